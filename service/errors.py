@@ -1,0 +1,25 @@
+"""Errors of running Bigworld, as opposed to errors of what it reads.
+
+ServiceError
+ ├─ ConfigError            a setting is missing or wrong
+ ├─ EmbeddedServerError    PostgreSQL or Valkey of ours does not run
+ └─ SeedingError           the demo network could not be filled
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Something the operator must know; the message says what to do."""
+
+
+class ConfigError(ServiceError):
+    """A setting is missing or wrong."""
+
+
+class EmbeddedServerError(ServiceError):
+    """An embedded server could not be started or stopped."""
+
+
+class SeedingError(ServiceError):
+    """The demo network could not be filled."""
