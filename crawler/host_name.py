@@ -6,31 +6,16 @@ exist only in development, where the port is part of the name.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import NewType
 from urllib.parse import urlsplit
 
+from network.urls import is_hostname, is_loopback_name
+
 HostName = NewType("HostName", str)
 
-MAX_HOST_NAME = 253
-
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_DNS_NAME = re.compile(rf"(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?")
-_RESERVED_TLDS = frozenset(
-    {
-        "alt",
-        "arpa",
-        "example",
-        "internal",
-        "invalid",
-        "local",
-        "localhost",
-        "onion",
-        "test",
-    }
-)
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_LOOPBACK = "localhost"
+_LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "[::1]"})
 
 
 class InvalidHostError(ValueError):
@@ -68,24 +53,28 @@ def parse_host(text: str, *, dev: bool = False) -> HostAddress:
         raise InvalidHostError(f"not an origin: {text[:80]!r}")
     if parts.query or parts.fragment:
         raise InvalidHostError(f"not an origin: {text[:80]!r}")
-    hostname = hostname.removesuffix(".")
-    plain = parts.scheme in {"http", "ws"}
-    if dev and hostname in _LOOPBACK_NAMES:
+    hostname = f"[{hostname}]" if ":" in hostname else hostname.removesuffix(".")
+    if dev and is_loopback_name(hostname):
         # In development a name without a scheme is a loopback server, which
         # speaks plain http.
-        secure = parts.scheme in {"https", "wss"}
+        scheme = "https" if parts.scheme in {"https", "wss"} else "http"
         suffix = f":{port}" if port is not None else ""
-        literal = f"[{hostname}]" if ":" in hostname else hostname
-        scheme = "https" if secure else "http"
+        known_as = _LOOPBACK if hostname in _LOOPBACK_ADDRESSES else hostname
         return HostAddress(
-            HostName(f"localhost{suffix}"), f"{scheme}://{literal}{suffix}"
+            HostName(f"{known_as}{suffix}"), f"{scheme}://{hostname}{suffix}"
         )
-    name = _dns_name(hostname, text, dev=dev)
-    if plain:
+    if not hostname.isascii():
+        try:
+            hostname = hostname.encode("idna").decode("ascii").lower()
+        except UnicodeError as error:
+            raise InvalidHostError(f"not a host name: {text[:80]!r}") from error
+    if not is_hostname(hostname):
+        raise InvalidHostError(f"not a public host name: {text[:80]!r}")
+    if parts.scheme in {"http", "ws"}:
         raise InvalidHostError(f"only https is allowed: {text[:80]!r}")
     if port not in {None, 443}:
         raise InvalidHostError(f"only port 443 is allowed: {text[:80]!r}")
-    return HostAddress(name, f"https://{name}")
+    return HostAddress(HostName(hostname), f"https://{hostname}")
 
 
 def is_host(text: str, *, dev: bool = False) -> bool:
@@ -95,17 +84,3 @@ def is_host(text: str, *, dev: bool = False) -> bool:
     except InvalidHostError:
         return False
     return True
-
-
-def _dns_name(hostname: str, text: str, *, dev: bool) -> HostName:
-    if not hostname.isascii():
-        try:
-            hostname = hostname.encode("idna").decode("ascii").lower()
-        except UnicodeError as error:
-            raise InvalidHostError(f"not a host name: {text[:80]!r}") from error
-    if len(hostname) > MAX_HOST_NAME or not _DNS_NAME.fullmatch(hostname):
-        raise InvalidHostError(f"not a host name: {text[:80]!r}")
-    tld = hostname.rpartition(".")[2]
-    if tld in _RESERVED_TLDS and not (dev and tld == "test"):
-        raise InvalidHostError(f"reserved name: {text[:80]!r}")
-    return HostName(hostname)
