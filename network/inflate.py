@@ -1,0 +1,56 @@
+"""Bodies that come compressed although we ask for plain ones, with a cap."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+from network.errors import BadResponseError, TooLargeError
+
+_WINDOWS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+_STEP: Final = 65_536
+
+
+class BodyReader:
+    """Counts the bytes of a body and inflates it in small steps.
+
+    `encoding` is the `Content-Encoding` header; BadResponseError if it is none of
+    identity, gzip and deflate.
+    """
+
+    def __init__(self, encoding: str, max_bytes: int, status: int) -> None:
+        name = encoding.strip().lower()
+        self._left = max_bytes
+        self._max_bytes = max_bytes
+        self._inflater: zlib._Decompress | None = None
+        self._status = status
+        if name in _WINDOWS:
+            self._inflater = zlib.decompressobj(_WINDOWS[name])
+        elif name not in ("", "identity"):
+            raise BadResponseError(f"encoding {name[:40]!r} was not asked for", status)
+
+    def _count(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        if self._left < 0:
+            raise TooLargeError(f"body is over {self._max_bytes} bytes")
+        return data
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Plain pieces of the body. Raises TooLargeError, BadResponseError."""
+        if self._inflater is None:
+            return [self._count(chunk)]
+        pieces = []
+        try:
+            while chunk:
+                piece = self._inflater.decompress(chunk, _STEP)
+                if piece:
+                    pieces.append(self._count(piece))
+                chunk = self._inflater.unconsumed_tail
+        except zlib.error as error:
+            raise BadResponseError("body is not compressed", self._status) from error
+        return pieces
+
+    def finish(self) -> None:
+        """Raise BadResponseError if the compressed body was cut short."""
+        if self._inflater is not None and not self._inflater.eof:
+            raise BadResponseError("compressed body is cut short", self._status)

@@ -1,0 +1,150 @@
+"""The grammar of URLs that may be fetched, much narrower than the web's.
+
+Host names only: every way to spell an address (hex, octal, one number, wide
+digits, user info, back-slashes) fails the grammar before anything is resolved.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urljoin
+
+from yarl import URL
+
+from network.errors import ForbiddenAddressError
+
+MAX_URL_CHARS: Final = 16_384
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# specs/handle: the same grammar serves handles and hosts; a top level that starts
+# with a letter keeps every numeric spelling of an address out.
+_HOSTNAME: Final = re.compile(
+    rf"(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?", re.ASCII
+)
+_LOOPBACK_NAME: Final = re.compile(
+    r"localhost"
+    rf"|(?:{_LABEL}\.)+localhost"
+    r"|127\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})"
+    r"|\[::1\]",
+    re.ASCII,
+)
+_SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/\[\]-]|%[0-9A-Fa-f]{2})*"
+_URL: Final = re.compile(
+    r"(?P<scheme>https?|wss?)://"
+    r"(?P<host>[A-Za-z0-9.-]{1,253}|\[::1\])"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+    rf"(?P<path>/{_SEGMENT})?"
+    rf"(?:\?(?P<query>(?:{_SEGMENT}|\?)*))?",
+    re.ASCII,
+)
+# Names that DNS never answers, or answers differently for each asker.
+_RESERVED_TOP_LEVELS: Final = frozenset(
+    ("alt", "arpa", "example", "internal", "invalid", "local", "localhost", "onion")
+)
+_DEFAULT_PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A checked URL, in parts. `host` has no brackets, `query` no question mark."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    query: str
+
+    @property
+    def authority(self) -> str:
+        """`host:port`, the key of budgets and connection pools."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port as a URL without path."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if self.port == _DEFAULT_PORTS[self.scheme]:
+            return f"{self.scheme}://{host}"
+        return f"{self.scheme}://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.origin}{self.path}{query}"
+
+    def to_yarl(self) -> URL:
+        """The URL for aiohttp, built of the checked parts so nothing is re-read."""
+        return URL.build(
+            scheme=self.scheme,
+            host=self.host,
+            port=self.port,
+            path=self.path,
+            query_string=self.query,
+            encoded=True,
+        )
+
+
+def is_hostname(text: str) -> bool:
+    """True for a lower-case name that may stand for a public host."""
+    return (
+        len(text) <= 253
+        and _HOSTNAME.fullmatch(text) is not None
+        and text.rsplit(".", 1)[1] not in _RESERVED_TOP_LEVELS
+        and not text.endswith(".test")
+    )
+
+
+def is_loopback_name(text: str) -> bool:
+    """True for `localhost`, names below it, dotted 127.x.y.z and `[::1]`."""
+    return len(text) <= 253 and _LOOPBACK_NAME.fullmatch(text) is not None
+
+
+def parse_url(text: str, *, allow_loopback: bool) -> Target:
+    """Check a URL against the grammar.
+
+    https and wss on port 443 of a public host name; with `allow_loopback` also
+    loopback names, by any of the four schemes and on any port. Raises
+    ForbiddenAddressError.
+    """
+    if len(text) > MAX_URL_CHARS:
+        raise ForbiddenAddressError("URL is too long")
+    match = _URL.fullmatch(text)
+    if match is None:
+        raise ForbiddenAddressError(f"not a URL we fetch: {text[:200]!r}")
+    scheme, host = match["scheme"], match["host"].lower()
+    port = int(match["port"]) if match["port"] else _DEFAULT_PORTS[scheme]
+    if allow_loopback and is_loopback_name(host):
+        if not 0 < port < 65_536:
+            raise ForbiddenAddressError(f"port {port} does not exist")
+    else:
+        if not is_hostname(host):
+            raise ForbiddenAddressError(f"{host!r} is not a public host name")
+        if scheme not in ("https", "wss"):
+            raise ForbiddenAddressError(f"{scheme} is not encrypted")
+        if port != 443:
+            raise ForbiddenAddressError(f"port {port} is not 443")
+    return Target(
+        scheme=scheme,
+        host=host.strip("[]"),
+        port=port,
+        path=match["path"] or "/",
+        query=match["query"] or "",
+    )
+
+
+def follow_redirect(base: Target, location: str, *, allow_loopback: bool) -> Target:
+    """The target of a `Location` header; never from https down to http.
+
+    Raises ForbiddenAddressError, by the same grammar as any other URL.
+    """
+    if len(location) > MAX_URL_CHARS or not location.isascii():
+        raise ForbiddenAddressError("redirect to an unreadable place")
+    try:
+        joined = urljoin(str(base), location.partition("#")[0])
+    except ValueError as error:
+        raise ForbiddenAddressError("redirect to an unreadable place") from error
+    target = parse_url(joined, allow_loopback=allow_loopback)
+    if base.scheme == "https" and target.scheme != "https":
+        raise ForbiddenAddressError("redirect leaves https")
+    return target
