@@ -1,0 +1,1 @@
+"""Alembic: one folder of versions for each database. Run by storage.migrate."""

@@ -1,0 +1,42 @@
+"""Connections to a Postgres database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg_pool import ConnectionPool
+
+
+def _configure(conn: psycopg.Connection[Any]) -> None:
+    # Statement text is stable here, so server-side plans pay from the second use on.
+    conn.prepare_threshold = 2
+    conn.execute("SET timezone = 'UTC'")
+    conn.commit()
+
+
+def open_pool(
+    url: str, min: int = 1, max: int = 8, name: str | None = None
+) -> ConnectionPool[psycopg.Connection[Any]]:
+    """An open pool of `min` to `max` connections; use it as a context manager.
+
+    A connection is checked before it is lent, so a restarted server costs one retry
+    and not one error a connection.
+    """
+    return ConnectionPool(
+        url,
+        min_size=min,
+        max_size=max,
+        name=name,
+        open=True,
+        timeout=30.0,
+        configure=_configure,
+        check=ConnectionPool.check_connection,
+    )
+
+
+def connect(url: str) -> psycopg.Connection[Any]:
+    """One connection of our own, set up like those of a pool. Close it."""
+    conn: psycopg.Connection[Any] = psycopg.connect(url)
+    _configure(conn)
+    return conn
