@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from protocol.did_document import (
+    LABELER_SERVICE,
+    LABELER_TYPE,
+    MAX_ENTRIES,
+    DidDocument,
+    parse_did_document,
+    parse_origin,
+)
+from protocol.errors import InvalidSyntaxError, LimitExceededError
+from protocol.keys import PrivateKey, PublicKey
+from protocol.syntax import parse_did
+
+DID = parse_did("did:plc:ewvi7nxzyoun6zhxrhs64oiz")
+WEB = parse_did("did:web:alice.example.com")
+KEY = PrivateKey.from_bytes("k256", b"\x01" * 32).public
+OTHER = PrivateKey.from_bytes("p256", b"\x02" * 32).public
+PDS = "https://pds.example.com"
+
+Document = dict[str, Any]
+
+
+def method(
+    name: str = "#atproto", key: PublicKey = KEY, did: str = DID, **changes: object
+) -> Document:
+    return {
+        "id": did + name,
+        "type": "Multikey",
+        "controller": did,
+        "publicKeyMultibase": key.multikey,
+    } | changes
+
+
+def service(endpoint: object = PDS, **changes: object) -> Document:
+    return {
+        "id": "#atproto_pds",
+        "type": "AtprotoPersonalDataServer",
+        "serviceEndpoint": endpoint,
+    } | changes
+
+
+def document(**changes: object) -> Document:
+    return {
+        "@context": ["https://www.w3.org/ns/did/v1"],
+        "id": DID,
+        "alsoKnownAs": ["at://alice.example.com"],
+        "verificationMethod": [method()],
+        "service": [service()],
+    } | changes
+
+
+def read(**changes: object) -> DidDocument:
+    return parse_did_document(document(**changes), DID)
+
+
+def test_reads_an_ordinary_document() -> None:
+    read_document = read()
+    assert read_document.did == DID
+    assert read_document.handles == ("alice.example.com",)
+    assert read_document.signing_key == KEY.did_key
+    assert read_document.label_key is None
+    assert read_document.pds == PDS
+    assert [s.endpoint for s in read_document.services] == [PDS]
+
+
+# Each row: what is different, and the parts that must come out.
+TABLE: dict[str, tuple[Document, Document]] = {
+    "absolute ids": (
+        {"service": [service(id=DID + "#atproto_pds")]},
+        {"pds": PDS, "signing_key": KEY.did_key},
+    ),
+    "relative ids": (
+        {"verificationMethod": [method(id="#atproto")]},
+        {"signing_key": KEY.did_key},
+    ),
+    "id of another DID": (
+        {"verificationMethod": [method(id=WEB + "#atproto")]},
+        {"signing_key": None},
+    ),
+    "id without a fragment sign": (
+        {"verificationMethod": [method(id="atproto")]},
+        {"signing_key": None},
+    ),
+    "the first key wins": (
+        {"verificationMethod": [method(), method(key=OTHER)]},
+        {"signing_key": KEY.did_key},
+    ),
+    "an invalid key is passed over": (
+        {"verificationMethod": [method(publicKeyMultibase="z6Mk"), method(key=OTHER)]},
+        {"signing_key": OTHER.did_key},
+    ),
+    "another controller's key is passed over": (
+        {"verificationMethod": [method(controller=WEB), method(key=OTHER)]},
+        {"signing_key": OTHER.did_key},
+    ),
+    "key only for labels": (
+        {"verificationMethod": [method("#atproto_label")]},
+        {"signing_key": None, "label_key": KEY.did_key},
+    ),
+    "both keys": (
+        {"verificationMethod": [method("#atproto_label", OTHER), method()]},
+        {"signing_key": KEY.did_key, "label_key": OTHER.did_key},
+    ),
+    "unknown key type": (
+        {"verificationMethod": [method(type="Ed25519VerificationKey2020")]},
+        {"signing_key": None},
+    ),
+    "old key type in did:plc": (
+        {"verificationMethod": [method(type="EcdsaSecp256k1VerificationKey2019")]},
+        {"signing_key": None},
+    ),
+    "key as a number": (
+        {"verificationMethod": [method(publicKeyMultibase=7)]},
+        {"signing_key": None},
+    ),
+    "methods as an object": (
+        {"verificationMethod": method()},
+        {"signing_key": None, "pds": PDS},
+    ),
+    "methods as a list of strings": (
+        {"verificationMethod": [DID + "#atproto"]},
+        {"signing_key": None},
+    ),
+    "methods null": ({"verificationMethod": None}, {"signing_key": None}),
+    "the first service wins, broken or not": (
+        {"service": [service("https://user@pds.example.com"), service()]},
+        {"pds": None, "services": ()},
+    ),
+    "a service of another type is no match": (
+        {"service": [service("https://x.example.com", type="Other"), service()]},
+        {"pds": PDS},
+    ),
+    "type as a list": (
+        {"service": [service(type=["AtprotoPersonalDataServer"])]},
+        {"pds": None, "services": ()},
+    ),
+    "endpoint as a list": ({"service": [service([PDS])]}, {"pds": None}),
+    "endpoint as an object": ({"service": [service({"uri": PDS})]}, {"pds": None}),
+    "services as an object": ({"service": service()}, {"pds": None}),
+    "http endpoint": ({"service": [service("http://pds.example.com")]}, {"pds": None}),
+    "endpoint with a path": (
+        {"service": [service(PDS + "/xrpc")]},
+        {"pds": None},
+    ),
+    "endpoint with a query": ({"service": [service(PDS + "?x")]}, {"pds": None}),
+    "endpoint with a slash and a port": (
+        {"service": [service("HTTPS://PDS.Example.com:8443/")]},
+        {"pds": "https://pds.example.com:8443"},
+    ),
+    "alsoKnownAs as a string": (
+        {"alsoKnownAs": "at://alice.example.com"},
+        {"handles": ()},
+    ),
+    "handles in order, others left out": (
+        {
+            "alsoKnownAs": [
+                "https://alice.example.com",
+                "at://B.example.com",
+                "at://not_a_handle.com",
+                "at://a.example.com/path",
+                7,
+                "at://a.example.com",
+                "at://b.example.com",
+            ]
+        },
+        {"handles": ("b.example.com", "a.example.com")},
+    ),
+    "no handles": ({"alsoKnownAs": []}, {"handles": ()}),
+    "overlong texts": (
+        {"service": [service("https://" + "a." * 2_000 + "com")]},
+        {"pds": None},
+    ),
+    "unknown properties": (
+        {"authentication": [DID + "#atproto"], "deactivated": True},
+        {"pds": PDS, "signing_key": KEY.did_key},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_reads_the_odd_document(name: str) -> None:
+    changes, expected = TABLE[name]
+    before = copy.deepcopy(changes)
+    found = read(**changes)
+    assert {part: getattr(found, part) for part in expected} == expected
+    assert changes == before
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        [],
+        "did",
+        {},
+        document(id=WEB),
+        document(id=DID.upper()),
+        document(id=DID + "#"),
+        document(id=[DID]),
+    ],
+)
+def test_refuses_a_document_of_another_did(bad: object) -> None:
+    with pytest.raises(InvalidSyntaxError):
+        parse_did_document(bad, DID)
+
+
+@pytest.mark.parametrize("part", ["alsoKnownAs", "verificationMethod", "service"])
+def test_refuses_endless_lists(part: str) -> None:
+    read(**{part: ["x"] * MAX_ENTRIES})
+    with pytest.raises(LimitExceededError):
+        read(**{part: ["x"] * (MAX_ENTRIES + 1)})
+
+
+def uncompressed(key: PublicKey) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    curve = ec.SECP256K1() if key.curve == "k256" else ec.SECP256R1()
+    point = ec.EllipticCurvePublicKey.from_encoded_point(curve, key.point)
+    return point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+def base58(raw: bytes) -> str:
+    alphabet = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+    number, text = int.from_bytes(raw, "big"), ""
+    while number:
+        number, digit = divmod(number, 58)
+        text = alphabet[digit] + text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        ("EcdsaSecp256k1VerificationKey2019", KEY),
+        ("EcdsaSecp256r1VerificationKey2019", OTHER),
+    ],
+)
+@pytest.mark.parametrize("form", [uncompressed, lambda key: key.point])
+def test_reads_old_keys_of_did_web(
+    kind: str, key: PublicKey, form: Callable[[PublicKey], bytes]
+) -> None:
+    old = method(did=WEB, type=kind, publicKeyMultibase="z" + base58(form(key)))
+    found = parse_did_document({"id": WEB, "verificationMethod": [old]}, WEB)
+    assert found.signing_key == key.did_key
+    # The curve is told by the type, so the wrong type must not read.
+    wrong = next(k for k in ("k256", "p256") if k != key.curve)
+    swapped = old | {
+        "type": f"EcdsaSecp256{'k1' if wrong == 'k256' else 'r1'}VerificationKey2019"
+    }
+    other = parse_did_document({"id": WEB, "verificationMethod": [swapped]}, WEB)
+    assert other.signing_key != key.did_key
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("https://pds.example.com", "https://pds.example.com"),
+        ("https://pds.example.com:443/", "https://pds.example.com"),
+        ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+        ("https://pds.example.com//", None),
+        ("https://pds.example.com:0", None),
+        ("https://pds.example.com:65536", None),
+        ("https://pds.example.com:", None),
+        ("https://pds.example.com#", None),
+        ("https://pds.example.com\n", None),
+        ("https://pds.example.com.", None),
+        ("https://pds..example.com", None),
+        ("https://user:pw@pds.example.com", None),
+        ("https://evil.com\\@pds.example.com", None),
+        ("https://127.0.0.1", None),
+        ("https://2130706433", None),
+        ("https://[::1]", None),
+        ("https://localhost", None),
+        ("https://pds.example.cöm", None),
+        ("https://", None),
+        ("//pds.example.com", None),
+        ("ftp://pds.example.com", None),
+        ("http://pds.example.com", None),
+        ("", None),
+    ],
+)
+def test_origins(text: str, origin: str | None) -> None:
+    assert parse_origin(text) == origin
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http://localhost:2582", "http://127.0.0.1:2582", "https://pds.example.com"],
+)
+def test_development_lets_hosts_be_local(text: str) -> None:
+    assert parse_origin(text, dev=True) == text
+    local = parse_did_document(document(service=[service(text)]), DID, dev=True)
+    assert local.pds == text
+
+
+def test_services_by_name_and_type() -> None:
+    found = read(
+        service=[
+            service("https://feeds.example.com/x", id=DID + "#bsky_fg", type="A"),
+            service("https://labels.example.com", id=LABELER_SERVICE, type="Other"),
+            service("https://l.example.com/", id=LABELER_SERVICE, type=LABELER_TYPE),
+        ]
+    )
+    feeds = found.service("#bsky_fg")
+    assert feeds is not None
+    assert feeds.endpoint == "https://feeds.example.com/x"
+    assert found.service("bsky_fg") == feeds
+    assert found.service("#bsky_fg", "B") is None
+    assert found.service("#nothing") is None
+    labeler = found.service(LABELER_SERVICE, LABELER_TYPE)
+    assert labeler is not None
+    assert labeler.endpoint == "https://l.example.com"
+    assert found.pds is None
