@@ -111,11 +111,15 @@ def alembic_config(name: str, connection: sa.Connection | None) -> Config:
 
 def merged_metadata(name: str) -> sa.MetaData:
     """All tables of a target in one MetaData."""
-    merged = sa.MetaData()
-    for module_name in TARGETS[name]:
-        if importlib.util.find_spec(module_name) is None:
-            continue
-        for table in importlib.import_module(module_name).metadata.tables.values():
+    modules = [
+        importlib.import_module(module_name)
+        for module_name in TARGETS[name]
+        if importlib.util.find_spec(module_name) is not None
+    ]
+    convention = modules[0].metadata.naming_convention if modules else None
+    merged = sa.MetaData(naming_convention=convention)
+    for module in modules:
+        for table in module.metadata.tables.values():
             if table.key not in merged.tables:
                 table.to_metadata(merged)
     return merged
