@@ -1,0 +1,62 @@
+"""Password hashing: scrypt, a salt of its own for each account."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import threading
+
+MIN_PASSWORD_CHARS = 8
+MAX_PASSWORD_CHARS = 256
+
+_LOG_N = 14
+_R = 8
+_P = 1
+_SALT_BYTES = 16
+_HASH_BYTES = 32
+
+# Each hash takes 16 MiB and tens of milliseconds of a core: a flood of logins may not
+# take more than four of either at a time.
+_parallel = threading.BoundedSemaphore(4)
+
+
+def hash_password(password: str) -> str:
+    """`scrypt$log2(N)$r$p$salt$hash`, salt and hash in base64."""
+    salt = os.urandom(_SALT_BYTES)
+    return _format(salt, _derive(password, salt, _LOG_N, _R, _P))
+
+
+def check_password(password: str, stored: str | None) -> bool:
+    """Whether `password` made `stored`.
+
+    `stored` None (no such account) costs the same time as a real comparison, so that
+    the time of the answer does not tell which accounts exist.
+    """
+    if stored is None:
+        _derive(password[:MAX_PASSWORD_CHARS], bytes(_SALT_BYTES), _LOG_N, _R, _P)
+        return False
+    _, log_n, r, p, salt, expected = stored.split("$")
+    if len(password) > MAX_PASSWORD_CHARS:
+        password = ""
+    actual = _derive(password, base64.b64decode(salt), int(log_n), int(r), int(p))
+    return hmac.compare_digest(actual, base64.b64decode(expected))
+
+
+def _derive(password: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:
+    with _parallel:
+        return hashlib.scrypt(
+            password.encode("utf-8", "surrogatepass"),
+            salt=salt,
+            n=1 << log_n,
+            r=r,
+            p=p,
+            maxmem=256 * r * (1 << log_n),
+            dklen=_HASH_BYTES,
+        )
+
+
+def _format(salt: bytes, digest: bytes) -> str:
+    texts = [base64.b64encode(part).decode("ascii") for part in (salt, digest)]
+    return "$".join(["scrypt", str(_LOG_N), str(_R), str(_P), *texts])

@@ -1,0 +1,156 @@
+"""Tables of one Personal Data Server. `metadata` is what its migrations must equal.
+
+Text that is compared or ranged over bytewise has the "C" collation. CIDs are their 36
+raw bytes. Every secret column holds a hash or an encrypted value.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    func,
+    text,
+)
+
+metadata = MetaData()
+
+
+def _bytewise() -> Text:
+    return Text(collation="C")
+
+
+account = Table(
+    "account",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("did", _bytewise(), nullable=False, unique=True),
+    # NULL once the account is deleted: its handle is free again.
+    Column("handle", _bytewise(), unique=True),
+    Column("email", _bytewise(), unique=True),
+    Column("password", Text, nullable=False),
+    Column("signing_key", LargeBinary, nullable=False),
+    Column("rotation_key", LargeBinary, nullable=False),
+    Column("signing_did_key", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="active"),
+    Column(
+        "created_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.now(),
+    ),
+    CheckConstraint(
+        "status IN ('active', 'deactivated', 'takendown', 'suspended', 'deleted')",
+        name="account_status",
+    ),
+)
+
+# The head of each repo. Its row lock is what makes the history of a repo linear.
+repo = Table(
+    "repo",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("rev", _bytewise(), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("commit", LargeBinary, nullable=False),
+)
+
+# Tree nodes, records and the current commit; nothing that the head does not reach.
+# Neither these rows nor records nor events refer to `account` by a foreign key: they
+# are written by the thousand, under the lock of a `repo` row that does.
+block = Table(
+    "block",
+    metadata,
+    Column("account", Integer, primary_key=True),
+    Column("cid", LargeBinary, primary_key=True),
+    Column("rev", _bytewise(), nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Index("block_rev", "account", "rev"),
+)
+
+# `path` is `collection/rkey`, so that its order is the order of the tree's keys.
+record = Table(
+    "record",
+    metadata,
+    Column("account", Integer, primary_key=True),
+    Column("path", _bytewise(), primary_key=True),
+    Column("cid", LargeBinary, nullable=False),
+    Index("record_cid", "account", "cid"),
+)
+
+blob = Table(
+    "blob",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("cid", LargeBinary, primary_key=True),
+    Column("mime_type", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    # Last upload, reference or release: an unreferenced blob lives on for a while.
+    Column("touched_at", DateTime(timezone=True), nullable=False),
+    Column("value", LargeBinary, nullable=False),
+)
+
+# Which record names which blob. A blob without a row here is temporary and hidden.
+blob_use = Table(
+    "blob_use",
+    metadata,
+    Column("account", Integer, primary_key=True),
+    Column("cid", LargeBinary, primary_key=True),
+    Column("path", _bytewise(), primary_key=True),
+    Column("rev", _bytewise(), nullable=False),
+    ForeignKeyConstraint(["account", "cid"], ["blob.account", "blob.cid"]),
+    Index("blob_use_path", "account", "path"),
+)
+
+# The stream: the exact frames that subscribers get.
+event = Table(
+    "event",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("account", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("frame", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Index("event_created_at", "created_at"),
+)
+
+# One row. Its lock is taken last in a write and held until commit, so sequence numbers
+# become visible in their own order.
+sequencer = Table(
+    "sequencer",
+    metadata,
+    Column("id", Boolean, primary_key=True, server_default=text("true")),
+    Column("last_seq", BigInteger, nullable=False),
+    CheckConstraint("id", name="sequencer_one_row"),
+)
+
+# One row is one login and all refresh tokens that ever descend from it.
+session = Table(
+    "session",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Integer, ForeignKey("account.id"), nullable=False),
+    Column("refresh_id", Text, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+    Index("session_account", "account"),
+)
+
+preference = Table(
+    "preference",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("value", Text, nullable=False),
+)

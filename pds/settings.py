@@ -1,0 +1,78 @@
+"""What an operator decides about one Personal Data Server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+MIN_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PdsSettings:
+    """The settings of one server; bad combinations are refused at construction.
+
+    `public_url` is where other people reach this server (scheme, host, optional
+    port). `handle_domains` are the suffixes it gives handles under (`.a.test`).
+    `secret` is the one secret of the server: session tokens, paging cursors and the
+    encryption of private keys at rest all hang on keys derived from it.
+    `default_indexer` is `did#fragment`, the service that answers methods which this
+    server does not. Times are in seconds, sizes in bytes.
+    """
+
+    public_url: str
+    handle_domains: tuple[str, ...]
+    plc_url: str
+    secret: bytes
+    default_indexer: str | None = None
+    indexer_urls: tuple[str, ...] = ()
+    invite_code: str | None = None
+    dev: bool = False
+    max_blob_bytes: int = 5 * 1024 * 1024
+    max_account_blob_bytes: int = 1024 * 1024 * 1024
+    blob_grace: float = 6 * 3600
+    backfill_window: float = 72 * 3600
+    crawl_notice_interval: float = 20 * 60
+    access_lifetime: int = 2 * 3600
+    refresh_lifetime: int = 90 * 24 * 3600
+    proxy_audience_fragment: bool = False
+    proxy_timeout: float = 30.0
+    max_proxy_response_bytes: int = 10 * 1024 * 1024
+    sign_ups_per_5_minutes: int = 100
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.public_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"public_url is not an http(s) URL: {self.public_url!r}")
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("public_url must be a bare origin")
+        if parts.scheme == "http" and not self.dev:
+            raise ValueError("public_url must be https outside development")
+        if len(self.secret) < MIN_SECRET_BYTES:
+            raise ValueError(f"secret must hold at least {MIN_SECRET_BYTES} bytes")
+        if not self.handle_domains:
+            raise ValueError("handle_domains must name at least one domain")
+        if self.blob_grace < 3600:
+            raise ValueError("blob_grace must be at least one hour (specs/blob)")
+        if self.default_indexer is not None and self.default_indexer.count("#") != 1:
+            raise ValueError("default_indexer must be did#fragment")
+
+    @property
+    def origin(self) -> str:
+        """`public_url` without a trailing slash."""
+        return self.public_url.rstrip("/")
+
+    @property
+    def host(self) -> str:
+        """Host with its port when there is one: what `requestCrawl` is given."""
+        return urlsplit(self.public_url).netloc.lower()
+
+    @property
+    def service_did(self) -> str:
+        """The server's own did:web."""
+        return "did:web:" + self.host.replace(":", "%3A")
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """`handle_domains`, lower case, each with its leading dot."""
+        return tuple("." + d.lower().strip(".") for d in self.handle_domains)
