@@ -1,0 +1,79 @@
+"""A look over CBOR before anything is built of it: depth, sizes, number of items.
+
+libipld recurses on the C stack and stops only at the interpreter's recursion limit;
+and millions of empty maps take a hundred times their bytes. Neither may be left to
+the sender.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol.errors import InvalidEncodingError, LimitExceededError
+from protocol.limits import MAX_CONTAINER_ITEMS
+
+_BYTES, _TEXT, _ARRAY, _MAP, _TAG = 2, 3, 4, 5, 6
+
+
+def _whole_size(head: int) -> int:
+    """Bytes of an item that its first byte tells all about, 0 for any other."""
+    major, argument = head >> 5, head & 0x1F
+    if major in (_ARRAY, _MAP, _TAG) or argument > 27:
+        return 0
+    if major in (_BYTES, _TEXT):
+        return 1 + argument if argument < 24 else 0
+    return 1 if argument < 24 else 1 + 2 ** (argument - 24)
+
+
+_WHOLE_SIZES: Final = tuple(_whole_size(head) for head in range(256))
+
+
+def scan(data: bytes, *, max_depth: int, max_items: int | None = None) -> int:
+    """Walk over the first value in `data` and return the position behind it.
+
+    Raises LimitExceededError for more than `max_depth` nested containers, 131,072
+    items in one, or `max_items` in all; InvalidEncodingError where the bytes end
+    early or a length is indefinite. It does not judge the canonical form.
+    """
+    size = len(data)
+    position = items = 0
+    left = 1
+    stack: list[int] = []
+    while True:
+        while not left:
+            if not stack:
+                if position > size:
+                    raise InvalidEncodingError("CBOR ends early")
+                return position
+            left = stack.pop()
+        if position >= size:
+            raise InvalidEncodingError("CBOR ends early")
+        left -= 1
+        head = data[position]
+        whole = _WHOLE_SIZES[head]
+        if whole:
+            position += whole
+            continue
+        position += 1
+        major, argument = head >> 5, head & 0x1F
+        if argument > 27:
+            raise InvalidEncodingError("an indefinite or reserved length")
+        if argument > 23:
+            end = position + 2 ** (argument - 24)
+            argument = int.from_bytes(data[position:end], "big")
+            position = end
+        if major < _ARRAY:
+            position += argument
+        elif major == _TAG:
+            left += 1
+        else:
+            if argument > MAX_CONTAINER_ITEMS:
+                raise LimitExceededError("too many items in one container")
+            if len(stack) >= max_depth:
+                raise LimitExceededError("CBOR nested too deep")
+            count = argument if major == _ARRAY else 2 * argument
+            items += count + 1
+            if max_items is not None and items > max_items:
+                raise LimitExceededError("too many items")
+            stack.append(left)
+            left = count

@@ -1,0 +1,95 @@
+"""Verified events: what a crawler proves and an indexer applies.
+
+CIDs are 36 bytes. `host` is our number for the host that an event came from, `seq`
+its place in that host's stream (0 for one that came by another way).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from protocol.drops import DropReason
+from protocol.syntax.did import Did
+from protocol.syntax.handle import Handle
+from protocol.syntax.nsid import Nsid
+from protocol.syntax.record_key import RecordKey
+from protocol.syntax.tid import Tid
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOp:
+    """One change of one record. `cid` and `value` (its exact bytes) are None for a
+    delete."""
+
+    action: Literal["create", "update", "delete"]
+    collection: Nsid
+    rkey: RecordKey
+    cid: bytes | None = None
+    value: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedOp:
+    """A change that is in the tree but whose record we do not keep."""
+
+    path: str
+    cid: bytes | None
+    reason: DropReason
+
+
+@dataclass(frozen=True, slots=True)
+class CommitEvent:
+    """A commit that follows from `prev_data` by exactly `ops` and `drops`.
+
+    `data` and `prev_data` are tree roots, `commit` is the signed block itself.
+    `prev_data` is None where the message did not name it.
+    """
+
+    did: Did
+    rev: Tid
+    since: Tid | None
+    data: bytes
+    prev_data: bytes | None
+    commit: bytes
+    ops: Sequence[RecordOp]
+    drops: Sequence[DroppedOp] = ()
+    seq: int = 0
+    host: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SyncEvent:
+    """A repo stands at this commit, by whatever way it got there."""
+
+    did: Did
+    rev: Tid
+    data: bytes
+    commit: bytes
+    seq: int = 0
+    host: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityEvent:
+    """A DID document may have changed; `handle` is a hint and proves nothing."""
+
+    did: Did
+    handle: Handle | None = None
+    seq: int = 0
+    host: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AccountEvent:
+    """Whether a host serves an account, and if not why (`status`)."""
+
+    did: Did
+    active: bool
+    status: str | None = None
+    seq: int = 0
+    host: int = 0
+
+
+Event = CommitEvent | SyncEvent | IdentityEvent | AccountEvent

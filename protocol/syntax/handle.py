@@ -1,0 +1,66 @@
+"""Handles: domain names of accounts (specs/handle)."""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+from protocol.errors import InvalidSyntaxError
+from protocol.limits import MAX_HANDLE_CHARS
+
+Handle = NewType("Handle", str)
+
+# What views show for an account whose handle does not lead back to it.
+INVALID_HANDLE = Handle("handle.invalid")
+
+_HANDLE = re.compile(
+    r"([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+"
+    r"[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?",
+    re.ASCII,
+)
+
+# Names that no resolver on the public network may answer for.
+_RESERVED = frozenset(
+    {
+        "alt",
+        "arpa",
+        "example",
+        "internal",
+        "invalid",
+        "local",
+        "localhost",
+        "onion",
+    }
+)
+
+
+def is_handle(text: str) -> bool:
+    """Whether `text` has the syntax of a handle, in any letter case."""
+    return len(text) <= MAX_HANDLE_CHARS and _HANDLE.fullmatch(text) is not None
+
+
+def parse_handle(text: str) -> Handle:
+    """Return `text` as a handle, letter case kept; raises InvalidSyntaxError."""
+    if not is_handle(text):
+        raise InvalidSyntaxError(f"not a handle: {text[:80]!r}")
+    return Handle(text)
+
+
+def normalize_handle(text: str) -> Handle:
+    """Return `text` as a handle in lower case, the form that is stored and compared.
+
+    Raises InvalidSyntaxError.
+    """
+    return Handle(parse_handle(text).lower())
+
+
+def is_resolvable_handle(handle: Handle, *, allow_test: bool = False) -> bool:
+    """Whether the top-level domain may be looked up at all.
+
+    Reserved domains never are; ".test" only where `allow_test` says so, which is
+    for development.
+    """
+    top = handle.rpartition(".")[2].lower()
+    if top == "test":
+        return allow_test
+    return top not in _RESERVED
