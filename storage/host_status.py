@@ -1,0 +1,66 @@
+"""What the status page shows of the hosts: progress, lag, failures, drops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """One line of the status page. `lag_s` is None when nothing was handled yet."""
+
+    id: int
+    hostname: str
+    state: str
+    source: str
+    relay: bool
+    last_seq: int | None
+    lag_s: float | None
+    events: int
+    accounts: int
+    strikes: int
+    tries: int
+    error: str | None
+    last_seen: datetime | None
+    listed_at: datetime | None
+    waiting_repos: int
+    drops: Mapping[str, int]
+
+
+def host_statuses(
+    conn: psycopg.Connection[Any], *, limit: int = 200
+) -> list[HostStatus]:
+    """Return what the status page shows of each host, the busiest first."""
+    drops: dict[int, dict[str, int]] = {}
+    for reason, host, n in conn.execute("SELECT reason, host, n FROM drop_count"):
+        drops.setdefault(host, {})[reason] = n
+    with conn.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(
+            """
+            SELECT id, hostname, state, source, relay,
+                (SELECT min(seq) FROM host_cursor WHERE host_cursor.host = host.id)
+                    AS last_seq,
+                CASE WHEN last_event_at <= last_seen THEN
+                    extract(epoch FROM last_seen - last_event_at)::float8
+                WHEN last_event_at IS NOT NULL THEN 0 END AS lag_s,
+                events, accounts, strikes, tries, error, last_seen, listed_at,
+                (SELECT count(*) FROM repo
+                 WHERE repo.host = host.id AND repo.state <> 'synchronized')
+                    AS waiting_repos
+            FROM host ORDER BY events DESC, id LIMIT %s
+            """,
+            (limit,),
+        )
+        return [HostStatus(**row, drops=drops.get(row["id"], {})) for row in cursor]
+
+
+def drop_totals(conn: psycopg.Connection[Any]) -> dict[str, int]:
+    """Return drop reason -> how often, over all hosts."""
+    rows = conn.execute("SELECT reason, sum(n)::int8 FROM drop_count GROUP BY reason")
+    return dict(rows.fetchall())

@@ -1,0 +1,251 @@
+"""The repos we follow: their state, and the queue of those that must be fetched.
+
+A repo is `desynchronized` (what we hold is not what its host holds), `resyncing`
+(leased to a worker that fetches it) or `synchronized` (each commit follows from the
+last). Whether its account is shown is a matter of `actor`, not of this state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg.rows import class_row
+
+from protocol.syntax.did import Did
+from protocol.syntax.tid import Tid
+
+_HOST_LOOKAHEAD: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRepo:
+    """A repo that was let in. `status` is the upstream's word on its account."""
+
+    actor: int
+    did: Did
+    host: int | None
+    state: str
+    rev: Tid | None
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRepo:
+    """One line of a host's listRepos answer."""
+
+    did: Did
+    rev: Tid
+    active: bool
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRepo:
+    """A repo leased to us for fetching. `rev` is the newest we hold, if any."""
+
+    actor: int
+    did: Did
+    host: int
+    rev: Tid | None
+    tries: int
+
+
+def find_repos(
+    conn: psycopg.Connection[Any], dids: Iterable[str]
+) -> dict[Did, KnownRepo]:
+    """Return the repos among these DIDs that were let in."""
+    with conn.cursor(row_factory=class_row(KnownRepo)) as cursor:
+        cursor.execute(
+            """
+            SELECT actor.id AS actor, did, host, state, rev, upstream_status AS status
+            FROM actor JOIN repo ON repo.actor = actor.id WHERE did = ANY(%s)
+            """,
+            (list(dids),),
+        )
+        return {repo.did: repo for repo in cursor}
+
+
+def add_repos(conn: psycopg.Connection[Any], host: int, dids: Sequence[str]) -> int:
+    """Let repos in, to be fetched at once; return how many were new.
+
+    Does not commit. Sorted, so that two transactions never wait for each other.
+    """
+    wanted = sorted(set(dids))
+    conn.execute(
+        "INSERT INTO actor (did) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
+        (wanted,),
+    )
+    return conn.execute(
+        """
+        INSERT INTO repo (actor, host)
+        SELECT id, %s FROM actor WHERE did = ANY(%s) ORDER BY id
+        ON CONFLICT DO NOTHING
+        """,
+        (host, wanted),
+    ).rowcount
+
+
+def move_repos(conn: psycopg.Connection[Any], moves: Sequence[tuple[str, int]]) -> int:
+    """Note that DIDs live on other hosts now: (DID, new host) pairs.
+
+    What was synchronized stays so: a move keeps the repo, and a chain that breaks
+    is seen at the next commit.
+    """
+    if not moves:
+        return 0
+    return conn.execute(
+        """
+        UPDATE repo SET host = t.host, tries = 0,
+            next_try = CASE WHEN state = 'synchronized' THEN next_try ELSE now() END
+        FROM unnest(%s::text[], %s::int4[]) AS t (did, host), actor
+        WHERE actor.did = t.did AND repo.actor = actor.id
+          AND repo.host IS DISTINCT FROM t.host
+        """,
+        ([did for did, _ in moves], [host for _, host in moves]),
+    ).rowcount
+
+
+def note_upstream(
+    conn: psycopg.Connection[Any], host: int, listed: Sequence[ListedRepo]
+) -> list[Did]:
+    """Remember the revs a host told of; return the repos that are behind them.
+
+    Only repos of that very host count: nobody speaks for another host's accounts. A
+    repo that is behind may just have its commits on the way, so the caller decides
+    when to call `mark_behind`.
+    """
+    rows = conn.execute(
+        """
+        UPDATE repo SET upstream_rev = greatest(upstream_rev, t.rev COLLATE "C")
+        FROM unnest(%s::text[], %s::text[]) AS t (did, rev), actor
+        WHERE actor.did = t.did AND repo.actor = actor.id AND repo.host = %s
+        RETURNING actor.did,
+            repo.state = 'synchronized'
+            AND (repo.rev IS NULL OR repo.rev < t.rev COLLATE "C")
+        """,
+        ([repo.did for repo in listed], [repo.rev for repo in listed], host),
+    )
+    return [did for did, behind in rows if behind]
+
+
+def mark_behind(conn: psycopg.Connection[Any], dids: Sequence[str]) -> int:
+    """Queue those of these repos that still stand behind their host's rev."""
+    return conn.execute(
+        """
+        UPDATE repo SET state = 'desynchronized', next_try = now(), tries = 0,
+            error = 'the host has a newer rev'
+        FROM actor
+        WHERE actor.did = ANY(%s) AND repo.actor = actor.id
+          AND state = 'synchronized' AND rev < upstream_rev COLLATE "C"
+        """,
+        (list(dids),),
+    ).rowcount
+
+
+def mark_desynchronized(
+    conn: psycopg.Connection[Any], dids: Sequence[str], error: str
+) -> int:
+    """Queue these repos for fetching, whatever rev they hold."""
+    return conn.execute(
+        """
+        UPDATE repo SET state = 'desynchronized', next_try = now(), tries = 0, error = %s
+        FROM actor
+        WHERE actor.did = ANY(%s) AND repo.actor = actor.id AND state = 'synchronized'
+        """,
+        (error, list(dids)),
+    ).rowcount
+
+
+def claim_repos(
+    conn: psycopg.Connection[Any],
+    *,
+    limit: int,
+    lease_s: float,
+    per_host: int,
+    skip_hosts: Iterable[int] = (),
+) -> list[ClaimedRepo]:
+    """Lease repos that must be fetched: at most `limit`, `per_host` of each host.
+
+    A claimed repo is `resyncing`; live commits are buffered from that moment on. One
+    whose lease ran out is free again. Commit at once, so that the lease is seen.
+    """
+    with conn.cursor(row_factory=class_row(ClaimedRepo)) as cursor:
+        cursor.execute(
+            """
+            WITH due AS (
+                SELECT actor, host FROM repo
+                WHERE state <> 'synchronized' AND next_try <= now()
+                  AND (lease_until IS NULL OR lease_until <= now())
+                  AND host <> ALL(%(skip)s)
+                ORDER BY next_try LIMIT %(ahead)s
+            ), fair AS (
+                SELECT actor, row_number() OVER (PARTITION BY host) AS place FROM due
+            ), picked AS (
+                SELECT repo.actor, actor.did
+                FROM fair JOIN repo ON repo.actor = fair.actor
+                JOIN actor ON actor.id = repo.actor
+                JOIN host ON host.id = repo.host
+                WHERE place <= %(per_host)s AND repo.state <> 'synchronized'
+                  AND (repo.lease_until IS NULL OR repo.lease_until <= now())
+                  AND actor.upstream_status
+                      NOT IN ('deleted', 'takendown', 'suspended', 'deactivated')
+                  AND host.state NOT IN ('banned', 'throttled')
+                  AND (host.rate_limited_until IS NULL
+                       OR host.rate_limited_until <= now())
+                ORDER BY repo.next_try LIMIT %(limit)s
+                FOR UPDATE OF repo SKIP LOCKED
+            )
+            UPDATE repo SET state = 'resyncing',
+                lease_until = now() + make_interval(secs => %(lease_s)s)
+            FROM picked WHERE repo.actor = picked.actor
+            RETURNING repo.actor, picked.did, repo.host, repo.rev, repo.tries
+            """,
+            {
+                "skip": list(skip_hosts),
+                "ahead": _HOST_LOOKAHEAD,
+                "per_host": per_host,
+                "limit": limit,
+                "lease_s": lease_s,
+            },
+        )
+        return cursor.fetchall()
+
+
+def renew_lease(conn: psycopg.Connection[Any], actor: int, lease_s: float) -> None:
+    """Keep a claimed repo for another `lease_s` seconds."""
+    conn.execute(
+        "UPDATE repo SET lease_until = now() + make_interval(secs => %s)"
+        " WHERE actor = %s AND state = 'resyncing'",
+        (lease_s, actor),
+    )
+
+
+def give_back(
+    conn: psycopg.Connection[Any],
+    actor: int,
+    error: str,
+    *,
+    wait: float,
+    failed: bool = True,
+) -> None:
+    """Return a claimed repo to the queue, to be tried again in `wait` seconds.
+
+    `failed` counts a try; being asked to wait by the host is no failure.
+    """
+    conn.execute(
+        """
+        UPDATE repo SET state = 'desynchronized', lease_until = NULL, error = %s,
+            tries = tries + %s, next_try = now() + make_interval(secs => %s)
+        WHERE actor = %s AND state = 'resyncing'
+        """,
+        (error[:500].replace("\0", ""), int(failed), wait, actor),
+    )
+
+
+def count_states(conn: psycopg.Connection[Any]) -> dict[str, int]:
+    """Return state -> number of repos, for the status page."""
+    rows = conn.execute("SELECT state, count(*) FROM repo GROUP BY state")
+    return dict(rows.fetchall())

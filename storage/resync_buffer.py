@@ -1,0 +1,84 @@
+"""Commits that arrive while their repo is being fetched, kept in order.
+
+The checkout of the repo drains them in its own transaction: those it already covers
+are passed over, the rest follow from it one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import psycopg
+
+from protocol import cbor
+from protocol.drops import DropReason
+from protocol.events import CommitEvent, DroppedOp, RecordOp
+
+
+def put_commits(
+    conn: psycopg.Connection[Any], commits: Iterable[tuple[int, CommitEvent]]
+) -> None:
+    """Append (actor, commit) pairs, in order. Does not commit."""
+    rows = [(actor, event.seq, encode_commit(event)) for actor, event in commits]
+    if not rows:
+        return
+    conn.execute(
+        """
+        INSERT INTO resync_buffer (actor, seq, event)
+        SELECT actor, seq, event FROM unnest(%s::int4[], %s::int8[], %s::bytea[])
+            WITH ORDINALITY AS t (actor, seq, event, place)
+        ORDER BY place
+        """,
+        ([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows]),
+    )
+
+
+def load_commits(conn: psycopg.Connection[Any], actor: int) -> list[CommitEvent]:
+    """Return an actor's buffered commits, oldest first."""
+    rows = conn.execute(
+        "SELECT event FROM resync_buffer WHERE actor = %s ORDER BY id", (actor,)
+    )
+    return [decode_commit(event) for (event,) in rows]
+
+
+def clear_commits(conn: psycopg.Connection[Any], actor: int) -> int:
+    """Drop an actor's buffered commits; return how many there were."""
+    return conn.execute("DELETE FROM resync_buffer WHERE actor = %s", (actor,)).rowcount
+
+
+def encode_commit(event: CommitEvent) -> bytes:
+    """Write a commit event as canonical CBOR."""
+    fields: list[Any] = [
+        event.did,
+        event.rev,
+        event.since,
+        event.data,
+        event.prev_data,
+        event.commit,
+        [[op.action, op.collection, op.rkey, op.cid, op.value] for op in event.ops],
+        [[drop.path, drop.cid, drop.reason.value] for drop in event.drops],
+        event.seq,
+        event.host,
+    ]
+    return cbor.encode(fields)
+
+
+def decode_commit(data: bytes) -> CommitEvent:
+    """Read what `encode_commit` wrote."""
+    fields = cast("list[Any]", cbor.decode(data))
+    did, rev, since, root, prev_data, commit, ops, drops, seq, host = fields
+    return CommitEvent(
+        did=did,
+        rev=rev,
+        since=since,
+        data=root,
+        prev_data=prev_data,
+        commit=commit,
+        ops=tuple(RecordOp(*op) for op in ops),
+        drops=tuple(
+            DroppedOp(path, cid, DropReason(reason)) for path, cid, reason in drops
+        ),
+        seq=seq,
+        host=host,
+    )
