@@ -151,7 +151,8 @@ def mark_desynchronized(
     """Queue these repos for fetching, whatever rev they hold."""
     return conn.execute(
         """
-        UPDATE repo SET state = 'desynchronized', next_try = now(), tries = 0, error = %s
+        UPDATE repo SET state = 'desynchronized', next_try = now(), tries = 0,
+            error = %s
         FROM actor
         WHERE actor.did = ANY(%s) AND repo.actor = actor.id AND state = 'synchronized'
         """,
