@@ -1,0 +1,81 @@
+"""Cross-origin rules of a public API: any web page may ask, none gets credentials."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ALLOWED_HEADERS: Final = (
+    "atproto-accept-labelers",
+    "atproto-content-labelers",
+    "atproto-proxy",
+    "authorization",
+    "content-type",
+    "dpop",
+    "x-bsky-topics",
+)
+EXPOSED_HEADERS: Final = (
+    "atproto-content-labelers",
+    "atproto-repo-rev",
+    "dpop-nonce",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "retry-after",
+    "www-authenticate",
+)
+_HEADER_NAMES: Final = re.compile(
+    r"[A-Za-z0-9_-]{1,64}( ?, ?[A-Za-z0-9_-]{1,64}){0,31}"
+)
+_DAY: Final = "86400"
+
+
+class CorsMiddleware:
+    """Answers preflights, and marks every other answer as open to all origins."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] == "OPTIONS":
+            await self._preflight(Headers(scope=scope), send)
+            return
+
+        async def send_open(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Access-Control-Allow-Origin"] = "*"
+                headers["Access-Control-Expose-Headers"] = ", ".join(EXPOSED_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, send_open)
+
+    @staticmethod
+    async def _preflight(headers: Headers, send: Send) -> None:
+        asked = headers.get("access-control-request-headers", "")
+        names = asked if _HEADER_NAMES.fullmatch(asked) else ", ".join(ALLOWED_HEADERS)
+        answer = {
+            "Access-Control-Allow-Origin": "*",
+            "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
+            "Access-Control-Allow-Headers": names,
+            "Access-Control-Max-Age": _DAY,
+            "Vary": "Access-Control-Request-Headers",
+            "Allow": "GET, HEAD, POST, OPTIONS",
+        }
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 204,
+                "headers": [
+                    (name.lower().encode(), value.encode())
+                    for name, value in answer.items()
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,128 @@
+"""Running an ASGI app under uvicorn: as the program, or beside other work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+LOOPBACK: Final = "127.0.0.1"
+_KEEP_ALIVE: Final = 30
+_GRACE: Final = 5
+_BACKLOG: Final = 2_048
+_MAX_CONNECTIONS: Final = 4_000
+# Subscribers of event streams have nothing to say.
+_MAX_RECEIVED_FRAME: Final = 65_536
+
+
+def server_config(app: ASGIApp, **changes: Any) -> uvicorn.Config:
+    """The one uvicorn configuration.
+
+    Logging stays as the process has set it up; no compression is offered on
+    WebSockets (specs/event-stream); forwarded-for headers are not believed here.
+    """
+    settings: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "ws": "websockets-sansio",
+        "ws_per_message_deflate": False,
+        "ws_max_size": _MAX_RECEIVED_FRAME,
+        "proxy_headers": False,
+        "server_header": False,
+        "timeout_keep_alive": _KEEP_ALIVE,
+        "timeout_graceful_shutdown": _GRACE,
+        "limit_concurrency": _MAX_CONNECTIONS,
+        "backlog": _BACKLOG,
+    }
+    return uvicorn.Config(app, **(settings | changes))
+
+
+def run_server(app: ASGIApp, host: str, port: int) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what is under way."""
+    uvicorn.Server(server_config(app, host=host, port=port)).run()
+
+
+class _QuietServer(uvicorn.Server):
+    """A server beside other work: signals belong to the program around it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int) -> tuple[socket.socket, str]:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    return listener, f"http://{host}:{listener.getsockname()[1]}"
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    app: ASGIApp, host: str = LOOPBACK, port: int = 0
+) -> AsyncIterator[str]:
+    """Serve on the running event loop; gives the URL (port 0: any free port)."""
+    listener, url = _listen(host, port)
+    server = _QuietServer(server_config(app))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        while not server.started:
+            if task.done():
+                task.result()
+                raise RuntimeError("the server stopped before it started")
+            await asyncio.sleep(0.005)
+        yield url
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+@contextlib.contextmanager
+def serving_in_thread(
+    app: ASGIApp, host: str = LOOPBACK, port: int = 0
+) -> Iterator[str]:
+    """Serve on an event loop of a thread of its own; gives the URL."""
+    listener, url = _listen(host, port)
+    server = _QuietServer(server_config(app))
+    ready, failure = threading.Event(), []
+
+    async def serve() -> None:
+        async def announce() -> None:
+            while not server.started:
+                await asyncio.sleep(0.005)
+            ready.set()
+
+        watcher = asyncio.create_task(announce())
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            watcher.cancel()
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:  # handed to the thread that waits below
+            failure.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run, name=f"serve {url}", daemon=True)
+    thread.start()
+    ready.wait()
+    try:
+        if not server.started:
+            raise RuntimeError("the server did not start") from (
+                failure[0] if failure else None
+            )
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
