@@ -1,0 +1,250 @@
+"""Hosts, repos, cursors, leases and the resync buffer against a real PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from protocol.drops import DropReason
+from protocol.events import CommitEvent, DroppedOp, RecordOp
+from protocol.syntax.did import Did
+from protocol.syntax.nsid import Nsid
+from protocol.syntax.record_key import RecordKey
+from protocol.syntax.tid import Tid
+from storage import cursors, host_status, hosts, leases, repos, resync_buffer
+
+Conn = psycopg.Connection[Any]
+
+
+def _did(n: int) -> Did:
+    return Did(f"did:plc:{n:a>24}")
+
+
+def _host(conn: Conn, name: str = "pds.example.com", **kwargs: Any) -> int:
+    kwargs.setdefault("source", hosts.SOURCE_CONFIGURED)
+    return hosts.put_host(conn, name, f"https://{name}", **kwargs)[0]
+
+
+def test_a_cursor_never_moves_back(conn: Conn) -> None:
+    cursors.save_cursors(conn, {1: 10, 2: 5})
+    cursors.save_cursors(conn, {1: 9, 2: 6})
+    assert cursors.load_cursors(conn) == {1: 10, 2: 6}
+    assert cursors.load_cursor(conn, 3) is None
+    cursors.save_cursors(conn, {1: 4}, shard=1)
+    assert cursors.load_cursor(conn, 1) == 4, "a stream resumes from its last shard"
+    cursors.forget_cursor(conn, 1)
+    assert cursors.load_cursor(conn, 1) is None
+
+
+def test_a_lease_has_one_holder_until_it_runs_out(conn: Conn) -> None:
+    assert leases.take_lease(conn, "list", "a", 60)
+    conn.commit()
+    assert leases.take_lease(conn, "list", "a", 60)
+    assert not leases.take_lease(conn, "list", "b", 60)
+    leases.drop_lease(conn, "list", "b")
+    assert not leases.take_lease(conn, "list", "b", 60)
+    leases.drop_lease(conn, "list", "a")
+    assert leases.take_lease(conn, "list", "b", -1)
+    assert leases.take_lease(conn, "list", "a", 60)
+
+
+def test_the_operators_word_on_a_host_wins(conn: Conn) -> None:
+    first, new = hosts.put_host(
+        conn, "a.example.com", "https://a.example.com", source="request_crawl"
+    )
+    assert new
+    assert not hosts.load_hosts(conn, [first])[first].trusted
+    again, new = hosts.put_host(
+        conn, "a.example.com", "https://a.example.com", source="configured", relay=True
+    )
+    assert (again, new) == (first, False)
+    host = hosts.find_hosts(conn, ["a.example.com"])["a.example.com"]
+    assert host.trusted
+    assert host.relay
+    hosts.put_host(
+        conn, "a.example.com", "https://evil.example.com", source="request_crawl"
+    )
+    assert hosts.load_hosts(conn)[first] == host
+    hosts.set_state(conn, first, hosts.HOST_BANNED)
+    hosts.note_contact(conn, first, hosts.HOST_STREAMING)
+    hosts.note_failure(conn, first, "x", wait=0.0, state=hosts.HOST_OFFLINE)
+    hosts.put_host(conn, "a.example.com", "https://a.example.com", source="configured")
+    assert hosts.load_hosts(conn)[first].state == hosts.HOST_BANNED
+    assert hosts.streamed_hosts(conn) == []
+
+
+def test_an_offline_host_is_tried_again_when_its_time_comes(conn: Conn) -> None:
+    host = _host(conn)
+    hosts.note_failure(conn, host, "boom\0", wait=60, state=hosts.HOST_OFFLINE)
+    assert hosts.streamed_hosts(conn) == []
+    hosts.note_failure(conn, host, "boom", wait=-1, state=hosts.HOST_OFFLINE)
+    assert [h.tries for h in hosts.streamed_hosts(conn)] == [2]
+    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    [known] = hosts.streamed_hosts(conn)
+    assert (known.tries, known.error, known.state) == (0, None, "streaming")
+
+
+def test_strikes_throttle_strangers_only(conn: Conn) -> None:
+    stranger = _host(conn, "s.example.com", source=hosts.SOURCE_REQUEST_CRAWL)
+    ours = _host(conn, "o.example.com")
+    for host in (stranger, ours):
+        assert hosts.add_strikes(conn, host, 9, limit=10, wait=60) == 9
+        assert hosts.add_strikes(conn, host, 1, limit=10, wait=60) == 10
+    states = {h.hostname: h.state for h in hosts.load_hosts(conn).values()}
+    assert states == {"s.example.com": "throttled", "o.example.com": "new"}
+
+
+def test_a_stranger_brings_a_hundred_accounts_a_day(conn: Conn) -> None:
+    stranger = _host(conn, "s.example.com", source=hosts.SOURCE_REQUEST_CRAWL)
+    ours = _host(conn, "o.example.com")
+    limits = {"per_day": 100, "room": 10_000}
+    granted = [hosts.admit_accounts(conn, stranger, 30, **limits) for _ in range(5)]
+    assert granted == [30, 30, 30, 10, 0]
+    assert hosts.admit_accounts(conn, ours, 500, **limits) == 500
+    assert hosts.admit_accounts(conn, ours, 5, per_day=100, room=3) == 3
+    assert hosts.count_accounts(conn) == 603
+    conn.execute("UPDATE host SET admitted_on = admitted_on - 1")
+    assert hosts.admit_accounts(conn, stranger, 1_000, **limits) == 100
+    hosts.set_state(conn, stranger, hosts.HOST_BANNED)
+    conn.execute("UPDATE host SET admitted_on = admitted_on - 1")
+    assert hosts.admit_accounts(conn, stranger, 1, **limits) == 0
+
+
+def test_listing_goes_on_where_it_stopped(conn: Conn) -> None:
+    host = _host(conn)
+    _host(conn, "relay.example.com", relay=True)
+    [(due, cursor)] = hosts.hosts_to_list(conn, limit=10, older_than=3_600)
+    assert (due.id, cursor) == (host, None)
+    hosts.save_list_cursor(conn, host, "page 2", done=False)
+    assert hosts.hosts_to_list(conn, limit=10, older_than=3_600)[0][1] == "page 2"
+    hosts.save_list_cursor(conn, host, None, done=True)
+    conn.commit()
+    assert hosts.hosts_to_list(conn, limit=10, older_than=3_600) == []
+    hosts.request_listing(conn, host)
+    assert len(hosts.hosts_to_list(conn, limit=10, older_than=3_600)) == 1
+    hosts.hold_back(conn, host, 60)
+    assert hosts.hosts_to_list(conn, limit=10, older_than=3_600) == []
+
+
+def test_status_of_hosts(conn: Conn) -> None:
+    host = _host(conn)
+    [status] = host_status.host_statuses(conn)
+    assert (status.last_seq, status.lag_s, status.drops) == (None, None, {})
+    hosts.note_events(conn, {host: (3, datetime(2026, 1, 1, tzinfo=UTC))})
+    hosts.note_events(conn, {host: (2, None)})
+    hosts.count_drops(conn, {("bad_signature", host): 2, ("bad_frame", 0): 1})
+    hosts.count_drops(conn, {("bad_signature", host): 1})
+    cursors.save_cursors(conn, {host: 77})
+    repos.add_repos(conn, host, [_did(1)])
+    [status] = host_status.host_statuses(conn)
+    assert (status.last_seq, status.events, status.waiting_repos) == (77, 5, 1)
+    assert status.lag_s is not None
+    assert status.lag_s > 86_400
+    assert status.drops == {"bad_signature": 3}
+    assert host_status.drop_totals(conn) == {"bad_signature": 3, "bad_frame": 1}
+
+
+def test_claims_are_fair_exclusive_and_come_back(conn: Conn, index_db: str) -> None:
+    big, small = _host(conn, "big.example.com"), _host(conn, "small.example.com")
+    assert repos.add_repos(conn, big, [_did(n) for n in range(50)]) == 50
+    assert repos.add_repos(conn, small, [_did(99), _did(99), _did(0)]) == 1
+    conn.commit()
+    first = repos.claim_repos(conn, limit=10, lease_s=60, per_host=2)
+    assert sorted(r.host for r in first) == [big, big, small]
+    with psycopg.connect(index_db) as other:
+        assert not {r.actor for r in first} & {
+            r.actor
+            for r in repos.claim_repos(other, limit=100, lease_s=60, per_host=99)
+        }
+    conn.commit()
+    assert repos.count_states(conn)["resyncing"] == 51
+    repos.give_back(conn, first[0].actor, "later\0", wait=-1)
+    repos.give_back(conn, first[1].actor, "asked to wait", wait=60, failed=False)
+    again = repos.claim_repos(conn, limit=10, lease_s=-1, per_host=9)
+    assert [(r.actor, r.tries) for r in again] == [(first[0].actor, 1)]
+    # Its lease has run out already, as after a crash.
+    again = repos.claim_repos(conn, limit=10, lease_s=60, per_host=9)
+    assert [r.actor for r in again] == [first[0].actor]
+    repos.renew_lease(conn, again[0].actor, 600)
+    assert repos.claim_repos(conn, limit=9, lease_s=60, per_host=9) == []
+
+
+def test_accounts_that_are_gone_and_hosts_that_wait_are_not_claimed(
+    conn: Conn,
+) -> None:
+    host, busy = _host(conn), _host(conn, "busy.example.com")
+    repos.add_repos(conn, host, [_did(1), _did(2)])
+    repos.add_repos(conn, busy, [_did(3)])
+    hosts.hold_back(conn, busy, 60)
+    conn.execute(
+        "UPDATE actor SET upstream_status = 'takendown' WHERE did = %s", (_did(1),)
+    )
+    claimed = repos.claim_repos(conn, limit=9, lease_s=60, per_host=9)
+    assert [repo.did for repo in claimed] == [_did(2)]
+    assert (
+        repos.claim_repos(conn, limit=9, lease_s=60, per_host=9, skip_hosts=[host])
+        == []
+    )
+
+
+def test_only_the_repos_own_host_can_say_that_we_are_behind(conn: Conn) -> None:
+    host, liar = _host(conn), _host(conn, "liar.example.com")
+    repos.add_repos(conn, host, [_did(1), _did(2), _did(3)])
+    conn.execute("UPDATE repo SET state = 'synchronized', rev = '3kaaaaaaaaa22'")
+    newer, older = Tid("3kbbbbbbbbb22"), Tid("3kaaaaaaaaa22")
+    listed = [
+        repos.ListedRepo(_did(1), newer, True, None),
+        repos.ListedRepo(_did(2), older, True, None),
+        repos.ListedRepo(_did(9), newer, True, None),
+    ]
+    assert repos.note_upstream(conn, liar, listed) == []
+    behind = repos.note_upstream(conn, host, listed)
+    assert behind == [_did(1)]
+    # The stream brought the commit meanwhile: nothing to do.
+    conn.execute("UPDATE repo SET rev = upstream_rev WHERE upstream_rev IS NOT NULL")
+    assert repos.mark_behind(conn, behind) == 0
+    conn.execute("UPDATE repo SET rev = '3kaaaaaaaaa22'")
+    assert repos.mark_behind(conn, behind) == 1
+    assert repos.mark_desynchronized(conn, [_did(1), _did(3)], "gap") == 1
+    found = repos.find_repos(conn, [_did(n) for n in range(9)])
+    assert {did: repo.state for did, repo in found.items()} == {
+        _did(1): "desynchronized",
+        _did(2): "synchronized",
+        _did(3): "desynchronized",
+    }
+    assert repos.move_repos(conn, [(_did(1), liar), (_did(2), host)]) == 1
+    assert repos.find_repos(conn, [_did(1)])[_did(1)].host == liar
+
+
+@pytest.mark.parametrize("since", [None, Tid("3kaaaaaaaaa22")])
+def test_buffered_commits_come_back_as_they_were(conn: Conn, since: Tid | None) -> None:
+    event = CommitEvent(
+        did=_did(1),
+        rev=Tid("3kbbbbbbbbb22"),
+        since=since,
+        data=b"\x01" * 36,
+        prev_data=None if since is None else b"\x02" * 36,
+        commit=b"\xa0" * 90,
+        ops=(
+            RecordOp(
+                "create",
+                Nsid("com.example.thing"),
+                RecordKey("self"),
+                b"\x03" * 36,
+                b"\xa0",
+            ),
+            RecordOp("delete", Nsid("com.example.thing"), RecordKey("x")),
+        ),
+        drops=(DroppedOp("a/b/c", None, DropReason.BAD_PATH),),
+        seq=9,
+        host=4,
+    )
+    later = CommitEvent(_did(1), Tid("3kccccccccc22"), None, b"", None, b"", ())
+    resync_buffer.put_commits(conn, [(1, event), (2, later), (1, later)])
+    assert resync_buffer.load_commits(conn, 1) == [event, later]
+    assert resync_buffer.clear_commits(conn, 1) == 2
+    assert resync_buffer.load_commits(conn, 1) == []
+    assert len(resync_buffer.load_commits(conn, 2)) == 1
