@@ -28,15 +28,21 @@ def _whole_size(head: int) -> int:
 _WHOLE_SIZES: Final = tuple(_whole_size(head) for head in range(256))
 
 
-def scan(data: bytes, *, max_depth: int, max_items: int | None = None) -> int:
-    """Walk over the first value in `data` and return the position behind it.
+def scan(
+    data: bytes,
+    position: int = 0,
+    *,
+    max_depth: int,
+    max_items: int | None = None,
+) -> int:
+    """Walk over the value at `position` and return the position behind it.
 
     Raises LimitExceededError for more than `max_depth` nested containers, 131,072
     items in one, or `max_items` in all; InvalidEncodingError where the bytes end
     early or a length is indefinite. It does not judge the canonical form.
     """
     size = len(data)
-    position = items = 0
+    items = 0
     left = 1
     stack: list[int] = []
     while True:
