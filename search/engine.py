@@ -1,0 +1,86 @@
+"""The interface that every search engine stands behind.
+
+An engine holds a copy of what is in Postgres: it may be wiped and filled again at any
+time. It answers with addresses only; what is shown is always read from Postgres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from search.query import PostQuery
+from storage.documents import Address, Document
+
+MAX_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PostHits:
+    """Addresses of found records, best first, and where the next page begins.
+
+    `after` is a keyset of plain values (sealed by the caller on its way out); None at
+    the end.
+    """
+
+    addresses: list[Address]
+    after: list[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActorHits:
+    """Ids of found accounts, best first, and where the next page begins."""
+
+    actors: list[int]
+    after: list[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What an engine holds, for the status page."""
+
+    name: str
+    records: int
+    actors: int
+    newest: datetime | None
+
+
+class SearchEngine(Protocol):
+    """Puts, deletes and searches. `conn` is the transaction of the outbox drain: an
+    engine inside Postgres writes through it, any other ignores it."""
+
+    name: str
+
+    def put(self, conn: Any, documents: Sequence[Document]) -> None:
+        """Insert or replace documents."""
+
+    def delete(
+        self, conn: Any, addresses: Sequence[Address], actors: Sequence[int]
+    ) -> None:
+        """Remove records by address and accounts by id; unknown ones are no error."""
+
+    def clear(self, conn: Any) -> None:
+        """Forget everything (before a rebuild)."""
+
+    def search_records(
+        self,
+        query: PostQuery,
+        *,
+        collections: Sequence[int],
+        limit: int,
+        after: list[Any] | None = None,
+    ) -> PostHits:
+        """Records of these collections that match; `after` from the page before."""
+
+    def search_actors(
+        self, text: str, *, limit: int, after: list[Any] | None = None
+    ) -> ActorHits:
+        """Accounts whose handle, name or description match, most followed first."""
+
+    def typeahead(self, text: str, *, limit: int) -> list[int]:
+        """Accounts whose handle or name begins like `text`, most followed first."""
+
+    def stats(self) -> EngineStats:
+        """Counts for the status page."""

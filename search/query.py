@@ -1,0 +1,249 @@
+"""The search language: operators in the search box -> one `PostQuery` for any engine.
+
+Understood: words, "phrases", -negation of either, #tag, from: / author:, mentions: /
+to:, @handle, domain:, url:, lang:, since:, until:, has:media|images|video|link,
+is:reply, and `me` for the viewer. Pure; handles become DIDs through the callable of
+the caller.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from protocol.syntax import is_did, is_handle
+from search.tokens import is_cjk, tokenize
+
+MAX_QUERY_BYTES = 1_024
+"""Longer query strings are refused: no person types them, and they cost too much."""
+MAX_CLAUSES = 32
+_NOBODY = "did:plc:nobody"
+"""Stands for a handle that does not resolve: a filter nobody can match."""
+
+Sort = Literal["latest", "top"]
+
+
+class InvalidQueryError(ValueError):
+    """The query cannot be understood; the message is for the person who typed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """Tokens that must stand next to each other, in order (one word is one token).
+
+    `prefix` lets the last token match any longer word, for typing in progress.
+    """
+
+    tokens: tuple[str, ...]
+    prefix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PostQuery:
+    """What a post must be to be found. Lists within one field are all required, but for
+    `authors` and `langs`, where one of them is enough."""
+
+    required: tuple[Clause, ...] = ()
+    excluded: tuple[Clause, ...] = ()
+    authors: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    langs: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    """Of media, images, video, link, reply, quote."""
+    excluded_authors: tuple[str, ...] = ()
+    excluded_tags: tuple[str, ...] = ()
+    excluded_features: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    sort: Sort = "latest"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing narrows the search."""
+        return self == PostQuery(sort=self.sort)
+
+
+FEATURES = ("media", "images", "video", "link", "reply", "quote")
+_PART = re.compile(
+    r'(?P<neg>-)?(?:(?P<op>[a-z]+):)?(?:"(?P<phrase>[^"]*)"?|(?P<bare>\S+))'
+)
+_OPERATORS = {
+    "from": "authors",
+    "author": "authors",
+    "mentions": "mentions",
+    "to": "mentions",
+    "domain": "domains",
+    "url": "urls",
+    "lang": "langs",
+    "since": "since",
+    "until": "until",
+    "has": "features",
+    "is": "features",
+}
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+@dataclass(slots=True)
+class _Parts:
+    required: list[Clause] = field(default_factory=list)
+    excluded: list[Clause] = field(default_factory=list)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def add(self, name: str, value: str) -> None:
+        self.lists.setdefault(name, []).append(value)
+
+
+def parse_query(
+    text: str,
+    *,
+    resolve_handle: Callable[[str], str | None],
+    viewer: str | None = None,
+    base: PostQuery | None = None,
+) -> PostQuery:
+    """Read the search box; `base` holds filters that came as parameters of their own.
+
+    `resolve_handle` gives the DID of a handle or None. Raises `InvalidQueryError`.
+    """
+    if len(text.encode("utf-8", "replace")) > MAX_QUERY_BYTES:
+        raise InvalidQueryError(f"the query is over {MAX_QUERY_BYTES} bytes")
+    parts = _Parts()
+    for match in _PART.finditer(text):
+        _read_part(match, parts, resolve_handle, viewer)
+        if len(parts.required) + len(parts.excluded) > MAX_CLAUSES:
+            raise InvalidQueryError(f"more than {MAX_CLAUSES} words and phrases")
+    base = base or PostQuery()
+    lists: dict[str, Any] = {
+        name: (*getattr(base, name), *values) for name, values in parts.lists.items()
+    }
+    return replace(
+        base,
+        required=(*base.required, *parts.required),
+        excluded=(*base.excluded, *parts.excluded),
+        since=parts.since or base.since,
+        until=parts.until or base.until,
+        **lists,
+    )
+
+
+def _read_part(
+    match: re.Match[str],
+    parts: _Parts,
+    resolve_handle: Callable[[str], str | None],
+    viewer: str | None,
+) -> None:
+    negated, operator = match["neg"] is not None, match["op"]
+    phrase, bare = match["phrase"], match["bare"]
+    value = phrase if phrase is not None else bare
+    target = _OPERATORS.get(operator) if operator else None
+    if operator and target is None:
+        # `https://…`, `12:30` and the like are words, not operators.
+        value, target = f"{operator}:{value}", None
+    if target is not None and value:
+        _add_filter(target, value, negated, parts, resolve_handle, viewer)
+        return
+    if phrase is None and len(value) > 1 and value[0] in "#＃":
+        parts.add("excluded_tags" if negated else "tags", normalize_tag(value[1:]))
+        return
+    if phrase is None and value.startswith("@") and is_handle(value[1:]):
+        _add_filter("mentions", value[1:], negated, parts, resolve_handle, viewer)
+        return
+    _add_words(value, phrase is not None, negated, parts)
+
+
+def _add_words(value: str, quoted: bool, negated: bool, parts: _Parts) -> None:
+    tokens = tokenize(value)
+    if not tokens:
+        return
+    together = quoted or is_cjk(value) or negated
+    clauses = [Clause(tuple(tokens))] if together else [Clause((t,)) for t in tokens]
+    (parts.excluded if negated else parts.required).extend(clauses)
+
+
+def _add_filter(
+    target: str,
+    value: str,
+    negated: bool,
+    parts: _Parts,
+    resolve_handle: Callable[[str], str | None],
+    viewer: str | None,
+) -> None:
+    if target in ("since", "until"):
+        if negated:
+            raise InvalidQueryError(f"-{target}: has no meaning; leave out the minus")
+        setattr(parts, target, parse_moment(value))
+        return
+    if target == "features":
+        feature = value.lower()
+        if feature not in FEATURES:
+            known = ", ".join(FEATURES)
+            raise InvalidQueryError(f"has:{value} is not known; try {known}")
+        parts.add("excluded_features" if negated else "features", feature)
+        return
+    if target in ("authors", "mentions"):
+        did = resolve_account(value, resolve_handle, viewer)
+        if negated and target == "mentions":
+            raise InvalidQueryError("-mentions: is not supported")
+        parts.add("excluded_authors" if negated else target, did)
+        return
+    if negated:
+        raise InvalidQueryError(f"a minus before {target[:-1]}: is not supported")
+    cleaned = {
+        "langs": lambda v: v.lower().split("-")[0],
+        "domains": lambda v: v.lower().strip("."),
+        "urls": normalize_url,
+    }[target](value)
+    parts.add(target, cleaned)
+
+
+def resolve_account(
+    value: str, resolve_handle: Callable[[str], str | None], viewer: str | None
+) -> str:
+    """The DID that `me`, a DID or a handle (with or without @) names.
+
+    An unknown handle gives a DID that nobody has: the answer is empty, not an error.
+    """
+    name = value.removeprefix("@")
+    if name == "me":
+        if viewer is None:
+            raise InvalidQueryError("`me` needs a signed-in account")
+        return viewer
+    if is_did(name):
+        return name
+    if not is_handle(name):
+        raise InvalidQueryError(f"{value!r} is neither a handle nor a DID")
+    return resolve_handle(name.lower()) or _NOBODY
+
+
+def parse_moment(text: str) -> datetime:
+    """A date (`2026-11-22`, midnight UTC) or a datetime of RFC 3339."""
+    try:
+        if _DATE.fullmatch(text):
+            return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        if not timedelta(0) <= moment - datetime(1, 1, 3, tzinfo=UTC):
+            raise ValueError
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidQueryError(
+            f"{text!r} is not a date; write 2026-11-22 or 2026-11-22T10:00:00Z"
+        ) from None
+
+
+def normalize_tag(tag: str) -> str:
+    """The form in which tags are compared: folded case, no leading `#`."""
+    return tag.lstrip("#＃").casefold()[:64]
+
+
+def normalize_url(url: str) -> str:
+    """The form in which URLs are compared: no fragment, no trailing slash."""
+    return url.split("#", 1)[0].rstrip("/")[:512]

@@ -1,0 +1,67 @@
+"""Words and filters as Postgres tsvector and tsquery text.
+
+Both are built here and cast, never through Postgres' own parser: it would drop emoji
+and split words its own way. Filters share the vector with the words, under prefixes
+that no token can have (tokens hold no colon), so one index answers both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from search.query import Clause
+
+_MAX_POSITION = 16_383
+"""Postgres' last word position; later words are found, but not in phrases."""
+
+TAG = "t:"
+MENTION = "m:"
+DOMAIN = "d:"
+URL = "u:"
+LANG = "l:"
+FEATURE = "h:"
+
+
+def quote_lexeme(lexeme: str) -> str:
+    """The lexeme as tsvector and tsquery text take it."""
+    return "'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def encode_tsvector(
+    sections: Iterable[tuple[Sequence[str], str]], filters: Iterable[str] = ()
+) -> str:
+    """tsvector text of (tokens, weight) sections, positions running on, and filters.
+
+    A gap of one position stands between sections, so no phrase spans two of them.
+    """
+    places: dict[str, list[str]] = {}
+    position = 0
+    for tokens, weight in sections:
+        for token in tokens:
+            position += 1
+            at = places.setdefault(token, [])
+            if len(at) < 255:
+                at.append(f"{min(position, _MAX_POSITION)}{weight}")
+        position += 1
+    parts = [f"{quote_lexeme(word)}:{','.join(at)}" for word, at in places.items()]
+    parts += [quote_lexeme(each) for each in sorted(set(filters))]
+    return " ".join(parts)
+
+
+def encode_clause(clause: Clause, weights: str = "") -> str:
+    """tsquery text of one clause: adjacent tokens, the last perhaps a prefix."""
+    suffix = f":{weights}" if weights else ""
+    parts = [quote_lexeme(token) + suffix for token in clause.tokens]
+    if clause.prefix:
+        parts[-1] = quote_lexeme(clause.tokens[-1]) + f":*{weights}"
+    return "(" + " <-> ".join(parts) + ")"
+
+
+def any_of(prefix: str, values: Iterable[str]) -> str:
+    """tsquery text: one of these filters."""
+    return "(" + " | ".join(quote_lexeme(prefix + value) for value in values) + ")"
+
+
+def all_of(prefix: str, values: Iterable[str]) -> list[str]:
+    """tsquery texts: each of these filters."""
+    return [quote_lexeme(prefix + value) for value in values]

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from search.postgres import PostgresEngine
+from search.query import PostQuery, parse_query
+from search.spelling import correct, edit_distance, refresh_words
+from storage.collections import COLLECTION_IDS, FEED_POST
+from storage.documents import ActorDocument, Address, RecordDocument
+from storage.pool import open_pool
+
+POST = COLLECTION_IDS[FEED_POST]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DIDS = {n: f"did:plc:{'abc'[n - 1] * 24}" for n in (1, 2, 3)}
+
+
+def document(n: int, text: str, **fields: Any) -> RecordDocument:
+    actor = fields.pop("actor", 1)
+    base = RecordDocument(
+        address=Address(actor, fields.pop("collection", POST), n),
+        uri="",
+        collection=FEED_POST,
+        rkey=str(n),
+        did=DIDS[actor],
+        handle=None,
+        title="",
+        text=text,
+        langs=(),
+        tags=(),
+        mentions=(),
+        domains=(),
+        urls=(),
+        features=(),
+        quotes=(),
+        reply_parent=None,
+        reply_root=None,
+        created_at=START,
+        sort_at=START + timedelta(minutes=n),
+        likes=0,
+        reposts=0,
+        replies=0,
+        quote_count=0,
+    )
+    return replace(base, **fields)
+
+
+@pytest.fixture(scope="module")
+def engine(databases: Any) -> Iterator[PostgresEngine]:
+    url = databases.make("index")
+    with open_pool(url, min=1, max=2) as pool:
+        engine = PostgresEngine(pool)
+        with pool.connection() as conn:
+            _fill(conn, engine)
+        yield engine
+    databases.drop(url)
+
+
+def _fill(conn: psycopg.Connection[Any], engine: PostgresEngine) -> None:
+    for number, did in DIDS.items():
+        conn.execute("INSERT INTO actor (id, did) VALUES (%s, %s)", (number, did))
+    conn.execute(
+        "INSERT INTO post_stats (actor, rkey, likes) VALUES (1, 2, 9), (1, 1, 3)"
+    )
+    engine.put(
+        conn,
+        [
+            document(1, "The quick brown fox", langs=("en-US",), tags=("Fox",)),
+            document(2, "A slow brown bear sleeps", langs=("en",)),
+            document(3, "Un café très bon", langs=("fr",), actor=2),
+            document(4, "日本語の天気", langs=("ja",), actor=2),
+            document(
+                5,
+                "see https://www.example.com/a/",
+                domains=("www.example.com",),
+                urls=("https://www.example.com/a/",),
+                features=("link",),
+                mentions=(DIDS[3],),
+                actor=2,
+            ),
+            document(6, "it's 🌞 o'clock \\ 'quoted'"),
+            document(7, "brown things elsewhere", collection=99),
+            *(document(100 + i, f"page number{i % 2}") for i in range(25)),
+        ],
+    )
+    engine.put(
+        conn,
+        [
+            actor(1, "alice.test", "Alice Liddell", "likes rabbits"),
+            actor(2, "bob.test", "Bob", "friend of alice"),
+            actor(3, "alicia.example.com", "Alícia", ""),
+        ],
+    )
+    conn.execute("INSERT INTO actor_stats (actor, followers) VALUES (3, 50), (2, 5)")
+
+
+def actor(n: int, handle: str, name: str, description: str) -> ActorDocument:
+    return ActorDocument(n, DIDS[n], handle, name, description, None, 0, 0, 0)
+
+
+def found(engine: PostgresEngine, text: str, **options: Any) -> list[int]:
+    query = parse_query(text, resolve_handle=lambda _: None, base=PostQuery(**options))
+    hits = engine.search_records(query, collections=[POST], limit=50)
+    return [a.rkey for a in hits.addresses]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("brown", [2, 1]),
+        ("brown fox", [1]),
+        ('"brown bear"', [2]),
+        ('"bear brown"', []),
+        ("brown -bear", [1]),
+        ("BROWN -#fox", [2]),
+        ("#FOX", [1]),
+        ("cafe", [3]),
+        ("café lang:fr", [3]),
+        ("brown lang:fr", []),
+        ("lang:en", [2, 1]),
+        ("天気", [4]),
+        ("日本", [4]),
+        ("本日", []),
+        ("🌞", [6]),
+        ("it's", [6]),
+        ("'quoted' \\", [6]),
+        ("domain:example.com", [5]),
+        ("domain:www.example.com", [5]),
+        ("domain:ample.com", []),
+        ("url:https://www.example.com/a", [5]),
+        ("has:link", [5]),
+        (f"mentions:{DIDS[3]}", [5]),
+        (f"from:{DIDS[2]} has:link", [5]),
+        (f"from:{DIDS[2]} -has:link", [4, 3]),
+        ("until:2026-01-01T00:02:00Z", [1]),
+        ("brown since:2026-01-01T00:02:00Z", [2]),
+        ("from:nobody.test", []),
+    ],
+)
+def test_finds(engine: PostgresEngine, text: str, expected: list[int]) -> None:
+    assert found(engine, text) == expected
+
+
+def test_top_puts_the_liked_first(engine: PostgresEngine) -> None:
+    assert found(engine, "brown") == [2, 1]
+    assert found(engine, "from:" + DIDS[1] + " -page", sort="top")[:2] == [2, 1]
+
+
+@pytest.mark.parametrize("sort", ["latest", "top"])
+def test_pages_neither_skip_nor_repeat(engine: PostgresEngine, sort: Any) -> None:
+    query = parse_query(
+        "page", resolve_handle=lambda _: None, base=PostQuery(sort=sort)
+    )
+    seen: list[int] = []
+    after = None
+    for _ in range(10):
+        hits = engine.search_records(query, collections=[POST], limit=4, after=after)
+        seen += [a.rkey for a in hits.addresses]
+        after = hits.after
+        if after is None:
+            break
+    assert sorted(seen) == list(range(100, 125))
+    if sort == "latest":
+        assert seen == sorted(seen, reverse=True)
+
+
+def test_replace_and_delete(engine: PostgresEngine) -> None:
+    with engine.pool.connection() as conn:
+        engine.put(conn, [document(50, "ephemeral")])
+        engine.put(conn, [document(50, "rewritten")])
+    assert found(engine, "ephemeral") == []
+    assert found(engine, "rewritten") == [50]
+    with engine.pool.connection() as conn:
+        engine.delete(conn, [Address(1, POST, 50), Address(1, POST, 51)], [])
+    assert found(engine, "rewritten") == []
+
+
+def test_actors_by_handle_name_and_description(engine: PostgresEngine) -> None:
+    assert engine.search_actors("alice", limit=10).actors == [2, 1]
+    assert engine.search_actors("@alice.test", limit=10).actors == [1, 2]
+    assert engine.search_actors("alicia", limit=10).actors == [3]
+    assert engine.search_actors("rabbits", limit=10).actors == [1]
+    assert engine.search_actors("", limit=10).actors == []
+
+
+def test_typeahead_looks_at_handles_and_names_only(engine: PostgresEngine) -> None:
+    assert engine.typeahead("ali", limit=10) == [3, 1]
+    assert engine.typeahead("rab", limit=10) == []
+
+
+def test_actor_pages(engine: PostgresEngine) -> None:
+    first = engine.search_actors("ali", limit=1)
+    second = engine.search_actors("ali", limit=5, after=first.after)
+    assert first.actors == [3]
+    assert second.actors == [2, 1]
+    assert second.after is None
+
+
+def test_a_misspelt_word_is_mended_only_when_nothing_matches(
+    engine: PostgresEngine,
+) -> None:
+    with engine.pool.connection() as conn:
+        assert refresh_words(conn) >= 1
+        assert correct(conn, "bronw") == "brown"
+        assert correct(conn, "brown") is None
+        assert correct(conn, "zzzzzz") is None
+    assert found(engine, "bronw") == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "distance"),
+    [("finsih", "finish", 1), ("wuth", "with", 1), ("abcd", "abcd", 0), ("ab", "", 2)],
+)
+def test_edit_distance(a: str, b: str, distance: int) -> None:
+    assert edit_distance(a, b, 2) == distance
+
+
+def test_no_query_text_breaks_the_sql(engine: PostgresEngine) -> None:
+    for text in ("' OR 1=1 --", "\\", "a'b\\'c", "!!!", "(((", "& | !", "\x00", "%s"):
+        found(engine, text)
+        engine.search_actors(text, limit=1)
