@@ -14,7 +14,15 @@ from protocol.syntax.did import Did
 from protocol.syntax.nsid import Nsid
 from protocol.syntax.record_key import RecordKey
 from protocol.syntax.tid import Tid
-from storage import cursors, host_status, hosts, leases, repos, resync_buffer
+from storage import (
+    cursors,
+    host_status,
+    hosts,
+    jobs,
+    leases,
+    repos,
+    resync_buffer,
+)
 
 Conn = psycopg.Connection[Any]
 
@@ -248,3 +256,23 @@ def test_buffered_commits_come_back_as_they_were(conn: Conn, since: Tid | None) 
     assert resync_buffer.clear_commits(conn, 1) == 2
     assert resync_buffer.load_commits(conn, 1) == []
     assert len(resync_buffer.load_commits(conn, 2)) == 1
+
+
+def test_a_job_is_done_once_and_never_forgotten(conn: Conn) -> None:
+    jobs.put_jobs(conn, "identity", ["b", "a", "a"])
+    jobs.put_jobs(conn, "identity", ["c"], wait=60)
+    jobs.put_jobs(conn, "other", ["a"])
+    claimed = jobs.claim_jobs(conn, "identity", limit=9, lease_s=60)
+    assert sorted(job.key for job in claimed) == ["a", "b"]
+    assert jobs.claim_jobs(conn, "identity", limit=9, lease_s=60) == []
+    a, b = sorted(claimed, key=lambda job: job.key)
+    jobs.put_jobs(conn, "identity", ["a"])
+    jobs.finish_jobs(conn, [a.id])
+    jobs.retry_job(conn, b.id, "boom\0", wait=-1)
+    again = jobs.claim_jobs(conn, "identity", limit=9, lease_s=-1)
+    assert sorted((job.key, job.tries) for job in again) == [("a", 0), ("b", 1)]
+    jobs.finish_jobs(conn, [job.id for job in again])
+    jobs.put_jobs(conn, "identity", ["c"])
+    [c] = jobs.claim_jobs(conn, "identity", limit=9, lease_s=-1)
+    jobs.finish_jobs(conn, [c.id])
+    assert jobs.count_jobs(conn) == {"other": 1}

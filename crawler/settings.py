@@ -1,0 +1,58 @@
+"""What the crawler may do, in numbers. The service fills it from its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlSettings:
+    """Bounds of one crawling process. Times in seconds, sizes in bytes.
+
+    dev                    hosts may be loopback and plain http
+    account_cap            accounts that may be let in altogether; None for no cap
+    host_accounts_per_day  new accounts a day from one host nobody configured
+    new_hosts_per_day      hosts a day that requestCrawl may name
+    dids                   only these accounts, when not empty
+    """
+
+    dev: bool = False
+    account_cap: int | None = 1_000
+    host_accounts_per_day: int = 100
+    new_hosts_per_day: int = 50
+    dids: frozenset[str] = frozenset()
+
+    # One frame is at most 5 MB, so this is never less than six frames.
+    queue_bytes: int = 32 * MIB
+    parked_bytes: int = 16 * MIB
+    parked_frames_per_did: int = 200
+    known_accounts: int = 200_000
+    lookups_at_once: int = 64
+    refresh_interval: float = 60.0
+
+    batch_events: int = 1_000
+    batch_wait: float = 0.1
+    flush_interval: float = 1.0
+
+    strike_limit: int = 200
+    throttle_time: float = 3_600.0
+    bad_seqs_allowed: int = 10
+    bad_frames_allowed: int = 3
+    offline_after: int = 15
+    offline_recheck: float = 86_400.0
+    host_rescan: float = 1.0
+    quiet_after: float = 86_400.0
+
+    backfills_at_once: int = 8
+    backfills_per_host: int = 2
+    backfill_lease: float = 600.0
+    backfill_tries: int = 8
+    backfill_daily: float = 86_400.0
+    backfill_idle: float = 0.25
+
+    listing_interval: float = 7 * 86_400.0
+    poll_interval: float = 900.0
+    listing_settle: float = 5.0
+    identity_age: float = 86_400.0

@@ -1,0 +1,55 @@
+"""Where verified events go. The indexer is behind it, but the crawler never says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from protocol.events import Event
+from protocol.repo import RepoHead, RepoRecord
+from protocol.syntax.did import Did
+from protocol.syntax.handle import Handle
+
+
+class Applied(Protocol):
+    """What became of a batch."""
+
+    @property
+    def applied(self) -> int:
+        """Events whose effect is now in the database."""
+
+    @property
+    def desynchronized(self) -> Sequence[Did]:
+        """Repos that must be fetched: their chain is broken."""
+
+
+class RepoImport(Protocol):
+    """One whole repo on its way in; nothing of it is seen before `finish`."""
+
+    def add(self, records: Sequence[RepoRecord]) -> None:
+        """Take the next records, in the order of the tree."""
+
+    def finish(self, head: RepoHead) -> Any:
+        """Replace what is held with what was added, deletes included, and commit.
+
+        Raises DesynchronizedError when `head` is older than what is held.
+        """
+
+
+class Sink(Protocol):
+    """Takes events in order and whole repos, each in one transaction. Threads may
+    call it at the same time; calls block."""
+
+    def apply(self, events: Sequence[Event], cursors: Mapping[int, int]) -> Applied:
+        """Apply a batch and save the cursors (host id -> seq) in one transaction.
+
+        Applying the same batch twice is as good as once. Raises psycopg.Error; then
+        nothing of the batch has happened.
+        """
+
+    def checkout(self, did: Did, host: int) -> AbstractContextManager[RepoImport]:
+        """Import a whole repo. Leaving without `finish` undoes everything."""
+
+    def set_handle(self, did: Did, handle: Handle | None) -> None:
+        """Store a handle that was verified both ways, or that there is none."""

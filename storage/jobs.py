@@ -1,0 +1,105 @@
+"""Small pieces of work that must not be forgotten: claimed by lease, done or retried.
+
+A job is its kind and its key; putting one that is there already changes nothing, so
+whoever is in doubt puts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job leased to us. `tries` counts the failures so far."""
+
+    id: int
+    key: str
+    tries: int
+
+
+def put_jobs(
+    conn: psycopg.Connection[Any],
+    kind: str,
+    keys: Iterable[str],
+    *,
+    wait: float = 0.0,
+) -> None:
+    """Queue a job a key, to be done in `wait` seconds or sooner if queued already.
+
+    Does not commit. A job that is being done now is not lost: it becomes due again
+    after its lease.
+    """
+    wanted = sorted(set(keys))
+    if not wanted:
+        return
+    conn.execute(
+        """
+        INSERT INTO job (kind, key, not_before)
+        SELECT %s, key, now() + make_interval(secs => %s)
+        FROM unnest(%s::text[]) AS t (key)
+        ON CONFLICT (kind, key) DO UPDATE
+        SET not_before = least(job.not_before, excluded.not_before),
+            payload = job.payload || '{"again": true}'
+        """,
+        (kind, wait, wanted),
+    )
+
+
+def claim_jobs(
+    conn: psycopg.Connection[Any], kind: str, *, limit: int, lease_s: float
+) -> list[ClaimedJob]:
+    """Lease up to `limit` due jobs of a kind. Commit at once."""
+    with conn.cursor(row_factory=class_row(ClaimedJob)) as cursor:
+        cursor.execute(
+            """
+            WITH due AS (
+                SELECT id FROM job
+                WHERE kind = %s AND not_before <= now()
+                  AND (lease_until IS NULL OR lease_until <= now())
+                ORDER BY not_before LIMIT %s FOR UPDATE SKIP LOCKED
+            )
+            UPDATE job SET lease_until = now() + make_interval(secs => %s),
+                payload = '{}'
+            FROM due WHERE job.id = due.id RETURNING job.id, key, tries
+            """,
+            (kind, limit, lease_s),
+        )
+        return cursor.fetchall()
+
+
+def finish_jobs(
+    conn: psycopg.Connection[Any], ids: Sequence[int], *, again_in: float = 0.0
+) -> None:
+    """Remove done jobs; one that was put again meanwhile is due in `again_in`."""
+    conn.execute("DELETE FROM job WHERE id = ANY(%s) AND payload = '{}'", (list(ids),))
+    conn.execute(
+        "UPDATE job SET lease_until = NULL, tries = 0,"
+        " not_before = now() + make_interval(secs => %s) WHERE id = ANY(%s)",
+        (again_in, list(ids)),
+    )
+
+
+def retry_job(
+    conn: psycopg.Connection[Any], job: int, error: str, *, wait: float
+) -> None:
+    """Give a failed job back, to be tried again in `wait` seconds."""
+    conn.execute(
+        """
+        UPDATE job SET lease_until = NULL, tries = tries + 1, error = %s,
+            not_before = now() + make_interval(secs => %s)
+        WHERE id = %s
+        """,
+        (error[:500].replace("\0", ""), wait, job),
+    )
+
+
+def count_jobs(conn: psycopg.Connection[Any]) -> dict[str, int]:
+    """Return kind -> jobs that wait or are being done."""
+    rows = conn.execute("SELECT kind, count(*) FROM job GROUP BY kind")
+    return dict(rows.fetchall())
