@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
 import uvicorn
@@ -51,9 +51,17 @@ def run_server(app: ASGIApp, host: str, port: int) -> None:
 class _QuietServer(uvicorn.Server):
     """A server beside other work: signals belong to the program around it."""
 
+    def __init__(self, app: ASGIApp, announce: Callable[[], None]) -> None:
+        super().__init__(server_config(app))
+        self._announce = announce
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
 
 
 def _listen(host: str, port: int) -> tuple[socket.socket, str]:
@@ -69,14 +77,15 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Serve on the running event loop; gives the URL (port 0: any free port)."""
     listener, url = _listen(host, port)
-    server = _QuietServer(server_config(app))
+    settled = asyncio.Event()
+    server = _QuietServer(app, settled.set)
     task = asyncio.create_task(server.serve(sockets=[listener]))
+    task.add_done_callback(lambda _: settled.set())
     try:
-        while not server.started:
-            if task.done():
-                task.result()
-                raise RuntimeError("the server stopped before it started")
-            await asyncio.sleep(0.005)
+        await settled.wait()
+        if task.done():
+            task.result()
+            raise RuntimeError("the server stopped before it started")
         yield url
     finally:
         server.should_exit = True
@@ -90,32 +99,21 @@ def serving_in_thread(
 ) -> Iterator[str]:
     """Serve on an event loop of a thread of its own; gives the URL."""
     listener, url = _listen(host, port)
-    server = _QuietServer(server_config(app))
-    ready, failure = threading.Event(), []
-
-    async def serve() -> None:
-        async def announce() -> None:
-            while not server.started:
-                await asyncio.sleep(0.005)
-            ready.set()
-
-        watcher = asyncio.create_task(announce())
-        try:
-            await server.serve(sockets=[listener])
-        finally:
-            watcher.cancel()
+    settled = threading.Event()
+    failure: list[BaseException] = []
+    server = _QuietServer(app, settled.set)
 
     def run() -> None:
         try:
-            asyncio.run(serve())
+            asyncio.run(server.serve(sockets=[listener]))
         except BaseException as error:  # handed to the thread that waits below
             failure.append(error)
         finally:
-            ready.set()
+            settled.set()
 
     thread = threading.Thread(target=run, name=f"serve {url}", daemon=True)
     thread.start()
-    ready.wait()
+    settled.wait()
     try:
         if not server.started:
             raise RuntimeError("the server did not start") from (

@@ -64,10 +64,12 @@ class Target:
     @property
     def origin(self) -> str:
         """Scheme, host and port as a URL without path."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        if self.port == _DEFAULT_PORTS[self.scheme]:
-            return f"{self.scheme}://{host}"
-        return f"{self.scheme}://{host}:{self.port}"
+        port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{self._bracketed}{port}"
+
+    @property
+    def _bracketed(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     def __str__(self) -> str:
         query = f"?{self.query}" if self.query else ""
@@ -77,7 +79,7 @@ class Target:
         """The URL for aiohttp, built of the checked parts so nothing is re-read."""
         return URL.build(
             scheme=self.scheme,
-            host=self.host,
+            host=self._bracketed,
             port=self.port,
             path=self.path,
             query_string=self.query,
