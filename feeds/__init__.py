@@ -1,0 +1,1 @@
+"""Feed skeletons: which posts, in which order. One file an algorithm."""

@@ -1,0 +1,64 @@
+"""What is liked now: reactions weighed against age.
+
+score = (likes + 2 reposts + replies + 2 quotes) / (hours + 2) ** 1.5. Only the newest
+`CANDIDATES` posts compete, so the cost does not grow with the network.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from feeds.skeleton import (
+    Algorithm,
+    FeedRequest,
+    Skeleton,
+    SkeletonItem,
+    micros,
+    moment,
+)
+from storage.collections import COLLECTION_IDS, FEED_POST
+from storage.documents import Address
+
+CANDIDATES = 5_000
+_POST = COLLECTION_IDS[FEED_POST]
+
+
+def build(conn: psycopg.Connection[Any], request: FeedRequest) -> Skeleton:
+    """One page; the clock stands still at the first page, so that places hold."""
+    after = request.after
+    frozen = moment(after[3]) if after else datetime.now(UTC)
+    keyset = "WHERE (score, actor, rkey) < (%s, %s, %s)" if after else ""
+    rows = conn.execute(
+        f"""
+        SELECT actor, rkey, score FROM (
+            SELECT p.actor, p.rkey,
+                   round(1e6 * (s.likes + 2 * s.reposts + s.replies + 2 * s.quotes)
+                     / power(extract(epoch FROM %s - p.sort_at) / 3600 + 2, 1.5))::int8
+                     AS score
+            FROM (
+                SELECT actor, rkey, sort_at FROM post
+                WHERE sort_at <= %s ORDER BY sort_at DESC LIMIT %s
+            ) p JOIN post_stats s USING (actor, rkey)
+            WHERE s.likes + s.reposts + s.replies + s.quotes > 0
+        ) scored {keyset}
+        ORDER BY score DESC, actor DESC, rkey DESC LIMIT %s
+        """,
+        [frozen, frozen, CANDIDATES, *(after[:3] if after else ()), request.limit + 1],
+    ).fetchall()
+    page = rows[: request.limit]
+    items = [SkeletonItem(Address(actor, _POST, rkey)) for actor, rkey, _ in page]
+    if len(rows) <= request.limit:
+        return Skeleton(items, None)
+    actor, rkey, score = page[-1]
+    return Skeleton(items, [score, actor, rkey, micros(frozen)])
+
+
+FEED = Algorithm(
+    name="popular",
+    display_name="Popular",
+    description="What people like, repost and answer right now, fading with age.",
+    build=build,
+)

@@ -1,0 +1,10 @@
+"""The feeds that this provider serves, by record key."""
+
+from __future__ import annotations
+
+from feeds.algorithms import following, latest, popular
+from feeds.skeleton import Algorithm
+
+FEEDS: dict[str, Algorithm] = {
+    feed.name: feed for feed in (latest.FEED, popular.FEED, following.FEED)
+}
