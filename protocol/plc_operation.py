@@ -42,6 +42,8 @@ from protocol.plc_format import (
 from protocol.syntax import Did, datetime_from_us, datetime_us
 
 __all__ = [
+    "DAY_MS",
+    "HOUR_MS",
     "AnyOperation",
     "AuditedLog",
     "GenesisHashError",

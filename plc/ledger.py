@@ -1,0 +1,175 @@
+"""The operations of all DIDs, in Postgres: taken in under the rules, read back.
+
+Two locks, always in this order. The one of a DID is held from reading its log to the
+commit, so that of two operations on the same prev one sees the other. The one of the
+sequence is held from drawing a number to the commit, so that numbers become visible
+in their order and no reader that pages by them can pass one over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+
+from protocol.cbor import decode
+from protocol.cid import cid_for, cid_to_text
+from protocol.plc_operation import (
+    LogEntry,
+    Operation,
+    Tombstone,
+    check_next_operation,
+    check_quota,
+    check_submission,
+    format_time,
+    operation_bytes,
+    operation_cid,
+    operation_json,
+    parse_operation,
+)
+from protocol.syntax import Did
+
+# Namespaces of advisory locks.
+_DID_LOCK: Final = 0x504C43
+_SEQUENCE_LOCK: Final = 0x504C44
+
+LOCK_TIMEOUT_MS: Final = 5_000
+_MAX_NUMBER_DIGITS: Final = 18
+
+_COLUMNS: Final = "seq, did, value, nullified, created_ms"
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SequencedEntry:
+    """A log entry with its place in the export of all DIDs."""
+
+    seq: int
+    entry: LogEntry
+
+    def to_json(self) -> dict[str, object]:
+        """The entry as `/export?after=<seq>` and `/export/stream` show it."""
+        return {
+            "type": "sequenced_op",
+            "seq": self.seq,
+            "did": self.entry.did,
+            "operation": operation_json(self.entry.operation),
+            "cid": self.entry.cid,
+            "createdAt": format_time(self.entry.created_ms),
+        }
+
+
+def parse_number(text: str) -> int | None:
+    """A place in the export as a client writes it; None when it can be none."""
+    if not (text.isascii() and text.isdigit()) or len(text) > _MAX_NUMBER_DIGITS:
+        return None
+    return int(text)
+
+
+def accept(
+    conn: Connection, did: Did, operation: Operation | Tombstone, now_ms: int
+) -> SequencedEntry:
+    """Takes an operation in, or raises what `check_submission`,
+    `check_next_operation` and `check_quota` raise; in one transaction of its own.
+
+    An operation that is already the last of its log changes nothing: a client that
+    lost our answer may ask again. Raises psycopg.errors.LockNotAvailable when others
+    keep the DID busy.
+    """
+    check_submission(operation)
+    with conn.transaction():
+        conn.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+        conn.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_DID_LOCK, did))
+        log = _read(conn, "did = %s AND NOT nullified ORDER BY seq", (did,))
+        if log and log[-1].entry.cid == operation_cid(operation):
+            return log[-1]
+        history = [row.entry for row in log]
+        # Times rise even when the clock stands or is set back.
+        created_ms = max([now_ms, *(entry.created_ms + 1 for entry in history[-1:])])
+        verdict = check_next_operation(did, history, operation, created_ms)
+        if not verdict.nullified:
+            check_quota(history, created_ms)
+        undone = set(verdict.nullified)
+        _nullify(conn, [row.seq for row in log if row.entry.cid in undone])
+        conn.execute("SELECT pg_advisory_xact_lock(%s, 0)", (_SEQUENCE_LOCK,))
+        row = conn.execute(
+            "INSERT INTO operation (did, value, created_ms)"
+            " VALUES (%s, %s, %s) RETURNING seq",
+            (did, operation_bytes(operation), created_ms),
+        ).fetchone()
+    assert row is not None
+    entry = LogEntry(did, operation, verdict.cid, False, created_ms)
+    return SequencedEntry(row[0], entry)
+
+
+def read_log(conn: Connection, did: str, *, nullified: bool = False) -> list[LogEntry]:
+    """The log of a DID in the order of acceptance; empty when there is none."""
+    condition = "did = %s" if nullified else "did = %s AND NOT nullified"
+    return [row.entry for row in _read(conn, f"{condition} ORDER BY seq", (did,))]
+
+
+def read_last(conn: Connection, did: str) -> LogEntry | None:
+    """The operation that stands, or None for an unknown DID."""
+    rows = _read(conn, "did = %s AND NOT nullified ORDER BY seq DESC LIMIT 1", (did,))
+    return rows[0].entry if rows else None
+
+
+def export_after_seq(conn: Connection, after: int, count: int) -> list[SequencedEntry]:
+    """Up to `count` entries of all DIDs whose number is above `after`."""
+    return _read(conn, "seq > %s ORDER BY seq LIMIT %s", (after, count))
+
+
+def export_after_time(
+    conn: Connection, after_ms: int | None, count: int
+) -> list[LogEntry]:
+    """About `count` entries of all DIDs accepted after a time, in order of time.
+
+    Entries of one time are never torn apart, since the next page begins after it: a
+    page may be longer than `count` by them.
+    """
+    rows = _read(
+        conn,
+        "created_ms > %s ORDER BY created_ms FETCH FIRST %s ROWS WITH TIES",
+        (-1 if after_ms is None else after_ms, count),
+    )
+    rows.sort(key=lambda row: (row.entry.created_ms, row.seq))
+    return [row.entry for row in rows]
+
+
+def newest_seq(conn: Connection) -> int:
+    """The highest number given out and committed; 0 when there is none."""
+    row = conn.execute("SELECT coalesce(max(seq), 0) FROM operation").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _nullify(conn: Connection, numbers: Sequence[int]) -> None:
+    if numbers:
+        conn.execute(
+            "UPDATE operation SET nullified = true WHERE seq = ANY(%s)",
+            (list(numbers),),
+        )
+
+
+def _read(
+    conn: Connection, condition: str, values: Iterable[object]
+) -> list[SequencedEntry]:
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM operation WHERE {condition}", tuple(values)
+    )
+    return [
+        SequencedEntry(
+            seq,
+            LogEntry(
+                did=Did(did),
+                operation=parse_operation(decode(value)),
+                cid=cid_to_text(cid_for(value)),
+                nullified=nullified,
+                created_ms=created_ms,
+            ),
+        )
+        for seq, did, value, nullified, created_ms in rows
+    ]

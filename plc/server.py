@@ -1,0 +1,272 @@
+"""The directory over HTTP: one place for routes and for what an error is answered as.
+
+Paths, bodies and statuses are those of the reference directory, except where it says
+400 for everything: a client that lost a race or sends too fast should be able to tell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from plc import ledger
+from plc.stream import POLL_S, SEND_TIMEOUT_S, Bell, ExportStream
+from protocol.errors import InvalidSyntaxError, ProtocolError
+from protocol.json_form import loads
+from protocol.plc_operation import (
+    HOUR_MS,
+    LegacyCreate,
+    LogEntry,
+    MisorderedOperationError,
+    Operation,
+    OutrankedError,
+    QuotaExceededError,
+    Tombstone,
+    operation_data,
+    operation_document,
+    operation_json,
+    parse_operation,
+)
+from protocol.syntax import Did, datetime_us, is_plc_did
+
+# Four kilobytes of operation, every character of it escaped in JSON.
+MAX_BODY_BYTES: Final = 32_768
+MAX_EXPORT_COUNT: Final = 1_000
+
+DOCUMENT_TYPE: Final = "application/did+ld+json"
+LINES_TYPE: Final = "application/jsonlines"
+
+_CONFLICT: Final = 409
+_TOO_LARGE: Final = 413
+_TOO_MANY: Final = 429
+_UNAVAILABLE: Final = 503
+
+
+def clock_ms() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def create_app(
+    pool: ConnectionPool[Any],
+    *,
+    now_ms: Callable[[], int] = clock_ms,
+    version: str = "0",
+    poll_s: float = POLL_S,
+    send_timeout_s: float = SEND_TIMEOUT_S,
+) -> Starlette:
+    """The directory on a database migrated to `plc`.
+
+    `now_ms` dates what is accepted. `poll_s` is how often a stream looks for
+    operations that another process accepted, `send_timeout_s` how long a reader may
+    take for one message.
+    """
+    bell = Bell()
+    directory = _Directory(pool, bell, now_ms, version)
+    stream = ExportStream(
+        pool, bell, now_ms, poll_s=poll_s, send_timeout_s=send_timeout_s
+    )
+    return Starlette(
+        routes=[*directory.routes(), WebSocketRoute("/export/stream", stream.serve)],
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=["*"],
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+            )
+        ],
+        exception_handlers={
+            HTTPException: _answer_http_error,
+            ProtocolError: _answer_refusal,
+            PoolTimeout: _answer_busy,
+            psycopg.OperationalError: _answer_busy,
+            Exception: _answer_fault,
+        },
+    )
+
+
+class _Directory:
+    def __init__(
+        self,
+        pool: ConnectionPool[Any],
+        bell: Bell,
+        now_ms: Callable[[], int],
+        version: str,
+    ) -> None:
+        self._pool = pool
+        self._bell = bell
+        self._now_ms = now_ms
+        self._version = version
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/", self.index),
+            Route("/_health", self.health),
+            Route("/export", self.export),
+            Route("/export/stream", self.demand_upgrade),
+            Route("/{did}", self.document),
+            Route("/{did}", self.submit, methods=["POST"]),
+            Route("/{did}/data", self.data),
+            Route("/{did}/log", self.log),
+            Route("/{did}/log/audit", self.audit),
+            Route("/{did}/log/last", self.last),
+        ]
+
+    def index(self, request: Request) -> Response:
+        return PlainTextResponse("A did:plc directory. GET /{did} for a document.\n")
+
+    def health(self, request: Request) -> Response:
+        with self._pool.connection() as conn:
+            conn.execute("SELECT 1")
+        return JSONResponse({"version": self._version})
+
+    def document(self, request: Request) -> Response:
+        entry, operation = self._state(request)
+        return _json(operation_document(entry.did, operation), DOCUMENT_TYPE)
+
+    def data(self, request: Request) -> Response:
+        entry, operation = self._state(request)
+        return _json(operation_data(entry.did, operation))
+
+    def log(self, request: Request) -> Response:
+        return _json([operation_json(e.operation) for e in self._entries(request)])
+
+    def audit(self, request: Request) -> Response:
+        entries = self._entries(request, nullified=True)
+        return _json([entry.to_json() for entry in entries])
+
+    def last(self, request: Request) -> Response:
+        return _json(operation_json(self._last(request).operation))
+
+    def export(self, request: Request) -> Response:
+        count = _count(request.query_params.get("count"))
+        after = request.query_params.get("after")
+        lines: list[dict[str, object]]
+        with self._pool.connection() as conn:
+            number = None if after is None else ledger.parse_number(after)
+            if number is not None:
+                rows = ledger.export_after_seq(conn, number, count)
+                lines = [row.to_json() for row in rows]
+            else:
+                after_ms = _time(after) if after else None
+                entries = ledger.export_after_time(conn, after_ms, count)
+                lines = [entry.to_json() for entry in entries]
+        body = b"\n".join(orjson.dumps(line) for line in lines)
+        return Response(body, media_type=LINES_TYPE)
+
+    def demand_upgrade(self, request: Request) -> Response:
+        raise HTTPException(426, "upgrade required", {"Upgrade": "websocket"})
+
+    async def submit(self, request: Request) -> Response:
+        did = request.path_params["did"]
+        if not is_plc_did(did):
+            raise HTTPException(400, "Not a did:plc")
+        operation = parse_operation(loads(await _body(request)))
+        if isinstance(operation, LegacyCreate):
+            raise HTTPException(400, "Operations of type create are not accepted now")
+        await run_in_threadpool(self._accept, Did(did), operation)
+        self._bell.ring()
+        return PlainTextResponse("OK")
+
+    def _accept(self, did: Did, operation: Operation | Tombstone) -> None:
+        with self._pool.connection() as conn:
+            ledger.accept(conn, did, operation, self._now_ms())
+
+    def _entries(self, request: Request, *, nullified: bool = False) -> list[LogEntry]:
+        did = _known_form(request)
+        with self._pool.connection() as conn:
+            entries = ledger.read_log(conn, did, nullified=nullified)
+        if not entries:
+            raise _not_registered(did)
+        return entries
+
+    def _last(self, request: Request) -> LogEntry:
+        did = _known_form(request)
+        with self._pool.connection() as conn:
+            entry = ledger.read_last(conn, did)
+        if entry is None:
+            raise _not_registered(did)
+        return entry
+
+    def _state(self, request: Request) -> tuple[LogEntry, Operation | LegacyCreate]:
+        entry = self._last(request)
+        if isinstance(entry.operation, Tombstone):
+            raise HTTPException(404, f"DID not available: {entry.did}")
+        return entry, entry.operation
+
+
+def _known_form(request: Request) -> Did:
+    did: str = request.path_params["did"]
+    if not is_plc_did(did):
+        raise _not_registered(did[:80])
+    return Did(did)
+
+
+def _not_registered(did: str) -> HTTPException:
+    return HTTPException(404, f"DID not registered: {did}")
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(_TOO_LARGE, f"Body over {MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+def _count(text: str | None) -> int:
+    count = MAX_EXPORT_COUNT if text is None else ledger.parse_number(text)
+    if not count:
+        raise HTTPException(400, "Invalid count parameter")
+    return min(count, MAX_EXPORT_COUNT)
+
+
+def _time(text: str) -> int:
+    try:
+        return datetime_us(text) // 1000
+    except InvalidSyntaxError as error:
+        raise HTTPException(400, "Invalid after parameter") from error
+
+
+def _json(value: object, media_type: str = "application/json") -> Response:
+    return Response(orjson.dumps(value), media_type=media_type)
+
+
+def _message(status: int, text: str, headers: Any = None) -> Response:
+    return JSONResponse({"message": text}, status, headers)
+
+
+def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _message(error.status_code, error.detail, error.headers)
+
+
+def _answer_refusal(request: Request, error: Exception) -> Response:
+    if isinstance(error, QuotaExceededError):
+        retry = {"Retry-After": str(HOUR_MS // 1000)}
+        return _message(_TOO_MANY, f"Too many operations: {error}", retry)
+    conflict = isinstance(error, MisorderedOperationError | OutrankedError)
+    return _message(_CONFLICT if conflict else 400, f"Operation refused: {error}")
+
+
+def _answer_busy(request: Request, error: Exception) -> Response:
+    return _message(_UNAVAILABLE, "Service Unavailable", {"Retry-After": "5"})
+
+
+def _answer_fault(request: Request, error: Exception) -> Response:
+    return _message(500, "Internal Server Error")
