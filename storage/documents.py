@@ -25,8 +25,8 @@ class RecordDocument:
 
     `text` is what is searched, cleaned and cut (storage.text); `title` is a name that
     weighs more (of a feed, list or starter pack; empty for posts). `features` is a
-    subset of media, images, video, link, reply, quote. Domains are lower case; `mentions`
-    are DIDs; `quotes` are AT-URIs; tags are without the #, as written.
+    subset of media, images, video, link, reply, quote. Domains are lower case;
+    `mentions` are DIDs; `quotes` are AT-URIs; tags are without the #, as written.
     """
 
     address: Address

@@ -8,12 +8,15 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+
+from storage.record_codec import store_dictionary
 
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
 
@@ -29,7 +32,8 @@ storage stands below them. A module that does not exist is passed over."""
 def upgrade(url: str, name: str) -> None:
     """Bring the database at `url` to the newest version of target `name`.
 
-    Safe to run from several processes at once: they queue on an advisory lock.
+    Safe to run from several processes at once: they queue on an advisory lock. The
+    index database also gets the shipped compression dictionary.
     """
     engine = _engine(url)
     try:
@@ -47,6 +51,9 @@ def upgrade(url: str, name: str) -> None:
                 connection.commit()
     finally:
         engine.dispose()
+    if name == "index":
+        with psycopg.connect(url) as conn:
+            store_dictionary(conn)
 
 
 def check(url: str, name: str) -> list[str]:

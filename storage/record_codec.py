@@ -1,0 +1,110 @@
+"""How the exact bytes of a record are kept: one byte that names the dictionary, then a
+zstd frame without its magic number; or byte 0 and the bytes as they are.
+
+Thread-safe: zstd contexts are kept one a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from typing import Any, Final
+
+import psycopg
+import zstandard
+
+from storage.record_dictionary import DICTIONARY_ID, DICTIONARY_PATH
+
+_LEVEL: Final = 3
+_PLAIN: Final = b"\x00"
+_CURRENT: Final = bytes([DICTIONARY_ID])
+_MAX_DICTIONARY_ID: Final = 255
+
+_dictionaries: Final[dict[int, zstandard.ZstdCompressionDict]] = {}
+_contexts = threading.local()
+
+
+class UnknownDictionaryError(Exception):
+    """A row names a dictionary that is neither shipped nor loaded: see
+    `load_dictionaries`. This is a fault of our own, never of input."""
+
+
+def compress(value: bytes) -> bytes:
+    """The stored form of a record's bytes."""
+    compressor = getattr(_contexts, "compressor", None)
+    if compressor is None:
+        compressor = _contexts.compressor = _make_compressor()
+    packed: bytes = compressor.compress(value)
+    if len(packed) >= len(value):
+        return _PLAIN + value
+    return _CURRENT + packed
+
+
+def decompress(stored: bytes) -> bytes:
+    """The exact bytes of a record; raises UnknownDictionaryError."""
+    number = stored[0]
+    if number == 0:
+        return stored[1:]
+    decompressors = getattr(_contexts, "decompressors", None)
+    if decompressors is None:
+        decompressors = _contexts.decompressors = {}
+    decompressor = decompressors.get(number)
+    if decompressor is None:
+        decompressor = decompressors[number] = _make_decompressor(number)
+    value: bytes = decompressor.decompress(stored[1:])
+    return value
+
+
+def store_dictionary(conn: psycopg.Connection[Any]) -> None:
+    """Put the shipped dictionary into the database, so that a dump of it alone can be
+    read. Raises UnknownDictionaryError when another one has its id already."""
+    data = DICTIONARY_PATH.read_bytes()
+    conn.execute(
+        "INSERT INTO dictionary (id, data) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (DICTIONARY_ID, data),
+    )
+    row = conn.execute(
+        "SELECT data FROM dictionary WHERE id = %s", (DICTIONARY_ID,)
+    ).fetchone()
+    if row is None or bytes(row[0]) != data:
+        raise UnknownDictionaryError(
+            f"dictionary {DICTIONARY_ID} of this database is not the shipped one"
+        )
+
+
+def load_dictionaries(conn: psycopg.Connection[Any]) -> list[int]:
+    """Make the database's older dictionaries readable; return all known ids."""
+    for number, data in conn.execute("SELECT id, data FROM dictionary"):
+        if number != DICTIONARY_ID and 0 < number <= _MAX_DICTIONARY_ID:
+            _dictionaries[number] = zstandard.ZstdCompressionDict(data)
+    return sorted({DICTIONARY_ID, *_dictionaries})
+
+
+@cache
+def _shipped() -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(DICTIONARY_PATH.read_bytes())
+
+
+def _make_compressor() -> zstandard.ZstdCompressor:
+    # Our byte names the dictionary and PostgreSQL sums its pages: neither is
+    # repeated in each of a billion small rows.
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        _LEVEL,
+        format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+        write_dict_id=False,
+        write_checksum=False,
+        write_content_size=True,
+    )
+    return zstandard.ZstdCompressor(dict_data=_shipped(), compression_params=parameters)
+
+
+def _make_decompressor(number: int) -> zstandard.ZstdDecompressor:
+    if number == DICTIONARY_ID:
+        dictionary = _shipped()
+    elif number in _dictionaries:
+        dictionary = _dictionaries[number]
+    else:
+        raise UnknownDictionaryError(f"a record names dictionary {number}")
+    return zstandard.ZstdDecompressor(
+        dict_data=dictionary, format=zstandard.FORMAT_ZSTD1_MAGICLESS
+    )
