@@ -78,7 +78,7 @@ def test_lock_is_free_after_a_stop(cluster: Path) -> None:
         assert not server.alive
 
 
-@pytest.mark.parametrize("stale_pid", [1, os.getpid()])
+@pytest.mark.parametrize("stale_pid", [1, os.getpid()], ids=["init", "a test program"])
 def test_pid_file_of_a_living_stranger(cluster: Path, stale_pid: int) -> None:
     """After a reboot the number in the pid file belongs to some other program."""
     (cluster / "data" / "postmaster.pid").write_text(

@@ -1,0 +1,244 @@
+"""Carry a planned society out on real servers, over XRPC like any other client.
+
+Idempotent: records have planned keys, so a second run writes only what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from network.client import Fetcher
+from network.errors import NetworkError, RateLimitedError, XrpcError
+from network.xrpc_client import XrpcClient
+from service.errors import SeedingError
+from service.society.plan import (
+    Address,
+    Draft,
+    Json,
+    Person,
+    Society,
+    fill_in,
+    pictures_in,
+)
+
+# Lexicon com.atproto.repo.applyWrites: at most 200 writes a call.
+MAX_WRITES = 200
+_AT_ONCE = 6
+_PAGE = 100
+_TRIES = 5
+
+CREATE_ACCOUNT = "com.atproto.server.createAccount"
+CREATE_SESSION = "com.atproto.server.createSession"
+DESCRIBE_SERVER = "com.atproto.server.describeServer"
+APPLY_WRITES = "com.atproto.repo.applyWrites"
+LIST_RECORDS = "com.atproto.repo.listRecords"
+DESCRIBE_REPO = "com.atproto.repo.describeRepo"
+UPLOAD_BLOB = "com.atproto.repo.uploadBlob"
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(slots=True)
+class _Member:
+    """A person with an account: its client, DID and records written so far."""
+
+    person: Person
+    client: XrpcClient
+    did: str
+    written: dict[tuple[str, str], str]
+    blobs: dict[bytes, Json]
+
+
+async def handle_domains(fetcher: Fetcher, servers: Sequence[str]) -> tuple[str, ...]:
+    """The first handle suffix that each server gives names under."""
+    domains = []
+    for server in servers:
+        answer = await XrpcClient(fetcher, server).query(DESCRIBE_SERVER)
+        domains.append(str(answer["availableUserDomains"][0]))
+    return tuple(domains)
+
+
+async def settle(
+    society: Society,
+    fetcher: Fetcher,
+    servers: Sequence[str],
+    password: str,
+    progress: Progress,
+) -> dict[int, str]:
+    """Create the accounts and write everything; returns person -> DID.
+
+    `servers` are the origins of the PDSes, in the order that the plan numbers them.
+    `progress(what, done, total)` is called after every step. Raises SeedingError.
+    """
+    try:
+        members = await _open_accounts(society, fetcher, servers, password, progress)
+        await _write_everything(society, members, progress)
+    except (NetworkError, XrpcError) as error:
+        raise SeedingError(f"the demo network could not be filled: {error}") from error
+    return {number: member.did for number, member in members.items()}
+
+
+async def _open_accounts(
+    society: Society,
+    fetcher: Fetcher,
+    servers: Sequence[str],
+    password: str,
+    progress: Progress,
+) -> dict[int, _Member]:
+    members: dict[int, _Member] = {}
+
+    async def open_one(person: Person) -> None:
+        client = XrpcClient(fetcher, servers[person.server])
+        member = await _enter(client, person, password)
+        members[person.number] = member
+        progress("accounts", len(members), len(society.people))
+
+    await _each(society.people, open_one)
+    return members
+
+
+async def _enter(client: XrpcClient, person: Person, password: str) -> _Member:
+    account = {
+        "handle": person.handle,
+        "email": f"{person.handle.partition('.')[0]}@example.com",
+        "password": password,
+    }
+    try:
+        session = await _patiently(lambda: client.procedure(CREATE_ACCOUNT, account))
+    except XrpcError as error:
+        if error.name not in ("HandleNotAvailable", "InvalidRequest"):
+            raise
+        login = {"identifier": person.handle, "password": password}
+        session = await _patiently(lambda: client.procedure(CREATE_SESSION, login))
+        member = _member(client, person, session)
+        member.written = {key: cid async for key, cid in _written(member)}
+        return member
+    return _member(client, person, session)
+
+
+def _member(client: XrpcClient, person: Person, session: Any) -> _Member:
+    signed_in = client.with_bearer(session["accessJwt"])
+    return _Member(person, signed_in, session["did"], {}, {})
+
+
+async def _written(member: _Member) -> AsyncIterator[tuple[tuple[str, str], str]]:
+    repo = {"repo": member.did}
+    described = await member.client.query(DESCRIBE_REPO, repo)
+    for collection in described["collections"]:
+        cursor: dict[str, str] = {}
+        while True:
+            params = {**repo, "collection": collection, "limit": _PAGE, **cursor}
+            page = await member.client.query(LIST_RECORDS, params)
+            for record in page["records"]:
+                yield (collection, record["uri"].rpartition("/")[2]), record["cid"]
+            if not page.get("cursor"):
+                break
+            cursor = {"cursor": page["cursor"]}
+
+
+async def _write_everything(
+    society: Society, members: Mapping[int, _Member], progress: Progress
+) -> None:
+    """Round by round: a record may name the CIDs of earlier rounds only."""
+    dids = {number: member.did for number, member in members.items()}
+    cids: dict[Address, str] = {}
+    done = 0
+
+    async def write(item: tuple[_Member, list[Draft]]) -> None:
+        nonlocal done
+        member, drafts = item
+        for address, cid in (await _write(member, drafts, dids, cids)).items():
+            cids[address] = cid
+        done += len(drafts)
+        progress("records", done, len(society.drafts))
+
+    for turn in range(society.rounds):
+        batches: dict[int, list[Draft]] = defaultdict(list)
+        for draft in society.drafts:
+            if draft.round == turn:
+                batches[draft.address.person].append(draft)
+        await _each(
+            [
+                (members[person], drafts[start : start + MAX_WRITES])
+                for person, drafts in batches.items()
+                for start in range(0, len(drafts), MAX_WRITES)
+            ],
+            write,
+        )
+
+
+async def _write(
+    member: _Member,
+    drafts: Sequence[Draft],
+    dids: Mapping[int, str],
+    cids: Mapping[Address, str],
+) -> dict[Address, str]:
+    """Write the drafts of one account that are not there yet; their CIDs."""
+    found = {}
+    missing = []
+    for draft in drafts:
+        key = (draft.address.collection, draft.address.rkey)
+        if key in member.written:
+            found[draft.address] = member.written[key]
+        else:
+            missing.append(draft)
+    if not missing:
+        return found
+    for draft in missing:
+        for png in pictures_in(draft.record):
+            if png not in member.blobs:
+                member.blobs[png] = await _upload(member.client, png)
+    writes = [
+        {
+            "$type": f"{APPLY_WRITES}#create",
+            "collection": draft.address.collection,
+            "rkey": draft.address.rkey,
+            "value": fill_in(draft.record, dids, cids, member.blobs.__getitem__),
+        }
+        for draft in missing
+    ]
+    call = {"repo": member.did, "writes": writes}
+    answer = await _patiently(lambda: member.client.procedure(APPLY_WRITES, call))
+    for draft, result in zip(missing, answer["results"], strict=True):
+        found[draft.address] = result["cid"]
+    return found
+
+
+async def _upload(client: XrpcClient, png: bytes) -> Json:
+    answer = await _patiently(
+        lambda: client.procedure(UPLOAD_BLOB, png, content_type="image/png")
+    )
+    blob: Json = answer["blob"]
+    return blob
+
+
+async def _patiently(call: Callable[[], Any]) -> Any:
+    """Call again when the server asks us to slow down."""
+    for attempt in range(_TRIES):
+        try:
+            return await call()
+        except RateLimitedError as error:
+            if attempt == _TRIES - 1:
+                raise
+            await asyncio.sleep(error.retry_after or 2**attempt)
+    raise AssertionError("unreachable")
+
+
+async def _each(items: Iterable[Any], work: Callable[[Any], Any]) -> None:
+    """Run `work` on every item, a few at once; the first error stops all."""
+    queue = iter(items)
+
+    async def run() -> None:
+        for item in queue:
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_AT_ONCE):
+                group.create_task(run())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
