@@ -21,6 +21,7 @@ class FrameQueue(Generic[T]):
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._items: deque[tuple[T, int]] = deque()
+        self._urgent: deque[T] = deque()
         self._bytes = 0
         self._closed = False
         self._ready = threading.Condition()
@@ -49,18 +50,29 @@ class FrameQueue(Generic[T]):
             await room.wait()
 
     def put_now(self, item: T) -> None:
-        """Add a small control item from any thread, whatever the fill."""
+        """Add a small control item from any thread: ahead of all, whatever the fill."""
         with self._ready:
-            self._push(item, 0)
+            self._urgent.append(item)
+            self._ready.notify()
 
-    def take(self, limit: int, timeout: float) -> list[T] | None:
-        """Take up to `limit` items; [] after `timeout` seconds, None once closed."""
+    def take(
+        self, limit: int, timeout: float, *, urgent_only: bool = False
+    ) -> list[T] | None:
+        """Take up to `limit` items, and every urgent one first.
+
+        [] after `timeout` seconds without any, None once closed and empty. With
+        `urgent_only` the others are left, which in time stops the readers.
+        """
         with self._ready:
-            if not self._items and not self._closed:
+            waiting = self._urgent or (self._items and not urgent_only)
+            if not waiting and not self._closed:
                 self._ready.wait(timeout)
-            if not self._items:
+            taken = list(self._urgent)
+            self._urgent.clear()
+            if urgent_only:
+                return taken
+            if not self._items and not taken:
                 return None if self._closed else []
-            taken: list[T] = []
             while self._items and len(taken) < limit:
                 item, size = self._items.popleft()
                 self._bytes -= size

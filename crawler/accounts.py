@@ -1,0 +1,144 @@
+"""What the verifier must know of an account, kept in memory: key, host, admission.
+
+Bounded, least recently used out first. Filled in bulk from Postgres; what is not
+there is looked up on the network by somebody else and told with `learn`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from crawler.host_name import HostName, InvalidHostError, parse_host
+from protocol.did_document import DidDocument, parse_did_document
+from protocol.errors import ProtocolError
+from protocol.keys import PublicKey, parse_did_key
+from protocol.syntax.did import Did
+from storage import identities, repos
+
+
+@dataclass(slots=True)
+class Account:
+    """One account. `repo_host` is the host row its repo belongs to, None while the
+    account is not admitted; `refreshed_at` is on the monotonic clock."""
+
+    did: Did
+    key: PublicKey | None = None
+    pds: HostName | None = None
+    pds_url: str | None = None
+    found: bool = False
+    fetched_at: datetime | None = None
+    admitted: bool = False
+    repo_host: int | None = None
+    refreshed_at: float = float("-inf")
+
+    def set_document(self, document: DidDocument | None, *, dev: bool) -> None:
+        """Take over what a DID document says; None: there is no usable one."""
+        self.key, self.pds, self.pds_url = None, None, None
+        self.found = document is not None
+        if document is None:
+            return
+        if document.signing_key is not None:
+            self.key = parse_did_key(document.signing_key)
+        if document.pds is not None:
+            try:
+                address = parse_host(document.pds, dev=dev)
+            except InvalidHostError:
+                return
+            self.pds, self.pds_url = address.name, address.url
+
+
+class AccountBook:
+    """DID -> Account, at most `limit` of them. Not thread-safe: one owner."""
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        dev: bool,
+        refresh_interval: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limit = limit
+        self._dev = dev
+        self._refresh_interval = refresh_interval
+        self._clock = clock
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def get(self, did: str) -> Account | None:
+        """Return the account if it is in memory."""
+        account = self._accounts.get(did)
+        if account is not None:
+            self._accounts.move_to_end(did)
+        return account
+
+    def missing(self, dids: Iterable[str]) -> list[str]:
+        """Return those of the DIDs that are not in memory."""
+        return [did for did in dids if did not in self._accounts]
+
+    def load(self, conn: psycopg.Connection[Any], dids: Iterable[Did]) -> None:
+        """Bring accounts in from Postgres; those without a document stay missing."""
+        wanted = list(dids)
+        if not wanted:
+            return
+        cached = identities.load_documents(conn, wanted)
+        known = repos.find_repos(conn, wanted)
+        for did in wanted:
+            stored = cached.get(did)
+            if stored is None or stored.document is None:
+                continue
+            try:
+                document = parse_did_document(stored.document, did, dev=self._dev)
+            except ProtocolError:
+                continue
+            account = self._put(did)
+            account.set_document(document, dev=self._dev)
+            account.fetched_at = stored.fetched_at
+            self._set_repo(account, known)
+
+    def learn(
+        self,
+        conn: psycopg.Connection[Any],
+        did: Did,
+        document: DidDocument | None,
+        *,
+        refreshed: bool,
+    ) -> Account:
+        """Take over the result of a look-up on the network."""
+        account = self._accounts.get(did)
+        if account is None:
+            account = self._put(did)
+            self._set_repo(account, repos.find_repos(conn, [did]))
+        account.set_document(document, dev=self._dev)
+        if refreshed:
+            account.refreshed_at = self._clock()
+        return account
+
+    def may_refresh(self, account: Account) -> bool:
+        """Tell whether the network may be asked about this account again now."""
+        return self._clock() - account.refreshed_at >= self._refresh_interval
+
+    def forget(self, did: str) -> None:
+        """Drop an account: it is read anew when it is next seen."""
+        self._accounts.pop(did, None)
+
+    def _put(self, did: Did) -> Account:
+        account = self._accounts[did] = Account(did)
+        while len(self._accounts) > self._limit:
+            self._accounts.popitem(last=False)
+        return account
+
+    @staticmethod
+    def _set_repo(account: Account, known: Mapping[Did, repos.KnownRepo]) -> None:
+        repo = known.get(account.did)
+        account.admitted = repo is not None
+        account.repo_host = None if repo is None else repo.host
