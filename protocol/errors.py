@@ -60,6 +60,16 @@ class InvalidRecordError(ProtocolError):
         self.path = path
         self.reason = reason
 
+    def inside(self, step: str) -> InvalidRecordError:
+        """The same fault, seen from a container that holds the value at `step`."""
+        if not self.path:
+            path = step
+        elif self.path.startswith("["):
+            path = step + self.path
+        else:
+            path = f"{step}.{self.path}"
+        return InvalidRecordError(path, self.reason)
+
 
 class InvalidLexiconError(ProtocolError):
     """A lexicon document that cannot be compiled."""

@@ -113,6 +113,8 @@ def loads(
 ) -> Any:
     """Read one JSON text, taking nothing that two readers may understand in two ways.
 
+    A number without a fraction is an int, however it is written.
+
     Raises InvalidEncodingError for bytes that are not UTF-8, repeated keys, NaN and
     infinities, lone surrogates and anything else that is not JSON; LimitExceededError
     for more than `max_bytes`, or `max_depth` nested containers.
@@ -127,7 +129,7 @@ def loads(
         # orjson is strict about everything but repeated keys, and stops by itself
         # at 1,024 nested containers, which the second reader can bear.
         orjson.loads(data)
-        value = json.loads(data, object_pairs_hook=_unique)
+        value = json.loads(data, object_pairs_hook=_unique, parse_float=_number)
     except RecursionError as error:
         raise LimitExceededError("JSON nested too deep") from error
     except ValueError as error:
@@ -142,6 +144,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) != len(pairs):
         raise InvalidEncodingError("a JSON object that repeats a key")
     return fields
+
+
+def _number(text: str) -> int | float:
+    number = float(text)
+    if number.is_integer() and abs(number) <= _MAX_FLOAT_INT:
+        return int(number)
+    return number
 
 
 def _nests_deeper(value: Any, max_depth: int) -> bool:

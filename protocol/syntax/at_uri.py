@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from protocol.errors import InvalidSyntaxError
-from protocol.limits import MAX_AT_URI_CHARS
-from protocol.syntax.at_identifier import is_at_identifier
-from protocol.syntax.did import Did
-from protocol.syntax.handle import Handle
-from protocol.syntax.nsid import Nsid, is_nsid
-from protocol.syntax.record_key import RecordKey, is_record_key
+from protocol.limits import (
+    MAX_AT_URI_CHARS,
+    MAX_DID_CHARS,
+    MAX_HANDLE_CHARS,
+    MAX_NSID_CHARS,
+)
+from protocol.syntax.did import DID_PATTERN, Did
+from protocol.syntax.handle import HANDLE_PATTERN, Handle
+from protocol.syntax.nsid import NSID_PATTERN, Nsid
+from protocol.syntax.record_key import RECORD_KEY_PATTERN, RecordKey
 
 _SCHEME = "at://"
+_AT_URI = re.compile(
+    f"{_SCHEME}(?:({DID_PATTERN})|({HANDLE_PATTERN}))"
+    f"(?:/({NSID_PATTERN})(?:/({RECORD_KEY_PATTERN}))?)?",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +41,26 @@ class AtUri:
         return f"{_SCHEME}{self.authority}/{self.collection}/{self.rkey}"
 
 
-def _split(text: str) -> list[str] | None:
-    if len(text) > MAX_AT_URI_CHARS or not text.startswith(_SCHEME):
+def _match(text: str) -> re.Match[str] | None:
+    if len(text) > MAX_AT_URI_CHARS:
         return None
-    parts = text[5:].split("/", 3)
-    count = len(parts)
+    match = _AT_URI.fullmatch(text)
+    # Only a long one can have a part that is too long.
+    if match is None or len(text) <= MAX_HANDLE_CHARS:
+        return match
+    did, handle, collection = match.group(1, 2, 3)
     if (
-        count > 3
-        or not is_at_identifier(parts[0])
-        or (count > 1 and not is_nsid(parts[1]))
-        or (count > 2 and not is_record_key(parts[2]))
+        len(did or "") > MAX_DID_CHARS
+        or len(handle or "") > MAX_HANDLE_CHARS
+        or len(collection or "") > MAX_NSID_CHARS
     ):
         return None
-    return parts
+    return match
 
 
 def is_at_uri(text: str) -> bool:
     """Whether `text` is an AT-URI of a repo, a collection or a record."""
-    return _split(text) is not None
+    return _match(text) is not None
 
 
 def parse_at_uri(text: str) -> AtUri:
@@ -56,12 +68,12 @@ def parse_at_uri(text: str) -> AtUri:
 
     The authority may be a DID or a handle. `str()` of the result is `text` again.
     """
-    parts = _split(text)
-    if parts is None:
+    match = _match(text)
+    if match is None:
         raise InvalidSyntaxError(f"not an AT-URI: {text[:80]!r}")
-    authority = parts[0]
+    did, handle, collection, rkey = match.group(1, 2, 3, 4)
     return AtUri(
-        Did(authority) if authority.startswith("did:") else Handle(authority),
-        Nsid(parts[1]) if len(parts) > 1 else None,
-        RecordKey(parts[2]) if len(parts) > 2 else None,
+        Did(did) if did is not None else Handle(handle),
+        Nsid(collection) if collection is not None else None,
+        RecordKey(rkey) if rkey is not None else None,
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import NewType
+from typing import Final, NewType
 
 from protocol.errors import InvalidSyntaxError
 from protocol.limits import MAX_DID_CHARS
 
 Did = NewType("Did", str)
 
-_DID = re.compile(r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]", re.ASCII)
+DID_PATTERN: Final = r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]"
+
+_DID = re.compile(DID_PATTERN, re.ASCII)
 _PLC = re.compile(r"did:plc:[a-z2-7]{24}", re.ASCII)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NewType
+from typing import Final, NewType
 
 from protocol.errors import InvalidSyntaxError
 from protocol.limits import MAX_HANDLE_CHARS
@@ -13,11 +13,12 @@ Handle = NewType("Handle", str)
 # What views show for an account whose handle does not lead back to it.
 INVALID_HANDLE = Handle("handle.invalid")
 
-_HANDLE = re.compile(
-    r"([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+"
-    r"[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?",
-    re.ASCII,
+HANDLE_PATTERN: Final = (
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+"
+    r"[a-zA-Z](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 )
+
+_HANDLE = re.compile(HANDLE_PATTERN, re.ASCII)
 
 # Names that no resolver on the public network may answer for.
 _RESERVED = frozenset(

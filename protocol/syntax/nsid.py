@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import NewType
+from typing import Final, NewType
 
 from protocol.errors import InvalidSyntaxError
 from protocol.limits import MAX_NSID_CHARS
 
 Nsid = NewType("Nsid", str)
 
-_NSID = re.compile(
-    r"[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
-    r"(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)+"
-    r"\.[a-zA-Z][a-zA-Z0-9]{0,62}",
-    re.ASCII,
+NSID_PATTERN: Final = (
+    r"[a-zA-Z](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+    r"(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)+"
+    r"\.[a-zA-Z][a-zA-Z0-9]{0,62}"
 )
+
+_NSID = re.compile(NSID_PATTERN, re.ASCII)
 
 
 def is_nsid(text: str) -> bool:

@@ -1,0 +1,201 @@
+"""All lexicons that are known here, and the checks compiled from them.
+
+The official documents come with the `lexrpc` package, of which nothing else is used;
+more are read from folders, or added one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import orjson
+
+from protocol.cbor import Value
+from protocol.errors import InvalidLexiconError, InvalidRecordError
+from protocol.lexicon.compiler import Compiler
+from protocol.lexicon.documents import (
+    MAIN,
+    METHOD_KINDS,
+    Document,
+    Schema,
+    check_document,
+    read_document,
+)
+from protocol.lexicon.methods import Method, compile_method
+from protocol.syntax.nsid import Nsid, is_nsid
+from protocol.syntax.record_key import is_record_key
+from protocol.syntax.tid import is_tid
+
+_SHIPPED_PACKAGE = "lexrpc"
+_SHIPPED_FOLDER = "lexicons"
+
+
+class Catalog:
+    """Lexicons by NSID. May be shared by threads."""
+
+    def __init__(self, documents: Iterable[Document] = ()) -> None:
+        self._documents: dict[str, Document] = {}
+        self._lock = Lock()
+        for document in documents:
+            self._documents[document.nsid] = document
+        self._forget()
+
+    @classmethod
+    def load(cls, extra_dirs: Sequence[Path | str] = ()) -> Catalog:
+        """The official lexicons, and every .json below `extra_dirs`, later ones first.
+
+        Raises InvalidLexiconError, with the path, for a file that is no lexicon.
+        """
+        documents = [_read_own(path) for path in _json_files(shipped_folder())]
+        for folder in extra_dirs:
+            documents += [_read_foreign(path) for path in _json_files(Path(folder))]
+        return cls(documents)
+
+    def add(self, raw: bytes) -> Document:
+        """Add a document of a stranger, or put it in the place of an older one.
+
+        Raises InvalidLexiconError. References are looked up when the definition is
+        first used, so documents may be added in any order.
+        """
+        document = read_document(raw)
+        with self._lock:
+            self._documents[document.nsid] = document
+            self._forget()
+        return document
+
+    def documents(self) -> Mapping[str, Document]:
+        """All documents by NSID."""
+        return self._documents
+
+    def find_schema(self, name: str) -> Schema | None:
+        """The definition of a full name, "nsid" or "nsid#name", as in the document."""
+        nsid, _, fragment = name.partition("#")
+        document = self._documents.get(nsid)
+        if document is None:
+            return None
+        return document.definitions.get(fragment or MAIN)
+
+    def has_record(self, nsid: str) -> bool:
+        """Whether `nsid` is known, and the lexicon of a record."""
+        return self._main(nsid, {"record"}) is not None
+
+    def records(self) -> list[Nsid]:
+        """The NSIDs of all records, sorted."""
+        return [Nsid(nsid) for nsid in sorted(self._documents) if self.has_record(nsid)]
+
+    def validate_record(
+        self, nsid: str, value: Value, *, lenient: bool = False
+    ) -> None:
+        """Raise InvalidRecordError unless `value`, links as `Cid`, is a record of it.
+
+        `lenient` is for what others published: it takes blobs of the old form, and
+        any size and media type. Raises InvalidLexiconError where the lexicon is not
+        known, or refers to one that is not.
+        """
+        if not self.has_record(nsid):
+            raise InvalidLexiconError(f"{nsid[:80]} is not known as a record")
+        if type(value) is not dict:
+            raise InvalidRecordError("", "is no object")
+        if value.get("$type") != nsid:
+            raise InvalidRecordError("$type", f"is not {nsid}")
+        self.validate(nsid, value, lenient=lenient)
+
+    def validate(self, name: str, value: Value, *, lenient: bool = False) -> None:
+        """Raise InvalidRecordError unless `value` fits the definition `name`.
+
+        `name` is "nsid" or "nsid#name"; `$type` is not looked at. Raises
+        InvalidLexiconError as `validate_record`.
+        """
+        checks = self._lenient_checks if lenient else self._strict_checks
+        check = checks.get(name)
+        if check is None:
+            with self._lock:
+                compiler = self._lenient if lenient else self._strict
+                check = checks[name] = compiler.definition(name)
+        check(value)
+
+    def is_key_of(self, nsid: str, rkey: str) -> bool:
+        """Whether `rkey` is of the kind that the record's lexicon asks for.
+
+        For a record that is not known any record key is.
+        """
+        if not is_record_key(rkey):
+            return False
+        schema = self._main(nsid, {"record"})
+        kind = "any" if schema is None else schema["key"]
+        if kind == "tid":
+            return is_tid(rkey)
+        if kind == "nsid":
+            return is_nsid(rkey)
+        return kind == "any" or rkey == kind.removeprefix("literal:")
+
+    def method(self, nsid: str) -> Method | None:
+        """The method of this NSID, None where there is none.
+
+        Raises InvalidLexiconError where it refers to a definition that is not known.
+        """
+        method = self._methods.get(nsid)
+        if method is None:
+            schema = self._main(nsid, METHOD_KINDS)
+            if schema is None:
+                return None
+            with self._lock:
+                method = compile_method(Nsid(nsid), schema, self._strict)
+                self._methods[nsid] = method
+        return method
+
+    def methods(self) -> list[Nsid]:
+        """The NSIDs of all queries, procedures and subscriptions, sorted."""
+        return [
+            Nsid(nsid)
+            for nsid in sorted(self._documents)
+            if self._main(nsid, METHOD_KINDS) is not None
+        ]
+
+    def _main(self, nsid: str, kinds: Iterable[str]) -> Schema | None:
+        document = self._documents.get(nsid)
+        schema = None if document is None else document.definitions.get(MAIN)
+        return schema if schema is not None and schema["type"] in kinds else None
+
+    def _forget(self) -> None:
+        self._strict = Compiler(self.find_schema, lenient=False)
+        self._lenient = Compiler(self.find_schema, lenient=True)
+        self._strict_checks: dict[str, Any] = {}
+        self._lenient_checks: dict[str, Any] = {}
+        self._methods: dict[str, Method] = {}
+
+
+def shipped_folder() -> Path:
+    """Where the official documents are; finding them imports nothing.
+
+    Raises FileNotFoundError where the package that brings them is not installed.
+    """
+    spec = find_spec(_SHIPPED_PACKAGE)
+    for location in (spec and spec.submodule_search_locations) or ():
+        folder = Path(location) / _SHIPPED_FOLDER
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"the {_SHIPPED_PACKAGE} package is not installed")
+
+
+def _json_files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.json"))
+
+
+def _read_own(path: Path) -> Document:
+    """Read a file that came with an installed package: sound JSON, by its hash."""
+    try:
+        return check_document(orjson.loads(path.read_bytes()))
+    except InvalidLexiconError as error:
+        raise InvalidLexiconError(f"{path}: {error}") from error
+
+
+def _read_foreign(path: Path) -> Document:
+    try:
+        return read_document(path.read_bytes())
+    except InvalidLexiconError as error:
+        raise InvalidLexiconError(f"{path}: {error}") from error
