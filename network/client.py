@@ -66,7 +66,8 @@ class Fetched:
     def json(self) -> Any:
         """The body as strict JSON; BadResponseError if it is not."""
         try:
-            return json_form.loads(self.body)
+            # The size was capped when the body was read.
+            return json_form.loads(self.body, max_bytes=len(self.body))
         except ProtocolError as error:
             raise BadResponseError(
                 f"{self.url} did not answer JSON: {error}",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from protocol.lexicon import Catalog
+from protocol.lexicon import Catalog, Schema
+from protocol.lexicon.documents import resolve_ref
 
-Schema: TypeAlias = dict[str, Any]
+Json: TypeAlias = dict[str, Any]
 
 _JSON: Final = "application/json"
-_ERROR_SCHEMA: Final[Schema] = {
+_ERROR_SCHEMA: Final[Json] = {
     "type": "object",
     "required": ["error"],
     "properties": {"error": {"type": "string"}, "message": {"type": "string"}},
@@ -30,7 +31,7 @@ def describe_api(
     *,
     title: str,
     version: str,
-) -> Schema:
+) -> Json:
     """The document for the methods that are the keys of `auth_modes`.
 
     The values are "none", "optional" or "required".
@@ -53,10 +54,10 @@ def describe_api(
     }
 
 
-def _path_item(nsid: str, catalog: Catalog, auth: str, schemas: _Schemas) -> Schema:
-    main = schemas.definition(f"{nsid}#main")
+def _path_item(nsid: str, catalog: Catalog, auth: str, schemas: _Schemas) -> Json:
+    main = schemas.definition(nsid)
     kind = main["type"]
-    operation: Schema = {
+    operation: Json = {
         "operationId": nsid,
         "tags": [nsid.rpartition(".")[0]],
         "summary": nsid.rpartition(".")[2],
@@ -80,11 +81,11 @@ def _path_item(nsid: str, catalog: Catalog, auth: str, schemas: _Schemas) -> Sch
     return {"post" if kind == "procedure" else "get": operation}
 
 
-def _parameters(params: Schema, nsid: str, schemas: _Schemas) -> list[Schema]:
+def _parameters(params: Schema, nsid: str, schemas: _Schemas) -> list[Json]:
     required = params.get("required", ())
     found = []
     for name, definition in params.get("properties", {}).items():
-        parameter: Schema = {
+        parameter: Json = {
             "name": name,
             "in": "query",
             "required": name in required,
@@ -98,15 +99,15 @@ def _parameters(params: Schema, nsid: str, schemas: _Schemas) -> list[Schema]:
     return found
 
 
-def _content(body: Schema, nsid: str, schemas: _Schemas) -> Schema:
+def _content(body: Schema, nsid: str, schemas: _Schemas) -> Json:
     if "schema" in body:
         return {body["encoding"]: {"schema": schemas.convert(body["schema"], nsid)}}
     return {body["encoding"]: {}}
 
 
-def _responses(main: Schema, nsid: str, auth: str, schemas: _Schemas) -> Schema:
+def _responses(main: Schema, nsid: str, auth: str, schemas: _Schemas) -> Json:
     if main["type"] == "subscription":
-        success: Schema = {"101": {"description": "Frames over a WebSocket"}}
+        success: Json = {"101": {"description": "Frames over a WebSocket"}}
     else:
         success = {"200": {"description": "Success"}}
         if "output" in main:
@@ -119,7 +120,7 @@ def _responses(main: Schema, nsid: str, auth: str, schemas: _Schemas) -> Schema:
     return responses
 
 
-def _error(*names: str) -> Schema:
+def _error(*names: str) -> Json:
     return {
         "description": ", ".join(names),
         "content": {_JSON: {"schema": {"$ref": "#/components/schemas/Error"}}},
@@ -131,9 +132,9 @@ class _Schemas:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._done: dict[str, Schema] = {}
+        self._done: dict[str, Json] = {}
         self._waiting: list[str] = []
-        self._converters: Mapping[str, Callable[[Schema, str], Schema]] = {
+        self._converters: Mapping[str, Callable[[Schema, str], Json]] = {
             "array": self._array,
             "object": self._object,
             "params": self._object,
@@ -145,33 +146,29 @@ class _Schemas:
             "integer": lambda schema, nsid: self._plain(schema, "integer"),
         }
 
-    def definition(self, ref: str) -> Schema:
-        """The lexicon definition of `nsid#name`."""
-        return self._catalog.definition(ref)
+    def definition(self, name: str) -> Schema:
+        """The lexicon definition of "nsid" or "nsid#name"; of none, one of anything."""
+        return self._catalog.find_schema(name) or {"type": "unknown"}
 
-    def finish(self) -> dict[str, Schema]:
+    def finish(self) -> dict[str, Json]:
         """All schemas that were referred to, directly or not."""
         while self._waiting:
             ref = self._waiting.pop()
             nsid = ref.partition("#")[0]
-            try:
-                definition = self.definition(ref)
-            except KeyError:
-                definition = {"type": "unknown"}
-            self._done[_schema_name(ref)] = self.convert(definition, nsid)
+            self._done[_schema_name(ref)] = self.convert(self.definition(ref), nsid)
         return dict(sorted(self._done.items()))
 
-    def convert(self, schema: Schema, nsid: str) -> Schema:
+    def convert(self, schema: Schema, nsid: str) -> Json:
         """JSON Schema of a lexicon schema found in the document `nsid`."""
         kind = schema.get("type", "unknown")
         converter = self._converters.get(kind)
         return converter(schema, nsid) if converter else _simple(kind, schema)
 
-    def _plain(self, schema: Schema, kind: str) -> Schema:
+    def _plain(self, schema: Schema, kind: str) -> Json:
         same = {key: schema[key] for key in _SAME[kind] if key in schema}
         return {"type": kind, **same}
 
-    def _string(self, schema: Schema, nsid: str) -> Schema:
+    def _string(self, schema: Schema, nsid: str) -> Json:
         found = self._plain(schema, "string")
         if "format" in schema:
             found["format"] = _FORMATS.get(schema["format"], schema["format"])
@@ -187,15 +184,15 @@ class _Schemas:
             found["examples"] = schema["knownValues"]
         return found
 
-    def _array(self, schema: Schema, nsid: str) -> Schema:
-        found: Schema = {"type": "array", "items": self.convert(schema["items"], nsid)}
+    def _array(self, schema: Schema, nsid: str) -> Json:
+        found: Json = {"type": "array", "items": self.convert(schema["items"], nsid)}
         if "minLength" in schema:
             found["minItems"] = schema["minLength"]
         if "maxLength" in schema:
             found["maxItems"] = schema["maxLength"]
         return found
 
-    def _object(self, schema: Schema, nsid: str) -> Schema:
+    def _object(self, schema: Schema, nsid: str) -> Json:
         nullable = schema.get("nullable", ())
         properties = {}
         for name, definition in schema.get("properties", {}).items():
@@ -203,24 +200,22 @@ class _Schemas:
             if name in nullable:
                 found = {"anyOf": [found, {"type": "null"}]}
             properties[name] = found
-        whole: Schema = {"type": "object", "properties": properties}
+        whole: Json = {"type": "object", "properties": properties}
         if schema.get("required"):
             whole["required"] = schema["required"]
         if "description" in schema:
             whole["description"] = schema["description"]
         return whole
 
-    def _ref(self, ref: str, nsid: str) -> Schema:
-        absolute = nsid + ref if ref.startswith("#") else ref
-        if "#" not in absolute:
-            absolute += "#main"
+    def _ref(self, ref: str, nsid: str) -> Json:
+        absolute = resolve_ref(ref, nsid)
         name = _schema_name(absolute)
         if name not in self._done:
             self._done[name] = {}
             self._waiting.append(absolute)
         return {"$ref": f"#/components/schemas/{name}"}
 
-    def _union(self, schema: Schema, nsid: str) -> Schema:
+    def _union(self, schema: Schema, nsid: str) -> Json:
         variants = [self._ref(ref, nsid) for ref in schema["refs"]]
         if not schema.get("closed"):
             variants.append({"type": "object", "required": ["$type"]})
@@ -228,11 +223,10 @@ class _Schemas:
 
 
 def _schema_name(ref: str) -> str:
-    nsid, _, name = ref.partition("#")
-    return nsid if name == "main" else f"{nsid}.{name}"
+    return ref.replace("#", ".")
 
 
-def _simple(kind: str, schema: Schema) -> Schema:
+def _simple(kind: str, schema: Schema) -> Json:
     if kind == "bytes":
         return _tagged("$bytes")
     if kind == "cid-link":
@@ -253,7 +247,7 @@ def _simple(kind: str, schema: Schema) -> Schema:
     return {}
 
 
-def _tagged(key: str) -> Schema:
+def _tagged(key: str) -> Json:
     return {
         "type": "object",
         "required": [key],

@@ -62,7 +62,7 @@ async def build_response(
     """The HTTP answer. Raises InvalidOutputError if `check` finds a misfit."""
     body = reply.body
     headers = dict(reply.headers)
-    declared = method.output_encoding
+    declared = method.output.encoding if method.output else None
     if isinstance(body, (bytes, bytearray, memoryview)):
         media = reply.content_type or _binary_type(declared)
         return _typed(Response(bytes(body), reply.status, headers), media)
@@ -79,7 +79,7 @@ async def build_response(
         content = encode_json(body)
         if check and declared == JSON and reply.status == 200:
             try:
-                method.check_output(body)
+                method.check_output(orjson.loads(content))
             except ProtocolError as error:
                 raise InvalidOutputError(f"{method.nsid}: {error}") from error
         return _typed(

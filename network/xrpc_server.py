@@ -163,11 +163,11 @@ class XrpcServer:
         JSON value, a Reply, or None for an empty answer. `max_bytes` caps the body;
         `stream=True` hands a body that is not JSON over as it arrives.
         """
-        method = self._catalog.method(nsid)
+        method = self._find_method(nsid)
         if method.kind == "subscription":
             raise ValueError(f"{nsid} is a subscription")
         if max_bytes is None:
-            is_json = method.input_encoding == JSON
+            is_json = method.input is None or method.input.encoding == JSON
             max_bytes = MAX_JSON_BYTES if is_json else MAX_BLOB_BYTES
         self._methods[nsid] = _Registered(
             method=method,
@@ -183,10 +183,16 @@ class XrpcServer:
 
         `network.stream_server.StreamServer` is made to be given here.
         """
-        method = self._catalog.method(nsid)
+        method = self._find_method(nsid)
         if method.kind != "subscription":
             raise ValueError(f"{nsid} is no subscription")
         self._subscriptions[nsid] = (method, serve)
+
+    def _find_method(self, nsid: str) -> Method:
+        method = self._catalog.method(nsid)
+        if method is None:
+            raise ValueError(f"{nsid} has no lexicon in the catalog")
+        return method
 
     def app(
         self,
@@ -380,7 +386,7 @@ async def _read_input(request: Request, registered: _Registered) -> Any:
         return None
     content_type = request.headers.get("content-type", "").partition(";")[0]
     content_type = content_type.strip().lower()
-    expected = method.input_encoding
+    expected = method.input.encoding if method.input else None
     if expected is None:
         if await read_body(request, registered.max_bytes):
             raise XrpcError("InvalidRequest", "a body was sent where none belongs")

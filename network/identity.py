@@ -1,0 +1,316 @@
+"""Resolving identities both ways: DID to document, handle to DID (specs/did, handle).
+
+Cached in memory and in a shared cache, failures too; one look-up at a time for each
+name; no DID is asked for again within a minute, whoever wants it refreshed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from network import errors
+from network.breaker import Breaker
+from network.client import Fetcher
+from network.did_sources import DidSources
+from network.dns import DnsTxtLookup, TxtLookup
+from network.errors import (
+    BadDocumentError,
+    HandleMismatchError,
+    HandleNotFoundError,
+    IdentityError,
+    KeyNotDeclaredError,
+    NetworkError,
+)
+from network.handle_sources import HandleSources
+from network.identity_cache import (
+    BoundedCache,
+    CachedDocument,
+    CachedHandle,
+    IdentityCache,
+)
+from network.policy import HostLimits
+from network.single_flight import SingleFlight
+from protocol.did_document import DidDocument, parse_did_document
+from protocol.errors import InvalidSyntaxError, ProtocolError
+from protocol.keys import PublicKey, parse_did_key
+from protocol.syntax import (
+    INVALID_HANDLE,
+    Did,
+    Handle,
+    is_resolvable_handle,
+    normalize_handle,
+    parse_did,
+)
+
+DEFAULT_PLC_URL: Final = "https://plc.directory"
+
+parse_key: Final = lru_cache(maxsize=65_536)(parse_did_key)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityLimits:
+    """Times in seconds. `plc_rate` is requests a second to the directory."""
+
+    document_ttl: float = 86_400.0
+    stale_ttl: float = 604_800.0
+    handle_ttl: float = 21_600.0
+    negative_ttl: float = 300.0
+    refresh_interval: float = 60.0
+    plc_rate: float = 50.0
+    plc_concurrency: int = 32
+    breaker_errors: int = 20
+    breaker_pause: float = 30.0
+    memory_entries: int = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    document: DidDocument | None
+    error: IdentityError | NetworkError | None
+    fetched_at: float
+
+
+class IdentityResolver:
+    """Resolves DIDs and handles through one guarded fetcher.
+
+    `cache` is shared between processes (None: memory only). `dns` answers TXT
+    questions. `dev` allows http and loopback documents, and `.test` handles, which
+    are asked of the servers in `dev_pds`.
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        plc_url: str = DEFAULT_PLC_URL,
+        cache: IdentityCache | None = None,
+        dns: TxtLookup | None = None,
+        dev: bool = False,
+        *,
+        dev_pds: Sequence[str] = (),
+        limits: IdentityLimits | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._limits = limits = limits or IdentityLimits()
+        self._cache = cache
+        self._dev = dev
+        self._now = now
+        breaker = Breaker(limits.breaker_errors, limits.breaker_pause, now)
+        self._dids = DidSources(fetcher, plc_url, breaker, dev=dev)
+        self._handles = HandleSources(
+            fetcher, dns or DnsTxtLookup(), dev_pds if dev else ()
+        )
+        fetcher.set_limits(
+            plc_url,
+            HostLimits(
+                rate=limits.plc_rate,
+                burst=max(1, int(limits.plc_rate)),
+                concurrency=limits.plc_concurrency,
+            ),
+        )
+        self._entries: BoundedCache[_Entry] = BoundedCache(limits.memory_entries)
+        self._asked_at: BoundedCache[float] = BoundedCache(limits.memory_entries)
+        self._known: BoundedCache[CachedHandle] = BoundedCache(limits.memory_entries)
+        self._did_flights: SingleFlight[tuple[str, bool], _Entry] = SingleFlight()
+        self._handle_flights: SingleFlight[tuple[str, bool], CachedHandle] = (
+            SingleFlight()
+        )
+
+    # DID to document.
+
+    async def resolve_did(self, did: str, *, refresh: bool = False) -> DidDocument:
+        """The document of a DID, from cache or from its source.
+
+        `refresh` asks the source, unless it was asked within the last minute. Raises
+        InvalidSyntaxError, IdentityError (the DID is no good: UnsupportedDidError,
+        DidNotFoundError, DidTombstonedError, BadDocumentError), or NetworkError (it
+        could not be asked; without `refresh` an older document is given instead).
+        """
+        parsed = parse_did(did)
+        self._dids.check(parsed)
+        entry = self._entries.get(did)
+        if entry is None or self._wants_fetch(did, entry, refresh):
+            entry = await self._did_flights.run(
+                (did, refresh), lambda: self._load(parsed, entry, refresh)
+            )
+        if entry.document is None:
+            assert entry.error is not None
+            raise entry.error
+        return entry.document
+
+    async def resolve_key(self, did: str, *, refresh: bool = False) -> PublicKey:
+        """The repo signing key of a DID, parsed; KeyNotDeclaredError if it has none."""
+        document = await self.resolve_did(did, refresh=refresh)
+        if document.signing_key is None:
+            raise KeyNotDeclaredError(f"{did} declares no signing key")
+        return parse_key(document.signing_key)
+
+    def _wants_fetch(self, did: str, entry: _Entry, refresh: bool) -> bool:
+        if refresh:
+            return not self._was_just_asked(did)
+        return not self._is_fresh(entry)
+
+    def _is_fresh(self, entry: _Entry) -> bool:
+        ttl = self._limits.document_ttl
+        if entry.document is None:
+            # What failed for a passing reason is worth an earlier second try.
+            is_final = isinstance(entry.error, IdentityError)
+            limits = self._limits
+            ttl = limits.negative_ttl if is_final else limits.refresh_interval
+        return self._now() - entry.fetched_at < ttl
+
+    def _was_just_asked(self, did: str) -> bool:
+        asked_at = self._asked_at.get(did)
+        if asked_at is None:
+            return False
+        return self._now() - asked_at < self._limits.refresh_interval
+
+    async def _load(self, did: Did, known: _Entry | None, refresh: bool) -> _Entry:
+        if not refresh and self._cache is not None:
+            stored = await self._cache.load_document(did)
+            if stored is not None:
+                entry = self._read_stored(did, stored)
+                if entry is not None and self._is_fresh(entry):
+                    self._entries.put(did, entry)
+                    return entry
+                if known is None or known.document is None:
+                    known = entry
+        self._asked_at.put(did, self._now())
+        try:
+            fetched = await self._dids.fetch(did)
+            entry = _Entry(self._parse(did, fetched), None, self._now())
+        except IdentityError as error:
+            fetched = None
+            entry = _Entry(None, error, self._now())
+        except NetworkError as error:
+            return self._entry_without_source(did, known, error, refresh)
+        self._entries.put(did, entry)
+        if self._cache is not None:
+            name = type(entry.error).__name__ if entry.error else None
+            stored = CachedDocument(fetched, name, entry.fetched_at)
+            await self._cache.save_document(did, stored)
+        return entry
+
+    def _entry_without_source(
+        self, did: Did, known: _Entry | None, error: NetworkError, refresh: bool
+    ) -> _Entry:
+        if known is None or known.document is None:
+            failed = _Entry(None, error, self._now())
+            self._entries.put(did, failed)
+            return failed
+        if refresh or self._now() - known.fetched_at > self._limits.stale_ttl:
+            raise error
+        return known
+
+    def _parse(self, did: Did, document: object) -> DidDocument:
+        try:
+            return parse_did_document(document, did, dev=self._dev)
+        except ProtocolError as error:
+            raise BadDocumentError(f"{did}: {error}") from error
+
+    def _read_stored(self, did: Did, stored: CachedDocument) -> _Entry | None:
+        if stored.document is None:
+            error = _revive_error(stored.error, did)
+            return _Entry(None, error, stored.fetched_at) if error else None
+        try:
+            document = self._parse(did, stored.document)
+        except BadDocumentError:
+            return None  # written by another version of us
+        return _Entry(document, None, stored.fetched_at)
+
+    # Handle to DID.
+
+    async def resolve_handle(self, handle: str, *, refresh: bool = False) -> Did:
+        """The DID that a handle's domain names; it is not asked whether it agrees.
+
+        Raises InvalidSyntaxError, HandleNotFoundError (also for top levels that are
+        never looked up), HandleMismatchError, NetworkError.
+        """
+        name = normalize_handle(handle)
+        if not is_resolvable_handle(name, allow_test=self._dev):
+            raise HandleNotFoundError(f"{name} is not a public name")
+        known = self._known.get(name)
+        if known is None or not self._is_current(known, refresh):
+            known = await self._handle_flights.run(
+                (name, refresh), lambda: self._find(name, refresh)
+            )
+        if known.did is None:
+            raise _revive_error(known.error, name) or HandleNotFoundError(name)
+        return Did(known.did)
+
+    def _is_current(self, known: CachedHandle, refresh: bool) -> bool:
+        ttl = self._limits.handle_ttl if known.did else self._limits.negative_ttl
+        if refresh:
+            ttl = self._limits.refresh_interval
+        return self._now() - known.checked_at < ttl
+
+    async def _find(self, handle: Handle, refresh: bool) -> CachedHandle:
+        if not refresh and self._cache is not None:
+            stored = await self._cache.load_handle(handle)
+            if stored is not None and self._is_current(stored, refresh):
+                self._known.put(handle, stored)
+                return stored
+        try:
+            did = await self._handles.find(handle)
+            found = CachedHandle(did, None, self._now())
+        except IdentityError as error:
+            found = CachedHandle(None, type(error).__name__, self._now())
+        self._known.put(handle, found)
+        if self._cache is not None:
+            await self._cache.save_handle(handle, found)
+        return found
+
+    # Both ways.
+
+    async def verify_handle(
+        self, document: DidDocument, *, refresh: bool = False
+    ) -> Handle | None:
+        """The handle of an account if its domain points back, else None.
+
+        Only the first handle of the document counts (specs/handle). NetworkError if
+        the domain could not be asked, which is no proof against it.
+        """
+        if not document.handles:
+            return None
+        handle = document.handles[0]
+        try:
+            did = await self.resolve_handle(handle, refresh=refresh)
+        except (IdentityError, InvalidSyntaxError):
+            return None
+        return handle if did == document.did else None
+
+    async def resolve_identity(self, identifier: str) -> tuple[DidDocument, Handle]:
+        """Document and verified handle of a DID or handle.
+
+        HandleMismatchError if a handle was asked for and its DID does not claim it;
+        the handle of an account without a verified one is "handle.invalid".
+        """
+        if identifier.startswith("did:"):
+            document = await self.resolve_did(identifier)
+            handle = await self.verify_handle(document)
+            return document, handle or INVALID_HANDLE
+        asked = normalize_handle(identifier)
+        document = await self.resolve_did(await self.resolve_handle(asked))
+        if asked not in document.handles[:1]:
+            raise HandleMismatchError(f"{document.did} does not claim {asked}")
+        return document, asked
+
+
+_REVIVABLE: Final = {
+    kind.__name__: kind
+    for kind in (
+        errors.BadDocumentError,
+        errors.DidNotFoundError,
+        errors.DidTombstonedError,
+        errors.HandleMismatchError,
+        errors.HandleNotFoundError,
+    )
+}
+
+
+def _revive_error(name: str | None, subject: str) -> IdentityError | None:
+    kind = _REVIVABLE.get(name or "")
+    return kind(f"{subject} did not resolve lately") if kind else None
