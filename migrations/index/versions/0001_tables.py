@@ -326,6 +326,35 @@ CREATE TABLE lease (
 
 _RECORD_PARTITIONS = 8
 
+# What each partition is asked for. Likes: who liked a post, did this viewer, and what
+# does an account like; each in the fewest bytes.
+_LINK_INDEXES = {
+    "link_like": {
+        "target": "target_rkey, target_actor, actor",
+        "source": "actor",
+    },
+    "link_repost": {
+        "target": "target_rkey, target_actor, actor",
+        "source": "actor, rkey",
+    },
+    "link_follow": {"target": "target_actor, rkey", "source": "actor, target_actor"},
+    "link_block": {"target": "target_actor, rkey", "source": "actor, target_actor"},
+    "link_reply_parent": {"target": "target_rkey, target_actor, rkey"},
+    "link_reply_root": {"target": "target_rkey, target_actor, rkey"},
+    "link_quote": {"target": "target_rkey, target_actor, rkey"},
+    "link_mention": {"target": "target_actor, rkey"},
+    "link_listitem": {"target": "target_rkey, target_actor, rkey"},
+    "link_listblock": {
+        "target": "target_rkey, target_actor, actor",
+        "source": "actor",
+    },
+    "link_via": {"target": "target_rkey, target_actor, rkey"},
+    "link_default": {
+        "target": "target_actor, target_rkey, path, rkey",
+        "source": "actor, rkey",
+    },
+}
+
 
 def upgrade() -> None:
     op.execute(_TABLES)
@@ -347,10 +376,8 @@ def upgrade() -> None:
 
 
 def _index_links(name: str) -> None:
-    op.execute(f"CREATE INDEX {name}_source_idx ON {name} (actor, rkey)")
-    op.execute(
-        f"CREATE INDEX {name}_target_idx ON {name} (target_rkey, target_actor, actor)"
-    )
+    for kind, columns in _LINK_INDEXES[name].items():
+        op.execute(f"CREATE INDEX {name}_{kind}_idx ON {name} ({columns})")
 
 
 def _reserve_names() -> None:

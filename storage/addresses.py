@@ -1,0 +1,106 @@
+"""AT-URIs to record addresses and back, for readers: nothing is created here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+
+from protocol.errors import InvalidSyntaxError
+from protocol.syntax import AtUri, parse_at_uri
+from storage.collections import COLLECTION_IDS
+from storage.documents import Address
+from storage.interning import Interner, rkey_number
+
+
+def find_actors(conn: psycopg.Connection[Any], dids: Iterable[str]) -> dict[str, int]:
+    """DID -> actor id of those that are known."""
+    return dict(
+        conn.execute(
+            "SELECT did, id FROM actor WHERE did = ANY(%s)", (sorted(set(dids)),)
+        ).fetchall()
+    )
+
+
+def find_handles(
+    conn: psycopg.Connection[Any], handles: Iterable[str]
+) -> dict[str, str]:
+    """Handle -> DID of those that are known and verified both ways."""
+    return dict(
+        conn.execute(
+            "SELECT handle, did FROM actor WHERE handle = ANY(%s)",
+            (sorted({handle.lower() for handle in handles}),),
+        ).fetchall()
+    )
+
+
+def find_addresses(
+    conn: psycopg.Connection[Any], uris: Iterable[str]
+) -> dict[str, Address]:
+    """AT-URI -> address. Absent: no record URI by DID, or a name nobody has used."""
+    parsed: dict[str, AtUri] = {}
+    for uri in uris:
+        try:
+            found = parse_at_uri(uri)
+        except InvalidSyntaxError:
+            continue
+        if found.rkey is not None:
+            parsed[uri] = found
+    if not parsed:
+        return {}
+    actors = find_actors(conn, (str(p.authority) for p in parsed.values()))
+    collections = _find_collections(conn, {str(p.collection) for p in parsed.values()})
+    rkeys = _find_rkeys(conn, {str(p.rkey) for p in parsed.values()})
+    return {
+        uri: Address(
+            actors[str(p.authority)], collections[str(p.collection)], rkeys[str(p.rkey)]
+        )
+        for uri, p in parsed.items()
+        if str(p.authority) in actors
+        and str(p.collection) in collections
+        and str(p.rkey) in rkeys
+    }
+
+
+def name_addresses(
+    interner: Interner, addresses: Iterable[Address]
+) -> dict[Address, str]:
+    """Address -> AT-URI."""
+    wanted = list(addresses)
+    dids = interner.dids({a.actor for a in wanted})
+    nsids = interner.nsids({a.collection for a in wanted})
+    rkeys = interner.rkey_texts({a.rkey for a in wanted})
+    return {
+        a: f"at://{dids[a.actor]}/{nsids[a.collection]}/{rkeys[a.rkey]}"
+        for a in wanted
+        if a.actor in dids and a.collection in nsids and a.rkey in rkeys
+    }
+
+
+def _find_collections(conn: psycopg.Connection[Any], nsids: set[str]) -> dict[str, int]:
+    found = {nsid: COLLECTION_IDS[nsid] for nsid in nsids if nsid in COLLECTION_IDS}
+    rest = sorted(nsids - found.keys())
+    if rest:
+        found.update(
+            conn.execute(
+                "SELECT nsid, id FROM collection WHERE nsid = ANY(%s)", (rest,)
+            ).fetchall()
+        )
+    return found
+
+
+def _find_rkeys(conn: psycopg.Connection[Any], texts: set[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for text in texts:
+        number = rkey_number(text)
+        if number is not None:
+            found[text] = number
+    rest = sorted(texts - found.keys())
+    if rest:
+        found.update(
+            conn.execute(
+                "SELECT text, id FROM rkey WHERE text = ANY(%s)", (rest,)
+            ).fetchall()
+        )
+    return found

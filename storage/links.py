@@ -1,0 +1,284 @@
+"""The one table of edges: bulk writes by partition, and backlinks a page at a time.
+
+A named partition has no index on (actor, rkey): its rows are found from their target,
+which is known from the record that made them. That keeps a like edge under 120 bytes.
+`link_default` holds paths of lexicons nobody knows and is found from its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import psycopg
+
+from storage.arrays import int_columns
+from storage.collections import (
+    BLOCK_SUBJECT,
+    FOLLOW_SUBJECT,
+    LINK_PARTITIONS,
+    NO_COLLECTION,
+    NO_RKEY,
+)
+from storage.copy import copy_packed, fixed_packer
+
+COLUMNS: Final = (
+    "rkey",
+    "target_rkey",
+    "actor",
+    "target_actor",
+    "target_collection",
+    "path",
+)
+DEFAULT_PARTITION: Final = "link_default"
+PARTITION_OF: Final[dict[int, str]] = {
+    path: name for name, paths in LINK_PARTITIONS.items() for path in paths
+}
+
+MAX_SORTED_LINKS: Final = 5_000
+"""Up to so many links of a target are shown newest first; of more, in the order of
+their source's number, which an index gives at the same cost however many there are."""
+
+_ROW: Final = fixed_packer(("int8", "int8", "int4", "int4", "int4", "int4"))
+
+
+class LinkRow(NamedTuple):
+    """One edge, in the order of COLUMNS."""
+
+    rkey: int
+    target_rkey: int
+    actor: int
+    target_actor: int
+    target_collection: int
+    path: int
+
+
+class LinkSource(NamedTuple):
+    """The record an edge comes from. Its collection is that of the path."""
+
+    actor: int
+    rkey: int
+
+
+def partition_of(path: int) -> str:
+    """The table that holds links of a path."""
+    return PARTITION_OF.get(path, DEFAULT_PARTITION)
+
+
+def pack_link(row: tuple[int, int, int, int, int, int]) -> bytes:
+    """One row for `copy_links`."""
+    rkey, target_rkey, actor, target_actor, target_collection, path = row
+    return _ROW.pack(
+        6,
+        *(8, rkey, 8, target_rkey, 4, actor),
+        *(4, target_actor, 4, target_collection, 4, path),
+    )
+
+
+def copy_links(
+    conn: psycopg.Connection[Any], packed: Mapping[str, Iterable[bytes]]
+) -> None:
+    """Append packed rows: partition -> rows."""
+    for partition in sorted(packed):
+        copy_packed(conn, partition, COLUMNS, packed[partition])
+
+
+def delete_links(
+    conn: psycopg.Connection[Any], rows: Iterable[tuple[int, int, int, int, int, int]]
+) -> list[LinkRow]:
+    """Remove exactly these edges of named partitions; return those that were there."""
+    by_partition: dict[str, list[tuple[int, int, int, int, int, int]]] = {}
+    for row in rows:
+        by_partition.setdefault(PARTITION_OF[row[5]], []).append(row)
+    removed: list[LinkRow] = []
+    for partition in sorted(by_partition):
+        found = conn.execute(
+            f"""
+            DELETE FROM {partition} l USING unnest(
+                %s::int8[], %s::int8[], %s::int4[], %s::int4[], %s::int4[], %s::int4[]
+            ) AS d (rkey, target_rkey, actor, target_actor, target_collection, path)
+            WHERE l.target_rkey = d.target_rkey AND l.target_actor = d.target_actor
+              AND l.actor = d.actor AND l.rkey = d.rkey AND l.path = d.path
+              AND l.target_collection = d.target_collection
+            RETURNING l.rkey, l.target_rkey, l.actor, l.target_actor,
+                l.target_collection, l.path
+            """,
+            int_columns(by_partition[partition], 6),
+        )
+        removed.extend(map(LinkRow._make, found.fetchall()))
+    return removed
+
+
+def delete_default_links(
+    conn: psycopg.Connection[Any], sources: Sequence[tuple[int, int, int]]
+) -> int:
+    """Remove all links of records (actor, collection, rkey) from the default
+    partition; return how many there were."""
+    if not sources:
+        return 0
+    return conn.execute(
+        """
+        DELETE FROM link_default l USING
+            unnest(%s::int4[], %s::int4[], %s::int8[]) AS d (actor, collection, rkey)
+        WHERE l.actor = d.actor AND l.rkey = d.rkey
+          AND (SELECT p.collection FROM path p WHERE p.id = l.path) = d.collection
+        """,
+        int_columns(sources, 3),
+    ).rowcount
+
+
+def find_links(
+    conn: psycopg.Connection[Any],
+    path: int,
+    target: tuple[int, int, int],
+    *,
+    limit: int,
+    after: Sequence[int] | None = None,
+) -> tuple[list[LinkSource], list[int] | None]:
+    """Sources that link to `target` = (actor, collection, rkey) by `path`, a page.
+
+    Newest first, or by source beyond MAX_SORTED_LINKS. The second value is `after` of
+    the next page, None at the end.
+    """
+    actor, collection, rkey = target
+    if after is None:
+        many = _count_up_to(conn, path, target, MAX_SORTED_LINKS + 1)
+        mode = int(many > MAX_SORTED_LINKS)
+        position: tuple[int, int] | None = None
+    else:
+        mode, first, second = after
+        position = (first, second)
+    order = ("l.rkey DESC, l.actor DESC", "l.actor, l.rkey")[mode]
+    compare = ("(l.rkey, l.actor) <", "(l.actor, l.rkey) >")[mode]
+    condition = f"AND {compare} (%(first)s, %(second)s)" if position else ""
+    rows = conn.execute(
+        f"""
+        SELECT l.actor, l.rkey FROM {partition_of(path)} l
+        WHERE l.path = %(path)s AND l.target_rkey = %(rkey)s
+          AND l.target_actor = %(actor)s AND l.target_collection = %(collection)s
+          {condition}
+        ORDER BY {order} LIMIT %(limit)s
+        """,
+        {
+            "path": path,
+            "rkey": rkey,
+            "actor": actor,
+            "collection": collection,
+            "first": position and position[0],
+            "second": position and position[1],
+            "limit": limit + 1,
+        },
+    ).fetchall()
+    sources = [LinkSource(*row) for row in rows[:limit]]
+    if len(rows) <= limit:
+        return sources, None
+    last = sources[-1]
+    if mode == 0:
+        return sources, [0, last.rkey, last.actor]
+    return sources, [1, last.actor, last.rkey]
+
+
+def find_links_between(
+    conn: psycopg.Connection[Any],
+    path: int,
+    actor: int,
+    targets: Sequence[tuple[int, int]],
+) -> dict[tuple[int, int], int]:
+    """The viewer's own edges: which of `targets` = (target actor, target rkey) the
+    account `actor` links to by `path`; target -> record key of the newest link.
+
+    One index probe a target, however much a target is linked to.
+    """
+    if not targets:
+        return {}
+    rows = conn.execute(
+        f"""
+        SELECT l.target_actor, l.target_rkey, max(l.rkey)
+        FROM unnest(%s::int4[], %s::int8[]) AS t (actor, rkey)
+        JOIN {partition_of(path)} l ON l.target_rkey = t.rkey
+          AND l.target_actor = t.actor AND l.actor = %s AND l.path = %s
+        GROUP BY 1, 2
+        """,
+        (*int_columns(targets, 2), actor, path),
+    ).fetchall()
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+def find_account_links(
+    conn: psycopg.Connection[Any], path: int, actor: int, targets: Sequence[int]
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Follows or blocks (`path`) between `actor` and other accounts, both ways.
+
+    The first maps a target to the record key of the actor's link to it; the second a
+    target to the record key of its link to the actor.
+    """
+    if path not in (FOLLOW_SUBJECT, BLOCK_SUBJECT):
+        raise ValueError("only follows and blocks are indexed both ways")
+    table = partition_of(path)
+    out = conn.execute(
+        f"""
+        SELECT target_actor, max(rkey) FROM {table}
+        WHERE actor = %s AND target_actor = ANY(%s) GROUP BY 1
+        """,
+        (actor, list(targets)),
+    )
+    back = conn.execute(
+        f"""
+        SELECT actor, max(rkey) FROM {table}
+        WHERE actor = ANY(%s) AND target_actor = %s GROUP BY 1
+        """,
+        (list(targets), actor),
+    )
+    return dict(out.fetchall()), dict(back.fetchall())
+
+
+def find_account_sources(
+    conn: psycopg.Connection[Any],
+    path: int,
+    target_actor: int,
+    *,
+    limit: int,
+    before: tuple[int, int] | None = None,
+) -> tuple[list[LinkSource], tuple[int, int] | None]:
+    """Accounts that follow or block `target_actor`, newest first, a page.
+
+    `before` is the (rkey, actor) that the page before ended at.
+    """
+    condition = "AND (rkey, actor) < (%(rkey)s, %(actor)s)" if before else ""
+    rows = conn.execute(
+        f"""
+        SELECT actor, rkey FROM {partition_of(path)}
+        WHERE target_actor = %(target)s AND path = %(path)s {condition}
+          AND target_collection = {NO_COLLECTION} AND target_rkey = {NO_RKEY}
+        ORDER BY rkey DESC, actor DESC LIMIT %(limit)s
+        """,
+        {
+            "target": target_actor,
+            "path": path,
+            "rkey": before and before[0],
+            "actor": before and before[1],
+            "limit": limit + 1,
+        },
+    ).fetchall()
+    sources = [LinkSource(*row) for row in rows[:limit]]
+    more = len(rows) > limit
+    return sources, (sources[-1].rkey, sources[-1].actor) if more else None
+
+
+def _count_up_to(
+    conn: psycopg.Connection[Any], path: int, target: tuple[int, int, int], most: int
+) -> int:
+    actor, collection, rkey = target
+    row = conn.execute(
+        f"""
+        SELECT count(*) FROM (
+            SELECT FROM {partition_of(path)}
+            WHERE path = %s AND target_rkey = %s AND target_actor = %s
+              AND target_collection = %s
+            LIMIT %s
+        ) AS some
+        """,
+        (path, rkey, actor, collection, most),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,58 @@
+"""What a search engine still has to be told, written beside the rows it is about.
+
+An entry names a record and says nothing of it: the drain reads the current row, so
+entries may be doubled or late without harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import psycopg
+
+from storage.collections import NO_COLLECTION, NO_RKEY
+from storage.copy import copy_packed, fixed_packer
+from storage.documents import Address
+
+_ROW: Final = fixed_packer(("int4", "int4", "int8"))
+_COLUMNS: Final = ("actor", "collection", "rkey")
+
+
+def put_outbox(
+    conn: psycopg.Connection[Any], addresses: Iterable[tuple[int, int, int]]
+) -> None:
+    """Queue records. Does not commit."""
+    rows = [_ROW.pack(3, 4, a, 4, c, 8, r) for a, c, r in addresses]
+    copy_packed(conn, "search_outbox", _COLUMNS, rows)
+
+
+def put_account(conn: psycopg.Connection[Any], actor: int) -> None:
+    """Queue everything of an account: it came, went, or may no longer be shown."""
+    put_outbox(conn, [(actor, NO_COLLECTION, NO_RKEY)])
+
+
+def take_outbox(conn: psycopg.Connection[Any], limit: int) -> list[tuple[int, Address]]:
+    """Lock the oldest entries that nobody else has: (entry id, address)."""
+    rows = conn.execute(
+        """
+        SELECT id, actor, collection, rkey FROM search_outbox
+        ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+        """,
+        (limit,),
+    )
+    return [(row[0], Address(*row[1:])) for row in rows]
+
+
+def delete_outbox(conn: psycopg.Connection[Any], ids: Iterable[int]) -> None:
+    """Remove entries that were taken."""
+    conn.execute("DELETE FROM search_outbox WHERE id = ANY(%s)", (list(ids),))
+
+
+def outbox_backlog(conn: psycopg.Connection[Any], most: int = 100_000) -> int:
+    """How many entries wait, counted up to `most`."""
+    row = conn.execute(
+        "SELECT count(*) FROM (SELECT FROM search_outbox LIMIT %s) AS some", (most,)
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
