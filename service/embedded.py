@@ -34,8 +34,11 @@ from psycopg import sql
 from service.child import NOBODY, Argument, spawn
 from service.errors import EmbeddedServerError
 
-# sun_path holds 108 bytes with its NUL; ".s.PGSQL.5432" must fit behind the folder.
+# sun_path holds 108 bytes with its NUL.
 _MAX_SOCKET_PATH = 107
+# The longest name PostgreSQL puts beside its socket.
+_POSTGRES_SOCKET = ".s.PGSQL.5432.lock"
+_VALKEY_SOCKET = "valkey.sock"
 _SHARED_MEMORY_PATIENCE_S = 10.0
 _STOP_PATIENCE_S = 60.0
 # The first release whose built-in locale gives the same collation on every system.
@@ -154,6 +157,10 @@ class _FolderLock:
             ) from None
         self._file = descriptor
 
+    @property
+    def held(self) -> bool:
+        return self._file is not None
+
     def release(self) -> None:
         if self._file is not None:
             os.close(self._file)
@@ -248,6 +255,18 @@ class EmbeddedPostgres:
         """A libpq URL of `database` over the unix socket."""
         return f"postgresql://postgres@/{database}?host={self._sockets}"
 
+    def attach(self) -> bool:
+        """Use the server that another process runs in this folder; False if none.
+
+        A server we are attached to is not ours: `stop` leaves it alone.
+        """
+        if not self._home.is_dir():
+            return False
+        self._sockets = _socket_folder(
+            self._home / "run", _POSTGRES_SOCKET, self._launch.owner
+        )
+        return self._ready()
+
     def start(self) -> None:
         """Start the server and wait until it answers, recovery after a crash included.
 
@@ -257,7 +276,7 @@ class EmbeddedPostgres:
         self._lock.acquire()
         try:
             self._sockets = _socket_folder(
-                self._home / "run", ".s.PGSQL.5432.lock", self._launch.owner
+                self._home / "run", _POSTGRES_SOCKET, self._launch.owner
             )
             self._end_leftovers()
             if not self._data.exists():
@@ -277,7 +296,7 @@ class EmbeddedPostgres:
                     process.send_signal(number)
                 if _wait(process, _STOP_PATIENCE_S):
                     break
-        if self._sockets.name.startswith("bigworld-"):
+        if self._lock.held and self._sockets.name.startswith("bigworld-"):
             shutil.rmtree(self._sockets, ignore_errors=True)
         self._lock.release()
 
@@ -389,7 +408,7 @@ class EmbeddedPostgres:
                 f"a PostgreSQL of an earlier run in {self._data} cannot be stopped"
             )
         (self._data / "postmaster.pid").unlink(missing_ok=True)
-        (self._sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+        (self._sockets / _POSTGRES_SOCKET).unlink(missing_ok=True)
 
     def _recorded_pid(self) -> int | None:
         try:
@@ -451,7 +470,7 @@ class EmbeddedValkey:
 
     @property
     def _socket(self) -> Path:
-        return self._sockets / "valkey.sock"
+        return self._sockets / _VALKEY_SOCKET
 
     def url(self, database: int = 0) -> str:
         """A redis-py URL of the numbered database."""
@@ -461,13 +480,24 @@ class EmbeddedValkey:
         """The same, as Celery's Redis transport spells it."""
         return f"redis+socket://{self._socket}?virtual_host={database}"
 
+    def attach(self) -> bool:
+        """Use the server that another process runs in this folder; False if none."""
+        if not self._home.is_dir():
+            return False
+        self._sockets = _socket_folder(self._home / "run", _VALKEY_SOCKET, os.geteuid())
+        try:
+            with redis.Redis(unix_socket_path=str(self._socket)) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
     def start(self) -> None:
         """Start the server and wait until it answers (its file is loaded by then)."""
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
         try:
             self._sockets = _socket_folder(
-                self._home / "run", "valkey.sock", os.geteuid()
+                self._home / "run", _VALKEY_SOCKET, os.geteuid()
             )
             self._end_leftovers()
             self._socket.unlink(missing_ok=True)
@@ -484,7 +514,7 @@ class EmbeddedValkey:
                     process.send_signal(number)
                 if _wait(process, _STOP_PATIENCE_S):
                     break
-        if self._sockets.name.startswith("bigworld-"):
+        if self._lock.held and self._sockets.name.startswith("bigworld-"):
             shutil.rmtree(self._sockets, ignore_errors=True)
         self._lock.release()
 

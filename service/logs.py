@@ -21,18 +21,16 @@ _SECRET_KEYS = re.compile(
     r"|api_?key|(^|_)token($|_)",
     re.IGNORECASE,
 )
+# The group "keep", where a pattern has one, is the part that may stay.
 _SECRET_TEXT = (
     # A JSON web token: "eyJ" is base64url of '{"'.
     re.compile(r"eyJ[\w-]{8,}\.[\w-]+(\.[\w-]*)?"),
     # An HTTP credential.
-    re.compile(r"(?i)(?<=\b(?:bearer|dpop) )\S+|(?<=\bbasic )\S+"),
-    # The password in a URL.
-    re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
-    # name=value and "name": "value" in text of others.
-    re.compile(
-        r"(?i)(?<=password=)[^\s&,;'\"]+|(?<=\"password\": \")[^\"]*"
-        r"|(?<=\"password\":\")[^\"]*|(?<='password': ')[^']*"
-    ),
+    re.compile(r"(?P<keep>\b(?:bearer|dpop|basic) )[^\s'\"]+", re.IGNORECASE),
+    # User and password in a URL.
+    re.compile(r"(?P<keep>://)[^/\s:@]*:[^/\s@]+(?=@)"),
+    # password=… and "password": "…" in the text of others.
+    re.compile(r"(?P<keep>password['\"]?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s&,;}]+)"),
     # An app password.
     re.compile(r"\b[a-z2-7]{4}(?:-[a-z2-7]{4}){3}\b"),
     # Private keys: PEM, multibase (secp256k1 z3vL…, P-256 z42t…), 32 bytes of hex.
@@ -46,7 +44,8 @@ _MAX_DEPTH = 6
 def redact_text(text: str) -> str:
     """`text` without passwords, tokens and private keys."""
     for pattern in _SECRET_TEXT:
-        text = pattern.sub(REDACTED, text)
+        keep = r"\g<keep>" if "keep" in pattern.groupindex else ""
+        text = pattern.sub(keep + REDACTED, text)
     return text
 
 

@@ -41,7 +41,7 @@ class SecretStore:
         if not path.exists():
             # Written whole under another name first: two processes that start
             # together must not read a half file or disagree about the secret.
-            draft = self._folder / f".{name}.{os.getpid()}"
+            draft = self._folder / f".{name}.{secrets.token_hex(8)}"
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(make() + "\n")

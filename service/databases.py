@@ -1,0 +1,85 @@
+"""Which database and broker a process uses: your own, the running one, or a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.config import Config
+from service.embedded import (
+    EmbeddedPostgres,
+    EmbeddedValkey,
+    machine_postgres,
+)
+from service.errors import ConfigError
+from storage import migrate
+
+# Target of the migrations -> name of the database on the embedded server.
+INDEX = "index"
+PLC = "plc"
+PDS = "pds"
+_INDEX_DATABASE = "bigworld"
+
+
+def database_name(target: str, part: str = "") -> str:
+    """The embedded server's database of a target; `part` is the letter of a PDS."""
+    return (
+        _INDEX_DATABASE if target == INDEX else "_".join(filter(None, (target, part)))
+    )
+
+
+def embedded_postgres(config: Config) -> EmbeddedPostgres:
+    """The embedded server of this home, not started."""
+    binaries: Path | None = None
+    if config.machine_postgres:
+        binaries = machine_postgres()
+        if binaries is None:
+            raise ConfigError(
+                "machine_postgres: no PostgreSQL 17 or newer is installed here"
+            )
+    return EmbeddedPostgres(config.home / "postgres", binaries=binaries)
+
+
+def embedded_valkey(config: Config) -> EmbeddedValkey:
+    """The embedded broker of this home, not started."""
+    return EmbeddedValkey(config.home / "valkey")
+
+
+@contextmanager
+def open_database(config: Config, target: str, part: str = "") -> Iterator[str]:
+    """The URL of a migrated database of `target`, for as long as the context lasts.
+
+    DATABASE_URL when it is set; else the embedded server that runs in this home
+    (`bigworld up` in another terminal); else that server, started for this process.
+    """
+    if config.database_url is not None:
+        url = config.database_url.get_secret_value()
+        migrate.upgrade(url, target)
+        yield url
+        return
+    server = embedded_postgres(config)
+    if not server.attach():
+        server.start()
+    try:
+        name = database_name(target, part)
+        server.ensure_database(name)
+        migrate.upgrade(server.url(name), target)
+        yield server.url(name)
+    finally:
+        server.stop()
+
+
+@contextmanager
+def open_broker(config: Config) -> Iterator[str]:
+    """The broker URL as Celery spells it; found in the same order."""
+    if config.broker_url is not None:
+        yield config.broker_url.get_secret_value()
+        return
+    server = embedded_valkey(config)
+    if not server.attach():
+        server.start()
+    try:
+        yield server.celery_url()
+    finally:
+        server.stop()
