@@ -277,8 +277,9 @@ def verify_audit_log(
 
     Verifies: every rule of `check_next_operation` at each entry's own time, that each
     entry is of `did` and its CID the hash of its operation, and that exactly the
-    operations marked nullified are. Does not verify that the directory left nothing
-    out at the end, nor that its times are true.
+    operations marked nullified are. Does not verify, because a log cannot show it,
+    that the directory left nothing out at the end, nor a branch that was undone, nor
+    that its times are true.
 
     `tolerated` lists CIDs of operations to take without a valid signature: a few
     thousand old entries of the public directory would be refused today. A CID fixes

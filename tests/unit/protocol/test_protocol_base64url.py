@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.base64url import decode_base64url, encode_base64url
+from protocol.errors import InvalidEncodingError
+
+
+@given(st.binary(max_size=200))
+def test_round_trip(data: bytes) -> None:
+    text = encode_base64url(data)
+    assert "=" not in text
+    assert decode_base64url(text) == data
+
+
+def test_known_text() -> None:
+    assert encode_base64url(b"\xfb\xff\xfe") == "-__-"
+    assert decode_base64url("") == b""
+    assert decode_base64url("Zg") == b"f"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Zg==",
+        "Zg=",
+        "Zh",
+        "Zm9=",
+        "Zm9vY",
+        "Zm9+",
+        "Zm9/",
+        "Zm9v\n",
+        " Zg",
+        "Z g",
+        "Zé",
+    ],
+)
+def test_one_text_a_value(text: str) -> None:
+    with pytest.raises(InvalidEncodingError):
+        decode_base64url(text)
