@@ -111,16 +111,19 @@ class AccountBook:
         did: Did,
         document: DidDocument | None,
         *,
-        refreshed: bool,
+        failed: bool,
     ) -> Account:
-        """Take over the result of a look-up on the network."""
+        """Take over the result of a look-up on the network, which counts as a refresh.
+
+        One that `failed` leaves what was known as it is.
+        """
         account = self._accounts.get(did)
         if account is None:
             account = self._put(did)
             self._set_repo(account, repos.find_repos(conn, [did]))
-        account.set_document(document, dev=self._dev)
-        if refreshed:
-            account.refreshed_at = self._clock()
+        if not failed:
+            account.set_document(document, dev=self._dev)
+        account.refreshed_at = self._clock()
         return account
 
     def may_refresh(self, account: Account) -> bool:

@@ -28,6 +28,7 @@ class CrawlSettings:
     queue_bytes: int = 32 * MIB
     parked_bytes: int = 16 * MIB
     parked_frames_per_did: int = 200
+    parked_dids: int = 5_000
     known_accounts: int = 200_000
     lookups_at_once: int = 64
     refresh_interval: float = 60.0

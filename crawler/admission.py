@@ -1,0 +1,141 @@
+"""Which accounts are let into the index, and which host each repo belongs to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+
+from crawler.accounts import Account
+from crawler.host_name import HostName
+from crawler.settings import CrawlSettings
+from storage import hosts, jobs, repos
+
+IDENTITY_JOB: Final = "identity"
+"""A job kind, keyed by DID: read the DID document and check the handle."""
+
+_CLOSED_FOR: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a DID document says that an account lives."""
+
+    did: str
+    pds: HostName
+    url: str
+
+
+class Admission:
+    """The door. Keeps in mind which hosts were lately refused. Not thread-safe."""
+
+    def __init__(
+        self,
+        settings: CrawlSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._closed_until: dict[HostName, float] = {}
+
+    def in_scope(self, did: str) -> bool:
+        """Tell whether the operator wants this account at all."""
+        return not self._settings.dids or did in self._settings.dids
+
+    def closed(self, pds: HostName) -> bool:
+        """Tell whether this host was just refused, so that asking again is futile."""
+        until = self._closed_until.get(pds)
+        if until is None:
+            return False
+        if until > self._clock():
+            return True
+        del self._closed_until[pds]
+        return False
+
+    def admit(
+        self, conn: psycopg.Connection[Any], accounts: Sequence[Account], *, relay: bool
+    ) -> None:
+        """Let in as many of these accounts as their hosts and our cap allow.
+
+        Sets `admitted` and `repo_host` of those let in; they are to be fetched and
+        their handles checked. `relay`: a relay told of them, so their hosts need not
+        be streamed.
+        """
+        by_host: dict[HostName, list[Account]] = {}
+        for account in accounts:
+            if account.pds is not None:
+                by_host.setdefault(account.pds, []).append(account)
+        for pds, group in sorted(by_host.items()):
+            self._admit_of(conn, pds, group, relay)
+
+    def _admit_of(
+        self,
+        conn: psycopg.Connection[Any],
+        pds: HostName,
+        group: list[Account],
+        relay: bool,
+    ) -> None:
+        known = repos.find_repos(conn, [account.did for account in group])
+        fresh = [account for account in group if account.did not in known]
+        for account in group:
+            if account.did in known:
+                account.admitted = True
+                account.repo_host = known[account.did].host
+        if not fresh:
+            return
+        assert fresh[0].pds_url is not None
+        host = find_or_put_host(conn, pds, fresh[0].pds_url, relay=relay)
+        granted = hosts.admit_accounts(
+            conn,
+            host,
+            len(fresh),
+            per_day=self._settings.host_accounts_per_day,
+            room=room_left(conn, self._settings),
+        )
+        if granted < len(fresh):
+            self._closed_until[pds] = self._clock() + _CLOSED_FOR
+        accepted = fresh[:granted]
+        if not accepted:
+            return
+        dids = [account.did for account in accepted]
+        repos.add_repos(conn, host, dids)
+        jobs.put_jobs(conn, IDENTITY_JOB, dids)
+        for account in accepted:
+            account.admitted = True
+            account.repo_host = host
+
+
+def room_left(conn: psycopg.Connection[Any], settings: CrawlSettings) -> int:
+    """Return how many accounts our own cap still allows."""
+    if settings.account_cap is None:
+        return 2**31 - 1
+    return max(0, settings.account_cap - hosts.count_accounts(conn))
+
+
+def find_or_put_host(
+    conn: psycopg.Connection[Any], pds: HostName, url: str, *, relay: bool
+) -> int:
+    """Return the id of a host that a DID document names.
+
+    One that only a relay forwards is asked for repos but not streamed.
+    """
+    known = hosts.find_hosts(conn, [pds]).get(pds)
+    if known is not None:
+        return known.id
+    state = hosts.HOST_RELAYED if relay else hosts.HOST_NEW
+    return hosts.put_host(conn, pds, url, source=hosts.SOURCE_DOCUMENT, state=state)[0]
+
+
+def place_repos(
+    conn: psycopg.Connection[Any], placements: Iterable[Placement], *, relay: bool
+) -> int:
+    """Note where admitted accounts live now; return how many had moved."""
+    moves = [
+        (place.did, find_or_put_host(conn, place.pds, place.url, relay=relay))
+        for place in placements
+    ]
+    return repos.move_repos(conn, moves)

@@ -1,0 +1,90 @@
+"""Work in Postgres that is tried until it is done.
+
+A lost connection, a deadlock or a serialisation failure is nobody's fault and no
+reason to lose anything: the work waits, with backoff, and is done anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg_pool import ConnectionPool
+
+from crawler.backoff import full_jitter
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Pool = ConnectionPool[psycopg.Connection[Any]]
+
+_DATABASE_ERRORS: Final = (psycopg.OperationalError, psycopg.InterfaceError)
+# Class 54, "program limit exceeded", counts as operational, but a row that is too
+# large for an index stays too large.
+_LIMIT_CLASS: Final = "54"
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the same work may succeed later.
+
+    True for lost connections, deadlocks, serialisation failures and a full disk.
+    """
+    if not isinstance(error, _DATABASE_ERRORS):
+        return False
+    state = getattr(error, "sqlstate", None)
+    return not (isinstance(state, str) and state.startswith(_LIMIT_CLASS))
+
+
+class StoppedError(Exception):
+    """The process is stopping; the work was not done."""
+
+
+class Database:
+    """Runs functions of a connection, each in one transaction, until they succeed."""
+
+    def __init__(self, pool: Pool, *, retry_cap: float = 5.0) -> None:
+        self._pool = pool
+        self._retry_cap = retry_cap
+        self._stopped = threading.Event()
+        self.healthy = True
+
+    def run(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Run `work` in a transaction and commit. StoppedError after `stop`."""
+
+        def once() -> T:
+            with self._pool.connection() as conn:
+                return work(conn)
+
+        return self.persist(once)
+
+    def persist(self, work: Callable[[], T]) -> T:
+        """Call `work` until it does not fail for a reason that passes.
+
+        `work` must undo itself when it fails. Any other error is raised at once.
+        """
+        tries = 0
+        while True:
+            try:
+                result = work()
+            except _DATABASE_ERRORS as error:
+                if not is_transient(error):
+                    raise
+                tries += 1
+                self.healthy = False
+                wait = full_jitter(tries, base=0.05, cap=self._retry_cap)
+                log.warning(
+                    "database_unavailable",
+                    extra={"tries": tries, "wait_s": round(wait, 2), "why": str(error)},
+                )
+                if self._stopped.wait(wait):
+                    raise StoppedError from error
+            else:
+                self.healthy = True
+                return result
+
+    def stop(self) -> None:
+        """Give up waiting: work that fails from now on raises StoppedError."""
+        self._stopped.set()

@@ -1,0 +1,432 @@
+"""From raw frames to verified events: who may speak for whom, and is it true.
+
+The first half of specs/sync, in its order: framing, syntax, whether the host owns the
+DID, whether the account is let in, then the proof itself (crawler.verify). Whether the
+chain follows on from what is stored is decided where it is stored. Frames that need
+an identity look-up wait here, per DID and in order, while others pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+import psycopg
+
+from crawler import verify
+from crawler.accounts import Account, AccountBook
+from crawler.admission import Admission, Placement, place_repos
+from crawler.high_water import HighWater
+from crawler.settings import CrawlSettings
+from crawler.stream_state import Arrival, Fault, StreamState
+from network.budget import TokenBucket
+from protocol.did_document import DidDocument
+from protocol.drops import DropReason
+from protocol.errors import InvalidSignatureError, ProtocolError
+from protocol.events import AccountEvent, Event, IdentityEvent
+from protocol.frames import ERROR_OP, MESSAGE_OP, decode_frame
+from protocol.limits import MAX_SEQ
+from protocol.syntax.did import Did, is_did
+from protocol.syntax.handle import Handle, is_handle
+
+log = logging.getLogger(__name__)
+
+COMMIT: Final = "#commit"
+SYNC: Final = "#sync"
+IDENTITY: Final = "#identity"
+ACCOUNT: Final = "#account"
+INFO: Final = "#info"
+OUTDATED_CURSOR: Final = "OutdatedCursor"
+DELETED: Final = "deleted"
+
+# Each of these takes ill will or a broken host; honest ones lag, move and fall behind.
+STRIKES: Final = frozenset(
+    {
+        DropReason.FRAME_TOO_LARGE,
+        DropReason.BAD_FRAME,
+        DropReason.BAD_SEQ,
+        DropReason.BAD_SYNTAX,
+        DropReason.WRONG_HOST,
+        DropReason.FUTURE_REV,
+        DropReason.TOO_MANY_OPS,
+        DropReason.BLOCKS_TOO_LARGE,
+        DropReason.BAD_CAR,
+        DropReason.BAD_COMMIT,
+        DropReason.COMMIT_MISMATCH,
+        DropReason.BAD_SIGNATURE,
+        DropReason.BAD_TREE,
+        DropReason.TREE_TOO_LARGE,
+        DropReason.OPS_MISMATCH,
+        DropReason.PREV_DATA_MISMATCH,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """The answer to a look-up.
+
+    `document` is None when there is no usable one. `failed`: nobody could be asked,
+    so what was known before still holds. `gone`: the DID was given up for good.
+    """
+
+    did: Did
+    document: DidDocument | None
+    failed: bool = False
+    gone: bool = False
+
+
+@dataclass(slots=True)
+class Passed:
+    """What a round of frames came to.
+
+    events         verified, in order per DID
+    marks          host -> the cursor that is safe once the events are applied
+    drops          (reason, host) -> how many
+    identities     DIDs whose document must be read again; those to wait for first
+    distrusted     DIDs whose event was lost: their repos must be compared anew
+    handled        host -> frames handled
+    """
+
+    events: list[Event] = field(default_factory=list)
+    marks: dict[int, int] = field(default_factory=dict)
+    drops: Counter[tuple[DropReason, int]] = field(default_factory=Counter)
+    identities: dict[Did, float] = field(default_factory=dict)
+    distrusted: set[Did] = field(default_factory=set)
+    handled: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Message:
+    stream: StreamState
+    t: str
+    did: Did
+    seq: int
+    body: dict[str, Any]
+    size: int
+
+
+class _Verdict(Enum):
+    DONE = 0
+    LOOK_UP = 1
+    REFRESH = 2
+
+
+Run = Callable[[Callable[[psycopg.Connection[Any]], Any]], Any]
+
+
+class Gate:
+    """One thread's work; it owns the book of accounts and the waiting frames.
+
+    `run` executes a function of a connection until it succeeds; `look_up(did,
+    refresh)` starts a look-up whose answer comes back through `take`.
+    """
+
+    def __init__(
+        self,
+        settings: CrawlSettings,
+        *,
+        run: Run,
+        look_up: Callable[[Did, bool], None],
+        relayed: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+    ) -> None:
+        self._settings = settings
+        self._run = run
+        self._look_up = look_up
+        self._relayed = relayed
+        self._clock = clock
+        self._now_us = now_us
+        self._book = AccountBook(
+            settings.known_accounts,
+            dev=settings.dev,
+            refresh_interval=settings.refresh_interval,
+            clock=clock,
+        )
+        self._admission = Admission(settings, clock=clock)
+        self._water = HighWater()
+        self._parked: dict[Did, list[_Message]] = {}
+        self._parked_bytes = 0
+        self._doubts: dict[int, TokenBucket] = {}
+        self._strangers: dict[int, TokenBucket] = {}
+
+    @property
+    def full(self) -> bool:
+        """True while too much waits for look-ups: no new frames should be taken."""
+        settings = self._settings
+        return (
+            self._parked_bytes >= settings.parked_bytes
+            or len(self._parked) >= settings.parked_dids
+        )
+
+    @property
+    def waiting(self) -> int:
+        """DIDs that wait for a look-up."""
+        return len(self._parked)
+
+    def take(
+        self, arrivals: Sequence[Arrival], answers: Sequence[LookedUp] = ()
+    ) -> Passed:
+        """Judge frames in the order of their arrival; answers first."""
+        passed = Passed()
+        hosts: set[int] = set()
+        messages: list[_Message] = []
+        for answer in answers:
+            messages += self._release(answer, passed)
+        hosts.update(message.stream.host for message in messages)
+        for arrival in arrivals:
+            stream = arrival.stream
+            hosts.add(stream.host)
+            if stream.fault is None:
+                message = self._open(stream, arrival.raw, passed)
+                if message is not None:
+                    messages.append(message)
+            passed.handled[stream.host] += 1
+            stream.handled += 1
+        self._prepare(messages)
+        for message in messages:
+            self._judge(message, passed)
+        for host in hosts:
+            mark = self._water.mark(host)
+            if mark > 0:
+                passed.marks[host] = mark
+        return passed
+
+    def forget_host(self, host: int) -> None:
+        """A host's numbering begins anew."""
+        self._water.forget(host)
+
+    def _open(self, stream: StreamState, raw: bytes, passed: Passed) -> _Message | None:
+        """Decode a frame and move the stream's position past it."""
+        try:
+            frame = decode_frame(raw)
+        except ProtocolError as error:
+            self._drop(DropReason.BAD_FRAME, stream, passed)
+            stream.fail(Fault.BAD_FRAME, str(error))
+            return None
+        if frame.op == ERROR_OP:
+            stream.fail(Fault.ERROR, str(frame.body["error"])[:64])
+            return None
+        if frame.op != MESSAGE_OP or frame.t is None or type(frame.body) is not dict:
+            self._drop(DropReason.UNKNOWN_EVENT, stream, passed)
+            return None
+        t, body = frame.t, frame.body
+        if t == INFO:
+            if body.get("name") == OUTDATED_CURSOR:
+                stream.outdated = True
+            return None
+        seq = body.get("seq")
+        if type(seq) is not int or not 0 < seq <= MAX_SEQ or seq <= stream.last_seq:
+            # A host that counts its cursor as included sends the last frame again.
+            if seq != stream.resumed_at:
+                self._drop(DropReason.BAD_SEQ, stream, passed)
+                stream.bad_seqs += 1
+                if stream.bad_seqs >= self._settings.bad_seqs_allowed:
+                    stream.fail(Fault.BAD_SEQ, f"seq {seq} after {stream.last_seq}")
+            return None
+        stream.last_seq = seq
+        time_text = body.get("time")
+        if type(time_text) is str:
+            stream.newest = time_text
+        self._water.handle(stream.host, seq)
+        if t not in (COMMIT, SYNC, IDENTITY, ACCOUNT):
+            self._drop(DropReason.UNKNOWN_EVENT, stream, passed)
+            return None
+        did = body.get("repo" if t == COMMIT else "did")
+        if type(did) is not str or not is_did(did):
+            self._drop(DropReason.BAD_SYNTAX, stream, passed)
+            return None
+        return _Message(stream, t, Did(did), seq, body, len(raw))
+
+    def _prepare(self, messages: Sequence[_Message]) -> None:
+        """Bring in what is known of these accounts, and let new ones in: in bulk."""
+        missing = self._book.missing({message.did for message in messages})
+        if missing:
+            self._run(lambda conn: self._book.load(conn, map(Did, missing)))
+        strangers: dict[bool, dict[Did, Account]] = {}
+        for message in messages:
+            account = self._book.get(message.did)
+            if (
+                account is not None
+                and not account.admitted
+                and account.pds is not None
+                and self._owns(message.stream, account)
+                and self._admission.in_scope(account.did)
+                and not self._admission.closed(account.pds)
+                and not (message.t == ACCOUNT and message.body.get("active") is False)
+            ):
+                relay = message.stream.relay
+                strangers.setdefault(relay, {})[account.did] = account
+        for relay, accounts in strangers.items():
+            self._admit(list(accounts.values()), relay)
+
+    def _admit(self, accounts: list[Account], relay: bool) -> None:
+        self._run(lambda conn: self._admission.admit(conn, accounts, relay=relay))
+
+    def _judge(self, message: _Message, passed: Passed) -> None:
+        queue = self._parked.get(message.did)
+        if queue is not None:
+            # An earlier frame of this account waits: the order is kept.
+            self._park(message, queue, passed)
+            return
+        verdict = self._decide(message, passed)
+        if verdict is _Verdict.DONE:
+            self._water.release(message.stream.host, message.seq)
+            return
+        queue = self._parked[message.did] = []
+        self._park(message, queue, passed)
+        self._look_up(message.did, verdict is _Verdict.REFRESH)
+
+    def _park(self, message: _Message, queue: list[_Message], passed: Passed) -> None:
+        host, seq = message.stream.host, message.seq
+        if len(queue) >= self._settings.parked_frames_per_did:
+            self._water.release(host, seq)
+            self._drop(DropReason.UNRESOLVED_IDENTITY, message.stream, passed)
+            passed.distrusted.add(message.did)
+            return
+        self._water.wait(host, seq)
+        self._parked_bytes += message.size
+        queue.append(message)
+
+    def _release(self, answer: LookedUp, passed: Passed) -> list[_Message]:
+        """Take in the answer to a look-up; return the frames that waited for it."""
+        account: Account = self._run(
+            lambda conn: self._book.learn(
+                conn, answer.did, answer.document, failed=answer.failed
+            )
+        )
+        if account.admitted and account.pds is not None and account.pds_url is not None:
+            place = Placement(account.did, account.pds, account.pds_url)
+            self._run(lambda conn: place_repos(conn, [place], relay=self._relayed))
+        messages = self._parked.pop(answer.did, [])
+        self._parked_bytes -= sum(message.size for message in messages)
+        if answer.gone and account.admitted:
+            host = messages[0].stream.host if messages else 0
+            passed.events.append(
+                AccountEvent(answer.did, active=False, status=DELETED, host=host)
+            )
+        return messages
+
+    def _decide(self, message: _Message, passed: Passed) -> _Verdict:
+        """Judge one frame, or say which look-up it needs first."""
+        stream = message.stream
+        account = self._book.get(message.did)
+        if not self._admission.in_scope(message.did):
+            return self._drop(DropReason.UNKNOWN_ACCOUNT, stream, passed)
+        if account is None:
+            closed = not stream.relay and self._admission.closed(stream.hostname)
+            if closed or not self._may_ask(stream, self._strangers, 1.0, 200):
+                return self._drop(DropReason.HOST_BUDGET, stream, passed)
+            return _Verdict.LOOK_UP
+        if not account.found:
+            if self._book.may_refresh(account):
+                return _Verdict.REFRESH
+            if account.admitted:
+                passed.distrusted.add(account.did)
+            return self._drop(DropReason.UNRESOLVED_IDENTITY, stream, passed)
+        if not self._owns(stream, account):
+            if self._book.may_refresh(account) and self._may_ask(
+                stream, self._doubts, 1.0, 20
+            ):
+                return _Verdict.REFRESH
+            return self._drop(DropReason.WRONG_HOST, stream, passed)
+        if not account.admitted:
+            refused = account.pds is not None and self._admission.closed(account.pds)
+            reason = DropReason.HOST_BUDGET if refused else DropReason.UNKNOWN_ACCOUNT
+            return self._drop(reason, stream, passed)
+        if message.t == IDENTITY:
+            return self._pass_identity(message, account, passed)
+        if message.t == ACCOUNT:
+            return self._pass_account(message, passed)
+        return self._prove(message, account, passed)
+
+    def _prove(self, message: _Message, account: Account, passed: Passed) -> _Verdict:
+        stream = message.stream
+        if account.key is None:
+            if self._book.may_refresh(account):
+                return _Verdict.REFRESH
+            return self._drop(DropReason.NO_SIGNING_KEY, stream, passed)
+        check = verify.verify_commit if message.t == COMMIT else verify.verify_sync
+        try:
+            event = check(message.body, account.key, self._now_us(), host=stream.host)
+        except InvalidSignatureError:
+            # The key may have been rotated a moment ago.
+            if self._book.may_refresh(account):
+                return _Verdict.REFRESH
+            # Were it our document that is old, fetching the repo will show it.
+            passed.distrusted.add(account.did)
+            return self._drop(DropReason.BAD_SIGNATURE, stream, passed)
+        except ProtocolError as error:
+            return self._drop(verify.drop_reason(error), stream, passed)
+        passed.events.append(event)
+        return _Verdict.DONE
+
+    def _pass_identity(
+        self, message: _Message, account: Account, passed: Passed
+    ) -> _Verdict:
+        handle = message.body.get("handle")
+        hint = Handle(handle) if type(handle) is str and is_handle(handle) else None
+        # At most one look-up a minute for one DID, however many events it sends.
+        due = account.refreshed_at + self._settings.refresh_interval - self._clock()
+        passed.identities[account.did] = max(0.0, due)
+        passed.events.append(
+            IdentityEvent(account.did, hint, message.seq, message.stream.host)
+        )
+        return _Verdict.DONE
+
+    def _pass_account(self, message: _Message, passed: Passed) -> _Verdict:
+        active, status = message.body.get("active"), message.body.get("status")
+        if type(active) is not bool or not (status is None or type(status) is str):
+            return self._drop(DropReason.BAD_FIELD, message.stream, passed)
+        passed.events.append(
+            AccountEvent(
+                message.did,
+                active,
+                None if status is None else status[:64],
+                message.seq,
+                message.stream.host,
+            )
+        )
+        return _Verdict.DONE
+
+    @staticmethod
+    def _owns(stream: StreamState, account: Account) -> bool:
+        """Tell whether this stream may speak for the account (specs/sync)."""
+        return stream.relay or account.pds == stream.hostname
+
+    def _may_ask(
+        self,
+        stream: StreamState,
+        buckets: dict[int, TokenBucket],
+        rate: float,
+        burst: int,
+    ) -> bool:
+        """Bound the look-ups that a host can cause by naming whom it likes."""
+        if stream.trusted:
+            return True
+        bucket = buckets.get(stream.host)
+        if bucket is None:
+            bucket = buckets[stream.host] = TokenBucket(rate, burst, self._clock)
+        return bucket.take()
+
+    @staticmethod
+    def _drop(reason: DropReason, stream: StreamState, passed: Passed) -> _Verdict:
+        passed.drops[reason, stream.host] += 1
+        return _Verdict.DONE
+
+
+def count_strikes(
+    drops: Iterable[tuple[tuple[DropReason, int], int]],
+) -> Counter[int]:
+    """Return host -> strikes, of ((reason, host), how many) pairs."""
+    strikes: Counter[int] = Counter()
+    for (reason, host), count in drops:
+        if reason in STRIKES:
+            strikes[host] += count
+    return strikes

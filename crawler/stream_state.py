@@ -1,0 +1,63 @@
+"""One open stream, shared by its reader (event loop) and the gate (a thread).
+
+Every field has one writer, so no lock is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from crawler.host_name import HostName
+
+
+class Fault(StrEnum):
+    """Why a stream must be closed."""
+
+    BAD_FRAME = "bad_frame"
+    BAD_SEQ = "bad_seq"
+    ERROR = "error"
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(slots=True)
+class StreamState:
+    """Written by the reader: `received`. Written by the gate: all that can change.
+
+    last_seq    the newest frame handled, or where the stream was resumed
+    resumed_at  the cursor given at the start, 0 for none
+    newest      the `time` of the newest frame, as sent
+    outdated    the host said that our cursor is older than what it keeps
+    """
+
+    host: int
+    hostname: HostName
+    relay: bool = False
+    trusted: bool = False
+    last_seq: int = 0
+    resumed_at: int = 0
+    received: int = 0
+    handled: int = 0
+    bad_seqs: int = 0
+    newest: str | None = None
+    outdated: bool = False
+    fault: Fault | None = None
+    detail: str = ""
+    on_fault: Callable[[], None] = field(default=_nothing)
+
+    def fail(self, fault: Fault, detail: str) -> None:
+        """Close the stream: frames of it that still wait are passed over."""
+        self.fault, self.detail = fault, detail[:200]
+        self.on_fault()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One raw frame of a stream."""
+
+    stream: StreamState
+    raw: bytes

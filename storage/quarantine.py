@@ -1,0 +1,25 @@
+"""Events that could not be applied, set aside with their bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+
+def put_frame(
+    conn: psycopg.Connection[Any], host: int, seq: int, frame: bytes, error: str
+) -> None:
+    """Keep what could not be applied, and why. Does not commit."""
+    conn.execute(
+        "INSERT INTO quarantined_frame (host, seq, frame, error)"
+        " VALUES (%s, %s, %s, %s)",
+        (host, seq, frame, error[:2_000].replace("\0", "")),
+    )
+
+
+def count_frames(conn: psycopg.Connection[Any]) -> int:
+    """Return how many events were ever set aside: more than none is an alarm."""
+    row = conn.execute("SELECT count(*) FROM quarantined_frame").fetchone()
+    assert row is not None
+    return int(row[0])
