@@ -10,7 +10,7 @@ PdsError
 ├── InvalidSwapError
 ├── RecordNotFoundError, BlockNotFoundError, BlobNotFoundError, HandleNotFoundError
 ├── RepoNotFoundError, RepoTakendownError, RepoSuspendedError, RepoDeactivatedError
-├── BlobTooLargeError, RateLimitExceededError
+├── BlobTooLargeError
 └── UpstreamFailureError, UpstreamTimeoutError
 
 `server.py` turns them into XRPC answers; nothing else here knows HTTP but the status.
@@ -136,17 +136,6 @@ class RepoDeactivatedError(PdsError):
 class BlobTooLargeError(PdsError):
     name = "BlobTooLarge"
     status = 413
-
-
-class RateLimitExceededError(PdsError):
-    """`retry_after` is in seconds."""
-
-    name = "RateLimitExceeded"
-    status = 429
-
-    def __init__(self, message: str, retry_after: float) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class UpstreamFailureError(PdsError):

@@ -14,7 +14,7 @@ import hmac
 import json
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pds.accounts import DELETED, TAKENDOWN, Account, Connection
@@ -112,8 +112,8 @@ class Sessions:
         claims = self._read(token, _REFRESH_HEADER if refresh else _ACCESS_HEADER, now)
         row = conn.execute(
             "SELECT a.id, a.did, a.handle, a.email, a.status, a.signing_did_key,"
-            " s.revoked_at IS NOT NULL FROM session s JOIN account a ON a.id = s.account"
-            " WHERE s.id = %s",
+            " s.revoked_at IS NOT NULL"
+            " FROM session s JOIN account a ON a.id = s.account WHERE s.id = %s",
             [claims["sid"]],
         ).fetchone()
         if row is None or row[6]:
@@ -186,7 +186,3 @@ class Sessions:
         if claims["exp"] <= now.timestamp():
             raise ExpiredTokenError("Token has expired")
         return dict(claims)
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)

@@ -17,7 +17,8 @@ class PdsSettings:
     `secret` is the one secret of the server: session tokens, paging cursors and the
     encryption of private keys at rest all hang on keys derived from it.
     `default_indexer` is `did#fragment`, the service that answers methods which this
-    server does not. Times are in seconds, sizes in bytes.
+    server does not; with `default_indexer_url` it is reached there and its DID is not
+    looked up. Times are in seconds, sizes in bytes.
     """
 
     public_url: str
@@ -25,6 +26,7 @@ class PdsSettings:
     plc_url: str
     secret: bytes
     default_indexer: str | None = None
+    default_indexer_url: str | None = None
     indexer_urls: tuple[str, ...] = ()
     invite_code: str | None = None
     dev: bool = False
@@ -56,6 +58,8 @@ class PdsSettings:
             raise ValueError("blob_grace must be at least one hour (specs/blob)")
         if self.default_indexer is not None and self.default_indexer.count("#") != 1:
             raise ValueError("default_indexer must be did#fragment")
+        if self.default_indexer_url is not None and self.default_indexer is None:
+            raise ValueError("default_indexer_url needs default_indexer")
 
     @property
     def origin(self) -> str:

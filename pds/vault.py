@@ -21,7 +21,7 @@ class VaultError(Exception):
 
 
 def derive_key(secret: bytes, purpose: str) -> bytes:
-    """32 bytes for one purpose; keys of different purposes tell nothing of each other."""
+    """32 bytes for one purpose; one such key tells nothing of another."""
     return HKDF(
         algorithm=SHA256(),
         length=32,

@@ -1,0 +1,148 @@
+"""com.atproto.identity.* and the well-known files of this server and its handles."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from psycopg.errors import UniqueViolation
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from network.errors import IdentityError
+from network.xrpc_server import Call, XrpcServer
+from pds import lifecycle
+from pds.accounts import (
+    ROTATION_ROLE,
+    Account,
+    find_account,
+    handle_owner,
+    require_writable,
+    sealed_key,
+)
+from pds.errors import (
+    HandleNotAvailableError,
+    HandleNotFoundError,
+    InvalidHandleError,
+)
+from pds.handles import is_local, parse_requested_handle, require_local
+from pds.host import Host, login_of, utc_now
+from protocol.did_document import PDS_SERVICE, PDS_TYPE
+from protocol.keys import PrivateKey
+from protocol.syntax import Did, normalize_handle
+
+RESOLVE_HANDLE: Final = "com.atproto.identity.resolveHandle"
+UPDATE_HANDLE: Final = "com.atproto.identity.updateHandle"
+
+_DID_CONTEXT: Final = "https://www.w3.org/ns/did/v1"
+
+
+def add_methods(server: XrpcServer, host: Host) -> None:
+    """Register this module's methods."""
+    methods = _IdentityMethods(host)
+    server.add(RESOLVE_HANDLE, methods.resolve_handle)
+    server.add(UPDATE_HANDLE, methods.update_handle, "required")
+
+
+def well_known_routes(host: Host) -> list[Route]:
+    """`/.well-known/atproto-did` of each handle, by the Host header, and the server's
+    own `/.well-known/did.json`."""
+
+    def atproto_did(request: Request) -> Response:
+        name = request.headers.get("host", "").partition(":")[0].lower()
+        if not name.isascii() or "\0" in name:
+            return PlainTextResponse("User not found", 404)
+        with host.pool.connection() as conn:
+            did = handle_owner(conn, name)
+        if did is None:
+            return PlainTextResponse("User not found", 404)
+        return PlainTextResponse(did)
+
+    async def did_document(request: Request) -> Response:
+        return JSONResponse(
+            {
+                "@context": [_DID_CONTEXT],
+                "id": host.settings.service_did,
+                "service": [
+                    {
+                        "id": PDS_SERVICE,
+                        "type": PDS_TYPE,
+                        "serviceEndpoint": host.settings.origin,
+                    }
+                ],
+            }
+        )
+
+    return [
+        Route("/.well-known/atproto-did", atproto_did),
+        Route("/.well-known/did.json", did_document),
+    ]
+
+
+class _IdentityMethods:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        # One change of handles at a time: between the directory and the table there
+        # is no other lock.
+        self._changing = asyncio.Lock()
+
+    async def resolve_handle(self, call: Call) -> dict[str, Any]:
+        handle = normalize_handle(call.params["handle"])
+        did = await self._host.run(self._owner, handle)
+        if did is None and is_local(handle, self._host.settings.domains):
+            raise HandleNotFoundError("Unable to resolve handle")
+        if did is None:
+            try:
+                did = await self._host.identity.resolve_handle(handle)
+            except IdentityError as error:
+                raise HandleNotFoundError("Unable to resolve handle") from error
+        return {"did": did}
+
+    async def update_handle(self, call: Call) -> None:
+        host = self._host
+        account = login_of(call).account
+        require_writable(account)
+        handle = parse_requested_handle(call.input["handle"], dev=host.settings.dev)
+        if is_local(handle, host.settings.domains):
+            require_local(handle, host.settings.domains)
+        else:
+            await self._require_pointing_here(handle, account)
+        async with self._changing:
+            owner = await host.run(self._holder, handle)
+            if owner is not None and owner.id != account.id:
+                raise HandleNotAvailableError(f"Handle already taken: {handle}")
+            # Also when it is the handle already: the directory may have missed it.
+            signer = await host.run(self._rotation_key, account)
+            await host.directory.change_handle(Did(account.did), handle, signer)
+            await host.run(self._store, account, handle)
+
+    async def _require_pointing_here(self, handle: str, account: Account) -> None:
+        try:
+            did = await self._host.identity.resolve_handle(handle, refresh=True)
+        except IdentityError as error:
+            raise InvalidHandleError("External handle did not resolve to DID") from (
+                error
+            )
+        if did != account.did:
+            raise InvalidHandleError("External handle did not resolve to DID")
+
+    def _owner(self, handle: str) -> str | None:
+        with self._host.pool.connection() as conn:
+            return handle_owner(conn, handle)
+
+    def _holder(self, handle: str) -> Account | None:
+        with self._host.pool.connection() as conn:
+            return find_account(conn, handle)
+
+    def _rotation_key(self, account: Account) -> PrivateKey:
+        with self._host.pool.connection() as conn:
+            sealed = sealed_key(conn, account.id, ROTATION_ROLE)
+        return self._host.vault.open(sealed, did=account.did, role=ROTATION_ROLE)
+
+    def _store(self, account: Account, handle: str) -> None:
+        try:
+            with self._host.pool.connection() as conn:
+                lifecycle.change_handle(conn, account, handle, utc_now())
+        except UniqueViolation as error:
+            raise HandleNotAvailableError(f"Handle already taken: {handle}") from error

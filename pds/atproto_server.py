@@ -1,0 +1,380 @@
+"""com.atproto.server.*: accounts, logins, tokens for other services."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import threading
+from typing import Any, Final
+
+from psycopg.errors import UniqueViolation
+
+from network.errors import XrpcError
+from network.xrpc_server import Call, XrpcServer
+from pds import lifecycle
+from pds.accounts import (
+    ACTIVE,
+    ROTATION_ROLE,
+    SIGNING_ROLE,
+    SUSPENDED,
+    TAKENDOWN,
+    Account,
+    Connection,
+    NewAccount,
+    find_account,
+    find_password,
+    get_account,
+)
+from pds.errors import (
+    AccountTakedownError,
+    BadExpirationError,
+    ExpiredTokenError,
+    HandleNotAvailableError,
+    InvalidInviteCodeError,
+    InvalidPasswordError,
+    InvalidRequestError,
+    InvalidTokenError,
+    WrongPasswordError,
+)
+from pds.handles import parse_requested_handle, require_local
+from pds.host import Host, client_address, login_of, shown_handle, utc_now
+from pds.passwords import (
+    MAX_PASSWORD_CHARS,
+    MIN_PASSWORD_CHARS,
+    check_password,
+    hash_password,
+)
+from pds.proxy import PROTECTED_METHODS, parse_service_ref
+from pds.rate_limits import RateLimit
+from pds.sessions import Tokens
+from protocol.errors import ProtocolError
+from protocol.keys import PrivateKey, parse_did_key
+from protocol.plc_operation import create_genesis
+from protocol.service_auth import (
+    DEFAULT_LIFETIME_S,
+    MAX_LONG_LIFETIME_S,
+    create_service_jwt,
+)
+from protocol.syntax import Did, Nsid, is_did
+
+DESCRIBE_SERVER: Final = "com.atproto.server.describeServer"
+CREATE_ACCOUNT: Final = "com.atproto.server.createAccount"
+CREATE_SESSION: Final = "com.atproto.server.createSession"
+REFRESH_SESSION: Final = "com.atproto.server.refreshSession"
+GET_SESSION: Final = "com.atproto.server.getSession"
+DELETE_SESSION: Final = "com.atproto.server.deleteSession"
+GET_SERVICE_AUTH: Final = "com.atproto.server.getServiceAuth"
+ACTIVATE_ACCOUNT: Final = "com.atproto.server.activateAccount"
+DEACTIVATE_ACCOUNT: Final = "com.atproto.server.deactivateAccount"
+DELETE_ACCOUNT: Final = "com.atproto.server.deleteAccount"
+
+# Their bearer token is a refresh token.
+REFRESH_METHODS: Final = frozenset({REFRESH_SESSION, DELETE_SESSION})
+
+MAX_EMAIL_CHARS: Final = 254
+_EMAIL = re.compile(r"[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+")
+
+
+def add_methods(server: XrpcServer, host: Host) -> None:
+    """Register this module's methods."""
+    methods = _ServerMethods(host)
+    server.add(DESCRIBE_SERVER, methods.describe_server)
+    server.add(CREATE_ACCOUNT, methods.create_account)
+    server.add(CREATE_SESSION, methods.create_session)
+    server.add(REFRESH_SESSION, methods.refresh_session, "required")
+    server.add(GET_SESSION, methods.get_session, "required")
+    server.add(DELETE_SESSION, methods.delete_session, "required")
+    server.add(GET_SERVICE_AUTH, methods.get_service_auth, "required")
+    server.add(ACTIVATE_ACCOUNT, methods.activate_account, "required")
+    server.add(DEACTIVATE_ACCOUNT, methods.deactivate_account, "required")
+    server.add(DELETE_ACCOUNT, methods.delete_account)
+
+
+def bearer_token(authorization: str | None) -> str | None:
+    """The token of an Authorization header; None without a header.
+
+    Raises InvalidTokenError for another scheme.
+    """
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise InvalidTokenError("Authorization must be a Bearer token")
+    return token.strip()
+
+
+class _ServerMethods:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        # Handles on their way through the directory: the unique index of the table
+        # speaks too late to keep two DIDs from claiming one.
+        self._pending: set[str] = set()
+        self._pending_lock = threading.Lock()
+
+    def describe_server(self, call: Call) -> dict[str, Any]:
+        settings = self._host.settings
+        return {
+            "did": settings.service_did,
+            "availableUserDomains": list(settings.domains),
+            "inviteCodeRequired": settings.invite_code is not None,
+            "phoneVerificationRequired": False,
+            "blobUploadLimit": settings.max_blob_bytes,
+        }
+
+    async def create_account(self, call: Call) -> dict[str, Any]:
+        settings = self._host.settings
+        given = call.input
+        _spend(self._host.sign_up_limit, client_address(call))
+        self._check_invite(given.get("inviteCode"))
+        if "did" in given or "plcOp" in given:
+            raise InvalidRequestError("this server does not take in existing accounts")
+        handle = parse_requested_handle(given["handle"], dev=settings.dev)
+        require_local(handle, settings.domains)
+        password = _check_new_password(given.get("password"))
+        email = _check_email(given.get("email"))
+        recovery_key = _check_recovery_key(given.get("recoveryKey"))
+        with self._pending_lock:
+            if handle in self._pending:
+                raise HandleNotAvailableError(f"Handle already taken: {handle}")
+            self._pending.add(handle)
+        try:
+            return await self._create(handle, email, password, recovery_key)
+        finally:
+            with self._pending_lock:
+                self._pending.discard(handle)
+
+    async def _create(
+        self, handle: str, email: str | None, password: str, recovery_key: str | None
+    ) -> dict[str, Any]:
+        host = self._host
+        await asyncio.to_thread(self._require_free, handle, email)
+        hashed = await asyncio.to_thread(hash_password, password)
+        signing, rotation = PrivateKey.generate(), PrivateKey.generate()
+        rotation_keys = [rotation.public.did_key]
+        if recovery_key is not None:
+            # Whoever holds their own key outranks this server.
+            rotation_keys.insert(0, recovery_key)
+        did, operation = create_genesis(
+            signing_key=signing.public.did_key,
+            rotation_keys=rotation_keys,
+            handle=handle,
+            pds_url=host.settings.origin,
+            signer=rotation,
+        )
+        await host.directory.submit(did, operation)
+        new = NewAccount(
+            did=did,
+            handle=handle,
+            email=email,
+            password=hashed,
+            signing_key=host.vault.seal(signing, did=did, role=SIGNING_ROLE),
+            rotation_key=host.vault.seal(rotation, did=did, role=ROTATION_ROLE),
+            signing_did_key=signing.public.did_key,
+        )
+        account, tokens = await asyncio.to_thread(self._store_account, new, signing)
+        return {
+            "accessJwt": tokens.access,
+            "refreshJwt": tokens.refresh,
+            "handle": handle,
+            "did": did,
+            "didDoc": host.did_document(account),
+        }
+
+    def _require_free(self, handle: str, email: str | None) -> None:
+        with self._host.pool.connection() as conn:
+            if find_account(conn, handle) is not None:
+                raise HandleNotAvailableError(f"Handle already taken: {handle}")
+            if email is not None and find_password(conn, email) is not None:
+                raise InvalidRequestError(f"Email already taken: {email}")
+
+    def _store_account(
+        self, new: NewAccount, key: PrivateKey
+    ) -> tuple[Account, Tokens]:
+        host = self._host
+        now = utc_now()
+        try:
+            with host.pool.connection() as conn:
+                account_id = lifecycle.create_account(
+                    conn, new, key, host.clock.next(), now
+                )
+        except UniqueViolation as error:
+            raise HandleNotAvailableError("Handle or email already taken") from error
+        with host.pool.connection() as conn:
+            tokens = host.sessions.open(conn, account_id, new.did, now)
+            return get_account(conn, account_id), tokens
+
+    def _check_invite(self, code: str | None) -> None:
+        wanted = self._host.settings.invite_code
+        if wanted is None:
+            return
+        if code is None:
+            raise InvalidInviteCodeError("No invite code provided")
+        if not hmac.compare_digest(code.encode(), wanted.encode()):
+            raise InvalidInviteCodeError("Provided invite code not available")
+
+    def create_session(self, call: Call) -> dict[str, Any]:
+        host = self._host
+        identifier = call.input["identifier"].strip().removeprefix("@")
+        if not identifier.startswith("did:"):
+            identifier = identifier.lower()
+        _spend(host.login_limit, f"{client_address(call)} {identifier[:300]}")
+        with host.pool.connection() as conn:
+            found = _find_password(conn, identifier)
+        # No connection is held while hashing.
+        stored = None if found is None else found[1]
+        if not check_password(call.input["password"], stored) or found is None:
+            raise WrongPasswordError("Invalid identifier or password")
+        with host.pool.connection() as conn:
+            account = get_account(conn, found[0])
+            if account.status in (TAKENDOWN, SUSPENDED):
+                raise AccountTakedownError("Account has been taken down")
+            tokens = host.sessions.open(conn, account.id, account.did, utc_now())
+        return self._session(account) | _tokens(tokens)
+
+    def refresh_session(self, call: Call) -> dict[str, Any]:
+        host = self._host
+        token = bearer_token(call.headers.get("authorization"))
+        assert token is not None
+        with host.pool.connection() as conn:
+            tokens = host.sessions.refresh(conn, token, utc_now())
+        if tokens is None:
+            raise ExpiredTokenError("Token has been revoked")
+        return self._session(login_of(call).account) | _tokens(tokens)
+
+    def get_session(self, call: Call) -> dict[str, Any]:
+        return self._session(login_of(call).account)
+
+    def delete_session(self, call: Call) -> None:
+        token = bearer_token(call.headers.get("authorization"))
+        assert token is not None
+        with self._host.pool.connection() as conn:
+            self._host.sessions.close(conn, token, utc_now())
+
+    def get_service_auth(self, call: Call) -> dict[str, Any]:
+        account = login_of(call).account
+        audience, lxm = call.params["aud"], call.params.get("lxm")
+        if "#" in audience:
+            parse_service_ref(audience)
+        elif not is_did(audience):
+            raise InvalidRequestError("aud must be a DID or did#serviceId")
+        if lxm in PROTECTED_METHODS:
+            raise InvalidRequestError(f"cannot make a token for protected method {lxm}")
+        now = int(utc_now().timestamp())
+        lifetime = _check_lifetime(call.params.get("exp"), now, bound=lxm is not None)
+        with self._host.pool.connection() as conn:
+            key = self._host.keys.signing_key(conn, account)
+        token = create_service_jwt(
+            iss=Did(account.did),
+            aud=audience,
+            lxm=None if lxm is None else Nsid(lxm),
+            key=key,
+            now=now,
+            lifetime=lifetime,
+        )
+        return {"token": token}
+
+    def activate_account(self, call: Call) -> None:
+        with self._host.pool.connection() as conn:
+            lifecycle.activate(conn, login_of(call).account.id, utc_now())
+
+    def deactivate_account(self, call: Call) -> None:
+        with self._host.pool.connection() as conn:
+            lifecycle.deactivate(conn, login_of(call).account.id, utc_now())
+
+    def delete_account(self, call: Call) -> None:
+        """`token` is an access token of the account: this server sends no mail, so a
+        live login beside the password stands for the code that one would carry."""
+        host = self._host
+        did = call.input["did"]
+        _spend(host.login_limit, f"{client_address(call)} {did[:300]}")
+        with host.pool.connection() as conn:
+            found = _find_password(conn, did)
+        stored = None if found is None else found[1]
+        if not check_password(call.input["password"], stored) or found is None:
+            raise WrongPasswordError("Invalid did or password")
+        now = utc_now()
+        with host.pool.connection() as conn:
+            login = host.sessions.authenticate(conn, call.input["token"], now)
+            if login.account.did != did:
+                raise InvalidTokenError("Token is for another account")
+            lifecycle.delete(conn, login.account, now)
+        host.keys.forget(login.account.id)
+
+    def _session(self, account: Account) -> dict[str, Any]:
+        session: dict[str, Any] = {
+            "handle": shown_handle(account),
+            "did": account.did,
+            "didDoc": self._host.did_document(account),
+            "active": account.active,
+            "emailConfirmed": False,
+        }
+        if account.email is not None:
+            session["email"] = account.email
+        if account.status != ACTIVE:
+            session["status"] = account.status
+        return session
+
+
+def _tokens(tokens: Tokens) -> dict[str, Any]:
+    return {"accessJwt": tokens.access, "refreshJwt": tokens.refresh}
+
+
+def _spend(limit: RateLimit, key: str) -> None:
+    wait = limit.take(key)
+    if wait is not None:
+        raise XrpcError(
+            "RateLimitExceeded",
+            "Rate Limit Exceeded",
+            429,
+            {"Retry-After": str(max(1, round(wait)))},
+        )
+
+
+def _find_password(conn: Connection, identifier: str) -> tuple[int, str] | None:
+    # Postgres text holds no NUL, so no account is called that.
+    return None if "\0" in identifier else find_password(conn, identifier)
+
+
+def _check_new_password(password: str | None) -> str:
+    if password is None:
+        raise InvalidPasswordError("Password is required")
+    if not MIN_PASSWORD_CHARS <= len(password) <= MAX_PASSWORD_CHARS:
+        raise InvalidPasswordError(
+            f"Password must have {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS}"
+            " characters"
+        )
+    return password
+
+
+def _check_email(email: str | None) -> str | None:
+    if email is None:
+        return None
+    if len(email) > MAX_EMAIL_CHARS or _EMAIL.fullmatch(email) is None:
+        raise InvalidRequestError("This email address is not supported")
+    return email.lower()
+
+
+def _check_recovery_key(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        return parse_did_key(text).did_key
+    except ProtocolError as error:
+        raise InvalidRequestError(f"recoveryKey: {error}") from error
+
+
+def _check_lifetime(expires: int | None, now: int, *, bound: bool) -> int:
+    """Seconds a token asked for lives; `bound` when it names its one method."""
+    if expires is None:
+        return DEFAULT_LIFETIME_S
+    lifetime = expires - now
+    if lifetime <= 0:
+        raise BadExpirationError("expiration is in past")
+    if lifetime > MAX_LONG_LIFETIME_S:
+        raise BadExpirationError("cannot request a token with an expiration over 1 h")
+    if not bound and lifetime > DEFAULT_LIFETIME_S:
+        raise BadExpirationError(
+            "cannot request a method-less token with an expiration over 1 minute"
+        )
+    return lifetime

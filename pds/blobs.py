@@ -1,0 +1,256 @@
+"""Blob rows: uploaded bytes, and the records that refer to them (specs/blob).
+
+An uploaded blob is temporary: nobody can fetch or list it until a record refers to it,
+and it goes away some hours after the upload or after its last reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from pds.accounts import Connection
+from pds.errors import (
+    BlobNotFoundError,
+    BlobTooLargeError,
+    InvalidMimeTypeError,
+    InvalidRequestError,
+)
+from protocol.cbor import Value
+from protocol.cid import BLOB_PREFIX, CID_BYTES, Cid, cid_to_text, raw_cid_for
+
+DEFAULT_MIME_TYPE = "application/octet-stream"
+MAX_MIME_TYPE_CHARS = 128
+
+# Longest first where one begins like another.
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (0, b"GIF87a", "image/gif"),
+    (0, b"GIF89a", "image/gif"),
+    (0, b"%PDF-", "application/pdf"),
+    (0, b"\x1aE\xdf\xa3", "video/webm"),
+    (8, b"WEBP", "image/webp"),
+    (4, b"ftypavif", "image/avif"),
+    (4, b"ftypheic", "image/heic"),
+    (4, b"ftypqt", "video/quicktime"),
+    (4, b"ftyp", "video/mp4"),
+)
+_SAME = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg"}
+# Containers: what is inside decides the type, not the first bytes.
+_LOOSE = {
+    "video/webm": frozenset({"audio/webm", "video/x-matroska"}),
+    "video/mp4": frozenset({"audio/mp4", "image/avif", "video/quicktime"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRef:
+    """A blob as a record names it."""
+
+    cid: bytes
+    mime_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    mime_type: str
+    value: bytes
+
+
+def settle_mime_type(declared: str | None, data: bytes) -> str:
+    """The type to store for `data`, declared as `declared` in its upload.
+
+    What the bytes plainly are wins over no declaration; a declaration that contradicts
+    them raises InvalidMimeTypeError.
+    """
+    bare = (declared or "").partition(";")[0].strip().lower()
+    bare = _SAME.get(bare, bare)
+    found = _sniff(data)
+    if bare in ("", "*/*", DEFAULT_MIME_TYPE):
+        return found or DEFAULT_MIME_TYPE
+    if len(bare) > MAX_MIME_TYPE_CHARS or not _is_mime_type(bare):
+        raise InvalidMimeTypeError(f"not a MIME type: {bare[:80]!r}")
+    if (
+        found is not None
+        and bare != found
+        and bare not in _LOOSE.get(found, frozenset())
+    ):
+        raise InvalidMimeTypeError(f"declared {bare}, but the bytes are {found}")
+    return bare
+
+
+def store_blob(
+    conn: Connection,
+    account: int,
+    data: bytes,
+    mime_type: str,
+    *,
+    quota: int,
+    now: datetime,
+) -> BlobRef:
+    """Keep `data` as a temporary blob. Raises BlobTooLargeError beyond `quota`.
+
+    The same bytes again keep the type of the first upload while a record names it.
+    """
+    cid = raw_cid_for(data)
+    row = conn.execute(
+        "SELECT coalesce(sum(size), 0) FROM blob WHERE account = %s AND cid <> %s",
+        [account, cid],
+    ).fetchone()
+    assert row is not None
+    if row[0] + len(data) > quota:
+        raise BlobTooLargeError("the account's blob quota is used up")
+    row = conn.execute(
+        "INSERT INTO blob (account, cid, mime_type, size, touched_at, value)"
+        " VALUES (%s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT (account, cid) DO UPDATE SET touched_at = excluded.touched_at,"
+        " mime_type = CASE WHEN EXISTS (SELECT FROM blob_use u WHERE"
+        " u.account = blob.account AND u.cid = blob.cid)"
+        " THEN blob.mime_type ELSE excluded.mime_type END"
+        " RETURNING mime_type",
+        [account, cid, mime_type, len(data), now, data],
+    ).fetchone()
+    assert row is not None
+    return BlobRef(cid, row[0], len(data))
+
+
+def find_blob(conn: Connection, account: int, cid: bytes) -> StoredBlob:
+    """A blob that some record refers to. Raises BlobNotFoundError."""
+    row = conn.execute(
+        "SELECT mime_type, value FROM blob b WHERE account = %s AND cid = %s"
+        " AND EXISTS (SELECT FROM blob_use u"
+        " WHERE u.account = b.account AND u.cid = b.cid)",
+        [account, cid],
+    ).fetchone()
+    if row is None:
+        raise BlobNotFoundError("Blob not found")
+    return StoredBlob(row[0], row[1])
+
+
+def list_blobs(
+    conn: Connection, account: int, since: str | None, after: bytes, limit: int
+) -> list[bytes]:
+    """CIDs of referenced blobs, above `after`; those first named after rev `since`."""
+    rows = conn.execute(
+        "SELECT cid FROM blob_use WHERE account = %s AND cid > %s GROUP BY cid"
+        " HAVING %s::text IS NULL OR min(rev) > %s ORDER BY cid LIMIT %s",
+        [account, after, since, since, limit],
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def use_blobs(
+    conn: Connection,
+    account: int,
+    uses: list[tuple[str, BlobRef]],
+    rev: str,
+    now: datetime,
+) -> None:
+    """Note that the records at these paths refer to these blobs.
+
+    Raises BlobNotFoundError, InvalidMimeTypeError or InvalidRequestError when a record
+    names a blob that was not uploaded, or with another type or size.
+    """
+    if not uses:
+        return
+    # The update, unlike a mere lock, makes a sweep that is under way look again.
+    stored = {
+        row[0]: (row[1], row[2])
+        for row in conn.execute(
+            "UPDATE blob SET touched_at = %s WHERE account = %s AND cid = ANY(%s)"
+            " RETURNING cid, mime_type, size",
+            [now, account, sorted({ref.cid for _, ref in uses})],
+        )
+    }
+    for path, ref in uses:
+        if ref.cid not in stored:
+            raise BlobNotFoundError(
+                f"Could not find blob: {cid_to_text(ref.cid)} (in {path})"
+            )
+        mime_type, size = stored[ref.cid]
+        if ref.mime_type != mime_type:
+            raise InvalidMimeTypeError(
+                f"Referenced MIME type {ref.mime_type!r} does not match stored blob:"
+                f" {mime_type!r} (in {path})"
+            )
+        if ref.size != size:
+            raise InvalidRequestError(
+                f"Referenced size {ref.size} does not match stored blob: {size}"
+                f" (in {path})"
+            )
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO blob_use (account, cid, path, rev) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT DO NOTHING",
+            [(account, ref.cid, path, rev) for path, ref in uses],
+        )
+
+
+def release_blobs(
+    conn: Connection, account: int, paths: list[str], now: datetime
+) -> None:
+    """Forget what the records at these paths referred to."""
+    conn.execute(
+        "WITH gone AS (DELETE FROM blob_use WHERE account = %s AND path = ANY(%s)"
+        " RETURNING cid)"
+        " UPDATE blob SET touched_at = %s WHERE account = %s"
+        " AND cid IN (SELECT cid FROM gone)",
+        [account, paths, now, account],
+    )
+
+
+def sweep_blobs(conn: Connection, before: datetime) -> int:
+    """Delete unreferenced blobs last touched before that moment; how many went."""
+    # A row that a writer holds is about to be named by a record: passed over.
+    return conn.execute(
+        "WITH old AS (SELECT account, cid FROM blob b WHERE touched_at < %s"
+        " AND NOT EXISTS (SELECT FROM blob_use u"
+        " WHERE u.account = b.account AND u.cid = b.cid)"
+        " FOR UPDATE SKIP LOCKED)"
+        " DELETE FROM blob USING old"
+        " WHERE blob.account = old.account AND blob.cid = old.cid",
+        [before],
+    ).rowcount
+
+
+def blob_refs(value: Value) -> Iterator[BlobRef]:
+    """Every blob that a record refers to. Raises InvalidRequestError for a bad one."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            if item.get("$type") == "blob":
+                yield _blob_ref(item)
+            else:
+                stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+
+
+def _blob_ref(item: dict[str, Value]) -> BlobRef:
+    ref, mime_type, size = item.get("ref"), item.get("mimeType"), item.get("size")
+    if (
+        not isinstance(ref, Cid)
+        or len(ref.raw) != CID_BYTES
+        or not ref.raw.startswith(BLOB_PREFIX)
+    ):
+        raise InvalidRequestError("a blob must refer to a raw CID")
+    if not isinstance(mime_type, str) or not isinstance(size, int):
+        raise InvalidRequestError("a blob must have a mimeType and a size")
+    return BlobRef(ref.raw, mime_type, size)
+
+
+def _sniff(data: bytes) -> str | None:
+    for offset, signature, mime_type in _SIGNATURES:
+        if data.startswith(signature, offset):
+            return mime_type
+    return None
+
+
+def _is_mime_type(text: str) -> bool:
+    kind, slash, subtype = text.partition("/")
+    allowed = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.+-_")
+    return bool(slash and kind and subtype) and allowed.issuperset(kind + subtype)

@@ -1,0 +1,97 @@
+"""What this server tells the PLC directory about its accounts."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from network.client import Fetched, Fetcher
+from network.errors import NetworkError
+from pds.errors import UpstreamFailureError
+from protocol.did_document import PDS_SERVICE, PDS_TYPE, SIGNING_KEY
+from protocol.errors import ProtocolError
+from protocol.keys import PrivateKey
+from protocol.plc_operation import (
+    LegacyCreate,
+    Operation,
+    PlcService,
+    Tombstone,
+    create_update,
+    operation_document,
+    operation_json,
+    parse_operation,
+)
+from protocol.syntax import Did
+
+_MAX_ANSWER_BYTES: Final = 65_536
+_EXCERPT_CHARS: Final = 300
+
+
+class Directory:
+    """Reads and appends to the logs of a PLC directory.
+
+    Every failure is an UpstreamFailureError: the caller of the server can only try
+    again.
+    """
+
+    def __init__(self, plc_url: str, fetcher: Fetcher) -> None:
+        self._url = plc_url.rstrip("/")
+        self._fetcher = fetcher
+
+    async def submit(self, did: Did, operation: Operation) -> None:
+        """Append a signed operation to the log of `did`."""
+        try:
+            fetched = await self._fetcher.post(
+                f"{self._url}/{did}",
+                body=orjson.dumps(operation_json(operation)),
+                headers={"content-type": "application/json"},
+                max_bytes=_MAX_ANSWER_BYTES,
+            )
+        except NetworkError as error:
+            raise UpstreamFailureError(f"PLC directory: {error}") from error
+        _require_success(fetched)
+
+    async def change_handle(self, did: Did, handle: str, signer: PrivateKey) -> None:
+        """Replace the handle in the identity of `did`."""
+        last = await self._last_operation(did)
+        try:
+            operation = create_update(last, signer, handle=handle)
+        except ProtocolError as error:
+            raise UpstreamFailureError(f"PLC operation: {error}") from error
+        await self.submit(did, operation)
+
+    async def _last_operation(self, did: Did) -> Operation | LegacyCreate:
+        try:
+            fetched = await self._fetcher.get(
+                f"{self._url}/{did}/log/last", max_bytes=_MAX_ANSWER_BYTES
+            )
+            _require_success(fetched)
+            operation = parse_operation(fetched.json())
+        except (NetworkError, ProtocolError) as error:
+            raise UpstreamFailureError(f"PLC directory: {error}") from error
+        if isinstance(operation, Tombstone):
+            raise UpstreamFailureError("the identity is tombstoned")
+        return operation
+
+
+def local_document(
+    did: str, handle: str, signing_did_key: str, origin: str
+) -> dict[str, Any]:
+    """The DID document as this server knows it, without asking the directory."""
+    return operation_document(
+        Did(did),
+        Operation(
+            rotation_keys=(),
+            verification_methods={SIGNING_KEY.removeprefix("#"): signing_did_key},
+            also_known_as=(f"at://{handle}",),
+            services={PDS_SERVICE.removeprefix("#"): PlcService(PDS_TYPE, origin)},
+            prev=None,
+        ),
+    )
+
+
+def _require_success(fetched: Fetched) -> None:
+    if fetched.status != 200:
+        text = fetched.body.decode("utf-8", "replace")[:_EXCERPT_CHARS]
+        raise UpstreamFailureError(f"PLC directory answered {fetched.status}: {text}")

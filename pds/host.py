@@ -1,0 +1,133 @@
+"""What the handlers of one server share, made once by `server.create_app`."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any, TypeVar
+
+import anyio
+from psycopg_pool import ConnectionPool
+
+from network.client import Fetcher
+from network.identity import IdentityResolver
+from network.xrpc_server import Auth, Call
+from pds.accounts import SIGNING_ROLE, Account, Connection, sealed_key
+from pds.blocks import NodeCache
+from pds.directory import Directory, local_document
+from pds.proxy import ServiceProxy
+from pds.rate_limits import RateLimit
+from pds.sequencer import EventLog
+from pds.sessions import Login, Sessions
+from pds.settings import PdsSettings
+from pds.vault import Vault
+from protocol.keys import PrivateKey
+from protocol.lexicon import Catalog
+from protocol.syntax import INVALID_HANDLE, TidClock
+
+T = TypeVar("T")
+
+SESSION_AUTH = "session"
+_LOGIN_CLAIM = "login"
+_MAX_KEYS = 4096
+
+
+class KeyRing:
+    """Opened signing keys, so that a write does not decrypt and parse its key."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._keys: OrderedDict[int, PrivateKey] = OrderedDict()
+        self._lock = Lock()
+
+    def signing_key(self, conn: Connection, account: Account) -> PrivateKey:
+        """The key that signs the account's commits and service tokens."""
+        with self._lock:
+            key = self._keys.get(account.id)
+            if key is not None:
+                self._keys.move_to_end(account.id)
+                return key
+        key = self._vault.open(
+            sealed_key(conn, account.id, SIGNING_ROLE),
+            did=account.did,
+            role=SIGNING_ROLE,
+        )
+        with self._lock:
+            self._keys[account.id] = key
+            while len(self._keys) > _MAX_KEYS:
+                self._keys.popitem(last=False)
+        return key
+
+    def forget(self, account: int) -> None:
+        """Drop the key of an account that is gone."""
+        with self._lock:
+            self._keys.pop(account, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One server: its settings and the parts that handlers work with."""
+
+    settings: PdsSettings
+    pool: ConnectionPool[Connection]
+    catalog: Catalog
+    fetcher: Fetcher
+    identity: IdentityResolver
+    directory: Directory
+    proxy: ServiceProxy
+    sessions: Sessions
+    vault: Vault
+    keys: KeyRing
+    clock: TidClock
+    log: EventLog
+    nodes: NodeCache
+    login_limit: RateLimit
+    sign_up_limit: RateLimit
+    cursor_key: bytes
+
+    async def run(self, work: Callable[..., T], *args: Any) -> T:
+        """Do blocking work in a thread."""
+        return await anyio.to_thread.run_sync(work, *args)
+
+    def did_document(self, account: Account) -> dict[str, Any]:
+        """The account's DID document, as this server knows it."""
+        return local_document(
+            account.did,
+            shown_handle(account),
+            account.signing_did_key,
+            self.settings.origin,
+        )
+
+
+def shown_handle(account: Account) -> str:
+    """The handle in answers; a lexicon wants one even where there is none."""
+    return account.handle or INVALID_HANDLE
+
+
+def auth_of(login: Login) -> Auth:
+    return Auth(login.account.did, SESSION_AUTH, {_LOGIN_CLAIM: login})
+
+
+def login_of(call: Call) -> Login:
+    """The login behind a call of a method that requires one."""
+    login = call.viewer.claims[_LOGIN_CLAIM]
+    assert isinstance(login, Login)
+    return login
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def client_address(call: Call) -> str:
+    """The peer's address, for rate limits. Forwarded-for headers are not believed."""
+    client = call.request.client
+    return "unknown" if client is None else client.host

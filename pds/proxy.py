@@ -1,0 +1,288 @@
+"""Service proxying: methods this server does not answer go to a provider (specs/xrpc).
+
+Whom: the `atproto-proxy` header, else the account's own default indexer, else the
+server's. How: the DID document of the target says where, the account's key signs a
+token that names the account, the target and the one method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
+
+from network.client import Fetched, Fetcher
+from network.errors import (
+    ForbiddenAddressError,
+    IdentityError,
+    NetworkError,
+    RateLimitedError,
+    TimedOutError,
+    TooLargeError,
+    XrpcError,
+)
+from network.identity import IdentityResolver
+from network.policy import HostLimits
+from network.xrpc_server import Reply
+from pds.errors import (
+    InvalidRequestError,
+    UpstreamFailureError,
+    UpstreamTimeoutError,
+)
+from pds.settings import PdsSettings
+from protocol.errors import InvalidSyntaxError
+from protocol.keys import PrivateKey
+from protocol.service_auth import create_service_jwt
+from protocol.syntax import Did, Nsid, parse_did
+
+PROXY_HEADER: Final = "atproto-proxy"
+MAX_REQUEST_BYTES: Final = 2_097_152
+MAX_SERVICE_ID_CHARS: Final = 64
+
+# Whatever else a client sends stays here: cookies, its own token, addresses.
+_REQUEST_HEADERS: Final = (
+    "accept-language",
+    "atproto-accept-labelers",
+    "content-type",
+)
+_RESPONSE_HEADERS: Final = (
+    "content-type",
+    "content-language",
+    "atproto-repo-rev",
+    "atproto-content-labelers",
+    "retry-after",
+)
+
+# A page of a stranger must not run as a page of this server.
+_INERT: Final = {
+    "content-security-policy": "default-src 'none'; sandbox",
+    "x-content-type-options": "nosniff",
+}
+
+# Methods about the account itself. A token for one of them would let a service act as
+# the account towards its own server, so none is made and none is forwarded.
+PROTECTED_METHODS: Final = frozenset(
+    {
+        "com.atproto.admin.sendEmail",
+        "com.atproto.identity.requestPlcOperationSignature",
+        "com.atproto.identity.signPlcOperation",
+        "com.atproto.identity.updateHandle",
+        "com.atproto.server.activateAccount",
+        "com.atproto.server.confirmEmail",
+        "com.atproto.server.createAppPassword",
+        "com.atproto.server.deactivateAccount",
+        "com.atproto.server.getAccountInviteCodes",
+        "com.atproto.server.getSession",
+        "com.atproto.server.listAppPasswords",
+        "com.atproto.server.requestAccountDelete",
+        "com.atproto.server.requestEmailConfirmation",
+        "com.atproto.server.requestEmailUpdate",
+        "com.atproto.server.revokeAppPassword",
+        "com.atproto.server.updateEmail",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRef:
+    """`did#fragment`: a service of a DID."""
+
+    did: Did
+    fragment: str
+
+    def __str__(self) -> str:
+        return f"{self.did}#{self.fragment}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyRequest:
+    """What of a client's request goes on. `body` None means GET."""
+
+    nsid: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyAnswer:
+    """What of a provider's answer goes back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def response(self) -> Response:
+        return Response(self.body, self.status, dict(self.headers))
+
+    def reply(self) -> Reply:
+        """The same, as a handler of ours returns it."""
+        headers = dict(self.headers)
+        return Reply(
+            self.body,
+            headers,
+            self.status,
+            content_type=headers.pop("content-type", None),
+        )
+
+
+def parse_service_ref(text: str) -> ServiceRef:
+    """`did#fragment` with exactly one '#'. Raises InvalidRequestError."""
+    did, sharp, fragment = text.partition("#")
+    if not sharp or not fragment or "#" in fragment:
+        raise InvalidRequestError("a service must be given as did#serviceId")
+    if len(fragment) > MAX_SERVICE_ID_CHARS or not _is_fragment(fragment):
+        raise InvalidRequestError("service id has characters that none may have")
+    try:
+        return ServiceRef(parse_did(did), fragment)
+    except InvalidSyntaxError as error:
+        raise InvalidRequestError(f"service DID: {error}") from error
+
+
+class ServiceProxy:
+    """Forwards calls for accounts of one server."""
+
+    def __init__(
+        self,
+        settings: PdsSettings,
+        fetcher: Fetcher,
+        identity: IdentityResolver,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._fetcher = fetcher
+        self._identity = identity
+        self._now = now
+        default = settings.default_indexer
+        self._default = None if default is None else parse_service_ref(default)
+
+    def choose(self, header: str | None, preferred: str | None) -> ServiceRef:
+        """The target of a call. Raises InvalidRequestError for a bad header."""
+        if header is not None:
+            return parse_service_ref(header)
+        if preferred is not None:
+            return parse_service_ref(preferred)
+        if self._default is None:
+            raise XrpcError("MethodNotImplemented", "Method Not Implemented", 501)
+        return self._default
+
+    @property
+    def default(self) -> ServiceRef | None:
+        """The server's own default indexer."""
+        return self._default
+
+    def service_token(
+        self, target: ServiceRef, nsid: Nsid, did: Did, key: PrivateKey
+    ) -> str:
+        """The token that shows `target` who calls `nsid`."""
+        audience = str(target) if self._settings.proxy_audience_fragment else target.did
+        return create_service_jwt(
+            iss=did,
+            aud=audience,
+            lxm=nsid,
+            key=key,
+            now=int(self._now().timestamp()),
+        )
+
+    async def forward(
+        self, target: ServiceRef, request: ProxyRequest, token: str | None
+    ) -> ProxyAnswer:
+        """Call `target` and hand back its answer.
+
+        Raises InvalidRequestError when the target cannot be found or may not be
+        called, UpstreamFailureError or UpstreamTimeoutError when it does not answer.
+        """
+        endpoint = await self._endpoint(target)
+        if target == self._default:
+            # The operator's own choice: one client's pace is not its limit.
+            self._fetcher.set_limits(
+                endpoint, HostLimits(rate=10_000, burst=10_000, concurrency=256)
+            )
+        url = f"{endpoint}/xrpc/{request.nsid}"
+        if request.query:
+            url += f"?{request.query}"
+        headers = {
+            name: request.headers[name]
+            for name in _REQUEST_HEADERS
+            if name in request.headers
+        }
+        if token is not None:
+            headers["authorization"] = f"Bearer {token}"
+        try:
+            fetched = await self._send(url, headers, request.body)
+        except RateLimitedError as error:
+            raise XrpcError(
+                "RateLimitExceeded",
+                "upstream asked us to wait",
+                429,
+                {"Retry-After": str(max(1, round(error.retry_after)))},
+            ) from error
+        except TimedOutError as error:
+            raise UpstreamTimeoutError("upstream service timed out") from error
+        except TooLargeError as error:
+            raise UpstreamFailureError("upstream answer is too large") from error
+        except ForbiddenAddressError as error:
+            raise InvalidRequestError("the service is at a forbidden address") from (
+                error
+            )
+        except NetworkError as error:
+            raise UpstreamFailureError("upstream service unreachable") from error
+        return _answer(fetched)
+
+    async def _send(
+        self, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Fetched:
+        if body is None:
+            return await self._fetcher.get(
+                url,
+                headers=headers,
+                max_bytes=self._settings.max_proxy_response_bytes,
+                timeout=self._settings.proxy_timeout,
+            )
+        return await self._fetcher.post(
+            url,
+            headers=headers,
+            body=body,
+            max_bytes=self._settings.max_proxy_response_bytes,
+            timeout=self._settings.proxy_timeout,
+        )
+
+    async def _endpoint(self, target: ServiceRef) -> str:
+        configured = self._settings.default_indexer_url
+        if configured is not None and target == self._default:
+            return configured.rstrip("/")
+        if target.did == self._settings.service_did:
+            raise InvalidRequestError("a server does not proxy to itself")
+        try:
+            document = await self._identity.resolve_did(target.did)
+        except (IdentityError, NetworkError) as error:
+            raise InvalidRequestError(
+                f"could not resolve proxy did: {target.did}"
+            ) from error
+        service = document.service(target.fragment)
+        if service is None:
+            raise InvalidRequestError(f"could not resolve proxy did service: {target}")
+        if urlsplit(service.endpoint).netloc.lower() == self._settings.host:
+            raise InvalidRequestError("a server does not proxy to itself")
+        return service.endpoint.rstrip("/")
+
+
+def _answer(fetched: Fetched) -> ProxyAnswer:
+    if fetched.status == 500:
+        raise UpstreamFailureError("upstream service failed")
+    if 300 <= fetched.status < 400:
+        raise UpstreamFailureError("upstream service redirects")
+    headers = {
+        name: fetched.headers[name]
+        for name in _RESPONSE_HEADERS
+        if name in fetched.headers
+    }
+    return ProxyAnswer(fetched.status, headers | _INERT, fetched.body)
+
+
+def _is_fragment(text: str) -> bool:
+    return text.isascii() and all(c.isalnum() or c in "-._~:%" for c in text)

@@ -1,0 +1,51 @@
+"""The head of each repo, and the lock that makes its history linear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pds.accounts import Connection
+from pds.errors import RepoNotFoundError
+from protocol.syntax import Tid
+
+
+@dataclass(frozen=True, slots=True)
+class RepoHead:
+    """Where a repo is: its rev, tree root and commit."""
+
+    rev: Tid
+    data: bytes
+    commit: bytes
+
+
+def get_head(conn: Connection, account: int) -> RepoHead:
+    """The head. Raises RepoNotFoundError once the account is deleted."""
+    return _read(conn, account, "")
+
+
+def lock_head(conn: Connection, account: int) -> RepoHead:
+    """The head, which nobody else can move until this transaction ends."""
+    return _read(conn, account, " FOR NO KEY UPDATE")
+
+
+def insert_head(conn: Connection, account: int, head: RepoHead) -> None:
+    conn.execute(
+        "INSERT INTO repo (account, rev, data, commit) VALUES (%s, %s, %s, %s)",
+        [account, head.rev, head.data, head.commit],
+    )
+
+
+def move_head(conn: Connection, account: int, head: RepoHead) -> None:
+    conn.execute(
+        "UPDATE repo SET rev = %s, data = %s, commit = %s WHERE account = %s",
+        [head.rev, head.data, head.commit, account],
+    )
+
+
+def _read(conn: Connection, account: int, lock: str) -> RepoHead:
+    row = conn.execute(
+        f"SELECT rev, data, commit FROM repo WHERE account = %s{lock}", [account]
+    ).fetchone()
+    if row is None:
+        raise RepoNotFoundError("Could not find repo")
+    return RepoHead(*row)

@@ -1,0 +1,262 @@
+"""One Personal Data Server as an ASGI app: its parts, wired."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Final
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from network.client import Fetcher
+from network.errors import XrpcError
+from network.identity import IdentityResolver
+from network.request_body import read_body
+from network.xrpc_server import Auth, XrpcServer
+from pds import (
+    atproto_identity,
+    atproto_repo,
+    atproto_server,
+    atproto_sync,
+    bsky_actor,
+    subscribe_repos,
+)
+from pds.accounts import Connection, require_writable
+from pds.blobs import sweep_blobs
+from pds.blocks import NodeCache
+from pds.crawl_notice import CrawlNotice
+from pds.directory import Directory
+from pds.errors import AuthMissingError, PdsError
+from pds.host import Host, KeyRing, auth_of, now_us, utc_now
+from pds.preferences import preferred_indexer
+from pds.proxy import (
+    MAX_REQUEST_BYTES,
+    PROTECTED_METHODS,
+    PROXY_HEADER,
+    ProxyRequest,
+    ServiceProxy,
+    ServiceRef,
+)
+from pds.rate_limits import RateLimit
+from pds.repo_writes import RepoWriter
+from pds.sequencer import EventLog, prune
+from pds.sessions import Login, Sessions
+from pds.settings import PdsSettings
+from pds.vault import Vault, derive_key
+from protocol.lexicon import Catalog
+from protocol.syntax import Did, Nsid, TidClock, is_nsid
+
+log = logging.getLogger(__name__)
+
+_FIVE_MINUTES: Final = 300.0
+_LOGINS_PER_5_MINUTES: Final = 30
+_HOUSEKEEPING_SECONDS: Final = 600.0
+_CLOCK_IDS: Final = 1024
+_NO_SUCH_METHOD: Final = ("MethodNotImplemented", "Method Not Implemented", 501)
+
+
+def create_app(
+    settings: PdsSettings,
+    pool: ConnectionPool[Connection],
+    *,
+    fetcher: Fetcher,
+    identity: IdentityResolver,
+    catalog: Catalog | None = None,
+) -> Starlette:
+    """A server on a database migrated to `pds`.
+
+    `fetcher` must be open while the app runs, and closed by whoever opened it;
+    `identity` must be of the same network as `settings.plc_url`. `catalog` are the
+    lexicons that records are checked against (default: the official ones).
+    """
+    host = _build_host(
+        settings, pool, fetcher, identity, catalog or Catalog.load()
+    )
+    gate = _Gate(host)
+    server = XrpcServer(
+        host.catalog,
+        authenticate=gate.authenticate,
+        fallback=gate.proxy,
+        error_types=_error_types(),
+        title="Bigworld PDS",
+    )
+    atproto_server.add_methods(server, host)
+    atproto_repo.add_methods(
+        server, host, RepoWriter(host.nodes, host.clock, host.keys.signing_key)
+    )
+    atproto_sync.add_methods(server, host)
+    atproto_identity.add_methods(server, host)
+    bsky_actor.add_methods(server, host)
+    subscribe_repos.add_stream(server, host)
+    return server.app(
+        [Route("/", _greet), *atproto_identity.well_known_routes(host)],
+        lifespan=lambda app: _lifespan(host),
+    )
+
+
+def _build_host(
+    settings: PdsSettings,
+    pool: ConnectionPool[Connection],
+    fetcher: Fetcher,
+    identity: IdentityResolver,
+    catalog: Catalog,
+) -> Host:
+    vault = Vault(settings.secret)
+    return Host(
+        settings=settings,
+        pool=pool,
+        catalog=catalog,
+        fetcher=fetcher,
+        identity=identity,
+        directory=Directory(settings.plc_url, fetcher),
+        proxy=ServiceProxy(settings, fetcher, identity, utc_now),
+        sessions=Sessions(settings),
+        vault=vault,
+        keys=KeyRing(vault),
+        # Two processes of one server would differ here; the lock of a repo's head
+        # and `after` keep its revs rising all the same.
+        clock=TidClock(secrets.randbelow(_CLOCK_IDS), now_us),
+        log=EventLog(pool),
+        nodes=NodeCache(),
+        login_limit=RateLimit(_LOGINS_PER_5_MINUTES, _FIVE_MINUTES),
+        sign_up_limit=RateLimit(settings.sign_ups_per_5_minutes, _FIVE_MINUTES),
+        cursor_key=derive_key(settings.secret, "paging cursors"),
+    )
+
+
+class _Gate:
+    """Who calls; and where calls go that this server does not answer."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def authenticate(self, request: Request, nsid: str) -> Auth | None:
+        login = await self._login(request, nsid)
+        return None if login is None else auth_of(login)
+
+    async def proxy(self, request: Request, nsid: str) -> Response | None:
+        """The fallback of the XRPC kit: forward for a logged-in, active account."""
+        if not is_nsid(nsid) or request.method not in ("GET", "HEAD", "POST"):
+            return None
+        login = await self._login(request, nsid)
+        if login is None:
+            raise AuthMissingError("Authentication Required")
+        if nsid in PROTECTED_METHODS:
+            raise XrpcError(*_NO_SUCH_METHOD)
+        require_writable(login.account)
+        target, token = await self._host.run(
+            self._sign, login, nsid, request.headers.get(PROXY_HEADER)
+        )
+        body = None
+        if request.method == "POST":
+            body = await read_body(request, MAX_REQUEST_BYTES)
+        answer = await self._host.proxy.forward(
+            target,
+            ProxyRequest(
+                nsid,
+                request.scope["query_string"].decode("ascii", "replace"),
+                request.headers,
+                body,
+            ),
+            token,
+        )
+        return answer.response()
+
+    async def _login(self, request: Request, nsid: str) -> Login | None:
+        token = atproto_server.bearer_token(request.headers.get("authorization"))
+        if token is None:
+            return None
+        return await self._host.run(
+            self._check, token, nsid in atproto_server.REFRESH_METHODS
+        )
+
+    def _check(self, token: str, refresh: bool) -> Login:
+        with self._host.pool.connection() as conn:
+            return self._host.sessions.authenticate(
+                conn, token, utc_now(), refresh=refresh
+            )
+
+    def _sign(
+        self, login: Login, nsid: str, header: str | None
+    ) -> tuple[ServiceRef, str]:
+        host = self._host
+        account = login.account
+        with host.pool.connection() as conn:
+            preferred = None
+            if header is None:
+                preferred = preferred_indexer(conn, account.id)
+            target = host.proxy.choose(header, preferred)
+            key = host.keys.signing_key(conn, account)
+        token = host.proxy.service_token(target, Nsid(nsid), Did(account.did), key)
+        return target, token
+
+
+@asynccontextmanager
+async def _lifespan(host: Host) -> AsyncIterator[None]:
+    settings = host.settings
+    notice = CrawlNotice(
+        settings.host,
+        settings.indexer_urls,
+        host.fetcher,
+        host.log,
+        interval=settings.crawl_notice_interval,
+    )
+    async with AsyncExitStack() as stack:
+        await host.log.start()
+        stack.push_async_callback(host.log.stop)
+        for work in (notice.run(), _keep_house(host)):
+            stack.push_async_callback(_cancel, asyncio.create_task(work))
+        yield
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _keep_house(host: Host) -> None:
+    while True:
+        try:
+            await host.run(_sweep, host)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            log.warning("housekeeping failed: %s", error)
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+def _sweep(host: Host) -> None:
+    now = utc_now()
+    settings = host.settings
+    with host.pool.connection() as conn:
+        prune(conn, now - timedelta(seconds=settings.backfill_window))
+    with host.pool.connection() as conn:
+        sweep_blobs(conn, now - timedelta(seconds=settings.blob_grace))
+    with host.pool.connection() as conn:
+        host.sessions.prune(conn, now)
+
+
+def _error_types() -> dict[type[Exception], tuple[str, int]]:
+    """Each PdsError by its own name, special ones before those they derive from."""
+    types: dict[type[Exception], tuple[str, int]] = {}
+    queue: list[type[PdsError]] = [PdsError]
+    while queue:
+        kind = queue.pop(0)
+        types = {kind: (kind.name, kind.status)} | types
+        queue.extend(kind.__subclasses__())
+    return types
+
+
+async def _greet(request: Request) -> Response:
+    return PlainTextResponse(
+        "This is an AT Protocol Personal Data Server, part of a Bigworld.\n"
+        "Most methods are under /xrpc/; their description is at /docs.\n"
+    )
