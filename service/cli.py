@@ -6,8 +6,9 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -31,10 +32,38 @@ app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def _configure(config: Config) -> None:
+def _start(**flags: Any) -> Config:
+    """Read the settings and set up logging, as every long-running verb does."""
     from service import logs
 
+    config = Config.read(**flags)
     logs.configure(form=config.log_format, level=config.log_level)
+    return config
+
+
+@app.command()
+def plc() -> None:
+    """Run the identity directory, on the port after the provider's."""
+    from service.verbs import plc as verb
+
+    verb.run(_start())
+
+
+class Letter(StrEnum):
+    """The two embedded Personal Data Servers."""
+
+    A = "a"
+    B = "b"
+
+
+@app.command()
+def pds(
+    letter: Annotated[Letter, typer.Argument(help="Which of the two.")] = Letter.A,
+) -> None:
+    """Run a Personal Data Server (a: second port after the provider's, b: third)."""
+    from service.verbs import pds as verb
+
+    verb.run(_start(), letter.value)
 
 
 @app.command()

@@ -39,6 +39,14 @@ _SECRET_TEXT = (
     re.compile(r"\b[0-9a-f]{64}\b"),
 )
 _MAX_DEPTH = 6
+_TALKATIVE = (
+    "aiohttp.access",
+    "alembic",
+    "asyncio",
+    "celery.beat",
+    "scrapy",
+    "uvicorn",
+)
 
 
 def redact_text(text: str) -> str:
@@ -129,9 +137,5 @@ def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Libraries that log every request or query at info say nothing new to us.
-    for name in ("uvicorn.access", "scrapy", "asyncio", "aiohttp.access", "httpx"):
+    for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    for name in ("uvicorn", "uvicorn.error", "celery", "scrapy"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True

@@ -38,6 +38,7 @@ APPLY_WRITES = "com.atproto.repo.applyWrites"
 LIST_RECORDS = "com.atproto.repo.listRecords"
 DESCRIBE_REPO = "com.atproto.repo.describeRepo"
 UPLOAD_BLOB = "com.atproto.repo.uploadBlob"
+HANDLE_TAKEN = "HandleNotAvailable"
 
 Progress = Callable[[str, int, int], None]
 
@@ -92,8 +93,7 @@ async def _open_accounts(
     members: dict[int, _Member] = {}
 
     async def open_one(person: Person) -> None:
-        client = XrpcClient(fetcher, servers[person.server])
-        member = await _enter(client, person, password)
+        member = await _enter(fetcher, servers[person.server], person, password)
         members[person.number] = member
         progress("accounts", len(members), len(society.people))
 
@@ -101,28 +101,30 @@ async def _open_accounts(
     return members
 
 
-async def _enter(client: XrpcClient, person: Person, password: str) -> _Member:
+async def _enter(
+    fetcher: Fetcher, server: str, person: Person, password: str
+) -> _Member:
+    """Create the account, or log in where an earlier run created it."""
+    client = XrpcClient(fetcher, server)
     account = {
         "handle": person.handle,
         "email": f"{person.handle.partition('.')[0]}@example.com",
         "password": password,
     }
+    existed = False
     try:
         session = await _patiently(lambda: client.procedure(CREATE_ACCOUNT, account))
     except XrpcError as error:
-        if error.name not in ("HandleNotAvailable", "InvalidRequest"):
+        if error.name != HANDLE_TAKEN:
             raise
+        existed = True
         login = {"identifier": person.handle, "password": password}
         session = await _patiently(lambda: client.procedure(CREATE_SESSION, login))
-        member = _member(client, person, session)
+    signed_in = XrpcClient(fetcher, server, auth=session["accessJwt"])
+    member = _Member(person, signed_in, session["did"], {}, {})
+    if existed:
         member.written = {key: cid async for key, cid in _written(member)}
-        return member
-    return _member(client, person, session)
-
-
-def _member(client: XrpcClient, person: Person, session: Any) -> _Member:
-    signed_in = client.with_bearer(session["accessJwt"])
-    return _Member(person, signed_in, session["did"], {}, {})
+    return member
 
 
 async def _written(member: _Member) -> AsyncIterator[tuple[tuple[str, str], str]]:
@@ -210,7 +212,7 @@ async def _write(
 
 async def _upload(client: XrpcClient, png: bytes) -> Json:
     answer = await _patiently(
-        lambda: client.procedure(UPLOAD_BLOB, png, content_type="image/png")
+        lambda: client.procedure(UPLOAD_BLOB, png, encoding="image/png")
     )
     blob: Json = answer["blob"]
     return blob
