@@ -17,11 +17,13 @@ from protocol import cbor_strict
 from protocol.cbor_scan import scan
 from protocol.cbor_strict import Value
 from protocol.cid import BLOB_PREFIX, CID_BYTES, DATA_PREFIX, Cid, is_link
+from protocol.errors import InvalidEncodingError, LimitExceededError
 from protocol.limits import (
     MAX_CONTAINER_ITEMS,
     MAX_INT,
     MAX_MAP_KEY_BYTES,
     MAX_RECORD_DEPTH,
+    MAX_RECORD_ITEMS,
     MIN_INT,
 )
 
@@ -51,8 +53,8 @@ def decode(data: bytes, *, max_depth: int = MAX_RECORD_DEPTH) -> Value:
 
     Raises InvalidEncodingError for any other encoding of a value, for floats,
     integers outside 64 bits signed, and bytes left over; LimitExceededError for
-    more than `max_depth` nested containers, 131,072 items in one, or a key of more
-    than 8,192 bytes.
+    more than `max_depth` nested containers, 131,072 items in one or 262,144 in all,
+    or a key of more than 8,192 bytes.
     """
     value = _decode_with_libipld(data, max_depth)
     if value is _UNSETTLED:
@@ -84,12 +86,15 @@ def _decode_with_libipld(data: bytes, max_depth: int) -> Any:
     """
     large = len(data) > _UNSCANNED_BYTES
     if large:
-        scan(data, max_depth=max_depth)
+        scan(data, max_depth=max_depth, max_items=MAX_RECORD_ITEMS)
     try:
         value = decode_dag_cbor(data)
-        if encode_dag_cbor(value) != data:
-            return _UNSETTLED
-    except (ValueError, RecursionError):
+        encoded = encode_dag_cbor(value)
+    except RecursionError as error:
+        raise LimitExceededError("CBOR nested too deep") from error
+    except ValueError as error:
+        raise InvalidEncodingError(f"not canonical CBOR: {error}") from error
+    if encoded != data:
         return _UNSETTLED
     if not _is_plain((value,), max_depth) or (large and not _has_short_keys(value)):
         return _UNSETTLED

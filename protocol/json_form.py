@@ -110,10 +110,12 @@ def loads(
     *,
     max_bytes: int = MAX_JSON_BYTES,
     max_depth: int = MAX_JSON_DEPTH,
+    whole_as_int: bool = False,
 ) -> Any:
     """Read one JSON text, taking nothing that two readers may understand in two ways.
 
-    A number without a fraction is an int, however it is written.
+    With `whole_as_int` 123.0 is the int 123, as the data model has it; without, it
+    stays a float, which no reader of integers takes.
 
     Raises InvalidEncodingError for bytes that are not UTF-8, repeated keys, NaN and
     infinities, lone surrogates and anything else that is not JSON; LimitExceededError
@@ -129,7 +131,11 @@ def loads(
         # orjson is strict about everything but repeated keys, and stops by itself
         # at 1,024 nested containers, which the second reader can bear.
         orjson.loads(data)
-        value = json.loads(data, object_pairs_hook=_unique, parse_float=_number)
+        value = json.loads(
+            data,
+            object_pairs_hook=_unique,
+            parse_float=_whole_as_int if whole_as_int else float,
+        )
     except RecursionError as error:
         raise LimitExceededError("JSON nested too deep") from error
     except ValueError as error:
@@ -146,7 +152,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _number(text: str) -> int | float:
+def _whole_as_int(text: str) -> int | float:
     number = float(text)
     if number.is_integer() and abs(number) <= _MAX_FLOAT_INT:
         return int(number)

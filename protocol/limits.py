@@ -33,6 +33,8 @@ MAX_RECORD_BYTES_BACKFILL: Final = 1_048_576
 MAX_JSON_BYTES: Final = 2_097_152
 MAX_RECORD_DEPTH: Final = 32
 MAX_CONTAINER_ITEMS: Final = 131_072
+# Ours: keys and values of all containers of one record.
+MAX_RECORD_ITEMS: Final = 262_144
 MAX_MAP_KEY_BYTES: Final = 8_192
 MAX_CID_BYTES: Final = 100
 MIN_INT: Final = -(2**63)

@@ -10,7 +10,6 @@ from typing import Any, Final, Literal
 from protocol import json_form
 from protocol.errors import (
     InvalidEncodingError,
-    InvalidLexiconError,
     InvalidRecordError,
     LimitExceededError,
 )
@@ -23,7 +22,7 @@ Parameter = str | int | bool | list[str] | list[int] | list[bool]
 JSON: Final = "application/json"
 # Views hold records, and threads hold views: deeper than any record, yet such that
 # checking one stays far from the interpreter's recursion limit.
-MAX_BODY_DEPTH: Final = 200
+MAX_BODY_DEPTH: Final = 160
 
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _BOOLEANS: Final = {"true": True, "false": False}
@@ -106,9 +105,6 @@ def compile_method(nsid: Nsid, schema: Schema, compiler: Compiler) -> Method:
     """The method that a main definition describes; raises InvalidLexiconError."""
     params: Schema | None = schema.get("parameters")
     fields = {} if params is None else params.get("properties", {})
-    for field in fields.values():
-        if field["type"] == "array" and field["items"]["type"] == "array":
-            raise InvalidLexiconError(f"{nsid} has an array of arrays as parameter")
     return Method(
         nsid=nsid,
         kind=schema["type"],
