@@ -108,6 +108,8 @@ class RepoWriter:
             return Written(head, changed=False)
 
         reader = BlockReader(conn, account_id, self._nodes)
+        # A tree knows the empty root without reading it; the table must lose it too.
+        reader.get_node(head.data)
         tree = Tree(reader.get_node, head.data)
         for op in ops:
             if op.cid is None:

@@ -1,0 +1,370 @@
+"""The write path on a real database: after every batch the stored blocks are exactly
+those of the repo, and the stream says what happened."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from psycopg_pool import ConnectionPool
+
+from pds import lifecycle
+from pds.accounts import NewAccount
+from pds.blocks import NodeCache
+from pds.errors import (
+    AccountDeactivatedError,
+    InvalidRequestError,
+    InvalidSwapError,
+)
+from pds.repo_heads import RepoHead, get_head
+from pds.repo_writes import Intent, RepoWriter, Swap, Write
+from protocol.car import read_car
+from protocol.cbor import encode
+from protocol.cid import cid_for
+from protocol.commit import parse_commit, verify_commit_signature
+from protocol.frames import decode_frame
+from protocol.keys import PrivateKey
+from protocol.mst import build_nodes
+from protocol.syntax import TidClock, tid_time_us
+from storage.pool import open_pool
+
+DID = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
+NOTE = "dev.example.note"
+KEY = PrivateKey.generate()
+
+Pool = ConnectionPool[Any]
+
+
+class Clock:
+    """Microseconds, at the test's will."""
+
+    def __init__(self) -> None:
+        self.us = 1_700_000_000_000_000
+
+    def __call__(self) -> int:
+        return self.us
+
+
+@pytest.fixture
+def pds_pool(make_database: Callable[[str], str]) -> Iterator[Pool]:
+    with open_pool(make_database("pds"), min=1, max=8) as pool:
+        yield pool
+
+
+class Repo:
+    """One account and its writer."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.time = Clock()
+        self.clock = TidClock(1, self.time)
+        self.writer = RepoWriter(NodeCache(), self.clock, lambda conn, account: KEY)
+        new = NewAccount(
+            did=DID,
+            handle="alice.a.test",
+            email=None,
+            password="-",
+            signing_key=b"-",
+            rotation_key=b"-",
+            signing_did_key=KEY.public.did_key,
+        )
+        with pool.connection() as conn:
+            self.id = lifecycle.create_account(
+                conn, new, KEY, self.clock.next(), datetime.now(UTC)
+            )
+
+    def apply(self, *writes: Write, swap: bytes | None = None) -> RepoHead:
+        with self.pool.connection() as conn:
+            return self.writer.apply(
+                conn, self.id, writes, swap_commit=swap, now=datetime.now(UTC)
+            ).head
+
+    def head(self) -> RepoHead:
+        with self.pool.connection() as conn:
+            return get_head(conn, self.id)
+
+    def query(self, sql: str) -> list[Any]:
+        with self.pool.connection() as conn:
+            return conn.execute(sql).fetchall()
+
+    def frames(self) -> list[Any]:
+        rows = self.query("SELECT seq, frame FROM event ORDER BY seq")
+        return [(seq, decode_frame(frame)) for seq, frame in rows]
+
+
+@pytest.fixture
+def repo(pds_pool: Pool) -> Repo:
+    return Repo(pds_pool)
+
+
+def note(rkey: str, text: str, intent: Intent = Intent.CREATE, **more: Any) -> Write:
+    value = encode({"$type": NOTE, "text": text})
+    return Write(intent, f"{NOTE}/{rkey}", value, cid_for(value), **more)
+
+
+def remove(rkey: str, intent: Intent = Intent.DELETE, **more: Any) -> Write:
+    return Write(intent, f"{NOTE}/{rkey}", **more)
+
+
+def expected_blocks(records: dict[str, bytes], commit: bytes) -> set[bytes]:
+    items = sorted((path.encode(), cid) for path, cid in records.items())
+    nodes = {node.cid for node in build_nodes(items)}
+    return nodes | set(records.values()) | {commit}
+
+
+def check_stored(repo: Repo, records: dict[str, bytes]) -> None:
+    """What is stored is the repo of these records: no block more, none less."""
+    head = repo.head()
+    assert dict(repo.query("SELECT path, cid FROM record")) == records
+    stored = dict(repo.query("SELECT cid, value FROM block"))
+    assert set(stored) == expected_blocks(records, head.commit)
+    assert all(cid_for(value) == cid for cid, value in stored.items())
+    signed = verify_commit_signature(stored[head.commit], KEY.public)
+    assert (signed.did, signed.rev, signed.data) == (DID, head.rev, head.data)
+
+
+def test_a_new_account_tells_of_itself_in_four_events(repo: Repo) -> None:
+    check_stored(repo, {})
+    frames = repo.frames()
+    assert [(seq, frame.t) for seq, frame in frames] == [
+        (1, "#identity"),
+        (2, "#account"),
+        (3, "#commit"),
+        (4, "#sync"),
+    ]
+    assert [frame.body["seq"] for _, frame in frames] == [1, 2, 3, 4]
+    assert frames[0][1].body["handle"] == "alice.a.test"
+    assert frames[1][1].body["active"] is True
+    commit, sync = frames[2][1].body, frames[3][1].body
+    head = repo.head()
+    assert commit["commit"] == head.commit
+    assert commit["since"] is None
+    assert commit["ops"] == []
+    assert "prevData" not in commit
+    assert set(read_car(commit["blocks"]).blocks) == {head.commit, head.data}
+    assert set(read_car(sync["blocks"]).blocks) == {head.commit}
+
+
+def test_a_random_history_leaves_no_block_behind(repo: Repo) -> None:
+    rng = random.Random(7)
+    records: dict[str, bytes] = {}
+    heads = [repo.head()]
+    for step in range(60):
+        batch: dict[str, Write] = {}
+        for _ in range(rng.choice([1, 1, 2, 9, 40])):
+            rkey = f"k{rng.randrange(120)}"
+            if f"{NOTE}/{rkey}" in records and rng.random() < 0.5:
+                batch[rkey] = remove(rkey)
+            else:
+                # Few texts: the same record comes to stand under several keys.
+                batch[rkey] = note(rkey, f"text {rng.randrange(30)}", Intent.PUT)
+        repo.apply(*batch.values())
+        for write in batch.values():
+            if write.cid is None:
+                del records[write.path]
+            else:
+                records[write.path] = write.cid
+        head = repo.head()
+        check_stored(repo, records)
+        if head != heads[-1]:
+            assert head.rev > heads[-1].rev
+            heads.append(head)
+        if step % 20 == 19:
+            # A cold cache reads from the table.
+            repo.writer = RepoWriter(NodeCache(), repo.clock, lambda conn, account: KEY)
+    repo.apply(*(remove(path.partition("/")[2]) for path in records))
+    check_stored(repo, {})
+    commits = [f.body for _, f in repo.frames() if f.t == "#commit"]
+    assert len(commits) == len(heads) + 1
+    for before, body in zip(heads, commits[1:], strict=True):
+        assert body["since"] == before.rev
+        assert body["prevData"] == before.data
+
+
+def test_a_commit_event_carries_what_a_reader_needs(repo: Repo) -> None:
+    repo.apply(*(note(f"k{n}", f"text {n}") for n in range(100)))
+    before = repo.head()
+    repo.apply(
+        note("k7", "changed", Intent.UPDATE),
+        remove("k8"),
+        note("new", "new"),
+    )
+    body = repo.frames()[-1][1].body
+    assert [(op["action"], op["path"]) for op in body["ops"]] == [
+        ("update", f"{NOTE}/k7"),
+        ("delete", f"{NOTE}/k8"),
+        ("create", f"{NOTE}/new"),
+    ]
+    assert body["ops"][0]["prev"] == note("", "text 7").cid
+    assert body["ops"][1]["prev"] == note("", "text 8").cid
+    assert body["ops"][1]["cid"] is None
+    assert "prev" not in body["ops"][2]
+    assert (body["rebase"], body["tooBig"], body["blobs"]) == (False, False, [])
+    car = read_car(body["blocks"])
+    assert car.root == body["commit"]
+    assert {note("", "changed").cid, note("", "new").cid} <= set(car.blocks)
+    commit = parse_commit(car.blocks[car.root])
+    assert (commit.rev, body["prevData"]) == (body["rev"], before.data)
+    # A proof, not the repo.
+    assert len(car.blocks) < 60
+
+
+def test_a_write_that_changes_nothing_makes_no_commit(repo: Repo) -> None:
+    head = repo.apply(note("a", "text"))
+    assert repo.apply(note("a", "text", Intent.PUT)) == head
+    assert repo.apply(remove("b", Intent.ENSURE_ABSENT)) == head
+    assert len(repo.frames()) == 5
+
+
+@pytest.mark.parametrize(
+    "writes",
+    [
+        [note("a", "again")],
+        [note("b", "text", Intent.UPDATE)],
+        [remove("b")],
+        [note("c", "one"), remove("c", Intent.ENSURE_ABSENT)],
+        [note("c", "fine"), note("a", "again")],
+        [note(f"n{n}", "text") for n in range(201)],
+    ],
+)
+def test_a_batch_that_contradicts_the_repo_changes_nothing(
+    repo: Repo, writes: list[Write]
+) -> None:
+    head = repo.apply(note("a", "text"))
+    with pytest.raises(InvalidRequestError):
+        repo.apply(*writes)
+    assert repo.head() == head
+    check_stored(repo, {f"{NOTE}/a": note("a", "text").cid or b""})
+    assert len(repo.frames()) == 5
+
+
+def test_the_largest_batch_passes(repo: Repo) -> None:
+    repo.apply(*(note(f"n{n}", f"text {n}") for n in range(200)))
+    assert len(repo.frames()[-1][1].body["ops"]) == 200
+
+
+def test_a_commit_may_not_outgrow_a_message(repo: Repo) -> None:
+    big = [note(f"n{n}", str(n) * 500_000) for n in range(4)]
+    with pytest.raises(InvalidRequestError, match="larger than"):
+        repo.apply(*big)
+    repo.apply(*big[:3])
+    assert len(repo.frames()[-1][1].body["blocks"]) <= 2_000_000
+
+
+def test_swaps_pass_only_on_the_expected_state(repo: Repo) -> None:
+    first = repo.apply(note("a", "one"))
+    one, two = note("a", "one").cid, note("a", "two").cid
+    with pytest.raises(InvalidSwapError):
+        repo.apply(note("b", "x"), swap=cid_for(b"other"))
+    with pytest.raises(InvalidSwapError):
+        repo.apply(note("a", "two", Intent.PUT, swap=Swap(two)))
+    with pytest.raises(InvalidSwapError):
+        repo.apply(note("a", "two", Intent.PUT, swap=Swap(None)))
+    with pytest.raises(InvalidSwapError):
+        repo.apply(remove("a", swap=Swap(two)))
+    with pytest.raises(InvalidSwapError):
+        repo.apply(remove("b", Intent.ENSURE_ABSENT, swap=Swap(two)))
+    repo.apply(note("a", "two", Intent.PUT, swap=Swap(one)), swap=first.commit)
+    repo.apply(note("b", "x", Intent.PUT, swap=Swap(None)))
+    repo.apply(remove("a", swap=Swap(two)))
+
+
+def test_revs_rise_when_the_clock_steps_back(repo: Repo) -> None:
+    revs = [repo.head().rev]
+    for step, us in enumerate([3_600_000_000, -7_200_000_000, 0, 0, 1]):
+        repo.time.us += us
+        # Another process of the same server has a clock of its own.
+        repo.writer = RepoWriter(
+            NodeCache(), TidClock(step, repo.time), lambda conn, account: KEY
+        )
+        revs.append(repo.apply(note(f"k{step}", "text")).rev)
+    assert revs == sorted(set(revs))
+    assert tid_time_us(revs[2]) == tid_time_us(revs[1]) + 1
+
+
+def test_an_inactive_account_writes_nothing(repo: Repo) -> None:
+    with repo.pool.connection() as conn:
+        lifecycle.deactivate(conn, repo.id, datetime.now(UTC))
+    with pytest.raises(AccountDeactivatedError):
+        repo.apply(note("a", "text"))
+    with repo.pool.connection() as conn:
+        lifecycle.activate(conn, repo.id, datetime.now(UTC))
+    repo.apply(note("a", "text"))
+    assert [frame.t for _, frame in repo.frames()[4:]] == [
+        "#account",
+        "#account",
+        "#identity",
+        "#sync",
+        "#commit",
+    ]
+    assert repo.frames()[4][1].body["status"] == "deactivated"
+
+
+def test_concurrent_writers_make_one_line_of_history(repo: Repo) -> None:
+    swaps_won = []
+
+    def work(writer: int) -> None:
+        for number in range(20):
+            repo.apply(note(f"w{writer}-{number}", f"{writer} {number}"))
+            head = repo.head()
+            try:
+                repo.apply(
+                    note("shared", f"{writer} {number}", Intent.PUT), swap=head.commit
+                )
+                swaps_won.append(head.commit)
+            except InvalidSwapError:
+                pass
+
+    with ThreadPoolExecutor(20) as threads:
+        list(threads.map(work, range(20)))
+    assert len(swaps_won) == len(set(swaps_won))
+    frames = repo.frames()
+    assert [seq for seq, _ in frames] == list(range(1, len(frames) + 1))
+    bodies = [frame.body for _, frame in frames if frame.t == "#commit"]
+    assert len(bodies) == 1 + 400 + len(swaps_won)
+    for before, after in pairwise(bodies):
+        assert after["since"] == before["rev"] < after["rev"]
+        data = parse_commit(read_car(before["blocks"]).blocks[before["commit"]]).data
+        assert after["prevData"] == data
+    records = dict(repo.query("SELECT path, cid FROM record"))
+    assert len(records) == 400 + (1 if swaps_won else 0)
+    check_stored(repo, records)
+
+
+def test_readers_never_pass_an_event_that_is_still_to_come(repo: Repo) -> None:
+    """Numbers become visible in their own order, whatever the transactions do."""
+    new = NewAccount("did:plc:" + "b" * 24, "bob.a.test", None, "-", b"", b"", "")
+    with repo.pool.connection() as conn:
+        other = lifecycle.create_account(
+            conn, new, KEY, repo.clock.next(), datetime.now(UTC)
+        )
+
+    def write(account: int) -> None:
+        for number in range(40):
+            with repo.pool.connection() as conn:
+                repo.writer.apply(
+                    conn,
+                    account,
+                    [note(f"n{number}", f"{number}")],
+                    swap_commit=None,
+                    now=datetime.now(UTC),
+                )
+
+    seen = [0]
+    with ThreadPoolExecutor(2) as threads, repo.pool.connection() as conn:
+        conn.autocommit = True
+        writers = [threads.submit(write, account) for account in (repo.id, other)]
+        while seen[-1] < 8 + 80:
+            rows = conn.execute(
+                "SELECT seq FROM event WHERE seq > %s ORDER BY seq", [seen[-1]]
+            ).fetchall()
+            seen.extend(row[0] for row in rows)
+        conn.autocommit = False
+        for writer in writers:
+            writer.result()
+    assert seen == list(range(89))

@@ -1,0 +1,144 @@
+"""Passwords, sealed keys, tokens and rate limits: no database, no sockets."""
+
+from __future__ import annotations
+
+from statistics import median
+from time import perf_counter
+
+import pytest
+
+from pds.passwords import MAX_PASSWORD_CHARS, check_password, hash_password
+from pds.rate_limits import RateLimit
+from pds.settings import PdsSettings
+from pds.vault import Vault, VaultError, derive_key
+from protocol.keys import Curve, PrivateKey
+
+SECRET = b"s" * 32
+DID = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
+
+
+def test_a_password_opens_its_own_hash_and_no_other() -> None:
+    stored = hash_password("correct horse")
+    assert check_password("correct horse", stored)
+    assert not check_password("correct hors", stored)
+    assert not check_password("", stored)
+    assert not check_password("x" * (MAX_PASSWORD_CHARS + 1), stored)
+
+
+def test_equal_passwords_have_different_hashes() -> None:
+    assert hash_password("same") != hash_password("same")
+
+
+def test_a_hash_tells_nothing_of_its_password() -> None:
+    assert "correct" not in hash_password("correct horse")
+
+
+def test_an_unknown_account_takes_as_long_as_a_wrong_password() -> None:
+    stored = hash_password("correct horse")
+
+    def cost(target: str | None) -> float:
+        started = perf_counter()
+        assert not check_password("wrong", target)
+        return perf_counter() - started
+
+    known = median(cost(stored) for _ in range(7))
+    unknown = median(cost(None) for _ in range(7))
+    # A skipped hash would be a thousand times faster; shared cores are noisy.
+    assert 0.4 < unknown / known < 2.5
+
+
+@pytest.mark.parametrize("curve", ["k256", "p256"])
+def test_a_sealed_key_opens_to_the_same_key(curve: Curve) -> None:
+    vault = Vault(SECRET)
+    key = PrivateKey.generate(curve)
+    sealed = vault.seal(key, did=DID, role="signing")
+    assert key.to_bytes() not in sealed
+    opened = vault.open(sealed, did=DID, role="signing")
+    assert opened.public == key.public
+    assert opened.to_bytes() == key.to_bytes()
+
+
+def test_a_sealed_key_opens_only_where_it_belongs() -> None:
+    vault = Vault(SECRET)
+    sealed = vault.seal(PrivateKey.generate(), did=DID, role="signing")
+    tampered = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    for box, did, role in [
+        (tampered, DID, "signing"),
+        (sealed, DID, "rotation"),
+        (sealed, DID.replace("a", "b"), "signing"),
+    ]:
+        with pytest.raises(VaultError):
+            vault.open(box, did=did, role=role)
+    with pytest.raises(VaultError):
+        Vault(b"t" * 32).open(sealed, did=DID, role="signing")
+
+
+def test_derived_keys_differ_by_purpose_and_secret() -> None:
+    keys = {
+        derive_key(SECRET, "one"),
+        derive_key(SECRET, "two"),
+        derive_key(b"t" * 32, "one"),
+    }
+    assert len(keys) == 3
+    assert derive_key(SECRET, "one") == derive_key(SECRET, "one")
+
+
+def test_a_rate_limit_counts_per_key_and_recovers() -> None:
+    now = 100.0
+    limit = RateLimit(3, 60.0, lambda: now)
+    assert [limit.take("a") for _ in range(3)] == [None, None, None]
+    assert limit.take("a") == 60.0
+    assert limit.take("b") is None
+    now = 159.0
+    assert limit.take("a") == 1.0
+    now = 160.0
+    assert limit.take("a") is None
+
+
+def test_a_rate_limit_forgets_the_oldest_keys_only() -> None:
+    limit = RateLimit(1, 60.0, lambda: 0.0)
+    for number in range(50_000):
+        limit.take(str(number))
+    assert limit.take("0") is not None
+    limit.take("one more")
+    assert limit.take("0") is None
+    assert limit.take("49999") is not None
+
+
+def _settings(**changes: object) -> PdsSettings:
+    values: dict[str, object] = {
+        "public_url": "https://pds.example.com",
+        "handle_domains": (".example.com",),
+        "plc_url": "https://plc.directory",
+        "secret": SECRET,
+    }
+    return PdsSettings(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_settings_name_the_server() -> None:
+    settings = _settings(
+        public_url="http://localhost:2582/", dev=True, handle_domains=("A.test",)
+    )
+    assert settings.origin == "http://localhost:2582"
+    assert settings.host == "localhost:2582"
+    assert settings.service_did == "did:web:localhost%3A2582"
+    assert settings.domains == (".a.test",)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"public_url": "http://pds.example.com"},
+        {"public_url": "pds.example.com"},
+        {"public_url": "https://pds.example.com/path"},
+        {"secret": b"short"},
+        {"handle_domains": ()},
+        {"blob_grace": 60.0},
+        {"default_indexer": "did:web:a.example"},
+        {"default_indexer": "did:web:a.example#b#c"},
+        {"default_indexer_url": "https://a.example"},
+    ],
+)
+def test_settings_refuse_what_cannot_work(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        _settings(**changes)
