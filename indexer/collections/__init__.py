@@ -1,0 +1,1 @@
+"""One module a collection, all of the same shape (see source.Collection)."""

@@ -1,0 +1,61 @@
+"""Feed generators: feeds that a service offers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from indexer.collections.source import (
+    Names,
+    RecordText,
+    RowOut,
+    Source,
+    Value,
+    blob_cid,
+    require_text,
+    require_time,
+)
+from indexer.links import Link
+from indexer.links import find_links as find_all_links
+from storage.collections import FEED_GENERATOR as COLLECTION_NSID
+from storage.rows import FEED_GENERATOR, RowTable
+from storage.text import (
+    MAX_DESCRIPTION_CHARS,
+    MAX_NAME_CHARS,
+    clean_optional,
+    clean_text,
+)
+
+COLLECTION: Final = COLLECTION_NSID
+TABLES: Final[tuple[RowTable, ...]] = (FEED_GENERATOR,)
+SEARCHABLE: Final = True
+
+
+_MAX_DID_CHARS: Final = 2_048
+
+
+def find_links(value: Value) -> list[Link]:
+    """The service's DID, and any other link."""
+    return find_all_links(value)
+
+
+def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
+    """One row: which service, under which name."""
+    row = (
+        source.actor,
+        source.rkey,
+        clean_text(require_text(value, "did"), _MAX_DID_CHARS),
+        clean_text(require_text(value, "displayName"), MAX_NAME_CHARS),
+        clean_optional(value.get("description"), MAX_DESCRIPTION_CHARS),
+        blob_cid(value, "avatar"),
+        require_time(value),
+        source.indexed_at,
+    )
+    return [(FEED_GENERATOR, row)]
+
+
+def to_text(value: Value) -> RecordText:
+    """Name and description."""
+    return RecordText(
+        text=clean_optional(value.get("description"), MAX_DESCRIPTION_CHARS) or "",
+        title=clean_text(require_text(value, "displayName"), MAX_NAME_CHARS),
+    )

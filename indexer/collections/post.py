@@ -1,0 +1,230 @@
+"""Posts: rows for threads and feeds, edges for replies, quotes and mentions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import IntFlag
+from typing import Any, Final
+
+from indexer.collections.source import (
+    Names,
+    RecordText,
+    RowOut,
+    Source,
+    Value,
+    require_text,
+    require_time,
+)
+from indexer.links import Link, Target, parse_link
+from indexer.links import find_links as find_all_links
+from protocol.errors import InvalidRecordError
+from storage.collections import FEED_POST
+from storage.rows import POST, RowTable
+from storage.text import clean_text
+
+COLLECTION: Final = FEED_POST
+TABLES: Final[tuple[RowTable, ...]] = (POST,)
+SEARCHABLE: Final = True
+
+_MAX_LANGS: Final = 3
+_MAX_LANG_CHARS: Final = 35
+_MAX_TAGS: Final = 64
+_MAX_TAG_CHARS: Final = 640
+_MAX_URL_CHARS: Final = 2_048
+
+EMBED_IMAGES: Final = "app.bsky.embed.images"
+EMBED_VIDEO: Final = "app.bsky.embed.video"
+EMBED_EXTERNAL: Final = "app.bsky.embed.external"
+EMBED_RECORD: Final = "app.bsky.embed.record"
+EMBED_RECORD_WITH_MEDIA: Final = "app.bsky.embed.recordWithMedia"
+FACET_MENTION: Final = "app.bsky.richtext.facet#mention"
+FACET_LINK: Final = "app.bsky.richtext.facet#link"
+FACET_TAG: Final = "app.bsky.richtext.facet#tag"
+
+
+class Media(IntFlag):
+    """Bits of `post.media`: what a post carries."""
+
+    IMAGES = 1
+    VIDEO = 2
+    EXTERNAL = 4
+    RECORD = 8
+
+
+_MEDIA_OF: Final[dict[str, Media]] = {
+    EMBED_IMAGES: Media.IMAGES,
+    EMBED_VIDEO: Media.VIDEO,
+    EMBED_EXTERNAL: Media.EXTERNAL,
+    EMBED_RECORD: Media.RECORD,
+}
+
+
+def find_links(value: Value) -> list[Link]:
+    """Replies, quotes, mentions, and any other link."""
+    require_text(value, "text")
+    require_time(value)
+    if "reply" in value:
+        _reply(value)
+    # Most posts hold no link at all: text, langs, createdAt and their type.
+    if len(value) <= 4 and "langs" in value and value.keys() == _PLAIN_KEYS:
+        return []
+    return find_all_links(value)
+
+
+def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
+    """One row: when, in answer to what, with which media, in which languages."""
+    created_at = require_time(value)
+    parent_actor = parent_rkey = root_actor = root_rkey = None
+    if "reply" in value:
+        root, parent = _reply(value)
+        root_actor, _, root_rkey = names.target(root)
+        parent_actor, _, parent_rkey = names.target(parent)
+    embed = value.get("embed")
+    media = find_media(embed) if embed is not None else Media(0)
+    row = (
+        source.actor,
+        source.rkey,
+        min(created_at, source.indexed_at),
+        created_at,
+        source.indexed_at,
+        parent_actor,
+        parent_rkey,
+        root_actor,
+        root_rkey,
+        int(media),
+        _langs(value),
+    )
+    return [(POST, row)]
+
+
+def to_text(value: Value) -> RecordText:
+    """Text, alternative texts and link cards; tags, mentions and addresses."""
+    embed = value.get("embed")
+    features = list(_facet_features(value))
+    tags = [*_strings(value.get("tags")), *_field(features, FACET_TAG, "tag")]
+    urls = _field(features, FACET_LINK, "uri")
+    extra: list[str] = []
+    if isinstance(embed, Mapping):
+        _read_embed(embed, extra, urls)
+    reply = value.get("reply")
+    return RecordText(
+        text="\n".join([require_text(value, "text"), *extra]),
+        langs=tuple(_langs(value) or ()),
+        tags=tuple(
+            dict.fromkeys(clean_text(tag, _MAX_TAG_CHARS) for tag in tags[:_MAX_TAGS])
+        ),
+        mentions=tuple(dict.fromkeys(_field(features, FACET_MENTION, "did"))),
+        urls=tuple(
+            dict.fromkeys(clean_text(u, _MAX_URL_CHARS) for u in urls[:_MAX_TAGS])
+        ),
+        features=tuple(_features(value, find_media(embed), bool(urls))),
+        quotes=tuple(_quotes(value)),
+        reply_parent=_uri(reply, "parent"),
+        reply_root=_uri(reply, "root"),
+    )
+
+
+def _features(value: Value, media: Media, has_link: bool) -> Iterator[str]:
+    if media & (Media.IMAGES | Media.VIDEO):
+        yield "media"
+    if media & Media.IMAGES:
+        yield "images"
+    if media & Media.VIDEO:
+        yield "video"
+    if has_link:
+        yield "link"
+    if "reply" in value:
+        yield "reply"
+    if media & Media.RECORD:
+        yield "quote"
+
+
+def find_media(embed: Any) -> Media:
+    """What an embed holds."""
+    if not isinstance(embed, Mapping):
+        return Media(0)
+    kind = embed.get("$type")
+    if kind == EMBED_RECORD_WITH_MEDIA:
+        return Media.RECORD | find_media(embed.get("media"))
+    return _MEDIA_OF.get(kind, Media(0)) if isinstance(kind, str) else Media(0)
+
+
+_PLAIN_KEYS: Final = {"$type", "text", "langs", "createdAt"}
+
+
+def _reply(value: Value) -> tuple[Target, Target]:
+    """(root, parent) of a reply; raises InvalidRecordError."""
+    reply = value["reply"]
+    targets: list[Target] = []
+    for end in ("root", "parent"):
+        reference = reply.get(end) if isinstance(reply, Mapping) else None
+        uri = reference.get("uri") if isinstance(reference, Mapping) else None
+        target = parse_link(uri) if isinstance(uri, str) else None
+        if target is None or target[2] is None:
+            raise InvalidRecordError(f"reply.{end}", "not a reference to a record")
+        targets.append(target)
+    return targets[0], targets[1]
+
+
+def _langs(value: Value) -> list[str] | None:
+    langs = [
+        clean_text(lang, _MAX_LANG_CHARS)
+        for lang in _strings(value.get("langs"))[:_MAX_LANGS]
+    ]
+    return langs or None
+
+
+def _strings(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        return []
+    return [item for item in value if isinstance(item, str)]
+
+
+def _facet_features(value: Value) -> Iterator[Mapping[str, Any]]:
+    facets = value.get("facets")
+    for facet in facets if isinstance(facets, list) else ():
+        features = facet.get("features") if isinstance(facet, Mapping) else None
+        for feature in features if isinstance(features, list) else ():
+            if isinstance(feature, Mapping):
+                yield feature
+
+
+def _field(features: list[Mapping[str, Any]], kind: str, field: str) -> list[str]:
+    values = (item.get(field) for item in features if item.get("$type") == kind)
+    return [value for value in values if isinstance(value, str)]
+
+
+def _read_embed(embed: Mapping[str, Any], texts: list[str], urls: list[str]) -> None:
+    """Texts and addresses of a picture, a video or a link card."""
+    media = embed.get("media")
+    if isinstance(media, Mapping):
+        _read_embed(media, texts, urls)
+    alt = embed.get("alt")
+    if isinstance(alt, str):
+        texts.append(alt)
+    images = embed.get("images")
+    for image in images if isinstance(images, list) else ():
+        if isinstance(image, Mapping) and isinstance(image.get("alt"), str):
+            texts.append(image["alt"])
+    external = embed.get("external")
+    if isinstance(external, Mapping):
+        for field in ("title", "description"):
+            if isinstance(external.get(field), str):
+                texts.append(external[field])
+        if isinstance(external.get("uri"), str):
+            urls.append(external["uri"])
+
+
+def _quotes(value: Value) -> Iterator[str]:
+    record = value.get("embed")
+    for _ in range(2):  # a record, or a record within a recordWithMedia
+        record = record.get("record") if isinstance(record, Mapping) else None
+        uri = record.get("uri") if isinstance(record, Mapping) else None
+        if isinstance(uri, str) and parse_link(uri) is not None:
+            yield uri
+
+
+def _uri(reply: Any, end: str) -> str | None:
+    reference = reply.get(end) if isinstance(reply, Mapping) else None
+    uri = reference.get("uri") if isinstance(reference, Mapping) else None
+    return uri if isinstance(uri, str) else None

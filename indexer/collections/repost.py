@@ -1,0 +1,29 @@
+"""Reposts: an edge to a post."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from indexer.collections.source import Names, RecordText, RowOut, Source, Value
+from indexer.links import Link, subject_links
+from storage.collections import FEED_REPOST, REPOST_SUBJECT
+from storage.rows import RowTable
+
+COLLECTION: Final = FEED_REPOST
+TABLES: Final[tuple[RowTable, ...]] = ()
+SEARCHABLE: Final = False
+
+
+def find_links(value: Value) -> list[Link]:
+    """The edge to the subject, and any other link."""
+    return subject_links(value, REPOST_SUBJECT)
+
+
+def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
+    """None: the edge is all there is."""
+    return []
+
+
+def to_text(value: Value) -> RecordText:
+    """Nothing to search."""
+    return RecordText("")

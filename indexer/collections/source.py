@@ -1,0 +1,134 @@
+"""What a collection is told and gives back: the shape shared by its modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple, Protocol
+
+from indexer.links import Link, Target, parse_link
+from protocol.errors import InvalidRecordError, InvalidSyntaxError
+from protocol.syntax import datetime_us
+from storage.collections import NO_COLLECTION, NO_RKEY
+from storage.rows import RowTable
+
+Value = Mapping[str, Any]
+"""A decoded record (protocol.cbor.decode_fast: links are bytes)."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_OLDEST_US: Final = -62_135_596_800_000_000  # 0001-01-01, Python's and our floor
+
+
+class Source(NamedTuple):
+    """The record that rows are made of, and when this project first saw it."""
+
+    actor: int
+    rkey: int
+    indexed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Numbers of all names that the links of a batch hold."""
+
+    actors: Mapping[str, int]
+    collections: Mapping[str, int]
+    rkeys: Mapping[str, int]
+
+    def target(self, target: Target) -> tuple[int, int, int]:
+        """(actor, collection, rkey), with 0 for what a target does not name.
+
+        Raises InvalidRecordError for a link beyond the bound on links of one record.
+        """
+        did, nsid, rkey = target
+        try:
+            return (
+                self.actors[did],
+                NO_COLLECTION if nsid is None else self.collections[nsid],
+                NO_RKEY if rkey is None else self.rkeys[rkey],
+            )
+        except KeyError:
+            raise InvalidRecordError("", "too many links") from None
+
+
+RowOut = tuple[RowTable, tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordText:
+    """What a collection's record says, for a search document."""
+
+    text: str
+    title: str = ""
+    langs: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
+    reply_parent: str | None = None
+    reply_root: str | None = None
+
+
+class Collection(Protocol):
+    """What each module of this folder has."""
+
+    COLLECTION: str
+    """Its NSID."""
+    TABLES: tuple[RowTable, ...]
+    """The tables its rows are in; deletion goes over them."""
+    SEARCHABLE: bool
+    """Whether `to_text` gives something to search."""
+
+    def find_links(self, value: Value) -> list[Link]:
+        """The record's edges. Raises InvalidRecordError."""
+
+    def to_rows(self, value: Value, source: Source, names: Names) -> list[RowOut]:
+        """The record's rows. Raises InvalidRecordError before it gives any."""
+
+    def to_text(self, value: Value) -> RecordText:
+        """What is searched; only called for a record that gave rows."""
+
+
+def require_text(value: Value, field: str) -> str:
+    """A string field; raises InvalidRecordError."""
+    text = value.get(field)
+    if type(text) is not str:
+        raise InvalidRecordError(field, "not a string")
+    return text
+
+
+def require_target(value: Value, field: str) -> Target:
+    """A field that links to a record or an account; raises InvalidRecordError."""
+    target = parse_link(require_text(value, field))
+    if target is None:
+        raise InvalidRecordError(field, "not a link to a record or an account")
+    return target
+
+
+def require_time(value: Value, field: str = "createdAt") -> datetime:
+    """A datetime field; raises InvalidRecordError."""
+    try:
+        time_us = datetime_us(require_text(value, field))
+    except InvalidSyntaxError:
+        raise InvalidRecordError(field, "not a datetime") from None
+    return _EPOCH + timedelta(microseconds=max(time_us, _OLDEST_US))
+
+
+def optional_time(value: Value, field: str = "createdAt") -> datetime | None:
+    """A datetime field; None when it is absent or not a datetime."""
+    try:
+        return require_time(value, field)
+    except InvalidRecordError:
+        return None
+
+
+def blob_cid(value: Value, field: str) -> bytes | None:
+    """The CID (36 bytes) of a blob field; None when there is none."""
+    blob = value.get(field)
+    if isinstance(blob, Mapping):
+        ref = blob.get("ref")
+        if isinstance(ref, bytes):
+            return ref
+    return None

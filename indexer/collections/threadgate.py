@@ -1,0 +1,38 @@
+"""Thread gates: who may reply. Read from the record when a thread is shown."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from indexer.collections.source import (
+    Names,
+    RecordText,
+    RowOut,
+    Source,
+    Value,
+    require_target,
+)
+from indexer.links import Link
+from indexer.links import find_links as find_all_links
+from storage.collections import FEED_THREADGATE
+from storage.rows import RowTable
+
+COLLECTION: Final = FEED_THREADGATE
+TABLES: Final[tuple[RowTable, ...]] = ()
+SEARCHABLE: Final = False
+
+
+def find_links(value: Value) -> list[Link]:
+    """The edge to the post, and to hidden replies, detached quotes and lists."""
+    require_target(value, "post")
+    return find_all_links(value)
+
+
+def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
+    """None: the edge is all there is."""
+    return []
+
+
+def to_text(value: Value) -> RecordText:
+    """Nothing to search."""
+    return RecordText("")

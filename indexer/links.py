@@ -1,0 +1,120 @@
+"""Every link of a record, at whatever path: AT-URIs and DIDs that stand alone in a
+string. Pure. A handle in an AT-URI proves nothing and makes no link."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from protocol.syntax import is_did, is_nsid, is_record_key
+from storage.collections import COLLECTION_IDS
+
+MAX_LINKS: Final = 1_000
+"""Links of one record beyond these are not indexed: a record of a megabyte could
+name 20,000 accounts."""
+
+_MAX_STEP_CHARS: Final = 64
+
+Target = tuple[str, str | None, str | None]
+"""DID, collection, record key: a record; or a collection or an account (None)."""
+Link = tuple[int | str, str, str | None, str | None]
+"""Path (its number where it is known at once), then the target."""
+
+
+def parse_link(text: str) -> Target | None:
+    """The target of a string that is an AT-URI with a DID, or a DID; else None."""
+    if text.startswith("at://"):
+        parts = text[5:].split("/", 3)
+        count = len(parts)
+        if count > 3 or not is_did(parts[0]):
+            return None
+        if count == 3:
+            _, nsid, rkey = parts
+            if (nsid in COLLECTION_IDS or is_nsid(nsid)) and is_record_key(rkey):
+                return parts[0], nsid, rkey
+            return None
+        if count == 2:
+            return (parts[0], parts[1], None) if is_nsid(parts[1]) else None
+        return parts[0], None, None
+    if text.startswith("did:") and is_did(text):
+        return text, None, None
+    return None
+
+
+def find_links(value: Mapping[str, Any]) -> list[Link]:
+    """All links of a decoded record, each once, in the order they stand in."""
+    found: dict[Link, None] = {}
+    _walk(value, "", found)
+    return list(found)
+
+
+def subject_links(value: Mapping[str, Any], path: int) -> list[Link]:
+    """As `find_links` for a record that is mostly nothing but a `subject` reference:
+    the usual shape costs one parse, any other the full walk."""
+    if len(value) == 3 and "createdAt" in value and "$type" in value:
+        subject = value.get("subject")
+        if type(subject) is dict and len(subject) == 2 and "cid" in subject:
+            uri = subject.get("uri")
+            if type(uri) is str:
+                target = parse_link(uri)
+                return [(path, *target)] if target is not None else []
+    return find_links(value)
+
+
+def account_links(value: Mapping[str, Any], path: int) -> list[Link]:
+    """As `subject_links`, for a `subject` that is a DID."""
+    if len(value) == 3 and "createdAt" in value and "$type" in value:
+        subject = value.get("subject")
+        if type(subject) is str:
+            target = parse_link(subject)
+            return [(path, *target)] if target is not None else []
+    return find_links(value)
+
+
+def _walk(value: Mapping[str, Any], prefix: str, found: dict[Link, None]) -> None:
+    for key, item in value.items():
+        kind = type(item)
+        if kind is str:
+            if item[:5] == "at://" or item[:4] == "did:":
+                _add(item, f"{prefix}.{_step(key)}", found)
+        elif kind is dict:
+            _walk(item, f"{prefix}.{_step(key)}", found)
+        elif kind is list:
+            _walk_list(item, f"{prefix}.{_step(key)}", found)
+
+
+def _walk_list(items: list[Any], prefix: str, found: dict[Link, None]) -> None:
+    for item in items:
+        kind = type(item)
+        if kind is str:
+            if item[:5] == "at://" or item[:4] == "did:":
+                _add(item, f"{prefix}[]", found)
+        elif kind is dict:
+            name = item.get("$type")
+            label = name if type(name) is str and _is_type_name(name) else ""
+            _walk(item, f"{prefix}[{label}]", found)
+        elif kind is list:
+            _walk_list(item, f"{prefix}[]", found)
+
+
+def _add(text: str, path: str, found: dict[Link, None]) -> None:
+    if len(found) < MAX_LINKS:
+        target = parse_link(text)
+        if target is not None:
+            found[(path, *target)] = None
+
+
+def _step(key: str) -> str:
+    # Maps keyed by data, not by field names, would make paths without end.
+    if key.isidentifier() and key.isascii() and len(key) <= _MAX_STEP_CHARS:
+        return key
+    return "*"
+
+
+def _is_type_name(name: str) -> bool:
+    nsid, _, fragment = name.partition("#")
+    return (
+        len(name) <= 2 * _MAX_STEP_CHARS
+        and is_nsid(nsid)
+        and (not fragment or _step(fragment) == fragment)
+    )
