@@ -81,6 +81,16 @@ class LookedUp:
     gone: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A frame that made our own code fail: kept with its bytes, for a person."""
+
+    host: int
+    seq: int
+    frame: bytes
+    error: str
+
+
 @dataclass(slots=True)
 class Passed:
     """What a round of frames came to.
@@ -90,6 +100,7 @@ class Passed:
     drops          (reason, host) -> how many
     identities     DIDs whose document must be read again; those to wait for first
     distrusted     DIDs whose event was lost: their repos must be compared anew
+    set_aside      frames that our own code failed on
     handled        host -> frames handled
     """
 
@@ -98,6 +109,7 @@ class Passed:
     drops: Counter[tuple[DropReason, int]] = field(default_factory=Counter)
     identities: dict[Did, float] = field(default_factory=dict)
     distrusted: set[Did] = field(default_factory=set)
+    set_aside: list[SetAside] = field(default_factory=list)
     handled: Counter[int] = field(default_factory=Counter)
 
 
@@ -108,7 +120,7 @@ class _Message:
     did: Did
     seq: int
     body: dict[str, Any]
-    size: int
+    raw: bytes
 
 
 class _Verdict(Enum):
@@ -242,7 +254,7 @@ class Gate:
         if type(did) is not str or not is_did(did):
             self._drop(DropReason.BAD_SYNTAX, stream, passed)
             return None
-        return _Message(stream, t, Did(did), seq, body, len(raw))
+        return _Message(stream, t, Did(did), seq, body, raw)
 
     def _prepare(self, messages: Sequence[_Message]) -> None:
         """Bring in what is known of these accounts, and let new ones in: in bulk."""
@@ -291,7 +303,7 @@ class Gate:
             passed.distrusted.add(message.did)
             return
         self._water.wait(host, seq)
-        self._parked_bytes += message.size
+        self._parked_bytes += len(message.raw)
         queue.append(message)
 
     def _release(self, answer: LookedUp, passed: Passed) -> list[_Message]:
@@ -305,7 +317,7 @@ class Gate:
             place = Placement(account.did, account.pds, account.pds_url)
             self._run(lambda conn: place_repos(conn, [place], relay=self._relayed))
         messages = self._parked.pop(answer.did, [])
-        self._parked_bytes -= sum(message.size for message in messages)
+        self._parked_bytes -= sum(len(message.raw) for message in messages)
         if answer.gone and account.admitted:
             host = messages[0].stream.host if messages else 0
             passed.events.append(
@@ -364,6 +376,15 @@ class Gate:
             return self._drop(DropReason.BAD_SIGNATURE, stream, passed)
         except ProtocolError as error:
             return self._drop(verify.drop_reason(error), stream, passed)
+        except Exception as error:
+            # A fault of ours, not of the frame: one event must not stop the stream,
+            # now or after each restart, so it is set aside and everybody told.
+            log.exception("frame_set_aside", extra={"did": account.did})
+            passed.set_aside.append(
+                SetAside(stream.host, message.seq, message.raw, repr(error))
+            )
+            passed.distrusted.add(account.did)
+            return self._drop(DropReason.QUARANTINED, stream, passed)
         passed.events.append(event)
         return _Verdict.DONE
 

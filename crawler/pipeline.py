@@ -190,7 +190,7 @@ class Pipeline:
                 self._flush()
 
     def _apply(self, batch: Passed) -> None:
-        if batch.identities or batch.distrusted:
+        if batch.identities or batch.distrusted or batch.set_aside:
             # Before the cursor moves on: a crash in between only repeats this.
             self._database.run(lambda conn: _queue_doubts(conn, batch))
             if batch.identities:
@@ -291,6 +291,7 @@ def _merge(batch: Passed, passed: Passed) -> None:
     batch.drops.update(passed.drops)
     batch.identities |= passed.identities
     batch.distrusted |= passed.distrusted
+    batch.set_aside += passed.set_aside
     batch.handled.update(passed.handled)
 
 
@@ -300,6 +301,8 @@ def _queue_doubts(conn: psycopg.Connection[Any], batch: Passed) -> None:
         by_wait.setdefault(round(wait), []).append(did)
     for wait, dids in sorted(by_wait.items()):
         jobs.put_jobs(conn, IDENTITY_JOB, dids, wait=wait)
+    for aside in batch.set_aside:
+        quarantine.put_frame(conn, aside.host, aside.seq, aside.frame, aside.error)
     if batch.distrusted:
         repos.mark_desynchronized(
             conn, sorted(batch.distrusted), "an event could not be proven"

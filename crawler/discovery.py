@@ -1,0 +1,148 @@
+"""Where hosts come from: configuration, requestCrawl, a relay's listHosts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any, Final
+
+import psycopg
+
+from crawler.host_name import HostAddress, InvalidHostError, parse_host
+from crawler.methods import DESCRIBE_SERVER, LIST_HOSTS
+from crawler.page_guard import PageGuard
+from crawler.settings import CrawlSettings
+from network.client import Fetcher
+from network.errors import BadResponseError
+from network.xrpc_client import XrpcClient
+from protocol import json_form
+from protocol.errors import ProtocolError
+from storage import hosts
+
+log = logging.getLogger(__name__)
+
+_LIST_PAGES: Final = 100
+_LIST_LIMIT: Final = 1_000
+_LIST_BYTES: Final = 4_000_000
+_DESCRIBE_BYTES: Final = 64_000
+
+
+class HostRefusedError(Exception):
+    """A host that we will not crawl. `name` is the XRPC error to answer with."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+def add_configured(
+    conn: psycopg.Connection[Any],
+    pds: Iterable[str],
+    relays: Iterable[str],
+    settings: CrawlSettings,
+) -> list[int]:
+    """Make the operator's hosts and relays known and trusted; return their ids.
+
+    Raises InvalidHostError for a name that cannot be one: a typing error in the
+    configuration is not passed over.
+    """
+    added = []
+    for texts, relay in ((pds, False), (relays, True)):
+        for text in texts:
+            address = parse_host(text, dev=settings.dev)
+            host, _ = hosts.put_host(
+                conn,
+                address.name,
+                address.url,
+                source=hosts.SOURCE_CONFIGURED,
+                relay=relay,
+            )
+            added.append(host)
+    return added
+
+
+def request_crawl(
+    conn: psycopg.Connection[Any], hostname: str, settings: CrawlSettings
+) -> int:
+    """A host asks to be crawled (com.atproto.sync.requestCrawl); return its id.
+
+    Nothing is fetched here: a stranger can make us write one row, and only so many a
+    day. Raises HostRefusedError. Does not commit.
+    """
+    try:
+        address = parse_host(hostname, dev=settings.dev)
+    except InvalidHostError as error:
+        raise HostRefusedError("InvalidRequest", str(error)) from error
+    known = hosts.find_hosts(conn, [address.name]).get(address.name)
+    if known is None:
+        asked = hosts.count_new_hosts(conn, hosts.SOURCE_REQUEST_CRAWL)
+        if asked >= settings.new_hosts_per_day:
+            raise HostRefusedError("RateLimitExceeded", "too many new hosts today")
+        return hosts.put_host(
+            conn, address.name, address.url, source=hosts.SOURCE_REQUEST_CRAWL
+        )[0]
+    if known.state == hosts.HOST_BANNED:
+        raise HostRefusedError("HostBanned", "this host is not crawled")
+    if known.state in (hosts.HOST_OFFLINE, hosts.HOST_POLLING, hosts.HOST_RELAYED):
+        # It says that it is there; a host that fails again goes back to waiting.
+        hosts.set_state(conn, known.id, hosts.HOST_NEW)
+    return known.id
+
+
+async def probe(fetcher: Fetcher, url: str) -> None:
+    """Check that a host answers as a PDS. Raises NetworkError, XrpcError."""
+    answer = await XrpcClient(fetcher, url).query(
+        DESCRIBE_SERVER, max_bytes=_DESCRIBE_BYTES
+    )
+    if not isinstance(answer, dict) or not isinstance(answer.get("did"), str):
+        raise BadResponseError(f"{url} is not a PDS", 200)
+
+
+async def list_hosts(
+    fetcher: Fetcher, relay_url: str, settings: CrawlSettings
+) -> list[HostAddress]:
+    """Return the hosts that a relay forwards (com.atproto.sync.listHosts).
+
+    Names that are none are passed over. Raises NetworkError, XrpcError.
+    """
+    client = XrpcClient(fetcher, relay_url)
+    guard = PageGuard(_LIST_PAGES)
+    found: dict[str, HostAddress] = {}
+    cursor: str | None = None
+    while True:
+        page = await client.query_bytes(
+            LIST_HOSTS,
+            {"limit": _LIST_LIMIT, "cursor": cursor},
+            max_bytes=_LIST_BYTES,
+        )
+        entries, following = read_page(page, "hosts")
+        for entry in entries:
+            status = entry.get("status")
+            if status in ("banned", "throttled"):
+                continue
+            try:
+                address = parse_host(str(entry.get("hostname", "")), dev=settings.dev)
+            except InvalidHostError:
+                continue
+            found[address.name] = address
+        cursor = guard.enter(page, len(entries), following)
+        if cursor is None:
+            return list(found.values())
+
+
+def read_page(body: bytes, name: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Read a listing's page: its entries under `name`, and the next cursor.
+
+    Raises BadResponseError for anything else.
+    """
+    try:
+        page = json_form.loads(body)
+    except ProtocolError as error:
+        raise BadResponseError(f"a page that is not JSON: {error}", 200) from error
+    if not isinstance(page, dict) or not isinstance(page.get(name), list):
+        raise BadResponseError(f"a page without {name}", 200)
+    cursor = page.get("cursor")
+    if cursor is not None and (not isinstance(cursor, str) or len(cursor) > 2_048):
+        raise BadResponseError("a page with an unusable cursor", 200)
+    entries = [entry for entry in page[name] if isinstance(entry, dict)]
+    return entries, cursor or None

@@ -1,0 +1,181 @@
+"""Comparing a host's list of repos with ours, page by page.
+
+A listing says which accounts a host has, how far each repo is and whether it is
+shown. It proves nothing: a new account is let in only when its DID document names the
+host, and a newer rev only queues the repo for fetching, where it is proven.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import psycopg
+
+from crawler.accounts import Account
+from crawler.admission import Admission
+from crawler.database import Database
+from crawler.discovery import read_page
+from crawler.host_name import HostName
+from crawler.lookups import look_up
+from crawler.page_guard import PageGuard
+from crawler.settings import CrawlSettings
+from crawler.sink import Sink
+from network.identity import IdentityResolver
+from protocol.events import AccountEvent
+from protocol.syntax.did import Did, is_did
+from protocol.syntax.tid import Tid, is_tid
+from storage import hosts, repos
+
+log = logging.getLogger(__name__)
+
+_LOOKUPS: Final = 32
+_ACTIVE: Final = "active"
+_UNKNOWN_STATUS: Final = "inactive"
+
+
+@dataclass(slots=True)
+class ListedHost:
+    """One host's listing under way. `behind`: repos that have a newer rev there."""
+
+    host: hosts.Host
+    cursor: str | None
+    guard: PageGuard
+    done: bool = False
+    repos: int = 0
+    admitted: int = 0
+    behind: list[Did] = field(default_factory=list)
+
+
+class Listing:
+    """Takes in pages; blocking database work runs in threads."""
+
+    def __init__(
+        self,
+        settings: CrawlSettings,
+        database: Database,
+        sink: Sink,
+        resolver: IdentityResolver,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._sink = sink
+        self._resolver = resolver
+        self._admission = Admission(settings)
+        self._door = asyncio.Lock()
+
+    async def take_page(self, listed: ListedHost, body: bytes) -> str | None:
+        """Compare one page; return the cursor of the next, None after the last.
+
+        Raises NetworkError for what is no page.
+        """
+        entries, following = read_page(body, "repos")
+        found = _read_repos(entries)
+        cursor = listed.guard.enter(body, len(entries), following)
+        known = await asyncio.to_thread(self._compare, listed, found)
+        strangers = [
+            repo.did for repo in found if repo.active and repo.did not in known
+        ]
+        await self._admit(listed, strangers)
+        listed.repos += len(found)
+        listed.done = cursor is None and not listed.guard.exhausted
+        await asyncio.to_thread(
+            self._database.run,
+            lambda conn: hosts.save_list_cursor(
+                conn, listed.host.id, cursor or following, done=listed.done
+            ),
+        )
+        return cursor
+
+    async def settle(self, behind: Sequence[Did], *, streamed: bool) -> int:
+        """Queue the repos that are still behind after a moment; return how many.
+
+        On a streamed host their commits may just be on the way.
+        """
+        if not behind:
+            return 0
+        if streamed:
+            await asyncio.sleep(self._settings.listing_settle)
+        queued: int = await asyncio.to_thread(
+            self._database.run, lambda conn: repos.mark_behind(conn, behind)
+        )
+        return queued
+
+    def _compare(
+        self, listed: ListedHost, found: Sequence[repos.ListedRepo]
+    ) -> dict[Did, repos.KnownRepo]:
+        host = listed.host.id
+
+        def work(
+            conn: psycopg.Connection[Any],
+        ) -> tuple[dict[Did, repos.KnownRepo], list[Did]]:
+            known = repos.find_repos(conn, [repo.did for repo in found])
+            ours = [repo for repo in found if repo.did in known]
+            return known, repos.note_upstream(conn, host, ours)
+
+        known, behind = self._database.run(work)
+        listed.behind += behind
+        changes = [
+            AccountEvent(repo.did, repo.active, repo.status, host=host)
+            for repo in found
+            if repo.did in known
+            and known[repo.did].host == host
+            and _status(repo) != known[repo.did].status
+        ]
+        if changes:
+            self._database.persist(lambda: self._sink.apply(changes, {}))
+        return known
+
+    async def _admit(self, listed: ListedHost, dids: Sequence[Did]) -> None:
+        name = HostName(listed.host.hostname)
+        wanted = [did for did in dids if self._admission.in_scope(did)]
+        # Small groups: a host whose day's share is spent costs no more look-ups.
+        for start in range(0, len(wanted), _LOOKUPS):
+            if self._admission.closed(name):
+                return
+            group = wanted[start : start + _LOOKUPS]
+            accounts = await asyncio.gather(*(self._identify(did) for did in group))
+            owned = [account for account in accounts if account.pds == name]
+            if not owned:
+                continue
+            async with self._door:
+                await asyncio.to_thread(
+                    self._database.run,
+                    lambda conn, owned=owned: self._admission.admit(
+                        conn, owned, relay=False
+                    ),
+                )
+            listed.admitted += sum(account.admitted for account in owned)
+
+    async def _identify(self, did: Did) -> Account:
+        answer = await look_up(self._resolver, did, refresh=False)
+        account = Account(did)
+        account.set_document(answer.document, dev=self._settings.dev)
+        return account
+
+
+def _read_repos(entries: Sequence[dict[str, Any]]) -> list[repos.ListedRepo]:
+    """The entries that are well formed, each DID once."""
+    found: dict[Did, repos.ListedRepo] = {}
+    for entry in entries:
+        did, rev = entry.get("did"), entry.get("rev")
+        active, status = entry.get("active", True), entry.get("status")
+        if type(did) is not str or not is_did(did):
+            continue
+        if type(rev) is not str or not is_tid(rev) or type(active) is not bool:
+            continue
+        text = status[:64] if type(status) is str else None
+        found[Did(did)] = repos.ListedRepo(Did(did), Tid(rev), active, text)
+    return list(found.values())
+
+
+def _status(repo: repos.ListedRepo) -> str:
+    """The status as it is stored, of a listing's `active` and `status`."""
+    if repo.active:
+        return _ACTIVE
+    if repo.status in ("takendown", "suspended", "deleted", "deactivated"):
+        return repo.status
+    return _UNKNOWN_STATUS
