@@ -1,0 +1,1 @@
+"""Hydration and views over XRPC: addresses in, what clients show out."""

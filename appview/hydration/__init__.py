@@ -1,0 +1,1 @@
+"""Bulk reads of everything that views show: one query a kind."""

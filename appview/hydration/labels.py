@@ -1,0 +1,56 @@
+"""Labels on records and accounts, from the labelers that the request accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from storage.documents import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label in force."""
+
+    src: str
+    val: str
+    cts: datetime
+    cid: bytes
+
+
+def account_subject(actor: int) -> Address:
+    """Where the label table keeps labels of a whole account."""
+    return Address(actor, 0, 0)
+
+
+def load_labels(
+    conn: psycopg.Connection[Any],
+    labelers: Collection[str],
+    subjects: Collection[Address],
+) -> dict[Address, list[Label]]:
+    """Labels in force by subject: not negated, not expired."""
+    found: dict[Address, list[Label]] = {}
+    rows = conn.execute(
+        """
+        SELECT l.actor, l.collection, l.rkey, s.did, l.val, l.cts, l.cid
+        FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
+        JOIN label l ON l.actor = x.a AND l.collection = x.c AND l.rkey = x.k
+        JOIN actor s ON s.id = l.src
+        WHERE s.did = ANY(%s) AND NOT l.neg AND (l.exp IS NULL OR l.exp > now())
+        ORDER BY l.cts
+        """,
+        (
+            [s.actor for s in subjects],
+            [s.collection for s in subjects],
+            [s.rkey for s in subjects],
+            [*labelers],
+        ),
+    )
+    for actor, collection, rkey, src, val, cts, cid in rows:
+        subject = Address(actor, collection, rkey)
+        found.setdefault(subject, []).append(Label(src, val, cts, cid))
+    return found

@@ -1,0 +1,179 @@
+"""Everything loaded for one answer. Each `load_*` is one bulk query of what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from appview.hydration.actors import Actor, Relation, load_actors, load_relations
+from appview.hydration.labels import Label, account_subject, load_labels
+from appview.hydration.records import (
+    GENERATOR,
+    LIST,
+    POST,
+    STARTER_PACK,
+    Named,
+    Post,
+    Reaction,
+    Record,
+    load_named,
+    load_posts,
+    load_reactions,
+    load_records,
+)
+from appview.session import Session
+from feeds.skeleton import SkeletonItem
+from storage.addresses import find_addresses, name_addresses
+from storage.documents import Address
+
+_NAMED = frozenset({GENERATOR, LIST, STARTER_PACK})
+REDACTING_LABELS = frozenset({"!takedown", "!suspend"})
+
+
+class State:
+    """The loaded rows of one request, by address or actor id."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.actors: dict[int, Actor] = {}
+        self.relations: dict[int, Relation] = {}
+        self.posts: dict[Address, Post] = {}
+        self.named: dict[Address, Named] = {}
+        self.records: dict[Address, Record] = {}
+        self.reactions: dict[Address, Reaction] = {}
+        self.labels: dict[Address, list[Label]] = {}
+        self.uris: dict[Address, str] = {}
+        self.by_uri: dict[str, Address] = {}
+
+    # loading
+
+    def load_posts(self, addresses: Iterable[Address], *, embeds: bool = True) -> None:
+        """Posts with authors, labels and the viewer's reactions; with `embeds` the
+        records that they quote as well, one level deep."""
+        wanted = {a for a in addresses if a.collection == POST} - self.posts.keys()
+        if not wanted:
+            return
+        conn = self.session.conn
+        found = load_posts(conn, wanted)
+        self.posts |= found
+        if self.session.viewer_actor is not None and found:
+            self.reactions |= load_reactions(
+                conn, self.session.viewer_actor, found.keys()
+            )
+        self.name(found)
+        self.load_labels(found)
+        self.load_actors(a.actor for a in found)
+        if embeds:
+            self._load_quoted(found.values())
+
+    def load_actors(self, ids: Iterable[int]) -> None:
+        """Accounts, their labels and how the viewer stands to them."""
+        wanted = set(ids) - self.actors.keys()
+        if not wanted:
+            return
+        conn = self.session.conn
+        self.actors |= load_actors(conn, wanted)
+        if self.session.viewer_actor is not None:
+            self.relations |= load_relations(conn, self.session.viewer_actor, wanted)
+        self.load_labels(account_subject(actor) for actor in wanted)
+
+    def load_named(self, addresses: Iterable[Address]) -> None:
+        """Feed generators, lists and starter packs with their creators."""
+        wanted = {a for a in addresses if a.collection in _NAMED} - self.named.keys()
+        if not wanted:
+            return
+        found = load_named(self.session.conn, wanted)
+        self.named |= found
+        self.name(found)
+        self.load_labels(found)
+        self.load_actors(a.actor for a in found)
+
+    def load_records(self, addresses: Iterable[Address]) -> None:
+        """Bare records of any collection."""
+        wanted = set(addresses) - self.records.keys()
+        if wanted:
+            found = load_records(self.session.conn, wanted)
+            self.records |= found
+            self.name(found)
+
+    def load_labels(self, subjects: Iterable[Address]) -> None:
+        """Labels of the accepted labelers on these subjects."""
+        wanted = [*subjects]
+        if wanted and self.session.labelers:
+            self.labels |= load_labels(self.session.conn, self.session.labelers, wanted)
+
+    def _load_quoted(self, posts: Iterable[Post]) -> None:
+        uris = {uri for post in posts if (uri := quoted_uri(post.record.value))}
+        self.by_uri |= find_addresses(self.session.conn, uris)
+        quoted = [self.by_uri[uri] for uri in uris if uri in self.by_uri]
+        self.load_posts(quoted, embeds=False)
+        self.load_named(quoted)
+
+    def name(self, addresses: Iterable[Address]) -> None:
+        """AT-URIs of addresses, also of records that are not here."""
+        fresh = [a for a in addresses if a not in self.uris]
+        self.uris |= name_addresses(self.session.app.interner, fresh)
+
+    def load_feed(self, items: Iterable[SkeletonItem]) -> None:
+        """Posts of a feed, the posts they answer, and the accounts that reposted."""
+        entries = [*items]
+        self.load_posts(item.post for item in entries)
+        posts = [self.posts[i.post] for i in entries if i.post in self.posts]
+        above = {a for p in posts for a in (p.parent, p.root) if a is not None}
+        self.load_posts(above)
+        self.name(above)
+        self.load_actors(item.repost.actor for item in entries if item.repost)
+
+    # rules
+
+    def is_hidden(self, actor: int) -> bool:
+        """Whether the account may not be shown to anybody."""
+        found = self.actors.get(actor)
+        return (
+            found is None
+            or not found.is_shown
+            or self.is_redacted(account_subject(actor))
+        )
+
+    def is_redacted(self, subject: Address) -> bool:
+        """Whether an accepted labeler has taken the subject down."""
+        labels = self.labels.get(subject, ())
+        return any(label.val in REDACTING_LABELS for label in labels)
+
+    def is_blocked(self, actor: int) -> bool:
+        """Whether viewer and account block each other, either way."""
+        relation = self.relations.get(actor)
+        return relation is not None and (
+            relation.blocking is not None or relation.blocked_by
+        )
+
+    def may_show_item(self, item: SkeletonItem) -> bool:
+        """Whether a feed entry may be shown: the post, and who reposted it."""
+        by = item.repost.actor if item.repost else None
+        return self.may_show_post(item.post) and (
+            by is None or not (self.is_hidden(by) or self.is_blocked(by))
+        )
+
+    def may_show_actor(self, actor: int) -> bool:
+        """Whether the account may be shown in a list."""
+        return not self.is_hidden(actor) and not self.is_blocked(actor)
+
+    def may_show_post(self, address: Address) -> bool:
+        """Whether the post is there and may be shown in a list."""
+        return (
+            address in self.posts
+            and not self.is_hidden(address.actor)
+            and not self.is_blocked(address.actor)
+            and not self.is_redacted(address)
+        )
+
+
+def quoted_uri(post: dict[str, Any]) -> str | None:
+    """The AT-URI of the record that a post embeds, with or without media."""
+    embed = post.get("embed")
+    for _ in range(2):  # recordWithMedia holds an embed.record in `record`
+        embed = embed.get("record") if isinstance(embed, dict) else None
+        if isinstance(embed, dict) and isinstance(embed.get("uri"), str):
+            uri: str = embed["uri"]
+            return uri
+    return None

@@ -1,0 +1,1 @@
+"""One file a family of methods, each with its `METHODS`: NSID to handler."""

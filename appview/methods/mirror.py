@@ -1,0 +1,83 @@
+"""com.atproto.sync.getRepo and getRecord from our own rows, byte for byte.
+
+The tree is a pure function of the records and the signed commit is kept, so what leaves
+here carries the account's own signature: nobody needs to trust this index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from appview.app import AppView
+from appview.methods.repos import find_repo
+from appview.session import open_session
+from network.xrpc_server import Call, Reply, XrpcError
+from protocol.car import car_block, car_header
+from protocol.cid import cid_for
+from protocol.mst import build_nodes
+from storage.addresses import find_addresses
+from storage.records import fetch_records, iter_repo
+
+CAR = "application/vnd.ipld.car"
+LONG_TIMEOUT = "SET LOCAL statement_timeout = '10min'"
+"""A whole repo is read while the client downloads it."""
+
+
+def get_repo(app: AppView, call: Call) -> Reply:
+    """The whole repo as a CAR. `since` is honoured only as a hint: everything is sent,
+    which the lexicon allows and every reader must bear."""
+    did = call.params["did"]
+    with open_session(app, call) as session:
+        actor, _, _ = find_repo(session, did)
+
+    def chunks() -> Iterator[bytes]:
+        with open_session(app, call) as session:
+            session.conn.execute(LONG_TIMEOUT)
+            with app.export_repo(session.conn, actor) as car:
+                yield from car
+
+    return Reply(chunks(), content_type=CAR)
+
+
+def get_record(app: AppView, call: Call) -> Reply:
+    """One record with the commit and the tree nodes that prove it."""
+    params = call.params
+    did = params["did"]
+    uri = f"at://{did}/{params['collection']}/{params['rkey']}"
+    with open_session(app, call) as session:
+        session.conn.execute(LONG_TIMEOUT)
+        actor, _, commit = find_repo(session, did)
+        address = find_addresses(session.conn, [uri]).get(uri)
+        value = fetch_records(session.conn, [address]).get(address) if address else None
+        if value is None:
+            raise XrpcError("RecordNotFound", f"Could not locate record: {uri}", 400)
+        items = ((key, cid) for key, cid, _ in iter_repo(session.conn, actor))
+        proof = prove(items, cid_for(value))
+    root = cid_for(commit)
+    blocks = [(root, commit), *proof, (cid_for(value), value)]
+    body = car_header(root) + b"".join(car_block(cid, block) for cid, block in blocks)
+    return Reply(body, content_type=CAR)
+
+
+def prove(
+    items: Iterator[tuple[bytes, bytes]], record: bytes
+) -> list[tuple[bytes, bytes]]:
+    """The tree nodes from the root down to a record, as (CID, block).
+
+    The tree is built anew in one pass and only the path is kept. A record that stands
+    under several keys brings the paths to all of them.
+    """
+    wanted = {record}
+    path: list[tuple[bytes, bytes]] = []
+    for node in build_nodes(items):
+        if any(cid in node.raw for cid in wanted):
+            wanted.add(node.cid)
+            path.append((node.cid, node.raw))
+    return path[::-1]
+
+
+METHODS: dict[str, Any] = {
+    "com.atproto.sync.getRepo": get_repo,
+    "com.atproto.sync.getRecord": get_record,
+}

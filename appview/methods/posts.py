@@ -1,0 +1,248 @@
+"""app.bsky.feed.getPosts, getPostThread, getLikes, getRepostedBy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from appview.hydration.records import POST
+from appview.hydration.state import State
+from appview.pipeline import Params, Pipeline
+from appview.session import Session
+from appview.views.common import datetime_text
+from appview.views.post import post_view, thread_view
+from appview.views.profile import profile_view
+from network.xrpc_server import XrpcError
+from protocol.syntax import parse_at_uri
+from storage.addresses import find_addresses
+from storage.collections import LIKE_SUBJECT, REPLY_PARENT, REPOST_SUBJECT
+from storage.documents import Address
+
+MAX_URIS = 25
+MAX_THREAD_POSTS = 1_000
+"""Posts of one answer; a larger thread shows its most recent branches first."""
+MAX_REPLIES_A_POST = 200
+MAX_DEPTH = 40
+MAX_PARENTS = 80
+
+
+def find_post(session: Session, uri: str) -> Address | None:
+    """The address of a post by AT-URI, also by handle; None for nothing we know."""
+    parsed = parse_at_uri(uri)
+    actor = session.find_actor(str(parsed.authority))
+    if actor is None or parsed.rkey is None:
+        return None
+    row = session.conn.execute(
+        "SELECT did FROM actor WHERE id = %s", (actor,)
+    ).fetchone()
+    plain = f"at://{row[0]}/{parsed.collection}/{parsed.rkey}" if row else uri
+    return find_addresses(session.conn, [plain]).get(plain)
+
+
+def _find_posts(session: Session, params: Params) -> list[Address]:
+    uris: list[str] = params["uris"]
+    if len(uris) > MAX_URIS:
+        raise XrpcError("InvalidRequest", f"at most {MAX_URIS} uris", 400)
+    found = find_addresses(session.conn, uris)
+    return list(dict.fromkeys(found[uri] for uri in uris if uri in found))
+
+
+GET_POSTS: Pipeline[list[Address]] = Pipeline(
+    skeleton=_find_posts,
+    hydrate=lambda state, posts: state.load_posts(posts),
+    rules=lambda state, posts: [a for a in posts if state.may_show_post(a)],
+    present=lambda state, posts, _: {"posts": [post_view(state, a) for a in posts]},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Thread:
+    post: Address
+    parents: list[Address] = field(default_factory=list)
+    replies: dict[Address, list[Address]] = field(default_factory=dict)
+
+
+def _find_thread(session: Session, params: Params) -> _Thread:
+    post = find_post(session, params["uri"])
+    if post is None or post.collection != POST:
+        raise _post_not_found(params)
+    depth = min(params["depth"], MAX_DEPTH)
+    height = min(params["parentHeight"], MAX_PARENTS)
+    return _Thread(
+        post,
+        _find_parents(session, post, height),
+        _find_replies(session, post, depth),
+    )
+
+
+def _post_not_found(params: Params) -> XrpcError:
+    return XrpcError("NotFound", f"Post not found: {params['uri']}", 400)
+
+
+def _find_parents(session: Session, post: Address, height: int) -> list[Address]:
+    rows = session.conn.execute(
+        """
+        WITH RECURSIVE above(actor, rkey, parent_actor, parent_rkey, height) AS (
+            SELECT actor, rkey, parent_actor, parent_rkey, 0 FROM post
+            WHERE actor = %s AND rkey = %s
+            UNION ALL
+            SELECT p.actor, p.rkey, p.parent_actor, p.parent_rkey, a.height + 1
+            FROM above a
+            JOIN post p ON p.actor = a.parent_actor AND p.rkey = a.parent_rkey
+            WHERE a.height < %s
+        )
+        SELECT parent_actor, parent_rkey FROM above
+        WHERE parent_actor IS NOT NULL AND height < %s ORDER BY height
+        """,
+        (post.actor, post.rkey, height, height),
+    )
+    return [Address(actor, POST, rkey) for actor, rkey in rows]
+
+
+def _find_replies(
+    session: Session, post: Address, depth: int
+) -> dict[Address, list[Address]]:
+    """Replies by the post they answer, level by level, one query a level."""
+    found: dict[Address, list[Address]] = {}
+    level, total = [post], 1
+    for _ in range(depth):
+        if not level or total >= MAX_THREAD_POSTS:
+            break
+        rows = session.conn.execute(
+            """
+            SELECT x.a, x.k, r.actor, r.rkey
+            FROM unnest(%s::int4[], %s::int8[]) AS x(a, k)
+            CROSS JOIN LATERAL (
+                SELECT actor, rkey FROM link
+                WHERE path = %s AND target_rkey = x.k AND target_actor = x.a
+                ORDER BY rkey DESC LIMIT %s
+            ) r
+            """,
+            (
+                [a.actor for a in level],
+                [a.rkey for a in level],
+                REPLY_PARENT,
+                MAX_REPLIES_A_POST,
+            ),
+        ).fetchall()
+        level = []
+        for actor, rkey, by, key in rows[: MAX_THREAD_POSTS - total]:
+            reply = Address(by, POST, key)
+            found.setdefault(Address(actor, POST, rkey), []).append(reply)
+            level.append(reply)
+        total += len(level)
+    return found
+
+
+def _load_thread(state: State, thread: _Thread) -> None:
+    replies = [reply for below in thread.replies.values() for reply in below]
+    state.load_posts([thread.post, *thread.parents, *replies])
+    state.name(thread.parents)
+
+
+def _present_thread(state: State, thread: _Thread, params: Params) -> dict[str, Any]:
+    if thread.post not in state.posts or state.is_hidden(thread.post.actor):
+        raise _post_not_found(params)
+    parent: dict[str, Any] | None = None
+    for above in reversed(thread.parents):
+        uri = state.uris.get(above)
+        if uri is None:
+            parent = None
+            continue
+        parent = thread_view(state, above, uri, {}, parent=parent)
+        parent.pop("replies", None)
+    view = thread_view(state, thread.post, params["uri"], thread.replies, parent=parent)
+    return {"thread": view}
+
+
+GET_POST_THREAD: Pipeline[_Thread] = Pipeline(
+    skeleton=_find_thread,
+    hydrate=_load_thread,
+    rules=lambda state, thread: thread,
+    present=_present_thread,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reactions:
+    uri: str
+    rows: list[tuple[int, int, Any]]
+    after: list[Any] | None
+
+
+def _find_reactions(session: Session, params: Params, path: int) -> _Reactions:
+    post = find_post(session, params["uri"])
+    if post is None:
+        return _Reactions(params["uri"], [], None)
+    after = session.open_cursor(params.get("cursor"))
+    keyset = "AND (l.rkey, l.actor) < (%s, %s)" if after else ""
+    rows = session.conn.execute(
+        f"""
+        SELECT l.actor, l.rkey, to_timestamp((l.rkey >> 10) / 1e6) FROM link l
+        WHERE l.path = %s AND l.target_rkey = %s AND l.target_actor = %s
+          AND l.target_collection = %s AND l.rkey > 0 {keyset}
+        ORDER BY l.rkey DESC, l.actor DESC LIMIT %s
+        """,
+        (
+            path,
+            post.rkey,
+            post.actor,
+            post.collection,
+            *(after or ()),
+            params["limit"] + 1,
+        ),
+    ).fetchall()
+    page = rows[: params["limit"]]
+    more = len(rows) > len(page)
+    return _Reactions(params["uri"], page, [page[-1][1], page[-1][0]] if more else None)
+
+
+def _shown_reactions(state: State, found: _Reactions) -> _Reactions:
+    rows = [row for row in found.rows if state.may_show_actor(row[0])]
+    return _Reactions(found.uri, rows, found.after)
+
+
+def _present_likes(state: State, found: _Reactions, params: Params) -> dict[str, Any]:
+    return {
+        "uri": found.uri,
+        **({"cid": params["cid"]} if "cid" in params else {}),
+        "likes": [
+            {
+                "actor": profile_view(state, state.actors[actor]),
+                "createdAt": datetime_text(at),
+                "indexedAt": datetime_text(at),
+            }
+            for actor, _, at in found.rows
+        ],
+        **state.session.seal_cursor(found.after),
+    }
+
+
+def _present_reposts(state: State, found: _Reactions, params: Params) -> dict[str, Any]:
+    return {
+        "uri": found.uri,
+        **({"cid": params["cid"]} if "cid" in params else {}),
+        "repostedBy": [
+            profile_view(state, state.actors[actor]) for actor, _, _ in found.rows
+        ],
+        **state.session.seal_cursor(found.after),
+    }
+
+
+def _reactions_pipeline(path: int, present: Any) -> Pipeline[_Reactions]:
+    return Pipeline(
+        skeleton=lambda session, params: _find_reactions(session, params, path),
+        hydrate=lambda state, found: state.load_actors(a for a, _, _ in found.rows),
+        rules=_shown_reactions,
+        present=present,
+    )
+
+
+METHODS: dict[str, Pipeline[Any]] = {
+    "app.bsky.feed.getPosts": GET_POSTS,
+    "app.bsky.feed.getPostThread": GET_POST_THREAD,
+    "app.bsky.feed.getLikes": _reactions_pipeline(LIKE_SUBJECT, _present_likes),
+    "app.bsky.feed.getRepostedBy": _reactions_pipeline(
+        REPOST_SUBJECT, _present_reposts
+    ),
+}

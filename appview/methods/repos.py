@@ -1,0 +1,125 @@
+"""com.atproto.repo, sync and identity from our own index: Bigworld as a mirror.
+
+Everything here can be checked by the asker: a record with its proof, a whole repo with
+its signed commit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appview.hydration.actors import SHOWN_STATUSES
+from appview.hydration.records import load_records
+from appview.pipeline import Params
+from appview.session import Session
+from network.xrpc_server import XrpcError
+from protocol.cid import cid_for, cid_to_text
+from protocol.json_form import to_json
+from protocol.syntax import is_did
+from storage.addresses import find_addresses, find_handles
+
+_STATUS_ERRORS = {
+    "takendown": "RepoTakendown",
+    "suspended": "RepoSuspended",
+    "deactivated": "RepoDeactivated",
+}
+
+
+def get_record(session: Session, params: Params) -> dict[str, Any]:
+    """com.atproto.repo.getRecord."""
+    repo = params["repo"]
+    did = repo if is_did(repo) else find_handles(session.conn, [repo]).get(repo.lower())
+    uri = f"at://{did}/{params['collection']}/{params['rkey']}"
+    address = find_addresses(session.conn, [uri]).get(uri) if did else None
+    found = load_records(session.conn, [address]) if address else {}
+    record = found.get(address) if address else None
+    if record is not None and address is not None:
+        _refuse_hidden(session, address.actor)
+    if record is None or params.get("cid", record.cid) != record.cid:
+        raise XrpcError("RecordNotFound", f"Could not locate record: {uri}", 400)
+    return {"uri": uri, "cid": record.cid, "value": to_json(record.value)}
+
+
+def _repo_row(session: Session, did: str) -> tuple[int, str, bytes, bytes, str | None]:
+    """(actor, rev, commit block, data, status) of a repo that we hold whole."""
+    row = session.conn.execute(
+        """
+        SELECT a.id, r.rev, r.commit, r.data,
+               CASE WHEN a.takedown IS NOT NULL THEN 'takendown'
+                    ELSE a.upstream_status END
+        FROM actor a JOIN repo r ON r.actor = a.id
+        WHERE a.did = %s AND r.commit IS NOT NULL
+        """,
+        (did,),
+    ).fetchone()
+    if row is None:
+        raise XrpcError("RepoNotFound", f"Could not find repo for DID: {did}", 400)
+    actor, rev, commit, data, status = row
+    return actor, rev, commit, data, None if status in SHOWN_STATUSES else status
+
+
+def find_repo(session: Session, did: str) -> tuple[int, str, bytes]:
+    """(actor, rev, commit block) of an active repo; the lexicon's errors otherwise."""
+    actor, rev, commit, _, status = _repo_row(session, did)
+    if status is not None:
+        name = _STATUS_ERRORS.get(status, "RepoDeactivated")
+        raise XrpcError(name, f"Repo is {status}: {did}", 400)
+    return actor, rev, commit
+
+
+def _refuse_hidden(session: Session, actor: int) -> None:
+    row = session.conn.execute(
+        "SELECT did, takedown, upstream_status FROM actor WHERE id = %s", (actor,)
+    ).fetchone()
+    assert row is not None
+    if row[1] is not None or row[2] not in SHOWN_STATUSES:
+        raise XrpcError("RecordNotFound", f"Account is not active: {row[0]}", 400)
+
+
+def get_latest_commit(session: Session, params: Params) -> dict[str, Any]:
+    """com.atproto.sync.getLatestCommit."""
+    _, rev, commit = find_repo(session, params["did"])
+    return {"cid": cid_to_text(cid_for(commit)), "rev": rev}
+
+
+def get_repo_status(session: Session, params: Params) -> dict[str, Any]:
+    """com.atproto.sync.getRepoStatus."""
+    _, rev, _, _, status = _repo_row(session, params["did"])
+    answer: dict[str, Any] = {"did": params["did"], "active": status is None}
+    return answer | ({"rev": rev} if status is None else {"status": status})
+
+
+def list_repos(session: Session, params: Params) -> dict[str, Any]:
+    """com.atproto.sync.listRepos: the repos that we hold whole, by actor id."""
+    after = session.open_cursor(params.get("cursor"))
+    limit = params["limit"]
+    rows = session.conn.execute(
+        """
+        SELECT a.id, a.did, r.rev, r.commit,
+               CASE WHEN a.takedown IS NOT NULL THEN 'takendown'
+                    ELSE a.upstream_status END
+        FROM repo r JOIN actor a ON a.id = r.actor
+        WHERE r.actor > %s AND r.commit IS NOT NULL ORDER BY r.actor LIMIT %s
+        """,
+        (after[0] if after else 0, limit + 1),
+    ).fetchall()
+    repos = [
+        {
+            "did": did,
+            "head": cid_to_text(cid_for(commit)),
+            "rev": rev,
+            "active": status in SHOWN_STATUSES,
+            **({} if status in SHOWN_STATUSES else {"status": status}),
+        }
+        for _, did, rev, commit, status in rows[:limit]
+    ]
+    more = [rows[limit - 1][0]] if len(rows) > limit else None
+    return {"repos": repos, **session.seal_cursor(more)}
+
+
+METHODS = {
+    "com.atproto.repo.getRecord": get_record,
+    "com.atproto.sync.getLatestCommit": get_latest_commit,
+    "com.atproto.sync.getRepoStatus": get_repo_status,
+    "com.atproto.sync.listRepos": list_repos,
+}

@@ -1,0 +1,117 @@
+"""One request: its connection, who asks, and whose labels they want."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from appview.app import AppView
+from network.cursor import open_cursor, seal_cursor
+from network.xrpc_server import Call, XrpcError
+from protocol.syntax import is_did
+from storage.addresses import find_actors, find_handles
+
+ACCEPT_LABELERS = "atproto-accept-labelers"
+CONTENT_LABELERS = "atproto-content-labelers"
+REPO_REV = "atproto-repo-rev"
+STATEMENT_TIMEOUT_MS = 2_000
+_MAX_LABELERS = 20
+_LABELER = re.compile(r"\s*(?P<did>did:[^\s;,]+)\s*(?P<redact>;\s*redact\s*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """The signed-in account; `actor` is None while we know nothing of it."""
+
+    did: str
+    actor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What every step of a request may use."""
+
+    app: AppView
+    conn: psycopg.Connection[Any]
+    nsid: str
+    viewer: Viewer | None
+    labelers: tuple[str, ...]
+
+    @property
+    def viewer_actor(self) -> int | None:
+        """The viewer's actor id, if both are known."""
+        return self.viewer.actor if self.viewer else None
+
+    def open_cursor(self, text: str | None) -> list[Any] | None:
+        """The keyset in a cursor that this method gave; 400 for any other."""
+        if not text:
+            return None
+        return open_cursor(self.app.cursor_secret, text, scope=self.nsid)
+
+    def seal_cursor(self, after: list[Any] | None) -> dict[str, str]:
+        """`{"cursor": …}` to merge into the answer; empty at the end."""
+        if after is None:
+            return {}
+        sealed = seal_cursor(self.app.cursor_secret, after, scope=self.nsid)
+        return {"cursor": sealed}
+
+    def find_actor(self, identifier: str) -> int | None:
+        """The actor id of a DID or a handle that the index knows."""
+        if not is_did(identifier):
+            did = find_handles(self.conn, [identifier]).get(identifier.lower())
+            if did is None:
+                return None
+            identifier = did
+        return find_actors(self.conn, [identifier]).get(identifier)
+
+    def reply_headers(self) -> dict[str, str]:
+        """How fresh the viewer's own data is here, and whose labels were applied."""
+        headers = {}
+        if self.labelers:
+            headers[CONTENT_LABELERS] = ", ".join(self.labelers)
+        if self.viewer_actor is not None:
+            row = self.conn.execute(
+                "SELECT rev FROM repo WHERE actor = %s", (self.viewer_actor,)
+            ).fetchone()
+            if row and row[0]:
+                headers[REPO_REV] = row[0]
+        return headers
+
+
+@contextmanager
+def open_session(app: AppView, call: Call) -> Iterator[Session]:
+    """A read-only transaction, so that one answer shows one moment."""
+    labelers = parse_labelers(call.headers.get(ACCEPT_LABELERS), app.default_labelers)
+    with app.pool.connection() as conn:
+        conn.execute(
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
+            f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"
+        )
+        viewer = None
+        if call.auth is not None:
+            did = call.auth.did
+            viewer = Viewer(did, find_actors(conn, [did]).get(did))
+        yield Session(app, conn, call.nsid, viewer, labelers)
+
+
+def parse_labelers(header: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    """The DIDs of `atproto-accept-labelers` (specs/label): absent means the server's
+    choice, empty means none, malformed is an error."""
+    if header is None:
+        return default
+    if not header.strip():
+        return ()
+    found: dict[str, None] = {}
+    for part in header.split(","):
+        match = _LABELER.fullmatch(part)
+        if match is None or not is_did(match["did"]):
+            raise XrpcError(
+                "InvalidRequest", f"{ACCEPT_LABELERS}: {part.strip()[:80]!r}", 400
+            )
+        found[match["did"]] = None
+    return tuple(found)[:_MAX_LABELERS]

@@ -1,0 +1,1 @@
+"""Loaded rows to the JSON of the lexicons. Pure: no query is made here."""
