@@ -1,0 +1,149 @@
+"""The demo network of `bigworld up`: its society, seeded once, and its hand-out."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from network.client import Fetcher
+from network.policy import HostLimits, Policy
+from network.xrpc_client import XrpcClient
+from service.config import Config
+from service.secrets import SecretStore
+from service.society.life import plan_society
+from service.society.people import DEMO
+from service.society.plan import Society
+from service.society.seeding import Progress, handle_domains, settle
+from service.verbs.pds import pds_url
+
+LETTERS = ("a", "b")
+_SEED = 20_240_229
+_STATE_FILE = "society.json"
+_PASSWORD = "demo-password"  # noqa: S105  (the name of a secret, not the secret)
+_LIST_REPOS = "com.atproto.sync.listRepos"
+_PAGE = 1_000
+
+# Seeding talks only to servers of our own, which may be asked as fast as they answer.
+_NO_HURRY = HostLimits(rate=5_000, burst=5_000, concurrency=32, max_wait=600)
+
+
+def pds_urls(config: Config) -> tuple[str, ...]:
+    """The origins of the embedded PDSes."""
+    return tuple(pds_url(config, letter) for letter in LETTERS)
+
+
+def own_fetcher(config: Config) -> Fetcher:
+    """A client for the servers of the demo network."""
+    policy = Policy(allow_loopback=True, limits=_NO_HURRY, total_timeout=120.0)
+    return Fetcher(policy, user_agent=config.user_agent)
+
+
+def load_state(config: Config) -> dict[str, Any]:
+    """What earlier runs remember: `now_us`, `done`, and the demo `accounts`."""
+    try:
+        state: dict[str, Any] = json.loads((config.home / _STATE_FILE).read_text())
+    except FileNotFoundError:
+        return {"now_us": time.time_ns() // 1_000, "done": False}
+    return state
+
+
+async def seed(config: Config, state: dict[str, Any], progress: Progress) -> Society:
+    """Fill both PDSes, or go on where an interrupted run stopped.
+
+    The moment the planned life ends at is written down first: the same moment gives
+    the same records, so nothing is written twice.
+    """
+    _write_private(config.home / _STATE_FILE, state)
+    servers = pds_urls(config)
+    password = demo_password(config)
+    async with own_fetcher(config) as fetcher:
+        society = plan_society(
+            seed=_SEED,
+            now_us=state["now_us"],
+            domains=await handle_domains(fetcher, servers),
+            provider=config.provider_did,
+        )
+        dids = await settle(society, fetcher, servers, password, progress)
+    state["accounts"] = [
+        {
+            "handle": person.handle,
+            "did": dids[person.number],
+            "password": password,
+            "pds": servers[person.server],
+        }
+        for person in society.people[: len(DEMO)]
+    ]
+    state["done"] = True
+    _write_private(config.home / _STATE_FILE, state)
+    return society
+
+
+def demo_password(config: Config) -> str:
+    """The password of every account of the society; made once a home."""
+    return SecretStore(config.home).password(_PASSWORD)
+
+
+async def newest_revs(config: Config) -> dict[str, str]:
+    """DID -> rev of every active repo, as the PDSes list them."""
+    revs: dict[str, str] = {}
+    async with own_fetcher(config) as fetcher:
+        for server in pds_urls(config):
+            client = XrpcClient(fetcher, server)
+            cursor: str | None = None
+            while True:
+                params = {"limit": _PAGE, "cursor": cursor}
+                page = await client.query(_LIST_REPOS, params)
+                revs |= {
+                    repo["did"]: repo["rev"]
+                    for repo in page["repos"]
+                    if repo.get("active", True)
+                }
+                cursor = page.get("cursor")
+                if not cursor:
+                    break
+    return revs
+
+
+def count_indexed(index_url: str, revs: dict[str, str]) -> int:
+    """How many of the repos stand in the index at these revs or later, searchable."""
+    query = """
+        SELECT count(*)
+        FROM unnest(%s::text[], %s::text[]) AS wanted(did, rev)
+        JOIN actor USING (did)
+        JOIN repo ON repo.actor = actor.id
+        WHERE repo.state = 'synchronized' AND repo.rev >= wanted.rev COLLATE "C"
+          AND NOT EXISTS (SELECT FROM search_outbox o WHERE o.actor = actor.id)
+    """
+    with psycopg.connect(index_url) as conn:
+        row = conn.execute(query, (list(revs), list(revs.values()))).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def write_endpoints(config: Config, accounts: list[dict[str, str]]) -> Path:
+    """Write $BIGWORLD_HOME/endpoints.json for people and programs; returns its path."""
+    endpoints: dict[str, Any] = {
+        "provider": {"url": config.provider_url, "did": config.provider_did},
+        "plc": config.directory_url,
+        "pds": dict(zip(LETTERS, pds_urls(config), strict=True)) if accounts else {},
+        "accounts": accounts,
+    }
+    path = config.home / "endpoints.json"
+    _write_private(path, endpoints)
+    return path
+
+
+def _write_private(path: Path, value: Any) -> None:
+    """Replace a file at once, readable by us only: it holds passwords."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")
+    draft.replace(path)

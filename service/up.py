@@ -1,0 +1,267 @@
+"""`bigworld up`: a whole network under one command.
+
+PostgreSQL, Valkey, the migrations, then every server as a child process; the demo
+network is seeded once. Ctrl-C stops all of it, and the data stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import conninfo, sql
+from pydantic import SecretStr
+from rich.console import Console
+
+from service import demo
+from service.config import Config
+from service.databases import (
+    INDEX,
+    PDS,
+    PLC,
+    database_name,
+    embedded_postgres,
+    embedded_valkey,
+)
+from service.embedded import EmbeddedPostgres, EmbeddedValkey
+from service.errors import ServiceError
+from service.progress import Report
+from service.secrets import admin_password
+from service.supervisor import Supervisor
+from storage import migrate
+
+_TICK_S = 0.1
+_STUCK_AFTER_S = 120.0
+# Our own servers on loopback may be crawled as fast as they answer.
+_DEMO_REQUESTS_PER_S = 500.0
+_DEMO_CONCURRENCY = 16
+
+T = TypeVar("T")
+
+
+class _StoppedError(Exception):
+    """The user asked to stop while something was still starting."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Database:
+    """A database of the run: migration target and, for a PDS, its letter."""
+
+    target: str
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        return database_name(self.target, self.part)
+
+
+def run(config: Config, console: Console | None = None) -> None:
+    """Run the network until SIGINT or SIGTERM. Raises ServiceError."""
+    console = console or Console()
+    foreign = bool(config.relays or config.hosts or config.dids)
+    config = config.model_copy(update={"home": config.home.absolute()})
+    if not foreign:
+        config = _demo_config(config)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with Report(console) as report:
+        _Run(config, report, stop, is_demo=not foreign).run()
+
+
+def _demo_config(config: Config) -> Config:
+    return config.model_copy(
+        update={
+            "dev_network": True,
+            "hosts": demo.pds_urls(config),
+            "host_requests_per_s": _DEMO_REQUESTS_PER_S,
+            "host_concurrency": _DEMO_CONCURRENCY,
+        }
+    )
+
+
+class _Run:
+    """One run, from the first server to the last goodbye."""
+
+    def __init__(
+        self, config: Config, report: Report, stop: threading.Event, *, is_demo: bool
+    ) -> None:
+        self._config = config
+        self._report = report
+        self._stop = stop
+        self._is_demo = is_demo
+        self._supervisor = Supervisor(config.home / "logs", report.say)
+        self._postgres: EmbeddedPostgres | None = None
+        self._valkey: EmbeddedValkey | None = None
+        self._started = time.monotonic()
+
+    def run(self) -> None:
+        with ExitStack() as stack:
+            try:
+                urls = self._start_stores(stack)
+                stack.callback(self._supervisor.stop)
+                self._start_children(urls)
+                if self._is_demo:
+                    self._settle(urls[_Database(INDEX)])
+                self._announce()
+                while not self._stop.wait(_TICK_S):
+                    self._look()
+            except _StoppedError:
+                pass
+            self._report.say("stopping")
+        self._report.say("stopped; the data stay in " + str(self._config.home))
+
+    def _start_stores(self, stack: ExitStack) -> dict[_Database, str]:
+        """Start what is not the user's own; returns the URL of every database."""
+        config = self._config
+        databases = [_Database(INDEX)]
+        if self._is_demo:
+            databases += [_Database(PLC)]
+            databases += [_Database(PDS, letter) for letter in demo.LETTERS]
+        if config.database_url is None:
+            self._report.say("starting PostgreSQL")
+            self._postgres = stack.enter_context(embedded_postgres(config))
+            for database in databases:
+                self._postgres.ensure_database(database.name)
+            urls = {each: self._postgres.url(each.name) for each in databases}
+        else:
+            own = config.database_url.get_secret_value()
+            urls = {each: _sibling_database(own, each) for each in databases}
+        if config.broker_url is None:
+            self._report.say("starting Valkey")
+            self._valkey = stack.enter_context(embedded_valkey(config))
+        for database, url in urls.items():
+            migrate.upgrade(url, database.target)
+        return urls
+
+    def _start_children(self, urls: dict[_Database, str]) -> None:
+        index = urls[_Database(INDEX)]
+        if self._is_demo:
+            self._start("plc", ["plc"], urls[_Database(PLC)])
+            for letter in demo.LETTERS:
+                url = urls[_Database(PDS, letter)]
+                self._start(f"pds-{letter}", ["pds", letter], url)
+        self._start("serve", ["serve"], index)
+        if self._is_demo:
+            self._wait_for_health(self._config.plc_port, "/_health")
+            for letter in demo.LETTERS:
+                port = self._config.pds_port(letter)
+                self._wait_for_health(port, "/xrpc/_health")
+        self._start("crawl", ["crawl"], index)
+        self._start("worker", ["worker", "--beat"], index)
+        self._wait_for_health(self._config.provider_port, "/xrpc/_health")
+
+    def _start(self, name: str, arguments: list[str], database_url: str) -> None:
+        update: dict[str, Any] = {"database_url": SecretStr(database_url)}
+        if self._valkey is not None:
+            update["broker_url"] = SecretStr(self._valkey.celery_url())
+        config = self._config.model_copy(update=update)
+        self._report.say(f"starting {name}")
+        self._supervisor.start(name, arguments, config.environment())
+
+    def _wait_for_health(self, port: int, path: str) -> None:
+        while not _is_healthy(self._config.bind, port, path):
+            self._tick()
+            self._supervisor.check()
+
+    def _settle(self, index_url: str) -> None:
+        """Seed the demo network once, and wait until all of it can be found."""
+        state = demo.load_state(self._config)
+        if not state["done"]:
+            count = self._report.count
+            self._apart(lambda: asyncio.run(demo.seed(self._config, state, count)))
+            self._wait_until_indexed(index_url)
+        self._accounts = state["accounts"]
+
+    def _wait_until_indexed(self, index_url: str) -> None:
+        revs = self._apart(lambda: asyncio.run(demo.newest_revs(self._config)))
+        best, moved = -1, time.monotonic()
+        while best < len(revs):
+            indexed = demo.count_indexed(index_url, revs)
+            if indexed > best:
+                best, moved = indexed, time.monotonic()
+                self._report.count("indexed", indexed, len(revs))
+            elif time.monotonic() - moved > _STUCK_AFTER_S:
+                raise ServiceError(
+                    f"indexing stands still at {best} of {len(revs)} accounts; "
+                    f"see {self._config.home / 'logs' / 'crawl.log'}"
+                )
+            self._tick()
+
+    def _announce(self) -> None:
+        config, say = self._config, self._report.say
+        accounts: list[dict[str, str]] = self._accounts if self._is_demo else []
+        path = demo.write_endpoints(config, accounts)
+        admin_password(config)
+        seconds = time.monotonic() - self._started
+        say(f"ready after {seconds:.0f} s: {config.provider_url}/")
+        say(f"  provider  {config.provider_did}")
+        if self._is_demo:
+            for letter, url in zip(demo.LETTERS, demo.pds_urls(config), strict=True):
+                say(f"  PDS {letter.upper()}     {url}")
+            names = ", ".join(account["handle"] for account in accounts)
+            say(f"  log in    {names}; password {accounts[0]['password']}")
+        say(f"  all this  {path}")
+        say("  Ctrl-C stops it; the data stay.")
+
+    def _apart(self, work: Callable[[], T]) -> T:
+        """Do blocking work in a thread while the children are looked after."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:  # handed to the thread that waits below
+                future.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        while not future.done():
+            self._tick()
+        return future.result()
+
+    def _tick(self) -> None:
+        if self._stop.wait(_TICK_S):
+            raise _StoppedError
+        self._look()
+
+    def _look(self) -> None:
+        for name, server in (("PostgreSQL", self._postgres), ("Valkey", self._valkey)):
+            if server is not None and not server.alive:
+                self._report.say(f"{name} stopped; it starts again")
+                server.stop()
+                server.start()
+        self._supervisor.look()
+
+
+def _is_healthy(host: str, port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _sibling_database(index_url: str, database: _Database) -> str:
+    """The URL of a database beside the index on a server of the user's own."""
+    if database.target == INDEX:
+        return index_url
+    parameters = conninfo.conninfo_to_dict(index_url)
+    name = f"{parameters.get('dbname') or 'bigworld'}_{database.name}"
+    with psycopg.connect(index_url, autocommit=True) as conn:
+        query = "SELECT 1 FROM pg_database WHERE datname = %s"
+        if conn.execute(query, (name,)).fetchone() is None:
+            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    base, question, options = index_url.partition("?")
+    return f"{base.rpartition('/')[0]}/{name}{question}{options}"
