@@ -107,7 +107,7 @@ class Streamed:
                 async with asyncio.timeout(window):
                     chunk = await self._response.content.readany()
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
-                raise _translate(error, self.url) from error
+                raise translate(error, self.url) from error
             waited += self._clock() - before
             received += len(chunk)
             if not chunk:
@@ -138,7 +138,8 @@ async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     return b"".join(pieces)
 
 
-def _translate(error: BaseException, url: str) -> NetworkError:
+def translate(error: BaseException, url: str) -> NetworkError:
+    """The NetworkError for an exception of aiohttp or the socket."""
     if isinstance(error, NetworkError):
         return error
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(
@@ -152,6 +153,22 @@ def _translate(error: BaseException, url: str) -> NetworkError:
     if isinstance(error, aiohttp.ClientResponseError):
         return BadResponseError(f"{url}: {error.message}", error.status)
     return UnreachableError(f"{url}: {type(error).__name__}: {error}")
+
+
+async def _refuse_redirects(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    response = await handler(request)
+    if 300 <= response.status < 400:
+        response.close()
+        raise aiohttp.WSServerHandshakeError(
+            response.request_info,
+            response.history,
+            status=response.status,
+            message="a stream that redirects",
+            headers=response.headers,
+        )
+    return response
 
 
 class Fetcher:
@@ -182,11 +199,25 @@ class Fetcher:
         self._clock = clock
         self._now = now
         self._session: aiohttp.ClientSession | None = None
+        self._stream_session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        self._session = self._open_session(self.policy.max_connections)
+        return self
+
+    def _open_session(
+        self, max_connections: int, *middlewares: aiohttp.ClientMiddlewareType
+    ) -> aiohttp.ClientSession:
         assert self._lookup is not None
-        self._session = aiohttp.ClientSession(
-            connector=open_connector(self.policy, self._lookup, self._tls),
+        connector = open_connector(
+            self.policy, self._lookup, self._tls, max_connections
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            middlewares=middlewares,
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self.policy.connect_timeout
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self.user_agent, "Accept-Encoding": "identity"},
             auto_decompress=False,
@@ -196,7 +227,6 @@ class Fetcher:
             max_headers=_MAX_HEADERS,
             read_bufsize=2**18,
         )
-        return self
 
     async def __aexit__(
         self,
@@ -204,9 +234,10 @@ class Fetcher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, self._stream_session):
+            if session is not None:
+                await session.close()
+        self._session = self._stream_session = None
         if self._own_lookup is not None:
             self._own_lookup.close()
 
@@ -215,6 +246,18 @@ class Fetcher:
         """The guarded session; for the other modules of this package only."""
         assert self._session is not None, "the fetcher is not open"
         return self._session
+
+    @property
+    def stream_session(self) -> aiohttp.ClientSession:
+        """A second guarded session, for WebSockets.
+
+        They stay open for days, so they have no share in the pool of requests, and
+        redirects end them: aiohttp would follow.
+        """
+        assert self._session is not None, "the fetcher is not open"
+        if self._stream_session is None:
+            self._stream_session = self._open_session(0, _refuse_redirects)
+        return self._stream_session
 
     def set_limits(self, url: str, limits: HostLimits) -> None:
         """Give the host of `url` a budget of its own."""
@@ -335,7 +378,7 @@ class Fetcher:
             ):
                 read = await _read_body(response, max_bytes)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise _translate(error, url) from error
+            raise translate(error, url) from error
         return Fetched(str(target), response.status, response.headers, read)
 
     @asynccontextmanager
@@ -413,7 +456,7 @@ class Fetcher:
                     ),
                 )
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise _translate(error, str(target)) from error
+            raise translate(error, str(target)) from error
 
     def _learn(self, target: Target, response: aiohttp.ClientResponse) -> None:
         if response.status not in _BUSY:

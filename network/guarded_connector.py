@@ -101,9 +101,15 @@ class GuardedResolver(AbstractResolver):
 
 
 def open_connector(
-    policy: Policy, lookup: AddressLookup, tls: ssl.SSLContext | None
+    policy: Policy,
+    lookup: AddressLookup,
+    tls: ssl.SSLContext | None,
+    max_connections: int,
 ) -> TCPConnector:
-    """A connection pool that can only reach what the policy allows."""
+    """A connection pool that can only reach what the policy allows.
+
+    `max_connections` 0 is no limit.
+    """
 
     def open_socket(info: AddrInfoType) -> socket.socket:
         family, kind, proto, _, address = info
@@ -116,5 +122,5 @@ def open_connector(
         socket_factory=open_socket,
         ssl=tls if tls is not None else True,
         ttl_dns_cache=_DNS_CACHE_SECONDS,
-        limit=policy.max_connections,
+        limit=max_connections,
     )

@@ -11,6 +11,9 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.websockets.websockets_sansio_impl import (
+    WebSocketsSansIOProtocol,
+)
 
 LOOPBACK: Final = "127.0.0.1"
 _KEEP_ALIVE: Final = 30
@@ -19,6 +22,15 @@ _BACKLOG: Final = 2_048
 _MAX_CONNECTIONS: Final = 4_000
 # Subscribers of event streams have nothing to say.
 _MAX_RECEIVED_FRAME: Final = 65_536
+
+
+class _AbortingWebSocket(WebSocketsSansIOProtocol):
+    """Closing waits for the peer to read what is in the buffer; a peer that never
+    does would hold the socket for ever, so in the end it is cut."""
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self.loop.call_later(_GRACE, self.transport.abort)
 
 
 def server_config(app: ASGIApp, **changes: Any) -> uvicorn.Config:
@@ -30,7 +42,7 @@ def server_config(app: ASGIApp, **changes: Any) -> uvicorn.Config:
     settings: dict[str, Any] = {
         "log_config": None,
         "access_log": False,
-        "ws": "websockets-sansio",
+        "ws": _AbortingWebSocket,
         "ws_per_message_deflate": False,
         "ws_max_size": _MAX_RECEIVED_FRAME,
         "proxy_headers": False,
