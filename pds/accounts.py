@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import class_row
@@ -19,6 +19,7 @@ from pds.errors import (
 )
 
 Connection = psycopg.Connection[Any]
+Cursor = psycopg.Cursor[Any]
 
 ACTIVE = "active"
 DEACTIVATED = "deactivated"
@@ -60,27 +61,28 @@ class NewAccount:
 
 
 _COLUMNS = "id, did, handle, email, status, signing_did_key"
+ACCOUNT_BY_ID: Final = f"SELECT {_COLUMNS} FROM account WHERE id = %s"
 
 
 def find_account(conn: Connection, identifier: str) -> Account | None:
     """The account of a DID or a handle (lower case)."""
     column = "did" if identifier.startswith("did:") else "handle"
-    with conn.cursor(row_factory=class_row(Account)) as cursor:
-        return cursor.execute(
-            f"SELECT {_COLUMNS} FROM account WHERE {column} = %s", [identifier]
-        ).fetchone()
+    row = conn.execute(
+        f"SELECT {_COLUMNS} FROM account WHERE {column} = %s", [identifier]
+    ).fetchone()
+    return None if row is None else Account(*row)
 
 
-def get_account(conn: Connection, account: int, *, lock: bool = False) -> Account:
-    """The account of an id that is known to exist, its row locked when asked."""
-    with conn.cursor(row_factory=class_row(Account)) as cursor:
-        found = cursor.execute(
-            f"SELECT {_COLUMNS} FROM account WHERE id = %s"
-            + (" FOR NO KEY UPDATE" if lock else ""),
-            [account],
-        ).fetchone()
-    assert found is not None
-    return found
+def get_account(conn: Connection, account: int) -> Account:
+    """The account of an id that is known to exist."""
+    return read_account(conn.execute(ACCOUNT_BY_ID, [account]))
+
+
+def read_account(cursor: Cursor) -> Account:
+    """The one row of ACCOUNT_BY_ID."""
+    row = cursor.fetchone()
+    assert row is not None
+    return Account(*row)
 
 
 def find_password(conn: Connection, identifier: str) -> tuple[int, str] | None:

@@ -21,7 +21,7 @@ from pds.blocks import NodeCache
 from pds.directory import Directory, local_document
 from pds.proxy import ServiceProxy
 from pds.rate_limits import RateLimit
-from pds.sequencer import EventLog
+from pds.sequencer import StoredEvents
 from pds.sessions import Login, Sessions
 from pds.settings import PdsSettings
 from pds.vault import Vault
@@ -83,7 +83,7 @@ class Host:
     vault: Vault
     keys: KeyRing
     clock: TidClock
-    log: EventLog
+    events: StoredEvents
     nodes: NodeCache
     login_limit: RateLimit
     sign_up_limit: RateLimit

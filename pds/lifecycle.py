@@ -85,7 +85,7 @@ def change_handle(
 def deactivate(conn: Connection, account: int, now: datetime) -> None:
     """Stop serving the repo; its rows stay. No effect on an inactive account."""
     lock_head(conn, account)
-    current = get_account(conn, account, lock=True)
+    current = get_account(conn, account)
     if not current.active:
         return
     set_status(conn, account, DEACTIVATED)
@@ -95,7 +95,7 @@ def deactivate(conn: Connection, account: int, now: datetime) -> None:
 def activate(conn: Connection, account: int, now: datetime) -> None:
     """Serve the repo again. No effect on an active account."""
     head = lock_head(conn, account)
-    current = get_account(conn, account, lock=True)
+    current = get_account(conn, account)
     if current.active:
         return
     if current.status != DEACTIVATED or current.handle is None:

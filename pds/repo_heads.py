@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from pds.accounts import Connection
+from pds.accounts import Connection, Cursor
 from pds.errors import RepoNotFoundError
 from protocol.syntax import Tid
 
@@ -18,14 +19,26 @@ class RepoHead:
     commit: bytes
 
 
+_HEAD: Final = "SELECT rev, data, commit FROM repo WHERE account = %s"
+LOCK_HEAD: Final = f"{_HEAD} FOR NO KEY UPDATE"
+
+
 def get_head(conn: Connection, account: int) -> RepoHead:
     """The head. Raises RepoNotFoundError once the account is deleted."""
-    return _read(conn, account, "")
+    return read_head(conn.execute(_HEAD, [account]))
 
 
 def lock_head(conn: Connection, account: int) -> RepoHead:
     """The head, which nobody else can move until this transaction ends."""
-    return _read(conn, account, " FOR NO KEY UPDATE")
+    return read_head(conn.execute(LOCK_HEAD, [account]))
+
+
+def read_head(cursor: Cursor) -> RepoHead:
+    """The one row of a query for a head. Raises RepoNotFoundError without one."""
+    row = cursor.fetchone()
+    if row is None:
+        raise RepoNotFoundError("Could not find repo")
+    return RepoHead(*row)
 
 
 def insert_head(conn: Connection, account: int, head: RepoHead) -> None:
@@ -40,12 +53,3 @@ def move_head(conn: Connection, account: int, head: RepoHead) -> None:
         "UPDATE repo SET rev = %s, data = %s, commit = %s WHERE account = %s",
         [head.rev, head.data, head.commit, account],
     )
-
-
-def _read(conn: Connection, account: int, lock: str) -> RepoHead:
-    row = conn.execute(
-        f"SELECT rev, data, commit FROM repo WHERE account = %s{lock}", [account]
-    ).fetchone()
-    if row is None:
-        raise RepoNotFoundError("Could not find repo")
-    return RepoHead(*row)

@@ -12,12 +12,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from pds.accounts import Account, Connection, get_account, require_writable
+from pds.accounts import (
+    ACCOUNT_BY_ID,
+    Account,
+    Connection,
+    read_account,
+    require_writable,
+)
 from pds.blobs import BlobRef, release_blobs, use_blobs
 from pds.blocks import BlockReader, NodeCache, delete_blocks, insert_blocks
 from pds.errors import InvalidRequestError, InvalidSwapError
 from pds.frames import CommitMessage, CommitOp, car
-from pds.repo_heads import RepoHead, lock_head, move_head
+from pds.repo_heads import LOCK_HEAD, RepoHead, move_head, read_head
 from pds.sequencer import append
 from protocol.cid import cid_for, cid_to_text
 from protocol.commit import sign_commit
@@ -98,12 +104,11 @@ class RepoWriter:
         larger than one commit may be (specs/sync).
         """
         _check_batch(writes)
-        head = lock_head(conn, account_id)
-        account = get_account(conn, account_id)
+        head, account, current = _lock(conn, account_id, writes)
         require_writable(account)
         if swap_commit is not None and swap_commit != head.commit:
             raise InvalidSwapError(f"Commit was at {cid_to_text(head.commit)}")
-        ops = _settle(writes, _current_cids(conn, account_id, writes))
+        ops = _settle(writes, current)
         if not ops:
             return Written(head, changed=False)
 
@@ -139,28 +144,22 @@ class RepoWriter:
             )
         moved = RepoHead(rev, data, commit)
         gone = _unreachable(data, reader.nodes, fresh)
+        message = CommitMessage(
+            did=account.did,
+            rev=rev,
+            since=head.rev,
+            commit=commit,
+            prev_data=head.data,
+            blocks=blocks,
+            ops=ops,
+        )
         with conn.pipeline():
             insert_blocks(conn, account_id, rev, {commit: signed} | fresh | records)
             delete_blocks(conn, account_id, [head.commit, *gone])
             _write_records(conn, account_id, ops)
             move_head(conn, account_id, moved)
-        _write_blob_uses(conn, account_id, kept, ops, rev, now)
-        append(
-            conn,
-            account_id,
-            [
-                CommitMessage(
-                    did=account.did,
-                    rev=rev,
-                    since=head.rev,
-                    commit=commit,
-                    prev_data=head.data,
-                    blocks=blocks,
-                    ops=ops,
-                )
-            ],
-            now,
-        )
+            _write_blob_uses(conn, account_id, kept, ops, rev, now)
+            append(conn, account_id, [message], now)
         for cid, node in fresh.items():
             self._nodes.put(cid, node)
         return Written(moved, changed=True)
@@ -173,15 +172,21 @@ def _check_batch(writes: Sequence[Write]) -> None:
         raise InvalidRequestError("one record is written twice in a batch")
 
 
-def _current_cids(
+def _lock(
     conn: Connection, account: int, writes: Sequence[Write]
-) -> dict[str, bytes]:
-    return dict(
-        conn.execute(
+) -> tuple[RepoHead, Account, dict[str, bytes]]:
+    """The head, locked; and, as they are under that lock, the account and the records
+    that the batch touches."""
+    # One round trip: the statements run one after the other all the same, and each
+    # sees what was committed before it began.
+    with conn.pipeline():
+        locked = conn.execute(LOCK_HEAD, [account])
+        owner = conn.execute(ACCOUNT_BY_ID, [account])
+        current = conn.execute(
             "SELECT path, cid FROM record WHERE account = %s AND path = ANY(%s)",
             [account, [write.path for write in writes]],
-        ).fetchall()
-    )
+        )
+        return read_head(locked), read_account(owner), dict(current.fetchall())
 
 
 def _settle(writes: Sequence[Write], current: dict[str, bytes]) -> list[CommitOp]:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -21,6 +21,7 @@ from network.client import Fetcher
 from network.errors import XrpcError
 from network.identity import IdentityResolver
 from network.request_body import read_body
+from network.stream_server import StreamServer
 from network.xrpc_server import Auth, XrpcServer
 from pds import (
     atproto_identity,
@@ -28,7 +29,6 @@ from pds import (
     atproto_server,
     atproto_sync,
     bsky_actor,
-    subscribe_repos,
 )
 from pds.accounts import Connection, require_writable
 from pds.blobs import sweep_blobs
@@ -48,7 +48,7 @@ from pds.proxy import (
 )
 from pds.rate_limits import RateLimit
 from pds.repo_writes import RepoWriter
-from pds.sequencer import EventLog, prune
+from pds.sequencer import StoredEvents, listen, prune
 from pds.sessions import Login, Sessions
 from pds.settings import PdsSettings
 from pds.vault import Vault, derive_key
@@ -56,6 +56,8 @@ from protocol.lexicon import Catalog
 from protocol.syntax import Did, Nsid, TidClock, is_nsid
 
 log = logging.getLogger(__name__)
+
+SUBSCRIBE_REPOS: Final = "com.atproto.sync.subscribeRepos"
 
 _FIVE_MINUTES: Final = 300.0
 _LOGINS_PER_5_MINUTES: Final = 30
@@ -78,9 +80,7 @@ def create_app(
     `identity` must be of the same network as `settings.plc_url`. `catalog` are the
     lexicons that records are checked against (default: the official ones).
     """
-    host = _build_host(
-        settings, pool, fetcher, identity, catalog or Catalog.load()
-    )
+    host = _build_host(settings, pool, fetcher, identity, catalog or Catalog.load())
     gate = _Gate(host)
     server = XrpcServer(
         host.catalog,
@@ -96,10 +96,11 @@ def create_app(
     atproto_sync.add_methods(server, host)
     atproto_identity.add_methods(server, host)
     bsky_actor.add_methods(server, host)
-    subscribe_repos.add_stream(server, host)
+    stream = StreamServer(host.events)
+    server.route_subscription(SUBSCRIBE_REPOS, stream)
     return server.app(
         [Route("/", _greet), *atproto_identity.well_known_routes(host)],
-        lifespan=lambda app: _lifespan(host),
+        lifespan=lambda app: _lifespan(host, stream),
     )
 
 
@@ -125,7 +126,7 @@ def _build_host(
         # Two processes of one server would differ here; the lock of a repo's head
         # and `after` keep its revs rising all the same.
         clock=TidClock(secrets.randbelow(_CLOCK_IDS), now_us),
-        log=EventLog(pool),
+        events=StoredEvents(pool),
         nodes=NodeCache(),
         login_limit=RateLimit(_LOGINS_PER_5_MINUTES, _FIVE_MINUTES),
         sign_up_limit=RateLimit(settings.sign_ups_per_5_minutes, _FIVE_MINUTES),
@@ -201,24 +202,22 @@ class _Gate:
 
 
 @asynccontextmanager
-async def _lifespan(host: Host) -> AsyncIterator[None]:
+async def _lifespan(host: Host, stream: StreamServer) -> AsyncIterator[None]:
     settings = host.settings
     notice = CrawlNotice(
         settings.host,
         settings.indexer_urls,
         host.fetcher,
-        host.log,
+        host.events,
         interval=settings.crawl_notice_interval,
     )
     async with AsyncExitStack() as stack:
-        await host.log.start()
-        stack.push_async_callback(host.log.stop)
-        for work in (notice.run(), _keep_house(host)):
+        for work in (listen(host.pool, stream.wake), notice.run(), _keep_house(host)):
             stack.push_async_callback(_cancel, asyncio.create_task(work))
         yield
 
 
-async def _cancel(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
