@@ -37,6 +37,8 @@ SEND_TIMEOUT_S: Final = 30.0
 _CLOSE_NORMAL: Final = 1000
 _CLOSE_TRY_LATER: Final = 1013
 
+_DATABASE_AWAY: Final = (PoolTimeout, psycopg.OperationalError)
+
 
 class Bell:
     """Wakes everyone who waits, and keeps nothing."""
@@ -85,32 +87,38 @@ class ExportStream:
             return
         self._open += 1
         try:
+            # Looked up first: what comes in after we accept is the reader's.
+            newest = await run_in_threadpool(self._newest)
             await socket.accept()
-            await self._run(socket, None if text is None else parse_number(text))
+            cursor = None if text is None else parse_number(text)
+            await self._run(socket, newest if cursor is None else cursor, newest)
+        except _DATABASE_AWAY:
+            await _deny(socket, 503, UNAVAILABLE)
         finally:
             self._open -= 1
 
-    async def _run(self, socket: WebSocket, cursor: int | None) -> None:
+    async def _run(self, socket: WebSocket, position: int, newest: int) -> None:
         # A reader says nothing, but its leaving is only seen by listening.
         left = asyncio.create_task(_until_left(socket))
-        sending = asyncio.create_task(self._send(socket, cursor))
+        sending = asyncio.create_task(self._send(socket, position, newest))
         code = _CLOSE_NORMAL
         try:
             await asyncio.wait((left, sending), return_when=asyncio.FIRST_COMPLETED)
             reason = sending.result() if sending.done() else None
-        except (PoolTimeout, psycopg.OperationalError):
+        except _DATABASE_AWAY:
             code, reason = _CLOSE_TRY_LATER, UNAVAILABLE
         finally:
             for task in (left, sending):
                 task.cancel()
             await asyncio.gather(left, sending, return_exceptions=True)
         if reason is not None:
-            await socket.close(code, reason)
+            # To a reader that takes nothing, not even the reason can be said.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._send_timeout_s):
+                    await socket.close(code, reason)
 
-    async def _send(self, socket: WebSocket, cursor: int | None) -> str | None:
+    async def _send(self, socket: WebSocket, position: int, newest: int) -> str | None:
         """Sends until it must close: the reason, or None when the reader left."""
-        newest = await run_in_threadpool(self._newest)
-        position = newest if cursor is None else cursor
         if position > newest:
             return FUTURE_CURSOR
         ring = self._bell.next_ring

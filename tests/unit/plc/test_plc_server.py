@@ -1,0 +1,431 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import aiohttp
+import psycopg
+import pytest
+from psycopg_pool import ConnectionPool
+
+from network.serve import serving_in_thread
+from plc import stream
+from plc.ledger import accept
+from plc.server import MAX_BODY_BYTES, create_app
+from plc.stream import Bell, ExportStream
+from protocol.did_document import parse_did_document
+from protocol.keys import PrivateKey
+from protocol.plc_operation import (
+    DAY_MS,
+    LegacyCreate,
+    Operation,
+    Tombstone,
+    create_genesis,
+    create_tombstone,
+    create_update,
+    did_for_genesis,
+    format_time,
+    operation_cid,
+    operation_json,
+    sign_operation,
+    verify_audit_log,
+)
+from protocol.syntax import Did
+
+OWNER = PrivateKey.from_bytes("k256", b"\x41" * 32)
+SERVER = PrivateKey.from_bytes("k256", b"\x42" * 32)
+NOW = 1_790_000_000_000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_ms = NOW
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@dataclass
+class Answer:
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.body.splitlines()]
+
+
+class Directory:
+    """A running directory and what a client may ask of it."""
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        self.url = url
+        self.clock = clock
+
+    def get(self, path: str, data: bytes | None = None, **headers: str) -> Answer:
+        request = Request(self.url + path, data=data, headers=headers)
+        try:
+            with urlopen(request, timeout=10) as response:
+                return Answer(response.status, response.read(), dict(response.headers))
+        except HTTPError as error:
+            with error:
+                return Answer(error.code, error.read(), dict(error.headers))
+
+    def post(self, did: str, operation: Operation | Tombstone | LegacyCreate) -> Answer:
+        return self.get(f"/{did}", json.dumps(operation_json(operation)).encode())
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def directory(plc_pool: ConnectionPool[Any], clock: Clock) -> Iterator[Directory]:
+    app = create_app(plc_pool, now_ms=clock, version="1.2", poll_s=0.05)
+    with serving_in_thread(app) as url:
+        yield Directory(url, clock)
+
+
+def genesis(name: str = "alice.test") -> tuple[Did, Operation]:
+    return create_genesis(
+        signing_key=SERVER.public.did_key,
+        rotation_keys=[OWNER.public.did_key, SERVER.public.did_key],
+        handle=name,
+        pds_url="https://pds.example.com",
+        signer=SERVER,
+    )
+
+
+def test_an_account_from_birth_to_rescue(directory: Directory) -> None:
+    did, first = genesis()
+    assert directory.get(f"/{did}").status == 404
+    assert directory.post(did, first).status == 200
+    answer = directory.get(f"/{did}")
+    assert answer.headers["content-type"].startswith("application/did+ld+json")
+    document = parse_did_document(answer.json, did)
+    assert document.handles == ("alice.test",)
+    assert document.pds == "https://pds.example.com"
+    assert directory.get(f"/{did}/data").json["rotationKeys"] == list(
+        first.rotation_keys
+    )
+
+    directory.clock.now_ms += 1
+    grave = create_tombstone(first, SERVER)
+    assert directory.post(did, grave).status == 200
+    for path in ("", "/data"):
+        answer = directory.get(f"/{did}{path}")
+        assert (answer.status, answer.json) == (
+            404,
+            {"message": f"DID not available: {did}"},
+        )
+    assert directory.get(f"/{did}/log/last").json == operation_json(grave)
+
+    directory.clock.now_ms += 1
+    rescue = create_update(first, OWNER, handle="bob.test")
+    assert directory.post(did, rescue).status == 200
+    assert directory.get(f"/{did}").json["alsoKnownAs"] == ["at://bob.test"]
+    assert directory.get(f"/{did}/log").json == [
+        operation_json(first),
+        operation_json(rescue),
+    ]
+    entries = directory.get(f"/{did}/log/audit").json
+    assert [e["nullified"] for e in entries] == [False, True, False]
+    assert [e["createdAt"] for e in entries] == [format_time(NOW + n) for n in range(3)]
+    assert verify_audit_log(did, entries).current.operation == rescue
+
+
+def test_refusals(directory: Directory) -> None:
+    did, first = genesis()
+    other, _ = genesis("other.test")
+    old = sign_operation(
+        LegacyCreate(SERVER.public.did_key, OWNER.public.did_key, "o.test", "o.test"),
+        SERVER,
+    )
+    tampered = operation_json(first) | {"alsoKnownAs": ["at://evil.test"]}
+    good = json.dumps(operation_json(first)).encode()
+    cases: list[tuple[str, bytes, int]] = [
+        (did, b"", 400),
+        (did, b"{}", 400),
+        (did, b"[]", 400),
+        (did, good[:-1], 400),
+        (did, good[:-1] + b', "prev": null}', 400),
+        (did, b"[" * 5_000, 400),
+        (did, json.dumps(tampered).encode(), 400),
+        (other, good, 400),
+        ("did:web:alice.test", good, 400),
+        ("x", good, 400),
+        (did_for_genesis(old), json.dumps(operation_json(old)).encode(), 400),
+        (did, good + b" " * MAX_BODY_BYTES, 413),
+    ]
+    for path, body, status in cases:
+        answer = directory.get(f"/{path}", body)
+        assert (answer.status, set(answer.json)) == (status, {"message"}), path
+    assert directory.get("/export?after=0").body == b""
+    assert directory.get(f"/{did}", good + b" " * 100).status == 200
+
+
+def test_a_lost_race_and_a_full_quota_can_be_told(directory: Directory) -> None:
+    did, first = genesis()
+    directory.post(did, first)
+    directory.post(did, create_update(first, SERVER, handle="a.test"))
+    # Twice the same state to build on: by the same key, and by an unknown one.
+    lost = directory.post(did, create_update(first, SERVER, handle="b.test"))
+    assert lost.status == 409
+    last = create_update(first, SERVER, handle="a.test")
+    for _ in range(8):
+        last = create_update(last, SERVER)
+        assert directory.post(did, last).status == 200
+    full = directory.post(did, create_update(last, SERVER))
+    assert full.status == 429
+    assert full.headers["retry-after"] == "3600"
+    directory.clock.now_ms += DAY_MS
+    assert directory.post(did, create_update(last, SERVER)).status == 200
+
+
+def test_errors_are_json(directory: Directory) -> None:
+    unknown = "/did:plc:" + "a" * 24
+    cases = {
+        unknown: 404,
+        unknown + "/log": 404,
+        unknown + "/log/audit": 404,
+        unknown + "/log/last": 404,
+        unknown + "/data": 404,
+        "/did:web:alice.test": 404,
+        "/favicon.ico": 404,
+        "/a/b/c/d": 404,
+        "/%00": 404,
+        "/export?count=0": 400,
+        "/export?count=x": 400,
+        "/export?after=-1": 400,
+        "/export?after=yesterday": 400,
+        "/export/stream": 426,
+    }
+    answers = {path: directory.get(path) for path in cases}
+    assert {path: answer.status for path, answer in answers.items()} == cases
+    assert all(set(answer.json) == {"message"} for answer in answers.values())
+
+
+def test_health_and_cors(directory: Directory) -> None:
+    answer = directory.get("/_health", Origin="https://app.example.com")
+    assert answer.json == {"version": "1.2"}
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert directory.get("/").status == 200
+
+
+def test_export(directory: Directory) -> None:
+    accounts = [genesis(f"n{n}.test") for n in range(5)]
+    for did, first in accounts:
+        directory.post(did, first)
+        directory.clock.now_ms += 10
+    answer = directory.get("/export?after=0&count=2")
+    assert answer.headers["content-type"].startswith("application/jsonlines")
+    (one, two) = answer.lines
+    assert one == {
+        "type": "sequenced_op",
+        "seq": one["seq"],
+        "did": accounts[0][0],
+        "operation": operation_json(accounts[0][1]),
+        "cid": operation_cid(accounts[0][1]),
+        "createdAt": format_time(NOW),
+    }
+    rest = directory.get(f"/export?after={two['seq']}&count=99999").lines
+    assert [line["did"] for line in rest] == [did for did, _ in accounts[2:]]
+
+    by_time = directory.get("/export?count=2").lines
+    assert [line["did"] for line in by_time] == [did for did, _ in accounts[:2]]
+    assert by_time[0].keys() == {"did", "operation", "cid", "nullified", "createdAt"}
+    after = by_time[1]["createdAt"]
+    rest = directory.get(f"/export?after={after}").lines
+    assert [line["did"] for line in rest] == [did for did, _ in accounts[2:]]
+
+
+async def listen(
+    directory: Directory,
+    query: str,
+    count: int,
+    meanwhile: Callable[[], object] | None = None,
+) -> tuple[list[Any], str | None]:
+    """Up to `count` messages of the stream, and the reason if it was closed.
+
+    `meanwhile` is run once the stream is open.
+    """
+    messages: list[Any] = []
+    async with (
+        asyncio.timeout(10),
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{directory.url}/export/stream{query}") as socket,
+    ):
+        if meanwhile is not None:
+            await asyncio.to_thread(meanwhile)
+        while len(messages) < count:
+            message = await socket.receive()
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                return messages, message.extra
+            messages.append(json.loads(message.data))
+    return messages, None
+
+
+def test_stream_catches_up_and_goes_on(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "PAGE", 2)
+    accounts = [genesis(f"n{n}.test") for n in range(8)]
+    for did, first in accounts[:5]:
+        directory.post(did, first)
+    exported = directory.get("/export?after=0").lines
+
+    def post_the_rest() -> None:
+        for did, first in accounts[5:]:
+            directory.post(did, first)
+
+    messages, _ = asyncio.run(listen(directory, "?cursor=0", 8, post_the_rest))
+    assert messages[:5] == exported
+    assert messages == directory.get("/export?after=0").lines
+    later, _ = asyncio.run(listen(directory, f"?cursor={exported[3]['seq']}", 4))
+    assert later == messages[4:]
+
+
+def test_stream_without_a_cursor_begins_now(directory: Directory) -> None:
+    directory.post(*genesis())
+    new = genesis("new.test")
+    messages, _ = asyncio.run(listen(directory, "", 1, lambda: directory.post(*new)))
+    assert [message["did"] for message in messages] == [new[0]]
+
+
+def test_stream_sees_what_another_process_took_in(
+    directory: Directory, plc_url: str
+) -> None:
+    did, first = genesis()
+
+    def elsewhere() -> None:
+        with psycopg.connect(plc_url) as conn:
+            accept(conn, did, first, NOW)
+
+    messages, _ = asyncio.run(listen(directory, "?cursor=0", 1, elsewhere))
+    assert messages[0]["did"] == did
+
+
+def test_stream_refuses_cursors(directory: Directory) -> None:
+    directory.post(*genesis())
+    newest = directory.get("/export?after=0").lines[-1]["seq"]
+    _, reason = asyncio.run(listen(directory, f"?cursor={newest + 1}", 1))
+    assert reason == "FutureCursor"
+    directory.clock.now_ms += 7 * DAY_MS
+    assert asyncio.run(listen(directory, f"?cursor={newest - 1}", 1))[1] is None
+    directory.clock.now_ms += 1
+    _, reason = asyncio.run(listen(directory, f"?cursor={newest - 1}", 1))
+    assert reason == "OutdatedCursor"
+    for cursor in ("x", "-1", "1.5", "9" * 30):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            asyncio.run(listen(directory, f"?cursor={cursor}", 1))
+        assert caught.value.status == 400
+
+
+def test_streams_are_counted(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "MAX_STREAMS", 1)
+    directory.post(*genesis())
+
+    async def play() -> None:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{directory.url}/export/stream"),
+        ):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                await listen(directory, "", 1)
+            assert caught.value.status == 503
+        # The place is free again once the first reader has left.
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    messages, _ = await listen(directory, "?cursor=0", 1)
+                except aiohttp.WSServerHandshakeError:
+                    await asyncio.sleep(0.02)
+                    continue
+                assert len(messages) == 1
+                return
+
+    asyncio.run(play())
+
+
+class StuckSocket:
+    """A reader that takes a few messages, then nothing more, and never leaves."""
+
+    def __init__(self, takes: int, closes: bool) -> None:
+        self.query_params = {"cursor": "0"}
+        self.takes = takes
+        self.closes = closes
+        self.sent = 0
+        self.closed: tuple[int, str] | None = None
+
+    async def accept(self) -> None:
+        pass
+
+    async def receive(self) -> dict[str, str]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send_text(self, text: str) -> None:
+        if self.sent == self.takes:
+            await asyncio.Event().wait()
+        self.sent += 1
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+        if not self.closes:
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_reader_that_does_not_read_is_cut_off(
+    plc_pool: ConnectionPool[Any], closes: bool
+) -> None:
+    for number in range(4):
+        with plc_pool.connection() as conn:
+            accept(conn, *genesis(f"n{number}.test"), NOW)
+    socket: Any = StuckSocket(takes=2, closes=closes)
+
+    async def play() -> None:
+        export = ExportStream(plc_pool, Bell(), Clock(), send_timeout_s=0.1)
+        async with asyncio.timeout(5):
+            await export.serve(socket)
+
+    asyncio.run(play())
+    assert socket.sent == 2
+    assert socket.closed == (1000, "ConsumerTooSlow")
+
+
+def test_a_database_that_is_away_is_503(
+    plc_pool: ConnectionPool[Any], directory: Directory
+) -> None:
+    did, first = genesis()
+    directory.post(did, first)
+    plc_pool.timeout = 0.2
+    held = [plc_pool.getconn() for _ in range(plc_pool.max_size)]
+    try:
+        for answer in (
+            directory.get("/_health"),
+            directory.get(f"/{did}"),
+            directory.post(did, create_update(first, SERVER)),
+        ):
+            assert answer.status == 503
+            assert answer.json == {"message": "Service Unavailable"}
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            asyncio.run(listen(directory, "", 1))
+        assert caught.value.status == 503
+    finally:
+        for conn in held:
+            plc_pool.putconn(conn)
+    assert directory.get("/_health").status == 200
