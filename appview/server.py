@@ -77,7 +77,8 @@ class _GetFeed:
             feed=foreign.uri,
             limit=call.params["limit"],
             cursor=call.params.get("cursor"),
-            authorization=call.headers.get("authorization"),
+            # A token made out to us is of no use to others, and not theirs to see.
+            authorization=None if call.auth else call.headers.get("authorization"),
         )
         pipeline = feeds.hydrate_foreign(page.items, page.cursor)
         return await anyio.to_thread.run_sync(_serve(self._app, pipeline.run), call)
