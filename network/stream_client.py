@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -31,7 +32,7 @@ from network.errors import (
 from network.urls import Target
 from protocol.limits import MAX_FRAME_BYTES
 
-_CLOSE_TIMEOUT: Final = 5.0
+_CLOSE_TIMEOUT: Final = 1.0
 # Answers to the upgrade that a second try may find changed; other 3xx and 4xx, and
 # 501, are refusals (specs/event-stream).
 _PASSING_4XX: Final = frozenset((408, 425, 429))
@@ -226,8 +227,7 @@ class StreamClient:
         await self._sleep(pause)
         # All streams of this process share one bucket: five hundred dead hosts must
         # not become a storm of connections.
-        turn = self._fetcher.stream_dials.reserve(self._times.longest)
-        await self._sleep(self._times.longest if turn is None else turn)
+        await self._sleep(self._fetcher.stream_dials.reserve(math.inf) or 0.0)
 
     async def _sleep(self, seconds: float) -> None:
         if seconds > 0:
@@ -280,17 +280,20 @@ class StreamClient:
 
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> bytes | None:
         """One frame, or None once the connection has ended."""
-        limit = self._times.ping_after
+        times = self._times
+        pinged = False
         while True:
             try:
-                message = await socket.receive(timeout=limit)
+                message = await socket.receive(
+                    timeout=times.pong_within if pinged else times.ping_after
+                )
             except TimeoutError:
-                if limit != self._times.ping_after or not await self._ping(socket):
+                if pinged or not await self._ping(socket):
                     await self._end(DisconnectReason.SILENT, "no answer to a ping")
                     return None
-                limit = self._times.pong_within
+                pinged = True
                 continue
-            limit = self._times.ping_after
+            pinged = False
             if message.type is aiohttp.WSMsgType.BINARY:
                 data: bytes = message.data
                 return data

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import datetime
+import hashlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -118,3 +120,54 @@ def write_certificate(name: str, folder: Path) -> Path:
         + certificate.public_bytes(serialization.Encoding.PEM)
     )
     return path
+
+
+# WebSockets, by hand: the peers of these tests break their rules.
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+async def upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """Accept a WebSocket; returns the request."""
+    request = await read_request(reader)
+    key = next(
+        line.split(b": ")[1]
+        for line in request.split(b"\r\n")
+        if line.lower().startswith(b"sec-websocket-key")
+    )
+    accept = base64.b64encode(hashlib.sha1(key + _GUID).digest())
+    writer.write(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    )
+    await writer.drain()
+    return request
+
+
+def frame(
+    opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0
+) -> bytes:
+    """One unmasked WebSocket frame."""
+    first = (0x80 if fin else 0) | rsv << 4 | opcode
+    size = len(payload)
+    if size < 126:
+        head = bytes([first, size])
+    elif size < 65_536:
+        head = bytes([first, 126]) + size.to_bytes(2, "big")
+    else:
+        head = bytes([first, 127]) + size.to_bytes(8, "big")
+    return head + payload
+
+
+async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Opcode and payload of the next frame of a client (masked) or a server."""
+    first, second = await reader.readexactly(2)
+    size = second & 0x7F
+    if size == 126:
+        size = int.from_bytes(await reader.readexactly(2), "big")
+    elif size == 127:
+        size = int.from_bytes(await reader.readexactly(8), "big")
+    mask = await reader.readexactly(4) if second & 0x80 else bytes(4)
+    payload = await reader.readexactly(size)
+    return first & 0x0F, bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
