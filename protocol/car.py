@@ -173,7 +173,8 @@ def _read_header(header: bytes) -> tuple[bytes, ...]:
     ):
         return (root,)
     fields = cbor_strict.decode(header, max_depth=_HEADER_DEPTH)
-    if type(fields) is not dict or fields.get("version") != 1:
+    version = fields.get("version") if type(fields) is dict else None
+    if type(version) is not int or version != 1:
         raise InvalidEncodingError("not a CAR of version 1")
     roots = fields.get("roots")
     if type(roots) is not list or not roots:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from libipld import decode_dag_cbor, encode_dag_cbor
 
 from protocol import cbor_strict
-from protocol.cbor_scan import scan
+from protocol.cbor_scan import needs_scan, scan
 from protocol.cbor_strict import Value
 from protocol.cid import BLOB_PREFIX, CID_BYTES, DATA_PREFIX, Cid, is_link
 from protocol.errors import InvalidEncodingError, LimitExceededError
@@ -29,10 +29,8 @@ from protocol.limits import (
 
 __all__ = ["Value", "check", "decode", "decode_fast", "encode"]
 
-# What is shorter cannot nest deeply enough to exhaust the C stack even where the
-# interpreter's recursion limit has been raised, nor hold a container or a key that
-# is too large.
-_UNSCANNED_BYTES: Final = min(8_192, MAX_CONTAINER_ITEMS, MAX_MAP_KEY_BYTES)
+# What is shorter cannot hold a container or a key that is too large.
+_UNSCANNED_BYTES: Final = min(MAX_CONTAINER_ITEMS, MAX_MAP_KEY_BYTES)
 _LINK_HEAD: Final = 0xD8
 _UNSETTLED: Final = object()
 
@@ -84,8 +82,8 @@ def _decode_with_libipld(data: bytes, max_depth: int) -> Any:
     inside of links of unusual forms: `_is_plain` looks at those. A byte string that
     reads as a CID is encoded as a link, so a difference proves nothing at all.
     """
-    large = len(data) > _UNSCANNED_BYTES
-    if large:
+    size = len(data)
+    if needs_scan(size, _UNSCANNED_BYTES):
         scan(data, max_depth=max_depth, max_items=MAX_RECORD_ITEMS)
     try:
         value = decode_dag_cbor(data)
@@ -96,7 +94,9 @@ def _decode_with_libipld(data: bytes, max_depth: int) -> Any:
         raise InvalidEncodingError(f"not canonical CBOR: {error}") from error
     if encoded != data:
         return _UNSETTLED
-    if not _is_plain((value,), max_depth) or (large and not _has_short_keys(value)):
+    if not _is_plain((value,), max_depth) or (
+        size > _UNSCANNED_BYTES and not _has_short_keys(value)
+    ):
         return _UNSETTLED
     return value
 

@@ -7,6 +7,7 @@ the sender.
 
 from __future__ import annotations
 
+from sys import getrecursionlimit
 from typing import Final
 
 from protocol.errors import InvalidEncodingError, LimitExceededError
@@ -25,7 +26,20 @@ def _whole_size(head: int) -> int:
     return 1 if argument < 24 else 1 + 2 ** (argument - 24)
 
 
+# So many levels fit the C stack of a thread for sure.
+_SAFE_LEVELS: Final = 4_096
+
 _WHOLE_SIZES: Final = tuple(_whole_size(head) for head in range(256))
+
+
+def needs_scan(size: int, large: int) -> bool:
+    """Whether CBOR of `size` bytes must be scanned before libipld may have it.
+
+    `large` is the size from which on it is for the memory's sake. Below, it is only
+    where somebody raised the recursion limit, which at its default stops libipld in
+    time.
+    """
+    return size > large or (size > _SAFE_LEVELS and getrecursionlimit() > _SAFE_LEVELS)
 
 
 def scan(
@@ -71,6 +85,9 @@ def scan(
         if major < _ARRAY:
             position += argument
         elif major == _TAG:
+            # Only of a byte string; tags of tags would go on for ever.
+            if position >= size or data[position] >> 5 != _BYTES:
+                raise InvalidEncodingError("a tag of something else than bytes")
             left += 1
         else:
             if argument > MAX_CONTAINER_ITEMS:

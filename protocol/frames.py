@@ -11,14 +11,14 @@ from typing import Any, Final, NamedTuple
 from libipld import decode_dag_cbor_multi
 
 from protocol import cbor
-from protocol.cbor_scan import scan
+from protocol.cbor_scan import needs_scan, scan
 from protocol.errors import InvalidEncodingError, LimitExceededError
 from protocol.limits import MAX_FRAME_BYTES, MAX_FRAME_DEPTH, MAX_FRAME_ITEMS
 
 MESSAGE_OP: Final = 1
 ERROR_OP: Final = -1
 
-# What is shorter can neither exhaust the C stack nor take much memory.
+# What is shorter cannot take much memory.
 _UNSCANNED_BYTES: Final = 16_384
 
 
@@ -113,7 +113,7 @@ def _decode_pair(raw: bytes) -> tuple[Any, Any]:
     size = len(raw)
     if size > MAX_FRAME_BYTES:
         raise LimitExceededError("frame too large")
-    if size > _UNSCANNED_BYTES:
+    if needs_scan(size, _UNSCANNED_BYTES):
         _scan_pair(raw)
     try:
         header, body = decode_dag_cbor_multi(raw)

@@ -162,16 +162,16 @@ def _whole_as_int(text: str) -> int | float:
 def _nests_deeper(value: Any, max_depth: int) -> bool:
     level = [value]
     for _ in range(max_depth + 1):
+        containers = [item for item in level if isinstance(item, (dict, list))]
+        if not containers:
+            return False
         level = [
             item
-            for container in level
-            if isinstance(container, (dict, list))
+            for container in containers
             for item in (
                 container.values() if isinstance(container, dict) else container
             )
         ]
-        if not level:
-            return False
     return True
 
 
