@@ -1,0 +1,207 @@
+"""Prometheus metrics. Every label value comes from a closed set, so that no input from
+outside can make the number of series grow.
+
+What stands in the database is read when the metrics are asked for; what happens in
+this process is counted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+import psycopg
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from psycopg_pool import ConnectionPool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from protocol.drops import DropReason
+from storage import hosts
+from storage.schema import REPO_STATES
+
+OTHER = "other"
+STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
+HOST_STATES = (
+    hosts.HOST_NEW,
+    hosts.HOST_STREAMING,
+    hosts.HOST_POLLING,
+    hosts.HOST_RELAYED,
+    hosts.HOST_THROTTLED,
+    hosts.HOST_OFFLINE,
+    hosts.HOST_RECHECK,
+    hosts.HOST_BANNED,
+)
+
+_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_TASK_BUCKETS = (0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0)
+
+
+def closed(value: str, allowed: Collection[str]) -> str:
+    """`value` if it is of the closed set, else "other"."""
+    return value if value in allowed else OTHER
+
+
+class RequestMetrics:
+    """Requests of an XRPC server, by method and class of status."""
+
+    def __init__(
+        self, registry: CollectorRegistry, methods: Callable[[], Collection[str]]
+    ) -> None:
+        self._methods = methods
+        self._count = Counter(
+            "bigworld_requests_total",
+            "XRPC requests answered",
+            ("method", "status"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "bigworld_request_seconds",
+            "Time to answer an XRPC request",
+            ("method",),
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
+        )
+
+    def observe(self, nsid: str, status: int, seconds: float) -> None:
+        """Count one answer."""
+        method = closed(nsid, self._methods())
+        kind = closed(f"{status // 100}xx", STATUS_CLASSES)
+        self._count.labels(method, kind).inc()
+        self._seconds.labels(method).observe(seconds)
+
+
+class TaskMetrics:
+    """Runs of scheduled tasks, by name and outcome."""
+
+    def __init__(self, registry: CollectorRegistry, names: Collection[str]) -> None:
+        self._names = names
+        self._count = Counter(
+            "bigworld_tasks_total",
+            "Scheduled tasks run",
+            ("task", "outcome"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "bigworld_task_seconds",
+            "Time a scheduled task took",
+            ("task",),
+            buckets=_TASK_BUCKETS,
+            registry=registry,
+        )
+
+    @contextmanager
+    def run(self, name: str) -> Iterator[None]:
+        """Count and time the work inside."""
+        task = closed(name, self._names)
+        started = perf_counter()
+        outcome = "failed"
+        try:
+            yield
+            outcome = "done"
+        finally:
+            self._count.labels(task, outcome).inc()
+            self._seconds.labels(task).observe(perf_counter() - started)
+
+
+class IndexCollector(Collector):
+    """What the index holds and has dropped, read from the database when asked."""
+
+    def __init__(self, pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
+        self._pool = pool
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """No look at the database when the collector is registered."""
+        return []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        with self._pool.connection() as conn:
+            yield _by_label(
+                conn,
+                "bigworld_drops_total",
+                "Frames, operations and records dropped",
+                "reason",
+                frozenset(DropReason),
+                "SELECT reason, sum(n)::int8 FROM drop_count GROUP BY reason",
+            )
+            yield _by_label(
+                conn,
+                "bigworld_repos",
+                "Repos in the index by state",
+                "state",
+                REPO_STATES,
+                "SELECT state, count(*) FROM repo GROUP BY state",
+            )
+            yield _by_label(
+                conn,
+                "bigworld_hosts",
+                "Known hosts by state",
+                "state",
+                HOST_STATES,
+                "SELECT state, count(*) FROM host GROUP BY state",
+            )
+            for name, text, query in (
+                (
+                    "bigworld_search_outbox",
+                    "Search documents waiting to be written",
+                    "SELECT count(*) FROM search_outbox",
+                ),
+                (
+                    "bigworld_resync_buffer",
+                    "Events held until their repo is fetched",
+                    "SELECT count(*) FROM resync_buffer",
+                ),
+                (
+                    "bigworld_records_estimate",
+                    "Records in the index, by the planner's estimate",
+                    "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::int8 "
+                    "FROM pg_class WHERE relkind = 'r' AND relname LIKE 'record\\_%'",
+                ),
+            ):
+                row = conn.execute(query).fetchone()
+                yield GaugeMetricFamily(name, text, value=row[0] if row else 0)
+
+
+def _by_label(
+    conn: psycopg.Connection[Any],
+    name: str,
+    text: str,
+    label: str,
+    allowed: Collection[str],
+    query: str,
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=(label,))
+    counts = dict.fromkeys(allowed, 0)
+    for value, count in conn.execute(query):
+        known = closed(value, allowed)
+        counts[known] = counts.get(known, 0) + count
+    for value, count in counts.items():
+        family.add_metric((value,), count)
+    return family
+
+
+def metrics_route(registry: CollectorRegistry) -> Route:
+    """GET /metrics in Prometheus' text format."""
+
+    def serve(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Route("/metrics", serve)
+
+
+def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> None:
+    """Serve /metrics on a port of its own, from a daemon thread; 0 means not at all."""
+    if port:
+        start_http_server(port, addr=host, registry=registry)

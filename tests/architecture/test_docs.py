@@ -1,0 +1,90 @@
+"""The documents, held against the code they describe."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from protocol.drops import DropReason
+from service.cli import app
+from service.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def verbs() -> list[str]:
+    return sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def table_words(page: str) -> set[str]:
+    """The first `code` of every table row of a page."""
+    return set(re.findall(r"(?m)^\| `([^`]+)`", page))
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    settings = {f"BIGWORLD_{name.upper()}" for name in Config.model_fields}
+    assert table_words(text("docs/configuration.md")) == settings
+
+
+def test_documented_defaults_are_the_defaults() -> None:
+    rows = re.findall(
+        r"(?m)^\| `BIGWORLD_(\w+)`[^|]*\| `([^`]+)` \|", text("docs/configuration.md")
+    )
+    assert len(rows) > 8
+    for name, shown in rows:
+        default = Config.model_fields[name.lower()].default
+        if default is not None:
+            assert str(default).lower().removesuffix(".0") == shown, name
+
+
+@pytest.mark.parametrize("name", Config.model_fields)
+def test_every_setting_describes_itself(name: str) -> None:
+    assert Config.model_fields[name].description
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_every_verb_is_documented(verb: str) -> None:
+    assert f"| `{verb}` |" in text("docs/operations.md")
+
+
+def test_no_verb_is_documented_that_does_not_exist() -> None:
+    section = text("docs/operations.md").partition("## Commands")[2]
+    section = section.partition("\n## ")[0]
+    assert table_words(section) == set(verbs())
+
+
+def test_every_verb_explains_itself() -> None:
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert command.help, name
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+def test_every_drop_reason_is_documented_and_no_other() -> None:
+    section = text("docs/operations.md").partition("## What was dropped and why")[2]
+    assert table_words(section) == {reason.value for reason in DropReason}
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    names = {re.split(r"\[", requirement)[0] for requirement in wanted}
+    rows = re.findall(r"(?m)^\| ([\w-]+) \| \w", text("docs/dependencies.md"))
+    assert set(rows) - {"library"} == names
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda p: p.name
+)
+def test_links_between_pages_hold(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
