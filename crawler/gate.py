@@ -82,6 +82,13 @@ class LookedUp:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetHost:
+    """A host's numbering begins anew: its cursor means nothing any more."""
+
+    host: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetAside:
     """A frame that made our own code fail: kept with its bytes, for a person."""
 
@@ -101,6 +108,8 @@ class Passed:
     identities     DIDs whose document must be read again; those to wait for first
     distrusted     DIDs whose event was lost: their repos must be compared anew
     set_aside      frames that our own code failed on
+    outdated       hosts that no longer keep what we miss: to be compared in full
+    resets         hosts whose numbering begins anew
     handled        host -> frames handled
     """
 
@@ -110,6 +119,8 @@ class Passed:
     identities: dict[Did, float] = field(default_factory=dict)
     distrusted: set[Did] = field(default_factory=set)
     set_aside: list[SetAside] = field(default_factory=list)
+    outdated: set[int] = field(default_factory=set)
+    resets: set[int] = field(default_factory=set)
     handled: Counter[int] = field(default_factory=Counter)
 
 
@@ -183,10 +194,16 @@ class Gate:
         return len(self._parked)
 
     def take(
-        self, arrivals: Sequence[Arrival], answers: Sequence[LookedUp] = ()
+        self,
+        arrivals: Sequence[Arrival],
+        answers: Sequence[LookedUp] = (),
+        resets: Sequence[ResetHost] = (),
     ) -> Passed:
         """Judge frames in the order of their arrival; answers first."""
         passed = Passed()
+        for reset in resets:
+            self._water.forget(reset.host)
+            passed.resets.add(reset.host)
         hosts: set[int] = set()
         messages: list[_Message] = []
         for answer in answers:
@@ -210,10 +227,6 @@ class Gate:
                 passed.marks[host] = mark
         return passed
 
-    def forget_host(self, host: int) -> None:
-        """A host's numbering begins anew."""
-        self._water.forget(host)
-
     def _open(self, stream: StreamState, raw: bytes, passed: Passed) -> _Message | None:
         """Decode a frame and move the stream's position past it."""
         try:
@@ -231,7 +244,7 @@ class Gate:
         t, body = frame.t, frame.body
         if t == INFO:
             if body.get("name") == OUTDATED_CURSOR:
-                stream.outdated = True
+                passed.outdated.add(stream.host)
             return None
         seq = body.get("seq")
         if type(seq) is not int or not 0 < seq <= MAX_SEQ or seq <= stream.last_seq:

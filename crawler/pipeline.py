@@ -23,13 +23,14 @@ import psycopg
 from crawler.admission import IDENTITY_JOB
 from crawler.database import Database, StoppedError, is_transient
 from crawler.frame_queue import FrameQueue
-from crawler.gate import Gate, LookedUp, Passed, count_strikes
+from crawler.gate import Gate, LookedUp, Passed, ResetHost, count_strikes
 from crawler.settings import CrawlSettings
 from crawler.sink import Applied, Sink
 from crawler.stream_state import Arrival, StreamState
 from protocol.drops import DropReason
 from protocol.events import CommitEvent, Event
-from storage import hosts, jobs, quarantine, repos
+from storage import cursors, hosts, jobs, quarantine, repos
+from storage.drops import count_drops
 from storage.resync_buffer import encode_commit
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,9 @@ class Pipeline:
         self._gate = gate
         self._on_desynchronized = on_desynchronized
         self._on_identities = on_identities
-        self._frames: FrameQueue[Arrival | LookedUp] = FrameQueue(settings.queue_bytes)
+        self._frames: FrameQueue[Arrival | LookedUp | ResetHost] = FrameQueue(
+            settings.queue_bytes
+        )
         self._passed: queue.Queue[Passed | None] = queue.Queue(_ROUNDS_WAITING)
         self._stopping = threading.Event()
         self._streams: dict[int, StreamState] = {}
@@ -114,6 +117,10 @@ class Pipeline:
     def answer(self, found: LookedUp) -> None:
         """Hand over the answer to a look-up. May be called from any thread."""
         self._frames.put_now(found)
+
+    def reset(self, host: int) -> None:
+        """Forget a host's cursor, here and in the database."""
+        self._frames.put_now(ResetHost(host))
 
     def stop(self, timeout: float = 30.0) -> None:
         """Judge and apply what is queued, then end. Blocks; nothing is lost by a
@@ -154,7 +161,8 @@ class Pipeline:
                     continue
                 arrivals = [item for item in items if type(item) is Arrival]
                 answers = [item for item in items if type(item) is LookedUp]
-                self._passed.put(self._gate.take(arrivals, answers))
+                resets = [item for item in items if type(item) is ResetHost]
+                self._passed.put(self._gate.take(arrivals, answers, resets))
                 self.stats.frames += len(arrivals)
         finally:
             self._passed.put(None)
@@ -179,6 +187,11 @@ class Pipeline:
                     break
                 if deadline is None:
                     deadline = time.monotonic() + self._settings.batch_wait
+                if passed.resets:
+                    # What came before must not bring the old cursor back.
+                    self._apply(batch)
+                    batch = Passed(handled=batch.handled, drops=batch.drops)
+                    self._forget_cursors(passed.resets)
                 _merge(batch, passed)
             if batch.events or batch.marks:
                 self._apply(batch)
@@ -189,8 +202,15 @@ class Pipeline:
             ):
                 self._flush()
 
+    def _forget_cursors(self, resets: set[int]) -> None:
+        def forget(conn: psycopg.Connection[Any]) -> None:
+            for host in sorted(resets):
+                cursors.forget_cursor(conn, host)
+
+        self._database.run(forget)
+
     def _apply(self, batch: Passed) -> None:
-        if batch.identities or batch.distrusted or batch.set_aside:
+        if batch.identities or batch.distrusted or batch.set_aside or batch.outdated:
             # Before the cursor moves on: a crash in between only repeats this.
             self._database.run(lambda conn: _queue_doubts(conn, batch))
             if batch.identities:
@@ -259,7 +279,7 @@ class Pipeline:
 
         def write(conn: psycopg.Connection[Any]) -> None:
             hosts.note_events(conn, {h: (n, newest[h]) for h, n in handled.items()})
-            hosts.count_drops(
+            count_drops(
                 conn, {(reason.value, host): n for (reason, host), n in drops.items()}
             )
             for host, count in sorted(strikes.items()):
@@ -292,6 +312,7 @@ def _merge(batch: Passed, passed: Passed) -> None:
     batch.identities |= passed.identities
     batch.distrusted |= passed.distrusted
     batch.set_aside += passed.set_aside
+    batch.outdated |= passed.outdated
     batch.handled.update(passed.handled)
 
 
@@ -303,6 +324,8 @@ def _queue_doubts(conn: psycopg.Connection[Any], batch: Passed) -> None:
         jobs.put_jobs(conn, IDENTITY_JOB, dids, wait=wait)
     for aside in batch.set_aside:
         quarantine.put_frame(conn, aside.host, aside.seq, aside.frame, aside.error)
+    for host in sorted(batch.outdated):
+        hosts.request_listing(conn, host)
     if batch.distrusted:
         repos.mark_desynchronized(
             conn, sorted(batch.distrusted), "an event could not be proven"

@@ -31,7 +31,6 @@ class StreamState:
     last_seq    the newest frame handled, or where the stream was resumed
     resumed_at  the cursor given at the start, 0 for none
     newest      the `time` of the newest frame, as sent
-    outdated    the host said that our cursor is older than what it keeps
     """
 
     host: int
@@ -44,7 +43,6 @@ class StreamState:
     handled: int = 0
     bad_seqs: int = 0
     newest: str | None = None
-    outdated: bool = False
     fault: Fault | None = None
     detail: str = ""
     on_fault: Callable[[], None] = field(default=_nothing)

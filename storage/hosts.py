@@ -84,8 +84,10 @@ def put_host(
     """
     row = conn.execute(
         """
-        INSERT INTO host (hostname, url, source, state, relay, max_accounts)
-        VALUES (%(hostname)s, %(url)s, %(source)s, %(state)s, %(relay)s, %(most)s)
+        INSERT INTO host
+            (hostname, url, source, state, relay, max_accounts, listed_at)
+        VALUES (%(hostname)s, %(url)s, %(source)s, %(state)s, %(relay)s, %(most)s,
+            CASE WHEN %(state)s = 'relayed' THEN now() END)
         ON CONFLICT (hostname) DO UPDATE SET
             source = CASE WHEN excluded.source = 'configured'
                      THEN excluded.source ELSE host.source END,
@@ -257,25 +259,6 @@ def note_events(
     )
 
 
-def count_drops(
-    conn: psycopg.Connection[Any], drops: Mapping[tuple[str, int], int]
-) -> None:
-    """Add to the counts of dropped input: (reason, host id or 0) -> how many."""
-    if not drops:
-        return
-    keys = sorted(drops)
-    conn.execute(
-        """
-        INSERT INTO drop_count (reason, host, n, last_at)
-        SELECT reason, host, n, now()
-        FROM unnest(%s::text[], %s::int4[], %s::int8[]) AS t (reason, host, n)
-        ON CONFLICT (reason, host) DO UPDATE
-        SET n = drop_count.n + excluded.n, last_at = excluded.last_at
-        """,
-        ([k[0] for k in keys], [k[1] for k in keys], [drops[k] for k in keys]),
-    )
-
-
 def admit_accounts(
     conn: psycopg.Connection[Any],
     host: int,
@@ -345,18 +328,20 @@ def hosts_to_list(
 ) -> list[tuple[Host, str | None]]:
     """Return hosts whose listing is due, oldest first, with the cursor to go on from.
 
-    Due: never finished, or finished more than `older_than` seconds ago. Relays list
-    other hosts' repos and are not asked.
+    Due: never finished, or finished more than `older_than` seconds ago; of relayed
+    hosts only those for which it was requested. Relays list other hosts' repos and
+    are not asked.
     """
     with conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(
             f"""
             SELECT {_COLUMNS}, list_cursor FROM host
-            WHERE NOT relay AND state = ANY(%s)
+            WHERE NOT relay
+              AND (state = ANY(%s) AND (listed_at IS NULL
+                       OR listed_at < now() - make_interval(secs => %s))
+                   OR state = 'relayed' AND listed_at IS NULL)
               AND (next_try IS NULL OR next_try <= now())
               AND (rate_limited_until IS NULL OR rate_limited_until <= now())
-              AND (listed_at IS NULL
-                   OR listed_at < now() - make_interval(secs => %s))
             ORDER BY listed_at NULLS FIRST, id LIMIT %s
             """,
             (list(states), older_than, limit),
@@ -392,6 +377,14 @@ def hold_back(conn: psycopg.Connection[Any], host: int, seconds: float) -> None:
         " WHERE id = %s",
         (seconds, host),
     )
+
+
+def relayed_hosts(conn: psycopg.Connection[Any]) -> list[int]:
+    """Return the hosts with accounts of ours whose commits a relay forwards."""
+    rows = conn.execute(
+        "SELECT id FROM host WHERE state = 'relayed' AND accounts > 0 ORDER BY id"
+    )
+    return [row[0] for row in rows]
 
 
 def quiet_hosts(

@@ -51,6 +51,7 @@ class ClaimedRepo:
     host: int
     rev: Tid | None
     tries: int
+    status: str
 
 
 def find_repos(
@@ -185,7 +186,7 @@ def claim_repos(
             ), fair AS (
                 SELECT actor, row_number() OVER (PARTITION BY host) AS place FROM due
             ), picked AS (
-                SELECT repo.actor, actor.did
+                SELECT repo.actor, actor.did, actor.upstream_status
                 FROM fair JOIN repo ON repo.actor = fair.actor
                 JOIN actor ON actor.id = repo.actor
                 JOIN host ON host.id = repo.host
@@ -202,7 +203,8 @@ def claim_repos(
             UPDATE repo SET state = 'resyncing',
                 lease_until = now() + make_interval(secs => %(lease_s)s)
             FROM picked WHERE repo.actor = picked.actor
-            RETURNING repo.actor, picked.did, repo.host, repo.rev, repo.tries
+            RETURNING repo.actor, picked.did, repo.host, repo.rev, repo.tries,
+                picked.upstream_status AS status
             """,
             {
                 "skip": list(skip_hosts),

@@ -16,6 +16,7 @@ from protocol.syntax.record_key import RecordKey
 from protocol.syntax.tid import Tid
 from storage import (
     cursors,
+    drops,
     host_status,
     hosts,
     jobs,
@@ -143,8 +144,8 @@ def test_status_of_hosts(conn: Conn) -> None:
     assert (status.last_seq, status.lag_s, status.drops) == (None, None, {})
     hosts.note_events(conn, {host: (3, datetime(2026, 1, 1, tzinfo=UTC))})
     hosts.note_events(conn, {host: (2, None)})
-    hosts.count_drops(conn, {("bad_signature", host): 2, ("bad_frame", 0): 1})
-    hosts.count_drops(conn, {("bad_signature", host): 1})
+    drops.count_drops(conn, {("bad_signature", host): 2, ("bad_frame", 0): 1})
+    drops.count_drops(conn, {("bad_signature", host): 1})
     cursors.save_cursors(conn, {host: 77})
     repos.add_repos(conn, host, [_did(1)])
     [status] = host_status.host_statuses(conn)

@@ -1,0 +1,334 @@
+"""Fetching whole repos: new ones, and those whose chain broke.
+
+A repo is claimed by lease, streamed from its host into the checked reader, and handed
+to the sink in groups of records; memory stays flat whatever its size. Only the host
+that the DID document names is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, field
+from typing import Final
+
+import psycopg
+
+from crawler.accounts import Account
+from crawler.admission import Placement, place_repos
+from crawler.backoff import full_jitter
+from crawler.database import Database, StoppedError
+from crawler.lookups import look_up
+from crawler.methods import GET_REPO
+from crawler.outside import Outside
+from crawler.settings import CrawlSettings
+from crawler.sink import RepoImport, Sink
+from crawler.waiting import wait_first
+from network.errors import NetworkError, RateLimitedError, XrpcError
+from network.xrpc_client import XrpcClient
+from protocol.errors import DesynchronizedError, ProtocolError
+from protocol.events import AccountEvent
+from protocol.keys import PublicKey
+from protocol.limits import MAX_REPO_BYTES
+from protocol.repo import RepoReader, RepoRecord
+from protocol.syntax.did import Did
+from storage import hosts, repos
+
+log = logging.getLogger(__name__)
+
+# The host's own word that an account is not to be had (com.atproto.sync.getRepo).
+_STATUS_OF_ERROR: Final = {
+    "RepoTakendown": "takendown",
+    "RepoSuspended": "suspended",
+    "RepoDeactivated": "deactivated",
+}
+_NOT_FOUND: Final = "RepoNotFound"
+
+_CHUNK_BYTES: Final = 256 * 1024
+_GROUP_RECORDS: Final = 2_000
+_RETRY_BASE: Final = 1.0
+_RETRY_CAP: Final = 3_600.0
+
+
+class _FetchError(Exception):
+    """The repo cannot be fetched now. `lasting`: not before something changes."""
+
+    def __init__(self, message: str, *, lasting: bool) -> None:
+        super().__init__(message)
+        self.lasting = lasting
+
+
+@dataclass(slots=True)
+class BackfillReport:
+    """What one run came to."""
+
+    fetched: int = 0
+    failed: int = 0
+    records: int = 0
+    gone: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+class Backfill:
+    """Claims and fetches repos, some at a time, few of each host."""
+
+    def __init__(
+        self,
+        settings: CrawlSettings,
+        database: Database,
+        sink: Sink,
+        outside: Outside,
+    ) -> None:
+        self.report = BackfillReport()
+        self._settings = settings
+        self._database = database
+        self._sink = sink
+        self._outside = outside
+        self._running: Counter[int] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._threads = ThreadPoolExecutor(
+            settings.backfills_at_once, thread_name_prefix="backfill"
+        )
+
+    def wake(self) -> None:
+        """There is work. Call on the event loop."""
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Fetch whatever is due until `stop`; what is under way is given up then."""
+        try:
+            while not stop.is_set():
+                self._wake.clear()
+                claimed = await self._claim(self._settings.backfills_at_once)
+                if claimed == 0:
+                    await wait_first(
+                        self._wake, stop, seconds=self._settings.backfill_idle
+                    )
+                elif len(self._tasks) >= self._settings.backfills_at_once:
+                    await asyncio.wait(
+                        self._tasks,
+                        timeout=1.0,
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+        except StoppedError:
+            return
+        finally:
+            await self._close()
+
+    async def run_batch(self, limit: int) -> BackfillReport:
+        """Fetch up to `limit` repos that are due now, then return."""
+        left = limit
+        try:
+            while left > 0:
+                claimed = await self._claim(left)
+                left -= claimed
+                if not self._tasks:
+                    break
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            await self._close()
+        return self.report
+
+    async def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def _claim(self, most: int) -> int:
+        free = min(most, self._settings.backfills_at_once - len(self._tasks))
+        if free <= 0:
+            return 0
+        per_host = self._settings.backfills_per_host
+        busy = [host for host, n in self._running.items() if n >= per_host]
+        claimed = await asyncio.to_thread(
+            self._database.run,
+            lambda conn: repos.claim_repos(
+                conn,
+                limit=free,
+                lease_s=self._settings.backfill_lease,
+                per_host=per_host,
+                skip_hosts=busy,
+            ),
+        )
+        for repo in claimed:
+            self._running[repo.host] += 1
+            task = asyncio.create_task(self._handle(repo))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return len(claimed)
+
+    async def _handle(self, repo: repos.ClaimedRepo) -> None:
+        try:
+            await self._fetch(repo)
+        except RateLimitedError as error:
+            await self._postpone(repo, error)
+        except XrpcError as error:
+            await self._take_refusal(repo, error)
+        except _FetchError as error:
+            await self._give_back(repo, str(error), lasting=error.lasting)
+        except (ProtocolError, DesynchronizedError) as error:
+            await self._give_back(
+                repo, f"{type(error).__name__}: {error}", lasting=True
+            )
+        except (NetworkError, psycopg.Error) as error:
+            await self._give_back(
+                repo, f"{type(error).__name__}: {error}", lasting=False
+            )
+        except asyncio.CancelledError:
+            # Stopping: somebody else may have it at once.
+            self._database.run(
+                lambda conn: repos.give_back(
+                    conn, repo.actor, "given up at a stop", wait=0.0, failed=False
+                )
+            )
+            raise
+        else:
+            self.report.fetched += 1
+        finally:
+            self._running[repo.host] -= 1
+            self._wake.set()
+
+    async def _fetch(self, repo: repos.ClaimedRepo) -> None:
+        account = await self._identify(repo)
+        assert account.pds_url is not None
+        assert account.key is not None
+        client = XrpcClient(self._outside.fetcher, account.pds_url)
+        loop = asyncio.get_running_loop()
+        job = _Import(self._sink, repo.did, repo.host, account.key)
+        renew_at = loop.time() + self._settings.backfill_lease / 3
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(loop.run_in_executor, self._threads, job.close)
+            body = await stack.enter_async_context(
+                client.download(GET_REPO, {"did": repo.did}, max_bytes=MAX_REPO_BYTES)
+            )
+            gathered = bytearray()
+            async for chunk in body:
+                gathered += chunk
+                if len(gathered) >= _CHUNK_BYTES:
+                    piece, gathered = bytes(gathered), bytearray()
+                    await loop.run_in_executor(self._threads, job.feed, piece)
+                    if loop.time() >= renew_at:
+                        await self._renew(repo)
+                        renew_at = loop.time() + self._settings.backfill_lease / 3
+            await loop.run_in_executor(self._threads, job.finish, bytes(gathered))
+        self.report.records += job.records
+        if repo.status not in ("active", "throttled", "desynchronized"):
+            # It gave its repo away again, so it is shown again.
+            await self._apply_status(repo, active=True, status=None)
+
+    async def _identify(self, repo: repos.ClaimedRepo) -> Account:
+        """Find key and host; a repo that moved is from then on its new host's."""
+        answer = await look_up(self._outside.resolver, repo.did, refresh=repo.tries > 0)
+        if answer.document is None:
+            raise _FetchError("no DID document", lasting=not answer.failed)
+        account = Account(repo.did)
+        account.set_document(answer.document, dev=self._settings.dev)
+        if account.pds is None or account.pds_url is None:
+            raise _FetchError("the DID document names no host", lasting=True)
+        if account.key is None:
+            raise _FetchError("the DID document names no signing key", lasting=True)
+        place = Placement(repo.did, account.pds, account.pds_url)
+        await asyncio.to_thread(
+            self._database.run, lambda conn: place_repos(conn, [place], relay=True)
+        )
+        return account
+
+    async def _renew(self, repo: repos.ClaimedRepo) -> None:
+        await asyncio.to_thread(
+            self._database.run,
+            lambda conn: repos.renew_lease(
+                conn, repo.actor, self._settings.backfill_lease
+            ),
+        )
+
+    async def _postpone(self, repo: repos.ClaimedRepo, error: RateLimitedError) -> None:
+        """The host, or our own budget for it, asks for patience: no failure."""
+
+        def work(conn: psycopg.Connection[object]) -> None:
+            hosts.hold_back(conn, repo.host, error.retry_after)
+            repos.give_back(
+                conn, repo.actor, str(error), wait=error.retry_after, failed=False
+            )
+
+        await asyncio.to_thread(self._database.run, work)
+
+    async def _take_refusal(self, repo: repos.ClaimedRepo, error: XrpcError) -> None:
+        status = _STATUS_OF_ERROR.get(error.name)
+        if status is not None:
+            self.report.gone += 1
+            await self._apply_status(repo, active=False, status=status)
+        elif error.name == _NOT_FOUND and repo.rev is not None:
+            # Hidden, but nothing is thrown away for one host's bad moment.
+            await self._apply_status(repo, active=False, status=None)
+        await self._give_back(repo, str(error), lasting=True)
+
+    async def _apply_status(
+        self, repo: repos.ClaimedRepo, *, active: bool, status: str | None
+    ) -> None:
+        event = AccountEvent(repo.did, active, status, host=repo.host)
+        await asyncio.to_thread(
+            self._database.persist, lambda: self._sink.apply([event], {})
+        )
+
+    async def _give_back(
+        self, repo: repos.ClaimedRepo, why: str, *, lasting: bool
+    ) -> None:
+        """Back into the queue: sooner at first, daily when it failed too often."""
+        tries = repo.tries + 1
+        wait = full_jitter(tries, base=_RETRY_BASE, cap=_RETRY_CAP)
+        if lasting and tries >= self._settings.backfill_tries:
+            wait = self._settings.backfill_daily
+        self.report.failed += 1
+        self.report.errors[why.partition(":")[0][:80]] += 1
+        log.info("backfill_failed", extra={"did": repo.did, "tries": tries, "why": why})
+        await asyncio.to_thread(
+            self._database.run,
+            lambda conn: repos.give_back(conn, repo.actor, why, wait=wait),
+        )
+
+
+class _Import:
+    """One repo on its way from bytes to the sink. Used by one thread at a time."""
+
+    def __init__(self, sink: Sink, did: Did, host: int, key: PublicKey) -> None:
+        self.records = 0
+        self._sink = sink
+        self._did = did
+        self._host = host
+        self._reader = RepoReader(key, did)
+        self._stack = ExitStack()
+        self._importing: RepoImport | None = None
+        self._waiting: list[RepoRecord] = []
+
+    def feed(self, chunk: bytes) -> None:
+        self._waiting += self._reader.feed(chunk)
+        if len(self._waiting) >= _GROUP_RECORDS:
+            self._hand_over()
+
+    def finish(self, chunk: bytes) -> None:
+        self._waiting += self._reader.feed(chunk)
+        head = self._reader.finish()
+        self._hand_over()
+        assert self._importing is not None
+        self._importing.finish(head)
+
+    def close(self) -> None:
+        """Leave the checkout, which undoes it unless it was finished."""
+        self._stack.close()
+
+    def _hand_over(self) -> None:
+        if self._importing is None:
+            # Opened late: a host that sends nothing must hold no connection.
+            self._importing = self._stack.enter_context(
+                self._sink.checkout(self._did, self._host)
+            )
+        self._importing.add(self._waiting)
+        self.records += len(self._waiting)
+        self._waiting = []

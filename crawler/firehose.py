@@ -1,0 +1,215 @@
+"""The crawling process: every stream, the proof, the batches, the fetching of repos.
+
+    supervise   opens and closes one reader a host, as the host table says
+    pipeline    proves frames and applies them, two threads
+    backfill    fetches the repos that are not synchronized
+    identities  reads DID documents anew and checks handles
+
+One such process a database at a time: it holds an advisory lock while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import psycopg
+
+from crawler.backfill import Backfill
+from crawler.database import Database, Pool
+from crawler.gate import Gate
+from crawler.identity_refresh import IdentityRefresh
+from crawler.lookups import Lookups
+from crawler.outside import OpenOutside, Outside
+from crawler.pipeline import Pipeline
+from crawler.reader import StreamReader
+from crawler.settings import CrawlSettings
+from crawler.sink import Sink
+from crawler.waiting import wait_first
+from network.stream_client import StreamTimes
+from protocol.syntax.did import Did
+from storage import hosts
+from storage.pool import connect
+
+log = logging.getLogger(__name__)
+
+# Any constant: it only has to differ from other advisory locks of the database.
+_LOCK: Final = 0x6269_6777_0001
+_LOCK_RETRY: Final = 2.0
+
+
+class Firehose:
+    """`await run(stop)`: crawls until `stop` is set, then finishes what is queued.
+
+    `url` is the index database, `pool` a pool on it. `list_due` is called, in a thread, whenever listings may be due: the initial
+    comparison of a new host must not wait for a scheduler.
+    """
+
+    def __init__(
+        self,
+        settings: CrawlSettings,
+        url: str,
+        pool: Pool,
+        sink: Sink,
+        open_outside: OpenOutside,
+        *,
+        list_due: Callable[[], Any] | None = None,
+        times: StreamTimes | None = None,
+    ) -> None:
+        self._settings = settings
+        self._url = url
+        self._sink = sink
+        self._open_outside = open_outside
+        self._list_due = list_due
+        self._times = times
+        self._database = Database(pool)
+        self._readers: dict[int, asyncio.Task[None]] = {}
+        self.pipeline: Pipeline | None = None
+
+    @property
+    def streams(self) -> int:
+        """Readers that run now."""
+        return len(self._readers)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Crawl until `stop`. Raises what the pipeline failed on, if it did."""
+        lock = await self._take_lock(stop)
+        if lock is None:
+            return
+        try:
+            async with self._open_outside() as outside:
+                await self._crawl(outside, stop)
+        finally:
+            with suppress(psycopg.Error):
+                lock.close()
+
+    async def _take_lock(self, stop: asyncio.Event) -> psycopg.Connection[Any] | None:
+        """Wait until no other crawling process works on this database."""
+        told = False
+        while not stop.is_set():
+            conn = await asyncio.to_thread(self._try_lock)
+            if conn is not None:
+                return conn
+            if not told:
+                log.warning("another_crawler_runs")
+                told = True
+            await wait_first(stop, seconds=_LOCK_RETRY)
+        return None
+
+    def _try_lock(self) -> psycopg.Connection[Any] | None:
+        try:
+            conn = connect(self._url)
+        except psycopg.OperationalError:
+            return None
+        conn.autocommit = True
+        row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
+        if row is not None and row[0]:
+            return conn
+        conn.close()
+        return None
+
+    async def _crawl(self, outside: Outside, stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        settings = self._settings
+        backfill = Backfill(settings, self._database, self._sink, outside)
+        identities = IdentityRefresh(settings, self._database, self._sink, outside)
+
+        def ask(did: Did, refresh: bool) -> None:
+            lookups.request(did, refresh)
+
+        relays = await asyncio.to_thread(self._database.run, _count_relays)
+        gate = Gate(settings, run=self._database.run, look_up=ask, relayed=bool(relays))
+        pipeline = self.pipeline = Pipeline(
+            settings,
+            self._database,
+            self._sink,
+            gate,
+            on_desynchronized=_on_loop(loop, backfill.wake),
+            on_identities=_on_loop(loop, identities.wake),
+        )
+        lookups = Lookups(
+            outside.resolver, pipeline.answer, limit=settings.lookups_at_once
+        )
+        identities.on_document = pipeline.answer
+        pipeline.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._supervise(outside, pipeline, stop))
+                group.create_task(backfill.run(stop))
+                group.create_task(identities.run(stop))
+                if self._list_due is not None:
+                    group.create_task(self._list(self._list_due, stop))
+        finally:
+            await lookups.close()
+            await asyncio.to_thread(pipeline.stop)
+        if pipeline.failure is not None:
+            raise pipeline.failure
+
+    async def _supervise(
+        self, outside: Outside, pipeline: Pipeline, stop: asyncio.Event
+    ) -> None:
+        """Keep one reader for each host that should be streamed."""
+        try:
+            while not stop.is_set():
+                if pipeline.failure is not None:
+                    raise pipeline.failure
+                wanted = await asyncio.to_thread(
+                    self._database.run, hosts.streamed_hosts
+                )
+                await self._match_readers(wanted, outside, pipeline)
+                await wait_first(stop, seconds=self._settings.host_rescan)
+        finally:
+            await self._close_readers(list(self._readers))
+
+    async def _match_readers(
+        self, wanted: list[hosts.Host], outside: Outside, pipeline: Pipeline
+    ) -> None:
+        ids = {host.id for host in wanted}
+        ended = [host for host, task in self._readers.items() if task.done()]
+        for host_id in ended:
+            task = self._readers.pop(host_id)
+            if not task.cancelled() and task.exception() is not None:
+                # A fault of ours in one reader; the next round opens it anew.
+                log.error("reader_failed", exc_info=task.exception())
+        await self._close_readers([host for host in self._readers if host not in ids])
+        for host in wanted:
+            if host.id not in self._readers:
+                reader = StreamReader(
+                    host,
+                    outside.fetcher,
+                    pipeline,
+                    self._database,
+                    self._settings,
+                    times=self._times,
+                )
+                self._readers[host.id] = asyncio.create_task(reader.run())
+
+    async def _close_readers(self, ids: list[int]) -> None:
+        tasks = [self._readers.pop(host) for host in ids]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _list(self, list_due: Callable[[], Any], stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await asyncio.to_thread(list_due)
+            await wait_first(stop, seconds=self._settings.host_rescan)
+
+
+def _count_relays(conn: psycopg.Connection[Any]) -> int:
+    return sum(host.relay for host in hosts.load_hosts(conn).values())
+
+
+def _on_loop(
+    loop: asyncio.AbstractEventLoop, work: Callable[[], None]
+) -> Callable[[], None]:
+    """`work`, callable from any thread."""
+
+    def call() -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(work)
+
+    return call

@@ -1,0 +1,150 @@
+"""Reading DID documents anew and checking handles, as jobs that survive a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from crawler.accounts import Account
+from crawler.admission import IDENTITY_JOB, Placement, place_repos
+from crawler.backoff import full_jitter
+from crawler.database import Database, StoppedError
+from crawler.gate import LookedUp
+from crawler.lookups import look_up
+from crawler.outside import Outside
+from crawler.settings import CrawlSettings
+from crawler.sink import Sink
+from crawler.waiting import wait_first
+from network.errors import NetworkError
+from protocol.events import AccountEvent
+from protocol.syntax.did import Did
+from storage import identities, jobs
+
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 100
+_AT_ONCE: Final = 16
+_LEASE: Final = 300.0
+_IDLE: Final = 1.0
+_DELETED: Final = "deleted"
+# A transient failure never takes a good handle away; what fails for a day does.
+_TRIES_BEFORE_DOUBT: Final = 12
+
+
+class IdentityRefresh:
+    """Works off the identity jobs. `on_document` hears of every document read."""
+
+    def __init__(
+        self,
+        settings: CrawlSettings,
+        database: Database,
+        sink: Sink,
+        outside: Outside,
+    ) -> None:
+        self.on_document: Callable[[LookedUp], None] = lambda _: None
+        self._settings = settings
+        self._database = database
+        self._sink = sink
+        self._resolver = outside.resolver
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is work. Call on the event loop."""
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`."""
+        while not stop.is_set():
+            self._wake.clear()
+            try:
+                done = await self.run_batch(_BATCH)
+            except StoppedError:
+                return
+            if done < _BATCH:
+                await wait_first(self._wake, stop, seconds=_IDLE)
+
+    async def queue_stale(self, limit: int) -> int:
+        """Queue the accounts whose document or handle was not checked for long."""
+        stale = await asyncio.to_thread(
+            self._database.run,
+            lambda conn: identities.stale_accounts(
+                conn, older_than=self._settings.identity_age, limit=limit
+            ),
+        )
+        await asyncio.to_thread(
+            self._database.run, lambda conn: jobs.put_jobs(conn, IDENTITY_JOB, stale)
+        )
+        return len(stale)
+
+    async def run_batch(self, limit: int) -> int:
+        """Work off up to `limit` jobs; return how many were taken."""
+        claimed: Sequence[jobs.ClaimedJob] = await asyncio.to_thread(
+            self._database.run,
+            lambda conn: jobs.claim_jobs(
+                conn, IDENTITY_JOB, limit=limit, lease_s=_LEASE
+            ),
+        )
+        done = await asyncio.gather(*(self._refresh(job) for job in claimed))
+        finished = [job.id for job, ok in zip(claimed, done, strict=True) if ok]
+        if finished:
+            await asyncio.to_thread(
+                self._database.run,
+                lambda conn: jobs.finish_jobs(
+                    conn, finished, again_in=self._settings.refresh_interval
+                ),
+            )
+        return len(claimed)
+
+    async def _refresh(self, job: jobs.ClaimedJob) -> bool:
+        """Refresh one account; False when it must be tried again."""
+        did = Did(job.key)
+        async with self._slots:
+            answer = await look_up(self._resolver, did, refresh=True)
+            if answer.failed:
+                await self._retry(job, "the DID could not be looked up")
+                return False
+            self.on_document(answer)
+            if answer.gone:
+                await self._apply_gone(did)
+                return True
+            handle = None
+            if answer.document is not None:
+                await self._place(did, answer)
+                try:
+                    handle = await self._resolver.verify_handle(
+                        answer.document, refresh=True
+                    )
+                except NetworkError as error:
+                    await self._retry(job, str(error))
+                    if job.tries < _TRIES_BEFORE_DOUBT:
+                        return False
+            await asyncio.to_thread(
+                self._database.persist, lambda: self._sink.set_handle(did, handle)
+            )
+            return True
+
+    async def _place(self, did: Did, answer: LookedUp) -> None:
+        account = Account(did)
+        account.set_document(answer.document, dev=self._settings.dev)
+        if account.pds is None or account.pds_url is None:
+            return
+        place = Placement(did, account.pds, account.pds_url)
+        await asyncio.to_thread(
+            self._database.run, lambda conn: place_repos(conn, [place], relay=False)
+        )
+
+    async def _apply_gone(self, did: Did) -> None:
+        event = AccountEvent(did, active=False, status=_DELETED)
+        await asyncio.to_thread(
+            self._database.persist, lambda: self._sink.apply([event], {})
+        )
+
+    async def _retry(self, job: jobs.ClaimedJob, why: str) -> None:
+        wait = full_jitter(job.tries + 1, base=2.0, cap=7_200.0)
+        await asyncio.to_thread(
+            self._database.run,
+            lambda conn: jobs.retry_job(conn, job.id, why, wait=wait),
+        )

@@ -1,0 +1,60 @@
+"""The guarded client and the resolver of one event loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from crawler.database import Pool
+from crawler.identity_cache import PostgresIdentityCache
+from crawler.settings import CrawlSettings
+from network.client import DEFAULT_USER_AGENT, Fetcher
+from network.identity import DEFAULT_PLC_URL, IdentityLimits, IdentityResolver
+from network.policy import HostLimits, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The ways out of this process. Bound to the event loop they were opened on."""
+
+    fetcher: Fetcher
+    resolver: IdentityResolver
+
+
+OpenOutside = Callable[[], AbstractAsyncContextManager[Outside]]
+"""Opens the ways out anew; every event loop needs its own."""
+
+
+def outside_opener(
+    pool: Pool,
+    settings: CrawlSettings,
+    *,
+    plc_url: str = DEFAULT_PLC_URL,
+    user_agent: str = DEFAULT_USER_AGENT,
+    dev_pds: Sequence[str] = (),
+    host_limits: HostLimits | None = None,
+    plc_rate: float = 50.0,
+) -> OpenOutside:
+    """Return an opener for the crawler's settings; identities are cached in `pool`.
+
+    `dev_pds` are asked for `.test` handles, in development only.
+    """
+    policy = Policy(allow_loopback=settings.dev, limits=host_limits or HostLimits())
+
+    @asynccontextmanager
+    async def open_outside() -> AsyncIterator[Outside]:
+        async with Fetcher(policy, user_agent=user_agent) as fetcher:
+            resolver = IdentityResolver(
+                fetcher,
+                plc_url,
+                PostgresIdentityCache(pool),
+                dev=settings.dev,
+                dev_pds=dev_pds,
+                limits=IdentityLimits(
+                    refresh_interval=settings.refresh_interval, plc_rate=plc_rate
+                ),
+            )
+            yield Outside(fetcher, resolver)
+
+    return open_outside

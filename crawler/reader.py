@@ -1,0 +1,261 @@
+"""One host's stream, read for as long as the host should be streamed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import psycopg
+
+from crawler.backoff import full_jitter
+from crawler.database import Database
+from crawler.discovery import probe
+from crawler.host_name import HostName
+from crawler.methods import SUBSCRIBE_REPOS
+from crawler.pipeline import Pipeline
+from crawler.settings import CrawlSettings
+from crawler.stream_state import Fault, StreamState
+from network.client import Fetcher
+from network.errors import NetworkError, XrpcError
+from network.stream_client import (
+    Connected,
+    Disconnected,
+    DisconnectReason,
+    StreamClient,
+    StreamEvent,
+    StreamTimes,
+    subscribe,
+)
+from protocol.errors import ProtocolError
+from protocol.frames import peek_frame
+from storage import cursors, hosts
+
+log = logging.getLogger(__name__)
+
+FUTURE_CURSOR: Final = "FutureCursor"
+
+# Frames that no honest peer sends, seen before they reach the gate.
+_STRIKES: Final = frozenset((DisconnectReason.OVERSIZE, DisconnectReason.TEXT_FRAME))
+
+
+class StreamReader:
+    """Reads one host's stream into the pipeline until it is cancelled or gives up.
+
+    The position is the gate's, not the socket's: after a fault the stream resumes
+    behind the last frame that was handled.
+    """
+
+    def __init__(
+        self,
+        host: hosts.Host,
+        fetcher: Fetcher,
+        pipeline: Pipeline,
+        database: Database,
+        settings: CrawlSettings,
+        *,
+        times: StreamTimes | None = None,
+    ) -> None:
+        self._host = host
+        self._fetcher = fetcher
+        self._pipeline = pipeline
+        self._database = database
+        self._settings = settings
+        self._times = times
+        self._state = StreamState(host.id, HostName(host.hostname))
+        self._last_raw: bytes | None = None
+        self._faults = 0
+        self._recheck = False
+        self._writes: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Read until cancelled; returns when the host must be left alone."""
+        try:
+            if not await self._introduce():
+                return
+            cursor = await self._write(
+                lambda conn: cursors.load_cursor(conn, self._host.id)
+            )
+            if cursor is None:
+                # From the tip on: whatever was before is found by comparing.
+                await self._write(
+                    lambda conn: hosts.request_listing(conn, self._host.id)
+                )
+            await self._read(cursor)
+        finally:
+            await asyncio.gather(*self._writes, return_exceptions=True)
+
+    async def _introduce(self) -> bool:
+        """Look at a stranger before its stream is opened."""
+        host = self._host
+        if host.trusted or host.relay or host.state != hosts.HOST_NEW:
+            return True
+        try:
+            await probe(self._fetcher, host.url)
+        except (NetworkError, XrpcError) as error:
+            await self._give_up(f"not a PDS: {error}", self._wait(host.tries + 1))
+            return False
+        return True
+
+    async def _read(self, cursor: int | None) -> None:
+        url = self._stream_url()
+        while True:
+            state = self._open_state(cursor)
+            try:
+                async with subscribe(
+                    self._fetcher,
+                    url,
+                    self._position,
+                    on_event=self._note,
+                    max_failures=self._settings.offline_after,
+                    times=self._times,
+                ) as client:
+                    state.on_fault = _closer(client)
+                    await self._pump(client, state)
+            except NetworkError as error:
+                log.info(
+                    "stream_given_up",
+                    extra={"host": self._host.hostname, "why": str(error)},
+                )
+                await self._give_up(str(error), self._settings.offline_recheck)
+                return
+            if state.fault is None:
+                return
+            resume = await self._handle_fault(state)
+            if resume is None and not self._recheck:
+                return
+            cursor = resume
+
+    async def _pump(self, client: StreamClient, state: StreamState) -> None:
+        async for raw in client:
+            if state.fault is not None:
+                return
+            self._last_raw = raw
+            state.received += 1
+            await self._pipeline.put(state, raw)
+
+    def _open_state(self, cursor: int | None) -> StreamState:
+        host = self._host
+        self._last_raw = None
+        self._state = StreamState(
+            host.id,
+            HostName(host.hostname),
+            relay=host.relay,
+            trusted=host.trusted or host.relay,
+            last_seq=cursor or 0,
+            resumed_at=cursor or 0,
+        )
+        self._pipeline.add_stream(self._state)
+        return self._state
+
+    def _position(self) -> int | None:
+        """Where a new connection goes on: behind the last frame that was received,
+        which may still be on its way through the gate."""
+        position = self._state.last_seq
+        if self._last_raw is not None:
+            try:
+                _, seq = peek_frame(self._last_raw)
+            except ProtocolError:
+                seq = None
+            position = max(position, seq or 0)
+        self._state.resumed_at = position
+        return position or None
+
+    async def _handle_fault(self, state: StreamState) -> int | None:
+        """Decide what follows a fault; return the cursor to go on from."""
+        host, detail = self._host, f"{state.fault}: {state.detail}"
+        self._faults = self._faults + 1 if state.handled <= 1 else 1
+        log.warning("stream_fault", extra={"host": host.hostname, "why": detail})
+        resume: int | None = state.last_seq or None
+        self._recheck = state.fault is Fault.ERROR and state.detail == FUTURE_CURSOR
+        if self._recheck:
+            self._pipeline.reset(host.id)
+            await self._write(lambda conn: hosts.request_listing(conn, host.id))
+            resume = None
+        elif self._faults >= self._settings.bad_frames_allowed:
+            if not host.relay:
+                await self._give_up(detail, self._wait(host.tries + 1))
+                return None
+            # A relay carries everybody else too: step over the frame and look for
+            # what it may have said.
+            resume = (resume or 0) + 1
+            self._faults = 0
+            await self._write(_compare_relayed_hosts)
+        await self._write(
+            lambda conn: hosts.note_failure(conn, host.id, detail, wait=0.0)
+        )
+        await asyncio.sleep(full_jitter(self._faults + 1, cap=60.0))
+        return resume
+
+    def _note(self, event: StreamEvent) -> None:
+        host = self._host.id
+        if isinstance(event, Connected):
+            state = hosts.HOST_RECHECK if self._recheck else hosts.HOST_STREAMING
+            self._spawn_write(lambda conn: hosts.note_contact(conn, host, state))
+            return
+        assert isinstance(event, Disconnected)
+        detail = f"{event.reason}: {event.detail}"
+        self._spawn_write(
+            lambda conn: hosts.note_failure(
+                conn, host, detail, wait=event.retry_in or 0.0
+            )
+        )
+        if event.reason in _STRIKES:
+            self._spawn_write(
+                lambda conn: hosts.add_strikes(
+                    conn,
+                    host,
+                    1,
+                    limit=self._settings.strike_limit,
+                    wait=self._settings.throttle_time,
+                )
+            )
+
+    async def _give_up(self, why: str, wait: float) -> None:
+        await self._write(
+            lambda conn: hosts.note_failure(
+                conn, self._host.id, why, wait=wait, state=hosts.HOST_OFFLINE
+            )
+        )
+
+    def _wait(self, tries: int) -> float:
+        return full_jitter(tries, base=10.0, cap=self._settings.offline_recheck)
+
+    async def _write(self, work: Callable[[psycopg.Connection[Any]], Any]) -> Any:
+        return await asyncio.to_thread(self._database.run, work)
+
+    def _spawn_write(self, work: Callable[[psycopg.Connection[Any]], Any]) -> None:
+        async def write() -> None:
+            await self._write(work)
+
+        task = asyncio.create_task(write())
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+
+    def _stream_url(self) -> str:
+        scheme, _, rest = self._host.url.partition("://")
+        return f"{'wss' if scheme == 'https' else 'ws'}://{rest}/xrpc/{SUBSCRIBE_REPOS}"
+
+
+def _closer(client: StreamClient) -> Callable[[], None]:
+    """A way for another thread to end a client's iteration."""
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def close() -> None:
+        task = loop.create_task(client.aclose())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    return lambda: _call_soon(loop, close)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(work)
+
+
+def _compare_relayed_hosts(conn: psycopg.Connection[Any]) -> None:
+    for host in hosts.relayed_hosts(conn):
+        hosts.request_listing(conn, host)
