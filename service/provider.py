@@ -32,6 +32,7 @@ from search.postgres import PostgresEngine
 from service.config import Config
 from service.crawling import crawl_settings
 from service.foreign_feeds import ForeignFeeds
+from service.pages.routes import page_routes
 from service.secrets import SecretStore
 from service.verbs.running import make_fetcher, make_resolver
 from storage.interning import Interner
@@ -146,7 +147,7 @@ def create_app(
     config: Config,
     url: str,
     *,
-    extra_routes: Callable[[AppView, XrpcServer], Sequence[BaseRoute]] | None = None,
+    extra_routes: Sequence[BaseRoute] = (),
     observe: Callable[[str, int, float], None] | None = None,
     check_output: bool = False,
 ) -> Starlette:
@@ -173,7 +174,8 @@ def create_app(
     return server.app(
         [
             Route("/.well-known/did.json", serve_did),
-            *(extra_routes(app, server) if extra_routes else ()),
+            *page_routes(app),
+            *extra_routes,
         ],
         lifespan=lifespan,
     )

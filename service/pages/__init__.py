@@ -1,0 +1,1 @@
+"""The pages at `/`: rendered here, readable without JavaScript, nothing vendored."""

@@ -1,0 +1,79 @@
+"""Post text with its facets as safe HTML."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from markupsafe import Markup, escape
+
+_FACET = "app.bsky.richtext.facet"
+LINK, MENTION, TAG = f"{_FACET}#link", f"{_FACET}#mention", f"{_FACET}#tag"
+MAX_FACETS = 100
+
+
+def render_text(record: dict[str, Any]) -> Markup:
+    """The text of a post record; facets that overlap or do not fit are left out."""
+    text = record.get("text")
+    if not isinstance(text, str):
+        return Markup("")
+    raw = text.encode("utf-8", "replace")
+    parts: list[Markup] = []
+    done = 0
+    for start, end, target in _targets(record, len(raw)):
+        if start < done:
+            continue
+        parts.append(_plain(raw[done:start]))
+        parts.append(
+            Markup('<a href="{}" rel="nofollow ugc">{}</a>').format(
+                target, _plain(raw[start:end])
+            )
+        )
+        done = end
+    parts.append(_plain(raw[done:]))
+    return Markup("").join(parts)
+
+
+def _plain(raw: bytes) -> Markup:
+    # A facet may cut a character in two: the halves show as U+FFFD.
+    return escape(raw.decode("utf-8", "replace"))
+
+
+def _targets(record: dict[str, Any], size: int) -> list[tuple[int, int, str]]:
+    facets = record.get("facets")
+    found: list[tuple[int, int, str]] = []
+    for facet in (facets if isinstance(facets, list) else [])[:MAX_FACETS]:
+        index = facet.get("index") if isinstance(facet, dict) else None
+        features = facet.get("features") if isinstance(facet, dict) else None
+        if not isinstance(index, dict) or not isinstance(features, list):
+            continue
+        start, end = index.get("byteStart"), index.get("byteEnd")
+        if not (isinstance(start, int) and isinstance(end, int)):
+            continue
+        target = next((t for f in features if (t := _target(f))), None)
+        if target is not None and 0 <= start < end <= size:
+            found.append((start, end, target))
+    return sorted(found)
+
+
+def _target(feature: Any) -> str | None:
+    if not isinstance(feature, dict):
+        return None
+    kind = feature.get("$type")
+    if kind == MENTION and isinstance(feature.get("did"), str):
+        return f"/profile/{quote(feature['did'], safe=':')}"
+    if kind == TAG and isinstance(feature.get("tag"), str):
+        return f"/?q={quote('#' + feature['tag'])}"
+    uri = feature.get("uri")
+    if kind == LINK and isinstance(uri, str) and is_web_url(uri):
+        return uri
+    return None
+
+
+def is_web_url(uri: str) -> bool:
+    """Whether a link may be followed from a page: http or https, with a host."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)

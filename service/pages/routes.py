@@ -1,0 +1,266 @@
+"""The routes of the pages; each reads through the pipelines of the XRPC methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import anyio.to_thread
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from appview.app import AppView
+from appview.methods import actor, feeds, posts, search
+from appview.session import open_session
+from feeds.registry import FEEDS
+from network.xrpc_server import XrpcError
+from protocol.syntax import is_did, is_handle, is_record_key
+from service.pages.richtext import is_web_url, render_text
+from service.pages.status import read_status
+from storage.collections import FEED_GENERATOR, FEED_POST
+from storage.repos import find_repos
+
+_FOLDER = Path(__file__).parent
+_PAGE_SIZE = 25
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "img-src * data:; media-src *; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+SEARCH_CURSOR = "page.search"
+
+Page = Callable[[Request], dict[str, Any]]
+
+
+def page_routes(app: AppView) -> Sequence[BaseRoute]:
+    """All pages, on the read side of `app`."""
+    pages = _Pages(app)
+    return [
+        Route("/", pages.route("search.html", pages.search)),
+        Route("/profile/{actor}", pages.route("profile.html", pages.profile)),
+        Route("/post/{actor}/{rkey}", pages.route("thread.html", pages.thread)),
+        Route("/feeds", pages.route("feeds.html", pages.feeds)),
+        Route("/feed/{name}", pages.route("feed.html", pages.feed)),
+        Route("/status", pages.route("status.html", pages.status)),
+        Route("/status.json", pages.status_json),
+        Mount("/static", StaticFiles(directory=_FOLDER / "static")),
+    ]
+
+
+class _Pages:
+    def __init__(self, app: AppView) -> None:
+        self._app = app
+        self._templates = Environment(
+            loader=FileSystemLoader(_FOLDER / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {
+            "rich": render_text,
+            "day": _day,
+            "count": _count,
+            "permalink": permalink,
+            "ago": _ago,
+        }
+        self._templates.globals["is_web_url"] = is_web_url
+
+    def route(self, template: str, page: Page) -> Callable[[Request], Any]:
+        """An endpoint that shows `template` with what `page` gives, or says why not."""
+
+        async def endpoint(request: Request) -> Response:
+            return await anyio.to_thread.run_sync(self._render, template, page, request)
+
+        return endpoint
+
+    def _render(self, template: str, page: Page, request: Request) -> Response:
+        status = 200
+        try:
+            values = page(request)
+        except XrpcError as error:
+            template, status = (
+                "error.html",
+                404 if error.status == 400 else error.status,
+            )
+            values = {"title": "Not here", "message": error.message}
+        text = self._templates.get_template(template).render(
+            path=request.url.path, **values
+        )
+        return HTMLResponse(text, status, headers=_HEADERS)
+
+    def search(self, request: Request) -> dict[str, Any]:
+        """The search box, and its results once something was asked."""
+        asked = request.query_params
+        form = {
+            name: asked.get(name, "")[:1000]
+            for name in ("q", "sort", "lang", "since", "until", "kind", "author")
+        }
+        values: dict[str, Any] = {
+            "title": form["q"] or "Search",
+            "form": form,
+            "posts": [],
+            "actors": [],
+            "error": None,
+            "next": None,
+            "feeds": FEEDS.values(),
+            "latest": [],
+        }
+        with open_session(self._app, SEARCH_CURSOR) as session:
+            if not any(
+                form[name] for name in ("q", "author", "lang", "since", "until")
+            ):
+                params = {"feed": self._feed_uri("latest"), "limit": 10}
+                values["latest"] = feeds.GET_OWN_FEED.run(session, params)["feed"]
+                return values
+            params = {"limit": _PAGE_SIZE, "q": form["q"] or "*"}
+            params |= {
+                name: form[name]
+                for name in ("sort", "lang", "since", "until", "author")
+                if form[name]
+            }
+            if asked.get("cursor"):
+                params["cursor"] = asked["cursor"]
+            try:
+                if form["kind"] == "people":
+                    answer = search.SEARCH_ACTORS.run(session, params)
+                    values["actors"] = answer["actors"]
+                else:
+                    answer = search.SEARCH_POSTS.run(session, params)
+                    values["posts"] = answer["posts"]
+            except XrpcError as error:
+                values["error"] = error.message
+                return values
+        values["next"] = _next(request, answer.get("cursor"))
+        return values
+
+    def profile(self, request: Request) -> dict[str, Any]:
+        """An account: who it is, what it wrote, and how well we hold its repo."""
+        name = _actor_name(request)
+        with open_session(self._app, request.url.path) as session:
+            profile = actor.GET_PROFILE.run(session, {"actor": name})
+            params: dict[str, Any] = {"actor": profile["did"], "limit": _PAGE_SIZE}
+            if request.query_params.get("cursor"):
+                params["cursor"] = request.query_params["cursor"]
+            answer = feeds.GET_AUTHOR_FEED.run(session, params)
+            repo = find_repos(session.conn, [profile["did"]]).get(profile["did"])
+        return {
+            "title": profile.get("displayName") or profile["handle"],
+            "profile": profile,
+            "feed": answer["feed"],
+            "repo": repo,
+            "next": _next(request, answer.get("cursor")),
+        }
+
+    def thread(self, request: Request) -> dict[str, Any]:
+        """A post with what it answers and what answers it."""
+        name, rkey = _actor_name(request), request.path_params["rkey"]
+        if not is_record_key(rkey):
+            raise XrpcError("NotFound", "that is no record key")
+        uri = f"at://{name}/{FEED_POST}/{rkey}"
+        with open_session(self._app, request.url.path) as session:
+            params = {"uri": uri, "depth": 6, "parentHeight": 20}
+            thread = posts.GET_POST_THREAD.run(session, params)["thread"]
+        above: list[dict[str, Any]] = []
+        parent = thread.get("parent")
+        while parent is not None:
+            above.insert(0, parent)
+            parent = parent.get("parent")
+        return {"title": "Post", "thread": thread, "above": above}
+
+    def feeds(self, request: Request) -> dict[str, Any]:
+        """The feeds of this provider."""
+        return {"title": "Feeds", "feeds": FEEDS.values(), "did": self._app.service_did}
+
+    def feed(self, request: Request) -> dict[str, Any]:
+        """A preview: exactly what getFeed would answer a signed-out reader."""
+        name = request.path_params["name"]
+        algorithm = FEEDS.get(name)
+        if algorithm is None:
+            raise XrpcError("UnknownFeed", f"there is no feed {name!r} here")
+        values = {"title": algorithm.display_name, "algorithm": algorithm, "feed": []}
+        if algorithm.personal:
+            return values | {"next": None}
+        with open_session(self._app, request.url.path) as session:
+            params: dict[str, Any] = {"feed": self._feed_uri(name), "limit": _PAGE_SIZE}
+            if request.query_params.get("cursor"):
+                params["cursor"] = request.query_params["cursor"]
+            answer = feeds.GET_OWN_FEED.run(session, params)
+        return values | {
+            "feed": answer["feed"],
+            "next": _next(request, answer.get("cursor")),
+        }
+
+    def status(self, request: Request) -> dict[str, Any]:
+        """What is indexed, from where, how late, and what was dropped and why."""
+        with self._app.pool.connection() as conn:
+            status = read_status(conn)
+        return {
+            "title": "Status",
+            "status": status,
+            "engine": self._app.engine.stats(),
+        }
+
+    async def status_json(self, request: Request) -> Response:
+        """The same for programs."""
+        return JSONResponse(await anyio.to_thread.run_sync(self._read_status_json))
+
+    def _read_status_json(self) -> dict[str, Any]:
+        with self._app.pool.connection() as conn:
+            return read_status(conn).as_json()
+
+    def _feed_uri(self, name: str) -> str:
+        return f"at://{self._app.service_did}/{FEED_GENERATOR}/{name}"
+
+
+def _actor_name(request: Request) -> str:
+    name: str = request.path_params["actor"]
+    if not (is_did(name) or is_handle(name)):
+        raise XrpcError(
+            "InvalidRequest", f"{name[:80]!r} is neither a handle nor a DID"
+        )
+    return name
+
+
+def _next(request: Request, cursor: str | None) -> str | None:
+    if cursor is None:
+        return None
+    kept = [(k, v) for k, v in request.query_params.multi_items() if k != "cursor"]
+    return "?" + urlencode([*kept, ("cursor", cursor)])
+
+
+def permalink(uri: str) -> str:
+    """The page of a post by its AT-URI."""
+    did, _, rkey = uri.removeprefix("at://").split("/")
+    return f"/post/{quote(did, safe=':')}/{quote(rkey, safe=':')}"
+
+
+def _day(text: str) -> str:
+    try:
+        return datetime.fromisoformat(text).strftime("%d %b %Y, %H:%M")
+    except ValueError:
+        return text[:10]
+
+
+def _count(number: int) -> str:
+    if number < 10_000:
+        return f"{number:,}"
+    return f"{number / 1000:.1f}K" if number < 1_000_000 else f"{number / 1e6:.1f}M"
+
+
+def _ago(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
