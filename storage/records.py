@@ -119,12 +119,27 @@ def count_records(conn: psycopg.Connection[Any], actor: int) -> dict[int, int]:
     return dict(rows.fetchall())
 
 
-def iter_addresses(
+def read_page(
+    conn: psycopg.Connection[Any], actor: int, limit: int
+) -> list[tuple[int, int, bytes]]:
+    """The first (collection, rkey, exact bytes) of a repo, in index order."""
+    rows = conn.execute(
+        """
+        SELECT collection, rkey, value FROM record WHERE actor = %s
+        ORDER BY collection, rkey LIMIT %s
+        """,
+        (actor, limit),
+        binary=True,
+    )
+    return [(collection, rkey, decompress(value)) for collection, rkey, value in rows]
+
+
+def iter_pages(
     conn: psycopg.Connection[Any], actor: int, page_rows: int = _PAGE_ROWS
 ) -> Iterator[list[tuple[int, int, bytes]]]:
     """Pages of (collection, rkey, exact bytes) of one repo, in index order.
 
-    Reads a page at a time by key, so rows may be deleted between pages.
+    Each page is a query of its own, so it may be changed between pages.
     """
     after = (-(2**31), -(2**63))
     while True:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import psycopg
 
 from storage.arrays import int_columns
+from storage.copy import copy_rows
 
 LIKES: Final = 0
 REPOSTS: Final = 1
@@ -69,11 +70,16 @@ class StatsChange:
             changes = self.actors[actor] = [0, 0, 0, 0, 0, 0]
         changes[count] += change
 
-    def clear(self) -> None:
-        """Forget all changes."""
-        self.posts.clear()
-        self.subjects.clear()
-        self.actors.clear()
+    def merge(self, other: StatsChange) -> None:
+        """Add all changes of `other`."""
+        for (rkey, actor), changes in other.posts.items():
+            for count, change in enumerate(changes):
+                self.add_post(rkey, actor, count, change)
+        for (actor, collection, rkey), change in other.subjects.items():
+            self.add_subject(actor, collection, rkey, change)
+        for actor, changes in other.actors.items():
+            for count, change in enumerate(changes):
+                self.add_actor(actor, count, change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,44 +104,127 @@ class ActorStats:
     starter_packs: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    name: str
+    keys: tuple[str, ...]
+    key_types: tuple[str, ...]
+    counts: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.keys, *self.counts)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return (*self.key_types, *("int4",) * len(self.counts))
+
+
+_POSTS: Final = _Table("post_stats", ("rkey", "actor"), ("int8", "int4"), _POST_COLUMNS)
+_SUBJECTS: Final = _Table(
+    "subject_stats",
+    ("actor", "collection", "rkey"),
+    ("int4", "int4", "int8"),
+    ("likes",),
+)
+_ACTORS: Final = _Table("actor_stats", ("actor",), ("int4",), _ACTOR_COLUMNS)
+_TABLES: Final = (_POSTS, _SUBJECTS, _ACTORS)
+
+
+def _rows(change: StatsChange, table: _Table) -> list[tuple[int, ...]]:
+    """The changes of one table that change anything, in the order of their keys."""
+    rows: list[tuple[int, ...]]
+    if table is _POSTS:
+        rows = [(*key, *values) for key, values in change.posts.items()]
+    elif table is _SUBJECTS:
+        rows = [(*key, value) for key, value in change.subjects.items()]
+    else:
+        rows = [(key, *values) for key, values in change.actors.items()]
+    width = len(table.keys)
+    return sorted(row for row in rows if any(row[width:]))
+
+
 def apply_stats(conn: psycopg.Connection[Any], change: StatsChange) -> None:
     """Add the changes of a batch to the counts: at most three statements."""
-    posts = [(*key, *values) for key, values in sorted(change.posts.items())]
-    _add(conn, "post_stats", ("rkey", "actor"), ("int8", "int4"), _POST_COLUMNS, posts)
-    subjects = [(*key, value) for key, value in sorted(change.subjects.items())]
-    _add(
-        conn,
-        "subject_stats",
-        ("actor", "collection", "rkey"),
-        ("int4", "int4", "int8"),
-        ("likes",),
-        subjects,
-    )
-    actors = [(key, *values) for key, values in sorted(change.actors.items())]
-    _add(conn, "actor_stats", ("actor",), ("int4",), _ACTOR_COLUMNS, actors)
+    for table in _TABLES:
+        rows = _rows(change, table)
+        if rows:
+            arrays = ", ".join(f"%s::{name}[]" for name in table.types)
+            _upsert(
+                conn,
+                table,
+                f"SELECT * FROM unnest({arrays})",
+                int_columns(rows, len(table.types)),
+            )
 
 
-def _add(
-    conn: psycopg.Connection[Any],
-    table: str,
-    keys: Sequence[str],
-    key_types: Sequence[str],
-    counts: Sequence[str],
-    rows: Sequence[Sequence[int]],
+def _upsert(
+    conn: psycopg.Connection[Any], table: _Table, query: str, values: Sequence[str]
 ) -> None:
-    width = len(keys)
-    rows = [row for row in rows if any(row[width:])]
-    if not rows:
-        return
-    columns = ", ".join((*keys, *counts))
-    types = (*key_types, *("int4",) * len(counts))
-    arrays = ", ".join(f"%s::{name}[]" for name in types)
-    sums = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in counts)
-    conn.execute(
-        f"INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays}) "
-        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sums}",
-        int_columns(rows, len(types)),
+    sums = ", ".join(
+        f"{name} = {table.name}.{name} + excluded.{name}" for name in table.counts
     )
+    conn.execute(
+        f"INSERT INTO {table.name} ({', '.join(table.columns)}) {query} "
+        f"ON CONFLICT ({', '.join(table.keys)}) DO UPDATE SET {sums}",
+        values,
+    )
+
+
+class StatsPile:
+    """Changes of a long transaction, put aside in temporary tables when they grow.
+
+    The counts themselves are only touched by `apply`, at the end: rows of popular
+    posts must not be locked while a repo streams in.
+    """
+
+    def __init__(self, conn: psycopg.Connection[Any], most: int = 100_000) -> None:
+        self._conn = conn
+        self._most = most
+        self._change = StatsChange()
+        self._piled = False
+
+    def add(self, change: StatsChange) -> None:
+        """Take the changes of a batch."""
+        self._change.merge(change)
+        if len(self._change.posts) + len(self._change.actors) > self._most:
+            self._pile()
+
+    def apply(self) -> None:
+        """Add everything to the counts."""
+        if not self._piled:
+            apply_stats(self._conn, self._change)
+            return
+        self._pile()
+        for table in _TABLES:
+            keys = ", ".join(table.keys)
+            sums = ", ".join(f"sum({name})::int4" for name in table.counts)
+            query = (
+                f"SELECT {keys}, {sums} FROM pile_{table.name} "
+                f"GROUP BY {keys} ORDER BY {keys}"
+            )
+            _upsert(self._conn, table, query, ())
+
+    def _pile(self) -> None:
+        for table in _TABLES:
+            if not self._piled:
+                columns = ", ".join(
+                    f"{name} {kind}"
+                    for name, kind in zip(table.columns, table.types, strict=True)
+                )
+                self._conn.execute(
+                    f"CREATE TEMPORARY TABLE pile_{table.name} ({columns}) "
+                    "ON COMMIT DROP"
+                )
+            copy_rows(
+                self._conn,
+                f"pile_{table.name}",
+                table.columns,
+                table.types,
+                _rows(self._change, table),
+            )
+        self._piled = True
+        self._change = StatsChange()
 
 
 def fetch_post_stats(

@@ -1,0 +1,112 @@
+"""Accounts: what their host says of them, what we decided, and forgetting them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+
+from indexer.changes import Change, prepare, write
+from indexer.collections.registry import OWNED_TABLES
+from indexer.transaction import whole_transaction
+from storage.collections import NO_COLLECTION, NO_RKEY
+from storage.drops import delete_dropped_of
+from storage.interning import Interner
+from storage.jobs import put_jobs
+from storage.outbox import put_outbox
+from storage.records import read_page
+from storage.resync_buffer import clear_commits
+from storage.schema import STATUS_ACTIVE, STATUS_DELETED, UPSTREAM_STATUSES
+from storage.stats import apply_stats
+
+PURGE_JOB: Final = "purge_account"
+"""Kind of the job that removes the rows of a deleted account; its key is the DID."""
+UNKNOWN_INACTIVE: Final = "inactive"
+_PURGE_ROWS: Final = 2_000
+
+
+def upstream_status(active: bool, status: str | None) -> str:
+    """The one word kept for what `#account` or a listing says."""
+    if active:
+        return STATUS_ACTIVE
+    if status in UPSTREAM_STATUSES and status != STATUS_ACTIVE:
+        return status
+    return UNKNOWN_INACTIVE
+
+
+def save_statuses(conn: psycopg.Connection[Any], statuses: Mapping[int, str]) -> None:
+    """Write actor -> upstream status, tell the search engine, and queue the removal
+    of deleted accounts. Hidden from this transaction on: readers look at the status.
+    Does not commit."""
+    if not statuses:
+        return
+    actors = sorted(statuses)
+    rows = conn.execute(
+        """
+        UPDATE actor SET upstream_status = d.status
+        FROM unnest(%s::int4[], %s::text[]) AS d (id, status)
+        WHERE actor.id = d.id AND actor.upstream_status <> d.status
+        RETURNING actor.id, actor.did
+        """,
+        (actors, [statuses[actor] for actor in actors]),
+    ).fetchall()
+    put_outbox(conn, [(actor, NO_COLLECTION, NO_RKEY) for actor, _ in rows])
+    deleted = [did for actor, did in rows if statuses[actor] == STATUS_DELETED]
+    put_jobs(conn, PURGE_JOB, deleted)
+
+
+def set_takedown(conn: psycopg.Connection[Any], actor: int, reason: str | None) -> None:
+    """Hide an account by our own decision, or show it again (None). The upstream's
+    word is another column and stays. Commits."""
+    with whole_transaction(conn):
+        conn.execute("UPDATE actor SET takedown = %s WHERE id = %s", (reason, actor))
+        put_outbox(conn, [(actor, NO_COLLECTION, NO_RKEY)])
+
+
+def purge_account(
+    conn: psycopg.Connection[Any], interner: Interner, actor: int, now: datetime
+) -> int:
+    """Remove every row that came out of an account's repo; return how many records.
+
+    In transactions of 2,000 records each: a kill leaves less to do, never a wrong
+    count. The repo's row stays, desynchronized and empty. Raises ValueError unless
+    the account is deleted upstream.
+    """
+    removed = 0
+    while True:
+        with whole_transaction(conn):
+            _lock_deleted(conn, actor)
+            page = read_page(conn, actor, _PURGE_ROWS)
+            nsids = interner.nsids({collection for collection, _, _ in page})
+            changes = [
+                Change(actor, collection, rkey, nsids[collection], value, None)
+                for collection, rkey, value in page
+            ]
+            apply_stats(conn, write(conn, prepare(changes, interner, now)))
+            removed += len(page)
+            if len(page) < _PURGE_ROWS:
+                delete_dropped_of(conn, actor)
+                clear_commits(conn, actor)
+                # A row that no record accounts for would be a fault of ours; an
+                # account that asked to be forgotten must not pay for it.
+                for table in OWNED_TABLES:
+                    conn.execute(f"DELETE FROM {table} WHERE actor = %s", (actor,))
+                return removed
+
+
+def _lock_deleted(conn: psycopg.Connection[Any], actor: int) -> None:
+    conn.execute(
+        """
+        UPDATE repo SET state = 'desynchronized', rev = NULL, data = NULL,
+            commit = NULL, lease_until = NULL
+        WHERE actor = %s
+        """,
+        (actor,),
+    )
+    row = conn.execute(
+        "SELECT upstream_status FROM actor WHERE id = %s", (actor,)
+    ).fetchone()
+    if row is None or row[0] != STATUS_DELETED:
+        raise ValueError(f"account {actor} is not deleted upstream")

@@ -1,0 +1,337 @@
+"""A batch of verified events -> one transaction: rows, counts, outbox, repo states and
+cursors together, or nothing.
+
+Checked here, against the state that is locked: that a commit follows from the one
+before (its rev is higher, its prev_data is our data). Not checked here: signatures,
+trees, hashes; events are verified before they come.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from indexer import account, identity
+from indexer.changes import Change, prepare, write
+from indexer.repo_states import RepoState, lock_repos, save_repos
+from indexer.transaction import retry_conflicts, whole_transaction
+from protocol.drops import DropReason
+from protocol.errors import InvalidSyntaxError
+from protocol.events import AccountEvent, CommitEvent, Event, SyncEvent
+from protocol.mst import EMPTY_ROOT, build_root
+from protocol.syntax import parse_path
+from storage.cursors import save_cursors
+from storage.drops import (
+    count_drops,
+    delete_dropped_records,
+    put_dropped_records,
+)
+from storage.interning import Interner
+from storage.records import fetch_records
+from storage.resync_buffer import put_commits
+from storage.schema import REPO_DESYNCHRONIZED, REPO_RESYNCING, REPO_SYNCHRONIZED
+from storage.stats import StatsChange, apply_stats
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """What became of a batch. Numbers are events; `records` is records written or
+    deleted; `desynchronized` are DIDs whose repo must be fetched."""
+
+    applied: int = 0
+    ignored: int = 0
+    buffered: int = 0
+    records: int = 0
+    desynchronized: list[str] = field(default_factory=list)
+    drops: Counter[DropReason] = field(default_factory=Counter)
+
+
+@retry_conflicts
+def apply_batch(
+    conn: psycopg.Connection[Any],
+    interner: Interner,
+    events: Sequence[Event],
+    cursors: Mapping[int, int],
+    now: datetime,
+    *,
+    shard: int = 0,
+) -> BatchResult:
+    """Apply events in order, and save `cursors` (host id -> seq), in one transaction.
+
+    `now` is when this project sees the records. A commit that does not follow from
+    the state we hold makes its repo desynchronized; one whose repo is being fetched
+    is kept for the end of that; one of an inactive account, or older than what we
+    hold, is ignored. Events of one account must not be in two batches at once
+    (shards own their accounts).
+    """
+    batch = _Batch(interner, now)
+    batch.intern(events)
+    with whole_transaction(conn):
+        plan_for_probes(conn)
+        batch.lock(conn, events)
+        for event in events:
+            batch.take(event)
+        apply_stats(conn, batch.write(conn))
+        save_cursors(conn, cursors, shard=shard)
+    return batch.result
+
+
+def apply_commits(
+    conn: psycopg.Connection[Any],
+    interner: Interner,
+    repo: RepoState,
+    events: Sequence[CommitEvent],
+    now: datetime,
+) -> tuple[BatchResult, StatsChange]:
+    """Apply buffered commits of one repo that the caller's transaction has locked.
+
+    The changes of the counts are returned, for the caller to apply with its own.
+    """
+    batch = _Batch(interner, now)
+    batch.intern(events)
+    batch.repos[repo.actor] = repo
+    for event in events:
+        batch.take(event)
+    stats = batch.write(conn)
+    return batch.result, stats
+
+
+def plan_for_probes(conn: psycopg.Connection[Any]) -> None:
+    """For the rest of the transaction, join by index probes: a batch touches a few
+    rows of large tables, whatever the planner's statistics say."""
+    conn.execute(
+        "SELECT set_config('enable_hashjoin', 'off', true),"
+        " set_config('enable_mergejoin', 'off', true),"
+        " set_config('enable_seqscan', 'off', true)"
+    )
+
+
+_Key = tuple[int, str, str]  # actor, collection, record key
+_Path = tuple[int, bytes]  # actor, tree key
+
+
+class _Batch:
+    """Events of one batch, collapsed: of changes of one record only the last counts."""
+
+    def __init__(self, interner: Interner, now: datetime) -> None:
+        self.result = BatchResult()
+        self.repos: dict[int, RepoState] = {}
+        self.actors: dict[str, int] = {}
+        self._interner = interner
+        self._now = now
+        self._nsids: dict[str, int] = {}
+        self._rkeys: dict[str, int] = {}
+        self._values: dict[_Key, bytes | None] = {}
+        self._created: set[_Key] = set()
+        self._dropped: dict[_Path, tuple[bytes, DropReason] | None] = {}
+        self._buffered: list[tuple[int, CommitEvent]] = []
+        self._statuses: dict[int, str] = {}
+        self._identities: dict[int, str] = {}
+        self._drop_counts: Counter[tuple[str, int]] = Counter()
+
+    def intern(self, events: Sequence[Event]) -> None:
+        """Numbers for all names of the events, in transactions of their own."""
+        self.actors = self._interner.actors({event.did for event in events})
+        nsids: set[str] = set()
+        rkeys: set[str] = set()
+        for event in events:
+            if type(event) is CommitEvent:
+                for op in event.ops:
+                    nsids.add(op.collection)
+                    rkeys.add(op.rkey)
+                for drop in event.drops:
+                    parsed = _parse_path(drop.path)
+                    if parsed is not None:
+                        nsids.add(parsed[0])
+                        rkeys.add(parsed[1])
+        self._nsids = self._interner.collections(nsids)
+        self._rkeys = self._interner.rkeys(rkeys)
+
+    def lock(self, conn: psycopg.Connection[Any], events: Sequence[Event]) -> None:
+        """Lock the repos of the batch, and make those that a commit begins."""
+        hosts: dict[int, int | None] = {}
+        for event in events:
+            actor = self.actors[event.did]
+            if isinstance(event, CommitEvent | SyncEvent):
+                hosts[actor] = event.host or None
+            else:
+                hosts.setdefault(actor, None)
+        begun = {
+            self.actors[event.did]
+            for event in events
+            if isinstance(event, CommitEvent | SyncEvent)
+        }
+        self.repos = lock_repos(conn, hosts, begun)
+
+    def take(self, event: Event) -> None:
+        """Decide on one event."""
+        actor = self.actors[event.did]
+        if type(event) is CommitEvent:
+            self._take_commit(actor, event)
+        elif type(event) is SyncEvent:
+            self._take_sync(actor, event)
+        elif type(event) is AccountEvent:
+            self._take_account(actor, event)
+        else:
+            self._identities[actor] = event.did
+            self.result.applied += 1
+
+    def _take_commit(self, actor: int, event: CommitEvent) -> None:
+        repo = self.repos[actor]
+        if not repo.active:
+            self._ignore(event, DropReason.INACTIVE_ACCOUNT)
+        elif repo.rev is not None and event.rev <= repo.rev:
+            self._ignore(event, DropReason.STALE_REV)
+        elif repo.state == REPO_RESYNCING:
+            self._buffered.append((actor, event))
+            self.result.buffered += 1
+        elif repo.state == REPO_SYNCHRONIZED:
+            if event.prev_data is not None and event.prev_data == repo.data:
+                self._apply(actor, repo, event)
+            else:
+                self._desynchronize(repo, event, DropReason.PREV_DATA_MISMATCH)
+        elif repo.rev is None and _is_first_commit(event):
+            self._apply(actor, repo, event)
+        else:
+            repo.note_upstream(event.rev)
+            self._ignore(event, DropReason.DESYNCHRONIZED)
+
+    def _take_sync(self, actor: int, event: SyncEvent) -> None:
+        repo = self.repos[actor]
+        if not repo.active:
+            self._ignore(event, DropReason.INACTIVE_ACCOUNT)
+        elif repo.rev is not None and event.rev <= repo.rev:
+            if event.rev == repo.rev and event.data != repo.data:
+                self._desynchronize(repo, event, DropReason.PREV_DATA_MISMATCH)
+            else:
+                self.result.ignored += 1
+        elif repo.data == event.data and repo.state == REPO_SYNCHRONIZED:
+            repo.advance(event.rev, event.data, event.commit)
+            self.result.applied += 1
+        else:
+            self._desynchronize(repo, event, DropReason.DESYNCHRONIZED)
+
+    def _take_account(self, actor: int, event: AccountEvent) -> None:
+        status = account.upstream_status(event.active, event.status)
+        repo = self.repos.get(actor)
+        before = self._statuses.get(actor)
+        if before is None and repo is not None:
+            before = repo.status
+        if before != status:
+            self._statuses[actor] = status
+            if repo is not None:
+                repo.status = status
+                if repo.active and repo.state == REPO_SYNCHRONIZED:
+                    # Commits were ignored while it was away.
+                    repo.desynchronize("the account is active again")
+                    self.result.desynchronized.append(event.did)
+        self.result.applied += 1
+
+    def _apply(self, actor: int, repo: RepoState, event: CommitEvent) -> None:
+        for op in event.ops:
+            key = (actor, op.collection, op.rkey)
+            if op.action == "delete":
+                self._values[key] = None
+            else:
+                self._values[key] = op.value
+                if op.action == "create":
+                    self._created.add(key)
+        for drop in event.drops:
+            self._drop_counts[drop.reason, event.host] += 1
+            self.result.drops[drop.reason] += 1
+            parsed = _parse_path(drop.path)
+            if parsed is not None:
+                # An update that cannot be kept still ends the record before it.
+                self._values[actor, *parsed] = None
+            self._dropped[actor, _tree_key(drop.path)] = (
+                None if drop.cid is None else (drop.cid, drop.reason)
+            )
+        for op in event.ops:
+            path = (actor, f"{op.collection}/{op.rkey}".encode())
+            if path in self._dropped:
+                self._dropped[path] = None
+        repo.advance(event.rev, event.data, event.commit)
+        self.result.applied += 1
+
+    def _desynchronize(
+        self, repo: RepoState, event: CommitEvent | SyncEvent, reason: DropReason
+    ) -> None:
+        repo.note_upstream(event.rev)
+        if repo.state != REPO_DESYNCHRONIZED:
+            repo.desynchronize(reason.value)
+            self.result.desynchronized.append(event.did)
+        self._ignore(event, reason)
+
+    def _ignore(self, event: CommitEvent | SyncEvent, reason: DropReason) -> None:
+        self._drop_counts[reason, event.host] += 1
+        self.result.drops[reason] += 1
+        self.result.ignored += 1
+
+    def write(self, conn: psycopg.Connection[Any]) -> StatsChange:
+        """Send everything the batch came to, but for the counts it changes."""
+        stats = self._write_records(conn)
+        put_commits(conn, self._buffered)
+        account.save_statuses(conn, self._statuses)
+        identity.mark_stale(conn, self._identities)
+        save_repos(conn, self.repos.values())
+        count_drops(conn, self._drop_counts)
+        return stats
+
+    def _write_records(self, conn: psycopg.Connection[Any]) -> StatsChange:
+        nsids, rkeys = self._nsids, self._rkeys
+        addresses = [(key[0], nsids[key[1]], rkeys[key[2]]) for key in self._values]
+        old = fetch_records(conn, addresses)
+        changes: list[Change] = []
+        for (key, value), address in zip(self._values.items(), addresses, strict=True):
+            before = old.get(address)  # type: ignore[call-overload]
+            if before is None and key not in self._created:
+                # Its tree had it and we did not: it was dropped then.
+                path = (key[0], f"{key[1]}/{key[2]}".encode())
+                self._dropped.setdefault(path, None)
+            if before != value:
+                changes.append(Change(*address, key[1], before, value))
+        stats = write(conn, prepare(changes, self._interner, self._now))
+        self.result.records += len(changes)
+        gone = [path for path, drop in self._dropped.items() if drop is None]
+        delete_dropped_records(conn, gone)
+        kept = [
+            (actor, path, drop[0], drop[1].value)
+            for (actor, path), drop in self._dropped.items()
+            if drop is not None
+        ]
+        put_dropped_records(conn, kept)
+        return stats
+
+
+def _is_first_commit(event: CommitEvent) -> bool:
+    """Whether a commit is the first of its repo: its tree holds what it creates and
+    nothing else, which is proven here and not taken from its word."""
+    if event.since is not None or event.prev_data not in (None, EMPTY_ROOT):
+        return False
+    items: list[tuple[bytes, bytes]] = []
+    for op in event.ops:
+        if op.action != "create" or op.cid is None:
+            return False
+        items.append((f"{op.collection}/{op.rkey}".encode(), op.cid))
+    for drop in event.drops:
+        if drop.cid is None:
+            return False
+        items.append((_tree_key(drop.path), drop.cid))
+    return build_root(sorted(items)) == event.data
+
+
+def _tree_key(path: str) -> bytes:
+    # A path that is not UTF-8 comes with its bytes escaped (PEP 383).
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _parse_path(path: str) -> tuple[str, str] | None:
+    try:
+        return parse_path(path)
+    except InvalidSyntaxError:
+        return None

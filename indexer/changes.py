@@ -1,0 +1,360 @@
+"""Changes of records -> rows of every table that follows from them.
+
+`prepare` reads and packs and needs no connection of its own; `write` sends. An update
+is a delete and an insert. What is taken from the counts is what was really deleted,
+and what was there before is read by the caller under the lock of the repo, so a
+change applied twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import psycopg
+
+from indexer.collections.registry import collection_for
+from indexer.collections.source import Collection, Names, Source, Value
+from indexer.links import Link
+from protocol import cbor
+from protocol.errors import InvalidRecordError, ProtocolError
+from storage.arrays import int_columns
+from storage.collections import (
+    COLLECTION_IDS,
+    FEED_POST,
+    FOLLOW_SUBJECT,
+    LIKE_SUBJECT,
+    NO_COLLECTION,
+    NO_RKEY,
+    QUOTE_PATHS,
+    REPLY_PARENT,
+    REPOST_SUBJECT,
+    RKEY_SELF,
+)
+from storage.copy import copy_rows
+from storage.interning import Interner
+from storage.links import (
+    DEFAULT_PARTITION,
+    PARTITION_OF,
+    copy_links,
+    delete_default_links,
+    delete_links,
+    pack_link,
+)
+from storage.outbox import put_outbox
+from storage.records import copy_records, delete_records, pack_record
+from storage.rows import POST, RowTable, delete_rows, insert_rows
+from storage.stats import (
+    FOLLOWERS,
+    FOLLOWS,
+    LIKES,
+    QUOTES,
+    REPLIES,
+    REPOSTS,
+    StatsChange,
+)
+from storage.text import clean_text
+
+_POST: Final = COLLECTION_IDS[FEED_POST]
+_MAX_REASON_CHARS: Final = 300
+
+LinkTuple = tuple[int, int, int, int, int, int]
+"""A row of `link`, in the order of storage.links.COLUMNS."""
+
+
+class Change(NamedTuple):
+    """A record before and after: exact bytes, None where there is none."""
+
+    actor: int
+    collection: int
+    rkey: int
+    nsid: str
+    old: bytes | None
+    new: bytes | None
+
+
+class _Reading(NamedTuple):
+    """A record's bytes, read: its links, and its value if rows may be made of it."""
+
+    module: Collection
+    value: Value | None
+    links: Sequence[Link]
+    error: str | None
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Packed rows of a batch of changes, ready to be sent."""
+
+    replaced: list[tuple[int, int, int]] = field(default_factory=list)
+    old_links: list[LinkTuple] = field(default_factory=list)
+    old_default_sources: list[tuple[int, int, int]] = field(default_factory=list)
+    old_rows: dict[RowTable, list[tuple[int, int]]] = field(default_factory=dict)
+    records: list[bytes] = field(default_factory=list)
+    links: dict[str, list[bytes]] = field(default_factory=dict)
+    rows: dict[RowTable, list[tuple[Any, ...]]] = field(default_factory=dict)
+    errors: list[tuple[int, int, int, str]] = field(default_factory=list)
+    outbox: list[tuple[int, int, int]] = field(default_factory=list)
+    stats: StatsChange = field(default_factory=StatsChange)
+
+
+def prepare(
+    changes: Sequence[Change], interner: Interner, indexed_at: datetime
+) -> Prepared:
+    """Read and pack a batch. Each address must stand in it once.
+
+    Names are interned here, so call it with no lock held that a naming transaction
+    could want (none of ours does).
+    """
+    prepared = Prepared()
+    readings: list[tuple[Change, _Reading | None, _Reading | None]] = []
+    seen = _NameSets()
+    for change in changes:
+        if change.old == change.new:
+            continue
+        old = None if change.old is None else _read(change.nsid, change.old)
+        new = None if change.new is None else _read(change.nsid, change.new)
+        if old is not None:
+            seen.add(change.collection, old.links)
+        if new is not None:
+            seen.add(change.collection, new.links)
+        readings.append((change, old, new))
+    names, paths = seen.intern(interner)
+    for change, old, new in readings:
+        if old is not None:
+            _prepare_old(prepared, change, old, names, paths)
+        if new is not None:
+            _prepare_new(prepared, change, new, names, paths, indexed_at)
+        module = (new or old).module  # type: ignore[union-attr]
+        if module.SEARCHABLE:
+            address = (change.actor, change.collection, change.rkey)
+            prepared.outbox.append(address)
+    return prepared
+
+
+def write(conn: psycopg.Connection[Any], prepared: Prepared) -> StatsChange:
+    """Send a batch within the caller's transaction; return the change of the counts,
+    which the caller applies last, so that popular rows are locked the least."""
+    stats = prepared.stats
+    first_seen: dict[RowTable, dict[tuple[int, int], datetime | None]] = {}
+    if prepared.replaced:
+        delete_records(conn, prepared.replaced)
+        _delete_errors(conn, prepared.replaced)
+    if prepared.old_links:
+        _count_links(stats, delete_links(conn, prepared.old_links), -1)
+    delete_default_links(conn, prepared.old_default_sources)
+    for table, keys in prepared.old_rows.items():
+        removed = first_seen[table] = delete_rows(conn, table, keys)
+        _count_rows(stats, table, [actor for actor, _ in removed], -1)
+    copy_records(conn, prepared.records)
+    copy_links(conn, prepared.links)
+    for table, rows in prepared.rows.items():
+        kept = _keep_first_seen(table, rows, first_seen.get(table))
+        insert_rows(conn, table, kept)
+        _count_rows(stats, table, [row[0] for row in kept], 1)
+    copy_rows(conn, "index_error", _ERROR_COLUMNS, _ERROR_TYPES, prepared.errors)
+    put_outbox(conn, prepared.outbox)
+    return stats
+
+
+_ERROR_COLUMNS: Final = ("actor", "collection", "rkey", "reason")
+_ERROR_TYPES: Final = ("int4", "int4", "int8", "text")
+
+
+class _NameSets:
+    """Names that the links of a batch hold."""
+
+    def __init__(self) -> None:
+        self._dids: set[str] = set()
+        self._nsids: set[str] = set()
+        self._rkeys: set[str] = set()
+        self._paths: set[tuple[int, str]] = set()
+
+    def add(self, collection: int, links: Sequence[Link]) -> None:
+        for path, did, nsid, rkey in links:
+            self._dids.add(did)
+            if nsid is not None:
+                self._nsids.add(nsid)
+                if rkey is not None:
+                    self._rkeys.add(rkey)
+            if type(path) is str:
+                self._paths.add((collection, path))
+
+    def intern(self, interner: Interner) -> tuple[Names, dict[tuple[int, str], int]]:
+        names = Names(
+            interner.actors(self._dids),
+            interner.collections(self._nsids),
+            interner.rkeys(self._rkeys),
+        )
+        return names, interner.paths(self._paths) if self._paths else {}
+
+
+def _read(nsid: str, raw: bytes) -> _Reading:
+    module = collection_for(nsid)
+    try:
+        value = cbor.decode_fast(raw)
+        if not isinstance(value, dict):
+            raise InvalidRecordError("", "not a map")
+        if nsid == module.COLLECTION and value.get("$type") != nsid:
+            raise InvalidRecordError("$type", "not the collection it is in")
+        return _Reading(module, value, module.find_links(value), None)
+    except ProtocolError as error:
+        return _Reading(module, None, (), _reason(error))
+
+
+def _reason(error: ProtocolError) -> str:
+    return clean_text(str(error), _MAX_REASON_CHARS)
+
+
+def _link_rows(
+    change: Change,
+    links: Sequence[Link],
+    names: Names,
+    paths: dict[tuple[int, str], int],
+) -> Iterable[LinkTuple]:
+    """Rows of a record's links, each once."""
+    actors, collections, rkeys = names.actors, names.collections, names.rkeys
+    rows: dict[LinkTuple, None] = {}
+    for path, did, nsid, rkey in links:
+        rows[
+            change.rkey,
+            NO_RKEY if rkey is None else rkeys[rkey],
+            change.actor,
+            actors[did],
+            NO_COLLECTION if nsid is None else collections[nsid],
+            path if type(path) is int else paths[change.collection, path],  # type: ignore[index]
+        ] = None
+    return rows
+
+
+def _prepare_old(
+    prepared: Prepared,
+    change: Change,
+    old: _Reading,
+    names: Names,
+    paths: dict[tuple[int, str], int],
+) -> None:
+    address = (change.actor, change.collection, change.rkey)
+    prepared.replaced.append(address)
+    if old.links:
+        has_default = False
+        for row in _link_rows(change, old.links, names, paths):
+            if row[5] in PARTITION_OF:
+                prepared.old_links.append(row)
+            else:
+                has_default = True
+        if has_default:
+            prepared.old_default_sources.append(address)
+    for table in old.module.TABLES:
+        keys = prepared.old_rows.setdefault(table, [])
+        if not table.single or change.rkey == RKEY_SELF:
+            keys.append((change.actor, change.rkey))
+
+
+def _prepare_new(
+    prepared: Prepared,
+    change: Change,
+    new: _Reading,
+    names: Names,
+    paths: dict[tuple[int, str], int],
+    indexed_at: datetime,
+) -> None:
+    actor, collection, rkey, _, _, raw = change
+    assert raw is not None
+    prepared.records.append(pack_record(actor, collection, rkey, raw))
+    error = new.error
+    if new.value is not None:
+        try:
+            rows = new.module.to_rows(new.value, Source(actor, rkey, indexed_at), names)
+        except InvalidRecordError as fault:
+            error = _reason(fault)
+        else:
+            for table, row in rows:
+                prepared.rows.setdefault(table, []).append(row)
+            links = _link_rows(change, new.links, names, paths) if new.links else ()
+            for link in links:
+                partition = PARTITION_OF.get(link[5], DEFAULT_PARTITION)
+                prepared.links.setdefault(partition, []).append(pack_link(link))
+            _count_links(prepared.stats, links, 1)
+    if error is not None:
+        prepared.errors.append((actor, collection, rkey, error))
+
+
+def _count_links(stats: StatsChange, links: Iterable[LinkTuple], sign: int) -> None:
+    """Add edges to the counts. A post quoted twice by one record counts once."""
+    quotes: set[tuple[int, int, int, int]] | None = None
+    for rkey, target_rkey, actor, target_actor, collection, path in links:
+        if path == LIKE_SUBJECT:
+            if collection == _POST:
+                stats.add_post(target_rkey, target_actor, LIKES, sign)
+            else:
+                stats.add_subject(target_actor, collection, target_rkey, sign)
+        elif path == FOLLOW_SUBJECT:
+            if collection == NO_COLLECTION:
+                stats.add_actor(target_actor, FOLLOWERS, sign)
+                stats.add_actor(actor, FOLLOWS, sign)
+        elif collection != _POST:
+            continue
+        elif path == REPOST_SUBJECT:
+            stats.add_post(target_rkey, target_actor, REPOSTS, sign)
+        elif path == REPLY_PARENT:
+            stats.add_post(target_rkey, target_actor, REPLIES, sign)
+        elif path in QUOTE_PATHS:
+            if quotes is None:
+                quotes = set()
+            edge = (actor, rkey, target_actor, target_rkey)
+            if edge not in quotes:
+                quotes.add(edge)
+                stats.add_post(target_rkey, target_actor, QUOTES, sign)
+
+
+def _count_rows(
+    stats: StatsChange, table: RowTable, actors: Iterable[int], sign: int
+) -> None:
+    if table.count is not None:
+        for actor in actors:
+            stats.add_actor(actor, table.count, sign)
+
+
+def _keep_first_seen(
+    table: RowTable,
+    rows: list[tuple[Any, ...]],
+    first_seen: dict[tuple[int, int], datetime | None] | None,
+) -> list[tuple[Any, ...]]:
+    """Rows of edited records keep the time they were first seen: an edit must not
+    bring a post to the top of a feed."""
+    if not first_seen or not table.dated:
+        return rows
+    kept: list[tuple[Any, ...]] = []
+    by_actor = {actor: seen for (actor, _), seen in first_seen.items()}
+    place = table.columns.index("indexed_at")
+    for row in rows:
+        seen = by_actor.get(row[0]) if table.single else first_seen.get(row[:2])
+        if seen is not None:
+            changed = list(row)
+            changed[place] = seen
+            if table is POST:
+                changed[_SORT_AT] = min(row[_CREATED_AT], seen)
+            kept.append(tuple(changed))
+        else:
+            kept.append(row)
+    return kept
+
+
+_SORT_AT: Final = POST.columns.index("sort_at")
+_CREATED_AT: Final = POST.columns.index("created_at")
+
+
+def _delete_errors(
+    conn: psycopg.Connection[Any], addresses: Sequence[tuple[int, int, int]]
+) -> None:
+    conn.execute(
+        """
+        DELETE FROM index_error e USING
+            unnest(%s::int4[], %s::int4[], %s::int8[]) AS d (actor, collection, rkey)
+        WHERE e.actor = d.actor AND e.collection = d.collection AND e.rkey = d.rkey
+        """,
+        int_columns(addresses, 3),
+    )

@@ -1,0 +1,375 @@
+"""Importing a whole repo, the first time or again: one transaction, so that a crash
+anywhere leaves the old state.
+
+A fresh repo is copied straight into its tables. One that we hold already is staged,
+compared as a set, and changed where it differs, deletes included. Nothing is locked
+while records stream in but an advisory lock of this repo: live batches go on, and
+its own commits wait in the resync buffer, because its state is `resyncing`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+import psycopg
+
+from indexer.apply import apply_commits, plan_for_probes
+from indexer.changes import Change, prepare, write
+from indexer.repo_states import lock_repos, save_repos
+from indexer.transaction import whole_transaction
+from protocol.drops import DropReason
+from protocol.errors import DesynchronizedError
+from protocol.events import DroppedOp
+from protocol.limits import MAX_RECORD_BYTES_BACKFILL
+from protocol.syntax import is_nsid, is_record_key
+from storage.copy import copy_packed
+from storage.drops import count_drops, delete_dropped_of, put_dropped_records
+from storage.interning import Interner
+from storage.record_codec import decompress
+from storage.records import COLUMNS as RECORD_COLUMNS
+from storage.records import pack_record
+from storage.resync_buffer import clear_commits, load_commits
+from storage.schema import REPO_DESYNCHRONIZED, REPO_SYNCHRONIZED, STATUS_DELETED
+from storage.stats import StatsChange, StatsPile
+
+_CHUNK_RECORDS: Final = 2_000
+_CHUNK_BYTES: Final = 8_000_000
+_LOCK_CLASS: Final = 0x726570  # "rep": advisory locks of imports, by actor
+_SYNC_RETRY_S: Final = 30.0
+"""A repo whose host told of a rev that it then does not serve is tried again later."""
+
+
+class CheckoutBusyError(Exception):
+    """Another worker imports this repo at the moment."""
+
+
+class StaleCheckoutError(DesynchronizedError):
+    """The fetched repo is older than what is held, or its account is gone: nothing
+    was changed."""
+
+
+class ImportedRecord(Protocol):
+    """What a repo reader gives (protocol.repo.RepoRecord)."""
+
+    @property
+    def collection(self) -> str:
+        """The first part of the tree key."""
+
+    @property
+    def rkey(self) -> str:
+        """The rest of the tree key."""
+
+    @property
+    def cid(self) -> bytes:
+        """36 bytes, checked against `value`."""
+
+    @property
+    def value(self) -> bytes:
+        """The exact bytes."""
+
+
+class ImportedHead(Protocol):
+    """The verified head of an imported repo (protocol.repo.RepoHead)."""
+
+    @property
+    def rev(self) -> str:
+        """Its TID."""
+
+    @property
+    def data(self) -> bytes:
+        """The CID of the tree's root."""
+
+    @property
+    def commit(self) -> bytes:
+        """The signed block."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutResult:
+    """What an import came to. `records` were in the repo, `changed` differ from what
+    was held; `buffered` commits followed it. `synchronized` is False when the repo
+    must be fetched again."""
+
+    records: int
+    changed: int
+    dropped: int
+    buffered: int
+    synchronized: bool
+
+
+class Checkout:
+    """One whole-repo import. Use as a context manager: leaving without `finish`
+    undoes everything.
+
+    Raises CheckoutBusyError on entry while another connection imports the same repo.
+    """
+
+    def __init__(
+        self,
+        conn: psycopg.Connection[Any],
+        interner: Interner,
+        did: str,
+        host: int,
+        *,
+        now: datetime | None = None,
+    ) -> None:
+        self._conn = conn
+        self._interner = interner
+        self._did = did
+        self._host = host
+        self._now = now or datetime.now(UTC)
+        self._exit = ExitStack()
+        self._actor = 0
+        self._known_rev: str | None = None
+        self._fresh = False
+        self._waiting: list[ImportedRecord] = []
+        self._waiting_bytes = 0
+        self._records = 0
+        self._changed = 0
+        self._dropped: list[tuple[int, bytes, bytes, DropReason]] = []
+        self._collections: dict[str, int | None] = {}
+        self._stats = StatsPile(conn)
+        self._sender: ThreadPoolExecutor | None = None
+        self._sending: Future[StatsChange] | None = None
+
+    def __enter__(self) -> Self:
+        self._actor = self._interner.actors([self._did])[self._did]
+        conn = self._conn
+        with whole_transaction(conn):
+            # Seen by live batches at once: commits of this repo are kept for us.
+            conn.execute(
+                "INSERT INTO repo (actor, host, state) VALUES (%s, %s, 'resyncing') "
+                "ON CONFLICT (actor) DO UPDATE SET state = 'resyncing' "
+                "WHERE repo.state <> 'resyncing'",
+                (self._actor, self._host or None),
+            )
+        with ExitStack() as exit_stack:
+            exit_stack.enter_context(conn.transaction())
+            self._begin()
+            self._exit = exit_stack.pop_all()
+        return self
+
+    def _begin(self) -> None:
+        locked = self._conn.execute(
+            "SELECT pg_try_advisory_xact_lock(%s, %s)", (_LOCK_CLASS, self._actor)
+        ).fetchone()
+        if locked != (True,):
+            raise CheckoutBusyError(self._did)
+        plan_for_probes(self._conn)
+        row = self._conn.execute(
+            """
+            SELECT rev, EXISTS (SELECT FROM record WHERE actor = repo.actor)
+            FROM repo WHERE actor = %s
+            """,
+            (self._actor,),
+        ).fetchone()
+        assert row is not None
+        self._known_rev, held = row
+        self._fresh = not held
+        if self._fresh:
+            self._sender = self._exit.enter_context(ThreadPoolExecutor(1))
+        else:
+            self._conn.execute(_STAGE)
+
+    def add(self, records: Sequence[ImportedRecord]) -> None:
+        """Take the next records, in the order of the tree."""
+        self._waiting.extend(records)
+        self._waiting_bytes += sum(len(record.value) for record in records)
+        if len(self._waiting) >= _CHUNK_RECORDS or self._waiting_bytes > _CHUNK_BYTES:
+            self._send_waiting()
+
+    def drop(self, drops: Sequence[DroppedOp]) -> None:
+        """Take records that are in the tree and not kept."""
+        for op in drops:
+            if op.cid is not None:
+                path = op.path.encode("utf-8", "surrogateescape")
+                self._dropped.append((self._actor, path, op.cid, op.reason))
+
+    def finish(self, head: ImportedHead) -> CheckoutResult:
+        """Replace what is held with what was added, deletes included; let the
+        buffered commits follow; commit.
+
+        Raises StaleCheckoutError when `head` is older than what is held: then nothing
+        has happened.
+        """
+        try:
+            self._send_waiting()
+            self._wait()
+            if not self._fresh:
+                self._apply_difference()
+            result = self._end(head)
+        except BaseException as error:
+            self._exit.__exit__(type(error), error, error.__traceback__)
+            raise
+        self._exit.close()
+        return result
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # After finish there is nothing left to leave.
+        if kind is None:
+            kind, error = psycopg.Rollback, psycopg.Rollback()
+        self._exit.__exit__(kind, error, trace)
+
+    def _send_waiting(self) -> None:
+        records, self._waiting = self._waiting, []
+        self._waiting_bytes = 0
+        if not records:
+            return
+        self._records += len(records)
+        addressed = self._address(records)
+        if self._sender is None:
+            self._stage(addressed)
+            return
+        changes = [
+            Change(self._actor, collection, rkey, record.collection, None, record.value)
+            for collection, rkey, record in addressed
+        ]
+        prepared = prepare(changes, self._interner, self._now)
+        # One chunk is written while the next is read and packed.
+        self._wait()
+        self._sending = self._sender.submit(write, self._conn, prepared)
+        self._changed += len(changes)
+
+    def _wait(self) -> None:
+        if self._sending is not None:
+            sending, self._sending = self._sending, None
+            self._stats.add(sending.result())
+
+    def _address(
+        self, records: Sequence[ImportedRecord]
+    ) -> list[tuple[int, int, ImportedRecord]]:
+        """(collection, rkey, record) of those that can be kept; the rest is noted."""
+        names = {record.collection for record in records} - self._collections.keys()
+        good = [name for name in names if is_nsid(name)]
+        self._collections.update(dict.fromkeys(names))
+        self._collections.update(self._interner.collections(good))
+        kept: list[ImportedRecord] = []
+        for record in records:
+            reason = self._reject(record)
+            if reason is None:
+                kept.append(record)
+            else:
+                path = f"{record.collection}/{record.rkey}"
+                self.drop([DroppedOp(path, record.cid, reason)])
+        rkeys = self._interner.rkeys({record.rkey for record in kept})
+        return [
+            (self._collections[record.collection] or 0, rkeys[record.rkey], record)
+            for record in kept
+        ]
+
+    def _reject(self, record: ImportedRecord) -> DropReason | None:
+        if self._collections[record.collection] is None:
+            return DropReason.BAD_PATH
+        if not is_record_key(record.rkey):
+            return DropReason.BAD_PATH
+        if len(record.value) > MAX_RECORD_BYTES_BACKFILL:
+            return DropReason.RECORD_TOO_LARGE
+        return None
+
+    def _stage(self, addressed: Sequence[tuple[int, int, ImportedRecord]]) -> None:
+        rows = [
+            pack_record(self._actor, collection, rkey, record.value)
+            for collection, rkey, record in addressed
+        ]
+        copy_packed(self._conn, "staged_record", RECORD_COLUMNS, rows)
+
+    def _apply_difference(self) -> None:
+        """Change what differs between the staged repo and the one we hold."""
+        conn = self._conn
+        # The comparison is the one query of the import that wants a hash join.
+        conn.execute("SET LOCAL enable_hashjoin = on")
+        with conn.cursor(name="difference", binary=True) as cursor:
+            cursor.itersize = _CHUNK_RECORDS
+            cursor.execute(_DIFFERENCE, (self._actor,))
+            conn.execute("SET LOCAL enable_hashjoin = off")
+            while rows := cursor.fetchmany(_CHUNK_RECORDS):
+                nsids = self._interner.nsids({row[0] for row in rows})
+                changes = [
+                    Change(
+                        self._actor,
+                        collection,
+                        rkey,
+                        nsids[collection],
+                        None if old is None else decompress(old),
+                        None if new is None else decompress(new),
+                    )
+                    for collection, rkey, old, new in rows
+                ]
+                changes = [change for change in changes if change.old != change.new]
+                self._changed += len(changes)
+                prepared = prepare(changes, self._interner, self._now)
+                self._stats.add(write(conn, prepared))
+
+    def _end(self, head: ImportedHead) -> CheckoutResult:
+        conn, actor = self._conn, self._actor
+        delete_dropped_of(conn, actor)
+        put_dropped_records(conn, self._dropped)
+        repo = lock_repos(conn, {actor: self._host or None}, [actor])[actor]
+        if repo.rev != self._known_rev:
+            raise StaleCheckoutError("the repo changed while it was imported")
+        if repo.rev is not None and head.rev < repo.rev:
+            raise StaleCheckoutError(f"rev {head.rev} is older than {repo.rev}")
+        if repo.status == STATUS_DELETED:
+            raise StaleCheckoutError("the account is deleted")
+        # A #sync during the import took the state back: its rev must be reached.
+        wanted = repo.upstream_rev if repo.state == REPO_DESYNCHRONIZED else None
+        repo.advance(head.rev, head.data, head.commit)
+        events = load_commits(conn, actor)
+        if events:
+            _, stats = apply_commits(conn, self._interner, repo, events, self._now)
+            self._stats.add(stats)
+            clear_commits(conn, actor)
+        if wanted is not None and repo.rev is not None and repo.rev < wanted:
+            repo.desynchronize("the host told of a newer rev")
+        save_repos(conn, [repo])
+        synchronized = repo.state == REPO_SYNCHRONIZED
+        conn.execute(
+            """
+            UPDATE repo SET lease_until = NULL, host = coalesce(%s, host),
+                tries = CASE WHEN %s THEN 0 ELSE tries + 1 END,
+                next_try = now() + make_interval(secs => %s)
+            WHERE actor = %s
+            """,
+            (
+                self._host or None,
+                synchronized,
+                0.0 if synchronized else _SYNC_RETRY_S,
+                actor,
+            ),
+        )
+        drops = Counter((row[3].value, self._host) for row in self._dropped)
+        self._stats.apply()
+        count_drops(conn, drops)
+        return CheckoutResult(
+            self._records,
+            self._changed,
+            len(self._dropped),
+            len(events),
+            synchronized,
+        )
+
+
+_STAGE: Final = """
+    CREATE TEMPORARY TABLE staged_record (
+        actor int4 NOT NULL, collection int4 NOT NULL, rkey int8 NOT NULL,
+        value bytea NOT NULL
+    ) ON COMMIT DROP
+"""
+_DIFFERENCE: Final = """
+    SELECT collection, rkey, held.value, staged.value
+    FROM (SELECT collection, rkey, value FROM record WHERE actor = %s) AS held
+    FULL JOIN staged_record AS staged USING (collection, rkey)
+    WHERE held.value IS DISTINCT FROM staged.value
+"""

@@ -1,0 +1,122 @@
+"""The states of a batch's repos, locked while the batch decides and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from storage.arrays import int_array
+from storage.schema import REPO_DESYNCHRONIZED, REPO_SYNCHRONIZED, STATUS_ACTIVE
+
+
+@dataclass(slots=True)
+class RepoState:
+    """A row of `repo` as the transaction will leave it."""
+
+    actor: int
+    state: str
+    rev: str | None
+    data: bytes | None
+    status: str
+    """The upstream's word on the account."""
+    upstream_rev: str | None = None
+    commit: bytes | None = None
+    error: str | None = None
+    changed: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether the upstream says the account may be shown."""
+        return self.status == STATUS_ACTIVE
+
+    def advance(self, rev: str, data: bytes, commit: bytes) -> None:
+        """The repo stands at a new commit."""
+        self.state = REPO_SYNCHRONIZED
+        self.rev = rev
+        self.data = data
+        self.commit = commit
+        self.error = None
+        self.changed = True
+
+    def desynchronize(self, error: str) -> None:
+        """The repo must be fetched."""
+        self.state = REPO_DESYNCHRONIZED
+        self.error = error
+        self.changed = True
+
+    def note_upstream(self, rev: str) -> None:
+        """The upstream stands at least here."""
+        if self.upstream_rev is None or self.upstream_rev < rev:
+            self.upstream_rev = rev
+            self.changed = True
+
+
+def lock_repos(
+    conn: psycopg.Connection[Any],
+    hosts: Mapping[int, int | None],
+    begun: Iterable[int],
+) -> dict[int, RepoState]:
+    """Lock the repos of these actors, in the order of their ids.
+
+    `hosts` maps each actor to the host its event came from; those of `begun` get a
+    row, desynchronized, if they have none.
+    """
+    found = _lock(conn, hosts)
+    missing = sorted(set(begun) - found.keys())
+    if missing:
+        conn.execute(
+            "INSERT INTO repo (actor, host) "
+            "SELECT * FROM unnest(%s::int4[], %s::int4[]) ON CONFLICT DO NOTHING",
+            (missing, [hosts[actor] for actor in missing]),
+        )
+        found |= _lock(conn, missing)
+    return found
+
+
+def _lock(conn: psycopg.Connection[Any], actors: Iterable[int]) -> dict[int, RepoState]:
+    rows = conn.execute(
+        """
+        SELECT r.actor, r.state, r.rev, r.data, a.upstream_status, r.upstream_rev
+        FROM repo r JOIN actor a ON a.id = r.actor
+        WHERE r.actor = ANY(%s::int4[]) ORDER BY r.actor FOR UPDATE OF r
+        """,
+        (int_array(actors),),
+        binary=True,
+    )
+    return {row[0]: RepoState(*row) for row in rows}
+
+
+def save_repos(conn: psycopg.Connection[Any], repos: Iterable[RepoState]) -> None:
+    """Write the changed states back. One statement."""
+    changed = [repo for repo in repos if repo.changed]
+    if not changed:
+        return
+    conn.execute(
+        """
+        UPDATE repo r SET state = d.state, rev = d.rev, data = d.data,
+            commit = coalesce(d.commit, r.commit), upstream_rev = d.upstream_rev,
+            error = d.error,
+            tries = CASE WHEN d.state = r.state THEN r.tries ELSE 0 END,
+            next_try = CASE WHEN d.state = r.state THEN r.next_try ELSE now() END,
+            synchronized_at = CASE
+                WHEN d.state = 'synchronized' AND r.state <> 'synchronized' THEN now()
+                ELSE r.synchronized_at END
+        FROM unnest(
+            %s::int4[], %s::text[], %s::text[], %b::bytea[], %b::bytea[], %s::text[],
+            %s::text[]
+        ) AS d (actor, state, rev, data, commit, upstream_rev, error)
+        WHERE r.actor = d.actor
+        """,
+        (
+            int_array(repo.actor for repo in changed),
+            [repo.state for repo in changed],
+            [repo.rev for repo in changed],
+            [repo.data for repo in changed],
+            [repo.commit for repo in changed],
+            [repo.upstream_rev for repo in changed],
+            [repo.error for repo in changed],
+        ),
+    )

@@ -1,0 +1,57 @@
+"""Transactions of the indexer: one a batch, run again when Postgres asks for it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
+
+import psycopg
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_ATTEMPTS: Final = 6
+_FIRST_WAIT_S: Final = 0.02
+
+
+def retry_conflicts(function: Callable[P, R]) -> Callable[P, R]:
+    """Call again after a deadlock or a serialization failure, up to 6 times.
+
+    For functions that are one transaction: Postgres rolled it back as a whole.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for attempt in range(_ATTEMPTS - 1):
+            try:
+                return function(*args, **kwargs)
+            except (
+                psycopg.errors.DeadlockDetected,
+                psycopg.errors.SerializationFailure,
+            ):
+                time.sleep(_FIRST_WAIT_S * 2**attempt * (0.5 + random.random()))
+        return function(*args, **kwargs)
+
+    return call
+
+
+def require_idle(conn: psycopg.Connection[Any]) -> None:
+    """Raise RuntimeError when the connection is inside a transaction.
+
+    A batch that began inside another transaction would end in a savepoint, and its
+    cursor would be said to be safe when it is not.
+    """
+    if conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        raise RuntimeError("the connection is inside a transaction already")
+
+
+@contextmanager
+def whole_transaction(conn: psycopg.Connection[Any]) -> Iterator[None]:
+    """One transaction of its own, committed at the end; see `require_idle`."""
+    require_idle(conn)
+    with conn.transaction():
+        yield
