@@ -20,6 +20,7 @@ from starlette.routing import Route
 from network.client import Fetcher
 from network.errors import XrpcError
 from network.identity import IdentityResolver
+from network.policy import Policy
 from network.request_body import read_body
 from network.stream_server import StreamServer
 from network.xrpc_server import Auth, XrpcServer
@@ -70,16 +71,24 @@ def create_app(
     settings: PdsSettings,
     pool: ConnectionPool[Connection],
     *,
-    fetcher: Fetcher,
-    identity: IdentityResolver,
+    fetcher: Fetcher | None = None,
+    identity: IdentityResolver | None = None,
     catalog: Catalog | None = None,
 ) -> Starlette:
     """A server on a database migrated to `pds`.
 
-    `fetcher` must be open while the app runs, and closed by whoever opened it;
-    `identity` must be of the same network as `settings.plc_url`. `catalog` are the
-    lexicons that records are checked against (default: the official ones).
+    A `fetcher` that is given must be open while the app runs; the app's own one opens
+    and closes with it. `identity` resolves on the network of `settings.plc_url`.
+    `catalog` are the lexicons that records are checked against (default: the official
+    ones).
     """
+    own_fetcher = None
+    if fetcher is None:
+        fetcher = own_fetcher = Fetcher(Policy(allow_loopback=settings.dev))
+    if identity is None:
+        identity = IdentityResolver(
+            fetcher, settings.plc_url, dev=settings.dev, dev_pds=settings.dev_pds_urls
+        )
     host = _build_host(settings, pool, fetcher, identity, catalog or Catalog.load())
     gate = _Gate(host)
     server = XrpcServer(
@@ -100,7 +109,7 @@ def create_app(
     server.route_subscription(SUBSCRIBE_REPOS, stream)
     return server.app(
         [Route("/", _greet), *atproto_identity.well_known_routes(host)],
-        lifespan=lambda app: _lifespan(host, stream),
+        lifespan=lambda app: _lifespan(host, stream, own_fetcher),
     )
 
 
@@ -202,7 +211,9 @@ class _Gate:
 
 
 @asynccontextmanager
-async def _lifespan(host: Host, stream: StreamServer) -> AsyncIterator[None]:
+async def _lifespan(
+    host: Host, stream: StreamServer, own_fetcher: Fetcher | None
+) -> AsyncIterator[None]:
     settings = host.settings
     notice = CrawlNotice(
         settings.host,
@@ -212,6 +223,8 @@ async def _lifespan(host: Host, stream: StreamServer) -> AsyncIterator[None]:
         interval=settings.crawl_notice_interval,
     )
     async with AsyncExitStack() as stack:
+        if own_fetcher is not None:
+            await stack.enter_async_context(own_fetcher)
         for work in (listen(host.pool, stream.wake), notice.run(), _keep_house(host)):
             stack.push_async_callback(_cancel, asyncio.create_task(work))
         yield

@@ -18,7 +18,8 @@ class PdsSettings:
     encryption of private keys at rest all hang on keys derived from it.
     `default_indexer` is `did#fragment`, the service that answers methods which this
     server does not; with `default_indexer_url` it is reached there and its DID is not
-    looked up. Times are in seconds, sizes in bytes.
+    looked up. `dev` allows loopback and http, and `.test` handles, which are asked of
+    `dev_pds_urls`. Times are in seconds, sizes in bytes.
     """
 
     public_url: str
@@ -30,6 +31,7 @@ class PdsSettings:
     indexer_urls: tuple[str, ...] = ()
     invite_code: str | None = None
     dev: bool = False
+    dev_pds_urls: tuple[str, ...] = ()
     max_blob_bytes: int = 5 * 1024 * 1024
     max_account_blob_bytes: int = 1024 * 1024 * 1024
     blob_grace: float = 6 * 3600
