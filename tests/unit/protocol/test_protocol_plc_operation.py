@@ -37,6 +37,7 @@ from protocol.plc_operation import (
     check_next_operation,
     check_quota,
     did_for_genesis,
+    find_signer,
     format_time,
     normalize,
     operation_bytes,
@@ -341,6 +342,16 @@ def test_a_signature_has_one_text(
     log.add(good, START + 1)
 
 
+def test_a_signature_of_another_size_is_no_signature() -> None:
+    for size in (0, 63, 65):
+        odd = replace(GENESIS, sig=encode_base64url(bytes(size)))
+        with pytest.raises(InvalidSignatureError):
+            find_signer(odd, NAMES)
+    assert find_signer(replace(GENESIS, sig=encode_base64url(bytes(64))), NAMES) is None
+    assert find_signer(GENESIS, NAMES) == 2
+    assert find_signer(GENESIS, ["did:key:z6MkUnknown", NAMES[2]]) == 1
+
+
 def json_of(**changes: object) -> dict[str, Any]:
     return operation_json(GENESIS) | changes
 
@@ -467,7 +478,8 @@ LIES: dict[str, Callable[[list[Any]], object]] = {
     "first twice": lambda e: e.insert(1, e[0]),
     "an entry of another type": lambda e: e.append("x"),
     "did": change(3, did="did:plc:" + "a" * 24),
-    "cid": change(3, cid=GENESIS_CID),
+    "cid of another entry": change(3, cid=GENESIS_CID),
+    "cid of nothing": change(3, cid=GENESIS_CID[:-1] + "a"),
     "no cid": change(3, cid=None),
     "nullified set": change(3, nullified=True),
     "nullified cleared": change(1, nullified=False),
