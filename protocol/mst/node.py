@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from libipld import decode_dag_cbor, encode_dag_cbor
 
@@ -30,9 +30,11 @@ EMPTY_ROOT: Final = cid_for(EMPTY_NODE)
 
 _DIGEST_BITS: Final = 256
 _MAX_NODE_BYTES: Final = 64 + MAX_NODE_ENTRIES * (MAX_TREE_KEY_BYTES + 256)
+_LINK_HEAD: Final = b"\xd8\x2a\x58\x25\x00"
 # Bytes below this start every form of a CID, and no key that a path can be.
 _FIRST_PATH_BYTE: Final = 0x21
-_LINK_HEAD: Final = b"\xd8\x2a\x58\x25\x00"
+
+_number = int.from_bytes
 
 
 def height(key: bytes) -> int:
@@ -45,12 +47,12 @@ def height(key: bytes) -> int:
 
 def shared_prefix(left: bytes, right: bytes) -> int:
     """How many bytes two keys have in common at the start."""
-    size = min(len(left), len(right))
-    left = left[:size]
-    right = right[:size]
-    if left == right:
-        return size
-    differing = int.from_bytes(left, "big") ^ int.from_bytes(right, "big")
+    size = len(left)
+    if size != len(right):
+        size = min(size, len(right))
+        left = left[:size]
+        right = right[:size]
+    differing = _number(left, "big") ^ _number(right, "big")
     return size - (differing.bit_length() + 7) // 8
 
 
@@ -59,22 +61,12 @@ def encode_node(
     values: Sequence[bytes],
     links: Sequence[bytes | None],
 ) -> bytes:
-    """The bytes of a node; there is one link more than there are keys."""
+    """The bytes of a node; there is one link more than there are keys, which rise."""
     out = [b"\xa2ae", _head(0x80, len(keys))]
     previous = b""
     for index, key in enumerate(keys):
-        prefix = shared_prefix(previous, key)
-        suffix = key[prefix:]
-        link = links[index + 1]
-        out += (
-            b"\xa4ak",
-            _head(0x40, len(suffix)),
-            suffix,
-            b"ap",
-            _head(0x00, prefix),
-            b"at\xf6av" if link is None else b"at" + _encode_link(link) + b"av",
-            _encode_link(values[index]),
-        )
+        prefix = shared_prefix(previous, key) if index else 0
+        out += _encode_entry(key[prefix:], prefix, values[index], links[index + 1])
         previous = key
     first = links[0]
     out.append(b"al\xf6" if first is None else b"al" + _encode_link(first))
@@ -90,53 +82,75 @@ def parse_node(raw: bytes) -> NodeContent:
     Raises InvalidTreeError, LimitExceededError for more than 256 entries or a key of
     more than 1,024 bytes.
     """
+    node = decode_node(raw)
+    keys = read_keys(raw, node)
+    entries = node["e"]
+    values = [entry["v"] for entry in entries]
+    links = [entry["t"] for entry in entries]
+    links.insert(0, node["l"])
+    return keys, values, links
+
+
+def decode_node(raw: bytes) -> Any:
+    """What the bytes of a node hold, read loosely; `read_keys` tells if it is one."""
     if len(raw) > _MAX_NODE_BYTES:
         raise LimitExceededError("a node of the tree is too large")
     try:
-        node = decode_dag_cbor(raw)
-        entries = node["e"]
-        if len(entries) > MAX_NODE_ENTRIES:
-            raise LimitExceededError("too many entries in a node of the tree")
-        keys: list[bytes] = []
-        values: list[bytes] = []
-        links: Links = [node["l"]]
+        return decode_dag_cbor(raw)
+    except (ValueError, RecursionError) as error:
+        raise InvalidTreeError("not a node of a tree") from error
+
+
+def read_keys(raw: bytes, node: Any) -> list[bytes]:
+    """The keys of `node`, which is `decode_node(raw)`; verifies as `parse_node`."""
+    keys: list[bytes] = []
+    try:
         # Being encoded again to the same bytes proves the canonical form, if nothing
         # in the node is a byte string that libipld would take for a link.
         plain = encode_dag_cbor(node) == raw and len(node) == 2
-        previous = b""
+        entries = node["e"]
+        if len(entries) > MAX_NODE_ENTRIES:
+            raise LimitExceededError("too many entries in a node of the tree")
+        key = b""
+        size = 0
         for entry in entries:
-            prefix = entry["p"]
             suffix = entry["k"]
-            if not 0 <= prefix <= len(previous):
-                raise InvalidTreeError("a prefix longer than the key before")
-            key = previous[:prefix] + suffix
-            if key <= previous:
-                raise InvalidTreeError("keys of a node are not in order")
+            prefix = entry["p"]
             value = entry["v"]
+            link = entry["t"]
+            first = suffix[0]
+            # The first byte that differs is greater: that is the order of the keys,
+            # and the prefix could not have been longer.
+            if prefix != size and not (0 <= prefix < size and first > key[prefix]):
+                raise InvalidTreeError("keys out of order, or not cut to their ends")
             if (
-                type(prefix) is not int
-                or suffix[0] < _FIRST_PATH_BYTE
-                or (prefix < len(previous) and suffix[0] == previous[prefix])
+                first < _FIRST_PATH_BYTE
+                or type(prefix) is not int
                 or len(value) != CID_BYTES
-                or value[:4] != DATA_PREFIX
+                or not value.startswith(DATA_PREFIX)
                 or len(entry) != 4
             ):
                 plain = False
-            keys.append(key)
-            values.append(value)
-            links.append(entry["t"])
-            previous = key
-        for link in links:
-            if link is not None and (len(link) != CID_BYTES or link[:4] != DATA_PREFIX):
-                raise InvalidTreeError("a link to a node that is no CID of a block")
-        for key in keys:
-            if len(key) > MAX_TREE_KEY_BYTES:
+            if link is not None:
+                _check_link(link)
+            key = key[:prefix] + suffix
+            size = len(key)
+            if size > MAX_TREE_KEY_BYTES:
                 raise LimitExceededError("a key of the tree is too long")
-        if not plain and not _is_canonical(raw, keys, values, links):
+            keys.append(key)
+        if node["l"] is not None:
+            _check_link(node["l"])
+        if not plain and not _is_canonical(raw, node):
             raise InvalidTreeError("a node of the tree is not in canonical form")
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+    ) as error:
         raise InvalidTreeError("not a node of a tree") from error
-    return keys, values, links
+    return keys
 
 
 def node_level(keys: Sequence[bytes], links: Sequence[bytes | None]) -> int:
@@ -158,38 +172,47 @@ def node_level(keys: Sequence[bytes], links: Sequence[bytes | None]) -> int:
 def check_level(
     keys: Sequence[bytes], links: Sequence[bytes | None], level: int
 ) -> None:
-    """Raise InvalidTreeError unless a node that is no root may stand at `level`."""
+    """Raise InvalidTreeError unless a node may stand at `level`, and not be empty."""
     if not keys and links[0] is None:
         raise InvalidTreeError("an empty node inside the tree")
-    check_heights(keys, level)
-    if level == 0 and any(link is not None for link in links):
+    if level == 0 and any(links):
         raise InvalidTreeError("a link below the lowest level of the tree")
-
-
-def check_heights(keys: Sequence[bytes], level: int) -> None:
-    """Raise InvalidTreeError unless all keys belong to `level`."""
-    if level == 0:
-        for key in keys:
-            if sha256(key).digest()[0] < 0x40:
-                raise InvalidTreeError("a key stands at the wrong level")
-        return
+    lowest, beyond = _LEVEL_DIGESTS[level]
     for key in keys:
-        if height(key) != level:
+        if not lowest <= sha256(key).digest() < beyond:
             raise InvalidTreeError("a key stands at the wrong level")
 
 
-def _is_canonical(
-    raw: bytes, keys: list[bytes], values: list[bytes], links: Links
-) -> bool:
+def _check_link(link: bytes) -> None:
+    if len(link) != CID_BYTES or not link.startswith(DATA_PREFIX):
+        raise InvalidTreeError("a link to a node that is no CID of a block")
+
+
+def _is_canonical(raw: bytes, node: dict[str, Any]) -> bool:
+    """Whether a node of unusual keys or links is written as `encode_node` would."""
+    out = [b"\xa2ae", _head(0x80, len(node["e"]))]
+    for entry in node["e"]:
+        if type(entry["v"]) is not bytes or not is_link(entry["v"]):
+            return False
+        out += _encode_entry(entry["k"], entry["p"], entry["v"], entry["t"])
+    first = node["l"]
+    out.append(b"al\xf6" if first is None else b"al" + _encode_link(first))
+    return b"".join(out) == raw
+
+
+def _encode_entry(
+    suffix: bytes, prefix: int, value: bytes, link: bytes | None
+) -> tuple[bytes, ...]:
     return (
-        all(type(value) is bytes and is_link(value) for value in values)
-        and encode_node(keys, values, links) == raw
+        _SUFFIX_START[len(suffix)],
+        suffix,
+        _PREFIX_ITEM[prefix],
+        b"\xf6av" if link is None else _LINK_HEAD + link + b"av",
+        _LINK_HEAD + value if len(value) == CID_BYTES else _encode_link(value),
     )
 
 
 def _encode_link(cid: bytes) -> bytes:
-    if len(cid) == CID_BYTES:
-        return _LINK_HEAD + cid
     return b"\xd8\x2a" + _head(0x40, len(cid) + 1) + b"\x00" + cid
 
 
@@ -200,3 +223,22 @@ def _head(major: int, number: int) -> bytes:
     if number < 0x100:
         return bytes((major | 24, number))
     return bytes((major | 25, number >> 8, number & 0xFF))
+
+
+# The heads of suffixes and prefixes of every length, made once.
+_SUFFIX_START: Final = tuple(
+    b"\xa4ak" + _head(0x40, size) for size in range(MAX_TREE_KEY_BYTES + 1)
+)
+_PREFIX_ITEM: Final = tuple(
+    b"ap" + _head(0x00, size) + b"at" for size in range(MAX_TREE_KEY_BYTES + 1)
+)
+
+# The lowest digest of each level, and the first that is beyond it.
+_LEVEL_DIGESTS: Final = tuple(
+    (
+        (1 << _DIGEST_BITS - 2 * level - 2).to_bytes(32, "big"),
+        # No digest of 32 bytes sorts behind 33 of the highest.
+        (1 << _DIGEST_BITS - 2 * level).to_bytes(32, "big") if level else b"\xff" * 33,
+    )
+    for level in range(MAX_TREE_HEIGHT + 1)
+)

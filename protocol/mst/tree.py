@@ -7,7 +7,7 @@ tree is for one writer at a time.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from protocol.cid import cid_for
 from protocol.errors import (
@@ -30,10 +30,23 @@ GetBlock = Callable[[bytes], bytes | None]
 
 
 class _Node:
-    """`children` are nodes, CIDs of nodes not read yet, or None. `raw` and `cid` are
-    None from a change until the next writing; `fresh` tells a node made here."""
+    """One node in memory; all its keys lie between `low` and `high`, exclusive.
 
-    __slots__ = ("children", "cid", "fresh", "keys", "level", "raw", "values")
+    `children` are nodes, CIDs of nodes not read yet, or None. `raw` and `cid` are
+    None from a change until the next writing; `fresh` tells a node made here.
+    """
+
+    __slots__ = (
+        "children",
+        "cid",
+        "fresh",
+        "high",
+        "keys",
+        "level",
+        "low",
+        "raw",
+        "values",
+    )
 
     def __init__(
         self,
@@ -41,11 +54,15 @@ class _Node:
         keys: list[bytes],
         values: list[bytes],
         children: list[_Node | bytes | None],
+        low: bytes,
+        high: bytes | None,
     ) -> None:
         self.level = level
         self.keys = keys
         self.values = values
         self.children = children
+        self.low = low
+        self.high = high
         self.cid: bytes | None = None
         self.raw: bytes | None = None
         self.fresh = True
@@ -68,7 +85,7 @@ class Tree:
         self._get_block = get_block
         self._root: _Node | None = None
         if root is not None and root != EMPTY_ROOT:
-            self._root = self._load(root, None)
+            self._root = self._load(root, None, b"", None)
 
     def get(self, key: bytes) -> bytes | None:
         """The CID under `key`, or None."""
@@ -95,7 +112,7 @@ class Tree:
         if previous is not None:
             self._update(key, cid)
         elif self._root is None:
-            self._root = _Node(level, [key], [cid], [None, None])
+            self._root = _Node(level, [key], [cid], [None, None], b"", None)
         elif level > self._root.level:
             left, right = self._split(self._root, key)
             below = self._root.level
@@ -104,6 +121,8 @@ class Tree:
                 [key],
                 [cid],
                 [_lift(left, below, level - 1), _lift(right, below, level - 1)],
+                b"",
+                None,
             )
         else:
             self._insert(self._root, key, cid, level)
@@ -158,13 +177,34 @@ class Tree:
                 _add(node, blocks)
                 index = bisect_left(node.keys, key)
                 if index < len(node.keys) and node.keys[index] == key:
-                    self._add_edge(self._child(node, index), -1, blocks)
-                    self._add_edge(self._child(node, index + 1), 0, blocks)
+                    for edge in self._edge(self._child(node, index), -1):
+                        _add(edge, blocks)
+                    for edge in self._edge(self._child(node, index + 1), 0):
+                        _add(edge, blocks)
                     break
                 node = self._child(node, index)
         return blocks
 
-    def _load(self, cid: bytes, level: int | None) -> _Node:
+    def check_neighbours(self, key: bytes) -> None:
+        """Read all nodes between a key of the tree and the keys next to it.
+
+        Being read in place is being checked: raises InvalidTreeError unless all of
+        them hold keys on the right side of this one.
+        """
+        node = self._root
+        while node is not None:
+            index = bisect_left(node.keys, key)
+            if index < len(node.keys) and node.keys[index] == key:
+                for _ in self._edge(self._child(node, index), -1):
+                    pass
+                for _ in self._edge(self._child(node, index + 1), 0):
+                    pass
+                return
+            node = self._child(node, index)
+
+    def _load(
+        self, cid: bytes, level: int | None, low: bytes, high: bytes | None
+    ) -> _Node:
         raw = self._get_block(cid)
         if raw is None:
             raise MissingBlockError("a node of the tree is missing")
@@ -172,7 +212,9 @@ class Tree:
         if level is None:
             level = node_level(keys, links)
         check_level(keys, links, level)
-        node = _Node(level, keys, values, [*links])
+        if keys and (keys[0] <= low or (high is not None and keys[-1] >= high)):
+            raise InvalidTreeError("keys of the tree are not in order")
+        node = _Node(level, keys, values, [*links], low, high)
         node.cid = cid
         node.raw = raw
         node.fresh = False
@@ -180,16 +222,12 @@ class Tree:
 
     def _child(self, node: _Node, index: int) -> _Node | None:
         child = node.children[index]
-        if not isinstance(child, bytes):
-            return child
-        loaded = self._load(child, node.level - 1)
-        low = node.keys[index - 1] if index else b""
-        high = node.keys[index] if index < len(node.keys) else None
-        keys = loaded.keys
-        if keys and (keys[0] <= low or (high is not None and keys[-1] >= high)):
-            raise InvalidTreeError("keys of the tree are not in order")
-        node.children[index] = loaded
-        return loaded
+        if isinstance(child, bytes):
+            low = node.keys[index - 1] if index else node.low
+            high = node.keys[index] if index < len(node.keys) else node.high
+            child = self._load(child, node.level - 1, low, high)
+            node.children[index] = child
+        return child
 
     def _update(self, key: bytes, cid: bytes) -> None:
         node = self._root
@@ -211,7 +249,9 @@ class Tree:
             node.values.insert(index, cid)
             node.children[index : index + 1] = [left, right]
         elif child is None:
-            leaf = _Node(level, [key], [cid], [None, None])
+            low = node.keys[index - 1] if index else node.low
+            high = node.keys[index] if index < len(node.keys) else node.high
+            leaf = _Node(level, [key], [cid], [None, None], low, high)
             node.children[index] = _lift(leaf, level, node.level - 1)
         else:
             self._insert(child, key, cid, level)
@@ -231,36 +271,49 @@ class Tree:
             node.keys[:index],
             node.values[:index],
             [*node.children[:index], left],
+            node.low,
+            key,
         )
         behind = _Node(
             node.level,
             node.keys[index:],
             node.values[index:],
             [right, *node.children[index + 1 :]],
+            key,
+            node.high,
         )
         return before, behind
 
-    def _merge(self, left: _Node | None, right: _Node | None) -> _Node | None:
-        """One tree of two neighbours of one level."""
-        if left is None:
-            return right
-        if right is None:
-            return left
-        middle = self._merge(self._child(left, len(left.keys)), self._child(right, 0))
+    def _join(
+        self, left: _Node, left_index: int, right: _Node, right_index: int
+    ) -> _Node | bytes | None:
+        """One tree of two children of one level that have become neighbours."""
+        before = left.children[left_index]
+        behind = right.children[right_index]
+        # A tree without a neighbour moves as it is, and need not be read.
+        if before is None or behind is None:
+            return before or behind
+        first = self._child(left, left_index)
+        second = self._child(right, right_index)
+        assert first is not None
+        assert second is not None
+        middle = self._join(first, len(first.keys), second, 0)
         return _Node(
-            left.level,
-            left.keys + right.keys,
-            left.values + right.values,
-            [*left.children[:-1], middle, *right.children[1:]],
+            first.level,
+            first.keys + second.keys,
+            first.values + second.values,
+            [*first.children[:-1], middle, *second.children[1:]],
+            first.low,
+            second.high,
         )
 
     def _remove(self, node: _Node, key: bytes) -> None:
         node.change()
         index = bisect_left(node.keys, key)
         if index < len(node.keys) and node.keys[index] == key:
-            merged = self._merge(self._child(node, index), self._child(node, index + 1))
+            joined = self._join(node, index, node, index + 1)
             del node.keys[index], node.values[index]
-            node.children[index : index + 2] = [merged]
+            node.children[index : index + 2] = [joined]
             return
         child = self._child(node, index)
         if child is not None:
@@ -292,12 +345,10 @@ class Tree:
             if isinstance(child, _Node) and child.fresh:
                 self._settle(child)
 
-    def _add_edge(
-        self, node: _Node | None, side: int, blocks: dict[bytes, bytes]
-    ) -> None:
-        """Add the nodes down an edge of a tree: 0 is the left one, -1 the right."""
+    def _edge(self, node: _Node | None, side: int) -> Iterator[_Node]:
+        """The nodes down one edge of a tree: 0 is the left one, -1 the right."""
         while node is not None:
-            _add(node, blocks)
+            yield node
             node = self._child(node, 0 if side == 0 else len(node.keys))
 
 
@@ -305,7 +356,7 @@ def _lift(node: _Node | None, level: int, target: int) -> _Node | None:
     """Put nodes without entries above a node, so that it can stand at `target`."""
     if node is not None:
         for above in range(level + 1, target + 1):
-            node = _Node(above, [], [], [node])
+            node = _Node(above, [], [], [node], node.low, node.high)
     return node
 
 

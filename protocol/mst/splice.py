@@ -1,0 +1,259 @@
+"""Undoing a single operation on the bytes of a tree: the short way of `invert`.
+
+Nodes that the operation made are read strictly: the one that holds the key and those
+that were split or merged at it. In the bytes of the nodes above one link is replaced,
+and they are read loosely. If the root that comes out is that of a well formed tree,
+they are nodes of that tree but for the link, so they are well formed too. If it is
+not, nothing has been proven, and the caller reads the whole strictly.
+
+Any function here may raise LookupError, TypeError or ValueError as well, where a node
+is none or did not come.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import Any, Final
+
+from libipld import decode_dag_cbor, encode_dag_cbor
+
+from protocol.cid import cid_for
+from protocol.mst.node import (
+    EMPTY_ROOT,
+    Links,
+    encode_node,
+    height,
+    parse_node,
+    read_keys,
+    shared_prefix,
+)
+
+Blocks = Mapping[bytes, bytes]
+
+_LINK_TAG: Final = b"\xd8\x2a\x58\x25\x00"
+_NULL: Final = b"\xf6"
+_EMPTIED: Final = encode_node([], [], [None])
+
+
+class CannotUndoError(Exception):
+    """The operation does not fit the tree, or only a strict reading can tell."""
+
+
+def undo_single(
+    blocks: Blocks, data: bytes, key: bytes, cid: bytes | None, prev: bytes | None
+) -> bytes:
+    """The root of the older tree; see `protocol.mst.invert.TreeOp` for the operation.
+
+    Raises CannotUndoError where the operation does not fit, InvalidTreeError for a
+    node that is not well formed.
+    """
+    target = height(key)
+    path: list[tuple[bytes, bytes]] = []
+    raw = blocks[data]
+    node = decode_dag_cbor(raw)
+    level = height(node["e"][0]["k"])
+    while level > target:
+        below = _link_before(node, key)
+        if below is None:
+            break
+        path.append((raw, below))
+        level -= 1
+        raw = blocks[below]
+        node = decode_dag_cbor(raw)
+    keys = read_keys(raw, node)
+    index = bisect_left(keys, key)
+    found = index < len(keys) and keys[index] == key
+    if cid is None:
+        if found or prev is None:
+            raise CannotUndoError("a deleted key is in the tree")
+        if level < target:
+            return _put_on_top(blocks, data, key, prev, level, target)
+        below = _link_at(node, index)
+        if level > target:
+            if below is not None:
+                raise CannotUndoError("a node on the way holds the key")
+            _set_link(node, index, _lift(_single(key, prev), target, level - 1))
+        else:
+            before, behind = _split(blocks, below, key)
+            _set_link(node, index, before)
+            node["e"].insert(index, {"k": key, "p": 0, "t": behind, "v": prev})
+            keys.insert(index, key)
+            _cut_prefix(node, keys, index)
+            _cut_prefix(node, keys, index + 1)
+    else:
+        if not found or level != target or node["e"][index]["v"] != cid:
+            raise CannotUndoError("the tree does not hold the key")
+        if prev is not None:
+            node["e"][index]["v"] = prev
+        else:
+            joined = _join(
+                blocks, _link_at(node, index), _link_at(node, index + 1), key
+            )
+            del keys[index], node["e"][index]
+            if not keys:
+                return _replace_emptied(path, joined)
+            _set_link(node, index, joined)
+            _cut_prefix(node, keys, index)
+    return _replace_upwards(path, cid_for(encode_dag_cbor(node)))
+
+
+def _link_at(node: dict[str, Any], index: int) -> bytes | None:
+    """The link before the entry of that index, or behind the last one."""
+    link: bytes | None = node["e"][index - 1]["t"] if index else node["l"]
+    return link
+
+
+def _set_link(node: dict[str, Any], index: int, link: bytes | None) -> None:
+    if index:
+        node["e"][index - 1]["t"] = link
+    else:
+        node["l"] = link
+
+
+def _cut_prefix(node: dict[str, Any], keys: list[bytes], index: int) -> None:
+    """Write a key anew behind the one that is before it now, if there is one at all."""
+    if index < len(keys):
+        key = keys[index]
+        prefix = shared_prefix(keys[index - 1], key) if index else 0
+        entry = node["e"][index]
+        entry["p"] = prefix
+        entry["k"] = key[prefix:]
+
+
+def _link_before(node: dict[str, Any], key: bytes) -> bytes | None:
+    """The link to follow from a node, read loosely, to a key that is not in it."""
+    link: bytes | None = node["l"]
+    current = b""
+    for entry in node["e"]:
+        current = current[: entry["p"]] + entry["k"]
+        if current >= key:
+            break
+        link = entry["t"]
+    return link
+
+
+def _single(key: bytes, value: bytes) -> bytes:
+    return cid_for(encode_node([key], [value], [None, None]))
+
+
+def _lift(link: bytes, level: int, top: int) -> bytes:
+    """Put nodes without entries above a tree of `level`, up to level `top`."""
+    for _ in range(level, top):
+        link = cid_for(encode_node([], [], [link]))
+    return link
+
+
+def _put_on_top(
+    blocks: Blocks, data: bytes, key: bytes, value: bytes, level: int, target: int
+) -> bytes:
+    """The root of a tree of `level` with a key added that stands above all others."""
+    links: Links = [
+        None if part is None else _lift(part, level, target - 1)
+        for part in _split(blocks, data, key)
+    ]
+    return cid_for(encode_node([key], [value], links))
+
+
+def _split(blocks: Blocks, link: bytes | None, key: bytes) -> Links:
+    """The two parts of a tree before and behind a key that is not in it."""
+    if link is None:
+        return [None, None]
+    keys, values, links = parse_node(blocks[link])
+    index = bisect_left(keys, key)
+    left, right = _split(blocks, links[index], key)
+    before: bytes | None = None
+    behind: bytes | None = None
+    if index or left is not None:
+        before = cid_for(
+            encode_node(keys[:index], values[:index], [*links[:index], left])
+        )
+    if index < len(keys) or right is not None:
+        behind = cid_for(
+            encode_node(keys[index:], values[index:], [right, *links[index + 1 :]])
+        )
+    return [before, behind]
+
+
+def _join(
+    blocks: Blocks, before: bytes | None, behind: bytes | None, key: bytes
+) -> bytes | None:
+    """One tree of the two on both sides of a key that is taken away.
+
+    Reads both down to the key's neighbours: they must be on their sides of it.
+    """
+    if before is None:
+        _check_start(blocks, behind, key)
+        return behind
+    if behind is None:
+        _check_end(blocks, before, key)
+        return before
+    keys, values, links = parse_node(blocks[before])
+    more_keys, more_values, more_links = parse_node(blocks[behind])
+    if (keys and keys[-1] >= key) or (more_keys and more_keys[0] <= key):
+        raise CannotUndoError("keys are not in order")
+    middle = _join(blocks, links[-1], more_links[0], key)
+    return cid_for(
+        encode_node(
+            keys + more_keys,
+            values + more_values,
+            [*links[:-1], middle, *more_links[1:]],
+        )
+    )
+
+
+def _check_end(blocks: Blocks, link: bytes | None, key: bytes) -> None:
+    """Raise CannotUndoError unless the last key of a tree comes before `key`."""
+    while link is not None:
+        node = decode_dag_cbor(blocks[link])
+        link = node["l"]
+        current = b""
+        for entry in node["e"]:
+            current = current[: entry["p"]] + entry["k"]
+            link = entry["t"]
+        if current >= key:
+            raise CannotUndoError("keys are not in order")
+
+
+def _check_start(blocks: Blocks, link: bytes | None, key: bytes) -> None:
+    """Raise CannotUndoError unless the first key of a tree comes behind `key`."""
+    while link is not None:
+        node = decode_dag_cbor(blocks[link])
+        entries = node["e"]
+        if entries and entries[0]["k"] <= key:
+            raise CannotUndoError("keys are not in order")
+        link = node["l"]
+
+
+def _replace_upwards(path: list[tuple[bytes, bytes]], new: bytes) -> bytes:
+    """The root over a changed node; `path` is the nodes above, each with its link."""
+    for raw, link in reversed(path):
+        new = cid_for(_replace(raw, link, new))
+    return new
+
+
+def _replace(raw: bytes, old: bytes, new: bytes) -> bytes:
+    parts = raw.split(old)
+    # A record may have the very bytes of a node, and its CID then stands there twice.
+    if len(parts) != 2:
+        raise CannotUndoError("a link that is not the only one")
+    return new.join(parts)
+
+
+def _replace_emptied(path: list[tuple[bytes, bytes]], joined: bytes | None) -> bytes:
+    """The root over a node that has lost its last key; `joined` is what it still has.
+
+    A node without keys stays if it has a node below; without, it goes, and those
+    above that had nothing else go with it. A root without keys gives way to what is
+    below it.
+    """
+    if joined is None:
+        while path:
+            raw, link = path.pop()
+            raw = _replace(raw, _LINK_TAG + link, _NULL)
+            if raw != _EMPTIED:
+                return _replace_upwards(path, cid_for(raw))
+        return EMPTY_ROOT
+    if path:
+        return _replace_upwards(path, cid_for(encode_node([], [], [joined])))
+    raise CannotUndoError("the root has given way")
