@@ -7,7 +7,7 @@ this process is counted here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
@@ -57,9 +57,7 @@ def closed(value: str, allowed: Collection[str]) -> str:
 class RequestMetrics:
     """Requests of an XRPC server, by method and class of status."""
 
-    def __init__(
-        self, registry: CollectorRegistry, methods: Callable[[], Collection[str]]
-    ) -> None:
+    def __init__(self, registry: CollectorRegistry, methods: Collection[str]) -> None:
         self._methods = methods
         self._count = Counter(
             "bigworld_requests_total",
@@ -77,7 +75,7 @@ class RequestMetrics:
 
     def observe(self, nsid: str, status: int, seconds: float) -> None:
         """Count one answer."""
-        method = closed(nsid, self._methods())
+        method = closed(nsid, self._methods)
         kind = closed(f"{status // 100}xx", STATUS_CLASSES)
         self._count.labels(method, kind).inc()
         self._seconds.labels(method).observe(seconds)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,10 +25,10 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Child:
-    """One process to keep running: `bigworld <verb> …`."""
+    """One process to keep running."""
 
     name: str
-    arguments: Sequence[str]
+    argv: Sequence[str]
     environment: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
@@ -54,11 +53,11 @@ class Supervisor:
         self._children: list[Child] = []
 
     def start(
-        self, name: str, arguments: Sequence[str], environment: Mapping[str, str]
+        self, name: str, argv: Sequence[str], environment: Mapping[str, str]
     ) -> None:
         """Start a child and keep it running from now on."""
         self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        child = Child(name, arguments, environment, log=self._logs / f"{name}.log")
+        child = Child(name, argv, environment, log=self._logs / f"{name}.log")
         self._children.append(child)
         self._launch(child)
 
@@ -97,7 +96,7 @@ class Supervisor:
     def _launch(self, child: Child) -> None:
         with child.log.open("ab") as log:
             child.process = spawn(
-                [sys.executable, "-m", "service.cli", *child.arguments],
+                child.argv,
                 death_signal=signal.SIGTERM,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -166,7 +167,8 @@ class _Run:
             update["broker_url"] = SecretStr(self._valkey.celery_url())
         config = self._config.model_copy(update=update)
         self._report.say(f"starting {name}")
-        self._supervisor.start(name, arguments, config.environment())
+        argv = [sys.executable, "-m", "service.cli", *arguments]
+        self._supervisor.start(name, argv, config.environment())
 
     def _wait_for_health(self, port: int, path: str) -> None:
         while not _is_healthy(self._config.bind, port, path):

@@ -1,0 +1,122 @@
+"""The supervisor of child processes: restarts, backoff, a clean and a forced stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service import supervisor as module
+from service.errors import ServiceError
+from service.supervisor import Supervisor
+
+SLEEP = "import time; print('up', flush=True); time.sleep(60)"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    "print('up', flush=True); time.sleep(60)"
+)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, said: list[str]) -> Iterator[Supervisor]:
+    made = Supervisor(tmp_path / "logs", said.append)
+    yield made
+    made.stop()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
+def pid_of(supervisor: Supervisor) -> int:
+    process = supervisor._children[0].process
+    assert process is not None
+    return process.pid
+
+
+def test_a_dead_child_starts_again_and_is_said(
+    supervisor: Supervisor, said: list[str], tmp_path: Path
+) -> None:
+    log = tmp_path / "logs" / "sleeper.log"
+    supervisor.start("sleeper", [sys.executable, "-c", SLEEP], {})
+    wait_until(lambda: "up" in log.read_text())
+    os.kill(pid_of(supervisor), signal.SIGKILL)
+    wait_until(lambda: (supervisor.look(), said)[1])
+    assert "sleeper stopped (SIGKILL)" in said[0]
+    assert str(log) in said[0]
+    wait_until(lambda: (supervisor.look(), log.read_text().count("up") == 2)[1])
+
+
+def test_backoff_grows_and_a_hopeless_child_is_reported(
+    supervisor: Supervisor, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_DELAY_S", 0.01)
+    code = "import sys; print('no such thing'); sys.exit(3)"
+    supervisor.start("broken", [sys.executable, "-c", code], {})
+    wait_until(lambda: (supervisor.look(), len(said) >= 3)[1])
+    delays = [float(line.partition("again in ")[2].split()[0]) for line in said[:3]]
+    assert "exit code 3" in said[0]
+    assert supervisor._children[0].deaths >= 3
+    assert delays == sorted(delays)
+    with pytest.raises(ServiceError, match="no such thing"):
+        supervisor.check()
+
+
+def test_stop_is_clean(supervisor: Supervisor) -> None:
+    for name in ("a", "b"):
+        supervisor.start(name, [sys.executable, "-c", SLEEP], {})
+    children = [child.process for child in supervisor._children]
+    started = time.monotonic()
+    supervisor.stop()
+    assert time.monotonic() - started < 5
+    assert [child and child.returncode for child in children] == [-15, -15]
+
+
+def test_a_stubborn_child_is_killed(
+    supervisor: Supervisor,
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_STOP_PATIENCE_S", 0.3)
+    supervisor.start("stubborn", [sys.executable, "-c", STUBBORN], {})
+    wait_until(lambda: "up" in (tmp_path / "logs" / "stubborn.log").read_text())
+    child = psutil.Process(pid_of(supervisor))
+    supervisor.stop()
+    assert not child.is_running()
+    assert said == ["stubborn did not stop in time and is killed"]
+
+
+def test_environment_and_own_process_group(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    code = "import os; print(os.environ['X'], os.getpgrp() == os.getpid(), flush=True)"
+    supervisor.start("child", [sys.executable, "-c", code], {"X": "given"})
+    log = tmp_path / "logs" / "child.log"
+    wait_until(lambda: "given True" in log.read_text())
+
+
+def test_logs_are_bounded(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_LOG_BYTES", 1_000)
+    code = "import time\nwhile True: print('x' * 500, flush=True); time.sleep(0.01)"
+    supervisor.start("loud", [sys.executable, "-c", code], {})
+    log = tmp_path / "logs" / "loud.log"
+    wait_until(lambda: log.stat().st_size > 2_000)
+    supervisor.look()
+    assert log.stat().st_size <= 1_000
