@@ -119,13 +119,14 @@ class Backfill:
         finally:
             await self._close()
 
-    async def run_batch(self, limit: int) -> BackfillReport:
-        """Fetch up to `limit` repos that are due now, then return."""
+    async def run_batch(self, limit: int, *, seconds: float) -> BackfillReport:
+        """Fetch up to `limit` repos that are due now; begin none after `seconds`."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds
         left = limit
         try:
-            while left > 0:
-                claimed = await self._claim(left)
-                left -= claimed
+            while left > 0 and clock() < end:
+                left -= await self._claim(left)
                 if not self._tasks:
                     break
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)

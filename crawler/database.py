@@ -43,11 +43,17 @@ class StoppedError(Exception):
 
 
 class Database:
-    """Runs functions of a connection, each in one transaction, until they succeed."""
+    """Runs functions of a connection, each in one transaction, until they succeed.
 
-    def __init__(self, pool: Pool, *, retry_cap: float = 5.0) -> None:
+    Short-lived work sets `most_tries`: then the last error is raised instead.
+    """
+
+    def __init__(
+        self, pool: Pool, *, retry_cap: float = 5.0, most_tries: int | None = None
+    ) -> None:
         self._pool = pool
         self._retry_cap = retry_cap
+        self._most_tries = most_tries
         self._stopped = threading.Event()
         self.healthy = True
 
@@ -74,6 +80,8 @@ class Database:
                     raise
                 tries += 1
                 self.healthy = False
+                if self._most_tries is not None and tries >= self._most_tries:
+                    raise
                 wait = full_jitter(tries, base=0.05, cap=self._retry_cap)
                 log.warning(
                     "database_unavailable",

@@ -125,7 +125,7 @@ async def list_hosts(
             except InvalidHostError:
                 continue
             found[address.name] = address
-        cursor = guard.enter(page, len(entries), following)
+        cursor = guard.enter(entries, following)
         if cursor is None:
             return list(found.values())
 

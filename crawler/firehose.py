@@ -44,8 +44,9 @@ _LOCK_RETRY: Final = 2.0
 class Firehose:
     """`await run(stop)`: crawls until `stop` is set, then finishes what is queued.
 
-    `url` is the index database, `pool` a pool on it. `list_due` is called, in a thread, whenever listings may be due: the initial
-    comparison of a new host must not wait for a scheduler.
+    `url` is the index database, `pool` a pool on it. `list_due` is called, in a
+    thread, whenever listings may be due: the initial comparison of a new host must
+    not wait for a scheduler.
     """
 
     def __init__(
@@ -195,7 +196,10 @@ class Firehose:
 
     async def _list(self, list_due: Callable[[], Any], stop: asyncio.Event) -> None:
         while not stop.is_set():
-            await asyncio.to_thread(list_due)
+            try:
+                await asyncio.to_thread(list_due)
+            except psycopg.Error as error:
+                log.warning("listing_failed", extra={"why": str(error)})
             await wait_first(stop, seconds=self._settings.host_rescan)
 
 

@@ -74,7 +74,7 @@ class Listing:
         """
         entries, following = read_page(body, "repos")
         found = _read_repos(entries)
-        cursor = listed.guard.enter(body, len(entries), following)
+        cursor = listed.guard.enter(entries, following)
         known = await asyncio.to_thread(self._compare, listed, found)
         strangers = [
             repo.did for repo in found if repo.active and repo.did not in known

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class PageGuard:
@@ -17,16 +19,18 @@ class PageGuard:
         self._seen: set[bytes] = set()
         self.pages = 0
 
-    def enter(self, body: bytes, items: int, cursor: str | None) -> str | None:
+    def enter(
+        self, entries: Sequence[Mapping[str, Any]], cursor: str | None
+    ) -> str | None:
         """Take a page; return the cursor to go on with, None when it is time to stop.
 
-        `items` is how many entries the page had: an empty page is the last one.
+        An empty page is the last one, whatever cursor it carries.
         """
         self.pages += 1
-        if cursor is None or not items or self.pages >= self._max_pages:
+        if cursor is None or not entries or self.exhausted:
             return None
-        for mark in (b"c" + cursor.encode(), b"p" + _without(body, cursor)):
-            digest = hashlib.sha256(mark).digest()[:16]
+        for mark in (f"cursor {cursor}", repr(entries)):
+            digest = hashlib.sha256(mark.encode("utf-8", "replace")).digest()[:16]
             if digest in self._seen:
                 return None
             self._seen.add(digest)
@@ -36,8 +40,3 @@ class PageGuard:
     def exhausted(self) -> bool:
         """True when the listing was cut by the number of its pages."""
         return self.pages >= self._max_pages
-
-
-def _without(body: bytes, cursor: str) -> bytes:
-    """The page without its cursor, so that a changing cursor hides nothing."""
-    return body.replace(cursor.encode(), b"")

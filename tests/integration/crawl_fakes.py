@@ -1,0 +1,83 @@
+"""Stand-ins for the parts around the crawler: hosts that lie as told, a directory in
+memory, and a sink that only remembers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from crawler.outside import Outside
+from network.client import Fetcher
+from network.errors import DidNotFoundError, UnreachableError
+from network.policy import HostLimits, Policy
+from protocol.did_document import DidDocument
+from protocol.events import Event
+from protocol.syntax.did import Did
+from protocol.syntax.handle import Handle
+
+
+@dataclass
+class FakeResolver:
+    """Documents by DID; counts what was asked."""
+
+    documents: dict[str, DidDocument] = field(default_factory=dict)
+    asked: list[tuple[str, bool]] = field(default_factory=list)
+    down: bool = False
+
+    def put(self, did: str, pds: str | None, key: str | None = None) -> None:
+        self.documents[did] = DidDocument(Did(did), (), key, None, pds, ())
+
+    async def resolve_did(self, did: str, *, refresh: bool = False) -> DidDocument:
+        self.asked.append((did, refresh))
+        if self.down:
+            raise UnreachableError("the directory is down")
+        if did not in self.documents:
+            raise DidNotFoundError(did)
+        return self.documents[did]
+
+    async def verify_handle(
+        self, document: DidDocument, *, refresh: bool = False
+    ) -> Handle | None:
+        return document.handles[0] if document.handles else None
+
+
+def fake_outside(resolver: FakeResolver) -> Any:
+    """An opener of ways out: a real client on loopback, and the fake resolver."""
+
+    @contextlib.asynccontextmanager
+    async def open_outside() -> AsyncIterator[Outside]:
+        limits = HostLimits(rate=10_000, burst=1_000, concurrency=64)
+        async with Fetcher(Policy(allow_loopback=True, limits=limits)) as fetcher:
+            yield Outside(fetcher, resolver)  # type: ignore[arg-type]
+
+    return open_outside
+
+
+@dataclass
+class FakeApplied:
+    applied: int = 0
+    desynchronized: Sequence[Did] = ()
+
+
+@dataclass
+class FakeSink:
+    """Remembers events and cursors, and handles."""
+
+    events: list[Event] = field(default_factory=list)
+    cursors: dict[int, int] = field(default_factory=dict)
+    handles: dict[str, str | None] = field(default_factory=dict)
+
+    def apply(self, events: Sequence[Event], cursors: Mapping[int, int]) -> FakeApplied:
+        self.events += events
+        self.cursors.update(cursors)
+        return FakeApplied(len(events))
+
+    @contextlib.contextmanager
+    def checkout(self, did: Did, host: int) -> Iterator[Any]:
+        raise NotImplementedError
+        yield
+
+    def set_handle(self, did: Did, handle: Handle | None) -> None:
+        self.handles[did] = handle
