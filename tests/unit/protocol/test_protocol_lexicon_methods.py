@@ -1,0 +1,254 @@
+"""Methods: parameters from text, bodies in JSON form."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from protocol.errors import InvalidRecordError
+from protocol.lexicon import Catalog, Method, MethodError
+
+DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+URI = f"at://{DID}/app.bsky.feed.post/3jzfcijpj2z2a"
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return Catalog.load()
+
+
+def find(catalog: Catalog, nsid: str) -> Method:
+    method = catalog.method(nsid)
+    assert method is not None
+    return method
+
+
+def make(**parts: Any) -> Method:
+    catalog = Catalog()
+    main = {"type": "procedure", **parts}
+    raw = {"lexicon": 1, "id": "a.b.c", "defs": {"main": main}}
+    catalog.add(json.dumps(raw).encode())
+    return find(catalog, "a.b.c")
+
+
+def make_params(required: list[str] | None = None, **properties: Any) -> Method:
+    return make(
+        parameters={
+            "type": "params",
+            "required": required or [],
+            "properties": properties,
+        }
+    )
+
+
+def test_methods_are_described(catalog: Catalog) -> None:
+    timeline = find(catalog, "app.bsky.feed.getTimeline")
+    assert timeline.kind == "query"
+    assert timeline.nsid == "app.bsky.feed.getTimeline"
+    assert timeline.input is None
+    assert timeline.output is not None
+    assert timeline.output.encoding == "application/json"
+    assert timeline.output.schema is not None
+    assert "timeline" in timeline.description
+    assert timeline is catalog.method("app.bsky.feed.getTimeline")
+    repo = find(catalog, "com.atproto.sync.getRepo")
+    assert MethodError("RepoTakendown", "") in repo.errors
+    assert repo.output is not None
+    assert repo.output.encoding == "application/vnd.ipld.car"
+    assert repo.output.check is None
+    create = find(catalog, "com.atproto.repo.createRecord")
+    assert create.kind == "procedure"
+    stream = find(catalog, "com.atproto.sync.subscribeRepos")
+    assert stream.kind == "subscription"
+    assert stream.message is not None
+    assert stream.decode_params([("cursor", "7")]) == {"cursor": 7}
+
+
+def test_what_is_no_method(catalog: Catalog) -> None:
+    for nsid in ("app.bsky.feed.post", "app.bsky.feed.defs", "x.y.z", ""):
+        assert catalog.method(nsid) is None
+    methods = catalog.methods()
+    assert methods == sorted(methods)
+    assert "com.atproto.sync.getRepo" in methods
+    assert "app.bsky.feed.post" not in methods
+
+
+def test_parameters_and_defaults(catalog: Catalog) -> None:
+    timeline = find(catalog, "app.bsky.feed.getTimeline")
+    assert timeline.decode_params([]) == {"limit": 50}
+    assert timeline.decode_params(
+        [("limit", "100"), ("cursor", ""), ("utm_source", "x"), ("utm_source", "y")]
+    ) == {"limit": 100, "cursor": ""}
+    posts = find(catalog, "app.bsky.feed.getPosts")
+    assert posts.decode_params([("uris", URI)]) == {"uris": [URI]}
+    assert posts.decode_params([("uris", URI), ("uris", URI)]) == {"uris": [URI, URI]}
+    assert (
+        find(catalog, "com.atproto.server.describeServer").decode_params([("x", "1")])
+        == {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("nsid", "pairs", "path", "reason"),
+    [
+        ("app.bsky.feed.getTimeline", [("limit", "x")], "limit", "is no integer"),
+        ("app.bsky.feed.getTimeline", [("limit", "")], "limit", "is no integer"),
+        ("app.bsky.feed.getTimeline", [("limit", "1.0")], "limit", "is no integer"),
+        ("app.bsky.feed.getTimeline", [("limit", "１")], "limit", "is no integer"),
+        ("app.bsky.feed.getTimeline", [("limit", "+1")], "limit", "is no integer"),
+        ("app.bsky.feed.getTimeline", [("limit", "1\n")], "limit", "is no integer"),
+        (
+            "app.bsky.feed.getTimeline",
+            [("limit", "9" * 5_000)],
+            "limit",
+            "is no integer",
+        ),
+        ("app.bsky.feed.getTimeline", [("limit", "0")], "limit", "is below 1"),
+        ("app.bsky.feed.getTimeline", [("limit", "101")], "limit", "is above 100"),
+        (
+            "app.bsky.feed.getTimeline",
+            [("limit", "1"), ("limit", "2")],
+            "limit",
+            "is given more than once",
+        ),
+        ("app.bsky.feed.getPosts", [], "uris", "is missing"),
+        ("app.bsky.feed.getPosts", [("uris", "x")], "uris[0]", "is no at-uri"),
+        (
+            "app.bsky.feed.getPosts",
+            [("uris", URI)] * 26,
+            "uris",
+            "has more than 25 items",
+        ),
+        ("app.bsky.actor.getProfile", [("actor", "x")], "actor", "is no at-identifier"),
+    ],
+)
+def test_parameters_that_do_not_fit(
+    catalog: Catalog, nsid: str, pairs: list[tuple[str, str]], path: str, reason: str
+) -> None:
+    with pytest.raises(InvalidRecordError) as caught:
+        find(catalog, nsid).decode_params(pairs)
+    assert (caught.value.path, caught.value.reason) == (path, reason)
+
+
+def test_parameters_of_every_type() -> None:
+    method = make_params(
+        ["s"],
+        s={"type": "string", "maxLength": 3},
+        b={"type": "boolean", "default": False},
+        ints={"type": "array", "items": {"type": "integer", "maximum": 9}},
+        flags={"type": "array", "items": {"type": "boolean"}, "maxLength": 2},
+        words={"type": "array", "items": {"type": "string"}},
+    )
+    assert method.decode_params([("s", "é")]) == {"s": "é", "b": False}
+    assert method.decode_params(
+        [
+            ("ints", "1"),
+            ("s", "abc"),
+            ("ints", "-2"),
+            ("b", "true"),
+            ("flags", "true"),
+            ("flags", "false"),
+            ("words", ""),
+        ]
+    ) == {
+        "s": "abc",
+        "b": True,
+        "ints": [1, -2],
+        "flags": [True, False],
+        "words": [""],
+    }
+    for pairs, path in (
+        ([], "s"),
+        ([("s", "abcd")], "s"),
+        ([("s", "a"), ("b", "yes")], "b"),
+        ([("s", "a"), ("b", "")], "b"),
+        ([("s", "a"), ("b", "True")], "b"),
+        ([("s", "a"), ("ints", "1"), ("ints", "10")], "ints[1]"),
+        ([("s", "a"), ("ints", "x")], "ints"),
+        ([("s", "a")] + [("flags", "true")] * 3, "flags"),
+    ):
+        with pytest.raises(InvalidRecordError) as caught:
+            method.decode_params(pairs)
+        assert caught.value.path == path
+
+
+def test_inputs(catalog: Catalog) -> None:
+    method = find(catalog, "com.atproto.repo.createRecord")
+    body = {"repo": DID, "collection": "app.bsky.feed.post", "record": {"a": 1}}
+    method.check_input(body)
+    for wrong, path in (
+        (None, ""),
+        ([], ""),
+        ({**body, "repo": "x"}, "repo"),
+        ({**body, "record": "x"}, "record"),
+        ({**body, "record": None}, "record"),
+        ({**body, "validate": 1}, "validate"),
+        ({key: body[key] for key in ("repo", "record")}, "collection"),
+        ({**body, "rkey": "a/b"}, "rkey"),
+        ({**body, "record": {"a": 1.5}}, ""),
+        ({**body, "record": {"a": {"$link": "x"}}}, ""),
+    ):
+        with pytest.raises(InvalidRecordError) as caught:
+            method.check_input(wrong)
+        assert caught.value.path == path
+
+
+def test_bodies_that_are_not_there_or_not_json(catalog: Catalog) -> None:
+    upload = find(catalog, "com.atproto.repo.uploadBlob")
+    upload.check_input(None)
+    upload.check_input(b"bytes")
+    describe = find(catalog, "com.atproto.server.describeServer")
+    describe.check_input(None)
+    with pytest.raises(InvalidRecordError):
+        describe.check_input({})
+    delete = find(catalog, "com.atproto.server.deleteSession")
+    delete.check_output(None)
+    with pytest.raises(InvalidRecordError):
+        delete.check_output({})
+
+
+def test_outputs(catalog: Catalog) -> None:
+    method = find(catalog, "com.atproto.repo.getRecord")
+    method.check_output({"uri": URI, "value": {"$type": "a.b.c"}})
+    for wrong in (None, {"uri": URI}, {"uri": "x", "value": {}}):
+        with pytest.raises(InvalidRecordError):
+            method.check_output(wrong)
+
+
+def thread(levels: int) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "$type": "app.bsky.feed.defs#notFoundPost",
+        "uri": URI,
+        "notFound": True,
+    }
+    post = {
+        "uri": URI,
+        "cid": "bafyreiclp443lavogvhj3d2ob2cxbfuscni2k5jk7bebjzg7khl3esabwq",
+        "author": {"did": DID, "handle": "alice.test"},
+        "record": {"text": "x"},
+        "indexedAt": "2026-10-01T12:00:00.000Z",
+    }
+    for _ in range(levels):
+        view = {
+            "$type": "app.bsky.feed.defs#threadViewPost",
+            "post": post,
+            "replies": [view],
+        }
+    return {"thread": view}
+
+
+def test_deep_threads(catalog: Catalog) -> None:
+    method = find(catalog, "app.bsky.feed.getPostThread")
+    method.check_output(thread(75))
+    wrong = thread(75)
+    view = wrong["thread"]
+    for _ in range(74):
+        view = view["replies"][0]
+    view["post"] = {**view["post"], "uri": "x"}
+    with pytest.raises(InvalidRecordError) as caught:
+        method.check_output(wrong)
+    assert caught.value.path == "thread" + ".replies[0]" * 74 + ".post.uri"
+    with pytest.raises(InvalidRecordError, match="nested too deep"):
+        method.check_output(thread(400))
