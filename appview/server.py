@@ -10,7 +10,7 @@ import anyio
 from appview.app import AppView
 from appview.methods import actor, feeds, mirror, posts, repos, search
 from appview.pipeline import Params, Pipeline
-from appview.session import Session, open_session
+from appview.session import Session, session_of
 from network.xrpc_server import Call, Reply, XrpcError, XrpcServer
 from protocol.syntax import normalize_handle
 from storage.addresses import find_handles
@@ -43,7 +43,7 @@ def add_methods(server: XrpcServer, app: AppView) -> None:
 
 def _serve(app: AppView, method: PlainMethod) -> Callable[[Call], Reply]:
     def handler(call: Call) -> Reply:
-        with open_session(app, call) as session:
+        with session_of(app, call) as session:
             answer = method(session, call.params)
             return Reply(answer, headers=session.reply_headers())
 
@@ -85,7 +85,7 @@ class _GetFeed:
 
     def _find_foreign(self, call: Call) -> feeds.ForeignFeed | None:
         uri = call.params["feed"]
-        with open_session(self._app, call) as session:
+        with session_of(self._app, call) as session:
             if feeds.find_algorithm(session, uri) is not None:
                 return None
             return feeds.find_foreign_feed(session, uri)

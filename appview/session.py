@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,20 +83,34 @@ class Session:
         return headers
 
 
-@contextmanager
-def open_session(app: AppView, call: Call) -> Iterator[Session]:
-    """A read-only transaction, so that one answer shows one moment."""
+def session_of(app: AppView, call: Call) -> AbstractContextManager[Session]:
+    """The session of an XRPC request."""
+    did = call.auth.did if call.auth else None
     labelers = parse_labelers(call.headers.get(ACCEPT_LABELERS), app.default_labelers)
+    return open_session(app, call.nsid, viewer=did, labelers=labelers)
+
+
+@contextmanager
+def open_session(
+    app: AppView,
+    nsid: str,
+    *,
+    viewer: str | None = None,
+    labelers: tuple[str, ...] = (),
+) -> Iterator[Session]:
+    """A read-only transaction, so that one answer shows one moment.
+
+    `nsid` binds the cursors given out; `viewer` is the DID of who asks.
+    """
     with app.pool.connection() as conn:
         conn.execute(
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
             f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"
         )
-        viewer = None
-        if call.auth is not None:
-            did = call.auth.did
-            viewer = Viewer(did, find_actors(conn, [did]).get(did))
-        yield Session(app, conn, call.nsid, viewer, labelers)
+        asking = None
+        if viewer is not None:
+            asking = Viewer(viewer, find_actors(conn, [viewer]).get(viewer))
+        yield Session(app, conn, nsid, asking, labelers)
 
 
 def parse_labelers(header: str | None, default: tuple[str, ...]) -> tuple[str, ...]:

@@ -147,7 +147,7 @@ def create_app(
     config: Config,
     url: str,
     *,
-    extra_routes: Sequence[BaseRoute] = (),
+    extra_routes: Callable[[AppView, XrpcServer], Sequence[BaseRoute]] | None = None,
     observe: Callable[[str, int, float], None] | None = None,
     check_output: bool = False,
 ) -> Starlette:
@@ -175,7 +175,7 @@ def create_app(
         [
             Route("/.well-known/did.json", serve_did),
             *page_routes(app),
-            *extra_routes,
+            *(extra_routes(app, server) if extra_routes else ()),
         ],
         lifespan=lifespan,
     )
