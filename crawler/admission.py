@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -131,11 +131,13 @@ def find_or_put_host(
 
 
 def place_repos(
-    conn: psycopg.Connection[Any], placements: Iterable[Placement], *, relay: bool
-) -> int:
-    """Note where admitted accounts live now; return how many had moved."""
-    moves = [
-        (place.did, find_or_put_host(conn, place.pds, place.url, relay=relay))
+    conn: psycopg.Connection[Any], placements: Sequence[Placement], *, relay: bool
+) -> list[int]:
+    """Note where admitted accounts live now; return the host of each."""
+    found = [
+        find_or_put_host(conn, place.pds, place.url, relay=relay)
         for place in placements
     ]
-    return repos.move_repos(conn, moves)
+    dids = [place.did for place in placements]
+    repos.move_repos(conn, list(zip(dids, found, strict=True)))
+    return found

@@ -197,12 +197,12 @@ class Backfill:
             self._wake.set()
 
     async def _fetch(self, repo: repos.ClaimedRepo) -> None:
-        account = await self._identify(repo)
+        account, host = await self._identify(repo)
         assert account.pds_url is not None
         assert account.key is not None
         client = XrpcClient(self._outside.fetcher, account.pds_url)
         loop = asyncio.get_running_loop()
-        job = _Import(self._sink, repo.did, repo.host, account.key)
+        job = _Import(self._sink, repo.did, host, account.key)
         renew_at = loop.time() + self._settings.backfill_lease / 3
         async with AsyncExitStack() as stack:
             stack.push_async_callback(loop.run_in_executor, self._threads, job.close)
@@ -224,7 +224,7 @@ class Backfill:
             # It gave its repo away again, so it is shown again.
             await self._apply_status(repo, active=True, status=None)
 
-    async def _identify(self, repo: repos.ClaimedRepo) -> Account:
+    async def _identify(self, repo: repos.ClaimedRepo) -> tuple[Account, int]:
         """Find key and host; a repo that moved is from then on its new host's."""
         answer = await look_up(self._outside.resolver, repo.did, refresh=repo.tries > 0)
         if answer.document is None:
@@ -236,10 +236,10 @@ class Backfill:
         if account.key is None:
             raise _FetchError("the DID document names no signing key", lasting=True)
         place = Placement(repo.did, account.pds, account.pds_url)
-        await asyncio.to_thread(
+        [host] = await asyncio.to_thread(
             self._database.run, lambda conn: place_repos(conn, [place], relay=True)
         )
-        return account
+        return account, host
 
     async def _renew(self, repo: repos.ClaimedRepo) -> None:
         await asyncio.to_thread(

@@ -144,7 +144,7 @@ def test_new_accounts_are_let_in_when_their_document_names_the_host(
 
 def test_a_newer_rev_queues_the_repo_and_a_status_is_taken_over(world: World) -> None:
     listing = ListingHost([entry(1, NEWER), entry(2), entry(3)])
-    host, url = world.serve(listing)
+    host, _ = world.serve(listing)
     with world.pool.connection() as conn:
         repos.add_repos(conn, host, [did_of(n) for n in (1, 2, 3)])
         conn.execute("UPDATE repo SET state = 'synchronized', rev = %s", (REV,))

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+
+from crawler.discovery import (
+    HostRefusedError,
+    add_configured,
+    read_page,
+    request_crawl,
+)
+from crawler.host_name import InvalidHostError
+from crawler.page_guard import PageGuard
+from crawler.settings import CrawlSettings
+from network.errors import BadResponseError
+from storage import hosts
+
+Conn = psycopg.Connection[Any]
+
+
+def test_two_thousand_requests_make_at_most_fifty_hosts(conn: Conn) -> None:
+    settings = CrawlSettings(new_hosts_per_day=50)
+    refused = 0
+    for n in range(2_000):
+        # Each host under two names, so half of the accepted ones are no news.
+        name = f"pds{n // 2}.example.com" if n % 2 else f"PDS{n // 2}.Example.com."
+        try:
+            request_crawl(conn, name, settings)
+        except HostRefusedError as error:
+            assert error.name == "RateLimitExceeded"
+            refused += 1
+    assert len(hosts.load_hosts(conn)) == 50
+    assert refused == 1_900
+
+
+@pytest.mark.parametrize(
+    "name", ["", "127.0.0.1", "localhost", "x.internal", "pds.example.com:8080"]
+)
+def test_what_is_no_host_costs_nothing(conn: Conn, name: str) -> None:
+    with pytest.raises(HostRefusedError) as caught:
+        request_crawl(conn, name, CrawlSettings())
+    assert caught.value.name == "InvalidRequest"
+    assert hosts.load_hosts(conn) == {}
+
+
+def test_a_request_wakes_a_resting_host_but_never_a_banned_one(conn: Conn) -> None:
+    settings = CrawlSettings()
+    host = request_crawl(conn, "pds.example.com", settings)
+    for state in (hosts.HOST_OFFLINE, hosts.HOST_POLLING, hosts.HOST_RELAYED):
+        hosts.set_state(conn, host, state)
+        assert request_crawl(conn, "https://pds.example.com/", settings) == host
+        assert hosts.load_hosts(conn)[host].state == hosts.HOST_NEW
+    hosts.set_state(conn, host, hosts.HOST_THROTTLED)
+    request_crawl(conn, "pds.example.com", settings)
+    assert hosts.load_hosts(conn)[host].state == hosts.HOST_THROTTLED
+    hosts.set_state(conn, host, hosts.HOST_BANNED)
+    with pytest.raises(HostRefusedError):
+        request_crawl(conn, "pds.example.com", settings)
+
+
+def test_configured_hosts_are_trusted(conn: Conn) -> None:
+    settings = CrawlSettings(dev=True)
+    request_crawl(conn, "pds.example.com", settings)
+    pds, local, relay = add_configured(
+        conn,
+        ["https://pds.example.com", "http://127.0.0.1:2582"],
+        ["relay.example.com"],
+        settings,
+    )
+    known = hosts.load_hosts(conn)
+    assert all(known[host].trusted for host in (pds, local, relay))
+    assert [known[host].relay for host in (pds, local, relay)] == [False, False, True]
+    assert known[local].hostname == "localhost:2582"
+    with pytest.raises(InvalidHostError):
+        add_configured(conn, ["http://10.0.0.1"], [], settings)
+
+
+def test_a_guard_stops_at_repetition_and_by_count() -> None:
+    page = [{"did": "a"}]
+    assert PageGuard(9).enter(page, None) is None
+    assert PageGuard(9).enter([], "1") is None
+    guard = PageGuard(9)
+    assert guard.enter(page, "1") == "1"
+    assert guard.enter([{"did": "b"}], "1") is None, "the same cursor"
+    guard = PageGuard(9)
+    assert guard.enter(page, "1") == "1"
+    assert guard.enter(page, "2") is None, "the same page"
+    guard = PageGuard(3)
+    assert guard.enter([{"did": "a"}], "1") == "1"
+    assert guard.enter([{"did": "b"}], "2") == "2"
+    assert not guard.exhausted
+    assert guard.enter([{"did": "c"}], "3") is None
+    assert guard.exhausted
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"repos": {}}',
+        b'{"repos": [], "cursor": 1}',
+        b'{"repos": [], "cursor": "' + b"x" * 3_000 + b'"}',
+        b'{"repos": [NaN]}',
+    ],
+)
+def test_what_is_no_page_is_an_error(body: bytes) -> None:
+    with pytest.raises(BadResponseError):
+        read_page(body, "repos")
+
+
+def test_a_page_gives_its_objects_and_its_cursor() -> None:
+    body = json.dumps({"repos": [{"did": "a"}, 3, None], "cursor": ""}).encode()
+    assert read_page(body, "repos") == ([{"did": "a"}], None)
