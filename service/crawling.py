@@ -1,9 +1,37 @@
-"""The crawler's bounds, from the configuration."""
+"""The write side, put together: crawler, indexer and search drain on one database."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg_pool import ConnectionPool
+
+from crawler.accounts import Account
+from crawler.admission import Admission
+from crawler.discovery import add_configured
+from crawler.lookups import look_up
+from crawler.outside import OpenOutside, outside_opener
 from crawler.settings import CrawlSettings
+from crawler.tasks import CrawlTasks
+from network.policy import HostLimits
+from protocol.syntax.did import parse_did
+from search.postgres import PostgresEngine
 from service.config import Config
+from service.index_sink import IndexSink
+from service.search_drain import SearchDrain
+from storage.interning import Interner
+from storage.pool import open_pool
+
+log = structlog.get_logger(__name__)
+
+# The directory of the demo network is ours and on loopback.
+_DEMO_PLC_RATE = 1_000.0
+_PLC_RATE = 50.0
 
 
 def crawl_settings(config: Config) -> CrawlSettings:
@@ -14,3 +42,70 @@ def crawl_settings(config: Config) -> CrawlSettings:
         host_accounts_per_day=config.host_accounts_per_day,
         dids=frozenset(config.dids),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSide:
+    """What `crawl` and `worker` work with."""
+
+    settings: CrawlSettings
+    url: str
+    pool: ConnectionPool[psycopg.Connection[Any]]
+    engine: PostgresEngine
+    sink: IndexSink
+    open_outside: OpenOutside
+    tasks: CrawlTasks
+
+
+@contextmanager
+def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
+    """Everything that writes the index at `url`; closes it all at the end."""
+    settings = crawl_settings(config)
+    with (
+        open_pool(url, max=settings.backfills_at_once + 8, name="write") as pool,
+        open_pool(url, max=4, name="names") as names,
+    ):
+        engine = PostgresEngine(pool)
+        open_outside = outside_opener(
+            names,
+            settings,
+            plc_url=config.directory_url,
+            user_agent=config.user_agent,
+            dev_pds=config.hosts if config.dev_network else (),
+            host_limits=HostLimits(
+                rate=config.host_requests_per_s,
+                burst=max(1, int(2 * config.host_requests_per_s)),
+                concurrency=config.host_concurrency,
+            ),
+            plc_rate=_DEMO_PLC_RATE if config.dev_network else _PLC_RATE,
+        )
+        with SearchDrain(pool, engine) as drain:
+            sink = IndexSink(pool, Interner(names), drain.wake)
+            tasks = CrawlTasks(
+                settings, pool, sink, open_outside, config.hosts, config.relays
+            )
+            yield WriteSide(settings, url, pool, engine, sink, open_outside, tasks)
+
+
+def add_configured_hosts(config: Config, side: WriteSide) -> None:
+    """Make the operator's hosts and relays known before anything is crawled."""
+    with side.pool.connection() as conn:
+        add_configured(conn, config.hosts, config.relays, side.settings)
+
+
+async def add_configured_accounts(config: Config, side: WriteSide) -> None:
+    """Let in the single accounts that the operator named, wherever they live."""
+    if not config.dids:
+        return
+    accounts = []
+    async with side.open_outside() as outside:
+        for text in config.dids:
+            account = Account(parse_did(text))
+            answer = await look_up(outside.resolver, account.did, refresh=False)
+            account.set_document(answer.document, dev=config.dev_network)
+            if account.pds is None:
+                log.warning("account_without_host", did=text)
+            accounts.append(account)
+    admission = Admission(side.settings)
+    with side.pool.connection() as conn:
+        admission.admit(conn, accounts, relay=bool(config.relays))

@@ -21,13 +21,14 @@ from prometheus_client import (
     generate_latest,
     start_http_server,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from psycopg_pool import ConnectionPool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from crawler.firehose import Firehose
 from protocol.drops import DropReason
 from storage import hosts
 from storage.schema import REPO_STATES
@@ -114,17 +115,53 @@ class TaskMetrics:
             self._seconds.labels(task).observe(perf_counter() - started)
 
 
+class CrawlCollector(Collector):
+    """What the crawling process has done since it started."""
+
+    def __init__(self, firehose: Firehose) -> None:
+        self._firehose = firehose
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "bigworld_streams", "Streams that are open", value=self._firehose.streams
+        )
+        pipeline = self._firehose.pipeline
+        if pipeline is None:
+            return
+        yield GaugeMetricFamily(
+            "bigworld_queued_bytes",
+            "Bytes of frames that wait to be judged",
+            value=pipeline.queued_bytes,
+        )
+        stats = pipeline.stats
+        for name, text, value in (
+            ("bigworld_frames", "Frames judged", stats.frames),
+            ("bigworld_events", "Events that passed", stats.events),
+            ("bigworld_applied", "Events applied", stats.applied),
+            ("bigworld_batches", "Transactions of events", stats.batches),
+            (
+                "bigworld_apply_seconds",
+                "Time spent in those transactions",
+                stats.apply_seconds,
+            ),
+        ):
+            yield CounterMetricFamily(name, text, value=value)
+
+
 class IndexCollector(Collector):
     """What the index holds and has dropped, read from the database when asked."""
 
     def __init__(self, pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
         self._pool = pool
 
-    def describe(self) -> list[GaugeMetricFamily]:
+    def describe(self) -> list[Metric]:
         """No look at the database when the collector is registered."""
         return []
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         with self._pool.connection() as conn:
             yield _by_label(
                 conn,

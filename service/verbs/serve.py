@@ -26,7 +26,7 @@ def run(config: Config) -> None:
         app = create_app(
             config,
             url,
-            extra_routes=[metrics_route(registry)],
+            extra_routes=lambda *_: [metrics_route(registry)],
             observe=requests.observe,
         )
         run_async(serve_until_stopped(app, config, config.provider_port), config)

@@ -1,0 +1,100 @@
+"""The crawler's sink, with the indexer behind it: where reading and writing meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg.errors import LockNotAvailable
+from psycopg_pool import ConnectionPool
+
+from indexer.apply import apply_batch
+from indexer.checkout import (
+    Checkout,
+    CheckoutBusyError,
+    CheckoutResult,
+    StaleCheckoutError,
+)
+from indexer.identity import save_handles
+from protocol.errors import DesynchronizedError
+from protocol.events import Event
+from protocol.repo import RepoHead, RepoRecord
+from protocol.syntax.did import Did
+from protocol.syntax.handle import Handle
+from storage.interning import Interner
+
+Pool = ConnectionPool[psycopg.Connection[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    """What became of a batch; see `crawler.sink.Applied`."""
+
+    applied: int
+    desynchronized: Sequence[Did]
+
+
+class IndexSink:
+    """Applies events and whole repos to the index; see `crawler.sink.Sink`.
+
+    `interner` must have a pool of its own. `on_written` is called after each
+    transaction that may have left search documents to write.
+    """
+
+    def __init__(
+        self, pool: Pool, interner: Interner, on_written: Callable[[], None]
+    ) -> None:
+        self._pool = pool
+        self._interner = interner
+        self._on_written = on_written
+
+    def apply(
+        self, events: Sequence[Event], cursors: Mapping[int, int]
+    ) -> BatchOutcome:
+        """Apply a batch and save the cursors in one transaction."""
+        with self._pool.connection() as conn:
+            now = datetime.now(UTC)
+            result = apply_batch(conn, self._interner, events, cursors, now)
+        self._on_written()
+        return BatchOutcome(result.applied, [Did(did) for did in result.desynchronized])
+
+    @contextmanager
+    def checkout(self, did: Did, host: int) -> Iterator[IndexImport]:
+        """Import a whole repo; leaving without `finish` undoes everything."""
+        with self._pool.connection() as conn:
+            try:
+                with Checkout(conn, self._interner, did, host) as checkout:
+                    yield IndexImport(checkout)
+            except CheckoutBusyError as error:
+                # Nobody's fault: like any other lock, it is tried again later.
+                raise LockNotAvailable(f"{did} is being imported") from error
+        self._on_written()
+
+    def set_handle(self, did: Did, handle: Handle | None) -> None:
+        """Store a handle that was verified both ways, or that there is none."""
+        actor = self._interner.actors([did])[did]
+        with self._pool.connection() as conn:
+            save_handles(conn, {actor: handle}, datetime.now(UTC))
+        self._on_written()
+
+
+class IndexImport:
+    """One whole repo on its way in; see `crawler.sink.RepoImport`."""
+
+    def __init__(self, checkout: Checkout) -> None:
+        self._checkout = checkout
+
+    def add(self, records: Sequence[RepoRecord]) -> None:
+        """Take the next records, in the order of the tree."""
+        self._checkout.add(records)
+
+    def finish(self, head: RepoHead) -> CheckoutResult:
+        """Replace what is held with what was added; DesynchronizedError if stale."""
+        try:
+            return self._checkout.finish(head)
+        except StaleCheckoutError as error:
+            raise DesynchronizedError(str(error)) from error

@@ -1,0 +1,74 @@
+"""The scheduled tasks: which function of which room runs how often.
+
+Each is one bounded batch that claims its work in Postgres, so it may run twice or not
+at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from celery import Celery
+
+from indexer.search_sync import drain_outbox
+from service.crawling import WriteSide
+from service.metrics import TaskMetrics
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_BATCH = 2_000
+
+Work = Callable[[WriteSide], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledTask:
+    """What to run, and every how many seconds."""
+
+    work: Work
+    every_s: float
+
+
+def _drain_search(side: WriteSide) -> int:
+    """The crawl drains as it writes; this covers what it left when it was killed."""
+    with side.pool.connection() as conn:
+        return drain_outbox(conn, side.engine, _DRAIN_BATCH)
+
+
+TASKS: Mapping[str, ScheduledTask] = {
+    "discover_hosts": ScheduledTask(lambda side: side.tasks.discover_hosts(), 300.0),
+    "list_repos": ScheduledTask(lambda side: side.tasks.list_repos(), 60.0),
+    "poll_quiet_hosts": ScheduledTask(lambda side: side.tasks.poll_quiet_hosts(), 60.0),
+    "hand_out_backfills": ScheduledTask(
+        lambda side: side.tasks.hand_out_backfills(), 15.0
+    ),
+    "refresh_identities": ScheduledTask(
+        lambda side: side.tasks.refresh_identities(), 60.0
+    ),
+    "drain_search": ScheduledTask(_drain_search, 5.0),
+}
+
+
+def intervals() -> dict[str, float]:
+    """Task name -> seconds between runs, for the schedule."""
+    return {name: task.every_s for name, task in TASKS.items()}
+
+
+def register(app: Celery, side: WriteSide, metrics: TaskMetrics) -> None:
+    """Give the application its tasks, bound to the parts that they work with."""
+    for name, task in TASKS.items():
+        app.task(name=name)(_bind(name, task.work, side, metrics))
+
+
+def _bind(
+    name: str, work: Work, side: WriteSide, metrics: TaskMetrics
+) -> Callable[[], None]:
+    def run() -> None:
+        with metrics.run(name):
+            result = work(side)
+        log.debug("task_done", task=name, result=result)
+
+    return run

@@ -1,0 +1,53 @@
+"""`bigworld crawl`: the live ingest as a process."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from crawler.firehose import Firehose
+from service.config import Config
+from service.crawling import (
+    WriteSide,
+    add_configured_accounts,
+    add_configured_hosts,
+    open_write_side,
+)
+from service.databases import INDEX, open_database
+from service.metrics import CrawlCollector, IndexCollector, serve_metrics
+from service.verbs.running import run_async, stop_event
+
+log = structlog.get_logger(__name__)
+
+
+def run(config: Config) -> None:
+    """Crawl until told to stop; what was queued is finished first."""
+    with (
+        open_database(config, INDEX) as url,
+        open_write_side(config, url) as side,
+    ):
+        add_configured_hosts(config, side)
+        run_async(_crawl(config, side), config)
+
+
+async def _crawl(config: Config, side: WriteSide) -> None:
+    stop = stop_event()
+    firehose = Firehose(
+        side.settings,
+        side.url,
+        side.pool,
+        side.sink,
+        side.open_outside,
+        list_due=side.tasks.list_repos,
+    )
+    registry = CollectorRegistry()
+    registry.register(CrawlCollector(firehose))
+    registry.register(IndexCollector(side.pool))
+    serve_metrics(registry, config.bind, config.metrics_port)
+    log.info("crawling", hosts=list(config.hosts), relays=list(config.relays))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(add_configured_accounts(config, side))
+        group.create_task(firehose.run(stop))
+    log.info("stopped")
