@@ -7,8 +7,8 @@ its place in that host's stream (0 for one that came by another way).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from protocol.drops import DropReason
 from protocol.syntax.did import Did
@@ -21,13 +21,15 @@ from protocol.syntax.tid import Tid
 @dataclass(frozen=True, slots=True)
 class RecordOp:
     """One change of one record. `cid` and `value` (its exact bytes) are None for a
-    delete."""
+    delete. `fields` is the value decoded by `cbor.decode_fast`, where that has been
+    done already: a reader must not change it."""
 
     action: Literal["create", "update", "delete"]
     collection: Nsid
     rkey: RecordKey
     cid: bytes | None = None
     value: bytes | None = None
+    fields: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

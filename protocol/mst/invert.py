@@ -22,6 +22,10 @@ from protocol.mst.splice import CannotUndoError, undo_single
 from protocol.mst.tree import Tree
 
 
+class OperationMismatchError(InvalidTreeError):
+    """What an operation says of the new tree is not so."""
+
+
 class TreeOp(NamedTuple):
     """What a commit did to one key: `prev` stood there before, `cid` stands there now.
 
@@ -67,13 +71,15 @@ def _invert_in_tree(
     blocks: Mapping[bytes, bytes], data: bytes, ops: Sequence[TreeOp]
 ) -> bytes:
     if len({op.key for op in ops}) != len(ops):
-        raise InvalidTreeError("two operations on one key")
+        raise OperationMismatchError("two operations on one key")
     tree = Tree(blocks.get, data)
     for key, cid, prev in ops:
         if cid is None and prev is None:
-            raise InvalidTreeError("an operation that does nothing")
+            raise OperationMismatchError("an operation that does nothing")
         if tree.get(key) != cid:
-            raise InvalidTreeError("the new tree does not hold what an operation says")
+            raise OperationMismatchError(
+                "the new tree does not hold what an operation says"
+            )
         if prev is None:
             tree.check_neighbours(key)
     for key, _, prev in ops:
