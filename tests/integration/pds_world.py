@@ -20,7 +20,10 @@ from network.serve import serving_in_thread
 from pds.server import create_app
 from pds.settings import PdsSettings
 from plc.server import create_app as create_plc
+from protocol.did_document import parse_did_document
 from protocol.frames import Frame, decode_frame
+from protocol.keys import PublicKey, parse_did_key
+from protocol.syntax import Did
 from storage.pool import open_pool
 
 PASSWORD = "correct horse battery"
@@ -171,6 +174,14 @@ def sign_up(server: Client, handle: str, **more: Any) -> Client:
     return Client(
         server.url, session["accessJwt"], session["did"], session["refreshJwt"]
     )
+
+
+def signing_key_of(plc_url: str, did: str) -> PublicKey:
+    """The signing key that the directory has for an account."""
+    with urllib.request.urlopen(f"{plc_url}/{did}", timeout=10) as answer:
+        document = parse_did_document(json.load(answer), Did(did), dev=True)
+    assert document.signing_key is not None
+    return parse_did_key(document.signing_key)
 
 
 def post(text: str, **more: Any) -> dict[str, Any]:
