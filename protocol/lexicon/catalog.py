@@ -6,7 +6,7 @@ more are read from folders, or added one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -50,9 +50,13 @@ class Catalog:
 
         Raises InvalidLexiconError, with the path, for a file that is no lexicon.
         """
-        documents = [_read_own(path) for path in _json_files(shipped_folder())]
+        documents = [
+            _read(path, _read_shipped) for path in _json_files(shipped_folder())
+        ]
         for folder in extra_dirs:
-            documents += [_read_foreign(path) for path in _json_files(Path(folder))]
+            documents += [
+                _read(path, read_document) for path in _json_files(Path(folder))
+            ]
         return cls(documents)
 
     def add(self, raw: bytes) -> Document:
@@ -186,16 +190,13 @@ def _json_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.json"))
 
 
-def _read_own(path: Path) -> Document:
-    """Read a file that came with an installed package: sound JSON, by its hash."""
-    try:
-        return check_document(orjson.loads(path.read_bytes()))
-    except InvalidLexiconError as error:
-        raise InvalidLexiconError(f"{path}: {error}") from error
+def _read_shipped(raw: bytes) -> Document:
+    # Sound JSON already: it came with an installed package.
+    return check_document(orjson.loads(raw))
 
 
-def _read_foreign(path: Path) -> Document:
+def _read(path: Path, read: Callable[[bytes], Document]) -> Document:
     try:
-        return read_document(path.read_bytes())
+        return read(path.read_bytes())
     except InvalidLexiconError as error:
         raise InvalidLexiconError(f"{path}: {error}") from error

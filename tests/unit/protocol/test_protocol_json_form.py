@@ -188,7 +188,11 @@ def test_whole_numbers_as_integers() -> None:
 
 def test_bounds_of_json() -> None:
     assert loads("[" * 128 + "]" * 128)
-    for text in ("[" * 129 + "]" * 129, '{"a":' * 129 + "1" + "}" * 129):
+    for text in (
+        "[" * 129 + "]" * 129,
+        "[" * 1_020 + "]" * 1_020,
+        '{"a":' * 129 + "1" + "}" * 129,
+    ):
         with pytest.raises(LimitExceededError):
             loads(text)
     assert loads("[[]]", max_depth=2) == [[]]

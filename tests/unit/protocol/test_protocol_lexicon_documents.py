@@ -263,6 +263,20 @@ def test_a_reference_to_nothing_is_named_and_stays_so() -> None:
         catalog.validate("com.example.thing#alone", {"n": {"n": 5}})
 
 
+def test_a_reference_to_a_document_that_comes_later() -> None:
+    catalog = Catalog()
+    ref = {"type": "ref", "ref": "com.example.later#x"}
+    add(catalog, main=record(a=ref))
+    with pytest.raises(InvalidLexiconError, match=r"com\.example\.later#x"):
+        catalog.validate("com.example.thing", {})
+    later = {"x": {"type": "integer"}}
+    raw = {"lexicon": 1, "id": "com.example.later", "defs": later}
+    catalog.add(json.dumps(raw).encode())
+    catalog.validate("com.example.thing", {"a": 1})
+    with pytest.raises(InvalidRecordError):
+        catalog.validate("com.example.thing", {"a": "x"})
+
+
 def test_a_reference_to_what_holds_no_value() -> None:
     catalog = Catalog()
     add(catalog, main=query(), x={"type": "array", "items": {"type": "string"}})

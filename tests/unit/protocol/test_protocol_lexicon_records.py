@@ -341,6 +341,12 @@ def test_finding_the_shipped_lexicons_imports_nothing() -> None:
     assert (shipped_folder() / "com" / "atproto").is_dir()
 
 
+def test_without_the_package_that_ships_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocol.lexicon.catalog.find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="lexrpc"):
+        shipped_folder()
+
+
 def test_graphemes_are_counted_no_further_than_needed() -> None:
     assert count_graphemes(FAMILY * 3, 10) == 3
     assert count_graphemes("a" * 1_000, 10) == 11

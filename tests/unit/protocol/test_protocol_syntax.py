@@ -166,6 +166,7 @@ def test_parts_of_an_at_uri() -> None:
         syntax.Did(DID), syntax.Nsid("app.bsky.feed.post"), syntax.RecordKey("3k")
     )
     assert syntax.parse_at_uri("at://alice.test").collection is None
+    assert str(syntax.parse_at_uri("at://alice.test")) == "at://alice.test"
     assert syntax.parse_at_uri("at://alice.test/a.b.c").rkey is None
     assert str(syntax.parse_at_uri("at://alice.test/a.b.c")) == "at://alice.test/a.b.c"
 
