@@ -8,6 +8,7 @@ proxy variables, netrc or cookies.
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -446,7 +447,7 @@ class Fetcher:
                 return await self.session.request(
                     method,
                     target.to_yarl(),
-                    data=body,
+                    data=io.BytesIO(body) if body else body,
                     headers=headers,
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Generator,
+    Iterator,
+    Mapping,
+)
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
+import anyio.lowlevel
 import orjson
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from protocol.cid import Cid
 from protocol.errors import ProtocolError
 from protocol.lexicon import Method
-
-log = logging.getLogger(__name__)
 
 JSON: Final = "application/json"
 _BATCH_BYTES: Final = 65_536
@@ -43,7 +48,10 @@ class InvalidOutputError(Exception):
 
 def encode_json(value: Any) -> bytes:
     """JSON text of a value, with links as $link and bytes as $bytes."""
-    return orjson.dumps(value, default=_data_model_json)
+    # A link is a dataclass, which orjson would else write out field by field.
+    return orjson.dumps(
+        value, default=_data_model_json, option=orjson.OPT_PASSTHROUGH_DATACLASS
+    )
 
 
 def _data_model_json(value: Any) -> Any:
@@ -56,6 +64,82 @@ def _data_model_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+class _Source(Protocol):
+    """Pieces of a body, b"" at the end."""
+
+    async def read(self) -> bytes: ...
+
+    async def aclose(self) -> None: ...
+
+
+class _AsyncSource:
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+
+    async def read(self) -> bytes:
+        async for chunk in self._chunks:
+            if chunk:
+                return chunk
+        return b""
+
+    async def aclose(self) -> None:
+        if isinstance(self._chunks, AsyncGenerator):
+            await self._chunks.aclose()
+
+
+class _SyncSource:
+    def __init__(self, chunks: Iterator[bytes], limiter: anyio.CapacityLimiter) -> None:
+        self._chunks = chunks
+        self._limiter = limiter
+
+    async def read(self) -> bytes:
+        return await anyio.to_thread.run_sync(self._batch, limiter=self._limiter)
+
+    def _batch(self) -> bytes:
+        # Blocks of a CAR are small: a hop to a thread is paid for 64 kB at once.
+        pieces: list[bytes] = []
+        size = 0
+        for chunk in self._chunks:
+            pieces.append(chunk)
+            size += len(chunk)
+            if size >= _BATCH_BYTES:
+                break
+        return b"".join(pieces)
+
+    async def aclose(self) -> None:
+        if isinstance(self._chunks, Generator):
+            await anyio.to_thread.run_sync(self._chunks.close, limiter=self._limiter)
+
+
+class ByteStream(StreamingResponse):
+    """A body in chunks, whose source is closed however the answer ends."""
+
+    def __init__(
+        self, first: bytes, source: _Source, status: int, headers: Mapping[str, str]
+    ) -> None:
+        self._source = source
+        super().__init__(self._read(first), status, headers)
+
+    async def _read(self, piece: bytes) -> AsyncGenerator[bytes, None]:
+        while piece:
+            yield piece
+            # uvicorn takes what is sent to a reader that has left, without a pause:
+            # here is where the news of its leaving gets a turn.
+            await anyio.lowlevel.checkpoint()
+            piece = await self._source.read()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the source; also for an answer that is not sent after all."""
+        with anyio.CancelScope(shield=True):
+            await self._source.aclose()
+
+
 async def build_response(
     reply: Reply, method: Method, *, check: bool, limiter: anyio.CapacityLimiter
 ) -> Response:
@@ -66,13 +150,11 @@ async def build_response(
     if isinstance(body, (bytes, bytearray, memoryview)):
         media = reply.content_type or _binary_type(declared)
         return _typed(Response(bytes(body), reply.status, headers), media)
-    if hasattr(body, "__aiter__"):
-        chunks = aiter(body)
-        first = await anext(chunks, b"")
-        stream = _prepend(first, chunks)
+    source: _Source
+    if isinstance(body, AsyncIterable):
+        source = _AsyncSource(aiter(body))
     elif isinstance(body, Iterator):
-        first = await anyio.to_thread.run_sync(_next_batch, body, limiter=limiter)
-        stream = _iterate_in_threads(first, body, limiter)
+        source = _SyncSource(body, limiter)
     else:
         if body is None and declared is None:
             return Response(b"", reply.status, headers)
@@ -85,8 +167,10 @@ async def build_response(
         return _typed(
             Response(content, reply.status, headers), reply.content_type or JSON
         )
+    # Read before the status is sent: a source that fails at once is an error answer.
+    first = await source.read()
     media = reply.content_type or _binary_type(declared)
-    return _typed(StreamingResponse(stream, reply.status, headers), media)
+    return _typed(ByteStream(first, source, reply.status, headers), media)
 
 
 def _typed(response: Response, media: str) -> Response:
@@ -98,40 +182,3 @@ def _binary_type(declared: str | None) -> str:
     if declared is None or "*" in declared:
         return "application/octet-stream"
     return declared
-
-
-async def _prepend(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    try:
-        yield first
-        async for chunk in rest:
-            yield chunk
-    finally:
-        # A reader that hung up must not leave the source open.
-        if hasattr(rest, "aclose"):
-            await rest.aclose()
-
-
-def _next_batch(chunks: Iterator[bytes]) -> bytes:
-    """Blocks of a CAR are small: a hop to a thread is paid for 64 kB at once."""
-    pieces: list[bytes] = []
-    size = 0
-    for chunk in chunks:
-        pieces.append(chunk)
-        size += len(chunk)
-        if size >= _BATCH_BYTES:
-            break
-    return b"".join(pieces)
-
-
-async def _iterate_in_threads(
-    first: bytes, chunks: Iterator[bytes], limiter: anyio.CapacityLimiter
-) -> AsyncIterator[bytes]:
-    try:
-        batch = first
-        while batch:
-            yield batch
-            batch = await anyio.to_thread.run_sync(_next_batch, chunks, limiter=limiter)
-    finally:
-        if hasattr(chunks, "close"):
-            with anyio.CancelScope(shield=True), contextlib.suppress(RuntimeError):
-                await anyio.to_thread.run_sync(chunks.close, limiter=limiter)

@@ -30,7 +30,7 @@ from network.errors import XrpcError
 from network.openapi import describe_api
 from network.request_body import read_body, stream_body
 from network.xrpc_errors import ErrorTypes, error_response
-from network.xrpc_reply import Reply, build_response
+from network.xrpc_reply import ByteStream, Reply, build_response
 from protocol import json_form
 from protocol.errors import ProtocolError
 from protocol.lexicon import Catalog, Method
@@ -231,6 +231,8 @@ class XrpcServer:
             # error and no stack trace.
             response = error_response(error, self._error_types, nsid)
         if request.method == "HEAD":
+            if isinstance(response, ByteStream):
+                await response.aclose()
             response = Response(
                 status_code=response.status_code,
                 headers=dict(response.headers),

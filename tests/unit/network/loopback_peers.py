@@ -31,6 +31,13 @@ class Peer:
         return f"http://localhost:{self.port}"
 
 
+async def until(condition: Callable[[], bool], limit: float = 10.0) -> None:
+    """Wait for something that announces itself to nobody."""
+    async with asyncio.timeout(limit):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 async def read_request(reader: asyncio.StreamReader) -> bytes:
     return await reader.readuntil(b"\r\n\r\n")
 
