@@ -387,6 +387,10 @@ class Gate:
             # Were it our document that is old, fetching the repo will show it.
             passed.distrusted.add(account.did)
             return self._drop(DropReason.BAD_SIGNATURE, stream, passed)
+        except verify.MissingRecordError:
+            # Passing over it would lose a record for good.
+            passed.distrusted.add(account.did)
+            return self._drop(DropReason.MISSING_RECORD, stream, passed)
         except ProtocolError as error:
             return self._drop(verify.drop_reason(error), stream, passed)
         except Exception as error:
