@@ -26,6 +26,7 @@ from crawler.methods import GET_REPO
 from crawler.outside import Outside
 from crawler.settings import CrawlSettings
 from crawler.sink import RepoImport, Sink
+from crawler.spill import BlockSpill
 from crawler.waiting import wait_first
 from network.errors import NetworkError, RateLimitedError, XrpcError
 from network.xrpc_client import XrpcClient
@@ -202,7 +203,7 @@ class Backfill:
         assert account.key is not None
         client = XrpcClient(self._outside.fetcher, account.pds_url)
         loop = asyncio.get_running_loop()
-        job = _Import(self._sink, repo.did, host, account.key)
+        job = _Import(self._sink, repo.did, host, account.key, spill=repo.tries > 0)
         renew_at = loop.time() + self._settings.backfill_lease / 3
         async with AsyncExitStack() as stack:
             stack.push_async_callback(loop.run_in_executor, self._threads, job.close)
@@ -298,13 +299,17 @@ class Backfill:
 class _Import:
     """One repo on its way from bytes to the sink. Used by one thread at a time."""
 
-    def __init__(self, sink: Sink, did: Did, host: int, key: PublicKey) -> None:
+    def __init__(
+        self, sink: Sink, did: Did, host: int, key: PublicKey, *, spill: bool
+    ) -> None:
         self.records = 0
         self._sink = sink
         self._did = did
         self._host = host
-        self._reader = RepoReader(key, did)
         self._stack = ExitStack()
+        # Blocks in an order that memory cannot bear go to disk at the second try.
+        store = self._stack.enter_context(BlockSpill()) if spill else None
+        self._reader = RepoReader(key, did, store)
         self._importing: RepoImport | None = None
         self._waiting: list[RepoRecord] = []
 
@@ -331,5 +336,6 @@ class _Import:
                 self._sink.checkout(self._did, self._host)
             )
         self._importing.add(self._waiting)
+        self._importing.drop(self._reader.take_drops())
         self.records += len(self._waiting)
         self._waiting = []

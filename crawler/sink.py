@@ -28,7 +28,10 @@ class RepoImport(Protocol):
     """One whole repo on its way in; nothing of it is seen before `finish`."""
 
     def add(self, records: Sequence[RepoRecord]) -> None:
-        """Take the next records, in the order of the tree."""
+        """Take the next records, in any order."""
+
+    def drop(self, drops: Sequence[DroppedOp]) -> None:
+        """Take what is in the tree but cannot be kept."""
 
     def finish(self, head: RepoHead) -> Any:
         """Replace what is held with what was added, deletes included, and commit.

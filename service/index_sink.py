@@ -21,7 +21,7 @@ from indexer.checkout import (
 )
 from indexer.identity import save_handles
 from protocol.errors import DesynchronizedError
-from protocol.events import Event
+from protocol.events import DroppedOp, Event
 from protocol.repo import RepoHead, RepoRecord
 from protocol.syntax.did import Did
 from protocol.syntax.handle import Handle
@@ -89,8 +89,12 @@ class IndexImport:
         self._checkout = checkout
 
     def add(self, records: Sequence[RepoRecord]) -> None:
-        """Take the next records, in the order of the tree."""
+        """Take the next records, in any order."""
         self._checkout.add(records)
+
+    def drop(self, drops: Sequence[DroppedOp]) -> None:
+        """Take what is in the tree but cannot be kept."""
+        self._checkout.drop(drops)
 
     def finish(self, head: RepoHead) -> CheckoutResult:
         """Replace what is held with what was added; DesynchronizedError if stale."""
