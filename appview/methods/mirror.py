@@ -15,6 +15,7 @@ from appview.session import session_of
 from network.xrpc_server import Call, Reply, XrpcError
 from protocol.car import car_block, car_header
 from protocol.cid import cid_for
+from protocol.errors import MissingBlockError
 from protocol.mst import build_nodes
 from storage.addresses import find_addresses
 from storage.records import fetch_records, iter_repo
@@ -34,8 +35,12 @@ def get_repo(app: AppView, call: Call) -> Reply:
     def chunks() -> Iterator[bytes]:
         with session_of(app, call) as session:
             session.conn.execute(LONG_TIMEOUT)
-            with app.export_repo(session.conn, actor) as car:
-                yield from car
+            try:
+                with app.export_repo(session.conn, actor) as car:
+                    yield from car
+            except MissingBlockError as error:
+                # Read before the first piece is sent, so this is still an answer.
+                raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
 
     return Reply(chunks(), content_type=CAR)
 

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from appview_world import SERVICE, Provider, RefusedError, did
+
+FEED = "app.bsky.feed.getFeed"
+SKELETON = "app.bsky.feed.getFeedSkeleton"
+AUTHOR = "app.bsky.feed.getAuthorFeed"
+
+
+def feed_uris(answer: dict[str, Any]) -> list[str]:
+    return [item["post"]["uri"] for item in answer["feed"]]
+
+
+def test_profile_by_handle_and_did(provider: Provider) -> None:
+    by_handle = provider.get("app.bsky.actor.getProfile", actor="alice.test")
+    by_did = provider.get("app.bsky.actor.getProfile", actor=did("alice"))
+    assert by_handle == by_did
+    assert by_did["displayName"] == "Alice"
+    assert by_did["followersCount"] == 3
+    assert by_did["followsCount"] == 1
+    assert by_did["postsCount"] == 2
+    assert by_did["avatar"].startswith("https://pds.example.com/")
+
+
+def test_profile_of_a_deactivated_account_is_refused(provider: Provider) -> None:
+    with pytest.raises(RefusedError) as refused:
+        provider.get("app.bsky.actor.getProfile", actor="dan.test")
+    assert refused.value.name == "AccountDeactivated"
+    answer = provider.get(
+        "app.bsky.actor.getProfiles", actors=[did("dan"), did("bob"), did("bob")]
+    )
+    assert [p["handle"] for p in answer["profiles"]] == ["bob.test"]
+
+
+def test_search_actors_and_typeahead(provider: Provider) -> None:
+    found = provider.get("app.bsky.actor.searchActors", q="alic")["actors"]
+    assert [actor["handle"] for actor in found] == ["alice.test"]
+    found = provider.get("app.bsky.actor.searchActorsTypeahead", q="ca")["actors"]
+    assert [actor["handle"] for actor in found] == ["carol.test"]
+    assert provider.get("app.bsky.actor.searchActors", q="dan")["actors"] == []
+
+
+def test_follows_and_followers(provider: Provider) -> None:
+    followers = provider.pages(
+        "app.bsky.graph.getFollowers", "followers", actor="alice.test", limit=1
+    )
+    assert [a["handle"] for a in followers] == ["carol.test", "bob.test"]
+    follows = provider.get("app.bsky.graph.getFollows", actor=did("alice"))
+    assert [a["handle"] for a in follows["follows"]] == ["bob.test"]
+    assert follows["subject"]["handle"] == "alice.test"
+
+
+def test_author_feed_has_posts_and_reposts_in_order(provider: Provider) -> None:
+    items = provider.pages(AUTHOR, "feed", actor="bob.test", limit=3)
+    uris = [item["post"]["uri"] for item in items]
+    assert len(uris) == len(set(uris)) == 17
+    reposted = [item for item in items if "reason" in item]
+    assert [item["post"]["uri"] for item in reposted] == [provider.uris["hello"]]
+    assert reposted[0]["reason"]["by"]["handle"] == "bob.test"
+    reply = next(i for i in items if i["post"]["uri"] == provider.uris["reply"])
+    assert reply["reply"]["parent"]["uri"] == provider.uris["hello"]
+
+
+def test_author_feed_filters(provider: Provider) -> None:
+    def ask(kind: str) -> list[str]:
+        answer = provider.get(AUTHOR, actor="bob.test", filter=kind, limit=100)
+        return feed_uris(answer)
+
+    assert provider.uris["reply"] not in ask("posts_no_replies")
+    assert ask("posts_with_media") == [provider.uris["picture"]]
+    assert ask("posts_with_video") == []
+    assert provider.uris["reply"] not in ask("posts_and_author_threads")
+
+
+def test_author_feed_of_somebody_who_blocks_the_viewer(provider: Provider) -> None:
+    with pytest.raises(RefusedError) as refused:
+        provider.get(AUTHOR, actor="eve.test", viewer="alice")
+    assert refused.value.name == "BlockedByActor"
+    with pytest.raises(RefusedError) as refused:
+        provider.get(AUTHOR, actor="alice.test", viewer="eve")
+    assert refused.value.name == "BlockedActor"
+
+
+def test_feeds_are_described_and_shown(provider: Provider) -> None:
+    described = provider.get("app.bsky.feed.describeFeedGenerator")
+    assert described["did"] == SERVICE
+    listed = [feed["uri"] for feed in described["feeds"]]
+    assert provider.uris["feed_latest"] in listed
+    assert provider.uris["feed_unknown"] not in listed
+    view = provider.get(
+        "app.bsky.feed.getFeedGenerator", feed=provider.uris["feed_latest"]
+    )
+    assert (view["isOnline"], view["isValid"]) == (True, True)
+    assert view["view"]["likeCount"] == 1
+    unknown = provider.get(
+        "app.bsky.feed.getFeedGenerator", feed=provider.uris["feed_unknown"]
+    )
+    assert unknown["isValid"] is False
+    several = provider.get(
+        "app.bsky.feed.getFeedGenerators",
+        feeds=[provider.uris["feed_popular"], provider.uris["feed_latest"]],
+    )
+    assert [v["displayName"] for v in several["feeds"]] == ["Popular", "Latest"]
+
+
+def test_a_skeleton_and_its_feed_agree(provider: Provider) -> None:
+    uri = provider.uris["feed_latest"]
+    skeleton = provider.pages(SKELETON, "feed", feed=uri, limit=4)
+    feed = provider.pages(FEED, "feed", feed=uri, limit=4)
+    shown = [item["post"]["uri"] for item in feed]
+    hidden = {provider.uris["dans"], provider.uris["hidden_reply"]}
+    assert shown == [i["post"] for i in skeleton if i["post"] not in hidden]
+    assert provider.uris["hello"] in shown
+
+
+def test_following_is_the_viewers_own(provider: Provider) -> None:
+    uri = provider.uris["feed_following"]
+    answer = provider.get(FEED, feed=uri, viewer="alice", limit=100)
+    authors = {item["post"]["author"]["handle"] for item in answer["feed"]}
+    assert authors == {"bob.test", "alice.test"}
+    with pytest.raises(RefusedError) as refused:
+        provider.get(FEED, feed=uri)
+    assert refused.value.status == 401
+
+
+def test_a_foreign_feed_is_fetched_and_hydrated(provider: Provider) -> None:
+    answer = provider.get(FEED, feed=provider.uris["feed_foreign"])
+    assert feed_uris(answer) == [provider.uris["picture"]]
+    assert answer["cursor"] == "theirs"
+
+
+@pytest.mark.parametrize("name", ["feed_unknown", "hello"])
+def test_feeds_nobody_computes(provider: Provider, name: str) -> None:
+    for nsid in (FEED, SKELETON):
+        with pytest.raises(RefusedError) as refused:
+            provider.get(nsid, feed=provider.uris[name])
+        assert refused.value.name == "UnknownFeed"
