@@ -53,7 +53,7 @@ def well_known_routes(host: Host) -> list[Route]:
         name = request.headers.get("host", "").partition(":")[0].lower()
         if not name.isascii() or "\0" in name:
             return PlainTextResponse("User not found", 404)
-        with host.pool.connection() as conn:
+        with host.reading() as conn:
             did = handle_owner(conn, name)
         if did is None:
             return PlainTextResponse("User not found", 404)
@@ -128,15 +128,15 @@ class _IdentityMethods:
             raise InvalidHandleError("External handle did not resolve to DID")
 
     def _owner(self, handle: str) -> str | None:
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             return handle_owner(conn, handle)
 
     def _holder(self, handle: str) -> Account | None:
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             return find_account(conn, handle)
 
     def _rotation_key(self, account: Account) -> PrivateKey:
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             sealed = sealed_key(conn, account.id, ROTATION_ROLE)
         return self._host.vault.open(sealed, did=account.did, role=ROTATION_ROLE)
 

@@ -137,7 +137,7 @@ class _RepoMethods:
         if "cursor" in params:
             (after,) = open_cursor(self._host.cursor_key, params["cursor"], scope=scope)
         account = self._public_account(params["repo"])
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             page = page_records(
                 conn,
                 account.id,
@@ -157,7 +157,7 @@ class _RepoMethods:
 
     def describe_repo(self, call: Call) -> dict[str, Any]:
         account = self._public_account(call.params["repo"])
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             collections = list_collections(conn, account.id)
         return {
             "handle": shown_handle(account),
@@ -201,12 +201,12 @@ class _RepoMethods:
         return account
 
     def _find_account(self, identifier: str) -> Account | None:
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             return find_account(conn, identifier)
 
     def _public_account(self, repo: str) -> Account:
         identifier = _identifier(repo)
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             account = find_account(conn, identifier)
             if account is None:
                 raise RepoNotFoundError(f"Could not find repo: {repo}")
@@ -248,7 +248,7 @@ class _RepoMethods:
             )
 
     def _local_record(self, account: Account, params: dict[str, Any]) -> dict[str, Any]:
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             require_public(conn, account.did)
             record = find_record(conn, account.id, params["collection"], params["rkey"])
         wanted = params.get("cid")

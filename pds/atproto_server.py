@@ -182,7 +182,7 @@ class _ServerMethods:
         }
 
     def _require_free(self, handle: str, email: str | None) -> None:
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             if find_account(conn, handle) is not None:
                 raise HandleNotAvailableError(f"Handle already taken: {handle}")
             if email is not None and find_password(conn, email) is not None:
@@ -219,7 +219,7 @@ class _ServerMethods:
         if not identifier.startswith("did:"):
             identifier = identifier.lower()
         _spend(host.login_limit, f"{client_address(call)} {identifier[:300]}")
-        with host.pool.connection() as conn:
+        with host.reading() as conn:
             found = _find_password(conn, identifier)
         # No connection is held while hashing.
         stored = None if found is None else found[1]
@@ -262,7 +262,7 @@ class _ServerMethods:
             raise InvalidRequestError(f"cannot make a token for protected method {lxm}")
         now = int(utc_now().timestamp())
         lifetime = _check_lifetime(call.params.get("exp"), now, bound=lxm is not None)
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             key = self._host.keys.signing_key(conn, account)
         token = create_service_jwt(
             iss=Did(account.did),
@@ -288,7 +288,7 @@ class _ServerMethods:
         host = self._host
         did = call.input["did"]
         _spend(host.login_limit, f"{client_address(call)} {did[:300]}")
-        with host.pool.connection() as conn:
+        with host.reading() as conn:
             found = _find_password(conn, did)
         stored = None if found is None else found[1]
         if not check_password(call.input["password"], stored) or found is None:

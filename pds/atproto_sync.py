@@ -92,7 +92,7 @@ class _SyncMethods:
 
     def get_repo_status(self, call: Call) -> dict[str, Any]:
         did = call.params["did"]
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             account = find_account(conn, did)
             if account is None:
                 raise RepoNotFoundError(f"Could not find repo for DID: {did}")
@@ -179,7 +179,7 @@ class _SyncMethods:
                 self._host.cursor_key, call.params["cursor"], scope=LIST_REPOS
             )
         limit = call.params["limit"]
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             page = list_repos(conn, after, limit)
         repos = []
         for hosted in page:
@@ -219,7 +219,9 @@ class _SyncMethods:
         signed = find_block(conn, account.id, head.commit)
         assert signed is not None
         if since is None:
-            out.writelines(export_repo(signed, stream_records(conn, account.id)))
+            out.writelines(
+                export_repo(signed, lambda: stream_records(conn, account.id))
+            )
             return
         out.write(car_header(head.commit))
         out.write(car_block(head.commit, signed))

@@ -17,7 +17,7 @@ def add_methods(server: XrpcServer, host: Host) -> None:
     """Register this module's methods."""
 
     def get_preferences(call: Call) -> dict[str, Any]:
-        with host.pool.connection() as conn:
+        with host.reading() as conn:
             return {"preferences": read_preferences(conn, login_of(call).account.id)}
 
     def put_preferences(call: Call) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
@@ -88,6 +89,17 @@ class Host:
     login_limit: RateLimit
     sign_up_limit: RateLimit
     cursor_key: bytes
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection for single reads: no transaction, so no round trips for one."""
+        with self.pool.connection() as conn:
+            conn.autocommit = True
+            try:
+                yield conn
+            finally:
+                if not conn.closed:
+                    conn.autocommit = False
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """Do blocking work in a thread."""

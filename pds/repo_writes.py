@@ -1,7 +1,7 @@
 """Writing to a repo: a batch of record changes becomes one commit and one event.
 
-Everything happens in the caller's transaction, under the lock of the repo's head. The
-cost depends on the batch and the height of the tree, never on the size of the repo.
+Everything happens in one transaction, under the lock of the repo's head. The cost
+depends on the batch and the height of the tree, never on the size of the repo.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class RepoWriter:
         swap_commit: bytes | None,
         now: datetime,
     ) -> Written:
-        """Apply the batch as one commit; the caller's transaction must end right after.
+        """Apply the batch as one commit: one transaction, which is over on return.
 
         Raises InvalidSwapError when the repo is not where the caller thought,
         AccountDeactivatedError or AccountTakedownError for an inactive account, and
@@ -160,6 +160,7 @@ class RepoWriter:
             move_head(conn, account_id, moved)
             _write_blob_uses(conn, account_id, kept, ops, rev, now)
             append(conn, account_id, [message], now)
+            conn.commit()
         for cid, node in fresh.items():
             self._nodes.put(cid, node)
         return Written(moved, changed=True)

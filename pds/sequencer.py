@@ -57,7 +57,7 @@ def append(
         (seq, account, message.kind, message.encode(seq, time), now)
         for seq, message in enumerate(messages, last - len(messages) + 1)
     ]
-    with conn.pipeline(), conn.cursor() as cursor:
+    with conn.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO event (seq, account, kind, frame, created_at)"
             " VALUES (%s, %s, %s, %s, %s)",

@@ -190,7 +190,7 @@ class _Gate:
         )
 
     def _check(self, token: str, refresh: bool) -> Login:
-        with self._host.pool.connection() as conn:
+        with self._host.reading() as conn:
             return self._host.sessions.authenticate(
                 conn, token, utc_now(), refresh=refresh
             )
@@ -200,7 +200,7 @@ class _Gate:
     ) -> tuple[ServiceRef, str]:
         host = self._host
         account = login.account
-        with host.pool.connection() as conn:
+        with host.reading() as conn:
             preferred = None
             if header is None:
                 preferred = preferred_indexer(conn, account.id)

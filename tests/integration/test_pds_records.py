@@ -18,7 +18,7 @@ from pds.blobs import sweep_blobs
 from pds.host import utc_now
 from protocol.car import read_car
 from protocol.cbor import decode, encode
-from protocol.cid import cid_to_text
+from protocol.cid import cid_for, cid_to_text
 from protocol.commit import parse_commit, verify_commit_signature
 from protocol.keys import PublicKey, parse_did_key
 from protocol.mst import Tree, build_root
@@ -335,11 +335,10 @@ def test_a_repo_is_exported_whole(alice: Client) -> None:
     found = reader.feed(answer.body)
     last = reader.finish()
     assert {
-        f"{item.path if hasattr(item, 'path') else item.collection}": 1
-        for item in found
-    }
+        f"{item.collection}/{item.rkey}": cid_to_text(item.cid) for item in found
+    } == records
     assert last.rev == head(alice)["rev"]
-    assert cid_to_text(last.commit) == head(alice)["cid"]
+    assert cid_to_text(cid_for(last.commit)) == head(alice)["cid"]
     car = read_car(answer.body)
     assert cid_to_text(car.root) == head(alice)["cid"]
     assert set(records.values()) <= {cid_to_text(cid) for cid in car.blocks}
