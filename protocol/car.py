@@ -122,12 +122,21 @@ class CarReader:
         position = 0
         found: list[tuple[bytes, bytes]] = []
         while position < size:
-            limit = _MAX_SECTION_BYTES if self._roots else MAX_CAR_HEADER_BYTES
-            try:
-                start, end = _section(data, position, limit)
-            except TruncatedError:
-                self._needed = size - position + 1
-                break
+            # Nearly all blocks have a length of two bytes.
+            if (
+                self._roots
+                and position + 1 < size
+                and 0 < data[position + 1] < 0x80 <= data[position]
+            ):
+                start = position + 2
+                end = start + (data[position] & 0x7F | data[position + 1] << 7)
+            else:
+                limit = _MAX_SECTION_BYTES if self._roots else MAX_CAR_HEADER_BYTES
+                try:
+                    start, end = _section(data, position, limit)
+                except TruncatedError:
+                    self._needed = size - position + 1
+                    break
             if end > size:
                 self._needed = end - position
                 break

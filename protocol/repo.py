@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from protocol.car import CarReader, car_block, car_header
-from protocol.cid import cid_for, is_data_cid
+from protocol.cid import DATA_PREFIX, cid_for
 from protocol.commit import Commit, parse_commit, verify_commit_signature
 from protocol.drops import DropReason
 from protocol.errors import (
@@ -143,17 +143,17 @@ class RepoReader:
         wanted = self._wanted
         for cid, block in self._car.feed(chunk):
             place = wanted.pop(cid, None)
-            if place is None:
-                self._take_unplaced(cid, block, found)
-            elif type(place) is bytes:
+            if type(place) is bytes:
                 self._emit(place, cid, block, found)
                 self._remember(cid, block)
+            elif place is None:
+                self._take_unplaced(cid, block, found)
             else:
                 self._take(cid, block, place, found)
-                if self._deferred:
-                    self._open_deferred(found)
         if self._deferred:
             self._open_deferred(found)
+        if self._records > MAX_REPO_RECORDS or self._record_bytes > MAX_REPO_BYTES:
+            raise LimitExceededError("the repo has too many records")
         return found
 
     def take_drops(self) -> list[DroppedOp]:
@@ -253,19 +253,30 @@ class RepoReader:
         check_level(keys, links, level)
         if keys and (keys[0] <= low or (high is not None and keys[-1] >= high)):
             raise InvalidTreeError("keys of the tree are not in order")
-        for index, key in enumerate(keys):
-            link = links[index]
+        below = level - 1
+        wanted = self._wanted
+        for key, value, link in zip(keys, values, links, strict=False):
             if link is not None:
-                self._want(link, _NodePlace(level - 1, low, key), ready)
-            value = values[index]
-            if is_data_cid(value):
-                self._want(value, key, ready)
-            else:
-                self._drop(key, value, DropReason.BAD_RECORD_ENCODING)
+                self._want(link, _NodePlace(below, low, key), ready)
             low = key
+            # Of all valid CIDs only those of CBOR blocks start like this.
+            if not value.startswith(DATA_PREFIX):
+                self._drop(key, value, DropReason.BAD_RECORD_ENCODING)
+            elif self._is_new(value):
+                wanted[value] = key
+            else:
+                self._want(value, key, ready)
         last = links[-1]
         if last is not None:
-            self._want(last, _NodePlace(level - 1, low, high), ready)
+            self._want(last, _NodePlace(below, low, high), ready)
+
+    def _is_new(self, cid: bytes) -> bool:
+        return not (
+            cid in self._wanted
+            or cid in self._recent
+            or cid in self._older
+            or cid in self._spill
+        )
 
     def _want(
         self, cid: bytes, place: _Place, ready: list[tuple[bytes, bytes, _Place]]
@@ -309,12 +320,11 @@ class RepoReader:
     def _emit(
         self, key: bytes, cid: bytes, block: bytes, found: list[RepoRecord]
     ) -> None:
+        # Counted as handed out: one small block may stand under any number of keys.
         self._records += 1
         self._record_bytes += len(block)
-        # Counted as handed out: one small block may stand under any number of keys.
-        if self._records > MAX_REPO_RECORDS or self._record_bytes > MAX_REPO_BYTES:
-            raise LimitExceededError("the repo has too many records")
-        collection, slash, rkey = _text(key).partition("/")
+        path = key.decode("utf-8", "surrogateescape")
+        collection, slash, rkey = path.partition("/")
         if slash:
             found.append(RepoRecord(collection, rkey, cid, block))
         else:
@@ -332,7 +342,9 @@ class RepoReader:
             self._recent_bytes = 0
 
     def _drop(self, key: bytes, cid: bytes, reason: DropReason) -> None:
-        self._drops.append(DroppedOp(_text(key), cid, reason))
+        # Bytes that are not UTF-8 are escaped, so that none are lost.
+        path = key.decode("utf-8", "surrogateescape")
+        self._drops.append(DroppedOp(path, cid, reason))
 
 
 def export_repo(
@@ -432,8 +444,3 @@ def _build_lower(
         raw = encode_node([], [], [cid])
         cid = cid_for(raw)
         nodes[cid] = raw
-
-
-def _text(key: bytes) -> str:
-    """A key as text; bytes that are not UTF-8 are escaped, so that none are lost."""
-    return key.decode("utf-8", "surrogateescape")
