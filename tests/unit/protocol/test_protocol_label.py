@@ -91,6 +91,12 @@ def test_another_key_and_another_form_of_the_signature() -> None:
         verify_label(high, KEY.public)
 
 
+def test_a_label_of_no_version_is_not_a_signed_one() -> None:
+    signed = replace(draft(), sig=KEY.sign(encode(draft().to_value())))
+    with pytest.raises(InvalidSignatureError):
+        verify_label(signed, KEY.public)
+
+
 def test_neg_false_may_be_signed_or_only_said() -> None:
     plain = sign_label(draft(neg=False), KEY)
     assert plain.neg is None
