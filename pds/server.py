@@ -138,7 +138,7 @@ def _build_host(
         events=StoredEvents(pool),
         nodes=NodeCache(),
         login_limit=RateLimit(_LOGINS_PER_5_MINUTES, _FIVE_MINUTES),
-        sign_up_limit=RateLimit(settings.sign_ups_per_5_minutes, _FIVE_MINUTES),
+        sign_up_limit=RateLimit(settings.sign_up_limit, _FIVE_MINUTES),
         cursor_key=derive_key(settings.secret, "paging cursors"),
     )
 

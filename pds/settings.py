@@ -19,7 +19,9 @@ class PdsSettings:
     `default_indexer` is `did#fragment`, the service that answers methods which this
     server does not; with `default_indexer_url` it is reached there and its DID is not
     looked up. `dev` allows loopback and http, and `.test` handles, which are asked of
-    `dev_pds_urls`. Times are in seconds, sizes in bytes.
+    `dev_pds_urls`. Sign-ups are counted by address; None means 100, and in
+    development, where one program makes a whole society, 10,000. Times are in
+    seconds, sizes in bytes.
     """
 
     public_url: str
@@ -42,7 +44,7 @@ class PdsSettings:
     proxy_audience_fragment: bool = False
     proxy_timeout: float = 30.0
     max_proxy_response_bytes: int = 10 * 1024 * 1024
-    sign_ups_per_5_minutes: int = 100
+    sign_ups_per_5_minutes: int | None = None
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.public_url)
@@ -62,6 +64,13 @@ class PdsSettings:
             raise ValueError("default_indexer must be did#fragment")
         if self.default_indexer_url is not None and self.default_indexer is None:
             raise ValueError("default_indexer_url needs default_indexer")
+
+    @property
+    def sign_up_limit(self) -> int:
+        """`sign_ups_per_5_minutes`, settled."""
+        if self.sign_ups_per_5_minutes is not None:
+            return self.sign_ups_per_5_minutes
+        return 10_000 if self.dev else 100
 
     @property
     def origin(self) -> str:

@@ -48,7 +48,6 @@ def world(databases: Any) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def server(world: World) -> Client:
     return world.start_pds(
-        sign_ups_per_5_minutes=1000,
         max_blob_bytes=1_000_000,
         max_account_blob_bytes=1_500_000,
     )

@@ -38,7 +38,7 @@ def world(databases: Any) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def server(world: World) -> Client:
-    return world.start_pds(sign_ups_per_5_minutes=1000)
+    return world.start_pds()
 
 
 def note(text: str) -> dict[str, Any]:

@@ -3,17 +3,22 @@ those of the repo, and the stream says what happened."""
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from pds import lifecycle
+from pds import lifecycle, repo_writes
 from pds.accounts import NewAccount
 from pds.blocks import NodeCache
 from pds.errors import (
@@ -368,3 +373,88 @@ def test_readers_never_pass_an_event_that_is_still_to_come(repo: Repo) -> None:
         for writer in writers:
             writer.result()
     assert seen == list(range(89))
+
+
+def test_a_writer_killed_at_any_moment_leaves_commits_and_events_one_to_one(
+    repo: Repo, pds_pool: Pool
+) -> None:
+    """Twenty writers are killed with SIGKILL while a reader follows the stream."""
+    url = pds_pool.conninfo
+    assert isinstance(url, str)
+    rng = random.Random(11)
+    seen: dict[int, bytes] = {}
+
+    def look(conn: psycopg.Connection[Any]) -> None:
+        rows = conn.execute(
+            "SELECT seq, frame FROM event WHERE seq > %s ORDER BY seq",
+            [max(seen, default=0)],
+        )
+        for seq, frame in rows:
+            assert seq not in seen
+            seen[seq] = sha256(frame).digest()
+
+    with psycopg.connect(url, autocommit=True) as reader:
+        for life in range(20):
+            child = os.fork()
+            if child == 0:
+                write_until_killed(url, repo.id, life)
+            end = time.monotonic() + rng.uniform(0.01, 0.12)
+            while time.monotonic() < end:
+                look(reader)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            look(reader)
+        stored = dict(reader.execute("SELECT seq, frame FROM event").fetchall())
+    assert {seq: sha256(frame).digest() for seq, frame in stored.items()} == seen
+    bodies = [decode_frame(stored[seq]).body for seq in sorted(stored)][4:]
+    assert len(bodies) > 20, "the writers were killed before they wrote anything"
+    for before, after in pairwise(bodies):
+        assert after["since"] == before["rev"]
+    assert bodies[-1]["commit"] == repo.head().commit
+    made = [op["path"] for body in bodies for op in body["ops"]]
+    records = dict(repo.query("SELECT path, cid FROM record"))
+    assert sorted(made) == sorted(records)
+    check_stored(repo, records)
+
+
+def write_until_killed(url: str, account: int, life: int) -> None:
+    """In a child of its own: never returns, and never runs the parent's cleanup."""
+    try:
+        clock = TidClock(life, lambda: time.time_ns() // 1000)
+        writer = RepoWriter(NodeCache(), clock, lambda conn, account: KEY)
+        with psycopg.connect(url) as conn:
+            for number in range(100_000):
+                writer.apply(
+                    conn,
+                    account,
+                    [note(f"{life}-{number}-{part}", f"{number}") for part in "abc"],
+                    swap_commit=None,
+                    now=datetime.now(UTC),
+                )
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.parametrize(
+    "step", ["insert_blocks", "delete_blocks", "move_head", "append", "use_blobs"]
+)
+def test_a_failure_at_any_step_undoes_all(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    head = repo.apply(note("a", "text"))
+
+    def fail(*args: Any, **more: Any) -> None:
+        real(*args, **more)
+        raise RuntimeError(step)
+
+    real = getattr(repo_writes, step)
+    monkeypatch.setattr(repo_writes, step, fail)
+    with pytest.raises(RuntimeError, match=step):
+        repo.apply(note("b", "text"))
+    monkeypatch.undo()
+    assert repo.head() == head
+    assert len(repo.frames()) == 5
+    check_stored(repo, {f"{NOTE}/a": note("a", "text").cid or b""})
+    # The number that was rolled back was never seen, so it is given now.
+    repo.apply(note("b", "text"))
+    assert [seq for seq, _ in repo.frames()] == [1, 2, 3, 4, 5, 6]
