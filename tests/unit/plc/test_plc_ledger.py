@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -10,7 +11,7 @@ from psycopg_pool import ConnectionPool
 
 from plc import ledger
 from plc.ledger import accept, export_after_seq, export_after_time, read_last, read_log
-from protocol.errors import ProtocolError
+from protocol.errors import LimitExceededError, ProtocolError
 from protocol.keys import PrivateKey
 from protocol.plc_operation import (
     HOUR_MS,
@@ -124,6 +125,15 @@ def test_a_refused_operation_leaves_nothing(plc_pool: Pool) -> None:
     with pytest.raises(ProtocolError):
         take(plc_pool, did, create_update(create_update(first, OWNER), OWNER))
     assert len(log_of(plc_pool, did)) == 1
+
+
+def test_limits_of_content_hold(plc_pool: Pool) -> None:
+    did, first = genesis()
+    take(plc_pool, did, first)
+    names = tuple(f"at://{n}.test" for n in range(11))
+    wide = replace(create_update(first, SERVER), also_known_as=names)
+    with pytest.raises(LimitExceededError):
+        take(plc_pool, did, sign_operation(wide, SERVER), NOW + 1)
 
 
 def test_the_last_operation_may_be_sent_again(plc_pool: Pool) -> None:
