@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from service.embedded import (
     EmbeddedValkey,
     machine_postgres,
 )
-from service.errors import ConfigError
+from service.errors import ConfigError, FolderInUseError
 from storage import migrate
 
 # Target of the migrations -> name of the database on the embedded server.
@@ -20,6 +21,7 @@ INDEX = "index"
 PLC = "plc"
 PDS = "pds"
 _INDEX_DATABASE = "bigworld"
+_PATIENCE_S = 60.0
 
 
 def database_name(target: str, part: str = "") -> str:
@@ -59,8 +61,7 @@ def open_database(config: Config, target: str, part: str = "") -> Iterator[str]:
         yield url
         return
     server = embedded_postgres(config)
-    if not server.attach():
-        server.start()
+    _attach_or_start(server)
     try:
         name = database_name(target, part)
         server.ensure_database(name)
@@ -77,9 +78,22 @@ def open_broker(config: Config) -> Iterator[str]:
         yield config.broker_url.get_secret_value()
         return
     server = embedded_valkey(config)
-    if not server.attach():
-        server.start()
+    _attach_or_start(server)
     try:
         yield server.celery_url()
     finally:
         server.stop()
+
+
+def _attach_or_start(server: EmbeddedPostgres | EmbeddedValkey) -> None:
+    """Use the server that runs, or start it; wait for one that is just starting."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not server.attach():
+        try:
+            server.start()
+        except FolderInUseError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return

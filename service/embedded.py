@@ -32,7 +32,7 @@ import redis
 from psycopg import sql
 
 from service.child import NOBODY, Argument, spawn
-from service.errors import EmbeddedServerError
+from service.errors import EmbeddedServerError, FolderInUseError
 
 # sun_path holds 108 bytes with its NUL.
 _MAX_SOCKET_PATH = 107
@@ -152,7 +152,7 @@ class _FolderLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise EmbeddedServerError(
+            raise FolderInUseError(
                 f"{self._path.parent} is in use by another bigworld process"
             ) from None
         self._file = descriptor

@@ -3,6 +3,7 @@
 ServiceError
  ├─ ConfigError            a setting is missing or wrong
  ├─ EmbeddedServerError    PostgreSQL or Valkey of ours does not run
+ │   └─ FolderInUseError   another process supervises it
  └─ SeedingError           the demo network could not be filled
 """
 
@@ -19,6 +20,10 @@ class ConfigError(ServiceError):
 
 class EmbeddedServerError(ServiceError):
     """An embedded server could not be started or stopped."""
+
+
+class FolderInUseError(EmbeddedServerError):
+    """Another process supervises the server of this folder."""
 
 
 class SeedingError(ServiceError):
