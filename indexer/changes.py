@@ -17,14 +17,19 @@ import psycopg
 
 from indexer.collections.registry import collection_for
 from indexer.collections.source import Collection, Names, Source, Value
-from indexer.links import Link
+from indexer.links import Link, may_link
 from protocol import cbor
 from protocol.errors import InvalidRecordError, ProtocolError
 from storage.arrays import int_columns
 from storage.collections import (
+    BLOCK_SUBJECT,
     COLLECTION_IDS,
+    FEED_LIKE,
     FEED_POST,
+    FEED_REPOST,
     FOLLOW_SUBJECT,
+    GRAPH_BLOCK,
+    GRAPH_FOLLOW,
     LIKE_SUBJECT,
     NO_COLLECTION,
     NO_RKEY,
@@ -44,6 +49,7 @@ from storage.links import (
     pack_link,
 )
 from storage.outbox import put_outbox
+from storage.record_shapes import read_edge
 from storage.records import copy_records, delete_records, pack_record
 from storage.rows import POST, RowTable, delete_rows, insert_rows
 from storage.stats import (
@@ -193,15 +199,29 @@ class _NameSets:
 
 def _read(nsid: str, raw: bytes) -> _Reading:
     module = collection_for(nsid)
+    edge = read_edge(raw)
+    if edge is not None and edge.nsid == nsid:
+        return _Reading(module, _NO_VALUE, [(_EDGE_PATHS[nsid], *edge[1:])], None)
     try:
         value = cbor.decode_fast(raw)
         if not isinstance(value, dict):
             raise InvalidRecordError("", "not a map")
         if nsid == module.COLLECTION and value.get("$type") != nsid:
             raise InvalidRecordError("$type", "not the collection it is in")
-        return _Reading(module, value, module.find_links(value), None)
+        links = module.find_links(value) if may_link(raw) else ()
+        return _Reading(module, value, links, None)
     except ProtocolError as error:
         return _Reading(module, None, (), _reason(error))
+
+
+# A record that is an edge and nothing else makes no rows: its value is not needed.
+_NO_VALUE: Final[Value] = {}
+_EDGE_PATHS: Final = {
+    FEED_LIKE: LIKE_SUBJECT,
+    FEED_REPOST: REPOST_SUBJECT,
+    GRAPH_FOLLOW: FOLLOW_SUBJECT,
+    GRAPH_BLOCK: BLOCK_SUBJECT,
+}
 
 
 def _reason(error: ProtocolError) -> str:

@@ -3,6 +3,7 @@ string. Pure. A handle in an AT-URI proves nothing and makes no link."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +15,10 @@ MAX_LINKS: Final = 1_000
 name 20,000 accounts."""
 
 _MAX_STEP_CHARS: Final = 64
+# What nearly all references look like; all others take the long way.
+_USUAL_URI: Final = re.compile(
+    r"at://(did:plc:[a-z2-7]{24})/([a-zA-Z.]{5,60})/([a-z2-7]{13}|self)", re.ASCII
+)
 
 Target = tuple[str, str | None, str | None]
 """DID, collection, record key: a record; or a collection or an account (None)."""
@@ -23,28 +28,26 @@ Link = tuple[int | str, str, str | None, str | None]
 
 def parse_link(text: str) -> Target | None:
     """The target of a string that is an AT-URI with a DID, or a DID; else None."""
+    usual = _USUAL_URI.fullmatch(text)
+    if usual is not None and usual[2] in COLLECTION_IDS:
+        did, nsid, rkey = usual.groups()
+        return did, nsid, rkey
     if text.startswith("at://"):
-        parts = text[5:].split("/", 3)
-        count = len(parts)
-        if count > 3 or not is_did(parts[0]):
-            return None
-        if count == 3:
-            _, nsid, rkey = parts
-            if (nsid in COLLECTION_IDS or is_nsid(nsid)) and is_record_key(rkey):
-                return parts[0], nsid, rkey
-            return None
-        if count == 2:
-            return (parts[0], parts[1], None) if is_nsid(parts[1]) else None
-        return parts[0], None, None
+        return _parse_uri(text)
     if text.startswith("did:") and is_did(text):
         return text, None, None
     return None
 
 
+def may_link(raw: bytes) -> bool:
+    """Whether a record's bytes can hold a link at all: a cheap first look."""
+    return b"at://" in raw or b"did:" in raw
+
+
 def find_links(value: Mapping[str, Any]) -> list[Link]:
     """All links of a decoded record, each once, in the order they stand in."""
     found: dict[Link, None] = {}
-    _walk(value, "", found)
+    _walk(value, [], found)
     return list(found)
 
 
@@ -71,50 +74,89 @@ def account_links(value: Mapping[str, Any], path: int) -> list[Link]:
     return find_links(value)
 
 
-def _walk(value: Mapping[str, Any], prefix: str, found: dict[Link, None]) -> None:
+def _parse_uri(text: str) -> Target | None:
+    parts = text[5:].split("/", 3)
+    count = len(parts)
+    if count > 3 or not is_did(parts[0]):
+        return None
+    if count == 3:
+        did, nsid, rkey = parts
+        if (nsid in COLLECTION_IDS or is_nsid(nsid)) and is_record_key(rkey):
+            return did, nsid, rkey
+        return None
+    if count == 2:
+        return (parts[0], parts[1], None) if is_nsid(parts[1]) else None
+    return parts[0], None, None
+
+
+# Steps are put together into a path only where a link was found.
+def _walk(value: Mapping[str, Any], steps: list[str], found: dict[Link, None]) -> None:
     for key, item in value.items():
         kind = type(item)
         if kind is str:
             if item[:5] == "at://" or item[:4] == "did:":
-                _add(item, f"{prefix}.{_step(key)}", found)
+                _add(item, steps, f".{_step(key)}", found)
         elif kind is dict:
-            _walk(item, f"{prefix}.{_step(key)}", found)
+            steps.append(f".{_step(key)}")
+            _walk(item, steps, found)
+            steps.pop()
         elif kind is list:
-            _walk_list(item, f"{prefix}.{_step(key)}", found)
+            steps.append(f".{_step(key)}")
+            _walk_list(item, steps, found)
+            steps.pop()
 
 
-def _walk_list(items: list[Any], prefix: str, found: dict[Link, None]) -> None:
+def _walk_list(items: list[Any], steps: list[str], found: dict[Link, None]) -> None:
     for item in items:
         kind = type(item)
         if kind is str:
             if item[:5] == "at://" or item[:4] == "did:":
-                _add(item, f"{prefix}[]", found)
+                _add(item, steps, "[]", found)
         elif kind is dict:
             name = item.get("$type")
             label = name if type(name) is str and _is_type_name(name) else ""
-            _walk(item, f"{prefix}[{label}]", found)
+            steps.append(f"[{label}]")
+            _walk(item, steps, found)
+            steps.pop()
         elif kind is list:
-            _walk_list(item, f"{prefix}[]", found)
+            steps.append("[]")
+            _walk_list(item, steps, found)
+            steps.pop()
 
 
-def _add(text: str, path: str, found: dict[Link, None]) -> None:
+def _add(text: str, steps: list[str], step: str, found: dict[Link, None]) -> None:
     if len(found) < MAX_LINKS:
         target = parse_link(text)
         if target is not None:
-            found[(path, *target)] = None
+            found[("".join(steps) + step, *target)] = None
+
+
+# Names of fields and types that were looked at once. Bounded by what is put in: only
+# names that pass, and no more than this many.
+_MAX_KNOWN: Final = 10_000
+_known_steps: Final[dict[str, str]] = {}
+_known_types: Final[dict[str, bool]] = {}
 
 
 def _step(key: str) -> str:
+    known = _known_steps.get(key)
+    if known is not None:
+        return known
     # Maps keyed by data, not by field names, would make paths without end.
-    if key.isidentifier() and key.isascii() and len(key) <= _MAX_STEP_CHARS:
-        return key
-    return "*"
+    if not (key.isidentifier() and key.isascii() and len(key) <= _MAX_STEP_CHARS):
+        return "*"
+    if len(_known_steps) < _MAX_KNOWN:
+        _known_steps[key] = key
+    return key
 
 
 def _is_type_name(name: str) -> bool:
+    known = _known_types.get(name)
+    if known is not None:
+        return known
     nsid, _, fragment = name.partition("#")
-    return (
-        len(name) <= 2 * _MAX_STEP_CHARS
-        and is_nsid(nsid)
-        and (not fragment or _step(fragment) == fragment)
-    )
+    good = len(name) <= 2 * _MAX_STEP_CHARS and is_nsid(nsid)
+    good = good and (not fragment or _step(fragment) == fragment)
+    if good and len(_known_types) < _MAX_KNOWN:
+        _known_types[name] = good
+    return good

@@ -68,11 +68,12 @@ def partition_of(path: int) -> str:
 def pack_link(row: tuple[int, int, int, int, int, int]) -> bytes:
     """One row for `copy_links`."""
     rkey, target_rkey, actor, target_actor, target_collection, path = row
+    # fmt: off
     return _ROW.pack(
-        6,
-        *(8, rkey, 8, target_rkey, 4, actor),
-        *(4, target_actor, 4, target_collection, 4, path),
+        6, 8, rkey, 8, target_rkey, 4, actor,
+        4, target_actor, 4, target_collection, 4, path,
     )
+    # fmt: on
 
 
 def copy_links(

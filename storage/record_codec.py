@@ -1,5 +1,6 @@
-"""How the exact bytes of a record are kept: one byte that names the dictionary, then a
-zstd frame without its magic number; or byte 0 and the bytes as they are.
+"""How the exact bytes of a record are kept. The first byte tells: 0, the bytes as they
+are; the number of a dictionary, a zstd frame without its magic number; 240 and
+above, a shape of storage.record_shapes.
 
 Thread-safe: zstd contexts are kept one a thread.
 """
@@ -14,11 +15,12 @@ import psycopg
 import zstandard
 
 from storage.record_dictionary import DICTIONARY_ID, DICTIONARY_PATH
+from storage.record_shapes import FIRST_SHAPE, pack_shape, unpack_shape
 
 _LEVEL: Final = 3
 _PLAIN: Final = b"\x00"
 _CURRENT: Final = bytes([DICTIONARY_ID])
-_MAX_DICTIONARY_ID: Final = 255
+_MAX_DICTIONARY_ID: Final = FIRST_SHAPE - 1
 
 _dictionaries: Final[dict[int, zstandard.ZstdCompressionDict]] = {}
 _contexts = threading.local()
@@ -31,6 +33,9 @@ class UnknownDictionaryError(Exception):
 
 def compress(value: bytes) -> bytes:
     """The stored form of a record's bytes."""
+    shape = pack_shape(value)
+    if shape is not None:
+        return shape
     compressor = getattr(_contexts, "compressor", None)
     if compressor is None:
         compressor = _contexts.compressor = _make_compressor()
@@ -43,6 +48,8 @@ def compress(value: bytes) -> bytes:
 def decompress(stored: bytes) -> bytes:
     """The exact bytes of a record; raises UnknownDictionaryError."""
     number = stored[0]
+    if number >= FIRST_SHAPE:
+        return unpack_shape(stored)
     if number == 0:
         return stored[1:]
     decompressors = getattr(_contexts, "decompressors", None)

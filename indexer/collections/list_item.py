@@ -24,8 +24,6 @@ SEARCHABLE: Final = False
 
 def find_links(value: Value) -> list[Link]:
     """The list and the member."""
-    require_target(value, "list")
-    require_target(value, "subject")
     return find_all_links(value)
 
 

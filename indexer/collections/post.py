@@ -61,18 +61,12 @@ _MEDIA_OF: Final[dict[str, Media]] = {
 
 def find_links(value: Value) -> list[Link]:
     """Replies, quotes, mentions, and any other link."""
-    require_text(value, "text")
-    require_time(value)
-    if "reply" in value:
-        _reply(value)
-    # Most posts hold no link at all: text, langs, createdAt and their type.
-    if len(value) <= 4 and "langs" in value and value.keys() == _PLAIN_KEYS:
-        return []
     return find_all_links(value)
 
 
 def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
     """One row: when, in answer to what, with which media, in which languages."""
+    require_text(value, "text")
     created_at = require_time(value)
     parent_actor = parent_rkey = root_actor = root_rkey = None
     if "reply" in value:
@@ -147,9 +141,6 @@ def find_media(embed: Any) -> Media:
     if kind == EMBED_RECORD_WITH_MEDIA:
         return Media.RECORD | find_media(embed.get("media"))
     return _MEDIA_OF.get(kind, Media(0)) if isinstance(kind, str) else Media(0)
-
-
-_PLAIN_KEYS: Final = {"$type", "text", "langs", "createdAt"}
 
 
 def _reply(value: Value) -> tuple[Target, Target]:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, Protocol
 
 from indexer.links import Link, Target, parse_link
-from protocol.errors import InvalidRecordError, InvalidSyntaxError
-from protocol.syntax import datetime_us
+from protocol.errors import InvalidRecordError
+from protocol.syntax import datetime_us, is_datetime
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.rows import RowTable
 
@@ -82,10 +82,11 @@ class Collection(Protocol):
     """Whether `to_text` gives something to search."""
 
     def find_links(self, value: Value) -> list[Link]:
-        """The record's edges. Raises InvalidRecordError."""
+        """The record's edges."""
 
     def to_rows(self, value: Value, source: Source, names: Names) -> list[RowOut]:
-        """The record's rows. Raises InvalidRecordError before it gives any."""
+        """The record's rows. Raises InvalidRecordError for a record that does not
+        have the shape of its collection: it then has neither rows nor edges."""
 
     def to_text(self, value: Value) -> RecordText:
         """What is searched; only called for a record that gave rows."""
@@ -109,11 +110,13 @@ def require_target(value: Value, field: str) -> Target:
 
 def require_time(value: Value, field: str = "createdAt") -> datetime:
     """A datetime field; raises InvalidRecordError."""
+    text = require_text(value, field)
+    if not is_datetime(text):
+        raise InvalidRecordError(field, "not a datetime")
     try:
-        time_us = datetime_us(require_text(value, field))
-    except InvalidSyntaxError:
-        raise InvalidRecordError(field, "not a datetime") from None
-    return _EPOCH + timedelta(microseconds=max(time_us, _OLDEST_US))
+        return datetime.fromisoformat(text)
+    except ValueError:  # the year 0, or an offset that leaves the years 1 to 9999
+        return _EPOCH + timedelta(microseconds=max(datetime_us(text), _OLDEST_US))
 
 
 def optional_time(value: Value, field: str = "createdAt") -> datetime | None:

@@ -32,7 +32,6 @@ SEARCHABLE: Final = True
 
 def find_links(value: Value) -> list[Link]:
     """The list and the feeds."""
-    require_target(value, "list")
     return find_all_links(value)
 
 

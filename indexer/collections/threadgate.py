@@ -24,12 +24,12 @@ SEARCHABLE: Final = False
 
 def find_links(value: Value) -> list[Link]:
     """The edge to the post, and to hidden replies, detached quotes and lists."""
-    require_target(value, "post")
     return find_all_links(value)
 
 
 def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
-    """None: the edge is all there is."""
+    """None: the edge is all there is, but there must be one."""
+    require_target(value, "post")
     return []
 
 

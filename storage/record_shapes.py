@@ -1,0 +1,168 @@
+"""The four shapes that most records of the network have, in the fewest bytes.
+
+A like or repost of a post, a follow, a block: each is a fixed form around a DID, a
+TID, a CID and a time. Kept as those four values they take 62 bytes (a follow 22)
+where general compression takes 102 (46). Only a record that is exactly its form is
+taken; what comes out is what went in, byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from libipld import decode_multibase, encode_multibase
+
+from protocol.cid import DATA_PREFIX
+from protocol.syntax.tid import Tid, tid_from_int, tid_to_int
+from storage.collections import (
+    FEED_LIKE,
+    FEED_POST,
+    FEED_REPOST,
+    GRAPH_BLOCK,
+    GRAPH_FOLLOW,
+)
+
+FIRST_SHAPE: Final = 240
+"""Stored records that begin with this byte or a higher one are shapes."""
+
+_EPOCH: Final = datetime(1970, 1, 1)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_DID_BYTES: Final = 15
+_TID_BYTES: Final = 8
+_TIME_BYTES: Final = 6
+_TIME: Final = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"
+
+
+class Edge(NamedTuple):
+    """What a shape points at: an account, or a record of it."""
+
+    nsid: str
+    did: str
+    target_nsid: str | None
+    target_rkey: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    number: int
+    nsid: str
+    of_record: bool
+    head: bytes
+
+
+def _text(text: str) -> bytes:
+    """The CBOR of a short text."""
+    raw = text.encode()
+    size = len(raw)
+    return (bytes([0x60 + size]) if size < 24 else bytes([0x78, size])) + raw
+
+
+def _head(nsid: str, of_record: bool) -> bytes:
+    head = b"\xa3" + _text("$type") + _text(nsid) + _text("subject")
+    if of_record:
+        return head + b"\xa2" + _text("cid") + b"\x78\x3b"
+    return head + b"\x78\x20did:plc:"
+
+
+_SHAPES: Final = tuple(
+    _Shape(number, nsid, of_record, _head(nsid, of_record))
+    for number, (nsid, of_record) in enumerate(
+        (
+            (FEED_LIKE, True),
+            (FEED_REPOST, True),
+            (GRAPH_FOLLOW, False),
+            (GRAPH_BLOCK, False),
+        )
+    )
+)
+_URI: Final = _text("uri") + b"\x78\x46at://did:plc:"
+_POST: Final = b"/" + FEED_POST.encode() + b"/"
+_CREATED: Final = _text("createdAt") + b"\x78\x18"
+_ENDS: Final = {
+    True: re.compile(
+        rb"(bafyrei[a-z2-7]{52})"
+        + re.escape(_URI)
+        + rb"([a-z2-7]{24})"
+        + re.escape(_POST)
+        + rb"([2-7a-j][2-7a-z]{12})"
+        + re.escape(_CREATED)
+        + rb"("
+        + _TIME
+        + rb")"
+    ),
+    False: re.compile(rb"([a-z2-7]{24})" + re.escape(_CREATED) + rb"(" + _TIME + rb")"),
+}
+_NUMBERS: Final = tuple(bytes([FIRST_SHAPE + shape.number]) for shape in _SHAPES)
+# The length of the name and its first letters tell the four apart.
+_BY_HEAD: Final = {shape.head[7:22]: shape for shape in _SHAPES}
+
+
+def read_edge(raw: bytes) -> Edge | None:
+    """The edge of a record that is exactly a shape; None for all other records."""
+    found = _match(raw)
+    if found is None:
+        return None
+    shape, match = found
+    if shape.of_record:
+        did, rkey = match[2].decode(), match[3].decode()
+        return Edge(shape.nsid, f"did:plc:{did}", FEED_POST, rkey)
+    return Edge(shape.nsid, f"did:plc:{match[1].decode()}", None, None)
+
+
+def pack_shape(raw: bytes) -> bytes | None:
+    """The stored form of a record that is exactly a shape; None for all others."""
+    found = _match(raw)
+    if found is None:
+        return None
+    shape, match = found
+    groups = match.groups()
+    try:
+        time = datetime.fromisoformat(groups[-1][:-1].decode())
+    except ValueError:
+        return None
+    milliseconds = (time - _EPOCH) // _MILLISECOND
+    if milliseconds < 0:
+        return None
+    number = _NUMBERS[shape.number]
+    end = milliseconds.to_bytes(_TIME_BYTES, "big")
+    if not shape.of_record:
+        return number + _pack_did(groups[0]) + end
+    cid_text, did, tid, _ = groups
+    text = cid_text.decode()
+    cid: bytes = decode_multibase(text)[1]
+    # The last letter holds four bits too many; only zeros come back.
+    if cid[:4] != DATA_PREFIX or encode_multibase("b", cid) != text:
+        return None
+    rkey = tid_to_int(Tid(tid.decode())).to_bytes(_TID_BYTES, "big")
+    return number + _pack_did(did) + rkey + cid[4:] + end
+
+
+def unpack_shape(stored: bytes) -> bytes:
+    """The exact bytes of what `pack_shape` made."""
+    shape = _SHAPES[stored[0] - FIRST_SHAPE]
+    did = encode_multibase("b", stored[1 : 1 + _DID_BYTES])[1:].encode()
+    milliseconds = int.from_bytes(stored[-_TIME_BYTES:], "big")
+    time = _EPOCH + milliseconds * _MILLISECOND
+    end = time.isoformat(timespec="milliseconds").encode() + b"Z"
+    if not shape.of_record:
+        return b"".join((shape.head, did, _CREATED, end))
+    rest = stored[1 + _DID_BYTES : -_TIME_BYTES]
+    tid = tid_from_int(int.from_bytes(rest[:_TID_BYTES], "big")).encode()
+    cid = encode_multibase("b", DATA_PREFIX + rest[_TID_BYTES:]).encode()
+    return b"".join((shape.head, cid, _URI, did, _POST, tid, _CREATED, end))
+
+
+def _match(raw: bytes) -> tuple[_Shape, re.Match[bytes]] | None:
+    shape = _BY_HEAD.get(raw[7:22])
+    if shape is None or not raw.startswith(shape.head):
+        return None
+    match = _ENDS[shape.of_record].fullmatch(raw, len(shape.head))
+    return None if match is None else (shape, match)
+
+
+def _pack_did(text: bytes) -> bytes:
+    raw: bytes = decode_multibase("b" + text.decode())[1]
+    return raw
