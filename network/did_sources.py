@@ -14,6 +14,7 @@ from network.errors import (
     DidTombstonedError,
     NetworkError,
     RateLimitedError,
+    TooLargeError,
     UnreachableError,
     UnsupportedDidError,
 )
@@ -96,7 +97,10 @@ class DidSources:
         return document
 
     async def _fetch_document(self, did: Did, url: str) -> Any:
-        fetched = await self._fetcher.get(url, max_bytes=MAX_DOCUMENT_BYTES)
+        try:
+            fetched = await self._fetcher.get(url, max_bytes=MAX_DOCUMENT_BYTES)
+        except TooLargeError as error:
+            raise BadDocumentError(f"{did}: {error}") from error
         if fetched.status == 410:
             raise DidTombstonedError(f"{did} was given up")
         if 400 <= fetched.status < 500:

@@ -18,6 +18,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import (
 LOOPBACK: Final = "127.0.0.1"
 _KEEP_ALIVE: Final = 30
 _GRACE: Final = 5
+_TICK: Final = 0.1
 _BACKLOG: Final = 2_048
 _MAX_CONNECTIONS: Final = 4_000
 # Subscribers of event streams have nothing to say.
@@ -66,6 +67,8 @@ class _QuietServer(uvicorn.Server):
     def __init__(self, app: ASGIApp, announce: Callable[[], None]) -> None:
         super().__init__(server_config(app))
         self._announce = announce
+        self._stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -73,7 +76,23 @@ class _QuietServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
         self._announce()
+
+    async def main_loop(self) -> None:
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks = (ticks + 1) % 864_000
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK):
+                    await self._stop.wait()
+
+    def stop(self) -> None:
+        """End without waiting for the next tick. May be called from any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+                self._loop.call_soon_threadsafe(self._stop.set)
 
 
 def _listen(host: str, port: int) -> tuple[socket.socket, str]:
@@ -102,7 +121,7 @@ async def serving(
             raise RuntimeError("the server stopped before it started")
         yield url
     finally:
-        server.should_exit = True
+        server.stop()
         await task
         listener.close()
 
@@ -135,6 +154,6 @@ def serving_in_thread(
             )
         yield url
     finally:
-        server.should_exit = True
+        server.stop()
         thread.join()
         listener.close()

@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import psycopg
+import pytest
+from identity_world import ALICE, BOB, KEY, OTHER_KEY, World, document
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from network.errors import XrpcError
+from network.jti import MemoryJtiStore, ThreadedJtiStore
+from network.service_authenticator import ServiceAuthenticator
+from network.xrpc_server import Auth
+from protocol.keys import PrivateKey
+from protocol.service_auth import create_service_jwt
+from protocol.syntax import Did, Nsid
+from storage.jti import forget_expired_jtis, use_jti
+
+US = "did:web:search.net"
+SEARCH = "app.bsky.feed.searchPosts"
+
+
+def token(
+    world: World,
+    *,
+    iss: str = ALICE,
+    aud: str = US,
+    lxm: str | None = SEARCH,
+    key: PrivateKey = KEY,
+    age: int = 0,
+    **options: Any,
+) -> str:
+    return create_service_jwt(
+        iss=Did(iss),
+        aud=aud,
+        lxm=None if lxm is None else Nsid(lxm),
+        key=key,
+        now=int(world.clock()) - age,
+        **options,
+    )
+
+
+Work = Callable[[World, ServiceAuthenticator], Awaitable[None]]
+
+
+def run(work: Work, **options: Any) -> None:
+    async def inside() -> None:
+        world = World()
+        async with world.resolver() as resolver:
+            world.answers[f"/{ALICE}"] = document(ALICE)
+            options.setdefault("jti_store", MemoryJtiStore(world.clock))
+            await work(
+                world,
+                ServiceAuthenticator(
+                    resolver, [US, f"{US}#bsky_appview"], world.clock, **options
+                ),
+            )
+
+    asyncio.run(inside())
+
+
+async def refused(
+    authenticator: ServiceAuthenticator, text: str, nsid: str = SEARCH
+) -> tuple[str, int]:
+    with pytest.raises(XrpcError) as caught:
+        await authenticator.check_token(text, nsid)
+    return caught.value.name, caught.value.status
+
+
+def request(*values: str) -> Request:
+    headers = [(b"authorization", value.encode()) for value in values]
+    return Request({"type": "http", "headers": headers})
+
+
+def test_a_good_token() -> None:
+    async def work(world: World, authenticator: ServiceAuthenticator) -> None:
+        for aud in (US, f"{US}#bsky_appview"):
+            header = f"Bearer {token(world, aud=aud)}"
+            auth = await authenticator(request(header), SEARCH)
+            assert auth is not None
+            assert (auth.did, auth.kind) == (ALICE, "service")
+            assert auth.claims["lxm"] == SEARCH
+        assert isinstance(
+            await authenticator(request(f"bearer {token(world)}"), SEARCH), Auth
+        )
+        assert world.asked[f"/{ALICE}"] == 1
+
+    run(work)
+
+
+def test_requests_without_a_token_or_with_an_odd_one() -> None:
+    async def work(world: World, authenticator: ServiceAuthenticator) -> None:
+        assert await authenticator(request(), SEARCH) is None
+        good = token(world)
+        for values in (
+            ("",),
+            ("Bearer",),
+            ("Bearer ",),
+            ("Basic dXNlcjpwYXNz",),
+            (f"DPoP {good}",),
+            (good,),
+            (f"Bearer {good}", f"Bearer {good}"),
+            (f"Bearer {good} x",),
+        ):
+            with pytest.raises(XrpcError) as caught:
+                await authenticator(request(*values), SEARCH)
+            assert (caught.value.name, caught.value.status) == ("BadJwt", 401)
+
+    run(work)
+
+
+def test_what_is_wrong_has_a_name() -> None:
+    async def work(world: World, authenticator: ServiceAuthenticator) -> None:
+        world.answers[f"/{BOB}"] = {**document(BOB), "verificationMethod": []}
+        unknown = "did:plc:" + "c" * 24
+        cases = {
+            token(world, aud="did:web:other.net"): "BadJwtAudience",
+            token(world, aud=f"{US}#other"): "BadJwtAudience",
+            token(world, aud=US.upper()): "BadJwtAudience",
+            token(world, lxm=None): "BadJwtLexiconMethod",
+            token(world, lxm="app.bsky.feed.getPosts"): "BadJwtLexiconMethod",
+            token(world, age=300): "JwtExpired",
+            token(world, age=-300): "BadJwt",
+            token(world, lifetime=7_200): "BadJwt",
+            token(world, key=OTHER_KEY): "BadJwtSignature",
+            token(world, iss=unknown): "BadJwtIss",
+            token(world, iss=BOB): "BadJwtIss",
+            token(world, iss="did:example:x"): "BadJwtIss",
+            token(world)[:-6] + "AAAAAA": "BadJwtSignature",
+            "a.b.c": "BadJwt",
+            "": "BadJwt",
+        }
+        for text, name in cases.items():
+            assert await refused(authenticator, text) == (name, 401), name
+
+    run(work)
+
+
+def test_nobody_is_looked_up_for_a_token_that_is_not_for_us() -> None:
+    async def work(world: World, authenticator: ServiceAuthenticator) -> None:
+        for number in range(20):
+            iss = f"did:plc:{chr(97 + number) * 24}"
+            await refused(authenticator, token(world, iss=iss, aud="did:web:x.net"))
+            await refused(authenticator, token(world, iss=iss, age=1_000))
+        assert sum(world.asked.values()) == 0
+
+    run(work)
+
+
+def test_other_methods_can_be_let_in_by_name() -> None:
+    async def work(world: World, authenticator: ServiceAuthenticator) -> None:
+        skeleton = token(world, lxm="app.bsky.feed.getFeedSkeleton")
+        await authenticator.check_token(skeleton, "app.bsky.feed.getFeed")
+        again = token(world, lxm="app.bsky.feed.getFeedSkeleton")
+        assert (await refused(authenticator, again))[0] == "BadJwtLexiconMethod"
+
+    run(work, lxm={"app.bsky.feed.getFeed": ["app.bsky.feed.getFeedSkeleton"]})
+
+
+def test_a_rotated_key_is_found_and_forgers_cannot_make_us_ask() -> None:
+    async def work(world: World, authenticator: ServiceAuthenticator) -> None:
+        await authenticator.check_token(token(world), SEARCH)
+        world.answers[f"/{ALICE}"] = document(ALICE, key=OTHER_KEY)
+        rotated = token(world, key=OTHER_KEY)
+        assert (await refused(authenticator, rotated))[0] == "BadJwtSignature"
+        world.clock.now += 61
+        await authenticator.check_token(token(world, key=OTHER_KEY), SEARCH)
+        assert world.asked[f"/{ALICE}"] == 2
+        forger = PrivateKey.generate()
+        for _ in range(100):
+            await refused(authenticator, token(world, key=forger))
+        assert world.asked[f"/{ALICE}"] == 2
+        world.clock.now += 61
+        for _ in range(100):
+            await refused(authenticator, token(world, key=forger))
+        assert world.asked[f"/{ALICE}"] == 3
+        # The old key is worth nothing now.
+        assert (await refused(authenticator, token(world)))[0] == "BadJwtSignature"
+
+    run(work)
+
+
+def test_an_issuer_who_cannot_be_looked_up_is_not_called_a_liar() -> None:
+    async def work(world: World, authenticator: ServiceAuthenticator) -> None:
+        world.answers[f"/{ALICE}"] = JSONResponse({}, 500)
+        assert await refused(authenticator, token(world)) == ("UpstreamFailure", 503)
+
+    run(work)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_inactive_issuers_are_refused(is_async: bool) -> None:
+    async def later(did: str) -> bool:
+        return did != ALICE
+
+    def now(did: str) -> bool:
+        return did != ALICE
+
+    async def work(world: World, authenticator: ServiceAuthenticator) -> None:
+        world.answers[f"/{BOB}"] = document(BOB)
+        assert await refused(authenticator, token(world)) == ("BadJwtIss", 401)
+        await authenticator.check_token(token(world, iss=BOB), SEARCH)
+
+    run(work, is_active=later if is_async else now)
+
+
+# Replay.
+
+
+def test_a_token_is_good_once() -> None:
+    async def work(world: World, authenticator: ServiceAuthenticator) -> None:
+        used = token(world)
+        await authenticator.check_token(used, SEARCH)
+        for wait in (0, 1, 59, 29, 2):
+            world.clock.now += wait
+            name, status = await refused(authenticator, used)
+            assert (name, status) in (("BadJwt", 401), ("JwtExpired", 401))
+        # Another issuer may use the same words.
+        world.answers[f"/{BOB}"] = document(BOB)
+        for iss in (ALICE, BOB):
+            await authenticator.check_token(token(world, iss=iss, jti="1"), SEARCH)
+
+    run(work)
+
+
+def test_of_fifty_at_once_one_gets_in() -> None:
+    async def work(world: World, authenticator: ServiceAuthenticator) -> None:
+        used = token(world)
+        results = await asyncio.gather(
+            *(authenticator.check_token(used, SEARCH) for _ in range(50)),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(result, Auth) for result in results) == 1
+
+    run(work)
+
+
+def test_a_forged_copy_does_not_use_up_the_real_one() -> None:
+    async def work(world: World, authenticator: ServiceAuthenticator) -> None:
+        forged = token(world, jti="abc", key=PrivateKey.generate())
+        await refused(authenticator, forged)
+        await authenticator.check_token(token(world, jti="abc"), SEARCH)
+
+    run(work)
+
+
+def test_tokens_without_jti_are_a_matter_of_policy() -> None:
+    import orjson
+
+    from protocol.base64url import encode_base64url
+
+    def bare(world: World) -> str:
+        now = int(world.clock())
+        parts = [
+            encode_base64url(orjson.dumps({"alg": "ES256K", "typ": "JWT"})),
+            encode_base64url(
+                orjson.dumps({"iss": ALICE, "aud": US, "lxm": SEARCH, "exp": now + 60})
+            ),
+        ]
+        signing = ".".join(parts)
+        return f"{signing}.{encode_base64url(KEY.sign(signing.encode()))}"
+
+    async def lenient(world: World, authenticator: ServiceAuthenticator) -> None:
+        for _ in range(2):
+            await authenticator.check_token(bare(world), SEARCH)
+
+    async def strict(world: World, authenticator: ServiceAuthenticator) -> None:
+        assert await refused(authenticator, bare(world)) == ("BadJwt", 401)
+
+    run(lenient)
+    run(strict, require_jti=True)
+
+
+def test_the_memory_store_forgets_what_expired_and_nothing_else() -> None:
+    async def work() -> None:
+        now = [1_000.0]
+        store = MemoryJtiStore(lambda: now[0], max_remembered=3)
+        assert await store.use("a", "1", 1_010)
+        assert not await store.use("a", "1", 1_010)
+        assert await store.use("b", "1", 1_020)
+        assert await store.use("a", "2", 1_030)
+        assert not await store.use("a", "3", 1_040)  # full: refused, none forgotten
+        now[0] = 1_011
+        assert await store.use("a", "3", 1_040)
+        assert not await store.use("b", "1", 1_020)
+
+    asyncio.run(work())
+
+
+def test_the_database_remembers_for_all_processes(
+    index_db: str, conn: psycopg.Connection[Any]
+) -> None:
+    successes: list[bool] = []
+    barrier = threading.Barrier(10)
+
+    def race() -> None:
+        with psycopg.connect(index_db, autocommit=True) as own:
+            barrier.wait()
+            successes.append(use_jti(own, ALICE, "x", 2_000_000_000))
+
+    threads = [threading.Thread(target=race) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(successes) == [False] * 9 + [True]
+
+    def use(iss: str, jti: str, exp: int) -> bool:
+        with psycopg.connect(index_db, autocommit=True) as own:
+            return use_jti(own, iss, jti, exp)
+
+    async def work() -> list[bool]:
+        store = ThreadedJtiStore(use)
+        return [
+            await store.use(ALICE, "x", 2_000_000_000),
+            await store.use(BOB, "x", 2_000_000_000),
+            await store.use(ALICE, "y", 1_000),
+        ]
+
+    assert asyncio.run(work()) == [False, True, True]
+    assert forget_expired_jtis(conn, 1_001.0) == 1
+    conn.commit()
+    assert not use(ALICE, "x", 2_000_000_000)
+    assert use(ALICE, "y", 1_000)
