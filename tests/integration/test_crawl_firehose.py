@@ -1,0 +1,334 @@
+"""The whole way: from hosts over real sockets into Postgres, and after faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from crawl_author import Author, account_frame, identity_frame, post
+from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_until
+
+from protocol.frames import encode_error_frame
+from protocol.mst import EMPTY_ROOT
+from storage import hosts, repos
+
+
+@pytest.fixture
+def world(index_db: str) -> Iterator[CrawlWorld]:
+    opened = CrawlWorld(index_db)
+    yield opened
+    opened.close()
+
+
+def fill(host: FakeHost, author: Author, count: int, *, tell: bool = True) -> None:
+    for n in range(count):
+        path = f"app.bsky.feed.post/{author.new_rkey()}"
+        author.write([("create", path, post(f"post {n} of {author.did}"))])
+        if tell:
+            host.send(author.frame)
+
+
+def texts(world: CrawlWorld) -> int:
+    return int(world.query("SELECT count(*) FROM post")[0][0])
+
+
+def assert_equal(world: CrawlWorld, *authors: Author) -> None:
+    """The roots rebuilt from the rows are the authors' own."""
+    with world.pool.connection() as conn:
+        for author in authors:
+            assert rebuild_root(conn, author.did) == author.data
+
+
+def test_a_host_with_old_and_new_accounts_is_followed(world: CrawlWorld) -> None:
+    host = world.add_host()
+    old = [world.add_author(n, host, "p256" if n % 2 else "k256") for n in range(6)]
+    for author in old:
+        fill(host, author, 5, tell=False)
+    with world.crawling():
+        # The listing finds what was before the stream's tip.
+        wait_until(lambda: world.follows(*old))
+        new = world.add_author(50, host)
+        host.send(lambda seq: identity_frame(new.did, seq))
+        host.send(lambda seq: account_frame(new.did, seq, True))
+        fill(host, new, 3)
+        for author in old:
+            fill(host, author, 4)
+        wait_until(lambda: world.follows(new, *old))
+    assert texts(world) == 6 * 9 + 3
+    assert_equal(world, new, *old)
+    # What a fetched repo already held came again on the stream; nothing else fell.
+    assert set(world.drops()) <= {"desynchronized", "stale_rev"}
+    with world.crawling():
+        fill(host, new, 2)
+        wait_until(lambda: world.follows(new))
+    assert_equal(world, new)
+
+
+def test_an_account_that_never_posted_is_known_too(world: CrawlWorld) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    author.write([])
+    with world.crawling():
+        host.send(author.frame)
+        wait_until(lambda: world.follows(author))
+    assert author.data == EMPTY_ROOT
+
+
+def test_nothing_is_lost_between_two_runs(world: CrawlWorld) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    fill(host, author, 3)
+    with world.crawling():
+        wait_until(lambda: world.follows(author))
+        fill(host, author, 1)
+        wait_until(lambda: world.follows(author))
+    fill(host, author, 50)
+    with world.crawling():
+        wait_until(lambda: world.follows(author))
+    # The stream brought it all; the repo was fetched once.
+    assert len(host.repo_requests) == 1
+    assert_equal(world, author)
+
+
+def test_a_gap_is_found_and_healed_with_deletes(world: CrawlWorld) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    fill(host, author, 40)
+    with world.crawling():
+        wait_until(lambda: world.follows(author))
+        paths = sorted(author.records)
+        # The stream never tells of these.
+        author.write([("delete", path, None) for path in paths[:15]])
+        author.write([("update", paths[20], post("changed"))])
+        fill(host, author, 1)
+        wait_until(lambda: world.follows(author))
+    assert texts(world) == 40 - 15 + 1
+    assert_equal(world, author)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
+def test_a_resync_takes_away_what_vanished(world: CrawlWorld, share: float) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    fill(host, author, 50, tell=False)
+    with world.crawling():
+        wait_until(lambda: world.follows(author))
+    gone = sorted(author.records)[: int(50 * share)]
+    author.write([("delete", path, None) for path in gone])
+    with world.pool.connection() as conn:
+        repos.mark_desynchronized(conn, [author.did], "test")
+    assert world.tasks().hand_out_backfills()["fetched"] == 1
+    assert texts(world) == 50 - len(gone)
+    assert_equal(world, author)
+    rows = world.query("SELECT posts FROM actor_stats")
+    assert rows == [(50 - len(gone),)]
+
+
+def test_commits_during_a_resync_follow_it(world: CrawlWorld) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    fill(host, author, 10, tell=False)
+    served: list[str] = []
+
+    def write_meanwhile(did: str) -> None:
+        # The repo's bytes are taken already; these commits come while it is sent.
+        if not served:
+            served.append(did)
+            fill(host, author, 5)
+            wait_until(
+                lambda: world.query("SELECT count(*) FROM resync_buffer") == [(5,)]
+            )
+
+    host.before_repo = write_meanwhile
+    with world.crawling():
+        wait_until(lambda: world.follows(author) and served)
+    assert len(host.repo_requests) == 1, "the buffer made a second fetch needless"
+    assert world.query("SELECT count(*) FROM resync_buffer") == [(0,)]
+    assert texts(world) == 15
+    assert_equal(world, author)
+
+
+def test_eleven_hosts_of_which_three_lie(world: CrawlWorld) -> None:
+    honest = [world.add_host() for _ in range(8)]
+    liars = [world.add_host(source=hosts.SOURCE_REQUEST_CRAWL) for _ in range(3)]
+    authors = {}
+    for n, host in enumerate(honest):
+        authors[n] = world.add_author(n, host)
+        fill(host, authors[n], 5)
+    with world.crawling(strike_limit=10_000) as firehose:
+        wait_until(lambda: firehose.streams == 11)
+        wait_until(lambda: all(host.stream.subscribers for host in honest + liars))
+        for liar in liars:
+            for n, author in authors.items():
+                # A copy of the account signed with another key, and what the account
+                # itself signed, from the wrong mouth.
+                forger = Author(n)
+                forger.key = Author(777).key
+                fill(liar, forger, 3)
+                liar.send(author.frame)
+                liar.send(lambda seq, did=author.did: account_frame(did, seq, False))
+                liar.authors[author.did] = forger
+        wait_until(lambda: world.follows(*authors.values()))
+        for n, host in enumerate(honest):
+            fill(host, authors[n], 3)
+        wait_until(lambda: world.follows(*authors.values()))
+        wait_until(lambda: world.drops().get("wrong_host", 0) >= 3 * 8 * 5)
+    assert_equal(world, *authors.values())
+    assert texts(world) == 8 * 8
+    rows = world.query("SELECT accounts FROM host WHERE source = 'request_crawl'")
+    assert rows == [(0,)] * 3
+    assert world.query("SELECT DISTINCT upstream_status FROM actor") == [("active",)]
+    assert world.drops()["wrong_host"] == 3 * 8 * 5
+
+
+def test_a_liar_is_throttled(world: CrawlWorld) -> None:
+    host = world.add_host()
+    liar = world.add_host(source=hosts.SOURCE_REQUEST_CRAWL)
+    author = world.add_author(1, host)
+    fill(host, author, 2)
+    with world.crawling(strike_limit=20):
+        wait_until(lambda: liar.stream.subscribers)
+        for _ in range(30):
+            liar.send(author.frame)
+        wait_until(
+            lambda: (
+                world.query("SELECT state FROM host WHERE source = 'request_crawl'")
+                == [("throttled",)]
+            )
+        )
+        fill(host, author, 2)
+        wait_until(lambda: world.follows(author))
+
+
+def test_a_host_whose_numbers_begin_anew_is_compared_in_full(
+    world: CrawlWorld,
+) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    fill(host, author, 20)
+    with world.crawling():
+        wait_until(lambda: world.follows(author))
+    # Restored from a backup: the stream starts again, and lost what came between.
+    host.frames.clear()
+    fill(host, author, 5, tell=False)
+    host.send(lambda seq: account_frame(author.did, seq, True))
+    with world.crawling():
+        wait_until(lambda: world.follows(author))
+        fill(host, author, 2)
+        wait_until(lambda: world.follows(author))
+        [(seq,)] = world.query("SELECT seq FROM host_cursor")
+    assert seq <= 3, "the old cursor is forgotten"
+    assert_equal(world, author)
+
+
+def test_a_broken_frame_does_not_stop_the_stream_for_ever(world: CrawlWorld) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    fill(host, author, 2)
+    with world.crawling():
+        wait_until(lambda: world.follows(author))
+        broken = encode_error_frame("Oops", "…")
+        host.send(lambda seq: broken)
+        fill(host, author, 2)
+        wait_until(lambda: world.query("SELECT max(tries) FROM host")[0][0] >= 1)
+        # The host mends its stream.
+        host.frames = [event for event in host.frames if event[1] != broken]
+        with world.pool.connection() as conn:
+            conn.execute("UPDATE host SET next_try = now()")
+        wait_until(lambda: world.follows(author))
+    assert_equal(world, author)
+
+
+def test_what_a_host_refuses_leaves_the_queue(world: CrawlWorld) -> None:
+    host = world.add_host()
+    refusals = {
+        "RepoTakendown": "takendown",
+        "RepoSuspended": "suspended",
+        "RepoDeactivated": "deactivated",
+    }
+    authors = {}
+    for n, error in enumerate(refusals):
+        authors[error] = world.add_author(n, host)
+        fill(host, authors[error], 1, tell=False)
+        host.repo_errors[authors[error].did] = error
+    tasks = world.tasks()
+    assert tasks.list_repos()["admitted"] == 3
+    assert tasks.hand_out_backfills()["failed"] == 3
+    rows = dict(world.query("SELECT did, upstream_status FROM actor"))
+    assert rows == {authors[error].did: status for error, status in refusals.items()}
+    with world.pool.connection() as conn:
+        conn.execute("UPDATE repo SET next_try = now()")
+    assert tasks.hand_out_backfills() == {"fetched": 0, "failed": 0, "records": 0}
+    assert len(host.repo_requests) == 3
+
+
+def test_a_repo_that_fails_is_tried_less_and_less(world: CrawlWorld) -> None:
+    host = world.add_host()
+    foreign, cut, bad = (world.add_author(n, host) for n in range(3))
+    other = Author(9)
+    for author in (foreign, cut, bad, other):
+        fill(host, author, 3, tell=False)
+    host.repo_bytes[foreign.did] = other.repo()
+    host.repo_bytes[cut.did] = cut.repo()[:-10]
+    broken = bytearray(bad.repo())
+    broken[-5] ^= 1
+    host.repo_bytes[bad.did] = bytes(broken)
+    tasks = world.tasks()
+    tasks.list_repos()
+    for tries in range(1, 9):
+        assert tasks.hand_out_backfills()["failed"] == 3
+        rows = world.query(
+            "SELECT tries, extract(epoch FROM next_try - now())::float FROM repo"
+        )
+        assert {row[0] for row in rows} == {tries}
+        with world.pool.connection() as conn:
+            conn.execute("UPDATE repo SET next_try = now()")
+    assert min(wait for _, wait in rows) > 80_000, "daily from the eighth try on"
+    assert texts(world) == 0
+    host.repo_bytes.clear()
+    assert tasks.hand_out_backfills()["fetched"] == 3
+    assert texts(world) == 9
+
+
+def test_an_older_copy_of_a_repo_is_not_taken(world: CrawlWorld) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    fill(host, author, 3)
+    stale = author.repo()
+    fill(host, author, 3)
+    with world.crawling():
+        wait_until(lambda: world.follows(author))
+    host.repo_bytes[author.did] = stale
+    with world.pool.connection() as conn:
+        repos.mark_desynchronized(conn, [author.did], "test")
+    assert world.tasks().hand_out_backfills()["failed"] == 1
+    assert texts(world) == 6
+
+
+def test_quiet_hosts_are_polled_and_followed(world: CrawlWorld) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    fill(host, author, 2)
+    with world.crawling() as firehose:
+        wait_until(lambda: world.follows(author))
+        tasks = world.tasks(quiet_after=0.0, poll_interval=0.0)
+        wait_until(lambda: tasks.poll_quiet_hosts()["rested"] == 1)
+        wait_until(lambda: firehose.streams == 0)
+        fill(host, author, 2)
+        assert tasks.poll_quiet_hosts()["behind"] == 1
+        wait_until(lambda: world.follows(author))
+    assert_equal(world, author)
+    assert world.query("SELECT state FROM host") == [("polling",)]
+
+
+def test_two_crawlers_never_work_at_once(world: CrawlWorld) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    fill(host, author, 2)
+    with world.crawling() as first:
+        wait_until(lambda: world.follows(author))
+        with world.crawling() as second:
+            fill(host, author, 2)
+            wait_until(lambda: world.follows(author))
+            assert (first.streams, second.streams) == (1, 0)
+    assert_equal(world, author)
