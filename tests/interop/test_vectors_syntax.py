@@ -30,6 +30,21 @@ VERDICTS = {
     "parse_invalid": False,
 }
 
+SUFFIXES = (
+    "\n",
+    "\r",
+    "\0",
+    " ",
+    "\t",
+    "\u0085",
+    "\u00a0",
+    "\u200b",
+    "\u2028",
+    "\ufeff",
+    "\uff11",
+    "\u212a",
+)
+
 pytestmark = pytest.mark.skipif(
     "ATPROTO_VECTORS" not in os.environ,
     reason="set ATPROTO_VECTORS to the folder of the interop test files",
@@ -42,6 +57,17 @@ def read_lines(kind: str, verdict: str) -> list[str]:
         return []
     lines = file.read_text(encoding="utf-8").split("\n")
     return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("kind", CHECKS)
+def test_nothing_may_follow_a_valid_one(kind: str) -> None:
+    wrong = [
+        line + suffix
+        for line in read_lines(kind, "syntax_valid")
+        for suffix in SUFFIXES
+        if CHECKS[kind](line + suffix)
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
