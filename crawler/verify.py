@@ -37,8 +37,7 @@ from protocol.limits import (
     MAX_SEQ,
     MAX_SYNC_BLOCKS_BYTES,
 )
-from protocol.mst import EMPTY_ROOT
-from protocol.mst.invert import OperationMismatchError, TreeOp, invert
+from protocol.mst import EMPTY_ROOT, OperationMismatchError, TreeOp, invert
 from protocol.syntax import (
     Did,
     Nsid,

@@ -27,7 +27,8 @@ from protocol.events import DroppedOp
 from protocol.keys import PublicKey
 from protocol.limits import MAX_REPO_BYTES, MAX_REPO_RECORDS
 from protocol.mst.build import BuiltNode, build_nodes
-from protocol.mst.node import check_level, encode_node, node_level, parse_node
+from protocol.mst.node import encode_node, parse_node
+from protocol.mst.walk import ROOT_PLACE, Place, open_node
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
 
@@ -36,7 +37,6 @@ MAX_HELD_BYTES: Final = 64 * 1024**2
 
 _RECENT_BYTES: Final = 4 * 1024**2
 _MAX_WANTED: Final = 100_000
-_ROOT_LEVEL: Final = -1
 _RECORD_LEVEL: Final = -1
 
 # In an export, trees below this level are made in memory. A quarter of the keys of
@@ -71,16 +71,8 @@ class RepoHead:
     unused_bytes: int
 
 
-class _NodePlace(NamedTuple):
-    """Where a node must stand: its level, and between which keys, exclusive."""
-
-    level: int
-    low: bytes
-    high: bytes | None
-
-
 # A record's place is its key; several places of one CID are a list.
-_Place = bytes | _NodePlace
+_Place = bytes | Place
 
 
 class RepoReader:
@@ -118,7 +110,7 @@ class RepoReader:
             max_spill_bytes = MAX_HELD_BYTES if spill is None else MAX_REPO_BYTES
         self._max_spill_bytes = max_spill_bytes
         self._wanted: dict[bytes, _Place | list[_Place]] = {}
-        self._deferred: list[tuple[bytes, _NodePlace]] = []
+        self._deferred: list[tuple[bytes, Place]] = []
         # Records used lately, in two generations.
         self._recent: dict[bytes, bytes] = {}
         self._older: dict[bytes, bytes] = {}
@@ -200,7 +192,7 @@ class RepoReader:
             verify_commit_signature(signed, self._key, commit)
         self._commit = commit, signed
         ready: list[tuple[bytes, bytes, _Place]] = []
-        self._want(commit.data, _NodePlace(_ROOT_LEVEL, b"", None), ready)
+        self._want(commit.data, ROOT_PLACE, ready)
         self._follow(ready, found)
 
     def _take(
@@ -240,24 +232,16 @@ class RepoReader:
     def _open(
         self,
         raw: bytes,
-        place: _NodePlace,
+        place: Place,
         ready: list[tuple[bytes, bytes, _Place]],
     ) -> None:
         """Check a node in its place and ask for all that it links to."""
-        keys, values, links = parse_node(raw)
-        level, low, high = place
-        if level == _ROOT_LEVEL:
-            level = node_level(keys, links)
-            if not keys:
-                return
-        check_level(keys, links, level)
-        if keys and (keys[0] <= low or (high is not None and keys[-1] >= high)):
-            raise InvalidTreeError("keys of the tree are not in order")
+        (level, low, high), (keys, values, links) = open_node(raw, place)
         below = level - 1
         wanted = self._wanted
         for key, value, link in zip(keys, values, links, strict=False):
             if link is not None:
-                self._want(link, _NodePlace(below, low, key), ready)
+                self._want(link, Place(below, low, key), ready)
             low = key
             # Of all valid CIDs only those of CBOR blocks start like this.
             if not value.startswith(DATA_PREFIX):
@@ -268,7 +252,7 @@ class RepoReader:
                 self._want(value, key, ready)
         last = links[-1]
         if last is not None:
-            self._want(last, _NodePlace(below, low, high), ready)
+            self._want(last, Place(below, low, high), ready)
 
     def _is_new(self, cid: bytes) -> bool:
         return not (

@@ -42,45 +42,11 @@ _HEADERS: Final = {
     name: encode_dag_cbor({"op": 1, "t": name})
     for name in ("#commit", "#sync", "#identity", "#account")
 }
-_WORDS: Final = [
-    "the",
-    "of",
-    "and",
-    "sky",
-    "blue",
-    "post",
-    "about",
-    "today",
-    "weather",
-    "cat",
-    "python",
-    "firehose",
-    "good",
-    "morning",
-    "日本語",
-    "です",
-    "とても",
-    "très",
-    "bien",
-    "ça",
-    "alors",
-    "mañana",
-    "gente",
-    "schön",
-    "heute",
-    "안녕하세요",
-    "🌞",
-    "news",
-    "garden",
-    "coffee",
-    "music",
-    "train",
-    "river",
-    "photo",
-    "winter",
-    "bread",
-    "match",
-]
+_WORDS: Final = (  # noqa: SIM905
+    "the of and sky blue post about today weather cat python firehose good morning "
+    "日本語 です とても très bien ça alors mañana gente schön heute 안녕하세요 "
+    "🌞 news garden coffee music train river photo winter bread match"
+).split()
 
 
 @dataclass(slots=True)
