@@ -401,7 +401,7 @@ async def _read_input(request: Request, registered: _Registered) -> Any:
     _check_encoding(content_type, expected)
     body = await read_body(request, registered.max_bytes)
     try:
-        value = json_form.loads(body)
+        value = json_form.loads(body, whole_as_int=True)
         method.check_input(value)
     except ProtocolError as error:
         raise XrpcError("InvalidRequest", f"body: {error}") from error
