@@ -59,7 +59,8 @@ class SearchEngine(Protocol):
     def delete(
         self, conn: Any, addresses: Sequence[Address], actors: Sequence[int]
     ) -> None:
-        """Remove records by address and accounts by id; unknown ones are no error."""
+        """Remove records by address, and accounts with all their records by id;
+        unknown ones are no error."""
 
     def clear(self, conn: Any) -> None:
         """Forget everything (before a rebuild)."""

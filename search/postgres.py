@@ -106,7 +106,8 @@ class PostgresEngine:
         addresses: Sequence[Address],
         actors: Sequence[int],
     ) -> None:
-        """Remove records by address and accounts by id, in the caller's transaction."""
+        """Remove records by address, and accounts with all their records by id, in the
+        caller's transaction."""
         if addresses:
             conn.execute(
                 """
@@ -120,8 +121,8 @@ class PostgresEngine:
                     [a.rkey for a in addresses],
                 ),
             )
-        if actors:
-            conn.execute("DELETE FROM search_actor WHERE actor = ANY(%s)", ([*actors],))
+        for table in ("search_actor", "search_document") if actors else ():
+            conn.execute(f"DELETE FROM {table} WHERE actor = ANY(%s)", ([*actors],))
 
     def clear(self, conn: psycopg.Connection[Any]) -> None:
         """Forget everything (before a rebuild)."""

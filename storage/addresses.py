@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from protocol.errors import InvalidSyntaxError
-from protocol.syntax import AtUri, parse_at_uri
+from protocol.syntax import AtUri, parse_at_uri, tid_from_int
 from storage.collections import COLLECTION_IDS
 from storage.documents import Address
 from storage.interning import Interner, rkey_number
@@ -75,6 +75,31 @@ def name_addresses(
         a: f"at://{dids[a.actor]}/{nsids[a.collection]}/{rkeys[a.rkey]}"
         for a in wanted
         if a.actor in dids and a.collection in nsids and a.rkey in rkeys
+    }
+
+
+def name_addresses_in(
+    conn: psycopg.Connection[Any], addresses: Iterable[Address]
+) -> dict[Address, str]:
+    """As `name_addresses`, through a transaction of the caller's: one statement."""
+    wanted = list(addresses)
+    rows = conn.execute(
+        """
+        SELECT x.a, x.c, x.k, actor.did, collection.nsid, rkey.text
+        FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
+        JOIN actor ON actor.id = x.a
+        JOIN collection ON collection.id = x.c
+        LEFT JOIN rkey ON rkey.id = x.k
+        """,
+        (
+            [a.actor for a in wanted],
+            [a.collection for a in wanted],
+            [a.rkey for a in wanted],
+        ),
+    )
+    return {
+        Address(a, c, k): f"at://{did}/{nsid}/{tid_from_int(k) if k > 0 else text}"
+        for a, c, k, did, nsid, text in rows
     }
 
 
