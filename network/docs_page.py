@@ -35,7 +35,8 @@ summary span { color: var(--dim); font-size: .9rem; flex: 1 1 16rem; }
 .body { border-top: 1px solid var(--line); padding: .4rem .8rem 1rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; } td, th { text-align:
   left; vertical-align: top; padding: .3rem .8rem .3rem 0;
-  border-bottom: 1px solid var(--line); } td:first-child { white-space: nowrap; } h3 { font-size: .9rem; margin: 1rem 0 .2rem; }
+  border-bottom: 1px solid var(--line); } td:first-child {
+  white-space: nowrap; } h3 { font-size: .9rem; margin: 1rem 0 .2rem; }
 .table { overflow-x: auto; } .must { color: var(--post); }
 """
 
