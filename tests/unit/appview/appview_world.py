@@ -193,7 +193,7 @@ def _fill(world: World) -> dict[str, str]:
                 "$type": "app.bsky.embed.images",
                 "images": [
                     {
-                        "alt": "a quokka",
+                        "alt": "a wombat",
                         "image": PICTURE,
                         "aspectRatio": {"width": 4, "height": 3},
                     }

@@ -88,7 +88,7 @@ def test_embeds(provider: Provider) -> None:
     answer = provider.get("app.bsky.feed.getPosts", uris=wanted)
     views = dict(zip(names, (p["embed"] for p in answer["posts"]), strict=True))
     image = views["picture"]["images"][0]
-    assert image["alt"] == "a quokka"
+    assert image["alt"] == "a wombat"
     assert image["thumb"].startswith(
         "https://pds.example.com/xrpc/com.atproto.sync.getBlob?did=did:plc:bob"
     )
