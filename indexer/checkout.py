@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol, Self
 import psycopg
 
 from indexer.apply import apply_commits, plan_for_probes
-from indexer.changes import Change, prepare, write
+from indexer.changes import Change, Prepared, prepare, write
 from indexer.repo_states import lock_repos, save_repos
 from indexer.transaction import whole_transaction
 from protocol.drops import DropReason
@@ -136,6 +136,7 @@ class Checkout:
         self._dropped: list[tuple[int, bytes, bytes, DropReason]] = []
         self._collections: dict[str, int | None] = {}
         self._stats = StatsPile(conn)
+        self._ready: Prepared | None = None
         self._sender: ThreadPoolExecutor | None = None
         self._sending: Future[StatsChange] | None = None
 
@@ -156,26 +157,32 @@ class Checkout:
             self._exit = exit_stack.pop_all()
         return self
 
+    def _send(self, prepared: Prepared) -> None:
+        """Write what was made ready before, while the caller goes on to read."""
+        ready, self._ready = self._ready, prepared
+        if ready is None:
+            return
+        if self._sender is None:
+            self._sender = self._exit.enter_context(ThreadPoolExecutor(1))
+        self._wait()
+        self._sending = self._sender.submit(write, self._conn, ready)
+
     def _begin(self) -> None:
-        locked = self._conn.execute(
-            "SELECT pg_try_advisory_xact_lock(%s, %s)", (_LOCK_CLASS, self._actor)
-        ).fetchone()
-        if locked != (True,):
-            raise CheckoutBusyError(self._did)
         plan_for_probes(self._conn)
         row = self._conn.execute(
             """
-            SELECT rev, EXISTS (SELECT FROM record WHERE actor = repo.actor)
+            SELECT pg_try_advisory_xact_lock(%s, %s), rev,
+                EXISTS (SELECT FROM record WHERE actor = repo.actor)
             FROM repo WHERE actor = %s
             """,
-            (self._actor,),
+            (_LOCK_CLASS, self._actor, self._actor),
         ).fetchone()
         assert row is not None
-        self._known_rev, held = row
+        locked, self._known_rev, held = row
+        if not locked:
+            raise CheckoutBusyError(self._did)
         self._fresh = not held
-        if self._fresh:
-            self._sender = self._exit.enter_context(ThreadPoolExecutor(1))
-        else:
+        if held:
             self._conn.execute(_STAGE)
 
     def add(self, records: Sequence[ImportedRecord]) -> None:
@@ -202,6 +209,8 @@ class Checkout:
         try:
             self._send_waiting()
             self._wait()
+            if self._ready is not None:
+                self._stats.add(write(self._conn, self._ready))
             if not self._fresh:
                 self._apply_difference()
             result = self._end(head)
@@ -229,17 +238,14 @@ class Checkout:
             return
         self._records += len(records)
         addressed = self._address(records)
-        if self._sender is None:
+        if not self._fresh:
             self._stage(addressed)
             return
         changes = [
             Change(self._actor, collection, rkey, record.collection, None, record.value)
             for collection, rkey, record in addressed
         ]
-        prepared = prepare(changes, self._interner, self._now)
-        # One chunk is written while the next is read and packed.
-        self._wait()
-        self._sending = self._sender.submit(write, self._conn, prepared)
+        self._send(prepare(changes, self._interner, self._now))
         self._changed += len(changes)
 
     def _wait(self) -> None:

@@ -17,7 +17,7 @@ import psycopg
 
 from indexer.collections.registry import COLLECTIONS, collection_for
 from indexer.collections.source import RecordText, optional_time
-from indexer.transaction import whole_transaction
+from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.cbor import decode_fast
 from protocol.errors import InvalidRecordError
 from protocol.syntax import tid_from_int, tid_time_us
@@ -31,7 +31,7 @@ from storage.collections import (
 from storage.documents import ActorDocument, Address, Document, RecordDocument
 from storage.outbox import delete_outbox, take_outbox
 from storage.records import fetch_records
-from storage.stats import PostStats, fetch_post_stats
+from storage.stats import PostStats, fetch_post_stats, fetch_subject_likes
 from storage.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
 
 _PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
@@ -41,6 +41,7 @@ _UNSEARCHED: Final = tuple(
     sorted(COLLECTION_IDS[n] for n, m in COLLECTIONS.items() if not m.SEARCHABLE)
 )
 _NO_STATS: Final = PostStats()
+_LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
 
 
 class SearchEngine(Protocol):
@@ -61,15 +62,20 @@ class _Account:
     shown: bool
 
 
+@retry_conflicts
 def drain_outbox(
     conn: psycopg.Connection[Any], engine: SearchEngine, limit: int
 ) -> int:
     """Tell the engine of up to `limit` entries and remove them; returns how many.
 
-    One transaction, which an engine inside Postgres shares. Several drains may run at
-    once: each takes entries that no other has.
+    One transaction, which an engine inside Postgres shares: when the engine fails, the
+    entries stay. 0 also when another drain runs: of two at once, the one that read
+    first could write last, and leave an old document behind.
     """
     with whole_transaction(conn):
+        lock = conn.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
+        if lock != (True,):
+            return 0
         entries = take_outbox(conn, limit)
         if not entries:
             return 0
@@ -162,6 +168,7 @@ def _load_documents(
     stats = fetch_post_stats(
         conn, [(a.actor, a.rkey) for a in values if a.collection == _POST]
     )
+    likes = fetch_subject_likes(conn, [a for a in values if a.collection != _POST])
     documents = []
     for address, value in values.items():
         if address in failed or address not in uris:
@@ -172,7 +179,9 @@ def _load_documents(
             uris[address],
             accounts[address.actor].document,
             times.get(address),
-            stats.get((address.actor, address.rkey), _NO_STATS),
+            stats.get((address.actor, address.rkey), _NO_STATS)
+            if address.collection == _POST
+            else PostStats(likes=likes.get(address, 0)),
         )
         if document is not None:
             documents.append(document)

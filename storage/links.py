@@ -39,6 +39,8 @@ MAX_SORTED_LINKS: Final = 5_000
 """Up to so many links of a target are shown newest first; of more, in the order of
 their source's number, which an index gives at the same cost however many there are."""
 
+# A few rows are left for Postgres to route: one statement in place of one a partition.
+_ROUTED_ROWS: Final = 500
 _ROW: Final = fixed_packer(("int8", "int8", "int4", "int4", "int4", "int4"))
 
 
@@ -77,9 +79,13 @@ def pack_link(row: tuple[int, int, int, int, int, int]) -> bytes:
 
 
 def copy_links(
-    conn: psycopg.Connection[Any], packed: Mapping[str, Iterable[bytes]]
+    conn: psycopg.Connection[Any], packed: Mapping[str, Sequence[bytes]]
 ) -> None:
     """Append packed rows: partition -> rows."""
+    if sum(map(len, packed.values())) <= _ROUTED_ROWS:
+        routed = [row for rows in packed.values() for row in rows]
+        copy_packed(conn, "link", COLUMNS, routed)
+        return
     for partition in sorted(packed):
         copy_packed(conn, partition, COLUMNS, packed[partition])
 

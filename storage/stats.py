@@ -244,6 +244,24 @@ def fetch_post_stats(
     return {(row[0], row[1]): PostStats(*row[2:]) for row in rows}
 
 
+def fetch_subject_likes(
+    conn: psycopg.Connection[Any], subjects: Sequence[tuple[int, int, int]]
+) -> Mapping[tuple[int, int, int], int]:
+    """(actor, collection, rkey) -> likes, of what is not a post and has any."""
+    if not subjects:
+        return {}
+    rows = conn.execute(
+        """
+        SELECT s.actor, s.collection, s.rkey, likes
+        FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS p (actor, collection, rkey)
+        JOIN subject_stats s ON s.actor = p.actor AND s.collection = p.collection
+          AND s.rkey = p.rkey
+        """,
+        int_columns(subjects, 3),
+    )
+    return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+
 def fetch_actor_stats(
     conn: psycopg.Connection[Any], actors: Sequence[int]
 ) -> Mapping[int, ActorStats]:

@@ -1,0 +1,249 @@
+"""Proving the index to itself: the root of a repo rebuilt from our rows against the
+signed one, and counts against what they count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+
+from indexer.transaction import require_idle, whole_transaction
+from protocol.commit import parse_commit
+from protocol.mst import build_root
+from storage.collections import (
+    COLLECTION_IDS,
+    FEED_POST,
+    FOLLOW_SUBJECT,
+    LIKE_SUBJECT,
+    NO_COLLECTION,
+    QUOTE_PATHS,
+    REPLY_PARENT,
+    REPOST_SUBJECT,
+)
+from storage.records import iter_repo
+from storage.schema import REPO_SYNCHRONIZED
+
+_POST: Final = COLLECTION_IDS[FEED_POST]
+
+
+class UnknownRepoError(Exception):
+    """There is no repo of this DID, or nothing of it was imported yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepoAudit:
+    """`root` is rebuilt from our rows, `data` is what the stored head says, and
+    `signed` what the signed commit block says: all three must be equal."""
+
+    did: str
+    rev: str
+    root: bytes
+    data: bytes
+    signed: bytes
+    records: int
+    dropped: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether our rows are the repo that was signed."""
+        return self.root == self.data == self.signed
+
+
+@dataclass(frozen=True, slots=True)
+class StatsAudit:
+    """Rows whose counts were not what they count: table -> number. Repaired rows are
+    right from the end of the call on."""
+
+    wrong: dict[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every count was right."""
+        return not any(self.wrong.values())
+
+
+def rebuild_root(conn: psycopg.Connection[Any], did: str) -> bytes:
+    """The root of a repo's tree, made from our rows; memory does not grow with it.
+
+    Raises UnknownRepoError. Needs a connection that is not in autocommit mode.
+    """
+    actor = _actor_of(conn, did)
+    return build_root((key, cid) for key, cid, _ in iter_repo(conn, actor))
+
+
+def audit_repo(conn: psycopg.Connection[Any], did: str) -> RepoAudit:
+    """Rebuild a repo's root and compare; one state, whatever is written meanwhile.
+
+    Raises UnknownRepoError.
+    """
+    counts = [0, 0]
+
+    def items(actor: int) -> Iterator[tuple[bytes, bytes]]:
+        for key, cid, value in iter_repo(conn, actor):
+            counts[value is None] += 1
+            yield key, cid
+
+    require_idle(conn)
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        actor = _actor_of(conn, did)
+        rev, data, commit = _head_of(conn, actor, did)
+        root = build_root(items(actor))
+    signed = parse_commit(commit).data
+    return RepoAudit(did, rev, root, data, signed, counts[0], counts[1])
+
+
+def list_synchronized(
+    conn: psycopg.Connection[Any], *, after: str = "", limit: int = 1_000
+) -> list[str]:
+    """DIDs of repos that can be audited, a page in the order of their DIDs."""
+    rows = conn.execute(
+        """
+        SELECT did FROM actor JOIN repo ON repo.actor = actor.id
+        WHERE did > %s AND repo.state = %s AND repo.rev IS NOT NULL
+        ORDER BY did LIMIT %s
+        """,
+        (after, REPO_SYNCHRONIZED, limit),
+    )
+    return [row[0] for row in rows]
+
+
+def _actor_of(conn: psycopg.Connection[Any], did: str) -> int:
+    row = conn.execute("SELECT id FROM actor WHERE did = %s", (did,)).fetchone()
+    if row is None:
+        raise UnknownRepoError(did)
+    return int(row[0])
+
+
+def _head_of(
+    conn: psycopg.Connection[Any], actor: int, did: str
+) -> tuple[str, bytes, bytes]:
+    row = conn.execute(
+        "SELECT rev, data, commit FROM repo WHERE actor = %s AND rev IS NOT NULL",
+        (actor,),
+    ).fetchone()
+    if row is None:
+        raise UnknownRepoError(did)
+    return row[0], row[1], row[2]
+
+
+def recount_stats(conn: psycopg.Connection[Any], *, repair: bool = False) -> StatsAudit:
+    """Count everything anew and compare. With `repair`, write what is right.
+
+    Reads whole tables: a job for the night. Live batches wait only with `repair`.
+    """
+    wrong: dict[str, int] = {}
+    with whole_transaction(conn):
+        if repair:
+            conn.execute(
+                "LOCK TABLE post_stats, subject_stats, actor_stats "
+                "IN SHARE ROW EXCLUSIVE MODE"
+            )
+        else:
+            conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        for recount in _RECOUNTS:
+            wrong[recount.table] = _recount(conn, recount, repair)
+    return StatsAudit(wrong)
+
+
+def _recount(conn: psycopg.Connection[Any], recount: _Recount, repair: bool) -> int:
+    table, keys = recount.table, ", ".join(recount.keys)
+    columns = f"{keys}, {', '.join(recount.counts)}"
+    real = [f"coalesce(t.{name}, 0)::int4 AS {name}" for name in recount.counts]
+    differ = [
+        f"coalesce(t.{name}, 0) <> coalesce(s.{name}, 0)" for name in recount.counts
+    ]
+    conn.execute(
+        f"CREATE TEMPORARY TABLE wrong_stats ON COMMIT DROP AS "
+        f"SELECT {keys}, {', '.join(real)} "
+        f"FROM ({recount.truth}) AS t FULL JOIN {table} AS s USING ({keys}) "
+        f"WHERE {' OR '.join(differ)}"
+    )
+    row = conn.execute("SELECT count(*) FROM wrong_stats").fetchone()
+    if repair:
+        values = ", ".join(f"{name} = excluded.{name}" for name in recount.counts)
+        conn.execute(
+            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM wrong_stats "
+            f"ON CONFLICT ({keys}) DO UPDATE SET {values}"
+        )
+    conn.execute("DROP TABLE wrong_stats")
+    return int(row[0]) if row else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Recount:
+    """A table of counts, and the query that counts anew."""
+
+    table: str
+    keys: tuple[str, ...]
+    counts: tuple[str, ...]
+    truth: str
+
+
+_RECOUNTS: Final = (
+    _Recount(
+        "post_stats",
+        ("actor", "rkey"),
+        ("likes", "reposts", "replies", "quotes"),
+        f"""
+        SELECT actor, rkey, sum(likes) AS likes, sum(reposts) AS reposts,
+            sum(replies) AS replies, sum(quotes) AS quotes
+        FROM (
+            SELECT target_actor AS actor, target_rkey AS rkey,
+                (path = {LIKE_SUBJECT})::int AS likes,
+                (path = {REPOST_SUBJECT})::int AS reposts,
+                (path = {REPLY_PARENT})::int AS replies, 0 AS quotes
+            FROM link WHERE target_collection = {_POST}
+              AND path IN ({LIKE_SUBJECT}, {REPOST_SUBJECT}, {REPLY_PARENT})
+            UNION ALL
+            SELECT DISTINCT ON (target_actor, target_rkey, actor, rkey)
+                target_actor, target_rkey, 0, 0, 0, 1
+            FROM link WHERE target_collection = {_POST}
+              AND path IN ({", ".join(map(str, QUOTE_PATHS))})
+        ) AS edge GROUP BY 1, 2
+        """,
+    ),
+    _Recount(
+        "subject_stats",
+        ("actor", "collection", "rkey"),
+        ("likes",),
+        f"""
+        SELECT target_actor AS actor, target_collection AS collection,
+            target_rkey AS rkey, count(*) AS likes
+        FROM link WHERE path = {LIKE_SUBJECT} AND target_collection <> {_POST}
+        GROUP BY 1, 2, 3
+        """,
+    ),
+    _Recount(
+        "actor_stats",
+        ("actor",),
+        (
+            *("followers", "follows", "posts"),
+            *("lists", "feed_generators", "starter_packs"),
+        ),
+        f"""
+        SELECT actor, sum(followers) AS followers, sum(follows) AS follows,
+            sum(posts) AS posts, sum(lists) AS lists,
+            sum(feed_generators) AS feed_generators,
+            sum(starter_packs) AS starter_packs
+        FROM (
+            SELECT target_actor AS actor, count(*) AS followers, 0 AS follows,
+                0 AS posts, 0 AS lists, 0 AS feed_generators, 0 AS starter_packs
+            FROM link WHERE path = {FOLLOW_SUBJECT}
+              AND target_collection = {NO_COLLECTION} GROUP BY 1
+            UNION ALL
+            SELECT actor, 0, count(*), 0, 0, 0, 0
+            FROM link WHERE path = {FOLLOW_SUBJECT}
+              AND target_collection = {NO_COLLECTION} GROUP BY 1
+            UNION ALL SELECT actor, 0, 0, count(*), 0, 0, 0 FROM post GROUP BY 1
+            UNION ALL SELECT actor, 0, 0, 0, count(*), 0, 0 FROM list GROUP BY 1
+            UNION ALL
+            SELECT actor, 0, 0, 0, 0, count(*), 0 FROM feed_generator GROUP BY 1
+            UNION ALL
+            SELECT actor, 0, 0, 0, 0, 0, count(*) FROM starter_pack GROUP BY 1
+        ) AS counted GROUP BY 1
+        """,
+    ),
+)
