@@ -65,6 +65,7 @@ class StreamReader:
         self._times = times
         self._state = StreamState(host.id, HostName(host.hostname))
         self._last_raw: bytes | None = None
+        self._start: int | None = None
         self._faults = 0
         self._recheck = False
         self._writes: set[asyncio.Task[None]] = set()
@@ -138,6 +139,7 @@ class StreamReader:
     def _open_state(self, cursor: int | None) -> StreamState:
         host = self._host
         self._last_raw = None
+        self._start = cursor
         self._state = StreamState(
             host.id,
             HostName(host.hostname),
@@ -160,7 +162,8 @@ class StreamReader:
                 seq = None
             position = max(position, seq or 0)
         self._state.resumed_at = position
-        return position or None
+        # Zero is the oldest frame that the host keeps, none at all its newest.
+        return position or self._start
 
     async def _handle_fault(self, state: StreamState) -> int | None:
         """Decide what follows a fault; return the cursor to go on from."""
