@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.table import Table
 
 from service.config import Config
 from service.errors import ConfigError, ServiceError
+
+if TYPE_CHECKING:
+    from protocol.syntax.did import Did
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -41,6 +44,95 @@ def _start(**flags: Any) -> Config:
     return config
 
 
+def _quiet() -> Config:
+    """Read the settings for a verb that prints an answer and ends."""
+    from service import logs
+
+    config = Config.read()
+    logs.configure(form=config.log_format, level="warning")
+    return config
+
+
+def _parse_did(text: str | None) -> Did:
+    from protocol.errors import InvalidSyntaxError
+    from protocol.syntax.did import parse_did
+
+    if text is None:
+        raise typer.BadParameter("name the account")
+    try:
+        return parse_did(text)
+    except InvalidSyntaxError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@app.command()
+def up(
+    relay: Annotated[
+        list[str] | None,
+        typer.Option(help="Follow a relay of the real network (URL; repeatable)."),
+    ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="Crawl and follow a PDS (URL; repeatable)."),
+    ] = None,
+    did: Annotated[
+        list[str] | None, typer.Option(help="Index one account (DID; repeatable).")
+    ] = None,
+    port_base: Annotated[
+        int | None, typer.Option(help="First of the four ports.")
+    ] = None,
+) -> None:
+    """Run everything: the demo network, or the network you point at."""
+    from service import logs
+    from service.up import run
+
+    config = Config.read(
+        relays=tuple(relay) if relay else None,
+        hosts=tuple(host) if host else None,
+        dids=tuple(did) if did else None,
+        port_base=port_base,
+    )
+    # Its own progress is what people look at; the children log to files.
+    logs.configure(form=config.log_format, level="warning")
+    run(config)
+
+
+@app.command()
+def serve() -> None:
+    """Run the provider: search, feeds, views and pages."""
+    from service.verbs import serve as verb
+
+    verb.run(_start())
+
+
+@app.command()
+def crawl() -> None:
+    """Run the live ingest: streams, proof, index."""
+    from service.verbs import crawl as verb
+
+    verb.run(_start())
+
+
+@app.command()
+def worker(
+    beat: Annotated[
+        bool, typer.Option("--beat", help="Hand out the scheduled tasks too.")
+    ] = False,
+) -> None:
+    """Run the Celery worker."""
+    from service.verbs import worker as verb
+
+    raise typer.Exit(verb.run(_start(), beat=beat))
+
+
+@app.command()
+def beat() -> None:
+    """Hand out the scheduled tasks; run exactly one of these."""
+    from service.verbs import worker as verb
+
+    verb.run_schedule(_start())
+
+
 @app.command()
 def plc() -> None:
     """Run the identity directory, on the port after the provider's."""
@@ -64,6 +156,119 @@ def pds(
     from service.verbs import pds as verb
 
     verb.run(_start(), letter.value)
+
+
+@app.command()
+def hosts(
+    add: Annotated[
+        str | None, typer.Option(help="Crawl and follow this PDS (URL) from now on.")
+    ] = None,
+    ban: Annotated[
+        str | None, typer.Option(help="Never contact this host again.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the hosts we know: state, lag, faults."""
+    from service.verbs import look
+
+    look.show_hosts(_quiet(), add=add, ban=ban, as_json=as_json)
+
+
+class RepoState(StrEnum):
+    """What a repo can be."""
+
+    DESYNCHRONIZED = "desynchronized"
+    RESYNCING = "resyncing"
+    SYNCHRONIZED = "synchronized"
+
+
+@app.command()
+def repos(
+    did: Annotated[str | None, typer.Argument(help="Only this account.")] = None,
+    state: Annotated[
+        RepoState | None, typer.Option(help="Only repos in this state.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    resync: Annotated[
+        bool, typer.Option("--resync", help="Fetch the account's repo again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List repos, those that wait or fail first."""
+    from service.verbs import look
+
+    config = _quiet()
+    if resync:
+        look.resync_repo(config, _parse_did(did))
+    look.show_repos(config, state=state, did=did, limit=limit, as_json=as_json)
+
+
+@app.command()
+def search(
+    query: Annotated[
+        str, typer.Argument(help='As in the search box: from:, lang:, "…".')
+    ],
+    actors: Annotated[
+        bool, typer.Option("--actors", help="Search accounts, not posts.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Search through the running provider."""
+    from service.verbs import look
+
+    look.search(_quiet(), query, actors=actors, limit=limit, as_json=as_json)
+
+
+@app.command()
+def feeds(
+    name: Annotated[str | None, typer.Argument(help="Read this feed.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the feeds we serve, or read one."""
+    from service.verbs import look
+
+    look.show_feeds(_quiet(), name=name, limit=limit, as_json=as_json)
+
+
+@app.command()
+def export(
+    did: Annotated[str, typer.Argument(help="The account.")],
+    path: Annotated[Path, typer.Argument(help="The CAR file to write.")],
+) -> None:
+    """Write an account's whole repo, byte for byte as it was signed, as a CAR file."""
+    from service.verbs import keep
+
+    size = keep.export_repo(_quiet(), _parse_did(did), path)
+    typer.echo(f"{path}: {size} bytes")
+
+
+@app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new folder; it will hold keys.")],
+    as_json: AsJson = False,
+) -> None:
+    """Save every database and the secrets, while everything runs on."""
+    from service.verbs import keep
+
+    manifest = keep.backup(_quiet(), folder)
+    if as_json:
+        typer.echo(json.dumps(manifest))
+    else:
+        for name, size in manifest["databases"].items():
+            typer.echo(f"{name}: {size} bytes")
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="A folder that `backup` wrote.")],
+) -> None:
+    """Put a backup into an empty home; never overwrites anything."""
+    from service.verbs import keep
+
+    for name in keep.restore(_quiet(), folder):
+        typer.echo(f"{name}: restored")
 
 
 @app.command()

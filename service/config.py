@@ -131,6 +131,11 @@ class Config(BaseSettings):
         validation_alias=_plain_name("meili_url", "MEILI_URL"),
         description="A Meilisearch server; read by the tests of its adapter.",
     )
+    migrate: bool = Field(
+        True,
+        description="Bring the database to the newest version when a process starts. "
+        "`up` does it once, before its children.",
+    )
     machine_postgres: bool = Field(
         False,
         description="Run the PostgreSQL binaries installed on this machine instead of "

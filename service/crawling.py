@@ -22,6 +22,7 @@ from network.policy import HostLimits
 from protocol.syntax.did import parse_did
 from search.postgres import PostgresEngine
 from service.config import Config
+from service.crawl_settings import crawl_settings
 from service.index_sink import IndexSink
 from service.search_drain import SearchDrain
 from storage.interning import Interner
@@ -32,16 +33,6 @@ log = structlog.get_logger(__name__)
 # The directory of the demo network is ours and on loopback.
 _DEMO_PLC_RATE = 1_000.0
 _PLC_RATE = 50.0
-
-
-def crawl_settings(config: Config) -> CrawlSettings:
-    """What the crawler may do, as the operator set it."""
-    return CrawlSettings(
-        dev=config.dev_network,
-        account_cap=config.account_cap or None,
-        host_accounts_per_day=config.host_accounts_per_day,
-        dids=frozenset(config.dids),
-    )
 
 
 @dataclass(frozen=True, slots=True)

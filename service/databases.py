@@ -6,15 +6,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from service.config import Config
-from service.embedded import (
-    EmbeddedPostgres,
-    EmbeddedValkey,
-    machine_postgres,
-)
 from service.errors import ConfigError, FolderInUseError
-from storage import migrate
+
+# The supervisor and the migrations bring large libraries along, which most processes
+# of a running network do not need; they are imported where they are used.
+if TYPE_CHECKING:
+    from service.embedded import EmbeddedPostgres, EmbeddedValkey
 
 # Target of the migrations -> name of the database on the embedded server.
 INDEX = "index"
@@ -33,6 +33,8 @@ def database_name(target: str, part: str = "") -> str:
 
 def embedded_postgres(config: Config) -> EmbeddedPostgres:
     """The embedded server of this home, not started."""
+    from service.embedded import EmbeddedPostgres, machine_postgres
+
     binaries: Path | None = None
     if config.machine_postgres:
         binaries = machine_postgres()
@@ -45,6 +47,8 @@ def embedded_postgres(config: Config) -> EmbeddedPostgres:
 
 def embedded_valkey(config: Config) -> EmbeddedValkey:
     """The embedded broker of this home, not started."""
+    from service.embedded import EmbeddedValkey
+
     return EmbeddedValkey(config.home / "valkey")
 
 
@@ -57,7 +61,7 @@ def open_database(config: Config, target: str, part: str = "") -> Iterator[str]:
     """
     if config.database_url is not None:
         url = config.database_url.get_secret_value()
-        migrate.upgrade(url, target)
+        _migrate(config, url, target)
         yield url
         return
     server = embedded_postgres(config)
@@ -65,7 +69,7 @@ def open_database(config: Config, target: str, part: str = "") -> Iterator[str]:
     try:
         name = database_name(target, part)
         server.ensure_database(name)
-        migrate.upgrade(server.url(name), target)
+        _migrate(config, server.url(name), target)
         yield server.url(name)
     finally:
         server.stop()
@@ -83,6 +87,13 @@ def open_broker(config: Config) -> Iterator[str]:
         yield server.celery_url()
     finally:
         server.stop()
+
+
+def _migrate(config: Config, url: str, target: str) -> None:
+    if config.migrate:
+        from storage import migrate
+
+        migrate.upgrade(url, target)
 
 
 def _attach_or_start(server: EmbeddedPostgres | EmbeddedValkey) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from prometheus_client import (
@@ -28,13 +28,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crawler.firehose import Firehose
 from protocol.drops import DropReason
 from storage import hosts
-from storage.schema import REPO_STATES
+
+if TYPE_CHECKING:
+    from crawler.firehose import Firehose
 
 OTHER = "other"
 STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
+REPO_STATES = ("desynchronized", "resyncing", "synchronized")
 HOST_STATES = (
     hosts.HOST_NEW,
     hosts.HOST_STREAMING,

@@ -30,7 +30,7 @@ from network.xrpc_server import Auth, XrpcError, XrpcServer
 from protocol.lexicon import Catalog
 from search.postgres import PostgresEngine
 from service.config import Config
-from service.crawling import crawl_settings
+from service.crawl_settings import crawl_settings
 from service.foreign_feeds import ForeignFeeds
 from service.pages.routes import page_routes
 from service.secrets import SecretStore

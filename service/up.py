@@ -162,7 +162,10 @@ class _Run:
         self._wait_for_health(self._config.provider_port, "/xrpc/_health")
 
     def _start(self, name: str, arguments: list[str], database_url: str) -> None:
-        update: dict[str, Any] = {"database_url": SecretStr(database_url)}
+        update: dict[str, Any] = {
+            "database_url": SecretStr(database_url),
+            "migrate": False,
+        }
         if self._valkey is not None:
             update["broker_url"] = SecretStr(self._valkey.celery_url())
         config = self._config.model_copy(update=update)

@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from feeds.registry import FEEDS
 from protocol.syntax import tid_from_int
 from service.society.people import gather_people
 from service.society.phrases import TOPICS
@@ -322,16 +323,11 @@ class _Life:
             self.write(person, collection, {**record, **extra}, at=at, rkey=rkey)
 
     def _publish_feeds(self) -> None:
-        feeds = {
-            "latest": ("Latest", "Every new post, newest first."),
-            "popular": ("Popular", "What people like now; likes fade with time."),
-            "following": ("Following", "Posts of the people you follow."),
-        }
-        for rkey, (name, description) in feeds.items():
+        for rkey, feed in FEEDS.items():
             record: Json = {
                 "did": self.provider,
-                "displayName": name,
-                "description": description,
+                "displayName": feed.display_name,
+                "description": feed.description,
             }
             at = self.now - _SPAN
             self.write(0, FEED_GENERATOR, record, at=at, rkey=rkey)
