@@ -109,6 +109,8 @@ def read_keys(raw: bytes, node: Any) -> list[bytes]:
         # in the node is a byte string that libipld would take for a link.
         plain = encode_dag_cbor(node) == raw and len(node) == 2
         entries = node["e"]
+        if type(entries) is not list:
+            raise InvalidTreeError("not a node of a tree")
         if len(entries) > MAX_NODE_ENTRIES:
             raise LimitExceededError("too many entries in a node of the tree")
         key = b""

@@ -83,6 +83,7 @@ class Tree:
 
     def __init__(self, get_block: GetBlock, root: bytes | None = None) -> None:
         self._get_block = get_block
+        self._stored = root
         self._root: _Node | None = None
         if root is not None and root != EMPTY_ROOT:
             self._root = self._load(root, None, b"", None)
@@ -148,6 +149,8 @@ class Tree:
     def new_blocks(self) -> dict[bytes, bytes]:
         """The nodes of the present tree that were made here, by CID, root first."""
         root = self.root()
+        if root == self._stored:
+            return {}
         if self._root is None:
             return {root: EMPTY_NODE}
         blocks: dict[bytes, bytes] = {}
@@ -156,6 +159,7 @@ class Tree:
 
     def settle(self) -> None:
         """Forget which nodes are new: they have been stored."""
+        self._stored = self.root()
         if self._root is not None:
             self._settle(self._root)
 
