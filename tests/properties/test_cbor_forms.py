@@ -143,7 +143,7 @@ def test_every_value_comes_back(value: Any) -> None:
 
 
 @given(values, st.randoms(use_true_random=False))
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_mutations_have_one_verdict(value: Any, rng: random.Random) -> None:
     raw = cbor.encode(value)
     for _ in range(10):
@@ -152,7 +152,7 @@ def test_mutations_have_one_verdict(value: Any, rng: random.Random) -> None:
 
 @given(st.lists(st.sampled_from(list(INTERESTING)), max_size=24).map(bytes))
 @example(b"\xd8\x2a\x58\x26\x00" + cid_for(b"a") + b"x")
-@settings(max_examples=1_000)
+@settings(max_examples=500)
 def test_bytes_made_of_heads_have_one_verdict(raw: bytes) -> None:
     assert_same_verdict(raw)
 

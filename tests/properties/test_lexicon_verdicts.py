@@ -227,7 +227,7 @@ seeds = st.integers(0, 2**32)
 
 
 @given(st.sampled_from(RECORDS), seeds)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_records_as_the_lexicon_wants_them(nsid: str, seed: int) -> None:
     value = Drawer(random.Random(seed), spoil=0).record(nsid)
     assert we_accept(nsid, value)
@@ -235,7 +235,7 @@ def test_records_as_the_lexicon_wants_them(nsid: str, seed: int) -> None:
 
 
 @given(st.sampled_from(RECORDS), seeds)
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 def test_spoilt_records_have_one_verdict(nsid: str, seed: int) -> None:
     value = Drawer(random.Random(seed), spoil=0.15).record(nsid)
     assert we_accept(nsid, value) == lexrpc_accepts(nsid, value)
