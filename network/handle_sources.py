@@ -8,6 +8,7 @@ from typing import Final
 from network.client import Fetcher
 from network.dns import TxtLookup
 from network.errors import (
+    BadResponseError,
     HandleMismatchError,
     HandleNotFoundError,
     NetworkError,
@@ -98,6 +99,9 @@ class HandleSources:
             )
         except TooLargeError:
             return None  # some web page, not the file
+        if fetched.status >= 500:
+            # A server in trouble proves nothing against a handle.
+            raise BadResponseError(f"{url} answered {fetched.status}", fetched.status)
         if fetched.status != 200:
             return None
         text = fetched.body.decode("utf-8", "replace").strip()

@@ -226,6 +226,7 @@ class IdentityResolver:
     async def resolve_handle(self, handle: str, *, refresh: bool = False) -> Did:
         """The DID that a handle's domain names; it is not asked whether it agrees.
 
+        While the domain cannot be asked, what it said before holds, for a week.
         Raises InvalidSyntaxError, HandleNotFoundError (also for top levels that are
         never looked up), HandleMismatchError, NetworkError.
         """
@@ -235,7 +236,7 @@ class IdentityResolver:
         known = self._known.get(name)
         if known is None or not self._is_current(known, refresh):
             known = await self._handle_flights.run(
-                (name, refresh), lambda: self._find(name, refresh)
+                (name, refresh), lambda: self._find(name, known, refresh)
             )
         if known.did is None:
             raise _revive_error(known.error, name) or HandleNotFoundError(name)
@@ -247,17 +248,27 @@ class IdentityResolver:
             ttl = self._limits.refresh_interval
         return self._now() - known.checked_at < ttl
 
-    async def _find(self, handle: Handle, refresh: bool) -> CachedHandle:
+    async def _find(
+        self, handle: Handle, known: CachedHandle | None, refresh: bool
+    ) -> CachedHandle:
         if not refresh and self._cache is not None:
             stored = await self._cache.load_handle(handle)
             if stored is not None and self._is_current(stored, refresh):
                 self._known.put(handle, stored)
                 return stored
+            known = known or stored
         try:
             did = await self._handles.find(handle)
             found = CachedHandle(did, None, self._now())
         except IdentityError as error:
             found = CachedHandle(None, type(error).__name__, self._now())
+        except NetworkError:
+            # Domains are often away for a while; a good handle outlives that.
+            if refresh or known is None or known.did is None:
+                raise
+            if self._now() - known.checked_at > self._limits.stale_ttl:
+                raise
+            return known
         self._known.put(handle, found)
         if self._cache is not None:
             await self._cache.save_handle(handle, found)

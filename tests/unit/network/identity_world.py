@@ -100,6 +100,8 @@ class World:
         self.asked[path] += 1
         if path == "/.well-known/atproto-did":
             did = self.handles.get(request.headers["host"].split(":")[0])
+            if did == "500":
+                return PlainTextResponse("in trouble", 500)
             return PlainTextResponse(did or "no", 200 if did else 404)
         answer = self.answers.get(path)
         if isinstance(answer, Response):

@@ -548,6 +548,20 @@ def test_no_spelling_of_a_url_reaches_a_loopback_listener(
     asyncio.run(work())
 
 
+def test_proxies_of_the_environment_are_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def work() -> None:
+        async with raw_peer(nobody) as canary, raw_peer(reply(http(b"ok"))) as peer:
+            for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+                for spelling in (name, name.lower()):
+                    monkeypatch.setenv(spelling, f"http://127.0.0.1:{canary.port}")
+            assert (await fetch(peer.url)).body == b"ok"
+            assert canary.connections == 0
+
+    asyncio.run(work())
+
+
 def test_the_canary_sings_when_the_guard_is_off() -> None:
     async def work() -> None:
         async with raw_peer(nobody) as canary:

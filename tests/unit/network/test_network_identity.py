@@ -391,7 +391,8 @@ def txt(*values: str) -> Txt:
         ([], (200, b"<html>"), HandleNotFoundError),
         ([], (200, b"\xff\xfe"), HandleNotFoundError),
         ([], (404, ALICE.encode()), HandleNotFoundError),
-        ([], (500, ALICE.encode()), HandleNotFoundError),
+        ([], (500, ALICE.encode()), BadResponseError),
+        ([], (503, b""), BadResponseError),
         ([], None, HandleNotFoundError),
         ([], UnreachableError("down"), UnreachableError),
     ],
@@ -465,6 +466,38 @@ def test_handles_are_cached_found_or_not() -> None:
         assert await resolver.resolve_handle("alice.test", refresh=True) == ALICE
         world.clock.now += 61
         assert await resolver.resolve_handle("alice.test", refresh=True) == BOB
+
+    run(work)
+
+
+def test_a_domain_in_trouble_does_not_cost_an_account_its_handle() -> None:
+    async def work(world: World, resolver: IdentityResolver) -> None:
+        world.handles["alice.test"] = ALICE
+        world.answers[f"/{ALICE}"] = document(ALICE, "alice.test")
+        alice = await resolver.resolve_did(ALICE)
+        assert await resolver.verify_handle(alice) == "alice.test"
+        world.handles["alice.test"] = "500"
+        for _ in range(4):
+            world.clock.now += 8 * 3_600
+            assert await resolver.verify_handle(alice) == "alice.test"
+            with pytest.raises(NetworkError):
+                await resolver.resolve_handle("alice.test", refresh=True)
+        world.clock.now += 8 * 86_400
+        with pytest.raises(NetworkError):
+            await resolver.verify_handle(alice)
+        # A clear no is believed.
+        del world.handles["alice.test"]
+        assert await resolver.verify_handle(alice) is None
+
+    run(work)
+
+
+def test_the_invalid_handle_is_never_verified() -> None:
+    async def work(world: World, resolver: IdentityResolver) -> None:
+        world.handles["handle.invalid"] = ALICE
+        world.txt.names["_atproto.handle.invalid"] = [f"did={ALICE}"]
+        world.answers[f"/{ALICE}"] = document(ALICE, "handle.invalid")
+        assert await resolver.verify_handle(await resolver.resolve_did(ALICE)) is None
 
     run(work)
 
