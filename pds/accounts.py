@@ -17,6 +17,7 @@ from pds.errors import (
     RepoSuspendedError,
     RepoTakendownError,
 )
+from pds.schema import metadata
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
@@ -100,15 +101,6 @@ def find_password(conn: Connection, identifier: str) -> tuple[int, str] | None:
     return None if row is None else (row[0], row[1])
 
 
-def get_password(conn: Connection, account: int) -> str:
-    """The stored password of an account id that is known to exist."""
-    row = conn.execute(
-        "SELECT password FROM account WHERE id = %s", [account]
-    ).fetchone()
-    assert row is not None
-    return str(row[0])
-
-
 def insert_account(conn: Connection, new: NewAccount) -> int:
     """Write the row; its id. A taken handle or email raises UniqueViolation."""
     row = conn.execute(
@@ -148,17 +140,9 @@ def set_status(conn: Connection, account: int, status: str) -> None:
 
 def erase_account(conn: Connection, account: int) -> None:
     """Delete all that belongs to the account but the row that says it is deleted."""
-    for table in (
-        "blob_use",
-        "blob",
-        "record",
-        "block",
-        "repo",
-        "session",
-        "preference",
-        "event",
-    ):
-        conn.execute(f"DELETE FROM {table} WHERE account = %s", [account])
+    for table in reversed(metadata.sorted_tables):
+        if "account" in table.c:
+            conn.execute(f"DELETE FROM {table.name} WHERE account = %s", [account])
     conn.execute(
         "UPDATE account SET status = %s, handle = NULL, email = NULL, password = '',"
         " signing_key = '', rotation_key = '' WHERE id = %s",

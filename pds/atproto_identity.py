@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 from psycopg.errors import UniqueViolation
@@ -83,9 +82,6 @@ def well_known_routes(host: Host) -> list[Route]:
 class _IdentityMethods:
     def __init__(self, host: Host) -> None:
         self._host = host
-        # One change of handles at a time: between the directory and the table there
-        # is no other lock.
-        self._changing = asyncio.Lock()
 
     async def resolve_handle(self, call: Call) -> dict[str, Any]:
         handle = normalize_handle(call.params["handle"])
@@ -108,7 +104,7 @@ class _IdentityMethods:
             require_local(handle, host.settings.domains)
         else:
             await self._require_pointing_here(handle, account)
-        async with self._changing:
+        with host.claim_handle(handle):
             owner = await host.run(self._holder, handle)
             if owner is not None and owner.id != account.id:
                 raise HandleNotAvailableError(f"Handle already taken: {handle}")

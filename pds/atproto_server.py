@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import re
-import threading
 from typing import Any, Final
 
 from psycopg.errors import UniqueViolation
@@ -20,7 +18,6 @@ from pds.accounts import (
     SUSPENDED,
     TAKENDOWN,
     Account,
-    Connection,
     NewAccount,
     find_account,
     find_password,
@@ -107,10 +104,6 @@ def bearer_token(authorization: str | None) -> str | None:
 class _ServerMethods:
     def __init__(self, host: Host) -> None:
         self._host = host
-        # Handles on their way through the directory: the unique index of the table
-        # speaks too late to keep two DIDs from claiming one.
-        self._pending: set[str] = set()
-        self._pending_lock = threading.Lock()
 
     def describe_server(self, call: Call) -> dict[str, Any]:
         settings = self._host.settings
@@ -134,22 +127,15 @@ class _ServerMethods:
         password = _check_new_password(given.get("password"))
         email = _check_email(given.get("email"))
         recovery_key = _check_recovery_key(given.get("recoveryKey"))
-        with self._pending_lock:
-            if handle in self._pending:
-                raise HandleNotAvailableError(f"Handle already taken: {handle}")
-            self._pending.add(handle)
-        try:
+        with self._host.claim_handle(handle):
             return await self._create(handle, email, password, recovery_key)
-        finally:
-            with self._pending_lock:
-                self._pending.discard(handle)
 
     async def _create(
         self, handle: str, email: str | None, password: str, recovery_key: str | None
     ) -> dict[str, Any]:
         host = self._host
-        await asyncio.to_thread(self._require_free, handle, email)
-        hashed = await asyncio.to_thread(hash_password, password)
+        await host.run(self._require_free, handle, email)
+        hashed = await host.hash(hash_password, password)
         signing, rotation = PrivateKey.generate(), PrivateKey.generate()
         rotation_keys = [rotation.public.did_key]
         if recovery_key is not None:
@@ -172,7 +158,7 @@ class _ServerMethods:
             rotation_key=host.vault.seal(rotation, did=did, role=ROTATION_ROLE),
             signing_did_key=signing.public.did_key,
         )
-        account, tokens = await asyncio.to_thread(self._store_account, new, signing)
+        account, tokens = await host.run(self._store_account, new, signing)
         return {
             "accessJwt": tokens.access,
             "refreshJwt": tokens.refresh,
@@ -213,24 +199,40 @@ class _ServerMethods:
         if not hmac.compare_digest(code.encode(), wanted.encode()):
             raise InvalidInviteCodeError("Provided invite code not available")
 
-    def create_session(self, call: Call) -> dict[str, Any]:
+    async def create_session(self, call: Call) -> dict[str, Any]:
         host = self._host
         identifier = call.input["identifier"].strip().removeprefix("@")
         if not identifier.startswith("did:"):
             identifier = identifier.lower()
+        found = await self._check_password(call, identifier, call.input["password"])
+        account, tokens = await host.run(self._open_session, found)
+        return self._session(account) | _tokens(tokens)
+
+    async def _check_password(self, call: Call, identifier: str, password: str) -> int:
+        """The account id behind a login; WrongPasswordError whatever is wrong."""
+        host = self._host
         _spend(host.login_limit, f"{client_address(call)} {identifier[:300]}")
-        with host.reading() as conn:
-            found = _find_password(conn, identifier)
-        # No connection is held while hashing.
+        found = await host.run(self._find_password, identifier)
         stored = None if found is None else found[1]
-        if not check_password(call.input["password"], stored) or found is None:
+        if not await host.hash(check_password, password, stored) or found is None:
             raise WrongPasswordError("Invalid identifier or password")
+        return found[0]
+
+    def _find_password(self, identifier: str) -> tuple[int, str] | None:
+        if "\0" in identifier:
+            # Postgres text holds no NUL, so no account is called that.
+            return None
+        with self._host.reading() as conn:
+            return find_password(conn, identifier)
+
+    def _open_session(self, account_id: int) -> tuple[Account, Tokens]:
+        host = self._host
         with host.pool.connection() as conn:
-            account = get_account(conn, found[0])
+            account = get_account(conn, account_id)
             if account.status in (TAKENDOWN, SUSPENDED):
                 raise AccountTakedownError("Account has been taken down")
             tokens = host.sessions.open(conn, account.id, account.did, utc_now())
-        return self._session(account) | _tokens(tokens)
+        return account, tokens
 
     def refresh_session(self, call: Call) -> dict[str, Any]:
         host = self._host
@@ -282,20 +284,18 @@ class _ServerMethods:
         with self._host.pool.connection() as conn:
             lifecycle.deactivate(conn, login_of(call).account.id, utc_now())
 
-    def delete_account(self, call: Call) -> None:
+    async def delete_account(self, call: Call) -> None:
         """`token` is an access token of the account: this server sends no mail, so a
         live login beside the password stands for the code that one would carry."""
+        did, token = call.input["did"], call.input["token"]
+        await self._check_password(call, did, call.input["password"])
+        await self._host.run(self._delete, did, token)
+
+    def _delete(self, did: str, token: str) -> None:
         host = self._host
-        did = call.input["did"]
-        _spend(host.login_limit, f"{client_address(call)} {did[:300]}")
-        with host.reading() as conn:
-            found = _find_password(conn, did)
-        stored = None if found is None else found[1]
-        if not check_password(call.input["password"], stored) or found is None:
-            raise WrongPasswordError("Invalid did or password")
         now = utc_now()
         with host.pool.connection() as conn:
-            login = host.sessions.authenticate(conn, call.input["token"], now)
+            login = host.sessions.authenticate(conn, token, now)
             if login.account.did != did:
                 raise InvalidTokenError("Token is for another account")
             lifecycle.delete(conn, login.account, now)
@@ -329,11 +329,6 @@ def _spend(limit: RateLimit, key: str) -> None:
             429,
             {"Retry-After": str(max(1, round(wait)))},
         )
-
-
-def _find_password(conn: Connection, identifier: str) -> tuple[int, str] | None:
-    # Postgres text holds no NUL, so no account is called that.
-    return None if "\0" in identifier else find_password(conn, identifier)
 
 
 def _check_new_password(password: str | None) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Final
 
+import anyio
 from psycopg import IsolationLevel
 
 from network.cursor import open_cursor, seal_cursor
@@ -51,7 +51,6 @@ CAR_TYPE: Final = "application/vnd.ipld.car"
 MAX_BLOCKS_ASKED: Final = 500
 _MEMORY_BYTES: Final = 4 * 1024 * 1024
 _CHUNK_BYTES: Final = 65_536
-_PARALLEL_EXPORTS: Final = 4
 
 
 def add_methods(server: XrpcServer, host: Host) -> None:
@@ -70,19 +69,11 @@ def add_methods(server: XrpcServer, host: Host) -> None:
 class _SyncMethods:
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._exports = threading.BoundedSemaphore(_PARALLEL_EXPORTS)
 
-    def get_repo(self, call: Call) -> Reply:
-        """The repo goes to a spool first: a slow reader must not hold a connection
-        and its snapshot."""
-        spool = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115
-        try:
-            with self._exports, self._snapshot(call) as (conn, account):
-                self._export(conn, account, call.params.get("since"), spool)
-        except BaseException:
-            spool.close()
-            raise
-        spool.seek(0)
+    async def get_repo(self, call: Call) -> Reply:
+        spool = await anyio.to_thread.run_sync(
+            self._spool_repo, call, limiter=self._host.exporting
+        )
         return Reply(_drain(spool), content_type=CAR_TYPE)
 
     def get_latest_commit(self, call: Call) -> dict[str, Any]:
@@ -211,6 +202,19 @@ class _SyncMethods:
             finally:
                 conn.isolation_level = None
                 conn.read_only = None
+
+    def _spool_repo(self, call: Call) -> IO[bytes]:
+        """The repo in a temporary file: a slow reader must not hold a connection and
+        its snapshot."""
+        spool = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115
+        try:
+            with self._snapshot(call) as (conn, account):
+                self._export(conn, account, call.params.get("since"), spool)
+        except BaseException:
+            spool.close()
+            raise
+        spool.seek(0)
+        return spool
 
     def _export(
         self, conn: Connection, account: Account, since: str | None, out: IO[bytes]

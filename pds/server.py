@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
 
+import anyio
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 from starlette.applications import Starlette
@@ -38,6 +39,7 @@ from pds.crawl_notice import CrawlNotice
 from pds.directory import Directory
 from pds.errors import AuthMissingError, PdsError
 from pds.host import Host, KeyRing, auth_of, now_us, utc_now
+from pds.passwords import PARALLEL_HASHES
 from pds.preferences import preferred_indexer
 from pds.proxy import (
     MAX_REQUEST_BYTES,
@@ -63,6 +65,7 @@ SUBSCRIBE_REPOS: Final = "com.atproto.sync.subscribeRepos"
 _FIVE_MINUTES: Final = 300.0
 _LOGINS_PER_5_MINUTES: Final = 30
 _HOUSEKEEPING_SECONDS: Final = 600.0
+_PARALLEL_EXPORTS: Final = 4
 _CLOCK_IDS: Final = 1024
 _NO_SUCH_METHOD: Final = ("MethodNotImplemented", "Method Not Implemented", 501)
 
@@ -140,6 +143,9 @@ def _build_host(
         login_limit=RateLimit(_LOGINS_PER_5_MINUTES, _FIVE_MINUTES),
         sign_up_limit=RateLimit(settings.sign_up_limit, _FIVE_MINUTES),
         cursor_key=derive_key(settings.secret, "paging cursors"),
+        hashing=anyio.CapacityLimiter(PARALLEL_HASHES),
+        exporting=anyio.CapacityLimiter(_PARALLEL_EXPORTS),
+        pending_handles=set(),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pds_world import PASSWORD, Client, World, sign_up
 
+from pds.schema import metadata
 from protocol.did_document import parse_did_document
 from protocol.keys import PrivateKey, parse_did_key
 from protocol.service_auth import check_service_jwt, parse_service_jwt
@@ -233,20 +234,6 @@ def test_a_deleted_session_is_over_at_once(server: Client) -> None:
     )
 
 
-def test_tokens_expire(world: World) -> None:
-    with world.serve_pds("brief", access_lifetime=1, refresh_lifetime=2) as server:
-        gina = sign_up(server, "gina.brief.test")
-        time.sleep(1.1)
-        assert gina.get(GET_SESSION).error == "ExpiredToken"
-        assert gina.get(GET_SESSION).status == 400
-        assert server.post(REFRESH_SESSION, token=gina.refresh_token).status == 200
-        time.sleep(1.1)
-        assert (
-            server.post(REFRESH_SESSION, token=gina.refresh_token).error
-            == "ExpiredToken"
-        )
-
-
 def test_service_tokens_are_signed_by_the_account(
     world: World, server: Client, alice: Client
 ) -> None:
@@ -383,6 +370,45 @@ def test_an_account_goes_quiet_comes_back_and_leaves(server: Client) -> None:
     assert server.post(CREATE_SESSION, login).error == "AuthenticationRequired"
     # The handle is free again; nothing of the first owner is on the stream.
     sign_up(server, "ivan.a.test")
+
+
+def test_a_deleted_account_leaves_no_rows(world: World, server: Client) -> None:
+    jack = sign_up(server, "jack.a.test", email="jack@example.com")
+    blob = jack.send(
+        "POST",
+        "/xrpc/com.atproto.repo.uploadBlob",
+        body=b"some text",
+        headers={"Content-Type": "text/plain"},
+    ).json["blob"]
+    jack.create({"$type": "dev.example.note", "blob": blob})
+    jack.post("app.bsky.actor.putPreferences", {"preferences": []})
+
+    def rows() -> dict[str, int]:
+        counts = {}
+        with world.pool("a").connection() as conn:
+            for name, table in metadata.tables.items():
+                if "account" in table.c:
+                    row = conn.execute(
+                        f"SELECT count(*) FROM {name} WHERE account ="
+                        " (SELECT id FROM account WHERE did = %s)",
+                        [jack.did],
+                    ).fetchone()
+                    assert row is not None
+                    counts[name] = row[0]
+        return counts
+
+    assert all(rows().values()), rows()
+    leave = {"did": jack.did, "password": PASSWORD, "token": jack.token}
+    assert server.post("com.atproto.server.deleteAccount", leave).status == 200
+    # The one event that says so stays.
+    assert rows() == dict.fromkeys(rows(), 0) | {"event": 1}
+    with world.pool("a").connection() as conn:
+        row = conn.execute(
+            "SELECT handle, email, password, signing_key, rotation_key FROM account"
+            " WHERE did = %s",
+            [jack.did],
+        ).fetchone()
+    assert row == (None, None, "", b"", b"")
 
 
 def test_no_secret_reaches_the_logs(

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from pds import lifecycle, repo_writes
+from pds import blocks, lifecycle, repo_writes
 from pds.accounts import NewAccount
 from pds.blocks import NodeCache
 from pds.errors import (
@@ -458,3 +458,30 @@ def test_a_failure_at_any_step_undoes_all(
     # The number that was rolled back was never seen, so it is given now.
     repo.apply(note("b", "text"))
     assert [seq for seq, _ in repo.frames()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_write_touches_a_handful_of_blocks_of_a_large_repo(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for start in range(0, 4_000, 200):
+        repo.apply(*(note(f"k{n}", f"{n}") for n in range(start, start + 200)))
+    before = {row[0] for row in repo.query("SELECT cid FROM block")}
+    read: list[bytes] = []
+
+    def find_block(conn: Any, account: int, cid: bytes) -> bytes | None:
+        read.append(cid)
+        return real(conn, account, cid)
+
+    real = blocks.find_block
+    monkeypatch.setattr(blocks, "find_block", find_block)
+    repo.writer = RepoWriter(NodeCache(), repo.clock, lambda conn, account: KEY)
+    repo.apply(note("one more", "text"))
+    after = {row[0] for row in repo.query("SELECT cid FROM block")}
+    assert len(before) > 5_000
+    assert 0 < len(read) < 20
+    assert len(after - before) < 14
+    assert len(before - after) < 14
+    # What was read once is not read again.
+    read.clear()
+    repo.apply(note("one more", "changed", Intent.UPDATE))
+    assert read == []

@@ -1,0 +1,161 @@
+"""Tokens over time: no waiting, the clock is an argument."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from pds.accounts import NewAccount, insert_account, set_status
+from pds.errors import (
+    AccountTakedownError,
+    ExpiredTokenError,
+    InvalidTokenError,
+)
+from pds.sessions import Sessions
+from pds.settings import PdsSettings
+
+DID = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
+START = datetime(2026, 1, 2, tzinfo=UTC)
+
+Connection = psycopg.Connection[Any]
+
+
+def settings(**changes: Any) -> PdsSettings:
+    values: dict[str, Any] = {
+        "public_url": "https://pds.example.com",
+        "handle_domains": (".example.com",),
+        "plc_url": "https://plc.example.com",
+        "secret": b"s" * 32,
+    }
+    return PdsSettings(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def url(databases: Any) -> str:
+    made: str = databases.make("pds")
+    return made
+
+
+@pytest.fixture
+def db(url: str) -> Iterator[Connection]:
+    with psycopg.connect(url) as conn:
+        yield conn
+        conn.rollback()
+
+
+@pytest.fixture
+def account(db: Connection) -> int:
+    return insert_account(
+        db, NewAccount(DID, "alice.example.com", None, "-", b"", b"", "")
+    )
+
+
+@pytest.fixture
+def sessions() -> Sessions:
+    return Sessions(settings())
+
+
+def after(**time: float) -> datetime:
+    return START + timedelta(**time)
+
+
+def test_tokens_end_when_they_say(
+    db: Connection, account: int, sessions: Sessions
+) -> None:
+    tokens = sessions.open(db, account, DID, START)
+    assert sessions.authenticate(db, tokens.access, after(minutes=119)).account.did
+    with pytest.raises(ExpiredTokenError):
+        sessions.authenticate(db, tokens.access, after(minutes=120))
+    with pytest.raises(ExpiredTokenError):
+        sessions.refresh(db, tokens.refresh, after(days=90))
+    assert sessions.refresh(db, tokens.refresh, after(days=89)) is not None
+
+
+def test_a_chain_of_refreshes_goes_on_and_an_old_link_breaks_it(
+    db: Connection, account: int, sessions: Sessions
+) -> None:
+    chain = [sessions.open(db, account, DID, START)]
+    for day in range(1, 200, 50):
+        renewed = sessions.refresh(db, chain[-1].refresh, after(days=day))
+        assert renewed is not None
+        chain.append(renewed)
+    assert len({tokens.access for tokens in chain}) == len(chain)
+    now = after(days=152)
+    assert sessions.refresh(db, chain[-2].refresh, now) is None
+    with pytest.raises(ExpiredTokenError):
+        sessions.authenticate(db, chain[-1].access, now)
+    assert sessions.refresh(db, chain[-1].refresh, now) is None
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_no_part_of_a_token_can_be_changed(
+    db: Connection, account: int, sessions: Sessions, part: int
+) -> None:
+    token = sessions.open(db, account, DID, START).access
+    parts = token.split(".")
+    flipped = "A" if parts[part][0] != "A" else "B"
+    parts[part] = flipped + parts[part][1:]
+    for forged in (".".join(parts), token + "=", token + ".", token[:-1], ""):
+        with pytest.raises(InvalidTokenError):
+            sessions.authenticate(db, forged, START)
+
+
+def test_a_token_that_chooses_no_algorithm_is_refused(
+    db: Connection, account: int, sessions: Sessions
+) -> None:
+    claims = {"sub": DID, "aud": "did:web:pds.example.com", "exp": 2**40, "sid": "x"}
+    for header in ({"typ": "at+jwt", "alg": "none"}, {"typ": "at+jwt", "alg": "HS256"}):
+        body = b".".join(
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
+            for part in (header, claims)
+        ).decode()
+        for signature in ("", "AAAA"):
+            with pytest.raises(InvalidTokenError):
+                sessions.authenticate(db, f"{body}.{signature}", START)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"secret": b"t" * 32}, {"public_url": "https://other.example.com"}]
+)
+def test_tokens_of_another_server_are_refused(
+    db: Connection, account: int, sessions: Sessions, changes: dict[str, Any]
+) -> None:
+    token = sessions.open(db, account, DID, START).access
+    with pytest.raises(InvalidTokenError):
+        Sessions(settings(**changes)).authenticate(db, token, START)
+
+
+def test_the_status_of_the_account_counts(
+    db: Connection, account: int, sessions: Sessions
+) -> None:
+    token = sessions.open(db, account, DID, START).access
+    expected: list[tuple[str, type[Exception] | None]] = [
+        ("deactivated", None),
+        ("takendown", AccountTakedownError),
+        ("deleted", InvalidTokenError),
+        ("active", None),
+    ]
+    for status, error in expected:
+        set_status(db, account, status)
+        if error is None:
+            assert sessions.authenticate(db, token, START).account.status == status
+        else:
+            with pytest.raises(error):
+                sessions.authenticate(db, token, START)
+
+
+def test_old_logins_are_forgotten(
+    db: Connection, account: int, sessions: Sessions
+) -> None:
+    sessions.open(db, account, DID, START)
+    kept = sessions.open(db, account, DID, after(days=1))
+    sessions.prune(db, after(days=90, seconds=1))
+    rows = db.execute("SELECT count(*) FROM session").fetchone()
+    assert rows == (1,)
+    assert sessions.refresh(db, kept.refresh, after(days=90, seconds=1)) is not None
