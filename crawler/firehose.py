@@ -67,6 +67,7 @@ class Firehose:
         self._list_due = list_due
         self._times = times
         self._database = Database(pool)
+        self._lock: psycopg.Connection[Any] | None = None
         self._readers: dict[int, asyncio.Task[None]] = {}
         self.pipeline: Pipeline | None = None
 
@@ -77,40 +78,41 @@ class Firehose:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Crawl until `stop`. Raises what the pipeline failed on, if it did."""
-        lock = await self._take_lock(stop)
-        if lock is None:
-            return
-        try:
-            async with self._open_outside() as outside:
-                await self._crawl(outside, stop)
-        finally:
-            with suppress(psycopg.Error):
-                lock.close()
-
-    async def _take_lock(self, stop: asyncio.Event) -> psycopg.Connection[Any] | None:
-        """Wait until no other crawling process works on this database."""
         told = False
-        while not stop.is_set():
-            conn = await asyncio.to_thread(self._try_lock)
-            if conn is not None:
-                return conn
-            if not told:
-                log.warning("another_crawler_runs")
-                told = True
-            await wait_first(stop, seconds=_LOCK_RETRY)
-        return None
+        try:
+            while not stop.is_set():
+                if await asyncio.to_thread(self._hold_lock):
+                    async with self._open_outside() as outside:
+                        await self._crawl(outside, stop)
+                    return
+                if not told:
+                    log.warning("another_crawler_runs")
+                    told = True
+                await wait_first(stop, seconds=_LOCK_RETRY)
+        finally:
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
 
-    def _try_lock(self) -> psycopg.Connection[Any] | None:
+    def _hold_lock(self) -> bool:
+        """Take the lock, or see that it is still ours: it ends with its connection."""
+        try:
+            if self._lock is not None:
+                self._lock.execute("SELECT 1")
+                return True
+        except psycopg.OperationalError:
+            self._lock = None
         try:
             conn = connect(self._url)
         except psycopg.OperationalError:
-            return None
+            return False
         conn.autocommit = True
         row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
         if row is not None and row[0]:
-            return conn
+            self._lock = conn
+            return True
         conn.close()
-        return None
+        return False
 
     async def _crawl(self, outside: Outside, stop: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
@@ -157,9 +159,11 @@ class Firehose:
             while not stop.is_set():
                 if pipeline.failure is not None:
                     raise pipeline.failure
-                wanted = await asyncio.to_thread(
-                    self._database.run, hosts.streamed_hosts
-                )
+                wanted: list[hosts.Host] = []
+                if await asyncio.to_thread(self._hold_lock):
+                    wanted = await asyncio.to_thread(
+                        self._database.run, hosts.streamed_hosts
+                    )
                 await self._match_readers(wanted, outside, pipeline)
                 await wait_first(stop, seconds=self._settings.host_rescan)
         finally:

@@ -298,9 +298,9 @@ def test_a_cursor_that_runs_ahead_is_caught(
     draw = random.Random(3)
     run = make_run(2, 10)
     publisher = run.publish(
-        [*run.society.births(), *run.society.frames(1_000)], per_second=300.0
+        [*run.society.births(), *run.society.frames(700)], per_second=300.0
     )
-    for _ in range(8):
+    for _ in range(5):
         before = run.cursor()
         run.crawler.start("cursor_first")
         run.wait_for_progress(before, 3.0)

@@ -23,17 +23,16 @@ Conn = psycopg.Connection[Any]
 
 def test_two_thousand_requests_make_at_most_fifty_hosts(conn: Conn) -> None:
     settings = CrawlSettings(new_hosts_per_day=50)
-    refused = 0
+    refused: list[str] = []
     for n in range(2_000):
         # Each host under two names, so half of the accepted ones are no news.
         name = f"pds{n // 2}.example.com" if n % 2 else f"PDS{n // 2}.Example.com."
         try:
             request_crawl(conn, name, settings)
         except HostRefusedError as error:
-            assert error.name == "RateLimitExceeded"
-            refused += 1
+            refused.append(error.name)
     assert len(hosts.load_hosts(conn)) == 50
-    assert refused == 1_900
+    assert refused == ["RateLimitExceeded"] * 1_900
 
 
 @pytest.mark.parametrize(
