@@ -62,6 +62,7 @@ def undo_single(
         raw = blocks[below]
         node = decode_dag_cbor(raw)
     keys = read_keys(raw, node)
+    _check_not_empty(keys, node["l"])
     index = bisect_left(keys, key)
     found = index < len(keys) and keys[index] == key
     if cid is None:
@@ -96,6 +97,12 @@ def undo_single(
             _set_link(node, index, joined)
             _cut_prefix(node, keys, index)
     return _replace_upwards(path, cid_for(encode_dag_cbor(node)))
+
+
+def _check_not_empty(keys: list[bytes], left: bytes | None) -> None:
+    """An empty node would vanish when it is joined or filled, as if it were not."""
+    if not keys and left is None:
+        raise CannotUndoError("an empty node inside the tree")
 
 
 def _link_at(node: dict[str, Any], index: int) -> bytes | None:
@@ -160,6 +167,7 @@ def _split(blocks: Blocks, link: bytes | None, key: bytes) -> Links:
     if link is None:
         return [None, None]
     keys, values, links = parse_node(blocks[link])
+    _check_not_empty(keys, links[0])
     index = bisect_left(keys, key)
     left, right = _split(blocks, links[index], key)
     before: bytes | None = None
@@ -190,6 +198,8 @@ def _join(
         return before
     keys, values, links = parse_node(blocks[before])
     more_keys, more_values, more_links = parse_node(blocks[behind])
+    _check_not_empty(keys, links[0])
+    _check_not_empty(more_keys, more_links[0])
     if (keys and keys[-1] >= key) or (more_keys and more_keys[0] <= key):
         raise CannotUndoError("keys are not in order")
     middle = _join(blocks, links[-1], more_links[0], key)
