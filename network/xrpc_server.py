@@ -45,7 +45,7 @@ MAX_BLOB_BYTES: Final = 100_000_000
 MAX_QUERY_CHARS: Final = 32_768
 MAX_PARAMETERS: Final = 1_000
 THREADS: Final = 16
-_VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+_VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
 
 AuthMode: TypeAlias = Literal["none", "optional", "required"]
 
@@ -325,7 +325,7 @@ class XrpcServer:
         if self._health is not None:
             try:
                 body |= self._health()
-            except XrpcError as error:
+            except Exception as error:
                 return error_response(error, self._error_types, "_health")
         return JSONResponse(body)
 
@@ -401,7 +401,7 @@ async def _read_input(request: Request, registered: _Registered) -> Any:
     _check_encoding(content_type, expected)
     body = await read_body(request, registered.max_bytes)
     try:
-        value = json_form.loads(body, whole_as_int=True)
+        value = json_form.loads(body, max_bytes=registered.max_bytes, whole_as_int=True)
         method.check_input(value)
     except ProtocolError as error:
         raise XrpcError("InvalidRequest", f"body: {error}") from error

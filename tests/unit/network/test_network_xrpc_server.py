@@ -224,6 +224,21 @@ def test_a_json_body_reaches_the_handler_checked() -> None:
     asyncio.run(work())
 
 
+def test_a_method_may_take_more_json_than_others() -> None:
+    async def work() -> None:
+        big = {"repo": DID, "collection": "a.b.c", "record": {"text": "x" * 3_000_000}}
+        server = XrpcServer(CATALOG)
+        server.add(CREATE, lambda call: {"size": len(call.input["record"]["text"])})
+        async with calling(server) as caller:
+            fetched = await caller.post(f"/xrpc/{CREATE}", big)
+            assert error_of(fetched) == (413, "PayloadTooLarge")
+        server.add(CREATE, lambda call: len(str(call.input)), max_bytes=4_000_000)
+        async with calling(server) as caller:
+            assert (await caller.post(f"/xrpc/{CREATE}", big)).status == 200
+
+    asyncio.run(work())
+
+
 def test_an_endless_chunked_body_is_stopped_at_the_cap() -> None:
     async def work() -> None:
         server = XrpcServer(CATALOG)
@@ -322,7 +337,7 @@ def test_verbs() -> None:
             assert error_of(fetched) == (405, "InvalidRequest")
             assert fetched.headers["allow"] == "GET, HEAD"
             assert error_of(await caller.get(f"/xrpc/{DELETE}"))[0] == 405
-            for verb in ("PUT", "PATCH", "DELETE"):
+            for verb in ("PUT", "PATCH", "DELETE", "TRACE"):
                 assert (await caller.send(verb, query))[0] == 405
             status, headers = await caller.send("HEAD", query)
             assert (status, headers["content-length"]) == (200, "42")
@@ -727,6 +742,26 @@ def test_health_and_extra_routes() -> None:
             assert fetched.json() == {"version": "9.9", "hosts": 3}
             assert (await caller.get("/page")).body == b"extra"
             assert (await caller.get("/nowhere")).status == 404
+
+    asyncio.run(work())
+
+
+def test_a_sick_server_says_so_in_json() -> None:
+    def broken() -> dict[str, Any]:
+        raise ConnectionError("secret database")
+
+    def unready() -> dict[str, Any]:
+        raise XrpcError("NotReady", "no database yet", 503)
+
+    async def work() -> None:
+        for health, outcome in (
+            (broken, (500, "InternalServerError")),
+            (unready, (503, "NotReady")),
+        ):
+            async with calling(XrpcServer(CATALOG, health=health)) as caller:
+                fetched = await caller.get("/xrpc/_health")
+                assert error_of(fetched) == outcome
+                assert b"secret" not in fetched.body
 
     asyncio.run(work())
 
