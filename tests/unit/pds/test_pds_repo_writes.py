@@ -95,7 +95,7 @@ class Repo:
 
     def query(self, sql: str) -> list[Any]:
         with self.pool.connection() as conn:
-            return conn.execute(sql).fetchall()
+            return list(conn.execute(sql))
 
     def frames(self) -> list[Any]:
         rows = self.query("SELECT seq, frame FROM event ORDER BY seq")
@@ -404,7 +404,8 @@ def test_a_writer_killed_at_any_moment_leaves_commits_and_events_one_to_one(
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             look(reader)
-        stored = dict(reader.execute("SELECT seq, frame FROM event").fetchall())
+        rows = reader.execute("SELECT seq, frame FROM event").fetchall()
+        stored: dict[int, bytes] = dict(rows)
     assert {seq: sha256(frame).digest() for seq, frame in stored.items()} == seen
     bodies = [decode_frame(stored[seq]).body for seq in sorted(stored)][4:]
     assert len(bodies) > 20, "the writers were killed before they wrote anything"
