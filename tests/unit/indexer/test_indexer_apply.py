@@ -1,0 +1,549 @@
+"""Batches of events: exactly once, in order, all or nothing."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from indexer_world import (
+    FOLLOW,
+    LIKE,
+    NOW,
+    POST,
+    PROFILE,
+    Author,
+    author,
+    expected_actor_counts,
+    expected_post_counts,
+    follow,
+    held_actor_counts,
+    held_post_counts,
+    held_records,
+    like,
+    post,
+    profile,
+    quote,
+    reply,
+    repo_row,
+    repost,
+    written_records,
+)
+from psycopg_pool import ConnectionPool
+
+from indexer import apply as apply_module
+from indexer.apply import BatchResult, apply_batch
+from indexer.audit import audit_repo, rebuild_root, recount_stats
+from protocol import cbor
+from protocol.cid import cid_for
+from protocol.drops import DropReason
+from protocol.events import AccountEvent, IdentityEvent
+from protocol.mst import EMPTY_ROOT
+from storage.cursors import load_cursor
+from storage.interning import Interner
+from storage.resync_buffer import load_commits
+
+Conn = psycopg.Connection[Any]
+Apply = Callable[..., BatchResult]
+
+
+def assert_equal(conn: Conn, authors: list[Author]) -> None:
+    """The index holds what the authors wrote, and every count is right."""
+    assert held_records(conn) == written_records(authors)
+    assert held_post_counts(conn) == expected_post_counts(authors)
+    assert held_actor_counts(conn) == expected_actor_counts(authors)
+    conn.rollback()
+    assert recount_stats(conn).ok
+    for someone in authors:
+        assert rebuild_root(conn, someone.did) == someone.data
+        conn.rollback()
+        assert repo_row(conn, someone.did) == (
+            "synchronized",
+            someone.rev,
+            someone.data,
+        )
+
+
+def test_records_links_and_counts(conn: Conn, apply: Apply) -> None:
+    a, b = author(0), author(1)
+    path, first = a.write(POST, post("first"))
+    uri = a.uri(path)
+    events = [first]
+    for nsid, value in (
+        (LIKE, like(uri)),
+        (POST, reply(uri, uri)),
+        (POST, quote(uri)),
+        ("app.bsky.feed.repost", repost(uri)),
+        (FOLLOW, follow(a.did)),
+    ):
+        events.append(b.write(nsid, value)[1])
+    result = apply(*events)
+    assert (result.applied, result.records) == (6, 6)
+    assert_equal(conn, [a, b])
+    assert held_post_counts(conn) == {uri: (1, 1, 1, 1)}
+
+
+def test_many_commits_of_one_record_in_one_batch(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    path, create = a.write(POST, post("one"))
+    edit = a.commit({path: post("two")})
+    remove = a.commit({path: None})
+    again = a.commit({path: post("three")})
+    name = a.commit({f"{PROFILE}/self": profile("A")})
+    rename = a.commit({f"{PROFILE}/self": profile("B")})
+    gone_path, gone = a.write(LIKE, like(a.uri(path)))
+    ungone = a.commit({gone_path: None})
+    apply(create, edit, remove, again, name, rename, gone, ungone)
+    assert_equal(conn, [a])
+    row = conn.execute("SELECT display_name FROM profile").fetchone()
+    assert row == ("B",)
+
+
+def test_replay_changes_nothing(conn: Conn, apply: Apply) -> None:
+    a, b = author(0), author(1)
+    events = []
+    for number in range(10):
+        path, event = a.write(POST, post(f"post {number}"))
+        events += [event, b.write(LIKE, like(a.uri(path)))[1]]
+    apply(*events)
+    result = apply(*events)
+    assert (result.applied, result.ignored) == (0, 20)
+    shuffled = list(events)
+    random.Random(4).shuffle(shuffled)
+    for event in shuffled:
+        assert apply(event).drops[DropReason.STALE_REV] == 1
+    assert_equal(conn, [a, b])
+
+
+def test_two_likes_of_one_post_are_two_records(conn: Conn, apply: Apply) -> None:
+    a, b = author(0), author(1)
+    path, event = a.write(POST, post())
+    first, second = b.write(LIKE, like(a.uri(path))), b.write(LIKE, like(a.uri(path)))
+    apply(event, first[1], second[1])
+    assert held_post_counts(conn) == {a.uri(path): (2, 0, 0, 0)}
+    conn.rollback()
+    apply(b.commit({first[0]: None}))
+    assert held_post_counts(conn) == {a.uri(path): (1, 0, 0, 0)}
+
+
+def test_edit_moves_an_edge(conn: Conn, apply: Apply) -> None:
+    a, b = author(0), author(1)
+    one, first = a.write(POST, post("one"))
+    two, second = a.write(POST, post("two"))
+    path, third = b.write(LIKE, like(a.uri(one)))
+    apply(first, second, third)
+    apply(b.commit({path: like(a.uri(two))}))
+    assert_equal(conn, [a, b])
+
+
+def test_edit_keeps_the_time_of_first_sight(
+    conn: Conn, interner: Interner, apply: Apply
+) -> None:
+    a = author(0)
+    path, event = a.write(POST, post("old") | {"createdAt": "2026-02-20T00:00:00Z"})
+    apply(event)
+    later = NOW.replace(year=2027)
+    edit = a.commit({path: post("new") | {"createdAt": "2030-01-01T00:00:00Z"}})
+    apply_batch(conn, interner, [edit], {}, later)
+    row = conn.execute("SELECT sort_at, indexed_at FROM post").fetchone()
+    assert row == (NOW, NOW)
+
+
+def test_unknown_account_is_left_to_a_fetch(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    a.write(POST, post("before we knew"))
+    result = apply(a.write(POST, post("now"))[1])
+    assert result.desynchronized == []
+    assert result.drops == {DropReason.DESYNCHRONIZED: 1}
+    assert repo_row(conn, a.did) == ("desynchronized", None, None)
+    assert held_records(conn) == {}
+
+
+def test_first_commit_must_hold_the_whole_tree(conn: Conn, apply: Apply) -> None:
+    honest, liar = author(0), author(1)
+    good = honest.write(POST, post("mine"))[1]
+    assert good.prev_data == EMPTY_ROOT
+    liar.write(POST, post("hidden"))
+    bad = liar.write(POST, post("shown"))[1]
+    object.__setattr__(bad, "since", None)
+    object.__setattr__(bad, "prev_data", None)
+    result = apply(good, bad)
+    assert (result.applied, result.ignored) == (1, 1)
+    assert repo_row(conn, liar.did)[0] == "desynchronized"
+    assert_equal(conn, [honest])
+
+
+@pytest.mark.parametrize("lost", range(1, 6))
+def test_lost_commit_desynchronizes(conn: Conn, apply: Apply, lost: int) -> None:
+    a, b = author(0), author(1)
+    events = [a.write(POST, post(str(n)))[1] for n in range(7)]
+    other = b.write(POST, post("unharmed"))[1]
+    result = apply(*events[:lost], *events[lost + 1 :], other)
+    assert result.desynchronized == [a.did]
+    assert result.drops[DropReason.PREV_DATA_MISMATCH] == 1
+    assert repo_row(conn, a.did)[:2] == ("desynchronized", events[lost - 1].rev)
+    assert repo_row(conn, b.did)[0] == "synchronized"
+    assert len(held_records(conn)) == lost + 1
+
+
+def test_missing_prev_data_desynchronizes(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    apply(a.write(POST, post("one"))[1])
+    event = a.write(POST, post("two"))[1]
+    object.__setattr__(event, "prev_data", None)
+    assert apply(event).desynchronized == [a.did]
+
+
+def test_commits_wait_while_their_repo_is_fetched(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    apply(a.write(POST, post("one"))[1])
+    conn.execute("UPDATE repo SET state = 'resyncing'")
+    conn.commit()
+    events = [a.write(POST, post("two"))[1], a.write(POST, post("three"))[1]]
+    assert apply(*events).buffered == 2
+    actor = conn.execute("SELECT id FROM actor WHERE did = %s", (a.did,)).fetchone()
+    assert actor is not None
+    assert load_commits(conn, actor[0]) == events
+    conn.rollback()
+    assert len(held_records(conn)) == 1
+
+
+def test_sync_event(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    apply(a.write(POST, post("one"))[1])
+    assert apply(a.sync()).ignored == 1
+    assert repo_row(conn, a.did)[0] == "synchronized"
+    empty = a.commit({})
+    assert empty.data == empty.prev_data
+    result = apply(a.sync())
+    assert (result.applied, result.desynchronized) == (1, [])
+    assert repo_row(conn, a.did) == ("synchronized", a.rev, a.data)
+    a.write(POST, post("unseen"))
+    assert apply(a.sync()).desynchronized == [a.did]
+    assert repo_row(conn, a.did)[0] == "desynchronized"
+
+
+def test_empty_commit_moves_the_head(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    apply(a.write(POST, post("one"))[1])
+    apply(a.commit({}))
+    assert_equal(conn, [a])
+
+
+def test_inactive_account(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    apply(a.write(POST, post("one"))[1])
+    away = AccountEvent(a.did, False, "deactivated", 5, 1)  # type: ignore[arg-type]
+    result = apply(away, a.write(POST, post("unheard"))[1])
+    assert result.drops == {DropReason.INACTIVE_ACCOUNT: 1}
+    assert conn.execute("SELECT upstream_status FROM actor").fetchall() == [
+        ("deactivated",)
+    ]
+    conn.rollback()
+    back = AccountEvent(a.did, True, None, 7, 1)  # type: ignore[arg-type]
+    assert apply(back).desynchronized == [a.did]
+    assert repo_row(conn, a.did)[0] == "desynchronized"
+
+
+def test_local_takedown_is_another_column(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    apply(a.write(POST, post("one"))[1])
+    conn.execute("UPDATE actor SET takedown = 'spam'")
+    conn.commit()
+    apply(AccountEvent(a.did, False, "suspended", 5, 1))  # type: ignore[arg-type]
+    apply(AccountEvent(a.did, True, None, 6, 1))  # type: ignore[arg-type]
+    row = conn.execute("SELECT upstream_status, takedown FROM actor").fetchone()
+    assert row == ("active", "spam")
+
+
+def test_unknown_status_is_inactive(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    apply(a.write(POST, post("one"))[1])
+    apply(AccountEvent(a.did, False, "abducted", 5, 1))  # type: ignore[arg-type]
+    row = conn.execute("SELECT upstream_status FROM actor").fetchone()
+    assert row == ("inactive",)
+
+
+def test_identity_event_asks_for_a_look(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    apply(a.write(POST, post("one"))[1])
+    conn.execute("UPDATE actor SET handle = 'a.test', handle_checked_at = now()")
+    conn.execute("INSERT INTO identity (did, document) VALUES (%s, '{}')", (a.did,))
+    conn.commit()
+    apply(IdentityEvent(a.did, None, 9, 1))  # type: ignore[arg-type]
+    row = conn.execute("SELECT handle, handle_checked_at FROM actor").fetchone()
+    assert row == ("a.test", None)
+    row = conn.execute("SELECT fetched_at < now() - interval '1 year' FROM identity")
+    assert row.fetchone() == (True,)
+
+
+def test_cursor_and_rows_are_one(
+    conn: Conn, apply: Apply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = author(0)
+    apply(a.write(POST, post("one"))[1])
+    event = a.write(POST, post("two"))[1]
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    for name in ("save_cursors", "save_repos", "apply_stats", "count_drops"):
+        with monkeypatch.context() as patch:
+            patch.setattr(apply_module, name, fail)
+            with pytest.raises(ZeroDivisionError):
+                apply(event)
+        assert load_cursor(conn, 1) == 1
+        assert len(held_records(conn)) == 1
+        conn.rollback()
+    apply(event)
+    assert load_cursor(conn, 1) == 2
+    conn.rollback()
+    assert_equal(conn, [a])
+
+
+def test_cursor_never_moves_back(conn: Conn, apply: Apply) -> None:
+    apply(cursors={1: 50, 2: 7})
+    apply(cursors={1: 40})
+    assert (load_cursor(conn, 1), load_cursor(conn, 2)) == (50, 7)
+
+
+def test_a_connection_in_a_transaction_is_refused(conn: Conn, apply: Apply) -> None:
+    conn.execute("SELECT 1")
+    with pytest.raises(RuntimeError, match="inside a transaction"):
+        apply(cursors={1: 1})
+
+
+def test_conflicts_are_tried_again(
+    conn: Conn, apply: Apply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = author(0)
+    calls = []
+    real = apply_module.save_cursors
+
+    def flaky(*args: Any, **kwargs: Any) -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise psycopg.errors.DeadlockDetected
+        real(*args, **kwargs)
+
+    monkeypatch.setattr(apply_module, "save_cursors", flaky)
+    assert apply(a.write(POST, post("one"))[1]).applied == 1
+    assert len(calls) == 3
+    assert_equal(conn, [a])
+
+
+def test_dropped_record_keeps_the_tree_whole(conn: Conn, apply: Apply) -> None:
+    a, b = author(0), author(1)
+    kept, first = a.write(POST, post("kept"))
+    apply(first, b.write(LIKE, like(a.uri(kept)))[1])
+    big, strange = f"{POST}/3lbig222222aa", "strange"
+    result = apply(
+        a.commit(
+            {f"{POST}/3lbig222222bb": post("good sibling")},
+            {big: cid_for(b"big"), strange: cid_for(b"strange")},
+        )
+    )
+    assert result.drops == {DropReason.RECORD_TOO_LARGE: 2}
+    assert conn.execute("SELECT reason, host, n FROM drop_count").fetchall() == [
+        ("record_too_large", 1, 2)
+    ]
+    conn.rollback()
+    assert_equal(conn, [a, b])
+    # An update that cannot be kept ends the record before it, and its edges.
+    own_like = next(path for path in b.records)
+    apply(b.commit({}, {own_like: cid_for(b"a like of two megabytes")}))
+    assert_equal(conn, [a, b])
+    assert held_post_counts(conn) == {}
+    conn.rollback()
+    # It comes back small, goes, and the dropped ones are deleted.
+    apply(b.commit({own_like: like(a.uri(kept))}))
+    assert_equal(conn, [a, b])
+    apply(b.commit({own_like: None}), a.commit({big: None}, {strange: None}))
+    assert_equal(conn, [a, b])
+    assert conn.execute("SELECT count(*) FROM dropped_record").fetchone() == (0,)
+
+
+def test_text_that_postgres_refuses(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    text = "nul \x00 in the middle " + "x" * 400_000
+    name = "a\x00b" + "n" * 5_000
+    writes: dict[str, Any] = {
+        f"{POST}/3laaaaaaaaa22": post(text, langs=["e\x00n", "d" * 900]),
+        f"{PROFILE}/self": profile(name) | {"description": "\x00" * 10_000},
+        "app.bsky.feed.generator/odd": {
+            "$type": "app.bsky.feed.generator",
+            "did": "did:web:" + "d" * 5_000 + "\x00",
+            "displayName": name,
+            "createdAt": CREATED_ODD,
+        },
+        "org.example.any/" + "k" * 512: {"$type": "org.example.any", "\x00": text},
+    }
+    apply(a.commit(writes))
+    assert held_records(conn) == written_records([a])
+    row = conn.execute("SELECT display_name, description FROM profile").fetchone()
+    assert row is not None
+    assert row[0].startswith("a\ufffdbn")
+    assert (len(row[0]), set(row[1])) == (256, {"\ufffd"})
+    assert conn.execute("SELECT langs FROM post").fetchone() == (
+        ["e\ufffdn", "d" * 35],
+    )
+    conn.rollback()
+    assert rebuild_root(conn, a.did) == a.data
+
+
+CREATED_ODD = "0000-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{POST}/3laaaaaaaaa22", {"$type": POST, "text": 5, "createdAt": "x"}),
+        (f"{POST}/3laaaaaaaaa22", {"$type": LIKE, "text": "x"}),
+        (f"{POST}/3laaaaaaaaa22", post(reply={"root": 1})),
+        (f"{POST}/3laaaaaaaaa22", post() | {"createdAt": "yesterday"}),
+        ("app.bsky.graph.listitem/a", {"$type": "app.bsky.graph.listitem"}),
+        ("app.bsky.feed.threadgate/a", {"$type": "app.bsky.feed.threadgate"}),
+        ("app.bsky.feed.generator/a", {"$type": "app.bsky.feed.generator"}),
+        ("app.bsky.graph.list/a", {"$type": "app.bsky.graph.list", "name": []}),
+        ("app.bsky.graph.starterpack/a", {"$type": "app.bsky.graph.starterpack"}),
+        ("app.bsky.labeler.service/self", {"$type": "app.bsky.labeler.service"}),
+    ],
+)
+def test_misshapen_record_is_kept_and_not_shown(
+    conn: Conn, apply: Apply, path: str, value: dict[str, Any]
+) -> None:
+    a = author(0)
+    apply(a.commit({path: value}))
+    assert held_records(conn) == written_records([a])
+    assert conn.execute("SELECT count(*) FROM index_error").fetchone() == (1,)
+    assert conn.execute("SELECT count(*) FROM post").fetchone() == (0,)
+    conn.rollback()
+    apply(a.commit({path: None}))
+    assert conn.execute("SELECT count(*) FROM index_error").fetchone() == (0,)
+
+
+def test_bytes_that_are_no_record_are_kept(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    for raw in (
+        b"\xff\xff",
+        cbor.encode([1, 2]),
+        b"\xfb\x40\x09\x21\xfb\x54\x44\x2d\x18",
+    ):
+        apply(a.commit({f"{POST}/3laaaaaaaaa22": raw}))
+        assert held_records(conn) == written_records([a])
+        conn.rollback()
+    assert rebuild_root(conn, a.did) == a.data
+
+
+def test_unknown_lexicon_is_linked_by_every_path(conn: Conn, apply: Apply) -> None:
+    a, b = author(0), author(1)
+    path, event = a.write(POST, post())
+    value = {
+        "$type": "org.example.review",
+        "about": a.uri(path),
+        "people": [a.did, {"$type": "org.example.person", "who": b.did}],
+    }
+    key, review = b.write("org.example.review", value)
+    apply(event, review)
+    query = """
+        SELECT p.path, a.did, l.target_rkey <> 0 FROM link_default l
+        JOIN path p ON p.id = l.path JOIN actor a ON a.id = target_actor ORDER BY 1
+    """
+    assert conn.execute(query).fetchall() == [
+        (".about", a.did, True),
+        (".people[]", a.did, False),
+        (".people[org.example.person].who", b.did, False),
+    ]
+    conn.rollback()
+    apply(b.commit({key: value | {"about": "nothing"}}))
+    assert len(conn.execute(query).fetchall()) == 2
+    conn.rollback()
+    apply(b.commit({key: None}))
+    assert conn.execute(query).fetchall() == []
+
+
+def test_other_records_under_the_same_key_keep_their_links(
+    conn: Conn, apply: Apply
+) -> None:
+    a = author(0)
+    one, two = "org.example.one", "org.example.two"
+    key = "3laaaaaaaaa22"
+    apply(
+        a.commit(
+            {
+                f"{one}/{key}": {"$type": one, "to": a.did},
+                f"{two}/{key}": {"$type": two, "to": a.did},
+            }
+        )
+    )
+    apply(a.commit({f"{one}/{key}": None}))
+    rows = conn.execute(
+        "SELECT nsid FROM link_default l JOIN path p ON p.id = l.path "
+        "JOIN collection c ON c.id = p.collection"
+    ).fetchall()
+    assert rows == [(two,)]
+
+
+def test_two_shards_count_one_post(index_db: str, pool: ConnectionPool[Any]) -> None:
+    target = author(0)
+    path, event = target.write(POST, post())
+    others = [author(n) for n in range(1, 9)]
+    interner = Interner(pool)
+    with psycopg.connect(index_db) as conn:
+        apply_batch(conn, interner, [event], {}, NOW)
+    failures: list[BaseException] = []
+
+    def run(shard: int) -> None:
+        try:
+            mine = others[shard::2]
+            with psycopg.connect(index_db) as conn:
+                for round_ in range(15):
+                    events = []
+                    for someone in mine:
+                        events.append(someone.write(LIKE, like(target.uri(path)))[1])
+                        whom = others[round_ % 8]
+                        events.append(someone.write(FOLLOW, follow(whom.did))[1])
+                    if round_ % 2:
+                        events.reverse()
+                        events.sort(key=lambda e: e.rev)
+                    apply_batch(conn, interner, events, {shard: round_}, NOW)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(shard,)) for shard in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with psycopg.connect(index_db) as conn:
+        assert_equal(conn, [target, *others])
+        assert held_post_counts(conn) == {target.uri(path): (120, 0, 0, 0)}
+
+
+def test_audit_sees_a_lost_row(conn: Conn, apply: Apply) -> None:
+    a = author(0)
+    for number in range(5):
+        apply(a.write(POST, post(str(number)))[1])
+    assert audit_repo(conn, a.did).ok
+    conn.execute("DELETE FROM record WHERE rkey = (SELECT min(rkey) FROM record)")
+    conn.commit()
+    audit = audit_repo(conn, a.did)
+    assert not audit.ok
+    assert (audit.records, audit.data) == (4, audit.signed)
+
+
+def test_recount_sees_and_repairs_wrong_counts(conn: Conn, apply: Apply) -> None:
+    a, b = author(0), author(1)
+    path, event = a.write(POST, post())
+    apply(event, b.write(LIKE, like(a.uri(path)))[1], b.write(FOLLOW, follow(a.did))[1])
+    conn.execute("UPDATE post_stats SET likes = 7")
+    conn.execute("DELETE FROM actor_stats")
+    conn.execute("INSERT INTO subject_stats VALUES (1, 4, 9, 3)")
+    conn.commit()
+    audit = recount_stats(conn, repair=True)
+    assert audit.wrong == {"post_stats": 1, "subject_stats": 1, "actor_stats": 2}
+    assert_equal(conn, [a, b])
