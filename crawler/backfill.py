@@ -40,13 +40,15 @@ from storage import hosts, repos
 
 log = logging.getLogger(__name__)
 
-# The host's own word that an account is not to be had (com.atproto.sync.getRepo).
+# Errors of com.atproto.sync.getRepo, and what they say of the account. A repo that is
+# not found is hidden and no more: nothing is thrown away for one host's bad moment.
+_NOT_FOUND: Final = "RepoNotFound"
 _STATUS_OF_ERROR: Final = {
     "RepoTakendown": "takendown",
     "RepoSuspended": "suspended",
     "RepoDeactivated": "deactivated",
+    _NOT_FOUND: "deactivated",
 }
-_NOT_FOUND: Final = "RepoNotFound"
 
 _CHUNK_BYTES: Final = 256 * 1024
 _GROUP_RECORDS: Final = 2_000
@@ -221,9 +223,6 @@ class Backfill:
                         renew_at = loop.time() + self._settings.backfill_lease / 3
             await loop.run_in_executor(self._threads, job.finish, bytes(gathered))
         self.report.records += job.records
-        if repo.status not in ("active", "throttled", "desynchronized"):
-            # It gave its repo away again, so it is shown again.
-            await self._apply_status(repo, active=True, status=None)
 
     async def _identify(self, repo: repos.ClaimedRepo) -> tuple[Account, int]:
         """Find key and host; a repo that moved is from then on its new host's."""
@@ -262,22 +261,16 @@ class Backfill:
         await asyncio.to_thread(self._database.run, work)
 
     async def _take_refusal(self, repo: repos.ClaimedRepo, error: XrpcError) -> None:
+        """The host's own word that the repo is not to be had: it leaves the queue
+        until the host says otherwise, by an event or in its listing."""
         status = _STATUS_OF_ERROR.get(error.name)
-        if status is not None:
+        if status is not None and (error.name != _NOT_FOUND or repo.rev is not None):
             self.report.gone += 1
-            await self._apply_status(repo, active=False, status=status)
-        elif error.name == _NOT_FOUND and repo.rev is not None:
-            # Hidden, but nothing is thrown away for one host's bad moment.
-            await self._apply_status(repo, active=False, status=None)
+            event = AccountEvent(repo.did, False, status, host=repo.host)
+            await asyncio.to_thread(
+                self._database.persist, lambda: self._sink.apply([event], {})
+            )
         await self._give_back(repo, str(error), lasting=True)
-
-    async def _apply_status(
-        self, repo: repos.ClaimedRepo, *, active: bool, status: str | None
-    ) -> None:
-        event = AccountEvent(repo.did, active, status, host=repo.host)
-        await asyncio.to_thread(
-            self._database.persist, lambda: self._sink.apply([event], {})
-        )
 
     async def _give_back(
         self, repo: repos.ClaimedRepo, why: str, *, lasting: bool

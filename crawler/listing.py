@@ -29,11 +29,11 @@ from protocol.events import AccountEvent
 from protocol.syntax.did import Did, is_did
 from protocol.syntax.tid import Tid, is_tid
 from storage import hosts, repos
+from storage.schema import STATUS_ACTIVE, UPSTREAM_STATUSES
 
 log = logging.getLogger(__name__)
 
 _LOOKUPS: Final = 32
-_ACTIVE: Final = "active"
 _UNKNOWN_STATUS: Final = "inactive"
 
 
@@ -175,7 +175,7 @@ def _read_repos(entries: Sequence[dict[str, Any]]) -> list[repos.ListedRepo]:
 def _status(repo: repos.ListedRepo) -> str:
     """The status as it is stored, of a listing's `active` and `status`."""
     if repo.active:
-        return _ACTIVE
-    if repo.status in ("takendown", "suspended", "deleted", "deactivated"):
+        return STATUS_ACTIVE
+    if repo.status in UPSTREAM_STATUSES and repo.status != STATUS_ACTIVE:
         return repo.status
     return _UNKNOWN_STATUS

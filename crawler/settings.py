@@ -29,7 +29,7 @@ class CrawlSettings:
     parked_bytes: int = 16 * MIB
     parked_frames_per_did: int = 200
     parked_dids: int = 5_000
-    known_accounts: int = 200_000
+    known_accounts: int = 50_000
     lookups_at_once: int = 64
     refresh_interval: float = 60.0
 

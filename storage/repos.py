@@ -51,7 +51,6 @@ class ClaimedRepo:
     host: int
     rev: Tid | None
     tries: int
-    status: str
 
 
 def find_repos(
@@ -186,7 +185,7 @@ def claim_repos(
             ), fair AS (
                 SELECT actor, row_number() OVER (PARTITION BY host) AS place FROM due
             ), picked AS (
-                SELECT repo.actor, actor.did, actor.upstream_status
+                SELECT repo.actor, actor.did
                 FROM fair JOIN repo ON repo.actor = fair.actor
                 JOIN actor ON actor.id = repo.actor
                 JOIN host ON host.id = repo.host
@@ -203,8 +202,7 @@ def claim_repos(
             UPDATE repo SET state = 'resyncing',
                 lease_until = now() + make_interval(secs => %(lease_s)s)
             FROM picked WHERE repo.actor = picked.actor
-            RETURNING repo.actor, picked.did, repo.host, repo.rev, repo.tries,
-                picked.upstream_status AS status
+            RETURNING repo.actor, picked.did, repo.host, repo.rev, repo.tries
             """,
             {
                 "skip": list(skip_hosts),

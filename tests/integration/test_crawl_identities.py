@@ -1,0 +1,149 @@
+"""Identity jobs: documents read anew, handles checked, moves noticed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from crawl_author import Author, identity_frame, post
+from crawl_world import CrawlWorld, wait_until
+
+from crawler.admission import IDENTITY_JOB
+from crawler.identity_cache import PostgresIdentityCache
+from network.errors import UnreachableError
+from network.identity_cache import CachedDocument, CachedHandle
+from protocol.syntax.handle import Handle
+from storage import hosts, identities, jobs
+
+
+@pytest.fixture
+def world(index_db: str) -> Iterator[CrawlWorld]:
+    opened = CrawlWorld(index_db)
+    yield opened
+    opened.close()
+
+
+def give_handle(world: CrawlWorld, author: Author, handle: str) -> None:
+    document = world.resolver.documents[author.did]
+    world.resolver.documents[author.did] = replace(document, handles=(Handle(handle),))
+
+
+def handles(world: CrawlWorld) -> dict[str, str | None]:
+    return dict(world.query("SELECT did, handle FROM actor"))
+
+
+def test_a_new_account_has_its_handle_soon_and_a_change_is_seen(
+    world: CrawlWorld,
+) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    give_handle(world, author, "alice.example.com")
+    with world.crawling():
+        wait_until(lambda: host.stream.subscribers)
+        host.post(author, ("create", "app.bsky.feed.post/a", post("hi")))
+        wait_until(lambda: handles(world).get(author.did) == "alice.example.com")
+        give_handle(world, author, "bob.example.com")
+        host.send(lambda seq: identity_frame(author.did, seq, "mallory.example.com"))
+        wait_until(lambda: handles(world)[author.did] == "bob.example.com")
+    assert jobs_left(world) == {}
+
+
+def jobs_left(world: CrawlWorld) -> dict[str, int]:
+    with world.pool.connection() as conn:
+        return jobs.count_jobs(conn)
+
+
+def test_a_transient_failure_takes_no_handle_away(
+    world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    author.write([("create", "app.bsky.feed.post/a", post("hi"))])
+    give_handle(world, author, "alice.example.com")
+    tasks = world.tasks(identity_age=0.0)
+    tasks.list_repos()
+    tasks.refresh_identities()
+    assert handles(world) == {author.did: "alice.example.com"}
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise UnreachableError("the domain is away")
+
+    for fault in ("verify_handle", "resolve_did"):
+        with monkeypatch.context() as patch:
+            patch.setattr(world.resolver, fault, fail)
+            assert tasks.refresh_identities()["done"] == 1
+        assert handles(world) == {author.did: "alice.example.com"}
+        assert jobs_left(world) == {IDENTITY_JOB: 1}
+        with world.pool.connection() as conn:
+            conn.execute("UPDATE job SET not_before = now()")
+    # A handle that points elsewhere is taken away at once.
+    document = world.resolver.documents[author.did]
+    world.resolver.documents[author.did] = replace(document, handles=())
+    tasks.refresh_identities()
+    assert handles(world) == {author.did: None}
+
+
+def test_a_tombstone_hides_the_account(
+    world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from network.errors import DidTombstonedError
+
+    host = world.add_host()
+    author = world.add_author(1, host)
+    author.write([("create", "app.bsky.feed.post/a", post("hi"))])
+    tasks = world.tasks()
+    tasks.list_repos()
+
+    async def gone(*_: Any, **__: Any) -> None:
+        raise DidTombstonedError("gone")
+
+    monkeypatch.setattr(world.resolver, "resolve_did", gone)
+    tasks.refresh_identities()
+    assert world.query("SELECT upstream_status FROM actor") == [("deleted",)]
+
+
+def test_a_move_is_noticed_by_the_refresh(world: CrawlWorld) -> None:
+    old, new = world.add_host(), world.add_host(known=False)
+    author = world.add_author(1, old)
+    author.write([("create", "app.bsky.feed.post/a", post("hi"))])
+    tasks = world.tasks()
+    tasks.list_repos()
+    new.authors[author.did] = old.authors.pop(author.did)
+    world.resolver.put(author.did, new.url, author.did_key)
+    tasks.refresh_identities()
+    [(name, source)] = world.query(
+        "SELECT hostname, source FROM repo JOIN host ON host.id = repo.host"
+    )
+    assert name.endswith(new.url.rpartition(":")[2])
+    assert source == hosts.SOURCE_DOCUMENT
+    assert tasks.hand_out_backfills()["fetched"] == 1
+    assert world.follows(author)
+
+
+def test_the_cache_in_postgres(world: CrawlWorld) -> None:
+    cache = PostgresIdentityCache(world.pool)
+    did = Author(1).did
+
+    async def use() -> None:
+        assert await cache.load_document(did) is None
+        assert await cache.load_handle("a.example.com") is None
+        document = CachedDocument({"id": did, "x": ["é", 1]}, None, 1_000.0)
+        await cache.save_document(did, document)
+        assert await cache.load_document(did) == document
+        failed = CachedDocument(None, "DidNotFoundError", 2_000.0)
+        await cache.save_document(did, failed)
+        await cache.save_document(did, document)
+        assert await cache.load_document(did) == failed, "the newer look-up stays"
+        # Postgres cannot hold this one: it is as if it had not been cached.
+        await cache.save_document(did, CachedDocument({"id": "\0"}, None, 3_000.0))
+        assert await cache.load_document(did) == failed
+        handle = CachedHandle(did, None, 5.0)
+        await cache.save_handle("a.example.com", handle)
+        assert await cache.load_handle("a.example.com") == handle
+
+    asyncio.run(use())
+    with world.pool.connection() as conn:
+        assert identities.load_document(conn, did) is not None
