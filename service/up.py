@@ -152,14 +152,15 @@ class _Run:
                 url = urls[_Database(PDS, letter)]
                 self._start(f"pds-{letter}", ["pds", letter], url)
         self._start("serve", ["serve"], index)
+        self._start("crawl", ["crawl"], index)
         if self._is_demo:
             self._wait_for_health(self._config.plc_port, "/_health")
             for letter in demo.LETTERS:
                 port = self._config.pds_port(letter)
                 self._wait_for_health(port, "/xrpc/_health")
-        self._start("crawl", ["crawl"], index)
-        self._start("worker", ["worker", "--beat"], index)
         self._wait_for_health(self._config.provider_port, "/xrpc/_health")
+        # Housekeeping: nobody waits for it.
+        self._start("worker", ["worker", "--beat"], index)
 
     def _start(self, name: str, arguments: list[str], database_url: str) -> None:
         update: dict[str, Any] = {

@@ -70,6 +70,7 @@ def backup(config: Config, folder: Path) -> dict[str, Any]:
     dumps = {}
     for name, url in _databases(config):
         _run_tool("pg_dump", "--format=custom", f"--file={folder / name}.dump", url)
+        (folder / f"{name}.dump").chmod(0o600)
         dumps[name] = (folder / f"{name}.dump").stat().st_size
     secrets = config.home / _PRIVATE_FOLDER
     if secrets.is_dir():

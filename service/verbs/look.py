@@ -33,6 +33,8 @@ SEARCH_ACTORS = "app.bsky.actor.searchActors"
 DESCRIBE_FEEDS = "app.bsky.feed.describeFeedGenerator"
 GET_FEED = "app.bsky.feed.getFeed"
 
+_PIPE_WIDTH = 240
+
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -48,7 +50,11 @@ def show(rows: Rows, columns: Sequence[str], *, as_json: bool) -> None:
     for row in rows:
         cells = [_plain(row[column]) for column in columns]
         table.add_row(*["" if cell is None else str(cell) for cell in cells])
-    Console().print(table)
+    console = Console()
+    # Nobody folds the lines of a file or a pipe.
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    console.print(table)
 
 
 def _plain(value: Any) -> Any:
