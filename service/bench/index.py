@@ -1,0 +1,111 @@
+"""A fresh index to measure on: a PostgreSQL of its own in a temporary folder, with the
+settings of `bigworld up`, removed at the end."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg_pool import ConnectionPool
+
+from crawler.settings import CrawlSettings
+from protocol.syntax import Did
+from service.bench.society import Member
+from service.databases import INDEX, database_name
+from service.embedded import EmbeddedPostgres
+from service.index_sink import IndexSink
+from storage import hosts, identities, migrate, repos
+from storage.interning import Interner
+from storage.pool import open_pool
+
+Pool = ConnectionPool[psycopg.Connection[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index and what writes it, as the crawling process has it."""
+
+    url: str
+    pool: Pool
+    names: Pool
+    sink: IndexSink
+    settings: CrawlSettings
+
+    def ask(self, query: str, *values: Any) -> Any:
+        """The first value of the first row."""
+        with self.pool.connection() as conn:
+            row = conn.execute(query, values).fetchone()
+        assert row is not None
+        return row[0]
+
+    def settle(self) -> None:
+        """Statistics and visibility as autovacuum would have left them."""
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            conn.execute("VACUUM ANALYZE")
+
+
+@contextmanager
+def open_index() -> Iterator[Index]:
+    """A migrated, empty index and its write side."""
+    settings = CrawlSettings(dev=True, account_cap=None)
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="bw-bench-", ignore_cleanup_errors=True
+        ) as f,
+        EmbeddedPostgres(Path(f) / "pg") as server,
+    ):
+        name = database_name(INDEX)
+        server.ensure_database(name)
+        url = server.url(name)
+        migrate.upgrade(url, INDEX)
+        with open_pool(url, max=16) as pool, open_pool(url, max=4) as names:
+            sink = IndexSink(pool, Interner(names), lambda: None)
+            yield Index(url, pool, names, sink, settings)
+
+
+def add_host(index: Index, url: str, *, relay: bool) -> int:
+    """Make a host known and trusted, as a configured one is; its id."""
+    hostname = url.partition("://")[2]
+    with index.pool.connection() as conn:
+        return hosts.put_host(
+            conn, hostname, url, source=hosts.SOURCE_CONFIGURED, relay=relay
+        )[0]
+
+
+def add_accounts(index: Index, host: int, url: str, members: Sequence[Member]) -> None:
+    """Let accounts in whose DID documents, as if looked up just now, name `url`."""
+    with index.pool.connection() as conn:
+        now = conn.execute("SELECT extract(epoch FROM now())::float8").fetchone()
+        assert now is not None
+        for member in members:
+            document = _did_document(member, url)
+            identities.save_document(conn, member.did, document, None, now[0])
+        repos.add_repos(conn, host, [member.did for member in members])
+
+
+def _did_document(member: Member, url: str) -> dict[str, Any]:
+    did: Did = member.did
+    return {
+        "id": did,
+        "alsoKnownAs": [f"at://{member.handle}"],
+        "verificationMethod": [
+            {
+                "id": f"{did}#atproto",
+                "type": "Multikey",
+                "controller": did,
+                "publicKeyMultibase": member.key.public.multikey,
+            }
+        ],
+        "service": [
+            {
+                "id": "#atproto_pds",
+                "type": "AtprotoPersonalDataServer",
+                "serviceEndpoint": url,
+            }
+        ],
+    }
