@@ -52,7 +52,7 @@ def delete_outbox(conn: psycopg.Connection[Any], ids: Iterable[int]) -> None:
 def outbox_backlog(conn: psycopg.Connection[Any], most: int = 100_000) -> int:
     """How many entries wait, counted up to `most`."""
     row = conn.execute(
-        "SELECT count(*) FROM (SELECT FROM search_outbox LIMIT %s) AS some", (most,)
+        "SELECT count(*) FROM (SELECT FROM search_outbox LIMIT %s) AS waiting", (most,)
     ).fetchone()
     assert row is not None
     return int(row[0])
