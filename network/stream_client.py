@@ -176,6 +176,7 @@ class StreamClient:
         """End this connection because of what came over it.
 
         The next frame comes from a new one, after the pause that failures earn.
+        Raises UnreachableError if these were `max_failures` in a row.
         """
         if self._socket is not None:
             await self._close_socket(aiohttp.WSCloseCode.PROTOCOL_ERROR)

@@ -5,6 +5,7 @@ import gzip
 import socket
 import ssl
 import time
+import tracemalloc
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from network.errors import (
     TooLargeError,
     UnreachableError,
 )
+from network.inflate import BodyReader
 from network.policy import HostLimits, Policy
 from network.urls import Target
 
@@ -171,6 +173,22 @@ def test_a_body_compressed_against_our_wish_is_inflated_under_the_cap(
     assert small.body == b"y" * 900_000
     with pytest.raises(TooLargeError):
         get([http(pack(b"\0" * 60_000_000), headers=headers)], max_bytes=900_000)
+
+
+def test_inflating_goes_by_small_steps() -> None:
+    """A chunk off the socket may inflate a thousandfold before anything is counted."""
+    reader = BodyReader("gzip", 10_000_000, 200)
+    pieces = reader.feed(gzip.compress(bytes(5_000_000)))
+    assert sum(map(len, pieces)) == 5_000_000
+    assert max(map(len, pieces)) <= 65_536
+    bomb = gzip.compress(bytes(50_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLargeError):
+            BodyReader("gzip", 100_000, 200).feed(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 # Time.

@@ -407,7 +407,7 @@ def test_many_dead_hosts_share_one_bucket_of_dials() -> None:
                 streams = [
                     StreamClient(fetcher, url_of(peer), times=QUICK) for _ in range(60)
                 ]
-                tasks = [asyncio.create_task(anext(s)) for s in streams]  # type: ignore[arg-type]
+                tasks = [asyncio.create_task(anext(s)) for s in streams]
                 started = time.monotonic()
                 await asyncio.sleep(1.0)
                 for stream in streams:

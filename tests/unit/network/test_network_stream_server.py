@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -70,7 +70,7 @@ async def running(events: Events, **options: Any) -> AsyncIterator[str]:
         yield f"ws{url.removeprefix('http')}/xrpc/{SUBSCRIBE}"
 
 
-Read = Callable[[int], Awaitable[list[dict[str, Any]]]]
+Read = Callable[[int], Coroutine[Any, Any, list[dict[str, Any]]]]
 
 
 @asynccontextmanager

@@ -604,7 +604,7 @@ def test_auth_modes() -> None:
         outcomes: dict[tuple[str, str | None], Any] = {}
         for mode in ("none", "optional", "required"):
             server = XrpcServer(CATALOG, authenticate=authenticate)
-            server.add(RESOLVE, handler, mode)  # type: ignore[arg-type]
+            server.add(RESOLVE, handler, mode)
             async with calling(server) as caller:
                 for token in (None, "Bearer good", "Bearer bad"):
                     headers = {"Authorization": token} if token else {}
