@@ -15,7 +15,6 @@ from protocol.events import Event
 from storage.interning import Interner
 from storage.schema import metadata
 
-
 _RESERVED = {
     "collection": "id >= 1000",
     "path": "id >= 1000",

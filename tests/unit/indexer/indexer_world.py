@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from protocol.events import CommitEvent, DroppedOp, RecordOp, SyncEvent
 from protocol.keys import PrivateKey
 from protocol.mst import EMPTY_ROOT, build_root
 from protocol.repo import RepoHead, RepoRecord
-from protocol.syntax import Tid, TidClock
+from protocol.syntax import Tid, TidClock, tid_from_int
 from storage.record_codec import decompress
 
 POST = "app.bsky.feed.post"
@@ -190,15 +190,16 @@ def author(number: int) -> Author:
     return Author("did:plc:" + letters[number] * 24)
 
 
+def _key_texts(conn: psycopg.Connection[Any]) -> Callable[[int], str]:
+    names = dict(conn.execute("SELECT id, text FROM rkey").fetchall())
+    return lambda rkey: tid_from_int(rkey) if rkey > 0 else names[rkey]
+
+
 def held_records(conn: psycopg.Connection[Any]) -> dict[tuple[str, str], bytes]:
     """(DID, path) -> exact bytes of everything in `record`."""
-    names = {row[0]: row[1] for row in conn.execute("SELECT id, text FROM rkey")}
-    from protocol.syntax import tid_from_int
-
+    text = _key_texts(conn)
     return {
-        (did, f"{nsid}/{tid_from_int(rkey) if rkey > 0 else names[rkey]}"): decompress(
-            value
-        )
+        (did, f"{nsid}/{text(rkey)}"): decompress(value)
         for did, nsid, rkey, value in conn.execute(
             """
             SELECT did, nsid, rkey, value FROM record JOIN actor ON actor.id = actor
@@ -214,10 +215,9 @@ def written_records(authors: Iterable[Author]) -> dict[tuple[str, str], bytes]:
 
 def held_post_counts(conn: psycopg.Connection[Any]) -> dict[str, tuple[int, ...]]:
     """URI -> (likes, reposts, replies, quotes), of posts that have any."""
-    from protocol.syntax import tid_from_int
-
+    text = _key_texts(conn)
     return {
-        f"at://{did}/{POST}/{tid_from_int(rkey)}": tuple(counts)
+        f"at://{did}/{POST}/{text(rkey)}": tuple(counts)
         for did, rkey, *counts in conn.execute(
             """
             SELECT did, rkey, likes, reposts, replies, quotes FROM post_stats
@@ -243,7 +243,7 @@ def expected_post_counts(authors: Iterable[Author]) -> dict[str, tuple[int, ...]
                     counts[value["reply"]["parent"]["uri"]][2] += 1
                 if "embed" in value:
                     counts[value["embed"]["record"]["uri"]][3] += 1
-    return {uri: tuple(numbers) for uri, numbers in counts.items()}
+    return {uri: tuple(n) for uri, n in counts.items() if f"/{POST}/" in uri}
 
 
 def held_actor_counts(conn: psycopg.Connection[Any]) -> dict[str, tuple[int, ...]]:

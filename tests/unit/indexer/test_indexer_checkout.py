@@ -1,0 +1,371 @@
+"""Whole repos: fresh, again, with deletes, and what arrives meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from indexer_world import (
+    CLOCK,
+    LIKE,
+    NOW,
+    POST,
+    PROFILE,
+    Author,
+    author,
+    expected_post_counts,
+    follow,
+    held_post_counts,
+    held_records,
+    like,
+    post,
+    profile,
+    quote,
+    repo_row,
+    written_records,
+)
+
+from indexer import checkout as checkout_module
+from indexer.apply import BatchResult
+from indexer.audit import audit_repo, recount_stats
+from indexer.checkout import (
+    Checkout,
+    CheckoutBusyError,
+    CheckoutResult,
+    StaleCheckoutError,
+)
+from protocol.cid import cid_for
+from protocol.drops import DropReason
+from protocol.errors import DesynchronizedError
+from protocol.events import AccountEvent
+from protocol.repo import RepoRecord
+from storage.interning import Interner
+
+Conn = psycopg.Connection[Any]
+Apply = Callable[..., BatchResult]
+Fetch = Callable[..., CheckoutResult]
+
+
+@pytest.fixture
+def fetch(conn: Conn, interner: Interner) -> Fetch:
+    """Import an author's whole repo as it stands now."""
+
+    def run(someone: Author, chunk: int = 50) -> CheckoutResult:
+        records = someone.repo_records()
+        with Checkout(conn, interner, someone.did, someone.host, now=NOW) as checkout:
+            for start in range(0, len(records), chunk):
+                checkout.add(records[start : start + chunk])
+            checkout.drop(someone.repo_drops())
+            return checkout.finish(someone.head())
+
+    return run
+
+
+def written_author(number: int = 0, posts: int = 20) -> Author:
+    someone = author(number)
+    writes: dict[str, Any] = {f"{PROFILE}/self": profile("Someone")}
+    for index in range(posts):
+        writes[f"{POST}/{CLOCK.next()}"] = post(f"post {index}")
+    writes["org.example.note/first-note"] = {"$type": "org.example.note", "text": "n"}
+    someone.commit(writes)
+    return someone
+
+
+def assert_equal(conn: Conn, authors: list[Author]) -> None:
+    assert held_records(conn) == written_records(authors)
+    assert held_post_counts(conn) == expected_post_counts(authors)
+    conn.rollback()
+    assert recount_stats(conn).ok
+    for someone in authors:
+        assert audit_repo(conn, someone.did).ok
+        assert repo_row(conn, someone.did) == (
+            "synchronized",
+            someone.rev,
+            someone.data,
+        )
+
+
+def test_fresh_repo(conn: Conn, fetch: Fetch) -> None:
+    a = written_author()
+    result = fetch(a)
+    assert (result.records, result.changed, result.synchronized) == (22, 22, True)
+    assert_equal(conn, [a])
+    row = conn.execute("SELECT lease_until, tries, error, host FROM repo").fetchone()
+    assert row == (None, 0, None, 1)
+
+
+def test_fresh_repo_in_several_chunks(
+    conn: Conn, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkout_module, "_CHUNK_RECORDS", 7)
+    a = written_author()
+    target = a.uri(sorted(a.records)[3])
+    for _ in range(30):
+        a.write(LIKE, like(target))
+        a.write(POST, quote(target))
+    fetch(a, chunk=5)
+    assert_equal(conn, [a])
+
+
+def test_same_repo_again_changes_nothing(conn: Conn, fetch: Fetch) -> None:
+    a = written_author()
+    fetch(a)
+    result = fetch(a)
+    assert (result.records, result.changed) == (22, 0)
+    assert_equal(conn, [a])
+
+
+@pytest.mark.parametrize("percent", [1, 10, 50, 99, 100])
+def test_vanished_records_are_deleted(conn: Conn, fetch: Fetch, percent: int) -> None:
+    a, b = written_author(posts=100), written_author(1, posts=3)
+    first = a.uri(sorted(a.records)[3])
+    for _ in range(5):
+        b.write(LIKE, like(first))
+        a.write(LIKE, like(first))
+    fetch(a)
+    fetch(b)
+    paths = sorted(a.records)
+    gone = paths[:: max(1, 100 // percent)] if percent < 100 else paths
+    if percent == 99:
+        gone = paths[1:]
+    a.commit(dict.fromkeys(gone))
+    result = fetch(a)
+    assert result.changed == len(gone)
+    assert_equal(conn, [a, b])
+
+
+def test_changed_and_new_records(conn: Conn, fetch: Fetch) -> None:
+    a = written_author()
+    fetch(a)
+    paths = sorted(path for path in a.records if path.startswith(POST))
+    a.commit({paths[0]: post("edited"), paths[1]: None})
+    a.commit({paths[1]: quote(a.uri(paths[0])), f"{PROFILE}/self": profile("New")})
+    a.write(LIKE, like(a.uri(paths[2])))
+    result = fetch(a)
+    assert result.changed == 4
+    assert_equal(conn, [a])
+    assert conn.execute("SELECT display_name FROM profile").fetchall() == [("New",)]
+
+
+def test_older_copy_is_refused(
+    conn: Conn, interner: Interner, apply: Apply, fetch: Fetch
+) -> None:
+    a = written_author()
+    records, head = a.repo_records(), a.head()
+    a.write(POST, post("newer"))
+    fetch(a)
+    before = held_records(conn)
+    conn.rollback()
+    with Checkout(conn, interner, a.did, 1, now=NOW) as checkout:
+        checkout.add(records)
+        with pytest.raises(DesynchronizedError):
+            checkout.finish(head)
+    assert held_records(conn) == before
+    row = conn.execute("SELECT rev, state FROM repo").fetchone()
+    assert row == (a.rev, "resyncing")
+
+
+def test_commits_meanwhile_follow(
+    conn: Conn, index_db: str, interner: Interner, apply: Apply
+) -> None:
+    a = written_author()
+    records, head = a.repo_records(), a.head()
+    with psycopg.connect(index_db) as other:
+        with Checkout(other, interner, a.did, 1, now=NOW) as checkout:
+            checkout.add(records)
+            covered = a.commit({})
+            object.__setattr__(covered, "rev", head.rev)
+            path, event = a.write(POST, post("meanwhile"))
+            # The empty commit is of the head's rev: already covered.
+            object.__setattr__(event, "prev_data", head.data)
+            edit = a.commit({path: post("edited meanwhile")})
+            assert apply(covered, event, edit).buffered == 3
+            result = checkout.finish(head)
+        assert (result.buffered, result.synchronized) == (3, True)
+    assert_equal(conn, [a])
+    assert conn.execute("SELECT count(*) FROM resync_buffer").fetchone() == (0,)
+
+
+def test_gap_in_what_came_meanwhile(
+    conn: Conn, index_db: str, interner: Interner, apply: Apply, fetch: Fetch
+) -> None:
+    a = written_author()
+    records, head = a.repo_records(), a.head()
+    with (
+        psycopg.connect(index_db) as other,
+        Checkout(other, interner, a.did, 1, now=NOW) as checkout,
+    ):
+        checkout.add(records)
+        a.write(POST, post("lost"))
+        apply(a.write(POST, post("found"))[1])
+        result = checkout.finish(head)
+    assert not result.synchronized
+    assert repo_row(conn, a.did)[:2] == ("desynchronized", head.rev)
+    assert fetch(a).synchronized
+    assert_equal(conn, [a])
+
+
+def test_sync_event_meanwhile(
+    conn: Conn, index_db: str, interner: Interner, apply: Apply, fetch: Fetch
+) -> None:
+    a = written_author()
+    records, head = a.repo_records(), a.head()
+    with (
+        psycopg.connect(index_db) as other,
+        Checkout(other, interner, a.did, 1, now=NOW) as checkout,
+    ):
+        checkout.add(records)
+        a.write(POST, post("rewritten"))
+        assert apply(a.sync()).desynchronized == [a.did]
+        assert not checkout.finish(head).synchronized
+    assert repo_row(conn, a.did)[:2] == ("desynchronized", head.rev)
+    assert fetch(a).synchronized
+    assert_equal(conn, [a])
+
+
+def test_nothing_is_seen_or_locked_before_finish(
+    conn: Conn, index_db: str, interner: Interner, apply: Apply
+) -> None:
+    a, b = written_author(), author(1)
+    with psycopg.connect(index_db) as other:
+        with Checkout(other, interner, a.did, 1, now=NOW) as checkout:
+            for _ in range(3):
+                checkout.add(a.repo_records()[:10])
+                break
+            assert held_records(conn) == {}
+            conn.rollback()
+            # A live batch of other accounts and of this one is not held up.
+            conn.execute("SET lock_timeout = '2s'")
+            conn.commit()
+            target = a.uri(sorted(a.records)[3])
+            apply(b.write(LIKE, like(target))[1], a.write(POST, post("x"))[1])
+        # Left without finish: nothing of it stays.
+        assert held_records(conn) == written_records([b])
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize(
+    "broken", ["delete_dropped_of", "lock_repos", "load_commits", "save_repos", "write"]
+)
+def test_failure_anywhere_leaves_the_old_state(
+    conn: Conn,
+    apply: Apply,
+    fetch: Fetch,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+    fresh: bool,
+) -> None:
+    a = written_author()
+    if not fresh:
+        fetch(a)
+    before, row = held_records(conn), conn.execute("SELECT rev FROM repo").fetchall()
+    conn.rollback()
+    path = sorted(a.records)[2]
+    a.commit({path: None})
+    a.write(POST, post("new"))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkout_module, broken, fail)
+        with pytest.raises(ZeroDivisionError):
+            fetch(a)
+    assert held_records(conn) == before
+    if not fresh:
+        assert conn.execute("SELECT rev FROM repo").fetchall() == row
+    conn.rollback()
+    fetch(a)
+    assert_equal(conn, [a])
+
+
+def test_one_import_of_a_repo_at_a_time(
+    conn: Conn, index_db: str, interner: Interner, fetch: Fetch
+) -> None:
+    a, b = written_author(), written_author(1)
+    with (
+        psycopg.connect(index_db) as other,
+        Checkout(other, interner, a.did, 1, now=NOW),
+    ):
+        with pytest.raises(CheckoutBusyError):
+            fetch(a)
+        fetch(b)
+    fetch(a)
+    assert_equal(conn, [a, b])
+
+
+def test_deleted_account_is_not_brought_back(
+    conn: Conn, interner: Interner, apply: Apply, fetch: Fetch
+) -> None:
+    a = written_author()
+    fetch(a)
+    apply(AccountEvent(a.did, False, "deleted", 9, 1))  # type: ignore[arg-type]
+    with pytest.raises(StaleCheckoutError):
+        fetch(a)
+
+
+def test_what_cannot_be_kept_stays_in_the_tree(
+    conn: Conn, interner: Interner, fetch: Fetch
+) -> None:
+    a = written_author(posts=3)
+    big = b"\x45" + b"x" * 2_000_000
+    a.records["bad collection/x"] = b"\xa0"
+    a.records[f"{POST}/bad*key"] = b"\xa0"
+    a.records[f"{POST}/3lbig222222aa"] = big
+    a.dropped[f"{POST}/3lgone22222aa"] = cid_for(b"never sent")
+    a.data = a.root()
+    a.commit({})
+    result = fetch(a)
+    assert result.dropped == 4
+    good = {
+        key: raw
+        for key, raw in written_records([a]).items()
+        if len(raw) < 1_000 and raw != b"\xa0"
+    }
+    assert held_records(conn) == good
+    conn.rollback()
+    assert audit_repo(conn, a.did).ok
+    reasons = dict(conn.execute("SELECT reason, n FROM drop_count").fetchall())
+    assert reasons == {
+        DropReason.BAD_PATH: 2,
+        DropReason.RECORD_TOO_LARGE: 2,
+    }
+    conn.rollback()
+    for path in ("bad collection/x", f"{POST}/bad*key", f"{POST}/3lbig222222aa"):
+        del a.records[path]
+    a.dropped.clear()
+    a.commit({})
+    fetch(a)
+    assert_equal(conn, [a])
+
+
+def test_counts_put_aside_in_a_long_import(
+    conn: Conn, interner: Interner, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checkout_module.StatsPile
+    monkeypatch.setattr(checkout_module, "StatsPile", lambda conn: real(conn, most=3))
+    monkeypatch.setattr(checkout_module, "_CHUNK_RECORDS", 5)
+    a, b = written_author(posts=10), author(1)
+    for path in sorted(a.records):
+        if path.startswith(POST):
+            b.write(LIKE, like(a.uri(path)))
+            b.write(POST, quote(a.uri(path)))
+    b.write("app.bsky.graph.follow", follow(a.did))
+    b.write(LIKE, like(f"at://{a.did}/app.bsky.feed.generator/feed"))
+    fetch(a)
+    fetch(b, chunk=4)
+    assert_equal(conn, [a, b])
+    rows = conn.execute("SELECT likes FROM subject_stats").fetchall()
+    assert rows == [(1,)]
+
+
+def test_record_type_of_the_reader_fits(conn: Conn, interner: Interner) -> None:
+    """The import takes what protocol.repo gives, and is empty for an empty repo."""
+    a = author(0)
+    a.commit({})
+    with Checkout(conn, interner, a.did, 0, now=NOW) as checkout:
+        checkout.add(list[RepoRecord]())
+        assert checkout.finish(a.head()).records == 0
+    assert_equal(conn, [a])
