@@ -29,7 +29,7 @@ from protocol.events import AccountEvent
 from protocol.syntax.did import Did, is_did
 from protocol.syntax.tid import Tid, is_tid
 from storage import hosts, repos
-from storage.schema import STATUS_ACTIVE, UPSTREAM_STATUSES
+from storage.states import STATUS_ACTIVE, UPSTREAM_STATUSES
 
 log = logging.getLogger(__name__)
 

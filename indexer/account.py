@@ -18,7 +18,7 @@ from storage.jobs import put_jobs
 from storage.outbox import put_outbox
 from storage.records import read_page
 from storage.resync_buffer import clear_commits
-from storage.schema import STATUS_ACTIVE, STATUS_DELETED, UPSTREAM_STATUSES
+from storage.states import STATUS_ACTIVE, STATUS_DELETED, UPSTREAM_STATUSES
 from storage.stats import apply_stats
 
 PURGE_JOB: Final = "purge_account"

@@ -34,7 +34,7 @@ from storage.drops import (
 from storage.interning import Interner
 from storage.records import fetch_records
 from storage.resync_buffer import put_commits
-from storage.schema import REPO_DESYNCHRONIZED, REPO_RESYNCING, REPO_SYNCHRONIZED
+from storage.states import REPO_DESYNCHRONIZED, REPO_RESYNCING, REPO_SYNCHRONIZED
 from storage.stats import StatsChange, apply_stats
 
 

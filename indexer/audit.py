@@ -23,7 +23,7 @@ from storage.collections import (
     REPOST_SUBJECT,
 )
 from storage.records import iter_repo
-from storage.schema import REPO_SYNCHRONIZED
+from storage.states import REPO_SYNCHRONIZED
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
 

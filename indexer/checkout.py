@@ -36,7 +36,7 @@ from storage.record_codec import decompress
 from storage.records import COLUMNS as RECORD_COLUMNS
 from storage.records import pack_record
 from storage.resync_buffer import clear_commits, load_commits
-from storage.schema import REPO_DESYNCHRONIZED, REPO_SYNCHRONIZED, STATUS_DELETED
+from storage.states import REPO_DESYNCHRONIZED, REPO_SYNCHRONIZED, STATUS_DELETED
 from storage.stats import StatsChange, StatsPile
 
 _CHUNK_RECORDS: Final = 2_000

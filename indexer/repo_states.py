@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from storage.arrays import int_array
-from storage.schema import REPO_DESYNCHRONIZED, REPO_SYNCHRONIZED, STATUS_ACTIVE
+from storage.states import REPO_DESYNCHRONIZED, REPO_SYNCHRONIZED, STATUS_ACTIVE
 
 
 @dataclass(slots=True)

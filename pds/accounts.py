@@ -17,7 +17,6 @@ from pds.errors import (
     RepoSuspendedError,
     RepoTakendownError,
 )
-from pds.schema import metadata
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
@@ -140,6 +139,9 @@ def set_status(conn: Connection, account: int, status: str) -> None:
 
 def erase_account(conn: Connection, account: int) -> None:
     """Delete all that belongs to the account but the row that says it is deleted."""
+    # Imported here: it brings SQLAlchemy along, which nothing else of a server needs.
+    from pds.schema import metadata
+
     for table in reversed(metadata.sorted_tables):
         if "account" in table.c:
             conn.execute(f"DELETE FROM {table.name} WHERE account = %s", [account])

@@ -30,13 +30,13 @@ from starlette.routing import Route
 
 from protocol.drops import DropReason
 from storage import hosts
+from storage.states import REPO_STATES
 
 if TYPE_CHECKING:
     from crawler.firehose import Firehose
 
 OTHER = "other"
 STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
-REPO_STATES = ("desynchronized", "resyncing", "synchronized")
 HOST_STATES = (
     hosts.HOST_NEW,
     hosts.HOST_STREAMING,

@@ -23,6 +23,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from storage.collections import FIRST_FREE_ID
+from storage.states import (
+    REPO_DESYNCHRONIZED,
+    REPO_STATES,
+    STATUS_ACTIVE,
+    UPSTREAM_STATUSES,
+)
 
 metadata: Final = sa.MetaData(
     naming_convention={
@@ -34,26 +40,6 @@ metadata: Final = sa.MetaData(
 )
 
 RECORD_PARTITIONS: Final = 8
-
-REPO_DESYNCHRONIZED: Final = "desynchronized"
-REPO_RESYNCING: Final = "resyncing"
-REPO_SYNCHRONIZED: Final = "synchronized"
-REPO_STATES: Final = (REPO_DESYNCHRONIZED, REPO_RESYNCING, REPO_SYNCHRONIZED)
-
-STATUS_ACTIVE: Final = "active"
-STATUS_DELETED: Final = "deleted"
-UPSTREAM_STATUSES: Final = (
-    STATUS_ACTIVE,
-    "deactivated",
-    "takendown",
-    "suspended",
-    STATUS_DELETED,
-    "desynchronized",
-    "throttled",
-    "inactive",
-)
-"""`active` means the upstream says the account may be shown; `inactive` is any
-inactive status this project does not know."""
 
 
 def _int4(name: str, *args: Any, **kwargs: Any) -> sa.Column[int]:

@@ -14,13 +14,11 @@ from starlette.applications import Starlette
 from network.serve import serving_in_thread
 from protocol.drops import DropReason
 from service.metrics import (
-    REPO_STATES,
     IndexCollector,
     RequestMetrics,
     TaskMetrics,
     metrics_route,
 )
-from storage import schema
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -44,10 +42,6 @@ def test_unknown_methods_and_statuses_share_one_series() -> None:
         'bigworld_requests_total{method="app.bsky.feed.getPosts",status="other"} 1.0',
         'bigworld_requests_total{method="other",status="2xx"} 100.0',
     ]
-
-
-def test_repo_states_are_those_of_the_schema() -> None:
-    assert REPO_STATES == schema.REPO_STATES
 
 
 def test_tasks_are_counted_by_outcome() -> None:

@@ -1,0 +1,26 @@
+"""What a repo and an account can be. Apart from the tables, so that who needs the words
+does not load SQLAlchemy, which only the migrations use."""
+
+from __future__ import annotations
+
+from typing import Final
+
+REPO_DESYNCHRONIZED: Final = "desynchronized"
+REPO_RESYNCING: Final = "resyncing"
+REPO_SYNCHRONIZED: Final = "synchronized"
+REPO_STATES: Final = (REPO_DESYNCHRONIZED, REPO_RESYNCING, REPO_SYNCHRONIZED)
+
+STATUS_ACTIVE: Final = "active"
+STATUS_DELETED: Final = "deleted"
+UPSTREAM_STATUSES: Final = (
+    STATUS_ACTIVE,
+    "deactivated",
+    "takendown",
+    "suspended",
+    STATUS_DELETED,
+    "desynchronized",
+    "throttled",
+    "inactive",
+)
+"""`active` means the upstream says the account may be shown; `inactive` is any
+inactive status this project does not know."""
