@@ -186,8 +186,8 @@ class Backfill:
                 repo, f"{type(error).__name__}: {error}", lasting=False
             )
         except asyncio.CancelledError:
-            # Stopping: somebody else may have it at once.
-            self._database.run(
+            # Stopping: somebody else may have it at once, and not when its lease ends.
+            self._database.try_once(
                 lambda conn: repos.give_back(
                     conn, repo.actor, "given up at a stop", wait=0.0, failed=False
                 )

@@ -25,6 +25,7 @@ _DATABASE_ERRORS: Final = (psycopg.OperationalError, psycopg.InterfaceError)
 # Class 54, "program limit exceeded", counts as operational, but a row that is too
 # large for an index stays too large.
 _LIMIT_CLASS: Final = "54"
+_SHORT_WAIT: Final = 2.0
 
 
 def is_transient(error: BaseException) -> bool:
@@ -65,6 +66,15 @@ class Database:
                 return work(conn)
 
         return self.persist(once)
+
+    def try_once(self, work: Callable[[psycopg.Connection[Any]], Any]) -> bool:
+        """Run `work` if the database answers now; tell whether it was done."""
+        try:
+            with self._pool.connection(timeout=_SHORT_WAIT) as conn:
+                work(conn)
+        except _DATABASE_ERRORS:
+            return False
+        return True
 
     def persist(self, work: Callable[[], T]) -> T:
         """Call `work` until it does not fail for a reason that passes.

@@ -19,7 +19,7 @@ from typing import Any, Final
 import psycopg
 
 from crawler.backfill import Backfill
-from crawler.database import Database, Pool
+from crawler.database import Database, Pool, StoppedError
 from crawler.gate import Gate
 from crawler.identity_refresh import IdentityRefresh
 from crawler.lookups import Lookups
@@ -138,6 +138,7 @@ class Firehose:
         )
         identities.on_document = pipeline.answer
         pipeline.start()
+        watcher = asyncio.create_task(self._stop_waiting(stop))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._supervise(outside, pipeline, stop))
@@ -145,11 +146,19 @@ class Firehose:
                 group.create_task(identities.run(stop))
                 if self._list_due is not None:
                     group.create_task(self._list(self._list_due, stop))
+        except* StoppedError:
+            log.warning("stopped_without_database")
         finally:
             await lookups.close()
             await asyncio.to_thread(pipeline.stop)
+            watcher.cancel()
         if pipeline.failure is not None:
             raise pipeline.failure
+
+    async def _stop_waiting(self, stop: asyncio.Event) -> None:
+        """Once we are to stop, work that fails is left to the next start."""
+        await stop.wait()
+        self._database.stop()
 
     async def _supervise(
         self, outside: Outside, pipeline: Pipeline, stop: asyncio.Event

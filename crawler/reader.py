@@ -66,6 +66,7 @@ class StreamReader:
         self._state = StreamState(host.id, HostName(host.hostname))
         self._last_raw: bytes | None = None
         self._start: int | None = None
+        self._resume: int | None = None
         self._faults = 0
         self._recheck = False
         self._writes: set[asyncio.Task[None]] = set()
@@ -78,11 +79,6 @@ class StreamReader:
             cursor = await self._write(
                 lambda conn: cursors.load_cursor(conn, self._host.id)
             )
-            if cursor is None:
-                # From the tip on: whatever was before is found by comparing.
-                await self._write(
-                    lambda conn: hosts.request_listing(conn, self._host.id)
-                )
             await self._read(cursor)
         finally:
             await asyncio.gather(*self._writes, return_exceptions=True)
@@ -121,12 +117,9 @@ class StreamReader:
                 )
                 await self._give_up(str(error), self._settings.offline_recheck)
                 return
-            if state.fault is None:
+            if state.fault is None or not await self._handle_fault(state):
                 return
-            resume = await self._handle_fault(state)
-            if resume is None and not self._recheck:
-                return
-            cursor = resume
+            cursor = self._resume
 
     async def _pump(self, client: StreamClient, state: StreamState) -> None:
         async for raw in client:
@@ -165,37 +158,40 @@ class StreamReader:
         # Zero is the oldest frame that the host keeps, none at all its newest.
         return position or self._start
 
-    async def _handle_fault(self, state: StreamState) -> int | None:
-        """Decide what follows a fault; return the cursor to go on from."""
+    async def _handle_fault(self, state: StreamState) -> bool:
+        """Decide whether to go on, from `_resume`, or to leave the host alone."""
         host, detail = self._host, f"{state.fault}: {state.detail}"
         self._faults = self._faults + 1 if state.handled <= 1 else 1
         log.warning("stream_fault", extra={"host": host.hostname, "why": detail})
-        resume: int | None = state.last_seq or None
+        self._resume = state.last_seq or self._start
         self._recheck = state.fault is Fault.ERROR and state.detail == FUTURE_CURSOR
         if self._recheck:
             self._pipeline.reset(host.id)
-            await self._write(lambda conn: hosts.request_listing(conn, host.id))
-            resume = None
+            self._resume = None
         elif self._faults >= self._settings.bad_frames_allowed:
             if not host.relay:
                 await self._give_up(detail, self._wait(host.tries + 1))
-                return None
+                return False
             # A relay carries everybody else too: step over the frame and look for
             # what it may have said.
-            resume = (resume or 0) + 1
+            self._resume = (self._resume or 0) + 1
             self._faults = 0
             await self._write(_compare_relayed_hosts)
         await self._write(
             lambda conn: hosts.note_failure(conn, host.id, detail, wait=0.0)
         )
         await asyncio.sleep(full_jitter(self._faults + 1, cap=60.0))
-        return resume
+        return True
 
     def _note(self, event: StreamEvent) -> None:
         host = self._host.id
         if isinstance(event, Connected):
             state = hosts.HOST_RECHECK if self._recheck else hosts.HOST_STREAMING
             self._spawn_write(lambda conn: hosts.note_contact(conn, host, state))
+            if event.cursor is None:
+                # From the tip on. Whatever was before is found by comparing, but not
+                # earlier than now: or what comes in between would be missed.
+                self._spawn_write(lambda conn: hosts.request_listing(conn, host))
             return
         assert isinstance(event, Disconnected)
         detail = f"{event.reason}: {event.detail}"

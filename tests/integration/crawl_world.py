@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket
 
 from crawler.firehose import Firehose
 from crawler.host_name import parse_host
+from crawler.outside import OpenOutside
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from network.serve import serving_in_thread
@@ -141,7 +142,7 @@ class CrawlWorld:
         self.pool: Pool = self._stack.enter_context(open_pool(url, max=16))
         names = self._stack.enter_context(open_pool(url, max=4))
         self.sink = IndexSink(self.pool, Interner(names), lambda: None)
-        self.firehose: Firehose | None = None
+        self.open_outside: OpenOutside = fake_outside(self.resolver)
 
     def close(self) -> None:
         self._stack.close()
@@ -187,19 +188,19 @@ class CrawlWorld:
             self.settings(**changes),
             self.pool,
             self.sink,
-            fake_outside(self.resolver),
+            self.open_outside,
         )
 
     @contextlib.contextmanager
     def crawling(self, **changes: Any) -> Iterator[Firehose]:
         """Run a firehose in a thread of its own while the block runs."""
         tasks = self.tasks(**changes)
-        firehose = self.firehose = Firehose(
+        firehose = Firehose(
             self.settings(**changes),
             self.url,
             self.pool,
             self.sink,
-            fake_outside(self.resolver),
+            self.open_outside,
             list_due=tasks.list_repos,
             times=QUICK,
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from typing import Any
 
+import psycopg
 import pytest
 from crawl_author import Author, account_frame, identity_frame, post
 from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_until
@@ -331,4 +334,50 @@ def test_two_crawlers_never_work_at_once(world: CrawlWorld) -> None:
             fill(host, author, 2)
             wait_until(lambda: world.follows(author))
             assert (first.streams, second.streams) == (1, 0)
+    assert_equal(world, author)
+
+
+def test_what_a_host_no_longer_keeps_is_found_by_comparing(world: CrawlWorld) -> None:
+    host = world.add_host()
+    busy, quiet = world.add_author(1, host), world.add_author(2, host)
+    with world.crawling():
+        wait_until(lambda: host.stream.subscribers)
+        fill(host, busy, 2)
+        fill(host, quiet, 2)
+        wait_until(lambda: world.follows(busy, quiet))
+    fill(host, quiet, 3)
+    fill(host, busy, 3)
+    # Our place in the stream falls out of the host's window.
+    del host.frames[:-1]
+    with world.crawling():
+        wait_until(lambda: world.follows(busy, quiet))
+    assert_equal(world, busy, quiet)
+
+
+def test_a_stop_does_not_wait_for_a_database_that_is_away(
+    world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    away = False
+    real = world.sink.apply
+
+    def apply(*args: Any) -> Any:
+        if away:
+            raise psycopg.OperationalError("away")
+        return real(*args)
+
+    monkeypatch.setattr(world.sink, "apply", apply)
+    with world.crawling():
+        wait_until(lambda: host.stream.subscribers)
+        fill(host, author, 1)
+        wait_until(lambda: world.follows(author))
+        away = True
+        fill(host, author, 3)
+        time.sleep(0.5)
+        started = time.monotonic()
+    assert time.monotonic() - started < 15
+    away = False
+    with world.crawling():
+        wait_until(lambda: world.follows(author))
     assert_equal(world, author)
