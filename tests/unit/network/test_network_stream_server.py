@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from loopback_peers import frame as ws_frame
 from loopback_peers import read_frame, until
 
@@ -16,7 +18,7 @@ from network.errors import BadResponseError, UnreachableError
 from network.policy import Policy
 from network.serve import serving
 from network.stream_client import StreamClient, StreamRefusedError, StreamTimes
-from network.stream_server import StreamServer
+from network.stream_server import StreamServer, _Ring
 from network.xrpc_server import XrpcServer
 from protocol.frames import decode_frame, encode_frame
 from protocol.lexicon import Catalog
@@ -94,6 +96,36 @@ async def reading(url: str, cursor: int | None) -> AsyncIterator[Read]:
 
 def seqs(found: list[dict[str, Any]]) -> list[int]:
     return [item["seq"] for item in found]
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=8), max_size=12),
+    st.integers(1, 10),
+    st.integers(1, 200),
+)
+def test_the_ring_keeps_the_last_frames_and_knows_where_they_begin(
+    batches: list[list[int]], max_frames: int, max_bytes: int
+) -> None:
+    ring = _Ring(100, max_frames, max_bytes)
+    everything: list[tuple[int, bytes]] = []
+    for sizes in batches:
+        last = ring.last
+        batch = [(last + n + 1, bytes(size)) for n, size in enumerate(sizes)]
+        everything += batch
+        ring.extend(batch)
+        kept = ring.after(ring.floor, 1_000)
+        assert kept == everything[-len(kept) :]
+        assert kept[0][0] == ring.floor + 1
+        assert len(kept) <= max_frames
+        assert len(kept) == 1 or sum(len(frame) for _, frame in kept) <= max_bytes
+        assert ring.last == everything[-1][0]
+        assert ring.after(ring.last, 10) == []
+        for start in range(ring.floor, ring.last):
+            assert ring.after(start, 2) == [e for e in kept if e[0] > start][:2]
+        # Nothing was let go that had room.
+        before = everything[-len(kept) - 1 : -len(kept)]
+        if before and len(kept) < max_frames:
+            assert sum(len(frame) for _, frame in [*before, *kept]) > max_bytes
 
 
 @pytest.mark.parametrize("cursor", [0, 1, 250, 499, 500])
