@@ -22,7 +22,7 @@ from feeds.registry import FEEDS
 from network.xrpc_server import XrpcError
 from protocol.syntax import is_did, is_handle, is_record_key
 from service.pages.richtext import is_web_url, render_text
-from service.pages.status import read_status
+from service.pages.status import BENIGN, read_status
 from storage.collections import FEED_GENERATOR, FEED_POST
 from storage.repos import find_repos
 
@@ -70,6 +70,7 @@ class _Pages:
         self._templates.filters |= {
             "rich": render_text,
             "day": _day,
+            "written": _written,
             "count": _count,
             "permalink": permalink,
             "ago": _ago,
@@ -208,6 +209,7 @@ class _Pages:
         return {
             "title": "Status",
             "status": status,
+            "benign": BENIGN,
             "engine": self._app.engine.stats(),
         }
 
@@ -243,6 +245,16 @@ def permalink(uri: str) -> str:
     """The page of a post by its AT-URI."""
     did, _, rkey = uri.removeprefix("at://").split("/")
     return f"/post/{quote(did, safe=':')}/{quote(rkey, safe=':')}"
+
+
+def _written(view: dict[str, Any]) -> str:
+    """When the author says a post was written, but never after we first saw it."""
+    claimed, seen = view["record"].get("createdAt"), view["indexedAt"]
+    try:
+        earlier = datetime.fromisoformat(claimed) < datetime.fromisoformat(seen)
+    except (TypeError, ValueError):
+        return str(seen)
+    return str(claimed if earlier else seen)
 
 
 def _day(text: str) -> str:

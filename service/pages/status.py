@@ -7,10 +7,14 @@ from typing import Any
 
 import psycopg
 
+from protocol.drops import DropReason
+
 from storage.host_status import HostStatus, drop_totals, host_statuses
 from storage.outbox import outbox_backlog
 from storage.repos import count_states
 
+BENIGN = frozenset({DropReason.STALE_REV, DropReason.DESYNCHRONIZED})
+"""Passed over without loss: held already, or the repo is fetched whole."""
 _EXACT_BELOW = 200_000
 """Small tables are counted, large ones are as large as the planner thinks."""
 
@@ -34,9 +38,9 @@ class Status:
         return sum(n for s, n in self.repo_states.items() if s != "synchronized")
 
     @property
-    def dropped(self) -> int:
-        """Frames and ops refused so far."""
-        return sum(self.drops.values())
+    def refused(self) -> int:
+        """Frames and ops that nothing made good: not those held already or fetched."""
+        return sum(n for reason, n in self.drops.items() if reason not in BENIGN)
 
     def as_json(self) -> dict[str, Any]:
         """For programs and for the live counters of the page."""
@@ -51,7 +55,7 @@ class Status:
             "links": self.links,
             "events": self.events,
             "waiting": self.waiting,
-            "dropped": self.dropped,
+            "refused": self.refused,
             "outbox": self.outbox,
             "repo_states": self.repo_states,
             "drops": self.drops,
