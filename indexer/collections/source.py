@@ -17,7 +17,9 @@ Value = Mapping[str, Any]
 """A decoded record (protocol.cbor.decode_fast: links are bytes)."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_OLDEST_US: Final = -62_135_596_800_000_000  # 0001-01-01, Python's and our floor
+_OLDEST_US: Final = -62_135_596_800_000_000  # 0001-01-01
+_NEWEST_US: Final = 253_402_300_799_999_999  # 9999-12-31
+_PLAIN_YEARS: Final = ("0002", "9999")
 
 
 class Source(NamedTuple):
@@ -113,10 +115,11 @@ def require_time(value: Value, field: str = "createdAt") -> datetime:
     text = require_text(value, field)
     if not is_datetime(text):
         raise InvalidRecordError(field, "not a datetime")
-    try:
+    if _PLAIN_YEARS[0] <= text <= _PLAIN_YEARS[1]:
         return datetime.fromisoformat(text)
-    except ValueError:  # the year 0, or an offset that leaves the years 1 to 9999
-        return _EPOCH + timedelta(microseconds=max(datetime_us(text), _OLDEST_US))
+    # Near the years 0 and 9999 an offset may leave what Python can read back.
+    time_us = min(max(datetime_us(text), _OLDEST_US), _NEWEST_US)
+    return _EPOCH + timedelta(microseconds=time_us)
 
 
 def optional_time(value: Value, field: str = "createdAt") -> datetime | None:

@@ -1,0 +1,285 @@
+"""Links and rows out of records, without a database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexer.collections import generic, list_item, post, profile
+from indexer.collections.post import Media
+from indexer.collections.registry import COLLECTIONS, collection_for
+from indexer.collections.source import Names, Source, require_time
+from indexer.links import MAX_LINKS, find_links, may_link, parse_link
+from protocol import cbor
+from protocol.errors import InvalidRecordError
+from storage.collections import MENTION, MENTION_TYPED, PATHS
+
+DID = "did:plc:" + "a" * 24
+OTHER = "did:web:example.com"
+URI = f"at://{DID}/app.bsky.feed.post/3laaaaaaaaa22"
+SOURCE = Source(1, 2, datetime(2026, 3, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        (URI, (DID, "app.bsky.feed.post", "3laaaaaaaaa22")),
+        (f"at://{OTHER}/org.example.x/self", (OTHER, "org.example.x", "self")),
+        (f"at://{DID}/org.example.x/a:b~c", (DID, "org.example.x", "a:b~c")),
+        (f"at://{DID}/org.example.x", (DID, "org.example.x", None)),
+        (f"at://{DID}", (DID, None, None)),
+        (DID, (DID, None, None)),
+        ("at://alice.test/app.bsky.feed.post/3laaaaaaaaa22", None),
+        (f"at://{DID}/app.bsky.feed.post/3laaaaaaaaa22/more", None),
+        (f"at://{DID}/app.bsky.feed.post/", None),
+        (f"at://{DID}/app.bsky.feed.post/..", None),
+        (f"at://{DID}/nonsid/x", None),
+        (f"at://{DID}?x=1", None),
+        (f"{DID}#atproto", None),
+        ("did:PLC:x", None),
+        ("at://", None),
+        ("did:", None),
+        ("", None),
+    ],
+)
+def test_parse_link(text: str, target: Any) -> None:
+    assert parse_link(text) == target
+
+
+def test_every_path_is_named() -> None:
+    value = {
+        "a": URI,
+        "b": {"c": [DID, {"d": OTHER}, {"$type": "org.example.t#x", "e": URI}, [DID]]},
+        "strange key": {"f": DID},
+        "text": f"see {URI}",
+        "$type": "org.example.thing",
+        "twice": [DID, DID],
+    }
+    assert [(link[0], link[1]) for link in find_links(value)] == [
+        (".a", DID),
+        (".b.c[]", DID),
+        (".b.c[].d", OTHER),
+        (".b.c[org.example.t#x].e", DID),
+        (".b.c[][]", DID),
+        (".*.f", DID),
+        (".twice[]", DID),
+    ]
+
+
+def test_type_names_that_are_data_make_no_path() -> None:
+    value = {"a": [{"$type": "x" * 50 + " not an nsid", "b": DID}]}
+    assert [link[0] for link in find_links(value)] == [".a[].b"]
+
+
+def test_links_of_one_record_are_bounded() -> None:
+    dids = [f"did:web:h{n}.example.com" for n in range(MAX_LINKS + 50)]
+    assert len(find_links({"a": dids})) == MAX_LINKS
+
+
+def test_too_many_links_before_the_one_that_is_needed() -> None:
+    """Names beyond the bound have no number: the record is not shown, nothing fails."""
+    names = Names({}, {}, {})
+    value = {"list": URI, "subject": DID}
+    with pytest.raises(InvalidRecordError, match="too many links"):
+        list_item.to_rows(value, SOURCE, names)
+
+
+texts = st.one_of(
+    st.sampled_from([URI, DID, OTHER, f"at://{DID}"]), st.text(max_size=9)
+)
+values = st.recursive(
+    texts | st.integers(-5, 5) | st.booleans() | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=6), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(value=st.dictionaries(st.text(max_size=6), values, max_size=5))
+def test_a_record_with_links_may_link(value: dict[str, Any]) -> None:
+    links = find_links(value)
+    assert len(set(links)) == len(links)
+    if links:
+        assert may_link(cbor.encode(value))
+
+
+@given(value=st.dictionaries(st.text(max_size=6), values, max_size=5))
+def test_any_value_gives_rows_or_a_named_fault(value: dict[str, Any]) -> None:
+    """Nothing a stranger writes raises anything but InvalidRecordError."""
+    for nsid, module in COLLECTIONS.items():
+        shaped = value | {
+            "$type": nsid,
+            "text": "x",
+            "createdAt": "2026-01-01T00:00:00Z",
+        }
+        links = module.find_links(shaped)
+        names = Names(
+            {link[1]: 1 for link in links},
+            {link[2]: 1 for link in links if link[2]},
+            {link[3]: 1 for link in links if link[3]},
+        )
+        try:
+            module.to_rows(shaped, SOURCE, names)
+            module.to_text(shaped)
+        except InvalidRecordError:
+            pass
+    generic.to_text(value)
+
+
+def test_known_paths_are_what_the_walk_gives() -> None:
+    reference = {"uri": URI, "cid": "x"}
+    feature = {"$type": "app.bsky.richtext.facet#mention", "did": DID}
+    facets = [{"features": [feature]}]
+    typed = [{"$type": "app.bsky.richtext.facet", "features": [feature]}]
+    samples: list[tuple[str, dict[str, Any]]] = [
+        ("app.bsky.feed.post", {"reply": {"root": reference, "parent": reference}}),
+        ("app.bsky.feed.post", {"embed": {"record": reference}}),
+        ("app.bsky.feed.post", {"embed": {"record": {"record": reference}}}),
+        ("app.bsky.feed.post", {"facets": facets}),
+        ("app.bsky.feed.post", {"facets": typed}),
+        ("app.bsky.feed.like", {"subject": reference, "via": reference}),
+        ("app.bsky.feed.repost", {"subject": reference, "via": reference}),
+        ("app.bsky.graph.follow", {"subject": DID, "via": reference}),
+        ("app.bsky.graph.block", {"subject": DID}),
+        ("app.bsky.graph.listitem", {"subject": DID, "list": URI}),
+        ("app.bsky.graph.listblock", {"subject": URI}),
+        ("app.bsky.graph.starterpack", {"list": URI}),
+        ("app.bsky.feed.postgate", {"post": URI}),
+        ("app.bsky.feed.threadgate", {"post": URI}),
+        ("app.bsky.graph.verification", {"subject": DID}),
+    ]
+    walked = {(nsid, link[0]) for nsid, value in samples for link in find_links(value)}
+    assert walked == set(PATHS.values())
+    assert PATHS[MENTION] != PATHS[MENTION_TYPED]
+
+
+def test_fast_shapes_find_what_the_walk_finds() -> None:
+    reference = {"uri": URI, "cid": "x"}
+    for nsid, subject in (
+        ("app.bsky.feed.like", reference),
+        ("app.bsky.feed.repost", reference),
+        ("app.bsky.graph.follow", DID),
+        ("app.bsky.graph.block", DID),
+    ):
+        module = collection_for(nsid)
+        plain = {"$type": nsid, "createdAt": "x", "subject": subject}
+        paths = {number: path for number, (_, path) in PATHS.items()}
+        fast = [
+            (paths.get(link[0], link[0]), *link[1:])
+            for link in module.find_links(plain)
+        ]  # type: ignore[call-overload]
+        assert fast == find_links(plain)
+        assert module.find_links(plain | {"also": DID}) == find_links(
+            plain | {"also": DID}
+        )
+        assert module.find_links(plain | {"subject": 5}) == []
+        assert module.find_links(plain | {"subject": {"uri": 5, "cid": 1}}) == []
+
+
+def test_post_row() -> None:
+    value: dict[str, Any] = {
+        "$type": "app.bsky.feed.post",
+        "text": "x",
+        "createdAt": "2027-01-01T00:00:00+02:00",
+        "langs": ["en", "pt-BR", 5, "de", "fr"],
+        "reply": {"root": {"uri": URI}, "parent": {"uri": URI}},
+        "embed": {
+            "$type": "app.bsky.embed.recordWithMedia",
+            "media": {"$type": "app.bsky.embed.video"},
+        },
+    }
+    names = Names({DID: 7}, {"app.bsky.feed.post": 1}, {"3laaaaaaaaa22": 9})
+    [(_, row)] = post.to_rows(value, SOURCE, names)
+    created = datetime(2026, 12, 31, 22, tzinfo=UTC)
+    media = int(Media.RECORD | Media.VIDEO)
+    assert row == (
+        *(1, 2, SOURCE.indexed_at, created, SOURCE.indexed_at),
+        *(7, 9, 7, 9, media, ["en", "pt-BR", "de"]),
+    )
+
+
+def test_post_text() -> None:
+    value = {
+        "text": "hello",
+        "createdAt": "2026-01-01T00:00:00Z",
+        "tags": ["one", 5],
+        "facets": [
+            {
+                "features": [
+                    {"$type": "app.bsky.richtext.facet#tag", "tag": "two"},
+                    {"$type": "app.bsky.richtext.facet#mention", "did": DID},
+                    {"$type": "app.bsky.richtext.facet#link", "uri": "https://a.b/c"},
+                    "nonsense",
+                ]
+            },
+            "nonsense",
+        ],
+        "embed": {
+            "$type": "app.bsky.embed.recordWithMedia",
+            "record": {"record": {"uri": URI}},
+            "media": {
+                "$type": "app.bsky.embed.images",
+                "images": [{"alt": "a cat"}, {"alt": None}],
+                "external": {"uri": "https://d.e/", "title": "t", "description": "d"},
+            },
+        },
+    }
+    text = post.to_text(value)
+    assert text.text == "hello\na cat\nt\nd"
+    assert text.tags == ("one", "two")
+    assert text.mentions == (DID,)
+    assert text.urls == ("https://a.b/c", "https://d.e/")
+    assert text.features == ("media", "images", "link", "quote")
+    assert text.quotes == (URI,)
+
+
+def test_only_self_is_a_profile() -> None:
+    assert profile.to_rows({}, SOURCE, Names({}, {}, {})) == []
+    rows = profile.to_rows(
+        {"displayName": ""}, SOURCE._replace(rkey=-1), Names({}, {}, {})
+    )
+    assert rows[0][1] == (1, None, None, None, None, None, SOURCE.indexed_at)
+
+
+def test_somebody_elses_list_takes_no_members() -> None:
+    value = {"list": URI, "subject": OTHER}
+    names = Names({DID: 5, OTHER: 6}, {"app.bsky.feed.post": 1}, {"3laaaaaaaaa22": 9})
+    assert list_item.to_rows(value, SOURCE, names) == []
+    [(_, row)] = list_item.to_rows(value, SOURCE._replace(actor=5), names)
+    assert row == (5, 2, 5, 9, 6)
+
+
+def test_generic_text_is_bounded() -> None:
+    text = generic.to_text({"a": ["word " * 10] * 10_000, "title": "t" * 900})
+    assert len(text.text) < generic.MAX_TEXT_CHARS + 10_000
+    assert len(text.title) == 256
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-01-02T03:04:05.678Z", datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)),
+        ("2026-01-02T03:04:05.1234567890Z", datetime(2026, 1, 2, 3, 4, 5, 123456, UTC)),
+        ("0000-06-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
+        ("0001-01-01T00:00:00+14:00", datetime(1, 1, 1, tzinfo=UTC)),
+        ("9998-01-01T00:00:00-12:00", datetime(9998, 1, 1, 12, tzinfo=UTC)),
+        (
+            "9999-12-31T23:59:59-12:00",
+            datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
+        ),
+    ],
+)
+def test_times(text: str, time: datetime) -> None:
+    assert require_time({"createdAt": text}) == time
+
+
+@pytest.mark.parametrize("text", ["", "2026-02-30T00:00:00Z", "now", 5, None])
+def test_bad_times(text: Any) -> None:
+    with pytest.raises(InvalidRecordError):
+        require_time({"createdAt": text})
