@@ -8,7 +8,6 @@ from typing import Any
 import psycopg
 
 from protocol.drops import DropReason
-
 from storage.host_status import HostStatus, drop_totals, host_statuses
 from storage.outbox import outbox_backlog
 from storage.repos import count_states
