@@ -236,6 +236,10 @@ class Config(BaseSettings):
         """The port of the embedded PDS `a` or `b`."""
         return self.port_base + 2 + "ab".index(letter)
 
+    def pds_url(self, letter: str) -> str:
+        """The origin of the embedded PDS `a` or `b`."""
+        return f"http://localhost:{self.pds_port(letter)}"
+
     @property
     def provider_url(self) -> str:
         return (self.public_url or f"http://localhost:{self.port_base}").rstrip("/")

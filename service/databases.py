@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
 
 from service.config import Config
 from service.errors import ConfigError, FolderInUseError
@@ -20,6 +24,10 @@ if TYPE_CHECKING:
 INDEX = "index"
 PLC = "plc"
 PDS = "pds"
+_MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+_VERSION_LINE = re.compile(
+    r"""^(revision|down_revision)(?:: [^=]+)? = ["'](\w+)["']""", re.MULTILINE
+)
 _INDEX_DATABASE = "bigworld"
 _PATIENCE_S = 60.0
 
@@ -89,8 +97,30 @@ def open_broker(config: Config) -> Iterator[str]:
         server.stop()
 
 
+def newest_version(target: str) -> str:
+    """The version that no other version of the target follows."""
+    names: dict[str, set[str]] = {"revision": set(), "down_revision": set()}
+    for path in (_MIGRATIONS / target / "versions").glob("*.py"):
+        for name, found in _VERSION_LINE.findall(path.read_text()):
+            names[name].add(found)
+    (newest,) = names["revision"] - names["down_revision"]
+    return newest
+
+
+def is_current(url: str, target: str) -> bool:
+    """Whether the database is at the newest version, seen without the migrations."""
+    query = sql.SQL("SELECT version_num FROM {}").format(
+        sql.Identifier(f"alembic_version_{target}")
+    )
+    try:
+        with psycopg.connect(url) as conn:
+            return conn.execute(query).fetchall() == [(newest_version(target),)]
+    except psycopg.errors.UndefinedTable:
+        return False
+
+
 def _migrate(config: Config, url: str, target: str) -> None:
-    if config.migrate:
+    if config.migrate and not is_current(url, target):
         from storage import migrate
 
         migrate.upgrade(url, target)

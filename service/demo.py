@@ -6,20 +6,18 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from network.client import Fetcher
-from network.policy import HostLimits, Policy
-from network.xrpc_client import XrpcClient
 from service.config import Config
 from service.secrets import SecretStore
-from service.society.life import plan_society
-from service.society.people import DEMO
-from service.society.plan import Society
-from service.society.seeding import Progress, handle_domains, settle
-from service.verbs.pds import pds_url
+
+# A network that is seeded already starts without the people and the HTTP client.
+if TYPE_CHECKING:
+    from network.client import Fetcher
+    from service.society.plan import Society
+    from service.society.seeding import Progress
 
 LETTERS = ("a", "b")
 _SEED = 20_240_229
@@ -28,18 +26,19 @@ _PASSWORD = "demo-password"  # noqa: S105  (the name of a secret, not the secret
 _LIST_REPOS = "com.atproto.sync.listRepos"
 _PAGE = 1_000
 
-# Seeding talks only to servers of our own, which may be asked as fast as they answer.
-_NO_HURRY = HostLimits(rate=5_000, burst=5_000, concurrency=32, max_wait=600)
-
 
 def pds_urls(config: Config) -> tuple[str, ...]:
     """The origins of the embedded PDSes."""
-    return tuple(pds_url(config, letter) for letter in LETTERS)
+    return tuple(config.pds_url(letter) for letter in LETTERS)
 
 
 def own_fetcher(config: Config) -> Fetcher:
-    """A client for the servers of the demo network."""
-    policy = Policy(allow_loopback=True, limits=_NO_HURRY, total_timeout=120.0)
+    """A client for the servers of the demo network, which are in no need of mercy."""
+    from network.client import Fetcher
+    from network.policy import HostLimits, Policy
+
+    limits = HostLimits(rate=5_000, burst=5_000, concurrency=32, max_wait=600)
+    policy = Policy(allow_loopback=True, limits=limits, total_timeout=120.0)
     return Fetcher(policy, user_agent=config.user_agent)
 
 
@@ -58,6 +57,10 @@ async def seed(config: Config, state: dict[str, Any], progress: Progress) -> Soc
     The moment the planned life ends at is written down first: the same moment gives
     the same records, so nothing is written twice.
     """
+    from service.society.life import plan_society
+    from service.society.people import DEMO
+    from service.society.seeding import handle_domains, settle
+
     _write_private(config.home / _STATE_FILE, state)
     servers = pds_urls(config)
     password = demo_password(config)
@@ -90,6 +93,8 @@ def demo_password(config: Config) -> str:
 
 async def newest_revs(config: Config) -> dict[str, str]:
     """DID -> rev of every active repo, as the PDSes list them."""
+    from network.xrpc_client import XrpcClient
+
     revs: dict[str, str] = {}
     async with own_fetcher(config) as fetcher:
         for server in pds_urls(config):

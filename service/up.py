@@ -32,13 +32,13 @@ from service.databases import (
     database_name,
     embedded_postgres,
     embedded_valkey,
+    is_current,
 )
 from service.embedded import EmbeddedPostgres, EmbeddedValkey
 from service.errors import ServiceError
 from service.progress import Report
 from service.secrets import admin_password
 from service.supervisor import Supervisor
-from storage import migrate
 
 _TICK_S = 0.1
 _STUCK_AFTER_S = 120.0
@@ -141,7 +141,8 @@ class _Run:
             self._report.say("starting Valkey")
             self._valkey = stack.enter_context(embedded_valkey(config))
         for database, url in urls.items():
-            migrate.upgrade(url, database.target)
+            if not is_current(url, database.target):
+                _migrate(url, database.target)
         return urls
 
     def _start_children(self, urls: dict[_Database, str]) -> None:
@@ -246,6 +247,12 @@ class _Run:
                 server.stop()
                 server.start()
         self._supervisor.look()
+
+
+def _migrate(url: str, target: str) -> None:
+    from storage import migrate
+
+    migrate.upgrade(url, target)
 
 
 def _is_healthy(host: str, port: int, path: str) -> bool:

@@ -93,8 +93,11 @@ def restore(config: Config, folder: Path) -> list[str]:
         raise ServiceError(f"{folder} holds no backup") from None
     names = list(manifest["databases"])
     if config.database_url is not None:
-        _restore_database(config.database_url.get_secret_value(), folder, names[0])
-        return names[:1]
+        index = database_name(INDEX)
+        if index not in names:
+            raise ServiceError(f"{folder} holds no index; it has {', '.join(names)}")
+        _restore_database(config.database_url.get_secret_value(), folder, index)
+        return [index]
     if (config.home / "postgres").exists() or (config.home / _PRIVATE_FOLDER).exists():
         raise ServiceError(f"{config.home} is not empty; restore into a new home")
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -25,15 +25,10 @@ INDEXER_FRAGMENT = "bsky_appview"
 _DEMO_SIGN_UPS = 1_000
 
 
-def pds_url(config: Config, letter: str) -> str:
-    """The origin of the embedded PDS `a` or `b`."""
-    return f"http://localhost:{config.pds_port(letter)}"
-
-
 def settings(config: Config, letter: str) -> PdsSettings:
     """What the embedded PDS `a` or `b` is told."""
     return PdsSettings(
-        public_url=pds_url(config, letter),
+        public_url=config.pds_url(letter),
         handle_domains=(f"{letter}.test",),
         plc_url=config.directory_url,
         secret=SecretStore(config.home).key(f"pds-{letter}"),
