@@ -15,11 +15,14 @@ the caller's part.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from protocol.errors import InvalidTreeError
-from protocol.mst.splice import CannotUndoError, undo_single
+from protocol.mst.splice import CannotUndoError, undo
 from protocol.mst.tree import Tree
+
+# From here on, reading the tree once is cheaper than touching it for each operation.
+_FEW: Final = 8
 
 
 class OperationMismatchError(InvalidTreeError):
@@ -58,20 +61,31 @@ def invert(
     """
     if not ops:
         return data
-    if expected is not None and len(ops) == 1:
+    if expected is not None and len(ops) <= _FEW:
         try:
-            if undo_single(blocks, data, *ops[0]) == expected:
+            if _undo_all(dict(blocks), data, ops) == expected:
                 return expected
         except (CannotUndoError, LookupError, TypeError, ValueError, RecursionError):
             pass  # Reading strictly tells what is wrong, if anything is.
     return _invert_in_tree(blocks, data, ops)
 
 
+def _undo_all(blocks: dict[bytes, bytes], data: bytes, ops: Sequence[TreeOp]) -> bytes:
+    _check_keys(ops)
+    for key, cid, prev in ops:
+        data = undo(blocks, data, key, cid, prev)
+    return data
+
+
+def _check_keys(ops: Sequence[TreeOp]) -> None:
+    if len(ops) > 1 and len({op.key for op in ops}) != len(ops):
+        raise OperationMismatchError("two operations on one key")
+
+
 def _invert_in_tree(
     blocks: Mapping[bytes, bytes], data: bytes, ops: Sequence[TreeOp]
 ) -> bytes:
-    if len({op.key for op in ops}) != len(ops):
-        raise OperationMismatchError("two operations on one key")
+    _check_keys(ops)
     tree = Tree(blocks.get, data)
     for key, cid, prev in ops:
         if cid is None and prev is None:

@@ -1,19 +1,20 @@
-"""Undoing a single operation on the bytes of a tree: the short way of `invert`.
+"""Undoing operations one by one on the bytes of a tree: the short way of `invert`.
 
-Nodes that the operation made are read strictly: the one that holds the key and those
+Nodes that an operation made are read strictly: the one that holds the key and those
 that were split or merged at it. In the bytes of the nodes above one link is replaced,
 and they are read loosely. If the root that comes out is that of a well formed tree,
-they are nodes of that tree but for the link, so they are well formed too. If it is
-not, nothing has been proven, and the caller reads the whole strictly.
+they are nodes of that tree but for the link, so they are well formed too; and so,
+backwards, for each operation before. If it is not, nothing has been proven, and the
+caller reads the whole strictly.
 
-Any function here may raise LookupError, TypeError or ValueError as well, where a node
+`blocks` are the nodes at hand, to which each step adds those it makes. Any function
+here may raise LookupError, TypeError or ValueError as well, where a node
 is none or did not come.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
 from typing import Any, Final
 
 from libipld import decode_dag_cbor, encode_dag_cbor
@@ -29,7 +30,7 @@ from protocol.mst.node import (
     shared_prefix,
 )
 
-Blocks = Mapping[bytes, bytes]
+Blocks = dict[bytes, bytes]
 
 _LINK_TAG: Final = b"\xd8\x2a\x58\x25\x00"
 _NULL: Final = b"\xf6"
@@ -40,15 +41,19 @@ class CannotUndoError(Exception):
     """The operation does not fit the tree, or only a strict reading can tell."""
 
 
-def undo_single(
+def undo(
     blocks: Blocks, data: bytes, key: bytes, cid: bytes | None, prev: bytes | None
 ) -> bytes:
-    """The root of the older tree; see `protocol.mst.invert.TreeOp` for the operation.
+    """The root of the tree before an operation; for that see `mst.invert.TreeOp`.
 
     Raises CannotUndoError where the operation does not fit, InvalidTreeError for a
     node that is not well formed.
     """
     target = height(key)
+    if data == EMPTY_ROOT:
+        if cid is not None or prev is None:
+            raise CannotUndoError("the tree does not hold the key")
+        return _single(blocks, key, prev)
     path: list[tuple[bytes, bytes]] = []
     raw = blocks[data]
     node = decode_dag_cbor(raw)
@@ -74,7 +79,8 @@ def undo_single(
         if level > target:
             if below is not None:
                 raise CannotUndoError("a node on the way holds the key")
-            _set_link(node, index, _lift(_single(key, prev), target, level - 1))
+            single = _single(blocks, key, prev)
+            _set_link(node, index, _lift(blocks, single, target, level - 1))
         else:
             before, behind = _split(blocks, below, key)
             _set_link(node, index, before)
@@ -93,10 +99,16 @@ def undo_single(
             )
             del keys[index], node["e"][index]
             if not keys:
-                return _replace_emptied(path, joined)
+                return _replace_emptied(blocks, path, joined, level)
             _set_link(node, index, joined)
             _cut_prefix(node, keys, index)
-    return _replace_upwards(path, cid_for(encode_dag_cbor(node)))
+    return _replace_upwards(blocks, path, _keep(blocks, encode_dag_cbor(node)))
+
+
+def _keep(blocks: Blocks, raw: bytes) -> bytes:
+    cid = cid_for(raw)
+    blocks[cid] = raw
+    return cid
 
 
 def _check_not_empty(keys: list[bytes], left: bytes | None) -> None:
@@ -140,14 +152,14 @@ def _link_before(node: dict[str, Any], key: bytes) -> bytes | None:
     return link
 
 
-def _single(key: bytes, value: bytes) -> bytes:
-    return cid_for(encode_node([key], [value], [None, None]))
+def _single(blocks: Blocks, key: bytes, value: bytes) -> bytes:
+    return _keep(blocks, encode_node([key], [value], [None, None]))
 
 
-def _lift(link: bytes, level: int, top: int) -> bytes:
+def _lift(blocks: Blocks, link: bytes, level: int, top: int) -> bytes:
     """Put nodes without entries above a tree of `level`, up to level `top`."""
     for _ in range(level, top):
-        link = cid_for(encode_node([], [], [link]))
+        link = _keep(blocks, encode_node([], [], [link]))
     return link
 
 
@@ -156,10 +168,10 @@ def _put_on_top(
 ) -> bytes:
     """The root of a tree of `level` with a key added that stands above all others."""
     links: Links = [
-        None if part is None else _lift(part, level, target - 1)
+        None if part is None else _lift(blocks, part, level, target - 1)
         for part in _split(blocks, data, key)
     ]
-    return cid_for(encode_node([key], [value], links))
+    return _keep(blocks, encode_node([key], [value], links))
 
 
 def _split(blocks: Blocks, link: bytes | None, key: bytes) -> Links:
@@ -173,13 +185,12 @@ def _split(blocks: Blocks, link: bytes | None, key: bytes) -> Links:
     before: bytes | None = None
     behind: bytes | None = None
     if index or left is not None:
-        before = cid_for(
-            encode_node(keys[:index], values[:index], [*links[:index], left])
+        before = _keep(
+            blocks, encode_node(keys[:index], values[:index], [*links[:index], left])
         )
     if index < len(keys) or right is not None:
-        behind = cid_for(
-            encode_node(keys[index:], values[index:], [right, *links[index + 1 :]])
-        )
+        rest = [right, *links[index + 1 :]]
+        behind = _keep(blocks, encode_node(keys[index:], values[index:], rest))
     return [before, behind]
 
 
@@ -203,12 +214,13 @@ def _join(
     if (keys and keys[-1] >= key) or (more_keys and more_keys[0] <= key):
         raise CannotUndoError("keys are not in order")
     middle = _join(blocks, links[-1], more_links[0], key)
-    return cid_for(
+    return _keep(
+        blocks,
         encode_node(
             keys + more_keys,
             values + more_values,
             [*links[:-1], middle, *more_links[1:]],
-        )
+        ),
     )
 
 
@@ -235,10 +247,12 @@ def _check_start(blocks: Blocks, link: bytes | None, key: bytes) -> None:
         link = node["l"]
 
 
-def _replace_upwards(path: list[tuple[bytes, bytes]], new: bytes) -> bytes:
+def _replace_upwards(
+    blocks: Blocks, path: list[tuple[bytes, bytes]], new: bytes
+) -> bytes:
     """The root over a changed node; `path` is the nodes above, each with its link."""
     for raw, link in reversed(path):
-        new = cid_for(_replace(raw, link, new))
+        new = _keep(blocks, _replace(raw, link, new))
     return new
 
 
@@ -250,8 +264,14 @@ def _replace(raw: bytes, old: bytes, new: bytes) -> bytes:
     return new.join(parts)
 
 
-def _replace_emptied(path: list[tuple[bytes, bytes]], joined: bytes | None) -> bytes:
-    """The root over a node that has lost its last key; `joined` is what it still has.
+def _replace_emptied(
+    blocks: Blocks,
+    path: list[tuple[bytes, bytes]],
+    joined: bytes | None,
+    level: int,
+) -> bytes:
+    """The root over a node of `level` that has lost its last key; `joined` is what it
+    still has.
 
     A node without keys stays if it has a node below; without, it goes, and those
     above that had nothing else go with it. A root without keys gives way to what is
@@ -262,8 +282,20 @@ def _replace_emptied(path: list[tuple[bytes, bytes]], joined: bytes | None) -> b
             raw, link = path.pop()
             raw = _replace(raw, _LINK_TAG + link, _NULL)
             if raw != _EMPTIED:
-                return _replace_upwards(path, cid_for(raw))
+                return _replace_upwards(blocks, path, _keep(blocks, raw))
         return EMPTY_ROOT
     if path:
-        return _replace_upwards(path, cid_for(encode_node([], [], [joined])))
-    raise CannotUndoError("the root has given way")
+        lifted = _keep(blocks, encode_node([], [], [joined]))
+        return _replace_upwards(blocks, path, lifted)
+    level -= 1
+    while True:
+        keys, _, links = parse_node(blocks[joined])
+        if keys:
+            # The nodes between are gone, so nothing else tells how many there were.
+            if height(keys[0]) != level:
+                raise CannotUndoError("a key stands at the wrong level")
+            return joined
+        if links[0] is None:
+            raise CannotUndoError("an empty node inside the tree")
+        joined = links[0]
+        level -= 1

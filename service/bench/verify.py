@@ -1,0 +1,150 @@
+"""Proving commits, all the way from a frame's bytes to an event, on one core.
+
+Each round takes the same frames in slices. A slice is proven, and right after it its
+signatures are checked and nothing else: that is the floor, under the same weather.
+The stages are timed one by one on the same slices.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from crawler.verify import verify_commit
+from protocol import cbor
+from protocol.car import read_car
+from protocol.commit import Commit, parse_commit, verify_commit_signature
+from protocol.frames import decode_frame
+from protocol.keys import PublicKey
+from protocol.mst import TreeOp, invert
+from service.bench.metric import Metric, Progress, median
+from service.bench.society import START_US, Society
+
+BENCH: Final = "verify"
+
+_ACCOUNTS: Final = 40
+_RECORDS: Final = 4_000
+_FRAMES: Final = 6_000
+_SLICE: Final = 250
+_ROUNDS: Final = 5
+_QUICK: Final = 20
+"""A quick run takes one part in so many of everything."""
+_NOW_US: Final = START_US + 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """A frame, and what each stage starts from."""
+
+    raw: bytes
+    key: PublicKey
+    body: dict[str, Any]
+    blocks: dict[bytes, bytes]
+    signed: bytes
+    commit: Commit
+    ops: tuple[TreeOp, ...]
+    records: tuple[bytes, ...]
+
+
+def run(quick: bool, progress: Progress) -> list[Metric]:
+    """Commits proven a second of one core, and where the time goes."""
+    part = _QUICK if quick else 1
+    society = Society(max(2, _ACCOUNTS // part), records=_RECORDS // part)
+    frames = _FRAMES // part
+    samples = []
+    for raw in society.frames(frames, others=False):
+        samples.append(_sample(raw, society))
+        progress.count("frames", len(samples), frames)
+    slices = [samples[at : at + _SLICE] for at in range(0, frames, _SLICE)]
+
+    rounds = 1 if quick else _ROUNDS
+    seconds: list[dict[str, float]] = []
+    for number in range(rounds):
+        taken = dict.fromkeys(_STAGES, 0.0)
+        for one in slices:
+            for stage, work in _STAGES.items():
+                taken[stage] += _time(work, one)
+        seconds.append(taken)
+        progress.count("rounds", number + 1, rounds)
+
+    def rate(stage: str) -> float:
+        return median([frames / taken[stage] for taken in seconds])
+
+    metrics = [
+        Metric(
+            BENCH,
+            "commits_per_s_per_core",
+            rate(_WHOLE),
+            "commits/s",
+            rate(_SIGNATURE),
+        )
+    ]
+    for stage in _STAGES:
+        metrics.append(Metric(BENCH, f"{stage}_us", 1e6 / rate(stage), "us"))
+    parts = [sum(taken[s] for s in _STAGES if s != _WHOLE) for taken in seconds]
+    rest = median(
+        [taken[_WHOLE] - known for taken, known in zip(seconds, parts, strict=True)]
+    )
+    metrics.append(Metric(BENCH, "rest_us", rest / frames * 1e6, "us"))
+    ops = sum(len(sample.ops) for sample in samples)
+    size = sum(len(sample.raw) for sample in samples)
+    metrics.append(Metric(BENCH, "operations_per_commit", ops / frames, "operations"))
+    metrics.append(Metric(BENCH, "bytes_per_frame", size / frames, "bytes"))
+    return metrics
+
+
+def _sample(raw: bytes, society: Society) -> _Sample:
+    body = decode_frame(raw).body
+    car = read_car(body["blocks"])
+    ops = tuple(
+        TreeOp(op["path"].encode(), op["cid"], op.get("prev")) for op in body["ops"]
+    )
+    signed = car.blocks[car.root]
+    return _Sample(
+        raw,
+        society.keys[body["repo"]],
+        body,
+        car.blocks,
+        signed,
+        parse_commit(signed),
+        ops,
+        tuple(car.blocks[op.cid] for op in ops if op.cid is not None),
+    )
+
+
+def _time(work: Callable[[_Sample], object], samples: Sequence[_Sample]) -> float:
+    started = time.process_time()
+    for sample in samples:
+        work(sample)
+    return time.process_time() - started
+
+
+def _prove(sample: _Sample) -> None:
+    body = decode_frame(sample.raw).body
+    event = verify_commit(body, sample.key, _NOW_US)
+    # Every commit of the society is a good one: whatever else comes out is a fault.
+    assert len(event.ops) == len(sample.ops)
+
+
+def _decode_records(sample: _Sample) -> None:
+    for record in sample.records:
+        cbor.decode_fast(record)
+
+
+_WHOLE: Final = "commit"
+_SIGNATURE: Final = "signature"
+_STAGES: Final[dict[str, Callable[[_Sample], object]]] = {
+    _WHOLE: _prove,
+    _SIGNATURE: lambda sample: verify_commit_signature(
+        sample.signed, sample.key, sample.commit
+    ),
+    "frame": lambda sample: decode_frame(sample.raw),
+    "blocks": lambda sample: read_car(sample.body["blocks"]),
+    "commit_block": lambda sample: parse_commit(sample.signed),
+    "tree": lambda sample: invert(
+        sample.blocks, sample.commit.data, sample.ops, sample.body["prevData"]
+    ),
+    "records": _decode_records,
+}
