@@ -233,6 +233,53 @@ def feeds(
 
 
 @app.command()
+def audit(
+    dids: Annotated[
+        list[str] | None, typer.Argument(help="Only these accounts.")
+    ] = None,
+    counts: Annotated[
+        bool, typer.Option("--counts", help="Count likes, followers … anew too.")
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Fetch wrong repos again, write right counts."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild every repo's root from our rows and hold it against the signed one.
+
+    Exits 1 when anything differs.
+    """
+    from service.verbs import prove
+
+    wanted = [_parse_did(did) for did in dids or ()]
+    config = _quiet()
+    if not prove.audit(config, wanted, counts=counts, repair=repair, as_json=as_json):
+        raise typer.Exit(1)
+
+
+class Copy(StrEnum):
+    """What is only a copy of the rows."""
+
+    SEARCH = "search"
+    COUNTS = "counts"
+
+
+@app.command()
+def rebuild(
+    what: Annotated[Copy, typer.Argument(help="The search index, or the counts.")],
+) -> None:
+    """Make the search index or the counts anew from the rows, while all runs on."""
+    from service.verbs import prove
+
+    if what is Copy.SEARCH:
+        typer.echo(f"{prove.rebuild_search(_quiet())} entries written")
+    else:
+        for table, wrong in prove.rebuild_counts(_quiet()).items():
+            typer.echo(f"{table}: {wrong} rows put right")
+
+
+@app.command()
 def export(
     did: Annotated[str, typer.Argument(help="The account.")],
     path: Annotated[Path, typer.Argument(help="The CAR file to write.")],

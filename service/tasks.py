@@ -16,10 +16,12 @@ from celery import Celery
 from indexer.search_sync import drain_outbox
 from service.crawling import WriteSide
 from service.metrics import TaskMetrics
+from service.verbs.prove import audit_sample
 
 log = structlog.get_logger(__name__)
 
 _DRAIN_BATCH = 2_000
+_AUDIT_SAMPLE = 20
 
 Work = Callable[[WriteSide], Any]
 
@@ -38,6 +40,12 @@ def _drain_search(side: WriteSide) -> int:
         return drain_outbox(conn, side.engine, _DRAIN_BATCH)
 
 
+def _audit_sample(side: WriteSide) -> int:
+    """A few repos, held against what was signed; wrong ones are fetched again."""
+    with side.pool.connection() as conn:
+        return audit_sample(conn, _AUDIT_SAMPLE)
+
+
 TASKS: Mapping[str, ScheduledTask] = {
     "discover_hosts": ScheduledTask(lambda side: side.tasks.discover_hosts(), 300.0),
     "list_repos": ScheduledTask(lambda side: side.tasks.list_repos(), 60.0),
@@ -49,6 +57,7 @@ TASKS: Mapping[str, ScheduledTask] = {
         lambda side: side.tasks.refresh_identities(), 60.0
     ),
     "drain_search": ScheduledTask(_drain_search, 5.0),
+    "audit_sample": ScheduledTask(_audit_sample, 600.0),
 }
 
 

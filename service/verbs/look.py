@@ -115,12 +115,7 @@ def resync_repo(config: Config, did: Did) -> None:
     with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
         if did not in repos.find_repos(conn, [did]):
             raise ServiceError(f"{did} is not in the index")
-        conn.execute(
-            "UPDATE repo SET state = 'desynchronized', next_try = now(), tries = 0,"
-            " error = 'asked for by the operator' FROM actor"
-            " WHERE actor.id = repo.actor AND did = %s",
-            (did,),
-        )
+        repos.mark_desynchronized(conn, [did], "asked for by the operator")
 
 
 def search(

@@ -1,0 +1,159 @@
+"""`bigworld audit` and `rebuild`: hold the index against what was signed, and make
+anew what is only a copy."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import psycopg
+import structlog
+from rich.console import Console
+
+from indexer.audit import (
+    RepoAudit,
+    UnknownRepoError,
+    audit_repo,
+    list_synchronized,
+    recount_stats,
+)
+from indexer.search_sync import drain_outbox, queue_everything
+from protocol.cid import cid_to_text
+from search.postgres import PostgresEngine
+from service.config import Config
+from service.databases import INDEX, open_database
+from service.errors import ServiceError
+from service.progress import Report
+from storage.pool import open_pool
+from storage.repos import mark_desynchronized
+
+log = structlog.get_logger(__name__)
+
+_PAGE = 1_000
+_DRAIN_BATCH = 2_000
+_LETTERS = "234567abcdefghijklmnopqrstuvwxyz"
+
+
+def audit(
+    config: Config,
+    dids: Sequence[str],
+    *,
+    counts: bool,
+    repair: bool,
+    as_json: bool,
+) -> bool:
+    """Audit these accounts, or all; tells whether everything was as it should be.
+
+    `counts` also counts likes, replies, followers and so on anew. `repair` has wrong
+    repos fetched again and writes right counts.
+    """
+    console = Console(stderr=as_json)
+    all_well = True
+    with (
+        Report(console) as report,
+        open_database(config, INDEX) as url,
+        psycopg.connect(url) as conn,
+    ):
+        wanted = list(dids) or list(_everyone(conn))
+        done = 0
+        for found in _audit_each(conn, wanted):
+            done += 1
+            if as_json:
+                print(json.dumps(_describe(found)))
+            elif not found.ok:
+                report.say(
+                    f"{found.did} rev {found.rev}: the rows are not what it signed"
+                )
+            if not found.ok:
+                all_well = False
+                if repair:
+                    mark_desynchronized(conn, [found.did], "the audit found it wrong")
+                    conn.commit()
+            report.count("audited", done, len(wanted))
+        if counts:
+            conn.commit()
+            audited = recount_stats(conn, repair=repair)
+            all_well = all_well and audited.ok
+            for table, number in audited.wrong.items():
+                report.say(f"{table}: {number} wrong rows")
+        if not as_json:
+            verdict = "all as signed" if all_well else "NOT all as signed"
+            report.say(f"{done} repos audited, {verdict}")
+    return all_well
+
+
+def audit_sample(conn: psycopg.Connection[Any], size: int) -> int:
+    """Audit a few repos from a random place on; wrong ones are fetched again."""
+    start = "did:plc:" + "".join(random.choices(_LETTERS, k=4))
+    dids = list_synchronized(conn, after=start, limit=size)
+    conn.commit()
+    wrong = [found.did for found in _audit_each(conn, dids) if not found.ok]
+    if wrong:
+        log.error("audit_failed", dids=wrong)
+        mark_desynchronized(conn, wrong, "the audit found it wrong")
+        conn.commit()
+    return len(dids)
+
+
+def rebuild_search(config: Config) -> int:
+    """Make the whole search index anew from the rows; returns how many entries."""
+    with (
+        Report(Console()) as report,
+        open_database(config, INDEX) as url,
+        open_pool(url, max=2) as pool,
+        pool.connection() as conn,
+    ):
+        engine = PostgresEngine(pool)
+        queue_everything(conn, engine)
+        done = 0
+        # Each account brings its records into the queue when its turn comes.
+        while left := _waiting(conn):
+            drained = drain_outbox(conn, engine, _DRAIN_BATCH)
+            done += drained
+            report.count("entries", done, done + left - drained)
+        return done
+
+
+def rebuild_counts(config: Config) -> dict[str, int]:
+    """Count everything anew; returns table -> rows that were wrong."""
+    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+        return recount_stats(conn, repair=True).wrong
+
+
+def _everyone(conn: psycopg.Connection[Any]) -> Iterator[str]:
+    after = ""
+    while page := list_synchronized(conn, after=after, limit=_PAGE):
+        yield from page
+        after = page[-1]
+    conn.commit()
+
+
+def _audit_each(
+    conn: psycopg.Connection[Any], dids: Iterable[str]
+) -> Iterator[RepoAudit]:
+    for did in dids:
+        try:
+            yield audit_repo(conn, did)
+        except UnknownRepoError:
+            raise ServiceError(f"{did} is not in the index") from None
+
+
+def _describe(found: RepoAudit) -> dict[str, Any]:
+    return {
+        "did": found.did,
+        "rev": found.rev,
+        "ok": found.ok,
+        "root": cid_to_text(found.root),
+        "signed": cid_to_text(found.signed),
+        "records": found.records,
+        "dropped": found.dropped,
+    }
+
+
+def _waiting(conn: psycopg.Connection[Any]) -> int:
+    row = conn.execute("SELECT count(*) FROM search_outbox").fetchone()
+    conn.commit()
+    assert row is not None
+    return int(row[0])
