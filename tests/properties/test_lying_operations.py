@@ -271,9 +271,7 @@ def check_pairs(pairs: Iterable[tuple[int, int]]) -> int:
     keys = seven_keys()
     trees = []
     for bits in range(128):
-        items = [
-            (key, cid_for(key)) for n, key in enumerate(keys) if bits >> n & 1
-        ]  # fmt: skip
+        items = [(key, cid_for(key)) for n, key in enumerate(keys) if bits >> n & 1]
         nodes = list(build_nodes(items))
         blocks = {node.cid: node.raw for node in nodes}
         trees.append((dict(items), build_root(items), blocks))
