@@ -201,9 +201,9 @@ def _key(
         try:
             if kind == MULTIKEY_TYPE:
                 return parse_multikey(text).did_key
-            # The directory of did:plc has written Multikey for years; only documents
-            # that people keep on their own web servers still have the old forms.
-            if kind in LEGACY_KEY_TYPES and did.startswith("did:web:"):
+            # Documents on people's own web servers still have the old forms, and so
+            # do those of the reference PLC directory as it is published.
+            if kind in LEGACY_KEY_TYPES:
                 return parse_legacy_multibase(LEGACY_KEY_TYPES[kind], text).did_key
         except InvalidSyntaxError:
             continue

@@ -240,15 +240,15 @@ def base58(raw: bytes) -> str:
     ],
 )
 @pytest.mark.parametrize("form", [uncompressed, lambda key: key.point])
-def test_reads_old_keys_of_did_web(
+def test_reads_old_keys(
     kind: str, key: PublicKey, form: Callable[[PublicKey], bytes]
 ) -> None:
     old = method(did=WEB, type=kind, publicKeyMultibase="z" + base58(form(key)))
     found = parse_did_document({"id": WEB, "verificationMethod": [old]}, WEB)
     assert found.signing_key == key.did_key
-    # In a did:plc document this form has been gone for years.
+    # The published reference directory still writes this form.
     plc = old | {"id": "#atproto", "controller": DID}
-    assert read(verificationMethod=[plc]).signing_key is None
+    assert read(verificationMethod=[plc]).signing_key == key.did_key
     # The curve is told by the type, so the wrong type must not read.
     wrong = next(k for k in ("k256", "p256") if k != key.curve)
     swapped = old | {
