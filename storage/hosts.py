@@ -315,8 +315,22 @@ def count_accounts(conn: psycopg.Connection[Any]) -> int:
 def request_listing(conn: psycopg.Connection[Any], host: int) -> None:
     """Have the host's whole listing compared with ours at the next chance."""
     conn.execute(
-        "UPDATE host SET listed_at = NULL, list_cursor = NULL WHERE id = %s", (host,)
+        "UPDATE host SET listed_at = NULL, list_cursor = NULL, polled_at = NULL"
+        " WHERE id = %s",
+        (host,),
     )
+
+
+def begin_listing(conn: psycopg.Connection[Any], host: int) -> datetime:
+    """Note that a listing begins now; the time stands for it until its end."""
+    row = conn.execute(
+        "UPDATE host SET polled_at = clock_timestamp() WHERE id = %s"
+        " RETURNING polled_at",
+        (host,),
+    ).fetchone()
+    assert row is not None
+    began: datetime = row[0]
+    return began
 
 
 def hosts_to_list(
@@ -354,19 +368,26 @@ def hosts_to_list(
 
 
 def save_list_cursor(
-    conn: psycopg.Connection[Any], host: int, list_cursor: str | None, *, done: bool
+    conn: psycopg.Connection[Any],
+    host: int,
+    began: datetime,
+    list_cursor: str | None,
+    *,
+    done: bool,
 ) -> None:
-    """Note how far the host's listing was read, or that its end was reached."""
-    if done:
-        conn.execute(
-            "UPDATE host SET list_cursor = NULL, listed_at = now(), polled_at = now()"
-            " WHERE id = %s",
-            (host,),
-        )
-    else:
-        conn.execute(
-            "UPDATE host SET list_cursor = %s WHERE id = %s", (list_cursor, host)
-        )
+    """Note how far the listing that `began` then has come, or that it is complete.
+
+    Without effect if another was requested meanwhile: what happened in between must
+    be seen by that one.
+    """
+    conn.execute(
+        """
+        UPDATE host SET list_cursor = %s,
+            listed_at = CASE WHEN %s THEN now() ELSE listed_at END
+        WHERE id = %s AND polled_at = %s
+        """,
+        (None if done else list_cursor, done, host, began),
+    )
 
 
 def hold_back(conn: psycopg.Connection[Any], host: int, seconds: float) -> None:

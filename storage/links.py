@@ -283,7 +283,7 @@ def _count_up_to(
             WHERE path = %s AND target_rkey = %s AND target_actor = %s
               AND target_collection = %s
             LIMIT %s
-        ) AS some
+        ) AS counted
         """,
         (path, rkey, actor, collection, most),
     ).fetchone()

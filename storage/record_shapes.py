@@ -131,10 +131,8 @@ def pack_shape(raw: bytes) -> bytes | None:
     if not shape.of_record:
         return number + _pack_did(groups[0]) + end
     cid_text, did, tid, _ = groups
-    text = cid_text.decode()
-    cid: bytes = decode_multibase(text)[1]
-    # The last letter holds four bits too many; only zeros come back.
-    if cid[:4] != DATA_PREFIX or encode_multibase("b", cid) != text:
+    cid = _pack_cid(cid_text.decode())
+    if cid is None:
         return None
     rkey = tid_to_int(Tid(tid.decode())).to_bytes(_TID_BYTES, "big")
     return number + _pack_did(did) + rkey + cid[4:] + end
@@ -161,6 +159,18 @@ def _match(raw: bytes) -> tuple[_Shape, re.Match[bytes]] | None:
         return None
     match = _ENDS[shape.of_record].fullmatch(raw, len(shape.head))
     return None if match is None else (shape, match)
+
+
+def _pack_cid(text: str) -> bytes | None:
+    """A CID's 36 bytes; None for a text that would not come out the same, because the
+    bits of its last letter that no byte holds are not zero."""
+    try:
+        raw: bytes = decode_multibase(text)[1]
+    except ValueError:
+        return None
+    return (
+        raw if raw[:4] == DATA_PREFIX and encode_multibase("b", raw) == text else None
+    )
 
 
 def _pack_did(text: bytes) -> bytes:

@@ -127,12 +127,16 @@ def test_listing_goes_on_where_it_stopped(conn: Conn) -> None:
     _host(conn, "relay.example.com", relay=True)
     [(due, cursor)] = hosts.hosts_to_list(conn, limit=10, older_than=3_600)
     assert (due.id, cursor) == (host, None)
-    hosts.save_list_cursor(conn, host, "page 2", done=False)
+    began = hosts.begin_listing(conn, host)
+    hosts.save_list_cursor(conn, host, began, "page 2", done=False)
     assert hosts.hosts_to_list(conn, limit=10, older_than=3_600)[0][1] == "page 2"
-    hosts.save_list_cursor(conn, host, None, done=True)
+    hosts.save_list_cursor(conn, host, began, None, done=True)
     conn.commit()
     assert hosts.hosts_to_list(conn, limit=10, older_than=3_600) == []
     hosts.request_listing(conn, host)
+    assert len(hosts.hosts_to_list(conn, limit=10, older_than=3_600)) == 1
+    # One that began before the request does not answer it.
+    hosts.save_list_cursor(conn, host, began, None, done=True)
     assert len(hosts.hosts_to_list(conn, limit=10, older_than=3_600)) == 1
     hosts.hold_back(conn, host, 60)
     assert hosts.hosts_to_list(conn, limit=10, older_than=3_600) == []

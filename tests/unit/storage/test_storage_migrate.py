@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -19,7 +20,8 @@ def test_tables_equal_migrations(empty_database: str, name: str) -> None:
     assert migrate.current(empty_database, name) == migrate.head(name)
 
 
-def test_check_sees_a_difference(index_db: str) -> None:
+def test_check_sees_a_difference(make_database: Callable[[str], str]) -> None:
+    index_db = make_database("index")
     with psycopg.connect(index_db) as conn:
         conn.execute("ALTER TABLE repo DROP COLUMN rev")
         conn.execute("DROP INDEX post_sort_at_idx")

@@ -1,0 +1,223 @@
+"""Edges by page, by viewer, and gone again; counts; whole repos in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from storage import links as links_module
+from storage.collections import (
+    BLOCK_SUBJECT,
+    FOLLOW_SUBJECT,
+    LIKE_SUBJECT,
+    LINK_PARTITIONS,
+    QUOTE,
+    RKEY_SELF,
+)
+from storage.links import (
+    LinkSource,
+    copy_links,
+    delete_default_links,
+    delete_links,
+    find_account_links,
+    find_account_sources,
+    find_links,
+    find_links_between,
+    pack_link,
+    partition_of,
+)
+from storage.records import (
+    copy_records,
+    count_records,
+    delete_records,
+    fetch_record,
+    fetch_records,
+    iter_repo,
+    list_records,
+    pack_record,
+)
+from storage.stats import (
+    FOLLOWERS,
+    LIKES,
+    StatsChange,
+    apply_stats,
+    fetch_actor_stats,
+    fetch_post_stats,
+    fetch_subject_likes,
+)
+
+Conn = psycopg.Connection[Any]
+POST = 1
+TARGET = (7, POST, 1_000)
+
+
+def put(conn: Conn, *rows: tuple[int, int, int, int, int, int]) -> None:
+    packed: dict[str, list[bytes]] = {}
+    for row in rows:
+        packed.setdefault(partition_of(row[5]), []).append(pack_link(row))
+    copy_links(conn, packed)
+
+
+def like(actor: int, rkey: int, target: tuple[int, int, int] = TARGET) -> Any:
+    return (rkey, target[2], actor, target[0], target[1], LIKE_SUBJECT)
+
+
+def pages(conn: Conn, limit: int) -> list[LinkSource]:
+    found: list[LinkSource] = []
+    after = None
+    while True:
+        page, after = find_links(conn, LIKE_SUBJECT, TARGET, limit=limit, after=after)
+        found += page
+        if after is None:
+            return found
+        assert len(page) == limit
+
+
+def test_backlinks_newest_first(conn: Conn) -> None:
+    rows = [like(actor, 5_000 + (actor * 37) % 40) for actor in range(1, 41)]
+    put(conn, *rows, like(3, 9, (7, POST, 1_001)), like(3, 9, (8, POST, 1_000)))
+    found = pages(conn, 7)
+    assert [source.rkey for source in found] == list(range(5_039, 4_999, -1))
+    assert find_links(conn, LIKE_SUBJECT, (9, POST, 9), limit=5) == ([], None)
+
+
+def test_backlinks_of_the_very_popular(
+    conn: Conn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links_module, "MAX_SORTED_LINKS", 10)
+    rows = [like(actor, 9_000 - actor) for actor in range(1, 31)]
+    put(conn, *rows, like(4, 1))
+    found = pages(conn, 4)
+    assert found == sorted(found)
+    assert len(found) == 31
+
+
+def test_own_edges(conn: Conn) -> None:
+    put(conn, like(1, 50), like(1, 60), like(2, 70), like(1, 80, (7, POST, 1_002)))
+    targets = [(7, 1_000), (7, 1_001), (7, 1_002), (8, 1_000)]
+    found = find_links_between(conn, LIKE_SUBJECT, 1, targets)
+    assert found == {(7, 1_000): 60, (7, 1_002): 80}
+    assert find_links_between(conn, LIKE_SUBJECT, 1, []) == {}
+
+
+def test_accounts_both_ways(conn: Conn) -> None:
+    def follow(actor: int, target: int, rkey: int, path: int = FOLLOW_SUBJECT) -> Any:
+        return (rkey, 0, actor, target, 0, path)
+
+    put(
+        conn,
+        follow(1, 2, 10),
+        follow(2, 1, 11),
+        follow(3, 1, 12),
+        follow(4, 1, 13),
+        follow(1, 3, 14, BLOCK_SUBJECT),
+    )
+    out, back = find_account_links(conn, FOLLOW_SUBJECT, 1, [2, 3])
+    assert (out, back) == ({2: 10}, {2: 11, 3: 12})
+    assert find_account_links(conn, BLOCK_SUBJECT, 1, [3]) == ({3: 14}, {})
+    first, before = find_account_sources(conn, FOLLOW_SUBJECT, 1, limit=2)
+    assert first == [LinkSource(4, 13), LinkSource(3, 12)]
+    assert before is not None
+    rest = find_account_sources(conn, FOLLOW_SUBJECT, 1, limit=2, before=before)
+    assert rest == ([LinkSource(2, 11)], None)
+    with pytest.raises(ValueError, match="both ways"):
+        find_account_links(conn, LIKE_SUBJECT, 1, [2])
+
+
+def test_only_named_edges_are_deleted(conn: Conn) -> None:
+    rows = [
+        (50, 1_000, 1, 7, POST, path)
+        for paths in LINK_PARTITIONS.values()
+        for path in paths
+    ]
+    twin = (51, 1_000, 1, 7, POST, QUOTE)
+    put(conn, *rows, twin)
+    missing = (52, 1_000, 1, 7, POST, QUOTE)
+    removed = delete_links(conn, [*rows, missing])
+    assert sorted(removed) == sorted(rows)
+    left = conn.execute("SELECT rkey FROM link").fetchall()
+    assert left == [(51,)]
+
+
+def test_default_links_go_by_their_source(conn: Conn) -> None:
+    conn.execute("INSERT INTO path (id, collection, path) VALUES (5000, 77, '.a')")
+    conn.execute("INSERT INTO path (id, collection, path) VALUES (5001, 78, '.a')")
+    put(conn, (9, 1, 1, 2, 0, 5000), (9, 1, 1, 3, 0, 5000), (9, 1, 1, 2, 0, 5001))
+    assert delete_default_links(conn, [(1, 77, 9), (1, 77, 8), (2, 77, 9)]) == 2
+    assert conn.execute("SELECT path FROM link").fetchall() == [(5001,)]
+
+
+def test_every_partition_finds_its_edges_by_an_index(conn: Conn) -> None:
+    """The queries of this module must not read a partition from end to end."""
+    conn.execute("SET enable_seqscan = off")
+    for name, (path, *_) in LINK_PARTITIONS.items():
+        plan = conn.execute(
+            f"EXPLAIN SELECT FROM {name} WHERE target_rkey = 1 AND target_actor = 2 "
+            f"AND actor = 3 AND rkey = 4 AND path = {path}"
+        ).fetchall()
+        text = "\n".join(line for (line,) in plan)
+        assert "Index Cond: " in text, f"{name}: {text}"
+        condition = text.split("Index Cond: ")[1].split("\n")[0]
+        # An account and one more: never all edges of an account.
+        assert condition.count(" = ") >= 2, f"{name}: {condition}"
+
+
+def test_records(conn: Conn) -> None:
+    addresses = [(1, 1, 10), (1, 1, 11), (1, 1, -1), (1, 2, 10), (2, 1, 10)]
+    copy_records(
+        conn, [pack_record(*a, b"value %d" % n) for n, a in enumerate(addresses)]
+    )
+    assert fetch_record(conn, 1, 2, 10) == b"value 3"
+    assert fetch_record(conn, 1, 2, 11) is None
+    assert len(fetch_records(conn, [*addresses, (9, 9, 9)])) == 5
+    assert count_records(conn, 1) == {1: 3, 2: 1}
+    assert list_records(conn, 1, 1, limit=2) == [(11, b"value 1"), (10, b"value 0")]
+    assert list_records(conn, 1, 1, limit=5, before=10) == [(-1, b"value 2")]
+    assert [r for r, _ in list_records(conn, 1, 1, limit=5, reverse=True)] == [
+        -1,
+        10,
+        11,
+    ]
+    assert delete_records(conn, [(1, 1, 10), (9, 9, 9)]) == 1
+    assert fetch_records(conn, []) == {}
+    assert delete_records(conn, []) == 0
+
+
+def test_repo_in_the_order_of_its_tree(conn: Conn) -> None:
+    """`a.b.cd/x` sorts before `a.b.c/x`? No: the slash sorts behind the dot only."""
+    conn.execute(
+        "INSERT INTO collection (id, nsid) VALUES "
+        "(2001, 'a.b.c'), (2002, 'a.b.c.d'), (2003, 'a.b.cd'), (2004, 'A.b.c')"
+    )
+    conn.execute(
+        "INSERT INTO rkey (id, text) VALUES (-2001, 'zzz'), (-2002, 'A~'), (-2003, '3')"
+    )
+    rkeys = [5, 1 << 60, (1 << 63) - 1, -2001, -2002, -2003, RKEY_SELF]
+    rows = [(1, c, r) for c in (2001, 2002, 2003, 2004) for r in rkeys]
+    copy_records(conn, [pack_record(*a, b"%d %d" % a[1:]) for a in rows])
+    conn.execute(
+        "INSERT INTO dropped_record VALUES (1, 'x', 'a.b.c/m', 'cid', 'too_large')"
+    )
+    items = list(iter_repo(conn, 1))
+    keys = [key for key, _, _ in items]
+    assert len(keys) == 29
+    assert keys == sorted(keys)
+    assert [key for key, _, value in items if value is None] == [b"a.b.c/m"]
+
+
+def test_counts(conn: Conn) -> None:
+    change = StatsChange()
+    change.add_post(10, 1, LIKES, 2)
+    change.add_post(11, 1, LIKES, 0)
+    change.add_subject(1, 4, 10, 3)
+    change.add_actor(5, FOLLOWERS, 1)
+    apply_stats(conn, change)
+    apply_stats(conn, change)
+    assert fetch_post_stats(conn, [(1, 10), (1, 11)])[1, 10].likes == 4
+    assert (1, 11) not in fetch_post_stats(conn, [(1, 10), (1, 11)])
+    assert fetch_subject_likes(conn, [(1, 4, 10)]) == {(1, 4, 10): 6}
+    assert fetch_actor_stats(conn, [5, 6])[5].followers == 2
+    assert fetch_post_stats(conn, []) == {}
+    assert fetch_subject_likes(conn, []) == {}

@@ -1,0 +1,135 @@
+"""Names and numbers."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg_pool import ConnectionPool
+
+from protocol.syntax import tid_from_int
+from storage.collections import (
+    COLLECTION_IDS,
+    FIRST_FREE_ID,
+    LIKE_SUBJECT,
+    PATHS,
+    RKEY_SELF,
+)
+from storage.interning import MAX_PATHS_A_COLLECTION, Interner, rkey_number
+
+Conn = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def interner(pool: ConnectionPool[Any]) -> Interner:
+    return Interner(pool, cache_size=100)
+
+
+def dids(count: int, letter: str = "x") -> list[str]:
+    return [f"did:web:{letter}{n}.example.com" for n in range(count)]
+
+
+def test_names_come_back(interner: Interner, pool: ConnectionPool[Any]) -> None:
+    # More names than the cache holds, so that both the cache and the table answer.
+    names = dids(1_000)
+    numbers = interner.actors(names)
+    assert len(set(numbers.values())) == 1_000
+    assert interner.actors(names) == numbers
+    assert Interner(pool).actors(reversed(names)) == numbers
+    back = interner.dids(numbers.values())
+    assert back == {number: name for name, number in numbers.items()}
+    assert interner.dids([10**9]) == {}
+    assert interner.find_actor(names[0]) == numbers[names[0]]
+    assert interner.find_actor("did:web:nobody.example.com") is None
+
+
+def test_nothing_is_made_by_looking(interner: Interner, conn: Conn) -> None:
+    assert interner.find_collection("org.example.none") is None
+    assert interner.find_rkey("never-seen") is None
+    rows = conn.execute(
+        "SELECT (SELECT max(id) FROM collection), (SELECT min(id) FROM rkey)"
+    )
+    assert rows.fetchone() == (max(COLLECTION_IDS.values()), RKEY_SELF)
+
+
+def test_collections(interner: Interner) -> None:
+    found = interner.collections(["app.bsky.feed.post", "org.example.a"])
+    assert found["app.bsky.feed.post"] == COLLECTION_IDS["app.bsky.feed.post"]
+    assert found["org.example.a"] >= FIRST_FREE_ID
+    assert interner.nsids(found.values()) == {v: k for k, v in found.items()}
+    assert interner.find_collection("org.example.a") == found["org.example.a"]
+
+
+def test_record_keys(interner: Interner) -> None:
+    tid = "3laaaaaaaaa22"
+    found = interner.rkeys([tid, "self", "a-name", "2" * 13])
+    assert tid_from_int(found[tid]) == tid
+    assert found["self"] == RKEY_SELF
+    # 0 means "no record key", so the first TID of all is a name like any other.
+    assert found["2" * 13] < RKEY_SELF
+    assert found["a-name"] < RKEY_SELF
+    assert interner.rkey_texts(found.values()) == {v: k for k, v in found.items()}
+    assert interner.find_rkey("a-name") == found["a-name"]
+    assert interner.find_rkey(tid) == rkey_number(tid) == found[tid]
+
+
+def test_paths(interner: Interner) -> None:
+    number, path = LIKE_SUBJECT, PATHS[LIKE_SUBJECT]
+    known = (COLLECTION_IDS[path[0]], path[1])
+    assert interner.paths([known]) == {known: number}
+    new = (COLLECTION_IDS["app.bsky.feed.post"], ".some.where")
+    assert interner.paths([new])[new] >= FIRST_FREE_ID
+
+
+def test_paths_are_bounded(interner: Interner, conn: Conn) -> None:
+    collection = interner.collections(["org.example.wild"])["org.example.wild"]
+    keys = [(collection, f".key{n}") for n in range(MAX_PATHS_A_COLLECTION + 60)]
+    numbers = interner.paths([*keys, (collection, "." + "x" * 5_000)])
+    assert len(set(numbers.values())) == MAX_PATHS_A_COLLECTION + 1
+    row = conn.execute("SELECT count(*) FROM path WHERE collection = %s", (collection,))
+    assert row.fetchone() == (MAX_PATHS_A_COLLECTION + 1,)
+
+
+def test_many_threads_make_each_name_once(
+    index_db: str, pool: ConnectionPool[Any]
+) -> None:
+    names = dids(400, "y")
+    results: list[dict[str, int]] = []
+
+    def work(offset: int) -> None:
+        interner = Interner(pool)
+        mine: dict[str, int] = {}
+        for start in range(0, 400, 20):
+            begin = (start * (offset + 1)) % 400
+            mine |= interner.actors(names[begin : begin + 20])
+        mine |= interner.actors(names)
+        results.append(mine)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    assert all(result == results[0] for result in results)
+
+
+def test_a_number_outlives_the_batch_that_asked(interner: Interner, conn: Conn) -> None:
+    """Numbers are committed on their own: a rolled back batch cannot take one away."""
+    conn.execute("SELECT 1")
+    number = interner.actors(["did:web:z.example.com"])["did:web:z.example.com"]
+    conn.rollback()
+    row = conn.execute("SELECT did FROM actor WHERE id = %s", (number,)).fetchone()
+    assert row == ("did:web:z.example.com",)
+
+
+def test_longest_names_fit_their_indexes(interner: Interner) -> None:
+    did = "did:web:" + "a" * 2_040
+    nsid = "a" * 63 + "." + "b" * 63 + "." + "c" * 63 + "." + "d" * 63 + "." + "e" * 61
+    rkey = "k" * 512
+    assert len(did) == 2_048
+    assert interner.dids(interner.actors([did]).values()) is not None
+    assert interner.collections([nsid])
+    assert interner.rkeys([rkey])
