@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 import psycopg
@@ -42,6 +43,7 @@ class ListedHost:
     """One host's listing under way. `behind`: repos that have a newer rev there."""
 
     host: hosts.Host
+    began: datetime
     cursor: str | None
     guard: PageGuard
     done: bool = False
@@ -85,7 +87,11 @@ class Listing:
         await asyncio.to_thread(
             self._database.run,
             lambda conn: hosts.save_list_cursor(
-                conn, listed.host.id, cursor or following, done=listed.done
+                conn,
+                listed.host.id,
+                listed.began,
+                cursor or following,
+                done=listed.done,
             ),
         )
         return cursor

@@ -156,7 +156,12 @@ class CrawlTasks:
                 conn, limit=limit, older_than=older_than, states=states
             )
             return [
-                ListedHost(host, cursor, PageGuard(_PAGES_A_RUN))
+                ListedHost(
+                    host,
+                    hosts.begin_listing(conn, host.id),
+                    cursor,
+                    PageGuard(_PAGES_A_RUN),
+                )
                 for host, cursor in due
                 if leases.take_lease(conn, _listing_lease(host.id), holder, _LEASE)
             ]

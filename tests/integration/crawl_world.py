@@ -263,6 +263,14 @@ def wait_until(check: Callable[[], Any], seconds: float = 20.0, what: str = "") 
         time.sleep(0.02)
 
 
+def wait_for_stream(*streamed: FakeHost) -> None:
+    """Until these hosts send whatever comes from now on to the crawler."""
+    for host in streamed:
+        wait_until(lambda host=host: host.stream.subscribers)  # type: ignore[misc]
+    # A subscriber is counted a moment before its place in the stream is fixed.
+    time.sleep(0.3)
+
+
 def rebuild_root(conn: psycopg.Connection[Any], did: str) -> bytes:
     """The root of a repo, from its rows alone and by no code of the indexer."""
     items = [

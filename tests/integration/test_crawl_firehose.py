@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from crawl_author import Author, account_frame, identity_frame, post
-from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_until
+from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_for_stream, wait_until
 
 from protocol.frames import encode_error_frame
 from protocol.mst import EMPTY_ROOT
@@ -83,6 +83,7 @@ def test_nothing_is_lost_between_two_runs(world: CrawlWorld) -> None:
     fill(host, author, 3)
     with world.crawling():
         wait_until(lambda: world.follows(author))
+        wait_for_stream(host)
         fill(host, author, 1)
         wait_until(lambda: world.follows(author))
     fill(host, author, 50)
@@ -160,7 +161,7 @@ def test_eleven_hosts_of_which_three_lie(world: CrawlWorld) -> None:
         fill(host, authors[n], 5)
     with world.crawling(strike_limit=10_000) as firehose:
         wait_until(lambda: firehose.streams == 11)
-        wait_until(lambda: all(host.stream.subscribers for host in honest + liars))
+        wait_for_stream(*honest, *liars)
         for liar in liars:
             for n, author in authors.items():
                 # A copy of the account signed with another key, and what the account
@@ -190,7 +191,7 @@ def test_a_liar_is_throttled(world: CrawlWorld) -> None:
     author = world.add_author(1, host)
     fill(host, author, 2)
     with world.crawling(strike_limit=20):
-        wait_until(lambda: liar.stream.subscribers)
+        wait_for_stream(liar)
         for _ in range(30):
             liar.send(author.frame)
         wait_until(
@@ -341,7 +342,7 @@ def test_what_a_host_no_longer_keeps_is_found_by_comparing(world: CrawlWorld) ->
     host = world.add_host()
     busy, quiet = world.add_author(1, host), world.add_author(2, host)
     with world.crawling():
-        wait_until(lambda: host.stream.subscribers)
+        wait_for_stream(host)
         fill(host, busy, 2)
         fill(host, quiet, 2)
         wait_until(lambda: world.follows(busy, quiet))
@@ -369,7 +370,7 @@ def test_a_stop_does_not_wait_for_a_database_that_is_away(
 
     monkeypatch.setattr(world.sink, "apply", apply)
     with world.crawling():
-        wait_until(lambda: host.stream.subscribers)
+        wait_for_stream(host)
         fill(host, author, 1)
         wait_until(lambda: world.follows(author))
         away = True

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from crawl_author import Author, identity_frame, post
-from crawl_world import CrawlWorld, wait_until
+from crawl_world import CrawlWorld, wait_for_stream, wait_until
 
 from crawler.admission import IDENTITY_JOB
 from crawler.identity_cache import PostgresIdentityCache
@@ -42,7 +42,7 @@ def test_a_new_account_has_its_handle_soon_and_a_change_is_seen(
     author = world.add_author(1, host)
     give_handle(world, author, "alice.example.com")
     with world.crawling():
-        wait_until(lambda: host.stream.subscribers)
+        wait_for_stream(host)
         host.post(author, ("create", "app.bsky.feed.post/a", post("hi")))
         wait_until(lambda: handles(world).get(author.did) == "alice.example.com")
         give_handle(world, author, "bob.example.com")

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 from crawl_author import account_frame, post
-from crawl_world import CrawlWorld, rebuild_root, wait_until
+from crawl_world import CrawlWorld, rebuild_root, wait_for_stream, wait_until
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -33,7 +33,7 @@ def test_a_relay_forwards_and_the_hosts_give_the_repos(world: CrawlWorld) -> Non
         # Older than the relay's tip, so the first forwarded commit is no beginning.
         author.write([("create", f"app.bsky.feed.post/{author.new_rkey()}", post("1"))])
     with world.crawling() as firehose:
-        wait_until(lambda: relay.stream.subscribers)
+        wait_for_stream(relay)
         for n in range(3):
             for author in authors:
                 path = f"app.bsky.feed.post/{author.new_rkey()}"
@@ -65,7 +65,7 @@ def test_a_relays_broken_frame_is_stepped_over_and_looked_into(
     pds = world.add_host(known=False)
     author = world.add_author(1, pds)
     with world.crawling():
-        wait_until(lambda: relay.stream.subscribers)
+        wait_for_stream(relay)
         relay.post(author, ("create", "app.bsky.feed.post/a", post("a")))
         wait_until(lambda: world.follows(author))
         # The relay garbles one commit for good.
