@@ -30,6 +30,7 @@ DID = Did("did:plc:" + "g" * 24)
 KEY = PrivateKey("k256", b"\x07" * 32)
 NOW_US = 1_750_000_000_000_000
 REV = tid_from_int(NOW_US << 10)
+NOTHING: dict[bytes, bytes] = {}
 UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, MAP, TAG, SIMPLE = range(8)
 
 RECORD = cbor.encode(
@@ -174,7 +175,7 @@ def test_no_other_form_of_a_record_is_read(read: Callable[[bytes], Any]) -> None
 
 
 def test_no_other_form_of_a_node_is_read() -> None:
-    tree = Tree({}.get)
+    tree = Tree(NOTHING.get)
     for number in range(60):
         tree.put(b"test.app.note/%03d" % number, cid_for(b"%d" % number))
     tree.root()
@@ -206,7 +207,7 @@ def test_records_in_other_forms_are_dropped_from_a_true_commit() -> None:
     forms = list(dict.fromkeys(raw for _, raw in other_forms(RECORD)))
     for start in range(0, len(forms), 150):
         part = forms[start : start + 150]
-        tree = Tree({}.get)
+        tree = Tree(NOTHING.get)
         before = tree.root()
         values = {f"test.app.note/{n:03}": raw for n, raw in enumerate(part)}
         values["test.app.note/right"] = RECORD

@@ -304,7 +304,7 @@ def check_pairs(pairs: Iterable[tuple[int, int]]) -> int:
 
 
 def all_pairs() -> list[tuple[int, int]]:
-    return list(product(range(128), repeat=2))
+    return list(product(range(128), range(128)))
 
 
 def test_a_share_of_all_pairs_of_small_trees() -> None:
