@@ -14,14 +14,23 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 from crawler.settings import CrawlSettings
+from protocol.repo import RepoReader
 from protocol.syntax import Did
-from service.bench.society import Member
+from service.bench.metric import Progress
+from service.bench.society import Member, Society
 from service.databases import INDEX, database_name
 from service.embedded import EmbeddedPostgres
+from service.errors import ServiceError
 from service.index_sink import IndexSink
 from storage import hosts, identities, migrate, repos
 from storage.interning import Interner
 from storage.pool import open_pool
+from storage.states import REPO_SYNCHRONIZED
+
+
+class LostError(ServiceError):
+    """The index does not hold what was sent to it."""
+
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -86,6 +95,32 @@ def add_accounts(index: Index, host: int, url: str, members: Sequence[Member]) -
             document = _did_document(member, url)
             identities.save_document(conn, member.did, document, None, now[0])
         repos.add_repos(conn, host, [member.did for member in members])
+
+
+def import_repos(index: Index, society: Society, progress: Progress) -> None:
+    """Put whole repos in as a backfill does, from bytes that are at hand."""
+    for done, member in enumerate(society.members, 1):
+        reader = RepoReader(member.key.public, member.did)
+        with index.sink.checkout(member.did, 0) as checkout:
+            for piece in society.car(member):
+                checkout.add(reader.feed(piece))
+            checkout.finish(reader.finish())
+        progress.count("repos", done, len(society.members))
+
+
+def check_repos(index: Index, members: Sequence[Member]) -> None:
+    """Every repo stands in the index where its generator left it.
+
+    Raises LostError: figures of a run that lost something are worth nothing.
+    """
+    with index.pool.connection() as conn:
+        rows = conn.execute(
+            "SELECT did, state, data FROM repo JOIN actor ON actor.id = repo.actor"
+        )
+        held = {did: (state, data) for did, state, data in rows}
+    wrong = [m for m in members if held.get(m.did) != (REPO_SYNCHRONIZED, m.data)]
+    if wrong:
+        raise LostError(f"{len(wrong)} repos do not stand where they should")
 
 
 def _did_document(member: Member, url: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -18,21 +17,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from crawler.firehose import Firehose
 from crawler.outside import outside_opener
 from protocol.events import Event
-from protocol.keys import PublicKey
-from protocol.repo import RepoReader
 from protocol.syntax import Did, Handle
 from service.bench.disk import measure_disk
 from service.bench.floor import copy_rate, signature_rate
 from service.bench.host import open_host, read_frames, write_frames
-from service.bench.index import Index, add_accounts, add_host, open_index
+from service.bench.index import (
+    Index,
+    add_accounts,
+    add_host,
+    check_repos,
+    import_repos,
+    open_index,
+)
 from service.bench.metric import Metric, Progress, median
-from service.bench.society import Member, Society
-from service.errors import ServiceError
+from service.bench.process import server_seconds
+from service.bench.society import Society
 from service.index_sink import BatchOutcome, IndexImport, IndexSink
 from storage.cursors import save_cursors
 
@@ -48,10 +50,6 @@ _FLOOR_FRAMES: Final = 2_000
 _PATIENCE_S: Final = 300.0
 # A host that nobody asks: documents are cached before the run.
 _ELSEWHERE: Final = "https://pds.example.com"
-
-
-class IngestFailedError(ServiceError):
-    """The index does not hold what was sent to it: the figures are worth nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
         tempfile.TemporaryDirectory(prefix="bw-host-") as folder,
         open_index() as index,
     ):
-        import_repos(index, society.members, progress)
+        import_repos(index, society, progress)
         count = _FRAMES // part
         write_frames(Path(folder), _counted(society, count, progress))
         with open_host(Path(folder)) as url:
@@ -112,30 +110,17 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
                 # Zero is the beginning of what the host keeps.
                 save_cursors(conn, {host: 0})
             index.settle()
-            server = _server_seconds(index)
+            server = server_seconds()
             watch = _Watch(index.sink)
             asyncio.run(_follow(index, watch, count, progress))
-            server = _server_seconds(index) - server
-        _check(index, society.members)
+            server = server_seconds() - server
+        check_repos(index, society.members)
         frames = list(read_frames(Path(folder)))[:_FLOOR_FRAMES]
         floor = signature_rate(frames, society.keys)
         return [
             *_rates(watch.marks, server, floor, copy_rate(index)),
             *measure_disk(index, BENCH),
         ]
-
-
-def import_repos(index: Index, members: Sequence[Member], progress: Progress) -> None:
-    """Put the repos in as a backfill does, from bytes that are at hand."""
-    society = Society(0)
-    for done, member in enumerate(members, 1):
-        key: PublicKey = member.key.public
-        reader = RepoReader(key, member.did)
-        with index.sink.checkout(member.did, 0) as checkout:
-            for piece in society.car(member):
-                checkout.add(reader.feed(piece))
-            checkout.finish(reader.finish())
-        progress.count("repos", done, len(members))
 
 
 def _counted(society: Society, count: int, progress: Progress) -> Sequence[bytes]:
@@ -170,18 +155,6 @@ async def _follow(index: Index, watch: _Watch, count: int, progress: Progress) -
         await task
 
 
-def _check(index: Index, members: Sequence[Member]) -> None:
-    """Every repo stands in the index where its generator left it."""
-    with index.pool.connection() as conn:
-        rows = conn.execute(
-            "SELECT did, state, data FROM repo JOIN actor ON actor.id = repo.actor"
-        )
-        held = {did: (state, data) for did, state, data in rows}
-    wrong = [m.did for m in members if held[m.did] != ("synchronized", m.data)]
-    if wrong:
-        raise IngestFailedError(f"{len(wrong)} repos are not where they should be")
-
-
 def _rates(
     marks: Sequence[_Mark], server: float, signatures: float, copied: float
 ) -> list[Metric]:
@@ -212,16 +185,3 @@ def _rate(start: _Mark, end: _Mark, what: str, clock: str) -> float:
     number: float = getattr(end, what) - getattr(start, what)
     seconds: float = getattr(end, clock) - getattr(start, clock)
     return number / max(seconds, 1e-9)
-
-
-def _server_seconds(index: Index) -> float:
-    """CPU time that the server's processes have used so far."""
-    total = 0.0
-    for process in psutil.Process(os.getpid()).children(recursive=True):
-        try:
-            if process.name().startswith("postgres"):
-                times = process.cpu_times()
-                total += times.user + times.system
-        except psutil.NoSuchProcess:
-            continue
-    return total
