@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from indexer.transaction import whole_transaction
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of
 from storage.interning import Interner
-from storage.jobs import put_jobs
+from storage.jobs import claim_jobs, finish_jobs, put_jobs
 from storage.outbox import put_outbox
 from storage.records import read_page
 from storage.resync_buffer import clear_commits
@@ -25,6 +26,11 @@ PURGE_JOB: Final = "purge_account"
 """Kind of the job that removes the rows of a deleted account; its key is the DID."""
 UNKNOWN_INACTIVE: Final = "inactive"
 _PURGE_ROWS: Final = 2_000
+_PURGE_LEASE_S: Final = 3_600.0
+
+
+class NotDeletedError(Exception):
+    """The account is there, or there again: nothing may be removed."""
 
 
 def upstream_status(active: bool, status: str | None) -> str:
@@ -71,8 +77,8 @@ def purge_account(
     """Remove every row that came out of an account's repo; return how many records.
 
     In transactions of 2,000 records each: a kill leaves less to do, never a wrong
-    count. The repo's row stays, desynchronized and empty. Raises ValueError unless
-    the account is deleted upstream.
+    count. The repo's row stays, desynchronized and empty. Raises NotDeletedError
+    unless the account is deleted upstream.
     """
     removed = 0
     while True:
@@ -96,6 +102,23 @@ def purge_account(
                 return removed
 
 
+def purge_deleted(
+    conn: psycopg.Connection[Any], interner: Interner, now: datetime, *, limit: int
+) -> int:
+    """Purge up to `limit` accounts whose deletion is queued; return how many records
+    went. An account that came back meanwhile is left alone. Commits."""
+    with whole_transaction(conn):
+        jobs = claim_jobs(conn, PURGE_JOB, limit=limit, lease_s=_PURGE_LEASE_S)
+    removed = 0
+    for job in jobs:
+        with suppress(NotDeletedError):
+            actor = interner.actors([job.key])[job.key]
+            removed += purge_account(conn, interner, actor, now)
+        with whole_transaction(conn):
+            finish_jobs(conn, [job.id])
+    return removed
+
+
 def _lock_deleted(conn: psycopg.Connection[Any], actor: int) -> None:
     conn.execute(
         """
@@ -109,4 +132,4 @@ def _lock_deleted(conn: psycopg.Connection[Any], actor: int) -> None:
         "SELECT upstream_status FROM actor WHERE id = %s", (actor,)
     ).fetchone()
     if row is None or row[0] != STATUS_DELETED:
-        raise ValueError(f"account {actor} is not deleted upstream")
+        raise NotDeletedError(f"account {actor} is not deleted upstream")

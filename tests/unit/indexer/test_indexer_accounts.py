@@ -19,6 +19,7 @@ from indexer_world import (
     follow,
     held_actor_counts,
     held_post_counts,
+    held_records,
     like,
     post,
     profile,
@@ -28,7 +29,13 @@ from indexer_world import (
 )
 
 from indexer import account as account_module
-from indexer.account import PURGE_JOB, purge_account, set_takedown
+from indexer.account import (
+    PURGE_JOB,
+    NotDeletedError,
+    purge_account,
+    purge_deleted,
+    set_takedown,
+)
 from indexer.apply import BatchResult
 from indexer.audit import recount_stats
 from indexer.collections.registry import OWNED_TABLES
@@ -211,9 +218,24 @@ def test_purge_of_a_living_account_is_refused(
 ) -> None:
     a = author(0)
     apply(a.write(POST, post("alive"))[1])
-    with pytest.raises(ValueError, match="not deleted"):
+    with pytest.raises(NotDeletedError):
         purge_account(conn, interner, actor_id(conn, a.did), NOW)
     assert conn.execute("SELECT rev IS NOT NULL FROM repo").fetchone() == (True,)
+
+
+def test_queued_deletions_are_done_once(
+    conn: Conn, interner: Interner, apply: Apply
+) -> None:
+    a, b, c = author(0), author(1), author(2)
+    apply(*(someone.write(POST, post("x"))[1] for someone in (a, b, c)))
+    leave(conn, apply, a)
+    leave(conn, apply, b)
+    # It came back before its turn: nothing of it may go.
+    apply(AccountEvent(b.did, True, None, 101, 1))  # type: ignore[arg-type]
+    assert purge_deleted(conn, interner, NOW, limit=10) == 1
+    assert purge_deleted(conn, interner, NOW, limit=10) == 0
+    assert {did for did, _ in held_records(conn)} == {b.did, c.did}
+    assert conn.execute("SELECT count(*) FROM job").fetchone() == (0,)
 
 
 def test_search_follows_the_rows(conn: Conn, apply: Apply) -> None:
