@@ -12,6 +12,7 @@ import psycopg
 from psycopg.errors import LockNotAvailable
 from psycopg_pool import ConnectionPool
 
+from indexer.account import purge_deleted
 from indexer.apply import apply_batch
 from indexer.checkout import (
     Checkout,
@@ -80,6 +81,12 @@ class IndexSink:
         with self._pool.connection() as conn:
             save_handles(conn, {actor: handle}, datetime.now(UTC))
         self._on_written()
+
+    def purge_deleted(self, limit: int) -> int:
+        """Remove the rows of up to `limit` deleted accounts; how many records went."""
+        with self._pool.connection() as conn:
+            now = datetime.now(UTC)
+            return purge_deleted(conn, self._interner, now, limit=limit)
 
 
 class IndexImport:

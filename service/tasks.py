@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 _DRAIN_BATCH = 2_000
 _AUDIT_SAMPLE = 20
+_PURGED_ACCOUNTS = 10
 
 Work = Callable[[WriteSide], Any]
 
@@ -58,6 +59,9 @@ TASKS: Mapping[str, ScheduledTask] = {
     ),
     "drain_search": ScheduledTask(_drain_search, 5.0),
     "audit_sample": ScheduledTask(_audit_sample, 600.0),
+    "purge_deleted": ScheduledTask(
+        lambda side: side.sink.purge_deleted(_PURGED_ACCOUNTS), 300.0
+    ),
 }
 
 
