@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 # The directory of the demo network is ours and on loopback.
 _DEMO_PLC_RATE = 1_000.0
 _PLC_RATE = 50.0
+# A DID is asked for again after so many seconds at the earliest.
+_REFRESH = 60.0
+_DEMO_REFRESH = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -378,15 +378,16 @@ def save_list_cursor(
     """Note how far the listing that `began` then has come, or that it is complete.
 
     Without effect if another was requested meanwhile: what happened in between must
-    be seen by that one.
+    be seen by that one. A complete one also forgets half of the host's strikes.
     """
     conn.execute(
         """
         UPDATE host SET list_cursor = %s,
-            listed_at = CASE WHEN %s THEN now() ELSE listed_at END
+            listed_at = CASE WHEN %s THEN now() ELSE listed_at END,
+            strikes = CASE WHEN %s THEN strikes / 2 ELSE strikes END
         WHERE id = %s AND polled_at = %s
         """,
-        (None if done else list_cursor, done, host, began),
+        (None if done else list_cursor, done, done, host, began),
     )
 
 
