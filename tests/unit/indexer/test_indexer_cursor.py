@@ -1,0 +1,217 @@
+"""The cursor is never ahead of the rows, wherever a batch is cut off.
+
+A batch is run again and again on a connection that dies at its first statement, then
+at its second, and so on, as a killed process does. After each death the database must
+hold all of the batch or nothing. A worker that saves its cursor first, or whose rows
+go into two transactions, is caught by the same look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+from indexer_world import (
+    FOLLOW,
+    LIKE,
+    NOW,
+    POST,
+    PROFILE,
+    author,
+    follow,
+    held_records,
+    like,
+    post,
+    profile,
+    reply,
+    written_records,
+)
+
+from indexer.apply import apply_batch
+from indexer.audit import audit_repo, recount_stats
+from protocol.events import AccountEvent, CommitEvent, Event, IdentityEvent
+from storage.cursors import load_cursor, save_cursors
+from storage.interning import Interner
+
+Conn = psycopg.Connection[Any]
+Apply = Callable[[Conn, Interner, Sequence[Event], dict[int, int]], None]
+HOST = 1
+
+
+class KilledError(Exception):
+    """The process is no more."""
+
+
+class MortalCursor(psycopg.Cursor[Any]):
+    """Counts the statements of all cursors; before the last one granted, dies."""
+
+    granted = 0
+    used = 0
+
+    def _count(self) -> None:
+        kind = type(self)
+        if kind.used >= kind.granted:
+            # No rollback, no goodbye: the server finds out by itself.
+            self.connection.pgconn.finish()
+            raise KilledError
+        kind.used += 1
+
+    def execute(self, *args: Any, **kwargs: Any) -> Any:
+        self._count()
+        return super().execute(*args, **kwargs)
+
+    def executemany(self, *args: Any, **kwargs: Any) -> None:
+        self._count()
+        super().executemany(*args, **kwargs)
+
+    def copy(self, *args: Any, **kwargs: Any) -> Any:
+        self._count()
+        return super().copy(*args, **kwargs)
+
+
+def apply(
+    conn: Conn, interner: Interner, events: Sequence[Event], cursors: dict[int, int]
+) -> None:
+    apply_batch(conn, interner, events, cursors, NOW)
+
+
+def apply_cursor_first(
+    conn: Conn, interner: Interner, events: Sequence[Event], cursors: dict[int, int]
+) -> None:
+    """The planted fault: safe as long as nobody is killed."""
+    with conn.transaction():
+        save_cursors(conn, cursors)
+    apply_batch(conn, interner, events, {}, NOW)
+
+
+def apply_in_halves(
+    conn: Conn, interner: Interner, events: Sequence[Event], cursors: dict[int, int]
+) -> None:
+    """The other planted fault: the cursor of both halves is saved with the first."""
+    middle = len(events) // 2
+    apply_batch(conn, interner, events[:middle], cursors, NOW)
+    apply_batch(conn, interner, events[middle:], {}, NOW)
+
+
+def make_batch() -> tuple[list[Any], list[Event], list[Event]]:
+    """(authors, the batch before, the batch that will be cut off)."""
+    a, b = author(0), author(1)
+    path, first = a.write(POST, post("first"))
+    before: list[Event] = [first, b.commit({f"{PROFILE}/self": profile("B")})]
+    uri = a.uri(path)
+    later: list[Event] = [
+        b.write(LIKE, like(uri))[1],
+        b.write(POST, reply(uri, uri))[1],
+        a.commit({path: post("edited")}),
+        b.write(FOLLOW, follow(a.did))[1],
+        b.commit({f"{PROFILE}/self": None}, {f"{POST}/3lbig222222aa": b"\x01" * 36}),
+        a.write("org.example.note", {"$type": "org.example.note", "ref": uri})[1],
+        IdentityEvent(a.did, None, 9, HOST),
+        AccountEvent(b.did, True, None, 9, HOST),
+    ]
+    return [a, b], before, later
+
+
+def look(url: str) -> tuple[int | None, dict[tuple[str, str], bytes], list[Any]]:
+    """What another process sees: cursor, records, and every other table's size."""
+    with psycopg.connect(url) as conn:
+        sizes = [
+            conn.execute(f"SELECT count(*) FROM {table}").fetchone()
+            for table in (
+                "link",
+                "post",
+                "profile",
+                "dropped_record",
+                "resync_buffer",
+                "search_outbox",
+                "drop_count",
+            )
+        ]
+        states = conn.execute(
+            "SELECT did, repo.state, rev, data FROM repo"
+            " JOIN actor ON actor.id = actor ORDER BY did"
+        ).fetchall()
+        return load_cursor(conn, HOST), held_records(conn), [*sizes, *states]
+
+
+def find_deaths_that_tear(
+    url: str, interner: Interner, run: Apply
+) -> tuple[int, list[int]]:
+    """Die at every statement; (how many there are, those that tore the batch)."""
+    authors, before, later = make_batch()
+    with psycopg.connect(url) as conn:
+        apply(conn, interner, before, {HOST: 10})
+    old = look(url)
+    # Names are interned in transactions of their own; that is not what is looked at.
+    torn: list[int] = []
+    MortalCursor.granted = 0
+    while True:
+        MortalCursor.used = 0
+        conn = psycopg.connect(url, cursor_factory=MortalCursor)
+        try:
+            run(conn, interner, later, {HOST: 20})
+        except KilledError:
+            pass
+        else:
+            break
+        finally:
+            conn.close()
+        now = look(url)
+        if now != old:
+            torn.append(MortalCursor.granted)
+            old = now
+        MortalCursor.granted += 1
+    if not torn:
+        cursor, records, _ = look(url)
+        assert cursor == 20
+        assert records == written_records(authors)
+        with psycopg.connect(url) as conn:
+            assert recount_stats(conn).ok
+            assert all(audit_repo(conn, each.did).ok for each in authors)
+    return MortalCursor.granted, torn
+
+
+def test_a_batch_cut_off_at_any_statement_leaves_nothing(
+    index_db: str, interner: Interner
+) -> None:
+    statements, torn = find_deaths_that_tear(index_db, interner, apply)
+    assert torn == []
+    assert statements >= 15
+
+
+@pytest.mark.parametrize("planted", [apply_cursor_first, apply_in_halves])
+def test_planted_faults_are_found(
+    index_db: str, interner: Interner, planted: Apply
+) -> None:
+    _, torn = find_deaths_that_tear(index_db, interner, planted)
+    assert torn != []
+
+
+def test_whoever_looks_at_any_time_sees_cursor_and_rows_together(
+    index_db: str, conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only after a death: a look from outside between any two statements."""
+    seen: set[tuple[int, int]] = set()
+    with psycopg.connect(index_db, autocommit=True) as outside:
+
+        class WatchedCursor(psycopg.Cursor[Any]):
+            def execute(self, *args: Any, **kwargs: Any) -> Any:
+                result = super().execute(*args, **kwargs)
+                row = outside.execute(
+                    "SELECT coalesce((SELECT max(seq) FROM host_cursor), 0),"
+                    " (SELECT count(*) FROM record)"
+                ).fetchone()
+                assert row is not None
+                seen.add((int(row[0]), int(row[1])))
+                return result
+
+        conn.cursor_factory = WatchedCursor
+        a = author(0)
+        events: list[CommitEvent] = [a.write(POST, post(str(n)))[1] for n in range(20)]
+        for start in range(0, 20, 5):
+            batch = events[start : start + 5]
+            apply(conn, interner, batch, {HOST: batch[-1].seq})
+    # Each event is one record, and has its number.
+    assert seen == {(n, n) for n in range(0, 20, 5)}
