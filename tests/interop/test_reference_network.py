@@ -29,6 +29,8 @@ from indexer.audit import rebuild_root
 from protocol.car import read_car
 from protocol.cid import cid_to_text
 from protocol.commit import parse_commit
+from protocol.did_document import parse_did_document
+from protocol.syntax import Did
 
 pytestmark = [
     pytest.mark.reference,
@@ -230,13 +232,13 @@ def _export_to_their_library(network: Network) -> None:
                     "SELECT document FROM identity WHERE did = %s", (account.did,)
                 ).fetchone()
             assert row is not None
-            methods = row[0]["verificationMethod"]
-            key = next(m for m in methods if m["id"].endswith("#atproto"))
+            document = parse_did_document(row[0], Did(account.did), dev=True)
+            assert document.signing_key is not None
             judged = run_node(
                 "verify_car.mjs",
                 str(file),
                 account.did,
-                f"did:key:{key['publicKeyMultibase']}",
+                document.signing_key,
             )
         finally:
             file.unlink()
