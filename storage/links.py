@@ -13,13 +13,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 
 from storage.arrays import int_columns
-from storage.collections import (
-    BLOCK_SUBJECT,
-    FOLLOW_SUBJECT,
-    LINK_PARTITIONS,
-    NO_COLLECTION,
-    NO_RKEY,
-)
+from storage.collections import LINK_PARTITIONS
 from storage.copy import copy_packed, fixed_packer
 
 COLUMNS: Final = (
@@ -183,93 +177,6 @@ def find_links(
     if mode == 0:
         return sources, [0, last.rkey, last.actor]
     return sources, [1, last.actor, last.rkey]
-
-
-def find_links_between(
-    conn: psycopg.Connection[Any],
-    path: int,
-    actor: int,
-    targets: Sequence[tuple[int, int]],
-) -> dict[tuple[int, int], int]:
-    """The viewer's own edges: which of `targets` = (target actor, target rkey) the
-    account `actor` links to by `path`; target -> record key of the newest link.
-
-    One index probe a target, however much a target is linked to.
-    """
-    if not targets:
-        return {}
-    rows = conn.execute(
-        f"""
-        SELECT l.target_actor, l.target_rkey, max(l.rkey)
-        FROM unnest(%s::int4[], %s::int8[]) AS t (actor, rkey)
-        JOIN {partition_of(path)} l ON l.target_rkey = t.rkey
-          AND l.target_actor = t.actor AND l.actor = %s AND l.path = %s
-        GROUP BY 1, 2
-        """,
-        (*int_columns(targets, 2), actor, path),
-    ).fetchall()
-    return {(row[0], row[1]): row[2] for row in rows}
-
-
-def find_account_links(
-    conn: psycopg.Connection[Any], path: int, actor: int, targets: Sequence[int]
-) -> tuple[dict[int, int], dict[int, int]]:
-    """Follows or blocks (`path`) between `actor` and other accounts, both ways.
-
-    The first maps a target to the record key of the actor's link to it; the second a
-    target to the record key of its link to the actor.
-    """
-    if path not in (FOLLOW_SUBJECT, BLOCK_SUBJECT):
-        raise ValueError("only follows and blocks are indexed both ways")
-    table = partition_of(path)
-    out = conn.execute(
-        f"""
-        SELECT target_actor, max(rkey) FROM {table}
-        WHERE actor = %s AND target_actor = ANY(%s) GROUP BY 1
-        """,
-        (actor, list(targets)),
-    )
-    back = conn.execute(
-        f"""
-        SELECT actor, max(rkey) FROM {table}
-        WHERE actor = ANY(%s) AND target_actor = %s GROUP BY 1
-        """,
-        (list(targets), actor),
-    )
-    return dict(out.fetchall()), dict(back.fetchall())
-
-
-def find_account_sources(
-    conn: psycopg.Connection[Any],
-    path: int,
-    target_actor: int,
-    *,
-    limit: int,
-    before: tuple[int, int] | None = None,
-) -> tuple[list[LinkSource], tuple[int, int] | None]:
-    """Accounts that follow or block `target_actor`, newest first, a page.
-
-    `before` is the (rkey, actor) that the page before ended at.
-    """
-    condition = "AND (rkey, actor) < (%(rkey)s, %(actor)s)" if before else ""
-    rows = conn.execute(
-        f"""
-        SELECT actor, rkey FROM {partition_of(path)}
-        WHERE target_actor = %(target)s AND path = %(path)s {condition}
-          AND target_collection = {NO_COLLECTION} AND target_rkey = {NO_RKEY}
-        ORDER BY rkey DESC, actor DESC LIMIT %(limit)s
-        """,
-        {
-            "target": target_actor,
-            "path": path,
-            "rkey": before and before[0],
-            "actor": before and before[1],
-            "limit": limit + 1,
-        },
-    ).fetchall()
-    sources = [LinkSource(*row) for row in rows[:limit]]
-    more = len(rows) > limit
-    return sources, (sources[-1].rkey, sources[-1].actor) if more else None
 
 
 def _count_up_to(

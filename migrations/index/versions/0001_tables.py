@@ -326,13 +326,10 @@ CREATE TABLE lease (
 
 _RECORD_PARTITIONS = 8
 
-# What each partition is asked for. Likes: who liked a post, did this viewer, and what
-# does an account like; each in the fewest bytes.
+# What each partition is asked for. Likes are asked who liked a post, and whether this
+# viewer did; what an account likes is read from its records, in order.
 _LINK_INDEXES = {
-    "link_like": {
-        "target": "target_rkey, target_actor, actor",
-        "source": "actor",
-    },
+    "link_like": {"target": "target_rkey, target_actor, actor"},
     "link_repost": {
         "target": "target_rkey, target_actor, actor",
         "source": "actor, rkey",
@@ -346,7 +343,7 @@ _LINK_INDEXES = {
     "link_listitem": {"target": "target_rkey, target_actor, rkey"},
     "link_listblock": {
         "target": "target_rkey, target_actor, actor",
-        "source": "actor",
+        "source": "actor, rkey",
     },
     "link_via": {"target": "target_rkey, target_actor, rkey"},
     "link_default": {

@@ -9,8 +9,6 @@ import pytest
 
 from storage import links as links_module
 from storage.collections import (
-    BLOCK_SUBJECT,
-    FOLLOW_SUBJECT,
     LIKE_SUBJECT,
     LINK_PARTITIONS,
     QUOTE,
@@ -21,10 +19,7 @@ from storage.links import (
     copy_links,
     delete_default_links,
     delete_links,
-    find_account_links,
-    find_account_sources,
     find_links,
-    find_links_between,
     pack_link,
     partition_of,
 )
@@ -92,38 +87,6 @@ def test_backlinks_of_the_very_popular(
     found = pages(conn, 4)
     assert found == sorted(found)
     assert len(found) == 31
-
-
-def test_own_edges(conn: Conn) -> None:
-    put(conn, like(1, 50), like(1, 60), like(2, 70), like(1, 80, (7, POST, 1_002)))
-    targets = [(7, 1_000), (7, 1_001), (7, 1_002), (8, 1_000)]
-    found = find_links_between(conn, LIKE_SUBJECT, 1, targets)
-    assert found == {(7, 1_000): 60, (7, 1_002): 80}
-    assert find_links_between(conn, LIKE_SUBJECT, 1, []) == {}
-
-
-def test_accounts_both_ways(conn: Conn) -> None:
-    def follow(actor: int, target: int, rkey: int, path: int = FOLLOW_SUBJECT) -> Any:
-        return (rkey, 0, actor, target, 0, path)
-
-    put(
-        conn,
-        follow(1, 2, 10),
-        follow(2, 1, 11),
-        follow(3, 1, 12),
-        follow(4, 1, 13),
-        follow(1, 3, 14, BLOCK_SUBJECT),
-    )
-    out, back = find_account_links(conn, FOLLOW_SUBJECT, 1, [2, 3])
-    assert (out, back) == ({2: 10}, {2: 11, 3: 12})
-    assert find_account_links(conn, BLOCK_SUBJECT, 1, [3]) == ({3: 14}, {})
-    first, before = find_account_sources(conn, FOLLOW_SUBJECT, 1, limit=2)
-    assert first == [LinkSource(4, 13), LinkSource(3, 12)]
-    assert before is not None
-    rest = find_account_sources(conn, FOLLOW_SUBJECT, 1, limit=2, before=before)
-    assert rest == ([LinkSource(2, 11)], None)
-    with pytest.raises(ValueError, match="both ways"):
-        find_account_links(conn, LIKE_SUBJECT, 1, [2])
 
 
 def test_only_named_edges_are_deleted(conn: Conn) -> None:
