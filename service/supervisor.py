@@ -18,6 +18,7 @@ _LAST_DELAY_S = 30.0
 # A child that lived this long was well; its next death counts as the first.
 _WELL_AFTER_S = 60.0
 _STOP_PATIENCE_S = 8.0
+_EXPENDABLE_S = 2.0
 _MAX_LOG_BYTES = 64 * 1024 * 1024
 
 Say = Callable[[str], None]
@@ -35,6 +36,7 @@ class Child:
     deaths: int = 0
     due: float = 0.0
     log: Path = field(default_factory=Path)
+    expendable: bool = False
 
     @property
     def alive(self) -> bool:
@@ -53,11 +55,21 @@ class Supervisor:
         self._children: list[Child] = []
 
     def start(
-        self, name: str, argv: Sequence[str], environment: Mapping[str, str]
+        self,
+        name: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        expendable: bool = False,
     ) -> None:
-        """Start a child and keep it running from now on."""
+        """Start a child and keep it running from now on.
+
+        An `expendable` child may be killed in the middle of its work: whatever it
+        does can be done again.
+        """
         self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        child = Child(name, argv, environment, log=self._logs / f"{name}.log")
+        log = self._logs / f"{name}.log"
+        child = Child(name, argv, environment, log=log, expendable=expendable)
         self._children.append(child)
         self._launch(child)
 
@@ -83,13 +95,15 @@ class Supervisor:
         self._children.clear()
         for child in left:
             _signal(child, signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_PATIENCE_S
-        for child in left:
+        started = time.monotonic()
+        for child in sorted(left, key=lambda child: not child.expendable):
             assert child.process is not None
+            patience = _EXPENDABLE_S if child.expendable else _STOP_PATIENCE_S
             try:
-                child.process.wait(max(0.0, deadline - time.monotonic()))
+                child.process.wait(max(0.0, started + patience - time.monotonic()))
             except subprocess.TimeoutExpired:
-                self._say(f"{child.name} did not stop in time and is killed")
+                if not child.expendable:
+                    self._say(f"{child.name} did not stop in time and is killed")
                 _signal(child, signal.SIGKILL)
                 child.process.wait()
 

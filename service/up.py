@@ -160,10 +160,17 @@ class _Run:
                 port = self._config.pds_port(letter)
                 self._wait_for_health(port, "/xrpc/_health")
         self._wait_for_health(self._config.provider_port, "/xrpc/_health")
-        # Housekeeping: nobody waits for it.
-        self._start("worker", ["worker", "--beat"], index)
+        # Housekeeping: nobody waits for it, and its tasks survive being killed.
+        self._start("worker", ["worker", "--beat"], index, expendable=True)
 
-    def _start(self, name: str, arguments: list[str], database_url: str) -> None:
+    def _start(
+        self,
+        name: str,
+        arguments: list[str],
+        database_url: str,
+        *,
+        expendable: bool = False,
+    ) -> None:
         update: dict[str, Any] = {
             "database_url": SecretStr(database_url),
             "migrate": False,
@@ -173,7 +180,7 @@ class _Run:
         config = self._config.model_copy(update=update)
         self._report.say(f"starting {name}")
         argv = [sys.executable, "-m", "service.cli", *arguments]
-        self._supervisor.start(name, argv, config.environment())
+        self._supervisor.start(name, argv, config.environment(), expendable=expendable)
 
     def _wait_for_health(self, port: int, path: str) -> None:
         while not _is_healthy(self._config.bind, port, path):

@@ -154,7 +154,7 @@ def _show_posts(posts: Rows, *, as_json: bool) -> None:
     rows = [
         {
             **post,
-            "when": post["indexedAt"][:16],
+            "when": str(post["record"].get("createdAt", ""))[:16],
             "who": post["author"]["handle"],
             "text": post["record"].get("text", ""),
         }

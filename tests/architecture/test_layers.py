@@ -17,15 +17,6 @@ PACKAGES = (
 )  # fmt: skip
 # Names that say nothing about what is inside.
 DRAWERS = {"utils", "util", "helpers", "helper", "manager", "managers", "base"}
-    "utils",
-    "util",
-    "helpers",
-    "helper",
-    "manager",
-    "managers",
-    "base",
-    "common",
-}
 
 
 def modules() -> list[Path]:

@@ -101,6 +101,22 @@ def test_a_stubborn_child_is_killed(
     assert said == ["stubborn did not stop in time and is killed"]
 
 
+def test_an_expendable_child_is_not_waited_for(
+    supervisor: Supervisor,
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_EXPENDABLE_S", 0.2)
+    argv = [sys.executable, "-c", STUBBORN]
+    supervisor.start("worker", argv, {}, expendable=True)
+    wait_until(lambda: "up" in (tmp_path / "logs" / "worker.log").read_text())
+    started = time.monotonic()
+    supervisor.stop()
+    assert time.monotonic() - started < 5
+    assert said == []
+
+
 def test_environment_and_own_process_group(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:

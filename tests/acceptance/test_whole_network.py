@@ -1,0 +1,215 @@
+"""`bigworld up`, as a newcomer runs it: first start, search through a PDS that did not
+write the post, stop, and a later start on the same data."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PORTS = 4
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+class Network:
+    """A `bigworld up` in a folder of its own."""
+
+    def __init__(self, home: Path, port_base: int) -> None:
+        self.home = home
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("BIGWORLD_")},
+            "BIGWORLD_HOME": str(home),
+            "BIGWORLD_PORT_BASE": str(port_base),
+        }
+        self.process: subprocess.Popen[str] | None = None
+        self.lines: list[str] = []
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another verb beside the running network."""
+        return subprocess.run(
+            [sys.executable, "-m", "service.cli", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def start(self) -> float:
+        """Start and wait for the line that begins with `ready`; seconds it took."""
+        started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "service.cli", "up"],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+            if line.startswith("ready"):
+                return time.monotonic() - started
+        raise AssertionError("\n".join(self.lines))
+
+    def stop(self) -> int:
+        """Ctrl-C; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        output, _ = self.process.communicate(timeout=60)
+        self.lines += output.splitlines()
+        return self.process.returncode
+
+    @property
+    def endpoints(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.home / "endpoints.json").read_text())
+        return found
+
+    def children(self) -> list[psutil.Process]:
+        assert self.process is not None
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+def call(url: str, token: str | None = None, body: Any = None, **params: Any) -> Any:
+    query = f"?{urlencode(params)}" if params else ""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    data = None
+    if body is not None:
+        data = json.dumps(body).encode()
+        headers["content-type"] = "application/json"
+    with urlopen(Request(url + query, data, headers), timeout=30) as answer:
+        return json.load(answer)
+
+
+def login(account: dict[str, str]) -> str:
+    body = {"identifier": account["handle"], "password": account["password"]}
+    answer = call(f"{account['pds']}/xrpc/com.atproto.server.createSession", body=body)
+    token: str = answer["accessJwt"]
+    return token
+
+
+def four_ports() -> int:
+    """The first of four ports in a row that are free now."""
+    for base in range(20_000, 30_000, 10):
+        sockets = [socket.socket() for _ in range(PORTS)]
+        try:
+            for offset, each in enumerate(sockets):
+                each.bind(("127.0.0.1", base + offset))
+        except OSError:
+            continue
+        else:
+            return base
+        finally:
+            for each in sockets:
+                each.close()
+    raise AssertionError("no four ports in a row are free")
+
+
+@pytest.fixture(scope="module")
+def network(short_folder: Path) -> Iterator[Network]:
+    made = Network(short_folder / "up", four_ports())
+    made.start()
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.stop()
+
+
+def test_everybody_has_moved_in(network: Network) -> None:
+    shown = "\n".join(network.lines)
+    assert "indexed 220/220" in shown
+    assert stat.S_IMODE((network.home / "endpoints.json").stat().st_mode) == 0o600
+    endpoints = network.endpoints
+    assert endpoints["provider"]["did"].startswith("did:web:localhost%3A")
+    assert len(endpoints["accounts"]) == 4
+    document = call(f"{endpoints['provider']['url']}/.well-known/did.json")
+    assert document["id"] == endpoints["provider"]["did"]
+
+
+def test_every_repo_is_what_was_signed(network: Network) -> None:
+    audited = network.run("audit", "--json", "--counts")
+    assert audited.returncode == 0, audited.stderr
+    repos = [json.loads(line) for line in audited.stdout.splitlines()]
+    assert len(repos) >= 200
+    assert all(repo["ok"] for repo in repos)
+    assert sum(repo["records"] for repo in repos) >= 5_000
+    assert sum(repo["dropped"] for repo in repos) == 0
+
+
+def test_a_post_on_a_is_found_through_b(network: Network) -> None:
+    alice, bob = network.endpoints["accounts"][:2]
+    writer, reader = login(alice), login(bob)
+    search = f"{bob['pds']}/xrpc/app.bsky.feed.searchPosts"
+    word = f"quokka{time.time_ns()}"
+    assert call(search, reader, q=word)["posts"] == []
+    record = {
+        "text": f"a {word} in the garden",
+        "createdAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    body = {
+        "repo": alice["did"],
+        "collection": "app.bsky.feed.post",
+        "record": record,
+    }
+    made = call(f"{alice['pds']}/xrpc/com.atproto.repo.createRecord", writer, body=body)
+    written = time.monotonic()
+    found: list[Any] = []
+    while not found and time.monotonic() - written < 10:
+        found = call(search, reader, q=word)["posts"]
+    waited = time.monotonic() - written
+    assert [post["uri"] for post in found] == [made["uri"]]
+    assert found[0]["author"]["handle"] == alice["handle"]
+    # A second on an idle machine; this one runs other tests at the same time.
+    assert waited < 5
+
+
+def test_metrics_count_what_was_asked(network: Network) -> None:
+    with urlopen(f"{network.endpoints['provider']['url']}/metrics") as answer:
+        shown = answer.read().decode()
+    assert 'bigworld_repos{state="synchronized"} 2' in shown
+    assert 'method="app.bsky.feed.searchPosts",status="2xx"' in shown
+
+
+def test_a_killed_child_comes_back(network: Network) -> None:
+    serve = next(c for c in network.children() if c.cmdline()[-1:] == ["serve"])
+    serve.kill()
+    health = f"{network.endpoints['provider']['url']}/xrpc/_health"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            call(health)
+            break
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    assert serve.pid not in {child.pid for child in network.children()}
+
+
+def test_stop_is_clean_and_the_data_survive(network: Network) -> None:
+    children = network.children()
+    assert len(children) >= 8
+    assert network.stop() == 0
+    assert not any(child.is_running() for child in children)
+    assert "serve stopped (SIGKILL); it starts again" in "\n".join(network.lines)
+    seconds = network.start()
+    assert "accounts" not in "\n".join(network.lines[-16:])
+    alice = network.endpoints["accounts"][0]
+    profile = f"{network.endpoints['provider']['url']}/xrpc/app.bsky.actor.getProfile"
+    assert call(profile, actor=alice["handle"])["did"] == alice["did"]
+    # Under 20 s on an idle machine; this one runs other tests at the same time.
+    assert seconds < 90
