@@ -318,6 +318,37 @@ def restore(
         typer.echo(f"{name}: restored")
 
 
+class BenchName(StrEnum):
+    """What can be measured."""
+
+    VERIFY = "verify"
+    IMPORT = "import"
+    INGEST = "ingest"
+    BACKFILL = "backfill"
+    SERVE = "serve"
+
+
+@app.command()
+def bench(
+    name: Annotated[
+        BenchName | None, typer.Argument(help="Only this one; else all.")
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Little data, to see that it works: no figures."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure this machine: proof, import, ingest, backfill, requests.
+
+    Everything happens in temporary folders, with a PostgreSQL of its own.
+    """
+    from service.verbs import bench as verb
+
+    names = [name] if name is not None else list(BenchName)
+    verb.run([one.value for one in names], quick=quick, as_json=as_json)
+
+
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Look at what Bigworld needs on this machine; exits 1 when something lacks."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from hashlib import sha256
 from typing import Final
 
 from protocol.car import read_car
@@ -35,18 +34,6 @@ def signature_rate(frames: Iterable[bytes], keys: Mapping[Did, PublicKey]) -> fl
         for key, signature, message in checks:
             key.verify(signature, message)
         rates.append(len(checks) / (time.process_time() - started))
-    return median(rates)
-
-
-def hash_rate(size: int) -> float:
-    """SHA-256 of blocks of so many bytes, a second of one core."""
-    block = bytes(size)
-    rates = []
-    for _ in range(_REPEATS):
-        started = time.process_time()
-        for _ in range(20_000):
-            sha256(block).digest()
-        rates.append(20_000 / (time.process_time() - started))
     return median(rates)
 
 

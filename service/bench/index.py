@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg_pool import ConnectionPool
@@ -31,6 +31,9 @@ from storage.states import REPO_SYNCHRONIZED
 class LostError(ServiceError):
     """The index does not hold what was sent to it."""
 
+
+ELSEWHERE: Final = "https://pds.example.com"
+"""A host that nobody asks: documents are there before they are needed."""
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 

@@ -25,6 +25,7 @@ from service.bench.disk import measure_disk
 from service.bench.floor import copy_rate, signature_rate
 from service.bench.host import open_host, read_frames, write_frames
 from service.bench.index import (
+    ELSEWHERE,
     Index,
     add_accounts,
     add_host,
@@ -48,8 +49,6 @@ _QUICK: Final = 20
 _SEGMENTS: Final = 5
 _FLOOR_FRAMES: Final = 2_000
 _PATIENCE_S: Final = 300.0
-# A host that nobody asks: documents are cached before the run.
-_ELSEWHERE: Final = "https://pds.example.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
         write_frames(Path(folder), _counted(society, count, progress))
         with open_host(Path(folder)) as url:
             host = add_host(index, url, relay=True)
-            add_accounts(index, host, _ELSEWHERE, society.members)
+            add_accounts(index, host, ELSEWHERE, society.members)
             with index.pool.connection() as conn:
                 # Zero is the beginning of what the host keeps.
                 save_cursors(conn, {host: 0})

@@ -7,6 +7,7 @@ The stages are timed one by one on the same slices.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,9 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
     for raw in society.frames(frames, others=False):
         samples.append(_sample(raw, society))
         progress.count("frames", len(samples), frames)
+    # The collector is to look at what proving leaves behind, not at this society.
+    gc.collect()
+    gc.freeze()
     slices = [samples[at : at + _SLICE] for at in range(0, frames, _SLICE)]
 
     rounds = 1 if quick else _ROUNDS
@@ -68,6 +72,8 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
                 taken[stage] += _time(work, one)
         seconds.append(taken)
         progress.count("rounds", number + 1, rounds)
+
+    gc.unfreeze()
 
     def rate(stage: str) -> float:
         return median([frames / taken[stage] for taken in seconds])
