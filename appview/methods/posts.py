@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from appview.hydration.records import POST
 from appview.hydration.state import State
@@ -17,7 +18,9 @@ from protocol.syntax import parse_at_uri
 from storage.addresses import find_addresses
 from storage.collections import LIKE_SUBJECT, REPLY_PARENT, REPOST_SUBJECT
 from storage.documents import Address
+from storage.links import find_links
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_URIS = 25
 MAX_THREAD_POSTS = 1_000
 """Posts of one answer; a larger thread shows its most recent branches first."""
@@ -166,7 +169,7 @@ GET_POST_THREAD: Pipeline[_Thread] = Pipeline(
 @dataclass(frozen=True, slots=True)
 class _Reactions:
     uri: str
-    rows: list[tuple[int, int, Any]]
+    rows: list[tuple[int, int, datetime]]
     after: list[Any] | None
 
 
@@ -174,27 +177,20 @@ def _find_reactions(session: Session, params: Params, path: int) -> _Reactions:
     post = find_post(session, params["uri"])
     if post is None:
         return _Reactions(params["uri"], [], None)
-    after = session.open_cursor(params.get("cursor"))
-    keyset = "AND (l.rkey, l.actor) < (%s, %s)" if after else ""
-    rows = session.conn.execute(
-        f"""
-        SELECT l.actor, l.rkey, to_timestamp((l.rkey >> 10) / 1e6) FROM link l
-        WHERE l.path = %s AND l.target_rkey = %s AND l.target_actor = %s
-          AND l.target_collection = %s AND l.rkey > 0 {keyset}
-        ORDER BY l.rkey DESC, l.actor DESC LIMIT %s
-        """,
-        (
-            path,
-            post.rkey,
-            post.actor,
-            post.collection,
-            *(after or ()),
-            params["limit"] + 1,
-        ),
-    ).fetchall()
-    page = rows[: params["limit"]]
-    more = len(rows) > len(page)
-    return _Reactions(params["uri"], page, [page[-1][1], page[-1][0]] if more else None)
+    sources, after = find_links(
+        session.conn,
+        path,
+        (post.actor, post.collection, post.rkey),
+        limit=params["limit"],
+        after=session.open_cursor(params.get("cursor")),
+    )
+    # The time of a reaction is that of its key; one without is of no lexicon.
+    rows = [
+        (source.actor, source.rkey, _EPOCH + timedelta(microseconds=source.rkey >> 10))
+        for source in sources
+        if source.rkey > 0
+    ]
+    return _Reactions(params["uri"], rows, after)
 
 
 def _shown_reactions(state: State, found: _Reactions) -> _Reactions:
