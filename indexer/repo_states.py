@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from storage.arrays import int_array
+from storage.arrays import bytes_array, int_array, text_array
 from storage.states import REPO_DESYNCHRONIZED, REPO_SYNCHRONIZED, STATUS_ACTIVE
 
 
@@ -105,18 +105,18 @@ def save_repos(conn: psycopg.Connection[Any], repos: Iterable[RepoState]) -> Non
                 WHEN d.state = 'synchronized' AND r.state <> 'synchronized' THEN now()
                 ELSE r.synchronized_at END
         FROM unnest(
-            %s::int4[], %s::text[], %s::text[], %b::bytea[], %b::bytea[], %s::text[],
+            %s::int4[], %s::text[], %s::text[], %s::bytea[], %s::bytea[], %s::text[],
             %s::text[]
         ) AS d (actor, state, rev, data, commit, upstream_rev, error)
         WHERE r.actor = d.actor
         """,
         (
             int_array(repo.actor for repo in changed),
-            [repo.state for repo in changed],
-            [repo.rev for repo in changed],
-            [repo.data for repo in changed],
-            [repo.commit for repo in changed],
-            [repo.upstream_rev for repo in changed],
-            [repo.error for repo in changed],
+            text_array(repo.state for repo in changed),
+            text_array(repo.rev for repo in changed),
+            bytes_array(repo.data for repo in changed),
+            bytes_array(repo.commit for repo in changed),
+            text_array(repo.upstream_rev for repo in changed),
+            text_array(repo.error for repo in changed),
         ),
     )

@@ -1,6 +1,7 @@
-"""Integer arrays as query parameters.
+"""Arrays as query parameters.
 
 A long list costs psycopg a Python call an item; as one text literal it costs a join.
+The query casts the literal (`%s::int8[]`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 
 def int_array(values: Iterable[int]) -> str:
-    """The literal of an integer array; the query casts it (`%s::int8[]`)."""
+    """The literal of an integer array."""
     return "{" + ",".join(map(str, values)) + "}"
 
 
@@ -18,3 +19,23 @@ def int_columns(rows: Sequence[Sequence[int]], width: int) -> list[str]:
     if not rows:
         return ["{}"] * width
     return [int_array(column) for column in zip(*rows, strict=True)]
+
+
+def text_array(values: Iterable[str | None]) -> str:
+    """The literal of a text array, whatever the texts hold but NUL."""
+    return "{" + ",".join(map(_quote, values)) + "}"
+
+
+def bytes_array(values: Iterable[bytes | None]) -> str:
+    """The literal of a bytea array."""
+    items = ("NULL" if v is None else f'"\\\\x{v.hex()}"' for v in values)
+    return "{" + ",".join(items) + "}"
+
+
+def _quote(text: str | None) -> str:
+    if text is None:
+        return "NULL"
+    if text.isalnum():  # a TID, a word: but NULL itself must be quoted
+        return f'"{text}"'
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,53 @@
+"""Literals of arrays say what a list would have said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage.arrays import bytes_array, int_array, int_columns, text_array
+
+_SETTINGS = settings(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def ask(conn: psycopg.Connection[Any], kind: str, literal: str) -> Any:
+    row = conn.execute(f"SELECT %s::{kind}[]", (literal,)).fetchone()
+    assert row is not None
+    return row[0]
+
+
+@_SETTINGS
+@given(values=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20))
+def test_integers(conn: psycopg.Connection[Any], values: list[int]) -> None:
+    assert ask(conn, "int8", int_array(values)) == values
+
+
+@_SETTINGS
+@given(
+    values=st.lists(
+        st.none()
+        | st.sampled_from(["NULL", "null", '"', "\\", "{", "}", ",", "", " "])
+        | st.text(st.characters(exclude_characters="\x00", codec="utf-8")),
+        max_size=20,
+    )
+)
+def test_texts(conn: psycopg.Connection[Any], values: list[str | None]) -> None:
+    assert ask(conn, "text", text_array(values)) == values
+
+
+@_SETTINGS
+@given(values=st.lists(st.none() | st.binary(max_size=40), max_size=20))
+def test_bytes(conn: psycopg.Connection[Any], values: list[bytes | None]) -> None:
+    assert ask(conn, "bytea", bytes_array(values)) == values
+
+
+def test_columns() -> None:
+    assert int_columns([(1, 2), (3, -4)], 2) == ["{1,3}", "{2,-4}"]
+    assert int_columns([], 3) == ["{}", "{}", "{}"]
