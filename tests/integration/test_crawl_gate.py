@@ -396,7 +396,7 @@ def test_a_strangers_host_brings_few_accounts_and_few_lookups(bench: Bench) -> N
         events += len(passed.events)
         events += len(bench.answer().events) if bench.asked else 0
     assert events == 20
-    assert lookups <= 250
+    assert lookups <= 30
     with bench.pool.connection() as conn:
         row = conn.execute("SELECT count(*) FROM actor").fetchone()
     assert row == (20,)
