@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
 
+from network.client import Fetcher
+from network.policy import Policy
+from network.xrpc_server import XrpcServer
+from pds.server import create_app as create_pds
+from pds.settings import PdsSettings
 from protocol.drops import DropReason
 from service.cli import app
 from service.config import Config
+from service.provider import make_server
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -88,3 +96,52 @@ def test_every_dependency_has_its_reason() -> None:
 def test_links_between_pages_hold(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+class _CaptureError(Exception):
+    """Carries the methods of a server out of the function that builds it."""
+
+
+def registered(
+    build: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> set[str]:
+    def capture(server: XrpcServer, *_: object, **__: object) -> None:
+        raise _CaptureError(*server.methods)
+
+    monkeypatch.setattr(XrpcServer, "app", capture)
+    with pytest.raises(_CaptureError) as caught:
+        build()
+    return set(caught.value.args)
+
+
+def documented_methods(section: str) -> set[str]:
+    page = text("docs/methods.md").partition(f"## {section}")[2]
+    return table_words(page.partition("\n## ")[0])
+
+
+def test_methods_of_the_provider(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    nobody: Any = None
+    config = Config.read(home=tmp_path)
+
+    def build() -> None:
+        make_server(config, nobody, nobody).app()
+
+    assert registered(build, monkeypatch) == documented_methods("The provider")
+
+
+def test_methods_of_the_pds(monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody: Any = None
+    settings = PdsSettings(
+        public_url="https://pds.example.com",
+        handle_domains=("example.com",),
+        plc_url="https://plc.example.com",
+        secret=bytes(32),
+    )
+
+    def build() -> None:
+        create_pds(settings, nobody, fetcher=Fetcher(Policy()), identity=nobody)
+
+    wanted = documented_methods("The Personal Data Server")
+    assert registered(build, monkeypatch) == wanted
