@@ -1,0 +1,161 @@
+"""Twenty-four hosts over real sockets, of which three lie: not one row is theirs.
+
+The liars speak for everybody else's accounts: with forged signatures, with commits
+that are true but not theirs to tell, with deletions, and as the place to fetch repos
+from. Meanwhile one account moves, and is followed after one look at its document.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from crawl_author import Author, account_frame, identity_frame, post
+from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_until
+
+from storage import hosts
+from storage.record_codec import decompress
+
+HONEST, LIARS = 21, 3
+FORGED = "forged"
+
+
+@pytest.fixture
+def world(index_db: str) -> Iterator[CrawlWorld]:
+    opened = CrawlWorld(index_db)
+    yield opened
+    opened.close()
+
+
+def write(host: FakeHost, author: Author, count: int, text: str = "true") -> None:
+    for _ in range(count):
+        path = f"app.bsky.feed.post/{author.new_rkey()}"
+        host.post(author, ("create", path, post(f"{text} words of {author.did}")))
+
+
+def forger_of(number: int, *, stolen_key: bool = False) -> Author:
+    """Somebody with the DID of an account; `stolen_key` makes the signatures true."""
+    forger = Author(number)
+    if not stolen_key:
+        forger.key = Author(700 + number).key
+    return forger
+
+
+def lie(liar: FakeHost, number: int, author: Author) -> int:
+    """All that a host can say of an account that is not its own; how many frames."""
+    forger = forger_of(number)
+    thief = forger_of(number, stolen_key=True)
+    before = len(liar.frames)
+    write(liar, forger, 1, FORGED)
+    write(liar, thief, 1, FORGED)
+    liar.send(forger.sync_frame)
+    liar.send(thief.sync_frame)
+    liar.send(author.frame)
+    liar.send(author.sync_frame)
+    for active, status in ((False, "deleted"), (False, "takendown"), (True, None)):
+        liar.send(
+            lambda seq, active=active, status=status: account_frame(
+                author.did, seq, active, status
+            )
+        )
+    liar.send(lambda seq: identity_frame(author.did, seq, "forged.example.com"))
+    # Whoever asks the liar for the repo, or for its list, gets a forged one.
+    liar.authors[author.did] = thief
+    return len(liar.frames) - before
+
+
+def find_foreign(world: CrawlWorld) -> list[str]:
+    """Every trace of the liars in the tables, one line each."""
+    found = [
+        f"record of {did}"
+        for did, value in world.query(
+            "SELECT did, value FROM record JOIN actor ON actor.id = actor"
+        )
+        if FORGED.encode() in decompress(value)
+    ]
+    found += [
+        f"repo of {did} at {name}"
+        for did, name in world.query(
+            "SELECT did, hostname FROM repo JOIN actor ON actor.id = actor"
+            " JOIN host ON host.id = host WHERE source = 'request_crawl'"
+        )
+    ]
+    found += [
+        f"{did} is {status}"
+        for did, status in world.query("SELECT did, upstream_status FROM actor")
+        if status != "active"
+    ]
+    found += [
+        f"{count} accounts of {name}"
+        for name, count in world.query(
+            "SELECT hostname, accounts FROM host WHERE source = 'request_crawl'"
+        )
+        if count
+    ]
+    waiting = world.query("SELECT count(*) FROM resync_buffer")[0][0]
+    return found + ([f"{waiting} commits wait"] if waiting else [])
+
+
+@pytest.mark.slow
+def test_of_three_liars_among_twenty_four_hosts_no_row_remains(
+    world: CrawlWorld,
+) -> None:
+    honest = [world.add_host() for _ in range(HONEST)]
+    liars = [world.add_host(source=hosts.SOURCE_REQUEST_CRAWL) for _ in range(LIARS)]
+    authors = [
+        world.add_author(n, host, "p256" if n % 3 == 0 else "k256")
+        for n, host in enumerate(honest)
+    ]
+    # Some are known before the liars speak, some are first heard of from them.
+    for n in range(0, HONEST, 2):
+        write(honest[n], authors[n], 3)
+    told = 0
+    with world.crawling(strike_limit=10**6, account_cap=None) as firehose:
+        wait_until(lambda: firehose.streams == HONEST + LIARS, 60)
+        wait_until(lambda: world.follows(*authors[::2]), 60)
+        for n in range(1, HONEST, 2):
+            authors[n].write([])
+        for liar in liars:
+            told += sum(lie(liar, n, author) for n, author in enumerate(authors))
+        for n, author in enumerate(authors):
+            write(honest[n], author, 3)
+        wait_until(lambda: world.follows(*authors), 60)
+        wait_until(lambda: world.drops().get("wrong_host", 0) >= told, 60)
+        assert find_foreign(world) == []
+
+        # One account moves; the old host goes on speaking for it, and is a liar now.
+        # The lies made us look at its document a moment ago: not again so soon.
+        time.sleep(1.0)
+        moving, old, new = authors[4], honest[4], honest[5]
+        forger = forger_of(4, stolen_key=True)
+        world.resolver.put(moving.did, new.url, moving.did_key)
+        new.authors[moving.did] = old.authors.pop(moving.did)
+        asked = len(world.resolver.asked)
+        write(new, moving, 1)
+        wait_until(lambda: world.follows(moving), 20)
+        looks = [did for did, _ in world.resolver.asked[asked:] if did == moving.did]
+        assert len(looks) == 1
+        assert moving.did not in new.repo_requests, "taken as it came, not fetched"
+        dropped = world.drops()["wrong_host"]
+        write(old, forger, 2, FORGED)
+        write(new, moving, 2)
+        wait_until(lambda: world.follows(moving), 20)
+        wait_until(lambda: world.drops()["wrong_host"] >= dropped + 2, 20)
+    assert find_foreign(world) == []
+    assert told == LIARS * HONEST * 10
+    assert world.drops()["wrong_host"] == told + 2
+    homes = dict(
+        world.query(
+            "SELECT did, url FROM repo JOIN actor ON actor.id = actor"
+            " JOIN host ON host.id = host"
+        )
+    )
+    assert homes == {
+        author.did: (new if author is moving else honest[n]).url
+        for n, author in enumerate(authors)
+    }
+    with world.pool.connection() as conn:
+        for author in authors:
+            assert rebuild_root(conn, author.did) == author.data
+    assert all(liar.repo_requests == [] for liar in liars)
