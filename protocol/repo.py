@@ -35,7 +35,7 @@ from protocol.syntax.tid import Tid
 MAX_HELD_BYTES: Final = 64 * 1024**2
 """Blocks that may wait in memory, where no mapping is given to spill them to."""
 
-_RECENT_BYTES: Final = 4 * 1024**2
+_RECENT_BYTES: Final = 1024**2
 _MAX_WANTED: Final = 100_000
 _RECORD_LEVEL: Final = -1
 
@@ -87,7 +87,7 @@ class RepoReader:
     Memory: blocks that have no place yet are put into `spill`, a mapping of the
     caller's that may be on disk, and is not used otherwise (by default a dict that
     holds 64 MiB at most). A record that stands under several keys mostly comes once.
-    Records are remembered for the last 4 to 8 MiB; older ones go to `spill`, if given.
+    Records are remembered for the last 1 to 2 MiB; older ones go to `spill`, if given.
     Without it, one that is needed again after that is found missing at the end, and
     reading anew with a `spill` helps.
     """
@@ -137,7 +137,10 @@ class RepoReader:
             place = wanted.pop(cid, None)
             if type(place) is bytes:
                 self._emit(place, cid, block, found)
-                self._remember(cid, block)
+                self._recent[cid] = block
+                self._recent_bytes += len(block)
+                if self._recent_bytes > _RECENT_BYTES:
+                    self._forget()
             elif place is None:
                 self._take_unplaced(cid, block, found)
             else:
@@ -239,6 +242,7 @@ class RepoReader:
         (level, low, high), (keys, values, links) = open_node(raw, place)
         below = level - 1
         wanted = self._wanted
+        recent, older, spill = self._recent, self._older, self._spill
         for key, value, link in zip(keys, values, links, strict=False):
             if link is not None:
                 self._want(link, Place(below, low, key), ready)
@@ -246,21 +250,13 @@ class RepoReader:
             # Of all valid CIDs only those of CBOR blocks start like this.
             if not value.startswith(DATA_PREFIX):
                 self._drop(key, value, DropReason.BAD_RECORD_ENCODING)
-            elif self._is_new(value):
-                wanted[value] = key
-            else:
+            elif value in wanted or value in recent or value in older or value in spill:
                 self._want(value, key, ready)
+            else:
+                wanted[value] = key
         last = links[-1]
         if last is not None:
             self._want(last, Place(below, low, high), ready)
-
-    def _is_new(self, cid: bytes) -> bool:
-        return not (
-            cid in self._wanted
-            or cid in self._recent
-            or cid in self._older
-            or cid in self._spill
-        )
 
     def _want(
         self, cid: bytes, place: _Place, ready: list[tuple[bytes, bytes, _Place]]
@@ -318,12 +314,16 @@ class RepoReader:
         self._recent[cid] = block
         self._recent_bytes += len(block)
         if self._recent_bytes > _RECENT_BYTES:
-            if self._keeps_all:
-                for older, value in self._older.items():
-                    self._hold(older, value)
-            self._older = self._recent
-            self._recent = {}
-            self._recent_bytes = 0
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let go of the older generation, or spill it."""
+        if self._keeps_all:
+            for cid, block in self._older.items():
+                self._hold(cid, block)
+        self._older = self._recent
+        self._recent = {}
+        self._recent_bytes = 0
 
     def _drop(self, key: bytes, cid: bytes, reason: DropReason) -> None:
         # Bytes that are not UTF-8 are escaped, so that none are lost.
