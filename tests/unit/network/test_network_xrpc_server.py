@@ -261,6 +261,27 @@ def test_an_endless_chunked_body_is_stopped_at_the_cap() -> None:
     asyncio.run(work())
 
 
+def test_a_body_announced_too_large_is_not_waited_for() -> None:
+    async def work() -> None:
+        server = XrpcServer(CATALOG)
+        server.add(CREATE, lambda call: pytest.fail("called"), max_bytes=1_000)
+        async with serving(server.app()) as url:
+            host = url.removeprefix("http://")
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", int(host.split(":")[1])
+            )
+            writer.write(
+                f"POST /xrpc/{CREATE} HTTP/1.1\r\nHost: {host}\r\n"
+                "Content-Length: 1001\r\n"
+                "Content-Type: application/json\r\n\r\n".encode()
+            )
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10.0)
+            assert head.startswith(b"HTTP/1.1 413")
+            writer.close()
+
+    asyncio.run(work())
+
+
 def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     from network import request_body, xrpc_server
 
