@@ -57,20 +57,25 @@ class Admission:
         return False
 
     def admit(
-        self, conn: psycopg.Connection[Any], accounts: Sequence[Account], *, relay: bool
+        self,
+        conn: psycopg.Connection[Any],
+        accounts: Sequence[Account],
+        *,
+        relay: bool,
+        wait: float = 0.0,
     ) -> None:
         """Let in as many of these accounts as their hosts and our cap allow.
 
         Sets `admitted` and `repo_host` of those let in; they are to be fetched and
         their handles checked. `relay`: a relay told of them, so their hosts need not
-        be streamed.
+        be streamed. Their repos are to be fetched in `wait` seconds.
         """
         by_host: dict[HostName, list[Account]] = {}
         for account in accounts:
             if account.pds is not None:
                 by_host.setdefault(account.pds, []).append(account)
         for pds, group in sorted(by_host.items()):
-            self._admit_of(conn, pds, group, relay)
+            self._admit_of(conn, pds, group, relay, wait)
 
     def _admit_of(
         self,
@@ -78,6 +83,7 @@ class Admission:
         pds: HostName,
         group: list[Account],
         relay: bool,
+        wait: float,
     ) -> None:
         known = repos.find_repos(conn, [account.did for account in group])
         fresh = [account for account in group if account.did not in known]
@@ -102,7 +108,7 @@ class Admission:
         if not accepted:
             return
         dids = [account.did for account in accepted]
-        repos.add_repos(conn, host, dids)
+        repos.add_repos(conn, host, dids, wait=wait)
         jobs.put_jobs(conn, IDENTITY_JOB, dids)
         for account in accepted:
             account.admitted = True

@@ -292,7 +292,11 @@ class Gate:
             self._admit(list(accounts.values()), relay)
 
     def _admit(self, accounts: list[Account], relay: bool) -> None:
-        self._run(lambda conn: self._admission.admit(conn, accounts, relay=relay))
+        # A newborn's first commit is on its way and makes a fetch needless.
+        wait = self._settings.birth_wait
+        self._run(
+            lambda conn: self._admission.admit(conn, accounts, relay=relay, wait=wait)
+        )
 
     def _judge(self, message: _Message, passed: Passed) -> None:
         queue = self._parked.get(message.did)

@@ -31,6 +31,7 @@ class CrawlSettings:
     parked_dids: int = 5_000
     known_accounts: int = 50_000
     lookups_at_once: int = 64
+    birth_wait: float = 0.5
     refresh_interval: float = 60.0
 
     batch_events: int = 1_000

@@ -68,8 +68,14 @@ def find_repos(
         return {repo.did: repo for repo in cursor}
 
 
-def add_repos(conn: psycopg.Connection[Any], host: int, dids: Sequence[str]) -> int:
-    """Let repos in, to be fetched at once; return how many were new.
+def add_repos(
+    conn: psycopg.Connection[Any],
+    host: int,
+    dids: Sequence[str],
+    *,
+    wait: float = 0.0,
+) -> int:
+    """Let repos in, to be fetched in `wait` seconds; return how many were new.
 
     Does not commit. Sorted, so that two transactions never wait for each other.
     """
@@ -80,11 +86,12 @@ def add_repos(conn: psycopg.Connection[Any], host: int, dids: Sequence[str]) -> 
     )
     return conn.execute(
         """
-        INSERT INTO repo (actor, host)
-        SELECT id, %s FROM actor WHERE did = ANY(%s) ORDER BY id
+        INSERT INTO repo (actor, host, next_try)
+        SELECT id, %s, now() + make_interval(secs => %s)
+        FROM actor WHERE did = ANY(%s) ORDER BY id
         ON CONFLICT DO NOTHING
         """,
-        (host, wanted),
+        (host, wait, wanted),
     ).rowcount
 
 
