@@ -159,3 +159,35 @@ def test_of_three_liars_among_twenty_four_hosts_no_row_remains(
         for author in authors:
             assert rebuild_root(conn, author.did) == author.data
     assert all(liar.repo_requests == [] for liar in liars)
+
+
+@pytest.mark.parametrize("fault", ["forged", "flipped", "cut", "of another"])
+def test_a_repo_that_is_not_what_its_owner_signed_is_not_taken(
+    world: CrawlWorld, fault: str
+) -> None:
+    host = world.add_host()
+    author, other = world.add_author(1, host), world.add_author(2, host)
+    for someone in (author, other):
+        for n in range(20):
+            path = f"app.bsky.feed.post/{someone.new_rkey()}"
+            someone.write([("create", path, post(f"true words {n}"))])
+    forger = forger_of(1)
+    forger.write([("create", "app.bsky.feed.post/a", post(FORGED))])
+    flipped = bytearray(author.repo())
+    flipped[flipped.index(b"true words 7") + 5] ^= 1
+    host.repo_bytes[author.did] = {
+        "forged": forger.repo(),
+        "flipped": bytes(flipped),
+        "cut": author.repo()[:-1],
+        "of another": other.repo(),
+    }[fault]
+    with world.crawling():
+        wait_until(lambda: world.follows(other))
+        wait_until(lambda: host.repo_requests.count(author.did) >= 2)
+        assert not world.follows(author)
+        rows = world.query("SELECT did FROM record JOIN actor ON actor.id = actor")
+        assert set(rows) == {(other.did,)}
+        del host.repo_bytes[author.did]
+        wait_until(lambda: world.follows(author))
+    with world.pool.connection() as conn:
+        assert rebuild_root(conn, author.did) == author.data
