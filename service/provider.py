@@ -25,6 +25,7 @@ from network.client import Fetcher
 from network.errors import IdentityError, NetworkError
 from network.identity import IdentityResolver
 from network.jti import ThreadedJtiStore
+from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
 from network.xrpc_server import Auth, XrpcError, XrpcServer
 from protocol.lexicon import Catalog
@@ -135,6 +136,7 @@ def make_server(
     server = XrpcServer(
         Catalog.load(),
         authenticate=authenticate,
+        guard=RequestGuard(),
         observe=observe,
         check_output=check_output,
         title="Bigworld provider",

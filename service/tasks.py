@@ -6,6 +6,7 @@ at all.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,11 @@ import structlog
 from celery import Celery
 
 from indexer.search_sync import drain_outbox
+from search.spelling import refresh_words
 from service.crawling import WriteSide
 from service.metrics import TaskMetrics
 from service.verbs.prove import audit_sample
+from storage.jti import forget_expired_jtis
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +44,18 @@ def _drain_search(side: WriteSide) -> int:
         return drain_outbox(conn, side.engine, _DRAIN_BATCH)
 
 
+def _refresh_words(side: WriteSide) -> int:
+    """The words that spelling mistakes are mended to."""
+    with side.pool.connection() as conn:
+        return refresh_words(conn)
+
+
+def _forget_tokens(side: WriteSide) -> int:
+    """Used service tokens need not be remembered once they have expired."""
+    with side.pool.connection() as conn:
+        return forget_expired_jtis(conn, time.time())
+
+
 def _audit_sample(side: WriteSide) -> int:
     """A few repos, held against what was signed; wrong ones are fetched again."""
     with side.pool.connection() as conn:
@@ -58,6 +73,8 @@ TASKS: Mapping[str, ScheduledTask] = {
         lambda side: side.tasks.refresh_identities(), 60.0
     ),
     "drain_search": ScheduledTask(_drain_search, 5.0),
+    "refresh_words": ScheduledTask(_refresh_words, 900.0),
+    "forget_tokens": ScheduledTask(_forget_tokens, 300.0),
     "audit_sample": ScheduledTask(_audit_sample, 600.0),
     "purge_deleted": ScheduledTask(
         lambda side: side.sink.purge_deleted(_PURGED_ACCOUNTS), 300.0
