@@ -49,8 +49,8 @@ from storage.links import (
     pack_link,
 )
 from storage.outbox import put_outbox
-from storage.record_shapes import read_edge
-from storage.records import copy_records, delete_records, pack_record
+from storage.record_shapes import Edge, read_edge
+from storage.records import copy_records, delete_records, pack_record, pack_stored
 from storage.rows import POST, RowTable, delete_rows, insert_rows
 from storage.stats import (
     FOLLOWERS,
@@ -115,18 +115,26 @@ def prepare(
     could want (none of ours does).
     """
     prepared = Prepared()
+    edges: list[tuple[Change, Edge]] = []
     readings: list[tuple[Change, _Reading | None, _Reading | None]] = []
     seen = _NameSets()
     for change in changes:
         if change.old == change.new:
             continue
-        old = None if change.old is None else _read(change.nsid, change.old)
-        new = None if change.new is None else _read(change.nsid, change.new)
-        if old is not None:
+        old = new = None
+        if change.old is not None:
+            old = _read(change.nsid, change.old)
             seen.add(change.collection, old.links)
-        if new is not None:
-            seen.add(change.collection, new.links)
-        readings.append((change, old, new))
+        if change.new is not None:
+            edge = read_edge(change.new)
+            if edge is not None and edge.nsid == change.nsid:
+                edges.append((change, edge))
+                seen.add_edge(edge)
+            else:
+                new = _read(change.nsid, change.new)
+                seen.add(change.collection, new.links)
+        if old is not None or new is not None:
+            readings.append((change, old, new))
     names, paths = seen.intern(interner)
     for change, old, new in readings:
         if old is not None:
@@ -137,6 +145,7 @@ def prepare(
         if module.SEARCHABLE:
             address = (change.actor, change.collection, change.rkey)
             prepared.outbox.append(address)
+    _prepare_edges(prepared, edges, names)
     return prepared
 
 
@@ -188,6 +197,11 @@ class _NameSets:
             if type(path) is str:
                 self._paths.add((collection, path))
 
+    def add_edge(self, edge: Edge) -> None:
+        self._dids.add(edge.did)
+        if edge.rkey is not None:
+            self._rkeys.add(edge.rkey)
+
     def intern(self, interner: Interner) -> tuple[Names, dict[tuple[int, str], int]]:
         names = Names(
             interner.actors(self._dids),
@@ -199,9 +213,6 @@ class _NameSets:
 
 def _read(nsid: str, raw: bytes) -> _Reading:
     module = collection_for(nsid)
-    edge = read_edge(raw)
-    if edge is not None and edge.nsid == nsid:
-        return _Reading(module, _NO_VALUE, [(_EDGE_PATHS[nsid], *edge[1:])], None)
     try:
         value = cbor.decode_fast(raw)
         if not isinstance(value, dict):
@@ -212,16 +223,6 @@ def _read(nsid: str, raw: bytes) -> _Reading:
         return _Reading(module, value, links, None)
     except ProtocolError as error:
         return _Reading(module, None, (), _reason(error))
-
-
-# A record that is an edge and nothing else makes no rows: its value is not needed.
-_NO_VALUE: Final[Value] = {}
-_EDGE_PATHS: Final = {
-    FEED_LIKE: LIKE_SUBJECT,
-    FEED_REPOST: REPOST_SUBJECT,
-    GRAPH_FOLLOW: FOLLOW_SUBJECT,
-    GRAPH_BLOCK: BLOCK_SUBJECT,
-}
 
 
 def _reason(error: ProtocolError) -> str:
@@ -300,6 +301,32 @@ def _prepare_new(
             _count_links(prepared.stats, links, 1)
     if error is not None:
         prepared.errors.append((actor, collection, rkey, error))
+
+
+# Path, and what it points at.
+_EDGES: Final = {
+    FEED_LIKE: (LIKE_SUBJECT, _POST),
+    FEED_REPOST: (REPOST_SUBJECT, _POST),
+    GRAPH_FOLLOW: (FOLLOW_SUBJECT, NO_COLLECTION),
+    GRAPH_BLOCK: (BLOCK_SUBJECT, NO_COLLECTION),
+}
+
+
+def _prepare_edges(
+    prepared: Prepared, edges: Sequence[tuple[Change, Edge]], names: Names
+) -> None:
+    """Records that are one edge and nothing else: four in five of all."""
+    actors, rkeys = names.actors, names.rkeys
+    rows: list[LinkTuple] = []
+    for (actor, collection, rkey, nsid, _, _), edge in edges:
+        packed = pack_stored(actor, collection, rkey, edge.stored)
+        prepared.records.append(packed)
+        path, target = _EDGES[nsid]
+        target_rkey = NO_RKEY if edge.rkey is None else rkeys[edge.rkey]
+        row = (rkey, target_rkey, actor, actors[edge.did], target, path)
+        prepared.links.setdefault(PARTITION_OF[path], []).append(pack_link(row))
+        rows.append(row)
+    _count_links(prepared.stats, rows, 1)
 
 
 def _count_links(stats: StatsChange, links: Iterable[LinkTuple], sign: int) -> None:

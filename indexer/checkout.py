@@ -31,7 +31,7 @@ from protocol.limits import MAX_RECORD_BYTES_BACKFILL
 from protocol.syntax import is_nsid, is_record_key
 from storage.copy import copy_packed
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
-from storage.interning import Interner
+from storage.interning import Interner, rkey_number
 from storage.record_codec import decompress
 from storage.records import COLUMNS as RECORD_COLUMNS
 from storage.records import pack_record
@@ -261,28 +261,28 @@ class Checkout:
         good = [name for name in names if is_nsid(name)]
         self._collections.update(dict.fromkeys(names))
         self._collections.update(self._interner.collections(good))
-        kept: list[ImportedRecord] = []
+        kept: list[tuple[int, int, ImportedRecord]] = []
+        named: list[tuple[int, ImportedRecord]] = []
         for record in records:
-            reason = self._reject(record)
-            if reason is None:
-                kept.append(record)
+            collection = self._collections[record.collection]
+            if collection is None or len(record.value) > MAX_RECORD_BYTES_BACKFILL:
+                self._drop(record, bad_path=collection is None)
+                continue
+            rkey = rkey_number(record.rkey)
+            if rkey is not None:
+                kept.append((collection, rkey, record))
+            elif is_record_key(record.rkey):
+                named.append((collection, record))
             else:
-                path = f"{record.collection}/{record.rkey}"
-                self.drop([DroppedOp(path, record.cid, reason)])
-        rkeys = self._interner.rkeys({record.rkey for record in kept})
-        return [
-            (self._collections[record.collection] or 0, rkeys[record.rkey], record)
-            for record in kept
-        ]
+                self._drop(record, bad_path=True)
+        rkeys = self._interner.rkeys({record.rkey for _, record in named})
+        kept.extend((number, rkeys[record.rkey], record) for number, record in named)
+        return kept
 
-    def _reject(self, record: ImportedRecord) -> DropReason | None:
-        if self._collections[record.collection] is None:
-            return DropReason.BAD_PATH
-        if not is_record_key(record.rkey):
-            return DropReason.BAD_PATH
-        if len(record.value) > MAX_RECORD_BYTES_BACKFILL:
-            return DropReason.RECORD_TOO_LARGE
-        return None
+    def _drop(self, record: ImportedRecord, *, bad_path: bool) -> None:
+        path = f"{record.collection}/{record.rkey}"
+        reason = DropReason.BAD_PATH if bad_path else DropReason.RECORD_TOO_LARGE
+        self.drop([DroppedOp(path, record.cid, reason)])
 
     def _stage(self, addressed: Sequence[tuple[int, int, ImportedRecord]]) -> None:
         rows = [

@@ -15,7 +15,7 @@ import psycopg
 import zstandard
 
 from storage.record_dictionary import DICTIONARY_ID, DICTIONARY_PATH
-from storage.record_shapes import FIRST_SHAPE, pack_shape, unpack_shape
+from storage.record_shapes import FIRST_SHAPE, read_edge, unpack_shape
 
 _LEVEL: Final = 3
 _PLAIN: Final = b"\x00"
@@ -33,9 +33,12 @@ class UnknownDictionaryError(Exception):
 
 def compress(value: bytes) -> bytes:
     """The stored form of a record's bytes."""
-    shape = pack_shape(value)
-    if shape is not None:
-        return shape
+    edge = read_edge(value)
+    return compress_plain(value) if edge is None else edge.stored
+
+
+def compress_plain(value: bytes) -> bytes:
+    """The stored form of a record that is no shape."""
     compressor = getattr(_contexts, "compressor", None)
     if compressor is None:
         compressor = _contexts.compressor = _make_compressor()

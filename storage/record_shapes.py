@@ -37,12 +37,13 @@ _TIME: Final = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3
 
 
 class Edge(NamedTuple):
-    """What a shape points at: an account, or a record of it."""
+    """What a shape points at, a post or an account, and its stored form."""
 
     nsid: str
     did: str
-    target_nsid: str | None
-    target_rkey: str | None
+    rkey: str | None
+    """Of the post; None for an account."""
+    stored: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,22 +103,12 @@ _BY_HEAD: Final = {shape.head[7:22]: shape for shape in _SHAPES}
 
 def read_edge(raw: bytes) -> Edge | None:
     """The edge of a record that is exactly a shape; None for all other records."""
-    found = _match(raw)
-    if found is None:
+    shape = _BY_HEAD.get(raw[7:22])
+    if shape is None or not raw.startswith(shape.head):
         return None
-    shape, match = found
-    if shape.of_record:
-        did, rkey = match[2].decode(), match[3].decode()
-        return Edge(shape.nsid, f"did:plc:{did}", FEED_POST, rkey)
-    return Edge(shape.nsid, f"did:plc:{match[1].decode()}", None, None)
-
-
-def pack_shape(raw: bytes) -> bytes | None:
-    """The stored form of a record that is exactly a shape; None for all others."""
-    found = _match(raw)
-    if found is None:
+    match = _ENDS[shape.of_record].fullmatch(raw, len(shape.head))
+    if match is None:
         return None
-    shape, match = found
     groups = match.groups()
     try:
         time = datetime.fromisoformat(groups[-1][:-1].decode())
@@ -129,17 +120,19 @@ def pack_shape(raw: bytes) -> bytes | None:
     number = _NUMBERS[shape.number]
     end = milliseconds.to_bytes(_TIME_BYTES, "big")
     if not shape.of_record:
-        return number + _pack_did(groups[0]) + end
-    cid_text, did, tid, _ = groups
-    cid = _pack_cid(cid_text.decode())
+        did = groups[0].decode()
+        return Edge(shape.nsid, "did:plc:" + did, None, number + _pack_did(did) + end)
+    cid = _pack_cid(groups[0].decode())
     if cid is None:
         return None
-    rkey = tid_to_int(Tid(tid.decode())).to_bytes(_TID_BYTES, "big")
-    return number + _pack_did(did) + rkey + cid[4:] + end
+    did, rkey = groups[1].decode(), groups[2].decode()
+    tid = tid_to_int(Tid(rkey)).to_bytes(_TID_BYTES, "big")
+    stored = b"".join((number, _pack_did(did), tid, cid[4:], end))
+    return Edge(shape.nsid, "did:plc:" + did, rkey, stored)
 
 
 def unpack_shape(stored: bytes) -> bytes:
-    """The exact bytes of what `pack_shape` made."""
+    """The exact bytes of the record of an edge, from its stored form."""
     shape = _SHAPES[stored[0] - FIRST_SHAPE]
     did = encode_multibase("b", stored[1 : 1 + _DID_BYTES])[1:].encode()
     milliseconds = int.from_bytes(stored[-_TIME_BYTES:], "big")
@@ -151,14 +144,6 @@ def unpack_shape(stored: bytes) -> bytes:
     tid = tid_from_int(int.from_bytes(rest[:_TID_BYTES], "big")).encode()
     cid = encode_multibase("b", DATA_PREFIX + rest[_TID_BYTES:]).encode()
     return b"".join((shape.head, cid, _URI, did, _POST, tid, _CREATED, end))
-
-
-def _match(raw: bytes) -> tuple[_Shape, re.Match[bytes]] | None:
-    shape = _BY_HEAD.get(raw[7:22])
-    if shape is None or not raw.startswith(shape.head):
-        return None
-    match = _ENDS[shape.of_record].fullmatch(raw, len(shape.head))
-    return None if match is None else (shape, match)
 
 
 def _pack_cid(text: str) -> bytes | None:
@@ -173,6 +158,6 @@ def _pack_cid(text: str) -> bytes | None:
     )
 
 
-def _pack_did(text: bytes) -> bytes:
-    raw: bytes = decode_multibase("b" + text.decode())[1]
+def _pack_did(text: str) -> bytes:
+    raw: bytes = decode_multibase("b" + text)[1]
     return raw

@@ -25,7 +25,11 @@ _ROW: Final = struct.Struct(">hiiiiiqi")
 
 def pack_record(actor: int, collection: int, rkey: int, value: bytes) -> bytes:
     """One row for `copy_records`, compressed."""
-    stored = compress(value)
+    return pack_stored(actor, collection, rkey, compress(value))
+
+
+def pack_stored(actor: int, collection: int, rkey: int, stored: bytes) -> bytes:
+    """As `pack_record`, of a value in its stored form (storage.record_codec)."""
     head = _ROW.pack(4, 4, actor, 4, collection, 8, rkey, len(stored))
     return head + stored
 

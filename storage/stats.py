@@ -71,15 +71,17 @@ class StatsChange:
         changes[count] += change
 
     def merge(self, other: StatsChange) -> None:
-        """Add all changes of `other`."""
-        for (rkey, actor), changes in other.posts.items():
-            for count, change in enumerate(changes):
-                self.add_post(rkey, actor, count, change)
+        """Add all changes of `other`, which must not be used any more."""
+        for key, changes in other.posts.items():
+            if self.posts.setdefault(key, changes) is not changes:
+                for count, change in enumerate(changes):
+                    self.posts[key][count] += change
         for (actor, collection, rkey), change in other.subjects.items():
             self.add_subject(actor, collection, rkey, change)
-        for actor, changes in other.actors.items():
-            for count, change in enumerate(changes):
-                self.add_actor(actor, count, change)
+        for number, changes in other.actors.items():
+            if self.actors.setdefault(number, changes) is not changes:
+                for count, change in enumerate(changes):
+                    self.actors[number][count] += change
 
 
 @dataclass(frozen=True, slots=True)
