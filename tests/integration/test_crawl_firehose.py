@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -382,3 +383,26 @@ def test_a_stop_does_not_wait_for_a_database_that_is_away(
     with world.crawling():
         wait_until(lambda: world.follows(author))
     assert_equal(world, author)
+
+
+def test_doubled_and_reordered_tasks_are_as_good_as_one(world: CrawlWorld) -> None:
+    host = world.add_host()
+    authors = [world.add_author(n, host) for n in range(5)]
+    for author in authors:
+        fill(host, author, 3, tell=False)
+    tasks = world.tasks()
+    work = [
+        tasks.refresh_identities,
+        tasks.hand_out_backfills,
+        tasks.poll_quiet_hosts,
+        tasks.list_repos,
+        tasks.discover_hosts,
+    ]
+    for _ in range(3):
+        with ThreadPoolExecutor(15) as threads:
+            for done in [threads.submit(task) for task in work * 3]:
+                done.result(60)
+    assert world.follows(*authors)
+    assert sorted(host.repo_requests) == sorted(author.did for author in authors)
+    assert texts(world) == 15
+    assert world.query("SELECT * FROM lease") == []
