@@ -18,6 +18,8 @@ from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
 
 _HOST_LOOKAHEAD: Final = 2_000
+# What the upstream says of accounts whose repo it does not give.
+_GONE: Final = ("deleted", "takendown", "suspended", "deactivated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,9 @@ def claim_repos(
                 WHERE state <> 'synchronized' AND next_try <= now()
                   AND (lease_until IS NULL OR lease_until <= now())
                   AND host <> ALL(%(skip)s)
+                  AND host NOT IN (
+                      SELECT id FROM host WHERE state IN ('banned', 'throttled')
+                          OR rate_limited_until > now())
                 ORDER BY next_try LIMIT %(ahead)s
             ), fair AS (
                 SELECT actor, row_number() OVER (PARTITION BY host) AS place FROM due
@@ -195,14 +200,9 @@ def claim_repos(
                 SELECT repo.actor, actor.did
                 FROM fair JOIN repo ON repo.actor = fair.actor
                 JOIN actor ON actor.id = repo.actor
-                JOIN host ON host.id = repo.host
                 WHERE place <= %(per_host)s AND repo.state <> 'synchronized'
                   AND (repo.lease_until IS NULL OR repo.lease_until <= now())
-                  AND actor.upstream_status
-                      NOT IN ('deleted', 'takendown', 'suspended', 'deactivated')
-                  AND host.state NOT IN ('banned', 'throttled')
-                  AND (host.rate_limited_until IS NULL
-                       OR host.rate_limited_until <= now())
+                  AND actor.upstream_status <> ALL(%(gone)s)
                 ORDER BY repo.next_try LIMIT %(limit)s
                 FOR UPDATE OF repo SKIP LOCKED
             )
@@ -213,6 +213,7 @@ def claim_repos(
             """,
             {
                 "skip": list(skip_hosts),
+                "gone": list(_GONE),
                 "ahead": _HOST_LOOKAHEAD,
                 "per_host": per_host,
                 "limit": limit,
@@ -220,6 +221,35 @@ def claim_repos(
             },
         )
         return cursor.fetchall()
+
+
+def rest_gone(conn: psycopg.Connection[Any], *, wait: float) -> int:
+    """Put off repos whose account is gone, so that they do not stand at the front of
+    the queue; return how many (at most 1,000). `wake_repos` brings them back."""
+    return conn.execute(
+        """
+        UPDATE repo SET next_try = now() + make_interval(secs => %s)
+        WHERE actor IN (
+            SELECT actor FROM repo JOIN actor ON actor.id = repo.actor
+            WHERE state <> 'synchronized' AND next_try <= now()
+              AND upstream_status = ANY(%s)
+            LIMIT 1000 FOR UPDATE OF repo SKIP LOCKED
+        )
+        """,
+        (wait, list(_GONE)),
+    ).rowcount
+
+
+def wake_repos(conn: psycopg.Connection[Any], dids: Sequence[str]) -> int:
+    """Have repos that were put off for long fetched now: their account is back."""
+    return conn.execute(
+        """
+        UPDATE repo SET next_try = now(), tries = 0 FROM actor
+        WHERE actor.did = ANY(%s) AND repo.actor = actor.id
+          AND state <> 'synchronized' AND next_try > now() + interval '1 minute'
+        """,
+        (list(dids),),
+    ).rowcount
 
 
 def renew_lease(conn: psycopg.Connection[Any], actor: int, lease_s: float) -> None:

@@ -203,6 +203,40 @@ def test_accounts_that_are_gone_and_hosts_that_wait_are_not_claimed(
     )
 
 
+def test_what_cannot_be_had_does_not_stand_in_the_way(conn: Conn) -> None:
+    gone, throttled, good = (_host(conn, f"h{n}.example.com") for n in range(3))
+    repos.add_repos(conn, gone, [_did(n) for n in range(2_500)])
+    repos.add_repos(conn, throttled, [_did(n) for n in range(2_500, 5_000)])
+    conn.execute(
+        "UPDATE actor SET upstream_status = 'deactivated' FROM repo"
+        " WHERE repo.actor = actor.id AND host = %s",
+        (gone,),
+    )
+    hosts.set_state(conn, throttled, hosts.HOST_THROTTLED)
+    conn.execute("UPDATE repo SET next_try = now() - interval '1 hour'")
+    repos.add_repos(conn, good, [_did(5_000)])
+    rested = 0
+    while not (claimed := repos.claim_repos(conn, limit=5, lease_s=60, per_host=2)):
+        rested += repos.rest_gone(conn, wait=3_600)
+        assert rested <= 2_500
+    assert [repo.did for repo in claimed] == [_did(5_000)]
+    # An account that is back is fetched at once.
+    conn.execute(
+        "UPDATE actor SET upstream_status = 'active' WHERE did = %s", (_did(7),)
+    )
+    repos.rest_gone(conn, wait=3_600)
+    repos.rest_gone(conn, wait=3_600)
+    repos.rest_gone(conn, wait=3_600)
+    conn.execute(
+        "UPDATE repo SET next_try = now() + interval '1 hour'"
+        " FROM actor WHERE actor.id = actor AND did = %s",
+        (_did(7),),
+    )
+    assert repos.wake_repos(conn, [_did(7), _did(5_000)]) == 1
+    claimed = repos.claim_repos(conn, limit=5, lease_s=60, per_host=2)
+    assert [repo.did for repo in claimed] == [_did(7)]
+
+
 def test_only_the_repos_own_host_can_say_that_we_are_behind(conn: Conn) -> None:
     host, liar = _host(conn), _host(conn, "liar.example.com")
     repos.add_repos(conn, host, [_did(1), _did(2), _did(3)])
