@@ -161,6 +161,11 @@ class Backfill:
                 skip_hosts=busy,
             ),
         )
+        if not claimed:
+            await asyncio.to_thread(
+                self._database.run,
+                lambda conn: repos.rest_gone(conn, wait=self._settings.backfill_daily),
+            )
         for repo in claimed:
             self._running[repo.host] += 1
             task = asyncio.create_task(self._handle(repo))

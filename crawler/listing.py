@@ -133,6 +133,8 @@ class Listing:
         ]
         if changes:
             self._database.persist(lambda: self._sink.apply(changes, {}))
+            back = [event.did for event in changes if event.active]
+            self._database.run(lambda conn: repos.wake_repos(conn, back))
         return known
 
     async def _admit(self, listed: ListedHost, dids: Sequence[Did]) -> None:

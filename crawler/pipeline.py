@@ -28,7 +28,7 @@ from crawler.settings import CrawlSettings
 from crawler.sink import Applied, Sink
 from crawler.stream_state import Arrival, StreamState
 from protocol.drops import DropReason
-from protocol.events import CommitEvent, Event
+from protocol.events import AccountEvent, CommitEvent, Event
 from storage import cursors, hosts, jobs, quarantine, repos
 from storage.drops import count_drops
 from storage.resync_buffer import encode_commit
@@ -220,6 +220,9 @@ class Pipeline:
         self.stats.apply_seconds += time.monotonic() - started
         self.stats.batches += 1
         self.stats.events += len(batch.events)
+        back = [e.did for e in batch.events if type(e) is AccountEvent and e.active]
+        if back:
+            self._database.run(lambda conn: repos.wake_repos(conn, back))
         behind = bool(batch.distrusted)
         if result is not None:
             self.stats.applied += result.applied

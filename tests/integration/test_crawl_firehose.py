@@ -406,3 +406,23 @@ def test_doubled_and_reordered_tasks_are_as_good_as_one(world: CrawlWorld) -> No
     assert sorted(host.repo_requests) == sorted(author.did for author in authors)
     assert texts(world) == 15
     assert world.query("SELECT * FROM lease") == []
+
+
+def test_an_account_that_comes_back_is_fetched_at_once(world: CrawlWorld) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    fill(host, author, 3, tell=False)
+    host.repo_errors[author.did] = "RepoDeactivated"
+    host.statuses[author.did] = "deactivated"
+    with world.pool.connection() as conn:
+        repos.add_repos(conn, 1, [author.did])
+    statuses = "SELECT upstream_status FROM actor"
+    with world.crawling():
+        wait_until(lambda: world.query(statuses) == [("deactivated",)])
+        wait_for_stream(host)
+        host.repo_errors.clear()
+        host.statuses.clear()
+        host.send(lambda seq: account_frame(author.did, seq, True))
+        wait_until(lambda: world.follows(author))
+    assert world.query(statuses) == [("active",)]
+    assert_equal(world, author)
