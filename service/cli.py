@@ -385,6 +385,12 @@ def run_tests(
     long: Annotated[
         bool, typer.Option("--long", help="The long fault and load plans too.")
     ] = False,
+    mutants: Annotated[
+        bool,
+        typer.Option(
+            "--mutants", help="Plant bugs in a copy; the tests must see them."
+        ),
+    ] = False,
 ) -> None:
     """Run the tests; other arguments go to pytest."""
     root = Path(__file__).resolve().parent.parent
@@ -393,6 +399,8 @@ def run_tests(
         arguments += ["-n", "2", "--dist", "loadfile"]
     if long:
         arguments.append("--long")
+    if mutants:
+        arguments = [sys.executable, "tests/mutants/mutant_run.py"]
     os.chdir(root)
     sys.stdout.flush()
     os.execv(sys.executable, [*arguments, *context.args])  # noqa: S606

@@ -1,0 +1,71 @@
+"""The list of mutants may not rot: each still has its place and its tests, and the
+page that tells of them tells of all.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mutant import THREATS, Mutant
+from mutant_catalog import MUTANTS
+from mutant_run import choose
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/reliability.md").read_text()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_mutant_has_its_place(mutant: Mutant) -> None:
+    text = (ROOT / mutant.file).read_text()
+    changed = mutant.apply(text)
+    assert changed != text
+    # One that does not even parse would be killed by every test, and prove none.
+    ast.parse(changed)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_mutant_has_its_tests(mutant: Mutant) -> None:
+    assert mutant.tests
+    for test in mutant.tests:
+        path, _, name = test.partition("::")
+        defined = {
+            node.name
+            for node in ast.walk(ast.parse((ROOT / path).read_text()))
+            if isinstance(node, ast.FunctionDef)
+        }
+        assert name.partition("[")[0] in defined, test
+
+
+def test_names_are_unique_and_every_threat_has_several() -> None:
+    names = Counter(mutant.name for mutant in MUTANTS)
+    assert set(names.values()) == {1}
+    threats = Counter(mutant.threat for mutant in MUTANTS)
+    assert threats.keys() == THREATS.keys()
+    assert min(threats.values()) >= 2
+
+
+def test_an_edit_without_its_place_is_refused() -> None:
+    for text in ("", "a b a"):
+        with pytest.raises(ValueError, match="x: its old text"):
+            Mutant("x", "hash", "file", "a", "c", ()).apply(text)
+    assert Mutant("x", "hash", "file", "a", "c", ()).apply("b a b") == "b c b"
+
+
+def test_mutants_are_chosen_by_name_or_threat() -> None:
+    assert choose([]) == list(MUTANTS)
+    assert {mutant.threat for mutant in choose(["replay"])} == {"replay"}
+    assert [mutant.name for mutant in choose(["high-s-of-k256"])] == ["high-s-of-k256"]
+    assert choose(["nothing of the kind"]) == []
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_page_names_mutant(mutant: Mutant) -> None:
+    assert f"`{mutant.name}`" in PAGE
+
+
+@pytest.mark.parametrize("threat", THREATS.values())
+def test_page_names_threat(threat: str) -> None:
+    assert f"| {threat} |" in PAGE
