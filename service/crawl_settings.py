@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from crawler.host_name import InvalidHostError, parse_host
 from crawler.settings import CrawlSettings
+from protocol.errors import InvalidSyntaxError
+from protocol.syntax.did import parse_did
 from service.config import Config
+from service.errors import ConfigError
 
 
 def crawl_settings(config: Config) -> CrawlSettings:
@@ -14,3 +18,18 @@ def crawl_settings(config: Config) -> CrawlSettings:
         host_accounts_per_day=config.host_accounts_per_day,
         dids=frozenset(config.dids),
     )
+
+
+def check_targets(config: Config) -> None:
+    """Refuse what cannot be crawled before anything is started. Raises ConfigError."""
+    for name in ("relays", "hosts"):
+        for text in getattr(config, name):
+            try:
+                parse_host(text, dev=config.dev_network)
+            except InvalidHostError as error:
+                raise ConfigError(f"{name}: {error}") from error
+    for did in config.dids:
+        try:
+            parse_did(did)
+        except InvalidSyntaxError as error:
+            raise ConfigError(f"dids: {error}") from error

@@ -25,6 +25,7 @@ from rich.console import Console
 
 from service import demo
 from service.config import Config
+from service.crawl_settings import check_targets
 from service.databases import (
     INDEX,
     PDS,
@@ -69,6 +70,7 @@ def run(config: Config, console: Console | None = None) -> None:
     """Run the network until SIGINT or SIGTERM. Raises ServiceError."""
     console = console or Console()
     foreign = bool(config.relays or config.hosts or config.dids)
+    check_targets(config)
     config = config.model_copy(update={"home": config.home.absolute()})
     if not foreign:
         config = _demo_config(config)
@@ -104,6 +106,7 @@ class _Run:
         self._postgres: EmbeddedPostgres | None = None
         self._valkey: EmbeddedValkey | None = None
         self._started = time.monotonic()
+        self._accounts: list[dict[str, str]] = []
 
     def run(self) -> None:
         with ExitStack() as stack:
@@ -213,8 +216,7 @@ class _Run:
 
     def _announce(self) -> None:
         config, say = self._config, self._report.say
-        accounts: list[dict[str, str]] = self._accounts if self._is_demo else []
-        path = demo.write_endpoints(config, accounts)
+        path = demo.write_endpoints(config, self._accounts)
         admin_password(config)
         seconds = time.monotonic() - self._started
         say(f"ready after {seconds:.0f} s: {config.provider_url}/")
@@ -222,8 +224,14 @@ class _Run:
         if self._is_demo:
             for letter, url in zip(demo.LETTERS, demo.pds_urls(config), strict=True):
                 say(f"  PDS {letter.upper()}     {url}")
-            names = ", ".join(account["handle"] for account in accounts)
-            say(f"  log in    {names}; password {accounts[0]['password']}")
+            names = ", ".join(account["handle"] for account in self._accounts)
+            say(f"  log in    {names}; password {self._accounts[0]['password']}")
+        else:
+            cap = config.account_cap or "no"
+            targets = (*config.relays, *config.hosts, *config.dids)
+            say(f"  crawling  {', '.join(targets)}; account cap: {cap}")
+            if config.contact is None and not config.dev_network:
+                say("  set BIGWORLD_CONTACT, so that hosts can reach you")
         say(f"  all this  {path}")
         say("  Ctrl-C stops it; the data stay.")
 

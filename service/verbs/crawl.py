@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from crawler.firehose import Firehose
 from service.config import Config
+from service.crawl_settings import check_targets
 from service.crawling import (
     WriteSide,
     add_configured_accounts,
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 def run(config: Config) -> None:
     """Crawl until told to stop; what was queued is finished first."""
+    check_targets(config)
     with (
         open_database(config, INDEX) as url,
         open_write_side(config, url) as side,

@@ -50,11 +50,11 @@ class Network:
             check=False,
         )
 
-    def start(self) -> float:
+    def start(self, *arguments: str) -> float:
         """Start and wait for the line that begins with `ready`; seconds it took."""
         started = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "up"],
+            [sys.executable, "-m", "service.cli", "up", *arguments],
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -121,6 +121,14 @@ def four_ports() -> int:
     raise AssertionError("no four ports in a row are free")
 
 
+def test_what_cannot_be_crawled_is_refused_at_once(tmp_path: Path) -> None:
+    refused = Network(tmp_path / "refused", 20_000).run("up", "--host", "https://x:1")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("bigworld: hosts: not a public host name")
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "refused").exists()
+
+
 @pytest.fixture(scope="module")
 def network(short_folder: Path) -> Iterator[Network]:
     made = Network(short_folder / "up", four_ports())
@@ -183,6 +191,60 @@ def test_metrics_count_what_was_asked(network: Network) -> None:
         shown = answer.read().decode()
     assert 'bigworld_repos{state="synchronized"} 2' in shown
     assert 'method="app.bsky.feed.searchPosts",status="2xx"' in shown
+
+
+def wait_for_repos(other: Network, count: int) -> list[dict[str, Any]]:
+    """The synchronized repos of a network, once there are `count` of them."""
+    deadline = time.monotonic() + 120
+    repos: list[dict[str, Any]] = []
+    while len(repos) < count:
+        assert time.monotonic() < deadline, other.run("repos", "--json").stdout
+        time.sleep(1)
+        listed = other.run("repos", "--state", "synchronized", "--json")
+        repos = [json.loads(line) for line in listed.stdout.splitlines()]
+    return repos
+
+
+def test_another_indexer_points_at_one_pds_and_keeps_its_cap(
+    network: Network, short_folder: Path
+) -> None:
+    """What `up --host` does on the real network, on loopback."""
+    other = Network(short_folder / "host", four_ports())
+    other.environment |= {
+        "BIGWORLD_DEV_NETWORK": "true",
+        "BIGWORLD_PLC_URL": network.endpoints["plc"],
+        "BIGWORLD_ACCOUNT_CAP": "7",
+        "BIGWORLD_HOST_REQUESTS_PER_S": "200",
+    }
+    other.start("--host", network.endpoints["pds"]["b"])
+    try:
+        assert "plc" not in {path.stem for path in (other.home / "logs").iterdir()}
+        assert len(wait_for_repos(other, 7)) == 7
+        time.sleep(3)
+        assert len(other.run("repos", "--json").stdout.splitlines()) == 7
+        assert other.run("audit").returncode == 0
+    finally:
+        assert other.stop() == 0
+
+
+def test_another_indexer_takes_a_single_account(
+    network: Network, short_folder: Path
+) -> None:
+    """What `up --did` does on the real network, on loopback."""
+    other = Network(short_folder / "did", four_ports())
+    other.environment |= {
+        "BIGWORLD_DEV_NETWORK": "true",
+        "BIGWORLD_PLC_URL": network.endpoints["plc"],
+        "BIGWORLD_HOST_REQUESTS_PER_S": "200",
+    }
+    bob = network.endpoints["accounts"][1]["did"]
+    other.start("--did", bob)
+    try:
+        assert [repo["did"] for repo in wait_for_repos(other, 1)] == [bob]
+        time.sleep(3)
+        assert len(other.run("repos", "--json").stdout.splitlines()) == 1
+    finally:
+        assert other.stop() == 0
 
 
 def test_a_killed_child_comes_back(network: Network) -> None:

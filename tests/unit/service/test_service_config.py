@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.config import Config
+from service.crawl_settings import check_targets
 from service.errors import ConfigError
 from service.secrets import SecretStore, admin_password
 
@@ -77,6 +78,36 @@ def test_refusals_name_the_setting(
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=message):
         Config.read()
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ({"hosts": ("http://pds.example.com",)}, "must be https"),
+        ({"hosts": ("https://127.0.0.1",)}, "not a public host name"),
+        ({"hosts": ("https://localhost",)}, "not a public host name"),
+        ({"hosts": ("https://pds.example.com:8443",)}, "port"),
+        ({"hosts": ("https://u:p@pds.example.com",)}, "bare origin"),
+        ({"relays": ("relay.example.com",)}, "not an origin"),
+        ({"dids": ("did:key:zabc",)}, "not a did:plc or did:web"),
+        ({"dids": ("did:plc:a b",)}, "not a DID"),
+    ],
+)
+def test_what_cannot_be_crawled_is_refused(
+    flags: dict[str, tuple[str, ...]], complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        check_targets(Config.read(**flags))
+
+
+def test_public_hosts_may_be_crawled() -> None:
+    check_targets(
+        Config.read(
+            hosts=("https://pds.example.com",),
+            relays=("https://relay.example.com/",),
+            dids=("did:web:example.com", "did:plc:z72i7hdynmk6r22z27h6tvur"),
+        )
+    )
 
 
 def test_unknown_setting_in_the_file(tmp_path: Path) -> None:
