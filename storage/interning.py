@@ -53,7 +53,11 @@ class _Cache(Generic[K, V]):
 
 
 class Interner:
-    """Get-or-create numbers for names. Safe to share between threads."""
+    """Get-or-create numbers for names. Safe to share between threads.
+
+    Give it a pool of its own: it is called by holders of other connections, who could
+    otherwise all wait for one more.
+    """
 
     def __init__(
         self,
