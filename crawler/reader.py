@@ -161,14 +161,19 @@ class StreamReader:
     async def _handle_fault(self, state: StreamState) -> bool:
         """Decide whether to go on, from `_resume`, or to leave the host alone."""
         host, detail = self._host, f"{state.fault}: {state.detail}"
-        self._faults = self._faults + 1 if state.handled <= 1 else 1
+        moved = state.last_seq > (self._start or 0)
+        self._faults = 1 if moved else self._faults + 1
         log.warning("stream_fault", extra={"host": host.hostname, "why": detail})
         self._resume = state.last_seq or self._start
-        self._recheck = state.fault is Fault.ERROR and state.detail == FUTURE_CURSOR
+        stuck = self._faults >= self._settings.bad_frames_allowed
+        # Either it says so, or it counts from below and does not tell.
+        self._recheck = (
+            state.fault is Fault.ERROR and state.detail == FUTURE_CURSOR
+        ) or (state.fault is Fault.BAD_SEQ and stuck)
         if self._recheck:
             self._pipeline.reset(host.id)
             self._resume = None
-        elif self._faults >= self._settings.bad_frames_allowed:
+        elif stuck:
             if not host.relay:
                 await self._give_up(detail, self._wait(host.tries + 1))
                 return False

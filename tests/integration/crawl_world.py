@@ -43,7 +43,8 @@ QUICK = StreamTimes(first=0.05, longest=0.5)
 
 
 class FakeHost:
-    """A PDS in memory. `repo_errors`: DID -> XRPC error name for getRepo."""
+    """A PDS in memory. `repo_errors`: DID -> XRPC error name for getRepo; a `lenient`
+    one takes a cursor of the future for none at all."""
 
     def __init__(self) -> None:
         self.authors: dict[str, Author] = {}
@@ -54,6 +55,7 @@ class FakeHost:
         self.repo_requests: list[str] = []
         self.before_repo: Callable[[str], None] = lambda did: None
         self.url = ""
+        self.lenient = False
         self.stream = StreamServer(self, poll=0.05)
 
     def app(self) -> Starlette:
@@ -96,6 +98,8 @@ class FakeHost:
     async def _subscribe(self, websocket: WebSocket) -> None:
         cursor = websocket.query_params.get("cursor")
         params = {} if cursor is None else {"cursor": int(cursor)}
+        if self.lenient and params.get("cursor", 0) > await self.tail():
+            params = {}
         await self.stream(websocket, params)
 
     async def _describe_server(self, _: Request) -> Response:
