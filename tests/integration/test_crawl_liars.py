@@ -191,3 +191,26 @@ def test_a_repo_that_is_not_what_its_owner_signed_is_not_taken(
         wait_until(lambda: world.follows(author))
     with world.pool.connection() as conn:
         assert rebuild_root(conn, author.did) == author.data
+
+
+def test_a_move_that_came_too_soon_after_a_look_heals_by_the_next_commit(
+    world: CrawlWorld,
+) -> None:
+    old, new = world.add_host(), world.add_host()
+    author = world.add_author(1, old)
+    with world.crawling(refresh_interval=5.0) as firehose:
+        wait_until(lambda: firehose.streams == 2)
+        write(old, author, 2)
+        wait_until(lambda: world.follows(author))
+        looked = time.monotonic()
+        world.resolver.put(author.did, new.url, author.did_key)
+        new.authors[author.did] = old.authors.pop(author.did)
+        write(new, author, 1)
+        wait_until(lambda: world.drops().get("wrong_host"))
+        # The document may not be asked for again yet, so this one is lost for now.
+        assert not world.follows(author)
+        time.sleep(max(0.0, looked + 5.2 - time.monotonic()))
+        write(new, author, 1)
+        wait_until(lambda: world.follows(author))
+    with world.pool.connection() as conn:
+        assert rebuild_root(conn, author.did) == author.data
