@@ -168,6 +168,23 @@ def shift_child(nodes: list[LooseNode], rng: random.Random) -> bool:
     return False
 
 
+def shift_key(nodes: list[LooseNode], rng: random.Random) -> bool:
+    """The last key below one side of a key moves to the front of the other side."""
+    for node in nodes:
+        for left, right in zip(node.children, node.children[1:], strict=False):
+            if not isinstance(left, LooseNode) or not isinstance(right, LooseNode):
+                continue
+            last, first = left.children[-1], right.children[0]
+            if len(left.keys) < 2 or (last is not None and first is not None):
+                continue
+            left.children.pop()
+            right.children[:1] = [None, last or first]
+            right.keys.insert(0, left.keys.pop())
+            right.values.insert(0, left.values.pop())
+            return True
+    return False
+
+
 def share_child(nodes: list[LooseNode], rng: random.Random) -> bool:
     node = _some(
         nodes,
@@ -248,6 +265,7 @@ MUTATORS: dict[str, Mutator] = {
         long_prefix,
         swap_children,
         shift_child,
+        shift_key,
         share_child,
         empty_child,
         skip_a_level,
