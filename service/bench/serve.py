@@ -12,8 +12,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from starlette.types import ASGIApp
-
 from indexer.search_sync import drain_outbox
 from search.postgres import PostgresEngine
 from service.bench.child import open_child
@@ -24,10 +22,9 @@ from service.bench.index import (
     open_index,
 )
 from service.bench.metric import Metric, Progress, quantile
+from service.bench.provider import make_provider, provider_did
 from service.bench.request import connect, get, target
 from service.bench.society import Society
-from service.config import Config
-from service.provider import create_app, did_document
 
 BENCH: Final = "serve"
 
@@ -66,7 +63,7 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
         import_repos(index, society, progress)
         _fill_engine(index, progress)
         index.settle()
-        with open_child(make_provider, folder, index.url) as url:
+        with open_child(make_provider, Path(folder), index.url) as url:
             metrics = _ask(
                 url, Path(folder), max(_WARM_UP, _REQUESTS // part), progress
             )
@@ -78,11 +75,6 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
         Metric(BENCH, "freshness_p50_ms", quantile(waits, 0.5) * 1e3, "ms"),
         Metric(BENCH, "freshness_p99_ms", quantile(waits, 0.99) * 1e3, "ms"),
     ]
-
-
-def make_provider(home: str, url: str) -> ASGIApp:
-    """The provider as `bigworld serve` has it."""
-    return create_app(Config.read(home=Path(home)), url)
 
 
 def _fill_engine(index: Index, progress: Progress) -> None:
@@ -98,8 +90,7 @@ def _fill_engine(index: Index, progress: Progress) -> None:
 
 def _ask(url: str, home: Path, requests: int, progress: Progress) -> list[Metric]:
     rng = random.Random(1)
-    provider = did_document(Config.read(home=home))["id"]
-    feed = f"at://{provider}/{_GENERATOR}/popular"
+    feed = f"at://{provider_did(home)}/{_GENERATOR}/popular"
     loads: dict[str, tuple[str, Callable[[], Params]]] = {
         "health": (_HEALTH, dict),
         "search_recent": (
