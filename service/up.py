@@ -178,6 +178,9 @@ class _Run:
             "database_url": SecretStr(database_url),
             "migrate": False,
         }
+        if expendable and self._config.metrics_port:
+            # Two processes with metrics on one machine need two ports.
+            update["metrics_port"] = self._config.metrics_port + 1
         if self._valkey is not None:
             update["broker_url"] = SecretStr(self._valkey.celery_url())
         config = self._config.model_copy(update=update)

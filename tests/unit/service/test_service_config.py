@@ -145,6 +145,7 @@ def test_children_read_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         database_url="postgresql://x@/y",
         dev_network=True,
     )
+    monkeypatch.setenv("DATABASE_URL", "postgresql://of/the-shell")
     for name, value in parent.environment().items():
         monkeypatch.setenv(name, value)
     assert Config.read() == parent

@@ -1,0 +1,216 @@
+"""The benchmarks: what they promise to programs, and that they notice their faults."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from psycopg_pool import ConnectionPool
+from rich.console import Console
+
+from crawler.settings import CrawlSettings
+from service.bench.disk import measure_disk
+from service.bench.floor import copy_rate, signature_rate
+from service.bench.host import Frames, read_frames, write_frames
+from service.bench.index import (
+    Index,
+    LostError,
+    check_repos,
+    import_repos,
+)
+from service.bench.metric import Metric, median, quantile
+from service.bench.process import MemoryWatch, server_seconds
+from service.bench.report import to_line, to_table
+from service.bench.society import LIKE, Society
+from service.cli import BenchName
+from service.index_sink import IndexSink
+from service.verbs.bench import MODULES, run
+from storage.interning import Interner
+from storage.pool import open_pool
+
+PROMISED = {
+    "verify": {"commits_per_s_per_core"},
+    "import": {"records_per_s_per_core", "peak_mib"},
+    "ingest": {
+        "commits_per_s",
+        "records_per_s",
+        "bytes_per_link",
+        "bytes_per_record",
+    },
+    "backfill": {"records_per_s", "peak_mib"},
+    "serve": {
+        "search_recent_p99_ms",
+        "search_top_p99_ms",
+        "typeahead_p99_ms",
+        "feed_p99_ms",
+        "freshness_p99_ms",
+    },
+}
+FIELDS = ["bench", "metric", "value", "unit", "floor", "ratio"]
+
+
+class Silence:
+    def count(self, what: str, done: int, total: int) -> None:
+        assert 0 <= done <= total, what
+
+
+@pytest.fixture
+def index(index_db: str) -> Iterator[Index]:
+    with open_pool(index_db, max=4) as pool, open_pool(index_db, max=2) as names:
+        sink = IndexSink(pool, Interner(names), lambda: None)
+        yield Index(index_db, pool, names, sink, CrawlSettings(dev=True))
+
+
+def size_of(pool: ConnectionPool, parent: str) -> int:
+    """The sum of the partitions and all their indexes, by another way."""
+    with pool.connection() as conn:
+        row = conn.execute(
+            "SELECT sum(pg_table_size(c) + pg_indexes_size(c)) FROM "
+            "(SELECT inhrelid::regclass AS c FROM pg_inherits "
+            "WHERE inhparent = %s::regclass UNION ALL "
+            "SELECT %s::regclass WHERE NOT EXISTS (SELECT FROM pg_inherits "
+            "WHERE inhparent = %s::regclass)) AS parts",
+            (parent, parent, parent),
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_metric_knows_its_ratio() -> None:
+    assert Metric("b", "m", 50.0, "x/s", 200.0).ratio == 0.25
+    assert Metric("b", "m", 50.0, "x/s").ratio is None
+
+
+def test_quantiles_are_values_that_were_there() -> None:
+    values = [float(n) for n in range(100, 0, -1)]
+    assert quantile(values, 0.99) == 100.0
+    assert quantile(values, 0.5) == 51.0
+    assert quantile([7.0], 0.99) == 7.0
+    assert median([1.0, 9.0, 2.0]) == 2.0
+
+
+def test_a_line_for_programs_has_exactly_the_six_fields() -> None:
+    full = json.loads(to_line(Metric("verify", "rate", 1234.5678, "x/s", 4000.0)))
+    assert list(full) == FIELDS
+    assert full == {
+        "bench": "verify",
+        "metric": "rate",
+        "value": 1235.0,
+        "unit": "x/s",
+        "floor": 4000.0,
+        "ratio": 0.3086,
+    }
+    bare = json.loads(to_line(Metric("verify", "rate", 1.0, "x/s")))
+    assert bare["floor"] is None
+    assert bare["ratio"] is None
+
+
+def test_a_table_for_people_has_every_figure() -> None:
+    console = Console(width=120, record=True)
+    console.print(
+        to_table(
+            [
+                Metric("ingest", "commits_per_s", 3210.9, "commits/s", 18_000.0),
+                Metric("serve", "feed_p99_ms", 12.34, "ms"),
+            ]
+        )
+    )
+    text = console.export_text()
+    for cell in ("commits_per_s", "3,211", "18,000", "0.178", "feed_p99_ms", "12.3"):
+        assert cell in text
+
+
+def test_frames_come_back_from_their_file(tmp_path: Path) -> None:
+    frames = [b"", b"one", bytes(70_000)]
+    assert list(read_frames(tmp_path)) == []
+    write_frames(tmp_path, frames)
+    assert list(read_frames(tmp_path)) == frames
+
+
+def test_a_host_sends_its_frames_from_a_cursor_on() -> None:
+    async def look() -> None:
+        frames = Frames([b"a", b"b", b"c"])
+        assert await frames.events_after(0, 2) == [(1, b"a"), (2, b"b")]
+        assert await frames.events_after(2, 9) == [(3, b"c")]
+        frames.add(b"d")
+        assert (await frames.oldest(), await frames.tail()) == (1, 4)
+        assert await frames.events_after(3, 9) == [(4, b"d")]
+        assert (await Frames().oldest(), await Frames().tail()) == (0, 0)
+
+    asyncio.run(look())
+
+
+def test_the_bare_signature_check_is_faster_than_anything_around_it() -> None:
+    society = Society(4, records=20)
+    frames = list(society.frames(40, others=False))
+    assert 1_000 < signature_rate(frames, society.keys) < 1_000_000
+
+
+def test_memory_that_was_taken_is_seen() -> None:
+    with MemoryWatch() as watch:
+        taken = bytearray(b"x" * (64 << 20))
+    assert 60 <= watch.risen_mib < 200
+    assert taken
+
+
+def test_only_our_own_server_is_counted(index: Index) -> None:
+    before = server_seconds()
+    index.ask("SELECT count(*) FROM generate_series(1, 3000000)")
+    assert 0.01 < server_seconds() - before < 60
+
+
+def test_bytes_on_disk_are_those_of_the_tables_and_their_indexes(index: Index) -> None:
+    society = Society(4, records=60)
+    import_repos(index, society, Silence())
+    link, record = measure_disk(index, "ingest")
+    records = sum(len(member.records) for member in society.members)
+    likes = sum(
+        key.startswith(LIKE.encode()) for m in society.members for key in m.records
+    )
+    assert link.value == pytest.approx(size_of(index.pool, "link_like") / likes)
+    assert record.value == pytest.approx(size_of(index.pool, "record") / records)
+    # The floor is what a row itself takes: less than with its page and indexes.
+    assert link.floor is not None
+    assert 32 <= link.floor < link.value
+    assert record.floor is not None
+    assert 20 <= record.floor < record.value
+    assert copy_rate(index) > 100
+    # Nothing that was copied stays.
+    assert index.ask("SELECT count(*) FROM pg_class WHERE relname ~ '^copied_'") == 0
+
+
+def test_a_run_that_lost_something_gives_no_figures(index: Index) -> None:
+    society = Society(3, records=20)
+    import_repos(index, society, Silence())
+    check_repos(index, society.members)
+    unsent = list(society.frames(5, others=False))
+    assert unsent
+    with pytest.raises(LostError):
+        check_repos(index, society.members)
+    with pytest.raises(LostError):
+        check_repos(index, Society(4, seed=9, records=5).members)
+
+
+def test_every_benchmark_can_be_named() -> None:
+    assert {name.value for name in BenchName} == set(MODULES) == set(PROMISED)
+    for name, module in MODULES.items():
+        assert name == import_module(f"service.bench.{module}").BENCH
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(PROMISED))
+def test_a_quick_run_gives_the_promised_metrics(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run([name], quick=True, as_json=True)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["metric"] for line in lines} >= PROMISED[name]
+    for line in lines:
+        assert list(line) == FIELDS
+        assert line["bench"] == name
+        assert line["floor"] is None or line["floor"] > 0
+        assert line["value"] >= 0

@@ -1,0 +1,113 @@
+"""The doctor's findings, and the command line's exit codes."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from service import cli
+from service.check import compare_schemas
+from service.config import Config
+from service.doctor import Finding, examine
+from service.embedded import EmbeddedPostgres
+from service.up import _Database, _sibling_database
+from storage import migrate
+
+
+def find(findings: list[Finding], subject: str) -> Finding:
+    return next(finding for finding in findings if finding.subject == subject)
+
+
+def test_a_healthy_machine(tmp_path: Path) -> None:
+    config = Config.read(home=tmp_path, port_base=20_480)
+    findings = examine(config)
+    for subject in ("python", "home", "disk", "postgres", "valkey"):
+        assert find(findings, subject).well, subject
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        finding = find(
+            examine(Config.read(home=tmp_path, port_base=min(port, 65_532))),
+            f"port {port}",
+        )
+        assert not finding.well
+        assert "BIGWORLD_PORT_BASE" in finding.advice
+        (tmp_path / "endpoints.json").write_text("{}")
+        finding = find(
+            examine(Config.read(home=tmp_path, port_base=min(port, 65_532))),
+            f"port {port}",
+        )
+        assert finding.well
+
+
+def test_servers_of_your_own_that_do_not_answer(tmp_path: Path) -> None:
+    config = Config.read(
+        home=tmp_path,
+        database_url="postgresql://nobody:hush@127.0.0.1:1/none",
+        broker_url="redis://127.0.0.1:1/0",
+    )
+    findings = examine(config)
+    assert not find(findings, "postgres").well
+    assert not find(findings, "valkey").well
+    assert "hush" not in repr(findings)
+
+
+def test_crawling_strangers_wants_a_contact(tmp_path: Path) -> None:
+    config = Config.read(home=tmp_path, hosts=("https://pds.example.com",))
+    assert not find(examine(config), "contact").well
+    config = Config.read(
+        home=tmp_path, hosts=("https://pds.example.com",), contact="mailto:me@x.org"
+    )
+    assert find(examine(config), "contact").well
+
+
+def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("sys.argv", ["bigworld", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    code = stopped.value.code
+    return code if isinstance(code, int) else 1
+
+
+def test_exit_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BIGWORLD_HOME", str(tmp_path))
+    monkeypatch.setenv("BIGWORLD_PORT_BASE", "20490")
+    run("doctor", "--json", monkeypatch=monkeypatch)
+    assert {finding["subject"] for finding in json.loads(capsys.readouterr().out)} > {
+        "python",
+        "home",
+    }
+    monkeypatch.setenv("DATABASE_URL", "postgresql://x@127.0.0.1:1/none")
+    assert run("doctor", monkeypatch=monkeypatch) == 1
+    assert run("no-such-verb", monkeypatch=monkeypatch) == 2
+    assert run("export", "not a did", "x.car", monkeypatch=monkeypatch) == 2
+    monkeypatch.setenv("BIGWORLD_PORTBASE", "1")
+    assert run("doctor", monkeypatch=monkeypatch) == 2
+    assert "did you mean BIGWORLD_PORT_BASE" in capsys.readouterr().err
+
+
+def test_schema_equals_migrations_and_the_check_can_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert compare_schemas() == ""
+    monkeypatch.setattr(migrate, "TARGETS", {"plc": ("plc.schema", "pds.schema")})
+    assert "add_table" in compare_schemas()
+
+
+def test_databases_beside_an_index_of_your_own(
+    postgres_server: EmbeddedPostgres, empty_database: str
+) -> None:
+    assert _sibling_database(empty_database, _Database("index")) == empty_database
+    url = _sibling_database(empty_database, _Database("pds", "a"))
+    assert url.endswith(f"_pds_a?host={postgres_server._sockets}")
+    migrate.upgrade(url, "pds")
+    assert _sibling_database(empty_database, _Database("pds", "a")) == url
