@@ -45,8 +45,10 @@ def _split(value: object) -> object:
     return value
 
 
-def _plain_name(field: str, variable: str) -> AliasChoices:
-    return AliasChoices(field, f"{_PREFIX}{field.upper()}", variable)
+def _or_plain(field: str) -> AliasChoices:
+    """BIGWORLD_<FIELD> first: `up` says so what each child gets. Then <FIELD>, which
+    is also the name in the file and in the code."""
+    return AliasChoices(f"{_PREFIX}{field.upper()}", field)
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -117,18 +119,18 @@ class Config(BaseSettings):
     )
     database_url: SecretStr | None = Field(
         None,
-        validation_alias=_plain_name("database_url", "DATABASE_URL"),
+        validation_alias=_or_plain("database_url"),
         description="The index database on a PostgreSQL of your own (17 or newer). "
         "Default: the embedded server.",
     )
     broker_url: SecretStr | None = Field(
         None,
-        validation_alias=_plain_name("broker_url", "BROKER_URL"),
+        validation_alias=_or_plain("broker_url"),
         description="A Redis or Valkey of your own, for Celery. Default: embedded.",
     )
     meili_url: SecretStr | None = Field(
         None,
-        validation_alias=_plain_name("meili_url", "MEILI_URL"),
+        validation_alias=_or_plain("meili_url"),
         description="A Meilisearch server; read by the tests of its adapter.",
     )
     migrate: bool = Field(
