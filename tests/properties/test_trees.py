@@ -121,7 +121,7 @@ def test_inversion_needs_the_covering_proof_and_nothing_else(
     assert invert(proof, after, ops[::-1]) == before
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(items_of_trees, keys, st.none() | cids)
 def test_single_operation_is_undone_in_the_short_way(
     items: Items, key: bytes, cid: bytes | None
@@ -230,7 +230,7 @@ LIES: tuple[Callable[[list[TreeOp], random.Random, bytes], list[TreeOp]], ...] =
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     items_of_trees,
     st.dictionaries(keys, st.none() | cids, min_size=1, max_size=5),

@@ -9,7 +9,15 @@ from protocol import cbor
 from protocol.cid import BLOB_PREFIX, Cid, cid_for, raw_cid_for
 from protocol.errors import InvalidTreeError, LimitExceededError
 from protocol.limits import MAX_NODE_ENTRIES, MAX_TREE_KEY_BYTES
-from protocol.mst import EMPTY_NODE, EMPTY_ROOT, encode_node, parse_node, shared_prefix
+from protocol.mst import (
+    EMPTY_NODE,
+    EMPTY_ROOT,
+    Tree,
+    build_root,
+    encode_node,
+    parse_node,
+    shared_prefix,
+)
 from protocol.mst.node import check_level, height, node_level
 
 A, B, C = (cid_for(name) for name in (b"a", b"b", b"c"))
@@ -202,6 +210,21 @@ def test_level_of_a_root() -> None:
     assert node_level([b"blue"], [None, None]) == 1
     with pytest.raises(InvalidTreeError):
         node_level([], [A])
+
+
+def test_tree_that_is_too_high_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Finding keys of height 41 is beyond anybody; so the bound comes down to them.
+    monkeypatch.setattr("protocol.mst.node.MAX_TREE_HEIGHT", 1)
+    monkeypatch.setattr("protocol.mst.build.MAX_TREE_HEIGHT", 1)
+    monkeypatch.setattr("protocol.mst.tree.MAX_TREE_HEIGHT", 1)
+    high = b"88bfafc7"
+    assert node_level([b"blue"], [None, None]) == 1
+    with pytest.raises(LimitExceededError):
+        node_level([high], [None, None])
+    with pytest.raises(LimitExceededError):
+        build_root([(high, A)])
+    with pytest.raises(LimitExceededError):
+        Tree({}.get).put(high, A)
 
 
 def test_place_of_a_node() -> None:
