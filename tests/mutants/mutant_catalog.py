@@ -382,7 +382,7 @@ OPERATIONS = (
         (
             f"{_LYING}::test_ten_thousand_lists_that_lie",
             f"{_LYING}::test_prev_data_that_lies",
-            f"{_LYING}::test_a_birth_with_operations_that_are_not_in_it",
+            f"{_LYING}::test_a_birth_with_records_that_are_not_told_of",
         ),
     ),
     Mutant(
@@ -413,7 +413,10 @@ OPERATIONS = (
         "crawler/verify.py",
         "fits = type(cid) is bytes and prev is None",
         "fits = type(cid) is bytes",
-        (f"{_LYING}::test_ten_thousand_lists_that_lie",),
+        (
+            f"{_LYING}::test_an_operation_under_another_name",
+            f"{_VERIFY}::test_operations_that_lie_are_refused",
+        ),
     ),
     Mutant(
         "delete-with-cid",
@@ -421,7 +424,10 @@ OPERATIONS = (
         "crawler/verify.py",
         "fits = cid is None and type(prev) is bytes",
         "fits = type(prev) is bytes",
-        (f"{_LYING}::test_ten_thousand_lists_that_lie",),
+        (
+            f"{_LYING}::test_ten_thousand_lists_that_lie",
+            f"{_LYING}::test_an_operation_under_another_name",
+        ),
     ),
     Mutant(
         "neighbours-not-looked-at",

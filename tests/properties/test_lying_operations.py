@@ -17,10 +17,13 @@ from typing import Any
 import pytest
 
 from crawler.verify import verify_commit
+from protocol import cbor
+from protocol.car import car_block, car_header
 from protocol.cid import cid_for
+from protocol.commit import sign_commit
 from protocol.errors import ProtocolError
 from protocol.frames import decode_frame
-from protocol.keys import PublicKey
+from protocol.keys import PrivateKey, PublicKey
 from protocol.mst import (
     EMPTY_ROOT,
     Tree,
@@ -31,6 +34,7 @@ from protocol.mst import (
     height,
     invert,
 )
+from protocol.syntax import Did, tid_from_int
 from service.bench.society import START_US, Society
 
 Op = dict[str, Any]
@@ -236,6 +240,52 @@ def test_prev_data_that_lies() -> None:
     assert tried > 900
 
 
+def test_an_operation_under_another_name() -> None:
+    """All that it says is true but for what was done: the tree would not tell."""
+    society = Society(5, seed=49, records=60)
+    tried: Counter[str] = Counter()
+    for raw in society.frames(1_200, others=False):
+        body = decode_frame(raw).body
+        if all(op["action"] == "create" for op in body["ops"]):
+            continue
+        for index, op in enumerate(body["ops"]):
+            for action in {"create", "update", "delete"} - {op["action"]}:
+                ops = copy.deepcopy(body["ops"])
+                ops[index]["action"] = action
+                assert not is_believed({**body, "ops": ops}, society.keys[body["repo"]])
+                tried[op["action"]] += 1
+    assert tried["update"] >= 40
+    assert tried["delete"] >= 80
+    assert tried["create"] >= 100
+
+
+def first_commit(count: int) -> tuple[dict[str, Any], PublicKey]:
+    """The message of a repo that is born with some records."""
+    nothing: dict[bytes, bytes] = {}
+    tree, key, did = Tree(nothing.get), PrivateKey("k256", b"\x08" * 32), "did:web:a.b"
+    values = {f"test.app.note/{n}": cbor.encode({"n": n}) for n in range(count)}
+    for path, value in values.items():
+        tree.put(path.encode(), cid_for(value))
+    rev = tid_from_int(START_US << 10)
+    signed = sign_commit(Did(did), tree.root(), rev, key)
+    blocks = {cid_for(signed): signed} | tree.new_blocks()
+    blocks |= {cid_for(value): value for value in values.values()}
+    body = {
+        "seq": 1,
+        "repo": did,
+        "rev": rev,
+        "since": None,
+        "commit": cid_for(signed),
+        "blocks": car_header(cid_for(signed))
+        + b"".join(car_block(cid, raw) for cid, raw in blocks.items()),
+        "ops": [
+            {"action": "create", "path": path, "cid": cid_for(value)}
+            for path, value in values.items()
+        ],
+    }
+    return body, key.public
+
+
 def test_a_birth_with_operations_that_are_not_in_it() -> None:
     society = Society(6, seed=47, records=0)
     seen = 0
@@ -249,6 +299,16 @@ def test_a_birth_with_operations_that_are_not_in_it() -> None:
         assert not is_believed({**body, "ops": [op]}, key)
         seen += 1
     assert seen == 6
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 30])
+def test_a_birth_with_records_that_are_not_told_of(count: int) -> None:
+    body, key = first_commit(count)
+    assert is_believed(body, key)
+    for index in range(count):
+        ops = body["ops"][:index] + body["ops"][index + 1 :]
+        assert not is_believed({**body, "ops": ops}, key)
+    assert not is_believed({**body, "ops": []}, key)
 
 
 # Seven keys in order whose heights make trees of every shape.
