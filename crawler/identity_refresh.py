@@ -11,9 +11,9 @@ from crawler.accounts import Account
 from crawler.admission import IDENTITY_JOB, Placement, place_repos
 from crawler.backoff import full_jitter
 from crawler.database import Database, StoppedError
-from crawler.gate import LookedUp
 from crawler.lookups import look_up
 from crawler.outside import Outside
+from crawler.rounds import LookedUp
 from crawler.settings import CrawlSettings
 from crawler.sink import Sink
 from crawler.waiting import wait_first

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from crawler.gate import LookedUp
+from crawler.rounds import LookedUp
 from network.errors import DidTombstonedError, IdentityError, NetworkError
 from network.identity import IdentityResolver
 from protocol.errors import ProtocolError

@@ -23,7 +23,8 @@ import psycopg
 from crawler.admission import IDENTITY_JOB
 from crawler.database import Database, StoppedError, is_transient
 from crawler.frame_queue import FrameQueue
-from crawler.gate import Gate, LookedUp, Passed, ResetHost, count_strikes
+from crawler.gate import Gate
+from crawler.rounds import LookedUp, Passed, ResetHost, count_strikes
 from crawler.settings import CrawlSettings
 from crawler.sink import Applied, Sink
 from crawler.stream_state import Arrival, StreamState

@@ -14,8 +14,9 @@ from psycopg_pool import ConnectionPool
 
 from crawler.admission import IDENTITY_JOB
 from crawler.database import Database
-from crawler.gate import Gate, LookedUp, Passed, ResetHost
+from crawler.gate import Gate
 from crawler.host_name import HostName
+from crawler.rounds import LookedUp, Passed, ResetHost
 from crawler.settings import CrawlSettings
 from crawler.stream_state import Arrival, Fault, StreamState
 from protocol.drops import DropReason

@@ -273,7 +273,7 @@ def test_kills_lose_nothing_and_repeat_nothing(
     publisher = run.publish(frames)
     database_kills = 0
     progress = [0]
-    for kill in range(22):
+    for kill in range(24):
         run.crawler.start()
         if draw.random() < 0.8:
             run.wait_for_progress(max(progress), 10.0)

@@ -14,9 +14,9 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from crawler.database import Database, StoppedError, is_transient
-from crawler.gate import LookedUp, Passed, ResetHost
 from crawler.host_name import HostName
 from crawler.pipeline import Pipeline
+from crawler.rounds import LookedUp, Passed, ResetHost
 from crawler.settings import CrawlSettings
 from crawler.stream_state import Arrival, StreamState
 from protocol.drops import DropReason
