@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from crawl_author import Author, account_frame, identity_frame, post
-from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_until
+from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_for_stream, wait_until
 
 from storage import hosts
 from storage.record_codec import decompress
@@ -198,8 +198,8 @@ def test_a_move_that_came_too_soon_after_a_look_heals_by_the_next_commit(
 ) -> None:
     old, new = world.add_host(), world.add_host()
     author = world.add_author(1, old)
-    with world.crawling(refresh_interval=5.0) as firehose:
-        wait_until(lambda: firehose.streams == 2)
+    with world.crawling(refresh_interval=5.0):
+        wait_for_stream(old, new)
         write(old, author, 2)
         wait_until(lambda: world.follows(author))
         looked = time.monotonic()
