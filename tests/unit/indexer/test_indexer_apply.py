@@ -27,6 +27,7 @@ from indexer_world import (
     post,
     profile,
     quote,
+    reference,
     reply,
     repo_row,
     repost,
@@ -127,6 +128,21 @@ def test_two_likes_of_one_post_are_two_records(conn: Conn, apply: Apply) -> None
     conn.rollback()
     apply(b.commit({first[0]: None}))
     assert held_post_counts(conn) == {a.uri(path): (1, 0, 0, 0)}
+
+
+def test_a_post_quoted_at_two_paths_is_quoted_once(conn: Conn, apply: Apply) -> None:
+    a, b = author(0), author(1)
+    path, event = a.write(POST, post())
+    target = reference(a.uri(path))
+    twice = post(embed={"record": {**target, "record": target}})
+    key, quoting = b.write(POST, twice)
+    apply(event, quoting)
+    assert conn.execute("SELECT count(*) FROM link_quote").fetchone() == (2,)
+    assert held_post_counts(conn) == {a.uri(path): (0, 0, 0, 1)}
+    conn.rollback()
+    assert recount_stats(conn).ok
+    apply(b.commit({key: None}))
+    assert held_post_counts(conn) == {}
 
 
 def test_edit_moves_an_edge(conn: Conn, apply: Apply) -> None:
