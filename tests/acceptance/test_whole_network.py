@@ -4,6 +4,7 @@ write the post, stop, and a later start on the same data."""
 from __future__ import annotations
 
 import json
+import random
 import os
 import signal
 import socket
@@ -106,7 +107,8 @@ def login(account: dict[str, str]) -> str:
 
 def four_ports() -> int:
     """The first of four ports in a row that are free now."""
-    for base in range(20_000, 30_000, 10):
+    # Anywhere in the range, so that two runs on one machine keep out of each other.
+    for base in random.sample(range(20_000, 30_000, 10), 1_000):
         sockets = [socket.socket() for _ in range(PORTS)]
         try:
             for offset, each in enumerate(sockets):
