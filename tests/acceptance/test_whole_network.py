@@ -4,8 +4,8 @@ write the post, stop, and a later start on the same data."""
 from __future__ import annotations
 
 import json
-import random
 import os
+import random
 import signal
 import socket
 import stat
