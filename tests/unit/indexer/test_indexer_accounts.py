@@ -36,7 +36,7 @@ from indexer.account import (
     purge_deleted,
     set_takedown,
 )
-from indexer.apply import BatchResult
+from indexer.apply import BatchResult, apply_batch
 from indexer.audit import recount_stats
 from indexer.collections.registry import OWNED_TABLES
 from indexer.identity import save_handles
@@ -324,19 +324,28 @@ def test_wiped_engine_is_filled_again(conn: Conn, apply: Apply) -> None:
     assert (engine.records, engine.actors) == before
 
 
-def test_one_drain_at_a_time(conn: Conn, index_db: str, apply: Apply) -> None:
+def test_one_drain_at_a_time(
+    conn: Conn, index_db: str, interner: Interner, apply: Apply
+) -> None:
+    """Else the drain that read the older row could be the last to write."""
     a = author(0)
-    apply(a.write(POST, post("one"))[1])
+    path, event = a.write(POST, post("old"))
+    apply(event)
     with psycopg.connect(index_db) as other:
 
         class Slow(FakeEngine):
             def put(self, conn: Any, documents: Sequence[Document]) -> None:
+                edit = a.commit({path: post("new")})
+                apply_batch(other, interner, [edit], {}, NOW)
                 assert drain_outbox(other, FakeEngine(), 10) == 0
                 super().put(conn, documents)
 
         engine = Slow()
         assert drain_outbox(conn, engine, 10) == 1
-    assert engine.texts == {"one"}
+        assert engine.texts == {"old"}
+    later = FakeEngine()
+    drain(conn, later)
+    assert later.texts == {"new"}
 
 
 def test_handles(conn: Conn, apply: Apply) -> None:
