@@ -68,6 +68,15 @@ def spawn(
     )
 
 
+def wait_for(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for a child to end; False if it still runs after `seconds`."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def _drop_to_nobody(libc: ctypes.CDLL) -> None:
     """Become uid 65534, keeping only the right to pass file permissions.
 

@@ -41,7 +41,8 @@ def database_name(target: str, part: str = "") -> str:
 
 def embedded_postgres(config: Config) -> EmbeddedPostgres:
     """The embedded server of this home, not started."""
-    from service.embedded import EmbeddedPostgres, machine_postgres
+    from service.embedded import EmbeddedPostgres
+    from service.embedded.binaries import machine_postgres
 
     binaries: Path | None = None
     if config.machine_postgres:

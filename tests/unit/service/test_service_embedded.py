@@ -14,8 +14,7 @@ import psycopg
 import pytest
 import redis
 
-from service import embedded
-from service.embedded import EmbeddedPostgres, EmbeddedValkey
+from service.embedded import EmbeddedPostgres, EmbeddedValkey, folders, privileges
 from service.errors import EmbeddedServerError
 
 FAST = {"fsync": "off", "shared_buffers": "16MB"}
@@ -153,7 +152,7 @@ def test_orphaned_server_is_stopped_at_the_next_start(cluster: Path) -> None:
 def test_without_user_namespaces_the_server_runs_as_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "_user_namespaces_work", lambda: False)
+    monkeypatch.setattr(privileges, "user_namespaces_work", lambda: False)
     tmp_path.chmod(0o700)
     with EmbeddedPostgres(tmp_path / "postgres", settings=FAST) as server:
         assert server.pid is not None
@@ -179,11 +178,11 @@ def test_socket_folder_of_another_user_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = tmp_path / ("deep-" * 30)
-    made = embedded._socket_folder(deep, "valkey.sock", os.geteuid())
+    made = folders.socket_folder(deep, "valkey.sock", os.geteuid())
     try:
         monkeypatch.setattr(os, "geteuid", lambda: 4711)
         with pytest.raises(EmbeddedServerError, match="not a folder of ours"):
-            embedded._socket_folder(deep, "valkey.sock", 4711)
+            folders.socket_folder(deep, "valkey.sock", 4711)
     finally:
         made.rmdir()
 
