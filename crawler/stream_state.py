@@ -53,7 +53,8 @@ class StreamState:
         self.on_fault()
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for each frame, and freezing makes that dearer.
+@dataclass(slots=True)
 class Arrival:
     """One raw frame of a stream."""
 

@@ -34,7 +34,8 @@ _ROOT_END: Final = _ROOT_START + CID_BYTES
 _HEADER_BYTES: Final = _ROOT_END + len(_HEADER_END)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for each commit, and freezing costs seven times as much.
+@dataclass(slots=True)
 class Car:
     """A whole CAR: `root` is the first of `roots`; `blocks` by CID, 36 bytes each."""
 

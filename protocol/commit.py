@@ -31,7 +31,8 @@ _FIVE_FIELDS: Final = b"\xa5"
 _SIGNATURE_FIELD: Final = 4 + 2 + SIGNATURE_BYTES
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for each commit, and freezing costs seven times as much.
+@dataclass(slots=True)
 class Commit:
     """`data` is the root of the tree; `prev`, mostly None, an older commit."""
 
