@@ -41,9 +41,9 @@ from storage.cursors import save_cursors
 
 BENCH: Final = "ingest"
 
-_ACCOUNTS: Final = 300
+_ACCOUNTS: Final = 250
 _RECORDS: Final = 200
-_FRAMES: Final = 16_000
+_FRAMES: Final = 12_000
 _QUICK: Final = 20
 """A quick run takes one part in so many of everything."""
 _SEGMENTS: Final = 5
