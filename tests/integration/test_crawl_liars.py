@@ -214,3 +214,21 @@ def test_a_move_that_came_too_soon_after_a_look_heals_by_the_next_commit(
         wait_until(lambda: world.follows(author))
     with world.pool.connection() as conn:
         assert rebuild_root(conn, author.did) == author.data
+
+
+def test_a_host_that_lists_accounts_of_others_brings_none(world: CrawlWorld) -> None:
+    elsewhere = world.add_host(known=False)
+    liar = world.add_host(source=hosts.SOURCE_REQUEST_CRAWL)
+    for n in range(10):
+        author = world.add_author(n, elsewhere)
+        author.write([("create", "app.bsky.feed.post/a", post("true words"))])
+        liar.authors[author.did] = author
+    own = world.add_author(20, liar)
+    own.write([("create", "app.bsky.feed.post/a", post("true words"))])
+    with world.pool.connection() as conn:
+        conn.execute("UPDATE host SET state = %s", (hosts.HOST_STREAMING,))
+    assert world.tasks().list_repos()["admitted"] == 1
+    rows = world.query("SELECT did FROM repo JOIN actor ON actor.id = actor")
+    assert rows == [(own.did,)]
+    # Nor do we learn of a host by its word.
+    assert world.query("SELECT url FROM host") == [(liar.url,)]

@@ -16,7 +16,6 @@ _JTI = "tests/unit/storage/test_storage_jti.py"
 _KEYS = "tests/unit/protocol/test_protocol_keys.py"
 _KILL = "tests/integration/test_crawl_kill.py"
 _LIARS = "tests/integration/test_crawl_liars.py"
-_LISTING = "tests/integration/test_crawl_listing.py"
 _LYING = "tests/properties/test_lying_operations.py"
 _ADDRESSES = "tests/unit/network/test_network_addresses.py"
 _CLIENT = "tests/unit/network/test_network_client.py"
@@ -556,10 +555,7 @@ HOST = (
         "crawler/listing.py",
         "[account for account in accounts if account.pds == name]",
         "[account for account in accounts if account.pds]",
-        (
-            f"{_LISTING}::"
-            "test_new_accounts_are_let_in_when_their_document_names_the_host",
-        ),
+        (f"{_LIARS}::test_a_host_that_lists_accounts_of_others_brings_none",),
     ),
     Mutant(
         "fetched-repo-not-verified",
