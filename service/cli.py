@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from service.config import Config
 from service.errors import ConfigError, ServiceError
@@ -352,6 +350,9 @@ def bench(
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Look at what Bigworld needs on this machine; exits 1 when something lacks."""
+    from rich.console import Console
+    from rich.table import Table
+
     from service.doctor import examine
 
     findings = examine(Config.read())
@@ -373,6 +374,8 @@ def doctor(as_json: AsJson = False) -> None:
 @app.command()
 def check() -> None:
     """Lint, format, types, import layers, schema equal to migrations."""
+    from rich.console import Console
+
     from service.check import run_checks
 
     if not run_checks(Console()):

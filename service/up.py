@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import signal
+import socket
 import sys
 import threading
 import time
@@ -74,6 +75,7 @@ def run(config: Config, console: Console | None = None) -> None:
     config = config.model_copy(update={"home": config.home.absolute()})
     if not foreign:
         config = _demo_config(config)
+    _check_ports(config, is_demo=not foreign)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -265,6 +267,23 @@ class _Run:
                 server.stop()
                 server.start()
         self._supervisor.look()
+
+
+def _check_ports(config: Config, *, is_demo: bool) -> None:
+    """Refuse ports that others use, before one of them answers in our name."""
+    ports = [config.provider_port]
+    if is_demo:
+        ports += [config.plc_port, *map(config.pds_port, demo.LETTERS)]
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((config.bind, port))
+            except OSError as error:
+                raise ServiceError(
+                    f"port {port} of {config.bind} cannot be used: {error.strerror}; "
+                    "set BIGWORLD_PORT_BASE or --port-base"
+                ) from error
 
 
 def _migrate(url: str, target: str) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from service import cli
+from service import cli, up
 from service.check import compare_schemas
 from service.config import Config
 from service.doctor import Finding, examine
 from service.embedded import EmbeddedPostgres
+from service.errors import ServiceError
 from service.up import _Database, _sibling_database
 from storage import migrate
 
@@ -66,6 +67,17 @@ def test_crawling_strangers_wants_a_contact(tmp_path: Path) -> None:
         home=tmp_path, hosts=("https://pds.example.com",), contact="mailto:me@x.org"
     )
     assert find(examine(config), "contact").well
+
+
+def test_up_refuses_a_port_that_another_program_has(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config = Config.read(home=tmp_path / "home", port_base=min(port, 65_532))
+        with pytest.raises(ServiceError, match=f"port {port} .*BIGWORLD_PORT_BASE"):
+            up.run(config)
+    assert not (tmp_path / "home").exists()
 
 
 def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
