@@ -57,6 +57,8 @@ def server_seconds() -> float:
             if process.name().startswith("postgres"):
                 times = process.cpu_times()
                 total += times.user + times.system
+                # A backend that has ended left its time with the postmaster.
+                total += times.children_user + times.children_system
         except psutil.NoSuchProcess:
             continue
     return total
