@@ -213,4 +213,5 @@ def test_a_quick_run_gives_the_promised_metrics(
         assert list(line) == FIELDS
         assert line["bench"] == name
         assert line["floor"] is None or line["floor"] > 0
-        assert line["value"] >= 0
+        # What is left after stages that were timed apart may be noise below zero.
+        assert line["value"] >= 0 or line["metric"] == "rest_us"
