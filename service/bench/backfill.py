@@ -26,6 +26,7 @@ from service.bench.index import (
 from service.bench.metric import Metric, Progress
 from service.bench.process import MemoryWatch, server_seconds
 from service.bench.society import Society
+from service.collector import calm_collector
 
 BENCH: Final = "backfill"
 
@@ -54,6 +55,7 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
             host = add_host(index, url, relay=False)
             add_accounts(index, host, url, society.members)
             index.settle()
+            calm_collector()
             server = server_seconds()
             cpu = time.process_time()
             started = time.perf_counter()

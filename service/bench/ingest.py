@@ -36,6 +36,7 @@ from service.bench.index import (
 from service.bench.metric import Metric, Progress, median
 from service.bench.process import server_seconds
 from service.bench.society import Society
+from service.collector import calm_collector
 from service.index_sink import BatchOutcome, IndexImport, IndexSink
 from storage.cursors import save_cursors
 
@@ -111,6 +112,7 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
             index.settle()
             server = server_seconds()
             watch = _Watch(index.sink)
+            calm_collector()
             asyncio.run(_follow(index, watch, count, progress))
             server = server_seconds() - server
         check_repos(index, society.members)

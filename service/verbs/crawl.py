@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from crawler.firehose import Firehose
+from service.collector import calm_collector
 from service.config import Config
 from service.crawl_settings import check_targets
 from service.crawling import (
@@ -31,6 +32,7 @@ def run(config: Config) -> None:
         open_write_side(config, url) as side,
     ):
         add_configured_hosts(config, side)
+        calm_collector()
         run_async(_crawl(config, side), config)
 
 

@@ -55,4 +55,7 @@ def test_partitions_and_reserved_names(conn: psycopg.Connection[Any]) -> None:
         "ON c.id = p.collection"
     ) == {(number, nsid, path) for number, (nsid, path) in PATHS.items()}
     first = conn.execute("INSERT INTO collection (nsid) VALUES ('a.b.c') RETURNING id")
-    assert first.fetchone() == (1000,)
+    # Other tests of this database may have drawn numbers: a sequence never goes back.
+    number = first.fetchone()
+    assert number is not None
+    assert number[0] >= 1000
