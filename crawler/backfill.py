@@ -37,6 +37,7 @@ from protocol.limits import MAX_REPO_BYTES
 from protocol.repo import RepoReader, RepoRecord
 from protocol.syntax.did import Did
 from storage import hosts, repos
+from storage.crashpoint import Crashpoint, crashpoint
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +167,8 @@ class Backfill:
                 self._database.run,
                 lambda conn: repos.rest_gone(conn, wait=self._settings.backfill_daily),
             )
+        if claimed:
+            crashpoint(Crashpoint.RESYNC_CLAIMED)
         for repo in claimed:
             self._running[repo.host] += 1
             task = asyncio.create_task(self._handle(repo))
@@ -226,7 +229,9 @@ class Backfill:
                     if loop.time() >= renew_at:
                         await self._renew(repo)
                         renew_at = loop.time() + self._settings.backfill_lease / 3
+            crashpoint(Crashpoint.RESYNC_FETCHING)
             await loop.run_in_executor(self._threads, job.finish, bytes(gathered))
+            crashpoint(Crashpoint.RESYNC_DONE)
         self.report.records += job.records
 
     async def _identify(self, repo: repos.ClaimedRepo) -> tuple[Account, int]:

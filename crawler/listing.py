@@ -30,6 +30,7 @@ from protocol.events import AccountEvent
 from protocol.syntax.did import Did, is_did
 from protocol.syntax.tid import Tid, is_tid
 from storage import hosts, repos
+from storage.crashpoint import Crashpoint, crashpoint
 from storage.states import STATUS_ACTIVE, UPSTREAM_STATUSES
 
 log = logging.getLogger(__name__)
@@ -78,10 +79,12 @@ class Listing:
         found = _read_repos(entries)
         cursor = listed.guard.enter(entries, following)
         known = await asyncio.to_thread(self._compare, listed, found)
+        crashpoint(Crashpoint.LISTING_COMPARED)
         strangers = [
             repo.did for repo in found if repo.active and repo.did not in known
         ]
         await self._admit(listed, strangers)
+        crashpoint(Crashpoint.LISTING_ADMITTED)
         listed.repos += len(found)
         listed.done = cursor is None and not listed.guard.exhausted
         await asyncio.to_thread(
@@ -94,6 +97,7 @@ class Listing:
                 done=listed.done,
             ),
         )
+        crashpoint(Crashpoint.LISTING_SAVED)
         return cursor
 
     async def settle(self, behind: Sequence[Did], *, streamed: bool) -> int:

@@ -31,6 +31,7 @@ from crawler.stream_state import Arrival, StreamState
 from protocol.drops import DropReason
 from protocol.events import AccountEvent, CommitEvent, Event
 from storage import cursors, hosts, jobs, quarantine, repos
+from storage.crashpoint import Crashpoint, crashpoint
 from storage.drops import count_drops
 from storage.resync_buffer import encode_commit
 
@@ -214,6 +215,7 @@ class Pipeline:
         if batch.identities or batch.distrusted or batch.set_aside or batch.outdated:
             # Before the cursor moves on: a crash in between only repeats this.
             self._database.run(lambda conn: _queue_doubts(conn, batch))
+            crashpoint(Crashpoint.DOUBTS_QUEUED)
             if batch.identities:
                 self._on_identities()
         started = time.monotonic()

@@ -25,6 +25,7 @@ from protocol.errors import InvalidSyntaxError
 from protocol.events import AccountEvent, CommitEvent, Event, SyncEvent
 from protocol.mst import EMPTY_ROOT, build_root
 from protocol.syntax import parse_path
+from storage.crashpoint import Crashpoint, crashpoint
 from storage.cursors import save_cursors
 from storage.drops import (
     count_drops,
@@ -71,13 +72,20 @@ def apply_batch(
     """
     batch = _Batch(interner, now)
     batch.intern(events)
+    crashpoint(Crashpoint.APPLY_NAMED)
     with whole_transaction(conn):
         plan_for_probes(conn)
         batch.lock(conn, events)
+        crashpoint(Crashpoint.APPLY_LOCKED)
         for event in events:
             batch.take(event)
-        apply_stats(conn, batch.write(conn))
+        stats = batch.write(conn)
+        crashpoint(Crashpoint.APPLY_WRITTEN)
+        apply_stats(conn, stats)
+        crashpoint(Crashpoint.APPLY_COUNTED)
         save_cursors(conn, cursors, shard=shard)
+        crashpoint(Crashpoint.CURSOR_SAVED)
+    crashpoint(Crashpoint.APPLY_COMMITTED)
     return batch.result
 
 
@@ -191,10 +199,11 @@ class _Batch:
             self._buffered.append((actor, event))
             self.result.buffered += 1
         elif repo.state == REPO_SYNCHRONIZED:
-            if event.prev_data is not None and event.prev_data == repo.data:
+            broken = _broken_link(repo, event)
+            if broken is None:
                 self._apply(actor, repo, event)
             else:
-                self._desynchronize(repo, event, DropReason.PREV_DATA_MISMATCH)
+                self._desynchronize(repo, event, broken)
         elif repo.rev is None and _is_first_commit(event):
             self._apply(actor, repo, event)
         else:
@@ -207,14 +216,14 @@ class _Batch:
             self._ignore(event, DropReason.INACTIVE_ACCOUNT)
         elif repo.rev is not None and event.rev <= repo.rev:
             if event.rev == repo.rev and event.data != repo.data:
-                self._desynchronize(repo, event, DropReason.PREV_DATA_MISMATCH)
+                self._desynchronize(repo, event, "one revision, two trees")
             else:
                 self.result.ignored += 1
         elif repo.data == event.data and repo.state == REPO_SYNCHRONIZED:
             repo.advance(event.rev, event.data, event.commit)
             self.result.applied += 1
         else:
-            self._desynchronize(repo, event, DropReason.DESYNCHRONIZED)
+            self._desynchronize(repo, event, "the host tells of another tree")
 
     def _take_account(self, actor: int, event: AccountEvent) -> None:
         status = account.upstream_status(event.active, event.status)
@@ -226,8 +235,9 @@ class _Batch:
             self._statuses[actor] = status
             if repo is not None:
                 repo.status = status
-                if repo.active and repo.state == REPO_SYNCHRONIZED:
-                    # Commits were ignored while it was away.
+                if repo.active and repo.state != REPO_DESYNCHRONIZED:
+                    # Commits were ignored while it was away, those kept for the end
+                    # of a fetch among them.
                     repo.desynchronize("the account is active again")
                     self.result.desynchronized.append(event.did)
         self.result.applied += 1
@@ -259,13 +269,13 @@ class _Batch:
         self.result.applied += 1
 
     def _desynchronize(
-        self, repo: RepoState, event: CommitEvent | SyncEvent, reason: DropReason
+        self, repo: RepoState, event: CommitEvent | SyncEvent, why: str
     ) -> None:
         repo.note_upstream(event.rev)
         if repo.state != REPO_DESYNCHRONIZED:
-            repo.desynchronize(reason.value)
+            repo.desynchronize(why)
             self.result.desynchronized.append(event.did)
-        self._ignore(event, reason)
+        self._ignore(event, DropReason.DESYNCHRONIZED)
 
     def _ignore(self, event: CommitEvent | SyncEvent, reason: DropReason) -> None:
         self._drop_counts[reason, event.host] += 1
@@ -306,6 +316,21 @@ class _Batch:
         ]
         put_dropped_records(conn, kept)
         return stats
+
+
+def _broken_link(repo: RepoState, event: CommitEvent) -> str | None:
+    """Why a proven commit does not follow from the state we hold, None if it does.
+
+    `since` is not signed, and one that is left out says nothing; one that names
+    another revision tells of a commit that we never saw (specs/sync).
+    """
+    if event.prev_data is None:
+        return "the commit has no prevData"
+    if event.prev_data != repo.data:
+        return "prevData is not the root we hold"
+    if event.since is not None and event.since != repo.rev:
+        return "since is not the revision we hold"
+    return None
 
 
 def _is_first_commit(event: CommitEvent) -> bool:

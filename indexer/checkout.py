@@ -30,6 +30,7 @@ from protocol.events import DroppedOp
 from protocol.limits import MAX_RECORD_BYTES_BACKFILL
 from protocol.syntax import is_nsid, is_record_key
 from storage.copy import copy_packed
+from storage.crashpoint import Crashpoint, crashpoint
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.interning import Interner, rkey_number
 from storage.record_codec import decompress
@@ -151,6 +152,7 @@ class Checkout:
                 "WHERE repo.state <> 'resyncing'",
                 (self._actor, self._host or None),
             )
+        crashpoint(Crashpoint.CHECKOUT_MARKED)
         with ExitStack() as exit_stack:
             exit_stack.enter_context(conn.transaction())
             self._begin()
@@ -211,9 +213,12 @@ class Checkout:
             self._wait()
             if self._ready is not None:
                 self._stats.add(write(self._conn, self._ready))
+            crashpoint(Crashpoint.CHECKOUT_STAGED)
             if not self._fresh:
                 self._apply_difference()
+            crashpoint(Crashpoint.CHECKOUT_COMPARED)
             result = self._end(head)
+            crashpoint(Crashpoint.CHECKOUT_SAVED)
         except BaseException as error:
             self._exit.__exit__(type(error), error, error.__traceback__)
             raise
@@ -337,6 +342,7 @@ class Checkout:
             _, stats = apply_commits(conn, self._interner, repo, events, self._now)
             self._stats.add(stats)
             clear_commits(conn, actor)
+            crashpoint(Crashpoint.CHECKOUT_DRAINED)
         if wanted is not None and repo.rev is not None and repo.rev < wanted:
             repo.desynchronize("the host told of a newer rev")
         save_repos(conn, [repo])

@@ -28,6 +28,7 @@ from storage.collections import (
     FEED_POST,
     NO_COLLECTION,
 )
+from storage.crashpoint import Crashpoint, crashpoint
 from storage.documents import ActorDocument, Address, Document, RecordDocument
 from storage.outbox import delete_outbox, take_outbox
 from storage.records import fetch_records
@@ -79,6 +80,7 @@ def drain_outbox(
         entries = take_outbox(conn, limit)
         if not entries:
             return 0
+        crashpoint(Crashpoint.OUTBOX_TAKEN)
         addresses = {address for _, address in entries}
         accounts = _load_accounts(conn, {address.actor for address in addresses})
         whole = {a.actor for a in addresses if a.collection == NO_COLLECTION}
@@ -95,7 +97,9 @@ def drain_outbox(
         engine.put(
             conn, [*documents, *(accounts[a].document for a in sorted(about - gone))]
         )
+        crashpoint(Crashpoint.OUTBOX_TOLD)
         delete_outbox(conn, [number for number, _ in entries])
+        crashpoint(Crashpoint.OUTBOX_CLEARED)
         return len(entries)
 
 
