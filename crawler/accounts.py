@@ -20,13 +20,15 @@ from protocol.did_document import DidDocument, parse_did_document
 from protocol.errors import ProtocolError
 from protocol.keys import PublicKey, parse_did_key
 from protocol.syntax.did import Did
+from protocol.syntax.tid import Tid
 from storage import identities, repos
 
 
 @dataclass(slots=True)
 class Account:
     """One account. `repo_host` is the host row its repo belongs to, None while the
-    account is not admitted; `refreshed_at` is on the monotonic clock."""
+    account is not admitted; `refreshed_at` is on the monotonic clock; `rev` is the
+    newest revision that was proven, here or before."""
 
     did: Did
     key: PublicKey | None = None
@@ -37,6 +39,7 @@ class Account:
     admitted: bool = False
     repo_host: int | None = None
     refreshed_at: float = float("-inf")
+    rev: Tid | None = None
 
     def set_document(self, document: DidDocument | None, *, dev: bool) -> None:
         """Take over what a DID document says; None: there is no usable one."""
@@ -145,3 +148,4 @@ class AccountBook:
         repo = known.get(account.did)
         account.admitted = repo is not None
         account.repo_host = None if repo is None else repo.host
+        account.rev = None if repo is None else repo.rev

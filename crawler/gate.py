@@ -26,12 +26,13 @@ from crawler.settings import CrawlSettings
 from crawler.stream_state import Arrival, Fault, StreamState
 from network.budget import TokenBucket
 from protocol.drops import DropReason
-from protocol.errors import InvalidSignatureError, ProtocolError
+from protocol.errors import ProtocolError
 from protocol.events import AccountEvent, IdentityEvent
 from protocol.frames import ERROR_OP, MESSAGE_OP, decode_frame
 from protocol.limits import MAX_SEQ
 from protocol.syntax.did import Did, is_did
 from protocol.syntax.handle import Handle, is_handle
+from protocol.syntax.tid import Tid
 
 log = logging.getLogger(__name__)
 
@@ -304,19 +305,8 @@ class Gate:
         check = verify.verify_commit if message.t == COMMIT else verify.verify_sync
         try:
             event = check(message.body, account.key, self._now_us(), host=stream.host)
-        except InvalidSignatureError:
-            # The key may have been rotated a moment ago.
-            if self._book.may_refresh(account):
-                return _Verdict.REFRESH
-            # Were it our document that is old, fetching the repo will show it.
-            passed.distrusted.add(account.did)
-            return self._drop(DropReason.BAD_SIGNATURE, stream, passed)
-        except verify.MissingRecordError:
-            # Passing over it would lose a record for good.
-            passed.distrusted.add(account.did)
-            return self._drop(DropReason.MISSING_RECORD, stream, passed)
         except ProtocolError as error:
-            return self._drop(verify.drop_reason(error), stream, passed)
+            return self._refuse(message, account, error, passed)
         except Exception as error:
             # A fault of ours, not of the frame: one event must not stop the stream,
             # now or after each restart, so it is set aside and everybody told.
@@ -326,8 +316,35 @@ class Gate:
             )
             passed.distrusted.add(account.did)
             return self._drop(DropReason.QUARANTINED, stream, passed)
+        if account.rev is None or account.rev < event.rev:
+            account.rev = event.rev
         passed.events.append(event)
         return _Verdict.DONE
+
+    def _refuse(
+        self,
+        message: _Message,
+        account: Account,
+        error: ProtocolError,
+        passed: Passed,
+    ) -> _Verdict:
+        """Drop a frame that proves nothing. Passing over what its account did sign,
+        or may have signed with a key that we do not know, would lose it for good."""
+        reason = verify.drop_reason(error)
+        signed = reason in verify.UNFOLLOWED
+        if signed or reason is DropReason.BAD_SIGNATURE:
+            rev = Tid(message.body["rev"])
+            if account.rev is not None and rev <= account.rev:
+                # It comes again, from before the key was changed for one.
+                reason = DropReason.STALE_REV
+            elif not signed and self._book.may_refresh(account):
+                # The key may have been rotated a moment ago.
+                return _Verdict.REFRESH
+            else:
+                # Were it our document that is old, fetching the repo will show it.
+                passed.distrusted.add(account.did)
+                account.rev = rev if signed else account.rev
+        return self._drop(reason, message.stream, passed)
 
     def _pass_identity(
         self, message: _Message, account: Account, passed: Passed

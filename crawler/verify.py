@@ -84,6 +84,19 @@ _REASONS: Final[tuple[tuple[type[ProtocolError], DropReason], ...]] = (
     (InvalidEncodingError, DropReason.BAD_FRAME),
 )
 
+UNFOLLOWED: Final = frozenset(
+    {
+        DropReason.OPS_MISMATCH,
+        DropReason.PREV_DATA_MISMATCH,
+        DropReason.BAD_TREE,
+        DropReason.TREE_TOO_LARGE,
+        DropReason.MISSING_BLOCK,
+        DropReason.MISSING_RECORD,
+    }
+)
+"""Why a commit cannot be followed whose signature held: the account did move on, and
+only its repo tells to what."""
+
 
 def drop_reason(error: ProtocolError) -> DropReason:
     """Under which reason a message that raised `error` is counted."""

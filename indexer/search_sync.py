@@ -32,12 +32,12 @@ from storage.crashpoint import Crashpoint, crashpoint
 from storage.documents import ActorDocument, Address, Document, RecordDocument
 from storage.outbox import delete_outbox, take_outbox
 from storage.records import fetch_records
+from storage.states import STATUS_ACTIVE
 from storage.stats import PostStats, fetch_post_stats, fetch_subject_likes
 from storage.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
 
 _PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
 _POST: Final = COLLECTION_IDS[FEED_POST]
-_SHOWN: Final = ("active", "desynchronized", "throttled")
 _UNSEARCHED: Final = tuple(
     sorted(COLLECTION_IDS[n] for n, m in COLLECTIONS.items() if not m.SEARCHABLE)
 )
@@ -136,13 +136,13 @@ def _load_accounts(
         """
         SELECT a.id, a.did, a.handle, p.display_name, p.description, p.created_at,
                coalesce(s.followers, 0), coalesce(s.follows, 0), coalesce(s.posts, 0),
-               a.takedown IS NULL AND a.upstream_status = ANY(%s)
+               a.takedown IS NULL AND a.upstream_status = %s
         FROM actor a
         LEFT JOIN profile p ON p.actor = a.id
         LEFT JOIN actor_stats s ON s.actor = a.id
         WHERE a.id = ANY(%s)
         """,
-        ([*_SHOWN], sorted(actors)),
+        (STATUS_ACTIVE, sorted(actors)),
     )
     return {
         number: _Account(

@@ -11,9 +11,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from storage.collections import BLOCK_SUBJECT, FOLLOW_SUBJECT
-
-SHOWN_STATUSES = frozenset({"active", "desynchronized", "throttled"})
-"""What a host may say of an account that may still be shown (specs/account)."""
+from storage.states import STATUS_ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Actor:
     @property
     def is_shown(self) -> bool:
         """Neither its host nor we have hidden it."""
-        return self.takedown is None and self.upstream_status in SHOWN_STATUSES
+        return self.takedown is None and self.upstream_status == STATUS_ACTIVE
 
 
 @dataclass(slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from appview.hydration.actors import SHOWN_STATUSES
 from appview.hydration.records import load_records
 from appview.pipeline import Params
 from appview.session import Session
@@ -17,6 +16,7 @@ from protocol.cid import cid_for, cid_to_text
 from protocol.json_form import to_json
 from protocol.syntax import is_did
 from storage.addresses import find_addresses, find_handles
+from storage.states import STATUS_ACTIVE
 
 _STATUS_ERRORS = {
     "takendown": "RepoTakendown",
@@ -55,7 +55,7 @@ def _repo_row(session: Session, did: str) -> tuple[int, str, bytes, bytes, str |
     if row is None:
         raise XrpcError("RepoNotFound", f"Could not find repo for DID: {did}", 400)
     actor, rev, commit, data, status = row
-    return actor, rev, commit, data, None if status in SHOWN_STATUSES else status
+    return actor, rev, commit, data, None if status == STATUS_ACTIVE else status
 
 
 def find_repo(session: Session, did: str) -> tuple[int, str, bytes]:
@@ -72,7 +72,7 @@ def _refuse_hidden(session: Session, actor: int) -> None:
         "SELECT did, takedown, upstream_status FROM actor WHERE id = %s", (actor,)
     ).fetchone()
     assert row is not None
-    if row[1] is not None or row[2] not in SHOWN_STATUSES:
+    if row[1] is not None or row[2] != STATUS_ACTIVE:
         raise XrpcError("RecordNotFound", f"Account is not active: {row[0]}", 400)
 
 
@@ -108,8 +108,8 @@ def list_repos(session: Session, params: Params) -> dict[str, Any]:
             "did": did,
             "head": cid_to_text(cid_for(commit)),
             "rev": rev,
-            "active": status in SHOWN_STATUSES,
-            **({} if status in SHOWN_STATUSES else {"status": status}),
+            "active": status == STATUS_ACTIVE,
+            **({} if status == STATUS_ACTIVE else {"status": status}),
         }
         for _, did, rev, commit, status in rows[:limit]
     ]

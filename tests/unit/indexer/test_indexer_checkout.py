@@ -179,7 +179,7 @@ def test_commits_meanwhile_follow(
             object.__setattr__(covered, "rev", head.rev)
             path, event = a.write(POST, post("meanwhile"))
             # The empty commit is of the head's rev: already covered.
-            object.__setattr__(event, "prev_data", head.data)
+            event.since, event.prev_data = head.rev, head.data
             edit = a.commit({path: post("edited meanwhile")})
             assert apply(covered, event, edit).buffered == 3
             result = checkout.finish(head)
