@@ -1,0 +1,257 @@
+"""A crawling process to be killed. Imports once, then forks a crawler a command.
+
+    python crawl_child.py DATABASE_URL WORLD_FILE
+
+Reads lines, each a JSON object of what is special about the next crawler, forks it and
+prints its pid:
+
+    planted    "cursor_first": its cursors are saved before the rows they cover;
+               "outbox_first": search entries are forgotten before they are told
+    crash_at   a named place to die at
+
+WORLD_FILE holds `settings` (changes of the crawler's) and either `keys` (DID -> home
+and key, of a directory in memory) or `plc`, the URL of a simulated directory; `names`
+are the answers of DNS. With `drain` the search engine is fed, with `list` the lists of
+hosts are compared. Once told to stop, a crawler leaves `report` behind: its memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import itertools
+import json
+import os
+import re
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from crawl_fakes import FakeResolver, fake_outside
+
+from crawler.firehose import Firehose
+from crawler.identity_cache import PostgresIdentityCache
+from crawler.outside import OpenOutside, Outside
+from crawler.settings import CrawlSettings
+from crawler.tasks import CrawlTasks
+from indexer.search_sync import drain_outbox
+from network.client import Fetcher
+from network.identity import IdentityLimits, IdentityResolver
+from network.policy import HostLimits, Policy
+from network.stream_client import StreamTimes
+from network.urls import Target
+from protocol.events import Event
+from search.postgres import PostgresEngine
+from service.index_sink import IndexSink
+from storage import crashpoint
+from storage.cursors import save_cursors
+from storage.interning import Interner
+from storage.outbox import delete_outbox, take_outbox
+from storage.pool import open_pool
+
+SETTINGS: Mapping[str, Any] = {
+    "dev": True,
+    "account_cap": None,
+    "host_rescan": 0.05,
+    "batch_events": 40,
+    "batch_wait": 0.01,
+    "flush_interval": 0.2,
+    "backfill_lease": 1.0,
+    "backfill_idle": 0.05,
+}
+_PUBLIC = ipaddress.ip_network("127.7.0.0/16")
+_NAMED = re.compile(r"(http|ws)://([a-z0-9.-]+\.sim\.net):(\d+)(/[^?]*)?(?:\?(.*))?")
+
+
+class SimulatedPolicy(Policy):
+    """127.7.0.0/16 is the internet; the rest of loopback is loopback. Names under
+    sim.net are for the simulated DNS to answer, on any port and in plain http."""
+
+    __slots__ = ()
+
+    def may_dial(self, address: str) -> bool:
+        return ipaddress.ip_address(address) in _PUBLIC
+
+    def parse(self, url: str) -> Target:
+        match = _NAMED.fullmatch(url)
+        if match is None:
+            return Policy.parse(self, url)
+        scheme, host, port, path, query = match.groups()
+        return Target(scheme, host, int(port), path or "/", query or "")
+
+
+class SimulatedNames:
+    """DNS: each name has a list of answers, given one after the other, then again."""
+
+    def __init__(self, names: Mapping[str, Sequence[Sequence[str]]]) -> None:
+        self._answers = {name: itertools.cycle(all_) for name, all_ in names.items()}
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        if host not in self._answers:
+            raise OSError(f"{host} is unknown")
+        return next(self._answers[host])
+
+
+async def no_records(name: str) -> Sequence[str]:
+    """TXT records of a network that has none."""
+    return ()
+
+
+class CursorFirstSink(IndexSink):
+    """A planted fault: the cursor runs ahead of the data."""
+
+    def apply(
+        self, events: Sequence[Event], cursors: Mapping[int, int], **more: Any
+    ) -> Any:
+        with self._pool.connection() as conn:
+            save_cursors(conn, cursors)
+        time.sleep(0.005)
+        return super().apply(events, {}, **more)
+
+
+def drain_outbox_first(conn: psycopg.Connection[Any], engine: Any, limit: int) -> int:
+    """A planted fault: entries are forgotten before the engine is told of them."""
+    with conn.transaction():
+        entries = take_outbox(conn, limit)
+        conn.execute("CREATE TEMPORARY TABLE IF NOT EXISTS kept (LIKE search_outbox)")
+        conn.execute("TRUNCATE kept")
+        conn.execute(
+            "INSERT INTO kept SELECT * FROM search_outbox WHERE id = ANY(%s)",
+            ([number for number, _ in entries],),
+        )
+        delete_outbox(conn, [number for number, _ in entries])
+    time.sleep(0.05)
+    with conn.transaction():
+        conn.execute(
+            "INSERT INTO search_outbox OVERRIDING SYSTEM VALUE SELECT * FROM kept"
+        )
+    return drain_outbox(conn, engine, limit)
+
+
+def outside_opener(world: Mapping[str, Any], settings: CrawlSettings) -> Any:
+    """The ways out: a directory in memory on plain loopback, or the simulated one."""
+    if "plc" not in world:
+        resolver = FakeResolver()
+        for did, (pds, key) in world["keys"].items():
+            resolver.put(did, pds, key)
+        return lambda pool: fake_outside(resolver)
+    limits = HostLimits(rate=10_000, burst=1_000, concurrency=64)
+    policy = SimulatedPolicy(
+        allow_loopback=True, limits=limits, **world.get("policy", {})
+    )
+
+    def opener(pool: Any) -> OpenOutside:
+        @contextlib.asynccontextmanager
+        async def open_outside() -> AsyncIterator[Outside]:
+            names = SimulatedNames(world.get("names", {}))
+            async with Fetcher(policy, lookup=names) as fetcher:
+                resolver = IdentityResolver(
+                    fetcher,
+                    world["plc"],
+                    PostgresIdentityCache(pool),
+                    no_records,
+                    dev=True,
+                    dev_pds=[world["plc"]],
+                    limits=IdentityLimits(
+                        refresh_interval=settings.refresh_interval,
+                        plc_rate=10_000,
+                        breaker_pause=0.2,
+                    ),
+                )
+                yield Outside(fetcher, resolver)
+
+        return open_outside
+
+    return opener
+
+
+def crawl(url: str, world: Mapping[str, Any], start: Mapping[str, Any]) -> None:
+    """Crawl until SIGTERM."""
+    if "crash_at" in start:
+        crashpoint.arm(start["crash_at"])
+    settings = CrawlSettings(**(SETTINGS | world.get("settings", {})))
+    planted = start.get("planted")
+    with (
+        open_pool(url, max=16) as pool,
+        open_pool(url, max=4) as names,
+        contextlib.ExitStack() as stack,
+    ):
+        kind = CursorFirstSink if planted == "cursor_first" else IndexSink
+        sink = kind(pool, Interner(names), lambda: None)
+        open_outside = outside_opener(world, settings)(pool)
+        if world.get("drain"):
+            drain = drain_outbox_first if planted == "outbox_first" else drain_outbox
+            stack.enter_context(draining(pool, drain))
+        tasks = CrawlTasks(settings, pool, sink, open_outside)
+        firehose = Firehose(
+            settings,
+            url,
+            pool,
+            sink,
+            open_outside,
+            list_due=tasks.list_repos if world.get("list") else None,
+            times=StreamTimes(**({"first": 0.02, "longest": 0.1} | world_times(world))),
+        )
+
+        async def run() -> None:
+            stop = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+            await firehose.run(stop)
+
+        asyncio.run(run())
+    if "report" in world:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        Path(world["report"]).write_text(json.dumps({"peak_mib": peak}))
+
+
+def world_times(world: Mapping[str, Any]) -> dict[str, float]:
+    return dict(world.get("times", {}))
+
+
+@contextlib.contextmanager
+def draining(pool: Any, drain: Callable[..., int]) -> Any:
+    """Feed the search engine in a thread while the block runs."""
+    ended = threading.Event()
+
+    def work() -> None:
+        engine = PostgresEngine(pool)
+        while not ended.wait(0.02):
+            with contextlib.suppress(psycopg.Error), pool.connection() as conn:
+                drain(conn, engine, 50)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def main() -> None:
+    url, world = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
+    # Ended children are not waited for: they are killed, not asked.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            try:
+                crawl(url, world, json.loads(line))
+            except BaseException as error:
+                sys.stderr.write(f"crawler failed: {error!r}\n")
+            finally:
+                os._exit(0)
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
