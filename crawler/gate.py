@@ -298,10 +298,14 @@ class Gate:
 
     def _prove(self, message: _Message, account: Account, passed: Passed) -> _Verdict:
         stream = message.stream
-        if account.key is None:
+        if account.key is None or account.pds is None:
             if self._book.may_refresh(account):
                 return _Verdict.REFRESH
-            return self._drop(DropReason.NO_SIGNING_KEY, stream, passed)
+            # A relay may say that an account is gone; what has no home has no commits.
+            missing = DropReason.NO_SIGNING_KEY
+            if account.key is not None:
+                missing = DropReason.WRONG_HOST
+            return self._drop(missing, stream, passed)
         check = verify.verify_commit if message.t == COMMIT else verify.verify_sync
         try:
             event = check(message.body, account.key, self._now_us(), host=stream.host)

@@ -1,0 +1,236 @@
+"""One account on its host, and all that a frame passes through on its way to a row:
+gate, look-ups, sink. For tables of what becomes of which frame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from crawl_author import Author, post
+from crawl_fakes import FakeResolver
+from psycopg_pool import ConnectionPool
+
+from crawler.database import Database
+from crawler.gate import Gate
+from crawler.host_name import HostName
+from crawler.rounds import LookedUp
+from crawler.settings import CrawlSettings
+from crawler.stream_state import Arrival, StreamState
+from protocol import cbor
+from protocol.car import car_block, car_header, read_car
+from protocol.cid import Cid, cid_for
+from protocol.frames import decode_frame
+from protocol.syntax.did import Did
+from service.index_sink import IndexSink
+from storage import hosts, repos
+from storage.interning import Interner
+
+Pool = ConnectionPool[psycopg.Connection[Any]]
+
+HOST = "host.example.com"
+OTHER = "other.example.com"
+RELAY = "relay.example.com"
+NOW_US = 1_800_000_000_000_000
+
+
+class SyncLine:
+    """An account with one record, synchronized; `send` puts frames before the gate and
+    whatever passes it into the index."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.resolver = FakeResolver()
+        self.time = 1_000.0
+        self.refreshes = 0
+        self.distrusted: set[Did] = set()
+        self.identities: set[Did] = set()
+        self.gate_drops: Counter[str] = Counter()
+        self._asked: list[tuple[Did, bool]] = []
+        database = Database(pool)
+        self._sink = IndexSink(pool, Interner(pool), lambda: None)
+        self._gate = Gate(
+            CrawlSettings(),
+            run=database.run,
+            look_up=lambda did, refresh: self._asked.append((did, refresh)),
+            clock=lambda: self.time,
+            now_us=lambda: NOW_US,
+        )
+        self.host = self._stream(HOST)
+        self.other = self._stream(OTHER)
+        self.relay = self._stream(RELAY, relay=True)
+        self.author = Author(1)
+        self.seq = 0
+        self.settle_at(HOST)
+        self.write("first")
+        assert self.state() == "synchronized"
+        self.forget_counts()
+
+    def settle_at(self, host: str | None, key: str | None = None) -> None:
+        """What the account's DID document says from now on."""
+        url = None if host is None else f"https://{host}"
+        self.resolver.put(self.author.did, url, key or self.author.did_key)
+
+    def wait(self, seconds: float = 61.0) -> None:
+        """Let time pass, so that an identity may be asked for again."""
+        self.time += seconds
+
+    def next_seq(self) -> int:
+        self.seq += 1
+        return self.seq
+
+    def write(self, rkey: str, **changes: Any) -> None:
+        """A commit that creates one post, sent by its host."""
+        self.author.write([("create", path(rkey), post(rkey))])
+        self.send(self.author.frame(self.next_seq(), **changes))
+
+    def send(self, *frames: bytes, by: StreamState | None = None) -> None:
+        """Frames, look-ups until nothing waits, rows and cursor."""
+        stream = by or self.host
+        arrivals = [Arrival(stream, raw) for raw in frames]
+        answers: list[LookedUp] = []
+        while True:
+            passed = self._gate.take(arrivals, answers)
+            self.gate_drops.update(
+                {reason.value: n for (reason, _), n in passed.drops.items()}
+            )
+            self.distrusted |= passed.distrusted
+            self.identities |= set(passed.identities)
+            if passed.distrusted:
+                with self.pool.connection() as conn:
+                    repos.mark_desynchronized(conn, sorted(passed.distrusted), "lost")
+            self._sink.apply(passed.events, passed.marks)
+            asked, self._asked = self._asked, []
+            if not asked:
+                return
+            self.refreshes += sum(refresh for _, refresh in asked)
+            arrivals = []
+            answers = [
+                LookedUp(
+                    did,
+                    self.resolver.documents.get(did),
+                    gone=did not in self.resolver.documents,
+                )
+                for did, _ in asked
+            ]
+
+    def send_again(self, *frames: bytes) -> None:
+        """Frames that were made before, with the numbers that are next."""
+        self.seq += len(frames)
+        self.send(*frames)
+
+    def forget_counts(self) -> None:
+        """Count from here."""
+        self.gate_drops.clear()
+        self.distrusted.clear()
+        self.refreshes = 0
+        self._execute("TRUNCATE drop_count")
+
+    def drops(self) -> Counter[str]:
+        """Reason -> how many, of the gate and of the index."""
+        counted = self.query("SELECT reason, sum(n)::int FROM drop_count GROUP BY 1")
+        return self.gate_drops + Counter(dict(counted))
+
+    def state(self) -> str:
+        return str(self._repo()[0])
+
+    def stored(self) -> tuple[str, bytes]:
+        """Revision and root as they are held."""
+        _, rev, data = self._repo()
+        return rev, data
+
+    def status(self) -> str:
+        [(status,)] = self.query(
+            "SELECT upstream_status FROM actor WHERE did = %s", self.author.did
+        )
+        return str(status)
+
+    def rkeys(self) -> list[str]:
+        """The names of the account's records."""
+        found = self.query(
+            "SELECT text FROM record JOIN rkey ON rkey.id = rkey"
+            " JOIN actor ON actor.id = actor WHERE did = %s ORDER BY 1",
+            self.author.did,
+        )
+        return [text for (text,) in found]
+
+    def cursor(self) -> int:
+        found = self.query(
+            "SELECT seq FROM host_cursor WHERE host = %s", self.host.host
+        )
+        return found[0][0] if found else 0
+
+    def resyncing(self) -> None:
+        """Somebody fetches the repo from now on."""
+        self._execute("UPDATE repo SET state = 'resyncing'")
+
+    def take_down(self) -> None:
+        """We hide the account by our own decision."""
+        self._execute("UPDATE actor SET takedown = 'spam'")
+
+    def query(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
+        with self.pool.connection() as conn:
+            return conn.execute(sql, params).fetchall()  # type: ignore[arg-type]
+
+    def _execute(self, sql: str) -> None:
+        with self.pool.connection() as conn:
+            conn.execute(sql)  # type: ignore[arg-type]
+
+    def _repo(self) -> tuple[Any, ...]:
+        [row] = self.query(
+            "SELECT state, rev, data FROM repo JOIN actor ON actor.id = actor"
+            " WHERE did = %s",
+            self.author.did,
+        )
+        return row
+
+    def _stream(self, name: str, *, relay: bool = False) -> StreamState:
+        with self.pool.connection() as conn:
+            host, _ = hosts.put_host(
+                conn,
+                name,
+                f"https://{name}",
+                source=hosts.SOURCE_CONFIGURED,
+                relay=relay,
+            )
+        return StreamState(host, HostName(name), relay=relay, trusted=True)
+
+
+def path(rkey: str) -> str:
+    return f"app.bsky.feed.post/{rkey}"
+
+
+def body_of(author: Author) -> dict[str, Any]:
+    """The fields of the author's last commit, as a reader gets them."""
+    body: dict[str, Any] = decode_frame(author.frame(1)).body
+    return body
+
+
+def car_of(root: bytes, blocks: dict[bytes, bytes]) -> bytes:
+    return car_header(root) + b"".join(car_block(c, raw) for c, raw in blocks.items())
+
+
+def with_commit(author: Author, change: Callable[[dict[str, Any]], None]) -> Any:
+    """Changes for `Author.frame`: its commit block altered, signed again and put in
+    place, so that only what was altered is wrong."""
+    car = read_car(body_of(author)["blocks"])
+    fields: Any = cbor.decode(car.blocks[car.root])
+    del fields["sig"]
+    change(fields)
+    fields.setdefault("sig", author.key.sign(cbor.encode(fields)))
+    signed = cbor.encode(fields)
+    rest = {cid: raw for cid, raw in car.blocks.items() if cid != car.root}
+    root = cid_for(signed)
+    return {"commit": Cid(root), "blocks": car_of(root, {root: signed} | rest)}
+
+
+def without_block(author: Author, gone: Callable[[bytes, bytes], bool]) -> Any:
+    """Changes for `Author.frame`: the blocks without those that `gone` picks."""
+    car = read_car(body_of(author)["blocks"])
+    kept = {
+        cid: raw
+        for cid, raw in car.blocks.items()
+        if cid == car.root or not gone(cid, raw)
+    }
+    return {"blocks": car_of(car.root, kept)}
