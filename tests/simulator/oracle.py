@@ -73,8 +73,9 @@ class Oracle:
         held = {
             row[0]: row[1:]
             for row in conn.execute(
-                "SELECT did, upstream_status, handle, repo.state, rev, data, url FROM actor"
-                " LEFT JOIN repo ON actor = actor.id LEFT JOIN host ON host.id = host"
+                "SELECT did, upstream_status, handle, repo.state, rev, data, url"
+                " FROM actor LEFT JOIN repo ON actor = actor.id"
+                " LEFT JOIN host ON host.id = host"
             )
         }
         faults: list[str] = []

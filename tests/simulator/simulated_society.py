@@ -28,7 +28,7 @@ DELETED: Final = "deleted"
 
 @dataclass(slots=True)
 class Life:
-    """What an account is, beside its repo: who it is, where, and whether it is shown."""
+    """What an account is, beside its repo: who, where, and whether it is shown."""
 
     home: str
     handle: Handle
