@@ -13,11 +13,13 @@ from crawler.accounts import Account
 from crawler.host_name import HostName
 from crawler.settings import CrawlSettings
 from storage import hosts, jobs, repos
+from storage.host_budget import admit_accounts
 
 IDENTITY_JOB: Final = "identity"
 """A job kind, keyed by DID: read the DID document and check the handle."""
 
 _CLOSED_FOR: Final = 60.0
+_LAST_ID: Final = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,14 @@ class Admission:
         for account in accounts:
             if account.pds is not None:
                 by_host.setdefault(account.pds, []).append(account)
-        for pds, group in sorted(by_host.items()):
+        # Hosts are locked in the order that all processes keep.
+        ids = hosts.find_hosts(conn, by_host)
+        for pds, group in sorted(
+            by_host.items(),
+            key=lambda item: (
+                (ids[item[0]].id, "") if item[0] in ids else (_LAST_ID, item[0])
+            ),
+        ):
             self._admit_of(conn, pds, group, relay, wait)
 
     def _admit_of(
@@ -95,10 +104,11 @@ class Admission:
             return
         assert fresh[0].pds_url is not None
         host = find_or_put_host(conn, pds, fresh[0].pds_url, relay=relay)
-        granted = hosts.admit_accounts(
+        granted = admit_accounts(
             conn,
             host,
             len(fresh),
+            first_day=self._settings.host_accounts_first_day,
             per_day=self._settings.host_accounts_per_day,
             room=room_left(conn, self._settings),
         )

@@ -1,9 +1,10 @@
-"""Where hosts come from: configuration, requestCrawl, a relay's listHosts."""
+"""Where hosts come from: configuration, requestCrawl, a relay's listHosts, the PLC."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Any, Final
 
 import psycopg
@@ -18,6 +19,9 @@ from network.xrpc_client import XrpcClient
 from protocol import json_form
 from protocol.errors import ProtocolError
 from storage import hosts
+from storage.host_listing import find_asked, note_asked, poll_now
+from storage.host_source import keep_position, load_position
+from storage.plc_logs import hosts_after
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +29,7 @@ _LIST_PAGES: Final = 100
 _LIST_LIMIT: Final = 1_000
 _LIST_BYTES: Final = 4_000_000
 _DESCRIBE_BYTES: Final = 64_000
+_PLC: Final = "plc"
 
 
 class HostRefusedError(Exception):
@@ -83,10 +88,76 @@ def request_crawl(
         )[0]
     if known.state == hosts.HOST_BANNED:
         raise HostRefusedError("HostBanned", "this host is not crawled")
-    if known.state in (hosts.HOST_OFFLINE, hosts.HOST_POLLING, hosts.HOST_RELAYED):
-        # It says that it is there; a host that fails again goes back to waiting.
-        hosts.set_state(conn, known.id, hosts.HOST_NEW)
+    _look_again(conn, known)
     return known.id
+
+
+class AskedAgain(StrEnum):
+    """What came of a wish that a host be crawled again."""
+
+    QUEUED = "queued"
+    ALREADY = "already"
+    BANNED = "banned"
+    UNKNOWN = "unknown"
+
+
+def crawl_again(
+    conn: psycopg.Connection[Any], hostname: str, settings: CrawlSettings
+) -> AskedAgain:
+    """Anybody asks that a known host be compared with ours in full, now.
+
+    Nothing is fetched here, and asking twice is as good as once: one wish a host and
+    `again_interval` counts. Does not commit.
+    """
+    found = find_asked(conn, hostname, within=settings.again_interval)
+    if found is None:
+        return AskedAgain.UNKNOWN
+    host, lately = found
+    if host.state == hosts.HOST_BANNED:
+        return AskedAgain.BANNED
+    if lately:
+        return AskedAgain.ALREADY
+    note_asked(conn, host.id)
+    hosts.request_listing(conn, host.id)
+    _look_again(conn, host)
+    return AskedAgain.QUEUED
+
+
+def _look_again(conn: psycopg.Connection[Any], host: hosts.Host) -> None:
+    """It says that it is there; a host that fails again goes back to waiting."""
+    if host.state == hosts.HOST_POLLING or (
+        host.state == hosts.HOST_OFFLINE and host.mode == hosts.MODE_POLL
+    ):
+        poll_now(conn, host.id)
+    elif host.state in (hosts.HOST_OFFLINE, hosts.HOST_RELAYED):
+        hosts.move_host(conn, host.id, hosts.HOST_NEW, "somebody asked for it")
+
+
+def take_over_plc_hosts(
+    conn: psycopg.Connection[Any], settings: CrawlSettings, *, limit: int
+) -> tuple[int, int]:
+    """Make the next `limit` PDSes known that the PLC mirror saw; they are polled first.
+
+    Returns how many were read and how many were new. Names that cannot be hosts are
+    passed over.
+    """
+    read, new = 0, 0
+    for position, url in hosts_after(conn, load_position(conn, _PLC), limit=limit):
+        read += 1
+        try:
+            address = parse_host(url, dev=settings.dev)
+        except InvalidHostError:
+            continue
+        finally:
+            keep_position(conn, _PLC, position)
+        new += hosts.put_host(
+            conn,
+            address.name,
+            address.url,
+            source=hosts.SOURCE_PLC,
+            state=hosts.HOST_POLLING,
+        )[1]
+    return read, new
 
 
 async def probe(fetcher: Fetcher, url: str) -> None:

@@ -30,13 +30,17 @@ from protocol.events import AccountEvent
 from protocol.syntax.did import Did, is_did
 from protocol.syntax.tid import Tid, is_tid
 from storage import hosts, repos
+from storage.account_status import note_statuses
 from storage.crashpoint import Crashpoint, crashpoint
+from storage.host_listing import save_list_cursor
 from storage.states import STATUS_ACTIVE, UPSTREAM_STATUSES
 
 log = logging.getLogger(__name__)
 
 _LOOKUPS: Final = 32
 _UNKNOWN_STATUS: Final = "inactive"
+# A status that a listing confirmed a day ago is not written again.
+_FRESH: Final = 86_400.0
 
 
 @dataclass(slots=True)
@@ -89,7 +93,7 @@ class Listing:
         listed.done = cursor is None and not listed.guard.exhausted
         await asyncio.to_thread(
             self._database.run,
-            lambda conn: hosts.save_list_cursor(
+            lambda conn: save_list_cursor(
                 conn,
                 listed.host.id,
                 listed.began,
@@ -124,6 +128,9 @@ class Listing:
         ) -> tuple[dict[Did, repos.KnownRepo], list[Did]]:
             known = repos.find_repos(conn, [repo.did for repo in found])
             ours = [repo for repo in found if repo.did in known]
+            note_statuses(
+                conn, [known[repo.did].actor for repo in ours], host, fresh_for=_FRESH
+            )
             return known, repos.note_upstream(conn, host, ours)
 
         known, behind = self._database.run(work)

@@ -11,18 +11,35 @@ MIB = 1024 * 1024
 class CrawlSettings:
     """Bounds of one crawling process. Times in seconds, sizes in bytes.
 
-    dev                    hosts may be loopback and plain http
-    account_cap            accounts that may be let in altogether; None for no cap
-    host_accounts_per_day  new accounts a day from one host nobody configured
-    new_hosts_per_day      hosts a day that requestCrawl may name
-    dids                   only these accounts, when not empty
+    dev                      hosts may be loopback and plain http
+    account_cap              accounts that may be let in; None for no cap
+    host_accounts_first_day  new accounts on the day that we first see a host which
+                             nobody configured; twice as many each day after
+    host_accounts_per_day    new accounts a day from such a host at most
+    new_hosts_per_day        hosts a day that requestCrawl may name
+    dids                     only these accounts, when not empty
+    shards                   processes that prove and apply, each its own accounts
+    send_on                  events carry their frames, for an event log
+    streams_at_once          streams that may be open
+    host_events_per_s        events a second that one host may send
+    host_bytes_per_s         bytes a second of such events
+    busy_rate, quiet_rate    events a second: a polled host is streamed above the one,
+                             a streamed host is polled below the other
+    rate_window              over how long a rate is smoothed, and `usual_window` what
+                             it is compared with
+    poll_interval            between two polls of a host in which something changed;
+                             `poll_longest` when nothing does
+    again_interval           between two wishes that one host be crawled again
     """
 
     dev: bool = False
     account_cap: int | None = 1_000
-    host_accounts_per_day: int = 100
+    host_accounts_first_day: int = 100
+    host_accounts_per_day: int = 10_000
     new_hosts_per_day: int = 50
     dids: frozenset[str] = frozenset()
+    shards: int = 1
+    send_on: bool = False
 
     # One frame is at most 5 MB, so this is never less than six frames.
     queue_bytes: int = 32 * MIB
@@ -45,7 +62,14 @@ class CrawlSettings:
     offline_after: int = 15
     offline_recheck: float = 86_400.0
     host_rescan: float = 1.0
-    quiet_after: float = 86_400.0
+    streams_at_once: int = 500
+    host_events_per_s: float = 1_000.0
+    host_bytes_per_s: float = 10.0 * MIB
+    busy_rate: float = 1 / 60
+    quiet_rate: float = 1 / 1_200
+    stream_dwell: float = 3_600.0
+    rate_window: float = 900.0
+    usual_window: float = 3 * 86_400.0
 
     backfills_at_once: int = 8
     backfills_per_host: int = 2
@@ -56,5 +80,10 @@ class CrawlSettings:
 
     listing_interval: float = 7 * 86_400.0
     poll_interval: float = 900.0
+    poll_longest: float = 3_600.0
+    polls_at_once: int = 32
+    again_interval: float = 600.0
+    status_age: float = 7 * 86_400.0
+    status_confirm: float = 3_600.0
     listing_settle: float = 5.0
     identity_age: float = 86_400.0

@@ -19,17 +19,21 @@ from typing import Any, Final, TypeVar
 import psycopg
 
 from crawler.backfill import Backfill
+from crawler.balance import balance_hosts, measure_totals
 from crawler.database import Database, Pool
-from crawler.discovery import add_configured, list_hosts
+from crawler.discovery import add_configured, list_hosts, take_over_plc_hosts
 from crawler.identity_refresh import IdentityRefresh
 from crawler.listing import ListedHost, Listing
-from crawler.listing_spider import ListingFailure, crawl_listings
+from crawler.listing_results import note_results
+from crawler.listing_spider import crawl_listings
 from crawler.outside import OpenOutside, Outside
 from crawler.page_guard import PageGuard
 from crawler.settings import CrawlSettings
 from crawler.sink import Sink
+from crawler.status_sweep import StatusSweep
 from network.errors import NetworkError, XrpcError
 from storage import hosts, leases
+from storage.host_listing import begin_listing, listings_due, polls_due
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +44,7 @@ _LEASE: Final = 180.0
 _TRIES: Final = 5
 _SECONDS: Final = 60.0
 _PAGES_A_RUN: Final = 200
-# A polled host with this many changed repos at once is worth a stream.
-_BUSY: Final = 20
-_RETRY_LISTING: Final = 300.0
+_PLC_HOSTS_A_RUN: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +67,48 @@ class CrawlTasks:
         with self._lease(database, "discover_hosts") as held:
             if not held:
                 return {"skipped": 1}
-            return _run(self.open_outside, lambda out: self._discover(out, database))
+            read, new = database.run(
+                lambda conn: take_over_plc_hosts(
+                    conn, self.settings, limit=_PLC_HOSTS_A_RUN
+                )
+            )
+            found = _run(self.open_outside, lambda out: self._discover(out, database))
+            return found | {"plc": read, "new": found["new"] + new}
 
     def list_repos(self, limit: int = 50) -> dict[str, int]:
         """Compare the listings of up to `limit` hosts that are due."""
-        states = (hosts.HOST_NEW, hosts.HOST_STREAMING, hosts.HOST_RECHECK)
-        return self._list(limit, states, self.settings.listing_interval, streamed=True)
+        interval = self.settings.listing_interval
+        return self._list(
+            lambda conn: listings_due(conn, limit=limit, older_than=interval),
+            streamed=True,
+        )
 
-    def poll_quiet_hosts(self, limit: int = 50) -> dict[str, int]:
-        """Close the streams of quiet hosts, compare the listings of polled ones, and
-        stream again those that became busy."""
+    def balance_hosts(self) -> dict[str, int]:
+        """Measure how busy the hosts are, and move them between stream and poll."""
+        database = self._database()
+        with self._lease(database, "balance_hosts") as held:
+            if not held:
+                return {"skipped": 1}
+            database.run(lambda conn: measure_totals(conn, self.settings))
+            return database.run(lambda conn: balance_hosts(conn, self.settings))
+
+    def poll_quiet_hosts(self, limit: int = 400) -> dict[str, int]:
+        """Compare the listings of up to `limit` polled hosts whose turn it is."""
+        every = self.settings.poll_interval
+        return self._list(
+            lambda conn: polls_due(conn, limit=limit, every=every), streamed=False
+        )
+
+    def sweep_statuses(self, limit: int = 300) -> dict[str, int]:
+        """Ask for the status of up to `limit` accounts of which nothing was heard."""
         database = self._database()
 
-        def rest(conn: psycopg.Connection[Any]) -> int:
-            quiet = hosts.quiet_hosts(
-                conn, quiet_s=self.settings.quiet_after, limit=limit
-            )
-            for host in quiet:
-                hosts.set_state(conn, host, hosts.HOST_POLLING)
-            return len(quiet)
+        async def sweep(outside: Outside) -> dict[str, int]:
+            work = StatusSweep(self.settings, database, self.sink, outside)
+            return await work.run_batch(limit, seconds=_SECONDS)
 
-        rested = database.run(rest)
-        polled = self._list(
-            limit, (hosts.HOST_POLLING,), self.settings.poll_interval, streamed=False
-        )
-        return polled | {"rested": rested}
+        with self._lease(database, "sweep_statuses") as held:
+            return _run(self.open_outside, sweep) if held else {"skipped": 1}
 
     def hand_out_backfills(self, limit: int = 200) -> dict[str, int]:
         """Fetch up to `limit` repos that are due."""
@@ -146,19 +165,23 @@ class CrawlTasks:
         return {"new": new, "failed": failed}
 
     def _list(
-        self, limit: int, states: Sequence[str], older_than: float, *, streamed: bool
+        self,
+        find_due: Callable[
+            [psycopg.Connection[Any]], list[tuple[hosts.Host, str | None]]
+        ],
+        *,
+        streamed: bool,
     ) -> dict[str, int]:
         database = self._database()
         holder = uuid.uuid4().hex
 
         def claim(conn: psycopg.Connection[Any]) -> list[ListedHost]:
-            due = hosts.hosts_to_list(
-                conn, limit=limit, older_than=older_than, states=states
-            )
+            # By id: the order in which all processes lock hosts.
+            due = sorted(find_due(conn), key=lambda item: item[0].id)
             return [
                 ListedHost(
                     host,
-                    hosts.begin_listing(conn, host.id),
+                    begin_listing(conn, host.id),
                     cursor,
                     PageGuard(_PAGES_A_RUN),
                 )
@@ -192,12 +215,17 @@ class CrawlTasks:
     ) -> dict[str, int]:
         listing = Listing(self.settings, database, self.sink, outside.resolver)
         failures = await crawl_listings(
-            outside.fetcher, listing, targets, crawl_seconds=_SECONDS
+            outside.fetcher,
+            listing,
+            targets,
+            hosts_at_once=self.settings.polls_at_once,
+            crawl_seconds=_SECONDS,
         )
         behind = [did for target in targets for did in target.behind]
         queued = await listing.settle(behind, streamed=streamed)
         await asyncio.to_thread(
-            database.run, lambda conn: _note_results(conn, targets, failures)
+            database.run,
+            lambda conn: note_results(conn, targets, failures, self.settings),
         )
         return {
             "hosts": len(targets),
@@ -216,27 +244,6 @@ class CrawlTasks:
             yield held
         finally:
             database.run(lambda conn: leases.drop_lease(conn, name, holder))
-
-
-def _note_results(
-    conn: psycopg.Connection[Any],
-    targets: Sequence[ListedHost],
-    failures: Sequence[ListingFailure],
-) -> None:
-    for failure in failures:
-        if failure.retry_after is not None:
-            hosts.hold_back(conn, failure.host.id, failure.retry_after)
-        else:
-            hosts.note_failure(
-                conn, failure.host.id, failure.error, wait=_RETRY_LISTING
-            )
-    for target in targets:
-        if not target.done:
-            continue
-        if target.host.state == hosts.HOST_RECHECK or (
-            target.host.state == hosts.HOST_POLLING and len(target.behind) >= _BUSY
-        ):
-            hosts.set_state(conn, target.host.id, hosts.HOST_STREAMING)
 
 
 def _listing_lease(host: int) -> str:

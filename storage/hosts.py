@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import psycopg
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 
 HOST_NEW: Final = "new"
 HOST_STREAMING: Final = "streaming"
@@ -30,14 +30,51 @@ needs_recheck  its numbering jumped back: read from the tip, compared in full
 banned         never contacted
 """
 
+HOST_STATES: Final = (
+    HOST_NEW,
+    HOST_STREAMING,
+    HOST_POLLING,
+    HOST_RELAYED,
+    HOST_THROTTLED,
+    HOST_OFFLINE,
+    HOST_RECHECK,
+    HOST_BANNED,
+)
+
+_ANSWERING: Final = frozenset({HOST_STREAMING, HOST_RECHECK})
+_AT_FAULT: Final = frozenset({HOST_THROTTLED, HOST_OFFLINE, HOST_BANNED})
+
+MOVES: Final[Mapping[str, frozenset[str]]] = {
+    HOST_NEW: _ANSWERING | _AT_FAULT | {HOST_POLLING},
+    HOST_STREAMING: _AT_FAULT | {HOST_POLLING, HOST_RECHECK},
+    HOST_POLLING: _AT_FAULT | {HOST_STREAMING},
+    HOST_RELAYED: _AT_FAULT - {HOST_OFFLINE} | {HOST_NEW},
+    HOST_THROTTLED: _ANSWERING | {HOST_NEW, HOST_POLLING, HOST_OFFLINE, HOST_BANNED},
+    HOST_OFFLINE: _ANSWERING | {HOST_NEW, HOST_POLLING, HOST_THROTTLED, HOST_BANNED},
+    HOST_RECHECK: _AT_FAULT | {HOST_STREAMING},
+    # Only our operator lifts a ban.
+    HOST_BANNED: frozenset({HOST_NEW}),
+}
+"""State -> the states that a host can go to from there. A move that does not stand
+here does not happen: whoever asks for it speaks of a moment that has passed."""
+
+MODE_STREAM: Final = "stream"
+MODE_POLL: Final = "poll"
+"""How a host is followed while it is well. Kept while it is throttled or offline, so
+that thousands of hosts that came back need no thousands of streams."""
+
+_KEPT_MOVES: Final = 20
+
 SOURCE_CONFIGURED: Final = "configured"
 SOURCE_REQUEST_CRAWL: Final = "request_crawl"
 SOURCE_RELAY: Final = "relay"
 SOURCE_DOCUMENT: Final = "did_document"
+SOURCE_PLC: Final = "plc"
 
-_COLUMNS: Final = (
-    "id, hostname, url, state, source, relay, first_seen, listed_at, polled_at,"
-    " max_accounts, accounts, strikes, tries, next_try, error"
+HOST_COLUMNS: Final = (
+    "id, hostname, url, state, mode, source, relay, first_seen, listed_at, polled_at,"
+    " poll_every, rate, max_accounts, accounts_per_day, requests_per_s, events_per_s,"
+    " bytes_per_s, accounts, strikes, tries, next_try, error"
 )
 
 
@@ -49,14 +86,21 @@ class Host:
     hostname: str
     url: str
     state: str
+    mode: str
     source: str
     relay: bool
     first_seen: datetime
     listed_at: datetime | None
     polled_at: datetime | None
+    poll_every: float | None
+    rate: float
     max_accounts: int | None
+    accounts_per_day: int | None
+    requests_per_s: float | None
+    events_per_s: float | None
+    bytes_per_s: float | None
     accounts: int
-    strikes: int
+    strikes: float
     tries: int
     next_try: datetime | None
     error: str | None
@@ -80,24 +124,24 @@ def put_host(
     """Get or create a host; return its id and whether it is new.
 
     The operator's word wins: a host that becomes configured is trusted from then
-    on, and one that is banned stays banned whatever names it.
+    on, and one that is banned stays banned whatever names it. A relayed host that
+    somebody else names too is looked at itself.
     """
     row = conn.execute(
         """
         INSERT INTO host
-            (hostname, url, source, state, relay, max_accounts, listed_at)
-        VALUES (%(hostname)s, %(url)s, %(source)s, %(state)s, %(relay)s, %(most)s,
-            CASE WHEN %(state)s = 'relayed' THEN now() END)
+            (hostname, url, source, state, mode, relay, max_accounts, listed_at)
+        VALUES (%(hostname)s, %(url)s, %(source)s, %(state)s,
+            CASE WHEN %(state)s = 'polling' THEN 'poll' ELSE 'stream' END,
+            %(relay)s, %(most)s, CASE WHEN %(state)s = 'relayed' THEN now() END)
         ON CONFLICT (hostname) DO UPDATE SET
             source = CASE WHEN excluded.source = 'configured'
                      THEN excluded.source ELSE host.source END,
             url = CASE WHEN excluded.source = 'configured'
                   THEN excluded.url ELSE host.url END,
             relay = CASE WHEN excluded.source = 'configured'
-                    THEN excluded.relay ELSE host.relay END,
-            state = CASE WHEN host.state = 'relayed' AND excluded.state = 'new'
-                    THEN 'new' ELSE host.state END
-        RETURNING id, xmax = 0
+                    THEN excluded.relay ELSE host.relay END
+        RETURNING id, xmax = 0, state
         """,
         {
             "hostname": hostname,
@@ -109,7 +153,18 @@ def put_host(
         },
     ).fetchone()
     assert row is not None
+    if row[2] == HOST_RELAYED and state == HOST_NEW:
+        move_host(conn, row[0], HOST_NEW, "named by itself or by our operator")
     return row[0], row[1]
+
+
+def lock_hosts(conn: psycopg.Connection[Any], ids: Iterable[int]) -> None:
+    """Lock host rows until the transaction ends, in the one order that all use: or
+    two processes that touch the same two hosts could wait for each other."""
+    conn.execute(
+        "SELECT FROM host WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
+        (sorted(set(ids)),),
+    )
 
 
 def load_hosts(
@@ -119,7 +174,7 @@ def load_hosts(
     wanted = None if ids is None else list(ids)
     with conn.cursor(row_factory=class_row(Host)) as cursor:
         cursor.execute(
-            f"SELECT {_COLUMNS} FROM host"
+            f"SELECT {HOST_COLUMNS} FROM host"
             " WHERE %(ids)s::int4[] IS NULL OR id = ANY(%(ids)s::int4[])",
             {"ids": wanted},
         )
@@ -132,21 +187,28 @@ def find_hosts(
     """Return host name -> host for the names that are known."""
     with conn.cursor(row_factory=class_row(Host)) as cursor:
         cursor.execute(
-            f"SELECT {_COLUMNS} FROM host WHERE hostname = ANY(%s)", (list(hostnames),)
+            f"SELECT {HOST_COLUMNS} FROM host WHERE hostname = ANY(%s)",
+            (list(hostnames),),
         )
         return {host.hostname: host for host in cursor}
 
 
-def streamed_hosts(conn: psycopg.Connection[Any]) -> list[Host]:
-    """Return the hosts whose stream should be open now."""
+def streamed_hosts(
+    conn: psycopg.Connection[Any], *, most: int | None = None
+) -> list[Host]:
+    """Return the hosts whose stream should be open now: `most` at most, relays and
+    the operator's own first, then the busiest."""
     with conn.cursor(row_factory=class_row(Host)) as cursor:
         cursor.execute(
             f"""
-            SELECT {_COLUMNS} FROM host
+            SELECT {HOST_COLUMNS} FROM host
             WHERE state IN ('new', 'streaming', 'needs_recheck')
                OR state IN ('offline', 'throttled') AND next_try <= now()
-            ORDER BY relay DESC, id
-            """
+                  AND mode = 'stream'
+            ORDER BY relay DESC, source = 'configured' DESC, rate DESC, id
+            LIMIT %s
+            """,
+            (most,),
         )
         return cursor.fetchall()
 
@@ -162,31 +224,67 @@ def count_new_hosts(conn: psycopg.Connection[Any], source: str) -> int:
     return int(row[0])
 
 
-def set_state(
+def move_host(
     conn: psycopg.Connection[Any],
     host: int,
     state: str,
+    why: str,
     *,
-    unless: Sequence[str] = (HOST_BANNED,),
-) -> None:
-    """Move a host to `state`, but for the states in `unless`."""
+    wait: float | None = None,
+) -> bool:
+    """Move a host to `state` if MOVES knows the way, and remember when and why.
+
+    The one place where a state changes. `wait`: it is tried again in so many seconds.
+    A host that comes to be polled is polled at once. Returns whether it was moved.
+    """
+    origins = [before for before, after in MOVES.items() if state in after]
+    row = conn.execute(
+        """
+        WITH old AS (
+            SELECT id, state FROM host WHERE id = %(host)s FOR NO KEY UPDATE
+        )
+        UPDATE host SET state = %(state)s, moved_at = now(),
+            next_try = now() + make_interval(secs => %(wait)s),
+            mode = CASE %(state)s WHEN 'polling' THEN 'poll'
+                WHEN 'new' THEN 'stream' WHEN 'streaming' THEN 'stream'
+                ELSE mode END,
+            poll_every = CASE WHEN %(state)s = 'polling' THEN 0 ELSE poll_every END
+        FROM old WHERE host.id = old.id AND old.state = ANY(%(origins)s)
+        RETURNING old.state
+        """,
+        {"host": host, "state": state, "wait": wait, "origins": origins},
+    ).fetchone()
+    if row is None:
+        return False
     conn.execute(
-        "UPDATE host SET state = %s, next_try = NULL"
-        " WHERE id = %s AND state <> ALL(%s) AND state <> %s",
-        (state, host, list(unless), state),
+        "INSERT INTO host_move (host, before, after, why) VALUES (%s, %s, %s, %s)",
+        (host, row[0], state, _line(why)),
     )
+    conn.execute(
+        """
+        DELETE FROM host_move WHERE host = %(host)s AND id <= (
+            SELECT id FROM host_move WHERE host = %(host)s
+            ORDER BY id DESC OFFSET %(kept)s LIMIT 1)
+        """,
+        {"host": host, "kept": _KEPT_MOVES},
+    )
+    return True
+
+
+def _line(text: str) -> str:
+    return text[:500].replace("\0", "")
 
 
 def note_contact(conn: psycopg.Connection[Any], host: int, state: str) -> None:
     """The host answered: failures are forgotten, and it is in `state` now."""
     conn.execute(
         """
-        UPDATE host SET state = %s, tries = 0, next_try = NULL, error = NULL,
-            last_seen = now()
+        UPDATE host SET tries = 0, next_try = NULL, error = NULL, last_seen = now()
         WHERE id = %s AND state <> 'banned'
         """,
-        (state, host),
+        (host,),
     )
+    move_host(conn, host, state, "it answers")
 
 
 def note_failure(
@@ -201,12 +299,22 @@ def note_failure(
     conn.execute(
         """
         UPDATE host SET tries = tries + 1, error = %s, error_at = now(),
-            next_try = now() + make_interval(secs => %s),
-            state = CASE WHEN state = 'banned' THEN state ELSE coalesce(%s, state) END
+            next_try = now() + make_interval(secs => %s)
         WHERE id = %s
         """,
-        (error[:500].replace("\0", ""), wait, state, host),
+        (_line(error), wait, host),
     )
+    if state is not None:
+        move_host(conn, host, state, error, wait=wait)
+
+
+STRIKE_HALF_LIFE: Final = 86_400.0
+"""Seconds after which a strike counts half."""
+
+_FADED: Final = (
+    "strikes * 0.5 ^ (least(extract(epoch FROM now()"
+    f" - coalesce(strikes_at, now())), 8640000) / {STRIKE_HALF_LIFE})"
+)
 
 
 def add_strikes(
@@ -214,30 +322,30 @@ def add_strikes(
 ) -> int:
     """Count misbehaviour; at `limit` strikes the host is throttled for `wait` seconds.
 
-    Strikes start anew after the throttling. Returns the strikes now held. A relay
+    Strikes fade by half a day after day, and start at half the limit after a
+    throttling: who goes on is throttled sooner. Returns the strikes now held. A relay
     of our choice and configured hosts are counted, never throttled.
     """
     row = conn.execute(
-        """
-        UPDATE host SET strikes = strikes + %(count)s WHERE id = %(host)s
-        RETURNING strikes, source = 'configured'
+        f"""
+        UPDATE host SET strikes = {_FADED} + %(count)s, strikes_at = now()
+        WHERE id = %(host)s RETURNING strikes, source = 'configured'
         """,
         {"count": count, "host": host},
     ).fetchone()
     if row is None:
         return 0
-    strikes, trusted = row
+    strikes: int = round(row[0])
+    trusted = bool(row[1])
     if strikes >= limit and not trusted:
-        conn.execute(
-            """
-            UPDATE host SET state = 'throttled', strikes = 0,
-                next_try = now() + make_interval(secs => %s),
-                error = 'too many bad messages', error_at = now()
-            WHERE id = %s AND state <> 'banned'
-            """,
-            (wait, host),
-        )
-    return int(strikes)
+        why = f"{count} more bad messages, {strikes} by now"
+        if move_host(conn, host, HOST_THROTTLED, why, wait=wait):
+            conn.execute(
+                "UPDATE host SET strikes = %s, error = 'too many bad messages',"
+                " error_at = now() WHERE id = %s",
+                (limit / 2, host),
+            )
+    return strikes
 
 
 def note_events(
@@ -248,6 +356,7 @@ def note_events(
     if not events:
         return
     hosts = sorted(events)
+    lock_hosts(conn, hosts)
     conn.execute(
         """
         UPDATE host SET events = events + t.n, last_seen = now(),
@@ -259,52 +368,6 @@ def note_events(
     )
 
 
-def admit_accounts(
-    conn: psycopg.Connection[Any],
-    host: int,
-    wanted: int,
-    *,
-    per_day: int | None,
-    room: int,
-) -> int:
-    """Grant a host up to `wanted` new accounts; return how many.
-
-    A trusted host is bound only by its own `max_accounts` and by `room`, the places
-    left under our account cap; others also by `per_day`. Locks the host's row until
-    the caller's transaction ends, so two processes cannot both grant the last place.
-    """
-    row = conn.execute(
-        """
-        SELECT source, state, max_accounts, accounts,
-            CASE WHEN admitted_on = (now() AT TIME ZONE 'UTC')::date
-                 THEN admitted ELSE 0 END
-        FROM host WHERE id = %s FOR UPDATE
-        """,
-        (host,),
-    ).fetchone()
-    if row is None:
-        return 0
-    source, state, most, accounts, today = row
-    if state in (HOST_BANNED, HOST_THROTTLED):
-        return 0
-    granted = min(wanted, room)
-    if most is not None:
-        granted = min(granted, most - accounts)
-    elif source != SOURCE_CONFIGURED and per_day is not None:
-        granted = min(granted, per_day - today)
-    granted = max(granted, 0)
-    if granted:
-        conn.execute(
-            """
-            UPDATE host SET accounts = accounts + %s, admitted = %s,
-                admitted_on = (now() AT TIME ZONE 'UTC')::date
-            WHERE id = %s
-            """,
-            (granted, today + granted, host),
-        )
-    return granted
-
-
 def count_accounts(conn: psycopg.Connection[Any]) -> int:
     """Return how many accounts were let in, over all hosts."""
     row = conn.execute("SELECT coalesce(sum(accounts), 0) FROM host").fetchone()
@@ -312,82 +375,21 @@ def count_accounts(conn: psycopg.Connection[Any]) -> int:
     return int(row[0])
 
 
-def request_listing(conn: psycopg.Connection[Any], host: int) -> None:
-    """Have the host's whole listing compared with ours at the next chance."""
-    conn.execute(
-        "UPDATE host SET listed_at = NULL, list_cursor = NULL, polled_at = NULL"
-        " WHERE id = %s",
-        (host,),
-    )
-
-
-def begin_listing(conn: psycopg.Connection[Any], host: int) -> datetime:
-    """Note that a listing begins now; the time stands for it until its end."""
-    row = conn.execute(
-        "UPDATE host SET polled_at = clock_timestamp() WHERE id = %s"
-        " RETURNING polled_at",
-        (host,),
-    ).fetchone()
-    assert row is not None
-    began: datetime = row[0]
-    return began
-
-
-def hosts_to_list(
-    conn: psycopg.Connection[Any],
-    *,
-    limit: int,
-    older_than: float,
-    states: Sequence[str] = (HOST_NEW, HOST_STREAMING, HOST_RECHECK),
-) -> list[tuple[Host, str | None]]:
-    """Return hosts whose listing is due, oldest first, with the cursor to go on from.
-
-    Due: never finished, or finished more than `older_than` seconds ago; of relayed
-    hosts only those for which it was requested. Relays list other hosts' repos and
-    are not asked.
-    """
-    with conn.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(
-            f"""
-            SELECT {_COLUMNS}, list_cursor FROM host
-            WHERE NOT relay
-              AND (state = ANY(%s) AND (listed_at IS NULL
-                       OR listed_at < now() - make_interval(secs => %s))
-                   OR state = 'relayed' AND listed_at IS NULL)
-              AND (next_try IS NULL OR next_try <= now())
-              AND (rate_limited_until IS NULL OR rate_limited_until <= now())
-            ORDER BY listed_at NULLS FIRST, id LIMIT %s
-            """,
-            (list(states), older_than, limit),
-        )
-        due: list[tuple[Host, str | None]] = []
-        for row in cursor:
-            list_cursor = row.pop("list_cursor")
-            due.append((Host(**row), list_cursor))
-        return due
-
-
-def save_list_cursor(
-    conn: psycopg.Connection[Any],
-    host: int,
-    began: datetime,
-    list_cursor: str | None,
-    *,
-    done: bool,
+def request_listing(
+    conn: psycopg.Connection[Any], host: int, *, gap: bool = False
 ) -> None:
-    """Note how far the listing that `began` then has come, or that it is complete.
+    """Have the host's whole listing compared with ours at the next chance.
 
-    Without effect if another was requested meanwhile: what happened in between must
-    be seen by that one. A complete one also forgets half of the host's strikes.
+    `gap`: because its stream does not reach back to what we had.
     """
     conn.execute(
         """
-        UPDATE host SET list_cursor = %s,
-            listed_at = CASE WHEN %s THEN now() ELSE listed_at END,
-            strikes = CASE WHEN %s THEN strikes / 2 ELSE strikes END
-        WHERE id = %s AND polled_at = %s
+        UPDATE host SET listed_at = NULL, list_cursor = NULL, polled_at = NULL,
+            gaps = gaps + %(gap)s::int,
+            gap_at = CASE WHEN %(gap)s THEN now() ELSE gap_at END
+        WHERE id = %(host)s
         """,
-        (None if done else list_cursor, done, done, host, began),
+        {"host": host, "gap": gap},
     )
 
 
@@ -405,23 +407,5 @@ def relayed_hosts(conn: psycopg.Connection[Any]) -> list[int]:
     """Return the hosts with accounts of ours whose commits a relay forwards."""
     rows = conn.execute(
         "SELECT id FROM host WHERE state = 'relayed' AND accounts > 0 ORDER BY id"
-    )
-    return [row[0] for row in rows]
-
-
-def quiet_hosts(
-    conn: psycopg.Connection[Any], *, quiet_s: float, limit: int
-) -> list[int]:
-    """Return streamed hosts, not relays, that sent nothing for `quiet_s` seconds."""
-    rows = conn.execute(
-        """
-        SELECT host.id FROM host LEFT JOIN host_cursor ON host_cursor.host = host.id
-        WHERE state = 'streaming' AND NOT relay AND listed_at IS NOT NULL
-        GROUP BY host.id
-        HAVING coalesce(max(host_cursor.updated_at), host.first_seen)
-               < now() - make_interval(secs => %s)
-        ORDER BY host.id LIMIT %s
-        """,
-        (quiet_s, limit),
     )
     return [row[0] for row in rows]

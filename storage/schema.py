@@ -2,14 +2,17 @@
 are read and written through psycopg.
 
 names       actor, collection, rkey, path
-repos       host, host_cursor, repo, resync_buffer, quarantined_frame, drop_count
+repos       host, host_move, host_source, host_cursor, repo, resync_buffer,
+            quarantined_frame, drop_count
+watching    gauge, pulse
 records     record (8 partitions by actor), dropped_record, index_error, dictionary
 edges       link (partitions by path, see storage.collections.LINK_PARTITIONS)
 collections post, profile, feed_generator, list, list_item, starter_pack, labeler
 labels      label
 counts      post_stats, subject_stats, actor_stats
-identity    identity, handle_cache, jti
+identity    identity, handle_cache, jti, plc_log, plc_doubt, plc_feed, plc_host
 work        search_outbox, job, lease
+streams out event_block, event_counter
 
 A record's address is (actor, collection, rkey): int4, int4, int8. A TID record key is
 its own 63-bit number; any other key is a negative id of `rkey`.
@@ -133,9 +136,11 @@ host = sa.Table(
     _int4("id", sa.Identity(), primary_key=True),
     _text("hostname", unique=True),
     _text("url"),
-    # new | listing | streaming | polling | parked | banned: the crawler's word
+    # storage.hosts.HOST_STATES, and how it is followed while it is well
     _text("state", server_default="new"),
-    # configured | request_crawl | relay | did_document
+    _text("mode", server_default="stream"),
+    _time("moved_at", server_default=_NOW),
+    # configured | request_crawl | relay | did_document | plc
     _text("source", server_default="configured"),
     # a relay forwards other hosts' commits; we chose to trust it to do so
     _flag("relay", server_default=sa.false()),
@@ -144,24 +149,62 @@ host = sa.Table(
     # stream: events handled, and the time that the host wrote on the newest
     _int8("events", server_default=_ZERO),
     _time("last_event_at", nullable=True),
+    # events a second: lately, and as it usually is; what they were counted from
+    sa.Column("rate", sa.Float, nullable=False, server_default=_ZERO),
+    sa.Column("usual_rate", sa.Float, nullable=False, server_default=_ZERO),
+    _int8("measured_events", server_default=_ZERO),
+    _time("measured_at", nullable=True),
+    # times that its stream did not reach back to what we had
+    _int4("gaps", server_default=_ZERO),
+    _time("gap_at", nullable=True),
     # where listRepos stands, and when it last reached the end
     _text("list_cursor", nullable=True),
     _time("listed_at", nullable=True),
     _time("polled_at", nullable=True),
-    # budget
+    # seconds between two polls; longer the longer nothing changed
+    sa.Column("poll_every", sa.Float, nullable=True),
+    # somebody asked for it to be crawled again
+    _time("asked_at", nullable=True),
+    # budget: what our operator said; NULL for the limit of all
     _int4("max_accounts", nullable=True),
+    _int4("accounts_per_day", nullable=True),
+    sa.Column("events_per_s", sa.Float, nullable=True),
+    sa.Column("bytes_per_s", sa.Float, nullable=True),
     _int4("accounts", server_default=_ZERO),
     # new accounts let in on the day `admitted_on` (UTC)
     sa.Column("admitted_on", sa.Date, nullable=True),
     _int4("admitted", server_default=_ZERO),
     sa.Column("requests_per_s", sa.Float, nullable=True),
     _time("rate_limited_until", nullable=True),
-    _int4("strikes", server_default=_ZERO),
+    # as they were at `strikes_at`: they fade
+    sa.Column("strikes", sa.Float, nullable=False, server_default=_ZERO),
+    _time("strikes_at", nullable=True),
     _int4("tries", server_default=_ZERO),
     _time("next_try", nullable=True),
     _text("error", nullable=True),
     _time("error_at", nullable=True),
     _text("software", nullable=True),
+)
+
+# The last moves of each host from one state to another, for its operator.
+host_move = sa.Table(
+    "host_move",
+    metadata,
+    _int8("id", sa.Identity(), primary_key=True),
+    _int4("host"),
+    _time("at", server_default=_NOW),
+    _text("before"),
+    _text("after"),
+    _text("why"),
+    sa.Index("host_move_host_id_idx", "host", "id"),
+)
+
+# How far a list of hosts that grows at its end was taken over.
+host_source = sa.Table(
+    "host_source",
+    metadata,
+    _text("name", primary_key=True),
+    _int8("position"),
 )
 
 # One row for each shard that applies events of the host: a stream resumes from the
@@ -194,11 +237,18 @@ repo = sa.Table(
     _time("next_try", server_default=_NOW),
     _text("error", nullable=True),
     _time("synchronized_at", nullable=True),
+    # when the host last spoke for the account's status, and how often in a row it
+    # said since that it does not know the repo
+    _time("status_at", nullable=True, index=True),
+    sa.Column("unknown", sa.SmallInteger, nullable=False, server_default=_ZERO),
     _one_of("state", REPO_STATES),
     sa.Index(
         "repo_work_idx",
         "next_try",
         postgresql_where=sa.text("state <> 'synchronized'"),
+    ),
+    sa.Index(
+        "repo_unknown_idx", "status_at", postgresql_where=sa.text("unknown > 0")
     ),
     postgresql_with={"fillfactor": 70},
 )
@@ -233,6 +283,27 @@ drop_count = sa.Table(
     _int4("host", primary_key=True, autoincrement=False, server_default=_ZERO),
     _int8("n"),
     _time("last_at", server_default=_NOW),
+)
+
+# Counters measured again and again: events a second lately, and as it usually is.
+gauge = sa.Table(
+    "gauge",
+    metadata,
+    _text("name", primary_key=True),
+    sa.Column("total", sa.Float, nullable=False),
+    sa.Column("rate", sa.Float, nullable=False),
+    sa.Column("usual", sa.Float, nullable=False),
+    _time("at", server_default=_NOW),
+    _time("since", server_default=_NOW),
+)
+
+# Who is at work: one row a process and a scheduled task, with its own figures.
+pulse = sa.Table(
+    "pulse",
+    metadata,
+    _text("name", primary_key=True),
+    _time("at", server_default=_NOW),
+    sa.Column("figures", pg.JSONB, nullable=False),
 )
 
 # records ---------------------------------------------------------------------
@@ -471,6 +542,53 @@ handle_cache = sa.Table(
     _time("checked_at", server_default=_NOW),
 )
 
+# The mirror of a PLC directory. did = the 15 bytes that the text of a did:plc spells,
+# log = storage.plc_codec form of its whole proven log.
+plc_log = sa.Table(
+    "plc_log",
+    metadata,
+    _bytes("did", primary_key=True),
+    _bytes("log"),
+    postgresql_with={"fillfactor": 90},
+)
+
+# DIDs of which a directory published something that does not follow from what is
+# proven; `plc_log` stays as it was. Their whole log is asked for, with backoff.
+plc_doubt = sa.Table(
+    "plc_doubt",
+    metadata,
+    _bytes("did", primary_key=True),
+    _text("reason"),
+    _time("since", server_default=_NOW),
+    _int4("tries", server_default=_ZERO),
+    _time("next_try", server_default=_NOW, index=True),
+)
+
+# How far the export of a directory was read. caught_up_at: when a look that found
+# nothing more was begun.
+plc_feed = sa.Table(
+    "plc_feed",
+    metadata,
+    _text("directory", primary_key=True),
+    # the number of the last operation read, or, of a directory without numbers, its
+    # time in Unix milliseconds
+    _int8("seq", nullable=True),
+    _int8("time_ms", nullable=True),
+    _int8("operations", server_default=_ZERO),
+    _time("caught_up_at", nullable=True),
+    _text("error", nullable=True),
+    _time("error_at", nullable=True),
+)
+
+# PDSes that proven operations name; `id` is the cursor of who looks for new hosts.
+plc_host = sa.Table(
+    "plc_host",
+    metadata,
+    _int8("id", sa.Identity(), primary_key=True),
+    _text("url", unique=True),
+    _time("first_seen", server_default=_NOW),
+)
+
 # Service tokens already seen. digest = SHA-256 of issuer and jti.
 jti = sa.Table(
     "jti",
@@ -513,4 +631,34 @@ lease = sa.Table(
     _text("name", primary_key=True),
     _text("holder"),
     _time("until"),
+)
+
+# streams out -----------------------------------------------------------------
+
+# Frames sent on, many to a row. last_seq, time_us: NULL until they have numbers; the
+# number of the last event and the time of the first. frames: storage.event_log.
+event_block = sa.Table(
+    "event_block",
+    metadata,
+    _int8("id", sa.Identity(), primary_key=True),
+    _int8("last_seq", nullable=True, unique=True),
+    _int8("time_us", nullable=True, unique=True),
+    _int4("count"),
+    _int4("size"),
+    _bytes("frames"),
+    sa.Index(
+        "event_block_unnumbered_idx",
+        "id",
+        postgresql_where=sa.text("last_seq IS NULL"),
+    ),
+)
+
+# One row: the last number and time that were given.
+event_counter = sa.Table(
+    "event_counter",
+    metadata,
+    _flag("single", primary_key=True, server_default=sa.true()),
+    _int8("last_seq"),
+    _int8("last_time_us"),
+    sa.CheckConstraint("single", name="single"),
 )

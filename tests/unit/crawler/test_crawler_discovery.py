@@ -48,14 +48,14 @@ def test_what_is_no_host_costs_nothing(conn: Conn, name: str) -> None:
 def test_a_request_wakes_a_resting_host_but_never_a_banned_one(conn: Conn) -> None:
     settings = CrawlSettings()
     host = request_crawl(conn, "pds.example.com", settings)
-    for state in (hosts.HOST_OFFLINE, hosts.HOST_POLLING, hosts.HOST_RELAYED):
-        hosts.set_state(conn, host, state)
+    for state in (hosts.HOST_OFFLINE, hosts.HOST_RELAYED):
+        conn.execute("UPDATE host SET state = %s", (state,))
         assert request_crawl(conn, "https://pds.example.com/", settings) == host
         assert hosts.load_hosts(conn)[host].state == hosts.HOST_NEW
-    hosts.set_state(conn, host, hosts.HOST_THROTTLED)
+    assert hosts.move_host(conn, host, hosts.HOST_THROTTLED, "test", wait=60)
     request_crawl(conn, "pds.example.com", settings)
     assert hosts.load_hosts(conn)[host].state == hosts.HOST_THROTTLED
-    hosts.set_state(conn, host, hosts.HOST_BANNED)
+    hosts.move_host(conn, host, hosts.HOST_BANNED, "test")
     with pytest.raises(HostRefusedError):
         request_crawl(conn, "pds.example.com", settings)
 

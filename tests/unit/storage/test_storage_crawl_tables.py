@@ -17,6 +17,8 @@ from protocol.syntax.tid import Tid
 from storage import (
     cursors,
     drops,
+    host_budget,
+    host_listing,
     host_status,
     hosts,
     jobs,
@@ -77,7 +79,7 @@ def test_the_operators_word_on_a_host_wins(conn: Conn) -> None:
         conn, "a.example.com", "https://evil.example.com", source="request_crawl"
     )
     assert hosts.load_hosts(conn)[first] == host
-    hosts.set_state(conn, first, hosts.HOST_BANNED)
+    hosts.move_host(conn, first, hosts.HOST_BANNED, "by us")
     hosts.note_contact(conn, first, hosts.HOST_STREAMING)
     hosts.note_failure(conn, first, "x", wait=0.0, state=hosts.HOST_OFFLINE)
     hosts.put_host(conn, "a.example.com", "https://a.example.com", source="configured")
@@ -110,36 +112,38 @@ def test_a_stranger_brings_a_hundred_accounts_a_day(conn: Conn) -> None:
     stranger = _host(conn, "s.example.com", source=hosts.SOURCE_REQUEST_CRAWL)
     ours = _host(conn, "o.example.com")
     limits = {"per_day": 100, "room": 10_000}
-    granted = [hosts.admit_accounts(conn, stranger, 30, **limits) for _ in range(5)]
+    granted = [
+        host_budget.admit_accounts(conn, stranger, 30, **limits) for _ in range(5)
+    ]
     assert granted == [30, 30, 30, 10, 0]
-    assert hosts.admit_accounts(conn, ours, 500, **limits) == 500
-    assert hosts.admit_accounts(conn, ours, 5, per_day=100, room=3) == 3
+    assert host_budget.admit_accounts(conn, ours, 500, **limits) == 500
+    assert host_budget.admit_accounts(conn, ours, 5, per_day=100, room=3) == 3
     assert hosts.count_accounts(conn) == 603
     conn.execute("UPDATE host SET admitted_on = admitted_on - 1")
-    assert hosts.admit_accounts(conn, stranger, 1_000, **limits) == 100
-    hosts.set_state(conn, stranger, hosts.HOST_BANNED)
+    assert host_budget.admit_accounts(conn, stranger, 1_000, **limits) == 100
+    hosts.move_host(conn, stranger, hosts.HOST_BANNED, "by us")
     conn.execute("UPDATE host SET admitted_on = admitted_on - 1")
-    assert hosts.admit_accounts(conn, stranger, 1, **limits) == 0
+    assert host_budget.admit_accounts(conn, stranger, 1, **limits) == 0
 
 
 def test_listing_goes_on_where_it_stopped(conn: Conn) -> None:
     host = _host(conn)
     _host(conn, "relay.example.com", relay=True)
-    [(due, cursor)] = hosts.hosts_to_list(conn, limit=10, older_than=3_600)
+    [(due, cursor)] = host_listing.listings_due(conn, limit=10, older_than=3_600)
     assert (due.id, cursor) == (host, None)
-    began = hosts.begin_listing(conn, host)
-    hosts.save_list_cursor(conn, host, began, "page 2", done=False)
-    assert hosts.hosts_to_list(conn, limit=10, older_than=3_600)[0][1] == "page 2"
-    hosts.save_list_cursor(conn, host, began, None, done=True)
+    began = host_listing.begin_listing(conn, host)
+    host_listing.save_list_cursor(conn, host, began, "page 2", done=False)
+    assert host_listing.listings_due(conn, limit=10, older_than=3_600)[0][1] == "page 2"
+    host_listing.save_list_cursor(conn, host, began, None, done=True)
     conn.commit()
-    assert hosts.hosts_to_list(conn, limit=10, older_than=3_600) == []
+    assert host_listing.listings_due(conn, limit=10, older_than=3_600) == []
     hosts.request_listing(conn, host)
-    assert len(hosts.hosts_to_list(conn, limit=10, older_than=3_600)) == 1
+    assert len(host_listing.listings_due(conn, limit=10, older_than=3_600)) == 1
     # One that began before the request does not answer it.
-    hosts.save_list_cursor(conn, host, began, None, done=True)
-    assert len(hosts.hosts_to_list(conn, limit=10, older_than=3_600)) == 1
+    host_listing.save_list_cursor(conn, host, began, None, done=True)
+    assert len(host_listing.listings_due(conn, limit=10, older_than=3_600)) == 1
     hosts.hold_back(conn, host, 60)
-    assert hosts.hosts_to_list(conn, limit=10, older_than=3_600) == []
+    assert host_listing.listings_due(conn, limit=10, older_than=3_600) == []
 
 
 def test_status_of_hosts(conn: Conn) -> None:
@@ -212,7 +216,7 @@ def test_what_cannot_be_had_does_not_stand_in_the_way(conn: Conn) -> None:
         " WHERE repo.actor = actor.id AND host = %s",
         (gone,),
     )
-    hosts.set_state(conn, throttled, hosts.HOST_THROTTLED)
+    hosts.move_host(conn, throttled, hosts.HOST_THROTTLED, "test", wait=60)
     conn.execute("UPDATE repo SET next_try = now() - interval '1 hour'")
     repos.add_repos(conn, good, [_did(5_000)])
     rested = 0

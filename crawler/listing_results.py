@@ -1,0 +1,87 @@
+"""What a round of listings says about the hosts themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import psycopg
+
+from crawler.activity import next_poll, smooth
+from crawler.backoff import full_jitter
+from crawler.listing import ListedHost
+from crawler.listing_spider import ListingFailure
+from crawler.settings import CrawlSettings
+from storage import hosts
+from storage.host_listing import note_poll
+
+_RETRY: Final = 300.0
+_POLLED: Final = (hosts.HOST_POLLING, hosts.HOST_OFFLINE, hosts.HOST_THROTTLED)
+
+
+def note_results(
+    conn: psycopg.Connection[Any],
+    targets: Sequence[ListedHost],
+    failures: Sequence[ListingFailure],
+    settings: CrawlSettings,
+) -> None:
+    """Write down how each host answered, and when it is asked next."""
+    hosts.lock_hosts(conn, [target.host.id for target in targets])
+    for failure in failures:
+        if failure.retry_after is not None:
+            hosts.hold_back(conn, failure.host.id, failure.retry_after)
+        else:
+            _note_failure(conn, failure, settings)
+    for target in targets:
+        if not target.done:
+            continue
+        host = target.host
+        if host.state == hosts.HOST_RECHECK:
+            hosts.move_host(conn, host.id, hosts.HOST_STREAMING, "compared in full")
+        elif host.mode == hosts.MODE_POLL and host.state in _POLLED:
+            _note_poll(conn, target, settings)
+
+
+def _note_failure(
+    conn: psycopg.Connection[Any], failure: ListingFailure, settings: CrawlSettings
+) -> None:
+    host = failure.host
+    if host.mode != hosts.MODE_POLL or host.state not in _POLLED:
+        # Its stream says whether it is there.
+        hosts.note_failure(conn, host.id, failure.error, wait=_RETRY)
+        return
+    tries = host.tries + 1
+    if tries >= settings.offline_after:
+        hosts.note_failure(
+            conn,
+            host.id,
+            failure.error,
+            wait=settings.offline_recheck,
+            state=hosts.HOST_OFFLINE,
+        )
+        return
+    longest = settings.offline_recheck / settings.offline_after
+    wait = max(_RETRY, full_jitter(tries, base=_RETRY, cap=longest))
+    hosts.note_failure(conn, host.id, failure.error, wait=wait)
+
+
+def _note_poll(
+    conn: psycopg.Connection[Any], target: ListedHost, settings: CrawlSettings
+) -> None:
+    host = target.host
+    changed = len(target.behind) + target.admitted
+    rate = host.rate
+    if host.polled_at is not None:
+        # Revs tell of a repo that it changed, not how often: a floor of its rate.
+        elapsed = (datetime.now(UTC) - host.polled_at).total_seconds()
+        rate = smooth(rate, len(target.behind), elapsed, settings.rate_window)
+    every = next_poll(
+        host.poll_every,
+        changed > 0,
+        first=settings.poll_interval,
+        most=settings.poll_longest,
+    )
+    note_poll(conn, host.id, rate=rate, poll_every=every)
+    if host.state != hosts.HOST_POLLING:
+        hosts.move_host(conn, host.id, hosts.HOST_POLLING, "it answers")
