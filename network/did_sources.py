@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from network.breaker import Breaker
 from network.client import Fetcher
@@ -29,6 +30,22 @@ _DEV_WEB: Final = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class MirroredDocument:
+    """What a mirror of the directory holds of a DID: its document as JSON, or None
+    when it was given up."""
+
+    document: Any | None
+
+
+class DocumentMirror(Protocol):
+    """A copy of the directory, proven operation by operation."""
+
+    async def find(self, did: str) -> MirroredDocument | None:
+        """None when the copy is too old or does not hold the DID."""
+        ...
+
+
 def did_web_url(did: Did, *, dev: bool) -> str:
     """The URL of a did:web document; UnsupportedDidError for forms not in use.
 
@@ -49,15 +66,23 @@ def did_web_url(did: Did, *, dev: bool) -> str:
 
 
 class DidSources:
-    """Fetches DID documents: did:plc from a directory, did:web from its host."""
+    """Fetches DID documents: did:plc from a directory or its `mirror`, did:web from
+    its host."""
 
     def __init__(
-        self, fetcher: Fetcher, plc_url: str, breaker: Breaker, *, dev: bool
+        self,
+        fetcher: Fetcher,
+        plc_url: str,
+        breaker: Breaker,
+        *,
+        dev: bool,
+        mirror: DocumentMirror | None = None,
     ) -> None:
         self._fetcher = fetcher
         self._plc_url = plc_url.rstrip("/")
         self._breaker = breaker
         self._dev = dev
+        self._mirror = mirror
 
     def check(self, did: Did) -> None:
         """Raise for a DID that nobody could resolve, before anything is asked.
@@ -74,9 +99,18 @@ class DidSources:
         else:
             raise UnsupportedDidError(f"did:{method[:20]} is not in use")
 
-    async def fetch(self, did: Did) -> Any:
-        """The JSON of the document. Raises IdentityError and NetworkError."""
+    async def fetch(self, did: Did, *, direct: bool = False) -> Any:
+        """The JSON of the document. Raises IdentityError and NetworkError.
+
+        `direct`: from its source itself, since a mirror may be seconds behind it.
+        """
         if did_method(did) == "plc":
+            if self._mirror is not None and not direct:
+                found = await self._mirror.find(did)
+                if found is not None:
+                    if found.document is None:
+                        raise DidTombstonedError(f"{did} was given up")
+                    return found.document
             return await self._fetch_from_plc(did)
         return await self._fetch_document(did, did_web_url(did, dev=self._dev))
 

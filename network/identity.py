@@ -15,7 +15,7 @@ from typing import Final
 from network import errors
 from network.breaker import Breaker
 from network.client import Fetcher
-from network.did_sources import DidSources
+from network.did_sources import DidSources, DocumentMirror
 from network.dns import DnsTxtLookup, TxtLookup
 from network.errors import (
     BadDocumentError,
@@ -78,8 +78,9 @@ class IdentityResolver:
     """Resolves DIDs and handles through one guarded fetcher.
 
     `cache` is shared between processes (None: memory only). `dns` answers TXT
-    questions. `dev` allows http and loopback documents, and `.test` handles, which
-    are asked of the servers in `dev_pds`.
+    questions. `mirror` is asked for a did:plc before the directory is, unless the
+    document must be fresh. `dev` allows http and loopback documents, and `.test`
+    handles, which are asked of the servers in `dev_pds`.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class IdentityResolver:
         dev: bool = False,
         *,
         dev_pds: Sequence[str] = (),
+        mirror: DocumentMirror | None = None,
         limits: IdentityLimits | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -99,7 +101,7 @@ class IdentityResolver:
         self._dev = dev
         self._now = now
         breaker = Breaker(limits.breaker_errors, limits.breaker_pause, now)
-        self._dids = DidSources(fetcher, plc_url, breaker, dev=dev)
+        self._dids = DidSources(fetcher, plc_url, breaker, dev=dev, mirror=mirror)
         self._handles = HandleSources(
             fetcher, dns or DnsTxtLookup(), dev_pds if dev else ()
         )
@@ -180,7 +182,7 @@ class IdentityResolver:
                     known = entry
         self._asked_at.put(did, self._now())
         try:
-            fetched = await self._dids.fetch(did)
+            fetched = await self._dids.fetch(did, direct=refresh)
             entry = _Entry(self._parse(did, fetched), None, self._now())
         except IdentityError as error:
             fetched = None

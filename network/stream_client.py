@@ -121,6 +121,7 @@ class StreamClient:
         on_event: Callable[[StreamEvent], None] | None = None,
         max_failures: int | None = None,
         max_frame_bytes: int = MAX_FRAME_BYTES,
+        text: bool = False,
         times: StreamTimes | None = None,
         fraction: Callable[[], float] = random.random,
     ) -> None:
@@ -130,6 +131,7 @@ class StreamClient:
         self._on_event = on_event
         self._max_failures = max_failures
         self._max_frame_bytes = max_frame_bytes
+        self._text = text
         self._times = times or StreamTimes()
         self._fraction = fraction
         self._socket: aiohttp.ClientWebSocketResponse | None = None
@@ -295,17 +297,19 @@ class StreamClient:
                 pinged = True
                 continue
             pinged = False
-            if message.type is aiohttp.WSMsgType.BINARY:
+            if message.type is aiohttp.WSMsgType.BINARY and not self._text:
                 data: bytes = message.data
                 return data
+            if message.type is aiohttp.WSMsgType.TEXT and self._text:
+                return str(message.data).encode()
             if message.type is aiohttp.WSMsgType.PING:
                 await self._pong(socket, message.data)
             elif message.type is aiohttp.WSMsgType.PONG:
                 continue
-            elif message.type is aiohttp.WSMsgType.TEXT:
+            elif message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 await self._end(
                     DisconnectReason.TEXT_FRAME,
-                    "a text frame",
+                    "a binary frame" if self._text else "a text frame",
                     aiohttp.WSCloseCode.UNSUPPORTED_DATA,
                 )
                 return None
@@ -381,13 +385,15 @@ def subscribe(
     *,
     on_event: Callable[[StreamEvent], None] | None = None,
     max_failures: int | None = None,
+    max_frame_bytes: int = MAX_FRAME_BYTES,
+    text: bool = False,
     times: StreamTimes | None = None,
 ) -> StreamClient:
     """A stream of raw frames from `url` (wss://host/xrpc/NSID).
 
     `cursor` is the last sequence number that was dealt with, or a function that tells
     it at each connection; None starts at the tip. `on_event` hears of every connect
-    and disconnect.
+    and disconnect. With `text` the frames are text ones, given as UTF-8, and only they.
     """
     return StreamClient(
         fetcher,
@@ -395,6 +401,8 @@ def subscribe(
         cursor,
         on_event=on_event,
         max_failures=max_failures,
+        max_frame_bytes=max_frame_bytes,
+        text=text,
         times=times,
     )
 

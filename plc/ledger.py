@@ -111,12 +111,6 @@ def read_log(conn: Connection, did: str, *, nullified: bool = False) -> list[Log
     return [row.entry for row in _read(conn, f"{condition} ORDER BY seq", (did,))]
 
 
-def read_last(conn: Connection, did: str) -> LogEntry | None:
-    """The operation that stands, or None for an unknown DID."""
-    rows = _read(conn, "did = %s AND NOT nullified ORDER BY seq DESC LIMIT 1", (did,))
-    return rows[0].entry if rows else None
-
-
 def export_after_seq(conn: Connection, after: int, count: int) -> list[SequencedEntry]:
     """Up to `count` entries of all DIDs whose number is above `after`."""
     return _read(conn, "seq > %s ORDER BY seq LIMIT %s", (after, count))

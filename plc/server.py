@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
-import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -23,6 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from plc import ledger
+from plc.log_reads import READ_FAULTS, LogReads, message
 from plc.stream import POLL_S, SEND_TIMEOUT_S, Bell, ExportStream
 from protocol.errors import InvalidSyntaxError, ProtocolError
 from protocol.json_form import loads
@@ -35,9 +35,6 @@ from protocol.plc_operation import (
     OutrankedError,
     QuotaExceededError,
     Tombstone,
-    operation_data,
-    operation_document,
-    operation_json,
     parse_operation,
 )
 from protocol.syntax import Did, datetime_us, is_plc_did
@@ -46,13 +43,11 @@ from protocol.syntax import Did, datetime_us, is_plc_did
 MAX_BODY_BYTES: Final = 32_768
 MAX_EXPORT_COUNT: Final = 1_000
 
-DOCUMENT_TYPE: Final = "application/did+ld+json"
 LINES_TYPE: Final = "application/jsonlines"
 
 _CONFLICT: Final = 409
 _TOO_LARGE: Final = 413
 _TOO_MANY: Final = 429
-_UNAVAILABLE: Final = 503
 
 
 def clock_ms() -> int:
@@ -90,11 +85,8 @@ def create_app(
             )
         ],
         exception_handlers={
-            HTTPException: _answer_http_error,
+            **READ_FAULTS,
             ProtocolError: _answer_refusal,
-            PoolTimeout: _answer_busy,
-            psycopg.OperationalError: _answer_busy,
-            Exception: _answer_fault,
         },
     )
 
@@ -118,12 +110,8 @@ class _Directory:
             Route("/_health", self.health),
             Route("/export", self.export),
             Route("/export/stream", self.demand_upgrade),
-            Route("/{did}", self.document),
             Route("/{did}", self.submit, methods=["POST"]),
-            Route("/{did}/data", self.data),
-            Route("/{did}/log", self.log),
-            Route("/{did}/log/audit", self.audit),
-            Route("/{did}/log/last", self.last),
+            *LogReads(self._read).routes(),
         ]
 
     def index(self, request: Request) -> Response:
@@ -134,23 +122,9 @@ class _Directory:
             conn.execute("SELECT 1")
         return JSONResponse({"version": self._version})
 
-    def document(self, request: Request) -> Response:
-        entry, operation = self._state(request)
-        return _json(operation_document(entry.did, operation), DOCUMENT_TYPE)
-
-    def data(self, request: Request) -> Response:
-        entry, operation = self._state(request)
-        return _json(operation_data(entry.did, operation))
-
-    def log(self, request: Request) -> Response:
-        return _json([operation_json(e.operation) for e in self._entries(request)])
-
-    def audit(self, request: Request) -> Response:
-        entries = self._entries(request, nullified=True)
-        return _json([entry.to_json() for entry in entries])
-
-    def last(self, request: Request) -> Response:
-        return _json(operation_json(self._last(request).operation))
+    def _read(self, did: Did) -> list[LogEntry]:
+        with self._pool.connection() as conn:
+            return ledger.read_log(conn, did, nullified=True)
 
     def export(self, request: Request) -> Response:
         count = _count(request.query_params.get("count"))
@@ -186,39 +160,6 @@ class _Directory:
         with self._pool.connection() as conn:
             ledger.accept(conn, did, operation, self._now_ms())
 
-    def _entries(self, request: Request, *, nullified: bool = False) -> list[LogEntry]:
-        did = _known_form(request)
-        with self._pool.connection() as conn:
-            entries = ledger.read_log(conn, did, nullified=nullified)
-        if not entries:
-            raise _not_registered(did)
-        return entries
-
-    def _last(self, request: Request) -> LogEntry:
-        did = _known_form(request)
-        with self._pool.connection() as conn:
-            entry = ledger.read_last(conn, did)
-        if entry is None:
-            raise _not_registered(did)
-        return entry
-
-    def _state(self, request: Request) -> tuple[LogEntry, Operation | LegacyCreate]:
-        entry = self._last(request)
-        if isinstance(entry.operation, Tombstone):
-            raise HTTPException(404, f"DID not available: {entry.did}")
-        return entry, entry.operation
-
-
-def _known_form(request: Request) -> Did:
-    did: str = request.path_params["did"]
-    if not is_plc_did(did):
-        raise _not_registered(did[:80])
-    return Did(did)
-
-
-def _not_registered(did: str) -> HTTPException:
-    return HTTPException(404, f"DID not registered: {did}")
-
 
 async def _body(request: Request) -> bytes:
     body = bytearray()
@@ -243,30 +184,9 @@ def _time(text: str) -> int:
         raise HTTPException(400, "Invalid after parameter") from error
 
 
-def _json(value: object, media_type: str = "application/json") -> Response:
-    return Response(orjson.dumps(value), media_type=media_type)
-
-
-def _message(status: int, text: str, headers: Any = None) -> Response:
-    return JSONResponse({"message": text}, status, headers)
-
-
-def _answer_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return _message(error.status_code, error.detail, error.headers)
-
-
 def _answer_refusal(request: Request, error: Exception) -> Response:
     if isinstance(error, QuotaExceededError):
         retry = {"Retry-After": str(HOUR_MS // 1000)}
-        return _message(_TOO_MANY, f"Too many operations: {error}", retry)
+        return message(_TOO_MANY, f"Too many operations: {error}", retry)
     conflict = isinstance(error, MisorderedOperationError | OutrankedError)
-    return _message(_CONFLICT if conflict else 400, f"Operation refused: {error}")
-
-
-def _answer_busy(request: Request, error: Exception) -> Response:
-    return _message(_UNAVAILABLE, "Service Unavailable", {"Retry-After": "5"})
-
-
-def _answer_fault(request: Request, error: Exception) -> Response:
-    return _message(500, "Internal Server Error")
+    return message(_CONFLICT if conflict else 400, f"Operation refused: {error}")

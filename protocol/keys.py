@@ -100,7 +100,7 @@ class PublicKey:
     @property
     def multikey(self) -> str:
         """The `z...` text of a Multikey verification method."""
-        return "z" + _encode_base58(MULTIKEY_CODES[self.curve] + self.point)
+        return "z" + encode_base58(MULTIKEY_CODES[self.curve] + self.point)
 
     @property
     def did_key(self) -> str:
@@ -182,7 +182,7 @@ def parse_did_key(text: str) -> PublicKey:
 
 def parse_multikey(text: str) -> PublicKey:
     """The key of a Multikey `z...` text; raises InvalidSyntaxError."""
-    raw = _decode_multibase(text)
+    raw = decode_multibase(text)
     curve = _CURVE_OF_CODE.get(raw[:2])
     if curve is None or len(raw) != 2 + POINT_BYTES:
         raise InvalidSyntaxError("multikey is of no known curve or length")
@@ -195,7 +195,7 @@ def parse_legacy_multibase(curve: Curve, text: str) -> PublicKey:
     The curve is told by the type of the method in the DID document; the point may be
     compressed or not. Raises InvalidSyntaxError.
     """
-    return PublicKey(curve, _decode_multibase(text))
+    return PublicKey(curve, decode_multibase(text))
 
 
 def _load_k256(point: bytes) -> tuple[bytes, _Verifier]:
@@ -280,7 +280,8 @@ def _signer_p256(key: ec.EllipticCurvePrivateKey) -> Callable[[bytes], bytes]:
     return sign
 
 
-def _decode_multibase(text: str) -> bytes:
+def decode_multibase(text: str) -> bytes:
+    """The bytes of a base58btc text with its "z"; raises InvalidSyntaxError."""
     if not text.startswith("z"):
         raise InvalidSyntaxError("key text is not base58btc multibase")
     if len(text) > MAX_KEY_TEXT:
@@ -296,7 +297,8 @@ def _decode_multibase(text: str) -> bytes:
     return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
-def _encode_base58(raw: bytes) -> str:
+def encode_base58(raw: bytes) -> str:
+    """The base58btc text of some bytes, without multibase's "z"."""
     number = int.from_bytes(raw, "big")
     chars = []
     while number:

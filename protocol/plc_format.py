@@ -7,6 +7,7 @@ from __future__ import annotations
 from base64 import b32encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, TypeVar
 
@@ -229,6 +230,8 @@ def normalize(operation: Operation | LegacyCreate) -> Operation:
     )
 
 
+# Most identities have the rotation keys of their host.
+@lru_cache(maxsize=4_096)
 def _known_key(text: str) -> PublicKey | None:
     try:
         return parse_did_key(text)

@@ -179,11 +179,17 @@ def parse_time(text: str) -> int:
 
 
 def check_next_operation(
-    did: Did, history: Sequence[LogEntry], proposed: AnyOperation, now_ms: int
+    did: Did,
+    history: Sequence[LogEntry],
+    proposed: AnyOperation,
+    now_ms: int,
+    *,
+    tolerated: Collection[str] = frozenset(),
 ) -> Verdict:
     """Whether a directory may accept `proposed` at `now_ms` after `history`.
 
     `history` is the log in the order of acceptance; nullified entries may be in it.
+    `tolerated` are CIDs taken without a valid signature, see `verify_audit_log`.
 
     Verifies: the hash of a first operation; that prev is an operation that stands and
     is no tombstone; that the time rises; the signature, strict, by a rotation key of
@@ -196,7 +202,7 @@ def check_next_operation(
     chain = [entry for entry in history if not entry.nullified]
     if history and not chain:
         raise InconsistentLogError("a log in which nothing stands")
-    return _check_next(did, chain, proposed, now_ms, frozenset())
+    return _check_next(did, chain, proposed, now_ms, tolerated)
 
 
 def _check_next(

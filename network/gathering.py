@@ -1,0 +1,61 @@
+"""Many small look-ups as few large ones: what is asked for while one is under way is
+asked for together next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import Final, Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+MAX_KEYS: Final = 500
+
+
+class Gathering(Generic[K, V]):
+    """`fetch` gets up to `limit` different keys and returns what there is of them.
+
+    Bound to one event loop. The first asker waits for nobody; nothing is kept.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]],
+        *,
+        limit: int = MAX_KEYS,
+    ) -> None:
+        self._fetch = fetch
+        self._limit = limit
+        self._waiting: dict[K, asyncio.Future[V | None]] = {}
+        self._worker: asyncio.Task[None] | None = None
+
+    async def get(self, key: K) -> V | None:
+        """The value of a key, None if there is none. Raises what `fetch` raised."""
+        future = self._waiting.get(key)
+        if future is None:
+            future = asyncio.get_running_loop().create_future()
+            self._waiting[key] = future
+            if self._worker is None or self._worker.done():
+                self._worker = asyncio.create_task(self._work())
+        # One of several askers may give up.
+        return await asyncio.shield(future)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            keys = list(self._waiting)[: self._limit]
+            asked = {key: self._waiting.pop(key) for key in keys}
+            try:
+                found = await self._fetch(keys)
+            except BaseException as error:
+                for future in asked.values():
+                    if not future.cancelled():
+                        future.set_exception(error)
+                        # Whoever asked may have given up; nobody need hear of it.
+                        future.exception()
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                continue
+            for key, future in asked.items():
+                if not future.done():
+                    future.set_result(found.get(key))

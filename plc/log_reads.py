@@ -1,0 +1,121 @@
+"""What a log of a DID is asked for over HTTP: the same of a directory and a mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+import psycopg
+from psycopg_pool import PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from protocol.plc_operation import (
+    LegacyCreate,
+    LogEntry,
+    Operation,
+    Tombstone,
+    operation_data,
+    operation_document,
+    operation_json,
+)
+from protocol.syntax import Did, is_plc_did
+
+DOCUMENT_TYPE: Final = "application/did+ld+json"
+_UNAVAILABLE: Final = 503
+
+
+class LogReads:
+    """Routes that read. `read` gives a whole log, nullified entries in it; an empty
+    one is of an unknown DID."""
+
+    def __init__(self, read: Callable[[Did], list[LogEntry]]) -> None:
+        self._read = read
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/{did}", self.document),
+            Route("/{did}/data", self.data),
+            Route("/{did}/log", self.log),
+            Route("/{did}/log/audit", self.audit),
+            Route("/{did}/log/last", self.last),
+        ]
+
+    def document(self, request: Request) -> Response:
+        entry, operation = self._state(request)
+        return _json(operation_document(entry.did, operation), DOCUMENT_TYPE)
+
+    def data(self, request: Request) -> Response:
+        entry, operation = self._state(request)
+        return _json(operation_data(entry.did, operation))
+
+    def log(self, request: Request) -> Response:
+        return _json([operation_json(e.operation) for e in self._entries(request)])
+
+    def audit(self, request: Request) -> Response:
+        entries = self._entries(request, nullified=True)
+        return _json([entry.to_json() for entry in entries])
+
+    def last(self, request: Request) -> Response:
+        return _json(operation_json(self._last(request).operation))
+
+    def _entries(self, request: Request, *, nullified: bool = False) -> list[LogEntry]:
+        did = _known_form(request)
+        entries = self._read(did)
+        if not entries:
+            raise not_registered(did)
+        return [entry for entry in entries if nullified or not entry.nullified]
+
+    def _last(self, request: Request) -> LogEntry:
+        return self._entries(request)[-1]
+
+    def _state(self, request: Request) -> tuple[LogEntry, Operation | LegacyCreate]:
+        entry = self._last(request)
+        if isinstance(entry.operation, Tombstone):
+            raise HTTPException(404, f"DID not available: {entry.did}")
+        return entry, entry.operation
+
+
+def _known_form(request: Request) -> Did:
+    did: str = request.path_params["did"]
+    if not is_plc_did(did):
+        raise not_registered(did[:80])
+    return Did(did)
+
+
+def not_registered(did: str) -> HTTPException:
+    return HTTPException(404, f"DID not registered: {did}")
+
+
+def _json(value: object, media_type: str = "application/json") -> Response:
+    return Response(orjson.dumps(value), media_type=media_type)
+
+
+def message(status: int, text: str, headers: Any = None) -> Response:
+    """An error as directories answer it."""
+    return JSONResponse({"message": text}, status, headers)
+
+
+def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return message(error.status_code, error.detail, error.headers)
+
+
+def _answer_busy(request: Request, error: Exception) -> Response:
+    return message(_UNAVAILABLE, "Service Unavailable", {"Retry-After": "5"})
+
+
+def _answer_fault(request: Request, error: Exception) -> Response:
+    return message(500, "Internal Server Error")
+
+
+READ_FAULTS: Final[dict[Any, Any]] = {
+    HTTPException: _answer_http_error,
+    PoolTimeout: _answer_busy,
+    psycopg.OperationalError: _answer_busy,
+    Exception: _answer_fault,
+}
+"""What the errors of reading are answered with."""

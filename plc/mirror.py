@@ -1,0 +1,261 @@
+"""Taking in what another directory exports: each operation is proven before it is kept.
+
+A directory is believed in the time at which it accepted an operation and in nothing
+else. What does not follow from the proven log of its DID leaves the log as it is and
+makes the DID doubtful; its whole log is then asked for, and taken if it is proven and
+goes on from ours.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Final
+
+import psycopg
+
+from protocol.did_document import PDS_SERVICE, parse_origin
+from protocol.errors import ProtocolError
+from protocol.json_form import loads
+from protocol.limits import MAX_PLC_OPERATION_BYTES, MAX_SEQ
+from protocol.plc_operation import (
+    MAX_LOG_ENTRIES,
+    AnyOperation,
+    LogEntry,
+    Tombstone,
+    check_next_operation,
+    normalize,
+    operation_cid,
+    parse_operation,
+    parse_time,
+    verify_audit_log,
+)
+from protocol.syntax import Did, is_plc_did
+from storage import plc_logs
+
+# An operation's bytes as JSON, every character of it escaped, and what is around it.
+MAX_LINE_BYTES: Final = 8 * MAX_PLC_OPERATION_BYTES
+MAX_AHEAD_MS: Final = 300_000
+# Logs that are unpacked at once.
+_LOGS_AT_ONCE: Final = 200
+_KNOWN_HOSTS: Final = 50_000
+_PDS: Final = PDS_SERVICE.removeprefix("#")
+
+Connection = psycopg.Connection[Any]
+
+
+class BadExportError(ProtocolError):
+    """An export that cannot be read on: a line without its place, or out of order."""
+
+
+class RewrittenLogError(ProtocolError):
+    """A log that is proven, but does not go on from the one proven before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportLine:
+    """One line of an export. `seq` is None in an export by time. `operation` is None
+    when it is none, and `fault` says why."""
+
+    did: Did
+    cid: str
+    created_ms: int
+    seq: int | None
+    operation: AnyOperation | None
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """What came of some lines. `repeated` were here already."""
+
+    new: int
+    repeated: int
+    doubts: dict[Did, str]
+    hosts: int
+
+
+def parse_line(raw: bytes) -> ExportLine:
+    """Read one line. Raises BadExportError when it does not say where in the export
+    it stands or whose it is; a wrong operation is the matter of its DID alone."""
+    try:
+        value = loads(raw, max_bytes=MAX_LINE_BYTES)
+        did, cid, seq = value["did"], value["cid"], value.get("seq")
+        created_ms = parse_time(value["createdAt"])
+    except (ProtocolError, KeyError, TypeError, AttributeError) as error:
+        raise BadExportError(f"a line of the export: {error}") from error
+    if not (isinstance(did, str) and is_plc_did(did) and isinstance(cid, str)):
+        raise BadExportError("a line of the export has no DID or no CID")
+    if not (seq is None or (type(seq) is int and 0 < seq <= MAX_SEQ)):
+        raise BadExportError("a line of the export has no place")
+    try:
+        operation = parse_operation(value.get("operation"))
+    except ProtocolError as error:
+        return ExportLine(Did(did), cid, created_ms, seq, None, str(error))
+    return ExportLine(Did(did), cid, created_ms, seq, operation)
+
+
+def read_page(body: bytes) -> list[ExportLine]:
+    """The lines of a page. Raises BadExportError: also when they are not in order,
+    since a cursor means nothing then."""
+    lines = [parse_line(raw) for raw in body.split(b"\n") if raw.strip()]
+    for before, after in pairwise(lines):
+        if before.seq is None or after.seq is None:
+            if before.seq is not after.seq:
+                raise BadExportError("an export that numbers only some lines")
+            if after.created_ms < before.created_ms:
+                raise BadExportError("an export by time goes back in time")
+        elif after.seq <= before.seq:
+            raise BadExportError(f"number {after.seq} follows number {before.seq}")
+    return lines
+
+
+def extend_log(
+    log: list[LogEntry],
+    line: ExportLine,
+    now_ms: int,
+    tolerated: Collection[str] = frozenset(),
+) -> bool:
+    """Append a line's operation to the proven log of its DID; False if it is there.
+
+    Raises ProtocolError, and leaves the log as it is, when it does not follow.
+    """
+    if line.operation is None:
+        raise BadExportError(f"not an operation: {line.fault}")
+    for known in log:
+        if known.cid == line.cid:
+            if operation_cid(line.operation) != line.cid:
+                raise RewrittenLogError("an operation under another one's CID")
+            if known.created_ms != line.created_ms:
+                raise RewrittenLogError("an operation was given another time")
+            return False
+    if len(log) >= MAX_LOG_ENTRIES:
+        raise BadExportError(f"a log of over {MAX_LOG_ENTRIES} operations")
+    if line.created_ms > now_ms + MAX_AHEAD_MS:
+        raise BadExportError("an operation of the future")
+    verdict = check_next_operation(
+        line.did, log, line.operation, line.created_ms, tolerated=tolerated
+    )
+    if verdict.cid != line.cid:
+        raise BadExportError("the CID is not the operation's")
+    for number, entry in enumerate(log):
+        if entry.cid in verdict.nullified:
+            log[number] = replace(entry, nullified=True)
+    log.append(LogEntry(line.did, line.operation, line.cid, False, line.created_ms))
+    return True
+
+
+class Mirror:
+    """The mirror of `directory` in the index database.
+
+    `tolerated` are CIDs taken without a valid signature; `dev` lets hosts be plain
+    http. Not thread-safe: one owner.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        *,
+        tolerated: Collection[str] = frozenset(),
+        dev: bool = False,
+    ) -> None:
+        self.directory = directory.rstrip("/")
+        self._tolerated = tolerated
+        self._dev = dev
+        self._hosts: OrderedDict[str, None] = OrderedDict()
+
+    def take_in(
+        self, conn: Connection, lines: Sequence[ExportLine], now_ms: int
+    ) -> TakenIn:
+        """Prove lines and keep what is proven; the cursor moves in the same
+        transaction. Commits. Lines that another follower took in change nothing."""
+        with conn.transaction():
+            state = plc_logs.lock_feed(conn, self.directory)
+            new = repeated = 0
+            doubts: dict[Did, str] = {}
+            by_did: dict[Did, list[ExportLine]] = {}
+            for line in lines:
+                by_did.setdefault(line.did, []).append(line)
+            dids = list(by_did)
+            found: set[str] = set()
+            for start in range(0, len(dids), _LOGS_AT_ONCE):
+                some = dids[start : start + _LOGS_AT_ONCE]
+                logs = plc_logs.load_logs(conn, some)
+                changed: dict[Did, list[LogEntry]] = {}
+                for did in some:
+                    log = logs.get(did, [])
+                    for line in by_did[did]:
+                        try:
+                            added = extend_log(log, line, now_ms, self._tolerated)
+                        except ProtocolError as error:
+                            doubts[did] = f"{type(error).__name__}: {error}"
+                            continue
+                        new += added
+                        repeated += not added
+                        if added:
+                            changed[did] = log
+                            self._note_host(line.operation, found)
+                plc_logs.save_logs(conn, changed)
+            plc_logs.note_doubts(conn, doubts)
+            hosts = plc_logs.add_hosts(conn, found) if found else 0
+            if lines:
+                last = lines[-1]
+                # A time says only where an export without numbers is read on.
+                plc_logs.move_feed(
+                    conn,
+                    self.directory,
+                    seq=max(
+                        (n for n in (state.seq, last.seq) if n is not None),
+                        default=None,
+                    ),
+                    time_ms=(
+                        max(state.time_ms or 0, last.created_ms)
+                        if last.seq is None
+                        else None
+                    ),
+                    operations=new,
+                )
+        self._remember(found)
+        return TakenIn(new, repeated, doubts, hosts)
+
+    def take_log(self, conn: Connection, did: Did, value: object) -> int:
+        """Take the whole log of a doubtful DID, as `/log/audit` gives it; return how
+        many operations are new. Commits.
+
+        Raises RewrittenLogError when it does not go on from the proven one, and what
+        `verify_audit_log` raises; what was proven stays then.
+        """
+        audited = verify_audit_log(did, value, tolerated=self._tolerated)
+        entries = list(audited.entries)
+        with conn.transaction():
+            plc_logs.lock_feed(conn, self.directory)
+            ours = plc_logs.load_logs(conn, [did]).get(did, [])
+            proven = [(entry.cid, entry.created_ms) for entry in ours]
+            if proven != [(e.cid, e.created_ms) for e in entries[: len(ours)]]:
+                raise RewrittenLogError("the log is not the one that was published")
+            plc_logs.save_logs(conn, {did: entries})
+            plc_logs.end_doubts(conn, [did])
+            found: set[str] = set()
+            for entry in entries:
+                self._note_host(entry.operation, found)
+            plc_logs.add_hosts(conn, found)
+        self._remember(found)
+        return len(entries) - len(ours)
+
+    def _note_host(self, operation: AnyOperation | None, found: set[str]) -> None:
+        if operation is None or isinstance(operation, Tombstone):
+            return
+        service = normalize(operation).services.get(_PDS)
+        if service is None or service.endpoint in self._hosts:
+            return
+        origin = parse_origin(service.endpoint, dev=self._dev)
+        if origin is not None and origin not in self._hosts:
+            found.add(origin)
+
+    def _remember(self, urls: Iterable[str]) -> None:
+        for url in urls:
+            self._hosts[url] = None
+            if len(self._hosts) > _KNOWN_HOSTS:
+                self._hosts.popitem(last=False)

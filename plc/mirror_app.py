@@ -1,0 +1,66 @@
+"""The mirror over HTTP: what a directory answers, of what is proven. Read only."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from psycopg_pool import ConnectionPool
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from plc.log_reads import READ_FAULTS, LogReads
+from protocol.plc_operation import LogEntry
+from protocol.syntax import Did
+from storage import plc_logs
+
+_NOT_ALLOWED: Final = 405
+
+
+def create_mirror_app(
+    pool: ConnectionPool[Any], directory: str, *, version: str = "0"
+) -> Starlette:
+    """The mirror of `directory` in the index database that `pool` leads to."""
+    directory = directory.rstrip("/")
+
+    def read(did: Did) -> list[LogEntry]:
+        with pool.connection() as conn:
+            return plc_logs.load_logs(conn, [did]).get(did, [])
+
+    def index(request: Request) -> Response:
+        return PlainTextResponse(f"A mirror of {directory}. GET /{{did}}.\n")
+
+    def health(request: Request) -> Response:
+        with pool.connection() as conn:
+            state = plc_logs.load_feed(conn, directory)
+        at = state.caught_up_at
+        return JSONResponse(
+            {
+                "version": version,
+                "directory": directory,
+                "seq": state.seq,
+                "operations": state.operations,
+                "caughtUpAt": at.isoformat() if at else None,
+                "error": state.error,
+            }
+        )
+
+    def refuse(request: Request) -> Response:
+        raise HTTPException(_NOT_ALLOWED, f"Operations are sent to {directory}")
+
+    return Starlette(
+        routes=[
+            Route("/", index),
+            Route("/_health", health),
+            Route("/{did}", refuse, methods=["POST"]),
+            *LogReads(read).routes(),
+        ],
+        middleware=[
+            Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
+        ],
+        exception_handlers=READ_FAULTS,
+    )
