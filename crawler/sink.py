@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from protocol.events import DroppedOp, Event
@@ -40,6 +41,17 @@ class RepoImport(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class FetchedRepo:
+    """A whole small repo in memory, proven."""
+
+    did: Did
+    host: int
+    head: RepoHead
+    records: Sequence[RepoRecord]
+    drops: Sequence[DroppedOp] = ()
+
+
 class Sink(Protocol):
     """Takes events in order and whole repos, each in one transaction. Threads may
     call it at the same time; calls block."""
@@ -53,6 +65,10 @@ class Sink(Protocol):
 
     def checkout(self, did: Did, host: int) -> AbstractContextManager[RepoImport]:
         """Import a whole repo. Leaving without `finish` undoes everything."""
+
+    def import_repos(self, repos: Sequence[FetchedRepo]) -> Mapping[Did, Exception]:
+        """Import whole repos, many in one transaction where that can be done; return
+        those that failed, each alone, with what `checkout` would have raised."""
 
     def set_handle(self, did: Did, handle: Handle | None) -> None:
         """Store a handle that was verified both ways, or that there is none."""

@@ -22,17 +22,24 @@ import psycopg
 
 from indexer.apply import apply_commits, plan_for_probes
 from indexer.changes import Change, Prepared, prepare, write
-from indexer.repo_states import lock_repos, save_repos
+from indexer.event_frames import utc_text
+from indexer.import_rows import (
+    Addressed,
+    Addresses,
+    Dropped,
+    ImportedRecord,
+    prepare_import,
+)
+from indexer.repo_states import RepoState, lock_repos, save_repos
 from indexer.transaction import whole_transaction
-from protocol.drops import DropReason
 from protocol.errors import DesynchronizedError
 from protocol.events import DroppedOp
-from protocol.limits import MAX_RECORD_BYTES_BACKFILL
-from protocol.syntax import is_nsid, is_record_key
+from protocol.sequenced_frames import sync_frame
+from storage import event_log
 from storage.copy import copy_packed
 from storage.crashpoint import Crashpoint, crashpoint
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
-from storage.interning import Interner, rkey_number
+from storage.interning import Interner
 from storage.record_codec import decompress
 from storage.records import COLUMNS as RECORD_COLUMNS
 from storage.records import pack_record
@@ -42,8 +49,8 @@ from storage.stats import StatsChange, StatsPile
 
 _CHUNK_RECORDS: Final = 2_000
 _CHUNK_BYTES: Final = 8_000_000
-_LOCK_CLASS: Final = 0x726570  # "rep": advisory locks of imports, by actor
-_SYNC_RETRY_S: Final = 30.0
+LOCK_CLASS: Final = 0x726570  # "rep": advisory locks of imports, by actor
+SYNC_RETRY_S: Final = 30.0
 """A repo whose host told of a rev that it then does not serve is tried again later."""
 
 
@@ -54,26 +61,6 @@ class CheckoutBusyError(Exception):
 class StaleCheckoutError(DesynchronizedError):
     """The fetched repo is older than what is held, or its account is gone: nothing
     was changed."""
-
-
-class ImportedRecord(Protocol):
-    """What a repo reader gives (protocol.repo.RepoRecord)."""
-
-    @property
-    def collection(self) -> str:
-        """The first part of the tree key."""
-
-    @property
-    def rkey(self) -> str:
-        """The rest of the tree key."""
-
-    @property
-    def cid(self) -> bytes:
-        """36 bytes, checked against `value`."""
-
-    @property
-    def value(self) -> bytes:
-        """The exact bytes."""
 
 
 class ImportedHead(Protocol):
@@ -107,7 +94,7 @@ class CheckoutResult:
 
 class Checkout:
     """One whole-repo import. Use as a context manager: leaving without `finish`
-    undoes everything.
+    undoes everything. With `send_on` the event log is told where the repo stands.
 
     Raises CheckoutBusyError on entry while another connection imports the same repo.
     """
@@ -120,7 +107,9 @@ class Checkout:
         host: int,
         *,
         now: datetime | None = None,
+        send_on: bool = False,
     ) -> None:
+        self._send_on = send_on
         self._conn = conn
         self._interner = interner
         self._did = did
@@ -134,8 +123,8 @@ class Checkout:
         self._waiting_bytes = 0
         self._records = 0
         self._changed = 0
-        self._dropped: list[tuple[int, bytes, bytes, DropReason]] = []
-        self._collections: dict[str, int | None] = {}
+        self._dropped: list[Dropped] = []
+        self._addresses = Addresses(interner)
         self._stats = StatsPile(conn)
         self._ready: Prepared | None = None
         self._sender: ThreadPoolExecutor | None = None
@@ -177,7 +166,7 @@ class Checkout:
                 EXISTS (SELECT FROM record WHERE actor = repo.actor)
             FROM repo WHERE actor = %s
             """,
-            (_LOCK_CLASS, self._actor, self._actor),
+            (LOCK_CLASS, self._actor, self._actor),
         ).fetchone()
         assert row is not None
         locked, self._known_rev, held = row
@@ -242,57 +231,23 @@ class Checkout:
         if not records:
             return
         self._records += len(records)
-        addressed = self._address(records)
+        groups = self._addresses.sort(self._actor, records, self._dropped)
         if not self._fresh:
-            self._stage(addressed)
+            self._stage(groups)
             return
-        changes = [
-            Change(self._actor, collection, rkey, record.collection, None, record.value)
-            for collection, rkey, record in addressed
-        ]
-        self._send(prepare(changes, self._interner, self._now))
-        self._changed += len(changes)
+        self._send(prepare_import(groups, self._interner, self._now))
+        self._changed += sum(len(group.records) for group in groups)
 
     def _wait(self) -> None:
         if self._sending is not None:
             sending, self._sending = self._sending, None
             self._stats.add(sending.result())
 
-    def _address(
-        self, records: Sequence[ImportedRecord]
-    ) -> list[tuple[int, int, ImportedRecord]]:
-        """(collection, rkey, record) of those that can be kept; the rest is noted."""
-        names = {record.collection for record in records} - self._collections.keys()
-        good = [name for name in names if is_nsid(name)]
-        self._collections.update(dict.fromkeys(names))
-        self._collections.update(self._interner.collections(good))
-        kept: list[tuple[int, int, ImportedRecord]] = []
-        named: list[tuple[int, ImportedRecord]] = []
-        for record in records:
-            collection = self._collections[record.collection]
-            if collection is None or len(record.value) > MAX_RECORD_BYTES_BACKFILL:
-                self._drop(record, bad_path=collection is None)
-                continue
-            rkey = rkey_number(record.rkey)
-            if rkey is not None:
-                kept.append((collection, rkey, record))
-            elif is_record_key(record.rkey):
-                named.append((collection, record))
-            else:
-                self._drop(record, bad_path=True)
-        rkeys = self._interner.rkeys({record.rkey for _, record in named})
-        kept.extend((number, rkeys[record.rkey], record) for number, record in named)
-        return kept
-
-    def _drop(self, record: ImportedRecord, *, bad_path: bool) -> None:
-        path = f"{record.collection}/{record.rkey}"
-        reason = DropReason.BAD_PATH if bad_path else DropReason.RECORD_TOO_LARGE
-        self.drop([DroppedOp(path, record.cid, reason)])
-
-    def _stage(self, addressed: Sequence[tuple[int, int, ImportedRecord]]) -> None:
+    def _stage(self, groups: Sequence[Addressed]) -> None:
         rows = [
-            pack_record(self._actor, collection, rkey, record.value)
-            for collection, rkey, record in addressed
+            pack_record(self._actor, group.collection, rkey, record.value)
+            for group in groups
+            for rkey, record in zip(group.rkeys, group.records, strict=True)
         ]
         copy_packed(self._conn, "staged_record", RECORD_COLUMNS, rows)
 
@@ -346,6 +301,8 @@ class Checkout:
         if wanted is not None and repo.rev is not None and repo.rev < wanted:
             repo.desynchronize("the host told of a newer rev")
         save_repos(conn, [repo])
+        if self._send_on and (self._changed or repo.rev != self._known_rev):
+            event_log.append(conn, [sync_frame_of(self._did, repo, self._now)])
         synchronized = repo.state == REPO_SYNCHRONIZED
         conn.execute(
             """
@@ -357,7 +314,7 @@ class Checkout:
             (
                 self._host or None,
                 synchronized,
-                0.0 if synchronized else _SYNC_RETRY_S,
+                0.0 if synchronized else SYNC_RETRY_S,
                 actor,
             ),
         )
@@ -371,6 +328,13 @@ class Checkout:
             len(events),
             synchronized,
         )
+
+
+def sync_frame_of(did: str, repo: RepoState, now: datetime) -> bytes:
+    """For those who follow us: the repo is here now, by no chain of commits."""
+    assert repo.rev is not None
+    assert repo.commit is not None
+    return sync_frame(did, repo.rev, repo.commit, utc_text(now))
 
 
 _STAGE: Final = """

@@ -12,6 +12,7 @@ import psycopg
 from psycopg.errors import LockNotAvailable
 from psycopg_pool import ConnectionPool
 
+from crawler.sink import FetchedRepo
 from indexer.account import purge_deleted
 from indexer.apply import apply_batch
 from indexer.checkout import (
@@ -21,7 +22,8 @@ from indexer.checkout import (
     StaleCheckoutError,
 )
 from indexer.identity import save_handles
-from protocol.errors import DesynchronizedError
+from indexer.repo_batch import BatchChangedError, import_fresh
+from protocol.errors import DesynchronizedError, ProtocolError
 from protocol.events import DroppedOp, Event
 from protocol.repo import RepoHead, RepoRecord
 from protocol.syntax.did import Did
@@ -43,15 +45,25 @@ class IndexSink:
     """Applies events and whole repos to the index; see `crawler.sink.Sink`.
 
     `interner` must have a pool of its own. `on_written` is called after each
-    transaction that may have left search documents to write.
+    transaction that may have left search documents to write, or events to number:
+    with `send_on` what is applied also goes to the event log. Cursors are those of
+    `shard`.
     """
 
     def __init__(
-        self, pool: Pool, interner: Interner, on_written: Callable[[], None]
+        self,
+        pool: Pool,
+        interner: Interner,
+        on_written: Callable[[], None],
+        *,
+        send_on: bool = False,
+        shard: int = 0,
     ) -> None:
         self._pool = pool
         self._interner = interner
         self._on_written = on_written
+        self._send_on = send_on
+        self._shard = shard
 
     def apply(
         self, events: Sequence[Event], cursors: Mapping[int, int]
@@ -59,7 +71,15 @@ class IndexSink:
         """Apply a batch and save the cursors in one transaction."""
         with self._pool.connection() as conn:
             now = datetime.now(UTC)
-            result = apply_batch(conn, self._interner, events, cursors, now)
+            result = apply_batch(
+                conn,
+                self._interner,
+                events,
+                cursors,
+                now,
+                shard=self._shard,
+                send_on=self._send_on,
+            )
         self._on_written()
         return BatchOutcome(result.applied, [Did(did) for did in result.desynchronized])
 
@@ -68,12 +88,38 @@ class IndexSink:
         """Import a whole repo; leaving without `finish` undoes everything."""
         with self._pool.connection() as conn:
             try:
-                with Checkout(conn, self._interner, did, host) as checkout:
+                with Checkout(
+                    conn, self._interner, did, host, send_on=self._send_on
+                ) as checkout:
                     yield IndexImport(checkout)
             except CheckoutBusyError as error:
                 # Nobody's fault: like any other lock, it is tried again later.
                 raise LockNotAvailable(f"{did} is being imported") from error
         self._on_written()
+
+    def import_repos(self, repos: Sequence[FetchedRepo]) -> dict[Did, Exception]:
+        """Import small repos, those we hold nothing of in one transaction."""
+        rest: Sequence[FetchedRepo] = repos
+        try:
+            with self._pool.connection() as conn:
+                now = datetime.now(UTC)
+                rest = import_fresh(
+                    conn, self._interner, repos, now, send_on=self._send_on
+                )
+            self._on_written()
+        except (BatchChangedError, psycopg.Error, ProtocolError):
+            # Something of one of them: alone, each tells for itself.
+            pass
+        failed: dict[Did, Exception] = {}
+        for repo in rest:
+            try:
+                with self.checkout(repo.did, repo.host) as importing:
+                    importing.add(repo.records)
+                    importing.drop(repo.drops)
+                    importing.finish(repo.head)
+            except (DesynchronizedError, ProtocolError, psycopg.Error) as error:
+                failed[repo.did] = error
+        return failed
 
     def set_handle(self, did: Did, handle: Handle | None) -> None:
         """Store a handle that was verified both ways, or that there is none."""

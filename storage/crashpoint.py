@@ -37,6 +37,10 @@ class Crashpoint(StrEnum):
     CHECKOUT_DRAINED = "checkout.drained"
     CHECKOUT_SAVED = "checkout.saved"
 
+    # Small repos, many at a time.
+    BATCH_WRITTEN = "repo_batch.written"
+    BATCH_SAVED = "repo_batch.saved"
+
     # A host's list of repos.
     LISTING_COMPARED = "listing.compared"
     LISTING_ADMITTED = "listing.admitted"

@@ -66,9 +66,11 @@ def delete_dropped_records(
     )
 
 
-def delete_dropped_of(conn: psycopg.Connection[Any], actor: int) -> None:
-    """Forget all dropped records of a repo."""
-    conn.execute("DELETE FROM dropped_record WHERE actor = %s", (actor,))
+def delete_dropped_of(conn: psycopg.Connection[Any], *actors: int) -> None:
+    """Forget all dropped records of these repos."""
+    conn.execute(
+        "DELETE FROM dropped_record WHERE actor = ANY(%s::int4[])", (list(actors),)
+    )
 
 
 def _digest(path: bytes) -> bytes:

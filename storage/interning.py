@@ -262,11 +262,14 @@ class Interner:
 def rkey_number(text: str) -> int | None:
     """The number of a record key that needs no row: a TID, or `self`."""
     if is_tid(text):
-        # The very first TID would be 0, which stands for "no record key".
-        return tid_to_int(Tid(text)) or None
+        # The very first TID would be 0, which stands for "no record key"; the syntax
+        # also lets through what does not fit 63 bits.
+        number = tid_to_int(Tid(text))
+        return number if 0 < number <= _MAX_TID else None
     return RKEY_SELF if text == "self" else None
 
 
+_MAX_TID: Final = 2**63 - 1
 _INTERN_ACTORS: Final = "actor.did"
 _INTERN_COLLECTIONS: Final = "collection.nsid"
 _INTERN_RKEYS: Final = "rkey.text"

@@ -7,6 +7,7 @@ which is known from the record that made them. That keeps a like edge under 120 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -36,6 +37,8 @@ their source's number, which an index gives at the same cost however many there 
 # A few rows are left for Postgres to route: one statement in place of one a partition.
 _ROUTED_ROWS: Final = 500
 _ROW: Final = fixed_packer(("int8", "int8", "int4", "int4", "int4", "int4"))
+_EDGE: Final = fixed_packer(("int8", "int8", "int4", "int4"))
+_EDGE_END: Final = struct.Struct(">iiii")
 
 
 class LinkRow(NamedTuple):
@@ -70,6 +73,23 @@ def pack_link(row: tuple[int, int, int, int, int, int]) -> bytes:
         4, target_actor, 4, target_collection, 4, path,
     )
     # fmt: on
+
+
+def pack_edges(
+    path: int,
+    actor: int,
+    target_collection: int,
+    rkeys: Sequence[int],
+    targets: Sequence[int],
+    target_rkeys: Sequence[int],
+) -> list[bytes]:
+    """As `pack_link`, of links of one path that one account made."""
+    pack = _EDGE.pack
+    end = _EDGE_END.pack(4, target_collection, 4, path)
+    return [
+        pack(6, 8, rkey, 8, target_rkey, 4, actor, 4, target) + end
+        for rkey, target_rkey, target in zip(rkeys, target_rkeys, targets, strict=True)
+    ]
 
 
 def copy_links(

@@ -33,7 +33,12 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 _DID_BYTES: Final = 15
 _TID_BYTES: Final = 8
 _TIME_BYTES: Final = 6
-_TIME: Final = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"
+_DAY: Final = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME: Final = _DAY + rb"T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"
+_HOUR: Final = rb"([01][0-9]|2[0-3])"
+_SPLIT_TIME: Final = b"".join(
+    (rb"(", _DAY, rb")T", _HOUR, rb":([0-5][0-9]):([0-5][0-9])\.([0-9]{3})Z")
+)
 
 
 class Edge(NamedTuple):
@@ -47,11 +52,32 @@ class Edge(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class Shape:
+    """One of the four. `head` is how its records begin, `pattern` what they are as a
+    whole: CID, DID and TID of the target, or its DID alone; then day, hour,
+    minute, second and millisecond."""
+
     number: int
     nsid: str
     of_record: bool
     head: bytes
+
+    @property
+    def mark(self) -> bytes:
+        """The first byte of its stored form."""
+        return bytes([FIRST_SHAPE + self.number])
+
+    @property
+    def size(self) -> int:
+        """Bytes of each of its records."""
+        return len(self.head) + (
+            _RECORD_END_BYTES if self.of_record else _DID_END_BYTES
+        )
+
+    @property
+    def pattern(self) -> bytes:
+        """A regular expression of its records, and of nothing else of its size."""
+        return re.escape(self.head) + _ends(_SPLIT_TIME)[self.of_record]
 
 
 def _text(text: str) -> bytes:
@@ -68,8 +94,8 @@ def _head(nsid: str, of_record: bool) -> bytes:
     return head + b"\x78\x20did:plc:"
 
 
-_SHAPES: Final = tuple(
-    _Shape(number, nsid, of_record, _head(nsid, of_record))
+SHAPES: Final = tuple(
+    Shape(number, nsid, of_record, _head(nsid, of_record))
     for number, (nsid, of_record) in enumerate(
         (
             (FEED_LIKE, True),
@@ -85,25 +111,29 @@ _CREATED: Final = _text("createdAt") + b"\x78\x18"
 # Exactly the texts of blessed CIDs of records: the letter behind the fixed part may
 # only hold bits of the digest, and the last one no bits that no byte holds.
 _CID: Final = rb"bafyrei[a-h][a-z2-7]{50}[aeimquy4]"
+
+
+def _ends(time: bytes) -> dict[bool, bytes]:
+    """What follows the head of a shape, by whether it is of a record."""
+    did = rb"([a-z2-7]{24})"
+    tid = rb"([2-7a-j][2-7a-z]{12})"
+    created = re.escape(_CREATED) + time
+    uri, post = re.escape(_URI), re.escape(_POST)
+    return {
+        True: b"".join((rb"(", _CID, rb")", uri, did, post, tid, created)),
+        False: did + created,
+    }
+
+
 _ENDS: Final = {
-    True: re.compile(
-        rb"("
-        + _CID
-        + rb")"
-        + re.escape(_URI)
-        + rb"([a-z2-7]{24})"
-        + re.escape(_POST)
-        + rb"([2-7a-j][2-7a-z]{12})"
-        + re.escape(_CREATED)
-        + rb"("
-        + _TIME
-        + rb")"
-    ),
-    False: re.compile(rb"([a-z2-7]{24})" + re.escape(_CREATED) + rb"(" + _TIME + rb")"),
+    of_record: re.compile(pattern)
+    for of_record, pattern in _ends(rb"(" + _TIME + rb")").items()
 }
-_NUMBERS: Final = tuple(bytes([FIRST_SHAPE + shape.number]) for shape in _SHAPES)
+_RECORD_END_BYTES: Final = 59 + len(_URI) + 24 + len(_POST) + 13 + len(_CREATED) + 24
+_DID_END_BYTES: Final = 24 + len(_CREATED) + 24
+_NUMBERS: Final = tuple(shape.mark for shape in SHAPES)
 # The length of the name and its first letters tell the four apart.
-_BY_HEAD: Final = {shape.head[7:22]: shape for shape in _SHAPES}
+_BY_HEAD: Final = {shape.head[7:22]: shape for shape in SHAPES}
 
 
 def read_edge(raw: bytes) -> Edge | None:
@@ -136,7 +166,7 @@ def read_edge(raw: bytes) -> Edge | None:
 
 def unpack_shape(stored: bytes) -> bytes:
     """The exact bytes of the record of an edge, from its stored form."""
-    shape = _SHAPES[stored[0] - FIRST_SHAPE]
+    shape = SHAPES[stored[0] - FIRST_SHAPE]
     did = encode_multibase("b", stored[1 : 1 + _DID_BYTES])[1:].encode()
     milliseconds = int.from_bytes(stored[-_TIME_BYTES:], "big")
     time = _EPOCH + milliseconds * _MILLISECOND

@@ -34,6 +34,17 @@ def pack_stored(actor: int, collection: int, rkey: int, stored: bytes) -> bytes:
     return head + stored
 
 
+def pack_column(
+    actor: int, collection: int, rkeys: Sequence[int], stored: Sequence[bytes]
+) -> list[bytes]:
+    """As `pack_stored`, of records of one collection of one repo."""
+    pack = _ROW.pack
+    return [
+        pack(4, 4, actor, 4, collection, 8, rkey, len(value)) + value
+        for rkey, value in zip(rkeys, stored, strict=True)
+    ]
+
+
 def copy_records(conn: psycopg.Connection[Any], packed: Iterable[bytes]) -> None:
     """Append packed rows. The addresses must be free."""
     copy_packed(conn, "record", COLUMNS, packed)

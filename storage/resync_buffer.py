@@ -6,7 +6,7 @@ are passed over, the rest follow from it one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import psycopg
@@ -42,9 +42,27 @@ def load_commits(conn: psycopg.Connection[Any], actor: int) -> list[CommitEvent]
     return [decode_commit(event) for (event,) in rows]
 
 
-def clear_commits(conn: psycopg.Connection[Any], actor: int) -> int:
-    """Drop an actor's buffered commits; return how many there were."""
-    return conn.execute("DELETE FROM resync_buffer WHERE actor = %s", (actor,)).rowcount
+def load_all_commits(
+    conn: psycopg.Connection[Any], actors: Sequence[int]
+) -> dict[int, list[CommitEvent]]:
+    """Actor -> buffered commits, oldest first, of those that have any."""
+    rows = conn.execute(
+        "SELECT actor, event FROM resync_buffer WHERE actor = ANY(%s) ORDER BY id",
+        (list(actors),),
+    )
+    found: dict[int, list[CommitEvent]] = {}
+    for actor, event in rows:
+        found.setdefault(actor, []).append(decode_commit(event))
+    return found
+
+
+def clear_commits(conn: psycopg.Connection[Any], *actors: int) -> int:
+    """Drop the buffered commits of actors; return how many there were."""
+    if not actors:
+        return 0
+    return conn.execute(
+        "DELETE FROM resync_buffer WHERE actor = ANY(%s)", (list(actors),)
+    ).rowcount
 
 
 def encode_commit(event: CommitEvent) -> bytes:
