@@ -18,6 +18,7 @@ import psycopg
 
 from indexer import account, identity
 from indexer.changes import Change, prepare, write
+from indexer.event_frames import frame_of
 from indexer.repo_states import RepoState, lock_repos, save_repos
 from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.drops import DropReason
@@ -25,6 +26,7 @@ from protocol.errors import InvalidSyntaxError
 from protocol.events import AccountEvent, CommitEvent, Event, SyncEvent
 from protocol.mst import EMPTY_ROOT, build_root
 from protocol.syntax import parse_path
+from storage import event_log
 from storage.crashpoint import Crashpoint, crashpoint
 from storage.cursors import save_cursors
 from storage.drops import (
@@ -61,6 +63,7 @@ def apply_batch(
     now: datetime,
     *,
     shard: int = 0,
+    send_on: bool = False,
 ) -> BatchResult:
     """Apply events in order, and save `cursors` (host id -> seq), in one transaction.
 
@@ -68,9 +71,9 @@ def apply_batch(
     the state we hold makes its repo desynchronized; one whose repo is being fetched
     is kept for the end of that; one of an inactive account, or older than what we
     hold, is ignored. Events of one account must not be in two batches at once
-    (shards own their accounts).
+    (shards own their accounts). With `send_on` what is applied goes to the event log.
     """
-    batch = _Batch(interner, now)
+    batch = _Batch(interner, now, send_on=send_on)
     batch.intern(events)
     crashpoint(Crashpoint.APPLY_NAMED)
     with whole_transaction(conn):
@@ -126,7 +129,9 @@ _Path = tuple[int, bytes]  # actor, tree key
 class _Batch:
     """Events of one batch, collapsed: of changes of one record only the last counts."""
 
-    def __init__(self, interner: Interner, now: datetime) -> None:
+    def __init__(
+        self, interner: Interner, now: datetime, *, send_on: bool = False
+    ) -> None:
         self.result = BatchResult()
         self.repos: dict[int, RepoState] = {}
         self.actors: dict[str, int] = {}
@@ -141,6 +146,8 @@ class _Batch:
         self._statuses: dict[int, str] = {}
         self._identities: dict[int, str] = {}
         self._drop_counts: Counter[tuple[str, int]] = Counter()
+        self._send_on = send_on
+        self._sent_on: list[bytes] = []
 
     def intern(self, events: Sequence[Event]) -> None:
         """Numbers for all names of the events, in transactions of their own."""
@@ -187,7 +194,7 @@ class _Batch:
             self._take_account(actor, event)
         else:
             self._identities[actor] = event.did
-            self.result.applied += 1
+            self._note_applied(event)
 
     def _take_commit(self, actor: int, event: CommitEvent) -> None:
         repo = self.repos[actor]
@@ -221,7 +228,7 @@ class _Batch:
                 self.result.ignored += 1
         elif repo.data == event.data and repo.state == REPO_SYNCHRONIZED:
             repo.advance(event.rev, event.data, event.commit)
-            self.result.applied += 1
+            self._note_applied(event)
         else:
             self._desynchronize(repo, event, "the host tells of another tree")
 
@@ -240,7 +247,7 @@ class _Batch:
                     # of a fetch among them.
                     repo.desynchronize("the account is active again")
                     self.result.desynchronized.append(event.did)
-        self.result.applied += 1
+        self._note_applied(event)
 
     def _apply(self, actor: int, repo: RepoState, event: CommitEvent) -> None:
         for op in event.ops:
@@ -266,7 +273,12 @@ class _Batch:
             if path in self._dropped:
                 self._dropped[path] = None
         repo.advance(event.rev, event.data, event.commit)
+        self._note_applied(event)
+
+    def _note_applied(self, event: Event) -> None:
         self.result.applied += 1
+        if self._send_on:
+            self._sent_on.append(frame_of(event, self._now))
 
     def _desynchronize(
         self, repo: RepoState, event: CommitEvent | SyncEvent, why: str
@@ -290,6 +302,7 @@ class _Batch:
         identity.mark_stale(conn, self._identities)
         save_repos(conn, self.repos.values())
         count_drops(conn, self._drop_counts)
+        event_log.append(conn, self._sent_on)
         return stats
 
     def _write_records(self, conn: psycopg.Connection[Any]) -> StatsChange:

@@ -21,8 +21,8 @@ _GRACE: Final = 5
 _TICK: Final = 0.1
 _BACKLOG: Final = 2_048
 _MAX_CONNECTIONS: Final = 4_000
-# Subscribers of event streams have nothing to say.
-_MAX_RECEIVED_FRAME: Final = 65_536
+# Subscribers of event streams have little to say: whom they want to hear of, at most.
+_MAX_RECEIVED_FRAME: Final = 524_288
 
 
 class _AbortingWebSocket(WebSocketsSansIOProtocol):

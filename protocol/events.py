@@ -1,7 +1,8 @@
 """Verified events: what a crawler proves and an indexer applies.
 
 CIDs are 36 bytes. `host` is our number for the host that an event came from, `seq`
-its place in that host's stream (0 for one that came by another way).
+its place in that host's stream (0 for one that came by another way), `frame` the raw
+frame where somebody wants to send it on.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class CommitEvent:
     drops: Sequence[DroppedOp] = ()
     seq: int = 0
     host: int = 0
+    frame: bytes | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class SyncEvent:
     commit: bytes
     seq: int = 0
     host: int = 0
+    frame: bytes | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class IdentityEvent:
     handle: Handle | None = None
     seq: int = 0
     host: int = 0
+    frame: bytes | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class AccountEvent:
     status: str | None = None
     seq: int = 0
     host: int = 0
+    frame: bytes | None = field(default=None, compare=False, repr=False)
 
 
 Event = CommitEvent | SyncEvent | IdentityEvent | AccountEvent

@@ -15,10 +15,11 @@ from loopback_peers import read_frame, until
 
 from network.client import Fetcher
 from network.errors import BadResponseError, UnreachableError
+from network.event_feed import Ring
 from network.policy import Policy
 from network.serve import serving
 from network.stream_client import StreamClient, StreamRefusedError, StreamTimes
-from network.stream_server import StreamServer, _Ring
+from network.stream_server import StreamServer
 from network.xrpc_server import XrpcServer
 from protocol.frames import decode_frame, encode_frame
 from protocol.lexicon import Catalog
@@ -106,7 +107,7 @@ def seqs(found: list[dict[str, Any]]) -> list[int]:
 def test_the_ring_keeps_the_last_frames_and_knows_where_they_begin(
     batches: list[list[int]], max_frames: int, max_bytes: int
 ) -> None:
-    ring = _Ring(100, max_frames, max_bytes)
+    ring: Ring[bytes] = Ring(100, max_frames, max_bytes)
     everything: list[tuple[int, bytes]] = []
     for sizes in batches:
         last = ring.last
@@ -370,8 +371,8 @@ def test_readers_that_leave_leave_nothing_behind() -> None:
                 async with reading(url, 0) as read:
                     await read(50)
                 await free(events.server, 0)
-            assert events.server._feeder is None
-            assert events.server._ring is None
+            assert events.server._feed._feeder is None
+            assert events.server._feed._ring is None
 
     asyncio.run(work())
 

@@ -1,0 +1,1 @@
+"""What we verified, sent on: the stream of repos, and Jetstream."""

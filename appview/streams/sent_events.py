@@ -1,0 +1,113 @@
+"""The event log as servers of streams read it: numbered, and without what may not be
+shown (any more)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import anyio
+import psycopg
+from psycopg_pool import ConnectionPool
+
+from protocol.errors import ProtocolError
+from protocol.frames import Frame, decode_frame
+from protocol.sequenced_frames import renumber
+from storage import event_log
+
+log = logging.getLogger(__name__)
+
+COMMIT: Final = "#commit"
+SYNC: Final = "#sync"
+_CONTENT: Final = (COMMIT, SYNC)
+
+Pool = ConnectionPool[psycopg.Connection[Any]]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class SentEvent:
+    """One event of the log. `message` is `logged.frame`, decoded."""
+
+    logged: event_log.LoggedEvent
+    did: str
+    message: Frame
+
+
+class SentEvents(Generic[T]):
+    """A source for `network.event_feed`: `form` makes of each event what is fed.
+
+    Commits and states of accounts that are not active here are left out, whenever
+    they were logged; that an account is not active is told.
+    """
+
+    def __init__(self, pool: Pool, form: Callable[[SentEvent], T]) -> None:
+        self._pool = pool
+        self._form = form
+
+    async def tail(self) -> int:
+        """The newest number; 0 for none."""
+        return (await self._ask(event_log.load_tail))[0]
+
+    async def oldest(self) -> int:
+        """The oldest number that is kept; the next one if none is."""
+        return (await self._ask(event_log.load_bounds)).oldest
+
+    async def seq_at(self, time_us: int) -> int:
+        """The number to read after, so as to see what came at `time_us` and later."""
+        return await self._ask(lambda conn: event_log.find_seq(conn, time_us))
+
+    async def events_after(self, seq: int, limit: int) -> Sequence[tuple[int, T]]:
+        """The next events above `seq`, about `limit`."""
+        return await self._ask(lambda conn: self._read(conn, seq, limit))
+
+    async def _ask(self, question: Callable[[psycopg.Connection[Any]], R]) -> R:
+        def ask() -> R:
+            with self._pool.connection() as conn:
+                return question(conn)
+
+        return await anyio.to_thread.run_sync(ask)
+
+    def _read(
+        self, conn: psycopg.Connection[Any], seq: int, limit: int
+    ) -> list[tuple[int, T]]:
+        # All of a page may be hidden, and that is not the end.
+        while logged := event_log.events_after(conn, seq, limit):
+            seq = logged[-1].seq
+            events = [event for item in logged if (event := _open(item)) is not None]
+            hidden = event_log.find_hidden(conn, {event.did for event in events})
+            shown = [
+                (event.logged.seq, self._form(event))
+                for event in events
+                if event.did not in hidden or _may_be_told(event, hidden[event.did])
+            ]
+            if shown:
+                return shown
+        return []
+
+
+def numbered_frame(event: SentEvent) -> bytes:
+    """The frame for subscribers, under our own number."""
+    return renumber(event.logged.frame, event.logged.seq)
+
+
+def _may_be_told(event: SentEvent, taken_down: bool) -> bool:
+    """Whether this may be said of an account that is not shown: not what it writes,
+    nor that it is active when we took it down."""
+    t, body = event.message.t, event.message.body
+    return t not in _CONTENT and not (taken_down and body.get("active") is True)
+
+
+def _open(logged: event_log.LoggedEvent) -> SentEvent | None:
+    try:
+        message = decode_frame(logged.frame)
+        did = message.body.get("repo" if message.t == COMMIT else "did")
+    except ProtocolError:
+        # It was checked before it was logged: a fault of ours, that others must not
+        # stumble over.
+        log.exception("unreadable_event", extra={"seq": logged.seq})
+        return None
+    return SentEvent(logged, did, message)

@@ -1,0 +1,176 @@
+"""One reader of an event source for all who follow it: a ring of late events.
+
+A follower holds a position, not a queue: behind the ring it reads the source page by
+page. The source is read once for all who are at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from bisect import bisect_right
+from collections.abc import Sequence, Sized
+from typing import Generic, Protocol, TypeVar
+
+log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=Sized)
+E_co = TypeVar("E_co", bound=Sized, covariant=True)
+
+
+class EventSource(Protocol[E_co]):
+    """Events with rising sequence numbers, kept for a window of time. The length of
+    an event is its size in bytes."""
+
+    async def tail(self) -> int:
+        """The highest sequence number there is, 0 if there is none."""
+        ...
+
+    async def oldest(self) -> int:
+        """The lowest sequence number still kept. If none is: 0, or the next number
+        where events were forgotten."""
+        ...
+
+    async def events_after(self, seq: int, limit: int) -> Sequence[tuple[int, E_co]]:
+        """The next (seq, event) above `seq` in order, about `limit` of them; an empty
+        answer means that there is none."""
+        ...
+
+
+class Ring(Generic[E]):
+    """The events of late, bounded by number and by bytes; `floor` is just below."""
+
+    def __init__(self, floor: int, max_events: int, max_bytes: int) -> None:
+        self.floor = floor
+        self.last = floor
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._seqs: list[int] = []
+        self._events: list[E] = []
+        self._bytes = 0
+
+    def extend(self, events: Sequence[tuple[int, E]]) -> None:
+        """Take the next events; the oldest go."""
+        for seq, event in events:
+            self._seqs.append(seq)
+            self._events.append(event)
+            self._bytes += len(event)
+        self.last = self._seqs[-1]
+        drop = 0
+        while (
+            len(self._seqs) - drop > self._max_events or self._bytes > self._max_bytes
+        ) and drop < len(self._seqs) - 1:
+            self._bytes -= len(self._events[drop])
+            drop += 1
+        if drop:
+            self.floor = self._seqs[drop - 1]
+            del self._seqs[:drop], self._events[:drop]
+
+    def after(self, seq: int, limit: int) -> list[tuple[int, E]]:
+        """At most `limit` of the events above `seq`."""
+        start = bisect_right(self._seqs, seq)
+        stop = start + limit
+        return list(zip(self._seqs[start:stop], self._events[start:stop], strict=True))
+
+
+class TooSlowError(Exception):
+    """A follower that does not keep up."""
+
+
+class EventFeed(Generic[E]):
+    """Feeds any number of followers; reads only while there is one.
+
+    `poll` seconds after the last look the source is asked anyway, for events that
+    another process wrote.
+    """
+
+    def __init__(
+        self,
+        source: EventSource[E],
+        *,
+        poll: float = 1.0,
+        page: int = 200,
+        ring_events: int = 5_000,
+        ring_bytes: int = 64_000_000,
+    ) -> None:
+        self.source = source
+        self.page = page
+        self.followers = 0
+        self._poll = poll
+        self._limits = (ring_events, ring_bytes)
+        self._ring: Ring[E] | None = None
+        self._feeder: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken = asyncio.Event()
+        self._grown = asyncio.Event()
+
+    def wake(self) -> None:
+        """Tell that there are new events. May be called from any thread."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+                loop.call_soon_threadsafe(self._woken.set)
+
+    async def join(self) -> Ring[E]:
+        """Begin to follow. Every call wants a `leave`, even if it fails."""
+        self.followers += 1
+        if self._ring is None:
+            tail = await self.source.tail()
+            # Another follower may have been here while the source was asked.
+            if self._ring is None:
+                self._ring = Ring(tail, *self._limits)
+        if self._feeder is None or self._feeder.done():
+            self._loop = asyncio.get_running_loop()
+            self._feeder = asyncio.create_task(self._feed(self._ring))
+        return self._ring
+
+    def leave(self) -> None:
+        """Stop following; the last one stops the reading."""
+        self.followers -= 1
+        if self.followers == 0:
+            if self._feeder is not None:
+                self._feeder.cancel()
+            self._feeder = self._ring = None
+
+    async def next_events(
+        self, ring: Ring[E], position: int, *, live: bool
+    ) -> tuple[Sequence[tuple[int, E]], bool]:
+        """The events above `position`, waiting for some; and whether they are live.
+
+        Raises TooSlowError for one who was `live` and has fallen behind the ring.
+        """
+        while True:
+            grown = self._grown
+            if position >= ring.floor:
+                live = True
+                events: Sequence[tuple[int, E]] = ring.after(position, self.page)
+            elif live:
+                raise TooSlowError
+            else:
+                events = await self.source.events_after(position, self.page)
+            if events:
+                return events, live
+            if live:
+                await grown.wait()
+            else:
+                # The source kept nothing between here and the ring.
+                position = ring.floor
+
+    async def _feed(self, ring: Ring[E]) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                events = await self.source.events_after(ring.last, self.page)
+            except Exception:
+                # The database may be away for a while; followers wait with us.
+                log.exception("event source failed")
+                events = ()
+            if events:
+                ring.extend(events)
+                self._grown.set()
+                self._grown = asyncio.Event()
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll):
+                    await self._woken.wait()

@@ -1,0 +1,252 @@
+"""The events that we send on, in the order of our own numbers, for a while.
+
+`append` stores frames in the transaction of what they brought about; they have no
+number yet. Transactions of several shards end in any order, so a number drawn in one
+of them could become visible after a higher one, and a reader that had passed it
+would never see it. Numbers are therefore given by `number_events`, later and one
+caller at a time, to what is committed: what a reader sees is complete below its end.
+
+Frames are kept in blocks of many, compressed together; numbers and times are given to
+blocks, their events count on from there. A number that was seen is never used again.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import psycopg
+import zstandard
+
+from storage.copy import copy_packed
+from storage.states import STATUS_ACTIVE
+
+_BLOCK_EVENTS: Final = 500
+_BLOCK_BYTES: Final = 256 * 1024
+_NUMBERED_AT_ONCE: Final = 1_000
+_PRUNED_AT_ONCE: Final = 100
+_LEVEL: Final = 1
+
+_LENGTH: Final = struct.Struct(">I")
+_ROW: Final = struct.Struct(">hiiiii")
+_COLUMNS: Final = ("count", "size", "frames")
+_contexts = threading.local()
+
+
+class LoggedEvent(NamedTuple):
+    """One event. `frame` still has the number it came with; `time_us` is when it got
+    its number here (Unix microseconds), rising and no two alike."""
+
+    seq: int
+    time_us: int
+    frame: bytes
+
+
+class LogBounds(NamedTuple):
+    """What is in the log. `oldest` is the lowest number kept, or the next one to be
+    given when nothing is; `size` is in bytes as stored."""
+
+    oldest: int
+    newest: int
+    size: int
+
+
+def append(conn: psycopg.Connection[Any], frames: Iterable[bytes]) -> None:
+    """Store frames, in order. Call it where the repos of the frames are locked: the
+    order of one account's events is that of these calls. Does not commit."""
+    rows = []
+    for block in _blocks(frames):
+        packed = _compressor().compress(
+            b"".join(_LENGTH.pack(len(frame)) + frame for frame in block)
+        )
+        size = len(packed)
+        rows.append(_ROW.pack(3, 4, len(block), 4, size, size) + packed)
+    copy_packed(conn, "event_block", _COLUMNS, rows)
+
+
+def number_events(conn: psycopg.Connection[Any], now_us: int) -> int:
+    """Give the next numbers to what was committed; return how many events got one.
+
+    At most 1,000 blocks; call it again while it returns more than 0. Commits. Any
+    process may call it at any time.
+    """
+    with conn.transaction():
+        if not _waiting(conn):
+            return 0
+        seq, time_us = _lock_counter(conn)
+        # Read once the counter is ours: what the caller before us numbered is gone.
+        blocks = conn.execute(
+            "SELECT id, count FROM event_block WHERE last_seq IS NULL"
+            " ORDER BY id LIMIT %s",
+            (_NUMBERED_AT_ONCE,),
+        ).fetchall()
+        if not blocks:
+            return 0
+        seqs, times = [], []
+        for _, count in blocks:
+            seq += count
+            times.append(max(time_us + 1, now_us))
+            time_us = times[-1] + count - 1
+            seqs.append(seq)
+        conn.execute(
+            """
+            UPDATE event_block b SET last_seq = d.seq, time_us = d.time_us
+            FROM unnest(%s::int8[], %s::int8[], %s::int8[]) AS d (id, seq, time_us)
+            WHERE b.id = d.id
+            """,
+            ([block[0] for block in blocks], seqs, times),
+        )
+        conn.execute(
+            "UPDATE event_counter SET last_seq = %s, last_time_us = %s", (seq, time_us)
+        )
+    return sum(block[1] for block in blocks)
+
+
+def events_after(
+    conn: psycopg.Connection[Any], seq: int, limit: int
+) -> list[LoggedEvent]:
+    """The next events above `seq`: at least `limit` if there are so many, and the
+    rest of the block that this ends in."""
+    events: list[LoggedEvent] = []
+    while len(events) < limit:
+        row = conn.execute(
+            "SELECT last_seq, count, time_us, frames FROM event_block"
+            " WHERE last_seq > %s ORDER BY last_seq LIMIT 1",
+            (seq,),
+            binary=True,
+        ).fetchone()
+        if row is None:
+            break
+        last, count, time_us, packed = row
+        first = last - count + 1
+        for place, frame in enumerate(_unpack(packed)):
+            if first + place > seq:
+                events.append(LoggedEvent(first + place, time_us + place, frame))
+        seq = last
+    return events
+
+
+def find_seq(conn: psycopg.Connection[Any], time_us: int) -> int:
+    """The number to read after so as to see everything from `time_us` on, and nothing
+    before it."""
+    row = conn.execute(
+        "SELECT last_seq - count, time_us, count FROM event_block"
+        " WHERE time_us <= %s ORDER BY time_us DESC LIMIT 1",
+        (time_us,),
+    ).fetchone()
+    if row is None:
+        return 0
+    before, began, count = row
+    return int(before + min(time_us - began, count))
+
+
+def load_bounds(conn: psycopg.Connection[Any]) -> LogBounds:
+    """What can be read now."""
+    row = conn.execute(
+        """
+        SELECT (SELECT last_seq - count + 1 FROM event_block
+                WHERE last_seq IS NOT NULL ORDER BY last_seq LIMIT 1),
+            (SELECT coalesce(sum(size), 0) FROM event_block)
+        """
+    ).fetchone()
+    assert row is not None
+    newest, _ = load_tail(conn)
+    return LogBounds(newest + 1 if row[0] is None else row[0], newest, int(row[1]))
+
+
+def load_tail(conn: psycopg.Connection[Any]) -> tuple[int, int]:
+    """The last number given, and its time in microseconds; zeros before the first."""
+    row = conn.execute("SELECT last_seq, last_time_us FROM event_counter").fetchone()
+    return (0, 0) if row is None else (row[0], row[1])
+
+
+def find_hidden(conn: psycopg.Connection[Any], dids: Iterable[str]) -> dict[str, bool]:
+    """Those of these accounts that are not to be shown; whether by our own decision."""
+    rows = conn.execute(
+        "SELECT did, takedown IS NOT NULL FROM actor WHERE did = ANY(%s)"
+        " AND (takedown IS NOT NULL OR upstream_status <> %s)",
+        (list(dids), STATUS_ACTIVE),
+    )
+    return dict(rows.fetchall())
+
+
+def prune(
+    conn: psycopg.Connection[Any], *, before_us: int, max_bytes: int
+) -> Iterator[int]:
+    """Forget what got its number before `before_us`, and the oldest of what is over
+    `max_bytes`; gives the number of events that went, after each step.
+
+    In steps of 100 blocks (25 MB), each a transaction of its own. Commits.
+    """
+    while True:
+        with conn.transaction():
+            gone = conn.execute(
+                _PRUNE, (max_bytes, before_us, _PRUNED_AT_ONCE)
+            ).fetchall()
+        if gone:
+            yield sum(row[0] for row in gone)
+        if len(gone) < _PRUNED_AT_ONCE:
+            return
+
+
+_PRUNE: Final = """
+    DELETE FROM event_block WHERE id IN (
+        SELECT id FROM (
+            SELECT id, last_seq, time_us,
+                sum(size) OVER (ORDER BY last_seq DESC) AS total
+            FROM event_block WHERE last_seq IS NOT NULL
+        ) AS sized
+        WHERE total > %s OR time_us < %s
+        ORDER BY last_seq LIMIT %s
+    ) RETURNING count
+"""
+
+
+def _lock_counter(conn: psycopg.Connection[Any]) -> tuple[int, int]:
+    row = conn.execute(
+        "INSERT INTO event_counter (last_seq, last_time_us) VALUES (0, 0)"
+        " ON CONFLICT (single) DO UPDATE SET last_seq = event_counter.last_seq"
+        " RETURNING last_seq, last_time_us"
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def _waiting(conn: psycopg.Connection[Any]) -> bool:
+    row = conn.execute(
+        "SELECT EXISTS (SELECT FROM event_block WHERE last_seq IS NULL)"
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _blocks(frames: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
+    block: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if block and (len(block) >= _BLOCK_EVENTS or size + len(frame) > _BLOCK_BYTES):
+            yield block
+            block, size = [], 0
+        block.append(frame)
+        size += len(frame)
+    if block:
+        yield block
+
+
+def _unpack(packed: bytes) -> Iterator[bytes]:
+    data: bytes = zstandard.ZstdDecompressor().decompress(packed)
+    start = 0
+    while start < len(data):
+        (size,) = _LENGTH.unpack_from(data, start)
+        start += _LENGTH.size
+        yield data[start : start + size]
+        start += size
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    # A context must not be shared by threads.
+    compressor = getattr(_contexts, "compressor", None)
+    if compressor is None:
+        compressor = _contexts.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+    return compressor
