@@ -10,6 +10,7 @@ from crawler.database import Pool
 from crawler.identity_cache import PostgresIdentityCache
 from crawler.settings import CrawlSettings
 from network.client import DEFAULT_USER_AGENT, Fetcher
+from network.did_sources import DocumentMirror
 from network.identity import DEFAULT_PLC_URL, IdentityLimits, IdentityResolver
 from network.policy import HostLimits, Policy
 
@@ -35,10 +36,12 @@ def outside_opener(
     dev_pds: Sequence[str] = (),
     host_limits: HostLimits | None = None,
     plc_rate: float = 50.0,
+    open_mirror: Callable[[], DocumentMirror] | None = None,
 ) -> OpenOutside:
     """Return an opener for the crawler's settings; identities are cached in `pool`.
 
-    `dev_pds` are asked for `.test` handles, in development only.
+    `dev_pds` are asked for `.test` handles, in development only. `open_mirror` makes a
+    mirror of the directory for one event loop.
     """
     policy = Policy(allow_loopback=settings.dev, limits=host_limits or HostLimits())
 
@@ -51,6 +54,7 @@ def outside_opener(
                 PostgresIdentityCache(pool),
                 dev=settings.dev,
                 dev_pds=dev_pds,
+                mirror=open_mirror() if open_mirror is not None else None,
                 limits=IdentityLimits(
                     refresh_interval=settings.refresh_interval, plc_rate=plc_rate
                 ),

@@ -132,11 +132,22 @@ def beat() -> None:
 
 
 @app.command()
-def plc() -> None:
+def plc(
+    mirror: Annotated[
+        bool,
+        typer.Option(
+            "--mirror",
+            help="Keep a proven copy of the configured directory, and serve that.",
+        ),
+    ] = False,
+) -> None:
     """Run the identity directory, on the port after the provider's."""
     from service.verbs import plc as verb
 
-    verb.run(_start())
+    if mirror:
+        verb.run_mirror(_start())
+    else:
+        verb.run(_start())
 
 
 class Letter(StrEnum):

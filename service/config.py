@@ -92,6 +92,16 @@ class Config(BaseSettings):
         description="The PLC directory. Default: https://plc.directory, or the "
         "embedded one in a development network.",
     )
+    plc_mirror: bool = Field(
+        False,
+        description="Answer look-ups from a proven copy of the PLC directory, which "
+        "`plc --mirror` keeps in the index database. `up` runs it then.",
+    )
+    plc_mirror_rate: float = Field(
+        1.5,
+        gt=0,
+        description="Requests per second that the mirror sends to the directory.",
+    )
     relays: Names = Field(
         (), description="Relays (origins) that are trusted to forward commits."
     )
@@ -113,6 +123,17 @@ class Config(BaseSettings):
     )
     shards: int = Field(
         1, ge=1, le=256, description="Shards of the live ingest, by hash of the DID."
+    )
+    event_log: bool = Field(
+        False,
+        description="Keep what was verified as a stream for others: subscribeRepos and "
+        "Jetstream of the provider read it. `up` sets it for its own demo network.",
+    )
+    event_log_hours: float = Field(
+        72.0, gt=0, description="Events are kept for so many hours."
+    )
+    event_log_mb: int = Field(
+        10_000, ge=1, description="And never more of them than so many megabytes."
     )
     worker_threads: int = Field(
         8, ge=1, le=256, description="Threads of the Celery worker."

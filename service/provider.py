@@ -28,6 +28,7 @@ from network.jti import ThreadedJtiStore
 from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
 from network.xrpc_server import Auth, XrpcError, XrpcServer
+from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from search.postgres import PostgresEngine
 from service.config import Config
@@ -158,7 +159,12 @@ def create_app(
     pool = resources.enter_context(open_pool(url, max=12, name="provider"))
     names = resources.enter_context(open_pool(url, max=4, name="provider-names"))
     fetcher = make_fetcher(config)
-    resolver = make_resolver(config, fetcher, PostgresIdentityCache(names))
+    resolver = make_resolver(
+        config,
+        fetcher,
+        PostgresIdentityCache(names),
+        MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
+    )
     app = make_appview(config, pool, names, resolver, fetcher)
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output

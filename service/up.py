@@ -87,6 +87,7 @@ def _demo_config(config: Config) -> Config:
     return config.model_copy(
         update={
             "dev_network": True,
+            "event_log": True,
             "hosts": demo.pds_urls(config),
             "host_requests_per_s": _DEMO_REQUESTS_PER_S,
             "host_concurrency": _DEMO_CONCURRENCY,
@@ -157,6 +158,8 @@ class _Run:
             for letter in demo.LETTERS:
                 url = urls[_Database(PDS, letter)]
                 self._start(f"pds-{letter}", ["pds", letter], url)
+        elif self._config.plc_mirror:
+            self._start("plc", ["plc", "--mirror"], index)
         self._start("serve", ["serve"], index)
         self._start("crawl", ["crawl"], index)
         if self._is_demo:
@@ -272,6 +275,8 @@ class _Run:
 def _check_ports(config: Config, *, is_demo: bool) -> None:
     """Refuse ports that others use, before one of them answers in our name."""
     ports = [config.provider_port]
+    if config.plc_mirror:
+        ports.append(config.plc_port)
     if is_demo:
         ports += [config.plc_port, *map(config.pds_port, demo.LETTERS)]
     for port in ports:

@@ -1,12 +1,27 @@
-"""`bigworld plc`: the identity directory as a process."""
+"""`bigworld plc`: the identity directory as a process, or a mirror of another one."""
 
 from __future__ import annotations
 
+import structlog
+
+from network.serve import serving
+from plc.exceptions import load_exceptions
+from plc.follow import Follower
+from plc.mirror import Mirror
+from plc.mirror_app import create_mirror_app
 from plc.server import create_app
 from service.config import Config
-from service.databases import PLC, open_database
-from service.verbs.running import run_async, serve_until_stopped
+from service.databases import INDEX, PLC, open_database
+from service.errors import ConfigError
+from service.verbs.running import (
+    make_fetcher,
+    run_async,
+    serve_until_stopped,
+    stop_event,
+)
 from storage.pool import open_pool
+
+log = structlog.get_logger(__name__)
 
 
 def run(config: Config) -> None:
@@ -14,3 +29,26 @@ def run(config: Config) -> None:
     with open_database(config, PLC) as url, open_pool(url, max=8) as pool:
         app = create_app(pool)
         run_async(serve_until_stopped(app, config, config.plc_port), config)
+
+
+def run_mirror(config: Config) -> None:
+    """Follow the configured directory, and serve what is proven, until told to stop."""
+    if config.directory_url == f"http://localhost:{config.plc_port}":
+        raise ConfigError("plc_url: a mirror needs a directory other than itself")
+    with open_database(config, INDEX) as url, open_pool(url, max=8) as pool:
+        mirror = Mirror(
+            config.directory_url, tolerated=load_exceptions(), dev=config.dev_network
+        )
+        app = create_mirror_app(pool, config.directory_url)
+
+        async def follow() -> None:
+            stop = stop_event()
+            async with (
+                serving(app, config.bind, config.plc_port) as served,
+                make_fetcher(config) as fetcher,
+            ):
+                log.info("mirroring", directory=config.directory_url, url=served)
+                follower = Follower(mirror, pool, fetcher, rate=config.plc_mirror_rate)
+                await follower.run(stop)
+
+        run_async(follow(), config)

@@ -18,6 +18,7 @@ from service.config import Config
 
 if TYPE_CHECKING:
     from network.client import Fetcher
+    from network.did_sources import DocumentMirror
     from network.identity import IdentityResolver
     from network.identity_cache import IdentityCache
 
@@ -71,7 +72,10 @@ def make_fetcher(config: Config, **policy: Any) -> Fetcher:
 
 
 def make_resolver(
-    config: Config, fetcher: Fetcher, cache: IdentityCache | None = None
+    config: Config,
+    fetcher: Fetcher,
+    cache: IdentityCache | None = None,
+    mirror: DocumentMirror | None = None,
 ) -> IdentityResolver:
     """Identity resolution against the configured directory."""
     from network.identity import IdentityResolver
@@ -82,4 +86,5 @@ def make_resolver(
         cache,
         dev=config.dev_network,
         dev_pds=config.hosts if config.dev_network else (),
+        mirror=mirror,
     )
