@@ -1,7 +1,8 @@
 """The crawling process: every stream, the proof, the batches, the fetching of repos.
 
     supervise   opens and closes one reader a host, as the host table says
-    pipeline    proves frames and applies them, two threads
+    pipeline    proves frames and applies them, two threads; or
+    router      deals the frames to shards, processes with such a pipeline each
     backfill    fetches the repos that are not synchronized
     identities  reads DID documents anew and checks handles
 
@@ -20,25 +21,32 @@ import psycopg
 
 from crawler.backfill import Backfill
 from crawler.database import Database, Pool, StoppedError
-from crawler.gate import Gate
+from crawler.gate import Gate, has_relays
 from crawler.identity_refresh import IdentityRefresh
 from crawler.lookups import Lookups
 from crawler.outside import OpenOutside, Outside
 from crawler.pipeline import Pipeline
 from crawler.reader import StreamReader
+from crawler.router import Router
 from crawler.settings import CrawlSettings
+from crawler.shard_link import StartShard
+from crawler.shard_wire import Woken
 from crawler.sink import Sink
 from crawler.waiting import wait_first
 from network.stream_client import StreamTimes
 from protocol.syntax.did import Did
-from storage import hosts
+from storage import hosts, leases
 from storage.pool import connect
 
 log = logging.getLogger(__name__)
 
-# Any constant: it only has to differ from other advisory locks of the database.
-_LOCK: Final = 0x6269_6777_0001
 _LOCK_RETRY: Final = 2.0
+# Shards whose router was killed end by themselves, in a moment.
+_SHARDS_RETRY: Final = 0.05
+
+
+class _UsurpedError(Exception):
+    """The lock was lost with its connection, and another crawler has it now."""
 
 
 class Firehose:
@@ -46,7 +54,8 @@ class Firehose:
 
     `url` is the index database, `pool` a pool on it. `list_due` is called, in a
     thread, whenever listings may be due: the initial comparison of a new host must
-    not wait for a scheduler.
+    not wait for a scheduler. With more than one shard in the settings, `start_shard`
+    starts them, and `on_written` is told when one has left documents to write.
     """
 
     def __init__(
@@ -59,17 +68,24 @@ class Firehose:
         *,
         list_due: Callable[[], Any] | None = None,
         times: StreamTimes | None = None,
+        start_shard: StartShard | None = None,
+        on_written: Callable[[], None] = lambda: None,
     ) -> None:
+        if settings.shards > 1 and start_shard is None:
+            raise ValueError("shards need a way to be started")
         self._settings = settings
         self._url = url
         self._sink = sink
         self._open_outside = open_outside
         self._list_due = list_due
         self._times = times
+        self._start_shard = start_shard
+        self._on_written = on_written
         self._database = Database(pool)
+        self._usurped = False
         self._lock: psycopg.Connection[Any] | None = None
         self._readers: dict[int, asyncio.Task[None]] = {}
-        self.pipeline: Pipeline | None = None
+        self.pipeline: Pipeline | Router | None = None
 
     @property
     def streams(self) -> int:
@@ -82,9 +98,11 @@ class Firehose:
         try:
             while not stop.is_set():
                 if await asyncio.to_thread(self._hold_lock):
+                    await self._wait_for_shards(stop)
                     async with self._open_outside() as outside:
                         await self._crawl(outside, stop)
-                    return
+                    if not self._usurped:
+                        return
                 if not told:
                     log.warning("another_crawler_runs")
                     told = True
@@ -107,15 +125,24 @@ class Firehose:
         except psycopg.OperationalError:
             return False
         conn.autocommit = True
-        row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
-        if row is not None and row[0]:
+        if leases.hold_crawler(conn):
             self._lock = conn
+            self._usurped = False
             return True
+        self._usurped = True
         conn.close()
         return False
 
+    async def _wait_for_shards(self, stop: asyncio.Event) -> None:
+        """Until the shards of a router before us are gone: what they commit would be
+        said of accounts that are dealt out in another way now."""
+        while not stop.is_set():
+            left = await asyncio.to_thread(self._database.run, leases.count_shards)
+            if not left:
+                return
+            await wait_first(stop, seconds=_SHARDS_RETRY)
+
     async def _crawl(self, outside: Outside, stop: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
         settings = self._settings
         backfill = Backfill(settings, self._database, self._sink, outside)
         identities = IdentityRefresh(settings, self._database, self._sink, outside)
@@ -123,21 +150,16 @@ class Firehose:
         def ask(did: Did, refresh: bool) -> None:
             lookups.request(did, refresh)
 
-        relays = await asyncio.to_thread(self._database.run, _count_relays)
-        gate = Gate(settings, run=self._database.run, look_up=ask, relayed=bool(relays))
-        pipeline = self.pipeline = Pipeline(
-            settings,
-            self._database,
-            self._sink,
-            gate,
-            on_desynchronized=_on_loop(loop, backfill.wake),
-            on_identities=_on_loop(loop, identities.wake),
-        )
+        pipeline: Pipeline | Router
+        if settings.shards > 1:
+            pipeline = await self._open_router(ask, backfill.wake, identities.wake)
+        else:
+            pipeline = await self._open_pipeline(ask, backfill.wake, identities.wake)
+        self.pipeline = pipeline
         lookups = Lookups(
             outside.resolver, pipeline.answer, limit=settings.lookups_at_once
         )
         identities.on_document = pipeline.answer
-        pipeline.start()
         watcher = asyncio.create_task(self._stop_waiting(stop))
         try:
             async with asyncio.TaskGroup() as group:
@@ -146,14 +168,60 @@ class Firehose:
                 group.create_task(identities.run(stop))
                 if self._list_due is not None:
                     group.create_task(self._list(self._list_due, stop))
+        except* _UsurpedError:
+            log.warning("another_crawler_took_over")
         except* StoppedError:
             log.warning("stopped_without_database")
         finally:
             await lookups.close()
-            await asyncio.to_thread(pipeline.stop)
+            await pipeline.finish()
             watcher.cancel()
         if pipeline.failure is not None:
             raise pipeline.failure
+
+    async def _open_pipeline(
+        self,
+        ask: Callable[[Did, bool], None],
+        wake_backfill: Callable[[], None],
+        wake_identities: Callable[[], None],
+    ) -> Pipeline:
+        loop = asyncio.get_running_loop()
+        relayed = await asyncio.to_thread(self._database.run, has_relays)
+        pipeline = Pipeline(
+            self._settings,
+            self._database,
+            self._sink,
+            Gate(self._settings, run=self._database.run, look_up=ask, relayed=relayed),
+            on_desynchronized=_on_loop(loop, wake_backfill),
+            on_identities=_on_loop(loop, wake_identities),
+        )
+        pipeline.start()
+        return pipeline
+
+    async def _open_router(
+        self,
+        ask: Callable[[Did, bool], None],
+        wake_backfill: Callable[[], None],
+        wake_identities: Callable[[], None],
+    ) -> Router:
+        def wake(woken: Woken) -> None:
+            if woken.repos:
+                wake_backfill()
+            if woken.identities:
+                wake_identities()
+            if woken.documents:
+                self._on_written()
+
+        assert self._start_shard is not None
+        router = Router(
+            self._settings.shards,
+            self._start_shard,
+            self._database,
+            look_up=ask,
+            wake=wake,
+        )
+        await router.open()
+        return router
 
     async def _stop_waiting(self, stop: asyncio.Event) -> None:
         """Once we are to stop, work that fails is left to the next start."""
@@ -161,25 +229,32 @@ class Firehose:
         self._database.stop()
 
     async def _supervise(
-        self, outside: Outside, pipeline: Pipeline, stop: asyncio.Event
+        self, outside: Outside, pipeline: Pipeline | Router, stop: asyncio.Event
     ) -> None:
         """Keep one reader for each host that should be streamed."""
+        broken = pipeline.broken if isinstance(pipeline, Router) else stop
         try:
             while not stop.is_set():
                 if pipeline.failure is not None:
                     raise pipeline.failure
+                if isinstance(pipeline, Router) and broken.is_set():
+                    await self._close_readers(list(self._readers))
+                    await pipeline.revive()
+                if self._usurped and isinstance(pipeline, Router):
+                    # Our shards would keep the other crawler waiting.
+                    raise _UsurpedError
                 wanted: list[hosts.Host] = []
                 if await asyncio.to_thread(self._hold_lock):
                     wanted = await asyncio.to_thread(
                         self._database.run, hosts.streamed_hosts
                     )
                 await self._match_readers(wanted, outside, pipeline)
-                await wait_first(stop, seconds=self._settings.host_rescan)
+                await wait_first(stop, broken, seconds=self._settings.host_rescan)
         finally:
             await self._close_readers(list(self._readers))
 
     async def _match_readers(
-        self, wanted: list[hosts.Host], outside: Outside, pipeline: Pipeline
+        self, wanted: list[hosts.Host], outside: Outside, pipeline: Pipeline | Router
     ) -> None:
         ids = {host.id for host in wanted}
         ended = [host for host, task in self._readers.items() if task.done()]
@@ -214,10 +289,6 @@ class Firehose:
             except psycopg.Error as error:
                 log.warning("listing_failed", extra={"why": str(error)})
             await wait_first(stop, seconds=self._settings.host_rescan)
-
-
-def _count_relays(conn: psycopg.Connection[Any]) -> int:
-    return sum(host.relay for host in hosts.load_hosts(conn).values())
 
 
 def _on_loop(

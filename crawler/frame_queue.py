@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -24,7 +25,10 @@ class FrameQueue(Generic[T]):
         self._urgent: deque[T] = deque()
         self._bytes = 0
         self._closed = False
-        self._ready = threading.Condition()
+        lock = threading.Lock()
+        self._ready = threading.Condition(lock)
+        # For a thread that fills it; the same lock.
+        self._space = threading.Condition(lock)
         self._room: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -48,6 +52,20 @@ class FrameQueue(Generic[T]):
                     self._loop = asyncio.get_running_loop()
                 room = self._room
             await room.wait()
+
+    def put_batch(self, items: Iterable[tuple[T, int]]) -> None:
+        """Add items from a thread that may wait while the queue is full.
+
+        For a queue that is not filled from an event loop as well. Returns early, with
+        items left over, when the queue is closed.
+        """
+        for item, size in items:
+            with self._ready:
+                while self._bytes + size > self._max_bytes and self._items:
+                    if self._closed:
+                        return
+                    self._space.wait()
+                self._push(item, size)
 
     def put_now(self, item: T) -> None:
         """Add a small control item from any thread: ahead of all, whatever the fill."""
@@ -89,6 +107,7 @@ class FrameQueue(Generic[T]):
             self._ready.notify_all()
 
     def _make_room(self) -> None:
+        self._space.notify_all()
         if self._room is not None and self._loop is not None:
             room, self._room = self._room, None
             # A closed loop has no reader left to wake.

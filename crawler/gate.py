@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ from protocol.limits import MAX_SEQ
 from protocol.syntax.did import Did, is_did
 from protocol.syntax.handle import Handle, is_handle
 from protocol.syntax.tid import Tid
+from storage import hosts
 
 log = logging.getLogger(__name__)
 
@@ -116,23 +117,32 @@ class Gate:
 
     def take(
         self,
-        arrivals: Sequence[Arrival],
+        arrivals: Sequence[Arrival | ResetHost],
         answers: Sequence[LookedUp] = (),
         resets: Sequence[ResetHost] = (),
     ) -> Passed:
-        """Judge frames in the order of their arrival; answers first."""
+        """Judge frames in the order of their arrival; `resets` and answers first."""
         passed = Passed()
         for reset in resets:
-            self._water.forget(reset.host)
-            passed.resets.add(reset.host)
+            self._reset(reset, passed)
         hosts: set[int] = set()
         messages: list[_Message] = []
         for answer in answers:
             messages += self._release(answer, passed)
         hosts.update(message.stream.host for message in messages)
         for arrival in arrivals:
+            if type(arrival) is ResetHost:
+                self._reset(arrival, passed)
+                continue
+            assert type(arrival) is Arrival
             stream = arrival.stream
             hosts.add(stream.host)
+            if stream.fault is None and arrival.before > stream.last_seq:
+                # Frames up to there are in other hands, or came to these before.
+                stream.last_seq = arrival.before
+                self._water.handle(stream.host, arrival.before)
+            if arrival.raw is None:
+                continue
             if stream.fault is None:
                 message = self._open(stream, arrival.raw, passed)
                 if message is not None:
@@ -147,6 +157,10 @@ class Gate:
             if mark > 0:
                 passed.marks[host] = mark
         return passed
+
+    def _reset(self, reset: ResetHost, passed: Passed) -> None:
+        self._water.forget(reset.host)
+        passed.resets[reset.host] = reset.behind
 
     def _open(self, stream: StreamState, raw: bytes, passed: Passed) -> _Message | None:
         """Decode a frame and move the stream's position past it."""
@@ -322,6 +336,9 @@ class Gate:
             return self._drop(DropReason.QUARANTINED, stream, passed)
         if account.rev is None or account.rev < event.rev:
             account.rev = event.rev
+        frame = self._frame_of(message)
+        if frame is not None:
+            event = replace(event, frame=frame)
         passed.events.append(event)
         return _Verdict.DONE
 
@@ -359,7 +376,13 @@ class Gate:
         due = account.refreshed_at + self._settings.refresh_interval - self._clock()
         passed.identities[account.did] = max(0.0, due)
         passed.events.append(
-            IdentityEvent(account.did, hint, message.seq, message.stream.host)
+            IdentityEvent(
+                account.did,
+                hint,
+                message.seq,
+                message.stream.host,
+                frame=self._frame_of(message),
+            )
         )
         return _Verdict.DONE
 
@@ -374,9 +397,14 @@ class Gate:
                 None if status is None else status[:64],
                 message.seq,
                 message.stream.host,
+                frame=self._frame_of(message),
             )
         )
         return _Verdict.DONE
+
+    def _frame_of(self, message: _Message) -> bytes | None:
+        """The frame to be sent on, where somebody wants it."""
+        return message.raw if self._settings.send_on else None
 
     @staticmethod
     def _owns(stream: StreamState, account: Account) -> bool:
@@ -402,3 +430,8 @@ class Gate:
     def _drop(reason: DropReason, stream: StreamState, passed: Passed) -> _Verdict:
         passed.drops[reason, stream.host] += 1
         return _Verdict.DONE
+
+
+def has_relays(conn: psycopg.Connection[Any]) -> bool:
+    """Whether some of the known hosts is a relay of ours."""
+    return any(host.relay for host in hosts.load_hosts(conn).values())

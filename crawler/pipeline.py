@@ -8,6 +8,7 @@ they cover. When the database is slow or away the queues fill, and the readers s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
@@ -67,6 +68,7 @@ class Pipeline:
         sink: Sink,
         gate: Gate,
         *,
+        shard: int = 0,
         on_desynchronized: Callable[[], None] = lambda: None,
         on_identities: Callable[[], None] = lambda: None,
     ) -> None:
@@ -76,6 +78,7 @@ class Pipeline:
         self._database = database
         self._sink = sink
         self._gate = gate
+        self._shard = shard
         self._on_desynchronized = on_desynchronized
         self._on_identities = on_identities
         self._frames: FrameQueue[Arrival | LookedUp | ResetHost] = FrameQueue(
@@ -116,6 +119,10 @@ class Pipeline:
         """Queue one frame; waits while the queue is full."""
         await self._frames.put(Arrival(stream, raw), len(raw))
 
+    def put_batch(self, arrivals: Sequence[tuple[Arrival | ResetHost, int]]) -> None:
+        """Queue frames with their sizes from a thread, which waits where `put` does."""
+        self._frames.put_batch(arrivals)
+
     def answer(self, found: LookedUp) -> None:
         """Hand over the answer to a look-up. May be called from any thread."""
         self._frames.put_now(found)
@@ -123,6 +130,10 @@ class Pipeline:
     def reset(self, host: int) -> None:
         """Forget a host's cursor, here and in the database."""
         self._frames.put_now(ResetHost(host))
+
+    async def finish(self) -> None:
+        """`stop`, for the event loop."""
+        await asyncio.to_thread(self.stop)
 
     def stop(self, timeout: float = 30.0) -> None:
         """Judge and apply what is queued, then end. Blocks; nothing is lost by a
@@ -161,9 +172,16 @@ class Pipeline:
                     return
                 if not items:
                     continue
-                arrivals = [item for item in items if type(item) is Arrival]
-                answers = [item for item in items if type(item) is LookedUp]
-                resets = [item for item in items if type(item) is ResetHost]
+                arrivals: list[Arrival | ResetHost] = []
+                answers: list[LookedUp] = []
+                resets: list[ResetHost] = []
+                for item in items:
+                    if isinstance(item, LookedUp):
+                        answers.append(item)
+                    elif isinstance(item, ResetHost) and item.behind is None:
+                        resets.append(item)
+                    else:
+                        arrivals.append(item)
                 self._passed.put(self._gate.take(arrivals, answers, resets))
                 self.stats.frames += len(arrivals)
         finally:
@@ -204,10 +222,13 @@ class Pipeline:
             ):
                 self._flush()
 
-    def _forget_cursors(self, resets: set[int]) -> None:
+    def _forget_cursors(self, resets: Mapping[int, int | None]) -> None:
         def forget(conn: psycopg.Connection[Any]) -> None:
-            for host in sorted(resets):
-                cursors.forget_cursor(conn, host)
+            for host, behind in sorted(resets.items()):
+                if behind is None:
+                    cursors.forget_cursor(conn, host)
+                else:
+                    cursors.put_back(conn, host, behind, shard=self._shard)
 
         self._database.run(forget)
 

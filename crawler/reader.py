@@ -13,8 +13,8 @@ from crawler.backoff import full_jitter
 from crawler.database import Database
 from crawler.discovery import probe
 from crawler.host_name import HostName
+from crawler.intake import Intake
 from crawler.methods import SUBSCRIBE_REPOS
-from crawler.pipeline import Pipeline
 from crawler.settings import MIB, CrawlSettings
 from crawler.stream_state import Fault, StreamState
 from network.client import Fetcher
@@ -57,7 +57,7 @@ class StreamReader:
         self,
         host: hosts.Host,
         fetcher: Fetcher,
-        pipeline: Pipeline,
+        intake: Intake,
         database: Database,
         settings: CrawlSettings,
         *,
@@ -65,7 +65,7 @@ class StreamReader:
     ) -> None:
         self._host = host
         self._fetcher = fetcher
-        self._pipeline = pipeline
+        self._intake = intake
         self._database = database
         self._settings = settings
         self._times = times
@@ -83,7 +83,9 @@ class StreamReader:
             if not await self._introduce():
                 return
             cursor = await self._write(
-                lambda conn: cursors.load_cursor(conn, self._host.id)
+                lambda conn: cursors.resume_stream(
+                    conn, self._host.id, shards=self._settings.shards
+                )
             )
             await self._read(cursor)
         finally:
@@ -133,10 +135,10 @@ class StreamReader:
                 return
             self._last_raw = raw
             state.received += 1
-            await self._pipeline.put(state, raw)
+            await self._intake.put(state, raw)
             if (
                 state.received % _BURST_FRAMES == 0
-                and self._pipeline.queued_bytes > _BEHIND_BYTES
+                and self._intake.queued_bytes > _BEHIND_BYTES
             ):
                 await asyncio.sleep(_BURST_PAUSE)
 
@@ -151,8 +153,9 @@ class StreamReader:
             trusted=host.trusted or host.relay,
             last_seq=cursor or 0,
             resumed_at=cursor or 0,
+            from_tip=cursor is None,
         )
-        self._pipeline.add_stream(self._state)
+        self._intake.add_stream(self._state)
         return self._state
 
     def _position(self) -> int | None:
@@ -182,7 +185,7 @@ class StreamReader:
             state.fault is Fault.ERROR and state.detail == FUTURE_CURSOR
         ) or (state.fault is Fault.BAD_SEQ and stuck)
         if self._recheck:
-            self._pipeline.reset(host.id)
+            self._intake.reset(host.id)
             self._resume = None
         elif stuck:
             if not host.relay:

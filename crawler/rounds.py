@@ -51,9 +51,13 @@ class LookedUp:
 
 @dataclass(frozen=True, slots=True)
 class ResetHost:
-    """A host's numbering begins anew: its cursor means nothing any more."""
+    """A host's numbering begins anew: its cursor means nothing any more.
+
+    `behind` is the position behind which it begins, where that is known.
+    """
 
     host: int
+    behind: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class Passed:
     distrusted     DIDs whose event was lost: their repos must be compared anew
     set_aside      frames that our own code failed on
     outdated       hosts that no longer keep what we miss: to be compared in full
-    resets         hosts whose numbering begins anew
+    resets         hosts whose numbering begins anew -> behind which position
     handled        host -> frames handled
     """
 
@@ -88,7 +92,7 @@ class Passed:
     distrusted: set[Did] = field(default_factory=set)
     set_aside: list[SetAside] = field(default_factory=list)
     outdated: set[int] = field(default_factory=set)
-    resets: set[int] = field(default_factory=set)
+    resets: dict[int, int | None] = field(default_factory=dict)
     handled: Counter[int] = field(default_factory=Counter)
 
 

@@ -30,6 +30,7 @@ class StreamState:
 
     last_seq    the newest frame handled, or where the stream was resumed
     resumed_at  the cursor given at the start, 0 for none
+    from_tip    no cursor was given: it begins with what comes next
     newest      the `time` of the newest frame, as sent
     """
 
@@ -39,6 +40,7 @@ class StreamState:
     trusted: bool = False
     last_seq: int = 0
     resumed_at: int = 0
+    from_tip: bool = False
     received: int = 0
     handled: int = 0
     bad_seqs: int = 0
@@ -56,7 +58,12 @@ class StreamState:
 # Not frozen: one is made for each frame, and freezing makes that dearer.
 @dataclass(slots=True)
 class Arrival:
-    """One raw frame of a stream."""
+    """One raw frame of a stream, or None: only that the stream came to `before`.
+
+    `before` is the position of the whole stream ahead of the frame, where this process
+    gets only some of its frames.
+    """
 
     stream: StreamState
-    raw: bytes
+    raw: bytes | None
+    before: int = 0

@@ -18,6 +18,10 @@ from protocol.limits import MAX_FRAME_BYTES, MAX_FRAME_DEPTH, MAX_FRAME_ITEMS
 MESSAGE_OP: Final = 1
 ERROR_OP: Final = -1
 
+_COMMIT: Final = "#commit"
+_COMMIT_FIELDS: Final = ("repo", "did")
+_ACCOUNT_FIELDS: Final = ("did", "repo")
+
 # What is shorter cannot take much memory.
 _UNSCANNED_BYTES: Final = 16_384
 
@@ -72,17 +76,21 @@ def decode_frame(raw: bytes) -> Frame:
 
 
 def peek_frame(raw: bytes) -> tuple[str | None, int | None]:
-    """The account (`repo` or `did`) and the `seq` of a frame, for routing only.
+    """The account (`repo` of a commit, else `did`) and the `seq`, for routing only.
 
     Either is None where the payload has none of the right type. Raises as
     `decode_frame` does where the bytes are not two CBOR items.
     """
-    _, body = _decode_pair(raw)
+    header, body = _decode_pair(raw)
     if type(body) is not dict:
         return None, None
-    account = body.get("repo")
+    # A message may carry both, and must go where it will be judged.
+    fields = _ACCOUNT_FIELDS
+    if type(header) is dict and header.get("t") == _COMMIT:
+        fields = _COMMIT_FIELDS
+    account = body.get(fields[0])
     if account is None:
-        account = body.get("did")
+        account = body.get(fields[1])
     seq = body.get("seq")
     return (
         account if type(account) is str else None,

@@ -17,6 +17,8 @@ def crawl_settings(config: Config) -> CrawlSettings:
         account_cap=config.account_cap or None,
         host_accounts_per_day=config.host_accounts_per_day,
         dids=frozenset(config.dids),
+        send_on=config.event_log,
+        shards=config.shards,
     )
 
 

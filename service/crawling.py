@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +19,12 @@ from crawler.outside import OpenOutside, outside_opener
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from network.policy import HostLimits
+from plc.lookup import MirrorLookup
 from protocol.syntax.did import parse_did
 from search.postgres import PostgresEngine
 from service.config import Config
 from service.crawl_settings import crawl_settings
+from service.event_numbering import EventKeep, EventNumbering
 from service.index_sink import IndexSink
 from service.search_drain import SearchDrain
 from storage.interning import Interner
@@ -40,7 +42,7 @@ _DEMO_REFRESH = 2.0
 
 @dataclass(frozen=True, slots=True)
 class WriteSide:
-    """What `crawl` and `worker` work with."""
+    """What `crawl` and `worker` work with; `on_written` wakes the search drain."""
 
     settings: CrawlSettings
     url: str
@@ -49,6 +51,7 @@ class WriteSide:
     sink: IndexSink
     open_outside: OpenOutside
     tasks: CrawlTasks
+    on_written: Callable[[], None]
 
 
 @contextmanager
@@ -72,13 +75,46 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
                 concurrency=config.host_concurrency,
             ),
             plc_rate=_DEMO_PLC_RATE if config.dev_network else _PLC_RATE,
+            open_mirror=mirror_opener(config, names),
         )
-        with SearchDrain(pool, engine) as drain:
-            sink = IndexSink(pool, Interner(names), drain.wake)
+        with SearchDrain(pool, engine) as drain, event_log(config, pool) as number:
+
+            def on_written() -> None:
+                drain.wake()
+                number()
+
+            sink = IndexSink(
+                pool, Interner(names), on_written, send_on=settings.send_on
+            )
             tasks = CrawlTasks(
                 settings, pool, sink, open_outside, config.hosts, config.relays
             )
-            yield WriteSide(settings, url, pool, engine, sink, open_outside, tasks)
+            yield WriteSide(
+                settings, url, pool, engine, sink, open_outside, tasks, on_written
+            )
+
+
+@contextmanager
+def event_log(
+    config: Config, pool: ConnectionPool[psycopg.Connection[Any]]
+) -> Iterator[Callable[[], None]]:
+    """Numbers and bounds the event log; gives what to call when it may have grown."""
+    keep = EventKeep(config.event_log_hours, config.event_log_mb)
+    with EventNumbering(pool, keep, idle=not config.event_log) as numbering:
+        yield numbering.wake if config.event_log else _nothing
+
+
+def _nothing() -> None:
+    return None
+
+
+def mirror_opener(
+    config: Config, pool: ConnectionPool[psycopg.Connection[Any]]
+) -> Callable[[], MirrorLookup] | None:
+    """Look-ups in the mirror of the directory, when one is kept here."""
+    if not config.plc_mirror:
+        return None
+    return lambda: MirrorLookup(pool, config.directory_url)
 
 
 def add_configured_hosts(config: Config, side: WriteSide) -> None:

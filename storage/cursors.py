@@ -53,6 +53,60 @@ def save_cursors(
     )
 
 
+def resume_stream(
+    conn: psycopg.Connection[Any], host: int, *, shards: int = 1
+) -> int | None:
+    """Return the cursor to resume a stream from, None when there is none, and give
+    each of so many shards a row that says so.
+
+    It is the least of the rows, whatever number of shards wrote them: another number
+    deals the accounts out in another way, so that a row means nothing by itself. Call
+    it while no shard of another number is at work (storage.leases).
+    """
+    rows = conn.execute(
+        "SELECT seq FROM host_cursor WHERE host = %s ORDER BY shard FOR UPDATE", (host,)
+    ).fetchall()
+    if not rows:
+        return None
+    least = min(int(row[0]) for row in rows)
+    start_stream(conn, host, least, shards=shards)
+    return least
+
+
+def start_stream(
+    conn: psycopg.Connection[Any], host: int, seq: int, *, shards: int = 1
+) -> None:
+    """Have all of so many shards stand at `seq`, forwards or back, and no others.
+
+    A shard without a row would not be waited for when the stream is resumed.
+    """
+    conn.execute(
+        """
+        INSERT INTO host_cursor (host, shard, seq, updated_at)
+        SELECT %(host)s, shard, %(seq)s, coalesce(
+            (SELECT max(updated_at) FROM host_cursor WHERE host = %(host)s), now())
+        FROM generate_series(0, %(last)s) AS shard
+        ON CONFLICT (host, shard) DO UPDATE SET seq = excluded.seq
+        """,
+        {"host": host, "seq": seq, "last": shards - 1},
+    )
+    conn.execute(
+        "DELETE FROM host_cursor WHERE host = %s AND shard NOT BETWEEN 0 AND %s",
+        (host, shards - 1),
+    )
+
+
+def put_back(conn: psycopg.Connection[Any], host: int, seq: int, *, shard: int) -> None:
+    """Set one shard's cursor of a host whose numbering began anew behind `seq`."""
+    conn.execute(
+        """
+        INSERT INTO host_cursor (host, shard, seq) VALUES (%s, %s, %s)
+        ON CONFLICT (host, shard) DO UPDATE SET seq = excluded.seq
+        """,
+        (host, shard, seq),
+    )
+
+
 def forget_cursor(conn: psycopg.Connection[Any], host: int) -> None:
     """Drop a host's cursor: its numbering began anew, the next start is at its tip."""
     conn.execute("DELETE FROM host_cursor WHERE host = %s", (host,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -16,13 +17,24 @@ def _configure(conn: psycopg.Connection[Any]) -> None:
 
 
 def open_pool(
-    url: str, min: int = 1, max: int = 8, name: str | None = None
+    url: str,
+    min: int = 1,
+    max: int = 8,
+    name: str | None = None,
+    *,
+    prepare: Callable[[psycopg.Connection[Any]], None] = lambda _: None,
 ) -> ConnectionPool[psycopg.Connection[Any]]:
     """An open pool of `min` to `max` connections; use it as a context manager.
 
     A connection is checked before it is lent, so a restarted server costs one retry
-    and not one error a connection.
+    and not one error a connection. Each new one is given to `prepare`, which ends
+    its own transaction; one that it refuses with psycopg.Error is made anew.
     """
+
+    def configure(conn: psycopg.Connection[Any]) -> None:
+        _configure(conn)
+        prepare(conn)
+
     return ConnectionPool(
         url,
         min_size=min,
@@ -30,7 +42,7 @@ def open_pool(
         name=name,
         open=True,
         timeout=30.0,
-        configure=_configure,
+        configure=configure,
         check=ConnectionPool.check_connection,
     )
 

@@ -19,6 +19,8 @@ from service.crawling import (
 )
 from service.databases import INDEX, open_database
 from service.metrics import CrawlCollector, IndexCollector, serve_metrics
+from service.pulse import keep_pulse
+from service.shards import ShardPlan
 from service.verbs.running import run_async, stop_event
 
 log = structlog.get_logger(__name__)
@@ -45,6 +47,10 @@ async def _crawl(config: Config, side: WriteSide) -> None:
         side.sink,
         side.open_outside,
         list_due=side.tasks.list_repos,
+        start_shard=ShardPlan(
+            side.settings, side.url, config.log_format, config.log_level
+        ).start,
+        on_written=side.on_written,
     )
     registry = CollectorRegistry()
     registry.register(CrawlCollector(firehose))
@@ -54,4 +60,5 @@ async def _crawl(config: Config, side: WriteSide) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(add_configured_accounts(config, side))
         group.create_task(firehose.run(stop))
+        group.create_task(keep_pulse(firehose, side.settings, side.pool, stop))
     log.info("stopped")

@@ -6,8 +6,11 @@ Reads lines, each a JSON object of what is special about the next crawler, forks
 prints its pid:
 
     planted    "cursor_first": its cursors are saved before the rows they cover;
-               "outbox_first": search entries are forgotten before they are told
+               "outbox_first": search entries are forgotten before they are told;
+               "highest": a stream is resumed from the farthest of its shards;
+               "as_they_are": cursors that other shards wrote are left as they are
     crash_at   a named place to die at
+    shards     among how many processes the accounts are dealt out
 
 WORLD_FILE holds `settings` (changes of the crawler's) and either `keys` (DID -> home
 and key, of a directory in memory) or `plc`, the URL of a simulated directory; `names`
@@ -22,6 +25,7 @@ import contextlib
 import ipaddress
 import itertools
 import json
+import multiprocessing
 import os
 import re
 import resource
@@ -30,12 +34,14 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from crawl_fakes import FakeResolver, fake_outside
 
+from crawler import reader
 from crawler.firehose import Firehose
 from crawler.identity_cache import PostgresIdentityCache
 from crawler.outside import OpenOutside, Outside
@@ -50,7 +56,8 @@ from network.urls import Target
 from protocol.events import Event
 from search.postgres import PostgresEngine
 from service.index_sink import IndexSink
-from storage import crashpoint
+from service.shards import ShardPlan
+from storage import crashpoint, cursors
 from storage.cursors import save_cursors
 from storage.interning import Interner
 from storage.outbox import delete_outbox, take_outbox
@@ -108,12 +115,54 @@ class CursorFirstSink(IndexSink):
     """A planted fault: the cursor runs ahead of the data."""
 
     def apply(
-        self, events: Sequence[Event], cursors: Mapping[int, int], **more: Any
+        self, events: Sequence[Event], marks: Mapping[int, int], **more: Any
     ) -> Any:
         with self._pool.connection() as conn:
-            save_cursors(conn, cursors)
+            save_cursors(conn, marks, shard=self._shard)
         time.sleep(0.005)
         return super().apply(events, {}, **more)
+
+
+class UnevenSink(IndexSink):
+    """No fault: the first shard is slower than the others."""
+
+    def apply(
+        self, events: Sequence[Event], marks: Mapping[int, int], **more: Any
+    ) -> Any:
+        time.sleep(0.0 if self._shard else 0.25)
+        return super().apply(events, marks, **more)
+
+
+def resume_highest(
+    conn: psycopg.Connection[Any], host: int, *, shards: int = 1
+) -> int | None:
+    """A planted fault: the shard that has come farthest speaks for all."""
+    row = conn.execute(
+        "SELECT max(seq) FROM host_cursor WHERE host = %s", (host,)
+    ).fetchone()
+    assert row is not None
+    cursors.start_stream(conn, host, row[0], shards=shards)
+    return int(row[0])
+
+
+def resume_as_they_are(
+    conn: psycopg.Connection[Any], host: int, *, shards: int = 1
+) -> int | None:
+    """A planted fault: rows are left as another number of shards wrote them."""
+    row = conn.execute(
+        "SELECT min(seq) FROM host_cursor WHERE host = %s AND shard < %s",
+        (host, shards),
+    ).fetchone()
+    assert row is not None
+    return None if row[0] is None else int(row[0])
+
+
+SINKS = {
+    "cursor_first": CursorFirstSink,
+    "highest": UnevenSink,
+    "as_they_are": UnevenSink,
+}
+RESUMES = {"highest": resume_highest, "as_they_are": resume_as_they_are}
 
 
 def drain_outbox_first(conn: psycopg.Connection[Any], engine: Any, limit: int) -> int:
@@ -176,14 +225,18 @@ def crawl(url: str, world: Mapping[str, Any], start: Mapping[str, Any]) -> None:
     """Crawl until SIGTERM."""
     if "crash_at" in start:
         crashpoint.arm(start["crash_at"])
-    settings = CrawlSettings(**(SETTINGS | world.get("settings", {})))
+    settings = CrawlSettings(
+        shards=start.get("shards", 1), **(SETTINGS | world.get("settings", {}))
+    )
     planted = start.get("planted")
+    if planted in RESUMES:
+        reader.cursors.resume_stream = RESUMES[planted]  # type: ignore[attr-defined]
     with (
         open_pool(url, max=16) as pool,
         open_pool(url, max=4) as names,
         contextlib.ExitStack() as stack,
     ):
-        kind = CursorFirstSink if planted == "cursor_first" else IndexSink
+        kind = SINKS.get(str(planted), IndexSink)
         sink = kind(pool, Interner(names), lambda: None)
         open_outside = outside_opener(world, settings)(pool)
         if world.get("drain"):
@@ -198,6 +251,9 @@ def crawl(url: str, world: Mapping[str, Any], start: Mapping[str, Any]) -> None:
             open_outside,
             list_due=tasks.list_repos if world.get("list") else None,
             times=StreamTimes(**({"first": 0.02, "longest": 0.1} | world_times(world))),
+            start_shard=ShardPlan(
+                settings, url, log_level="error", make_sink=kind
+            ).start,
         )
 
         async def run() -> None:
@@ -239,6 +295,10 @@ def main() -> None:
     url, world = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
     # Ended children are not waited for: they are killed, not asked.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    # One for all crawlers to fork their shards from; it must not start each time.
+    multiprocessing.set_forkserver_preload(["__main__", "service.shards"])
+    forkserver.ensure_running()
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:

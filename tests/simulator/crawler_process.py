@@ -43,6 +43,11 @@ class CrawlerProcess:
         self.pid = int(self._parent.stdout.readline())
 
     @property
+    def parent_pid(self) -> int:
+        """The process that crawlers are forked from."""
+        return self._parent.pid
+
+    @property
     def alive(self) -> bool:
         return Path(f"/proc/{self.pid}").exists()
 

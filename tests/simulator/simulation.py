@@ -25,6 +25,12 @@ from storage.interning import Interner
 from storage.pool import open_pool
 
 _LEAD = 100
+# Of a host's shards the one that is farthest behind counts.
+_PROGRESS = """
+    SELECT sum(seq)::int FROM (
+        SELECT min(seq) AS seq FROM host_cursor GROUP BY host
+    ) AS cursor
+"""
 
 
 class Lags:
@@ -168,13 +174,19 @@ class Simulation:
         thread.start()
         return thread
 
+    def end_leases(self) -> None:
+        """As if the minutes were over for which a dead worker still held its work."""
+        with psycopg.connect(self.url) as conn:
+            conn.execute("DELETE FROM lease")
+            conn.execute("UPDATE repo SET lease_until = NULL")
+
     # how far it is
 
     def progress(self) -> int:
         """Frames applied so far, as the cursors tell; -1 without a database."""
         with contextlib.suppress(psycopg.OperationalError):
             with psycopg.connect(self.url) as conn:
-                row = conn.execute("SELECT sum(seq)::int FROM host_cursor").fetchone()
+                row = conn.execute(_PROGRESS).fetchone()
             return 0 if row is None else row[0] or 0
         return -1
 

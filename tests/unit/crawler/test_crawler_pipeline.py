@@ -77,7 +77,7 @@ class _Gate:
         answers: Sequence[LookedUp],
         resets: Sequence[ResetHost],
     ) -> Passed:
-        passed = Passed(resets={reset.host for reset in resets})
+        passed = Passed(resets={reset.host: reset.behind for reset in resets})
         for arrival in arrivals:
             stream = arrival.stream
             stream.last_seq += 1

@@ -1,0 +1,93 @@
+"""Shards of the live ingest: how their processes are started, and what runs in one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from typing import Any, Final
+
+import psycopg
+
+from crawler.database import Database
+from crawler.gate import has_relays
+from crawler.settings import CrawlSettings
+from crawler.shard import Shard
+from crawler.shard_wire import Woken
+from service import logs
+from service.collector import calm_collector
+from service.index_sink import IndexSink
+from storage import leases
+from storage.interning import Interner
+from storage.pool import open_pool
+
+_POOL: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """What the process of a shard must know; it is sent there. `settings` and `url`
+    are the crawler's own, `make_sink` makes what it writes with."""
+
+    settings: CrawlSettings
+    url: str
+    log_format: str = "console"
+    log_level: str = "info"
+    make_sink: Callable[..., IndexSink] = IndexSink
+
+    def start(
+        self, number: int, frames: socket.socket, control: socket.socket
+    ) -> BaseProcess:
+        """Start a shard's process; see `crawler.shard_link.StartShard`."""
+        # Processes fork off one that has no threads and has loaded all of this.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        process = context.Process(
+            target=_run_shard,
+            args=(self, number, frames, control),
+            name=f"shard-{number}",
+            daemon=True,
+        )
+        process.start()
+        return process
+
+
+def _run_shard(
+    plan: ShardPlan, number: int, frames: socket.socket, control: socket.socket
+) -> None:
+    # Ctrl-C reaches all processes of a terminal; the router tells us when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logs.configure(form=plan.log_format, level=plan.log_level)
+
+    def hold(conn: psycopg.Connection[Any]) -> None:
+        # What was said of this shard may be true no more, once another is at work.
+        if not leases.hold_shard(conn, number):
+            raise psycopg.OperationalError(f"shard {number} is at work already")
+        conn.commit()
+
+    with (
+        open_pool(plan.url, max=1, name="write", prepare=hold) as write,
+        open_pool(plan.url, max=_POOL, name="side") as side,
+        open_pool(plan.url, max=2, name="names") as names,
+    ):
+        database = Database(side)
+        relayed = database.run(has_relays)
+
+        def tell_written() -> None:
+            shard.send(Woken(documents=True))
+
+        sink = plan.make_sink(
+            write,
+            Interner(names),
+            tell_written,
+            send_on=plan.settings.send_on,
+            shard=number,
+        )
+        shard = Shard(
+            number, plan.settings, database, sink, frames, control, relayed=relayed
+        )
+        calm_collector()
+        shard.run()

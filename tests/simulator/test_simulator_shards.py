@@ -1,0 +1,170 @@
+"""Crawlers with several shards, and another number of them after each kill.
+
+The same judge as for one process: whatever a router or a shard that dies at any
+moment, or accounts that are dealt out anew, would lose is seen by the oracle. So are
+two faults that only crawlers with shards can have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from simulated_network import SimulatedNetwork
+from simulation import Simulation, kill_backends
+
+from service.embedded import EmbeddedPostgres
+from storage import migrate
+
+MakeRun = Callable[[int, int], Simulation]
+
+
+@pytest.fixture(scope="module")
+def own_server(short_folder: Path) -> Iterator[EmbeddedPostgres]:
+    """A server whose processes may be killed."""
+    with EmbeddedPostgres(
+        short_folder / "shards", settings={"fsync": "off", "shared_buffers": "32MB"}
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def make_run(
+    own_server: EmbeddedPostgres, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[MakeRun]:
+    with contextlib.ExitStack() as stack:
+
+        def make(seed: int, members: int) -> Simulation:
+            name = f"shards_{seed}"
+            own_server.ensure_database(name)
+            url = own_server.url(name)
+            migrate.upgrade(url, "index")
+            network = SimulatedNetwork(hosts=2, accounts=members, seed=seed)
+            stack.callback(network.close)
+            run = Simulation(url, tmp_path, network, healing=False)
+            stack.callback(run.close)
+            return run
+
+        yield make
+
+
+def shard_pids(run: Simulation) -> list[int]:
+    """The processes of the shards: what the server of forks has forked."""
+    warm = psutil.Process(run.crawler.parent_pid)
+    servers = [
+        child
+        for child in warm.children()
+        if child.pid != run.crawler.pid and "forkserver" in " ".join(child.cmdline())
+    ]
+    return [shard.pid for server in servers for shard in server.children()]
+
+
+def wait_for_shards(run: Simulation, count: int) -> list[int]:
+    """Until so many shards hold their lock."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with contextlib.suppress(psycopg.OperationalError):
+            with psycopg.connect(run.url) as conn:
+                held = conn.execute(
+                    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+                    " AND objsubid = 2 AND granted"
+                ).fetchone()
+            if held == (count,):
+                return shard_pids(run)
+        time.sleep(0.02)
+    raise AssertionError("the shards do not start")
+
+
+def kill_and_compare(
+    run: Simulation, frames: int, kills: int, numbers: list[int], seed: int
+) -> tuple[list[str], int, int]:
+    """Kill routers and shards while frames come in, with another number of shards each
+    time; (faults at the end, steps of progress, shards killed)."""
+    draw = random.Random(seed)
+    society = run.network.society
+    publisher = run.publish(chain(society.begin(), society.live(frames)))
+    shards_killed = 0
+    progress = [0]
+    for kill in range(kills):
+        shards = draw.choice(numbers)
+        run.crawler.start(shards=shards)
+        if draw.random() < 0.8:
+            run.wait_for_progress(max(progress), 20.0)
+        time.sleep(draw.uniform(0.0, 0.3))
+        if shards > 1 and kill % 2:
+            victim = draw.choice(wait_for_shards(run, shards))
+            os.kill(victim, signal.SIGKILL)
+            shards_killed += 1
+            run.wait_for_progress(run.progress(), 20.0)
+        elif kill % 6 == 4:
+            kill_backends(run.url, draw)
+            time.sleep(draw.uniform(0.0, 0.3))
+        run.crawler.kill()
+        progress.append(run.progress())
+    assert publisher.is_alive(), "the kills came in the midst of the work"
+    run.hurry.set()
+    publisher.join()
+    run.crawler.start(shards=numbers[-1])
+    faults = run.settle(120)
+    run.stop()
+    faults += [f"drops: {run.drops()}"] if set(run.drops()) - {"stale_rev"} else []
+    fetched = [host.repo_requests for host in run.network.hosts.values()]
+    assert fetched == [[]] * len(fetched), "nothing had to be healed"
+    return faults, len(set(progress)), shards_killed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_shards_killed_and_dealt_out_anew_lose_nothing(make_run: MakeRun) -> None:
+    run = make_run(1, 40)
+    faults, steps, killed = kill_and_compare(run, 1_200, 14, [1, 2, 3], seed=4)
+    assert faults == []
+    assert steps >= 7
+    assert killed >= 3
+    with psycopg.connect(run.url) as conn:
+        rows = conn.execute("SELECT DISTINCT shard FROM host_cursor").fetchall()
+    assert {row[0] for row in rows} == {0, 1, 2}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_many_shards_killed_lose_nothing(make_run: MakeRun) -> None:
+    run = make_run(2, 100)
+    faults, steps, killed = kill_and_compare(run, 8_000, 100, [1, 2, 3, 5], seed=5)
+    assert faults == []
+    assert steps >= 50
+    assert killed >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("planted", "numbers"), [("highest", [2]), ("as_they_are", [2, 1, 3])]
+)
+def test_cursors_of_shards_misread_are_caught(
+    make_run: MakeRun, planted: str, numbers: list[int]
+) -> None:
+    run = make_run(3 + len(numbers), 12)
+    society = run.network.society
+    publisher = run.publish(chain(society.begin(), society.live(500)))
+    for kill in range(6):
+        before = run.progress()
+        run.crawler.start(planted=planted, shards=numbers[kill % len(numbers)])
+        run.wait_for_progress(before, 20.0)
+        time.sleep(0.2)
+        run.crawler.kill()
+    run.hurry.set()
+    publisher.join()
+    run.crawler.start(planted=planted, shards=numbers[-1])
+    faults = run.settle(60)
+    run.stop()
+    assert any("root" in fault or "rev" in fault for fault in faults), faults
