@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,18 +24,16 @@ from crawler.database import Database, StoppedError
 from crawler.lookups import look_up
 from crawler.methods import GET_REPO
 from crawler.outside import Outside
+from crawler.repo_gatherer import RepoGatherer
+from crawler.repo_import import StreamedImport
 from crawler.settings import CrawlSettings
-from crawler.sink import RepoImport, Sink
-from crawler.spill import BlockSpill
+from crawler.sink import Sink
 from crawler.waiting import wait_first
 from network.errors import NetworkError, RateLimitedError, XrpcError
 from network.xrpc_client import XrpcClient
 from protocol.errors import DesynchronizedError, ProtocolError
 from protocol.events import AccountEvent
-from protocol.keys import PublicKey
 from protocol.limits import MAX_REPO_BYTES
-from protocol.repo import RepoReader, RepoRecord
-from protocol.syntax.did import Did
 from storage import hosts, repos
 from storage.crashpoint import Crashpoint, crashpoint
 
@@ -52,7 +50,6 @@ _STATUS_OF_ERROR: Final = {
 }
 
 _CHUNK_BYTES: Final = 256 * 1024
-_GROUP_RECORDS: Final = 2_000
 _RETRY_BASE: Final = 1.0
 _RETRY_CAP: Final = 3_600.0
 
@@ -92,11 +89,15 @@ class Backfill:
         self._sink = sink
         self._outside = outside
         self._running: Counter[int] = Counter()
+        self._fetching: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._threads = ThreadPoolExecutor(
             settings.backfills_at_once, thread_name_prefix="backfill"
         )
+        # A thread of its own: those above may all wait for hosts.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="backfill-write")
+        self._gatherer = RepoGatherer(sink, self._writer)
 
     def wake(self) -> None:
         """There is work. Call on the event loop."""
@@ -107,16 +108,9 @@ class Backfill:
         try:
             while not stop.is_set():
                 self._wake.clear()
-                claimed = await self._claim(self._settings.backfills_at_once)
-                if claimed == 0:
+                if await self._claim(self._settings.backfills_at_once) == 0:
                     await wait_first(
                         self._wake, stop, seconds=self._settings.backfill_idle
-                    )
-                elif len(self._tasks) >= self._settings.backfills_at_once:
-                    await asyncio.wait(
-                        self._tasks,
-                        timeout=1.0,
-                        return_when=asyncio.FIRST_COMPLETED,
                     )
         except StoppedError:
             return
@@ -130,10 +124,11 @@ class Backfill:
         left = limit
         try:
             while left > 0 and clock() < end:
+                self._wake.clear()
                 left -= await self._claim(left)
                 if not self._tasks:
                     break
-                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                await wait_first(self._wake, seconds=self._settings.backfill_idle)
             while self._tasks:
                 await asyncio.wait(self._tasks)
         finally:
@@ -141,15 +136,21 @@ class Backfill:
         return self.report
 
     async def _close(self) -> None:
+        await self._gatherer.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._writer.shutdown)
 
     async def _claim(self, most: int) -> int:
-        free = min(most, self._settings.backfills_at_once - len(self._tasks))
-        if free <= 0:
+        most_at_once = self._settings.backfills_at_once
+        free = most_at_once - len(self._fetching)
+        # Claimed by the handful: a query for each place that comes free would cost
+        # more than a small repo.
+        if free < max(1, most_at_once // 4) or len(self._tasks) > 32 * most_at_once:
             return 0
+        free = min(most, free)
         per_host = self._settings.backfills_per_host
         busy = [host for host, n in self._running.items() if n >= per_host]
         claimed = await asyncio.to_thread(
@@ -171,6 +172,7 @@ class Backfill:
             crashpoint(Crashpoint.RESYNC_CLAIMED)
         for repo in claimed:
             self._running[repo.host] += 1
+            self._fetching.add(repo.actor)
             task = asyncio.create_task(self._handle(repo))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -204,6 +206,12 @@ class Backfill:
         else:
             self.report.fetched += 1
         finally:
+            self._release(repo)
+
+    def _release(self, repo: repos.ClaimedRepo) -> None:
+        """Nothing of this repo is on its way any more: its host has a place free."""
+        if repo.actor in self._fetching:
+            self._fetching.discard(repo.actor)
             self._running[repo.host] -= 1
             self._wake.set()
 
@@ -213,7 +221,9 @@ class Backfill:
         assert account.key is not None
         client = XrpcClient(self._outside.fetcher, account.pds_url)
         loop = asyncio.get_running_loop()
-        job = _Import(self._sink, repo.did, host, account.key, spill=repo.tries > 0)
+        job = StreamedImport(
+            self._sink, repo.did, host, account.key, spill=repo.tries > 0
+        )
         renew_at = loop.time() + self._settings.backfill_lease / 3
         async with AsyncExitStack() as stack:
             stack.push_async_callback(loop.run_in_executor, self._threads, job.close)
@@ -230,8 +240,14 @@ class Backfill:
                         await self._renew(repo)
                         renew_at = loop.time() + self._settings.backfill_lease / 3
             crashpoint(Crashpoint.RESYNC_FETCHING)
-            await loop.run_in_executor(self._threads, job.finish, bytes(gathered))
-            crashpoint(Crashpoint.RESYNC_DONE)
+            small = await loop.run_in_executor(
+                self._threads, job.finish, bytes(gathered)
+            )
+        if small is not None:
+            # Others may be fetched while this one waits for company.
+            self._release(repo)
+            await self._gatherer.put(small)
+        crashpoint(Crashpoint.RESYNC_DONE)
         self.report.records += job.records
 
     async def _identify(self, repo: repos.ClaimedRepo) -> tuple[Account, int]:
@@ -297,48 +313,3 @@ class Backfill:
             self._database.run,
             lambda conn: repos.give_back(conn, repo.actor, why, wait=wait),
         )
-
-
-class _Import:
-    """One repo on its way from bytes to the sink. Used by one thread at a time."""
-
-    def __init__(
-        self, sink: Sink, did: Did, host: int, key: PublicKey, *, spill: bool
-    ) -> None:
-        self.records = 0
-        self._sink = sink
-        self._did = did
-        self._host = host
-        self._stack = ExitStack()
-        # Blocks in an order that memory cannot bear go to disk at the second try.
-        store = self._stack.enter_context(BlockSpill()) if spill else None
-        self._reader = RepoReader(key, did, store)
-        self._importing: RepoImport | None = None
-        self._waiting: list[RepoRecord] = []
-
-    def feed(self, chunk: bytes) -> None:
-        self._waiting += self._reader.feed(chunk)
-        if len(self._waiting) >= _GROUP_RECORDS:
-            self._hand_over()
-
-    def finish(self, chunk: bytes) -> None:
-        self._waiting += self._reader.feed(chunk)
-        head = self._reader.finish()
-        self._hand_over()
-        assert self._importing is not None
-        self._importing.finish(head)
-
-    def close(self) -> None:
-        """Leave the checkout, which undoes it unless it was finished."""
-        self._stack.close()
-
-    def _hand_over(self) -> None:
-        if self._importing is None:
-            # Opened late: a host that sends nothing must hold no connection.
-            self._importing = self._stack.enter_context(
-                self._sink.checkout(self._did, self._host)
-            )
-        self._importing.add(self._waiting)
-        self._importing.drop(self._reader.take_drops())
-        self.records += len(self._waiting)
-        self._waiting = []

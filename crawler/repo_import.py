@@ -1,0 +1,79 @@
+"""One repo on its way from bytes to the sink, piece by piece."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Final
+
+from crawler.sink import FetchedRepo, RepoImport, Sink
+from crawler.spill import BlockSpill
+from protocol.events import DroppedOp
+from protocol.keys import PublicKey
+from protocol.repo import RepoReader, RepoRecord
+from protocol.syntax.did import Did
+
+SMALL_RECORDS: Final = 2_000
+_SMALL_BYTES: Final = 1024 * 1024
+"""A repo of no more goes in with others; a larger one has a checkout of its own."""
+
+
+class StreamedImport:
+    """`feed` bytes, then `finish`. Used by one thread at a time; `close` at the end.
+
+    Raises what the reader and the sink raise.
+    """
+
+    def __init__(
+        self, sink: Sink, did: Did, host: int, key: PublicKey, *, spill: bool
+    ) -> None:
+        self.records = 0
+        self._sink = sink
+        self._did = did
+        self._host = host
+        self._stack = ExitStack()
+        # Blocks in an order that memory cannot bear go to disk at the second try.
+        store = self._stack.enter_context(BlockSpill()) if spill else None
+        self._reader = RepoReader(key, did, store)
+        self._importing: RepoImport | None = None
+        self._waiting: list[RepoRecord] = []
+        self._waiting_bytes = 0
+        self._drops: list[DroppedOp] = []
+
+    def feed(self, chunk: bytes) -> None:
+        """Read a piece of the CAR."""
+        self._read(chunk)
+        if len(self._waiting) > SMALL_RECORDS or self._waiting_bytes > _SMALL_BYTES:
+            self._hand_over()
+
+    def finish(self, chunk: bytes) -> FetchedRepo | None:
+        """Read the last piece, and import; a small repo is given back instead."""
+        self._read(chunk)
+        head = self._reader.finish()
+        small = len(self._waiting) <= SMALL_RECORDS
+        if self._importing is None and small and self._waiting_bytes <= _SMALL_BYTES:
+            return FetchedRepo(self._did, self._host, head, self._waiting, self._drops)
+        self._hand_over()
+        assert self._importing is not None
+        self._importing.finish(head)
+        return None
+
+    def close(self) -> None:
+        """Leave the checkout, which undoes it unless it was finished."""
+        self._stack.close()
+
+    def _read(self, chunk: bytes) -> None:
+        found = self._reader.feed(chunk)
+        self.records += len(found)
+        self._waiting += found
+        self._waiting_bytes += sum(len(record.value) for record in found)
+        self._drops += self._reader.take_drops()
+
+    def _hand_over(self) -> None:
+        if self._importing is None:
+            # Opened late: a host that sends nothing must hold no connection.
+            self._importing = self._stack.enter_context(
+                self._sink.checkout(self._did, self._host)
+            )
+        self._importing.add(self._waiting)
+        self._importing.drop(self._drops)
+        self._waiting, self._waiting_bytes, self._drops = [], 0, []
