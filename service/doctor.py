@@ -16,13 +16,16 @@ from pathlib import Path
 import psycopg
 import redis
 
+from service.alarms import find_alarms
 from service.config import Config
+from service.databases import INDEX, database_name, embedded_postgres, is_current
 from service.embedded.binaries import (
     machine_postgres,
     wheel_postgres,
     wheel_valkey,
 )
 from service.errors import ServiceError
+from service.snapshot import take_snapshot
 
 _GIB = 2**30
 _WANTED_DISK = 2 * _GIB
@@ -49,6 +52,7 @@ def examine(config: Config) -> list[Finding]:
         _look_at_ports,
         _look_at_clock,
         _look_at_manners,
+        _look_at_watch,
     )
     return [finding for look in looks for finding in look(config)]
 
@@ -167,3 +171,44 @@ def _look_at_manners(config: Config) -> Iterator[Finding]:
             True,
             "on: loopback and plain http hosts are allowed; never use it in public",
         )
+
+
+def _look_at_watch(config: Config) -> Iterator[Finding]:
+    """What the alarms of the running index say, each with what it means."""
+    url = _running_index(config)
+    if url is None:
+        return
+    try:
+        if not is_current(url, INDEX):
+            return
+        with psycopg.connect(url, connect_timeout=5) as conn:
+            snapshot = take_snapshot(conn)
+    except psycopg.Error as error:
+        detail = str(error).splitlines()[0]
+        yield Finding("index", False, detail, "see logs/postgres.log")
+        return
+    alarms = find_alarms(snapshot)
+    for alarm in alarms:
+        explanation = alarm.explanation
+        yield Finding(
+            f"{alarm.kind.value.replace('_', ' ')}: {alarm.subject}",
+            False,
+            f"{alarm.detail}. {explanation.means}",
+            explanation.advice,
+        )
+    if not alarms:
+        well = f"{len(snapshot.hosts)} hosts followed, nothing wrong"
+        yield Finding("watch", True, well)
+
+
+def _running_index(config: Config) -> str | None:
+    """The URL of an index that runs; the doctor starts nothing."""
+    if config.database_url is not None:
+        return config.database_url.get_secret_value()
+    if not (config.home / "postgres").exists():
+        return None
+    try:
+        server = embedded_postgres(config)
+        return server.url(database_name(INDEX)) if server.attach() else None
+    except ServiceError:
+        return None

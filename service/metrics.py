@@ -37,17 +37,6 @@ if TYPE_CHECKING:
 
 OTHER = "other"
 STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
-HOST_STATES = (
-    hosts.HOST_NEW,
-    hosts.HOST_STREAMING,
-    hosts.HOST_POLLING,
-    hosts.HOST_RELAYED,
-    hosts.HOST_THROTTLED,
-    hosts.HOST_OFFLINE,
-    hosts.HOST_RECHECK,
-    hosts.HOST_BANNED,
-)
-
 _REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _TASK_BUCKETS = (0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0)
 
@@ -186,7 +175,7 @@ class IndexCollector(Collector):
                 "bigworld_hosts",
                 "Known hosts by state",
                 "state",
-                HOST_STATES,
+                hosts.HOST_STATES,
                 "SELECT state, count(*) FROM host GROUP BY state",
             )
             for name, text, query in (

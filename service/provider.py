@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from appview.app import AppView
 from appview.server import add_methods
+from appview.streams.routes import stream_routes
 from crawler.discovery import HostRefusedError, request_crawl
 from crawler.identity_cache import PostgresIdentityCache
 from indexer.export import open_export
@@ -98,6 +99,7 @@ def make_appview(
         fetch_skeleton=ForeignFeeds(resolver, fetcher),
         request_crawl=admit_host,
         export_repo=open_export,
+        keeps_events=config.event_log,
     )
 
 
@@ -182,7 +184,8 @@ def create_app(
     return server.app(
         [
             Route("/.well-known/did.json", serve_did),
-            *page_routes(app),
+            *stream_routes(app),
+            *page_routes(app, crawl_settings(config)),
             *(extra_routes(app, server) if extra_routes else ()),
         ],
         lifespan=lifespan,

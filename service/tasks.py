@@ -18,8 +18,10 @@ from indexer.search_sync import drain_outbox
 from search.spelling import refresh_words
 from service.crawling import WriteSide
 from service.metrics import TaskMetrics
+from service.snapshot import TASK_PULSE
 from service.verbs.prove import audit_sample
 from storage.jti import forget_expired_jtis
+from storage.pulses import beat, forget_pulses
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +67,9 @@ def _audit_sample(side: WriteSide) -> int:
 TASKS: Mapping[str, ScheduledTask] = {
     "discover_hosts": ScheduledTask(lambda side: side.tasks.discover_hosts(), 300.0),
     "list_repos": ScheduledTask(lambda side: side.tasks.list_repos(), 60.0),
+    "balance_hosts": ScheduledTask(lambda side: side.tasks.balance_hosts(), 60.0),
     "poll_quiet_hosts": ScheduledTask(lambda side: side.tasks.poll_quiet_hosts(), 60.0),
+    "sweep_statuses": ScheduledTask(lambda side: side.tasks.sweep_statuses(), 120.0),
     "hand_out_backfills": ScheduledTask(
         lambda side: side.tasks.hand_out_backfills(), 15.0
     ),
@@ -89,16 +93,27 @@ def intervals() -> dict[str, float]:
 
 def register(app: Celery, side: WriteSide, metrics: TaskMetrics) -> None:
     """Give the application its tasks, bound to the parts that they work with."""
+    with side.pool.connection() as conn:
+        forget_pulses(conn, TASK_PULSE, [f"{TASK_PULSE}{name}" for name in TASKS])
     for name, task in TASKS.items():
-        app.task(name=name)(_bind(name, task.work, side, metrics))
+        app.task(name=name)(_bind(name, task, side, metrics))
 
 
 def _bind(
-    name: str, work: Work, side: WriteSide, metrics: TaskMetrics
+    name: str, task: ScheduledTask, side: WriteSide, metrics: TaskMetrics
 ) -> Callable[[], None]:
     def run() -> None:
+        started = time.monotonic()
         with metrics.run(name):
-            result = work(side)
+            result = task.work(side)
+        # Only what went well counts as a pulse: a task that always fails is late.
+        seconds = round(time.monotonic() - started, 3)
+        with side.pool.connection() as conn:
+            beat(
+                conn,
+                f"{TASK_PULSE}{name}",
+                {"every_s": task.every_s, "seconds": seconds},
+            )
         log.debug("task_done", task=name, result=result)
 
     return run

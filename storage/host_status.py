@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import class_row, dict_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +18,15 @@ class HostStatus:
     id: int
     hostname: str
     state: str
+    mode: str
     source: str
     relay: bool
+    rate: float
     last_seq: int | None
     lag_s: float | None
     events: int
     accounts: int
-    strikes: int
+    strikes: float
     tries: int
     error: str | None
     last_seen: datetime | None
@@ -43,7 +45,7 @@ def host_statuses(
     with conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(
             """
-            SELECT id, hostname, state, source, relay,
+            SELECT id, hostname, state, mode, source, relay, rate,
                 (SELECT min(seq) FROM host_cursor WHERE host_cursor.host = host.id)
                     AS last_seq,
                 CASE WHEN last_event_at <= last_seen THEN
@@ -58,6 +60,51 @@ def host_statuses(
             (limit,),
         )
         return [HostStatus(**row, drops=drops.get(row["id"], {})) for row in cursor]
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedHost:
+    """What the alarms know of a host. `silent_s`: since its stream last brought
+    something. `lag_s`: how much later than its own clock says its newest event came
+    in, less than zero when its clock is ahead of ours; None for none yet. `away_s`:
+    since it came to its present state."""
+
+    hostname: str
+    state: str
+    mode: str
+    relay: bool
+    trusted: bool
+    rate: float
+    usual_rate: float
+    silent_s: float | None
+    lag_s: float | None
+    away_s: float
+    error: str | None
+
+
+def watched_hosts(
+    conn: psycopg.Connection[Any], *, limit: int = 5_000
+) -> list[WatchedHost]:
+    """Return the hosts that the alarms look at: the operator's own and relays first,
+    then the busiest."""
+    with conn.cursor(row_factory=class_row(WatchedHost)) as cursor:
+        cursor.execute(
+            """
+            SELECT hostname, state, mode, relay, source = 'configured' AS trusted,
+                rate, usual_rate,
+                extract(epoch FROM now() - moved.at)::float8 AS silent_s,
+                extract(epoch FROM moved.at - last_event_at)::float8 AS lag_s,
+                extract(epoch FROM now() - moved_at)::float8 AS away_s, error
+            FROM host LEFT JOIN (
+                SELECT host, max(updated_at) AS at FROM host_cursor GROUP BY host
+            ) moved ON moved.host = host.id
+            WHERE state NOT IN ('relayed', 'banned')
+            ORDER BY source = 'configured' DESC, relay DESC, usual_rate DESC, id
+            LIMIT %s
+            """,
+            (limit,),
+        )
+        return cursor.fetchall()
 
 
 def drop_totals(conn: psycopg.Connection[Any]) -> dict[str, int]:

@@ -311,7 +311,7 @@ def note_failure(
 STRIKE_HALF_LIFE: Final = 86_400.0
 """Seconds after which a strike counts half."""
 
-_FADED: Final = (
+STRIKES_NOW: Final = (
     "strikes * 0.5 ^ (least(extract(epoch FROM now()"
     f" - coalesce(strikes_at, now())), 8640000) / {STRIKE_HALF_LIFE})"
 )
@@ -328,7 +328,7 @@ def add_strikes(
     """
     row = conn.execute(
         f"""
-        UPDATE host SET strikes = {_FADED} + %(count)s, strikes_at = now()
+        UPDATE host SET strikes = {STRIKES_NOW} + %(count)s, strikes_at = now()
         WHERE id = %(host)s RETURNING strikes, source = 'configured'
         """,
         {"count": count, "host": host},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from starlette.staticfiles import StaticFiles
 from appview.app import AppView
 from appview.methods import actor, feeds, posts, search
 from appview.session import open_session
+from crawler.settings import CrawlSettings
 from feeds.registry import FEEDS
 from network.xrpc_server import XrpcError
 from protocol.syntax import is_did, is_handle, is_record_key
+from service.pages.host import HostPages
 from service.pages.richtext import is_web_url, render_text
 from service.pages.status import BENIGN, read_status
 from storage.collections import FEED_GENERATOR, FEED_POST
@@ -37,14 +39,20 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+# Without a referrer a browser does not tell either that a form came from our page.
+_HOST_HEADERS = _HEADERS | {"Referrer-Policy": "same-origin"}
 SEARCH_CURSOR = "page.search"
 
 Page = Callable[[Request], dict[str, Any]]
 
 
-def page_routes(app: AppView) -> Sequence[BaseRoute]:
-    """All pages, on the read side of `app`."""
+def page_routes(
+    app: AppView, settings: CrawlSettings | None = None
+) -> Sequence[BaseRoute]:
+    """All pages, on the read side of `app`. `settings`: what the crawl works by."""
     pages = _Pages(app)
+    host_pages = HostPages(app.pool, settings or CrawlSettings())
+    show_host = pages.route("host.html", host_pages.page, _HOST_HEADERS)
     return [
         Route("/", pages.route("search.html", pages.search)),
         Route("/profile/{actor}", pages.route("profile.html", pages.profile)),
@@ -52,6 +60,7 @@ def page_routes(app: AppView) -> Sequence[BaseRoute]:
         Route("/feeds", pages.route("feeds.html", pages.feeds)),
         Route("/feed/{name}", pages.route("feed.html", pages.feed)),
         Route("/status", pages.route("status.html", pages.status)),
+        *host_pages.routes(show_host),
         Route("/status.json", pages.status_json),
         Mount("/static", StaticFiles(directory=_FOLDER / "static")),
     ]
@@ -74,18 +83,28 @@ class _Pages:
             "count": _count,
             "permalink": permalink,
             "ago": _ago,
+            "since": _since,
+            "until": _until,
+            "lag": _lag,
+            "rate": _rate,
         }
         self._templates.globals["is_web_url"] = is_web_url
 
-    def route(self, template: str, page: Page) -> Callable[[Request], Any]:
+    def route(
+        self, template: str, page: Page, headers: Mapping[str, str] = _HEADERS
+    ) -> Callable[[Request], Any]:
         """An endpoint that shows `template` with what `page` gives, or says why not."""
 
         async def endpoint(request: Request) -> Response:
-            return await anyio.to_thread.run_sync(self._render, template, page, request)
+            return await anyio.to_thread.run_sync(
+                self._render, template, page, headers, request
+            )
 
         return endpoint
 
-    def _render(self, template: str, page: Page, request: Request) -> Response:
+    def _render(
+        self, template: str, page: Page, headers: Mapping[str, str], request: Request
+    ) -> Response:
         status = 200
         try:
             values = page(request)
@@ -98,7 +117,7 @@ class _Pages:
         text = self._templates.get_template(template).render(
             path=request.url.path, **values
         )
-        return HTMLResponse(text, status, headers=_HEADERS)
+        return HTMLResponse(text, status, headers=headers)
 
     def search(self, request: Request) -> dict[str, Any]:
         """The search box, and its results once something was asked."""
@@ -276,3 +295,35 @@ def _ago(seconds: float | None) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}s"
+    return f"{seconds:.0f} seconds"
+
+
+def _since(seconds: float) -> str:
+    """How long ago; clocks of others may be ahead of ours."""
+    if seconds < -60:
+        return f"{_span(-seconds)} ahead of our clock"
+    return "just now" if seconds < 5 else f"{_span(seconds)} ago"
+
+
+def _until(seconds: float) -> str:
+    return "within a minute" if seconds < 60 else f"in {_span(seconds)}"
+
+
+def _lag(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return f"{seconds:.1f} s" if abs(seconds) < 10 else _ago(seconds)
+
+
+def _rate(per_second: float) -> str:
+    if per_second >= 1:
+        return f"{per_second:,.1f}/s"
+    if per_second * 60 >= 1:
+        return f"{per_second * 60:.1f}/min"
+    return f"{per_second * 3_600:.1f}/h"

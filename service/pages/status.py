@@ -8,6 +8,8 @@ from typing import Any
 import psycopg
 
 from protocol.drops import DropReason
+from service.alarms import Alarm, find_alarms
+from service.snapshot import take_snapshot
 from storage.host_status import HostStatus, drop_totals, host_statuses
 from storage.outbox import outbox_backlog
 from storage.repos import count_states
@@ -30,6 +32,7 @@ class Status:
     outbox: int
     drops: dict[str, int]
     hosts: list[HostStatus]
+    alarms: list[Alarm]
 
     @property
     def waiting(self) -> int:
@@ -59,6 +62,10 @@ class Status:
             "repo_states": self.repo_states,
             "drops": self.drops,
             "hosts": hosts,
+            "alarms": [
+                {"kind": a.kind, "subject": a.subject, "detail": a.detail}
+                for a in self.alarms
+            ],
         }
 
 
@@ -78,6 +85,7 @@ def read_status(conn: psycopg.Connection[Any]) -> Status:
         outbox=outbox_backlog(conn),
         drops=drop_totals(conn),
         hosts=hosts,
+        alarms=find_alarms(take_snapshot(conn)),
     )
 
 

@@ -10,6 +10,7 @@ from service.databases import INDEX, open_database
 from service.metrics import IndexCollector, RequestMetrics, metrics_route
 from service.provider import create_app
 from service.verbs.running import run_async, serve_until_stopped
+from service.watch_metrics import WatchCollector
 from storage.pool import open_pool
 
 
@@ -23,6 +24,7 @@ def run(config: Config) -> None:
         open_pool(url, min=0, max=2, name="metrics") as pool,
     ):
         registry.register(IndexCollector(pool))
+        registry.register(WatchCollector(pool))
         app = create_app(
             config,
             url,
