@@ -56,3 +56,5 @@ class AppView:
     cdn_url_pattern: str | None = None
     """With {preset}, {did} and {cid}; None: blobs are shown from the account's host."""
     default_labelers: tuple[str, ...] = ()
+    keeps_events: bool = False
+    """Whether there is an event log for the streams that others read."""

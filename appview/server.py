@@ -11,6 +11,7 @@ from appview.app import AppView
 from appview.methods import actor, feeds, mirror, posts, repos, search
 from appview.pipeline import Params, Pipeline
 from appview.session import Session, session_of
+from appview.streams.routes import add_subscription
 from network.xrpc_server import Call, Reply, XrpcError, XrpcServer
 from protocol.syntax import normalize_handle
 from storage.addresses import find_handles
@@ -36,6 +37,7 @@ def add_methods(server: XrpcServer, app: AppView) -> None:
         server.add(nsid, _serve(app, method), "optional")
     for nsid, handler in mirror.METHODS.items():
         server.add(nsid, _bind(app, handler), "none")
+    add_subscription(server, app)
     server.add(feeds.GET_FEED, _GetFeed(app), "optional")
     server.add(RESOLVE_HANDLE, _ResolveHandle(app), "none")
     server.add(REQUEST_CRAWL, _request_crawl(app), "none")

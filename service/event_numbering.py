@@ -1,10 +1,12 @@
-"""Gives the events of the log their numbers, close behind the writers."""
+"""Gives the events of the log their numbers, close behind the writers, and forgets the
+old ones."""
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import psycopg
 import structlog
@@ -15,15 +17,34 @@ from storage.event_log import number_events, prune
 log = structlog.get_logger(__name__)
 
 # Blocks of other processes (shards, the worker) bring no wake-up.
-_IDLE_S = 0.1
-_AFTER_ERROR_S = 1.0
+_LOOK_S: Final = 0.1
+_PRUNE_S: Final = 60.0
+_AFTER_ERROR_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class EventKeep:
+    """How much of the log is kept."""
+
+    hours: float
+    megabytes: int
 
 
 class EventNumbering:
-    """A thread: `with EventNumbering(pool) as numbering`. Any process may have one."""
+    """A thread: `with EventNumbering(pool, keep) as numbering`. Any process may have
+    one. `idle`: nothing is logged now, only what is there ages."""
 
-    def __init__(self, pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool[psycopg.Connection[Any]],
+        keep: EventKeep,
+        *,
+        idle: bool = False,
+    ) -> None:
         self._pool = pool
+        self._keep = keep
+        self._look_s = _PRUNE_S if idle else _LOOK_S
+        self._pruned_at = float("-inf")
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-numbering")
@@ -43,30 +64,32 @@ class EventNumbering:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._wake.wait(_IDLE_S)
-            self._wake.clear()
             try:
                 while self._number():
                     pass
+                if time.monotonic() - self._pruned_at >= _PRUNE_S:
+                    self._prune()
             except psycopg.Error as error:
                 # They stay without a number until somebody gives them one.
                 log.warning("event_numbering_failed", why=str(error))
                 self._stopping.wait(_AFTER_ERROR_S)
+            self._wake.wait(self._look_s)
+            self._wake.clear()
 
     def _number(self) -> int:
         with self._pool.connection() as conn:
             return number_events(conn, time.time_ns() // 1_000)
 
-
-def prune_events(
-    pool: ConnectionPool[psycopg.Connection[Any]], *, hours: float, megabytes: int
-) -> int:
-    """Forget the events that are too old or too many; return how many went."""
-    before = time.time() - hours * 3_600
-    with pool.connection() as conn:
-        # What nobody has numbered could otherwise never be forgotten.
-        number_events(conn, time.time_ns() // 1_000)
-        steps = prune(
-            conn, before_us=int(before * 1_000_000), max_bytes=megabytes * 1_000_000
-        )
-        return sum(steps)
+    def _prune(self) -> None:
+        before = time.time() - self._keep.hours * 3_600
+        with self._pool.connection() as conn:
+            gone = sum(
+                prune(
+                    conn,
+                    before_us=int(before * 1_000_000),
+                    max_bytes=self._keep.megabytes * 1_000_000,
+                )
+            )
+        self._pruned_at = time.monotonic()
+        if gone:
+            log.info("events_forgotten", events=gone)

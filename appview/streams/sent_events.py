@@ -10,8 +10,8 @@ from typing import Any, Final, Generic, TypeVar
 
 import anyio
 import psycopg
-from psycopg_pool import ConnectionPool
 
+from appview.app import AppView
 from protocol.errors import ProtocolError
 from protocol.frames import Frame, decode_frame
 from protocol.sequenced_frames import renumber
@@ -23,7 +23,6 @@ COMMIT: Final = "#commit"
 SYNC: Final = "#sync"
 _CONTENT: Final = (COMMIT, SYNC)
 
-Pool = ConnectionPool[psycopg.Connection[Any]]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -44,8 +43,8 @@ class SentEvents(Generic[T]):
     they were logged; that an account is not active is told.
     """
 
-    def __init__(self, pool: Pool, form: Callable[[SentEvent], T]) -> None:
-        self._pool = pool
+    def __init__(self, app: AppView, form: Callable[[SentEvent], T]) -> None:
+        self._app = app
         self._form = form
 
     async def tail(self) -> int:
@@ -66,7 +65,7 @@ class SentEvents(Generic[T]):
 
     async def _ask(self, question: Callable[[psycopg.Connection[Any]], R]) -> R:
         def ask() -> R:
-            with self._pool.connection() as conn:
+            with self._app.pool.connection() as conn:
                 return question(conn)
 
         return await anyio.to_thread.run_sync(ask)

@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 import typer.main
 
+from appview.streams.jetstream_options import MAX_COLLECTIONS, MAX_DIDS
 from network.client import Fetcher
+from network.event_feed import EventFeed
 from network.policy import Policy
+from network.stream_server import CONSUMER_TOO_SLOW, FUTURE_CURSOR, StreamServer
+from network.stream_server import OUTDATED_CURSOR as INFO_OUTDATED
 from network.xrpc_server import XrpcServer
 from pds.server import create_app as create_pds
 from pds.settings import PdsSettings
@@ -129,6 +133,29 @@ def test_methods_of_the_provider(
         make_server(config, nobody, nobody).app()
 
     assert registered(build, monkeypatch) == documented_methods("The provider")
+
+
+def test_streams_are_described_as_they_are() -> None:
+    page = text("docs/streams.md")
+    words = table_words(page)
+    assert {name for name in words if name.startswith("BIGWORLD_")} == {
+        f"BIGWORLD_{name.upper()}"
+        for name in Config.model_fields
+        if name.startswith("event_log")
+    }
+    server, feed = StreamServer.__init__, EventFeed.__init__
+    assert server.__kwdefaults__["send_timeout"] == 20
+    assert (feed.__kwdefaults__["ring_events"], feed.__kwdefaults__["ring_bytes"]) == (
+        5_000,
+        64_000_000,
+    )
+    assert "5,000 events or 64 MB behind, or leaves a frame unread for 20 s" in page
+    for name in (INFO_OUTDATED, FUTURE_CURSOR, CONSUMER_TOO_SLOW):
+        assert f"`{name}`" in page
+    options = {"wantedCollections", "wantedDids", "maxMessageSizeBytes", "cursor"}
+    assert words >= options | {"requireHello", "compress"}
+    assert f"up to {MAX_COLLECTIONS} times" in page
+    assert f"up to {MAX_DIDS:,} times" in page
 
 
 def test_methods_of_the_pds(monkeypatch: pytest.MonkeyPatch) -> None:
