@@ -246,7 +246,7 @@ class Firehose:
                 wanted: list[hosts.Host] = []
                 if await asyncio.to_thread(self._hold_lock):
                     wanted = await asyncio.to_thread(
-                        self._database.run, hosts.streamed_hosts
+                        self._database.run, self._find_streamed
                     )
                 await self._match_readers(wanted, outside, pipeline)
                 await wait_first(stop, broken, seconds=self._settings.host_rescan)
@@ -275,6 +275,9 @@ class Firehose:
                     times=self._times,
                 )
                 self._readers[host.id] = asyncio.create_task(reader.run())
+
+    def _find_streamed(self, conn: psycopg.Connection[Any]) -> list[hosts.Host]:
+        return hosts.streamed_hosts(conn, most=self._settings.streams_at_once)
 
     async def _close_readers(self, ids: list[int]) -> None:
         tasks = [self._readers.pop(host) for host in ids]

@@ -213,7 +213,7 @@ class Pipeline:
                     batch = Passed(handled=batch.handled, drops=batch.drops)
                     self._forget_cursors(passed.resets)
                 _merge(batch, passed)
-            if batch.events or batch.marks:
+            if batch.events or batch.marks or batch.doubts:
                 self._apply(batch)
             self._handled.update(batch.handled)
             self._drops.update(batch.drops)
@@ -233,7 +233,7 @@ class Pipeline:
         self._database.run(forget)
 
     def _apply(self, batch: Passed) -> None:
-        if batch.identities or batch.distrusted or batch.set_aside or batch.outdated:
+        if batch.doubts:
             # Before the cursor moves on: a crash in between only repeats this.
             self._database.run(lambda conn: _queue_doubts(conn, batch))
             crashpoint(Crashpoint.DOUBTS_QUEUED)
@@ -352,7 +352,7 @@ def _queue_doubts(conn: psycopg.Connection[Any], batch: Passed) -> None:
     for aside in batch.set_aside:
         quarantine.put_frame(conn, aside.host, aside.seq, aside.frame, aside.error)
     for host in sorted(batch.outdated):
-        hosts.request_listing(conn, host)
+        hosts.request_listing(conn, host, gap=True)
     if batch.distrusted:
         repos.mark_desynchronized(
             conn, sorted(batch.distrusted), "an event could not be proven"

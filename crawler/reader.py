@@ -16,6 +16,7 @@ from crawler.host_name import HostName
 from crawler.intake import Intake
 from crawler.methods import SUBSCRIBE_REPOS
 from crawler.settings import MIB, CrawlSettings
+from crawler.stream_budget import budget_of
 from crawler.stream_state import Fault, StreamState
 from network.client import Fetcher
 from network.errors import NetworkError, XrpcError
@@ -69,6 +70,7 @@ class StreamReader:
         self._database = database
         self._settings = settings
         self._times = times
+        self._budget = budget_of(host, settings)
         self._state = StreamState(host.id, HostName(host.hostname))
         self._last_raw: bytes | None = None
         self._start: int | None = None
@@ -136,6 +138,9 @@ class StreamReader:
             self._last_raw = raw
             state.received += 1
             await self._intake.put(state, raw)
+            rest = self._budget.spend(len(raw))
+            if rest > 0.0:
+                await asyncio.sleep(rest)
             if (
                 state.received % _BURST_FRAMES == 0
                 and self._intake.queued_bytes > _BEHIND_BYTES
@@ -210,7 +215,10 @@ class StreamReader:
             if event.cursor is None:
                 # From the tip on. Whatever was before is found by comparing, but not
                 # earlier than now: or what comes in between would be missed.
-                self._spawn_write(lambda conn: hosts.request_listing(conn, host))
+                gap = self._recheck
+                self._spawn_write(
+                    lambda conn: hosts.request_listing(conn, host, gap=gap)
+                )
             return
         assert isinstance(event, Disconnected)
         detail = f"{event.reason}: {event.detail}"

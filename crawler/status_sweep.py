@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -104,8 +105,7 @@ class StatusSweep:
                     GET_REPO_STATUS, {"did": account.did}, max_bytes=_ANSWER_BYTES
                 )
             except RateLimitedError as error:
-                seconds = error.retry_after
-                await self._do(lambda conn: hosts.hold_back(conn, host, seconds))
+                await self._do(partial(_hold_back, host, error.retry_after))
                 return
             except XrpcError as error:
                 self._counts["asked"] += 1
@@ -174,6 +174,10 @@ def read_status(answer: Any, did: str) -> str | None:
     if status in UPSTREAM_STATUSES and status != STATUS_ACTIVE:
         return str(status)
     return _UNKNOWN_STATUS
+
+
+def _hold_back(host: int, seconds: float, conn: psycopg.Connection[Any]) -> None:
+    hosts.hold_back(conn, host, seconds)
 
 
 def _list_instead(conn: psycopg.Connection[Any], host: int) -> bool:

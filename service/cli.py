@@ -14,6 +14,7 @@ import typer
 
 from service.config import Config
 from service.errors import ConfigError, ServiceError
+from service.hosts_cli import app as hosts_app
 
 if TYPE_CHECKING:
     from protocol.syntax.did import Did
@@ -29,6 +30,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(hosts_app, name="hosts")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -165,22 +168,6 @@ def pds(
     from service.verbs import pds as verb
 
     verb.run(_start(), letter.value)
-
-
-@app.command()
-def hosts(
-    add: Annotated[
-        str | None, typer.Option(help="Crawl and follow this PDS (URL) from now on.")
-    ] = None,
-    ban: Annotated[
-        str | None, typer.Option(help="Never contact this host again.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the hosts we know: state, lag, faults."""
-    from service.verbs import look
-
-    look.show_hosts(_quiet(), add=add, ban=ban, as_json=as_json)
 
 
 class RepoState(StrEnum):
@@ -346,6 +333,12 @@ def bench(
         bool,
         typer.Option("--quick", help="Little data, to see that it works: no figures."),
     ] = False,
+    stored: Annotated[
+        int, typer.Option(min=0, help="Records that ingest finds there already.")
+    ] = 0,
+    shards: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that ingest.")
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Measure this machine: proof, import, ingest, backfill, requests.
@@ -355,7 +348,13 @@ def bench(
     from service.verbs import bench as verb
 
     names = [name] if name is not None else list(BenchName)
-    verb.run([one.value for one in names], quick=quick, as_json=as_json)
+    verb.run(
+        [one.value for one in names],
+        quick=quick,
+        as_json=as_json,
+        stored=stored,
+        shards=shards,
+    )
 
 
 @app.command()

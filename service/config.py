@@ -31,8 +31,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from crawler.settings import CrawlSettings
 from service.errors import ConfigError
 
+_CRAWL = CrawlSettings()
 _PREFIX = "BIGWORLD_"
 _FILE_VARIABLE = "BIGWORLD_CONFIG"
 _DEFAULT_FILE = "bigworld.toml"
@@ -118,8 +120,37 @@ class Config(BaseSettings):
     host_concurrency: int = Field(
         2, ge=1, description="Requests open at once to one foreign host."
     )
+    host_accounts_first_day: int = Field(
+        _CRAWL.host_accounts_first_day,
+        ge=1,
+        description="New accounts taken from a host on the day that we first see it; "
+        "twice as many each day after.",
+    )
     host_accounts_per_day: int = Field(
-        10_000, ge=1, description="New accounts a day taken from one host."
+        _CRAWL.host_accounts_per_day,
+        ge=1,
+        description="New accounts a day taken from one host at most.",
+    )
+    host_events_per_s: float = Field(
+        _CRAWL.host_events_per_s,
+        gt=0,
+        description="Events a second read from one host's stream.",
+    )
+    host_bytes_per_s: float = Field(
+        _CRAWL.host_bytes_per_s,
+        gt=0,
+        description="Bytes a second read from one host's stream.",
+    )
+    streams_at_once: int = Field(
+        _CRAWL.streams_at_once,
+        ge=1,
+        description="Streams that may be open; other hosts are polled.",
+    )
+    poll_interval_s: float = Field(
+        _CRAWL.poll_interval,
+        gt=0,
+        description="Seconds between two polls of a quiet host; up to four times as "
+        "many while nothing changes there.",
     )
     shards: int = Field(
         1, ge=1, le=256, description="Shards of the live ingest, by hash of the DID."

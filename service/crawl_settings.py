@@ -9,13 +9,22 @@ from protocol.syntax.did import parse_did
 from service.config import Config
 from service.errors import ConfigError
 
+# A host in which nothing changes is polled less often, but so often still.
+_POLL_LONGEST = 4
+
 
 def crawl_settings(config: Config) -> CrawlSettings:
     """What the crawler may do, as the operator set it."""
     return CrawlSettings(
         dev=config.dev_network,
         account_cap=config.account_cap or None,
+        host_accounts_first_day=config.host_accounts_first_day,
         host_accounts_per_day=config.host_accounts_per_day,
+        host_events_per_s=config.host_events_per_s,
+        host_bytes_per_s=config.host_bytes_per_s,
+        streams_at_once=config.streams_at_once,
+        poll_interval=config.poll_interval_s,
+        poll_longest=_POLL_LONGEST * config.poll_interval_s,
         dids=frozenset(config.dids),
         send_on=config.event_log,
         shards=config.shards,

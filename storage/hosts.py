@@ -348,6 +348,15 @@ def add_strikes(
     return strikes
 
 
+def forgive(conn: psycopg.Connection[Any], host: int) -> None:
+    """Forget a host's strikes and failures."""
+    conn.execute(
+        "UPDATE host SET strikes = 0, tries = 0, error = NULL, next_try = NULL"
+        " WHERE id = %s",
+        (host,),
+    )
+
+
 def note_events(
     conn: psycopg.Connection[Any],
     events: Mapping[int, tuple[int, datetime | None]],

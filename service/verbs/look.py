@@ -1,9 +1,8 @@
-"""`bigworld hosts`, `repos`, `search`, `feeds`: what an operator looks at."""
+"""`bigworld repos`, `search`, `feeds`: what an operator looks at."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,19 +13,15 @@ from psycopg.rows import dict_row
 from rich.console import Console
 from rich.table import Table
 
-from crawler.discovery import add_configured
-from crawler.host_name import InvalidHostError, parse_host
 from feeds.registry import FEEDS
 from network.errors import NetworkError, XrpcError
 from network.xrpc_client import XrpcClient
 from protocol.syntax.did import Did
 from service.config import Config
-from service.crawl_settings import crawl_settings
 from service.databases import INDEX, open_database
 from service.demo import own_fetcher
 from service.errors import ServiceError
-from storage import hosts, repos
-from storage.host_status import host_statuses
+from storage import repos
 
 SEARCH_POSTS = "app.bsky.feed.searchPosts"
 SEARCH_ACTORS = "app.bsky.actor.searchActors"
@@ -63,28 +58,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (bytes, memoryview)):
         return bytes(value).hex()
     return value
-
-
-def show_hosts(
-    config: Config, *, add: str | None, ban: str | None, as_json: bool
-) -> None:
-    """List the hosts, after adding or banning one. Raises ServiceError."""
-    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
-        try:
-            if add is not None:
-                add_configured(conn, [add], [], crawl_settings(config))
-            if ban is not None:
-                name = parse_host(ban, dev=config.dev_network).name
-                known = hosts.find_hosts(conn, [name])
-                if name not in known:
-                    raise ServiceError(f"there is no host {name}")
-                hosts.set_state(conn, known[name].id, hosts.HOST_BANNED)
-        except InvalidHostError as error:
-            raise ServiceError(str(error)) from error
-        conn.commit()
-        statuses = [dataclasses.asdict(status) for status in host_statuses(conn)]
-    columns = ("hostname", "state", "source", "accounts", "events", "lag_s")
-    show(statuses, (*columns, "waiting_repos", "strikes", "error"), as_json=as_json)
 
 
 def show_repos(

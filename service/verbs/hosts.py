@@ -1,0 +1,133 @@
+"""What `bigworld hosts …` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import psycopg
+
+from crawler.discovery import AskedAgain, add_configured, crawl_again
+from crawler.host_name import InvalidHostError, parse_host
+from service.config import Config
+from service.crawl_settings import crawl_settings
+from service.databases import INDEX, open_database
+from service.errors import ServiceError
+from service.verbs.look import show
+from storage import hosts
+from storage.host_budget import LIMITS, set_limit
+from storage.host_report import host_report
+from storage.host_status import host_statuses
+
+_COLUMNS = ("hostname", "state", "mode", "source", "accounts", "events", "rate")
+
+
+def show_hosts(config: Config, *, limit: int, as_json: bool) -> None:
+    """List the hosts, the busiest first."""
+    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+        statuses = [asdict(status) for status in host_statuses(conn, limit=limit)]
+    columns = (*_COLUMNS, "lag_s", "waiting_repos", "strikes", "error")
+    show(statuses, columns, as_json=as_json)
+
+
+def show_host(config: Config, text: str, *, as_json: bool) -> None:
+    """Tell everything about one host."""
+    with _host(config, text) as (conn, host):
+        report = host_report(conn, host.hostname)
+    assert report is not None
+    facts = asdict(report.facts) | {"lag_s": report.facts.lag_s}
+    if as_json:
+        whole = facts | {
+            name: [asdict(row) for row in getattr(report, name)]
+            for name in ("moves", "drops", "failures")
+        }
+        print(json.dumps(whole, default=str))
+        return
+    rows = [{"what": name, "is": value} for name, value in facts.items()]
+    rows += [{"what": f"drops: {drop.reason}", "is": drop.n} for drop in report.drops]
+    rows += [{"what": f"fails: {f.error}", "is": f.repos} for f in report.failures]
+    rows += [
+        {"what": f"{move.before} -> {move.after}", "is": f"{move.at}: {move.why}"}
+        for move in report.moves
+    ]
+    show(rows, ("what", "is"), as_json=False)
+
+
+def add_host(config: Config, text: str, *, relay: bool) -> str:
+    """Crawl and follow a host from now on. Raises ServiceError."""
+    settings = crawl_settings(config)
+    names = ([], [text]) if relay else ([text], [])
+    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+        try:
+            add_configured(conn, *names, settings)
+        except InvalidHostError as error:
+            raise ServiceError(str(error)) from error
+    return f"{text} is followed"
+
+
+def ban_host(config: Config, text: str, why: str) -> str:
+    """Never contact a host again."""
+    with _host(config, text) as (conn, host):
+        hosts.move_host(
+            conn, host.id, hosts.HOST_BANNED, why or "banned by our operator"
+        )
+    return f"{host.hostname} is banned; its stream closes within a moment"
+
+
+def unban_host(config: Config, text: str) -> str:
+    """Look at a banned or throttled host as if it were new."""
+    with _host(config, text) as (conn, host):
+        if host.state not in (hosts.HOST_BANNED, hosts.HOST_THROTTLED):
+            raise ServiceError(f"{host.hostname} is neither banned nor throttled")
+        hosts.move_host(conn, host.id, hosts.HOST_NEW, "let in again by our operator")
+        hosts.forgive(conn, host.id)
+        hosts.request_listing(conn, host.id)
+    return f"{host.hostname} is looked at again"
+
+
+def crawl_host(config: Config, text: str) -> str:
+    """Have a host compared in full, now."""
+    settings = crawl_settings(config)
+    with _host(config, text) as (conn, host):
+        outcome = crawl_again(conn, host.hostname, settings)
+    if outcome is AskedAgain.BANNED:
+        raise ServiceError(f"{host.hostname} is banned")
+    if outcome is AskedAgain.ALREADY:
+        return f"{host.hostname}: this was asked for a short while ago already"
+    return f"{host.hostname} is compared in full, beginning within a minute"
+
+
+def limit_host(
+    config: Config, text: str, values: Mapping[str, float | None], *, reset: bool
+) -> str:
+    """Give a host limits of its own; None leaves one as it is."""
+    with _host(config, text) as (conn, host):
+        for name in LIMITS if reset else ():
+            set_limit(conn, host.id, name, None)
+        for name, value in values.items():
+            if value is not None:
+                set_limit(conn, host.id, name, value)
+        known = hosts.load_hosts(conn, [host.id])[host.id]
+    own = {name: getattr(known, name) for name in LIMITS}
+    told = [f"{name} {value:g}" for name, value in own.items() if value is not None]
+    return f"{host.hostname}: {', '.join(told) or 'the limits of all'}"
+
+
+@contextmanager
+def _host(
+    config: Config, text: str
+) -> Iterator[tuple[psycopg.Connection[Any], hosts.Host]]:
+    """A known host, in one transaction. Raises ServiceError for any other."""
+    try:
+        # Nothing is contacted: a loopback host of a development network is a name too.
+        name = parse_host(text, dev=True).name
+    except InvalidHostError as error:
+        raise ServiceError(str(error)) from error
+    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+        known = hosts.find_hosts(conn, [name]).get(name)
+        if known is None:
+            raise ServiceError(f"there is no host {name}")
+        yield conn, known
