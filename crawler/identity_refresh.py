@@ -101,6 +101,8 @@ class IdentityRefresh:
     async def _refresh(self, job: jobs.ClaimedJob) -> bool:
         """Refresh one account; False when it must be tried again."""
         did = Did(job.key)
+        # Until then the answer comes from memory, and may be older than the doubt.
+        wait = self._resolver.refresh_in(did) if job.doubted else 0.0
         async with self._slots:
             answer = await look_up(self._resolver, did, refresh=True)
             if answer.failed:
@@ -124,7 +126,12 @@ class IdentityRefresh:
             await asyncio.to_thread(
                 self._database.persist, lambda: self._sink.set_handle(did, handle)
             )
-            return True
+        if wait > 0:
+            await asyncio.to_thread(
+                self._database.run,
+                lambda conn: jobs.postpone_job(conn, job.id, wait=wait),
+            )
+        return wait <= 0
 
     async def _place(self, did: Did, answer: LookedUp) -> None:
         account = Account(did)
@@ -146,5 +153,7 @@ class IdentityRefresh:
         wait = full_jitter(job.tries + 1, base=2.0, cap=7_200.0)
         await asyncio.to_thread(
             self._database.run,
-            lambda conn: jobs.retry_job(conn, job.id, why, wait=wait),
+            lambda conn: jobs.retry_job(
+                conn, job.id, why, wait=wait, doubt=job.doubted
+            ),
         )

@@ -348,7 +348,7 @@ def _queue_doubts(conn: psycopg.Connection[Any], batch: Passed) -> None:
     for did, wait in batch.identities.items():
         by_wait.setdefault(round(wait), []).append(did)
     for wait, dids in sorted(by_wait.items()):
-        jobs.put_jobs(conn, IDENTITY_JOB, dids, wait=wait)
+        jobs.put_jobs(conn, IDENTITY_JOB, dids, wait=wait, doubt=True)
     for aside in batch.set_aside:
         quarantine.put_frame(conn, aside.host, aside.seq, aside.frame, aside.error)
     for host in sorted(batch.outdated):

@@ -143,6 +143,14 @@ class IdentityResolver:
             raise entry.error
         return entry.document
 
+    def refresh_in(self, did: str) -> float:
+        """Seconds until `resolve_did` with `refresh` asks the source of this DID again;
+        until then it gives what it has, which may be older than the question."""
+        asked_at = self._asked_at.get(did)
+        if asked_at is None:
+            return 0.0
+        return max(0.0, asked_at + self._limits.refresh_interval - self._now())
+
     async def resolve_key(self, did: str, *, refresh: bool = False) -> PublicKey:
         """The repo signing key of a DID, parsed; KeyNotDeclaredError if it has none."""
         document = await self.resolve_did(did, refresh=refresh)
@@ -152,7 +160,7 @@ class IdentityResolver:
 
     def _wants_fetch(self, did: str, entry: _Entry, refresh: bool) -> bool:
         if refresh:
-            return not self._was_just_asked(did)
+            return self.refresh_in(did) <= 0
         return not self._is_fresh(entry)
 
     def _is_fresh(self, entry: _Entry) -> bool:
@@ -163,12 +171,6 @@ class IdentityResolver:
             limits = self._limits
             ttl = limits.negative_ttl if is_final else limits.refresh_interval
         return self._now() - entry.fetched_at < ttl
-
-    def _was_just_asked(self, did: str) -> bool:
-        asked_at = self._asked_at.get(did)
-        if asked_at is None:
-            return False
-        return self._now() - asked_at < self._limits.refresh_interval
 
     async def _load(self, did: Did, known: _Entry | None, refresh: bool) -> _Entry:
         if not refresh and self._cache is not None:

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import class_row
 
+_DOUBT: Final = '{"doubt": true}'
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job leased to us. `tries` counts the failures so far."""
+    """A job leased to us. `tries` counts the failures so far; `doubted`: somebody said
+    that what is known is old, so an answer from memory does not do."""
 
     id: int
     key: str
     tries: int
+    doubted: bool
 
 
 def put_jobs(
@@ -29,8 +33,10 @@ def put_jobs(
     keys: Iterable[str],
     *,
     wait: float = 0.0,
+    doubt: bool = False,
 ) -> None:
     """Queue a job a key, to be done in `wait` seconds or sooner if queued already.
+    With `doubt` they are `doubted`.
 
     Does not commit. A job that is being done now is not lost: it becomes due again
     after its lease.
@@ -40,14 +46,14 @@ def put_jobs(
         return
     conn.execute(
         """
-        INSERT INTO job (kind, key, not_before)
-        SELECT %s, key, now() + make_interval(secs => %s)
+        INSERT INTO job (kind, key, not_before, payload)
+        SELECT %s, key, now() + make_interval(secs => %s), %s
         FROM unnest(%s::text[]) AS t (key)
         ON CONFLICT (kind, key) DO UPDATE
         SET not_before = least(job.not_before, excluded.not_before),
-            payload = job.payload || '{"again": true}'
+            payload = job.payload || excluded.payload || '{"again": true}'
         """,
-        (kind, wait, wanted),
+        (kind, wait, _DOUBT if doubt else "{}", wanted),
     )
 
 
@@ -59,14 +65,15 @@ def claim_jobs(
         cursor.execute(
             """
             WITH due AS (
-                SELECT id FROM job
+                SELECT id, payload FROM job
                 WHERE kind = %s AND not_before <= now()
                   AND (lease_until IS NULL OR lease_until <= now())
                 ORDER BY not_before LIMIT %s FOR UPDATE SKIP LOCKED
             )
             UPDATE job SET lease_until = now() + make_interval(secs => %s),
                 payload = '{}'
-            FROM due WHERE job.id = due.id RETURNING job.id, key, tries
+            FROM due WHERE job.id = due.id
+            RETURNING job.id, key, tries, due.payload ? 'doubt' AS doubted
             """,
             (kind, limit, lease_s),
         )
@@ -86,16 +93,31 @@ def finish_jobs(
 
 
 def retry_job(
-    conn: psycopg.Connection[Any], job: int, error: str, *, wait: float
+    conn: psycopg.Connection[Any],
+    job: int,
+    error: str,
+    *,
+    wait: float,
+    doubt: bool = False,
 ) -> None:
     """Give a failed job back, to be tried again in `wait` seconds."""
     conn.execute(
         """
         UPDATE job SET lease_until = NULL, tries = tries + 1, error = %s,
-            not_before = now() + make_interval(secs => %s)
+            not_before = now() + make_interval(secs => %s), payload = payload || %s
         WHERE id = %s
         """,
-        (error[:500].replace("\0", ""), wait, job),
+        (error[:500].replace("\0", ""), wait, _DOUBT if doubt else "{}", job),
+    )
+
+
+def postpone_job(conn: psycopg.Connection[Any], job: int, *, wait: float) -> None:
+    """Give a doubted job back that cannot be settled yet, to be done in `wait`
+    seconds. It is no failure."""
+    conn.execute(
+        "UPDATE job SET lease_until = NULL, payload = payload || %s,"
+        " not_before = now() + make_interval(secs => %s) WHERE id = %s",
+        (_DOUBT, wait, job),
     )
 
 

@@ -4,6 +4,7 @@ memory, and a sink that only remembers."""
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,8 @@ class FakeResolver:
     documents: dict[str, DidDocument] = field(default_factory=dict)
     asked: list[tuple[str, bool]] = field(default_factory=list)
     down: bool = False
+    remembered: dict[str, tuple[DidDocument, float]] = field(default_factory=dict)
+    """DID -> what is given, to those who refresh too, until a monotonic time."""
 
     def put(self, did: str, pds: str | None, key: str | None = None) -> None:
         self.documents[did] = DidDocument(Did(did), (), key, None, pds, ())
@@ -33,9 +36,15 @@ class FakeResolver:
         self.asked.append((did, refresh))
         if self.down:
             raise UnreachableError("the directory is down")
+        if self.refresh_in(did) > 0:
+            return self.remembered[did][0]
         if did not in self.documents:
             raise DidNotFoundError(did)
         return self.documents[did]
+
+    def refresh_in(self, did: str) -> float:
+        _, until = self.remembered.get(did, (None, 0.0))
+        return max(0.0, until - time.monotonic())
 
     async def verify_handle(
         self, document: DidDocument, *, refresh: bool = False

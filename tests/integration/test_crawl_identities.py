@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -47,6 +48,26 @@ def test_a_new_account_has_its_handle_soon_and_a_change_is_seen(
         wait_until(lambda: handles(world).get(author.did) == "alice.example.com")
         give_handle(world, author, "bob.example.com")
         host.send(lambda seq: identity_frame(author.did, seq, "mallory.example.com"))
+        wait_until(lambda: handles(world)[author.did] == "bob.example.com")
+    assert jobs_left(world) == {}
+
+
+def test_an_answer_from_memory_does_not_settle_a_doubt(world: CrawlWorld) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    give_handle(world, author, "alice.example.com")
+    with world.crawling():
+        wait_for_stream(host)
+        host.post(author, ("create", "app.bsky.feed.post/a", post("hi")))
+        wait_until(lambda: handles(world).get(author.did) == "alice.example.com")
+        wait_until(lambda: jobs_left(world) == {})
+        # Somebody asked a moment ago: what is said to have changed is not seen yet.
+        world.resolver.remembered[author.did] = (
+            world.resolver.documents[author.did],
+            time.monotonic() + 1.5,
+        )
+        give_handle(world, author, "bob.example.com")
+        host.send(lambda seq: identity_frame(author.did, seq))
         wait_until(lambda: handles(world)[author.did] == "bob.example.com")
     assert jobs_left(world) == {}
 
