@@ -29,11 +29,18 @@ from crawler.repo_import import StreamedImport
 from crawler.settings import CrawlSettings
 from crawler.sink import Sink
 from crawler.waiting import wait_first
-from network.errors import NetworkError, RateLimitedError, XrpcError
+from network.errors import (
+    BadResponseError,
+    NetworkError,
+    RateLimitedError,
+    TooLargeError,
+    XrpcError,
+)
 from network.xrpc_client import XrpcClient
 from protocol.errors import DesynchronizedError, ProtocolError
 from protocol.events import AccountEvent
 from protocol.limits import MAX_REPO_BYTES
+from protocol.repo_diff import read_diff
 from storage import hosts, repos
 from storage.crashpoint import Crashpoint, crashpoint
 
@@ -64,9 +71,10 @@ class _FetchError(Exception):
 
 @dataclass(slots=True)
 class BackfillReport:
-    """What one run came to."""
+    """What one run came to. `updated` were fetched by their changes alone."""
 
     fetched: int = 0
+    updated: int = 0
     failed: int = 0
     records: int = 0
     gone: int = 0
@@ -220,6 +228,8 @@ class Backfill:
         assert account.pds_url is not None
         assert account.key is not None
         client = XrpcClient(self._outside.fetcher, account.pds_url)
+        if repo.tries == 0 and await self._bring_forward(repo, client, account, host):
+            return
         loop = asyncio.get_running_loop()
         job = StreamedImport(
             self._sink, repo.did, host, account.key, spill=repo.tries > 0
@@ -249,6 +259,41 @@ class Backfill:
             await self._gatherer.put(small)
         crashpoint(Crashpoint.RESYNC_DONE)
         self.report.records += job.records
+
+    async def _bring_forward(
+        self, repo: repos.ClaimedRepo, client: XrpcClient, account: Account, host: int
+    ) -> bool:
+        """Fetch only what changed since the revision that we hold, if that is enough.
+
+        The first try of a repo: whatever does not fit, the whole of it settles.
+        """
+        since, key = repo.rev, account.key
+        if since is None or key is None:
+            return False
+        try:
+            data = await client.query_bytes(
+                GET_REPO,
+                {"did": repo.did, "since": since},
+                max_bytes=self._settings.backfill_diff_bytes,
+            )
+        except XrpcError as error:
+            if error.name in _STATUS_OF_ERROR:
+                raise
+            return False
+        except (TooLargeError, BadResponseError):
+            return False
+
+        def apply() -> bool:
+            try:
+                diff = read_diff(data, repo.did, key)
+            except ProtocolError:
+                return False
+            return self._sink.update_repo(repo.did, host, since, diff)
+
+        if not await asyncio.get_running_loop().run_in_executor(self._threads, apply):
+            return False
+        self.report.updated += 1
+        return True
 
     async def _identify(self, repo: repos.ClaimedRepo) -> tuple[Account, int]:
         """Find key and host; a repo that moved is from then on its new host's."""

@@ -77,6 +77,7 @@ class CrawlSettings:
     backfill_tries: int = 8
     backfill_daily: float = 86_400.0
     backfill_idle: float = 0.25
+    backfill_diff_bytes: int = 16 * MIB
 
     listing_interval: float = 7 * 86_400.0
     poll_interval: float = 900.0

@@ -9,8 +9,10 @@ from typing import Any, Protocol
 
 from protocol.events import DroppedOp, Event
 from protocol.repo import RepoHead, RepoRecord
+from protocol.repo_diff import RepoDiff
 from protocol.syntax.did import Did
 from protocol.syntax.handle import Handle
+from protocol.syntax.tid import Tid
 
 
 class Applied(Protocol):
@@ -65,6 +67,10 @@ class Sink(Protocol):
 
     def checkout(self, did: Did, host: int) -> AbstractContextManager[RepoImport]:
         """Import a whole repo. Leaving without `finish` undoes everything."""
+
+    def update_repo(self, did: Did, host: int, since: Tid, diff: RepoDiff) -> bool:
+        """Take a claimed repo that stands at `since` forward by what changed; False,
+        and nothing has happened, when the whole of it must be fetched instead."""
 
     def import_repos(self, repos: Sequence[FetchedRepo]) -> Mapping[Did, Exception]:
         """Import whole repos, many in one transaction where that can be done; return

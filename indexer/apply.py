@@ -297,13 +297,21 @@ class _Batch:
     def write(self, conn: psycopg.Connection[Any]) -> StatsChange:
         """Send everything the batch came to, but for the counts it changes."""
         stats = self._write_records(conn)
-        put_commits(conn, self._buffered)
+        self._keep_buffered(conn)
         account.save_statuses(conn, self._statuses)
         identity.mark_stale(conn, self._identities)
         save_repos(conn, self.repos.values())
         count_drops(conn, self._drop_counts)
         event_log.append(conn, self._sent_on)
         return stats
+
+    def _keep_buffered(self, conn: psycopg.Connection[Any]) -> None:
+        full = set(put_commits(conn, self._buffered))
+        for actor, event in self._buffered:
+            if actor in full:
+                repo = self.repos[actor]
+                repo.note_upstream(event.rev)
+                repo.desynchronize("too many commits came while it was fetched")
 
     def _write_records(self, conn: psycopg.Connection[Any]) -> StatsChange:
         nsids, rkeys = self._nsids, self._rkeys

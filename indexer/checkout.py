@@ -44,14 +44,15 @@ from storage.record_codec import decompress
 from storage.records import COLUMNS as RECORD_COLUMNS
 from storage.records import pack_record
 from storage.resync_buffer import clear_commits, load_commits
-from storage.states import REPO_DESYNCHRONIZED, REPO_SYNCHRONIZED, STATUS_DELETED
+from storage.states import REPO_SYNCHRONIZED, STATUS_DELETED
 from storage.stats import StatsChange, StatsPile
 
 _CHUNK_RECORDS: Final = 2_000
 _CHUNK_BYTES: Final = 8_000_000
 LOCK_CLASS: Final = 0x726570  # "rep": advisory locks of imports, by actor
-SYNC_RETRY_S: Final = 30.0
-"""A repo whose host told of a rev that it then does not serve is tried again later."""
+_BEHIND_RETRY_S: Final = 30.0
+_BEHIND_RETRY_MOST_S: Final = 86_400.0
+"""When a repo whose host told of a rev that it then did not serve is tried again."""
 
 
 class CheckoutBusyError(Exception):
@@ -289,8 +290,6 @@ class Checkout:
             raise StaleCheckoutError(f"rev {head.rev} is older than {repo.rev}")
         if repo.status == STATUS_DELETED:
             raise StaleCheckoutError("the account is deleted")
-        # A #sync during the import took the state back: its rev must be reached.
-        wanted = repo.upstream_rev if repo.state == REPO_DESYNCHRONIZED else None
         repo.advance(head.rev, head.data, head.commit)
         events = load_commits(conn, actor)
         if events:
@@ -298,26 +297,9 @@ class Checkout:
             self._stats.add(stats)
             clear_commits(conn, actor)
             crashpoint(Crashpoint.CHECKOUT_DRAINED)
-        if wanted is not None and repo.rev is not None and repo.rev < wanted:
-            repo.desynchronize("the host told of a newer rev")
-        save_repos(conn, [repo])
+        settle_repo(conn, repo, self._host)
         if self._send_on and (self._changed or repo.rev != self._known_rev):
             event_log.append(conn, [sync_frame_of(self._did, repo, self._now)])
-        synchronized = repo.state == REPO_SYNCHRONIZED
-        conn.execute(
-            """
-            UPDATE repo SET lease_until = NULL, host = coalesce(%s, host),
-                tries = CASE WHEN %s THEN 0 ELSE tries + 1 END,
-                next_try = now() + make_interval(secs => %s)
-            WHERE actor = %s
-            """,
-            (
-                self._host or None,
-                synchronized,
-                0.0 if synchronized else SYNC_RETRY_S,
-                actor,
-            ),
-        )
         drops = Counter((row[3].value, self._host) for row in self._dropped)
         self._stats.apply()
         count_drops(conn, drops)
@@ -326,8 +308,53 @@ class Checkout:
             self._changed,
             len(self._dropped),
             len(events),
-            synchronized,
+            repo.state == REPO_SYNCHRONIZED,
         )
+
+
+def settle_repo(conn: psycopg.Connection[Any], repo: RepoState, host: int) -> None:
+    """As `settle_repos`, of one."""
+    settle_repos(conn, [(repo, host)])
+
+
+def settle_repos(
+    conn: psycopg.Connection[Any], fetched: Sequence[tuple[RepoState, int]]
+) -> None:
+    """Write where repos stand after a fetch from their hosts, and end their leases.
+
+    One whose host told of a newer rev than it then served is fetched again: soon, and
+    later each time, for the host may be wrong for ever.
+    """
+    for repo, _ in fetched:
+        told = repo.upstream_rev
+        if told is not None and repo.rev is not None and repo.rev < told:
+            repo.desynchronize("the host told of a newer rev")
+    tries = conn.execute(
+        "SELECT actor, tries FROM repo WHERE actor = ANY(%s)",
+        ([repo.actor for repo, _ in fetched],),
+    )
+    before = dict(tries.fetchall())
+    save_repos(conn, [repo for repo, _ in fetched])
+    rows = [
+        (repo.actor, host or None, before[repo.actor] + 1)
+        if repo.state != REPO_SYNCHRONIZED
+        else (repo.actor, host or None, 0)
+        for repo, host in fetched
+    ]
+    conn.execute(
+        """
+        UPDATE repo SET lease_until = NULL, host = coalesce(d.host, repo.host),
+            tries = d.tries, next_try = now() + make_interval(secs => CASE d.tries
+                WHEN 0 THEN 0 ELSE least(%s * 2.0 ^ (d.tries - 1), %s) END)
+        FROM unnest(%s::int4[], %s::int4[], %s::int4[]) AS d (actor, host, tries)
+        WHERE repo.actor = d.actor
+        """,
+        (
+            _BEHIND_RETRY_S,
+            _BEHIND_RETRY_MOST_S,
+            *(list(c) for c in zip(*rows, strict=True)),
+        ),
+    )
 
 
 def sync_frame_of(did: str, repo: RepoState, now: datetime) -> bytes:

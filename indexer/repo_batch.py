@@ -19,12 +19,12 @@ from indexer.apply import apply_commits, plan_for_probes
 from indexer.changes import write
 from indexer.checkout import (
     LOCK_CLASS,
-    SYNC_RETRY_S,
     ImportedHead,
+    settle_repos,
     sync_frame_of,
 )
 from indexer.import_rows import Addresses, Dropped, ImportedRecord, prepare_import
-from indexer.repo_states import RepoState, lock_repos, save_repos
+from indexer.repo_states import RepoState, lock_repos
 from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.events import DroppedOp
 from storage import event_log
@@ -33,7 +33,7 @@ from storage.crashpoint import Crashpoint, crashpoint
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.interning import Interner
 from storage.resync_buffer import clear_commits, load_all_commits
-from storage.states import REPO_RESYNCING, REPO_SYNCHRONIZED, STATUS_DELETED
+from storage.states import STATUS_DELETED
 from storage.stats import StatsChange, apply_stats
 
 
@@ -126,20 +126,12 @@ class _Batch:
         states = lock_repos(
             conn, {actor: repo.host or None for actor, repo in taken.items()}, taken
         )
-        wanted: dict[int, str | None] = {}
         for actor, state in states.items():
             if state.rev != self.known[actor] or state.status == STATUS_DELETED:
                 raise BatchChangedError
-            # A #sync during the fetch took the state back: its rev must be reached.
-            if state.state != REPO_RESYNCING:
-                wanted[actor] = state.upstream_rev
             head = taken[actor].head
             state.advance(head.rev, head.data, head.commit)
         self._drain(states, stats)
-        for actor, rev in wanted.items():
-            reached = states[actor].rev
-            if rev is not None and reached is not None and reached < rev:
-                states[actor].desynchronize("the host told of a newer rev")
         self._save(taken, states)
         hosts = {actor: repo.host for actor, repo in taken.items()}
         apply_stats(conn, stats)
@@ -159,18 +151,8 @@ class _Batch:
     def _save(
         self, taken: dict[int, FetchedRepo], states: dict[int, RepoState]
     ) -> None:
-        save_repos(self.conn, states.values())
         order = sorted(taken)
-        done = [states[actor].state == REPO_SYNCHRONIZED for actor in order]
-        self.conn.execute(
-            _RELEASE,
-            (
-                SYNC_RETRY_S,
-                order,
-                [taken[actor].host or None for actor in order],
-                done,
-            ),
-        )
+        settle_repos(self.conn, [(states[actor], taken[actor].host) for actor in order])
         if self.send_on:
             frames = [
                 sync_frame_of(taken[actor].did, states[actor], self.now)
@@ -193,12 +175,4 @@ _CHOOSE: Final = """
             AND NOT EXISTS (SELECT FROM record WHERE record.actor = repo.actor),
         rev
     FROM repo WHERE actor = ANY(%s::int4[])
-"""
-_RELEASE: Final = """
-    UPDATE repo SET lease_until = NULL, host = coalesce(d.host, repo.host),
-        tries = CASE WHEN d.done THEN 0 ELSE tries + 1 END,
-        next_try = now()
-            + make_interval(secs => CASE WHEN d.done THEN 0 ELSE %s::float8 END)
-    FROM unnest(%s::int4[], %s::int4[], %s::bool[]) AS d (actor, host, done)
-    WHERE repo.actor = d.actor
 """

@@ -23,11 +23,14 @@ from indexer.checkout import (
 )
 from indexer.identity import save_handles
 from indexer.repo_batch import BatchChangedError, import_fresh
+from indexer.repo_diff import DiffMismatchError, apply_diff
 from protocol.errors import DesynchronizedError, ProtocolError
 from protocol.events import DroppedOp, Event
 from protocol.repo import RepoHead, RepoRecord
+from protocol.repo_diff import RepoDiff
 from protocol.syntax.did import Did
 from protocol.syntax.handle import Handle
+from protocol.syntax.tid import Tid
 from storage.interning import Interner
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
@@ -96,6 +99,25 @@ class IndexSink:
                 # Nobody's fault: like any other lock, it is tried again later.
                 raise LockNotAvailable(f"{did} is being imported") from error
         self._on_written()
+
+    def update_repo(self, did: Did, host: int, since: Tid, diff: RepoDiff) -> bool:
+        """Take a repo forward by what changed; see `crawler.sink.Sink`."""
+        try:
+            with self._pool.connection() as conn:
+                apply_diff(
+                    conn,
+                    self._interner,
+                    did,
+                    host,
+                    since,
+                    diff,
+                    datetime.now(UTC),
+                    send_on=self._send_on,
+                )
+        except (DiffMismatchError, StaleCheckoutError):
+            return False
+        self._on_written()
+        return True
 
     def import_repos(self, repos: Sequence[FetchedRepo]) -> dict[Did, Exception]:
         """Import small repos, those we hold nothing of in one transaction."""

@@ -7,7 +7,7 @@ are passed over, the rest follow from it one by one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import psycopg
 
@@ -15,14 +15,24 @@ from protocol import cbor
 from protocol.drops import DropReason
 from protocol.events import CommitEvent, DroppedOp, RecordOp
 
+MAX_COMMITS: Final = 2_000
+MAX_BYTES: Final = 32 * 1024**2
+"""What is kept for one repo while it is fetched. Beyond it, fetching it once more
+costs less than keeping everything."""
+
 
 def put_commits(
     conn: psycopg.Connection[Any], commits: Iterable[tuple[int, CommitEvent]]
-) -> None:
-    """Append (actor, commit) pairs, in order. Does not commit."""
+) -> list[int]:
+    """Append (actor, commit) pairs, in order. Does not commit.
+
+    Returns the actors of whom too much has come: nothing is kept of those any more,
+    and their repos must be fetched anew.
+    """
     rows = [(actor, event.seq, encode_commit(event)) for actor, event in commits]
     if not rows:
-        return
+        return []
+    actors = [row[0] for row in rows]
     conn.execute(
         """
         INSERT INTO resync_buffer (actor, seq, event)
@@ -30,8 +40,18 @@ def put_commits(
             WITH ORDINALITY AS t (actor, seq, event, place)
         ORDER BY place
         """,
-        ([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows]),
+        (actors, [row[1] for row in rows], [row[2] for row in rows]),
     )
+    found = conn.execute(
+        """
+        SELECT actor FROM resync_buffer WHERE actor = ANY(%s) GROUP BY actor
+        HAVING count(*) > %s OR sum(octet_length(event)) > %s
+        """,
+        (sorted(set(actors)), MAX_COMMITS, MAX_BYTES),
+    )
+    full = [actor for (actor,) in found]
+    clear_commits(conn, *full)
+    return full
 
 
 def load_commits(conn: psycopg.Connection[Any], actor: int) -> list[CommitEvent]:

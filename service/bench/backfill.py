@@ -1,23 +1,30 @@
 """Whole repos: from another process over HTTP, proven, into Postgres, as the crawling
-process fetches them."""
+processes fetch them: one of them for each core."""
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
 from crawler.backfill import Backfill, BackfillReport
 from crawler.database import Database
 from crawler.outside import outside_opener
+from crawler.settings import CrawlSettings
 from network.policy import HostLimits
 from service.bench.floor import copy_rate
 from service.bench.host import open_host, write_repo
 from service.bench.index import (
     Index,
+    LostError,
     add_accounts,
     add_host,
     check_repos,
@@ -27,16 +34,29 @@ from service.bench.metric import Metric, Progress
 from service.bench.process import MemoryWatch, server_seconds
 from service.bench.society import Society
 from service.collector import calm_collector
+from service.index_sink import IndexSink
+from storage.interning import Interner
+from storage.pool import open_pool
 
 BENCH: Final = "backfill"
 
-_ACCOUNTS: Final = 60
+_ACCOUNTS: Final = 120
 _RECORDS: Final = 1_500
 _QUICK: Final = 20
 """A quick run takes one part in so many accounts."""
 _PATIENCE_S: Final = 300.0
+_PROCESSES: Final = max(2, os.cpu_count() or 1)
 # Politeness to one host is not what is measured here.
 _HOST_LIMITS: Final = HostLimits(rate=10_000.0, burst=10_000, concurrency=64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What one process came to; its CPU seconds, and how far its memory rose."""
+
+    report: BackfillReport
+    cpu: float
+    risen_mib: float
 
 
 def run(quick: bool, progress: Progress) -> list[Metric]:
@@ -51,22 +71,20 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
         for done, member in enumerate(society.members, 1):
             size += write_repo(Path(folder), member.did, society.car(member))
             progress.count("repos made", done, accounts)
-        with open_host(Path(folder)) as url:
+        with open_host(Path(folder)) as url, _open_workers(index) as workers:
             host = add_host(index, url, relay=False)
             add_accounts(index, host, url, society.members)
             index.settle()
-            calm_collector()
             server = server_seconds()
-            cpu = time.process_time()
             started = time.perf_counter()
-            with MemoryWatch() as memory:
-                report = asyncio.run(_fetch(index, accounts, progress))
+            outcomes = _fetch(workers, accounts)
             seconds = time.perf_counter() - started
-            cpu = time.process_time() - cpu
             server = server_seconds() - server
         check_repos(index, society.members)
         index.settle()
-        records = report.records
+        records = sum(outcome.report.records for outcome in outcomes)
+        cpu = sum(outcome.cpu for outcome in outcomes)
+        peak = max(outcome.risen_mib for outcome in outcomes)
         return [
             Metric(
                 BENCH,
@@ -79,19 +97,60 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
             Metric(BENCH, "server_us_per_record", server / records * 1e6, "us"),
             Metric(BENCH, "repos_per_s", accounts / seconds, "repos/s"),
             Metric(BENCH, "mib_per_s", size / 2**20 / seconds, "MiB/s"),
-            Metric(BENCH, "peak_mib", memory.risen_mib, "MiB"),
+            Metric(BENCH, "peak_mib", peak, "MiB"),
         ]
 
 
-async def _fetch(index: Index, accounts: int, progress: Progress) -> BackfillReport:
-    settings = replace(
-        index.settings, backfills_per_host=index.settings.backfills_at_once
-    )
-    opener = outside_opener(index.names, settings, host_limits=_HOST_LIMITS)
-    async with opener() as outside:
-        backfill = Backfill(settings, Database(index.pool), index.sink, outside)
-        task = asyncio.create_task(backfill.run_batch(accounts, seconds=_PATIENCE_S))
-        while not task.done():
-            await asyncio.wait([task], timeout=0.2)
-            progress.count("repos", backfill.report.fetched, accounts)
-        return task.result()
+@contextmanager
+def _open_workers(index: Index) -> Iterator[list[Connection]]:
+    """Processes that wait for the word."""
+    context = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        workers = []
+        for _ in range(_PROCESSES):
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=_work, args=(theirs, index.url, index.settings), daemon=True
+            )
+            process.start()
+            stack.callback(process.join)
+            stack.callback(process.terminate)
+            workers.append(ours)
+        for worker in workers:
+            _receive(worker)
+        yield workers
+
+
+def _receive(worker: Connection) -> object:
+    if not worker.poll(_PATIENCE_S):
+        raise LostError("a fetching process is silent")
+    return worker.recv()
+
+
+def _fetch(workers: list[Connection], accounts: int) -> list[_Outcome]:
+    for worker in workers:
+        worker.send(accounts)
+    outcomes = [_receive(worker) for worker in workers]
+    return [outcome for outcome in outcomes if isinstance(outcome, _Outcome)]
+
+
+def _work(parent: Connection, url: str, settings: CrawlSettings) -> None:
+    """One process: fetches what it can claim until nothing is left."""
+    settings = replace(settings, backfills_per_host=settings.backfills_at_once)
+    with open_pool(url, max=16) as pool, open_pool(url, max=4) as names:
+        sink = IndexSink(pool, Interner(names), lambda: None)
+        opener = outside_opener(names, settings, host_limits=_HOST_LIMITS)
+
+        async def fetch() -> None:
+            async with opener() as outside:
+                backfill = Backfill(settings, Database(pool), sink, outside)
+                parent.send(None)
+                limit = await asyncio.to_thread(parent.recv)
+                cpu = time.process_time()
+                with MemoryWatch() as memory:
+                    report = await backfill.run_batch(limit, seconds=_PATIENCE_S)
+                cpu = time.process_time() - cpu
+                parent.send(_Outcome(report, cpu, memory.risen_mib))
+
+        calm_collector()
+        asyncio.run(fetch())

@@ -1,8 +1,13 @@
-"""The whole way of a commit: from a socket to rows that are committed, in one process.
+"""The whole way of a commit: from a socket to rows that are committed.
 
 Nothing is left out. A made-up host, in a process of its own, sends frames over a real
-WebSocket; the crawling process as `bigworld crawl` runs it reads, proves and writes
-them. Only the drain of the search outbox is not running: rows wait in the outbox.
+WebSocket; the crawling process as `bigworld crawl` runs it, and its shards, read,
+prove and write them. Progress is what a second reader of the database sees: the
+cursors, which are committed with the rows they cover. Only the drain of the search
+outbox is not running: rows wait in the outbox.
+
+Frames are made beforehand. Sending them costs the made-up host some time of the same
+cores, which is reported beside what the crawler and the database server take.
 """
 
 from __future__ import annotations
@@ -11,19 +16,19 @@ import asyncio
 import itertools
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from crawler.firehose import Firehose
 from crawler.outside import outside_opener
-from protocol.events import Event
-from protocol.syntax import Did, Handle
+from protocol.frames import decode_frame
 from service.bench.disk import measure_disk
 from service.bench.floor import copy_rate, signature_rate
-from service.bench.host import open_host, read_frames, write_frames
+from service.bench.host import open_host, write_frames
 from service.bench.index import (
     ELSEWHERE,
     Index,
@@ -34,66 +39,43 @@ from service.bench.index import (
     open_index,
 )
 from service.bench.metric import Metric, Progress, median
-from service.bench.process import server_seconds
+from service.bench.process import cpu_seconds
 from service.bench.society import Society
+from service.bench.stored import fill, spread
 from service.collector import calm_collector
-from service.index_sink import BatchOutcome, IndexImport, IndexSink
+from service.shards import ShardPlan
 from storage.cursors import save_cursors
 
 BENCH: Final = "ingest"
 
 _ACCOUNTS: Final = 250
 _RECORDS: Final = 200
-_FRAMES: Final = 12_000
+_FRAMES: Final = 20_000
 _QUICK: Final = 20
 """A quick run takes one part in so many of everything."""
 _SEGMENTS: Final = 5
 _FLOOR_FRAMES: Final = 2_000
 _PATIENCE_S: Final = 300.0
+_LOOK_EVERY_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """What had been committed at a moment; times in seconds."""
+    """What had been committed at a moment, and the CPU time that each of the parts
+    had used by then; times in seconds."""
 
     at: float
     commits: int
-    records: int
-    cpu: float
+    crawler: float
+    server: float
+    generator: float
 
 
-class _Watch:
-    """A sink that notes when each batch was committed."""
-
-    def __init__(self, sink: IndexSink) -> None:
-        self._sink = sink
-        self.marks: list[_Mark] = []
-        self._commits = 0
-        self._records = 0
-
-    def apply(
-        self, events: Sequence[Event], cursors: Mapping[int, int]
-    ) -> BatchOutcome:
-        outcome = self._sink.apply(events, cursors)
-        self._commits += len(events)
-        self._records += sum(len(getattr(event, "ops", ())) for event in events)
-        self.marks.append(
-            _Mark(
-                time.perf_counter(), self._commits, self._records, time.process_time()
-            )
-        )
-        return outcome
-
-    def checkout(self, did: Did, host: int) -> AbstractContextManager[IndexImport]:
-        return self._sink.checkout(did, host)
-
-    def set_handle(self, did: Did, handle: Handle | None) -> None:
-        self._sink.set_handle(did, handle)
-
-
-def run(quick: bool, progress: Progress) -> list[Metric]:
+def run(
+    quick: bool, progress: Progress, *, stored: int = 0, shards: int = 1
+) -> list[Metric]:
     """Frames from the generator, through everything, into an index that holds the
-    repos they go on from."""
+    repos they go on from, and `stored` records of others."""
     part = _QUICK if quick else 1
     society = Society(_ACCOUNTS // part, records=_RECORDS)
     with (
@@ -101,8 +83,11 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
         open_index() as index,
     ):
         import_repos(index, society, progress)
+        if stored:
+            spread(society, fill(index, stored, progress))
         count = _FRAMES // part
-        write_frames(Path(folder), _counted(society, count, progress))
+        frames = _counted(society, count, progress)
+        write_frames(Path(folder), frames)
         with open_host(Path(folder)) as url:
             host = add_host(index, url, relay=True)
             add_accounts(index, host, ELSEWHERE, society.members)
@@ -110,16 +95,12 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
                 # Zero is the beginning of what the host keeps.
                 save_cursors(conn, {host: 0})
             index.settle()
-            server = server_seconds()
-            watch = _Watch(index.sink)
             calm_collector()
-            asyncio.run(_follow(index, watch, count, progress))
-            server = server_seconds() - server
+            marks = asyncio.run(_follow(index, count, shards, progress))
         check_repos(index, society.members)
-        frames = list(read_frames(Path(folder)))[:_FLOOR_FRAMES]
-        floor = signature_rate(frames, society.keys)
+        floor = signature_rate(frames[:_FLOOR_FRAMES], society.keys)
         return [
-            *_rates(watch.marks, server, floor, copy_rate(index)),
+            *_rates(marks, count_ops(frames), floor, copy_rate(index)),
             *measure_disk(index, BENCH),
         ]
 
@@ -133,31 +114,55 @@ def _counted(society: Society, count: int, progress: Progress) -> Sequence[bytes
     return frames
 
 
-async def _follow(index: Index, watch: _Watch, count: int, progress: Progress) -> None:
+def count_ops(frames: Sequence[bytes]) -> float:
+    """Operations a frame, on average."""
+    return sum(len(decode_frame(raw).body["ops"]) for raw in frames) / len(frames)
+
+
+async def _follow(
+    index: Index, count: int, shards: int, progress: Progress
+) -> list[_Mark]:
     """Crawl until everything that the host sends has been committed."""
+    settings = replace(index.settings, shards=shards)
+    generators = {child.pid for child in psutil.Process().children()}
     firehose = Firehose(
-        index.settings,
+        settings,
         index.url,
         index.pool,
-        watch,
-        outside_opener(index.names, index.settings),
+        index.sink,
+        outside_opener(index.names, settings),
+        start_shard=ShardPlan(settings, index.url, log_level="warning").start,
     )
     stop = asyncio.Event()
     deadline = time.monotonic() + _PATIENCE_S
     task = asyncio.create_task(firehose.run(stop))
+    marks: list[_Mark] = []
     try:
         done = 0
         while done < count and not task.done() and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
-            done = firehose.pipeline.stats.events if firehose.pipeline else 0
+            await asyncio.sleep(_LOOK_EVERY_S)
+            done = await asyncio.to_thread(_committed, index)
+            if done and (not marks or done > marks[-1].commits):
+                marks.append(
+                    _Mark(
+                        time.perf_counter(),
+                        done,
+                        *await asyncio.to_thread(cpu_seconds, generators),
+                    )
+                )
             progress.count("commits", min(done, count), count)
     finally:
         stop.set()
         await task
+    return marks
+
+
+def _committed(index: Index) -> int:
+    return int(index.ask("SELECT coalesce(min(seq), 0) FROM host_cursor"))
 
 
 def _rates(
-    marks: Sequence[_Mark], server: float, signatures: float, copied: float
+    marks: Sequence[_Mark], ops: float, signatures: float, copied: float
 ) -> list[Metric]:
     """Rates between commits, the first fifth of the frames being the warm-up."""
     first, last = marks[0], marks[-1]
@@ -171,18 +176,28 @@ def _rates(
     spans = list(itertools.pairwise(edges))
     # The first span fills caches and makes plans.
     steady = spans[1:] or spans
-    commits = median([_rate(a, b, "commits", "at") for a, b in steady])
-    records = median([_rate(a, b, "records", "at") for a, b in steady])
-    of_cpu = median([_rate(a, b, "commits", "cpu") for a, b in steady])
+    start, end = steady[0][0], steady[-1][1]
+    commits = median([_rate(a, b) for a, b in steady])
+    number = max(end.commits - start.commits, 1)
+    crawler = (end.crawler - start.crawler) / number
+    server = (end.server - start.server) / number
+    generator = (end.generator - start.generator) / number
     return [
         Metric(BENCH, "commits_per_s", commits, "commits/s", signatures),
-        Metric(BENCH, "commits_per_cpu_s", of_cpu, "commits/s", signatures),
-        Metric(BENCH, "records_per_s", records, "records/s", copied),
-        Metric(BENCH, "server_us_per_commit", server / last.commits * 1e6, "us"),
+        Metric(BENCH, "commits_per_cpu_s", 1 / max(crawler, 1e-9), "commits/s"),
+        Metric(
+            BENCH,
+            "commits_per_two_cpu_s",
+            2 / max(crawler + server, 1e-9),
+            "commits/s",
+            2 * signatures,
+        ),
+        Metric(BENCH, "records_per_s", commits * ops, "records/s", copied),
+        Metric(BENCH, "crawler_us_per_commit", crawler * 1e6, "us"),
+        Metric(BENCH, "server_us_per_commit", server * 1e6, "us"),
+        Metric(BENCH, "generator_us_per_commit", generator * 1e6, "us"),
     ]
 
 
-def _rate(start: _Mark, end: _Mark, what: str, clock: str) -> float:
-    number: float = getattr(end, what) - getattr(start, what)
-    seconds: float = getattr(end, clock) - getattr(start, clock)
-    return number / max(seconds, 1e-9)
+def _rate(start: _Mark, end: _Mark) -> float:
+    return (end.commits - start.commits) / max(end.at - start.at, 1e-9)

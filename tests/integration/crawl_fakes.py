@@ -88,5 +88,11 @@ class FakeSink:
         raise NotImplementedError
         yield
 
+    def update_repo(self, *_: Any) -> bool:
+        raise NotImplementedError
+
+    def import_repos(self, repos: Sequence[Any]) -> Any:
+        raise NotImplementedError
+
     def set_handle(self, did: Did, handle: Handle | None) -> None:
         self.handles[did] = handle

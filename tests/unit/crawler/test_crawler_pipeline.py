@@ -61,6 +61,12 @@ class _Sink:
     def checkout(self, did: Did, host: int) -> Any:
         raise NotImplementedError
 
+    def update_repo(self, *_: Any) -> bool:
+        raise NotImplementedError
+
+    def import_repos(self, repos: Any) -> Any:
+        raise NotImplementedError
+
     def set_handle(self, did: Did, handle: Any) -> None:
         raise NotImplementedError
 

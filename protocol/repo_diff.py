@@ -1,0 +1,41 @@
+"""What a host sends of a repo since a revision: the new commit, and blocks that the
+repo did not have then (com.atproto.sync.getRepo with `since`).
+
+Nothing of it is proof that it is complete: only whoever holds the older tree can put
+the two together, and must find the root that the new commit signs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.car import read_car
+from protocol.commit import parse_commit, verify_commit_signature
+from protocol.errors import InvalidEncodingError
+from protocol.keys import PublicKey
+from protocol.mst.ranges import KnownPart, read_part
+from protocol.repo import RepoHead
+from protocol.syntax.did import Did
+
+
+@dataclass(frozen=True, slots=True)
+class RepoDiff:
+    """The new head, what is known of its tree, and all blocks that came, by CID."""
+
+    head: RepoHead
+    part: KnownPart
+    blocks: dict[bytes, bytes]
+
+
+def read_diff(data: bytes, did: Did, key: PublicKey) -> RepoDiff:
+    """Read such a CAR. Verifies: every hash, the commit's account and signature, the
+    place of every node. Raises ProtocolError."""
+    car = read_car(data)
+    signed = car.blocks[car.root]
+    commit = parse_commit(signed)
+    if commit.did != did:
+        raise InvalidEncodingError("the repo is of another account")
+    verify_commit_signature(signed, key, commit)
+    part = read_part(car.blocks.get, commit.data)
+    head = RepoHead(did, commit.rev, commit.data, signed, len(part.found), 0)
+    return RepoDiff(head, part, car.blocks)
