@@ -32,6 +32,7 @@ from protocol.frames import ERROR_OP, MESSAGE_OP, decode_frame
 from protocol.limits import MAX_SEQ
 from protocol.syntax.did import Did, is_did
 from protocol.syntax.handle import Handle, is_handle
+from storage.scope import add_accounts
 from protocol.syntax.tid import Tid
 from storage import hosts
 
@@ -44,6 +45,7 @@ ACCOUNT: Final = "#account"
 INFO: Final = "#info"
 OUTDATED_CURSOR: Final = "OutdatedCursor"
 DELETED: Final = "deleted"
+_DELETE: Final = "delete"
 
 
 @dataclass(slots=True)
@@ -123,6 +125,7 @@ class Gate:
     ) -> Passed:
         """Judge frames in the order of their arrival; `resets` and answers first."""
         passed = Passed()
+        self._follow_scope()
         for reset in resets:
             self._reset(reset, passed)
         hosts: set[int] = set()
@@ -202,7 +205,36 @@ class Gate:
         if type(did) is not str or not is_did(did):
             self._drop(DropReason.BAD_SYNTAX, stream, passed)
             return None
+        # Nothing more is spent on an account that nobody wants.
+        if not self._admission.in_scope(did) and not self._finds(t, did, body):
+            self._drop(DropReason.OUT_OF_SCOPE, stream, passed)
+            return None
         return _Message(stream, t, Did(did), seq, body, raw)
+
+    def _finds(self, t: str, did: str, body: dict[str, Any]) -> bool:
+        """Whether a commit of a stranger is what is looked for."""
+        ops = body.get("ops")
+        if t != COMMIT or type(ops) is not list:
+            return False
+        paths = [
+            op.get("path")
+            for op in ops
+            if type(op) is dict and op.get("action") != _DELETE
+        ]
+        return self._admission.scope.find(did, paths)
+
+    def _follow_scope(self) -> None:
+        """See what the operator wants now, and have those join who were found."""
+        scope = self._admission.scope
+        if not scope.due:
+            return
+        known = (self._book.get(did) for did in scope.found)
+        joined = [a.did for a in known if a is not None and a.admitted]
+        if joined:
+            self._run(lambda conn: add_accounts(conn, joined))
+        if self._run(scope.refresh):
+            # Who left and comes back has to be let in again.
+            self._book.clear()
 
     def _prepare(self, messages: Sequence[_Message]) -> None:
         """Bring in what is known of these accounts, and let new ones in: in bulk."""
@@ -289,7 +321,9 @@ class Gate:
                 return self._drop(DropReason.HOST_BUDGET, stream, passed)
             return _Verdict.LOOK_UP
         if not account.found:
-            if self._book.may_refresh(account):
+            if self._book.may_refresh(account) and (
+                account.admitted or self._may_ask(stream, self._strangers, 1.0, 200)
+            ):
                 return _Verdict.REFRESH
             if account.admitted:
                 passed.distrusted.add(account.did)

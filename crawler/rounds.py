@@ -95,6 +95,13 @@ class Passed:
     resets: dict[int, int | None] = field(default_factory=dict)
     handled: Counter[int] = field(default_factory=Counter)
 
+    @property
+    def doubts(self) -> bool:
+        """Whether something must be looked into, be there events or not."""
+        return bool(
+            self.identities or self.distrusted or self.set_aside or self.outdated
+        )
+
 
 def count_strikes(
     drops: Iterable[tuple[tuple[DropReason, int], int]],
