@@ -11,8 +11,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Final, TypeVar
 
+import libipld
+
 from protocol.base64url import decode_base64url, encode_base64url
-from protocol.cbor import Value, encode
+from protocol.cbor import Value
+from protocol.cbor import encode as encode_strictly
 from protocol.cid import cid_for, cid_to_text
 from protocol.errors import (
     InvalidEncodingError,
@@ -166,7 +169,7 @@ def operation_json(operation: AnyOperation) -> dict[str, Value]:
 
 def operation_bytes(operation: AnyOperation) -> bytes:
     """The DRISL bytes of the signed operation, which its CID is the hash of."""
-    return encode(operation_json(operation))
+    return _encode(operation_json(operation))
 
 
 def operation_cid(operation: AnyOperation) -> str:
@@ -185,7 +188,7 @@ def sign_operation(operation: _Signable, key: PrivateKey) -> _Signable:
 
     Whether `key` may sign it is a question for `check_next_operation`.
     """
-    signature = key.sign(encode(operation.to_value()))
+    signature = key.sign(_encode(operation.to_value()))
     return replace(operation, sig=encode_base64url(signature))
 
 
@@ -202,7 +205,7 @@ def find_signer(operation: AnyOperation, keys: Iterable[str]) -> int | None:
         raise InvalidSignatureError(f"signature text: {error}") from error
     if len(signature) != SIGNATURE_BYTES:
         raise InvalidSignatureError("signature is not 64 bytes")
-    message = encode(operation.to_value())
+    message = _encode(operation.to_value())
     for index, text in enumerate(keys):
         key = _known_key(text)
         if key is not None and key.verify(signature, message):
@@ -228,6 +231,16 @@ def normalize(operation: Operation | LegacyCreate) -> Operation:
         prev=None,
         sig=operation.sig,
     )
+
+
+def _encode(value: dict[str, Value]) -> bytes:
+    """DRISL of a value of texts alone, ten times faster: libipld's encoder errs only
+    where there are bytes, which an operation has none of."""
+    try:
+        encoded: bytes = libipld.encode_dag_cbor(value)
+    except Exception:  # it names no class of its own; the strict one says what is wrong
+        return encode_strictly(value)
+    return encoded
 
 
 # Most identities have the rotation keys of their host.

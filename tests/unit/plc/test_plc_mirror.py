@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from plc.lookup import MirrorLookup
 from plc.mirror import BadExportError, Mirror, RewrittenLogError, parse_line, read_page
 from plc.mirror_app import create_mirror_app
 from plc.server import create_app
+from protocol import cbor
 from protocol.errors import InvalidEncodingError
 from protocol.plc_operation import (
     HOUR_MS,
@@ -33,7 +35,9 @@ from protocol.plc_operation import (
     create_tombstone,
     create_update,
     did_for_genesis,
+    operation_bytes,
     operation_document,
+    operation_json,
     sign_operation,
 )
 from protocol.syntax import Did
@@ -571,3 +575,17 @@ def test_the_list_of_exceptions_is_a_list_of_cids(tmp_path: Path) -> None:
     path.write_text("bafy\n")
     with pytest.raises(InvalidEncodingError):
         load_exceptions(path)
+
+
+def test_operations_are_encoded_as_strictly_as_anything_else() -> None:
+    texts = ["", "b", "aa", "é", "\0", "日" * 9, "z" * 24, "z" * 256]
+    first = genesis(1)[1]
+    odd = replace(
+        first,
+        verification_methods=dict.fromkeys(texts, "did:key:z"),
+        also_known_as=tuple(texts),
+    )
+    for operation in (first, odd, rename(first, 2)):
+        assert operation_bytes(operation) == cbor.encode(operation_json(operation))
+    with pytest.raises(InvalidEncodingError):
+        operation_bytes(replace(first, also_known_as=("\ud800",)))
