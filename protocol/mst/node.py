@@ -32,7 +32,7 @@ _DIGEST_BITS: Final = 256
 _MAX_NODE_BYTES: Final = 64 + MAX_NODE_ENTRIES * (MAX_TREE_KEY_BYTES + 256)
 _LINK_HEAD: Final = b"\xd8\x2a\x58\x25\x00"
 # Bytes below this start every form of a CID, and no key that a path can be.
-_FIRST_PATH_BYTE: Final = 0x21
+FIRST_PATH_BYTE: Final = 0x21
 
 _number = int.from_bytes
 
@@ -126,7 +126,7 @@ def read_keys(raw: bytes, node: Any) -> list[bytes]:
             if prefix != size and not (0 <= prefix < size and first > key[prefix]):
                 raise InvalidTreeError("keys out of order, or not cut to their ends")
             if (
-                first < _FIRST_PATH_BYTE
+                first < FIRST_PATH_BYTE
                 or type(prefix) is not int
                 or len(value) != CID_BYTES
                 or not value.startswith(DATA_PREFIX)

@@ -1,11 +1,12 @@
 """Undoing operations one by one on the bytes of a tree: the short way of `invert`.
 
-Nodes that an operation made are read strictly: the one that holds the key and those
-that were split or merged at it. In the bytes of the nodes above one link is replaced,
-and they are read loosely. If the root that comes out is that of a well formed tree,
-they are nodes of that tree but for the link, so they are well formed too; and so,
-backwards, for each operation before. If it is not, nothing has been proven, and the
-caller reads the whole strictly.
+Nodes that were split or merged at the key are read strictly. Of the node that holds it
+only what the operation wrote is: the key's own entry and the prefix of the next one.
+In the bytes of the nodes above one link is replaced. All else is read loosely. If the
+root that comes out is that of a well formed tree, the nodes are nodes of that tree but
+for what was looked at, so they are well formed too; and so, backwards, for each
+operation before. If it is not, nothing has been proven, and the caller reads the whole
+strictly.
 
 `blocks` are the nodes at hand, to which each step adds those it makes. Any function
 here may raise LookupError, TypeError or ValueError as well, where a node
@@ -15,18 +16,21 @@ is none or did not come.
 from __future__ import annotations
 
 from bisect import bisect_left
+from hashlib import sha256
 from typing import Any, Final
 
 from libipld import decode_dag_cbor, encode_dag_cbor
 
-from protocol.cid import cid_for
+from protocol.cid import DATA_PREFIX, cid_for, is_data_cid
+from protocol.limits import MAX_NODE_ENTRIES, MAX_TREE_KEY_BYTES
 from protocol.mst.node import (
     EMPTY_ROOT,
+    FIRST_PATH_BYTE,
     Links,
+    NodeContent,
     encode_node,
     height,
     parse_node,
-    read_keys,
     shared_prefix,
 )
 
@@ -54,20 +58,28 @@ def undo(
         if cid is not None or prev is None:
             raise CannotUndoError("the tree does not hold the key")
         return _single(blocks, key, prev)
+    # The nodes above the one for the key, each with the link that was followed.
     path: list[tuple[bytes, bytes]] = []
+    current = b""
     raw = blocks[data]
     node = decode_dag_cbor(raw)
     level = height(node["e"][0]["k"])
     while level > target:
-        below = _link_before(node, key)
+        below = node["l"]
+        for entry in node["e"]:
+            prefix = entry["p"]
+            current = current[:prefix] + entry["k"] if prefix else entry["k"]
+            if current >= key:
+                break
+            below = entry["t"]
         if below is None:
             break
         path.append((raw, below))
         level -= 1
         raw = blocks[below]
         node = decode_dag_cbor(raw)
-    keys = read_keys(raw, node)
-    _check_not_empty(keys, node["l"])
+    keys = _read_keys(raw, node)
+    entries = node["e"]
     index = bisect_left(keys, key)
     found = index < len(keys) and keys[index] == key
     if cid is None:
@@ -82,26 +94,29 @@ def undo(
             single = _single(blocks, key, prev)
             _set_link(node, index, _lift(blocks, single, target, level - 1))
         else:
+            _check_prefix(entries, keys, index)
             before, behind = _split(blocks, below, key)
             _set_link(node, index, before)
-            node["e"].insert(index, {"k": key, "p": 0, "t": behind, "v": prev})
+            entries.insert(index, {"k": key, "p": 0, "t": behind, "v": prev})
             keys.insert(index, key)
-            _cut_prefix(node, keys, index)
-            _cut_prefix(node, keys, index + 1)
+            _cut_prefix(entries, keys, index)
+            _cut_prefix(entries, keys, index + 1)
     else:
-        if not found or level != target or node["e"][index]["v"] != cid:
+        if not found or level != target or entries[index]["v"] != cid:
             raise CannotUndoError("the tree does not hold the key")
+        _check_entry(entries, keys, index)
         if prev is not None:
-            node["e"][index]["v"] = prev
+            entries[index]["v"] = prev
         else:
+            _check_prefix(entries, keys, index + 1)
             joined = _join(
                 blocks, _link_at(node, index), _link_at(node, index + 1), key
             )
-            del keys[index], node["e"][index]
+            del keys[index], entries[index]
             if not keys:
                 return _replace_emptied(blocks, path, joined, level)
             _set_link(node, index, joined)
-            _cut_prefix(node, keys, index)
+            _cut_prefix(entries, keys, index)
     return _replace_upwards(blocks, path, _keep(blocks, encode_dag_cbor(node)))
 
 
@@ -111,10 +126,59 @@ def _keep(blocks: Blocks, raw: bytes) -> bytes:
     return cid
 
 
+def _read_keys(raw: bytes, node: Any) -> list[bytes]:
+    """The keys of a node, read loosely, but for the form of its encoding.
+
+    A byte string that reads as a link would be encoded as one: then nothing is known.
+    """
+    if encode_dag_cbor(node) != raw:
+        raise CannotUndoError("perhaps not in canonical form")
+    keys: list[bytes] = []
+    key = b""
+    for entry in node["e"]:
+        prefix = entry["p"]
+        key = key[:prefix] + entry["k"] if prefix else entry["k"]
+        keys.append(key)
+    if len(keys) > MAX_NODE_ENTRIES:
+        raise CannotUndoError("too many entries in a node of the tree")
+    _check_not_empty(keys, node["l"])
+    return keys
+
+
 def _check_not_empty(keys: list[bytes], left: bytes | None) -> None:
     """An empty node would vanish when it is joined or filled, as if it were not."""
     if not keys and left is None:
         raise CannotUndoError("an empty node inside the tree")
+
+
+def _check_entry(entries: list[dict[str, Any]], keys: list[bytes], index: int) -> None:
+    """Raise CannotUndoError unless an entry is a plain one, and in its place."""
+    _check_prefix(entries, keys, index)
+    entry = entries[index]
+    key = keys[index]
+    if (
+        len(entry) != 4
+        or not is_data_cid(entry["v"])
+        or key[0] < FIRST_PATH_BYTE
+        or len(key) > MAX_TREE_KEY_BYTES
+    ):
+        raise CannotUndoError("an unusual entry")
+
+
+def _check_prefix(entries: list[dict[str, Any]], keys: list[bytes], index: int) -> None:
+    """Raise CannotUndoError unless a key, if there is one, comes behind the one before
+    it and leaves out what they share."""
+    if index < len(keys):
+        prefix = entries[index]["p"]
+        if index:
+            before = keys[index - 1]
+            key = keys[index]
+            if before >= key or prefix != shared_prefix(before, key):
+                raise CannotUndoError("keys out of order, or not cut to their ends")
+        elif prefix != 0:
+            raise CannotUndoError("a first key that is not whole")
+        if type(prefix) is not int:
+            raise CannotUndoError("a prefix that is no number")
 
 
 def _link_at(node: dict[str, Any], index: int) -> bytes | None:
@@ -130,26 +194,14 @@ def _set_link(node: dict[str, Any], index: int, link: bytes | None) -> None:
         node["l"] = link
 
 
-def _cut_prefix(node: dict[str, Any], keys: list[bytes], index: int) -> None:
+def _cut_prefix(entries: list[dict[str, Any]], keys: list[bytes], index: int) -> None:
     """Write a key anew behind the one that is before it now, if there is one at all."""
     if index < len(keys):
         key = keys[index]
         prefix = shared_prefix(keys[index - 1], key) if index else 0
-        entry = node["e"][index]
+        entry = entries[index]
         entry["p"] = prefix
         entry["k"] = key[prefix:]
-
-
-def _link_before(node: dict[str, Any], key: bytes) -> bytes | None:
-    """The link to follow from a node, read loosely, to a key that is not in it."""
-    link: bytes | None = node["l"]
-    current = b""
-    for entry in node["e"]:
-        current = current[: entry["p"]] + entry["k"]
-        if current >= key:
-            break
-        link = entry["t"]
-    return link
 
 
 def _single(blocks: Blocks, key: bytes, value: bytes) -> bytes:
@@ -178,7 +230,7 @@ def _split(blocks: Blocks, link: bytes | None, key: bytes) -> Links:
     """The two parts of a tree before and behind a key that is not in it."""
     if link is None:
         return [None, None]
-    keys, values, links = parse_node(blocks[link])
+    keys, values, links = _parse_linked(blocks, link)
     _check_not_empty(keys, links[0])
     index = bisect_left(keys, key)
     left, right = _split(blocks, links[index], key)
@@ -207,8 +259,8 @@ def _join(
     if behind is None:
         _check_end(blocks, before, key)
         return before
-    keys, values, links = parse_node(blocks[before])
-    more_keys, more_values, more_links = parse_node(blocks[behind])
+    keys, values, links = _parse_linked(blocks, before)
+    more_keys, more_values, more_links = _parse_linked(blocks, behind)
     _check_not_empty(keys, links[0])
     _check_not_empty(more_keys, more_links[0])
     if (keys and keys[-1] >= key) or (more_keys and more_keys[0] <= key):
@@ -222,6 +274,13 @@ def _join(
             [*links[:-1], middle, *more_links[1:]],
         ),
     )
+
+
+def _parse_linked(blocks: Blocks, link: bytes) -> NodeContent:
+    """The node behind a link, which goes with it and so has to be a proper one."""
+    if not is_data_cid(link):
+        raise CannotUndoError("a link to a node that is no CID of a block")
+    return parse_node(blocks[link])
 
 
 def _check_end(blocks: Blocks, link: bytes | None, key: bytes) -> None:
@@ -251,8 +310,10 @@ def _replace_upwards(
     blocks: Blocks, path: list[tuple[bytes, bytes]], new: bytes
 ) -> bytes:
     """The root over a changed node; `path` is the nodes above, each with its link."""
-    for raw, link in reversed(path):
-        new = _keep(blocks, _replace(raw, link, new))
+    for raw, old in reversed(path):
+        changed = _replace(raw, old, new)
+        new = DATA_PREFIX + sha256(changed).digest()
+        blocks[new] = changed
     return new
 
 
