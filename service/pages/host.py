@@ -15,11 +15,12 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from crawler.discovery import AskedAgain, crawl_again
-from crawler.settings import CrawlSettings
+from crawler.settings import MIB, CrawlSettings
 from network.request_guard import RequestGuard
 from network.xrpc_server import XrpcError
 from service.pages.status import BENIGN
 from storage import hosts
+from storage.host_budget import accounts_allowed
 from storage.host_report import HostFacts, host_report
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
@@ -94,24 +95,27 @@ class HostPages:
     def _limits(self, facts: HostFacts) -> list[tuple[str, str]]:
         settings = self._settings
         own = facts.source == hosts.SOURCE_CONFIGURED
-        per_day = facts.accounts_per_day or (
-            None if own else settings.host_accounts_per_day
-        )
+        per_day = facts.accounts_per_day
+        if per_day is None and not own:
+            per_day = accounts_allowed(
+                (facts.now - facts.first_seen).days,
+                first_day=settings.host_accounts_first_day,
+                per_day=settings.host_accounts_per_day,
+            )
         most = facts.max_accounts
+        events = facts.events_per_s or (None if own else settings.host_events_per_s)
+        size = facts.bytes_per_s or (None if own else settings.host_bytes_per_s)
         return [
             ("accounts in all", f"{most:,}" if most is not None else "no limit"),
             (
                 "new accounts a day",
                 f"{facts.admitted_today:,} today, "
-                + (f"{per_day:,} at most" if per_day else "no limit"),
+                + (f"{per_day:,} at most" if per_day is not None else "no limit"),
             ),
+            ("events a second", f"{events:,g} at most" if events else "no limit"),
             (
-                "events a second",
-                f"{facts.events_per_s or settings.host_events_per_s:,.0f}",
-            ),
-            (
-                "bytes a second",
-                f"{facts.bytes_per_s or settings.host_bytes_per_s:,.0f}",
+                "its stream",
+                f"{size / MIB:,.1f} MiB a second at most" if size else "no limit",
             ),
         ]
 

@@ -84,6 +84,7 @@ class _Pages:
             "permalink": permalink,
             "ago": _ago,
             "since": _since,
+            "span": _span,
             "until": _until,
             "lag": _lag,
             "rate": _rate,
