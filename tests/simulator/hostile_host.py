@@ -1,0 +1,146 @@
+"""What all hostile hosts have in common, and how each is convicted."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from crawl_author import Author, post
+from oracle import Expected
+from raw_host import Answer, RawHost, RawSocket
+from simulated_network import SimulatedNetwork
+
+from protocol.cid import cid_for, cid_to_text
+from protocol.drops import DropReason
+
+LIST_REPOS = "com.atproto.sync.listRepos"
+GET_REPO = "com.atproto.sync.getRepo"
+DESCRIBE = "com.atproto.server.describeServer"
+FORGED = "forged"
+"""Stands in every record that must not be kept."""
+
+CAR = {"Content-Type": "application/vnd.ipld.car"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the crawler's tables say of one host, and what others were asked."""
+
+    drops: Mapping[str, int]
+    errors: frozenset[str]
+    accounts: int
+    asked: Mapping[str, int]
+    seconds: float
+
+
+class HostileHost(RawHost):
+    """One kind. It fires when `fault` counts up in `did`; our tables must name it by
+    one of `reasons` (drops) or `troubles` (words of the host's error)."""
+
+    number = 0
+    fault = ""
+    reasons: Sequence[DropReason] = ()
+    troubles: Sequence[str] = ()
+
+    def __init__(self, network: SimulatedNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.author = Author(9_000 + self.number, "p256" if self.number % 4 else "k256")
+
+    def prepare(self) -> None:
+        """Called once the host has a URL, before the crawler starts."""
+        handle = f"liar{self.number}.test"
+        directory = self.network.directory
+        directory.put(self.author.did, handle, self.url, self.author.did_key)
+
+    def urls(self) -> list[str]:
+        """Under which URLs the crawler knows it."""
+        return [self.url]
+
+    def own_dids(self) -> list[str]:
+        """Accounts that the crawler has let in already."""
+        return [self.author.did]
+
+    def truth(self) -> list[Expected]:
+        """What is true of all it tells: it must be in the index after all."""
+        return []
+
+    def find_faults(self, seen: Seen) -> list[str]:
+        """Why it was not met, or not held, as it should have been."""
+        faults = []
+        if self.did[self.fault] == 0:
+            faults.append(f"{self.fault!r} never happened: {dict(self.did)}")
+        if self.reasons and not any(seen.drops.get(r) for r in self.reasons):
+            faults.append(f"not counted: {dict(seen.drops)}")
+        for word in self.troubles:
+            if not any(word in error for error in seen.errors):
+                faults.append(f"{word!r} is not told of: {sorted(seen.errors)[:5]}")
+        return faults
+
+    # what most need
+
+    def listing(self, *authors: Author) -> Answer:
+        return Answer.of_json(
+            {
+                "repos": [
+                    {
+                        "did": author.did,
+                        "head": cid_to_text(cid_for(author.commit)),
+                        "rev": author.rev,
+                        "active": True,
+                    }
+                    for author in authors
+                ]
+            }
+        )
+
+    async def tell(
+        self, socket: RawSocket, frames: Sequence[bytes], cursor: int | None
+    ) -> None:
+        """Send frames numbered from 1, those after the cursor."""
+        for frame in frames[cursor or 0 :]:
+            await socket.send(frame)
+
+
+def write_posts(author: Author, count: int, text: str) -> list[Author]:
+    """So many commits; the author as it was after each."""
+    states = []
+    for number in range(count):
+        path = f"app.bsky.feed.post/{author.new_rkey()}"
+        author.write([("create", path, post(f"{text} {number}"))])
+        states.append(copy.copy(author))
+    return states
+
+
+def true_account(author: Author, home: str) -> Expected:
+    """An author's account as it should be held."""
+    assert author.rev is not None
+    records = {path.encode(): raw for path, raw in author.records.items()}
+    return Expected(author.did, author.rev, author.data, records, home)
+
+
+@functools.cache
+def bomb(size: int, wbits: int) -> bytes:
+    """So many zero bytes, compressed."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
+    piece = bytes(1_000_000)
+    packed = [packer.compress(piece) for _ in range(size // len(piece))]
+    return b"".join([*packed, packer.flush()])
+
+
+def forger_of(network: SimulatedNetwork, number: int) -> Author:
+    """Somebody with the DID and the very key of an honest account."""
+    member = network.society.members[number % len(network.society.members)]
+    author = Author(9_500 + number)
+    author.did = member.did
+    author.key = member.key
+    return author
+
+
+def renumbered(frames: Sequence[Any]) -> list[bytes]:
+    """Functions of a number -> frames numbered from 1."""
+    return [frame(number) for number, frame in enumerate(frames, 1)]

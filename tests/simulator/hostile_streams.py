@@ -1,0 +1,269 @@
+"""Hosts that break the stream itself: sizes, pace, framing, numbers, cursors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from crawl_author import identity_frame
+from hostile_host import (
+    GET_REPO,
+    LIST_REPOS,
+    HostileHost,
+    Seen,
+    bomb,
+    true_account,
+    write_posts,
+)
+from oracle import Expected
+from raw_host import TEXT, Answer, RawSocket, frame_head
+
+from protocol import cbor
+from protocol.drops import DropReason
+from protocol.frames import encode_error_frame, encode_frame
+from protocol.limits import MAX_FRAME_BYTES, MAX_SEQ
+
+_SCREAM = 100_000_000
+
+
+class OversizeFrame(HostileHost):
+    """A frame of one byte too many."""
+
+    number, fault, troubles = 1, "oversize frame", ("oversize",)
+
+    async def stream(self, socket: RawSocket, cursor: int | None) -> None:
+        self.did[self.fault] += 1
+        await socket.send_bytes(frame_head(MAX_FRAME_BYTES + 1))
+        for _ in range(50):
+            await socket.send_bytes(bytes(100_001))
+        await asyncio.sleep(5)
+
+
+class DeflateBomb(HostileHost):
+    """A small frame, and a small repo, that are huge once they are unpacked."""
+
+    number, fault = 2, "bomb"
+
+    async def stream(self, socket: RawSocket, cursor: int | None) -> None:
+        payload = bomb(_SCREAM, -15)
+        self.did[self.fault] += 1
+        await socket.send_bytes(frame_head(len(payload), flags=0xC0) + payload)
+        await asyncio.sleep(5)
+
+    async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
+        if method in (GET_REPO, LIST_REPOS):
+            self.did["packed body"] += 1
+            return Answer(200, bomb(_SCREAM, 31), {"Content-Encoding": "gzip"})
+        return await super().answer(method, params)
+
+    def find_faults(self, seen: Seen) -> list[str]:
+        faults = super().find_faults(seen)
+        if not self.did["packed body"]:
+            faults.append("no packed body was asked for")
+        return faults + ([] if seen.errors else ["no trouble is told of"])
+
+
+class Drip(HostileHost):
+    """A byte a second, and no answer to a ping."""
+
+    number, fault, troubles = 3, "drop", ("silent",)
+
+    async def stream(self, socket: RawSocket, cursor: int | None) -> None:
+        socket.answers_pings = False
+        await socket.send_bytes(frame_head(10_000))
+        while True:
+            self.did[self.fault] += 1
+            await socket.send_bytes(b"\xa2")
+            await asyncio.sleep(1)
+
+
+class Garbage(HostileHost):
+    """Twelve shapes of what is no frame, one a connection, for ever."""
+
+    number, fault = 4, "garbage"
+    reasons = (DropReason.BAD_FRAME,)
+
+    def prepare(self) -> None:
+        super().prepare()
+        whole = identity_frame(self.author.did, 1)
+        header = cbor.encode({"op": 1, "t": "#identity"})
+        self._shapes: list[tuple[bytes, int]] = [
+            (b"hello", TEXT),
+            (b"", 2),
+            (b"\xff" * 100, 2),
+            (header, 2),
+            (header + b"\xa0" + header, 2),
+            (whole + b"\0", 2),
+            (whole[:-3], 2),
+            (cbor.encode([1, 2]) + whole[len(header) :], 2),
+            (cbor.encode({"t": "#identity"}) + cbor.encode({"seq": 1}), 2),
+            (header + b"\x9b" + b"\xff" * 8, 2),
+            (header + b"\x81" * 5_000 + b"\0", 2),
+            (header + b"\xbf\x61a\x01\xff", 2),
+        ]
+
+    async def stream(self, socket: RawSocket, cursor: int | None) -> None:
+        payload, opcode = self._shapes[self.did[self.fault] % len(self._shapes)]
+        self.did[self.fault] += 1
+        await socket.send(payload, opcode)
+        await asyncio.sleep(5)
+
+
+class UnknownEvents(HostileHost):
+    """Kinds, operations and fields of some future, with the truth in between."""
+
+    number, fault = 5, "unknown"
+    reasons = (DropReason.UNKNOWN_EVENT,)
+
+    def prepare(self) -> None:
+        super().prepare()
+        states = write_posts(self.author, 4, "true words")
+        self._frames: list[bytes] = []
+        for state in states:
+            seq = len(self._frames) + 1
+            self._frames.append(state.frame(seq, future="yes", more={"a": [1]}))
+            self._frames.append(encode_frame("#future", {"seq": seq + 1}))
+        # An operation that nobody knows stands for nothing, not even a number.
+        header = cbor.encode({"op": 7, "t": "#commit"})
+        self._frames.append(header + cbor.encode({"seq": len(self._frames) + 1}))
+
+    async def stream(self, socket: RawSocket, cursor: int | None) -> None:
+        await self.tell(socket, self._frames, cursor)
+        self.did[self.fault] += 1
+        await asyncio.Event().wait()
+
+    async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
+        if method == GET_REPO:
+            return Answer(200, self.author.repo())
+        return await super().answer(method, params)
+
+    def truth(self) -> list[Expected]:
+        return [true_account(self.author, self.url)]
+
+
+class SeqRegress(HostileHost):
+    """The truth first, then numbers that cannot be."""
+
+    number, fault = 6, "bad number"
+    reasons = (DropReason.BAD_SEQ,)
+
+    def prepare(self) -> None:
+        super().prepare()
+        states = write_posts(self.author, 5, "true words")
+        self._frames = [state.frame(seq) for seq, state in enumerate(states, 1)]
+        numbers: list[Any] = [5, 3, 1, 0, -1, MAX_SEQ + 1, 2**62, "6", None, 4.0]
+        self._bad = [_numbered(number, self.author.did) for number in numbers]
+
+    async def stream(self, socket: RawSocket, cursor: int | None) -> None:
+        await self.tell(socket, self._frames, cursor)
+        while True:
+            for frame in self._bad:
+                self.did[self.fault] += 1
+                await socket.send(frame)
+            await asyncio.sleep(0.2)
+
+    async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
+        if method == GET_REPO:
+            return Answer(200, self.author.repo())
+        return await super().answer(method, params)
+
+    def truth(self) -> list[Expected]:
+        return [true_account(self.author, self.url)]
+
+
+class FutureCursor(HostileHost):
+    """Whatever number we come with, it says that it is of the future."""
+
+    number, fault = 7, "future cursor"
+
+    def prepare(self) -> None:
+        super().prepare()
+        write_posts(self.author, 3, "true words")
+
+    async def stream(self, socket: RawSocket, cursor: int | None) -> None:
+        if cursor is not None:
+            self.did[self.fault] += 1
+            await socket.send(encode_error_frame("FutureCursor"))
+            await socket.close()
+            await asyncio.sleep(1)
+        else:
+            self.did["from the tip"] += 1
+            await asyncio.Event().wait()
+
+    async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
+        if method == GET_REPO:
+            return Answer(200, self.author.repo())
+        if method == LIST_REPOS:
+            return self.listing(self.author)
+        return await super().answer(method, params)
+
+    def truth(self) -> list[Expected]:
+        return [true_account(self.author, self.url)]
+
+    def find_faults(self, seen: Seen) -> list[str]:
+        faults = super().find_faults(seen)
+        if not self.did["from the tip"]:
+            faults.append("nobody came without a cursor")
+        return faults
+
+
+class AlwaysOutdated(HostileHost):
+    """Keeps nothing: all that it ever says is that we come too late."""
+
+    number, fault = 8, "outdated"
+
+    def prepare(self) -> None:
+        super().prepare()
+        write_posts(self.author, 3, "true words")
+
+    def own_dids(self) -> list[str]:
+        return []
+
+    async def stream(self, socket: RawSocket, cursor: int | None) -> None:
+        while True:
+            self.did[self.fault] += 1
+            await socket.send(encode_frame("#info", {"name": "OutdatedCursor"}))
+            await asyncio.sleep(2)
+
+    async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
+        if method == GET_REPO:
+            return Answer(200, self.author.repo())
+        if method == LIST_REPOS:
+            self.did["listed"] += 1
+            return self.listing(self.author)
+        return await super().answer(method, params)
+
+    def truth(self) -> list[Expected]:
+        return [true_account(self.author, self.url)]
+
+    def find_faults(self, seen: Seen) -> list[str]:
+        faults = super().find_faults(seen)
+        if self.did["listed"] < 2:
+            faults.append("its list was not asked for after it had said so")
+        # Every time it says so a listing is due, but not more often than that.
+        if self.did["listed"] > self.did[self.fault] + 2:
+            faults.append(f"its list was asked for {self.did['listed']} times")
+        return faults
+
+
+def _numbered(number: Any, did: str) -> bytes:
+    """A frame under any number, even one that no encoder would write."""
+    if isinstance(number, float):
+        # A float has no place in a frame; this one is written by hand.
+        raw = identity_frame(did, 6)
+        return raw.replace(b"cseq\x06", b"cseq\xfb\x40\x10" + bytes(6))
+    body = {"seq": number, "did": did, "time": "2026-01-01T00:00:00Z"}
+    return encode_frame("#identity", body)
+
+
+STREAM_KINDS: tuple[type[HostileHost], ...] = (
+    OversizeFrame,
+    DeflateBomb,
+    Drip,
+    Garbage,
+    UnknownEvents,
+    SeqRegress,
+    FutureCursor,
+    AlwaysOutdated,
+)

@@ -1,0 +1,240 @@
+"""Killed at every place that has a name, with everything going on that heals.
+
+Frames get lost, repos are fetched while their accounts go on writing, lists of hosts
+are compared, the search engine is fed. At the end rows, counts, cursors and search are
+what the oracle knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+import psutil
+import pytest
+from simulated_network import Faults, SimulatedNetwork
+from simulation import Simulation
+
+from service.embedded import EmbeddedPostgres
+from storage import migrate
+from storage.crashpoint import Crashpoint
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {
+    "refresh_interval": 0.5,
+    "listing_settle": 0.0,
+    "listing_interval": 0.3,
+    "backfills_at_once": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def own_server(short_folder: Path) -> Iterator[EmbeddedPostgres]:
+    """A server that may be killed."""
+    with EmbeddedPostgres(
+        short_folder / "crashed", settings={"fsync": "off", "shared_buffers": "32MB"}
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def make_run(
+    own_server: EmbeddedPostgres, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[[int, int], Simulation]]:
+    with contextlib.ExitStack() as stack:
+
+        def make(seed: int, accounts: int) -> Simulation:
+            name = f"crash_{request.node.name[5:25].lower()}_{seed}"
+            own_server.ensure_database(name)
+            url = own_server.url(name)
+            migrate.upgrade(url, "index")
+            network = SimulatedNetwork(
+                hosts=3, accounts=accounts, seed=seed, faults=Faults(lost=0.04)
+            )
+            stack.callback(network.close)
+            for host in network.hosts.values():
+                # While a repo is on its way its account goes on writing.
+                host.before_repo = lambda _: time.sleep(0.3)
+            run = Simulation(url, tmp_path, network, search=True, settings=SETTINGS)
+            stack.callback(run.close)
+            return run
+
+        yield make
+
+
+def crash_and_compare(
+    run: Simulation, points: Sequence[Crashpoint], seed: int
+) -> tuple[list[str], Counter[Crashpoint]]:
+    """Die at each of these places in turn; (faults at the end, who died where)."""
+    draw = random.Random(seed)
+    society = run.network.society
+    # Without end: there is something to do at every death.
+    publisher = run.publish(chain(society.begin(), _until(run, lively=0.05)), rate=80)
+    died: Counter[Crashpoint] = Counter()
+    for point in points:
+        run.end_leases()
+        run.crawler.start(crash_at=f"{point}:{draw.randrange(1, 4)}")
+        if run.crawler.wait(30.0):
+            died[point] += 1
+        else:
+            run.crawler.kill()
+    run.hurry.set()
+    publisher.join()
+    run.bring_back()
+    run.network.faults.lost = 0.0
+    run.end_leases()
+    run.crawler.start()
+    faults = run.settle(180)
+    run.stop()
+    return faults, died
+
+
+def _until(run: Simulation, *, lively: float) -> Iterator[object]:
+    while not run.hurry.is_set():
+        yield from run.network.society.live(20, lively=lively)
+
+
+@pytest.mark.slow
+def test_a_death_at_each_named_place_changes_nothing(
+    make_run: Callable[[int, int], Simulation],
+) -> None:
+    run = make_run(1, 18)
+    faults, died = crash_and_compare(run, list(Crashpoint), seed=1)
+    assert faults == []
+    assert set(died) == set(Crashpoint), set(Crashpoint) - set(died)
+    assert run.network.faults.seen["lost"] > 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("seed", [31, 32, 33])
+def test_more_deaths_at_named_places_change_nothing(
+    make_run: Callable[[int, int], Simulation], seed: int
+) -> None:
+    run = make_run(seed, 60)
+    points = list(Crashpoint) * 3
+    random.Random(seed).shuffle(points)
+    faults, died = crash_and_compare(run, points, seed=seed)
+    assert faults == []
+    assert set(died) == set(Crashpoint), set(Crashpoint) - set(died)
+    assert died.total() >= 60
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_the_database_killed_twenty_times_loses_nothing(
+    make_run: Callable[[int, int], Simulation], own_server: EmbeddedPostgres
+) -> None:
+    run = make_run(41, 60)
+    kill_the_database(run, own_server, 20, seed=41)
+
+
+@pytest.mark.slow
+def test_the_database_killed_twice_loses_nothing(
+    make_run: Callable[[int, int], Simulation], own_server: EmbeddedPostgres
+) -> None:
+    run = make_run(42, 12)
+    kill_the_database(run, own_server, 2, seed=42)
+
+
+def kill_the_database(
+    run: Simulation, server: EmbeddedPostgres, times: int, seed: int
+) -> None:
+    """SIGKILL for every process of the server, while one crawler goes on."""
+    draw = random.Random(seed)
+    society = run.network.society
+    run.crawler.start()
+    publisher = run.publish(chain(society.begin(), _until(run, lively=0.05)), rate=60)
+    for _ in range(times):
+        before = run.progress()
+        run.wait_for_progress(before, 20.0)
+        time.sleep(draw.uniform(0.0, 0.5))
+        kill_server(server)
+        time.sleep(draw.uniform(0.0, 1.0))
+        server.start()
+        assert run.crawler.alive, "a database that goes away is nobody's end"
+    run.hurry.set()
+    publisher.join()
+    run.bring_back()
+    run.network.faults.lost = 0.0
+    assert run.settle(180) == []
+    run.stop()
+
+
+def kill_server(server: EmbeddedPostgres) -> None:
+    """Kill it with all its processes; then it is as if the power of these was cut."""
+    assert server.pid is not None
+    parent = psutil.Process(server.pid)
+    family = [parent, *parent.children(recursive=True)]
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family, timeout=20)
+    server.stop()
+
+
+@pytest.mark.slow
+def test_search_entries_that_are_forgotten_first_are_caught(
+    make_run: Callable[[int, int], Simulation],
+) -> None:
+    """A planted fault: the oracle sees what a drain lost at its death."""
+    draw = random.Random(4)
+    run = make_run(4, 6)
+    society = run.network.society
+    publisher = run.publish(chain(society.begin(), _until(run, lively=0.0)), rate=60)
+    for _ in range(6):
+        before = run.progress()
+        run.crawler.start(planted="outbox_first")
+        run.wait_for_progress(before + 10, 10.0)
+        time.sleep(draw.uniform(0.0, 0.3))
+        run.crawler.kill()
+    run.hurry.set()
+    publisher.join()
+    run.network.faults.lost = 0.0
+    run.crawler.start()
+    faults = run.settle(12)
+    run.stop()
+    assert any("in search" in fault for fault in faults), faults
+
+
+def test_every_place_is_passed_at_one_line_of_the_code() -> None:
+    found: Counter[str] = Counter()
+    for package in ("crawler", "indexer", "service", "storage"):
+        for file in (ROOT / package).rglob("*.py"):
+            if file.name != "crashpoint.py":
+                text = file.read_text()
+                found.update(
+                    {p.name: text.count(f"(Crashpoint.{p.name})") for p in Crashpoint}
+                )
+    assert {name for name, n in found.items() if n == 1} == {p.name for p in Crashpoint}
+
+
+def test_nothing_dies_unless_it_is_asked_for() -> None:
+    code = (
+        "from storage.crashpoint import Crashpoint, crashpoint\n"
+        "for _ in range(2):\n"
+        "    for point in Crashpoint: crashpoint(point)\n"
+        "print('alive')\n"
+    )
+
+    def run(**environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONPATH": str(ROOT), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert run().stdout == "alive\n"
+    assert run(CRASH_AT="outbox.told").returncode == -9
+    assert run(CRASH_AT="outbox.told:2").returncode == -9
+    assert run(CRASH_AT="outbox.told:3").stdout == "alive\n"
+    assert run(CRASH_AT="nowhere").returncode == 1

@@ -1,0 +1,239 @@
+"""Twenty-four kinds of hostile host beside eight honest ones.
+
+The crawler is a process of its own, on a network where loopback is forbidden. Honest
+data must be what the oracle knows, no row may be a liar's, memory must stay bounded,
+and nobody may be led to 127.0.0.1. Each kind must be seen to do its worst, and to be
+counted under the reason that names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hostile_accounts import ACCOUNT_KINDS, cut_places
+from hostile_bodies import BODY_KINDS
+from hostile_host import FORGED, HostileHost, Seen, bomb
+from hostile_streams import STREAM_KINDS
+from simulated_network import SimulatedNetwork, put_host
+from simulation import Simulation
+
+from crawler.host_name import HostName
+from protocol import cbor
+from protocol.car import car_block, car_header
+from protocol.cid import cid_for
+from storage import hosts, repos
+from storage.record_codec import compress, decompress
+
+KINDS = (*STREAM_KINDS, *ACCOUNT_KINDS, *BODY_KINDS)
+SETTINGS = {
+    "strike_limit": 10**6,
+    "refresh_interval": 5.0,
+    "listing_settle": 0.0,
+    "flush_interval": 0.2,
+}
+TIMES = {"first": 0.2, "longest": 2.0, "ping_after": 3.0, "pong_within": 3.0}
+# Far above what a crawler needs, far below what a bomb or an endless repo would take.
+MEMORY_MIB = 512
+
+
+class Zoo:
+    """The whole network, and what was seen of it."""
+
+    def __init__(self, url: str, folder: Path, *, accounts: int, seed: int) -> None:
+        self.network = SimulatedNetwork(hosts=8, accounts=accounts, seed=seed)
+        self.liars: list[HostileHost] = []
+        self.rows: dict[int, list[int]] = {}
+        self.errors: defaultdict[int, set[str]] = defaultdict(set)
+        self.began = time.monotonic()
+        for kind in sorted(KINDS, key=lambda kind: kind.number):
+            liar = kind(self.network)
+            self.network.add(liar)
+            liar.prepare()
+            self.liars.append(liar)
+        self.run = Simulation(
+            url,
+            folder,
+            self.network,
+            settings=SETTINGS,
+            times=TIMES,
+            policy={"floor_window": 10.0},
+        )
+        with psycopg.connect(url) as conn:
+            for liar in self.liars:
+                self.rows[liar.number] = [self._put(conn, u) for u in liar.urls()]
+                if liar.own_dids():
+                    repos.add_repos(
+                        conn, self.rows[liar.number][0], liar.own_dids(), wait=1.0
+                    )
+        self.run.others = [truth for liar in self.liars for truth in liar.truth()]
+
+    @staticmethod
+    def _put(conn: psycopg.Connection[Any], url: str) -> int:
+        if "127." in url:
+            return put_host(conn, url, hosts.SOURCE_REQUEST_CRAWL)
+        # A name that only the simulated DNS knows.
+        name = HostName(url.removeprefix("http://"))
+        return hosts.put_host(conn, name, url, source=hosts.SOURCE_REQUEST_CRAWL)[0]
+
+    def close(self) -> None:
+        self.run.close()
+        self.network.close()
+
+    def note_errors(self) -> None:
+        """What the tables say of each host now; the next success wipes it out."""
+        with psycopg.connect(self.run.url) as conn:
+            rows = conn.execute("SELECT id, error FROM host WHERE error IS NOT NULL")
+            for row, error in rows:
+                self.errors[row].add(error)
+
+    def live(self, frames: int, *, rate: float) -> None:
+        """Let honest people write, at a steady pace, among all the noise."""
+        run, society = self.run, self.network.society
+        run.crawler.start()
+        run.watch()
+        births = list(society.begin())
+        for sent in births:
+            self.network.take(sent)
+        # What is measured is the pace of days, not of the first connections.
+        run.wait_for_progress(len(births) - 1, 60.0)
+        publisher = run.publish(society.live(frames), rate=rate)
+        while publisher.is_alive():
+            publisher.join(0.2)
+            self.note_errors()
+
+    def find_faults(self) -> list[str]:
+        return [
+            f"{type(liar).__name__}: {fault}"
+            for liar in self.liars
+            for fault in liar.find_faults(self._seen(liar))
+        ]
+
+    def settle(self, seconds: float) -> list[str]:
+        """Until honest data is right and every kind was met; what is missing."""
+        end = time.monotonic() + seconds
+        while True:
+            self.note_errors()
+            faults = self.run.find_faults() + self.find_faults()
+            if not faults or time.monotonic() > end:
+                return faults
+            time.sleep(0.5)
+
+    def _seen(self, liar: HostileHost) -> Seen:
+        drops: defaultdict[str, int] = defaultdict(int)
+        errors: set[str] = set()
+        accounts = 0
+        for row in self.rows[liar.number]:
+            for reason, count in self.run.drops(row).items():
+                drops[reason] += count
+            errors |= self.errors[row]
+            with psycopg.connect(self.run.url) as conn:
+                found = conn.execute(
+                    "SELECT count(*) FROM repo WHERE host = %s", (row,)
+                ).fetchone()
+                accounts += found[0] if found else 0
+        return Seen(
+            drops,
+            frozenset(errors),
+            accounts,
+            dict(self.network.directory.asked),
+            time.monotonic() - self.began,
+        )
+
+    def forged_rows(self) -> list[str]:
+        """Every record that a liar made up."""
+        with psycopg.connect(self.run.url) as conn:
+            return [
+                did
+                for did, value in conn.execute(
+                    "SELECT did, value FROM record JOIN actor ON actor.id = actor"
+                )
+                if FORGED.encode() in decompress(value)
+            ]
+
+
+@contextlib.contextmanager
+def open_zoo(url: str, folder: Path, **changes: Any) -> Iterator[Zoo]:
+    zoo = Zoo(url, folder, **changes)
+    try:
+        yield zoo
+    finally:
+        zoo.close()
+
+
+def hold(zoo: Zoo, frames: int, *, rate: float, patience: float) -> None:
+    zoo.live(frames, rate=rate)
+    assert zoo.settle(patience) == []
+    assert zoo.forged_rows() == []
+    assert zoo.network.canary.connections == 0
+    assert max(zoo.run.memory_mib) < MEMORY_MIB
+    assert zoo.run.lags.still_waiting == 0
+    zoo.run.stop()
+    lags = zoo.run.lags
+    print(
+        f"\nhonest frames {len(lags.seconds)}, lag p50 {lags.percentile(0.5):.2f} s,"
+        f" p99 {lags.percentile(0.99):.2f} s, most {max(lags.seconds):.2f} s;"
+        f" memory at most {max(zoo.run.memory_mib):.0f} MiB"
+    )
+
+
+def test_there_are_twenty_four_kinds() -> None:
+    assert sorted(kind.number for kind in KINDS) == list(range(1, 25))
+    assert len({kind.fault for kind in KINDS}) == 24
+
+
+@pytest.mark.slow
+def test_honest_data_is_right_among_hostile_hosts(
+    index_db: str, tmp_path: Path
+) -> None:
+    with open_zoo(index_db, tmp_path, accounts=24, seed=8) as zoo:
+        hold(zoo, 600, rate=60, patience=90)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_honest_data_is_right_among_hostile_hosts_for_minutes(
+    index_db: str, tmp_path: Path
+) -> None:
+    with open_zoo(index_db, tmp_path, accounts=100, seed=9) as zoo:
+        hold(zoo, 15_000, rate=60, patience=240)
+
+
+def test_what_never_happened_is_told(index_db: str, tmp_path: Path) -> None:
+    """Without a crawler every kind says that it was not met."""
+    with open_zoo(index_db, tmp_path, accounts=8, seed=10) as zoo:
+        met = {fault.partition(":")[0] for fault in zoo.find_faults()}
+        assert met == {kind.__name__ for kind in KINDS}
+        assert zoo.run.find_faults() != []
+
+
+def test_a_row_of_a_liar_is_seen(index_db: str, tmp_path: Path) -> None:
+    """The check for forged rows finds one that is put there by hand."""
+    with open_zoo(index_db, tmp_path, accounts=8, seed=11) as zoo:
+        assert zoo.forged_rows() == []
+        with psycopg.connect(index_db) as conn:
+            value = compress(cbor.encode({"text": f"a {FORGED} word"}))
+            conn.execute(
+                "INSERT INTO record (actor, collection, rkey, value)"
+                " SELECT id, 1, 1, %s FROM actor ORDER BY id LIMIT 1",
+                (value,),
+            )
+        assert len(zoo.forged_rows()) == 1
+
+
+def test_the_tools_of_the_hostile_are_sharp() -> None:
+    """A bomb of a few kilobytes, and cuts that lie between blocks."""
+    assert len(bomb(10_000_000, -15)) < 20_000
+    blocks = [bytes([n]) * 200 for n in range(5)]
+    car = car_header(cid_for(blocks[0])) + b"".join(
+        car_block(cid_for(block), block) for block in blocks
+    )
+    places = cut_places(car)
+    assert len(places) == 6
+    assert places[-1] == len(car)
