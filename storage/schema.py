@@ -13,6 +13,7 @@ counts      post_stats, subject_stats, actor_stats
 identity    identity, handle_cache, jti, plc_log, plc_doubt, plc_feed, plc_host
 work        search_outbox, job, lease
 streams out event_block, event_counter
+scope       scope, scope_account
 
 A record's address is (actor, collection, rkey): int4, int4, int8. A TID record key is
 its own 63-bit number; any other key is a negative id of `rkey`.
@@ -661,4 +662,30 @@ event_counter = sa.Table(
     _int8("last_seq"),
     _int8("last_time_us"),
     sa.CheckConstraint("single", name="single"),
+)
+
+# scope -----------------------------------------------------------------------
+
+# One row: what is to be indexed. settings: the configuration it was taken from.
+scope = sa.Table(
+    "scope",
+    metadata,
+    _flag("single", primary_key=True, server_default=sa.true()),
+    _text("kind"),
+    sa.Column("seeds", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("collections", pg.ARRAY(sa.Text), nullable=False),
+    _int8("generation"),
+    _text("settings", nullable=True),
+    _time("changed_at"),
+    sa.CheckConstraint("single", name="single"),
+)
+
+# Its accounts, where it is not the whole network.
+scope_account = sa.Table(
+    "scope_account",
+    metadata,
+    _int8("id", sa.Identity(), primary_key=True),
+    _text("did", unique=True),
+    # when an account that has no repo here is to be looked up
+    _time("next_try", server_default=_NOW, index=True),
 )

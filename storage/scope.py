@@ -1,0 +1,235 @@
+"""What is to be indexed: one row that says which kind of scope, and the accounts of it
+where it is not the whole network.
+
+`generation` rises when accounts may have left; accounts that join get rising ids. So
+whoever keeps the accounts in memory reads only what joined, and all of it rarely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import psycopg
+
+_OUTSIDE: Final = """
+    FROM repo JOIN actor ON actor.id = repo.actor
+    WHERE NOT EXISTS (SELECT FROM scope_account s WHERE s.did = actor.did)
+"""
+
+
+class ScopeKind(StrEnum):
+    """How the accounts of the index are chosen."""
+
+    NETWORK = "network"
+    DIDS = "dids"
+    FOLLOWS = "follows"
+    COLLECTION = "collection"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """`seeds` are the accounts that were named, `collections` the NSIDs. `settings` is
+    the configuration that it was taken from, None if a command set it."""
+
+    kind: ScopeKind = ScopeKind.NETWORK
+    seeds: tuple[str, ...] = ()
+    collections: tuple[str, ...] = ()
+    generation: int = 0
+    settings: str | None = None
+    changed_at: datetime | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every account belongs to it."""
+        return self.kind is ScopeKind.NETWORK
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeProgress:
+    """How far the index is with its scope: numbers of accounts. `wanted` is None while
+    it is the whole network; `lately` were fetched in the last ten minutes; `outside`
+    are to be removed."""
+
+    wanted: int | None
+    held: int
+    synchronized: int
+    gone: int
+    lately: int
+    outside: int
+
+    @property
+    def total(self) -> int:
+        """Accounts there will be, as far as is known."""
+        return self.held if self.wanted is None else max(self.wanted, self.held)
+
+    @property
+    def done(self) -> int:
+        """Accounts whose repo is here, or cannot be had any more."""
+        return self.synchronized + self.gone
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate of the last ten minutes; None if nothing moves."""
+        left = max(0, self.total - self.done)
+        if left and not self.lately:
+            return None
+        return left * 600.0 / self.lately if left else 0.0
+
+
+def load_scope(conn: psycopg.Connection[Any]) -> Scope:
+    """What is to be indexed now. Without a row it is the whole network."""
+    row = conn.execute(
+        "SELECT kind, seeds, collections, generation, settings, changed_at FROM scope"
+    ).fetchone()
+    if row is None:
+        return Scope()
+    kind, seeds, collections, *rest = row
+    return Scope(ScopeKind(kind), tuple(seeds), tuple(collections), *rest)
+
+
+def set_scope(
+    conn: psycopg.Connection[Any],
+    kind: ScopeKind,
+    *,
+    seeds: Sequence[str] = (),
+    collections: Sequence[str] = (),
+    settings: str | None = None,
+) -> None:
+    """Widen or narrow. Accounts that are not named leave until they are found again;
+    the listings of all hosts are compared anew where more may be wanted. `settings`
+    None leaves what was noted. Does not commit."""
+    conn.execute(
+        """
+        INSERT INTO scope (kind, seeds, collections, generation, settings, changed_at)
+        VALUES (%(kind)s, %(seeds)s, %(collections)s, 1, %(settings)s, now())
+        ON CONFLICT (single) DO UPDATE SET kind = excluded.kind,
+            seeds = excluded.seeds, collections = excluded.collections,
+            generation = scope.generation + 1, changed_at = now(),
+            settings = coalesce(excluded.settings, scope.settings)
+        """,
+        {
+            "kind": kind,
+            "seeds": list(seeds),
+            "collections": list(collections),
+            "settings": settings,
+        },
+    )
+    conn.execute("DELETE FROM scope_account WHERE did <> ALL(%s)", (list(seeds),))
+    add_accounts(conn, seeds)
+    if kind is ScopeKind.COLLECTION:
+        _keep_holders(conn, collections)
+    if kind is ScopeKind.NETWORK:
+        conn.execute(
+            "UPDATE host SET listed_at = NULL, list_cursor = NULL, polled_at = NULL"
+            " WHERE NOT relay"
+        )
+
+
+def _keep_holders(conn: psycopg.Connection[Any], collections: Sequence[str]) -> None:
+    """Those whose records of the collections are here already."""
+    conn.execute(
+        """
+        INSERT INTO scope_account (did)
+        SELECT did FROM actor JOIN repo ON repo.actor = actor.id
+        WHERE EXISTS (SELECT FROM record WHERE record.actor = actor.id
+            AND collection IN (SELECT id FROM collection WHERE nsid = ANY(%s)))
+        ON CONFLICT DO NOTHING
+        """,
+        (list(collections),),
+    )
+
+
+def add_accounts(conn: psycopg.Connection[Any], dids: Iterable[str]) -> int:
+    """Let accounts join; return how many were new. Does not commit."""
+    # Ids become visible in their order only if one transaction draws them at a time.
+    conn.execute("SELECT pg_advisory_xact_lock(hashtext('scope_account'))")
+    return conn.execute(
+        "INSERT INTO scope_account (did) SELECT unnest(%s::text[])"
+        " ON CONFLICT DO NOTHING",
+        (sorted(set(dids)),),
+    ).rowcount
+
+
+def remove_accounts(conn: psycopg.Connection[Any], dids: Iterable[str]) -> int:
+    """Let accounts leave; return how many did. Does not commit."""
+    gone = conn.execute(
+        "DELETE FROM scope_account WHERE did = ANY(%s)", (list(dids),)
+    ).rowcount
+    if gone:
+        conn.execute("UPDATE scope SET generation = generation + 1")
+    return gone
+
+
+def load_accounts(
+    conn: psycopg.Connection[Any], after: int = 0
+) -> tuple[list[str], int]:
+    """The accounts that joined after the one with this id, and the last id."""
+    rows = conn.execute(
+        "SELECT did, id FROM scope_account WHERE id > %s ORDER BY id", (after,)
+    ).fetchall()
+    return [row[0] for row in rows], rows[-1][1] if rows else after
+
+
+def claim_missing(
+    conn: psycopg.Connection[Any], limit: int, *, wait: float
+) -> list[str]:
+    """Accounts of the scope whose repo was not let in, to be looked up; each again in
+    `wait` seconds at the earliest. Does not commit."""
+    rows = conn.execute(
+        """
+        UPDATE scope_account SET next_try = now() + make_interval(secs => %s)
+        WHERE id IN (
+            SELECT s.id FROM scope_account s
+            LEFT JOIN actor ON actor.did = s.did LEFT JOIN repo ON repo.actor = actor.id
+            WHERE s.next_try <= now() AND repo.actor IS NULL
+            ORDER BY s.next_try, s.id LIMIT %s
+        ) RETURNING did
+        """,
+        (wait, limit),
+    )
+    return [row[0] for row in rows]
+
+
+def find_outside(conn: psycopg.Connection[Any], limit: int) -> list[str]:
+    """Accounts whose repo is here and that do not belong to the scope (any more)."""
+    if load_scope(conn).whole:
+        return []
+    rows = conn.execute(f"SELECT actor.did {_OUTSIDE} LIMIT %s", (limit,))
+    return [row[0] for row in rows]
+
+
+def is_outside(conn: psycopg.Connection[Any], did: str) -> bool:
+    """Whether an account does not belong to the scope. A scope that is set meanwhile
+    waits for the caller's transaction, or is seen by it."""
+    row = conn.execute("SELECT kind FROM scope FOR SHARE").fetchone()
+    if row is None or row[0] == ScopeKind.NETWORK:
+        return False
+    found = conn.execute("SELECT FROM scope_account WHERE did = %s", (did,))
+    return found.fetchone() is None
+
+
+def load_progress(conn: psycopg.Connection[Any]) -> ScopeProgress:
+    """How far we are. Counts every repo: for people and once in a while."""
+    whole = load_scope(conn).whole
+    row = conn.execute(
+        """
+        SELECT (SELECT count(*) FROM scope_account), count(*),
+            count(*) FILTER (WHERE repo.state = 'synchronized'),
+            count(*) FILTER (WHERE repo.state <> 'synchronized'
+                AND actor.upstream_status IN
+                    ('deleted', 'takendown', 'suspended', 'deactivated')),
+            count(*) FILTER (WHERE repo.synchronized_at > now() - interval '10 min')
+        FROM repo JOIN actor ON actor.id = repo.actor
+        """
+    ).fetchone()
+    assert row is not None
+    wanted, held, synchronized, gone, lately = row
+    if whole:
+        return ScopeProgress(None, held, synchronized, gone, lately, 0)
+    outside = conn.execute(f"SELECT count(*) {_OUTSIDE}").fetchone()
+    assert outside is not None
+    return ScopeProgress(wanted, held, synchronized, gone, lately, outside[0])
