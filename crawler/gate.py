@@ -27,8 +27,9 @@ from crawler.stream_state import Arrival, Fault, StreamState
 from network.budget import TokenBucket
 from protocol.drops import DropReason
 from protocol.errors import ProtocolError
-from protocol.events import AccountEvent, IdentityEvent
+from protocol.events import AccountEvent, CommitEvent, IdentityEvent, SyncEvent
 from protocol.frames import ERROR_OP, MESSAGE_OP, decode_frame
+from protocol.keys import PublicKey
 from protocol.limits import MAX_SEQ
 from protocol.syntax.did import Did, is_did
 from protocol.syntax.handle import Handle, is_handle
@@ -47,6 +48,9 @@ OUTDATED_CURSOR: Final = "OutdatedCursor"
 DELETED: Final = "deleted"
 _DELETE: Final = "delete"
 
+# Commits that are proven together.
+_GROUP: Final = 32
+
 
 @dataclass(slots=True)
 class _Message:
@@ -56,6 +60,8 @@ class _Message:
     seq: int
     body: dict[str, Any]
     raw: bytes
+    # What came of proving it, and with which key.
+    proof: tuple[PublicKey, CommitEvent | Exception] | None = None
 
 
 class _Verdict(Enum):
@@ -153,6 +159,7 @@ class Gate:
             passed.handled[stream.host] += 1
             stream.handled += 1
         self._prepare(messages)
+        self._prove_commits(messages)
         for message in messages:
             self._judge(message, passed)
         for host in hosts:
@@ -265,6 +272,30 @@ class Gate:
             lambda conn: self._admission.admit(conn, accounts, relay=relay, wait=wait)
         )
 
+    def _prove_commits(self, messages: Sequence[_Message]) -> None:
+        """Prove, in groups, the commits that nothing else speaks against as yet."""
+        ready: list[tuple[_Message, PublicKey]] = []
+        for message in messages:
+            if message.t != COMMIT or message.did in self._parked:
+                continue
+            account = self._book.get(message.did)
+            if (
+                account is not None
+                and account.key is not None
+                and account.admitted
+                and self._owns(message.stream, account)
+            ):
+                ready.append((message, account.key))
+        now_us = self._now_us()
+        for at in range(0, len(ready), _GROUP):
+            group = ready[at : at + _GROUP]
+            results = verify.verify_commits(
+                [(message.body, key, message.stream.host) for message, key in group],
+                now_us,
+            )
+            for (message, key), result in zip(group, results, strict=True):
+                message.proof = key, result
+
     def _judge(self, message: _Message, passed: Passed) -> None:
         queue = self._parked.get(message.did)
         if queue is not None:
@@ -354,9 +385,8 @@ class Gate:
             if account.key is not None:
                 missing = DropReason.WRONG_HOST
             return self._drop(missing, stream, passed)
-        check = verify.verify_commit if message.t == COMMIT else verify.verify_sync
         try:
-            event = check(message.body, account.key, self._now_us(), host=stream.host)
+            event = self._verify(message, account.key)
         except ProtocolError as error:
             return self._refuse(message, account, error, passed)
         except Exception as error:
@@ -375,6 +405,17 @@ class Gate:
             event = replace(event, frame=frame)
         passed.events.append(event)
         return _Verdict.DONE
+
+    def _verify(self, message: _Message, key: PublicKey) -> CommitEvent | SyncEvent:
+        host = message.stream.host
+        if message.t == SYNC:
+            return verify.verify_sync(message.body, key, self._now_us(), host=host)
+        proof, message.proof = message.proof, None
+        if proof is None or proof[0] is not key:
+            return verify.verify_commit(message.body, key, self._now_us(), host=host)
+        if isinstance(proof[1], Exception):
+            raise proof[1]
+        return proof[1]
 
     def _refuse(
         self,

@@ -7,7 +7,8 @@ locked, by `prev_data`; whose host may speak for an account, before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -132,6 +133,61 @@ def verify_commit(
     MissingRecordError (fetch the repo), RejectedError or another ProtocolError (see
     `drop_reason`).
     """
+    (result,) = verify_commits([(body, key, host)], now_us)
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def verify_commits(
+    messages: Sequence[tuple[Mapping[str, Any], PublicKey, int]], now_us: int
+) -> list[CommitEvent | Exception]:
+    """`verify_commit` of each (body, key, host): its event, or what it raised.
+
+    Step by step for all of them, which is a seventh faster than one by one: the tables
+    of the curves and what a tree needs do not push each other out of the caches. All
+    their blocks are held at once, so groups should be small.
+    """
+    results: list[Any] = []
+    for body, _, host in messages:
+        try:
+            results.append(_read_claim(body, now_us, host))
+        except Exception as error:
+            results.append(error)
+    for index, (_, key, _) in enumerate(messages):
+        claim = results[index]
+        if type(claim) is _Claim:
+            try:
+                verify_commit_signature(claim.signed, key, claim.commit)
+            except Exception as error:
+                results[index] = error
+    for index, claim in enumerate(results):
+        if type(claim) is _Claim:
+            try:
+                results[index] = _follow(claim)
+            except Exception as error:
+                results[index] = error
+    return results
+
+
+# Not frozen: one is made for each commit, and freezing costs seven times as much.
+@dataclass(slots=True)
+class _Claim:
+    """A message with all of its fields in order, before any of it is proven."""
+
+    did: Did
+    rev: Tid
+    since: Tid | None
+    prev_data: bytes | None
+    seq: int
+    ops: list[Any]
+    car: Car
+    signed: bytes
+    commit: Commit
+    host: int
+
+
+def _read_claim(body: Mapping[str, Any], now_us: int, host: int) -> _Claim:
     did, rev = _read_subject(body, "repo", now_us)
     since = body.get("since")
     if since is not None and (type(since) is not str or not is_tid(since)):
@@ -153,27 +209,32 @@ def verify_commit(
         raise RejectedError(DropReason.COMMIT_MISMATCH, "commit is not the CAR's root")
     signed = car.blocks[car.root]
     commit = _read_commit(signed, did, rev)
-    verify_commit_signature(signed, key, commit)
+    older = None if since is None else Tid(since)
+    return _Claim(did, rev, older, prev_data, seq, ops, car, signed, commit, host)
 
+
+def _follow(claim: _Claim) -> CommitEvent:
+    """What a signed claim did, if it did what it says."""
+    car, commit, ops, prev_data = claim.car, claim.commit, claim.ops, claim.prev_data
     records: list[RecordOp] = []
     drops: list[DroppedOp] = []
     if prev_data is not None:
         _check_inversion(car, commit, ops, prev_data)
-    elif since is None and _is_first(car, commit, ops):
+    elif claim.since is None and _is_first(car, commit, ops):
         prev_data = EMPTY_ROOT
     if prev_data is not None:
         _read_records(car.blocks, ops, records, drops)
     return CommitEvent(
-        did,
-        rev,
-        None if since is None else Tid(since),
+        claim.did,
+        claim.rev,
+        claim.since,
         commit.data,
         prev_data,
-        signed,
+        claim.signed,
         records,
         drops,
-        seq,
-        host,
+        claim.seq,
+        claim.host,
     )
 
 
