@@ -88,9 +88,15 @@ def read_car(data: bytes) -> Car:
 
 
 class CarReader:
-    """Reads a CAR in pieces of any size, holding one block and one piece at most."""
+    """Reads a CAR in pieces of any size, holding one block and one piece at most.
 
-    def __init__(self) -> None:
+    With `rootless` it may be a heap of blocks that names no root, as an answer of
+    com.atproto.sync.getBlocks is.
+    """
+
+    def __init__(self, *, rootless: bool = False) -> None:
+        self._rootless = rootless
+        self._begun = False
         self._pieces: list[bytes] = []
         self._held = 0
         # Bytes to hold before it is worth looking again.
@@ -125,14 +131,14 @@ class CarReader:
         while position < size:
             # Nearly all blocks have a length of two bytes.
             if (
-                self._roots
+                self._begun
                 and position + 1 < size
                 and 0 < data[position + 1] < 0x80 <= data[position]
             ):
                 start = position + 2
                 end = start + (data[position] & 0x7F | data[position + 1] << 7)
             else:
-                limit = _MAX_SECTION_BYTES if self._roots else MAX_CAR_HEADER_BYTES
+                limit = _MAX_SECTION_BYTES if self._begun else MAX_CAR_HEADER_BYTES
                 try:
                     start, end = _section(data, position, limit)
                 except TruncatedError:
@@ -141,14 +147,15 @@ class CarReader:
             if end > size:
                 self._needed = end - position
                 break
-            if self._roots:
+            if self._begun:
                 cid = data[start : start + CID_BYTES]
                 block = data[start + CID_BYTES : end]
                 if DATA_PREFIX + sha256(block).digest() != cid:
                     _check_unusual(cid, block)
                 found.append((cid, block))
             else:
-                self._roots = _read_header(data[start:end])
+                self._roots = _read_header(data[start:end], self._rootless)
+                self._begun = True
             position = end
         else:
             self._needed = 1
@@ -159,7 +166,7 @@ class CarReader:
 
     def close(self) -> None:
         """Raise TruncatedError unless the bytes ended behind a header or a block."""
-        if self._held or not self._roots:
+        if self._held or not self._begun:
             raise TruncatedError("CAR ends early")
 
 
@@ -173,7 +180,7 @@ def car_block(cid: bytes, block: bytes) -> bytes:
     return _varint(len(cid) + len(block)) + cid + block
 
 
-def _read_header(header: bytes) -> tuple[bytes, ...]:
+def _read_header(header: bytes, rootless: bool = False) -> tuple[bytes, ...]:
     root = header[_ROOT_START - 1 : _ROOT_END - 1]
     if (
         len(header) == _HEADER_BYTES - 1
@@ -187,6 +194,8 @@ def _read_header(header: bytes) -> tuple[bytes, ...]:
     if type(version) is not int or version != 1:
         raise InvalidEncodingError("not a CAR of version 1")
     roots = fields.get("roots")
+    if roots == [] and rootless:
+        return ()
     if type(roots) is not list or not roots:
         raise InvalidEncodingError("a CAR without a root")
     if len(roots) > MAX_CAR_ROOTS:

@@ -1,0 +1,117 @@
+"""Parts of repos from our own servers: chosen collections, and what changed since."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from crawl_world import CrawlWorld, rebuild_root
+from pds_world import Client, World, post, sign_up
+
+from crawler.backfill import Backfill, BackfillReport
+from crawler.database import Database
+from crawler.discovery import request_crawl
+from crawler.outside import outside_opener
+from crawler.sparse import SparseRepo, fetch_collections
+from network.policy import HostLimits
+from network.xrpc_client import XrpcClient
+from protocol.commit import parse_commit
+from protocol.keys import parse_did_key
+from protocol.syntax import Did
+from storage import repos
+
+POST = "app.bsky.feed.post"
+NOTE = "org.example.note"
+
+
+@pytest.fixture
+def network(make_database: Callable[[str], str]) -> Iterator[World]:
+    with ExitStack() as stack:
+        world = World(make_database, stack)
+        world.start_plc()
+        yield world
+
+
+@pytest.fixture
+def index(index_db: str, network: World) -> Iterator[CrawlWorld]:
+    opened = CrawlWorld(index_db)
+    opened.open_outside = outside_opener(
+        opened.pool,
+        opened.settings(),
+        plc_url=network.plc_url,
+        host_limits=HostLimits(rate=1_000, burst=1_000, concurrency=16),
+    )
+    yield opened
+    opened.close()
+
+
+def test_one_collection(network: World, index: CrawlWorld) -> None:
+    server = network.start_pds()
+    alice = sign_up(server, "alice.a.test")
+    for number in range(25):
+        alice.create(post(f"post {number}"))
+    written = alice.post(
+        "com.atproto.repo.createRecord",
+        {"repo": alice.did, "collection": NOTE, "record": {"$type": NOTE, "n": 1}},
+    ).json["uri"]
+
+    async def fetch() -> SparseRepo:
+        async with index.open_outside() as outside:
+            document = await outside.resolver.resolve_did(Did(alice.did))
+            assert document.signing_key is not None
+            key = parse_did_key(document.signing_key)
+            client = XrpcClient(outside.fetcher, server.url)
+            return await fetch_collections(client, Did(alice.did), key, [NOTE])
+
+    found = asyncio.run(fetch())
+    latest = server.get("com.atproto.sync.getLatestCommit", did=alice.did).json
+    assert found.head.rev == latest["rev"]
+    [record] = found.records
+    assert f"at://{alice.did}/{record.collection}/{record.rkey}" == written
+
+
+def test_what_changed_since(network: World, index: CrawlWorld) -> None:
+    server = network.start_pds()
+    alice = sign_up(server, "alice.a.test")
+    uris = [alice.create(post(f"post {number}")).json["uri"] for number in range(30)]
+    with index.pool.connection() as conn:
+        request_crawl(conn, server.url, index.settings())
+    [(host,)] = index.query("SELECT id FROM host")
+    with index.pool.connection() as conn:
+        repos.add_repos(conn, host, [alice.did])
+
+    first = asyncio.run(_backfill(index))
+    assert (first.fetched, first.updated) == (1, 0)
+    assert _stands(index, server, alice)
+    for uri in uris[:5]:
+        rkey = uri.rpartition("/")[2]
+        alice.post(
+            "com.atproto.repo.deleteRecord",
+            {"repo": alice.did, "collection": POST, "rkey": rkey},
+        )
+    alice.create(post("after"))
+    with index.pool.connection() as conn:
+        assert repos.mark_desynchronized(conn, [alice.did], "for the test") == 1
+    again = asyncio.run(_backfill(index))
+    assert (again.fetched, again.updated) == (1, 1)
+    assert _stands(index, server, alice)
+
+
+async def _backfill(index: CrawlWorld) -> BackfillReport:
+    async with index.open_outside() as outside:
+        backfill = Backfill(index.settings(), Database(index.pool), index.sink, outside)
+        return await backfill.run_batch(10, seconds=60.0)
+
+
+def _stands(index: CrawlWorld, server: Client, alice: Client) -> bool:
+    latest = server.get("com.atproto.sync.getLatestCommit", did=alice.did).json
+    [(state, rev, commit)] = index.query("SELECT state, rev, commit FROM repo")
+    with index.pool.connection() as conn:
+        root = rebuild_root(conn, alice.did)
+    return bool(
+        state == "synchronized"
+        and rev == latest["rev"]
+        and parse_commit(commit).data == root
+    )
