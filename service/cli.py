@@ -15,6 +15,7 @@ import typer
 from service.config import Config
 from service.errors import ConfigError, ServiceError
 from service.hosts_cli import app as hosts_app
+from service.scope_cli import app as scope_app
 
 if TYPE_CHECKING:
     from protocol.syntax.did import Did
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 
 app.add_typer(hosts_app, name="hosts")
+app.add_typer(scope_app, name="scope")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 

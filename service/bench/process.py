@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Collection
 from types import TracebackType
 from typing import Final, Self
 
@@ -51,14 +53,25 @@ class MemoryWatch:
 
 def server_seconds() -> float:
     """CPU time that our database server's processes have used so far."""
-    total = 0.0
+    return cpu_seconds(frozenset())[1]
+
+
+def cpu_seconds(others: Collection[int]) -> tuple[float, float, float]:
+    """CPU time used so far: by this process and its helpers, by our database server,
+    and by those of our children whose process ids are in `others`."""
+    own = time.process_time()
+    server = apart = 0.0
     for process in psutil.Process().children(recursive=True):
         try:
+            times = process.cpu_times()
+            used = times.user + times.system
             if process.name().startswith("postgres"):
-                times = process.cpu_times()
-                total += times.user + times.system
                 # A backend that has ended left its time with the postmaster.
-                total += times.children_user + times.children_system
+                server += used + times.children_user + times.children_system
+            elif process.pid in others:
+                apart += used
+            else:
+                own += used
         except psutil.NoSuchProcess:
             continue
-    return total
+    return own, server, apart

@@ -9,7 +9,7 @@ more popular than the rest.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -96,6 +96,7 @@ class Society:
         self._seq = 0
         self._now = START_US
         self._posts: list[tuple[str, str]] = []
+        self._others: list[tuple[str, str]] = []
         self.members = [self._settle(n, p256_share) for n in range(accounts)]
         self._by_did = {member.did: member for member in self.members}
         if records:
@@ -150,6 +151,11 @@ class Society:
         self._write_posts(member, records - 1)
         self._write_rest(member)
         return member
+
+    def know_posts(self, posts: Iterable[tuple[str, str]]) -> None:
+        """Posts of others, (AT-URI, CID), that members may point at from now on: half
+        of what they point at will be among these."""
+        self._others = list(posts)
 
     def car(self, member: Member) -> Iterator[bytes]:
         """The whole repo of a member, in pieces."""
@@ -241,7 +247,9 @@ class Society:
         return {"$type": "app.bsky.embed.images", "images": [image]}
 
     def _some_post(self, member: Member, when: int) -> dict[str, str]:
-        if self._posts:
+        if self._others and self._rng.random() < 0.5:
+            uri, cid = self._others[self._popular(len(self._others), 1.0)]
+        elif self._posts:
             uri, cid = self._posts[self._popular(len(self._posts), 3.0)]
         else:
             post = tid_from_int(when << 10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from typing import Final
 
@@ -31,15 +32,31 @@ class _Silence:
         return
 
 
-def run(names: Sequence[str], *, quick: bool, as_json: bool) -> None:
+# What of the options a benchmark takes.
+_TAKES: Final = {"ingest": ("stored", "shards")}
+
+
+def run(
+    names: Sequence[str],
+    *,
+    quick: bool,
+    as_json: bool,
+    stored: int = 0,
+    shards: int = 1,
+) -> None:
     """Run benchmarks one after the other and print their figures.
 
-    Progress goes to the terminal, if there is one, and never to standard output.
+    `stored` records are there before those start that take it; `shards` is how many
+    processes ingest. Progress goes to the terminal, if there is one, and never to
+    standard output.
     """
     console = Console(stderr=True)
     metrics: list[Metric] = []
     for name in names:
-        bench: Bench = import_module(f"service.bench.{MODULES[name]}").run
+        given = {"stored": stored, "shards": shards}
+        taken = {option: given[option] for option in _TAKES.get(name, ())}
+        module = import_module(f"service.bench.{MODULES[name]}")
+        bench: Bench = partial(module.run, **taken)
         started = time.monotonic()
         if console.is_terminal:
             console.print(f"[bold]{name}[/]")
