@@ -1,0 +1,240 @@
+"""States of hosts and their moves, strikes that fade, locks in one order, limits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from crawler.accounts import Account
+from crawler.admission import Admission
+from crawler.balance import balance_hosts, measure_totals
+from crawler.discovery import take_over_plc_hosts
+from crawler.host_name import HostName
+from crawler.settings import CrawlSettings
+from protocol.syntax.did import Did
+from storage import hosts
+from storage.host_activity import load_activity, load_gauges
+from storage.host_budget import LIMITS, admit_accounts, set_limit
+
+Conn = psycopg.Connection[Any]
+
+
+def put(conn: Conn, name: str, **kwargs: Any) -> int:
+    kwargs.setdefault("source", hosts.SOURCE_REQUEST_CRAWL)
+    return hosts.put_host(conn, name, f"https://{name}", **kwargs)[0]
+
+
+def state_of(conn: Conn, host: int) -> tuple[str, str]:
+    known = hosts.load_hosts(conn, [host])[host]
+    return known.state, known.mode
+
+
+@pytest.mark.parametrize("before", hosts.HOST_STATES)
+@pytest.mark.parametrize("after", hosts.HOST_STATES)
+def test_a_host_moves_only_where_the_table_leads(
+    conn: Conn, before: str, after: str
+) -> None:
+    host = put(conn, "a.example.com")
+    conn.execute("UPDATE host SET state = %s", (before,))
+    allowed = after in hosts.MOVES[before]
+    assert hosts.move_host(conn, host, after, "test") is allowed
+    assert state_of(conn, host)[0] == (after if allowed else before)
+    rows = conn.execute("SELECT before, after, why FROM host_move").fetchall()
+    assert rows == ([(before, after, "test")] if allowed else [])
+
+
+def test_every_state_has_its_row_and_every_way_leads_to_a_state() -> None:
+    assert set(hosts.MOVES) == set(hosts.HOST_STATES)
+    assert all(after <= set(hosts.HOST_STATES) for after in hosts.MOVES.values())
+    for state in hosts.HOST_STATES:
+        assert state not in hosts.MOVES[state]
+        # An operator can ban anything, and no stranger can undo it.
+        if state != hosts.HOST_BANNED:
+            assert hosts.HOST_BANNED in hosts.MOVES[state]
+
+
+def test_how_a_host_is_followed_outlives_its_absence(conn: Conn) -> None:
+    host = put(conn, "a.example.com")
+    hosts.move_host(conn, host, hosts.HOST_POLLING, "quiet")
+    assert state_of(conn, host) == ("polling", "poll")
+    hosts.note_failure(conn, host, "x", wait=-1, state=hosts.HOST_OFFLINE)
+    assert state_of(conn, host) == ("offline", "poll")
+    assert hosts.streamed_hosts(conn) == []
+    # A stream that was just being closed does not bring it back.
+    hosts.move_host(conn, host, hosts.HOST_POLLING, "it answers")
+    hosts.move_host(conn, host, hosts.HOST_STREAMING, "busy")
+    hosts.note_failure(conn, host, "x", wait=-1, state=hosts.HOST_OFFLINE)
+    assert state_of(conn, host) == ("offline", "stream")
+    assert len(hosts.streamed_hosts(conn)) == 1
+
+
+def test_only_the_last_moves_are_kept(conn: Conn) -> None:
+    host, other = put(conn, "a.example.com"), put(conn, "b.example.com")
+    hosts.move_host(conn, other, hosts.HOST_POLLING, "quiet")
+    for n in range(60):
+        to = hosts.HOST_POLLING if n % 2 else hosts.HOST_STREAMING
+        assert hosts.move_host(conn, host, to, str(n))
+    rows = conn.execute(
+        "SELECT host, count(*), max(why::int) FILTER (WHERE host = %s)"
+        " FROM host_move GROUP BY host ORDER BY host",
+        (host,),
+    ).fetchall()
+    assert rows == [(host, 20, 59), (other, 1, None)]
+
+
+def test_strikes_fade_by_half_a_day(conn: Conn) -> None:
+    host = put(conn, "a.example.com")
+    assert hosts.add_strikes(conn, host, 80, limit=100, wait=60) == 80
+    conn.execute("UPDATE host SET strikes_at = strikes_at - interval '1 day'")
+    assert hosts.add_strikes(conn, host, 0, limit=100, wait=60) == 40
+    conn.execute("UPDATE host SET strikes_at = strikes_at - interval '3000 days'")
+    assert hosts.add_strikes(conn, host, 1, limit=100, wait=60) == 1
+    # One a minute for a day never throttles; one a second does.
+    for _ in range(100):
+        conn.execute("UPDATE host SET strikes_at = strikes_at - interval '1 hour'")
+        hosts.add_strikes(conn, host, 2, limit=100, wait=60)
+    assert state_of(conn, host)[0] == hosts.HOST_NEW
+
+
+def test_who_goes_on_is_throttled_sooner(conn: Conn) -> None:
+    host = put(conn, "a.example.com")
+    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    hosts.add_strikes(conn, host, 100, limit=100, wait=-1)
+    assert state_of(conn, host) == ("throttled", "stream")
+    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    hosts.add_strikes(conn, host, 51, limit=100, wait=60)
+    assert state_of(conn, host)[0] == "throttled"
+    hosts.move_host(conn, host, hosts.HOST_NEW, "our operator")
+    hosts.forgive(conn, host)
+    assert hosts.load_hosts(conn)[host].strikes == 0
+
+
+@pytest.fixture
+def second(index_db: str) -> Iterator[Conn]:
+    with psycopg.connect(index_db) as connection:
+        yield connection
+
+
+def start_blocked(conn: Conn, work: Any, blocked: int) -> threading.Thread:
+    """Start `work` in a thread, and wait until so many wait for a lock."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    for _ in range(600):
+        row = conn.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+        conn.rollback()
+        assert row is not None
+        if row[0] >= blocked:
+            return thread
+        thread.join(0.05)
+    raise AssertionError("nobody waits")
+
+
+def test_host_rows_are_locked_by_id_whatever_their_names(
+    conn: Conn, second: Conn, index_db: str
+) -> None:
+    """Or two processes with the same two hosts would wait for each other for ever."""
+    # The first by id is the last by name.
+    first = put(conn, "z.example.com", source=hosts.SOURCE_CONFIGURED)
+    last = put(conn, "a.example.com", source=hosts.SOURCE_CONFIGURED)
+    conn.commit()
+    accounts = []
+    for n, name in enumerate(("a.example.com", "z.example.com")):
+        account = Account(Did(f"did:plc:{'ab'[n] * 24}"))
+        account.pds, account.pds_url = HostName(name), f"https://{name}"
+        accounts.append(account)
+    second.execute("SELECT FROM host WHERE id = %s FOR UPDATE", (first,))
+
+    def admit() -> None:
+        with psycopg.connect(index_db) as own:
+            Admission(CrawlSettings()).admit(own, accounts, relay=False)
+
+    def count() -> None:
+        with psycopg.connect(index_db) as own:
+            hosts.note_events(own, {last: (1, None), first: (1, None)})
+
+    threads = [start_blocked(conn, admit, 1), start_blocked(conn, count, 2)]
+    # Both wait for the first without holding the last.
+    conn.execute("SELECT FROM host WHERE id = %s FOR UPDATE NOWAIT", (last,))
+    conn.rollback()
+    second.rollback()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert {h.accounts for h in hosts.load_hosts(conn).values()} == {1}
+
+
+def test_limits_of_its_own_win(conn: Conn) -> None:
+    host = put(conn, "a.example.com", source=hosts.SOURCE_CONFIGURED)
+    stranger = put(conn, "b.example.com")
+    limits: dict[str, Any] = {"first_day": 100, "per_day": 10_000, "room": 10**6}
+    assert admit_accounts(conn, host, 50_000, **limits) == 50_000
+    assert admit_accounts(conn, stranger, 500, **limits) == 100
+    conn.execute("UPDATE host SET first_seen = now() - interval '3 days'")
+    assert admit_accounts(conn, stranger, 5_000, **limits) == 700
+    set_limit(conn, host, "accounts_per_day", 50_003)
+    assert admit_accounts(conn, host, 10, **limits) == 3
+    set_limit(conn, stranger, "max_accounts", 801)
+    assert admit_accounts(conn, stranger, 10, **limits) == 1
+    for name in LIMITS:
+        set_limit(conn, stranger, name, None)
+    assert admit_accounts(conn, stranger, 10, **limits) == 0
+    with pytest.raises(ValueError, match="no limit"):
+        set_limit(conn, stranger, "state", 1)
+
+
+def test_hosts_are_measured_and_balanced(conn: Conn) -> None:
+    settings = CrawlSettings(streams_at_once=1, stream_dwell=0.0)
+    busy, quiet = put(conn, "a.example.com"), put(conn, "b.example.com")
+    for host in (busy, quiet):
+        hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    conn.execute(
+        "UPDATE host SET first_seen = now() - interval '1 hour',"
+        " moved_at = now() - interval '1 hour'"
+    )
+    hosts.note_events(conn, {busy: (7_200, None)})
+    measure_totals(conn, settings)
+    assert balance_hosts(conn, settings) == {"streamed": 0, "rested": 1}
+    assert state_of(conn, quiet) == ("polling", "poll")
+    [known] = [one for one in load_activity(conn) if one.id == busy]
+    assert known.rate == pytest.approx(2.0, rel=0.05)
+    assert known.fresh == 0
+    [why] = conn.execute(
+        "SELECT why FROM host_move WHERE host = %s AND after = 'polling'", (quiet,)
+    ).fetchall()
+    assert why == ("0.0 events an hour",)
+    conn.execute("UPDATE gauge SET at = at - interval '100 s', total = total - 500")
+    measure_totals(conn, settings)
+    assert load_gauges(conn)["events"].rate == pytest.approx(0.526, rel=0.05)
+
+
+def test_streams_are_capped_and_the_busiest_come_first(conn: Conn) -> None:
+    names = [f"h{n}.example.com" for n in range(5)]
+    ids = [put(conn, name) for name in names]
+    own = put(conn, "own.example.com", source=hosts.SOURCE_CONFIGURED)
+    relay = put(conn, "r.example.com", source=hosts.SOURCE_CONFIGURED, relay=True)
+    for n, host in enumerate(ids):
+        conn.execute("UPDATE host SET rate = %s WHERE id = %s", (n, host))
+    streamed = [host.id for host in hosts.streamed_hosts(conn, most=4)]
+    assert streamed == [relay, own, ids[4], ids[3]]
+
+
+def test_hosts_of_the_plc_mirror_are_taken_over_once(conn: Conn) -> None:
+    settings = CrawlSettings()
+    urls = [f"https://p{n}.example.com" for n in range(5)] + ["http://127.0.0.1:80"]
+    for url in urls:
+        conn.execute("INSERT INTO plc_host (url) VALUES (%s)", (url,))
+    assert take_over_plc_hosts(conn, settings, limit=4) == (4, 4)
+    assert take_over_plc_hosts(conn, settings, limit=4) == (2, 1)
+    assert take_over_plc_hosts(conn, settings, limit=4) == (0, 0)
+    known = hosts.load_hosts(conn).values()
+    assert {(host.state, host.mode, host.source) for host in known} == {
+        ("polling", "poll", "plc")
+    }
+    assert len(known) == 5
