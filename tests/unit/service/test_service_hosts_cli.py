@@ -1,0 +1,82 @@
+"""`bigworld hosts …`, from the command line to the rows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from service.cli import app
+from storage import hosts
+
+Conn = psycopg.Connection[Any]
+NAME = "pds.example.com"
+
+
+class Operator:
+    """Types commands."""
+
+    def __init__(self, conn: Conn) -> None:
+        self._conn = conn
+
+    def says(self, *words: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, ["hosts", *words])
+        if code:
+            assert result.exception is not None, result.output
+            return str(result.exception)
+        assert result.exit_code == 0, (result.output, result.exception)
+        return result.output
+
+    def host(self) -> hosts.Host:
+        self._conn.rollback()
+        return hosts.find_hosts(self._conn, [NAME])[NAME]
+
+
+@pytest.fixture
+def operator(
+    index_db: str, conn: Conn, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> Operator:
+    monkeypatch.setenv("BIGWORLD_HOME", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", index_db)
+    return Operator(conn)
+
+
+def test_an_operator_rules_over_single_hosts(operator: Operator) -> None:
+    assert "followed" in operator.says("add", f"https://{NAME}")
+    assert operator.host().trusted
+    assert operator.host().state == hosts.HOST_NEW
+
+    assert "banned" in operator.says("ban", NAME, "--why", "spam")
+    assert operator.host().state == hosts.HOST_BANNED
+    assert "is banned" in operator.says("crawl", NAME, code=1)
+    assert "looked at again" in operator.says("unban", f"https://{NAME}/")
+    assert operator.host().state == hosts.HOST_NEW
+    assert "neither banned" in operator.says("unban", NAME, code=1)
+
+    assert "compared in full" in operator.says("crawl", NAME)
+    assert "already" in operator.says("crawl", NAME)
+
+    told = operator.says("limit", NAME, "--events-per-s", "20", "--max-accounts", "7")
+    assert "events_per_s 20" in told
+    assert operator.host().events_per_s == 20
+    assert operator.host().max_accounts == 7
+    operator.says("limit", NAME, "--accounts-per-day", "0")
+    known = operator.host()
+    assert (known.accounts_per_day, known.events_per_s) == (0, 20)
+    assert "limits of all" in operator.says("limit", NAME, "--reset")
+    assert operator.host().max_accounts is None
+
+    [row] = [json.loads(line) for line in operator.says("--json").splitlines()]
+    assert (row["hostname"], row["state"]) == (NAME, "new")
+    whole = json.loads(operator.says("show", NAME, "--json"))
+    assert [move["why"] for move in whole["moves"]][-1] == "spam"
+    assert "spam" in operator.says("show", NAME)
+
+
+@pytest.mark.parametrize("verb", ["show", "ban", "unban", "crawl", "limit"])
+def test_a_host_that_nobody_knows(operator: Operator, verb: str) -> None:
+    assert "there is no host" in operator.says(verb, "none.example.com", code=1)
+    assert "not a" in operator.says(verb, "no host at all", code=1)
