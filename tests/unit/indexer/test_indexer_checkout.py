@@ -41,6 +41,7 @@ from protocol.drops import DropReason
 from protocol.errors import DesynchronizedError
 from protocol.events import AccountEvent
 from protocol.repo import RepoRecord
+from storage import resync_buffer
 from storage.interning import Interner
 
 Conn = psycopg.Connection[Any]
@@ -369,3 +370,59 @@ def test_record_type_of_the_reader_fits(conn: Conn, interner: Interner) -> None:
         checkout.add(list[RepoRecord]())
         assert checkout.finish(a.head()).records == 0
     assert_equal(conn, [a])
+
+
+def test_too_many_commits_meanwhile_mean_another_fetch(
+    conn: Conn,
+    interner: Interner,
+    apply: Apply,
+    fetch: Fetch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resync_buffer, "MAX_COMMITS", 3)
+    someone = written_author()
+    fetch(someone)
+    conn.execute("UPDATE repo SET state = 'resyncing'")
+    conn.commit()
+    records, head = someone.repo_records(), someone.head()
+    for number in range(5):
+        event = someone.commit({f"{POST}/{CLOCK.next()}": post(f"live {number}")})
+        apply(event)
+    assert conn.execute("SELECT count(*) FROM resync_buffer").fetchone() == (0,)
+    assert repo_state(conn) == ("desynchronized", someone.rev)
+    # The checkout is opened late: the state is `resyncing` again, and what was told
+    # of the host's rev still counts.
+    with Checkout(conn, interner, someone.did, someone.host, now=NOW) as checkout:
+        checkout.add(records)
+        assert not checkout.finish(head).synchronized
+    assert repo_state(conn)[0] == "desynchronized"
+    fetch(someone)
+    assert repo_state(conn)[0] == "synchronized"
+    assert_equal(conn, [someone])
+
+
+def test_a_host_that_never_serves_what_it_told_of_is_asked_less_and_less(
+    conn: Conn, fetch: Fetch
+) -> None:
+    someone = written_author()
+    fetch(someone)
+    conn.execute("UPDATE repo SET upstream_rev = %s", (CLOCK.next(),))
+    conn.commit()
+    waits = []
+    for _ in range(4):
+        assert not fetch(someone).synchronized
+        row = conn.execute(
+            "SELECT extract(epoch FROM next_try - now())::float8 FROM repo"
+        ).fetchone()
+        conn.rollback()
+        assert row is not None
+        waits.append(row[0])
+    assert waits == sorted(waits)
+    assert waits[-1] > 2 * waits[0]
+
+
+def repo_state(conn: Conn) -> tuple[Any, ...]:
+    row = conn.execute("SELECT state, upstream_rev FROM repo").fetchone()
+    assert row is not None
+    conn.rollback()
+    return row
