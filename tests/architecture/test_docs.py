@@ -21,6 +21,7 @@ from network.xrpc_server import XrpcServer
 from pds.server import create_app as create_pds
 from pds.settings import PdsSettings
 from protocol.drops import DropReason
+from service.alarms import EXPLANATIONS, AlarmKind
 from service.cli import app
 from service.config import Config
 from service.provider import make_server
@@ -84,6 +85,13 @@ def test_every_verb_explains_itself() -> None:
 def test_every_drop_reason_is_documented_and_no_other() -> None:
     section = text("docs/operations.md").partition("## What was dropped and why")[2]
     assert table_words(section) == {reason.value for reason in DropReason}
+
+
+def test_every_alarm_is_documented_as_the_doctor_says_it() -> None:
+    section = text("docs/operations.md").partition("## Watching")[2]
+    section = section.partition("\n## ")[0]
+    rows = dict(re.findall(r"(?m)^\| `([^`]+)` \| (.+) \|$", section))
+    assert rows == {kind.value: EXPLANATIONS[kind].means for kind in AlarmKind}
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -6,6 +6,7 @@ import json
 import socket
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from service import cli, up
@@ -14,8 +15,10 @@ from service.config import Config
 from service.doctor import Finding, examine
 from service.embedded import EmbeddedPostgres
 from service.errors import ServiceError
+from service.snapshot import CRAWL_PULSE
 from service.up import _Database, _sibling_database
 from storage import migrate
+from storage.pulses import beat
 
 
 def find(findings: list[Finding], subject: str) -> Finding:
@@ -58,6 +61,24 @@ def test_servers_of_your_own_that_do_not_answer(tmp_path: Path) -> None:
     assert not find(findings, "postgres").well
     assert not find(findings, "valkey").well
     assert "hush" not in repr(findings)
+
+
+def test_the_doctor_says_in_words_what_the_alarms_see(
+    tmp_path: Path, index_db: str
+) -> None:
+    config = Config.read(home=tmp_path, database_url=index_db)
+    assert find(examine(config), "watch").well
+    with psycopg.connect(index_db) as conn:
+        beat(conn, CRAWL_PULSE, {})
+        conn.execute("UPDATE pulse SET at = now() - interval '5 minutes'")
+    finding = find(examine(config), "crawl silent: crawl")
+    assert not finding.well
+    assert "silent for 5 min" in finding.detail
+    assert "it ended or hangs" in finding.detail
+    assert "bigworld crawl" in finding.advice
+    with psycopg.connect(index_db) as conn:
+        beat(conn, CRAWL_PULSE, {})
+    assert find(examine(config), "watch").well
 
 
 def test_crawling_strangers_wants_a_contact(tmp_path: Path) -> None:
