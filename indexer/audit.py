@@ -3,14 +3,18 @@ signed one, and counts against what they count."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
+import zstandard
 
 from indexer.transaction import require_idle, whole_transaction
+from protocol.cid import cid_for
 from protocol.commit import parse_commit
+from protocol.errors import ProtocolError
 from protocol.mst import build_root
 from storage.collections import (
     COLLECTION_IDS,
@@ -22,33 +26,54 @@ from storage.collections import (
     REPLY_PARENT,
     REPOST_SUBJECT,
 )
+from storage.record_codec import UnknownDictionaryError
 from storage.records import iter_repo
 from storage.states import REPO_SYNCHRONIZED
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
+# What reading a row raises that is not as we wrote it.
+_UNREADABLE: Final = (
+    ProtocolError,
+    UnknownDictionaryError,
+    zstandard.ZstdError,
+    ValueError,
+    LookupError,
+    struct.error,
+)
 
 
 class UnknownRepoError(Exception):
     """There is no repo of this DID, or nothing of it was imported yet."""
 
 
+class RepoTooLargeError(Exception):
+    """A repo has more records than may be looked at in one step."""
+
+
 @dataclass(frozen=True, slots=True)
 class RepoAudit:
     """`root` is rebuilt from our rows, `data` is what the stored head says, and
-    `signed` what the signed commit block says: all three must be equal."""
+    `signed` what the signed commit block says: all three must be equal.
+
+    `fault` says what cannot be right without any comparison: a row or a commit that
+    cannot be read, a commit of another account or revision. `commit` is the CID of
+    the commit block.
+    """
 
     did: str
     rev: str
     root: bytes
     data: bytes
     signed: bytes
+    commit: bytes
     records: int
     dropped: int
+    fault: str | None = None
 
     @property
     def ok(self) -> bool:
         """Whether our rows are the repo that was signed."""
-        return self.root == self.data == self.signed
+        return self.fault is None and self.root == self.data == self.signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +98,20 @@ def rebuild_root(conn: psycopg.Connection[Any], did: str) -> bytes:
     return build_root((key, cid) for key, cid, _ in iter_repo(conn, actor))
 
 
-def audit_repo(conn: psycopg.Connection[Any], did: str) -> RepoAudit:
+def audit_repo(
+    conn: psycopg.Connection[Any], did: str, *, most_records: int | None = None
+) -> RepoAudit:
     """Rebuild a repo's root and compare; one state, whatever is written meanwhile.
 
-    Raises UnknownRepoError.
+    Raises UnknownRepoError, and RepoTooLargeError beyond `most_records`.
     """
     counts = [0, 0]
 
     def items(actor: int) -> Iterator[tuple[bytes, bytes]]:
         for key, cid, value in iter_repo(conn, actor):
             counts[value is None] += 1
+            if most_records is not None and counts[0] > most_records:
+                raise RepoTooLargeError(did)
             yield key, cid
 
     require_idle(conn)
@@ -90,9 +119,33 @@ def audit_repo(conn: psycopg.Connection[Any], did: str) -> RepoAudit:
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         actor = _actor_of(conn, did)
         rev, data, commit = _head_of(conn, actor, did)
-        root = build_root(items(actor))
-    signed = parse_commit(commit).data
-    return RepoAudit(did, rev, root, data, signed, counts[0], counts[1])
+        root, fault = b"", None
+        try:
+            with conn.transaction():
+                root = build_root(items(actor))
+        except _UNREADABLE as error:
+            fault = f"a row cannot be read: {error}"
+    signed = b""
+    try:
+        head = parse_commit(commit)
+    except ProtocolError as error:
+        fault = fault or f"the commit cannot be read: {error}"
+    else:
+        signed = head.data
+        if (head.did, head.rev) != (did, rev):
+            fault = fault or "the commit is of another account or revision"
+    return RepoAudit(
+        did, rev, root, data, signed, cid_for(commit), counts[0], counts[1], fault
+    )
+
+
+def describe_fault(found: RepoAudit) -> str | None:
+    """In words, what is wrong with a repo; None when nothing is."""
+    if found.fault is not None:
+        return found.fault
+    if found.data != found.signed:
+        return "the stored root is not the signed one"
+    return None if found.root == found.data else "the rows are not what was signed"
 
 
 def list_synchronized(

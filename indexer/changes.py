@@ -158,17 +158,17 @@ def write(conn: psycopg.Connection[Any], prepared: Prepared) -> StatsChange:
         delete_records(conn, prepared.replaced)
         _delete_errors(conn, prepared.replaced)
     if prepared.old_links:
-        _count_links(stats, delete_links(conn, prepared.old_links), -1)
+        count_links(stats, delete_links(conn, prepared.old_links), -1)
     delete_default_links(conn, prepared.old_default_sources)
     for table, keys in prepared.old_rows.items():
         removed = first_seen[table] = delete_rows(conn, table, keys)
-        _count_rows(stats, table, [actor for actor, _ in removed], -1)
+        count_rows(stats, table, [actor for actor, _ in removed], -1)
     copy_records(conn, prepared.records)
     copy_links(conn, prepared.links)
     for table, rows in prepared.rows.items():
         kept = _keep_first_seen(table, rows, first_seen.get(table))
         insert_rows(conn, table, kept)
-        _count_rows(stats, table, [row[0] for row in kept], 1)
+        count_rows(stats, table, [row[0] for row in kept], 1)
     copy_rows(conn, "index_error", _ERROR_COLUMNS, _ERROR_TYPES, prepared.errors)
     put_outbox(conn, prepared.outbox)
     return stats
@@ -298,7 +298,7 @@ def _prepare_new(
             for link in links:
                 partition = PARTITION_OF.get(link[5], DEFAULT_PARTITION)
                 prepared.links.setdefault(partition, []).append(pack_link(link))
-            _count_links(prepared.stats, links, 1)
+            count_links(prepared.stats, links, 1)
     if error is not None:
         prepared.errors.append((actor, collection, rkey, error))
 
@@ -326,10 +326,10 @@ def _prepare_edges(
         row = (rkey, target_rkey, actor, actors[edge.did], target, path)
         prepared.links.setdefault(PARTITION_OF[path], []).append(pack_link(row))
         rows.append(row)
-    _count_links(prepared.stats, rows, 1)
+    count_links(prepared.stats, rows, 1)
 
 
-def _count_links(stats: StatsChange, links: Iterable[LinkTuple], sign: int) -> None:
+def count_links(stats: StatsChange, links: Iterable[LinkTuple], sign: int) -> None:
     """Add edges to the counts. A post quoted twice by one record counts once."""
     quotes: set[tuple[int, int, int, int]] | None = None
     for rkey, target_rkey, actor, target_actor, collection, path in links:
@@ -357,7 +357,7 @@ def _count_links(stats: StatsChange, links: Iterable[LinkTuple], sign: int) -> N
                 stats.add_post(target_rkey, target_actor, QUOTES, sign)
 
 
-def _count_rows(
+def count_rows(
     stats: StatsChange, table: RowTable, actors: Iterable[int], sign: int
 ) -> None:
     if table.count is not None:

@@ -242,6 +242,10 @@ def audit(
         bool,
         typer.Option("--repair", help="Fetch wrong repos again, write right counts."),
     ] = False,
+    ask_hosts: Annotated[
+        bool,
+        typer.Option("--hosts", help="Compare with each host's latest commit too."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild every repo's root from our rows and hold it against the signed one.
@@ -252,7 +256,14 @@ def audit(
 
     wanted = [_parse_did(did) for did in dids or ()]
     config = _quiet()
-    if not prove.audit(config, wanted, counts=counts, repair=repair, as_json=as_json):
+    if not prove.audit(
+        config,
+        wanted,
+        counts=counts,
+        repair=repair,
+        as_json=as_json,
+        ask_hosts=ask_hosts,
+    ):
         raise typer.Exit(1)
 
 

@@ -114,6 +114,12 @@ class Config(BaseSettings):
         ge=0,
         description="Accounts that may be taken into the index; 0 means no cap.",
     )
+    audit_per_hour: float = Field(
+        120.0,
+        ge=0,
+        description="Repos an hour, drawn at random, that are held against what was "
+        "signed and against their hosts, for ever; 0 for none.",
+    )
     host_requests_per_s: float = Field(
         5.0, gt=0, description="Requests per second sent to one foreign host."
     )

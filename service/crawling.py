@@ -52,6 +52,8 @@ class WriteSide:
     open_outside: OpenOutside
     tasks: CrawlTasks
     on_written: Callable[[], None]
+    interner: Interner
+    audit_per_hour: float
 
 
 @contextmanager
@@ -83,14 +85,22 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
                 drain.wake()
                 number()
 
-            sink = IndexSink(
-                pool, Interner(names), on_written, send_on=settings.send_on
-            )
+            interner = Interner(names)
+            sink = IndexSink(pool, interner, on_written, send_on=settings.send_on)
             tasks = CrawlTasks(
                 settings, pool, sink, open_outside, config.hosts, config.relays
             )
             yield WriteSide(
-                settings, url, pool, engine, sink, open_outside, tasks, on_written
+                settings,
+                url,
+                pool,
+                engine,
+                sink,
+                open_outside,
+                tasks,
+                on_written,
+                interner,
+                config.audit_per_hour,
             )
 
 

@@ -30,6 +30,7 @@ from starlette.routing import Route
 
 from protocol.drops import DropReason
 from storage import hosts
+from storage.audit_samples import completeness
 from storage.states import REPO_STATES
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ class IndexCollector(Collector):
                 hosts.HOST_STATES,
                 "SELECT state, count(*) FROM host GROUP BY state",
             )
+            yield from _completeness(conn)
             for name, text, query in (
                 (
                     "bigworld_search_outbox",
@@ -198,6 +200,25 @@ class IndexCollector(Collector):
             ):
                 row = conn.execute(query).fetchone()
                 yield GaugeMetricFamily(name, text, value=row[0] if row else 0)
+
+
+def _completeness(conn: psycopg.Connection[Any]) -> Iterator[Metric]:
+    figure = completeness(conn)
+    found = GaugeMetricFamily(
+        "bigworld_audited",
+        "Repos drawn by the audit, the newest of them, by what was found",
+        labels=("verdict",),
+    )
+    for verdict, count in figure.verdicts.items():
+        found.add_metric((verdict,), count)
+    yield found
+    for name, text, value in (
+        ("bigworld_completeness", "Share of repos whole and equal", figure.share),
+        ("bigworld_completeness_low", "Its 95 % interval, low end", figure.low),
+        ("bigworld_completeness_high", "Its 95 % interval, high end", figure.high),
+    ):
+        if value is not None:
+            yield GaugeMetricFamily(name, text, value=value)
 
 
 def _by_label(

@@ -16,17 +16,18 @@ from celery import Celery
 
 from indexer.search_sync import drain_outbox
 from search.spelling import refresh_words
+from service.auditing import audit_step
 from service.crawling import WriteSide
 from service.metrics import TaskMetrics
 from service.snapshot import TASK_PULSE
-from service.verbs.prove import audit_sample
+from storage.audit_samples import Verdict
 from storage.jti import forget_expired_jtis
 from storage.pulses import beat, forget_pulses
 
 log = structlog.get_logger(__name__)
 
 _DRAIN_BATCH = 2_000
-_AUDIT_SAMPLE = 20
+_AUDIT_EVERY_S = 60.0
 _PURGED_ACCOUNTS = 10
 
 Work = Callable[[WriteSide], Any]
@@ -58,10 +59,11 @@ def _forget_tokens(side: WriteSide) -> int:
         return forget_expired_jtis(conn, time.time())
 
 
-def _audit_sample(side: WriteSide) -> int:
-    """A few repos, held against what was signed; wrong ones are fetched again."""
-    with side.pool.connection() as conn:
-        return audit_sample(conn, _AUDIT_SAMPLE)
+def _audit_sample(side: WriteSide) -> Mapping[Verdict, int]:
+    """Repos drawn at random, held against what was signed and against their hosts;
+    what is wrong is fetched again."""
+    per_run = side.audit_per_hour * _AUDIT_EVERY_S / 3_600.0
+    return audit_step(side.pool, side.interner, side.open_outside, per_run=per_run)
 
 
 TASKS: Mapping[str, ScheduledTask] = {
@@ -79,7 +81,7 @@ TASKS: Mapping[str, ScheduledTask] = {
     "drain_search": ScheduledTask(_drain_search, 5.0),
     "refresh_words": ScheduledTask(_refresh_words, 900.0),
     "forget_tokens": ScheduledTask(_forget_tokens, 300.0),
-    "audit_sample": ScheduledTask(_audit_sample, 600.0),
+    "audit_sample": ScheduledTask(_audit_sample, _AUDIT_EVERY_S),
     "purge_deleted": ScheduledTask(
         lambda side: side.sink.purge_deleted(_PURGED_ACCOUNTS), 300.0
     ),

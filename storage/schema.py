@@ -10,6 +10,7 @@ edges       link (partitions by path, see storage.collections.LINK_PARTITIONS)
 collections post, profile, feed_generator, list, list_item, starter_pack, labeler
 labels      label
 counts      post_stats, subject_stats, actor_stats
+audit       audit_sample
 identity    identity, handle_cache, jti, plc_log, plc_doubt, plc_feed, plc_host
 work        search_outbox, job, lease
 streams out event_block, event_counter
@@ -248,9 +249,7 @@ repo = sa.Table(
         "next_try",
         postgresql_where=sa.text("state <> 'synchronized'"),
     ),
-    sa.Index(
-        "repo_unknown_idx", "status_at", postgresql_where=sa.text("unknown > 0")
-    ),
+    sa.Index("repo_unknown_idx", "status_at", postgresql_where=sa.text("unknown > 0")),
     postgresql_with={"fillfactor": 70},
 )
 
@@ -531,7 +530,7 @@ identity = sa.Table(
     _text("did", primary_key=True),
     sa.Column("document", pg.JSONB, nullable=True),
     _text("error", nullable=True),
-    _time("fetched_at", server_default=_NOW),
+    _time("fetched_at", server_default=_NOW, index=True),
 )
 
 handle_cache = sa.Table(
@@ -541,6 +540,22 @@ handle_cache = sa.Table(
     _text("did", nullable=True),
     _text("error", nullable=True),
     _time("checked_at", server_default=_NOW),
+    # the domain could not be asked, so many times since then
+    _int4("failures", server_default=_ZERO),
+    _time("failing_since", nullable=True),
+    sa.Index("handle_cache_checked_at_idx", "checked_at"),
+)
+
+# What the audit found of repos drawn at random, the newest of them; verdicts are in
+# storage.audit_samples.
+audit_sample = sa.Table(
+    "audit_sample",
+    metadata,
+    _int8("id", sa.Identity(), primary_key=True),
+    _int4("actor"),
+    _text("verdict"),
+    _text("detail", nullable=True),
+    _time("at", server_default=_NOW),
 )
 
 # The mirror of a PLC directory. did = the 15 bytes that the text of a did:plc spells,

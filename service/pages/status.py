@@ -10,6 +10,7 @@ import psycopg
 from protocol.drops import DropReason
 from service.alarms import Alarm, find_alarms
 from service.snapshot import take_snapshot
+from storage.audit_samples import Completeness, completeness
 from storage.host_status import HostStatus, drop_totals, host_statuses
 from storage.outbox import outbox_backlog
 from storage.repos import count_states
@@ -33,6 +34,7 @@ class Status:
     drops: dict[str, int]
     hosts: list[HostStatus]
     alarms: list[Alarm]
+    completeness: Completeness
 
     @property
     def waiting(self) -> int:
@@ -61,6 +63,7 @@ class Status:
             "outbox": self.outbox,
             "repo_states": self.repo_states,
             "drops": self.drops,
+            "completeness": asdict(self.completeness),
             "hosts": hosts,
             "alarms": [
                 {"kind": a.kind, "subject": a.subject, "detail": a.detail}
@@ -86,6 +89,7 @@ def read_status(conn: psycopg.Connection[Any]) -> Status:
         drops=drop_totals(conn),
         hosts=hosts,
         alarms=find_alarms(take_snapshot(conn)),
+        completeness=completeness(conn),
     )
 
 

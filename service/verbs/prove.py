@@ -4,36 +4,37 @@ anew what is only a copy."""
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-import structlog
 from rich.console import Console
 
 from indexer.audit import (
     RepoAudit,
     UnknownRepoError,
     audit_repo,
+    describe_fault,
     list_synchronized,
     recount_stats,
 )
+from indexer.repair import clear_repo
 from indexer.search_sync import drain_outbox, queue_everything
 from protocol.cid import cid_to_text
 from search.postgres import PostgresEngine
+from service.auditing import ERROR, ask_all
 from service.config import Config
 from service.databases import INDEX, open_database
 from service.errors import ServiceError
 from service.progress import Report
+from storage.audit_samples import SOUND, UNSOUND
+from storage.interning import Interner
 from storage.pool import open_pool
-from storage.repos import mark_desynchronized
-
-log = structlog.get_logger(__name__)
 
 _PAGE = 1_000
 _DRAIN_BATCH = 2_000
-_LETTERS = "234567abcdefghijklmnopqrstuvwxyz"
 
 
 def audit(
@@ -43,17 +44,20 @@ def audit(
     counts: bool,
     repair: bool,
     as_json: bool,
+    ask_hosts: bool = False,
 ) -> bool:
     """Audit these accounts, or all; tells whether everything was as it should be.
 
-    `counts` also counts likes, replies, followers and so on anew. `repair` has wrong
-    repos fetched again and writes right counts.
+    `counts` also counts likes, replies, followers and so on anew. `ask_hosts` also
+    holds each repo against its host's latest commit. `repair` has wrong repos fetched
+    again and writes right counts.
     """
     console = Console(stderr=as_json)
     all_well = True
     with (
         Report(console) as report,
         open_database(config, INDEX) as url,
+        open_pool(url, max=4) as pool,
         psycopg.connect(url) as conn,
     ):
         wanted = list(dids) or list(_everyone(conn))
@@ -63,15 +67,24 @@ def audit(
             if as_json:
                 print(json.dumps(_describe(found)))
             elif not found.ok:
-                report.say(
-                    f"{found.did} rev {found.rev}: the rows are not what it signed"
-                )
+                report.say(f"{found.did} rev {found.rev}: {describe_fault(found)}")
             if not found.ok:
                 all_well = False
                 if repair:
-                    mark_desynchronized(conn, [found.did], "the audit found it wrong")
                     conn.commit()
+                    clear_repo(
+                        conn, Interner(pool), found.did, datetime.now(UTC), ERROR
+                    )
             report.count("audited", done, len(wanted))
+        if ask_hosts:
+            conn.commit()
+            for finding in ask_all(config, pool, wanted, repair=repair):
+                all_well = all_well and finding.verdict not in UNSOUND
+                if as_json:
+                    print(json.dumps(asdict(finding)))
+                elif finding.verdict not in SOUND:
+                    detail = f" ({finding.detail})" if finding.detail else ""
+                    report.say(f"{finding.did}: {finding.verdict}{detail}")
         if counts:
             conn.commit()
             audited = recount_stats(conn, repair=repair)
@@ -82,19 +95,6 @@ def audit(
             verdict = "all as signed" if all_well else "NOT all as signed"
             report.say(f"{done} repos audited, {verdict}")
     return all_well
-
-
-def audit_sample(conn: psycopg.Connection[Any], size: int) -> int:
-    """Audit a few repos from a random place on; wrong ones are fetched again."""
-    start = "did:plc:" + "".join(random.choices(_LETTERS, k=4))
-    dids = list_synchronized(conn, after=start, limit=size)
-    conn.commit()
-    wrong = [found.did for found in _audit_each(conn, dids) if not found.ok]
-    if wrong:
-        log.error("audit_failed", dids=wrong)
-        mark_desynchronized(conn, wrong, "the audit found it wrong")
-        conn.commit()
-    return len(dids)
 
 
 def rebuild_search(config: Config) -> int:
@@ -145,8 +145,9 @@ def _describe(found: RepoAudit) -> dict[str, Any]:
         "did": found.did,
         "rev": found.rev,
         "ok": found.ok,
-        "root": cid_to_text(found.root),
-        "signed": cid_to_text(found.signed),
+        "fault": describe_fault(found),
+        "root": cid_to_text(found.root) if found.root else None,
+        "signed": cid_to_text(found.signed) if found.signed else None,
         "records": found.records,
         "dropped": found.dropped,
     }
