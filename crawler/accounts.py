@@ -137,6 +137,10 @@ class AccountBook:
         """Drop an account: it is read anew when it is next seen."""
         self._accounts.pop(did, None)
 
+    def clear(self) -> None:
+        """Drop all accounts."""
+        self._accounts.clear()
+
     def _put(self, did: Did) -> Account:
         account = self._accounts[did] = Account(did)
         while len(self._accounts) > self._limit:

@@ -11,6 +11,7 @@ import psycopg
 
 from crawler.accounts import Account
 from crawler.host_name import HostName
+from crawler.scope import ScopeView
 from crawler.settings import CrawlSettings
 from storage import hosts, jobs, repos
 from storage.host_budget import admit_accounts
@@ -40,13 +41,14 @@ class Admission:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.scope = ScopeView(clock)
         self._settings = settings
         self._clock = clock
         self._closed_until: dict[HostName, float] = {}
 
     def in_scope(self, did: str) -> bool:
         """Tell whether the operator wants this account at all."""
-        return not self._settings.dids or did in self._settings.dids
+        return self.scope.includes(did)
 
     def closed(self, pds: HostName) -> bool:
         """Tell whether this host was just refused, so that asking again is futile."""
@@ -118,7 +120,7 @@ class Admission:
         if not accepted:
             return
         dids = [account.did for account in accepted]
-        repos.add_repos(conn, host, dids, wait=wait)
+        repos.add_repos(conn, host, dids, wait=max(wait, self.scope.settles_in))
         jobs.put_jobs(conn, IDENTITY_JOB, dids)
         for account in accepted:
             account.admitted = True

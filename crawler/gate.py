@@ -33,9 +33,9 @@ from protocol.keys import PublicKey
 from protocol.limits import MAX_SEQ
 from protocol.syntax.did import Did, is_did
 from protocol.syntax.handle import Handle, is_handle
-from storage.scope import add_accounts
 from protocol.syntax.tid import Tid
 from storage import hosts
+from storage.scope import add_accounts
 
 log = logging.getLogger(__name__)
 
@@ -238,7 +238,7 @@ class Gate:
         known = (self._book.get(did) for did in scope.found)
         joined = [a.did for a in known if a is not None and a.admitted]
         if joined:
-            self._run(lambda conn: add_accounts(conn, joined))
+            self._run(lambda conn: add_accounts(conn, joined, mend=True))
         if self._run(scope.refresh):
             # Who left and comes back has to be let in again.
             self._book.clear()
@@ -268,9 +268,16 @@ class Gate:
     def _admit(self, accounts: list[Account], relay: bool) -> None:
         # A newborn's first commit is on its way and makes a fetch needless.
         wait = self._settings.birth_wait
-        self._run(
-            lambda conn: self._admission.admit(conn, accounts, relay=relay, wait=wait)
-        )
+        scope = self._admission.scope
+
+        def admit(conn: psycopg.Connection[Any]) -> None:
+            self._admission.admit(conn, accounts, relay=relay, wait=wait)
+            found = [a.did for a in accounts if a.admitted and scope.is_found(a.did)]
+            if found:
+                # Or it would be taken for one that does not belong here.
+                add_accounts(conn, found)
+
+        self._run(admit)
 
     def _prove_commits(self, messages: Sequence[_Message]) -> None:
         """Prove, in groups, the commits that nothing else speaks against as yet."""
@@ -345,7 +352,7 @@ class Gate:
         stream = message.stream
         account = self._book.get(message.did)
         if not self._admission.in_scope(message.did):
-            return self._drop(DropReason.UNKNOWN_ACCOUNT, stream, passed)
+            return self._drop(DropReason.OUT_OF_SCOPE, stream, passed)
         if account is None:
             closed = not stream.relay and self._admission.closed(stream.hostname)
             if closed or not self._may_ask(stream, self._strangers, 1.0, 200):

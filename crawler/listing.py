@@ -126,6 +126,8 @@ class Listing:
         def work(
             conn: psycopg.Connection[Any],
         ) -> tuple[dict[Did, repos.KnownRepo], list[Did]]:
+            if self._admission.scope.due:
+                self._admission.scope.refresh(conn)
             known = repos.find_repos(conn, [repo.did for repo in found])
             ours = [repo for repo in found if repo.did in known]
             note_statuses(

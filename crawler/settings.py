@@ -17,7 +17,6 @@ class CrawlSettings:
                              nobody configured; twice as many each day after
     host_accounts_per_day    new accounts a day from such a host at most
     new_hosts_per_day        hosts a day that requestCrawl may name
-    dids                     only these accounts, when not empty
     shards                   processes that prove and apply, each its own accounts
     send_on                  events carry their frames, for an event log
     streams_at_once          streams that may be open
@@ -37,7 +36,6 @@ class CrawlSettings:
     host_accounts_first_day: int = 100
     host_accounts_per_day: int = 10_000
     new_hosts_per_day: int = 50
-    dids: frozenset[str] = frozenset()
     shards: int = 1
     send_on: bool = False
 

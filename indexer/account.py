@@ -84,22 +84,34 @@ def purge_account(
     while True:
         with whole_transaction(conn):
             _lock_deleted(conn, actor)
-            page = read_page(conn, actor, _PURGE_ROWS)
-            nsids = interner.nsids({collection for collection, _, _ in page})
-            changes = [
-                Change(actor, collection, rkey, nsids[collection], value, None)
-                for collection, rkey, value in page
-            ]
-            apply_stats(conn, write(conn, prepare(changes, interner, now)))
-            removed += len(page)
-            if len(page) < _PURGE_ROWS:
-                delete_dropped_of(conn, actor)
-                clear_commits(conn, actor)
-                # A row that no record accounts for would be a fault of ours; an
-                # account that asked to be forgotten must not pay for it.
-                for table in OWNED_TABLES:
-                    conn.execute(f"DELETE FROM {table} WHERE actor = %s", (actor,))
+            count, ended = remove_page(conn, interner, actor, now)
+            removed += count
+            if ended:
                 return removed
+
+
+def remove_page(
+    conn: psycopg.Connection[Any], interner: Interner, actor: int, now: datetime
+) -> tuple[int, bool]:
+    """Remove the next 2,000 records of an account with all that came out of them;
+    return how many went and whether it has none left. The caller has taken its repo's
+    head away, in the same transaction. Does not commit."""
+    page = read_page(conn, actor, _PURGE_ROWS)
+    nsids = interner.nsids({collection for collection, _, _ in page})
+    changes = [
+        Change(actor, collection, rkey, nsids[collection], value, None)
+        for collection, rkey, value in page
+    ]
+    apply_stats(conn, write(conn, prepare(changes, interner, now)))
+    if len(page) == _PURGE_ROWS:
+        return len(page), False
+    delete_dropped_of(conn, actor)
+    clear_commits(conn, actor)
+    # A row that no record accounts for would be a fault of ours; an account that
+    # asked to be forgotten must not pay for it.
+    for table in OWNED_TABLES:
+        conn.execute(f"DELETE FROM {table} WHERE actor = %s", (actor,))
+    return len(page), True
 
 
 def purge_deleted(

@@ -137,6 +137,7 @@ def _load_accounts(
         SELECT a.id, a.did, a.handle, p.display_name, p.description, p.created_at,
                coalesce(s.followers, 0), coalesce(s.follows, 0), coalesce(s.posts, 0),
                a.takedown IS NULL AND a.upstream_status = %s
+                   AND EXISTS (SELECT FROM repo r WHERE r.actor = a.id)
         FROM actor a
         LEFT JOIN profile p ON p.actor = a.id
         LEFT JOIN actor_stats s ON s.actor = a.id

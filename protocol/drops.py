@@ -17,6 +17,7 @@ class DropReason(StrEnum):
     BAD_SYNTAX = "bad_syntax"
 
     # Who sent it, and about whom.
+    OUT_OF_SCOPE = "out_of_scope"
     WRONG_HOST = "wrong_host"
     UNKNOWN_ACCOUNT = "unknown_account"
     INACTIVE_ACCOUNT = "inactive_account"

@@ -108,7 +108,18 @@ class Config(BaseSettings):
         (), description="Relays (origins) that are trusted to forward commits."
     )
     hosts: Names = Field((), description="PDS hosts (origins) to crawl and follow.")
-    dids: Names = Field((), description="Single accounts (DIDs) to index.")
+    dids: Names = Field(
+        (), description="Single accounts (DIDs) to index, or whose follows to index."
+    )
+    scope: Literal["dids", "follows", "collection", "network"] | None = Field(
+        None,
+        description="What to index: `dids`, those and whom they follow (`follows`), "
+        "who has a record of `collections` (`collection`), or the whole `network`. "
+        "Default: `dids` where some are named, else `network`.",
+    )
+    collections: Names = Field(
+        (), description="Collections (NSIDs) of the scope `collection`."
+    )
     account_cap: int = Field(
         1_000,
         ge=0,
@@ -237,6 +248,10 @@ class Config(BaseSettings):
         for did in self.dids:
             if not did.startswith(("did:plc:", "did:web:")):
                 raise ValueError(f"dids: {did!r} is not a did:plc or did:web")
+        if self.scope in ("dids", "follows") and not self.dids:
+            raise ValueError(f"scope {self.scope} needs dids")
+        if (self.scope == "collection") != bool(self.collections):
+            raise ValueError("scope collection and collections go together")
         return self
 
     @classmethod

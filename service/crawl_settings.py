@@ -25,7 +25,6 @@ def crawl_settings(config: Config) -> CrawlSettings:
         streams_at_once=config.streams_at_once,
         poll_interval=config.poll_interval_s,
         poll_longest=_POLL_LONGEST * config.poll_interval_s,
-        dids=frozenset(config.dids),
         send_on=config.event_log,
         shards=config.shards,
     )

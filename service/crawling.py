@@ -11,16 +11,12 @@ import psycopg
 import structlog
 from psycopg_pool import ConnectionPool
 
-from crawler.accounts import Account
-from crawler.admission import Admission
 from crawler.discovery import add_configured
-from crawler.lookups import look_up
 from crawler.outside import OpenOutside, outside_opener
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from network.policy import HostLimits
 from plc.lookup import MirrorLookup
-from protocol.syntax.did import parse_did
 from search.postgres import PostgresEngine
 from service.config import Config
 from service.crawl_settings import crawl_settings
@@ -131,21 +127,3 @@ def add_configured_hosts(config: Config, side: WriteSide) -> None:
     """Make the operator's hosts and relays known before anything is crawled."""
     with side.pool.connection() as conn:
         add_configured(conn, config.hosts, config.relays, side.settings)
-
-
-async def add_configured_accounts(config: Config, side: WriteSide) -> None:
-    """Let in the single accounts that the operator named, wherever they live."""
-    if not config.dids:
-        return
-    accounts = []
-    async with side.open_outside() as outside:
-        for text in config.dids:
-            account = Account(parse_did(text))
-            answer = await look_up(outside.resolver, account.did, refresh=False)
-            account.set_document(answer.document, dev=config.dev_network)
-            if account.pds is None:
-                log.warning("account_without_host", did=text)
-            accounts.append(account)
-    admission = Admission(side.settings)
-    with side.pool.connection() as conn:
-        admission.admit(conn, accounts, relay=bool(config.relays))

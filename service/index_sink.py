@@ -22,6 +22,7 @@ from indexer.checkout import (
     StaleCheckoutError,
 )
 from indexer.identity import save_handles
+from indexer.outside import remove_outside
 from indexer.repo_batch import BatchChangedError, import_fresh
 from indexer.repo_diff import DiffMismatchError, apply_diff
 from protocol.errors import DesynchronizedError, ProtocolError
@@ -155,6 +156,17 @@ class IndexSink:
         with self._pool.connection() as conn:
             now = datetime.now(UTC)
             return purge_deleted(conn, self._interner, now, limit=limit)
+
+    def remove_outside(self, dids: Sequence[str]) -> int:
+        """Remove those of these accounts that do not belong to the scope; how many
+        records went."""
+        removed = 0
+        for did in dids:
+            with self._pool.connection() as conn:
+                now = datetime.now(UTC)
+                removed += remove_outside(conn, self._interner, did, now)
+            self._on_written()
+        return removed
 
 
 class IndexImport:

@@ -11,9 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
+
+SETTLE_S: Final = 3.0
+"""Who joins is fetched so many seconds later: by then everybody lets its commits pass,
+and none can be missing between the repo that was fetched and the stream."""
 
 _OUTSIDE: Final = """
     FROM repo JOIN actor ON actor.id = repo.actor
@@ -102,6 +106,9 @@ def set_scope(
     """Widen or narrow. Accounts that are not named leave until they are found again;
     the listings of all hosts are compared anew where more may be wanted. `settings`
     None leaves what was noted. Does not commit."""
+    if not load_scope(conn).whole:
+        # Their commits were passed over, and they may be wanted again now.
+        _mend(conn, f"SELECT repo.actor {_OUTSIDE}", ())
     conn.execute(
         """
         INSERT INTO scope (kind, seeds, collections, generation, settings, changed_at)
@@ -143,15 +150,37 @@ def _keep_holders(conn: psycopg.Connection[Any], collections: Sequence[str]) -> 
     )
 
 
-def add_accounts(conn: psycopg.Connection[Any], dids: Iterable[str]) -> int:
-    """Let accounts join; return how many were new. Does not commit."""
+def add_accounts(
+    conn: psycopg.Connection[Any], dids: Iterable[str], *, mend: bool = False
+) -> int:
+    """Let accounts join; return how many were new. With `mend` their commits may have
+    been passed over: a repo that is here already is fetched again. Does not commit."""
     # Ids become visible in their order only if one transaction draws them at a time.
     conn.execute("SELECT pg_advisory_xact_lock(hashtext('scope_account'))")
-    return conn.execute(
-        "INSERT INTO scope_account (did) SELECT unnest(%s::text[])"
-        " ON CONFLICT DO NOTHING",
-        (sorted(set(dids)),),
-    ).rowcount
+    rows = conn.execute(
+        "INSERT INTO scope_account (did, next_try)"
+        " SELECT unnest(%s::text[]), now() + make_interval(secs => %s)"
+        " ON CONFLICT DO NOTHING RETURNING did",
+        (sorted(set(dids)), SETTLE_S),
+    ).fetchall()
+    if mend and rows:
+        joined = [row[0] for row in rows]
+        _mend(conn, "SELECT id FROM actor WHERE did = ANY(%s)", (joined,))
+    return len(rows)
+
+
+def _mend(
+    conn: psycopg.Connection[Any], actors: LiteralString, values: tuple[Any, ...]
+) -> None:
+    conn.execute(
+        f"""
+        UPDATE repo SET state = 'desynchronized', tries = 0,
+            next_try = now() + make_interval(secs => {SETTLE_S}),
+            error = 'was not to be indexed for a while'
+        WHERE state = 'synchronized' AND actor IN ({actors})
+        """,
+        values,
+    )
 
 
 def remove_accounts(conn: psycopg.Connection[Any], dids: Iterable[str]) -> int:

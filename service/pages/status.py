@@ -9,14 +9,18 @@ import psycopg
 
 from protocol.drops import DropReason
 from service.alarms import Alarm, find_alarms
+from service.scope_report import as_fields, describe
 from service.snapshot import take_snapshot
 from storage.audit_samples import Completeness, completeness
 from storage.host_status import HostStatus, drop_totals, host_statuses
 from storage.outbox import outbox_backlog
 from storage.repos import count_states
+from storage.scope import load_progress, load_scope
 
-BENIGN = frozenset({DropReason.STALE_REV, DropReason.DESYNCHRONIZED})
-"""Passed over without loss: held already, or the repo is fetched whole."""
+BENIGN = frozenset(
+    {DropReason.STALE_REV, DropReason.DESYNCHRONIZED, DropReason.OUT_OF_SCOPE}
+)
+"""Passed over without loss: held already, not wanted, or the repo is fetched whole."""
 _EXACT_BELOW = 200_000
 """Small tables are counted, large ones are as large as the planner thinks."""
 
@@ -35,6 +39,8 @@ class Status:
     hosts: list[HostStatus]
     alarms: list[Alarm]
     completeness: Completeness
+    scope: dict[str, Any]
+    scope_lines: list[str]
 
     @property
     def waiting(self) -> int:
@@ -64,6 +70,7 @@ class Status:
             "repo_states": self.repo_states,
             "drops": self.drops,
             "completeness": asdict(self.completeness),
+            "scope": self.scope,
             "hosts": hosts,
             "alarms": [
                 {"kind": a.kind, "subject": a.subject, "detail": a.detail}
@@ -79,6 +86,7 @@ def _text(moment: Any) -> str | None:
 def read_status(conn: psycopg.Connection[Any]) -> Status:
     """Read everything the status page shows, in a handful of queries."""
     hosts = host_statuses(conn)
+    scope, progress = load_scope(conn), load_progress(conn)
     return Status(
         accounts=_count(conn, "repo"),
         records=_count(conn, "record"),
@@ -90,6 +98,8 @@ def read_status(conn: psycopg.Connection[Any]) -> Status:
         hosts=hosts,
         alarms=find_alarms(take_snapshot(conn)),
         completeness=completeness(conn),
+        scope=as_fields(scope, progress),
+        scope_lines=describe(scope, progress),
     )
 
 

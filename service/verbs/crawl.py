@@ -11,15 +11,11 @@ from crawler.firehose import Firehose
 from service.collector import calm_collector
 from service.config import Config
 from service.crawl_settings import check_targets
-from service.crawling import (
-    WriteSide,
-    add_configured_accounts,
-    add_configured_hosts,
-    open_write_side,
-)
+from service.crawling import WriteSide, add_configured_hosts, open_write_side
 from service.databases import INDEX, open_database
 from service.metrics import CrawlCollector, IndexCollector, serve_metrics
 from service.pulse import keep_pulse
+from service.scoping import apply_settings, keep_scope
 from service.shards import ShardPlan
 from service.verbs.running import run_async, stop_event
 
@@ -34,6 +30,8 @@ def run(config: Config) -> None:
         open_write_side(config, url) as side,
     ):
         add_configured_hosts(config, side)
+        with side.pool.connection() as conn:
+            apply_settings(conn, config)
         calm_collector()
         run_async(_crawl(config, side), config)
 
@@ -58,7 +56,7 @@ async def _crawl(config: Config, side: WriteSide) -> None:
     serve_metrics(registry, config.bind, config.metrics_port)
     log.info("crawling", hosts=list(config.hosts), relays=list(config.relays))
     async with asyncio.TaskGroup() as group:
-        group.create_task(add_configured_accounts(config, side))
+        group.create_task(keep_scope(side, stop))
         group.create_task(firehose.run(stop))
         group.create_task(keep_pulse(firehose, side.settings, side.pool, stop))
     log.info("stopped")

@@ -1,0 +1,76 @@
+"""`bigworld scope …`: which accounts are indexed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from service.config import Config
+from storage.scope import ScopeKind
+
+app = typer.Typer(
+    help="What is indexed: how far it is, change it, estimate what it takes.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+
+Kind = Annotated[ScopeKind, typer.Argument(help="Which accounts.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="DIDs for dids and follows, NSIDs for collection."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def _read() -> Config:
+    from service import logs
+
+    config = Config.read()
+    logs.configure(form=config.log_format, level="warning")
+    return config
+
+
+@app.callback()
+def show(
+    context: typer.Context,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show a bar until all is fetched.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what is indexed, how far it is, and when it will be there."""
+    if context.invoked_subcommand is None:
+        from service.verbs import scope
+
+        scope.show(_read(), watch=watch, as_json=as_json)
+
+
+@app.command("set")
+def change(
+    kind: Kind,
+    names: Names = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not estimate and ask first.")
+    ] = False,
+) -> None:
+    """Widen or narrow what is indexed, while everything runs on.
+
+    Accounts that do not belong to it any more are removed by the running crawl.
+    """
+    from service.verbs import scope
+
+    config = _read()
+    wanted = scope.parse(kind, names or ())
+    if not yes:
+        scope.estimate(config, wanted, as_json=False)
+        typer.confirm("Go on?", abort=True)
+    scope.change(config, wanted)
+
+
+@app.command()
+def estimate(kind: Kind, names: Names = None, as_json: AsJson = False) -> None:
+    """Estimate accounts, disk and hours; hosts are asked, nothing is changed."""
+    from service.verbs import scope
+
+    scope.estimate(_read(), scope.parse(kind, names or ()), as_json=as_json)

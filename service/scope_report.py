@@ -1,0 +1,46 @@
+"""How far the index is with its scope: for people and for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from storage.scope import Scope, ScopeProgress
+
+
+def as_fields(scope: Scope, progress: ScopeProgress) -> dict[str, Any]:
+    """What a program reads."""
+    return {
+        "scope": scope.kind,
+        "seeds": list(scope.seeds),
+        "collections": list(scope.collections),
+        **asdict(progress),
+        "total": progress.total,
+        "done": progress.done,
+        "seconds_left": progress.seconds_left,
+    }
+
+
+def describe(scope: Scope, progress: ScopeProgress) -> list[str]:
+    """What a person reads."""
+    named = ", ".join(scope.seeds or scope.collections)
+    lines = [
+        f"scope: {scope.kind}" + (f" ({named})" if named else ""),
+        f"repos: {progress.done} of {progress.total} accounts; "
+        f"{progress.lately} fetched in the last ten minutes",
+    ]
+    if progress.gone:
+        lines.append(f"not to be had: {progress.gone}")
+    if progress.outside:
+        lines.append(f"to be removed: {progress.outside}")
+    left = progress.seconds_left
+    if left is None:
+        lines.append("nothing moves: see `bigworld doctor`")
+    elif left:
+        lines.append(f"left: about {in_hours(left / 3_600)}")
+    return lines
+
+
+def in_hours(hours: float) -> str:
+    """A time that takes seconds, hours or months."""
+    return f"{hours:,.1f} hours" if hours >= 0.1 else f"{hours * 3_600:,.0f} seconds"

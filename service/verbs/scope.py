@@ -1,0 +1,124 @@
+"""`bigworld scope`: what is indexed, and what another choice would take."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+
+from protocol.errors import InvalidSyntaxError
+from protocol.syntax import parse_did, parse_nsid
+from service.config import Config
+from service.databases import INDEX, open_database
+from service.errors import ConfigError
+from service.progress import Report
+from service.scope_estimate import (
+    Basis,
+    Counted,
+    Estimate,
+    count_accounts,
+    read_basis,
+)
+from service.scope_estimate import estimate as put_together
+from service.scope_report import as_fields, describe, in_hours
+from service.verbs.running import make_fetcher, make_resolver
+from storage.pool import connect
+from storage.scope import (
+    Scope,
+    ScopeKind,
+    load_progress,
+    load_scope,
+    set_scope,
+)
+
+_WATCH_S = 2.0
+
+
+def parse(kind: ScopeKind, names: Sequence[str]) -> Scope:
+    """A scope from the command line. Raises ConfigError."""
+    try:
+        if kind is ScopeKind.NETWORK:
+            if names:
+                raise ConfigError("the network takes no names")
+            return Scope(kind)
+        if not names:
+            raise ConfigError(f"{kind} needs names")
+        if kind is ScopeKind.COLLECTION:
+            return Scope(kind, collections=tuple(map(parse_nsid, names)))
+        return Scope(kind, seeds=tuple(map(parse_did, names)))
+    except InvalidSyntaxError as error:
+        raise ConfigError(str(error)) from error
+
+
+def change(config: Config, scope: Scope) -> None:
+    """Set the scope; the running crawl sees it within a second."""
+    with open_database(config, INDEX) as url, connect(url) as conn:
+        set_scope(conn, scope.kind, seeds=scope.seeds, collections=scope.collections)
+        conn.commit()
+
+
+def show(config: Config, *, watch: bool, as_json: bool) -> None:
+    """Print the scope and how far it is; with `watch`, until it is there."""
+    with open_database(config, INDEX) as url, connect(url) as conn:
+        conn.autocommit = True
+        scope, progress = load_scope(conn), load_progress(conn)
+        if as_json:
+            print(json.dumps(as_fields(scope, progress)))
+            return
+        console = Console()
+        for line in describe(scope, progress):
+            console.print(line, highlight=False)
+        if not watch:
+            return
+        with Report(console) as report:
+            while progress.done < progress.total or progress.outside:
+                report.count("repos", progress.done, progress.total)
+                time.sleep(_WATCH_S)
+                progress = load_progress(conn)
+            report.count("repos", progress.done, progress.total)
+
+
+def estimate(config: Config, scope: Scope, *, as_json: bool) -> None:
+    """Print what a scope will take."""
+    with open_database(config, INDEX) as url, connect(url) as conn:
+        basis = read_basis(conn)
+    counted = asyncio.run(_count(scope, config))
+    found = put_together(counted, basis, config)
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    for line in explain(found):
+        print(line)
+
+
+async def _count(scope: Scope, config: Config) -> Counted:
+    async with make_fetcher(config) as fetcher:
+        resolver = make_resolver(config, fetcher)
+        return await count_accounts(scope, config, fetcher, resolver)
+
+
+def explain(found: Estimate) -> list[str]:
+    """An estimate in words, with what it rests on."""
+    counted, basis = found.counted, found.basis
+    least = "" if counted.complete else "at least "
+    lines = [
+        f"accounts: {least}{counted.accounts:,}",
+        f"records: {least}{found.records:,} ({_source(basis)}: "
+        f"{basis.records_per_account:.0f} an account)",
+        f"disk: {least}{found.disk_bytes / 1e9:,.1f} GB "
+        f"({basis.bytes_per_record:.0f} bytes a record)",
+        f"time: {least}{in_hours(found.hours)} (for {found.slowest})",
+    ]
+    if counted.unanswered:
+        lines.append("not counted, no answer: " + ", ".join(counted.unanswered))
+    if found.over_cap:
+        lines.append("more than BIGWORLD_ACCOUNT_CAP lets in: raise it first")
+    return lines
+
+
+def _source(basis: Basis) -> str:
+    return "measured on this index" if basis.own else "from reports and benchmarks"
