@@ -341,15 +341,23 @@ class Backfill:
             await asyncio.to_thread(
                 self._database.persist, lambda: self._sink.apply([event], {})
             )
-        await self._give_back(repo, str(error), lasting=True)
+        # An account whose host does not know it yet may have been named too early.
+        permanent = status is not None and (error.name != _NOT_FOUND or repo.tries > 1)
+        await self._give_back(repo, str(error), lasting=True, permanent=permanent)
 
     async def _give_back(
-        self, repo: repos.ClaimedRepo, why: str, *, lasting: bool
+        self,
+        repo: repos.ClaimedRepo,
+        why: str,
+        *,
+        lasting: bool,
+        permanent: bool = False,
     ) -> None:
-        """Back into the queue: sooner at first, daily when it failed too often."""
+        """Back into the queue: sooner at first, daily when it failed too often or for
+        a reason that time alone does not mend."""
         tries = repo.tries + 1
         wait = full_jitter(tries, base=_RETRY_BASE, cap=_RETRY_CAP)
-        if lasting and tries >= self._settings.backfill_tries:
+        if permanent or (lasting and tries >= self._settings.backfill_tries):
             wait = self._settings.backfill_daily
         self.report.failed += 1
         self.report.errors[why.partition(":")[0][:80]] += 1
