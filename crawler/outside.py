@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from network.client import DEFAULT_USER_AGENT, Fetcher
 from network.did_sources import DocumentMirror
 from network.identity import DEFAULT_PLC_URL, IdentityLimits, IdentityResolver
 from network.policy import HostLimits, Policy
+from storage.host_budget import own_rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ def outside_opener(
     """Return an opener for the crawler's settings; identities are cached in `pool`.
 
     `dev_pds` are asked for `.test` handles, in development only. `open_mirror` makes a
-    mirror of the directory for one event loop.
+    mirror of the directory for one event loop. What our operator set for single hosts
+    holds from the next opening on.
     """
     policy = Policy(allow_loopback=settings.dev, limits=host_limits or HostLimits())
 
@@ -59,6 +62,14 @@ def outside_opener(
                     refresh_interval=settings.refresh_interval, plc_rate=plc_rate
                 ),
             )
+            for url, rate in await asyncio.to_thread(_load_rates, pool):
+                limits = HostLimits(rate, max(1, int(2 * rate)), concurrency=1)
+                fetcher.set_limits(url, limits)
             yield Outside(fetcher, resolver)
 
     return open_outside
+
+
+def _load_rates(pool: Pool) -> list[tuple[str, float]]:
+    with pool.connection() as conn:
+        return own_rates(conn)

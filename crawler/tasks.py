@@ -32,7 +32,6 @@ from crawler.settings import CrawlSettings
 from crawler.sink import Sink
 from crawler.status_sweep import StatusSweep
 from network.errors import NetworkError, XrpcError
-from network.policy import HostLimits
 from storage import hosts, leases
 from storage.host_listing import begin_listing, listings_due, polls_due
 
@@ -214,12 +213,6 @@ class CrawlTasks:
         *,
         streamed: bool,
     ) -> dict[str, int]:
-        for target in targets:
-            rate = target.host.requests_per_s
-            if rate is not None:
-                outside.fetcher.set_limits(
-                    target.host.url, HostLimits(rate, max(1, int(2 * rate)), 1)
-                )
         listing = Listing(self.settings, database, self.sink, outside.resolver)
         failures = await crawl_listings(
             outside.fetcher,

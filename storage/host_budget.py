@@ -87,3 +87,11 @@ def set_limit(
     if name not in LIMITS:
         raise ValueError(f"there is no limit {name!r}")
     conn.execute(f"UPDATE host SET {name} = %s WHERE id = %s", (value, host))
+
+
+def own_rates(conn: psycopg.Connection[Any]) -> list[tuple[str, float]]:
+    """Return (URL, requests a second) of the hosts for which that was set."""
+    rows = conn.execute(
+        "SELECT url, requests_per_s FROM host WHERE requests_per_s IS NOT NULL"
+    )
+    return rows.fetchall()

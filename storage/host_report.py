@@ -167,5 +167,5 @@ def _rows(
     conn: psycopg.Connection[Any], kind: type[Any], query: str, host: int
 ) -> list[Any]:
     with conn.cursor(row_factory=class_row(kind)) as cursor:
-        cursor.execute(query, (host,))  # type: ignore[arg-type]
+        cursor.execute(query, (host,))
         return cursor.fetchall()

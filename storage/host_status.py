@@ -48,9 +48,11 @@ def host_statuses(
             SELECT id, hostname, state, mode, source, relay, rate,
                 (SELECT min(seq) FROM host_cursor WHERE host_cursor.host = host.id)
                     AS last_seq,
-                CASE WHEN last_event_at <= last_seen THEN
-                    extract(epoch FROM last_seen - last_event_at)::float8
-                WHEN last_event_at IS NOT NULL THEN 0 END AS lag_s,
+                CASE WHEN last_event_at IS NOT NULL THEN
+                    greatest(0, extract(epoch FROM coalesce(
+                        (SELECT max(updated_at) FROM host_cursor
+                         WHERE host_cursor.host = host.id), last_seen)
+                        - last_event_at))::float8 END AS lag_s,
                 events, accounts, strikes, tries, error, last_seen, listed_at,
                 (SELECT count(*) FROM repo
                  WHERE repo.host = host.id AND repo.state <> 'synchronized')

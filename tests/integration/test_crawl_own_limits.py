@@ -1,0 +1,40 @@
+"""What an operator set for one host holds wherever that host is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+from psycopg_pool import ConnectionPool
+
+from crawler.outside import outside_opener
+from crawler.settings import CrawlSettings
+from storage import hosts
+from storage.host_budget import set_limit
+
+Pool = ConnectionPool[psycopg.Connection[Any]]
+
+
+def test_requests_to_one_host_have_the_rate_that_was_set(pool: Pool) -> None:
+    with pool.connection() as conn:
+        for name in ("a.example.com", "b.example.com"):
+            hosts.put_host(conn, name, f"https://{name}", source="configured")
+        slow = hosts.find_hosts(conn, ["a.example.com"])["a.example.com"]
+        set_limit(conn, slow.id, "requests_per_s", 0.5)
+    open_outside = outside_opener(pool, CrawlSettings())
+
+    async def waits() -> dict[str, float]:
+        async with open_outside() as outside:
+            budgets = outside.fetcher.budgets
+            for _ in range(2):
+                for name in ("a.example.com:443", "b.example.com:443"):
+                    budgets._host(name).bucket.take()
+            return {
+                name: budgets._host(f"{name}.example.com:443").bucket.wait_needed()
+                for name in "ab"
+            }
+
+    found = asyncio.run(waits())
+    assert found["a"] > 1.0
+    assert found["b"] == 0.0
