@@ -7,16 +7,17 @@ here carries the account's own signature: nobody needs to trust this index.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from appview.app import AppView
 from appview.methods.repos import find_repo
+from appview.proof_trees import ProofTrees
 from appview.session import session_of
 from network.xrpc_server import Call, Reply, XrpcError
 from protocol.car import car_block, car_header
 from protocol.cid import cid_for
+from protocol.commit import parse_commit
 from protocol.errors import MissingBlockError
-from protocol.mst import build_nodes
 from storage.addresses import find_addresses
 from storage.records import fetch_records, iter_repo
 
@@ -57,30 +58,22 @@ def get_record(app: AppView, call: Call) -> Reply:
         value = fetch_records(session.conn, [address]).get(address) if address else None
         if value is None:
             raise XrpcError("RecordNotFound", f"Could not locate record: {uri}", 400)
-        items = ((key, cid) for key, cid, _ in iter_repo(session.conn, actor))
-        proof = prove(items, cid_for(value))
+        path = f"{params['collection']}/{params['rkey']}".encode()
+        try:
+            proof = _TREES.prove(
+                parse_commit(commit).data,
+                path,
+                lambda: (item[:2] for item in iter_repo(session.conn, actor)),
+            )
+        except MissingBlockError as error:
+            raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
     root = cid_for(commit)
     blocks = [(root, commit), *proof, (cid_for(value), value)]
     body = car_header(root) + b"".join(car_block(cid, block) for cid, block in blocks)
     return Reply(body, content_type=CAR)
 
 
-def prove(
-    items: Iterator[tuple[bytes, bytes]], record: bytes
-) -> list[tuple[bytes, bytes]]:
-    """The tree nodes from the root down to a record, as (CID, block).
-
-    The tree is built anew in one pass and only the path is kept. A record that stands
-    under several keys brings the paths to all of them.
-    """
-    wanted = {record}
-    path: list[tuple[bytes, bytes]] = []
-    for node in build_nodes(items):
-        if any(cid in node.raw for cid in wanted):
-            wanted.add(node.cid)
-            path.append((node.cid, node.raw))
-    return path[::-1]
-
+_TREES: Final = ProofTrees()
 
 METHODS: dict[str, Any] = {
     "com.atproto.sync.getRepo": get_repo,

@@ -1,0 +1,78 @@
+"""Trees of repos that were proven from lately, so that the next proof is a walk.
+
+A tree is known by its root, which says all of it: what is remembered cannot be stale
+or of somebody else. Bounded by bytes; the tree of a huge repo is not kept at all.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from threading import Lock
+from typing import Final
+
+from protocol.errors import MissingBlockError
+from protocol.mst import build_nodes, parse_node
+
+_MOST_BYTES: Final = 64 * 1024**2
+_MOST_BYTES_EACH: Final = 16 * 1024**2
+
+Nodes = dict[bytes, bytes]
+Items = Iterable[tuple[bytes, bytes]]
+
+
+class ProofTrees:
+    """Safe to share between threads."""
+
+    def __init__(
+        self, most: int = _MOST_BYTES, most_each: int = _MOST_BYTES_EACH
+    ) -> None:
+        self._most = most
+        self._most_each = most_each
+        self._trees: OrderedDict[bytes, Nodes] = OrderedDict()
+        self._sizes: dict[bytes, int] = {}
+        self._lock = Lock()
+
+    def prove(
+        self, root: bytes, key: bytes, items: Callable[[], Items]
+    ) -> list[tuple[bytes, bytes]]:
+        """The nodes from a root down to a key, or to where it would be: (CID, block).
+
+        `items` reads the (key, CID) of all records in order; it is called when the
+        tree is not known. Raises MissingBlockError when they do not make that tree.
+        """
+        with self._lock:
+            nodes = self._trees.get(root)
+            if nodes is not None:
+                self._trees.move_to_end(root)
+        if nodes is None:
+            nodes = self._build(root, items())
+        path: list[tuple[bytes, bytes]] = []
+        cid: bytes | None = root
+        while cid is not None:
+            raw = nodes[cid]
+            path.append((cid, raw))
+            keys, _, links = parse_node(raw)
+            place = bisect_left(keys, key)
+            if place < len(keys) and keys[place] == key:
+                break
+            cid = links[place]
+        return path
+
+    def _build(self, root: bytes, items: Items) -> Nodes:
+        nodes: Nodes = {}
+        size = 0
+        for node in build_nodes(items):
+            nodes[node.cid] = node.raw
+            size += len(node.raw) + len(node.cid)
+        if root not in nodes:
+            raise MissingBlockError("the records are not those that the commit signs")
+        if size <= self._most_each:
+            with self._lock:
+                self._trees[root] = nodes
+                self._sizes[root] = size
+                while sum(self._sizes.values()) > self._most:
+                    oldest, _ = self._trees.popitem(last=False)
+                    del self._sizes[oldest]
+        return nodes
