@@ -265,6 +265,13 @@ def missed(line: SyncLine) -> None:
     line.write("third")
 
 
+def hidden(line: SyncLine) -> None:
+    """A commit left out, and a next one that says it follows what we hold."""
+    held, _ = line.stored()
+    line.author.write([("create", path("unseen"), post("unseen"))])
+    line.write("second", since=held)
+
+
 def missed_empty(line: SyncLine) -> None:
     line.author.write([])
     line.write("second")

@@ -148,7 +148,9 @@ def test_a_deleted_record_is_gone(world: CrawlWorld, reader: Reader) -> None:
         wait_until(lambda: len(reader.found("numbat")) == 1, PATIENCE, "edited")
 
 
-@pytest.mark.parametrize("status", ["deleted", "deactivated", "takendown", "odd"])
+@pytest.mark.parametrize(
+    "status", ["deleted", "deactivated", "takendown", "throttled", "odd"]
+)
 def test_an_account_that_went_is_seen_nowhere(
     world: CrawlWorld, reader: Reader, status: str
 ) -> None:
@@ -172,6 +174,32 @@ def test_an_account_that_went_is_seen_nowhere(
         host.send(lambda seq: account_frame(gone.did, seq, True))
         wait_until(lambda: all(reader.sees(gone).values()), PATIENCE, "shown again")
         wait_until(lambda: len(reader.found()) == 42, PATIENCE, "searchable again")
+
+
+def test_our_own_takedown_is_another_matter(world: CrawlWorld, reader: Reader) -> None:
+    host = world.add_host()
+    author = settle(world, host, 1, 3)
+    with world.crawling():
+        wait_until(lambda: world.follows(author), PATIENCE, "followed")
+        wait_until(lambda: len(reader.found()) == 3, PATIENCE, "searchable")
+        [(actor,)] = world.query("SELECT id FROM actor")
+        with world.pool.connection() as conn:
+            account_module.set_takedown(conn, actor, "spam")
+        wait_until(lambda: not any(reader.sees(author).values()), PATIENCE, "hidden")
+        wait_until(lambda: reader.found() == set(), PATIENCE, "not searchable")
+        # Its host knows nothing of that, and neither shows it nor stops its commits.
+        wait_for_stream(host)
+        host.send(lambda seq: account_frame(author.did, seq, False, "deactivated"))
+        host.send(lambda seq: account_frame(author.did, seq, True))
+        host.post(author, ("create", f"{POST}/{author.new_rkey()}", post(WORD)))
+        wait_until(lambda: world.follows(author), PATIENCE, "followed all the same")
+        wait_until(lambda: outbox_is_empty(world), PATIENCE, "indexed")
+        assert not any(reader.sees(author).values())
+        assert reader.found() == set()
+        with world.pool.connection() as conn:
+            account_module.set_takedown(conn, actor, None)
+        wait_until(lambda: all(reader.sees(author).values()), PATIENCE, "shown")
+        wait_until(lambda: len(reader.found()) == 4, PATIENCE, "searchable again")
 
 
 def test_a_large_account_is_forgotten_in_bounded_steps(

@@ -29,6 +29,7 @@ from sync_stories import (
     empty,
     flipped,
     forged,
+    hidden,
     from_before_the_rotation,
     high_s,
     homeless,
@@ -336,6 +337,7 @@ ROWS = (
         DESYNCHRONIZED,
     ),
     # 10: the chain
+    Row("chain", "a-commit-hidden", hidden, {R.DESYNCHRONIZED: 1}, DESYNCHRONIZED),
     Row("chain", "a-commit-missed", missed, {R.DESYNCHRONIZED: 2}, DESYNCHRONIZED),
     Row(
         "chain",
@@ -422,6 +424,7 @@ def test_every_reason_to_drop_a_message_has_its_row() -> None:
         R.BAD_FRAME,
         R.UNKNOWN_ACCOUNT,
         R.HOST_BUDGET,
+        R.OUT_OF_SCOPE,
         R.TREE_TOO_LARGE,
         R.QUARANTINED,
         # of single records

@@ -126,14 +126,18 @@ def get_bytes(base: str, nsid: str, **params: Any) -> bytes:
         return body
 
 
-def post(base: str, nsid: str, body: Any = None, token: str = "") -> Any:
+def post(
+    base: str, nsid: str, body: Any = None, token: str = "", authorization: str = ""
+) -> Any:
     """A procedure's JSON; an error answer fails the test with its text."""
     request = urllib.request.Request(f"{base}/xrpc/{nsid}", method="POST")
     if body is not None:
         request.data = json.dumps(body).encode()
         request.add_header("content-type", "application/json")
     if token:
-        request.add_header("authorization", f"Bearer {token}")
+        authorization = f"Bearer {token}"
+    if authorization:
+        request.add_header("authorization", authorization)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             text = answer.read()

@@ -36,9 +36,16 @@ THREATS = {
     "hash": "A block that is not what its CID says",
     "signature": "A signature in another form",
     "operations": "Operations that lie about their commit",
+    "size": "More than there may be, of anything",
+    "chain": "A commit that does not follow from the one before",
     "vanished": "Records that vanished while nobody looked",
     "host": "A host that speaks for accounts it does not hold",
+    "account": "An account that went, and is shown all the same",
     "address": "A name that leads into the private network",
     "replay": "A token used twice",
 }
 """Key -> what we guard against."""
+
+SECURITY = frozenset(THREATS) - {"cursor", "chain", "vanished", "size"}
+"""Those by which somebody gets what is not theirs to have or to say. Of the bugs that
+let them in every one must be killed, of all bugs nineteen of twenty."""

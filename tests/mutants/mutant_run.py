@@ -4,8 +4,9 @@
 
 Sources where you work are only read. A mutant is killed when every test it names fails
 on it; a test that fails without a mutant proves nothing, so the unchanged copy is
-tested first. Exit code 1 if a mutant lives, its place is not found, or it could not be
-tried. One at a time, at low priority.
+tested first. One whose place is not found, or that could not be tried, counts as
+alive. Exit code 1 if one of a security threat lives, or more than one of twenty. One
+at a time, at low priority.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mutant import THREATS, Mutant
+from mutant import SECURITY, THREATS, Mutant
 from mutant_catalog import MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,30 +149,43 @@ def try_mutant(copy: Copy, mutant: Mutant) -> str:
 
 
 def choose(words: Sequence[str]) -> list[Mutant]:
-    """The mutants whose name or threat has one of the words in it; all without any."""
+    """The mutants of the threats named, and those whose name has another of the words
+    in it; all without any."""
     return [
         mutant
         for mutant in MUTANTS
         if not words
-        or any(word in mutant.name or word == mutant.threat for word in words)
+        or mutant.threat in words
+        or any(word in mutant.name for word in words if word not in THREATS)
     ]
 
 
-def run_all(copy: Copy, mutants: Sequence[Mutant]) -> int:
-    """Try mutants and print a line each; how many were not killed."""
-    tests = sorted({test for mutant in mutants for test in mutant.tests})
+def blind_tests(copy: Copy, tests: Sequence[str]) -> list[str]:
+    """Those of these tests that do not pass on the unchanged copy, tried twice: the
+    machine may have been busy. They can tell nothing."""
     print(f"{len(tests)} tests on the unchanged copy …", flush=True)
     outcome = copy.run(tests, 1_800.0)
-    if outcome.code != 0:
-        print(outcome.output[-6_000:])
-        print("They must pass before a mutant can tell anything.")
-        return len(mutants)
-    print(f"passed in {outcome.seconds:.0f} s", flush=True)
-    alive = 0
+    print(f"done in {outcome.seconds:.0f} s", flush=True)
+    if outcome.code == 0:
+        return []
+    print(outcome.output[-6_000:])
+    suspects = [test for test in tests if test in outcome.failed] or tests
+    return [test for test in suspects if copy.run([test], 600.0).code != 0]
+
+
+def run_all(copy: Copy, mutants: Sequence[Mutant]) -> list[Mutant]:
+    """Try mutants and print a line each; those that were not killed."""
+    blind = blind_tests(copy, sorted({test for m in mutants for test in m.tests}))
+    alive: list[Mutant] = []
     for mutant in mutants:
         started = time.monotonic()
-        trouble = try_mutant(copy, mutant)
-        alive += bool(trouble)
+        broken = [test for test in mutant.tests if test in blind]
+        if broken:
+            trouble = f"not tried: {', '.join(broken)} fails without it"
+        else:
+            trouble = try_mutant(copy, mutant)
+        if trouble:
+            alive.append(mutant)
         seconds = time.monotonic() - started
         print(
             f"{mutant.threat:<11} {mutant.name:<38} {seconds:5.0f} s  "
@@ -179,6 +193,13 @@ def run_all(copy: Copy, mutants: Sequence[Mutant]) -> int:
             flush=True,
         )
     return alive
+
+
+def is_enough(mutants: Sequence[Mutant], alive: Sequence[Mutant]) -> bool:
+    """Whether so few are alive that the tests may be trusted."""
+    if any(mutant.threat in SECURITY for mutant in alive):
+        return False
+    return len(alive) <= len(mutants) // 20
 
 
 def main() -> int:
@@ -198,8 +219,8 @@ def main() -> int:
     os.nice(10)
     with tempfile.TemporaryDirectory(prefix="bw-mutants-") as folder:
         alive = run_all(Copy(Path(folder)), mutants)
-    print(f"{len(mutants) - alive} of {len(mutants)} mutants killed")
-    return 1 if alive else 0
+    print(f"{len(mutants) - len(alive)} of {len(mutants)} mutants killed")
+    return 0 if is_enough(mutants, alive) else 1
 
 
 if __name__ == "__main__":

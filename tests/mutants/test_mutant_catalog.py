@@ -5,13 +5,14 @@ page that tells of them tells of all.
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from mutant import THREATS, Mutant
+from mutant import SECURITY, THREATS, Mutant
 from mutant_catalog import MUTANTS
-from mutant_run import choose
+from mutant_run import choose, is_enough
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/reliability.md").read_text()
@@ -61,11 +62,38 @@ def test_mutants_are_chosen_by_name_or_threat() -> None:
     assert choose(["nothing of the kind"]) == []
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_page_names_mutant(mutant: Mutant) -> None:
-    assert f"`{mutant.name}`" in PAGE
+ROWS = {
+    cells[1].strip(): cells
+    for cells in (line.split("|") for line in PAGE.splitlines())
+    if len(cells) == 5
+}
 
 
-@pytest.mark.parametrize("threat", THREATS.values())
-def test_page_names_threat(threat: str) -> None:
-    assert f"| {threat} |" in PAGE
+def quoted(text: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", text))
+
+
+@pytest.mark.parametrize("threat", THREATS, ids=str)
+def test_page_has_the_mutants_and_the_tests_of_each_threat(threat: str) -> None:
+    mutants = [mutant for mutant in MUTANTS if mutant.threat == threat]
+    _, _, tests, names, _ = ROWS[THREATS[threat]]
+    assert quoted(names) == {mutant.name for mutant in mutants}
+    files = {Path(test.partition("::")[0]).name for m in mutants for test in m.tests}
+    assert files <= quoted(tests), "a test that finds a mutant is not named"
+
+
+def test_page_names_no_test_that_is_not_there() -> None:
+    named = set(re.findall(r"`(test_\w+\.py)`", PAGE))
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert len(named) > 20
+    assert named <= there
+
+
+def test_security_suffers_no_mutant_and_the_rest_few() -> None:
+    some = [m for m in MUTANTS if m.threat not in SECURITY][:20]
+    secure = next(m for m in MUTANTS if m.threat in SECURITY)
+    assert THREATS.keys() > SECURITY
+    assert is_enough(some, [])
+    assert is_enough(some, some[:1])
+    assert not is_enough(some, some[:2])
+    assert not is_enough([*some, secure], [secure])

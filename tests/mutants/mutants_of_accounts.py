@@ -1,0 +1,243 @@
+"""Bugs in who may speak for an account, and whether it is shown."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+_ACCOUNTS = "tests/unit/indexer/test_indexer_accounts.py"
+_APPLY = "tests/unit/indexer/test_indexer_apply.py"
+_CHECKOUT = "tests/unit/indexer/test_indexer_checkout.py"
+_DELETION = "tests/integration/test_crawl_deletion.py"
+_GATE = "tests/integration/test_crawl_gate.py"
+_IDENTITIES = "tests/integration/test_crawl_identities.py"
+_LIARS = "tests/integration/test_crawl_liars.py"
+_TABLE_OF_SYNC = "tests/integration/test_sync_table.py"
+
+HOST = (
+    Mutant(
+        "any-host-speaks-for-anybody",
+        "host",
+        "crawler/gate.py",
+        "return stream.relay or account.pds == stream.hostname",
+        "return True",
+        (
+            f"{_LIARS}::test_of_three_liars_among_twenty_four_hosts_no_row_remains",
+            f"{_GATE}::test_a_host_cannot_speak_for_the_accounts_of_another",
+            f"{_GATE}::test_a_migration_is_accepted_after_one_refresh",
+        ),
+    ),
+    Mutant(
+        "only-admission-asks-for-the-host",
+        "host",
+        "crawler/gate.py",
+        "        if not self._owns(stream, account):",
+        "        if not account.admitted and not self._owns(stream, account):",
+        (
+            f"{_LIARS}::test_of_three_liars_among_twenty_four_hosts_no_row_remains",
+            f"{_GATE}::test_a_host_cannot_speak_for_the_accounts_of_another",
+        ),
+    ),
+    Mutant(
+        "moves-are-never-seen",
+        "host",
+        "crawler/gate.py",
+        """\
+            if self._book.may_refresh(account) and self._may_ask(
+                stream, self._doubts, 1.0, 20
+            ):
+                return _Verdict.REFRESH
+""",
+        "",
+        (
+            f"{_LIARS}::test_of_three_liars_among_twenty_four_hosts_no_row_remains",
+            f"{_GATE}::test_a_migration_is_accepted_after_one_refresh",
+        ),
+    ),
+    Mutant(
+        "listing-taken-at-its-word",
+        "host",
+        "crawler/listing.py",
+        "[account for account in accounts if account.pds == name]",
+        "[account for account in accounts if account.pds]",
+        (f"{_LIARS}::test_a_host_that_lists_accounts_of_others_brings_none",),
+    ),
+    Mutant(
+        "fetched-repo-not-verified",
+        "host",
+        "crawler/repo_import.py",
+        "RepoReader(key, did, store)",
+        "RepoReader(None, did, store)",
+        (
+            f"{_LIARS}::"
+            "test_a_repo_that_is_not_what_its_owner_signed_is_not_taken[forged]",
+        ),
+    ),
+    Mutant(
+        "repo-of-another-account",
+        "host",
+        "protocol/repo.py",
+        "        if commit.did != self._did:",
+        "        if not commit.did:",
+        (
+            "tests/unit/protocol/test_protocol_repo.py::"
+            "test_repo_of_another_account_or_key_is_refused",
+        ),
+    ),
+)
+
+ACCOUNT = (
+    Mutant(
+        "the-inactive-write-on",
+        "account",
+        "indexer/apply.py",
+        "        if not repo.active:\n"
+        "            self._ignore(event, DropReason.INACTIVE_ACCOUNT)\n"
+        "        elif repo.rev is not None and event.rev <= repo.rev:\n"
+        "            self._ignore",
+        "        if repo.rev is not None and event.rev <= repo.rev:\n"
+        "            self._ignore",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[account:deactivated]",
+            f"{_APPLY}::test_inactive_account",
+        ),
+    ),
+    Mutant(
+        "back-and-not-fetched",
+        "account",
+        "indexer/apply.py",
+        "                if repo.active and repo.state != REPO_DESYNCHRONIZED:\n",
+        "                if repo.active and repo.state is None:\n",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[account:back-again]",
+            f"{_APPLY}::test_inactive_account",
+        ),
+    ),
+    Mutant(
+        "unknown-words-show",
+        "account",
+        "indexer/account.py",
+        "    return UNKNOWN_INACTIVE\n",
+        "    return STATUS_ACTIVE\n",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[account:inactive-by-an-unknown-word]",
+            f"{_TABLE_OF_SYNC}::test_row[account:inactive-without-a-word]",
+            f"{_APPLY}::test_unknown_status_is_inactive",
+        ),
+    ),
+    Mutant(
+        "the-word-beats-the-flag",
+        "account",
+        "indexer/account.py",
+        "    if active:\n        return STATUS_ACTIVE\n    if status in",
+        "    if active and status is None:\n"
+        "        return STATUS_ACTIVE\n"
+        "    if status in",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[account:active-and-throttled]",
+            f"{_TABLE_OF_SYNC}::test_row[account:active-and-deleted]",
+        ),
+    ),
+    Mutant(
+        "the-throttled-are-shown",
+        "account",
+        "appview/hydration/actors.py",
+        "self.upstream_status == STATUS_ACTIVE",
+        'self.upstream_status in (STATUS_ACTIVE, "throttled")',
+        (f"{_DELETION}::test_an_account_that_went_is_seen_nowhere[throttled]",),
+    ),
+    Mutant(
+        "our-takedown-not-asked",
+        "account",
+        "appview/hydration/actors.py",
+        "self.takedown is None and self.upstream_status",
+        "self.upstream_status",
+        (f"{_DELETION}::test_our_own_takedown_is_another_matter",),
+    ),
+    Mutant(
+        "upstream-lifts-our-takedown",
+        "account",
+        "indexer/account.py",
+        "UPDATE actor SET upstream_status = d.status\n",
+        "UPDATE actor SET upstream_status = d.status, takedown = NULL\n",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[account:taken-down-by-ourselves]",
+            f"{_APPLY}::test_local_takedown_is_another_column",
+        ),
+    ),
+    Mutant(
+        "search-keeps-who-went",
+        "account",
+        "indexer/search_sync.py",
+        " or not accounts[a].shown}",
+        "}",
+        (
+            f"{_DELETION}::test_an_account_that_went_is_seen_nowhere[deleted]",
+            f"{_ACCOUNTS}::test_hidden_accounts_leave_the_search_and_return",
+        ),
+    ),
+    Mutant(
+        "search-is-not-told",
+        "account",
+        "indexer/account.py",
+        "for actor, _ in rows])",
+        "for actor, _ in rows[:0]])",
+        (f"{_DELETION}::test_an_account_that_went_is_seen_nowhere[deleted]",),
+    ),
+    Mutant(
+        "forgotten-without-asking",
+        "account",
+        "indexer/account.py",
+        "    if row is None or row[0] != STATUS_DELETED:\n",
+        "    if row is None:\n",
+        (
+            f"{_ACCOUNTS}::test_purge_of_a_living_account_is_refused",
+            f"{_ACCOUNTS}::test_queued_deletions_are_done_once",
+        ),
+    ),
+    Mutant(
+        "never-forgotten",
+        "account",
+        "indexer/account.py",
+        "    put_jobs(conn, PURGE_JOB, deleted)\n",
+        "",
+        (
+            f"{_ACCOUNTS}::test_queued_deletions_are_done_once",
+            f"{_DELETION}::test_a_large_account_is_forgotten_in_bounded_steps",
+        ),
+    ),
+    Mutant(
+        "forgotten-in-one-step",
+        "account",
+        "indexer/account.py",
+        "_PURGE_ROWS: Final = 2_000",
+        "_PURGE_ROWS: Final = 2_000_000",
+        (f"{_DELETION}::test_a_large_account_is_forgotten_in_bounded_steps",),
+    ),
+    Mutant(
+        "fetched-back-from-the-dead",
+        "account",
+        "indexer/checkout.py",
+        "        if repo.status == STATUS_DELETED:\n",
+        "        if repo.status is None:\n",
+        (f"{_CHECKOUT}::test_deleted_account_is_not_brought_back",),
+    ),
+    Mutant(
+        "tombstones-not-seen",
+        "account",
+        "crawler/gate.py",
+        "        if answer.gone and account.admitted:\n",
+        "        if answer.failed and account.admitted:\n",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[host:a-did-given-up]",
+            f"{_GATE}::test_a_tombstoned_account_is_deleted",
+        ),
+    ),
+    Mutant(
+        "memory-settles-doubts",
+        "account",
+        "crawler/identity_refresh.py",
+        "self._resolver.refresh_in(did) if job.doubted else 0.0",
+        "0.0",
+        (f"{_IDENTITIES}::test_an_answer_from_memory_does_not_settle_a_doubt",),
+    ),
+)

@@ -1,0 +1,273 @@
+"""Bugs in what reads bytes: values, blocks, signatures."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+_CAR = "tests/unit/protocol/test_protocol_car.py"
+_CBOR = "tests/unit/protocol/test_protocol_cbor.py"
+_FLIPPED = "tests/properties/test_flipped_blocks.py"
+_FORMS = "tests/properties/test_longer_forms.py"
+_GATE = "tests/integration/test_crawl_gate.py"
+_KEYS = "tests/unit/protocol/test_protocol_keys.py"
+_LIARS = "tests/integration/test_crawl_liars.py"
+_SIGNATURES = "tests/properties/test_changed_signatures.py"
+_TREES = "tests/properties/test_trees.py"
+_VERIFY = "tests/unit/crawler/test_crawler_verify.py"
+
+ENCODING = (
+    Mutant(
+        "not-encoded-again",
+        "encoding",
+        "protocol/cbor.py",
+        """\
+    if encoded != data:
+        return _UNSETTLED
+""",
+        "",
+        (
+            f"{_CBOR}::test_no_other_form_is_taken",
+            f"{_FORMS}::test_no_other_form_of_a_record_is_read",
+            f"{_FORMS}::test_records_in_other_forms_are_dropped_from_a_true_commit",
+            f"{_VERIFY}::test_bad_record_drops_its_operation_only",
+        ),
+    ),
+    Mutant(
+        "floats-taken",
+        "encoding",
+        "protocol/cbor.py",
+        """\
+        elif kind is float:
+            return False
+""",
+        "",
+        (
+            f"{_CBOR}::test_no_other_form_is_taken",
+            f"{_FORMS}::test_no_other_form_of_a_record_is_read",
+        ),
+    ),
+    Mutant(
+        "integers-of-any-size",
+        "encoding",
+        "protocol/cbor.py",
+        "if not MIN_INT <= item <= MAX_INT:",
+        "if not MIN_INT * 2 <= item <= MAX_INT * 2 + 1:",
+        (f"{_CBOR}::test_no_other_form_is_taken",),
+    ),
+    Mutant(
+        "numbers-longer-than-needed",
+        "encoding",
+        "protocol/cbor_strict.py",
+        "if argument < smallest:",
+        "if argument < 0:",
+        (
+            f"{_CBOR}::test_no_other_form_is_taken",
+            f"{_FORMS}::test_no_other_form_of_a_record_is_read",
+        ),
+    ),
+    Mutant(
+        "keys-twice",
+        "encoding",
+        "protocol/cbor_strict.py",
+        "(size, key) <= (len(previous), previous)",
+        "(size, key) < (len(previous), previous)",
+        (
+            f"{_CBOR}::test_no_other_form_is_taken",
+            f"{_FORMS}::test_no_other_form_of_a_record_is_read",
+        ),
+    ),
+    Mutant(
+        "loose-nodes",
+        "encoding",
+        "protocol/mst/node.py",
+        "plain = encode_dag_cbor(node) == raw and len(node) == 2",
+        "plain = len(node) == 2",
+        (
+            f"{_FORMS}::test_no_other_form_of_a_node_is_read",
+            f"{_TREES}::test_broken_tree_is_refused_by_every_reader[long_number]",
+        ),
+    ),
+    Mutant(
+        "commits-with-more-behind",
+        "encoding",
+        "protocol/commit.py",
+        "_PLAIN.fullmatch(raw)",
+        "_PLAIN.match(raw)",
+        (f"{_FORMS}::test_no_other_form_of_a_commit_is_read",),
+    ),
+    Mutant(
+        "commits-put-in-order",
+        "encoding",
+        "protocol/commit.py",
+        """\
+    fields = cbor.decode(raw)
+    if type(fields) is not dict:
+""",
+        """\
+    import libipld
+
+    fields = cbor.decode(libipld.encode_dag_cbor(libipld.decode_dag_cbor(raw)))
+    if type(fields) is not dict:
+""",
+        (f"{_FORMS}::test_no_other_form_of_a_commit_is_read",),
+    ),
+)
+
+HASH = (
+    Mutant(
+        "whole-files-not-hashed",
+        "hash",
+        "protocol/car.py",
+        """\
+            _check_unusual(cid, block)
+        blocks[cid] = block
+""",
+        """\
+            pass
+        blocks[cid] = block
+""",
+        (
+            f"{_FLIPPED}::test_ten_thousand_flipped_blocks_are_ten_thousand_refusals",
+            f"{_FLIPPED}::test_every_block_of_every_message_flipped_once",
+            f"{_FLIPPED}::test_flipped_bit_of_a_cid_is_a_refusal_too",
+            f"{_CAR}::test_one_flipped_bit_in_any_block_is_refused",
+            f"{_VERIFY}::test_block_that_is_not_what_its_cid_says_is_refused",
+        ),
+    ),
+    Mutant(
+        "pieces-not-hashed",
+        "hash",
+        "protocol/car.py",
+        """\
+                    _check_unusual(cid, block)
+                found.append((cid, block))
+""",
+        """\
+                    pass
+                found.append((cid, block))
+""",
+        (
+            f"{_FLIPPED}::test_ten_thousand_flipped_blocks_are_ten_thousand_refusals",
+            f"{_FLIPPED}::test_every_block_of_a_repo_flipped_once",
+            f"{_CAR}::test_one_flipped_bit_in_any_block_is_refused",
+            f"{_LIARS}::"
+            "test_a_repo_that_is_not_what_its_owner_signed_is_not_taken[flipped]",
+        ),
+    ),
+    Mutant(
+        "blobs-not-hashed",
+        "hash",
+        "protocol/car.py",
+        "    if sha256(block).digest() != cid[4:]:",
+        "    if cid[:4] == DATA_PREFIX and sha256(block).digest() != cid[4:]:",
+        (f"{_FLIPPED}::test_ten_thousand_flipped_blocks_are_ten_thousand_refusals",),
+    ),
+    Mutant(
+        "half-of-the-hash",
+        "hash",
+        "protocol/car.py",
+        "    if sha256(block).digest() != cid[4:]:",
+        "    if sha256(block).digest()[:16] != cid[4:20]:",
+        (f"{_FLIPPED}::test_flipped_bit_of_a_cid_is_a_refusal_too",),
+    ),
+)
+
+SIGNATURE = (
+    Mutant(
+        "high-s-of-p256",
+        "signature",
+        "protocol/keys.py",
+        "limit = P256_ORDER - 1 if allow_high_s else _P256_HALF_ORDER",
+        "limit = P256_ORDER - 1",
+        (
+            f"{_SIGNATURES}::test_no_changed_signature_is_taken[p256]",
+            f"{_KEYS}::test_high_s_is_refused_unless_allowed[p256]",
+            f"{_VERIFY}::test_wrong_key_and_high_s_are_a_signature_error",
+        ),
+    ),
+    Mutant(
+        "high-s-of-k256",
+        "signature",
+        "protocol/keys.py",
+        """\
+        if allow_high_s:
+            normalize(context, buffer, buffer)
+""",
+        """\
+        normalize(context, buffer, buffer)
+""",
+        (
+            f"{_SIGNATURES}::test_no_changed_signature_is_taken[k256]",
+            f"{_KEYS}::test_high_s_is_refused_unless_allowed[k256]",
+            "tests/unit/protocol/test_protocol_label.py::"
+            "test_another_key_and_another_form_of_the_signature",
+            "tests/unit/protocol/test_protocol_plc_operation.py::"
+            "test_a_signature_has_one_text",
+        ),
+    ),
+    Mutant(
+        "more-bytes-behind",
+        "signature",
+        "protocol/keys.py",
+        """\
+        if len(signature) != SIGNATURE_BYTES:
+            return False
+        # One buffer a call""",
+        """\
+        if len(signature) < SIGNATURE_BYTES:
+            return False
+        # One buffer a call""",
+        (
+            f"{_SIGNATURES}::test_no_changed_signature_is_taken[k256]",
+            f"{_KEYS}::test_other_lengths_and_der_are_refused[k256]",
+        ),
+    ),
+    Mutant(
+        "numbers-of-any-length",
+        "signature",
+        "protocol/keys.py",
+        """\
+        if len(signature) != SIGNATURE_BYTES:
+            return False
+        r = number(signature[:32], "big")
+""",
+        """\
+        r = number(signature[:32], "big")
+""",
+        (f"{_SIGNATURES}::test_no_changed_signature_is_taken[p256]",),
+    ),
+    Mutant(
+        "der-taken",
+        "signature",
+        "protocol/keys.py",
+        """\
+        if len(signature) != SIGNATURE_BYTES:
+            return False
+        r = number(signature[:32], "big")
+""",
+        """\
+        if len(signature) != SIGNATURE_BYTES:
+            try:
+                check(signature, message, _ES256)
+            except InvalidSignature:
+                return False
+            return True
+        r = number(signature[:32], "big")
+""",
+        (
+            f"{_SIGNATURES}::test_no_changed_signature_is_taken[p256]",
+            f"{_KEYS}::test_other_lengths_and_der_are_refused[p256]",
+        ),
+    ),
+    Mutant(
+        "commit-not-verified",
+        "signature",
+        "crawler/verify.py",
+        "verify_commit_signature(claim.signed, key, claim.commit)",
+        "assert claim.signed",
+        (
+            f"{_VERIFY}::test_wrong_key_and_high_s_are_a_signature_error",
+            f"{_GATE}::test_bad_signatures_cannot_make_us_ask_more_than_once_a_minute",
+        ),
+    ),
+)

@@ -1,0 +1,197 @@
+"""Bugs in what judges a commit: its operations, its sizes, the frame around it."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+_GATE = "tests/integration/test_crawl_gate.py"
+_LISTING = "tests/integration/test_crawl_listing.py"
+_LYING = "tests/properties/test_lying_operations.py"
+_STREAM = "tests/unit/network/test_network_stream_client.py"
+_TABLE_OF_SYNC = "tests/integration/test_sync_table.py"
+_TREES = "tests/properties/test_trees.py"
+_VERIFY = "tests/unit/crawler/test_crawler_verify.py"
+
+OPERATIONS = (
+    Mutant(
+        "no-inversion",
+        "operations",
+        "crawler/verify.py",
+        """\
+    if prev_data is not None:
+        _check_inversion(car, commit, ops, prev_data)
+    elif""",
+        """\
+    if prev_data is not None:
+        pass
+    elif""",
+        (
+            f"{_LYING}::test_ten_thousand_lists_that_lie",
+            f"{_LYING}::test_prev_data_that_lies",
+            f"{_VERIFY}::test_operations_that_lie_are_refused",
+            f"{_GATE}::test_lies_about_the_commit_are_counted_by_reason",
+        ),
+    ),
+    Mutant(
+        "older-root-not-compared",
+        "operations",
+        "crawler/verify.py",
+        "    if older != prev_data:",
+        "    if not older:",
+        (
+            f"{_LYING}::test_ten_thousand_lists_that_lie",
+            f"{_LYING}::test_prev_data_that_lies",
+            f"{_LYING}::test_a_birth_with_records_that_are_not_told_of",
+        ),
+    ),
+    Mutant(
+        "new-tree-not-asked",
+        "operations",
+        "protocol/mst/invert.py",
+        "        if tree.get(key) != cid:",
+        "        if tree.get(key) is None and cid is not None:",
+        (
+            f"{_LYING}::test_ten_thousand_lists_that_lie",
+            f"{_TREES}::test_operations_that_lie_never_give_the_older_root",
+        ),
+    ),
+    Mutant(
+        "new-tree-not-asked-in-the-short-way",
+        "operations",
+        "protocol/mst/splice.py",
+        'if not found or level != target or entries[index]["v"] != cid:',
+        "if not found or level != target:",
+        (
+            f"{_LYING}::test_ten_thousand_lists_that_lie",
+            f"{_VERIFY}::test_operations_that_lie_are_refused",
+        ),
+    ),
+    Mutant(
+        "create-with-prev",
+        "operations",
+        "crawler/verify.py",
+        "fits = type(cid) is bytes and prev is None",
+        "fits = type(cid) is bytes",
+        (
+            f"{_LYING}::test_an_operation_under_another_name",
+            f"{_VERIFY}::test_operations_that_lie_are_refused",
+        ),
+    ),
+    Mutant(
+        "delete-with-cid",
+        "operations",
+        "crawler/verify.py",
+        "fits = cid is None and type(prev) is bytes",
+        "fits = type(prev) is bytes",
+        (
+            f"{_LYING}::test_ten_thousand_lists_that_lie",
+            f"{_LYING}::test_an_operation_under_another_name",
+        ),
+    ),
+    Mutant(
+        "neighbours-not-looked-at",
+        "operations",
+        "protocol/mst/invert.py",
+        """\
+        if prev is None:
+            tree.check_neighbours(key)
+""",
+        "",
+        (f"{_TREES}::test_subtree_on_the_wrong_side_of_a_created_key_is_refused",),
+    ),
+    Mutant(
+        "birth-taken-at-its-word",
+        "operations",
+        "crawler/verify.py",
+        "    except (RejectedError, MissingBlockError):\n        return False",
+        "    except (RejectedError, MissingBlockError):\n        return True",
+        (
+            f"{_LYING}::test_a_birth_with_operations_that_are_not_in_it",
+            f"{_VERIFY}::test_commit_without_prev_data_proves_no_operations",
+        ),
+    ),
+)
+
+SIZE = (
+    Mutant(
+        "any-number-of-operations",
+        "size",
+        "crawler/verify.py",
+        "    if len(ops) > MAX_COMMIT_OPS:\n",
+        "    if len(ops) > 2 * MAX_COMMIT_OPS:\n",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[syntax:201-operations]",
+            f"{_VERIFY}::test_most_operations",
+        ),
+    ),
+    Mutant(
+        "blocks-of-any-size",
+        "size",
+        "crawler/verify.py",
+        "    if len(blocks) > limit:\n",
+        "    if len(blocks) > 2 * limit:\n",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[syntax:blocks-over-2-mb]",
+            f"{_TABLE_OF_SYNC}::test_row[syntax:sync-over-10-kb]",
+        ),
+    ),
+    Mutant(
+        "records-of-any-size",
+        "size",
+        "crawler/verify.py",
+        "            if len(value) > MAX_RECORD_BYTES:\n",
+        "            if len(value) > 2 * MAX_RECORD_BYTES:\n",
+        (f"{_VERIFY}::test_bad_record_drops_its_operation_only",),
+    ),
+    Mutant(
+        "paths-of-any-form",
+        "size",
+        "crawler/verify.py",
+        "            or not is_record_key(rkey)\n",
+        "            or not rkey\n",
+        (f"{_VERIFY}::test_bad_path_drops_its_operation_only",),
+    ),
+    Mutant(
+        "listings-without-end",
+        "size",
+        "crawler/page_guard.py",
+        "            if digest in self._seen:\n",
+        "            if digest == self._seen:\n",
+        (f"{_LISTING}::test_a_listing_without_end_is_left_after_two_pages",),
+    ),
+    Mutant(
+        "a-lookup-for-each-lie",
+        "size",
+        "crawler/accounts.py",
+        "self._clock() - account.refreshed_at >= self._refresh_interval",
+        "self._clock() >= self._refresh_interval",
+        (f"{_GATE}::test_bad_signatures_cannot_make_us_ask_more_than_once_a_minute",),
+    ),
+    Mutant(
+        "broken-framing-passed-over",
+        "size",
+        "crawler/gate.py",
+        "            stream.fail(Fault.BAD_FRAME, str(error))\n",
+        "",
+        (f"{_GATE}::test_broken_framing_closes_the_stream_before_its_cursor",),
+    ),
+    Mutant(
+        "numbers-may-fall",
+        "size",
+        "crawler/gate.py",
+        "not 0 < seq <= MAX_SEQ or seq <= stream.last_seq",
+        "not 0 < seq <= MAX_SEQ",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[syntax:seq-that-repeats]",
+            f"{_GATE}::test_sequence_numbers_must_rise",
+        ),
+    ),
+    Mutant(
+        "frames-of-any-size",
+        "size",
+        "network/stream_client.py",
+        "max_msg_size=self._max_frame_bytes + 1",
+        "max_msg_size=2 * self._max_frame_bytes",
+        (f"{_STREAM}::test_the_largest_frame_passes_and_one_byte_more_does_not",),
+    ),
+)

@@ -1,0 +1,265 @@
+"""Bugs in what is kept: cursors, the chain of commits, whole repos fetched anew."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+_APPLY = "tests/unit/indexer/test_indexer_apply.py"
+_CHECKOUT = "tests/unit/indexer/test_indexer_checkout.py"
+_CRAWLER_CURSOR = "tests/unit/crawler/test_crawler_cursor.py"
+_GATE = "tests/integration/test_crawl_gate.py"
+_INDEXER_CURSOR = "tests/unit/indexer/test_indexer_cursor.py"
+_KILL = "tests/integration/test_crawl_kill.py"
+_TABLE_OF_SYNC = "tests/integration/test_sync_table.py"
+_VANISHED = "tests/unit/indexer/test_indexer_vanished.py"
+_VERIFY = "tests/unit/crawler/test_crawler_verify.py"
+
+CURSOR = (
+    Mutant(
+        "cursor-before-rows",
+        "cursor",
+        "indexer/apply.py",
+        """\
+    with whole_transaction(conn):
+        plan_for_probes(conn)
+""",
+        """\
+    with whole_transaction(conn):
+        save_cursors(conn, cursors, shard=shard)
+    with whole_transaction(conn):
+        plan_for_probes(conn)
+""",
+        (
+            f"{_INDEXER_CURSOR}::test_a_batch_cut_off_at_any_statement_leaves_nothing",
+            f"{_INDEXER_CURSOR}::"
+            "test_whoever_looks_at_any_time_sees_cursor_and_rows_together",
+            "tests/unit/indexer/test_indexer_apply.py::test_cursor_and_rows_are_one",
+        ),
+    ),
+    Mutant(
+        "cursor-long-before-rows",
+        "cursor",
+        "service/index_sink.py",
+        """\
+            result = apply_batch(
+                conn,
+                self._interner,
+                events,
+                cursors,
+""",
+        """\
+            apply_batch(conn, self._interner, [], cursors, now, shard=self._shard)
+            __import__("time").sleep(0.02)
+            result = apply_batch(
+                conn,
+                self._interner,
+                events,
+                {},
+""",
+        (f"{_KILL}::test_kills_lose_nothing_and_repeat_nothing",),
+        seconds=600.0,
+    ),
+    Mutant(
+        "cursor-over-waiting-frames",
+        "cursor",
+        "crawler/high_water.py",
+        "return min(handled, min(waiting) - 1) if waiting else handled",
+        "return handled",
+        (
+            "tests/unit/crawler/test_crawler_high_water.py::"
+            "test_the_mark_never_covers_an_unfinished_frame",
+            f"{_GATE}::test_a_proven_commit_of_a_new_account_passes",
+            f"{_GATE}::test_frames_of_one_account_keep_their_order_while_others_pass",
+        ),
+    ),
+    Mutant(
+        "cursor-with-the-first-half",
+        "cursor",
+        "crawler/pipeline.py",
+        "self._apply_events(events[:middle], {})",
+        "self._apply_events(events[:middle], marks)",
+        (f"{_CRAWLER_CURSOR}::test_no_cursor_is_ahead_of_its_events",),
+    ),
+)
+
+CHAIN = (
+    Mutant(
+        "prev-data-not-compared",
+        "chain",
+        "indexer/apply.py",
+        "    if event.prev_data != repo.data:\n",
+        "    if repo.data is None:\n",
+        (f"{_TABLE_OF_SYNC}::test_row[chain:a-commit-hidden]",),
+    ),
+    Mutant(
+        "since-not-compared",
+        "chain",
+        "indexer/apply.py",
+        "    if event.since is not None and event.since != repo.rev:\n",
+        "    if event.since is not None and repo.rev is None:\n",
+        (f"{_TABLE_OF_SYNC}::test_row[chain:an-empty-one-missed]",),
+    ),
+    Mutant(
+        "old-revisions-taken",
+        "chain",
+        "indexer/apply.py",
+        "        elif repo.rev is not None and event.rev <= repo.rev:\n"
+        "            self._ignore(",
+        "        elif repo.rev is not None and event.rev < repo.rev:\n"
+        "            self._ignore(",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[revision:replayed]",
+            f"{_APPLY}::test_replay_changes_nothing",
+        ),
+    ),
+    Mutant(
+        "older-sync-believed",
+        "chain",
+        "indexer/apply.py",
+        "        elif repo.rev is not None and event.rev <= repo.rev:\n"
+        "            if event",
+        "        elif repo.rev is not None and event.rev == repo.rev:\n"
+        "            if event",
+        (f"{_TABLE_OF_SYNC}::test_row[#sync:an-older-revision]",),
+    ),
+    Mutant(
+        "sync-not-believed",
+        "chain",
+        "indexer/apply.py",
+        'self._desynchronize(repo, event, "the host tells of another tree")',
+        "self._ignore(event, DropReason.DESYNCHRONIZED)",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[#sync:somewhere-else]",
+            f"{_APPLY}::test_sync_event",
+        ),
+    ),
+    Mutant(
+        "nothing-kept-during-a-fetch",
+        "chain",
+        "indexer/apply.py",
+        "            self._buffered.append((actor, event))\n"
+        "            self.result.buffered",
+        "            self.result.buffered",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[chain:while-the-repo-is-fetched]",
+            f"{_APPLY}::test_commits_wait_while_their_repo_is_fetched",
+            f"{_CHECKOUT}::test_commits_meanwhile_follow",
+        ),
+    ),
+    Mutant(
+        "kept-and-never-read",
+        "chain",
+        "indexer/checkout.py",
+        "        events = load_commits(conn, actor)\n",
+        "        events: list[Any] = []\n",
+        (f"{_CHECKOUT}::test_commits_meanwhile_follow",),
+    ),
+    Mutant(
+        "first-commit-at-its-word",
+        "chain",
+        "indexer/apply.py",
+        "    return build_root(sorted(items)) == event.data\n",
+        "    return bool(event.data)\n",
+        (f"{_APPLY}::test_first_commit_must_hold_the_whole_tree",),
+    ),
+    Mutant(
+        "future-taken",
+        "chain",
+        "crawler/verify.py",
+        "now_us + MAX_REV_AHEAD_US:",
+        "now_us + 2 * MAX_REV_AHEAD_US:",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[revision:a-moment-further]",
+            f"{_VERIFY}::test_revision_in_the_future_is_refused",
+        ),
+    ),
+    Mutant(
+        "signed-and-lost",
+        "chain",
+        "crawler/gate.py",
+        "                passed.distrusted.add(account.did)\n"
+        "                account.rev",
+        "                account.rev",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[inversion:one-left-out]",
+            f"{_TABLE_OF_SYNC}::test_row[operations:a-record-that-is-not-there]",
+            f"{_TABLE_OF_SYNC}::test_row[tree:no-nodes]",
+        ),
+    ),
+    Mutant(
+        "replays-ask-again",
+        "chain",
+        "crawler/gate.py",
+        "            if account.rev is not None and rev <= account.rev:\n",
+        "            if account.rev is not None and rev < str():\n",
+        (
+            f"{_TABLE_OF_SYNC}::test_row[signature:from-before-the-rotation]",
+            f"{_TABLE_OF_SYNC}::test_row[inversion:the-same-lie-again]",
+        ),
+    ),
+    Mutant(
+        "sync-meanwhile-forgotten",
+        "chain",
+        "indexer/checkout.py",
+        "told is not None and repo.rev is not None and repo.rev < told:",
+        "told is not None and repo.rev is not None and repo.rev > told:",
+        (f"{_CHECKOUT}::test_sync_event_meanwhile",),
+    ),
+)
+
+VANISHED = (
+    Mutant(
+        "resync-deletes-nothing",
+        "vanished",
+        "indexer/checkout.py",
+        "    FULL JOIN staged_record AS staged USING (collection, rkey)",
+        "    RIGHT JOIN staged_record AS staged USING (collection, rkey)",
+        (
+            f"{_VANISHED}::test_shares_that_vanished",
+            f"{_CHECKOUT}::test_vanished_records_are_deleted",
+            "tests/integration/test_crawl_firehose.py::"
+            "test_a_resync_takes_away_what_vanished",
+        ),
+    ),
+    Mutant(
+        "resync-keeps-what-was-dropped",
+        "vanished",
+        "indexer/checkout.py",
+        "        delete_dropped_of(conn, actor)\n",
+        "",
+        (f"{_VANISHED}::test_shares_that_vanished",),
+    ),
+    Mutant(
+        "resync-keeps-an-empty-repo",
+        "vanished",
+        "indexer/checkout.py",
+        "            if not self._fresh:\n                self._apply_difference()\n",
+        "            if not self._fresh and self._records:\n"
+        "                self._apply_difference()\n",
+        (
+            f"{_VANISHED}::test_shares_that_vanished",
+            f"{_CHECKOUT}::test_vanished_records_are_deleted[100]",
+        ),
+    ),
+    Mutant(
+        "resync-keeps-edges",
+        "vanished",
+        "indexer/checkout.py",
+        "                prepared = prepare(changes, self._interner, self._now)\n"
+        "                self._stats.add(write(conn, prepared))\n",
+        "                prepared = prepare(changes, self._interner, self._now)\n"
+        "                write(conn, prepared)\n",
+        (
+            f"{_VANISHED}::test_shares_that_vanished",
+            f"{_CHECKOUT}::test_vanished_records_are_deleted",
+        ),
+    ),
+    Mutant(
+        "older-copy-taken",
+        "vanished",
+        "indexer/checkout.py",
+        "        if repo.rev is not None and head.rev < repo.rev:",
+        "        if repo.rev is None and head.rev is None:",
+        (f"{_CHECKOUT}::test_older_copy_is_refused",),
+    ),
+)
