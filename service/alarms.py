@@ -163,7 +163,12 @@ _DROP_RATE: Final = 0.1
 _IDENTITY_JOB: Final = "identity"
 
 _HARMLESS: Final = frozenset(
-    {DropReason.STALE_REV, DropReason.DESYNCHRONIZED, DropReason.UNKNOWN_ACCOUNT}
+    {
+        DropReason.STALE_REV,
+        DropReason.DESYNCHRONIZED,
+        DropReason.UNKNOWN_ACCOUNT,
+        DropReason.OUT_OF_SCOPE,
+    }
 )
 
 Rule = Callable[[Snapshot], Iterator[Alarm]]

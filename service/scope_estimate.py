@@ -15,7 +15,7 @@ import psycopg
 from crawler.discovery import read_page
 from crawler.methods import LIST_HOSTS, LIST_REPOS, LIST_REPOS_BY_COLLECTION
 from network.client import Fetcher
-from network.errors import NetworkError, XrpcError
+from network.errors import IdentityError, NetworkError, XrpcError
 from network.identity import IdentityResolver
 from network.xrpc_client import XrpcClient
 from service.config import Config
@@ -141,7 +141,7 @@ async def _count_follows(
                 if isinstance(subject, str):
                     found.add(subject)
             complete &= pages.complete
-        except (NetworkError, XrpcError):
+        except (IdentityError, NetworkError, XrpcError):
             silent.append(did)
     return Counted(len(found), complete and not silent, unanswered=tuple(silent))
 

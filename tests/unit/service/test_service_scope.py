@@ -120,7 +120,7 @@ def test_the_command(
     assert "accounts: 2" in call("estimate", "dids", A, B)
     told = json.loads(call("estimate", "dids", A, B, "--json"))
     assert told["counted"]["accounts"] == 2
-    assert call("set", "dids", A, input="n\n").endswith("Aborted.\n")
+    assert call("set", "dids", A, input="n\n").endswith("Aborted!\n")
     assert call().startswith("scope: network")
     call("set", "dids", A, "--yes")
     shown = json.loads(call("--json"))

@@ -1,0 +1,169 @@
+"""Jetstream's server on a source in memory: who does not read is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import aiohttp
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+
+from appview.streams.jetstream import PATH, Jetstream
+from appview.streams.jetstream_events import Message
+from appview.streams.jetstream_options import (
+    BadOptionsError,
+    Options,
+    read_query,
+    read_update,
+)
+from network.serve import serving
+
+POST, LIKE = "app.bsky.feed.post", "app.bsky.feed.like"
+DID = "did:plc:" + "a" * 24
+
+
+async def until(check: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not check():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+
+
+class Large:
+    """A moment of one message."""
+
+    did = DID
+
+    def __init__(self, seq: int, size: int) -> None:
+        self.seq = seq
+        self.messages = [Message(POST, {"seq": seq, "pad": "x" * size})]
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+
+class Source:
+    def __init__(self, count: int, size: int) -> None:
+        self.size = size
+        self.last = count
+
+    async def tail(self) -> int:
+        return self.last
+
+    async def oldest(self) -> int:
+        return 1
+
+    async def seq_at(self, time_us: int) -> int:
+        return time_us
+
+    async def events_after(self, seq: int, limit: int) -> Sequence[tuple[int, Large]]:
+        end = min(self.last, seq + limit)
+        return [(n, Large(n, self.size)) for n in range(seq + 1, end + 1)]
+
+
+def test_who_does_not_read_is_cut_off_and_holds_up_nobody() -> None:
+    async def work() -> None:
+        source: Any = Source(3_000, 20_000)
+        server = Jetstream(source, poll=0.02, send_timeout=0.5)
+        app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
+        async with serving(app) as url, aiohttp.ClientSession() as session:
+            host = url.removeprefix("http://")
+            reader, writer = await asyncio.open_connection(
+                *host.split(":"), limit=1_000
+            )
+            writer.write(
+                f"GET {PATH}?cursor=0 HTTP/1.1\r\nHost: {host}\r\n"
+                "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                "Sec-WebSocket-Version: 13\r\n"
+                "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+            )
+            async with session.ws_connect(f"{url}{PATH}?cursor=3000") as good:
+                for _ in range(5):
+                    source.last += 1
+                    found = await asyncio.wait_for(good.receive_json(), 30)
+                    assert found["seq"] == source.last
+                await until(lambda: server.subscribers <= 1)
+                source.last += 1
+                found = await asyncio.wait_for(good.receive_json(), 30)
+                assert found["seq"] == source.last
+            writer.close()
+            del reader
+
+    asyncio.run(work())
+
+
+def test_who_was_live_and_falls_behind_is_told_so() -> None:
+    async def work() -> None:
+        source: Any = Source(1, 100_000)
+        server = Jetstream(source, poll=0.01, ring_events=5, send_timeout=60.0)
+        app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
+        async with (
+            serving(app) as url,
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{url}{PATH}") as socket,
+        ):
+            await until(lambda: server.subscribers == 1)
+            await asyncio.sleep(0.2)
+            for _ in range(300):
+                source.last += 1
+                await asyncio.sleep(0.002)
+            async with asyncio.timeout(60):
+                while (message := await socket.receive()).type is (
+                    aiohttp.WSMsgType.TEXT
+                ):
+                    pass
+            assert message.type is aiohttp.WSMsgType.CLOSE
+            assert (message.data, message.extra) == (1008, "ConsumerTooSlow")
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "collection", "yes"),
+    [
+        ([], POST, True),
+        ([POST], POST, True),
+        ([POST], LIKE, False),
+        ([POST], f"{POST}x", False),
+        (["app.bsky.feed.*"], LIKE, True),
+        (["app.bsky.feed.*"], "app.bsky.feedx.post", False),
+        (["app.bsky.*"], LIKE, True),
+        ([LIKE, "com.example.*"], "com.example.blog.entry", True),
+        ([POST], None, True),
+    ],
+)
+def test_collections(wanted: list[str], collection: str | None, yes: bool) -> None:
+    options = read_query([("wantedCollections", name) for name in wanted])
+    assert options.wants_collection(collection) is yes
+    update = {"wantedCollections": wanted}
+    text = str({"type": "options_update", "payload": update}).replace("'", '"')
+    assert read_update(text) == options
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not json",
+        '{"type":"options_update"}',
+        '{"type":"options_update","payload":{"wantedDids":["alice.test"]}}',
+        '{"type":"options_update","payload":{"wantedDids":[5]}}',
+        '{"type":"options_update","payload":{"maxMessageSizeBytes":"1"}}',
+    ],
+)
+def test_updates_that_are_none(text: str) -> None:
+    with pytest.raises(BadOptionsError):
+        read_update(text)
+
+
+def test_an_update_replaces_all_and_other_messages_change_nothing() -> None:
+    assert read_update('{"type":"hello"}') is None
+    assert read_update(b'{"type":"options_update","payload":{}}') == Options()
+    with pytest.raises(BadOptionsError):
+        read_query([("wantedDids", DID)] * 10_001)
+    assert len(read_query([("wantedDids", DID)] * 10_000).dids) == 1
+    assert read_query([("maxMessageSizeBytes", "-5")]).max_bytes == 0
