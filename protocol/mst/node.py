@@ -202,6 +202,9 @@ def _is_canonical(raw: bytes, node: dict[str, Any]) -> bool:
     return b"".join(out) == raw
 
 
+_LONGEST_LINK: Final = 0xFFFF
+
+
 def _encode_entry(
     suffix: bytes, prefix: int, value: bytes, link: bytes | None
 ) -> tuple[bytes, ...]:
@@ -215,6 +218,9 @@ def _encode_entry(
 
 
 def _encode_link(cid: bytes) -> bytes:
+    # An operation may name a link of any length; a tree holds none like it.
+    if len(cid) >= _LONGEST_LINK:
+        raise InvalidTreeError("a link too long for a node")
     return b"\xd8\x2a" + _head(0x40, len(cid) + 1) + b"\x00" + cid
 
 

@@ -67,6 +67,27 @@ def test_a_verifier_that_asks_nobody_is_caught(monkeypatch: pytest.MonkeyPatch) 
         assert any(what in fault or "another tree" in fault for fault in faults), check
 
 
+@pytest.mark.parametrize("name", ["cid", "prev"])
+@pytest.mark.parametrize("size", [37, 255, 256, 65_534, 65_535, 100_000])
+def test_a_link_of_any_length_is_refused_in_peace(name: str, size: int) -> None:
+    """Found by the long run: one longer than its head could say made us fail."""
+    fuzzer = Fuzzer(seed=4, frames=60)
+    tried = 0
+    for raw in fuzzer.frames:
+        body = decode_frame(raw).body
+        if not body.get("ops") or body["ops"][0].get(name) is None:
+            continue
+        first = {**body["ops"][0], name: b"\xff" * size}
+        with pytest.raises(ProtocolError):
+            verify_commit(
+                {**body, "ops": [first, *body["ops"][1:]]},
+                fuzzer.keys[body["repo"]],
+                NOW_US,
+            )
+        tried += 1
+    assert tried > 0
+
+
 def test_what_is_harmless_is_taken() -> None:
     outcome = Fuzzer(seed=6).run(500, [add_and_shuffle_blocks])
     assert outcome.taken.total() > 300
