@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import random
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,11 +29,13 @@ from service.bench.index import (
     add_accounts,
     add_host,
     check_repos,
+    import_repos,
     open_index,
 )
 from service.bench.metric import Metric, Progress
 from service.bench.process import MemoryWatch, server_seconds
 from service.bench.society import Society
+from service.bench.stored import fill, spread
 from service.collector import calm_collector
 from service.index_sink import IndexSink
 from storage.interning import Interner
@@ -59,16 +62,23 @@ class _Outcome:
     risen_mib: float
 
 
-def run(quick: bool, progress: Progress) -> list[Metric]:
-    """Repos of widely different sizes into an empty index, several at a time."""
+def run(quick: bool, progress: Progress, *, stored: int = 0) -> list[Metric]:
+    """Repos of widely different sizes into an index that holds `stored` records of
+    others, several at a time."""
     accounts = _ACCOUNTS // _QUICK if quick else _ACCOUNTS
-    society = Society(accounts, records=_RECORDS // 5 if quick else _RECORDS)
     with (
         tempfile.TemporaryDirectory(prefix="bw-host-") as folder,
         open_index() as index,
     ):
+        society = Society(0, records=0)
+        if stored:
+            # What is stored is made after the likeness of a few.
+            import_repos(index, Society(3, seed=2, records=400), progress)
+            spread(society, fill(index, stored, progress))
+        sizes = _sizes(accounts, _RECORDS // 5 if quick else _RECORDS)
         size = 0
-        for done, member in enumerate(society.members, 1):
+        for done, records in enumerate(sizes, 1):
+            member = society.add(records)
             size += write_repo(Path(folder), member.did, society.car(member))
             progress.count("repos made", done, accounts)
         with open_host(Path(folder)) as url, _open_workers(index) as workers:
@@ -81,24 +91,32 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
             seconds = time.perf_counter() - started
             server = server_seconds() - server
         check_repos(index, society.members)
-        index.settle()
         records = sum(outcome.report.records for outcome in outcomes)
         cpu = sum(outcome.cpu for outcome in outcomes)
         peak = max(outcome.risen_mib for outcome in outcomes)
+        floor = None
+        if not stored:
+            # It copies all there is, so what is stored would be what is measured.
+            index.settle()
+            floor = copy_rate(index)
         return [
-            Metric(
-                BENCH,
-                "records_per_s",
-                records / seconds,
-                "records/s",
-                copy_rate(index),
-            ),
+            Metric(BENCH, "records_per_s", records / seconds, "records/s", floor),
             Metric(BENCH, "records_per_cpu_s", records / cpu, "records/s"),
             Metric(BENCH, "server_us_per_record", server / records * 1e6, "us"),
             Metric(BENCH, "repos_per_s", accounts / seconds, "repos/s"),
             Metric(BENCH, "mib_per_s", size / 2**20 / seconds, "MiB/s"),
             Metric(BENCH, "peak_mib", peak, "MiB"),
+            Metric(BENCH, "stored_records", stored, "records"),
         ]
+
+
+def _sizes(accounts: int, mean: int) -> list[int]:
+    """How many records the repos hold, around a mean."""
+    rng = random.Random(3)
+    return [
+        int(min(20 * mean, max(3, mean * rng.lognormvariate(-0.72, 1.2))))
+        for _ in range(accounts)
+    ]
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class _Silence:
 
 
 # What of the options a benchmark takes.
-_TAKES: Final = {"ingest": ("stored", "shards")}
+_TAKES: Final = {"ingest": ("stored", "shards"), "backfill": ("stored",)}
 
 
 def run(
