@@ -347,7 +347,10 @@ def bench(
         typer.Option("--quick", help="Little data, to see that it works: no figures."),
     ] = False,
     stored: Annotated[
-        int, typer.Option(min=0, help="Records that ingest and backfill find there already.")
+        int,
+        typer.Option(
+            min=0, help="Records that ingest and backfill find there already."
+        ),
     ] = 0,
     shards: Annotated[
         int, typer.Option(min=1, max=64, help="Processes that ingest.")
