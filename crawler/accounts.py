@@ -39,6 +39,8 @@ class Account:
     admitted: bool = False
     repo_host: int | None = None
     refreshed_at: float = float("-inf")
+    # seconds that a look came too early: so much later is the next one due
+    owed: float = 0.0
     rev: Tid | None = None
 
     def set_document(self, document: DidDocument | None, *, dev: bool) -> None:
@@ -126,12 +128,25 @@ class AccountBook:
             self._set_repo(account, repos.find_repos(conn, [did]))
         if not failed:
             account.set_document(document, dev=self._dev)
-        account.refreshed_at = self._clock()
+        account.refreshed_at = self._clock() + account.owed
+        account.owed = 0.0
         return account
 
     def may_refresh(self, account: Account) -> bool:
         """Tell whether the network may be asked about this account again now."""
         return self._clock() - account.refreshed_at >= self._refresh_interval
+
+    def may_insist(self, account: Account) -> bool:
+        """Tell whether the network may be asked though it was asked a moment ago.
+
+        Once, on the account of the next look: it is then asked no more often on the
+        whole than once in an interval. Who is told so asks.
+        """
+        now = self._clock()
+        if account.refreshed_at > now or account.owed:
+            return False
+        account.owed = account.refreshed_at + self._refresh_interval - now
+        return True
 
     def forget(self, did: str) -> None:
         """Drop an account: it is read anew when it is next seen."""

@@ -62,6 +62,8 @@ class _Message:
     raw: bytes
     # What came of proving it, and with which key.
     proof: tuple[PublicKey, CommitEvent | Exception] | None = None
+    # Whether the identity was read anew because of this very frame.
+    looked: bool = False
 
 
 class _Verdict(Enum):
@@ -313,6 +315,7 @@ class Gate:
         if verdict is _Verdict.DONE:
             self._water.release(message.stream.host, message.seq)
             return
+        message.looked = verdict is _Verdict.REFRESH
         queue = self._parked[message.did] = []
         self._park(message, queue, passed)
         self._look_up(message.did, verdict is _Verdict.REFRESH)
@@ -440,14 +443,25 @@ class Gate:
             if account.rev is not None and rev <= account.rev:
                 # It comes again, from before the key was changed for one.
                 reason = DropReason.STALE_REV
-            elif not signed and self._book.may_refresh(account):
-                # The key may have been rotated a moment ago.
+            elif not signed and self._may_doubt_key(message, account):
                 return _Verdict.REFRESH
             else:
                 # Were it our document that is old, fetching the repo will show it.
                 passed.distrusted.add(account.did)
                 account.rev = rev if signed else account.rev
         return self._drop(reason, message.stream, passed)
+
+    def _may_doubt_key(self, message: _Message, account: Account) -> bool:
+        """Whether to look at the key again: it may have been rotated a moment ago, even
+        since it was last looked at. A liar gets one look more than the one a minute
+        for an account, and of one host's doubts one a second is followed."""
+        if self._book.may_refresh(account):
+            return True
+        return (
+            not message.looked
+            and self._may_ask(message.stream, self._doubts, 1.0, 20)
+            and self._book.may_insist(account)
+        )
 
     def _pass_identity(
         self, message: _Message, account: Account, passed: Passed

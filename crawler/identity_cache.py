@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg_pool import ConnectionPool
 
+from network.gathering import Gathering
 from network.identity_cache import CachedDocument, CachedHandle
 from storage import identities
 
@@ -23,9 +24,18 @@ class PostgresIdentityCache:
 
     def __init__(self, pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
         self._pool = pool
+        self._documents: Gathering[str, identities.StoredDocument] = Gathering(
+            self._load_documents
+        )
+
+    async def _load_documents(
+        self, dids: Sequence[str]
+    ) -> Mapping[str, identities.StoredDocument]:
+        loaded = await self._run(lambda conn: identities.load_documents(conn, dids))
+        return {str(did): stored for did, stored in (loaded or {}).items()}
 
     async def load_document(self, did: str) -> CachedDocument | None:
-        stored = await self._run(lambda conn: identities.load_document(conn, did))
+        stored = await self._documents.get(did)
         if stored is None:
             return None
         return CachedDocument(

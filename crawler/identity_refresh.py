@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
+
+import psycopg
 
 from crawler.accounts import Account
 from crawler.admission import IDENTITY_JOB, Placement, place_repos
@@ -29,8 +31,12 @@ _AT_ONCE: Final = 16
 _LEASE: Final = 300.0
 _IDLE: Final = 1.0
 _DELETED: Final = "deleted"
-# A transient failure never takes a good handle away; what fails for a day does.
-_TRIES_BEFORE_DOUBT: Final = 12
+# A domain that cannot be asked takes no good handle away, unless that was tried
+# several times and goes on for a day. What is proven counts at once.
+_FAILURES_BEFORE_DOUBT: Final = 3
+_SECONDS_BEFORE_DOUBT: Final = 86_400.0
+_FIRST_RETRY: Final = 2.0
+_LONGEST_RETRY: Final = 14_400.0
 
 
 class IdentityRefresh:
@@ -71,7 +77,10 @@ class IdentityRefresh:
         stale = await asyncio.to_thread(
             self._database.run,
             lambda conn: identities.stale_accounts(
-                conn, older_than=self._settings.identity_age, limit=limit
+                conn,
+                older_than=self._settings.identity_age,
+                limit=limit,
+                job=IDENTITY_JOB,
             ),
         )
         await asyncio.to_thread(
@@ -120,8 +129,9 @@ class IdentityRefresh:
                         answer.document, refresh=True
                     )
                 except NetworkError as error:
-                    await self._retry(job, str(error))
-                    if job.tries < _TRIES_BEFORE_DOUBT:
+                    claimed = answer.document.handles[0]
+                    if not await asyncio.to_thread(self._give_up, did, claimed):
+                        await self._retry(job, str(error))
                         return False
             await asyncio.to_thread(
                 self._database.persist, lambda: self._sink.set_handle(did, handle)
@@ -132,6 +142,24 @@ class IdentityRefresh:
                 lambda conn: jobs.postpone_job(conn, job.id, wait=wait),
             )
         return wait <= 0
+
+    def _give_up(self, did: Did, claimed: str) -> bool:
+        """Count that the domain of the handle that an account claims could not be
+        asked; tell whether that went on for too long. A handle that the account no
+        longer claims goes at once: that is proven, whatever the new domain says."""
+
+        def note(conn: psycopg.Connection[Any]) -> tuple[bool, str | None]:
+            failed = identities.note_handle_failure(conn, claimed)
+            long = (
+                failed.failures >= _FAILURES_BEFORE_DOUBT
+                and failed.seconds >= _SECONDS_BEFORE_DOUBT
+            )
+            return long, identities.held_handle(conn, did)
+
+        long, held = self._database.run(note)
+        if held is not None and held != claimed:
+            self._database.persist(lambda: self._sink.set_handle(did, None))
+        return long
 
     async def _place(self, did: Did, answer: LookedUp) -> None:
         account = Account(did)
@@ -150,7 +178,7 @@ class IdentityRefresh:
         )
 
     async def _retry(self, job: jobs.ClaimedJob, why: str) -> None:
-        wait = full_jitter(job.tries + 1, base=2.0, cap=7_200.0)
+        wait = full_jitter(job.tries + 1, base=_FIRST_RETRY, cap=_LONGEST_RETRY)
         await asyncio.to_thread(
             self._database.run,
             lambda conn: jobs.retry_job(

@@ -48,13 +48,19 @@ class Lookups:
 
     async def _run(self, did: Did, refresh: bool) -> None:
         async with self._slots:
-            self._answer(await look_up(self._resolver, did, refresh=refresh))
+            self._answer(await self._look_up(did, refresh))
+
+    async def _look_up(self, did: Did, refresh: bool) -> LookedUp:
+        # The gate bounds how often it wants one, for each account and each host.
+        return await look_up(self._resolver, did, refresh=refresh, insist=refresh)
 
 
-async def look_up(resolver: IdentityResolver, did: Did, *, refresh: bool) -> LookedUp:
+async def look_up(
+    resolver: IdentityResolver, did: Did, *, refresh: bool, insist: bool = False
+) -> LookedUp:
     """Resolve a DID; every way it can end is an answer."""
     try:
-        document = await resolver.resolve_did(did, refresh=refresh)
+        document = await resolver.resolve_did(did, refresh=refresh, insist=insist)
     except DidTombstonedError:
         return LookedUp(did, None, gone=True)
     except (IdentityError, ProtocolError):

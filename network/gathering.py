@@ -16,7 +16,7 @@ MAX_KEYS: Final = 500
 class Gathering(Generic[K, V]):
     """`fetch` gets up to `limit` different keys and returns what there is of them.
 
-    Bound to one event loop. The first asker waits for nobody; nothing is kept.
+    For one event loop at a time. The first asker waits for nobody; nothing is kept.
     """
 
     def __init__(
@@ -27,14 +27,20 @@ class Gathering(Generic[K, V]):
     ) -> None:
         self._fetch = fetch
         self._limit = limit
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[K, asyncio.Future[V | None]] = {}
         self._worker: asyncio.Task[None] | None = None
 
     async def get(self, key: K) -> V | None:
         """The value of a key, None if there is none. Raises what `fetch` raised."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            # What an earlier loop left undone, nobody waits for any more.
+            self._loop, self._worker = loop, None
+            self._waiting.clear()
         future = self._waiting.get(key)
         if future is None:
-            future = asyncio.get_running_loop().create_future()
+            future = loop.create_future()
             self._waiting[key] = future
             if self._worker is None or self._worker.done():
                 self._worker = asyncio.create_task(self._work())

@@ -123,10 +123,14 @@ class IdentityResolver:
 
     # DID to document.
 
-    async def resolve_did(self, did: str, *, refresh: bool = False) -> DidDocument:
+    async def resolve_did(
+        self, did: str, *, refresh: bool = False, insist: bool = False
+    ) -> DidDocument:
         """The document of a DID, from cache or from its source.
 
-        `refresh` asks the source, unless it was asked within the last minute. Raises
+        `refresh` asks the source, unless it was asked within the last minute. With
+        `insist` it may be asked a second time within that minute, on the account of
+        the next one: once a minute on the whole. Raises
         InvalidSyntaxError, IdentityError (the DID is no good: UnsupportedDidError,
         DidNotFoundError, DidTombstonedError, BadDocumentError), or NetworkError (it
         could not be asked; without `refresh` an older document is given instead).
@@ -134,7 +138,7 @@ class IdentityResolver:
         parsed = parse_did(did)
         self._dids.check(parsed)
         entry = self._entries.get(did)
-        if entry is None or self._wants_fetch(did, entry, refresh):
+        if entry is None or self._wants_fetch(did, entry, refresh, insist):
             entry = await self._did_flights.run(
                 (did, refresh), lambda: self._load(parsed, entry, refresh)
             )
@@ -158,9 +162,12 @@ class IdentityResolver:
             raise KeyNotDeclaredError(f"{did} declares no signing key")
         return parse_key(document.signing_key)
 
-    def _wants_fetch(self, did: str, entry: _Entry, refresh: bool) -> bool:
+    def _wants_fetch(
+        self, did: str, entry: _Entry, refresh: bool, insist: bool
+    ) -> bool:
         if refresh:
-            return self.refresh_in(did) <= 0
+            most = self._limits.refresh_interval if insist else 0.0
+            return self.refresh_in(did) <= most
         return not self._is_fresh(entry)
 
     def _is_fresh(self, entry: _Entry) -> bool:
@@ -182,7 +189,8 @@ class IdentityResolver:
                     return entry
                 if known is None or known.document is None:
                     known = entry
-        self._asked_at.put(did, self._now())
+        # What was asked too early counts as asked when it would have been due.
+        self._asked_at.put(did, self._now() + (self.refresh_in(did) if refresh else 0))
         try:
             fetched = await self._dids.fetch(did, direct=refresh)
             entry = _Entry(self._parse(did, fetched), None, self._now())

@@ -21,6 +21,7 @@ from service.crawling import WriteSide
 from service.metrics import TaskMetrics
 from service.snapshot import TASK_PULSE
 from storage.audit_samples import Verdict
+from storage.identities import evict
 from storage.jti import forget_expired_jtis
 from storage.pulses import beat, forget_pulses
 
@@ -29,6 +30,10 @@ log = structlog.get_logger(__name__)
 _DRAIN_BATCH = 2_000
 _AUDIT_EVERY_S = 60.0
 _PURGED_ACCOUNTS = 10
+# No older look-up is ever used; of let-in accounts all are kept.
+_LOOKUP_AGE_S = 7 * 86_400.0
+_LOOKUP_ROWS = 2_000_000
+_TRIMMED_ROWS = 10_000
 
 Work = Callable[[WriteSide], Any]
 
@@ -59,6 +64,14 @@ def _forget_tokens(side: WriteSide) -> int:
         return forget_expired_jtis(conn, time.time())
 
 
+def _trim_identities(side: WriteSide) -> int:
+    """Cached look-ups that are too old or too many."""
+    with side.pool.connection() as conn:
+        return evict(
+            conn, older_than=_LOOKUP_AGE_S, rows=_LOOKUP_ROWS, limit=_TRIMMED_ROWS
+        )
+
+
 def _audit_sample(side: WriteSide) -> Mapping[Verdict, int]:
     """Repos drawn at random, held against what was signed and against their hosts;
     what is wrong is fetched again."""
@@ -81,6 +94,7 @@ TASKS: Mapping[str, ScheduledTask] = {
     "drain_search": ScheduledTask(_drain_search, 5.0),
     "refresh_words": ScheduledTask(_refresh_words, 900.0),
     "forget_tokens": ScheduledTask(_forget_tokens, 300.0),
+    "trim_identities": ScheduledTask(_trim_identities, 300.0),
     "audit_sample": ScheduledTask(_audit_sample, _AUDIT_EVERY_S),
     "purge_deleted": ScheduledTask(
         lambda side: side.sink.purge_deleted(_PURGED_ACCOUNTS), 300.0

@@ -35,6 +35,14 @@ class StoredHandle:
     checked_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class HandleFailures:
+    """How often in a row a handle's domain could not be asked, and for how long."""
+
+    failures: int
+    seconds: float
+
+
 def load_documents(
     conn: psycopg.Connection[Any], dids: Iterable[str]
 ) -> dict[Did, StoredDocument]:
@@ -101,27 +109,94 @@ def save_handle(
         INSERT INTO handle_cache (handle, did, error, checked_at)
         VALUES (%s, %s, %s, to_timestamp(%s))
         ON CONFLICT (handle) DO UPDATE SET did = excluded.did,
-            error = excluded.error, checked_at = excluded.checked_at
+            error = excluded.error, checked_at = excluded.checked_at,
+            failures = 0, failing_since = NULL
         WHERE handle_cache.checked_at <= excluded.checked_at
         """,
         (handle, did, error, checked_at),
     )
 
 
+def note_handle_failure(conn: psycopg.Connection[Any], handle: str) -> HandleFailures:
+    """Count that a handle's domain could not be asked; what it said before stays."""
+    with conn.cursor(row_factory=class_row(HandleFailures)) as cursor:
+        cursor.execute(
+            """
+            INSERT INTO handle_cache (handle, checked_at, failures, failing_since)
+            VALUES (%s, 'epoch', 1, now())
+            ON CONFLICT (handle) DO UPDATE SET failures = handle_cache.failures + 1,
+                failing_since = coalesce(handle_cache.failing_since, now())
+            RETURNING failures,
+                extract(epoch FROM now() - failing_since)::float8 AS seconds
+            """,
+            (handle,),
+        )
+        row = cursor.fetchone()
+    assert row is not None
+    return row
+
+
+def held_handle(conn: psycopg.Connection[Any], did: str) -> str | None:
+    """The handle that an account has here, verified once."""
+    row = conn.execute("SELECT handle FROM actor WHERE did = %s", (did,)).fetchone()
+    return None if row is None else row[0]
+
+
+def evict(
+    conn: psycopg.Connection[Any], *, older_than: float, rows: int, limit: int
+) -> int:
+    """Forget look-ups that serve nobody: up to `limit` of documents and of handles.
+
+    Those over `older_than` seconds old, and beyond `rows` the oldest whatever their
+    age. Documents of let-in accounts stay: they are as many as those, and needed.
+    """
+    removed = 0
+    for table, key, time, spared in (
+        ("identity", "did", "fetched_at", _LET_IN),
+        ("handle_cache", "handle", "checked_at", "failing_since IS NULL"),
+    ):
+        row = conn.execute(
+            "SELECT greatest(reltuples, 0)::int8 FROM pg_class"
+            " WHERE oid = %s::regclass",
+            (table,),
+        ).fetchone()
+        beyond = max(0, (row[0] if row else 0) - rows)
+        for condition, most in (
+            (f"{time} < now() - make_interval(secs => %(age)s)", limit),
+            ("true", min(beyond, limit)),
+        ):
+            removed += conn.execute(
+                f"""
+                DELETE FROM {table} WHERE {key} IN (
+                    SELECT {key} FROM {table} AS old
+                    WHERE {condition} AND {spared} ORDER BY {time} LIMIT %(most)s)
+                """,
+                {"age": older_than, "most": most},
+            ).rowcount
+    return removed
+
+
+_LET_IN = """NOT EXISTS (
+    SELECT FROM actor JOIN repo ON repo.actor = actor.id WHERE actor.did = old.did)"""
+
+
 def stale_accounts(
-    conn: psycopg.Connection[Any], *, older_than: float, limit: int
+    conn: psycopg.Connection[Any], *, older_than: float, limit: int, job: str
 ) -> list[Did]:
     """Return let-in accounts whose document or handle check is over `older_than`
-    seconds old, the oldest handle check first."""
+    seconds old, the oldest handle check first; not those with a job of the kind
+    `job`, which is done at its time."""
     rows = conn.execute(
         """
         SELECT actor.did FROM repo JOIN actor ON actor.id = repo.actor
         LEFT JOIN identity ON identity.did = actor.did
-        WHERE handle_checked_at IS NULL OR identity.fetched_at IS NULL
+        WHERE (handle_checked_at IS NULL OR identity.fetched_at IS NULL
            OR handle_checked_at < now() - make_interval(secs => %(age)s)
-           OR identity.fetched_at < now() - make_interval(secs => %(age)s)
+           OR identity.fetched_at < now() - make_interval(secs => %(age)s))
+          AND NOT EXISTS (
+              SELECT FROM job WHERE job.kind = %(job)s AND job.key = actor.did)
         ORDER BY handle_checked_at NULLS FIRST LIMIT %(limit)s
         """,
-        {"age": older_than, "limit": limit},
+        {"age": older_than, "limit": limit, "job": job},
     )
     return [row[0] for row in rows]

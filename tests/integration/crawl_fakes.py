@@ -32,7 +32,9 @@ class FakeResolver:
     def put(self, did: str, pds: str | None, key: str | None = None) -> None:
         self.documents[did] = DidDocument(Did(did), (), key, None, pds, ())
 
-    async def resolve_did(self, did: str, *, refresh: bool = False) -> DidDocument:
+    async def resolve_did(
+        self, did: str, *, refresh: bool = False, insist: bool = False
+    ) -> DidDocument:
         self.asked.append((did, refresh))
         if self.down:
             raise UnreachableError("the directory is down")

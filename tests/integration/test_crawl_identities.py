@@ -107,6 +107,121 @@ def test_a_transient_failure_takes_no_handle_away(
     assert handles(world) == {author.did: None}
 
 
+def fail_domain(patch: pytest.MonkeyPatch, world: CrawlWorld) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
+        raise UnreachableError("the domain is away")
+
+    patch.setattr(world.resolver, "verify_handle", fail)
+
+
+def test_a_domain_that_is_away_for_a_day_is_doubted(
+    world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    author.write([("create", "app.bsky.feed.post/a", post("hi"))])
+    give_handle(world, author, "alice.example.com")
+    tasks = world.tasks(identity_age=0.0)
+    tasks.list_repos()
+    tasks.refresh_identities()
+    due = "UPDATE job SET not_before = now()"
+    with monkeypatch.context() as patch:
+        fail_domain(patch, world)
+        # Twenty times within the day: no reason to doubt.
+        for _ in range(20):
+            tasks.refresh_identities()
+            assert handles(world) == {author.did: "alice.example.com"}
+            # The job waits its turn, however stale the account is.
+            assert tasks.refresh_identities() == {"queued": 0, "done": 0}
+            with world.pool.connection() as conn:
+                conn.execute(due)
+        with world.pool.connection() as conn:
+            conn.execute(
+                "UPDATE handle_cache SET failing_since = now() - interval '25 hours'"
+            )
+        tasks.refresh_identities()
+        assert handles(world) == {author.did: None}
+        assert jobs_left(world) == {}
+    tasks.refresh_identities()
+    assert handles(world) == {author.did: "alice.example.com"}
+
+
+def test_a_handle_no_longer_claimed_goes_though_the_new_domain_is_away(
+    world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    author.write([("create", "app.bsky.feed.post/a", post("hi"))])
+    give_handle(world, author, "alice.example.com")
+    tasks = world.tasks(identity_age=0.0)
+    tasks.list_repos()
+    tasks.refresh_identities()
+    give_handle(world, author, "new.example.com")
+    with monkeypatch.context() as patch:
+        fail_domain(patch, world)
+        tasks.refresh_identities()
+        assert handles(world) == {author.did: None}
+        assert jobs_left(world) == {IDENTITY_JOB: 1}
+        with world.pool.connection() as conn:
+            conn.execute("UPDATE job SET not_before = now()")
+    tasks.refresh_identities()
+    assert handles(world) == {author.did: "new.example.com"}
+
+
+def test_lookups_that_serve_nobody_are_forgotten(world: CrawlWorld) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    author.write([("create", "app.bsky.feed.post/a", post("hi"))])
+    tasks = world.tasks()
+    tasks.list_repos()
+    with world.pool.connection() as conn:
+        identities.save_document(conn, author.did, {"id": author.did}, None, 1.0)
+        for number in range(30):
+            identities.save_document(conn, f"did:web:n{number}.net", None, "x", 1.0)
+            identities.save_handle(conn, f"n{number}.net", None, "x", 1.0)
+        identities.save_document(conn, "did:web:fresh.net", None, "x", time.time())
+        identities.note_handle_failure(conn, "failing.net")
+        # In steps of at most so many of each.
+        assert identities.evict(conn, older_than=1e6, rows=100, limit=20) == 40
+        assert identities.evict(conn, older_than=1e6, rows=100, limit=20) == 20
+        assert identities.evict(conn, older_than=1e6, rows=100, limit=20) == 0
+        left = conn.execute("SELECT did FROM identity ORDER BY did").fetchall()
+        assert [row[0] for row in left] == [author.did, "did:web:fresh.net"]
+        for number in range(30):
+            now = time.time() + number
+            identities.save_document(conn, f"did:web:n{number}.net", None, "x", now)
+        conn.execute("ANALYZE identity")
+        # Too many: the oldest go, however fresh.
+        assert identities.evict(conn, older_than=1e6, rows=12, limit=500) == 20
+        rows = conn.execute("SELECT did FROM identity").fetchall()
+        assert {f"did:web:n{n}.net" for n in range(19, 30)} <= {row[0] for row in rows}
+
+
+def test_lookups_at_once_are_one_question(world: CrawlWorld) -> None:
+    cache = PostgresIdentityCache(world.pool)
+    dids = [f"did:web:n{number}.net" for number in range(200)]
+    with world.pool.connection() as conn:
+        for did in dids[:100]:
+            identities.save_document(conn, did, {"id": did}, None, 1.0)
+    asked: list[int] = []
+    load = identities.load_documents
+
+    def count(conn: Any, wanted: Any) -> Any:
+        asked.append(len(wanted))
+        return load(conn, wanted)
+
+    async def run() -> None:
+        found = await asyncio.gather(*map(cache.load_document, dids))
+        assert [bool(each) for each in found] == [True] * 100 + [False] * 100
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identities, "load_documents", count)
+        asyncio.run(run())
+        asyncio.run(run())  # and on another loop
+    assert sum(asked) == 400
+    assert len(asked) <= 4
+
+
 def test_a_tombstone_hides_the_account(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -238,6 +238,25 @@ def test_a_refresh_happens_once_a_minute_however_often_it_is_wanted() -> None:
     run(work)
 
 
+def test_who_insists_is_answered_anew_on_the_account_of_the_next_minute() -> None:
+    async def work(world: World, resolver: IdentityResolver) -> None:
+        world.answers[f"/{ALICE}"] = document(ALICE)
+        await resolver.resolve_did(ALICE)
+        world.answers[f"/{ALICE}"] = document(ALICE, key=OTHER_KEY)
+        world.clock.now += 5
+        for _ in range(100):
+            found = await resolver.resolve_did(ALICE, refresh=True, insist=True)
+        assert found.signing_key == OTHER_KEY.public.did_key
+        assert world.asked[f"/{ALICE}"] == 2
+        # However loudly: two more than the minutes that have passed, at the most.
+        for _ in range(600):
+            world.clock.now += 1
+            await resolver.resolve_did(ALICE, refresh=True, insist=True)
+        assert 10 <= world.asked[f"/{ALICE}"] <= 12
+
+    run(work)
+
+
 def test_an_unknown_did_cannot_be_refreshed_more_often_either() -> None:
     async def work(world: World, resolver: IdentityResolver) -> None:
         for _ in range(50):
