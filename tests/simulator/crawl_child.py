@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import ipaddress
 import itertools
 import json
@@ -73,6 +74,7 @@ SETTINGS: Mapping[str, Any] = {
     "backfill_lease": 1.0,
     "backfill_idle": 0.05,
 }
+_PR_SET_PDEATHSIG = 1
 _PUBLIC = ipaddress.ip_network("127.7.0.0/16")
 _NAMED = re.compile(r"(http|ws)://([a-z0-9.-]+\.sim\.net):(\d+)(/[^?]*)?(?:\?(.*))?")
 
@@ -303,6 +305,8 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # No crawler outlives the test that it belongs to.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             try:
                 crawl(url, world, json.loads(line))
             except BaseException as error:

@@ -58,6 +58,14 @@ class CrawlerProcess:
             return float(psutil.Process(self.pid).memory_info().rss) / 2**20
         return 0.0
 
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time that it has taken so far, 0 once it has ended."""
+        with contextlib.suppress(psutil.Error):
+            times = psutil.Process(self.pid).cpu_times()
+            return float(times.user + times.system)
+        return 0.0
+
     def wait(self, seconds: float) -> bool:
         """Whether it ended by itself within so many seconds."""
         # The parent ignores the end of its children, so the pid vanishes.

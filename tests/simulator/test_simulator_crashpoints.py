@@ -102,6 +102,7 @@ def _until(run: Simulation, *, lively: float) -> Iterator[object]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_200)
 def test_a_death_at_each_named_place_changes_nothing(
     make_run: Callable[[int, int], Simulation],
 ) -> None:
@@ -137,6 +138,7 @@ def test_the_database_killed_twenty_times_loses_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_200)
 def test_the_database_killed_twice_loses_nothing(
     make_run: Callable[[int, int], Simulation], own_server: EmbeddedPostgres
 ) -> None:
@@ -181,6 +183,7 @@ def kill_server(server: EmbeddedPostgres) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_200)
 def test_search_entries_that_are_forgotten_first_are_caught(
     make_run: Callable[[int, int], Simulation],
 ) -> None:

@@ -168,18 +168,21 @@ def open_zoo(url: str, folder: Path, **changes: Any) -> Iterator[Zoo]:
 
 
 def hold(zoo: Zoo, frames: int, *, rate: float, patience: float) -> None:
+    began = time.monotonic()
     zoo.live(frames, rate=rate)
     assert zoo.settle(patience) == []
     assert zoo.forged_rows() == []
     assert zoo.network.canary.connections == 0
     assert max(zoo.run.memory_mib) < MEMORY_MIB
     assert zoo.run.lags.still_waiting == 0
+    cpu, wall = zoo.run.crawler.cpu_seconds, time.monotonic() - began
     zoo.run.stop()
     lags = zoo.run.lags
     print(
         f"\nhonest frames {len(lags.seconds)}, lag p50 {lags.percentile(0.5):.2f} s,"
         f" p99 {lags.percentile(0.99):.2f} s, most {max(lags.seconds):.2f} s;"
-        f" memory at most {max(zoo.run.memory_mib):.0f} MiB"
+        f" memory at most {max(zoo.run.memory_mib):.0f} MiB;"
+        f" the crawler had {cpu:.0f} s of CPU in {wall:.0f} s"
     )
 
 
@@ -189,6 +192,7 @@ def test_there_are_twenty_four_kinds() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_200)
 def test_honest_data_is_right_among_hostile_hosts(
     index_db: str, tmp_path: Path
 ) -> None:
