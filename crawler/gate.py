@@ -382,7 +382,7 @@ class Gate:
         if message.t == IDENTITY:
             return self._pass_identity(message, account, passed)
         if message.t == ACCOUNT:
-            return self._pass_account(message, passed)
+            return self._pass_account(message, account, passed)
         return self._prove(message, account, passed)
 
     def _prove(self, message: _Message, account: Account, passed: Passed) -> _Verdict:
@@ -468,9 +468,7 @@ class Gate:
     ) -> _Verdict:
         handle = message.body.get("handle")
         hint = Handle(handle) if type(handle) is str and is_handle(handle) else None
-        # At most one look-up a minute for one DID, however many events it sends.
-        due = account.refreshed_at + self._settings.refresh_interval - self._clock()
-        passed.identities[account.did] = max(0.0, due)
+        self._doubt(account, passed)
         passed.events.append(
             IdentityEvent(
                 account.did,
@@ -482,10 +480,21 @@ class Gate:
         )
         return _Verdict.DONE
 
-    def _pass_account(self, message: _Message, passed: Passed) -> _Verdict:
+    def _doubt(self, account: Account, passed: Passed) -> None:
+        """Have the document and the handle looked up again: at most once a minute for
+        one DID, however many events it sends."""
+        due = account.refreshed_at + self._settings.refresh_interval - self._clock()
+        passed.identities[account.did] = max(0.0, due)
+
+    def _pass_account(
+        self, message: _Message, account: Account, passed: Passed
+    ) -> _Verdict:
         active, status = message.body.get("active"), message.body.get("status")
         if type(active) is not bool or not (status is None or type(status) is str):
             return self._drop(DropReason.BAD_FIELD, message.stream, passed)
+        if active:
+            # While it was away its host may not have answered for its handle.
+            self._doubt(account, passed)
         passed.events.append(
             AccountEvent(
                 message.did,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from crawl_author import Author, identity_frame, post
+from crawl_author import Author, account_frame, identity_frame, post
 from crawl_world import CrawlWorld, wait_for_stream, wait_until
 
 from crawler.admission import IDENTITY_JOB
@@ -70,6 +70,26 @@ def test_an_answer_from_memory_does_not_settle_a_doubt(world: CrawlWorld) -> Non
         host.send(lambda seq: identity_frame(author.did, seq))
         wait_until(lambda: handles(world)[author.did] == "bob.example.com")
     assert jobs_left(world) == {}
+
+
+def test_an_account_that_is_back_has_its_handle_back(world: CrawlWorld) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    give_handle(world, author, "alice.example.com")
+    with world.crawling():
+        wait_for_stream(host)
+        host.post(author, ("create", "app.bsky.feed.post/a", post("hi")))
+        wait_until(lambda: handles(world).get(author.did) == "alice.example.com")
+        host.send(lambda seq: account_frame(author.did, seq, False, "takendown"))
+        # Its host answers for the handle of no account that is taken down.
+        document = world.resolver.documents[author.did]
+        world.resolver.documents[author.did] = replace(document, handles=())
+        host.send(lambda seq: identity_frame(author.did, seq))
+        wait_until(lambda: handles(world)[author.did] is None, 60)
+        wait_until(lambda: jobs_left(world) == {}, 60)
+        world.resolver.documents[author.did] = document
+        host.send(lambda seq: account_frame(author.did, seq, True))
+        wait_until(lambda: handles(world)[author.did] == "alice.example.com", 60)
 
 
 def jobs_left(world: CrawlWorld) -> dict[str, int]:
