@@ -23,6 +23,7 @@ from crawler.tasks import CrawlTasks
 from network.serve import serving_in_thread
 from protocol.events import AccountEvent
 from storage import hosts, repos
+from storage.scope import ScopeKind, set_scope
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -215,7 +216,9 @@ def test_only_the_chosen_accounts_are_let_in(world: World) -> None:
     _, url = world.serve(ListingHost([entry(n) for n in range(9)]))
     for n in range(9):
         world.resolver.put(did_of(n), url)
-    world.tasks(dids=frozenset({did_of(4)})).list_repos()
+    with world.pool.connection() as conn:
+        set_scope(conn, ScopeKind.DIDS, seeds=[did_of(4)])
+    world.tasks().list_repos()
     assert set(world.known()) == {did_of(4)}
 
 

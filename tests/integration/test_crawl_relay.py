@@ -109,11 +109,11 @@ def test_hosts_come_from_a_relays_list(world: CrawlWorld) -> None:
         tasks = CrawlTasks(
             base.settings, base.pool, base.sink, base.open_outside, (), (url,)
         )
-        assert tasks.discover_hosts() == {"new": 251, "failed": 0}
-        assert tasks.discover_hosts() == {"new": 0, "failed": 0}
+        assert tasks.discover_hosts() == {"new": 251, "failed": 0, "plc": 0}
+        assert tasks.discover_hosts() == {"new": 0, "failed": 0, "plc": 0}
         relay.loop = True
         relay.requests = 0
-        assert tasks.discover_hosts() == {"new": 0, "failed": 0}
+        assert tasks.discover_hosts() == {"new": 0, "failed": 0, "plc": 0}
         assert relay.requests <= 2
     with world.pool.connection() as conn:
         known = hosts.load_hosts(conn).values()
