@@ -68,8 +68,7 @@ class Reader:
             "profile": self.status("app.bsky.actor.getProfile", actor=did) == 200,
             "feed": feed[0] == 200 and bool(feed[1]["feed"]),
             "posts": bool(self.get("app.bsky.feed.getPosts", uris=uri)[1]["posts"]),
-            "thread": "thread" in self.get("app.bsky.feed.getPostThread", uri=uri)[1]
-            and self._thread_is_shown(uri),
+            "thread": self._thread_is_shown(uri),
             "record": self.record(uri) == 200,
             "repo": self.status("com.atproto.sync.getLatestCommit", did=did) == 200,
             "listed": self._is_listed(did),
@@ -83,7 +82,7 @@ class Reader:
 
     def _thread_is_shown(self, uri: str) -> bool:
         _, answer = self.get("app.bsky.feed.getPostThread", uri=uri)
-        return "post" in answer["thread"]
+        return "post" in answer.get("thread", {})
 
     def _is_listed(self, did: str) -> bool:
         _, answer = self.get("com.atproto.sync.listRepos")
