@@ -133,8 +133,11 @@ class Backfill:
         try:
             while left > 0 and clock() < end:
                 self._wake.clear()
-                left -= await self._claim(left)
-                if not self._tasks:
+                # What runs now may be what keeps others from being claimed.
+                running = bool(self._tasks)
+                claimed = await self._claim(left)
+                left -= claimed
+                if not claimed and not running:
                     break
                 await wait_first(self._wake, seconds=self._settings.backfill_idle)
             while self._tasks:
