@@ -113,7 +113,10 @@ class IdentityRefresh:
         # Until then the answer comes from memory, and may be older than the doubt.
         wait = self._resolver.refresh_in(did) if job.doubted else 0.0
         async with self._slots:
-            answer = await look_up(self._resolver, did, refresh=True)
+            # Nobody said that anything changed: a mirror will do.
+            answer = await look_up(
+                self._resolver, did, refresh=True, mirrored=not job.doubted
+            )
             if answer.failed:
                 await self._retry(job, "the DID could not be looked up")
                 return False

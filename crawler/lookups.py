@@ -56,11 +56,18 @@ class Lookups:
 
 
 async def look_up(
-    resolver: IdentityResolver, did: Did, *, refresh: bool, insist: bool = False
+    resolver: IdentityResolver,
+    did: Did,
+    *,
+    refresh: bool,
+    insist: bool = False,
+    mirrored: bool = False,
 ) -> LookedUp:
     """Resolve a DID; every way it can end is an answer."""
     try:
-        document = await resolver.resolve_did(did, refresh=refresh, insist=insist)
+        document = await resolver.resolve_did(
+            did, refresh=refresh, insist=insist, mirrored=mirrored
+        )
     except DidTombstonedError:
         return LookedUp(did, None, gone=True)
     except (IdentityError, ProtocolError):

@@ -124,13 +124,19 @@ class IdentityResolver:
     # DID to document.
 
     async def resolve_did(
-        self, did: str, *, refresh: bool = False, insist: bool = False
+        self,
+        did: str,
+        *,
+        refresh: bool = False,
+        insist: bool = False,
+        mirrored: bool = False,
     ) -> DidDocument:
         """The document of a DID, from cache or from its source.
 
         `refresh` asks the source, unless it was asked within the last minute. With
         `insist` it may be asked a second time within that minute, on the account of
-        the next one: once a minute on the whole. Raises
+        the next one: once a minute on the whole. With `mirrored` a mirror will do for
+        a refresh, though it may be seconds behind. Raises
         InvalidSyntaxError, IdentityError (the DID is no good: UnsupportedDidError,
         DidNotFoundError, DidTombstonedError, BadDocumentError), or NetworkError (it
         could not be asked; without `refresh` an older document is given instead).
@@ -140,7 +146,8 @@ class IdentityResolver:
         entry = self._entries.get(did)
         if entry is None or self._wants_fetch(did, entry, refresh, insist):
             entry = await self._did_flights.run(
-                (did, refresh), lambda: self._load(parsed, entry, refresh)
+                (did, refresh and not mirrored),
+                lambda: self._load(parsed, entry, refresh, mirrored),
             )
         if entry.document is None:
             assert entry.error is not None
@@ -179,7 +186,9 @@ class IdentityResolver:
             ttl = limits.negative_ttl if is_final else limits.refresh_interval
         return self._now() - entry.fetched_at < ttl
 
-    async def _load(self, did: Did, known: _Entry | None, refresh: bool) -> _Entry:
+    async def _load(
+        self, did: Did, known: _Entry | None, refresh: bool, mirrored: bool
+    ) -> _Entry:
         if not refresh and self._cache is not None:
             stored = await self._cache.load_document(did)
             if stored is not None:
@@ -192,7 +201,7 @@ class IdentityResolver:
         # What was asked too early counts as asked when it would have been due.
         self._asked_at.put(did, self._now() + (self.refresh_in(did) if refresh else 0))
         try:
-            fetched = await self._dids.fetch(did, direct=refresh)
+            fetched = await self._dids.fetch(did, direct=refresh and not mirrored)
             entry = _Entry(self._parse(did, fetched), None, self._now())
         except IdentityError as error:
             fetched = None

@@ -33,7 +33,12 @@ class FakeResolver:
         self.documents[did] = DidDocument(Did(did), (), key, None, pds, ())
 
     async def resolve_did(
-        self, did: str, *, refresh: bool = False, insist: bool = False
+        self,
+        did: str,
+        *,
+        refresh: bool = False,
+        insist: bool = False,
+        mirrored: bool = False,
     ) -> DidDocument:
         self.asked.append((did, refresh))
         if self.down:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from network.breaker import Breaker
 from network.client import Fetcher
-from network.did_sources import did_web_url
+from network.did_sources import MirroredDocument, did_web_url
 from network.errors import (
     BadDocumentError,
     BadResponseError,
@@ -253,6 +253,32 @@ def test_who_insists_is_answered_anew_on_the_account_of_the_next_minute() -> Non
             world.clock.now += 1
             await resolver.resolve_did(ALICE, refresh=True, insist=True)
         assert 10 <= world.asked[f"/{ALICE}"] <= 12
+
+    run(work)
+
+
+def test_a_mirror_serves_refreshes_that_need_not_be_of_this_second() -> None:
+    class Mirror:
+        async def find(self, did: str) -> MirroredDocument:
+            return MirroredDocument(document(did, key=OTHER_KEY))
+
+    async def work(world: World, resolver: IdentityResolver) -> None:
+        world.answers[f"/{ALICE}"] = document(ALICE)
+        mirrored = IdentityResolver(
+            resolver._dids._fetcher,
+            resolver._dids._plc_url,
+            dev=True,
+            mirror=Mirror(),
+            now=world.clock,
+        )
+        assert await mirrored.resolve_key(ALICE) == OTHER_KEY.public
+        world.clock.now += 61
+        await mirrored.resolve_did(ALICE, refresh=True, mirrored=True)
+        assert world.asked[f"/{ALICE}"] == 0
+        world.clock.now += 61
+        found = await mirrored.resolve_key(ALICE, refresh=True)
+        assert found == KEY.public
+        assert world.asked[f"/{ALICE}"] == 1
 
     run(work)
 
