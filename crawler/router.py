@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 _FLUSH_EVERY: Final = 0.01
 _MARK_EVERY: Final = 0.25
 _STEADY_AFTER: Final = 60.0
+_LONGEST_PAUSE: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -121,7 +122,7 @@ class Router:
             self._restarts = 0
         self._restarts += 1
         self._restarted_at = now
-        await asyncio.sleep(full_jitter(self._restarts, base=0.1, cap=30.0))
+        await asyncio.sleep(full_jitter(self._restarts, base=0.1, cap=_LONGEST_PAUSE))
         self.broken.clear()
         for number, link in enumerate(self._links):
             if link.ended:

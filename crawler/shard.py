@@ -12,6 +12,9 @@ import pickle
 import socket
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from crawler.database import Database
@@ -83,7 +86,7 @@ class Shard:
         """Work until the end; anything but the end ends the process at once."""
         self._pipeline.start()
         for work in (self._hear, self._tell):
-            threading.Thread(target=work, daemon=True).start()
+            threading.Thread(target=_guard, args=(work,), daemon=True).start()
         self._read()
         self._pipeline.stop()
         self.send(self._told())
@@ -173,7 +176,18 @@ class Shard:
 
     def _told(self) -> Told:
         pipeline = self._pipeline
-        return Told(pipeline.stats, pipeline.queued_bytes, pipeline.lookups_waiting)
+        # Other threads go on counting while this is sent.
+        stats = replace(pipeline.stats, drops=Counter(pipeline.stats.drops))
+        return Told(stats, pipeline.queued_bytes, pipeline.lookups_waiting)
+
+
+def _guard(work: Callable[[], None]) -> None:
+    """A shard that is deaf or mute is worse than one that begins anew."""
+    try:
+        work()
+    except Exception:
+        log.exception("shard_failed")
+        _leave()
 
 
 def _receive(channel: socket.socket) -> bytes:

@@ -153,12 +153,16 @@ class ShardLink:
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         messages = ControlReader()
-        while chunk := await self._read(reader):
-            for message in messages.feed(chunk):
-                if type(message) is Told:
-                    self.told = message
-                else:
-                    self._hear(self, message)
+        try:
+            while chunk := await self._read(reader):
+                for message in messages.feed(chunk):
+                    if type(message) is Told:
+                        self.told = message
+                    else:
+                        self._hear(self, message)
+        except Exception:
+            # A fault of ours: a shard that nobody listens to is worse than none.
+            log.exception("shard_not_understood", extra={"shard": self.number})
         self.ended = True
         if not self._finishing:
             log.error("shard_ended", extra={"shard": self.number, "pid": self.pid})

@@ -376,6 +376,15 @@ async def test_a_dead_shard_is_started_anew_and_the_stream_with_it(pool: Pool) -
         assert len(routed.shards[3].of(Kind.FRAME)) == 1, "the old stream is over"
 
 
+@pytest.mark.anyio
+async def test_a_shard_that_is_not_understood_is_given_up(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        routed.shards[2].say("nonsense")
+        await asyncio.wait_for(routed.router.broken.wait(), 20)
+        await routed.router.revive()
+        assert [shard.pid for shard in routed.shards] == [0, 1, 2, 2]
+
+
 def test_an_account_stays_where_it_is() -> None:
     """Were this to change, a running crawler would be dealt out anew unnoticed."""
     known = {"did:plc:ewvi7nxzyoun6zhxrhs64oiz": 4, "did:web:a.example.com": 5}
