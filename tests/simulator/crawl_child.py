@@ -15,7 +15,8 @@ prints its pid:
 WORLD_FILE holds `settings` (changes of the crawler's) and either `keys` (DID -> home
 and key, of a directory in memory) or `plc`, the URL of a simulated directory; `names`
 are the answers of DNS. With `drain` the search engine is fed, with `list` the lists of
-hosts are compared. Once told to stop, a crawler leaves `report` behind: its memory.
+hosts are compared; `small_records` is how many records a repo may have that goes in
+with others. Once told to stop, a crawler leaves `report` behind: its memory.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from typing import Any
 import psycopg
 from crawl_fakes import FakeResolver, fake_outside
 
-from crawler import reader
+from crawler import reader, repo_import
 from crawler.firehose import Firehose
 from crawler.identity_cache import PostgresIdentityCache
 from crawler.outside import OpenOutside, Outside
@@ -227,6 +228,8 @@ def crawl(url: str, world: Mapping[str, Any], start: Mapping[str, Any]) -> None:
     """Crawl until SIGTERM."""
     if "crash_at" in start:
         crashpoint.arm(start["crash_at"])
+    if "small_records" in world:
+        repo_import.SMALL_RECORDS = world["small_records"]  # type: ignore[misc]
     settings = CrawlSettings(
         shards=start.get("shards", 1), **(SETTINGS | world.get("settings", {}))
     )

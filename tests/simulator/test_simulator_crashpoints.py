@@ -62,7 +62,15 @@ def make_run(
             for host in network.hosts.values():
                 # While a repo is on its way its account goes on writing.
                 host.before_repo = lambda _: time.sleep(0.3)
-            run = Simulation(url, tmp_path, network, search=True, settings=SETTINGS)
+            run = Simulation(
+                url,
+                tmp_path,
+                network,
+                search=True,
+                settings=SETTINGS,
+                # Some repos go in with others, some by themselves.
+                small_records=6,
+            )
             stack.callback(run.close)
             return run
 
@@ -81,7 +89,7 @@ def crash_and_compare(
     for point in points:
         run.end_leases()
         run.crawler.start(crash_at=f"{point}:{draw.randrange(1, 4)}")
-        if run.crawler.wait(30.0):
+        if run.crawler.wait(60.0):
             died[point] += 1
         else:
             run.crawler.kill()
