@@ -54,9 +54,9 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class ScopeProgress:
-    """How far the index is with its scope: numbers of accounts. `wanted` is None while
-    it is the whole network; `lately` were fetched in the last ten minutes; `outside`
-    are to be removed."""
+    """How far the index is with its scope: numbers of its accounts. `wanted` is None
+    while it is the whole network; `lately` were fetched in the last ten minutes.
+    `outside` are others, that are to be removed."""
 
     wanted: int | None
     held: int
@@ -246,19 +246,25 @@ def load_progress(conn: psycopg.Connection[Any]) -> ScopeProgress:
     whole = load_scope(conn).whole
     row = conn.execute(
         """
-        SELECT (SELECT count(*) FROM scope_account), count(*),
-            count(*) FILTER (WHERE repo.state = 'synchronized'),
-            count(*) FILTER (WHERE repo.state <> 'synchronized'
-                AND actor.upstream_status IN
+        WITH known AS (
+            SELECT repo.state, repo.synchronized_at, actor.upstream_status,
+                %s OR s.id IS NOT NULL AS inside
+            FROM repo JOIN actor ON actor.id = repo.actor
+            LEFT JOIN scope_account s ON s.did = actor.did
+        )
+        SELECT (SELECT count(*) FROM scope_account),
+            count(*) FILTER (WHERE inside),
+            count(*) FILTER (WHERE inside AND state = 'synchronized'),
+            count(*) FILTER (WHERE inside AND state <> 'synchronized'
+                AND upstream_status IN
                     ('deleted', 'takendown', 'suspended', 'deactivated')),
-            count(*) FILTER (WHERE repo.synchronized_at > now() - interval '10 min')
-        FROM repo JOIN actor ON actor.id = repo.actor
-        """
+            count(*) FILTER (WHERE inside
+                AND synchronized_at > now() - interval '10 min'),
+            count(*) FILTER (WHERE NOT inside)
+        FROM known
+        """,
+        (whole,),
     ).fetchone()
     assert row is not None
-    wanted, held, synchronized, gone, lately = row
-    if whole:
-        return ScopeProgress(None, held, synchronized, gone, lately, 0)
-    outside = conn.execute(f"SELECT count(*) {_OUTSIDE}").fetchone()
-    assert outside is not None
-    return ScopeProgress(wanted, held, synchronized, gone, lately, outside[0])
+    wanted, *counts = row
+    return ScopeProgress(None if whole else wanted, *counts)

@@ -302,7 +302,7 @@ def test_progress(world: CrawlWorld) -> None:
     choose(world, "dids", a, b)
     with world.pool.connection() as conn:
         progress = load_progress(conn)
-        assert (progress.wanted, progress.outside) == (2, 1)
+        assert progress == ScopeProgress(2, 2, 2, 0, 2, 1)
     halfway = ScopeProgress(1_000, 400, 300, 100, 60, 0)
     assert (halfway.total, halfway.done, halfway.seconds_left) == (1_000, 400, 6_000.0)
     assert ScopeProgress(1_000, 0, 0, 0, 0, 0).seconds_left is None
