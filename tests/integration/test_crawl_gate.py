@@ -457,7 +457,7 @@ def test_our_own_fault_sets_one_frame_aside(
         raise RuntimeError("a fault of ours")
 
     with monkeypatch.context() as patch:
-        patch.setattr(verify, "verify_commit", fail)
+        patch.setattr(verify, "_follow", fail)
         passed = bench.take(stream, raw)
     [aside] = passed.set_aside
     assert (aside.seq, aside.frame) == (2, raw)
