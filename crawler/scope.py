@@ -40,7 +40,7 @@ class ScopeView:
         scope = load_scope(conn)
         narrowed = scope.generation != self.scope.generation
         if narrowed:
-            self._settled_at = self._clock() + SETTLE_S
+            self._settled_at = self._clock() + SETTLE_S - scope.age_s
             self._accounts, self._last = set(), 0
             self._found = {}
         if not scope.whole:
@@ -55,7 +55,9 @@ class ScopeView:
     @property
     def settles_in(self) -> float:
         """Seconds that the fetching of new accounts must wait, for all to know what
-        this one knows since a moment."""
+        this one knows. Where accounts join one by one, each may have just joined."""
+        if not self.scope.whole:
+            return SETTLE_S
         return max(0.0, self._settled_at - self._clock())
 
     def includes(self, did: str) -> bool:

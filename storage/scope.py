@@ -37,7 +37,8 @@ class ScopeKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Scope:
     """`seeds` are the accounts that were named, `collections` the NSIDs. `settings` is
-    the configuration that it was taken from, None if a command set it."""
+    the configuration that it was taken from, None if a command set it. `age_s` is how
+    many seconds ago it was changed."""
 
     kind: ScopeKind = ScopeKind.NETWORK
     seeds: tuple[str, ...] = ()
@@ -45,6 +46,7 @@ class Scope:
     generation: int = 0
     settings: str | None = None
     changed_at: datetime | None = None
+    age_s: float = float("inf")
 
     @property
     def whole(self) -> bool:
@@ -87,7 +89,8 @@ class ScopeProgress:
 def load_scope(conn: psycopg.Connection[Any]) -> Scope:
     """What is to be indexed now. Without a row it is the whole network."""
     row = conn.execute(
-        "SELECT kind, seeds, collections, generation, settings, changed_at FROM scope"
+        "SELECT kind, seeds, collections, generation, settings, changed_at,"
+        " extract(epoch FROM clock_timestamp() - changed_at)::float8 FROM scope"
     ).fetchone()
     if row is None:
         return Scope()
