@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -25,6 +27,7 @@ from storage.interning import Interner
 from storage.pool import open_pool
 
 _POOL: Final = 4
+_WATCH_EVERY: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,17 @@ def _run_shard(
     # Ctrl-C reaches all processes of a terminal; the router tells us when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs.configure(form=plan.log_format, level=plan.log_level)
+    started = threading.Event()
+    threading.Thread(target=_watch_router, args=(control, started), daemon=True).start()
 
     def hold(conn: psycopg.Connection[Any]) -> None:
         # What was said of this shard may be true no more, once another is at work.
         if not leases.hold_shard(conn, number):
             raise psycopg.OperationalError(f"shard {number} is at work already")
         conn.commit()
+        # The next crawler began when our router was gone, and may not have waited for
+        # a lock that was only taken now.
+        _leave_if_abandoned(control)
 
     with (
         open_pool(plan.url, max=1, name="write", prepare=hold) as write,
@@ -90,4 +98,26 @@ def _run_shard(
             number, plan.settings, database, sink, frames, control, relayed=relayed
         )
         calm_collector()
+        started.set()
         shard.run()
+
+
+def is_abandoned(control: socket.socket) -> bool:
+    """Whether the router at the other end is gone."""
+    try:
+        return control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _leave_if_abandoned(control: socket.socket) -> None:
+    if is_abandoned(control):
+        os._exit(1)
+
+
+def _watch_router(control: socket.socket, started: threading.Event) -> None:
+    """Until the shard listens itself: its start may wait for the database for long."""
+    while not started.wait(_WATCH_EVERY):
+        _leave_if_abandoned(control)

@@ -385,6 +385,19 @@ async def test_a_shard_that_is_not_understood_is_given_up(pool: Pool) -> None:
         assert [shard.pid for shard in routed.shards] == [0, 1, 2, 2]
 
 
+def test_a_shard_sees_that_its_router_is_gone() -> None:
+    from service.shards import is_abandoned
+
+    router, shard = socket.socketpair()
+    with shard:
+        assert not is_abandoned(shard)
+        router.sendall(b"an answer")
+        assert not is_abandoned(shard)
+        assert shard.recv(100) == b"an answer"
+        router.close()
+        assert is_abandoned(shard)
+
+
 def test_an_account_stays_where_it_is() -> None:
     """Were this to change, a running crawler would be dealt out anew unnoticed."""
     known = {"did:plc:ewvi7nxzyoun6zhxrhs64oiz": 4, "did:web:a.example.com": 5}
