@@ -70,7 +70,7 @@ def shard_pids(run: Simulation) -> list[int]:
 
 def wait_for_shards(run: Simulation, count: int) -> list[int]:
     """Until so many shards hold their lock."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while time.monotonic() < end:
         with contextlib.suppress(psycopg.OperationalError):
             with psycopg.connect(run.url) as conn:
@@ -123,7 +123,7 @@ def kill_and_compare(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
 def test_shards_killed_and_dealt_out_anew_lose_nothing(make_run: MakeRun) -> None:
     run = make_run(1, 40)
     faults, steps, killed = kill_and_compare(run, 1_200, 14, [1, 2, 3], seed=4)
@@ -146,7 +146,7 @@ def test_many_shards_killed_lose_nothing(make_run: MakeRun) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize(
     ("planted", "numbers"), [("highest", [2]), ("as_they_are", [2, 1, 3])]
 )
