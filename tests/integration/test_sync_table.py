@@ -247,11 +247,12 @@ ROWS = (
     ),
     Row(
         "signature",
+        # The second frame gets a look on the account of the next minute.
         "a-wrong-key",
         forged,
         {R.BAD_SIGNATURE: 2},
         DESYNCHRONIZED,
-        refreshes=1,
+        refreshes=2,
     ),
     Row(
         "signature",
