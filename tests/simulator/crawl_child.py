@@ -10,13 +10,13 @@ prints its pid:
                "highest": a stream is resumed from the farthest of its shards;
                "as_they_are": cursors that other shards wrote are left as they are
     crash_at   a named place to die at
+    small_records  how many records a repo may have that goes in with others
     shards     among how many processes the accounts are dealt out
 
 WORLD_FILE holds `settings` (changes of the crawler's) and either `keys` (DID -> home
 and key, of a directory in memory) or `plc`, the URL of a simulated directory; `names`
 are the answers of DNS. With `drain` the search engine is fed, with `list` the lists of
-hosts are compared; `small_records` is how many records a repo may have that goes in
-with others. Once told to stop, a crawler leaves `report` behind: its memory.
+hosts are compared. Once told to stop, a crawler leaves `report` behind: its memory.
 """
 
 from __future__ import annotations
@@ -228,8 +228,8 @@ def crawl(url: str, world: Mapping[str, Any], start: Mapping[str, Any]) -> None:
     """Crawl until SIGTERM."""
     if "crash_at" in start:
         crashpoint.arm(start["crash_at"])
-    if "small_records" in world:
-        repo_import.SMALL_RECORDS = world["small_records"]  # type: ignore[misc]
+    if "small_records" in start:
+        repo_import.SMALL_RECORDS = start["small_records"]  # type: ignore[misc]
     settings = CrawlSettings(
         shards=start.get("shards", 1), **(SETTINGS | world.get("settings", {}))
     )
