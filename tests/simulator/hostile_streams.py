@@ -67,7 +67,7 @@ class DeflateBomb(HostileHost):
 class Drip(HostileHost):
     """A byte a second, and no answer to a ping."""
 
-    number, fault, troubles = 3, "drop", ("silent",)
+    number, fault = 3, "drop"
 
     async def stream(self, socket: RawSocket, cursor: int | None) -> None:
         socket.answers_pings = False
@@ -76,6 +76,11 @@ class Drip(HostileHost):
             self.did[self.fault] += 1
             await socket.send_bytes(b"\xa2")
             await asyncio.sleep(1)
+
+    def find_faults(self, seen: Seen) -> list[str]:
+        faults = super().find_faults(seen)
+        # Nobody stays with it: it is left, and asked again.
+        return faults + ([] if self.asked["stream"] > 1 else ["it was not left"])
 
 
 class Garbage(HostileHost):
