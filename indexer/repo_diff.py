@@ -28,7 +28,7 @@ from protocol.errors import InvalidSyntaxError, ProtocolError
 from protocol.events import CommitEvent, DroppedOp, RecordOp
 from protocol.limits import MAX_RECORD_BYTES_BACKFILL
 from protocol.mst import build_root
-from protocol.mst.ranges import KnownPart
+from protocol.mst.ranges import KnownPart, keep_within, locate_nodes
 from protocol.syntax import parse_path
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
@@ -136,9 +136,11 @@ def _as_commit(
         for key, cid, _ in iter_repo(conn, actor):
             yield key, cid
 
-    merged = heapq.merge(part.found, part.untouched(ours(), note))
     try:
-        root = build_root(merged)
+        # What did not come is as it was, and stands where it stood.
+        places = locate_nodes(ours(), part.missing)
+        gaps = [places[cid] for cid in part.missing if cid in places]
+        root = build_root(heapq.merge(part.found, keep_within(ours(), gaps, note)))
     except ProtocolError as error:
         raise DiffMismatchError(str(error)) from error
     if root != diff.head.data:

@@ -6,10 +6,13 @@ a signed root down, every node whose bounds touch a range has seen every key of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from protocol.errors import LimitExceededError
+from protocol.limits import MAX_TREE_HEIGHT
+from protocol.mst.build import build_nodes
+from protocol.mst.node import height
 from protocol.mst.walk import ROOT_PLACE, Place, PlacedNode, child_place, open_node
 
 Range = tuple[bytes, bytes]
@@ -73,26 +76,54 @@ class RangeWalk:
 @dataclass(slots=True)
 class KnownPart:
     """What a few nodes of a tree tell: `found` are the (key, CID) that they name, in
-    order; `gaps` are where nodes are missing, in order. Elsewhere there is nothing."""
+    order; `missing` the CIDs of the nodes that are not at hand, in order. Elsewhere
+    there is nothing."""
 
     found: list[tuple[bytes, bytes]] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
+    missing: list[bytes] = field(default_factory=list)
 
-    def untouched(
-        self,
-        items: Iterable[tuple[bytes, bytes]],
-        other: Callable[[bytes, bytes], None],
-    ) -> Iterable[tuple[bytes, bytes]]:
-        """Those of sorted (key, CID) items that stand in gaps; the rest to `other`."""
-        gaps = iter(self.gaps)
-        gap = next(gaps, None)
+
+def locate_nodes(
+    items: Iterable[tuple[bytes, bytes]], cids: Iterable[bytes]
+) -> dict[bytes, Gap]:
+    """Between which keys some nodes stand in the tree of sorted (key, CID) items;
+    nodes that are not in it are left out. Raises as `build_nodes`."""
+    wanted = set(cids)
+    places: dict[bytes, Gap] = {}
+    upcoming: bytes | None = None
+    # The last key of each level: one ends all nodes of the levels below.
+    newest = [b""] * (MAX_TREE_HEIGHT + 1)
+
+    def watched() -> Iterator[tuple[bytes, bytes]]:
+        nonlocal upcoming
         for key, cid in items:
-            while gap is not None and gap[1] is not None and gap[1] <= key:
-                gap = next(gaps, None)
-            if gap is not None and gap[0] < key:
-                yield key, cid
-            else:
-                other(key, cid)
+            upcoming = key
+            yield key, cid
+            newest[height(key)] = key
+        upcoming = None
+
+    for node in build_nodes(watched()):
+        if node.cid in wanted:
+            places[node.cid] = max(newest[node.level + 1 :], default=b""), upcoming
+    return places
+
+
+def keep_within(
+    items: Iterable[tuple[bytes, bytes]],
+    gaps: Sequence[Gap],
+    other: Callable[[bytes, bytes], None],
+) -> Iterator[tuple[bytes, bytes]]:
+    """Those of sorted (key, CID) items that stand in sorted gaps; the rest to
+    `other`."""
+    left = iter(gaps)
+    gap = next(left, None)
+    for key, cid in items:
+        while gap is not None and gap[1] is not None and gap[1] <= key:
+            gap = next(left, None)
+        if gap is not None and gap[0] < key:
+            yield key, cid
+        else:
+            other(key, cid)
 
 
 def read_part(get_block: Callable[[bytes], bytes | None], root: bytes) -> KnownPart:
@@ -109,7 +140,7 @@ def read_part(get_block: Callable[[bytes], bytes | None], root: bytes) -> KnownP
             continue
         raw = get_block(cid)
         if raw is None:
-            part.gaps.append((item.low, item.high))
+            part.missing.append(cid)
             continue
         node = PlacedNode(cid, raw, *open_node(raw, item))
         keys, values, links = node.content
