@@ -25,6 +25,7 @@ from protocol.frames import encode_error_frame, encode_frame
 from protocol.syntax.did import Did
 from storage import hosts, jobs, repos
 from storage.pool import open_pool
+from storage.scope import ScopeKind, set_scope
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -516,11 +517,12 @@ def test_documents_are_loaded_from_the_cache_of_another_process(bench: Bench) ->
 
 def test_only_the_last_word_of_the_scope_counts(bench: Bench) -> None:
     author, other = bench.author(1), bench.author(2)
-    bench.settings = CrawlSettings(dids=frozenset({author.did}))
+    with bench.pool.connection() as conn:
+        set_scope(conn, ScopeKind.DIDS, seeds=[author.did])
     bench.gate = bench.make_gate()
     stream = bench.stream()
     for one in (author, other):
         one.write([("create", "app.bsky.feed.post/a", post("a"))])
     passed = bench.run(stream, author.frame(1), other.frame(2))
     assert [event.did for event in passed.events] == [author.did]
-    assert reasons(passed) == {DropReason.UNKNOWN_ACCOUNT: 1}
+    assert reasons(passed) == {DropReason.OUT_OF_SCOPE: 1}

@@ -7,7 +7,7 @@ what its author had at that revision, and in the end it holds what the author ha
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -304,7 +304,7 @@ class RepoMachine(RuleBasedStateMachine):
 @pytest.fixture
 def machine(
     conn: Conn, interner: Interner, index_db: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[int], None]]:
+) -> Iterator[type[RepoMachine]]:
     # Overflow is met within a few rules.
     monkeypatch.setattr(resync_buffer, "MAX_COMMITS", 6)
     world_now = World(conn, interner, index_db)
@@ -312,32 +312,43 @@ def machine(
     class Machine(RepoMachine):
         world = world_now
 
-    def run(examples: int) -> None:
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(
-                max_examples=examples,
-                phases=(Phase.generate,),
-                stateful_step_count=25,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-
-    yield run
+    yield Machine
     conn.rollback()
 
 
-def test_every_order_ends_at_what_was_written(machine: Callable[[int], None]) -> None:
-    machine(15)
+def test_every_order_ends_at_what_was_written(machine: type[RepoMachine]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=15,
+            phases=(Phase.generate,),
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def miss_a_delete(machine: RepoMachine) -> None:
+    machine.live(0, ["create", "create", "create"], "no", 0)
+    machine.claim()
+    while machine.fetches:
+        machine.look(0, 0)
+        machine.finish("checkout")
+    machine.live(0, ["delete"], "all", 0)
+    machine.teardown()
+
+
+def test_a_fetch_makes_up_for_a_missed_delete(machine: type[RepoMachine]) -> None:
+    miss_a_delete(machine())
 
 
 def test_the_machine_notices_forgotten_deletes(
-    machine: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    machine: type[RepoMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A planted fault: a fetch adds and changes, and deletes nothing."""
     forgetful = checkout_module._DIFFERENCE.replace("FULL JOIN", "RIGHT JOIN")
     monkeypatch.setattr(checkout_module, "_DIFFERENCE", forgetful)
     monkeypatch.setattr(RepoMachine, "_diff", RepoMachine._checkout)
     with pytest.raises(AssertionError):
-        machine(100)
+        miss_a_delete(machine())
