@@ -197,7 +197,7 @@ def test_honest_data_is_right_among_hostile_hosts(
     index_db: str, tmp_path: Path
 ) -> None:
     with open_zoo(index_db, tmp_path, accounts=24, seed=8) as zoo:
-        hold(zoo, 600, rate=60, patience=90)
+        hold(zoo, 600, rate=60, patience=300)
 
 
 @pytest.mark.long
