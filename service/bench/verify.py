@@ -25,6 +25,7 @@ from protocol.keys import PublicKey
 from protocol.mst import TreeOp, invert
 from service.bench.metric import Metric, Progress, median
 from service.bench.society import START_US, Society
+from service.collector import calm_collector
 
 BENCH: Final = "verify"
 
@@ -63,9 +64,9 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
     for raw in society.frames(frames, others=False):
         samples.append(_sample(raw, society))
         progress.count("frames", len(samples), frames)
-    # The collector is to look at what proving leaves behind, not at this society.
-    gc.collect()
-    gc.freeze()
+    # As the crawler does, for which what it has loaded is this society.
+    thresholds = gc.get_threshold()
+    calm_collector()
     slices = [samples[at : at + _SLICE] for at in range(0, frames, _SLICE)]
 
     rounds = 1 if quick else _ROUNDS
@@ -82,6 +83,7 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
         progress.count("rounds", number + 1, rounds)
 
     gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
     def rate(stage: str) -> float:
         return median([frames / taken[stage] for taken in seconds])
