@@ -37,8 +37,8 @@ def test_a_node_stands_where_its_keys_are(chosen: set[int]) -> None:
     places = locate_nodes(items, nodes)
     assert set(places) == set(nodes)
     for cid, place in places.items():
-        others: list[bytes] = []
-        kept = keep_within(items, [place], lambda key, _: others.append(key))
+        others: dict[bytes, bytes] = {}
+        kept = keep_within(items, [place], others.__setitem__)
         assert [key for key, _ in kept] == keys_below(cid)
         assert len(others) == len(items) - len(keys_below(cid))
 
