@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -432,7 +433,16 @@ def run_tests(
         arguments = [sys.executable, "tests/mutants/mutant_run.py"]
     os.chdir(root)
     sys.stdout.flush()
-    os.execv(sys.executable, [*arguments, *context.args])  # noqa: S606
+    if mutants or context.args:
+        os.execv(sys.executable, [*arguments, *context.args])  # noqa: S606
+    code = subprocess.run(arguments, check=False).returncode
+    if code == 1:
+        # What only fails beside others is named above, and is no fault of the code.
+        print("\nWhat failed runs once more, by itself:", flush=True)
+        arguments = [sys.executable, "-m", "pytest", "--last-failed"]
+        arguments += ["--long"] if long else []
+        code = subprocess.run(arguments, check=False).returncode
+    sys.exit(code)
 
 
 def main() -> None:

@@ -191,7 +191,7 @@ def test_there_are_twenty_four_kinds() -> None:
     assert len({kind.fault for kind in KINDS}) == 24
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1_200)
 def test_honest_data_is_right_among_hostile_hosts(
     index_db: str, tmp_path: Path
