@@ -33,12 +33,15 @@ class StreamBudget:
             1.0 / events_per_s if events_per_s else 0.0,
             1.0 / bytes_per_s if bytes_per_s else 0.0,
         )
+        self._limited = any(self._costs)
         self._clock = clock
         # The moments until which each of the two budgets is spent.
         self._spent = [float("-inf"), float("-inf")]
 
     def spend(self, size: int) -> float:
         """Take one event of `size` bytes; return the seconds to rest, 1 at most."""
+        if not self._limited:
+            return 0.0
         now = self._clock()
         rest = 0.0
         for kind, amount in enumerate((1, size)):

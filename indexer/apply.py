@@ -23,7 +23,7 @@ from indexer.repo_states import RepoState, lock_repos, save_repos
 from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.drops import DropReason
 from protocol.errors import InvalidSyntaxError
-from protocol.events import AccountEvent, CommitEvent, Event, SyncEvent
+from protocol.events import AccountEvent, CommitEvent, Event, RecordOp, SyncEvent
 from protocol.mst import EMPTY_ROOT, build_root
 from protocol.syntax import parse_path
 from storage import event_log
@@ -139,7 +139,7 @@ class _Batch:
         self._now = now
         self._nsids: dict[str, int] = {}
         self._rkeys: dict[str, int] = {}
-        self._values: dict[_Key, bytes | None] = {}
+        self._values: dict[_Key, RecordOp | None] = {}
         self._created: set[_Key] = set()
         self._dropped: dict[_Path, tuple[bytes, DropReason] | None] = {}
         self._buffered: list[tuple[int, CommitEvent]] = []
@@ -255,7 +255,7 @@ class _Batch:
             if op.action == "delete":
                 self._values[key] = None
             else:
-                self._values[key] = op.value
+                self._values[key] = op
                 if op.action == "create":
                     self._created.add(key)
         for drop in event.drops:
@@ -318,14 +318,17 @@ class _Batch:
         addresses = [(key[0], nsids[key[1]], rkeys[key[2]]) for key in self._values]
         old = fetch_records(conn, addresses)
         changes: list[Change] = []
-        for (key, value), address in zip(self._values.items(), addresses, strict=True):
+        for (key, op), address in zip(self._values.items(), addresses, strict=True):
+            value = fields = None
+            if op is not None:
+                value, fields = op.value, op.fields
             before = old.get(address)  # type: ignore[call-overload]
             if before is None and key not in self._created:
                 # Its tree had it and we did not: it was dropped then.
                 path = (key[0], f"{key[1]}/{key[2]}".encode())
                 self._dropped.setdefault(path, None)
             if before != value:
-                changes.append(Change(*address, key[1], before, value))
+                changes.append(Change(*address, key[1], before, value, fields))
         stats = write(conn, prepare(changes, self._interner, self._now))
         self.result.records += len(changes)
         gone = [path for path, drop in self._dropped.items() if drop is None]

@@ -8,7 +8,7 @@ change applied twice changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -39,6 +39,7 @@ from storage.collections import (
     RKEY_SELF,
 )
 from storage.copy import copy_rows
+from storage.edge_batch import SHAPE_OF, Edges, read_edges
 from storage.interning import Interner
 from storage.links import (
     DEFAULT_PARTITION,
@@ -49,7 +50,7 @@ from storage.links import (
     pack_link,
 )
 from storage.outbox import put_outbox
-from storage.record_shapes import Edge, read_edge
+from storage.record_shapes import Shape
 from storage.records import copy_records, delete_records, pack_record, pack_stored
 from storage.rows import POST, RowTable, delete_rows, insert_rows
 from storage.stats import (
@@ -71,7 +72,8 @@ LinkTuple = tuple[int, int, int, int, int, int]
 
 
 class Change(NamedTuple):
-    """A record before and after: exact bytes, None where there is none."""
+    """A record before and after: exact bytes, None where there is none. `fields` is
+    the new one decoded by `cbor.decode_fast`, where that has been done already."""
 
     actor: int
     collection: int
@@ -79,6 +81,7 @@ class Change(NamedTuple):
     nsid: str
     old: bytes | None
     new: bytes | None
+    fields: Any = None
 
 
 class _Reading(NamedTuple):
@@ -115,26 +118,36 @@ def prepare(
     could want (none of ours does).
     """
     prepared = Prepared()
-    edges: list[tuple[Change, Edge]] = []
     readings: list[tuple[Change, _Reading | None, _Reading | None]] = []
+    shaped: dict[str, list[Change]] = {}
     seen = _NameSets()
     for change in changes:
         if change.old == change.new:
             continue
         old = new = None
         if change.old is not None:
-            old = _read(change.nsid, change.old)
+            old = _read(change.nsid, change.old, None)
             seen.add(change.collection, old.links)
         if change.new is not None:
-            edge = read_edge(change.new)
-            if edge is not None and edge.nsid == change.nsid:
-                edges.append((change, edge))
-                seen.add_edge(edge)
+            shape = SHAPE_OF.get(change.nsid)
+            if shape is not None and len(change.new) == shape.size:
+                shaped.setdefault(change.nsid, []).append(change)
             else:
-                new = _read(change.nsid, change.new)
+                new = _read(change.nsid, change.new, change.fields)
                 seen.add(change.collection, new.links)
         if old is not None or new is not None:
             readings.append((change, old, new))
+    edges: list[tuple[list[Change], Edges]] = []
+    for nsid, group in shaped.items():
+        for part, columns in _read_shaped(SHAPE_OF[nsid], group):
+            if columns is not None:
+                edges.append((part, columns))
+                seen.add_edges(columns)
+            else:
+                for change in part:
+                    new = _read(nsid, change.new or b"", change.fields)
+                    seen.add(change.collection, new.links)
+                    readings.append((change, None, new))
     names, paths = seen.intern(interner)
     for change, old, new in readings:
         if old is not None:
@@ -145,7 +158,8 @@ def prepare(
         if module.SEARCHABLE:
             address = (change.actor, change.collection, change.rkey)
             prepared.outbox.append(address)
-    _prepare_edges(prepared, edges, names)
+    for group, columns in edges:
+        _prepare_edges(prepared, group, columns, names)
     return prepared
 
 
@@ -197,10 +211,8 @@ class _NameSets:
             if type(path) is str:
                 self._paths.add((collection, path))
 
-    def add_edge(self, edge: Edge) -> None:
-        self._dids.add(edge.did)
-        if edge.rkey is not None:
-            self._rkeys.add(edge.rkey)
+    def add_edges(self, edges: Edges) -> None:
+        self._dids.update(edges.dids)
 
     def intern(self, interner: Interner) -> tuple[Names, dict[tuple[int, str], int]]:
         names = Names(
@@ -211,10 +223,23 @@ class _NameSets:
         return names, interner.paths(self._paths) if self._paths else {}
 
 
-def _read(nsid: str, raw: bytes) -> _Reading:
+def _read_shaped(
+    shape: Shape, changes: list[Change]
+) -> Iterator[tuple[list[Change], Edges | None]]:
+    """Changes to records that have the size of a shape, with their columns; without,
+    where one only has the size."""
+    columns = read_edges(shape, [change.new or b"" for change in changes])
+    if columns is not None or len(changes) == 1:
+        yield changes, columns
+        return
+    for change in changes:
+        yield [change], read_edges(shape, [change.new or b""])
+
+
+def _read(nsid: str, raw: bytes, fields: Any) -> _Reading:
     module = collection_for(nsid)
     try:
-        value = cbor.decode_fast(raw)
+        value = cbor.decode_fast(raw) if fields is None else fields
         if not isinstance(value, dict):
             raise InvalidRecordError("", "not a map")
         if nsid == module.COLLECTION and value.get("$type") != nsid:
@@ -282,7 +307,7 @@ def _prepare_new(
     paths: dict[tuple[int, str], int],
     indexed_at: datetime,
 ) -> None:
-    actor, collection, rkey, _, _, raw = change
+    actor, collection, rkey, _, _, raw, _ = change
     assert raw is not None
     prepared.records.append(pack_record(actor, collection, rkey, raw))
     error = new.error
@@ -303,29 +328,30 @@ def _prepare_new(
         prepared.errors.append((actor, collection, rkey, error))
 
 
-# Path, and what it points at.
-_EDGES: Final = {
+EDGES: Final = {
     FEED_LIKE: (LIKE_SUBJECT, _POST),
     FEED_REPOST: (REPOST_SUBJECT, _POST),
     GRAPH_FOLLOW: (FOLLOW_SUBJECT, NO_COLLECTION),
     GRAPH_BLOCK: (BLOCK_SUBJECT, NO_COLLECTION),
 }
+"""Of each shape the path, and what it points at."""
 
 
 def _prepare_edges(
-    prepared: Prepared, edges: Sequence[tuple[Change, Edge]], names: Names
+    prepared: Prepared, changes: Sequence[Change], edges: Edges, names: Names
 ) -> None:
     """Records that are one edge and nothing else: four in five of all."""
-    actors, rkeys = names.actors, names.rkeys
+    actors = names.actors
+    path, target = EDGES[changes[0].nsid]
+    targets = edges.rkeys or [NO_RKEY] * len(changes)
     rows: list[LinkTuple] = []
-    for (actor, collection, rkey, nsid, _, _), edge in edges:
-        packed = pack_stored(actor, collection, rkey, edge.stored)
-        prepared.records.append(packed)
-        path, target = _EDGES[nsid]
-        target_rkey = NO_RKEY if edge.rkey is None else rkeys[edge.rkey]
-        row = (rkey, target_rkey, actor, actors[edge.did], target, path)
-        prepared.links.setdefault(PARTITION_OF[path], []).append(pack_link(row))
-        rows.append(row)
+    for change, did, target_rkey, stored in zip(
+        changes, edges.dids, targets, edges.stored, strict=True
+    ):
+        actor, rkey = change.actor, change.rkey
+        prepared.records.append(pack_stored(actor, change.collection, rkey, stored))
+        rows.append((rkey, target_rkey, actor, actors[did], target, path))
+    prepared.links.setdefault(PARTITION_OF[path], []).extend(map(pack_link, rows))
     count_links(prepared.stats, rows, 1)
 
 

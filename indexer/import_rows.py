@@ -11,25 +11,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Protocol
 
-from indexer.changes import Change, Prepared, prepare
+from indexer.changes import EDGES, Change, Prepared, prepare
 from protocol.drops import DropReason
 from protocol.limits import MAX_RECORD_BYTES_BACKFILL
 from protocol.syntax import is_nsid, is_record_key
 from storage.collections import (
     BLOCK_SUBJECT,
-    COLLECTION_IDS,
-    FEED_LIKE,
-    FEED_POST,
-    FEED_REPOST,
     FOLLOW_SUBJECT,
-    GRAPH_BLOCK,
-    GRAPH_FOLLOW,
     LIKE_SUBJECT,
-    NO_COLLECTION,
     NO_RKEY,
-    REPOST_SUBJECT,
 )
 from storage.edge_batch import SHAPE_OF, Edges, read_edges, tid_numbers
 from storage.interning import Interner, rkey_number
@@ -214,22 +206,12 @@ def _changes(
     ]
 
 
-_POST: Final = COLLECTION_IDS[FEED_POST]
-# Path, and what it points at.
-_EDGES: Final = {
-    FEED_LIKE: (LIKE_SUBJECT, _POST),
-    FEED_REPOST: (REPOST_SUBJECT, _POST),
-    GRAPH_FOLLOW: (FOLLOW_SUBJECT, NO_COLLECTION),
-    GRAPH_BLOCK: (BLOCK_SUBJECT, NO_COLLECTION),
-}
-
-
 def _add_edges(
     prepared: Prepared, group: Addressed, found: Edges, actors: dict[str, int]
 ) -> None:
     actor = group.actor
     prepared.records += pack_column(actor, group.collection, group.rkeys, found.stored)
-    path, collection = _EDGES[group.nsid]
+    path, collection = EDGES[group.nsid]
     targets = [actors[did] for did in found.dids]
     target_rkeys = found.rkeys or [NO_RKEY] * len(targets)
     packed = pack_edges(path, actor, collection, group.rkeys, targets, target_rkeys)

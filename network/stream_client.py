@@ -139,6 +139,10 @@ class StreamClient:
         self._failures = 0
         self._retry_in = 0.0
         self._closing = asyncio.Event()
+        # When we began to listen for what comes next; infinity while we do not.
+        self._waiting_since = math.inf
+        self._silent = False
+        self._watcher: asyncio.Task[None] | None = None
 
     @property
     def failures(self) -> int:
@@ -194,11 +198,12 @@ class StreamClient:
         return self._socket is not None and lasted >= self._times.stable_after
 
     async def _close_socket(self, code: int) -> None:
+        watch, self._watcher = self._watcher, None
+        if watch is not None:
+            watch.cancel()
         socket, self._socket = self._socket, None
         if socket is not None:
-            with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
-                async with asyncio.timeout(_CLOSE_TIMEOUT):
-                    await socket.close(code=code)
+            await _close(socket, code)
 
     # Connecting.
 
@@ -221,6 +226,9 @@ class StreamClient:
             self._fail(DisconnectReason.UNREACHABLE, str(error))
         else:
             self._connected_at = time.monotonic()
+            self._waiting_since = math.inf
+            self._silent = False
+            self._watcher = asyncio.create_task(self._watch(self._socket))
             if self._on_event is not None:
                 self._on_event(Connected(self._url, cursor))
 
@@ -283,30 +291,24 @@ class StreamClient:
 
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> bytes | None:
         """One frame, or None once the connection has ended."""
-        times = self._times
-        pinged = False
         while True:
-            try:
-                message = await socket.receive(
-                    timeout=times.pong_within if pinged else times.ping_after
-                )
-            except TimeoutError:
-                if pinged or not await self._ping(socket):
-                    await self._end(DisconnectReason.SILENT, "no answer to a ping")
-                    return None
-                pinged = True
-                continue
-            pinged = False
-            if message.type is aiohttp.WSMsgType.BINARY and not self._text:
+            self._waiting_since = time.monotonic()
+            message = await socket.receive()
+            self._waiting_since = math.inf
+            kind = message.type
+            if kind is aiohttp.WSMsgType.BINARY and not self._text:
                 data: bytes = message.data
                 return data
-            if message.type is aiohttp.WSMsgType.TEXT and self._text:
+            if kind is aiohttp.WSMsgType.TEXT and self._text:
                 return str(message.data).encode()
-            if message.type is aiohttp.WSMsgType.PING:
+            if kind is aiohttp.WSMsgType.PING:
                 await self._pong(socket, message.data)
-            elif message.type is aiohttp.WSMsgType.PONG:
+            elif kind is aiohttp.WSMsgType.PONG:
                 continue
-            elif message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            elif self._silent:
+                await self._end(DisconnectReason.SILENT, "no answer to a ping")
+                return None
+            elif kind in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 await self._end(
                     DisconnectReason.TEXT_FRAME,
                     "a binary frame" if self._text else "a text frame",
@@ -316,6 +318,28 @@ class StreamClient:
             else:
                 await self._end_by(socket, message)
                 return None
+
+    async def _watch(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Ping a peer that says nothing while we listen, and end the connection where
+        that is not answered either.
+
+        One timer for a connection: one for each frame would take half of the time
+        that it takes to read it.
+        """
+        times = self._times
+        while True:
+            since = self._waiting_since
+            quiet = max(time.monotonic() - since, 0.0)
+            if quiet < times.ping_after:
+                await asyncio.sleep(times.ping_after - quiet)
+                continue
+            if await self._ping(socket):
+                await asyncio.sleep(times.pong_within)
+                if self._waiting_since != since:
+                    continue
+            self._silent = True
+            await _close(socket, aiohttp.WSCloseCode.GOING_AWAY)
+            return
 
     async def _ping(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
         """False if not even a ping can be sent any more."""
@@ -376,6 +400,12 @@ class StreamClient:
             self._on_event(
                 Disconnected(self._url, reason, detail, self._failures, retry_in)
             )
+
+
+async def _close(socket: aiohttp.ClientWebSocketResponse, code: int) -> None:
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_CLOSE_TIMEOUT):
+            await socket.close(code=code)
 
 
 def subscribe(

@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool
 
 from protocol.syntax.tid import Tid, is_tid, tid_from_int, tid_to_int
 from storage.collections import COLLECTION_IDS, PATHS, RKEY_SELF
+from storage.edge_batch import tid_numbers
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -92,7 +93,13 @@ class Interner:
         """Record key -> number: a TID's own, else a negative id."""
         found: dict[str, int] = {}
         rest: list[str] = []
-        for text in texts:
+        others = wanted = list(texts)
+        tids = [text for text in wanted if len(text) == _TID_CHARS]
+        numbers = tid_numbers(tids)
+        if numbers is not None:
+            found.update(zip(tids, numbers, strict=True))
+            others = [text for text in wanted if len(text) != _TID_CHARS]
+        for text in others:
             number = rkey_number(text)
             if number is None:
                 rest.append(text)
@@ -270,6 +277,7 @@ def rkey_number(text: str) -> int | None:
 
 
 _MAX_TID: Final = 2**63 - 1
+_TID_CHARS: Final = 13
 _INTERN_ACTORS: Final = "actor.did"
 _INTERN_COLLECTIONS: Final = "collection.nsid"
 _INTERN_RKEYS: Final = "rkey.text"

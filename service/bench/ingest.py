@@ -25,6 +25,7 @@ import psutil
 
 from crawler.firehose import Firehose
 from crawler.outside import outside_opener
+from crawler.settings import MIB
 from protocol.frames import decode_frame
 from service.bench.disk import measure_disk
 from service.bench.floor import copy_rate, signature_rate
@@ -56,7 +57,8 @@ _QUICK: Final = 20
 _SEGMENTS: Final = 5
 _FLOOR_FRAMES: Final = 2_000
 _PATIENCE_S: Final = 300.0
-_LOOK_EVERY_S: Final = 0.05
+_LOOK_EVERY_S: Final = 0.1
+_QUEUE_BYTES: Final = 4 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,9 @@ async def _follow(
     index: Index, count: int, shards: int, progress: Progress
 ) -> list[_Mark]:
     """Crawl until everything that the host sends has been committed."""
-    settings = replace(index.settings, shards=shards)
+    # A queue that takes a third of all frames would have them read before the clock
+    # of the steady part starts.
+    settings = replace(index.settings, shards=shards, queue_bytes=_QUEUE_BYTES)
     generators = {child.pid for child in psutil.Process().children()}
     firehose = Firehose(
         settings,
@@ -137,19 +141,21 @@ async def _follow(
     deadline = time.monotonic() + _PATIENCE_S
     task = asyncio.create_task(firehose.run(stop))
     marks: list[_Mark] = []
+
+    async def mark(commits: int) -> None:
+        # Adding up the processes' times takes milliseconds of the interpreter that is
+        # being measured: a few times must do.
+        times = await asyncio.to_thread(cpu_seconds, generators)
+        marks.append(_Mark(time.perf_counter(), commits, *times))
+
     try:
         done = 0
+        await mark(done)
         while done < count and not task.done() and time.monotonic() < deadline:
             await asyncio.sleep(_LOOK_EVERY_S)
             done = await asyncio.to_thread(_committed, index)
-            if done and (not marks or done > marks[-1].commits):
-                marks.append(
-                    _Mark(
-                        time.perf_counter(),
-                        done,
-                        *await asyncio.to_thread(cpu_seconds, generators),
-                    )
-                )
+            if done >= min(marks[-1].commits + count // _SEGMENTS, count):
+                await mark(done)
             progress.count("commits", min(done, count), count)
     finally:
         stop.set()
@@ -165,15 +171,7 @@ def _rates(
     marks: Sequence[_Mark], ops: float, signatures: float, copied: float
 ) -> list[Metric]:
     """Rates between commits, the first fifth of the frames being the warm-up."""
-    first, last = marks[0], marks[-1]
-    size = last.commits / _SEGMENTS
-    edges = [first]
-    for mark in marks:
-        if mark.commits >= edges[-1].commits + size or (
-            mark is last and len(edges) == 1
-        ):
-            edges.append(mark)
-    spans = list(itertools.pairwise(edges))
+    spans = list(itertools.pairwise(marks))
     # The first span fills caches and makes plans.
     steady = spans[1:] or spans
     start, end = steady[0][0], steady[-1][1]
