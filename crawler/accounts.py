@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 
 from crawler.host_name import HostName, InvalidHostError, parse_host
+from crawler.rounds import LookedUp
 from protocol.did_document import DidDocument, parse_did_document
 from protocol.errors import ProtocolError
 from protocol.keys import PublicKey, parse_did_key
@@ -111,26 +112,28 @@ class AccountBook:
             self._set_repo(account, known)
 
     def learn(
-        self,
-        conn: psycopg.Connection[Any],
-        did: Did,
-        document: DidDocument | None,
-        *,
-        failed: bool,
-    ) -> Account:
-        """Take over the result of a look-up on the network, which counts as a refresh.
+        self, conn: psycopg.Connection[Any], answers: Iterable[LookedUp]
+    ) -> list[Account]:
+        """Take over the results of look-ups on the network, each of which counts as a
+        refresh; return their accounts.
 
-        One that `failed` leaves what was known as it is.
+        One that failed leaves what was known as it is.
         """
-        account = self._accounts.get(did)
-        if account is None:
-            account = self._put(did)
-            self._set_repo(account, repos.find_repos(conn, [did]))
-        if not failed:
-            account.set_document(document, dev=self._dev)
-        account.refreshed_at = self._clock() + account.owed
-        account.owed = 0.0
-        return account
+        found = list(answers)
+        strangers = self.missing({answer.did for answer in found})
+        known = repos.find_repos(conn, strangers) if strangers else {}
+        accounts = []
+        for answer in found:
+            account = self._accounts.get(answer.did)
+            if account is None:
+                account = self._put(answer.did)
+                self._set_repo(account, known)
+            if not answer.failed:
+                account.set_document(answer.document, dev=self._dev)
+            account.refreshed_at = self._clock() + account.owed
+            account.owed = 0.0
+            accounts.append(account)
+        return accounts
 
     def may_refresh(self, account: Account) -> bool:
         """Tell whether the network may be asked about this account again now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -141,21 +141,31 @@ def find_or_put_host(
 
     One that only a relay forwards is asked for repos but not streamed.
     """
-    known = hosts.find_hosts(conn, [pds]).get(pds)
-    if known is not None:
-        return known.id
-    state = hosts.HOST_RELAYED if relay else hosts.HOST_NEW
-    return hosts.put_host(conn, pds, url, source=hosts.SOURCE_DOCUMENT, state=state)[0]
+    return _find_or_put_hosts(conn, {pds: url}, relay=relay)[pds]
 
 
 def place_repos(
     conn: psycopg.Connection[Any], placements: Sequence[Placement], *, relay: bool
 ) -> list[int]:
-    """Note where admitted accounts live now; return the host of each."""
-    found = [
-        find_or_put_host(conn, place.pds, place.url, relay=relay)
-        for place in placements
-    ]
+    """Note where admitted accounts live now, each named once; return the host of
+    each."""
+    urls = {place.pds: place.url for place in placements}
+    ids = _find_or_put_hosts(conn, urls, relay=relay)
+    found = [ids[place.pds] for place in placements]
     dids = [place.did for place in placements]
     repos.move_repos(conn, list(zip(dids, found, strict=True)))
+    return found
+
+
+def _find_or_put_hosts(
+    conn: psycopg.Connection[Any], urls: Mapping[HostName, str], *, relay: bool
+) -> dict[HostName, int]:
+    known = hosts.find_hosts(conn, urls)
+    found = {name: known[name].id for name in urls if name in known}
+    state = hosts.HOST_RELAYED if relay else hosts.HOST_NEW
+    # New ones in one order, so that two transactions never wait for each other.
+    for name in sorted(urls.keys() - found.keys()):
+        found[name], _ = hosts.put_host(
+            conn, name, urls[name], source=hosts.SOURCE_DOCUMENT, state=state
+        )
     return found

@@ -1,7 +1,8 @@
 """The one bounded queue between the sockets and the verifier thread.
 
 Bounded by bytes: when it is full the readers stop reading, and TCP tells the
-sender. Producers live on the event loop, the consumer is a thread.
+sender. Producers live on the event loop, the consumer is a thread. It takes from every
+host's frames in turn, so that a host which sends a flood keeps only itself waiting.
 """
 
 from __future__ import annotations
@@ -9,19 +10,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import deque
-from collections.abc import Iterable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class FrameQueue(Generic[T]):
-    """A first-in first-out queue of items with a size in bytes."""
+def _one_lane(_: object) -> Hashable:
+    return None
 
-    def __init__(self, max_bytes: int) -> None:
+
+class FrameQueue(Generic[T]):
+    """A queue of items with a size in bytes: first in, first out in each lane.
+
+    `lane` tells an item's lane; all have an equal share of what is taken.
+    """
+
+    def __init__(
+        self, max_bytes: int, *, lane: Callable[[T], Hashable] = _one_lane
+    ) -> None:
         self._max_bytes = max_bytes
-        self._items: deque[tuple[T, int]] = deque()
+        self._lane = lane
+        # Those with items, the one first whose turn it is.
+        self._lanes: OrderedDict[Hashable, deque[tuple[T, int]]] = OrderedDict()
         self._urgent: deque[T] = deque()
         self._bytes = 0
         self._closed = False
@@ -44,7 +56,7 @@ class FrameQueue(Generic[T]):
                 if self._closed:
                     raise asyncio.CancelledError
                 # An item over the whole bound must still pass when alone.
-                if self._bytes + size <= self._max_bytes or not self._items:
+                if self._bytes + size <= self._max_bytes or not self._lanes:
                     self._push(item, size)
                     return
                 if self._room is None:
@@ -61,7 +73,7 @@ class FrameQueue(Generic[T]):
         """
         for item, size in items:
             with self._ready:
-                while self._bytes + size > self._max_bytes and self._items:
+                while self._bytes + size > self._max_bytes and self._lanes:
                     if self._closed:
                         return
                     self._space.wait()
@@ -82,19 +94,17 @@ class FrameQueue(Generic[T]):
         `urgent_only` the others are left, which in time stops the readers.
         """
         with self._ready:
-            waiting = self._urgent or (self._items and not urgent_only)
+            waiting = self._urgent or (self._lanes and not urgent_only)
             if not waiting and not self._closed:
                 self._ready.wait(timeout)
             taken = list(self._urgent)
             self._urgent.clear()
             if urgent_only:
                 return taken
-            if not self._items and not taken:
+            if not self._lanes and not taken:
                 return None if self._closed else []
-            while self._items and len(taken) < limit:
-                item, size = self._items.popleft()
-                self._bytes -= size
-                taken.append(item)
+            while self._lanes and len(taken) < limit:
+                self._take_turns(taken, limit)
             if self._bytes * 2 <= self._max_bytes:
                 self._make_room()
             return taken
@@ -106,6 +116,22 @@ class FrameQueue(Generic[T]):
             self._make_room()
             self._ready.notify_all()
 
+    def _take_turns(self, taken: list[T], limit: int) -> None:
+        """Take an equal share from each lane, as far as `limit` goes."""
+        share = max(1, (limit - len(taken)) // len(self._lanes))
+        for lane in list(self._lanes):
+            items = self._lanes[lane]
+            for _ in range(min(share, len(items), limit - len(taken))):
+                item, size = items.popleft()
+                self._bytes -= size
+                taken.append(item)
+            if items:
+                self._lanes.move_to_end(lane)
+            else:
+                del self._lanes[lane]
+            if len(taken) >= limit:
+                return
+
     def _make_room(self) -> None:
         self._space.notify_all()
         if self._room is not None and self._loop is not None:
@@ -115,7 +141,11 @@ class FrameQueue(Generic[T]):
                 self._loop.call_soon_threadsafe(room.set)
 
     def _push(self, item: T, size: int) -> None:
-        self._items.append((item, size))
+        lane = self._lane(item)
+        items = self._lanes.get(lane)
+        if items is None:
+            items = self._lanes[lane] = deque()
+        items.append((item, size))
         self._bytes += size
-        if len(self._items) == 1:
+        if len(items) == 1 and len(self._lanes) == 1:
             self._ready.notify()

@@ -137,9 +137,7 @@ class Gate:
         for reset in resets:
             self._reset(reset, passed)
         hosts: set[int] = set()
-        messages: list[_Message] = []
-        for answer in answers:
-            messages += self._release(answer, passed)
+        messages = self._release(answers, passed) if answers else []
         hosts.update(message.stream.host for message in messages)
         for arrival in arrivals:
             if type(arrival) is ResetHost:
@@ -331,24 +329,39 @@ class Gate:
         self._parked_bytes += len(message.raw)
         queue.append(message)
 
-    def _release(self, answer: LookedUp, passed: Passed) -> list[_Message]:
-        """Take in the answer to a look-up; return the frames that waited for it."""
-        account: Account = self._run(
-            lambda conn: self._book.learn(
-                conn, answer.did, answer.document, failed=answer.failed
-            )
+    def _release(self, answers: Sequence[LookedUp], passed: Passed) -> list[_Message]:
+        """Take in the answers to look-ups; return the frames that waited for them.
+
+        All at once: one host that names thousands of strangers must not have everybody
+        wait for as many transactions.
+        """
+        accounts: list[Account] = self._run(
+            lambda conn: self._book.learn(conn, answers)
         )
-        if account.admitted and account.pds is not None and account.pds_url is not None:
-            place = Placement(account.did, account.pds, account.pds_url)
-            self._run(lambda conn: place_repos(conn, [place], relay=self._relayed))
-        messages = self._parked.pop(answer.did, [])
-        self._parked_bytes -= sum(len(message.raw) for message in messages)
-        if answer.gone and account.admitted:
-            host = messages[0].stream.host if messages else 0
-            passed.events.append(
-                AccountEvent(answer.did, active=False, status=DELETED, host=host)
+        places = {
+            account.did: Placement(account.did, account.pds, account.pds_url)
+            for account in accounts
+            if account.admitted
+            and account.pds is not None
+            and account.pds_url is not None
+        }
+        if places:
+            self._run(
+                lambda conn: place_repos(
+                    conn, list(places.values()), relay=self._relayed
+                )
             )
-        return messages
+        released: list[_Message] = []
+        for answer, account in zip(answers, accounts, strict=True):
+            messages = self._parked.pop(answer.did, [])
+            self._parked_bytes -= sum(len(message.raw) for message in messages)
+            if answer.gone and account.admitted:
+                host = messages[0].stream.host if messages else 0
+                passed.events.append(
+                    AccountEvent(answer.did, active=False, status=DELETED, host=host)
+                )
+            released += messages
+        return released
 
     def _decide(self, message: _Message, passed: Passed) -> _Verdict:
         """Judge one frame, or say which look-up it needs first."""

@@ -82,7 +82,7 @@ class Pipeline:
         self._on_desynchronized = on_desynchronized
         self._on_identities = on_identities
         self._frames: FrameQueue[Arrival | LookedUp | ResetHost] = FrameQueue(
-            settings.queue_bytes
+            settings.queue_bytes, lane=_host_of
         )
         self._passed: queue.Queue[Passed | None] = queue.Queue(_ROUNDS_WAITING)
         self._stopping = threading.Event()
@@ -330,6 +330,13 @@ class Pipeline:
         except ValueError:
             return None
         return newest if newest.tzinfo is not None else None
+
+
+def _host_of(item: Arrival | LookedUp | ResetHost) -> int:
+    """Whose turn it is with this item. Answers to look-ups never wait for a turn."""
+    if type(item) is Arrival:
+        return item.stream.host
+    return item.host if type(item) is ResetHost else 0
 
 
 def _merge(batch: Passed, passed: Passed) -> None:

@@ -43,6 +43,9 @@ Work = Callable[[Outside], Coroutine[Any, Any, T]]
 _LEASE: Final = 180.0
 _TRIES: Final = 5
 _SECONDS: Final = 60.0
+# Listings are read side by side, and the next ones are begun when all of these end:
+# one that goes on for long goes on in the next round, or it would keep others waiting.
+_LISTING_SECONDS: Final = 10.0
 _PAGES_A_RUN: Final = 200
 _PLC_HOSTS_A_RUN: Final = 500
 
@@ -219,7 +222,7 @@ class CrawlTasks:
             listing,
             targets,
             hosts_at_once=self.settings.polls_at_once,
-            crawl_seconds=_SECONDS,
+            crawl_seconds=_LISTING_SECONDS if streamed else _SECONDS,
         )
         behind = [did for target in targets for did in target.behind]
         queued = await listing.settle(behind, streamed=streamed)

@@ -9,10 +9,14 @@ from network.errors import BadResponseError, TooLargeError
 
 _WINDOWS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _STEP: Final = 65_536
+# No JSON and no repo packs so well: what does is made to fill our memory.
+_MOST_RATIO: Final = 100
+_ANY_RATIO_BYTES: Final = 1_000_000
 
 
 class BodyReader:
-    """Counts the bytes of a body and inflates it in small steps.
+    """Counts the bytes of a body and inflates it in small steps, until it is seen to
+    be a bomb.
 
     `encoding` is the `Content-Encoding` header; BadResponseError if it is none of
     identity, gzip and deflate.
@@ -24,6 +28,7 @@ class BodyReader:
         self._max_bytes = max_bytes
         self._inflater: zlib._Decompress | None = None
         self._status = status
+        self._packed = 0
         if name in _WINDOWS:
             self._inflater = zlib.decompressobj(_WINDOWS[name])
         elif name not in ("", "identity"):
@@ -35,6 +40,13 @@ class BodyReader:
             raise TooLargeError(f"body is over {self._max_bytes} bytes")
         return data
 
+    def _check_ratio(self) -> None:
+        unpacked = self._max_bytes - self._left
+        if unpacked > max(_ANY_RATIO_BYTES, _MOST_RATIO * self._packed):
+            raise TooLargeError(
+                f"body unpacks to over {_MOST_RATIO} times its {self._packed} bytes"
+            )
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """Plain pieces of the body. Raises TooLargeError, BadResponseError."""
         if self._inflater is None:
@@ -43,8 +55,10 @@ class BodyReader:
         try:
             while chunk:
                 piece = self._inflater.decompress(chunk, _STEP)
+                self._packed += len(chunk) - len(self._inflater.unconsumed_tail)
                 if piece:
                     pieces.append(self._count(piece))
+                    self._check_ratio()
                 chunk = self._inflater.unconsumed_tail
         except zlib.error as error:
             raise BadResponseError("body is not compressed", self._status) from error

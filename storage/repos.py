@@ -101,13 +101,14 @@ def move_repos(conn: psycopg.Connection[Any], moves: Sequence[tuple[str, int]]) 
     """Note that DIDs live on other hosts now: (DID, new host) pairs.
 
     What was synchronized stays so: a move keeps the repo, and a chain that breaks
-    is seen at the next commit.
+    is seen at the next commit. What the old host told of is forgotten: it may never
+    have been true, and then no fetch from the new one would ever be new enough.
     """
     if not moves:
         return 0
     return conn.execute(
         """
-        UPDATE repo SET host = t.host, tries = 0,
+        UPDATE repo SET host = t.host, tries = 0, upstream_rev = NULL,
             next_try = CASE WHEN state = 'synchronized' THEN next_try ELSE now() END
         FROM unnest(%s::text[], %s::int4[]) AS t (did, host), actor
         WHERE actor.did = t.did AND repo.actor = actor.id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,7 @@ class Bench:
     time: float = 1_000.0
     asked: list[tuple[Did, bool]] = field(default_factory=list)
     lookups: int = 0
+    runs: int = 0
     streams: dict[str, StreamState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,11 +54,15 @@ class Bench:
     def make_gate(self) -> Gate:
         return Gate(
             self.settings,
-            run=self.database.run,
+            run=self._run,
             look_up=lambda did, refresh: self.asked.append((did, refresh)),
             clock=lambda: self.time,
             now_us=lambda: NOW_US,
         )
+
+    def _run(self, work: Callable[[psycopg.Connection[Any]], Any]) -> Any:
+        self.runs += 1
+        return self.database.run(work)
 
     def stream(self, name: str = HONEST, **more: Any) -> StreamState:
         if name not in self.streams:
@@ -441,6 +446,20 @@ def test_a_strangers_host_brings_few_accounts_and_few_lookups(bench: Bench) -> N
     with bench.pool.connection() as conn:
         row = conn.execute("SELECT count(*) FROM actor").fetchone()
     assert row == (20,)
+
+
+def test_who_names_many_strangers_keeps_nobody_waiting(bench: Bench) -> None:
+    """However many answers come at once, they cost a handful of transactions."""
+    stream = bench.stream()
+    authors = [bench.author(n, f"h{n % 3}.example.com") for n in range(60)]
+    frames = [identity_frame(a.did, n) for n, a in enumerate(authors[:30], 1)]
+    frames += [identity_frame(f"did:plc:{n:024}", n) for n in range(31, 150)]
+    bench.take(stream, *frames)
+    assert len(bench.asked) == 149
+    bench.runs = 0
+    passed = bench.answer()
+    assert sum(passed.drops.values()) == 149
+    assert bench.runs <= 6
 
 
 def test_our_own_fault_sets_one_frame_aside(

@@ -46,6 +46,7 @@ from crawl_fakes import FakeResolver, fake_outside
 from crawler import reader, repo_import
 from crawler.firehose import Firehose
 from crawler.identity_cache import PostgresIdentityCache
+from crawler.listing_spider import crawl_listings
 from crawler.outside import OpenOutside, Outside
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
@@ -298,6 +299,9 @@ def draining(pool: Any, drain: Callable[..., int]) -> Any:
 
 def main() -> None:
     url, world = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
+    if world.get("list"):
+        # A crawl of nothing imports what the first listing of each would.
+        asyncio.run(crawl_listings(None, None, []))  # type: ignore[arg-type]
     # Ended children are not waited for: they are killed, not asked.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # One for all crawlers to fork their shards from; it must not start each time.

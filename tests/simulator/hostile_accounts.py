@@ -30,20 +30,19 @@ from protocol.keys import K256_ORDER, P256_ORDER, PrivateKey
 
 
 class FrameTeller(HostileHost):
-    """Sends a list of frames again and again, under ever new numbers."""
+    """Sends its frames round after round, under ever new numbers."""
 
     rounds = 20
     pause = 0.5
 
     def frames(self) -> Sequence[Any]:
-        """Functions of a number -> a frame."""
+        """Functions of a number -> a frame: those of the next round."""
         raise NotImplementedError
 
     async def stream(self, socket: RawSocket, cursor: int | None) -> None:
         seq = cursor or 0
-        frames = self.frames()
         for _ in range(self.rounds):
-            for frame in frames:
+            for frame in self.frames():
                 seq += 1
                 self.did[self.fault] += 1
                 await socket.send(frame(seq))

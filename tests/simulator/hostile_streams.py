@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,20 +68,33 @@ class DeflateBomb(HostileHost):
 class Drip(HostileHost):
     """A byte a second, and no answer to a ping."""
 
-    number, fault = 3, "drop"
+    number, fault, troubles = 3, "drop", ("silent",)
+    patience = 30.0
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._stays: list[float] = []
 
     async def stream(self, socket: RawSocket, cursor: int | None) -> None:
         socket.answers_pings = False
-        await socket.send_bytes(frame_head(10_000))
-        while True:
-            self.did[self.fault] += 1
-            await socket.send_bytes(b"\xa2")
-            await asyncio.sleep(1)
+        began = time.monotonic()
+        try:
+            await socket.send_bytes(frame_head(10_000))
+            while True:
+                self.did[self.fault] += 1
+                await socket.send_bytes(b"\xa2")
+                await asyncio.sleep(1)
+        finally:
+            self._stays.append(time.monotonic() - began)
 
     def find_faults(self, seen: Seen) -> list[str]:
         faults = super().find_faults(seen)
         # Nobody stays with it: it is left, and asked again.
-        return faults + ([] if self.asked["stream"] > 1 else ["it was not left"])
+        if len(self._stays) < 2:
+            faults.append(f"it was left {len(self._stays)} times")
+        if any(stay > self.patience for stay in self._stays):
+            faults.append(f"it was borne for {max(self._stays):.0f} s")
+        return faults
 
 
 class Garbage(HostileHost):

@@ -31,6 +31,14 @@ _PROGRESS = """
         SELECT min(seq) AS seq FROM host_cursor GROUP BY host
     ) AS cursor
 """
+_UNFINISHED = """
+    SELECT did, upstream_status, repo.state, rev, upstream_rev, repo.tries,
+        'due in ' || date_trunc('second', repo.next_try - now()),
+        'leased for ' || date_trunc('second', lease_until - now()), repo.error,
+        url, host.state, host.error
+    FROM repo JOIN actor ON actor.id = actor LEFT JOIN host ON host.id = repo.host
+    WHERE repo.state <> 'synchronized' ORDER BY host.id LIMIT 100
+"""
 
 
 class Lags:
@@ -214,6 +222,13 @@ class Simulation:
                 return self.oracle().find_faults(conn)
         except psycopg.OperationalError as error:
             return [f"no database: {error}"]
+
+    def describe(self) -> str:
+        """Where every repo stands that is not synchronized, for whoever must find out
+        why a run did not end right."""
+        with psycopg.connect(self.url) as conn:
+            rows = conn.execute(_UNFINISHED).fetchall()
+        return "\n".join(" | ".join(map(str, row)) for row in rows)
 
     def bring_back(self) -> None:
         """Whoever rests comes back, so that everybody's repo can be compared."""

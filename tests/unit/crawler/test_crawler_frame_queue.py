@@ -51,3 +51,31 @@ def test_an_item_over_the_bound_passes_alone() -> None:
     queue.close()
     assert queue.take(10, 0.0) == ["another", "frame"]
     assert queue.take(10, 0.0) is None
+
+
+def test_a_lane_that_is_flooded_keeps_only_itself_waiting() -> None:
+    """However much one host sends, the frames of others are in the next round."""
+    queue: FrameQueue[tuple[str, int]] = FrameQueue(10**6, lane=lambda item: item[0])
+    queue.put_batch((("flood", n), 1) for n in range(5_000))
+    queue.put_batch((("quiet", n), 1) for n in range(3))
+    queue.put_batch((("other", n), 1) for n in range(400))
+    first = queue.take(256, 0.0)
+    assert first is not None
+    assert len(first) == 256
+    assert [item for item in first if item[0] == "quiet"] == [
+        ("quiet", n) for n in range(3)
+    ]
+    queue.close()
+    taken = list(first)
+    while (items := queue.take(256, 0.0)) is not None:
+        taken += items
+    for lane, count in ("flood", 5_000), ("quiet", 3), ("other", 400):
+        assert [n for name, n in taken if name == lane] == list(range(count))
+    assert queue.size == 0
+
+
+def test_more_lanes_than_are_taken_at_once_all_have_their_turn() -> None:
+    queue: FrameQueue[int] = FrameQueue(10**6, lane=lambda item: item % 10)
+    queue.put_batch((n, 1) for n in range(100))
+    turns = [queue.take(4, 0.0) for _ in range(5)]
+    assert [n for taken in turns for n in taken or ()] == list(range(20))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import random
 import socket
 import ssl
 import time
@@ -178,7 +179,8 @@ def test_a_body_compressed_against_our_wish_is_inflated_under_the_cap(
 def test_inflating_goes_by_small_steps() -> None:
     """A chunk off the socket may inflate a thousandfold before anything is counted."""
     reader = BodyReader("gzip", 10_000_000, 200)
-    pieces = reader.feed(gzip.compress(bytes(5_000_000)))
+    text = bytes(random.Random(1).choices(b"ab", k=5_000_000))
+    pieces = reader.feed(gzip.compress(text))
     assert sum(map(len, pieces)) == 5_000_000
     assert max(map(len, pieces)) <= 65_536
     bomb = gzip.compress(bytes(50_000_000))
@@ -186,6 +188,9 @@ def test_inflating_goes_by_small_steps() -> None:
     try:
         with pytest.raises(TooLargeError):
             BodyReader("gzip", 100_000, 200).feed(bomb)
+        # Where gigabytes may come, what packs too well is refused all the same.
+        with pytest.raises(TooLargeError, match="100 times"):
+            BodyReader("gzip", 2**32, 200).feed(bomb)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
@@ -237,25 +242,21 @@ def test_tar_pits_do_not_hold_up_honest_hosts() -> None:
             raw_peer(reply(http(b"ok"), then_close=False)) as honest,
             Fetcher(DEV) as fetcher,
         ):
-
-            async def rate() -> float:
-                started = time.perf_counter()
-                for _ in range(5):
-                    await asyncio.gather(*(fetcher.get(honest.url) for _ in range(50)))
-                return 250 / (time.perf_counter() - started)
-
-            await rate()
-            alone = max([await rate() for _ in range(3)])
             stuck = [
                 asyncio.create_task(
                     fetcher.get(f"http://127.0.1.{number}:{trap.port}/")
                 )
                 for number in range(200)
             ]
-            await asyncio.sleep(0.3)
-            among_pits = max([await rate() for _ in range(3)])
+            for _ in range(1_000):
+                if trap.connections == 200:
+                    break
+                await asyncio.sleep(0.01)
             assert trap.connections == 200
-            assert among_pits > alone * 0.6  # 0.9 on a quiet machine
+            for _ in range(5):
+                await asyncio.gather(*(fetcher.get(honest.url) for _ in range(50)))
+            # All answered before a single pit was given up.
+            assert not any(task.done() for task in stuck)
             for task in stuck:
                 task.cancel()
             await asyncio.gather(*stuck, return_exceptions=True)
@@ -379,11 +380,12 @@ def test_a_stream_of_chunks() -> None:
         big = bytes(range(256)) * 20_000
         async with raw_peer(reply(http(big))) as peer:
             assert await drain(peer.url) == big
-        packed = http(gzip.compress(big), headers="Content-Encoding: gzip\r\n")
+        text = bytes(random.Random(2).choices(b"ab", k=5_000_000))
+        packed = http(gzip.compress(text), headers="Content-Encoding: gzip\r\n")
         async with raw_peer(reply(packed)) as peer:
-            assert await drain(peer.url, max_bytes=len(big)) == big
+            assert await drain(peer.url, max_bytes=len(text)) == text
             with pytest.raises(TooLargeError):
-                await drain(peer.url, max_bytes=len(big) - 1)
+                await drain(peer.url, max_bytes=len(text) - 1)
         async with raw_peer(reply(http(big, length=len(big) + 1))) as peer:
             with pytest.raises(UnreachableError):
                 await drain(peer.url)

@@ -270,6 +270,23 @@ def test_only_the_repos_own_host_can_say_that_we_are_behind(conn: Conn) -> None:
     assert repos.find_repos(conn, [_did(1)])[_did(1)].host == liar
 
 
+def test_what_the_old_host_told_of_a_repo_that_moved_is_forgotten(conn: Conn) -> None:
+    """Or a liar that was believed to hold it could make it look behind for ever."""
+    host, liar = _host(conn), _host(conn, "liar.example.com")
+    repos.add_repos(conn, liar, [_did(1)])
+    never = [repos.ListedRepo(_did(1), Tid("3zzzzzzzzzz22"), True, None)]
+    repos.note_upstream(conn, liar, never)
+
+    def told() -> Any:
+        [row] = conn.execute("SELECT upstream_rev FROM repo").fetchall()
+        return row[0]
+
+    assert repos.move_repos(conn, [(_did(1), liar)]) == 0
+    assert told() == "3zzzzzzzzzz22"
+    assert repos.move_repos(conn, [(_did(1), host)]) == 1
+    assert told() is None
+
+
 @pytest.mark.parametrize("since", [None, Tid("3kaaaaaaaaa22")])
 def test_buffered_commits_come_back_as_they_were(conn: Conn, since: Tid | None) -> None:
     event = CommitEvent(
