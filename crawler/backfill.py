@@ -159,7 +159,11 @@ class Backfill:
         free = most_at_once - len(self._fetching)
         # Claimed by the handful: a query for each place that comes free would cost
         # more than a small repo.
-        if free < max(1, most_at_once // 4) or len(self._tasks) > 32 * most_at_once:
+        if (
+            free < max(1, most_at_once // 4)
+            or len(self._tasks) > 32 * most_at_once
+            or self._gatherer.full
+        ):
             return 0
         free = min(most, free)
         per_host = self._settings.backfills_per_host
@@ -260,6 +264,7 @@ class Backfill:
             # Others may be fetched while this one waits for company.
             self._release(repo)
             await self._gatherer.put(small)
+            self._wake.set()
         crashpoint(Crashpoint.RESYNC_DONE)
         self.report.records += job.records
 

@@ -27,12 +27,20 @@ class RepoGatherer:
         self._sink = sink
         self._threads = threads
         self._waiting: list[_Waiting] = []
+        self._records = 0
         self._writer: asyncio.Task[None] | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether a batch and more waits: whatever is claimed now, another process
+        would write sooner."""
+        return self._records >= _MOST_RECORDS
 
     async def put(self, repo: FetchedRepo) -> None:
         """Raises what a checkout of this repo would have raised."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((repo, done))
+        self._records += len(repo.records)
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
         await done
@@ -42,6 +50,7 @@ class RepoGatherer:
         for _, done in self._waiting:
             done.cancel()
         self._waiting.clear()
+        self._records = 0
         if self._writer is not None:
             await asyncio.wait([self._writer])
 
@@ -58,8 +67,10 @@ class RepoGatherer:
         records = 0
         while self._waiting and len(taken) < _MOST_REPOS and records < _MOST_RECORDS:
             waiting = self._waiting.pop(0)
+            size = len(waiting[0].records)
+            self._records -= size
             if not waiting[1].cancelled():
-                records += len(waiting[0].records)
+                records += size
                 taken.append(waiting)
         return taken
 

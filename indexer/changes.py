@@ -51,7 +51,7 @@ from storage.links import (
 )
 from storage.outbox import put_outbox
 from storage.record_shapes import Shape
-from storage.records import copy_records, delete_records, pack_record, pack_stored
+from storage.records import copy_records, delete_records, pack_records, pack_stored
 from storage.rows import POST, RowTable, delete_rows, insert_rows
 from storage.stats import (
     FOLLOWERS,
@@ -158,6 +158,10 @@ def prepare(
         if module.SEARCHABLE:
             address = (change.actor, change.collection, change.rkey)
             prepared.outbox.append(address)
+    whole = [change for change, _, new in readings if new is not None]
+    prepared.records += pack_records(
+        [change[:3] for change in whole], [change.new or b"" for change in whole]
+    )
     for group, columns in edges:
         _prepare_edges(prepared, group, columns, names)
     return prepared
@@ -307,9 +311,7 @@ def _prepare_new(
     paths: dict[tuple[int, str], int],
     indexed_at: datetime,
 ) -> None:
-    actor, collection, rkey, _, _, raw, _ = change
-    assert raw is not None
-    prepared.records.append(pack_record(actor, collection, rkey, raw))
+    actor, collection, rkey = change[:3]
     error = new.error
     if new.value is not None:
         try:

@@ -42,7 +42,7 @@ from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.interning import Interner
 from storage.record_codec import decompress
 from storage.records import COLUMNS as RECORD_COLUMNS
-from storage.records import pack_record
+from storage.records import pack_records
 from storage.resync_buffer import clear_commits, load_commits
 from storage.states import REPO_SYNCHRONIZED, STATUS_DELETED
 from storage.stats import StatsChange, StatsPile
@@ -245,11 +245,10 @@ class Checkout:
             self._stats.add(sending.result())
 
     def _stage(self, groups: Sequence[Addressed]) -> None:
-        rows = [
-            pack_record(self._actor, group.collection, rkey, record.value)
-            for group in groups
-            for rkey, record in zip(group.rkeys, group.records, strict=True)
-        ]
+        rows: list[bytes] = []
+        for group in groups:
+            addresses = [(self._actor, group.collection, rkey) for rkey in group.rkeys]
+            rows += pack_records(addresses, [record.value for record in group.records])
         copy_packed(self._conn, "staged_record", RECORD_COLUMNS, rows)
 
     def _apply_difference(self) -> None:

@@ -8,6 +8,7 @@ Thread-safe: zstd contexts are kept one a thread.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from storage.record_dictionary import DICTIONARY_ID, DICTIONARY_PATH
 from storage.record_shapes import FIRST_SHAPE, read_edge, unpack_shape
 
 _LEVEL: Final = 3
+# From so many records on, setting up one call for all of them pays.
+_MANY: Final = 64
 _PLAIN: Final = b"\x00"
 _CURRENT: Final = bytes([DICTIONARY_ID])
 _MAX_DICTIONARY_ID: Final = FIRST_SHAPE - 1
@@ -34,18 +37,37 @@ class UnknownDictionaryError(Exception):
 def compress(value: bytes) -> bytes:
     """The stored form of a record's bytes."""
     edge = read_edge(value)
-    return compress_plain(value) if edge is None else edge.stored
+    if edge is not None:
+        return edge.stored
+    return _smaller(_compressor().compress(value), value)
 
 
-def compress_plain(value: bytes) -> bytes:
-    """The stored form of a record that is no shape."""
+def compress_all(values: Sequence[bytes]) -> list[bytes]:
+    """As `compress` of each. Many are compressed in one call, which lets other threads
+    have the interpreter once and not after each record."""
+    if len(values) < _MANY:
+        return [compress(value) for value in values]
+    edges = list(map(read_edge, values))
+    plain: list[bytes | bytearray | memoryview] = [
+        value for value, edge in zip(values, edges, strict=True) if edge is None
+    ]
+    packed = iter(_compressor().multi_compress_to_buffer(plain) if plain else ())
+    return [
+        _smaller(next(packed).tobytes(), value) if edge is None else edge.stored
+        for value, edge in zip(values, edges, strict=True)
+    ]
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    compressor: zstandard.ZstdCompressor | None
     compressor = getattr(_contexts, "compressor", None)
     if compressor is None:
         compressor = _contexts.compressor = _make_compressor()
-    packed: bytes = compressor.compress(value)
-    if len(packed) >= len(value):
-        return _PLAIN + value
-    return _CURRENT + packed
+    return compressor
+
+
+def _smaller(packed: bytes, value: bytes) -> bytes:
+    return _CURRENT + packed if len(packed) < len(value) else _PLAIN + value
 
 
 def decompress(stored: bytes) -> bytes:

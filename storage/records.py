@@ -16,20 +16,25 @@ from protocol.syntax.tid import tid_from_int
 from storage.arrays import int_columns
 from storage.copy import copy_packed
 from storage.documents import Address
-from storage.record_codec import compress, decompress
+from storage.record_codec import compress_all, decompress
 
 COLUMNS: Final = ("actor", "collection", "rkey", "value")
 _PAGE_ROWS: Final = 2_000
 _ROW: Final = struct.Struct(">hiiiiiqi")
 
 
-def pack_record(actor: int, collection: int, rkey: int, value: bytes) -> bytes:
-    """One row for `copy_records`, compressed."""
-    return pack_stored(actor, collection, rkey, compress(value))
+def pack_records(
+    addresses: Iterable[tuple[int, int, int]], values: Sequence[bytes]
+) -> list[bytes]:
+    """Rows for `copy_records`: records by (actor, collection, rkey), compressed."""
+    return [
+        pack_stored(*address, stored)
+        for address, stored in zip(addresses, compress_all(values), strict=True)
+    ]
 
 
 def pack_stored(actor: int, collection: int, rkey: int, stored: bytes) -> bytes:
-    """As `pack_record`, of a value in its stored form (storage.record_codec)."""
+    """One such row, of a value in its stored form (storage.record_codec)."""
     head = _ROW.pack(4, 4, actor, 4, collection, 8, rkey, len(stored))
     return head + stored
 

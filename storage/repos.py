@@ -181,8 +181,10 @@ def claim_repos(
     """Lease repos that must be fetched: at most `limit`, `per_host` of each host.
 
     A claimed repo is `resyncing`; live commits are buffered from that moment on. One
-    whose lease ran out is free again. Commit at once, so that the lease is seen.
+    whose lease ran out is free again. Commit at once, so that the lease is seen: one
+    claims at a time, or two would reach for the same and one go away empty.
     """
+    conn.execute("SELECT pg_advisory_xact_lock(hashtext('claim_repos'))")
     with conn.cursor(row_factory=class_row(ClaimedRepo)) as cursor:
         cursor.execute(
             """

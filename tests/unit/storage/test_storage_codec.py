@@ -18,6 +18,7 @@ from storage import record_codec
 from storage.record_codec import (
     UnknownDictionaryError,
     compress,
+    compress_all,
     decompress,
     load_dictionaries,
     store_dictionary,
@@ -89,6 +90,17 @@ def test_every_usual_edge_is_a_shape() -> None:
         if nsid.endswith((".follow", ".block", ".repost")) and raw[0] == 0xA3
     ]
     assert all(read_edge(raw) is not None for raw in edges)
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1_000])
+def test_many_at_once_are_stored_as_one_by_one(count: int) -> None:
+    values = [raw for _, raw in SAMPLES[:count]]
+    if values:
+        # What does not get shorter is kept as it is.
+        values[0] = bytes(range(256))
+    stored = compress_all(values)
+    assert stored == [compress(value) for value in values]
+    assert [decompress(one) for one in stored] == values
 
 
 @pytest.mark.parametrize(

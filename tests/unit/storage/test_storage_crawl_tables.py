@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -171,12 +172,12 @@ def test_claims_are_fair_exclusive_and_come_back(conn: Conn, index_db: str) -> N
     conn.commit()
     first = repos.claim_repos(conn, limit=10, lease_s=60, per_host=2)
     assert sorted(r.host for r in first) == [big, big, small]
+    conn.commit()
     with psycopg.connect(index_db) as other:
         assert not {r.actor for r in first} & {
             r.actor
             for r in repos.claim_repos(other, limit=100, lease_s=60, per_host=99)
         }
-    conn.commit()
     assert repos.count_states(conn)["resyncing"] == 51
     repos.give_back(conn, first[0].actor, "later\0", wait=-1)
     repos.give_back(conn, first[1].actor, "asked to wait", wait=60, failed=False)
@@ -187,6 +188,33 @@ def test_claims_are_fair_exclusive_and_come_back(conn: Conn, index_db: str) -> N
     assert [r.actor for r in again] == [first[0].actor]
     repos.renew_lease(conn, again[0].actor, 600)
     assert repos.claim_repos(conn, limit=9, lease_s=60, per_host=9) == []
+
+
+def test_who_claims_at_the_same_time_does_not_go_away_empty(
+    conn: Conn, index_db: str
+) -> None:
+    host = _host(conn, "one.example.com")
+    assert repos.add_repos(conn, host, [_did(n) for n in range(4)]) == 4
+    conn.commit()
+    first = repos.claim_repos(conn, limit=2, lease_s=60, per_host=2)
+    with psycopg.connect(index_db) as other, ThreadPoolExecutor(1) as thread:
+        second = thread.submit(
+            repos.claim_repos, other, limit=2, lease_s=60, per_host=2
+        )
+        while not _is_waiting(index_db, other.info.backend_pid):
+            assert not second.done()
+        conn.commit()
+        claimed = {r.actor for r in second.result(60)}
+    assert len(claimed) == 2
+    assert not claimed & {r.actor for r in first}
+
+
+def _is_waiting(url: str, pid: int) -> bool:
+    with psycopg.connect(url) as conn:
+        row = conn.execute(
+            "SELECT FROM pg_locks WHERE pid = %s AND NOT granted", (pid,)
+        ).fetchone()
+    return row is not None
 
 
 def test_accounts_that_are_gone_and_hosts_that_wait_are_not_claimed(

@@ -31,7 +31,7 @@ from storage.records import (
     fetch_records,
     iter_repo,
     list_records,
-    pack_record,
+    pack_records,
 )
 from storage.stats import (
     FOLLOWERS,
@@ -129,9 +129,8 @@ def test_every_partition_finds_its_edges_by_an_index(conn: Conn) -> None:
 
 def test_records(conn: Conn) -> None:
     addresses = [(1, 1, 10), (1, 1, 11), (1, 1, -1), (1, 2, 10), (2, 1, 10)]
-    copy_records(
-        conn, [pack_record(*a, b"value %d" % n) for n, a in enumerate(addresses)]
-    )
+    values = [b"value %d" % n for n in range(len(addresses))]
+    copy_records(conn, pack_records(addresses, values))
     assert fetch_record(conn, 1, 2, 10) == b"value 3"
     assert fetch_record(conn, 1, 2, 11) is None
     assert len(fetch_records(conn, [*addresses, (9, 9, 9)])) == 5
@@ -159,7 +158,7 @@ def test_repo_in_the_order_of_its_tree(conn: Conn) -> None:
     )
     rkeys = [5, 1 << 60, (1 << 63) - 1, -2001, -2002, -2003, RKEY_SELF]
     rows = [(1, c, r) for c in (2001, 2002, 2003, 2004) for r in rkeys]
-    copy_records(conn, [pack_record(*a, b"%d %d" % a[1:]) for a in rows])
+    copy_records(conn, pack_records(rows, [b"%d %d" % a[1:] for a in rows]))
     conn.execute(
         "INSERT INTO dropped_record VALUES (1, 'x', 'a.b.c/m', 'cid', 'too_large')"
     )
