@@ -1,8 +1,9 @@
-"""Fetching whole repos: new ones, and those whose chain broke.
+"""Fetching repos: new ones, and those whose chain broke.
 
 A repo is claimed by lease, streamed from its host into the checked reader, and handed
 to the sink in groups of records; memory stays flat whatever its size. Only the host
-that the DID document names is asked.
+that the DID document names is asked. Where only chosen collections are kept, they are
+asked for alone.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from crawler.lookups import look_up
 from crawler.methods import GET_REPO
 from crawler.outside import Outside
 from crawler.repo_gatherer import RepoGatherer
-from crawler.repo_import import StreamedImport
+from crawler.repo_import import SMALL_BYTES, StreamedImport
 from crawler.settings import CrawlSettings
-from crawler.sink import Sink
+from crawler.sink import FetchedRepo, Sink
+from crawler.sparse_hosts import SparseHosts
 from crawler.waiting import wait_first
 from network.errors import (
     BadResponseError,
@@ -43,6 +45,7 @@ from protocol.limits import MAX_REPO_BYTES
 from protocol.repo_diff import read_diff
 from storage import hosts, repos
 from storage.crashpoint import Crashpoint, crashpoint
+from storage.selections import Selection, wanted_selection
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +74,12 @@ class _FetchError(Exception):
 
 @dataclass(slots=True)
 class BackfillReport:
-    """What one run came to. `updated` were fetched by their changes alone."""
+    """What one run came to. `updated` were fetched by their changes alone, `sparse` by
+    their chosen collections."""
 
     fetched: int = 0
     updated: int = 0
+    sparse: int = 0
     failed: int = 0
     records: int = 0
     gone: int = 0
@@ -106,6 +111,7 @@ class Backfill:
         # A thread of its own: those above may all wait for hosts.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="backfill-write")
         self._gatherer = RepoGatherer(sink, self._writer)
+        self._sparse = SparseHosts(settings.sparse_records)
 
     def wake(self) -> None:
         """There is work. Call on the event loop."""
@@ -168,16 +174,20 @@ class Backfill:
         free = min(most, free)
         per_host = self._settings.backfills_per_host
         busy = [host for host, n in self._running.items() if n >= per_host]
-        claimed = await asyncio.to_thread(
-            self._database.run,
-            lambda conn: repos.claim_repos(
+
+        def claim(
+            conn: psycopg.Connection[object],
+        ) -> tuple[list[repos.ClaimedRepo], Selection | None]:
+            claimed = repos.claim_repos(
                 conn,
                 limit=free,
                 lease_s=self._settings.backfill_lease,
                 per_host=per_host,
                 skip_hosts=busy,
-            ),
-        )
+            )
+            return claimed, wanted_selection(conn) if claimed else None
+
+        claimed, wanted = await asyncio.to_thread(self._database.run, claim)
         if not claimed:
             await asyncio.to_thread(
                 self._database.run,
@@ -188,14 +198,14 @@ class Backfill:
         for repo in claimed:
             self._running[repo.host] += 1
             self._fetching.add(repo.actor)
-            task = asyncio.create_task(self._handle(repo))
+            task = asyncio.create_task(self._handle(repo, wanted))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return len(claimed)
 
-    async def _handle(self, repo: repos.ClaimedRepo) -> None:
+    async def _handle(self, repo: repos.ClaimedRepo, wanted: Selection | None) -> None:
         try:
-            await self._fetch(repo)
+            await self._fetch(repo, wanted)
         except RateLimitedError as error:
             await self._postpone(repo, error)
         except XrpcError as error:
@@ -230,16 +240,25 @@ class Backfill:
             self._running[repo.host] -= 1
             self._wake.set()
 
-    async def _fetch(self, repo: repos.ClaimedRepo) -> None:
+    async def _fetch(self, repo: repos.ClaimedRepo, wanted: Selection | None) -> None:
         account, host = await self._identify(repo)
         assert account.pds_url is not None
         assert account.key is not None
         client = XrpcClient(self._outside.fetcher, account.pds_url)
-        if repo.tries == 0 and await self._bring_forward(repo, client, account, host):
+        if wanted is not None:
+            chosen = await self._sparse.fetch(
+                client, repo.did, account.key, host, wanted
+            )
+            if chosen is not None:
+                await self._import(repo, chosen)
+                self.report.sparse += 1
+                self.report.records += len(chosen.records)
+                return
+        elif repo.tries == 0 and await self._bring_forward(repo, client, account, host):
             return
         loop = asyncio.get_running_loop()
         job = StreamedImport(
-            self._sink, repo.did, host, account.key, spill=repo.tries > 0
+            self._sink, repo.did, host, account.key, wanted, spill=repo.tries > 0
         )
         renew_at = loop.time() + self._settings.backfill_lease / 3
         async with AsyncExitStack() as stack:
@@ -261,12 +280,19 @@ class Backfill:
                 self._threads, job.finish, bytes(gathered)
             )
         if small is not None:
+            await self._import(repo, small)
+        else:
+            crashpoint(Crashpoint.RESYNC_DONE)
+        self.report.records += job.records
+
+    async def _import(self, repo: repos.ClaimedRepo, fetched: FetchedRepo) -> None:
+        """Hand over what is in memory."""
+        if sum(len(record.value) for record in fetched.records) <= SMALL_BYTES:
             # Others may be fetched while this one waits for company.
             self._release(repo)
-            await self._gatherer.put(small)
-            self._wake.set()
+        await self._gatherer.put(fetched)
+        self._wake.set()
         crashpoint(Crashpoint.RESYNC_DONE)
-        self.report.records += job.records
 
     async def _bring_forward(
         self, repo: repos.ClaimedRepo, client: XrpcClient, account: Account, host: int
@@ -276,7 +302,7 @@ class Backfill:
         The first try of a repo: whatever does not fit, the whole of it settles.
         """
         since, key = repo.rev, account.key
-        if since is None or key is None:
+        if since is None or key is None or repo.selection is not None:
             return False
         try:
             data = await client.query_bytes(

@@ -40,12 +40,14 @@ from storage.scope import (
     load_scope,
     remove_accounts,
 )
+from storage.selections import next_comparison, note_compared
 
 log = logging.getLogger(__name__)
 
 _LOOK: Final = 1.0
 _LOOKUPS: Final = 32
 _REMOVED_AT_ONCE: Final = 20
+_COMPARED_AT_ONCE: Final = 200
 _RETRY: Final = 600.0
 _SEARCH_AGAIN: Final = 86_400.0
 _SEARCH_RETRY: Final = 300.0
@@ -57,8 +59,8 @@ _PAGE_BYTES: Final = 4_000_000
 class ScopeKeeper:
     """`run` it beside the crawl, once a database.
 
-    `remove(dids)` takes accounts out of the index that do not belong to it any more,
-    blocking.
+    `remove(dids)` takes accounts out of the index that do not belong to it any more;
+    `keep_wanted(dids)` brings repos to what is to be kept of them. Both block.
     """
 
     def __init__(
@@ -67,11 +69,13 @@ class ScopeKeeper:
         database: Database,
         outside: Outside,
         remove: Callable[[Sequence[str]], object],
+        keep_wanted: Callable[[Sequence[str]], object],
     ) -> None:
         self._settings = settings
         self._database = database
         self._outside = outside
         self._remove = remove
+        self._keep_wanted = keep_wanted
         self._admission = Admission(settings)
         self._changed_at: datetime | None = None
         self._seed_revs: dict[str, str] = {}
@@ -97,19 +101,30 @@ class ScopeKeeper:
         if scope.changed_at != self._changed_at:
             self._changed_at = scope.changed_at
             self._seed_revs, self._follows, self._search_at = {}, {}, 0.0
+        busy = await self._compare()
         if scope.whole:
-            return False
+            return busy
         if scope.kind is ScopeKind.FOLLOWS:
             await self._run(lambda conn: self._follow(conn, scope))
         elif scope.kind is ScopeKind.COLLECTION:
             await self._search(scope)
         joined = await self._let_in()
         if scope.kind is ScopeKind.FOLLOWS and not self._knows_follows(scope):
-            return joined
+            return joined or busy
         outside = await self._run(lambda conn: find_outside(conn, _REMOVED_AT_ONCE))
         if outside:
             await asyncio.to_thread(self._remove, outside)
-        return joined or bool(outside)
+        return joined or busy or bool(outside)
+
+    async def _compare(self) -> bool:
+        """Hold the next repos against what is to be kept of them; whether there were
+        any."""
+        page = await self._run(lambda conn: next_comparison(conn, _COMPARED_AT_ONCE))
+        if page is None:
+            return False
+        await asyncio.to_thread(self._keep_wanted, page.dids)
+        await self._run(lambda conn: note_compared(conn, page))
+        return True
 
     async def _run(self, work: Callable[[psycopg.Connection[Any]], Any]) -> Any:
         return await asyncio.to_thread(self._database.run, work)

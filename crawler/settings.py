@@ -28,6 +28,8 @@ class CrawlSettings:
                              it is compared with
     poll_interval            between two polls of a host in which something changed;
                              `poll_longest` when nothing does
+    sparse_records           records of chosen collections that are fetched one by one;
+                             of a repo with more of them all is fetched
     again_interval           between two wishes that one host be crawled again
     """
 
@@ -76,6 +78,7 @@ class CrawlSettings:
     backfill_daily: float = 86_400.0
     backfill_idle: float = 0.25
     backfill_diff_bytes: int = 16 * MIB
+    sparse_records: int = 2_000
 
     listing_interval: float = 7 * 86_400.0
     poll_interval: float = 900.0

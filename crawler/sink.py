@@ -45,13 +45,14 @@ class RepoImport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FetchedRepo:
-    """A whole small repo in memory, proven."""
+    """A small repo in memory, whole or all of a selection of it; proven."""
 
     did: Did
     host: int
     head: RepoHead
     records: Sequence[RepoRecord]
     drops: Sequence[DroppedOp] = ()
+    selection: int | None = None
 
 
 class Sink(Protocol):
@@ -65,15 +66,18 @@ class Sink(Protocol):
         nothing of the batch has happened.
         """
 
-    def checkout(self, did: Did, host: int) -> AbstractContextManager[RepoImport]:
-        """Import a whole repo. Leaving without `finish` undoes everything."""
+    def checkout(
+        self, did: Did, host: int, selection: int | None = None
+    ) -> AbstractContextManager[RepoImport]:
+        """Import a whole repo, or all of the collections of a selection
+        (storage.selections). Leaving without `finish` undoes everything."""
 
     def update_repo(self, did: Did, host: int, since: Tid, diff: RepoDiff) -> bool:
         """Take a claimed repo that stands at `since` forward by what changed; False,
         and nothing has happened, when the whole of it must be fetched instead."""
 
     def import_repos(self, repos: Sequence[FetchedRepo]) -> Mapping[Did, Exception]:
-        """Import whole repos, many in one transaction where that can be done; return
+        """Import repos, many in one transaction where that can be done; return
         those that failed, each alone, with what `checkout` would have raised."""
 
     def set_handle(self, did: Did, handle: Handle | None) -> None:

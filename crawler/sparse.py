@@ -19,14 +19,16 @@ from network.xrpc_client import XrpcClient
 from protocol.car import CarReader
 from protocol.cid import DATA_PREFIX, cid_from_text, cid_to_text
 from protocol.commit import parse_commit, verify_commit_signature
+from protocol.drops import DropReason
 from protocol.errors import InvalidEncodingError, LimitExceededError, ProtocolError
+from protocol.events import DroppedOp
 from protocol.keys import PublicKey
 from protocol.mst.ranges import RangeWalk, collection_range
 from protocol.repo import RepoHead, RepoRecord
 from protocol.syntax.did import Did
 
 MAX_SPARSE_RECORDS: Final = 5_000
-MAX_SPARSE_BYTES: Final = 32 * 1024**2
+MAX_SPARSE_BYTES: Final = 8 * 1024**2
 """Of more, the whole repo is the better way."""
 
 # Sixty CIDs keep an address under 4 kB.
@@ -41,15 +43,23 @@ _OF_THE_ACCOUNT: Final = frozenset(
 
 class SparseUnavailableError(Exception):
     """The host does not give what this takes, or it is too much: fetch the whole
-    repo, which also tells whether something is wrong with it."""
+    repo, which also tells whether something is wrong with it. Not `ever` where it would
+    say so of any other repo too."""
+
+    def __init__(self, message: str, *, ever: bool = True) -> None:
+        super().__init__(message)
+        self.ever = ever
 
 
 @dataclass(frozen=True, slots=True)
 class SparseRepo:
-    """All records of the wanted collections at `head`, whose count is of them only."""
+    """All records of the wanted collections at `head`, whose count is of them only, and
+    of `drops` that are in the tree and cannot be kept. `bytes_read` of bodies."""
 
     head: RepoHead
     records: list[RepoRecord]
+    drops: list[DroppedOp]
+    bytes_read: int
 
 
 async def fetch_collections(
@@ -74,61 +84,75 @@ async def fetch_collections(
             if error.name in _OF_THE_ACCOUNT:
                 raise
             if error.name != _BLOCK_GONE:
-                raise SparseUnavailableError(str(error)) from error
+                raise SparseUnavailableError(str(error), ever=False) from error
             # A commit came between two requests, and what it replaced is gone.
         except (ProtocolError, TooLargeError, BadResponseError) as error:
             raise SparseUnavailableError(str(error)) from error
     raise SparseUnavailableError("the repo changes faster than it can be read")
 
 
-async def has_collection(
-    client: XrpcClient, did: Did, key: PublicKey, collection: str
-) -> bool:
-    """Whether a repo holds a record of a collection, by the same proof and without
-    its records. Raises as `fetch_collections`."""
+async def list_collections(
+    client: XrpcClient,
+    did: Did,
+    root: bytes,
+    collections: Collection[str],
+    *,
+    most_records: int = MAX_SPARSE_RECORDS,
+) -> list[tuple[bytes, bytes]]:
+    """The sorted (key, CID) of all records of some collections in the tree of a root
+    that is known to be signed, proven by the nodes that the host gives.
+
+    Raises SparseUnavailableError also where the host has that tree no more; XrpcError
+    with its word on the account; RateLimitedError and what else the network has.
+    """
     blocks = _Blocks(client, did)
     try:
-        _, walk = await _walk(blocks, key, [collection], MAX_SPARSE_RECORDS)
-    except LimitExceededError:
-        return True
+        return sorted(await _walk(blocks, root, collections, most_records))
+    except XrpcError as error:
+        if error.name in _OF_THE_ACCOUNT:
+            raise
+        raise SparseUnavailableError(str(error)) from error
     except (ProtocolError, TooLargeError, BadResponseError) as error:
         raise SparseUnavailableError(str(error)) from error
-    return bool(walk.found)
 
 
 async def _fetch(
     blocks: _Blocks, key: PublicKey, collections: Collection[str], most: int
 ) -> SparseRepo:
-    head, walk = await _walk(blocks, key, collections, most)
-    records: list[RepoRecord] = []
-    wanted = [cid for _, cid in walk.found if cid.startswith(DATA_PREFIX)]
-    values = await blocks.get(wanted)
-    for path, cid in walk.found:
-        collection, _, rkey = path.decode("utf-8", "surrogateescape").partition("/")
-        value = values.get(cid)
-        if value is not None:
-            records.append(RepoRecord(collection, rkey, cid, value))
-    return SparseRepo(head, records)
-
-
-async def _walk(
-    blocks: _Blocks, key: PublicKey, collections: Collection[str], most: int
-) -> tuple[RepoHead, RangeWalk]:
     commit_cid = await blocks.latest_commit()
     signed = (await blocks.get([commit_cid]))[commit_cid]
     commit = parse_commit(signed)
     if commit.did != blocks.did:
         raise InvalidEncodingError("the repo is of another account")
     verify_commit_signature(signed, key, commit)
+    found = await _walk(blocks, commit.data, collections, most)
+    records: list[RepoRecord] = []
+    drops: list[DroppedOp] = []
+    wanted = [cid for _, cid in found if cid.startswith(DATA_PREFIX)]
+    values = await blocks.get(wanted)
+    for name, cid in found:
+        path = name.decode("utf-8", "surrogateescape")
+        collection, _, rkey = path.partition("/")
+        value = values.get(cid)
+        if value is not None:
+            records.append(RepoRecord(collection, rkey, cid, value))
+        else:
+            drops.append(DroppedOp(path, cid, DropReason.BAD_RECORD_ENCODING))
+    head = RepoHead(
+        blocks.did, commit.rev, commit.data, signed, len(found), blocks.unused
+    )
+    return SparseRepo(head, records, drops, MAX_SPARSE_BYTES - blocks.left)
+
+
+async def _walk(
+    blocks: _Blocks, root: bytes, collections: Collection[str], most: int
+) -> list[tuple[bytes, bytes]]:
     ranges = [collection_range(nsid) for nsid in collections]
-    walk = RangeWalk(commit.data, ranges, most=most)
+    walk = RangeWalk(root, ranges, most=most)
     while wanted := walk.wanted:
         for cid, raw in (await blocks.get(wanted)).items():
             walk.take(cid, raw)
-    head = RepoHead(
-        blocks.did, commit.rev, commit.data, signed, len(walk.found), blocks.unused
-    )
-    return head, walk
+    return walk.found
 
 
 class _Blocks:
@@ -138,7 +162,7 @@ class _Blocks:
         self.did = did
         self.unused = 0
         self._client = client
-        self._left = MAX_SPARSE_BYTES
+        self.left = MAX_SPARSE_BYTES
 
     async def latest_commit(self) -> bytes:
         """The CID of the newest commit, as the host says."""
@@ -156,10 +180,10 @@ class _Blocks:
             data = await self._client.query_bytes(
                 GET_BLOCKS,
                 {"did": self.did, "cids": [cid_to_text(cid) for cid in group]},
-                max_bytes=self._left,
+                max_bytes=self.left,
             )
-            self._left -= len(data)
-            if self._left <= 0:
+            self.left -= len(data)
+            if self.left <= 0:
                 raise LimitExceededError("too much for a sparse fetch")
             reader = CarReader(rootless=True)
             came = dict(reader.feed(data))

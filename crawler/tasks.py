@@ -121,6 +121,7 @@ class CrawlTasks:
             report = await backfill.run_batch(limit, seconds=_SECONDS)
             return {
                 "fetched": report.fetched,
+                "sparse": report.sparse,
                 "failed": report.failed,
                 "records": report.records,
             }

@@ -250,7 +250,10 @@ class _Batch:
         self._note_applied(event)
 
     def _apply(self, actor: int, repo: RepoState, event: CommitEvent) -> None:
-        for op in event.ops:
+        ops, drops = event.ops, event.drops
+        if repo.keeps is not None:
+            ops, drops = event.within(repo.keeps)
+        for op in ops:
             key = (actor, op.collection, op.rkey)
             if op.action == "delete":
                 self._values[key] = None
@@ -258,7 +261,7 @@ class _Batch:
                 self._values[key] = op
                 if op.action == "create":
                     self._created.add(key)
-        for drop in event.drops:
+        for drop in drops:
             self._drop_counts[drop.reason, event.host] += 1
             self.result.drops[drop.reason] += 1
             parsed = _parse_path(drop.path)
@@ -268,7 +271,7 @@ class _Batch:
             self._dropped[actor, _tree_key(drop.path)] = (
                 None if drop.cid is None else (drop.cid, drop.reason)
             )
-        for op in event.ops:
+        for op in ops:
             path = (actor, f"{op.collection}/{op.rkey}".encode())
             if path in self._dropped:
                 self._dropped[path] = None

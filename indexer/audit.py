@@ -4,8 +4,10 @@ signed one, and counts against what they count."""
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Final
 
 import psycopg
@@ -55,6 +57,10 @@ class RepoAudit:
     """`root` is rebuilt from our rows, `data` is what the stored head says, and
     `signed` what the signed commit block says: all three must be equal.
 
+    Of a partial repo only the collections `keeps` are held: no root can be rebuilt from
+    those, `root` is empty, and whether the rows are what was signed is told by
+    `compare_parts`.
+
     `fault` says what cannot be right without any comparison: a row or a commit that
     cannot be read, a commit of another account or revision. `commit` is the CID of
     the commit block.
@@ -69,11 +75,13 @@ class RepoAudit:
     records: int
     dropped: int
     fault: str | None = None
+    keeps: frozenset[str] | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether our rows are the repo that was signed."""
-        return self.fault is None and self.root == self.data == self.signed
+        """Whether nothing is wrong; of a whole repo, that its rows are as signed."""
+        root = self.data if self.keeps is not None else self.root
+        return self.fault is None and root == self.data == self.signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +114,13 @@ def audit_repo(
     Raises UnknownRepoError, and RepoTooLargeError beyond `most_records`.
     """
     counts = [0, 0]
+    strays: list[bytes] = []
 
     def items(actor: int) -> Iterator[tuple[bytes, bytes]]:
         for key, cid, value in iter_repo(conn, actor):
             counts[value is None] += 1
+            if keeps is not None and not _is_kept(key, keeps):
+                strays.append(key)
             if most_records is not None and counts[0] > most_records:
                 raise RepoTooLargeError(did)
             yield key, cid
@@ -118,13 +129,18 @@ def audit_repo(
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         actor = _actor_of(conn, did)
-        rev, data, commit = _head_of(conn, actor, did)
+        rev, data, commit, keeps = _head_of(conn, actor, did)
         root, fault = b"", None
         try:
             with conn.transaction():
-                root = build_root(items(actor))
+                if keeps is None:
+                    root = build_root(items(actor))
+                else:
+                    deque(items(actor), maxlen=0)
         except _UNREADABLE as error:
             fault = f"a row cannot be read: {error}"
+    if strays:
+        fault = fault or "a record of a collection that is not kept"
     signed = b""
     try:
         head = parse_commit(commit)
@@ -135,8 +151,45 @@ def audit_repo(
         if (head.did, head.rev) != (did, rev):
             fault = fault or "the commit is of another account or revision"
     return RepoAudit(
-        did, rev, root, data, signed, cid_for(commit), counts[0], counts[1], fault
+        did,
+        rev,
+        root,
+        data,
+        signed,
+        cid_for(commit),
+        counts[0],
+        counts[1],
+        fault,
+        keeps,
     )
+
+
+def compare_parts(
+    conn: psycopg.Connection[Any],
+    did: str,
+    rev: str,
+    listed: Iterable[tuple[bytes, bytes]],
+) -> bool | None:
+    """Whether what we hold of a partial repo are exactly these (key, CID), sorted and
+    proven by somebody else; None if it does not stand at `rev` any more. A row that
+    cannot be read is a difference. Raises UnknownRepoError."""
+    require_idle(conn)
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        actor = _actor_of(conn, did)
+        if _head_of(conn, actor, did)[0] != rev:
+            return None
+        ours = ((key, cid) for key, cid, _ in iter_repo(conn, actor))
+        try:
+            with conn.transaction():
+                return all(a == b for a, b in zip_longest(ours, listed))
+        except _UNREADABLE:
+            return False
+
+
+def _is_kept(key: bytes, keeps: frozenset[str]) -> bool:
+    nsid, slash, _ = key.partition(b"/")
+    return bool(slash) and nsid.decode("utf-8", "replace") in keeps
 
 
 def describe_fault(found: RepoAudit) -> str | None:
@@ -145,7 +198,7 @@ def describe_fault(found: RepoAudit) -> str | None:
         return found.fault
     if found.data != found.signed:
         return "the stored root is not the signed one"
-    return None if found.root == found.data else "the rows are not what was signed"
+    return None if found.ok else "the rows are not what was signed"
 
 
 def list_synchronized(
@@ -172,14 +225,18 @@ def _actor_of(conn: psycopg.Connection[Any], did: str) -> int:
 
 def _head_of(
     conn: psycopg.Connection[Any], actor: int, did: str
-) -> tuple[str, bytes, bytes]:
+) -> tuple[str, bytes, bytes, frozenset[str] | None]:
     row = conn.execute(
-        "SELECT rev, data, commit FROM repo WHERE actor = %s AND rev IS NOT NULL",
+        """
+        SELECT rev, data, commit, s.collections FROM repo
+        LEFT JOIN selection s ON s.id = selection
+        WHERE actor = %s AND rev IS NOT NULL
+        """,
         (actor,),
     ).fetchone()
     if row is None:
         raise UnknownRepoError(did)
-    return row[0], row[1], row[2]
+    return row[0], row[1], row[2], None if row[3] is None else frozenset(row[3])
 
 
 def recount_stats(conn: psycopg.Connection[Any], *, repair: bool = False) -> StatsAudit:

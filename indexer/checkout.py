@@ -30,7 +30,12 @@ from indexer.import_rows import (
     ImportedRecord,
     prepare_import,
 )
-from indexer.repo_states import RepoState, lock_repos, save_repos
+from indexer.repo_states import (
+    RepoState,
+    choose_selections,
+    lock_repos,
+    save_repos,
+)
 from indexer.transaction import whole_transaction
 from protocol.errors import DesynchronizedError
 from protocol.events import DroppedOp
@@ -44,12 +49,14 @@ from storage.record_codec import decompress
 from storage.records import COLUMNS as RECORD_COLUMNS
 from storage.records import pack_records
 from storage.resync_buffer import clear_commits, load_commits
+from storage.selections import settle_wanted
 from storage.states import REPO_SYNCHRONIZED, STATUS_DELETED
 from storage.stats import StatsChange, StatsPile
 
 _CHUNK_RECORDS: Final = 2_000
 _CHUNK_BYTES: Final = 8_000_000
 LOCK_CLASS: Final = 0x726570  # "rep": advisory locks of imports, by actor
+OTHER_COLLECTIONS: Final = "other collections are wanted"
 _BEHIND_RETRY_S: Final = 30.0
 _BEHIND_RETRY_MOST_S: Final = 86_400.0
 """When a repo whose host told of a rev that it then did not serve is tried again."""
@@ -95,7 +102,9 @@ class CheckoutResult:
 
 class Checkout:
     """One whole-repo import. Use as a context manager: leaving without `finish`
-    undoes everything. With `send_on` the event log is told where the repo stands.
+    undoes everything. With a `selection` what is added are all records of its
+    collections, and no others are held afterwards. With `send_on` the event log is told
+    where the repo stands.
 
     Raises CheckoutBusyError on entry while another connection imports the same repo.
     """
@@ -107,9 +116,11 @@ class Checkout:
         did: str,
         host: int,
         *,
+        selection: int | None = None,
         now: datetime | None = None,
         send_on: bool = False,
     ) -> None:
+        self._selection = selection
         self._send_on = send_on
         self._conn = conn
         self._interner = interner
@@ -289,6 +300,7 @@ class Checkout:
             raise StaleCheckoutError(f"rev {head.rev} is older than {repo.rev}")
         if repo.status == STATUS_DELETED:
             raise StaleCheckoutError("the account is deleted")
+        choose_selections(conn, [(repo, self._selection)])
         repo.advance(head.rev, head.data, head.commit)
         events = load_commits(conn, actor)
         if events:
@@ -322,9 +334,13 @@ def settle_repos(
     """Write where repos stand after a fetch from their hosts, and end their leases.
 
     One whose host told of a newer rev than it then served is fetched again: soon, and
-    later each time, for the host may be wrong for ever.
+    later each time, for the host may be wrong for ever. So is one of which something
+    else is wanted by now.
     """
+    wanted = settle_wanted(conn)
     for repo, _ in fetched:
+        if repo.selection != wanted:
+            repo.desynchronize(OTHER_COLLECTIONS)
         told = repo.upstream_rev
         if told is not None and repo.rev is not None and repo.rev < told:
             repo.desynchronize("the host told of a newer rev")

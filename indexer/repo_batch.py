@@ -24,7 +24,7 @@ from indexer.checkout import (
     sync_frame_of,
 )
 from indexer.import_rows import Addresses, Dropped, ImportedRecord, prepare_import
-from indexer.repo_states import RepoState, lock_repos
+from indexer.repo_states import RepoState, choose_selections, lock_repos
 from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.events import DroppedOp
 from storage import event_log
@@ -38,7 +38,7 @@ from storage.stats import StatsChange, apply_stats
 
 
 class FetchedRepo(Protocol):
-    """A whole repo in memory, proven: what a reader gave."""
+    """A repo in memory, proven: what a reader gave."""
 
     @property
     def did(self) -> str:
@@ -53,8 +53,12 @@ class FetchedRepo(Protocol):
         """Where it stands."""
 
     @property
+    def selection(self) -> int | None:
+        """What of it this is (storage.selections); None is the whole repo."""
+
+    @property
     def records(self) -> Sequence[ImportedRecord]:
-        """All of it, in any order."""
+        """All of that, in any order."""
 
     @property
     def drops(self) -> Sequence[DroppedOp]:
@@ -125,6 +129,9 @@ class _Batch:
         crashpoint(Crashpoint.BATCH_WRITTEN)
         states = lock_repos(
             conn, {actor: repo.host or None for actor, repo in taken.items()}, taken
+        )
+        choose_selections(
+            conn, [(states[actor], repo.selection) for actor, repo in taken.items()]
         )
         for actor, state in states.items():
             if state.rev != self.known[actor] or state.status == STATUS_DELETED:

@@ -85,12 +85,14 @@ def apply_diff(
     with whole_transaction(conn):
         plan_for_probes(conn)
         held = conn.execute(
-            "SELECT pg_try_advisory_xact_lock(%s, %s), rev, data, state FROM repo"
-            " WHERE actor = %s",
+            "SELECT pg_try_advisory_xact_lock(%s, %s), rev, data, state, selection"
+            " FROM repo WHERE actor = %s",
             (LOCK_CLASS, actor, actor),
         ).fetchone()
         if held is None or not held[0] or held[1:4:2] != (since, REPO_RESYNCING):
             raise StaleCheckoutError("the repo is not what it was when it was claimed")
+        if held[4] is not None:
+            raise DiffMismatchError("only some collections are held")
         if diff.head.rev < since:
             raise StaleCheckoutError(f"rev {diff.head.rev} is older than {since}")
         event = _as_commit(conn, actor, did, host, since, held[2], diff)

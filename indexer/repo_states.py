@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from storage.arrays import bytes_array, int_array, text_array
+from storage.selections import load_selections, settle_wanted
 from storage.states import REPO_DESYNCHRONIZED, REPO_SYNCHRONIZED, STATUS_ACTIVE
 
 
@@ -23,9 +24,13 @@ class RepoState:
     status: str
     """The upstream's word on the account."""
     upstream_rev: str | None = None
+    selection: int | None = None
+    """What is kept of it (storage.selections); of an empty one, what will be."""
     commit: bytes | None = None
     error: str | None = None
     changed: bool = False
+    keeps: frozenset[str] | None = None
+    """The collections of the selection; None is all of them."""
 
     @property
     def active(self) -> bool:
@@ -73,13 +78,21 @@ def lock_repos(
             (missing, [hosts[actor] for actor in missing]),
         )
         found |= _lock(conn, missing)
+    if any(repo.rev is None for repo in found.values()):
+        wanted = settle_wanted(conn)
+        for repo in found.values():
+            if repo.rev is None:
+                repo.selection = wanted
+    partial = [repo for repo in found.values() if repo.selection is not None]
+    choose_selections(conn, [(repo, repo.selection) for repo in partial])
     return found
 
 
 def _lock(conn: psycopg.Connection[Any], actors: Iterable[int]) -> dict[int, RepoState]:
     rows = conn.execute(
         """
-        SELECT r.actor, r.state, r.rev, r.data, a.upstream_status, r.upstream_rev
+        SELECT r.actor, r.state, r.rev, r.data, a.upstream_status, r.upstream_rev,
+            r.selection
         FROM repo r JOIN actor a ON a.id = r.actor
         WHERE r.actor = ANY(%s::int4[]) ORDER BY r.actor FOR UPDATE OF r
         """,
@@ -87,6 +100,18 @@ def _lock(conn: psycopg.Connection[Any], actors: Iterable[int]) -> dict[int, Rep
         binary=True,
     )
     return {row[0]: RepoState(*row) for row in rows}
+
+
+def choose_selections(
+    conn: psycopg.Connection[Any], chosen: Iterable[tuple[RepoState, int | None]]
+) -> None:
+    """From now on these repos hold that."""
+    pairs = list(chosen)
+    numbers = {number for _, number in pairs if number is not None}
+    known = load_selections(conn, numbers) if numbers else {}
+    for repo, number in pairs:
+        repo.selection = number
+        repo.keeps = None if number is None else known[number].collections
 
 
 def save_repos(conn: psycopg.Connection[Any], repos: Iterable[RepoState]) -> None:
@@ -98,7 +123,7 @@ def save_repos(conn: psycopg.Connection[Any], repos: Iterable[RepoState]) -> Non
         """
         UPDATE repo r SET state = d.state, rev = d.rev, data = d.data,
             commit = coalesce(d.commit, r.commit), upstream_rev = d.upstream_rev,
-            error = d.error,
+            error = d.error, selection = d.selection,
             tries = CASE WHEN d.state = r.state THEN r.tries ELSE 0 END,
             next_try = CASE WHEN d.state = r.state THEN r.next_try ELSE now() END,
             synchronized_at = CASE
@@ -106,8 +131,8 @@ def save_repos(conn: psycopg.Connection[Any], repos: Iterable[RepoState]) -> Non
                 ELSE r.synchronized_at END
         FROM unnest(
             %s::int4[], %s::text[], %s::text[], %s::bytea[], %s::bytea[], %s::text[],
-            %s::text[]
-        ) AS d (actor, state, rev, data, commit, upstream_rev, error)
+            %s::text[], %s::int4[]
+        ) AS d (actor, state, rev, data, commit, upstream_rev, error, selection)
         WHERE r.actor = d.actor
         """,
         (
@@ -118,5 +143,6 @@ def save_repos(conn: psycopg.Connection[Any], repos: Iterable[RepoState]) -> Non
             bytes_array(repo.commit for repo in changed),
             text_array(repo.upstream_rev for repo in changed),
             text_array(repo.error for repo in changed),
+            [repo.selection for repo in changed],
         ),
     )

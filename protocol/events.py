@@ -7,7 +7,7 @@ frame where somebody wants to send it on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -43,6 +43,11 @@ class DroppedOp:
     cid: bytes | None
     reason: DropReason
 
+    def is_of(self, collections: Container[str]) -> bool:
+        """Whether its key is in one of these collections."""
+        nsid, slash, _ = self.path.partition("/")
+        return bool(slash) and nsid in collections
+
 
 @dataclass(slots=True)
 class CommitEvent:
@@ -63,6 +68,15 @@ class CommitEvent:
     seq: int = 0
     host: int = 0
     frame: bytes | None = field(default=None, compare=False, repr=False)
+
+    def within(
+        self, collections: Container[str]
+    ) -> tuple[Sequence[RecordOp], Sequence[DroppedOp]]:
+        """What it changes in some collections."""
+        return (
+            [op for op in self.ops if op.collection in collections],
+            [drop for drop in self.drops if drop.is_of(collections)],
+        )
 
 
 @dataclass(frozen=True, slots=True)

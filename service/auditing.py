@@ -23,11 +23,13 @@ from psycopg_pool import ConnectionPool
 
 from crawler.methods import GET_LATEST_COMMIT
 from crawler.outside import OpenOutside
+from crawler.sparse import SparseUnavailableError, list_collections
 from indexer.audit import (
     RepoAudit,
     RepoTooLargeError,
     UnknownRepoError,
     audit_repo,
+    compare_parts,
     describe_fault,
 )
 from indexer.repair import clear_repo
@@ -36,6 +38,7 @@ from network.errors import NetworkError, XrpcError
 from network.xrpc_client import XrpcClient
 from protocol.cid import cid_from_text
 from protocol.errors import ProtocolError
+from protocol.syntax.did import Did
 from protocol.syntax.tid import parse_tid, tid_time_us
 from service.config import Config
 from service.verbs.running import make_fetcher
@@ -118,7 +121,32 @@ class Auditor:
         finding = _compare(did, ours, answer)
         if finding.verdict in (Verdict.BEHIND, Verdict.FORKED, Verdict.AHEAD):
             return await self._look_again(finding, ours, answer)
+        if ours.keeps is not None:
+            return await self._prove(ours, ours.keeps, host)
         return finding
+
+    async def _prove(
+        self, ours: RepoAudit, keeps: frozenset[str], host: str
+    ) -> Finding:
+        """Hold a partial repo against the nodes that its host has of the same tree."""
+        did = Did(ours.did)
+        client = XrpcClient(self._fetcher, host)
+        try:
+            listed = await list_collections(client, did, ours.data, keeps)
+        except SparseUnavailableError as error:
+            return Finding(did, Verdict.UNPROVEN, str(error))
+        except XrpcError as error:
+            return Finding(did, Verdict.REFUSED, error.name)
+        except NetworkError as error:
+            return Finding(did, Verdict.UNREACHABLE, str(error))
+        equal = await asyncio.to_thread(self._compare_parts, ours, listed)
+        if equal is None:
+            return Finding(did, Verdict.UNPROVEN, "it moved while we looked")
+        if equal:
+            return Finding(did, Verdict.PARTIAL)
+        if self._repair:
+            await asyncio.to_thread(self._fetch_anew, did)
+        return Finding(did, Verdict.WRONG, "the rows are not what was signed")
 
     async def _look_again(
         self, finding: Finding, ours: RepoAudit, answer: _Head
@@ -178,6 +206,12 @@ class Auditor:
     def _audit(self, did: str) -> RepoAudit:
         with self._pool.connection() as conn:
             return audit_repo(conn, did, most_records=self._most_records)
+
+    def _compare_parts(
+        self, ours: RepoAudit, listed: Sequence[tuple[bytes, bytes]]
+    ) -> bool | None:
+        with self._pool.connection() as conn:
+            return compare_parts(conn, ours.did, ours.rev, listed)
 
     def _fetch(self, did: str) -> None:
         with self._pool.connection() as conn:

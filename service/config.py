@@ -33,6 +33,7 @@ from pydantic_settings import (
 
 from crawler.settings import CrawlSettings
 from service.errors import ConfigError
+from storage.scope import ScopeKind, check_keep
 
 _CRAWL = CrawlSettings()
 _PREFIX = "BIGWORLD_"
@@ -119,6 +120,11 @@ class Config(BaseSettings):
     )
     collections: Names = Field(
         (), description="Collections (NSIDs) of the scope `collection`."
+    )
+    keep: Names = Field(
+        (),
+        description="Of each repo only these collections (NSIDs) are fetched and kept. "
+        "Default: all of it.",
     )
     account_cap: int = Field(
         1_000,
@@ -252,6 +258,8 @@ class Config(BaseSettings):
             raise ValueError(f"scope {self.scope} needs dids")
         if (self.scope == "collection") != bool(self.collections):
             raise ValueError("scope collection and collections go together")
+        kind = ScopeKind(self.scope or ("dids" if self.dids else "network"))
+        check_keep(kind, self.collections, self.keep)
         return self
 
     @classmethod

@@ -25,6 +25,7 @@ from indexer.identity import save_handles
 from indexer.outside import remove_outside
 from indexer.repo_batch import BatchChangedError, import_fresh
 from indexer.repo_diff import DiffMismatchError, apply_diff
+from indexer.selected import keep_wanted
 from protocol.errors import DesynchronizedError, ProtocolError
 from protocol.events import DroppedOp, Event
 from protocol.repo import RepoHead, RepoRecord
@@ -88,12 +89,19 @@ class IndexSink:
         return BatchOutcome(result.applied, [Did(did) for did in result.desynchronized])
 
     @contextmanager
-    def checkout(self, did: Did, host: int) -> Iterator[IndexImport]:
-        """Import a whole repo; leaving without `finish` undoes everything."""
+    def checkout(
+        self, did: Did, host: int, selection: int | None = None
+    ) -> Iterator[IndexImport]:
+        """Import a repo; leaving without `finish` undoes everything."""
         with self._pool.connection() as conn:
             try:
                 with Checkout(
-                    conn, self._interner, did, host, send_on=self._send_on
+                    conn,
+                    self._interner,
+                    did,
+                    host,
+                    selection=selection,
+                    send_on=self._send_on,
                 ) as checkout:
                     yield IndexImport(checkout)
             except CheckoutBusyError as error:
@@ -136,7 +144,7 @@ class IndexSink:
         failed: dict[Did, Exception] = {}
         for repo in rest:
             try:
-                with self.checkout(repo.did, repo.host) as importing:
+                with self.checkout(repo.did, repo.host, repo.selection) as importing:
                     importing.add(repo.records)
                     importing.drop(repo.drops)
                     importing.finish(repo.head)
@@ -166,6 +174,16 @@ class IndexSink:
                 now = datetime.now(UTC)
                 removed += remove_outside(conn, self._interner, did, now)
             self._on_written()
+        return removed
+
+    def keep_wanted(self, dids: Sequence[str]) -> int:
+        """Bring these repos to what is to be kept of them; how many records went."""
+        removed = 0
+        for did in dids:
+            with self._pool.connection() as conn:
+                now = datetime.now(UTC)
+                removed += keep_wanted(conn, self._interner, did, now)
+        self._on_written()
         return removed
 
 

@@ -192,6 +192,12 @@ class IndexCollector(Collector):
                     "SELECT count(*) FROM resync_buffer",
                 ),
                 (
+                    "bigworld_repos_partial",
+                    "Repos of which only chosen collections are kept",
+                    "SELECT count(*) FROM repo"
+                    " WHERE selection IS NOT NULL AND rev IS NOT NULL",
+                ),
+                (
                     "bigworld_records_estimate",
                     "Records in the index, by the planner's estimate",
                     "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::int8 "
@@ -214,6 +220,11 @@ def _completeness(conn: psycopg.Connection[Any]) -> Iterator[Metric]:
     yield found
     for name, text, value in (
         ("bigworld_completeness", "Share of repos whole and equal", figure.share),
+        (
+            "bigworld_completeness_chosen",
+            "Share of repos of which all that was chosen is here and equal",
+            figure.chosen,
+        ),
         ("bigworld_completeness_low", "Its 95 % interval, low end", figure.low),
         ("bigworld_completeness_high", "Its 95 % interval, high end", figure.high),
     ):

@@ -20,6 +20,14 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(help="DIDs for dids and follows, NSIDs for collection."),
 ]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep",
+        help="Of each repo fetch and keep this collection (NSID) only; may be "
+        "repeated. Without it all of it.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -50,18 +58,20 @@ def show(
 def change(
     kind: Kind,
     names: Names = None,
+    keep: Keep = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not estimate and ask first.")
     ] = False,
 ) -> None:
     """Widen or narrow what is indexed, while everything runs on.
 
-    Accounts that do not belong to it any more are removed by the running crawl.
+    Accounts and records that do not belong to it any more are removed by the running
+    crawl.
     """
     from service.verbs import scope
 
     config = _read()
-    wanted = scope.parse(kind, names or ())
+    wanted = scope.parse(kind, names or (), keep or ())
     if not yes:
         scope.estimate(config, wanted, as_json=False)
         typer.confirm("Go on?", abort=True)

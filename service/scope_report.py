@@ -14,6 +14,7 @@ def as_fields(scope: Scope, progress: ScopeProgress) -> dict[str, Any]:
         "scope": scope.kind,
         "seeds": list(scope.seeds),
         "collections": list(scope.collections),
+        "keep": list(scope.keep),
         **asdict(progress),
         "total": progress.total,
         "done": progress.done,
@@ -29,6 +30,10 @@ def describe(scope: Scope, progress: ScopeProgress) -> list[str]:
         f"repos: {progress.done} of {progress.total} accounts; "
         f"{progress.lately} fetched in the last ten minutes",
     ]
+    if scope.keep:
+        lines.append(f"kept of each: {', '.join(scope.keep)}")
+    if progress.partial:
+        lines.append(f"partial, of chosen collections only: {progress.partial}")
     if progress.gone:
         lines.append(f"not to be had: {progress.gone}")
     if progress.outside:

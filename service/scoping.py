@@ -25,10 +25,18 @@ def apply_settings(conn: psycopg.Connection[Any], config: Config) -> bool:
     from: what a command has set meanwhile stays. Does not commit."""
     kind = ScopeKind(config.scope or ("dids" if config.dids else "network"))
     seeds = config.dids if kind in (ScopeKind.DIDS, ScopeKind.FOLLOWS) else ()
-    text = json.dumps([kind, sorted(seeds), sorted(config.collections)])
+    named = [kind, sorted(seeds), sorted(config.collections)]
+    text = json.dumps([*named, sorted(config.keep)] if config.keep else named)
     if load_scope(conn).settings == text:
         return False
-    set_scope(conn, kind, seeds=seeds, collections=config.collections, settings=text)
+    set_scope(
+        conn,
+        kind,
+        seeds=seeds,
+        collections=config.collections,
+        keep=config.keep,
+        settings=text,
+    )
     return True
 
 
@@ -36,5 +44,11 @@ async def keep_scope(side: WriteSide, stop: asyncio.Event) -> None:
     """Keep the accounts of the scope what they should be, until `stop`."""
     database = Database(side.pool, most_tries=_TRIES)
     async with side.open_outside() as outside:
-        keeper = ScopeKeeper(side.settings, database, outside, side.sink.remove_outside)
+        keeper = ScopeKeeper(
+            side.settings,
+            database,
+            outside,
+            side.sink.remove_outside,
+            side.sink.keep_wanted,
+        )
         await keeper.run(stop)

@@ -41,6 +41,11 @@ class Verdict(StrEnum):
     """As signed; the host could not be asked."""
     REFUSED = "refused"
     """As signed; the host says that it gives no such repo (any more)."""
+    PARTIAL = "partial"
+    """Only chosen collections are held: those are as signed, by the host's own nodes,
+    and the rest is not here."""
+    UNPROVEN = "unproven"
+    """Only chosen collections are held, and the host gave nothing to prove them by."""
     TOO_LARGE = "too_large"
     """Too large to be looked at in one step."""
 
@@ -54,13 +59,15 @@ UNSOUND: Final = frozenset({Verdict.WRONG, Verdict.FORKED, Verdict.BEHIND})
 class Completeness:
     """The share of known active repos that are synchronized and equal to their
     host's, estimated from `samples` draws; `low` to `high` is its 95 % interval
-    (Wilson). None without samples."""
+    (Wilson). `chosen` is the share of those that hold all that they are said to hold:
+    partial ones that were proven, too. None without samples."""
 
     samples: int
     verdicts: Mapping[Verdict, int]
     share: float | None
     low: float | None
     high: float | None
+    chosen: float | None = None
 
 
 def draw_repos(conn: Connection, count: int) -> list[tuple[int, str]]:
@@ -113,7 +120,8 @@ def completeness(conn: Connection) -> Completeness:
         return Completeness(0, counts, None, None, None)
     sound = sum(counts[verdict] for verdict in SOUND)
     low, high = wilson(sound, samples)
-    return Completeness(samples, counts, sound / samples, low, high)
+    chosen = (sound + counts[Verdict.PARTIAL]) / samples
+    return Completeness(samples, counts, sound / samples, low, high, chosen)
 
 
 def wilson(hits: int, tries: int) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -70,6 +70,17 @@ def delete_dropped_of(conn: psycopg.Connection[Any], *actors: int) -> None:
     """Forget all dropped records of these repos."""
     conn.execute(
         "DELETE FROM dropped_record WHERE actor = ANY(%s::int4[])", (list(actors),)
+    )
+
+
+def delete_dropped_outside(
+    conn: psycopg.Connection[Any], actor: int, collections: Collection[str]
+) -> None:
+    """Forget the dropped records of one repo that are of no such collection."""
+    conn.execute(
+        "DELETE FROM dropped_record"
+        " WHERE actor = %s AND NOT path LIKE ANY(%s::bytea[])",
+        (actor, [f"{nsid}/%".encode() for nsid in collections]),
     )
 
 

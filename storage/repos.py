@@ -46,13 +46,15 @@ class ListedRepo:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRepo:
-    """A repo leased to us for fetching. `rev` is the newest we hold, if any."""
+    """A repo leased to us for fetching. `rev` is the newest we hold, if any, and
+    `selection` what of it (storage.selections)."""
 
     actor: int
     did: Did
     host: int
     rev: Tid | None
     tries: int
+    selection: int | None = None
 
 
 def find_repos(
@@ -212,7 +214,8 @@ def claim_repos(
             UPDATE repo SET state = 'resyncing',
                 lease_until = now() + make_interval(secs => %(lease_s)s)
             FROM picked WHERE repo.actor = picked.actor
-            RETURNING repo.actor, picked.did, repo.host, repo.rev, repo.tries
+            RETURNING repo.actor, picked.did, repo.host, repo.rev, repo.tries,
+                repo.selection
             """,
             {
                 "skip": list(skip_hosts),

@@ -14,7 +14,7 @@ audit       audit_sample
 identity    identity, handle_cache, jti, plc_log, plc_doubt, plc_feed, plc_host
 work        search_outbox, job, lease
 streams out event_block, event_counter
-scope       scope, scope_account
+scope       scope, scope_account, selection
 
 A record's address is (actor, collection, rkey): int4, int4, int8. A TID record key is
 its own 63-bit number; any other key is a negative id of `rkey`.
@@ -231,6 +231,8 @@ repo = sa.Table(
     _text("rev", nullable=True),
     _bytes("data", nullable=True),
     _bytes("commit", nullable=True),
+    # what `record` holds of it: storage.selections; NULL is the whole repo
+    _int4("selection", nullable=True),
     # newest rev any listRepos, #sync or commit told of
     _text("upstream_rev", nullable=True),
     # resync work: claimed by lease, retried with backoff
@@ -692,7 +694,19 @@ scope = sa.Table(
     _int8("generation"),
     _text("settings", nullable=True),
     _time("changed_at"),
+    # what is to be kept of each repo, and the last actor whose repo was held against
+    # it; NULL: everything, and all of them
+    _int4("selection", nullable=True),
+    _int4("compared", nullable=True),
     sa.CheckConstraint("single", name="single"),
+)
+
+# Sets of collections (NSIDs, sorted): what repos are kept of.
+selection = sa.Table(
+    "selection",
+    metadata,
+    _int4("id", sa.Identity(), primary_key=True),
+    sa.Column("collections", pg.ARRAY(sa.Text), nullable=False, unique=True),
 )
 
 # Its accounts, where it is not the whole network.

@@ -15,6 +15,9 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 
+from storage.collections import GRAPH_FOLLOW
+from storage.selections import put_selection
+
 SETTLE_S: Final = 3.0
 """Who joins is fetched so many seconds later: by then everybody lets its commits pass,
 and none can be missing between the repo that was fetched and the stream."""
@@ -23,6 +26,10 @@ _OUTSIDE: Final = """
     FROM repo JOIN actor ON actor.id = repo.actor
     WHERE NOT EXISTS (SELECT FROM scope_account s WHERE s.did = actor.did)
 """
+
+
+class UnkeptError(ValueError):
+    """The scope rests on records that would not be kept."""
 
 
 class ScopeKind(StrEnum):
@@ -38,7 +45,8 @@ class ScopeKind(StrEnum):
 class Scope:
     """`seeds` are the accounts that were named, `collections` the NSIDs. `settings` is
     the configuration that it was taken from, None if a command set it. `age_s` is how
-    many seconds ago it was changed."""
+    many seconds ago it was changed. Of each repo the collections `keep` are kept, all
+    of it where there are none."""
 
     kind: ScopeKind = ScopeKind.NETWORK
     seeds: tuple[str, ...] = ()
@@ -47,6 +55,7 @@ class Scope:
     settings: str | None = None
     changed_at: datetime | None = None
     age_s: float = float("inf")
+    keep: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -58,7 +67,8 @@ class Scope:
 class ScopeProgress:
     """How far the index is with its scope: numbers of its accounts. `wanted` is None
     while it is the whole network; `lately` were fetched in the last ten minutes.
-    `outside` are others, that are to be removed."""
+    `outside` are others, that are to be removed. `synchronized` hold what is to be
+    kept of them, `partial` of these chosen collections only."""
 
     wanted: int | None
     held: int
@@ -66,6 +76,7 @@ class ScopeProgress:
     gone: int
     lately: int
     outside: int
+    partial: int = 0
 
     @property
     def total(self) -> int:
@@ -89,13 +100,37 @@ class ScopeProgress:
 def load_scope(conn: psycopg.Connection[Any]) -> Scope:
     """What is to be indexed now. Without a row it is the whole network."""
     row = conn.execute(
-        "SELECT kind, seeds, collections, generation, settings, changed_at,"
-        " extract(epoch FROM clock_timestamp() - changed_at)::float8 FROM scope"
+        """
+        SELECT kind, seeds, scope.collections, generation, settings, changed_at,
+            extract(epoch FROM clock_timestamp() - changed_at)::float8,
+            coalesce(s.collections, '{}')
+        FROM scope LEFT JOIN selection s ON s.id = scope.selection
+        """
     ).fetchone()
     if row is None:
         return Scope()
-    kind, seeds, collections, *rest = row
-    return Scope(ScopeKind(kind), tuple(seeds), tuple(collections), *rest)
+    kind, seeds, collections, generation, settings, changed_at, age_s, keep = row
+    return Scope(
+        ScopeKind(kind),
+        tuple(seeds),
+        tuple(collections),
+        generation,
+        settings,
+        changed_at,
+        age_s,
+        tuple(keep),
+    )
+
+
+def check_keep(
+    kind: ScopeKind, collections: Iterable[str], keep: Iterable[str]
+) -> None:
+    """Raise UnkeptError where the accounts could not be told from what is kept."""
+    kept = set(keep)
+    needed = {GRAPH_FOLLOW} if kind is ScopeKind.FOLLOWS else set(collections)
+    if kept and not needed <= kept:
+        missing = ", ".join(sorted(needed - kept))
+        raise UnkeptError(f"the scope {kind} rests on {missing}: keep it too")
 
 
 def set_scope(
@@ -104,20 +139,29 @@ def set_scope(
     *,
     seeds: Sequence[str] = (),
     collections: Sequence[str] = (),
+    keep: Sequence[str] = (),
     settings: str | None = None,
 ) -> None:
     """Widen or narrow. Accounts that are not named leave until they are found again;
-    the listings of all hosts are compared anew where more may be wanted. `settings`
-    None leaves what was noted. Does not commit."""
+    the listings of all hosts are compared anew where more may be wanted. Where what is
+    to be kept of a repo changes, every repo is held against it anew. `settings` None
+    leaves what was noted. Raises UnkeptError. Does not commit."""
+    check_keep(kind, collections, keep)
+    selection = put_selection(conn, keep)
     if not load_scope(conn).whole:
         # Their commits were passed over, and they may be wanted again now.
         _mend(conn, f"SELECT repo.actor {_OUTSIDE}", ())
     conn.execute(
         """
-        INSERT INTO scope (kind, seeds, collections, generation, settings, changed_at)
-        VALUES (%(kind)s, %(seeds)s, %(collections)s, 1, %(settings)s, now())
+        INSERT INTO scope (kind, seeds, collections, generation, settings, changed_at,
+            selection, compared)
+        VALUES (%(kind)s, %(seeds)s, %(collections)s, 1, %(settings)s, now(),
+            %(selection)s, CASE WHEN %(selection)s::int4 IS NOT NULL THEN 0 END)
         ON CONFLICT (single) DO UPDATE SET kind = excluded.kind,
             seeds = excluded.seeds, collections = excluded.collections,
+            selection = excluded.selection,
+            compared = CASE WHEN scope.selection IS DISTINCT FROM excluded.selection
+                THEN 0 ELSE scope.compared END,
             generation = scope.generation + 1, changed_at = now(),
             settings = coalesce(excluded.settings, scope.settings)
         """,
@@ -126,6 +170,7 @@ def set_scope(
             "seeds": list(seeds),
             "collections": list(collections),
             "settings": settings,
+            "selection": selection,
         },
     )
     conn.execute("DELETE FROM scope_account WHERE did <> ALL(%s)", (list(seeds),))
@@ -251,19 +296,23 @@ def load_progress(conn: psycopg.Connection[Any]) -> ScopeProgress:
         """
         WITH known AS (
             SELECT repo.state, repo.synchronized_at, actor.upstream_status,
+                repo.selection IS NOT NULL AS partial,
+                repo.state = 'synchronized' AND repo.selection IS NOT DISTINCT FROM
+                    (SELECT selection FROM scope) AS done,
                 %s OR s.id IS NOT NULL AS inside
             FROM repo JOIN actor ON actor.id = repo.actor
             LEFT JOIN scope_account s ON s.did = actor.did
         )
         SELECT (SELECT count(*) FROM scope_account),
             count(*) FILTER (WHERE inside),
-            count(*) FILTER (WHERE inside AND state = 'synchronized'),
+            count(*) FILTER (WHERE inside AND done),
             count(*) FILTER (WHERE inside AND state <> 'synchronized'
                 AND upstream_status IN
                     ('deleted', 'takendown', 'suspended', 'deactivated')),
             count(*) FILTER (WHERE inside
                 AND synchronized_at > now() - interval '10 min'),
-            count(*) FILTER (WHERE NOT inside)
+            count(*) FILTER (WHERE NOT inside),
+            count(*) FILTER (WHERE inside AND done AND partial)
         FROM known
         """,
         (whole,),

@@ -48,7 +48,7 @@ def _repo_row(session: Session, did: str) -> tuple[int, str, bytes, bytes, str |
                CASE WHEN a.takedown IS NOT NULL THEN 'takendown'
                     ELSE a.upstream_status END
         FROM actor a JOIN repo r ON r.actor = a.id
-        WHERE a.did = %s AND r.commit IS NOT NULL
+        WHERE a.did = %s AND r.commit IS NOT NULL AND r.selection IS NULL
         """,
         (did,),
     ).fetchone()
@@ -99,7 +99,8 @@ def list_repos(session: Session, params: Params) -> dict[str, Any]:
                CASE WHEN a.takedown IS NOT NULL THEN 'takendown'
                     ELSE a.upstream_status END
         FROM repo r JOIN actor a ON a.id = r.actor
-        WHERE r.actor > %s AND r.commit IS NOT NULL ORDER BY r.actor LIMIT %s
+        WHERE r.actor > %s AND r.commit IS NOT NULL AND r.selection IS NULL
+        ORDER BY r.actor LIMIT %s
         """,
         (after[0] if after else 0, limit + 1),
     ).fetchall()

@@ -61,9 +61,10 @@ def audit(
         psycopg.connect(url) as conn,
     ):
         wanted = list(dids) or list(_everyone(conn))
-        done = 0
+        done = partial = 0
         for found in _audit_each(conn, wanted):
             done += 1
+            partial += found.keeps is not None
             if as_json:
                 print(json.dumps(_describe(found)))
             elif not found.ok:
@@ -92,8 +93,14 @@ def audit(
             for table, number in audited.wrong.items():
                 report.say(f"{table}: {number} wrong rows")
         if not as_json:
-            verdict = "all as signed" if all_well else "NOT all as signed"
+            verdict = "nothing wrong found" if partial else "all as signed"
+            verdict = verdict if all_well else "NOT all as signed"
             report.say(f"{done} repos audited, {verdict}")
+            if partial:
+                report.say(
+                    f"{partial} of them are partial: of those only chosen collections "
+                    "are held, which --hosts proves and nothing else"
+                )
     return all_well
 
 
@@ -146,6 +153,7 @@ def _describe(found: RepoAudit) -> dict[str, Any]:
         "rev": found.rev,
         "ok": found.ok,
         "fault": describe_fault(found),
+        "partial": None if found.keeps is None else sorted(found.keeps),
         "root": cid_to_text(found.root) if found.root else None,
         "signed": cid_to_text(found.signed) if found.signed else None,
         "records": found.records,

@@ -30,6 +30,8 @@ from storage.pool import connect
 from storage.scope import (
     Scope,
     ScopeKind,
+    UnkeptError,
+    check_keep,
     load_progress,
     load_scope,
     set_scope,
@@ -38,26 +40,34 @@ from storage.scope import (
 _WATCH_S = 2.0
 
 
-def parse(kind: ScopeKind, names: Sequence[str]) -> Scope:
+def parse(kind: ScopeKind, names: Sequence[str], keep: Sequence[str] = ()) -> Scope:
     """A scope from the command line. Raises ConfigError."""
+    if kind is ScopeKind.NETWORK and names:
+        raise ConfigError("the network takes no names")
+    if kind is not ScopeKind.NETWORK and not names:
+        raise ConfigError(f"{kind} needs names")
     try:
-        if kind is ScopeKind.NETWORK:
-            if names:
-                raise ConfigError("the network takes no names")
-            return Scope(kind)
-        if not names:
-            raise ConfigError(f"{kind} needs names")
+        kept = tuple(map(parse_nsid, keep))
         if kind is ScopeKind.COLLECTION:
-            return Scope(kind, collections=tuple(map(parse_nsid, names)))
-        return Scope(kind, seeds=tuple(map(parse_did, names)))
-    except InvalidSyntaxError as error:
+            scope = Scope(kind, collections=tuple(map(parse_nsid, names)), keep=kept)
+        else:
+            scope = Scope(kind, seeds=tuple(map(parse_did, names)), keep=kept)
+        check_keep(scope.kind, scope.collections, scope.keep)
+    except (InvalidSyntaxError, UnkeptError) as error:
         raise ConfigError(str(error)) from error
+    return scope
 
 
 def change(config: Config, scope: Scope) -> None:
     """Set the scope; the running crawl sees it within a second."""
     with open_database(config, INDEX) as url, connect(url) as conn:
-        set_scope(conn, scope.kind, seeds=scope.seeds, collections=scope.collections)
+        set_scope(
+            conn,
+            scope.kind,
+            seeds=scope.seeds,
+            collections=scope.collections,
+            keep=scope.keep,
+        )
         conn.commit()
 
 
@@ -93,6 +103,8 @@ def estimate(config: Config, scope: Scope, *, as_json: bool) -> None:
         return
     for line in explain(found):
         print(line)
+    if scope.keep:
+        print(f"at most: of each repo only {', '.join(scope.keep)}")
 
 
 async def _count(scope: Scope, config: Config) -> Counted:

@@ -91,7 +91,9 @@ class FakeSink:
         return FakeApplied(len(events))
 
     @contextlib.contextmanager
-    def checkout(self, did: Did, host: int) -> Iterator[Any]:
+    def checkout(
+        self, did: Did, host: int, selection: int | None = None
+    ) -> Iterator[Any]:
         raise NotImplementedError
         yield
 

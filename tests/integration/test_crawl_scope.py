@@ -70,6 +70,7 @@ def keeping(world: CrawlWorld) -> Iterator[None]:
                 Database(world.pool),
                 outside,
                 world.sink.remove_outside,
+                world.sink.keep_wanted,
             )
             await keeper.run(stop)
 

@@ -119,6 +119,7 @@ class Provider:
     url: str
     world: World
     uris: dict[str, str]
+    database: str
 
     def get(
         self,
@@ -334,7 +335,7 @@ def serve_world(url: str) -> Iterator[Provider]:
         )
         add_methods(server, app)
         with serving_in_thread(server.app()) as served:
-            yield Provider(served, world, uris)
+            yield Provider(served, world, uris, url)
 
 
 async def _authenticate(request: Request, nsid: str) -> Auth | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import psycopg
 import pytest
 from appview_world import Provider, RefusedError, did
 
@@ -60,6 +61,28 @@ def test_one_record_with_its_proof(provider: Provider) -> None:
         )
         found = Tree(car.blocks.get, commit.data).get(f"{collection}/{rkey}".encode())
         assert found in car.blocks
+
+
+def test_a_part_is_no_repo(provider: Provider) -> None:
+    """Of whom only chosen collections are held nothing is given that must be whole."""
+    name = did("alice")
+    mark = "UPDATE repo SET selection = %s FROM actor WHERE id = actor AND did = %s"
+    record = {"collection": "org.example.garden.plant", "rkey": "fern"}
+    with psycopg.connect(provider.database) as conn:
+        conn.execute(mark, (1, name))
+    try:
+        for method in ("getRepo", "getRecord", "getLatestCommit", "getRepoStatus"):
+            more = record if method == "getRecord" else {}
+            with pytest.raises(RefusedError) as refused:
+                provider.ask(f"com.atproto.sync.{method}", did=name, **more)
+            assert refused.value.name == "RepoNotFound"
+        repos = provider.pages("com.atproto.sync.listRepos", "repos", limit=2)
+        assert name not in {repo["did"] for repo in repos}
+        assert provider.get(GET_RECORD, repo=name, **record)["value"]["name"] == "fern"
+    finally:
+        with psycopg.connect(provider.database) as conn:
+            conn.execute(mark, (None, name))
+    provider.ask("com.atproto.sync.getRepo", did=name)
 
 
 def test_hidden_repos_say_why(provider: Provider) -> None:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawler.sparse import SparseUnavailableError, fetch_collections, has_collection
+from crawler.sparse import SparseUnavailableError, fetch_collections, list_collections
 from network.errors import XrpcError
 from protocol import cbor
 from protocol.car import car_block
 from protocol.cid import cid_for, cid_from_text, cid_to_text
-from protocol.commit import sign_commit
+from protocol.commit import parse_commit, sign_commit
 from protocol.keys import PrivateKey
 from protocol.mst import build_nodes
 from protocol.syntax import Did, tid_from_int
@@ -47,8 +47,10 @@ class Host:
 
     def _build(self) -> None:
         self.records = {path: cbor.encode({"path": path}) for path in self.paths}
-        items = sorted((p.encode(), cid_for(raw)) for p, raw in self.records.items())
-        nodes = list(build_nodes(items))
+        self.put({p.encode(): cid_for(raw) for p, raw in self.records.items()})
+
+    def put(self, items: dict[bytes, bytes]) -> None:
+        nodes = list(build_nodes(sorted(items.items())))
         self.nodes = {node.cid for node in nodes}
         self.blocks = {node.cid: node.raw for node in nodes}
         self.blocks |= {cid_for(raw): raw for raw in self.records.values()}
@@ -132,16 +134,34 @@ def test_most_of_the_tree_is_not_asked_for() -> None:
     assert len(set(host.asked) - host.nodes) == 2  # the commit and the record
 
 
-def test_whether_there_is_any() -> None:
+def listed(host: Host, root: bytes, *collections: str) -> list[tuple[bytes, bytes]]:
+    return asyncio.run(list_collections(host, DID, root, collections))  # type: ignore[arg-type]
+
+
+def test_what_stands_under_a_known_root() -> None:
     host = Host([*paths(300), "zz.rare/self"])
+    root = parse_commit(host.blocks[host.head]).data
+    wanted = host.wanted("app.a.x", "zz.rare")
+    assert listed(host, root, "app.a.x", "zz.rare", "zz.none") == sorted(
+        (path.encode(), cid_for(raw)) for path, raw in wanted.items()
+    )
+    assert not {cid_for(raw) for raw in host.records.values()} & set(host.asked)
+    with pytest.raises(SparseUnavailableError):
+        listed(host, cid_for(b"a root of long ago"), "app.a.x")
+    host.spoil = leave_out
+    with pytest.raises(SparseUnavailableError):
+        listed(host, root, "app.a.x")
 
-    def asked(nsid: str) -> bool:
-        return asyncio.run(has_collection(host, DID, KEY.public, nsid))  # type: ignore[arg-type]
 
-    assert asked("zz.rare")
-    assert asked("app.a.x")
-    assert not asked("zz.none")
-    assert not asked("app.a")
+def test_what_is_no_record_is_told() -> None:
+    host = Host(["app.a.x/a", "app.a.y/a"])
+    strange = bytes((1, 0x55, 0x12, 32)) + bytes(32)
+    host.put({b"app.a.x/a": strange, b"app.a.y/a": strange})
+    repo = asyncio.run(
+        fetch_collections(host, DID, KEY.public, ["app.a.x"])  # type: ignore[arg-type]
+    )
+    assert repo.records == []
+    assert [(drop.path, drop.cid) for drop in repo.drops] == [("app.a.x/a", strange)]
 
 
 def test_a_commit_between_two_requests() -> None:

@@ -50,6 +50,7 @@ def config(tmp_path: Path, **settings: Any) -> Config:
         ({"dids": (A,), "scope": "follows"}, "follows"),
         ({"scope": "collection", "collections": (BLOG,)}, "collection"),
         ({"dids": (A,), "scope": "network"}, "network"),
+        ({"keep": (BLOG,)}, "network"),
     ],
 )
 def test_settings_say_the_scope_at_a_start(
@@ -60,6 +61,7 @@ def test_settings_say_the_scope_at_a_start(
     assert found.kind == kind
     assert found.seeds == ((A,) if kind in ("dids", "follows") else ())
     assert found.collections == settings.get("collections", ())
+    assert found.keep == settings.get("keep", ())
 
 
 def test_what_a_command_set_stays_until_the_settings_change(
@@ -78,6 +80,8 @@ def test_what_a_command_set_stays_until_the_settings_change(
     [
         {"scope": "dids"},
         {"scope": "follows"},
+        {"dids": (A,), "scope": "follows", "keep": (BLOG,)},
+        {"scope": "collection", "collections": (BLOG,), "keep": ("a.b.c",)},
         {"scope": "collection"},
         {"collections": (BLOG,)},
         {"scope": "everything"},
@@ -241,6 +245,9 @@ def test_a_large_index_is_its_own_measure(
     assert found.bytes_per_record > 100_000
 
 
+PARTIAL_LINE = "partial, of chosen collections only: 2"
+
+
 def test_progress_in_words() -> None:
     scope = Scope(ScopeKind.DIDS, (A,))
     lines = describe(scope, ScopeProgress(100, 90, 70, 5, 30, 2))
@@ -251,6 +258,10 @@ def test_progress_in_words() -> None:
         "to be removed: 2",
         "left: about 0.1 hours",
     ]
+    chosen = Scope(ScopeKind.DIDS, (A,), keep=(BLOG,))
+    lines = describe(chosen, ScopeProgress(2, 2, 2, 0, 1, 0, partial=2))
+    assert lines[2:] == [f"kept of each: {BLOG}", PARTIAL_LINE]
+    assert as_fields(chosen, ScopeProgress(2, 2, 2, 0, 1, 0, 2))["partial"] == 2
     stuck = describe(Scope(), ScopeProgress(None, 10, 5, 0, 0, 0))
     assert stuck[-1].startswith("nothing moves")
     fields = as_fields(scope, ScopeProgress(100, 90, 70, 5, 30, 2))
