@@ -9,23 +9,20 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 import psutil
 import psycopg
 from psycopg import sql
 
-from service.child import Argument, spawn, wait_for
+from service.child import Argument, spawn
 from service.embedded.binaries import wheel_postgres
-from service.embedded.folders import FolderLock, give_to, socket_folder
+from service.embedded.folders import give_to
 from service.embedded.privileges import choose_launch
+from service.embedded.server import EmbeddedServer
 from service.errors import EmbeddedServerError
 
-# The longest name PostgreSQL puts beside its socket.
-_SOCKET = ".s.PGSQL.5432.lock"
 _SHARED_MEMORY_PATIENCE_S = 10.0
-_STOP_PATIENCE_S = 60.0
 
 # One process tree on one machine; crash-safe. `settings` may override each.
 _SETTINGS: Mapping[str, str] = {
@@ -41,12 +38,12 @@ _SETTINGS: Mapping[str, str] = {
 }
 
 
-class EmbeddedPostgres:
-    """A PostgreSQL server in `home/data`, stopped with its parent.
+class EmbeddedPostgres(EmbeddedServer):
+    """A PostgreSQL server. `settings` are server settings put over our defaults."""
 
-    `settings` are server settings put over our defaults. Use as a context manager,
-    or call `start` and `stop`.
-    """
+    PROGRAM = "postgres"
+    SOCKET = ".s.PGSQL.5432.lock"
+    STOP_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
 
     def __init__(
         self,
@@ -55,83 +52,14 @@ class EmbeddedPostgres:
         binaries: Path | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        self._home = home.absolute()
-        self._data = self._home / "data"
-        self._log = self._home / "postgres.log"
+        self._launch = choose_launch()
+        super().__init__(home, self._launch.owner)
         self._binaries = binaries or wheel_postgres()
         self._settings = {**_SETTINGS, **(settings or {})}
-        self._lock = FolderLock(self._home / "lock")
-        self._launch = choose_launch()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._sockets = self._home
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int | None:
-        """The postmaster's process id while it runs."""
-        return self._process.pid if self.alive and self._process else None
-
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def url(self, database: str = "postgres") -> str:
         """A libpq URL of `database` over the unix socket."""
         return f"postgresql://postgres@/{database}?host={self._sockets}"
-
-    def attach(self) -> bool:
-        """Use the server that another process runs in this folder; False if none.
-
-        A server we are attached to is not ours: `stop` leaves it alone.
-        """
-        if not self._home.is_dir():
-            return False
-        self._sockets = socket_folder(self._home / "run", _SOCKET, self._launch.owner)
-        return self._ready()
-
-    def start(self) -> None:
-        """Start the server and wait until it answers, recovery after a crash included.
-
-        Raises EmbeddedServerError with the end of the server's log when it exits.
-        """
-        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock.acquire()
-        try:
-            self._sockets = socket_folder(
-                self._home / "run", _SOCKET, self._launch.owner
-            )
-            self._end_leftovers()
-            if not self._data.exists():
-                self._initialise()
-            give_to(self._data, self._launch.owner)
-            self._start_patiently()
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """Stop fast (sessions end, data is written); escalate if it takes too long."""
-        process, self._process = self._process, None
-        if process is not None:
-            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-                if process.poll() is None:
-                    process.send_signal(number)
-                if wait_for(process, _STOP_PATIENCE_S):
-                    break
-        if self._lock.held and self._sockets.name.startswith("bigworld-"):
-            shutil.rmtree(self._sockets, ignore_errors=True)
-        self._lock.release()
 
     def ensure_database(self, name: str) -> bool:
         """Create the database unless it exists; tells whether it was created."""
@@ -163,6 +91,12 @@ class EmbeddedPostgres:
                     f"initdb failed ({process.returncode}):\n{self._log_since(started)}"
                 )
         fresh.rename(self._data)
+
+    def _start(self) -> None:
+        if not self._data.exists():
+            self._initialise()
+        give_to(self._data, self._launch.owner)
+        self._start_patiently()
 
     def _start_patiently(self) -> None:
         """Start; while a dead server's memory is still being freed, try again."""
@@ -221,12 +155,8 @@ class EmbeddedPostgres:
         )
 
     def _end_leftovers(self) -> None:
-        """Stop a server that a killed parent left, and remove its stale lock files.
-
-        We hold the folder's lock, so no living supervisor owns such a server. A pid
-        file alone proves nothing: after a reboot, or in a container, its number
-        belongs to some other program. The processes that work in the folder do.
-        """
+        # A pid file alone proves nothing: after a reboot, or in a container, its number
+        # belongs to some other program. The processes that work in the folder do.
         for number, patience in ((signal.SIGINT, 30.0), (signal.SIGKILL, 10.0)):
             left = self._servers()
             for process in left:
@@ -241,7 +171,7 @@ class EmbeddedPostgres:
                 f"a PostgreSQL of an earlier run in {self._data} cannot be stopped"
             )
         (self._data / "postmaster.pid").unlink(missing_ok=True)
-        (self._sockets / _SOCKET).unlink(missing_ok=True)
+        (self._sockets / self.SOCKET).unlink(missing_ok=True)
 
     def _recorded_pid(self) -> int | None:
         try:
@@ -249,22 +179,3 @@ class EmbeddedPostgres:
         except FileNotFoundError:
             return None
         return int(first) if first.isdigit() else None
-
-    def _servers(self) -> list[psutil.Process]:
-        """Every postgres process at work in our data folder."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.name().startswith("postgres") and Path(process.cwd()) in (
-                    self._data,
-                    self._data.resolve(),
-                ):
-                    found.append(process)
-            except (psutil.Error, OSError):
-                continue
-        return found
-
-    def _log_since(self, offset: int) -> str:
-        with self._log.open("rb") as log:
-            log.seek(offset)
-            return log.read()[-4_000:].decode("utf-8", "replace").strip()
