@@ -20,9 +20,9 @@ from plc.lookup import MirrorLookup
 from search.postgres import PostgresEngine
 from service.config import Config
 from service.crawl_settings import crawl_settings
-from service.event_numbering import EventKeep, EventNumbering
+from service.event_numbering import EventKeep, event_numbering
 from service.index_sink import IndexSink
-from service.search_drain import SearchDrain
+from service.search_drain import search_drain
 from storage.interning import Interner
 from storage.pool import open_pool
 
@@ -75,7 +75,7 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
             plc_rate=_DEMO_PLC_RATE if config.dev_network else _PLC_RATE,
             open_mirror=mirror_opener(config, names),
         )
-        with SearchDrain(pool, engine) as drain, event_log(config, pool) as number:
+        with search_drain(pool, engine) as drain, event_log(config, pool) as number:
 
             def on_written() -> None:
                 drain.wake()
@@ -106,7 +106,7 @@ def event_log(
 ) -> Iterator[Callable[[], None]]:
     """Numbers and bounds the event log; gives what to call when it may have grown."""
     keep = EventKeep(config.event_log_hours, config.event_log_mb)
-    with EventNumbering(pool, keep, idle=not config.event_log) as numbering:
+    with event_numbering(pool, keep, idle=not config.event_log) as numbering:
         yield numbering.wake if config.event_log else _nothing
 
 

@@ -26,7 +26,7 @@ from service.bench.metric import Progress
 from service.bench.request import connect, get, target
 from service.bench.society import POST, START_US, Society
 from service.index_sink import IndexSink
-from service.search_drain import SearchDrain
+from service.search_drain import search_drain
 from storage.cursors import save_cursors
 from storage.interning import Interner
 
@@ -49,7 +49,7 @@ def measure_freshness(
         closing(connect(provider)) as connection,
         tempfile.TemporaryDirectory(prefix="bw-host-") as folder,
         serving_in_thread(host_app(stream, Path(folder))) as url,
-        SearchDrain(index.pool, PostgresEngine(index.pool)) as drain,
+        search_drain(index.pool, PostgresEngine(index.pool)) as drain,
     ):
         host = add_host(index, url, relay=True)
         add_accounts(index, host, ELSEWHERE, society.members)

@@ -26,7 +26,7 @@ from search.postgres import PostgresEngine
 from service.config import Config
 from service.index_sink import IndexSink
 from service.provider import create_app
-from service.search_drain import SearchDrain
+from service.search_drain import search_drain
 from storage.interning import Interner
 from storage.pool import open_pool
 
@@ -95,7 +95,7 @@ def world(index_db: str) -> Iterator[CrawlWorld]:
     with (
         open_pool(index_db, max=4) as pool,
         open_pool(index_db, max=4) as names,
-        SearchDrain(pool, PostgresEngine(pool)) as drain,
+        search_drain(pool, PostgresEngine(pool)) as drain,
     ):
         opened.sink = IndexSink(opened.pool, Interner(names), drain.wake)
         yield opened

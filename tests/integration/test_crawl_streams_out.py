@@ -26,7 +26,7 @@ from protocol.cid import cid_for, cid_to_text
 from protocol.frames import decode_frame
 from protocol.syntax.tid import is_tid
 from service.config import Config
-from service.event_numbering import EventKeep, EventNumbering
+from service.event_numbering import EventKeep, event_numbering
 from service.index_sink import IndexSink
 from service.provider import create_app
 from storage import event_log, hosts
@@ -47,7 +47,7 @@ class Publisher:
         self.world = CrawlWorld(url)
         stack.callback(self.world.close)
         names = stack.enter_context(open_pool(url, max=4))
-        numbering = EventNumbering(self.world.pool, EVERYTHING)
+        numbering = event_numbering(self.world.pool, EVERYTHING)
         stack.enter_context(numbering)
         self.world.sink = IndexSink(
             self.world.pool, Interner(names), numbering.wake, send_on=True
