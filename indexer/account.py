@@ -11,11 +11,11 @@ import psycopg
 
 from indexer.changes import Change, prepare, write
 from indexer.collections.registry import OWNED_TABLES
-from indexer.transaction import whole_transaction
+from indexer.transaction import retry_conflicts, whole_transaction
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of
 from storage.interning import Interner
-from storage.jobs import claim_jobs, finish_jobs, put_jobs
+from storage.jobs import claim_jobs, finish_jobs, put_jobs, renew_job
 from storage.outbox import put_outbox
 from storage.records import read_page
 from storage.resync_buffer import clear_commits
@@ -26,7 +26,8 @@ PURGE_JOB: Final = "purge_account"
 """Kind of the job that removes the rows of a deleted account; its key is the DID."""
 UNKNOWN_INACTIVE: Final = "inactive"
 _PURGE_ROWS: Final = 2_000
-_PURGE_LEASE_S: Final = 3_600.0
+_PURGE_LEASE_S: Final = 120.0
+"""For one page of records; each page renews it."""
 
 
 class NotDeletedError(Exception):
@@ -72,22 +73,40 @@ def set_takedown(conn: psycopg.Connection[Any], actor: int, reason: str | None) 
 
 
 def purge_account(
-    conn: psycopg.Connection[Any], interner: Interner, actor: int, now: datetime
+    conn: psycopg.Connection[Any],
+    interner: Interner,
+    actor: int,
+    now: datetime,
+    *,
+    job: int | None = None,
 ) -> int:
     """Remove every row that came out of an account's repo; return how many records.
 
     In transactions of 2,000 records each: a kill leaves less to do, never a wrong
-    count. The repo's row stays, desynchronized and empty. Raises NotDeletedError
-    unless the account is deleted upstream.
+    count. The repo's row stays, desynchronized and empty. The lease of `job` is
+    renewed with each. Raises NotDeletedError unless the account is deleted upstream.
     """
     removed = 0
     while True:
-        with whole_transaction(conn):
-            _lock_deleted(conn, actor)
-            count, ended = remove_page(conn, interner, actor, now)
-            removed += count
-            if ended:
-                return removed
+        count, ended = _purge_page(conn, interner, actor, now, job)
+        removed += count
+        if ended:
+            return removed
+
+
+@retry_conflicts
+def _purge_page(
+    conn: psycopg.Connection[Any],
+    interner: Interner,
+    actor: int,
+    now: datetime,
+    job: int | None,
+) -> tuple[int, bool]:
+    with whole_transaction(conn):
+        _lock_deleted(conn, actor)
+        if job is not None:
+            renew_job(conn, job, lease_s=_PURGE_LEASE_S)
+        return remove_page(conn, interner, actor, now)
 
 
 def remove_page(
@@ -119,13 +138,17 @@ def purge_deleted(
 ) -> int:
     """Purge up to `limit` accounts whose deletion is queued; return how many records
     went. An account that came back meanwhile is left alone. Commits."""
-    with whole_transaction(conn):
-        jobs = claim_jobs(conn, PURGE_JOB, limit=limit, lease_s=_PURGE_LEASE_S)
     removed = 0
-    for job in jobs:
+    for _ in range(limit):
+        # One at a time: who dies here keeps one account waiting, for two minutes.
+        with whole_transaction(conn):
+            jobs = claim_jobs(conn, PURGE_JOB, limit=1, lease_s=_PURGE_LEASE_S)
+        if not jobs:
+            break
+        [job] = jobs
         with suppress(NotDeletedError):
             actor = interner.actors([job.key])[job.key]
-            removed += purge_account(conn, interner, actor, now)
+            removed += purge_account(conn, interner, actor, now, job=job.id)
         with whole_transaction(conn):
             finish_jobs(conn, [job.id])
     return removed

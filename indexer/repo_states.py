@@ -89,14 +89,20 @@ def lock_repos(
 
 
 def _lock(conn: psycopg.Connection[Any], actors: Iterable[int]) -> dict[int, RepoState]:
+    wanted = int_array(actors)
+    conn.execute(
+        "SELECT FROM repo WHERE actor = ANY(%s::int4[]) ORDER BY actor FOR UPDATE",
+        (wanted,),
+    )
+    # Read by a statement of its own: one that had to wait for the lock would show
+    # the account as it was before.
     rows = conn.execute(
         """
         SELECT r.actor, r.state, r.rev, r.data, a.upstream_status, r.upstream_rev,
             r.selection
-        FROM repo r JOIN actor a ON a.id = r.actor
-        WHERE r.actor = ANY(%s::int4[]) ORDER BY r.actor FOR UPDATE OF r
+        FROM repo r JOIN actor a ON a.id = r.actor WHERE r.actor = ANY(%s::int4[])
         """,
-        (int_array(actors),),
+        (wanted,),
         binary=True,
     )
     return {row[0]: RepoState(*row) for row in rows}

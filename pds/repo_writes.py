@@ -31,6 +31,7 @@ from protocol.keys import PrivateKey
 from protocol.limits import MAX_COMMIT_BLOCKS_BYTES, MAX_COMMIT_OPS
 from protocol.mst import Tree, parse_node
 from protocol.syntax import Did, TidClock
+from storage.pipeline import send_all
 
 CREATE: Final = "create"
 UPDATE: Final = "update"
@@ -159,7 +160,9 @@ class RepoWriter:
             _write_records(conn, account_id, ops)
             move_head(conn, account_id, moved)
             _write_blob_uses(conn, account_id, kept, ops, rev, now)
+            send_all(conn)
             append(conn, account_id, [message], now)
+            send_all(conn)
             conn.commit()
         for cid, node in fresh.items():
             self._nodes.put(cid, node)

@@ -80,6 +80,14 @@ def claim_jobs(
         return cursor.fetchall()
 
 
+def renew_job(conn: psycopg.Connection[Any], job: int, *, lease_s: float) -> None:
+    """Keep a claimed job for another `lease_s` seconds. Does not commit."""
+    conn.execute(
+        "UPDATE job SET lease_until = now() + make_interval(secs => %s) WHERE id = %s",
+        (lease_s, job),
+    )
+
+
 def finish_jobs(
     conn: psycopg.Connection[Any], ids: Sequence[int], *, again_in: float = 0.0
 ) -> None:

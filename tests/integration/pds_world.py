@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +75,20 @@ class Client:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, error.headers, error.read())
+
+    def announce(self, path: str, size: int, mime: str) -> Answer:
+        """The answer to a POST of which only the head was sent: one that is refused by
+        its size alone. Whoever sent the body as well might find nobody who reads it."""
+        address = urllib.parse.urlsplit(self.url).netloc
+        connection = http.client.HTTPConnection(address, timeout=30)
+        with closing(connection):
+            connection.putrequest("POST", path)
+            connection.putheader("Authorization", f"Bearer {self.token}")
+            connection.putheader("Content-Type", mime)
+            connection.putheader("Content-Length", str(size))
+            connection.endheaders()
+            got = connection.getresponse()
+            return Answer(got.status, got.headers, got.read())
 
     def get(self, nsid: str, **params: Any) -> Answer:
         query = urllib.parse.urlencode(params, doseq=True)

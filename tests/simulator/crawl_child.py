@@ -40,6 +40,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from crawl_fakes import FakeResolver, fake_outside
 
@@ -297,6 +298,18 @@ def draining(pool: Any, drain: Callable[..., int]) -> Any:
         thread.join()
 
 
+def forget_dead_server() -> None:
+    """A crawler that is killed while it asks for a shard takes the server along."""
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    pid = server._forkserver_pid
+    if pid is None or psutil.pid_exists(pid):
+        return
+    os.close(server._forkserver_alive_fd)
+    server._forkserver_address = None
+    server._forkserver_alive_fd = None
+    server._forkserver_pid = None
+
+
 def main() -> None:
     url, world = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
     if world.get("list"):
@@ -306,9 +319,11 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # One for all crawlers to fork their shards from; it must not start each time.
     multiprocessing.set_forkserver_preload(["__main__", "service.shards"])
-    forkserver.ensure_running()
+    start_server = forkserver._forkserver.ensure_running  # type: ignore[attr-defined]
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
     for line in sys.stdin:
+        forget_dead_server()
+        start_server()
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -39,6 +39,11 @@ _UNFINISHED = """
     FROM repo JOIN actor ON actor.id = actor LEFT JOIN host ON host.id = repo.host
     WHERE repo.state <> 'synchronized' ORDER BY host.id LIMIT 100
 """
+_JOBS = """
+    SELECT kind, key, tries, 'due in ' || date_trunc('second', not_before - now()),
+        'leased for ' || date_trunc('second', lease_until - now()), error
+    FROM job ORDER BY kind, key LIMIT 100
+"""
 
 
 class Lags:
@@ -224,10 +229,11 @@ class Simulation:
             return [f"no database: {error}"]
 
     def describe(self) -> str:
-        """Where every repo stands that is not synchronized, for whoever must find out
+        """Every repo that is not synchronized and every job, for whoever must find out
         why a run did not end right."""
         with psycopg.connect(self.url) as conn:
             rows = conn.execute(_UNFINISHED).fetchall()
+            rows += conn.execute(_JOBS).fetchall()
         return "\n".join(" | ".join(map(str, row)) for row in rows)
 
     def bring_back(self) -> None:

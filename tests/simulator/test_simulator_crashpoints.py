@@ -183,7 +183,8 @@ def kill_the_database(
     publisher.join()
     run.bring_back()
     run.network.faults.lost = 0.0
-    assert run.settle(180) == []
+    faults = run.settle(180)
+    assert faults == [], run.describe()
     run.stop()
 
 

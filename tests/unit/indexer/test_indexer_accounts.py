@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +29,7 @@ from indexer_world import (
     reference,
     reply,
 )
+from psycopg.errors import AdminShutdown, DeadlockDetected
 
 from indexer import account as account_module
 from indexer.account import (
@@ -40,6 +43,7 @@ from indexer.apply import BatchResult, apply_batch
 from indexer.audit import recount_stats
 from indexer.collections.registry import OWNED_TABLES
 from indexer.identity import save_handles
+from indexer.repo_states import lock_repos
 from indexer.search_sync import drain_outbox, queue_everything
 from protocol.cid import cid_for
 from protocol.events import AccountEvent
@@ -237,6 +241,69 @@ def test_queued_deletions_are_done_once(
     assert purge_deleted(conn, interner, NOW, limit=10) == 0
     assert {did for did, _ in held_records(conn)} == {b.did, c.did}
     assert conn.execute("SELECT count(*) FROM job").fetchone() == (0,)
+
+
+def test_a_purge_that_is_broken_off_is_not_put_off_for_long(
+    conn: Conn, interner: Interner, apply: Apply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = author(0)
+    for n in range(5):
+        apply(a.write(POST, post(f"{n}"))[1])
+    leave(conn, apply, a)
+    monkeypatch.setattr(account_module, "_PURGE_ROWS", 2)
+    remove = account_module.remove_page
+    failures = [None, DeadlockDetected(), None, AdminShutdown()]
+
+    def failing(*args: Any) -> Any:
+        result = remove(*args)
+        failure = failures.pop(0) if failures else None
+        if failure is not None:
+            raise failure
+        return result
+
+    monkeypatch.setattr(account_module, "remove_page", failing)
+    # A deadlock is nothing: that page is done again. When the server goes down, the
+    # work is not lost for longer than a few minutes.
+    with pytest.raises(AdminShutdown):
+        purge_deleted(conn, interner, NOW, limit=10)
+    assert len(held_records(conn)) == 1
+    row = conn.execute(
+        "SELECT extract(epoch FROM lease_until - now())::float8 FROM job"
+    ).fetchone()
+    conn.rollback()
+    assert row is not None
+    assert 0 < row[0] <= 300
+    conn.execute("UPDATE job SET lease_until = now()")
+    conn.commit()
+    assert purge_deleted(conn, interner, NOW, limit=10) == 1
+    assert held_records(conn) == {}
+
+
+def test_who_waited_for_a_repo_sees_that_its_account_has_ended(
+    conn: Conn, index_db: str, apply: Apply
+) -> None:
+    """A fetch that ends while the deletion is being written must not bring the
+    records of the account back."""
+    a = author(0)
+    apply(a.write(POST, post("x"))[1])
+    actor = actor_id(conn, a.did)
+    seen: list[str] = []
+
+    def wait() -> None:
+        with psycopg.connect(index_db) as other, other.transaction():
+            seen.append(lock_repos(other, {actor: None}, [])[actor].status)
+
+    with conn.transaction():
+        lock_repos(conn, {actor: None}, [])
+        account_module.save_statuses(conn, {actor: "deleted"})
+        thread = threading.Thread(target=wait)
+        thread.start()
+        with psycopg.connect(index_db, autocommit=True) as watcher:
+            waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            while watcher.execute(waiting).fetchone() is None:
+                time.sleep(0.01)
+    thread.join(30)
+    assert seen == ["deleted"]
 
 
 def test_search_follows_the_rows(conn: Conn, apply: Apply) -> None:

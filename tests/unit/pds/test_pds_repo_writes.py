@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -260,6 +261,21 @@ def test_a_commit_may_not_outgrow_a_message(repo: Repo) -> None:
         repo.apply(*big)
     repo.apply(*big[:3])
     assert len(repo.frames()[-1][1].body["blocks"]) <= 2_000_000
+
+
+@pytest.mark.timeout(60)
+def test_a_large_commit_gets_through_a_narrow_socket(repo: Repo) -> None:
+    """A socket takes what it has room for, and a server under load empties it late:
+    nobody may wait for an answer to what was not sent."""
+    with repo.pool.connection() as conn:
+        with socket.socket(fileno=os.dup(conn.fileno())) as own:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        for turn in range(3):
+            writes = [note(f"t{turn}n{n}", str(n) * 500_000) for n in range(3)]
+            repo.writer.apply(
+                conn, repo.id, writes, swap_commit=None, now=datetime.now(UTC)
+            )
+    assert len(repo.frames()[-1][1].body["ops"]) == 3
 
 
 def test_swaps_pass_only_on_the_expected_state(repo: Repo) -> None:
