@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
@@ -22,7 +22,7 @@ from crawler.accounts import Account, AccountBook
 from crawler.admission import Admission, Placement, place_repos
 from crawler.high_water import HighWater
 from crawler.rounds import LookedUp, Passed, ResetHost, SetAside
-from crawler.settings import CrawlSettings
+from crawler.settings import MIB, CrawlSettings
 from crawler.stream_state import Arrival, Fault, StreamState
 from network.budget import TokenBucket
 from protocol.drops import DropReason
@@ -48,8 +48,8 @@ OUTDATED_CURSOR: Final = "OutdatedCursor"
 DELETED: Final = "deleted"
 _DELETE: Final = "delete"
 
-# Commits that are proven together.
-_GROUP: Final = 32
+# Commits that are proven together hold their blocks together.
+_GROUP_BYTES: Final = MIB
 
 
 @dataclass(slots=True)
@@ -294,8 +294,7 @@ class Gate:
             ):
                 ready.append((message, account.key))
         now_us = self._now_us()
-        for at in range(0, len(ready), _GROUP):
-            group = ready[at : at + _GROUP]
+        for group in _groups(ready):
             results = verify.verify_commits(
                 [(message.body, key, message.stream.host) for message, key in group],
                 now_us,
@@ -548,6 +547,21 @@ class Gate:
     def _drop(reason: DropReason, stream: StreamState, passed: Passed) -> _Verdict:
         passed.drops[reason, stream.host] += 1
         return _Verdict.DONE
+
+
+def _groups(
+    ready: Iterable[tuple[_Message, PublicKey]],
+) -> Iterator[list[tuple[_Message, PublicKey]]]:
+    group: list[tuple[_Message, PublicKey]] = []
+    size = 0
+    for one in ready:
+        group.append(one)
+        size += len(one[0].raw)
+        if size >= _GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def has_relays(conn: psycopg.Connection[Any]) -> bool:

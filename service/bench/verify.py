@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 _ACCOUNTS: Final = 40
 _RECORDS: Final = 4_000
 _FRAMES: Final = 6_000
-_SLICE: Final = 32
+_SLICE: Final = 128
 _ROUNDS: Final = 5
 _QUICK: Final = 20
 """A quick run takes one part in so many of everything."""
