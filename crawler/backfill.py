@@ -229,6 +229,7 @@ class Backfill:
             )
             raise
         else:
+            crashpoint(Crashpoint.RESYNC_DONE)
             self.report.fetched += 1
         finally:
             self._release(repo)
@@ -281,8 +282,6 @@ class Backfill:
             )
         if small is not None:
             await self._import(repo, small)
-        else:
-            crashpoint(Crashpoint.RESYNC_DONE)
         self.report.records += job.records
 
     async def _import(self, repo: repos.ClaimedRepo, fetched: FetchedRepo) -> None:
@@ -292,7 +291,6 @@ class Backfill:
             self._release(repo)
         await self._gatherer.put(fetched)
         self._wake.set()
-        crashpoint(Crashpoint.RESYNC_DONE)
 
     async def _bring_forward(
         self, repo: repos.ClaimedRepo, client: XrpcClient, account: Account, host: int
