@@ -65,6 +65,17 @@ def short_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def own_server(
+    short_folder: Path, request: pytest.FixtureRequest
+) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL of this module's own, that may be killed."""
+    home = short_folder / request.module.__name__.rpartition("_")[2]
+    settings = {"fsync": "off", "shared_buffers": "32MB"}
+    with EmbeddedPostgres(home, settings=settings) as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def postgres_server(short_folder: Path) -> Iterator[EmbeddedPostgres]:
     """This worker's PostgreSQL."""

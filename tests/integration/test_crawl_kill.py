@@ -9,7 +9,6 @@ check.
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -19,36 +18,21 @@ from pathlib import Path
 import pytest
 from simulated_network import SimulatedNetwork
 from simulation import Simulation, kill_backends
+from simulations import Simulations
 
 from service.embedded import EmbeddedPostgres
-from storage import migrate
-
-
-@pytest.fixture(scope="module")
-def own_server(short_folder: Path) -> Iterator[EmbeddedPostgres]:
-    """A server whose processes may be killed."""
-    with EmbeddedPostgres(
-        short_folder / "killed", settings={"fsync": "off", "shared_buffers": "32MB"}
-    ) as server:
-        yield server
 
 
 @pytest.fixture
 def make_run(
     own_server: EmbeddedPostgres, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[int, int], Simulation]]:
-    with contextlib.ExitStack() as stack:
+    with Simulations(own_server, tmp_path) as simulations:
 
         def make(seed: int, members: int) -> Simulation:
             name = f"kill_{request.node.name[:20].lower()}_{seed}"
-            own_server.ensure_database(name)
-            url = own_server.url(name)
-            migrate.upgrade(url, "index")
             network = SimulatedNetwork(hosts=2, accounts=members, seed=seed)
-            stack.callback(network.close)
-            run = Simulation(url, tmp_path, network, healing=False)
-            stack.callback(run.close)
-            return run
+            return simulations.open(name, network, healing=False)
 
         yield make
 

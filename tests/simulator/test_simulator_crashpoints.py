@@ -22,9 +22,9 @@ import psutil
 import pytest
 from simulated_network import Faults, SimulatedNetwork
 from simulation import Simulation
+from simulations import Simulations
 
 from service.embedded import EmbeddedPostgres
-from storage import migrate
 from storage.crashpoint import Crashpoint
 
 ROOT = Path(__file__).parents[2]
@@ -36,42 +36,21 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def own_server(short_folder: Path) -> Iterator[EmbeddedPostgres]:
-    """A server that may be killed."""
-    with EmbeddedPostgres(
-        short_folder / "crashed", settings={"fsync": "off", "shared_buffers": "32MB"}
-    ) as server:
-        yield server
-
-
 @pytest.fixture
 def make_run(
     own_server: EmbeddedPostgres, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[int, int], Simulation]]:
-    with contextlib.ExitStack() as stack:
+    with Simulations(own_server, tmp_path) as simulations:
 
         def make(seed: int, accounts: int) -> Simulation:
             name = f"crash_{request.node.name[5:25].lower()}_{seed}"
-            own_server.ensure_database(name)
-            url = own_server.url(name)
-            migrate.upgrade(url, "index")
             network = SimulatedNetwork(
                 hosts=3, accounts=accounts, seed=seed, faults=Faults(lost=0.04)
             )
-            stack.callback(network.close)
             for host in network.hosts.values():
                 # While a repo is on its way its account goes on writing.
                 host.before_repo = lambda _: time.sleep(0.3)
-            run = Simulation(
-                url,
-                tmp_path,
-                network,
-                search=True,
-                settings=SETTINGS,
-            )
-            stack.callback(run.close)
-            return run
+            return simulations.open(name, network, search=True, settings=SETTINGS)
 
         yield make
 

@@ -21,38 +21,20 @@ import psycopg
 import pytest
 from simulated_network import SimulatedNetwork
 from simulation import Simulation, kill_backends
+from simulations import Simulations
 
 from service.embedded import EmbeddedPostgres
-from storage import migrate
 
 MakeRun = Callable[[int, int], Simulation]
 
 
-@pytest.fixture(scope="module")
-def own_server(short_folder: Path) -> Iterator[EmbeddedPostgres]:
-    """A server whose processes may be killed."""
-    with EmbeddedPostgres(
-        short_folder / "shards", settings={"fsync": "off", "shared_buffers": "32MB"}
-    ) as server:
-        yield server
-
-
 @pytest.fixture
-def make_run(
-    own_server: EmbeddedPostgres, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[MakeRun]:
-    with contextlib.ExitStack() as stack:
+def make_run(own_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[MakeRun]:
+    with Simulations(own_server, tmp_path) as simulations:
 
         def make(seed: int, members: int) -> Simulation:
-            name = f"shards_{seed}"
-            own_server.ensure_database(name)
-            url = own_server.url(name)
-            migrate.upgrade(url, "index")
             network = SimulatedNetwork(hosts=2, accounts=members, seed=seed)
-            stack.callback(network.close)
-            run = Simulation(url, tmp_path, network, healing=False)
-            stack.callback(run.close)
-            return run
+            return simulations.open(f"shards_{seed}", network, healing=False)
 
         yield make
 
