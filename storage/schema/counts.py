@@ -1,0 +1,45 @@
+"""Counts of what follows from records."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from storage.schema.columns import ZERO, int4, int8, metadata
+
+# Counts of distinct records, kept by deltas in the transaction of the records. A row
+# exists from the first edge on, whether or not its subject is known.
+post_stats = sa.Table(
+    "post_stats",
+    metadata,
+    int8("rkey", primary_key=True, autoincrement=False),
+    int4("actor", primary_key=True, autoincrement=False),
+    int4("likes", server_default=ZERO),
+    int4("reposts", server_default=ZERO),
+    int4("replies", server_default=ZERO),
+    int4("quotes", server_default=ZERO),
+    postgresql_with={"fillfactor": 80},
+)
+
+# Likes of anything that is not a post: feed generators, labelers, lists.
+subject_stats = sa.Table(
+    "subject_stats",
+    metadata,
+    int4("actor", primary_key=True, autoincrement=False),
+    int4("collection", primary_key=True, autoincrement=False),
+    int8("rkey", primary_key=True, autoincrement=False),
+    int4("likes", server_default=ZERO),
+    postgresql_with={"fillfactor": 80},
+)
+
+actor_stats = sa.Table(
+    "actor_stats",
+    metadata,
+    int4("actor", primary_key=True, autoincrement=False),
+    int4("followers", server_default=ZERO),
+    int4("follows", server_default=ZERO),
+    int4("posts", server_default=ZERO),
+    int4("lists", server_default=ZERO),
+    int4("feed_generators", server_default=ZERO),
+    int4("starter_packs", server_default=ZERO),
+    postgresql_with={"fillfactor": 80},
+)

@@ -1,0 +1,51 @@
+"""Names and their numbers."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from storage.collections import FIRST_FREE_ID
+from storage.schema.columns import NOW, int4, int8, metadata, one_of, text, time
+from storage.states import STATUS_ACTIVE, UPSTREAM_STATUSES
+
+actor = sa.Table(
+    "actor",
+    metadata,
+    int4("id", sa.Identity(), primary_key=True),
+    text("did", unique=True),
+    # verified both ways, lower case; NULL while unknown or when the check failed
+    text("handle", nullable=True, index=True),
+    time("handle_checked_at", nullable=True),
+    # what the account's host says, and what we decided, never mixed
+    text("upstream_status", server_default=STATUS_ACTIVE),
+    text("takedown", nullable=True),
+    time("indexed_at", server_default=NOW),
+    one_of("upstream_status", UPSTREAM_STATUSES),
+)
+
+collection = sa.Table(
+    "collection",
+    metadata,
+    int4("id", sa.Identity(start=FIRST_FREE_ID), primary_key=True),
+    text("nsid", unique=True),
+)
+
+rkey = sa.Table(
+    "rkey",
+    metadata,
+    int8(
+        "id",
+        sa.Identity(start=-FIRST_FREE_ID, increment=-1, minvalue=-(2**63)),
+        primary_key=True,
+    ),
+    text("text", unique=True),
+)
+
+path = sa.Table(
+    "path",
+    metadata,
+    int4("id", sa.Identity(start=FIRST_FREE_ID), primary_key=True),
+    int4("collection"),
+    text("path"),
+    sa.UniqueConstraint("collection", "path"),
+)

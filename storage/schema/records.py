@@ -1,0 +1,53 @@
+"""Records: their bytes, and what became of those that are not kept or shown."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+from storage.schema.columns import NOW, int4, int8, metadata, octets, text, time
+
+RECORD_PARTITIONS: Final = 8
+
+# value: storage.record_codec form of the exact DRISL bytes. CID = hash of the bytes.
+record = sa.Table(
+    "record",
+    metadata,
+    int4("actor", primary_key=True, autoincrement=False),
+    int4("collection", primary_key=True, autoincrement=False),
+    int8("rkey", primary_key=True, autoincrement=False),
+    octets("value"),
+    postgresql_partition_by="HASH (actor)",
+)
+
+# Ops of a verified tree that were not kept: without their CIDs the repo's root could
+# not be rebuilt. path_digest = first 16 bytes of SHA-256(path), for the index only.
+dropped_record = sa.Table(
+    "dropped_record",
+    metadata,
+    int4("actor", primary_key=True, autoincrement=False),
+    octets("path_digest", primary_key=True),
+    octets("path"),
+    octets("cid"),
+    text("reason"),
+)
+
+# Records that are kept and served as bytes but are not shown: they do not have the
+# shape that their collection's rows need.
+index_error = sa.Table(
+    "index_error",
+    metadata,
+    int4("actor", primary_key=True, autoincrement=False),
+    int4("collection", primary_key=True, autoincrement=False),
+    int8("rkey", primary_key=True, autoincrement=False),
+    text("reason"),
+)
+
+dictionary = sa.Table(
+    "dictionary",
+    metadata,
+    int4("id", primary_key=True, autoincrement=False),
+    octets("data"),
+    time("added_at", server_default=NOW),
+)

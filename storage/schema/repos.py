@@ -1,0 +1,84 @@
+"""Repos, what waits for them, and what was dropped on the way."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from storage.schema.columns import (
+    NOW,
+    ZERO,
+    int4,
+    int8,
+    metadata,
+    octets,
+    one_of,
+    text,
+    time,
+)
+from storage.states import REPO_DESYNCHRONIZED, REPO_STATES
+
+repo = sa.Table(
+    "repo",
+    metadata,
+    int4("actor", primary_key=True, autoincrement=False),
+    int4("host", nullable=True, index=True),
+    text("state", server_default=REPO_DESYNCHRONIZED),
+    # head of what `record` holds; NULL until the first import
+    text("rev", nullable=True),
+    octets("data", nullable=True),
+    octets("commit", nullable=True),
+    # what `record` holds of it: storage.selections; NULL is the whole repo
+    int4("selection", nullable=True),
+    # newest rev any listRepos, #sync or commit told of
+    text("upstream_rev", nullable=True),
+    # resync work: claimed by lease, retried with backoff
+    time("lease_until", nullable=True),
+    int4("tries", server_default=ZERO),
+    time("next_try", server_default=NOW),
+    text("error", nullable=True),
+    time("synchronized_at", nullable=True),
+    # when the host last spoke for the account's status, and how often in a row it
+    # said since that it does not know the repo
+    time("status_at", nullable=True, index=True),
+    sa.Column("unknown", sa.SmallInteger, nullable=False, server_default=ZERO),
+    one_of("state", REPO_STATES),
+    sa.Index(
+        "repo_work_idx",
+        "next_try",
+        postgresql_where=sa.text("state <> 'synchronized'"),
+    ),
+    sa.Index("repo_unknown_idx", "status_at", postgresql_where=sa.text("unknown > 0")),
+    postgresql_with={"fillfactor": 70},
+)
+
+resync_buffer = sa.Table(
+    "resync_buffer",
+    metadata,
+    int8("id", sa.Identity(), primary_key=True),
+    int4("actor"),
+    int8("seq"),
+    octets("event"),
+    sa.Index("resync_buffer_actor_id_idx", "actor", "id"),
+)
+
+# A frame that made the worker fail again and again: bytes kept, cursor moved on.
+quarantined_frame = sa.Table(
+    "quarantined_frame",
+    metadata,
+    int8("id", sa.Identity(), primary_key=True),
+    int4("host"),
+    int8("seq", nullable=True),
+    octets("frame"),
+    text("error"),
+    time("at", server_default=NOW),
+)
+
+drop_count = sa.Table(
+    "drop_count",
+    metadata,
+    text("reason", primary_key=True),
+    # 0 = no host to name
+    int4("host", primary_key=True, autoincrement=False, server_default=ZERO),
+    int8("n"),
+    time("last_at", server_default=NOW),
+)

@@ -1,0 +1,80 @@
+"""Work that waits, and events that are sent on."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from storage.schema.columns import (
+    NOW,
+    ZERO,
+    flag,
+    int4,
+    int8,
+    metadata,
+    octets,
+    text,
+    time,
+)
+
+search_outbox = sa.Table(
+    "search_outbox",
+    metadata,
+    int8("id", sa.Identity(), primary_key=True),
+    int8("rkey"),
+    int4("actor"),
+    int4("collection"),
+    # put | delete: a hint. The drain reads the current row and decides.
+    text("op", server_default="put"),
+)
+
+job = sa.Table(
+    "job",
+    metadata,
+    int8("id", sa.Identity(), primary_key=True),
+    text("kind"),
+    text("key"),
+    sa.Column("payload", pg.JSONB, nullable=False, server_default=sa.text("'{}'")),
+    time("not_before", server_default=NOW),
+    time("lease_until", nullable=True),
+    int4("tries", server_default=ZERO),
+    text("error", nullable=True),
+    sa.UniqueConstraint("kind", "key"),
+    sa.Index("job_kind_not_before_idx", "kind", "not_before"),
+)
+
+lease = sa.Table(
+    "lease",
+    metadata,
+    text("name", primary_key=True),
+    text("holder"),
+    time("until"),
+)
+
+# Frames sent on, many to a row. last_seq, time_us: NULL until they have numbers; the
+# number of the last event and the time of the first. frames: storage.event_log.
+event_block = sa.Table(
+    "event_block",
+    metadata,
+    int8("id", sa.Identity(), primary_key=True),
+    int8("last_seq", nullable=True, unique=True),
+    int8("time_us", nullable=True, unique=True),
+    int4("count"),
+    int4("size"),
+    octets("frames"),
+    sa.Index(
+        "event_block_unnumbered_idx",
+        "id",
+        postgresql_where=sa.text("last_seq IS NULL"),
+    ),
+)
+
+# One row: the last number and time that were given.
+event_counter = sa.Table(
+    "event_counter",
+    metadata,
+    flag("single", primary_key=True, server_default=sa.true()),
+    int8("last_seq"),
+    int8("last_time_us"),
+    sa.CheckConstraint("single", name="single"),
+)
