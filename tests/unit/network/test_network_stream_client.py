@@ -453,10 +453,11 @@ def test_what_is_not_asked_for_stays_in_the_socket() -> None:
             sent += 1
 
     async def work() -> None:
+        watch = Watch()
         async with (
             raw_peer(talk) as peer,
             Fetcher(DEV) as fetcher,
-            StreamClient(fetcher, url_of(peer), times=QUICK) as stream,
+            StreamClient(fetcher, url_of(peer), on_event=watch, times=QUICK) as stream,
         ):
             await anext(stream)
             await asyncio.sleep(0.5)
@@ -466,6 +467,8 @@ def test_what_is_not_asked_for_stays_in_the_socket() -> None:
             for _ in range(500):
                 await anext(stream)
             assert sent > stuck
+            # That we did not listen is no silence of the peer.
+            assert watch.reasons == []
 
     asyncio.run(work())
 
