@@ -83,6 +83,15 @@ class SimulatedSociety(Society):
         """Everybody comes into being."""
         yield from self._send(self.births())
 
+    def join(self, records: int) -> Member:
+        """Somebody more, with so many records, of whom no frame tells: only the list
+        of their host does."""
+        with self.lock:
+            member = self.add(records)
+            home = self._draw.choice(self.hosts)
+            self.lives[member.did] = Life(home, member.handle)
+        return member
+
     def live(self, count: int, *, lively: float = 0.0) -> Iterator[Sent]:
         """`count` frames of ordinary days; before each, with the chance `lively`,
         something out of the ordinary, which has frames of its own."""
