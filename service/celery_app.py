@@ -6,10 +6,12 @@ message costs one beat and a doubled one nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
 from celery import Celery
 from celery.signals import setup_logging
 
@@ -17,10 +19,16 @@ from service.config import Config
 
 QUEUE = "bigworld"
 
+log = structlog.get_logger(__name__)
+
 # A task that is not acknowledged after this long is given to another worker.
 _VISIBILITY_TIMEOUT_S = 600
 # Hard limits hold in the prefork pool; in the threads pool the tasks bound themselves.
 TASK_LIMIT_S = 300
+
+_DEATHS_ALLOWED = 10
+_STEADY_S = 60.0
+_PAUSE_S = 1.0
 
 
 def _keep_our_logging(**_: Any) -> None:
@@ -80,18 +88,29 @@ def schedule(app: Celery, intervals: Mapping[str, float]) -> None:
 
 
 def run_worker(app: Celery, config: Config, *, beat: bool) -> int:
-    """Work until SIGTERM; with `beat` also hand out the scheduled tasks."""
-    worker = app.Worker(
-        pool="threads",
-        concurrency=config.worker_threads,
-        beat=beat,
-        schedule_filename=str(_schedule_file(config)),
-        loglevel=config.log_level.upper(),
-        without_mingle=True,
-        without_gossip=True,
-    )
-    worker.start()
-    return int(worker.exitcode or 0)
+    """Work until SIGTERM; with `beat` also hand out the scheduled tasks.
+
+    When the broker dies while a message is in work, Celery's worker dies of it: it
+    then begins anew, unless it keeps dying as soon as it has begun.
+    """
+    deaths = 0
+    while True:
+        began = time.monotonic()
+        worker = app.Worker(
+            pool="threads",
+            concurrency=config.worker_threads,
+            beat=beat,
+            schedule_filename=str(_schedule_file(config)),
+            loglevel=config.log_level.upper(),
+            without_mingle=True,
+            without_gossip=True,
+        )
+        worker.start()
+        deaths = 1 if time.monotonic() - began > _STEADY_S else deaths + 1
+        if not worker.exitcode or deaths >= _DEATHS_ALLOWED:
+            return int(worker.exitcode or 0)
+        log.warning("worker_begins_anew", deaths=deaths)
+        time.sleep(_PAUSE_S)
 
 
 def run_beat(app: Celery, config: Config) -> None:
