@@ -184,7 +184,7 @@ def write(conn: psycopg.Connection[Any], prepared: Prepared) -> StatsChange:
     copy_records(conn, prepared.records)
     copy_links(conn, prepared.links)
     for table, rows in prepared.rows.items():
-        kept = _keep_first_seen(table, rows, first_seen.get(table))
+        kept = keep_first_seen(table, rows, first_seen.get(table))
         insert_rows(conn, table, kept)
         count_rows(stats, table, [row[0] for row in kept], 1)
     copy_rows(conn, "index_error", _ERROR_COLUMNS, _ERROR_TYPES, prepared.errors)
@@ -393,7 +393,7 @@ def count_rows(
             stats.add_actor(actor, table.count, sign)
 
 
-def _keep_first_seen(
+def keep_first_seen(
     table: RowTable,
     rows: list[tuple[Any, ...]],
     first_seen: dict[tuple[int, int], datetime | None] | None,

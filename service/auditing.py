@@ -28,11 +28,11 @@ from indexer.audit import (
     RepoAudit,
     RepoTooLargeError,
     UnknownRepoError,
-    audit_repo,
     compare_parts,
     describe_fault,
 )
 from indexer.repair import clear_repo
+from indexer.row_audit import MOST_LINK_BYTES, audit_whole
 from network.client import Fetcher
 from network.errors import NetworkError, XrpcError
 from network.xrpc_client import XrpcClient
@@ -205,7 +205,13 @@ class Auditor:
 
     def _audit(self, did: str) -> RepoAudit:
         with self._pool.connection() as conn:
-            return audit_repo(conn, did, most_records=self._most_records)
+            return audit_whole(
+                conn,
+                self._interner,
+                did,
+                most_records=self._most_records,
+                most_link_bytes=MOST_LINK_BYTES,
+            )
 
     def _compare_parts(
         self, ours: RepoAudit, listed: Sequence[tuple[bytes, bytes]]

@@ -75,6 +75,11 @@ def pack_link(row: tuple[int, int, int, int, int, int]) -> bytes:
     # fmt: on
 
 
+def unpack_link(packed: bytes) -> LinkRow:
+    """What `pack_link` packed."""
+    return LinkRow._make(_ROW.unpack(packed)[2::2])
+
+
 def pack_edges(
     path: int,
     actor: int,
@@ -146,6 +151,59 @@ def delete_default_links(
         """,
         int_columns(sources, 3),
     ).rowcount
+
+
+def count_wrong_links(
+    conn: psycopg.Connection[Any], partition: str, rows: Sequence[LinkRow]
+) -> int:
+    """How many of these edges of a partition, each named once, are missing or are
+    there more than once."""
+    row = conn.execute(
+        f"""
+        SELECT count(DISTINCT d.place), count(*) FROM unnest(
+            %s::int8[], %s::int8[], %s::int4[], %s::int4[], %s::int4[], %s::int4[]
+        ) WITH ORDINALITY AS d (
+            rkey, target_rkey, actor, target_actor, target_collection, path, place
+        )
+        JOIN {partition} l
+          ON l.target_rkey = d.target_rkey AND l.target_actor = d.target_actor
+          AND l.actor = d.actor AND l.rkey = d.rkey AND l.path = d.path
+          AND l.target_collection = d.target_collection
+        """,
+        int_columns(rows, 6),
+    ).fetchone()
+    assert row is not None
+    found, all_of_them = row
+    return int(len(rows) - found + all_of_them - found)
+
+
+def count_links_of(conn: psycopg.Connection[Any], actor: int) -> dict[str, int]:
+    """Partition -> edges that an account made. Reads whole tables: named partitions
+    have no index by source."""
+    rows = conn.execute(
+        "SELECT tableoid::regclass::text, count(*) FROM link"
+        " WHERE actor = %s GROUP BY 1",
+        (actor,),
+    )
+    return dict(rows.fetchall())
+
+
+def count_default_links_of(conn: psycopg.Connection[Any], actor: int) -> int:
+    """Edges of unknown lexicons that an account made, by their index."""
+    row = conn.execute(
+        f"SELECT count(*) FROM {DEFAULT_PARTITION} WHERE actor = %s", (actor,)
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def links_size(conn: psycopg.Connection[Any]) -> int:
+    """Bytes of all edges on disk, without their indexes."""
+    row = conn.execute(
+        "SELECT sum(pg_relation_size(relid))::int8 FROM pg_partition_tree('link')"
+        " WHERE isleaf"
+    ).fetchone()
+    return int(row[0]) if row is not None and row[0] is not None else 0
 
 
 def find_links(

@@ -136,3 +136,32 @@ def delete_rows(
         int_columns(keys, 2),
     ).fetchall()
     return {(actor, rkey): seen for actor, rkey, seen in rows}
+
+
+def fetch_rows(
+    conn: psycopg.Connection[Any], table: RowTable, actor: int, rkeys: Sequence[int]
+) -> list[tuple[Any, ...]]:
+    """The rows of these records of one account, in the order of `table.columns`; of a
+    `single` table its only one."""
+    where, values = "actor = %s", [actor]
+    if not table.single:
+        where += " AND rkey = ANY(%s::int8[])"
+        values.append(int_array(rkeys))  # type: ignore[arg-type]
+    return conn.execute(
+        f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {where}",
+        values,
+        binary=True,
+    ).fetchall()
+
+
+def count_rows_of(
+    conn: psycopg.Connection[Any], tables: Sequence[str], actor: int
+) -> dict[str, int]:
+    """Table -> rows that an account has in it. One statement."""
+    if not tables:
+        return {}
+    queries = (
+        f"SELECT '{name}', count(*) FROM {name} WHERE actor = %(actor)s"
+        for name in tables
+    )
+    return dict(conn.execute(" UNION ALL ".join(queries), {"actor": actor}).fetchall())

@@ -15,12 +15,12 @@ from rich.console import Console
 from indexer.audit import (
     RepoAudit,
     UnknownRepoError,
-    audit_repo,
     describe_fault,
     list_synchronized,
     recount_stats,
 )
 from indexer.repair import clear_repo
+from indexer.row_audit import MOST_LINK_BYTES, audit_whole
 from indexer.search_sync import drain_outbox, queue_everything
 from protocol.cid import cid_to_text
 from search.postgres import PostgresEngine
@@ -62,7 +62,10 @@ def audit(
     ):
         wanted = list(dids) or list(_everyone(conn))
         done = partial = 0
-        for found in _audit_each(conn, wanted):
+        interner = Interner(pool)
+        # Reading every edge for every repo would never end; for a few it may be done.
+        most = None if dids else MOST_LINK_BYTES
+        for found in _audit_each(conn, interner, wanted, most):
             done += 1
             partial += found.keeps is not None
             if as_json:
@@ -73,9 +76,7 @@ def audit(
                 all_well = False
                 if repair:
                     conn.commit()
-                    clear_repo(
-                        conn, Interner(pool), found.did, datetime.now(UTC), ERROR
-                    )
+                    clear_repo(conn, interner, found.did, datetime.now(UTC), ERROR)
             report.count("audited", done, len(wanted))
         if ask_hosts:
             conn.commit()
@@ -138,11 +139,14 @@ def _everyone(conn: psycopg.Connection[Any]) -> Iterator[str]:
 
 
 def _audit_each(
-    conn: psycopg.Connection[Any], dids: Iterable[str]
+    conn: psycopg.Connection[Any],
+    interner: Interner,
+    dids: Iterable[str],
+    most_link_bytes: int | None,
 ) -> Iterator[RepoAudit]:
     for did in dids:
         try:
-            yield audit_repo(conn, did)
+            yield audit_whole(conn, interner, did, most_link_bytes=most_link_bytes)
         except UnknownRepoError:
             raise ServiceError(f"{did} is not in the index") from None
 

@@ -45,6 +45,7 @@ from indexer.audit import (
 )
 from indexer.checkout import Checkout
 from indexer.repair import clear_repo
+from indexer.row_audit import audit_whole
 from network.client import Fetcher
 from network.identity import IdentityResolver
 from network.policy import HostLimits, Policy
@@ -280,6 +281,27 @@ def test_a_commit_that_never_came_is_fetched(
     assert look(host, conn, pool, interner, a).verdict is Verdict.BEHIND
     assert state(conn, a) == "desynchronized"
     fetch(conn, interner, a)
+    assert_right(conn, two)
+
+
+def test_a_wrong_row_beside_right_records_is_fetched_anew(
+    conn: Conn, pool: Any, interner: Interner, two: list[Author]
+) -> None:
+    a = two[0]
+    with conn.transaction():
+        conn.execute(
+            "UPDATE post SET langs = '{xx}' FROM actor"
+            " WHERE actor.id = actor AND did = %s",
+            (a.did,),
+        )
+    host = Host()
+    host.tell(a)
+    found = look(host, conn, pool, interner, a)
+    assert found.verdict is Verdict.WRONG
+    assert "post" in (found.detail or "")
+    assert state(conn, a) == "desynchronized"
+    fetch(conn, interner, a)
+    assert audit_whole(conn, interner, a.did).ok
     assert_right(conn, two)
 
 
