@@ -101,8 +101,10 @@ def run(
             marks = asyncio.run(_follow(index, count, shards, progress))
         check_repos(index, society.members)
         floor = signature_rate(frames[:_FLOOR_FRAMES], society.keys)
+        # It copies all there is, so what is stored would be what is measured.
+        copied = None if stored else copy_rate(index)
         return [
-            *_rates(marks, count_ops(frames), floor, copy_rate(index)),
+            *_rates(marks, count_ops(frames), floor, copied),
             *measure_disk(index, BENCH),
         ]
 
@@ -168,7 +170,7 @@ def _committed(index: Index) -> int:
 
 
 def _rates(
-    marks: Sequence[_Mark], ops: float, signatures: float, copied: float
+    marks: Sequence[_Mark], ops: float, signatures: float, copied: float | None
 ) -> list[Metric]:
     """Rates between commits, the first fifth of the frames being the warm-up."""
     spans = list(itertools.pairwise(marks))
