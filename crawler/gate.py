@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import Any, Final
 
@@ -20,18 +20,25 @@ import psycopg
 from crawler import verify
 from crawler.accounts import Account, AccountBook
 from crawler.admission import Admission, Placement, place_repos
+from crawler.gate_frame import (
+    ACCOUNT,
+    COMMIT,
+    IDENTITY,
+    GateFrame,
+    prove_commits,
+    read_frame,
+)
 from crawler.high_water import HighWater
+from crawler.parking import Parking
 from crawler.rounds import LookedUp, Passed, ResetHost, SetAside
-from crawler.settings import MIB, CrawlSettings
-from crawler.stream_state import Arrival, Fault, StreamState
+from crawler.settings import CrawlSettings
+from crawler.stream_state import Arrival, StreamState
 from network.budget import TokenBucket
 from protocol.drops import DropReason
 from protocol.errors import ProtocolError
-from protocol.events import AccountEvent, CommitEvent, IdentityEvent, SyncEvent
-from protocol.frames import ERROR_OP, MESSAGE_OP, decode_frame
+from protocol.events import AccountEvent, IdentityEvent
 from protocol.keys import PublicKey
-from protocol.limits import MAX_SEQ
-from protocol.syntax.did import Did, is_did
+from protocol.syntax.did import Did
 from protocol.syntax.handle import Handle, is_handle
 from protocol.syntax.tid import Tid
 from storage import hosts
@@ -39,31 +46,7 @@ from storage.scope import add_accounts
 
 log = logging.getLogger(__name__)
 
-COMMIT: Final = "#commit"
-SYNC: Final = "#sync"
-IDENTITY: Final = "#identity"
-ACCOUNT: Final = "#account"
-INFO: Final = "#info"
-OUTDATED_CURSOR: Final = "OutdatedCursor"
 DELETED: Final = "deleted"
-_DELETE: Final = "delete"
-
-# Commits that are proven together hold their blocks together.
-_GROUP_BYTES: Final = MIB
-
-
-@dataclass(slots=True)
-class _Message:
-    stream: StreamState
-    t: str
-    did: Did
-    seq: int
-    body: dict[str, Any]
-    raw: bytes
-    # What came of proving it, and with which key.
-    proof: tuple[PublicKey, CommitEvent | Exception] | None = None
-    # Whether the identity was read anew because of this very frame.
-    looked: bool = False
 
 
 class _Verdict(Enum):
@@ -106,24 +89,19 @@ class Gate:
         )
         self._admission = Admission(settings, clock=clock)
         self._water = HighWater()
-        self._parked: dict[Did, list[_Message]] = {}
-        self._parked_bytes = 0
+        self._parking = Parking(settings)
         self._doubts: dict[int, TokenBucket] = {}
         self._strangers: dict[int, TokenBucket] = {}
 
     @property
     def full(self) -> bool:
         """True while too much waits for look-ups: no new frames should be taken."""
-        settings = self._settings
-        return (
-            self._parked_bytes >= settings.parked_bytes
-            or len(self._parked) >= settings.parked_dids
-        )
+        return self._parking.full
 
     @property
     def waiting(self) -> int:
         """DIDs that wait for a look-up."""
-        return len(self._parked)
+        return len(self._parking)
 
     def take(
         self,
@@ -172,63 +150,23 @@ class Gate:
         self._water.forget(reset.host)
         passed.resets[reset.host] = reset.behind
 
-    def _open(self, stream: StreamState, raw: bytes, passed: Passed) -> _Message | None:
-        """Decode a frame and move the stream's position past it."""
-        try:
-            frame = decode_frame(raw)
-        except ProtocolError as error:
-            self._drop(DropReason.BAD_FRAME, stream, passed)
-            stream.fail(Fault.BAD_FRAME, str(error))
-            return None
-        if frame.op == ERROR_OP:
-            stream.fail(Fault.ERROR, str(frame.body["error"])[:64])
-            return None
-        if frame.op != MESSAGE_OP or frame.t is None or type(frame.body) is not dict:
-            self._drop(DropReason.UNKNOWN_EVENT, stream, passed)
-            return None
-        t, body = frame.t, frame.body
-        if t == INFO:
-            if body.get("name") == OUTDATED_CURSOR:
-                passed.outdated.add(stream.host)
-            return None
-        seq = body.get("seq")
-        if type(seq) is not int or not 0 < seq <= MAX_SEQ or seq <= stream.last_seq:
-            # A host that counts its cursor as included sends the last frame again.
-            if seq != stream.resumed_at:
-                self._drop(DropReason.BAD_SEQ, stream, passed)
-                stream.bad_seqs += 1
-                if stream.bad_seqs >= self._settings.bad_seqs_allowed:
-                    stream.fail(Fault.BAD_SEQ, f"seq {seq} after {stream.last_seq}")
-            return None
-        stream.last_seq = seq
-        time_text = body.get("time")
-        if type(time_text) is str:
-            stream.newest = time_text
-        self._water.handle(stream.host, seq)
-        if t not in (COMMIT, SYNC, IDENTITY, ACCOUNT):
-            self._drop(DropReason.UNKNOWN_EVENT, stream, passed)
-            return None
-        did = body.get("repo" if t == COMMIT else "did")
-        if type(did) is not str or not is_did(did):
-            self._drop(DropReason.BAD_SYNTAX, stream, passed)
-            return None
-        # Nothing more is spent on an account that nobody wants.
-        if not self._admission.in_scope(did) and not self._finds(t, did, body):
+    def _open(
+        self, stream: StreamState, raw: bytes, passed: Passed
+    ) -> GateFrame | None:
+        """Read a frame; nothing more is spent on an account that nobody wants."""
+        before = stream.last_seq
+        message = read_frame(
+            stream, raw, passed, bad_seqs_allowed=self._settings.bad_seqs_allowed
+        )
+        if stream.last_seq != before:
+            self._water.handle(stream.host, stream.last_seq)
+        if message is None or self._admission.in_scope(message.did):
+            return message
+        paths = message.written_paths()
+        if paths is None or not self._admission.scope.find(message.did, paths):
             self._drop(DropReason.OUT_OF_SCOPE, stream, passed)
             return None
-        return _Message(stream, t, Did(did), seq, body, raw)
-
-    def _finds(self, t: str, did: str, body: dict[str, Any]) -> bool:
-        """Whether a commit of a stranger is what is looked for."""
-        ops = body.get("ops")
-        if t != COMMIT or type(ops) is not list:
-            return False
-        paths = [
-            op.get("path")
-            for op in ops
-            if type(op) is dict and op.get("action") != _DELETE
-        ]
-        return self._admission.scope.find(did, paths)
+        return message
 
     def _follow_scope(self) -> None:
         """See what the operator wants now, and have those join who were found."""
@@ -243,7 +181,7 @@ class Gate:
             # Who left and comes back has to be let in again.
             self._book.clear()
 
-    def _prepare(self, messages: Sequence[_Message]) -> None:
+    def _prepare(self, messages: Sequence[GateFrame]) -> None:
         """Bring in what is known of these accounts, and let new ones in: in bulk."""
         missing = self._book.missing({message.did for message in messages})
         if missing:
@@ -279,11 +217,11 @@ class Gate:
 
         self._run(admit)
 
-    def _prove_commits(self, messages: Sequence[_Message]) -> None:
+    def _prove_commits(self, messages: Sequence[GateFrame]) -> None:
         """Prove, in groups, the commits that nothing else speaks against as yet."""
-        ready: list[tuple[_Message, PublicKey]] = []
+        ready: list[tuple[GateFrame, PublicKey]] = []
         for message in messages:
-            if message.t != COMMIT or message.did in self._parked:
+            if message.t != COMMIT or message.did in self._parking:
                 continue
             account = self._book.get(message.did)
             if (
@@ -293,42 +231,31 @@ class Gate:
                 and self._owns(message.stream, account)
             ):
                 ready.append((message, account.key))
-        now_us = self._now_us()
-        for group in _groups(ready):
-            results = verify.verify_commits(
-                [(message.body, key, message.stream.host) for message, key in group],
-                now_us,
-            )
-            for (message, key), result in zip(group, results, strict=True):
-                message.proof = key, result
+        prove_commits(ready, self._now_us())
 
-    def _judge(self, message: _Message, passed: Passed) -> None:
-        queue = self._parked.get(message.did)
-        if queue is not None:
+    def _judge(self, message: GateFrame, passed: Passed) -> None:
+        if message.did in self._parking:
             # An earlier frame of this account waits: the order is kept.
-            self._park(message, queue, passed)
+            self._park(message, passed)
             return
         verdict = self._decide(message, passed)
         if verdict is _Verdict.DONE:
             self._water.release(message.stream.host, message.seq)
             return
         message.looked = verdict is _Verdict.REFRESH
-        queue = self._parked[message.did] = []
-        self._park(message, queue, passed)
+        self._park(message, passed)
         self._look_up(message.did, verdict is _Verdict.REFRESH)
 
-    def _park(self, message: _Message, queue: list[_Message], passed: Passed) -> None:
+    def _park(self, message: GateFrame, passed: Passed) -> None:
         host, seq = message.stream.host, message.seq
-        if len(queue) >= self._settings.parked_frames_per_did:
-            self._water.release(host, seq)
-            self._drop(DropReason.UNRESOLVED_IDENTITY, message.stream, passed)
-            passed.distrusted.add(message.did)
+        if self._parking.put(message):
+            self._water.wait(host, seq)
             return
-        self._water.wait(host, seq)
-        self._parked_bytes += len(message.raw)
-        queue.append(message)
+        self._water.release(host, seq)
+        self._drop(DropReason.UNRESOLVED_IDENTITY, message.stream, passed)
+        passed.distrusted.add(message.did)
 
-    def _release(self, answers: Sequence[LookedUp], passed: Passed) -> list[_Message]:
+    def _release(self, answers: Sequence[LookedUp], passed: Passed) -> list[GateFrame]:
         """Take in the answers to look-ups; return the frames that waited for them.
 
         All at once: one host that names thousands of strangers must not have everybody
@@ -350,10 +277,9 @@ class Gate:
                     conn, list(places.values()), relay=self._relayed
                 )
             )
-        released: list[_Message] = []
+        released: list[GateFrame] = []
         for answer, account in zip(answers, accounts, strict=True):
-            messages = self._parked.pop(answer.did, [])
-            self._parked_bytes -= sum(len(message.raw) for message in messages)
+            messages = self._parking.take(answer.did)
             if answer.gone and account.admitted:
                 host = messages[0].stream.host if messages else 0
                 passed.events.append(
@@ -362,7 +288,7 @@ class Gate:
             released += messages
         return released
 
-    def _decide(self, message: _Message, passed: Passed) -> _Verdict:
+    def _decide(self, message: GateFrame, passed: Passed) -> _Verdict:
         """Judge one frame, or say which look-up it needs first."""
         stream = message.stream
         account = self._book.get(message.did)
@@ -397,7 +323,7 @@ class Gate:
             return self._pass_account(message, account, passed)
         return self._prove(message, account, passed)
 
-    def _prove(self, message: _Message, account: Account, passed: Passed) -> _Verdict:
+    def _prove(self, message: GateFrame, account: Account, passed: Passed) -> _Verdict:
         stream = message.stream
         if account.key is None or account.pds is None:
             if self._book.may_refresh(account):
@@ -408,7 +334,7 @@ class Gate:
                 missing = DropReason.WRONG_HOST
             return self._drop(missing, stream, passed)
         try:
-            event = self._verify(message, account.key)
+            event = message.verify(account.key, self._now_us())
         except ProtocolError as error:
             return self._refuse(message, account, error, passed)
         except Exception as error:
@@ -428,20 +354,9 @@ class Gate:
         passed.events.append(event)
         return _Verdict.DONE
 
-    def _verify(self, message: _Message, key: PublicKey) -> CommitEvent | SyncEvent:
-        host = message.stream.host
-        if message.t == SYNC:
-            return verify.verify_sync(message.body, key, self._now_us(), host=host)
-        proof, message.proof = message.proof, None
-        if proof is None or proof[0] is not key:
-            return verify.verify_commit(message.body, key, self._now_us(), host=host)
-        if isinstance(proof[1], Exception):
-            raise proof[1]
-        return proof[1]
-
     def _refuse(
         self,
-        message: _Message,
+        message: GateFrame,
         account: Account,
         error: ProtocolError,
         passed: Passed,
@@ -463,7 +378,7 @@ class Gate:
                 account.rev = rev if signed else account.rev
         return self._drop(reason, message.stream, passed)
 
-    def _may_doubt_key(self, message: _Message, account: Account) -> bool:
+    def _may_doubt_key(self, message: GateFrame, account: Account) -> bool:
         """Whether to look at the key again: it may have been rotated a moment ago, even
         since it was last looked at. A liar gets one look more than the one a minute
         for an account, and of one host's doubts one a second is followed."""
@@ -476,7 +391,7 @@ class Gate:
         )
 
     def _pass_identity(
-        self, message: _Message, account: Account, passed: Passed
+        self, message: GateFrame, account: Account, passed: Passed
     ) -> _Verdict:
         handle = message.body.get("handle")
         hint = Handle(handle) if type(handle) is str and is_handle(handle) else None
@@ -499,7 +414,7 @@ class Gate:
         passed.identities[account.did] = max(0.0, due)
 
     def _pass_account(
-        self, message: _Message, account: Account, passed: Passed
+        self, message: GateFrame, account: Account, passed: Passed
     ) -> _Verdict:
         active, status = message.body.get("active"), message.body.get("status")
         if type(active) is not bool or not (status is None or type(status) is str):
@@ -519,7 +434,7 @@ class Gate:
         )
         return _Verdict.DONE
 
-    def _frame_of(self, message: _Message) -> bytes | None:
+    def _frame_of(self, message: GateFrame) -> bytes | None:
         """The frame to be sent on, where somebody wants it."""
         return message.raw if self._settings.send_on else None
 
@@ -547,21 +462,6 @@ class Gate:
     def _drop(reason: DropReason, stream: StreamState, passed: Passed) -> _Verdict:
         passed.drops[reason, stream.host] += 1
         return _Verdict.DONE
-
-
-def _groups(
-    ready: Iterable[tuple[_Message, PublicKey]],
-) -> Iterator[list[tuple[_Message, PublicKey]]]:
-    group: list[tuple[_Message, PublicKey]] = []
-    size = 0
-    for one in ready:
-        group.append(one)
-        size += len(one[0].raw)
-        if size >= _GROUP_BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
 
 
 def has_relays(conn: psycopg.Connection[Any]) -> bool:

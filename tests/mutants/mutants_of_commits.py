@@ -170,15 +170,15 @@ SIZE = (
     Mutant(
         "broken-framing-passed-over",
         "size",
-        "crawler/gate.py",
-        "            stream.fail(Fault.BAD_FRAME, str(error))\n",
+        "crawler/gate_frame.py",
+        "        stream.fail(Fault.BAD_FRAME, str(error))\n",
         "",
         (f"{_GATE}::test_broken_framing_closes_the_stream_before_its_cursor",),
     ),
     Mutant(
         "numbers-may-fall",
         "size",
-        "crawler/gate.py",
+        "crawler/gate_frame.py",
         "not 0 < seq <= MAX_SEQ or seq <= stream.last_seq",
         "not 0 < seq <= MAX_SEQ",
         (
