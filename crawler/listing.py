@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -17,7 +17,7 @@ from typing import Any, Final
 import psycopg
 
 from crawler.accounts import Account
-from crawler.admission import Admission
+from crawler.admission import IDENTITY_JOB, Admission
 from crawler.database import Database
 from crawler.discovery import read_page
 from crawler.host_name import HostName
@@ -29,7 +29,7 @@ from network.identity import IdentityResolver
 from protocol.events import AccountEvent
 from protocol.syntax.did import Did, is_did
 from protocol.syntax.tid import Tid, is_tid
-from storage import hosts, repos
+from storage import hosts, jobs, repos
 from storage.account_status import note_statuses
 from storage.crashpoint import Crashpoint, crashpoint
 from storage.host_listing import save_list_cursor
@@ -41,11 +41,14 @@ _LOOKUPS: Final = 32
 _UNKNOWN_STATUS: Final = "inactive"
 # A status that a listing confirmed a day ago is not written again.
 _FRESH: Final = 86_400.0
+# Accounts of other hosts whose documents are read because of one listing.
+_MOST_DOUBTED: Final = 20
 
 
 @dataclass(slots=True)
 class ListedHost:
-    """One host's listing under way. `behind`: repos that have a newer rev there."""
+    """One host's listing under way. `behind`: repos that have a newer rev there;
+    `doubted`: how many of another host's accounts it told news of."""
 
     host: hosts.Host
     began: datetime
@@ -55,6 +58,7 @@ class ListedHost:
     repos: int = 0
     admitted: int = 0
     behind: list[Did] = field(default_factory=list)
+    doubted: int = 0
 
 
 class Listing:
@@ -130,6 +134,7 @@ class Listing:
                 self._admission.scope.refresh(conn)
             known = repos.find_repos(conn, [repo.did for repo in found])
             ours = [repo for repo in found if repo.did in known]
+            _doubt_homes(conn, listed, ours, known)
             note_statuses(
                 conn, [known[repo.did].actor for repo in ours], host, fresh_for=_FRESH
             )
@@ -176,6 +181,29 @@ class Listing:
         account = Account(did)
         account.set_document(answer.document, dev=self._settings.dev)
         return account
+
+
+def _doubt_homes(
+    conn: psycopg.Connection[Any],
+    listed: ListedHost,
+    found: Sequence[repos.ListedRepo],
+    known: Mapping[Did, repos.KnownRepo],
+) -> None:
+    """Have the documents read of accounts that we know elsewhere and of which this host
+    tells news: they may have moved without our hearing of it. Of a few at a time, for
+    any host can name anybody."""
+    news = [
+        repo.did
+        for repo in found
+        if known[repo.did].host != listed.host.id
+        and (
+            _status(repo) != known[repo.did].status
+            or (repo.active and repo.rev > (known[repo.did].rev or ""))
+        )
+    ]
+    doubted = news[: _MOST_DOUBTED - listed.doubted]
+    listed.doubted += len(doubted)
+    jobs.put_jobs(conn, IDENTITY_JOB, doubted, doubt=True)
 
 
 def _read_repos(entries: Sequence[dict[str, Any]]) -> list[repos.ListedRepo]:

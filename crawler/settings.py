@@ -30,6 +30,8 @@ class CrawlSettings:
                              `poll_longest` when nothing does
     sparse_records           records of chosen collections that are fetched one by one;
                              of a repo with more of them all is fetched
+    backfill_patience        after which a fetch takes none of the places that others
+                             wait for
     again_interval           between two wishes that one host be crawled again
     """
 
@@ -74,6 +76,7 @@ class CrawlSettings:
     backfills_at_once: int = 8
     backfills_per_host: int = 2
     backfill_lease: float = 600.0
+    backfill_patience: float = 20.0
     backfill_tries: int = 8
     backfill_daily: float = 86_400.0
     backfill_idle: float = 0.25

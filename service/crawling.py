@@ -57,7 +57,7 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
     """Everything that writes the index at `url`; closes it all at the end."""
     settings = crawl_settings(config)
     with (
-        open_pool(url, max=settings.backfills_at_once + 8, name="write") as pool,
+        open_pool(url, max=2 * settings.backfills_at_once + 8, name="write") as pool,
         open_pool(url, max=4, name="names") as names,
     ):
         engine = PostgresEngine(pool)

@@ -191,7 +191,7 @@ def claim_repos(
         cursor.execute(
             """
             WITH due AS (
-                SELECT actor, host FROM repo
+                SELECT actor, host, next_try FROM repo
                 WHERE state <> 'synchronized' AND next_try <= now()
                   AND (lease_until IS NULL OR lease_until <= now())
                   AND host <> ALL(%(skip)s)
@@ -200,7 +200,11 @@ def claim_repos(
                           OR rate_limited_until > now())
                 ORDER BY next_try LIMIT %(ahead)s
             ), fair AS (
-                SELECT actor, row_number() OVER (PARTITION BY host) AS place FROM due
+                -- Who is gone takes no place of those who are there.
+                SELECT actor,
+                    row_number() OVER (PARTITION BY host ORDER BY next_try) AS place
+                FROM due JOIN actor ON actor.id = actor
+                WHERE upstream_status <> ALL(%(gone)s)
             ), picked AS (
                 SELECT repo.actor, actor.did
                 FROM fair JOIN repo ON repo.actor = fair.actor

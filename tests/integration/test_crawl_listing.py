@@ -160,6 +160,33 @@ def test_a_newer_rev_queues_the_repo_and_a_status_is_taken_over(world: World) ->
     ]
 
 
+def test_news_of_accounts_held_elsewhere_has_their_documents_read(
+    world: World,
+) -> None:
+    """They may have moved without our hearing of it. Any host can name anybody, so it
+    is a few at a time, and nothing of it is believed."""
+    other, _ = world.serve(ListingHost([]))
+    told = [entry(n, NEWER) for n in range(30)] + [entry(n) for n in range(30, 40)]
+    told[39] |= {"active": False, "status": "deleted"}
+    world.serve(ListingHost(told[::-1]))
+    with world.pool.connection() as conn:
+        repos.add_repos(conn, other, [did_of(n) for n in range(40)])
+        conn.execute("UPDATE repo SET state = 'synchronized', rev = %s", (REV,))
+    world.tasks().list_repos()
+    with world.pool.connection() as conn:
+        doubted = {
+            key
+            for key, doubt in conn.execute("SELECT key, payload ? 'doubt' FROM job")
+            if doubt
+        }
+    assert len(doubted) == 20
+    assert doubted <= {did_of(n) for n in (*range(30), 39)}
+    assert did_of(39) in doubted
+    assert {repo.host for repo in world.known().values()} == {other}
+    assert {repo.state for repo in world.known().values()} == {"synchronized"}
+    assert world.sink.events == []
+
+
 @pytest.mark.parametrize("fault", ["loop", "same_page"])
 def test_a_listing_without_end_is_left_after_two_pages(
     world: World, fault: str

@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import ipaddress
 import itertools
 import json
@@ -36,11 +37,10 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, reduction
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 from crawl_fakes import FakeResolver, fake_outside
 
@@ -80,6 +80,21 @@ SETTINGS: Mapping[str, Any] = {
 _PR_SET_PDEATHSIG = 1
 _PUBLIC = ipaddress.ip_network("127.7.0.0/16")
 _NAMED = re.compile(r"(http|ws)://([a-z0-9.-]+\.sim\.net):(\d+)(/[^?]*)?(?:\?(.*))?")
+
+
+_receive = reduction.recvfds  # type: ignore[attr-defined]
+
+
+def receive_or_pass(sock: Any, size: int) -> Any:
+    """A crawler that is killed while it asks for a shard must not take the server of
+    forks along, which imports this module too."""
+    try:
+        return _receive(sock, size)
+    except EOFError:
+        raise OSError(errno.ECONNABORTED, "the crawler was killed") from None
+
+
+reduction.recvfds = receive_or_pass  # type: ignore[attr-defined]
 
 
 class SimulatedPolicy(Policy):
@@ -298,18 +313,6 @@ def draining(pool: Any, drain: Callable[..., int]) -> Any:
         thread.join()
 
 
-def forget_dead_server() -> None:
-    """A crawler that is killed while it asks for a shard takes the server along."""
-    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
-    pid = server._forkserver_pid
-    if pid is None or psutil.pid_exists(pid):
-        return
-    os.close(server._forkserver_alive_fd)
-    server._forkserver_address = None
-    server._forkserver_alive_fd = None
-    server._forkserver_pid = None
-
-
 def main() -> None:
     url, world = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
     if world.get("list"):
@@ -319,11 +322,9 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # One for all crawlers to fork their shards from; it must not start each time.
     multiprocessing.set_forkserver_preload(["__main__", "service.shards"])
-    start_server = forkserver._forkserver.ensure_running  # type: ignore[attr-defined]
+    forkserver.ensure_running()
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
     for line in sys.stdin:
-        forget_dead_server()
-        start_server()
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)

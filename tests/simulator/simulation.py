@@ -192,6 +192,7 @@ class Simulation:
         with psycopg.connect(self.url) as conn:
             conn.execute("DELETE FROM lease")
             conn.execute("UPDATE repo SET lease_until = NULL")
+            conn.execute("UPDATE job SET lease_until = NULL")
 
     # how far it is
 

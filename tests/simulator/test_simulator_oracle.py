@@ -149,7 +149,8 @@ def end_as_the_oracle_says(
         run.publish(society.live(frames, lively=0.05)).join()
         run.bring_back()
         faults.lost = 0.0
-        assert run.settle(240) == []
+        faults_left = run.settle(240)
+        assert faults_left == [], run.describe()
         assert set(faults.seen) == {
             "lost",
             "repeated",

@@ -269,6 +269,25 @@ def test_what_cannot_be_had_does_not_stand_in_the_way(conn: Conn) -> None:
     assert [repo.did for repo in claimed] == [_did(7)]
 
 
+def test_accounts_that_are_gone_take_no_place_of_their_neighbours(conn: Conn) -> None:
+    """Even while other hosts always have something to fetch."""
+    small, big = _host(conn), _host(conn, "big.example.com")
+    repos.add_repos(conn, big, [_did(n) for n in range(50)])
+    repos.add_repos(conn, small, [_did(n) for n in range(50, 60)])
+    conn.execute(
+        "UPDATE actor SET upstream_status = 'deleted' FROM repo WHERE actor = id"
+        " AND host = %s AND did <> %s",
+        (small, _did(59)),
+    )
+    conn.execute(
+        "UPDATE repo SET next_try = now() - interval '1 hour' FROM actor"
+        " WHERE actor = id AND host = %s AND did <> %s",
+        (small, _did(59)),
+    )
+    claimed = repos.claim_repos(conn, limit=9, lease_s=60, per_host=2)
+    assert sorted(repo.host for repo in claimed) == [small, big, big]
+
+
 def test_only_the_repos_own_host_can_say_that_we_are_behind(conn: Conn) -> None:
     host, liar = _host(conn), _host(conn, "liar.example.com")
     repos.add_repos(conn, host, [_did(1), _did(2), _did(3)])
