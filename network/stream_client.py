@@ -109,7 +109,8 @@ class StreamClient:
     """`async with subscribe(…) as stream: async for frame in stream`.
 
     Raises StreamRefusedError, ForbiddenAddressError, and UnreachableError after
-    `max_failures` in a row. The iterator ends only by `aclose`.
+    `max_failures` in a row that brought not one good frame: a stream that breaks often
+    is read all the same. The iterator ends only by `aclose`.
     """
 
     def __init__(
@@ -137,6 +138,8 @@ class StreamClient:
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._connected_at = 0.0
         self._failures = 0
+        self._fruitless = 0
+        self._given = self._fruitful = False
         self._retry_in = 0.0
         self._closing = asyncio.Event()
         # When we began to listen for what comes next; infinity while we do not.
@@ -166,6 +169,7 @@ class StreamClient:
     async def __anext__(self) -> bytes:
         """The next frame; connects, and connects again, as needed."""
         # Asking for another frame says that the last one was good.
+        self._fruitful = self._fruitful or self._given
         if self._failures and self._is_stable():
             self._failures = 0
         while not self._closing.is_set():
@@ -174,6 +178,7 @@ class StreamClient:
                 continue
             frame = await self._receive(self._socket)
             if frame is not None:
+                self._given = True
                 return frame
         await self._close_socket(aiohttp.WSCloseCode.GOING_AWAY)
         raise StopAsyncIteration
@@ -385,10 +390,12 @@ class StreamClient:
 
     def _fail(self, reason: DisconnectReason, detail: str) -> None:
         self._failures += 1
-        if self._max_failures is not None and self._failures >= self._max_failures:
+        self._fruitless = 0 if self._fruitful else self._fruitless + 1
+        self._given = self._fruitful = False
+        if self._max_failures is not None and self._fruitless >= self._max_failures:
             self._tell(reason, detail, None)
             raise UnreachableError(
-                f"{self._url} failed {self._failures} times, at last: {detail}"
+                f"{self._url} failed {self._fruitless} times, at last: {detail}"
             )
         self._retry_in = self._times.pause(self._failures, self._fraction())
         self._tell(reason, detail, self._retry_in)

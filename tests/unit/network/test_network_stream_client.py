@@ -209,6 +209,19 @@ def test_broken_framing_ends_the_connection_and_the_next_one_is_made(
     asyncio.run(work())
 
 
+def test_a_stream_that_breaks_after_each_frame_is_not_given_up() -> None:
+    async def work() -> None:
+        watch = Watch()
+        talk = sending(frame(BINARY, b"one"))
+        assert await read(talk, 6, watch, max_failures=2) == [b"one"] * 6
+        assert len(watch.cursors) == 6
+        failures = [e.failures for e in watch.events if isinstance(e, Disconnected)]
+        # The pauses grow all the same.
+        assert failures == [1, 2, 3, 4, 5]
+
+    asyncio.run(work())
+
+
 def test_silent_and_dripping_peers_are_left() -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await upgrade(reader, writer)
