@@ -8,18 +8,18 @@ change applied twice changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from indexer.collections.registry import collection_for
-from indexer.collections.source import Collection, Names, Source, Value
-from indexer.links import Link, may_link
-from protocol import cbor
-from protocol.errors import InvalidRecordError, ProtocolError
+from indexer.collections.source import Names, Source
+from indexer.counting import count_links, count_rows
+from indexer.links import Link
+from indexer.readings import NameSets, Reading, read_record, read_shaped, reason_of
+from protocol.errors import InvalidRecordError
 from storage.arrays import int_columns
 from storage.collections import (
     BLOCK_SUBJECT,
@@ -33,42 +33,29 @@ from storage.collections import (
     LIKE_SUBJECT,
     NO_COLLECTION,
     NO_RKEY,
-    QUOTE_PATHS,
-    REPLY_PARENT,
     REPOST_SUBJECT,
     RKEY_SELF,
 )
 from storage.copy import copy_rows
-from storage.edge_batch import SHAPE_OF, Edges, read_edges
+from storage.edge_batch import SHAPE_OF, Edges
 from storage.interning import Interner
 from storage.links import (
     DEFAULT_PARTITION,
     PARTITION_OF,
+    LinkTuple,
     copy_links,
     delete_default_links,
     delete_links,
     pack_link,
 )
 from storage.outbox import put_outbox
-from storage.record_shapes import Shape
 from storage.records import copy_records, delete_records, pack_records, pack_stored
 from storage.rows import POST, RowTable, delete_rows, insert_rows
 from storage.stats import (
-    FOLLOWERS,
-    FOLLOWS,
-    LIKES,
-    QUOTES,
-    REPLIES,
-    REPOSTS,
     StatsChange,
 )
-from storage.text import clean_text
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
-_MAX_REASON_CHARS: Final = 300
-
-LinkTuple = tuple[int, int, int, int, int, int]
-"""A row of `link`, in the order of storage.links.COLUMNS."""
 
 
 class Change(NamedTuple):
@@ -82,15 +69,6 @@ class Change(NamedTuple):
     old: bytes | None
     new: bytes | None
     fields: Any = None
-
-
-class _Reading(NamedTuple):
-    """A record's bytes, read: its links, and its value if rows may be made of it."""
-
-    module: Collection
-    value: Value | None
-    links: Sequence[Link]
-    error: str | None
 
 
 @dataclass(slots=True)
@@ -118,34 +96,35 @@ def prepare(
     could want (none of ours does).
     """
     prepared = Prepared()
-    readings: list[tuple[Change, _Reading | None, _Reading | None]] = []
+    readings: list[tuple[Change, Reading | None, Reading | None]] = []
     shaped: dict[str, list[Change]] = {}
-    seen = _NameSets()
+    seen = NameSets()
     for change in changes:
         if change.old == change.new:
             continue
         old = new = None
         if change.old is not None:
-            old = _read(change.nsid, change.old, None)
+            old = read_record(change.nsid, change.old, None)
             seen.add(change.collection, old.links)
         if change.new is not None:
             shape = SHAPE_OF.get(change.nsid)
             if shape is not None and len(change.new) == shape.size:
                 shaped.setdefault(change.nsid, []).append(change)
             else:
-                new = _read(change.nsid, change.new, change.fields)
+                new = read_record(change.nsid, change.new, change.fields)
                 seen.add(change.collection, new.links)
         if old is not None or new is not None:
             readings.append((change, old, new))
     edges: list[tuple[list[Change], Edges]] = []
     for nsid, group in shaped.items():
-        for part, columns in _read_shaped(SHAPE_OF[nsid], group):
+        values = [change.new or b"" for change in group]
+        for where, columns in read_shaped(SHAPE_OF[nsid], values):
             if columns is not None:
-                edges.append((part, columns))
+                edges.append((group[where], columns))
                 seen.add_edges(columns)
             else:
-                for change in part:
-                    new = _read(nsid, change.new or b"", change.fields)
+                for change in group[where]:
+                    new = read_record(nsid, change.new or b"", change.fields)
                     seen.add(change.collection, new.links)
                     readings.append((change, None, new))
     names, paths = seen.intern(interner)
@@ -196,68 +175,6 @@ _ERROR_COLUMNS: Final = ("actor", "collection", "rkey", "reason")
 _ERROR_TYPES: Final = ("int4", "int4", "int8", "text")
 
 
-class _NameSets:
-    """Names that the links of a batch hold."""
-
-    def __init__(self) -> None:
-        self._dids: set[str] = set()
-        self._nsids: set[str] = set()
-        self._rkeys: set[str] = set()
-        self._paths: set[tuple[int, str]] = set()
-
-    def add(self, collection: int, links: Sequence[Link]) -> None:
-        for path, did, nsid, rkey in links:
-            self._dids.add(did)
-            if nsid is not None:
-                self._nsids.add(nsid)
-                if rkey is not None:
-                    self._rkeys.add(rkey)
-            if type(path) is str:
-                self._paths.add((collection, path))
-
-    def add_edges(self, edges: Edges) -> None:
-        self._dids.update(edges.dids)
-
-    def intern(self, interner: Interner) -> tuple[Names, dict[tuple[int, str], int]]:
-        names = Names(
-            interner.actors(self._dids),
-            interner.collections(self._nsids),
-            interner.rkeys(self._rkeys),
-        )
-        return names, interner.paths(self._paths) if self._paths else {}
-
-
-def _read_shaped(
-    shape: Shape, changes: list[Change]
-) -> Iterator[tuple[list[Change], Edges | None]]:
-    """Changes to records that have the size of a shape, with their columns; without,
-    where one only has the size."""
-    columns = read_edges(shape, [change.new or b"" for change in changes])
-    if columns is not None or len(changes) == 1:
-        yield changes, columns
-        return
-    for change in changes:
-        yield [change], read_edges(shape, [change.new or b""])
-
-
-def _read(nsid: str, raw: bytes, fields: Any) -> _Reading:
-    module = collection_for(nsid)
-    try:
-        value = cbor.decode_fast(raw) if fields is None else fields
-        if not isinstance(value, dict):
-            raise InvalidRecordError("", "not a map")
-        if nsid == module.COLLECTION and value.get("$type") != nsid:
-            raise InvalidRecordError("$type", "not the collection it is in")
-        links = module.find_links(value) if may_link(raw) else ()
-        return _Reading(module, value, links, None)
-    except ProtocolError as error:
-        return _Reading(module, None, (), _reason(error))
-
-
-def _reason(error: ProtocolError) -> str:
-    return clean_text(str(error), _MAX_REASON_CHARS)
-
-
 def _link_rows(
     change: Change,
     links: Sequence[Link],
@@ -282,7 +199,7 @@ def _link_rows(
 def _prepare_old(
     prepared: Prepared,
     change: Change,
-    old: _Reading,
+    old: Reading,
     names: Names,
     paths: dict[tuple[int, str], int],
 ) -> None:
@@ -306,7 +223,7 @@ def _prepare_old(
 def _prepare_new(
     prepared: Prepared,
     change: Change,
-    new: _Reading,
+    new: Reading,
     names: Names,
     paths: dict[tuple[int, str], int],
     indexed_at: datetime,
@@ -317,7 +234,7 @@ def _prepare_new(
         try:
             rows = new.module.to_rows(new.value, Source(actor, rkey, indexed_at), names)
         except InvalidRecordError as fault:
-            error = _reason(fault)
+            error = reason_of(fault)
         else:
             for table, row in rows:
                 prepared.rows.setdefault(table, []).append(row)
@@ -355,42 +272,6 @@ def _prepare_edges(
         rows.append((rkey, target_rkey, actor, actors[did], target, path))
     prepared.links.setdefault(PARTITION_OF[path], []).extend(map(pack_link, rows))
     count_links(prepared.stats, rows, 1)
-
-
-def count_links(stats: StatsChange, links: Iterable[LinkTuple], sign: int) -> None:
-    """Add edges to the counts. A post quoted twice by one record counts once."""
-    quotes: set[tuple[int, int, int, int]] | None = None
-    for rkey, target_rkey, actor, target_actor, collection, path in links:
-        if path == LIKE_SUBJECT:
-            if collection == _POST:
-                stats.add_post(target_rkey, target_actor, LIKES, sign)
-            else:
-                stats.add_subject(target_actor, collection, target_rkey, sign)
-        elif path == FOLLOW_SUBJECT:
-            if collection == NO_COLLECTION:
-                stats.add_actor(target_actor, FOLLOWERS, sign)
-                stats.add_actor(actor, FOLLOWS, sign)
-        elif collection != _POST:
-            continue
-        elif path == REPOST_SUBJECT:
-            stats.add_post(target_rkey, target_actor, REPOSTS, sign)
-        elif path == REPLY_PARENT:
-            stats.add_post(target_rkey, target_actor, REPLIES, sign)
-        elif path in QUOTE_PATHS:
-            if quotes is None:
-                quotes = set()
-            edge = (actor, rkey, target_actor, target_rkey)
-            if edge not in quotes:
-                quotes.add(edge)
-                stats.add_post(target_rkey, target_actor, QUOTES, sign)
-
-
-def count_rows(
-    stats: StatsChange, table: RowTable, actors: Iterable[int], sign: int
-) -> None:
-    if table.count is not None:
-        for actor in actors:
-            stats.add_actor(actor, table.count, sign)
 
 
 def keep_first_seen(

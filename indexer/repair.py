@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import psycopg
 
-from indexer.changes import Change, count_links, count_rows, prepare, write
+from indexer.changes import Change, prepare, write
 from indexer.collections.registry import OWNED_TABLES, ROW_TABLES
+from indexer.counting import count_links, count_rows
 from indexer.transaction import whole_transaction
 from storage import links
 from storage.interning import Interner

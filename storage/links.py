@@ -52,6 +52,10 @@ class LinkRow(NamedTuple):
     path: int
 
 
+LinkTuple = tuple[int, int, int, int, int, int]
+"""A LinkRow where making one would cost too much."""
+
+
 class LinkSource(NamedTuple):
     """The record an edge comes from. Its collection is that of the path."""
 
@@ -64,7 +68,7 @@ def partition_of(path: int) -> str:
     return PARTITION_OF.get(path, DEFAULT_PARTITION)
 
 
-def pack_link(row: tuple[int, int, int, int, int, int]) -> bytes:
+def pack_link(row: LinkTuple) -> bytes:
     """One row for `copy_links`."""
     rkey, target_rkey, actor, target_actor, target_collection, path = row
     # fmt: off
@@ -110,10 +114,10 @@ def copy_links(
 
 
 def delete_links(
-    conn: psycopg.Connection[Any], rows: Iterable[tuple[int, int, int, int, int, int]]
+    conn: psycopg.Connection[Any], rows: Iterable[LinkTuple]
 ) -> list[LinkRow]:
     """Remove exactly these edges of named partitions; return those that were there."""
-    by_partition: dict[str, list[tuple[int, int, int, int, int, int]]] = {}
+    by_partition: dict[str, list[LinkTuple]] = {}
     for row in rows:
         by_partition.setdefault(PARTITION_OF[row[5]], []).append(row)
     removed: list[LinkRow] = []

@@ -1,0 +1,67 @@
+"""What links and rows add to the counts, or take from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from storage.collections import (
+    COLLECTION_IDS,
+    FEED_POST,
+    FOLLOW_SUBJECT,
+    LIKE_SUBJECT,
+    NO_COLLECTION,
+    QUOTE_PATHS,
+    REPLY_PARENT,
+    REPOST_SUBJECT,
+)
+from storage.links import LinkTuple
+from storage.rows import RowTable
+from storage.stats import (
+    FOLLOWERS,
+    FOLLOWS,
+    LIKES,
+    QUOTES,
+    REPLIES,
+    REPOSTS,
+    StatsChange,
+)
+
+_POST: Final = COLLECTION_IDS[FEED_POST]
+
+
+def count_links(stats: StatsChange, links: Iterable[LinkTuple], sign: int) -> None:
+    """Add edges to the counts. A post quoted twice by one record counts once."""
+    quotes: set[tuple[int, int, int, int]] | None = None
+    for rkey, target_rkey, actor, target_actor, collection, path in links:
+        if path == LIKE_SUBJECT:
+            if collection == _POST:
+                stats.add_post(target_rkey, target_actor, LIKES, sign)
+            else:
+                stats.add_subject(target_actor, collection, target_rkey, sign)
+        elif path == FOLLOW_SUBJECT:
+            if collection == NO_COLLECTION:
+                stats.add_actor(target_actor, FOLLOWERS, sign)
+                stats.add_actor(actor, FOLLOWS, sign)
+        elif collection != _POST:
+            continue
+        elif path == REPOST_SUBJECT:
+            stats.add_post(target_rkey, target_actor, REPOSTS, sign)
+        elif path == REPLY_PARENT:
+            stats.add_post(target_rkey, target_actor, REPLIES, sign)
+        elif path in QUOTE_PATHS:
+            if quotes is None:
+                quotes = set()
+            edge = (actor, rkey, target_actor, target_rkey)
+            if edge not in quotes:
+                quotes.add(edge)
+                stats.add_post(target_rkey, target_actor, QUOTES, sign)
+
+
+def count_rows(
+    stats: StatsChange, table: RowTable, actors: Iterable[int], sign: int
+) -> None:
+    """Add rows of a table to the counts of their accounts."""
+    if table.count is not None:
+        for actor in actors:
+            stats.add_actor(actor, table.count, sign)
