@@ -41,7 +41,7 @@ from protocol.errors import ProtocolError
 from protocol.syntax.did import Did
 from protocol.syntax.tid import parse_tid, tid_time_us
 from service.config import Config
-from service.verbs.running import make_fetcher
+from service.outgoing import make_fetcher
 from storage.audit_samples import Verdict, draw_repos, note_sample
 from storage.interning import Interner
 from storage.repos import mark_desynchronized

@@ -35,9 +35,9 @@ from search.postgres import PostgresEngine
 from service.config import Config
 from service.crawl_settings import crawl_settings
 from service.foreign_feeds import ForeignFeeds
+from service.outgoing import make_fetcher, make_resolver
 from service.pages.routes import page_routes
 from service.secrets import SecretStore
-from service.verbs.running import make_fetcher, make_resolver
 from storage.interning import Interner
 from storage.jti import use_jti
 from storage.pool import open_pool

@@ -10,13 +10,9 @@ from pds.server import create_app
 from pds.settings import PdsSettings
 from service.config import Config
 from service.databases import PDS, open_database
+from service.outgoing import make_fetcher, make_resolver
 from service.secrets import SecretStore
-from service.verbs.running import (
-    make_fetcher,
-    make_resolver,
-    run_async,
-    serve_until_stopped,
-)
+from service.verbs.running import run_async, serve_until_stopped
 from storage.pool import open_pool
 
 # The fragment of the provider's DID document that embedded PDSes send reads to.

@@ -13,12 +13,8 @@ from plc.server import create_app
 from service.config import Config
 from service.databases import INDEX, PLC, open_database
 from service.errors import ConfigError
-from service.verbs.running import (
-    make_fetcher,
-    run_async,
-    serve_until_stopped,
-    stop_event,
-)
+from service.outgoing import make_fetcher
+from service.verbs.running import run_async, serve_until_stopped, stop_event
 from storage.pool import open_pool
 
 log = structlog.get_logger(__name__)

@@ -15,6 +15,7 @@ from protocol.syntax import parse_did, parse_nsid
 from service.config import Config
 from service.databases import INDEX, open_database
 from service.errors import ConfigError
+from service.outgoing import make_fetcher, make_resolver
 from service.progress import Report
 from service.scope_estimate import (
     Basis,
@@ -25,7 +26,6 @@ from service.scope_estimate import (
 )
 from service.scope_estimate import estimate as put_together
 from service.scope_report import as_fields, describe, in_hours
-from service.verbs.running import make_fetcher, make_resolver
 from storage.pool import connect
 from storage.scope import (
     Scope,

@@ -1,0 +1,51 @@
+"""The ways out of a process: a guarded client, and identities resolved with it.
+
+The client is imported where it is made: the directory needs none and starts sooner.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from service.config import Config
+
+if TYPE_CHECKING:
+    from network.client import Fetcher
+    from network.did_sources import DocumentMirror
+    from network.identity import IdentityResolver
+    from network.identity_cache import IdentityCache
+
+
+def make_fetcher(config: Config, **policy: Any) -> Fetcher:
+    """The guarded client of this process, with the configured budget a host."""
+    from network.client import Fetcher
+    from network.policy import HostLimits, Policy
+
+    limits = HostLimits(
+        rate=config.host_requests_per_s,
+        burst=max(1, int(2 * config.host_requests_per_s)),
+        concurrency=config.host_concurrency,
+    )
+    return Fetcher(
+        Policy(allow_loopback=config.dev_network, limits=limits, **policy),
+        user_agent=config.user_agent,
+    )
+
+
+def make_resolver(
+    config: Config,
+    fetcher: Fetcher,
+    cache: IdentityCache | None = None,
+    mirror: DocumentMirror | None = None,
+) -> IdentityResolver:
+    """Identity resolution against the configured directory."""
+    from network.identity import IdentityResolver
+
+    return IdentityResolver(
+        fetcher,
+        config.directory_url,
+        cache,
+        dev=config.dev_network,
+        dev_pds=config.hosts if config.dev_network else (),
+        mirror=mirror,
+    )
