@@ -43,9 +43,15 @@ THREATS = {
     "account": "An account that went, and is shown all the same",
     "address": "A name that leads into the private network",
     "replay": "A token used twice",
+    "group": "One commit of a group that is taken for another",
+    "shard": "Accounts that are dealt out to processes, and lost between them",
+    "part": "A part of a repo that is not what it says it is",
+    "row": "Rows that are not what their records say",
 }
 """Key -> what we guard against."""
 
-SECURITY = frozenset(THREATS) - {"cursor", "chain", "vanished", "size"}
+SECURITY = frozenset(THREATS) - {
+    *("cursor", "chain", "vanished", "size", "shard", "row"),
+}
 """Those by which somebody gets what is not theirs to have or to say. Of the bugs that
 let them in every one must be killed, of all bugs nineteen of twenty."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants_of_accounts import ACCOUNT, HOST
 from mutants_of_bytes import ENCODING, HASH, SIGNATURE
 from mutants_of_commits import OPERATIONS, SIZE
+from mutants_of_parts import GROUP, PART, ROW, SHARD
 from mutants_of_state import CHAIN, CURSOR, VANISHED
 from mutants_of_the_guard import ADDRESS, REPLAY
 
@@ -21,4 +22,8 @@ MUTANTS = (
     *ACCOUNT,
     *ADDRESS,
     *REPLAY,
+    *GROUP,
+    *SHARD,
+    *PART,
+    *ROW,
 )

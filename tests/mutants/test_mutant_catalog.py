@@ -35,7 +35,7 @@ def test_mutant_has_its_tests(mutant: Mutant) -> None:
         defined = {
             node.name
             for node in ast.walk(ast.parse((ROOT / path).read_text()))
-            if isinstance(node, ast.FunctionDef)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         }
         assert name.partition("[")[0] in defined, test
 

@@ -373,7 +373,11 @@ async def test_a_dead_shard_is_started_anew_and_the_stream_with_it(pool: Pool) -
         await routed.router.put(again, frame(did(mine), 1))
         await wait_until(lambda: routed.shards[3].of(Kind.FRAME))
         await routed.router.put(stream, frame(did(mine), 3))
-        assert len(routed.shards[3].of(Kind.FRAME)) == 1, "the old stream is over"
+        await routed.router.put(again, frame(did(mine), 2))
+        await wait_until(lambda: len(routed.shards[3].of(Kind.FRAME)) > 1)
+        came = [raw for _, raw in routed.shards[3].of(Kind.FRAME)]
+        wanted = [frame(did(mine), seq) for seq in (1, 2)]
+        assert came == wanted, "the old stream is over"
 
 
 @pytest.mark.anyio

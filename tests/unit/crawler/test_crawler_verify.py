@@ -11,6 +11,7 @@ from crawler.verify import (
     RejectedError,
     drop_reason,
     verify_commit,
+    verify_commits,
     verify_sync,
 )
 from protocol import cbor
@@ -152,6 +153,42 @@ def test_good_commit_gives_its_event(body: Body) -> None:
     assert event.ops[0].fields == cbor.decode_fast(record("new"))
     assert event.ops[2].fields is None
     assert event.drops == []
+
+
+def test_a_group_is_judged_as_each_alone() -> None:
+    """Each message of a group gets its own verdict, by its own key, in its place."""
+    keys = [PrivateKey(curve, bytes([n]) * 32) for n in (5, 6)
+            for curve in ("k256", "p256")]  # fmt: skip
+    good = [
+        (Author(key=key).commit((f"test.app.note/new{n}", record())), key.public, n)
+        for n, key in enumerate(keys)
+    ]
+    lies = Author().commit(("test.app.note/new", record()))
+    lies["ops"][0]["path"] = "test.app.note/other"
+    bad = [
+        (good[0][0], keys[1].public, 7),
+        (good[1][0], keys[0].public, 8),
+        ({**good[2][0], "rev": "never"}, keys[2].public, 9),
+        ({**good[3][0], "ops": []}, keys[3].public, 10),
+        (lies, KEY.public, 11),
+        ({}, KEY.public, 12),
+    ]
+    alone: dict[int, Any] = {}
+    for message in good + bad:
+        try:
+            alone[message[2]] = verify_commit(*message[:2], NOW_US, host=message[2])
+        except ProtocolError as error:
+            alone[message[2]] = (type(error), str(error))
+    assert sum(isinstance(verdict, CommitEvent) for verdict in alone.values()) == 4
+    chance = random.Random(7)
+    for size in (1, 2, 5, 10, 10, 10, 40):
+        group = [chance.choice(good + bad) for _ in range(size)]
+        for message, found in zip(group, verify_commits(group, NOW_US), strict=True):
+            if isinstance(found, Exception):
+                assert (type(found), str(found)) == alone[message[2]]
+            else:
+                assert found == alone[message[2]]
+                assert found.host == message[2]
 
 
 @pytest.mark.parametrize("curve", ["k256", "p256"])

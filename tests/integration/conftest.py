@@ -1,0 +1,36 @@
+"""Networks of our own servers, and an index that finds them by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from crawl_world import CrawlWorld
+from pds_world import World
+
+from crawler.outside import outside_opener
+from network.policy import HostLimits
+
+
+@pytest.fixture
+def network(make_database: Callable[[str], str]) -> Iterator[World]:
+    """A directory; servers are started by the test."""
+    with ExitStack() as stack:
+        world = World(make_database, stack)
+        world.start_plc()
+        yield world
+
+
+@pytest.fixture
+def index(index_db: str, network: World) -> Iterator[CrawlWorld]:
+    """An index whose crawler asks that directory."""
+    opened = CrawlWorld(index_db)
+    opened.open_outside = outside_opener(
+        opened.pool,
+        opened.settings(),
+        plc_url=network.plc_url,
+        host_limits=HostLimits(rate=1_000, burst=1_000, concurrency=16),
+    )
+    yield opened
+    opened.close()
