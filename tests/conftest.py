@@ -163,6 +163,35 @@ def index_db(make_database: Callable[[str], str]) -> str:
     return make_database("index")
 
 
+@pytest.fixture(scope="session")
+def room_database(databases: Databases) -> Iterator[str]:
+    """An index that many tests use one after another."""
+    url = databases.make("index")
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def emptied_db(room_database: str) -> Iterator[str]:
+    """That index, emptied after the test: copying a template costs more than most
+    tests do."""
+    from storage.schema import metadata
+
+    reserved = {
+        "collection": "id >= 1000",
+        "path": "id >= 1000",
+        "rkey": "id <= -1000",
+        "dictionary": "false",
+    }
+    empty = "".join(
+        f"DELETE FROM {name} WHERE {reserved.get(name, 'true')};"
+        for name in metadata.tables
+    )
+    yield room_database
+    with psycopg.connect(room_database) as connection:
+        connection.execute(empty.encode())
+
+
 @pytest.fixture
 def conn(index_db: str) -> Iterator[psycopg.Connection[Any]]:
     """One connection to a fresh index database; the test decides when to commit."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 
 import pytest
 from crawl_world import CrawlWorld, rebuild_root, wait_until
@@ -15,14 +14,6 @@ from crawler.outside import outside_opener
 from network.policy import HostLimits
 from protocol.cid import cid_for
 from protocol.commit import parse_commit
-
-
-@pytest.fixture
-def network(make_database: Callable[[str], str]) -> Iterator[World]:
-    with ExitStack() as stack:
-        world = World(make_database, stack)
-        world.start_plc()
-        yield world
 
 
 @pytest.fixture

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 
-import pytest
 from crawl_world import CrawlWorld, rebuild_root
 from pds_world import Client, World, post, sign_up
 
 from crawler.backfill import Backfill, BackfillReport
 from crawler.database import Database
 from crawler.discovery import request_crawl
-from crawler.outside import outside_opener
 from crawler.sparse import SparseRepo, fetch_collections
-from network.policy import HostLimits
 from network.xrpc_client import XrpcClient
 from protocol.commit import parse_commit
 from protocol.keys import parse_did_key
@@ -24,27 +19,6 @@ from storage import repos
 
 POST = "app.bsky.feed.post"
 NOTE = "org.example.note"
-
-
-@pytest.fixture
-def network(make_database: Callable[[str], str]) -> Iterator[World]:
-    with ExitStack() as stack:
-        world = World(make_database, stack)
-        world.start_plc()
-        yield world
-
-
-@pytest.fixture
-def index(index_db: str, network: World) -> Iterator[CrawlWorld]:
-    opened = CrawlWorld(index_db)
-    opened.open_outside = outside_opener(
-        opened.pool,
-        opened.settings(),
-        plc_url=network.plc_url,
-        host_limits=HostLimits(rate=1_000, burst=1_000, concurrency=16),
-    )
-    yield opened
-    opened.close()
 
 
 def test_one_collection(network: World, index: CrawlWorld) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,10 +13,8 @@ from pds_world import Client, World, post, sign_up
 from test_crawl_scope import keeping
 
 from crawler.discovery import request_crawl
-from crawler.outside import outside_opener
 from crawler.sparse import SparseRepo, fetch_collections
 from indexer.audit import audit_repo, recount_stats
-from network.policy import HostLimits
 from network.xrpc_client import XrpcClient
 from protocol.commit import parse_commit
 from protocol.keys import parse_did_key
@@ -29,27 +26,6 @@ from storage.scope import ScopeKind, set_scope
 
 POST = "app.bsky.feed.post"
 NOTE = "org.example.note"
-
-
-@pytest.fixture
-def network(make_database: Callable[[str], str]) -> Iterator[World]:
-    with ExitStack() as stack:
-        world = World(make_database, stack)
-        world.start_plc()
-        yield world
-
-
-@pytest.fixture
-def index(index_db: str, network: World) -> Iterator[CrawlWorld]:
-    opened = CrawlWorld(index_db)
-    opened.open_outside = outside_opener(
-        opened.pool,
-        opened.settings(),
-        plc_url=network.plc_url,
-        host_limits=HostLimits(rate=1_000, burst=1_000, concurrency=16),
-    )
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
