@@ -19,8 +19,9 @@ from oracle import Expected, Oracle, society_accounts
 from simulated_network import SimulatedNetwork
 from simulated_society import DEACTIVATED, Sent
 
+from crawler.admission import IDENTITY_JOB
 from service.index_sink import IndexSink
-from storage import hosts, repos
+from storage import hosts, jobs, repos
 from storage.interning import Interner
 from storage.pool import open_pool
 
@@ -250,6 +251,10 @@ class Simulation:
             with psycopg.connect(self.url) as conn:
                 for row in self.rows.values():
                     hosts.request_listing(conn, row)
+                # As if a day had passed: a new handle of which the frame got lost is
+                # seen when the document is due for a look, and not before.
+                dids = conn.execute("SELECT did FROM repo JOIN actor ON actor = id")
+                jobs.put_jobs(conn, IDENTITY_JOB, [did for (did,) in dids])
         end = time.monotonic() + seconds
         while (faults := self.find_faults()) and time.monotonic() < end:
             self._purge()

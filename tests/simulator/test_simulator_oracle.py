@@ -139,6 +139,8 @@ def end_as_the_oracle_says(
         "refresh_interval": 0.5,
         "listing_settle": 0.0,
         "listing_interval": 3.0,
+        # Nobody dies here: no fetch may be begun anew because the machine is busy.
+        "backfill_lease": 30.0,
     }
     run = Simulation(url, folder, network, search=True, handles=True, settings=settings)
     try:
