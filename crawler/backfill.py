@@ -22,6 +22,7 @@ from crawler.accounts import Account
 from crawler.admission import Placement, place_repos
 from crawler.backoff import full_jitter
 from crawler.database import Database, StoppedError
+from crawler.fetch_places import FetchPlaces
 from crawler.lookups import look_up
 from crawler.methods import GET_REPO
 from crawler.outside import Outside
@@ -62,8 +63,6 @@ _STATUS_OF_ERROR: Final = {
 _CHUNK_BYTES: Final = 256 * 1024
 _RETRY_BASE: Final = 1.0
 _RETRY_CAP: Final = 3_600.0
-# A fetch that brings no more than this may be given up for others.
-_SLOW_BYTES_PER_S: Final = 128 * 1024
 
 
 class _FetchError(Exception):
@@ -72,19 +71,6 @@ class _FetchError(Exception):
     def __init__(self, message: str, *, lasting: bool) -> None:
         super().__init__(message)
         self.lasting = lasting
-
-
-@dataclass(slots=True)
-class _Fetch:
-    """A fetch under way: since when, how many bytes came, whether it is to end."""
-
-    began: float
-    received: int = 0
-    gives_way: bool = False
-
-    def rate(self, now: float) -> float:
-        """Bytes a second."""
-        return self.received / max(now - self.began, 1e-9)
 
 
 @dataclass(slots=True)
@@ -116,8 +102,11 @@ class Backfill:
         self._database = database
         self._sink = sink
         self._outside = outside
-        self._running: Counter[int] = Counter()
-        self._fetching: dict[int, _Fetch] = {}
+        self._places = FetchPlaces(
+            settings.backfills_at_once,
+            settings.backfills_per_host,
+            settings.backfill_patience,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._threads = ThreadPoolExecutor(
@@ -175,35 +164,13 @@ class Backfill:
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._writer.shutdown)
 
-    def _find_places(self) -> int:
-        """How many more may be fetched now; 0 while it is but a few.
-
-        Those that take long have places of their own, as many again: a few hosts that
-        drip must not have all others wait. Where these are not enough, the slowest of
-        them is given up, unless it is just large.
-        """
-        most = self._settings.backfills_at_once
-        now = asyncio.get_running_loop().time()
-        late = now - self._settings.backfill_patience
-        slow = [fetch for fetch in self._fetching.values() if fetch.began < late]
-        free = most - len(self._fetching) + min(len(slow), most)
-        # Claimed by the handful: a query for each place that comes free would cost
-        # more than a small repo.
-        if free >= max(1, most // 4):
-            return free
-        if slow and not any(fetch.gives_way for fetch in slow):
-            slowest = min(slow, key=lambda fetch: fetch.rate(now))
-            slowest.gives_way = slowest.rate(now) < _SLOW_BYTES_PER_S
-        return 0
-
     async def _claim(self, most: int) -> int:
-        most_at_once = self._settings.backfills_at_once
-        free = self._find_places()
-        if free == 0 or len(self._tasks) > 32 * most_at_once or self._gatherer.full:
+        settings = self._settings
+        free = min(most, self._places.free())
+        waiting = len(self._tasks) > 32 * settings.backfills_at_once
+        if free == 0 or waiting or self._gatherer.full:
             return 0
-        free = min(most, free)
-        per_host = self._settings.backfills_per_host
-        busy = [host for host, n in self._running.items() if n >= per_host]
+        busy = self._places.busy_hosts
 
         def claim(
             conn: psycopg.Connection[object],
@@ -211,8 +178,8 @@ class Backfill:
             claimed = repos.claim_repos(
                 conn,
                 limit=free,
-                lease_s=self._settings.backfill_lease,
-                per_host=per_host,
+                lease_s=settings.backfill_lease,
+                per_host=settings.backfills_per_host,
                 skip_hosts=busy,
             )
             return claimed, wanted_selection(conn) if claimed else None
@@ -221,13 +188,12 @@ class Backfill:
         if not claimed:
             await asyncio.to_thread(
                 self._database.run,
-                lambda conn: repos.rest_gone(conn, wait=self._settings.backfill_daily),
+                lambda conn: repos.rest_gone(conn, wait=settings.backfill_daily),
             )
         if claimed:
             crashpoint(Crashpoint.RESYNC_CLAIMED)
         for repo in claimed:
-            self._running[repo.host] += 1
-            self._fetching[repo.actor] = _Fetch(asyncio.get_running_loop().time())
+            self._places.take(repo.actor, repo.host)
             task = asyncio.create_task(self._handle(repo, wanted))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -266,9 +232,7 @@ class Backfill:
 
     def _release(self, repo: repos.ClaimedRepo) -> None:
         """Nothing of this repo is on its way any more: its host has a place free."""
-        if repo.actor in self._fetching:
-            del self._fetching[repo.actor]
-            self._running[repo.host] -= 1
+        if self._places.leave(repo.actor):
             self._wake.set()
 
     async def _fetch(self, repo: repos.ClaimedRepo, wanted: Selection | None) -> None:
@@ -299,7 +263,8 @@ class Backfill:
             )
             gathered = bytearray()
             async for chunk in body:
-                self._note_chunk(repo, len(chunk))
+                if self._places.note(repo.actor, len(chunk)):
+                    raise _FetchError("too slow while others wait", lasting=False)
                 gathered += chunk
                 if len(gathered) >= _CHUNK_BYTES:
                     piece, gathered = bytes(gathered), bytearray()
@@ -322,13 +287,6 @@ class Backfill:
             self._release(repo)
         await self._gatherer.put(fetched)
         self._wake.set()
-
-    def _note_chunk(self, repo: repos.ClaimedRepo, size: int) -> None:
-        fetch = self._fetching.get(repo.actor)
-        if fetch is not None:
-            fetch.received += size
-            if fetch.gives_way:
-                raise _FetchError("too slow while others wait", lasting=False)
 
     async def _bring_forward(
         self, repo: repos.ClaimedRepo, client: XrpcClient, account: Account, host: int

@@ -43,12 +43,12 @@ _OF_THE_ACCOUNT: Final = frozenset(
 
 class SparseUnavailableError(Exception):
     """The host does not give what this takes, or it is too much: fetch the whole
-    repo, which also tells whether something is wrong with it. Not `ever` where it would
+    repo, which also tells whether something is wrong with it. `of_all` where it would
     say so of any other repo too."""
 
-    def __init__(self, message: str, *, ever: bool = True) -> None:
+    def __init__(self, message: str, *, of_all: bool = False) -> None:
         super().__init__(message)
-        self.ever = ever
+        self.of_all = of_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ async def fetch_collections(
             if error.name in _OF_THE_ACCOUNT:
                 raise
             if error.name != _BLOCK_GONE:
-                raise SparseUnavailableError(str(error), ever=False) from error
+                raise SparseUnavailableError(str(error), of_all=True) from error
             # A commit came between two requests, and what it replaced is gone.
         except (ProtocolError, TooLargeError, BadResponseError) as error:
             raise SparseUnavailableError(str(error)) from error

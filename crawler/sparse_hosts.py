@@ -48,7 +48,7 @@ class SparseHosts:
                 most_records=self._most_records,
             )
         except SparseUnavailableError as error:
-            if not error.ever:
+            if error.of_all:
                 if len(self._refused) >= _MOST_HOSTS:
                     del self._refused[next(iter(self._refused))]
                 self._refused[host] = self._clock() + _ASK_AGAIN_S

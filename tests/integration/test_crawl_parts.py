@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from crawl_world import CrawlWorld, rebuild_root
 from pds_world import Client, World, post, sign_up
 
 from crawler.backfill import Backfill, BackfillReport
 from crawler.database import Database
 from crawler.discovery import request_crawl
+from crawler.repo_gatherer import RepoGatherer
 from crawler.sparse import SparseRepo, fetch_collections
 from network.xrpc_client import XrpcClient
 from protocol.commit import parse_commit
@@ -71,6 +73,23 @@ def test_what_changed_since(network: World, index: CrawlWorld) -> None:
     again = asyncio.run(_backfill(index))
     assert (again.fetched, again.updated) == (1, 1)
     assert _stands(index, server, alice)
+
+
+def test_nothing_is_claimed_while_a_batch_waits(
+    network: World, index: CrawlWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = network.start_pds()
+    alice = sign_up(server, "alice.a.test")
+    with index.pool.connection() as conn:
+        request_crawl(conn, server.url, index.settings())
+    [(host,)] = index.query("SELECT id FROM host")
+    with index.pool.connection() as conn:
+        repos.add_repos(conn, host, [alice.did])
+    with monkeypatch.context() as patch:
+        patch.setattr(RepoGatherer, "full", True)
+        assert asyncio.run(_backfill(index)).fetched == 0
+        assert index.query("SELECT lease_until FROM repo") == [(None,)]
+    assert asyncio.run(_backfill(index)).fetched == 1
 
 
 async def _backfill(index: CrawlWorld) -> BackfillReport:

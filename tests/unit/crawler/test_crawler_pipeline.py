@@ -165,6 +165,27 @@ def test_batches_are_bounded_and_in_order(line: _Line) -> None:
     assert line.query("SELECT events, strikes FROM host") == [(501, 1)]
 
 
+def test_a_host_that_floods_keeps_only_itself_waiting(line: _Line) -> None:
+    with line.pool.connection() as conn:
+        host, _ = hosts.put_host(
+            conn, "b.example.com", "https://b.example.com", source="configured"
+        )
+    other = StreamState(host, HostName("b.example.com"))
+    line.pipeline.add_stream(other)
+    flood, quiet = names(2_000), b"did:plc:quiet"
+
+    async def put() -> None:
+        for raw in flood:
+            await line.pipeline.put(line.stream, raw)
+        await line.pipeline.put(other, quiet)
+
+    asyncio.run(put())
+    line.run()
+    found = [event.did.encode() for event in line.sink.events]
+    assert sorted(found) == sorted([*flood, quiet])
+    assert found.index(quiet) < 256, "not in the first round"
+
+
 @pytest.mark.parametrize(
     "error",
     [

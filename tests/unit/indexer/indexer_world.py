@@ -110,7 +110,9 @@ class Author:
             raw = value if isinstance(value, bytes) else cbor.encode(value)
             self.records[path] = raw
             action = "update" if known else "create"
-            ops.append(RecordOp(action, nsid, rkey, cid_for(raw), raw))  # type: ignore[arg-type]
+            # Decoded already, as it is by whoever proves a commit.
+            fields = None if isinstance(value, bytes) else cbor.decode_fast(raw)
+            ops.append(RecordOp(action, nsid, rkey, cid_for(raw), raw, fields))  # type: ignore[arg-type]
         for path, cid in (drops or {}).items():
             self.records.pop(path, None)
             self.dropped.pop(path, None)

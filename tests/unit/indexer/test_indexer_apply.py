@@ -87,6 +87,21 @@ def test_records_links_and_counts(conn: Conn, apply: Apply) -> None:
     assert held_post_counts(conn) == {uri: (1, 1, 1, 1)}
 
 
+def test_a_record_that_only_has_the_size_of_an_edge(conn: Conn, apply: Apply) -> None:
+    a, b, c, d = (author(n) for n in range(4))
+    path, first = a.write(POST, post("first"))
+    odd = like(a.uri(path))
+    # There is no such day, so this is no edge of the usual form.
+    odd["createdAt"] = "2026-02-30T10:00:00.000Z"
+    assert len(cbor.encode(odd)) == len(cbor.encode(like(a.uri(path))))
+    events = [first]
+    for someone, value in ((b, like(a.uri(path))), (c, odd), (d, like(a.uri(path)))):
+        events.append(someone.write(LIKE, value)[1])
+    apply(*events)
+    assert_equal(conn, [a, b, c, d])
+    assert held_post_counts(conn) == {a.uri(path): (3, 0, 0, 0)}
+
+
 def test_many_commits_of_one_record_in_one_batch(conn: Conn, apply: Apply) -> None:
     a = author(0)
     path, create = a.write(POST, post("one"))

@@ -1,0 +1,84 @@
+"""Places for repos that are being fetched, with a clock in the hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from crawler.fetch_places import FetchPlaces
+
+
+class Clock:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def places(clock: Clock) -> FetchPlaces:
+    return FetchPlaces(8, 2, 20.0, clock=clock)
+
+
+def test_places_come_free_by_the_handful(places: FetchPlaces) -> None:
+    assert places.free() == 8
+    for actor in range(7):
+        places.take(actor, actor)
+    assert places.free() == 0, "one is not worth a query"
+    assert places.leave(0)
+    assert not places.leave(0)
+    assert places.free() == 2
+
+
+def test_a_host_is_busy_while_its_places_are_taken(places: FetchPlaces) -> None:
+    for actor, host in enumerate((1, 2, 1)):
+        places.take(actor, host)
+    assert places.busy_hosts == [1]
+    places.leave(0)
+    assert places.busy_hosts == []
+
+
+def test_who_takes_long_has_places_of_its_own(
+    places: FetchPlaces, clock: Clock
+) -> None:
+    for actor in range(8):
+        places.take(actor, actor)
+    assert places.free() == 0
+    clock.now += 21
+    assert places.free() == 8
+    for actor in range(8, 16):
+        places.take(actor, actor)
+    assert places.free() == 0
+
+
+def test_the_slowest_gives_way_once_all_places_are_taken(
+    places: FetchPlaces, clock: Clock
+) -> None:
+    for actor in range(8):
+        places.take(actor, actor)
+    clock.now += 21
+    for actor in range(8, 16):
+        places.take(actor, actor)
+    for actor in range(8):
+        # 100 bytes a second, but for one that drips.
+        assert not places.note(actor, 2_100 if actor != 5 else 21)
+    assert places.free() == 0
+    assert [actor for actor in range(16) if places.note(actor, 0)] == [5]
+    assert places.free() == 0
+    assert [actor for actor in range(16) if places.note(actor, 0)] == [5], "one by one"
+
+
+def test_a_large_repo_does_not_give_way(places: FetchPlaces, clock: Clock) -> None:
+    for actor in range(8):
+        places.take(actor, actor)
+    clock.now += 21
+    for actor in range(8, 16):
+        places.take(actor, actor)
+    for actor in range(8):
+        places.note(actor, 10_000_000)
+    assert places.free() == 0
+    assert not any(places.note(actor, 0) for actor in range(16))

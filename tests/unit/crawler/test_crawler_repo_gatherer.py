@@ -1,0 +1,58 @@
+"""Small repos that wait for each other, with a sink that holds them up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from crawler.repo_gatherer import RepoGatherer
+from crawler.sink import FetchedRepo
+from protocol.repo import RepoRecord
+from protocol.syntax.did import Did
+
+RECORD = cast(RepoRecord, None)
+
+
+class _Sink:
+    """Writes nothing until `go`; remembers how many repos came at once."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.batches: list[int] = []
+
+    def import_repos(self, repos: Sequence[FetchedRepo]) -> Mapping[Did, Exception]:
+        assert self.go.wait(60)
+        self.batches.append(len(repos))
+        return {}
+
+
+def repo(number: int, records: int) -> FetchedRepo:
+    return FetchedRepo(Did(f"did:plc:{number}"), 1, cast(Any, None), [RECORD] * records)
+
+
+def test_it_is_full_while_a_batch_and_more_waits() -> None:
+    async def work() -> None:
+        sink = _Sink()
+        with ThreadPoolExecutor(1) as threads:
+            gatherer = RepoGatherer(cast(Any, sink), threads)
+            first = asyncio.create_task(gatherer.put(repo(0, 9_999)))
+            await asyncio.sleep(0)
+            assert not gatherer.full
+            second = asyncio.create_task(gatherer.put(repo(1, 1)))
+            await asyncio.sleep(0)
+            assert gatherer.full
+            sink.go.set()
+            await asyncio.gather(first, second)
+            # What was written waits no more.
+            assert not gatherer.full
+            third = asyncio.create_task(gatherer.put(repo(2, 9_999)))
+            await asyncio.sleep(0)
+            assert not gatherer.full
+            await third
+            await gatherer.close()
+        assert sink.batches == [2, 1]
+
+    asyncio.run(work())
