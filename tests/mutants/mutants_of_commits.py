@@ -187,6 +187,17 @@ SIZE = (
         ),
     ),
     Mutant(
+        "groups-of-any-size",
+        "size",
+        "crawler/gate_frame.py",
+        "if size >= _GROUP_BYTES:",
+        "if False:",
+        (
+            "tests/unit/crawler/test_crawler_gate_frame.py"
+            "::test_a_group_ends_with_the_frame_that_fills_a_mebibyte",
+        ),
+    ),
+    Mutant(
         "frames-of-any-size",
         "size",
         "network/stream_client.py",
