@@ -117,6 +117,9 @@ class Router:
     async def revive(self) -> None:
         """Start those shards anew that have ended. No stream may be read meanwhile:
         what they had not committed must come again."""
+        # Each stream is made known anew, to all, by the reader that opens it. Until
+        # then a new shard may hear of none.
+        self._streams.clear()
         now = asyncio.get_running_loop().time()
         if now - self._restarted_at > _STEADY_AFTER:
             self._restarts = 0
@@ -131,8 +134,6 @@ class Router:
                 fresh = self._links[number] = self._make_link(number)
                 await fresh.open()
                 log.warning("shard_restarted", extra={"shard": number})
-        # Each stream is made known anew, to all, by the reader that opens it.
-        self._streams.clear()
 
     def add_stream(self, stream: StreamState) -> None:
         number = next(self._numbers)

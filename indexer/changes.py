@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import psycopg
 
 from indexer.collections.source import Names, Source
-from indexer.counting import count_links, count_rows
+from indexer.counting import count_edges, count_links, count_rows
 from indexer.links import Link
 from indexer.readings import NameSets, Reading, read_record, read_shaped, reason_of
 from protocol.errors import InvalidRecordError
@@ -46,14 +47,13 @@ from storage.links import (
     copy_links,
     delete_default_links,
     delete_links,
+    pack_edges,
     pack_link,
 )
 from storage.outbox import put_outbox
 from storage.records import copy_records, delete_records, pack_records, pack_stored
 from storage.rows import POST, RowTable, delete_rows, insert_rows
-from storage.stats import (
-    StatsChange,
-)
+from storage.stats import StatsChange
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
 
@@ -69,6 +69,16 @@ class Change(NamedTuple):
     old: bytes | None
     new: bytes | None
     fields: Any = None
+
+
+class EdgeColumns(NamedTuple):
+    """New records of one collection that are one edge each, and nothing else."""
+
+    nsid: str
+    collection: int
+    actors: Sequence[int]
+    rkeys: Sequence[int]
+    edges: Edges
 
 
 @dataclass(slots=True)
@@ -88,9 +98,13 @@ class Prepared:
 
 
 def prepare(
-    changes: Sequence[Change], interner: Interner, indexed_at: datetime
+    changes: Sequence[Change],
+    interner: Interner,
+    indexed_at: datetime,
+    edges: Iterable[EdgeColumns] = (),
 ) -> Prepared:
-    """Read and pack a batch. Each address must stand in it once.
+    """Read and pack a batch, `edges` of which were read before. Each address must
+    stand in it once.
 
     Names are interned here, so call it with no lock held that a naming transaction
     could want (none of ours does).
@@ -115,18 +129,23 @@ def prepare(
                 seen.add(change.collection, new.links)
         if old is not None or new is not None:
             readings.append((change, old, new))
-    edges: list[tuple[list[Change], Edges]] = []
+    columns = list(edges)
     for nsid, group in shaped.items():
         values = [change.new or b"" for change in group]
-        for where, columns in read_shaped(SHAPE_OF[nsid], values):
-            if columns is not None:
-                edges.append((group[where], columns))
-                seen.add_edges(columns)
+        for where, found in read_shaped(SHAPE_OF[nsid], values):
+            part = group[where]
+            if found is not None:
+                actors = [change.actor for change in part]
+                rkeys = [change.rkey for change in part]
+                collection = part[0].collection
+                columns.append(EdgeColumns(nsid, collection, actors, rkeys, found))
             else:
-                for change in group[where]:
+                for change in part:
                     new = read_record(nsid, change.new or b"", change.fields)
                     seen.add(change.collection, new.links)
                     readings.append((change, None, new))
+    for column in columns:
+        seen.add_dids(column.edges.dids)
     names, paths = seen.intern(interner)
     for change, old, new in readings:
         if old is not None:
@@ -141,8 +160,8 @@ def prepare(
     prepared.records += pack_records(
         [change[:3] for change in whole], [change.new or b"" for change in whole]
     )
-    for group, columns in edges:
-        _prepare_edges(prepared, group, columns, names)
+    for column in columns:
+        _prepare_edges(prepared, column, names)
     return prepared
 
 
@@ -247,7 +266,7 @@ def _prepare_new(
         prepared.errors.append((actor, collection, rkey, error))
 
 
-EDGES: Final = {
+_EDGES: Final = {
     FEED_LIKE: (LIKE_SUBJECT, _POST),
     FEED_REPOST: (REPOST_SUBJECT, _POST),
     GRAPH_FOLLOW: (FOLLOW_SUBJECT, NO_COLLECTION),
@@ -256,22 +275,17 @@ EDGES: Final = {
 """Of each shape the path, and what it points at."""
 
 
-def _prepare_edges(
-    prepared: Prepared, changes: Sequence[Change], edges: Edges, names: Names
-) -> None:
+def _prepare_edges(prepared: Prepared, columns: EdgeColumns, names: Names) -> None:
     """Records that are one edge and nothing else: four in five of all."""
-    actors = names.actors
-    path, target = EDGES[changes[0].nsid]
-    targets = edges.rkeys or [NO_RKEY] * len(changes)
-    rows: list[LinkTuple] = []
-    for change, did, target_rkey, stored in zip(
-        changes, edges.dids, targets, edges.stored, strict=True
-    ):
-        actor, rkey = change.actor, change.rkey
-        prepared.records.append(pack_stored(actor, change.collection, rkey, stored))
-        rows.append((rkey, target_rkey, actor, actors[did], target, path))
-    prepared.links.setdefault(PARTITION_OF[path], []).extend(map(pack_link, rows))
-    count_links(prepared.stats, rows, 1)
+    nsid, collection, actors, rkeys, edges = columns
+    path, target = _EDGES[nsid]
+    targets = [names.actors[did] for did in edges.dids]
+    target_rkeys = edges.rkeys or [NO_RKEY] * len(targets)
+    addresses = zip(actors, repeat(collection), rkeys)
+    prepared.records += pack_stored(addresses, edges.stored)
+    packed = pack_edges(path, target, rkeys, target_rkeys, actors, targets)
+    prepared.links.setdefault(PARTITION_OF[path], []).extend(packed)
+    count_edges(prepared.stats, path, actors, targets, target_rkeys)
 
 
 def keep_first_seen(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
 from storage.collections import (
+    BLOCK_SUBJECT,
     COLLECTION_IDS,
     FEED_POST,
     FOLLOW_SUBJECT,
@@ -56,6 +58,27 @@ def count_links(stats: StatsChange, links: Iterable[LinkTuple], sign: int) -> No
             if edge not in quotes:
                 quotes.add(edge)
                 stats.add_post(target_rkey, target_actor, QUOTES, sign)
+
+
+def count_edges(
+    stats: StatsChange,
+    path: int,
+    actors: Iterable[int],
+    targets: Iterable[int],
+    target_rkeys: Iterable[int],
+) -> None:
+    """As `count_links`, of edges by the column: likes and reposts of posts, follows
+    and blocks."""
+    if path == FOLLOW_SUBJECT:
+        for actor, times in Counter(targets).items():
+            stats.add_actor(actor, FOLLOWERS, times)
+        for actor, times in Counter(actors).items():
+            stats.add_actor(actor, FOLLOWS, times)
+    elif path != BLOCK_SUBJECT:
+        count = LIKES if path == LIKE_SUBJECT else REPOSTS
+        posts = Counter(zip(target_rkeys, targets, strict=True))
+        for (rkey, actor), times in posts.items():
+            stats.add_post(rkey, actor, count, times)
 
 
 def count_rows(

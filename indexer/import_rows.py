@@ -1,33 +1,24 @@
-"""Records of repos that are new to us -> packed rows of every table that follows.
+"""Records of repos that are new to us -> what `changes.prepare` makes rows of.
 
-What `changes.prepare` does for any change, for the one that a backfill consists of:
-records appear, none is replaced. Four in five records are nothing but an edge; those
-are read, addressed and packed by the column.
+A backfill consists of records that appear, and none is replaced. Four in five are
+nothing but an edge: those are addressed and read by the column, and become no `Change`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import compress
 from typing import Protocol
 
-from indexer.changes import EDGES, Change, Prepared, prepare
+from indexer.changes import Change, EdgeColumns, Prepared, prepare
+from indexer.readings import read_shaped
 from protocol.drops import DropReason
 from protocol.limits import MAX_RECORD_BYTES_BACKFILL
 from protocol.syntax import is_nsid, is_record_key
-from storage.collections import (
-    BLOCK_SUBJECT,
-    FOLLOW_SUBJECT,
-    LIKE_SUBJECT,
-    NO_RKEY,
-)
-from storage.edge_batch import SHAPE_OF, Edges, read_edges, tid_numbers
+from storage.edge_batch import SHAPE_OF, tid_numbers
 from storage.interning import Interner, rkey_number
-from storage.links import PARTITION_OF, pack_edges
-from storage.records import pack_column
-from storage.stats import FOLLOWERS, FOLLOWS, LIKES, REPOSTS, StatsChange
 
 
 class ImportedRecord(Protocol):
@@ -63,15 +54,6 @@ class Addressed:
     collection: int
     rkeys: list[int]
     records: list[ImportedRecord]
-
-
-@dataclass(slots=True)
-class ImportRows:
-    """Rows of what was given, and what of it is not kept."""
-
-    prepared: Prepared = field(default_factory=Prepared)
-    records: int = 0
-    dropped: list[Dropped] = field(default_factory=list)
 
 
 class Addresses:
@@ -149,90 +131,38 @@ def prepare_import(
 ) -> Prepared:
     """Read and pack records of repos that hold nothing yet, each address once."""
     changes: list[Change] = []
-    edges: list[tuple[Addressed, Edges]] = []
+    edges: list[EdgeColumns] = []
     for group in groups:
         shape = SHAPE_OF.get(group.nsid)
-        if shape is not None:
-            edges += _split_edges(group, shape.size, changes)
-        else:
+        if shape is None:
             changes += _changes(group, group.rkeys, group.records)
-    dids: set[str] = set()
-    for _, found in edges:
-        dids.update(found.dids)
-    actors = interner.actors(dids) if dids else {}
-    prepared = prepare(changes, interner, indexed_at)
-    for group, found in edges:
-        _add_edges(prepared, group, found, actors)
-    return prepared
-
-
-def _split_edges(
-    group: Addressed, size: int, changes: list[Change]
-) -> Iterator[tuple[Addressed, Edges]]:
-    """The records of a group that are edges; all others are added to `changes`."""
-    rkeys: list[int] = []
-    records: list[ImportedRecord] = []
-    other_rkeys: list[int] = []
-    others: list[ImportedRecord] = []
-    for rkey, record in zip(group.rkeys, group.records, strict=True):
-        if len(record.value) == size:
-            rkeys.append(rkey)
-            records.append(record)
-        else:
-            other_rkeys.append(rkey)
-            others.append(record)
-    if others:
-        changes += _changes(group, other_rkeys, others)
-    if not records:
-        return
-    found = read_edges(SHAPE_OF[group.nsid], [record.value for record in records])
-    if found is None:
-        # One of them only has the size: the general way tells which.
-        changes += _changes(group, rkeys, records)
-    else:
-        yield (
-            Addressed(group.actor, group.nsid, group.collection, rkeys, records),
-            found,
+            continue
+        fits = [len(record.value) == shape.size for record in group.records]
+        misses = [not fit for fit in fits]
+        changes += _changes(
+            group, compress(group.rkeys, misses), compress(group.records, misses)
         )
+        rkeys = list(compress(group.rkeys, fits))
+        records = list(compress(group.records, fits))
+        values = [record.value for record in records]
+        for where, found in read_shaped(shape, values):
+            if found is None:
+                changes += _changes(group, rkeys[where], records[where])
+            else:
+                actors = [group.actor] * len(found.dids)
+                edges.append(
+                    EdgeColumns(
+                        group.nsid, group.collection, actors, rkeys[where], found
+                    )
+                )
+    return prepare(changes, interner, indexed_at, edges)
 
 
 def _changes(
-    group: Addressed, rkeys: Sequence[int], records: Sequence[ImportedRecord]
+    group: Addressed, rkeys: Iterable[int], records: Iterable[ImportedRecord]
 ) -> list[Change]:
     actor, collection, nsid = group.actor, group.collection, group.nsid
     return [
         Change(actor, collection, rkey, nsid, None, record.value)
         for rkey, record in zip(rkeys, records, strict=True)
     ]
-
-
-def _add_edges(
-    prepared: Prepared, group: Addressed, found: Edges, actors: dict[str, int]
-) -> None:
-    actor = group.actor
-    prepared.records += pack_column(actor, group.collection, group.rkeys, found.stored)
-    path, collection = EDGES[group.nsid]
-    targets = [actors[did] for did in found.dids]
-    target_rkeys = found.rkeys or [NO_RKEY] * len(targets)
-    packed = pack_edges(path, actor, collection, group.rkeys, targets, target_rkeys)
-    prepared.links.setdefault(PARTITION_OF[path], []).extend(packed)
-    _count(prepared.stats, path, actor, targets, target_rkeys)
-
-
-def _count(
-    stats: StatsChange,
-    path: int,
-    actor: int,
-    targets: list[int],
-    target_rkeys: list[int],
-) -> None:
-    if path == FOLLOW_SUBJECT:
-        for target, times in Counter(targets).items():
-            stats.add_actor(target, FOLLOWERS, times)
-        stats.add_actor(actor, FOLLOWS, len(targets))
-    elif path != BLOCK_SUBJECT:
-        count = LIKES if path == LIKE_SUBJECT else REPOSTS
-        for (rkey, target), times in Counter(
-            zip(target_rkeys, targets, strict=True)
-        ).items():
-            stats.add_post(rkey, target, count, times)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from indexer.collections.registry import collection_for
@@ -47,9 +47,9 @@ class NameSets:
             if type(path) is str:
                 self._paths.add((collection, path))
 
-    def add_edges(self, edges: Edges) -> None:
+    def add_dids(self, dids: Iterable[str]) -> None:
         """Take in those of records that are edges and nothing else."""
-        self._dids.update(edges.dids)
+        self._dids.update(dids)
 
     def intern(self, interner: Interner) -> tuple[Names, dict[tuple[int, str], int]]:
         """Their numbers, and those of (collection, path)."""

@@ -86,18 +86,20 @@ def unpack_link(packed: bytes) -> LinkRow:
 
 def pack_edges(
     path: int,
-    actor: int,
     target_collection: int,
     rkeys: Sequence[int],
-    targets: Sequence[int],
     target_rkeys: Sequence[int],
+    actors: Sequence[int],
+    target_actors: Sequence[int],
 ) -> list[bytes]:
-    """As `pack_link`, of links of one path that one account made."""
+    """As `pack_link`, by the column: links of one path."""
     pack = _EDGE.pack
     end = _EDGE_END.pack(4, target_collection, 4, path)
     return [
         pack(6, 8, rkey, 8, target_rkey, 4, actor, 4, target) + end
-        for rkey, target_rkey, target in zip(rkeys, target_rkeys, targets, strict=True)
+        for rkey, target_rkey, actor, target in zip(
+            rkeys, target_rkeys, actors, target_actors, strict=True
+        )
     ]
 
 

@@ -27,26 +27,17 @@ def pack_records(
     addresses: Iterable[tuple[int, int, int]], values: Sequence[bytes]
 ) -> list[bytes]:
     """Rows for `copy_records`: records by (actor, collection, rkey), compressed."""
-    return [
-        pack_stored(*address, stored)
-        for address, stored in zip(addresses, compress_all(values), strict=True)
-    ]
+    return pack_stored(addresses, compress_all(values))
 
 
-def pack_stored(actor: int, collection: int, rkey: int, stored: bytes) -> bytes:
-    """One such row, of a value in its stored form (storage.record_codec)."""
-    head = _ROW.pack(4, 4, actor, 4, collection, 8, rkey, len(stored))
-    return head + stored
-
-
-def pack_column(
-    actor: int, collection: int, rkeys: Sequence[int], stored: Sequence[bytes]
+def pack_stored(
+    addresses: Iterable[tuple[int, int, int]], stored: Sequence[bytes]
 ) -> list[bytes]:
-    """As `pack_stored`, of records of one collection of one repo."""
+    """Such rows of values in their stored form (storage.record_codec)."""
     pack = _ROW.pack
     return [
         pack(4, 4, actor, 4, collection, 8, rkey, len(value)) + value
-        for rkey, value in zip(rkeys, stored, strict=True)
+        for (actor, collection, rkey), value in zip(addresses, stored, strict=True)
     ]
 
 

@@ -33,7 +33,7 @@ from service.bench.index import (
     open_index,
 )
 from service.bench.metric import Metric, Progress
-from service.bench.process import MemoryWatch, server_seconds
+from service.bench.process import MemoryWatch, cpu_seconds
 from service.bench.society import Society
 from service.bench.stored import fill, spread
 from service.collector import calm_collector
@@ -85,11 +85,11 @@ def run(quick: bool, progress: Progress, *, stored: int = 0) -> list[Metric]:
             host = add_host(index, url, relay=False)
             add_accounts(index, host, url, society.members)
             index.settle()
-            server = server_seconds()
+            before = cpu_seconds()
             started = time.perf_counter()
             outcomes = _fetch(workers, accounts)
             seconds = time.perf_counter() - started
-            server = server_seconds() - server
+            used = cpu_seconds().since(before)
         check_repos(index, society.members)
         records = sum(outcome.report.records for outcome in outcomes)
         cpu = sum(outcome.cpu for outcome in outcomes)
@@ -102,7 +102,8 @@ def run(quick: bool, progress: Progress, *, stored: int = 0) -> list[Metric]:
         return [
             Metric(BENCH, "records_per_s", records / seconds, "records/s", floor),
             Metric(BENCH, "records_per_cpu_s", records / cpu, "records/s"),
-            Metric(BENCH, "server_us_per_record", server / records * 1e6, "us"),
+            Metric(BENCH, "server_us_per_record", used.server / records * 1e6, "us"),
+            Metric(BENCH, "upkeep_us_per_record", used.upkeep / records * 1e6, "us"),
             Metric(BENCH, "repos_per_s", accounts / seconds, "repos/s"),
             Metric(BENCH, "mib_per_s", size / 2**20 / seconds, "MiB/s"),
             Metric(BENCH, "peak_mib", peak, "MiB"),

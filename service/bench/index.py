@@ -56,9 +56,10 @@ class Index:
         return row[0]
 
     def settle(self) -> None:
-        """Statistics and visibility as autovacuum would have left them."""
+        """As if what is stored had been there for long: vacuumed, and on disk."""
         with psycopg.connect(self.url, autocommit=True) as conn:
             conn.execute("VACUUM ANALYZE")
+            conn.execute("CHECKPOINT")
 
 
 @contextmanager

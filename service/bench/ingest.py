@@ -40,7 +40,7 @@ from service.bench.index import (
     open_index,
 )
 from service.bench.metric import Metric, Progress, median
-from service.bench.process import cpu_seconds
+from service.bench.process import Cpu, cpu_seconds
 from service.bench.society import Society
 from service.bench.stored import fill, spread
 from service.collector import calm_collector
@@ -63,14 +63,11 @@ _QUEUE_BYTES: Final = 4 * MIB
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """What had been committed at a moment, and the CPU time that each of the parts
-    had used by then; times in seconds."""
+    """What had been committed at a moment in seconds, and the CPU time used by then."""
 
     at: float
     commits: int
-    crawler: float
-    server: float
-    generator: float
+    cpu: Cpu
 
 
 def run(
@@ -147,8 +144,8 @@ async def _follow(
     async def mark(commits: int) -> None:
         # Adding up the processes' times takes milliseconds of the interpreter that is
         # being measured: a few times must do.
-        times = await asyncio.to_thread(cpu_seconds, generators)
-        marks.append(_Mark(time.perf_counter(), commits, *times))
+        cpu = await asyncio.to_thread(cpu_seconds, generators)
+        marks.append(_Mark(time.perf_counter(), commits, cpu))
 
     try:
         done = 0
@@ -179,22 +176,23 @@ def _rates(
     start, end = steady[0][0], steady[-1][1]
     commits = median([_rate(a, b) for a, b in steady])
     number = max(end.commits - start.commits, 1)
-    crawler = (end.crawler - start.crawler) / number
-    server = (end.server - start.server) / number
-    generator = (end.generator - start.generator) / number
+    crawler, server, upkeep, generator = (
+        seconds / number for seconds in end.cpu.since(start.cpu)
+    )
     return [
         Metric(BENCH, "commits_per_s", commits, "commits/s", signatures),
         Metric(BENCH, "commits_per_cpu_s", 1 / max(crawler, 1e-9), "commits/s"),
         Metric(
             BENCH,
             "commits_per_two_cpu_s",
-            2 / max(crawler + server, 1e-9),
+            2 / max(crawler + server + upkeep, 1e-9),
             "commits/s",
             2 * signatures,
         ),
         Metric(BENCH, "records_per_s", commits * ops, "records/s", copied),
         Metric(BENCH, "crawler_us_per_commit", crawler * 1e6, "us"),
         Metric(BENCH, "server_us_per_commit", server * 1e6, "us"),
+        Metric(BENCH, "upkeep_us_per_commit", upkeep * 1e6, "us"),
         Metric(BENCH, "generator_us_per_commit", generator * 1e6, "us"),
     ]
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Collection
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import psutil
 
@@ -51,27 +51,43 @@ class MemoryWatch:
         return int(self._process.memory_info().rss)
 
 
-def server_seconds() -> float:
-    """CPU time that our database server's processes have used so far."""
-    return cpu_seconds(frozenset())[1]
+class Cpu(NamedTuple):
+    """CPU seconds used so far by this process and its helpers, by the backends of our
+    database server, by what that does of its own accord (vacuum, checkpoints, its log),
+    and by others."""
+
+    own: float
+    server: float
+    upkeep: float
+    others: float
+
+    def since(self, before: Cpu) -> Cpu:
+        """What was used between two looks."""
+        return Cpu(*(now - then for now, then in zip(self, before, strict=True)))
 
 
-def cpu_seconds(others: Collection[int]) -> tuple[float, float, float]:
-    """CPU time used so far: by this process and its helpers, by our database server,
-    and by those of our children whose process ids are in `others`."""
+def cpu_seconds(others: Collection[int] = ()) -> Cpu:
+    """What has been used until now; `others` are ids of child processes."""
     own = time.process_time()
-    server = apart = 0.0
+    server = upkeep = apart = 0.0
     for process in psutil.Process().children(recursive=True):
         try:
             times = process.cpu_times()
             used = times.user + times.system
             if process.name().startswith("postgres"):
-                # A backend that has ended left its time with the postmaster.
-                server += used + times.children_user + times.children_system
+                if any(title in process.cmdline()[0] for title in _BACKENDS):
+                    server += used
+                else:
+                    # The postmaster has the times of those that ended: vacuums, here,
+                    # for connections stay open while anything is measured.
+                    upkeep += used + times.children_user + times.children_system
             elif process.pid in others:
                 apart += used
             else:
                 own += used
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, IndexError):
             continue
-    return own, server, apart
+    return Cpu(own, server, upkeep, apart)
+
+
+_BACKENDS: Final = ("[local]", "io worker")

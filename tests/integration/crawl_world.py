@@ -259,11 +259,15 @@ class CrawlWorld:
         )
 
 
-def wait_until(check: Callable[[], Any], seconds: float = 20.0, what: str = "") -> None:
-    """Poll until `check` is true; fail after `seconds`."""
+def wait_until(
+    check: Callable[[], Any],
+    seconds: float = 20.0,
+    what: str | Callable[[], str] = "it did not happen in time",
+) -> None:
+    """Poll until `check` is true; fail after `seconds`, saying what did not happen."""
     end = time.monotonic() + seconds
     while not check():
-        assert time.monotonic() < end, what or "it did not happen in time"
+        assert time.monotonic() < end, what if isinstance(what, str) else what()
         time.sleep(0.02)
 
 

@@ -112,7 +112,10 @@ def test_a_gap_is_found_and_healed_with_deletes(world: CrawlWorld) -> None:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
-def test_a_resync_takes_away_what_vanished(world: CrawlWorld, share: float) -> None:
+@pytest.mark.parametrize("tries", [0, 1], ids=["changes", "whole"])
+def test_a_resync_takes_away_what_vanished(
+    world: CrawlWorld, tries: int, share: float
+) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     fill(host, author, 50, tell=False)
@@ -122,7 +125,10 @@ def test_a_resync_takes_away_what_vanished(world: CrawlWorld, share: float) -> N
     author.write([("delete", path, None) for path in gone])
     with world.pool.connection() as conn:
         repos.mark_desynchronized(conn, [author.did], "test")
-    assert world.tasks().hand_out_backfills()["fetched"] == 1
+        # Only the first try asks for what changed since.
+        conn.execute("UPDATE repo SET tries = %s", (tries,))
+    report = world.tasks().hand_out_backfills()
+    assert report["fetched"] == 1
     assert texts(world) == 50 - len(gone)
     assert_equal(world, author)
     rows = world.query("SELECT posts FROM actor_stats")

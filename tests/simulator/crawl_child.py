@@ -24,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import errno
 import ipaddress
 import itertools
 import json
@@ -37,7 +36,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from multiprocessing import forkserver, reduction
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -80,21 +79,6 @@ SETTINGS: Mapping[str, Any] = {
 _PR_SET_PDEATHSIG = 1
 _PUBLIC = ipaddress.ip_network("127.7.0.0/16")
 _NAMED = re.compile(r"(http|ws)://([a-z0-9.-]+\.sim\.net):(\d+)(/[^?]*)?(?:\?(.*))?")
-
-
-_receive = reduction.recvfds  # type: ignore[attr-defined]
-
-
-def receive_or_pass(sock: Any, size: int) -> Any:
-    """A crawler that is killed while it asks for a shard must not take the server of
-    forks along, which imports this module too."""
-    try:
-        return _receive(sock, size)
-    except EOFError:
-        raise OSError(errno.ECONNABORTED, "the crawler was killed") from None
-
-
-reduction.recvfds = receive_or_pass  # type: ignore[attr-defined]
 
 
 class SimulatedPolicy(Policy):
@@ -321,7 +305,8 @@ def main() -> None:
     # Ended children are not waited for: they are killed, not asked.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # One for all crawlers to fork their shards from; it must not start each time.
-    multiprocessing.set_forkserver_preload(["__main__", "service.shards"])
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    multiprocessing.set_forkserver_preload(["lasting_forks", "service.shards"])
     forkserver.ensure_running()
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
     for line in sys.stdin:

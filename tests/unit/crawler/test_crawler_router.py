@@ -20,7 +20,9 @@ from psycopg_pool import ConnectionPool
 from crawler.database import Database
 from crawler.host_name import HostName
 from crawler.rounds import LookedUp
+from crawler.router import _MARK_EVERY as MARK_EVERY
 from crawler.router import Router
+from crawler.shard_link import ShardLink
 from crawler.shard_wire import (
     Asked,
     ControlReader,
@@ -378,6 +380,31 @@ async def test_a_dead_shard_is_started_anew_and_the_stream_with_it(pool: Pool) -
         came = [raw for _, raw in routed.shards[3].of(Kind.FRAME)]
         wanted = [frame(did(mine), seq) for seq in (1, 2)]
         assert came == wanted, "the old stream is over"
+
+
+@pytest.mark.anyio
+async def test_a_new_shard_hears_of_no_stream_before_it_is_opened(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(0)
+        await routed.router.put(stream, frame(did(1), 1))
+        await wait_until(lambda: routed.shards[1].of(Kind.MARK))
+        routed.shards[1].die()
+        await asyncio.wait_for(routed.router.broken.wait(), 20)
+        opened = ShardLink.open
+
+        async def open_slowly(link: ShardLink) -> None:
+            await opened(link)
+            # The others are to be told how far the stream came.
+            stream.last_seq = 2
+            await asyncio.sleep(2 * MARK_EVERY)
+
+        monkeypatch.setattr(ShardLink, "open", open_slowly)
+        await routed.router.revive()
+        await asyncio.sleep(0.1)
+        assert len(routed.shards) == 4
+        assert routed.shards[3].messages == []
 
 
 @pytest.mark.anyio

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 from rich.console import Console
@@ -23,7 +25,7 @@ from service.bench.index import (
     import_repos,
 )
 from service.bench.metric import Metric, median, quantile
-from service.bench.process import MemoryWatch, server_seconds
+from service.bench.process import MemoryWatch, cpu_seconds
 from service.bench.report import to_line, to_table
 from service.bench.society import LIKE, Society
 from service.cli import BenchName
@@ -158,9 +160,23 @@ def test_memory_that_was_taken_is_seen() -> None:
 
 
 def test_only_our_own_server_is_counted(index: Index) -> None:
-    before = server_seconds()
-    index.ask("SELECT count(*) FROM generate_series(1, 3000000)")
-    assert 0.01 < server_seconds() - before < 60
+    with index.pool.connection() as conn:
+        before = cpu_seconds()
+        conn.execute("SELECT count(*) FROM generate_series(1, 3000000)")
+        used = cpu_seconds().since(before)
+    assert 0.01 < used.server < 60
+    assert used.upkeep < used.server
+    assert used.others == 0
+
+
+def test_what_ended_is_counted_as_upkeep_as_a_vacuum_would_be(index: Index) -> None:
+    before = cpu_seconds()
+    with psycopg.connect(index.url) as conn:
+        conn.execute("SELECT count(*) FROM generate_series(1, 3000000)")
+    end = time.monotonic() + 20
+    while cpu_seconds().since(before).upkeep < 0.01:
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_bytes_on_disk_are_those_of_the_tables_and_their_indexes(index: Index) -> None:
