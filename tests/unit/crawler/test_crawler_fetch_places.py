@@ -24,6 +24,15 @@ def places(clock: Clock) -> FetchPlaces:
     return FetchPlaces(8, 2, 20.0, clock=clock)
 
 
+def take_all(places: FetchPlaces, clock: Clock) -> None:
+    """Eight that take long, and eight more."""
+    for actor in range(8):
+        places.take(actor, actor)
+    clock.now += 21
+    for actor in range(8, 16):
+        places.take(actor, actor)
+
+
 def test_places_come_free_by_the_handful(places: FetchPlaces) -> None:
     assert places.free() == 8
     for actor in range(7):
@@ -58,11 +67,7 @@ def test_who_takes_long_has_places_of_its_own(
 def test_the_slowest_gives_way_once_all_places_are_taken(
     places: FetchPlaces, clock: Clock
 ) -> None:
-    for actor in range(8):
-        places.take(actor, actor)
-    clock.now += 21
-    for actor in range(8, 16):
-        places.take(actor, actor)
+    take_all(places, clock)
     for actor in range(8):
         # 100 bytes a second, but for one that drips.
         assert not places.note(actor, 2_100 if actor != 5 else 21)
@@ -73,11 +78,7 @@ def test_the_slowest_gives_way_once_all_places_are_taken(
 
 
 def test_a_large_repo_does_not_give_way(places: FetchPlaces, clock: Clock) -> None:
-    for actor in range(8):
-        places.take(actor, actor)
-    clock.now += 21
-    for actor in range(8, 16):
-        places.take(actor, actor)
+    take_all(places, clock)
     for actor in range(8):
         places.note(actor, 10_000_000)
     assert places.free() == 0

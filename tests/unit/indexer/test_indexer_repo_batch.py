@@ -32,6 +32,7 @@ from indexer.apply import apply_batch
 from indexer.audit import rebuild_root, recount_stats
 from indexer.checkout import Checkout
 from indexer.repo_batch import BatchChangedError, import_fresh
+from protocol import cbor
 from protocol.events import AccountEvent
 from protocol.syntax import Tid
 from storage.interning import Interner
@@ -104,6 +105,22 @@ def test_a_batch_is_what_checkouts_are(conn: Conn, interner: Interner) -> None:
     claim(conn, interner, authors)
     assert import_fresh(conn, interner, [fetched(a) for a in authors], NOW) == []
     assert_equal(conn, interner, authors)
+
+
+def test_a_record_that_only_has_the_size_of_an_edge(
+    conn: Conn, interner: Interner
+) -> None:
+    one = author(0)
+    paths = [f"{POST}/{CLOCK.next()}" for _ in range(3)]
+    likes = [like(one.uri(path)) for path in paths]
+    # There is no such day, so this is no edge of the usual form.
+    likes[1]["createdAt"] = "2026-02-30T10:00:00.000Z"
+    assert len({len(cbor.encode(value)) for value in likes}) == 1
+    posts: dict[str, Any] = {path: post("liked") for path in paths}
+    one.commit(posts | {f"{LIKE}/{CLOCK.next()}": value for value in likes})
+    claim(conn, interner, [one])
+    assert import_fresh(conn, interner, [fetched(one)], NOW) == []
+    assert_equal(conn, interner, [one])
 
 
 def test_commits_that_came_meanwhile_follow(conn: Conn, interner: Interner) -> None:
