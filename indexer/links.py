@@ -20,6 +20,9 @@ _USUAL_URI: Final = re.compile(
     r"at://(did:plc:[a-z2-7]{24})/([a-zA-Z.]{5,60})/([a-z2-7]{13}|self)", re.ASCII
 )
 
+# The first four letters of all that can be a link.
+_STARTS: Final = frozenset(("at:/", "did:"))
+
 Target = tuple[str, str | None, str | None]
 """DID, collection, record key: a record; or a collection or an account (None)."""
 Link = tuple[int | str, str, str | None, str | None]
@@ -94,14 +97,14 @@ def _walk(value: Mapping[str, Any], steps: list[str], found: dict[Link, None]) -
     for key, item in value.items():
         kind = type(item)
         if kind is str:
-            if item[:5] == "at://" or item[:4] == "did:":
-                _add(item, steps, f".{_step(key)}", found)
+            if item[:4] in _STARTS:
+                _add(item, steps, _known_steps.get(key) or _step(key), found)
         elif kind is dict:
-            steps.append(f".{_step(key)}")
+            steps.append(_known_steps.get(key) or _step(key))
             _walk(item, steps, found)
             steps.pop()
         elif kind is list:
-            steps.append(f".{_step(key)}")
+            steps.append(_known_steps.get(key) or _step(key))
             _walk_list(item, steps, found)
             steps.pop()
 
@@ -110,7 +113,7 @@ def _walk_list(items: list[Any], steps: list[str], found: dict[Link, None]) -> N
     for item in items:
         kind = type(item)
         if kind is str:
-            if item[:5] == "at://" or item[:4] == "did:":
+            if item[:4] in _STARTS:
                 _add(item, steps, "[]", found)
         elif kind is dict:
             name = item.get("$type")
@@ -139,15 +142,14 @@ _known_types: Final[dict[str, bool]] = {}
 
 
 def _step(key: str) -> str:
-    known = _known_steps.get(key)
-    if known is not None:
-        return known
+    """The step into a field that is not among the known ones yet."""
     # Maps keyed by data, not by field names, would make paths without end.
     if not (key.isidentifier() and key.isascii() and len(key) <= _MAX_STEP_CHARS):
-        return "*"
+        return ".*"
+    step = f".{key}"
     if len(_known_steps) < _MAX_KNOWN:
-        _known_steps[key] = key
-    return key
+        _known_steps[key] = step
+    return step
 
 
 def _is_type_name(name: str) -> bool:
@@ -156,7 +158,7 @@ def _is_type_name(name: str) -> bool:
         return known
     nsid, _, fragment = name.partition("#")
     good = len(name) <= 2 * _MAX_STEP_CHARS and is_nsid(nsid)
-    good = good and (not fragment or _step(fragment) == fragment)
+    good = good and (not fragment or _step(fragment) != ".*")
     if good and len(_known_types) < _MAX_KNOWN:
         _known_types[name] = good
     return good

@@ -126,19 +126,21 @@ class CarReader:
             return []
         data = b"".join(self._pieces)
         size = len(data)
+        last = size - 1
         position = 0
+        begun = self._begun
         found: list[tuple[bytes, bytes]] = []
         while position < size:
             # Nearly all blocks have a length of two bytes.
             if (
-                self._begun
-                and position + 1 < size
-                and 0 < data[position + 1] < 0x80 <= data[position]
+                begun
+                and position < last
+                and 0 < (high := data[position + 1]) < 0x80 <= (low := data[position])
             ):
                 start = position + 2
-                end = start + (data[position] & 0x7F | data[position + 1] << 7)
+                end = start + (low & 0x7F | high << 7)
             else:
-                limit = _MAX_SECTION_BYTES if self._begun else MAX_CAR_HEADER_BYTES
+                limit = _MAX_SECTION_BYTES if begun else MAX_CAR_HEADER_BYTES
                 try:
                     start, end = _section(data, position, limit)
                 except TruncatedError:
@@ -147,7 +149,7 @@ class CarReader:
             if end > size:
                 self._needed = end - position
                 break
-            if self._begun:
+            if begun:
                 cid = data[start : start + CID_BYTES]
                 block = data[start + CID_BYTES : end]
                 if DATA_PREFIX + sha256(block).digest() != cid:
@@ -155,7 +157,7 @@ class CarReader:
                 found.append((cid, block))
             else:
                 self._roots = _read_header(data[start:end], self._rootless)
-                self._begun = True
+                begun = self._begun = True
             position = end
         else:
             self._needed = 1

@@ -73,6 +73,8 @@ class RepoHead:
 
 # A record's place is its key; several places of one CID are a list.
 _Place = bytes | Place
+_Found = tuple[bytes, bytes, bytes]
+"""A record whose place and bytes are known: key, CID, bytes."""
 
 
 class RepoReader:
@@ -131,12 +133,12 @@ class RepoReader:
         self._bytes += len(chunk)
         if self._bytes > MAX_REPO_BYTES:
             raise LimitExceededError("the repo is too large")
-        found: list[RepoRecord] = []
-        wanted = self._wanted
+        found: list[_Found] = []
+        pop = self._wanted.pop
         for cid, block in self._car.feed(chunk):
-            place = wanted.pop(cid, None)
+            place = pop(cid, None)
             if type(place) is bytes:
-                self._emit(place, cid, block, found)
+                found.append((place, cid, block))
                 self._recent[cid] = block
                 self._recent_bytes += len(block)
                 if self._recent_bytes > _RECENT_BYTES:
@@ -147,9 +149,12 @@ class RepoReader:
                 self._take(cid, block, place, found)
         if self._deferred:
             self._open_deferred(found)
+        # Counted as handed out: one small block may stand under any number of keys.
+        self._records += len(found)
+        self._record_bytes += sum([len(block) for _, _, block in found])
         if self._records > MAX_REPO_RECORDS or self._record_bytes > MAX_REPO_BYTES:
             raise LimitExceededError("the repo has too many records")
-        return found
+        return self._name(found)
 
     def take_drops(self) -> list[DroppedOp]:
         """Records found since the last call that cannot be handed out: whose key is no
@@ -177,7 +182,7 @@ class RepoReader:
             max(0, self._unplaced_bytes),
         )
 
-    def _take_unplaced(self, cid: bytes, block: bytes, found: list[RepoRecord]) -> None:
+    def _take_unplaced(self, cid: bytes, block: bytes, found: list[_Found]) -> None:
         """Take a block that no node has asked for so far."""
         if self._commit is None and cid == self._car.root:
             self._begin(block, found)
@@ -187,7 +192,7 @@ class RepoReader:
             self._unplaced_bytes += len(block)
             self._hold(cid, block)
 
-    def _begin(self, signed: bytes, found: list[RepoRecord]) -> None:
+    def _begin(self, signed: bytes, found: list[_Found]) -> None:
         commit = parse_commit(signed)
         if commit.did != self._did:
             raise InvalidEncodingError("the repo is of another account")
@@ -203,7 +208,7 @@ class RepoReader:
         cid: bytes,
         block: bytes,
         place: _Place | list[_Place],
-        found: list[RepoRecord],
+        found: list[_Found],
     ) -> None:
         places = place if isinstance(place, list) else [place]
         if any(isinstance(place, bytes) for place in places):
@@ -211,13 +216,13 @@ class RepoReader:
         self._follow([(cid, block, place) for place in places], found)
 
     def _follow(
-        self, ready: list[tuple[bytes, bytes, _Place]], found: list[RepoRecord]
+        self, ready: list[tuple[bytes, bytes, _Place]], found: list[_Found]
     ) -> None:
         """Put blocks in their places, and all that waited for nothing but them."""
         while ready:
             cid, block, place = ready.pop()
             if isinstance(place, bytes):
-                self._emit(place, cid, block, found)
+                found.append((place, cid, block))
             elif len(self._wanted) > _MAX_WANTED:
                 # Far too much is outstanding: this node can wait for its turn.
                 self._hold(cid, block)
@@ -225,7 +230,7 @@ class RepoReader:
             else:
                 self._open(block, place, ready)
 
-    def _open_deferred(self, found: list[RepoRecord]) -> None:
+    def _open_deferred(self, found: list[_Found]) -> None:
         while self._deferred and len(self._wanted) <= _MAX_WANTED // 2:
             cid, place = self._deferred.pop()
             ready: list[tuple[bytes, bytes, _Place]] = []
@@ -297,18 +302,19 @@ class RepoReader:
         self._spill_bytes -= len(block)
         return block
 
-    def _emit(
-        self, key: bytes, cid: bytes, block: bytes, found: list[RepoRecord]
-    ) -> None:
-        # Counted as handed out: one small block may stand under any number of keys.
-        self._records += 1
-        self._record_bytes += len(block)
-        path = key.decode("utf-8", "surrogateescape")
-        collection, slash, rkey = path.partition("/")
-        if slash:
-            found.append(RepoRecord(collection, rkey, cid, block))
-        else:
-            self._drop(key, cid, DropReason.BAD_PATH)
+    def _name(self, found: list[_Found]) -> list[RepoRecord]:
+        """Records by their paths; those whose key is none are dropped."""
+        named: list[RepoRecord] = []
+        append, new = named.append, tuple.__new__
+        for key, cid, block in found:
+            path = key.decode("utf-8", "surrogateescape")
+            collection, slash, rkey = path.partition("/")
+            if slash:
+                # As RepoRecord(...), in half the time.
+                append(new(RepoRecord, (collection, rkey, cid, block)))
+            else:
+                self._drop(key, cid, DropReason.BAD_PATH)
+        return named
 
     def _remember(self, cid: bytes, block: bytes) -> None:
         self._recent[cid] = block

@@ -14,7 +14,8 @@ from storage.arrays import int_array, int_columns
 from storage.copy import Row, copy_rows
 
 
-@dataclass(frozen=True, slots=True)
+# Each table is one object: compared as such, it costs nothing as a key.
+@dataclass(frozen=True, slots=True, eq=False)
 class RowTable:
     """A table of one row for each shown record of a collection.
 

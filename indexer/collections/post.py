@@ -51,6 +51,7 @@ class Media(IntFlag):
     RECORD = 8
 
 
+_NO_MEDIA: Final = Media(0)
 _MEDIA_OF: Final[dict[str, Media]] = {
     EMBED_IMAGES: Media.IMAGES,
     EMBED_VIDEO: Media.VIDEO,
@@ -74,7 +75,7 @@ def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
         root_actor, _, root_rkey = names.target(root)
         parent_actor, _, parent_rkey = names.target(parent)
     embed = value.get("embed")
-    media = find_media(embed) if embed is not None else Media(0)
+    media = find_media(embed)
     row = (
         source.actor,
         source.rkey,
@@ -135,12 +136,12 @@ def _features(value: Value, media: Media, has_link: bool) -> Iterator[str]:
 
 def find_media(embed: Any) -> Media:
     """What an embed holds."""
-    if not isinstance(embed, Mapping):
-        return Media(0)
+    if not isinstance(embed, dict):
+        return _NO_MEDIA
     kind = embed.get("$type")
     if kind == EMBED_RECORD_WITH_MEDIA:
         return Media.RECORD | find_media(embed.get("media"))
-    return _MEDIA_OF.get(kind, Media(0)) if isinstance(kind, str) else Media(0)
+    return _MEDIA_OF.get(kind, _NO_MEDIA) if isinstance(kind, str) else _NO_MEDIA
 
 
 def _reply(value: Value) -> tuple[Target, Target]:
@@ -148,8 +149,8 @@ def _reply(value: Value) -> tuple[Target, Target]:
     reply = value["reply"]
     targets: list[Target] = []
     for end in ("root", "parent"):
-        reference = reply.get(end) if isinstance(reply, Mapping) else None
-        uri = reference.get("uri") if isinstance(reference, Mapping) else None
+        reference = reply.get(end) if isinstance(reply, dict) else None
+        uri = reference.get("uri") if isinstance(reference, dict) else None
         target = parse_link(uri) if isinstance(uri, str) else None
         if target is None or target[2] is None:
             raise InvalidRecordError(f"reply.{end}", "not a reference to a record")

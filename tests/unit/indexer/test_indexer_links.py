@@ -71,8 +71,9 @@ def test_every_path_is_named() -> None:
 
 
 def test_type_names_that_are_data_make_no_path() -> None:
-    value = {"a": [{"$type": "x" * 50 + " not an nsid", "b": DID}]}
-    assert [link[0] for link in find_links(value)] == [".a[].b"]
+    for name in ("x" * 50 + " not an nsid", "org.example.t#a b", "org.example.t#*"):
+        value = {"a": [{"$type": name, "b": DID}]}
+        assert [link[0] for link in find_links(value)] == [".a[].b"]
 
 
 def test_links_of_one_record_are_bounded() -> None:
