@@ -56,6 +56,8 @@ class FakeHost:
         self.before_repo: Callable[[str], None] = lambda did: None
         self.url = ""
         self.lenient = False
+        self.placed = 0
+        """How often somebody's place in the stream was asked for."""
         self.stream = StreamServer(self, poll=0.05)
 
     def app(self) -> Starlette:
@@ -84,6 +86,7 @@ class FakeHost:
     # the event source
 
     async def tail(self) -> int:
+        self.placed += 1
         return self.frames[-1][0] if self.frames else 0
 
     async def oldest(self) -> int:
@@ -271,11 +274,16 @@ def wait_until(
         time.sleep(0.02)
 
 
-def wait_for_stream(*streamed: FakeHost) -> None:
+def wait_for_stream(*streamed: FakeHost, seconds: float = 20.0) -> None:
     """Until these hosts send whatever comes from now on to the crawler."""
     for host in streamed:
-        wait_until(lambda host=host: host.stream.subscribers)  # type: ignore[misc]
-    # A subscriber is counted a moment before its place in the stream is fixed.
+        # A subscriber is counted a moment before its place in the stream is fixed.
+        wait_until(
+            lambda host=host: host.stream.subscribers and host.placed,  # type: ignore[misc]
+            seconds,
+            f"a stream from {host.url}",
+        )
+    # Of one that had been there before, `placed` tells nothing.
     time.sleep(0.3)
 
 
