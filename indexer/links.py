@@ -15,6 +15,7 @@ MAX_LINKS: Final = 1_000
 name 20,000 accounts."""
 
 _MAX_STEP_CHARS: Final = 64
+_ANY_STEP: Final = ".*"
 # What nearly all references look like; all others take the long way.
 _USUAL_URI: Final = re.compile(
     r"at://(did:plc:[a-z2-7]{24})/([a-zA-Z.]{5,60})/([a-z2-7]{13}|self)", re.ASCII
@@ -145,7 +146,7 @@ def _step(key: str) -> str:
     """The step into a field that is not among the known ones yet."""
     # Maps keyed by data, not by field names, would make paths without end.
     if not (key.isidentifier() and key.isascii() and len(key) <= _MAX_STEP_CHARS):
-        return ".*"
+        return _ANY_STEP
     step = f".{key}"
     if len(_known_steps) < _MAX_KNOWN:
         _known_steps[key] = step
@@ -158,7 +159,7 @@ def _is_type_name(name: str) -> bool:
         return known
     nsid, _, fragment = name.partition("#")
     good = len(name) <= 2 * _MAX_STEP_CHARS and is_nsid(nsid)
-    good = good and (not fragment or _step(fragment) != ".*")
+    good = good and (not fragment or _step(fragment) != _ANY_STEP)
     if good and len(_known_types) < _MAX_KNOWN:
         _known_types[name] = good
     return good

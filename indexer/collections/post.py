@@ -99,7 +99,7 @@ def to_text(value: Value) -> RecordText:
     tags = [*_strings(value.get("tags")), *_field(features, FACET_TAG, "tag")]
     urls = _field(features, FACET_LINK, "uri")
     extra: list[str] = []
-    if isinstance(embed, Mapping):
+    if isinstance(embed, dict):
         _read_embed(embed, extra, urls)
     reply = value.get("reply")
     return RecordText(
@@ -175,9 +175,9 @@ def _strings(value: Any) -> list[str]:
 def _facet_features(value: Value) -> Iterator[Mapping[str, Any]]:
     facets = value.get("facets")
     for facet in facets if isinstance(facets, list) else ():
-        features = facet.get("features") if isinstance(facet, Mapping) else None
+        features = facet.get("features") if isinstance(facet, dict) else None
         for feature in features if isinstance(features, list) else ():
-            if isinstance(feature, Mapping):
+            if isinstance(feature, dict):
                 yield feature
 
 
@@ -189,17 +189,17 @@ def _field(features: list[Mapping[str, Any]], kind: str, field: str) -> list[str
 def _read_embed(embed: Mapping[str, Any], texts: list[str], urls: list[str]) -> None:
     """Texts and addresses of a picture, a video or a link card."""
     media = embed.get("media")
-    if isinstance(media, Mapping):
+    if isinstance(media, dict):
         _read_embed(media, texts, urls)
     alt = embed.get("alt")
     if isinstance(alt, str):
         texts.append(alt)
     images = embed.get("images")
     for image in images if isinstance(images, list) else ():
-        if isinstance(image, Mapping) and isinstance(image.get("alt"), str):
+        if isinstance(image, dict) and isinstance(image.get("alt"), str):
             texts.append(image["alt"])
     external = embed.get("external")
-    if isinstance(external, Mapping):
+    if isinstance(external, dict):
         for field in ("title", "description"):
             if isinstance(external.get(field), str):
                 texts.append(external[field])
@@ -210,13 +210,13 @@ def _read_embed(embed: Mapping[str, Any], texts: list[str], urls: list[str]) -> 
 def _quotes(value: Value) -> Iterator[str]:
     record = value.get("embed")
     for _ in range(2):  # a record, or a record within a recordWithMedia
-        record = record.get("record") if isinstance(record, Mapping) else None
-        uri = record.get("uri") if isinstance(record, Mapping) else None
+        record = record.get("record") if isinstance(record, dict) else None
+        uri = record.get("uri") if isinstance(record, dict) else None
         if isinstance(uri, str) and parse_link(uri) is not None:
             yield uri
 
 
 def _uri(reply: Any, end: str) -> str | None:
-    reference = reply.get(end) if isinstance(reply, Mapping) else None
-    uri = reference.get("uri") if isinstance(reference, Mapping) else None
+    reference = reply.get(end) if isinstance(reply, dict) else None
+    uri = reference.get("uri") if isinstance(reference, dict) else None
     return uri if isinstance(uri, str) else None
