@@ -8,9 +8,8 @@ locked, by `prev_data`; whose host may speak for an account, before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from protocol import cbor
 from protocol.car import Car, read_car
@@ -48,7 +47,7 @@ from protocol.syntax import (
     is_nsid,
     is_record_key,
     is_tid,
-    tid_time_us,
+    last_tid_at,
 )
 
 _CREATE: Final = "create"
@@ -170,9 +169,7 @@ def verify_commits(
     return results
 
 
-# Not frozen: one is made for each commit, and freezing costs seven times as much.
-@dataclass(slots=True)
-class _Claim:
+class _Claim(NamedTuple):
     """A message with all of its fields in order, before any of it is proven."""
 
     did: Did
@@ -210,31 +207,32 @@ def _read_claim(body: Mapping[str, Any], now_us: int, host: int) -> _Claim:
     signed = car.blocks[car.root]
     commit = _read_commit(signed, did, rev)
     older = None if since is None else Tid(since)
-    return _Claim(did, rev, older, prev_data, seq, ops, car, signed, commit, host)
+    fields = did, rev, older, prev_data, seq, ops, car, signed, commit, host
+    return tuple.__new__(_Claim, fields)
 
 
 def _follow(claim: _Claim) -> CommitEvent:
     """What a signed claim did, if it did what it says."""
-    car, commit, ops, prev_data = claim.car, claim.commit, claim.ops, claim.prev_data
+    did, rev, since, prev_data, seq, ops, car, signed, commit, host = claim
     records: list[RecordOp] = []
     drops: list[DroppedOp] = []
     if prev_data is not None:
         _check_inversion(car, commit, ops, prev_data)
-    elif claim.since is None and _is_first(car, commit, ops):
+    elif since is None and _is_first(car, commit, ops):
         prev_data = EMPTY_ROOT
     if prev_data is not None:
         _read_records(car.blocks, ops, records, drops)
     return CommitEvent(
-        claim.did,
-        claim.rev,
-        claim.since,
+        did,
+        rev,
+        since,
         commit.data,
         prev_data,
-        claim.signed,
+        signed,
         records,
         drops,
-        claim.seq,
-        claim.host,
+        seq,
+        host,
     )
 
 
@@ -265,9 +263,16 @@ def _read_subject(body: Mapping[str, Any], field: str, now_us: int) -> tuple[Did
     rev = body.get("rev")
     if type(rev) is not str or not is_tid(rev):
         raise RejectedError(DropReason.BAD_FIELD, "no revision")
-    if tid_time_us(Tid(rev)) > now_us + MAX_REV_AHEAD_US:
+    # They sort as their times do.
+    if rev > _latest_rev(now_us):
         raise RejectedError(DropReason.FUTURE_REV, "the revision is in the future")
     return Did(did), Tid(rev)
+
+
+@lru_cache(maxsize=4)
+def _latest_rev(now_us: int) -> Tid:
+    """The highest revision that is not in the future."""
+    return last_tid_at(now_us + MAX_REV_AHEAD_US)
 
 
 def _read_seq(body: Mapping[str, Any]) -> int:
@@ -353,7 +358,8 @@ def _read_op(op: Any) -> TreeOp:
         raise RejectedError(DropReason.BAD_FIELD, "an unknown action")
     if not fits:
         raise RejectedError(DropReason.OPS_MISMATCH, "an operation at odds with itself")
-    return TreeOp(path.encode(), cid, prev)
+    # The way to make a named tuple that takes half the time.
+    return tuple.__new__(TreeOp, (path.encode(), cid, prev))
 
 
 def _read_records(

@@ -52,9 +52,13 @@ def read_car(data: bytes) -> Car:
     the file, LimitExceededError for a block of more than 2 MiB.
     """
     size = len(data)
-    if size >= _HEADER_BYTES and data.startswith(_HEADER_START):
-        # All but the root is known by heart.
-        roots = _read_header(data[1:_HEADER_BYTES])
+    root = data[_ROOT_START:_ROOT_END]
+    if (
+        data.startswith(_HEADER_START)
+        and data.startswith(_HEADER_END, _ROOT_END)
+        and is_data_cid(root)
+    ):
+        roots: tuple[bytes, ...] = (root,)
         position = _HEADER_BYTES
     else:
         start, end = _section(data, 0, MAX_CAR_HEADER_BYTES)
@@ -183,14 +187,6 @@ def car_block(cid: bytes, block: bytes) -> bytes:
 
 
 def _read_header(header: bytes, rootless: bool = False) -> tuple[bytes, ...]:
-    root = header[_ROOT_START - 1 : _ROOT_END - 1]
-    if (
-        len(header) == _HEADER_BYTES - 1
-        and header.startswith(_HEADER_START[1:])
-        and header.endswith(_HEADER_END)
-        and is_data_cid(root)
-    ):
-        return (root,)
     fields = cbor_strict.decode(header, max_depth=_HEADER_DEPTH)
     version = fields.get("version") if type(fields) is dict else None
     if type(version) is not int or version != 1:

@@ -15,14 +15,11 @@ the caller's part.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from protocol.errors import InvalidTreeError
-from protocol.mst.splice import CannotUndoError, undo
+from protocol.mst.splice import CannotUndoError, Undoing
 from protocol.mst.tree import Tree
-
-# From here on, reading the tree once is cheaper than touching it for each operation.
-_FEW: Final = 8
 
 
 class OperationMismatchError(InvalidTreeError):
@@ -61,7 +58,7 @@ def invert(
     """
     if not ops:
         return data
-    if expected is not None and len(ops) <= _FEW:
+    if expected is not None:
         try:
             if _undo_all(dict(blocks), data, ops) == expected:
                 return expected
@@ -72,9 +69,10 @@ def invert(
 
 def _undo_all(blocks: dict[bytes, bytes], data: bytes, ops: Sequence[TreeOp]) -> bytes:
     _check_keys(ops)
-    for key, cid, prev in ops:
-        data = undo(blocks, data, key, cid, prev)
-    return data
+    undoing = Undoing(blocks, data)
+    for key, cid, prev in sorted(ops) if len(ops) > 1 else ops:
+        undoing.undo(key, cid, prev)
+    return undoing.root()
 
 
 def _check_keys(ops: Sequence[TreeOp]) -> None:

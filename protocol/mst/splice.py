@@ -45,79 +45,178 @@ class CannotUndoError(Exception):
     """The operation does not fit the tree, or only a strict reading can tell."""
 
 
-def undo(
-    blocks: Blocks, data: bytes, key: bytes, cid: bytes | None, prev: bytes | None
-) -> bytes:
-    """The root of the tree before an operation; for that see `mst.invert.TreeOp`.
+class Undoing:
+    """Undoes operations on one tree, best in the order of their keys.
 
-    Raises CannotUndoError where the operation does not fit, InvalidTreeError for a
-    node that is not well formed.
+    It stays where the last one was: what lies above is written anew once the next key
+    is elsewhere, so operations that are close to each other share their way.
     """
-    target = height(key)
-    if data == EMPTY_ROOT:
-        if cid is not None or prev is None:
-            raise CannotUndoError("the tree does not hold the key")
-        return _single(blocks, key, prev)
-    # The nodes above the one for the key, each with the link that was followed.
-    path: list[tuple[bytes, bytes]] = []
-    current = b""
-    raw = blocks[data]
-    node = decode_dag_cbor(raw)
-    level = height(node["e"][0]["k"])
-    while level > target:
-        below = node["l"]
-        for entry in node["e"]:
-            prefix = entry["p"]
-            current = current[:prefix] + entry["k"] if prefix else entry["k"]
-            if current >= key:
-                break
-            below = entry["t"]
-        if below is None:
-            break
-        path.append((raw, below))
-        level -= 1
-        raw = blocks[below]
+
+    __slots__ = ("_blocks", "_here", "_path", "_top")
+
+    def __init__(self, blocks: Blocks, data: bytes) -> None:
+        self._blocks = blocks
+        # The node at the end of the path, perhaps new, and the level of the root.
+        self._here = data
+        self._top = 0
+        # The nodes above it, the root first: as they were, the link that was followed,
+        # and a key that all below it come before, if there is one.
+        self._path: list[tuple[bytes, bytes, bytes | None]] = []
+
+    def undo(self, key: bytes, cid: bytes | None, prev: bytes | None) -> None:
+        """Go back before an operation; for that see `mst.invert.TreeOp`.
+
+        Raises CannotUndoError where the operation does not fit, InvalidTreeError for a
+        node that is not well formed.
+        """
+        blocks = self._blocks
+        path = self._path
+        target = height(key)
+        bound: bytes | None = None
+        if path:
+            bound = self._climb(key, target)
+        if self._here == EMPTY_ROOT:
+            if cid is not None or prev is None:
+                raise CannotUndoError("the tree does not hold the key")
+            self._here = _single(blocks, key, prev)
+            return
+        raw = blocks[self._here]
         node = decode_dag_cbor(raw)
-    keys = _read_keys(raw, node)
-    entries = node["e"]
-    index = bisect_left(keys, key)
-    found = index < len(keys) and keys[index] == key
-    if cid is None:
-        if found or prev is None:
-            raise CannotUndoError("a deleted key is in the tree")
-        if level < target:
-            return _put_on_top(blocks, data, key, prev, level, target)
-        below = _link_at(node, index)
-        if level > target:
-            if below is not None:
-                raise CannotUndoError("a node on the way holds the key")
-            single = _single(blocks, key, prev)
-            _set_link(node, index, _lift(blocks, single, target, level - 1))
+        if not path:
+            self._top = height(node["e"][0]["k"])
+        level = self._top - len(path)
+        current = b""
+        while level > target:
+            below = node["l"]
+            for entry in node["e"]:
+                prefix = entry["p"]
+                current = current[:prefix] + entry["k"] if prefix else entry["k"]
+                if current >= key:
+                    bound = current
+                    break
+                below = entry["t"]
+            if below is None:
+                break
+            path.append((raw, below, bound))
+            level -= 1
+            raw = blocks[below]
+            node = decode_dag_cbor(raw)
+        keys = _read_keys(raw, node)
+        entries = node["e"]
+        index = bisect_left(keys, key)
+        found = index < len(keys) and keys[index] == key
+        if cid is None:
+            if found or prev is None:
+                raise CannotUndoError("a deleted key is in the tree")
+            if level < target:
+                self._here = _put_on_top(blocks, self._here, key, prev, level, target)
+                return
+            below = _link_at(node, index)
+            if level > target:
+                if below is not None:
+                    raise CannotUndoError("a node on the way holds the key")
+                single = _single(blocks, key, prev)
+                _set_link(node, index, _lift(blocks, single, target, level - 1))
+            else:
+                _check_prefix(entries, keys, index)
+                before, behind = _split(blocks, below, key)
+                _set_link(node, index, before)
+                entries.insert(index, {"k": key, "p": 0, "t": behind, "v": prev})
+                keys.insert(index, key)
+                _cut_prefix(entries, keys, index)
+                _cut_prefix(entries, keys, index + 1)
         else:
-            _check_prefix(entries, keys, index)
-            before, behind = _split(blocks, below, key)
-            _set_link(node, index, before)
-            entries.insert(index, {"k": key, "p": 0, "t": behind, "v": prev})
-            keys.insert(index, key)
-            _cut_prefix(entries, keys, index)
-            _cut_prefix(entries, keys, index + 1)
-    else:
-        if not found or level != target or entries[index]["v"] != cid:
-            raise CannotUndoError("the tree does not hold the key")
-        _check_entry(entries, keys, index)
-        if prev is not None:
-            entries[index]["v"] = prev
-        else:
-            _check_prefix(entries, keys, index + 1)
-            joined = _join(
-                blocks, _link_at(node, index), _link_at(node, index + 1), key
-            )
-            del keys[index], entries[index]
-            if not keys:
-                return _replace_emptied(blocks, path, joined, level)
-            _set_link(node, index, joined)
-            _cut_prefix(entries, keys, index)
-    return _replace_upwards(blocks, path, _keep(blocks, encode_dag_cbor(node)))
+            if not found or level != target or entries[index]["v"] != cid:
+                raise CannotUndoError("the tree does not hold the key")
+            _check_entry(entries, keys, index)
+            if prev is not None:
+                entries[index]["v"] = prev
+            else:
+                joined = _link_at(node, index)
+                behind = entries[index]["t"]
+                if joined is not None or behind is not None:
+                    joined = _join(blocks, joined, behind, key)
+                    _set_link(node, index, joined)
+                _take_out(entries, keys, index)
+                if not keys:
+                    self._replace_emptied(joined, level)
+                    return
+                # That level was read off the first key of the root, which was this one.
+                if not index and not path and height(keys[0]) != level:
+                    raise CannotUndoError("a key stands at the wrong level")
+        self._here = _keep(blocks, encode_dag_cbor(node))
+
+    def root(self) -> bytes:
+        """The root of the tree before all that was undone."""
+        new = self._here
+        for raw, old, _ in reversed(self._path):
+            before, behind = _around(raw, old)
+            new = DATA_PREFIX + sha256(before + new + behind).digest()
+        return new
+
+    def _climb(self, key: bytes, target: int) -> bytes | None:
+        """Go up to where the way to a later key of level `target` branches off.
+
+        Returns the key that all there come before, if there is one.
+        """
+        path = self._path
+        deepest = self._top - target
+        new = self._here
+        while path:
+            raw, old, bound = path[-1]
+            if len(path) <= deepest and (bound is None or key < bound):
+                break
+            del path[-1]
+            before, behind = _around(raw, old)
+            new = _keep(self._blocks, before + new + behind)
+        self._here = new
+        return path[-1][2] if path else None
+
+    def _replace_emptied(self, joined: bytes | None, level: int) -> None:
+        """Take away a node of `level` that has lost its last key; `joined` is what it
+        still has.
+
+        A node without keys stays if it has a node below; without, it goes, and those
+        above that had nothing else go with it. A root without keys gives way to what
+        is below it.
+        """
+        blocks = self._blocks
+        path = self._path
+        if joined is None:
+            while path:
+                raw, link, _ = path.pop()
+                before, behind = _around(raw, _LINK_TAG + link)
+                raw = before + _NULL + behind
+                if raw != _EMPTIED:
+                    self._here = _keep(blocks, raw)
+                    return
+            self._here = EMPTY_ROOT
+            return
+        if path:
+            self._here = _keep(blocks, encode_node([], [], [joined]))
+            return
+        level -= 1
+        while True:
+            keys, _, links = parse_node(blocks[joined])
+            if keys:
+                # The nodes between are gone, so nothing else tells how many there were.
+                if height(keys[0]) != level:
+                    raise CannotUndoError("a key stands at the wrong level")
+                self._here = joined
+                return
+            if links[0] is None:
+                raise CannotUndoError("an empty node inside the tree")
+            joined = links[0]
+            level -= 1
+
+
+def _around(raw: bytes, link: bytes) -> list[bytes]:
+    """What stands before and behind a link in the bytes of a node.
+
+    Raises ValueError, when unpacked, unless it is there once: a record may have the
+    very bytes of a node, and its CID then stands there twice.
+    """
+    return raw.split(link)
 
 
 def _keep(blocks: Blocks, raw: bytes) -> bytes:
@@ -170,15 +269,14 @@ def _check_prefix(entries: list[dict[str, Any]], keys: list[bytes], index: int) 
     it and leaves out what they share."""
     if index < len(keys):
         prefix = entries[index]["p"]
-        if index:
-            before = keys[index - 1]
-            key = keys[index]
-            if before >= key or prefix != shared_prefix(before, key):
-                raise CannotUndoError("keys out of order, or not cut to their ends")
-        elif prefix != 0:
-            raise CannotUndoError("a first key that is not whole")
         if type(prefix) is not int:
             raise CannotUndoError("a prefix that is no number")
+        before = keys[index - 1] if index else b""
+        size = len(before)
+        first = entries[index]["k"][0]
+        # The first byte that differs is greater, as in `node.read_keys`.
+        if prefix != size and not (0 <= prefix < size and first > before[prefix]):
+            raise CannotUndoError("keys out of order, or not cut to their ends")
 
 
 def _link_at(node: dict[str, Any], index: int) -> bytes | None:
@@ -192,6 +290,19 @@ def _set_link(node: dict[str, Any], index: int, link: bytes | None) -> None:
         node["e"][index - 1]["t"] = link
     else:
         node["l"] = link
+
+
+def _take_out(entries: list[dict[str, Any]], keys: list[bytes], index: int) -> None:
+    """Drop an entry and write the next one, which is checked, behind the one before."""
+    following = index + 1
+    if following < len(keys):
+        _check_prefix(entries, keys, following)
+        entry = entries[following]
+        # Three keys in order: what the outer two share, both share with the middle one.
+        prefix = min(entry["p"], entries[index]["p"])
+        entry["p"] = prefix
+        entry["k"] = keys[following][prefix:]
+    del keys[index], entries[index]
 
 
 def _cut_prefix(entries: list[dict[str, Any]], keys: list[bytes], index: int) -> None:
@@ -304,59 +415,3 @@ def _check_start(blocks: Blocks, link: bytes | None, key: bytes) -> None:
         if entries and entries[0]["k"] <= key:
             raise CannotUndoError("keys are not in order")
         link = node["l"]
-
-
-def _replace_upwards(
-    blocks: Blocks, path: list[tuple[bytes, bytes]], new: bytes
-) -> bytes:
-    """The root over a changed node; `path` is the nodes above, each with its link."""
-    for raw, old in reversed(path):
-        changed = _replace(raw, old, new)
-        new = DATA_PREFIX + sha256(changed).digest()
-        blocks[new] = changed
-    return new
-
-
-def _replace(raw: bytes, old: bytes, new: bytes) -> bytes:
-    parts = raw.split(old)
-    # A record may have the very bytes of a node, and its CID then stands there twice.
-    if len(parts) != 2:
-        raise CannotUndoError("a link that is not the only one")
-    return new.join(parts)
-
-
-def _replace_emptied(
-    blocks: Blocks,
-    path: list[tuple[bytes, bytes]],
-    joined: bytes | None,
-    level: int,
-) -> bytes:
-    """The root over a node of `level` that has lost its last key; `joined` is what it
-    still has.
-
-    A node without keys stays if it has a node below; without, it goes, and those
-    above that had nothing else go with it. A root without keys gives way to what is
-    below it.
-    """
-    if joined is None:
-        while path:
-            raw, link = path.pop()
-            raw = _replace(raw, _LINK_TAG + link, _NULL)
-            if raw != _EMPTIED:
-                return _replace_upwards(blocks, path, _keep(blocks, raw))
-        return EMPTY_ROOT
-    if path:
-        lifted = _keep(blocks, encode_node([], [], [joined]))
-        return _replace_upwards(blocks, path, lifted)
-    level -= 1
-    while True:
-        keys, _, links = parse_node(blocks[joined])
-        if keys:
-            # The nodes between are gone, so nothing else tells how many there were.
-            if height(keys[0]) != level:
-                raise CannotUndoError("a key stands at the wrong level")
-            return joined
-        if links[0] is None:
-            raise CannotUndoError("an empty node inside the tree")
-        joined = links[0]
-        level -= 1

@@ -60,6 +60,11 @@ def tid_time_us(tid: Tid) -> int:
     return tid_to_int(tid) >> _CLOCK_BITS
 
 
+def last_tid_at(time_us: int) -> Tid:
+    """The highest TID of a microsecond; raises InvalidSyntaxError beyond 53 bits."""
+    return tid_from_int(time_us << _CLOCK_BITS | _MAX_CLOCK_ID)
+
+
 class TidClock:
     """Hands out TIDs that rise strictly, whatever the wall clock does.
 

@@ -67,6 +67,14 @@ OPERATIONS = (
         ),
     ),
     Mutant(
+        "level-of-a-created-key-taken-for-the-root's",
+        "operations",
+        "protocol/mst/splice.py",
+        "if not index and not path and height(keys[0]) != level:",
+        "if not keys:",
+        (f"{_TREES}::test_tree_that_is_not_the_one_of_its_keys_is_refused",),
+    ),
+    Mutant(
         "create-with-prev",
         "operations",
         "crawler/verify.py",
