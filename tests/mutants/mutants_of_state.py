@@ -166,8 +166,8 @@ CHAIN = (
         "future-taken",
         "chain",
         "crawler/verify.py",
-        "now_us + MAX_REV_AHEAD_US:",
-        "now_us + 2 * MAX_REV_AHEAD_US:",
+        "last_tid_at(now_us + MAX_REV_AHEAD_US)",
+        "last_tid_at(now_us + 2 * MAX_REV_AHEAD_US)",
         (
             f"{_TABLE_OF_SYNC}::test_row[revision:a-moment-further]",
             f"{_VERIFY}::test_revision_in_the_future_is_refused",
