@@ -71,6 +71,7 @@ def read_car(data: bytes) -> Car:
         length = data[position]
         if length < 0x80:
             position += 1
+            _check_holds_cid(length)
         elif position + 1 < size and 0 < data[position + 1] < 0x80:
             length = length & 0x7F | data[position + 1] << 7
             position += 2
@@ -150,6 +151,8 @@ class CarReader:
                 except TruncatedError:
                     self._needed = size - position + 1
                     break
+                if begun:
+                    _check_holds_cid(end - start)
             if end > size:
                 self._needed = end - position
                 break
@@ -203,9 +206,14 @@ def _read_header(header: bytes, rootless: bool = False) -> tuple[bytes, ...]:
     return tuple(root.raw for root in roots)
 
 
+def _check_holds_cid(length: int) -> None:
+    if length < CID_BYTES:
+        raise InvalidEncodingError("a block of a CAR without a CID of 36 bytes")
+
+
 def _check_unusual(cid: bytes, block: bytes) -> None:
     """Let blocks of raw bytes pass, which repos need not have, and nothing else."""
-    if len(cid) < CID_BYTES or cid[:4] not in (DATA_PREFIX, BLOB_PREFIX):
+    if cid[:4] not in (DATA_PREFIX, BLOB_PREFIX):
         raise InvalidEncodingError("a block of a CAR without a CID of 36 bytes")
     if sha256(block).digest() != cid[4:]:
         raise InvalidEncodingError("a block of a CAR that is not what its CID says")

@@ -144,8 +144,6 @@ def _nests_deeper(items: Iterable[Any], depth_left: int) -> bool:
     """Whether containers among `items`, which stand inside one, nest too deep."""
     for item in items:
         kind = type(item)
-        if kind is str or kind is int:
-            continue
         if kind is dict:
             if not depth_left or _nests_deeper(item.values(), depth_left - 1):
                 return True

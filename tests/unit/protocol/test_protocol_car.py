@@ -195,6 +195,8 @@ def test_a_root_that_is_not_there() -> None:
         (b"\x00", InvalidEncodingError),
         (b"\x01\x01", InvalidEncodingError),
         (b"\x23" + cid_for(b"\xa0")[:35], InvalidEncodingError),
+        # A CID whose last byte, 85, is also the length of what follows.
+        (b"\x23" + cid_for(b"") + cid_for(b"x" * 49) + b"x" * 49, InvalidEncodingError),
         # 37 bytes, the length written in two.
         (b"\xa5\x00" + cid_for(b"\xa0") + b"\xa0", InvalidEncodingError),
         (b"\xa5\x80\x00" + cid_for(b"\xa0") + b"\xa0", InvalidEncodingError),
@@ -215,7 +217,7 @@ def test_a_root_that_is_not_there() -> None:
         (b"\x25" + cid_for(b"\xa0"), TruncatedError),
         (b"\xac\x02" + cid_for(b"\xa0"), TruncatedError),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 def test_sections_that_are_none(section: bytes, error: type[ProtocolError]) -> None:
     raw = car_header(cid_for(b"\xa0")) + car_block(cid_for(b"\xa0"), b"\xa0")
