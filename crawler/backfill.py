@@ -365,7 +365,9 @@ class Backfill:
         status = _STATUS_OF_ERROR.get(error.name)
         if status is not None and (error.name != _NOT_FOUND or repo.rev is not None):
             self.report.gone += 1
-            event = AccountEvent(repo.did, False, status, host=repo.host)
+            event = AccountEvent(
+                repo.did, False, status, host=repo.host, asked_at=repo.claimed_at
+            )
             await asyncio.to_thread(
                 self._database.persist, lambda: self._sink.apply([event], {})
             )

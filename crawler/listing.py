@@ -30,7 +30,7 @@ from protocol.events import AccountEvent
 from protocol.syntax.did import Did, is_did
 from protocol.syntax.tid import Tid, is_tid
 from storage import hosts, jobs, repos
-from storage.account_status import note_statuses
+from storage.account_status import asking_time, note_statuses
 from storage.crashpoint import Crashpoint, crashpoint
 from storage.host_listing import save_list_cursor
 from storage.states import STATUS_ACTIVE, UPSTREAM_STATUSES
@@ -47,18 +47,23 @@ _MOST_DOUBTED: Final = 20
 
 @dataclass(slots=True)
 class ListedHost:
-    """One host's listing under way. `behind`: repos that have a newer rev there;
-    `doubted`: how many of another host's accounts it told news of."""
+    """One host's listing under way. `asked_at`: no later than its next page is asked
+    for; `behind`: repos that have a newer rev there; `doubted`: how many of another
+    host's accounts it told news of."""
 
     host: hosts.Host
     began: datetime
     cursor: str | None
     guard: PageGuard
+    asked_at: datetime = field(init=False)
     done: bool = False
     repos: int = 0
     admitted: int = 0
     behind: list[Did] = field(default_factory=list)
     doubted: int = 0
+
+    def __post_init__(self) -> None:
+        self.asked_at = self.began
 
 
 class Listing:
@@ -86,7 +91,9 @@ class Listing:
         entries, following = read_page(body, "repos")
         found = _read_repos(entries)
         cursor = listed.guard.enter(entries, following)
+        arrived = await asyncio.to_thread(self._database.run, asking_time)
         known = await asyncio.to_thread(self._compare, listed, found)
+        listed.asked_at = arrived
         crashpoint(Crashpoint.LISTING_COMPARED)
         strangers = [
             repo.did for repo in found if repo.active and repo.did not in known
@@ -135,15 +142,20 @@ class Listing:
             known = repos.find_repos(conn, [repo.did for repo in found])
             ours = [repo for repo in found if repo.did in known]
             _doubt_homes(conn, listed, ours, known)
-            note_statuses(
-                conn, [known[repo.did].actor for repo in ours], host, fresh_for=_FRESH
-            )
+            agreed = [
+                known[repo.did].actor
+                for repo in ours
+                if _status(repo) == known[repo.did].status
+            ]
+            note_statuses(conn, agreed, host, fresh_for=_FRESH)
             return known, repos.note_upstream(conn, host, ours)
 
         known, behind = self._database.run(work)
         listed.behind += behind
         changes = [
-            AccountEvent(repo.did, repo.active, repo.status, host=host)
+            AccountEvent(
+                repo.did, repo.active, repo.status, host=host, asked_at=listed.asked_at
+            )
             for repo in found
             if repo.did in known
             and known[repo.did].host == host

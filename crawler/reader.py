@@ -77,6 +77,7 @@ class StreamReader:
         self._resume: int | None = None
         self._faults = 0
         self._recheck = False
+        self._at_tip = False
         self._writes: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -136,6 +137,13 @@ class StreamReader:
             if state.fault is not None:
                 return
             self._last_raw = raw
+            if self._at_tip:
+                # Only now it is sure that the host sends what comes: it may have been
+                # compared before it did.
+                self._at_tip = False
+                await self._write(
+                    lambda conn: hosts.request_listing(conn, self._host.id)
+                )
             state.received += 1
             await self._intake.put(state, raw)
             rest = self._budget.spend(len(raw))
@@ -212,7 +220,8 @@ class StreamReader:
         if isinstance(event, Connected):
             state = hosts.HOST_RECHECK if self._recheck else hosts.HOST_STREAMING
             self._spawn_write(lambda conn: hosts.note_contact(conn, host, state))
-            if event.cursor is None:
+            self._at_tip = event.cursor is None
+            if self._at_tip:
                 # From the tip on. Whatever was before is found by comparing, but not
                 # earlier than now: or what comes in between would be missed.
                 gap = self._recheck

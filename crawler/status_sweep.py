@@ -149,7 +149,11 @@ class StatusSweep:
     async def _change(self, account: DoubtfulAccount, status: str) -> None:
         active = status == STATUS_ACTIVE
         event = AccountEvent(
-            account.did, active, None if active else status, host=account.host
+            account.did,
+            active,
+            None if active else status,
+            host=account.host,
+            asked_at=account.asked_at,
         )
         await asyncio.to_thread(
             self._database.persist, lambda: self._sink.apply([event], {})

@@ -27,6 +27,7 @@ from protocol.events import AccountEvent, CommitEvent, Event, RecordOp, SyncEven
 from protocol.mst import EMPTY_ROOT, build_root
 from protocol.syntax import parse_path
 from storage import event_log
+from storage.account_status import note_told, told_since
 from storage.crashpoint import Crashpoint, crashpoint
 from storage.cursors import save_cursors
 from storage.drops import (
@@ -144,6 +145,8 @@ class _Batch:
         self._dropped: dict[_Path, tuple[bytes, DropReason] | None] = {}
         self._buffered: list[tuple[int, CommitEvent]] = []
         self._statuses: dict[int, str] = {}
+        self._told: set[int] = set()
+        self._overtaken: set[int] = set()
         self._identities: dict[int, str] = {}
         self._drop_counts: Counter[tuple[str, int]] = Counter()
         self._send_on = send_on
@@ -182,6 +185,14 @@ class _Batch:
             if isinstance(event, CommitEvent | SyncEvent)
         }
         self.repos = lock_repos(conn, hosts, begun)
+        self._overtaken = told_since(
+            conn,
+            {
+                self.actors[event.did]: event.asked_at
+                for event in events
+                if type(event) is AccountEvent and event.asked_at is not None
+            },
+        )
 
     def take(self, event: Event) -> None:
         """Decide on one event."""
@@ -233,6 +244,10 @@ class _Batch:
             self._desynchronize(repo, event, "the host tells of another tree")
 
     def _take_account(self, actor: int, event: AccountEvent) -> None:
+        if event.asked_at is not None and actor in self._overtaken:
+            self.result.ignored += 1
+            return
+        self._told.add(actor)
         status = account.upstream_status(event.active, event.status)
         repo = self.repos.get(actor)
         before = self._statuses.get(actor)
@@ -302,6 +317,7 @@ class _Batch:
         stats = self._write_records(conn)
         self._keep_buffered(conn)
         account.save_statuses(conn, self._statuses)
+        note_told(conn, sorted(self._told))
         identity.mark_stale(conn, self._identities)
         save_repos(conn, self.repos.values())
         count_drops(conn, self._drop_counts)

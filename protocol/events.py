@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from protocol.drops import DropReason
@@ -105,7 +106,11 @@ class IdentityEvent:
 
 @dataclass(frozen=True, slots=True)
 class AccountEvent:
-    """Whether a host serves an account, and if not why (`status`)."""
+    """Whether a host serves an account, and if not why (`status`).
+
+    `asked_at`: when the host was asked, if it did not tell of itself. What it has told
+    since then is newer, whichever comes here first.
+    """
 
     did: Did
     active: bool
@@ -113,6 +118,7 @@ class AccountEvent:
     seq: int = 0
     host: int = 0
     frame: bytes | None = field(default=None, compare=False, repr=False)
+    asked_at: datetime | None = field(default=None, compare=False)
 
 
 Event = CommitEvent | SyncEvent | IdentityEvent | AccountEvent

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -16,7 +17,7 @@ from storage.states import STATUS_DELETED
 @dataclass(frozen=True, slots=True)
 class DoubtfulAccount:
     """An account whose host must be asked. `unknown`: how often in a row the host
-    said that it does not know the repo."""
+    said that it does not know the repo; `asked_at` no later than it will be."""
 
     actor: int
     did: Did
@@ -24,6 +25,16 @@ class DoubtfulAccount:
     url: str
     status: str
     unknown: int
+    asked_at: datetime
+
+
+def asking_time(conn: psycopg.Connection[Any]) -> datetime:
+    """The time by which what a host is asked from now on is told from what it told
+    before (the database's, which all processes share)."""
+    row = conn.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    time: datetime = row[0]
+    return time
 
 
 def note_statuses(
@@ -43,6 +54,35 @@ def note_statuses(
         """,
         (list(actors), host, fresh_for),
     )
+
+
+def note_told(conn: psycopg.Connection[Any], actors: Sequence[int]) -> None:
+    """The host told of these accounts by itself."""
+    if actors:
+        conn.execute(
+            "UPDATE repo SET status_at = now(), unknown = 0 WHERE actor = ANY(%s)",
+            (list(actors),),
+        )
+
+
+def told_since(
+    conn: psycopg.Connection[Any], asked: Mapping[int, datetime]
+) -> set[int]:
+    """Of accounts whose host was asked at some time, those it has spoken for since.
+
+    Its repo must be locked, or it may speak at any moment.
+    """
+    if not asked:
+        return set()
+    rows = conn.execute(
+        """
+        SELECT actor FROM repo
+        JOIN unnest(%s::int4[], %s::timestamptz[]) AS asked (id, at) ON actor = id
+        WHERE status_at >= at
+        """,
+        (list(asked), list(asked.values())),
+    )
+    return {row[0] for row in rows}
 
 
 def note_unknown(conn: psycopg.Connection[Any], actor: int) -> None:
@@ -90,7 +130,8 @@ def doubtful_accounts(
                 ) AS place
                 FROM due
             )
-            SELECT actor, did, host, url, upstream_status AS status, unknown
+            SELECT actor, did, host, url, upstream_status AS status, unknown,
+                clock_timestamp() AS asked_at
             FROM placed JOIN host ON host.id = placed.host
             JOIN actor ON actor.id = placed.actor
             WHERE place <= %(per_host)s AND NOT host.relay

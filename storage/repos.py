@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import psycopg
@@ -46,14 +47,15 @@ class ListedRepo:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRepo:
-    """A repo leased to us for fetching. `rev` is the newest we hold, if any, and
-    `selection` what of it (storage.selections)."""
+    """A repo leased to us for fetching, at `claimed_at`. `rev` is the newest we hold,
+    if any, and `selection` what of it (storage.selections)."""
 
     actor: int
     did: Did
     host: int
     rev: Tid | None
     tries: int
+    claimed_at: datetime
     selection: int | None = None
 
 
@@ -219,7 +221,7 @@ def claim_repos(
                 lease_until = now() + make_interval(secs => %(lease_s)s)
             FROM picked WHERE repo.actor = picked.actor
             RETURNING repo.actor, picked.did, repo.host, repo.rev, repo.tries,
-                repo.selection
+                now() AS claimed_at, repo.selection
             """,
             {
                 "skip": list(skip_hosts),

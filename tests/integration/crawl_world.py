@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psycopg
-from crawl_author import Author
+from crawl_author import Author, account_frame
 from crawl_fakes import FakeResolver, fake_outside
 from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
@@ -54,6 +54,8 @@ class FakeHost:
         self.statuses: dict[str, str] = {}
         self.repo_requests: list[str] = []
         self.before_repo: Callable[[str], None] = lambda did: None
+        self.before_place: Callable[[], None] = lambda: None
+        self.before_listed: Callable[[], None] = lambda: None
         self.url = ""
         self.lenient = False
         self.placed = 0
@@ -78,6 +80,14 @@ class FakeHost:
         self.stream.wake()
         return seq
 
+    def tell(self, author: Author, active: bool, status: str | None = None) -> int:
+        """Change the state of an account, and tell of it."""
+        if active:
+            self.statuses.pop(author.did, None)
+        else:
+            self.statuses[author.did] = status or "inactive"
+        return self.send(lambda seq: account_frame(author.did, seq, active, status))
+
     def post(self, author: Author, *ops: tuple[str, str, Any]) -> int:
         """Commit, and tell of it."""
         author.write(ops)
@@ -86,6 +96,7 @@ class FakeHost:
     # the event source
 
     async def tail(self) -> int:
+        await asyncio.to_thread(self.before_place)
         self.placed += 1
         return self.frames[-1][0] if self.frames else 0
 
@@ -109,7 +120,7 @@ class FakeHost:
         return JSONResponse({"did": "did:web:pds", "availableUserDomains": []})
 
     async def _list_repos(self, _: Request) -> Response:
-        return JSONResponse(
+        answer = JSONResponse(
             {
                 "repos": [
                     {
@@ -124,6 +135,8 @@ class FakeHost:
                 ]
             }
         )
+        await asyncio.to_thread(self.before_listed)
+        return answer
 
     async def _get_repo(self, request: Request) -> Response:
         did = request.query_params["did"]

@@ -8,6 +8,7 @@ may be busy, so each wait is longer; a deletion that never arrives fails all the
 from __future__ import annotations
 
 import json
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crawl_author import Author, account_frame, post
+from crawl_author import Author, post
 from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_for_stream, wait_until
 
 from indexer import account as account_module
@@ -171,7 +172,7 @@ def test_an_account_that_went_is_seen_nowhere(
         assert all(reader.sees(gone).values()), reader.sees(gone)
         assert in_the_engine(world, gone) >= 40
         wait_for_stream(host)
-        host.send(lambda seq: account_frame(gone.did, seq, False, status))
+        host.tell(gone, False, status)
         wait_until(
             lambda: not any(reader.sees(gone).values()), PATIENCE, "hidden everywhere"
         )
@@ -182,9 +183,59 @@ def test_an_account_that_went_is_seen_nowhere(
         if status == "deleted":
             return
         # What only went away is there again, whole.
-        host.send(lambda seq: account_frame(gone.did, seq, True))
+        host.tell(gone, True)
         wait_until(lambda: all(reader.sees(gone).values()), PATIENCE, "shown again")
         wait_until(lambda: len(reader.found()) == 42, PATIENCE, "searchable again")
+
+
+@pytest.mark.parametrize("active", [False, True], ids=["gone", "back"])
+def test_a_listing_read_before_does_not_overrule_what_was_told(
+    world: CrawlWorld, active: bool
+) -> None:
+    host = world.add_host()
+    author, other = settle(world, host, 1, 2), settle(world, host, 2, 2)
+
+    def status() -> str:
+        sql = "SELECT upstream_status FROM actor WHERE did = %s"
+        return str(world.query(sql, author.did)[0][0])
+
+    def listed() -> bool:
+        return world.query("SELECT listed_at FROM host") != [(None,)]
+
+    held, told = threading.Event(), threading.Event()
+    with world.crawling():
+        wait_until(lambda: world.follows(author, other), PATIENCE, "followed")
+        wait_for_stream(host)
+        host.tell(author, active=active, status=None if active else "suspended")
+        host.tell(author, active=not active, status="suspended" if active else None)
+        before = "suspended" if active else "active"
+        wait_until(lambda: status() == before, PATIENCE, "told")
+        wait_until(listed, PATIENCE, "compared")
+
+        def hold() -> None:
+            held.set()
+            assert told.wait(PATIENCE)
+
+        host.before_listed = hold
+        with world.pool.connection() as conn:
+            conn.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
+        assert held.wait(PATIENCE)
+        # The page is read, and on its way.
+        host.tell(author, active=active, status=None if active else "suspended")
+        after = "active" if active else "suspended"
+        wait_until(lambda: status() == after, PATIENCE, "told again")
+        told.set()
+        wait_until(listed, PATIENCE, "compared again")
+        assert status() == after
+        # What is only in a listing is taken from it.
+        host.statuses[other.did] = "takendown"
+        with world.pool.connection() as conn:
+            conn.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
+        sql = "SELECT upstream_status FROM actor WHERE did = %s"
+        wait_until(
+            lambda: world.query(sql, other.did) == [("takendown",)], PATIENCE, "listed"
+        )
+        assert status() == after
 
 
 def test_our_own_takedown_is_another_matter(world: CrawlWorld, reader: Reader) -> None:
@@ -200,8 +251,8 @@ def test_our_own_takedown_is_another_matter(world: CrawlWorld, reader: Reader) -
         wait_until(lambda: not in_the_engine(world, author), PATIENCE, "not in search")
         # Its host knows nothing of that, and neither shows it nor stops its commits.
         wait_for_stream(host)
-        host.send(lambda seq: account_frame(author.did, seq, False, "deactivated"))
-        host.send(lambda seq: account_frame(author.did, seq, True))
+        host.tell(author, False, "deactivated")
+        host.tell(author, True)
         host.post(author, ("create", f"{POST}/{author.new_rkey()}", post(WORD)))
         wait_until(lambda: world.follows(author), PATIENCE, "followed all the same")
         wait_until(lambda: outbox_is_empty(world), PATIENCE, "indexed")
@@ -230,7 +281,7 @@ def test_a_large_account_is_forgotten_in_bounded_steps(
         wait_until(lambda: world.follows(gone, neighbour), PATIENCE, "followed")
         wait_until(lambda: outbox_is_empty(world), PATIENCE, "indexed")
         wait_for_stream(host)
-        host.send(lambda seq: account_frame(gone.did, seq, False, "deleted"))
+        host.tell(gone, False, "deleted")
         wait_until(lambda: not any(reader.sees(gone).values()), PATIENCE, "hidden")
         wait_until(lambda: not of(gone, reader.found()), PATIENCE, "not searchable")
     monkeypatch.setattr(account_module, "read_page", count)
@@ -262,7 +313,7 @@ def test_an_account_that_comes_back_half_forgotten_is_whole_again(
     with world.crawling():
         wait_until(lambda: world.follows(author), PATIENCE, "followed")
         wait_for_stream(host)
-        host.send(lambda seq: account_frame(author.did, seq, False, "deleted"))
+        host.tell(author, False, "deleted")
         wait_until(lambda: not any(reader.sees(author).values()), PATIENCE, "hidden")
         with monkeypatch.context() as patch:
             patch.setattr(account_module, "_PURGE_ROWS", 100)
@@ -271,7 +322,7 @@ def test_an_account_that_comes_back_half_forgotten_is_whole_again(
                 world.sink.purge_deleted(10)
         assert world.query("SELECT count(*) FROM record") == [(300,)]
         host.post(author, ("create", f"{POST}/{author.new_rkey()}", post("back")))
-        host.send(lambda seq: account_frame(author.did, seq, True))
+        host.tell(author, True)
         wait_until(lambda: world.follows(author), PATIENCE, "followed again")
         wait_until(lambda: len(reader.found("back")) == 1, PATIENCE, "searchable")
     assert all(reader.sees(author).values())

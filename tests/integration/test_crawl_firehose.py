@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +83,8 @@ def test_nothing_is_lost_between_two_runs(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     fill(host, author, 3)
-    with world.crawling():
+    # What is on its way when the host is compared is not behind.
+    with world.crawling(listing_settle=1.0):
         wait_until(lambda: world.follows(author))
         wait_for_stream(host)
         fill(host, author, 1)
@@ -109,6 +111,27 @@ def test_a_gap_is_found_and_healed_with_deletes(world: CrawlWorld) -> None:
         wait_until(lambda: world.follows(author))
     assert texts(world) == 40 - 15 + 1
     assert_equal(world, author)
+
+
+def test_a_commit_before_the_host_fixed_our_place_is_found(world: CrawlWorld) -> None:
+    # The connection stands and the host has been compared, but it does not send yet.
+    host = world.add_host()
+    early, later = world.add_author(1, host), world.add_author(2, host)
+    for author in (early, later):
+        fill(host, author, 1, tell=False)
+    compared = threading.Event()
+    waited: list[bool] = []
+    host.before_place = lambda: waited.append(compared.wait(20))
+    with world.crawling():
+        wait_until(lambda: world.follows(early, later))
+        fill(host, early, 1)
+        compared.set()
+        wait_for_stream(host)
+        assert not world.follows(early)
+        fill(host, later, 1)
+        wait_until(lambda: world.follows(early, later))
+    assert waited == [True]
+    assert_equal(world, early, later)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 1.0])

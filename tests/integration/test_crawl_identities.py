@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from crawl_author import Author, account_frame, identity_frame, post
+from crawl_author import Author, identity_frame, post
 from crawl_world import CrawlWorld, wait_for_stream, wait_until
 
 from crawler.admission import IDENTITY_JOB
@@ -80,7 +80,7 @@ def test_an_account_that_is_back_has_its_handle_back(world: CrawlWorld) -> None:
         wait_for_stream(host)
         host.post(author, ("create", "app.bsky.feed.post/a", post("hi")))
         wait_until(lambda: handles(world).get(author.did) == "alice.example.com")
-        host.send(lambda seq: account_frame(author.did, seq, False, "takendown"))
+        host.tell(author, False, "takendown")
         # Its host answers for the handle of no account that is taken down.
         document = world.resolver.documents[author.did]
         world.resolver.documents[author.did] = replace(document, handles=())
@@ -88,7 +88,7 @@ def test_an_account_that_is_back_has_its_handle_back(world: CrawlWorld) -> None:
         wait_until(lambda: handles(world)[author.did] is None, 60)
         wait_until(lambda: jobs_left(world) == {}, 60)
         world.resolver.documents[author.did] = document
-        host.send(lambda seq: account_frame(author.did, seq, True))
+        host.tell(author, True)
         wait_until(lambda: handles(world)[author.did] == "alice.example.com", 60)
 
 

@@ -118,8 +118,7 @@ def test_an_index_is_followed_as_a_relay(
             publisher.write(authors[0], "found")
             wait_until(lambda: first.follows(authors[0]))
             wait_until(lambda: second.follows(authors[0]))
-            gone = authors[1].did
-            publisher.host.send(lambda seq: account_frame(gone, seq, False, "deleted"))
+            publisher.host.tell(authors[1], False, "deleted")
             query = "SELECT count(*) FROM actor WHERE upstream_status = 'deleted'"
             wait_until(lambda: second.query(query) == [(1,)])
         with publisher.crawl():

@@ -113,6 +113,19 @@ ACCOUNT = (
         ),
     ),
     Mutant(
+        "an-old-word-overrules",
+        "account",
+        "indexer/apply.py",
+        "if event.asked_at is not None and actor in self._overtaken:",
+        "if actor < 0:",
+        (
+            f"{_DELETION}"
+            "::test_a_listing_read_before_does_not_overrule_what_was_told[gone]",
+            f"{_DELETION}"
+            "::test_a_listing_read_before_does_not_overrule_what_was_told[back]",
+        ),
+    ),
+    Mutant(
         "unknown-words-show",
         "account",
         "indexer/account.py",
