@@ -4,11 +4,13 @@ import random
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from broken_trees import MUTATORS, LooseNode, put_together, take_apart
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from libipld import decode_dag_cbor
 
 from protocol.car import car_block, car_header
 from protocol.cid import cid_for
@@ -24,6 +26,8 @@ from protocol.mst import (
     diff,
     height,
     invert,
+    node,
+    splice,
     walk,
 )
 from protocol.mst.splice import Undoing
@@ -443,6 +447,26 @@ def test_tree_that_is_not_the_one_of_its_keys_is_refused(
         except (InvalidTreeError, MissingBlockError):
             continue
         assert given_back != before
+
+
+def test_operations_in_one_large_node_do_not_multiply_with_its_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = 0
+
+    def count(raw: bytes) -> Any:
+        nonlocal read
+        read += len(raw)
+        return decode_dag_cbor(raw)
+
+    monkeypatch.setattr(splice, "decode_dag_cbor", count)
+    monkeypatch.setattr(node, "decode_dag_cbor", count)
+    items = {key: cid_for(key) for key in BY_HEIGHT[0][:56]}
+    created: dict[bytes, bytes | None] = {k: cid_for(k) for k in BY_HEIGHT[0][56:256]}
+    before, after, proof, ops = commit_of(items, created)
+    read = 0
+    assert invert(proof, after, ops, before) == before
+    assert 0 < read < 20 * sum(map(len, proof.values()))
 
 
 def test_no_operations_leave_the_tree() -> None:
