@@ -21,7 +21,6 @@ from protocol.errors import InvalidTreeError
 from protocol.mst.splice import CannotUndoError, Undoing
 from protocol.mst.tree import Tree
 
-
 # The short way reads and writes a node anew for each operation in it, so the time for
 # many in one large node would be a product. Reading strictly does it once.
 _FEW: Final = 16
