@@ -2,8 +2,9 @@
 
 Each round takes the same frames in slices. A slice is proven, and right after it its
 signatures are checked and nothing else: that is the floor, under the same weather.
-The stages are timed one by one on the same slices. A slice is small, and its bytes are
-looked through before: a frame that a socket has just brought lies in the caches too.
+The stages are timed one by one on the same slices. A slice is as large as what the
+crawler proves together, and its bytes are looked through before: a frame that a socket
+has just brought lies in the caches too.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _T = TypeVar("_T")
 _ACCOUNTS: Final = 40
 _RECORDS: Final = 4_000
 _FRAMES: Final = 6_000
-_SLICE: Final = 128
+_SLICE: Final = 220
+"""So many frames of the society make up the MiB that the crawler proves together."""
 _ROUNDS: Final = 5
 _QUICK: Final = 20
 """A quick run takes one part in so many of everything."""

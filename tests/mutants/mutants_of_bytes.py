@@ -12,7 +12,7 @@ _GATE = "tests/integration/test_crawl_gate.py"
 _KEYS = "tests/unit/protocol/test_protocol_keys.py"
 _LIARS = "tests/integration/test_crawl_liars.py"
 _SIGNATURES = "tests/properties/test_changed_signatures.py"
-_TREES = "tests/properties/test_trees.py"
+_BROKEN = "tests/properties/test_broken_trees.py"
 _VERIFY = "tests/unit/crawler/test_crawler_verify.py"
 
 ENCODING = (
@@ -84,7 +84,7 @@ ENCODING = (
         "plain = len(node) == 2",
         (
             f"{_FORMS}::test_no_other_form_of_a_node_is_read",
-            f"{_TREES}::test_broken_tree_is_refused_by_every_reader[long_number]",
+            f"{_BROKEN}::test_broken_tree_is_refused_by_every_reader[long_number]",
         ),
     ),
     Mutant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -276,3 +277,38 @@ MUTATORS: dict[str, Mutator] = {
         long_number,
     )
 }
+
+
+def plant(nodes: list[LooseNode], rng: random.Random, key: bytes) -> None:
+    """Put a key into any node, mostly where it fits in among the others."""
+    node = rng.choice([nodes[0], rng.choice(nodes)])
+    index = bisect_left(node.keys, key)
+    if rng.random() < 0.1:
+        index = rng.randrange(len(node.keys) + 1)
+    node.keys.insert(index, key)
+    node.values.insert(index, cid_for(key))
+    node.children.insert(index + rng.randrange(2), None)
+
+
+def tear_out(nodes: list[LooseNode], rng: random.Random, key: bytes) -> None:
+    """Take a key out, and do any thing with what hangs on its sides."""
+    node = next(node for node in nodes if key in node.keys)
+    index = node.keys.index(key)
+    del node.keys[index], node.values[index]
+    left, right = node.children[index : index + 2]
+    joined = rng.choice([left, right, None])
+    if rng.random() < 0.3:
+        joined = LooseNode(node.level - 1, [], [], [joined])
+    if isinstance(left, LooseNode) and isinstance(right, LooseNode):
+        merged = LooseNode(
+            left.level,
+            left.keys + right.keys,
+            left.values + right.values,
+            [
+                *left.children[:-1],
+                rng.choice([None, left.children[-1]]),
+                *right.children[1:],
+            ],
+        )
+        joined = rng.choice([joined, merged])
+    node.children[index : index + 2] = [joined]
