@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -43,6 +44,7 @@ from protocol.cid import cid_for
 from protocol.drops import DropReason
 from protocol.events import AccountEvent, IdentityEvent
 from protocol.mst import EMPTY_ROOT
+from storage.account_status import asking_time
 from storage.cursors import load_cursor
 from storage.interning import Interner
 from storage.resync_buffer import load_commits
@@ -277,6 +279,37 @@ def test_inactive_account(conn: Conn, apply: Apply) -> None:
     back = AccountEvent(a.did, True, None, 7, 1)  # type: ignore[arg-type]
     assert apply(back).desynchronized == [a.did]
     assert repo_row(conn, a.did)[0] == "desynchronized"
+
+
+def test_an_answer_yields_to_what_was_told_since_it_was_asked_for(
+    conn: Conn, apply: Apply
+) -> None:
+    a = author(0)
+
+    def status() -> str:
+        row = conn.execute("SELECT upstream_status FROM actor").fetchone()
+        conn.rollback()
+        return str(row and row[0])
+
+    def answer(active: bool, asked_at: datetime) -> AccountEvent:
+        # Of a list, of getRepoStatus, or the refusal of a repo.
+        word = None if active else "takendown"
+        return AccountEvent(a.did, active, word, host=1, asked_at=asked_at)  # type: ignore[arg-type]
+
+    apply(a.write(POST, post("one"))[1])
+    before = asking_time(conn)
+    conn.rollback()
+    apply(AccountEvent(a.did, False, "deactivated", 5, 1))  # type: ignore[arg-type]
+    assert apply(answer(True, before)).ignored == 1
+    assert apply(answer(False, before)).ignored == 1
+    assert status() == "deactivated"
+    after = asking_time(conn)
+    conn.rollback()
+    apply(answer(False, after))
+    assert status() == "takendown"
+    # What the host tells of itself always counts.
+    apply(AccountEvent(a.did, True, None, 6, 1))  # type: ignore[arg-type]
+    assert status() == "active"
 
 
 def test_local_takedown_is_another_column(conn: Conn, apply: Apply) -> None:
