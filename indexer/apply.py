@@ -378,8 +378,12 @@ def _broken_link(repo: RepoState, event: CommitEvent) -> str | None:
 
 def _is_first_commit(event: CommitEvent) -> bool:
     """Whether a commit is the first of its repo: its tree holds what it creates and
-    nothing else, which is proven here and not taken from its word."""
-    if event.since is not None or event.prev_data not in (None, EMPTY_ROOT):
+    nothing else, which is proven here and not taken from its word.
+
+    One without `prev_data` is none, even of an empty tree: nothing is known of what its
+    frame says, which would be sent on.
+    """
+    if event.since is not None or event.prev_data != EMPTY_ROOT:
         return False
     items: list[tuple[bytes, bytes]] = []
     for op in event.ops:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from libipld import decode_multibase, encode_multibase
 
 from protocol.cid import DATA_PREFIX
-from protocol.syntax.tid import Tid, tid_from_int, tid_to_int
+from protocol.syntax.tid import Tid, tid_of_bits, tid_to_int
 from storage.collections import (
     FEED_LIKE,
     FEED_POST,
@@ -174,7 +174,7 @@ def unpack_shape(stored: bytes) -> bytes:
     if not shape.of_record:
         return b"".join((shape.head, did, _CREATED, end))
     rest = stored[1 + _DID_BYTES : -_TIME_BYTES]
-    tid = tid_from_int(int.from_bytes(rest[:_TID_BYTES], "big")).encode()
+    tid = tid_of_bits(int.from_bytes(rest[:_TID_BYTES], "big")).encode()
     cid = encode_multibase("b", DATA_PREFIX + rest[_TID_BYTES:]).encode()
     return b"".join((shape.head, cid, _URI, did, _POST, tid, _CREATED, end))
 

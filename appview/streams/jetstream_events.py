@@ -76,8 +76,13 @@ class Moment:
     def _message(
         self, kind: str, body: dict[str, Any], event: SentEvent, names: Sequence[str]
     ) -> Message:
-        fields = {name: body[name] for name in names if body.get(name) is not None}
-        fields |= {"did": self.did, "seq": event.logged.seq, "time": body.get("time")}
+        # Nothing of these is signed, and what a host writes may be of any type.
+        fields: dict[str, Any] = {
+            name: body[name]
+            for name in (*names, "time")
+            if isinstance(body.get(name), str | bool)
+        }
+        fields |= {"did": self.did, "seq": event.logged.seq}
         return Message(None, self._envelope(kind, fields))
 
     def _envelope(self, kind: str, fields: dict[str, Any]) -> dict[str, Any]:

@@ -78,11 +78,14 @@ class SentEvents(Generic[T]):
             seq = logged[-1].seq
             events = [event for item in logged if (event := _open(item)) is not None]
             hidden = event_log.find_hidden(conn, {event.did for event in events})
-            shown = [
-                (event.logged.seq, self._form(event))
-                for event in events
-                if event.did not in hidden or _may_be_told(event, hidden[event.did])
-            ]
+            shown: list[tuple[int, T]] = []
+            for event in events:
+                if event.did in hidden and not _may_be_told(event, hidden[event.did]):
+                    continue
+                try:
+                    shown.append((event.logged.seq, self._form(event)))
+                except ProtocolError:
+                    _pass_over(event.logged)
             if shown:
                 return shown
         return []
@@ -105,8 +108,12 @@ def _open(logged: event_log.LoggedEvent) -> SentEvent | None:
         message = decode_frame(logged.frame)
         did = message.body.get("repo" if message.t == COMMIT else "did")
     except ProtocolError:
-        # It was checked before it was logged: a fault of ours, that others must not
-        # stumble over.
-        log.exception("unreadable_event", extra={"seq": logged.seq})
+        _pass_over(logged)
         return None
     return SentEvent(logged, did, message)
+
+
+def _pass_over(logged: event_log.LoggedEvent) -> None:
+    """It was checked before it was logged: a fault of ours, that others must not
+    stumble over."""
+    log.exception("unreadable_event", extra={"seq": logged.seq})

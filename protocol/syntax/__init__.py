@@ -36,6 +36,7 @@ from protocol.syntax.tid import (
     last_tid_at,
     parse_tid,
     tid_from_int,
+    tid_of_bits,
     tid_time_us,
     tid_to_int,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "parse_tid",
     "parse_uri",
     "tid_from_int",
+    "tid_of_bits",
     "tid_time_us",
     "tid_to_int",
 ]

@@ -44,6 +44,12 @@ def tid_from_int(number: int) -> Tid:
     """The TID of a number of at most 63 bits; raises InvalidSyntaxError beyond."""
     if not 0 <= number <= _MAX_TID:
         raise InvalidSyntaxError(f"not the number of a TID: {number}")
+    return tid_of_bits(number)
+
+
+def tid_of_bits(number: int) -> Tid:
+    """The text for `tid_to_int`'s number, which may be one that no clock gives: the
+    grammar has room for 64 bits."""
     return Tid(
         _ALPHABET[number >> 60]
         + _PAIRS[number >> 50 & 1023]

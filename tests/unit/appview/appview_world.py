@@ -33,7 +33,7 @@ from protocol.events import AccountEvent, CommitEvent, RecordOp
 from protocol.json_form import from_json
 from protocol.keys import PrivateKey
 from protocol.lexicon import Catalog
-from protocol.mst import build_root
+from protocol.mst import EMPTY_ROOT, build_root
 from protocol.syntax import TidClock
 from search.postgres import PostgresEngine
 from storage.interning import Interner
@@ -108,7 +108,9 @@ class World:
                 collection, rkey = path.split("/")
                 ops.append(RecordOp("create", collection, rkey, cid_for(block), block))
             commit = sign_commit(did(name), data, rev, key)
-            events.append(CommitEvent(did(name), rev, None, data, None, commit, ops))
+            events.append(
+                CommitEvent(did(name), rev, None, data, EMPTY_ROOT, commit, ops)
+            )
         return events
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,14 +14,18 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
 from appview.streams.jetstream import PATH, Jetstream
-from appview.streams.jetstream_events import Message
+from appview.streams.jetstream_events import Message, Moment
 from appview.streams.jetstream_options import (
     BadOptionsError,
     Options,
     read_query,
     read_update,
 )
+from appview.streams.sent_events import SentEvent
 from network.serve import serving
+from protocol.frames import decode_frame, encode_frame
+from protocol.syntax import Did
+from storage.event_log import LoggedEvent
 
 POST, LIKE = "app.bsky.feed.post", "app.bsky.feed.like"
 DID = "did:plc:" + "a" * 24
@@ -167,3 +172,21 @@ def test_an_update_replaces_all_and_other_messages_change_nothing() -> None:
         read_query([("wantedDids", DID)] * 10_001)
     assert len(read_query([("wantedDids", DID)] * 10_000).dids) == 1
     assert read_query([("maxMessageSizeBytes", "-5")]).max_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("t", "fields", "told"),
+    [
+        ("#identity", {"time": b"x", "handle": "a.test"}, {"handle": "a.test"}),
+        ("#identity", {"time": "now", "handle": [b"x"]}, {"time": "now"}),
+        ("#account", {"active": True, "time": {"a": b"x"}}, {"active": True}),
+    ],
+)
+def test_fields_of_any_type_do_not_end_the_stream(
+    t: str, fields: dict[str, Any], told: dict[str, Any]
+) -> None:
+    frame = encode_frame(t, {"seq": 5, "did": DID, **fields})
+    logged = LoggedEvent(7, 1, frame)
+    moment = Moment(SentEvent(logged, Did(DID), decode_frame(frame)))
+    (message,) = moment.messages
+    assert json.loads(message.data)[t[1:]] == {"did": DID, "seq": 7, **told}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -42,8 +43,9 @@ from indexer.audit import audit_repo, rebuild_root, recount_stats
 from protocol import cbor
 from protocol.cid import cid_for
 from protocol.drops import DropReason
-from protocol.events import AccountEvent, IdentityEvent
+from protocol.events import AccountEvent, CommitEvent, IdentityEvent
 from protocol.mst import EMPTY_ROOT
+from protocol.syntax import Tid
 from storage.account_status import asking_time
 from storage.cursors import load_cursor
 from storage.interning import Interner
@@ -264,6 +266,17 @@ def test_empty_commit_moves_the_head(conn: Conn, apply: Apply) -> None:
     apply(a.write(POST, post("one"))[1])
     apply(a.commit({}))
     assert_equal(conn, [a])
+
+
+def test_an_empty_commit_without_prev_data_begins_no_repo(
+    conn: Conn, apply: Apply
+) -> None:
+    # Nothing in its frame is proven, and the frame would be sent on.
+    a = author(0)
+    began = CommitEvent(a.did, Tid("3jzfcijpj2z2a"), None, EMPTY_ROOT, None, b"c", [])  # type: ignore[arg-type]
+    result = apply(began)
+    assert (result.applied, result.ignored) == (0, 1)
+    assert apply(replace(began, prev_data=EMPTY_ROOT)).applied == 1
 
 
 def test_inactive_account(conn: Conn, apply: Apply) -> None:

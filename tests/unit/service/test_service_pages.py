@@ -20,7 +20,7 @@ from protocol.cid import cid_for
 from protocol.commit import sign_commit
 from protocol.events import CommitEvent, RecordOp
 from protocol.keys import PrivateKey
-from protocol.mst import build_root
+from protocol.mst import EMPTY_ROOT, build_root
 from protocol.syntax import TidClock
 from search.postgres import PostgresEngine
 from service.pages.richtext import render_text
@@ -64,7 +64,7 @@ def _commit(texts: list[str]) -> CommitEvent:
         for path, block in blocks.items()
     ]
     commit = sign_commit(DID, data, rev, PrivateKey.generate("k256"))
-    return CommitEvent(DID, rev, None, data, None, commit, ops)  # type: ignore[arg-type]
+    return CommitEvent(DID, rev, None, data, EMPTY_ROOT, commit, ops)  # type: ignore[arg-type]
 
 
 async def _nothing(*_: Any, **__: Any) -> Any:

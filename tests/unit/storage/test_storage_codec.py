@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import cbor
-from protocol.cid import cid_from_text, is_data_cid
+from protocol.cid import cid_for, cid_from_text, cid_to_text, is_data_cid
 from protocol.errors import InvalidEncodingError
 from storage import record_codec
 from storage.record_codec import (
@@ -80,6 +80,19 @@ def test_shapes_are_small_and_true() -> None:
         )
         assert target == (subject if isinstance(subject, str) else subject["uri"])
     assert sizes == {"like": {62}, "repost": {62}, "follow": {22}, "block": {22}}
+
+
+@pytest.mark.parametrize(
+    "rkey", ["2222222222222", "bzzzzzzzzzzzz", "c222222222222", "jzzzzzzzzzzzz"]
+)
+def test_a_subject_of_any_revision_comes_back(rkey: str) -> None:
+    # The grammar has room for a bit more than a clock ever gives.
+    uri = f"at://did:plc:{'a' * 24}/app.bsky.feed.post/{rkey}"
+    subject = {"cid": cid_to_text(cid_for(b"x")), "uri": uri}
+    time = "2024-01-01T00:00:00.000Z"
+    fields = {"$type": "app.bsky.feed.like", "subject": subject, "createdAt": time}
+    raw = cbor.encode(fields)
+    assert decompress(compress(raw)) == raw
 
 
 def test_every_usual_edge_is_a_shape() -> None:
