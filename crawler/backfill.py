@@ -224,6 +224,12 @@ class Backfill:
                 )
             )
             raise
+        except Exception as error:
+            # A fault of ours. Left in its lease the repo would be fetched for ever.
+            log.exception("fetch_failed", extra={"did": repo.did})
+            await self._give_back(
+                repo, f"{type(error).__name__}: {error}", lasting=True
+            )
         else:
             crashpoint(Crashpoint.RESYNC_DONE)
             self.report.fetched += 1

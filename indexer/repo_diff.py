@@ -23,6 +23,7 @@ from indexer.checkout import (
 )
 from indexer.repo_states import lock_repos
 from indexer.transaction import retry_conflicts, whole_transaction
+from protocol.cid import is_data_cid
 from protocol.drops import DropReason
 from protocol.errors import InvalidSyntaxError, ProtocolError
 from protocol.events import CommitEvent, DroppedOp, RecordOp
@@ -185,6 +186,8 @@ def _add(
     value = blocks.get(cid)
     if path is None:
         drops.append(DroppedOp(_text(key), cid, DropReason.BAD_PATH))
+    elif not is_data_cid(cid):
+        drops.append(DroppedOp(_text(key), cid, DropReason.BAD_RECORD_ENCODING))
     elif value is None:
         raise DiffMismatchError("a new record is missing")
     elif len(value) > MAX_RECORD_BYTES_BACKFILL:

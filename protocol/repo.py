@@ -233,6 +233,8 @@ class RepoReader:
     def _open_deferred(self, found: list[_Found]) -> None:
         while self._deferred and len(self._wanted) <= _MAX_WANTED // 2:
             cid, place = self._deferred.pop()
+            if cid not in self._spill:
+                raise InvalidTreeError("a node stands in two places")
             ready: list[tuple[bytes, bytes, _Place]] = []
             self._open(self._release(cid), place, ready)
             self._follow(ready, found)
@@ -257,6 +259,8 @@ class RepoReader:
                 self._drop(key, value, DropReason.BAD_RECORD_ENCODING)
             elif value in wanted or value in recent or value in older or value in spill:
                 self._want(value, key, ready)
+                # What is remembered now may have begun a new generation.
+                recent, older = self._recent, self._older
             else:
                 wanted[value] = key
         last = links[-1]

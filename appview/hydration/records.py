@@ -11,6 +11,7 @@ import psycopg
 
 from protocol.cbor import Value, decode
 from protocol.cid import cid_for, cid_to_text
+from protocol.errors import ProtocolError
 from storage.collections import (
     COLLECTION_IDS,
     FEED_GENERATOR,
@@ -80,8 +81,12 @@ def _columns(addresses: Collection[Address]) -> list[list[int]]:
 
 
 def read_record(address: Address, block: bytes) -> Record | None:
-    """The record of its exact bytes; None if it is no map (nothing can show that)."""
-    value = decode(block)
+    """The record of its exact bytes; None if it is no map, or not to be read at all
+    (nothing can show that)."""
+    try:
+        value = decode(block)
+    except ProtocolError:
+        return None
     if not isinstance(value, dict):
         return None
     return Record(address, cid_to_text(cid_for(block)), value)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, Protocol
 
 from indexer.links import Link, Target, parse_link
+from protocol.cid import is_cid
 from protocol.errors import InvalidRecordError
 from protocol.syntax import datetime_us, is_datetime
 from storage.collections import NO_COLLECTION, NO_RKEY
@@ -135,6 +136,7 @@ def blob_cid(value: Value, field: str) -> bytes | None:
     blob = value.get(field)
     if isinstance(blob, Mapping):
         ref = blob.get("ref")
-        if isinstance(ref, bytes):
+        # Byte strings come as bytes too, of any length.
+        if isinstance(ref, bytes) and is_cid(ref):
             return ref
     return None

@@ -13,6 +13,7 @@ import pytest
 from crawl_author import Author, account_frame, identity_frame, post
 from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_for_stream, wait_until
 
+from crawler.backfill import Backfill
 from protocol.frames import encode_error_frame
 from protocol.mst import EMPTY_ROOT
 from storage import hosts, repos
@@ -335,6 +336,25 @@ def test_a_repo_that_fails_is_tried_less_and_less(world: CrawlWorld) -> None:
     host.repo_bytes.clear()
     assert tasks.hand_out_backfills()["fetched"] == 3
     assert texts(world) == 9
+
+
+def test_a_fault_of_ours_gives_the_repo_back(
+    world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = world.add_host()
+    author = world.add_author(1, host)
+    fill(host, author, 1, tell=False)
+    tasks = world.tasks()
+    tasks.list_repos()
+
+    async def fail(*_: object) -> None:
+        raise KeyError("a fault")
+
+    with monkeypatch.context() as planted:
+        planted.setattr(Backfill, "_fetch", fail)
+        assert tasks.hand_out_backfills()["failed"] == 1
+    sql = "SELECT tries, state, lease_until IS NULL FROM repo"
+    assert world.query(sql) == [(1, "desynchronized", True)]
 
 
 def test_an_older_copy_of_a_repo_is_not_taken(world: CrawlWorld) -> None:

@@ -77,6 +77,24 @@ def test_broken_tree_is_refused_by_every_reader(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MUTATORS)
+def test_broken_tree_is_refused_where_nodes_must_wait(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.repo._MAX_WANTED", 1)
+    refusals: tuple[type[ProtocolError], ...] = (InvalidTreeError,)
+    if name == "share_child":
+        # Once it has been given out for one place, it is missed at the other.
+        refusals = (InvalidTreeError, MissingBlockError)
+    for seed in range(20):
+        made = broken(name, seed)
+        if made is not None:
+            good_root, root, blocks, items, values = made
+            assert read_repo(good_root, blocks_of(items)[1], values) == items
+            with pytest.raises(refusals):
+                read_repo(root, blocks, values)
+
+
+@pytest.mark.parametrize("name", MUTATORS)
 def test_commit_to_a_broken_tree_is_refused(name: str) -> None:
     # The new tree is broken, the older one whole; the operation tells the truth about
     # the keys, and all nodes are at hand.

@@ -29,8 +29,9 @@ from indexer.apply import apply_batch
 from indexer.audit import rebuild_root, recount_stats
 from indexer.checkout import Checkout, StaleCheckoutError
 from indexer.repo_diff import DiffMismatchError, apply_diff
+from protocol import cbor
 from protocol.car import car_block, car_header
-from protocol.cid import cid_for
+from protocol.cid import cid_for, raw_cid_for
 from protocol.errors import InvalidSignatureError
 from protocol.keys import PrivateKey
 from protocol.mst import build_nodes
@@ -105,6 +106,24 @@ def assert_stands(conn: Conn, someone: Author) -> None:
     assert rebuild_root(conn, someone.did) == someone.data
     conn.rollback()
     assert recount_stats(conn).ok
+
+
+def test_a_record_under_the_cid_of_a_blob_is_dropped(
+    conn: Conn, interner: Interner
+) -> None:
+    someone = written(3)
+    hold(conn, interner, someone)
+    before, since = blocks_of(someone), someone.rev
+    raw = cbor.encode(post("under a blob's CID"))
+    odd = raw_cid_for(raw)
+    someone.commit({}, {f"{POST}/{CLOCK.next()}": odd})
+    commit = cid_for(someone.signed)
+    new = {c: b for c, b in blocks_of(someone).items() if c not in before}
+    car = car_header(commit) + car_block(commit, someone.signed) + car_block(odd, raw)
+    car += b"".join(car_block(*block) for block in new.items())
+    diff = read_diff(car, someone.did, KEY.public)  # type: ignore[arg-type]
+    apply_diff(conn, interner, someone.did, 1, since, diff, NOW)  # type: ignore[arg-type]
+    assert_stands(conn, someone)
 
 
 changes = st.lists(

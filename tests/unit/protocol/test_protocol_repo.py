@@ -22,7 +22,7 @@ from protocol.errors import (
 )
 from protocol.events import DroppedOp
 from protocol.keys import PrivateKey
-from protocol.mst import build_nodes, build_root
+from protocol.mst import build_nodes, build_root, height
 from protocol.repo import RepoHead, RepoReader, RepoRecord, export_repo
 from protocol.syntax import Did, Tid
 
@@ -159,6 +159,23 @@ def test_record_needed_again_after_long_comes_from_the_spill() -> None:
     reader = RepoReader(KEY.public, DID, spill)
     assert read(once, 65_536, reader)[0] == items
     assert spill
+
+
+@pytest.mark.parametrize("spill", [None, {}], ids=["memory", "spill"])
+def test_a_record_twice_in_one_node_behind_much(
+    spill: dict[bytes, bytes] | None,
+) -> None:
+    # All records come before their only node, and more of them than are remembered.
+    paths = [path for n in range(100) if not height((path := f"a.b.c/{n:03}").encode())]
+    items = [item(path, f"{path} {'x' * 40_000}") for path in paths[:30]]
+    same = item(paths[30])
+    items += [same, (paths[31].encode(), *same[1:])]
+    car = read_car(export(items))
+    signed = car.blocks.pop(car.root)
+    blocks = sorted(car.blocks.items(), key=lambda b: b[1].startswith(b"\xa2ae"))
+    reader = RepoReader(KEY.public, DID, spill)
+    whole = car_of([(car.root, signed), *blocks], car.root)
+    assert read(whole, 10**9, reader)[0] == items
 
 
 def test_memory_for_blocks_out_of_order_is_bounded() -> None:

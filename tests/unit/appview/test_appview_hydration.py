@@ -1,0 +1,27 @@
+"""Records, from what is stored of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from appview.hydration.records import read_record
+from protocol import cbor
+from storage.documents import Address
+
+AT = Address(1, 1, 1)
+
+
+def test_record_is_read() -> None:
+    record = read_record(AT, cbor.encode({"text": "hi"}))
+    assert record is not None
+    assert record.value == {"text": "hi"}
+
+
+@pytest.mark.parametrize(
+    "block",
+    [b"", b"\x80", b"\xa0\x00", b"\xa1\x61n\x18\x01", b"\xa1\x61n" + b"\x81" * 40],
+    ids=["nothing", "list", "more behind", "long number", "deep"],
+)
+def test_what_cannot_be_read_is_not_shown(block: bytes) -> None:
+    # A repo that is fetched whole is kept as it is, whatever its records are.
+    assert read_record(AT, block) is None
