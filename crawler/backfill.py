@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -319,7 +320,7 @@ class Backfill:
 
         def apply() -> bool:
             try:
-                diff = read_diff(data, repo.did, key)
+                diff = read_diff(data, repo.did, key, time.time_ns() // 1_000)
             except ProtocolError:
                 return False
             return self._sink.update_repo(repo.did, host, since, diff)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from typing import Final
 
@@ -44,7 +45,7 @@ class StreamedImport:
         self._stack = ExitStack()
         # Blocks in an order that memory cannot bear go to disk at the second try.
         store = self._stack.enter_context(BlockSpill()) if spill else None
-        self._reader = RepoReader(key, did, store)
+        self._reader = RepoReader(key, did, time.time_ns() // 1_000, store)
         self._importing: RepoImport | None = None
         self._waiting: list[RepoRecord] = []
         self._waiting_bytes = 0

@@ -18,7 +18,7 @@ from network.errors import BadResponseError, TooLargeError, XrpcError
 from network.xrpc_client import XrpcClient
 from protocol.car import CarReader
 from protocol.cid import DATA_PREFIX, cid_from_text, cid_to_text
-from protocol.commit import parse_commit, verify_commit_signature
+from protocol.commit import open_head
 from protocol.drops import DropReason
 from protocol.errors import InvalidEncodingError, LimitExceededError, ProtocolError
 from protocol.events import DroppedOp
@@ -67,19 +67,20 @@ async def fetch_collections(
     did: Did,
     key: PublicKey,
     collections: Collection[str],
+    now_us: int,
     *,
     most_records: int = MAX_SPARSE_RECORDS,
 ) -> SparseRepo:
     """Fetch and prove some collections of a repo from its host.
 
-    Verifies the commit's account and signature, the hash of each block, the place of
-    each node. Raises SparseUnavailableError; XrpcError with the host's word on the
-    account; RateLimitedError and what else the network has.
+    Verifies the commit's account, revision (`now_us` is our clock) and signature, the
+    hash of each block, the place of each node. Raises SparseUnavailableError; XrpcError
+    with the host's word on the account; RateLimitedError and what else the network has.
     """
     for _ in range(_TRIES):
         blocks = _Blocks(client, did)
         try:
-            return await _fetch(blocks, key, collections, most_records)
+            return await _fetch(blocks, key, collections, now_us, most_records)
         except XrpcError as error:
             if error.name in _OF_THE_ACCOUNT:
                 raise
@@ -117,14 +118,15 @@ async def list_collections(
 
 
 async def _fetch(
-    blocks: _Blocks, key: PublicKey, collections: Collection[str], most: int
+    blocks: _Blocks,
+    key: PublicKey,
+    collections: Collection[str],
+    now_us: int,
+    most: int,
 ) -> SparseRepo:
     commit_cid = await blocks.latest_commit()
     signed = (await blocks.get([commit_cid]))[commit_cid]
-    commit = parse_commit(signed)
-    if commit.did != blocks.did:
-        raise InvalidEncodingError("the repo is of another account")
-    verify_commit_signature(signed, key, commit)
+    commit = open_head(signed, blocks.did, key, now_us)
     found = await _walk(blocks, commit.data, collections, most)
     records: list[RepoRecord] = []
     drops: list[DroppedOp] = []

@@ -45,6 +45,7 @@ class SparseHosts:
                 did,
                 key,
                 selection.collections,
+                time.time_ns() // 1_000,
                 most_records=self._most_records,
             )
         except SparseUnavailableError as error:

@@ -11,10 +11,14 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from protocol import cbor
 from protocol.car import Car, read_car
 from protocol.cid import is_data_cid
-from protocol.commit import Commit, parse_commit, verify_commit_signature
+from protocol.commit import (
+    Commit,
+    latest_rev,
+    parse_commit,
+    verify_commit_signature,
+)
 from protocol.drops import DropReason
 from protocol.errors import (
     InvalidEncodingError,
@@ -33,11 +37,11 @@ from protocol.limits import (
     MAX_COMMIT_OPS,
     MAX_PATH_BYTES,
     MAX_RECORD_BYTES,
-    MAX_REV_AHEAD_US,
     MAX_SEQ,
     MAX_SYNC_BLOCKS_BYTES,
 )
 from protocol.mst import EMPTY_ROOT, OperationMismatchError, TreeOp, invert
+from protocol.record import open_record
 from protocol.syntax import (
     Did,
     Nsid,
@@ -47,7 +51,6 @@ from protocol.syntax import (
     is_nsid,
     is_record_key,
     is_tid,
-    last_tid_at,
 )
 
 _CREATE: Final = "create"
@@ -263,16 +266,9 @@ def _read_subject(body: Mapping[str, Any], field: str, now_us: int) -> tuple[Did
     rev = body.get("rev")
     if type(rev) is not str or not is_tid(rev):
         raise RejectedError(DropReason.BAD_FIELD, "no revision")
-    # They sort as their times do.
-    if rev > _latest_rev(now_us):
+    if rev > latest_rev(now_us):
         raise RejectedError(DropReason.FUTURE_REV, "the revision is in the future")
     return Did(did), Tid(rev)
-
-
-@lru_cache(maxsize=4)
-def _latest_rev(now_us: int) -> Tid:
-    """The highest revision that is not in the future."""
-    return last_tid_at(now_us + MAX_REV_AHEAD_US)
 
 
 def _read_seq(body: Mapping[str, Any]) -> int:
@@ -389,19 +385,9 @@ def _read_records(
             value = blocks.get(cid)
             if value is None:
                 raise MissingRecordError("a record did not come with its commit")
-            if len(value) > MAX_RECORD_BYTES:
-                drops.append(DroppedOp(path, cid, DropReason.RECORD_TOO_LARGE))
-                continue
-            try:
-                fields = cbor.decode_fast(value)
-            except LimitExceededError:
-                drops.append(DroppedOp(path, cid, DropReason.RECORD_TOO_DEEP))
-                continue
-            except ProtocolError:
-                drops.append(DroppedOp(path, cid, DropReason.BAD_RECORD_ENCODING))
-                continue
+            fields = open_record(value, MAX_RECORD_BYTES)
             if type(fields) is not dict:
-                drops.append(DroppedOp(path, cid, DropReason.BAD_RECORD_TYPE))
+                drops.append(DroppedOp(path, cid, fields))
                 continue
         records.append(
             RecordOp(

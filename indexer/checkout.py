@@ -21,10 +21,9 @@ from typing import Any, Final, Protocol, Self
 import psycopg
 
 from indexer.apply import apply_commits, plan_for_probes
-from indexer.changes import Change, Prepared, prepare, write
+from indexer.changes import Prepared, prepare, write
 from indexer.event_frames import utc_text
 from indexer.import_rows import (
-    Addressed,
     Addresses,
     Dropped,
     ImportedRecord,
@@ -36,18 +35,15 @@ from indexer.repo_states import (
     lock_repos,
     save_repos,
 )
+from indexer.staged_repo import StagedRepo
 from indexer.transaction import whole_transaction
-from protocol.errors import DesynchronizedError
+from protocol.errors import DesynchronizedError, LimitExceededError
 from protocol.events import DroppedOp
 from protocol.sequenced_frames import sync_frame
 from storage import event_log
-from storage.copy import copy_packed
 from storage.crashpoint import Crashpoint, crashpoint
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.interning import Interner
-from storage.record_codec import decompress
-from storage.records import COLUMNS as RECORD_COLUMNS
-from storage.records import pack_records
 from storage.resync_buffer import clear_commits, load_commits
 from storage.selections import settle_wanted
 from storage.states import REPO_SYNCHRONIZED, STATUS_DELETED
@@ -55,6 +51,9 @@ from storage.stats import StatsChange, StatsPile
 
 _CHUNK_RECORDS: Final = 2_000
 _CHUNK_BYTES: Final = 8_000_000
+MAX_DROPPED_RECORDS: Final = 100_000
+"""Of one repo. They are told apart in memory, and honest repos have next to none."""
+
 LOCK_CLASS: Final = 0x726570  # "rep": advisory locks of imports, by actor
 OTHER_COLLECTIONS: Final = "other collections are wanted"
 _BEHIND_RETRY_S: Final = 30.0
@@ -130,7 +129,7 @@ class Checkout:
         self._exit = ExitStack()
         self._actor = 0
         self._known_rev: str | None = None
-        self._fresh = False
+        self._staged: StagedRepo | None = None
         self._waiting: list[ImportedRecord] = []
         self._waiting_bytes = 0
         self._records = 0
@@ -184,9 +183,8 @@ class Checkout:
         locked, self._known_rev, held = row
         if not locked:
             raise CheckoutBusyError(self._did)
-        self._fresh = not held
         if held:
-            self._conn.execute(_STAGE)
+            self._staged = StagedRepo(self._conn, self._interner, self._actor)
 
     def add(self, records: Sequence[ImportedRecord]) -> None:
         """Take the next records, in the order of the tree."""
@@ -201,6 +199,7 @@ class Checkout:
             if op.cid is not None:
                 path = op.path.encode("utf-8", "surrogateescape")
                 self._dropped.append((self._actor, path, op.cid, op.reason))
+        self._bound_drops()
 
     def finish(self, head: ImportedHead) -> CheckoutResult:
         """Replace what is held with what was added, deletes included; let the
@@ -215,8 +214,8 @@ class Checkout:
             if self._ready is not None:
                 self._stats.add(write(self._conn, self._ready))
             crashpoint(Crashpoint.CHECKOUT_STAGED)
-            if not self._fresh:
-                self._apply_difference()
+            if self._staged is not None:
+                self._apply_difference(self._staged)
             crashpoint(Crashpoint.CHECKOUT_COMPARED)
             result = self._end(head)
             crashpoint(Crashpoint.CHECKOUT_SAVED)
@@ -243,54 +242,35 @@ class Checkout:
         if not records:
             return
         self._records += len(records)
+        self._bound_drops()
         groups = self._addresses.sort(self._actor, records, self._dropped)
-        if not self._fresh:
-            self._stage(groups)
+        if self._staged is not None:
+            self._staged.add(groups)
             return
-        self._send(prepare_import(groups, self._interner, self._now))
-        self._changed += sum(len(group.records) for group in groups)
+        prepared = prepare_import(groups, self._interner, self._now, self._dropped)
+        self._changed += len(prepared.records)
+        self._send(prepared)
 
     def _wait(self) -> None:
         if self._sending is not None:
             sending, self._sending = self._sending, None
             self._stats.add(sending.result())
 
-    def _stage(self, groups: Sequence[Addressed]) -> None:
-        rows: list[bytes] = []
-        for group in groups:
-            addresses = [(self._actor, group.collection, rkey) for rkey in group.rkeys]
-            rows += pack_records(addresses, [record.value for record in group.records])
-        copy_packed(self._conn, "staged_record", RECORD_COLUMNS, rows)
-
-    def _apply_difference(self) -> None:
+    def _apply_difference(self, staged: StagedRepo) -> None:
         """Change what differs between the staged repo and the one we hold."""
-        conn = self._conn
-        # The comparison is the one query of the import that wants a hash join.
-        conn.execute("SET LOCAL enable_hashjoin = on")
-        with conn.cursor(name="difference", binary=True) as cursor:
-            cursor.itersize = _CHUNK_RECORDS
-            cursor.execute(_DIFFERENCE, (self._actor,))
-            conn.execute("SET LOCAL enable_hashjoin = off")
-            while rows := cursor.fetchmany(_CHUNK_RECORDS):
-                nsids = self._interner.nsids({row[0] for row in rows})
-                changes = [
-                    Change(
-                        self._actor,
-                        collection,
-                        rkey,
-                        nsids[collection],
-                        None if old is None else decompress(old),
-                        None if new is None else decompress(new),
-                    )
-                    for collection, rkey, old, new in rows
-                ]
-                changes = [change for change in changes if change.old != change.new]
-                self._changed += len(changes)
-                prepared = prepare(changes, self._interner, self._now)
-                self._stats.add(write(conn, prepared))
+        for changes in staged.differences(self._dropped):
+            self._bound_drops()
+            self._changed += len(changes)
+            prepared = prepare(changes, self._interner, self._now)
+            self._stats.add(write(self._conn, prepared))
+
+    def _bound_drops(self) -> None:
+        if len(self._dropped) > MAX_DROPPED_RECORDS:
+            raise LimitExceededError("too many records of the repo cannot be kept")
 
     def _end(self, head: ImportedHead) -> CheckoutResult:
         conn, actor = self._conn, self._actor
+        self._bound_drops()
         delete_dropped_of(conn, actor)
         put_dropped_records(conn, self._dropped)
         repo = lock_repos(conn, {actor: self._host or None}, [actor])[actor]
@@ -377,17 +357,3 @@ def sync_frame_of(did: str, repo: RepoState, now: datetime) -> bytes:
     assert repo.rev is not None
     assert repo.commit is not None
     return sync_frame(did, repo.rev, repo.commit, utc_text(now))
-
-
-_STAGE: Final = """
-    CREATE TEMPORARY TABLE staged_record (
-        actor int4 NOT NULL, collection int4 NOT NULL, rkey int8 NOT NULL,
-        value bytea NOT NULL
-    ) ON COMMIT DROP
-"""
-_DIFFERENCE: Final = """
-    SELECT collection, rkey, held.value, staged.value
-    FROM (SELECT collection, rkey, value FROM record WHERE actor = %s) AS held
-    FULL JOIN staged_record AS staged USING (collection, rkey)
-    WHERE held.value IS DISTINCT FROM staged.value
-"""

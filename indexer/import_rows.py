@@ -16,6 +16,7 @@ from indexer.changes import Change, EdgeColumns, Prepared, prepare
 from indexer.readings import read_shaped
 from protocol.drops import DropReason
 from protocol.limits import MAX_RECORD_BYTES_BACKFILL
+from protocol.record import open_record
 from protocol.syntax import is_nsid, is_record_key
 from storage.edge_batch import SHAPE_OF, tid_numbers
 from storage.interning import Interner, rkey_number
@@ -97,11 +98,7 @@ class Addresses:
         if collection is None:
             dropped += [_drop(actor, item, DropReason.BAD_PATH) for item in group]
             return
-        if any(len(item.value) > MAX_RECORD_BYTES_BACKFILL for item in group):
-            large = [i for i in group if len(i.value) > MAX_RECORD_BYTES_BACKFILL]
-            dropped += [_drop(actor, i, DropReason.RECORD_TOO_LARGE) for i in large]
-            group = [i for i in group if len(i.value) <= MAX_RECORD_BYTES_BACKFILL]
-        numbers = tid_numbers([item.rkey for item in group]) if group else []
+        numbers = tid_numbers([item.rkey for item in group])
         if numbers is None:
             group, numbers = self._name(actor, group, dropped)
         if group:
@@ -127,27 +124,34 @@ def _drop(actor: int, record: ImportedRecord, reason: DropReason) -> Dropped:
 
 
 def prepare_import(
-    groups: Iterable[Addressed], interner: Interner, indexed_at: datetime
+    groups: Iterable[Addressed],
+    interner: Interner,
+    indexed_at: datetime,
+    dropped: list[Dropped],
 ) -> Prepared:
-    """Read and pack records of repos that hold nothing yet, each address once."""
+    """Read and pack records of repos that hold nothing yet, each address once; those
+    that cannot be kept go into `dropped`."""
     changes: list[Change] = []
     edges: list[EdgeColumns] = []
     for group in groups:
         shape = SHAPE_OF.get(group.nsid)
         if shape is None:
-            changes += _changes(group, group.rkeys, group.records)
+            changes += _changes(group, group.rkeys, group.records, dropped)
             continue
         fits = [len(record.value) == shape.size for record in group.records]
         misses = [not fit for fit in fits]
         changes += _changes(
-            group, compress(group.rkeys, misses), compress(group.records, misses)
+            group,
+            compress(group.rkeys, misses),
+            compress(group.records, misses),
+            dropped,
         )
         rkeys = list(compress(group.rkeys, fits))
         records = list(compress(group.records, fits))
         values = [record.value for record in records]
         for where, found in read_shaped(shape, values):
             if found is None:
-                changes += _changes(group, rkeys[where], records[where])
+                changes += _changes(group, rkeys[where], records[where], dropped)
             else:
                 actors = [group.actor] * len(found.dids)
                 edges.append(
@@ -159,10 +163,15 @@ def prepare_import(
 
 
 def _changes(
-    group: Addressed, rkeys: Iterable[int], records: Iterable[ImportedRecord]
-) -> list[Change]:
+    group: Addressed,
+    rkeys: Iterable[int],
+    records: Iterable[ImportedRecord],
+    dropped: list[Dropped],
+) -> Iterator[Change]:
     actor, collection, nsid = group.actor, group.collection, group.nsid
-    return [
-        Change(actor, collection, rkey, nsid, None, record.value)
-        for rkey, record in zip(rkeys, records, strict=True)
-    ]
+    for rkey, record in zip(rkeys, records, strict=True):
+        fields = open_record(record.value, MAX_RECORD_BYTES_BACKFILL)
+        if isinstance(fields, DropReason):
+            dropped.append(_drop(actor, record, fields))
+        else:
+            yield Change(actor, collection, rkey, nsid, None, record.value, fields)

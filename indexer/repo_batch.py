@@ -123,7 +123,8 @@ class _Batch:
         for actor, repo in taken.items():
             groups += addresses.sort(actor, repo.records, dropped)
             dropped += _tree_drops(actor, repo.drops)
-        stats = write(conn, prepare_import(groups, self.interner, self.now))
+        prepared = prepare_import(groups, self.interner, self.now, dropped)
+        stats = write(conn, prepared)
         delete_dropped_of(conn, *taken)
         put_dropped_records(conn, dropped)
         crashpoint(Crashpoint.BATCH_WRITTEN)

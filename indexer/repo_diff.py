@@ -30,6 +30,7 @@ from protocol.events import CommitEvent, DroppedOp, RecordOp
 from protocol.limits import MAX_RECORD_BYTES_BACKFILL
 from protocol.mst import build_root
 from protocol.mst.ranges import KnownPart, keep_within, locate_nodes
+from protocol.record import open_record
 from protocol.syntax import parse_path
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
@@ -190,11 +191,13 @@ def _add(
         drops.append(DroppedOp(_text(key), cid, DropReason.BAD_RECORD_ENCODING))
     elif value is None:
         raise DiffMismatchError("a new record is missing")
-    elif len(value) > MAX_RECORD_BYTES_BACKFILL:
-        drops.append(DroppedOp(_text(key), cid, DropReason.RECORD_TOO_LARGE))
     else:
+        fields = open_record(value, MAX_RECORD_BYTES_BACKFILL)
+        if isinstance(fields, DropReason):
+            drops.append(DroppedOp(_text(key), cid, fields))
+            return
         action = "create" if fresh else "update"
-        ops.append(RecordOp(action, *path, cid, value))  # type: ignore[arg-type]
+        ops.append(RecordOp(action, *path, cid, value, fields))  # type: ignore[arg-type]
 
 
 def _parse(key: bytes) -> tuple[str, str] | None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from protocol import cbor
 from protocol.cid import Cid, is_data_cid
-from protocol.errors import InvalidEncodingError, InvalidSignatureError
+from protocol.errors import (
+    InvalidEncodingError,
+    InvalidSignatureError,
+    LimitExceededError,
+)
 from protocol.keys import SIGNATURE_BYTES, PrivateKey, PublicKey
+from protocol.limits import MAX_REV_AHEAD_US
 from protocol.syntax.did import Did, is_did
-from protocol.syntax.tid import Tid, is_tid
+from protocol.syntax.tid import Tid, is_tid, last_tid_at
 
 COMMIT_VERSION: Final = 3
 
@@ -103,6 +109,29 @@ def verify_commit_signature(
         commit = parse_commit(raw)
     if not key.verify(commit.sig, _unsigned(raw, commit)):
         raise InvalidSignatureError("the commit is not signed by the key of its DID")
+    return commit
+
+
+@lru_cache(maxsize=4)
+def latest_rev(now_us: int) -> Tid:
+    """The highest revision that is not in the future; they sort as their times do."""
+    return last_tid_at(now_us + MAX_REV_AHEAD_US)
+
+
+def open_head(raw: bytes, did: Did, key: PublicKey | None, now_us: int) -> Commit:
+    """The commit that a host gives as the head of a repo, which is to be taken over.
+
+    Verifies: its form; that it is of `did`; that its revision is not in the future,
+    for once taken it would shut out every commit until then; its signature if `key` is
+    given. Raises InvalidEncodingError, LimitExceededError or InvalidSignatureError.
+    """
+    commit = parse_commit(raw)
+    if commit.did != did:
+        raise InvalidEncodingError("the repo is of another account")
+    if commit.rev > latest_rev(now_us):
+        raise LimitExceededError("the revision of the repo is in the future")
+    if key is not None:
+        verify_commit_signature(raw, key, commit)
     return commit
 
 

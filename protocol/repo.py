@@ -15,10 +15,9 @@ from typing import Final, NamedTuple
 
 from protocol.car import CarReader, car_block, car_header
 from protocol.cid import DATA_PREFIX, cid_for
-from protocol.commit import Commit, parse_commit, verify_commit_signature
+from protocol.commit import Commit, open_head, parse_commit
 from protocol.drops import DropReason
 from protocol.errors import (
-    InvalidEncodingError,
     InvalidTreeError,
     LimitExceededError,
     MissingBlockError,
@@ -80,11 +79,11 @@ _Found = tuple[bytes, bytes, bytes]
 class RepoReader:
     """Reads the CAR of a whole repo, pushed in pieces of any size.
 
-    Verifies: the hash of every block, once; that the commit is of `did`, and its
-    signature if `key` is given; every node of the tree, its place, the order and the
-    heights of the keys; that nothing of the tree is missing. Does not verify: that
-    records are canonical CBOR or fit their lexicon, the grammar of paths, that the
-    revision is not an old one.
+    Verifies: the hash of every block, once; that the commit is of `did` and not in the
+    future (`now_us` is our clock), and its signature if `key` is given; every node of
+    the tree, its place, the order and the heights of the keys; that nothing of the tree
+    is missing. Does not verify: that records are canonical CBOR or fit their lexicon,
+    the grammar of paths, that the revision is not an old one.
 
     Memory: blocks that have no place yet are put into `spill`, a mapping of the
     caller's that may be on disk, and is not used otherwise (by default a dict that
@@ -98,12 +97,14 @@ class RepoReader:
         self,
         key: PublicKey | None,
         did: Did,
+        now_us: int,
         spill: MutableMapping[bytes, bytes] | None = None,
         *,
         max_spill_bytes: int | None = None,
     ) -> None:
         self._key = key
         self._did = did
+        self._now_us = now_us
         self._car = CarReader()
         self._keeps_all = spill is not None
         self._spill: MutableMapping[bytes, bytes] = {} if spill is None else spill
@@ -193,11 +194,7 @@ class RepoReader:
             self._hold(cid, block)
 
     def _begin(self, signed: bytes, found: list[_Found]) -> None:
-        commit = parse_commit(signed)
-        if commit.did != self._did:
-            raise InvalidEncodingError("the repo is of another account")
-        if self._key is not None:
-            verify_commit_signature(signed, self._key, commit)
+        commit = open_head(signed, self._did, self._key, self._now_us)
         self._commit = commit, signed
         ready: list[tuple[bytes, bytes, _Place]] = []
         self._want(commit.data, ROOT_PLACE, ready)

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.car import read_car
-from protocol.commit import parse_commit, verify_commit_signature
-from protocol.errors import InvalidEncodingError
+from protocol.commit import open_head
 from protocol.keys import PublicKey
 from protocol.mst.ranges import KnownPart, read_part
 from protocol.repo import RepoHead
@@ -27,15 +26,13 @@ class RepoDiff:
     blocks: dict[bytes, bytes]
 
 
-def read_diff(data: bytes, did: Did, key: PublicKey) -> RepoDiff:
-    """Read such a CAR. Verifies: every hash, the commit's account and signature, the
-    place of every node. Raises ProtocolError."""
+def read_diff(data: bytes, did: Did, key: PublicKey, now_us: int) -> RepoDiff:
+    """Read such a CAR. Verifies: every hash, the commit's account, revision
+    (`now_us` is our clock) and signature, the place of every node.
+    Raises ProtocolError."""
     car = read_car(data)
     signed = car.blocks[car.root]
-    commit = parse_commit(signed)
-    if commit.did != did:
-        raise InvalidEncodingError("the repo is of another account")
-    verify_commit_signature(signed, key, commit)
+    commit = open_head(signed, did, key, now_us)
     part = read_part(car.blocks.get, commit.data)
     head = RepoHead(did, commit.rev, commit.data, signed, len(part.found), 0)
     return RepoDiff(head, part, car.blocks)

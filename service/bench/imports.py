@@ -128,7 +128,7 @@ def _measure(task: _Task) -> _Outcome:
 
 def _read(task: _Task) -> int:
     """Read and prove a repo; every record is handed out, and some are decoded too."""
-    reader = RepoReader(parse_did_key(task.did_key), task.did)
+    reader = RepoReader(parse_did_key(task.did_key), task.did, time.time_ns() // 1_000)
     count = 0
     with task.path.open("rb") as file:
         while piece := file.read(_PIECE):

@@ -4,6 +4,7 @@ settings of `bigworld up`, removed at the end."""
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def add_accounts(index: Index, host: int, url: str, members: Sequence[Member]) -
 def import_repos(index: Index, society: Society, progress: Progress) -> None:
     """Put whole repos in as a backfill does, from bytes that are at hand."""
     for done, member in enumerate(society.members, 1):
-        reader = RepoReader(member.key.public, member.did)
+        reader = RepoReader(member.key.public, member.did, time.time_ns() // 1_000)
         with index.sink.checkout(member.did, 0) as checkout:
             for piece in society.car(member):
                 checkout.add(reader.feed(piece))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from crawl_world import CrawlWorld, rebuild_root
@@ -39,7 +40,9 @@ def test_one_collection(network: World, index: CrawlWorld) -> None:
             assert document.signing_key is not None
             key = parse_did_key(document.signing_key)
             client = XrpcClient(outside.fetcher, server.url)
-            return await fetch_collections(client, Did(alice.did), key, [NOTE])
+            return await fetch_collections(
+                client, Did(alice.did), key, [NOTE], time.time_ns() // 1_000
+            )
 
     found = asyncio.run(fetch())
     latest = server.get("com.atproto.sync.getLatestCommit", did=alice.did).json

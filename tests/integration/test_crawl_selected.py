@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,7 +92,9 @@ async def _sparse(index: CrawlWorld, server: Client, did: str) -> SparseRepo:
         assert document.signing_key is not None
         key = parse_did_key(document.signing_key)
         client = XrpcClient(outside.fetcher, server.url)
-        return await fetch_collections(client, Did(did), key, [NOTE])
+        return await fetch_collections(
+            client, Did(did), key, [NOTE], time.time_ns() // 1_000
+        )
 
 
 def look(index: CrawlWorld, did: str) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -331,7 +332,7 @@ def test_a_repo_is_exported_whole(alice: Client) -> None:
         records[f"{NOTE}/k{n}"] = answer.json["cid"]
     answer = alice.get("com.atproto.sync.getRepo", did=alice.did)
     assert answer.headers["Content-Type"] == "application/vnd.ipld.car"
-    reader = RepoReader(signing_key(alice), Did(alice.did))
+    reader = RepoReader(signing_key(alice), Did(alice.did), time.time_ns() // 1_000)
     found = reader.feed(answer.body)
     last = reader.finish()
     assert {

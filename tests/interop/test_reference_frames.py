@@ -140,7 +140,7 @@ def test_whole_repo_is_read_and_written_again() -> None:
 def read_repo(
     car: bytes, key: PublicKey, did: str
 ) -> tuple[list[RepoRecord], bytes, bytes]:
-    reader = RepoReader(key, Did(did))
+    reader = RepoReader(key, Did(did), NOW_US)
     records: list[RepoRecord] = []
     for start in range(0, len(car), 65_536):
         records += reader.feed(car[start : start + 65_536])

@@ -65,8 +65,8 @@ HOST = (
         "fetched-repo-not-verified",
         "host",
         "crawler/repo_import.py",
-        "RepoReader(key, did, store)",
-        "RepoReader(None, did, store)",
+        "RepoReader(key, did, time.time_ns() // 1_000, store)",
+        "RepoReader(None, did, time.time_ns() // 1_000, store)",
         (
             f"{_LIARS}::"
             "test_a_repo_that_is_not_what_its_owner_signed_is_not_taken[forged]",
@@ -75,10 +75,12 @@ HOST = (
     Mutant(
         "repo-of-another-account",
         "host",
-        "protocol/repo.py",
-        "        if commit.did != self._did:",
-        "        if not commit.did:",
+        "protocol/commit.py",
+        "    if commit.did != did:\n",
+        "    if not commit.did:\n",
         (
+            "tests/unit/crawler/test_crawler_sparse.py::"
+            "test_the_commit_must_be_of_the_account",
             "tests/unit/protocol/test_protocol_repo.py::"
             "test_repo_of_another_account_or_key_is_refused",
         ),

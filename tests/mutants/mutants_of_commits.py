@@ -11,6 +11,7 @@ _STREAM = "tests/unit/network/test_network_stream_client.py"
 _TABLE_OF_SYNC = "tests/integration/test_sync_table.py"
 _BROKEN = "tests/properties/test_broken_trees.py"
 _TREES = "tests/properties/test_trees.py"
+_UNKEPT = "tests/unit/indexer/test_indexer_unkept_records.py"
 _VERIFY = "tests/unit/crawler/test_crawler_verify.py"
 
 OPERATIONS = (
@@ -147,10 +148,48 @@ SIZE = (
     Mutant(
         "records-of-any-size",
         "size",
-        "crawler/verify.py",
-        "            if len(value) > MAX_RECORD_BYTES:\n",
-        "            if len(value) > 2 * MAX_RECORD_BYTES:\n",
-        (f"{_VERIFY}::test_bad_record_drops_its_operation_only",),
+        "protocol/record.py",
+        "    if len(value) > most:\n",
+        "    if len(value) > 2 * most:\n",
+        (
+            f"{_VERIFY}::test_bad_record_drops_its_operation_only",
+            f"{_UNKEPT}::test_they_are_dropped_and_come_back",
+        ),
+    ),
+    Mutant(
+        "unreadable-records-imported",
+        "size",
+        "indexer/import_rows.py",
+        "        if isinstance(fields, DropReason):\n",
+        "        if fields is DropReason.RECORD_TOO_LARGE:\n",
+        (
+            f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_small]",
+            f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_whole]",
+        ),
+    ),
+    Mutant(
+        "unreadable-records-staged",
+        "size",
+        "indexer/staged_repo.py",
+        "            if isinstance(fields, DropReason):\n",
+        "            if fields is DropReason.RECORD_TOO_LARGE:\n",
+        (f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_whole]",),
+    ),
+    Mutant(
+        "unreadable-records-brought-forward",
+        "size",
+        "indexer/repo_diff.py",
+        "        if isinstance(fields, DropReason):\n",
+        "        if fields is DropReason.RECORD_TOO_LARGE:\n",
+        (f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_changes]",),
+    ),
+    Mutant(
+        "repos-of-nothing-that-can-be-kept",
+        "size",
+        "indexer/checkout.py",
+        "        if len(self._dropped) > MAX_DROPPED_RECORDS:\n",
+        "        if not MAX_DROPPED_RECORDS:\n",
+        (f"{_UNKEPT}::test_a_repo_of_nothing_else_is_refused",),
     ),
     Mutant(
         "paths-of-any-form",

@@ -167,16 +167,8 @@ PART = (
         "parts-of-anybody",
         "part",
         "crawler/sparse.py",
-        "    verify_commit_signature(signed, key, commit)\n",
-        "",
-        (f"{_SPARSE}::test_the_commit_must_be_of_the_account",),
-    ),
-    Mutant(
-        "parts-of-another-account",
-        "part",
-        "crawler/sparse.py",
-        "    if commit.did != blocks.did:\n",
-        "    if not commit.did:\n",
+        "open_head(signed, blocks.did, key, now_us)",
+        "open_head(signed, blocks.did, None, now_us)",
         (f"{_SPARSE}::test_the_commit_must_be_of_the_account",),
     ),
     Mutant(

@@ -7,6 +7,7 @@ from mutant import Mutant
 _APPLY = "tests/unit/indexer/test_indexer_apply.py"
 _CHECKOUT = "tests/unit/indexer/test_indexer_checkout.py"
 _CRAWLER_CURSOR = "tests/unit/crawler/test_crawler_cursor.py"
+_DIFF = "tests/unit/indexer/test_indexer_repo_diff.py"
 _GATE = "tests/integration/test_crawl_gate.py"
 _INDEXER_CURSOR = "tests/unit/indexer/test_indexer_cursor.py"
 _KILL = "tests/integration/test_crawl_kill.py"
@@ -163,9 +164,25 @@ CHAIN = (
         (f"{_APPLY}::test_first_commit_must_hold_the_whole_tree",),
     ),
     Mutant(
+        "repo-of-the-future",
+        "chain",
+        "protocol/commit.py",
+        "    if commit.rev > latest_rev(now_us):\n",
+        "    if not commit.rev:\n",
+        (
+            f"{_DIFF}::test_a_difference_of_the_future_is_refused",
+            "tests/unit/crawler/test_crawler_sparse.py::"
+            "test_a_commit_of_the_future_is_refused",
+            "tests/unit/protocol/test_protocol_commit.py::"
+            "test_head_of_a_repo_is_not_of_the_future",
+            "tests/unit/protocol/test_protocol_repo.py::"
+            "test_repo_of_the_future_is_refused",
+        ),
+    ),
+    Mutant(
         "future-taken",
         "chain",
-        "crawler/verify.py",
+        "protocol/commit.py",
         "last_tid_at(now_us + MAX_REV_AHEAD_US)",
         "last_tid_at(now_us + 2 * MAX_REV_AHEAD_US)",
         (
@@ -211,7 +228,7 @@ VANISHED = (
     Mutant(
         "resync-deletes-nothing",
         "vanished",
-        "indexer/checkout.py",
+        "indexer/staged_repo.py",
         "    FULL JOIN staged_record AS staged USING (collection, rkey)",
         "    RIGHT JOIN staged_record AS staged USING (collection, rkey)",
         (
@@ -233,9 +250,10 @@ VANISHED = (
         "resync-keeps-an-empty-repo",
         "vanished",
         "indexer/checkout.py",
-        "            if not self._fresh:\n                self._apply_difference()\n",
-        "            if not self._fresh and self._records:\n"
-        "                self._apply_difference()\n",
+        "            if self._staged is not None:\n"
+        "                self._apply_difference(self._staged)\n",
+        "            if self._staged is not None and self._records:\n"
+        "                self._apply_difference(self._staged)\n",
         (
             f"{_VANISHED}::test_shares_that_vanished",
             f"{_CHECKOUT}::test_vanished_records_are_deleted[100]",
@@ -245,10 +263,10 @@ VANISHED = (
         "resync-keeps-edges",
         "vanished",
         "indexer/checkout.py",
-        "                prepared = prepare(changes, self._interner, self._now)\n"
-        "                self._stats.add(write(conn, prepared))\n",
-        "                prepared = prepare(changes, self._interner, self._now)\n"
-        "                write(conn, prepared)\n",
+        "            prepared = prepare(changes, self._interner, self._now)\n"
+        "            self._stats.add(write(self._conn, prepared))\n",
+        "            prepared = prepare(changes, self._interner, self._now)\n"
+        "            write(self._conn, prepared)\n",
         (
             f"{_VANISHED}::test_shares_that_vanished",
             f"{_CHECKOUT}::test_vanished_records_are_deleted",

@@ -22,6 +22,7 @@ from protocol.syntax import Did, Tid
 KEY = PrivateKey("k256", b"\x03" * 32)
 DID = Did("did:plc:" + "c" * 24)
 REV = Tid("3jzfcijpj2z2a")
+NOW_US = 4_000_000_000_000_000
 
 
 def broken(
@@ -50,7 +51,7 @@ def broken(
 def read_repo(root: bytes, blocks: dict[bytes, bytes], values: list[bytes]) -> Items:
     """The items of a whole repo with that tree, read from its bytes."""
     signed = sign_commit(DID, root, REV, KEY)
-    reader = RepoReader(KEY.public, DID)
+    reader = RepoReader(KEY.public, DID, NOW_US)
     pieces = [car_header(cid_for(signed)), car_block(cid_for(signed), signed)]
     pieces += [car_block(cid, raw) for cid, raw in reversed(blocks.items())]
     pieces += [car_block(cid_for(value), value) for value in values]

@@ -29,6 +29,7 @@ from service.bench.society import START_US, Society
 
 DID = Did("did:plc:" + "f" * 24)
 KEY = PrivateKey("k256", b"\x06" * 32)
+NOW_US = 4_000_000_000_000_000
 KINDS = ("commit", "node", "record", "blob")
 
 Block = tuple[str, bytes, bytes]
@@ -106,7 +107,7 @@ def test_flipped_bit_of_a_cid_is_a_refusal_too() -> None:
 
 
 def read_repo(pieces: list[bytes], did: Did) -> int:
-    reader = RepoReader(None, did)
+    reader = RepoReader(None, did, NOW_US)
     count = sum(len(reader.feed(piece)) for piece in pieces)
     reader.finish()
     return count

@@ -111,7 +111,7 @@ def count_prefixes(seed: int, repos: int, records: int) -> int:
 
 
 def is_whole(did: object, key: object, car: bytes) -> bool:
-    reader = RepoReader(key, did)  # type: ignore[arg-type]
+    reader = RepoReader(key, did, NOW_US)  # type: ignore[arg-type]
     try:
         reader.feed(car)
         reader.finish()

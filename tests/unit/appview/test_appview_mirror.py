@@ -10,6 +10,7 @@ from protocol.mst import Tree
 from protocol.repo import RepoReader
 
 GET_RECORD = "com.atproto.repo.getRecord"
+NOW_US = 4_000_000_000_000_000
 
 
 def test_get_record_of_any_lexicon(provider: Provider) -> None:
@@ -34,7 +35,7 @@ def test_get_record_of_any_lexicon(provider: Provider) -> None:
 def test_a_whole_repo_proves_itself(provider: Provider) -> None:
     body, _ = provider.ask("com.atproto.sync.getRepo", did=did("alice"))
     key = provider.world.keys["alice"].public
-    reader = RepoReader(key, did("alice"))
+    reader = RepoReader(key, did("alice"), NOW_US)
     records = [*reader.feed(body)]
     head = reader.finish()
     written = provider.world.records["alice"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +19,13 @@ from protocol.car import car_block
 from protocol.cid import cid_for, cid_from_text, cid_to_text
 from protocol.commit import parse_commit, sign_commit
 from protocol.keys import PrivateKey
+from protocol.limits import MAX_REV_AHEAD_US
 from protocol.mst import build_nodes
 from protocol.syntax import Did, tid_from_int
 
 DID = Did("did:plc:" + "a" * 24)
 KEY = PrivateKey.generate("k256")
+NOW_US = 4_000_000_000_000_000
 COLLECTIONS = ("app.a.x", "app.a.x.y", "app.a.xy", "app.a.y", "app.b.x")
 # An answer without a root: {"roots": [], "version": 1}.
 ROOTLESS = bytes.fromhex("11a265726f6f7473806776657273696f6e01")
@@ -92,6 +95,7 @@ class Host:
                 DID,
                 KEY.public,
                 collections,
+                NOW_US,
                 most_records=most,
             )
         )
@@ -153,12 +157,27 @@ def test_what_stands_under_a_known_root() -> None:
         listed(host, root, "app.a.x")
 
 
+def test_a_commit_of_the_future_is_refused() -> None:
+    host = Host(["app.a.x/a"])
+    now = host.rev << 30
+    for late, refused in ((0, False), (1, True)):
+        fetching = fetch_collections(
+            host,  # type: ignore[arg-type]
+            DID,
+            KEY.public,
+            ["app.a.x"],
+            now - MAX_REV_AHEAD_US - late,
+        )
+        with pytest.raises(SparseUnavailableError) if refused else nullcontext():
+            asyncio.run(fetching)
+
+
 def test_what_is_no_record_is_told() -> None:
     host = Host(["app.a.x/a", "app.a.y/a"])
     strange = bytes((1, 0x55, 0x12, 32)) + bytes(32)
     host.put({b"app.a.x/a": strange, b"app.a.y/a": strange})
     repo = asyncio.run(
-        fetch_collections(host, DID, KEY.public, ["app.a.x"])  # type: ignore[arg-type]
+        fetch_collections(host, DID, KEY.public, ["app.a.x"], NOW_US)  # type: ignore[arg-type]
     )
     assert repo.records == []
     assert [(drop.path, drop.cid) for drop in repo.drops] == [("app.a.x/a", strange)]

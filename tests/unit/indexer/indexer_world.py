@@ -27,6 +27,7 @@ REPOST = "app.bsky.feed.repost"
 FOLLOW = "app.bsky.graph.follow"
 PROFILE = "app.bsky.actor.profile"
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+NOW_US = 4_000_000_000_000_000
 CREATED = "2026-02-01T10:00:00.000Z"
 KEY = PrivateKey.generate("k256")
 NO_CID = "bafyreiaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"

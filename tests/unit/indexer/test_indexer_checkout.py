@@ -28,8 +28,10 @@ from indexer_world import (
 )
 
 from indexer import checkout as checkout_module
+from indexer import staged_repo
 from indexer.apply import BatchResult
 from indexer.audit import audit_repo, recount_stats
+from indexer.changes import Change, Prepared, prepare
 from indexer.checkout import (
     Checkout,
     CheckoutBusyError,
@@ -116,6 +118,30 @@ def test_same_repo_again_changes_nothing(conn: Conn, fetch: Fetch) -> None:
     result = fetch(a)
     assert (result.records, result.changed) == (22, 0)
     assert_equal(conn, [a])
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [("_CHUNK_RECORDS", 7), ("_CHUNK_BYTES", 500)]
+)
+def test_what_differs_comes_in_pieces(
+    conn: Conn, fetch: Fetch, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    sizes: list[int] = []
+
+    def count(changes: list[Change], *rest: Any) -> Prepared:
+        sizes.append(len(changes))
+        return prepare(changes, *rest)
+
+    a = written_author(posts=40)
+    fetch(a)
+    a.commit({path: post(f"again {path}") for path in a.records if POST in path})
+    monkeypatch.setattr(staged_repo, limit, most)
+    monkeypatch.setattr(checkout_module, "prepare", count)
+    assert fetch(a).changed == 40
+    assert_equal(conn, [a])
+    assert sum(sizes) == 40
+    assert len(sizes) > 5
+    assert max(sizes) <= 7
 
 
 @pytest.mark.parametrize("percent", [1, 10, 50, 99, 100])

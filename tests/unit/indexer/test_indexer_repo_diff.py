@@ -14,6 +14,7 @@ from indexer_world import (
     KEY,
     LIKE,
     NOW,
+    NOW_US,
     POST,
     Author,
     author,
@@ -32,10 +33,12 @@ from indexer.repo_diff import DiffMismatchError, apply_diff
 from protocol import cbor
 from protocol.car import car_block, car_header
 from protocol.cid import cid_for, raw_cid_for
-from protocol.errors import InvalidSignatureError
+from protocol.errors import InvalidSignatureError, LimitExceededError
 from protocol.keys import PrivateKey
+from protocol.limits import MAX_REV_AHEAD_US
 from protocol.mst import build_nodes
 from protocol.repo_diff import RepoDiff, read_diff
+from protocol.syntax import tid_time_us
 from storage.interning import Interner
 
 Conn = psycopg.Connection[Any]
@@ -81,7 +84,7 @@ def difference(someone: Author, before: Blocks, *, left_out: bytes = b"") -> Rep
     new.pop(left_out, None)
     car = car_header(commit) + car_block(commit, someone.signed)
     car += b"".join(car_block(*block) for block in new.items())
-    return read_diff(car, someone.did, KEY.public)  # type: ignore[arg-type]
+    return read_diff(car, someone.did, KEY.public, NOW_US)  # type: ignore[arg-type]
 
 
 def written(posts: int = 60) -> Author:
@@ -121,7 +124,7 @@ def test_a_record_under_the_cid_of_a_blob_is_dropped(
     new = {c: b for c, b in blocks_of(someone).items() if c not in before}
     car = car_header(commit) + car_block(commit, someone.signed) + car_block(odd, raw)
     car += b"".join(car_block(*block) for block in new.items())
-    diff = read_diff(car, someone.did, KEY.public)  # type: ignore[arg-type]
+    diff = read_diff(car, someone.did, KEY.public, NOW_US)  # type: ignore[arg-type]
     apply_diff(conn, interner, someone.did, 1, since, diff, NOW)  # type: ignore[arg-type]
     assert_stands(conn, someone)
 
@@ -234,4 +237,15 @@ def test_a_difference_must_be_signed_by_its_account() -> None:
     car = car_header(commit) + car_block(commit, someone.signed)
     other = PrivateKey.generate("k256").public
     with pytest.raises(InvalidSignatureError):
-        read_diff(car, someone.did, other)  # type: ignore[arg-type]
+        read_diff(car, someone.did, other, NOW_US)  # type: ignore[arg-type]
+
+
+def test_a_difference_of_the_future_is_refused() -> None:
+    someone = written(3)
+    commit = cid_for(someone.signed)
+    car = car_header(commit) + car_block(commit, someone.signed)
+    car += b"".join(car_block(*block) for block in blocks_of(someone).items())
+    now = tid_time_us(someone.rev)  # type: ignore[arg-type]
+    assert read_diff(car, someone.did, KEY.public, now).head.rev == someone.rev  # type: ignore[arg-type]
+    with pytest.raises(LimitExceededError):
+        read_diff(car, someone.did, KEY.public, now - MAX_REV_AHEAD_US - 1)  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ from indexer_world import (
     KEY,
     LIKE,
     NOW,
+    NOW_US,
     POST,
     Author,
     author,
@@ -39,7 +40,7 @@ from indexer_world import (
 )
 
 from crawler.sink import FetchedRepo
-from indexer import checkout as checkout_module
+from indexer import staged_repo
 from indexer.apply import apply_batch
 from indexer.audit import rebuild_root, recount_stats
 from indexer.checkout import Checkout, CheckoutBusyError, StaleCheckoutError
@@ -239,7 +240,7 @@ class RepoMachine(RuleBasedStateMachine):
         for cid, block in nodes_and_records(seen).items():
             if cid not in before:
                 car += car_block(cid, block)
-        diff = read_diff(car, seen.did, KEY.public)  # type: ignore[arg-type]
+        diff = read_diff(car, seen.did, KEY.public, NOW_US)  # type: ignore[arg-type]
         apply_diff(self.conn, self.world.interner, seen.did, 1, since, diff, NOW)
 
     def _give_back(self, fetch: Fetch, seen: Author, why: str = "given up") -> None:
@@ -347,8 +348,8 @@ def test_the_machine_notices_forgotten_deletes(
     machine: type[RepoMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A planted fault: a fetch adds and changes, and deletes nothing."""
-    forgetful = checkout_module._DIFFERENCE.replace("FULL JOIN", "RIGHT JOIN")
-    monkeypatch.setattr(checkout_module, "_DIFFERENCE", forgetful)
+    forgetful = staged_repo._DIFFERENCE.replace("FULL JOIN", "RIGHT JOIN")
+    monkeypatch.setattr(staged_repo, "_DIFFERENCE", forgetful)
     monkeypatch.setattr(RepoMachine, "_diff", RepoMachine._checkout)
     with pytest.raises(AssertionError):
         miss_a_delete(machine())

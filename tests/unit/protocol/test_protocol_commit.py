@@ -7,10 +7,20 @@ import pytest
 
 from protocol import cbor
 from protocol.cid import BLOB_PREFIX, Cid, cid_for
-from protocol.commit import parse_commit, sign_commit, verify_commit_signature
-from protocol.errors import InvalidEncodingError, InvalidSignatureError
+from protocol.commit import (
+    open_head,
+    parse_commit,
+    sign_commit,
+    verify_commit_signature,
+)
+from protocol.errors import (
+    InvalidEncodingError,
+    InvalidSignatureError,
+    LimitExceededError,
+)
 from protocol.keys import PrivateKey
-from protocol.syntax import Did, Tid
+from protocol.limits import MAX_REV_AHEAD_US
+from protocol.syntax import Did, Tid, tid_time_us
 
 KEY = PrivateKey("k256", b"\x01" * 32)
 PLC = Did("did:plc:" + "a" * 24)
@@ -144,3 +154,14 @@ def test_plain_and_general_reading_agree() -> None:
             general.rev,
             general.prev,
         )
+
+
+def test_head_of_a_repo_is_not_of_the_future() -> None:
+    raw, now = sign(fields()), tid_time_us(REV)
+    assert open_head(raw, PLC, KEY.public, now).rev == REV
+    # The moment of grace, to the microsecond.
+    assert open_head(raw, PLC, KEY.public, now - MAX_REV_AHEAD_US).rev == REV
+    with pytest.raises(LimitExceededError):
+        open_head(raw, PLC, KEY.public, now - MAX_REV_AHEAD_US - 1)
+    with pytest.raises(LimitExceededError):
+        open_head(sign(fields() | {"rev": "jzzzzzzzzzzzz"}), PLC, None, now)

@@ -22,13 +22,15 @@ from protocol.errors import (
 )
 from protocol.events import DroppedOp
 from protocol.keys import PrivateKey
+from protocol.limits import MAX_REV_AHEAD_US
 from protocol.mst import build_nodes, build_root, height
 from protocol.repo import RepoHead, RepoReader, RepoRecord, export_repo
-from protocol.syntax import Did, Tid
+from protocol.syntax import Did, Tid, tid_time_us
 
 KEY = PrivateKey("k256", b"\x06" * 32)
 DID = Did("did:plc:" + "f" * 24)
 REV = Tid("3jzfcijpj2z2a")
+NOW_US = 4_000_000_000_000_000
 Item = tuple[bytes, bytes, bytes]
 
 
@@ -55,7 +57,7 @@ def export(items: Sequence[Item]) -> bytes:
 def read(
     car: bytes, piece: int = 4_096, reader: RepoReader | None = None
 ) -> tuple[list[Item], RepoHead]:
-    reader = reader or RepoReader(KEY.public, DID)
+    reader = reader or RepoReader(KEY.public, DID, NOW_US)
     records: list[RepoRecord] = []
     for start in range(0, len(car), piece):
         records += reader.feed(car[start : start + piece])
@@ -89,7 +91,7 @@ def test_export_is_in_pre_order_and_the_reader_holds_nothing() -> None:
     items = items_of(3_000)
     signed = sign(items)
     car = b"".join(export_repo(signed, lambda: items))
-    reader = RepoReader(KEY.public, DID)
+    reader = RepoReader(KEY.public, DID, NOW_US)
     keys = []
     most = 0
     for start in range(0, len(car), 1_000):
@@ -156,7 +158,7 @@ def test_record_needed_again_after_long_comes_from_the_spill() -> None:
     with pytest.raises(MissingBlockError):
         read(once, 65_536)
     spill: dict[bytes, bytes] = {}
-    reader = RepoReader(KEY.public, DID, spill)
+    reader = RepoReader(KEY.public, DID, NOW_US, spill)
     assert read(once, 65_536, reader)[0] == items
     assert spill
 
@@ -173,7 +175,7 @@ def test_a_record_twice_in_one_node_behind_much(
     car = read_car(export(items))
     signed = car.blocks.pop(car.root)
     blocks = sorted(car.blocks.items(), key=lambda b: b[1].startswith(b"\xa2ae"))
-    reader = RepoReader(KEY.public, DID, spill)
+    reader = RepoReader(KEY.public, DID, NOW_US, spill)
     whole = car_of([(car.root, signed), *blocks], car.root)
     assert read(whole, 10**9, reader)[0] == items
 
@@ -182,10 +184,10 @@ def test_memory_for_blocks_out_of_order_is_bounded() -> None:
     items = big_items(50)
     car = export(items)
     backwards = car_of(reversed(blocks_of(car)), read_car(car).root)
-    reader = RepoReader(KEY.public, DID, max_spill_bytes=500_000)
+    reader = RepoReader(KEY.public, DID, NOW_US, max_spill_bytes=500_000)
     with pytest.raises(LimitExceededError):
         read(backwards, 65_536, reader)
-    reader = RepoReader(KEY.public, DID, max_spill_bytes=2_000_000)
+    reader = RepoReader(KEY.public, DID, NOW_US, max_spill_bytes=2_000_000)
     assert read(backwards, 65_536, reader)[0] == items
 
 
@@ -197,7 +199,7 @@ def test_far_too_many_open_links_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = blocks_of(car)
     # All nodes before all records: nothing could be handed out for long.
     blocks.sort(key=lambda block: not block[1].startswith(b"\xa2ae"))
-    reader = RepoReader(KEY.public, DID)
+    reader = RepoReader(KEY.public, DID, NOW_US)
     most = 0
     records = []
     car = car_of(blocks, root)
@@ -250,12 +252,19 @@ def test_every_flipped_bit_is_refused() -> None:
 def test_repo_of_another_account_or_key_is_refused() -> None:
     car = export(items_of(5))
     with pytest.raises(InvalidEncodingError):
-        read(car, 99, RepoReader(KEY.public, Did("did:plc:" + "g" * 24)))
+        read(car, 99, RepoReader(KEY.public, Did("did:plc:" + "g" * 24), NOW_US))
     other = PrivateKey("k256", b"\x07" * 32)
     with pytest.raises(InvalidSignatureError):
-        read(car, 99, RepoReader(other.public, DID))
+        read(car, 99, RepoReader(other.public, DID, NOW_US))
     # Without a key nothing is known about the signature, and the rest holds.
-    assert read(car, 99, RepoReader(None, DID))[1].records == 5
+    assert read(car, 99, RepoReader(None, DID, NOW_US))[1].records == 5
+
+
+def test_repo_of_the_future_is_refused() -> None:
+    car, now = export(items_of(5)), tid_time_us(REV)
+    assert read(car, 99, RepoReader(KEY.public, DID, now))[1].rev == REV
+    with pytest.raises(LimitExceededError):
+        read(car, 99, RepoReader(KEY.public, DID, now - MAX_REV_AHEAD_US - 1))
 
 
 def test_root_that_is_no_commit_is_refused() -> None:
@@ -280,7 +289,7 @@ def test_records_that_cannot_be_handed_out_are_told() -> None:
     nodes = build_nodes((key, cid) for key, cid, _ in keyed)
     blocks = [(cid_for(signed), signed), *((node.cid, node.raw) for node in nodes)]
     blocks += [(cid, value) for _, cid, value in keyed if cid != odd]
-    reader = RepoReader(KEY.public, DID)
+    reader = RepoReader(KEY.public, DID, NOW_US)
     records = reader.feed(car_of(blocks, cid_for(signed)))
     reader.finish()
     assert {(one.collection, one.rkey) for one in records} == {

@@ -86,7 +86,7 @@ def test_members_are_born_empty() -> None:
 
 def test_whole_repo_has_the_records_of_its_member() -> None:
     member, car = made_repo(500)
-    reader = RepoReader(member.key.public, member.did)
+    reader = RepoReader(member.key.public, member.did, NOW_US)
     found = [record for piece in car for record in reader.feed(piece)]
     assert reader.finish().data == member.data
     assert {f"{one.collection}/{one.rkey}".encode(): one.value for one in found} == (
