@@ -289,10 +289,11 @@ class Backfill:
 
     async def _import(self, repo: repos.ClaimedRepo, fetched: FetchedRepo) -> None:
         """Hand over what is in memory."""
-        if sum(len(record.value) for record in fetched.records) <= SMALL_BYTES:
+        size = sum(len(record.value) for record in fetched.records)
+        if size <= SMALL_BYTES:
             # Others may be fetched while this one waits for company.
             self._release(repo)
-        await self._gatherer.put(fetched)
+        await self._gatherer.put(fetched, size)
         self._wake.set()
 
     async def _bring_forward(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable
@@ -86,9 +87,15 @@ class FrameQueue(Generic[T]):
             self._ready.notify()
 
     def take(
-        self, limit: int, timeout: float, *, urgent_only: bool = False
+        self,
+        limit: int,
+        timeout: float,
+        *,
+        most_bytes: int = sys.maxsize,
+        urgent_only: bool = False,
     ) -> list[T] | None:
-        """Take up to `limit` items, and every urgent one first.
+        """Take up to `limit` items, no more once they have `most_bytes`, and every
+        urgent one first.
 
         [] after `timeout` seconds without any, None once closed and empty. With
         `urgent_only` the others are left, which in time stops the readers.
@@ -103,8 +110,9 @@ class FrameQueue(Generic[T]):
                 return taken
             if not self._lanes and not taken:
                 return None if self._closed else []
-            while self._lanes and len(taken) < limit:
-                self._take_turns(taken, limit)
+            least = self._bytes - most_bytes
+            while self._lanes and len(taken) < limit and self._bytes > least:
+                self._take_turns(taken, limit, least)
             if self._bytes * 2 <= self._max_bytes:
                 self._make_room()
             return taken
@@ -116,12 +124,15 @@ class FrameQueue(Generic[T]):
             self._make_room()
             self._ready.notify_all()
 
-    def _take_turns(self, taken: list[T], limit: int) -> None:
-        """Take an equal share from each lane, as far as `limit` goes."""
+    def _take_turns(self, taken: list[T], limit: int, least: int) -> None:
+        """Take an equal share from each lane, as far as `limit` goes, or until no more
+        than `least` bytes are left."""
         share = max(1, (limit - len(taken)) // len(self._lanes))
         for lane in list(self._lanes):
             items = self._lanes[lane]
             for _ in range(min(share, len(items), limit - len(taken))):
+                if self._bytes <= least:
+                    break
                 item, size = items.popleft()
                 self._bytes -= size
                 taken.append(item)
@@ -129,7 +140,7 @@ class FrameQueue(Generic[T]):
                 self._lanes.move_to_end(lane)
             else:
                 del self._lanes[lane]
-            if len(taken) >= limit:
+            if len(taken) >= limit or self._bytes <= least:
                 return
 
     def _make_room(self) -> None:

@@ -26,7 +26,7 @@ from crawler.database import Database, StoppedError, is_transient
 from crawler.frame_queue import FrameQueue
 from crawler.gate import Gate
 from crawler.rounds import LookedUp, Passed, ResetHost, count_strikes
-from crawler.settings import CrawlSettings
+from crawler.settings import MIB, CrawlSettings
 from crawler.sink import Applied, Sink
 from crawler.stream_state import Arrival, StreamState
 from protocol.drops import DropReason
@@ -39,7 +39,9 @@ from storage.resync_buffer import encode_commit
 log = logging.getLogger(__name__)
 
 _FRAMES_A_ROUND: Final = 256
+_BYTES_A_ROUND: Final = 4 * MIB
 _ROUNDS_WAITING: Final = 8
+_BATCH_BYTES: Final = 2 * _BYTES_A_ROUND
 _POLL: Final = 0.05
 
 
@@ -167,7 +169,12 @@ class Pipeline:
                 full = self._gate.full
                 if full and self._stopping.is_set():
                     return
-                items = self._frames.take(_FRAMES_A_ROUND, _POLL, urgent_only=full)
+                items = self._frames.take(
+                    _FRAMES_A_ROUND,
+                    _POLL,
+                    most_bytes=_BYTES_A_ROUND,
+                    urgent_only=full,
+                )
                 if items is None:
                     return
                 if not items:
@@ -182,7 +189,10 @@ class Pipeline:
                         resets.append(item)
                     else:
                         arrivals.append(item)
-                self._passed.put(self._gate.take(arrivals, answers, resets))
+                passed = self._gate.take(arrivals, answers, resets)
+                frames = [a.raw for a in arrivals if isinstance(a, Arrival)]
+                passed.size = sum(len(raw) for raw in frames if raw is not None)
+                self._passed.put(passed)
                 self.stats.frames += len(arrivals)
         finally:
             self._passed.put(None)
@@ -194,7 +204,8 @@ class Pipeline:
         while not ended:
             batch = Passed()
             deadline = None
-            while len(batch.events) < self._settings.batch_events:
+            most = self._settings.batch_events
+            while len(batch.events) < most and batch.size < _BATCH_BYTES:
                 wait = self._settings.flush_interval
                 if deadline is not None:
                     wait = max(0.0, deadline - time.monotonic())
@@ -348,6 +359,7 @@ def _merge(batch: Passed, passed: Passed) -> None:
     batch.set_aside += passed.set_aside
     batch.outdated |= passed.outdated
     batch.handled.update(passed.handled)
+    batch.size += passed.size
 
 
 def _queue_doubts(conn: psycopg.Connection[Any], batch: Passed) -> None:

@@ -6,18 +6,20 @@ import asyncio
 from concurrent.futures import Executor
 from typing import Final
 
+from crawler.settings import MIB
 from crawler.sink import FetchedRepo, Sink
 
 _MOST_RECORDS: Final = 10_000
 _MOST_REPOS: Final = 500
+_MOST_BYTES: Final = 16 * MIB
 _WAIT_S: Final = 0.05
 """For company, where nothing is being written anyway."""
 
-_Waiting = tuple[FetchedRepo, asyncio.Future[None]]
+_Waiting = tuple[FetchedRepo, int, asyncio.Future[None]]
 
 
 class RepoGatherer:
-    """`await put(repo)` returns when the repo is in the index. Use on one loop.
+    """`await put(repo, size)` returns when the repo is in the index. Use on one loop.
 
     One batch is written at a time: whatever is fetched meanwhile is the next one, so
     batches grow with the load.
@@ -28,29 +30,32 @@ class RepoGatherer:
         self._threads = threads
         self._waiting: list[_Waiting] = []
         self._records = 0
+        self._bytes = 0
         self._writer: asyncio.Task[None] | None = None
 
     @property
     def full(self) -> bool:
         """Whether a batch and more waits: whatever is claimed now, another process
         would write sooner."""
-        return self._records >= _MOST_RECORDS
+        return self._records >= _MOST_RECORDS or self._bytes >= _MOST_BYTES
 
-    async def put(self, repo: FetchedRepo) -> None:
-        """Raises what a checkout of this repo would have raised."""
+    async def put(self, repo: FetchedRepo, size: int) -> None:
+        """`size` is the bytes of its records. Raises what a checkout of this repo would
+        have raised."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((repo, done))
+        self._waiting.append((repo, size, done))
         self._records += len(repo.records)
+        self._bytes += size
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
         await done
 
     async def close(self) -> None:
         """Let the batch end that is being written; nothing else is begun."""
-        for _, done in self._waiting:
+        for _, _, done in self._waiting:
             done.cancel()
         self._waiting.clear()
-        self._records = 0
+        self._records = self._bytes = 0
         if self._writer is not None:
             await asyncio.wait([self._writer])
 
@@ -64,26 +69,28 @@ class RepoGatherer:
 
     def _take(self) -> list[_Waiting]:
         taken: list[_Waiting] = []
-        records = 0
-        while self._waiting and len(taken) < _MOST_REPOS and records < _MOST_RECORDS:
+        records, size = _MOST_RECORDS, _MOST_BYTES
+        while self._waiting and len(taken) < _MOST_REPOS and records > 0 and size > 0:
             waiting = self._waiting.pop(0)
-            size = len(waiting[0].records)
-            self._records -= size
-            if not waiting[1].cancelled():
-                records += size
+            repo, repo_size, done = waiting
+            self._records -= len(repo.records)
+            self._bytes -= repo_size
+            if not done.cancelled():
+                records -= len(repo.records)
+                size -= repo_size
                 taken.append(waiting)
         return taken
 
     async def _write_batch(self, batch: list[_Waiting]) -> None:
         loop = asyncio.get_running_loop()
-        repos = [repo for repo, _ in batch]
+        repos = [repo for repo, _, _ in batch]
         try:
             failed = await loop.run_in_executor(
                 self._threads, self._sink.import_repos, repos
             )
         except Exception as error:  # handed to those who wait for it
             failed = dict.fromkeys((repo.did for repo in repos), error)
-        for repo, done in batch:
+        for repo, _, done in batch:
             if done.done():
                 continue
             fault = failed.get(repo.did)

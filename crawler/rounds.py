@@ -83,6 +83,7 @@ class Passed:
     outdated       hosts that no longer keep what we miss: to be compared in full
     resets         hosts whose numbering begins anew -> behind which position
     handled        host -> frames handled
+    size           bytes of the frames that came in
     """
 
     events: list[Event] = field(default_factory=list)
@@ -94,6 +95,7 @@ class Passed:
     outdated: set[int] = field(default_factory=set)
     resets: dict[int, int | None] = field(default_factory=dict)
     handled: Counter[int] = field(default_factory=Counter)
+    size: int = 0
 
     @property
     def doubts(self) -> bool:

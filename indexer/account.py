@@ -115,14 +115,14 @@ def remove_page(
     """Remove the next 2,000 records of an account with all that came out of them;
     return how many went and whether it has none left. The caller has taken its repo's
     head away, in the same transaction. Does not commit."""
-    page = read_page(conn, actor, _PURGE_ROWS)
+    page, last = read_page(conn, actor, rows=_PURGE_ROWS)
     nsids = interner.nsids({collection for collection, _, _ in page})
     changes = [
         Change(actor, collection, rkey, nsids[collection], value, None)
         for collection, rkey, value in page
     ]
     apply_stats(conn, write(conn, prepare(changes, interner, now)))
-    if len(page) == _PURGE_ROWS:
+    if not last:
         return len(page), False
     delete_dropped_of(conn, actor)
     clear_commits(conn, actor)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -36,7 +37,7 @@ from storage.drops import (
     put_dropped_records,
 )
 from storage.interning import Interner
-from storage.records import fetch_records
+from storage.records import fetch_pieces
 from storage.resync_buffer import put_commits
 from storage.states import REPO_DESYNCHRONIZED, REPO_RESYNCING, REPO_SYNCHRONIZED
 from storage.stats import StatsChange, apply_stats
@@ -335,21 +336,24 @@ class _Batch:
     def _write_records(self, conn: psycopg.Connection[Any]) -> StatsChange:
         nsids, rkeys = self._nsids, self._rkeys
         addresses = [(key[0], nsids[key[1]], rkeys[key[2]]) for key in self._values]
-        old = fetch_records(conn, addresses)
-        changes: list[Change] = []
-        for (key, op), address in zip(self._values.items(), addresses, strict=True):
-            value = fields = None
-            if op is not None:
-                value, fields = op.value, op.fields
-            before = old.get(address)  # type: ignore[call-overload]
-            if before is None and key not in self._created:
-                # Its tree had it and we did not: it was dropped then.
-                path = (key[0], f"{key[1]}/{key[2]}".encode())
-                self._dropped.setdefault(path, None)
-            if before != value:
-                changes.append(Change(*address, key[1], before, value, fields))
-        stats = write(conn, prepare(changes, self._interner, self._now))
-        self.result.records += len(changes)
+        values = iter(self._values.items())
+        stats = StatsChange()
+        for piece, old in fetch_pieces(conn, addresses):
+            changes: list[Change] = []
+            ours = islice(values, len(piece))
+            for address, (key, op) in zip(piece, ours, strict=True):
+                value = fields = None
+                if op is not None:
+                    value, fields = op.value, op.fields
+                before = old.get(address)  # type: ignore[call-overload]
+                if before is None and key not in self._created:
+                    # Its tree had it and we did not: it was dropped then.
+                    path = (key[0], f"{key[1]}/{key[2]}".encode())
+                    self._dropped.setdefault(path, None)
+                if before != value:
+                    changes.append(Change(*address, key[1], before, value, fields))
+            stats.merge(write(conn, prepare(changes, self._interner, self._now)))
+            self.result.records += len(changes)
         gone = [path for path, drop in self._dropped.items() if drop is None]
         delete_dropped_records(conn, gone)
         kept = [

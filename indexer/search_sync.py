@@ -7,7 +7,7 @@ filled again by queueing everything.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -31,7 +31,7 @@ from storage.collections import (
 from storage.crashpoint import Crashpoint, crashpoint
 from storage.documents import ActorDocument, Address, Document, RecordDocument
 from storage.outbox import delete_outbox, take_outbox
-from storage.records import fetch_records
+from storage.records import fetch_pieces
 from storage.states import STATUS_ACTIVE
 from storage.stats import PostStats, fetch_post_stats, fetch_subject_likes
 from storage.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
@@ -166,7 +166,17 @@ def _load_documents(
         and a.actor in accounts
         and accounts[a.actor].shown
     ]
-    values = fetch_records(conn, shown)
+    documents: list[RecordDocument] = []
+    for _, values in fetch_pieces(conn, shown):
+        documents += _read_documents(conn, values, accounts)
+    return documents
+
+
+def _read_documents(
+    conn: psycopg.Connection[Any],
+    values: Mapping[Address, bytes],
+    accounts: dict[int, _Account],
+) -> Iterator[RecordDocument]:
     uris = name_addresses_in(conn, values)
     failed = _load_failures(conn, values)
     times = _load_post_times(conn, [a for a in values if a.collection == _POST])
@@ -174,7 +184,6 @@ def _load_documents(
         conn, [(a.actor, a.rkey) for a in values if a.collection == _POST]
     )
     likes = fetch_subject_likes(conn, [a for a in values if a.collection != _POST])
-    documents = []
     for address, value in values.items():
         if address in failed or address not in uris:
             continue
@@ -189,8 +198,7 @@ def _load_documents(
             else PostStats(likes=likes.get(address, 0)),
         )
         if document is not None:
-            documents.append(document)
-    return documents
+            yield document
 
 
 def _make_document(

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pds.accounts import Connection
 
 _CACHE_BYTES = 32 * 1024 * 1024
-_FETCH_ROWS = 500
+# At blocks of a mebibyte.
+_FETCH_ROWS = 64
 
 
 class NodeCache:

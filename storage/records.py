@@ -7,7 +7,7 @@ import itertools
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 
@@ -20,6 +20,11 @@ from storage.record_codec import compress_all, decompress
 
 COLUMNS: Final = ("actor", "collection", "rkey", "value")
 _PAGE_ROWS: Final = 2_000
+_PAGE_BYTES: Final = 8_000_000
+
+# Records that are large as they are stored are left out of what comes by the page,
+# and asked for one by one: a page has 32 MB at most, whoever wrote the repo.
+_SMALL: Final = "CASE WHEN octet_length(value) <= 16384 THEN value END"
 _ROW: Final = struct.Struct(">hiiiiiqi")
 
 
@@ -49,23 +54,35 @@ def copy_records(conn: psycopg.Connection[Any], packed: Iterable[bytes]) -> None
 def fetch_records(
     conn: psycopg.Connection[Any], addresses: Sequence[tuple[int, int, int]]
 ) -> dict[Address, bytes]:
-    """Address -> exact bytes, of those that exist. One statement."""
-    if not addresses:
-        return {}
-    rows = conn.execute(
-        """
-        SELECT r.actor, r.collection, r.rkey, r.value
-        FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS a (actor, collection, rkey)
-        JOIN record r ON r.actor = a.actor AND r.collection = a.collection
-          AND r.rkey = a.rkey
-        """,
-        int_columns(addresses, 3),
-        binary=True,
-    )
-    return {
-        Address(actor, collection, rkey): decompress(value)
-        for actor, collection, rkey, value in rows
-    }
+    """(actor, collection, rkey) -> exact bytes, of those that are there."""
+    found: dict[Address, bytes] = {}
+    for _, piece in fetch_pieces(conn, addresses):
+        found |= piece
+    return found
+
+
+def fetch_pieces(
+    conn: psycopg.Connection[Any], addresses: Sequence[tuple[int, int, int]]
+) -> Iterator[tuple[Sequence[tuple[int, int, int]], dict[Address, bytes]]]:
+    """`fetch_records` of the next addresses at a time, in their order: 2,000 of them,
+    and no more when 8 MB have been read."""
+    for start in range(0, len(addresses), _PAGE_ROWS):
+        asked = addresses[start : start + _PAGE_ROWS]
+        rows = conn.execute(_FETCH, int_columns(asked, 3), binary=True)
+        held = {(a, collection, rkey): stored for a, collection, rkey, stored in rows}
+        found: dict[Address, bytes] = {}
+        begun = size = 0
+        for index, address in enumerate(asked):
+            if address not in held:
+                continue
+            value = decompress(held[address] or _fetch_large(conn, *address))
+            found[Address(*address)] = value
+            size += len(value)
+            if size > _PAGE_BYTES:
+                yield asked[begun : index + 1], found
+                begun, size, found = index + 1, 0, {}
+        if begun < len(asked):
+            yield asked[begun:], found
 
 
 def fetch_record(
@@ -92,82 +109,61 @@ def delete_records(
     ).rowcount
 
 
-def list_records(
-    conn: psycopg.Connection[Any],
-    actor: int,
-    collection: int,
-    *,
-    limit: int,
-    before: int | None = None,
-    reverse: bool = False,
-) -> list[tuple[int, bytes]]:
-    """(rkey, exact bytes) of one collection by record key number: newest TID first, or
-    the other way round. `before` is the number the page before ended at."""
-    compare, order = (">", "ASC") if reverse else ("<", "DESC")
-    condition = f"AND rkey {compare} %(before)s" if before is not None else ""
-    rows = conn.execute(
-        f"""
-        SELECT rkey, value FROM record
-        WHERE actor = %(actor)s AND collection = %(collection)s {condition}
-        ORDER BY rkey {order} LIMIT %(limit)s
-        """,
-        {
-            "actor": actor,
-            "collection": collection,
-            "before": before,
-            "limit": limit,
-        },
-        binary=True,
-    )
-    return [(rkey, decompress(value)) for rkey, value in rows]
+_FETCH: Final = f"""
+    SELECT r.actor, r.collection, r.rkey, {_SMALL}
+    FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS a (actor, collection, rkey)
+    JOIN record r ON r.actor = a.actor AND r.collection = a.collection
+      AND r.rkey = a.rkey
+"""
 
 
-def count_records(conn: psycopg.Connection[Any], actor: int) -> dict[int, int]:
-    """Collection id -> number of records of one repo. Costs a scan of that repo."""
-    rows = conn.execute(
-        "SELECT collection, count(*) FROM record WHERE actor = %s GROUP BY 1", (actor,)
-    )
-    return dict(rows.fetchall())
+class Page(NamedTuple):
+    """Some records in a row: (collection, rkey, exact bytes). After the `last` page
+    there are no more."""
+
+    records: list[tuple[int, int, bytes]]
+    last: bool
 
 
 def read_page(
-    conn: psycopg.Connection[Any], actor: int, limit: int
-) -> list[tuple[int, int, bytes]]:
-    """The first (collection, rkey, exact bytes) of a repo, in index order."""
-    rows = conn.execute(
-        """
-        SELECT collection, rkey, value FROM record WHERE actor = %s
+    conn: psycopg.Connection[Any],
+    actor: int,
+    *,
+    after: tuple[int, int] = (-(2**31), -(2**63)),
+    rows: int = _PAGE_ROWS,
+) -> Page:
+    """The records of a repo that follow on the (collection, rkey) `after`, in index
+    order: up to so many rows, and no more when 8 MB have been read."""
+    found = conn.execute(
+        f"""
+        SELECT collection, rkey, {_SMALL} FROM record
+        WHERE actor = %s AND (collection, rkey) > (%s::int4, %s::int8)
         ORDER BY collection, rkey LIMIT %s
         """,
-        (actor, limit),
+        (actor, *after, rows),
         binary=True,
-    )
-    return [(collection, rkey, decompress(value)) for collection, rkey, value in rows]
+    ).fetchall()
+    records: list[tuple[int, int, bytes]] = []
+    size = 0
+    for collection, rkey, stored in found:
+        value = decompress(stored or _fetch_large(conn, actor, collection, rkey))
+        records.append((collection, rkey, value))
+        size += len(value)
+        if size > _PAGE_BYTES:
+            return Page(records, False)
+    return Page(records, len(found) < rows)
 
 
 def iter_pages(
-    conn: psycopg.Connection[Any], actor: int, page_rows: int = _PAGE_ROWS
+    conn: psycopg.Connection[Any], actor: int
 ) -> Iterator[list[tuple[int, int, bytes]]]:
-    """Pages of (collection, rkey, exact bytes) of one repo, in index order.
-
-    Each page is a query of its own, so it may be changed between pages.
-    """
-    after = (-(2**31), -(2**63))
-    while True:
-        rows = conn.execute(
-            """
-            SELECT collection, rkey, value FROM record
-            WHERE actor = %s AND (collection, rkey) > (%s::int4, %s::int8)
-            ORDER BY collection, rkey LIMIT %s
-            """,
-            (actor, *after, page_rows),
-            binary=True,
-        ).fetchall()
-        if rows:
-            yield [(coll, rkey, decompress(value)) for coll, rkey, value in rows]
-            after = rows[-1][0], rows[-1][1]
-        if len(rows) < page_rows:
+    """All records of a repo, page by page. Needs a transaction that sees one state."""
+    page = read_page(conn, actor)
+    while page.records:
+        yield page.records
+        if page.last:
             return
+        page = read_page(conn, actor, after=page.records[-1][:2])
 
 
 def iter_repo(
@@ -199,11 +195,11 @@ def _iter_kept(
         # Numbers of TIDs sort as their texts do; other keys are sorted by text.
         tids = (
             (tid_from_int(rkey).encode(), stored)
-            for rkey, stored in _stream(conn, _TID_RECORDS, actor, number)
+            for rkey, _, stored in _stream(conn, _TID_RECORDS, actor, number)
         )
         texts = (
             (text.encode(), stored)
-            for text, stored in _stream(conn, _TEXT_RECORDS, actor, number)
+            for _, text, stored in _stream(conn, _TEXT_RECORDS, actor, number)
         )
         for rkey, stored in heapq.merge(tids, texts, key=lambda item: item[0]):
             value = decompress(stored)
@@ -231,12 +227,12 @@ def _collections_in_tree_order(
     return sorted(rows, key=lambda row: str(row[1]) + "/")
 
 
-_TID_RECORDS: Final = """
-    SELECT rkey, value FROM record
+_TID_RECORDS: Final = f"""
+    SELECT rkey, NULL, {_SMALL} FROM record
     WHERE actor = %s AND collection = %s AND rkey > 0 ORDER BY rkey
 """
-_TEXT_RECORDS: Final = """
-    SELECT rkey.text, value FROM record JOIN rkey ON rkey.id = record.rkey
+_TEXT_RECORDS: Final = f"""
+    SELECT rkey.id, rkey.text, {_SMALL} FROM record JOIN rkey ON rkey.id = record.rkey
     WHERE actor = %s AND collection = %s AND record.rkey < 0
     ORDER BY rkey.text COLLATE "C"
 """
@@ -244,10 +240,27 @@ _cursor_numbers: Final = itertools.count(1)
 
 
 def _stream(
-    conn: psycopg.Connection[Any], query: str, actor: int, number: int
-) -> Iterator[tuple[Any, bytes]]:
+    conn: psycopg.Connection[Any], query: str, actor: int, collection: int
+) -> Iterator[tuple[int, Any, bytes]]:
     name = f"repo_{next(_cursor_numbers)}"
     with conn.cursor(name=name, binary=True) as cursor:
         cursor.itersize = _PAGE_ROWS
-        cursor.execute(query, (actor, number))
-        yield from cursor
+        cursor.execute(query, (actor, collection))
+        for rkey, text, stored in cursor:
+            yield (
+                rkey,
+                text,
+                stored or _fetch_large(conn, actor, collection, rkey),
+            )
+
+
+def _fetch_large(
+    conn: psycopg.Connection[Any], actor: int, collection: int, rkey: int
+) -> bytes:
+    row = conn.execute(
+        "SELECT value FROM record WHERE actor = %s AND collection = %s AND rkey = %s",
+        (actor, collection, rkey),
+        binary=True,
+    ).fetchone()
+    assert row is not None, "seen by this transaction a moment ago"
+    return bytes(row[0])

@@ -271,10 +271,10 @@ def test_a_large_account_is_forgotten_in_bounded_steps(
     gone, neighbour = settle(world, host, 1, 5_003), settle(world, host, 2, 2)
     left: list[int] = []
 
-    def count(*arguments: Any) -> Any:
+    def count(*arguments: Any, **named: Any) -> Any:
         # On a connection of its own: what is committed, so one entry a transaction.
         left.append(world.query("SELECT count(*)::int FROM record")[0][0])
-        return read_page(*arguments)
+        return read_page(*arguments, **named)
 
     read_page = account_module.read_page
     with world.crawling():
@@ -302,12 +302,12 @@ def test_an_account_that_comes_back_half_forgotten_is_whole_again(
     author = settle(world, host, 1, 500)
     pages = 0
 
-    def fail(*arguments: Any) -> Any:
+    def fail(*arguments: Any, **named: Any) -> Any:
         nonlocal pages
         pages += 1
         if pages == 3:
             raise KeyboardInterrupt
-        return read_page(*arguments)
+        return read_page(*arguments, **named)
 
     read_page = account_module.read_page
     with world.crawling():

@@ -79,3 +79,22 @@ def test_more_lanes_than_are_taken_at_once_all_have_their_turn() -> None:
     queue.put_batch((n, 1) for n in range(100))
     turns = [queue.take(4, 0.0) for _ in range(5)]
     assert [n for taken in turns for n in taken or ()] == list(range(20))
+
+
+def test_a_round_of_large_items_is_shorter() -> None:
+    queue: FrameQueue[tuple[str, int]] = FrameQueue(10**6, lane=lambda item: item[0])
+    queue.put_batch((("large", n), 1_000) for n in range(50))
+    queue.put_batch((("small", n), 10) for n in range(50))
+    rounds = []
+    while queue.size:
+        taken = queue.take(16, 0.0, most_bytes=4_000)
+        assert taken
+        sizes = [1_000 if name == "large" else 10 for name, _ in taken]
+        # Over the bound by the last of them at most.
+        assert sum(sizes[:-1]) < 4_000
+        rounds.append(taken)
+    for lane in "large", "small":
+        numbers = [n for taken in rounds for name, n in taken if name == lane]
+        assert numbers == list(range(50))
+    # Neither lane keeps the other waiting until it is done.
+    assert {name for taken in rounds[:2] for name, _ in taken} == {"large", "small"}

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
+from crawler import pipeline as pipeline_module
 from crawler.database import Database, StoppedError, is_transient
 from crawler.host_name import HostName
 from crawler.pipeline import Pipeline
@@ -163,6 +164,21 @@ def test_batches_are_bounded_and_in_order(line: _Line) -> None:
         ("bad_signature", line.host, 1)
     ]
     assert line.query("SELECT events, strikes FROM host") == [(501, 1)]
+
+
+def test_batches_of_large_frames_are_shorter(
+    line: _Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_module, "_BYTES_A_ROUND", 320)
+    monkeypatch.setattr(pipeline_module, "_BATCH_BYTES", 640)
+    line.settings = CrawlSettings(batch_events=500, flush_interval=0.05)
+    line.__post_init__()
+    line.sink.slow = 0.05
+    line.run(*names(200))
+    assert [event.did.encode() for event in line.sink.events] == names(200)
+    assert len(names(1)[0]) == 32
+    # Frames of two rounds, whatever waits meanwhile.
+    assert max(line.sink.batches) <= 20
 
 
 def test_a_host_that_floods_keeps_only_itself_waiting(line: _Line) -> None:

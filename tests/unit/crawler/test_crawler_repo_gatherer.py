@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from crawler.repo_gatherer import RepoGatherer
+from crawler.settings import MIB
 from crawler.sink import FetchedRepo
 from protocol.repo import RepoRecord
 from protocol.syntax.did import Did
@@ -38,21 +39,41 @@ def test_it_is_full_while_a_batch_and_more_waits() -> None:
         sink = _Sink()
         with ThreadPoolExecutor(1) as threads:
             gatherer = RepoGatherer(cast(Any, sink), threads)
-            first = asyncio.create_task(gatherer.put(repo(0, 9_999)))
+            first = asyncio.create_task(gatherer.put(repo(0, 9_999), 0))
             await asyncio.sleep(0)
             assert not gatherer.full
-            second = asyncio.create_task(gatherer.put(repo(1, 1)))
+            second = asyncio.create_task(gatherer.put(repo(1, 1), 0))
             await asyncio.sleep(0)
             assert gatherer.full
             sink.go.set()
             await asyncio.gather(first, second)
             # What was written waits no more.
             assert not gatherer.full
-            third = asyncio.create_task(gatherer.put(repo(2, 9_999)))
+            third = asyncio.create_task(gatherer.put(repo(2, 9_999), 0))
             await asyncio.sleep(0)
             assert not gatherer.full
             await third
             await gatherer.close()
         assert sink.batches == [2, 1]
+
+    asyncio.run(work())
+
+
+def test_batches_of_large_records_are_shorter() -> None:
+    async def work() -> None:
+        sink = _Sink()
+        with ThreadPoolExecutor(1) as threads:
+            gatherer = RepoGatherer(cast(Any, sink), threads)
+            waiting = []
+            for number in range(10):
+                assert gatherer.full == (number >= 8)
+                one = gatherer.put(repo(number, 1), 2 * MIB)
+                waiting.append(asyncio.create_task(one))
+                await asyncio.sleep(0)
+            sink.go.set()
+            await asyncio.gather(*waiting)
+            assert not gatherer.full
+            await gatherer.close()
+        assert sink.batches == [8, 2]
 
     asyncio.run(work())

@@ -25,12 +25,10 @@ from storage.links import (
 )
 from storage.records import (
     copy_records,
-    count_records,
     delete_records,
     fetch_record,
     fetch_records,
     iter_repo,
-    list_records,
     pack_records,
 )
 from storage.stats import (
@@ -134,14 +132,6 @@ def test_records(conn: Conn) -> None:
     assert fetch_record(conn, 1, 2, 10) == b"value 3"
     assert fetch_record(conn, 1, 2, 11) is None
     assert len(fetch_records(conn, [*addresses, (9, 9, 9)])) == 5
-    assert count_records(conn, 1) == {1: 3, 2: 1}
-    assert list_records(conn, 1, 1, limit=2) == [(11, b"value 1"), (10, b"value 0")]
-    assert list_records(conn, 1, 1, limit=5, before=10) == [(-1, b"value 2")]
-    assert [r for r, _ in list_records(conn, 1, 1, limit=5, reverse=True)] == [
-        -1,
-        10,
-        11,
-    ]
     assert delete_records(conn, [(1, 1, 10), (9, 9, 9)]) == 1
     assert fetch_records(conn, []) == {}
     assert delete_records(conn, []) == 0
