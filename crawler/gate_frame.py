@@ -13,7 +13,7 @@ from crawler.stream_state import Fault, StreamState
 from protocol.drops import DropReason
 from protocol.errors import ProtocolError
 from protocol.events import CommitEvent, SyncEvent
-from protocol.frames import ERROR_OP, MESSAGE_OP, decode_frame
+from protocol.frames import ERROR_OP, INFO, MESSAGE_OP, decode_frame
 from protocol.keys import PublicKey
 from protocol.limits import MAX_SEQ
 from protocol.syntax.did import Did, is_did
@@ -22,7 +22,6 @@ COMMIT: Final = "#commit"
 SYNC: Final = "#sync"
 IDENTITY: Final = "#identity"
 ACCOUNT: Final = "#account"
-INFO: Final = "#info"
 OUTDATED_CURSOR: Final = "OutdatedCursor"
 _DELETE: Final = "delete"
 

@@ -14,9 +14,8 @@ from typing import Any, Final
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from network.event_feed import EventFeed, EventSource, Ring, TooSlowError
-from protocol.frames import encode_error_frame, encode_frame
+from protocol.frames import INFO, encode_error_frame, encode_frame
 
-INFO: Final = "#info"
 OUTDATED_CURSOR: Final = "OutdatedCursor"
 FUTURE_CURSOR: Final = "FutureCursor"
 CONSUMER_TOO_SLOW: Final = "ConsumerTooSlow"

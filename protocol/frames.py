@@ -17,6 +17,7 @@ from protocol.limits import MAX_FRAME_BYTES, MAX_FRAME_DEPTH, MAX_FRAME_ITEMS
 
 MESSAGE_OP: Final = 1
 ERROR_OP: Final = -1
+INFO: Final = "#info"
 
 _COMMIT: Final = "#commit"
 _COMMIT_FIELDS: Final = ("repo", "did")
@@ -78,16 +79,18 @@ def decode_frame(raw: bytes) -> Frame:
 def peek_frame(raw: bytes) -> tuple[str | None, int | None]:
     """The account (`repo` of a commit, else `did`) and the `seq`, for routing only.
 
-    Either is None where the payload has none of the right type. Raises as
-    `decode_frame` does where the bytes are not two CBOR items.
+    Either is None where the payload has none of the right type, both where the frame
+    has no place in the order of its stream, whatever it says: it is no message, or an
+    `#info`. Raises as `decode_frame` does where the bytes are not two CBOR items.
     """
     header, body = _decode_pair(raw)
-    if type(body) is not dict:
+    if type(header) is not dict or header.get("op") != MESSAGE_OP:
+        return None, None
+    t = header.get("t")
+    if type(t) is not str or t == INFO or type(body) is not dict:
         return None, None
     # A message may carry both, and must go where it will be judged.
-    fields = _ACCOUNT_FIELDS
-    if type(header) is dict and header.get("t") == _COMMIT:
-        fields = _COMMIT_FIELDS
+    fields = _COMMIT_FIELDS if t == _COMMIT else _ACCOUNT_FIELDS
     account = body.get(fields[0])
     if account is None:
         account = body.get(fields[1])

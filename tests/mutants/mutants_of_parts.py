@@ -86,6 +86,14 @@ SHARD = (
         (f"{_ROUTER}::test_each_account_has_one_shard_and_all_know_the_position",),
     ),
     Mutant(
+        "what-has-no-place-moves-the-stream",
+        "shard",
+        "protocol/frames.py",
+        "    if type(t) is not str or t == INFO or type(body) is not dict:\n",
+        "    if type(t) is not str or type(body) is not dict:\n",
+        (f"{_ROUTER}::test_what_has_no_place_does_not_move_the_stream",),
+    ),
+    Mutant(
         "only-one-shard-is-told",
         "shard",
         "crawler/router.py",

@@ -35,6 +35,7 @@ from crawler.shard_wire import (
     shard_of,
 )
 from crawler.stream_state import Fault, StreamState
+from protocol import cbor
 from protocol.frames import encode_error_frame, encode_frame
 from protocol.syntax.did import Did
 from storage import cursors, hosts
@@ -223,6 +224,25 @@ async def test_a_mark_never_passes_over_a_frame(pool: Pool) -> None:
                         if shard_of(did(seq % 5), SHARDS) == shard.pid
                     ]
                     assert came == (owned[-1] if owned else 0)
+
+
+@pytest.mark.anyio
+async def test_what_has_no_place_does_not_move_the_stream(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(5)
+        unknown = cbor.encode({"op": 2, "t": "#commit"})
+        for raw in (
+            encode_frame("#info", {"name": "Hello", "seq": 900}),
+            unknown + cbor.encode({"repo": did(1), "seq": 900}),
+            frame(did(1), 6),
+        ):
+            await routed.router.put(stream, raw)
+        assert stream.last_seq == 6
+        await wait_until(
+            lambda: sum(len(shard.of(Kind.FRAME)) for shard in routed.shards) == 3
+        )
+        for shard in routed.shards:
+            assert {position for position, _ in shard.of(Kind.FRAME)} <= {5}
 
 
 @pytest.mark.anyio

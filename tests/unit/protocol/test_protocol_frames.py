@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -171,6 +172,25 @@ def test_floats_pass_since_nothing_hashes_a_frame() -> None:
 )
 def test_peek(body: object, expected: tuple[str | None, int | None]) -> None:
     assert peek_frame(MESSAGE + cbor.encode(body)) == expected
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"op": 1, "t": "#info"},
+        {"op": -1, "t": "#commit"},
+        {"op": 2, "t": "#commit"},
+        {"op": 1},
+        {"t": "#commit"},
+        {"op": "1", "t": "#commit"},
+        [],
+    ],
+)
+def test_what_has_no_place_in_its_stream_has_no_number(header: Any) -> None:
+    """The gate passes over these: whoever moved the stream on by what they say would
+    have the true frame of that number refused."""
+    raw = cbor.encode(header) + cbor.encode(BODY | {"error": "x"})
+    assert peek_frame(raw) == (None, None)
 
 
 def test_peek_is_not_fooled_by_text_inside() -> None:
