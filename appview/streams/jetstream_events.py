@@ -19,9 +19,12 @@ from typing import Any, Final
 from appview.streams.sent_events import COMMIT, SentEvent
 from protocol import cbor
 from protocol.car import read_car
-from protocol.cid import cid_to_text
+from protocol.cid import cid_to_text, is_data_cid
+from protocol.drops import DropReason
 from protocol.errors import ProtocolError
 from protocol.json_form import to_json
+from protocol.limits import MAX_RECORD_BYTES
+from protocol.record import open_record
 from protocol.syntax import parse_path
 
 log = logging.getLogger(__name__)
@@ -89,6 +92,8 @@ class Moment:
         return {"did": self.did, "time_us": self.time_us, "kind": kind, kind: fields}
 
     def _read_commit(self, body: dict[str, Any]) -> Sequence[Message]:
+        """Of each record that was kept when it came in; what is in the tree and was
+        dropped there is passed over here."""
         blocks = read_car(body["blocks"]).blocks
         found = []
         for op in body["ops"]:
@@ -101,10 +106,13 @@ class Moment:
                     "rkey": rkey,
                 }
                 if op["action"] != _DELETE:
-                    fields["record"] = to_json(cbor.decode(blocks[op["cid"]]))
-                    fields["cid"] = cid_to_text(op["cid"])
+                    cid, value = op["cid"], blocks[op["cid"]]
+                    kept = open_record(value, MAX_RECORD_BYTES)
+                    if not is_data_cid(cid) or isinstance(kept, DropReason):
+                        continue
+                    fields["record"] = to_json(cbor.decode(value))
+                    fields["cid"] = cid_to_text(cid)
             except (ProtocolError, KeyError):
-                # A record that is in the tree and is none: dropped here as there.
                 continue
             found.append(Message(collection, self._envelope("commit", fields)))
         return found

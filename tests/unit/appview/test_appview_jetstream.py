@@ -23,6 +23,9 @@ from appview.streams.jetstream_options import (
 )
 from appview.streams.sent_events import SentEvent
 from network.serve import serving
+from protocol import cbor
+from protocol.car import car_block, car_header
+from protocol.cid import Cid, cid_for, raw_cid_for
 from protocol.frames import decode_frame, encode_frame
 from protocol.syntax import Did
 from storage.event_log import LoggedEvent
@@ -190,3 +193,37 @@ def test_fields_of_any_type_do_not_end_the_stream(
     moment = Moment(SentEvent(logged, Did(DID), decode_frame(frame)))
     (message,) = moment.messages
     assert json.loads(message.data)[t[1:]] == {"did": DID, "seq": 7, **told}
+
+
+def test_what_is_dropped_when_it_comes_in_is_not_told() -> None:
+    good = cbor.encode({"$type": POST, "text": "good"})
+    values = {
+        "good": (cid_for(good), good),
+        "blob": (raw_cid_for(good), good),
+        "absent": (cid_for(b"nowhere"), None),
+    }
+    for name, raw in (
+        ("list", b"\x82\x01\x02"),
+        ("cut", b"\xa1aa"),
+        ("loose", b"\xa1aa\x18\x01"),
+        ("deep", b"\xa1aa" * 40 + b"\x01"),
+        ("large", b"\xa1aaZ\x00\x0f\x42\x40" + bytes(1_000_000)),
+    ):
+        values[name] = cid_for(raw), raw
+    root = cid_for(b"")
+    car = car_header(root) + car_block(root, b"")
+    car += b"".join(car_block(c, raw) for c, raw in values.values() if raw is not None)
+    ops: list[cbor.Value] = [
+        {"action": "create", "path": f"{POST}/{name}", "cid": Cid(cid)}
+        for name, (cid, _) in values.items()
+    ]
+    ops.append({"action": "create", "path": "no path", "cid": Cid(cid_for(good))})
+    ops.append({"action": "delete", "path": f"{POST}/gone", "cid": None})
+    body: dict[str, cbor.Value] = {"repo": DID, "rev": "r", "blocks": car, "ops": ops}
+    frame = encode_frame("#commit", body)
+    moment = Moment(SentEvent(LoggedEvent(7, 1, frame), Did(DID), decode_frame(frame)))
+    told = [json.loads(message.data)["commit"] for message in moment.messages]
+    assert [(one["operation"], one["rkey"]) for one in told] == [
+        ("create", "good"),
+        ("delete", "gone"),
+    ]
