@@ -20,8 +20,8 @@ from crawler.settings import CrawlSettings
 from crawler.shard import Shard
 from crawler.shard_wire import Woken
 from service import logs
-from service.collector import calm_collector
 from service.index_sink import IndexSink
+from service.interpreter import calm_interpreter
 from storage import leases
 from storage.interning import Interner
 from storage.pool import open_pool
@@ -97,7 +97,7 @@ def _run_shard(
         shard = Shard(
             number, plan.settings, database, sink, frames, control, relayed=relayed
         )
-        calm_collector()
+        calm_interpreter()
         started.set()
         shard.run()
 

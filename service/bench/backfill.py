@@ -36,8 +36,8 @@ from service.bench.metric import Metric, Progress
 from service.bench.process import MemoryWatch, cpu_seconds
 from service.bench.society import Society
 from service.bench.stored import fill, spread
-from service.collector import calm_collector
 from service.index_sink import IndexSink
+from service.interpreter import calm_interpreter
 from storage.interning import Interner
 from storage.pool import open_pool
 
@@ -176,5 +176,5 @@ def _work(parent: Connection, url: str, settings: CrawlSettings) -> None:
                 cpu = time.process_time() - cpu
                 parent.send(_Outcome(report, cpu, memory.risen_mib))
 
-        calm_collector()
+        calm_interpreter()
         asyncio.run(fetch())

@@ -24,7 +24,7 @@ from protocol.repo import RepoReader
 from protocol.syntax import Did
 from service.bench.metric import Metric, Progress, median
 from service.bench.society import made_repo
-from service.collector import calm_collector
+from service.interpreter import calm_interpreter
 
 BENCH: Final = "import"
 
@@ -108,7 +108,7 @@ def _in_a_process(task: _Task) -> _Outcome:
 
 def _measure(task: _Task) -> _Outcome:
     # As the crawling processes have it.
-    calm_collector()
+    calm_interpreter()
     # Memory first: later rounds would find the room of earlier ones.
     before = _peak_bytes()
     records = _read(task)

@@ -43,7 +43,7 @@ from service.bench.metric import Metric, Progress, median
 from service.bench.process import Cpu, cpu_seconds
 from service.bench.society import Society
 from service.bench.stored import fill, spread
-from service.collector import calm_collector
+from service.interpreter import calm_interpreter
 from service.shards import ShardPlan
 from storage.cursors import save_cursors
 
@@ -94,7 +94,7 @@ def run(
                 # Zero is the beginning of what the host keeps.
                 save_cursors(conn, {host: 0})
             index.settle()
-            calm_collector()
+            calm_interpreter()
             marks = asyncio.run(_follow(index, count, shards, progress))
         check_repos(index, society.members)
         floor = signature_rate(frames[:_FLOOR_FRAMES], society.keys)

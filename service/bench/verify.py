@@ -26,7 +26,7 @@ from protocol.keys import PublicKey
 from protocol.mst import TreeOp, invert
 from service.bench.metric import Metric, Progress, median
 from service.bench.society import START_US, Society
-from service.collector import calm_collector
+from service.interpreter import calm_interpreter
 
 BENCH: Final = "verify"
 
@@ -68,7 +68,7 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
         progress.count("frames", len(samples), frames)
     # As the crawler does, for which what it has loaded is this society.
     thresholds = gc.get_threshold()
-    calm_collector()
+    calm_interpreter()
     slices = [samples[at : at + _SLICE] for at in range(0, frames, _SLICE)]
 
     rounds = 1 if quick else _ROUNDS

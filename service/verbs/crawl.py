@@ -8,11 +8,11 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from crawler.firehose import Firehose
-from service.collector import calm_collector
 from service.config import Config
 from service.crawl_settings import check_targets
 from service.crawling import WriteSide, add_configured_hosts, open_write_side
 from service.databases import INDEX, open_database
+from service.interpreter import calm_interpreter
 from service.metrics import CrawlCollector, IndexCollector, serve_metrics
 from service.pulse import keep_pulse
 from service.scoping import apply_settings, keep_scope
@@ -32,7 +32,7 @@ def run(config: Config) -> None:
         add_configured_hosts(config, side)
         with side.pool.connection() as conn:
             apply_settings(conn, config)
-        calm_collector()
+        calm_interpreter()
         run_async(_crawl(config, side), config)
 
 

@@ -8,6 +8,7 @@ from service.celery_app import make_celery, run_beat, run_worker, schedule
 from service.config import Config
 from service.crawling import open_write_side
 from service.databases import INDEX, open_broker, open_database
+from service.interpreter import calm_interpreter
 from service.metrics import TaskMetrics, serve_metrics
 from service.tasks import TASKS, intervals, register
 
@@ -25,6 +26,7 @@ def run(config: Config, *, beat: bool) -> int:
         app = make_celery(broker_url, config)
         register(app, side, metrics)
         schedule(app, intervals())
+        calm_interpreter()
         return run_worker(app, config, beat=beat)
 
 

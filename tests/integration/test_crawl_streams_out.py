@@ -37,7 +37,7 @@ POST = "app.bsky.feed.post"
 LIKE = "app.bsky.feed.like"
 EVERYTHING = EventKeep(hours=1.0, megabytes=1_000)
 DEV = Policy(allow_loopback=True, stream_dials_per_s=1_000.0)
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Publisher:
@@ -106,28 +106,28 @@ def test_an_index_is_followed_as_a_relay(
         second = follower_of(publisher, make_database("index"), stack)
         with publisher.crawl(), second.crawling() as crawl:
             wait_for_stream(publisher.host)
-            wait_until(lambda: crawl.streams == 1)
+            wait_until(lambda: crawl.streams == 1, PATIENCE)
             for n in range(3):
                 for author in authors:
                     publisher.write(author, f"one{n}")
-            wait_until(lambda: first.follows(*authors))
-            wait_until(lambda: second.follows(*authors))
+            wait_until(lambda: first.follows(*authors), PATIENCE)
+            wait_until(lambda: second.follows(*authors), PATIENCE)
             # A commit is lost on the way: the first index fetches the repo, and what
             # it says of that is enough for the second.
             authors[0].write([("create", f"{POST}/lost", post("lost"))])
             publisher.write(authors[0], "found")
-            wait_until(lambda: first.follows(authors[0]))
-            wait_until(lambda: second.follows(authors[0]))
+            wait_until(lambda: first.follows(authors[0]), PATIENCE)
+            wait_until(lambda: second.follows(authors[0]), PATIENCE)
             publisher.host.tell(authors[1], False, "deleted")
             query = "SELECT count(*) FROM actor WHERE upstream_status = 'deleted'"
-            wait_until(lambda: second.query(query) == [(1,)])
+            wait_until(lambda: second.query(query) == [(1,)], PATIENCE)
         with publisher.crawl():
             wait_for_stream(publisher.host)
             for author in authors[2:]:
                 publisher.write(author, "later")
-            wait_until(lambda: first.follows(*authors[2:]))
+            wait_until(lambda: first.follows(*authors[2:]), PATIENCE)
         with second.crawling():
-            wait_until(lambda: second.follows(authors[0], *authors[2:]))
+            wait_until(lambda: second.follows(authors[0], *authors[2:]), PATIENCE)
         assert set(second.drops()) <= {"desynchronized", "stale_rev"}
         for author in (authors[0], *authors[2:]):
             for world in (first, second):
@@ -158,8 +158,8 @@ def publish(publisher: Publisher, names: list[str]) -> Author:
         wait_for_stream(publisher.host)
         for name in names:
             publisher.write(author, name)
-        wait_until(lambda: publisher.world.follows(author))
-        wait_until(lambda: publisher.bounds().newest >= 1)
+        wait_until(lambda: publisher.world.follows(author), PATIENCE)
+        wait_until(lambda: publisher.bounds().newest >= 1, PATIENCE)
     return author
 
 
@@ -170,7 +170,7 @@ def test_frames_are_the_hosts_own_but_for_the_number(publisher: Publisher) -> No
         for name in ("b", "c", "d"):
             publisher.write(author, name)
         before = publisher.bounds().newest
-        wait_until(lambda: publisher.bounds().newest >= before + 3)
+        wait_until(lambda: publisher.bounds().newest >= before + 3, PATIENCE)
     url = f"{publisher.socket}/xrpc/{routes.SUBSCRIBE_REPOS}"
     newest = publisher.bounds().newest
     frames = run(read_frames(url, 0, newest))
@@ -235,7 +235,7 @@ def told(publisher: Publisher) -> Author:
         publisher.host.post(author, ("delete", f"{POST}/note", None))
         publisher.write(author, "heart", LIKE)
         publisher.host.send(lambda seq: account_frame(author.did, seq, True, None))
-        wait_until(lambda: publisher.bounds().newest >= before + 5)
+        wait_until(lambda: publisher.bounds().newest >= before + 5, PATIENCE)
     with publisher.world.pool.connection() as conn:
         conn.execute("DELETE FROM event_block WHERE last_seq <= %s", (before,))
     return author

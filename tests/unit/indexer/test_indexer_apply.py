@@ -204,7 +204,7 @@ def test_first_commit_must_hold_the_whole_tree(conn: Conn, apply: Apply) -> None
     liar.write(POST, post("hidden"))
     bad = liar.write(POST, post("shown"))[1]
     object.__setattr__(bad, "since", None)
-    object.__setattr__(bad, "prev_data", None)
+    object.__setattr__(bad, "prev_data", EMPTY_ROOT)
     result = apply(good, bad)
     assert (result.applied, result.ignored) == (1, 1)
     assert repo_row(conn, liar.did)[0] == "desynchronized"

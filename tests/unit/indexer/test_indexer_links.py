@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from indexer.collections.source import Names, Source, require_time
 from indexer.links import MAX_LINKS, find_links, may_link, parse_link
 from protocol import cbor
 from protocol.errors import InvalidRecordError
+from protocol.syntax import datetime_us, is_datetime
 from storage.collections import MENTION, MENTION_TYPED, PATHS
 
 DID = "did:plc:" + "a" * 24
@@ -278,6 +279,35 @@ def test_generic_text_is_bounded() -> None:
 )
 def test_times(text: str, time: datetime) -> None:
     assert require_time({"createdAt": text}) == time
+
+
+@given(
+    numbers=st.tuples(
+        st.integers(0, 9_999),
+        *(st.integers(0, most) for most in (14, 33, 25, 61, 61, 999)),
+    ),
+    form=st.sampled_from(
+        [
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:04}Z",
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}+00:00",
+            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:03}Z",
+        ]
+    ),
+)
+def test_the_usual_form_of_times_has_no_rule_of_its_own(
+    numbers: tuple[int, ...], form: str
+) -> None:
+    text = form.format(*numbers)
+    try:
+        time = require_time({"createdAt": text})
+    except InvalidRecordError:
+        assert not is_datetime(text)
+        return
+    assert is_datetime(text)
+    since = time - datetime(1970, 1, 1, tzinfo=UTC)
+    oldest = datetime(1, 1, 1, tzinfo=UTC)
+    assert time == oldest or since // timedelta(microseconds=1) == datetime_us(text)
 
 
 @pytest.mark.parametrize("text", ["", "2026-02-30T00:00:00Z", "now", 5, None])

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.arrays import bytes_array, int_array, int_columns, text_array
+from storage.copy import copy_rows
 
 _SETTINGS = settings(
     max_examples=50,
@@ -51,3 +52,24 @@ def test_bytes(conn: psycopg.Connection[Any], values: list[bytes | None]) -> Non
 def test_columns() -> None:
     assert int_columns([(1, 2), (3, -4)], 2) == ["{1,3}", "{2,-4}"]
     assert int_columns([], 3) == ["{}", "{}", "{}"]
+
+
+@_SETTINGS
+@given(
+    arrays=st.lists(
+        st.none()
+        | st.lists(
+            st.text(st.characters(exclude_characters="\x00", codec="utf-8")), max_size=4
+        ),
+        max_size=10,
+    )
+)
+def test_texts_in_binary_copies(
+    conn: psycopg.Connection[Any], arrays: list[list[str] | None]
+) -> None:
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS copied (id int4, texts text[])")
+    conn.execute("TRUNCATE copied")
+    rows = list(enumerate(arrays))
+    copy_rows(conn, "copied", ("id", "texts"), ("int4", "text[]"), rows)
+    held = conn.execute("SELECT id, texts FROM copied ORDER BY id").fetchall()
+    assert held == rows
