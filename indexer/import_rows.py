@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import compress
-from typing import Protocol
+from itertools import compress, groupby
+from operator import attrgetter
+from typing import Final, Protocol
 
 from indexer.changes import Change, EdgeColumns, Prepared, prepare
 from indexer.readings import read_shaped
@@ -42,6 +43,8 @@ class ImportedRecord(Protocol):
         """The exact bytes."""
 
 
+_collection_of: Final = attrgetter("collection")
+
 Dropped = tuple[int, bytes, bytes, DropReason]
 """Actor, tree key, CID, reason: what is in a tree and is not kept."""
 
@@ -72,11 +75,8 @@ class Addresses:
     ) -> list[Addressed]:
         """The records that can be kept, by collection; the rest into `dropped`."""
         groups: dict[str, list[ImportedRecord]] = {}
-        for record in records:
-            group = groups.get(record.collection)
-            if group is None:
-                group = groups[record.collection] = []
-            group.append(record)
+        for nsid, together in groupby(records, _collection_of):
+            groups.setdefault(nsid, []).extend(together)
         names = groups.keys() - self._collections.keys()
         good = [name for name in names if is_nsid(name)]
         self._collections.update(dict.fromkeys(names))
@@ -138,17 +138,18 @@ def prepare_import(
         if shape is None:
             changes += _changes(group, group.rkeys, group.records, dropped)
             continue
-        fits = [len(record.value) == shape.size for record in group.records]
-        misses = [not fit for fit in fits]
-        changes += _changes(
-            group,
-            compress(group.rkeys, misses),
-            compress(group.records, misses),
-            dropped,
-        )
-        rkeys = list(compress(group.rkeys, fits))
-        records = list(compress(group.records, fits))
+        rkeys, records = group.rkeys, group.records
         values = [record.value for record in records]
+        sizes = list(map(len, values))
+        if sizes.count(shape.size) < len(sizes):
+            fits = [size == shape.size for size in sizes]
+            misses = [not fit for fit in fits]
+            changes += _changes(
+                group, compress(rkeys, misses), compress(records, misses), dropped
+            )
+            rkeys = list(compress(rkeys, fits))
+            records = list(compress(records, fits))
+            values = list(compress(values, fits))
         for where, found in read_shaped(shape, values):
             if found is None:
                 changes += _changes(group, rkeys[where], records[where], dropped)

@@ -129,7 +129,8 @@ def save_repos(conn: psycopg.Connection[Any], repos: Iterable[RepoState]) -> Non
         """
         UPDATE repo r SET state = d.state, rev = d.rev, data = d.data,
             commit = coalesce(d.commit, r.commit), upstream_rev = d.upstream_rev,
-            error = d.error, selection = d.selection,
+            error = CASE WHEN d.state = 'synchronized' THEN NULL
+                ELSE coalesce(d.error, r.error) END, selection = d.selection,
             tries = CASE WHEN d.state = r.state THEN r.tries ELSE 0 END,
             next_try = CASE WHEN d.state = r.state THEN r.next_try ELSE now() END,
             synchronized_at = CASE

@@ -276,14 +276,19 @@ def _line(text: str) -> str:
 
 
 def note_contact(conn: psycopg.Connection[Any], host: int, state: str) -> None:
-    """The host answered: failures are forgotten, and it is in `state` now."""
-    conn.execute(
+    """The host answered: failures are forgotten, and it is in `state` now.
+
+    One that is polled stays so: a stream may say this that was closed for it.
+    """
+    row = conn.execute(
         """
         UPDATE host SET tries = 0, next_try = NULL, error = NULL, last_seen = now()
-        WHERE id = %s AND state <> 'banned'
+        WHERE id = %s AND state <> 'banned' RETURNING mode
         """,
         (host,),
-    )
+    ).fetchone()
+    if row is not None and row[0] == MODE_POLL and state in _ANSWERING:
+        return
     move_host(conn, host, state, "it answers")
 
 

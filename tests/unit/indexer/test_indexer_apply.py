@@ -232,6 +232,18 @@ def test_missing_prev_data_desynchronizes(conn: Conn, apply: Apply) -> None:
     assert apply(event).desynchronized == [a.did]
 
 
+def test_why_a_fetch_failed_is_kept_until_one_succeeds(
+    conn: Conn, apply: Apply
+) -> None:
+    a = author(0)
+    apply(a.write(POST, post("one"))[1])
+    conn.execute("UPDATE repo SET state = 'desynchronized', error = 'no answer'")
+    conn.commit()
+    apply(a.write(POST, post("two"))[1])
+    row = conn.execute("SELECT upstream_rev, error FROM repo").fetchone()
+    assert row == (a.rev, "no answer")
+
+
 def test_commits_wait_while_their_repo_is_fetched(conn: Conn, apply: Apply) -> None:
     a = author(0)
     apply(a.write(POST, post("one"))[1])

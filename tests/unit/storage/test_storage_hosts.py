@@ -64,8 +64,11 @@ def test_how_a_host_is_followed_outlives_its_absence(conn: Conn) -> None:
     hosts.note_failure(conn, host, "x", wait=-1, state=hosts.HOST_OFFLINE)
     assert state_of(conn, host) == ("offline", "poll")
     assert hosts.streamed_hosts(conn) == []
-    # A stream that was just being closed does not bring it back.
     hosts.move_host(conn, host, hosts.HOST_POLLING, "it answers")
+    # A stream that was just being closed does not bring it back.
+    for state in (hosts.HOST_STREAMING, hosts.HOST_RECHECK):
+        hosts.note_contact(conn, host, state)
+        assert state_of(conn, host) == ("polling", "poll")
     hosts.move_host(conn, host, hosts.HOST_STREAMING, "busy")
     hosts.note_failure(conn, host, "x", wait=-1, state=hosts.HOST_OFFLINE)
     assert state_of(conn, host) == ("offline", "stream")
