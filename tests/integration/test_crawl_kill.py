@@ -2,7 +2,7 @@
 
 A made-up society writes; a child process reads its streams into Postgres and is killed
 with SIGKILL again and again, and so are the database's own processes. At the end the
-index must be what the oracle knows. The hosts give no repo away, so what is lost
+index must be what the oracle knows. No repo is ever fetched, so what is lost
 stays lost and is seen; a crawler that saves its cursor first is caught by the same
 check.
 """

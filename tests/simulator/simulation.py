@@ -82,7 +82,7 @@ class Lags:
 class Simulation:
     """Open with a network and the URL of an empty index; `close` at the end.
 
-    Without `healing` everybody is known, and no host gives a repo away or lists
+    Without `healing` everybody is known, and no host lists repos or may be asked for
     any: what is lost stays lost and is seen.
     """
 
@@ -135,14 +135,17 @@ class Simulation:
         self.crawler.close()
 
     def _let_everybody_in(self) -> None:
-        """Keep everybody out of the queue of repos to fetch."""
+        """Everybody is known, and all hosts ask for patience with fetches for a day.
+
+        To refuse them would not do: while a repo is claimed its commits wait for the
+        fetch, and one that fails for good leaves them waiting.
+        """
         society = self.network.society
-        self.network.faults.refused = 1.0
         with psycopg.connect(self.url) as conn:
             for name, row in self.rows.items():
                 dids = [member.did for member in society.members_of(name)]
                 repos.add_repos(conn, row, dids)
-            conn.execute("UPDATE repo SET next_try = now() + interval '1 day'")
+                hosts.hold_back(conn, row, 86_400.0)
 
     # time
 
@@ -294,11 +297,7 @@ class Simulation:
         return faults
 
     def settle_unhealed(self, seconds: float) -> list[str]:
-        """`settle` and stop, where nothing may be lost or dropped but what came twice.
-
-        A repo may be asked for all the same, and refused: of an account that is back
-        and whose first commit has not come.
-        """
+        """`settle` and stop, where nothing may be lost or dropped but what came twice."""
         faults = self.settle(seconds)
         self.stop()
         lost = {why: n for why, n in self.drops().items() if why != "stale_rev"}
