@@ -297,7 +297,7 @@ class Simulation:
         return faults
 
     def settle_unhealed(self, seconds: float) -> list[str]:
-        """`settle` and stop, where nothing may be lost or dropped but what came twice."""
+        """`settle` and stop: nothing is lost or dropped but what came twice."""
         faults = self.settle(seconds)
         self.stop()
         lost = {why: n for why, n in self.drops().items() if why != "stale_rev"}
