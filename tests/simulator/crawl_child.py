@@ -170,22 +170,14 @@ RESUMES = {"highest": resume_highest, "as_they_are": resume_as_they_are}
 
 
 def drain_outbox_first(conn: psycopg.Connection[Any], engine: Any, limit: int) -> int:
-    """A planted fault: entries are forgotten before the engine is told of them."""
+    """A planted fault: entries are forgotten before the engine is told of them. It
+    always lasts until a death comes between."""
     with conn.transaction():
         entries = take_outbox(conn, limit)
-        conn.execute("CREATE TEMPORARY TABLE IF NOT EXISTS kept (LIKE search_outbox)")
-        conn.execute("TRUNCATE kept")
-        conn.execute(
-            "INSERT INTO kept SELECT * FROM search_outbox WHERE id = ANY(%s)",
-            ([number for number, _ in entries],),
-        )
         delete_outbox(conn, [number for number, _ in entries])
-    time.sleep(0.05)
-    with conn.transaction():
-        conn.execute(
-            "INSERT INTO search_outbox OVERRIDING SYSTEM VALUE SELECT * FROM kept"
-        )
-    return drain_outbox(conn, engine, limit)
+    if entries:
+        time.sleep(3_600.0)
+    return 0
 
 
 def outside_opener(world: Mapping[str, Any], settings: CrawlSettings) -> Any:

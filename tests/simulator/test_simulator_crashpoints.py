@@ -190,8 +190,9 @@ def test_search_entries_that_are_forgotten_first_are_caught(
     for _ in range(6):
         before = run.progress()
         run.crawler.start(planted="outbox_first")
-        run.wait_for_progress(before + 10, 10.0)
-        time.sleep(draw.uniform(0.0, 0.3))
+        # Far enough for something that is searched.
+        run.wait_for_progress(before + 30, 10.0)
+        time.sleep(draw.uniform(0.1, 0.3))
         run.crawler.kill()
     run.hurry.set()
     publisher.join()

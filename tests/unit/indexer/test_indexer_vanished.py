@@ -51,7 +51,7 @@ def write_hundred(draw: random.Random, someone: Author, other: Author) -> None:
     uris = [each.uri(path) for each in (someone, other) for path in each.records]
     uris = [uri for uri in uris if f"/{POST}/" in uri] or [other.uri(f"{POST}/3laaa")]
     changes: dict[str, Any] = {f"{PROFILE}/self": profile("Someone")}
-    while len(changes) + len(someone.records) < 96:
+    while len(changes.keys() | someone.records.keys()) < 96:
         nsid = draw.choice([POST, POST, LIKE, REPOST, FOLLOW, "org.example.note"])
         uri = draw.choice(uris)
         value = {
