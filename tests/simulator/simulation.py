@@ -137,10 +137,11 @@ class Simulation:
     def _let_everybody_in(self) -> None:
         """Everybody is known, and all hosts ask for patience with fetches for a day.
 
-        To refuse them would not do: while a repo is claimed its commits wait for the
-        fetch, and one that fails for good leaves them waiting.
+        To refuse them would not do alone: while a repo is claimed its commits wait for
+        the fetch, and one that fails for good leaves them waiting.
         """
         society = self.network.society
+        self.network.faults.refused = 1.0
         with psycopg.connect(self.url) as conn:
             for name, row in self.rows.items():
                 dids = [member.did for member in society.members_of(name)]
@@ -297,9 +298,12 @@ class Simulation:
         return faults
 
     def settle_unhealed(self, seconds: float) -> list[str]:
-        """`settle` and stop: nothing is lost or dropped but what came twice."""
+        """`settle` and stop: nothing is lost or dropped but what came twice, and no
+        repo was asked for."""
         faults = self.settle(seconds)
         self.stop()
+        if asked := self.network.faults.seen.get("refused"):
+            faults.append(f"{asked} times a repo was asked for")
         lost = {why: n for why, n in self.drops().items() if why != "stale_rev"}
         if lost:
             faults.append(f"dropped {lost}")
