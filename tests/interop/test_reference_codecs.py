@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
-import zstandard
 
 from protocol import cbor, cbor_strict
 from protocol.car import CarReader, car_block, car_header, read_car
 from protocol.cid import Cid, cid_for
 from protocol.frames import decode_frame, encode_frame, peek_frame
 from protocol.lexicon import Catalog
-
-pytestmark = pytest.mark.skipif(
-    "ATPROTO_REFERENCE" not in os.environ,
-    reason="set ATPROTO_REFERENCE to the folder of the recorded reference data",
-)
+from service.bench.recorded import read_recorded, unpack
 
 
-def read_file(name: str) -> bytes:
-    path = Path(os.environ["ATPROTO_REFERENCE"]) / name
-    with path.open("rb") as file:
-        return zstandard.ZstdDecompressor().stream_reader(file).read()
-
-
-def read_frames() -> Iterator[bytes]:
-    raw = read_file("frames-k256.bin.zst")
-    position = 0
-    while position < len(raw):
-        end = position + 4 + int.from_bytes(raw[position : position + 4], "big")
-        yield raw[position + 4 : end]
-        position = end
-
-
-def test_frames() -> None:
+def test_frames(reference: Path) -> None:
     kinds: Counter[str | None] = Counter()
     seq = 0
-    for raw in read_frames():
+    for raw in read_recorded(reference, "k256").frames:
         frame = decode_frame(raw)
         kinds[frame.t] += 1
         account, number = peek_frame(raw)
@@ -57,9 +33,9 @@ def test_frames() -> None:
     assert set(kinds) == {"#commit", "#sync", "#account", "#identity"}
 
 
-def test_blocks_of_commits() -> None:
+def test_blocks_of_commits(reference: Path) -> None:
     blocks: set[bytes] = set()
-    for number, raw in enumerate(read_frames()):
+    for number, raw in enumerate(read_recorded(reference, "k256").frames):
         body = decode_frame(raw).body
         if number % 10 == 0 and "blocks" in body:
             car = read_car(body["blocks"])
@@ -73,8 +49,8 @@ def test_blocks_of_commits() -> None:
         cbor.check(block)
 
 
-def test_whole_repo() -> None:
-    raw = read_file("repo-21791.car.zst")
+def test_whole_repo(reference: Path) -> None:
+    raw = unpack(reference / "repo-21791.car.zst")
     reader = CarReader()
     catalog = Catalog.load()
     kinds: Counter[str] = Counter()

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import json
-import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
 
 from crawler.verify import verify_commit, verify_sync
 from protocol.errors import ProtocolError
@@ -20,32 +15,10 @@ from protocol.keys import PublicKey, parse_did_key
 from protocol.mst import EMPTY_ROOT, build_root
 from protocol.repo import RepoReader, RepoRecord, export_repo
 from protocol.syntax import Did
-
-REFERENCE = os.environ.get("ATPROTO_REFERENCE")
-pytestmark = pytest.mark.skipif(not REFERENCE, reason="ATPROTO_REFERENCE is not set")
+from service.bench.recorded import read_recorded, unpack
 
 # Later than any of the recorded revisions.
 NOW_US = 4_000_000_000_000_000
-
-
-def read_file(name: str) -> bytes:
-    raw = (Path(REFERENCE or "") / name).read_bytes()
-    if name.endswith(".zst"):
-        return zstandard.ZstdDecompressor().stream_reader(io.BytesIO(raw)).read()
-    return raw
-
-
-def frames(name: str) -> Iterator[bytes]:
-    data = read_file(name)
-    position = 0
-    while position < len(data):
-        size = int.from_bytes(data[position : position + 4], "big")
-        yield data[position + 4 : position + 4 + size]
-        position += 4 + size
-
-
-def keys(name: str) -> dict[str, PublicKey]:
-    return {did: parse_did_key(key) for did, key in json.loads(read_file(name)).items()}
 
 
 @pytest.mark.parametrize(
@@ -53,22 +26,22 @@ def keys(name: str) -> dict[str, PublicKey]:
     [("k256", 11_866, 20_810), ("p256", 2_866, 2_855)],
 )
 def test_every_frame_is_verified_and_follows_from_the_one_before(
-    curve: str, commits: int, operations: int
+    reference: Path, curve: str, commits: int, operations: int
 ) -> None:
-    signing = keys(f"keys-{curve}.json")
+    recorded = read_recorded(reference, curve)
     data: dict[str, bytes] = {}
     records: dict[str, dict[bytes, bytes]] = {}
     seen = done = last_seq = 0
-    for raw in frames(f"frames-{curve}.bin.zst"):
+    for raw in recorded.frames:
         frame = decode_frame(raw)
         assert frame.body["seq"] > last_seq
         last_seq = frame.body["seq"]
         if frame.t == "#sync":
             did = frame.body["did"]
-            assert verify_sync(frame.body, signing[did], NOW_US).data == data[did]
+            assert verify_sync(frame.body, recorded.keys[did], NOW_US).data == data[did]
         if frame.t != "#commit":
             continue
-        event = verify_commit(frame.body, signing[frame.body["repo"]], NOW_US)
+        event = verify_commit(frame.body, recorded.keys[frame.body["repo"]], NOW_US)
         assert event.prev_data == data.get(event.did, EMPTY_ROOT)
         assert not event.drops
         data[event.did] = event.data
@@ -86,16 +59,16 @@ def test_every_frame_is_verified_and_follows_from_the_one_before(
         assert build_root(sorted(held.items())) == data[did]
 
 
-def test_no_mutant_is_believed() -> None:
-    signing = keys("keys-k256.json")
+def test_no_mutant_is_believed(reference: Path) -> None:
+    recorded = read_recorded(reference, "k256")
     rng = random.Random(7)
     tried = refused = 0
-    for number, raw in enumerate(frames("frames-k256.bin.zst")):
+    for number, raw in enumerate(recorded.frames):
         frame = decode_frame(raw)
         if frame.t != "#commit" or number % 12 or len(raw) > 20_000:
             continue
         body = frame.body
-        key = signing[body["repo"]]
+        key = recorded.keys[body["repo"]]
         good = verify_commit(body, key, NOW_US)
         blocks = body["blocks"]
         mutant: dict[str, Any] = dict(body)
@@ -118,10 +91,10 @@ def test_no_mutant_is_believed() -> None:
     assert refused == tried
 
 
-def test_whole_repo_is_read_and_written_again() -> None:
-    did, did_key = read_file("repo-21791.txt").decode().split()
+def test_whole_repo_is_read_and_written_again(reference: Path) -> None:
+    did, did_key = (reference / "repo-21791.txt").read_text().split()
     key = parse_did_key(did_key)
-    car = read_file("repo-21791.car.zst")
+    car = unpack(reference / "repo-21791.car.zst")
     records, data, commit = read_repo(car, key, did)
     assert len(records) == 21_791
     # One block may stand under several keys.
