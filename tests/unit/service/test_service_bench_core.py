@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from protocol.frames import decode_frame
 from protocol.mst import EMPTY_ROOT
 from protocol.repo import RepoReader
 from service.bench import imports, verify
+from service.bench.recorded import CURVES, FOLDER_VARIABLE
 from service.bench.society import LIKE, POST, PROFILE, START_US, Society, made_repo
 
 NOW_US = START_US + 3_600_000_000
@@ -127,3 +129,18 @@ def test_quick_run_goes_all_the_way(bench: object) -> None:
     assert len(names) == len(metrics)
     if bench is imports:
         assert "peak_mib" in names
+
+
+def test_recorded_frames_are_proven_too(
+    reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = {f"recorded_{curve}_commits_per_s_per_core" for curve in CURVES}
+    monkeypatch.delenv(FOLDER_VARIABLE)
+    assert not rates & {metric.metric for metric in verify.run(True, Silence())}
+    monkeypatch.setenv(FOLDER_VARIABLE, str(reference))
+    metrics = {metric.metric: metric for metric in verify.run(True, Silence())}
+    assert rates <= metrics.keys()
+    for rate in rates:
+        floor = metrics[rate].floor
+        assert floor is not None
+        assert 0 < metrics[rate].value < floor
