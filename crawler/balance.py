@@ -4,6 +4,9 @@ A move loses nothing. Onto a poll: the first one is due at once and compares rev
 it sees whatever the stream had not brought. Onto a stream: it goes on from the saved
 cursor; where there is none, or the host does not reach back to it, the stream starts
 at the tip and the whole listing is compared after that.
+
+Hosts that come back after they were away compete for the streams with the others, and
+are polled where there is no place: or they would wait for one for ever.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ DROPS: Final = "drops"
 """Names of gauges: all events, and per reason `drops/REASON`."""
 
 _SHORTEST: Final = 5.0
+# Who is away sends nothing; that says nothing of how busy it is.
+_AWAY: Final = (hosts.HOST_OFFLINE, hosts.HOST_THROTTLED)
 
 
 def measure_hosts(
@@ -46,6 +51,8 @@ def measure_hosts(
     measures = []
     for host in activity:
         if host.mode != hosts.MODE_STREAM or host.elapsed < _SHORTEST:
+            continue
+        if host.state in _AWAY:
             continue
         measures.append(_measure(host, settings))
     save_measures(conn, measures)

@@ -14,7 +14,7 @@ from crawler.listing import ListedHost
 from crawler.listing_spider import ListingFailure
 from crawler.settings import CrawlSettings
 from storage import hosts
-from storage.host_listing import note_poll
+from storage.host_listing import forget_list_cursor, note_poll
 
 _RETRY: Final = 300.0
 _POLLED: Final = (hosts.HOST_POLLING, hosts.HOST_OFFLINE, hosts.HOST_THROTTLED)
@@ -47,6 +47,8 @@ def _note_failure(
     conn: psycopg.Connection[Any], failure: ListingFailure, settings: CrawlSettings
 ) -> None:
     host = failure.host
+    if failure.refused:
+        forget_list_cursor(conn, host.id)
     if host.mode != hosts.MODE_POLL or host.state not in _POLLED:
         # Its stream says whether it is there.
         hosts.note_failure(conn, host.id, failure.error, wait=_RETRY)

@@ -32,11 +32,13 @@ _PAGE_LIMIT: Final = 1_000
 
 @dataclass(slots=True)
 class ListingFailure:
-    """A host whose listing broke off: what it said, or how long it wants to rest."""
+    """A host whose listing broke off: what it said, or how long it wants to rest.
+    `refused`: it took the request for a wrong one."""
 
     host: hosts.Host
     error: str
     retry_after: float | None = None
+    refused: bool = False
 
 
 def scrapy_settings(*, hosts_at_once: int, crawl_seconds: float) -> Settings:
@@ -109,7 +111,8 @@ class ListReposSpider(scrapy.Spider):
         self, response: Response, target: ListedHost
     ) -> AsyncIterator[Request]:
         if response.status != 200:
-            self._fail(target, f"listRepos answered {response.status}")
+            refused = 400 <= response.status < 500
+            self._fail(target, f"listRepos answered {response.status}", refused=refused)
             return
         try:
             cursor = await self._listing.take_page(target, response.body)
@@ -128,9 +131,15 @@ class ListReposSpider(scrapy.Spider):
         )
 
     def _fail(
-        self, target: ListedHost, error: str, retry_after: float | None = None
+        self,
+        target: ListedHost,
+        error: str,
+        retry_after: float | None = None,
+        *,
+        refused: bool = False,
     ) -> None:
-        self._failures.append(ListingFailure(target.host, error, retry_after))
+        failure = ListingFailure(target.host, error, retry_after, refused)
+        self._failures.append(failure)
 
 
 async def crawl_listings(

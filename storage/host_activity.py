@@ -44,7 +44,8 @@ class Measure:
 
 
 def load_activity(conn: psycopg.Connection[Any]) -> list[HostActivity]:
-    """Return the hosts that are followed, streamed or polled."""
+    """Return the hosts that are followed, streamed or polled, and those of the streamed
+    that were away or throttled and whose time has come."""
     with conn.cursor(row_factory=class_row(HostActivity)) as cursor:
         cursor.execute(
             """
@@ -57,6 +58,8 @@ def load_activity(conn: psycopg.Connection[Any]) -> list[HostActivity]:
                 extract(epoch FROM now() - first_seen)::float8 AS age
             FROM host
             WHERE state IN ('new', 'streaming', 'needs_recheck', 'polling')
+               OR state IN ('offline', 'throttled') AND mode = 'stream'
+                  AND next_try <= now()
             ORDER BY id
             """
         )

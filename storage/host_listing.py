@@ -26,8 +26,8 @@ def begin_listing(conn: psycopg.Connection[Any], host: int) -> datetime:
 def listings_due(
     conn: psycopg.Connection[Any], *, limit: int, older_than: float
 ) -> list[tuple[Host, str | None]]:
-    """Return streamed hosts whose listing is due, oldest first, with the cursor to go
-    on from.
+    """Return streamed hosts whose listing is due, who waits longest first, with the
+    cursor to go on from.
 
     Due: never finished, or finished more than `older_than` seconds ago; of relayed
     hosts only those for which it was requested. Relays list other hosts' repos and
@@ -47,8 +47,8 @@ def listings_due(
 def polls_due(
     conn: psycopg.Connection[Any], *, limit: int, every: float
 ) -> list[tuple[Host, str | None]]:
-    """Return polled hosts whose turn it is, oldest first, with the cursor to go on
-    from: each has its own `poll_every`, else it is `every` seconds. Throttled and
+    """Return polled hosts whose turn it is, who waits longest first, with the cursor to
+    go on from: each has its own `poll_every`, else it is `every` seconds. Throttled and
     offline ones are among them when their time has come."""
     return _due(
         conn,
@@ -64,6 +64,7 @@ def polls_due(
 def _due(
     conn: psycopg.Connection[Any], condition: str, values: dict[str, Any]
 ) -> list[tuple[Host, str | None]]:
+    # By when each was begun, not ended: some listings never end.
     with conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(
             f"""
@@ -71,7 +72,7 @@ def _due(
             WHERE NOT relay AND {condition}
               AND (next_try IS NULL OR next_try <= now())
               AND (rate_limited_until IS NULL OR rate_limited_until <= now())
-            ORDER BY listed_at NULLS FIRST, id LIMIT %(limit)s
+            ORDER BY polled_at NULLS FIRST, id LIMIT %(limit)s
             """,
             values,
         )
@@ -103,6 +104,11 @@ def save_list_cursor(
         """,
         (None if done else list_cursor, done, host, began),
     )
+
+
+def forget_list_cursor(conn: psycopg.Connection[Any], host: int) -> None:
+    """The host does not take its own cursor: its next listing begins anew."""
+    conn.execute("UPDATE host SET list_cursor = NULL WHERE id = %s", (host,))
 
 
 def note_poll(

@@ -278,16 +278,19 @@ def _line(text: str) -> str:
 def note_contact(conn: psycopg.Connection[Any], host: int, state: str) -> None:
     """The host answered: failures are forgotten, and it is in `state` now.
 
-    One that is polled stays so: a stream may say this that was closed for it.
+    One that is polled stays so, and one whose throttling is not over: a stream may say
+    this that is being closed for it.
     """
     row = conn.execute(
         """
         UPDATE host SET tries = 0, next_try = NULL, error = NULL, last_seen = now()
-        WHERE id = %s AND state <> 'banned' RETURNING mode
+        WHERE id = %s AND state <> 'banned'
+          AND NOT (state = 'throttled' AND coalesce(next_try > now(), false))
+        RETURNING mode
         """,
         (host,),
     ).fetchone()
-    if row is not None and row[0] == MODE_POLL and state in _ANSWERING:
+    if row is None or (row[0] == MODE_POLL and state in _ANSWERING):
         return
     move_host(conn, host, state, "it answers")
 
@@ -300,16 +303,26 @@ def note_failure(
     wait: float,
     state: str | None = None,
 ) -> None:
-    """The host failed us: tried again in `wait` seconds, in `state` if one is given."""
-    conn.execute(
+    """The host failed us: tried again in `wait` seconds, in `state` if one is given.
+
+    A throttling lasts its time. Of one that was away the reader of its stream tries
+    several times in a row, and while no `state` is given that goes on.
+    """
+    row = conn.execute(
         """
-        UPDATE host SET tries = tries + 1, error = %s, error_at = now(),
-            next_try = now() + make_interval(secs => %s)
-        WHERE id = %s
+        UPDATE host SET tries = tries + 1, error = %(error)s, error_at = now(),
+            next_try = CASE
+                WHEN state = 'throttled' AND (next_try > now() OR %(ends)s)
+                    THEN next_try
+                WHEN state IN ('throttled', 'offline') AND mode = 'stream'
+                    AND NOT %(ends)s THEN next_try
+                ELSE now() + make_interval(secs => %(wait)s) END
+        WHERE id = %(host)s
+        RETURNING state = 'throttled' AND coalesce(next_try > now(), false)
         """,
-        (_line(error), wait, host),
-    )
-    if state is not None:
+        {"error": _line(error), "ends": state is not None, "wait": wait, "host": host},
+    ).fetchone()
+    if state is not None and row == (False,):
         move_host(conn, host, state, error, wait=wait)
 
 
@@ -366,7 +379,8 @@ def note_events(
     conn: psycopg.Connection[Any],
     events: Mapping[int, tuple[int, datetime | None]],
 ) -> None:
-    """Add to the counts of handled events: host -> (how many, newest host time)."""
+    """Add to the counts of handled events: host -> (how many, time of the last one as
+    the host says). An earlier time than before is taken too: its clock was wrong."""
     if not events:
         return
     hosts = sorted(events)
@@ -374,7 +388,7 @@ def note_events(
     conn.execute(
         """
         UPDATE host SET events = events + t.n, last_seen = now(),
-            last_event_at = greatest(last_event_at, t.at)
+            last_event_at = coalesce(t.at, last_event_at)
         FROM unnest(%s::int4[], %s::int8[], %s::timestamptz[]) AS t (id, n, at)
         WHERE host.id = t.id
         """,

@@ -70,6 +70,8 @@ class ListingHost:
                 return Response(b" " * 6_000_000, media_type="application/json")
             case "error":
                 return JSONResponse({"error": "Oops"}, status_code=500)
+            case "forgot" if start:
+                return JSONResponse({"error": "InvalidCursor"}, status_code=400)
         page = self.entries[start : start + self.page]
         body: dict[str, Any] = {"repos": page}
         if start + self.page < len(self.entries):
@@ -195,6 +197,30 @@ def test_a_listing_without_end_is_left_after_two_pages(
     world.serve(listing)
     assert world.tasks().list_repos()["done"] == 1
     assert listing.requests <= 2
+
+
+def test_a_host_that_forgot_its_own_cursor_is_listed_from_the_start(
+    world: World,
+) -> None:
+    listing = ListingHost([entry(1)], fault="forgot")
+    host, url = world.serve(listing)
+    world.resolver.put(did_of(1), url)
+    with world.pool.connection() as conn:
+        conn.execute("UPDATE host SET list_cursor = '700'")
+    assert world.tasks().list_repos()["failed"] == 1
+    with world.pool.connection() as conn:
+        conn.execute("UPDATE host SET next_try = now()")
+    assert world.tasks().list_repos()["done"] == 1
+    assert list(world.known()) == [did_of(1)]
+    # What is away keeps its place.
+    listing.fault = "error"
+    with world.pool.connection() as conn:
+        hosts.request_listing(conn, host)
+        conn.execute("UPDATE host SET list_cursor = '700', next_try = now()")
+    assert world.tasks().list_repos()["failed"] == 1
+    with world.pool.connection() as conn:
+        kept = conn.execute("SELECT list_cursor FROM host").fetchone()
+    assert kept == ("700",)
 
 
 def test_one_bad_host_does_not_stop_the_others(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -19,6 +20,7 @@ from protocol.syntax.did import Did
 from storage import hosts
 from storage.host_activity import load_activity, load_gauges
 from storage.host_budget import LIMITS, admit_accounts, set_limit
+from storage.host_listing import begin_listing, polls_due, save_list_cursor
 
 Conn = psycopg.Connection[Any]
 
@@ -114,6 +116,52 @@ def test_who_goes_on_is_throttled_sooner(conn: Conn) -> None:
     hosts.move_host(conn, host, hosts.HOST_NEW, "our operator")
     hosts.forgive(conn, host)
     assert hosts.load_hosts(conn)[host].strikes == 0
+
+
+def rests(conn: Conn, host: int) -> float:
+    """Seconds until the host is tried again."""
+    row = conn.execute(
+        "SELECT extract(epoch FROM next_try - now())::float8 FROM host WHERE id = %s",
+        (host,),
+    ).fetchone()
+    assert row is not None
+    return float(row[0] or 0.0)
+
+
+def test_what_a_closing_stream_says_ends_no_throttling(conn: Conn) -> None:
+    host = put(conn, "a.example.com")
+    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    hosts.add_strikes(conn, host, 100, limit=100, wait=3_600)
+    # Its reader is closed a moment later; until then it fails, and connects again.
+    hosts.note_failure(conn, host, "bad_frame", wait=0.0)
+    assert rests(conn, host) > 3_500
+    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    assert state_of(conn, host) == ("throttled", "stream")
+    assert rests(conn, host) > 3_500
+    assert hosts.streamed_hosts(conn) == []
+    # Once its time has come it may.
+    conn.execute("UPDATE host SET next_try = now()")
+    hosts.note_failure(conn, host, "refused", wait=5.0)
+    assert [known.id for known in hosts.streamed_hosts(conn)] == [host]
+    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    assert state_of(conn, host) == ("streaming", "stream")
+
+
+def test_tries_to_reach_a_host_that_was_away_are_one_look(conn: Conn) -> None:
+    host = put(conn, "a.example.com")
+    hosts.note_failure(conn, host, "x", wait=86_400.0, state=hosts.HOST_OFFLINE)
+    # A listing of it that was under way failed too.
+    hosts.note_failure(conn, host, "no answer", wait=300.0)
+    assert rests(conn, host) > 86_000
+    conn.execute("UPDATE host SET next_try = now()")
+    for _ in range(14):
+        # Its reader waits and tries again by itself, and is not closed meanwhile:
+        # the next one would count from nothing, and never give up.
+        hosts.note_failure(conn, host, "refused", wait=60.0)
+        assert [known.id for known in hosts.streamed_hosts(conn)] == [host]
+    hosts.note_failure(conn, host, "x", wait=86_400.0, state=hosts.HOST_OFFLINE)
+    assert hosts.streamed_hosts(conn) == []
+    assert rests(conn, host) > 86_000
 
 
 @pytest.fixture
@@ -226,6 +274,55 @@ def test_streams_are_capped_and_the_busiest_come_first(conn: Conn) -> None:
         conn.execute("UPDATE host SET rate = %s WHERE id = %s", (n, host))
     streamed = [host.id for host in hosts.streamed_hosts(conn, most=4)]
     assert streamed == [relay, own, ids[4], ids[3]]
+
+
+@pytest.mark.parametrize("state", [hosts.HOST_OFFLINE, hosts.HOST_THROTTLED])
+def test_who_was_away_comes_back_though_no_stream_is_free(
+    conn: Conn, state: str
+) -> None:
+    settings = CrawlSettings(streams_at_once=2, stream_dwell=0.0)
+    busy = [put(conn, f"h{n}.example.com") for n in range(2)]
+    away = put(conn, "away.example.com")
+    for host in (*busy, away):
+        hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    hosts.move_host(conn, away, state, "x", wait=3_600.0)
+    conn.execute("UPDATE host SET rate = 1 WHERE id = ANY(%s)", (busy,))
+    balance_hosts(conn, settings)
+    assert state_of(conn, away) == (state, "stream"), "not before its time"
+    conn.execute("UPDATE host SET next_try = now() WHERE id = %s", (away,))
+    balance_hosts(conn, settings)
+    tried = [host.id for host in hosts.streamed_hosts(conn, most=2)]
+    tried += [host.id for host, _ in polls_due(conn, limit=400, every=900)]
+    assert sorted(tried) == sorted([*busy, away])
+
+
+def test_listings_without_end_keep_no_others_waiting(conn: Conn) -> None:
+    def poll(host: hosts.Host, done: bool) -> None:
+        began = begin_listing(conn, host.id)
+        save_list_cursor(conn, host.id, began, "on", done=done)
+
+    endless = {put(conn, f"e{n}.example.com", state="polling") for n in range(3)}
+    honest = {put(conn, f"h{n}.example.com", state="polling") for n in range(2)}
+    conn.execute(
+        "UPDATE host SET listed_at = now() - interval '1 hour', polled_at ="
+        " now() - interval '1 hour' WHERE id = ANY(%s)",
+        (list(honest),),
+    )
+    polled: set[int] = set()
+    for _ in range(4):
+        for host, _cursor in polls_due(conn, limit=2, every=900):
+            polled.add(host.id)
+            poll(host, done=host.id in honest)
+    assert polled == endless | honest
+
+
+def test_a_clock_that_was_wrong_once_is_not_wrong_for_ever(conn: Conn) -> None:
+    host = put(conn, "a.example.com")
+    now = datetime.now(UTC)
+    hosts.note_events(conn, {host: (1, now + timedelta(days=3_650))})
+    hosts.note_events(conn, {host: (1, now)})
+    hosts.note_events(conn, {host: (1, None)})
+    assert conn.execute("SELECT last_event_at FROM host").fetchone() == (now,)
 
 
 def test_hosts_of_the_plc_mirror_are_taken_over_once(conn: Conn) -> None:
