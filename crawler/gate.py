@@ -176,7 +176,8 @@ class Gate:
         known = (self._book.get(did) for did in scope.found)
         joined = [a.did for a in known if a is not None and a.admitted]
         if joined:
-            self._run(lambda conn: add_accounts(conn, joined, mend=True))
+            was = scope.scope
+            self._run(lambda conn: add_accounts(conn, joined, mend=True, scope=was))
         if self._run(scope.refresh):
             # Who left and comes back has to be let in again.
             self._book.clear()
@@ -213,7 +214,7 @@ class Gate:
             found = [a.did for a in accounts if a.admitted and scope.is_found(a.did)]
             if found:
                 # Or it would be taken for one that does not belong here.
-                add_accounts(conn, found)
+                add_accounts(conn, found, scope=scope.scope)
 
         self._run(admit)
 

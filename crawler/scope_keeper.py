@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,19 +16,15 @@ import psycopg
 from crawler.accounts import Account
 from crawler.admission import Admission
 from crawler.database import Database, StoppedError
-from crawler.discovery import read_page
+from crawler.gate import has_relays
+from crawler.holder_search import HolderSearch
 from crawler.lookups import look_up
-from crawler.methods import LIST_REPOS_BY_COLLECTION
 from crawler.outside import Outside
-from crawler.page_guard import PageGuard
 from crawler.settings import CrawlSettings
 from crawler.waiting import wait_first
-from network.errors import NetworkError, XrpcError
-from network.xrpc_client import XrpcClient
 from protocol import cbor
 from protocol.errors import ProtocolError
 from protocol.syntax.did import Did, is_did
-from storage import hosts, repos
 from storage.collections import COLLECTION_IDS, GRAPH_FOLLOW
 from storage.record_codec import decompress
 from storage.scope import (
@@ -36,6 +33,7 @@ from storage.scope import (
     add_accounts,
     claim_missing,
     find_outside,
+    hold_scope,
     load_accounts,
     load_scope,
     remove_accounts,
@@ -49,11 +47,21 @@ _LOOKUPS: Final = 32
 _REMOVED_AT_ONCE: Final = 20
 _COMPARED_AT_ONCE: Final = 200
 _RETRY: Final = 600.0
-_SEARCH_AGAIN: Final = 86_400.0
-_SEARCH_RETRY: Final = 300.0
-_PAGE: Final = 1_000
-_PAGES: Final = 100_000
-_PAGE_BYTES: Final = 4_000_000
+# For so long nobody is removed whom a seed may follow that is not here.
+_PATIENCE: Final = 3_600.0
+# Looking through all repos for some that are outside takes a hundredth of the time.
+_SHARE: Final = 100.0
+_LONGEST_SHARE: Final = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Follows:
+    """Whom the seeds follow, by seed: those whose repo is here. `marks`: which state
+    of it was read; `known`: whether that is all."""
+
+    of: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    marks: Mapping[str, Any] = field(default_factory=dict)
+    known: bool = False
 
 
 class ScopeKeeper:
@@ -77,44 +85,66 @@ class ScopeKeeper:
         self._remove = remove
         self._keep_wanted = keep_wanted
         self._admission = Admission(settings)
+        self._search = HolderSearch(settings, database, outside)
         self._changed_at: datetime | None = None
-        self._seed_revs: dict[str, str] = {}
-        self._follows: dict[str, set[str]] = {}
-        self._search_at = 0.0
+        self._follows = _Follows()
+        self._outside_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
-        while not stop.is_set():
-            try:
-                busy = await self.look()
-            except psycopg.Error as error:
-                log.warning("scope_not_kept", extra={"why": str(error)})
-                busy = False
-            except StoppedError:
-                return
-            if not busy:
-                await wait_first(stop, seconds=_LOOK)
+        try:
+            while not stop.is_set():
+                try:
+                    busy = await self.look()
+                except psycopg.Error as error:
+                    log.warning("scope_not_kept", extra={"why": str(error)})
+                    busy = False
+                if not busy:
+                    await wait_first(stop, seconds=_LOOK)
+        except StoppedError:
+            return
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Give up what goes on between two rounds."""
+        await self._search.close()
 
     async def look(self) -> bool:
         """One round; return whether there is more to do at once."""
         scope = await self._run(load_scope)
         if scope.changed_at != self._changed_at:
+            await self._search.close()
             self._changed_at = scope.changed_at
-            self._seed_revs, self._follows, self._search_at = {}, {}, 0.0
+            self._follows, self._outside_at = _Follows(), 0.0
         busy = await self._compare()
         if scope.whole:
             return busy
         if scope.kind is ScopeKind.FOLLOWS:
-            await self._run(lambda conn: self._follow(conn, scope))
+            follows = await self._run(lambda conn: self._follow(conn, scope))
+            if follows is not self._follows:
+                # Only now that it is committed: or it would not be seen again.
+                self._follows, self._outside_at = follows, 0.0
         elif scope.kind is ScopeKind.COLLECTION:
-            await self._search(scope)
+            self._search.keep_on(scope)
         joined = await self._let_in()
-        if scope.kind is ScopeKind.FOLLOWS and not self._knows_follows(scope):
+        if scope.kind is ScopeKind.FOLLOWS and not self._follows.known:
             return joined or busy
+        return await self._remove_outside() or joined or busy
+
+    async def _remove_outside(self) -> bool:
+        """Remove accounts that do not belong here; whether there were any."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        if began < self._outside_at:
+            return False
         outside = await self._run(lambda conn: find_outside(conn, _REMOVED_AT_ONCE))
-        if outside:
-            await asyncio.to_thread(self._remove, outside)
-        return joined or busy or bool(outside)
+        if not outside:
+            took = clock() - began
+            self._outside_at = clock() + min(_SHARE * took, _LONGEST_SHARE)
+            return False
+        await asyncio.to_thread(self._remove, outside)
+        return True
 
     async def _compare(self) -> bool:
         """Hold the next repos against what is to be kept of them; whether there were
@@ -131,64 +161,30 @@ class ScopeKeeper:
 
     # whom the seeds follow
 
-    def _follow(self, conn: psycopg.Connection[Any], scope: Scope) -> None:
-        """Compare the follows of the seeds whose repo changed with the accounts."""
-        known = repos.find_repos(conn, scope.seeds)
-        changed = False
-        for did, repo in known.items():
-            if repo.rev is not None and self._seed_revs.get(did) != repo.rev:
-                self._follows[did] = set(_read_follows(conn, repo.actor))
-                self._seed_revs[did] = repo.rev
-                changed = True
-        if not changed:
-            return
-        wanted = set(scope.seeds).union(*self._follows.values())
-        held = set(load_accounts(conn)[0])
-        add_accounts(conn, wanted - held, mend=True)
-        # A seed that is not here yet may follow whom nobody else does.
-        if self._knows_follows(scope):
-            remove_accounts(conn, held - wanted)
-
-    def _knows_follows(self, scope: Scope) -> bool:
-        return len(self._follows) == len(scope.seeds)
-
-    # who holds a collection
-
-    async def _search(self, scope: Scope) -> None:
-        """Ask relays, or the hosts where there is none, who has records."""
-        now = asyncio.get_running_loop().time()
-        if now < self._search_at:
-            return
-        self._search_at = now + _SEARCH_AGAIN
-        known = (await self._run(hosts.load_hosts)).values()
-        relays = [host for host in known if host.relay]
-        for host in relays or known:
-            for nsid in scope.collections:
-                try:
-                    await self._search_host(host.url, nsid)
-                except (NetworkError, XrpcError) as error:
-                    # One that has no such list: its accounts join as they write.
-                    self._search_at = now + _SEARCH_RETRY
-                    log.info(
-                        "collection_not_listed",
-                        extra={"host": host.hostname, "why": str(error)},
-                    )
-
-    async def _search_host(self, url: str, nsid: str) -> None:
-        client = XrpcClient(self._outside.fetcher, url)
-        guard = PageGuard(_PAGES)
-        cursor: str | None = None
-        while True:
-            body = await client.query_bytes(
-                LIST_REPOS_BY_COLLECTION,
-                {"collection": nsid, "limit": _PAGE, "cursor": cursor},
-                max_bytes=_PAGE_BYTES,
-            )
-            entries, following = read_page(body, "repos")
-            await self._run(_adder(_dids(entry.get("did") for entry in entries)))
-            cursor = guard.enter(entries, following)
-            if cursor is None:
-                return
+    def _follow(self, conn: psycopg.Connection[Any], scope: Scope) -> _Follows:
+        """Compare the follows of the seeds whose repo changed with the accounts;
+        return what is known of them once this is committed."""
+        before = self._follows
+        if not hold_scope(conn, scope):
+            return before
+        of, marks = dict(before.of), dict(before.marks)
+        for did, actor, mark in _find_seeds(conn, scope.seeds):
+            if did in of and marks[did] == mark:
+                continue
+            # Who is deleted follows nobody, though the rows may be there for a while.
+            of[did] = frozenset(_read_follows(conn, actor)) if mark else frozenset()
+            marks[did] = mark
+        known = all(did in of for did in scope.seeds) or scope.age_s > _PATIENCE
+        if marks == before.marks and known == before.known:
+            return before
+        if of != before.of or known != before.known:
+            wanted = set(scope.seeds).union(*of.values())
+            held = set(load_accounts(conn)[0])
+            add_accounts(conn, wanted - held, mend=True)
+            # A seed that is not here yet may follow whom nobody else does.
+            if known:
+                remove_accounts(conn, held - wanted)
+        return _Follows(of, marks, known)
 
     # letting in
 
@@ -204,8 +200,7 @@ class ScopeKeeper:
                 log.warning("account_without_host", extra={"did": account.did})
 
         def admit(conn: psycopg.Connection[Any]) -> None:
-            relayed = any(host.relay for host in hosts.load_hosts(conn).values())
-            self._admission.admit(conn, accounts, relay=relayed)
+            self._admission.admit(conn, accounts, relay=has_relays(conn))
 
         await self._run(admit)
         return True
@@ -217,8 +212,23 @@ class ScopeKeeper:
         return account
 
 
-def _adder(dids: Sequence[str]) -> Callable[[psycopg.Connection[Any]], int]:
-    return lambda conn: add_accounts(conn, dids, mend=True)
+def _find_seeds(
+    conn: psycopg.Connection[Any], seeds: Sequence[str]
+) -> list[tuple[str, int, Any]]:
+    """The seeds whose follows are here: (DID, actor, which state of the repo that is),
+    None for one that is deleted. A repo may hold more at the revision it had."""
+    rows = conn.execute(
+        """
+        SELECT did, actor.id, CASE WHEN upstream_status <> 'deleted'
+            THEN ARRAY[rev, synchronized_at::text] END
+        FROM actor JOIN repo ON repo.actor = actor.id
+        LEFT JOIN selection s ON s.id = repo.selection
+        WHERE did = ANY(%s) AND (upstream_status = 'deleted'
+            OR rev IS NOT NULL AND coalesce(%s = ANY(s.collections), true))
+        """,
+        (list(seeds), GRAPH_FOLLOW),
+    )
+    return rows.fetchall()
 
 
 def _read_follows(conn: psycopg.Connection[Any], actor: int) -> Iterable[str]:

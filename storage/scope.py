@@ -22,6 +22,8 @@ SETTLE_S: Final = 3.0
 """Who joins is fetched so many seconds later: by then everybody lets its commits pass,
 and none can be missing between the repo that was fetched and the stream."""
 
+_DUE_PAGE: Final = 1_000
+
 _OUTSIDE: Final = """
     FROM repo JOIN actor ON actor.id = repo.actor
     WHERE NOT EXISTS (SELECT FROM scope_account s WHERE s.did = actor.did)
@@ -147,6 +149,7 @@ def set_scope(
     to be kept of a repo changes, every repo is held against it anew. `settings` None
     leaves what was noted. Raises UnkeptError. Does not commit."""
     check_keep(kind, collections, keep)
+    seeds = list(dict.fromkeys(seeds))
     selection = put_selection(conn, keep)
     if not load_scope(conn).whole:
         # Their commits were passed over, and they may be wanted again now.
@@ -167,13 +170,13 @@ def set_scope(
         """,
         {
             "kind": kind,
-            "seeds": list(seeds),
+            "seeds": seeds,
             "collections": list(collections),
             "settings": settings,
             "selection": selection,
         },
     )
-    conn.execute("DELETE FROM scope_account WHERE did <> ALL(%s)", (list(seeds),))
+    conn.execute("DELETE FROM scope_account WHERE did <> ALL(%s)", (seeds,))
     add_accounts(conn, seeds)
     if kind is ScopeKind.COLLECTION:
         _keep_holders(conn, collections)
@@ -198,11 +201,25 @@ def _keep_holders(conn: psycopg.Connection[Any], collections: Sequence[str]) -> 
     )
 
 
+def hold_scope(conn: psycopg.Connection[Any], scope: Scope) -> bool:
+    """Whether this is the scope still. If so, one that is set meanwhile waits for the
+    caller's transaction."""
+    row = conn.execute("SELECT changed_at FROM scope FOR SHARE").fetchone()
+    return row == (scope.changed_at,)
+
+
 def add_accounts(
-    conn: psycopg.Connection[Any], dids: Iterable[str], *, mend: bool = False
+    conn: psycopg.Connection[Any],
+    dids: Iterable[str],
+    *,
+    mend: bool = False,
+    scope: Scope | None = None,
 ) -> int:
     """Let accounts join; return how many were new. With `mend` their commits may have
-    been passed over: a repo that is here already is fetched again. Does not commit."""
+    been passed over: a repo that is here already is fetched again. Where they were
+    found for a `scope`, nobody joins another one. Does not commit."""
+    if scope is not None and not hold_scope(conn, scope):
+        return 0
     # Ids become visible in their order only if one transaction draws them at a time.
     conn.execute("SELECT pg_advisory_xact_lock(hashtext('scope_account'))")
     rows = conn.execute(
@@ -220,12 +237,13 @@ def add_accounts(
 def _mend(
     conn: psycopg.Connection[Any], actors: LiteralString, values: tuple[Any, ...]
 ) -> None:
+    # Infinity: its removal was begun, and maybe broken off.
     conn.execute(
         f"""
         UPDATE repo SET state = 'desynchronized', tries = 0,
             next_try = now() + make_interval(secs => {SETTLE_S}),
             error = 'was not to be indexed for a while'
-        WHERE state = 'synchronized' AND actor IN ({actors})
+        WHERE (state = 'synchronized' OR next_try = 'infinity') AND actor IN ({actors})
         """,
         values,
     )
@@ -255,20 +273,29 @@ def claim_missing(
     conn: psycopg.Connection[Any], limit: int, *, wait: float
 ) -> list[str]:
     """Accounts of the scope whose repo was not let in, to be looked up; each again in
-    `wait` seconds at the earliest. Does not commit."""
+    `wait` seconds at the earliest. Those that are here are passed over for a day.
+    Does not commit."""
     rows = conn.execute(
         """
-        UPDATE scope_account SET next_try = now() + make_interval(secs => %s)
-        WHERE id IN (
-            SELECT s.id FROM scope_account s
+        WITH due AS MATERIALIZED (
+            SELECT s.id, s.next_try, repo.actor IS NOT NULL AS here
+            FROM (SELECT id, did, next_try FROM scope_account WHERE next_try <= now()
+                  ORDER BY next_try, id LIMIT %(page)s) s
             LEFT JOIN actor ON actor.did = s.did LEFT JOIN repo ON repo.actor = actor.id
-            WHERE s.next_try <= now() AND repo.actor IS NULL
-            ORDER BY s.next_try, s.id LIMIT %s
-        ) RETURNING did
+        ), chosen AS (
+            SELECT id, here FROM due WHERE here
+            UNION ALL
+            (SELECT id, here FROM due WHERE NOT here
+             ORDER BY next_try, id LIMIT %(limit)s)
+        )
+        UPDATE scope_account SET next_try = now()
+            + make_interval(secs => CASE WHEN here THEN 86400 ELSE %(wait)s END)
+        FROM chosen WHERE scope_account.id = chosen.id
+        RETURNING did, here
         """,
-        (wait, limit),
+        {"page": _DUE_PAGE, "limit": limit, "wait": wait},
     )
-    return [row[0] for row in rows]
+    return [did for did, here in rows if not here]
 
 
 def find_outside(conn: psycopg.Connection[Any], limit: int) -> list[str]:
