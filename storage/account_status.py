@@ -111,18 +111,28 @@ def doubtful_accounts(
     with conn.cursor(row_factory=class_row(DoubtfulAccount)) as cursor:
         cursor.execute(
             """
-            WITH due AS (
+            WITH asked AS MATERIALIZED (
+                SELECT id, url FROM host
+                WHERE NOT relay AND state NOT IN ('banned', 'throttled', 'offline')
+                  AND (rate_limited_until IS NULL OR rate_limited_until <= now())
+            ), due AS (
                 (SELECT actor, host, status_at, unknown FROM repo
-                 WHERE status_at IS NULL LIMIT %(ahead)s)
+                 JOIN asked ON asked.id = host JOIN actor a ON a.id = actor
+                 WHERE status_at IS NULL AND upstream_status <> %(deleted)s
+                 LIMIT %(ahead)s)
                 UNION ALL
                 (SELECT actor, host, status_at, unknown FROM repo
+                 JOIN asked ON asked.id = host JOIN actor a ON a.id = actor
                  WHERE status_at < now() - make_interval(secs => %(older)s)
+                   AND upstream_status <> %(deleted)s
                  ORDER BY status_at LIMIT %(ahead)s)
                 UNION ALL
                 (SELECT actor, host, status_at, unknown FROM repo
+                 JOIN asked ON asked.id = host JOIN actor a ON a.id = actor
                  WHERE unknown = 1
                    AND status_at >= now() - make_interval(secs => %(older)s)
                    AND status_at < now() - make_interval(secs => %(confirm)s)
+                   AND upstream_status <> %(deleted)s
                  LIMIT %(ahead)s)
             ), placed AS (
                 SELECT due.*, row_number() OVER (
@@ -132,12 +142,9 @@ def doubtful_accounts(
             )
             SELECT actor, did, host, url, upstream_status AS status, unknown,
                 clock_timestamp() AS asked_at
-            FROM placed JOIN host ON host.id = placed.host
+            FROM placed JOIN asked ON asked.id = placed.host
             JOIN actor ON actor.id = placed.actor
-            WHERE place <= %(per_host)s AND NOT host.relay
-              AND host.state NOT IN ('banned', 'throttled', 'offline')
-              AND (rate_limited_until IS NULL OR rate_limited_until <= now())
-              AND upstream_status <> %(deleted)s
+            WHERE place <= %(per_host)s
             ORDER BY status_at NULLS FIRST, actor LIMIT %(limit)s
             """,
             {

@@ -18,6 +18,7 @@ from crawler.host_name import HostName
 from crawler.settings import CrawlSettings
 from protocol.syntax.did import Did
 from storage import hosts
+from storage.account_status import doubtful_accounts
 from storage.host_activity import load_activity, load_gauges
 from storage.host_budget import LIMITS, admit_accounts, set_limit
 from storage.host_listing import begin_listing, polls_due, save_list_cursor
@@ -323,6 +324,39 @@ def test_a_clock_that_was_wrong_once_is_not_wrong_for_ever(conn: Conn) -> None:
     hosts.note_events(conn, {host: (1, now)})
     hosts.note_events(conn, {host: (1, None)})
     assert conn.execute("SELECT last_event_at FROM host").fetchone() == (now,)
+
+
+def test_who_cannot_be_asked_about_keeps_nobody_waiting(conn: Conn) -> None:
+    here, gone = put(conn, "a.example.com"), put(conn, "b.example.com")
+    hosts.note_contact(conn, here, hosts.HOST_STREAMING)
+    hosts.note_failure(conn, gone, "x", wait=99.0, state=hosts.HOST_OFFLINE)
+
+    def add(count: int, host: int, status: str, days: str | None, unknown: int) -> None:
+        conn.execute(
+            """
+            WITH made AS (
+                INSERT INTO actor (did, upstream_status)
+                SELECT 'did:plc:' || gen_random_uuid(), %s FROM generate_series(1, %s)
+                RETURNING id
+            )
+            INSERT INTO repo (actor, host, status_at, unknown)
+            SELECT id, %s, now() - %s::interval, %s FROM made
+            """,
+            (status, count, host, days, unknown),
+        )
+
+    for days, unknown in ((None, 0), ("30 days", 0), ("2 days", 1)):
+        add(30, here, "deleted", days, unknown)
+        add(30, gone, "active", days, unknown)
+        add(2, here, "active", days, unknown)
+    found = doubtful_accounts(
+        conn, older_than=7 * 86_400.0, confirm_after=60.0, limit=1, per_host=9
+    )
+    assert len(found) == 1
+    found = doubtful_accounts(
+        conn, older_than=7 * 86_400.0, confirm_after=60.0, limit=6, per_host=9
+    )
+    assert [(one.host, one.status) for one in found] == [(here, "active")] * 6
 
 
 def test_hosts_of_the_plc_mirror_are_taken_over_once(conn: Conn) -> None:
