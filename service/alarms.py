@@ -143,6 +143,7 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
 _SILENT_S: Final = 60.0
 _LATE_RUNS: Final = 3
 _LATE_GRACE_S: Final = 120.0
+_NO_WORKER_S: Final = 600.0
 # A host is stalled after so many usual pauses between two events, and not before.
 _PAUSES: Final = 50.0
 _STALL_S: Final = 300.0
@@ -152,6 +153,8 @@ _SLOW_RATE: Final = 0.5
 _LAG_S: Final = 120.0
 _CLOCK_S: Final = 60.0
 _CLOCK_HOSTS: Final = 3
+# What a host said of the time longer ago says nothing of its clock now.
+_CLOCK_FRESH_S: Final = 3_600.0
 _FULL_SHARE: Final = 0.9
 _SEARCH_BACKLOG: Final = 20_000
 _WAITING_REPOS: Final = 500
@@ -182,10 +185,16 @@ def crawl_silent(snapshot: Snapshot) -> Iterator[Alarm]:
 
 
 def task_late(snapshot: Snapshot) -> Iterator[Alarm]:
-    """A scheduled task that has run did not end for three of its intervals."""
-    for name, pulse in sorted(snapshot.pulses.items()):
-        if not name.startswith(TASK_PULSE):
-            continue
+    """A scheduled task did not end for three of its intervals, or no worker was ever
+    there while the crawl has been at work for long."""
+    tasks = {n: p for n, p in snapshot.pulses.items() if n.startswith(TASK_PULSE)}
+    crawl = snapshot.pulses.get(CRAWL_PULSE)
+    if not tasks and crawl is not None and crawl.age_s <= _SILENT_S:
+        up_s = float(crawl.figures.get("up_s", 0))
+        if up_s > _NO_WORKER_S:
+            detail = f"none was ever there, {_span(up_s)} after the crawl began"
+            yield Alarm(AlarmKind.TASK_LATE, "worker", detail)
+    for name, pulse in sorted(tasks.items()):
         every = float(pulse.figures.get("every_s", 0))
         if pulse.age_s > _LATE_RUNS * every + _LATE_GRACE_S:
             detail = f"last done {_span(pulse.age_s)} ago, due every {_span(every)}"
@@ -250,7 +259,7 @@ def lag(snapshot: Snapshot) -> Iterator[Alarm]:
 
 def host_clock(snapshot: Snapshot) -> Iterator[Alarm]:
     """A host dates its events into our future."""
-    ahead = [h for h in snapshot.hosts if h.lag_s is not None and h.lag_s < -_CLOCK_S]
+    ahead = [h for h in _heard(snapshot) if h.lag_s is not None and h.lag_s < -_CLOCK_S]
     if len(ahead) >= _CLOCK_HOSTS and any(our_clock(snapshot)):
         return
     for host in ahead:
@@ -262,7 +271,7 @@ def host_clock(snapshot: Snapshot) -> Iterator[Alarm]:
 
 def our_clock(snapshot: Snapshot) -> Iterator[Alarm]:
     """Most of at least three hosts date their events into our future."""
-    lags = [host.lag_s for host in snapshot.hosts if host.lag_s is not None]
+    lags = [host.lag_s for host in _heard(snapshot) if host.lag_s is not None]
     if len(lags) >= _CLOCK_HOSTS and median(lags) < -_CLOCK_S:
         detail = f"{_span(-median(lags))} behind what {len(lags)} hosts say"
         yield Alarm(AlarmKind.OUR_CLOCK, "clock", detail)
@@ -359,6 +368,14 @@ def find_alarms(snapshot: Snapshot) -> list[Alarm]:
 
 def _streamed(snapshot: Snapshot) -> Iterator[WatchedHost]:
     return (host for host in snapshot.hosts if host.state == HOST_STREAMING)
+
+
+def _heard(snapshot: Snapshot) -> Iterator[WatchedHost]:
+    return (
+        host
+        for host in snapshot.hosts
+        if host.silent_s is not None and host.silent_s < _CLOCK_FRESH_S
+    )
 
 
 def _span(seconds: float) -> str:

@@ -26,6 +26,8 @@ from service.embedded.binaries import (
 )
 from service.errors import ServiceError
 from service.snapshot import take_snapshot
+from storage.hosts import count_accounts
+from storage.scope import load_scope
 
 _GIB = 2**30
 _WANTED_DISK = 2 * _GIB
@@ -183,10 +185,19 @@ def _look_at_watch(config: Config) -> Iterator[Finding]:
             return
         with psycopg.connect(url, connect_timeout=5) as conn:
             snapshot = take_snapshot(conn)
+            accounts, whole = count_accounts(conn), load_scope(conn).whole
     except psycopg.Error as error:
         detail = str(error).splitlines()[0]
         yield Finding("index", False, detail, "see logs/postgres.log")
         return
+    if 0 < config.account_cap <= accounts:
+        # Of the network that may be all that is wanted; of a scope it is too few.
+        yield Finding(
+            "account cap",
+            whole,
+            f"{accounts:,} of at most {config.account_cap:,}: nobody else is let in",
+            "raise BIGWORLD_ACCOUNT_CAP, or choose a smaller scope",
+        )
     alarms = find_alarms(snapshot)
     for alarm in alarms:
         explanation = alarm.explanation

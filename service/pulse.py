@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, Final
 
 import psycopg
@@ -46,9 +47,13 @@ async def keep_pulse(
 ) -> None:
     """Beat until `stop`. A database that is away misses beats; nothing else."""
 
+    began = time.monotonic()
+
     def write() -> None:
+        said = figures(firehose, settings)
+        said["up_s"] = round(time.monotonic() - began)
         with pool.connection(timeout=_SHORT_WAIT) as conn:
-            beat(conn, CRAWL_PULSE, figures(firehose, settings))
+            beat(conn, CRAWL_PULSE, said)
 
     while not stop.is_set():
         try:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import psycopg
 
 from crawler.discovery import read_page
+from crawler.host_name import parse_host
 from crawler.methods import LIST_HOSTS, LIST_REPOS, LIST_REPOS_BY_COLLECTION
 from network.client import Fetcher
 from network.errors import IdentityError, NetworkError, XrpcError
@@ -135,7 +136,9 @@ async def _count_follows(
             if document.pds is None:
                 raise XrpcError("RepoNotFound", f"{did} names no host", 400)
             pages = _Pages(fetcher, document.pds, LIST_RECORDS, "records")
-            async for record in pages.read(repo=did, collection=GRAPH_FOLLOW):
+            async for record in pages.read(
+                repo=did, collection=GRAPH_FOLLOW, limit=100
+            ):
                 value = record.get("value")
                 subject = value.get("subject") if isinstance(value, dict) else None
                 if isinstance(subject, str):
@@ -171,7 +174,7 @@ async def _count_network(config: Config, fetcher: Fetcher) -> Counted:
             pages = _Pages(fetcher, relay, LIST_HOSTS, "hosts")
             async for host in pages.read(limit=1_000):
                 accounts = host.get("accountCount")
-                name = str(host.get("hostname"))
+                name = str(host.get("hostname")).lower().removesuffix(".")
                 if type(accounts) is int and accounts > hosts.get(name, -1):
                     hosts[name] = accounts
                 complete &= type(accounts) is int
@@ -181,7 +184,10 @@ async def _count_network(config: Config, fetcher: Fetcher) -> Counted:
     for url in config.hosts:
         try:
             pages = _Pages(fetcher, url, LIST_REPOS, "repos")
-            hosts[url] = len([repo async for repo in pages.read(limit=1_000)])
+            listed = len([repo async for repo in pages.read(limit=1_000)])
+            # A relay may have counted it too.
+            name = parse_host(url, dev=config.dev_network).name
+            hosts[name] = max(listed, hosts.get(name, 0))
             complete &= pages.complete
         except (NetworkError, XrpcError):
             silent.append(url)

@@ -23,7 +23,7 @@ from service.snapshot import TASK_PULSE
 from storage.audit_samples import Verdict
 from storage.identities import evict
 from storage.jti import forget_expired_jtis
-from storage.pulses import beat, forget_pulses
+from storage.pulses import beat, first_beat, forget_pulses
 
 log = structlog.get_logger(__name__)
 
@@ -111,6 +111,9 @@ def register(app: Celery, side: WriteSide, metrics: TaskMetrics) -> None:
     """Give the application its tasks, bound to the parts that they work with."""
     with side.pool.connection() as conn:
         forget_pulses(conn, TASK_PULSE, [f"{TASK_PULSE}{name}" for name in TASKS])
+        # One that never once ends is late too, from now on.
+        for name, task in TASKS.items():
+            first_beat(conn, f"{TASK_PULSE}{name}", {"every_s": task.every_s})
     for name, task in TASKS.items():
         app.task(name=name)(_bind(name, task, side, metrics))
 

@@ -39,9 +39,6 @@ def host_statuses(
     conn: psycopg.Connection[Any], *, limit: int = 200
 ) -> list[HostStatus]:
     """Return what the status page shows of each host, the busiest first."""
-    drops: dict[int, dict[str, int]] = {}
-    for reason, host, n in conn.execute("SELECT reason, host, n FROM drop_count"):
-        drops.setdefault(host, {})[reason] = n
     with conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(
             """
@@ -54,14 +51,24 @@ def host_statuses(
                          WHERE host_cursor.host = host.id), last_seen)
                         - last_event_at))::float8 END AS lag_s,
                 events, accounts, strikes, tries, error, last_seen, listed_at,
-                (SELECT count(*) FROM repo
-                 WHERE repo.host = host.id AND repo.state <> 'synchronized')
-                    AS waiting_repos
-            FROM host ORDER BY events DESC, id LIMIT %s
+                coalesce(waiting.repos, 0) AS waiting_repos
+            FROM host LEFT JOIN (
+                -- Those that wait, and not all repos of a large host.
+                SELECT host, count(*) AS repos FROM repo
+                WHERE state <> 'synchronized' GROUP BY host
+            ) waiting ON waiting.host = host.id
+            ORDER BY events DESC, id LIMIT %s
             """,
             (limit,),
         )
-        return [HostStatus(**row, drops=drops.get(row["id"], {})) for row in cursor]
+        rows = cursor.fetchall()
+    drops: dict[int, dict[str, int]] = {}
+    for reason, host, n in conn.execute(
+        "SELECT reason, host, n FROM drop_count WHERE host = ANY(%s)",
+        ([row["id"] for row in rows],),
+    ):
+        drops.setdefault(host, {})[reason] = n
+    return [HostStatus(**row, drops=drops.get(row["id"], {})) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

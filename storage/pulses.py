@@ -31,6 +31,17 @@ def beat(conn: psycopg.Connection[Any], name: str, figures: Mapping[str, Any]) -
     )
 
 
+def first_beat(
+    conn: psycopg.Connection[Any], name: str, figures: Mapping[str, Any]
+) -> None:
+    """Expect `name` to be at work from now on, unless it was before. Does not
+    commit."""
+    conn.execute(
+        "INSERT INTO pulse (name, figures) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (name, Jsonb(dict(figures))),
+    )
+
+
 def forget_pulses(
     conn: psycopg.Connection[Any], prefix: str, keep: Iterable[str]
 ) -> None:

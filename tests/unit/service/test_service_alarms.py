@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -14,7 +16,9 @@ from crawler.balance import DROPS, EVENTS
 from protocol.drops import DropReason
 from service import alarms
 from service.alarms import EXPLANATIONS, RULES, Alarm, AlarmKind, find_alarms
+from service.metrics import TaskMetrics
 from service.snapshot import CRAWL_PULSE, TASK_PULSE, Snapshot, take_snapshot
+from service.tasks import ScheduledTask, register
 from service.watch_metrics import WatchCollector, watch_metrics
 from storage import hosts
 from storage.host_activity import Gauge, save_gauges
@@ -61,6 +65,10 @@ def with_pulse(pulse: Pulse, **changes: Any) -> Snapshot:
     return replace(WELL, pulses={**WELL.pulses, changed.name: changed})
 
 
+def without_tasks(age_s: float = 4.0, **figures: Any) -> Snapshot:
+    return replace(WELL, pulses={CRAWL_PULSE: Pulse(CRAWL_PULSE, age_s, figures)})
+
+
 def with_gauge(name: str, rate: float, usual: float = 40.0) -> Snapshot:
     gauge = Gauge(name, 1e6, rate, usual, 60.0, 1e6)
     return replace(WELL, gauges={**WELL.gauges, name: gauge})
@@ -78,6 +86,7 @@ CASES: list[tuple[AlarmKind, Snapshot, Snapshot]] = [
         with_pulse(CRAWL, age_s=59.0),
     ),
     (AlarmKind.TASK_LATE, with_pulse(TASK, age_s=301.0), with_pulse(TASK, age_s=299.0)),
+    (AlarmKind.TASK_LATE, without_tasks(up_s=601), without_tasks(up_s=599)),
     (AlarmKind.HOST_STALLED, with_host(silent_s=301.0), with_host(silent_s=299.0)),
     (
         AlarmKind.HOST_STALLED,
@@ -94,7 +103,17 @@ CASES: list[tuple[AlarmKind, Snapshot, Snapshot]] = [
     ),
     (AlarmKind.LAG, with_host(lag_s=121.0), with_host(lag_s=119.0)),
     (AlarmKind.HOST_CLOCK, with_host(lag_s=-61.0), with_host(lag_s=-59.0)),
+    (
+        AlarmKind.HOST_CLOCK,
+        with_host(state="polling", lag_s=-61.0, silent_s=3_500.0),
+        with_host(state="polling", lag_s=-61.0, silent_s=3_700.0),
+    ),
     (AlarmKind.OUR_CLOCK, all_hosts(lag_s=-61.0), all_hosts(lag_s=-59.0)),
+    (
+        AlarmKind.OUR_CLOCK,
+        all_hosts(state="polling", lag_s=-61.0, silent_s=3_500.0),
+        all_hosts(state="polling", lag_s=-61.0, silent_s=3_700.0),
+    ),
     (
         AlarmKind.QUEUE_FULL,
         with_pulse(CRAWL, figures={"queued_bytes": 901, "queue_bytes": 1_000}),
@@ -249,6 +268,43 @@ def test_a_snapshot_is_read_from_the_database(pool: Pool) -> None:
     registry = CollectorRegistry()
     registry.register(WatchCollector(pool))
     assert series(registry)['bigworld_alarms{kind="all_slow"}'] == 1
+
+
+class _Tasks:
+    """As much of Celery as tasks are given to."""
+
+    def __init__(self) -> None:
+        self.work: dict[str, Callable[[], None]] = {}
+
+    def task(self, name: str) -> Callable[[Callable[[], None]], None]:
+        return lambda work: self.work.update({name: work})
+
+
+def test_a_task_that_fails_from_the_first_time_on_is_late(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Any) -> None:
+        raise RuntimeError("each time")
+
+    tasks = {
+        "fails": ScheduledTask(fail, 60.0),
+        "works": ScheduledTask(lambda _: 1, 60.0),
+    }
+    monkeypatch.setattr("service.tasks.TASKS", tasks)
+    app, side = _Tasks(), SimpleNamespace(pool=pool)
+    metrics = TaskMetrics(CollectorRegistry(), tasks.keys())
+    register(app, side, metrics)  # type: ignore[arg-type]
+    with pool.connection() as conn:
+        assert find_alarms(take_snapshot(conn)) == []
+        conn.execute("UPDATE pulse SET at = now() - interval '1 hour'")
+    app.work["works"]()
+    with pytest.raises(RuntimeError):
+        app.work["fails"]()
+    # Nor does a worker that begins again and again start the clock anew.
+    register(app, side, metrics)  # type: ignore[arg-type]
+    with pool.connection() as conn:
+        [alarm] = find_alarms(take_snapshot(conn))
+    assert (alarm.kind, alarm.subject) == (AlarmKind.TASK_LATE, "fails")
 
 
 def test_harmless_reasons_are_reasons() -> None:

@@ -18,7 +18,9 @@ from service.errors import ServiceError
 from service.snapshot import CRAWL_PULSE
 from service.up import _Database, _sibling_database
 from storage import migrate
+from storage.hosts import put_host
 from storage.pulses import beat
+from storage.scope import ScopeKind, set_scope
 
 
 def find(findings: list[Finding], subject: str) -> Finding:
@@ -79,6 +81,26 @@ def test_the_doctor_says_in_words_what_the_alarms_see(
     with psycopg.connect(index_db) as conn:
         beat(conn, CRAWL_PULSE, {})
     assert find(examine(config), "watch").well
+
+
+def test_the_doctor_says_why_a_scope_is_never_complete(
+    tmp_path: Path, index_db: str
+) -> None:
+    config = Config.read(home=tmp_path, database_url=index_db, account_cap=7)
+    with psycopg.connect(index_db) as conn:
+        put_host(conn, "a.example.com", "https://a.example.com", source="relay")
+        conn.execute("UPDATE host SET accounts = 6")
+        conn.commit()
+        assert not [f for f in examine(config) if f.subject == "account cap"]
+        conn.execute("UPDATE host SET accounts = 7")
+        conn.commit()
+        assert find(examine(config), "account cap").well
+        set_scope(conn, ScopeKind.COLLECTION, collections=["com.example.blog.entry"])
+        conn.commit()
+    finding = find(examine(config), "account cap")
+    assert not finding.well
+    assert "7 of at most 7" in finding.detail
+    assert "BIGWORLD_ACCOUNT_CAP" in finding.advice
 
 
 def test_crawling_strangers_wants_a_contact(tmp_path: Path) -> None:

@@ -208,6 +208,22 @@ def test_hosts_are_asked_how_many(
     assert count(whole, hosts=(host,)) == Counted(4, complete=False, largest=4)
 
 
+def test_a_host_that_a_relay_lists_too_is_counted_once(
+    count: Callable[..., Counted],
+) -> None:
+    listed: list[dict[str, Any]] = []
+    answers = {
+        "com.atproto.sync.listHosts": page("hosts", listed),
+        "com.atproto.sync.listRepos": page("repos", [{"did": n} for n in range(7)]),
+    }
+    routes = [Route(f"/xrpc/{nsid}", answer) for nsid, answer in answers.items()]
+    with serving_in_thread(Starlette(routes=routes)) as url:
+        port = url.rpartition(":")[2]
+        listed += [{"hostname": f"LocalHost:{port}", "accountCount": 5}]
+        found = count(Scope(), relays=(url,), hosts=(url,))
+    assert found == Counted(7, largest=7)
+
+
 def test_the_slowest_part_takes_the_time(tmp_path: Path) -> None:
     basis = Basis(records_per_account=100.0, bytes_per_record=1_000.0)
     on_one = estimate(Counted(36_000), basis, config(tmp_path))
