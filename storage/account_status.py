@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import class_row
 
 from protocol.syntax.did import Did
 from storage.states import STATUS_DELETED
+
+# Written so that an index is read in its order until there are enough, however many
+# there are in all.
+_ASKED: Final = """
+    host NOT IN (SELECT id FROM spared) AND %(deleted)s <>
+        (SELECT upstream_status FROM actor WHERE actor.id = repo.actor)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,29 +117,25 @@ def doubtful_accounts(
     """
     with conn.cursor(row_factory=class_row(DoubtfulAccount)) as cursor:
         cursor.execute(
-            """
-            WITH asked AS MATERIALIZED (
-                SELECT id, url FROM host
-                WHERE NOT relay AND state NOT IN ('banned', 'throttled', 'offline')
-                  AND (rate_limited_until IS NULL OR rate_limited_until <= now())
+            f"""
+            WITH spared AS MATERIALIZED (
+                SELECT id FROM host
+                WHERE relay OR state IN ('banned', 'throttled', 'offline')
+                   OR rate_limited_until > now()
             ), due AS (
                 (SELECT actor, host, status_at, unknown FROM repo
-                 JOIN asked ON asked.id = host JOIN actor a ON a.id = actor
-                 WHERE status_at IS NULL AND upstream_status <> %(deleted)s
-                 LIMIT %(ahead)s)
+                 WHERE status_at IS NULL AND {_ASKED} LIMIT %(ahead)s)
                 UNION ALL
                 (SELECT actor, host, status_at, unknown FROM repo
-                 JOIN asked ON asked.id = host JOIN actor a ON a.id = actor
                  WHERE status_at < now() - make_interval(secs => %(older)s)
-                   AND upstream_status <> %(deleted)s
+                   AND {_ASKED}
                  ORDER BY status_at LIMIT %(ahead)s)
                 UNION ALL
                 (SELECT actor, host, status_at, unknown FROM repo
-                 JOIN asked ON asked.id = host JOIN actor a ON a.id = actor
                  WHERE unknown = 1
                    AND status_at >= now() - make_interval(secs => %(older)s)
                    AND status_at < now() - make_interval(secs => %(confirm)s)
-                   AND upstream_status <> %(deleted)s
+                   AND {_ASKED}
                  LIMIT %(ahead)s)
             ), placed AS (
                 SELECT due.*, row_number() OVER (
@@ -142,7 +145,7 @@ def doubtful_accounts(
             )
             SELECT actor, did, host, url, upstream_status AS status, unknown,
                 clock_timestamp() AS asked_at
-            FROM placed JOIN asked ON asked.id = placed.host
+            FROM placed JOIN host ON host.id = placed.host
             JOIN actor ON actor.id = placed.actor
             WHERE place <= %(per_host)s
             ORDER BY status_at NULLS FIRST, actor LIMIT %(limit)s

@@ -185,7 +185,7 @@ def stale_accounts(
 ) -> list[Did]:
     """Return let-in accounts whose document or handle check is over `older_than`
     seconds old, the oldest handle check first; not those with a job of the kind
-    `job`, which is done at its time."""
+    `job`, which is done at its time, nor the deleted, who have no handle to check."""
     rows = conn.execute(
         """
         SELECT actor.did FROM repo JOIN actor ON actor.id = repo.actor
@@ -193,6 +193,7 @@ def stale_accounts(
         WHERE (handle_checked_at IS NULL OR identity.fetched_at IS NULL
            OR handle_checked_at < now() - make_interval(secs => %(age)s)
            OR identity.fetched_at < now() - make_interval(secs => %(age)s))
+          AND upstream_status <> 'deleted'
           AND NOT EXISTS (
               SELECT FROM job WHERE job.kind = %(job)s AND job.key = actor.did)
         ORDER BY handle_checked_at NULLS FIRST LIMIT %(limit)s

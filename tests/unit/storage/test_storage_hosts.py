@@ -22,6 +22,7 @@ from storage.account_status import doubtful_accounts
 from storage.host_activity import load_activity, load_gauges
 from storage.host_budget import LIMITS, admit_accounts, set_limit
 from storage.host_listing import begin_listing, polls_due, save_list_cursor
+from storage.identities import stale_accounts
 
 Conn = psycopg.Connection[Any]
 
@@ -357,6 +358,23 @@ def test_who_cannot_be_asked_about_keeps_nobody_waiting(conn: Conn) -> None:
         conn, older_than=7 * 86_400.0, confirm_after=60.0, limit=6, per_host=9
     )
     assert [(one.host, one.status) for one in found] == [(here, "active")] * 6
+
+
+def test_deleted_accounts_keep_no_others_from_having_their_handle_checked(
+    conn: Conn,
+) -> None:
+    # What a tombstone answers checks no handle: they would be the oldest for ever.
+    conn.execute(
+        """
+        WITH made AS (
+            INSERT INTO actor (did, upstream_status) VALUES ('did:plc:a', 'deleted'),
+                ('did:plc:b', 'deleted'), ('did:plc:c', 'active') RETURNING id
+        )
+        INSERT INTO repo (actor) SELECT id FROM made
+        """
+    )
+    found = stale_accounts(conn, older_than=60.0, limit=2, job="identity")
+    assert found == ["did:plc:c"]
 
 
 def test_hosts_of_the_plc_mirror_are_taken_over_once(conn: Conn) -> None:
