@@ -364,7 +364,12 @@ def _read_records(
     records: list[RecordOp],
     drops: list[DroppedOp],
 ) -> None:
-    """Sort proven operations into those whose records can be kept, and the rest."""
+    """Sort proven operations into those whose records can be kept, and the rest.
+
+    One block may be the record at every path. What it costs to read and to keep, it
+    costs each time, so it counts each time towards what a message may hold.
+    """
+    room = MAX_COMMIT_BLOCKS_BYTES
     for op in ops:
         path: str = op["path"]
         cid: bytes | None = op.get("cid")
@@ -385,6 +390,11 @@ def _read_records(
             value = blocks.get(cid)
             if value is None:
                 raise MissingRecordError("a record did not come with its commit")
+            room -= len(value)
+            if room < 0:
+                raise RejectedError(
+                    DropReason.TREE_TOO_LARGE, "a large record at too many paths"
+                )
             fields = open_record(value, MAX_RECORD_BYTES)
             if type(fields) is not dict:
                 drops.append(DroppedOp(path, cid, fields))

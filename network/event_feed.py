@@ -67,6 +67,13 @@ class Ring(Generic[E]):
             self.floor = self._seqs[drop - 1]
             del self._seqs[:drop], self._events[:drop]
 
+    def skip(self, floor: int) -> None:
+        """Begin anew behind `floor`: what was to come before it is lost."""
+        self._seqs.clear()
+        self._events.clear()
+        self._bytes = 0
+        self.floor = self.last = floor
+
     def after(self, seq: int, limit: int) -> list[tuple[int, E]]:
         """At most `limit` of the events above `seq`."""
         start = bisect_right(self._seqs, seq)
@@ -138,35 +145,43 @@ class EventFeed(Generic[E]):
     ) -> tuple[Sequence[tuple[int, E]], bool]:
         """The events above `position`, waiting for some; and whether they are live.
 
-        Raises TooSlowError for one who was `live` and has fallen behind the ring.
+        Raises TooSlowError for one who was `live` and has fallen behind the ring, and
+        where the source has forgotten what comes next: a gap is never passed over.
         """
         while True:
             grown = self._grown
-            if position >= ring.floor:
+            floor = ring.floor
+            if position >= floor:
                 live = True
                 events: Sequence[tuple[int, E]] = ring.after(position, self.page)
             elif live:
                 raise TooSlowError
             else:
                 events = await self.source.events_after(position, self.page)
+                if await self.source.oldest() > position + 1:
+                    raise TooSlowError
             if events:
                 return events, live
             if live:
                 await grown.wait()
             else:
-                # The source kept nothing between here and the ring.
-                position = ring.floor
+                # The source kept nothing between here and where the ring began when
+                # it was asked; it may begin later by now.
+                position = floor
 
     async def _feed(self, ring: Ring[E]) -> None:
         while True:
             self._woken.clear()
             try:
                 events = await self.source.events_after(ring.last, self.page)
+                oldest = await self.source.oldest() if events else 0
             except Exception:
                 # The database may be away for a while; followers wait with us.
                 log.exception("event source failed")
                 events = ()
             if events:
+                if oldest > ring.last + 1:
+                    ring.skip(oldest - 1)
                 ring.extend(events)
                 self._grown.set()
                 self._grown = asyncio.Event()

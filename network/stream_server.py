@@ -124,7 +124,7 @@ class StreamServer:
             )
             await self._send_all(websocket, [frame])
             return oldest - 1
-        return max(cursor, 0)
+        return max(cursor, oldest - 1, 0)
 
     async def _send_all(self, websocket: WebSocket, frames: list[bytes]) -> None:
         loop = asyncio.get_running_loop()

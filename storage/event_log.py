@@ -27,6 +27,8 @@ _BLOCK_EVENTS: Final = 500
 _BLOCK_BYTES: Final = 256 * 1024
 _NUMBERED_AT_ONCE: Final = 1_000
 _PRUNED_AT_ONCE: Final = 100
+# Frames of up to 5 MB: what one read takes is bounded in bytes.
+_READ_BYTES: Final = 1024 * 1024
 _LEVEL: Final = 1
 
 _LENGTH: Final = struct.Struct(">I")
@@ -107,10 +109,11 @@ def number_events(conn: psycopg.Connection[Any], now_us: int) -> int:
 def events_after(
     conn: psycopg.Connection[Any], seq: int, limit: int
 ) -> list[LoggedEvent]:
-    """The next events above `seq`: at least `limit` if there are so many, and the
-    rest of the block that this ends in."""
+    """The next events above `seq`: at least `limit` if there are so many, or 1 MiB of
+    them, and the rest of the block that this ends in."""
     events: list[LoggedEvent] = []
-    while len(events) < limit:
+    size = 0
+    while len(events) < limit and size < _READ_BYTES:
         row = conn.execute(
             "SELECT last_seq, count, time_us, frames FROM event_block"
             " WHERE last_seq > %s ORDER BY last_seq LIMIT 1",
@@ -124,6 +127,7 @@ def events_after(
         for place, frame in enumerate(_unpack(packed)):
             if first + place > seq:
                 events.append(LoggedEvent(first + place, time_us + place, frame))
+                size += len(frame)
         seq = last
     return events
 
@@ -144,16 +148,26 @@ def find_seq(conn: psycopg.Connection[Any], time_us: int) -> int:
 
 def load_bounds(conn: psycopg.Connection[Any]) -> LogBounds:
     """What can be read now."""
+    row = conn.execute("SELECT coalesce(sum(size), 0) FROM event_block").fetchone()
+    assert row is not None
+    newest, _ = load_tail(conn)
+    return LogBounds(load_oldest(conn), newest, int(row[0]))
+
+
+def load_oldest(conn: psycopg.Connection[Any]) -> int:
+    """The lowest number kept, or the next one to be given when nothing is."""
     row = conn.execute(
         """
-        SELECT (SELECT last_seq - count + 1 FROM event_block
-                WHERE last_seq IS NOT NULL ORDER BY last_seq LIMIT 1),
-            (SELECT coalesce(sum(size), 0) FROM event_block)
+        SELECT coalesce(
+            (SELECT last_seq - count + 1 FROM event_block
+             WHERE last_seq IS NOT NULL ORDER BY last_seq LIMIT 1),
+            (SELECT last_seq + 1 FROM event_counter),
+            1
+        )
         """
     ).fetchone()
     assert row is not None
-    newest, _ = load_tail(conn)
-    return LogBounds(newest + 1 if row[0] is None else row[0], newest, int(row[1]))
+    return int(row[0])
 
 
 def load_tail(conn: psycopg.Connection[Any]) -> tuple[int, int]:

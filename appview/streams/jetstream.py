@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from typing import Final
+from collections.abc import Callable, Sequence, Sized
+from typing import Final, TypeVar
 
+import anyio
 import zstandard
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from appview.streams.jetstream_events import Moment
+from appview.streams.jetstream_events import Message, Moment
 from appview.streams.jetstream_options import (
     BadOptionsError,
     Options,
@@ -33,6 +35,10 @@ _UNSUPPORTED: Final = 1003
 _LEVEL: Final = 1
 _TRUE: Final = "true"
 _LAST_WORDS: Final = 1.0
+_LARGE: Final = 16_384
+
+S = TypeVar("S", bound=Sized)
+T = TypeVar("T")
 
 
 class Jetstream:
@@ -152,11 +158,11 @@ class _Subscriber:
         options = self.options
         if not options.wants_account(moment.did):
             return
-        for message in moment.messages:
+        for message in await _made(moment, _messages_of):
             if not options.wants_collection(message.collection):
                 continue
-            data = message.data
-            if options.max_bytes and len(data) > options.max_bytes:
+            data = await _made(message, _data_of)
+            if not data or (options.max_bytes and len(data) > options.max_bytes):
                 continue
             try:
                 async with asyncio.timeout(self._timeout):
@@ -189,6 +195,19 @@ class _Subscriber:
             await self._websocket.send_text(data.decode())
         else:
             await self._websocket.send_bytes(self._compressor.compress(data))
+
+
+async def _made(of: S, make: Callable[[S], T]) -> T:
+    """What is made of something; if that is large in a thread, while others go on."""
+    return make(of) if len(of) < _LARGE else await anyio.to_thread.run_sync(make, of)
+
+
+def _messages_of(moment: Moment) -> Sequence[Message]:
+    return moment.messages
+
+
+def _data_of(message: Message) -> bytes:
+    return message.data
 
 
 def _read_cursor(text: str | None) -> int | None:

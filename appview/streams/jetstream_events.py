@@ -5,7 +5,9 @@
     {"did", "time_us", "kind": "identity", "identity": {"did", "handle", "seq", "time"}}
     {"did", "time_us", "kind": "account",  "account": {"active", "did", "seq", "time"}}
 
-Messages are made when first asked for: most subscribers want few collections.
+Messages are made when first asked for: most subscribers want few collections. What is
+kept of an event meanwhile is bytes and text, about as much as its frame: decoded, a
+record may take sixty times its size, and one record may stand in two hundred messages.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, Final
 
 from appview.streams.sent_events import COMMIT, SentEvent
@@ -22,6 +23,7 @@ from protocol.car import read_car
 from protocol.cid import cid_to_text, is_data_cid
 from protocol.drops import DropReason
 from protocol.errors import ProtocolError
+from protocol.frames import decode_frame
 from protocol.json_form import to_json
 from protocol.limits import MAX_RECORD_BYTES
 from protocol.record import open_record
@@ -32,58 +34,112 @@ log = logging.getLogger(__name__)
 IDENTITY: Final = "#identity"
 ACCOUNT: Final = "#account"
 _DELETE: Final = "delete"
+_END: Final = "}}"
+
+
+class Record:
+    """A record of a commit, which several of its messages may hold."""
+
+    def __init__(self, value: bytes) -> None:
+        # Its block, then its text. One place: threads may make it side by side.
+        self._held: bytes | str = value
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def text(self) -> str:
+        """Its JSON; empty for what was dropped when it came in."""
+        held = self._held
+        if isinstance(held, bytes):
+            held = self._held = _record_text(held)
+        return held
 
 
 class Message:
-    """One message. `collection` is None for what is no commit."""
+    """One message. `collection` is None for what is no commit. The length is that of
+    what it is made of."""
 
-    def __init__(self, collection: str | None, fields: dict[str, Any]) -> None:
+    __slots__ = ("_cid", "_record", "_text", "collection")
+
+    def __init__(
+        self,
+        collection: str | None,
+        fields: dict[str, Any],
+        record: Record | None = None,
+        cid: str = "",
+    ) -> None:
         self.collection = collection
-        self._fields = fields
+        self._text = _dump(fields)
+        self._record = record
+        self._cid = cid
 
-    @cached_property
+    def __len__(self) -> int:
+        return 0 if self._record is None else len(self._record)
+
+    @property
     def data(self) -> bytes:
-        """The JSON text."""
-        text = json.dumps(self._fields, ensure_ascii=False, separators=(",", ":"))
+        """The JSON text; empty for a record that was dropped when it came in."""
+        text = self._text
+        if self._record is not None:
+            record = self._record.text
+            if not record:
+                return b""
+            inner = f',"record":{record},"cid":"{self._cid}"'
+            text = text.removesuffix(_END) + inner + _END
         return text.encode()
 
 
 class Moment:
     """What one event of the log comes to, at `time_us` (Unix microseconds): a commit
-    may change many records, and a state of a repo (`#sync`) has no message."""
+    may change many records, and a state of a repo (`#sync`) has no message. The length
+    is that of its frame."""
 
     def __init__(self, event: SentEvent) -> None:
         self.did = event.did
         self.time_us = event.logged.time_us
-        self._event: SentEvent | None = event
+        self._held: SentEvent | Sequence[Message] = event
         self._size = len(event.logged.frame)
 
     def __len__(self) -> int:
-        # Of the frame; the messages made of it are about as large.
         return self._size
 
-    @cached_property
+    @property
     def messages(self) -> Sequence[Message]:
         """In the order of the commit. Made once, then the frame is let go."""
-        event, self._event = self._event, None
-        assert event is not None
-        t, body = event.message.t, event.message.body
-        if t == COMMIT:
+        held = self._held
+        if isinstance(held, SentEvent):
+            held = self._held = self._tell(held)
+        return held
+
+    def _tell(self, event: SentEvent) -> Sequence[Message]:
+        try:
+            return self._read(event)
+        except Exception:
+            # What is logged was proven: a fault of ours, and no reason to end the
+            # connections of all who are here.
+            log.exception("untold_event", extra={"seq": event.logged.seq})
+            return ()
+
+    def _read(self, event: SentEvent) -> Sequence[Message]:
+        body = decode_frame(event.logged.frame).body
+        if event.t == COMMIT:
             return self._read_commit(body)
-        if t == IDENTITY:
-            return [self._message("identity", body, event, ("handle",))]
-        if t == ACCOUNT:
-            return [self._message("account", body, event, ("active", "status"))]
+        if event.t == IDENTITY:
+            return [self._message("identity", body, event, {"handle": str})]
+        if event.t == ACCOUNT:
+            names = {"active": bool, "status": str}
+            return [self._message("account", body, event, names)]
         return ()
 
     def _message(
-        self, kind: str, body: dict[str, Any], event: SentEvent, names: Sequence[str]
+        self, kind: str, body: dict[str, Any], event: SentEvent, names: dict[str, type]
     ) -> Message:
         # Nothing of these is signed, and what a host writes may be of any type.
         fields: dict[str, Any] = {
             name: body[name]
-            for name in (*names, "time")
-            if isinstance(body.get(name), str | bool)
+            for name, wanted in (*names.items(), ("time", str))
+            if type(body.get(name)) is wanted
         }
         fields |= {"did": self.did, "seq": event.logged.seq}
         return Message(None, self._envelope(kind, fields))
@@ -92,27 +148,38 @@ class Moment:
         return {"did": self.did, "time_us": self.time_us, "kind": kind, kind: fields}
 
     def _read_commit(self, body: dict[str, Any]) -> Sequence[Message]:
-        """Of each record that was kept when it came in; what is in the tree and was
-        dropped there is passed over here."""
         blocks = read_car(body["blocks"]).blocks
+        records: dict[bytes, Record] = {}
         found = []
         for op in body["ops"]:
             try:
                 collection, rkey = parse_path(op["path"])
-                fields: dict[str, Any] = {
-                    "rev": body["rev"],
-                    "operation": op["action"],
-                    "collection": collection,
-                    "rkey": rkey,
-                }
-                if op["action"] != _DELETE:
-                    cid, value = op["cid"], blocks[op["cid"]]
-                    kept = open_record(value, MAX_RECORD_BYTES)
-                    if not is_data_cid(cid) or isinstance(kept, DropReason):
-                        continue
-                    fields["record"] = to_json(cbor.decode(value))
-                    fields["cid"] = cid_to_text(cid)
-            except (ProtocolError, KeyError):
+            except ProtocolError:
                 continue
-            found.append(Message(collection, self._envelope("commit", fields)))
+            fields: dict[str, Any] = {
+                "rev": body["rev"],
+                "operation": op["action"],
+                "collection": collection,
+                "rkey": rkey,
+            }
+            record, cid = None, b""
+            if op["action"] != _DELETE:
+                cid = op["cid"]
+                if cid not in blocks or not is_data_cid(cid):
+                    continue
+                record = records.setdefault(cid, Record(blocks[cid]))
+            envelope = self._envelope("commit", fields)
+            found.append(
+                Message(collection, envelope, record, cid_to_text(cid) if cid else "")
+            )
         return found
+
+
+def _record_text(value: bytes) -> str:
+    if isinstance(open_record(value, MAX_RECORD_BYTES), DropReason):
+        return ""
+    return _dump(to_json(cbor.decode(value)))
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

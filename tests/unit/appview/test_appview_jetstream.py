@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,9 +26,8 @@ from appview.streams.sent_events import SentEvent
 from network.serve import serving
 from protocol import cbor
 from protocol.car import car_block, car_header
-from protocol.cid import Cid, cid_for, raw_cid_for
-from protocol.frames import decode_frame, encode_frame
-from protocol.syntax import Did
+from protocol.cid import Cid, cid_for, cid_to_text, raw_cid_for
+from protocol.frames import encode_frame
 from storage.event_log import LoggedEvent
 
 POST, LIKE = "app.bsky.feed.post", "app.bsky.feed.like"
@@ -182,6 +182,8 @@ def test_an_update_replaces_all_and_other_messages_change_nothing() -> None:
     [
         ("#identity", {"time": b"x", "handle": "a.test"}, {"handle": "a.test"}),
         ("#identity", {"time": "now", "handle": [b"x"]}, {"time": "now"}),
+        ("#identity", {"time": True, "handle": False}, {}),
+        ("#account", {"active": False, "status": True}, {"active": False}),
         ("#account", {"active": True, "time": {"a": b"x"}}, {"active": True}),
     ],
 )
@@ -190,7 +192,7 @@ def test_fields_of_any_type_do_not_end_the_stream(
 ) -> None:
     frame = encode_frame(t, {"seq": 5, "did": DID, **fields})
     logged = LoggedEvent(7, 1, frame)
-    moment = Moment(SentEvent(logged, Did(DID), decode_frame(frame)))
+    moment = Moment(SentEvent(logged, DID, t))
     (message,) = moment.messages
     assert json.loads(message.data)[t[1:]] == {"did": DID, "seq": 7, **told}
 
@@ -221,9 +223,44 @@ def test_what_is_dropped_when_it_comes_in_is_not_told() -> None:
     ops.append({"action": "delete", "path": f"{POST}/gone", "cid": None})
     body: dict[str, cbor.Value] = {"repo": DID, "rev": "r", "blocks": car, "ops": ops}
     frame = encode_frame("#commit", body)
-    moment = Moment(SentEvent(LoggedEvent(7, 1, frame), Did(DID), decode_frame(frame)))
-    told = [json.loads(message.data)["commit"] for message in moment.messages]
+    moment = Moment(SentEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
+    texts = [message.data for message in moment.messages]
+    told = [json.loads(text)["commit"] for text in texts if text]
     assert [(one["operation"], one["rkey"]) for one in told] == [
         ("create", "good"),
         ("delete", "gone"),
     ]
+
+
+def test_one_record_in_many_messages_is_read_once_and_kept_as_text() -> None:
+    heavy = cbor.encode({"$type": POST, "x": [{} for _ in range(20_000)]})
+    cid, root = cid_for(heavy), cid_for(b"")
+    car = car_header(root) + car_block(root, b"") + car_block(cid, heavy)
+    ops: list[cbor.Value] = [
+        {"action": "create", "path": f"{POST}/k{n}", "cid": Cid(cid)}
+        for n in range(200)
+    ]
+    junk: cbor.Value = [{} for _ in range(60_000)]
+    body: dict[str, cbor.Value] = {
+        "repo": DID, "rev": "r", "blocks": car, "ops": ops, "more": junk,
+    }  # fmt: skip
+    frame = encode_frame("#commit", body)
+    tracemalloc.start()
+    try:
+        moment = Moment(SentEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
+        for message in moment.messages:
+            told = message.data
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    commit = json.loads(told)["commit"]
+    assert (commit["rkey"], len(commit["record"]["x"])) == ("k199", 20_000)
+    assert commit["cid"] == cid_to_text(cid)
+    assert kept < 1_000_000
+    assert peak < 20_000_000
+
+
+def test_an_event_that_cannot_be_told_ends_nobodys_connection() -> None:
+    for frame in (b"", encode_frame("#commit", {"repo": DID, "ops": 5})):
+        moment = Moment(SentEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
+        assert list(moment.messages) == list(moment.messages) == []

@@ -18,8 +18,11 @@ FOREVER = 2**62
 
 
 def frames_of(conn: Conn, seq: int = 0) -> list[bytes]:
-    found = event_log.events_after(conn, seq, 1_000_000)
-    return [event.frame for event in found]
+    frames = []
+    while found := event_log.events_after(conn, seq, 1_000_000):
+        frames += [event.frame for event in found]
+        seq = found[-1].seq
+    return frames
 
 
 def test_frames_get_numbers_and_times_in_order(conn: Conn) -> None:
@@ -72,6 +75,14 @@ def test_many_and_large_frames_come_out_as_they_went_in(conn: Conn) -> None:
     assert blocks is not None
     assert 6 < blocks[0] < 30
     assert blocks[1] == 500
+
+
+def test_what_one_read_takes_is_bounded_in_bytes(conn: Conn) -> None:
+    event_log.append(conn, [bytes([n]) * 1_000_000 for n in range(20)])
+    conn.commit()
+    event_log.number_events(conn, 1)
+    assert 1 <= len(event_log.events_after(conn, 0, 200)) <= 2
+    assert [frame[0] for frame in frames_of(conn)] == list(range(20))
 
 
 def test_what_is_rolled_back_leaves_nothing(conn: Conn) -> None:
