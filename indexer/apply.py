@@ -19,7 +19,7 @@ import psycopg
 
 from indexer import account, identity
 from indexer.changes import Change, prepare, write
-from indexer.event_frames import frame_of
+from indexer.event_frames import frame_of, messages_of
 from indexer.repo_states import RepoState, lock_repos, save_repos
 from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.drops import DropReason
@@ -152,6 +152,7 @@ class _Batch:
         self._drop_counts: Counter[tuple[str, int]] = Counter()
         self._send_on = send_on
         self._sent_on: list[bytes] = []
+        self._messages: list[int] = []
 
     def intern(self, events: Sequence[Event]) -> None:
         """Numbers for all names of the events, in transactions of their own."""
@@ -297,7 +298,9 @@ class _Batch:
     def _note_applied(self, event: Event) -> None:
         self.result.applied += 1
         if self._send_on:
-            self._sent_on.append(frame_of(event, self._now))
+            frame = frame_of(event, self._now)
+            self._sent_on.append(frame)
+            self._messages.append(messages_of(event, frame))
 
     def _desynchronize(
         self, repo: RepoState, event: CommitEvent | SyncEvent, why: str
@@ -322,7 +325,7 @@ class _Batch:
         identity.mark_stale(conn, self._identities)
         save_repos(conn, self.repos.values())
         count_drops(conn, self._drop_counts)
-        event_log.append(conn, self._sent_on)
+        event_log.append(conn, self._sent_on, self._messages)
         return stats
 
     def _keep_buffered(self, conn: psycopg.Connection[Any]) -> None:

@@ -32,6 +32,14 @@ def frame_of(event: Event, now: datetime) -> bytes:
     return identity_frame(event.did, event.handle, time)
 
 
+def messages_of(event: Event, frame: bytes) -> int:
+    """How many messages Jetstream may tell of an event with this frame: one for each
+    operation that it names, kept or not."""
+    if isinstance(event, CommitEvent) and frame is event.frame:
+        return len(event.ops) + len(event.drops)
+    return 1
+
+
 def _can_be_numbered(frame: bytes) -> bool:
     """Whether our stream can send it: what was read to be verified may be written in
     ways that are not read again."""

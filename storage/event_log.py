@@ -7,7 +7,8 @@ would never see it. Numbers are therefore given by `number_events`, later and on
 caller at a time, to what is committed: what a reader sees is complete below its end.
 
 Frames are kept in blocks of many, compressed together; numbers and times are given to
-blocks, their events count on from there. A number that was seen is never used again.
+blocks, their events count on from there: by one number each, and by a microsecond for
+each message that Jetstream tells of one. A number that was seen is never used again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -31,15 +33,20 @@ _PRUNED_AT_ONCE: Final = 100
 _READ_BYTES: Final = 1024 * 1024
 _LEVEL: Final = 1
 
-_LENGTH: Final = struct.Struct(">I")
-_ROW: Final = struct.Struct(">hiiiii")
-_COLUMNS: Final = ("count", "size", "frames")
+# Before each frame: its length, and above it how many messages it has beyond one.
+_HEAD: Final = struct.Struct(">I")
+_LENGTH_BITS: Final = 23
+_LENGTH_MASK: Final = (1 << _LENGTH_BITS) - 1
+_MOST_MESSAGES: Final = 1 << 32 - _LENGTH_BITS
+_ROW: Final = struct.Struct(">hiiiiiii")
+_COLUMNS: Final = ("count", "span", "size", "frames")
 _contexts = threading.local()
 
 
 class LoggedEvent(NamedTuple):
     """One event. `frame` still has the number it came with; `time_us` is when it got
-    its number here (Unix microseconds), rising and no two alike."""
+    its number here (Unix microseconds), rising, with room up to the next one for each
+    of its messages."""
 
     seq: int
     time_us: int
@@ -55,16 +62,28 @@ class LogBounds(NamedTuple):
     size: int
 
 
-def append(conn: psycopg.Connection[Any], frames: Iterable[bytes]) -> None:
-    """Store frames, in order. Call it where the repos of the frames are locked: the
-    order of one account's events is that of these calls. Does not commit."""
+def append(
+    conn: psycopg.Connection[Any],
+    frames: Iterable[bytes],
+    messages: Iterable[int] = (),
+) -> None:
+    """Store frames, in order; `messages` says of each how many Jetstream tells of it,
+    and for those that it does not name that is one. Call it where the repos of the
+    frames are locked: the order of one account's events is that of these calls. Does
+    not commit."""
     rows = []
+    counts = chain(messages, repeat(1))
     for block in _blocks(frames):
-        packed = _compressor().compress(
-            b"".join(_LENGTH.pack(len(frame)) + frame for frame in block)
-        )
+        span = 0
+        parts: list[bytes] = []
+        for frame, told in zip(block, counts, strict=False):
+            told = min(max(told, 1), _MOST_MESSAGES)
+            parts += _HEAD.pack(told - 1 << _LENGTH_BITS | len(frame)), frame
+            span += told
+        packed = _compressor().compress(b"".join(parts))
         size = len(packed)
-        rows.append(_ROW.pack(3, 4, len(block), 4, size, size) + packed)
+        row = _ROW.pack(4, 4, len(block), 4, span, 4, size, size)
+        rows.append(row + packed)
     copy_packed(conn, "event_block", _COLUMNS, rows)
 
 
@@ -80,17 +99,17 @@ def number_events(conn: psycopg.Connection[Any], now_us: int) -> int:
         seq, time_us = _lock_counter(conn)
         # Read once the counter is ours: what the caller before us numbered is gone.
         blocks = conn.execute(
-            "SELECT id, count FROM event_block WHERE last_seq IS NULL"
+            "SELECT id, count, span FROM event_block WHERE last_seq IS NULL"
             " ORDER BY id LIMIT %s",
             (_NUMBERED_AT_ONCE,),
         ).fetchall()
         if not blocks:
             return 0
         seqs, times = [], []
-        for _, count in blocks:
+        for _, count, span in blocks:
             seq += count
             times.append(max(time_us + 1, now_us))
-            time_us = times[-1] + count - 1
+            time_us = times[-1] + span - 1
             seqs.append(seq)
         conn.execute(
             """
@@ -123,27 +142,33 @@ def events_after(
         if row is None:
             break
         last, count, time_us, packed = row
-        first = last - count + 1
-        for place, frame in enumerate(_unpack(packed)):
-            if first + place > seq:
-                events.append(LoggedEvent(first + place, time_us + place, frame))
+        for number, (told, frame) in enumerate(_unpack(packed), last - count + 1):
+            if number > seq:
+                events.append(LoggedEvent(number, time_us, frame))
                 size += len(frame)
+            time_us += told
         seq = last
     return events
 
 
 def find_seq(conn: psycopg.Connection[Any], time_us: int) -> int:
     """The number to read after so as to see everything from `time_us` on, and nothing
-    before it."""
+    before it but, it may be, earlier messages of the first event."""
     row = conn.execute(
-        "SELECT last_seq - count, time_us, count FROM event_block"
+        "SELECT last_seq - count, time_us, frames FROM event_block"
         " WHERE time_us <= %s ORDER BY time_us DESC LIMIT 1",
         (time_us,),
+        binary=True,
     ).fetchone()
     if row is None:
         return 0
-    before, began, count = row
-    return int(before + min(time_us - began, count))
+    seq, end, packed = row
+    for told, _ in _unpack(packed):
+        end += told
+        if end > time_us:
+            break
+        seq += 1
+    return int(seq)
 
 
 def load_bounds(conn: psycopg.Connection[Any]) -> LogBounds:
@@ -248,14 +273,16 @@ def _blocks(frames: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
         yield block
 
 
-def _unpack(packed: bytes) -> Iterator[bytes]:
+def _unpack(packed: bytes) -> Iterator[tuple[int, bytes]]:
+    """How many messages each frame has, and the frame."""
     data: bytes = zstandard.ZstdDecompressor().decompress(packed)
     start = 0
     while start < len(data):
-        (size,) = _LENGTH.unpack_from(data, start)
-        start += _LENGTH.size
-        yield data[start : start + size]
-        start += size
+        (head,) = _HEAD.unpack_from(data, start)
+        start += _HEAD.size
+        end = start + (head & _LENGTH_MASK)
+        yield (head >> _LENGTH_BITS) + 1, data[start:end]
+        start = end
 
 
 def _compressor() -> zstandard.ZstdCompressor:

@@ -1,7 +1,9 @@
 """`/subscribe`, as Jetstream serves it: filtered JSON over a WebSocket.
 
 A cursor is a time in Unix microseconds, that moment included; one that is in the
-future, or none, begins with what comes next. `compress=true` sends each message as a
+future, or none, begins with what comes next. Each message has a time of its own, those
+of one commit too: readers take what is no later than their last message for a repeat.
+`compress=true` sends each message as a
 zstd frame of its own. Jetstream's own dictionary is not used: a reader that has it
 set can read these frames all the same, they are only larger.
 """
@@ -29,6 +31,7 @@ from appview.streams.jetstream_options import (
 from appview.streams.sent_events import SentEvents
 from network.event_feed import EventFeed, Ring, TooSlowError
 from network.stream_server import CONSUMER_TOO_SLOW, POLICY_VIOLATION, TRY_AGAIN_LATER
+from protocol.limits import MAX_INT
 
 PATH: Final = "/subscribe"
 _UNSUPPORTED: Final = 1003
@@ -124,7 +127,11 @@ class Jetstream:
     ) -> None:
         position = ring.last
         if cursor is not None:
+            tail = await self._source.tail()
             position = await self._source.seq_at(cursor)
+            if position < tail:
+                # Not of the future: it may be of a message amid the next commit.
+                subscriber.since = cursor
             oldest = await self._source.oldest()
             position = max(position, oldest - 1)
         await subscriber.ready.wait()
@@ -147,6 +154,7 @@ class _Subscriber:
         send_timeout: float,
     ) -> None:
         self.options = options
+        self.since = 0
         self.ready = asyncio.Event()
         self.ready.set()
         self._websocket = websocket
@@ -159,6 +167,8 @@ class _Subscriber:
         if not options.wants_account(moment.did):
             return
         for message in await _made(moment, _messages_of):
+            if message.time_us < self.since:
+                continue
             if not options.wants_collection(message.collection):
                 continue
             data = await _made(message, _data_of)
@@ -177,7 +187,8 @@ class _Subscriber:
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
-            options = read_update(message["bytes"] if text is None else text)
+            # Binary messages mean nothing.
+            options = None if text is None else read_update(text)
             if options is not None:
                 self.options = options
                 self.ready.set()
@@ -213,6 +224,6 @@ def _data_of(message: Message) -> bytes:
 def _read_cursor(text: str | None) -> int | None:
     if text is None or text == "":
         return None
-    if not re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII):
+    if not re.fullmatch(r"-?[0-9]{1,19}", text, re.ASCII) or int(text) > MAX_INT:
         raise BadOptionsError("cursor is not a time in microseconds")
     return max(0, int(text))

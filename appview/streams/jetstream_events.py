@@ -57,10 +57,10 @@ class Record:
 
 
 class Message:
-    """One message. `collection` is None for what is no commit. The length is that of
-    what it is made of."""
+    """One message, at `time_us` (Unix microseconds; no two have the same). `collection`
+    is None for what is no commit. The length is that of what it is made of."""
 
-    __slots__ = ("_cid", "_record", "_text", "collection")
+    __slots__ = ("_cid", "_record", "_text", "collection", "time_us")
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class Message:
         cid: str = "",
     ) -> None:
         self.collection = collection
+        self.time_us: int = fields["time_us"]
         self._text = _dump(fields)
         self._record = record
         self._cid = cid
@@ -91,13 +92,12 @@ class Message:
 
 
 class Moment:
-    """What one event of the log comes to, at `time_us` (Unix microseconds): a commit
-    may change many records, and a state of a repo (`#sync`) has no message. The length
-    is that of its frame."""
+    """What one event of the log comes to: a commit may change many records, and a state
+    of a repo (`#sync`) has no message. The length is that of its frame."""
 
     def __init__(self, event: SentEvent) -> None:
         self.did = event.did
-        self.time_us = event.logged.time_us
+        self._time_us = event.logged.time_us
         self._held: SentEvent | Sequence[Message] = event
         self._size = len(event.logged.frame)
 
@@ -144,14 +144,17 @@ class Moment:
         fields |= {"did": self.did, "seq": event.logged.seq}
         return Message(None, self._envelope(kind, fields))
 
-    def _envelope(self, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
-        return {"did": self.did, "time_us": self.time_us, "kind": kind, kind: fields}
+    def _envelope(
+        self, kind: str, fields: dict[str, Any], place: int = 0
+    ) -> dict[str, Any]:
+        time_us = self._time_us + place
+        return {"did": self.did, "time_us": time_us, "kind": kind, kind: fields}
 
     def _read_commit(self, body: dict[str, Any]) -> Sequence[Message]:
         blocks = read_car(body["blocks"]).blocks
         records: dict[bytes, Record] = {}
         found = []
-        for op in body["ops"]:
+        for place, op in enumerate(body["ops"]):
             try:
                 collection, rkey = parse_path(op["path"])
             except ProtocolError:
@@ -168,7 +171,7 @@ class Moment:
                 if cid not in blocks or not is_data_cid(cid):
                     continue
                 record = records.setdefault(cid, Record(blocks[cid]))
-            envelope = self._envelope("commit", fields)
+            envelope = self._envelope("commit", fields, place)
             found.append(
                 Message(collection, envelope, record, cid_to_text(cid) if cid else "")
             )

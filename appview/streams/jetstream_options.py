@@ -17,7 +17,7 @@ _UPDATE: Final = "options_update"
 _WILDCARD: Final = ".*"
 # What may stand before the wildcard: the beginning of an NSID, ending at a dot.
 _PREFIX: Final = re.compile(
-    r"[a-zA-Z]([a-zA-Z0-9-]{0,62})?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,62})?){1,30}"
+    r"[a-zA-Z]([a-zA-Z0-9-]{0,62})?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,62})?){0,30}"
 )
 
 
@@ -53,7 +53,7 @@ def read_query(query: Sequence[tuple[str, str]]) -> Options:
     return _read(
         [value for name, value in query if name == "wantedCollections"],
         [value for name, value in query if name == "wantedDids"],
-        _number(sizes[-1]) if sizes else 0,
+        _number(sizes[0]) if sizes else 0,
     )
 
 
@@ -78,15 +78,17 @@ def read_update(text: str | bytes) -> Options | None:
 
 
 def _read(collections: Sequence[str], dids: Sequence[str], size: int) -> Options:
-    if len(collections) > MAX_COLLECTIONS:
+    # Clients say the same thing twice.
+    names, wanted = frozenset(collections), frozenset(dids)
+    if len(names) > MAX_COLLECTIONS:
         raise BadOptionsError(f"more than {MAX_COLLECTIONS} wantedCollections")
-    if len(dids) > MAX_DIDS:
+    if len(wanted) > MAX_DIDS:
         raise BadOptionsError(f"more than {MAX_DIDS} wantedDids")
-    for did in dids:
+    for did in wanted:
         if not is_did(did):
             raise BadOptionsError(f"wantedDids: {did[:80]!r} is not a DID")
     whole, prefixes = set(), []
-    for name in collections:
+    for name in sorted(names):
         stem = name.removesuffix(_WILDCARD)
         if stem != name and _PREFIX.fullmatch(stem):
             prefixes.append(f"{stem}.")
@@ -97,13 +99,12 @@ def _read(collections: Sequence[str], dids: Sequence[str], size: int) -> Options
                 f"wantedCollections: {name[:80]!r} is neither an NSID nor the "
                 "beginning of one with .*"
             )
-    return Options(frozenset(whole), tuple(prefixes), frozenset(dids), max(0, size))
+    return Options(frozenset(whole), tuple(prefixes), wanted, max(0, size))
 
 
 def _number(text: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,15}", text, re.ASCII):
-        raise BadOptionsError("maxMessageSizeBytes is not a number")
-    return int(text)
+    """Of what is empty, or no number, nothing follows: clients send both."""
+    return int(text) if re.fullmatch(r"[0-9]{1,15}", text, re.ASCII) else 0
 
 
 def _texts(payload: Mapping[str, Any], name: str) -> list[str]:

@@ -62,6 +62,8 @@ event_block = sa.Table(
     int4("count"),
     int4("size"),
     octets("frames"),
+    # Of its time, in microseconds.
+    int4("span"),
     sa.Index(
         "event_block_unnumbered_idx",
         "id",

@@ -286,7 +286,6 @@ REFUSED = [
     "wantedCollections=*",
     "wantedDids=alice.test",
     "cursor=yesterday",
-    "maxMessageSizeBytes=big",
     "&".join(f"wantedCollections=a.b.c{n}" for n in range(101)),
 ]
 

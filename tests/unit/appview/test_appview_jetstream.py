@@ -48,7 +48,7 @@ class Large:
 
     def __init__(self, seq: int, size: int) -> None:
         self.seq = seq
-        self.messages = [Message(POST, {"seq": seq, "pad": "x" * size})]
+        self.messages = [Message(POST, {"time_us": seq, "seq": seq, "pad": "x" * size})]
         self._size = size
 
     def __len__(self) -> int:
@@ -131,6 +131,55 @@ def test_who_was_live_and_falls_behind_is_told_so() -> None:
     asyncio.run(work())
 
 
+class Commit:
+    """A moment of three messages."""
+
+    did = DID
+
+    def __init__(self, seq: int) -> None:
+        times = range(10 * seq, 10 * seq + 3)
+        self.messages = [Message(POST, {"time_us": time}) for time in times]
+
+    def __len__(self) -> int:
+        return 9
+
+
+class Commits(Source):
+    async def seq_at(self, time_us: int) -> int:
+        return min(time_us // 10 - 1, self.last)
+
+    async def events_after(self, seq: int, limit: int) -> Any:
+        end = min(self.last, seq + limit)
+        return [(n, Commit(n)) for n in range(seq + 1, end + 1)]
+
+
+def test_a_cursor_may_be_of_any_message_of_a_commit() -> None:
+    async def work() -> None:
+        source: Any = Commits(9, 0)
+        server = Jetstream(source, poll=0.02)
+        app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
+        async with serving(app) as url, aiohttp.ClientSession() as session:
+            for cursor in (50, 51, 52):
+                address = f"{url}{PATH}?cursor={cursor}"
+                async with session.ws_connect(address) as socket:
+                    found = [(await socket.receive_json())["time_us"] for _ in "123"]
+                    expected = [50, 51, 52, 60, 61, 62][cursor - 50 :]
+                    assert found == expected[:3]
+            # Of the future, in nanoseconds: what comes next, however early.
+            for cursor in (10**18, 10**18 * 9):
+                address = f"{url}{PATH}?cursor={cursor}"
+                async with session.ws_connect(address) as socket:
+                    await until(lambda: server.subscribers == 1)
+                    await asyncio.sleep(0.2)
+                    await socket.send_bytes(b"this means nothing")
+                    source.last += 1
+                    found = (await socket.receive_json())["time_us"]
+                    assert found == source.last * 10
+                await until(lambda: server.subscribers == 0)
+
+    asyncio.run(work())
+
+
 @pytest.mark.parametrize(
     ("wanted", "collection", "yes"),
     [
@@ -142,6 +191,8 @@ def test_who_was_live_and_falls_behind_is_told_so() -> None:
         (["app.bsky.feed.*"], "app.bsky.feedx.post", False),
         (["app.bsky.*"], LIKE, True),
         ([LIKE, "com.example.*"], "com.example.blog.entry", True),
+        (["com.*"], "com.example.blog.entry", True),
+        (["com.*"], "community.lexicon.event", False),
         ([POST], None, True),
     ],
 )
@@ -171,10 +222,22 @@ def test_updates_that_are_none(text: str) -> None:
 def test_an_update_replaces_all_and_other_messages_change_nothing() -> None:
     assert read_update('{"type":"hello"}') is None
     assert read_update(b'{"type":"options_update","payload":{}}') == Options()
+
+
+def test_limits_count_what_differs() -> None:
+    dids = [("wantedDids", f"did:plc:{n:024}") for n in range(10_001)]
+    assert len(read_query([*dids[:-1], *dids[:-1]]).dids) == 10_000
     with pytest.raises(BadOptionsError):
-        read_query([("wantedDids", DID)] * 10_001)
-    assert len(read_query([("wantedDids", DID)] * 10_000).dids) == 1
-    assert read_query([("maxMessageSizeBytes", "-5")]).max_bytes == 0
+        read_query(dids)
+    names = [("wantedCollections", f"a.b.c{n}") for n in range(100)]
+    assert len(read_query([*names, *names]).collections) == 100
+    with pytest.raises(BadOptionsError):
+        read_query([*names, ("wantedCollections", "com.*")])
+
+
+@pytest.mark.parametrize("text", ["", "-5", "big", "0", "9" * 40])
+def test_a_size_that_is_none_is_no_limit(text: str) -> None:
+    assert read_query([("maxMessageSizeBytes", text)]).max_bytes == 0
 
 
 @pytest.mark.parametrize(
@@ -253,6 +316,8 @@ def test_one_record_in_many_messages_is_read_once_and_kept_as_text() -> None:
         kept, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
+    times = [json.loads(message.data)["time_us"] for message in moment.messages[:3]]
+    assert times == [1, 2, 3]
     commit = json.loads(told)["commit"]
     assert (commit["rkey"], len(commit["record"]["x"])) == ("k199", 20_000)
     assert commit["cid"] == cid_to_text(cid)

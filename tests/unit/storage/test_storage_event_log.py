@@ -61,6 +61,21 @@ def test_a_time_is_found(conn: Conn, time_us: int, after: int) -> None:
     ]
 
 
+def test_each_message_of_an_event_has_a_time(conn: Conn) -> None:
+    event_log.append(conn, [b"a", b"b", b"c", b"d"], [3, 0, 200])
+    event_log.append(conn, [b"e"])
+    conn.commit()
+    event_log.number_events(conn, 1_000)
+    starts = [1_000, 1_003, 1_004, 1_204, 1_205]
+    found = event_log.events_after(conn, 0, 9)
+    assert [event.time_us for event in found] == starts
+    assert [event.frame for event in found] == [b"a", b"b", b"c", b"d", b"e"]
+    assert event_log.events_after(conn, 2, 9) == found[2:]
+    for time_us in range(995, 1_210):
+        passed = [at for at in [*starts[1:], 1_206] if at <= time_us]
+        assert event_log.find_seq(conn, time_us) == len(passed)
+
+
 def test_many_and_large_frames_come_out_as_they_went_in(conn: Conn) -> None:
     frames = [random.Random(n).randbytes(n % 900) for n in range(1, 3_000)]
     frames.append(bytes(3_000_000))
