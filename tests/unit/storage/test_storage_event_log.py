@@ -268,3 +268,78 @@ def test_accounts_that_are_hidden(conn: Conn) -> None:
     )
     hidden = event_log.find_hidden(conn, ["did:a", "did:b", "did:c", "did:d"])
     assert hidden == {"did:b": False, "did:c": True}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_number_has_one_content_whatever_dies(
+    index_db: str, conn: Conn, seed: int
+) -> None:
+    """Writers of two shards, numberers and pruners, each cut off at any point and begun
+    anew; and a reader that looks at everything there is after each step."""
+    rng = random.Random(seed)
+    crews = {name: connect(index_db) for name in ("one", "two", "keeper")}
+    written = 0
+    waiting: dict[str, list[bytes]] = {"one": [], "two": []}
+    committed: list[bytes] = []
+    seen: dict[int, tuple[int, bytes]] = {}
+    now = 1_000
+
+    def write(name: str) -> None:
+        nonlocal written
+        frames = [b"%s %d" % (name.encode(), written + n) for n in range(3)]
+        written += 3
+        counts = [rng.choice((0, 1, 7)) for _ in frames]
+        event_log.append(crews[name], frames, counts)
+        waiting[name] += frames
+
+    def end(name: str) -> None:
+        crews[name].commit()
+        committed.extend(waiting[name])
+        waiting[name].clear()
+
+    def die(name: str) -> None:
+        crews[name].close()
+        crews[name] = connect(index_db)
+        waiting.get(name, []).clear()
+
+    def keep(name: str) -> None:
+        with crews[name].transaction() as step:
+            event_log.number_events(crews[name], now)
+            if rng.random() < 0.3:
+                raise psycopg.Rollback(step)
+
+    def forget(name: str) -> None:
+        before = rng.randrange(now // 2, now)
+        sum(event_log.prune(crews[name], before_us=before, max_bytes=FOREVER))
+
+    def look() -> None:
+        found = event_log.events_after(conn, 0, 10_000)
+        bounds = event_log.load_bounds(conn)
+        conn.commit()
+        numbers = [event.seq for event in found]
+        assert numbers == list(range(bounds.oldest, bounds.newest + 1))
+        for event in found:
+            content = (event.time_us, event.frame)
+            assert seen.setdefault(event.seq, content) == content
+
+    for _ in range(120):
+        step = rng.choice((write, write, end, end, die, keep, keep, forget))
+        name = "keeper" if step in (keep, forget) else rng.choice(("one", "two"))
+        step(name)
+        now += rng.choice((-5, 1, 40))
+        look()
+    for name in ("one", "two"):
+        end(name)
+    while event_log.number_events(conn, now):
+        look()
+    # All that was committed was seen, once, each writer's in its order, times rising.
+    told = [seen[seq] for seq in sorted(seen)]
+    assert sorted(frame for _, frame in told) == sorted(committed)
+    for name in (b"one", b"two"):
+        mine = [frame for _, frame in told if frame.startswith(name)]
+        assert mine == [frame for frame in committed if frame.startswith(name)]
+    times = [time_us for time_us, _ in told]
+    assert times == sorted(set(times))
+    assert sorted(seen) == list(range(1, len(committed) + 1))
+    for crew in crews.values():
+        crew.close()
