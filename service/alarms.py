@@ -147,6 +147,7 @@ _NO_WORKER_S: Final = 600.0
 # A host is stalled after so many usual pauses between two events, and not before.
 _PAUSES: Final = 50.0
 _STALL_S: Final = 300.0
+_KNOWN_S: Final = 86_400.0
 _BUSY_RATE: Final = 1 / 60
 _SLOW_SHARE: Final = 0.1
 _SLOW_RATE: Final = 0.5
@@ -205,6 +206,9 @@ def host_stalled(snapshot: Snapshot) -> Iterator[Alarm]:
     """A streamed host that usually sends all the time sends nothing."""
     for host in _streamed(snapshot):
         if host.usual_rate < _BUSY_RATE or host.silent_s is None:
+            continue
+        # What a new host begins with, its accounts moving in, is not its usual.
+        if not host.relay and (host.known_s or 0.0) < _KNOWN_S:
             continue
         if host.silent_s > max(_STALL_S, _PAUSES / host.usual_rate):
             detail = (

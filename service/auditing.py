@@ -240,10 +240,14 @@ def _compare(did: str, ours: RepoAudit, host: _Head) -> Finding:
 
 
 def ask_all(
-    config: Config, pool: Pool, dids: Sequence[str], *, repair: bool
+    config: Config,
+    pool: Pool,
+    interner: Interner,
+    dids: Sequence[str],
+    *,
+    repair: bool,
 ) -> Iterator[Finding]:
     """Hold repos against their hosts, each once, a hundred at a time."""
-    interner = Interner(pool)
 
     async def some(page: Sequence[str]) -> list[Finding]:
         slots = asyncio.Semaphore(_AT_ONCE)

@@ -76,7 +76,8 @@ class WatchedHost:
     """What the alarms know of a host. `silent_s`: since its stream last brought
     something. `lag_s`: how much later than its own clock says its newest event came
     in, less than zero when its clock is ahead of ours; None for none yet. `away_s`:
-    since it came to its present state."""
+    since it came to its present state. `known_s`: how long we had known it when its
+    stream last brought something."""
 
     hostname: str
     state: str
@@ -88,6 +89,7 @@ class WatchedHost:
     silent_s: float | None
     lag_s: float | None
     away_s: float
+    known_s: float | None
     error: str | None
 
 
@@ -103,7 +105,8 @@ def watched_hosts(
                 rate, usual_rate,
                 extract(epoch FROM now() - moved.at)::float8 AS silent_s,
                 extract(epoch FROM moved.at - last_event_at)::float8 AS lag_s,
-                extract(epoch FROM now() - moved_at)::float8 AS away_s, error
+                extract(epoch FROM now() - moved_at)::float8 AS away_s,
+                extract(epoch FROM moved.at - first_seen)::float8 AS known_s, error
             FROM host LEFT JOIN (
                 SELECT host, max(updated_at) AS at FROM host_cursor GROUP BY host
             ) moved ON moved.host = host.id

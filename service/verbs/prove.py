@@ -4,6 +4,7 @@ anew what is only a copy."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -58,11 +59,12 @@ def audit(
         Report(console) as report,
         open_database(config, INDEX) as url,
         open_pool(url, max=4) as pool,
+        open_pool(url, max=2) as names,
         psycopg.connect(url) as conn,
     ):
         wanted = list(dids) or list(_everyone(conn))
         done = partial = 0
-        interner = Interner(pool)
+        interner = Interner(names)
         # Reading every edge for every repo would never end; for a few it may be done.
         most = None if dids else MOST_LINK_BYTES
         for found in _audit_each(conn, interner, wanted, most):
@@ -80,13 +82,19 @@ def audit(
             report.count("audited", done, len(wanted))
         if ask_hosts:
             conn.commit()
-            for finding in ask_all(config, pool, wanted, repair=repair):
+            verdicts: Counter[str] = Counter()
+            for finding in ask_all(config, pool, interner, wanted, repair=repair):
                 all_well = all_well and finding.verdict not in UNSOUND
+                verdicts[finding.verdict] += 1
+                report.count("asked", verdicts.total(), len(wanted))
                 if as_json:
                     print(json.dumps(asdict(finding)))
                 elif finding.verdict not in SOUND:
                     detail = f" ({finding.detail})" if finding.detail else ""
                     report.say(f"{finding.did}: {finding.verdict}{detail}")
+            if not as_json:
+                told = (f"{number} {verdict}" for verdict, number in verdicts.items())
+                report.say(f"asked of their hosts: {', '.join(told) or 'none'}")
         if counts:
             conn.commit()
             audited = recount_stats(conn, repair=repair)

@@ -38,6 +38,7 @@ HOST = WatchedHost(
     silent_s=1.0,
     lag_s=0.5,
     away_s=3_600.0,
+    known_s=1e6,
     error=None,
 )
 CRAWL = Pulse(CRAWL_PULSE, 4.0, {"queued_bytes": 0, "queue_bytes": 1_000})
@@ -92,6 +93,11 @@ CASES: list[tuple[AlarmKind, Snapshot, Snapshot]] = [
         AlarmKind.HOST_STALLED,
         with_host(usual_rate=1 / 50, rate=1 / 50, silent_s=2_600.0),
         with_host(usual_rate=1 / 50, rate=1 / 50, silent_s=2_400.0),
+    ),
+    (
+        AlarmKind.HOST_STALLED,
+        with_host(relay=True, known_s=60.0, silent_s=301.0),
+        with_host(known_s=86_399.0, silent_s=301.0),
     ),
     (AlarmKind.HOST_SLOW, with_host(rate=0.9), with_host(rate=1.1)),
     (AlarmKind.ALL_SLOW, with_gauge(EVENTS, 3.9), with_gauge(EVENTS, 4.1)),
@@ -238,6 +244,7 @@ def test_a_snapshot_is_read_from_the_database(pool: Pool) -> None:
         hosts.note_contact(conn, host, hosts.HOST_STREAMING)
         conn.execute(
             "UPDATE host SET usual_rate = 5, rate = 5,"
+            " first_seen = now() - interval '2 days',"
             " last_event_at = now() - interval '1 hour'"
         )
         conn.execute(
