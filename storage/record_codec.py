@@ -23,6 +23,7 @@ _LEVEL: Final = 3
 _MANY: Final = 64
 _PLAIN: Final = b"\x00"
 _CURRENT: Final = bytes([DICTIONARY_ID])
+_MAX_SHAPE_BYTES: Final = 512
 _MAX_DICTIONARY_ID: Final = FIRST_SHAPE - 1
 
 _dictionaries: Final[dict[int, zstandard.ZstdCompressionDict]] = {}
@@ -85,6 +86,18 @@ def decompress(stored: bytes) -> bytes:
         decompressor = decompressors[number] = _make_decompressor(number)
     value: bytes = decompressor.decompress(stored[1:])
     return value
+
+
+def record_size(head: bytes, length: int) -> int:
+    """How many bytes a record has, by the first 32 and the number of those that are
+    stored. Nothing is unpacked: a small row that holds a large record is seen for what
+    it is. A shape is said to be larger than it is."""
+    number = head[0]
+    if number >= FIRST_SHAPE:
+        return _MAX_SHAPE_BYTES
+    if number == 0:
+        return length - 1
+    return int(zstandard.frame_content_size(zstandard.FRAME_HEADER + head[1:]))
 
 
 def store_dictionary(conn: psycopg.Connection[Any]) -> None:

@@ -75,7 +75,7 @@ def fetch_pieces(
         for index, address in enumerate(asked):
             if address not in held:
                 continue
-            value = decompress(held[address] or _fetch_large(conn, *address))
+            value = decompress(held[address] or fetch_large(conn, *address))
             found[Address(*address)] = value
             size += len(value)
             if size > _PAGE_BYTES:
@@ -146,7 +146,7 @@ def read_page(
     records: list[tuple[int, int, bytes]] = []
     size = 0
     for collection, rkey, stored in found:
-        value = decompress(stored or _fetch_large(conn, actor, collection, rkey))
+        value = decompress(stored or fetch_large(conn, actor, collection, rkey))
         records.append((collection, rkey, value))
         size += len(value)
         if size > _PAGE_BYTES:
@@ -250,13 +250,14 @@ def _stream(
             yield (
                 rkey,
                 text,
-                stored or _fetch_large(conn, actor, collection, rkey),
+                stored or fetch_large(conn, actor, collection, rkey),
             )
 
 
-def _fetch_large(
+def fetch_large(
     conn: psycopg.Connection[Any], actor: int, collection: int, rkey: int
 ) -> bytes:
+    """The stored form of a record that was seen by this transaction."""
     row = conn.execute(
         "SELECT value FROM record WHERE actor = %s AND collection = %s AND rkey = %s",
         (actor, collection, rkey),

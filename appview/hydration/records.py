@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,8 +22,7 @@ from storage.collections import (
     REPOST_SUBJECT,
 )
 from storage.documents import Address
-from storage.record_codec import decompress
-from storage.records import fetch_records
+from storage.record_allowance import HELD, Allowance, Held
 
 POST = COLLECTION_IDS[FEED_POST]
 GENERATOR = COLLECTION_IDS[FEED_GENERATOR]
@@ -93,27 +92,42 @@ def read_record(address: Address, block: bytes) -> Record | None:
 
 
 def load_records(
-    conn: psycopg.Connection[Any], addresses: Collection[Address]
+    conn: psycopg.Connection[Any], addresses: Collection[Address], allowance: Allowance
 ) -> dict[Address, Record]:
-    """Records by address; unknown ones are absent."""
+    """Records by address; unknown ones, and those beyond the allowance, are absent."""
+    rows = conn.execute(
+        f"""
+        SELECT r.actor, r.collection, r.rkey, {HELD}
+        FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
+        JOIN record r ON r.actor = x.a AND r.collection = x.c AND r.rkey = x.k
+        """,
+        _columns(addresses),
+    )
+    held = (Held(Address(*row[:3]), *row[3:]) for row in rows)
+    return _read(conn, allowance, held)
+
+
+def _read(
+    conn: psycopg.Connection[Any], allowance: Allowance, rows: Iterable[Held]
+) -> dict[Address, Record]:
     found: dict[Address, Record] = {}
-    for address, block in fetch_records(conn, [*addresses]).items():
-        record = read_record(address, block)
-        if record is not None:
-            found[address] = record
+    for row, block in allowance.read(conn, rows):
+        record = read_record(row.address, block)
+        if record is not None and allowance.take(record.value):
+            found[row.address] = record
     return found
 
 
 def load_posts(
-    conn: psycopg.Connection[Any], addresses: Collection[Address]
+    conn: psycopg.Connection[Any], addresses: Collection[Address], allowance: Allowance
 ) -> dict[Address, Post]:
     """Posts by address, with the counts kept beside them."""
     rows = conn.execute(
-        """
-        SELECT p.actor, p.rkey, r.value, p.indexed_at,
+        f"""
+        SELECT p.actor, p.rkey, p.indexed_at,
                p.parent_actor, p.parent_rkey, p.root_actor, p.root_rkey,
                coalesce(s.likes, 0), coalesce(s.reposts, 0),
-               coalesce(s.replies, 0), coalesce(s.quotes, 0)
+               coalesce(s.replies, 0), coalesce(s.quotes, 0), {HELD}
         FROM unnest(%s::int4[], %s::int8[]) AS x(a, k)
         JOIN post p ON p.actor = x.a AND p.rkey = x.k
         JOIN record r
@@ -121,10 +135,12 @@ def load_posts(
         LEFT JOIN post_stats s ON s.actor = x.a AND s.rkey = x.k
         """,
         ([a.actor for a in addresses], [a.rkey for a in addresses], POST),
-    )
+    ).fetchall()
+    held = (Held(Address(row[0], POST, row[1]), *row[-3:]) for row in rows)
+    records = _read(conn, allowance, held)
     found: dict[Address, Post] = {}
-    for actor, rkey, stored, indexed_at, pa, pr, ra, rr, *counts in rows:
-        record = read_record(Address(actor, POST, rkey), decompress(stored))
+    for actor, rkey, indexed_at, pa, pr, ra, rr, *counts, _, _, _ in rows:
+        record = records.get(Address(actor, POST, rkey))
         if record is None:
             continue
         parent = Address(pa, POST, pr) if pa is not None and pr is not None else None
@@ -134,18 +150,18 @@ def load_posts(
 
 
 def load_named(
-    conn: psycopg.Connection[Any], addresses: Collection[Address]
+    conn: psycopg.Connection[Any], addresses: Collection[Address], allowance: Allowance
 ) -> dict[Address, Named]:
     """Feed generators, lists and starter packs by address."""
     rows = conn.execute(
-        """
-        SELECT r.actor, r.collection, r.rkey, r.value,
+        f"""
+        SELECT r.actor, r.collection, r.rkey,
                coalesce(g.indexed_at, l.indexed_at, p.indexed_at),
                coalesce(s.likes, 0),
                CASE WHEN l.actor IS NOT NULL THEN
                    (SELECT count(*) FROM list_item i
                     WHERE i.list_actor = r.actor AND i.list_rkey = r.rkey)
-               ELSE 0 END
+               ELSE 0 END, {HELD}
         FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
         JOIN record r ON r.actor = x.a AND r.collection = x.c AND r.rkey = x.k
         LEFT JOIN feed_generator g
@@ -157,10 +173,12 @@ def load_named(
         WHERE coalesce(g.indexed_at, l.indexed_at, p.indexed_at) IS NOT NULL
         """,
         (*_columns(addresses), GENERATOR, LIST, STARTER_PACK),
-    )
+    ).fetchall()
+    held = (Held(Address(*row[:3]), *row[-3:]) for row in rows)
+    records = _read(conn, allowance, held)
     found: dict[Address, Named] = {}
-    for actor, collection, rkey, stored, indexed_at, likes, items in rows:
-        record = read_record(Address(actor, collection, rkey), decompress(stored))
+    for actor, collection, rkey, indexed_at, likes, items, _, _, _ in rows:
+        record = records.get(Address(actor, collection, rkey))
         if record is not None:
             found[record.address] = Named(record, indexed_at, likes, items)
     return found

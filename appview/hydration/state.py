@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from appview.hydration.actors import Actor, Relation, load_actors, load_relations
 from appview.hydration.labels import Label, account_subject, load_labels
@@ -25,9 +25,17 @@ from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from storage.addresses import find_addresses, name_addresses
 from storage.documents import Address
+from storage.record_allowance import Allowance
 
 _NAMED = frozenset({GENERATOR, LIST, STARTER_PACK})
+MAX_ANSWER_BYTES: Final = 4_000_000
+MAX_ANSWER_ITEMS: Final = 300_000
 REDACTING_LABELS = frozenset({"!takedown", "!suspend"})
+
+
+def answer_allowance() -> Allowance:
+    """What one answer may hold of records: a hundred MB of memory at the worst."""
+    return Allowance(MAX_ANSWER_BYTES, MAX_ANSWER_ITEMS)
 
 
 class State:
@@ -35,6 +43,7 @@ class State:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.allowance = answer_allowance()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
         self.posts: dict[Address, Post] = {}
@@ -54,7 +63,7 @@ class State:
         if not wanted:
             return
         conn = self.session.conn
-        found = load_posts(conn, wanted)
+        found = load_posts(conn, wanted, self.allowance)
         self.posts |= found
         if self.session.viewer_actor is not None and found:
             self.reactions |= load_reactions(
@@ -82,7 +91,7 @@ class State:
         wanted = {a for a in addresses if a.collection in _NAMED} - self.named.keys()
         if not wanted:
             return
-        found = load_named(self.session.conn, wanted)
+        found = load_named(self.session.conn, wanted, self.allowance)
         self.named |= found
         self.name(found)
         self.load_labels(found)
@@ -92,7 +101,7 @@ class State:
         """Bare records of any collection."""
         wanted = set(addresses) - self.records.keys()
         if wanted:
-            found = load_records(self.session.conn, wanted)
+            found = load_records(self.session.conn, wanted, self.allowance)
             self.records |= found
             self.name(found)
 

@@ -139,7 +139,9 @@ def _find_replies(
 
 def _load_thread(state: State, thread: _Thread) -> None:
     replies = [reply for below in thread.replies.values() for reply in below]
-    state.load_posts([thread.post, *thread.parents, *replies])
+    # The post that was asked for, before others use up what an answer may hold.
+    state.load_posts([thread.post])
+    state.load_posts([*thread.parents, *replies])
     state.name(thread.parents)
 
 

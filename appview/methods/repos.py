@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from appview.hydration.records import load_records
+from appview.hydration.state import answer_allowance
 from appview.pipeline import Params
 from appview.session import Session
 from network.xrpc_server import XrpcError
@@ -31,8 +32,10 @@ def get_record(session: Session, params: Params) -> dict[str, Any]:
     did = repo if is_did(repo) else find_handles(session.conn, [repo]).get(repo.lower())
     uri = f"at://{did}/{params['collection']}/{params['rkey']}"
     address = find_addresses(session.conn, [uri]).get(uri) if did else None
-    found = load_records(session.conn, [address]) if address else {}
-    record = found.get(address) if address else None
+    record = None
+    if address is not None:
+        found = load_records(session.conn, [address], answer_allowance())
+        record = found.get(address)
     if record is not None and address is not None:
         _refuse_hidden(session, address.actor)
     if record is None or params.get("cid", record.cid) != record.cid:
