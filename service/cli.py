@@ -51,8 +51,9 @@ def _start(**flags: Any) -> Config:
 def _quiet() -> Config:
     """Read the settings for a verb that prints an answer and ends."""
     from service import logs
+    from service.running import read_beside
 
-    config = Config.read()
+    config = read_beside()
     logs.configure(form=config.log_format, level="warning")
     return config
 
@@ -381,8 +382,9 @@ def doctor(as_json: AsJson = False) -> None:
     from rich.table import Table
 
     from service.doctor import examine
+    from service.running import read_beside
 
-    findings = examine(Config.read())
+    findings = examine(read_beside())
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
     else:

@@ -36,7 +36,7 @@ from service.errors import ConfigError
 from storage.scope import ScopeKind, check_keep
 
 _CRAWL = CrawlSettings()
-_PREFIX = "BIGWORLD_"
+PREFIX = "BIGWORLD_"
 _FILE_VARIABLE = "BIGWORLD_CONFIG"
 _DEFAULT_FILE = "bigworld.toml"
 PUBLIC_PLC = "https://plc.directory"
@@ -51,7 +51,7 @@ def _split(value: object) -> object:
 def _or_plain(field: str) -> AliasChoices:
     """BIGWORLD_<FIELD> first: `up` says so what each child gets. Then <FIELD>, which
     is also the name in the file and in the code."""
-    return AliasChoices(f"{_PREFIX}{field.upper()}", field)
+    return AliasChoices(f"{PREFIX}{field.upper()}", field)
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -61,7 +61,7 @@ class Config(BaseSettings):
     """The settings of one process. `Config.read()` is the way to make one."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX,
+        env_prefix=PREFIX,
         frozen=True,
         extra="forbid",
         env_ignore_empty=True,
@@ -304,7 +304,7 @@ class Config(BaseSettings):
                 value = value.get_secret_value()
             elif isinstance(value, tuple):
                 value = ",".join(value)
-            variables[f"{_PREFIX}{name.upper()}"] = str(value)
+            variables[f"{PREFIX}{name.upper()}"] = str(value)
         return variables
 
     @property
@@ -368,9 +368,9 @@ def _check_origin(name: str, value: str, dev: bool) -> None:
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     """A misspelt variable must not be passed over in silence."""
-    known = {f"{_PREFIX}{name.upper()}" for name in Config.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for name in Config.model_fields}
     for name in environment:
-        if name.startswith(_PREFIX) and name not in known | {_FILE_VARIABLE}:
+        if name.startswith(PREFIX) and name not in known | {_FILE_VARIABLE}:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise ConfigError(f"there is no setting {name}{hint}")

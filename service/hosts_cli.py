@@ -20,8 +20,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 
 def _read() -> Config:
     from service import logs
+    from service.running import read_beside
 
-    config = Config.read()
+    config = read_beside()
     logs.configure(form=config.log_format, level="warning")
     return config
 

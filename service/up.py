@@ -39,6 +39,7 @@ from service.databases import (
 from service.embedded import EmbeddedPostgres, EmbeddedValkey
 from service.errors import ServiceError
 from service.progress import Report
+from service.running import forget_running, note_running
 from service.secrets import admin_password
 from service.supervisor import Supervisor
 
@@ -116,6 +117,8 @@ class _Run:
             try:
                 urls = self._start_stores(stack)
                 stack.callback(self._supervisor.stop)
+                stack.callback(forget_running, self._config)
+                note_running(self._config)
                 self._start_children(urls)
                 if self._is_demo:
                     self._settle(urls[_Database(INDEX)])

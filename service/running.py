@@ -1,0 +1,49 @@
+"""The settings of the network that runs in a home, for verbs that are typed beside it.
+
+`bigworld up` has flags, and a demo network settings of its own; who types another verb
+in another terminal means that network without saying all of it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Final
+
+from service.config import PREFIX, Config
+
+_FILE: Final = "running.json"
+
+
+def note_running(config: Config) -> None:
+    """Write down what this process runs with; readable by us only."""
+    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = config.home / _FILE
+    draft = path.with_suffix(".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump({"pid": os.getpid(), "settings": config.environment()}, file)
+    draft.replace(path)
+
+
+def forget_running(config: Config) -> None:
+    """Nothing runs in this home any more."""
+    (config.home / _FILE).unlink(missing_ok=True)
+
+
+def read_beside() -> Config:
+    """The settings of this process; what it was not told is as in the network that
+    runs in its home. Raises ConfigError."""
+    config = Config.read()
+    try:
+        noted = json.loads((config.home / _FILE).read_bytes())
+        # Left behind by a process that was killed, it says nothing.
+        os.kill(noted["pid"], 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return config
+    theirs = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in noted["settings"].items()
+    }
+    own = {"home", *config.model_fields_set}
+    return Config.read(**{n: value for n, value in theirs.items() if n not in own})

@@ -1,0 +1,55 @@
+"""Verbs that are typed beside a running network."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.config import Config
+from service.running import forget_running, note_running, read_beside
+from service.up import _demo_config
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BIGWORLD_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_what_was_not_said_is_as_in_the_network_that_runs(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = _demo_config(Config.read(port_base=3_000))
+    note_running(ran)
+    assert (home / "running.json").stat().st_mode & 0o777 == 0o600
+    config = read_beside()
+    assert config == ran
+    assert (config.dev_network, config.directory_url) == (True, "http://localhost:3001")
+    monkeypatch.setenv("BIGWORLD_PORT_BASE", "4000")
+    assert read_beside().port_base == 4_000
+    assert read_beside().hosts == ran.hosts
+    forget_running(ran)
+    assert read_beside() == Config.read()
+
+
+def test_a_network_that_was_killed_says_nothing(home: Path) -> None:
+    note_running(Config.read(port_base=3_000))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    noted = json.loads((home / "running.json").read_text()) | {"pid": ended.pid}
+    (home / "running.json").write_text(json.dumps(noted))
+    assert read_beside().port_base == 2_580
+
+
+def test_the_doctor_looks_at_the_ports_that_are_used(home: Path) -> None:
+    note_running(Config.read(port_base=3_000))
+    told = CliRunner().invoke(app, ["doctor", "--json"]).output
+    assert "port 3000" in told
+    assert "port 2580" not in told
