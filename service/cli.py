@@ -67,21 +67,26 @@ def _parse_did(text: str | None) -> Did:
     try:
         return parse_did(text)
     except InvalidSyntaxError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(
+            f"{error}; `bigworld search --actors` finds it by a handle"
+        ) from error
 
 
 @app.command()
 def up(
     relay: Annotated[
         list[str] | None,
-        typer.Option(help="Follow a relay of the real network (URL; repeatable)."),
+        typer.Option(
+            metavar="URL", help="Follow a relay of the real network (repeatable)."
+        ),
     ] = None,
     host: Annotated[
         list[str] | None,
-        typer.Option(help="Crawl and follow a PDS (URL; repeatable)."),
+        typer.Option(metavar="URL", help="Crawl and follow a PDS (repeatable)."),
     ] = None,
     did: Annotated[
-        list[str] | None, typer.Option(help="Index one account (DID; repeatable).")
+        list[str] | None,
+        typer.Option(metavar="DID", help="Index one account (repeatable)."),
     ] = None,
     port_base: Annotated[
         int | None, typer.Option(help="First of the four ports.")
@@ -168,7 +173,10 @@ class Letter(StrEnum):
 def pds(
     letter: Annotated[Letter, typer.Argument(help="Which of the two.")] = Letter.A,
 ) -> None:
-    """Run a Personal Data Server (a: second port after the provider's, b: third)."""
+    """Run a Personal Data Server.
+
+    It listens on the second port after the provider's (a) or the third (b).
+    """
     from service.verbs import pds as verb
 
     verb.run(_start(), letter.value)
@@ -250,7 +258,7 @@ def audit(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild every repo's root from our rows and hold it against the signed one.
+    """Hold every repo, rebuilt from our rows, against what was signed.
 
     Exits 1 when anything differs.
     """
@@ -280,7 +288,7 @@ class Copy(StrEnum):
 def rebuild(
     what: Annotated[Copy, typer.Argument(help="The search index, or the counts.")],
 ) -> None:
-    """Make the search index or the counts anew from the rows, while all runs on."""
+    """Make the search index or the counts anew, while all runs on."""
     from service.verbs import prove
 
     if what is Copy.SEARCH:
@@ -295,7 +303,7 @@ def export(
     did: Annotated[str, typer.Argument(help="The account.")],
     path: Annotated[Path, typer.Argument(help="The CAR file to write.")],
 ) -> None:
-    """Write an account's whole repo, byte for byte as it was signed, as a CAR file."""
+    """Write an account's whole repo, as it was signed, into a CAR file."""
     from service.verbs import keep
 
     size = keep.export_repo(_quiet(), _parse_did(did), path)
@@ -377,7 +385,10 @@ def bench(
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Look at what Bigworld needs on this machine; exits 1 when something lacks."""
+    """Say what lacks on this machine, and what is wrong with the crawl.
+
+    Exits 1 when there is anything.
+    """
     from rich.console import Console
     from rich.table import Table
 

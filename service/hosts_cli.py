@@ -9,7 +9,8 @@ import typer
 from service.config import Config
 
 app = typer.Typer(
-    help="The hosts we know: list, add, ban, limit, crawl again.",
+    help="The hosts we know: list, add, ban, limit, crawl again.\n\n"
+    "Without a command they are listed, the busiest first.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -74,7 +75,7 @@ def ban(
 
 @app.command()
 def unban(name: Name) -> None:
-    """Lift a ban, or end a throttling: the host is looked at as if it were new."""
+    """Lift a ban, or end a throttling; the host counts as new then."""
     from service.verbs import hosts
 
     typer.echo(hosts.unban_host(_read(), name))
@@ -110,7 +111,10 @@ def limit(
         bool, typer.Option("--reset", help="First forget all limits of its own.")
     ] = False,
 ) -> None:
-    """Give a host limits of its own; its stream keeps to them when opened next."""
+    """Give a host limits of its own.
+
+    Its stream keeps to them from the next time on that it is opened.
+    """
     from service.verbs import hosts
 
     values = {

@@ -10,7 +10,8 @@ from service.config import Config
 from storage.scope import ScopeKind
 
 app = typer.Typer(
-    help="What is indexed: how far it is, change it, estimate what it takes.",
+    help="What is indexed: see it, change it, estimate what it takes.\n\n"
+    "Without a command: how far it is, and how long still.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -80,8 +81,11 @@ def change(
 
 
 @app.command()
-def estimate(kind: Kind, names: Names = None, as_json: AsJson = False) -> None:
-    """Estimate accounts, disk and hours; hosts are asked, nothing is changed."""
+def estimate(
+    kind: Kind, names: Names = None, keep: Keep = None, as_json: AsJson = False
+) -> None:
+    """Estimate accounts, disk and hours; nothing is changed."""
     from service.verbs import scope
 
-    scope.estimate(_read(), scope.parse(kind, names or ()), as_json=as_json)
+    wanted = scope.parse(kind, names or (), keep or ())
+    scope.estimate(_read(), wanted, as_json=as_json)

@@ -153,7 +153,7 @@ async def _count_holders(
     collections: Sequence[str], config: Config, fetcher: Fetcher
 ) -> Counted:
     found: set[str] = set()
-    complete, silent = True, []
+    complete, silent = True, _nobody(config)
     for host in config.relays or config.hosts:
         try:
             for nsid in collections:
@@ -168,7 +168,7 @@ async def _count_holders(
 
 async def _count_network(config: Config, fetcher: Fetcher) -> Counted:
     hosts: dict[str, int] = {}
-    complete, silent = True, []
+    complete, silent = True, _nobody(config)
     for relay in config.relays:
         try:
             pages = _Pages(fetcher, relay, LIST_HOSTS, "hosts")
@@ -197,6 +197,13 @@ async def _count_network(config: Config, fetcher: Fetcher) -> Counted:
         max(hosts.values(), default=0),
         tuple(silent),
     )
+
+
+def _nobody(config: Config) -> list[str]:
+    """Nothing counted is not nothing there."""
+    if config.relays or config.hosts:
+        return []
+    return ["no BIGWORLD_RELAYS and no BIGWORLD_HOSTS to ask"]
 
 
 class _Pages:

@@ -65,10 +65,16 @@ class Scope:
         return self.kind is ScopeKind.NETWORK
 
 
+_LATELY_S: Final = 600.0
+# The first repos come in a bunch; their rate says nothing yet.
+_BEGUN_S: Final = 10.0
+
+
 @dataclass(frozen=True, slots=True)
 class ScopeProgress:
     """How far the index is with its scope: numbers of its accounts. `wanted` is None
-    while it is the whole network; `lately` were fetched in the last ten minutes.
+    while it is the whole network; `lately` were fetched in the last ten minutes, the
+    first of them `lately_s` seconds ago.
     `outside` are others, that are to be removed. `synchronized` hold what is to be
     kept of them, `partial` of these chosen collections only."""
 
@@ -79,6 +85,7 @@ class ScopeProgress:
     lately: int
     outside: int
     partial: int = 0
+    lately_s: float = _LATELY_S
 
     @property
     def total(self) -> int:
@@ -92,11 +99,13 @@ class ScopeProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the rate of the last ten minutes; None if nothing moves."""
+        """At the rate of the last ten minutes, or since it began; None if nothing
+        moves."""
         left = max(0, self.total - self.done)
         if left and not self.lately:
             return None
-        return left * 600.0 / self.lately if left else 0.0
+        span = min(_LATELY_S, max(_BEGUN_S, self.lately_s))
+        return left * span / self.lately if left else 0.0
 
 
 def load_scope(conn: psycopg.Connection[Any]) -> Scope:
@@ -339,10 +348,13 @@ def load_progress(conn: psycopg.Connection[Any]) -> ScopeProgress:
             count(*) FILTER (WHERE inside
                 AND synchronized_at > now() - interval '10 min'),
             count(*) FILTER (WHERE NOT inside),
-            count(*) FILTER (WHERE inside AND done AND partial)
+            count(*) FILTER (WHERE inside AND done AND partial),
+            coalesce(extract(epoch FROM now() - min(synchronized_at) FILTER (
+                WHERE inside AND synchronized_at > now() - interval '10 min'
+            ))::float8, %s)
         FROM known
         """,
-        (whole,),
+        (whole, _LATELY_S),
     ).fetchone()
     assert row is not None
     wanted, *counts = row

@@ -30,6 +30,8 @@ def show_hosts(config: Config, *, limit: int, as_json: bool) -> None:
     with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
         statuses = [asdict(status) for status in host_statuses(conn, limit=limit)]
     columns = (*_COLUMNS, "lag_s", "waiting_repos", "strikes", "error")
+    if not as_json:
+        statuses = [{name: _short(row[name]) for name in columns} for row in statuses]
     show(statuses, columns, as_json=as_json)
 
 
@@ -46,14 +48,20 @@ def show_host(config: Config, text: str, *, as_json: bool) -> None:
         }
         print(json.dumps(whole, default=str))
         return
-    rows = [{"what": name, "is": value} for name, value in facts.items()]
+    rows = [{"what": name, "is": _short(value)} for name, value in facts.items()]
     rows += [{"what": f"drops: {drop.reason}", "is": drop.n} for drop in report.drops]
     rows += [{"what": f"fails: {f.error}", "is": f.repos} for f in report.failures]
     rows += [
-        {"what": f"{move.before} -> {move.after}", "is": f"{move.at}: {move.why}"}
+        {"what": f"{move.before} -> {move.after}", "is": f"{move.at:%F %T}: {move.why}"}
         for move in report.moves
     ]
     show(rows, ("what", "is"), as_json=False)
+
+
+def _short(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value
 
 
 def add_host(config: Config, text: str, *, relay: bool) -> str:

@@ -34,10 +34,14 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def show(rows: Rows, columns: Sequence[str], *, as_json: bool) -> None:
-    """Print rows as a table, or one JSON object a line with all their fields."""
+    """Print rows as a table, or one JSON object a line with all their fields; that
+    there are none is said to people."""
     if as_json:
         for row in rows:
             print(json.dumps(row, default=_plain, ensure_ascii=False))
+        return
+    if not rows:
+        print("nothing found")
         return
     table = Table(box=None)
     for column in columns:
@@ -79,6 +83,8 @@ def show_repos(
     ):
         values = {"state": state, "did": did, "limit": limit}
         rows = conn.execute(query, values).fetchall()
+    if did is not None and state is None and not rows:
+        raise ServiceError(f"{did} is not in the index")
     columns = ("did", "handle", "hostname", "state", "rev", "tries", "error")
     show(rows, columns, as_json=as_json)
 
@@ -143,5 +149,10 @@ def _ask(config: Config, nsid: str, params: dict[str, Any]) -> Any:
 
     try:
         return asyncio.run(ask())
-    except (NetworkError, XrpcError) as error:
-        raise ServiceError(f"the provider did not answer: {error}") from error
+    except XrpcError as error:
+        raise ServiceError(f"the provider refused: {error}") from error
+    except NetworkError as error:
+        raise ServiceError(
+            f"no provider answers at {config.provider_url}: start it (bigworld up), or "
+            f"say where it is (BIGWORLD_PORT_BASE, BIGWORLD_PUBLIC_URL); {error}"
+        ) from error

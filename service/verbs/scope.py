@@ -69,6 +69,7 @@ def change(config: Config, scope: Scope) -> None:
             keep=scope.keep,
         )
         conn.commit()
+    print(f"{scope.kind} it is; the crawl follows, and `bigworld scope` tells how far")
 
 
 def show(config: Config, *, watch: bool, as_json: bool) -> None:
@@ -121,15 +122,20 @@ def explain(found: Estimate) -> list[str]:
         f"accounts: {least}{counted.accounts:,}",
         f"records: {least}{found.records:,} ({_source(basis)}: "
         f"{basis.records_per_account:.0f} an account)",
-        f"disk: {least}{found.disk_bytes / 1e9:,.1f} GB "
+        f"disk: {least}{_size(found.disk_bytes)} "
         f"({basis.bytes_per_record:.0f} bytes a record)",
         f"time: {least}{in_hours(found.hours)} (for {found.slowest})",
     ]
     if counted.unanswered:
-        lines.append("not counted, no answer: " + ", ".join(counted.unanswered))
+        missed = ", ".join(counted.unanswered)
+        lines.append(f"not counted, no answer or no such listing: {missed}")
     if found.over_cap:
         lines.append("more than BIGWORLD_ACCOUNT_CAP lets in: raise it first")
     return lines
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
 def _source(basis: Basis) -> str:

@@ -76,6 +76,21 @@ def test_an_operator_rules_over_single_hosts(operator: Operator) -> None:
     assert "spam" in operator.says("show", NAME)
 
 
+def test_a_table_is_for_people_and_nothing_is_said_to_be_nothing(
+    operator: Operator,
+) -> None:
+    assert operator.says() == "nothing found\n"
+    assert operator.says("--json") == ""
+    operator.says("add", f"https://{NAME}")
+    assert "+00:00:" not in operator.says("show", NAME)
+
+
+def test_no_verb_is_cut_off_in_the_list_of_verbs() -> None:
+    for words in ([], ["hosts"], ["scope"]):
+        told = CliRunner().invoke(app, [*words, "--help"]).output
+        assert "..." not in told.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize("verb", ["show", "ban", "unban", "crawl", "limit"])
 def test_a_host_that_nobody_knows(operator: Operator, verb: str) -> None:
     assert "there is no host" in operator.says(verb, "none.example.com", code=1)

@@ -48,6 +48,12 @@ def test_a_network_that_was_killed_says_nothing(home: Path) -> None:
     assert read_beside().port_base == 2_580
 
 
+def test_who_does_not_answer_is_named_and_what_to_do(home: Path) -> None:
+    note_running(Config.read(port_base=1))
+    error = str(CliRunner().invoke(app, ["search", "x"]).exception)
+    assert "no provider answers at http://localhost:1: start it" in error
+
+
 def test_the_doctor_looks_at_the_ports_that_are_used(home: Path) -> None:
     note_running(Config.read(port_base=3_000))
     told = CliRunner().invoke(app, ["doctor", "--json"]).output

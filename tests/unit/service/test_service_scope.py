@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,10 @@ def test_the_command(
     assert told["counted"]["accounts"] == 2
     assert call("set", "dids", A, input="n\n").endswith("Aborted!\n")
     assert call().startswith("scope: network")
-    call("set", "dids", A, "--yes")
+    assert call("set", "dids", A, "--yes").startswith("dids it is; the crawl follows")
+    assert "BIGWORLD_HOSTS to ask" in call("estimate", "network")
+    kept = call("estimate", "dids", A, "--keep", BLOG)
+    assert kept.endswith(f"at most: of each repo only {BLOG}\n")
     shown = json.loads(call("--json"))
     assert (shown["scope"], shown["seeds"], shown["total"]) == ("dids", [A], 1)
 
@@ -240,7 +244,7 @@ def test_the_slowest_part_takes_the_time(tmp_path: Path) -> None:
         estimate(Counted(5, False, unanswered=("x",)), basis, config(tmp_path))
     )
     assert lines[0] == "accounts: at least 5"
-    assert lines[-1] == "not counted, no answer: x"
+    assert lines[-1] == "not counted, no answer or no such listing: x"
 
 
 def test_a_large_index_is_its_own_measure(
@@ -282,6 +286,9 @@ def test_progress_in_words() -> None:
     assert stuck[-1].startswith("nothing moves")
     fields = as_fields(scope, ScopeProgress(100, 90, 70, 5, 30, 2))
     assert fields["seconds_left"] == 500.0
+    begun = ScopeProgress(100, 90, 70, 5, 30, 2, lately_s=15.0)
+    assert begun.seconds_left == 12.5
+    assert replace(begun, lately_s=0.1).seconds_left == pytest.approx(25 * 10 / 30)
 
 
 def test_the_page_has_the_figures_of_the_code() -> None:
