@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from protocol.errors import InvalidTreeError
+from protocol.errors import InvalidTreeError, ProtocolError
 from protocol.mst.splice import CannotUndoError, Undoing
 from protocol.mst.tree import Tree
 
@@ -66,7 +66,14 @@ def invert(
         try:
             if _undo_all(dict(blocks), data, ops) == expected:
                 return expected
-        except (CannotUndoError, LookupError, TypeError, ValueError, RecursionError):
+        except (
+            CannotUndoError,
+            ProtocolError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ):
             pass  # Reading strictly tells what is wrong, if anything is.
     return _invert_in_tree(blocks, data, ops)
 

@@ -17,8 +17,13 @@ from typing import Any, Final
 
 from libipld import decode_dag_cbor, encode_dag_cbor
 
+from protocol.cbor_scan import scan
 from protocol.cid import CID_BYTES, DATA_PREFIX, cid_for, is_link
-from protocol.errors import InvalidTreeError, LimitExceededError
+from protocol.errors import (
+    InvalidEncodingError,
+    InvalidTreeError,
+    LimitExceededError,
+)
 from protocol.limits import MAX_NODE_ENTRIES, MAX_TREE_HEIGHT, MAX_TREE_KEY_BYTES
 
 Links = list[bytes | None]
@@ -30,6 +35,11 @@ EMPTY_ROOT: Final = cid_for(EMPTY_NODE)
 
 _DIGEST_BITS: Final = 256
 _MAX_NODE_BYTES: Final = 64 + MAX_NODE_ENTRIES * (MAX_TREE_KEY_BYTES + 256)
+# What is shorter takes no time, whatever is in it.
+_UNSCANNED_BYTES: Final = 4_096
+_NODE_DEPTH: Final = 3
+# A map of two, an array, and a map of four for each entry.
+_MAX_NODE_ITEMS: Final = 5 + (1 + 9) * (MAX_NODE_ENTRIES + 1)
 _LINK_HEAD: Final = b"\xd8\x2a\x58\x25\x00"
 # Bytes below this start every form of a CID, and no key that a path can be.
 FIRST_PATH_BYTE: Final = 0x21
@@ -96,8 +106,10 @@ def decode_node(raw: bytes) -> Any:
     if len(raw) > _MAX_NODE_BYTES:
         raise LimitExceededError("a node of the tree is too large")
     try:
+        if len(raw) > _UNSCANNED_BYTES:
+            scan(raw, max_depth=_NODE_DEPTH, max_items=_MAX_NODE_ITEMS)
         return decode_dag_cbor(raw)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, InvalidEncodingError) as error:
         raise InvalidTreeError("not a node of a tree") from error
 
 

@@ -19,7 +19,7 @@ from bisect import bisect_left
 from hashlib import sha256
 from typing import Any, Final
 
-from libipld import decode_dag_cbor, encode_dag_cbor
+from libipld import encode_dag_cbor
 
 from protocol.cid import DATA_PREFIX, cid_for, is_data_cid
 from protocol.limits import MAX_NODE_ENTRIES, MAX_TREE_KEY_BYTES
@@ -28,6 +28,7 @@ from protocol.mst.node import (
     FIRST_PATH_BYTE,
     Links,
     NodeContent,
+    decode_node,
     encode_node,
     height,
     parse_node,
@@ -39,6 +40,10 @@ Blocks = dict[bytes, bytes]
 _LINK_TAG: Final = b"\xd8\x2a\x58\x25\x00"
 _NULL: Final = b"\xf6"
 _EMPTIED: Final = encode_node([], [], [None])
+# Of nodes that are read loosely, all together: a node may be read once for each
+# operation, and what is in it has not been looked at. Of a few operations in a tree of
+# a million records it is about half as much.
+_MOST_BYTES: Final = 128 * 1024
 
 
 class CannotUndoError(Exception):
@@ -52,10 +57,12 @@ class Undoing:
     is elsewhere, so operations that are close to each other share their way.
     """
 
-    __slots__ = ("_blocks", "_here", "_path", "_top")
+    __slots__ = ("_blocks", "_here", "_left", "_path", "_top")
 
     def __init__(self, blocks: Blocks, data: bytes) -> None:
         self._blocks = blocks
+        # Bytes that may still be read loosely.
+        self._left = _MOST_BYTES
         # The node at the end of the path, perhaps new, and the level of the root.
         self._here = data
         self._top = 0
@@ -81,7 +88,7 @@ class Undoing:
             self._here = _single(blocks, key, prev)
             return
         raw = blocks[self._here]
-        node = decode_dag_cbor(raw)
+        node = self._decode(raw)
         if not path:
             self._top = height(node["e"][0]["k"])
         level = self._top - len(path)
@@ -97,10 +104,13 @@ class Undoing:
                 below = entry["t"]
             if below is None:
                 break
+            if not is_data_cid(below):
+                # The way back writes a new link here, whatever stood in its place.
+                raise CannotUndoError("a link to a node that is no CID of a block")
             path.append((raw, below, bound))
             level -= 1
             raw = blocks[below]
-            node = decode_dag_cbor(raw)
+            node = self._decode(raw)
         keys = _read_keys(raw, node)
         entries = node["e"]
         index = bisect_left(keys, key)
@@ -135,7 +145,7 @@ class Undoing:
                 joined = _link_at(node, index)
                 behind = entries[index]["t"]
                 if joined is not None or behind is not None:
-                    joined = _join(blocks, joined, behind, key)
+                    joined = self._join(joined, behind, key)
                     _set_link(node, index, joined)
                 _take_out(entries, keys, index)
                 if not keys:
@@ -197,7 +207,7 @@ class Undoing:
             return
         level -= 1
         while True:
-            keys, _, links = parse_node(blocks[joined])
+            keys, _, links = _parse_linked(blocks, joined)
             if keys:
                 # The nodes between are gone, so nothing else tells how many there were.
                 if height(keys[0]) != level:
@@ -208,6 +218,64 @@ class Undoing:
                 raise CannotUndoError("an empty node inside the tree")
             joined = links[0]
             level -= 1
+
+    def _join(
+        self, before: bytes | None, behind: bytes | None, key: bytes
+    ) -> bytes | None:
+        """One tree of the two on both sides of a key that is taken away.
+
+        Reads both down to the key's neighbours: they must be on their sides of it.
+        """
+        if before is None:
+            self._check_start(behind, key)
+            return behind
+        if behind is None:
+            self._check_end(before, key)
+            return before
+        blocks = self._blocks
+        keys, values, links = _parse_linked(blocks, before)
+        more_keys, more_values, more_links = _parse_linked(blocks, behind)
+        _check_not_empty(keys, links[0])
+        _check_not_empty(more_keys, more_links[0])
+        if (keys and keys[-1] >= key) or (more_keys and more_keys[0] <= key):
+            raise CannotUndoError("keys are not in order")
+        middle = self._join(links[-1], more_links[0], key)
+        return _keep(
+            blocks,
+            encode_node(
+                keys + more_keys,
+                values + more_values,
+                [*links[:-1], middle, *more_links[1:]],
+            ),
+        )
+
+    def _check_end(self, link: bytes | None, key: bytes) -> None:
+        """Raise CannotUndoError unless the last key of a tree comes before `key`."""
+        while link is not None:
+            node = self._decode(self._blocks[link])
+            link = node["l"]
+            current = b""
+            for entry in node["e"]:
+                current = current[: entry["p"]] + entry["k"]
+                link = entry["t"]
+            if current >= key:
+                raise CannotUndoError("keys are not in order")
+
+    def _check_start(self, link: bytes | None, key: bytes) -> None:
+        """Raise CannotUndoError unless the first key of a tree comes behind `key`."""
+        while link is not None:
+            node = self._decode(self._blocks[link])
+            entries = node["e"]
+            if entries and entries[0]["k"] <= key:
+                raise CannotUndoError("keys are not in order")
+            link = node["l"]
+
+    def _decode(self, raw: bytes) -> Any:
+        """A node, read loosely."""
+        self._left -= len(raw)
+        if self._left < 0:
+            raise CannotUndoError("too much to read in the short way")
+        return decode_node(raw)
 
 
 def _around(raw: bytes, link: bytes) -> list[bytes]:
@@ -230,7 +298,7 @@ def _read_keys(raw: bytes, node: Any) -> list[bytes]:
 
     A byte string that reads as a link would be encoded as one: then nothing is known.
     """
-    if encode_dag_cbor(node) != raw:
+    if encode_dag_cbor(node) != raw or len(node) != 2:
         raise CannotUndoError("perhaps not in canonical form")
     keys: list[bytes] = []
     key = b""
@@ -255,18 +323,13 @@ def _check_entry(entries: list[dict[str, Any]], keys: list[bytes], index: int) -
     _check_prefix(entries, keys, index)
     entry = entries[index]
     key = keys[index]
-    if (
-        len(entry) != 4
-        or not is_data_cid(entry["v"])
-        or key[0] < FIRST_PATH_BYTE
-        or len(key) > MAX_TREE_KEY_BYTES
-    ):
+    if len(entry) != 4 or not is_data_cid(entry["v"]) or len(key) > MAX_TREE_KEY_BYTES:
         raise CannotUndoError("an unusual entry")
 
 
 def _check_prefix(entries: list[dict[str, Any]], keys: list[bytes], index: int) -> None:
     """Raise CannotUndoError unless a key, if there is one, comes behind the one before
-    it and leaves out what they share."""
+    it and leaves out what they share, and what is left cannot read as a link."""
     if index < len(keys):
         prefix = entries[index]["p"]
         if type(prefix) is not int:
@@ -275,7 +338,9 @@ def _check_prefix(entries: list[dict[str, Any]], keys: list[bytes], index: int) 
         size = len(before)
         first = entries[index]["k"][0]
         # The first byte that differs is greater, as in `node.read_keys`.
-        if prefix != size and not (0 <= prefix < size and first > before[prefix]):
+        if first < FIRST_PATH_BYTE or (
+            prefix != size and not (0 <= prefix < size and first > before[prefix])
+        ):
             raise CannotUndoError("keys out of order, or not cut to their ends")
 
 
@@ -357,61 +422,8 @@ def _split(blocks: Blocks, link: bytes | None, key: bytes) -> Links:
     return [before, behind]
 
 
-def _join(
-    blocks: Blocks, before: bytes | None, behind: bytes | None, key: bytes
-) -> bytes | None:
-    """One tree of the two on both sides of a key that is taken away.
-
-    Reads both down to the key's neighbours: they must be on their sides of it.
-    """
-    if before is None:
-        _check_start(blocks, behind, key)
-        return behind
-    if behind is None:
-        _check_end(blocks, before, key)
-        return before
-    keys, values, links = _parse_linked(blocks, before)
-    more_keys, more_values, more_links = _parse_linked(blocks, behind)
-    _check_not_empty(keys, links[0])
-    _check_not_empty(more_keys, more_links[0])
-    if (keys and keys[-1] >= key) or (more_keys and more_keys[0] <= key):
-        raise CannotUndoError("keys are not in order")
-    middle = _join(blocks, links[-1], more_links[0], key)
-    return _keep(
-        blocks,
-        encode_node(
-            keys + more_keys,
-            values + more_values,
-            [*links[:-1], middle, *more_links[1:]],
-        ),
-    )
-
-
 def _parse_linked(blocks: Blocks, link: bytes) -> NodeContent:
     """The node behind a link, which goes with it and so has to be a proper one."""
     if not is_data_cid(link):
         raise CannotUndoError("a link to a node that is no CID of a block")
     return parse_node(blocks[link])
-
-
-def _check_end(blocks: Blocks, link: bytes | None, key: bytes) -> None:
-    """Raise CannotUndoError unless the last key of a tree comes before `key`."""
-    while link is not None:
-        node = decode_dag_cbor(blocks[link])
-        link = node["l"]
-        current = b""
-        for entry in node["e"]:
-            current = current[: entry["p"]] + entry["k"]
-            link = entry["t"]
-        if current >= key:
-            raise CannotUndoError("keys are not in order")
-
-
-def _check_start(blocks: Blocks, link: bytes | None, key: bytes) -> None:
-    """Raise CannotUndoError unless the first key of a tree comes behind `key`."""
-    while link is not None:
-        node = decode_dag_cbor(blocks[link])
-        entries = node["e"]
-        if entries and entries[0]["k"] <= key:
-            raise CannotUndoError("keys are not in order")
-        link = node["l"]

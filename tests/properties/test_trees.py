@@ -29,7 +29,6 @@ from protocol.mst import (
     diff,
     invert,
     node,
-    splice,
     walk,
 )
 from protocol.mst.splice import Undoing
@@ -232,7 +231,6 @@ def test_operations_in_one_large_node_do_not_multiply_with_its_size(
         read += len(raw)
         return decode_dag_cbor(raw)
 
-    monkeypatch.setattr(splice, "decode_dag_cbor", count)
     monkeypatch.setattr(node, "decode_dag_cbor", count)
     items = {key: cid_for(key) for key in BY_HEIGHT[0][:56]}
     created: dict[bytes, bytes | None] = {k: cid_for(k) for k in BY_HEIGHT[0][56:256]}
