@@ -54,15 +54,14 @@ class StreamedImport:
     def feed(self, chunk: bytes) -> None:
         """Read a piece of the CAR."""
         self._read(chunk)
-        if len(self._waiting) > SMALL_RECORDS or self._waiting_bytes > SMALL_BYTES:
+        if not self._is_small():
             self._hand_over()
 
     def finish(self, chunk: bytes) -> FetchedRepo | None:
         """Read the last piece, and import; a small repo is given back instead."""
         self._read(chunk)
         head = self._reader.finish()
-        small = len(self._waiting) <= SMALL_RECORDS
-        if self._importing is None and small and self._waiting_bytes <= SMALL_BYTES:
+        if self._importing is None and self._is_small():
             return FetchedRepo(
                 self._did,
                 self._host,
@@ -79,6 +78,12 @@ class StreamedImport:
     def close(self) -> None:
         """Leave the checkout, which undoes it unless it was finished."""
         self._stack.close()
+
+    def _is_small(self) -> bool:
+        return (
+            len(self._waiting) + len(self._drops) <= SMALL_RECORDS
+            and self._waiting_bytes <= SMALL_BYTES
+        )
 
     def _read(self, chunk: bytes) -> None:
         found = self._reader.feed(chunk)

@@ -132,11 +132,16 @@ async def _fetch(
     drops: list[DroppedOp] = []
     wanted = [cid for _, cid in found if cid.startswith(DATA_PREFIX)]
     values = await blocks.get(wanted)
+    size = 0
     for name, cid in found:
         path = name.decode("utf-8", "surrogateescape")
         collection, _, rkey = path.partition("/")
         value = values.get(cid)
         if value is not None:
+            # One block may stand under every key.
+            size += len(value)
+            if size > MAX_SPARSE_BYTES:
+                raise LimitExceededError("too much for a sparse fetch")
             records.append(RepoRecord(collection, rkey, cid, value))
         else:
             drops.append(DroppedOp(path, cid, DropReason.BAD_RECORD_ENCODING))

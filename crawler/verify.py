@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from protocol.car import Car, read_car
+from protocol.cbor_scan import scan_items
 from protocol.cid import is_data_cid
 from protocol.commit import (
     Commit,
@@ -34,11 +35,14 @@ from protocol.events import CommitEvent, DroppedOp, RecordOp, SyncEvent
 from protocol.keys import PublicKey
 from protocol.limits import (
     MAX_COMMIT_BLOCKS_BYTES,
+    MAX_COMMIT_ITEMS,
     MAX_COMMIT_OPS,
     MAX_PATH_BYTES,
     MAX_RECORD_BYTES,
+    MAX_RECORD_DEPTH,
     MAX_SEQ,
     MAX_SYNC_BLOCKS_BYTES,
+    UNCOUNTED_RECORD_BYTES,
 )
 from protocol.mst import EMPTY_ROOT, OperationMismatchError, TreeOp, invert
 from protocol.record import open_record
@@ -366,10 +370,11 @@ def _read_records(
 ) -> None:
     """Sort proven operations into those whose records can be kept, and the rest.
 
-    One block may be the record at every path. What it costs to read and to keep, it
-    costs each time, so it counts each time towards what a message may hold.
+    One block may stand under every key of a commit, and may be nothing but empty lists.
+    Raises RejectedError where the records would take far longer to read than those of
+    an honest commit: fetching the repo reads them in the background.
     """
-    room = MAX_COMMIT_BLOCKS_BYTES
+    size = items = 0
     for op in ops:
         path: str = op["path"]
         cid: bytes | None = op.get("cid")
@@ -390,11 +395,13 @@ def _read_records(
             value = blocks.get(cid)
             if value is None:
                 raise MissingRecordError("a record did not come with its commit")
-            room -= len(value)
-            if room < 0:
-                raise RejectedError(
-                    DropReason.TREE_TOO_LARGE, "a large record at too many paths"
-                )
+            size += len(value)
+            if size > UNCOUNTED_RECORD_BYTES:
+                items += _count_items(value)
+                if size > MAX_COMMIT_BLOCKS_BYTES or items > MAX_COMMIT_ITEMS:
+                    raise RejectedError(
+                        DropReason.TREE_TOO_LARGE, "too much in the records"
+                    )
             fields = open_record(value, MAX_RECORD_BYTES)
             if type(fields) is not dict:
                 drops.append(DroppedOp(path, cid, fields))
@@ -404,3 +411,15 @@ def _read_records(
                 op["action"], Nsid(collection), RecordKey(rkey), cid, value, fields
             )
         )
+
+
+def _count_items(value: bytes) -> int:
+    """How much there is to decode in a record; none in what is no record."""
+    try:
+        return scan_items(
+            value, max_depth=MAX_RECORD_DEPTH, max_items=MAX_COMMIT_ITEMS
+        )[1]
+    except LimitExceededError:
+        return MAX_COMMIT_ITEMS + 1
+    except InvalidEncodingError:
+        return 0

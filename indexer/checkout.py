@@ -188,8 +188,15 @@ class Checkout:
 
     def add(self, records: Sequence[ImportedRecord]) -> None:
         """Take the next records, in the order of the tree."""
+        size = sum(len(record.value) for record in records)
+        if size > _CHUNK_BYTES and len(records) > 1:
+            # One block under many keys comes for all of them at once.
+            middle = len(records) // 2
+            self.add(records[:middle])
+            self.add(records[middle:])
+            return
         self._waiting.extend(records)
-        self._waiting_bytes += sum(len(record.value) for record in records)
+        self._waiting_bytes += size
         if len(self._waiting) >= _CHUNK_RECORDS or self._waiting_bytes > _CHUNK_BYTES:
             self._send_waiting()
 

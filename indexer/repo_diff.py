@@ -42,7 +42,11 @@ from storage.states import REPO_RESYNCING, REPO_SYNCHRONIZED, STATUS_DELETED
 from storage.stats import apply_stats
 
 MAX_CHANGES: Final = 100_000
-"""Beyond so many keys that are not simply kept, a whole fetch is the better way."""
+MAX_CHANGED_BYTES: Final = 32 * 1024**2
+"""Beyond so many keys that are not simply kept, or such records, a whole fetch is the
+better way."""
+_DECODED_BYTES: Final = 1024**2
+"""Of records that are kept decoded: it may take a hundred times the memory."""
 
 
 class ImportedDiff(Protocol):
@@ -151,10 +155,17 @@ def _as_commit(
         raise DiffMismatchError("the root is not the one that was signed")
     ops: list[RecordOp] = []
     drops: list[DroppedOp] = []
+    size = 0
     for key, cid in part.found:
         before = others.pop(key, None)
         if before != cid:
+            # One block may stand under every key.
+            size += len(diff.blocks.get(cid, b""))
+            if size > MAX_CHANGED_BYTES:
+                raise DiffMismatchError("too much changed")
             _add(key, cid, before is None, diff.blocks, ops, drops)
+            if size > _DECODED_BYTES and ops and ops[-1].cid == cid:
+                ops[-1].fields = None
     for key in others:
         path = _parse(key)
         if path is None:

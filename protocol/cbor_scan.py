@@ -49,7 +49,20 @@ def scan(
     max_depth: int,
     max_items: int | None = None,
 ) -> int:
-    """Walk over the value at `position` and return the position behind it.
+    """Walk over the value at `position` and return the position behind it; as
+    `scan_items`."""
+    return scan_items(data, position, max_depth=max_depth, max_items=max_items)[0]
+
+
+def scan_items(
+    data: bytes,
+    position: int = 0,
+    *,
+    max_depth: int,
+    max_items: int | None = None,
+) -> tuple[int, int]:
+    """Walk over the value at `position`; return the position behind it, and how many
+    containers, keys and items of containers it has.
 
     Raises LimitExceededError for more than `max_depth` nested containers, 131,072
     items in one, or `max_items` in all; InvalidEncodingError where the bytes end
@@ -64,7 +77,7 @@ def scan(
             if not stack:
                 if position > size:
                     raise InvalidEncodingError("CBOR ends early")
-                return position
+                return position, items
             left = stack.pop()
         if position >= size:
             raise InvalidEncodingError("CBOR ends early")

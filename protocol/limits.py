@@ -20,6 +20,10 @@ MAX_SEQ: Final = 2**53 - 1
 # --- Commits (specs/sync) ---
 MAX_COMMIT_OPS: Final = 200
 MAX_COMMIT_BLOCKS_BYTES: Final = 2_000_000
+# Ours: keys and values of all containers of the records that a commit makes, but for
+# its first 32 KiB of them. An honest post has some twenty.
+MAX_COMMIT_ITEMS: Final = 131_072
+UNCOUNTED_RECORD_BYTES: Final = 32_768
 # The lexicon's own bound: a #sync message carries the commit block and no more.
 MAX_SYNC_BLOCKS_BYTES: Final = 10_000
 MAX_REV_AHEAD_US: Final = 300_000_000

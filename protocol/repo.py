@@ -38,6 +38,11 @@ _RECENT_BYTES: Final = 1024**2
 _MAX_WANTED: Final = 100_000
 _RECORD_LEVEL: Final = -1
 
+# One block may stand under any number of keys. What is handed out for it may be so
+# much, and more by a multiple of what came.
+_MOST_SHARED_BYTES: Final = 4 * 1024**2
+_MOST_SHARES: Final = 8
+
 # In an export, trees below this level are made in memory. A quarter of the keys of
 # each level are of the next: they hold a few hundred records each.
 _BUFFERED_LEVELS: Final = 4
@@ -113,6 +118,8 @@ class RepoReader:
             max_spill_bytes = MAX_HELD_BYTES if spill is None else MAX_REPO_BYTES
         self._max_spill_bytes = max_spill_bytes
         self._wanted: dict[bytes, _Place | list[_Place]] = {}
+        # Places that wait for a block which another one waits for as well.
+        self._doubly_wanted = 0
         self._deferred: list[tuple[bytes, Place]] = []
         # Records used lately, in two generations.
         self._recent: dict[bytes, bytes] = {}
@@ -155,6 +162,8 @@ class RepoReader:
         self._record_bytes += sum([len(block) for _, _, block in found])
         if self._records > MAX_REPO_RECORDS or self._record_bytes > MAX_REPO_BYTES:
             raise LimitExceededError("the repo has too many records")
+        if self._record_bytes > _MOST_SHARED_BYTES + _MOST_SHARES * self._bytes:
+            raise LimitExceededError("too many records of the repo share their blocks")
         return self._name(found)
 
     def take_drops(self) -> list[DroppedOp]:
@@ -208,6 +217,7 @@ class RepoReader:
         found: list[_Found],
     ) -> None:
         places = place if isinstance(place, list) else [place]
+        self._doubly_wanted -= len(places) - 1
         if any(isinstance(place, bytes) for place in places):
             self._remember(cid, block)
         self._follow([(cid, block, place) for place in places], found)
@@ -220,7 +230,7 @@ class RepoReader:
             cid, block, place = ready.pop()
             if isinstance(place, bytes):
                 found.append((place, cid, block))
-            elif len(self._wanted) > _MAX_WANTED:
+            elif len(self._wanted) + self._doubly_wanted > _MAX_WANTED:
                 # Far too much is outstanding: this node can wait for its turn.
                 self._hold(cid, block)
                 self._deferred.append((cid, place))
@@ -228,7 +238,9 @@ class RepoReader:
                 self._open(block, place, ready)
 
     def _open_deferred(self, found: list[_Found]) -> None:
-        while self._deferred and len(self._wanted) <= _MAX_WANTED // 2:
+        while self._deferred:
+            if len(self._wanted) + self._doubly_wanted > _MAX_WANTED // 2:
+                return
             cid, place = self._deferred.pop()
             if cid not in self._spill:
                 raise InvalidTreeError("a node stands in two places")
@@ -271,6 +283,7 @@ class RepoReader:
         wanted = self._wanted
         if cid in wanted:
             other = wanted[cid]
+            self._doubly_wanted += 1
             if isinstance(other, list):
                 other.append(place)
             else:

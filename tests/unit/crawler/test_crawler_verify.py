@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -709,3 +710,35 @@ def test_a_society_is_believed_and_its_mutants_are_not() -> None:
                 assert other.prev_data == event.prev_data
                 assert other.ops == event.ops
     assert refused > seen * 0.9
+
+
+def heavy(items: int, size: int = 0) -> bytes:
+    """A record of empty lists, of which each byte is a list of its own."""
+    return cbor.encode({"more": [[]] * items, "text": "x" * size})
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([heavy(30_000, n) for n in range(60)], "many records full of items"),
+        ([heavy(60_000)] * 200, "one record full of items under many keys"),
+        ([heavy(3, 900_000)] * 200, "one large record under many keys"),
+        ([heavy(8_000, n) for n in range(200)], "many of a size that is not looked at"),
+    ],
+)
+def test_records_that_take_long_to_read_are_left_to_a_fetch(
+    values: list[bytes], why: str
+) -> None:
+    changes = [(f"test.app.note/m{n:03}", raw) for n, raw in enumerate(values)]
+    made = Author().commit(*changes)
+    assert len(made["blocks"]) < 2_000_000, why
+    started = time.thread_time()
+    reason = reason_of(made)
+    assert time.thread_time() - started < 0.5
+    assert reason == DropReason.TREE_TOO_LARGE
+    assert reason in UNFOLLOWED
+
+
+def test_one_record_may_stand_under_all_keys_of_a_commit() -> None:
+    changes = [(f"test.app.note/m{n:03}", heavy(20, 8_000)) for n in range(200)]
+    assert len(verify(Author().commit(*changes)).ops) == 200

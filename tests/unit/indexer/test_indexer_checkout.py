@@ -38,6 +38,7 @@ from indexer.checkout import (
     CheckoutResult,
     StaleCheckoutError,
 )
+from indexer.import_rows import prepare_import
 from protocol.cid import cid_for
 from protocol.drops import DropReason
 from protocol.errors import DesynchronizedError
@@ -452,3 +453,26 @@ def repo_state(conn: Conn) -> tuple[Any, ...]:
     assert row is not None
     conn.rollback()
     return row
+
+
+def test_records_that_come_all_at_once_are_taken_in_pieces(
+    conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkout_module, "_CHUNK_BYTES", 20_000)
+    sizes: list[int] = []
+
+    def watched(*args: Any) -> Prepared:
+        prepared = prepare_import(*args)
+        sizes.append(len(prepared.records))
+        return prepared
+
+    monkeypatch.setattr(checkout_module, "prepare_import", watched)
+    someone = author(0)
+    same = post("x" * 2_000)
+    someone.commit({f"{POST}/{CLOCK.next()}": same for _ in range(100)})
+    with Checkout(conn, interner, someone.did, someone.host, now=NOW) as checkout:
+        checkout.add(someone.repo_records())
+        checkout.finish(someone.head())
+    assert sum(sizes) == 100
+    assert max(sizes) < 20
+    assert_equal(conn, [someone])

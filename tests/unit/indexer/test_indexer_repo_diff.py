@@ -249,3 +249,18 @@ def test_a_difference_of_the_future_is_refused() -> None:
     assert read_diff(car, someone.did, KEY.public, now).head.rev == someone.rev  # type: ignore[arg-type]
     with pytest.raises(LimitExceededError):
         read_diff(car, someone.did, KEY.public, now - MAX_REV_AHEAD_US - 1)  # type: ignore[arg-type]
+
+
+def test_one_block_under_many_keys_is_left_to_a_whole_fetch(
+    conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.repo_diff.MAX_CHANGED_BYTES", 100_000)
+    someone = written(3)
+    hold(conn, interner, someone)
+    before, since = blocks_of(someone), someone.rev
+    same = post("x" * 3_000)
+    someone.commit({f"{POST}/{CLOCK.next()}": same for _ in range(50)})
+    with pytest.raises(DiffMismatchError):
+        apply_diff(
+            conn, interner, someone.did, 1, since, difference(someone, before), NOW
+        )

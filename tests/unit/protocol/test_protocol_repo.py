@@ -363,3 +363,40 @@ def test_export_holds_little() -> None:
     assert taken == len(items)
     # Some hundreds of records, the size of a tree below the fourth level.
     assert ahead < 2_000
+
+
+def test_one_block_is_not_handed_out_for_any_number_of_keys() -> None:
+    value = cbor.encode({"$type": "test.app.note", "text": "x" * 1_000_000})
+    items = [
+        (f"test.app.note/{n:05}".encode(), cid_for(value), value) for n in range(400)
+    ]
+    car = export(items[:4])
+    once = car_of(blocks_of(car), read_car(car).root)
+    assert read(once)[0] == items[:4]
+    car = export(items)
+    once = car_of(blocks_of(car), read_car(car).root)
+    with pytest.raises(LimitExceededError):
+        read(once)
+
+
+def test_places_that_wait_for_one_block_are_counted_one_by_one(
+    monkeypatch: Any,
+) -> None:
+    monkeypatch.setattr("protocol.repo._MAX_WANTED", 500)
+    items = items_of(4_000, texts=1)
+    car = export(items)
+    commit, *blocks = blocks_of(car)
+    value = next(block for block in blocks if block[0] == items[0][1])
+    blocks.remove(value)
+    # The record at the very end: until then no more keys are remembered than so many.
+    spill: dict[bytes, bytes] = {}
+    reader = RepoReader(KEY.public, DID, NOW_US, spill)
+    found = reader.feed(car_of([commit, *blocks], read_car(car).root))
+    assert found == []
+    assert len(spill) > 100
+    records = reader.feed(car_block(*value))
+    assert len(records) == 4_000
+    reader.finish()
+    small = RepoReader(KEY.public, DID, NOW_US, max_spill_bytes=50_000)
+    with pytest.raises(LimitExceededError):
+        small.feed(car_of([commit, *blocks], read_car(car).root))
