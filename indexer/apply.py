@@ -259,6 +259,10 @@ class _Batch:
             self._statuses[actor] = status
             if repo is not None:
                 repo.status = status
+                if repo.active and repo.state != REPO_SYNCHRONIZED:
+                    # A fetch that is under way may be older than that.
+                    repo.upstream_rev = None
+                    repo.changed = True
                 if repo.active and repo.state != REPO_DESYNCHRONIZED:
                     # Commits were ignored while it was away, those kept for the end
                     # of a fetch among them.

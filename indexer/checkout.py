@@ -145,11 +145,13 @@ class Checkout:
         self._actor = self._interner.actors([self._did])[self._did]
         conn = self._conn
         with whole_transaction(conn):
-            # Seen by live batches at once: commits of this repo are kept for us.
+            # Seen by live batches at once: commits of this repo are kept for us. One
+            # that came into doubt since it was claimed stays so.
             conn.execute(
                 "INSERT INTO repo (actor, host, state) VALUES (%s, %s, 'resyncing') "
                 "ON CONFLICT (actor) DO UPDATE SET state = 'resyncing' "
-                "WHERE repo.state <> 'resyncing'",
+                "WHERE repo.state <> 'resyncing' AND "
+                "(repo.lease_until IS NULL OR repo.upstream_rev IS NOT NULL)",
                 (self._actor, self._host or None),
             )
         crashpoint(Crashpoint.CHECKOUT_MARKED)
@@ -288,6 +290,7 @@ class Checkout:
         if repo.status == STATUS_DELETED:
             raise StaleCheckoutError("the account is deleted")
         choose_selections(conn, [(repo, self._selection)])
+        doubted = repo.doubted
         repo.advance(head.rev, head.data, head.commit)
         events = load_commits(conn, actor)
         if events:
@@ -295,6 +298,8 @@ class Checkout:
             self._stats.add(stats)
             clear_commits(conn, actor)
             crashpoint(Crashpoint.CHECKOUT_DRAINED)
+        if doubted:
+            repo.desynchronize("it came into doubt while it was fetched")
         settle_repo(conn, repo, self._host)
         if self._send_on and (self._changed or repo.rev != self._known_rev):
             event_log.append(conn, [sync_frame_of(self._did, repo, self._now)])

@@ -135,7 +135,8 @@ class _Batch:
             conn, [(states[actor], repo.selection) for actor, repo in taken.items()]
         )
         for actor, state in states.items():
-            if state.rev != self.known[actor] or state.status == STATUS_DELETED:
+            gone = state.status == STATUS_DELETED
+            if gone or state.doubted or state.rev != self.known[actor]:
                 raise BatchChangedError
             head = taken[actor].head
             state.advance(head.rev, head.data, head.commit)

@@ -103,7 +103,7 @@ def apply_diff(
             raise StaleCheckoutError(f"rev {diff.head.rev} is older than {since}")
         event = _as_commit(conn, actor, did, host, since, held[2], diff)
         repo = lock_repos(conn, {actor: host or None}, [actor])[actor]
-        if repo.rev != since or repo.status == STATUS_DELETED:
+        if repo.rev != since or repo.status == STATUS_DELETED or repo.doubted:
             raise StaleCheckoutError("the repo changed while it was compared")
         buffered = load_commits(conn, actor)
         repo.state = REPO_SYNCHRONIZED

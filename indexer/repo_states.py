@@ -37,6 +37,12 @@ class RepoState:
         """Whether the upstream says the account may be shown."""
         return self.status == STATUS_ACTIVE
 
+    @property
+    def doubted(self) -> bool:
+        """Whether something came while it was fetched that the fetch may not cover;
+        where that had a revision, `upstream_rev` tells."""
+        return self.state == REPO_DESYNCHRONIZED and self.upstream_rev is None
+
     def advance(self, rev: str, data: bytes, commit: bytes) -> None:
         """The repo stands at a new commit."""
         self.state = REPO_SYNCHRONIZED

@@ -162,13 +162,16 @@ def mark_behind(conn: psycopg.Connection[Any], dids: Sequence[str]) -> int:
 def mark_desynchronized(
     conn: psycopg.Connection[Any], dids: Sequence[str], error: str
 ) -> int:
-    """Queue these repos for fetching, whatever rev they hold."""
+    """Queue these repos for fetching, whatever rev they hold; those that are fetched
+    at the moment once more, since what comes may be older than what is in doubt."""
     return conn.execute(
         """
         UPDATE repo SET state = 'desynchronized', next_try = now(), tries = 0,
+            upstream_rev = CASE WHEN state = 'synchronized' THEN upstream_rev END,
             error = %s
         FROM actor
-        WHERE actor.did = ANY(%s) AND repo.actor = actor.id AND state = 'synchronized'
+        WHERE actor.did = ANY(%s) AND repo.actor = actor.id
+          AND (state <> 'desynchronized' OR lease_until > now())
         """,
         (error, list(dids)),
     ).rowcount
@@ -283,8 +286,14 @@ def give_back(
 ) -> None:
     """Return a claimed repo to the queue, to be tried again in `wait` seconds.
 
-    `failed` counts a try; being asked to wait by the host is no failure.
+    `failed` counts a try; being asked to wait by the host is no failure. Of one that
+    came into doubt meanwhile only the lease ends.
     """
+    conn.execute(
+        "UPDATE repo SET lease_until = NULL"
+        " WHERE actor = %s AND state = 'desynchronized'",
+        (actor,),
+    )
     conn.execute(
         """
         UPDATE repo SET state = 'desynchronized', lease_until = NULL, error = %s,

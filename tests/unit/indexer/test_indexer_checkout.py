@@ -44,7 +44,7 @@ from protocol.drops import DropReason
 from protocol.errors import DesynchronizedError
 from protocol.events import AccountEvent
 from protocol.repo import RepoRecord
-from storage import resync_buffer
+from storage import repos, resync_buffer
 from storage.interning import Interner
 
 Conn = psycopg.Connection[Any]
@@ -249,6 +249,41 @@ def test_sync_event_meanwhile(
         assert apply(a.sync()).desynchronized == [a.did]
         assert not checkout.finish(head).synchronized
     assert repo_row(conn, a.did)[:2] == ("desynchronized", head.rev)
+    assert fetch(a).synchronized
+    assert_equal(conn, [a])
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "while it is open"])
+def test_lost_commit_meanwhile(
+    conn: Conn, index_db: str, interner: Interner, fetch: Fetch, when: str
+) -> None:
+    a = written_author()
+    fetch(a)
+    repos.mark_desynchronized(conn, [a.did], "a gap")
+    (claimed,) = repos.claim_repos(conn, limit=1, lease_s=60.0, per_host=1)
+    conn.commit()
+    records, head = a.repo_records(), a.head()
+
+    def lose() -> None:
+        a.write(POST, post("lost"))
+        repos.mark_desynchronized(conn, [a.did], "it could not be proven")
+        conn.commit()
+
+    if when == "before it is opened":
+        lose()
+    with (
+        psycopg.connect(index_db) as other,
+        Checkout(other, interner, a.did, 1, now=NOW) as checkout,
+    ):
+        checkout.add(records)
+        if when == "while it is open":
+            lose()
+        assert not checkout.finish(head).synchronized
+    assert repo_row(conn, a.did)[:2] == ("desynchronized", head.rev)
+    conn.execute("UPDATE repo SET next_try = now()")
+    (again,) = repos.claim_repos(conn, limit=1, lease_s=60.0, per_host=1)
+    assert again.did == claimed.did
+    conn.commit()
     assert fetch(a).synchronized
     assert_equal(conn, [a])
 

@@ -63,9 +63,11 @@ _WIPE = "".join(f"DELETE FROM {name};" for name in metadata.tables if name not i
 
 @dataclass
 class Fetch:
-    """A repo on its way: claimed, then looked at by its host at some moment."""
+    """A repo on its way: claimed, then looked at by its host at some moment. `doubt`
+    is where its author stood when something of it was lost that we know of."""
 
     claimed: repos.ClaimedRepo
+    doubt: str = ""
     seen: Author | None = None
     before: Author | None = None
 
@@ -167,7 +169,29 @@ class RepoMachine(RuleBasedStateMachine):
     def account(self, number: int, active: bool) -> None:
         one = self.world.authors[number]
         status = None if active else "deactivated"
+        before = self.conn.execute(
+            "SELECT upstream_status FROM actor WHERE did = %s", (one.did,)
+        ).fetchone()
+        self.conn.rollback()
+        if active and before != ("active",):
+            # What it wrote meanwhile was ignored.
+            self.come_into_doubt(one)
         self.apply(AccountEvent(one.did, active, status, host=1))  # type: ignore[arg-type]
+
+    @rule(number=st.integers(0, 1), value=st.integers(0, 50))
+    def lost_and_known(self, number: int, value: int) -> None:
+        """A commit that could not be proven, or that our own code failed on."""
+        one = self.world.authors[number]
+        self.world.commit(one, self.writes(one, "create", value))
+        self.come_into_doubt(one)
+        repos.mark_desynchronized(self.conn, [one.did], "could not be proven")
+        self.conn.commit()
+
+    def come_into_doubt(self, one: Author) -> None:
+        assert one.rev is not None
+        for fetch in self.fetches:
+            if fetch.claimed.did == one.did:
+                fetch.doubt = one.rev
 
     @rule()
     def claim(self) -> None:
@@ -199,6 +223,13 @@ class RepoMachine(RuleBasedStateMachine):
             DiffMismatchError,
         ) as error:
             self._give_back(fetch, fetch.seen, str(error))
+            return
+        row = self.conn.execute(
+            "SELECT state, rev FROM repo WHERE actor = %s", (fetch.claimed.actor,)
+        ).fetchone()
+        self.conn.rollback()
+        assert row is not None
+        assert row[0] != "synchronized" or row[1] >= fetch.doubt
 
     @rule()
     def restart(self) -> None:
