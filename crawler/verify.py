@@ -61,6 +61,10 @@ _CREATE: Final = "create"
 _UPDATE: Final = "update"
 _DELETE: Final = "delete"
 
+# Of the records of a commit so much is handed on decoded, which spares decoding it
+# again. It may take seventy times the memory, and many commits wait to be written.
+_KEPT_DECODED_BYTES: Final = 2_048
+
 # A few hundred collections make up nearly all records.
 _is_collection = lru_cache(maxsize=8_192)(is_nsid)
 
@@ -406,6 +410,8 @@ def _read_records(
             if type(fields) is not dict:
                 drops.append(DroppedOp(path, cid, fields))
                 continue
+            if size > _KEPT_DECODED_BYTES:
+                fields = None
         records.append(
             RecordOp(
                 op["action"], Nsid(collection), RecordKey(rkey), cid, value, fields

@@ -742,3 +742,12 @@ def test_records_that_take_long_to_read_are_left_to_a_fetch(
 def test_one_record_may_stand_under_all_keys_of_a_commit() -> None:
     changes = [(f"test.app.note/m{n:03}", heavy(20, 8_000)) for n in range(200)]
     assert len(verify(Author().commit(*changes)).ops) == 200
+
+
+def test_large_records_are_not_handed_on_decoded() -> None:
+    small, large = heavy(900), heavy(30_000)
+    for values, kept in (([small], 1), ([large], 0), ([small] * 100, 2)):
+        changes = [(f"test.app.note/m{n:03}", raw) for n, raw in enumerate(values)]
+        ops = verify(Author().commit(*changes)).ops
+        assert [op.value for op in ops] == values
+        assert sum(op.fields is not None for op in ops) == kept
