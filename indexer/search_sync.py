@@ -41,6 +41,8 @@ _POST: Final = COLLECTION_IDS[FEED_POST]
 _UNSEARCHED: Final = tuple(
     sorted(COLLECTION_IDS[n] for n, m in COLLECTIONS.items() if not m.SEARCHABLE)
 )
+_MAX_FILTER_CHARS: Final = 2_048
+"""Tags, addresses and the like, each."""
 _NO_STATS: Final = PostStats()
 _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
 
@@ -231,11 +233,11 @@ def _make_document(
         handle=author.handle,
         title=clean_text(text.title, MAX_NAME_CHARS),
         text=clean_text(text.text, MAX_DOCUMENT_CHARS),
-        langs=text.langs,
-        tags=text.tags,
-        mentions=text.mentions,
+        langs=_clean(text.langs),
+        tags=_clean(text.tags),
+        mentions=_clean(text.mentions),
         domains=tuple(dict.fromkeys(_domains(text.urls))),
-        urls=text.urls,
+        urls=_clean(text.urls),
         features=text.features,
         quotes=text.quotes,
         reply_parent=text.reply_parent,
@@ -247,6 +249,10 @@ def _make_document(
         replies=stats.replies,
         quote_count=stats.quotes,
     )
+
+
+def _clean(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(clean_text(text, _MAX_FILTER_CHARS) for text in texts)
 
 
 def _key_time(rkey: int) -> datetime:

@@ -7,12 +7,17 @@ that no token can have (tokens hold no colon), so one index answers both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from search.query import Clause
 
 _MAX_POSITION = 16_383
 """Postgres' last word position; later words are found, but not in phrases."""
+_MAX_LEXEME_BYTES = 2_046
+_MAX_VECTOR_BYTES = 1_000_000
+"""Postgres refuses a longer lexeme, and a vector of 1,048,576 bytes. What does not fit
+is left out: one record must never keep all others from being indexed."""
 
 TAG = "t:"
 MENTION = "m:"
@@ -32,7 +37,8 @@ def encode_tsvector(
 ) -> str:
     """tsvector text of (tokens, weight) sections, positions running on, and filters.
 
-    A gap of one position stands between sections, so no phrase spans two of them.
+    A gap of one position stands between sections, so no phrase spans two of them. A
+    lexeme that is too long, or one too many, is left out.
     """
     places: dict[str, list[str]] = {}
     position = 0
@@ -43,8 +49,16 @@ def encode_tsvector(
             if len(at) < 255:
                 at.append(f"{min(position, _MAX_POSITION)}{weight}")
         position += 1
-    parts = [f"{quote_lexeme(word)}:{','.join(at)}" for word, at in places.items()]
-    parts += [quote_lexeme(each) for each in sorted(set(filters))]
+    parts: list[str] = []
+    room = _MAX_VECTOR_BYTES
+    bare: Iterator[tuple[str, list[str]]] = ((f, []) for f in sorted(set(filters)))
+    for word, at in chain(places.items(), bare):
+        size = len(word.encode())
+        # Behind it, aligned: how many places it has, and two bytes for each.
+        needed = size + 3 + 2 * len(at)
+        if size <= _MAX_LEXEME_BYTES and needed <= room:
+            room -= needed
+            parts.append(quote_lexeme(word) + (f":{','.join(at)}" if at else ""))
     return " ".join(parts)
 
 

@@ -18,6 +18,7 @@ from indexer.collections.source import (
 from indexer.links import Link, Target, parse_link
 from indexer.links import find_links as find_all_links
 from protocol.errors import InvalidRecordError
+from protocol.syntax import is_did
 from storage.collections import FEED_POST
 from storage.rows import POST, RowTable
 from storage.text import clean_text
@@ -30,6 +31,7 @@ _MAX_LANGS: Final = 3
 _MAX_LANG_CHARS: Final = 35
 _MAX_TAGS: Final = 64
 _MAX_TAG_CHARS: Final = 640
+_MAX_MENTIONS: Final = 64
 _MAX_URL_CHARS: Final = 2_048
 
 EMBED_IMAGES: Final = "app.bsky.embed.images"
@@ -108,7 +110,7 @@ def to_text(value: Value) -> RecordText:
         tags=tuple(
             dict.fromkeys(clean_text(tag, _MAX_TAG_CHARS) for tag in tags[:_MAX_TAGS])
         ),
-        mentions=tuple(dict.fromkeys(_field(features, FACET_MENTION, "did"))),
+        mentions=tuple(dict.fromkeys(_mentioned(features)))[:_MAX_MENTIONS],
         urls=tuple(
             dict.fromkeys(clean_text(u, _MAX_URL_CHARS) for u in urls[:_MAX_TAGS])
         ),
@@ -184,6 +186,10 @@ def _facet_features(value: Value) -> Iterator[Mapping[str, Any]]:
 def _field(features: list[Mapping[str, Any]], kind: str, field: str) -> list[str]:
     values = (item.get(field) for item in features if item.get("$type") == kind)
     return [value for value in values if isinstance(value, str)]
+
+
+def _mentioned(features: list[Mapping[str, Any]]) -> Iterator[str]:
+    return filter(is_did, _field(features, FACET_MENTION, "did"))
 
 
 def _read_embed(embed: Mapping[str, Any], texts: list[str], urls: list[str]) -> None:
