@@ -279,9 +279,10 @@ class _Batch:
             if op.action == "delete":
                 self._values[key] = None
             else:
-                self._values[key] = op
-                if op.action == "create":
+                # What is created in a place that the batch made free was there before.
+                if op.action == "create" and key not in self._values:
                     self._created.add(key)
+                self._values[key] = op
         for drop in drops:
             self._drop_counts[drop.reason, event.host] += 1
             self.result.drops[drop.reason] += 1

@@ -18,7 +18,7 @@ import psycopg
 
 from indexer.collections.source import Names, Source
 from indexer.counting import count_edges, count_links, count_rows
-from indexer.links import Link
+from indexer.links import MAX_LINKS, Link
 from indexer.readings import NameSets, Reading, read_record, read_shaped, reason_of
 from protocol.errors import InvalidRecordError
 from storage.arrays import int_columns
@@ -250,8 +250,11 @@ def _prepare_new(
     actor, collection, rkey = change[:3]
     error = new.error
     if new.value is not None:
+        # What a link beyond the bound names must not be there because another record
+        # of the batch names it too.
+        own = names if len(new.links) < MAX_LINKS else names.within(new.links)
         try:
-            rows = new.module.to_rows(new.value, Source(actor, rkey, indexed_at), names)
+            rows = new.module.to_rows(new.value, Source(actor, rkey, indexed_at), own)
         except InvalidRecordError as fault:
             error = reason_of(fault)
         else:

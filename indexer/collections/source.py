@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, Protocol
@@ -43,6 +43,14 @@ class Names:
     actors: Mapping[str, int]
     collections: Mapping[str, int]
     rkeys: Mapping[str, int]
+
+    def within(self, links: Sequence[Link]) -> Names:
+        """Those of some links only."""
+        return Names(
+            {did: self.actors[did] for _, did, _, _ in links},
+            {n: self.collections[n] for _, _, n, _ in links if n is not None},
+            {r: self.rkeys[r] for _, _, _, r in links if r is not None},
+        )
 
     def target(self, target: Target) -> tuple[int, int, int]:
         """(actor, collection, rkey), with 0 for what a target does not name.

@@ -4,16 +4,19 @@ stands is cut, and all others go in."""
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
-from conftest import Apply
 from indexer_world import POST, author, post
 from psycopg_pool import ConnectionPool
 
+from indexer.apply import BatchResult
 from indexer.search_sync import drain_outbox
 from search.postgres import PostgresEngine
+
+Apply = Callable[..., BatchResult]
 
 THING = "org.example.thing"
 _MENTION = "app.bsky.richtext.facet#mention"

@@ -26,9 +26,11 @@ from indexer_world import (
     repost,
 )
 
+from indexer.apply import apply_batch
 from indexer.audit import audit_repo, recount_stats
 from indexer.checkout import Checkout
 from indexer.collections.registry import ROW_TABLES
+from indexer.links import MAX_LINKS
 from indexer.repair import clear_repo
 from indexer.row_audit import audit_rows, audit_whole
 from storage.collections import LINK_PARTITIONS
@@ -284,3 +286,17 @@ def test_a_row_keeps_when_it_was_first_seen(
     # But a post cannot be newer in a feed than both its times.
     run(conn, "UPDATE post SET indexed_at = created_at - interval '1 day'")
     check(conn, interner, a, "post")
+
+
+def test_rows_of_a_record_do_not_depend_on_the_others_of_its_batch(
+    conn: Conn, interner: Interner
+) -> None:
+    a, b = author(0), author(1)
+    target = b.uri(f"{POST}/3kaaaaaaaaa2b")
+    # The reply stands behind so many links that none is taken any more.
+    many = [f"did:web:h{number}.example.com" for number in range(MAX_LINKS)]
+    _, first = a.write(POST, reply(target, target) | {"all": many})
+    _, second = b.write(POST, reply(target, target))
+    apply_batch(conn, interner, [first, second], {1: 1}, NOW)
+    found = audit_rows(conn, interner, a.did)
+    assert found.ok, found.describe()

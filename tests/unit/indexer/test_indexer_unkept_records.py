@@ -177,3 +177,16 @@ def test_a_repo_of_nothing_else_is_refused(
     with checkout, pytest.raises(LimitExceededError):
         checkout.drop([drop] * 11)
     assert held_records(conn) == stood
+
+
+def test_a_dropped_record_that_is_deleted_and_made_anew_in_one_batch_is_kept(
+    conn: Conn, interner: Interner
+) -> None:
+    someone = author(0)
+    path = f"{POST}/{CLOCK.next()}"
+    dropped = someone.commit({}, {path: cid_for(b"\x80")})
+    apply_batch(conn, interner, [dropped], {1: 1}, NOW)
+    events = [someone.commit({path: None}), someone.commit({path: post("anew")})]
+    apply_batch(conn, interner, events, {1: 3}, NOW)
+    assert rebuild_root(conn, someone.did) == someone.data
+    assert conn.execute("SELECT count(*) FROM dropped_record").fetchone() == (0,)

@@ -1,0 +1,101 @@
+"""All that the index holds, by name, and what a search engine was told of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from indexer.collections.registry import ROW_TABLES
+from protocol.syntax import tid_from_int
+from storage.documents import ActorDocument, Address, Document, RecordDocument
+from storage.record_codec import decompress
+
+Conn = psycopg.Connection[Any]
+
+
+class Documents:
+    """A search engine that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.records: dict[Address, RecordDocument] = {}
+        self.actors: dict[int, ActorDocument] = {}
+
+    def put(self, conn: Any, documents: Sequence[Document]) -> None:
+        for document in documents:
+            if isinstance(document, RecordDocument):
+                self.records[document.address] = document
+            else:
+                self.actors[document.actor] = document
+
+    def delete(
+        self, conn: Any, addresses: Sequence[Address], actors: Sequence[int]
+    ) -> None:
+        for address in addresses:
+            self.records.pop(address, None)
+        for actor in actors:
+            self.actors.pop(actor, None)
+        for address in [a for a in self.records if a.actor in actors]:
+            del self.records[address]
+
+    def clear(self, conn: Any) -> None:
+        self.records.clear()
+        self.actors.clear()
+
+
+# What a number of each column stands for.
+_NAMED = {
+    **dict.fromkeys(("actor", "parent_actor", "root_actor", "list_actor"), "did"),
+    **dict.fromkeys(("subject", "target_actor"), "did"),
+    **dict.fromkeys(("collection", "target_collection"), "nsid"),
+    **dict.fromkeys(("rkey", "parent_rkey", "root_rkey", "list_rkey"), "rkey"),
+    "target_rkey": "rkey",
+    "path": "path",
+}
+_TABLES = (
+    *("record", "dropped_record", "index_error", "link", "resync_buffer"),
+    *("post_stats", "subject_stats", "actor_stats"),
+    *(table.name for table in ROW_TABLES),
+)
+
+
+def dump(conn: Conn) -> dict[str, Counter[Any]]:
+    """Table -> rows, with names where the index has numbers."""
+    names: dict[str, dict[int, Any]] = {
+        "did": dict(conn.execute("SELECT id, did FROM actor").fetchall()),
+        "nsid": dict(conn.execute("SELECT id, nsid FROM collection").fetchall()),
+        "rkey": dict(conn.execute("SELECT id, text FROM rkey").fetchall()),
+    }
+    paths = conn.execute("SELECT id, collection, path FROM path").fetchall()
+    names["path"] = {n: (names["nsid"][c], path) for n, c, path in paths}
+
+    def name(column: str, value: Any) -> Any:
+        kind = _NAMED.get(column)
+        if kind is None or not isinstance(value, int) or value == 0:
+            return tuple(value) if isinstance(value, list) else value
+        if kind == "rkey" and value > 0:
+            return tid_from_int(value)
+        return names[kind][value]
+
+    held: dict[str, Counter[Any]] = {}
+    for table in _TABLES:
+        cursor = conn.execute(f"SELECT * FROM {table}")
+        columns = [column.name for column in cursor.description or ()]
+        rows = []
+        for row in cursor:
+            values = [name(c, v) for c, v in zip(columns, row, strict=True)]
+            if table == "record":
+                values[columns.index("value")] = decompress(row[-1])
+            counts = [v for c, v in zip(columns, row, strict=True) if c not in _NAMED]
+            if not table.endswith("_stats") or any(counts):
+                rows.append(tuple(values))
+        held[table] = Counter(rows)
+    repos = conn.execute(
+        "SELECT did, state, rev, data, commit, s.collections FROM repo"
+        " JOIN actor ON actor.id = actor LEFT JOIN selection s ON s.id = selection"
+    )
+    held["repo"] = Counter((*row[:5], str(row[5])) for row in repos)
+    conn.rollback()
+    return held
