@@ -37,7 +37,7 @@ from storage.drops import (
     put_dropped_records,
 )
 from storage.interning import Interner
-from storage.records import fetch_pieces
+from storage.records import fetch_pieces, find_holders
 from storage.resync_buffer import put_commits
 from storage.states import REPO_DESYNCHRONIZED, REPO_RESYNCING, REPO_SYNCHRONIZED
 from storage.stats import StatsChange, apply_stats
@@ -148,6 +148,7 @@ class _Batch:
         self._statuses: dict[int, str] = {}
         self._told: set[int] = set()
         self._overtaken: set[int] = set()
+        self._leftovers: set[int] = set()
         self._identities: dict[int, str] = {}
         self._drop_counts: Counter[tuple[str, int]] = Counter()
         self._send_on = send_on
@@ -187,6 +188,13 @@ class _Batch:
             if isinstance(event, CommitEvent | SyncEvent)
         }
         self.repos = lock_repos(conn, hosts, begun)
+        begins = {
+            self.actors[event.did]
+            for event in events
+            if type(event) is CommitEvent and event.prev_data == EMPTY_ROOT
+        }
+        empty = [actor for actor in begins if self.repos[actor].rev is None]
+        self._leftovers = find_holders(conn, empty) if empty else set()
         self._overtaken = told_since(
             conn,
             {
@@ -224,11 +232,16 @@ class _Batch:
                 self._apply(actor, repo, event)
             else:
                 self._desynchronize(repo, event, broken)
-        elif repo.rev is None and _is_first_commit(event):
+        elif self._is_empty(actor, repo) and _is_first_commit(event):
             self._apply(actor, repo, event)
         else:
             repo.note_upstream(event.rev)
             self._ignore(event, DropReason.DESYNCHRONIZED)
+
+    def _is_empty(self, actor: int, repo: RepoState) -> bool:
+        """Whether a first commit may begin it. One of which the removal was broken off
+        has no revision, but records that only a fetch takes away."""
+        return repo.rev is None and actor not in self._leftovers
 
     def _take_sync(self, actor: int, event: SyncEvent) -> None:
         repo = self.repos[actor]

@@ -13,7 +13,7 @@ import psycopg
 
 from protocol.cid import DATA_PREFIX
 from protocol.syntax.tid import tid_from_int
-from storage.arrays import int_columns
+from storage.arrays import int_array, int_columns
 from storage.copy import copy_packed
 from storage.documents import Address
 from storage.record_codec import compress_all, decompress
@@ -107,6 +107,19 @@ def delete_records(
         """,
         int_columns(addresses, 3),
     ).rowcount
+
+
+def find_holders(conn: psycopg.Connection[Any], actors: Iterable[int]) -> set[int]:
+    """Those of these accounts that have any record, kept or dropped."""
+    rows = conn.execute(
+        """
+        SELECT id FROM unnest(%s::int4[]) AS asked (id)
+        WHERE EXISTS (SELECT FROM record WHERE actor = id)
+           OR EXISTS (SELECT FROM dropped_record WHERE actor = id)
+        """,
+        (int_array(actors),),
+    )
+    return {row[0] for row in rows}
 
 
 _FETCH: Final = f"""

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from indexer_world import (
+    CLOCK,
     CREATED,
     FOLLOW,
     LIKE,
@@ -28,6 +29,8 @@ from indexer_world import (
     quote,
     reference,
     reply,
+    repo_row,
+    written_records,
 )
 from psycopg.errors import AdminShutdown, DeadlockDetected
 
@@ -41,6 +44,7 @@ from indexer.account import (
 )
 from indexer.apply import BatchResult, apply_batch
 from indexer.audit import recount_stats
+from indexer.checkout import Checkout
 from indexer.collections.registry import OWNED_TABLES
 from indexer.identity import save_handles
 from indexer.repo_states import lock_repos
@@ -277,6 +281,25 @@ def test_a_purge_that_is_broken_off_is_not_put_off_for_long(
     conn.commit()
     assert purge_deleted(conn, interner, NOW, limit=10) == 1
     assert held_records(conn) == {}
+
+
+def test_a_first_commit_does_not_stand_on_what_a_removal_left(
+    conn: Conn, interner: Interner, apply: Apply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_module, "_PURGE_ROWS", 2)
+    gone = author(0)
+    texts = {f"{POST}/{CLOCK.next()}": post(f"old {number}") for number in range(5)}
+    apply(gone.commit(dict(texts)), AccountEvent(gone.did, False, "deleted", host=1))  # type: ignore[arg-type]
+    actor = interner.actors([gone.did])[gone.did]
+    account_module._purge_page(conn, interner, actor, NOW, None)
+    back = Author(gone.did, seq=9)
+    first = back.commit({f"{POST}/{CLOCK.next()}": post("new")})
+    apply(AccountEvent(gone.did, True, host=1), first)  # type: ignore[arg-type]
+    assert repo_row(conn, gone.did)[0] == "desynchronized"
+    with Checkout(conn, interner, back.did, 1, now=NOW) as checkout:
+        checkout.add(back.repo_records())
+        checkout.finish(back.head())
+    assert held_records(conn) == written_records([back])
 
 
 def test_who_waited_for_a_repo_sees_that_its_account_has_ended(
