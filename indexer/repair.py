@@ -21,6 +21,7 @@ from storage import links
 from storage.interning import Interner
 from storage.outbox import put_outbox
 from storage.record_codec import decompress
+from storage.records import PAGE_BYTES, read_stored
 from storage.stats import StatsChange, apply_stats
 
 _ROWS: Final = 2_000
@@ -37,9 +38,9 @@ def clear_repo(
     """Remove every row that came out of a repo, and queue the repo to be fetched
     whole; return how many records went. Commits.
 
-    In transactions of 2,000 records: a kill leaves a repo that is fetched anyway. Ends
-    with a look through the whole table of links, since a link that no record accounts
-    for is found in no other way. What is shown of the account is gone until it is
+    In transactions of 2,000 records at most: a kill leaves a repo that is fetched
+    anyway. Ends with a look through the whole table of links, since a link that no
+    record accounts for is found in no other way. What is shown of the account is gone until it is
     fetched.
     """
     actor = interner.actors([did])[did]
@@ -55,34 +56,42 @@ def clear_repo(
                 """,
                 (error, actor),
             )
-            page = conn.execute(
-                "SELECT collection, rkey, value FROM record WHERE actor = %s"
-                " ORDER BY collection, rkey LIMIT %s",
-                (actor, _ROWS),
-                binary=True,
-            ).fetchall()
+            page = _read_page(conn, actor)
             _remove(conn, interner, actor, page, now)
             removed += len(page)
-            if len(page) < _ROWS:
+            if not page:
                 apply_stats(conn, _remove_strays(conn, actor))
                 return removed
+
+
+def _read_page(
+    conn: psycopg.Connection[Any], actor: int
+) -> list[tuple[int, int, bytes | None]]:
+    """The next records: (collection, rkey, bytes), None for one that is damaged."""
+    page: list[tuple[int, int, bytes | None]] = []
+    size = 0
+    for collection, rkey, stored in read_stored(conn, actor, rows=_ROWS):
+        value = _read(stored)
+        page.append((collection, rkey, value))
+        size += len(value or b"")
+        if size > PAGE_BYTES:
+            break
+    return page
 
 
 def _remove(
     conn: psycopg.Connection[Any],
     interner: Interner,
     actor: int,
-    page: Sequence[tuple[int, int, bytes]],
+    page: Sequence[tuple[int, int, bytes | None]],
     now: datetime,
 ) -> None:
     nsids = interner.nsids({collection for collection, _, _ in page})
-    changes = []
-    for collection, rkey, stored in page:
-        value = _read(stored)
-        if value is not None:
-            changes.append(
-                Change(actor, collection, rkey, nsids[collection], value, None)
-            )
+    changes = [
+        Change(actor, collection, rkey, nsids[collection], value, None)
+        for collection, rkey, value in page
+        if value is not None
+    ]
     put_outbox(conn, [(actor, collection, rkey) for collection, rkey, _ in page])
     apply_stats(conn, write(conn, prepare(changes, interner, now)))
     conn.execute(

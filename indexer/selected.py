@@ -15,7 +15,7 @@ from indexer.repo_states import RepoState, choose_selections, lock_repos, save_r
 from indexer.transaction import retry_conflicts, whole_transaction
 from storage.drops import delete_dropped_outside
 from storage.interning import Interner
-from storage.record_codec import decompress
+from storage.records import read_page
 from storage.selections import load_selections, settle_wanted
 from storage.states import REPO_DESYNCHRONIZED
 from storage.stats import apply_stats
@@ -29,8 +29,8 @@ def keep_wanted(
 ) -> int:
     """Bring one repo to what is to be kept of it; return how many records went.
 
-    In transactions of 2,000 records each: the repo says first that it holds less, and
-    then its other records go, so it never claims what it has not. Of one that must hold
+    In transactions of 2,000 records at most: the repo says first that it holds less,
+    and then its other records go, so it never claims what it has not. Of one that must hold
     more everything is fetched. An import under way compares for itself at its end.
     """
     actor = interner.actors([did])[did]
@@ -54,9 +54,9 @@ def keep_wanted(
                 return removed
             repo.changed = True
             save_repos(conn, [repo])
-            count = _prune(conn, interner, actor, repo.keeps, now)
+            count, ended = _prune(conn, interner, actor, repo.keeps, now)
             removed += count
-            if count < _ROWS:
+            if ended:
                 delete_dropped_outside(conn, actor, repo.keeps)
                 return removed
 
@@ -76,21 +76,14 @@ def _prune(
     actor: int,
     keeps: Collection[str],
     now: datetime,
-) -> int:
-    kept = list(interner.collections(keeps).values())
-    page = conn.execute(
-        """
-        SELECT collection, rkey, value FROM record
-        WHERE actor = %s AND collection <> ALL(%s::int4[])
-        ORDER BY collection, rkey LIMIT %s
-        """,
-        (actor, kept, _ROWS),
-        binary=True,
-    ).fetchall()
+) -> tuple[int, bool]:
+    """Remove the next records that are not kept; how many, and whether all are gone."""
+    kept = interner.collections(keeps).values()
+    page, last = read_page(conn, actor, rows=_ROWS, outside=kept)
     nsids = interner.nsids({collection for collection, _, _ in page})
     changes = [
-        Change(actor, collection, rkey, nsids[collection], decompress(value), None)
+        Change(actor, collection, rkey, nsids[collection], value, None)
         for collection, rkey, value in page
     ]
     apply_stats(conn, write(conn, prepare(changes, interner, now)))
-    return len(page)
+    return len(page), last

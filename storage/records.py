@@ -20,7 +20,7 @@ from storage.record_codec import compress_all, decompress
 
 COLUMNS: Final = ("actor", "collection", "rkey", "value")
 _PAGE_ROWS: Final = 2_000
-_PAGE_BYTES: Final = 8_000_000
+PAGE_BYTES: Final = 8_000_000
 
 # Records that are large as they are stored are left out of what comes by the page,
 # and asked for one by one: a page has 32 MB at most, whoever wrote the repo.
@@ -78,7 +78,7 @@ def fetch_pieces(
             value = decompress(held[address] or fetch_large(conn, *address))
             found[Address(*address)] = value
             size += len(value)
-            if size > _PAGE_BYTES:
+            if size > PAGE_BYTES:
                 yield asked[begun : index + 1], found
                 begun, size, found = index + 1, 0, {}
         if begun < len(asked):
@@ -138,33 +138,50 @@ class Page(NamedTuple):
     last: bool
 
 
+def read_stored(
+    conn: psycopg.Connection[Any],
+    actor: int,
+    *,
+    after: tuple[int, int] = (-(2**31), -(2**63)),
+    rows: int = _PAGE_ROWS,
+    outside: Iterable[int] = (),
+) -> Iterator[tuple[int, int, bytes]]:
+    """The next records of a repo as they are stored: (collection, rkey, stored form),
+    up to so many rows; none of the collections `outside`."""
+    found = conn.execute(
+        f"""
+        SELECT collection, rkey, {_SMALL} FROM record
+        WHERE actor = %s AND (collection, rkey) > (%s::int4, %s::int8)
+          AND collection <> ALL(%s::int4[])
+        ORDER BY collection, rkey LIMIT %s
+        """,
+        (actor, *after, int_array(outside), rows),
+        binary=True,
+    ).fetchall()
+    for collection, rkey, stored in found:
+        yield collection, rkey, stored or fetch_large(conn, actor, collection, rkey)
+
+
 def read_page(
     conn: psycopg.Connection[Any],
     actor: int,
     *,
     after: tuple[int, int] = (-(2**31), -(2**63)),
     rows: int = _PAGE_ROWS,
+    outside: Iterable[int] = (),
 ) -> Page:
     """The records of a repo that follow on the (collection, rkey) `after`, in index
     order: up to so many rows, and no more when 8 MB have been read."""
-    found = conn.execute(
-        f"""
-        SELECT collection, rkey, {_SMALL} FROM record
-        WHERE actor = %s AND (collection, rkey) > (%s::int4, %s::int8)
-        ORDER BY collection, rkey LIMIT %s
-        """,
-        (actor, *after, rows),
-        binary=True,
-    ).fetchall()
     records: list[tuple[int, int, bytes]] = []
     size = 0
-    for collection, rkey, stored in found:
-        value = decompress(stored or fetch_large(conn, actor, collection, rkey))
+    stored = read_stored(conn, actor, after=after, rows=rows, outside=outside)
+    for collection, rkey, packed in stored:
+        value = decompress(packed)
         records.append((collection, rkey, value))
         size += len(value)
-        if size > _PAGE_BYTES:
+        if size > PAGE_BYTES:
             return Page(records, False)
-    return Page(records, len(found) < rows)
+    return Page(records, len(records) < rows)
 
 
 def iter_pages(

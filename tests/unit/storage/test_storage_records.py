@@ -39,7 +39,7 @@ VALUES = {a: value_of(index) for index, a in enumerate(ADDRESSES)}
 def written(conn: Conn, monkeypatch: pytest.MonkeyPatch) -> None:
     copy_records(conn, pack_records(ADDRESSES, list(VALUES.values())))
     monkeypatch.setattr(records_module, "_PAGE_ROWS", 30)
-    monkeypatch.setattr(records_module, "_PAGE_BYTES", 250_000)
+    monkeypatch.setattr(records_module, "PAGE_BYTES", 250_000)
 
 
 def assert_bounded(values: list[bytes]) -> None:

@@ -1,0 +1,70 @@
+"""Records of a mebibyte each: what is taken away from a repo comes in pieces."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from indexer_world import CLOCK, NOW, POST, Author, author, held_records, post
+
+from indexer import repair, selected
+from indexer.apply import apply_batch
+from indexer.changes import Prepared
+from indexer.repair import clear_repo
+from indexer.selected import keep_wanted
+from storage.interning import Interner
+from storage.scope import ScopeKind, set_scope
+
+Conn = psycopg.Connection[Any]
+NOTE = "org.example.note"
+_LARGE = 900_000
+
+
+@pytest.fixture
+def large(conn: Conn, interner: Interner) -> Author:
+    """A repo of thirty records of nearly a megabyte, packed small or not at all."""
+    someone = author(0)
+    for number in range(30):
+        body = os.urandom(_LARGE) if number % 2 else bytes(_LARGE)
+        event = someone.commit({f"{NOTE}/{CLOCK.next()}": {"a": body}})
+        apply_batch(conn, interner, [event], {1: number}, NOW)
+    event = someone.commit({f"{POST}/{CLOCK.next()}": post("small")})
+    apply_batch(conn, interner, [event], {1: 31}, NOW)
+    return someone
+
+
+def prune(conn: Conn, interner: Interner, someone: Author) -> int:
+    with conn.transaction():
+        set_scope(conn, ScopeKind.NETWORK, keep=[POST])
+    return keep_wanted(conn, interner, someone.did, NOW)
+
+
+def clear(conn: Conn, interner: Interner, someone: Author) -> int:
+    return clear_repo(conn, interner, someone.did, NOW, "wrong") - 1
+
+
+@pytest.mark.parametrize("remove", [prune, clear])
+def test_large_records_are_taken_away_a_few_at_a_time(
+    conn: Conn,
+    interner: Interner,
+    large: Author,
+    monkeypatch: pytest.MonkeyPatch,
+    remove: Callable[[Conn, Interner, Author], int],
+) -> None:
+    most = 0
+    for module in (selected, repair):
+        prepare = module.prepare
+
+        def watch(changes: Any, *args: Any, prepare: Any = prepare) -> Prepared:
+            nonlocal most
+            most = max(most, sum(len(change.old) for change in changes))
+            made: Prepared = prepare(changes, *args)
+            return made
+
+        monkeypatch.setattr(module, "prepare", watch)
+    assert remove(conn, interner, large) == 30
+    assert most < 10_000_000
+    assert len(held_records(conn)) == (1 if remove is prune else 0)
