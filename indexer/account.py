@@ -16,6 +16,7 @@ from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of
 from storage.interning import Interner
 from storage.jobs import claim_jobs, finish_jobs, put_jobs, renew_job
+from storage.links import delete_links_of
 from storage.outbox import put_outbox
 from storage.records import read_page
 from storage.resync_buffer import clear_commits
@@ -26,6 +27,8 @@ PURGE_JOB: Final = "purge_account"
 """Kind of the job that removes the rows of a deleted account; its key is the DID."""
 UNKNOWN_INACTIVE: Final = "inactive"
 _PURGE_ROWS: Final = 2_000
+_MOST_LINK_BYTES: Final = 16 * 1024**2
+"""Of a table of links that is read whole for one account."""
 _PURGE_LEASE_S: Final = 120.0
 """For one page of records; each page renews it."""
 
@@ -129,7 +132,9 @@ def remove_page(
     # A row that no record accounts for would be a fault of ours; an account that
     # asked to be forgotten must not pay for it.
     for table in OWNED_TABLES:
-        conn.execute(f"DELETE FROM {table} WHERE actor = %s", (actor,))
+        if table != "link":
+            conn.execute(f"DELETE FROM {table} WHERE actor = %s", (actor,))
+    delete_links_of(conn, actor, most_bytes=_MOST_LINK_BYTES)
     return len(page), True
 
 

@@ -40,8 +40,8 @@ def clear_repo(
 
     In transactions of 2,000 records at most: a kill leaves a repo that is fetched
     anyway. Ends with a look through the whole table of links, since a link that no
-    record accounts for is found in no other way. What is shown of the account is gone until it is
-    fetched.
+    record accounts for is found in no other way. What is shown of the account is gone
+    until it is fetched.
     """
     actor = interner.actors([did])[did]
     removed = 0

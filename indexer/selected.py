@@ -30,8 +30,8 @@ def keep_wanted(
     """Bring one repo to what is to be kept of it; return how many records went.
 
     In transactions of 2,000 records at most: the repo says first that it holds less,
-    and then its other records go, so it never claims what it has not. Of one that must hold
-    more everything is fetched. An import under way compares for itself at its end.
+    and then its other records go, so it never claims what it has not. Of one that must
+    hold more everything is fetched. An import under way compares for itself at its end.
     """
     actor = interner.actors([did])[did]
     removed = 0

@@ -26,6 +26,10 @@ COLUMNS: Final = (
     "path",
 )
 DEFAULT_PARTITION: Final = "link_default"
+BY_SOURCE: Final = frozenset(
+    ("link_repost", "link_follow", "link_block", "link_listblock", DEFAULT_PARTITION)
+)
+"""Partitions that have an index on the account a link is of."""
 PARTITION_OF: Final[dict[int, str]] = {
     path: name for name, paths in LINK_PARTITIONS.items() for path in paths
 }
@@ -157,6 +161,23 @@ def delete_default_links(
         """,
         int_columns(sources, 3),
     ).rowcount
+
+
+def delete_links_of(
+    conn: psycopg.Connection[Any], actor: int, *, most_bytes: int
+) -> None:
+    """Remove what is left of an account's links, in all partitions where an index finds
+    it and in others of up to `most_bytes`: reading those whole for each account that
+    goes would cost the more the more all others have."""
+    for partition in (*LINK_PARTITIONS, DEFAULT_PARTITION):
+        if partition in BY_SOURCE or _size(conn, partition) <= most_bytes:
+            conn.execute(f"DELETE FROM {partition} WHERE actor = %s", (actor,))
+
+
+def _size(conn: psycopg.Connection[Any], partition: str) -> int:
+    row = conn.execute("SELECT pg_relation_size(%s)", (partition,)).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def count_wrong_links(

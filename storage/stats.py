@@ -186,10 +186,12 @@ class StatsPile:
         self._change = StatsChange()
         self._piled = False
 
-    def add(self, change: StatsChange) -> None:
+    def add(self, changes: StatsChange) -> None:
         """Take the changes of a batch."""
-        self._change.merge(change)
-        if len(self._change.posts) + len(self._change.actors) > self._most:
+        self._change.merge(changes)
+        change = self._change
+        counted = len(change.posts) + len(change.subjects) + len(change.actors)
+        if counted > self._most:
             self._pile()
 
     def apply(self) -> None:

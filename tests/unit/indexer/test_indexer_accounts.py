@@ -53,6 +53,7 @@ from protocol.cid import cid_for
 from protocol.events import AccountEvent
 from storage.documents import ActorDocument, Address, Document, RecordDocument
 from storage.interning import Interner
+from storage.links import BY_SOURCE
 from storage.schema import metadata
 
 Conn = psycopg.Connection[Any]
@@ -205,6 +206,32 @@ def test_purge_leaves_no_row(
     assert held_actor_counts(conn) == {b.did: (0, 0, 1)}
     conn.rollback()
     assert recount_stats(conn).ok
+
+
+def test_a_removal_reads_no_large_table_of_links_whole(
+    conn: Conn, interner: Interner, apply: Apply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_module, "_MOST_LINK_BYTES", 0)
+    gone = author(0)
+    apply(
+        gone.commit({f"{POST}/{CLOCK.next()}": post()}),
+        AccountEvent(gone.did, False, "deleted", host=1),  # type: ignore[arg-type]
+    )
+    actor = interner.actors([gone.did])[gone.did]
+    # Links that no record accounts for: an index finds the second.
+    conn.execute("INSERT INTO link VALUES (1, 1, %s, 1, 1, 1)", (actor,))
+    conn.execute("INSERT INTO link VALUES (1, 1, %s, 1, 1, 5000)", (actor,))
+    conn.commit()
+    purge_account(conn, interner, actor, NOW)
+    assert conn.execute("SELECT path FROM link").fetchall() == [(1,)]
+
+
+def test_partitions_with_an_index_by_source_are_known(conn: Conn) -> None:
+    rows = conn.execute(
+        "SELECT tablename FROM pg_indexes WHERE tablename LIKE 'link%'"
+        " AND indexdef LIKE '%(actor, %'"
+    )
+    assert {name for (name,) in rows} == BY_SOURCE
 
 
 def test_every_table_with_an_actor_is_owned_or_accounted_for() -> None:

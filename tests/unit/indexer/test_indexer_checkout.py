@@ -46,6 +46,7 @@ from protocol.events import AccountEvent
 from protocol.repo import RepoRecord
 from storage import repos, resync_buffer
 from storage.interning import Interner
+from storage.stats import StatsChange
 
 Conn = psycopg.Connection[Any]
 Apply = Callable[..., BatchResult]
@@ -422,6 +423,19 @@ def test_counts_put_aside_in_a_long_import(
     assert_equal(conn, [a, b])
     rows = conn.execute("SELECT likes FROM subject_stats").fetchall()
     assert rows == [(1,)]
+
+
+def test_likes_of_what_is_no_post_are_put_aside_too(
+    conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pile = checkout_module.StatsPile(conn, most=3)
+    for number in range(9):
+        change = StatsChange()
+        change.add_subject(number, 4, 1, 1)
+        pile.add(change)
+        assert len(pile._change.subjects) <= 4
+    pile.apply()
+    assert conn.execute("SELECT count(*) FROM subject_stats").fetchone() == (9,)
 
 
 def test_record_type_of_the_reader_fits(conn: Conn, interner: Interner) -> None:
