@@ -50,7 +50,7 @@ from storage.states import REPO_SYNCHRONIZED, STATUS_DELETED
 from storage.stats import StatsChange, StatsPile
 
 _CHUNK_RECORDS: Final = 2_000
-_CHUNK_BYTES: Final = 8_000_000
+_CHUNK_BYTES: Final = 2_000_000
 MAX_DROPPED_RECORDS: Final = 100_000
 """Of one repo. They are told apart in memory, and honest repos have next to none."""
 

@@ -20,7 +20,7 @@ from storage.records import COLUMNS as RECORD_COLUMNS
 from storage.records import pack_records
 
 _CHUNK_RECORDS: Final = 2_000
-_CHUNK_BYTES: Final = 8_000_000
+_CHUNK_BYTES: Final = 2_000_000
 _FETCH_ROWS: Final = 32
 """At two records of a mebibyte in a row."""
 

@@ -20,7 +20,8 @@ from storage.record_codec import compress_all, decompress
 
 COLUMNS: Final = ("actor", "collection", "rkey", "value")
 _PAGE_ROWS: Final = 2_000
-PAGE_BYTES: Final = 8_000_000
+PAGE_BYTES: Final = 2_000_000
+"""Reading records takes up to thirty times their bytes: they may be all links."""
 
 # Records that are large as they are stored are left out of what comes by the page,
 # and asked for one by one: a page has 32 MB at most, whoever wrote the repo.
@@ -65,7 +66,7 @@ def fetch_pieces(
     conn: psycopg.Connection[Any], addresses: Sequence[tuple[int, int, int]]
 ) -> Iterator[tuple[Sequence[tuple[int, int, int]], dict[Address, bytes]]]:
     """`fetch_records` of the next addresses at a time, in their order: 2,000 of them,
-    and no more when 8 MB have been read."""
+    and no more when 2 MB have been read."""
     for start in range(0, len(addresses), _PAGE_ROWS):
         asked = addresses[start : start + _PAGE_ROWS]
         rows = conn.execute(_FETCH, int_columns(asked, 3), binary=True)
@@ -171,7 +172,7 @@ def read_page(
     outside: Iterable[int] = (),
 ) -> Page:
     """The records of a repo that follow on the (collection, rkey) `after`, in index
-    order: up to so many rows, and no more when 8 MB have been read."""
+    order: up to so many rows, and no more when 2 MB have been read."""
     records: list[tuple[int, int, bytes]] = []
     size = 0
     stored = read_stored(conn, actor, after=after, rows=rows, outside=outside)

@@ -253,8 +253,8 @@ PART = (
         "pruned-before-it-is-said",
         "part",
         "indexer/selected.py",
-        "            save_repos(conn, [repo])\n            count = _prune",
-        "            count = _prune",
+        "            save_repos(conn, [repo])\n            count, ended = _prune",
+        "            count, ended = _prune",
         (
             f"{_SELECTED}::test_a_pruning_that_is_killed_goes_on",
             f"{_SELECTED}::test_wider_is_fetched_narrower_is_pruned",

@@ -66,5 +66,5 @@ def test_large_records_are_taken_away_a_few_at_a_time(
 
         monkeypatch.setattr(module, "prepare", watch)
     assert remove(conn, interner, large) == 30
-    assert most < 10_000_000
+    assert most < 3_000_000
     assert len(held_records(conn)) == (1 if remove is prune else 0)
