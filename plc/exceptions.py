@@ -1,9 +1,10 @@
 """Operations of the public directory's early days that would be refused today.
 
 The directory accepted some thousand operations before its rules were strict. A CID
-fixes every byte, so a list of them cannot be stretched to other operations. The list
-that ships is empty: none of these CIDs could be checked where it was made. Add them
-to the file, one a line; until then such DIDs stay at what can be proven of them.
+fixes every byte, so a list of them cannot be stretched to other operations; the file
+says where its CIDs come from. Of nearly all the CID is also the hash of the DID that
+the operation makes. More can be added, one a line; those of operations with unknown
+fields stay refused, since nobody could tell what they mean.
 """
 
 from __future__ import annotations

@@ -256,6 +256,8 @@ class Follower:
         taken = await asyncio.to_thread(work)
         for did, why in taken.doubts.items():
             log.warning("plc_operation_refused", extra={"did": did, "why": why})
+        for cid in taken.tolerated:
+            log.info("plc_operation_tolerated", extra={"cid": cid})
         return taken
 
     def _state(self) -> plc_logs.FeedState:
@@ -272,7 +274,9 @@ class Follower:
 
     def _take_log(self, did: Did, value: object) -> None:
         with self._pool.connection() as conn:
-            self._mirror.take_log(conn, did, value)
+            audited = self._mirror.take_log(conn, did, value, int(self._now() * 1_000))
+        for cid in audited.tolerated:
+            log.info("plc_operation_tolerated", extra={"cid": cid})
 
     def _note_doubt(self, did: Did, error: ProtocolError) -> None:
         why = f"{type(error).__name__}: {error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import orjson
@@ -30,10 +30,17 @@ _UNAVAILABLE: Final = 503
 
 class LogReads:
     """Routes that read. `read` gives a whole log, nullified entries in it; an empty
-    one is of an unknown DID."""
+    one is of an unknown DID. Audit logs flag the operations of `tolerated`, which were
+    taken without a valid signature."""
 
-    def __init__(self, read: Callable[[Did], list[LogEntry]]) -> None:
+    def __init__(
+        self,
+        read: Callable[[Did], list[LogEntry]],
+        *,
+        tolerated: Collection[str] = frozenset(),
+    ) -> None:
         self._read = read
+        self._tolerated = tolerated
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -57,7 +64,13 @@ class LogReads:
 
     def audit(self, request: Request) -> Response:
         entries = self._entries(request, nullified=True)
-        return _json([entry.to_json() for entry in entries])
+        return _json(
+            [
+                entry.to_json()
+                | ({"tolerated": True} if entry.cid in self._tolerated else {})
+                for entry in entries
+            ]
+        )
 
     def last(self, request: Request) -> Response:
         return _json(operation_json(self._last(request).operation))

@@ -23,6 +23,7 @@ from protocol.limits import MAX_PLC_OPERATION_BYTES, MAX_SEQ
 from protocol.plc_operation import (
     MAX_LOG_ENTRIES,
     AnyOperation,
+    AuditedLog,
     LogEntry,
     Tombstone,
     check_next_operation,
@@ -69,12 +70,14 @@ class ExportLine:
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """What came of some lines. `repeated` were here already."""
+    """What came of some lines. `repeated` were here already; `tolerated` are the CIDs
+    of new operations that were taken without a valid signature."""
 
     new: int
     repeated: int
     doubts: dict[Did, str]
     hosts: int
+    tolerated: tuple[str, ...]
 
 
 def parse_line(raw: bytes) -> ExportLine:
@@ -174,6 +177,7 @@ class Mirror:
         with conn.transaction():
             state = plc_logs.lock_feed(conn, self.directory)
             new = repeated = 0
+            tolerated: list[str] = []
             doubts: dict[Did, str] = {}
             by_did: dict[Did, list[ExportLine]] = {}
             for line in lines:
@@ -196,6 +200,8 @@ class Mirror:
                         repeated += not added
                         if added:
                             changed[did] = log
+                            if line.cid in self._tolerated:
+                                tolerated.append(line.cid)
                             self._note_host(line.operation, found)
                 plc_logs.save_logs(conn, changed)
             plc_logs.note_doubts(conn, doubts)
@@ -218,22 +224,33 @@ class Mirror:
                     operations=new,
                 )
         self._remember(found)
-        return TakenIn(new, repeated, doubts, hosts)
+        return TakenIn(new, repeated, doubts, hosts, tuple(tolerated))
 
-    def take_log(self, conn: Connection, did: Did, value: object) -> int:
-        """Take the whole log of a doubtful DID, as `/log/audit` gives it; return how
-        many operations are new. Commits.
+    def take_log(
+        self, conn: Connection, did: Did, value: object, now_ms: int
+    ) -> AuditedLog:
+        """Take the whole log of a doubtful DID, as `/log/audit` gives it. Commits.
 
-        Raises RewrittenLogError when it does not go on from the proven one, and what
-        `verify_audit_log` raises; what was proven stays then.
+        An operation that was taken on trust may be missing in it: directories take
+        them out. Raises RewrittenLogError when it does not go on from the proven one,
+        BadExportError when it is of the future, and what `verify_audit_log` raises;
+        what was proven stays then.
         """
         audited = verify_audit_log(did, value, tolerated=self._tolerated)
         entries = list(audited.entries)
+        # Times rise, so none before it is of the future; after it nothing could follow.
+        if entries[-1].created_ms > now_ms + MAX_AHEAD_MS:
+            raise BadExportError("an operation of the future")
+        published = {entry.cid for entry in entries}
         with conn.transaction():
             plc_logs.lock_feed(conn, self.directory)
             ours = plc_logs.load_logs(conn, [did]).get(did, [])
-            proven = [(entry.cid, entry.created_ms) for entry in ours]
-            if proven != [(e.cid, e.created_ms) for e in entries[: len(ours)]]:
+            proven = [
+                (entry.cid, entry.created_ms)
+                for entry in ours
+                if entry.cid in published or entry.cid not in self._tolerated
+            ]
+            if proven != [(e.cid, e.created_ms) for e in entries[: len(proven)]]:
                 raise RewrittenLogError("the log is not the one that was published")
             plc_logs.save_logs(conn, {did: entries})
             plc_logs.end_doubts(conn, [did])
@@ -242,7 +259,7 @@ class Mirror:
                 self._note_host(entry.operation, found)
             plc_logs.add_hosts(conn, found)
         self._remember(found)
-        return len(entries) - len(ours)
+        return audited
 
     def _note_host(self, operation: AnyOperation | None, found: set[str]) -> None:
         if operation is None or isinstance(operation, Tombstone):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from psycopg_pool import ConnectionPool
@@ -22,9 +23,16 @@ _NOT_ALLOWED: Final = 405
 
 
 def create_mirror_app(
-    pool: ConnectionPool[Any], directory: str, *, version: str = "0"
+    pool: ConnectionPool[Any],
+    directory: str,
+    *,
+    tolerated: Collection[str] = frozenset(),
+    version: str = "0",
 ) -> Starlette:
-    """The mirror of `directory` in the index database that `pool` leads to."""
+    """The mirror of `directory` in the index database that `pool` leads to.
+
+    `tolerated` are the CIDs that it takes without a valid signature.
+    """
     directory = directory.rstrip("/")
 
     def read(did: Did) -> list[LogEntry]:
@@ -57,7 +65,7 @@ def create_mirror_app(
             Route("/", index),
             Route("/_health", health),
             Route("/{did}", refuse, methods=["POST"]),
-            *LogReads(read).routes(),
+            *LogReads(read, tolerated=tolerated).routes(),
         ],
         middleware=[
             Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])

@@ -228,7 +228,8 @@ def _check_next(
     keys = normalize(before).rotation_keys
     undone = chain[index + 1 :]
     # An operation taken on trust counts as signed by the weakest key: it undoes
-    # nothing, and every real key undoes it.
+    # nothing, and every real key undoes it, at any time: the public directory took
+    # such operations out of its logs years after it had accepted them.
     signer = len(keys) if cid in tolerated else _signer(proposed, keys)
     if undone:
         first = undone[0]
@@ -236,7 +237,7 @@ def _check_next(
         disputed = len(keys) if trusted else _signer(first.operation, keys)
         if signer >= disputed:
             raise OutrankedError("the fork's key is not the stronger one")
-        if now_ms - first.created_ms > RECOVERY_WINDOW_MS:
+        if not trusted and now_ms - first.created_ms > RECOVERY_WINDOW_MS:
             raise LateRecoveryError("the 72 hours for recovery are over")
     name = keys[signer] if signer < len(keys) else ""
     return Verdict(cid, name, tuple(entry.cid for entry in undone))

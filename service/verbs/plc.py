@@ -32,10 +32,11 @@ def run_mirror(config: Config) -> None:
     if config.directory_url == f"http://localhost:{config.plc_port}":
         raise ConfigError("plc_url: a mirror needs a directory other than itself")
     with open_database(config, INDEX) as url, open_pool(url, max=8) as pool:
+        tolerated = load_exceptions()
         mirror = Mirror(
-            config.directory_url, tolerated=load_exceptions(), dev=config.dev_network
+            config.directory_url, tolerated=tolerated, dev=config.dev_network
         )
-        app = create_mirror_app(pool, config.directory_url)
+        app = create_mirror_app(pool, config.directory_url, tolerated=tolerated)
 
         async def follow() -> None:
             stop = stop_event()

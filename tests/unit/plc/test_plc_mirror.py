@@ -36,6 +36,7 @@ from protocol.plc_operation import (
     create_update,
     did_for_genesis,
     operation_bytes,
+    operation_cid,
     operation_document,
     operation_json,
     sign_operation,
@@ -308,6 +309,51 @@ def test_an_operation_of_the_list_of_exceptions_is_taken(pool: Pool) -> None:
         taken = mirror.take_in(conn, lines, NOW + 10)
     assert taken.new == 3
     assert taken.doubts == {}
+    assert taken.tolerated == (lines[1].cid,)
+
+    async def read_audit() -> list[dict[str, Any]]:
+        app = create_mirror_app(pool, "http://plc.test", tolerated={lines[1].cid})
+        async with serving(app, "127.0.0.1", 0) as url, Fetcher(DEV) as fetcher:
+            audit: list[dict[str, Any]] = await fetcher.get_json(
+                f"{url}/{did}/log/audit"
+            )
+            return audit
+
+    flags = [item.get("tolerated", False) for item in asyncio.run(read_audit())]
+    assert flags == [False, True, False]
+
+
+def test_what_was_taken_on_trust_may_be_taken_out_again(pool: Pool) -> None:
+    """The public directory removed such operations, long after they were made."""
+    did, first = genesis(1)
+    odd = sign_operation(rename(first, 1), THIEF)
+    after = rename(first, 3)
+    old = NOW - 1_000 * HOUR_MS
+    lines = [line(did, first, old, 1), line(did, odd, old + 1, 2)]
+    forgotten = [entry(did, first, old).to_json(), entry(did, after, NOW).to_json()]
+    mirror = Mirror("http://plc.test", tolerated={operation_cid(odd)})
+    with pool.connection() as conn:
+        mirror.take_in(conn, read_page(_body(*lines)), NOW)
+        with pytest.raises(RewrittenLogError):  # what is not on the list stays
+            Mirror("http://plc.test").take_log(conn, did, forgotten, NOW)
+        lines = [line(did, after, NOW, 3)]
+        assert mirror.take_in(conn, read_page(_body(*lines)), NOW).doubts == {}
+        assert logs(pool, did) == [["n1", "[r1]", "r3"]]
+        mirror.take_log(conn, did, forgotten, NOW)
+    assert logs(pool, did) == [["n1", "r3"]]
+
+
+def test_a_whole_log_of_the_future_is_not_taken(pool: Pool) -> None:
+    """Nothing could ever follow it."""
+    did, first = genesis(1)
+    with pool.connection() as conn:
+        mirror = Mirror("http://plc.test")
+        ahead = entry(did, first, NOW + 1_000 * HOUR_MS).to_json()
+        with pytest.raises(BadExportError):
+            mirror.take_log(conn, did, [ahead], NOW)
+        assert logs(pool, did) == [[]]
+        mirror.take_log(conn, did, [entry(did, first, NOW + 1_000).to_json()], NOW)
+    assert logs(pool, did) == [["n1"]]
 
 
 def test_a_doubt_ends_with_a_whole_log_that_is_proven(pool: Pool) -> None:
@@ -567,7 +613,7 @@ def test_the_mirror_serves_what_a_directory_serves(pool: Pool) -> None:
 
 
 def test_the_list_of_exceptions_is_a_list_of_cids(tmp_path: Path) -> None:
-    assert load_exceptions() == frozenset()
+    assert len(load_exceptions()) == 6_027
     path = tmp_path / "exceptions.txt"
     cid = "bafyreibvt3g3zh36v2bqgiksjozfhzs2vzpagpjxjn25qvlbluipiill2q"
     path.write_text(f"# comment\n\n{cid}  # why\n")
