@@ -20,7 +20,12 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 from network.client import Fetcher
-from network.errors import BadResponseError, NetworkError, RateLimitedError
+from network.errors import (
+    BadResponseError,
+    NetworkError,
+    RateLimitedError,
+    TooLargeError,
+)
 from network.policy import HostLimits
 from network.stream_client import StreamRefusedError, subscribe
 from plc.mirror import (
@@ -47,6 +52,7 @@ _BURST_WAIT_S: Final = 0.1
 _PAGE_TIMEOUT_S: Final = 120.0
 _HEALED_AT_ONCE: Final = 20
 _STABLE_S: Final = 30.0
+_RECENT_S: Final = 60.0
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 300.0
 _BAD_REQUEST: Final = 400
@@ -58,6 +64,10 @@ _FAULTS: Final = (NetworkError, ProtocolError, psycopg.OperationalError)
 class TornExportError(BadExportError):
     """An export by time has more operations of one time than a page holds, so that
     what follows them cannot be asked for."""
+
+
+class LostPlaceError(BadExportError):
+    """An export that does not reach to where it was read before."""
 
 
 class Follower:
@@ -131,12 +141,24 @@ class Follower:
             lines = await self._fetch_page(state)
             taken = await self._take_in(lines)
             new += taken.new
-            if len(lines) < self._page:
+            if len(lines) < self._page and self._is_end(state, lines, asked_at):
                 await asyncio.to_thread(self._note_caught_up, asked_at)
                 break
             if lines[0].seq is None and lines[-1].created_ms == lines[0].created_ms:
                 self._pass_whole_time(lines)
         return new
+
+    def _is_end(
+        self, state: plc_logs.FeedState, lines: list[ExportLine], asked_at: float
+    ) -> bool:
+        """Whether nothing is left after a page that is not full. A directory may give
+        fewer lines than it is asked for: what ends long ago is no end."""
+        if not lines:
+            return True
+        last = lines[-1]
+        if last.seq is None and last.created_ms <= (state.time_ms or 0):
+            return True
+        return last.created_ms >= (asked_at - _RECENT_S) * 1_000
 
     def _pass_whole_time(self, lines: list[ExportLine]) -> None:
         time_ms = lines[0].created_ms
@@ -163,7 +185,8 @@ class Follower:
                     raise BadResponseError(f"{url}: {fetched.status}", fetched.status)
                 value = fetched.json()
                 await asyncio.to_thread(self._take_log, did, value)
-            except ProtocolError as error:
+            except (ProtocolError, BadResponseError, TooLargeError) as error:
+                # Its own matter: the others are asked for all the same.
                 await asyncio.to_thread(self._note_doubt, did, error)
                 continue
             healed += 1
@@ -230,15 +253,25 @@ class Follower:
         time_ms -= time_ms != self._whole_ms
         after = quote(format_time(time_ms)) if by_time else state.seq or 0
         try:
-            return await self._get(f"&after={after}")
+            lines = await self._get(f"&after={after}")
+            # A directory that was set back, or that once gave a number too high, has
+            # nothing after our place either, and will have for long.
+            if (
+                not lines
+                and state.seq
+                and not await self._get(f"&after={state.seq - 1}", count=1)
+            ):
+                raise LostPlaceError(f"nothing at number {state.seq}, where we are")
+            return lines
         except BadResponseError as error:
             # A directory that numbers nothing takes 0 for a time that is none.
             if error.status != _BAD_REQUEST or by_time or state.seq is not None:
                 raise
             return await self._get("")
 
-    async def _get(self, query: str) -> list[ExportLine]:
-        url = f"{self._mirror.directory}/export?count={self._page}{query}"
+    async def _get(self, query: str, count: int | None = None) -> list[ExportLine]:
+        count = self._page if count is None else count
+        url = f"{self._mirror.directory}/export?count={count}{query}"
         fetched = await self._fetcher.get(
             url, max_bytes=MAX_PAGE_BYTES, timeout=_PAGE_TIMEOUT_S
         )
@@ -278,7 +311,7 @@ class Follower:
         for cid in audited.tolerated:
             log.info("plc_operation_tolerated", extra={"cid": cid})
 
-    def _note_doubt(self, did: Did, error: ProtocolError) -> None:
+    def _note_doubt(self, did: Did, error: Exception) -> None:
         why = f"{type(error).__name__}: {error}"
         with self._pool.connection() as conn:
             plc_logs.note_doubts(conn, {did: why})

@@ -42,6 +42,7 @@ MAX_AHEAD_MS: Final = 300_000
 # Logs that are unpacked at once.
 _LOGS_AT_ONCE: Final = 200
 _KNOWN_HOSTS: Final = 50_000
+_OPERATION_LINE: Final = "sequenced_op"
 _PDS: Final = PDS_SERVICE.removeprefix("#")
 
 Connection = psycopg.Connection[Any]
@@ -58,9 +59,10 @@ class RewrittenLogError(ProtocolError):
 @dataclass(frozen=True, slots=True)
 class ExportLine:
     """One line of an export. `seq` is None in an export by time. `operation` is None
-    when it is none, and `fault` says why."""
+    when it is none, and `fault` says why; without a `did` the line is of a kind that
+    came later than this code, and only has a place."""
 
-    did: Did
+    did: Did | None
     cid: str
     created_ms: int
     seq: int | None
@@ -85,19 +87,26 @@ def parse_line(raw: bytes) -> ExportLine:
     it stands or whose it is; a wrong operation is the matter of its DID alone."""
     try:
         value = loads(raw, max_bytes=MAX_LINE_BYTES)
-        did, cid, seq = value["did"], value["cid"], value.get("seq")
+        seq = value.get("seq")
+        if value.get("type", _OPERATION_LINE) != _OPERATION_LINE and _is_place(seq):
+            return ExportLine(None, "", 0, seq, None)
+        did, cid = value["did"], value["cid"]
         created_ms = parse_time(value["createdAt"])
     except (ProtocolError, KeyError, TypeError, AttributeError) as error:
         raise BadExportError(f"a line of the export: {error}") from error
     if not (isinstance(did, str) and is_plc_did(did) and isinstance(cid, str)):
         raise BadExportError("a line of the export has no DID or no CID")
-    if not (seq is None or (type(seq) is int and 0 < seq <= MAX_SEQ)):
+    if not (seq is None or _is_place(seq)):
         raise BadExportError("a line of the export has no place")
     try:
         operation = parse_operation(value.get("operation"))
     except ProtocolError as error:
         return ExportLine(Did(did), cid, created_ms, seq, None, str(error))
     return ExportLine(Did(did), cid, created_ms, seq, operation)
+
+
+def _is_place(seq: object) -> bool:
+    return type(seq) is int and 0 < seq <= MAX_SEQ
 
 
 def read_page(body: bytes) -> list[ExportLine]:
@@ -125,7 +134,7 @@ def extend_log(
 
     Raises ProtocolError, and leaves the log as it is, when it does not follow.
     """
-    if line.operation is None:
+    if line.did is None or line.operation is None:
         raise BadExportError(f"not an operation: {line.fault}")
     for known in log:
         if known.cid == line.cid:
@@ -181,7 +190,8 @@ class Mirror:
             doubts: dict[Did, str] = {}
             by_did: dict[Did, list[ExportLine]] = {}
             for line in lines:
-                by_did.setdefault(line.did, []).append(line)
+                if line.did is not None:
+                    by_did.setdefault(line.did, []).append(line)
             dids = list(by_did)
             found: set[str] = set()
             for start in range(0, len(dids), _LOGS_AT_ONCE):

@@ -36,6 +36,7 @@ class AlarmKind(StrEnum):
     REPOS_WAITING = "repos_waiting"
     BUFFER_FULL = "buffer_full"
     IDENTITIES_WAITING = "identities_waiting"
+    MIRROR_STUCK = "mirror_stuck"
     MANY_DROPS = "many_drops"
     QUARANTINE = "quarantine"
 
@@ -128,6 +129,11 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
         "Many DID documents wait to be read: handles and moves are late.",
         "The directory may be slow or refuse us; mirror it, or point BIGWORLD_PLC_URL "
         "at one that is near.",
+    ),
+    AlarmKind.MIRROR_STUCK: Explanation(
+        "The mirror of the PLC directory cannot read on: look-ups go to the directory.",
+        "It tries again by itself. If the directory was set back or renumbered, delete "
+        "its row in plc_feed: all is read anew, and what is proven stays.",
     ),
     AlarmKind.MANY_DROPS: Explanation(
         "A large part of what comes in is refused for one reason.",
@@ -321,6 +327,12 @@ def identities_waiting(snapshot: Snapshot) -> Iterator[Alarm]:
         yield Alarm(AlarmKind.IDENTITIES_WAITING, "identities", f"{waiting:,} wait")
 
 
+def mirror_stuck(snapshot: Snapshot) -> Iterator[Alarm]:
+    """The export of a mirrored directory cannot be read on."""
+    for directory, error in sorted(snapshot.mirrors.items()):
+        yield Alarm(AlarmKind.MIRROR_STUCK, directory, error)
+
+
 def many_drops(snapshot: Snapshot) -> Iterator[Alarm]:
     """One reason takes a large share of what comes in."""
     events = snapshot.events
@@ -356,6 +368,7 @@ RULES: Final[tuple[Rule, ...]] = (
     repos_waiting,
     buffer_full,
     identities_waiting,
+    mirror_stuck,
     many_drops,
     quarantine,
 )

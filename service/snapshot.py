@@ -13,6 +13,7 @@ from storage.host_activity import Gauge, load_gauges
 from storage.host_status import WatchedHost, watched_hosts
 from storage.jobs import count_jobs
 from storage.outbox import outbox_backlog
+from storage.plc_logs import stuck_feeds
 from storage.pulses import Pulse, load_pulses
 from storage.repos import count_states
 from storage.states import REPO_SYNCHRONIZED
@@ -34,6 +35,7 @@ class Snapshot:
     repos        state -> repos
     jobs         kind -> jobs that wait
     quarantined  inputs of the last day that our own code failed on
+    mirrors      directories whose mirror does not get on -> why
     """
 
     hosts: tuple[WatchedHost, ...] = ()
@@ -44,6 +46,7 @@ class Snapshot:
     repos: Mapping[str, int] = field(default_factory=dict)
     jobs: Mapping[str, int] = field(default_factory=dict)
     quarantined: int = 0
+    mirrors: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def events(self) -> Gauge | None:
@@ -81,6 +84,7 @@ def take_snapshot(conn: psycopg.Connection[Any]) -> Snapshot:
             "SELECT count(*) FROM quarantined_frame"
             " WHERE at > now() - interval '1 day'",
         ),
+        mirrors=stuck_feeds(conn),
     )
 
 

@@ -194,6 +194,18 @@ def note_feed_error(conn: Connection, directory: str, error: str) -> None:
     )
 
 
+def stuck_feeds(conn: Connection) -> dict[str, str]:
+    """Directories whose export lately could not be read on for ten minutes, and why."""
+    rows = conn.execute(
+        """
+        SELECT directory, error FROM plc_feed
+        WHERE error IS NOT NULL AND error_at > now() - interval '1 hour'
+          AND coalesce(caught_up_at, 'epoch') < now() - interval '10 minutes'
+        """
+    )
+    return dict(rows.fetchall())
+
+
 def add_hosts(conn: Connection, urls: Collection[str]) -> int:
     """Remember origins of PDSes; return how many are new. Does not commit.
 

@@ -61,12 +61,15 @@ def line(
 
 
 class Peer:
-    """Serves `lines` as an export, and `logs` as audit logs, whatever they are."""
+    """Serves `lines` as an export of at most `most` a page, and `logs` as audit logs,
+    whatever they are, with `statuses`."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
         self.logs: dict[str, Any] = {}
+        self.statuses: dict[str, int] = {}
         self.numbered = True
+        self.most = 1_000
         self.asked: list[str] = []
         self.before_answer: Callable[[], None] = lambda: None
 
@@ -85,7 +88,7 @@ class Peer:
     def export(self, request: Request) -> Response:
         self.asked.append(str(request.url.query))
         self.before_answer()
-        count = int(request.query_params["count"])
+        count = min(int(request.query_params["count"]), self.most)
         after = request.query_params.get("after")
         if self.numbered:
             page = [x for x in self.lines if x["seq"] > int(after or 0)]
@@ -96,5 +99,7 @@ class Peer:
         return Response("\n".join(json.dumps(x) for x in page[:count]))
 
     def audit(self, request: Request) -> Response:
-        log = self.logs.get(request.path_params["did"])
-        return JSONResponse(log, 200 if log is not None else 404)
+        did = request.path_params["did"]
+        log = self.logs.get(did)
+        status = 200 if log is not None else 404
+        return JSONResponse(log, self.statuses.get(did, status))

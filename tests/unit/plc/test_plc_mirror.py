@@ -21,7 +21,7 @@ from network.identity import IdentityResolver
 from network.policy import HostLimits, Policy
 from network.serve import serving
 from plc.exceptions import load_exceptions
-from plc.follow import Follower, TornExportError
+from plc.follow import Follower, LostPlaceError, TornExportError
 from plc.ledger import accept
 from plc.lookup import MirrorLookup
 from plc.mirror import BadExportError, Mirror, RewrittenLogError, parse_line, read_page
@@ -108,7 +108,8 @@ def test_pages_are_read_to_the_end_and_the_log_is_the_directorys(pool: Pool) -> 
             assert state(pool, url).seq == 37
             assert state(pool, url).operations == 37
             assert [q.partition("after=")[2] for q in peer.asked] == [
-                *("0", "10", "20", "30")
+                # What ends long ago is no end; and our place must be there still.
+                *("0", "10", "20", "30", "37", "36")
             ]
             assert await follower.catch_up() == 0
 
@@ -407,6 +408,84 @@ def test_a_whole_log_that_was_rewritten_is_not_taken(pool: Pool) -> None:
 
 def _body(*lines: dict[str, Any]) -> bytes:
     return b"\n".join(json.dumps(x).encode() for x in lines)
+
+
+def test_a_directory_with_shorter_pages_is_read_to_the_end(pool: Pool) -> None:
+    peer = Peer()
+    peer.most = 3
+    for number in range(10):
+        peer.add(*genesis(number), NOW - 1_000_000)
+
+    async def run() -> None:
+        async with following(peer.app(), pool) as (follower, _, url):
+            assert await follower.catch_up() == 10
+            assert state(pool, url).caught_up_at is not None
+
+    asyncio.run(run())
+
+
+def test_a_directory_without_our_place_is_not_one_we_are_up_with(pool: Pool) -> None:
+    """It was set back, or it gave a number too high once."""
+    peer = Peer()
+    first, second, third = genesis(1), genesis(2), genesis(3)
+    peer.add(*first, NOW - 5_000)
+    peer.add(*second, NOW - 4_000)
+    peer.lines[-1]["seq"] = 2**53 - 1
+
+    async def run() -> None:
+        async with following(peer.app(), pool) as (follower, _, url):
+            await follower.catch_up()
+            before = state(pool, url).caught_up_at
+            assert before is not None
+            peer.lines[-1]["seq"] = 2
+            peer.add(*third, NOW - 3_000)
+            with pytest.raises(LostPlaceError):
+                await follower.catch_up()
+            assert state(pool, url).caught_up_at == before
+
+    asyncio.run(run())
+
+
+def test_lines_of_later_kinds_are_passed_over(pool: Pool) -> None:
+    peer = Peer()
+    did, first = genesis(1)
+    for seq in (1, 2, 4):
+        peer.lines.append({"type": "news", "seq": seq, "did": 7})
+    peer.lines.insert(2, line(did, first, NOW - 5_000, 3) | {"type": "sequenced_op"})
+
+    async def run() -> None:
+        async with following(peer.app(), pool, page=2) as (follower, _, url):
+            assert await follower.catch_up() == 1
+            assert state(pool, url).seq == 4
+            assert logs(pool, did) == [["n1"]]
+            assert doubts(pool) == {}
+
+    asyncio.run(run())
+    with pytest.raises(BadExportError):  # without a place nothing can be passed
+        parse_line(_body({"type": "news"}))
+
+
+def test_a_log_that_cannot_be_had_holds_up_no_other(pool: Pool) -> None:
+    peer = Peer()
+    broken, healthy = [], []
+    for number in range(6):
+        did, first = genesis(number)
+        peer.add(did, rename(first, 1), NOW - 5_000)
+        if number % 2:
+            healthy.append(did)
+            peer.logs[did] = [entry(did, first, NOW - 6_000).to_json()]
+        else:
+            broken.append(did)
+            peer.statuses[did] = 500
+
+    async def run() -> None:
+        async with following(peer.app(), pool) as (follower, _, _):
+            await follower.catch_up()
+            assert await follower.heal() == 3
+            assert doubts(pool).keys() == set(broken)
+
+    asyncio.run(run())
+    assert all(logs(pool, *healthy))
 
 
 def test_an_export_out_of_order_is_not_read_on(pool: Pool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from service.metrics import TaskMetrics
 from service.snapshot import CRAWL_PULSE, TASK_PULSE, Snapshot, take_snapshot
 from service.tasks import ScheduledTask, register
 from service.watch_metrics import WatchCollector, watch_metrics
-from storage import hosts
+from storage import hosts, plc_logs
 from storage.host_activity import Gauge, save_gauges
 from storage.host_status import WatchedHost
 from storage.pulses import Pulse, beat, forget_pulses
@@ -151,6 +152,11 @@ CASES: list[tuple[AlarmKind, Snapshot, Snapshot]] = [
         replace(WELL, jobs={"identity": 20_000}),
     ),
     (
+        AlarmKind.MIRROR_STUCK,
+        replace(WELL, mirrors={"https://plc.example.com": "out of order"}),
+        WELL,
+    ),
+    (
         AlarmKind.MANY_DROPS,
         with_gauge(f"{DROPS}/bad_signature", 2.1),
         with_gauge(f"{DROPS}/bad_signature", 1.9),
@@ -255,6 +261,9 @@ def test_a_snapshot_is_read_from_the_database(pool: Pool) -> None:
         conn.execute(
             "INSERT INTO quarantined_frame (host, frame, error) VALUES (1, '', 'x')"
         )
+        plc_logs.note_feed_error(conn, "https://plc.example.com", "out of order")
+        plc_logs.note_caught_up(conn, "https://well.example.com", time.time())
+        plc_logs.note_feed_error(conn, "https://well.example.com", "away for once")
         save_gauges(conn, [(EVENTS, 100.0, 0.1, 50.0)])
         beat(conn, CRAWL_PULSE, {"queued_bytes": 5, "queue_bytes": 100})
         beat(conn, f"{TASK_PULSE}gone", {"every_s": 60.0})
@@ -271,7 +280,9 @@ def test_a_snapshot_is_read_from_the_database(pool: Pool) -> None:
         AlarmKind.CRAWL_SILENT,
         AlarmKind.TASK_LATE,
         AlarmKind.QUARANTINE,
+        AlarmKind.MIRROR_STUCK,
     }
+    assert list(snapshot.mirrors) == ["https://plc.example.com"]
     registry = CollectorRegistry()
     registry.register(WatchCollector(pool))
     assert series(registry)['bigworld_alarms{kind="all_slow"}'] == 1
