@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from network.breaker import Breaker
-from network.client import Fetcher
+from network.client import Fetched, Fetcher
 from network.errors import (
     BadDocumentError,
     BadResponseError,
@@ -25,6 +25,7 @@ from protocol.syntax import Did, did_method, is_plc_did
 
 MAX_DOCUMENT_BYTES: Final = 64_000
 _WEB_PREFIX: Final = "did:web:"
+_NOT_AVAILABLE: Final = "DID not available"
 _DEV_WEB: Final = re.compile(
     r"((?:[a-z0-9-]{1,63}\.){0,3}localhost)(?:%3A([0-9]{1,5}))?", re.ASCII
 )
@@ -135,13 +136,26 @@ class DidSources:
             fetched = await self._fetcher.get(url, max_bytes=MAX_DOCUMENT_BYTES)
         except TooLargeError as error:
             raise BadDocumentError(f"{did}: {error}") from error
-        if fetched.status == 410:
+        if fetched.status == 410 or _is_tombstoned(did, fetched):
             raise DidTombstonedError(f"{did} was given up")
-        if 400 <= fetched.status < 500:
+        if fetched.status in (400, 404):
             raise DidNotFoundError(f"{did} was not found ({fetched.status})")
+        # A source that does not let us in says nothing of the DID.
         if fetched.status != 200:
             raise BadResponseError(f"{url} answered {fetched.status}", fetched.status)
         try:
             return fetched.json()
         except BadResponseError as error:
             raise BadDocumentError(f"{did}: {error}") from error
+
+
+def _is_tombstoned(did: Did, fetched: Fetched) -> bool:
+    """Directories answer 404 for what was given up too; only the words differ."""
+    if fetched.status != 404 or not is_plc_did(did):
+        return False
+    try:
+        answer = fetched.json()
+    except BadResponseError:
+        return False
+    words = answer.get("message") if isinstance(answer, dict) else None
+    return isinstance(words, str) and words.startswith(_NOT_AVAILABLE)

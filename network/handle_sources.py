@@ -19,6 +19,7 @@ from protocol.syntax import Did, Handle, is_did
 
 MAX_WELL_KNOWN_BYTES: Final = 2_048
 _WELL_KNOWN: Final = "/.well-known/atproto-did"
+_NO_FILE: Final = frozenset((400, 404, 410))
 _TXT_PREFIX: Final = "did="
 _DNS_LABEL: Final = "_atproto."
 _TEST_DOMAIN: Final = ".test"
@@ -99,10 +100,11 @@ class HandleSources:
             )
         except TooLargeError:
             return None  # some web page, not the file
-        if fetched.status >= 500:
-            # A server in trouble proves nothing against a handle.
-            raise BadResponseError(f"{url} answered {fetched.status}", fetched.status)
-        if fetched.status != 200:
+        if fetched.status in _NO_FILE:
             return None
+        if fetched.status != 200:
+            # A server in trouble, or one that does not let us in, proves nothing
+            # against a handle.
+            raise BadResponseError(f"{url} answered {fetched.status}", fetched.status)
         text = fetched.body.decode("utf-8", "replace").strip()
         return Did(text) if is_did(text) else None

@@ -48,6 +48,10 @@ from protocol.syntax import (
 
 DEFAULT_PLC_URL: Final = "https://plc.directory"
 
+# What an object of Python's costs besides its text.
+_ENTRY_BYTES: Final = 1_000
+_TEXT_BYTES: Final = 60
+
 parse_key: Final = lru_cache(maxsize=65_536)(parse_did_key)
 
 
@@ -65,6 +69,7 @@ class IdentityLimits:
     breaker_errors: int = 20
     breaker_pause: float = 30.0
     memory_entries: int = 50_000
+    memory_bytes: int = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,9 @@ class IdentityResolver:
                 concurrency=limits.plc_concurrency,
             ),
         )
-        self._entries: BoundedCache[_Entry] = BoundedCache(limits.memory_entries)
+        self._entries: BoundedCache[_Entry] = BoundedCache(
+            limits.memory_entries, weigh=_weigh, most=limits.memory_bytes
+        )
         self._asked_at: BoundedCache[float] = BoundedCache(limits.memory_entries)
         self._known: BoundedCache[CachedHandle] = BoundedCache(limits.memory_entries)
         self._did_flights: SingleFlight[tuple[str, bool], _Entry] = SingleFlight()
@@ -329,6 +336,22 @@ class IdentityResolver:
         if asked not in document.handles[:1]:
             raise HandleMismatchError(f"{document.did} does not claim {asked}")
         return document, asked
+
+
+def _weigh(entry: _Entry) -> int:
+    """About the bytes that an entry holds: a document may be a hundred times as long as
+    most are, and hosts write their own."""
+    document = entry.document
+    if document is None:
+        return _ENTRY_BYTES
+    return (
+        _ENTRY_BYTES
+        + sum(_TEXT_BYTES + len(handle) for handle in document.handles)
+        + sum(
+            4 * _TEXT_BYTES + len(one.id) + len(one.type) + len(one.endpoint)
+            for one in document.services
+        )
+    )
 
 
 _REVIVABLE: Final = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -43,10 +44,16 @@ class IdentityCache(Protocol):
 
 
 class BoundedCache(Generic[V]):
-    """The values used last, at most `size` of them."""
+    """The values used last, at most `size` of them, and where `weigh` tells what each
+    weighs, at most `most` of that together."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(
+        self, size: int, *, weigh: Callable[[V], int] | None = None, most: int = 0
+    ) -> None:
         self._size = size
+        self._weigh = weigh
+        self._most = most
+        self._weight = 0
         self._values: OrderedDict[str, V] = OrderedDict()
 
     def __len__(self) -> int:
@@ -61,10 +68,16 @@ class BoundedCache(Generic[V]):
 
     def put(self, key: str, value: V) -> None:
         """Keep a value, and forget the oldest if there are too many."""
+        weigh = self._weigh
+        if weigh is not None:
+            before = self._values.get(key)
+            self._weight += weigh(value) - (0 if before is None else weigh(before))
         self._values[key] = value
         self._values.move_to_end(key)
-        if len(self._values) > self._size:
-            self._values.popitem(last=False)
+        while len(self._values) > self._size or self._weight > self._most:
+            _, forgotten = self._values.popitem(last=False)
+            if weigh is not None:
+                self._weight -= weigh(forgotten)
 
 
 class MemoryIdentityCache:

@@ -148,12 +148,13 @@ def evict(
     """Forget look-ups that serve nobody: up to `limit` of documents and of handles.
 
     Those over `older_than` seconds old, and beyond `rows` the oldest whatever their
-    age. Documents of let-in accounts stay: they are as many as those, and needed.
+    age. Documents of let-in accounts stay: they are as many as those, and needed. So
+    do handles whose domain fails for less than `older_than`, which must be counted.
     """
     removed = 0
     for table, key, time, spared in (
         ("identity", "did", "fetched_at", _LET_IN),
-        ("handle_cache", "handle", "checked_at", "failing_since IS NULL"),
+        ("handle_cache", "handle", "checked_at", _DECIDED),
     ):
         row = conn.execute(
             "SELECT greatest(reltuples, 0)::int8 FROM pg_class"
@@ -175,6 +176,10 @@ def evict(
             ).rowcount
     return removed
 
+
+# Counts how long a domain fails, until that was enough; nobody may ask for it any more.
+_DECIDED = """coalesce(failing_since, 'epoch')
+    < now() - make_interval(secs => %(age)s)"""
 
 _LET_IN = """NOT EXISTS (
     SELECT FROM actor JOIN repo ON repo.actor = actor.id WHERE actor.did = old.did)"""

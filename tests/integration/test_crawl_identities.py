@@ -205,6 +205,11 @@ def test_lookups_that_serve_nobody_are_forgotten(world: CrawlWorld) -> None:
         assert identities.evict(conn, older_than=1e6, rows=100, limit=20) == 40
         assert identities.evict(conn, older_than=1e6, rows=100, limit=20) == 20
         assert identities.evict(conn, older_than=1e6, rows=100, limit=20) == 0
+        # A domain that fails is counted, but not for ever.
+        rows = conn.execute("SELECT handle FROM handle_cache").fetchall()
+        assert [row[0] for row in rows] == ["failing.net"]
+        conn.execute("UPDATE handle_cache SET failing_since = to_timestamp(1)")
+        assert identities.evict(conn, older_than=1e6, rows=100, limit=20) == 1
         left = conn.execute("SELECT did FROM identity ORDER BY did").fetchall()
         assert [row[0] for row in left] == [author.did, "did:web:fresh.net"]
         for number in range(30):

@@ -136,12 +136,20 @@ def test_classes_of_dids_that_do_not_resolve(did: str, error: type[Exception]) -
     run(work)
 
 
+GONE, UNKNOWN = DidTombstonedError, DidNotFoundError
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (JSONResponse({}, 410), DidTombstonedError),
-        (JSONResponse({}, 404), DidNotFoundError),
-        (JSONResponse({}, 400), DidNotFoundError),
+        (JSONResponse({}, 410), GONE),
+        (JSONResponse({}, 404), UNKNOWN),
+        (JSONResponse({}, 400), UNKNOWN),
+        (JSONResponse({"message": f"DID not available: {ALICE}"}, 404), GONE),
+        (JSONResponse({"message": f"DID not registered: {ALICE}"}, 404), UNKNOWN),
+        (JSONResponse(["DID not available"], 404), UNKNOWN),
+        (JSONResponse({}, 401), BadResponseError),
+        (PlainTextResponse("<html>", 403), BadResponseError),
         (JSONResponse({}, 500), BadResponseError),
         (Response(b"", 302, {"Location": "/elsewhere"}), BadResponseError),
         (PlainTextResponse("<html>"), BadDocumentError),
@@ -158,8 +166,9 @@ def test_documents_that_are_none(answer: Response, error: type[Exception]) -> No
     async def work(world: World, resolver: IdentityResolver) -> None:
         world.answers[f"/{ALICE}"] = answer
         world.answers["/elsewhere"] = document(ALICE)
-        with pytest.raises(error):
+        with pytest.raises(error) as raised:
             await resolver.resolve_did(ALICE)
+        assert raised.type is error
         assert world.asked["/elsewhere"] == 0
 
     run(work)
@@ -436,6 +445,10 @@ def txt(*values: str) -> Txt:
         ([], (200, b"<html>"), HandleNotFoundError),
         ([], (200, b"\xff\xfe"), HandleNotFoundError),
         ([], (404, ALICE.encode()), HandleNotFoundError),
+        ([], (410, b""), HandleNotFoundError),
+        ([], (401, b""), BadResponseError),
+        ([], (403, b"<html>"), BadResponseError),
+        ([], (408, b""), BadResponseError),
         ([], (500, ALICE.encode()), BadResponseError),
         ([], (503, b""), BadResponseError),
         ([], None, HandleNotFoundError),
@@ -622,6 +635,39 @@ def test_bounded_cache_forgets_the_least_used() -> None:
     cache.put("3", 3)
     assert [cache.get(str(n)) for n in range(4)] == [0, None, 2, 3]
     assert len(cache) == 3
+
+
+def test_a_bounded_cache_is_bounded_by_weight_too() -> None:
+    cache: BoundedCache[str] = BoundedCache(100, weigh=len, most=10)
+    for key in "abc":
+        cache.put(key, "xxxx")
+    assert [cache.get(key) for key in "abc"] == [None, "xxxx", "xxxx"]
+    cache.put("b", "xxxxxx")  # takes the place of the lighter one
+    assert len(cache) == 2
+    cache.put("c", "xxxxx")
+    assert [cache.get(key) for key in "bc"] == [None, "xxxxx"]
+    cache.put("d", "x" * 11)  # heavier than all may be together
+    assert len(cache) == 0
+    cache.put("e", "x" * 10)
+    assert cache.get("e") == "x" * 10
+
+
+def test_long_documents_do_not_fill_the_memory() -> None:
+    """One stranger with a name for each of many documents writes them all."""
+    long = [f"at://{'a' * 60}.{n:060}.{'b' * 60}.net" for n in range(100)]
+
+    async def work(world: World, resolver: IdentityResolver) -> None:
+        dids = [f"did:plc:{name:a>24}" for name in map("b".__mul__, range(20))]
+        for did in dids:
+            world.answers[f"/{did}"] = {**document(did), "alsoKnownAs": long}
+            assert len((await resolver.resolve_did(did)).handles) == 100
+        for did in dids[-3:]:
+            await resolver.resolve_did(did)
+            assert world.asked[f"/{did}"] == 1
+        await resolver.resolve_did(dids[0])
+        assert world.asked[f"/{dids[0]}"] == 2
+
+    run(work, limits=IdentityLimits(memory_bytes=100_000))
 
 
 def test_single_flight_survives_a_cancelled_asker_and_reports_errors() -> None:
