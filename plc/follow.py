@@ -170,8 +170,8 @@ class Follower:
         self._whole_ms = time_ms
 
     async def heal(self, limit: int = _HEALED_AT_ONCE) -> int:
-        """Ask for the whole logs of doubtful DIDs that are due; return how many are
-        proven again."""
+        """Ask for the whole logs of doubtful DIDs that are due; return how many of them
+        are proven."""
         dids = await asyncio.to_thread(self._claim_doubts, limit)
         healed = 0
         for did in dids:

@@ -241,8 +241,10 @@ class Mirror:
     ) -> AuditedLog:
         """Take the whole log of a doubtful DID, as `/log/audit` gives it. Commits.
 
-        An operation that was taken on trust may be missing in it: directories take
-        them out. Raises RewrittenLogError when it does not go on from the proven one,
+        An operation that was taken on trust may be missing in it: directories take them
+        out. One that was undone may be new in it: without it nothing told us that we
+        had not seen it. The doubt ends after some such looks: one may be at a copy that
+        is behind. Raises RewrittenLogError when it does not go on from the proven one,
         BadExportError when it is of the future, and what `verify_audit_log` raises;
         what was proven stays then.
         """
@@ -251,16 +253,10 @@ class Mirror:
         # Times rise, so none before it is of the future; after it nothing could follow.
         if entries[-1].created_ms > now_ms + MAX_AHEAD_MS:
             raise BadExportError("an operation of the future")
-        published = {entry.cid for entry in entries}
         with conn.transaction():
             plc_logs.lock_feed(conn, self.directory)
             ours = plc_logs.load_logs(conn, [did]).get(did, [])
-            proven = [
-                (entry.cid, entry.created_ms)
-                for entry in ours
-                if entry.cid in published or entry.cid not in self._tolerated
-            ]
-            if proven != [(e.cid, e.created_ms) for e in entries[: len(proven)]]:
+            if not self._goes_on(ours, entries):
                 raise RewrittenLogError("the log is not the one that was published")
             plc_logs.save_logs(conn, {did: entries})
             plc_logs.end_doubts(conn, [did])
@@ -270,6 +266,21 @@ class Mirror:
             plc_logs.add_hosts(conn, found)
         self._remember(found)
         return audited
+
+    def _goes_on(self, ours: Sequence[LogEntry], theirs: Sequence[LogEntry]) -> bool:
+        published = {entry.cid for entry in theirs}
+        proven = [
+            (entry.cid, entry.created_ms)
+            for entry in ours
+            if entry.cid in published or entry.cid not in self._tolerated
+        ]
+        held = dict(proven)
+        kept = [
+            (entry.cid, entry.created_ms)
+            for entry in theirs
+            if entry.cid in held or not entry.nullified
+        ]
+        return kept[: len(proven)] == proven
 
     def _note_host(self, operation: AnyOperation | None, found: set[str]) -> None:
         if operation is None or isinstance(operation, Tombstone):

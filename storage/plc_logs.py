@@ -19,6 +19,8 @@ MAX_HOSTS: Final = 500_000
 _MAX_REASON_CHARS: Final = 200
 _FIRST_RETRY_S: Final = 60.0
 _LONGEST_RETRY_S: Final = 86_400.0
+# With the pauses between them half an hour and more.
+_ENOUGH_TRIES: Final = 6
 
 Connection = psycopg.Connection[Any]
 
@@ -115,10 +117,11 @@ def claim_doubts(conn: Connection, limit: int) -> list[Did]:
 
 
 def end_doubts(conn: Connection, dids: Iterable[str]) -> None:
-    """Forget doubts that a whole log resolved. Does not commit."""
+    """Forget doubts that a whole log resolved, once it was looked at for half an hour:
+    a first answer may be of a copy that is behind. Does not commit."""
     conn.execute(
-        "DELETE FROM plc_doubt WHERE did = ANY(%s::bytea[])",
-        (bytes_array(map(pack_did, dids)),),
+        "DELETE FROM plc_doubt WHERE did = ANY(%s::bytea[]) AND tries >= %s",
+        (bytes_array(map(pack_did, dids)), _ENOUGH_TRIES),
     )
 
 

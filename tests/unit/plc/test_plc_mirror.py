@@ -376,6 +376,12 @@ def test_a_doubt_ends_with_a_whole_log_that_is_proven(pool: Pool) -> None:
             peer.logs[did] = [e.to_json() for e in log]
             assert await follower.heal() == 1
             assert logs(pool, did) == [["n1", "r1", "r2"]]
+            # The first answers may be of a copy that is behind.
+            for _ in range(5):
+                assert did in doubts(pool)
+                with pool.connection() as conn:
+                    conn.execute("UPDATE plc_doubt SET next_try = now()")
+                await follower.heal()
             assert doubts(pool) == {}
 
     asyncio.run(run())
@@ -482,10 +488,10 @@ def test_a_log_that_cannot_be_had_holds_up_no_other(pool: Pool) -> None:
         async with following(peer.app(), pool) as (follower, _, _):
             await follower.catch_up()
             assert await follower.heal() == 3
-            assert doubts(pool).keys() == set(broken)
 
     asyncio.run(run())
     assert all(logs(pool, *healthy))
+    assert not any(logs(pool, *broken))
 
 
 def test_an_export_out_of_order_is_not_read_on(pool: Pool) -> None:
