@@ -30,6 +30,7 @@ from network.policy import HostLimits
 from network.stream_client import StreamRefusedError, subscribe
 from plc.mirror import (
     MAX_LINE_BYTES,
+    MAX_PAGE_BYTES,
     BadExportError,
     ExportLine,
     Mirror,
@@ -45,7 +46,6 @@ from storage import plc_logs
 log = logging.getLogger(__name__)
 
 PAGE: Final = 1_000
-MAX_PAGE_BYTES: Final = 16_000_000
 MAX_LOG_BYTES: Final = 16_000_000
 _BURST: Final = 500
 _BURST_WAIT_S: Final = 0.1

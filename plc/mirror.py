@@ -36,8 +36,11 @@ from protocol.plc_operation import (
 from protocol.syntax import Did, is_plc_did
 from storage import plc_logs
 
-# An operation's bytes as JSON, every character of it escaped, and what is around it.
-MAX_LINE_BYTES: Final = 8 * MAX_PLC_OPERATION_BYTES
+# More than directories ever took. One that is longer than an operation may be is the
+# matter of its DID, and stops nobody else.
+MAX_LINE_BYTES: Final = 200_000
+# Whole pages of the longest operations, every character of them escaped.
+MAX_PAGE_BYTES: Final = 1_000 * 8 * MAX_PLC_OPERATION_BYTES
 MAX_AHEAD_MS: Final = 300_000
 # Logs that are unpacked at once.
 _LOGS_AT_ONCE: Final = 200

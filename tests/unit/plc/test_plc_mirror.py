@@ -21,10 +21,17 @@ from network.identity import IdentityResolver
 from network.policy import HostLimits, Policy
 from network.serve import serving
 from plc.exceptions import load_exceptions
-from plc.follow import Follower, LostPlaceError, TornExportError
+from plc.follow import PAGE, Follower, LostPlaceError, TornExportError
 from plc.ledger import accept
 from plc.lookup import MirrorLookup
-from plc.mirror import BadExportError, Mirror, RewrittenLogError, parse_line, read_page
+from plc.mirror import (
+    MAX_PAGE_BYTES,
+    BadExportError,
+    Mirror,
+    RewrittenLogError,
+    parse_line,
+    read_page,
+)
 from plc.mirror_app import create_mirror_app
 from plc.server import create_app
 from protocol import cbor
@@ -529,6 +536,18 @@ def test_a_line_without_its_place_stops_the_reading(change: dict[str, Any]) -> N
     assert parse_line(_body(good)).seq == 5
     with pytest.raises(BadExportError):
         parse_line(_body(good | change))
+
+
+def test_the_longest_operations_stop_nobody() -> None:
+    """Whoever registers a page of them must not end the reading for all."""
+    did, first = genesis(1)
+    longest = replace(first, also_known_as=("\1" * 7_000,))
+    raw = _body(line(did, longest, NOW, 5))
+    assert parse_line(raw).operation is not None
+    assert PAGE * len(raw) <= MAX_PAGE_BYTES
+    too_long = _body(line(did, replace(first, also_known_as=("a" * 100_000,)), NOW, 5))
+    assert parse_line(too_long).operation is None
+    assert parse_line(too_long).seq == 5
 
 
 def test_lines_and_cursor_are_one_transaction(pool: Pool) -> None:
