@@ -263,12 +263,17 @@ class Reader:
 
     def heal(self, answer: Callable[[Did], Any]) -> None:
         self.conn.execute("UPDATE plc_doubt SET next_try = now()")
+        before = self.held()
         for did in plc_logs.claim_doubts(self.conn, 100):
             try:
                 Mirror(DIRECTORY).take_log(self.conn, did, answer(did), NOW)
             except ProtocolError:
                 continue
         self.check()
+        after = self.held()
+        assert all(
+            {e.cid for e in before[d]} <= {e.cid for e in after[d]} for d in before
+        )
 
     def held(self) -> dict[Did, list[LogEntry]]:
         return plc_logs.load_logs(self.conn, list(self.world.logs))
@@ -277,6 +282,8 @@ class Reader:
         for did, log in self.held().items():
             verify_audit_log(did, [entry.to_json() for entry in log])
             held = {e.cid for e in log}
+            undone = {e.cid for e in self.world.logs[did] if e.nullified}
+            assert undone.issuperset(e.cid for e in log if e.nullified)
             true = [e for e in self.world.logs[did] if e.cid in held or not e.nullified]
             assert [(e.cid, e.created_ms) for e in log] == [
                 (e.cid, e.created_ms) for e in true[: len(log)]
