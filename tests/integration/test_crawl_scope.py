@@ -299,11 +299,15 @@ def test_progress(world: CrawlWorld) -> None:
     with world.crawling():
         wait_until(lambda: world.follows(a, b, c))
     with world.pool.connection() as conn:
-        assert load_progress(conn) == ScopeProgress(None, 3, 3, 0, 3, 0)
+        progress = load_progress(conn)
+        assert 0.0 < progress.lately_s < 60.0
+        span = progress.lately_s
+        assert progress == ScopeProgress(None, 3, 3, 0, 3, 0, lately_s=span)
     choose(world, "dids", a, b)
     with world.pool.connection() as conn:
         progress = load_progress(conn)
-        assert progress == ScopeProgress(2, 2, 2, 0, 2, 1)
+        span = progress.lately_s
+        assert progress == ScopeProgress(2, 2, 2, 0, 2, 1, lately_s=span)
     halfway = ScopeProgress(1_000, 400, 300, 100, 60, 0)
     assert (halfway.total, halfway.done, halfway.seconds_left) == (1_000, 400, 6_000.0)
     assert ScopeProgress(1_000, 0, 0, 0, 0, 0).seconds_left is None
