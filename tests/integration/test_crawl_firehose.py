@@ -91,7 +91,7 @@ def test_nothing_is_lost_between_two_runs(world: CrawlWorld) -> None:
         fill(host, author, 1)
         wait_until(lambda: world.follows(author))
     fill(host, author, 50)
-    with world.crawling():
+    with world.crawling(listing_settle=1.0):
         wait_until(lambda: world.follows(author))
     # The stream brought it all; the repo was fetched once.
     assert len(host.repo_requests) == 1
