@@ -62,6 +62,14 @@ def save_statuses(conn: psycopg.Connection[Any], statuses: Mapping[int, str]) ->
         """,
         (actors, [statuses[actor] for actor in actors]),
     ).fetchall()
+    conn.execute(
+        """
+        UPDATE repo SET hidden = NOT hidden
+        FROM unnest(%s::int4[], %s::text[]) AS d (id, status)
+        WHERE repo.actor = d.id AND hidden <> (d.status <> %s)
+        """,
+        (actors, [statuses[actor] for actor in actors], STATUS_ACTIVE),
+    )
     put_outbox(conn, [(actor, NO_COLLECTION, NO_RKEY) for actor, _ in rows])
     deleted = [did for actor, did in rows if statuses[actor] == STATUS_DELETED]
     put_jobs(conn, PURGE_JOB, deleted)

@@ -148,11 +148,13 @@ class Checkout:
             # Seen by live batches at once: commits of this repo are kept for us. One
             # that came into doubt since it was claimed stays so.
             conn.execute(
-                "INSERT INTO repo (actor, host, state) VALUES (%s, %s, 'resyncing') "
+                "INSERT INTO repo (actor, host, state, hidden) "
+                "SELECT id, %s, 'resyncing', upstream_status <> 'active' "
+                "FROM actor WHERE id = %s "
                 "ON CONFLICT (actor) DO UPDATE SET state = 'resyncing' "
                 "WHERE repo.state <> 'resyncing' AND "
                 "(repo.lease_until IS NULL OR repo.upstream_rev IS NOT NULL)",
-                (self._actor, self._host or None),
+                (self._host or None, self._actor),
             )
         crashpoint(Crashpoint.CHECKOUT_MARKED)
         with ExitStack() as exit_stack:

@@ -79,8 +79,10 @@ def lock_repos(
     missing = sorted(set(begun) - found.keys())
     if missing:
         conn.execute(
-            "INSERT INTO repo (actor, host) "
-            "SELECT * FROM unnest(%s::int4[], %s::int4[]) ON CONFLICT DO NOTHING",
+            "INSERT INTO repo (actor, host, hidden) "
+            "SELECT id, host, upstream_status <> 'active' "
+            "FROM unnest(%s::int4[], %s::int4[]) AS t (id, host) JOIN actor USING (id) "
+            "ORDER BY id ON CONFLICT DO NOTHING",
             (missing, [hosts[actor] for actor in missing]),
         )
         found |= _lock(conn, missing)

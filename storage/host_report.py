@@ -10,7 +10,11 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import class_row
 
+from protocol.drops import DropReason
 from storage.hosts import STRIKES_NOW
+
+MOST_COUNTED: Final = 10_000
+"""So many repos of a host are counted for anybody who asks; there may be more."""
 
 _FAILURES: Final = 10
 
@@ -102,8 +106,12 @@ class HostReport:
     failures: Sequence[RepoFailure]
 
 
-def host_report(conn: psycopg.Connection[Any], hostname: str) -> HostReport | None:
-    """Read everything about one host; None if we do not know it."""
+def host_report(
+    conn: psycopg.Connection[Any], hostname: str, *, most: int | None = None
+) -> HostReport | None:
+    """Read everything about one host; None if we do not know it. Of its repos that
+    wait or are hidden no more than `most` + 1 are looked at."""
+    bound = None if most is None else most + 1
     with conn.cursor(row_factory=class_row(HostFacts)) as cursor:
         cursor.execute(
             f"""
@@ -115,21 +123,20 @@ def host_report(conn: psycopg.Connection[Any], hostname: str) -> HostReport | No
                 CASE WHEN admitted_on = (now() AT TIME ZONE 'UTC')::date
                     THEN admitted ELSE 0 END AS admitted_today,
                 rate_limited_until, error, error_at,
-                (SELECT count(*) FROM repo
-                 WHERE repo.host = host.id AND repo.state <> 'synchronized')
+                (SELECT count(*) FROM (SELECT FROM repo WHERE repo.host = host.id
+                    AND repo.state <> 'synchronized' LIMIT %(most)s) looked)
                     AS waiting_repos,
-                (SELECT count(*) FROM repo JOIN actor ON actor.id = repo.actor
-                 WHERE repo.host = host.id AND upstream_status <> 'active')
-                    AS hidden_accounts,
+                (SELECT count(*) FROM (SELECT FROM repo WHERE repo.host = host.id
+                    AND repo.hidden LIMIT %(most)s) looked) AS hidden_accounts,
                 max_accounts, accounts_per_day, requests_per_s, events_per_s,
                 bytes_per_s
             FROM host LEFT JOIN LATERAL (
                 SELECT min(seq) AS seq, max(updated_at) AS at
                 FROM host_cursor WHERE host_cursor.host = host.id
             ) progress ON true
-            WHERE hostname = %s
+            WHERE hostname = %(hostname)s
             """,
-            (hostname,),
+            {"hostname": hostname, "most": bound},
         )
         facts = cursor.fetchone()
     if facts is None:
@@ -141,31 +148,35 @@ def host_report(conn: psycopg.Connection[Any], hostname: str) -> HostReport | No
             Move,
             "SELECT at, before, after, why FROM host_move WHERE host = %s"
             " ORDER BY id DESC",
-            facts.id,
+            (facts.id,),
         ),
         _rows(
             conn,
             HostDrop,
-            "SELECT reason, n, last_at FROM drop_count WHERE host = %s"
-            " ORDER BY n DESC, reason",
-            facts.id,
+            # By the key, of which the host is the second part.
+            "SELECT reason, n, last_at FROM drop_count"
+            " WHERE host = %s AND reason = ANY(%s) ORDER BY n DESC, reason",
+            (facts.id, [str(reason) for reason in DropReason]),
         ),
         _rows(
             conn,
             RepoFailure,
             f"""
-            SELECT error, count(*) AS repos FROM repo
-            WHERE host = %s AND state <> 'synchronized' AND error IS NOT NULL
+            SELECT error, count(*) AS repos FROM (
+                SELECT error FROM repo
+                WHERE host = %s AND state <> 'synchronized' LIMIT %s
+            ) looked
+            WHERE error IS NOT NULL
             GROUP BY error ORDER BY repos DESC, error LIMIT {_FAILURES}
             """,
-            facts.id,
+            (facts.id, bound),
         ),
     )
 
 
 def _rows(
-    conn: psycopg.Connection[Any], kind: type[Any], query: str, host: int
+    conn: psycopg.Connection[Any], kind: type[Any], query: str, values: tuple[Any, ...]
 ) -> list[Any]:
     with conn.cursor(row_factory=class_row(kind)) as cursor:
-        cursor.execute(query, (host,))
+        cursor.execute(query, values)
         return cursor.fetchall()

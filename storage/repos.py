@@ -92,8 +92,8 @@ def add_repos(
     )
     return conn.execute(
         """
-        INSERT INTO repo (actor, host, next_try)
-        SELECT id, %s, now() + make_interval(secs => %s)
+        INSERT INTO repo (actor, host, next_try, hidden)
+        SELECT id, %s, now() + make_interval(secs => %s), upstream_status <> 'active'
         FROM actor WHERE did = ANY(%s) ORDER BY id
         ON CONFLICT DO NOTHING
         """,

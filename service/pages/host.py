@@ -21,7 +21,7 @@ from network.xrpc_server import XrpcError
 from service.pages.status import BENIGN
 from storage import hosts
 from storage.host_budget import accounts_allowed
-from storage.host_report import HostFacts, host_report
+from storage.host_report import MOST_COUNTED, HostFacts, host_report
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 Endpoint = Callable[[Request], Any]
@@ -74,7 +74,9 @@ class HostPages:
         """What the template shows."""
         name = request.path_params["hostname"]
         with self._pool.connection() as conn:
-            report = host_report(conn, name) if _may_be_known(name) else None
+            report = None
+            if _may_be_known(name):
+                report = host_report(conn, name, most=MOST_COUNTED)
         if report is None:
             raise XrpcError("NotFound", f"we know no host {name[:80]!r}", 404)
         facts = report.facts
@@ -88,6 +90,7 @@ class HostPages:
             "limits": self._limits(facts),
             "strike_limit": self._settings.strike_limit,
             "benign": BENIGN,
+            "most": MOST_COUNTED,
             "answer": ANSWERS.get(AskedAgain(asked)) if asked in ANSWERS else None,
             "may_ask": facts.state != hosts.HOST_BANNED,
         }

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from storage.schema.columns import (
     NOW,
     ZERO,
+    flag,
     int4,
     int8,
     metadata,
@@ -37,6 +38,8 @@ repo = sa.Table(
     time("next_try", server_default=NOW),
     text("error", nullable=True),
     time("synchronized_at", nullable=True),
+    # whether the upstream's status of the account is another than active
+    flag("hidden", server_default=sa.false()),
     # when the host last spoke for the account's status, and how often in a row it
     # said since that it does not know the repo
     time("status_at", nullable=True, index=True),
@@ -47,6 +50,10 @@ repo = sa.Table(
         "next_try",
         postgresql_where=sa.text("state <> 'synchronized'"),
     ),
+    sa.Index(
+        "repo_waiting_idx", "host", postgresql_where=sa.text("state <> 'synchronized'")
+    ),
+    sa.Index("repo_hidden_idx", "host", postgresql_where=sa.text("hidden")),
     sa.Index("repo_unknown_idx", "status_at", postgresql_where=sa.text("unknown > 0")),
     postgresql_with={"fillfactor": 70},
 )

@@ -1,0 +1,92 @@
+"""What is told of a host costs the same however many accounts it and others have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from indexer.account import save_statuses
+from storage import hosts, repos
+from storage.host_report import HostReport, host_report
+
+Conn = psycopg.Connection[Any]
+NAME = "large.example.com"
+_ACCOUNTS = 20_000
+_MOST = 100
+
+
+def looked_at(conn: Conn) -> int:
+    """Rows of accounts and repos that this transaction has read so far."""
+    row = conn.execute(
+        "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int8"
+        " FROM pg_stat_xact_user_tables WHERE relname IN ('repo', 'actor')"
+    ).fetchone()
+    assert row is not None
+    return int(row[0] or 0)
+
+
+def fill(conn: Conn, host: int, *, waiting: int, hidden: int) -> None:
+    conn.execute(
+        """
+        WITH made AS (
+            INSERT INTO actor (did, upstream_status)
+            SELECT 'did:plc:' || n,
+                CASE WHEN n <= %(hidden)s THEN 'deactivated' ELSE 'active' END
+            FROM generate_series(1, %(all)s) n RETURNING id, upstream_status
+        )
+        INSERT INTO repo (actor, host, state, error, hidden)
+        SELECT id, %(host)s,
+            CASE WHEN n <= %(waiting)s THEN 'desynchronized' ELSE 'synchronized' END,
+            'getRepo: 502', upstream_status <> 'active'
+        FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM made) made
+        """,
+        {"hidden": hidden, "waiting": waiting, "all": _ACCOUNTS, "host": host},
+    )
+    conn.commit()
+    conn.execute("ANALYZE repo; ANALYZE actor")
+    conn.commit()
+
+
+@pytest.mark.parametrize(
+    ("waiting", "hidden"), [(3, 4), (_ACCOUNTS, _ACCOUNTS), (3, _ACCOUNTS)]
+)
+def test_a_look_at_a_large_host_reads_no_more_than_the_bound(
+    conn: Conn, waiting: int, hidden: int
+) -> None:
+    host, _ = hosts.put_host(conn, NAME, f"https://{NAME}", source="request_crawl")
+    fill(conn, host, waiting=waiting, hidden=hidden)
+    before = looked_at(conn)
+    report = host_report(conn, NAME, most=_MOST)
+    assert looked_at(conn) - before <= 5 * _MOST
+    assert report is not None
+    assert report.facts.waiting_repos == min(waiting, _MOST + 1)
+    assert report.facts.hidden_accounts == min(hidden, _MOST + 1)
+    assert report.failures[0].repos == min(waiting, _MOST + 1)
+    whole = host_report(conn, NAME)
+    assert whole is not None
+    assert (whole.facts.waiting_repos, whole.facts.hidden_accounts) == (waiting, hidden)
+
+
+def test_hidden_accounts_are_counted_whenever_they_were_hidden(conn: Conn) -> None:
+    host, _ = hosts.put_host(conn, NAME, f"https://{NAME}", source="request_crawl")
+
+    def hidden() -> int:
+        report: HostReport | None = host_report(conn, NAME)
+        assert report is not None
+        return report.facts.hidden_accounts
+
+    # One that was hidden before its repo was let in (again).
+    conn.execute(
+        "INSERT INTO actor (did, upstream_status) VALUES ('did:plc:b', 'suspended')"
+    )
+    repos.add_repos(conn, host, ["did:plc:a", "did:plc:b", "did:plc:c"])
+    actors = dict(conn.execute("SELECT did, id FROM actor").fetchall())
+    assert hidden() == 1
+    save_statuses(conn, {actors["did:plc:a"]: "deleted"})
+    assert hidden() == 2
+    save_statuses(conn, {actors["did:plc:a"]: "deactivated"})
+    assert hidden() == 2
+    save_statuses(conn, {actor: "active" for actor in actors.values()})
+    assert hidden() == 0
