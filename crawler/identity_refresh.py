@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -22,13 +23,16 @@ from crawler.waiting import wait_first
 from network.errors import NetworkError
 from protocol.events import AccountEvent
 from protocol.syntax.did import Did
-from storage import identities, jobs
+from storage import hosts, identities, jobs
 
 log = logging.getLogger(__name__)
 
 _BATCH: Final = 100
 _AT_ONCE: Final = 16
 _LEASE: Final = 300.0
+_MINUTE: Final = 60.0
+# Turns come twice as fast as they must: minutes are missed, and some are for nothing.
+_AHEAD: Final = 2.0
 _IDLE: Final = 1.0
 _DELETED: Final = "deleted"
 # A domain that cannot be asked takes no good handle away, unless that was tried
@@ -72,21 +76,24 @@ class IdentityRefresh:
             if done < _BATCH:
                 await wait_first(self._wake, stop, seconds=_IDLE)
 
-    async def queue_stale(self, limit: int) -> int:
-        """Queue the accounts whose document or handle was not checked for long."""
-        stale = await asyncio.to_thread(
-            self._database.run,
-            lambda conn: identities.stale_accounts(
-                conn,
-                older_than=self._settings.identity_age,
-                limit=limit,
-                job=IDENTITY_JOB,
-            ),
-        )
-        await asyncio.to_thread(
-            self._database.run, lambda conn: jobs.put_jobs(conn, IDENTITY_JOB, stale)
-        )
-        return len(stale)
+    async def queue_stale(self, least: int) -> int:
+        """Once a minute: queue the accounts whose document or handle was not checked
+        for long. So many, `least` or more, that each has its turn in time however
+        many there are; none while as many wait already."""
+        age = self._settings.identity_age
+
+        def queue(conn: psycopg.Connection[Any]) -> int:
+            share = hosts.count_accounts(conn) * _MINUTE / max(age, _MINUTE)
+            limit = max(least, math.ceil(_AHEAD * share))
+            if jobs.count_due(conn, IDENTITY_JOB, most=limit) >= limit:
+                return 0
+            stale = identities.stale_accounts(
+                conn, older_than=age, limit=limit, job=IDENTITY_JOB
+            )
+            jobs.put_jobs(conn, IDENTITY_JOB, stale)
+            return len(stale)
+
+        return await asyncio.to_thread(self._database.run, queue)
 
     async def run_batch(self, limit: int) -> int:
         """Work off up to `limit` jobs; return how many were taken."""

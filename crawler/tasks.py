@@ -46,6 +46,8 @@ _SECONDS: Final = 60.0
 # Listings are read side by side, and the next ones are begun when all of these end:
 # one that goes on for long goes on in the next round, or it would keep others waiting.
 _LISTING_SECONDS: Final = 10.0
+# The next round of identities begins after a minute.
+_REFRESH_SECONDS: Final = 45.0
 _PAGES_A_RUN: Final = 200
 _PLC_HOSTS_A_RUN: Final = 500
 
@@ -129,14 +131,20 @@ class CrawlTasks:
         return _run(self.open_outside, fetch)
 
     def refresh_identities(self, limit: int = 200) -> dict[str, int]:
-        """Read up to `limit` DID documents anew and check their handles."""
+        """Read DID documents anew and check their handles, `limit` at a time, until
+        none is due or most of a minute is over."""
 
         async def refresh(outside: Outside) -> dict[str, int]:
             worker = IdentityRefresh(
                 self.settings, self._database(), self.sink, outside
             )
             queued = await worker.queue_stale(limit)
-            return {"queued": queued, "done": await worker.run_batch(limit)}
+            clock = asyncio.get_running_loop().time
+            ends, done, last = clock() + _REFRESH_SECONDS, 0, limit
+            while last >= limit and clock() < ends:
+                last = await worker.run_batch(limit)
+                done += last
+            return {"queued": queued, "done": done}
 
         return _run(self.open_outside, refresh)
 

@@ -27,6 +27,11 @@ def mark_stale(conn: psycopg.Connection[Any], identities: Mapping[int, str]) -> 
         "UPDATE identity SET fetched_at = 'epoch' WHERE did = ANY(%s)",
         (sorted(identities.values()),),
     )
+    # Should the look be lost that was asked for at once, their turn is next.
+    conn.execute(
+        "UPDATE repo SET identity_at = 'epoch' WHERE actor = ANY(%s)",
+        (sorted(identities),),
+    )
 
 
 def save_handles(

@@ -189,20 +189,34 @@ def stale_accounts(
     conn: psycopg.Connection[Any], *, older_than: float, limit: int, job: str
 ) -> list[Did]:
     """Return let-in accounts whose document or handle check is over `older_than`
-    seconds old, the oldest handle check first; not those with a job of the kind
-    `job`, which is done at its time, nor the deleted, who have no handle to check."""
+    seconds old; not those with a job of the kind `job`, which is done at its time, nor
+    the deleted, who have no handle to check.
+
+    `limit` accounts whose turn was longest ago are looked at, and have had their turn:
+    what is fresh comes when it is so old. Does not commit.
+    """
     rows = conn.execute(
         """
-        SELECT actor.did FROM repo JOIN actor ON actor.id = repo.actor
-        LEFT JOIN identity ON identity.did = actor.did
-        WHERE (handle_checked_at IS NULL OR identity.fetched_at IS NULL
-           OR handle_checked_at < now() - make_interval(secs => %(age)s)
-           OR identity.fetched_at < now() - make_interval(secs => %(age)s))
-          AND upstream_status <> 'deleted'
-          AND NOT EXISTS (
-              SELECT FROM job WHERE job.kind = %(job)s AND job.key = actor.did)
-        ORDER BY handle_checked_at NULLS FIRST LIMIT %(limit)s
+        WITH due AS MATERIALIZED (
+            SELECT actor FROM repo
+            WHERE identity_at <= now() - make_interval(secs => %(age)s)
+            ORDER BY identity_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ), found AS MATERIALIZED (
+            SELECT actor, actor.did, upstream_status <> 'deleted' AND NOT EXISTS (
+                    SELECT FROM job WHERE job.kind = %(job)s AND job.key = actor.did)
+                    AS asked,
+                coalesce(least(handle_checked_at, fetched_at)
+                    > now() - make_interval(secs => %(age)s)
+                    AND num_nulls(handle_checked_at, fetched_at) = 0, false) AS fresh,
+                least(handle_checked_at, fetched_at) AS checked_at
+            FROM due JOIN actor ON actor.id = actor
+            LEFT JOIN identity ON identity.did = actor.did
+        )
+        UPDATE repo
+        SET identity_at = CASE WHEN asked AND fresh THEN checked_at ELSE now() END
+        FROM found WHERE repo.actor = found.actor
+        RETURNING did, asked AND NOT fresh
         """,
         {"age": older_than, "limit": limit, "job": job},
     )
-    return [row[0] for row in rows]
+    return [did for did, stale in rows if stale]

@@ -129,6 +129,17 @@ def postpone_job(conn: psycopg.Connection[Any], job: int, *, wait: float) -> Non
     )
 
 
+def count_due(conn: psycopg.Connection[Any], kind: str, *, most: int) -> int:
+    """Return how many jobs of a kind are due, or being done, and at most `most`."""
+    row = conn.execute(
+        "SELECT count(*) FROM (SELECT FROM job"
+        " WHERE kind = %s AND not_before <= now() LIMIT %s) due",
+        (kind, most),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def count_jobs(conn: psycopg.Connection[Any]) -> dict[str, int]:
     """Return kind -> jobs that wait or are being done."""
     rows = conn.execute("SELECT kind, count(*) FROM job GROUP BY kind")

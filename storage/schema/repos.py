@@ -43,6 +43,8 @@ repo = sa.Table(
     # when the host last spoke for the account's status, and how often in a row it
     # said since that it does not know the repo
     time("status_at", nullable=True, index=True),
+    # when its turn to have document and handle looked at was last
+    time("identity_at", server_default=NOW, index=True),
     sa.Column("unknown", sa.SmallInteger, nullable=False, server_default=ZERO),
     one_of("state", REPO_STATES),
     sa.Index(

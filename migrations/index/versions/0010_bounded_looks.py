@@ -11,11 +11,17 @@ down_revision = "0009"
 def upgrade() -> None:
     op.execute(
         """
-        ALTER TABLE repo ADD COLUMN hidden BOOLEAN DEFAULT false NOT NULL;
+        -- Their turns spread over a day: all at once would come to one that is late.
+        ALTER TABLE repo
+            ADD COLUMN hidden BOOLEAN DEFAULT false NOT NULL,
+            ADD COLUMN identity_at TIMESTAMP WITH TIME ZONE
+                DEFAULT clock_timestamp() - random() * interval '1 day' NOT NULL;
+        ALTER TABLE repo ALTER COLUMN identity_at SET DEFAULT now();
         UPDATE repo SET hidden = true FROM actor
             WHERE actor.id = repo.actor AND upstream_status <> 'active';
         CREATE INDEX repo_waiting_idx ON repo (host) WHERE state <> 'synchronized';
         CREATE INDEX repo_hidden_idx ON repo (host) WHERE hidden;
+        CREATE INDEX repo_identity_at_idx ON repo (identity_at);
         """
     )
 
@@ -23,7 +29,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(
         """
-        DROP INDEX repo_hidden_idx, repo_waiting_idx;
-        ALTER TABLE repo DROP COLUMN hidden;
+        DROP INDEX repo_identity_at_idx, repo_hidden_idx, repo_waiting_idx;
+        ALTER TABLE repo DROP COLUMN hidden, DROP COLUMN identity_at;
         """
     )
