@@ -104,6 +104,9 @@ class Admission:
                 account.repo_host = known[account.did].host
         if not fresh:
             return
+        # Who was here before comes back whatever the host brought today.
+        was_here = repos.find_returning(conn, [account.did for account in fresh])
+        fresh.sort(key=lambda account: account.did not in was_here)
         assert fresh[0].pds_url is not None
         host = find_or_put_host(conn, pds, fresh[0].pds_url, relay=relay)
         granted = admit_accounts(
@@ -113,6 +116,7 @@ class Admission:
             first_day=self._settings.host_accounts_first_day,
             per_day=self._settings.host_accounts_per_day,
             room=room_left(conn, self._settings),
+            returning=len(was_here),
         )
         if granted < len(fresh):
             self._closed_until[pds] = self._clock() + _CLOSED_FOR

@@ -71,4 +71,5 @@ def _forget(conn: psycopg.Connection[Any], actor: int) -> None:
         " AND key = (SELECT did FROM actor WHERE id = %s)",
         (actor,),
     )
+    conn.execute("UPDATE actor SET was_here = true WHERE id = %s", (actor,))
     put_account(conn, actor)

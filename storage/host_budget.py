@@ -34,8 +34,10 @@ def admit_accounts(
     per_day: int | None,
     room: int,
     first_day: int | None = None,
+    returning: int = 0,
 ) -> int:
-    """Grant a host up to `wanted` new accounts; return how many.
+    """Grant a host up to `wanted` accounts; return how many. `returning` of them were
+    here before: they come first, and are no new ones of the day.
 
     A host with limits of its own is bound by those, a trusted one else only by
     `room`, the places left under our account cap; others also by `accounts_allowed`.
@@ -60,14 +62,18 @@ def admit_accounts(
     granted = min(wanted, room)
     if most is not None:
         granted = min(granted, most - accounts)
+    granted = max(granted, 0)
+    back = min(granted, returning)
+    new = granted - back
     if own is not None:
-        granted = min(granted, own - today)
+        new = min(new, own - today)
     elif most is None and source != SOURCE_CONFIGURED and per_day is not None:
         allowed = per_day
         if first_day is not None:
             allowed = accounts_allowed(age, first_day=first_day, per_day=per_day)
-        granted = min(granted, allowed - today)
-    granted = max(granted, 0)
+        new = min(new, allowed - today)
+    new = max(new, 0)
+    granted = back + new
     if granted:
         conn.execute(
             """
@@ -75,7 +81,7 @@ def admit_accounts(
                 admitted_on = (now() AT TIME ZONE 'UTC')::date
             WHERE id = %s
             """,
-            (granted, today + granted, host),
+            (granted, today + new, host),
         )
     return granted
 

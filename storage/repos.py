@@ -7,6 +7,7 @@ last). Whether its account is shown is a matter of `actor`, not of this state.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,7 @@ from psycopg.rows import class_row
 
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
+from storage.hosts import lock_hosts
 
 _HOST_LOOKAHEAD: Final = 2_000
 # What the upstream says of accounts whose repo it does not give.
@@ -74,6 +76,14 @@ def find_repos(
         return {repo.did: repo for repo in cursor}
 
 
+def find_returning(conn: psycopg.Connection[Any], dids: Iterable[str]) -> set[str]:
+    """Return those of these DIDs that were let in before, and left with the scope."""
+    rows = conn.execute(
+        "SELECT did FROM actor WHERE did = ANY(%s) AND was_here", (list(dids),)
+    )
+    return {row[0] for row in rows}
+
+
 def add_repos(
     conn: psycopg.Connection[Any],
     host: int,
@@ -102,7 +112,8 @@ def add_repos(
 
 
 def move_repos(conn: psycopg.Connection[Any], moves: Sequence[tuple[str, int]]) -> int:
-    """Note that DIDs live on other hosts now: (DID, new host) pairs.
+    """Note that DIDs live on other hosts now: (DID, new host) pairs. They count there
+    from now on.
 
     What was synchronized stays so: a move keeps the repo, and a chain that breaks
     is seen at the next commit. What the old host told of is forgotten: it may never
@@ -110,16 +121,35 @@ def move_repos(conn: psycopg.Connection[Any], moves: Sequence[tuple[str, int]]) 
     """
     if not moves:
         return 0
-    return conn.execute(
+    moved = conn.execute(
         """
-        UPDATE repo SET host = t.host, tries = 0, upstream_rev = NULL,
+        WITH moved AS (
+            SELECT repo.actor, repo.host AS before, t.host AS after
+            FROM unnest(%s::text[], %s::int4[]) AS t (did, host)
+            JOIN actor ON actor.did = t.did JOIN repo ON repo.actor = actor.id
+            WHERE repo.host IS DISTINCT FROM t.host
+            ORDER BY repo.actor FOR NO KEY UPDATE OF repo
+        )
+        UPDATE repo SET host = after, tries = 0, upstream_rev = NULL,
             next_try = CASE WHEN state = 'synchronized' THEN next_try ELSE now() END
-        FROM unnest(%s::text[], %s::int4[]) AS t (did, host), actor
-        WHERE actor.did = t.did AND repo.actor = actor.id
-          AND repo.host IS DISTINCT FROM t.host
+        FROM moved WHERE repo.actor = moved.actor
+        RETURNING before, after
         """,
         ([did for did, _ in moves], [host for _, host in moves]),
-    ).rowcount
+    ).fetchall()
+    gained = Counter(after for _, after in moved)
+    gained.subtract(before for before, _ in moved if before is not None)
+    change = {host: n for host, n in gained.items() if n}
+    if change:
+        lock_hosts(conn, change)
+        conn.execute(
+            """
+            UPDATE host SET accounts = greatest(0, accounts + n)
+            FROM unnest(%s::int4[], %s::int4[]) AS t (id, n) WHERE host.id = t.id
+            """,
+            (list(change), list(change.values())),
+        )
+    return len(moved)
 
 
 def note_upstream(

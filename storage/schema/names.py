@@ -5,7 +5,16 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from storage.collections import FIRST_FREE_ID
-from storage.schema.columns import NOW, int4, int8, metadata, one_of, text, time
+from storage.schema.columns import (
+    NOW,
+    flag,
+    int4,
+    int8,
+    metadata,
+    one_of,
+    text,
+    time,
+)
 from storage.states import STATUS_ACTIVE, UPSTREAM_STATUSES
 
 actor = sa.Table(
@@ -20,6 +29,8 @@ actor = sa.Table(
     text("upstream_status", server_default=STATUS_ACTIVE),
     text("takedown", nullable=True),
     time("indexed_at", server_default=NOW),
+    # was let in and left with the scope: on its return it is no new account
+    flag("was_here", server_default=sa.false()),
     one_of("upstream_status", UPSTREAM_STATUSES),
 )
 

@@ -16,6 +16,7 @@ def upgrade() -> None:
             ADD COLUMN hidden BOOLEAN DEFAULT false NOT NULL,
             ADD COLUMN identity_at TIMESTAMP WITH TIME ZONE
                 DEFAULT clock_timestamp() - random() * interval '1 day' NOT NULL;
+        ALTER TABLE actor ADD COLUMN was_here BOOLEAN DEFAULT false NOT NULL;
         ALTER TABLE repo ALTER COLUMN identity_at SET DEFAULT now();
         UPDATE repo SET hidden = true FROM actor
             WHERE actor.id = repo.actor AND upstream_status <> 'active';
@@ -30,6 +31,7 @@ def downgrade() -> None:
     op.execute(
         """
         DROP INDEX repo_identity_at_idx, repo_hidden_idx, repo_waiting_idx;
+        ALTER TABLE actor DROP COLUMN was_here;
         ALTER TABLE repo DROP COLUMN hidden, DROP COLUMN identity_at;
         """
     )
