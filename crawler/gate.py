@@ -42,7 +42,7 @@ from protocol.syntax.did import Did
 from protocol.syntax.handle import Handle, is_handle
 from protocol.syntax.tid import Tid
 from storage import hosts
-from storage.scope import add_accounts
+from storage.scope import add_accounts, hold_scope
 
 log = logging.getLogger(__name__)
 
@@ -210,6 +210,9 @@ class Gate:
         scope = self._admission.scope
 
         def admit(conn: psycopg.Connection[Any]) -> None:
+            if any(scope.is_found(account.did) for account in accounts):
+                # The scope is locked before hosts, as by who sets it.
+                hold_scope(conn, scope.scope)
             self._admission.admit(conn, accounts, relay=relay, wait=wait)
             found = [a.did for a in accounts if a.admitted and scope.is_found(a.did)]
             if found:

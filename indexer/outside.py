@@ -29,6 +29,8 @@ def remove_outside(
     removed = 0
     while True:
         with whole_transaction(conn):
+            # The repo before the scope: so do all others who lock both.
+            conn.execute("SELECT FROM repo WHERE actor = %s FOR UPDATE", (actor,))
             if not is_outside(conn, did):
                 # Only what was begun must be mended, by fetching it.
                 conn.execute(

@@ -16,6 +16,7 @@ from typing import Any, Final, LiteralString
 import psycopg
 
 from storage.collections import GRAPH_FOLLOW
+from storage.hosts import load_hosts, lock_hosts
 from storage.selections import put_selection
 
 SETTLE_S: Final = 3.0
@@ -153,14 +154,20 @@ def set_scope(
     keep: Sequence[str] = (),
     settings: str | None = None,
 ) -> None:
-    """Widen or narrow. Accounts that are not named leave until they are found again;
-    the listings of all hosts are compared anew where more may be wanted. Where what is
-    to be kept of a repo changes, every repo is held against it anew. `settings` None
-    leaves what was noted. Raises UnkeptError. Does not commit."""
+    """Widen or narrow. Accounts that are not named leave until they are found again,
+    but from follows to follows only once it is known that nobody follows them. The
+    listings of all hosts are compared anew where more may be wanted. Where what is to
+    be kept of a repo changes, every repo is held against it anew. `settings` None
+    leaves what was noted. Raises UnkeptError. Does not commit.
+
+    Rows are locked in the order of all who lock some of these: repos by their ids, the
+    scope, hosts by their ids.
+    """
     check_keep(kind, collections, keep)
     seeds = list(dict.fromkeys(seeds))
     selection = put_selection(conn, keep)
-    if not load_scope(conn).whole:
+    before = load_scope(conn)
+    if not before.whole:
         # Their commits were passed over, and they may be wanted again now.
         _mend(conn, f"SELECT repo.actor {_OUTSIDE}", ())
     conn.execute(
@@ -185,11 +192,14 @@ def set_scope(
             "selection": selection,
         },
     )
-    conn.execute("DELETE FROM scope_account WHERE did <> ALL(%s)", (seeds,))
+    if not (kind is ScopeKind.FOLLOWS and before.kind is kind):
+        conn.execute("DELETE FROM scope_account WHERE did <> ALL(%s)", (seeds,))
+    # Else the keeper lets leave whom nobody follows any more, and nobody else.
     add_accounts(conn, seeds)
     if kind is ScopeKind.COLLECTION:
         _keep_holders(conn, collections)
     if kind is ScopeKind.NETWORK:
+        lock_hosts(conn, load_hosts(conn))
         conn.execute(
             "UPDATE host SET listed_at = NULL, list_cursor = NULL, polled_at = NULL"
             " WHERE NOT relay"
@@ -249,10 +259,16 @@ def _mend(
     # Infinity: its removal was begun, and maybe broken off.
     conn.execute(
         f"""
+        WITH mended AS (
+            SELECT actor FROM repo
+            WHERE (state = 'synchronized' OR next_try = 'infinity')
+              AND actor IN ({actors})
+            ORDER BY actor FOR NO KEY UPDATE
+        )
         UPDATE repo SET state = 'desynchronized', tries = 0,
             next_try = now() + make_interval(secs => {SETTLE_S}),
             error = 'was not to be indexed for a while'
-        WHERE (state = 'synchronized' OR next_try = 'infinity') AND actor IN ({actors})
+        FROM mended WHERE repo.actor = mended.actor
         """,
         values,
     )

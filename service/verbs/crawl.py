@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from crawler.firehose import Firehose
+from indexer.transaction import retry_conflicts
 from service.config import Config
 from service.crawl_settings import check_targets
 from service.crawling import WriteSide, add_configured_hosts, open_write_side
@@ -30,10 +31,15 @@ def run(config: Config) -> None:
         open_write_side(config, url) as side,
     ):
         add_configured_hosts(config, side)
-        with side.pool.connection() as conn:
-            apply_settings(conn, config)
+        _apply_settings(config, side)
         calm_interpreter()
         run_async(_crawl(config, side), config)
+
+
+@retry_conflicts
+def _apply_settings(config: Config, side: WriteSide) -> None:
+    with side.pool.connection() as conn:
+        apply_settings(conn, config)
 
 
 async def _crawl(config: Config, side: WriteSide) -> None:

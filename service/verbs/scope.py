@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 
+from indexer.transaction import retry_conflicts
 from protocol.errors import InvalidSyntaxError
 from protocol.syntax import parse_did, parse_nsid
 from service.config import Config
@@ -60,7 +61,14 @@ def parse(kind: ScopeKind, names: Sequence[str], keep: Sequence[str] = ()) -> Sc
 
 def change(config: Config, scope: Scope) -> None:
     """Set the scope; the running crawl sees it within a second."""
-    with open_database(config, INDEX) as url, connect(url) as conn:
+    with open_database(config, INDEX) as url:
+        _set(url, scope)
+    print(f"{scope.kind} it is; the crawl follows, and `bigworld scope` tells how far")
+
+
+@retry_conflicts
+def _set(url: str, scope: Scope) -> None:
+    with connect(url) as conn:
         set_scope(
             conn,
             scope.kind,
@@ -69,7 +77,6 @@ def change(config: Config, scope: Scope) -> None:
             keep=scope.keep,
         )
         conn.commit()
-    print(f"{scope.kind} it is; the crawl follows, and `bigworld scope` tells how far")
 
 
 def show(config: Config, *, watch: bool, as_json: bool) -> None:

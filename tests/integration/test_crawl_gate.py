@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +14,7 @@ from crawl_author import Author, account_frame, identity_frame, post
 from crawl_fakes import FakeResolver
 from psycopg_pool import ConnectionPool
 
-from crawler.admission import IDENTITY_JOB
+from crawler.admission import IDENTITY_JOB, Admission
 from crawler.database import Database
 from crawler.gate import Gate
 from crawler.host_name import HostName
@@ -545,3 +547,52 @@ def test_only_the_last_word_of_the_scope_counts(bench: Bench) -> None:
     passed = bench.run(stream, author.frame(1), other.frame(2))
     assert [event.did for event in passed.events] == [author.did]
     assert reasons(passed) == {DropReason.OUT_OF_SCOPE: 1}
+
+
+def wait_for_locks(pool: Pool, count: int) -> None:
+    """Until so many of the others wait for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with psycopg.connect(pool.conninfo, autocommit=True) as watcher:
+        for _ in range(1_000):
+            row = watcher.execute(waiting).fetchone()
+            if row is not None and row[0] >= count:
+                return
+            time.sleep(0.01)
+    raise AssertionError("nobody waits")
+
+
+def test_who_is_let_in_and_who_sets_the_scope_do_not_wait_for_each_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author = bench.author(1)
+    with bench.pool.connection() as conn:
+        set_scope(conn, ScopeKind.COLLECTION, collections=["app.bsky.feed.post"])
+    bench.gate = bench.make_gate()
+    stream = bench.stream()
+    faults: list[BaseException] = []
+    tries: list[int] = []
+    threads: list[threading.Thread] = []
+
+    def widen() -> None:
+        try:
+            with psycopg.connect(bench.pool.conninfo) as conn:
+                set_scope(conn, ScopeKind.NETWORK)
+        except psycopg.Error as error:
+            faults.append(error)
+
+    real = Admission.admit
+
+    def admit(*args: Any, **kwargs: Any) -> None:
+        tries.append(1)
+        real(*args, **kwargs)
+        if not threads:
+            threads.append(threading.Thread(target=widen))
+            threads[0].start()
+            wait_for_locks(bench.pool, 1)
+
+    monkeypatch.setattr(Admission, "admit", admit)
+    author.write([("create", "app.bsky.feed.post/a", post("a"))])
+    passed = bench.run(stream, author.frame(1))
+    threads[0].join(30)
+    assert (faults, len(tries)) == ([], 1)
+    assert [event.did for event in passed.events] == [author.did]

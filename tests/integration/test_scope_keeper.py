@@ -204,6 +204,39 @@ def test_a_seed_that_never_comes_does_not_keep_everybody_in(world: CrawlWorld) -
     assert world.heads().keys() == dids(seed)
 
 
+def test_another_seed_has_nobody_fetched_again_who_is_followed_already(
+    world: CrawlWorld,
+) -> None:
+    host = world.add_host()
+    a, b, mine, both, yours = people(world, host, 5)
+    a.write([("create", f"{FOLLOW}/1", follow(mine))])
+    a.write([("create", f"{FOLLOW}/2", follow(both))])
+    b.write([("create", f"{FOLLOW}/1", follow(both))])
+    b.write([("create", f"{FOLLOW}/2", follow(yours))])
+    bring_in(world, a, b, mine, both, yours)
+    choose(world, "follows", a)
+    with Rounds(world) as keeper:
+        while keeper.look():
+            pass
+        assert world.heads().keys() == dids(a, mine, both)
+        bring_in_parts(world, a, mine, both)
+        choose(world, "follows", a, b)
+        for _ in range(3):
+            keeper.look()
+        states = {did: state for did, (state, *_) in world.heads().items()}
+        assert [states[one.did] for one in (a, mine, both)] == ["synchronized"] * 3
+        assert scoped(world) >= dids(a, b, mine, both)
+        bring_in(world, b)
+        while keeper.look():
+            pass
+        assert scoped(world) == dids(a, b, mine, both, yours)
+        choose(world, "follows", b)
+        while keeper.look():
+            pass
+        assert scoped(world) == dids(b, both, yours)
+        assert dids(a, mine).isdisjoint(world.heads())
+
+
 # a scope that is set anew meanwhile
 
 
