@@ -178,9 +178,13 @@ class Gate:
         if joined:
             was = scope.scope
             self._run(lambda conn: add_accounts(conn, joined, mend=True, scope=was))
-        if self._run(scope.refresh):
-            # Who left and comes back has to be let in again.
+        left = self._run(scope.refresh)
+        # Who left and comes back has to be let in again.
+        if left is None:
             self._book.clear()
+        else:
+            for did in left:
+                self._book.forget(did)
 
     def _prepare(self, messages: Sequence[GateFrame]) -> None:
         """Bring in what is known of these accounts, and let new ones in: in bulk."""

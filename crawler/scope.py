@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import psycopg
 
-from storage.scope import SETTLE_S, Scope, ScopeKind, load_accounts, load_scope
+from storage.scope import SETTLE_S, Scope, ScopeKind, load_changes, load_scope
 
 REFRESH: Final = 1.0
 """A change is seen by everybody after so many seconds."""
@@ -34,8 +34,8 @@ class ScopeView:
         """Whether it is time to look again."""
         return self._clock() >= self._due
 
-    def refresh(self, conn: psycopg.Connection[Any]) -> bool:
-        """Read what changed; return whether accounts may have left."""
+    def refresh(self, conn: psycopg.Connection[Any]) -> frozenset[str] | None:
+        """Read what changed; return who left, None where anybody may have."""
         self._due = self._clock() + REFRESH
         scope = load_scope(conn)
         narrowed = scope.generation != self.scope.generation
@@ -43,14 +43,19 @@ class ScopeView:
             self._settled_at = self._clock() + SETTLE_S - scope.age_s
             self._accounts, self._last = set(), 0
             self._found = {}
+        left: set[str] = set()
         if not scope.whole:
-            joined, self._last = load_accounts(conn, self._last)
-            self._accounts.update(joined)
-            for did in joined:
-                self._found.pop(did, None)
+            changes, self._last = load_changes(conn, self._last)
+            for did, joins in changes:
+                if joins:
+                    self._accounts.add(did)
+                    self._found.pop(did, None)
+                else:
+                    self._accounts.discard(did)
+                    left.add(did)
         self._prefixes = tuple(f"{nsid}/" for nsid in scope.collections)
         self.scope = scope
-        return narrowed
+        return None if narrowed else frozenset(left)
 
     @property
     def settles_in(self) -> float:

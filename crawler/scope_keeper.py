@@ -177,9 +177,11 @@ class ScopeKeeper:
         known = all(did in of for did in scope.seeds) or scope.age_s > _PATIENCE
         if marks == before.marks and known == before.known:
             return before
-        if of != before.of or known != before.known:
+        if before.known:
+            _follow_changes(conn, scope, before.of, of)
+        elif of != before.of or known:
             wanted = set(scope.seeds).union(*of.values())
-            held = set(load_accounts(conn)[0])
+            held = load_accounts(conn)
             add_accounts(conn, wanted - held, mend=True)
             # A seed that is not here yet may follow whom nobody else does.
             if known:
@@ -210,6 +212,28 @@ class ScopeKeeper:
         account = Account(did)
         account.set_document(answer.document, dev=self._settings.dev)
         return account
+
+
+def _follow_changes(
+    conn: psycopg.Connection[Any],
+    scope: Scope,
+    before: Mapping[str, frozenset[str]],
+    now: Mapping[str, frozenset[str]],
+) -> None:
+    """Have those join and leave whom a seed follows now, or no longer."""
+    nobody: frozenset[str] = frozenset()
+    gained: set[str] = set()
+    lost: set[str] = set()
+    for seed, follows in now.items():
+        old = before.get(seed, nobody)
+        if follows is not old:
+            gained |= follows - old
+            lost |= old - follows
+    lost = {did for did in lost if not any(did in some for some in now.values())}
+    if gained:
+        add_accounts(conn, gained, mend=True)
+    if lost:
+        remove_accounts(conn, lost.difference(scope.seeds))
 
 
 def _find_seeds(

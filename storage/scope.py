@@ -1,8 +1,9 @@
 """What is to be indexed: one row that says which kind of scope, and the accounts of it
 where it is not the whole network.
 
-`generation` rises when accounts may have left; accounts that join get rising ids. So
-whoever keeps the accounts in memory reads only what joined, and all of it rarely.
+Accounts that join, and those that leave, get rising ids, so whoever keeps the accounts
+in memory reads only the changes. `generation` rises when all of it is to be read anew:
+when a scope is set, and when the list of who left grows long and is begun afresh.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ SETTLE_S: Final = 3.0
 and none can be missing between the repo that was fetched and the stream."""
 
 _DUE_PAGE: Final = 1_000
+_DEPARTURES_KEPT: Final = 10_000
 
 _OUTSIDE: Final = """
     FROM repo JOIN actor ON actor.id = repo.actor
@@ -194,6 +196,7 @@ def set_scope(
     )
     if not (kind is ScopeKind.FOLLOWS and before.kind is kind):
         conn.execute("DELETE FROM scope_account WHERE did <> ALL(%s)", (seeds,))
+    conn.execute("DELETE FROM scope_departure")
     # Else the keeper lets leave whom nobody follows any more, and nobody else.
     add_accounts(conn, seeds)
     if kind is ScopeKind.COLLECTION:
@@ -239,8 +242,7 @@ def add_accounts(
     found for a `scope`, nobody joins another one. Does not commit."""
     if scope is not None and not hold_scope(conn, scope):
         return 0
-    # Ids become visible in their order only if one transaction draws them at a time.
-    conn.execute("SELECT pg_advisory_xact_lock(hashtext('scope_account'))")
+    _number_in_order(conn)
     rows = conn.execute(
         "INSERT INTO scope_account (did, next_try)"
         " SELECT unnest(%s::text[]), now() + make_interval(secs => %s)"
@@ -251,6 +253,12 @@ def add_accounts(
         joined = [row[0] for row in rows]
         _mend(conn, "SELECT id FROM actor WHERE did = ANY(%s)", (joined,))
     return len(rows)
+
+
+def _number_in_order(conn: psycopg.Connection[Any]) -> None:
+    """Ids become visible in their order only if one transaction draws them at a
+    time."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtext('scope_account'))")
 
 
 def _mend(
@@ -276,22 +284,47 @@ def _mend(
 
 def remove_accounts(conn: psycopg.Connection[Any], dids: Iterable[str]) -> int:
     """Let accounts leave; return how many did. Does not commit."""
-    gone = conn.execute(
-        "DELETE FROM scope_account WHERE did = ANY(%s)", (list(dids),)
-    ).rowcount
-    if gone:
+    _number_in_order(conn)
+    row = conn.execute(
+        """
+        WITH gone AS (DELETE FROM scope_account WHERE did = ANY(%s) RETURNING did),
+        noted AS (
+            INSERT INTO scope_departure (id, did)
+            SELECT nextval(pg_get_serial_sequence('scope_account', 'id')), did
+            FROM gone RETURNING id
+        )
+        SELECT count(*), count(*) + (SELECT count(*) FROM scope_departure) FROM noted
+        """,
+        (list(dids),),
+    ).fetchone()
+    assert row is not None
+    gone, noted = row
+    if noted > _DEPARTURES_KEPT:
+        conn.execute("DELETE FROM scope_departure")
         conn.execute("UPDATE scope SET generation = generation + 1")
-    return gone
+    return int(gone)
 
 
-def load_accounts(
-    conn: psycopg.Connection[Any], after: int = 0
-) -> tuple[list[str], int]:
-    """The accounts that joined after the one with this id, and the last id."""
+def load_accounts(conn: psycopg.Connection[Any]) -> set[str]:
+    """All accounts of it."""
+    return {row[0] for row in conn.execute("SELECT did FROM scope_account")}
+
+
+def load_changes(
+    conn: psycopg.Connection[Any], after: int
+) -> tuple[list[tuple[str, bool]], int]:
+    """Who joined (True) and who left after the change with this id, in order, and the
+    last id."""
+    # One statement: who left and joined again between two would be lost.
     rows = conn.execute(
-        "SELECT did, id FROM scope_account WHERE id > %s ORDER BY id", (after,)
+        """
+        SELECT did, true, id FROM scope_account WHERE id > %(after)s
+        UNION ALL SELECT did, false, id FROM scope_departure WHERE id > %(after)s
+        ORDER BY 3
+        """,
+        {"after": after},
     ).fetchall()
-    return [row[0] for row in rows], rows[-1][1] if rows else after
+    return [(row[0], row[1]) for row in rows], rows[-1][2] if rows else after
 
 
 def claim_missing(

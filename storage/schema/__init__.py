@@ -4,7 +4,7 @@ are read and written through psycopg.
 names     actor, collection, rkey, path
 hosts     host, host_move, host_source, host_cursor
 repos     repo, resync_buffer, quarantined_frame, drop_count
-scope     scope, selection, scope_account
+scope     scope, selection, scope_account, scope_departure
 records   record (8 partitions by actor), dropped_record, index_error, dictionary
 rows      link (partitions by path, see storage.collections.LINK_PARTITIONS), post,
           profile, feed_generator, list, list_item, starter_pack, labeler, label

@@ -42,3 +42,11 @@ scope_account = sa.Table(
     # when an account that has no repo here is to be looked up
     time("next_try", server_default=NOW, index=True),
 )
+
+# Who left it since `generation`; ids are drawn with those of scope_account.
+scope_departure = sa.Table(
+    "scope_departure",
+    metadata,
+    int8("id", primary_key=True, autoincrement=False),
+    text("did"),
+)

@@ -465,7 +465,7 @@ def test_nothing_is_compared_while_nobody_follows_anew(
         world.query("UPDATE host SET listed_at = NULL RETURNING 1")
         bring_in(world, seed)
         keeper.look()
-        assert (loads, scoped(world)) == ([1], dids(seed))
+        assert (loads, scoped(world)) == ([], dids(seed))
 
 
 def test_looking_for_outsiders_takes_a_small_share_of_the_time(

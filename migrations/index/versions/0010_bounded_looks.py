@@ -20,6 +20,11 @@ def upgrade() -> None:
         ALTER TABLE repo ALTER COLUMN identity_at SET DEFAULT now();
         UPDATE repo SET hidden = true FROM actor
             WHERE actor.id = repo.actor AND upstream_status <> 'active';
+        CREATE TABLE scope_departure (
+            id BIGINT NOT NULL,
+            did TEXT NOT NULL,
+            CONSTRAINT scope_departure_pkey PRIMARY KEY (id)
+        );
         CREATE INDEX repo_waiting_idx ON repo (host) WHERE state <> 'synchronized';
         CREATE INDEX repo_hidden_idx ON repo (host) WHERE hidden;
         CREATE INDEX repo_identity_at_idx ON repo (identity_at);
@@ -31,6 +36,7 @@ def downgrade() -> None:
     op.execute(
         """
         DROP INDEX repo_identity_at_idx, repo_hidden_idx, repo_waiting_idx;
+        DROP TABLE scope_departure;
         ALTER TABLE actor DROP COLUMN was_here;
         ALTER TABLE repo DROP COLUMN hidden, DROP COLUMN identity_at;
         """
