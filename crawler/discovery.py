@@ -88,7 +88,10 @@ def request_crawl(
         )[0]
     if known.state == hosts.HOST_BANNED:
         raise HostRefusedError("HostBanned", "this host is not crawled")
-    _look_again(conn, known)
+    if known.state == hosts.HOST_RELAYED and hosts.relay_is_read(conn):
+        crawl_again(conn, known.hostname, settings)
+    else:
+        _look_again(conn, known)
     return known.id
 
 
@@ -97,6 +100,7 @@ class AskedAgain(StrEnum):
 
     QUEUED = "queued"
     ALREADY = "already"
+    LATER = "later"
     BANNED = "banned"
     UNKNOWN = "unknown"
 
@@ -120,16 +124,24 @@ def crawl_again(
     note_asked(conn, host.id)
     hosts.request_listing(conn, host.id)
     _look_again(conn, host)
+    if host.state == hosts.HOST_THROTTLED:
+        return AskedAgain.LATER
     return AskedAgain.QUEUED
 
 
 def _look_again(conn: psycopg.Connection[Any], host: hosts.Host) -> None:
-    """It says that it is there; a host that fails again goes back to waiting."""
+    """It says that it is there; a host that fails again goes back to waiting.
+
+    Anybody can say so: a host whose events a relay brings is not streamed for that, or
+    everything of it would come twice and take a place of those that no relay has.
+    """
     if host.state == hosts.HOST_POLLING or (
         host.state == hosts.HOST_OFFLINE and host.mode == hosts.MODE_POLL
     ):
         poll_now(conn, host.id)
-    elif host.state in (hosts.HOST_OFFLINE, hosts.HOST_RELAYED):
+    elif host.state == hosts.HOST_OFFLINE or (
+        host.state == hosts.HOST_RELAYED and not hosts.relay_is_read(conn)
+    ):
         hosts.move_host(conn, host.id, hosts.HOST_NEW, "somebody asked for it")
 
 

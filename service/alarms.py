@@ -90,7 +90,8 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
     ),
     AlarmKind.HOST_AWAY: Explanation(
         "A host that you configured, or a relay, is offline or throttled.",
-        "Its page says why and when it is tried again; “Crawl again” tries now.",
+        "Its page says why and when it is tried again. “Crawl again” tries one that "
+        "is offline now; `bigworld hosts unban` ends a throttling.",
     ),
     AlarmKind.LAG: Explanation(
         "Events come in long after they happened: the ingest falls behind, or catches "

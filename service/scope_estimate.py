@@ -21,6 +21,7 @@ from network.identity import IdentityResolver
 from network.xrpc_client import XrpcClient
 from service.config import Config
 from storage.collections import GRAPH_FOLLOW
+from storage.hosts import HOST_BANNED, load_hosts
 from storage.scope import Scope, ScopeKind
 
 LIST_RECORDS: Final = "com.atproto.repo.listRecords"
@@ -110,6 +111,19 @@ def estimate(counted: Counted, basis: Basis, config: Config) -> Estimate:
         takes[slowest] / 3_600.0,
         slowest,
         over_cap=0 < config.account_cap < accounts,
+    )
+
+
+def with_added(conn: psycopg.Connection[Any], config: Config) -> Config:
+    """The settings, with the hosts and relays that `bigworld hosts add` has added."""
+    named: dict[bool, list[str]] = {False: [*config.hosts], True: [*config.relays]}
+    for host in load_hosts(conn).values():
+        texts = named[host.relay]
+        known = {parse_host(text, dev=config.dev_network).name for text in texts}
+        if host.trusted and host.state != HOST_BANNED and host.hostname not in known:
+            texts.append(host.url)
+    return config.model_copy(
+        update={"hosts": tuple(named[False]), "relays": tuple(named[True])}
     )
 
 

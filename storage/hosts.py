@@ -124,8 +124,8 @@ def put_host(
     """Get or create a host; return its id and whether it is new.
 
     The operator's word wins: a host that becomes configured is trusted from then
-    on, and one that is banned stays banned whatever names it. A relayed host that
-    somebody else names too is looked at itself.
+    on, and one that is banned stays banned whatever names it. A relayed host is looked
+    at itself when the operator names it.
     """
     row = conn.execute(
         """
@@ -153,8 +153,8 @@ def put_host(
         },
     ).fetchone()
     assert row is not None
-    if row[2] == HOST_RELAYED and state == HOST_NEW:
-        move_host(conn, row[0], HOST_NEW, "named by itself or by our operator")
+    if row[2] == HOST_RELAYED and state == HOST_NEW and source == SOURCE_CONFIGURED:
+        move_host(conn, row[0], HOST_NEW, "named by our operator")
     return row[0], row[1]
 
 
@@ -429,6 +429,16 @@ def hold_back(conn: psycopg.Connection[Any], host: int, seconds: float) -> None:
         " WHERE id = %s",
         (seconds, host),
     )
+
+
+def relay_is_read(conn: psycopg.Connection[Any]) -> bool:
+    """Whether a relay brings the events of relayed hosts at present."""
+    row = conn.execute(
+        "SELECT EXISTS (SELECT FROM host WHERE relay"
+        " AND state IN ('streaming', 'needs_recheck'))"
+    ).fetchone()
+    assert row is not None
+    return bool(row[0])
 
 
 def relayed_hosts(conn: psycopg.Connection[Any]) -> list[int]:

@@ -36,6 +36,8 @@ ANSWERS: Final = {
     "beginning within a minute.",
     AskedAgain.ALREADY: "This was asked for a short while ago already, and is under "
     "way or done.",
+    AskedAgain.LATER: "Noted: everything on this host is compared with what we have "
+    "when its time of being left alone is over.",
     AskedAgain.BANNED: "The operator of this index has banned this host.",
 }
 

@@ -105,6 +105,11 @@ def crawl_host(config: Config, text: str) -> str:
         raise ServiceError(f"{host.hostname} is banned")
     if outcome is AskedAgain.ALREADY:
         return f"{host.hostname}: this was asked for a short while ago already"
+    if outcome is AskedAgain.LATER:
+        return (
+            f"{host.hostname} is throttled, and compared in full when that is over;"
+            f" `bigworld hosts unban {host.hostname}` ends it"
+        )
     return f"{host.hostname} is compared in full, beginning within a minute"
 
 

@@ -24,6 +24,7 @@ from service.scope_estimate import (
     Estimate,
     count_accounts,
     read_basis,
+    with_added,
 )
 from service.scope_estimate import estimate as put_together
 from service.scope_report import as_fields, describe, in_hours
@@ -104,6 +105,7 @@ def estimate(config: Config, scope: Scope, *, as_json: bool) -> None:
     """Print what a scope will take."""
     with open_database(config, INDEX) as url, connect(url) as conn:
         basis = read_basis(conn)
+        config = with_added(conn, config)
     counted = asyncio.run(_count(scope, config))
     found = put_together(counted, basis, config)
     if as_json:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 
 from crawler.discovery import (
+    AskedAgain,
     HostRefusedError,
     add_configured,
+    crawl_again,
     read_page,
     request_crawl,
 )
@@ -17,6 +20,7 @@ from crawler.page_guard import PageGuard
 from crawler.settings import CrawlSettings
 from network.errors import BadResponseError
 from storage import hosts
+from storage.host_listing import listings_due
 
 Conn = psycopg.Connection[Any]
 
@@ -58,6 +62,56 @@ def test_a_request_wakes_a_resting_host_but_never_a_banned_one(conn: Conn) -> No
     hosts.move_host(conn, host, hosts.HOST_BANNED, "test")
     with pytest.raises(HostRefusedError):
         request_crawl(conn, "pds.example.com", settings)
+
+
+def relayed(conn: Conn) -> int:
+    return hosts.put_host(
+        conn,
+        "pds.example.com",
+        "https://pds.example.com",
+        source=hosts.SOURCE_RELAY,
+        state=hosts.HOST_RELAYED,
+    )[0]
+
+
+@pytest.mark.parametrize("ask", [request_crawl, crawl_again])
+def test_what_a_relay_brings_is_compared_and_not_streamed_too(
+    conn: Conn, ask: Callable[[Conn, str, CrawlSettings], object]
+) -> None:
+    settings = CrawlSettings()
+    [relay] = add_configured(conn, [], ["relay.example.com"], settings)
+    host = relayed(conn)
+    hosts.note_contact(conn, relay, hosts.HOST_STREAMING)
+    for due in (True, False):
+        # Once in a while: asking again is no reason for a second look.
+        ask(conn, "pds.example.com", settings)
+        assert hosts.load_hosts(conn)[host].state == hosts.HOST_RELAYED
+        assert bool(listings_due(conn, limit=9, older_than=1e6)) is due
+        conn.execute("UPDATE host SET listed_at = now()")
+    add_configured(conn, ["https://pds.example.com"], [], settings)
+    assert hosts.load_hosts(conn)[host].state == hosts.HOST_NEW
+
+
+@pytest.mark.parametrize("ask", [request_crawl, crawl_again])
+def test_a_host_without_its_relay_is_streamed_when_it_asks(
+    conn: Conn, ask: Callable[[Conn, str, CrawlSettings], object]
+) -> None:
+    settings = CrawlSettings()
+    [relay] = add_configured(conn, [], ["relay.example.com"], settings)
+    host = relayed(conn)
+    hosts.note_contact(conn, relay, hosts.HOST_STREAMING)
+    hosts.note_failure(conn, relay, "away", wait=9_999.0, state=hosts.HOST_OFFLINE)
+    ask(conn, "pds.example.com", settings)
+    assert hosts.load_hosts(conn)[host].state == hosts.HOST_NEW
+
+
+def test_a_throttled_host_is_told_that_it_is_looked_at_later(conn: Conn) -> None:
+    settings = CrawlSettings()
+    host = request_crawl(conn, "pds.example.com", settings)
+    hosts.move_host(conn, host, hosts.HOST_THROTTLED, "strikes", wait=9_999.0)
+    found = crawl_again(conn, "pds.example.com", settings)
+    assert found is AskedAgain.LATER
+    assert hosts.load_hosts(conn)[host].state == hosts.HOST_THROTTLED
 
 
 def test_configured_hosts_are_trusted(conn: Conn) -> None:

@@ -18,6 +18,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from typer.testing import CliRunner
 
+from crawler.discovery import add_configured
+from crawler.settings import CrawlSettings
 from network.client import Fetcher
 from network.errors import DidNotFoundError
 from network.policy import Policy
@@ -27,10 +29,18 @@ from service import scope_estimate
 from service.cli import app
 from service.config import Config
 from service.errors import ConfigError
-from service.scope_estimate import Basis, Counted, count_accounts, estimate, read_basis
+from service.scope_estimate import (
+    Basis,
+    Counted,
+    count_accounts,
+    estimate,
+    read_basis,
+    with_added,
+)
 from service.scope_report import as_fields, describe
 from service.scoping import apply_settings
 from service.verbs import scope as verb
+from storage.hosts import put_host
 from storage.scope import Scope, ScopeKind, ScopeProgress, load_scope, set_scope
 
 Conn = psycopg.Connection[Any]
@@ -226,6 +236,23 @@ def test_a_host_that_a_relay_lists_too_is_counted_once(
         listed += [{"hostname": f"LocalHost:{port}", "accountCount": 5}]
         found = count(Scope(), relays=(url,), hosts=(url,))
     assert found == Counted(7, largest=7)
+
+
+def test_hosts_that_were_added_by_hand_are_asked_too(
+    conn: Conn, tmp_path: Path
+) -> None:
+    settings = CrawlSettings(dev=True)
+    [old, *_] = add_configured(
+        conn,
+        ["https://old.example.com", "http://127.0.0.1:7", "https://set.example.com"],
+        ["https://relay.example.com"],
+        settings,
+    )
+    put_host(conn, "other.example.com", "https://other.example.com", source="plc")
+    conn.execute("UPDATE host SET state = 'banned' WHERE id = %s", (old,))
+    found = with_added(conn, config(tmp_path, hosts=("https://set.example.com",)))
+    assert found.hosts == ("https://set.example.com", "http://127.0.0.1:7")
+    assert found.relays == ("https://relay.example.com",)
 
 
 def test_the_slowest_part_takes_the_time(tmp_path: Path) -> None:
