@@ -16,6 +16,8 @@ from storage.hosts import MODE_POLL, MODE_STREAM
 
 # To take another's place on a stream a host must be so much busier.
 _TO_DISPLACE: Final = 1.25
+# A pause of a weekend is remembered the next one, and an odd one is forgotten.
+_GAP_HALF_LIFE: Final = 14 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,12 @@ def usual_window(age: float, *, shortest: float, longest: float) -> float:
     """Return the window of a usual rate: as long as we know the thing, so that the
     first hours count, and then `longest`."""
     return min(longest, max(shortest, age))
+
+
+def usual_gap(usual: float, seconds: float, pause: float) -> float:
+    """Return the longest pause that a host makes, after a `pause` that just ended (0
+    for none) and `seconds` in which the older ones faded."""
+    return max(usual * math.exp2(-seconds / _GAP_HALF_LIFE), pause)
 
 
 def next_poll(

@@ -20,6 +20,7 @@ from crawler.activity import (
     Candidate,
     choose_modes,
     smooth,
+    usual_gap,
     usual_window,
 )
 from crawler.settings import CrawlSettings
@@ -68,6 +69,8 @@ def _measure(host: HostActivity, settings: CrawlSettings) -> Measure:
         smooth(host.rate, host.fresh, host.elapsed, settings.rate_window),
         smooth(host.usual_rate, host.fresh, host.elapsed, usual),
         host.events,
+        usual_gap(host.usual_gap, host.elapsed, host.pause if host.fresh else 0.0),
+        host.fresh > 0,
     )
 
 

@@ -74,7 +74,9 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
         "See logs/worker.log for its name; run `bigworld worker --beat`.",
     ),
     AlarmKind.HOST_STALLED: Explanation(
-        "A host that sends all the time sends nothing, though its stream is open.",
+        "A host that sends all the time sends nothing, though its stream is open, for "
+        "longer than it ever paused lately. Said of relays at once, of other hosts "
+        "when they were known for a day: what a new host begins with is not its usual.",
         "Ask its operator, or press “Crawl again” on its page. If all hosts stall at "
         "once, it is our network or our database.",
     ),
@@ -153,6 +155,8 @@ _LATE_GRACE_S: Final = 120.0
 _NO_WORKER_S: Final = 600.0
 # A host is stalled after so many usual pauses between two events, and not before.
 _PAUSES: Final = 50.0
+# A pause is odd that is twice as long as the longest one lately.
+_LONGER: Final = 2.0
 _STALL_S: Final = 300.0
 _KNOWN_S: Final = 86_400.0
 _BUSY_RATE: Final = 1 / 60
@@ -217,7 +221,11 @@ def host_stalled(snapshot: Snapshot) -> Iterator[Alarm]:
         # What a new host begins with, its accounts moving in, is not its usual.
         if not host.relay and (host.known_s or 0.0) < _KNOWN_S:
             continue
-        if host.silent_s > max(_STALL_S, _PAUSES / host.usual_rate):
+        longest = max(_STALL_S, _PAUSES / host.usual_rate)
+        if not host.relay:
+            # One batch a night is a day without any. Relays make no such pauses.
+            longest = max(longest, _LONGER * host.usual_gap)
+        if host.silent_s > longest:
             detail = (
                 f"nothing for {_span(host.silent_s)}, usually {_rate(host.usual_rate)}"
             )

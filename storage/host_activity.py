@@ -17,7 +17,8 @@ class HostActivity:
     """One host's counts. `elapsed` seconds were measured: since the last measure or
     since it came to its present state, whichever is later. `moved` and `age`: seconds
     since it came to that state, and since it was first seen. `fresh`: its events
-    since the last measure."""
+    since the last measure. `usual_gap`: the longest pause that it made lately; `pause`:
+    since a measure found new events, or since it came to its present state."""
 
     id: int
     state: str
@@ -31,6 +32,8 @@ class HostActivity:
     elapsed: float
     moved: float
     age: float
+    usual_gap: float
+    pause: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Measure:
     rate: float
     usual_rate: float
     events: int
+    usual_gap: float
+    fresh: bool
 
 
 def load_activity(conn: psycopg.Connection[Any]) -> list[HostActivity]:
@@ -55,7 +60,10 @@ def load_activity(conn: psycopg.Connection[Any]) -> list[HostActivity]:
                     - greatest(coalesce(measured_at, first_seen), moved_at))::float8
                     AS elapsed,
                 extract(epoch FROM now() - moved_at)::float8 AS moved,
-                extract(epoch FROM now() - first_seen)::float8 AS age
+                extract(epoch FROM now() - first_seen)::float8 AS age, usual_gap,
+                extract(epoch FROM now()
+                    - greatest(coalesce(fresh_at, first_seen), moved_at))::float8
+                    AS pause
             FROM host
             WHERE state IN ('new', 'streaming', 'needs_recheck', 'polling')
                OR state IN ('offline', 'throttled') AND mode = 'stream'
@@ -74,9 +82,10 @@ def save_measures(conn: psycopg.Connection[Any], measures: Sequence[Measure]) ->
     conn.execute(
         """
         UPDATE host SET rate = t.rate, usual_rate = t.usual, measured_events = t.n,
-            measured_at = now()
-        FROM unnest(%s::int4[], %s::float8[], %s::float8[], %s::int8[])
-            AS t (id, rate, usual, n)
+            measured_at = now(), usual_gap = t.gap,
+            fresh_at = CASE WHEN t.fresh THEN now() ELSE fresh_at END
+        FROM unnest(%s::int4[], %s::float8[], %s::float8[], %s::int8[], %s::float8[],
+            %s::bool[]) AS t (id, rate, usual, n, gap, fresh)
         WHERE host.id = t.id
         """,
         (
@@ -84,6 +93,8 @@ def save_measures(conn: psycopg.Connection[Any], measures: Sequence[Measure]) ->
             [measure.rate for measure in measures],
             [measure.usual_rate for measure in measures],
             [measure.events for measure in measures],
+            [measure.usual_gap for measure in measures],
+            [measure.fresh for measure in measures],
         ),
     )
 

@@ -73,11 +73,11 @@ def host_statuses(
 
 @dataclass(frozen=True, slots=True)
 class WatchedHost:
-    """What the alarms know of a host. `silent_s`: since its stream last brought
-    something. `lag_s`: how much later than its own clock says its newest event came
-    in, less than zero when its clock is ahead of ours; None for none yet. `away_s`:
-    since it came to its present state. `known_s`: how long we had known it when its
-    stream last brought something."""
+    """What the alarms know of a host. `usual_gap`: the longest pause that it made
+    lately. `silent_s`: since its stream last brought something. `lag_s`: how much later
+    than its own clock says its newest event came in, less than zero when its clock is
+    ahead of ours; None for none yet. `away_s`: since it came to its present state.
+    `known_s`: how long we had known it when its stream last brought something."""
 
     hostname: str
     state: str
@@ -86,6 +86,7 @@ class WatchedHost:
     trusted: bool
     rate: float
     usual_rate: float
+    usual_gap: float
     silent_s: float | None
     lag_s: float | None
     away_s: float
@@ -102,7 +103,7 @@ def watched_hosts(
         cursor.execute(
             """
             SELECT hostname, state, mode, relay, source = 'configured' AS trusted,
-                rate, usual_rate,
+                rate, usual_rate, usual_gap,
                 extract(epoch FROM now() - moved.at)::float8 AS silent_s,
                 extract(epoch FROM moved.at - last_event_at)::float8 AS lag_s,
                 extract(epoch FROM now() - moved_at)::float8 AS away_s,

@@ -30,6 +30,10 @@ host = sa.Table(
     sa.Column("usual_rate", sa.Float, nullable=False, server_default=ZERO),
     int8("measured_events", server_default=ZERO),
     time("measured_at", nullable=True),
+    # the last measure that found new events, and the longest pause between two such,
+    # which fades
+    time("fresh_at", nullable=True),
+    sa.Column("usual_gap", sa.Float, nullable=False, server_default=ZERO),
     # times that its stream did not reach back to what we had
     int4("gaps", server_default=ZERO),
     time("gap_at", nullable=True),

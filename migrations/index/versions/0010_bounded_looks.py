@@ -16,6 +16,9 @@ def upgrade() -> None:
             ADD COLUMN hidden BOOLEAN DEFAULT false NOT NULL,
             ADD COLUMN identity_at TIMESTAMP WITH TIME ZONE
                 DEFAULT clock_timestamp() - random() * interval '1 day' NOT NULL;
+        ALTER TABLE host
+            ADD COLUMN fresh_at TIMESTAMP WITH TIME ZONE,
+            ADD COLUMN usual_gap FLOAT DEFAULT 0 NOT NULL;
         ALTER TABLE actor ADD COLUMN was_here BOOLEAN DEFAULT false NOT NULL;
         ALTER TABLE repo ALTER COLUMN identity_at SET DEFAULT now();
         UPDATE repo SET hidden = true FROM actor
@@ -38,6 +41,7 @@ def downgrade() -> None:
         DROP INDEX repo_identity_at_idx, repo_hidden_idx, repo_waiting_idx;
         DROP TABLE scope_departure;
         ALTER TABLE actor DROP COLUMN was_here;
+        ALTER TABLE host DROP COLUMN fresh_at, DROP COLUMN usual_gap;
         ALTER TABLE repo DROP COLUMN hidden, DROP COLUMN identity_at;
         """
     )

@@ -36,6 +36,7 @@ HOST = WatchedHost(
     trusted=True,
     rate=10.0,
     usual_rate=10.0,
+    usual_gap=60.0,
     silent_s=1.0,
     lag_s=0.5,
     away_s=3_600.0,
@@ -94,6 +95,16 @@ CASES: list[tuple[AlarmKind, Snapshot, Snapshot]] = [
         AlarmKind.HOST_STALLED,
         with_host(usual_rate=1 / 50, rate=1 / 50, silent_s=2_600.0),
         with_host(usual_rate=1 / 50, rate=1 / 50, silent_s=2_400.0),
+    ),
+    (
+        AlarmKind.HOST_STALLED,
+        with_host(usual_gap=80_000.0, silent_s=160_001.0),
+        with_host(usual_gap=80_000.0, silent_s=159_999.0),
+    ),
+    (
+        AlarmKind.HOST_STALLED,
+        with_host(usual_gap=80_000.0, relay=True, silent_s=301.0),
+        with_host(usual_gap=80_000.0, relay=True, silent_s=299.0),
     ),
     (
         AlarmKind.HOST_STALLED,

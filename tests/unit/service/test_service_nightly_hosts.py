@@ -1,0 +1,85 @@
+"""A host that sends one batch a night is well, and one that misses it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from crawler.balance import measure_hosts
+from crawler.settings import CrawlSettings
+from service.alarms import host_stalled
+from service.snapshot import Snapshot
+from storage import hosts
+from storage.host_status import watched_hosts
+
+Conn = psycopg.Connection[Any]
+_BATCH = 50_000
+
+
+class Nights:
+    """A streamed host of our operator's; hours pass as we like."""
+
+    def __init__(self, conn: Conn, *, relay: bool = False) -> None:
+        self._conn = conn
+        self._settings = CrawlSettings()
+        self._host, _ = hosts.put_host(
+            conn,
+            "pds.example.com",
+            "https://pds.example.com",
+            source=hosts.SOURCE_CONFIGURED,
+            relay=relay,
+        )
+        hosts.note_contact(conn, self._host, hosts.HOST_STREAMING)
+        conn.execute(
+            "INSERT INTO host_cursor (host, seq) VALUES (%s, 1)", (self._host,)
+        )
+
+    def hour(self, events: int) -> bool:
+        """An hour passes, with so many events at its end; whether it rings before."""
+        self._conn.execute(
+            """
+            UPDATE host SET first_seen = first_seen - interval '1 hour',
+                moved_at = moved_at - interval '1 hour',
+                measured_at = measured_at - interval '1 hour',
+                fresh_at = fresh_at - interval '1 hour';
+            UPDATE host_cursor SET updated_at = updated_at - interval '1 hour'
+            """
+        )
+        watched = Snapshot(hosts=tuple(watched_hosts(self._conn)))
+        rings = bool(list(host_stalled(watched)))
+        if events:
+            hosts.note_events(self._conn, {self._host: (events, None)})
+            self._conn.execute("UPDATE host_cursor SET updated_at = now()")
+        measure_hosts(self._conn, self._settings)
+        return rings
+
+    def day(self, events: int) -> bool:
+        return any([self.hour(0 if hour else events) for hour in range(24)])
+
+
+@pytest.mark.parametrize("nights", [7, 5])
+def test_one_batch_a_night_rings_nothing_until_it_is_missed(
+    conn: Conn, nights: int
+) -> None:
+    host = Nights(conn)
+    rang = [host.day(_BATCH if day % 7 < nights else 0) for day in range(35)]
+    # Of the first weekend nobody can know that it is one.
+    first = {5, 6, 7} if nights < 7 else set()
+    assert {day for day, rings in enumerate(rang) if rings} <= first
+    assert any(host.day(0) for _ in range(7))
+
+
+def test_a_host_that_sends_all_the_time_is_missed_within_the_hours(conn: Conn) -> None:
+    host = Nights(conn)
+    assert not any(host.hour(_BATCH) for _ in range(72))
+    assert any(host.hour(0) for _ in range(4))
+
+
+def test_a_relay_that_was_away_for_a_day_is_missed_at_once(conn: Conn) -> None:
+    host = Nights(conn, relay=True)
+    for events in (_BATCH, 0, _BATCH):
+        for _ in range(24):
+            host.hour(events)
+    assert any(host.hour(0) for _ in range(2))
