@@ -147,8 +147,8 @@ class Firehose:
         backfill = Backfill(settings, self._database, self._sink, outside)
         identities = IdentityRefresh(settings, self._database, self._sink, outside)
 
-        def ask(did: Did, refresh: bool) -> None:
-            lookups.request(did, refresh)
+        def ask(did: Did, refresh: bool, host: int) -> None:
+            lookups.request(did, refresh, host)
 
         pipeline: Pipeline | Router
         if settings.shards > 1:
@@ -157,7 +157,10 @@ class Firehose:
             pipeline = await self._open_pipeline(ask, backfill.wake, identities.wake)
         self.pipeline = pipeline
         lookups = Lookups(
-            outside.resolver, pipeline.answer, limit=settings.lookups_at_once
+            outside.resolver,
+            pipeline.answer,
+            limit=settings.lookups_at_once,
+            per_host=settings.lookups_per_host,
         )
         identities.on_document = pipeline.answer
         watcher = asyncio.create_task(self._stop_waiting(stop))
@@ -181,7 +184,7 @@ class Firehose:
 
     async def _open_pipeline(
         self,
-        ask: Callable[[Did, bool], None],
+        ask: Callable[[Did, bool, int], None],
         wake_backfill: Callable[[], None],
         wake_identities: Callable[[], None],
     ) -> Pipeline:
@@ -200,7 +203,7 @@ class Firehose:
 
     async def _open_router(
         self,
-        ask: Callable[[Did, bool], None],
+        ask: Callable[[Did, bool, int], None],
         wake_backfill: Callable[[], None],
         wake_identities: Callable[[], None],
     ) -> Router:

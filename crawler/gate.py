@@ -62,7 +62,8 @@ class Gate:
     """One thread's work; it owns the book of accounts and the waiting frames.
 
     `run` executes a function of a connection until it succeeds; `look_up(did,
-    refresh)` starts a look-up whose answer comes back through `take`.
+    refresh, host)` starts a look-up whose answer comes back through `take`, on the
+    account of the host whose frame needs it.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Gate:
         settings: CrawlSettings,
         *,
         run: Run,
-        look_up: Callable[[Did, bool], None],
+        look_up: Callable[[Did, bool, int], None],
         relayed: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
@@ -242,26 +243,34 @@ class Gate:
         prove_commits(ready, self._now_us())
 
     def _judge(self, message: GateFrame, passed: Passed) -> None:
-        if message.did in self._parking:
-            # An earlier frame of this account waits: the order is kept.
-            self._park(message, passed)
-            return
-        verdict = self._decide(message, passed)
-        if verdict is _Verdict.DONE:
-            self._water.release(message.stream.host, message.seq)
-            return
-        message.looked = verdict is _Verdict.REFRESH
+        # Behind an earlier frame of its account that waits: the order is kept.
+        if message.did not in self._parking:
+            verdict = self._decide(message, passed)
+            if verdict is _Verdict.DONE:
+                self._water.release(message.stream.host, message.seq)
+                return
+            message.looked = verdict is _Verdict.REFRESH
+        if not self._parking.has_asked(message):
+            if not self._parking.has_room(message):
+                self._give_up(message, DropReason.HOST_BUDGET, passed)
+                return
+            # Also where another host asked: its turn must not be waited for.
+            self._look_up(message.did, message.looked, message.stream.host)
         self._park(message, passed)
-        self._look_up(message.did, verdict is _Verdict.REFRESH)
 
     def _park(self, message: GateFrame, passed: Passed) -> None:
-        host, seq = message.stream.host, message.seq
-        if self._parking.put(message):
-            self._water.wait(host, seq)
-            return
-        self._water.release(host, seq)
-        self._drop(DropReason.UNRESOLVED_IDENTITY, message.stream, passed)
-        passed.distrusted.add(message.did)
+        self._water.wait(message.stream.host, message.seq)
+        if not self._parking.put(message):
+            self._give_up(message, DropReason.UNRESOLVED_IDENTITY, passed)
+        for frame in self._parking.shed():
+            self._give_up(frame, DropReason.HOST_BUDGET, passed)
+
+    def _give_up(self, message: GateFrame, reason: DropReason, passed: Passed) -> None:
+        self._water.release(message.stream.host, message.seq)
+        self._drop(reason, message.stream, passed)
+        account = self._book.get(message.did)
+        if account is None or self._owns(message.stream, account):
+            passed.distrusted.add(message.did)
 
     def _release(self, answers: Sequence[LookedUp], passed: Passed) -> list[GateFrame]:
         """Take in the answers to look-ups; return the frames that waited for them.
@@ -394,6 +403,7 @@ class Gate:
             return True
         return (
             not message.looked
+            and self._parking.has_room(message)
             and self._may_ask(message.stream, self._doubts, 1.0, 20)
             and self._book.may_insist(account)
         )

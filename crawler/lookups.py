@@ -4,19 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from crawler.rounds import LookedUp
 from network.errors import DidTombstonedError, IdentityError, NetworkError
 from network.identity import IdentityResolver
 from protocol.errors import ProtocolError
-from protocol.syntax.did import Did
+from protocol.syntax.did import Did, did_method
 
 log = logging.getLogger(__name__)
 
 
+class _Turns:
+    """Slots of one kind, and who waits for one: by host, the one first whose turn it
+    is, the accounts in the order in which they were asked for."""
+
+    def __init__(self, limit: int, per_host: int) -> None:
+        self.free = limit
+        self._per_host = per_host
+        self._in_use: Counter[int] = Counter()
+        self._lanes: OrderedDict[int, dict[Did, None]] = OrderedDict()
+
+    def wait(self, host: int, did: Did) -> None:
+        self._lanes.setdefault(host, {})[did] = None
+
+    def take(self) -> tuple[int, Did] | None:
+        """The next to be looked up and for whom; None while nobody may have a slot."""
+        if not self.free:
+            return None
+        host = next((h for h in self._lanes if self._in_use[h] < self._per_host), None)
+        if host is None:
+            return None
+        did = next(iter(self._lanes[host]))
+        self._lanes.move_to_end(host)
+        # One look-up serves all who wait for the account.
+        for name in [name for name, lane in self._lanes.items() if did in lane]:
+            del self._lanes[name][did]
+            if not self._lanes[name]:
+                del self._lanes[name]
+        self.free -= 1
+        self._in_use[host] += 1
+        return host, did
+
+    def give_back(self, host: int) -> None:
+        self.free += 1
+        self._in_use[host] -= 1
+        if not self._in_use[host]:
+            del self._in_use[host]
+
+
 class Lookups:
-    """Runs look-ups, at most `limit` at once; each ends in one call of `answer`."""
+    """Runs look-ups; each account that is asked for ends in one call of `answer`.
+
+    The hosts whose frames wait are served in turn. At most `limit` are under way at
+    the directory, and as many at the domains of accounts, each of which may be there to
+    keep us waiting: of these slots a host has `per_host` at once.
+    """
 
     def __init__(
         self,
@@ -24,16 +68,20 @@ class Lookups:
         answer: Callable[[LookedUp], None],
         *,
         limit: int,
+        per_host: int,
     ) -> None:
         self._resolver = resolver
         self._answer = answer
-        self._slots = asyncio.Semaphore(limit)
+        self._directory = _Turns(limit, limit)
+        self._domains = _Turns(limit, per_host)
+        # Whether the document must be fresh; None while the look-up is under way.
+        self._asked: dict[Did, bool | None] = {}
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def request(self, did: Did, refresh: bool) -> None:
-        """Start a look-up. May be called from any thread."""
-        self._loop.call_soon_threadsafe(self._start, did, refresh)
+    def request(self, did: Did, refresh: bool, host: int) -> None:
+        """Start a look-up for a frame of `host`. May be called from any thread."""
+        self._loop.call_soon_threadsafe(self._wait, did, refresh, host)
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -41,18 +89,32 @@ class Lookups:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _start(self, did: Did, refresh: bool) -> None:
-        task = self._loop.create_task(self._run(did, refresh))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _wait(self, did: Did, refresh: bool, host: int) -> None:
+        asked = self._asked.get(did, False)
+        if asked is None:
+            return
+        self._asked[did] = asked or refresh
+        turns = self._directory if did_method(did) == "plc" else self._domains
+        turns.wait(host, did)
+        self._start(turns)
 
-    async def _run(self, did: Did, refresh: bool) -> None:
-        async with self._slots:
-            self._answer(await self._look_up(did, refresh))
+    def _start(self, turns: _Turns) -> None:
+        while (turn := turns.take()) is not None:
+            host, did = turn
+            refresh, self._asked[did] = bool(self._asked[did]), None
+            task = self._loop.create_task(self._run(turns, host, did, refresh))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _look_up(self, did: Did, refresh: bool) -> LookedUp:
-        # The gate bounds how often it wants one, for each account and each host.
-        return await look_up(self._resolver, did, refresh=refresh, insist=refresh)
+    async def _run(self, turns: _Turns, host: int, did: Did, refresh: bool) -> None:
+        try:
+            # The gate bounds how often it wants one, for each account and each host.
+            found = await look_up(self._resolver, did, refresh=refresh, insist=refresh)
+            self._answer(found)
+        finally:
+            del self._asked[did]
+            turns.give_back(host)
+        self._start(turns)
 
 
 async def look_up(

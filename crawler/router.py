@@ -55,7 +55,7 @@ class _Routed:
 class Router:
     """The `Intake` of a crawler with shards. Lives on the event loop.
 
-    `look_up(did, refresh)` starts a look-up; `wake` is told of work for others.
+    `look_up(did, refresh, host)` starts a look-up; `wake` is told of work for others.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Router:
         start: StartShard,
         database: Database,
         *,
-        look_up: Callable[[Did, bool], None],
+        look_up: Callable[[Did, bool, int], None],
         wake: Callable[[Woken], None],
     ) -> None:
         self.broken = asyncio.Event()
@@ -208,7 +208,7 @@ class Router:
 
     def _hear(self, link: ShardLink, message: Any) -> None:
         if type(message) is Asked:
-            self._look_up(message.did, message.refresh)
+            self._look_up(message.did, message.refresh, message.host)
         elif type(message) is Woken:
             self._wake(message)
         elif type(message) is Faulted:

@@ -19,6 +19,12 @@ class CrawlSettings:
     new_hosts_per_day        hosts a day that requestCrawl may name
     shards                   processes that prove and apply, each its own accounts
     send_on                  events carry their frames, for an event log
+    parked_bytes             of frames that wait for look-ups, of trusted hosts and as
+                             much again of all others; a trusted host's accounts of
+                             the directory are bounded by `parked_dids` together, all
+                             others by `parked_dids_per_host`
+    lookups_at_once          at the directory, and as many at the domains of accounts;
+                             of these `lookups_per_host` for the frames of one host
     streams_at_once          streams that may be open
     host_events_per_s        events a second that one host may send
     host_bytes_per_s         bytes a second of such events
@@ -48,8 +54,10 @@ class CrawlSettings:
     parked_bytes: int = 16 * MIB
     parked_frames_per_did: int = 200
     parked_dids: int = 5_000
+    parked_dids_per_host: int = 200
     known_accounts: int = 50_000
     lookups_at_once: int = 64
+    lookups_per_host: int = 2
     birth_wait: float = 0.5
     refresh_interval: float = 60.0
 

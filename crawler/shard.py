@@ -100,8 +100,8 @@ class Shard:
         except OSError:
             _leave()
 
-    def _ask(self, did: Did, refresh: bool) -> None:
-        self.send(Asked(did, refresh))
+    def _ask(self, did: Did, refresh: bool, host: int) -> None:
+        self.send(Asked(did, refresh, host))
 
     # the main thread
 

@@ -54,10 +54,11 @@ class OpenStream:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Shard -> router: look this DID up."""
+    """Shard -> router: look this DID up, for the frame of a host."""
 
     did: Did
     refresh: bool
+    host: int
 
 
 @dataclass(frozen=True, slots=True)

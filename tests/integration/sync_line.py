@@ -53,7 +53,7 @@ class SyncLine:
         self._gate = Gate(
             CrawlSettings(),
             run=database.run,
-            look_up=lambda did, refresh: self._asked.append((did, refresh)),
+            look_up=lambda did, refresh, _: self._asked.append((did, refresh)),
             clock=lambda: self.time,
             now_us=lambda: NOW_US,
         )

@@ -45,6 +45,7 @@ class Bench:
     resolver: FakeResolver = field(default_factory=FakeResolver)
     time: float = 1_000.0
     asked: list[tuple[Did, bool]] = field(default_factory=list)
+    asked_for: list[int] = field(default_factory=list)
     lookups: int = 0
     runs: int = 0
     streams: dict[str, StreamState] = field(default_factory=dict)
@@ -57,10 +58,14 @@ class Bench:
         return Gate(
             self.settings,
             run=self._run,
-            look_up=lambda did, refresh: self.asked.append((did, refresh)),
+            look_up=self._look_up,
             clock=lambda: self.time,
             now_us=lambda: NOW_US,
         )
+
+    def _look_up(self, did: Did, refresh: bool, host: int) -> None:
+        self.asked.append((did, refresh))
+        self.asked_for.append(host)
 
     def _run(self, work: Callable[[psycopg.Connection[Any]], Any]) -> Any:
         self.runs += 1
@@ -505,6 +510,68 @@ def test_too_many_waiting_frames_are_given_up_not_piled_up(bench: Bench) -> None
     assert bench.gate.full
     assert [event.seq for event in bench.answer().events] == [1, 2, 3, 4, 5, 9]
     assert not bench.gate.full
+
+
+def test_whoever_names_whom_nobody_answers_for_stops_nobody_else(
+    bench: Bench,
+) -> None:
+    for n in range(25):
+        liar = bench.stream(f"liar{n}.example.com", source="request_crawl")
+        named = [f"did:web:a{m}.b{n}.example.com" for m in range(220)]
+        frames = [identity_frame(did, m) for m, did in enumerate(named, 1)]
+        bench.take(liar, *frames[:200])
+        # One a second more would be looked up, were the others not waiting.
+        bench.time += 300
+        passed = bench.take(liar, *frames[200:])
+        assert reasons(passed) == {DropReason.HOST_BUDGET: 20}
+    assert bench.gate.waiting == 25 * 200
+    assert not bench.gate.full
+    bench.asked.clear()
+    stream, author = bench.stream(source="request_crawl"), bench.author(1)
+    author.write([("create", "app.bsky.feed.post/a", post("hi"))])
+    assert len(bench.run(stream, author.frame(1)).events) == 1
+
+
+def test_large_frames_that_wait_cost_their_own_host(bench: Bench) -> None:
+    stream, author = bench.stream(source="request_crawl"), bench.author(1)
+    author.write([("create", "app.bsky.feed.post/a", post("hi"))])
+    bench.take(stream, author.frame(1))
+    for n in range(8):
+        liar = bench.stream(f"liar{n % 2}.example.com", source="request_crawl")
+        body = {"repo": f"did:web:b{n}.example.com", "x": "x" * 4_900_000}
+        passed = bench.take(liar, encode_frame("#commit", body | {"seq": n + 1}))
+        assert reasons(passed) == ({} if n < 3 else {DropReason.HOST_BUDGET: 1})
+        assert not bench.gate.full
+    assert [event.seq for event in bench.answer().events] == [1]
+
+
+def test_what_a_liar_asked_first_is_asked_for_its_host_too(bench: Bench) -> None:
+    liar = bench.stream("liar.example.com", source="request_crawl")
+    stream, author = bench.stream(source="request_crawl"), bench.author(1)
+    author.write([("create", "app.bsky.feed.post/a", post("hi"))])
+    # As many as wait of one account, so that none of its host's would find a place.
+    bench.take(liar, *(identity_frame(author.did, n) for n in range(1, 300)))
+    assert bench.asked_for == [liar.host]
+    passed = bench.take(stream, author.frame(1))
+    assert bench.asked_for == [liar.host, stream.host]
+    assert passed.drops == {}
+    assert passed.distrusted == set()
+    passed = bench.answer()
+    assert [event.host for event in passed.events] == [stream.host]
+    assert reasons(passed)[DropReason.WRONG_HOST] == 200
+
+
+def test_frames_given_up_bring_no_doubt_on_the_account_of_another_host(
+    bench: Bench,
+) -> None:
+    liar = bench.stream("liar.example.com", source="request_crawl")
+    stream, author = bench.stream(), bench.author(1)
+    author.write([("create", "app.bsky.feed.post/a", post("hi"))])
+    bench.run(stream, author.frame(1))
+    bench.time += 61
+    passed = bench.take(liar, *(identity_frame(author.did, n) for n in range(1, 300)))
+    assert reasons(passed) == {DropReason.UNRESOLVED_IDENTITY: 99}
+    assert passed.distrusted == set()
 
 
 def test_documents_are_loaded_from_the_cache_of_another_process(bench: Bench) -> None:

@@ -47,11 +47,12 @@ THREATS = {
     "shard": "Accounts that are dealt out to processes, and lost between them",
     "part": "A part of a repo that is not what it says it is",
     "row": "Rows that are not what their records say",
+    "turn": "A host that keeps the frames of others waiting",
 }
 """Key -> what we guard against."""
 
 SECURITY = frozenset(THREATS) - {
-    *("cursor", "chain", "vanished", "size", "shard", "row"),
+    *("cursor", "chain", "vanished", "size", "shard", "row", "turn"),
 }
 """Those by which somebody gets what is not theirs to have or to say. Of the bugs that
 let them in every one must be killed, of all bugs nineteen of twenty."""

@@ -8,6 +8,7 @@ from mutants_of_commits import OPERATIONS, SIZE
 from mutants_of_parts import GROUP, PART, ROW, SHARD
 from mutants_of_state import CHAIN, CURSOR, VANISHED
 from mutants_of_the_guard import ADDRESS, REPLAY
+from mutants_of_turns import TURN
 
 MUTANTS = (
     *CURSOR,
@@ -26,4 +27,5 @@ MUTANTS = (
     *SHARD,
     *PART,
     *ROW,
+    *TURN,
 )

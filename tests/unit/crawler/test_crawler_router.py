@@ -109,7 +109,7 @@ class Routed:
 
     def __init__(self, pool: Pool) -> None:
         self.shards: list[FakeShard] = []
-        self.asked: list[tuple[str, bool]] = []
+        self.asked: list[tuple[str, bool, int]] = []
         self.woken: list[Woken] = []
         self.pool = pool
 
@@ -121,7 +121,7 @@ class Routed:
             SHARDS,
             start,
             Database(pool, retry_cap=0.05),
-            look_up=lambda did, refresh: self.asked.append((did, refresh)),
+            look_up=lambda *asked: self.asked.append(asked),
             wake=self.woken.append,
         )
         with pool.connection() as conn:
@@ -344,9 +344,9 @@ async def test_look_ups_go_out_and_their_answers_to_the_owner(pool: Pool) -> Non
     async with routing(pool) as routed:
         wanted = did(4)
         owner = routed.shards[shard_of(wanted, SHARDS)]
-        owner.say(Asked(wanted, True))
+        owner.say(Asked(wanted, True, 7))
         await wait_until(lambda: routed.asked)
-        assert routed.asked == [(wanted, True)]
+        assert routed.asked == [(wanted, True, 7)]
         routed.router.answer(LookedUp(wanted, None, gone=True))
         await wait_until(lambda: owner.heard)
         assert owner.heard == [LookedUp(wanted, None, gone=True)]
