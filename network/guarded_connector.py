@@ -22,7 +22,9 @@ from network.urls import is_loopback_name
 
 _MAX_ADDRESSES: Final = 4
 _DNS_CACHE_SECONDS: Final = 30
-_DNS_THREADS: Final = 32
+# A name that was given up is asked for by the system for up to four times as long
+# still: so many threads for each of the 64 domains that are asked at once.
+_DNS_THREADS: Final = 256
 
 
 class AddressLookup(Protocol):

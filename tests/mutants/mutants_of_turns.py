@@ -7,6 +7,7 @@ from mutant import Mutant
 _GATE = "tests/integration/test_crawl_gate.py"
 _LOOKUPS = "tests/unit/crawler/test_crawler_lookups.py"
 _PARKING = "tests/unit/crawler/test_crawler_parking.py"
+_NAMES = "tests/unit/network/test_network_guarded_connector.py"
 _PITS = "tests/integration/test_crawl_tar_pits.py"
 
 TURN = (
@@ -105,5 +106,13 @@ TURN = (
         "        self._lanes.move_to_end(host)\n",
         "",
         (f"{_LOOKUPS}::test_at_the_directory_hosts_take_turns",),
+    ),
+    Mutant(
+        "names-that-hang-take-all-threads",
+        "turn",
+        "network/guarded_connector.py",
+        "_DNS_THREADS: Final = 256",
+        "_DNS_THREADS: Final = 64",
+        (f"{_NAMES}::test_names_that_hang_do_not_keep_others_from_their_addresses",),
     ),
 )
