@@ -62,8 +62,9 @@ _UPDATE: Final = "update"
 _DELETE: Final = "delete"
 
 # Of the records of a commit so much is handed on decoded, which spares decoding it
-# again. It may take seventy times the memory, and many commits wait to be written.
-_KEPT_DECODED_BYTES: Final = 2_048
+# again: enough for a post. It may take seventy times the memory, and three thousand
+# commits may wait to be written.
+_KEPT_DECODED_BYTES: Final = 512
 
 # A few hundred collections make up nearly all records.
 _is_collection = lru_cache(maxsize=8_192)(is_nsid)

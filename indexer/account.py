@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import psycopg
 
-from indexer.changes import Change, prepare, write
+from indexer.changes import Change, apply_changes
 from indexer.collections.registry import OWNED_TABLES
 from indexer.transaction import retry_conflicts, whole_transaction
 from storage.collections import NO_COLLECTION, NO_RKEY
@@ -132,7 +132,7 @@ def remove_page(
         Change(actor, collection, rkey, nsids[collection], value, None)
         for collection, rkey, value in page
     ]
-    apply_stats(conn, write(conn, prepare(changes, interner, now)))
+    apply_stats(conn, apply_changes(conn, interner, changes, now))
     if not last:
         return len(page), False
     delete_dropped_of(conn, actor)

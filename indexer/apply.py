@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from indexer import account, identity
-from indexer.changes import Change, prepare, write
+from indexer.changes import Change, apply_changes
 from indexer.event_frames import frame_of, messages_of
 from indexer.repo_states import RepoState, lock_repos, save_repos
 from indexer.transaction import retry_conflicts, whole_transaction
@@ -373,7 +373,7 @@ class _Batch:
                     self._dropped.setdefault(path, None)
                 if before != value:
                     changes.append(Change(*address, key[1], before, value, fields))
-            stats.merge(write(conn, prepare(changes, self._interner, self._now)))
+            stats.merge(apply_changes(conn, self._interner, changes, self._now))
             self.result.records += len(changes)
         gone = [path for path, drop in self._dropped.items() if drop is None]
         delete_dropped_records(conn, gone)

@@ -8,7 +8,7 @@ change applied twice changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import repeat
@@ -20,6 +20,7 @@ from indexer.collections.source import Names, Source
 from indexer.counting import count_edges, count_links, count_rows
 from indexer.links import MAX_LINKS, Link
 from indexer.readings import NameSets, Reading, read_record, read_shaped, reason_of
+from protocol import cbor
 from protocol.errors import InvalidRecordError
 from storage.arrays import int_columns
 from storage.collections import (
@@ -57,6 +58,13 @@ from storage.stats import StatsChange
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
 
+_KEPT_DECODED_BYTES: Final = 128 * 1024
+"""Of the records of a batch that stay decoded until their rows are made. It may take
+seventy times the memory; those beyond are decoded twice."""
+_MOST_LINKS: Final = 50_000
+"""Of a piece. Ten thousand posts have some thirty thousand; as many other records may
+have ten million, at three hundred bytes each."""
+
 
 class Change(NamedTuple):
     """A record before and after: exact bytes, None where there is none. `fields` is
@@ -69,6 +77,10 @@ class Change(NamedTuple):
     old: bytes | None
     new: bytes | None
     fields: Any = None
+
+    def let_go(self) -> Change:
+        """The same without the decoded record."""
+        return self if self.fields is None else self._replace(fields=None)
 
 
 class EdgeColumns(NamedTuple):
@@ -98,37 +110,36 @@ class Prepared:
 
 
 def prepare(
-    changes: Sequence[Change],
+    changes: Iterable[Change],
     interner: Interner,
     indexed_at: datetime,
     edges: Iterable[EdgeColumns] = (),
-) -> Prepared:
-    """Read and pack a batch, `edges` of which were read before. Each address must
-    stand in it once.
+) -> Iterator[Prepared]:
+    """Read and pack a batch, in pieces where it holds very many links; `edges` were
+    read before, and are asked for last. Each address must stand in it once.
 
     Names are interned here, so call it with no lock held that a naming transaction
     could want (none of ours does).
     """
-    prepared = Prepared()
-    readings: list[tuple[Change, Reading | None, Reading | None]] = []
+    piece = _Piece()
     shaped: dict[str, list[Change]] = {}
-    seen = NameSets()
     for change in changes:
         if change.old == change.new:
             continue
         old = new = None
         if change.old is not None:
             old = read_record(change.nsid, change.old, None)
-            seen.add(change.collection, old.links)
         if change.new is not None:
             shape = SHAPE_OF.get(change.nsid)
             if shape is not None and len(change.new) == shape.size:
                 shaped.setdefault(change.nsid, []).append(change)
             else:
                 new = read_record(change.nsid, change.new, change.fields)
-                seen.add(change.collection, new.links)
         if old is not None or new is not None:
-            readings.append((change, old, new))
+            piece.add(change, old, new)
+            if piece.full:
+                yield piece.pack(interner, indexed_at)
+                piece = _Piece()
     columns = list(edges)
     for nsid, group in shaped.items():
         values = [change.new or b"" for change in group]
@@ -139,30 +150,85 @@ def prepare(
                 rkeys = [change.rkey for change in part]
                 collection = part[0].collection
                 columns.append(EdgeColumns(nsid, collection, actors, rkeys, found))
-            else:
-                for change in part:
-                    new = read_record(nsid, change.new or b"", change.fields)
-                    seen.add(change.collection, new.links)
-                    readings.append((change, None, new))
-    for column in columns:
-        seen.add_dids(column.edges.dids)
-    names, paths = seen.intern(interner)
-    for change, old, new in readings:
+                continue
+            for change in part:
+                new = read_record(nsid, change.new or b"", change.fields)
+                piece.add(change, None, new)
+                if piece.full:
+                    yield piece.pack(interner, indexed_at)
+                    piece = _Piece()
+    yield piece.pack(interner, indexed_at, columns)
+
+
+class _Piece:
+    """Changes that were read, and are packed together."""
+
+    def __init__(self) -> None:
+        self._readings: list[tuple[Change, Reading | None, Reading | None]] = []
+        self._seen = NameSets()
+        self._links = 0
+        self._decoded = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be added."""
+        return self._links >= _MOST_LINKS
+
+    def add(self, change: Change, old: Reading | None, new: Reading | None) -> None:
+        """Take in a change, and what was read of its two sides."""
         if old is not None:
-            _prepare_old(prepared, change, old, names, paths)
+            self._seen.add(change.collection, old.links)
+            self._links += len(old.links)
+            # No rows are made of it.
+            old = old.let_go()
         if new is not None:
-            _prepare_new(prepared, change, new, names, paths, indexed_at)
-        module = (new or old).module  # type: ignore[union-attr]
-        if module.SEARCHABLE:
-            address = (change.actor, change.collection, change.rkey)
-            prepared.outbox.append(address)
-    whole = [change for change, _, new in readings if new is not None]
-    prepared.records += pack_records(
-        [change[:3] for change in whole], [change.new or b"" for change in whole]
-    )
-    for column in columns:
-        _prepare_edges(prepared, column, names)
-    return prepared
+            self._seen.add(change.collection, new.links)
+            self._links += len(new.links)
+            self._decoded += len(change.new or b"")
+            if self._decoded > _KEPT_DECODED_BYTES:
+                change, new = change.let_go(), new.let_go()
+        self._readings.append((change, old, new))
+
+    def pack(
+        self,
+        interner: Interner,
+        indexed_at: datetime,
+        columns: Sequence[EdgeColumns] = (),
+    ) -> Prepared:
+        """Rows of all that was added, and of `columns`."""
+        prepared = Prepared()
+        for column in columns:
+            self._seen.add_dids(column.edges.dids)
+        names, paths = self._seen.intern(interner)
+        for change, old, new in self._readings:
+            if old is not None:
+                _prepare_old(prepared, change, old, names, paths)
+            if new is not None:
+                _prepare_new(prepared, change, new, names, paths, indexed_at)
+            module = (new or old).module  # type: ignore[union-attr]
+            if module.SEARCHABLE:
+                address = (change.actor, change.collection, change.rkey)
+                prepared.outbox.append(address)
+        whole = [change for change, _, new in self._readings if new is not None]
+        prepared.records += pack_records(
+            [change[:3] for change in whole], [change.new or b"" for change in whole]
+        )
+        for column in columns:
+            _prepare_edges(prepared, column, names)
+        return prepared
+
+
+def apply_changes(
+    conn: psycopg.Connection[Any],
+    interner: Interner,
+    changes: Iterable[Change],
+    now: datetime,
+) -> StatsChange:
+    """`prepare` and `write`, piece by piece."""
+    stats = StatsChange()
+    for prepared in prepare(changes, interner, now):
+        stats.merge(write(conn, prepared))
+    return stats
 
 
 def write(conn: psycopg.Connection[Any], prepared: Prepared) -> StatsChange:
@@ -249,12 +315,15 @@ def _prepare_new(
 ) -> None:
     actor, collection, rkey = change[:3]
     error = new.error
-    if new.value is not None:
+    if error is None:
+        value = new.value
+        if value is None:
+            value = cbor.decode_fast(change.new or b"")
         # What a link beyond the bound names must not be there because another record
         # of the batch names it too.
         own = names if len(new.links) < MAX_LINKS else names.within(new.links)
         try:
-            rows = new.module.to_rows(new.value, Source(actor, rkey, indexed_at), own)
+            rows = new.module.to_rows(value, Source(actor, rkey, indexed_at), own)
         except InvalidRecordError as fault:
             error = reason_of(fault)
         else:

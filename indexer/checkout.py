@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol, Self
 import psycopg
 
 from indexer.apply import apply_commits, plan_for_probes
-from indexer.changes import Prepared, prepare, write
+from indexer.changes import Prepared, apply_changes, write
 from indexer.event_frames import utc_text
 from indexer.import_rows import (
     Addresses,
@@ -258,9 +258,10 @@ class Checkout:
         if self._staged is not None:
             self._staged.add(groups)
             return
-        prepared = prepare_import(groups, self._interner, self._now, self._dropped)
-        self._changed += len(prepared.records)
-        self._send(prepared)
+        pieces = prepare_import(groups, self._interner, self._now, self._dropped)
+        for prepared in pieces:
+            self._changed += len(prepared.records)
+            self._send(prepared)
 
     def _wait(self) -> None:
         if self._sending is not None:
@@ -272,8 +273,8 @@ class Checkout:
         for changes in staged.differences(self._dropped):
             self._bound_drops()
             self._changed += len(changes)
-            prepared = prepare(changes, self._interner, self._now)
-            self._stats.add(write(self._conn, prepared))
+            done = apply_changes(self._conn, self._interner, changes, self._now)
+            self._stats.add(done)
 
     def _bound_drops(self) -> None:
         if len(self._dropped) > MAX_DROPPED_RECORDS:

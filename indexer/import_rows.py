@@ -128,15 +128,23 @@ def prepare_import(
     interner: Interner,
     indexed_at: datetime,
     dropped: list[Dropped],
-) -> Prepared:
-    """Read and pack records of repos that hold nothing yet, each address once; those
-    that cannot be kept go into `dropped`."""
-    changes: list[Change] = []
+) -> Iterator[Prepared]:
+    """Read and pack records of repos that hold nothing yet, each address once, in
+    pieces as `prepare` does; those that cannot be kept go into `dropped`."""
     edges: list[EdgeColumns] = []
+    changes = _sort(groups, edges, dropped)
+    return prepare(changes, interner, indexed_at, edges)
+
+
+def _sort(
+    groups: Iterable[Addressed], edges: list[EdgeColumns], dropped: list[Dropped]
+) -> Iterator[Change]:
+    """Edges into `edges`; the rest one by one, so that no more is decoded than is
+    being read. `edges` is complete once all have been taken."""
     for group in groups:
         shape = SHAPE_OF.get(group.nsid)
         if shape is None:
-            changes += _changes(group, group.rkeys, group.records, dropped)
+            yield from _changes(group, group.rkeys, group.records, dropped)
             continue
         rkeys, records = group.rkeys, group.records
         values = [record.value for record in records]
@@ -144,7 +152,7 @@ def prepare_import(
         if sizes.count(shape.size) < len(sizes):
             fits = [size == shape.size for size in sizes]
             misses = [not fit for fit in fits]
-            changes += _changes(
+            yield from _changes(
                 group, compress(rkeys, misses), compress(records, misses), dropped
             )
             rkeys = list(compress(rkeys, fits))
@@ -152,7 +160,7 @@ def prepare_import(
             values = list(compress(values, fits))
         for where, found in read_shaped(shape, values):
             if found is None:
-                changes += _changes(group, rkeys[where], records[where], dropped)
+                yield from _changes(group, rkeys[where], records[where], dropped)
             else:
                 actors = [group.actor] * len(found.dids)
                 edges.append(
@@ -160,7 +168,6 @@ def prepare_import(
                         group.nsid, group.collection, actors, rkeys[where], found
                     )
                 )
-    return prepare(changes, interner, indexed_at, edges)
 
 
 def _changes(
@@ -170,9 +177,13 @@ def _changes(
     dropped: list[Dropped],
 ) -> Iterator[Change]:
     actor, collection, nsid = group.actor, group.collection, group.nsid
+    shape = SHAPE_OF.get(nsid)
+    size = None if shape is None else shape.size
     for rkey, record in zip(rkeys, records, strict=True):
         fields = open_record(record.value, MAX_RECORD_BYTES_BACKFILL)
         if isinstance(fields, DropReason):
             dropped.append(_drop(actor, record, fields))
         else:
-            yield Change(actor, collection, rkey, nsid, None, record.value, fields)
+            # One that has the size of a shape waits for those like it.
+            kept = None if len(record.value) == size else fields
+            yield Change(actor, collection, rkey, nsid, None, record.value, kept)

@@ -19,12 +19,17 @@ _MAX_REASON_CHARS: Final = 300
 
 
 class Reading(NamedTuple):
-    """A record's bytes, read: its links, and its value if rows may be made of it."""
+    """A record's bytes, read: its links, and why no rows can be made of it, if so. Else
+    `value` is what they are made of, None where that was let go."""
 
     module: Collection
     value: Value | None
     links: Sequence[Link]
     error: str | None
+
+    def let_go(self) -> Reading:
+        """The same without the value: to be decoded again."""
+        return self._replace(value=None)
 
 
 class NameSets:

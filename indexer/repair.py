@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import psycopg
 
-from indexer.changes import Change, prepare, write
+from indexer.changes import Change, apply_changes
 from indexer.collections.registry import OWNED_TABLES, ROW_TABLES
 from indexer.counting import count_links, count_rows
 from indexer.transaction import whole_transaction
@@ -93,7 +93,7 @@ def _remove(
         if value is not None
     ]
     put_outbox(conn, [(actor, collection, rkey) for collection, rkey, _ in page])
-    apply_stats(conn, write(conn, prepare(changes, interner, now)))
+    apply_stats(conn, apply_changes(conn, interner, changes, now))
     conn.execute(
         """
         DELETE FROM record r

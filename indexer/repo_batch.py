@@ -123,8 +123,9 @@ class _Batch:
         for actor, repo in taken.items():
             groups += addresses.sort(actor, repo.records, dropped)
             dropped += _tree_drops(actor, repo.drops)
-        prepared = prepare_import(groups, self.interner, self.now, dropped)
-        stats = write(conn, prepared)
+        stats = StatsChange()
+        for prepared in prepare_import(groups, self.interner, self.now, dropped):
+            stats.merge(write(conn, prepared))
         delete_dropped_of(conn, *taken)
         put_dropped_records(conn, dropped)
         crashpoint(Crashpoint.BATCH_WRITTEN)

@@ -45,8 +45,6 @@ MAX_CHANGES: Final = 100_000
 MAX_CHANGED_BYTES: Final = 32 * 1024**2
 """Beyond so many keys that are not simply kept, or such records, a whole fetch is the
 better way."""
-_DECODED_BYTES: Final = 1024**2
-"""Of records that are kept decoded: it may take a hundred times the memory."""
 
 
 class ImportedDiff(Protocol):
@@ -164,8 +162,6 @@ def _as_commit(
             if size > MAX_CHANGED_BYTES:
                 raise DiffMismatchError("too much changed")
             _add(key, cid, before is None, diff.blocks, ops, drops)
-            if size > _DECODED_BYTES and ops and ops[-1].cid == cid:
-                ops[-1].fields = None
     for key in others:
         path = _parse(key)
         if path is None:
@@ -208,7 +204,8 @@ def _add(
             drops.append(DroppedOp(_text(key), cid, fields))
             return
         action = "create" if fresh else "update"
-        ops.append(RecordOp(action, *path, cid, value, fields))  # type: ignore[arg-type]
+        # Not kept decoded: that may take seventy times the memory.
+        ops.append(RecordOp(action, *path, cid, value))  # type: ignore[arg-type]
 
 
 def _parse(key: bytes) -> tuple[str, str] | None:

@@ -115,11 +115,13 @@ class _Audit:
             Change(self._actor, collection, rkey, nsids[collection], None, value)
             for collection, rkey, value in page
         ]
-        prepared = prepare(changes, self._interner, _LONG_AGO)
-        for table, rows in prepared.rows.items():
-            self._compare_rows(table, rows)
-        self._compare_links(prepared)
-        self._compare_errors(prepared, page)
+        errors: set[tuple[int, int]] = set()
+        for prepared in prepare(changes, self._interner, _LONG_AGO):
+            for table, rows in prepared.rows.items():
+                self._compare_rows(table, rows)
+            self._compare_links(prepared)
+            errors.update(row[1:3] for row in prepared.errors)
+        self._compare_errors(errors, page)
 
     def _compare_rows(self, table: RowTable, rows: list[tuple[Any, ...]]) -> None:
         rkeys = [] if table.single else [row[1] for row in rows]
@@ -142,7 +144,9 @@ class _Audit:
             self.wrong[partition] += count_wrong_links(self._conn, partition, rows)
 
     def _compare_errors(
-        self, prepared: Prepared, page: Sequence[tuple[int, int, bytes]]
+        self,
+        expected: set[tuple[int, int]],
+        page: Sequence[tuple[int, int, bytes]],
     ) -> None:
         """Which records are not shown; the words of why may have changed."""
         rows = self._conn.execute(
@@ -154,7 +158,6 @@ class _Audit:
             """,
             ([row[0] for row in page], [row[1] for row in page], self._actor),
         ).fetchall()
-        expected = {row[1:3] for row in prepared.errors}
         self._expected[_ERRORS] += len(expected)
         self.wrong[_ERRORS] += len(expected ^ set(rows))
 

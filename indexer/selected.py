@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import psycopg
 
-from indexer.changes import Change, prepare, write
+from indexer.changes import Change, apply_changes
 from indexer.checkout import LOCK_CLASS, OTHER_COLLECTIONS
 from indexer.repo_states import RepoState, choose_selections, lock_repos, save_repos
 from indexer.transaction import retry_conflicts, whole_transaction
@@ -85,5 +85,5 @@ def _prune(
         Change(actor, collection, rkey, nsids[collection], value, None)
         for collection, rkey, value in page
     ]
-    apply_stats(conn, write(conn, prepare(changes, interner, now)))
+    apply_stats(conn, apply_changes(conn, interner, changes, now))
     return len(page), last

@@ -83,17 +83,17 @@ class StagedRepo:
         if old == new:
             return None
         [nsid] = self._interner.nsids([collection]).values()
-        fields = None
         if new is not None:
+            # Not kept decoded: that may take seventy times the memory.
             fields = open_record(new, MAX_RECORD_BYTES_BACKFILL)
             if isinstance(fields, DropReason):
                 [text] = self._interner.rkey_texts([rkey]).values()
                 path = f"{nsid}/{text}".encode()
                 dropped.append((self._actor, path, cid_for(new), fields))
-                new = fields = None
+                new = None
         if old is None and new is None:
             return None
-        return Change(self._actor, collection, rkey, nsid, old, new, fields)
+        return Change(self._actor, collection, rkey, nsid, old, new)
 
 
 _STAGE: Final = """

@@ -745,7 +745,7 @@ def test_one_record_may_stand_under_all_keys_of_a_commit() -> None:
 
 
 def test_large_records_are_not_handed_on_decoded() -> None:
-    small, large = heavy(900), heavy(30_000)
+    small, large = heavy(200), heavy(1_000)
     for values, kept in (([small], 1), ([large], 0), ([small] * 100, 2)):
         changes = [(f"test.app.note/m{n:03}", raw) for n, raw in enumerate(values)]
         ops = verify(Author().commit(*changes)).ops

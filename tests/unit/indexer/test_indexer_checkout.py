@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -31,7 +32,7 @@ from indexer import checkout as checkout_module
 from indexer import staged_repo
 from indexer.apply import BatchResult
 from indexer.audit import audit_repo, recount_stats
-from indexer.changes import Change, Prepared, prepare
+from indexer.changes import Change, Prepared, apply_changes
 from indexer.checkout import (
     Checkout,
     CheckoutBusyError,
@@ -130,15 +131,17 @@ def test_what_differs_comes_in_pieces(
 ) -> None:
     sizes: list[int] = []
 
-    def count(changes: list[Change], *rest: Any) -> Prepared:
+    def count(
+        conn: Conn, interner: Interner, changes: list[Change], now: datetime
+    ) -> StatsChange:
         sizes.append(len(changes))
-        return prepare(changes, *rest)
+        return apply_changes(conn, interner, changes, now)
 
     a = written_author(posts=40)
     fetch(a)
     a.commit({path: post(f"again {path}") for path in a.records if POST in path})
     monkeypatch.setattr(staged_repo, limit, most)
-    monkeypatch.setattr(checkout_module, "prepare", count)
+    monkeypatch.setattr(checkout_module, "apply_changes", count)
     assert fetch(a).changed == 40
     assert_equal(conn, [a])
     assert sum(sizes) == 40
@@ -311,7 +314,8 @@ def test_nothing_is_seen_or_locked_before_finish(
 
 @pytest.mark.parametrize("fresh", [True, False])
 @pytest.mark.parametrize(
-    "broken", ["delete_dropped_of", "lock_repos", "load_commits", "save_repos", "write"]
+    "broken",
+    ["delete_dropped_of", "lock_repos", "load_commits", "save_repos", "rows"],
 )
 def test_failure_anywhere_leaves_the_old_state(
     conn: Conn,
@@ -334,7 +338,9 @@ def test_failure_anywhere_leaves_the_old_state(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkout_module, broken, fail)
+        rows = "write" if fresh else "apply_changes"
+        name = rows if broken == "rows" else broken
+        patch.setattr(checkout_module, name, fail)
         with pytest.raises(ZeroDivisionError):
             fetch(a)
     assert held_records(conn) == before
@@ -510,10 +516,10 @@ def test_records_that_come_all_at_once_are_taken_in_pieces(
     monkeypatch.setattr(checkout_module, "_CHUNK_BYTES", 20_000)
     sizes: list[int] = []
 
-    def watched(*args: Any) -> Prepared:
-        prepared = prepare_import(*args)
-        sizes.append(len(prepared.records))
-        return prepared
+    def watched(*args: Any) -> Iterator[Prepared]:
+        for prepared in prepare_import(*args):
+            sizes.append(len(prepared.records))
+            yield prepared
 
     monkeypatch.setattr(checkout_module, "prepare_import", watched)
     someone = author(0)
