@@ -87,7 +87,7 @@ class Shard:
         self._pipeline.start()
         for work in (self._hear, self._tell):
             threading.Thread(target=_guard, args=(work,), daemon=True).start()
-        self._read()
+        _guard(self._read)
         self._pipeline.stop()
         self.send(self._told())
 

@@ -19,6 +19,7 @@ from zlib import crc32
 
 from crawler.host_name import HostName
 from crawler.pipeline import PipelineStats
+from crawler.settings import MIB
 from crawler.stream_state import Fault
 from protocol.limits import MAX_FRAME_BYTES
 from protocol.syntax.did import Did
@@ -95,7 +96,8 @@ class Told:
 _HEADER: Final = struct.Struct(">BIQI")
 HEADER_BYTES: Final = _HEADER.size
 _LENGTH: Final = struct.Struct(">I")
-MAX_MESSAGE_BYTES: Final = MAX_FRAME_BYTES + HEADER_BYTES
+MAX_CONTROL_BYTES: Final = 4 * MIB
+"""A DID document, a few counters."""
 
 pack_header = _HEADER.pack
 
@@ -112,7 +114,9 @@ class MessageReader:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-        """The messages that are complete with this chunk. Use all of them up."""
+        """The messages that are complete with this chunk. Use all of them up.
+
+        Raises ValueError where the other end has lost its place."""
         data = self._rest + chunk if self._rest else chunk
         size, position = len(data), 0
         unpack = _HEADER.unpack_from
@@ -120,6 +124,8 @@ class MessageReader:
             kind, stream, seq, length = unpack(data, position)
             start = position + HEADER_BYTES
             end = start + length
+            if length > MAX_FRAME_BYTES or kind > Kind.END:
+                raise ValueError(f"a message of kind {kind} and {length} bytes")
             if end > size:
                 break
             position = end
@@ -140,10 +146,14 @@ class ControlReader:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> Iterator[Any]:
-        """The messages that are complete with this chunk. Use all of them up."""
+        """The messages that are complete with this chunk. Use all of them up.
+
+        Raises ValueError for a length that none has, and what unpickling raises."""
         self._rest += chunk
         while len(self._rest) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._rest)
+            if length > MAX_CONTROL_BYTES:
+                raise ValueError(f"a control message of {length} bytes")
             end = _LENGTH.size + length
             if len(self._rest) < end:
                 return

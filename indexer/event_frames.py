@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from protocol.errors import ProtocolError
 from protocol.events import AccountEvent, CommitEvent, Event, SyncEvent
@@ -15,6 +16,11 @@ from protocol.sequenced_frames import (
     sync_frame,
 )
 
+_MOST_UNSIGNED_BYTES: Final = 16_384
+"""Of a frame that is no commit and is sent on as it came. An honest one has some
+hundreds; the rest are fields that nobody knows, sent on to everybody who follows us."""
+_MOST_STATUS_CHARS: Final = 128
+
 
 def frame_of(event: Event, now: datetime) -> bytes:
     """The frame of an event that was applied; its number is not ours yet.
@@ -22,13 +28,19 @@ def frame_of(event: Event, now: datetime) -> bytes:
     A commit without its frame, or with one that cannot get another number, is told of
     by where it left the repo.
     """
-    if event.frame is not None and _can_be_numbered(event.frame):
+    most = MAX_RENUMBERED_BYTES
+    if not isinstance(event, CommitEvent):
+        most = _MOST_UNSIGNED_BYTES
+    if event.frame is not None and _can_be_numbered(event.frame, most):
         return event.frame
     time = utc_text(now)
     if isinstance(event, CommitEvent | SyncEvent):
         return sync_frame(event.did, event.rev, event.commit, time)
     if isinstance(event, AccountEvent):
-        return account_frame(event.did, event.active, event.status, time)
+        status = event.status
+        if status is not None and len(status) > _MOST_STATUS_CHARS:
+            status = None
+        return account_frame(event.did, event.active, status, time)
     return identity_frame(event.did, event.handle, time)
 
 
@@ -40,10 +52,10 @@ def messages_of(event: Event, frame: bytes) -> int:
     return 1
 
 
-def _can_be_numbered(frame: bytes) -> bool:
+def _can_be_numbered(frame: bytes, most: int) -> bool:
     """Whether our stream can send it: what was read to be verified may be written in
     ways that are not read again."""
-    if len(frame) > MAX_RENUMBERED_BYTES:
+    if len(frame) > most:
         return False
     try:
         renumber(frame, MAX_SEQ)

@@ -32,7 +32,7 @@ from storage.arrays import int_array
 from storage.crashpoint import Crashpoint, crashpoint
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.interning import Interner
-from storage.resync_buffer import clear_commits, load_all_commits
+from storage.resync_buffer import clear_commits, find_buffered, load_commits
 from storage.states import STATUS_DELETED
 from storage.stats import StatsChange, apply_stats
 
@@ -150,8 +150,10 @@ class _Batch:
 
     def _drain(self, states: dict[int, RepoState], stats: StatsChange) -> None:
         """Let the commits follow that came meanwhile."""
-        buffered = load_all_commits(self.conn, list(states))
-        for actor, events in sorted(buffered.items()):
+        buffered = find_buffered(self.conn, list(states))
+        for actor in buffered:
+            # One at a time: of five hundred repos it may be more than memory bears.
+            events = load_commits(self.conn, actor)
             _, more = apply_commits(
                 self.conn, self.interner, states[actor], events, self.now
             )

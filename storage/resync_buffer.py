@@ -16,7 +16,7 @@ from protocol.drops import DropReason
 from protocol.events import CommitEvent, DroppedOp, RecordOp
 
 MAX_COMMITS: Final = 2_000
-MAX_BYTES: Final = 32 * 1024**2
+MAX_BYTES: Final = 8 * 1024**2
 """What is kept for one repo while it is fetched. Beyond it, fetching it once more
 costs less than keeping everything."""
 
@@ -57,23 +57,20 @@ def put_commits(
 def load_commits(conn: psycopg.Connection[Any], actor: int) -> list[CommitEvent]:
     """Return an actor's buffered commits, oldest first."""
     rows = conn.execute(
-        "SELECT event FROM resync_buffer WHERE actor = %s ORDER BY id", (actor,)
+        "SELECT event FROM resync_buffer WHERE actor = %s ORDER BY id",
+        (actor,),
+        binary=True,
     )
     return [decode_commit(event) for (event,) in rows]
 
 
-def load_all_commits(
-    conn: psycopg.Connection[Any], actors: Sequence[int]
-) -> dict[int, list[CommitEvent]]:
-    """Actor -> buffered commits, oldest first, of those that have any."""
+def find_buffered(conn: psycopg.Connection[Any], actors: Sequence[int]) -> list[int]:
+    """Those of these actors that have buffered commits."""
     rows = conn.execute(
-        "SELECT actor, event FROM resync_buffer WHERE actor = ANY(%s) ORDER BY id",
+        "SELECT DISTINCT actor FROM resync_buffer WHERE actor = ANY(%s) ORDER BY actor",
         (list(actors),),
     )
-    found: dict[int, list[CommitEvent]] = {}
-    for actor, event in rows:
-        found.setdefault(actor, []).append(decode_commit(event))
-    return found
+    return [actor for (actor,) in rows]
 
 
 def clear_commits(conn: psycopg.Connection[Any], *actors: int) -> int:

@@ -37,6 +37,7 @@ from crawler.shard_wire import (
 from crawler.stream_state import Fault, StreamState
 from protocol import cbor
 from protocol.frames import encode_error_frame, encode_frame
+from protocol.limits import MAX_FRAME_BYTES
 from protocol.syntax.did import Did
 from storage import cursors, hosts
 
@@ -475,6 +476,40 @@ def test_messages_come_out_as_they_went_in(
     for start in range(0, len(data), step):
         out += reader.feed(data[start : start + step])
     assert out == [(Kind.FRAME, *message) for message in messages]
+
+
+@given(st.binary(max_size=200), st.integers(1, 30))
+def test_garbage_is_refused_or_waits_for_little(data: bytes, step: int) -> None:
+    good = pack_header(Kind.FRAME, 1, 2, 3) + b"abc"
+    reader = MessageReader()
+    taken = 0
+    try:
+        for start in range(0, len(good + data), step):
+            for kind, _, _, body in reader.feed((good + data)[start : start + step]):
+                assert kind <= Kind.END
+                assert len(body) <= len(data) + 3
+                taken += 1
+    except ValueError:
+        pass
+    assert taken >= 1
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        pack_header(Kind.FRAME, 1, 2, MAX_FRAME_BYTES + 1),
+        pack_header(9, 1, 2, 0),
+        b"\xff" * 40,
+    ],
+)
+def test_a_message_that_cannot_be_is_not_waited_for(garbage: bytes) -> None:
+    with pytest.raises(ValueError, match="a message of"):
+        list(MessageReader().feed(garbage))
+
+
+def test_a_control_message_that_cannot_be_is_not_waited_for() -> None:
+    with pytest.raises(ValueError, match="a control message of"):
+        list(ControlReader().feed(b"\xff" * 4))
 
 
 def test_cursors_of_shards(pool: Pool) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from indexer.event_frames import frame_of
-from protocol.events import IdentityEvent
+from protocol.cid import cid_for
+from protocol.events import AccountEvent, Event, IdentityEvent, SyncEvent
 from protocol.frames import decode_frame, encode_frame
 from protocol.limits import MAX_SEQ
 from protocol.sequenced_frames import renumber
 from protocol.syntax import Did
+from protocol.syntax.tid import Tid
 
 DID = Did("did:plc:" + "a" * 24)
+ROOT = cid_for(b"")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PLAIN = encode_frame("#identity", {"seq": 5, "did": DID, "time": "x", "more": 1})
 HEADER = encode_frame("#identity", {})[:-1]
@@ -33,6 +37,35 @@ def test_what_we_read_and_cannot_number_is_told_in_our_words(frame: bytes) -> No
     assert told != frame
     body = decode_frame(renumber(told, MAX_SEQ)).body
     assert (body["did"], body["seq"]) == (DID, MAX_SEQ)
+
+
+@pytest.mark.parametrize("kind", ["#identity", "#account", "#sync"])
+def test_large_frames_that_are_no_commits_are_told_in_our_words(kind: str) -> None:
+    fields: dict[str, Any] = {
+        "seq": 5,
+        "did": DID,
+        "active": True,
+        "rev": "3" + "2" * 12,
+    }
+    for size, sent_on in ((9_000, True), (4_900_000, False)):
+        frame = encode_frame(kind, fields | {"more": "x" * size})
+        event: Event = {
+            "#identity": IdentityEvent(DID, None, 5, 1, frame=frame),
+            "#account": AccountEvent(DID, True, None, 5, 1, frame=frame),
+            "#sync": SyncEvent(
+                DID, Tid("3" + "2" * 12), ROOT, b"commit", 5, 1, frame=frame
+            ),
+        }[kind]
+        told = frame_of(event, NOW)
+        assert (told == frame) == sent_on
+        assert len(told) < 10_000
+        assert decode_frame(told).t == kind
+
+
+def test_a_status_of_any_length_is_not_sent_on() -> None:
+    told = frame_of(AccountEvent(DID, False, "x" * 4_900_000, 5, 1), NOW)
+    assert len(told) < 1_000
+    assert decode_frame(told).body["active"] is False
 
 
 def test_any_other_frame_is_sent_on_as_it_is() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -46,6 +47,7 @@ from storage.scope import (
     set_scope,
 )
 from storage.selections import next_comparison, note_compared, wanted_selection
+from storage.stats import StatsChange
 
 Conn = psycopg.Connection[Any]
 NOTE = "org.example.note"
@@ -299,7 +301,7 @@ def test_a_pruning_that_is_killed_goes_on(
     monkeypatch.setattr(selected, "_ROWS", 3)
     real, pages = selected._prune, []
 
-    def killed(*given: Any) -> int:
+    def killed(*given: Any) -> Any:
         pages.append(1)
         if len(pages) == 3:
             raise KeyboardInterrupt
@@ -314,6 +316,27 @@ def test_a_pruning_that_is_killed_goes_on(
     apply(a.write(POST, post("meanwhile"))[1])
     compare_all(conn, interner)
     assert held(conn, a) == of(a, NOTE)
+    assert recount_stats(conn).ok
+
+
+def test_large_records_are_pruned_a_few_at_a_time(
+    conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = written()
+    fetch(conn, interner, a)
+    choose(conn, NOTE)
+    monkeypatch.setattr("storage.records._PAGE_BYTES", 300)
+    real, sizes = selected.apply_changes, []
+
+    def watched(c: Conn, i: Interner, changes: Any, now: datetime) -> StatsChange:
+        sizes.append(sum(len(change.old) for change in changes))
+        return real(c, i, changes, now)
+
+    monkeypatch.setattr(selected, "apply_changes", watched)
+    compare_all(conn, interner)
+    assert held(conn, a) == of(a, NOTE)
+    assert sum(sizes) > 1_500
+    assert max(sizes) < 700
     assert recount_stats(conn).ok
 
 
