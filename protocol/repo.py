@@ -235,6 +235,9 @@ class RepoReader:
                 self._hold(cid, block)
                 self._deferred.append((cid, place))
             else:
+                if self._keeps_all:
+                    # A record may have the very bytes of a node.
+                    self._remember(cid, block)
                 self._open(block, place, ready)
 
     def _open_deferred(self, found: list[_Found]) -> None:
@@ -245,7 +248,9 @@ class RepoReader:
             if cid not in self._spill:
                 raise InvalidTreeError("a node stands in two places")
             ready: list[tuple[bytes, bytes, _Place]] = []
-            self._open(self._release(cid), place, ready)
+            block = self._release(cid)
+            self._remember(cid, block)
+            self._open(block, place, ready)
             self._follow(ready, found)
 
     def _open(

@@ -180,6 +180,25 @@ def test_a_record_twice_in_one_node_behind_much(
     assert read(whole, 10**9, reader)[0] == items
 
 
+@pytest.mark.parametrize("place", ["after", "before"])
+def test_a_record_may_have_the_bytes_of_a_node(place: str) -> None:
+    """The CAR carries the block once; the second try, which spills, finds it again."""
+    items = items_of(200)
+    nodes = {node.cid: node.raw for node in build_nodes((k, c) for k, c, _ in items)}
+    key = b"z.far/a" if place == "after" else b"a.far/a"
+    for cid, raw in nodes.items():
+        both = sorted([*items, (key, cid, raw)])
+        again = {node.cid for node in build_nodes((k, c) for k, c, _ in both)}
+        if cid not in again:
+            continue
+        car = export(both)
+        once = car_of(blocks_of(car), read_car(car).root)
+        reader = RepoReader(KEY.public, DID, NOW_US, {})
+        assert read(once, 4_096, reader)[0] == both
+        return
+    raise AssertionError("no node stayed as it was")
+
+
 def test_memory_for_blocks_out_of_order_is_bounded() -> None:
     items = big_items(50)
     car = export(items)
