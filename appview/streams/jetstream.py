@@ -57,7 +57,7 @@ class Jetstream:
         *,
         poll: float = 1.0,
         ring_events: int = 5_000,
-        ring_bytes: int = 64_000_000,
+        ring_bytes: int = 32_000_000,
         send_timeout: float = 20.0,
         max_subscribers: int = 1_000,
     ) -> None:

@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 IDENTITY: Final = "#identity"
 ACCOUNT: Final = "#account"
 _DELETE: Final = "delete"
-_END: Final = "}}"
+_END: Final = b"}}"
+_MOST_SWELLING: Final = 3
 
 
 class Record:
@@ -42,18 +43,25 @@ class Record:
 
     def __init__(self, value: bytes) -> None:
         # Its block, then its text. One place: threads may make it side by side.
-        self._held: bytes | str = value
+        self._held: tuple[bytes, bool] = value, False
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._held[0])
 
     @property
-    def text(self) -> str:
-        """Its JSON; empty for what was dropped when it came in."""
-        held = self._held
-        if isinstance(held, bytes):
-            held = self._held = _record_text(held)
-        return held
+    def text(self) -> bytes:
+        """Its JSON; empty for what was dropped when it came in.
+
+        Made once, unless it is much larger than the block: of control characters, six
+        times. It is not kept as a string, which one odd letter makes four times larger.
+        """
+        held, made = self._held
+        if made:
+            return held
+        text = _record_text(held).encode()
+        if len(text) <= _MOST_SWELLING * len(held):
+            self._held = text, True
+        return text
 
 
 class Message:
@@ -81,14 +89,14 @@ class Message:
     @property
     def data(self) -> bytes:
         """The JSON text; empty for a record that was dropped when it came in."""
-        text = self._text
-        if self._record is not None:
-            record = self._record.text
-            if not record:
-                return b""
-            inner = f',"record":{record},"cid":"{self._cid}"'
-            text = text.removesuffix(_END) + inner + _END
-        return text.encode()
+        text = self._text.encode()
+        if self._record is None:
+            return text
+        record = self._record.text
+        if not record:
+            return b""
+        cid = self._cid.encode()
+        return b'%b,"record":%b,"cid":"%b"}}' % (text.removesuffix(_END), record, cid)
 
 
 class Moment:

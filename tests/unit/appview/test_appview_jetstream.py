@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
 from appview.streams.jetstream import PATH, Jetstream
-from appview.streams.jetstream_events import Message, Moment
+from appview.streams.jetstream_events import Message, Moment, Record
 from appview.streams.jetstream_options import (
     BadOptionsError,
     Options,
@@ -72,6 +72,20 @@ class Source:
     async def events_after(self, seq: int, limit: int) -> Sequence[tuple[int, Large]]:
         end = min(self.last, seq + limit)
         return [(n, Large(n, self.size)) for n in range(seq + 1, end + 1)]
+
+
+@pytest.mark.parametrize("text", ["\x01" * 90_000, "a" * 90_000 + "\U0001f600"])
+def test_what_is_kept_of_a_record_is_about_its_block(text: str) -> None:
+    value = cbor.encode({"$type": POST, "text": text})
+    record = Record(value)
+    tracemalloc.start()
+    try:
+        for _ in range(2):
+            assert json.loads(record.text)["text"] == text
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 3 * len(value)
 
 
 def test_who_does_not_read_is_cut_off_and_holds_up_nobody() -> None:
