@@ -22,6 +22,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _DEFAULT_CACHE: Final = 500_000
+_MOST_CACHED_CHARS: Final = 64
 MAX_PATHS_A_COLLECTION: Final = 256
 """Records choose their own keys, so paths could be made without end. Beyond this
 many, links of a collection share OVERFLOW_PATH."""
@@ -31,7 +32,8 @@ MAX_PATH_CHARS: Final = 256
 
 class _Cache(Generic[K, V]):
     """A bounded map in two generations: what was not asked for in the last `size`
-    insertions is forgotten. Cheaper than a list of uses."""
+    insertions is forgotten, and long names are not kept at all: what others write
+    may be two thousand characters long. Cheaper than a list of uses."""
 
     def __init__(self, size: int) -> None:
         self._size = max(size, 2) // 2
@@ -47,6 +49,9 @@ class _Cache(Generic[K, V]):
         return value
 
     def put(self, key: K, value: V) -> None:
+        name = value if isinstance(value, str) else key
+        if isinstance(name, str) and len(name) > _MOST_CACHED_CHARS:
+            return
         if len(self._young) >= self._size:
             self._old = self._young
             self._young = {}

@@ -10,6 +10,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from protocol.syntax import tid_from_int
+from storage import quarantine
 from storage.collections import (
     COLLECTION_IDS,
     FIRST_FREE_ID,
@@ -133,3 +134,23 @@ def test_longest_names_fit_their_indexes(interner: Interner) -> None:
     assert interner.dids(interner.actors([did]).values()) is not None
     assert interner.collections([nsid])
     assert interner.rkeys([rkey])
+
+
+def test_long_names_are_not_kept_in_memory(pool: ConnectionPool[Any]) -> None:
+    interner = Interner(pool)
+    short, long = "did:plc:" + "a" * 24, "did:example:" + "a" * 2_000
+    numbers = interner.actors([short, long])
+    assert interner.actors([long, short]) == numbers
+    assert interner.dids(numbers.values()) == {n: did for did, n in numbers.items()}
+    caches = (interner._actors, interner._dids)
+    assert [len(cache._young) for cache in caches] == [1, 1]
+
+
+def test_the_newest_of_what_is_set_aside_is_kept(
+    conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine, "KEPT", 3)
+    for seq in range(10):
+        quarantine.put_frame(conn, 1, seq, b"frame", "error")
+    kept = conn.execute("SELECT seq FROM quarantined_frame ORDER BY id").fetchall()
+    assert kept == [(7,), (8,), (9,)]
