@@ -15,7 +15,7 @@ from protocol.errors import ProtocolError
 from protocol.events import CommitEvent, SyncEvent
 from protocol.frames import ERROR_OP, INFO, MESSAGE_OP, decode_frame
 from protocol.keys import PublicKey
-from protocol.limits import MAX_SEQ
+from protocol.limits import MAX_COMMIT_OPS, MAX_SEQ
 from protocol.syntax.did import Did, is_did
 
 COMMIT: Final = "#commit"
@@ -24,6 +24,18 @@ IDENTITY: Final = "#identity"
 ACCOUNT: Final = "#account"
 OUTDATED_CURSOR: Final = "OutdatedCursor"
 _DELETE: Final = "delete"
+
+# All that is read of a message, and of an operation of a commit.
+_FIELDS: Final = frozenset(
+    (
+        *("seq", "time", "did", "repo", "rev", "since", "prevData", "blocks"),
+        *("commit", "handle", "active", "status"),
+    )
+)
+_OP_FIELDS: Final = frozenset(("path", "action", "cid", "prev"))
+_CONTAINERS: Final = frozenset((list, dict))
+_OF_NO_USE: Final = ()
+"""Stands for a list or a map where none can be: it is wrong in the same way."""
 
 # Commits that are proven together hold their blocks together.
 _GROUP_BYTES: Final = MIB
@@ -111,7 +123,33 @@ def read_frame(
     if type(did) is not str or not is_did(did):
         passed.drops[DropReason.BAD_SYNTAX, stream.host] += 1
         return None
-    return GateFrame(stream, t, Did(did), seq, body, raw)
+    return GateFrame(stream, t, Did(did), seq, _read_of(body), raw)
+
+
+def _read_of(body: dict[str, Any]) -> dict[str, Any]:
+    """A message without what nobody reads of it. Frames wait by the megabyte, and
+    decoded the rest may take seventy times its bytes."""
+    kept = _flat(body, _FIELDS)
+    ops = body.get("ops")
+    if type(ops) is list:
+        kept["ops"] = [
+            _flat(op, _OP_FIELDS)
+            if type(op) is dict
+            else _OF_NO_USE
+            if type(op) is list
+            else op
+            # One too many is as wrong as all of them.
+            for op in ops[: MAX_COMMIT_OPS + 1]
+        ]
+    return kept
+
+
+def _flat(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {
+        name: _OF_NO_USE if type(value) in _CONTAINERS else value
+        for name, value in fields.items()
+        if name in names
+    }
 
 
 def prove_commits(ready: Iterable[tuple[GateFrame, PublicKey]], now_us: int) -> None:
