@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
@@ -19,6 +20,7 @@ from crawler.outside import Outside
 from crawler.rounds import LookedUp
 from crawler.settings import CrawlSettings
 from crawler.sink import Sink
+from crawler.turns import Turns
 from crawler.waiting import wait_first
 from network.errors import NetworkError
 from protocol.events import AccountEvent
@@ -28,12 +30,23 @@ from storage import hosts, identities, jobs
 log = logging.getLogger(__name__)
 
 _BATCH: Final = 100
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 128
+# Servers that never answer hold these for half a minute each: many hosts must do that
+# before others notice. One that answers has ten accounts a second looked at by them.
+_PER_HOST: Final = 4
+# With so many waiting, the other jobs of a host stay where they are.
+_LANE: Final = 16
 _LEASE: Final = 300.0
+_RENEWED_EVERY: Final = 60.0
 _MINUTE: Final = 60.0
 # Turns come twice as fast as they must: minutes are missed, and some are for nothing.
 _AHEAD: Final = 2.0
+# What waits for longer waits for servers that do not answer, and keeps no turn back.
+_HELD_UP: Final = 600.0
 _IDLE: Final = 1.0
+_PAUSE: Final = 0.05
+# Passing over what waits for slow hosts takes at most a fifth of a connection.
+_PAUSES_PER_CLAIM: Final = 4.0
 _DELETED: Final = "deleted"
 # A domain that cannot be asked takes no good handle away, unless that was tried
 # several times and goes on for a day. What is proven counts at once.
@@ -58,7 +71,12 @@ class IdentityRefresh:
         self._database = database
         self._sink = sink
         self._resolver = outside.resolver
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._turns = Turns(_AT_ONCE, _PER_HOST)
+        self._waiting: dict[Did, jobs.ClaimedJob] = {}
+        self._under_way: dict[asyncio.Task[None], jobs.ClaimedJob] = {}
+        self._renewed_at = 0.0
+        self._done = 0
+        self._error: BaseException | None = None
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -67,14 +85,20 @@ class IdentityRefresh:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`."""
-        while not stop.is_set():
-            self._wake.clear()
-            try:
-                done = await self.run_batch(_BATCH)
-            except StoppedError:
-                return
-            if done < _BATCH:
-                await wait_first(self._wake, stop, seconds=_IDLE)
+        with suppress(StoppedError):
+            await self._work(stop, for_ever=True)
+
+    async def run_once(self, *, seconds: float) -> int:
+        """Work until nothing is due, or for so many seconds and until what is under
+        way then is done; return how many jobs were done or tried."""
+        stop = asyncio.Event()
+        timer = asyncio.get_running_loop().call_later(seconds, stop.set)
+        before = self._done
+        try:
+            await self._work(stop, for_ever=False)
+        finally:
+            timer.cancel()
+        return self._done - before
 
     async def queue_stale(self, least: int) -> int:
         """Once a minute: queue the accounts whose document or handle was not checked
@@ -85,7 +109,8 @@ class IdentityRefresh:
         def queue(conn: psycopg.Connection[Any]) -> int:
             share = hosts.count_accounts(conn) * _MINUTE / max(age, _MINUTE)
             limit = max(least, math.ceil(_AHEAD * share))
-            if jobs.count_due(conn, IDENTITY_JOB, most=limit) >= limit:
+            waiting = jobs.count_due(conn, IDENTITY_JOB, most=limit, since=_HELD_UP)
+            if waiting >= limit:
                 return 0
             stale = identities.stale_accounts(
                 conn, older_than=age, limit=limit, job=IDENTITY_JOB
@@ -95,57 +120,131 @@ class IdentityRefresh:
 
         return await asyncio.to_thread(self._database.run, queue)
 
-    async def run_batch(self, limit: int) -> int:
-        """Work off up to `limit` jobs; return how many were taken."""
+    async def _work(self, stop: asyncio.Event, *, for_ever: bool) -> None:
+        clock = asyncio.get_running_loop().time
+        more = True
+        try:
+            while not stop.is_set() and (more or self._waiting or self._under_way):
+                self._wake.clear()
+                if self._error is not None:
+                    raise self._error
+                begun = clock()
+                await self._renew(begun)
+                full = [h for h, n in self._turns.waiting().items() if n >= _LANE]
+                took = await self._claim(full) if more else 0
+                if took == _BATCH:
+                    continue
+                more = for_ever or (more and bool(full))
+                pause = max(_PAUSE, _PAUSES_PER_CLAIM * (clock() - begun))
+                await wait_first(self._wake, stop, seconds=_IDLE)
+                if more:
+                    await wait_first(stop, seconds=pause)
+            await self._give_back()
+            await asyncio.gather(*self._under_way)
+        finally:
+            for task in self._under_way:
+                task.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _claim(self, full: Sequence[int]) -> int:
         claimed: Sequence[jobs.ClaimedJob] = await asyncio.to_thread(
             self._database.run,
             lambda conn: jobs.claim_jobs(
-                conn, IDENTITY_JOB, limit=limit, lease_s=_LEASE
+                conn, IDENTITY_JOB, limit=_BATCH, lease_s=_LEASE, besides=full
             ),
         )
-        done = await asyncio.gather(*(self._refresh(job) for job in claimed))
-        finished = [job.id for job, ok in zip(claimed, done, strict=True) if ok]
-        if finished:
+        for job in claimed:
+            did = Did(job.key)
+            self._waiting[did] = job
+            self._turns.wait(job.host, did)
+        self._start()
+        return len(claimed)
+
+    def _start(self) -> None:
+        while (turn := self._turns.take()) is not None:
+            host, did = turn
+            job = self._waiting.pop(did)
+            task = asyncio.create_task(self._finish(self._turns, host, job))
+            self._under_way[task] = job
+            task.add_done_callback(self._note_end)
+
+    async def _finish(self, turns: Turns, host: int, job: jobs.ClaimedJob) -> None:
+        try:
+            if await self._refresh(job):
+                await asyncio.to_thread(
+                    self._database.run,
+                    lambda conn: jobs.finish_jobs(
+                        conn, [job.id], again_in=self._settings.refresh_interval
+                    ),
+                )
+            self._done += 1
+        finally:
+            turns.give_back(host)
+        self._start()
+        if host not in self._turns.waiting():
+            self._wake.set()
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        del self._under_way[task]
+        if not task.cancelled() and task.exception() is not None:
+            self._error = self._error or task.exception()
+        if self._error is not None or not (self._waiting or self._under_way):
+            self._wake.set()
+
+    async def _renew(self, now: float) -> None:
+        """Keep what is held, however long it waits: nobody else shall do it too."""
+        if now - self._renewed_at < _RENEWED_EVERY:
+            return
+        self._renewed_at = now
+        held = [*self._waiting.values(), *self._under_way.values()]
+        if held:
+            ids = [job.id for job in held]
             await asyncio.to_thread(
                 self._database.run,
-                lambda conn: jobs.finish_jobs(
-                    conn, finished, again_in=self._settings.refresh_interval
-                ),
+                lambda conn: jobs.renew_jobs(conn, ids, lease_s=_LEASE),
             )
-        return len(claimed)
+
+    async def _give_back(self) -> None:
+        """Leave what waits to whoever works next."""
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
+        self._turns = Turns(_AT_ONCE, _PER_HOST)
+        if waiting:
+            await asyncio.to_thread(
+                self._database.run, lambda conn: jobs.give_back_jobs(conn, waiting)
+            )
 
     async def _refresh(self, job: jobs.ClaimedJob) -> bool:
         """Refresh one account; False when it must be tried again."""
         did = Did(job.key)
         # Until then the answer comes from memory, and may be older than the doubt.
         wait = self._resolver.refresh_in(did) if job.doubted else 0.0
-        async with self._slots:
-            # Nobody said that anything changed: a mirror will do.
-            answer = await look_up(
-                self._resolver, did, refresh=True, mirrored=not job.doubted
-            )
-            if answer.failed:
-                await self._retry(job, "the DID could not be looked up")
-                return False
-            self.on_document(answer)
-            if answer.gone:
-                await self._apply_gone(did)
-                return True
-            handle = None
-            if answer.document is not None:
-                await self._place(did, answer)
-                try:
-                    handle = await self._resolver.verify_handle(
-                        answer.document, refresh=True
-                    )
-                except NetworkError as error:
-                    claimed = answer.document.handles[0]
-                    if not await asyncio.to_thread(self._give_up, did, claimed):
-                        await self._retry(job, str(error))
-                        return False
-            await asyncio.to_thread(
-                self._database.persist, lambda: self._sink.set_handle(did, handle)
-            )
+        # Nobody said that anything changed: a mirror will do.
+        answer = await look_up(
+            self._resolver, did, refresh=True, mirrored=not job.doubted
+        )
+        if answer.failed:
+            await self._retry(job, "the DID could not be looked up")
+            return False
+        self.on_document(answer)
+        if answer.gone:
+            await self._apply_gone(did)
+            return True
+        handle = None
+        if answer.document is not None:
+            await self._place(did, answer)
+            try:
+                handle = await self._resolver.verify_handle(
+                    answer.document, refresh=True
+                )
+            except NetworkError as error:
+                claimed = answer.document.handles[0]
+                if not await asyncio.to_thread(self._give_up, did, claimed):
+                    await self._retry(job, str(error))
+                    return False
+        await asyncio.to_thread(
+            self._database.persist, lambda: self._sink.set_handle(did, handle)
+        )
         if wait > 0:
             await asyncio.to_thread(
                 self._database.run,

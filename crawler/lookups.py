@@ -4,54 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from crawler.rounds import LookedUp
+from crawler.turns import Turns
 from network.errors import DidTombstonedError, IdentityError, NetworkError
 from network.identity import IdentityResolver
 from protocol.errors import ProtocolError
 from protocol.syntax.did import Did, did_method
 
 log = logging.getLogger(__name__)
-
-
-class _Turns:
-    """Slots of one kind, and who waits for one: by host, the one first whose turn it
-    is, the accounts in the order in which they were asked for."""
-
-    def __init__(self, limit: int, per_host: int) -> None:
-        self.free = limit
-        self._per_host = per_host
-        self._in_use: Counter[int] = Counter()
-        self._lanes: OrderedDict[int, dict[Did, None]] = OrderedDict()
-
-    def wait(self, host: int, did: Did) -> None:
-        self._lanes.setdefault(host, {})[did] = None
-
-    def take(self) -> tuple[int, Did] | None:
-        """The next to be looked up and for whom; None while nobody may have a slot."""
-        if not self.free:
-            return None
-        host = next((h for h in self._lanes if self._in_use[h] < self._per_host), None)
-        if host is None:
-            return None
-        did = next(iter(self._lanes[host]))
-        self._lanes.move_to_end(host)
-        # One look-up serves all who wait for the account.
-        for name in [name for name, lane in self._lanes.items() if did in lane]:
-            del self._lanes[name][did]
-            if not self._lanes[name]:
-                del self._lanes[name]
-        self.free -= 1
-        self._in_use[host] += 1
-        return host, did
-
-    def give_back(self, host: int) -> None:
-        self.free += 1
-        self._in_use[host] -= 1
-        if not self._in_use[host]:
-            del self._in_use[host]
 
 
 class Lookups:
@@ -72,8 +34,8 @@ class Lookups:
     ) -> None:
         self._resolver = resolver
         self._answer = answer
-        self._directory = _Turns(limit, limit)
-        self._domains = _Turns(limit, per_host)
+        self._directory = Turns(limit, limit)
+        self._domains = Turns(limit, per_host)
         # Whether the document must be fresh; None while the look-up is under way.
         self._asked: dict[Did, bool | None] = {}
         self._loop = asyncio.get_running_loop()
@@ -98,7 +60,7 @@ class Lookups:
         turns.wait(host, did)
         self._start(turns)
 
-    def _start(self, turns: _Turns) -> None:
+    def _start(self, turns: Turns) -> None:
         while (turn := turns.take()) is not None:
             host, did = turn
             refresh, self._asked[did] = bool(self._asked[did]), None
@@ -106,7 +68,7 @@ class Lookups:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, turns: _Turns, host: int, did: Did, refresh: bool) -> None:
+    async def _run(self, turns: Turns, host: int, did: Did, refresh: bool) -> None:
         try:
             # The gate bounds how often it wants one, for each account and each host.
             found = await look_up(self._resolver, did, refresh=refresh, insist=refresh)

@@ -131,19 +131,15 @@ class CrawlTasks:
         return _run(self.open_outside, fetch)
 
     def refresh_identities(self, limit: int = 200) -> dict[str, int]:
-        """Read DID documents anew and check their handles, `limit` at a time, until
-        none is due or most of a minute is over."""
+        """Read DID documents anew and check their handles, of `limit` more accounts or
+        as many as it takes, until none is due or most of a minute is over."""
 
         async def refresh(outside: Outside) -> dict[str, int]:
             worker = IdentityRefresh(
                 self.settings, self._database(), self.sink, outside
             )
             queued = await worker.queue_stale(limit)
-            clock = asyncio.get_running_loop().time
-            ends, done, last = clock() + _REFRESH_SECONDS, 0, limit
-            while last >= limit and clock() < ends:
-                last = await worker.run_batch(limit)
-                done += last
+            done = await worker.run_once(seconds=_REFRESH_SECONDS)
             return {"queued": queued, "done": done}
 
         return _run(self.open_outside, refresh)

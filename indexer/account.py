@@ -15,7 +15,7 @@ from indexer.transaction import retry_conflicts, whole_transaction
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of
 from storage.interning import Interner
-from storage.jobs import claim_jobs, finish_jobs, put_jobs, renew_job
+from storage.jobs import claim_jobs, finish_jobs, put_jobs, renew_jobs
 from storage.links import delete_links_of
 from storage.outbox import put_outbox
 from storage.records import read_page
@@ -116,7 +116,7 @@ def _purge_page(
     with whole_transaction(conn):
         _lock_deleted(conn, actor)
         if job is not None:
-            renew_job(conn, job, lease_s=_PURGE_LEASE_S)
+            renew_jobs(conn, [job], lease_s=_PURGE_LEASE_S)
         return remove_page(conn, interner, actor, now)
 
 

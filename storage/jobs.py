@@ -19,12 +19,14 @@ _DOUBT: Final = '{"doubt": true}'
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
     """A job leased to us. `tries` counts the failures so far; `doubted`: somebody said
-    that what is known is old, so an answer from memory does not do."""
+    that what is known is old, so an answer from memory does not do. `host` has the
+    repo of the account that is the key; 0 if there is none."""
 
     id: int
     key: str
     tries: int
     doubted: bool
+    host: int
 
 
 def put_jobs(
@@ -58,34 +60,70 @@ def put_jobs(
 
 
 def claim_jobs(
-    conn: psycopg.Connection[Any], kind: str, *, limit: int, lease_s: float
+    conn: psycopg.Connection[Any],
+    kind: str,
+    *,
+    limit: int,
+    lease_s: float,
+    besides: Sequence[int] = (),
 ) -> list[ClaimedJob]:
-    """Lease up to `limit` due jobs of a kind. Commit at once."""
+    """Lease up to `limit` due jobs of a kind, besides those of the accounts of some
+    hosts. Commit at once."""
     with conn.cursor(row_factory=class_row(ClaimedJob)) as cursor:
         cursor.execute(
             """
             WITH due AS (
-                SELECT id, payload FROM job
-                WHERE kind = %s AND not_before <= now()
+                SELECT id, payload, coalesce((
+                    SELECT host FROM actor JOIN repo ON repo.actor = actor.id
+                    WHERE actor.did = job.key), 0) AS host
+                FROM job
+                WHERE kind = %(kind)s AND not_before <= now()
                   AND (lease_until IS NULL OR lease_until <= now())
-                ORDER BY not_before LIMIT %s FOR UPDATE SKIP LOCKED
+                  AND (%(all)s OR coalesce((
+                    SELECT host FROM actor JOIN repo ON repo.actor = actor.id
+                    WHERE actor.did = job.key), 0) <> ALL(%(besides)s))
+                ORDER BY not_before LIMIT %(limit)s FOR UPDATE SKIP LOCKED
             )
-            UPDATE job SET lease_until = now() + make_interval(secs => %s),
+            UPDATE job SET lease_until = now() + make_interval(secs => %(lease)s),
                 payload = '{}'
             FROM due WHERE job.id = due.id
-            RETURNING job.id, key, tries, due.payload ? 'doubt' AS doubted
+            RETURNING job.id, key, tries, due.payload ? 'doubt' AS doubted, due.host
             """,
-            (kind, limit, lease_s),
+            {
+                "kind": kind,
+                "limit": limit,
+                "lease": lease_s,
+                "all": not besides,
+                "besides": list(besides),
+            },
         )
         return cursor.fetchall()
 
 
-def renew_job(conn: psycopg.Connection[Any], job: int, *, lease_s: float) -> None:
-    """Keep a claimed job for another `lease_s` seconds. Does not commit."""
+def renew_jobs(
+    conn: psycopg.Connection[Any], ids: Sequence[int], *, lease_s: float
+) -> None:
+    """Keep claimed jobs for another `lease_s` seconds. Does not commit."""
     conn.execute(
-        "UPDATE job SET lease_until = now() + make_interval(secs => %s) WHERE id = %s",
-        (lease_s, job),
+        "UPDATE job SET lease_until = now() + make_interval(secs => %s)"
+        " WHERE id = ANY(%s) AND lease_until IS NOT NULL",
+        (lease_s, list(ids)),
     )
+
+
+def give_back_jobs(
+    conn: psycopg.Connection[Any], claimed: Sequence[ClaimedJob]
+) -> None:
+    """Give claimed jobs back as they were. Does not commit."""
+    for doubted in (False, True):
+        conn.execute(
+            "UPDATE job SET lease_until = NULL, payload = payload || %s"
+            " WHERE id = ANY(%s)",
+            (
+                _DOUBT if doubted else "{}",
+                [job.id for job in claimed if job.doubted == doubted],
+            ),
+        )
 
 
 def finish_jobs(
@@ -129,12 +167,15 @@ def postpone_job(conn: psycopg.Connection[Any], job: int, *, wait: float) -> Non
     )
 
 
-def count_due(conn: psycopg.Connection[Any], kind: str, *, most: int) -> int:
-    """Return how many jobs of a kind are due, or being done, and at most `most`."""
+def count_due(
+    conn: psycopg.Connection[Any], kind: str, *, most: int, since: float
+) -> int:
+    """Return how many jobs of a kind became due in the last `since` seconds or are
+    being done of these, and at most `most`."""
     row = conn.execute(
-        "SELECT count(*) FROM (SELECT FROM job"
-        " WHERE kind = %s AND not_before <= now() LIMIT %s) due",
-        (kind, most),
+        "SELECT count(*) FROM (SELECT FROM job WHERE kind = %s AND not_before <= now()"
+        " AND not_before > now() - make_interval(secs => %s) LIMIT %s) due",
+        (kind, since, most),
     ).fetchone()
     assert row is not None
     return int(row[0])

@@ -91,7 +91,7 @@ TURN = (
     Mutant(
         "any-slots-for-one-host",
         "turn",
-        "crawler/lookups.py",
+        "crawler/turns.py",
         "if self._in_use[h] < self._per_host",
         "if True",
         (
@@ -102,7 +102,7 @@ TURN = (
     Mutant(
         "no-turns-at-the-directory",
         "turn",
-        "crawler/lookups.py",
+        "crawler/turns.py",
         "        self._lanes.move_to_end(host)\n",
         "",
         (f"{_LOOKUPS}::test_at_the_directory_hosts_take_turns",),
