@@ -439,7 +439,8 @@ def run_tests(
     root = Path(__file__).resolve().parent.parent
     arguments = [sys.executable, "-m", "pytest"]
     if not any(arg == "--pdb" or arg.startswith("-n") for arg in context.args):
-        arguments += ["-n", "2", "--dist", "loadfile"]
+        # Files go to whoever is free, in the order that tests/conftest.py gives them.
+        arguments += ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     if long:
         arguments.append("--long")
     if mutants:

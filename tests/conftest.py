@@ -13,7 +13,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import pytest
@@ -55,6 +55,18 @@ def pytest_collection_modifyitems(
         for marker, absent in missing.items():
             if absent and item.get_closest_marker(marker) is not None:
                 item.add_marker(pytest.mark.skip(reason=reasons[marker]))
+    # Files that take minutes first: the short ones fill up what is left at the end.
+    items.sort(key=lambda item: _place(item.path))
+
+
+_LONG_FOLDERS: Final = ("acceptance", "simulator", "integration", "properties")
+
+
+def _place(path: Path) -> int:
+    """Where in the order a test file is run."""
+    parts = path.parts
+    folders = (place for place, name in enumerate(_LONG_FOLDERS) if name in parts)
+    return next(folders, len(_LONG_FOLDERS))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from crawler.verify import (
 )
 from protocol import cbor
 from protocol.car import car_block, car_header, read_car
+from protocol.cbor_scan import scan_items
 from protocol.cid import BLOB_PREFIX, Cid, cid_for
 from protocol.commit import parse_commit, sign_commit
 from protocol.drops import DropReason
@@ -30,8 +30,15 @@ from protocol.errors import (
 from protocol.events import CommitEvent, DroppedOp
 from protocol.frames import decode_frame
 from protocol.keys import K256_ORDER, P256_ORDER, PrivateKey
-from protocol.limits import MAX_RECORD_BYTES, MAX_REV_AHEAD_US
+from protocol.limits import (
+    MAX_COMMIT_ITEMS,
+    MAX_RECORD_BYTES,
+    MAX_RECORD_DEPTH,
+    MAX_REV_AHEAD_US,
+    UNCOUNTED_RECORD_BYTES,
+)
 from protocol.mst import EMPTY_NODE, EMPTY_ROOT, Tree
+from protocol.record import open_record
 from protocol.syntax import Did, Tid, tid_from_int
 from service.bench.society import Society
 
@@ -727,14 +734,22 @@ def heavy(items: int, size: int = 0) -> bytes:
     ],
 )
 def test_records_that_take_long_to_read_are_left_to_a_fetch(
-    values: list[bytes], why: str
+    monkeypatch: pytest.MonkeyPatch, values: list[bytes], why: str
 ) -> None:
     changes = [(f"test.app.note/m{n:03}", raw) for n, raw in enumerate(values)]
     made = Author().commit(*changes)
     assert len(made["blocks"]) < 2_000_000, why
-    started = time.thread_time()
+    opened: list[bytes] = []
+
+    def watched(value: bytes, most: int) -> Any:
+        opened.append(value)
+        return open_record(value, most)
+
+    monkeypatch.setattr("crawler.verify.open_record", watched)
     reason = reason_of(made)
-    assert time.thread_time() - started < 0.5
+    items = sum(scan_items(value, max_depth=MAX_RECORD_DEPTH)[1] for value in opened)
+    # A byte may be a container and an item of another.
+    assert items <= 2 * UNCOUNTED_RECORD_BYTES + MAX_COMMIT_ITEMS, why
     assert reason == DropReason.TREE_TOO_LARGE
     assert reason in UNFOLLOWED
 

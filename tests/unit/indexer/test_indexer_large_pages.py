@@ -12,11 +12,11 @@ from indexer_world import CLOCK, NOW, POST, Author, author, held_records, post
 
 from indexer import repair, selected
 from indexer.apply import apply_batch
-from indexer.changes import Prepared
 from indexer.repair import clear_repo
 from indexer.selected import keep_wanted
 from storage.interning import Interner
 from storage.scope import ScopeKind, set_scope
+from storage.stats import StatsChange
 
 Conn = psycopg.Connection[Any]
 NOTE = "org.example.note"
@@ -56,15 +56,20 @@ def test_large_records_are_taken_away_a_few_at_a_time(
 ) -> None:
     most = 0
     for module in (selected, repair):
-        prepare = module.prepare
 
-        def watch(changes: Any, *args: Any, prepare: Any = prepare) -> Prepared:
+        def watch(
+            c: Conn,
+            i: Interner,
+            changes: Any,
+            now: Any,
+            real: Any = module.apply_changes,
+        ) -> StatsChange:
             nonlocal most
             most = max(most, sum(len(change.old) for change in changes))
-            made: Prepared = prepare(changes, *args)
+            made: StatsChange = real(c, i, changes, now)
             return made
 
-        monkeypatch.setattr(module, "prepare", watch)
+        monkeypatch.setattr(module, "apply_changes", watch)
     assert remove(conn, interner, large) == 30
     assert most < 3_000_000
     assert len(held_records(conn)) == (1 if remove is prune else 0)

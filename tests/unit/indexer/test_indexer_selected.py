@@ -325,7 +325,7 @@ def test_large_records_are_pruned_a_few_at_a_time(
     a = written()
     fetch(conn, interner, a)
     choose(conn, NOTE)
-    monkeypatch.setattr("storage.records._PAGE_BYTES", 300)
+    monkeypatch.setattr("storage.records.PAGE_BYTES", 300)
     real, sizes = selected.apply_changes, []
 
     def watched(c: Conn, i: Interner, changes: Any, now: datetime) -> StatsChange:
