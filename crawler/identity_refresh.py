@@ -135,6 +135,8 @@ class IdentityRefresh:
                 if took == _BATCH:
                     continue
                 more = for_ever or (more and bool(full))
+                if not (more or self._waiting or self._under_way):
+                    break
                 pause = max(_PAUSE, _PAUSES_PER_CLAIM * (clock() - begun))
                 await wait_first(self._wake, stop, seconds=_IDLE)
                 if more:

@@ -12,6 +12,7 @@ import pytest
 from crawl_author import Author, identity_frame, post
 from crawl_world import CrawlWorld, wait_for_stream, wait_until
 
+from crawler import identity_refresh
 from crawler.admission import IDENTITY_JOB
 from crawler.identity_cache import PostgresIdentityCache
 from network.errors import UnreachableError
@@ -186,6 +187,19 @@ def test_a_handle_no_longer_claimed_goes_though_the_new_domain_is_away(
             conn.execute("UPDATE job SET not_before = now()")
     tasks.refresh_identities()
     assert handles(world) == {author.did: "new.example.com"}
+
+
+def test_a_round_with_nothing_due_waits_for_nothing(
+    world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[Any] = []
+
+    async def wait(*events: Any, **limits: Any) -> None:
+        waits.append(events)
+
+    monkeypatch.setattr(identity_refresh, "wait_first", wait)
+    assert world.tasks().refresh_identities() == {"queued": 0, "done": 0}
+    assert waits == []
 
 
 def test_lookups_that_serve_nobody_are_forgotten(world: CrawlWorld) -> None:
