@@ -137,3 +137,35 @@ def test_uv_is_told_what_pip_was_told(
     environment = script.uv_environment()
     assert environment["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
     assert environment["SSL_CERT_FILE"] == "/c.pem"
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "chosen", "kept_in"),
+    [
+        ("1", None, "here"),
+        ("1", "/elsewhere", "/elsewhere"),
+        ("", None, None),
+        (None, None, None),
+        (None, "/elsewhere", "/elsewhere"),
+    ],
+)
+def test_what_is_compiled_is_kept(
+    script: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    forbidden: str | None,
+    chosen: str | None,
+    kept_in: str | None,
+) -> None:
+    environment: dict[str, str] = {}
+    if forbidden is not None:
+        environment["PYTHONDONTWRITEBYTECODE"] = forbidden
+    if chosen is not None:
+        environment["PYTHONPYCACHEPREFIX"] = chosen
+    monkeypatch.setattr(script.os, "environ", environment)
+    monkeypatch.setattr(script, "bootstrap", lambda: None)
+    monkeypatch.setattr(script.os, "execv", lambda *_: None)
+    script.main()
+    here = str(Path(script.VENV) / "compiled")
+    assert "PYTHONDONTWRITEBYTECODE" not in environment
+    expected = here if kept_in == "here" else kept_in
+    assert environment.get("PYTHONPYCACHEPREFIX") == expected
