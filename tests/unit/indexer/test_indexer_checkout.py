@@ -39,7 +39,7 @@ from indexer.checkout import (
     CheckoutResult,
     StaleCheckoutError,
 )
-from indexer.import_rows import prepare_import
+from indexer.import_rows import Addresses, prepare_import
 from protocol.cid import cid_for
 from protocol.drops import DropReason
 from protocol.errors import DesynchronizedError
@@ -530,4 +530,41 @@ def test_records_that_come_all_at_once_are_taken_in_pieces(
         checkout.finish(someone.head())
     assert sum(sizes) == 100
     assert max(sizes) < 20
+    assert_equal(conn, [someone])
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["fresh", "again"])
+@pytest.mark.parametrize("together", [1, 7, 60])
+def test_of_large_records_two_megabytes_are_made_ready_at_once(
+    conn: Conn,
+    interner: Interner,
+    fetch: Fetch,
+    monkeypatch: pytest.MonkeyPatch,
+    together: int,
+    again: bool,
+) -> None:
+    handed: list[int] = []
+    sort = Addresses.sort
+
+    def watched(
+        self: Addresses, actor: int, records: list[RepoRecord], dropped: Any
+    ) -> Any:
+        handed.append(sum(len(record.value) for record in records))
+        return sort(self, actor, records, dropped)
+
+    someone = author(0)
+    someone.commit({f"{POST}/{CLOCK.next()}": post("first")})
+    if again:
+        fetch(someone)
+    monkeypatch.setattr(Addresses, "sort", watched)
+    large = post("x" * 200_000)
+    someone.commit({f"{POST}/{CLOCK.next()}": large for _ in range(60)})
+    records = someone.repo_records()
+    with Checkout(conn, interner, someone.did, someone.host, now=NOW) as checkout:
+        for start in range(0, len(records), together):
+            checkout.add(records[start : start + together])
+        checkout.finish(someone.head())
+    assert sum(handed) == sum(len(record.value) for record in records)
+    # What comes next may be as much again as what waits.
+    assert max(handed) <= 2 * 2_000_000
     assert_equal(conn, [someone])

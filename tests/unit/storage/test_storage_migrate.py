@@ -7,6 +7,9 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.script import ScriptDirectory
 
 from storage import migrate
 from storage.collections import COLLECTION_IDS, LINK_PARTITIONS, PATHS
@@ -33,6 +36,56 @@ def test_check_sees_a_difference(make_database: Callable[[str], str]) -> None:
 def test_upgrade_twice_changes_nothing(index_db: str) -> None:
     migrate.upgrade(index_db, "index")
     assert migrate.check(index_db, "index") == []
+
+
+def schema_of(connection: sa.Connection) -> set[tuple[str, ...]]:
+    """Every column, constraint, index and sequence, as Postgres tells of them."""
+    queries = (
+        "SELECT 'column', attrelid::regclass::text, attname,"
+        " format_type(atttypid, atttypmod), attnotnull::text, attstorage::text,"
+        " COALESCE(pg_get_expr(adbin, adrelid), '')"
+        " FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
+        " LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum"
+        " WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p')"
+        " AND relnamespace = 'public'::regnamespace",
+        "SELECT 'constraint', conrelid::regclass::text, conname,"
+        " pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE connamespace = 'public'::regnamespace",
+        "SELECT 'index', tablename, indexname, indexdef FROM pg_indexes"
+        " WHERE schemaname = 'public'",
+        "SELECT 'sequence', relname FROM pg_class"
+        " WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace",
+    )
+    found = {
+        tuple(row) for query in queries for row in connection.execute(sa.text(query))
+    }
+    # Each version is a transaction of its own.
+    connection.rollback()
+    return found
+
+
+def test_each_version_can_be_undone(empty_database: str) -> None:
+    """Down to the first and up again: at each version the schema is what it was."""
+    url = empty_database.replace("postgresql://", "postgresql+psycopg://", 1)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        config = migrate.alembic_config("index", connection)
+        versions = [
+            script.revision
+            for script in ScriptDirectory.from_config(config).walk_revisions()
+        ][::-1]
+        assert len(versions) >= 10
+        seen: dict[str, set[tuple[str, ...]]] = {}
+        for version in versions:
+            command.upgrade(config, version)
+            seen[version] = schema_of(connection)
+        for version in versions[-2::-1]:
+            command.downgrade(config, version)
+            assert schema_of(connection) == seen[version], version
+        command.upgrade(config, "head")
+        assert schema_of(connection) == seen[versions[-1]]
+    engine.dispose()
+    assert migrate.check(empty_database, "index") == []
 
 
 def test_unknown_database_is_refused(empty_database: str) -> None:
