@@ -59,14 +59,21 @@ def pytest_collection_modifyitems(
     items.sort(key=lambda item: _place(item.path))
 
 
-_LONG_FOLDERS: Final = ("acceptance", "simulator", "integration", "properties")
+_LONG: Final = (
+    "acceptance",
+    "simulator",
+    "test_service_bench.py",
+    "integration",
+    "properties",
+    "interop",
+)
+"""Folders, and files of other folders, that take long."""
 
 
 def _place(path: Path) -> int:
     """Where in the order a test file is run."""
     parts = path.parts
-    folders = (place for place, name in enumerate(_LONG_FOLDERS) if name in parts)
-    return next(folders, len(_LONG_FOLDERS))
+    return next((n for n, name in enumerate(_LONG) if name in parts), len(_LONG))
 
 
 @pytest.fixture(scope="session")
