@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,16 @@ def test_mutant_has_its_tests(mutant: Mutant) -> None:
     assert mutant.tests
     for test in mutant.tests:
         path, _, name = test.partition("::")
-        defined = {
-            node.name
-            for node in ast.walk(ast.parse((ROOT / path).read_text()))
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        }
-        assert name.partition("[")[0] in defined, test
+        assert name.partition("[")[0] in functions_of(path), test
+
+
+@cache
+def functions_of(path: str) -> set[str]:
+    return {
+        node.name
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
 
 
 def test_names_are_unique_and_every_threat_has_several() -> None:
