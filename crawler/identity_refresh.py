@@ -26,6 +26,7 @@ from network.errors import NetworkError
 from protocol.events import AccountEvent
 from protocol.syntax.did import Did
 from storage import hosts, identities, jobs
+from storage.crashpoint import Crashpoint, crashpoint
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +156,8 @@ class IdentityRefresh:
                 conn, IDENTITY_JOB, limit=_BATCH, lease_s=_LEASE, besides=full
             ),
         )
+        if claimed:
+            crashpoint(Crashpoint.IDENTITY_CLAIMED)
         for job in claimed:
             did = Did(job.key)
             self._waiting[did] = job
@@ -208,7 +211,7 @@ class IdentityRefresh:
 
     async def _give_back(self) -> None:
         """Leave what waits to whoever works next."""
-        waiting = list(self._waiting.values())
+        waiting = [job.id for job in self._waiting.values()]
         self._waiting.clear()
         self._turns = Turns(_AT_ONCE, _PER_HOST)
         if waiting:
@@ -292,7 +295,5 @@ class IdentityRefresh:
         wait = full_jitter(job.tries + 1, base=_FIRST_RETRY, cap=_LONGEST_RETRY)
         await asyncio.to_thread(
             self._database.run,
-            lambda conn: jobs.retry_job(
-                conn, job.id, why, wait=wait, doubt=job.doubted
-            ),
+            lambda conn: jobs.retry_job(conn, job.id, why, wait=wait),
         )

@@ -46,6 +46,9 @@ class Crashpoint(StrEnum):
     LISTING_ADMITTED = "listing.admitted"
     LISTING_SAVED = "listing.saved"
 
+    # Documents and handles that are looked at again.
+    IDENTITY_CLAIMED = "identity.claimed"
+
     # The search engine.
     OUTBOX_TAKEN = "outbox.taken"
     OUTBOX_TOLD = "outbox.told"

@@ -14,6 +14,9 @@ import psycopg
 from psycopg.rows import class_row
 
 _DOUBT: Final = '{"doubt": true}'
+# In `payload` stand `doubt` and, once that is claimed, `claimed`, so that a doubt
+# outlives whoever works on it; and `again`: it was put since it was claimed.
+_DOUBTED: Final = "payload ?| '{doubt,claimed}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,9 @@ def claim_jobs(
     hosts. Commit at once."""
     with conn.cursor(row_factory=class_row(ClaimedJob)) as cursor:
         cursor.execute(
-            """
+            f"""
             WITH due AS (
-                SELECT id, payload, coalesce((
+                SELECT id, {_DOUBTED} AS doubted, coalesce((
                     SELECT host FROM actor JOIN repo ON repo.actor = actor.id
                     WHERE actor.did = job.key), 0) AS host
                 FROM job
@@ -85,9 +88,10 @@ def claim_jobs(
                 ORDER BY not_before LIMIT %(limit)s FOR UPDATE SKIP LOCKED
             )
             UPDATE job SET lease_until = now() + make_interval(secs => %(lease)s),
-                payload = '{}'
+                payload = CASE WHEN doubted THEN '{{"claimed": true}}'::jsonb
+                    ELSE '{{}}' END
             FROM due WHERE job.id = due.id
-            RETURNING job.id, key, tries, due.payload ? 'doubt' AS doubted, due.host
+            RETURNING job.id, key, tries, doubted, due.host
             """,
             {
                 "kind": kind,
@@ -111,59 +115,46 @@ def renew_jobs(
     )
 
 
-def give_back_jobs(
-    conn: psycopg.Connection[Any], claimed: Sequence[ClaimedJob]
-) -> None:
+def give_back_jobs(conn: psycopg.Connection[Any], ids: Sequence[int]) -> None:
     """Give claimed jobs back as they were. Does not commit."""
-    for doubted in (False, True):
-        conn.execute(
-            "UPDATE job SET lease_until = NULL, payload = payload || %s"
-            " WHERE id = ANY(%s)",
-            (
-                _DOUBT if doubted else "{}",
-                [job.id for job in claimed if job.doubted == doubted],
-            ),
-        )
+    conn.execute("UPDATE job SET lease_until = NULL WHERE id = ANY(%s)", (list(ids),))
 
 
 def finish_jobs(
     conn: psycopg.Connection[Any], ids: Sequence[int], *, again_in: float = 0.0
 ) -> None:
     """Remove done jobs; one that was put again meanwhile is due in `again_in`."""
-    conn.execute("DELETE FROM job WHERE id = ANY(%s) AND payload = '{}'", (list(ids),))
     conn.execute(
-        "UPDATE job SET lease_until = NULL, tries = 0,"
+        "DELETE FROM job WHERE id = ANY(%s) AND NOT payload ? 'again'", (list(ids),)
+    )
+    conn.execute(
+        "UPDATE job SET lease_until = NULL, tries = 0, payload = payload - 'claimed',"
         " not_before = now() + make_interval(secs => %s) WHERE id = ANY(%s)",
         (again_in, list(ids)),
     )
 
 
 def retry_job(
-    conn: psycopg.Connection[Any],
-    job: int,
-    error: str,
-    *,
-    wait: float,
-    doubt: bool = False,
+    conn: psycopg.Connection[Any], job: int, error: str, *, wait: float
 ) -> None:
     """Give a failed job back, to be tried again in `wait` seconds."""
     conn.execute(
         """
         UPDATE job SET lease_until = NULL, tries = tries + 1, error = %s,
-            not_before = now() + make_interval(secs => %s), payload = payload || %s
+            not_before = now() + make_interval(secs => %s)
         WHERE id = %s
         """,
-        (error[:500].replace("\0", ""), wait, _DOUBT if doubt else "{}", job),
+        (error[:500].replace("\0", ""), wait, job),
     )
 
 
 def postpone_job(conn: psycopg.Connection[Any], job: int, *, wait: float) -> None:
-    """Give a doubted job back that cannot be settled yet, to be done in `wait`
-    seconds. It is no failure."""
+    """Give a job back that cannot be settled yet, to be done in `wait` seconds. It is
+    no failure."""
     conn.execute(
-        "UPDATE job SET lease_until = NULL, payload = payload || %s,"
+        "UPDATE job SET lease_until = NULL,"
         " not_before = now() + make_interval(secs => %s) WHERE id = %s",
-        (_DOUBT, wait, job),
+        (wait, job),
     )
 
 
