@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from crawler.database import Pool
 from crawler.identity_cache import PostgresIdentityCache
 from crawler.settings import CrawlSettings
+from network.budget import TokenBucket
 from network.client import DEFAULT_USER_AGENT, Fetcher
 from network.did_sources import DocumentMirror
 from network.identity import DEFAULT_PLC_URL, IdentityLimits, IdentityResolver
@@ -37,7 +38,6 @@ def outside_opener(
     user_agent: str = DEFAULT_USER_AGENT,
     dev_pds: Sequence[str] = (),
     host_limits: HostLimits | None = None,
-    plc_rate: float = 50.0,
     open_mirror: Callable[[], DocumentMirror] | None = None,
 ) -> OpenOutside:
     """Return an opener for the crawler's settings; identities are cached in `pool`.
@@ -47,6 +47,8 @@ def outside_opener(
     holds from the next opening on.
     """
     policy = Policy(allow_loopback=settings.dev, limits=host_limits or HostLimits())
+    # A worker opens ways out for each task, several at once: together they spend this.
+    directory = TokenBucket(settings.plc_rate, max(1, int(settings.plc_rate)))
 
     @asynccontextmanager
     async def open_outside() -> AsyncIterator[Outside]:
@@ -59,7 +61,9 @@ def outside_opener(
                 dev_pds=dev_pds,
                 mirror=open_mirror() if open_mirror is not None else None,
                 limits=IdentityLimits(
-                    refresh_interval=settings.refresh_interval, plc_rate=plc_rate
+                    refresh_interval=settings.refresh_interval,
+                    plc_rate=settings.plc_rate,
+                    plc_bucket=directory,
                 ),
             )
             for url, rate in await asyncio.to_thread(_load_rates, pool):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,9 +20,10 @@ _MAX_DIGITS: Final = 20
 
 
 class TokenBucket:
-    """`rate` tokens a second, at most `burst` saved. Not bound to an event loop."""
+    """`rate` tokens a second, at most `burst` saved. Not bound to an event loop or a
+    thread."""
 
-    __slots__ = ("_burst", "_clock", "_rate", "_tokens", "_updated")
+    __slots__ = ("_burst", "_clock", "_lock", "_rate", "_tokens", "_updated")
 
     def __init__(self, rate: float, burst: int, clock: Clock = time.monotonic) -> None:
         self._rate = rate
@@ -29,6 +31,7 @@ class TokenBucket:
         self._clock = clock
         self._tokens = float(burst)
         self._updated = clock()
+        self._lock = threading.Lock()
 
     def _refill(self) -> None:
         now = self._clock()
@@ -42,12 +45,13 @@ class TokenBucket:
         Returns the seconds to wait before acting, or None (and takes nothing) if
         that would be longer than `max_wait`.
         """
-        self._refill()
-        wait = max(0.0, (1.0 - self._tokens) / self._rate)
-        if wait > max_wait:
-            return None
-        self._tokens -= 1.0
-        return wait
+        with self._lock:
+            self._refill()
+            wait = max(0.0, (1.0 - self._tokens) / self._rate)
+            if wait > max_wait:
+                return None
+            self._tokens -= 1.0
+            return wait
 
     def take(self) -> bool:
         """Take one token if there is one now."""
@@ -55,8 +59,9 @@ class TokenBucket:
 
     def wait_needed(self) -> float:
         """Seconds until a token is there."""
-        self._refill()
-        return max(0.0, (1.0 - self._tokens) / self._rate)
+        with self._lock:
+            self._refill()
+            return max(0.0, (1.0 - self._tokens) / self._rate)
 
 
 def parse_retry_after(
@@ -88,9 +93,9 @@ def parse_retry_after(
 class _Host:
     __slots__ = ("bucket", "in_use", "limits", "paused_until", "slots")
 
-    def __init__(self, limits: HostLimits, clock: Clock) -> None:
+    def __init__(self, limits: HostLimits, bucket: TokenBucket) -> None:
         self.limits = limits
-        self.bucket = TokenBucket(limits.rate, limits.burst, clock)
+        self.bucket = bucket
         self.slots = asyncio.Semaphore(limits.concurrency)
         self.in_use = 0
         self.paused_until = 0.0
@@ -104,20 +109,30 @@ class HostBudgets:
         self._clock = clock
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
         self._limits: dict[str, HostLimits] = {}
+        self._shared: dict[str, TokenBucket] = {}
 
     def __len__(self) -> int:
         return len(self._hosts)
 
-    def set_limits(self, authority: str, limits: HostLimits) -> None:
-        """Give one `host:port` limits of its own, for a trusted or weak host."""
+    def set_limits(
+        self, authority: str, limits: HostLimits, shared: TokenBucket | None = None
+    ) -> None:
+        """Give one `host:port` limits of its own, for a trusted or weak host. The rate
+        is that of `shared`, where others spend of it too."""
         self._limits[authority] = limits
+        self._shared.pop(authority, None)
+        if shared is not None:
+            self._shared[authority] = shared
         self._hosts.pop(authority, None)
 
     def _host(self, authority: str) -> _Host:
         host = self._hosts.get(authority)
         if host is None:
             limits = self._limits.get(authority, self._policy.limits)
-            host = self._hosts[authority] = _Host(limits, self._clock)
+            bucket = self._shared.get(authority)
+            if bucket is None:
+                bucket = TokenBucket(limits.rate, limits.burst, self._clock)
+            host = self._hosts[authority] = _Host(limits, bucket)
             self._evict()
         self._hosts.move_to_end(authority)
         return host

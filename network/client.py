@@ -260,9 +260,11 @@ class Fetcher:
             self._stream_session = self._open_session(0, _refuse_redirects)
         return self._stream_session
 
-    def set_limits(self, url: str, limits: HostLimits) -> None:
-        """Give the host of `url` a budget of its own."""
-        self.budgets.set_limits(self.policy.parse(url).authority, limits)
+    def set_limits(
+        self, url: str, limits: HostLimits, shared: TokenBucket | None = None
+    ) -> None:
+        """Give the host of `url` a budget of its own; see HostBudgets.set_limits."""
+        self.budgets.set_limits(self.policy.parse(url).authority, limits, shared)
 
     async def get(
         self,

@@ -14,6 +14,7 @@ from typing import Final
 
 from network import errors
 from network.breaker import Breaker
+from network.budget import TokenBucket
 from network.client import Fetcher
 from network.did_sources import DidSources, DocumentMirror
 from network.dns import DnsTxtLookup, TxtLookup
@@ -57,7 +58,8 @@ parse_key: Final = lru_cache(maxsize=65_536)(parse_did_key)
 
 @dataclass(frozen=True, slots=True)
 class IdentityLimits:
-    """Times in seconds. `plc_rate` is requests a second to the directory."""
+    """Times in seconds. `plc_rate` is requests a second to the directory, of all who
+    have the same `plc_bucket`."""
 
     document_ttl: float = 86_400.0
     stale_ttl: float = 604_800.0
@@ -66,6 +68,7 @@ class IdentityLimits:
     refresh_interval: float = 60.0
     plc_rate: float = 50.0
     plc_concurrency: int = 32
+    plc_bucket: TokenBucket | None = None
     breaker_errors: int = 20
     breaker_pause: float = 30.0
     memory_entries: int = 50_000
@@ -117,6 +120,7 @@ class IdentityResolver:
                 burst=max(1, int(limits.plc_rate)),
                 concurrency=limits.plc_concurrency,
             ),
+            limits.plc_bucket,
         )
         self._entries: BoundedCache[_Entry] = BoundedCache(
             limits.memory_entries, weigh=_weigh, most=limits.memory_bytes

@@ -40,6 +40,8 @@ PREFIX = "BIGWORLD_"
 _FILE_VARIABLE = "BIGWORLD_CONFIG"
 _DEFAULT_FILE = "bigworld.toml"
 PUBLIC_PLC = "https://plc.directory"
+# The directory of the demo network is ours and on loopback.
+_DEMO_PLC_RATE = 1_000.0
 
 
 def _split(value: object) -> object:
@@ -94,6 +96,13 @@ class Config(BaseSettings):
         None,
         description="The PLC directory. Default: https://plc.directory, or the "
         "embedded one in a development network.",
+    )
+    plc_requests_per_s: float | None = Field(
+        None,
+        gt=0,
+        description="Requests per second that each process which looks identities up "
+        "(crawl, worker, provider) sends to the PLC directory. Default: 50, or 1000 in "
+        "a development network.",
     )
     plc_mirror: bool = Field(
         False,
@@ -338,6 +347,13 @@ class Config(BaseSettings):
         if self.plc_url is not None:
             return self.plc_url.rstrip("/")
         return f"http://localhost:{self.plc_port}" if self.dev_network else PUBLIC_PLC
+
+    @property
+    def plc_rate(self) -> float:
+        """Requests a second that this process sends to the PLC directory."""
+        if self.plc_requests_per_s is not None:
+            return self.plc_requests_per_s
+        return _DEMO_PLC_RATE if self.dev_network else _CRAWL.plc_rate
 
     @property
     def user_agent(self) -> str:

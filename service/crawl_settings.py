@@ -22,6 +22,7 @@ def crawl_settings(config: Config) -> CrawlSettings:
         host_accounts_per_day=config.host_accounts_per_day,
         host_events_per_s=config.host_events_per_s,
         host_bytes_per_s=config.host_bytes_per_s,
+        plc_rate=config.plc_rate,
         streams_at_once=config.streams_at_once,
         poll_interval=config.poll_interval_s,
         poll_longest=_POLL_LONGEST * config.poll_interval_s,

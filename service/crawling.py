@@ -28,9 +28,6 @@ from storage.pool import open_pool
 
 log = structlog.get_logger(__name__)
 
-# The directory of the demo network is ours and on loopback.
-_DEMO_PLC_RATE = 1_000.0
-_PLC_RATE = 50.0
 # A DID is asked for again after so many seconds at the earliest.
 _REFRESH = 60.0
 _DEMO_REFRESH = 2.0
@@ -72,7 +69,6 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
                 burst=max(1, int(2 * config.host_requests_per_s)),
                 concurrency=config.host_concurrency,
             ),
-            plc_rate=_DEMO_PLC_RATE if config.dev_network else _PLC_RATE,
             open_mirror=mirror_opener(config, names),
         )
         with search_drain(pool, engine) as drain, event_log(config, pool) as number:

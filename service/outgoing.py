@@ -39,7 +39,7 @@ def make_resolver(
     mirror: DocumentMirror | None = None,
 ) -> IdentityResolver:
     """Identity resolution against the configured directory."""
-    from network.identity import IdentityResolver
+    from network.identity import IdentityLimits, IdentityResolver
 
     return IdentityResolver(
         fetcher,
@@ -48,4 +48,5 @@ def make_resolver(
         dev=config.dev_network,
         dev_pds=config.hosts if config.dev_network else (),
         mirror=mirror,
+        limits=IdentityLimits(plc_rate=config.plc_rate),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -38,3 +39,25 @@ def test_requests_to_one_host_have_the_rate_that_was_set(pool: Pool) -> None:
     found = asyncio.run(waits())
     assert found["a"] > 1.0
     assert found["b"] == 0.0
+
+
+def test_all_tasks_of_a_process_ask_the_directory_as_fast_as_one_may(
+    pool: Pool,
+) -> None:
+    open_outside = outside_opener(pool, CrawlSettings(plc_rate=2.0))
+    directory = "plc.directory:443"
+
+    async def spend(times: int) -> float:
+        async with open_outside() as outside:
+            bucket = outside.fetcher.budgets._host(directory).bucket
+            for _ in range(times):
+                bucket.reserve(60.0)
+            return bucket.wait_needed()
+
+    def task(_: int) -> float:
+        return asyncio.run(spend(10))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(task, range(4)))
+    # Two at once, and two a second.
+    assert asyncio.run(spend(0)) > 15.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 import threading
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from service.config import Config
-from service.crawl_settings import check_targets
+from service.crawl_settings import check_targets, crawl_settings
 from service.errors import ConfigError
+from service.outgoing import make_fetcher, make_resolver
 from service.secrets import SecretStore, admin_password
 
 
@@ -47,6 +49,28 @@ def test_named_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_lists_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIGWORLD_DIDS", "did:plc:abc, did:web:example.com,")
     assert Config.read().dids == ("did:plc:abc", "did:web:example.com")
+
+
+def test_the_directory_is_asked_as_fast_as_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert crawl_settings(Config.read()).plc_rate == 50.0
+    assert crawl_settings(Config.read(dev_network=True)).plc_rate == 1_000.0
+    monkeypatch.setenv("BIGWORLD_PLC_REQUESTS_PER_S", "0.5")
+    config = Config.read(dev_network=True)
+    assert crawl_settings(config).plc_rate == 0.5
+
+    async def wait() -> float:
+        async with make_fetcher(config) as fetcher:
+            make_resolver(config, fetcher)
+            authority = fetcher.policy.parse(config.directory_url).authority
+            async with fetcher.budgets.slot(authority):
+                return fetcher.budgets._host(authority).bucket.wait_needed()
+
+    assert asyncio.run(wait()) > 1.0
+    monkeypatch.setenv("BIGWORLD_PLC_REQUESTS_PER_S", "0")
+    with pytest.raises(ConfigError, match="plc_requests_per_s"):
+        Config.read()
 
 
 def test_common_names_of_servers(monkeypatch: pytest.MonkeyPatch) -> None:
