@@ -161,6 +161,7 @@ class Firehose:
             pipeline.answer,
             limit=settings.lookups_at_once,
             per_host=settings.lookups_per_host,
+            patience=settings.lookup_patience,
         )
         identities.on_document = pipeline.answer
         watcher = asyncio.create_task(self._stop_waiting(stop))

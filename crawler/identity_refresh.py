@@ -20,7 +20,7 @@ from crawler.outside import Outside
 from crawler.rounds import LookedUp
 from crawler.settings import CrawlSettings
 from crawler.sink import Sink
-from crawler.turns import Turns
+from crawler.turns import Turn, Turns
 from crawler.waiting import wait_first
 from network.errors import NetworkError
 from protocol.events import AccountEvent
@@ -35,6 +35,9 @@ _AT_ONCE: Final = 128
 # Servers that never answer hold these for half a minute each: many hosts must do that
 # before others notice. One that answers has ten accounts a second looked at by them.
 _PER_HOST: Final = 4
+# What takes so long has its host wait behind those that are quicker: as long as a DNS
+# server and a web server may keep us until we know that they do not answer.
+_PATIENCE: Final = 10.0
 # With so many waiting, the other jobs of a host stay where they are.
 _LANE: Final = 16
 _LEASE: Final = 300.0
@@ -167,13 +170,14 @@ class IdentityRefresh:
 
     def _start(self) -> None:
         while (turn := self._turns.take()) is not None:
-            host, did = turn
-            job = self._waiting.pop(did)
-            task = asyncio.create_task(self._finish(self._turns, host, job))
+            job = self._waiting.pop(turn.did)
+            task = asyncio.create_task(self._finish(self._turns, turn, job))
             self._under_way[task] = job
             task.add_done_callback(self._note_end)
 
-    async def _finish(self, turns: Turns, host: int, job: jobs.ClaimedJob) -> None:
+    async def _finish(self, turns: Turns, turn: Turn, job: jobs.ClaimedJob) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             if await self._refresh(job):
                 await asyncio.to_thread(
@@ -184,9 +188,9 @@ class IdentityRefresh:
                 )
             self._done += 1
         finally:
-            turns.give_back(host)
+            turns.give_back(turn, late=clock() - began >= _PATIENCE)
         self._start()
-        if host not in self._turns.waiting():
+        if turn.host not in self._turns.waiting():
             self._wake.set()
 
     def _note_end(self, task: asyncio.Task[None]) -> None:

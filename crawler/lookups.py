@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from crawler.rounds import LookedUp
-from crawler.turns import Turns
+from crawler.turns import Turn, Turns
 from network.errors import DidTombstonedError, IdentityError, NetworkError
 from network.identity import IdentityResolver
 from protocol.errors import ProtocolError
@@ -21,7 +22,9 @@ class Lookups:
 
     The hosts whose frames wait are served in turn. At most `limit` are under way at
     the directory, and as many at the domains of accounts, each of which may be there to
-    keep us waiting: of these slots a host has `per_host` at once.
+    keep us waiting: of these slots a host has `per_host` at once. A domain that has not
+    answered within `patience` seconds is asked again when it is the turn of hosts with
+    such domains, and for as long as the resolver waits then.
     """
 
     def __init__(
@@ -31,11 +34,13 @@ class Lookups:
         *,
         limit: int,
         per_host: int,
+        patience: float,
     ) -> None:
         self._resolver = resolver
         self._answer = answer
         self._directory = Turns(limit, limit)
         self._domains = Turns(limit, per_host)
+        self._patience = patience
         # Whether the document must be fresh; None while the look-up is under way.
         self._asked: dict[Did, bool | None] = {}
         self._loop = asyncio.get_running_loop()
@@ -62,20 +67,33 @@ class Lookups:
 
     def _start(self, turns: Turns) -> None:
         while (turn := turns.take()) is not None:
-            host, did = turn
-            refresh, self._asked[did] = bool(self._asked[did]), None
-            task = self._loop.create_task(self._run(turns, host, did, refresh))
+            refresh, self._asked[turn.did] = bool(self._asked[turn.did]), None
+            task = self._loop.create_task(self._run(turns, turn, refresh))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, turns: Turns, host: int, did: Did, refresh: bool) -> None:
+    async def _run(self, turns: Turns, turn: Turn, refresh: bool) -> None:
+        did, domain = turn.did, turns is self._domains
+        found = None
+        began = self._loop.time()
         try:
-            # The gate bounds how often it wants one, for each account and each host.
-            found = await look_up(self._resolver, did, refresh=refresh, insist=refresh)
-            self._answer(found)
+            with suppress(TimeoutError):
+                patience = self._patience if domain and not turn.late else None
+                async with asyncio.timeout(patience):
+                    # The gate bounds how often it wants one, for each account and
+                    # each host.
+                    found = await look_up(
+                        self._resolver, did, refresh=refresh, insist=refresh
+                    )
+            if found is not None:
+                self._answer(found)
         finally:
             del self._asked[did]
-            turns.give_back(host)
+            took = self._loop.time() - began
+            turns.give_back(turn, late=domain and took >= self._patience)
+        if found is None:
+            self._asked[did] = refresh
+            turns.wait(turn.host, did, first=True)
         self._start(turns)
 
 

@@ -24,7 +24,8 @@ class CrawlSettings:
                              the directory are bounded by `parked_dids` together, all
                              others by `parked_dids_per_host`
     lookups_at_once          at the directory, and as many at the domains of accounts;
-                             of these `lookups_per_host` for the frames of one host
+                             of these `lookups_per_host` for the frames of one host,
+                             and `lookup_patience` until others go before a domain
     plc_rate                 requests a second to the directory
     streams_at_once          streams that may be open
     host_events_per_s        events a second that one host may send
@@ -59,6 +60,7 @@ class CrawlSettings:
     known_accounts: int = 50_000
     lookups_at_once: int = 64
     lookups_per_host: int = 2
+    lookup_patience: float = 5.0
     plc_rate: float = 50.0
     birth_wait: float = 0.5
     refresh_interval: float = 60.0

@@ -6,6 +6,8 @@ name; no DID is asked for again within a minute, whoever wants it refreshed.
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -209,6 +211,7 @@ class IdentityResolver:
                     return entry
                 if known is None or known.document is None:
                     known = entry
+        before = self._asked_at.get(did)
         # What was asked too early counts as asked when it would have been due.
         self._asked_at.put(did, self._now() + (self.refresh_in(did) if refresh else 0))
         try:
@@ -217,6 +220,10 @@ class IdentityResolver:
         except IdentityError as error:
             fetched = None
             entry = _Entry(None, error, self._now())
+        except asyncio.CancelledError:
+            # Nobody waits for it any more; whoever comes next may ask.
+            self._asked_at.put(did, -math.inf if before is None else before)
+            raise
         except NetworkError as error:
             return self._entry_without_source(did, known, error, refresh)
         self._entries.put(did, entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
@@ -13,11 +14,12 @@ V = TypeVar("V")
 class SingleFlight(Generic[K, V]):
     """`await flight.run(key, work)`: one `work()` at a time for each key.
 
-    A cancelled asker does not cancel the look-up of the others.
+    A cancelled asker does not cancel the look-up of the others; the last one does.
     """
 
     def __init__(self) -> None:
         self._tasks: dict[K, asyncio.Task[V]] = {}
+        self._askers: Counter[asyncio.Task[V]] = Counter()
 
     async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
         """The result of the work under way for `key`, or of a new one."""
@@ -26,9 +28,20 @@ class SingleFlight(Generic[K, V]):
             task = asyncio.create_task(work())
             self._tasks[key] = task
             task.add_done_callback(lambda done: self._land(key, done))
-        return await asyncio.shield(task)
+        self._askers[task] += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._askers[task] -= 1
+            if not self._askers[task]:
+                del self._askers[task]
+                if not task.done():
+                    # Nobody shall join what is being given up.
+                    del self._tasks[key]
+                    task.cancel()
 
     def _land(self, key: K, task: asyncio.Task[V]) -> None:
-        self._tasks.pop(key, None)
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
         if not task.cancelled():
             task.exception()  # its askers may all have gone

@@ -133,6 +133,7 @@ async def measure(pool: ConnectionPool[psycopg.Connection[Any]]) -> list[float]:
             pipeline.answer,
             limit=settings.lookups_at_once,
             per_host=settings.lookups_per_host,
+            patience=settings.lookup_patience,
         )
         pipeline.start()
         try:

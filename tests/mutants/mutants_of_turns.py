@@ -5,8 +5,10 @@ from __future__ import annotations
 from mutant import Mutant
 
 _GATE = "tests/integration/test_crawl_gate.py"
+_LATE = "tests/unit/crawler/test_crawler_late_domains.py"
 _LOOKUPS = "tests/unit/crawler/test_crawler_lookups.py"
 _PARKING = "tests/unit/crawler/test_crawler_parking.py"
+_SLOTS = "tests/unit/storage/test_storage_identity_slots.py"
 _NAMES = "tests/unit/network/test_network_guarded_connector.py"
 _PITS = "tests/integration/test_crawl_tar_pits.py"
 
@@ -92,12 +94,31 @@ TURN = (
         "any-slots-for-one-host",
         "turn",
         "crawler/turns.py",
-        "if self._in_use[h] < self._per_host",
-        "if True",
+        "if self._in_use[host] >= self._per_host:",
+        "if False:",
         (
             f"{_LOOKUPS}::test_who_waits_for_domains_that_never_answer_waits_alone",
             f"{_PITS}::test_domains_that_never_answer_keep_no_honest_host_waiting",
         ),
+    ),
+    Mutant(
+        "the-late-take-all-slots",
+        "turn",
+        "crawler/turns.py",
+        "return host not in self._late or self._free_to_late > 0",
+        "return True",
+        (
+            f"{_LATE}::test_hosts_whose_domains_never_answer_hold_others_up_once",
+            f"{_SLOTS}::test_hosts_whose_servers_were_late_have_half_of_the_slots",
+        ),
+    ),
+    Mutant(
+        "as-long-as-it-takes",
+        "turn",
+        "crawler/lookups.py",
+        "patience = self._patience if domain and not turn.late else None",
+        "patience = None",
+        (f"{_LATE}::test_hosts_whose_domains_never_answer_hold_others_up_once",),
     ),
     Mutant(
         "no-turns-at-the-directory",

@@ -45,6 +45,7 @@ class Asker:
             self._hear,
             limit=limit,
             per_host=per_host,
+            patience=5.0,
         )
 
     def _hear(self, found: LookedUp) -> None:

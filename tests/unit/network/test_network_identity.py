@@ -670,6 +670,26 @@ def test_long_documents_do_not_fill_the_memory() -> None:
     run(work, limits=IdentityLimits(memory_bytes=100_000))
 
 
+def test_what_was_given_up_counts_as_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(world: World, resolver: IdentityResolver) -> None:
+        did = f"did:plc:{'a' * 24}"
+        world.answers[f"/{did}"] = document(did)
+        await resolver.resolve_did(did)
+        world.clock.now += 61
+        with monkeypatch.context() as patched:
+            patched.setattr(resolver._dids, "fetch", lambda *_, **__: asyncio.sleep(60))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await resolver.resolve_did(did, refresh=True)
+        await asyncio.sleep(0)
+        assert resolver.refresh_in(did) == 0
+        await resolver.resolve_did(did, refresh=True)
+        assert world.asked[f"/{did}"] == 2
+        assert resolver.refresh_in(did) > 0
+
+    run(work)
+
+
 def test_single_flight_survives_a_cancelled_asker_and_reports_errors() -> None:
     async def work() -> None:
         flight: SingleFlight[str, int] = SingleFlight()
@@ -687,6 +707,14 @@ def test_single_flight_survives_a_cancelled_asker_and_reports_errors() -> None:
         first.cancel()
         assert await second == 7
         assert calls == 1
+        # Once nobody waits for it any more it is given up, and begun anew for others.
+        given_up = asyncio.create_task(flight.run("a", slow))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        assert await flight.run("a", slow) == 7
+        assert calls == 3
 
         async def broken() -> int:
             raise RateLimitedError("no", 1.0)

@@ -119,6 +119,37 @@ def test_who_waits_for_servers_that_never_answer_waits_alone(
     assert set(by_host.values()) == {4}
 
 
+def test_hosts_whose_servers_were_late_have_half_of_the_slots(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity_refresh, "_AT_ONCE", 8)
+    monkeypatch.setattr(identity_refresh, "_PATIENCE", 0.1)
+    late = {did for host in range(1, 5) for did in put_accounts(pool, host, 15)}
+    outside, beside = Outside(), list[int]()
+
+    async def answer(did: str, **_: Any) -> Any:
+        if did in late:
+            outside.under_way["late"] += 1
+            await asyncio.sleep(0.3)
+            outside.under_way["late"] -= 1
+        else:
+            beside.append(outside.under_way["late"])
+        raise DidNotFoundError(did)
+
+    outside.resolve_did = answer  # type: ignore[method-assign]
+
+    async def work() -> None:
+        running = asyncio.create_task(worker(pool, outside).run(asyncio.Event()))
+        while len({did.split("a")[0] for did in outside.done}) < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await wait_for(outside, await asyncio.to_thread(put_accounts, pool, 99, 30))
+        await kill(running)
+
+    asyncio.run(work())
+    assert len(beside) == 30
+    assert 0 < max(beside) <= 4
+
+
 def test_a_round_ends_and_leaves_what_waits_to_the_next(pool: Pool) -> None:
     dids = put_accounts(pool, 1, 40)
     with pool.connection() as conn:
