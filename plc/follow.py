@@ -70,6 +70,10 @@ class LostPlaceError(BadExportError):
     """An export that does not reach to where it was read before."""
 
 
+class RenumberedError(BadExportError):
+    """An export that has another operation at the number to which it was read."""
+
+
 class Follower:
     """Keeps a Mirror up with its directory.
 
@@ -135,6 +139,7 @@ class Follower:
         Raises NetworkError, BadExportError.
         """
         new = 0
+        await self._check_place()
         while stop is None or not stop.is_set():
             asked_at = self._now()
             state = await asyncio.to_thread(self._state)
@@ -245,6 +250,25 @@ class Follower:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
+    async def _check_place(self) -> None:
+        """See that the export is the one which was read so far.
+
+        Of a directory that numbered anew, what lies behind the number we had would
+        never be read: it is read from its beginning. What we hold is found again.
+        """
+        state = await asyncio.to_thread(self._state)
+        if not state.seq:
+            return
+        lines = await self._get(f"&after={state.seq - 1}", count=1)
+        # A directory that was set back, or that once gave a number too high, has
+        # nothing after our place either, and will have for long.
+        if not lines:
+            raise LostPlaceError(f"nothing at number {state.seq}, where we are")
+        line = lines[0]
+        if line.seq == state.seq and state.cid and line.own_cid != state.cid:
+            await asyncio.to_thread(self._begin_again, state.seq)
+            raise RenumberedError(f"another operation at number {state.seq} now")
+
     async def _fetch_page(self, state: plc_logs.FeedState) -> list[ExportLine]:
         by_time = state.seq is None and state.time_ms is not None
         # From a millisecond before: entries of one time may lie on both sides of the
@@ -253,16 +277,7 @@ class Follower:
         time_ms -= time_ms != self._whole_ms
         after = quote(format_time(time_ms)) if by_time else state.seq or 0
         try:
-            lines = await self._get(f"&after={after}")
-            # A directory that was set back, or that once gave a number too high, has
-            # nothing after our place either, and will have for long.
-            if (
-                not lines
-                and state.seq
-                and not await self._get(f"&after={state.seq - 1}", count=1)
-            ):
-                raise LostPlaceError(f"nothing at number {state.seq}, where we are")
-            return lines
+            return await self._get(f"&after={after}")
         except BadResponseError as error:
             # A directory that numbers nothing takes 0 for a time that is none.
             if error.status != _BAD_REQUEST or by_time or state.seq is not None:
@@ -296,6 +311,10 @@ class Follower:
     def _state(self) -> plc_logs.FeedState:
         with self._pool.connection() as conn:
             return plc_logs.load_feed(conn, self._mirror.directory)
+
+    def _begin_again(self, seq: int) -> None:
+        with self._pool.connection() as conn:
+            plc_logs.begin_again(conn, self._mirror.directory, seq)
 
     def _note_caught_up(self, at: float) -> None:
         with self._pool.connection() as conn:

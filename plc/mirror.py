@@ -72,6 +72,11 @@ class ExportLine:
     operation: AnyOperation | None
     fault: str | None = None
 
+    @property
+    def own_cid(self) -> str | None:
+        """The CID that the operation has, whatever the line says."""
+        return None if self.operation is None else operation_cid(self.operation)
+
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
@@ -221,14 +226,13 @@ class Mirror:
             hosts = plc_logs.add_hosts(conn, found) if found else 0
             if lines:
                 last = lines[-1]
+                ahead = (state.seq or 0) > (last.seq or 0)
                 # A time says only where an export without numbers is read on.
                 plc_logs.move_feed(
                     conn,
                     self.directory,
-                    seq=max(
-                        (n for n in (state.seq, last.seq) if n is not None),
-                        default=None,
-                    ),
+                    seq=state.seq if ahead else last.seq,
+                    cid=state.cid if ahead else last.own_cid,
                     time_ms=(
                         max(state.time_ms or 0, last.created_ms)
                         if last.seq is None

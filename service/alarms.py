@@ -135,8 +135,9 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
     ),
     AlarmKind.MIRROR_STUCK: Explanation(
         "The mirror of the PLC directory cannot read on: look-ups go to the directory.",
-        "It tries again by itself. If the directory was set back or renumbered, delete "
-        "its row in plc_feed: all is read anew, and what is proven stays.",
+        "It tries again by itself, and where the directory numbered anew it reads all "
+        "again. If the directory was set back, delete its row in plc_feed: all is read "
+        "anew, and what is proven stays.",
     ),
     AlarmKind.MANY_DROPS: Explanation(
         "A large part of what comes in is refused for one reason.",

@@ -31,6 +31,7 @@ class FeedState:
 
     seq: int | None = None
     time_ms: int | None = None
+    cid: str | None = None
     operations: int = 0
     caught_up_at: datetime | None = None
     error: str | None = None
@@ -137,7 +138,7 @@ def load_feed(conn: Connection, directory: str) -> FeedState:
     """How far a directory's export was read; the beginning for an unknown one."""
     with conn.cursor(row_factory=class_row(FeedState)) as cursor:
         cursor.execute(
-            "SELECT seq, time_ms, operations, caught_up_at, error FROM plc_feed"
+            "SELECT seq, time_ms, cid, operations, caught_up_at, error FROM plc_feed"
             " WHERE directory = %s",
             (directory,),
         )
@@ -161,15 +162,29 @@ def move_feed(
     *,
     seq: int | None,
     time_ms: int | None,
+    cid: str | None,
     operations: int,
 ) -> None:
     """Note that the export was read this far, in the transaction of what was read."""
     conn.execute(
         """
-        UPDATE plc_feed SET seq = %s, time_ms = %s, operations = operations + %s
+        UPDATE plc_feed SET seq = %s, time_ms = %s, cid = %s,
+            operations = operations + %s
         WHERE directory = %s
         """,
-        (seq, time_ms, operations, directory),
+        (seq, time_ms, cid, operations, directory),
+    )
+
+
+def begin_again(conn: Connection, directory: str, seq: int) -> None:
+    """Forget how far the export was read, unless somebody read on from `seq`; until all
+    is read again, nobody is answered from what is here."""
+    conn.execute(
+        """
+        UPDATE plc_feed SET seq = NULL, cid = NULL, caught_up_at = NULL
+        WHERE directory = %s AND seq = %s
+        """,
+        (directory, seq),
     )
 
 

@@ -70,6 +70,8 @@ plc_feed = sa.Table(
     # time in Unix milliseconds
     int8("seq", nullable=True),
     int8("time_ms", nullable=True),
+    # of the operation that has this number
+    text("cid", nullable=True),
     int8("operations", server_default=ZERO),
     time("caught_up_at", nullable=True),
     text("error", nullable=True),

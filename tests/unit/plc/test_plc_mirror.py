@@ -21,7 +21,13 @@ from network.identity import IdentityResolver
 from network.policy import HostLimits, Policy
 from network.serve import serving
 from plc.exceptions import load_exceptions
-from plc.follow import PAGE, Follower, LostPlaceError, TornExportError
+from plc.follow import (
+    PAGE,
+    Follower,
+    LostPlaceError,
+    RenumberedError,
+    TornExportError,
+)
 from plc.ledger import accept
 from plc.lookup import MirrorLookup
 from plc.mirror import (
@@ -114,11 +120,12 @@ def test_pages_are_read_to_the_end_and_the_log_is_the_directorys(pool: Pool) -> 
             assert await follower.catch_up() == 37
             assert state(pool, url).seq == 37
             assert state(pool, url).operations == 37
+            assert await follower.catch_up() == 0
             assert [q.partition("after=")[2] for q in peer.asked] == [
                 # What ends long ago is no end; and our place must be there still.
-                *("0", "10", "20", "30", "37", "36")
+                *("0", "10", "20", "30", "37"),
+                *("36", "37"),
             ]
-            assert await follower.catch_up() == 0
 
     asyncio.run(run())
     assert logs(pool, *dids[:2]) == [["n0"], ["n1", "r1"]]
@@ -455,6 +462,52 @@ def test_a_directory_without_our_place_is_not_one_we_are_up_with(pool: Pool) -> 
             with pytest.raises(LostPlaceError):
                 await follower.catch_up()
             assert state(pool, url).caught_up_at == before
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_directory_that_numbered_anew_is_read_from_its_beginning(
+    pool: Pool, stream: bool
+) -> None:
+    """Rebuilt in another order: what was new there lies behind our number."""
+    peer = Peer()
+    old, new = [genesis(n) for n in range(5)], [genesis(n) for n in range(5, 9)]
+    for number, (did, operation) in enumerate(old):
+        peer.add(did, operation, NOW - 1_000_000 + number)
+
+    async def run() -> None:
+        async with following(peer.app(), pool, stream=stream) as (follower, _, url):
+            assert await follower.catch_up() == 5
+            peer.lines.clear()
+            for number, (did, operation) in enumerate([*new, *old]):
+                peer.add(did, operation, NOW - 1_000_000 + number)
+            with pytest.raises(RenumberedError):
+                await follower.catch_up()
+            # Nobody is answered from a mirror that may have missed something.
+            assert state(pool, url).caught_up_at is None
+            assert await follower.catch_up() == 4
+            assert state(pool, url).seq == 9
+            assert state(pool, url).caught_up_at is not None
+
+    asyncio.run(run())
+    assert logs(pool, *(did for did, _ in [*old, *new])) == [
+        [f"n{n}"] for n in range(9)
+    ]
+
+
+def test_an_operation_that_was_taken_out_at_our_place_is_no_other(pool: Pool) -> None:
+    peer = Peer()
+    for number in range(4):
+        peer.add(*genesis(number), NOW - 1_000_000)
+
+    async def run() -> None:
+        async with following(peer.app(), pool) as (follower, _, url):
+            assert await follower.catch_up() == 4
+            del peer.lines[3]
+            peer.lines.append(line(*genesis(5), NOW - 900_000, 5))
+            assert await follower.catch_up() == 1
+            assert state(pool, url).seq == 5
 
     asyncio.run(run())
 
