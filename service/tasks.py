@@ -65,11 +65,19 @@ def _forget_tokens(side: WriteSide) -> int:
 
 
 def _trim_identities(side: WriteSide) -> int:
-    """Cached look-ups that are too old or too many."""
-    with side.pool.connection() as conn:
-        return evict(
-            conn, older_than=_LOOKUP_AGE_S, rows=_LOOKUP_ROWS, limit=_TRIMMED_ROWS
-        )
+    """Cached look-ups that are too old or too many: all of them, however fast they
+    came in, some at a time."""
+    trimmed = 0
+    while True:
+        with side.pool.connection() as conn:
+            some = evict(
+                conn, older_than=_LOOKUP_AGE_S, rows=_LOOKUP_ROWS, limit=_TRIMMED_ROWS
+            )
+            trimmed += some
+            if some < _TRIMMED_ROWS:
+                return trimmed
+            # How many are left is read there.
+            conn.execute("ANALYZE identity, handle_cache")
 
 
 def _audit_sample(side: WriteSide) -> Mapping[Verdict, int]:

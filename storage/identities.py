@@ -6,13 +6,17 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from protocol.syntax.did import Did
+
+MAX_DOCUMENT: Final = 16_000
+"""Characters of a cached document: more than any of the PLC directory has. Whoever has
+a domain may serve longer ones, for as many names as he likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,15 @@ def save_document(
     """Cache a look-up: the document as JSON, or the error it ended in.
 
     `fetched_at` is Unix time; an older look-up never replaces a newer one. A document
-    that Postgres cannot hold (NUL in a text) is not cached.
+    that Postgres cannot hold (NUL in a text), or that is longer than `MAX_DOCUMENT`, is
+    not cached; nor is one before it any longer.
     """
-    if "\\u0000" in json.dumps(document):
+    text = json.dumps(document)
+    if "\\u0000" in text or len(text) > MAX_DOCUMENT:
+        conn.execute(
+            "DELETE FROM identity WHERE did = %s AND fetched_at <= to_timestamp(%s)",
+            (did, fetched_at),
+        )
         return
     conn.execute(
         """
