@@ -112,8 +112,9 @@ class Follower:
             wait = self._poll_s
             began = time.monotonic()
             try:
-                await self.catch_up(stop)
+                # First: with too many doubts nothing is read on.
                 await self.heal()
+                await self.catch_up(stop)
                 if self._stream:
                     await self._follow_stream(stop)
                 failures = 0

@@ -190,7 +190,10 @@ class Mirror:
         self, conn: Connection, lines: Sequence[ExportLine], now_ms: int
     ) -> TakenIn:
         """Prove lines and keep what is proven; the cursor moves in the same
-        transaction. Commits. Lines that another follower took in change nothing."""
+        transaction. Commits. Lines that another follower took in change nothing.
+
+        Raises BadExportError, and nothing is kept, when too many DIDs are doubtful.
+        """
         with conn.transaction():
             state = plc_logs.lock_feed(conn, self.directory)
             new = repeated = 0
@@ -222,7 +225,8 @@ class Mirror:
                                 tolerated.append(line.cid)
                             self._note_host(line.operation, found)
                 plc_logs.save_logs(conn, changed)
-            plc_logs.note_doubts(conn, doubts)
+            if plc_logs.note_doubts(conn, doubts) > plc_logs.MAX_DOUBTS:
+                raise BadExportError("too much that cannot be proven")
             hosts = plc_logs.add_hosts(conn, found) if found else 0
             if lines:
                 last = lines[-1]

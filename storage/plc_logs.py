@@ -16,6 +16,9 @@ from storage.arrays import bytes_array
 from storage.plc_codec import pack_did, pack_log, unpack_did, unpack_log
 
 MAX_HOSTS: Final = 500_000
+MAX_DOUBTS: Final = 100_000
+"""As many as are asked for in half a day. A directory of which more cannot be proven
+is not read on."""
 _MAX_REASON_CHARS: Final = 200
 _FIRST_RETRY_S: Final = 60.0
 _LONGEST_RETRY_S: Final = 86_400.0
@@ -79,22 +82,31 @@ def save_logs(conn: Connection, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
         )
 
 
-def note_doubts(conn: Connection, doubts: Mapping[Did, str]) -> None:
-    """Remember DIDs whose directory said something that does not follow. A doubt that
-    stands already keeps its schedule. Does not commit."""
-    if doubts:
-        rows = sorted((pack_did(did), why) for did, why in doubts.items())
-        conn.execute(
-            """
-            INSERT INTO plc_doubt (did, reason)
-            SELECT * FROM unnest(%s::bytea[], %s::text[])
-            ON CONFLICT (did) DO UPDATE SET reason = excluded.reason
-            """,
-            (
-                bytes_array(did for did, _ in rows),
-                [why[:_MAX_REASON_CHARS].replace("\0", "") for _, why in rows],
-            ),
-        )
+def note_doubts(conn: Connection, doubts: Mapping[Did, str]) -> int:
+    """Remember DIDs whose directory said something that does not follow; return how
+    many there are now, if it said so of any. A doubt that stands already keeps its
+    schedule. Does not commit."""
+    if not doubts:
+        return 0
+    rows = sorted((pack_did(did), why) for did, why in doubts.items())
+    conn.execute(
+        """
+        INSERT INTO plc_doubt (did, reason)
+        SELECT * FROM unnest(%s::bytea[], %s::text[])
+        ON CONFLICT (did) DO UPDATE SET reason = excluded.reason
+        """,
+        (
+            bytes_array(did for did, _ in rows),
+            [why[:_MAX_REASON_CHARS].replace("\0", "") for _, why in rows],
+        ),
+    )
+    return _count_doubts(conn)
+
+
+def _count_doubts(conn: Connection) -> int:
+    row = conn.execute("SELECT count(*) FROM plc_doubt").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def claim_doubts(conn: Connection, limit: int) -> list[Did]:

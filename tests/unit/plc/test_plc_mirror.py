@@ -401,6 +401,44 @@ def test_a_doubt_ends_with_a_whole_log_that_is_proven(pool: Pool) -> None:
     asyncio.run(run())
 
 
+def test_a_directory_of_which_little_can_be_proven_is_not_read_on(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could fill the table of doubts for as long as it likes."""
+    monkeypatch.setattr(plc_logs, "MAX_DOUBTS", 5)
+    peer = Peer()
+    peer.most = 4
+    good, first = genesis(0)
+    peer.add(good, first, NOW - 800_000)
+    for number in range(1, 40):
+        did, first = genesis(number)
+        peer.add(did, rename(first, number), NOW - 700_000)
+
+    async def run() -> None:
+        async with following(peer.app(), pool) as (follower, _, url):
+            for _ in range(3):
+                with pytest.raises(BadExportError, match="too much"):
+                    await follower.catch_up()
+            assert state(pool, url).seq == 4
+            # But those are asked for, so that it can be.
+            stop = asyncio.Event()
+            running = asyncio.create_task(follower.run(stop))
+            async with asyncio.timeout(10):
+                while not asked():  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+                stop.set()
+                await running
+
+    def asked() -> bool:
+        with pool.connection() as conn:
+            row = conn.execute("SELECT sum(tries) FROM plc_doubt").fetchone()
+        return row is not None and row[0] > 0
+
+    asyncio.run(run())
+    assert logs(pool, good) == [["n0"]]
+    assert len(doubts(pool)) == 3
+
+
 def test_a_whole_log_that_was_rewritten_is_not_taken(pool: Pool) -> None:
     """Proven in itself, by the account's own keys, and yet not what was published."""
     peer = Peer()
