@@ -34,3 +34,11 @@ def index(index_db: str, network: World) -> Iterator[CrawlWorld]:
     )
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def world(index_db: str) -> Iterator[CrawlWorld]:
+    """An index, and hosts that the test adds."""
+    opened = CrawlWorld(index_db)
+    yield opened
+    opened.close()

@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 from crawl_author import Author, post
-from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_for_stream, wait_until
+from crawl_scopes import BLOG, DATE, FOLLOW, POST, choose, follow, people
+from crawl_world import CrawlWorld, rebuild_root, wait_for_stream, wait_until
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -29,24 +30,7 @@ from storage.scope import (
     ScopeProgress,
     load_progress,
     load_scope,
-    set_scope,
 )
-
-POST = "app.bsky.feed.post"
-FOLLOW = "app.bsky.graph.follow"
-BLOG = "com.example.blog.entry"
-DATE = "2026-01-01T00:00:00.000Z"
-
-
-@pytest.fixture
-def world(index_db: str) -> Iterator[CrawlWorld]:
-    opened = CrawlWorld(index_db)
-    yield opened
-    opened.close()
-
-
-def follow(who: Author) -> dict[str, Any]:
-    return {"$type": FOLLOW, "subject": who.did, "createdAt": DATE}
 
 
 def like(who: Author, name: str) -> dict[str, Any]:
@@ -92,24 +76,12 @@ def keeping(world: CrawlWorld) -> Iterator[None]:
     assert not failures, failures
 
 
-def choose(world: CrawlWorld, kind: str, *seeds: Author, **more: Any) -> None:
-    with world.pool.connection() as conn:
-        set_scope(conn, ScopeKind(kind), seeds=[a.did for a in seeds], **more)
-
-
 def indexed(world: CrawlWorld) -> set[str]:
     return set(world.heads())
 
 
 def is_exactly(world: CrawlWorld, *authors: Author) -> bool:
     return world.follows(*authors) and indexed(world) == {a.did for a in authors}
-
-
-def people(world: CrawlWorld, host: FakeHost, count: int) -> list[Author]:
-    authors = [world.add_author(n, host) for n in range(count)]
-    for author in authors:
-        author.write([("create", f"{POST}/before", post("before"))])
-    return authors
 
 
 def test_named_accounts_then_all_then_one_again(world: CrawlWorld) -> None:

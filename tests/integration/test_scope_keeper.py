@@ -13,7 +13,8 @@ from typing import Any
 import psycopg
 import pytest
 from crawl_author import Author, post
-from crawl_world import CrawlWorld, FakeHost, wait_until
+from crawl_scopes import BLOG, FOLLOW, POST, choose, follow, people
+from crawl_world import CrawlWorld, wait_until
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,22 +26,6 @@ from crawler.scope_keeper import ScopeKeeper
 from network.serve import serving_in_thread
 from storage import hosts
 from storage.scope import ScopeKind, add_accounts, claim_missing, load_scope, set_scope
-
-FOLLOW = "app.bsky.graph.follow"
-POST = "app.bsky.feed.post"
-BLOG = "com.example.blog.entry"
-DATE = "2026-01-01T00:00:00.000Z"
-
-
-@pytest.fixture
-def world(index_db: str) -> Iterator[CrawlWorld]:
-    opened = CrawlWorld(index_db)
-    yield opened
-    opened.close()
-
-
-def follow(who: Author) -> dict[str, Any]:
-    return {"$type": FOLLOW, "subject": who.did, "createdAt": DATE}
 
 
 class Rounds:
@@ -82,24 +67,12 @@ class Rounds:
         return bool(self._await(self.keeper.look()))
 
 
-def choose(world: CrawlWorld, kind: str, *seeds: Author, **more: Any) -> None:
-    with world.pool.connection() as conn:
-        set_scope(conn, ScopeKind(kind), seeds=[a.did for a in seeds], **more)
-
-
 def scoped(world: CrawlWorld) -> set[str]:
     return {did for (did,) in world.query("SELECT did FROM scope_account")}
 
 
 def dids(*authors: Author) -> set[str]:
     return {author.did for author in authors}
-
-
-def people(world: CrawlWorld, host: FakeHost, count: int) -> list[Author]:
-    authors = [world.add_author(n, host) for n in range(count)]
-    for author in authors:
-        author.write([("create", f"{POST}/before", post("before"))])
-    return authors
 
 
 def bring_in(world: CrawlWorld, *authors: Author) -> None:
