@@ -55,12 +55,13 @@ class HolderSearch:
         self._database = database
         self._fetcher = outside.fetcher
         self._task: asyncio.Task[None] | None = None
+        self._asking: dict[int, asyncio.Task[None]] = {}
         self._look_at = 0.0
         self._due: dict[int, float] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     def keep_on(self, scope: Scope) -> None:
-        """Ask whoever is due, unless that is being done."""
+        """Ask whoever is due and is not being asked."""
         now = asyncio.get_running_loop().time()
         if now < self._look_at or (self._task is not None and not self._task.done()):
             return
@@ -69,11 +70,15 @@ class HolderSearch:
 
     async def close(self) -> None:
         """Give up what is under way, and forget who was asked."""
-        task, self._task = self._task, None
-        self._look_at, self._due = 0.0, {}
-        if task is not None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        asking = list(self._asking.values())
+        for task in asking:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*asking, return_exceptions=True)
+        self._task, self._asking = None, {}
+        self._look_at, self._due = 0.0, {}
 
     async def _ask_hosts(self, scope: Scope) -> None:
         try:
@@ -83,12 +88,15 @@ class HolderSearch:
             return
         known = found.values()
         now = asyncio.get_running_loop().time()
-        due = [
-            host
-            for host in [host for host in known if host.relay] or known
-            if host.state not in _LEFT_ALONE and self._due.get(host.id, 0.0) <= now
-        ]
-        await asyncio.gather(*(self._ask(host, scope) for host in due))
+        self._asking = {n: task for n, task in self._asking.items() if not task.done()}
+        for host in [host for host in known if host.relay] or known:
+            if (
+                host.id not in self._asking
+                and host.state not in _LEFT_ALONE
+                and self._due.get(host.id, 0.0) <= now
+            ):
+                task = asyncio.create_task(self._ask(host, scope))
+                self._asking[host.id] = task
 
     async def _ask(self, host: hosts.Host, scope: Scope) -> None:
         """Ask one host, and note when it is due again."""

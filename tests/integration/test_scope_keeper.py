@@ -297,7 +297,7 @@ class Listing:
         if self.way == "none":
             body = {"error": "MethodNotImplemented", "message": "no"}
             return JSONResponse(body, status_code=501)
-        if self.way == "busy" and self.requests == 2:
+        if self.way == "ever busy" or (self.way == "busy" and self.requests == 2):
             return Response(status_code=429, headers={"Retry-After": "1"})
         if self.way == "endless":
             found = [{"did": Author(1_000 * (n + 1) + k).did} for k in range(5)]
@@ -373,6 +373,22 @@ def test_who_has_no_such_list_is_not_asked_again_and_who_is_busy_goes_on(
                 keeper.look()
                 wait_until(lambda: Author(7).did in scoped(world))
             assert (none.requests, busy.requests) == asked[:2]
+
+
+def test_a_host_that_is_asked_for_hours_holds_up_no_new_one(
+    world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawler.holder_search._LOOK", 0.0)
+    with listing(world, "ever busy", source=hosts.SOURCE_CONFIGURED) as busy:
+        choose(world, "collection", collections=[BLOG])
+        with Rounds(world) as keeper:
+            keeper.look()
+            wait_until(lambda: busy.requests)
+            with listing(world, "", [Author(7).did]):
+                # A look for each, as there is one every half minute.
+                wait_until(lambda: keeper.look() or Author(7).did in scoped(world))
+            asked = busy.requests
+            wait_until(lambda: busy.requests > asked)
 
 
 # what is settled costs nothing
