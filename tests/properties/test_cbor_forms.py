@@ -196,6 +196,7 @@ def test_many_mutations() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3_600)
 def test_a_million_mutations() -> None:
     taken, refused = count_mutations(seed=2, count=1_000_000)
     assert min(taken, refused) > 30_000
