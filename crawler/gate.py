@@ -454,7 +454,9 @@ class Gate:
 
     def _frame_of(self, message: GateFrame) -> bytes | None:
         """The frame to be sent on, where somebody wants it."""
-        return message.raw if self._settings.send_on else None
+        if not self._settings.send_on:
+            return None
+        return message.to_send(self._now_us())
 
     @staticmethod
     def _owns(stream: StreamState, account: Account) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from crawler import verify
@@ -15,7 +16,9 @@ from protocol.errors import ProtocolError
 from protocol.events import CommitEvent, SyncEvent
 from protocol.frames import ERROR_OP, INFO, MESSAGE_OP, decode_frame
 from protocol.keys import PublicKey
+from protocol.known_fields import is_plain, plain_commit
 from protocol.limits import MAX_COMMIT_OPS, MAX_SEQ
+from protocol.sequenced_frames import utc_text
 from protocol.syntax.did import Did, is_did
 
 COMMIT: Final = "#commit"
@@ -51,6 +54,8 @@ class GateFrame:
     seq: int
     body: dict[str, Any]
     raw: bytes
+    # Whether it holds nothing but what the lexicon knows.
+    plain: bool = True
     # What came of proving it, and with which key.
     proof: tuple[PublicKey, CommitEvent | Exception] | None = None
     # Whether the identity was read anew because of this very frame.
@@ -79,6 +84,17 @@ class GateFrame:
         if isinstance(proof[1], Exception):
             raise proof[1]
         return proof[1]
+
+    def to_send(self, now_us: int) -> bytes | None:
+        """The frame to be sent on once it is proven: as it came, unless there is more
+        in it than was looked at. None: it is to be told of in a frame of our own."""
+        if self.plain:
+            return self.raw
+        if self.t != COMMIT:
+            return None
+        return plain_commit(
+            self.raw, utc_text(datetime.fromtimestamp(now_us / 1_000_000, UTC))
+        )
 
 
 def read_frame(
@@ -123,7 +139,8 @@ def read_frame(
     if type(did) is not str or not is_did(did):
         passed.drops[DropReason.BAD_SYNTAX, stream.host] += 1
         return None
-    return GateFrame(stream, t, Did(did), seq, _read_of(body), raw)
+    plain = is_plain(raw, t, body)
+    return GateFrame(stream, t, Did(did), seq, _read_of(body), raw, plain)
 
 
 def _read_of(body: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,6 @@ import psycopg
 
 from indexer.apply import apply_commits, plan_for_probes
 from indexer.changes import Prepared, apply_changes, write
-from indexer.event_frames import utc_text
 from indexer.import_rows import (
     Addresses,
     Dropped,
@@ -39,7 +38,7 @@ from indexer.staged_repo import StagedRepo
 from indexer.transaction import whole_transaction
 from protocol.errors import DesynchronizedError, LimitExceededError
 from protocol.events import DroppedOp
-from protocol.sequenced_frames import sync_frame
+from protocol.sequenced_frames import sync_frame, utc_text
 from storage import event_log
 from storage.crashpoint import Crashpoint, crashpoint
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records

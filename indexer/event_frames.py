@@ -7,6 +7,7 @@ from typing import Final
 
 from protocol.errors import ProtocolError
 from protocol.events import AccountEvent, CommitEvent, Event, SyncEvent
+from protocol.known_fields import MAX_STATUS_CHARS
 from protocol.limits import MAX_SEQ
 from protocol.sequenced_frames import (
     MAX_RENUMBERED_BYTES,
@@ -14,12 +15,12 @@ from protocol.sequenced_frames import (
     identity_frame,
     renumber,
     sync_frame,
+    utc_text,
 )
 
 _MOST_UNSIGNED_BYTES: Final = 16_384
 """Of a frame that is no commit and is sent on as it came. An honest one has some
 hundreds; the rest are fields that nobody knows, sent on to everybody who follows us."""
-_MOST_STATUS_CHARS: Final = 128
 
 
 def frame_of(event: Event, now: datetime) -> bytes:
@@ -38,7 +39,7 @@ def frame_of(event: Event, now: datetime) -> bytes:
         return sync_frame(event.did, event.rev, event.commit, time)
     if isinstance(event, AccountEvent):
         status = event.status
-        if status is not None and len(status) > _MOST_STATUS_CHARS:
+        if status is not None and len(status) > MAX_STATUS_CHARS:
             status = None
         return account_frame(event.did, event.active, status, time)
     return identity_frame(event.did, event.handle, time)
@@ -62,8 +63,3 @@ def _can_be_numbered(frame: bytes, most: int) -> bool:
     except ProtocolError:
         return False
     return True
-
-
-def utc_text(now: datetime) -> str:
-    """The time of a frame, to the millisecond."""
-    return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -3,6 +3,7 @@ are made here (specs/event-stream, specs/sync)."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 from protocol import cbor
@@ -59,6 +60,11 @@ def account_frame(did: str, active: bool, status: str | None, time: str) -> byte
 def identity_frame(did: str, handle: str | None, time: str) -> bytes:
     """A DID document or handle may have changed. Has no number yet."""
     return _encode(IDENTITY, did, time, {} if handle is None else {"handle": handle})
+
+
+def utc_text(now: datetime) -> str:
+    """The time of a frame, to the millisecond."""
+    return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _encode(t: str, did: str, time: str, fields: dict[str, Any]) -> bytes:

@@ -663,3 +663,30 @@ def test_who_is_let_in_and_who_sets_the_scope_do_not_wait_for_each_other(
     threads[0].join(30)
     assert (faults, len(tries)) == ([], 1)
     assert [event.did for event in passed.events] == [author.did]
+
+
+def test_only_what_is_known_of_a_frame_is_sent_on(bench: Bench) -> None:
+    bench.settings = CrawlSettings(send_on=True)
+    bench.gate = bench.make_gate()
+    stream, author = bench.stream(), bench.author(1)
+    author.write([("create", f"app.bsky.feed.post/{author.new_rkey()}", post("hi"))])
+    more = {"more": "x" * 100_000}
+    did = author.did
+    identity = {"did": did, "time": "2026-01-01T00:00:00Z", "handle": "a.example.com"}
+    passed = bench.run(
+        stream,
+        author.frame(1),
+        author.frame(2, **more),
+        encode_frame("#identity", identity | {"seq": 3}),
+        encode_frame("#identity", identity | {"seq": 4} | more),
+        encode_frame("#account", identity | {"seq": 5, "active": True} | more),
+    )
+    frames = [event.frame for event in passed.events]
+    # What is no commit is told of in a frame of our own.
+    assert frames == [
+        author.frame(1),
+        author.frame(2),
+        encode_frame("#identity", identity | {"seq": 3}),
+        None,
+        None,
+    ]

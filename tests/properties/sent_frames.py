@@ -208,12 +208,12 @@ def take(it: Fuzzer, writer: Writer, raw: bytes) -> Event | None:
     if message.t == "#identity":
         handle = body.get("handle")
         known: Any = handle if type(handle) is str and is_handle(handle) else None
-        return IdentityEvent(did, known, seq, 1, frame=raw)
+        return IdentityEvent(did, known, seq, 1, frame=message.to_send(NOW_US))
     if message.t == "#account":
         active, status = body.get("active"), body.get("status")
         if type(active) is not bool or not (status is None or type(status) is str):
             return None
-        return AccountEvent(did, active, status, seq, 1, frame=raw)
+        return AccountEvent(did, active, status, seq, 1, frame=message.to_send(NOW_US))
     key = writer.key.public if did == writer.did else it.keys.get(did)
     if key is None:
         return None
@@ -221,7 +221,7 @@ def take(it: Fuzzer, writer: Writer, raw: bytes) -> Event | None:
     if type(event) is CommitEvent and event.prev_data is None:
         # It is never applied as it is.
         return None
-    object.__setattr__(event, "frame", raw)
+    object.__setattr__(event, "frame", message.to_send(NOW_US))
     return event  # type: ignore[no-any-return]
 
 

@@ -47,8 +47,8 @@ def log_events(conn: Conn, seed: int, count: int) -> list[Any]:
 
 
 def check_frames(conn: Conn, logged: list[Any]) -> None:
-    """Each is there, once, under the next number, as its host wrote it; and another
-    index takes it."""
+    """Each is there, once, under the next number, as its host wrote what is known of
+    it; and another index takes it."""
     found = replay(conn, numbered_frame)
     assert [seq for seq, _ in found] == list(range(1, len(logged) + 1))
     stream = StreamState(1, HOST, relay=True)
@@ -59,6 +59,7 @@ def check_frames(conn: Conn, logged: list[Any]) -> None:
         assert repr({**theirs.body, "seq": seq}) == repr(ours.body)
         message = read_frame(stream, raw, Passed(), bad_seqs_allowed=1)
         assert message is not None
+        assert message.plain
         assert (message.did, message.seq, message.t) == (event.did, seq, theirs.t)
     assert stream.fault is None
 
