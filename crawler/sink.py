@@ -60,10 +60,10 @@ class Sink(Protocol):
     call it at the same time; calls block."""
 
     def apply(self, events: Sequence[Event], cursors: Mapping[int, int]) -> Applied:
-        """Apply a batch and save the cursors (host id -> seq) in one transaction.
+        """Apply a batch and save the cursors (host id -> seq) with the last of it.
 
         Applying the same batch twice is as good as once. Raises psycopg.Error; then
-        nothing of the batch has happened.
+        the cursors are not saved, and it can be applied again.
         """
 
     def checkout(

@@ -1,5 +1,5 @@
 """A batch of verified events -> one transaction: rows, counts, outbox, repo states and
-cursors together, or nothing.
+cursors together, or nothing. One that makes very much is more, the cursors in the last.
 
 Checked here, against the state that is locked: that a commit follows from the one
 before (its rev is higher, its prev_data is our data). Not checked here: signatures,
@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 
 from indexer import account, identity
+from indexer.batch_parts import parts_of
 from indexer.changes import Change, apply_changes
 from indexer.event_frames import frame_of, messages_of
 from indexer.repo_states import RepoState, lock_repos, save_repos
@@ -55,8 +56,16 @@ class BatchResult:
     desynchronized: list[str] = field(default_factory=list)
     drops: Counter[DropReason] = field(default_factory=Counter)
 
+    def add(self, other: BatchResult) -> None:
+        """Add what became of the next part of the batch."""
+        self.applied += other.applied
+        self.ignored += other.ignored
+        self.buffered += other.buffered
+        self.records += other.records
+        self.desynchronized += other.desynchronized
+        self.drops.update(other.drops)
 
-@retry_conflicts
+
 def apply_batch(
     conn: psycopg.Connection[Any],
     interner: Interner,
@@ -69,12 +78,32 @@ def apply_batch(
 ) -> BatchResult:
     """Apply events in order, and save `cursors` (host id -> seq), in one transaction.
 
+    Events that make very much go in several (indexer.batch_parts), the cursors with the
+    last: after a failure in between they come again, and change nothing more.
     `now` is when this project sees the records. A commit that does not follow from
     the state we hold makes its repo desynchronized; one whose repo is being fetched
     is kept for the end of that; one of an inactive account, or older than what we
     hold, is ignored. Events of one account must not be in two batches at once
     (shards own their accounts). With `send_on` what is applied goes to the event log.
     """
+    *parts, last = parts_of(events)
+    result = BatchResult()
+    for part in parts:
+        result.add(_apply_part(conn, interner, part, {}, now, shard, send_on))
+    result.add(_apply_part(conn, interner, last, cursors, now, shard, send_on))
+    return result
+
+
+@retry_conflicts
+def _apply_part(
+    conn: psycopg.Connection[Any],
+    interner: Interner,
+    events: Sequence[Event],
+    cursors: Mapping[int, int],
+    now: datetime,
+    shard: int,
+    send_on: bool,
+) -> BatchResult:
     batch = _Batch(interner, now, send_on=send_on)
     batch.intern(events)
     crashpoint(Crashpoint.APPLY_NAMED)

@@ -48,6 +48,11 @@ def may_link(raw: bytes) -> bool:
     return b"at://" in raw or b"did:" in raw
 
 
+def most_links(raw: bytes) -> int:
+    """How many links a record with these bytes has at most: a cheap look."""
+    return min(raw.count(b"did:"), MAX_LINKS)
+
+
 def find_links(value: Mapping[str, Any]) -> list[Link]:
     """All links of a decoded record, each once, in the order they stand in."""
     found: dict[Link, None] = {}

@@ -73,7 +73,7 @@ class IndexSink:
     def apply(
         self, events: Sequence[Event], cursors: Mapping[int, int]
     ) -> BatchOutcome:
-        """Apply a batch and save the cursors in one transaction."""
+        """Apply a batch and save the cursors with the last of it."""
         with self._pool.connection() as conn:
             now = datetime.now(UTC)
             result = apply_batch(

@@ -8,6 +8,7 @@ go into two transactions, is caught by the same look.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from indexer_world import (
     written_records,
 )
 
+from indexer import batch_parts
 from indexer.apply import apply_batch
 from indexer.audit import audit_repo, recount_stats
 from protocol.events import AccountEvent, CommitEvent, Event, IdentityEvent
@@ -215,3 +217,56 @@ def test_whoever_looks_at_any_time_sees_cursor_and_rows_together(
             apply(conn, interner, batch, {HOST: batch[-1].seq})
     # Each event is one record, and has its number.
     assert seen == {(n, n) for n in range(0, 20, 5)}
+
+
+def test_of_a_batch_in_parts_the_cursor_comes_with_the_last(
+    index_db: str, conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_parts, "MOST_LINKS", 4)
+    seen: set[tuple[int, int]] = set()
+    with psycopg.connect(index_db, autocommit=True) as outside:
+
+        class WatchedCursor(psycopg.Cursor[Any]):
+            def execute(self, *args: Any, **kwargs: Any) -> Any:
+                result = super().execute(*args, **kwargs)
+                row = outside.execute(
+                    "SELECT coalesce((SELECT max(seq) FROM host_cursor), 0),"
+                    " (SELECT count(*) FROM record)"
+                ).fetchone()
+                assert row is not None
+                seen.add((int(row[0]), int(row[1])))
+                return result
+
+        conn.cursor_factory = WatchedCursor
+        a, b = author(0), author(1)
+        links = [b.uri(f"{POST}/{n}") for n in range(4)]
+        note = {"$type": "org.example.note", "to": links}
+        events = [a.write("org.example.note", note)[1] for _ in range(6)]
+        apply(conn, interner, events[:3], {HOST: 3})
+        apply(conn, interner, events[3:], {HOST: 6})
+    assert seen == {(0, 0), (0, 1), (0, 2), (3, 3), (3, 4), (3, 5)}
+
+
+def test_a_batch_in_parts_cut_off_at_any_statement_comes_again(
+    index_db: str, interner: Interner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_parts, "MOST_LINKS", 1)
+    authors, before, later = make_batch()
+    with psycopg.connect(index_db) as conn:
+        apply(conn, interner, before, {HOST: 10})
+    MortalCursor.granted = 0
+    cursors = []
+    while cursors[-1:] != [20]:
+        MortalCursor.used = 0
+        conn = psycopg.connect(index_db, cursor_factory=MortalCursor)
+        with contextlib.suppress(KilledError):
+            apply(conn, interner, later, {HOST: 20})
+        conn.close()
+        cursor, records, _ = look(index_db)
+        cursors.append(cursor)
+        MortalCursor.granted += 1
+    assert set(cursors) == {10, 20}
+    assert records == written_records(authors)
+    with psycopg.connect(index_db) as conn:
+        assert recount_stats(conn).ok
+        assert all(audit_repo(conn, each.did).ok for each in authors)
