@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
@@ -24,12 +24,17 @@ from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
 from storage import identities, repos
 
+SAVED_S: Final = 100.0
+"""An account may save up so many seconds of its budget of commits: whoever imports or
+deletes a thousand records at once, or was not read for hours, is not too fast."""
+
 
 @dataclass(slots=True)
 class Account:
     """One account. `repo_host` is the host row its repo belongs to, None while the
-    account is not admitted; `refreshed_at` is on the monotonic clock; `rev` is the
-    newest revision that was proven, here or before."""
+    account is not admitted; `refreshed_at` is on the monotonic clock, as is `spent`,
+    until when its budget of commits is; `rev` is the newest revision that was proven,
+    here or before."""
 
     did: Did
     key: PublicKey | None = None
@@ -43,6 +48,7 @@ class Account:
     # seconds that a look came too early: so much later is the next one due
     owed: float = 0.0
     rev: Tid | None = None
+    spent: float = float("-inf")
 
     def set_document(self, document: DidDocument | None, *, dev: bool) -> None:
         """Take over what a DID document says; None: there is no usable one."""
@@ -69,11 +75,15 @@ class AccountBook:
         *,
         dev: bool,
         refresh_interval: float,
+        commits_per_s: float,
+        calm: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit = limit
         self._dev = dev
         self._refresh_interval = refresh_interval
+        self._commit_cost = 1.0 / commits_per_s
+        self._calm = calm
         self._clock = clock
         self._accounts: OrderedDict[str, Account] = OrderedDict()
 
@@ -150,6 +160,17 @@ class AccountBook:
             return False
         account.owed = account.refreshed_at + self._refresh_interval - now
         return True
+
+    def may_write(self, account: Account) -> bool:
+        """Take one commit of an account's budget; tell whether there was one.
+
+        What comes in spite of that counts too, up to `calm` seconds of the budget: who
+        goes on as before stays over it, and is not followed now and then.
+        """
+        now = self._clock()
+        spent = max(account.spent, now - SAVED_S) + self._commit_cost
+        account.spent = min(spent, now + self._calm)
+        return spent <= now
 
     def forget(self, did: str) -> None:
         """Drop an account: it is read anew when it is next seen."""

@@ -24,6 +24,7 @@ from crawler.gate_frame import (
     ACCOUNT,
     COMMIT,
     IDENTITY,
+    SYNC,
     GateFrame,
     prove_commits,
     read_frame,
@@ -47,6 +48,7 @@ from storage.scope import add_accounts, hold_scope
 log = logging.getLogger(__name__)
 
 DELETED: Final = "deleted"
+_CHAIN: Final = (COMMIT, SYNC)
 
 
 class _Verdict(Enum):
@@ -86,6 +88,8 @@ class Gate:
             settings.known_accounts,
             dev=settings.dev,
             refresh_interval=settings.refresh_interval,
+            commits_per_s=settings.account_commits_per_s,
+            calm=settings.account_calm,
             clock=clock,
         )
         self._admission = Admission(settings, clock=clock)
@@ -227,10 +231,11 @@ class Gate:
         self._run(admit)
 
     def _prove_commits(self, messages: Sequence[GateFrame]) -> None:
-        """Prove, in groups, the commits that nothing else speaks against as yet."""
+        """Prove, in groups, the commits that nothing else speaks against as yet, but
+        for those of accounts that write too many."""
         ready: list[tuple[GateFrame, PublicKey]] = []
         for message in messages:
-            if message.t != COMMIT or message.did in self._parking:
+            if message.t not in _CHAIN or message.did in self._parking:
                 continue
             account = self._book.get(message.did)
             if (
@@ -239,7 +244,10 @@ class Gate:
                 and account.admitted
                 and self._owns(message.stream, account)
             ):
-                ready.append((message, account.key))
+                if _is_bounded(message.stream) and not self._book.may_write(account):
+                    message.throttled = True
+                elif message.t == COMMIT:
+                    ready.append((message, account.key))
         prove_commits(ready, self._now_us())
 
     def _judge(self, message: GateFrame, passed: Passed) -> None:
@@ -338,6 +346,11 @@ class Gate:
             return self._pass_identity(message, account, passed)
         if message.t == ACCOUNT:
             return self._pass_account(message, account, passed)
+        if message.throttled:
+            # Where it got to is fetched once it is calm.
+            passed.throttled.add(account.did)
+            stream.throttled += 1
+            return self._drop(DropReason.THROTTLED, stream, passed)
         return self._prove(message, account, passed)
 
     def _prove(self, message: GateFrame, account: Account, passed: Passed) -> _Verdict:
@@ -482,6 +495,13 @@ class Gate:
     def _drop(reason: DropReason, stream: StreamState, passed: Passed) -> _Verdict:
         passed.drops[reason, stream.host] += 1
         return _Verdict.DONE
+
+
+def _is_bounded(stream: StreamState) -> bool:
+    """Whether the accounts of a stream have a budget each. A relay is trusted to say
+    what they wrote, not for how much they write; a host of our operator's own is for
+    both, as it is for its number of events."""
+    return stream.relay or not stream.trusted
 
 
 def has_relays(conn: psycopg.Connection[Any]) -> bool:

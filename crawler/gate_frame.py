@@ -58,6 +58,8 @@ class GateFrame:
     plain: bool = True
     # What came of proving it, and with which key.
     proof: tuple[PublicKey, CommitEvent | Exception] | None = None
+    # Whether its account wrote too much at once: it is not proven then.
+    throttled: bool = False
     # Whether the identity was read anew because of this very frame.
     looked: bool = False
 

@@ -246,7 +246,7 @@ class Pipeline:
     def _apply(self, batch: Passed) -> None:
         if batch.doubts:
             # Before the cursor moves on: a crash in between only repeats this.
-            self._database.run(lambda conn: _queue_doubts(conn, batch))
+            self._database.run(lambda conn: self._queue_doubts(conn, batch))
             crashpoint(Crashpoint.DOUBTS_QUEUED)
             if batch.identities:
                 self._on_identities()
@@ -264,6 +264,28 @@ class Pipeline:
             behind = behind or bool(result.desynchronized)
         if behind:
             self._on_desynchronized()
+
+    def _queue_doubts(self, conn: psycopg.Connection[Any], batch: Passed) -> None:
+        by_wait: dict[float, list[str]] = {}
+        for did, wait in batch.identities.items():
+            by_wait.setdefault(round(wait), []).append(did)
+        for wait, dids in sorted(by_wait.items()):
+            jobs.put_jobs(conn, IDENTITY_JOB, dids, wait=wait, doubt=True)
+        for aside in batch.set_aside:
+            quarantine.put_frame(conn, aside.host, aside.seq, aside.frame, aside.error)
+        for host in sorted(batch.outdated):
+            hosts.request_listing(conn, host, gap=True)
+        if batch.distrusted:
+            repos.mark_desynchronized(
+                conn, sorted(batch.distrusted), "an event could not be proven"
+            )
+        if batch.throttled:
+            repos.mark_desynchronized(
+                conn,
+                sorted(batch.throttled),
+                "it writes too many commits at once",
+                wait=self._settings.account_calm,
+            )
 
     def _apply_events(
         self, events: Sequence[Event], marks: Mapping[int, int]
@@ -356,23 +378,8 @@ def _merge(batch: Passed, passed: Passed) -> None:
     batch.drops.update(passed.drops)
     batch.identities |= passed.identities
     batch.distrusted |= passed.distrusted
+    batch.throttled |= passed.throttled
     batch.set_aside += passed.set_aside
     batch.outdated |= passed.outdated
     batch.handled.update(passed.handled)
     batch.size += passed.size
-
-
-def _queue_doubts(conn: psycopg.Connection[Any], batch: Passed) -> None:
-    by_wait: dict[float, list[str]] = {}
-    for did, wait in batch.identities.items():
-        by_wait.setdefault(round(wait), []).append(did)
-    for wait, dids in sorted(by_wait.items()):
-        jobs.put_jobs(conn, IDENTITY_JOB, dids, wait=wait, doubt=True)
-    for aside in batch.set_aside:
-        quarantine.put_frame(conn, aside.host, aside.seq, aside.frame, aside.error)
-    for host in sorted(batch.outdated):
-        hosts.request_listing(conn, host, gap=True)
-    if batch.distrusted:
-        repos.mark_desynchronized(
-            conn, sorted(batch.distrusted), "an event could not be proven"
-        )

@@ -146,7 +146,7 @@ class StreamReader:
                 )
             state.received += 1
             await self._intake.put(state, raw)
-            rest = self._budget.spend(len(raw))
+            rest = self._budget.spend(len(raw), state.throttled)
             if rest > 0.0:
                 await asyncio.sleep(rest)
             if (

@@ -79,6 +79,7 @@ class Passed:
     drops          (reason, host) -> how many
     identities     DIDs whose document must be read again; those to wait for first
     distrusted     DIDs whose event was lost: their repos must be compared anew
+    throttled      DIDs that wrote too much at once: to be compared once they are calm
     set_aside      frames that our own code failed on
     outdated       hosts that no longer keep what we miss: to be compared in full
     resets         hosts whose numbering begins anew -> behind which position
@@ -91,6 +92,7 @@ class Passed:
     drops: Counter[tuple[DropReason, int]] = field(default_factory=Counter)
     identities: dict[Did, float] = field(default_factory=dict)
     distrusted: set[Did] = field(default_factory=set)
+    throttled: set[Did] = field(default_factory=set)
     set_aside: list[SetAside] = field(default_factory=list)
     outdated: set[int] = field(default_factory=set)
     resets: dict[int, int | None] = field(default_factory=dict)
@@ -101,7 +103,11 @@ class Passed:
     def doubts(self) -> bool:
         """Whether something must be looked into, be there events or not."""
         return bool(
-            self.identities or self.distrusted or self.set_aside or self.outdated
+            self.identities
+            or self.distrusted
+            or self.throttled
+            or self.set_aside
+            or self.outdated
         )
 
 

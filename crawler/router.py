@@ -24,7 +24,15 @@ from crawler.database import Database
 from crawler.pipeline import PipelineStats
 from crawler.rounds import LookedUp
 from crawler.shard_link import ShardLink, StartShard
-from crawler.shard_wire import Asked, Faulted, Kind, OpenStream, Woken, shard_of
+from crawler.shard_wire import (
+    Asked,
+    Faulted,
+    Kind,
+    OpenStream,
+    Throttled,
+    Woken,
+    shard_of,
+)
 from crawler.stream_state import StreamState
 from protocol.errors import ProtocolError
 from protocol.frames import peek_frame
@@ -216,6 +224,10 @@ class Router:
                 if routed.number == message.stream and routed.state.fault is None:
                     routed.state.last_seq = message.last_seq
                     routed.state.fail(message.fault, message.detail)
+        elif type(message) is Throttled:
+            for routed in self._streams.values():
+                if routed.number == message.stream:
+                    routed.state.throttled += message.frames
         else:
             raise TypeError(f"shard {link.number} said {message!r}")
 

@@ -30,6 +30,10 @@ class CrawlSettings:
     streams_at_once          streams that may be open
     host_events_per_s        events a second that one host may send
     host_bytes_per_s         bytes a second of such events
+    account_commits_per_s    commits and syncs a second that one account may write, but
+                             for those of hosts that our operator trusts
+    account_calm             how long one that wrote more is left alone, at most, once
+                             it writes less
     busy_rate, quiet_rate    events a second: a polled host is streamed above the one,
                              a streamed host is polled below the other
     rate_window              over how long a rate is smoothed, and `usual_window` what
@@ -79,6 +83,8 @@ class CrawlSettings:
     streams_at_once: int = 500
     host_events_per_s: float = 1_000.0
     host_bytes_per_s: float = 10.0 * MIB
+    account_commits_per_s: float = 10.0
+    account_calm: float = 60.0
     busy_rate: float = 1 / 60
     quiet_rate: float = 1 / 1_200
     stream_dwell: float = 3_600.0

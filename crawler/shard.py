@@ -29,6 +29,7 @@ from crawler.shard_wire import (
     Kind,
     MessageReader,
     OpenStream,
+    Throttled,
     Told,
     Woken,
     pack_control,
@@ -167,11 +168,17 @@ class Shard:
                 self._pipeline.answer(found)
 
     def _tell(self) -> None:
+        told: Counter[int] = Counter()
         while True:
             time.sleep(_TELL_EVERY)
             if self._pipeline.failure is not None:
                 # It has been logged; the router starts another.
                 _leave()
+            for number, state in list(self._streams.items()):
+                fresh = state.throttled - told[number]
+                if fresh:
+                    told[number] = state.throttled
+                    self.send(Throttled(number, fresh))
             self.send(self._told())
 
     def _told(self) -> Told:

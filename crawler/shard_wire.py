@@ -74,6 +74,14 @@ class Faulted:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttled:
+    """Shard -> router: so many more frames of this stream were not even proven."""
+
+    stream: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
 class Woken:
     """Shard -> router: there is work for others, of repos to fetch, of identities to
     refresh, or of documents to write."""

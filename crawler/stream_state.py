@@ -31,6 +31,7 @@ class StreamState:
     last_seq    the newest frame handled, or where the stream was resumed
     resumed_at  the cursor given at the start, 0 for none
     from_tip    no cursor was given: it begins with what comes next
+    throttled   frames that were not even proven, for their accounts write too much
     newest      the `time` of the newest frame, as sent
     """
 
@@ -44,6 +45,7 @@ class StreamState:
     received: int = 0
     handled: int = 0
     bad_seqs: int = 0
+    throttled: int = 0
     newest: str | None = None
     fault: Fault | None = None
     detail: str = ""

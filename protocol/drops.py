@@ -23,6 +23,7 @@ class DropReason(StrEnum):
     INACTIVE_ACCOUNT = "inactive_account"
     UNRESOLVED_IDENTITY = "unresolved_identity"
     HOST_BUDGET = "host_budget"
+    THROTTLED = "throttled"
 
     # A commit or a sync message.
     STALE_REV = "stale_rev"

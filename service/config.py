@@ -173,6 +173,12 @@ class Config(BaseSettings):
         gt=0,
         description="Bytes a second read from one host's stream.",
     )
+    account_commits_per_s: float = Field(
+        _CRAWL.account_commits_per_s,
+        gt=0,
+        description="Commits a second followed of one account, over a minute or two; "
+        "one that writes more is fetched once it is calm.",
+    )
     streams_at_once: int = Field(
         _CRAWL.streams_at_once,
         ge=1,

@@ -23,6 +23,7 @@ def crawl_settings(config: Config) -> CrawlSettings:
         host_events_per_s=config.host_events_per_s,
         host_bytes_per_s=config.host_bytes_per_s,
         plc_rate=config.plc_rate,
+        account_commits_per_s=config.account_commits_per_s,
         streams_at_once=config.streams_at_once,
         poll_interval=config.poll_interval_s,
         poll_longest=_POLL_LONGEST * config.poll_interval_s,

@@ -190,20 +190,26 @@ def mark_behind(conn: psycopg.Connection[Any], dids: Sequence[str]) -> int:
 
 
 def mark_desynchronized(
-    conn: psycopg.Connection[Any], dids: Sequence[str], error: str
+    conn: psycopg.Connection[Any],
+    dids: Sequence[str],
+    error: str,
+    *,
+    wait: float = 0.0,
 ) -> int:
-    """Queue these repos for fetching, whatever rev they hold; those that are fetched
-    at the moment once more, since what comes may be older than what is in doubt."""
+    """Queue these repos for fetching in `wait` seconds, whatever rev they hold; those
+    that are fetched at the moment once more, since what comes may be older than what
+    is in doubt."""
     return conn.execute(
         """
-        UPDATE repo SET state = 'desynchronized', next_try = now(), tries = 0,
+        UPDATE repo SET state = 'desynchronized', tries = 0,
+            next_try = now() + make_interval(secs => %s),
             upstream_rev = CASE WHEN state = 'synchronized' THEN upstream_rev END,
             error = %s
         FROM actor
         WHERE actor.did = ANY(%s) AND repo.actor = actor.id
           AND (state <> 'desynchronized' OR lease_until > now())
         """,
-        (error, list(dids)),
+        (wait, error, list(dids)),
     ).rowcount
 
 

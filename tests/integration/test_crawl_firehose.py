@@ -498,3 +498,37 @@ def test_an_account_that_comes_back_is_fetched_at_once(world: CrawlWorld) -> Non
         wait_until(lambda: world.follows(author))
     assert world.query(statuses) == [("active",)]
     assert_equal(world, author)
+
+
+def test_an_account_that_writes_too_much_is_fetched_once_it_is_calm(
+    world: CrawlWorld,
+) -> None:
+    host = world.add_host(source=hosts.SOURCE_REQUEST_CRAWL)
+    hot, calm = (world.add_author(n, host) for n in (1, 2))
+    settings = {
+        # Ten commits at once.
+        "account_commits_per_s": 0.1,
+        "account_calm": 3.0,
+        # Nothing else heals what is lost.
+        "listing_interval": 3_600.0,
+    }
+    with world.crawling(**settings):
+        wait_for_stream(host)
+        fill(host, calm, 1)
+        fill(host, hot, 1)
+        wait_until(lambda: world.follows(hot, calm))
+        wait_until(lambda: world.query("SELECT listed_at FROM host") != [(None,)])
+        fetched = len(host.repo_requests)
+        frames = []
+        for seq in range(host.frames[-1][0] + 1, host.frames[-1][0] + 201):
+            path = f"app.bsky.feed.post/{hot.new_rkey()}"
+            hot.write([("create", path, post(str(seq)))])
+            frames.append((seq, hot.frame(seq)))
+        host.frames += frames
+        fill(host, calm, 1)
+        wait_until(lambda: world.follows(calm))
+        wait_until(lambda: world.drops().get("throttled", 0) > 150)
+        wait_until(lambda: world.follows(hot), 60)
+        # A few times at most, not for each commit.
+        assert len(host.repo_requests) - fetched <= 3
+    assert_equal(world, hot, calm)

@@ -14,6 +14,7 @@ from crawl_author import Author, account_frame, identity_frame, post
 from crawl_fakes import FakeResolver
 from psycopg_pool import ConnectionPool
 
+from crawler import gate_frame
 from crawler.admission import IDENTITY_JOB, Admission
 from crawler.database import Database
 from crawler.gate import Gate
@@ -690,3 +691,62 @@ def test_only_what_is_known_of_a_frame_is_sent_on(bench: Bench) -> None:
         None,
         None,
     ]
+
+
+def writes(author: Author, seqs: range) -> list[bytes]:
+    frames = []
+    for seq in seqs:
+        path = f"app.bsky.feed.post/{author.new_rkey()}"
+        author.write([("create", path, post(str(seq)))])
+        frames.append(author.frame(seq))
+    return frames
+
+
+@pytest.mark.parametrize("relay", [False, True])
+def test_an_account_that_writes_too_much_is_left_alone(
+    bench: Bench, relay: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A tenth of a commit a second: ten at once.
+    bench.settings = CrawlSettings(account_commits_per_s=0.1)
+    bench.gate = bench.make_gate()
+    source = hosts.SOURCE_CONFIGURED if relay else hosts.SOURCE_REQUEST_CRAWL
+    stream = bench.stream(source=source, relay=relay)
+    hot, calm = bench.author(1), bench.author(2)
+    # First commits wait for a look-up.
+    bench.run(stream, *writes(hot, range(1, 2)), *writes(calm, range(2, 3)))
+    proven: list[str] = []
+    real = gate_frame.verify.verify_commits
+
+    def verify_commits(messages: Any, now_us: int) -> Any:
+        proven.extend(body["repo"] for body, _, _ in messages)
+        return real(messages, now_us)
+
+    monkeypatch.setattr(gate_frame.verify, "verify_commits", verify_commits)
+    passed = bench.take(
+        stream,
+        *writes(hot, range(3, 30)),
+        *writes(calm, range(30, 31)),
+        hot.sync_frame(31),
+        identity_frame(hot.did, 32),
+        account_frame(hot.did, 33, True),
+    )
+    assert proven == [hot.did] * 9 + [calm.did]
+    assert reasons(passed) == {DropReason.THROTTLED: 19}
+    assert (passed.throttled, passed.distrusted) == ({hot.did}, set())
+    assert passed.doubts
+    assert passed.marks == {stream.host: 33}, "it keeps nobody's cursor waiting"
+    assert stream.throttled == 19
+    # What an account says of itself is told once, and is not passed over.
+    told = [type(event) for event in passed.events if event.did == hot.did]
+    assert told[9:] == [IdentityEvent, AccountEvent]
+    bench.time += bench.settings.account_calm + 10.1
+    passed = bench.take(stream, *writes(hot, range(34, 35)))
+    assert (reasons(passed), len(passed.events)) == ({}, 1)
+
+
+def test_accounts_of_a_host_of_our_own_write_what_they_like(bench: Bench) -> None:
+    bench.settings = CrawlSettings(account_commits_per_s=0.1)
+    bench.gate = bench.make_gate()
+    stream, author = bench.stream(), bench.author(1)
+    passed = bench.run(stream, *writes(author, range(1, 40)))
+    assert (reasons(passed), len(passed.events)) == ({}, 39)

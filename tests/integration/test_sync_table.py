@@ -425,6 +425,7 @@ def test_every_reason_to_drop_a_message_has_its_row() -> None:
         R.BAD_FRAME,
         R.UNKNOWN_ACCOUNT,
         R.HOST_BUDGET,
+        R.THROTTLED,
         R.OUT_OF_SCOPE,
         R.TREE_TOO_LARGE,
         R.QUARANTINED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,40 @@ def test_everything_happens_in_a_lively_society() -> None:
     for host in society.hosts:
         numbers = [frame.seq for frame in sent if frame.host == host]
         assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.slow
+def test_accounts_that_write_too_much_end_as_the_oracle_says(
+    index_db: str, tmp_path: Path
+) -> None:
+    """Those who write most are left alone again and again, among others who are not."""
+    network = SimulatedNetwork(hosts=3, accounts=30, seed=6)
+    settings = {
+        # Twenty commits at once.
+        "account_commits_per_s": 0.2,
+        "account_calm": 1.0,
+        "listing_interval": 3_600.0,
+    }
+    run = Simulation(index_db, tmp_path, network, settings=settings)
+    with psycopg.connect(index_db) as conn:
+        # Our operator's own may write what they like.
+        conn.execute("UPDATE host SET source = 'request_crawl'")
+    try:
+        run.crawler.start()
+        for sent in network.society.begin():
+            network.take(sent)
+        run.publish(network.society.live(500)).join()
+        # Without a list of anybody's, which would find whatever was lost.
+        end = time.monotonic() + 120
+        while (faults_left := run.find_faults()) and time.monotonic() < end:
+            time.sleep(0.5)
+        assert faults_left == [], run.describe()
+        drops = run.drops()
+        assert 20 < drops["throttled"] < 480, drops
+        assert drops.keys() <= {"throttled", "desynchronized", "stale_rev"}, drops
+    finally:
+        run.close()
+        network.close()
 
 
 @pytest.mark.slow

@@ -180,6 +180,20 @@ def test_a_stream_is_read_at_the_pace_of_its_budget(
     assert clock.now - began < 0.1
 
 
+def test_what_was_passed_over_counts_for_a_tenth() -> None:
+    clock = Clock()
+    budget = StreamBudget(50, None, clock=clock)
+    for passed_over in range(6_000):
+        clock.now += budget.spend(1_000, passed_over)
+    assert clock.now - 1_000.0 == pytest.approx(6_000 / 500 - 10, abs=0.1)
+    # A new connection counts from the beginning, and nothing more can be saved up.
+    clock.now += 100.0
+    began = clock.now
+    for passed_over in range(6_000):
+        clock.now += budget.spend(1_000, passed_over)
+    assert clock.now - began == pytest.approx(6_000 / 500 - 10, abs=0.1)
+
+
 def test_no_budget_no_rest() -> None:
     budget = StreamBudget(None, None, clock=Clock())
     assert max(budget.spend(5_000_000) for _ in range(10_000)) == 0.0

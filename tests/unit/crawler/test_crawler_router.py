@@ -29,6 +29,7 @@ from crawler.shard_wire import (
     Faulted,
     Kind,
     MessageReader,
+    Throttled,
     Woken,
     pack_control,
     pack_header,
@@ -318,6 +319,18 @@ async def test_a_fault_takes_the_position_back(pool: Pool) -> None:
         routed.shards[1].say(Woken(repos=True))
         await wait_until(lambda: routed.woken)
         assert stream.last_seq == 2
+
+
+@pytest.mark.anyio
+async def test_what_shards_passed_over_is_told_of_its_stream(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(0)
+        await routed.router.put(stream, frame(did(1), 1))
+        number = routed.router._streams[routed.host].number
+        routed.shards[0].say(Throttled(number, 5))
+        routed.shards[1].say(Throttled(number, 7))
+        routed.shards[1].say(Throttled(number + 7, 1_000))
+        await wait_until(lambda: stream.throttled == 12)
 
 
 @pytest.mark.anyio

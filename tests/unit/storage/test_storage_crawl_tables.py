@@ -317,6 +317,20 @@ def test_only_the_repos_own_host_can_say_that_we_are_behind(conn: Conn) -> None:
     assert repos.find_repos(conn, [_did(1)])[_did(1)].host == liar
 
 
+def test_a_repo_in_doubt_may_be_fetched_later(conn: Conn) -> None:
+    host = _host(conn)
+    repos.add_repos(conn, host, [_did(1), _did(2)])
+    conn.execute("UPDATE repo SET state = 'synchronized', rev = '3kaaaaaaaaa22'")
+    repos.mark_desynchronized(conn, [_did(1)], "too much", wait=60.0)
+    repos.mark_desynchronized(conn, [_did(2)], "a gap")
+    claim = {"limit": 9, "lease_s": 60.0, "per_host": 9}
+    claimed = repos.claim_repos(conn, **claim)  # type: ignore[arg-type]
+    assert [repo.did for repo in claimed] == [_did(2)]
+    conn.execute("UPDATE repo SET next_try = next_try - interval '60 s'")
+    claimed = repos.claim_repos(conn, **claim)  # type: ignore[arg-type]
+    assert [repo.did for repo in claimed] == [_did(1)]
+
+
 def test_what_the_old_host_told_of_a_repo_that_moved_is_forgotten(conn: Conn) -> None:
     """Or a liar that was believed to hold it could make it look behind for ever."""
     host, liar = _host(conn), _host(conn, "liar.example.com")
