@@ -63,22 +63,30 @@ class StreamServer:
         self._feed.wake()
 
     async def __call__(self, websocket: WebSocket, params: Mapping[str, Any]) -> None:
-        await websocket.accept()
         if self.subscribers >= self._max_subscribers:
+            await websocket.accept()
             await websocket.close(TRY_AGAIN_LATER)
             return
         try:
+            # Before the connection stands: of what happens from then on nothing may be
+            # missed.
             ring = await self._feed.join()
-            await self._serve(websocket, params.get("cursor"), ring)
+            tip = ring.last
+            await websocket.accept()
+            await self._serve(websocket, params.get("cursor"), ring, tip)
         except (WebSocketDisconnect, OSError):
             pass  # gone; it will come back with its cursor
         finally:
             self._feed.leave()
 
     async def _serve(
-        self, websocket: WebSocket, cursor: int | None, ring: Ring[bytes]
+        self,
+        websocket: WebSocket,
+        cursor: int | None,
+        ring: Ring[bytes],
+        tip: int,
     ) -> None:
-        sender = asyncio.create_task(self._send_from(websocket, cursor, ring))
+        sender = asyncio.create_task(self._send_from(websocket, cursor, ring, tip))
         listener = asyncio.create_task(_wait_for_end(websocket))
         try:
             await asyncio.wait((sender, listener), return_when=asyncio.FIRST_COMPLETED)
@@ -92,9 +100,15 @@ class StreamServer:
             raise results[0]
 
     async def _send_from(
-        self, websocket: WebSocket, cursor: int | None, ring: Ring[bytes]
+        self,
+        websocket: WebSocket,
+        cursor: int | None,
+        ring: Ring[bytes],
+        tip: int,
     ) -> None:
-        position = await self._start(websocket, cursor, ring)
+        position: int | None = tip
+        if cursor is not None:
+            position = await self._start(websocket, cursor, ring)
         live = False
         while position is not None:
             events, live = await self._feed.next_events(ring, position, live=live)
@@ -102,11 +116,9 @@ class StreamServer:
             position = events[-1][0]
 
     async def _start(
-        self, websocket: WebSocket, cursor: int | None, ring: Ring[bytes]
+        self, websocket: WebSocket, cursor: int, ring: Ring[bytes]
     ) -> int | None:
         """The position to send from, or None if the cursor was refused."""
-        if cursor is None:
-            return ring.last
         tail = max(ring.last, await self._feed.source.tail())
         if cursor > tail:
             frame = encode_error_frame(FUTURE_CURSOR, "cursor is ahead of the stream")

@@ -83,8 +83,8 @@ class Jetstream:
                 PlainTextResponse(str(error), status_code=400)
             )
             return
-        await websocket.accept()
         if self.subscribers >= self._max_subscribers:
+            await websocket.accept()
             await websocket.close(TRY_AGAIN_LATER)
             return
         compress = (
@@ -95,17 +95,25 @@ class Jetstream:
         if query.get("requireHello") == _TRUE:
             subscriber.ready.clear()
         try:
+            # Before the connection stands: of what happens from then on nothing may be
+            # missed.
             ring = await self._feed.join()
-            await self._serve(subscriber, cursor, ring)
+            tip = ring.last
+            await websocket.accept()
+            await self._serve(subscriber, cursor, ring, tip)
         except (WebSocketDisconnect, OSError):
             pass  # gone; it will come back with its cursor
         finally:
             self._feed.leave()
 
     async def _serve(
-        self, subscriber: _Subscriber, cursor: int | None, ring: Ring[Moment]
+        self,
+        subscriber: _Subscriber,
+        cursor: int | None,
+        ring: Ring[Moment],
+        tip: int,
     ) -> None:
-        sender = asyncio.create_task(self._send_from(subscriber, cursor, ring))
+        sender = asyncio.create_task(self._send_from(subscriber, cursor, ring, tip))
         listener = asyncio.create_task(subscriber.listen())
         tasks = (sender, listener)
         try:
@@ -123,9 +131,12 @@ class Jetstream:
                 raise result
 
     async def _send_from(
-        self, subscriber: _Subscriber, cursor: int | None, ring: Ring[Moment]
+        self,
+        subscriber: _Subscriber,
+        cursor: int | None,
+        ring: Ring[Moment],
+        position: int,
     ) -> None:
-        position = ring.last
         if cursor is not None:
             tail = await self._source.tail()
             position = await self._source.seq_at(cursor)

@@ -312,9 +312,12 @@ def test_the_cache_in_postgres(world: CrawlWorld) -> None:
         await cache.save_document(did, failed)
         await cache.save_document(did, document)
         assert await cache.load_document(did) == failed, "the newer look-up stays"
-        # Postgres cannot hold this one: it is as if it had not been cached.
+        # Postgres cannot hold this one: it is as if none had been cached.
+        await cache.save_document(did, CachedDocument({"id": "\0"}, None, 1_500.0))
+        assert await cache.load_document(did) == failed, "the newer look-up stays"
         await cache.save_document(did, CachedDocument({"id": "\0"}, None, 3_000.0))
-        assert await cache.load_document(did) == failed
+        assert await cache.load_document(did) is None
+        await cache.save_document(did, failed)
         handle = CachedHandle(did, None, 5.0)
         await cache.save_handle("a.example.com", handle)
         assert await cache.load_handle("a.example.com") == handle

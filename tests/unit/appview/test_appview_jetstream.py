@@ -74,6 +74,29 @@ class Source:
         return [(n, Large(n, self.size)) for n in range(seq + 1, end + 1)]
 
 
+class SlowToTell(Source):
+    async def tail(self) -> int:
+        await asyncio.sleep(0.2)
+        return self.last
+
+
+def test_what_happens_once_the_connection_stands_is_not_missed() -> None:
+    async def work() -> None:
+        source: Any = SlowToTell(7, 10)
+        server = Jetstream(source, poll=0.02)
+        app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
+        async with (
+            serving(app) as url,
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{url}{PATH}") as socket,
+        ):
+            source.last += 1
+            found = await asyncio.wait_for(socket.receive_json(), 30)
+            assert found["seq"] == 8
+
+    asyncio.run(work())
+
+
 @pytest.mark.parametrize("text", ["\x01" * 90_000, "a" * 90_000 + "\U0001f600"])
 def test_what_is_kept_of_a_record_is_about_its_block(text: str) -> None:
     value = cbor.encode({"$type": POST, "text": text})

@@ -70,6 +70,14 @@ class Events:
         return [(n, self.frames[n]) for n in found]
 
 
+class SlowToTell(Events):
+    """Says only after a while what its last event is."""
+
+    async def tail(self) -> int:
+        await asyncio.sleep(0.2)
+        return self.last
+
+
 @asynccontextmanager
 async def running(events: Events, **options: Any) -> AsyncIterator[str]:
     options.setdefault("poll", 60.0)
@@ -164,6 +172,22 @@ def test_without_a_cursor_only_what_is_new() -> None:
             events.add()
             events.add(gap=7)
             assert seqs(await reader) == [101, 108]
+
+    asyncio.run(work())
+
+
+def test_what_happens_once_the_connection_stands_is_not_missed() -> None:
+    async def work() -> None:
+        events = SlowToTell(100)
+        connected: list[int] = []
+
+        def note(event: StreamEvent) -> None:
+            if isinstance(event, Connected):
+                events.add()
+                connected.append(events.last)
+
+        async with running(events) as url, reading(url, None, note) as read:
+            assert seqs(await read(1)) == connected == [101]
 
     asyncio.run(work())
 
