@@ -124,6 +124,18 @@ class BrokerRun:
                 time.sleep(0.05)
         raise AssertionError("no task runs any more")
 
+    def wait_for_message(self, task: str) -> None:
+        """Until the broker holds one for this task that no worker has taken."""
+        with redis.Redis.from_url(self.broker.url()) as client:
+            end = time.monotonic() + PATIENCE_S
+            while time.monotonic() < end:
+                # redis-py's types say that this may be awaited.
+                waiting: Any = client.lrange(QUEUE, 0, -1)
+                if any(f'"{task}"'.encode() in message for message in waiting):
+                    return
+                time.sleep(0.005)
+        raise AssertionError(f"no message for {task} ever waits")
+
     def kill_broker(self, *, rob: bool) -> None:
         """SIGKILL; with `rob` it comes back with nothing."""
         with redis.Redis.from_url(self.broker.url()) as client:
@@ -221,10 +233,9 @@ def test_work_that_only_the_broker_knows_of_is_missed(
     home = short_folder / "trusted"
     more = {"seed": 53, "accounts": 40, "planted": True}
     with broker_run(index_db, tmp_path, home, **more) as run:
-        draw = random.Random(53)
         run.begin()
         for _ in range(3):
-            time.sleep(draw.uniform(0.5, 1.5))
+            run.wait_for_message("fetch_one")
             run.kill_broker(rob=True)
             run.broker.start()
             run.wait_for_tasks()
