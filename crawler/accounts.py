@@ -41,6 +41,8 @@ class Account:
     pds: HostName | None = None
     pds_url: str | None = None
     found: bool = False
+    # whether nobody could be asked when it was last looked up
+    unanswered: bool = False
     fetched_at: datetime | None = None
     admitted: bool = False
     repo_host: int | None = None
@@ -138,6 +140,7 @@ class AccountBook:
             if account is None:
                 account = self._put(answer.did)
                 self._set_repo(account, known)
+            account.unanswered = answer.failed
             if not answer.failed:
                 account.set_document(answer.document, dev=self._dev)
             account.refreshed_at = self._clock() + account.owed

@@ -39,7 +39,7 @@ from protocol.drops import DropReason
 from protocol.errors import ProtocolError
 from protocol.events import AccountEvent, IdentityEvent
 from protocol.keys import PublicKey
-from protocol.syntax.did import Did
+from protocol.syntax.did import Did, is_plc_did
 from protocol.syntax.handle import Handle, is_handle
 from protocol.syntax.tid import Tid
 from storage import hosts
@@ -331,6 +331,9 @@ class Gate:
                 return _Verdict.REFRESH
             if account.admitted:
                 passed.distrusted.add(account.did)
+            elif account.unanswered and is_plc_did(account.did):
+                # A newcomer while the directory is away: it may never write again.
+                self._doubt(account, passed)
             return self._drop(DropReason.UNRESOLVED_IDENTITY, stream, passed)
         if not self._owns(stream, account):
             if self._book.may_refresh(account) and self._may_ask(

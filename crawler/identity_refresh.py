@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 
 from crawler.accounts import Account
-from crawler.admission import IDENTITY_JOB, Placement, place_repos
+from crawler.admission import IDENTITY_JOB, Admission, Placement, place_repos
 from crawler.backoff import full_jitter
 from crawler.database import Database, StoppedError
 from crawler.lookups import look_up
@@ -25,7 +25,7 @@ from crawler.waiting import wait_first
 from network.errors import NetworkError
 from protocol.events import AccountEvent
 from protocol.syntax.did import Did
-from storage import hosts, identities, jobs
+from storage import hosts, identities, jobs, repos
 from storage.crashpoint import Crashpoint, crashpoint
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ _FAILURES_BEFORE_DOUBT: Final = 3
 _SECONDS_BEFORE_DOUBT: Final = 86_400.0
 _FIRST_RETRY: Final = 2.0
 _LONGEST_RETRY: Final = 14_400.0
+# Some days. Then a newcomer whom the directory says nothing of is forgotten.
+_TRIES_OF_STRANGERS: Final = 30
 
 
 class IdentityRefresh:
@@ -75,6 +77,8 @@ class IdentityRefresh:
         self._database = database
         self._sink = sink
         self._resolver = outside.resolver
+        self._admission = Admission(settings)
+        self._door = asyncio.Lock()
         self._turns = Turns(_AT_ONCE, _PER_HOST)
         self._waiting: dict[Did, jobs.ClaimedJob] = {}
         self._under_way: dict[asyncio.Task[None], jobs.ClaimedJob] = {}
@@ -233,6 +237,8 @@ class IdentityRefresh:
             self._resolver, did, refresh=True, mirrored=not job.doubted
         )
         if answer.failed:
+            if job.tries >= _TRIES_OF_STRANGERS and not await self._is_known(did):
+                return True
             await self._retry(job, "the DID could not be looked up")
             return False
         self.on_document(answer)
@@ -285,8 +291,27 @@ class IdentityRefresh:
         if account.pds is None or account.pds_url is None:
             return
         place = Placement(did, account.pds, account.pds_url)
-        await asyncio.to_thread(
-            self._database.run, lambda conn: place_repos(conn, [place], relay=False)
+
+        def put(conn: psycopg.Connection[Any]) -> None:
+            if repos.find_repos(conn, [did]):
+                place_repos(conn, [place], relay=False)
+            elif not repos.has_ended(conn, did):
+                self._let_in(conn, account)
+
+        async with self._door:
+            await asyncio.to_thread(self._database.run, put)
+
+    def _let_in(self, conn: psycopg.Connection[Any], account: Account) -> None:
+        """Take a newcomer who could not be looked up when it was told of."""
+        if self._admission.scope.due:
+            self._admission.scope.refresh(conn)
+        if self._admission.in_scope(account.did):
+            relay = hosts.relay_is_read(conn)
+            self._admission.admit(conn, [account], relay=relay)
+
+    async def _is_known(self, did: Did) -> bool:
+        return await asyncio.to_thread(
+            self._database.run, lambda conn: bool(repos.find_repos(conn, [did]))
         )
 
     async def _apply_gone(self, did: Did) -> None:

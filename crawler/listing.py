@@ -27,7 +27,7 @@ from crawler.settings import CrawlSettings
 from crawler.sink import Sink
 from network.identity import IdentityResolver
 from protocol.events import AccountEvent
-from protocol.syntax.did import Did, is_did
+from protocol.syntax.did import Did, is_did, is_plc_did
 from protocol.syntax.tid import Tid, is_tid
 from storage import hosts, jobs, repos
 from storage.account_status import asking_time, note_statuses
@@ -43,13 +43,15 @@ _UNKNOWN_STATUS: Final = "inactive"
 _FRESH: Final = 86_400.0
 # Accounts of other hosts whose documents are read because of one listing.
 _MOST_DOUBTED: Final = 20
+# Newcomers of one listing that are remembered while the directory is away.
+_MOST_UNANSWERED: Final = 10_000
 
 
 @dataclass(slots=True)
 class ListedHost:
     """One host's listing under way. `asked_at`: no later than its next page is asked
     for; `behind`: repos that have a newer rev there; `doubted`: how many of another
-    host's accounts it told news of."""
+    host's accounts it told news of; `unanswered`: newcomers to be looked up again."""
 
     host: hosts.Host
     began: datetime
@@ -61,6 +63,7 @@ class ListedHost:
     admitted: int = 0
     behind: list[Did] = field(default_factory=list)
     doubted: int = 0
+    unanswered: int = 0
 
     def __post_init__(self) -> None:
         self.asked_at = self.began
@@ -176,6 +179,7 @@ class Listing:
                 return
             group = wanted[start : start + _LOOKUPS]
             accounts = await asyncio.gather(*(self._identify(did) for did in group))
+            await self._remember(listed, accounts)
             owned = [account for account in accounts if account.pds == name]
             if not owned:
                 continue
@@ -190,9 +194,26 @@ class Listing:
 
     async def _identify(self, did: Did) -> Account:
         answer = await look_up(self._resolver, did, refresh=False)
-        account = Account(did)
+        account = Account(did, unanswered=answer.failed)
         account.set_document(answer.document, dev=self._settings.dev)
         return account
+
+    async def _remember(self, listed: ListedHost, accounts: Sequence[Account]) -> None:
+        """Have those looked up again whom the directory could not tell of now."""
+        room = _MOST_UNANSWERED - listed.unanswered
+        missed = [
+            account.did
+            for account in accounts
+            if account.unanswered and is_plc_did(account.did)
+        ][:room]
+        if missed:
+            listed.unanswered += len(missed)
+            await asyncio.to_thread(
+                self._database.run,
+                lambda conn: jobs.put_jobs(
+                    conn, IDENTITY_JOB, missed, wait=self._settings.refresh_interval
+                ),
+            )
 
 
 def _doubt_homes(

@@ -84,6 +84,14 @@ def find_returning(conn: psycopg.Connection[Any], dids: Iterable[str]) -> set[st
     return {row[0] for row in rows}
 
 
+def has_ended(conn: psycopg.Connection[Any], did: str) -> bool:
+    """Whether this account is known to be anything but active."""
+    row = conn.execute(
+        "SELECT upstream_status <> 'active' FROM actor WHERE did = %s", (did,)
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
 def add_repos(
     conn: psycopg.Connection[Any],
     host: int,

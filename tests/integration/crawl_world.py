@@ -42,6 +42,9 @@ Pool = ConnectionPool[psycopg.Connection[Any]]
 QUICK = StreamTimes(first=0.05, longest=0.5)
 
 
+async def _let_in_already(*_: Any) -> None: ...
+
+
 class FakeHost:
     """A PDS in memory. `repo_errors`: DID -> XRPC error name for getRepo; a `lenient`
     one takes a cursor of the future for none at all."""
@@ -114,6 +117,9 @@ class FakeHost:
         params = {} if cursor is None else {"cursor": int(cursor)}
         if self.lenient and params.get("cursor", 0) > await self.tail():
             params = {}
+        # Other servers let us in before they know from where we are to be sent to.
+        await websocket.accept()
+        websocket.accept = _let_in_already  # type: ignore[method-assign]
         await self.stream(websocket, params)
 
     async def _describe_server(self, _: Request) -> Response:

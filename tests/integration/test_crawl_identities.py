@@ -202,6 +202,63 @@ def test_a_round_with_nothing_due_waits_for_nothing(
     assert waits == []
 
 
+def test_a_newcomer_while_the_directory_is_away_is_taken_when_it_is_back(
+    world: CrawlWorld,
+) -> None:
+    host = world.add_host()
+    first = world.add_author(1, host)
+    first.write([("create", "app.bsky.feed.post/a", post("hi"))])
+    with world.crawling(refresh_interval=0.5) as firehose:
+        wait_until(lambda: world.follows(first))
+        wait_for_stream(host)
+        world.resolver.down = True
+        author = world.add_author(2, host)
+        host.post(author, ("create", "app.bsky.feed.post/a", post("hi")))
+        wait_until(lambda: world.drops().get("unresolved_identity") == 1)
+        wait_until(lambda: bool(jobs_left(world)))
+        assert author.did not in handles(world)
+        world.resolver.down = False
+        # It writes no more, and its host is not listed again for days.
+        wait_until(lambda: world.follows(author))
+        wait_until(lambda: jobs_left(world) == {})
+        assert firehose.streams == 1
+
+
+def test_a_host_listed_while_the_directory_is_away_has_its_accounts_taken(
+    world: CrawlWorld,
+) -> None:
+    host = world.add_host()
+    authors = [world.add_author(number, host) for number in (1, 2)]
+    ended = world.add_author(3, host)
+    for author in (*authors, ended):
+        author.write([("create", "app.bsky.feed.post/a", post("hi"))])
+    with world.pool.connection() as conn:
+        conn.execute(
+            "INSERT INTO actor (did, upstream_status) VALUES (%s, 'deleted')",
+            (ended.did,),
+        )
+    tasks = world.tasks(refresh_interval=0.0)
+    world.resolver.down = True
+    assert tasks.list_repos()["admitted"] == 0
+    world.resolver.down = False
+    assert tasks.list_repos() == {"hosts": 0}, "it is not due again for days"
+    assert tasks.refresh_identities()["done"] >= 3
+    assert tasks.hand_out_backfills()["fetched"] == 2
+    assert all(map(world.follows, authors))
+
+
+def test_a_newcomer_of_whom_nobody_ever_tells_is_forgotten(world: CrawlWorld) -> None:
+    did = Author(1).did
+    with world.pool.connection() as conn:
+        jobs.put_jobs(conn, IDENTITY_JOB, [did])
+        conn.execute(
+            "UPDATE job SET tries = %s", (identity_refresh._TRIES_OF_STRANGERS,)
+        )
+    world.resolver.down = True
+    world.tasks().refresh_identities()
+    assert jobs_left(world) == {}
+
+
 def test_lookups_that_serve_nobody_are_forgotten(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)

@@ -42,6 +42,14 @@ _UNFINISHED = """
     FROM repo JOIN actor ON actor.id = actor LEFT JOIN host ON host.id = repo.host
     WHERE repo.state <> 'synchronized' ORDER BY host.id LIMIT 100
 """
+_HOSTS = """
+    SELECT url, state, mode, accounts,
+        (SELECT min(seq) FROM host_cursor c WHERE c.host = host.id),
+        'next try in ' || date_trunc('second', next_try - now()), error,
+        (SELECT string_agg(reason || ' ' || n, ', ') FROM drop_count d
+            WHERE d.host = host.id)
+    FROM host ORDER BY id LIMIT 100
+"""
 _JOBS = """
     SELECT kind, key, tries, 'due in ' || date_trunc('second', not_before - now()),
         'leased for ' || date_trunc('second', lease_until - now()), error
@@ -263,11 +271,12 @@ class Simulation:
             return [f"no database: {error}"]
 
     def describe(self) -> str:
-        """Every repo that is not synchronized and every job, for whoever must find out
-        why a run did not end right."""
+        """Every repo that is not synchronized, every job and every host, for whoever
+        must find out why a run did not end right."""
         with psycopg.connect(self.url) as conn:
             rows = conn.execute(_UNFINISHED).fetchall()
             rows += conn.execute(_JOBS).fetchall()
+            rows += conn.execute(_HOSTS).fetchall()
         return "\n".join(" | ".join(map(str, row)) for row in rows)
 
     def bring_back(self) -> None:

@@ -177,7 +177,7 @@ def hold(zoo: Zoo, frames: int, *, rate: float, patience: float) -> None:
     began = time.monotonic()
     zoo.live(frames, rate=rate)
     faults = zoo.settle(patience)
-    assert faults == [], zoo.run.describe()
+    assert faults == [], "\n".join([*faults, zoo.run.describe()])
     assert zoo.forged_rows() == []
     assert zoo.network.canary.connections == 0
     assert max(zoo.run.memory_mib) < MEMORY_MIB
