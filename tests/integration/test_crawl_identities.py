@@ -245,6 +245,7 @@ def test_a_host_listed_while_the_directory_is_away_has_its_accounts_taken(
     assert tasks.refresh_identities()["done"] >= 3
     assert tasks.hand_out_backfills()["fetched"] == 2
     assert all(map(world.follows, authors))
+    assert len(world.query("SELECT FROM repo")) == 2, "who has ended was let in"
 
 
 def test_a_newcomer_of_whom_nobody_ever_tells_is_forgotten(world: CrawlWorld) -> None:

@@ -9,7 +9,7 @@ go into two transactions, is caught by the same look.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -191,10 +191,10 @@ def test_planted_faults_are_found(
     assert torn != []
 
 
-def test_whoever_looks_at_any_time_sees_cursor_and_rows_together(
-    index_db: str, conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not only after a death: a look from outside between any two statements."""
+@contextlib.contextmanager
+def looks_from_outside(index_db: str, conn: Conn) -> Iterator[set[tuple[int, int]]]:
+    """What another connection sees behind each statement: the cursor, and how many
+    records."""
     seen: set[tuple[int, int]] = set()
     with psycopg.connect(index_db, autocommit=True) as outside:
 
@@ -210,6 +210,14 @@ def test_whoever_looks_at_any_time_sees_cursor_and_rows_together(
                 return result
 
         conn.cursor_factory = WatchedCursor
+        yield seen
+
+
+def test_whoever_looks_at_any_time_sees_cursor_and_rows_together(
+    index_db: str, conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only after a death: a look from outside between any two statements."""
+    with looks_from_outside(index_db, conn) as seen:
         a = author(0)
         events: list[CommitEvent] = [a.write(POST, post(str(n)))[1] for n in range(20)]
         for start in range(0, 20, 5):
@@ -223,21 +231,7 @@ def test_of_a_batch_in_parts_the_cursor_comes_with_the_last(
     index_db: str, conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_parts, "MOST_LINKS", 4)
-    seen: set[tuple[int, int]] = set()
-    with psycopg.connect(index_db, autocommit=True) as outside:
-
-        class WatchedCursor(psycopg.Cursor[Any]):
-            def execute(self, *args: Any, **kwargs: Any) -> Any:
-                result = super().execute(*args, **kwargs)
-                row = outside.execute(
-                    "SELECT coalesce((SELECT max(seq) FROM host_cursor), 0),"
-                    " (SELECT count(*) FROM record)"
-                ).fetchone()
-                assert row is not None
-                seen.add((int(row[0]), int(row[1])))
-                return result
-
-        conn.cursor_factory = WatchedCursor
+    with looks_from_outside(index_db, conn) as seen:
         a, b = author(0), author(1)
         links = [b.uri(f"{POST}/{n}") for n in range(4)]
         note = {"$type": "org.example.note", "to": links}
