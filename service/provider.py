@@ -5,6 +5,7 @@ The composition root of the read side: one page that shows what it is made of.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
@@ -28,7 +29,7 @@ from network.identity import IdentityResolver
 from network.jti import ThreadedJtiStore
 from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
-from network.xrpc_server import Auth, XrpcError, XrpcServer
+from network.xrpc_server import XrpcError, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from search.postgres import PostgresEngine
@@ -39,6 +40,7 @@ from service.outgoing import make_fetcher, make_resolver
 from service.pages.routes import page_routes
 from service.secrets import SecretStore
 from storage.interning import Interner
+from storage.issuers import is_issuer_active
 from storage.jti import use_jti
 from storage.pool import open_pool
 
@@ -49,7 +51,12 @@ SERVICES = {
 }
 """Fragments of the provider's DID document, and their types."""
 GET_FEED = "app.bsky.feed.getFeed"
-GET_FEED_SKELETON = "app.bsky.feed.getFeedSkeleton"
+TOKEN_METHODS = {
+    GET_FEED: ("app.bsky.feed.getFeedSkeleton",),
+    "app.bsky.feed.getPosts": ("chat.bsky.*",),
+    "app.bsky.actor.getProfiles": ("chat.bsky.*",),
+}
+"""The `lxm` that tokens in use carry for a method, besides its own."""
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -65,6 +72,13 @@ def did_document(config: Config) -> dict[str, Any]:
             for name, kind in SERVICES.items()
         ],
     }
+
+
+def audiences(config: Config) -> frozenset[str]:
+    """The names that a token for us may carry: each DID alone and with a service."""
+    names = {config.provider_did, *config.audiences}
+    dids = [name for name in names if "#" not in name]
+    return frozenset(names | {f"{did}#{name}" for did in dids for name in SERVICES})
 
 
 def make_appview(
@@ -117,28 +131,26 @@ def make_server(
         with app.pool.connection() as conn:
             return use_jti(conn, iss, jti, exp)
 
-    audiences = [config.provider_did]
-    audiences += [f"{config.provider_did}#{name}" for name in SERVICES]
+    def find_active(did: str) -> bool:
+        with app.pool.connection() as conn:
+            return is_issuer_active(conn, did)
+
+    async def is_active(did: str) -> bool:
+        return await asyncio.to_thread(find_active, did)
+
     check_token = ServiceAuthenticator(
         resolver,
-        audiences,
+        audiences(config),
         jti_store=ThreadedJtiStore(use_once),
-        lxm={GET_FEED: (GET_FEED_SKELETON,)},
+        use_policy=config.token_use,
+        is_active=is_active,
+        lxm=TOKEN_METHODS,
+        # For getFeed a PDS makes the token out to the service of the feed.
+        any_audience=[GET_FEED],
     )
-
-    async def authenticate(request: Request, nsid: str) -> Auth | None:
-        try:
-            return await check_token(request, nsid)
-        except XrpcError as error:
-            # For getFeed a PDS makes the token out to the feed's own service: it is
-            # passed on there, and proves nothing to us.
-            if nsid == GET_FEED and error.name == "BadJwtAudience":
-                return None
-            raise
-
     server = XrpcServer(
         Catalog.load(),
-        authenticate=authenticate,
+        authenticate=check_token,
         guard=RequestGuard(),
         observe=observe,
         check_output=check_output,
