@@ -27,6 +27,7 @@ from network.client import Fetcher
 from network.errors import IdentityError, NetworkError
 from network.identity import IdentityResolver
 from network.jti import ThreadedJtiStore
+from network.policy import HostLimits
 from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
 from network.xrpc_server import XrpcError, XrpcServer
@@ -57,6 +58,9 @@ TOKEN_METHODS = {
     "app.bsky.actor.getProfiles": ("chat.bsky.*",),
 }
 """The `lxm` that tokens in use carry for a method, besides its own."""
+
+FEED_SERVICE_LIMITS = HostLimits(rate=50, burst=100, concurrency=16, max_wait=5)
+"""What one feed service is asked: all readers of its feeds wait for it together."""
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -172,7 +176,7 @@ def create_app(
     resources = ExitStack()
     pool = resources.enter_context(open_pool(url, max=12, name="provider"))
     names = resources.enter_context(open_pool(url, max=4, name="provider-names"))
-    fetcher = make_fetcher(config)
+    fetcher = make_fetcher(config, limits=FEED_SERVICE_LIMITS)
     resolver = make_resolver(
         config,
         fetcher,

@@ -132,9 +132,18 @@ def test_a_foreign_feed_is_fetched_and_hydrated(provider: Provider) -> None:
     assert answer["cursor"] == "theirs"
 
 
-@pytest.mark.parametrize("name", ["feed_unknown", "hello"])
-def test_feeds_nobody_computes(provider: Provider, name: str) -> None:
-    for nsid in (FEED, SKELETON):
-        with pytest.raises(RefusedError) as refused:
-            provider.get(nsid, feed=provider.uris[name])
-        assert refused.value.name == "UnknownFeed"
+@pytest.mark.parametrize(
+    ("nsid", "name", "error"),
+    [
+        (FEED, "feed_unknown", "UnknownFeed"),
+        (FEED, "hello", "InvalidRequest"),
+        (SKELETON, "feed_unknown", "UnknownFeed"),
+        (SKELETON, "hello", "UnknownFeed"),
+    ],
+)
+def test_feeds_nobody_computes(
+    provider: Provider, nsid: str, name: str, error: str
+) -> None:
+    with pytest.raises(RefusedError) as refused:
+        provider.get(nsid, feed=provider.uris[name])
+    assert (refused.value.status, refused.value.name) == (400, error)
