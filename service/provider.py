@@ -14,10 +14,11 @@ import psycopg
 from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from appview.app import AppView
+from appview.own_feeds import own_handle
 from appview.server import add_methods
 from appview.streams.routes import stream_routes
 from crawler.discovery import HostRefusedError, request_crawl
@@ -68,9 +69,11 @@ Pool = ConnectionPool[psycopg.Connection[Any]]
 def did_document(config: Config) -> dict[str, Any]:
     """What `did:web` of the provider resolves to."""
     did = config.provider_did
+    handle = own_handle(did)
     return {
         "@context": ["https://www.w3.org/ns/did/v1"],
         "id": did,
+        **({"alsoKnownAs": [f"at://{handle}"]} if handle else {}),
         "service": [
             {"id": f"#{name}", "type": kind, "serviceEndpoint": config.provider_url}
             for name, kind in SERVICES.items()
@@ -191,6 +194,11 @@ def create_app(
     async def serve_did(request: Request) -> Response:
         return JSONResponse(did_document(config))
 
+    async def serve_handle(request: Request) -> Response:
+        if own_handle(config.provider_did) is None:
+            return PlainTextResponse("no account has this handle", 404)
+        return PlainTextResponse(config.provider_did)
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with resources:
@@ -200,6 +208,7 @@ def create_app(
     return server.app(
         [
             Route("/.well-known/did.json", serve_did),
+            Route("/.well-known/atproto-did", serve_handle),
             *stream_routes(app),
             *page_routes(app, crawl_settings(config)),
             *(extra_routes(app, server) if extra_routes else ()),

@@ -8,6 +8,7 @@ from typing import Any
 
 from appview.hydration.records import GENERATOR, POST
 from appview.hydration.state import State
+from appview.own_feeds import find_feed_addresses, own_records
 from appview.pipeline import Params, Pipeline
 from appview.session import Session
 from appview.views.named import generator_view
@@ -213,7 +214,7 @@ def describe_feed_generator(session: Session, params: Params) -> dict[str, Any]:
     )
     published = [uri for uri in uris.values() if uri.rsplit("/", 1)[1] in FEEDS]
     did = session.app.service_did
-    own = [f"at://{did}/{FEED_GENERATOR}/{name}" for name in FEEDS]
+    own = [record.uri for record in own_records(did).values()]
     return {"did": did, "feeds": [{"uri": uri} for uri in [*published, *own]]}
 
 
@@ -242,7 +243,7 @@ def _find_generators(session: Session, params: Params) -> list[Address]:
     uris: list[str] = params.get("feeds") or [params["feed"]]
     if len(uris) > MAX_GENERATORS:
         raise XrpcError("InvalidRequest", f"at most {MAX_GENERATORS} feeds", 400)
-    found = find_addresses(session.conn, uris)
+    found = find_feed_addresses(session, uris)
     return list(dict.fromkeys(found[uri] for uri in uris if uri in found))
 
 
@@ -261,7 +262,7 @@ def _present_generator(
     state: State, found: list[Address], params: Params
 ) -> dict[str, Any]:
     if not found:
-        raise XrpcError("InvalidRequest", f"could not find feed: {params['feed']}", 400)
+        raise XrpcError("InvalidRequest", "could not find feed", 400)
     view = generator_view(state, found[0])
     ours = view["did"] == state.session.app.service_did
     is_valid = not ours or found[0].rkey in _own_rkeys(state)

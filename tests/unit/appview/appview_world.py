@@ -289,6 +289,12 @@ def _fill(world: World) -> dict[str, str]:
     )
     uris["quote_list"] = world.post("carol", "my list", embed=quote(uris["list"]))
     uris["quote_feed"] = world.post("bob", "nice", embed=quote(uris["feed_latest"]))
+    # A feed that has no record in any repo, liked and quoted all the same.
+    uris["own_latest"] = f"at://{SERVICE}/app.bsky.feed.generator/latest"
+    subject = {"uri": uris["own_latest"], "cid": world.reference(uris["hello"])["cid"]}
+    world.write("dan", "app.bsky.feed.like", {"subject": subject})
+    own_quote = {"$type": "app.bsky.embed.record", "record": subject}
+    uris["quote_own"] = world.post("carol", "from the provider", embed=own_quote)
     for name in ("bob", "carol", "dan"):
         world.like(name, uris["hello"])
         world.follow(name, "alice")
