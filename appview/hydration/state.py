@@ -21,6 +21,7 @@ from appview.hydration.records import (
     load_reactions,
     load_records,
 )
+from appview.own_feeds import load_own_feeds, with_own_profile
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from storage.addresses import find_addresses, name_addresses
@@ -81,7 +82,10 @@ class State:
         if not wanted:
             return
         conn = self.session.conn
-        self.actors |= load_actors(conn, wanted)
+        self.actors |= {
+            id: with_own_profile(self.session.app, actor)
+            for id, actor in load_actors(conn, wanted).items()
+        }
         if self.session.viewer_actor is not None:
             self.relations |= load_relations(conn, self.session.viewer_actor, wanted)
         self.load_labels(account_subject(actor) for actor in wanted)
@@ -92,6 +96,7 @@ class State:
         if not wanted:
             return
         found = load_named(self.session.conn, wanted, self.allowance)
+        found |= load_own_feeds(self.session, wanted - found.keys())
         self.named |= found
         self.name(found)
         self.load_labels(found)
