@@ -171,9 +171,8 @@ class _RepoMethods:
     def upload_blob(self, call: Call) -> dict[str, Any]:
         account = login_of(call).account
         require_writable(account)
+        # An empty blob is legal, as on the reference PDS.
         data: bytes = call.input
-        if not data:
-            raise InvalidRequestError("a blob may not be empty")
         mime_type = settle_mime_type(call.headers.get("content-type"), data)
         with self._host.pool.connection() as conn:
             ref = store_blob(

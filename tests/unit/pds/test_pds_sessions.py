@@ -88,13 +88,15 @@ def test_refresh_gives_the_same_successor_within_the_grace_time(
 ) -> None:
     first = sessions.open(db, account, DID, START)
     again = [sessions.refresh(db, first.refresh, after(minutes=m)) for m in (1, 50)]
-    assert again[0] is not None and again[1] is not None
+    assert again[0] is not None
+    assert again[1] is not None
     assert refresh_id(again[0].refresh) == refresh_id(again[1].refresh)
     assert again[0].access != again[1].access
     # A tab that is one generation behind is not logged out either.
     newer = sessions.refresh(db, again[0].refresh, after(minutes=60))
     late = sessions.refresh(db, first.refresh, after(minutes=120))
-    assert newer is not None and late is not None
+    assert newer is not None
+    assert late is not None
     assert refresh_id(late.refresh) == refresh_id(again[0].refresh)
     for tokens in (*again, newer, late):
         assert tokens is not None
