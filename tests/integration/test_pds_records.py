@@ -524,6 +524,29 @@ def test_empty_blob_is_stored(alice: Client) -> None:
     assert (got.status, got.body) == (200, b"")
 
 
+def test_blob_is_given_in_ranges(alice: Client) -> None:
+    blob = upload(alice, PNG).json["blob"]
+    alice.create(note("x", picture=blob))
+    cid = blob["ref"]["$link"]
+    path = f"/xrpc/com.atproto.sync.getBlob?did={alice.did}&cid={cid}"
+    whole = alice.send("GET", path)
+    assert whole.headers["Accept-Ranges"] == "bytes"
+    part = alice.send("GET", path, headers={"Range": "bytes=1-3"})
+    assert (part.status, part.body) == (206, b"PNG")
+    assert part.headers["Content-Range"] == f"bytes 1-3/{len(PNG)}"
+    assert part.headers["Content-Length"] == "3"
+    for name in ("Content-Security-Policy", "Content-Disposition", "Content-Type"):
+        assert part.headers[name] == whole.headers[name]
+    behind = alice.send("GET", path, headers={"Range": "bytes=900-"})
+    assert (behind.status, behind.error) == (416, "RangeNotSatisfiable")
+    assert behind.headers["Content-Range"] == f"bytes */{len(PNG)}"
+    changed = {"Range": "bytes=1-3", "If-Range": '"another"'}
+    assert alice.send("GET", path, headers=changed).body == PNG
+    head_only = alice.send("HEAD", path)
+    assert (head_only.status, head_only.body) == (200, b"")
+    assert head_only.headers["Content-Length"] == str(len(PNG))
+
+
 OLD_BLOB = {
     "cid": "bafkreigyia5vqnnpapjc6p5k23ukzc47kadxhbeuzfvjq52bftz7k2d56a",
     "mimeType": "image/jpeg",
