@@ -21,7 +21,7 @@ from pds.errors import (
     RepoNotFoundError,
     WrongPasswordError,
 )
-from pds.host import Host, login_of, shown_handle, utc_now
+from pds.host import Host, client_address, login_of, shown_handle, utc_now
 from pds.proxy import ProxyRequest
 from pds.record_input import read_record
 from pds.records import StoredRecord, find_record, list_collections, page_records
@@ -270,6 +270,7 @@ class _RepoMethods:
                     call.request.scope["query_string"].decode("ascii"),
                     call.headers,
                     None,
+                    client_address(call),
                 ),
                 token=None,
             )
