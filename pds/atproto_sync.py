@@ -10,6 +10,7 @@ from typing import IO, Any, Final
 import anyio
 from psycopg import IsolationLevel
 
+from network.byte_range import parse_range
 from network.cursor import open_cursor, seal_cursor
 from network.xrpc_server import Call, Reply, XrpcServer
 from pds.accounts import (
@@ -51,6 +52,7 @@ CAR_TYPE: Final = "application/vnd.ipld.car"
 MAX_BLOCKS_ASKED: Final = 500
 _MEMORY_BYTES: Final = 4 * 1024 * 1024
 _CHUNK_BYTES: Final = 65_536
+_PARTIAL: Final = 206
 
 
 def add_methods(server: XrpcServer, host: Host) -> None:
@@ -134,16 +136,22 @@ class _SyncMethods:
             raise BlobNotFoundError("Blob not found") from error
         with self._snapshot(call) as (conn, account):
             blob = find_blob(conn, account.id, cid)
-        return Reply(
-            blob.value,
-            content_type=blob.mime_type,
-            headers={
-                # Whatever it is, it must not run in the name of this host.
-                "Content-Security-Policy": "default-src 'none'; sandbox",
-                "X-Content-Type-Options": "nosniff",
-                "Content-Disposition": f'attachment; filename="{cid_to_text(cid)}"',
-            },
-        )
+        name = cid_to_text(cid)
+        headers = {
+            # Whatever it is, it must not run in the name of this host.
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Accept-Ranges": "bytes",
+            "ETag": f'"{name}"',
+        }
+        body, status = blob.value, 200
+        if call.headers.get("if-range", headers["ETag"]) == headers["ETag"]:
+            span = parse_range(call.headers.get("range"), len(blob.value))
+            if span is not None:
+                body, status = blob.value[span.start : span.end], _PARTIAL
+                headers["Content-Range"] = span.content_range
+        return Reply(body, headers, status, content_type=blob.mime_type)
 
     def list_blobs(self, call: Call) -> dict[str, Any]:
         params = call.params

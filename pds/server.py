@@ -182,6 +182,7 @@ class _Gate:
                 request.scope["query_string"].decode("ascii", "replace"),
                 request.headers,
                 body,
+                login.account.did,
             ),
             token,
         )
