@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool
 
 from network.client import Fetcher
 from network.identity import IdentityResolver
+from network.request_guard import admission_of
 from network.xrpc_server import Auth, Call
 from pds.accounts import SIGNING_ROLE, Account, Connection, sealed_key
 from pds.blocks import NodeCache
@@ -161,6 +162,6 @@ def now_us() -> int:
 
 
 def client_address(call: Call) -> str:
-    """The peer's address, for rate limits. Forwarded-for headers are not believed."""
-    client = call.request.client
-    return "unknown" if client is None else client.host
+    """The client's address (an IPv6 /64), for rate limits."""
+    admission = admission_of(call.request.scope)
+    return "unknown" if admission is None else admission.address

@@ -23,6 +23,7 @@ from network.errors import XrpcError
 from network.identity import IdentityResolver
 from network.policy import Policy
 from network.request_body import read_body
+from network.request_guard import RequestGuard, identify
 from network.stream_server import StreamServer
 from network.xrpc_server import Auth, XrpcServer
 from pds import (
@@ -77,6 +78,7 @@ def create_app(
     fetcher: Fetcher | None = None,
     identity: IdentityResolver | None = None,
     catalog: Catalog | None = None,
+    guard: RequestGuard | None = None,
 ) -> Starlette:
     """A server on a database migrated to `pds`.
 
@@ -98,6 +100,7 @@ def create_app(
         host.catalog,
         authenticate=gate.authenticate,
         fallback=gate.proxy,
+        guard=guard or RequestGuard(),
         error_types=_error_types(),
         title="Bigworld PDS",
     )
@@ -166,6 +169,7 @@ class _Gate:
         login = await self._login(request, nsid)
         if login is None:
             raise AuthMissingError("Authentication Required")
+        identify(request.scope, login.account.did)
         if nsid in PROTECTED_METHODS:
             raise XrpcError(*_NO_SUCH_METHOD)
         require_writable(login.account)

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from network.request_guard import RequestGuard
 from plc import ledger
 from plc.log_reads import READ_FAULTS, LogReads, message
 from plc.stream import POLL_S, SEND_TIMEOUT_S, Bell, ExportStream
@@ -62,6 +63,7 @@ def create_app(
     version: str = "0",
     poll_s: float = POLL_S,
     send_timeout_s: float = SEND_TIMEOUT_S,
+    guard: RequestGuard | None = None,
 ) -> Starlette:
     """The directory on a database migrated to `plc`.
 
@@ -74,7 +76,7 @@ def create_app(
     stream = ExportStream(
         pool, bell, now_ms, poll_s=poll_s, send_timeout_s=send_timeout_s
     )
-    return Starlette(
+    app = Starlette(
         routes=[*directory.routes(), WebSocketRoute("/export/stream", stream.serve)],
         middleware=[
             Middleware(
@@ -82,13 +84,17 @@ def create_app(
                 allow_origins=["*"],
                 allow_methods=["GET", "POST"],
                 allow_headers=["*"],
-            )
+            ),
+            Middleware((guard or RequestGuard()).middleware, places=True),
         ],
         exception_handlers={
             **READ_FAULTS,
             ProtocolError: _answer_refusal,
         },
     )
+    # It would redirect to whatever host the request names.
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Directory:

@@ -139,7 +139,7 @@ def make_server(
     server = XrpcServer(
         Catalog.load(),
         authenticate=authenticate,
-        guard=RequestGuard(),
+        guard=RequestGuard(config.guard_policy),
         observe=observe,
         check_output=check_output,
         title="Bigworld provider",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from network.request_guard import RequestGuard
 from network.serve import serving
 from plc.exceptions import load_exceptions
 from plc.follow import Follower
@@ -23,7 +24,7 @@ log = structlog.get_logger(__name__)
 def run(config: Config) -> None:
     """Serve the directory until told to stop."""
     with open_database(config, PLC) as url, open_pool(url, max=8) as pool:
-        app = create_app(pool)
+        app = create_app(pool, guard=RequestGuard(config.guard_policy))
         run_async(serve_until_stopped(app, config, config.plc_port), config)
 
 
@@ -36,7 +37,12 @@ def run_mirror(config: Config) -> None:
         mirror = Mirror(
             config.directory_url, tolerated=tolerated, dev=config.dev_network
         )
-        app = create_mirror_app(pool, config.directory_url, tolerated=tolerated)
+        app = create_mirror_app(
+            pool,
+            config.directory_url,
+            tolerated=tolerated,
+            guard=RequestGuard(config.guard_policy),
+        )
 
         async def follow() -> None:
             stop = stop_event()
