@@ -8,22 +8,28 @@ and so many WebSockets. Refusals are 429 with Retry-After.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from network.client_address import (
+    LOOPBACK,
+    Address,
+    address_key,
+    is_in,
+    parse_address,
+    parse_networks,
+)
 from network.errors import XrpcError
 from network.rate_limit import MAX_KEYS, Quota, RateLimit
 
-LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 _MAX_HOPS: Final = 16
 _SCOPE_KEY: Final = "bigworld.admission"
 _LOCAL: Final = "local"
@@ -35,9 +41,6 @@ _QUEUE_S: Final = 2.0
 _QUEUE_PER_PLACE: Final = 8
 # A bearer token of three parts; what is in it is for the authenticator to judge.
 _TOKEN: Final = re.compile(rb"(?i:bearer) +[\w-]{2,}\.[\w-]{2,}\.[\w-]{2,}")
-
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,8 @@ class RequestGuard:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.policy = policy = policy or GuardPolicy()
-        self._proxies = _networks(policy.trusted_proxies)
-        self._trusted = _networks(policy.trusted_clients)
+        self._proxies = parse_networks(policy.trusted_proxies)
+        self._trusted = parse_networks(policy.trusted_clients)
         self._threads = threads
         self._addresses = self._limit(1, clock)
         self._unverified = self._limit(_UNVERIFIED, clock)
@@ -125,7 +128,7 @@ class RequestGuard:
 
     def client_of(self, scope: Scope) -> Client:
         """Return who sent a request, as far as trusted proxies tell."""
-        peer = _parse(scope["client"][0]) if scope.get("client") else None
+        peer = parse_address(scope["client"][0]) if scope.get("client") else None
         if peer is None:
             return Client(_LOCAL, True)  # a UNIX socket, or a test
         hops = [
@@ -135,15 +138,15 @@ class RequestGuard:
         ]
         client = self._origin(peer, hops)
         # What a proxy on this machine forwards is not from this machine.
-        trusted = _is_in(client, self._trusted) and not (client.is_loopback and hops)
+        trusted = is_in(client, self._trusted) and not (client.is_loopback and hops)
         return Client(address_key(client), trusted)
 
     def _origin(self, peer: Address, hops: Sequence[str]) -> Address:
         origin = peer
         for text in reversed(hops[-_MAX_HOPS:]):
-            if not _is_in(origin, self._proxies):
+            if not is_in(origin, self._proxies):
                 return origin
-            before = _parse(text.strip())
+            before = parse_address(text.strip())
             if before is None:
                 return origin  # nonsense from here on: the last good one answers
             origin = before
@@ -354,35 +357,9 @@ async def working(scope: Any) -> AsyncIterator[None]:
         yield
 
 
-def address_key(address: Address) -> str:
-    """Return the key of an address; a household's 2**64 addresses are one client."""
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
-
-
-def check_networks(name: str, texts: Sequence[str]) -> None:
-    """Check the networks of a setting. Raises ValueError naming it and the value."""
-    for text in texts:
-        try:
-            ipaddress.ip_network(text)
-        except ValueError:
-            raise ValueError(
-                f"{name}: {text!r} is not an address or network such as 10.0.0.0/8"
-            ) from None
-
-
 def _too_many_at_once(quota: Quota) -> XrpcError:
     headers = quota.headers() | {"Retry-After": "1"}
     return XrpcError("RateLimitExceeded", "Too many requests at once", 429, headers)
-
-
-def _networks(texts: Sequence[str]) -> list[Network]:
-    return [ipaddress.ip_network(text) for text in texts]
-
-
-def _is_in(address: Address, networks: Sequence[Network]) -> bool:
-    return any(address in network for network in networks)
 
 
 def _authorization(scope: Scope) -> bytes:
@@ -390,13 +367,3 @@ def _authorization(scope: Scope) -> bytes:
         if name == b"authorization":
             return bytes(value)
     return b""
-
-
-def _parse(text: str) -> Address | None:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address

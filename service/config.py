@@ -32,7 +32,8 @@ from pydantic_settings import (
 )
 
 from crawler.settings import CrawlSettings
-from network.request_guard import LOOPBACK, GuardPolicy, check_networks
+from network.client_address import LOOPBACK, check_networks
+from network.request_guard import GuardPolicy
 from service.errors import ConfigError
 from storage.scope import ScopeKind, check_keep
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from network.connections import ConnectionLimits
 from network.request_guard import RequestGuard
 from network.serve import serving
 from plc.exceptions import load_exceptions
@@ -47,7 +48,12 @@ def run_mirror(config: Config) -> None:
         async def follow() -> None:
             stop = stop_event()
             async with (
-                serving(app, config.bind, config.plc_port) as served,
+                serving(
+                    app,
+                    config.bind,
+                    config.plc_port,
+                    limits=ConnectionLimits(proxies=config.trusted_proxies),
+                ) as served,
                 make_fetcher(config) as fetcher,
             ):
                 log.info("mirroring", directory=config.directory_url, url=served)

@@ -8,13 +8,13 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+from network.client_address import check_networks
 from network.errors import XrpcError
 from network.request_guard import (
     Admission,
     GuardPolicy,
     RequestGuard,
     admission_of,
-    check_networks,
 )
 
 TOKEN = "Bearer aaaa.bbbb.cccc"
