@@ -17,6 +17,7 @@ from psycopg_pool import ConnectionPool
 from network.client import Fetcher
 from network.identity import IdentityResolver
 from network.request_guard import admission_of
+from network.spool import Spooler
 from network.xrpc_server import Auth, Call
 from pds.accounts import SIGNING_ROLE, Account, Connection, sealed_key
 from pds.blocks import NodeCache
@@ -92,7 +93,7 @@ class Host:
     sign_up_limit: RateLimit
     cursor_key: bytes
     hashing: anyio.CapacityLimiter
-    exporting: anyio.CapacityLimiter
+    spooler: Spooler
     # Handles on their way through the directory: the unique index of the table speaks
     # too late to keep two DIDs from claiming one. Touched on the event loop only.
     pending_handles: set[str]

@@ -158,7 +158,9 @@ class _Directory:
         did = request.path_params["did"]
         if not is_plc_did(did):
             raise HTTPException(400, "Not a did:plc")
-        operation = parse_operation(loads(await read_body(request, MAX_BODY_BYTES, total=_BODY_S)))
+        operation = parse_operation(
+            loads(await read_body(request, MAX_BODY_BYTES, total=_BODY_S))
+        )
         if isinstance(operation, LegacyCreate):
             raise HTTPException(400, "Operations of type create are not accepted now")
         await run_in_threadpool(self._accept, Did(did), operation)

@@ -28,6 +28,7 @@ from network.identity import IdentityResolver
 from network.jti import ThreadedJtiStore
 from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
+from network.spool import Spooler
 from network.xrpc_server import Auth, XrpcError, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
@@ -99,6 +100,7 @@ def make_appview(
         fetch_skeleton=ForeignFeeds(resolver, fetcher),
         request_crawl=admit_host,
         export_repo=open_export,
+        spooler=Spooler(folder=config.home),
         keeps_events=config.event_log,
     )
 
