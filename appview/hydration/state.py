@@ -22,6 +22,7 @@ from appview.hydration.records import (
     load_records,
 )
 from appview.hydration.standing import Standing
+from appview.own_feeds import load_own_feeds, with_own_profile
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from storage.addresses import find_addresses, name_addresses
@@ -95,7 +96,10 @@ class State:
         self.asked_actors |= wanted
         conn = self.session.conn
         fresh = wanted - self.actors.keys()
-        self.actors |= load_actors(conn, fresh)
+        self.actors |= {
+            id: with_own_profile(self.session.app, actor)
+            for id, actor in load_actors(conn, fresh).items()
+        }
         if self.session.viewer_actor is not None:
             self.relations |= load_relations(conn, self.session.viewer_actor, wanted)
         profiles = {profile_address(actor) for actor in wanted}
@@ -110,6 +114,7 @@ class State:
         wanted = asked - self.named.keys()
         if wanted:
             found = load_named(self.session.conn, wanted, self.allowance)
+            found |= load_own_feeds(self.session, wanted - found.keys())
             self.named |= found
             self.name(found)
             self.load_labels(found)

@@ -13,7 +13,7 @@ from appview.views.profile import profile_view, profile_view_detailed
 from network.xrpc_server import XrpcError
 from protocol.syntax import is_did
 from storage.addresses import find_actors, find_handles
-from storage.collections import FOLLOW_SUBJECT
+from storage.links import find_followers, find_follows
 
 MAX_PROFILES = 25
 
@@ -77,42 +77,24 @@ def _find_subject(session: Session, params: Params) -> int:
     return subject
 
 
-def _page_edges(
-    session: Session, params: Params, *, mine: str, other: str, extra: str
-) -> _Edges:
+def _find_follows(session: Session, params: Params) -> _Edges:
     subject = _find_subject(session, params)
     after = session.open_cursor(params.get("cursor"))
-    keyset = f"AND (rkey, {other}) < (%s, %s)" if after else ""
-    rows = session.conn.execute(
-        f"""
-        SELECT {other}, rkey FROM link
-        WHERE path = %s AND {mine} = %s {extra} {keyset}
-        ORDER BY rkey DESC, {other} DESC LIMIT %s
-        """,
-        (FOLLOW_SUBJECT, subject, *(after or ()), params["limit"] + 1),
-    ).fetchall()
-    page = rows[: params["limit"]]
-    more = len(rows) > len(page)
-    return _Edges(
-        params["actor"],
-        subject,
-        list(dict.fromkeys(actor for actor, _ in page)),
-        [page[-1][1], page[-1][0]] if more else None,
+    found, after = find_follows(
+        session.conn, subject, limit=params["limit"], after=after
     )
-
-
-def _find_follows(session: Session, params: Params) -> _Edges:
-    return _page_edges(session, params, mine="actor", other="target_actor", extra="")
+    actors = list(dict.fromkeys(link.actor for link in found))
+    return _Edges(params["actor"], subject, actors, after)
 
 
 def _find_followers(session: Session, params: Params) -> _Edges:
-    return _page_edges(
-        session,
-        params,
-        mine="target_actor",
-        other="actor",
-        extra="AND target_rkey = 0",
+    subject = _find_subject(session, params)
+    after = session.open_cursor(params.get("cursor"))
+    found, after = find_followers(
+        session.conn, subject, limit=params["limit"], after=after
     )
+    actors = list(dict.fromkeys(link.actor for link in found))
+    return _Edges(params["actor"], subject, actors, after)
 
 
 def _drop_hidden(state: State, edges: _Edges) -> _Edges:

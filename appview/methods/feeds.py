@@ -8,6 +8,7 @@ from typing import Any
 
 from appview.hydration.records import GENERATOR, POST
 from appview.hydration.state import State
+from appview.own_feeds import find_feed_addresses, own_records
 from appview.pipeline import Params, Pipeline
 from appview.rules import Place, refuse_author, shown_items, shown_records
 from appview.session import Session
@@ -218,33 +219,11 @@ def describe_feed_generator(session: Session, params: Params) -> dict[str, Any]:
     )
     published = [uri for uri in uris.values() if uri.rsplit("/", 1)[1] in FEEDS]
     did = session.app.service_did
-    own = [f"at://{did}/{FEED_GENERATOR}/{name}" for name in FEEDS]
+    own = [record.uri for record in own_records(did).values()]
     return {"did": did, "feeds": [{"uri": uri} for uri in [*published, *own]]}
 
 
-# getFeed: ours, or hydrated from somebody else's skeleton
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignFeed:
-    """A feed that another service computes."""
-
-    service_did: str
-    uri: str
-
-
-def find_foreign_feed(session: Session, uri: str) -> ForeignFeed:
-    """Which service computes this feed; UnknownFeed if its record is not here."""
-    actors, rkeys = _address_columns(session, uri)
-    row = None
-    if actors:
-        row = session.conn.execute(
-            "SELECT service_did FROM feed_generator WHERE actor = %s AND rkey = %s",
-            (actors[0], rkeys[0]),
-        ).fetchone()
-    if row is None or row[0] == session.app.service_did:
-        raise XrpcError("UnknownFeed", f"no such feed: {uri}", 400)
-    return ForeignFeed(row[0], uri)
+# getFeed
 
 
 def _find_own_feed(session: Session, params: Params) -> FeedPage:
@@ -262,29 +241,6 @@ GET_OWN_FEED: Pipeline[FeedPage] = Pipeline(
 )
 
 
-def hydrate_foreign(
-    items: list[tuple[str, str | None]], cursor: str | None
-) -> Pipeline[FeedPage]:
-    """The pipeline of a skeleton that has already been fetched."""
-
-    def find(session: Session, params: Params) -> FeedPage:
-        uris = [uri for pair in items for uri in pair if uri is not None]
-        found = find_addresses(session.conn, uris)
-        entries = [
-            SkeletonItem(found[post], found.get(repost) if repost else None)
-            for post, repost in items[: params["limit"]]
-            if post in found
-        ]
-        return FeedPage(entries, None, cursor)
-
-    return Pipeline(
-        skeleton=find,
-        hydrate=lambda state, page: state.load_feed(page.items),
-        rules=_shown,
-        present=_present,
-    )
-
-
 # feed generator records
 
 
@@ -292,7 +248,7 @@ def _find_generators(session: Session, params: Params) -> list[Address]:
     uris: list[str] = params.get("feeds") or [params["feed"]]
     if len(uris) > MAX_GENERATORS:
         raise XrpcError("InvalidRequest", f"at most {MAX_GENERATORS} feeds", 400)
-    found = find_addresses(session.conn, uris)
+    found = find_feed_addresses(session, uris)
     return list(dict.fromkeys(found[uri] for uri in uris if uri in found))
 
 
@@ -332,8 +288,6 @@ GET_FEED_GENERATORS: Pipeline[list[Address]] = Pipeline(
         "feeds": [generator_view(state, address) for address in found]
     },
 )
-
-GET_FEED = "app.bsky.feed.getFeed"
 
 METHODS: dict[str, Pipeline[Any]] = {
     "app.bsky.feed.getAuthorFeed": GET_AUTHOR_FEED,

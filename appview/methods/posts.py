@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from appview.hydration.records import POST
 from appview.hydration.state import State
@@ -21,7 +21,6 @@ from storage.collections import LIKE_SUBJECT, REPLY_PARENT, REPOST_SUBJECT
 from storage.documents import Address
 from storage.links import find_links
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_URIS = 25
 MAX_THREAD_POSTS = 1_000
 """Posts of one answer; a larger thread shows its most recent branches first."""
@@ -183,12 +182,7 @@ def _find_reactions(session: Session, params: Params, path: int) -> _Reactions:
         limit=params["limit"],
         after=session.open_cursor(params.get("cursor")),
     )
-    # The time of a reaction is that of its key; one without is of no lexicon.
-    rows = [
-        (source.actor, source.rkey, _EPOCH + timedelta(microseconds=source.rkey >> 10))
-        for source in sources
-        if source.rkey > 0
-    ]
+    rows = [(source.actor, source.rkey, source.sort_at) for source in sources]
     return _Reactions(params["uri"], post.actor, rows, after)
 
 

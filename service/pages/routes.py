@@ -11,7 +11,12 @@ from urllib.parse import quote, urlencode
 import anyio.to_thread
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+)
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -20,6 +25,7 @@ from appview.methods import actor, feeds, posts, search
 from appview.session import open_session
 from crawler.settings import CrawlSettings
 from feeds.registry import FEEDS
+from network.request_guard import working
 from network.xrpc_server import XrpcError
 from protocol.syntax import is_did, is_handle, is_record_key
 from service.pages.host import HostPages
@@ -97,9 +103,13 @@ class _Pages:
         """An endpoint that shows `template` with what `page` gives, or says why not."""
 
         async def endpoint(request: Request) -> Response:
-            return await anyio.to_thread.run_sync(
-                self._render, template, page, headers, request
-            )
+            try:
+                async with working(request.scope):
+                    return await anyio.to_thread.run_sync(
+                        self._render, template, page, headers, request
+                    )
+            except XrpcError as error:
+                return PlainTextResponse(error.message, error.status, error.headers)
 
         return endpoint
 
