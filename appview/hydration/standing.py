@@ -61,6 +61,7 @@ class Standing:
     def __init__(self, state: State) -> None:
         self._state = state
         self._allowance = Allowance(MAX_GATE_BYTES, MAX_GATE_ITEMS)
+        self._settled = (0, 0)
         self._posts: set[Address] = set()
         self._actors: set[int] = set()
         self._pairs: set[Pair] = set()
@@ -143,10 +144,12 @@ class Standing:
         """Load what the rules need of everything loaded so far."""
         state = self._state
         for _ in range(_ROUNDS):
+            sizes = len(state.posts), len(state.asked_actors)
+            if sizes == self._settled:
+                return
+            self._settled = sizes
             posts = [p for a, p in state.posts.items() if a not in self._posts]
             actors = state.asked_actors - self._actors
-            if not posts and not actors:
-                return
             self._posts.update(post.record.address for post in posts)
             self._actors |= actors
             viewer = state.session.viewer_actor
