@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import psycopg
 from psycopg_pool import ConnectionPool
 
+from network.spool import Spooler
 from search.engine import SearchEngine
 from storage.interning import Interner
 
@@ -68,5 +69,7 @@ class AppView:
     cdn_url_pattern: str | None = None
     """With {preset}, {did} and {cid}; None: blobs are shown from the account's host."""
     default_labelers: tuple[str, ...] = ()
+    spooler: Spooler = field(default_factory=Spooler)
+    """Where whole repos are written before they are sent."""
     keeps_events: bool = False
     """Whether there is an event log for the streams that others read."""

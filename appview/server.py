@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -44,7 +45,7 @@ def add_methods(server: XrpcServer, app: AppView) -> None:
     for nsid, method in plain.items():
         server.add(nsid, _serve(app, method), "optional")
     for nsid, handler in mirror.METHODS.items():
-        server.add(nsid, _bind(app, handler), "none")
+        server.add(nsid, partial(handler, app), "none")
     add_subscription(server, app)
     server.add(GET_FEED, _GetFeed(app), "optional")
     server.add(RESOLVE_HANDLE, _ResolveHandle(app), "none")
@@ -56,15 +57,6 @@ def _serve(app: AppView, method: PlainMethod) -> Callable[[Call], Reply]:
         with session_of(app, call) as session:
             answer = method(session, call.params)
             return Reply(answer, headers=session.reply_headers())
-
-    return handler
-
-
-def _bind(
-    app: AppView, method: Callable[[AppView, Call], Reply]
-) -> Callable[[Call], Reply]:
-    def handler(call: Call) -> Reply:
-        return method(app, call)
 
     return handler
 

@@ -31,6 +31,7 @@ from network.jti import ThreadedJtiStore
 from network.policy import HostLimits
 from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
+from network.spool import Spooler
 from network.xrpc_server import XrpcError, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
@@ -120,6 +121,7 @@ def make_appview(
         fetch_skeleton=ForeignFeeds(resolver, fetcher),
         request_crawl=admit_host,
         export_repo=open_export,
+        spooler=Spooler(folder=config.home),
         keeps_events=config.event_log,
     )
 
@@ -158,7 +160,7 @@ def make_server(
     server = XrpcServer(
         Catalog.load(),
         authenticate=check_token,
-        guard=RequestGuard(),
+        guard=RequestGuard(config.guard_policy),
         observe=observe,
         check_output=check_output,
         title="Bigworld provider",

@@ -10,6 +10,7 @@ from appview.hydration.records import GENERATOR, POST
 from appview.hydration.state import State
 from appview.own_feeds import find_feed_addresses, own_records
 from appview.pipeline import Params, Pipeline
+from appview.rules import Place, refuse_author, shown_items, shown_records
 from appview.session import Session
 from appview.views.named import generator_view
 from appview.views.post import feed_view_post
@@ -41,10 +42,11 @@ class FeedPage:
     items: list[SkeletonItem]
     after: list[Any] | None = None
     cursor: str | None = None
+    author: int | None = None
 
 
 def _shown(state: State, page: FeedPage) -> FeedPage:
-    items = [item for item in page.items if state.may_show_item(item)]
+    items = shown_items(state, Place.FEED_ITEM, page.items)
     return FeedPage(items, page.after, page.cursor)
 
 
@@ -62,7 +64,7 @@ def _present(state: State, page: FeedPage, _: Params) -> dict[str, Any]:
 def _find_author_feed(session: Session, params: Params) -> FeedPage:
     actor = session.find_actor(params["actor"])
     if actor is None:
-        raise XrpcError("InvalidRequest", f"Profile not found: {params['actor']}", 400)
+        raise XrpcError("InvalidRequest", "Profile not found", 400)
     wanted = params.get("filter", "posts_with_replies")
     conditions = {
         "posts_no_replies": "AND parent_rkey IS NULL",
@@ -118,23 +120,26 @@ def _find_author_feed(session: Session, params: Params) -> FeedPage:
         )
         for _, key, post_actor, post_rkey in page
     ]
-    return FeedPage(items, list(page[-1][:2]) if len(rows) > limit else None)
+    last = list(page[-1][:2]) if len(rows) > limit else None
+    return FeedPage(items, last, author=actor)
+
+
+def _load_author_feed(state: State, page: FeedPage) -> None:
+    state.load_feed(page.items)
+    if page.author is not None:
+        state.load_actors([page.author])
 
 
 def _author_rules(state: State, page: FeedPage) -> FeedPage:
-    for item in page.items[:1]:
-        author = item.repost.actor if item.repost else item.post.actor
-        relation = state.relations.get(author)
-        if relation and relation.blocking is not None:
-            raise XrpcError("BlockedActor", "You have blocked this account", 400)
-        if relation and relation.blocked_by:
-            raise XrpcError("BlockedByActor", "This account has blocked you", 400)
-    return _shown(state, page)
+    assert page.author is not None
+    refuse_author(state, page.author)
+    items = shown_items(state, Place.AUTHOR_ITEM, page.items)
+    return FeedPage(items, page.after, page.cursor)
 
 
 GET_AUTHOR_FEED: Pipeline[FeedPage] = Pipeline(
     skeleton=_find_author_feed,
-    hydrate=lambda state, page: state.load_feed(page.items),
+    hydrate=_load_author_feed,
     rules=_author_rules,
     present=_present,
 )
@@ -248,14 +253,8 @@ def _find_generators(session: Session, params: Params) -> list[Address]:
 
 
 def _shown_generators(state: State, found: list[Address]) -> list[Address]:
-    return [
-        a
-        for a in found
-        if a in state.named
-        and a.collection == GENERATOR
-        and not state.is_hidden(a.actor)
-        and not state.is_redacted(a)
-    ]
+    feeds = [a for a in found if a.collection == GENERATOR]
+    return shown_records(state, Place.NAMED, feeds)
 
 
 def _present_generator(

@@ -10,6 +10,7 @@ from appview.app import ForeignItem, ForeignSkeleton
 from appview.hydration.records import GENERATOR, POST
 from appview.hydration.state import State
 from appview.pipeline import Params, Pipeline
+from appview.rules import Place, shown_items
 from appview.session import Session
 from appview.views.post import feed_view_post
 from feeds.skeleton import SkeletonItem
@@ -135,7 +136,8 @@ def _real_reposts(
 
 
 def _shown(state: State, page: ForeignPage) -> ForeignPage:
-    items = [pair for pair in page.items if state.may_show_item(pair[0])]
+    shown = set(shown_items(state, Place.FEED_ITEM, [item for item, _ in page.items]))
+    items = [pair for pair in page.items if pair[0] in shown]
     return ForeignPage(items, page.skeleton)
 
 
