@@ -42,6 +42,13 @@ log = logging.getLogger(__name__)
 
 JSON: Final = "application/json"
 MAX_JSON_BYTES: Final = 2_097_152  # guides/data-validation
+# Where a lexicon calls for less; it leaves room for fields that it does not name.
+MIN_JSON_BYTES: Final = 8_192
+# Where anybody may ask, whatever the lexicon allows.
+MAX_ANONYMOUS_JSON_BYTES: Final = 65_536
+# Larger JSON is parsed in a thread, so that others are answered meanwhile.
+_PARSED_AT_ONCE: Final = 65_536
+_PARSING: Final = 2
 MAX_BLOB_BYTES: Final = 100_000_000
 MAX_QUERY_CHARS: Final = 32_768
 MAX_PARAMETERS: Final = 1_000
@@ -140,6 +147,7 @@ class XrpcServer:
         self._version = version
         self._health = health
         self._threads = anyio.CapacityLimiter(threads)
+        self._parsing = anyio.CapacityLimiter(_PARSING)
         self._methods: dict[str, _Registered] = {}
         self._subscriptions: dict[str, tuple[Method, Subscription]] = {}
 
@@ -160,15 +168,15 @@ class XrpcServer:
         """Serve a query or procedure.
 
         `handler(call)` may be sync (then it runs in a thread) or async, and returns a
-        JSON value, a Reply, or None for an empty answer. `max_bytes` caps the body;
-        `stream=True` hands a body that is not JSON over as it arrives.
+        JSON value, a Reply, or None for an empty answer. `max_bytes` caps the body, by
+        default at what the lexicon calls for; `stream=True` hands a body that is not
+        JSON over as it arrives.
         """
         method = self._find_method(nsid)
         if method.kind == "subscription":
             raise ValueError(f"{nsid} is a subscription")
         if max_bytes is None:
-            is_json = method.input is None or method.input.encoding == JSON
-            max_bytes = MAX_JSON_BYTES if is_json else MAX_BLOB_BYTES
+            max_bytes = _max_body(method, auth)
         self._methods[nsid] = _Registered(
             method=method,
             handler=handler,
@@ -260,7 +268,7 @@ class XrpcServer:
         call = Call(
             nsid=nsid,
             params=_read_params(request, method),
-            input=await _read_input(request, registered),
+            input=await _read_input(request, registered, self._parsing),
             auth=auth,
             headers=request.headers,
             request=request,
@@ -346,6 +354,18 @@ class XrpcServer:
         )
 
 
+def _max_body(method: Method, auth: AuthMode) -> int:
+    body = method.input
+    if body is None:
+        return MIN_JSON_BYTES
+    if body.encoding != JSON:
+        return MAX_BLOB_BYTES
+    most = MAX_JSON_BYTES if auth == "required" else MAX_ANONYMOUS_JSON_BYTES
+    return (
+        most if body.largest is None else min(max(body.largest, MIN_JSON_BYTES), most)
+    )
+
+
 def _is_async(handler: Handler) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004 - an object with async __call__
@@ -385,7 +405,9 @@ def _decode_params(query: bytes, method: Method) -> dict[str, Any]:
         raise XrpcError("InvalidRequest", f"parameters: {error}") from error
 
 
-async def _read_input(request: Request, registered: _Registered) -> Any:
+async def _read_input(
+    request: Request, registered: _Registered, parsing: anyio.CapacityLimiter
+) -> Any:
     method = registered.method
     if method.kind == "query":
         return None
@@ -403,9 +425,16 @@ async def _read_input(request: Request, registered: _Registered) -> Any:
         return await read_body(request, registered.max_bytes)
     _check_encoding(content_type, expected)
     body = await read_body(request, registered.max_bytes)
+    if len(body) <= _PARSED_AT_ONCE:
+        return _parse(body, registered)
+    async with working(request.scope):
+        return await anyio.to_thread.run_sync(_parse, body, registered, limiter=parsing)
+
+
+def _parse(body: bytes, registered: _Registered) -> Any:
     try:
         value = json_form.loads(body, max_bytes=registered.max_bytes, whole_as_int=True)
-        method.check_input(value)
+        registered.method.check_input(value)
     except ProtocolError as error:
         raise XrpcError("InvalidRequest", f"body: {error}") from error
     return value
