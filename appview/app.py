@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,11 +16,23 @@ from storage.interning import Interner
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignSkeleton:
-    """A page of a feed of somebody else: AT-URIs, their reposts, a cursor."""
+class ForeignItem:
+    """An entry of a feed of another service, by AT-URI. `context` is for the client,
+    who may send it back to the service."""
 
-    items: list[tuple[str, str | None]]
-    cursor: str | None
+    post: str
+    repost: str | None = None
+    pinned: bool = False
+    context: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignSkeleton:
+    """A page of a feed of another service; `cursor` is None at its end."""
+
+    items: list[ForeignItem]
+    cursor: str | None = None
+    req_id: str | None = None
 
 
 class FetchSkeleton(Protocol):
@@ -33,7 +45,7 @@ class FetchSkeleton(Protocol):
         feed: str,
         limit: int,
         cursor: str | None,
-        authorization: str | None,
+        headers: Mapping[str, str],
     ) -> Awaitable[ForeignSkeleton]: ...
 
 

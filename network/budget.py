@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from network.errors import RateLimitedError
-from network.policy import HostLimits, Policy
+from network.policy import CallerBudget, HostLimits, Policy
 
 Clock = Callable[[], float]
 
@@ -138,10 +138,11 @@ class HostBudgets:
             self._shared[authority] = shared
         self._hosts.pop(authority, None)
 
-    def _host(self, authority: str) -> _Host:
+    def _host(self, authority: str, limits: HostLimits | None = None) -> _Host:
         host = self._hosts.get(authority)
         if host is None:
-            limits = self._limits.get(authority, self._policy.limits)
+            if limits is None:
+                limits = self._limits.get(authority, self._policy.limits)
             bucket = self._shared.get(authority)
             if bucket is None:
                 bucket = TokenBucket(limits.rate, limits.burst, self._clock)
@@ -168,12 +169,18 @@ class HostBudgets:
         host.paused_until = max(host.paused_until, self._clock() + seconds)
 
     @asynccontextmanager
-    async def slot(self, authority: str) -> AsyncIterator[None]:
+    async def slot(
+        self, authority: str, caller: CallerBudget | None = None
+    ) -> AsyncIterator[None]:
         """Hold one request slot of the host, waiting for it within its limits.
 
-        Raises RateLimitedError if the wait would be longer than `max_wait`.
+        With `caller` the slot is one of that caller at the host. Raises
+        RateLimitedError if the wait would be longer than `max_wait`.
         """
-        host = self._host(authority)
+        if caller is None:
+            host = self._host(authority)
+        else:
+            host = self._host(f"{authority} {caller.caller}", caller.limits)
         host.in_use += 1
         try:
             try:

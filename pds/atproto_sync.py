@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from psycopg import IsolationLevel
 
+from network.byte_range import parse_range
 from network.cursor import open_cursor, seal_cursor
 from network.request_guard import client_key
 from network.spool import Spool
@@ -49,6 +50,7 @@ LIST_REPOS: Final = "com.atproto.sync.listRepos"
 
 CAR_TYPE: Final = "application/vnd.ipld.car"
 MAX_BLOCKS_ASKED: Final = 500
+_PARTIAL: Final = 206
 
 
 def add_methods(server: XrpcServer, host: Host) -> None:
@@ -135,16 +137,22 @@ class _SyncMethods:
             raise BlobNotFoundError("Blob not found") from error
         with self._snapshot(call) as (conn, account):
             blob = find_blob(conn, account.id, cid)
-        return Reply(
-            blob.value,
-            content_type=blob.mime_type,
-            headers={
-                # Whatever it is, it must not run in the name of this host.
-                "Content-Security-Policy": "default-src 'none'; sandbox",
-                "X-Content-Type-Options": "nosniff",
-                "Content-Disposition": f'attachment; filename="{cid_to_text(cid)}"',
-            },
-        )
+        name = cid_to_text(cid)
+        headers = {
+            # Whatever it is, it must not run in the name of this host.
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Accept-Ranges": "bytes",
+            "ETag": f'"{name}"',
+        }
+        body, status = blob.value, 200
+        if call.headers.get("if-range", headers["ETag"]) == headers["ETag"]:
+            span = parse_range(call.headers.get("range"), len(blob.value))
+            if span is not None:
+                body, status = blob.value[span.start : span.end], _PARTIAL
+                headers["Content-Range"] = span.content_range
+        return Reply(body, headers, status, content_type=blob.mime_type)
 
     def list_blobs(self, call: Call) -> dict[str, Any]:
         params = call.params

@@ -186,6 +186,7 @@ class _Gate:
                 request.scope["query_string"].decode("ascii", "replace"),
                 request.headers,
                 body,
+                login.account.did,
             ),
             token,
         )

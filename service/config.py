@@ -34,6 +34,7 @@ from pydantic_settings import (
 from crawler.settings import CrawlSettings
 from network.client_address import LOOPBACK, check_networks
 from network.request_guard import GuardPolicy
+from protocol.syntax import is_did
 from service.errors import ConfigError
 from storage.scope import ScopeKind, check_keep
 
@@ -88,6 +89,16 @@ class Config(BaseSettings):
         None,
         description="Origin under which others reach the provider; its host names the "
         "provider's did:web. Default: http://localhost:PORT_BASE.",
+    )
+    audiences: Names = Field(
+        (),
+        description="More names (DID or DID#service) that a service token may carry "
+        "as its audience, besides the provider's own.",
+    )
+    token_use: Literal["jti", "once", "many"] = Field(
+        "jti",
+        description="How often a service token is accepted: once if it has a jti, "
+        "`once` in any case, or as often as it is sent until it expires (`many`).",
     )
     dev_network: bool = Field(
         False,
@@ -298,6 +309,10 @@ class Config(BaseSettings):
         for did in self.dids:
             if not did.startswith(("did:plc:", "did:web:")):
                 raise ValueError(f"dids: {did!r} is not a did:plc or did:web")
+        for name in self.audiences:
+            did, mark, fragment = name.partition("#")
+            if not is_did(did) or (mark and not fragment):
+                raise ValueError(f"audiences: {name!r} is no DID or DID#service")
         if self.scope in ("dids", "follows") and not self.dids:
             raise ValueError(f"scope {self.scope} needs dids")
         if (self.scope == "collection") != bool(self.collections):
