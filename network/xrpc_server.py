@@ -28,9 +28,10 @@ from network.cors import CorsMiddleware
 from network.docs_page import render_docs
 from network.errors import XrpcError
 from network.openapi import describe_api
+from network.readiness import Readiness
 from network.request_body import read_body, stream_body
 from network.request_guard import RequestGuard, identify, working
-from network.xrpc_errors import ErrorTypes, error_response
+from network.xrpc_errors import OUTAGES, ErrorTypes, error_response
 from network.xrpc_reply import ByteStream, Reply, build_response
 from protocol import json_form
 from protocol.errors import ProtocolError
@@ -113,6 +114,7 @@ class XrpcServer:
     `authenticate(request, nsid)` returns who asks, None for nobody, or raises
     XrpcError. `fallback(request, nsid)` answers methods without a handler, and
     `intercept` is asked before any handler; both may return None to decline.
+    `ready` raises if something that the server needs is away, for `/_ready`.
     `guard` gives each client its share of everything that the app serves.
     `observe(nsid, status, seconds)` is called once a request, with nsid "unknown" for
     methods that are not registered. `error_types` maps exceptions of handlers to
@@ -133,6 +135,7 @@ class XrpcServer:
         title: str = "XRPC",
         version: str = "0.1.0",
         health: Callable[[], Mapping[str, Any]] | None = None,
+        ready: Callable[[], None] | None = None,
         threads: int = THREADS,
     ) -> None:
         self._catalog = catalog
@@ -146,6 +149,7 @@ class XrpcServer:
         self._title = title
         self._version = version
         self._health = health
+        self._ready = None if ready is None else Readiness(ready)
         self._threads = anyio.CapacityLimiter(threads)
         self._parsing = anyio.CapacityLimiter(_PARSING)
         self._methods: dict[str, _Registered] = {}
@@ -213,6 +217,7 @@ class XrpcServer:
         routes: list[BaseRoute] = [
             *extra_routes,
             Route("/xrpc/_health", self._serve_health),
+            *([] if self._ready is None else [self._ready.route()]),
             *(
                 WebSocketRoute(f"/xrpc/{nsid}", self._subscription_endpoint(nsid))
                 for nsid in self._subscriptions
@@ -225,6 +230,7 @@ class XrpcServer:
         app = Starlette(
             routes=routes,
             middleware=[Middleware(CorsMiddleware), *guards, *middleware],
+            exception_handlers=OUTAGES,
             lifespan=lifespan,
         )
         # It would redirect to whatever host the request names.
