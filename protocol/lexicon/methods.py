@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from protocol import json_form
@@ -15,7 +15,11 @@ from protocol.errors import (
 )
 from protocol.lexicon.compiler import Check, Compiler
 from protocol.lexicon.documents import Schema
+<<<<<<< HEAD
 from protocol.limits import MAX_INT, MAX_PARAMETER_CHARS, MIN_INT
+=======
+from protocol.lexicon.sizes import largest_json
+>>>>>>> guard
 from protocol.syntax.nsid import Nsid
 
 Parameter = str | int | bool | list[str] | list[int] | list[bool]
@@ -39,12 +43,16 @@ class MethodError:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An input, an output or a message; `schema` as in the document, for JSON."""
+    """An input, an output or a message; `schema` as in the document, for JSON.
+
+    `largest` is how many bytes of JSON an input may need, None without a bound.
+    """
 
     encoding: str
     description: str
     schema: Schema | None
     check: Check | None
+    largest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,7 @@ def compile_method(nsid: Nsid, schema: Schema, compiler: Compiler) -> Method:
             for error in schema.get("errors", ())
         ),
         params=params,
-        input=_body(schema.get("input"), nsid, compiler),
+        input=_input(schema.get("input"), nsid, compiler),
         output=_body(schema.get("output"), nsid, compiler),
         message=_body(schema.get("message"), nsid, compiler),
         param_checks={
@@ -134,6 +142,14 @@ def _body(body: Schema | None, nsid: Nsid, compiler: Compiler) -> Body | None:
         schema=schema,
         check=None if schema is None else compiler.schema(schema, nsid),
     )
+
+
+def _input(body: Schema | None, nsid: Nsid, compiler: Compiler) -> Body | None:
+    found = _body(body, nsid, compiler)
+    if found is None or found.schema is None:
+        return found
+    largest = largest_json(found.schema, nsid, compiler.find_schema)
+    return replace(found, largest=largest)
 
 
 def _decode(texts: list[str], schema: Schema) -> Parameter:

@@ -31,6 +31,7 @@ from network.xrpc_server import (
     XrpcError,
     XrpcServer,
 )
+from protocol import json_form
 from protocol.cid import Cid, cid_for
 from protocol.errors import InvalidRecordError, InvalidSyntaxError
 from protocol.lexicon import Catalog
@@ -39,6 +40,8 @@ SEARCH = "app.bsky.feed.searchPosts"
 POSTS = "app.bsky.feed.getPosts"
 RESOLVE = "com.atproto.identity.resolveHandle"
 CREATE = "com.atproto.repo.createRecord"
+CREATE_ACCOUNT = "com.atproto.server.createAccount"
+REQUEST_CRAWL = "com.atproto.sync.requestCrawl"
 UPLOAD = "com.atproto.repo.uploadBlob"
 REFRESH = "com.atproto.server.refreshSession"
 DELETE = "com.atproto.server.deleteSession"
@@ -268,6 +271,60 @@ def test_a_json_body_reaches_the_handler_checked() -> None:
             assert len(calls) == 2
 
     asyncio.run(work())
+
+
+def test_body_limit_follows_from_the_lexicon_and_the_login() -> None:
+    async def authenticate(request: Request, nsid: str) -> Auth | None:
+        return Auth(DID, "test")
+
+    async def work() -> None:
+        server = XrpcServer(CATALOG, authenticate=authenticate)
+        server.add(REQUEST_CRAWL, lambda call: None)
+        server.add(CREATE_ACCOUNT, lambda call: None)
+        server.add(CREATE, lambda call: {}, "required")
+        text = "x" * 8_200
+        async with calling(server) as caller:
+            fetched = await caller.post(f"/xrpc/{REQUEST_CRAWL}", {"hostname": text})
+            assert error_of(fetched) == (413, "PayloadTooLarge")
+            account = {"handle": "a.net", "plcOp": {"x": text * 8}}
+            fetched = await caller.post(f"/xrpc/{CREATE_ACCOUNT}", account)
+            assert error_of(fetched) == (413, "PayloadTooLarge")
+            record = {"repo": DID, "collection": "a.b.c", "record": {"x": text * 100}}
+            assert (await caller.post(f"/xrpc/{CREATE}", record)).status == 200
+            record = {"repo": DID, "collection": "a.b.c", "record": [0] * 900_000}
+            fetched = await caller.post(f"/xrpc/{CREATE}", record)
+            assert error_of(fetched)[0] in (400, 413)
+
+    asyncio.run(work())
+
+
+def test_large_body_is_parsed_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[bool] = []
+    loads = json_form.loads
+
+    def note(*given: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread() is serving_thread)
+        return loads(*given, **options)
+
+    monkeypatch.setattr("network.xrpc_server.json_form.loads", note)
+    serving_thread = threading.current_thread()
+
+    async def work() -> None:
+        server = XrpcServer(CATALOG)
+        server.add(CREATE, lambda call: {}, max_bytes=100_000)
+        async with calling(server) as caller:
+            for size in (10, 80_000):
+                record = {
+                    "repo": DID,
+                    "collection": "a.b.c",
+                    "record": {"x": "y" * size},
+                }
+                assert (await caller.post(f"/xrpc/{CREATE}", record)).status == 200
+
+    asyncio.run(work())
+    assert threads == [True, False]
 
 
 def test_a_method_may_take_more_json_than_others() -> None:
