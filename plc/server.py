@@ -171,7 +171,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _count(text: str | None) -> int:
-    count = MAX_EXPORT_COUNT if text is None else ledger.parse_number(text)
+    count = ledger.parse_number(text) if text else MAX_EXPORT_COUNT
     if not count:
         raise HTTPException(400, "Invalid count parameter")
     return min(count, MAX_EXPORT_COUNT)
