@@ -39,23 +39,36 @@ class TokenBucket:
         self._tokens = min(float(self._burst), self._tokens + elapsed * self._rate)
         self._updated = now
 
-    def reserve(self, max_wait: float) -> float | None:
-        """Take one token, perhaps of the future.
+    def reserve(self, max_wait: float, points: int = 1) -> float | None:
+        """Take tokens, perhaps of the future.
 
         Returns the seconds to wait before acting, or None (and takes nothing) if
         that would be longer than `max_wait`.
         """
         with self._lock:
             self._refill()
-            wait = max(0.0, (1.0 - self._tokens) / self._rate)
+            wait = max(0.0, (points - self._tokens) / self._rate)
             if wait > max_wait:
                 return None
-            self._tokens -= 1.0
+            self._tokens -= points
             return wait
 
-    def take(self) -> bool:
-        """Take one token if there is one now."""
-        return self.reserve(0.0) is not None
+    def take(self, points: int = 1) -> bool:
+        """Take tokens if they are there now."""
+        return self.reserve(0.0, points) is not None
+
+    def drain(self, points: int) -> None:
+        """Take as many of the tokens as there are."""
+        with self._lock:
+            self._refill()
+            self._tokens -= min(points, max(0.0, self._tokens))
+
+    @property
+    def tokens(self) -> float:
+        """The tokens that are there now."""
+        with self._lock:
+            self._refill()
+            return self._tokens
 
     def wait_needed(self) -> float:
         """Seconds until a token is there."""
