@@ -15,11 +15,8 @@ from protocol.errors import (
 )
 from protocol.lexicon.compiler import Check, Compiler
 from protocol.lexicon.documents import Schema
-<<<<<<< HEAD
-from protocol.limits import MAX_INT, MAX_PARAMETER_CHARS, MIN_INT
-=======
 from protocol.lexicon.sizes import largest_json
->>>>>>> guard
+from protocol.limits import MAX_INT, MAX_PARAMETER_CHARS, MIN_INT
 from protocol.syntax.nsid import Nsid
 
 Parameter = str | int | bool | list[str] | list[int] | list[bool]
