@@ -15,7 +15,7 @@ from appview.views.profile import profile_view_basic
 from feeds.skeleton import SkeletonItem
 from protocol.json_form import to_json
 from protocol.syntax import tid_from_int, tid_time_us
-from storage.collections import FEED_LIKE, FEED_REPOST, FEED_THREADGATE
+from storage.collections import FEED_LIKE, FEED_POST, FEED_REPOST, FEED_THREADGATE
 from storage.documents import Address
 
 DEFS = "app.bsky.feed.defs"
@@ -64,9 +64,8 @@ def threadgate_view(state: State, root: Address) -> dict[str, Any] | None:
     if gate is None:
         return None
     lists = [state.by_uri.get(uri) for uri in gate.lists]
-    did = state.actors[root.actor].did
     return {
-        "uri": f"at://{did}/{FEED_THREADGATE}/{rkey_text(state, root.rkey)}",
+        "uri": state.uris[root].replace(f"/{FEED_POST}/", f"/{FEED_THREADGATE}/"),
         "cid": gate.record.cid,
         "record": to_json(gate.record.value),
         "lists": [list_view_basic(state, a) for a in lists if a in state.named],

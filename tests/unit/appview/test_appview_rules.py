@@ -26,6 +26,7 @@ search           + .... ++++ .... +
 feed             + .... ++++ .... +
 author feed      + BVBV ++++ 4444 +
 follows of it    + ++++ ++++ AAAA +
+record           + ++++ ++++ .... +
 thread           + bbbb ++++ rrrr +
 reply            + bbbb .... .... +
 parent           + bbbb bbbb nnnn +
@@ -144,6 +145,14 @@ class Look:
                 self._get(f"{GRAPH}{method}", actor=did(name))
             except RefusedError as refused:
                 return {f"Actor not found: {did(name)}": "A"}[refused.message]
+        return "+"
+
+    def record(self, name: str) -> str:
+        place = {"collection": "app.bsky.actor.profile", "rkey": "self"}
+        try:
+            self._get("com.atproto.repo.getRecord", repo=did(name), **place)
+        except RefusedError as refused:
+            return {f"Could not find repo: {did(name)}": "."}[refused.message]
         return "+"
 
     def thread(self, name: str) -> str:
