@@ -8,6 +8,9 @@ import pytest
 from appview_world import Provider, RefusedError, did, serve_world
 from rules_world import RELATIONS, STATUSES, fill
 
+from appview.rules import TABLE as TABLE_OF_RULES
+from appview.rules import Condition, Place
+
 # What is seen of an account in each relation (columns), at each place (rows).
 # + shown, . absent, b blocked, n not found, r a thread that is refused;
 # 4 "Profile not found", t AccountTakedown, d AccountDeactivated, B BlockedActor,
@@ -280,3 +283,9 @@ def test_profile_of_an_account_only_named_by_others(provider: Provider) -> None:
     with pytest.raises(RefusedError) as refused:
         provider.get(f"{ACTOR}getProfile", actor=did("nobody"))
     assert refused.value.message == "Profile not found"
+
+
+def test_table_has_every_place_and_every_condition() -> None:
+    assert set(TABLE_OF_RULES) == set(Place)
+    used = {condition for row in TABLE_OF_RULES.values() for condition, _ in row}
+    assert used == set(Condition)
