@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 from collections.abc import Callable
 from typing import Final, Protocol
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 
 MAX_REMEMBERED: Final = 200_000
 
@@ -41,11 +43,14 @@ class MemoryJtiStore:
 
 
 class ThreadedJtiStore:
-    """A blocking `use(iss, jti, exp) -> bool`, such as a database's, in threads."""
+    """A blocking `use(iss, jti, exp) -> bool`, such as a database's, in `threads`."""
 
-    def __init__(self, use: Callable[[str, str, int], bool]) -> None:
+    def __init__(
+        self, use: Callable[[str, str, int], bool], threads: CapacityLimiter
+    ) -> None:
         self._use = use
+        self._threads = threads
 
     async def use(self, iss: str, jti: str, exp: int) -> bool:
         """True if this token was not used before."""
-        return await asyncio.to_thread(self._use, iss, jti, exp)
+        return await run_sync(self._use, iss, jti, exp, limiter=self._threads)

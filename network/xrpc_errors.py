@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
-from typing import Final, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 from starlette.responses import JSONResponse
 
@@ -20,7 +20,9 @@ from protocol.errors import InvalidSyntaxError
 
 log = logging.getLogger(__name__)
 
-ErrorTypes: TypeAlias = Mapping[type[Exception], tuple[str, int]]
+ErrorTypes: TypeAlias = Mapping[
+    type[Exception], tuple[str, int] | Callable[[Any], XrpcError]
+]
 
 _MAX_MESSAGE: Final = 1_000
 _HEADER_TEXT: Final = re.compile(r"[\x20-\x7e]*")
@@ -51,9 +53,12 @@ def error_response(
 def _to_xrpc_error(error: Exception, error_types: ErrorTypes) -> XrpcError | None:
     if isinstance(error, XrpcError):
         return error
-    for kind, (name, status) in error_types.items():
+    for kind, answer in error_types.items():
         if isinstance(error, kind):
-            return XrpcError(name, str(error), status)
+            if isinstance(answer, tuple):
+                name, status = answer
+                return XrpcError(name, str(error), status)
+            return answer(error)
     # A handler that parses an identifier out of its input may simply let it raise.
     if isinstance(error, InvalidSyntaxError):
         return XrpcError("InvalidRequest", str(error), 400)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from threading import Event
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 import anyio
@@ -24,6 +25,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Lifespan
 from starlette.websockets import WebSocket
 
+from network.client_watch import watch_client
 from network.cors import CorsMiddleware
 from network.docs_page import render_docs
 from network.errors import XrpcError
@@ -46,6 +48,8 @@ MAX_QUERY_CHARS: Final = 32_768
 MAX_PARAMETERS: Final = 1_000
 THREADS: Final = 16
 _VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
+
+T = TypeVar("T")
 
 AuthMode: TypeAlias = Literal["none", "optional", "required"]
 
@@ -74,6 +78,12 @@ class Call:
     auth: Auth | None
     headers: Headers
     request: Request
+    gone: Event = field(default_factory=Event)
+    """Set when the client disconnects while a thread works on the answer."""
+
+    def is_client_gone(self) -> bool:
+        """Return True if nobody waits for the answer any more."""
+        return self.gone.is_set()
 
     @property
     def viewer(self) -> Auth:
@@ -109,7 +119,8 @@ class XrpcServer:
     `guard(request, nsid)` may raise XrpcError before any work (rate limits).
     `observe(nsid, status, seconds)` is called once a request, with nsid "unknown" for
     methods that are not registered. `error_types` maps exceptions of handlers to
-    (error name, status). `check_output` validates every JSON answer.
+    (error name, status), or to a function that makes an XrpcError of one.
+    `check_output` validates every JSON answer.
     """
 
     def __init__(
@@ -126,7 +137,7 @@ class XrpcServer:
         title: str = "XRPC",
         version: str = "0.1.0",
         health: Callable[[], Mapping[str, Any]] | None = None,
-        threads: int = THREADS,
+        threads: int | anyio.CapacityLimiter = THREADS,
     ) -> None:
         self._catalog = catalog
         self._authenticate = authenticate
@@ -139,7 +150,9 @@ class XrpcServer:
         self._title = title
         self._version = version
         self._health = health
-        self._threads = anyio.CapacityLimiter(threads)
+        if isinstance(threads, int):
+            threads = anyio.CapacityLimiter(threads)
+        self._threads = threads
         self._methods: dict[str, _Registered] = {}
         self._subscriptions: dict[str, tuple[Method, Subscription]] = {}
 
@@ -147,6 +160,24 @@ class XrpcServer:
     def methods(self) -> Sequence[str]:
         """The NSIDs with a handler, subscriptions included, sorted."""
         return sorted([*self._methods, *self._subscriptions])
+
+    @property
+    def threads(self) -> anyio.CapacityLimiter:
+        """The threads that all blocking work of this server shares."""
+        return self._threads
+
+    async def run_handler(self, handler: Callable[[Call], T], call: Call) -> T:
+        """Run a blocking handler in a thread; `call.gone` is set if its client leaves.
+
+        A body that is handed over as a stream is not watched: its handler reads it.
+        """
+        if isinstance(call.input, AsyncIterator):
+            return await anyio.to_thread.run_sync(handler, call, limiter=self._threads)
+        async with watch_client(call.request, call.gone):
+            result = await anyio.to_thread.run_sync(
+                handler, call, limiter=self._threads
+            )
+        return result
 
     def add(
         self,
@@ -268,9 +299,7 @@ class XrpcServer:
         if registered.is_async:
             result = await registered.handler(call)
         else:
-            result = await anyio.to_thread.run_sync(
-                registered.handler, call, limiter=self._threads
-            )
+            result = await self.run_handler(registered.handler, call)
         reply = result if isinstance(result, Reply) else Reply(result)
         return await build_response(
             reply, method, check=self._check_output, limiter=self._threads

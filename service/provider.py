@@ -10,6 +10,7 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import psycopg
+from anyio import CapacityLimiter
 from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 from appview.app import AppView
 from appview.server import add_methods
 from appview.streams.routes import stream_routes
+from appview.unavailable import unavailable
 from crawler.discovery import HostRefusedError, request_crawl
 from crawler.identity_cache import PostgresIdentityCache
 from indexer.export import open_export
@@ -28,7 +30,7 @@ from network.identity import IdentityResolver
 from network.jti import ThreadedJtiStore
 from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
-from network.xrpc_server import Auth, XrpcError, XrpcServer
+from network.xrpc_server import THREADS, Auth, XrpcError, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from search.postgres import PostgresEngine
@@ -38,9 +40,8 @@ from service.foreign_feeds import ForeignFeeds
 from service.outgoing import make_fetcher, make_resolver
 from service.pages.routes import page_routes
 from service.secrets import SecretStore
-from storage.interning import Interner
 from storage.jti import use_jti
-from storage.pool import open_pool
+from storage.pool import end_idle_transactions, open_pool
 
 SERVICES = {
     "bsky_appview": "BskyAppView",
@@ -50,6 +51,11 @@ SERVICES = {
 """Fragments of the provider's DID document, and their types."""
 GET_FEED = "app.bsky.feed.getFeed"
 GET_FEED_SKELETON = "app.bsky.feed.getFeedSkeleton"
+
+MAX_WAIT_S = 1.0
+"""How long a request waits for a connection before it is answered with 503."""
+_STREAM_CONNECTIONS = 4
+"""Connections for event streams and whole repos, beside those of the threads."""
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -70,7 +76,6 @@ def did_document(config: Config) -> dict[str, Any]:
 def make_appview(
     config: Config,
     pool: Pool,
-    names: Pool,
     resolver: IdentityResolver,
     fetcher: Fetcher,
 ) -> AppView:
@@ -91,7 +96,6 @@ def make_appview(
 
     return AppView(
         pool=pool,
-        interner=Interner(names),
         engine=PostgresEngine(pool),
         cursor_secret=SecretStore(config.home).key("cursors"),
         service_did=config.provider_did,
@@ -117,12 +121,13 @@ def make_server(
         with app.pool.connection() as conn:
             return use_jti(conn, iss, jti, exp)
 
+    threads = CapacityLimiter(THREADS)
     audiences = [config.provider_did]
     audiences += [f"{config.provider_did}#{name}" for name in SERVICES]
     check_token = ServiceAuthenticator(
         resolver,
         audiences,
-        jti_store=ThreadedJtiStore(use_once),
+        jti_store=ThreadedJtiStore(use_once, threads),
         lxm={GET_FEED: (GET_FEED_SKELETON,)},
     )
 
@@ -142,7 +147,9 @@ def make_server(
         guard=RequestGuard(),
         observe=observe,
         check_output=check_output,
+        error_types={psycopg.OperationalError: unavailable},
         title="Bigworld provider",
+        threads=threads,
     )
     add_methods(server, app)
     return server
@@ -158,8 +165,19 @@ def create_app(
 ) -> Starlette:
     """The provider on the index database at `url`. Pools close with the app."""
     resources = ExitStack()
-    pool = resources.enter_context(open_pool(url, max=12, name="provider"))
-    names = resources.enter_context(open_pool(url, max=4, name="provider-names"))
+    # Each thread that answers requests gets the one connection that it needs.
+    pool = resources.enter_context(
+        open_pool(
+            url,
+            max=THREADS + _STREAM_CONNECTIONS,
+            name="provider",
+            timeout=MAX_WAIT_S,
+            prepare=end_idle_transactions,
+        )
+    )
+    names = resources.enter_context(
+        open_pool(url, max=4, name="provider-names", timeout=MAX_WAIT_S)
+    )
     fetcher = make_fetcher(config)
     resolver = make_resolver(
         config,
@@ -167,7 +185,7 @@ def create_app(
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
-    app = make_appview(config, pool, names, resolver, fetcher)
+    app = make_appview(config, pool, resolver, fetcher)
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
     )
@@ -185,7 +203,7 @@ def create_app(
         [
             Route("/.well-known/did.json", serve_did),
             *stream_routes(app),
-            *page_routes(app, crawl_settings(config)),
+            *page_routes(app, crawl_settings(config), server.threads),
             *(extra_routes(app, server) if extra_routes else ()),
         ],
         lifespan=lifespan,

@@ -278,10 +278,14 @@ def find_links(
     sources = [LinkSource(*row) for row in rows[:limit]]
     if len(rows) <= limit:
         return sources, None
-    last = sources[-1]
+    return sources, link_keyset(mode, sources[-1])
+
+
+def link_keyset(mode: int, link: LinkSource) -> list[int]:
+    """Return `after` of the page that begins behind `link`; `mode` is of its page."""
     if mode == 0:
-        return sources, [0, last.rkey, last.actor]
-    return sources, [1, last.actor, last.rkey]
+        return [0, link.rkey, link.actor]
+    return [1, link.actor, link.rkey]
 
 
 def _count_up_to(

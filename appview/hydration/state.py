@@ -23,7 +23,7 @@ from appview.hydration.records import (
 )
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
-from storage.addresses import find_addresses, name_addresses
+from storage.addresses import find_addresses, name_addresses_in, name_rkeys
 from storage.documents import Address
 from storage.record_allowance import Allowance
 
@@ -53,6 +53,7 @@ class State:
         self.labels: dict[Address, list[Label]] = {}
         self.uris: dict[Address, str] = {}
         self.by_uri: dict[str, Address] = {}
+        self.rkeys: dict[int, str] = {}
 
     # loading
 
@@ -66,9 +67,9 @@ class State:
         found = load_posts(conn, wanted, self.allowance)
         self.posts |= found
         if self.session.viewer_actor is not None and found:
-            self.reactions |= load_reactions(
-                conn, self.session.viewer_actor, found.keys()
-            )
+            reactions = load_reactions(conn, self.session.viewer_actor, found.keys())
+            self.reactions |= reactions
+            self.name_rkeys(k for r in reactions.values() for k in (r.like, r.repost))
         self.name(found)
         self.load_labels(found)
         self.load_actors(a.actor for a in found)
@@ -83,7 +84,13 @@ class State:
         conn = self.session.conn
         self.actors |= load_actors(conn, wanted)
         if self.session.viewer_actor is not None:
-            self.relations |= load_relations(conn, self.session.viewer_actor, wanted)
+            relations = load_relations(conn, self.session.viewer_actor, wanted)
+            self.relations |= relations
+            self.name_rkeys(
+                key
+                for found in relations.values()
+                for key in (found.following, found.followed_by, found.blocking)
+            )
         self.load_labels(account_subject(actor) for actor in wanted)
 
     def load_named(self, addresses: Iterable[Address]) -> None:
@@ -121,7 +128,14 @@ class State:
     def name(self, addresses: Iterable[Address]) -> None:
         """AT-URIs of addresses, also of records that are not here."""
         fresh = [a for a in addresses if a not in self.uris]
-        self.uris |= name_addresses(self.session.app.interner, fresh)
+        if fresh:
+            self.uris |= name_addresses_in(self.session.conn, fresh)
+
+    def name_rkeys(self, numbers: Iterable[int | None]) -> None:
+        """Load the texts of record keys that are no TIDs."""
+        fresh = {n for n in numbers if n is not None and n <= 0} - self.rkeys.keys()
+        if fresh:
+            self.rkeys |= name_rkeys(self.session.conn, fresh)
 
     def load_feed(self, items: Iterable[SkeletonItem]) -> None:
         """Posts of a feed, the posts they answer, and the accounts that reposted."""
@@ -132,6 +146,7 @@ class State:
         self.load_posts(above)
         self.name(above)
         self.load_actors(item.repost.actor for item in entries if item.repost)
+        self.name_rkeys(item.repost.rkey for item in entries if item.repost)
 
     # rules
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from appview.hydration.state import State
-from appview.pipeline import Params, Pipeline
+from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
+from appview.pipeline import Params, Pipeline, Runnable
 from appview.session import Session
 from appview.views.profile import (
     profile_address,
@@ -69,13 +69,6 @@ GET_PROFILES: Pipeline[list[int]] = Pipeline(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Edges:
-    subject: int
-    actors: list[int]
-    after: list[Any] | None
-
-
 def _find_subject(session: Session, params: Params) -> int:
     subject = session.find_actor(params["actor"])
     if subject is None:
@@ -83,35 +76,32 @@ def _find_subject(session: Session, params: Params) -> int:
     return subject
 
 
-def _page_edges(
+def _edges(
     session: Session, params: Params, *, mine: str, other: str, extra: str
-) -> _Edges:
+) -> Source[int]:
     subject = _find_subject(session, params)
-    after = session.open_cursor(params.get("cursor"))
-    keyset = f"AND (rkey, {other}) < (%s, %s)" if after else ""
-    rows = session.conn.execute(
-        f"""
-        SELECT {other}, rkey FROM link
-        WHERE path = %s AND {mine} = %s {extra} {keyset}
-        ORDER BY rkey DESC, {other} DESC LIMIT %s
-        """,
-        (FOLLOW_SUBJECT, subject, *(after or ()), params["limit"] + 1),
-    ).fetchall()
-    page = rows[: params["limit"]]
-    more = len(rows) > len(page)
-    return _Edges(
-        subject,
-        list(dict.fromkeys(actor for actor, _ in page)),
-        [page[-1][1], page[-1][0]] if more else None,
-    )
+
+    def fetch(after: Keyset | None, limit: int) -> list[Entry[int]]:
+        keyset = f"AND (rkey, {other}) < (%s, %s)" if after else ""
+        rows = session.conn.execute(
+            f"""
+            SELECT {other}, rkey FROM link
+            WHERE path = %s AND {mine} = %s {extra} {keyset}
+            ORDER BY rkey DESC, {other} DESC LIMIT %s
+            """,
+            (FOLLOW_SUBJECT, subject, *(after or ()), limit),
+        )
+        return [Entry(actor, [rkey, actor]) for actor, rkey in rows]
+
+    return Source(fetch, subject)
 
 
-def _find_follows(session: Session, params: Params) -> _Edges:
-    return _page_edges(session, params, mine="actor", other="target_actor", extra="")
+def _follows(session: Session, params: Params) -> Source[int]:
+    return _edges(session, params, mine="actor", other="target_actor", extra="")
 
 
-def _find_followers(session: Session, params: Params) -> _Edges:
-    return _page_edges(
+def _followers(session: Session, params: Params) -> Source[int]:
+    return _edges(
         session,
         params,
         mine="target_actor",
@@ -120,28 +110,28 @@ def _find_followers(session: Session, params: Params) -> _Edges:
     )
 
 
-def _drop_hidden(state: State, edges: _Edges) -> _Edges:
-    _refuse_hidden(state, [edges.subject])
-    shown = [a for a in edges.actors if state.may_show_actor(a)]
-    return _Edges(edges.subject, shown, edges.after)
+def _shown_edges(state: State, page: Page[int]) -> list[int]:
+    _refuse_hidden(state, [page.subject])
+    return [actor for actor in page.items if state.may_show_actor(actor)]
 
 
-def _edges_pipeline(skeleton: Any, name: str) -> Pipeline[_Edges]:
-    return Pipeline(
-        skeleton=skeleton,
-        hydrate=lambda state, edges: state.load_actors([edges.subject, *edges.actors]),
-        rules=_drop_hidden,
-        present=lambda state, edges, _: {
-            "subject": profile_view(state, state.actors[edges.subject]),
-            name: [profile_view(state, state.actors[a]) for a in edges.actors],
-            **state.session.seal_cursor(edges.after),
-        },
+def _edge_pages(source: Any, name: str) -> RowPages[int]:
+    return RowPages(
+        source,
+        Steps(
+            hydrate=lambda state, page: state.load_actors([page.subject, *page.items]),
+            rules=_shown_edges,
+            present=lambda state, page, _: {
+                "subject": profile_view(state, state.actors[page.subject]),
+                name: [profile_view(state, state.actors[a]) for a in page.items],
+            },
+        ),
     )
 
 
-METHODS: dict[str, Pipeline[Any]] = {
+METHODS: dict[str, Runnable] = {
     "app.bsky.actor.getProfile": GET_PROFILE,
     "app.bsky.actor.getProfiles": GET_PROFILES,
-    "app.bsky.graph.getFollows": _edges_pipeline(_find_follows, "follows"),
-    "app.bsky.graph.getFollowers": _edges_pipeline(_find_followers, "followers"),
+    "app.bsky.graph.getFollows": _edge_pages(_follows, "follows"),
+    "app.bsky.graph.getFollowers": _edge_pages(_followers, "followers"),
 }

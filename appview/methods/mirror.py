@@ -12,7 +12,7 @@ from typing import Any, Final
 from appview.app import AppView
 from appview.methods.repos import find_repo
 from appview.proof_trees import ProofTrees
-from appview.session import session_of
+from appview.session import context_of
 from network.xrpc_server import Call, Reply, XrpcError
 from protocol.car import car_block, car_header
 from protocol.cid import cid_for
@@ -30,11 +30,11 @@ def get_repo(app: AppView, call: Call) -> Reply:
     """The whole repo as a CAR. `since` is honoured only as a hint: everything is sent,
     which the lexicon allows and every reader must bear."""
     did = call.params["did"]
-    with session_of(app, call) as session:
+    with context_of(app, call).session() as session:
         actor, _, _ = find_repo(session, did)
 
     def chunks() -> Iterator[bytes]:
-        with session_of(app, call) as session:
+        with context_of(app, call).session() as session:
             session.conn.execute(LONG_TIMEOUT)
             try:
                 with app.export_repo(session.conn, actor) as car:
@@ -51,7 +51,7 @@ def get_record(app: AppView, call: Call) -> Reply:
     params = call.params
     did = params["did"]
     uri = f"at://{did}/{params['collection']}/{params['rkey']}"
-    with session_of(app, call) as session:
+    with context_of(app, call).session() as session:
         session.conn.execute(LONG_TIMEOUT)
         actor, _, commit = find_repo(session, did)
         address = find_addresses(session.conn, [uri]).get(uri)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from appview.hydration.records import POST
 from appview.hydration.state import State
-from appview.pipeline import Params, Pipeline
+from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
+from appview.pipeline import Params, Pipeline, Runnable
 from appview.session import Session
 from appview.views.common import datetime_text
 from appview.views.post import post_view, thread_view
@@ -18,9 +19,9 @@ from protocol.syntax import parse_at_uri
 from storage.addresses import find_addresses
 from storage.collections import LIKE_SUBJECT, REPLY_PARENT, REPOST_SUBJECT
 from storage.documents import Address
-from storage.links import find_links
+from storage.instants import from_micros
+from storage.links import LinkSource, find_links, link_keyset
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_URIS = 25
 MAX_THREAD_POSTS = 1_000
 """Posts of one answer; a larger thread shows its most recent branches first."""
@@ -168,79 +169,76 @@ GET_POST_THREAD: Pipeline[_Thread] = Pipeline(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reactions:
-    uri: str
-    rows: list[tuple[int, int, datetime]]
-    after: list[Any] | None
-
-
-def _find_reactions(session: Session, params: Params, path: int) -> _Reactions:
+def _reactions(session: Session, params: Params, path: int) -> Source[LinkSource]:
     post = find_post(session, params["uri"])
     if post is None:
-        return _Reactions(params["uri"], [], None)
-    sources, after = find_links(
-        session.conn,
-        path,
-        (post.actor, post.collection, post.rkey),
-        limit=params["limit"],
-        after=session.open_cursor(params.get("cursor")),
-    )
-    # The time of a reaction is that of its key; one without is of no lexicon.
-    rows = [
-        (source.actor, source.rkey, _EPOCH + timedelta(microseconds=source.rkey >> 10))
-        for source in sources
-        if source.rkey > 0
-    ]
-    return _Reactions(params["uri"], rows, after)
+        return Source(lambda after, limit: [])
+
+    def fetch(after: Keyset | None, limit: int) -> list[Entry[LinkSource]]:
+        found, following = find_links(
+            session.conn,
+            path,
+            (post.actor, post.collection, post.rkey),
+            limit=limit,
+            after=after,
+        )
+        mode = (after or following or [0])[0]
+        return [Entry(link, link_keyset(mode, link)) for link in found]
+
+    return Source(fetch, [*post])
 
 
-def _shown_reactions(state: State, found: _Reactions) -> _Reactions:
-    rows = [row for row in found.rows if state.may_show_actor(row[0])]
-    return _Reactions(found.uri, rows, found.after)
+def _shown_reactions(state: State, page: Page[LinkSource]) -> list[LinkSource]:
+    return [link for link in page.items if state.may_show_actor(link.actor)]
 
 
-def _present_likes(state: State, found: _Reactions, params: Params) -> dict[str, Any]:
+def _present_likes(
+    state: State, page: Page[LinkSource], params: Params
+) -> dict[str, Any]:
     return {
-        "uri": found.uri,
+        "uri": params["uri"],
         **({"cid": params["cid"]} if "cid" in params else {}),
         "likes": [
             {
-                "actor": profile_view(state, state.actors[actor]),
-                "createdAt": datetime_text(at),
-                "indexedAt": datetime_text(at),
+                "actor": profile_view(state, state.actors[link.actor]),
+                "createdAt": datetime_text(_made_at(link)),
+                "indexedAt": datetime_text(_made_at(link)),
             }
-            for actor, _, at in found.rows
+            for link in page.items
         ],
-        **state.session.seal_cursor(found.after),
     }
 
 
-def _present_reposts(state: State, found: _Reactions, params: Params) -> dict[str, Any]:
+def _made_at(link: LinkSource) -> datetime:
+    return from_micros(max(link.rkey, 0) >> 10)
+
+
+def _present_reposts(
+    state: State, page: Page[LinkSource], params: Params
+) -> dict[str, Any]:
     return {
-        "uri": found.uri,
+        "uri": params["uri"],
         **({"cid": params["cid"]} if "cid" in params else {}),
         "repostedBy": [
-            profile_view(state, state.actors[actor]) for actor, _, _ in found.rows
+            profile_view(state, state.actors[link.actor]) for link in page.items
         ],
-        **state.session.seal_cursor(found.after),
     }
 
 
-def _reactions_pipeline(path: int, present: Any) -> Pipeline[_Reactions]:
-    return Pipeline(
-        skeleton=lambda session, params: _find_reactions(session, params, path),
-        hydrate=lambda state, found: state.load_actors(a for a, _, _ in found.rows),
-        rules=_shown_reactions,
-        present=present,
+def _reaction_pages(path: int, present: Any) -> RowPages[LinkSource]:
+    return RowPages(
+        lambda session, params: _reactions(session, params, path),
+        Steps(
+            hydrate=lambda state, page: state.load_actors(a for a, *_ in page.items),
+            rules=_shown_reactions,
+            present=present,
+        ),
     )
 
 
-METHODS: dict[str, Pipeline[Any]] = {
+METHODS: dict[str, Runnable] = {
     "app.bsky.feed.getPosts": GET_POSTS,
     "app.bsky.feed.getPostThread": GET_POST_THREAD,
-    "app.bsky.feed.getLikes": _reactions_pipeline(LIKE_SUBJECT, _present_likes),
-    "app.bsky.feed.getRepostedBy": _reactions_pipeline(
-        REPOST_SUBJECT, _present_reposts
-    ),
+    "app.bsky.feed.getLikes": _reaction_pages(LIKE_SUBJECT, _present_likes),
+    "app.bsky.feed.getRepostedBy": _reaction_pages(REPOST_SUBJECT, _present_reposts),
 }

@@ -323,7 +323,6 @@ def serve_world(url: str) -> Iterator[Provider]:
                 pass
         app = AppView(
             pool=pool,
-            interner=Interner(names),
             engine=engine,
             cursor_secret=b"secret",
             service_did=SERVICE,

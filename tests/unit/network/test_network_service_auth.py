@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from anyio import CapacityLimiter
 from identity_world import ALICE, BOB, KEY, OTHER_KEY, World, document
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -314,7 +315,7 @@ def test_the_database_remembers_for_all_processes(
             return use_jti(own, iss, jti, exp)
 
     async def work() -> list[bool]:
-        store = ThreadedJtiStore(use)
+        store = ThreadedJtiStore(use, CapacityLimiter(2))
         return [
             await store.use(ALICE, "x", 2_000_000_000),
             await store.use(BOB, "x", 2_000_000_000),
