@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from appview.hydration.state import State
@@ -16,7 +17,7 @@ from appview.views.profile import (
 from network.xrpc_server import XrpcError
 from protocol.syntax import is_did
 from storage.addresses import find_actors, find_handles
-from storage.collections import FOLLOW_SUBJECT
+from storage.links import LinkPage, find_followers, find_follows, link_keyset
 
 MAX_PROFILES = 25
 
@@ -77,37 +78,23 @@ def _find_subject(session: Session, params: Params) -> int:
 
 
 def _edges(
-    session: Session, params: Params, *, mine: str, other: str, extra: str
+    session: Session, params: Params, find: Callable[..., LinkPage]
 ) -> Source[int]:
     subject = _find_subject(session, params)
 
     def fetch(after: Keyset | None, limit: int) -> list[Entry[int]]:
-        keyset = f"AND (rkey, {other}) < (%s, %s)" if after else ""
-        rows = session.conn.execute(
-            f"""
-            SELECT {other}, rkey FROM link
-            WHERE path = %s AND {mine} = %s {extra} {keyset}
-            ORDER BY rkey DESC, {other} DESC LIMIT %s
-            """,
-            (FOLLOW_SUBJECT, subject, *(after or ()), limit),
-        )
-        return [Entry(actor, [rkey, actor]) for actor, rkey in rows]
+        page = find(session.conn, subject, limit=limit, after=after)
+        return [Entry(link.actor, link_keyset(page, after, link)) for link in page[0]]
 
     return Source(fetch, subject)
 
 
 def _follows(session: Session, params: Params) -> Source[int]:
-    return _edges(session, params, mine="actor", other="target_actor", extra="")
+    return _edges(session, params, find_follows)
 
 
 def _followers(session: Session, params: Params) -> Source[int]:
-    return _edges(
-        session,
-        params,
-        mine="target_actor",
-        other="actor",
-        extra="AND target_rkey = 0",
-    )
+    return _edges(session, params, find_followers)
 
 
 def _shown_edges(state: State, page: Page[int]) -> list[int]:

@@ -72,12 +72,19 @@ def _fetch(
                AND (sort_at, rkey, %(post)s) < (%(moment)s, %(rkey)s, %(collection)s)
              ORDER BY sort_at DESC, rkey DESC LIMIT %(limit)s)
             UNION ALL
-            (SELECT rkey >> 10, rkey, %(repost)s, target_actor, target_rkey
-             FROM link
+            (SELECT {micros_sql("sort_at")}, rkey, %(repost)s, target_actor, target_rkey
+             FROM link r
              WHERE {reposts} AND path = %(reposted)s AND actor = %(actor)s
-               AND rkey BETWEEN 1 AND %(rkey_bound)s AND target_collection = %(post)s
-               AND (rkey >> 10, rkey, %(repost)s) < (%(at)s, %(rkey)s, %(collection)s)
-             ORDER BY rkey DESC LIMIT %(limit)s)
+               AND target_collection = %(post)s
+               AND (sort_at, rkey, %(repost)s) < (%(moment)s, %(rkey)s, %(collection)s)
+               AND NOT EXISTS (
+                   SELECT FROM link o
+                   WHERE o.path = r.path AND o.actor = r.actor
+                     AND o.target_rkey = r.target_rkey
+                     AND o.target_actor = r.target_actor
+                     AND o.target_collection = r.target_collection
+                     AND (o.sort_at, o.rkey) < (r.sort_at, r.rkey))
+             ORDER BY sort_at DESC, rkey DESC LIMIT %(limit)s)
         ) entries
         WHERE (post_actor, post_rkey) IS DISTINCT FROM (%(left_actor)s, %(left_rkey)s)
         ORDER BY micros DESC, rkey DESC, collection DESC LIMIT %(page)s
@@ -87,11 +94,9 @@ def _fetch(
             "post": POST,
             "repost": _REPOST,
             "reposted": REPOST_SUBJECT,
-            "at": at,
             "moment": from_micros(at),
             "rkey": rkey,
             "collection": collection,
-            "rkey_bound": min((at << 10) | 1023, 2**63 - 1),
             # Of the inner queries one entry may be left out.
             "limit": limit + 1,
             "page": limit,

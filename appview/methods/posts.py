@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from appview.hydration.records import POST
@@ -19,7 +18,6 @@ from protocol.syntax import parse_at_uri
 from storage.addresses import find_addresses
 from storage.collections import LIKE_SUBJECT, REPLY_PARENT, REPOST_SUBJECT
 from storage.documents import Address
-from storage.instants import from_micros
 from storage.links import LinkSource, find_links, link_keyset
 
 MAX_URIS = 25
@@ -173,17 +171,11 @@ def _reactions(session: Session, params: Params, path: int) -> Source[LinkSource
     post = find_post(session, params["uri"])
     if post is None:
         return Source(lambda after, limit: [])
+    target = (post.actor, post.collection, post.rkey)
 
     def fetch(after: Keyset | None, limit: int) -> list[Entry[LinkSource]]:
-        found, following = find_links(
-            session.conn,
-            path,
-            (post.actor, post.collection, post.rkey),
-            limit=limit,
-            after=after,
-        )
-        mode = (after or following or [0])[0]
-        return [Entry(link, link_keyset(mode, link)) for link in found]
+        page = find_links(session.conn, path, target, limit=limit, after=after)
+        return [Entry(link, link_keyset(page, after, link)) for link in page[0]]
 
     return Source(fetch, [*post])
 
@@ -201,16 +193,12 @@ def _present_likes(
         "likes": [
             {
                 "actor": profile_view(state, state.actors[link.actor]),
-                "createdAt": datetime_text(_made_at(link)),
-                "indexedAt": datetime_text(_made_at(link)),
+                "createdAt": datetime_text(link.sort_at),
+                "indexedAt": datetime_text(link.sort_at),
             }
             for link in page.items
         ],
     }
-
-
-def _made_at(link: LinkSource) -> datetime:
-    return from_micros(max(link.rkey, 0) >> 10)
 
 
 def _present_reposts(

@@ -36,7 +36,7 @@ _REPOST = COLLECTION_IDS[FEED_REPOST]
 def build(conn: psycopg.Connection[Any], request: FeedRequest) -> list[SkeletonEntry]:
     """Return entries by keyset on (time, actor, rkey, collection).
 
-    A repost stands at the time in its record key, a TID. Raises `ViewerRequiredError`.
+    Raises `ViewerRequiredError`.
     """
     if request.viewer is None:
         raise ViewerRequiredError("this feed needs a signed-in account")
@@ -46,7 +46,7 @@ def build(conn: psycopg.Connection[Any], request: FeedRequest) -> list[SkeletonE
         WITH followed AS (
             SELECT target_actor AS id FROM link
             WHERE path = %(follow)s AND actor = %(viewer)s
-            ORDER BY rkey DESC LIMIT %(follows)s
+            ORDER BY sort_at DESC, rkey DESC LIMIT %(follows)s
         )
         SELECT micros, actor, rkey, collection, post_actor, post_rkey FROM (
             SELECT p.* FROM followed f CROSS JOIN LATERAL (
@@ -62,15 +62,15 @@ def build(conn: psycopg.Connection[Any], request: FeedRequest) -> list[SkeletonE
             ) p
             UNION ALL
             SELECT r.* FROM followed f CROSS JOIN LATERAL (
-                SELECT rkey >> 10 AS micros, actor, rkey, %(repost)s AS collection,
+                SELECT {micros_sql("sort_at")} AS micros, actor, rkey,
+                       %(repost)s AS collection,
                        target_actor AS post_actor, target_rkey AS post_rkey
                 FROM link
                 WHERE path = %(reposted)s AND actor = f.id
-                  AND rkey BETWEEN 0 AND %(rkey_bound)s
                   AND target_collection = %(post)s
-                  AND (rkey >> 10, actor, rkey, %(repost)s)
-                      < (%(at)s, %(actor)s, %(rkey)s, %(collection)s)
-                ORDER BY rkey DESC LIMIT %(limit)s
+                  AND (sort_at, actor, rkey, %(repost)s)
+                      < (%(moment)s, %(actor)s, %(rkey)s, %(collection)s)
+                ORDER BY sort_at DESC, rkey DESC LIMIT %(limit)s
             ) r
         ) entries
         ORDER BY micros DESC, actor DESC, rkey DESC, collection DESC LIMIT %(limit)s
@@ -83,12 +83,10 @@ def build(conn: psycopg.Connection[Any], request: FeedRequest) -> list[SkeletonE
             "viewer": request.viewer,
             "follows": MAX_FOLLOWS,
             "limit": request.limit,
-            "at": at,
             "moment": from_micros(at),
             "actor": actor,
             "rkey": rkey,
             "collection": collection,
-            "rkey_bound": min((at << 10) | 1023, 2**63 - 1),
         },
     )
     return [
