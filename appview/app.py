@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import psycopg
 from psycopg_pool import ConnectionPool
 
+from network.spool import Spooler
 from search.engine import SearchEngine
+from storage.documents import Address
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignItem:
+    """An entry of a feed of another service, by AT-URI. `context` is for the client,
+    who may send it back to the service."""
+
+    post: str
+    repost: str | None = None
+    pinned: bool = False
+    context: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignSkeleton:
-    """A page of a feed of somebody else: AT-URIs, their reposts, a cursor."""
+    """A page of a feed of another service; `cursor` is None at its end."""
 
-    items: list[tuple[str, str | None]]
-    cursor: str | None
+    items: list[ForeignItem]
+    cursor: str | None = None
+    req_id: str | None = None
 
 
 class FetchSkeleton(Protocol):
@@ -31,7 +45,7 @@ class FetchSkeleton(Protocol):
         feed: str,
         limit: int,
         cursor: str | None,
-        authorization: str | None,
+        headers: Mapping[str, str],
     ) -> Awaitable[ForeignSkeleton]: ...
 
 
@@ -53,5 +67,9 @@ class AppView:
     cdn_url_pattern: str | None = None
     """With {preset}, {did} and {cid}; None: blobs are shown from the account's host."""
     default_labelers: tuple[str, ...] = ()
+    own_feeds: Mapping[str, Address] = field(default_factory=dict)
+    """The addresses of the feeds of this provider, by record key."""
+    spooler: Spooler = field(default_factory=Spooler)
+    """Where whole repos are written before they are sent."""
     keeps_events: bool = False
     """Whether there is an event log for the streams that others read."""

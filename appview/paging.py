@@ -43,19 +43,22 @@ Fetch = Callable[[Keyset | None, int], Sequence[Entry[T]]]
 class Source(Generic[T]):
     """Where the items of a list come from.
 
-    `subject` is what the list is of (plain values), for the steps and the cursors.
+    `subject` is what the list is of (plain values): cursors are bound to it. `asked` is
+    how the client named it.
     """
 
     fetch: Fetch[T]
-    subject: Any = None
+    subject: Sequence[Any] = ()
+    asked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Items of a list, and what the list is of."""
+    """Items of a list, and what the list is of, as in its source."""
 
     items: list[T]
-    subject: Any = None
+    subject: Sequence[Any] = ()
+    asked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +115,11 @@ class SearchPages(Generic[T]):
 class Cursors:
     """Cursors of one method, bound to its feed, sort, filters and subject."""
 
-    def __init__(self, context: RequestContext, params: Params, subject: Any) -> None:
+    def __init__(
+        self, context: RequestContext, params: Params, subject: Sequence[Any] = ()
+    ) -> None:
         bound = {k: v for k, v in params.items() if k not in _UNBOUND}
-        self._scope = json.dumps([context.nsid, bound, subject], sort_keys=True)
+        self._scope = json.dumps([context.nsid, bound, [*subject]], sort_keys=True)
         self._secret = context.app.cursor_secret
         self._given: str | None = params.get("cursor")
 
@@ -168,7 +173,7 @@ class _Filling(Generic[T]):
         if self._state is None:
             self._state = State(session)
         self._state.session = session
-        page = Page([entry.item for entry in entries], self._source.subject)
+        page = self._page([entry.item for entry in entries])
         self._steps.hydrate(self._state, page)
         kept = {*self._steps.rules(self._state, page)}
         for entry in entries:
@@ -201,10 +206,13 @@ class _Filling(Generic[T]):
             or (self._state.allowance.is_spent and bool(self._shown))
         )
 
+    def _page(self, items: list[T]) -> Page[T]:
+        return Page(items, self._source.subject, self._source.asked)
+
     def answer(self) -> dict[str, Any]:
         """Return the JSON of the page."""
         assert self._state is not None
-        page = Page([*self._shown][: self._limit], self._source.subject)
+        page = self._page([*self._shown][: self._limit])
         return {
             **self._steps.present(self._state, page, self._params),
             **self._cursors.seal(self._next),

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from appview.app import AppView
 from appview.methods import actor, author_feed, feeds, mirror, posts, repos, search
+from appview.methods.foreign_feed import (
+    GET_FEED,
+    MAX_FOREIGN_PAGES,
+    ForeignFeed,
+    find_foreign_feed,
+    forwarded_headers,
+    hydrate_foreign,
+)
 from appview.pipeline import Params, Runnable
 from appview.session import RequestContext, Session, context_of
 from appview.streams.routes import add_subscription
@@ -36,9 +45,9 @@ def add_methods(server: XrpcServer, app: AppView) -> None:
     for nsid, read in plain.items():
         server.add(nsid, _serve(app, _in_session(read)), "optional")
     for nsid, handler in mirror.METHODS.items():
-        server.add(nsid, _bind(app, handler), "none")
+        server.add(nsid, partial(handler, app), "none")
     add_subscription(server, app)
-    server.add(feeds.GET_FEED, _GetFeed(app, server), "optional")
+    server.add(GET_FEED, _GetFeed(app, server), "optional")
     server.add(RESOLVE_HANDLE, _ResolveHandle(app, server), "none")
     server.add(REQUEST_CRAWL, _request_crawl(app), "none")
 
@@ -64,15 +73,6 @@ def _in_session(method: PlainMethod) -> Method:
     return run
 
 
-def _bind(
-    app: AppView, method: Callable[[AppView, Call], Reply]
-) -> Callable[[Call], Reply]:
-    def handler(call: Call) -> Reply:
-        return method(app, call)
-
-    return handler
-
-
 class _GetFeed:
     """app.bsky.feed.getFeed: ours is read at once, a foreign one is fetched first,
     with no database connection held meanwhile."""
@@ -85,23 +85,40 @@ class _GetFeed:
         foreign = await self._run(self._find_foreign, call)
         if foreign is None:
             return await self._run(_serve(self._app, feeds.GET_OWN_FEED.run), call)
-        page = await self._app.fetch_skeleton(
-            foreign.service_did,
-            feed=foreign.uri,
-            limit=call.params["limit"],
-            cursor=call.params.get("cursor"),
-            # A token made out to us is of no use to others, and not theirs to see.
-            authorization=None if call.auth else call.headers.get("authorization"),
-        )
-        pipeline = feeds.hydrate_foreign(page.items, page.cursor)
-        return await self._run(_serve(self._app, pipeline.run), call)
+        return await self._serve_foreign(foreign, call)
 
-    def _find_foreign(self, call: Call) -> feeds.ForeignFeed | None:
+    async def _serve_foreign(self, foreign: ForeignFeed, call: Call) -> Reply:
+        """Return the first page of which anything may be shown."""
+        headers = forwarded_headers(call, foreign.service_did)
+        cursor, reply = call.params.get("cursor"), None
+        for _ in range(MAX_FOREIGN_PAGES):
+            try:
+                page = await self._app.fetch_skeleton(
+                    foreign.service_did,
+                    feed=foreign.uri,
+                    limit=call.params["limit"],
+                    cursor=cursor,
+                    headers=headers,
+                )
+            except XrpcError:
+                if reply is None:
+                    raise
+                # A service may take a token once: the client comes with the next.
+                break
+            run = hydrate_foreign(page).run
+            reply = await self._run(_serve(self._app, run), call)
+            cursor = page.cursor
+            if cursor is None or reply.body["feed"]:
+                break
+        assert reply is not None
+        return reply
+
+    def _find_foreign(self, call: Call) -> ForeignFeed | None:
         uri = call.params["feed"]
         with context_of(self._app, call).session() as session:
             if feeds.find_algorithm(session, uri) is not None:
                 return None
-            return feeds.find_foreign_feed(session, uri)
+            return find_foreign_feed(session, uri)
 
 
 class _ResolveHandle:

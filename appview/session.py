@@ -37,12 +37,14 @@ class RequestContext:
     """One request, without a connection: hold none while waiting for anything else.
 
     `nsid` binds the cursors given out. `viewer_did` is the account that asks.
+    `for_page`: a page of ours asks, so no client applies labels and gates.
     """
 
     app: AppView
     nsid: str
     viewer_did: str | None = None
     labelers: tuple[str, ...] = ()
+    for_page: bool = False
     is_client_gone: Callable[[], bool] = lambda: False
     repo_rev: str | None = None
     """The revision of the viewer's repo, known once a session was opened."""
@@ -110,6 +112,11 @@ class Session:
     def labelers(self) -> tuple[str, ...]:
         """The labelers that the request accepts."""
         return self.context.labelers
+
+    @property
+    def for_page(self) -> bool:
+        """Read by a page of ours: no client applies labels and gates to the answer."""
+        return self.context.for_page
 
     @property
     def viewer_actor(self) -> int | None:

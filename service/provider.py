@@ -11,13 +11,15 @@ from typing import Any
 
 import psycopg
 from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from appview.app import AppView
+from appview.own_feeds import make_addresses, own_handle
 from appview.server import add_methods
 from appview.streams.routes import stream_routes
 from appview.unavailable import unavailable
@@ -28,9 +30,11 @@ from network.client import Fetcher
 from network.errors import IdentityError, NetworkError
 from network.identity import IdentityResolver
 from network.jti import ThreadedJtiStore
+from network.policy import HostLimits
 from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
-from network.xrpc_server import THREADS, Auth, XrpcError, XrpcServer
+from network.spool import Spooler
+from network.xrpc_server import THREADS, XrpcError, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from search.postgres import PostgresEngine
@@ -40,6 +44,8 @@ from service.foreign_feeds import ForeignFeeds
 from service.outgoing import make_fetcher, make_resolver
 from service.pages.routes import page_routes
 from service.secrets import SecretStore
+from storage.interning import Interner
+from storage.issuers import is_issuer_active
 from storage.jti import use_jti
 from storage.pool import end_idle_transactions, open_pool
 
@@ -50,12 +56,20 @@ SERVICES = {
 }
 """Fragments of the provider's DID document, and their types."""
 GET_FEED = "app.bsky.feed.getFeed"
-GET_FEED_SKELETON = "app.bsky.feed.getFeedSkeleton"
+TOKEN_METHODS = {
+    GET_FEED: ("app.bsky.feed.getFeedSkeleton",),
+    "app.bsky.feed.getPosts": ("chat.bsky.*",),
+    "app.bsky.actor.getProfiles": ("chat.bsky.*",),
+}
+"""The `lxm` that tokens in use carry for a method, besides its own."""
+
+FEED_SERVICE_LIMITS = HostLimits(rate=50, burst=100, concurrency=16, max_wait=5)
+"""What one feed service is asked: all readers of its feeds wait for it together."""
 
 MAX_WAIT_S = 1.0
 """How long a request waits for a connection before it is answered with 503."""
-_STREAM_CONNECTIONS = 4
-"""Connections for event streams and whole repos, beside those of the threads."""
+_MORE_CONNECTIONS = 8
+"""Connections for event streams and spools, beside those of the handler threads."""
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -63,9 +77,11 @@ Pool = ConnectionPool[psycopg.Connection[Any]]
 def did_document(config: Config) -> dict[str, Any]:
     """What `did:web` of the provider resolves to."""
     did = config.provider_did
+    handle = own_handle(did)
     return {
         "@context": ["https://www.w3.org/ns/did/v1"],
         "id": did,
+        **({"alsoKnownAs": [f"at://{handle}"]} if handle else {}),
         "service": [
             {"id": f"#{name}", "type": kind, "serviceEndpoint": config.provider_url}
             for name, kind in SERVICES.items()
@@ -73,9 +89,17 @@ def did_document(config: Config) -> dict[str, Any]:
     }
 
 
+def audiences(config: Config) -> frozenset[str]:
+    """The names that a token for us may carry: each DID alone and with a service."""
+    names = {config.provider_did, *config.audiences}
+    dids = [name for name in names if "#" not in name]
+    return frozenset(names | {f"{did}#{name}" for did in dids for name in SERVICES})
+
+
 def make_appview(
     config: Config,
     pool: Pool,
+    names: Pool,
     resolver: IdentityResolver,
     fetcher: Fetcher,
 ) -> AppView:
@@ -103,6 +127,8 @@ def make_appview(
         fetch_skeleton=ForeignFeeds(resolver, fetcher),
         request_crawl=admit_host,
         export_repo=open_export,
+        own_feeds=make_addresses(Interner(names), config.provider_did),
+        spooler=Spooler(folder=config.home),
         keeps_events=config.event_log,
     )
 
@@ -122,29 +148,28 @@ def make_server(
             return use_jti(conn, iss, jti, exp)
 
     threads = CapacityLimiter(THREADS)
-    audiences = [config.provider_did]
-    audiences += [f"{config.provider_did}#{name}" for name in SERVICES]
+
+    def find_active(did: str) -> bool:
+        with app.pool.connection() as conn:
+            return is_issuer_active(conn, did)
+
+    async def is_active(did: str) -> bool:
+        return await run_sync(find_active, did, limiter=threads)
+
     check_token = ServiceAuthenticator(
         resolver,
-        audiences,
+        audiences(config),
         jti_store=ThreadedJtiStore(use_once, threads),
-        lxm={GET_FEED: (GET_FEED_SKELETON,)},
+        use_policy=config.token_use,
+        is_active=is_active,
+        lxm=TOKEN_METHODS,
+        # For getFeed a PDS makes the token out to the service of the feed.
+        any_audience=[GET_FEED],
     )
-
-    async def authenticate(request: Request, nsid: str) -> Auth | None:
-        try:
-            return await check_token(request, nsid)
-        except XrpcError as error:
-            # For getFeed a PDS makes the token out to the feed's own service: it is
-            # passed on there, and proves nothing to us.
-            if nsid == GET_FEED and error.name == "BadJwtAudience":
-                return None
-            raise
-
     server = XrpcServer(
         Catalog.load(),
-        authenticate=authenticate,
-        guard=RequestGuard(),
+        authenticate=check_token,
+        guard=RequestGuard(config.guard_policy),
         observe=observe,
         check_output=check_output,
         error_types={psycopg.OperationalError: unavailable},
@@ -169,7 +194,7 @@ def create_app(
     pool = resources.enter_context(
         open_pool(
             url,
-            max=THREADS + _STREAM_CONNECTIONS,
+            max=THREADS + _MORE_CONNECTIONS,
             name="provider",
             timeout=MAX_WAIT_S,
             prepare=end_idle_transactions,
@@ -178,20 +203,25 @@ def create_app(
     names = resources.enter_context(
         open_pool(url, max=4, name="provider-names", timeout=MAX_WAIT_S)
     )
-    fetcher = make_fetcher(config)
+    fetcher = make_fetcher(config, limits=FEED_SERVICE_LIMITS)
     resolver = make_resolver(
         config,
         fetcher,
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
-    app = make_appview(config, pool, resolver, fetcher)
+    app = make_appview(config, pool, names, resolver, fetcher)
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
     )
 
     async def serve_did(request: Request) -> Response:
         return JSONResponse(did_document(config))
+
+    async def serve_handle(request: Request) -> Response:
+        if own_handle(config.provider_did) is None:
+            return PlainTextResponse("no account has this handle", 404)
+        return PlainTextResponse(config.provider_did)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -202,6 +232,7 @@ def create_app(
     return server.app(
         [
             Route("/.well-known/did.json", serve_did),
+            Route("/.well-known/atproto-did", serve_handle),
             *stream_routes(app),
             *page_routes(app, crawl_settings(config), server.threads),
             *(extra_routes(app, server) if extra_routes else ()),

@@ -44,6 +44,7 @@ class Post:
     """A post, its place in a thread and its counts."""
 
     record: Record
+    sort_at: datetime
     indexed_at: datetime
     parent: Address | None
     root: Address | None
@@ -124,7 +125,7 @@ def load_posts(
     """Posts by address, with the counts kept beside them."""
     rows = conn.execute(
         f"""
-        SELECT p.actor, p.rkey, p.indexed_at,
+        SELECT p.actor, p.rkey, p.sort_at, p.indexed_at,
                p.parent_actor, p.parent_rkey, p.root_actor, p.root_rkey,
                coalesce(s.likes, 0), coalesce(s.reposts, 0),
                coalesce(s.replies, 0), coalesce(s.quotes, 0), {HELD}
@@ -139,13 +140,13 @@ def load_posts(
     held = (Held(Address(row[0], POST, row[1]), *row[-3:]) for row in rows)
     records = _read(conn, allowance, held)
     found: dict[Address, Post] = {}
-    for actor, rkey, indexed_at, pa, pr, ra, rr, *counts, _, _, _ in rows:
+    for actor, rkey, sort_at, indexed_at, pa, pr, ra, rr, *counts, _, _, _ in rows:
         record = records.get(Address(actor, POST, rkey))
         if record is None:
             continue
         parent = Address(pa, POST, pr) if pa is not None and pr is not None else None
         root = Address(ra, POST, rr) if ra is not None and rr is not None else None
-        found[record.address] = Post(record, indexed_at, parent, root, *counts)
+        found[record.address] = Post(record, sort_at, indexed_at, parent, root, *counts)
     return found
 
 

@@ -21,16 +21,26 @@ from appview.hydration.records import (
     load_reactions,
     load_records,
 )
+from appview.hydration.standing import Standing
+from appview.own_feeds import load_own_feeds, with_own_profile
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from storage.addresses import find_addresses, name_addresses_in, name_rkeys
+from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
 from storage.documents import Address
 from storage.record_allowance import Allowance
 
 _NAMED = frozenset({GENERATOR, LIST, STARTER_PACK})
 MAX_ANSWER_BYTES: Final = 4_000_000
 MAX_ANSWER_ITEMS: Final = 300_000
+MAX_PROFILE_BYTES: Final = 2_000_000
+MAX_PROFILE_ITEMS: Final = 100_000
 REDACTING_LABELS = frozenset({"!takedown", "!suspend"})
+
+
+def profile_address(actor: int) -> Address:
+    """Where an account's profile record is."""
+    return Address(actor, COLLECTION_IDS[ACTOR_PROFILE], RKEY_SELF)
 
 
 def answer_allowance() -> Allowance:
@@ -44,6 +54,9 @@ class State:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.allowance = answer_allowance()
+        self.profile_allowance = Allowance(MAX_PROFILE_BYTES, MAX_PROFILE_ITEMS)
+        self.standing = Standing(self)
+        self.asked_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
         self.posts: dict[Address, Post] = {}
@@ -77,32 +90,55 @@ class State:
             self._load_quoted(found.values())
 
     def load_actors(self, ids: Iterable[int]) -> None:
-        """Accounts, their labels and how the viewer stands to them."""
-        wanted = set(ids) - self.actors.keys()
+        """Accounts, their profiles and labels, and how the viewer stands to them."""
+        wanted = set(ids) - self.asked_actors
         if not wanted:
             return
+        self.asked_actors |= wanted
         conn = self.session.conn
-        self.actors |= load_actors(conn, wanted)
+        fresh = wanted - self.actors.keys()
+        self.actors |= {
+            id: with_own_profile(self.session.app, actor)
+            for id, actor in load_actors(conn, fresh).items()
+        }
         if self.session.viewer_actor is not None:
             relations = load_relations(conn, self.session.viewer_actor, wanted)
             self.relations |= relations
             self.name_rkeys(
                 key
                 for found in relations.values()
-                for key in (found.following, found.followed_by, found.blocking)
+                for key in (found.following, found.followed_by)
             )
-        self.load_labels(account_subject(actor) for actor in wanted)
+        profiles = {profile_address(actor) for actor in wanted}
+        self.records |= load_records(
+            conn, profiles - self.records.keys(), self.profile_allowance
+        )
+        self.load_labels({account_subject(actor) for actor in wanted} | profiles)
 
     def load_named(self, addresses: Iterable[Address]) -> None:
         """Feed generators, lists and starter packs with their creators."""
-        wanted = {a for a in addresses if a.collection in _NAMED} - self.named.keys()
+        asked = {a for a in addresses if a.collection in _NAMED}
+        wanted = asked - self.named.keys()
+        if wanted:
+            found = load_named(self.session.conn, wanted, self.allowance)
+            found |= load_own_feeds(self.session, wanted - found.keys())
+            self.named |= found
+            self.name(found)
+            self.load_labels(found)
+        self.load_actors(a.actor for a in asked if a in self.named)
+
+    def load_lists(self, addresses: Iterable[Address]) -> None:
+        """Lists that stand for a block or a rule, without how the viewer stands to
+        their owners."""
+        wanted = {a for a in addresses if a.collection == LIST} - self.named.keys()
         if not wanted:
             return
-        found = load_named(self.session.conn, wanted, self.allowance)
+        conn = self.session.conn
+        found = load_named(conn, wanted, self.allowance)
         self.named |= found
         self.name(found)
         self.load_labels(found)
-        self.load_actors(a.actor for a in found)
+        self.actors |= load_actors(conn, {a.actor for a in found} - self.actors.keys())
 
     def load_records(self, addresses: Iterable[Address]) -> None:
         """Bare records of any collection."""
@@ -148,48 +184,15 @@ class State:
         self.load_actors(item.repost.actor for item in entries if item.repost)
         self.name_rkeys(item.repost.rkey for item in entries if item.repost)
 
-    # rules
-
-    def is_hidden(self, actor: int) -> bool:
-        """Whether the account may not be shown to anybody."""
-        found = self.actors.get(actor)
-        return (
-            found is None
-            or not found.is_shown
-            or self.is_redacted(account_subject(actor))
-        )
+    def quoted(self, post: Post) -> Address | None:
+        """The address of the record that a loaded post embeds."""
+        uri = quoted_uri(post.record.value)
+        return self.by_uri.get(uri) if uri else None
 
     def is_redacted(self, subject: Address) -> bool:
         """Whether an accepted labeler has taken the subject down."""
         labels = self.labels.get(subject, ())
         return any(label.val in REDACTING_LABELS for label in labels)
-
-    def is_blocked(self, actor: int) -> bool:
-        """Whether viewer and account block each other, either way."""
-        relation = self.relations.get(actor)
-        return relation is not None and (
-            relation.blocking is not None or relation.blocked_by
-        )
-
-    def may_show_item(self, item: SkeletonItem) -> bool:
-        """Whether a feed entry may be shown: the post, and who reposted it."""
-        by = item.repost.actor if item.repost else None
-        return self.may_show_post(item.post) and (
-            by is None or not (self.is_hidden(by) or self.is_blocked(by))
-        )
-
-    def may_show_actor(self, actor: int) -> bool:
-        """Whether the account may be shown in a list."""
-        return not self.is_hidden(actor) and not self.is_blocked(actor)
-
-    def may_show_post(self, address: Address) -> bool:
-        """Whether the post is there and may be shown in a list."""
-        return (
-            address in self.posts
-            and not self.is_hidden(address.actor)
-            and not self.is_blocked(address.actor)
-            and not self.is_redacted(address)
-        )
 
 
 def quoted_uri(post: dict[str, Any]) -> str | None:

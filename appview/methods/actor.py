@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from appview.hydration.state import State
+from appview.hydration.state import State, profile_address
 from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
 from appview.pipeline import Params, Pipeline, Runnable
+from appview.rules import Place, refuse_profile, refuse_subject, shown_actors
 from appview.session import Session
-from appview.views.profile import (
-    profile_address,
-    profile_view,
-    profile_view_detailed,
-)
+from appview.views.profile import profile_view, profile_view_detailed
 from network.xrpc_server import XrpcError
 from protocol.syntax import is_did
 from storage.addresses import find_actors, find_handles
@@ -43,27 +40,23 @@ def _one_profile(state: State, actors: list[int], _: Params) -> dict[str, Any]:
     return profile_view_detailed(state, state.actors[actors[0]])
 
 
-def _refuse_hidden(state: State, actors: list[int]) -> list[int]:
+def _refuse_profile(state: State, actors: list[int]) -> list[int]:
     for actor in actors:
-        found = state.actors[actor]
-        if found.takedown is not None or found.upstream_status == "takendown":
-            raise XrpcError("AccountTakedown", "Account has been taken down", 400)
-        if state.is_hidden(actor):
-            raise XrpcError("AccountDeactivated", "Account is not active", 400)
+        refuse_profile(state, actor)
     return actors
 
 
 GET_PROFILE: Pipeline[list[int]] = Pipeline(
     skeleton=_find_profiles,
     hydrate=_load_profiles,
-    rules=_refuse_hidden,
+    rules=_refuse_profile,
     present=_one_profile,
 )
 
 GET_PROFILES: Pipeline[list[int]] = Pipeline(
     skeleton=_find_profiles,
     hydrate=_load_profiles,
-    rules=lambda state, actors: [a for a in actors if not state.is_hidden(a)],
+    rules=lambda state, actors: shown_actors(state, Place.ACTOR, actors),
     present=lambda state, actors, _: {
         "profiles": [profile_view_detailed(state, state.actors[a]) for a in actors]
     },
@@ -86,7 +79,7 @@ def _edges(
         page = find(session.conn, subject, limit=limit, after=after)
         return [Entry(link.actor, link_keyset(page, after, link)) for link in page[0]]
 
-    return Source(fetch, subject)
+    return Source(fetch, [subject], params["actor"])
 
 
 def _follows(session: Session, params: Params) -> Source[int]:
@@ -98,18 +91,19 @@ def _followers(session: Session, params: Params) -> Source[int]:
 
 
 def _shown_edges(state: State, page: Page[int]) -> list[int]:
-    _refuse_hidden(state, [page.subject])
-    return [actor for actor in page.items if state.may_show_actor(actor)]
+    [subject] = page.subject
+    refuse_subject(state, subject, page.asked)
+    return shown_actors(state, Place.FOLLOW, page.items, beside=subject)
 
 
 def _edge_pages(source: Any, name: str) -> RowPages[int]:
     return RowPages(
         source,
         Steps(
-            hydrate=lambda state, page: state.load_actors([page.subject, *page.items]),
+            hydrate=lambda state, page: state.load_actors([*page.subject, *page.items]),
             rules=_shown_edges,
             present=lambda state, page, _: {
-                "subject": profile_view(state, state.actors[page.subject]),
+                "subject": profile_view(state, state.actors[page.subject[0]]),
                 name: [profile_view(state, state.actors[a]) for a in page.items],
             },
         ),

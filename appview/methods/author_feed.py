@@ -8,12 +8,12 @@ from typing import Any, Final
 import psycopg
 
 from appview.hydration.records import POST, load_records
-from appview.hydration.state import State, answer_allowance
-from appview.methods.feeds import present_feed, shown_items
+from appview.hydration.state import State, answer_allowance, profile_address
+from appview.methods.feeds import present_feed
 from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
 from appview.pipeline import Params, Runnable
+from appview.rules import Place, refuse_author, shown_items
 from appview.session import Session
-from appview.views.profile import profile_address
 from feeds.skeleton import SkeletonItem
 from network.xrpc_server import XrpcError
 from storage.addresses import find_addresses
@@ -38,7 +38,7 @@ _CONDITIONS: Final = {
 def _author_feed(session: Session, params: Params) -> Source[SkeletonItem]:
     actor = session.find_actor(params["actor"])
     if actor is None:
-        raise XrpcError("InvalidRequest", f"Profile not found: {params['actor']}", 400)
+        raise XrpcError("InvalidRequest", "Profile not found", 400)
     wanted = params.get("filter", "posts_with_replies")
     pin = _find_pin(session, actor) if params.get("includePins") else None
 
@@ -131,12 +131,8 @@ def _find_pin(session: Session, actor: int) -> Address | None:
 
 def _rules(state: State, page: Page[SkeletonItem]) -> list[SkeletonItem]:
     actor, wanted = page.subject
-    relation = state.relations.get(actor)
-    if relation and relation.blocking is not None:
-        raise XrpcError("BlockedActor", "You have blocked this account", 400)
-    if relation and relation.blocked_by:
-        raise XrpcError("BlockedByActor", "This account has blocked you", 400)
-    shown = shown_items(state, page)
+    refuse_author(state, actor)
+    shown = shown_items(state, Place.AUTHOR_ITEM, page.items)
     if wanted != _AUTHOR_THREADS:
         return shown
     posts = {item.post for item in shown if not (item.repost or item.pinned)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from appview.hydration.records import GENERATOR
 from appview.hydration.state import State
+from appview.own_feeds import find_feed_addresses, own_records
 from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
 from appview.pipeline import Params, Pipeline, Runnable
+from appview.rules import Place, shown_items, shown_records
 from appview.session import Session
 from appview.views.named import generator_view
 from appview.views.post import feed_view_post
@@ -27,11 +28,6 @@ from storage.documents import Address
 
 SKELETON_REPOST = "app.bsky.feed.defs#skeletonReasonRepost"
 MAX_GENERATORS = 150
-
-
-def shown_items(state: State, page: Page[SkeletonItem]) -> list[SkeletonItem]:
-    """Return the entries that may be shown."""
-    return [item for item in page.items if state.may_show_item(item)]
 
 
 def present_feed(state: State, page: Page[SkeletonItem], _: Params) -> dict[str, Any]:
@@ -131,77 +127,21 @@ def describe_feed_generator(session: Session, params: Params) -> dict[str, Any]:
     )
     published = [uri for uri in uris.values() if uri.rsplit("/", 1)[1] in FEEDS]
     did = session.app.service_did
-    own = [f"at://{did}/{FEED_GENERATOR}/{name}" for name in FEEDS]
+    own = [record.uri for record in own_records(did).values()]
     return {"did": did, "feeds": [{"uri": uri} for uri in [*published, *own]]}
 
 
-# getFeed: ours, or hydrated from somebody else's skeleton
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignFeed:
-    """A feed that another service computes."""
-
-    service_did: str
-    uri: str
-
-
-def find_foreign_feed(session: Session, uri: str) -> ForeignFeed:
-    """Which service computes this feed; UnknownFeed if its record is not here."""
-    actors, rkeys = _address_columns(session, uri)
-    row = None
-    if actors:
-        row = session.conn.execute(
-            "SELECT service_did FROM feed_generator WHERE actor = %s AND rkey = %s",
-            (actors[0], rkeys[0]),
-        ).fetchone()
-    if row is None or row[0] == session.app.service_did:
-        raise XrpcError("UnknownFeed", f"no such feed: {uri}", 400)
-    return ForeignFeed(row[0], uri)
+# getFeed
 
 
 GET_OWN_FEED: RowPages[SkeletonItem] = RowPages(
     _own_feed,
     Steps(
         hydrate=lambda state, page: state.load_feed(page.items),
-        rules=shown_items,
+        rules=lambda state, page: shown_items(state, Place.FEED_ITEM, page.items),
         present=present_feed,
     ),
 )
-
-
-def hydrate_foreign(
-    items: list[tuple[str, str | None]], cursor: str | None
-) -> Pipeline[list[SkeletonItem]]:
-    """Return the pipeline of a skeleton that has already been fetched.
-
-    The cursor is the generator's own. A page of which nothing may be shown ends the
-    feed, as an empty skeleton does.
-    """
-
-    def find(session: Session, params: Params) -> list[SkeletonItem]:
-        uris = [uri for pair in items for uri in pair if uri is not None]
-        found = find_addresses(session.conn, uris)
-        entries = {
-            SkeletonItem(found[post], found.get(repost) if repost else None): None
-            for post, repost in items[: params["limit"]]
-            if post in found
-        }
-        return [*entries]
-
-    def present(
-        state: State, entries: list[SkeletonItem], params: Params
-    ) -> dict[str, Any]:
-        return present_feed(state, Page(entries), params) | (
-            {"cursor": cursor} if cursor and entries else {}
-        )
-
-    return Pipeline(
-        skeleton=find,
-        hydrate=lambda state, entries: state.load_feed(entries),
-        rules=lambda state, entries: shown_items(state, Page(entries)),
-        present=present,
-    )
 
 
 # feed generator records
@@ -211,26 +151,20 @@ def _find_generators(session: Session, params: Params) -> list[Address]:
     uris: list[str] = params.get("feeds") or [params["feed"]]
     if len(uris) > MAX_GENERATORS:
         raise XrpcError("InvalidRequest", f"at most {MAX_GENERATORS} feeds", 400)
-    found = find_addresses(session.conn, uris)
+    found = find_feed_addresses(session, uris)
     return list(dict.fromkeys(found[uri] for uri in uris if uri in found))
 
 
 def _shown_generators(state: State, found: list[Address]) -> list[Address]:
-    return [
-        a
-        for a in found
-        if a in state.named
-        and a.collection == GENERATOR
-        and not state.is_hidden(a.actor)
-        and not state.is_redacted(a)
-    ]
+    feeds = [a for a in found if a.collection == GENERATOR]
+    return shown_records(state, Place.NAMED, feeds)
 
 
 def _present_generator(
     state: State, found: list[Address], params: Params
 ) -> dict[str, Any]:
     if not found:
-        raise XrpcError("InvalidRequest", f"could not find feed: {params['feed']}", 400)
+        raise XrpcError("InvalidRequest", "could not find feed", 400)
     view = generator_view(state, found[0])
     ours = view["did"] == state.session.app.service_did
     is_valid = not ours or view["uri"].rsplit("/", 1)[1] in FEEDS
@@ -252,8 +186,6 @@ GET_FEED_GENERATORS: Pipeline[list[Address]] = Pipeline(
         "feeds": [generator_view(state, address) for address in found]
     },
 )
-
-GET_FEED = "app.bsky.feed.getFeed"
 
 METHODS: dict[str, Runnable] = {
     "app.bsky.feed.getFeedSkeleton": GET_FEED_SKELETON,

@@ -9,9 +9,10 @@ from appview.hydration.records import POST
 from appview.hydration.state import State
 from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
 from appview.pipeline import Params, Pipeline, Runnable
+from appview.rules import Effect, Place, decide_record, shown_actors, shown_records
 from appview.session import Session
 from appview.views.common import datetime_text
-from appview.views.post import post_view, thread_view
+from appview.views.post import parents_view, post_view, thread_view, threadgate_view
 from appview.views.profile import profile_view
 from network.xrpc_server import XrpcError
 from protocol.syntax import parse_at_uri
@@ -52,7 +53,7 @@ def _find_posts(session: Session, params: Params) -> list[Address]:
 GET_POSTS: Pipeline[list[Address]] = Pipeline(
     skeleton=_find_posts,
     hydrate=lambda state, posts: state.load_posts(posts),
-    rules=lambda state, posts: [a for a in posts if state.may_show_post(a)],
+    rules=lambda state, posts: shown_records(state, Place.POST, posts),
     present=lambda state, posts, _: {"posts": [post_view(state, a) for a in posts]},
 )
 
@@ -145,18 +146,13 @@ def _load_thread(state: State, thread: _Thread) -> None:
 
 
 def _present_thread(state: State, thread: _Thread, params: Params) -> dict[str, Any]:
-    if thread.post not in state.posts or state.is_hidden(thread.post.actor):
+    if decide_record(state, Place.ANCHOR, thread.post) is Effect.NOT_FOUND:
         raise _post_not_found(params)
-    parent: dict[str, Any] | None = None
-    for above in reversed(thread.parents):
-        uri = state.uris.get(above)
-        if uri is None:
-            parent = None
-            continue
-        parent = thread_view(state, above, uri, {}, parent=parent)
-        parent.pop("replies", None)
+    parent = parents_view(state, thread.post, thread.parents)
     view = thread_view(state, thread.post, params["uri"], thread.replies, parent=parent)
-    return {"thread": view}
+    root = state.posts[thread.post].root or thread.post
+    gate = threadgate_view(state, root)
+    return {"thread": view, **({"threadgate": gate} if gate else {})}
 
 
 GET_POST_THREAD: Pipeline[_Thread] = Pipeline(
@@ -177,11 +173,23 @@ def _reactions(session: Session, params: Params, path: int) -> Source[LinkSource
         page = find_links(session.conn, path, target, limit=limit, after=after)
         return [Entry(link, link_keyset(page, after, link)) for link in page[0]]
 
-    return Source(fetch, [*post])
+    return Source(fetch, target)
 
 
-def _shown_reactions(state: State, page: Page[LinkSource]) -> list[LinkSource]:
-    return [link for link in page.items if state.may_show_actor(link.actor)]
+def _shown_likes(state: State, page: Page[LinkSource]) -> list[LinkSource]:
+    author = page.subject[0] if page.subject else None
+    actors = [link.actor for link in page.items]
+    return _only(page, shown_actors(state, Place.LIKE, actors, beside=author))
+
+
+def _shown_reposts(state: State, page: Page[LinkSource]) -> list[LinkSource]:
+    actors = [link.actor for link in page.items]
+    return _only(page, shown_actors(state, Place.REPOSTER, actors))
+
+
+def _only(page: Page[LinkSource], actors: list[int]) -> list[LinkSource]:
+    shown = {*actors}
+    return [link for link in page.items if link.actor in shown]
 
 
 def _present_likes(
@@ -213,12 +221,12 @@ def _present_reposts(
     }
 
 
-def _reaction_pages(path: int, present: Any) -> RowPages[LinkSource]:
+def _reaction_pages(path: int, rules: Any, present: Any) -> RowPages[LinkSource]:
     return RowPages(
         lambda session, params: _reactions(session, params, path),
         Steps(
             hydrate=lambda state, page: state.load_actors(a for a, *_ in page.items),
-            rules=_shown_reactions,
+            rules=rules,
             present=present,
         ),
     )
@@ -227,6 +235,10 @@ def _reaction_pages(path: int, present: Any) -> RowPages[LinkSource]:
 METHODS: dict[str, Runnable] = {
     "app.bsky.feed.getPosts": GET_POSTS,
     "app.bsky.feed.getPostThread": GET_POST_THREAD,
-    "app.bsky.feed.getLikes": _reaction_pages(LIKE_SUBJECT, _present_likes),
-    "app.bsky.feed.getRepostedBy": _reaction_pages(REPOST_SUBJECT, _present_reposts),
+    "app.bsky.feed.getLikes": _reaction_pages(
+        LIKE_SUBJECT, _shown_likes, _present_likes
+    ),
+    "app.bsky.feed.getRepostedBy": _reaction_pages(
+        REPOST_SUBJECT, _shown_reposts, _present_reposts
+    ),
 }

@@ -10,6 +10,7 @@ from appview.hydration.records import POST
 from appview.hydration.state import State
 from appview.paging import Entry, Keyset, Page, SearchPages, Source, Steps
 from appview.pipeline import Params, Runnable
+from appview.rules import Place, shown_actors, shown_records
 from appview.session import RequestContext
 from appview.views.post import post_view
 from appview.views.profile import profile_view, profile_view_basic
@@ -102,7 +103,7 @@ SEARCH_POSTS: SearchPages[Address] = SearchPages(
     _found_posts,
     Steps(
         hydrate=lambda state, page: state.load_posts(page.items),
-        rules=lambda state, page: [a for a in page.items if state.may_show_post(a)],
+        rules=lambda state, page: shown_records(state, Place.POST, page.items),
         present=lambda state, page, _: {
             "posts": [post_view(state, address) for address in page.items]
         },
@@ -128,7 +129,7 @@ def _actors(
             hits = search(term, limit=limit, after=after)
         return [Entry(hit.actor, hit.keyset) for hit in hits]
 
-    return Source(fetch)
+    return Source(fetch, asked=term.lower())
 
 
 def _term(context: RequestContext, params: Params) -> str:
@@ -142,15 +143,26 @@ def _term(context: RequestContext, params: Params) -> str:
     return row[0] or "" if row else ""
 
 
-def _shown_actors(state: State, page: Page[int]) -> list[int]:
-    return [a for a in page.items if not state.is_hidden(a)]
+def _shown_hits(state: State, page: Page[int]) -> list[int]:
+    return shown_actors(state, Place.ACTOR_HIT, page.items)
+
+
+def _shown_completions(state: State, page: Page[int]) -> list[int]:
+    """An account stays to be found by its whole handle, also across a block."""
+    shown = []
+    for actor in page.items:
+        found = state.actors.get(actor)
+        is_exact = found is not None and found.handle == page.asked
+        place = Place.EXACT_HIT if is_exact else Place.ACTOR_HIT
+        shown += shown_actors(state, place, [actor])
+    return shown
 
 
 SEARCH_ACTORS: SearchPages[int] = SearchPages(
     _found_actors,
     Steps(
         hydrate=lambda state, page: state.load_actors(page.items),
-        rules=_shown_actors,
+        rules=_shown_hits,
         present=lambda state, page, _: {
             "actors": [profile_view(state, state.actors[a]) for a in page.items]
         },
@@ -161,7 +173,7 @@ TYPEAHEAD: SearchPages[int] = SearchPages(
     _completed_actors,
     Steps(
         hydrate=lambda state, page: state.load_actors(page.items),
-        rules=_shown_actors,
+        rules=_shown_completions,
         present=lambda state, page, _: {
             "actors": [profile_view_basic(state, state.actors[a]) for a in page.items]
         },

@@ -8,15 +8,17 @@ from urllib.parse import quote
 
 from appview.hydration.actors import Actor
 from appview.hydration.labels import account_subject
-from appview.hydration.state import State
+from appview.hydration.self_labels import self_label_values
+from appview.hydration.state import State, profile_address
 from protocol.cbor import Value
 from protocol.cid import Cid, cid_to_text
-from protocol.syntax import tid_from_int
+from protocol.syntax import is_datetime, tid_from_int
+from storage.collections import ACTOR_PROFILE
 from storage.documents import Address
 
-SELF_LABELS = "com.atproto.label.defs#selfLabels"
 GET_BLOB = "com.atproto.sync.getBlob"
-MAX_SELF_LABELS = 10
+_NO_TIME = "1970-01-01T00:00:00.000Z"
+"""When a label was made by a record that does not tell."""
 
 
 def datetime_text(moment: datetime) -> str:
@@ -77,20 +79,26 @@ def label_views(
         }
         for label in state.labels.get(subject, ())
     ]
-    own = value.get("labels") if value else None
-    if isinstance(own, dict) and own.get("$type") == SELF_LABELS:
-        values = own.get("values")
-        created = (text_of(value, "createdAt") if value else None) or ""
-        for each in (values if isinstance(values, list) else [])[:MAX_SELF_LABELS]:
-            val = each.get("val") if isinstance(each, dict) else None
-            if isinstance(val, str) and len(val.encode()) <= 128:
-                views.append({"src": did, "uri": uri, "val": val, "cts": created})
+    if value is not None:
+        created = text_of(value, "createdAt")
+        cts = created if created and is_datetime(created) else _NO_TIME
+        views += [
+            {"src": did, "uri": uri, "val": val, "cts": cts}
+            for val in self_label_values(value)
+        ]
     return views
 
 
 def account_labels(state: State, actor: Actor) -> list[dict[str, Any]]:
-    """Labels on the account itself."""
-    return label_views(state, account_subject(actor.id), actor.did, actor.did, None)
+    """Labels on the account, on its profile, and in its profile."""
+    address = profile_address(actor.id)
+    profile = state.records.get(address)
+    uri = f"at://{actor.did}/{ACTOR_PROFILE}/self"
+    value = profile.value if profile else None
+    return [
+        *label_views(state, account_subject(actor.id), actor.did, actor.did, None),
+        *label_views(state, address, uri, actor.did, value),
+    ]
 
 
 def present(**fields: Any) -> dict[str, Any]:

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from appview.hydration.actors import Actor
+from appview.hydration.records import Post
 from appview.hydration.state import State, quoted_uri
+from appview.rules import Effect, Place, decide_record
+from appview.views.blocks import blocked_author
 from appview.views.common import (
     blob_cid,
     datetime_text,
@@ -30,28 +33,31 @@ RECORD_WITH_MEDIA = "app.bsky.embed.recordWithMedia"
 VIEW_RECORD = f"{RECORD}#viewRecord"
 VIEW_NOT_FOUND = f"{RECORD}#viewNotFound"
 VIEW_BLOCKED = f"{RECORD}#viewBlocked"
+VIEW_DETACHED = f"{RECORD}#viewDetached"
 
 Embed = dict[str, Value]
 
 
 def embed_view(
-    state: State, actor: Actor, post: Embed, *, quotes: bool = True
+    state: State, post: Post, *, quotes: bool = True
 ) -> dict[str, Any] | None:
-    """The embed of a post record, or None if it has none that can be shown.
+    """The embed of a post, or None if it has none that can be shown.
 
     `quotes` False leaves quoted records out: a quote within a quote is not loaded.
     """
-    embed = post.get("embed")
+    address = post.record.address
+    actor = state.actors[address.actor]
+    embed = post.record.value.get("embed")
     if not isinstance(embed, dict):
         return None
     kind = embed.get("$type")
     if kind == RECORD:
-        return _record(state, quoted_uri(post)) if quotes else None
+        return _record(state, post) if quotes else None
     if kind == RECORD_WITH_MEDIA:
         media = _media(state, actor, embed.get("media"))
         if not quotes:
             return media
-        record = _record(state, quoted_uri(post))
+        record = _record(state, post)
         if media is None or record is None:
             return record or media
         return {"$type": f"{kind}#view", "record": record, "media": media}
@@ -123,34 +129,40 @@ def _external(state: State, actor: Actor, embed: Embed) -> dict[str, Any] | None
     }
 
 
-def _record(state: State, uri: str | None) -> dict[str, Any] | None:
+def _record(state: State, post: Post) -> dict[str, Any] | None:
+    uri = quoted_uri(post.record.value)
     if uri is None:
         return None
-    return {"$type": f"{RECORD}#view", "record": _quoted(state, uri)}
+    record = _quoted(state, uri, post.record.address)
+    return {"$type": f"{RECORD}#view", "record": record}
 
 
-def _quoted(state: State, uri: str) -> dict[str, Any]:
+def _quoted(state: State, uri: str, by: Address) -> dict[str, Any]:
     address = state.by_uri.get(uri)
-    missing = {"$type": VIEW_NOT_FOUND, "uri": uri, "notFound": True}
-    if address is None or state.is_hidden(address.actor) or state.is_redacted(address):
-        return missing
-    actor = state.actors[address.actor]
-    if state.is_blocked(address.actor):
-        return {
-            "$type": VIEW_BLOCKED,
-            "uri": uri,
-            "blocked": True,
-            "author": {"did": actor.did},
-        }
-    if address in state.posts:
-        return _quoted_post(state, address)
-    return embedded_view(state, address) or missing
+    effect: Effect | None = Effect.NOT_FOUND
+    if address is not None:
+        effect = decide_record(
+            state, Place.QUOTE, address, beside=by.actor, quoted_by=by
+        )
+    if effect is Effect.BLOCKED and address is not None:
+        did = uri.removeprefix("at://").split("/", 1)[0]
+        author = blocked_author(state, address.actor, did)
+        return {"$type": VIEW_BLOCKED, "uri": uri, "blocked": True, "author": author}
+    if effect is Effect.DETACH:
+        return {"$type": VIEW_DETACHED, "uri": uri, "detached": True}
+    if effect is None and address is not None:
+        if address in state.posts:
+            return _quoted_post(state, address)
+        view = embedded_view(state, address)
+        if view is not None:
+            return view
+    return {"$type": VIEW_NOT_FOUND, "uri": uri, "notFound": True}
 
 
 def _quoted_post(state: State, address: Address) -> dict[str, Any]:
     post, actor = state.posts[address], state.actors[address.actor]
     value, uri = post.record.value, state.uris[address]
-    inner = embed_view(state, actor, value, quotes=False)
+    inner = embed_view(state, post, quotes=False)
     return {
         "$type": VIEW_RECORD,
         "uri": uri,
@@ -158,7 +170,7 @@ def _quoted_post(state: State, address: Address) -> dict[str, Any]:
         "author": profile_view_basic(state, actor),
         "value": to_json(value),
         "labels": label_views(state, address, uri, actor.did, value),
-        "replyCount": post.replies,
+        "replyCount": max(0, post.replies - state.standing.uncounted(address)),
         "repostCount": post.reposts,
         "likeCount": post.likes,
         "quoteCount": post.quotes,

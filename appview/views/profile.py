@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from appview.hydration.actors import Actor
-from appview.hydration.state import State
+from appview.hydration.actors import Actor, Relation
+from appview.hydration.state import State, profile_address
+from appview.views.blocks import block_state, blocking_list, list_view_basic
 from appview.views.common import (
     account_labels,
     datetime_text,
@@ -15,23 +16,11 @@ from appview.views.common import (
     text_of,
 )
 from protocol.json_form import to_json
-from storage.collections import (
-    ACTOR_PROFILE,
-    COLLECTION_IDS,
-    GRAPH_BLOCK,
-    GRAPH_FOLLOW,
-    RKEY_SELF,
-)
-from storage.documents import Address
+from storage.collections import GRAPH_FOLLOW
 
 INVALID_HANDLE = "handle.invalid"
 _MAX_NAME_CHARS = 64
 _MAX_DESCRIPTION_CHARS = 256
-
-
-def profile_address(actor: int) -> Address:
-    """Where an account's profile record is."""
-    return Address(actor, COLLECTION_IDS[ACTOR_PROFILE], RKEY_SELF)
 
 
 def profile_view_basic(state: State, actor: Actor) -> dict[str, Any]:
@@ -86,21 +75,24 @@ def _associated(actor: Actor) -> dict[str, Any] | None:
 
 def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
     viewer = state.session.viewer
-    relation = state.relations.get(actor.id)
-    if viewer is None or relation is None:
+    if viewer is None:
         return None
+    relation = state.relations.get(actor.id) or Relation()
+    blocks = block_state(state, actor.id)
+    held = blocking_list(state, actor.id)
 
-    def own(collection: str, rkey: int | None, did: str) -> str | None:
-        if rkey is None:
+    def own(did: str, rkey: int | None) -> str | None:
+        # A follow across a block has no effect, and is not shown.
+        if rkey is None or blocks["blockedBy"] or "blocking" in blocks:
             return None
-        return f"at://{did}/{collection}/{rkey_text(state, rkey)}"
+        return f"at://{did}/{GRAPH_FOLLOW}/{rkey_text(state, rkey)}"
 
     return present(
         muted=False,
-        blockedBy=relation.blocked_by,
-        blocking=own(GRAPH_BLOCK, relation.blocking, viewer.did),
-        following=own(GRAPH_FOLLOW, relation.following, viewer.did),
-        followedBy=own(GRAPH_FOLLOW, relation.followed_by, actor.did),
+        **blocks,
+        blockingByList=list_view_basic(state, held) if held else None,
+        following=own(viewer.did, relation.following),
+        followedBy=own(actor.did, relation.followed_by),
     )
 
 

@@ -14,7 +14,12 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+)
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -25,6 +30,7 @@ from appview.unavailable import unavailable
 from crawler.settings import CrawlSettings
 from feeds.registry import FEEDS
 from network.client_watch import watch_client
+from network.request_guard import working
 from network.xrpc_server import THREADS, XrpcError
 from protocol.syntax import is_did, is_handle, is_record_key
 from service.pages.host import HostPages
@@ -111,16 +117,18 @@ class _Pages:
         async def endpoint(request: Request) -> Response:
             gone = Event()
             request.state.is_client_gone = gone.is_set
-            async with watch_client(request, gone):
-                response = await run_sync(
-                    self._render,
-                    template,
-                    page,
-                    headers,
-                    request,
-                    limiter=self._threads,
-                )
-            return response
+            try:
+                async with working(request.scope), watch_client(request, gone):
+                    return await run_sync(
+                        self._render,
+                        template,
+                        page,
+                        headers,
+                        request,
+                        limiter=self._threads,
+                    )
+            except XrpcError as error:
+                return PlainTextResponse(error.message, error.status, error.headers)
 
         return endpoint
 
@@ -263,7 +271,10 @@ class _Pages:
 
     def _context(self, request: Request, nsid: str) -> RequestContext:
         return RequestContext(
-            self._app, nsid, is_client_gone=request.state.is_client_gone
+            self._app,
+            nsid,
+            for_page=True,
+            is_client_gone=request.state.is_client_gone,
         )
 
     def _feed_uri(self, name: str) -> str:
