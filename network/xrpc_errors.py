@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from starlette.responses import JSONResponse
+import psycopg
+from psycopg_pool import PoolTimeout
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from network.errors import (
     IdentityError,
@@ -16,13 +19,12 @@ from network.errors import (
     TimedOutError,
     XrpcError,
 )
+from network.outage import outage_error
 from protocol.errors import InvalidSyntaxError
 
 log = logging.getLogger(__name__)
 
-ErrorTypes: TypeAlias = Mapping[
-    type[Exception], tuple[str, int] | Callable[[Any], XrpcError]
-]
+ErrorTypes: TypeAlias = Mapping[type[Exception], tuple[str, int]]
 
 _MAX_MESSAGE: Final = 1_000
 _HEADER_TEXT: Final = re.compile(r"[\x20-\x7e]*")
@@ -53,12 +55,9 @@ def error_response(
 def _to_xrpc_error(error: Exception, error_types: ErrorTypes) -> XrpcError | None:
     if isinstance(error, XrpcError):
         return error
-    for kind, answer in error_types.items():
+    for kind, (name, status) in error_types.items():
         if isinstance(error, kind):
-            if isinstance(answer, tuple):
-                name, status = answer
-                return XrpcError(name, str(error), status)
-            return answer(error)
+            return XrpcError(name, str(error), status)
     # A handler that parses an identifier out of its input may simply let it raise.
     if isinstance(error, InvalidSyntaxError):
         return XrpcError("InvalidRequest", str(error), 400)
@@ -73,4 +72,21 @@ def _to_xrpc_error(error: Exception, error_types: ErrorTypes) -> XrpcError | Non
         return XrpcError("UpstreamTimeout", "upstream was too slow", 504)
     if isinstance(error, NetworkError):
         return XrpcError("UpstreamFailure", "upstream failed", 502)
-    return None
+    return outage_error(error)
+
+
+async def answer_outage(request: Request, error: Exception) -> Response:
+    """Answer any request that met an outage; a bug is raised on."""
+    known = error if isinstance(error, XrpcError) else outage_error(error)
+    if known is None:
+        raise error
+    return error_response(known, {}, "")
+
+
+OUTAGES: Final[dict[Any, Any]] = {
+    XrpcError: answer_outage,
+    psycopg.Error: answer_outage,
+    PoolTimeout: answer_outage,
+    OSError: answer_outage,
+}
+"""Exception handlers for the routes of an app that are no methods of XRPC."""

@@ -22,7 +22,6 @@ from appview.app import AppView
 from appview.own_feeds import make_addresses, own_handle
 from appview.server import add_methods
 from appview.streams.routes import stream_routes
-from appview.unavailable import unavailable
 from crawler.discovery import HostRefusedError, request_crawl
 from crawler.identity_cache import PostgresIdentityCache
 from indexer.export import open_export
@@ -47,7 +46,7 @@ from service.secrets import SecretStore
 from storage.interning import Interner
 from storage.issuers import is_issuer_active
 from storage.jti import use_jti
-from storage.pool import end_idle_transactions, open_pool
+from storage.pool import end_idle_transactions, open_pool, ping
 
 SERVICES = {
     "bsky_appview": "BskyAppView",
@@ -172,8 +171,8 @@ def make_server(
         guard=RequestGuard(config.guard_policy),
         observe=observe,
         check_output=check_output,
-        error_types={psycopg.OperationalError: unavailable},
         title="Bigworld provider",
+        ready=lambda: ping(app.pool),
         threads=threads,
     )
     add_methods(server, app)

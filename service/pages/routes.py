@@ -26,12 +26,13 @@ from starlette.staticfiles import StaticFiles
 from appview.app import AppView
 from appview.methods import actor, author_feed, feeds, posts, search
 from appview.session import RequestContext
-from appview.unavailable import unavailable
 from crawler.settings import CrawlSettings
 from feeds.registry import FEEDS
 from network.client_watch import watch_client
+from network.outage import outage_error
 from network.request_guard import working
 from network.xrpc_server import THREADS, XrpcError
+from protocol.limits import MAX_PARAMETER_CHARS
 from protocol.syntax import is_did, is_handle, is_record_key
 from service.pages.host import HostPages
 from service.pages.richtext import is_web_url, render_text
@@ -81,6 +82,20 @@ def page_routes(
         Route("/status.json", pages.status_json),
         Mount("/static", StaticFiles(directory=_FOLDER / "static")),
     ]
+
+
+class OddQueryError(Exception):
+    """A query parameter that no page means and no database takes."""
+
+
+def _check_query(request: Request) -> None:
+    for name, value in request.query_params.multi_items():
+        if "\0" in value:
+            raise OddQueryError(f"{name[:80]}: has a NUL character")
+        if len(value) > MAX_PARAMETER_CHARS:
+            raise OddQueryError(
+                f"{name[:80]}: is longer than {MAX_PARAMETER_CHARS} characters"
+            )
 
 
 class _Pages:
@@ -137,9 +152,15 @@ class _Pages:
     ) -> Response:
         status = 200
         try:
+            _check_query(request)
             values = page(request)
+        except OddQueryError as odd:
+            template, status = "error.html", 400
+            values = {"title": "Not a valid query", "message": str(odd)}
         except (XrpcError, psycopg.OperationalError) as raised:
-            error = raised if isinstance(raised, XrpcError) else unavailable(raised)
+            is_known = isinstance(raised, XrpcError)
+            error = raised if is_known else outage_error(raised)
+            assert isinstance(error, XrpcError)
             template, status = (
                 "error.html",
                 404 if error.status == 400 else error.status,

@@ -114,5 +114,5 @@ def test_requests_that_wait_too_long_are_told_to_come_again(
         assert ask(url + PROFILE)[0] == 200
         with serve.pools[-1].connection():
             for path in (PROFILE, SEARCH, "/", "/status"):
-                assert ask(url + path) == (503, "1")
+                assert ask(url + path) == (503, "1"), path
         assert ask(url + PROFILE)[0] == 200
