@@ -34,8 +34,8 @@ from network.xrpc_server import (
 from protocol import json_form
 from protocol.cid import Cid, cid_for
 from protocol.errors import InvalidRecordError, InvalidSyntaxError
-from protocol.lexicon.methods import EMPTY_IS_ABSENT
 from protocol.lexicon import Catalog
+from protocol.lexicon.methods import EMPTY_IS_ABSENT
 
 SEARCH = "app.bsky.feed.searchPosts"
 POSTS = "app.bsky.feed.getPosts"
