@@ -173,11 +173,9 @@ class Standing:
         found = load_blocks(state.session.conn, wanted)
         self._blocks |= found
         viewer = state.session.viewer_actor
-        state.load_lists(
-            block.list
-            for (blocker, _), block in found.items()
-            if blocker == viewer and block.list is not None
-        )
+        own = [block for (blocker, _), block in found.items() if blocker == viewer]
+        state.name_rkeys(block.record for block in own)
+        state.load_lists(block.list for block in own if block.list is not None)
 
     def _party_pairs(self, posts: Iterable[Post]) -> list[Pair]:
         """Return authors with the authors that they answer and quote."""

@@ -251,7 +251,7 @@ def test_viewer_state_names_records_and_lists(provider: Provider) -> None:
     assert state("none")["following"].startswith(f"at://{did('viewer')}/")
     blocking = state("blocking")
     assert blocking.keys() == {"muted", "blockedBy", "blocking"}
-    assert blocking["blocking"].startswith(f"at://{did('viewer')}/{GRAPH}block/")
+    assert blocking["blocking"] == f"at://{did('viewer')}/{GRAPH}block/my-block"
     assert state("blockedby") == {"muted": False, "blockedBy": True}
     listing = state("listing")
     assert listing["blocking"] == listing["blockingByList"]["uri"]
