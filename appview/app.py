@@ -55,6 +55,8 @@ class AppView:
     """Context manager of an iterator over the CAR of an actor's repo."""
     cdn_url_pattern: str | None = None
     """With {preset}, {did} and {cid}; None: blobs are shown from the account's host."""
+    video_url_pattern: str | None = None
+    """With {did}, {cid} and {file}; None: the original, from the account's host."""
     default_labelers: tuple[str, ...] = ()
     keeps_events: bool = False
     """Whether there is an event log for the streams that others read."""

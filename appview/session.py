@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,17 +10,20 @@ from typing import Any
 import psycopg
 
 from appview.app import AppView
+from appview.labelers import (
+    ACCEPT_LABELERS,
+    CONTENT_LABELERS,
+    Labelers,
+    parse_labelers,
+)
 from network.cursor import open_cursor, seal_cursor
-from network.xrpc_server import Call, XrpcError
+from network.xrpc_server import Call
 from protocol.syntax import is_did
 from storage.addresses import find_actors, find_handles
 
-ACCEPT_LABELERS = "atproto-accept-labelers"
-CONTENT_LABELERS = "atproto-content-labelers"
 REPO_REV = "atproto-repo-rev"
 STATEMENT_TIMEOUT_MS = 2_000
-_MAX_LABELERS = 20
-_LABELER = re.compile(r"\s*(?P<did>did:[^\s;,]+)\s*(?P<redact>;\s*redact\s*)?")
+_NO_LABELERS = Labelers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Session:
     conn: psycopg.Connection[Any]
     nsid: str
     viewer: Viewer | None
-    labelers: tuple[str, ...]
+    labelers: Labelers
 
     @property
     def viewer_actor(self) -> int | None:
@@ -72,8 +74,8 @@ class Session:
     def reply_headers(self) -> dict[str, str]:
         """How fresh the viewer's own data is here, and whose labels were applied."""
         headers = {}
-        if self.labelers:
-            headers[CONTENT_LABELERS] = ", ".join(self.labelers)
+        if self.labelers.dids:
+            headers[CONTENT_LABELERS] = self.labelers.header()
         if self.viewer_actor is not None:
             row = self.conn.execute(
                 "SELECT rev FROM repo WHERE actor = %s", (self.viewer_actor,)
@@ -86,7 +88,9 @@ class Session:
 def session_of(app: AppView, call: Call) -> AbstractContextManager[Session]:
     """The session of an XRPC request."""
     did = call.auth.did if call.auth else None
-    labelers = parse_labelers(call.headers.get(ACCEPT_LABELERS), app.default_labelers)
+    lines = call.headers.getlist(ACCEPT_LABELERS)
+    accepted = ", ".join(lines) if lines else None
+    labelers = parse_labelers(accepted, app.default_labelers)
     return open_session(app, call.nsid, viewer=did, labelers=labelers)
 
 
@@ -96,7 +100,7 @@ def open_session(
     nsid: str,
     *,
     viewer: str | None = None,
-    labelers: tuple[str, ...] = (),
+    labelers: Labelers = _NO_LABELERS,
 ) -> Iterator[Session]:
     """A read-only transaction, so that one answer shows one moment.
 
@@ -111,21 +115,3 @@ def open_session(
         if viewer is not None:
             asking = Viewer(viewer, find_actors(conn, [viewer]).get(viewer))
         yield Session(app, conn, nsid, asking, labelers)
-
-
-def parse_labelers(header: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
-    """The DIDs of `atproto-accept-labelers` (specs/label): absent means the server's
-    choice, empty means none, malformed is an error."""
-    if header is None:
-        return default
-    if not header.strip():
-        return ()
-    found: dict[str, None] = {}
-    for part in header.split(","):
-        match = _LABELER.fullmatch(part)
-        if match is None or not is_did(match["did"]):
-            raise XrpcError(
-                "InvalidRequest", f"{ACCEPT_LABELERS}: {part.strip()[:80]!r}", 400
-            )
-        found[match["did"]] = None
-    return tuple(found)[:_MAX_LABELERS]

@@ -10,7 +10,14 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
-from storage.collections import BLOCK_SUBJECT, FOLLOW_SUBJECT
+from storage.collections import (
+    ACTOR_PROFILE,
+    BLOCK_SUBJECT,
+    COLLECTION_IDS,
+    FOLLOW_SUBJECT,
+    RKEY_SELF,
+)
+from storage.documents import Address
 from storage.states import STATUS_ACTIVE
 
 
@@ -28,7 +35,7 @@ class Actor:
     avatar: bytes | None
     banner: bytes | None
     created_at: datetime | None
-    indexed_at: datetime
+    sort_at: datetime | None
     host_url: str | None
     followers: int
     follows: int
@@ -55,6 +62,11 @@ class Relation:
     blocked_by: bool = False
 
 
+def profile_address(actor: int) -> Address:
+    """Return the address of an account's profile record."""
+    return Address(actor, COLLECTION_IDS[ACTOR_PROFILE], RKEY_SELF)
+
+
 def load_actors(
     conn: psycopg.Connection[Any], ids: Collection[int]
 ) -> dict[int, Actor]:
@@ -64,7 +76,7 @@ def load_actors(
             """
             SELECT a.id, a.did, a.handle, a.upstream_status, a.takedown,
                    p.display_name, p.description, p.avatar, p.banner, p.created_at,
-                   coalesce(p.indexed_at, a.indexed_at) AS indexed_at,
+                   least(p.created_at, p.indexed_at) AS sort_at,
                    h.url AS host_url,
                    coalesce(s.followers, 0) AS followers,
                    coalesce(s.follows, 0) AS follows,

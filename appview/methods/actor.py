@@ -8,11 +8,8 @@ from typing import Any
 from appview.hydration.state import State
 from appview.pipeline import Params, Pipeline
 from appview.session import Session
-from appview.views.profile import (
-    profile_address,
-    profile_view,
-    profile_view_detailed,
-)
+from appview.views.detailed_profile import profile_view_detailed
+from appview.views.profile import profile_view
 from network.xrpc_server import XrpcError
 from protocol.syntax import is_did
 from storage.addresses import find_actors, find_handles
@@ -29,11 +26,6 @@ def _find_profiles(session: Session, params: Params) -> list[int]:
     dids = [n if is_did(n) else by_handle.get(n.lower(), "") for n in names]
     ids = find_actors(session.conn, dids)
     return list(dict.fromkeys(ids[did] for did in dids if did in ids))
-
-
-def _load_profiles(state: State, actors: list[int]) -> None:
-    state.load_actors(actors)
-    state.load_records(profile_address(actor) for actor in actors)
 
 
 def _one_profile(state: State, actors: list[int], _: Params) -> dict[str, Any]:
@@ -54,14 +46,14 @@ def _refuse_hidden(state: State, actors: list[int]) -> list[int]:
 
 GET_PROFILE: Pipeline[list[int]] = Pipeline(
     skeleton=_find_profiles,
-    hydrate=_load_profiles,
+    hydrate=lambda state, actors: state.load_profiles(actors),
     rules=_refuse_hidden,
     present=_one_profile,
 )
 
 GET_PROFILES: Pipeline[list[int]] = Pipeline(
     skeleton=_find_profiles,
-    hydrate=_load_profiles,
+    hydrate=lambda state, actors: state.load_profiles(actors),
     rules=lambda state, actors: [a for a in actors if not state.is_hidden(a)],
     present=lambda state, actors, _: {
         "profiles": [profile_view_detailed(state, state.actors[a]) for a in actors]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from appview.hydration.records import Post
 from appview.hydration.state import State
-from appview.views.common import datetime_text, label_views, present, rkey_text
+from appview.views.common import (
+    datetime_text,
+    label_views,
+    present,
+    rkey_text,
+    self_labels,
+)
 from appview.views.embed import embed_view
 from appview.views.profile import profile_view_basic
 from feeds.skeleton import SkeletonItem
 from protocol.json_form import to_json
-from protocol.syntax import tid_from_int, tid_time_us
 from storage.collections import FEED_LIKE, FEED_REPOST
 from storage.documents import Address
 
@@ -38,9 +42,12 @@ def post_view(state: State, address: Address) -> dict[str, Any]:
         repostCount=post.reposts,
         likeCount=post.likes,
         quoteCount=post.quotes,
-        indexedAt=datetime_text(post.indexed_at),
+        indexedAt=datetime_text(post.sort_at),
         viewer=_viewer_state(state, address),
-        labels=label_views(state, address, uri, actor.did, value),
+        labels=[
+            *label_views(state, address, uri),
+            *self_labels(actor.did, uri, post.record),
+        ],
     )
 
 
@@ -116,24 +123,28 @@ def _reply(state: State, post: Post) -> dict[str, Any] | None:
     named = state.uris
     if post.parent not in named or post.root not in named:
         return None
-    return {
-        "root": post_or_gap(state, post.root, named[post.root]),
-        "parent": post_or_gap(state, post.parent, named[post.parent]),
-    }
+    parent = post_or_gap(state, post.parent, named[post.parent])
+    above = state.posts[post.parent].parent if "record" in parent else None
+    author = state.actors.get(above.actor) if above else None
+    return present(
+        root=post_or_gap(state, post.root, named[post.root]),
+        parent=parent,
+        grandparentAuthor=profile_view_basic(state, author)
+        if author and not state.is_hidden(author.id)
+        else None,
+    )
 
 
-def _reason(state: State, repost: Address) -> dict[str, Any] | None:
-    actor = state.actors.get(repost.actor)
-    if actor is None:
+def _reason(state: State, address: Address) -> dict[str, Any] | None:
+    actor, repost = state.actors.get(address.actor), state.reposts.get(address)
+    if actor is None or repost is None:
         return None
-    # Reposts keep no row of their own: the time is the one in their key.
-    made = tid_time_us(tid_from_int(repost.rkey)) / 1_000_000
-    uri = f"at://{actor.did}/{FEED_REPOST}/{rkey_text(state, repost.rkey)}"
     return {
         "$type": REASON_REPOST,
         "by": profile_view_basic(state, actor),
-        "uri": uri,
-        "indexedAt": datetime_text(datetime.fromtimestamp(made, UTC)),
+        "uri": state.uris[address],
+        "cid": repost.cid,
+        "indexedAt": datetime_text(repost.sort_at),
     }
 
 

@@ -289,11 +289,13 @@ def _fill(world: World) -> dict[str, str]:
 
 
 @contextmanager
-def serve_world(url: str) -> Iterator[Provider]:
-    """Fill the index at `url` and serve it."""
+def serve_world(
+    url: str, fill: Callable[[World], dict[str, str]] = _fill, **changes: Any
+) -> Iterator[Provider]:
+    """Fill the index at `url` and serve it; `changes` are of the AppView."""
     micros = iter(range(round(START.timestamp() * 1e6), 2**53, 60_000_000))
     world = World(TidClock(1, lambda: next(micros)))
-    uris = _fill(world)
+    uris = fill(world)
     with open_pool(url, max=6) as pool, open_pool(url, max=4) as names:
         interner = Interner(names)
         engine = PostgresEngine(pool)
@@ -331,6 +333,7 @@ def serve_world(url: str) -> Iterator[Provider]:
             fetch_skeleton=_foreign_skeleton(uris),
             request_crawl=_refuse_crawl,
             export_repo=open_export,
+            **changes,
         )
         server = XrpcServer(
             Catalog.load(), authenticate=_authenticate, check_output=True
