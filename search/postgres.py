@@ -23,7 +23,6 @@ from search.query import (
     InvalidQueryError,
     PostQuery,
     normalize_tag,
-    normalize_url,
 )
 from search.spelling import correct
 from search.tokens import tokenize
@@ -41,6 +40,7 @@ from search.tsvector import (
     quote_lexeme,
 )
 from storage.documents import ActorDocument, Address, Document, RecordDocument
+from storage.web_urls import normalize_url
 
 TOP_CANDIDATES = 5_000
 """How many of the newest matches compete for the top places."""

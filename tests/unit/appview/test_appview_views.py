@@ -162,8 +162,19 @@ def _fill(world: World) -> dict[str, str]:
             "record": world.reference(uris[name]),
         }
         uris[f"quote_{name}"] = world.post("bob", name, embed=quoted)
+    _links(world)
     _profiles(world, uris)
     return uris
+
+
+def _links(world: World) -> None:
+    for text, uri in (
+        ("linked", "HTTPS://Bücher.Example:443/a/"),
+        ("linked too", "https://www.xn--bcher-kva.example/b"),
+    ):
+        link = {"$type": "app.bsky.richtext.facet#link", "uri": uri}
+        facet = {"index": {"byteStart": 0, "byteEnd": 6}, "features": [link]}
+        world.post("bob", text, facets=[facet])
 
 
 def _profiles(world: World, uris: dict[str, str]) -> None:
@@ -505,6 +516,23 @@ def test_labels_apply_as_they_were_asked_for(views: Provider) -> None:
     assert ask(f"{did('carol')};redact").keys() == {post}
     assert ask(f"{did('carol')};redact=?0").keys() == {uri, post}
     assert all(not found["labels"] for found in ask(None).values())
+
+
+@pytest.mark.parametrize(
+    ("asked", "texts"),
+    [
+        ({"q": "*", "domain": "BÜCHER.example."}, {"linked", "linked too"}),
+        ({"q": "domain:xn--bcher-kva.example"}, {"linked", "linked too"}),
+        ({"q": "domain:www.bücher.example"}, {"linked too"}),
+        ({"q": "*", "url": "https://xn--bcher-kva.example/a#x"}, {"linked"}),
+        ({"q": "url:https://bücher.EXAMPLE/a"}, {"linked"}),
+    ],
+)
+def test_search_finds_links_however_their_host_is_written(
+    views: Provider, asked: dict[str, str], texts: set[str]
+) -> None:
+    found = views.get("app.bsky.feed.searchPosts", **asked)["posts"]
+    assert {post["record"]["text"] for post in found} == texts
 
 
 def test_blob_urls_are_those_of_the_operators_cdn(databases: Any) -> None:
