@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Lifespan
 from starlette.websockets import WebSocket
 
+from network.compression import CompressionMiddleware
 from network.cors import CorsMiddleware
 from network.docs_page import render_docs
 from network.errors import XrpcError
@@ -215,7 +216,11 @@ class XrpcServer:
         ]
         return Starlette(
             routes=routes,
-            middleware=[Middleware(CorsMiddleware), *middleware],
+            middleware=[
+                Middleware(CorsMiddleware),
+                Middleware(CompressionMiddleware),
+                *middleware,
+            ],
             lifespan=lifespan,
         )
 
