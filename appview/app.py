@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import psycopg
 from psycopg_pool import ConnectionPool
 
+from network.spool import Spooler
 from search.engine import SearchEngine
 from storage.interning import Interner
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignSkeleton:
-    """A page of a feed of somebody else: AT-URIs, their reposts, a cursor."""
+class ForeignItem:
+    """An entry of a feed of another service, by AT-URI. `context` is for the client,
+    who may send it back to the service."""
 
-    items: list[tuple[str, str | None]]
-    cursor: str | None
+    post: str
+    repost: str | None = None
+    pinned: bool = False
+    context: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignSkeleton:
+    """A page of a feed of another service; `cursor` is None at its end."""
+
+    items: list[ForeignItem]
+    cursor: str | None = None
+    req_id: str | None = None
 
 
 class FetchSkeleton(Protocol):
@@ -32,7 +45,7 @@ class FetchSkeleton(Protocol):
         feed: str,
         limit: int,
         cursor: str | None,
-        authorization: str | None,
+        headers: Mapping[str, str],
     ) -> Awaitable[ForeignSkeleton]: ...
 
 
@@ -58,5 +71,7 @@ class AppView:
     video_url_pattern: str | None = None
     """With {did}, {cid} and {file}; None: the original, from the account's host."""
     default_labelers: tuple[str, ...] = ()
+    spooler: Spooler = field(default_factory=Spooler)
+    """Where whole repos are written before they are sent."""
     keeps_events: bool = False
     """Whether there is an event log for the streams that others read."""

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
 
 from appview.app import AppView
 from appview.methods import actor, feeds, mirror, posts, repos, search
+from appview.methods.foreign_feed import (
+    GET_FEED,
+    MAX_FOREIGN_PAGES,
+    ForeignFeed,
+    find_foreign_feed,
+    forwarded_headers,
+    hydrate_foreign,
+)
 from appview.pipeline import Params, Pipeline
 from appview.session import Session, session_of
 from appview.streams.routes import add_subscription
@@ -36,9 +45,9 @@ def add_methods(server: XrpcServer, app: AppView) -> None:
     for nsid, method in plain.items():
         server.add(nsid, _serve(app, method), "optional")
     for nsid, handler in mirror.METHODS.items():
-        server.add(nsid, _bind(app, handler), "none")
+        server.add(nsid, partial(handler, app), "none")
     add_subscription(server, app)
-    server.add(feeds.GET_FEED, _GetFeed(app), "optional")
+    server.add(GET_FEED, _GetFeed(app), "optional")
     server.add(RESOLVE_HANDLE, _ResolveHandle(app), "none")
     server.add(REQUEST_CRAWL, _request_crawl(app), "none")
 
@@ -48,15 +57,6 @@ def _serve(app: AppView, method: PlainMethod) -> Callable[[Call], Reply]:
         with session_of(app, call) as session:
             answer = method(session, call.params)
             return Reply(answer, headers=session.reply_headers())
-
-    return handler
-
-
-def _bind(
-    app: AppView, method: Callable[[AppView, Call], Reply]
-) -> Callable[[Call], Reply]:
-    def handler(call: Call) -> Reply:
-        return method(app, call)
 
     return handler
 
@@ -74,23 +74,40 @@ class _GetFeed:
             return await anyio.to_thread.run_sync(
                 _serve(self._app, feeds.GET_OWN_FEED.run), call
             )
-        page = await self._app.fetch_skeleton(
-            foreign.service_did,
-            feed=foreign.uri,
-            limit=call.params["limit"],
-            cursor=call.params.get("cursor"),
-            # A token made out to us is of no use to others, and not theirs to see.
-            authorization=None if call.auth else call.headers.get("authorization"),
-        )
-        pipeline = feeds.hydrate_foreign(page.items, page.cursor)
-        return await anyio.to_thread.run_sync(_serve(self._app, pipeline.run), call)
+        return await self._serve_foreign(foreign, call)
 
-    def _find_foreign(self, call: Call) -> feeds.ForeignFeed | None:
+    async def _serve_foreign(self, foreign: ForeignFeed, call: Call) -> Reply:
+        """Return the first page of which anything may be shown."""
+        headers = forwarded_headers(call, foreign.service_did)
+        cursor, reply = call.params.get("cursor"), None
+        for _ in range(MAX_FOREIGN_PAGES):
+            try:
+                page = await self._app.fetch_skeleton(
+                    foreign.service_did,
+                    feed=foreign.uri,
+                    limit=call.params["limit"],
+                    cursor=cursor,
+                    headers=headers,
+                )
+            except XrpcError:
+                if reply is None:
+                    raise
+                # A service may take a token once: the client comes with the next.
+                break
+            run = hydrate_foreign(page).run
+            reply = await anyio.to_thread.run_sync(_serve(self._app, run), call)
+            cursor = page.cursor
+            if cursor is None or reply.body["feed"]:
+                break
+        assert reply is not None
+        return reply
+
+    def _find_foreign(self, call: Call) -> ForeignFeed | None:
         uri = call.params["feed"]
         with session_of(self._app, call) as session:
             if feeds.find_algorithm(session, uri) is not None:
                 return None
-            return feeds.find_foreign_feed(session, uri)
+            return find_foreign_feed(session, uri)
 
 
 class _ResolveHandle:

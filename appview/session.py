@@ -43,6 +43,8 @@ class Session:
     nsid: str
     viewer: Viewer | None
     labelers: Labelers
+    for_page: bool = False
+    """Read by a page of ours: no client applies labels and gates to the answer."""
 
     @property
     def viewer_actor(self) -> int | None:
@@ -101,6 +103,7 @@ def open_session(
     *,
     viewer: str | None = None,
     labelers: Labelers = _NO_LABELERS,
+    for_page: bool = False,
 ) -> Iterator[Session]:
     """A read-only transaction, so that one answer shows one moment.
 
@@ -114,4 +117,4 @@ def open_session(
         asking = None
         if viewer is not None:
             asking = Viewer(viewer, find_actors(conn, [viewer]).get(viewer))
-        yield Session(app, conn, nsid, asking, labelers)
+        yield Session(app, conn, nsid, asking, labelers, for_page)

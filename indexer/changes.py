@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from indexer.collections.source import Names, Source
+from indexer.collections.source import Names, Source, Value, optional_time
 from indexer.counting import count_edges, count_links, count_rows
 from indexer.links import MAX_LINKS, Link
 from indexer.readings import NameSets, Reading, read_record, read_shaped, reason_of
@@ -44,12 +44,14 @@ from storage.interning import Interner
 from storage.links import (
     DEFAULT_PARTITION,
     PARTITION_OF,
+    PG_EPOCH_US,
     LinkTuple,
     copy_links,
     delete_default_links,
     delete_links,
     pack_edges,
     pack_link,
+    pg_time,
 )
 from storage.outbox import put_outbox
 from storage.records import copy_records, delete_records, pack_records, pack_stored
@@ -214,7 +216,7 @@ class _Piece:
             [change[:3] for change in whole], [change.new or b"" for change in whole]
         )
         for column in columns:
-            _prepare_edges(prepared, column, names)
+            _prepare_edges(prepared, column, names, indexed_at)
         return prepared
 
 
@@ -329,11 +331,14 @@ def _prepare_new(
         else:
             for table, row in rows:
                 prepared.rows.setdefault(table, []).append(row)
-            links = _link_rows(change, new.links, names, paths) if new.links else ()
-            for link in links:
-                partition = PARTITION_OF.get(link[5], DEFAULT_PARTITION)
-                prepared.links.setdefault(partition, []).append(pack_link(link))
-            count_links(prepared.stats, links, 1)
+            if new.links:
+                links = _link_rows(change, new.links, names, paths)
+                sort_at = _sort_time(value, indexed_at)
+                for link in links:
+                    partition = PARTITION_OF.get(link[5], DEFAULT_PARTITION)
+                    packed = prepared.links.setdefault(partition, [])
+                    packed.append(pack_link(link, sort_at))
+                count_links(prepared.stats, links, 1)
     if error is not None:
         prepared.errors.append((actor, collection, rkey, error))
 
@@ -347,7 +352,16 @@ _EDGES: Final = {
 """Of each shape the path, and what it points at."""
 
 
-def _prepare_edges(prepared: Prepared, columns: EdgeColumns, names: Names) -> None:
+def _sort_time(value: Value, indexed_at: datetime) -> int:
+    """The `pg_time` by which edges of a record are sorted, as posts are: the earlier of
+    createdAt and the time it is indexed."""
+    created_at = optional_time(value)
+    return pg_time(indexed_at if created_at is None else min(created_at, indexed_at))
+
+
+def _prepare_edges(
+    prepared: Prepared, columns: EdgeColumns, names: Names, indexed_at: datetime
+) -> None:
     """Records that are one edge and nothing else: four in five of all."""
     nsid, collection, actors, rkeys, edges = columns
     path, target = _EDGES[nsid]
@@ -355,7 +369,9 @@ def _prepare_edges(prepared: Prepared, columns: EdgeColumns, names: Names) -> No
     target_rkeys = edges.rkeys or [NO_RKEY] * len(targets)
     addresses = zip(actors, repeat(collection), rkeys)
     prepared.records += pack_stored(addresses, edges.stored)
-    packed = pack_edges(path, target, rkeys, target_rkeys, actors, targets)
+    latest = pg_time(indexed_at)
+    times = [min(ms * 1000 - PG_EPOCH_US, latest) for ms in edges.created]
+    packed = pack_edges(path, target, rkeys, target_rkeys, times, actors, targets)
     prepared.links.setdefault(PARTITION_OF[path], []).extend(packed)
     count_edges(prepared.stats, path, actors, targets, target_rkeys)
 

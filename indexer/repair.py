@@ -114,7 +114,7 @@ def _read(stored: bytes) -> bytes | None:
 def _remove_strays(conn: psycopg.Connection[Any], actor: int) -> StatsChange:
     """Remove what no record accounted for; return what is to be taken from counts."""
     stats = StatsChange()
-    columns = ", ".join(links.COLUMNS)
+    columns = ", ".join(links.LinkRow._fields)
     rows = conn.execute(
         f"DELETE FROM link WHERE actor = %s RETURNING {columns}", (actor,)
     )

@@ -37,7 +37,9 @@ MOST_LINK_BYTES: Final = 256 * 1024**2
 """So many bytes of edges may be read for one repo in a step of the endless audit."""
 
 _ERRORS: Final = "index_error"
-_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Later than any record says: rows that remember when they were first seen say so
+# themselves, and edges are compared with what is the latest they may be.
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 Address = tuple[int, int]
 
@@ -116,7 +118,7 @@ class _Audit:
             for collection, rkey, value in page
         ]
         errors: set[tuple[int, int]] = set()
-        for prepared in prepare(changes, self._interner, _LONG_AGO):
+        for prepared in prepare(changes, self._interner, _LATEST):
             for table, rows in prepared.rows.items():
                 self._compare_rows(table, rows)
             self._compare_links(prepared)

@@ -22,6 +22,7 @@ EXPOSED_HEADERS: Final = (
     "atproto-repo-rev",
     "dpop-nonce",
     "ratelimit-limit",
+    "ratelimit-policy",
     "ratelimit-remaining",
     "ratelimit-reset",
     "retry-after",

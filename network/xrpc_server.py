@@ -30,6 +30,7 @@ from network.docs_page import render_docs
 from network.errors import XrpcError
 from network.openapi import describe_api
 from network.request_body import read_body, stream_body
+from network.request_guard import RequestGuard, identify, working
 from network.xrpc_errors import ErrorTypes, error_response
 from network.xrpc_reply import ByteStream, Reply, build_response
 from protocol import json_form
@@ -87,7 +88,6 @@ Handler: TypeAlias = Callable[[Call], Any]
 Authenticate: TypeAlias = Callable[[Request, str], Awaitable[Auth | None]]
 Fallback: TypeAlias = Callable[[Request, str], Awaitable[Response | None]]
 Observer: TypeAlias = Callable[[str, int, float], None]
-Guard: TypeAlias = Callable[[Request, str], Awaitable[None] | None]
 Subscription: TypeAlias = Callable[[WebSocket, dict[str, Any]], Awaitable[None]]
 
 
@@ -107,7 +107,7 @@ class XrpcServer:
     `authenticate(request, nsid)` returns who asks, None for nobody, or raises
     XrpcError. `fallback(request, nsid)` answers methods without a handler, and
     `intercept` is asked before any handler; both may return None to decline.
-    `guard(request, nsid)` may raise XrpcError before any work (rate limits).
+    `guard` gives each client its share of everything that the app serves.
     `observe(nsid, status, seconds)` is called once a request, with nsid "unknown" for
     methods that are not registered. `error_types` maps exceptions of handlers to
     (error name, status). `check_output` validates every JSON answer.
@@ -120,7 +120,7 @@ class XrpcServer:
         authenticate: Authenticate | None = None,
         fallback: Fallback | None = None,
         intercept: Fallback | None = None,
-        guard: Guard | None = None,
+        guard: RequestGuard | None = None,
         observe: Observer | None = None,
         error_types: ErrorTypes | None = None,
         check_output: bool = False,
@@ -214,15 +214,20 @@ class XrpcServer:
             Route("/openapi.json", self._serve_openapi),
             Route("/docs", self._serve_docs),
         ]
-        return Starlette(
+        guards = [] if self._guard is None else [Middleware(self._guard.middleware)]
+        app = Starlette(
             routes=routes,
             middleware=[
                 Middleware(CorsMiddleware),
                 Middleware(CompressionMiddleware),
+                *guards,
                 *middleware,
             ],
             lifespan=lifespan,
         )
+        # It would redirect to whatever host the request names.
+        app.router.redirect_slashes = False
+        return app
 
     # One request, step by step.
 
@@ -248,10 +253,6 @@ class XrpcServer:
         return response
 
     async def _answer(self, request: Request, nsid: str) -> Response:
-        if self._guard is not None:
-            verdict = self._guard(request, nsid)
-            if verdict is not None:
-                await verdict
         if self._intercept is not None:
             response = await self._intercept(request, nsid)
             if response is not None:
@@ -270,16 +271,17 @@ class XrpcServer:
             headers=request.headers,
             request=request,
         )
-        if registered.is_async:
-            result = await registered.handler(call)
-        else:
-            result = await anyio.to_thread.run_sync(
-                registered.handler, call, limiter=self._threads
+        async with working(request.scope):
+            if registered.is_async:
+                result = await registered.handler(call)
+            else:
+                result = await anyio.to_thread.run_sync(
+                    registered.handler, call, limiter=self._threads
+                )
+            reply = result if isinstance(result, Reply) else Reply(result)
+            return await build_response(
+                reply, method, check=self._check_output, limiter=self._threads
             )
-        reply = result if isinstance(result, Reply) else Reply(result)
-        return await build_response(
-            reply, method, check=self._check_output, limiter=self._threads
-        )
 
     async def _answer_unknown(self, request: Request, nsid: str) -> Response:
         if nsid in self._subscriptions:
@@ -303,7 +305,9 @@ class XrpcServer:
         auth = None
         if self._authenticate is not None:
             auth = await self._authenticate(request, nsid)
-        if auth is None and mode == "required":
+        if auth is not None:
+            identify(request.scope, auth.did)
+        elif mode == "required":
             raise XrpcError("AuthMissing", "Authentication Required", 401)
         return auth
 

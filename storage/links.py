@@ -3,23 +3,27 @@
 A named partition has no index on (actor, rkey): its rows are found from their target,
 which is known from the record that made them. That keeps a like edge under 120 bytes.
 `link_default` holds paths of lexicons nobody knows and is found from its source.
+Edges are sorted by `sort_at`, the earlier of the record's `createdAt` and the time it
+was indexed, never by the time in a record key, which an author can choose.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import psycopg
 
 from storage.arrays import int_columns
-from storage.collections import LINK_PARTITIONS
+from storage.collections import FOLLOW_SUBJECT, LINK_PARTITIONS
 from storage.copy import copy_packed, fixed_packer
 
 COLUMNS: Final = (
     "rkey",
     "target_rkey",
+    "sort_at",
     "actor",
     "target_actor",
     "target_collection",
@@ -37,16 +41,23 @@ PARTITION_OF: Final[dict[int, str]] = {
 MAX_SORTED_LINKS: Final = 5_000
 """Up to so many links of a target are shown newest first; of more, in the order of
 their source's number, which an index gives at the same cost however many there are."""
+PG_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+PG_EPOCH_US: Final = 946_684_800_000_000
+"""PostgreSQL's zero of time, in microseconds since 1970."""
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+# Exact: an interval times a float is not, before 1684.
+_SORT_US: Final = "(extract(epoch FROM l.sort_at) * 1000000)::int8"
 
 # A few rows are left for Postgres to route: one statement in place of one a partition.
 _ROUTED_ROWS: Final = 500
-_ROW: Final = fixed_packer(("int8", "int8", "int4", "int4", "int4", "int4"))
-_EDGE: Final = fixed_packer(("int8", "int8", "int4", "int4"))
+_ROW: Final = fixed_packer(("int8", "int8", "int8", "int4", "int4", "int4", "int4"))
+_EDGE: Final = fixed_packer(("int8", "int8", "int8", "int4", "int4"))
 _EDGE_END: Final = struct.Struct(">iiii")
 
 
 class LinkRow(NamedTuple):
-    """One edge, in the order of COLUMNS."""
+    """One edge: COLUMNS without its time."""
 
     rkey: int
     target_rkey: int
@@ -65,6 +76,23 @@ class LinkSource(NamedTuple):
 
     actor: int
     rkey: int
+    sort_us: int
+    """Microseconds since 1970."""
+
+    @property
+    def sort_at(self) -> datetime:
+        """The earlier of the record's createdAt and the time it was indexed."""
+        return time_of(self.sort_us)
+
+
+def pg_time(moment: datetime) -> int:
+    """Return microseconds since 2000, which is how PostgreSQL stores a time."""
+    return (moment - PG_EPOCH) // _MICROSECOND
+
+
+def time_of(unix_us: int) -> datetime:
+    """Return the time of microseconds since 1970."""
+    return _UNIX_EPOCH + unix_us * _MICROSECOND
 
 
 def partition_of(path: int) -> str:
@@ -72,20 +100,21 @@ def partition_of(path: int) -> str:
     return PARTITION_OF.get(path, DEFAULT_PARTITION)
 
 
-def pack_link(row: LinkTuple) -> bytes:
-    """One row for `copy_links`."""
+def pack_link(row: LinkTuple, sort_at: int) -> bytes:
+    """One row for `copy_links`; `sort_at` is a `pg_time`."""
     rkey, target_rkey, actor, target_actor, target_collection, path = row
     # fmt: off
     return _ROW.pack(
-        6, 8, rkey, 8, target_rkey, 4, actor,
+        7, 8, rkey, 8, target_rkey, 8, sort_at, 4, actor,
         4, target_actor, 4, target_collection, 4, path,
     )
     # fmt: on
 
 
-def unpack_link(packed: bytes) -> LinkRow:
+def unpack_link(packed: bytes) -> tuple[LinkRow, int]:
     """What `pack_link` packed."""
-    return LinkRow._make(_ROW.unpack(packed)[2::2])
+    rkey, target_rkey, sort_at, *others = _ROW.unpack(packed)[2::2]
+    return LinkRow(rkey, target_rkey, *others), sort_at
 
 
 def pack_edges(
@@ -93,6 +122,7 @@ def pack_edges(
     target_collection: int,
     rkeys: Sequence[int],
     target_rkeys: Sequence[int],
+    times: Sequence[int],
     actors: Sequence[int],
     target_actors: Sequence[int],
 ) -> list[bytes]:
@@ -100,9 +130,9 @@ def pack_edges(
     pack = _EDGE.pack
     end = _EDGE_END.pack(4, target_collection, 4, path)
     return [
-        pack(6, 8, rkey, 8, target_rkey, 4, actor, 4, target) + end
-        for rkey, target_rkey, actor, target in zip(
-            rkeys, target_rkeys, actors, target_actors, strict=True
+        pack(7, 8, rkey, 8, target_rkey, 8, at, 4, actor, 4, target) + end
+        for rkey, target_rkey, at, actor, target in zip(
+            rkeys, target_rkeys, times, actors, target_actors, strict=True
         )
     ]
 
@@ -181,23 +211,33 @@ def _size(conn: psycopg.Connection[Any], partition: str) -> int:
 
 
 def count_wrong_links(
-    conn: psycopg.Connection[Any], partition: str, rows: Sequence[LinkRow]
+    conn: psycopg.Connection[Any],
+    partition: str,
+    rows: Sequence[tuple[LinkRow, int]],
 ) -> int:
-    """How many of these edges of a partition, each named once, are missing or are
-    there more than once."""
+    """Return how many of these edges of a partition, each named once, are missing,
+    there more than once, or later than their times (`pg_time`).
+
+    An edge may be earlier: it was indexed before its `createdAt`. One that was written
+    before edges had times has that of its record key.
+    """
     row = conn.execute(
         f"""
         SELECT count(DISTINCT d.place), count(*) FROM unnest(
-            %s::int8[], %s::int8[], %s::int4[], %s::int4[], %s::int4[], %s::int4[]
+            %s::int8[], %s::int8[], %s::int4[], %s::int4[], %s::int4[], %s::int4[],
+            %s::int8[]
         ) WITH ORDINALITY AS d (
-            rkey, target_rkey, actor, target_actor, target_collection, path, place
+            rkey, target_rkey, actor, target_actor, target_collection, path, sort_at,
+            place
         )
         JOIN {partition} l
           ON l.target_rkey = d.target_rkey AND l.target_actor = d.target_actor
           AND l.actor = d.actor AND l.rkey = d.rkey AND l.path = d.path
           AND l.target_collection = d.target_collection
+          AND (l.rkey < 0 OR {_SORT_US} <=
+              greatest(d.sort_at + {PG_EPOCH_US}, l.rkey >> 10))
         """,
-        int_columns(rows, 6),
+        int_columns([(*row, sort_at) for row, sort_at in rows], 7),
     ).fetchone()
     assert row is not None
     found, all_of_them = row
@@ -241,63 +281,119 @@ def find_links(
     limit: int,
     after: Sequence[int] | None = None,
 ) -> tuple[list[LinkSource], list[int] | None]:
-    """Sources that link to `target` = (actor, collection, rkey) by `path`, a page.
+    """Return a page of sources that link to `target` = (actor, collection, rkey).
 
     Newest first, or by source beyond MAX_SORTED_LINKS. The second value is `after` of
     the next page, None at the end.
     """
     actor, collection, rkey = target
+    where = (
+        "l.path = %(path)s AND l.target_rkey = %(target_rkey)s"
+        " AND l.target_actor = %(target_actor)s"
+        " AND l.target_collection = %(target_collection)s"
+    )
+    values = {
+        "path": path,
+        "target_rkey": rkey,
+        "target_actor": actor,
+        "target_collection": collection,
+    }
+    return _page(conn, partition_of(path), "l.actor", where, values, limit, after)
+
+
+def find_followers(
+    conn: psycopg.Connection[Any],
+    actor: int,
+    *,
+    limit: int,
+    after: Sequence[int] | None = None,
+) -> tuple[list[LinkSource], list[int] | None]:
+    """Return a page of the accounts that follow `actor`, newest first however many
+    there are: their index is in that order."""
+    where = (
+        "l.path = %(path)s AND l.target_actor = %(actor)s AND l.target_rkey = 0"
+        " AND l.target_collection = 0"
+    )
+    values = {"path": FOLLOW_SUBJECT, "actor": actor}
+    return _page(
+        conn, "link_follow", "l.actor", where, values, limit, after, by_time=True
+    )
+
+
+def find_follows(
+    conn: psycopg.Connection[Any],
+    actor: int,
+    *,
+    limit: int,
+    after: Sequence[int] | None = None,
+) -> tuple[list[LinkSource], list[int] | None]:
+    """Return a page of the accounts that `actor` follows, as `find_links` does.
+
+    `LinkSource.actor` is the account that is followed.
+    """
+    where = (
+        "l.path = %(path)s AND l.actor = %(actor)s AND l.target_rkey = 0"
+        " AND l.target_collection = 0"
+    )
+    values = {"path": FOLLOW_SUBJECT, "actor": actor}
+    return _page(conn, "link_follow", "l.target_actor", where, values, limit, after)
+
+
+def _page(
+    conn: psycopg.Connection[Any],
+    partition: str,
+    other: str,
+    where: str,
+    values: Mapping[str, int],
+    limit: int,
+    after: Sequence[int] | None,
+    *,
+    by_time: bool = False,
+) -> tuple[list[LinkSource], list[int] | None]:
+    keyset = ""
+    position: dict[str, Any] = {}
     if after is None:
-        many = _count_up_to(conn, path, target, MAX_SORTED_LINKS + 1)
-        mode = int(many > MAX_SORTED_LINKS)
-        position: tuple[int, int] | None = None
+        most = MAX_SORTED_LINKS
+        many = 0 if by_time else _count_up_to(conn, partition, where, values, most + 1)
+        mode = int(many > most)
     else:
-        mode, first, second = after
-        position = (first, second)
-    order = ("l.rkey DESC, l.actor DESC", "l.actor, l.rkey")[mode]
-    compare = ("(l.rkey, l.actor) <", "(l.actor, l.rkey) >")[mode]
-    condition = f"AND {compare} (%(first)s, %(second)s)" if position else ""
+        mode, *key = after
+        compare = (
+            f"(l.sort_at, {other}, l.rkey) < (%(sort_at)s, %(key)s, %(rkey)s)",
+            f"({other}, l.rkey) > (%(key)s, %(rkey)s)",
+        )
+        keyset = f"AND {compare[mode]}"
+        position = {"key": key[-2], "rkey": key[-1]}
+        if mode == 0:
+            position["sort_at"] = time_of(key[0])
+    order = (f"l.sort_at DESC, {other} DESC, l.rkey DESC", f"{other}, l.rkey")[mode]
     rows = conn.execute(
         f"""
-        SELECT l.actor, l.rkey FROM {partition_of(path)} l
-        WHERE l.path = %(path)s AND l.target_rkey = %(rkey)s
-          AND l.target_actor = %(actor)s AND l.target_collection = %(collection)s
-          {condition}
-        ORDER BY {order} LIMIT %(limit)s
+        SELECT {other}, l.rkey, {_SORT_US} FROM {partition} l
+        WHERE {where} {keyset} ORDER BY {order} LIMIT %(limit)s
         """,
-        {
-            "path": path,
-            "rkey": rkey,
-            "actor": actor,
-            "collection": collection,
-            "first": position and position[0],
-            "second": position and position[1],
-            "limit": limit + 1,
-        },
+        {**values, **position, "limit": limit + 1},
     ).fetchall()
     sources = [LinkSource(*row) for row in rows[:limit]]
     if len(rows) <= limit:
         return sources, None
     last = sources[-1]
     if mode == 0:
-        return sources, [0, last.rkey, last.actor]
+        return sources, [0, last.sort_us, last.actor, last.rkey]
     return sources, [1, last.actor, last.rkey]
 
 
 def _count_up_to(
-    conn: psycopg.Connection[Any], path: int, target: tuple[int, int, int], most: int
+    conn: psycopg.Connection[Any],
+    partition: str,
+    where: str,
+    values: Mapping[str, int],
+    most: int,
 ) -> int:
-    actor, collection, rkey = target
     row = conn.execute(
-        f"""
-        SELECT count(*) FROM (
-            SELECT FROM {partition_of(path)}
-            WHERE path = %s AND target_rkey = %s AND target_actor = %s
-              AND target_collection = %s
-            LIMIT %s
-        ) AS counted
-        """,
-        (path, rkey, actor, collection, most),
+        f"SELECT count(*) FROM (SELECT FROM {partition} l WHERE {where}"
+        " LIMIT %(most)s) AS counted",
+        {**values, "most": most},
     ).fetchone()
     assert row is not None
     return int(row[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -12,7 +12,6 @@ import psycopg
 from protocol.cbor import Value, decode
 from protocol.cid import cid_for, cid_to_text
 from protocol.errors import ProtocolError
-from protocol.syntax import datetime_us, is_datetime
 from storage.collections import (
     ACTOR_PROFILE,
     COLLECTION_IDS,
@@ -36,7 +35,6 @@ STARTER_PACK = COLLECTION_IDS[GRAPH_STARTERPACK]
 LABELER = COLLECTION_IDS[LABELER_SERVICE]
 CHAT_DECLARATION = "chat.bsky.actor.declaration"
 NOTIFICATION_DECLARATION = "app.bsky.notification.declaration"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DECLARATIONS = (CHAT_DECLARATION, NOTIFICATION_DECLARATION)
 """Records with the key `self` that views of an account are made of."""
 
@@ -80,8 +78,8 @@ class Named:
     sort_at: datetime
     likes: int
     items: int
-    joined: int
-    joined_this_week: int
+    joined: int = 0
+    joined_this_week: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +205,7 @@ def load_reposts(
     """Return reposts by address, given with the posts that they are to be of."""
     rows = conn.execute(
         f"""
-        SELECT r.actor, r.collection, r.rkey, now(), {HELD}
+        SELECT r.actor, r.collection, r.rkey, l.sort_at, {HELD}
         FROM unnest(%s::int4[], %s::int4[], %s::int8[], %s::int4[], %s::int8[])
           AS x(a, c, k, target, target_key)
         JOIN record r ON r.actor = x.a AND r.collection = x.c AND r.rkey = x.k
@@ -226,15 +224,9 @@ def load_reposts(
     times = {Address(*row[:3]): row[3] for row in rows}
     held = (Held(Address(*row[:3]), *row[4:]) for row in rows)
     return {
-        address: Repost(record.cid, min(_created(record), times[address]))
+        address: Repost(record.cid, times[address])
         for address, record in _read(conn, allowance, held).items()
     }
-
-
-def _created(record: Record) -> datetime:
-    text = record.value.get("createdAt")
-    micros = datetime_us(text) if isinstance(text, str) and is_datetime(text) else 0
-    return _EPOCH + timedelta(microseconds=micros)
 
 
 def load_named(

@@ -10,7 +10,6 @@ from appview.hydration.actors import (
     Relation,
     load_actors,
     load_relations,
-    profile_address,
 )
 from appview.hydration.labels import Label, account_subject, load_labels
 from appview.hydration.records import (
@@ -31,11 +30,14 @@ from appview.hydration.records import (
     load_records,
     load_reposts,
 )
+from appview.hydration.standing import Standing
+from appview.own_feeds import load_own_feeds, with_own_profile
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from protocol.cid import cid_to_text
 from protocol.syntax import is_at_uri
 from storage.addresses import find_addresses, name_addresses
+from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
 from storage.documents import Address
 from storage.record_allowance import Allowance
 
@@ -50,6 +52,11 @@ JOINED_VIA: Final = "joinedViaStarterPack"
 REDACTING_LABELS = frozenset({"!takedown", "!suspend"})
 
 
+def profile_address(actor: int) -> Address:
+    """Where an account's profile record is."""
+    return Address(actor, COLLECTION_IDS[ACTOR_PROFILE], RKEY_SELF)
+
+
 def answer_allowance() -> Allowance:
     """What one answer may hold of records: a hundred MB of memory at the worst."""
     return Allowance(MAX_ANSWER_BYTES, MAX_ANSWER_ITEMS)
@@ -61,6 +68,9 @@ class State:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.allowance = answer_allowance()
+        self.profile_allowance = Allowance(MAX_PROFILE_BYTES, MAX_PROFILE_ITEMS)
+        self.standing = Standing(self)
+        self.asked_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
         self.posts: dict[Address, Post] = {}
@@ -99,12 +109,17 @@ class State:
             self._load_quoted(found.values(), quotes - 1)
 
     def load_actors(self, ids: Iterable[int]) -> None:
-        """Accounts, their labels and how the viewer stands to them."""
-        wanted = set(ids) - self.actors.keys()
+        """Accounts, their profiles and labels, and how the viewer stands to them."""
+        wanted = set(ids) - self.asked_actors
         if not wanted:
             return
+        self.asked_actors |= wanted
         conn = self.session.conn
-        self.actors |= load_actors(conn, wanted)
+        fresh = wanted - self.actors.keys()
+        self.actors |= {
+            id: with_own_profile(self.session.app, actor)
+            for id, actor in load_actors(conn, fresh).items()
+        }
         if self.session.viewer_actor is not None:
             self.relations |= load_relations(conn, self.session.viewer_actor, wanted)
         profiles, declarations = load_own_records(conn, wanted, self.profile_allowance)
@@ -129,11 +144,25 @@ class State:
     def load_named(self, addresses: Iterable[Address]) -> None:
         """Load feed generators, lists, starter packs and labelers with their creators,
         and the viewer's own likes and blocks of them."""
-        wanted = {a for a in addresses if a.collection in _NAMED} - self.named.keys()
+        asked = {a for a in addresses if a.collection in _NAMED}
+        self._load_named(asked - self.named.keys())
+        self.load_actors(a.actor for a in asked if a in self.named)
+
+    def load_lists(self, addresses: Iterable[Address]) -> None:
+        """Load lists that stand for a block or a rule, without how the viewer stands
+        to their owners."""
+        wanted = {a for a in addresses if a.collection == LIST} - self.named.keys()
+        self._load_named(wanted)
+        owners = {a.actor for a in wanted if a in self.named} - self.actors.keys()
+        if owners:
+            self.actors |= load_actors(self.session.conn, owners)
+
+    def _load_named(self, wanted: set[Address]) -> None:
         if not wanted:
             return
         conn = self.session.conn
         found = load_named(conn, wanted, self.allowance)
+        found |= load_own_feeds(self.session, wanted - found.keys())
         self.named |= found
         if self.session.viewer_actor is not None and found:
             self.reactions |= load_reactions(
@@ -141,7 +170,6 @@ class State:
             )
         self.name(found)
         self._load_labels({a: named.record.cid for a, named in found.items()})
-        self.load_actors(a.actor for a in found)
 
     def load_records(self, addresses: Iterable[Address]) -> None:
         """Bare records of any collection."""
@@ -198,16 +226,10 @@ class State:
             self.name(reposts)
             self.load_actors(repost.actor for repost in reposts)
 
-    # rules
-
-    def is_hidden(self, actor: int) -> bool:
-        """Whether the account may not be shown to anybody."""
-        found = self.actors.get(actor)
-        return (
-            found is None
-            or not found.is_shown
-            or self.is_redacted(account_subject(actor))
-        )
+    def quoted(self, post: Post) -> Address | None:
+        """The address of the record that a loaded post embeds."""
+        uri = quoted_uri(post.record.value)
+        return self.by_uri.get(uri) if uri else None
 
     def is_redacted(self, subject: Address) -> bool:
         """Return True if a labeler whose takedowns are accepted took it down."""
@@ -215,33 +237,6 @@ class State:
         return any(
             label.val in REDACTING_LABELS and label.src in redact
             for label in self.labels.get(subject, ())
-        )
-
-    def is_blocked(self, actor: int) -> bool:
-        """Whether viewer and account block each other, either way."""
-        relation = self.relations.get(actor)
-        return relation is not None and (
-            relation.blocking is not None or relation.blocked_by
-        )
-
-    def may_show_item(self, item: SkeletonItem) -> bool:
-        """Whether a feed entry may be shown: the post, and who reposted it."""
-        by = item.repost.actor if item.repost else None
-        return self.may_show_post(item.post) and (
-            by is None or not (self.is_hidden(by) or self.is_blocked(by))
-        )
-
-    def may_show_actor(self, actor: int) -> bool:
-        """Whether the account may be shown in a list."""
-        return not self.is_hidden(actor) and not self.is_blocked(actor)
-
-    def may_show_post(self, address: Address) -> bool:
-        """Whether the post is there and may be shown in a list."""
-        return (
-            address in self.posts
-            and not self.is_hidden(address.actor)
-            and not self.is_blocked(address.actor)
-            and not self.is_redacted(address)
         )
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from appview.hydration.state import State
 from appview.pipeline import Params, Pipeline
+from appview.rules import Place, refuse_profile, refuse_subject, shown_actors
 from appview.session import Session
 from appview.views.detailed_profile import profile_view_detailed
 from appview.views.profile import profile_view
 from network.xrpc_server import XrpcError
 from protocol.syntax import is_did
 from storage.addresses import find_actors, find_handles
-from storage.collections import FOLLOW_SUBJECT
+from storage.links import find_followers, find_follows
 
 MAX_PROFILES = 25
 
@@ -34,27 +35,23 @@ def _one_profile(state: State, actors: list[int], _: Params) -> dict[str, Any]:
     return profile_view_detailed(state, state.actors[actors[0]])
 
 
-def _refuse_hidden(state: State, actors: list[int]) -> list[int]:
+def _refuse_profile(state: State, actors: list[int]) -> list[int]:
     for actor in actors:
-        found = state.actors[actor]
-        if found.takedown is not None or found.upstream_status == "takendown":
-            raise XrpcError("AccountTakedown", "Account has been taken down", 400)
-        if state.is_hidden(actor):
-            raise XrpcError("AccountDeactivated", "Account is not active", 400)
+        refuse_profile(state, actor)
     return actors
 
 
 GET_PROFILE: Pipeline[list[int]] = Pipeline(
     skeleton=_find_profiles,
     hydrate=lambda state, actors: state.load_profiles(actors),
-    rules=_refuse_hidden,
+    rules=_refuse_profile,
     present=_one_profile,
 )
 
 GET_PROFILES: Pipeline[list[int]] = Pipeline(
     skeleton=_find_profiles,
     hydrate=lambda state, actors: state.load_profiles(actors),
-    rules=lambda state, actors: [a for a in actors if not state.is_hidden(a)],
+    rules=lambda state, actors: shown_actors(state, Place.ACTOR, actors),
     present=lambda state, actors, _: {
         "profiles": [profile_view_detailed(state, state.actors[a]) for a in actors]
     },
@@ -63,6 +60,7 @@ GET_PROFILES: Pipeline[list[int]] = Pipeline(
 
 @dataclass(frozen=True, slots=True)
 class _Edges:
+    asked: str
     subject: int
     actors: list[int]
     after: list[Any] | None
@@ -75,47 +73,30 @@ def _find_subject(session: Session, params: Params) -> int:
     return subject
 
 
-def _page_edges(
-    session: Session, params: Params, *, mine: str, other: str, extra: str
-) -> _Edges:
+def _find_follows(session: Session, params: Params) -> _Edges:
     subject = _find_subject(session, params)
     after = session.open_cursor(params.get("cursor"))
-    keyset = f"AND (rkey, {other}) < (%s, %s)" if after else ""
-    rows = session.conn.execute(
-        f"""
-        SELECT {other}, rkey FROM link
-        WHERE path = %s AND {mine} = %s {extra} {keyset}
-        ORDER BY rkey DESC, {other} DESC LIMIT %s
-        """,
-        (FOLLOW_SUBJECT, subject, *(after or ()), params["limit"] + 1),
-    ).fetchall()
-    page = rows[: params["limit"]]
-    more = len(rows) > len(page)
-    return _Edges(
-        subject,
-        list(dict.fromkeys(actor for actor, _ in page)),
-        [page[-1][1], page[-1][0]] if more else None,
+    found, after = find_follows(
+        session.conn, subject, limit=params["limit"], after=after
     )
-
-
-def _find_follows(session: Session, params: Params) -> _Edges:
-    return _page_edges(session, params, mine="actor", other="target_actor", extra="")
+    actors = list(dict.fromkeys(link.actor for link in found))
+    return _Edges(params["actor"], subject, actors, after)
 
 
 def _find_followers(session: Session, params: Params) -> _Edges:
-    return _page_edges(
-        session,
-        params,
-        mine="target_actor",
-        other="actor",
-        extra="AND target_rkey = 0",
+    subject = _find_subject(session, params)
+    after = session.open_cursor(params.get("cursor"))
+    found, after = find_followers(
+        session.conn, subject, limit=params["limit"], after=after
     )
+    actors = list(dict.fromkeys(link.actor for link in found))
+    return _Edges(params["actor"], subject, actors, after)
 
 
 def _drop_hidden(state: State, edges: _Edges) -> _Edges:
-    _refuse_hidden(state, [edges.subject])
-    shown = [a for a in edges.actors if state.may_show_actor(a)]
-    return _Edges(edges.subject, shown, edges.after)
+    refuse_subject(state, edges.subject, edges.asked)
+    shown = shown_actors(state, Place.FOLLOW, edges.actors, beside=edges.subject)
+    return _Edges(edges.asked, edges.subject, shown, edges.after)
 
 
 def _edges_pipeline(skeleton: Any, name: str) -> Pipeline[_Edges]:

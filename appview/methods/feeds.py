@@ -8,7 +8,9 @@ from typing import Any
 
 from appview.hydration.records import GENERATOR, POST
 from appview.hydration.state import State
+from appview.own_feeds import find_feed_addresses, own_records
 from appview.pipeline import Params, Pipeline
+from appview.rules import Place, refuse_author, shown_items, shown_records
 from appview.session import Session
 from appview.views.named import generator_view
 from appview.views.post import feed_view_post
@@ -40,10 +42,11 @@ class FeedPage:
     items: list[SkeletonItem]
     after: list[Any] | None = None
     cursor: str | None = None
+    author: int | None = None
 
 
 def _shown(state: State, page: FeedPage) -> FeedPage:
-    items = [item for item in page.items if state.may_show_item(item)]
+    items = shown_items(state, Place.FEED_ITEM, page.items)
     return FeedPage(items, page.after, page.cursor)
 
 
@@ -61,7 +64,7 @@ def _present(state: State, page: FeedPage, _: Params) -> dict[str, Any]:
 def _find_author_feed(session: Session, params: Params) -> FeedPage:
     actor = session.find_actor(params["actor"])
     if actor is None:
-        raise XrpcError("InvalidRequest", f"Profile not found: {params['actor']}", 400)
+        raise XrpcError("InvalidRequest", "Profile not found", 400)
     wanted = params.get("filter", "posts_with_replies")
     conditions = {
         "posts_no_replies": "AND parent_rkey IS NULL",
@@ -117,23 +120,26 @@ def _find_author_feed(session: Session, params: Params) -> FeedPage:
         )
         for _, key, post_actor, post_rkey in page
     ]
-    return FeedPage(items, list(page[-1][:2]) if len(rows) > limit else None)
+    last = list(page[-1][:2]) if len(rows) > limit else None
+    return FeedPage(items, last, author=actor)
+
+
+def _load_author_feed(state: State, page: FeedPage) -> None:
+    state.load_feed(page.items)
+    if page.author is not None:
+        state.load_actors([page.author])
 
 
 def _author_rules(state: State, page: FeedPage) -> FeedPage:
-    for item in page.items[:1]:
-        author = item.repost.actor if item.repost else item.post.actor
-        relation = state.relations.get(author)
-        if relation and relation.blocking is not None:
-            raise XrpcError("BlockedActor", "You have blocked this account", 400)
-        if relation and relation.blocked_by:
-            raise XrpcError("BlockedByActor", "This account has blocked you", 400)
-    return _shown(state, page)
+    assert page.author is not None
+    refuse_author(state, page.author)
+    items = shown_items(state, Place.AUTHOR_ITEM, page.items)
+    return FeedPage(items, page.after, page.cursor)
 
 
 GET_AUTHOR_FEED: Pipeline[FeedPage] = Pipeline(
     skeleton=_find_author_feed,
-    hydrate=lambda state, page: state.load_feed(page.items),
+    hydrate=_load_author_feed,
     rules=_author_rules,
     present=_present,
 )
@@ -213,33 +219,11 @@ def describe_feed_generator(session: Session, params: Params) -> dict[str, Any]:
     )
     published = [uri for uri in uris.values() if uri.rsplit("/", 1)[1] in FEEDS]
     did = session.app.service_did
-    own = [f"at://{did}/{FEED_GENERATOR}/{name}" for name in FEEDS]
+    own = [record.uri for record in own_records(did).values()]
     return {"did": did, "feeds": [{"uri": uri} for uri in [*published, *own]]}
 
 
-# getFeed: ours, or hydrated from somebody else's skeleton
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignFeed:
-    """A feed that another service computes."""
-
-    service_did: str
-    uri: str
-
-
-def find_foreign_feed(session: Session, uri: str) -> ForeignFeed:
-    """Which service computes this feed; UnknownFeed if its record is not here."""
-    actors, rkeys = _address_columns(session, uri)
-    row = None
-    if actors:
-        row = session.conn.execute(
-            "SELECT service_did FROM feed_generator WHERE actor = %s AND rkey = %s",
-            (actors[0], rkeys[0]),
-        ).fetchone()
-    if row is None or row[0] == session.app.service_did:
-        raise XrpcError("UnknownFeed", f"no such feed: {uri}", 400)
-    return ForeignFeed(row[0], uri)
+# getFeed
 
 
 def _find_own_feed(session: Session, params: Params) -> FeedPage:
@@ -257,29 +241,6 @@ GET_OWN_FEED: Pipeline[FeedPage] = Pipeline(
 )
 
 
-def hydrate_foreign(
-    items: list[tuple[str, str | None]], cursor: str | None
-) -> Pipeline[FeedPage]:
-    """The pipeline of a skeleton that has already been fetched."""
-
-    def find(session: Session, params: Params) -> FeedPage:
-        uris = [uri for pair in items for uri in pair if uri is not None]
-        found = find_addresses(session.conn, uris)
-        entries = [
-            SkeletonItem(found[post], found.get(repost) if repost else None)
-            for post, repost in items[: params["limit"]]
-            if post in found
-        ]
-        return FeedPage(entries, None, cursor)
-
-    return Pipeline(
-        skeleton=find,
-        hydrate=lambda state, page: state.load_feed(page.items),
-        rules=_shown,
-        present=_present,
-    )
-
-
 # feed generator records
 
 
@@ -287,26 +248,20 @@ def _find_generators(session: Session, params: Params) -> list[Address]:
     uris: list[str] = params.get("feeds") or [params["feed"]]
     if len(uris) > MAX_GENERATORS:
         raise XrpcError("InvalidRequest", f"at most {MAX_GENERATORS} feeds", 400)
-    found = find_addresses(session.conn, uris)
+    found = find_feed_addresses(session, uris)
     return list(dict.fromkeys(found[uri] for uri in uris if uri in found))
 
 
 def _shown_generators(state: State, found: list[Address]) -> list[Address]:
-    return [
-        a
-        for a in found
-        if a in state.named
-        and a.collection == GENERATOR
-        and not state.is_hidden(a.actor)
-        and not state.is_redacted(a)
-    ]
+    feeds = [a for a in found if a.collection == GENERATOR]
+    return shown_records(state, Place.NAMED, feeds)
 
 
 def _present_generator(
     state: State, found: list[Address], params: Params
 ) -> dict[str, Any]:
     if not found:
-        raise XrpcError("InvalidRequest", f"could not find feed: {params['feed']}", 400)
+        raise XrpcError("InvalidRequest", "could not find feed", 400)
     view = generator_view(state, found[0])
     ours = view["did"] == state.session.app.service_did
     is_valid = not ours or found[0].rkey in _own_rkeys(state)
@@ -333,8 +288,6 @@ GET_FEED_GENERATORS: Pipeline[list[Address]] = Pipeline(
         "feeds": [generator_view(state, address) for address in found]
     },
 )
-
-GET_FEED = "app.bsky.feed.getFeed"
 
 METHODS: dict[str, Pipeline[Any]] = {
     "app.bsky.feed.getAuthorFeed": GET_AUTHOR_FEED,

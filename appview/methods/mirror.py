@@ -6,13 +6,14 @@ here carries the account's own signature: nobody needs to trust this index.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 from appview.app import AppView
 from appview.methods.repos import find_repo
 from appview.proof_trees import ProofTrees
 from appview.session import session_of
+from network.request_guard import client_key
+from network.spool import Spool
 from network.xrpc_server import Call, Reply, XrpcError
 from protocol.car import car_block, car_header
 from protocol.cid import cid_for
@@ -23,27 +24,27 @@ from storage.records import fetch_records, iter_repo
 
 CAR = "application/vnd.ipld.car"
 LONG_TIMEOUT = "SET LOCAL statement_timeout = '10min'"
-"""A whole repo is read while the client downloads it."""
+"""Reading a whole repo takes longer than any answer from the index."""
 
 
-def get_repo(app: AppView, call: Call) -> Reply:
-    """The whole repo as a CAR. `since` is honoured only as a hint: everything is sent,
-    which the lexicon allows and every reader must bear."""
-    did = call.params["did"]
-    with session_of(app, call) as session:
-        actor, _, _ = find_repo(session, did)
+async def get_repo(app: AppView, call: Call) -> Reply:
+    """Return the whole repo as a CAR.
 
-    def chunks() -> Iterator[bytes]:
+    `since` is a hint: everything is sent, which the lexicon allows.
+    """
+
+    def write(spool: Spool) -> None:
         with session_of(app, call) as session:
+            actor, _, _ = find_repo(session, call.params["did"])
             session.conn.execute(LONG_TIMEOUT)
             try:
                 with app.export_repo(session.conn, actor) as car:
-                    yield from car
+                    spool.writelines(car)
             except MissingBlockError as error:
-                # Read before the first piece is sent, so this is still an answer.
                 raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
 
-    return Reply(chunks(), content_type=CAR)
+    client = client_key(call.request.scope)
+    return Reply(await app.spooler.fill(client, write), content_type=CAR)
 
 
 def get_record(app: AppView, call: Call) -> Reply:

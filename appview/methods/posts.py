@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from appview.hydration.records import POST
 from appview.hydration.state import State
 from appview.pipeline import Params, Pipeline
+from appview.rules import Effect, Place, decide_record, shown_actors, shown_records
 from appview.session import Session
 from appview.views.common import datetime_text
-from appview.views.post import post_view, thread_view
+from appview.views.post import parents_view, post_view, thread_view, threadgate_view
 from appview.views.profile import profile_view
 from network.xrpc_server import XrpcError
 from protocol.syntax import parse_at_uri
@@ -20,7 +21,6 @@ from storage.collections import LIKE_SUBJECT, REPLY_PARENT, REPOST_SUBJECT
 from storage.documents import Address
 from storage.links import find_links
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_URIS = 25
 MAX_THREAD_POSTS = 1_000
 """Posts of one answer; a larger thread shows its most recent branches first."""
@@ -53,7 +53,7 @@ def _find_posts(session: Session, params: Params) -> list[Address]:
 GET_POSTS: Pipeline[list[Address]] = Pipeline(
     skeleton=_find_posts,
     hydrate=lambda state, posts: state.load_posts(posts),
-    rules=lambda state, posts: [a for a in posts if state.may_show_post(a)],
+    rules=lambda state, posts: shown_records(state, Place.POST, posts),
     present=lambda state, posts, _: {"posts": [post_view(state, a) for a in posts]},
 )
 
@@ -146,18 +146,13 @@ def _load_thread(state: State, thread: _Thread) -> None:
 
 
 def _present_thread(state: State, thread: _Thread, params: Params) -> dict[str, Any]:
-    if thread.post not in state.posts or state.is_hidden(thread.post.actor):
+    if decide_record(state, Place.ANCHOR, thread.post) is Effect.NOT_FOUND:
         raise _post_not_found(params)
-    parent: dict[str, Any] | None = None
-    for above in reversed(thread.parents):
-        uri = state.uris.get(above)
-        if uri is None:
-            parent = None
-            continue
-        parent = thread_view(state, above, uri, {}, parent=parent)
-        parent.pop("replies", None)
+    parent = parents_view(state, thread.post, thread.parents)
     view = thread_view(state, thread.post, params["uri"], thread.replies, parent=parent)
-    return {"thread": view}
+    root = state.posts[thread.post].root or thread.post
+    gate = threadgate_view(state, root)
+    return {"thread": view, **({"threadgate": gate} if gate else {})}
 
 
 GET_POST_THREAD: Pipeline[_Thread] = Pipeline(
@@ -171,6 +166,7 @@ GET_POST_THREAD: Pipeline[_Thread] = Pipeline(
 @dataclass(frozen=True, slots=True)
 class _Reactions:
     uri: str
+    author: int | None
     rows: list[tuple[int, int, datetime]]
     after: list[Any] | None
 
@@ -178,7 +174,7 @@ class _Reactions:
 def _find_reactions(session: Session, params: Params, path: int) -> _Reactions:
     post = find_post(session, params["uri"])
     if post is None:
-        return _Reactions(params["uri"], [], None)
+        return _Reactions(params["uri"], None, [], None)
     sources, after = find_links(
         session.conn,
         path,
@@ -186,18 +182,25 @@ def _find_reactions(session: Session, params: Params, path: int) -> _Reactions:
         limit=params["limit"],
         after=session.open_cursor(params.get("cursor")),
     )
-    # The time of a reaction is that of its key; one without is of no lexicon.
-    rows = [
-        (source.actor, source.rkey, _EPOCH + timedelta(microseconds=source.rkey >> 10))
-        for source in sources
-        if source.rkey > 0
-    ]
-    return _Reactions(params["uri"], rows, after)
+    rows = [(source.actor, source.rkey, source.sort_at) for source in sources]
+    return _Reactions(params["uri"], post.actor, rows, after)
 
 
-def _shown_reactions(state: State, found: _Reactions) -> _Reactions:
-    rows = [row for row in found.rows if state.may_show_actor(row[0])]
-    return _Reactions(found.uri, rows, found.after)
+def _shown_likes(state: State, found: _Reactions) -> _Reactions:
+    actors = (row[0] for row in found.rows)
+    shown = shown_actors(state, Place.LIKE, actors, beside=found.author)
+    return _only(found, shown)
+
+
+def _shown_reposts(state: State, found: _Reactions) -> _Reactions:
+    actors = (row[0] for row in found.rows)
+    return _only(found, shown_actors(state, Place.REPOSTER, actors))
+
+
+def _only(found: _Reactions, actors: list[int]) -> _Reactions:
+    shown = {*actors}
+    rows = [row for row in found.rows if row[0] in shown]
+    return _Reactions(found.uri, found.author, rows, found.after)
 
 
 def _present_likes(state: State, found: _Reactions, params: Params) -> dict[str, Any]:
@@ -227,11 +230,11 @@ def _present_reposts(state: State, found: _Reactions, params: Params) -> dict[st
     }
 
 
-def _reactions_pipeline(path: int, present: Any) -> Pipeline[_Reactions]:
+def _reactions_pipeline(path: int, rules: Any, present: Any) -> Pipeline[_Reactions]:
     return Pipeline(
         skeleton=lambda session, params: _find_reactions(session, params, path),
         hydrate=lambda state, found: state.load_actors(a for a, _, _ in found.rows),
-        rules=_shown_reactions,
+        rules=rules,
         present=present,
     )
 
@@ -239,8 +242,10 @@ def _reactions_pipeline(path: int, present: Any) -> Pipeline[_Reactions]:
 METHODS: dict[str, Pipeline[Any]] = {
     "app.bsky.feed.getPosts": GET_POSTS,
     "app.bsky.feed.getPostThread": GET_POST_THREAD,
-    "app.bsky.feed.getLikes": _reactions_pipeline(LIKE_SUBJECT, _present_likes),
+    "app.bsky.feed.getLikes": _reactions_pipeline(
+        LIKE_SUBJECT, _shown_likes, _present_likes
+    ),
     "app.bsky.feed.getRepostedBy": _reactions_pipeline(
-        REPOST_SUBJECT, _present_reposts
+        REPOST_SUBJECT, _shown_reposts, _present_reposts
     ),
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 from appview.hydration.records import load_records
 from appview.hydration.state import answer_allowance
+from appview.own_feeds import find_own_record
 from appview.pipeline import Params
 from appview.session import Session
 from network.xrpc_server import XrpcError
@@ -29,6 +30,9 @@ _STATUS_ERRORS = {
 def get_record(session: Session, params: Params) -> dict[str, Any]:
     """com.atproto.repo.getRecord."""
     repo = params["repo"]
+    own = find_own_record(session.app, repo, params["collection"], params["rkey"])
+    if own is not None and params.get("cid", own.cid) == own.cid:
+        return {"uri": own.uri, "cid": own.cid, "value": to_json(own.value)}
     did = repo if is_did(repo) else find_handles(session.conn, [repo]).get(repo.lower())
     uri = f"at://{did}/{params['collection']}/{params['rkey']}"
     address = find_addresses(session.conn, [uri]).get(uri) if did else None

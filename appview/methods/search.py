@@ -8,6 +8,7 @@ from typing import Any
 from appview.hydration.records import POST
 from appview.hydration.state import State
 from appview.pipeline import Params, Pipeline
+from appview.rules import Place, shown_actors, shown_records
 from appview.session import Session
 from appview.views.post import post_view
 from appview.views.profile import profile_view, profile_view_basic
@@ -29,6 +30,7 @@ from storage.web_urls import normalize_domain, normalize_url
 class _Page:
     items: list[Any]
     after: list[Any] | None
+    term: str = ""
 
 
 def _find_posts(session: Session, params: Params) -> _Page:
@@ -91,7 +93,7 @@ SEARCH_POSTS: Pipeline[_Page] = Pipeline(
     skeleton=_find_posts,
     hydrate=lambda state, page: state.load_posts(page.items),
     rules=lambda state, page: _Page(
-        [a for a in page.items if state.may_show_post(a)], page.after
+        shown_records(state, Place.POST, page.items), page.after
     ),
     present=lambda state, page, _: {
         "posts": [post_view(state, address) for address in page.items],
@@ -109,8 +111,9 @@ def _find_actors(session: Session, params: Params) -> _Page:
 
 
 def _complete_actors(session: Session, params: Params) -> _Page:
-    found = session.app.engine.typeahead(_term(session, params), limit=params["limit"])
-    return _Page([*found], None)
+    term = _term(session, params)
+    found = session.app.engine.typeahead(term, limit=params["limit"])
+    return _Page([*found], None, term.lower())
 
 
 def _term(session: Session, params: Params) -> str:
@@ -123,14 +126,25 @@ def _term(session: Session, params: Params) -> str:
     return term[:256]
 
 
-def _drop_hidden_actors(state: State, page: _Page) -> _Page:
-    return _Page([a for a in page.items if not state.is_hidden(a)], page.after)
+def _shown_hits(state: State, page: _Page) -> _Page:
+    return _Page(shown_actors(state, Place.ACTOR_HIT, page.items), page.after)
+
+
+def _shown_completions(state: State, page: _Page) -> _Page:
+    """An account stays to be found by its whole handle, also across a block."""
+    shown = []
+    for actor in page.items:
+        found = state.actors.get(actor)
+        is_exact = found is not None and found.handle == page.term
+        place = Place.EXACT_HIT if is_exact else Place.ACTOR_HIT
+        shown += shown_actors(state, place, [actor])
+    return _Page(shown, page.after)
 
 
 SEARCH_ACTORS: Pipeline[_Page] = Pipeline(
     skeleton=_find_actors,
     hydrate=lambda state, page: state.load_actors(page.items),
-    rules=_drop_hidden_actors,
+    rules=_shown_hits,
     present=lambda state, page, _: {
         "actors": [profile_view(state, state.actors[a]) for a in page.items],
         **state.session.seal_cursor(page.after),
@@ -140,7 +154,7 @@ SEARCH_ACTORS: Pipeline[_Page] = Pipeline(
 TYPEAHEAD: Pipeline[_Page] = Pipeline(
     skeleton=_complete_actors,
     hydrate=lambda state, page: state.load_actors(page.items),
-    rules=_drop_hidden_actors,
+    rules=_shown_completions,
     present=lambda state, page, _: {
         "actors": [profile_view_basic(state, state.actors[a]) for a in page.items]
     },

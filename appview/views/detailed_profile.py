@@ -7,6 +7,7 @@ from typing import Any
 from appview.hydration.actors import Actor
 from appview.hydration.records import STARTER_PACK, Record
 from appview.hydration.state import JOINED_VIA, State, reference_uri
+from appview.rules import Place, decide_record
 from appview.views.blob_url import image_url
 from appview.views.checked import STRONG_REF, part_of
 from appview.views.common import present, text_of
@@ -48,6 +49,6 @@ def _starter_pack(state: State, record: Record) -> dict[str, Any] | None:
     pack = state.by_uri.get(reference_uri(record, JOINED_VIA) or "")
     if pack is None or pack.collection != STARTER_PACK or pack not in state.named:
         return None
-    if state.is_hidden(pack.actor) or state.is_redacted(pack):
+    if decide_record(state, Place.NAMED, pack) is not None:
         return None
     return starter_pack_view_basic(state, pack)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from appview.hydration.actors import Actor
+from appview.hydration.records import Post
 from appview.hydration.state import MAX_QUOTES, State, quoted_uri
+from appview.rules import Effect, Place, decide_record
+from appview.views.blocks import blocked_author
 from appview.views.common import datetime_text, label_views, present, self_labels
 from appview.views.media import media_view
 from appview.views.named import embedded_view
 from appview.views.profile import profile_view_basic
-from protocol.cbor import Value
 from protocol.json_form import to_json
 from storage.documents import Address
 
@@ -19,24 +20,24 @@ RECORD_WITH_MEDIA: Final = "app.bsky.embed.recordWithMedia"
 VIEW_RECORD: Final = f"{RECORD}#viewRecord"
 VIEW_NOT_FOUND: Final = f"{RECORD}#viewNotFound"
 VIEW_BLOCKED: Final = f"{RECORD}#viewBlocked"
+VIEW_DETACHED: Final = f"{RECORD}#viewDetached"
 
 
-def embed_view(
-    state: State, actor: Actor, post: dict[str, Value], *, depth: int = 0
-) -> dict[str, Any] | None:
-    """Return the embed of a post record, or None if it has none that can be shown.
+def embed_view(state: State, post: Post, *, depth: int = 0) -> dict[str, Any] | None:
+    """Return the embed of a post, or None if it has none that can be shown.
 
     `depth` counts the posts that quote this one in the same view.
     """
-    embed = post.get("embed")
+    actor = state.actors[post.record.address.actor]
+    embed = post.record.value.get("embed")
     if not isinstance(embed, dict):
         return None
     kind = embed.get("$type")
     if kind == RECORD:
-        return _record(state, quoted_uri(post), depth)
+        return _record(state, post, depth)
     if kind == RECORD_WITH_MEDIA:
         media = media_view(state, actor, embed.get("media"))
-        record = _record(state, quoted_uri(post), depth)
+        record = _record(state, post, depth)
         if media is None or record is None:
             return None
         # A field of a known type is not marked with it.
@@ -45,28 +46,34 @@ def embed_view(
     return media_view(state, actor, embed)
 
 
-def _record(state: State, uri: str | None, depth: int) -> dict[str, Any] | None:
+def _record(state: State, post: Post, depth: int) -> dict[str, Any] | None:
+    uri = quoted_uri(post.record.value)
     if uri is None:
         return None
-    return {"$type": f"{RECORD}#view", "record": _quoted(state, uri, depth + 1)}
+    record = _quoted(state, uri, post.record.address, depth + 1)
+    return {"$type": f"{RECORD}#view", "record": record}
 
 
-def _quoted(state: State, uri: str, depth: int) -> dict[str, Any]:
+def _quoted(state: State, uri: str, by: Address, depth: int) -> dict[str, Any]:
     address = state.by_uri.get(uri)
-    missing = {"$type": VIEW_NOT_FOUND, "uri": uri, "notFound": True}
-    if address is None or state.is_hidden(address.actor) or state.is_redacted(address):
-        return missing
-    actor = state.actors[address.actor]
-    if state.is_blocked(address.actor):
-        return {
-            "$type": VIEW_BLOCKED,
-            "uri": uri,
-            "blocked": True,
-            "author": {"did": actor.did},
-        }
-    if address in state.posts:
-        return _quoted_post(state, address, depth)
-    return embedded_view(state, address) or missing
+    effect: Effect | None = Effect.NOT_FOUND
+    if address is not None:
+        effect = decide_record(
+            state, Place.QUOTE, address, beside=by.actor, quoted_by=by
+        )
+    if effect is Effect.BLOCKED and address is not None:
+        did = uri.removeprefix("at://").split("/", 1)[0]
+        author = blocked_author(state, address.actor, did)
+        return {"$type": VIEW_BLOCKED, "uri": uri, "blocked": True, "author": author}
+    if effect is Effect.DETACH:
+        return {"$type": VIEW_DETACHED, "uri": uri, "detached": True}
+    if effect is None and address is not None:
+        if address in state.posts:
+            return _quoted_post(state, address, depth)
+        view = embedded_view(state, address)
+        if view is not None:
+            return view
+    return {"$type": VIEW_NOT_FOUND, "uri": uri, "notFound": True}
 
 
 def _quoted_post(state: State, address: Address, depth: int) -> dict[str, Any]:
@@ -74,7 +81,7 @@ def _quoted_post(state: State, address: Address, depth: int) -> dict[str, Any]:
     value, uri = post.record.value, state.uris[address]
     embeds = None
     if depth < MAX_QUOTES:
-        inner = embed_view(state, actor, value, depth=depth)
+        inner = embed_view(state, post, depth=depth)
         embeds = [inner] if inner else []
     return present(
         **{"$type": VIEW_RECORD},
@@ -86,7 +93,7 @@ def _quoted_post(state: State, address: Address, depth: int) -> dict[str, Any]:
             *label_views(state, address, uri),
             *self_labels(actor.did, uri, post.record),
         ],
-        replyCount=post.replies,
+        replyCount=max(0, post.replies - state.standing.uncounted(address)),
         repostCount=post.reposts,
         likeCount=post.likes,
         quoteCount=post.quotes,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from appview.hydration.actors import Actor, profile_address
+from appview.hydration.actors import Actor, Relation
 from appview.hydration.labels import account_subject
 from appview.hydration.records import CHAT_DECLARATION, NOTIFICATION_DECLARATION
-from appview.hydration.state import State
+from appview.hydration.state import State, profile_address
+from appview.views.account_list import list_view_basic
 from appview.views.blob_url import image_url
+from appview.views.blocks import block_state, blocking_list
 from appview.views.common import (
     datetime_text,
     label_views,
@@ -18,7 +20,7 @@ from appview.views.common import (
     text_of,
 )
 from protocol.graphemes import cut_text
-from storage.collections import ACTOR_PROFILE, GRAPH_BLOCK, GRAPH_FOLLOW
+from storage.collections import ACTOR_PROFILE, GRAPH_FOLLOW
 
 INVALID_HANDLE: Final = "handle.invalid"
 _MAX_NAME: Final = 64
@@ -89,25 +91,24 @@ def _activity_subscription(state: State, actor: Actor) -> dict[str, str]:
 
 def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
     viewer = state.session.viewer
-    relation = state.relations.get(actor.id)
-    if viewer is None or relation is None:
+    if viewer is None:
         return None
+    relation = state.relations.get(actor.id) or Relation()
+    blocks = block_state(state, actor.id)
+    held = blocking_list(state, actor.id)
 
-    def own(collection: str, rkey: int | None, did: str) -> str | None:
-        if rkey is None:
+    def own(did: str, rkey: int | None) -> str | None:
+        # A follow across a block has no effect, and is not shown.
+        if rkey is None or blocks["blockedBy"] or "blocking" in blocks:
             return None
-        return f"at://{did}/{collection}/{rkey_text(state, rkey)}"
+        return f"at://{did}/{GRAPH_FOLLOW}/{rkey_text(state, rkey)}"
 
-    # A block ends follows, whoever made it.
-    blocked = state.is_blocked(actor.id)
-    following = None if blocked else relation.following
-    followed_by = None if blocked else relation.followed_by
     return present(
         muted=False,
-        blockedBy=relation.blocked_by,
-        blocking=own(GRAPH_BLOCK, relation.blocking, viewer.did),
-        following=own(GRAPH_FOLLOW, following, viewer.did),
-        followedBy=own(GRAPH_FOLLOW, followed_by, actor.did),
+        **blocks,
+        blockingByList=list_view_basic(state, held) if held else None,
+        following=own(viewer.did, relation.following),
+        followedBy=own(actor.did, relation.followed_by),
     )
 
 

@@ -212,14 +212,17 @@ _PUT_RECORDS: Final = """
     SELECT actor, collection, rkey, value FROM made ORDER BY actor, collection, rkey
 """
 _PUT_LINKS: Final = """
-    INSERT INTO link (rkey, target_rkey, actor, target_actor, target_collection, path)
+    INSERT INTO link (
+        rkey, target_rkey, actor, target_actor, target_collection, path, sort_at
+    )
     SELECT rkey,
         CASE WHEN number < %(reposts)s THEN target_rkey ELSE %(no_rkey)s END,
         actor, %(first)s + target,
         CASE WHEN number < %(reposts)s THEN %(post)s ELSE %(nothing)s END,
         CASE WHEN number < %(likes)s THEN %(like_path)s
             WHEN number < %(reposts)s THEN %(repost_path)s
-            WHEN number < %(follows)s THEN %(follow_path)s ELSE %(block_path)s END
+            WHEN number < %(follows)s THEN %(follow_path)s ELSE %(block_path)s END,
+        to_timestamp((rkey >> 10) / 1e6)
     FROM made WHERE number >= %(posts)s
 """
 _PUT_POSTS: Final = """

@@ -16,7 +16,8 @@ from starlette.routing import BaseRoute, Route
 
 from crawler.discovery import AskedAgain, crawl_again
 from crawler.settings import MIB, CrawlSettings
-from network.request_guard import RequestGuard
+from network.rate_limit import RateLimit
+from network.request_guard import client_key
 from network.xrpc_server import XrpcError
 from service.pages.status import BENIGN
 from storage import hosts
@@ -27,8 +28,8 @@ Pool = ConnectionPool[psycopg.Connection[Any]]
 Endpoint = Callable[[Request], Any]
 
 # Anybody may press the button, but nobody so often that it costs us anything.
-_RATE: Final = 0.1
-_BURST: Final = 10
+_PRESSES: Final = 10
+_WINDOW_S: Final = 100.0
 _LONGEST_NAME: Final = 253
 
 ANSWERS: Final = {
@@ -63,7 +64,7 @@ class HostPages:
     def __init__(self, pool: Pool, settings: CrawlSettings) -> None:
         self._pool = pool
         self._settings = settings
-        self._guard = RequestGuard(_RATE, _BURST)
+        self._presses = RateLimit(_PRESSES, _WINDOW_S)
 
     def routes(self, show: Endpoint) -> Sequence[BaseRoute]:
         """The page, shown by `show`, and its button."""
@@ -129,7 +130,7 @@ class HostPages:
         if not from_our_page(request):
             return PlainTextResponse("press the button on the host's own page", 403)
         try:
-            self._guard(request, "crawl")
+            self._presses.take(client_key(request.scope))
         except XrpcError as error:
             return PlainTextResponse(
                 error.message, error.status, headers=dict(error.headers)

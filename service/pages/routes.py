@@ -11,7 +11,12 @@ from urllib.parse import quote, urlencode
 import anyio.to_thread
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+)
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -20,6 +25,7 @@ from appview.methods import actor, feeds, posts, search
 from appview.session import open_session
 from crawler.settings import CrawlSettings
 from feeds.registry import FEEDS
+from network.request_guard import working
 from network.xrpc_server import XrpcError
 from protocol.syntax import is_did, is_handle, is_record_key
 from service.pages.host import HostPages
@@ -97,9 +103,13 @@ class _Pages:
         """An endpoint that shows `template` with what `page` gives, or says why not."""
 
         async def endpoint(request: Request) -> Response:
-            return await anyio.to_thread.run_sync(
-                self._render, template, page, headers, request
-            )
+            try:
+                async with working(request.scope):
+                    return await anyio.to_thread.run_sync(
+                        self._render, template, page, headers, request
+                    )
+            except XrpcError as error:
+                return PlainTextResponse(error.message, error.status, error.headers)
 
         return endpoint
 
@@ -137,7 +147,7 @@ class _Pages:
             "feeds": FEEDS.values(),
             "latest": [],
         }
-        with open_session(self._app, SEARCH_CURSOR) as session:
+        with open_session(self._app, SEARCH_CURSOR, for_page=True) as session:
             if not any(
                 form[name] for name in ("q", "author", "lang", "since", "until")
             ):
@@ -168,7 +178,7 @@ class _Pages:
     def profile(self, request: Request) -> dict[str, Any]:
         """An account: who it is, what it wrote, and how well we hold its repo."""
         name = _actor_name(request)
-        with open_session(self._app, request.url.path) as session:
+        with open_session(self._app, request.url.path, for_page=True) as session:
             profile = actor.GET_PROFILE.run(session, {"actor": name})
             params: dict[str, Any] = {"actor": profile["did"], "limit": _PAGE_SIZE}
             if request.query_params.get("cursor"):
@@ -189,7 +199,7 @@ class _Pages:
         if not is_record_key(rkey):
             raise XrpcError("NotFound", "that is no record key")
         uri = f"at://{name}/{FEED_POST}/{rkey}"
-        with open_session(self._app, request.url.path) as session:
+        with open_session(self._app, request.url.path, for_page=True) as session:
             params = {"uri": uri, "depth": 6, "parentHeight": 20}
             thread = posts.GET_POST_THREAD.run(session, params)["thread"]
         above: list[dict[str, Any]] = []
@@ -212,7 +222,7 @@ class _Pages:
         values = {"title": algorithm.display_name, "algorithm": algorithm, "feed": []}
         if algorithm.personal:
             return values | {"next": None}
-        with open_session(self._app, request.url.path) as session:
+        with open_session(self._app, request.url.path, for_page=True) as session:
             params: dict[str, Any] = {"feed": self._feed_uri(name), "limit": _PAGE_SIZE}
             if request.query_params.get("cursor"):
                 params["cursor"] = request.query_params["cursor"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from psycopg_pool import ConnectionPool
 
+from network.request_guard import RequestGuard
 from pds.server import create_app
 from pds.settings import PdsSettings
 from service.config import Config
@@ -48,5 +49,6 @@ async def _serve(config: Config, letter: str, pool: ConnectionPool[Any]) -> None
             pool,
             fetcher=fetcher,
             identity=make_resolver(config, fetcher),
+            guard=RequestGuard(config.guard_policy),
         )
         await serve_until_stopped(app, config, config.pds_port(letter))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import structlog
 
+from network.connections import ConnectionLimits
+from network.request_guard import RequestGuard
 from network.serve import serving
 from plc.exceptions import load_exceptions
 from plc.follow import Follower
@@ -23,7 +25,7 @@ log = structlog.get_logger(__name__)
 def run(config: Config) -> None:
     """Serve the directory until told to stop."""
     with open_database(config, PLC) as url, open_pool(url, max=8) as pool:
-        app = create_app(pool)
+        app = create_app(pool, guard=RequestGuard(config.guard_policy))
         run_async(serve_until_stopped(app, config, config.plc_port), config)
 
 
@@ -36,12 +38,22 @@ def run_mirror(config: Config) -> None:
         mirror = Mirror(
             config.directory_url, tolerated=tolerated, dev=config.dev_network
         )
-        app = create_mirror_app(pool, config.directory_url, tolerated=tolerated)
+        app = create_mirror_app(
+            pool,
+            config.directory_url,
+            tolerated=tolerated,
+            guard=RequestGuard(config.guard_policy),
+        )
 
         async def follow() -> None:
             stop = stop_event()
             async with (
-                serving(app, config.bind, config.plc_port) as served,
+                serving(
+                    app,
+                    config.bind,
+                    config.plc_port,
+                    limits=ConnectionLimits(proxies=config.trusted_proxies),
+                ) as served,
                 make_fetcher(config) as fetcher,
             ):
                 log.info("mirroring", directory=config.directory_url, url=served)

@@ -7,8 +7,9 @@ from sqlalchemy.dialects import postgresql as pg
 
 from storage.schema.columns import ZERO, flag, int4, int8, metadata, octets, text, time
 
-# Column order is for alignment: 32 bytes without a hole. Partitions and their indexes
-# are in storage.links. target_collection 0 and target_rkey 0: an account.
+# Column order is for alignment: 40 bytes without a hole. Partitions and their indexes
+# are in the migrations. target_collection 0 and target_rkey 0: an account.
+# sort_at = the earlier of the record's createdAt and the time it was indexed.
 link = sa.Table(
     "link",
     metadata,
@@ -18,6 +19,7 @@ link = sa.Table(
     int4("target_actor"),
     int4("target_collection"),
     int4("path"),
+    time("sort_at"),
     postgresql_partition_by="LIST (path)",
 )
 
@@ -90,7 +92,8 @@ list_item = sa.Table(
     int4("subject"),
     sa.PrimaryKeyConstraint("actor", "rkey"),
     sa.Index("list_item_list_idx", "list_actor", "list_rkey", "rkey"),
-    sa.Index("list_item_subject_idx", "subject"),
+    # which lists an account is on, and whether it is on one that another blocks
+    sa.Index("list_item_subject_idx", "subject", "list_actor", "list_rkey"),
 )
 
 starter_pack = sa.Table(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -308,6 +310,49 @@ class SlowResponse(Response):
         await super().__call__(*args)
 
 
+def test_proxy_429_is_of_one_account(
+    server: Client, alice: Client, first: Provider, second: Provider
+) -> None:
+    zoe = sign_up(server, "zoe.a.test")
+    body = {"error": "RateLimitExceeded", "message": "m"}
+    limits = {
+        "Retry-After": "3000",
+        "RateLimit-Limit": "10",
+        "RateLimit-Remaining": "0",
+    }
+    for provider, target in ((first, None), (second, f"{second.did}#bigworld")):
+        headers = {} if target is None else {"Atproto-Proxy": target}
+        path = f"/xrpc/{SEARCH}?q=x"
+        provider.answer = JSONResponse(body, 429, limits)
+        answer = alice.send("GET", path, headers=headers)
+        assert (answer.status, answer.json) == (429, body)
+        assert {name: answer.headers[name] for name in limits} == limits
+        provider.answer = JSONResponse(body, 503, {"Retry-After": "3000"})
+        assert alice.send("GET", path, headers=headers).status == 503
+        provider.answer = None
+        assert zoe.send("GET", path, headers=headers).status == 200
+        assert alice.send("GET", path, headers=headers).status == 200
+
+
+def test_proxy_calls_have_a_bound_for_each_account(
+    alice: Client, server: Client, first: Provider
+) -> None:
+    yuri = sign_up(server, "yuri.a.test")
+    first.answer = SlowResponse()
+    with ThreadPoolExecutor(44) as threads:
+        calls = [threads.submit(alice.get, SEARCH, q="x") for _ in range(40)]
+        while sum(not call.done() for call in calls) > 36:
+            time.sleep(0.01)
+        first.answer = None
+        assert yuri.get(SEARCH, q="x").status == 200
+        answers = [call.result() for call in calls]
+    refused = [answer for answer in answers if answer.status == 429]
+    assert len(refused) >= 4
+    assert {answer.error for answer in refused} == {"RateLimitExceeded"}
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+    assert {answer.status for answer in answers} == {200, 429}
+
+
 def test_a_slow_provider_is_not_waited_for(world: World, first: Provider) -> None:
     with world.serve_pds(
         "hasty", default_indexer=f"{first.did}#bigworld", proxy_timeout=0.3
@@ -361,7 +406,8 @@ def test_private_addresses_are_refused_outside_development(endpoint: str) -> Non
             identity.endpoint = endpoint
             proxy = ServiceProxy(settings, fetcher, identity, utc_now)
             target = parse_service_ref("did:plc:" + "a" * 24 + "#x")
-            await proxy.forward(target, ProxyRequest(SEARCH, "", {}, None), None)
+            request = ProxyRequest(SEARCH, "", {}, None, "did:plc:x")
+            await proxy.forward(target, request, None)
 
     with pytest.raises(InvalidRequestError, match="forbidden address"):
         asyncio.run(attempt())

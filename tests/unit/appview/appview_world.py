@@ -18,7 +18,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from appview.app import AppView, ForeignSkeleton
+from appview.app import AppView, ForeignItem, ForeignSkeleton
 from appview.server import add_methods
 from indexer.apply import apply_batch
 from indexer.export import open_export
@@ -40,6 +40,7 @@ from storage.interning import Interner
 from storage.pool import open_pool
 
 SERVICE = "did:web:provider.example.com"
+FOREIGN_SERVICE = "did:web:feeds.example.com"
 FEED_PUBLISHER = "carol"
 START = datetime(2026, 11, 1, tzinfo=UTC)
 PICTURE = {
@@ -122,6 +123,7 @@ class Provider:
     world: World
     uris: dict[str, str]
     database: str
+    generator: Generator
 
     def get(
         self,
@@ -165,6 +167,22 @@ class Provider:
                 return items
             cursor = {"cursor": answer["cursor"]}
         raise AssertionError(f"{nsid} does not end")
+
+
+@dataclass
+class Generator:
+    """A feed service: gives its pages in turn (the last one again and again)."""
+
+    pages: list[ForeignSkeleton | XrpcError]
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    async def __call__(self, service_did: str, **asked: Any) -> ForeignSkeleton:
+        assert service_did == FOREIGN_SERVICE
+        self.asked.append(asked)
+        page = self.pages.pop(0) if len(self.pages) > 1 else self.pages[0]
+        if isinstance(page, XrpcError):
+            raise page
+        return page
 
 
 class RefusedError(Exception):
@@ -266,11 +284,17 @@ def _fill(world: World) -> dict[str, str]:
     uris["feed_foreign"] = world.write(
         FEED_PUBLISHER,
         "app.bsky.feed.generator",
-        {"did": "did:web:feeds.example.com", "displayName": "Foreign"},
+        {"did": FOREIGN_SERVICE, "displayName": "Foreign"},
         "foreign",
     )
     uris["quote_list"] = world.post("carol", "my list", embed=quote(uris["list"]))
     uris["quote_feed"] = world.post("bob", "nice", embed=quote(uris["feed_latest"]))
+    # A feed that has no record in any repo, liked and quoted all the same.
+    uris["own_latest"] = f"at://{SERVICE}/app.bsky.feed.generator/latest"
+    subject = {"uri": uris["own_latest"], "cid": world.reference(uris["hello"])["cid"]}
+    world.write("dan", "app.bsky.feed.like", {"subject": subject})
+    own_quote = {"$type": "app.bsky.embed.record", "record": subject}
+    uris["quote_own"] = world.post("carol", "from the provider", embed=own_quote)
     for name in ("bob", "carol", "dan"):
         world.like(name, uris["hello"])
         world.follow(name, "alice")
@@ -323,6 +347,18 @@ def serve_world(
         with pool.connection() as conn:
             while drain_outbox(conn, engine, 1000):
                 pass
+        generator = Generator(
+            [
+                ForeignSkeleton(
+                    [
+                        ForeignItem(uris["picture"]),
+                        ForeignItem("at://did:plc:x/a.b.c/1"),
+                        ForeignItem(uris["dans"]),
+                    ],
+                    "theirs",
+                )
+            ]
+        )
         app = AppView(
             pool=pool,
             interner=Interner(names),
@@ -330,7 +366,7 @@ def serve_world(
             cursor_secret=b"secret",
             service_did=SERVICE,
             resolve_handle=_resolve_handle,
-            fetch_skeleton=_foreign_skeleton(uris),
+            fetch_skeleton=generator,
             request_crawl=_refuse_crawl,
             export_repo=open_export,
             **changes,
@@ -340,12 +376,13 @@ def serve_world(
         )
         add_methods(server, app)
         with serving_in_thread(server.app()) as served:
-            yield Provider(served, world, uris, url)
+            yield Provider(served, world, uris, url, generator)
 
 
 async def _authenticate(request: Request, nsid: str) -> Auth | None:
     viewer = request.headers.get("x-viewer")
-    return Auth(viewer, "test") if viewer else None
+    claims = {"aud": request.headers.get("x-aud", SERVICE)}
+    return Auth(viewer, "test", claims) if viewer else None
 
 
 async def _resolve_handle(handle: str) -> str | None:
@@ -355,13 +392,3 @@ async def _resolve_handle(handle: str) -> str | None:
 def _refuse_crawl(conn: Any, hostname: str) -> None:
     if hostname == "banned.example.com":
         raise XrpcError("HostBanned", "no", 400)
-
-
-def _foreign_skeleton(uris: dict[str, str]) -> Callable[..., Any]:
-    async def fetch(service_did: str, **asked: Any) -> ForeignSkeleton:
-        assert service_did == "did:web:feeds.example.com"
-        assert asked["feed"] == uris["feed_foreign"]
-        items = [(uris["picture"], None), ("at://did:plc:x/a.b.c/1", None)]
-        return ForeignSkeleton([*items, (uris["dans"], None)], "theirs")
-
-    return fetch

@@ -32,7 +32,8 @@ class _Session:
 
     def __init__(self, conn: Any, interner: Interner) -> None:
         self.conn = conn
-        self.app = type("App", (), {"interner": interner})
+        names = {"interner": interner, "service_did": "did:web:here.example.com"}
+        self.app = type("App", (), names)
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ def _embeds(world: World) -> dict[str, str]:
 
 def _fill(world: World) -> dict[str, str]:
     uris = _embeds(world)
-    world.post("dan", "there must be one")
+    uris["picture"], uris["dans"] = uris["image"], world.post("dan", "nothing")
     uris["feed"] = world.write(
         "carol",
         "app.bsky.feed.generator",
@@ -135,7 +135,7 @@ def _fill(world: World) -> dict[str, str]:
             "avatar": PICTURE,
         },
     )
-    for name in ("alice", "bob"):
+    for name in ("fay", "gus"):
         world.write(
             "carol",
             "app.bsky.graph.listitem",

@@ -62,8 +62,8 @@ def add_link(
     rkey = tid_number(NOW - timedelta(minutes=minutes_ago))
     conn.execute(
         "INSERT INTO link (path, actor, rkey, target_actor, target_collection, "
-        "target_rkey) VALUES (%s, %s, %s, %s, %s, %s)",
-        (path, actor, rkey, *target),
+        "target_rkey, sort_at) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        (path, actor, rkey, *target, NOW - timedelta(minutes=minutes_ago)),
     )
     return rkey
 

@@ -219,8 +219,8 @@ def test_a_removal_reads_no_large_table_of_links_whole(
     )
     actor = interner.actors([gone.did])[gone.did]
     # Links that no record accounts for: an index finds the second.
-    conn.execute("INSERT INTO link VALUES (1, 1, %s, 1, 1, 1)", (actor,))
-    conn.execute("INSERT INTO link VALUES (1, 1, %s, 1, 1, 5000)", (actor,))
+    conn.execute("INSERT INTO link VALUES (1, 1, %s, 1, 1, 1, now())", (actor,))
+    conn.execute("INSERT INTO link VALUES (1, 1, %s, 1, 1, 5000, now())", (actor,))
     conn.commit()
     purge_account(conn, interner, actor, NOW)
     assert conn.execute("SELECT path FROM link").fetchall() == [(1,)]

@@ -216,6 +216,7 @@ EDGES = {
     "to another collection":
         "UPDATE {0} SET target_collection = target_collection + 1 WHERE {1}",
     "from another record": "UPDATE {0} SET rkey = rkey + 1 WHERE {1}",
+    "later": "UPDATE {0} SET sort_at = sort_at + interval '1 us' WHERE {1}",
     "twice": "INSERT INTO {0} SELECT * FROM {0} WHERE {1}",
 }  # fmt: skip
 
@@ -229,6 +230,8 @@ def test_a_wrong_edge_of_each_partition(
     one = f"ctid = (SELECT min(ctid) FROM {partition} WHERE actor = {actor})"
     before = rows(conn, "link")
     for name, statement in EDGES.items():
+        if name == "later" and partition == DEFAULT_PARTITION:
+            continue  # its record says nothing
         assert right(conn, interner, a, b)
         assert run(conn, statement.format(partition, one)) == 1, name
         # Edges too many are not looked for, edges that miss or changed are.
@@ -249,7 +252,7 @@ def test_an_edge_of_no_record_is_found_where_all_may_be_read(
         run(
             conn,
             f"INSERT INTO {partition} SELECT rkey + 9, target_rkey, actor,"
-            f" target_actor, target_collection, path FROM {partition}"
+            f" target_actor, target_collection, path, sort_at FROM {partition}"
             f" WHERE actor = {actor} LIMIT 1",
         )
         assert audit_rows(conn, interner, a.did, most_link_bytes=0).ok is cheap

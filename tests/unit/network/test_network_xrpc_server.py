@@ -18,6 +18,7 @@ from starlette.routing import Route
 from network.client import Fetched, Fetcher
 from network.errors import DidNotFoundError, RateLimitedError, TimedOutError
 from network.policy import HostLimits, Policy
+from network.request_guard import GuardPolicy, RequestGuard
 from network.serve import serving
 from network.xrpc_server import (
     Auth,
@@ -666,7 +667,7 @@ def test_nobody_is_let_in_where_there_is_no_authenticator() -> None:
 # Hooks.
 
 
-def test_fallback_interception_and_guard() -> None:
+def test_fallback_and_interception_decline_with_none() -> None:
     async def fallback(request: Request, nsid: str) -> Response | None:
         if nsid == "a.b.c":
             return PlainTextResponse(f"proxied {request.method}")
@@ -677,14 +678,8 @@ def test_fallback_interception_and_guard() -> None:
             return PlainTextResponse("intercepted")
         return None
 
-    def guard(request: Request, nsid: str) -> None:
-        if "x-flood" in request.headers:
-            raise XrpcError("RateLimitExceeded", "", 429, {"Retry-After": "3"})
-
     async def work() -> None:
-        server = XrpcServer(
-            CATALOG, fallback=fallback, intercept=intercept, guard=guard
-        )
+        server = XrpcServer(CATALOG, fallback=fallback, intercept=intercept)
         server.add(RESOLVE, lambda call: {"did": DID})
         known = f"/xrpc/{RESOLVE}?handle=a.net"
         async with calling(server) as caller:
@@ -694,8 +689,45 @@ def test_fallback_interception_and_guard() -> None:
             assert (await caller.get(known)).json() == {"did": DID}
             fetched = await caller.get(known, Atproto_Proxy="did:web:x.net#y")
             assert fetched.body == b"intercepted"
-            status, headers = await caller.send("GET", known, X_Flood="1")
-            assert (status, headers["retry-after"]) == (429, "3")
+
+    asyncio.run(work())
+
+
+def test_verified_accounts_behind_one_address_have_shares_of_their_own() -> None:
+    async def authenticate(request: Request, nsid: str) -> Auth | None:
+        did = request.headers.get("x-did")
+        return Auth(did, "test") if did else None
+
+    async def work() -> None:
+        guard = RequestGuard(GuardPolicy(rate=0.001, burst=2))
+        server = XrpcServer(CATALOG, authenticate=authenticate, guard=guard)
+        server.add(RESOLVE, lambda call: {"did": DID}, "optional")
+        path = f"/xrpc/{RESOLVE}?handle=a.net"
+        async with calling(server) as caller:
+
+            async def statuses(**headers: str) -> list[int]:
+                asked = [
+                    await caller.send("GET", path, X_Forwarded_For="9.9.9.9", **headers)
+                    for _ in range(3)
+                ]
+                assert "ratelimit-reset" in asked[-1][1]
+                assert "access-control-allow-origin" in asked[-1][1]
+                return [status for status, _ in asked]
+
+            token = {"Authorization": "Bearer aaaa.bbbb.cccc"}
+            assert await statuses(X_Did="did:plc:a", **token) == [200, 200, 429]
+            assert await statuses(X_Did="did:plc:b", **token) == [200, 200, 429]
+            assert await statuses() == [200, 200, 429]
+
+    asyncio.run(work())
+
+
+def test_redirects_never_name_the_host_of_the_request() -> None:
+    async def work() -> None:
+        async with calling(XrpcServer(CATALOG)) as caller:
+            status, headers = await caller.send("GET", "/docs/", Host="evil.example")
+            assert status == 404
+            assert "location" not in headers
 
     asyncio.run(work())
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from protocol import cbor
 from protocol.cid import DATA_PREFIX, cid_to_text
-from protocol.syntax import tid_from_int
+from protocol.syntax import datetime_us, tid_from_int
 from storage.edge_batch import SHAPE_OF, read_edges, tid_numbers
 from storage.interning import rkey_number
 from storage.record_codec import decompress
@@ -48,6 +48,8 @@ def test_columns_are_the_single_edges(shape: Shape, data: st.DataObject) -> None
         return
     assert [edge.stored for edge in single if edge] == found.stored
     assert [edge.did for edge in single if edge] == found.dids
+    created = [cbor.decode(value)["createdAt"] for value in values]  # type: ignore[index]
+    assert [datetime_us(time) for time in created] == [1000 * t for t in found.created]
     if shape.of_record:
         assert [rkey_number(e.rkey) for e in single if e and e.rkey] == found.rkeys
     assert [decompress(stored) for stored in found.stored] == values

@@ -9,6 +9,7 @@ import pytest
 
 from storage import links as links_module
 from storage.collections import (
+    FOLLOW_SUBJECT,
     LIKE_SUBJECT,
     LINK_PARTITIONS,
     QUOTE,
@@ -19,6 +20,8 @@ from storage.links import (
     copy_links,
     delete_default_links,
     delete_links,
+    find_followers,
+    find_follows,
     find_links,
     pack_link,
     partition_of,
@@ -46,10 +49,12 @@ POST = 1
 TARGET = (7, POST, 1_000)
 
 
-def put(conn: Conn, *rows: tuple[int, int, int, int, int, int]) -> None:
+def put(conn: Conn, *rows: tuple[int, ...], sort_at: int | None = None) -> None:
+    """Edges sorted by their keys, or all of one time."""
     packed: dict[str, list[bytes]] = {}
-    for row in rows:
-        packed.setdefault(partition_of(row[5]), []).append(pack_link(row))
+    for *row, path in rows:
+        at = row[0] if sort_at is None else sort_at
+        packed.setdefault(partition_of(path), []).append(pack_link((*row, path), at))  # type: ignore[arg-type]
     copy_links(conn, packed)
 
 
@@ -87,6 +92,39 @@ def test_backlinks_of_the_very_popular(
     assert len(found) == 31
 
 
+def test_backlinks_of_one_time_are_each_on_one_page(conn: Conn) -> None:
+    """Equal times, several edges of one account, keys that are no TID."""
+    put(conn, *(like(actor, rkey) for actor in (1, 2, 3) for rkey in (7, 8, -9)),
+        sort_at=-(2**55))  # fmt: skip
+    for limit in (1, 2, 4, 9):
+        found = pages(conn, limit)
+        assert len(found) == len(set(found)) == 9
+        assert {source.sort_at.year for source in found} == {858}
+
+
+def test_follows_and_followers_are_sorted_by_time(
+    conn: Conn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def follows(find: Any, actor: int) -> list[int]:
+        found, after = [], None
+        while True:
+            page, after = find(conn, actor, limit=2, after=after)
+            found += [source.actor for source in page]
+            if after is None:
+                return found
+
+    for place, other in enumerate((5, 9, 6, 8, 7)):
+        # The key of the first is the highest of all, and says nothing.
+        rkey = 2**62 if place == 0 else -place
+        put(conn, (rkey, 0, 1, other, 0, FOLLOW_SUBJECT), sort_at=place)
+        put(conn, (rkey, 0, other, 1, 0, FOLLOW_SUBJECT), sort_at=place)
+    assert follows(find_follows, 1) == follows(find_followers, 1) == [7, 8, 6, 9, 5]
+    assert follows(find_follows, 2) == follows(find_followers, 2) == []
+    monkeypatch.setattr(links_module, "MAX_SORTED_LINKS", 3)
+    assert follows(find_follows, 1) == [5, 6, 7, 8, 9]
+    assert follows(find_followers, 1) == [7, 8, 6, 9, 5]
+
+
 def test_only_named_edges_are_deleted(conn: Conn) -> None:
     rows = [
         (50, 1_000, 1, 7, POST, path)
@@ -114,6 +152,8 @@ def test_every_partition_finds_its_edges_by_an_index(conn: Conn) -> None:
     """The queries of this module must not read a partition from end to end."""
     conn.execute("SET enable_seqscan = off")
     for name, (path, *_) in LINK_PARTITIONS.items():
+        # Of an empty table every index costs the same.
+        put(conn, *((n, 1_000 + n % 9, n % 7, 7, POST, path) for n in range(1, 2_000)))
         plan = conn.execute(
             f"EXPLAIN SELECT FROM {name} WHERE target_rkey = 1 AND target_actor = 2 "
             f"AND actor = 3 AND rkey = 4 AND path = {path}"

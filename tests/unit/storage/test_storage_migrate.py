@@ -88,6 +88,36 @@ def test_each_version_can_be_undone(empty_database: str) -> None:
     assert migrate.check(empty_database, "index") == []
 
 
+def test_old_edges_are_sorted_by_their_keys(empty_database: str) -> None:
+    """Never later than the upgrade, whatever their keys say."""
+    url = empty_database.replace("postgresql://", "postgresql+psycopg://", 1)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    usual, far, none = (1_700_000_000_123_457 << 10) | 7, (2**53 - 1) << 10, -5
+    with engine.connect() as connection:
+        config = migrate.alembic_config("index", connection)
+        command.upgrade(config, "0011")
+        for path in (1, 3, 5000):
+            for rkey in (usual, far, none):
+                connection.execute(
+                    sa.text(f"INSERT INTO link VALUES ({rkey}, 1, 1, 1, 1, {path})")
+                )
+        connection.commit()
+        command.upgrade(config, "0012")
+        rows = connection.execute(
+            sa.text(
+                "SELECT rkey, count(DISTINCT path), min(sort_at) = max(sort_at),"
+                " (extract(epoch FROM min(sort_at)) * 1000000)::int8,"
+                " max(sort_at) BETWEEN now() - interval '1 minute' AND now()"
+                " FROM link GROUP BY 1"
+            )
+        )
+        found = {rkey: tuple(rest) for rkey, *rest in rows}
+    engine.dispose()
+    assert found[usual] == (3, True, usual >> 10, False)
+    for rkey in (far, none):
+        assert found[rkey][::3] == (3, True)
+
+
 def test_unknown_database_is_refused(empty_database: str) -> None:
     with pytest.raises(ValueError, match="unknown database"):
         migrate.upgrade(empty_database, "nothing")
