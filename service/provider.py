@@ -45,7 +45,7 @@ from service.secrets import SecretStore
 from storage.interning import Interner
 from storage.issuers import is_issuer_active
 from storage.jti import use_jti
-from storage.pool import open_pool
+from storage.pool import open_pool, ping
 
 SERVICES = {
     "bsky_appview": "BskyAppView",
@@ -164,6 +164,7 @@ def make_server(
         observe=observe,
         check_output=check_output,
         title="Bigworld provider",
+        ready=lambda: ping(app.pool),
     )
     add_methods(server, app)
     return server

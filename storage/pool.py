@@ -52,3 +52,14 @@ def connect(url: str) -> psycopg.Connection[Any]:
     conn: psycopg.Connection[Any] = psycopg.connect(url)
     _configure(conn)
     return conn
+
+
+def ping(pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
+    """Ask the pool's server one question, on a connection beside it.
+
+    Raises psycopg.Error.
+    """
+    url = pool.conninfo if isinstance(pool.conninfo, str) else pool.conninfo()
+    with psycopg.connect(url, connect_timeout=2, autocommit=True) as conn:
+        conn.execute("SET statement_timeout = '1s'")
+        conn.execute("SELECT 1")

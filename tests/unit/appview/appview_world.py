@@ -10,7 +10,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -123,6 +123,7 @@ class Provider:
     world: World
     uris: dict[str, str]
     database: str
+    app: AppView
     generator: Generator
 
     def get(
@@ -192,6 +193,7 @@ class RefusedError(Exception):
         super().__init__(f"{status} {body}")
         self.status = status
         self.name = body["error"]
+        self.message = body["message"]
 
 
 def _fill(world: World) -> dict[str, str]:
@@ -314,9 +316,14 @@ def _fill(world: World) -> dict[str, str]:
 
 @contextmanager
 def serve_world(
-    url: str, fill: Callable[[World], dict[str, str]] = _fill, **changes: Any
+    url: str,
+    fill: Callable[[World], dict[str, str]] = _fill,
+    statuses: Mapping[str, str] = {"dan": "deactivated"},
+    unnamed: Collection[str] = (),
+    **changes: Any,
 ) -> Iterator[Provider]:
-    """Fill the index at `url` and serve it; `changes` are of the AppView."""
+    """Fill the index at `url` and serve it. `statuses`: accounts that are not active;
+    `unnamed`: accounts without a handle; `changes` are of the AppView."""
     micros = iter(range(round(START.timestamp() * 1e6), 2**53, 60_000_000))
     world = World(TidClock(1, lambda: next(micros)))
     uris = fill(world)
@@ -336,12 +343,13 @@ def serve_world(
             apply_batch(
                 conn,
                 interner,
-                [AccountEvent(did("dan"), False, "deactivated")],
+                [AccountEvent(did(n), False, how) for n, how in statuses.items()],
                 {},
                 datetime.now(UTC),
             )
             ids = interner.actors([did(name) for name in world.records])
-            handles = {ids[did(n)]: f"{n}.test" for n in world.records}
+            named = world.records.keys() - {*unnamed}
+            handles = {ids[did(n)]: f"{n}.test" for n in named}
             save_handles(conn, handles, datetime.now(UTC))
             conn.commit()
         with pool.connection() as conn:
@@ -351,9 +359,9 @@ def serve_world(
             [
                 ForeignSkeleton(
                     [
-                        ForeignItem(uris["picture"]),
+                        ForeignItem(uris.get("picture", "")),
                         ForeignItem("at://did:plc:x/a.b.c/1"),
-                        ForeignItem(uris["dans"]),
+                        ForeignItem(uris.get("dans", "")),
                     ],
                     "theirs",
                 )
@@ -376,7 +384,7 @@ def serve_world(
         )
         add_methods(server, app)
         with serving_in_thread(server.app()) as served:
-            yield Provider(served, world, uris, url, generator)
+            yield Provider(served, world, uris, url, app, generator)
 
 
 async def _authenticate(request: Request, nsid: str) -> Auth | None:
