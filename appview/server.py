@@ -21,6 +21,7 @@ from appview.methods.foreign_feed import (
 from appview.pipeline import Params, Pipeline
 from appview.session import Session, session_of
 from appview.streams.routes import add_subscription
+from appview.views.checked import load_catalog
 from network.xrpc_server import Call, Reply, XrpcError, XrpcServer
 from protocol.syntax import normalize_handle
 from storage.addresses import find_handles
@@ -33,6 +34,7 @@ PlainMethod = Callable[[Session, Params], dict[str, Any]]
 
 def add_methods(server: XrpcServer, app: AppView) -> None:
     """Register every method of the read side on `server`."""
+    load_catalog()
     pipelines: dict[str, Pipeline[Any]] = {
         **search.METHODS,
         **actor.METHODS,

@@ -49,6 +49,7 @@ MAX_PROFILE_ITEMS: Final = 100_000
 MAX_ANSWER_BYTES: Final = 4_000_000
 MAX_ANSWER_ITEMS: Final = 300_000
 JOINED_VIA: Final = "joinedViaStarterPack"
+PINNED_POST: Final = "pinnedPost"
 REDACTING_LABELS = frozenset({"!takedown", "!suspend"})
 
 

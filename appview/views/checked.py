@@ -15,10 +15,16 @@ ASPECT_RATIO = "app.bsky.embed.defs#aspectRatio"
 STRONG_REF = "com.atproto.repo.strongRef"
 
 
+@cache
+def load_catalog() -> Catalog:
+    """Return the official lexicons, read once; a server does so before it answers."""
+    return Catalog.load()
+
+
 def fits(definition: str, value: Value) -> bool:
     """Return True if a value is valid by a definition of the official lexicons."""
     try:
-        _catalog().validate(definition, value)
+        load_catalog().validate(definition, value)
     except ProtocolError:
         return False
     return True
@@ -38,8 +44,3 @@ def list_of(record: dict[str, Value], field: str, definition: str) -> Any | None
     if not isinstance(items, list):
         return None
     return [to_json(item) for item in items if fits(definition, item)]
-
-
-@cache
-def _catalog() -> Catalog:
-    return Catalog.load()

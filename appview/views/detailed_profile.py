@@ -6,7 +6,7 @@ from typing import Any
 
 from appview.hydration.actors import Actor
 from appview.hydration.records import STARTER_PACK, Record
-from appview.hydration.state import JOINED_VIA, State, reference_uri
+from appview.hydration.state import JOINED_VIA, PINNED_POST, State, reference_uri
 from appview.rules import Place, decide_record
 from appview.views.blob_url import image_url
 from appview.views.checked import STRONG_REF, part_of
@@ -34,7 +34,7 @@ def profile_view_detailed(state: State, actor: Actor) -> dict[str, Any]:
             "labeler": actor.labeler,
         },
         joinedViaStarterPack=_starter_pack(state, record) if record else None,
-        pinnedPost=part_of(record.value, "pinnedPost", STRONG_REF) if record else None,
+        pinnedPost=part_of(record.value, PINNED_POST, STRONG_REF) if record else None,
     )
 
 

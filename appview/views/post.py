@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from appview.hydration.records import Post
-from appview.hydration.state import State
+from appview.hydration.state import PINNED_POST, State, reference_uri
 from appview.rules import Case, Effect, Place, decide, decide_record
 from appview.views.account_list import list_view_basic
 from appview.views.blocks import blocked_author
@@ -216,4 +216,11 @@ def _viewer_state(state: State, address: Address) -> dict[str, Any] | None:
         threadMuted=False,
         replyDisabled=None if may_reply is None else not may_reply,
         embeddingDisabled=not state.standing.may_quote(address),
+        pinned=_is_pinned(state, address) if address.actor == viewer.actor else None,
     )
+
+
+def _is_pinned(state: State, address: Address) -> bool | None:
+    profile = state.profile_record(address.actor)
+    pinned = reference_uri(profile, PINNED_POST) if profile else None
+    return None if pinned is None else pinned == state.uris[address]

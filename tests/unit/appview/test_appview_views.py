@@ -271,6 +271,12 @@ def test_post_view_shows_the_earlier_of_created_and_indexed(views: Provider) -> 
     assert at == datetime.fromisoformat(record["record"]["createdAt"])
 
 
+def test_post_view_tells_its_author_whether_it_is_pinned(views: Provider) -> None:
+    assert _post(views, "pinned", viewer="alice")["viewer"]["pinned"] is True
+    assert _post(views, "ancient", viewer="alice")["viewer"]["pinned"] is False
+    assert "pinned" not in _post(views, "pinned", viewer="bob")["viewer"]
+
+
 def test_images_view_shows_legacy_blobs(views: Provider) -> None:
     for name in ("image", "legacy"):
         embed = _post(views, name)["embed"]
