@@ -36,7 +36,7 @@ from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from protocol.cid import cid_to_text
 from protocol.syntax import is_at_uri
-from storage.addresses import find_addresses, name_addresses
+from storage.addresses import find_addresses, name_addresses_in, name_rkeys
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
 from storage.documents import Address
 from storage.record_allowance import Allowance
@@ -85,6 +85,7 @@ class State:
         self.labels: dict[Address, list[Label]] = {}
         self.uris: dict[Address, str] = {}
         self.by_uri: dict[str, Address] = {}
+        self.rkeys: dict[int, str] = {}
 
     # loading
 
@@ -100,9 +101,9 @@ class State:
         found = load_posts(conn, wanted, self.allowance)
         self.posts |= found
         if self.session.viewer_actor is not None and found:
-            self.reactions |= load_reactions(
-                conn, self.session.viewer_actor, found.keys()
-            )
+            reactions = load_reactions(conn, self.session.viewer_actor, found.keys())
+            self.reactions |= reactions
+            self.name_rkeys(k for r in reactions.values() for k in (r.like, r.repost))
         self.name(found)
         self._load_labels({a: post.record.cid for a, post in found.items()})
         self.load_actors(a.actor for a in found)
@@ -122,7 +123,13 @@ class State:
             for id, actor in load_actors(conn, fresh).items()
         }
         if self.session.viewer_actor is not None:
-            self.relations |= load_relations(conn, self.session.viewer_actor, wanted)
+            relations = load_relations(conn, self.session.viewer_actor, wanted)
+            self.relations |= relations
+            self.name_rkeys(
+                key
+                for found in relations.values()
+                for key in (found.following, found.followed_by)
+            )
         profiles, declarations = load_own_records(conn, wanted, self.profile_allowance)
         self.records |= profiles
         self.declarations |= declarations
@@ -166,9 +173,9 @@ class State:
         found |= load_own_feeds(self.session, wanted - found.keys())
         self.named |= found
         if self.session.viewer_actor is not None and found:
-            self.reactions |= load_reactions(
-                conn, self.session.viewer_actor, found.keys()
-            )
+            reactions = load_reactions(conn, self.session.viewer_actor, found.keys())
+            self.reactions |= reactions
+            self.name_rkeys(k for r in reactions.values() for k in (r.like, r.block))
         self.name(found)
         self._load_labels({a: named.record.cid for a, named in found.items()})
 
@@ -205,7 +212,14 @@ class State:
     def name(self, addresses: Iterable[Address]) -> None:
         """AT-URIs of addresses, also of records that are not here."""
         fresh = [a for a in addresses if a not in self.uris]
-        self.uris |= name_addresses(self.session.app.interner, fresh)
+        if fresh:
+            self.uris |= name_addresses_in(self.session.conn, fresh)
+
+    def name_rkeys(self, numbers: Iterable[int | None]) -> None:
+        """Load the texts of record keys that are no TIDs."""
+        fresh = {n for n in numbers if n is not None and n <= 0} - self.rkeys.keys()
+        if fresh:
+            self.rkeys |= name_rkeys(self.session.conn, fresh)
 
     def load_feed(self, items: Iterable[SkeletonItem]) -> None:
         """Posts of a feed, the posts they answer, and the accounts that reposted."""

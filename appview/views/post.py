@@ -28,6 +28,7 @@ POST_VIEW = f"{DEFS}#postView"
 NOT_FOUND_POST = f"{DEFS}#notFoundPost"
 BLOCKED_POST = f"{DEFS}#blockedPost"
 REASON_REPOST = f"{DEFS}#reasonRepost"
+REASON_PIN = f"{DEFS}#reasonPin"
 THREAD_VIEW_POST = f"{DEFS}#threadViewPost"
 
 
@@ -62,7 +63,7 @@ def feed_view_post(state: State, item: SkeletonItem) -> dict[str, Any]:
     return present(
         post=post_view(state, item.post),
         reply=None if loose else _reply(state, state.posts[item.post]),
-        reason=_reason(state, item.repost) if item.repost else None,
+        reason=_reason(state, item),
     )
 
 
@@ -185,16 +186,21 @@ def _reply_ref(state: State, address: Address, sides: set[int]) -> dict[str, Any
     return {"$type": POST_VIEW, **post_view(state, address)}
 
 
-def _reason(state: State, address: Address) -> dict[str, Any] | None:
-    actor, repost = state.actors.get(address.actor), state.reposts.get(address)
-    if actor is None or repost is None:
+def _reason(state: State, item: SkeletonItem) -> dict[str, Any] | None:
+    if item.pinned:
+        return {"$type": REASON_PIN}
+    repost = item.repost
+    if repost is None:
+        return None
+    actor, found = state.actors.get(repost.actor), state.reposts.get(repost)
+    if actor is None or found is None:
         return None
     return {
         "$type": REASON_REPOST,
         "by": profile_view_basic(state, actor),
-        "uri": state.uris[address],
-        "cid": repost.cid,
-        "indexedAt": datetime_text(repost.sort_at),
+        "uri": state.uris[repost],
+        "cid": found.cid,
+        "indexedAt": datetime_text(found.sort_at),
     }
 
 

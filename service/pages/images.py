@@ -74,10 +74,20 @@ def image_type(head: bytes) -> str | None:
 
 
 class Images:
-    """The route of images: from `cache`, or fetched from the account's host."""
+    """The route of images: from `cache`, or fetched from the account's host.
 
-    def __init__(self, pool: Pool, fetcher: Fetcher, cache: ImageCache) -> None:
+    `threads`: those that answer requests, each of which may take a connection.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        fetcher: Fetcher,
+        cache: ImageCache,
+        threads: anyio.CapacityLimiter,
+    ) -> None:
         self._pool = pool
+        self._threads = threads
         self._fetcher = fetcher
         self._cache = cache
         self._flight: SingleFlight[str, bool] = SingleFlight()
@@ -96,7 +106,9 @@ class Images:
         if cid is None or not is_did(did):
             return _refuse(404)
         async with working(request.scope):
-            host = await anyio.to_thread.run_sync(self._find_host, did)
+            host = await anyio.to_thread.run_sync(
+                self._find_host, did, limiter=self._threads
+            )
         if host is None:
             return _refuse(404)
         # One account must not show what was fetched for another, taken-down one.

@@ -19,6 +19,7 @@ from typing import Any
 from starlette.requests import Request
 
 from appview.app import AppView, ForeignItem, ForeignSkeleton
+from appview.own_feeds import make_addresses
 from appview.server import add_methods
 from indexer.apply import apply_batch
 from indexer.export import open_export
@@ -155,7 +156,8 @@ class Provider:
                 return answer.read(), answer.headers
         except urllib.error.HTTPError as error:
             with error:
-                raise RefusedError(error.code, json.loads(error.read())) from None
+                body = json.loads(error.read())
+                raise RefusedError(error.code, body, error.headers) from None
 
     def pages(self, nsid: str, name: str, **params: Any) -> list[Any]:
         """All items of a paged query; fails if it does not end."""
@@ -189,11 +191,14 @@ class Generator:
 class RefusedError(Exception):
     """An error answer."""
 
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
+    def __init__(
+        self, status: int, body: dict[str, Any], headers: Mapping[str, str] = {}
+    ) -> None:
         super().__init__(f"{status} {body}")
         self.status = status
         self.name = body["error"]
         self.message = body["message"]
+        self.headers = headers
 
 
 def _fill(world: World) -> dict[str, str]:
@@ -369,10 +374,10 @@ def serve_world(
         )
         app = AppView(
             pool=pool,
-            interner=Interner(names),
             engine=engine,
             cursor_secret=b"secret",
             service_did=SERVICE,
+            own_feeds=make_addresses(interner, SERVICE),
             resolve_handle=_resolve_handle,
             fetch_skeleton=generator,
             request_crawl=_refuse_crawl,

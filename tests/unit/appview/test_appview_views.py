@@ -8,7 +8,15 @@ from typing import Any
 
 import psycopg
 import pytest
-from appview_world import PICTURE, START, Provider, World, did, serve_world
+from appview_world import (
+    PICTURE,
+    START,
+    Provider,
+    RefusedError,
+    World,
+    did,
+    serve_world,
+)
 
 from protocol.cid import cid_for, cid_from_text, cid_to_text
 from protocol.syntax import parse_tid, tid_to_int
@@ -236,7 +244,13 @@ def _profiles(world: World, uris: dict[str, str]) -> None:
         "alice",
         "app.bsky.feed.repost",
         {"subject": world.reference(uris["image"])},
+        "no-tid-either",
     )
+    for name, created in (("alice", "2148-01-01T00:00:00Z"), ("bob", "2001-01-01")):
+        like = {"subject": world.reference(uris["root"]), "createdAt": created}
+        if name == "bob":
+            like["createdAt"] += "T00:00:00+02:00"
+        world.write(name, "app.bsky.feed.like", like, f"like-of-{name}")
 
 
 @pytest.fixture(scope="module")
@@ -461,6 +475,32 @@ def test_feed_view_post_names_the_repost_and_whom_the_parent_answers(
     reply = by_uri[views.uris["reply2"]]["reply"]
     assert reply["parent"]["author"]["did"] == did("carol")
     assert reply["grandparentAuthor"]["did"] == did("bob")
+
+
+def test_likes_tell_when_they_were_made_and_sorted(views: Provider) -> None:
+    answer = views.get("app.bsky.feed.getLikes", uri=views.uris["root"])
+    first, last = answer["likes"]
+    assert first["actor"]["did"] == did("alice")
+    assert first["createdAt"] == "2148-01-01T00:00:00.000Z"
+    assert datetime.fromisoformat(first["indexedAt"]) <= datetime.now(UTC)
+    assert last["actor"]["did"] == did("bob")
+    assert last["createdAt"] == last["indexedAt"] == "2000-12-31T22:00:00.000Z"
+
+
+def test_errors_carry_the_headers_of_answers(views: Provider) -> None:
+    accept = f"{did('carol')};redact"
+    with pytest.raises(RefusedError) as refused:
+        views.get(
+            "app.bsky.feed.getPostThread",
+            uri=f"at://{did('alice')}/app.bsky.feed.post/nowhere",
+            viewer="alice",
+            headers={"atproto-accept-labelers": accept},
+        )
+    assert (refused.value.status, refused.value.name) == (400, "NotFound")
+    headers = refused.value.headers
+    assert headers["atproto-content-labelers"] == accept
+    latest = views.get("com.atproto.sync.getLatestCommit", did=did("alice"))
+    assert headers["atproto-repo-rev"] == latest["rev"]
 
 
 def _put_label(

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -94,8 +95,10 @@ def site(databases: Any, tmp_path_factory: Any) -> Iterator[_Site]:
             async with fetcher:
                 yield
 
-        routes = [Images(pool, fetcher, cache).route()]
-        with serving_in_thread(Starlette(routes=routes, lifespan=lifespan)) as served:
+        images = Images(pool, fetcher, cache, CapacityLimiter(2))
+        with serving_in_thread(
+            Starlette(routes=[images.route()], lifespan=lifespan)
+        ) as served:
             yield _Site(served, host, cache)
     databases.drop(url)
 
