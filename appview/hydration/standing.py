@@ -261,7 +261,7 @@ class Standing:
 
     def _load_roots(self, roots: set[Address]) -> None:
         state = self._state
-        state.load_posts(roots, embeds=False)
+        state.load_posts(roots, quotes=0)
         lists: set[str] = set()
         for root in roots:
             gate = self._threadgates[root]
