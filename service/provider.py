@@ -21,7 +21,7 @@ from appview.app import AppView
 from appview.own_feeds import own_handle
 from appview.server import add_methods
 from appview.streams.routes import stream_routes
-from crawler.discovery import HostRefusedError, request_crawl
+from crawler.crawl_requests import CrawlRequests
 from crawler.identity_cache import PostgresIdentityCache
 from indexer.export import open_export
 from network.client import Fetcher
@@ -32,7 +32,7 @@ from network.policy import HostLimits
 from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
 from network.spool import Spooler
-from network.xrpc_server import XrpcError, XrpcServer
+from network.xrpc_server import XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from search.postgres import PostgresEngine
@@ -97,13 +97,6 @@ def make_appview(
     fetcher: Fetcher,
 ) -> AppView:
     """The read side with everything it reaches."""
-    limits = crawl_settings(config)
-
-    def admit_host(conn: psycopg.Connection[Any], hostname: str) -> None:
-        try:
-            request_crawl(conn, hostname, limits)
-        except HostRefusedError as error:
-            raise XrpcError(error.name, str(error), 400) from error
 
     async def resolve_handle(handle: str) -> str | None:
         try:
@@ -119,7 +112,7 @@ def make_appview(
         service_did=config.provider_did,
         resolve_handle=resolve_handle,
         fetch_skeleton=ForeignFeeds(resolver, fetcher),
-        request_crawl=admit_host,
+        request_crawl=CrawlRequests(pool, fetcher, crawl_settings(config)),
         export_repo=open_export,
         spooler=Spooler(folder=config.home),
         keeps_events=config.event_log,

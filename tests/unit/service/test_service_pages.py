@@ -93,7 +93,7 @@ def site(databases: Any) -> Iterator[str]:
             service_did="did:web:example.com",
             resolve_handle=_nothing,
             fetch_skeleton=_nothing,
-            request_crawl=lambda conn, host: None,
+            request_crawl=_nothing,
             export_repo=open_export,
         )
         with serving_in_thread(Starlette(routes=[*page_routes(app)])) as served:
