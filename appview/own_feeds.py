@@ -78,7 +78,11 @@ def with_own_profile(app: AppView, actor: Actor) -> Actor:
     if actor.did != app.service_did:
         return actor
     return replace(
-        actor, handle=own_handle(actor.did), display_name=_DISPLAY_NAME, host_url=None
+        actor,
+        handle=own_handle(actor.did),
+        display_name=_DISPLAY_NAME,
+        host_url=None,
+        is_indexed=True,
     )
 
 

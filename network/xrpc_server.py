@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 import anyio
 from starlette.applications import Starlette
@@ -34,7 +34,7 @@ from network.request_guard import RequestGuard, identify, working
 from network.xrpc_errors import OUTAGES, ErrorTypes, error_response
 from network.xrpc_reply import ByteStream, Reply, build_response
 from protocol import json_form
-from protocol.errors import ProtocolError
+from protocol.errors import InvalidRecordError, ProtocolError
 from protocol.lexicon import Catalog, Method
 
 __all__ = ["Auth", "Call", "Reply", "XrpcError", "XrpcServer"]
@@ -53,6 +53,7 @@ _PARSING: Final = 2
 MAX_BLOB_BYTES: Final = 100_000_000
 MAX_QUERY_CHARS: Final = 32_768
 MAX_PARAMETERS: Final = 1_000
+_SHOWN_NAME: Final = 80
 THREADS: Final = 16
 _VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
 
@@ -394,21 +395,40 @@ def _read_params(request: Request, method: Method) -> dict[str, Any]:
 
 
 def _decode_params(query: bytes, method: Method) -> dict[str, Any]:
-    if len(query) > MAX_QUERY_CHARS:
-        raise XrpcError("InvalidRequest", "query string is too long", 414)
     try:
-        pairs = parse_qsl(
-            query.decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=MAX_PARAMETERS,
-        )
-    except ValueError:
-        raise XrpcError("InvalidRequest", "query string is malformed") from None
-    try:
-        return method.decode_params(pairs)
+        return method.decode_params(_split_query(query))
     except ProtocolError as error:
         raise XrpcError("InvalidRequest", f"parameters: {error}") from error
+
+
+def _split_query(query: bytes) -> list[tuple[str, str]]:
+    """Return the names and values of a query string, unescaped.
+
+    Raises InvalidRecordError with the name of the parameter that is at fault.
+    """
+    pieces = [piece.partition(b"=")[::2] for piece in query.split(b"&")]
+    if len(query) > MAX_QUERY_CHARS:
+        name, _ = max(pieces, key=lambda piece: len(piece[1]))
+        raise InvalidRecordError(_shown(name), "is too long")
+    if len(pieces) > MAX_PARAMETERS:
+        raise InvalidRecordError("", f"are more than {MAX_PARAMETERS}")
+    try:
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        name = next((name for name, text in pieces if not _is_text(text)), b"")
+        raise InvalidRecordError(_shown(name), "is not UTF-8") from None
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        unquote_to_bytes(value).decode()
+    except UnicodeDecodeError:
+        return False
+    return value.isascii()
+
+
+def _shown(name: bytes) -> str:
+    return unquote(name[:_SHOWN_NAME].decode("ascii", "replace"))
 
 
 async def _read_input(

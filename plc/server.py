@@ -180,7 +180,7 @@ class _Directory:
 
 
 def _count(text: str | None) -> int:
-    count = MAX_EXPORT_COUNT if text is None else ledger.parse_number(text)
+    count = ledger.parse_number(text) if text else MAX_EXPORT_COUNT
     if not count:
         raise HTTPException(400, "Invalid count parameter")
     return min(count, MAX_EXPORT_COUNT)

@@ -77,6 +77,10 @@ MAX_DATETIME_CHARS: Final = 64
 MAX_LANGUAGE_CHARS: Final = 128
 MAX_CID_TEXT_CHARS: Final = 256
 
+# --- XRPC (specs/xrpc sets no bound) ---
+# Longer than any identifier, and than any search or cursor that a client has to send.
+MAX_PARAMETER_CHARS: Final = 10_000
+
 # --- Lexicons (specs/lexicon sets no bounds; ours, for documents of strangers) ---
 MAX_LEXICON_BYTES: Final = 262_144
 MAX_LEXICON_DEPTH: Final = 32

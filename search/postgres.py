@@ -38,7 +38,7 @@ from search.tsvector import (
     any_of,
     encode_clause,
     encode_tsvector,
-    quote_lexeme,
+    none_of,
 )
 from storage.documents import ActorDocument, Address, Document, RecordDocument
 
@@ -351,8 +351,8 @@ def _tsquery(query: PostQuery) -> str:
     if query.langs:
         parts.append(any_of(LANG, query.langs))
     parts += ["!" + encode_clause(clause) for clause in query.excluded]
-    parts += ["!" + quote_lexeme(TAG + tag) for tag in query.excluded_tags]
-    parts += ["!" + quote_lexeme(FEATURE + f) for f in query.excluded_features]
+    parts += none_of(TAG, query.excluded_tags)
+    parts += none_of(FEATURE, query.excluded_features)
     return " & ".join(parts)
 
 

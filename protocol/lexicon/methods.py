@@ -16,6 +16,7 @@ from protocol.errors import (
 from protocol.lexicon.compiler import Check, Compiler
 from protocol.lexicon.documents import Schema
 from protocol.lexicon.sizes import largest_json
+from protocol.limits import MAX_INT, MAX_PARAMETER_CHARS, MIN_INT
 from protocol.syntax.nsid import Nsid
 
 Parameter = str | int | bool | list[str] | list[int] | list[bool]
@@ -149,6 +150,8 @@ def _input(body: Schema | None, nsid: Nsid, compiler: Compiler) -> Body | None:
 
 
 def _decode(texts: list[str], schema: Schema) -> Parameter:
+    for text in texts:
+        _check_text(text)
     kind = schema["type"]
     if kind == "array":
         kind = schema["items"]["type"]
@@ -166,10 +169,21 @@ def _decode(texts: list[str], schema: Schema) -> Parameter:
     return texts[0]
 
 
+def _check_text(text: str) -> None:
+    """Refuse what no parameter means and no database takes."""
+    if len(text) > MAX_PARAMETER_CHARS:
+        raise InvalidRecordError("", f"is longer than {MAX_PARAMETER_CHARS} characters")
+    if "\0" in text:
+        raise InvalidRecordError("", "has a NUL character")
+
+
 def _integer(text: str) -> int:
     if _INTEGER.fullmatch(text) is None:
         raise InvalidRecordError("", "is no integer")
-    return int(text)
+    number = int(text)
+    if not MIN_INT <= number <= MAX_INT:
+        raise InvalidRecordError("", "is outside 64 bits signed")
+    return number
 
 
 def _boolean(text: str) -> bool:

@@ -27,6 +27,7 @@ from crawler.settings import CrawlSettings
 from feeds.registry import FEEDS
 from network.request_guard import working
 from network.xrpc_server import XrpcError
+from protocol.limits import MAX_PARAMETER_CHARS
 from protocol.syntax import is_did, is_handle, is_record_key
 from service.pages.host import HostPages
 from service.pages.richtext import is_web_url, render_text
@@ -70,6 +71,20 @@ def page_routes(
         Route("/status.json", pages.status_json),
         Mount("/static", StaticFiles(directory=_FOLDER / "static")),
     ]
+
+
+class OddQueryError(Exception):
+    """A query parameter that no page means and no database takes."""
+
+
+def _check_query(request: Request) -> None:
+    for name, value in request.query_params.multi_items():
+        if "\0" in value:
+            raise OddQueryError(f"{name[:80]}: has a NUL character")
+        if len(value) > MAX_PARAMETER_CHARS:
+            raise OddQueryError(
+                f"{name[:80]}: is longer than {MAX_PARAMETER_CHARS} characters"
+            )
 
 
 class _Pages:
@@ -118,7 +133,11 @@ class _Pages:
     ) -> Response:
         status = 200
         try:
+            _check_query(request)
             values = page(request)
+        except OddQueryError as error:
+            template, status = "error.html", 400
+            values = {"title": "Not a valid query", "message": str(error)}
         except XrpcError as error:
             template, status = (
                 "error.html",

@@ -321,6 +321,20 @@ def test_a_handle_changes_everywhere(
     assert hanna.get(GET_SESSION).json["handle"] == "hanna-new.a.test"
 
 
+def test_directory_limit_of_one_account_stops_no_other(server: Client) -> None:
+    busy = sign_up(server, "busy.a.test")
+    answers = [
+        busy.post(UPDATE_HANDLE, {"handle": f"busy{n}.a.test"}) for n in range(11)
+    ]
+    # The directory takes ten operations an hour of one DID, the first one included.
+    refused = [answer for answer in answers if answer.status != 200]
+    assert {answer.error for answer in refused} == {"RateLimitExceeded"}
+    assert {answer.status for answer in refused} == {429}
+    assert int(refused[0].headers["Retry-After"]) > 0
+    other = sign_up(server, "other.a.test")
+    assert other.post(UPDATE_HANDLE, {"handle": "other2.a.test"}).status == 200
+
+
 @pytest.mark.parametrize(
     ("handle", "error"),
     [

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -175,6 +175,85 @@ def test_refusals(directory: Directory) -> None:
         assert (answer.status, set(answer.json)) == (status, {"message"}), path
     assert directory.get("/export?after=0").body == b""
     assert directory.get(f"/{did}", good + b" " * 100).status == 200
+
+
+ODD_VALUES: list[Any] = [
+    *(None, True, 0, -1, 1.5, 2**53, 2**64, "", "\0", "a\0b", "\u202e", "x" * 20_000),
+    *(
+        [],
+        [1],
+        [[]],
+        [None],
+        ["\0"],
+        ["x"] * 500,
+        {},
+        {"a": 1},
+        {"\0": "\0"},
+        {"a": {}},
+    ),
+    *([{"$link": 5}], {"a": {"type": 1, "endpoint": "x"}}, {"a": {"type": "\0"}}),
+    {"a": {"type": "\0", "endpoint": "\0"}},
+]
+
+
+@pytest.mark.parametrize("field", [*operation_json(genesis()[1]), "unknown"])
+def test_odd_field_of_an_operation_is_no_server_error(
+    directory: Directory, field: str
+) -> None:
+    did, first = genesis()
+    for value in ODD_VALUES:
+        body = json.dumps(operation_json(first) | {field: value}).encode()
+        answer = directory.get(f"/{did}", body)
+        assert answer.status in (200, 400, 409, 413), (value, answer.body)
+    for raw in (b"1e400", b"NaN", b'"\\ud800"', b"1" * 5000, b"[" * 900 + b"]" * 900):
+        body = b'{"%s": %s}' % (field.encode(), raw)
+        assert directory.get(f"/{did}", body).status == 400, raw[:20]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\u202e", "\U0001f600", "at://" + "x" * 200])
+def test_signed_operation_with_odd_text_is_served_or_refused(
+    directory: Directory, text: str
+) -> None:
+    operation = sign_operation(replace(genesis()[1], also_known_as=(text,)), SERVER)
+    did = did_for_genesis(operation)
+    answer = directory.post(did, operation)
+    assert answer.status in (200, 400), answer.body
+    for path in ("", "/data", "/log", "/log/audit", "/log/last"):
+        assert directory.get(f"/{did}{path}").status in (200, 404)
+    assert directory.get("/export").status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/did:plc:%00",
+        "/did:plc:" + "a" * 24 + "%00/log",
+        "/%FF",
+        "/" + "a" * 9_000,
+        "/export?count=%00",
+        "/export?after=%00",
+        "/export?after=" + "9" * 400,
+        "/export?after=%FF",
+        "/export?after=99999-99-99T99:99:99Z",
+        "/export?count=-1",
+        "/export?count=%D9%A3",
+    ],
+)
+def test_odd_path_or_parameter_is_no_server_error(
+    directory: Directory, path: str
+) -> None:
+    answer = directory.get(path)
+    assert answer.status < 500
+    if answer.status >= 400:
+        assert set(answer.json) == {"message"}
+
+
+@pytest.mark.parametrize("name", ["after", "count"])
+def test_empty_parameter_of_the_export_is_absent(
+    directory: Directory, name: str
+) -> None:
+    directory.post(*genesis())
+    assert directory.get(f"/export?{name}=").body == directory.get("/export").body
 
 
 def test_a_lost_race_and_a_full_quota_can_be_told(directory: Directory) -> None:
