@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from appview.app import AppView
 from appview.own_feeds import own_handle
@@ -39,9 +39,10 @@ from search.postgres import PostgresEngine
 from service.config import Config
 from service.crawl_settings import crawl_settings
 from service.foreign_feeds import ForeignFeeds
+from service.operator_access import for_operator
 from service.outgoing import make_fetcher, make_resolver
-from service.pages.routes import page_routes
-from service.secrets import SecretStore
+from service.pages.routes import page_routes, status_route
+from service.secrets import SecretStore, admin_password
 from storage.interning import Interner
 from storage.issuers import is_issuer_active
 from storage.jti import use_jti
@@ -167,11 +168,14 @@ def create_app(
     config: Config,
     url: str,
     *,
-    extra_routes: Callable[[AppView, XrpcServer], Sequence[BaseRoute]] | None = None,
+    operator_routes: Sequence[Route] = (),
     observe: Callable[[str, int, float], None] | None = None,
     check_output: bool = False,
 ) -> Starlette:
-    """The provider on the index database at `url`. Pools close with the app."""
+    """The provider on the index database at `url`. Pools close with the app.
+
+    `operator_routes` ask for the operator's password.
+    """
     resources = ExitStack()
     pool = resources.enter_context(open_pool(url, max=12, name="provider"))
     names = resources.enter_context(open_pool(url, max=4, name="provider-names"))
@@ -207,7 +211,9 @@ def create_app(
             Route("/.well-known/atproto-did", serve_handle),
             *stream_routes(app),
             *page_routes(app, crawl_settings(config)),
-            *(extra_routes(app, server) if extra_routes else ()),
+            *for_operator(
+                [status_route(app), *operator_routes], admin_password(config)
+            ),
         ],
         lifespan=lifespan,
     )

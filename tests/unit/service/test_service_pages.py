@@ -133,7 +133,7 @@ def test_search_shows_results_and_escapes_them(site: str) -> None:
         ("/feed/latest", "dusk"),
         ("/feed/following", "Sign in"),
         ("/status", "pds.test"),
-        ("/status.json", '"records":4'),
+        ("/status/counts.json", '"records":4'),
         ("/static/style.css", ":root"),
     ],
 )
