@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from appview.hydration.records import POST
 from appview.hydration.state import State
-from appview.pipeline import Params, Pipeline
+from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
+from appview.pipeline import Params, Pipeline, Runnable
 from appview.rules import Effect, Place, decide_record, shown_actors, shown_records
 from appview.session import Session
 from appview.views.common import datetime_text
@@ -19,7 +19,7 @@ from protocol.syntax import parse_at_uri
 from storage.addresses import find_addresses
 from storage.collections import LIKE_SUBJECT, REPLY_PARENT, REPOST_SUBJECT
 from storage.documents import Address
-from storage.links import find_links
+from storage.links import LinkSource, find_links, link_keyset
 
 MAX_URIS = 25
 MAX_THREAD_POSTS = 1_000
@@ -163,89 +163,82 @@ GET_POST_THREAD: Pipeline[_Thread] = Pipeline(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reactions:
-    uri: str
-    author: int | None
-    rows: list[tuple[int, int, datetime]]
-    after: list[Any] | None
-
-
-def _find_reactions(session: Session, params: Params, path: int) -> _Reactions:
+def _reactions(session: Session, params: Params, path: int) -> Source[LinkSource]:
     post = find_post(session, params["uri"])
     if post is None:
-        return _Reactions(params["uri"], None, [], None)
-    sources, after = find_links(
-        session.conn,
-        path,
-        (post.actor, post.collection, post.rkey),
-        limit=params["limit"],
-        after=session.open_cursor(params.get("cursor")),
-    )
-    rows = [(source.actor, source.rkey, source.sort_at) for source in sources]
-    return _Reactions(params["uri"], post.actor, rows, after)
+        return Source(lambda after, limit: [])
+    target = (post.actor, post.collection, post.rkey)
+
+    def fetch(after: Keyset | None, limit: int) -> list[Entry[LinkSource]]:
+        page = find_links(session.conn, path, target, limit=limit, after=after)
+        return [Entry(link, link_keyset(page, after, link)) for link in page[0]]
+
+    return Source(fetch, target)
 
 
-def _shown_likes(state: State, found: _Reactions) -> _Reactions:
-    actors = (row[0] for row in found.rows)
-    shown = shown_actors(state, Place.LIKE, actors, beside=found.author)
-    return _only(found, shown)
+def _shown_likes(state: State, page: Page[LinkSource]) -> list[LinkSource]:
+    author = page.subject[0] if page.subject else None
+    actors = [link.actor for link in page.items]
+    return _only(page, shown_actors(state, Place.LIKE, actors, beside=author))
 
 
-def _shown_reposts(state: State, found: _Reactions) -> _Reactions:
-    actors = (row[0] for row in found.rows)
-    return _only(found, shown_actors(state, Place.REPOSTER, actors))
+def _shown_reposts(state: State, page: Page[LinkSource]) -> list[LinkSource]:
+    actors = [link.actor for link in page.items]
+    return _only(page, shown_actors(state, Place.REPOSTER, actors))
 
 
-def _only(found: _Reactions, actors: list[int]) -> _Reactions:
+def _only(page: Page[LinkSource], actors: list[int]) -> list[LinkSource]:
     shown = {*actors}
-    rows = [row for row in found.rows if row[0] in shown]
-    return _Reactions(found.uri, found.author, rows, found.after)
+    return [link for link in page.items if link.actor in shown]
 
 
-def _present_likes(state: State, found: _Reactions, params: Params) -> dict[str, Any]:
+def _present_likes(
+    state: State, page: Page[LinkSource], params: Params
+) -> dict[str, Any]:
     return {
-        "uri": found.uri,
+        "uri": params["uri"],
         **({"cid": params["cid"]} if "cid" in params else {}),
         "likes": [
             {
-                "actor": profile_view(state, state.actors[actor]),
-                "createdAt": datetime_text(at),
-                "indexedAt": datetime_text(at),
+                "actor": profile_view(state, state.actors[link.actor]),
+                "createdAt": datetime_text(link.sort_at),
+                "indexedAt": datetime_text(link.sort_at),
             }
-            for actor, _, at in found.rows
+            for link in page.items
         ],
-        **state.session.seal_cursor(found.after),
     }
 
 
-def _present_reposts(state: State, found: _Reactions, params: Params) -> dict[str, Any]:
+def _present_reposts(
+    state: State, page: Page[LinkSource], params: Params
+) -> dict[str, Any]:
     return {
-        "uri": found.uri,
+        "uri": params["uri"],
         **({"cid": params["cid"]} if "cid" in params else {}),
         "repostedBy": [
-            profile_view(state, state.actors[actor]) for actor, _, _ in found.rows
+            profile_view(state, state.actors[link.actor]) for link in page.items
         ],
-        **state.session.seal_cursor(found.after),
     }
 
 
-def _reactions_pipeline(path: int, rules: Any, present: Any) -> Pipeline[_Reactions]:
-    return Pipeline(
-        skeleton=lambda session, params: _find_reactions(session, params, path),
-        hydrate=lambda state, found: state.load_actors(a for a, _, _ in found.rows),
-        rules=rules,
-        present=present,
+def _reaction_pages(path: int, rules: Any, present: Any) -> RowPages[LinkSource]:
+    return RowPages(
+        lambda session, params: _reactions(session, params, path),
+        Steps(
+            hydrate=lambda state, page: state.load_actors(a for a, *_ in page.items),
+            rules=rules,
+            present=present,
+        ),
     )
 
 
-METHODS: dict[str, Pipeline[Any]] = {
+METHODS: dict[str, Runnable] = {
     "app.bsky.feed.getPosts": GET_POSTS,
     "app.bsky.feed.getPostThread": GET_POST_THREAD,
-    "app.bsky.feed.getLikes": _reactions_pipeline(
+    "app.bsky.feed.getLikes": _reaction_pages(
         LIKE_SUBJECT, _shown_likes, _present_likes
     ),
-    "app.bsky.feed.getRepostedBy": _reactions_pipeline(
+    "app.bsky.feed.getRepostedBy": _reaction_pages(
         REPOST_SUBJECT, _shown_reposts, _present_reposts
     ),
 }
