@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from appview.hydration.records import POST
@@ -60,9 +60,14 @@ GET_POSTS: Pipeline[list[Address]] = Pipeline(
 
 @dataclass(frozen=True, slots=True)
 class _Thread:
+    """A post, those above it upwards, and replies by the post that they answer.
+
+    Posts whose replies were not looked for have no entry. Each post is there once.
+    """
+
     post: Address
-    parents: list[Address] = field(default_factory=list)
-    replies: dict[Address, list[Address]] = field(default_factory=dict)
+    parents: list[Address]
+    replies: dict[Address, list[Address]]
 
 
 def _find_thread(session: Session, params: Params) -> _Thread:
@@ -71,11 +76,8 @@ def _find_thread(session: Session, params: Params) -> _Thread:
         raise _post_not_found(params)
     depth = min(params["depth"], MAX_DEPTH)
     height = min(params["parentHeight"], MAX_PARENTS)
-    return _Thread(
-        post,
-        _find_parents(session, post, height),
-        _find_replies(session, post, depth),
-    )
+    parents = _find_parents(session, post, height)
+    return _Thread(post, parents, _find_replies(session, post, depth, {post, *parents}))
 
 
 def _post_not_found(params: Params) -> XrpcError:
@@ -99,18 +101,26 @@ def _find_parents(session: Session, post: Address, height: int) -> list[Address]
         """,
         (post.actor, post.rkey, height, height),
     )
-    return [Address(actor, POST, rkey) for actor, rkey in rows]
+    parents: dict[Address, None] = {}
+    for actor, rkey in rows:
+        parent = Address(actor, POST, rkey)
+        if parent == post or parent in parents:
+            break  # a ring of posts
+        parents[parent] = None
+    return [*parents]
 
 
 def _find_replies(
-    session: Session, post: Address, depth: int
+    session: Session, post: Address, depth: int, seen: set[Address]
 ) -> dict[Address, list[Address]]:
-    """Replies by the post they answer, level by level, one query a level."""
+    """Return replies by the post they answer: a query a level, without posts `seen`."""
     found: dict[Address, list[Address]] = {}
     level, total = [post], 1
     for _ in range(depth):
         if not level or total >= MAX_THREAD_POSTS:
             break
+        session.context.check_client()
+        found |= {each: [] for each in level}
         rows = session.conn.execute(
             """
             SELECT x.a, x.k, r.actor, r.rkey
@@ -118,20 +128,25 @@ def _find_replies(
             CROSS JOIN LATERAL (
                 SELECT actor, rkey FROM link
                 WHERE path = %s AND target_rkey = x.k AND target_actor = x.a
-                ORDER BY rkey DESC LIMIT %s
+                  AND target_collection = %s
+                ORDER BY sort_at DESC, rkey DESC LIMIT %s
             ) r
             """,
             (
                 [a.actor for a in level],
                 [a.rkey for a in level],
                 REPLY_PARENT,
+                POST,
                 MAX_REPLIES_A_POST,
             ),
         ).fetchall()
         level = []
-        for actor, rkey, by, key in rows[: MAX_THREAD_POSTS - total]:
+        for actor, rkey, by, key in rows:
             reply = Address(by, POST, key)
-            found.setdefault(Address(actor, POST, rkey), []).append(reply)
+            if reply in seen or total + len(level) >= MAX_THREAD_POSTS:
+                continue
+            seen.add(reply)
+            found[Address(actor, POST, rkey)].append(reply)
             level.append(reply)
         total += len(level)
     return found

@@ -83,7 +83,9 @@ def thread_view(
 ) -> dict[str, Any]:
     """A post with all loaded replies below it, or the gap in its place.
 
-    Made without recursion: a thread may be deeper than Python's stack.
+    Posts without an entry in `replies` have no `replies` in the view: those below them
+    were not looked for. Made without recursion: a thread may be deeper than Python's
+    stack.
     """
     effect = decide_record(state, Place.ANCHOR, address)
     if effect is not None:
@@ -101,11 +103,10 @@ def thread_view(
                 if effect is not Effect.HIDE and each in state.uris:
                     views[each] = _gap(state, effect, each, "")
                 continue
-        views[each] = {
-            "$type": THREAD_VIEW_POST,
-            "post": post_view(state, each),
-            "replies": [views[r] for r in replies.get(each, ()) if r in views],
-        }
+        views[each] = {"$type": THREAD_VIEW_POST, "post": post_view(state, each)}
+        if each in replies:
+            below = [views[reply] for reply in replies[each] if reply in views]
+            views[each]["replies"] = below
     view = views[address]
     if parent is not None:
         view["parent"] = parent
