@@ -141,6 +141,7 @@ async def flood_of_pages(target: Target) -> None:
 
 
 ATTACKS: Final[tuple[Attack, ...]] = (
+    threads_of_a_ring,
     parallel_searches,
     downloads_that_are_not_read,
     large_bodies,
