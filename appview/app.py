@@ -60,8 +60,8 @@ class AppView:
     resolve_handle: Callable[[str], Awaitable[str | None]]
     """A handle that no account of the index has: asked of the network, None: nobody."""
     fetch_skeleton: FetchSkeleton
-    request_crawl: Callable[[psycopg.Connection[Any], str], None]
-    """Admits a host; raises `XrpcError`."""
+    request_crawl: Callable[[str, str], Awaitable[None]]
+    """Admits a host that a client (its key) names; raises `XrpcError`."""
     export_repo: Callable[[psycopg.Connection[Any], int], AbstractContextManager[Any]]
     """Context manager of an iterator over the CAR of an actor's repo."""
     cdn_url_pattern: str | None = None

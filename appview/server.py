@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from appview.pipeline import Params, Runnable
 from appview.session import RequestContext, Session, context_of
 from appview.streams.routes import add_subscription
 from appview.views.checked import load_catalog
+from network.request_guard import client_key
 from network.xrpc_server import Call, Reply, XrpcError, XrpcServer
 from protocol.syntax import normalize_handle
 from storage.addresses import find_handles
@@ -144,9 +145,9 @@ class _ResolveHandle:
             return find_handles(conn, [handle]).get(handle)
 
 
-def _request_crawl(app: AppView) -> Callable[[Call], None]:
-    def handler(call: Call) -> None:
-        with app.pool.connection() as conn:
-            app.request_crawl(conn, call.input["hostname"])
+def _request_crawl(app: AppView) -> Callable[[Call], Awaitable[None]]:
+    async def handler(call: Call) -> None:
+        client = client_key(call.request.scope)
+        await app.request_crawl(call.input["hostname"], client)
 
     return handler

@@ -289,8 +289,8 @@ class Config(BaseSettings):
     )
     admin_password: SecretStr | None = Field(
         None,
-        description="Password of the user `admin`. Default: made once and kept in "
-        "$BIGWORLD_HOME/secrets.",
+        description="Password of the user `admin`, for /metrics and /status.json. "
+        "Default: made once and kept in $BIGWORLD_HOME/secrets.",
     )
     contact: str | None = Field(
         None,
@@ -307,8 +307,8 @@ class Config(BaseSettings):
         0,
         ge=0,
         le=65535,
-        description="Port of /metrics in `crawl` and `worker`; 0 means none. `serve` "
-        "has /metrics on its own port.",
+        description="Port of /metrics in `crawl`, `worker` and `serve`; 0 means none. "
+        "`serve` has it on its own port too, behind the admin password.",
     )
 
     @model_validator(mode="after")

@@ -44,7 +44,9 @@ async def get_repo(app: AppView, call: Call) -> Reply:
                 raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
 
     client = client_key(call.request.scope)
-    return Reply(await app.spooler.fill(client, write), content_type=CAR)
+    return Reply(
+        await app.spooler.fill(client, write, call.is_client_gone), content_type=CAR
+    )
 
 
 def get_record(app: AppView, call: Call) -> Reply:

@@ -38,7 +38,7 @@ from protocol.syntax import is_did, is_handle, is_record_key
 from service.pages.host import HostPages
 from service.pages.images import IMAGE_PATTERN, Images
 from service.pages.richtext import is_web_url, render_text
-from service.pages.status import BENIGN, read_status
+from service.pages.status import BENIGN, COUNTS, Status, read_status
 from storage.collections import FEED_GENERATOR, FEED_POST
 from storage.repos import find_repos
 
@@ -78,7 +78,7 @@ def page_routes(
         Route("/feed/{name}", pages.route("feed.html", pages.feed)),
         Route("/status", pages.route("status.html", pages.status)),
         *host_pages.routes(show_host),
-        Route("/status.json", pages.status_json),
+        Route("/status/counts.json", pages.counts_json),
         Mount("/static", StaticFiles(directory=_FOLDER / "static")),
     ]
 
@@ -108,6 +108,22 @@ def _check_query(request: Request) -> None:
             raise OddQueryError(
                 f"{name[:80]}: is longer than {MAX_PARAMETER_CHARS} characters"
             )
+
+
+def status_route(app: AppView, threads: CapacityLimiter) -> Route:
+    """Return the route of `/status.json`: all of the status page, for programs."""
+
+    async def status_json(request: Request) -> Response:
+        async with working(request.scope):
+            status = await run_sync(_read_status, app, limiter=threads)
+        return JSONResponse(status.as_json())
+
+    return Route("/status.json", status_json)
+
+
+def _read_status(app: AppView) -> Status:
+    with app.pool.connection() as conn:
+        return read_status(conn)
 
 
 class _Pages:
@@ -295,14 +311,11 @@ class _Pages:
             "engine": self._app.engine.stats(),
         }
 
-    async def status_json(self, request: Request) -> Response:
-        """The same for programs."""
-        status = await run_sync(self._read_status_json, limiter=self._threads)
-        return JSONResponse(status)
-
-    def _read_status_json(self) -> dict[str, Any]:
-        with self._app.pool.connection() as conn:
-            return read_status(conn).as_json()
+    async def counts_json(self, request: Request) -> Response:
+        """Answer the counters of the status page, which keeps them fresh."""
+        async with working(request.scope):
+            status = await run_sync(_read_status, self._app, limiter=self._threads)
+        return JSONResponse({name: getattr(status, name) for name in COUNTS})
 
     def _context(self, request: Request, nsid: str) -> RequestContext:
         return RequestContext(

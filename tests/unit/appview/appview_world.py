@@ -402,6 +402,6 @@ async def _resolve_handle(handle: str) -> str | None:
     return did("outside") if handle == "outside.example.com" else None
 
 
-def _refuse_crawl(conn: Any, hostname: str) -> None:
+async def _refuse_crawl(hostname: str, client: str) -> None:
     if hostname == "banned.example.com":
         raise XrpcError("HostBanned", "no", 400)

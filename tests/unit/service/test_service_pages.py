@@ -102,7 +102,7 @@ def site(databases: Any) -> Iterator[str]:
             service_did="did:web:example.com",
             resolve_handle=_nothing,
             fetch_skeleton=_nothing,
-            request_crawl=lambda conn, host: None,
+            request_crawl=_nothing,
             export_repo=open_export,
         )
         with serving_in_thread(Starlette(routes=[*page_routes(app)])) as served:
@@ -142,7 +142,7 @@ def test_search_shows_results_and_escapes_them(site: str) -> None:
         ("/feed/latest", "dusk"),
         ("/feed/following", "Sign in"),
         ("/status", "pds.test"),
-        ("/status.json", '"records":7'),
+        ("/status/counts.json", '"records":7'),
         ("/?q=newcomer", "a newcomer"),
         ("/?q=no+name", "no name"),
         (f"/profile/{BARE}", "a newcomer"),
