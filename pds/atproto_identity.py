@@ -99,6 +99,7 @@ class _IdentityMethods:
         host = self._host
         account = login_of(call).account
         require_writable(account)
+        host.limits.change_handle(call, account.did)
         handle = parse_requested_handle(call.input["handle"], dev=host.settings.dev)
         if is_local(handle, host.settings.domains):
             require_local(handle, host.settings.domains)
