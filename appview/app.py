@@ -12,7 +12,7 @@ from psycopg_pool import ConnectionPool
 
 from network.spool import Spooler
 from search.engine import SearchEngine
-from storage.interning import Interner
+from storage.documents import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,9 @@ class FetchSkeleton(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AppView:
-    """The read side. `interner` must have a pool of its own: a request that holds a
-    connection asks it for names."""
+    """The read side. `pool` has a connection for each thread that answers requests."""
 
     pool: ConnectionPool[psycopg.Connection[Any]]
-    interner: Interner
     engine: SearchEngine
     cursor_secret: bytes
     service_did: str
@@ -69,6 +67,8 @@ class AppView:
     cdn_url_pattern: str | None = None
     """With {preset}, {did} and {cid}; None: blobs are shown from the account's host."""
     default_labelers: tuple[str, ...] = ()
+    own_feeds: Mapping[str, Address] = field(default_factory=dict)
+    """The addresses of the feeds of this provider, by record key."""
     spooler: Spooler = field(default_factory=Spooler)
     """Where whole repos are written before they are sent."""
     keeps_events: bool = False

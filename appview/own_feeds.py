@@ -22,6 +22,7 @@ from protocol.syntax import is_handle, is_resolvable_handle, normalize_handle
 from storage.addresses import find_addresses
 from storage.collections import FEED_GENERATOR
 from storage.documents import Address
+from storage.interning import Interner
 
 # A fixed time: the CID of a record must not change when the provider is restarted.
 CREATED_AT: Final = datetime(2026, 11, 1, tzinfo=UTC)
@@ -78,22 +79,29 @@ def with_own_profile(app: AppView, actor: Actor) -> Actor:
     if actor.did != app.service_did:
         return actor
     return replace(
-        actor, handle=own_handle(actor.did), display_name=_DISPLAY_NAME, host_url=None
+        actor,
+        handle=own_handle(actor.did),
+        display_name=_DISPLAY_NAME,
+        host_url=None,
+        is_indexed=True,
     )
 
 
-def own_addresses(app: AppView) -> dict[Address, OwnRecord]:
-    """Return our feeds by the address under which likes and quotes of them are kept.
+def make_addresses(interner: Interner, service_did: str) -> dict[str, Address]:
+    """Return the addresses of our feeds by record key; likes of them are kept there.
 
-    Their names are made once; from then on they are in the memory of the interner.
+    Makes their names: to be called when the provider starts, not in a request.
     """
+    records = own_records(service_did)
+    actor = interner.actors([service_did])[service_did]
+    rkeys = interner.rkeys(records)
+    return {name: Address(actor, GENERATOR, rkeys[name]) for name in records}
+
+
+def own_addresses(app: AppView) -> dict[Address, OwnRecord]:
+    """Return our feeds by the address under which likes and quotes of them are kept."""
     records = own_records(app.service_did)
-    actor = app.interner.actors([app.service_did])[app.service_did]
-    rkeys = app.interner.rkeys(records)
-    return {
-        Address(actor, GENERATOR, rkeys[name]): record
-        for name, record in records.items()
-    }
+    return {address: records[name] for name, address in app.own_feeds.items()}
 
 
 def find_feed_addresses(session: Session, uris: list[str]) -> dict[str, Address]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import parse_qsl
+from threading import Event
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 import anyio
 from starlette.applications import Starlette
@@ -24,16 +25,18 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Lifespan
 from starlette.websockets import WebSocket
 
+from network.client_watch import watch_client
 from network.cors import CorsMiddleware
 from network.docs_page import render_docs
 from network.errors import XrpcError
 from network.openapi import describe_api
+from network.readiness import Readiness
 from network.request_body import read_body, stream_body
 from network.request_guard import RequestGuard, identify, working
-from network.xrpc_errors import ErrorTypes, error_response
+from network.xrpc_errors import OUTAGES, ErrorTypes, error_response
 from network.xrpc_reply import ByteStream, Reply, build_response
 from protocol import json_form
-from protocol.errors import ProtocolError
+from protocol.errors import InvalidRecordError, ProtocolError
 from protocol.lexicon import Catalog, Method
 
 __all__ = ["Auth", "Call", "Reply", "XrpcError", "XrpcServer"]
@@ -42,11 +45,21 @@ log = logging.getLogger(__name__)
 
 JSON: Final = "application/json"
 MAX_JSON_BYTES: Final = 2_097_152  # guides/data-validation
+# Where a lexicon calls for less; it leaves room for fields that it does not name.
+MIN_JSON_BYTES: Final = 8_192
+# Where anybody may ask, whatever the lexicon allows.
+MAX_ANONYMOUS_JSON_BYTES: Final = 65_536
+# Larger JSON is parsed in a thread, so that others are answered meanwhile.
+_PARSED_AT_ONCE: Final = 65_536
+_PARSING: Final = 2
 MAX_BLOB_BYTES: Final = 100_000_000
 MAX_QUERY_CHARS: Final = 32_768
 MAX_PARAMETERS: Final = 1_000
+_SHOWN_NAME: Final = 80
 THREADS: Final = 16
 _VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
+
+T = TypeVar("T")
 
 AuthMode: TypeAlias = Literal["none", "optional", "required"]
 
@@ -75,6 +88,12 @@ class Call:
     auth: Auth | None
     headers: Headers
     request: Request
+    gone: Event = field(default_factory=Event)
+    """Set when the client disconnects while a thread works on the answer."""
+
+    def is_client_gone(self) -> bool:
+        """Return True if nobody waits for the answer any more."""
+        return self.gone.is_set()
 
     @property
     def viewer(self) -> Auth:
@@ -106,6 +125,7 @@ class XrpcServer:
     `authenticate(request, nsid)` returns who asks, None for nobody, or raises
     XrpcError. `fallback(request, nsid)` answers methods without a handler, and
     `intercept` is asked before any handler; both may return None to decline.
+    `ready` raises if something that the server needs is away, for `/_ready`.
     `guard` gives each client its share of everything that the app serves.
     `observe(nsid, status, seconds)` is called once a request, with nsid "unknown" for
     methods that are not registered. `error_types` maps exceptions of handlers to
@@ -126,7 +146,8 @@ class XrpcServer:
         title: str = "XRPC",
         version: str = "0.1.0",
         health: Callable[[], Mapping[str, Any]] | None = None,
-        threads: int = THREADS,
+        ready: Callable[[], None] | None = None,
+        threads: int | anyio.CapacityLimiter = THREADS,
     ) -> None:
         self._catalog = catalog
         self._authenticate = authenticate
@@ -139,7 +160,11 @@ class XrpcServer:
         self._title = title
         self._version = version
         self._health = health
-        self._threads = anyio.CapacityLimiter(threads)
+        self._ready = None if ready is None else Readiness(ready)
+        if isinstance(threads, int):
+            threads = anyio.CapacityLimiter(threads)
+        self._threads = threads
+        self._parsing = anyio.CapacityLimiter(_PARSING)
         self._methods: dict[str, _Registered] = {}
         self._subscriptions: dict[str, tuple[Method, Subscription]] = {}
 
@@ -147,6 +172,24 @@ class XrpcServer:
     def methods(self) -> Sequence[str]:
         """The NSIDs with a handler, subscriptions included, sorted."""
         return sorted([*self._methods, *self._subscriptions])
+
+    @property
+    def threads(self) -> anyio.CapacityLimiter:
+        """The threads that all blocking work of this server shares."""
+        return self._threads
+
+    async def run_handler(self, handler: Callable[[Call], T], call: Call) -> T:
+        """Run a blocking handler in a thread; `call.gone` is set if its client leaves.
+
+        A body that is handed over as a stream is not watched: its handler reads it.
+        """
+        if isinstance(call.input, AsyncIterator):
+            return await anyio.to_thread.run_sync(handler, call, limiter=self._threads)
+        async with watch_client(call.request, call.gone):
+            result = await anyio.to_thread.run_sync(
+                handler, call, limiter=self._threads
+            )
+        return result
 
     def add(
         self,
@@ -160,15 +203,15 @@ class XrpcServer:
         """Serve a query or procedure.
 
         `handler(call)` may be sync (then it runs in a thread) or async, and returns a
-        JSON value, a Reply, or None for an empty answer. `max_bytes` caps the body;
-        `stream=True` hands a body that is not JSON over as it arrives.
+        JSON value, a Reply, or None for an empty answer. `max_bytes` caps the body, by
+        default at what the lexicon calls for; `stream=True` hands a body that is not
+        JSON over as it arrives.
         """
         method = self._find_method(nsid)
         if method.kind == "subscription":
             raise ValueError(f"{nsid} is a subscription")
         if max_bytes is None:
-            is_json = method.input is None or method.input.encoding == JSON
-            max_bytes = MAX_JSON_BYTES if is_json else MAX_BLOB_BYTES
+            max_bytes = _max_body(method, auth)
         self._methods[nsid] = _Registered(
             method=method,
             handler=handler,
@@ -205,6 +248,7 @@ class XrpcServer:
         routes: list[BaseRoute] = [
             *extra_routes,
             Route("/xrpc/_health", self._serve_health),
+            *([] if self._ready is None else [self._ready.route()]),
             *(
                 WebSocketRoute(f"/xrpc/{nsid}", self._subscription_endpoint(nsid))
                 for nsid in self._subscriptions
@@ -217,6 +261,7 @@ class XrpcServer:
         app = Starlette(
             routes=routes,
             middleware=[Middleware(CorsMiddleware), *guards, *middleware],
+            exception_handlers=OUTAGES,
             lifespan=lifespan,
         )
         # It would redirect to whatever host the request names.
@@ -260,7 +305,7 @@ class XrpcServer:
         call = Call(
             nsid=nsid,
             params=_read_params(request, method),
-            input=await _read_input(request, registered),
+            input=await _read_input(request, registered, self._parsing),
             auth=auth,
             headers=request.headers,
             request=request,
@@ -269,9 +314,7 @@ class XrpcServer:
             if registered.is_async:
                 result = await registered.handler(call)
             else:
-                result = await anyio.to_thread.run_sync(
-                    registered.handler, call, limiter=self._threads
-                )
+                result = await self.run_handler(registered.handler, call)
             reply = result if isinstance(result, Reply) else Reply(result)
             return await build_response(
                 reply, method, check=self._check_output, limiter=self._threads
@@ -346,6 +389,18 @@ class XrpcServer:
         )
 
 
+def _max_body(method: Method, auth: AuthMode) -> int:
+    body = method.input
+    if body is None:
+        return MIN_JSON_BYTES
+    if body.encoding != JSON:
+        return MAX_BLOB_BYTES
+    most = MAX_JSON_BYTES if auth == "required" else MAX_ANONYMOUS_JSON_BYTES
+    return (
+        most if body.largest is None else min(max(body.largest, MIN_JSON_BYTES), most)
+    )
+
+
 def _is_async(handler: Handler) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004 - an object with async __call__
@@ -368,24 +423,45 @@ def _read_params(request: Request, method: Method) -> dict[str, Any]:
 
 
 def _decode_params(query: bytes, method: Method) -> dict[str, Any]:
-    if len(query) > MAX_QUERY_CHARS:
-        raise XrpcError("InvalidRequest", "query string is too long", 414)
     try:
-        pairs = parse_qsl(
-            query.decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=MAX_PARAMETERS,
-        )
-    except ValueError:
-        raise XrpcError("InvalidRequest", "query string is malformed") from None
-    try:
-        return method.decode_params(pairs)
+        return method.decode_params(_split_query(query))
     except ProtocolError as error:
         raise XrpcError("InvalidRequest", f"parameters: {error}") from error
 
 
-async def _read_input(request: Request, registered: _Registered) -> Any:
+def _split_query(query: bytes) -> list[tuple[str, str]]:
+    """Return the names and values of a query string, unescaped.
+
+    Raises InvalidRecordError with the name of the parameter that is at fault.
+    """
+    pieces = [piece.partition(b"=")[::2] for piece in query.split(b"&")]
+    if len(query) > MAX_QUERY_CHARS:
+        name, _ = max(pieces, key=lambda piece: len(piece[1]))
+        raise InvalidRecordError(_shown(name), "is too long")
+    if len(pieces) > MAX_PARAMETERS:
+        raise InvalidRecordError("", f"are more than {MAX_PARAMETERS}")
+    try:
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        name = next((name for name, text in pieces if not _is_text(text)), b"")
+        raise InvalidRecordError(_shown(name), "is not UTF-8") from None
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        unquote_to_bytes(value).decode()
+    except UnicodeDecodeError:
+        return False
+    return value.isascii()
+
+
+def _shown(name: bytes) -> str:
+    return unquote(name[:_SHOWN_NAME].decode("ascii", "replace"))
+
+
+async def _read_input(
+    request: Request, registered: _Registered, parsing: anyio.CapacityLimiter
+) -> Any:
     method = registered.method
     if method.kind == "query":
         return None
@@ -403,9 +479,16 @@ async def _read_input(request: Request, registered: _Registered) -> Any:
         return await read_body(request, registered.max_bytes)
     _check_encoding(content_type, expected)
     body = await read_body(request, registered.max_bytes)
+    if len(body) <= _PARSED_AT_ONCE:
+        return _parse(body, registered)
+    async with working(request.scope):
+        return await anyio.to_thread.run_sync(_parse, body, registered, limiter=parsing)
+
+
+def _parse(body: bytes, registered: _Registered) -> Any:
     try:
         value = json_form.loads(body, max_bytes=registered.max_bytes, whole_as_int=True)
-        method.check_input(value)
+        registered.method.check_input(value)
     except ProtocolError as error:
         raise XrpcError("InvalidRequest", f"body: {error}") from error
     return value

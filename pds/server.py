@@ -58,6 +58,7 @@ from pds.settings import PdsSettings
 from pds.vault import Vault, derive_key
 from protocol.lexicon import Catalog
 from protocol.syntax import Did, Nsid, TidClock, is_nsid
+from storage.pool import ping
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ def create_app(
         guard=guard or RequestGuard(),
         error_types=_error_types(),
         title="Bigworld PDS",
+        ready=lambda: ping(pool),
     )
     atproto_server.add_methods(server, host)
     atproto_repo.add_methods(

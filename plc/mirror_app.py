@@ -14,11 +14,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from network.readiness import Readiness
 from network.request_guard import RequestGuard
 from plc.log_reads import READ_FAULTS, LogReads
 from protocol.plc_operation import LogEntry
 from protocol.syntax import Did
 from storage import plc_logs
+from storage.pool import ping
 
 _NOT_ALLOWED: Final = 405
 
@@ -66,6 +68,7 @@ def create_mirror_app(
         routes=[
             Route("/", index),
             Route("/_health", health),
+            Readiness(lambda: ping(pool)).route(),
             Route("/{did}", refuse, methods=["POST"]),
             *LogReads(read, tolerated=tolerated).routes(),
         ],

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from network.errors import XrpcError
+from network.readiness import Readiness
 from network.request_body import read_body
 from network.request_guard import RequestGuard
 from plc import ledger
@@ -42,6 +43,7 @@ from protocol.plc_operation import (
     parse_operation,
 )
 from protocol.syntax import Did, datetime_us, is_plc_did
+from storage.pool import ping
 
 # Four kilobytes of operation, every character of it escaped in JSON.
 MAX_BODY_BYTES: Final = 32_768
@@ -80,8 +82,13 @@ def create_app(
     stream = ExportStream(
         pool, bell, now_ms, poll_s=poll_s, send_timeout_s=send_timeout_s
     )
+    ready = Readiness(lambda: ping(pool))
     app = Starlette(
-        routes=[*directory.routes(), WebSocketRoute("/export/stream", stream.serve)],
+        routes=[
+            ready.route(),
+            *directory.routes(),
+            WebSocketRoute("/export/stream", stream.serve),
+        ],
         middleware=[
             Middleware(
                 CORSMiddleware,

@@ -13,6 +13,7 @@ from network.identity import IdentityResolver
 from network.xrpc_client import XrpcClient
 from network.xrpc_server import XrpcError
 from protocol.errors import InvalidSyntaxError
+from protocol.limits import MAX_PARAMETER_CHARS
 from protocol.syntax import is_at_uri
 
 GET_FEED_SKELETON: Final = "app.bsky.feed.getFeedSkeleton"
@@ -25,8 +26,6 @@ _TIMEOUT: Final = 10.0
 # As the lexicon has them.
 _MAX_CONTEXT_BYTES: Final = 2_000
 _MAX_REQ_ID_BYTES: Final = 100
-# What a client can send back in a query string.
-_MAX_CURSOR_CHARS: Final = 16_000
 
 
 class ForeignFeeds:
@@ -112,7 +111,7 @@ def read_skeleton(answer: Any, asked: str | None, limit: int) -> ForeignSkeleton
     cursor = answer.get("cursor")
     goes_on = (
         isinstance(cursor, str)
-        and 0 < len(cursor) <= _MAX_CURSOR_CHARS
+        and 0 < len(cursor) <= MAX_PARAMETER_CHARS
         and bool(feed)
         and cursor != asked
     )

@@ -41,6 +41,7 @@ FACET_MENTION: Final = "app.bsky.richtext.facet#mention"
 MAX_RULES: Final = 20
 MAX_COUNTED_REPLIES: Final = 200
 """Newest replies of a post under a gate that are checked for its reply count."""
+_TOGETHER_US: Final = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +135,18 @@ def mentioned_dids(post: dict[str, Value]) -> set[str]:
 
 
 def predates(sort_at: datetime, made_us: int | None, subject: Post | None) -> bool:
-    """Return True if a reply or quote was written before the gate was.
+    """Return True if a reply or quote was written before the gate of its subject was.
 
-    A time before the gated post itself is false and counts as later.
+    A gate made together with its post holds from the start, whatever its author's clock
+    says. A time before the post itself is false, and counts as later.
     """
     if made_us is None or sort_at.timestamp() * 1e6 >= made_us:
         return False
-    return subject is None or sort_at >= subject.sort_at
+    if subject is None:
+        return True
+    posted_us = _made_us(subject.record.value)
+    together = posted_us is not None and made_us - posted_us <= _TOGETHER_US
+    return not together and sort_at >= subject.sort_at
 
 
 def load_replies(

@@ -39,7 +39,7 @@ class Compiler:
     """
 
     def __init__(self, find_schema: FindSchema, *, lenient: bool) -> None:
-        self._find_schema = find_schema
+        self.find_schema = find_schema
         self._lenient = lenient
         self._checks: dict[str, Check] = {}
         self._started: set[str] = set()
@@ -79,7 +79,7 @@ class Compiler:
         check = self._checks.get(name)
         if check is not None:
             return check
-        schema = self._find_schema(name)
+        schema = self.find_schema(name)
         if schema is None:
             raise InvalidLexiconError(f"{name} is not known")
         self._started.add(name)

@@ -10,7 +10,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from typing import Any
 from starlette.requests import Request
 
 from appview.app import AppView, ForeignItem, ForeignSkeleton
+from appview.own_feeds import make_addresses
 from appview.server import add_methods
 from indexer.apply import apply_batch
 from indexer.export import open_export
@@ -123,6 +124,7 @@ class Provider:
     world: World
     uris: dict[str, str]
     database: str
+    app: AppView
     generator: Generator
 
     def get(
@@ -192,6 +194,7 @@ class RefusedError(Exception):
         super().__init__(f"{status} {body}")
         self.status = status
         self.name = body["error"]
+        self.message = body["message"]
 
 
 def _fill(world: World) -> dict[str, str]:
@@ -313,11 +316,17 @@ def _fill(world: World) -> dict[str, str]:
 
 
 @contextmanager
-def serve_world(url: str) -> Iterator[Provider]:
-    """Fill the index at `url` and serve it."""
+def serve_world(
+    url: str,
+    fill: Callable[[World], dict[str, str]] = _fill,
+    statuses: Mapping[str, str] = {"dan": "deactivated"},
+    unnamed: Collection[str] = (),
+) -> Iterator[Provider]:
+    """Fill the index at `url` and serve it. `statuses`: accounts that are not active;
+    `unnamed`: accounts without a handle."""
     micros = iter(range(round(START.timestamp() * 1e6), 2**53, 60_000_000))
     world = World(TidClock(1, lambda: next(micros)))
-    uris = _fill(world)
+    uris = fill(world)
     with open_pool(url, max=6) as pool, open_pool(url, max=4) as names:
         interner = Interner(names)
         engine = PostgresEngine(pool)
@@ -334,12 +343,13 @@ def serve_world(url: str) -> Iterator[Provider]:
             apply_batch(
                 conn,
                 interner,
-                [AccountEvent(did("dan"), False, "deactivated")],
+                [AccountEvent(did(n), False, how) for n, how in statuses.items()],
                 {},
                 datetime.now(UTC),
             )
             ids = interner.actors([did(name) for name in world.records])
-            handles = {ids[did(n)]: f"{n}.test" for n in world.records}
+            named = world.records.keys() - {*unnamed}
+            handles = {ids[did(n)]: f"{n}.test" for n in named}
             save_handles(conn, handles, datetime.now(UTC))
             conn.commit()
         with pool.connection() as conn:
@@ -349,9 +359,9 @@ def serve_world(url: str) -> Iterator[Provider]:
             [
                 ForeignSkeleton(
                     [
-                        ForeignItem(uris["picture"]),
+                        ForeignItem(uris.get("picture", "")),
                         ForeignItem("at://did:plc:x/a.b.c/1"),
-                        ForeignItem(uris["dans"]),
+                        ForeignItem(uris.get("dans", "")),
                     ],
                     "theirs",
                 )
@@ -359,10 +369,10 @@ def serve_world(url: str) -> Iterator[Provider]:
         )
         app = AppView(
             pool=pool,
-            interner=Interner(names),
             engine=engine,
             cursor_secret=b"secret",
             service_did=SERVICE,
+            own_feeds=make_addresses(interner, SERVICE),
             resolve_handle=_resolve_handle,
             fetch_skeleton=generator,
             request_crawl=_refuse_crawl,
@@ -373,7 +383,7 @@ def serve_world(url: str) -> Iterator[Provider]:
         )
         add_methods(server, app)
         with serving_in_thread(server.app()) as served:
-            yield Provider(served, world, uris, url, generator)
+            yield Provider(served, world, uris, url, app, generator)
 
 
 async def _authenticate(request: Request, nsid: str) -> Auth | None:

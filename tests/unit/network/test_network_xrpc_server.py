@@ -5,6 +5,8 @@ import json
 import logging
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,14 +31,18 @@ from network.xrpc_server import (
     XrpcError,
     XrpcServer,
 )
+from protocol import json_form
 from protocol.cid import Cid, cid_for
-from protocol.errors import InvalidSyntaxError
+from protocol.errors import InvalidRecordError, InvalidSyntaxError
 from protocol.lexicon import Catalog
+from protocol.lexicon.methods import EMPTY_IS_ABSENT
 
 SEARCH = "app.bsky.feed.searchPosts"
 POSTS = "app.bsky.feed.getPosts"
 RESOLVE = "com.atproto.identity.resolveHandle"
 CREATE = "com.atproto.repo.createRecord"
+CREATE_ACCOUNT = "com.atproto.server.createAccount"
+REQUEST_CRAWL = "com.atproto.sync.requestCrawl"
 UPLOAD = "com.atproto.repo.uploadBlob"
 REFRESH = "com.atproto.server.refreshSession"
 DELETE = "com.atproto.server.deleteSession"
@@ -159,15 +165,59 @@ def test_bad_parameters_are_the_callers_fault() -> None:
         assert error_of(answer) == (400, "InvalidRequest"), query
 
 
-def test_a_query_string_has_a_longest_length() -> None:
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("q=a&limit=1%00", "parameters: limit: has a NUL character"),
+        ("q=%ff", "parameters: q: is not UTF-8"),
+        ("q=%ed%a0%80", "parameters: q: is not UTF-8"),
+        ("q=a&l%C3%A9=%ff", "parameters: l\u00e9: is not UTF-8"),
+        ("q=" + "a" * 20_000, "parameters: q: is longer than 10000 characters"),
+        ("limit=1&q=" + "%20" * 20_000, "parameters: q: is too long"),
+        ("&".join(["q=a"] * 1_001), "parameters: are more than 1000"),
+    ],
+)
+def test_parameter_that_no_database_takes_is_named(query: str, message: str) -> None:
     async def work() -> None:
         server = XrpcServer(CATALOG)
         server.add(SEARCH, lambda call: pytest.fail("called"))
-        async with calling(server) as caller:
-            status, _ = await caller.send("GET", f"/xrpc/{SEARCH}?q=" + "a" * 33_000)
-            assert status == 414
+        async with serving(server.app()) as url:
+            # Our own client sends nothing so long.
+            status, body = await asyncio.to_thread(
+                fetch, f"{url}/xrpc/{SEARCH}?{query}"
+            )
+        assert status == 400
+        assert body == {"error": "InvalidRequest", "message": message}
 
     asyncio.run(work())
+
+
+def fetch(url: str) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_odd_parameters_are_refused_by_name_for_every_method() -> None:
+    checked = 0
+    for nsid in CATALOG.methods():
+        method = CATALOG.method(nsid)
+        assert method is not None
+        fields = (method.params or {}).get("properties", {})
+        for name, schema in fields.items():
+            odd = ["a\0b", "\0", "a" * 10_001, "\u00e9" * 20_000]
+            if schema["type"] == "integer":
+                odd += ["9" * 19, "-" + "9" * 19, "9" * 30, "1e5", "\u0665"]
+                odd += [""] if name not in EMPTY_IS_ABSENT else []
+            for text in odd:
+                with pytest.raises(InvalidRecordError) as caught:
+                    method.decode_params([(name, text)])
+                assert caught.value.path.partition("[")[0] == name
+                checked += 1
+    assert checked > 1_000
 
 
 def test_batches_are_capped_by_their_lexicon() -> None:
@@ -223,6 +273,60 @@ def test_a_json_body_reaches_the_handler_checked() -> None:
             assert len(calls) == 2
 
     asyncio.run(work())
+
+
+def test_body_limit_follows_from_the_lexicon_and_the_login() -> None:
+    async def authenticate(request: Request, nsid: str) -> Auth | None:
+        return Auth(DID, "test")
+
+    async def work() -> None:
+        server = XrpcServer(CATALOG, authenticate=authenticate)
+        server.add(REQUEST_CRAWL, lambda call: None)
+        server.add(CREATE_ACCOUNT, lambda call: None)
+        server.add(CREATE, lambda call: {}, "required")
+        text = "x" * 8_200
+        async with calling(server) as caller:
+            fetched = await caller.post(f"/xrpc/{REQUEST_CRAWL}", {"hostname": text})
+            assert error_of(fetched) == (413, "PayloadTooLarge")
+            account = {"handle": "a.net", "plcOp": {"x": text * 8}}
+            fetched = await caller.post(f"/xrpc/{CREATE_ACCOUNT}", account)
+            assert error_of(fetched) == (413, "PayloadTooLarge")
+            record = {"repo": DID, "collection": "a.b.c", "record": {"x": text * 100}}
+            assert (await caller.post(f"/xrpc/{CREATE}", record)).status == 200
+            record = {"repo": DID, "collection": "a.b.c", "record": [0] * 900_000}
+            fetched = await caller.post(f"/xrpc/{CREATE}", record)
+            assert error_of(fetched)[0] in (400, 413)
+
+    asyncio.run(work())
+
+
+def test_large_body_is_parsed_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[bool] = []
+    loads = json_form.loads
+
+    def note(*given: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread() is serving_thread)
+        return loads(*given, **options)
+
+    monkeypatch.setattr("network.xrpc_server.json_form.loads", note)
+    serving_thread = threading.current_thread()
+
+    async def work() -> None:
+        server = XrpcServer(CATALOG)
+        server.add(CREATE, lambda call: {}, max_bytes=100_000)
+        async with calling(server) as caller:
+            for size in (10, 80_000):
+                record = {
+                    "repo": DID,
+                    "collection": "a.b.c",
+                    "record": {"x": "y" * size},
+                }
+                assert (await caller.post(f"/xrpc/{CREATE}", record)).status == 200
+
+    asyncio.run(work())
+    assert threads == [True, False]
 
 
 def test_a_method_may_take_more_json_than_others() -> None:

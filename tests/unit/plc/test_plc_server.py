@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
+from network.outage import BUSY
 from network.serve import serving_in_thread
 from plc import stream
 from plc.ledger import accept
@@ -537,7 +538,7 @@ def test_a_database_that_is_away_is_503(
             directory.post(did, create_update(first, SERVER)),
         ):
             assert answer.status == 503
-            assert answer.json == {"message": "Service Unavailable"}
+            assert answer.json == {"message": BUSY}
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             asyncio.run(listen(directory, "", 1))
         assert caught.value.status == 503
