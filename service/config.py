@@ -122,6 +122,21 @@ class Config(BaseSettings):
         "and plain http, and .test handles are resolved at a PDS. `up` sets it "
         "when it runs its own demo network.",
     )
+    pds_public_url: str | None = Field(
+        None,
+        description="Origin (https) under which others reach the PDS `pds a`. Needed "
+        "outside a development network.",
+    )
+    pds_handle_domains: Names = Field(
+        (),
+        description="Domains under which that PDS gives handles: each needs a wildcard "
+        "DNS record and certificate. Needed outside a development network.",
+    )
+    pds_invite_required: bool = Field(
+        True,
+        description="A sign-up at that PDS must bring the invite code in "
+        "$BIGWORLD_HOME/secrets/pds-a-invite. A development network asks for none.",
+    )
     plc_url: str | None = Field(
         None,
         description="The PLC directory. Default: https://plc.directory, or the "
@@ -313,7 +328,7 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        for name in ("public_url", "plc_url"):
+        for name in ("public_url", "pds_public_url", "plc_url"):
             value = getattr(self, name)
             if value is not None:
                 _check_origin(name, value, self.dev_network)
