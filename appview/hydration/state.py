@@ -22,10 +22,14 @@ from appview.hydration.records import (
     load_records,
 )
 from appview.hydration.standing import Standing
-from appview.own_feeds import load_own_feeds, with_own_profile
+from appview.own_feeds import (
+    find_feed_addresses,
+    load_own_feeds,
+    own_actors,
+)
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
-from storage.addresses import find_addresses, name_addresses
+from storage.addresses import name_addresses
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
 from storage.documents import Address
 from storage.record_allowance import Allowance
@@ -96,10 +100,8 @@ class State:
         self.asked_actors |= wanted
         conn = self.session.conn
         fresh = wanted - self.actors.keys()
-        self.actors |= {
-            id: with_own_profile(self.session.app, actor)
-            for id, actor in load_actors(conn, fresh).items()
-        }
+        found = load_actors(conn, fresh)
+        self.actors |= own_actors(self.session.app, fresh, found)
         if self.session.viewer_actor is not None:
             self.relations |= load_relations(conn, self.session.viewer_actor, wanted)
         profiles = {profile_address(actor) for actor in wanted}
@@ -114,7 +116,9 @@ class State:
         wanted = asked - self.named.keys()
         if wanted:
             found = load_named(self.session.conn, wanted, self.allowance)
-            found |= load_own_feeds(self.session, wanted - found.keys())
+            own, uris = load_own_feeds(self.session, wanted - found.keys())
+            self.uris |= uris
+            found |= own
             self.named |= found
             self.name(found)
             self.load_labels(found)
@@ -149,7 +153,7 @@ class State:
 
     def _load_quoted(self, posts: Iterable[Post]) -> None:
         uris = {uri for post in posts if (uri := quoted_uri(post.record.value))}
-        self.by_uri |= find_addresses(self.session.conn, uris)
+        self.by_uri |= find_feed_addresses(self.session, uris)
         quoted = [self.by_uri[uri] for uri in uris if uri in self.by_uri]
         self.load_posts(quoted, embeds=False)
         self.load_named(quoted)
