@@ -12,7 +12,6 @@ from psycopg_pool import ConnectionPool
 
 from network.spool import Spooler
 from search.engine import SearchEngine
-from storage.interning import Interner
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,9 @@ class FetchSkeleton(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AppView:
-    """The read side. `interner` must have a pool of its own: a request that holds a
-    connection asks it for names."""
+    """The read side. `pool` has a connection for each thread that answers requests."""
 
     pool: ConnectionPool[psycopg.Connection[Any]]
-    interner: Interner
     engine: SearchEngine
     cursor_secret: bytes
     service_did: str

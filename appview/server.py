@@ -6,10 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import anyio
-
 from appview.app import AppView
-from appview.methods import actor, feeds, mirror, posts, repos, search
+from appview.methods import actor, author_feed, feeds, mirror, posts, repos, search
 from appview.methods.foreign_feed import (
     GET_FEED,
     MAX_FOREIGN_PAGES,
@@ -19,8 +17,8 @@ from appview.methods.foreign_feed import (
     hydrate_foreign,
 )
 from appview.own_feeds import own_handle
-from appview.pipeline import Params, Pipeline
-from appview.session import Session, session_of
+from appview.pipeline import Params, Runnable
+from appview.session import RequestContext, Session, context_of
 from appview.streams.routes import add_subscription
 from network.xrpc_server import Call, Reply, XrpcError, XrpcServer
 from protocol.syntax import normalize_handle
@@ -30,51 +28,64 @@ RESOLVE_HANDLE = "com.atproto.identity.resolveHandle"
 REQUEST_CRAWL = "com.atproto.sync.requestCrawl"
 
 PlainMethod = Callable[[Session, Params], dict[str, Any]]
+Method = Callable[[RequestContext, Params], dict[str, Any]]
 
 
 def add_methods(server: XrpcServer, app: AppView) -> None:
     """Register every method of the read side on `server`."""
-    pipelines: dict[str, Pipeline[Any]] = {
+    methods: dict[str, Runnable] = {
         **search.METHODS,
         **actor.METHODS,
         **posts.METHODS,
+        **author_feed.METHODS,
         **feeds.METHODS,
     }
-    for nsid, pipeline in pipelines.items():
-        server.add(nsid, _serve(app, pipeline.run), "optional")
+    for nsid, method in methods.items():
+        server.add(nsid, _serve(app, method.run), "optional")
     plain: dict[str, PlainMethod] = {**feeds.PLAIN_METHODS, **repos.METHODS}
-    for nsid, method in plain.items():
-        server.add(nsid, _serve(app, method), "optional")
+    for nsid, read in plain.items():
+        server.add(nsid, _serve(app, _in_session(read)), "optional")
     for nsid, handler in mirror.METHODS.items():
         server.add(nsid, partial(handler, app), "none")
     add_subscription(server, app)
-    server.add(GET_FEED, _GetFeed(app), "optional")
-    server.add(RESOLVE_HANDLE, _ResolveHandle(app), "none")
+    server.add(GET_FEED, _GetFeed(app, server), "optional")
+    server.add(RESOLVE_HANDLE, _ResolveHandle(app, server), "none")
     server.add(REQUEST_CRAWL, _request_crawl(app), "none")
 
 
-def _serve(app: AppView, method: PlainMethod) -> Callable[[Call], Reply]:
+def _serve(app: AppView, method: Method) -> Callable[[Call], Reply]:
     def handler(call: Call) -> Reply:
-        with session_of(app, call) as session:
-            answer = method(session, call.params)
-            return Reply(answer, headers=session.reply_headers())
+        context = context_of(app, call)
+        try:
+            answer = method(context, call.params)
+        except XrpcError as error:
+            error.headers.update(context.reply_headers())
+            raise
+        return Reply(answer, headers=context.reply_headers())
 
     return handler
+
+
+def _in_session(method: PlainMethod) -> Method:
+    def run(context: RequestContext, params: Params) -> dict[str, Any]:
+        with context.session() as session:
+            return method(session, params)
+
+    return run
 
 
 class _GetFeed:
     """app.bsky.feed.getFeed: ours is read at once, a foreign one is fetched first,
     with no database connection held meanwhile."""
 
-    def __init__(self, app: AppView) -> None:
+    def __init__(self, app: AppView, server: XrpcServer) -> None:
         self._app = app
+        self._run = server.run_handler
 
     async def __call__(self, call: Call) -> Reply:
-        foreign = await anyio.to_thread.run_sync(self._find_foreign, call)
+        foreign = await self._run(self._find_foreign, call)
         if foreign is None:
-            return await anyio.to_thread.run_sync(
-                _serve(self._app, feeds.GET_OWN_FEED.run), call
-            )
+            return await self._run(_serve(self._app, feeds.GET_OWN_FEED.run), call)
         return await self._serve_foreign(foreign, call)
 
     async def _serve_foreign(self, foreign: ForeignFeed, call: Call) -> Reply:
@@ -96,7 +107,7 @@ class _GetFeed:
                 # A service may take a token once: the client comes with the next.
                 break
             run = hydrate_foreign(page).run
-            reply = await anyio.to_thread.run_sync(_serve(self._app, run), call)
+            reply = await self._run(_serve(self._app, run), call)
             cursor = page.cursor
             if cursor is None or reply.body["feed"]:
                 break
@@ -105,7 +116,7 @@ class _GetFeed:
 
     def _find_foreign(self, call: Call) -> ForeignFeed | None:
         uri = call.params["feed"]
-        with session_of(self._app, call) as session:
+        with context_of(self._app, call).session() as session:
             if feeds.find_algorithm(session, uri) is not None:
                 return None
             return find_foreign_feed(session, uri)
@@ -114,20 +125,22 @@ class _GetFeed:
 class _ResolveHandle:
     """com.atproto.identity.resolveHandle: the index first, then the network."""
 
-    def __init__(self, app: AppView) -> None:
+    def __init__(self, app: AppView, server: XrpcServer) -> None:
         self._app = app
+        self._run = server.run_handler
 
     async def __call__(self, call: Call) -> dict[str, str]:
         handle = normalize_handle(call.params["handle"])
         if handle == own_handle(self._app.service_did):
             return {"did": self._app.service_did}
-        did = await anyio.to_thread.run_sync(self._look_up, handle)
+        did = await self._run(self._look_up, call)
         did = did or await self._app.resolve_handle(handle)
         if did is None:
             raise XrpcError("InvalidRequest", "Unable to resolve handle", 400)
         return {"did": did}
 
-    def _look_up(self, handle: str) -> str | None:
+    def _look_up(self, call: Call) -> str | None:
+        handle = normalize_handle(call.params["handle"])
         with self._app.pool.connection() as conn:
             return find_handles(conn, [handle]).get(handle)
 

@@ -1,17 +1,16 @@
-"""One request: its connection, who asks, and whose labels they want."""
+"""One request: who asks, whose labels they want, and its read-only transactions."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from appview.app import AppView
-from network.cursor import open_cursor, seal_cursor
 from network.xrpc_server import Call, XrpcError
 from protocol.syntax import is_did
 from storage.addresses import find_actors, find_handles
@@ -22,6 +21,7 @@ REPO_REV = "atproto-repo-rev"
 STATEMENT_TIMEOUT_MS = 2_000
 _MAX_LABELERS = 20
 _LABELER = re.compile(r"\s*(?P<did>did:[^\s;,]+)\s*(?P<redact>;\s*redact\s*)?")
+CLIENT_CLOSED_REQUEST = 499
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,38 +32,99 @@ class Viewer:
     actor: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What every step of a request may use."""
+@dataclass(slots=True)
+class RequestContext:
+    """One request, without a connection: hold none while waiting for anything else.
+
+    `nsid` binds the cursors given out. `viewer_did` is the account that asks.
+    `for_page`: a page of ours asks, so no client applies labels and gates.
+    """
 
     app: AppView
-    conn: psycopg.Connection[Any]
     nsid: str
-    viewer: Viewer | None
-    labelers: tuple[str, ...]
+    viewer_did: str | None = None
+    labelers: tuple[str, ...] = ()
     for_page: bool = False
-    """Read by a page of ours: no client applies labels and gates to the answer."""
+    is_client_gone: Callable[[], bool] = lambda: False
+    repo_rev: str | None = None
+    """The revision of the viewer's repo, known once a session was opened."""
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Open a read-only transaction that sees one moment."""
+        with self.app.pool.connection() as conn:
+            conn.execute(
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
+                f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"
+            )
+            yield Session(self, conn, self._find_viewer(conn))
+
+    def check_client(self) -> None:
+        """Raise XrpcError if nobody waits for the answer any more."""
+        if self.is_client_gone():
+            raise XrpcError(
+                "ClientClosedRequest", "the client is gone", CLIENT_CLOSED_REQUEST
+            )
+
+    def reply_headers(self) -> dict[str, str]:
+        """Return how fresh the viewer's own data is, and whose labels were applied."""
+        headers = {}
+        if self.labelers:
+            headers[CONTENT_LABELERS] = ", ".join(self.labelers)
+        if self.repo_rev:
+            headers[REPO_REV] = self.repo_rev
+        return headers
+
+    def _find_viewer(self, conn: psycopg.Connection[Any]) -> Viewer | None:
+        if self.viewer_did is None:
+            return None
+        row = conn.execute(
+            "SELECT a.id, r.rev FROM actor a LEFT JOIN repo r ON r.actor = a.id"
+            " WHERE a.did = %s",
+            (self.viewer_did,),
+        ).fetchone()
+        if row is None:
+            return Viewer(self.viewer_did, None)
+        # The first session's: everything shown is at least as new.
+        self.repo_rev = self.repo_rev or row[1]
+        return Viewer(self.viewer_did, row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A read-only transaction of a request."""
+
+    context: RequestContext
+    conn: psycopg.Connection[Any]
+    viewer: Viewer | None
+
+    @property
+    def app(self) -> AppView:
+        """The read side that answers."""
+        return self.context.app
+
+    @property
+    def nsid(self) -> str:
+        """The method that was called."""
+        return self.context.nsid
+
+    @property
+    def labelers(self) -> tuple[str, ...]:
+        """The labelers that the request accepts."""
+        return self.context.labelers
+
+    @property
+    def for_page(self) -> bool:
+        """Read by a page of ours: no client applies labels and gates to the answer."""
+        return self.context.for_page
 
     @property
     def viewer_actor(self) -> int | None:
         """The viewer's actor id, if both are known."""
         return self.viewer.actor if self.viewer else None
 
-    def open_cursor(self, text: str | None) -> list[Any] | None:
-        """The keyset in a cursor that this method gave; 400 for any other."""
-        if not text:
-            return None
-        return open_cursor(self.app.cursor_secret, text, scope=self.nsid)
-
-    def seal_cursor(self, after: list[Any] | None) -> dict[str, str]:
-        """`{"cursor": …}` to merge into the answer; empty at the end."""
-        if after is None:
-            return {}
-        sealed = seal_cursor(self.app.cursor_secret, after, scope=self.nsid)
-        return {"cursor": sealed}
-
     def find_actor(self, identifier: str) -> int | None:
-        """The actor id of a DID or a handle that the index knows."""
+        """Return the actor id of a DID or a handle that the index knows."""
         if not is_did(identifier):
             did = find_handles(self.conn, [identifier]).get(identifier.lower())
             if did is None:
@@ -71,49 +132,18 @@ class Session:
             identifier = did
         return find_actors(self.conn, [identifier]).get(identifier)
 
-    def reply_headers(self) -> dict[str, str]:
-        """How fresh the viewer's own data is here, and whose labels were applied."""
-        headers = {}
-        if self.labelers:
-            headers[CONTENT_LABELERS] = ", ".join(self.labelers)
-        if self.viewer_actor is not None:
-            row = self.conn.execute(
-                "SELECT rev FROM repo WHERE actor = %s", (self.viewer_actor,)
-            ).fetchone()
-            if row and row[0]:
-                headers[REPO_REV] = row[0]
-        return headers
 
-
-def session_of(app: AppView, call: Call) -> AbstractContextManager[Session]:
-    """The session of an XRPC request."""
-    did = call.auth.did if call.auth else None
-    labelers = parse_labelers(call.headers.get(ACCEPT_LABELERS), app.default_labelers)
-    return open_session(app, call.nsid, viewer=did, labelers=labelers)
-
-
-@contextmanager
-def open_session(
-    app: AppView,
-    nsid: str,
-    *,
-    viewer: str | None = None,
-    labelers: tuple[str, ...] = (),
-    for_page: bool = False,
-) -> Iterator[Session]:
-    """A read-only transaction, so that one answer shows one moment.
-
-    `nsid` binds the cursors given out; `viewer` is the DID of who asks.
-    """
-    with app.pool.connection() as conn:
-        conn.execute(
-            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
-            f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"
-        )
-        asking = None
-        if viewer is not None:
-            asking = Viewer(viewer, find_actors(conn, [viewer]).get(viewer))
-        yield Session(app, conn, nsid, asking, labelers, for_page)
+def context_of(app: AppView, call: Call) -> RequestContext:
+    """Return the context of an XRPC request."""
+    return RequestContext(
+        app,
+        call.nsid,
+        viewer_did=call.auth.did if call.auth else None,
+        labelers=parse_labelers(
+            call.headers.get(ACCEPT_LABELERS), app.default_labelers
+        ),
+        is_client_gone=call.is_client_gone,
+    )
 
 
 def parse_labelers(header: str | None, default: tuple[str, ...]) -> tuple[str, ...]:

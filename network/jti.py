@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 
 from network.budget import TokenBucket
 from network.identity_cache import BoundedCache
@@ -78,7 +80,7 @@ class MemoryJtiStore:
 
 
 class ThreadedJtiStore:
-    """A blocking `use(iss, jti, exp) -> bool`, such as a database's, in threads.
+    """A blocking `use(iss, jti, exp) -> bool`, such as a database's, in `threads`.
 
     An issuer may use `rate` tokens a second, `burst` at once.
     """
@@ -86,12 +88,14 @@ class ThreadedJtiStore:
     def __init__(
         self,
         use: Callable[[str, str, int], bool],
+        threads: CapacityLimiter,
         *,
         rate: float = ISSUER_TOKENS_PER_S,
         burst: int = ISSUER_TOKENS_AT_ONCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._use = use
+        self._threads = threads
         self._rate = rate
         self._burst = burst
         self._clock = clock
@@ -107,4 +111,4 @@ class ThreadedJtiStore:
             raise TooManyTokensError(
                 "the issuer sends too many tokens", share.wait_needed()
             )
-        return await asyncio.to_thread(self._use, iss, jti, exp)
+        return await run_sync(self._use, iss, jti, exp, limiter=self._threads)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from threading import Event
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 import anyio
@@ -24,6 +25,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Lifespan
 from starlette.websockets import WebSocket
 
+from network.client_watch import watch_client
 from network.cors import CorsMiddleware
 from network.docs_page import render_docs
 from network.errors import XrpcError
@@ -57,6 +59,8 @@ _SHOWN_NAME: Final = 80
 THREADS: Final = 16
 _VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
 
+T = TypeVar("T")
+
 AuthMode: TypeAlias = Literal["none", "optional", "required"]
 
 
@@ -84,6 +88,12 @@ class Call:
     auth: Auth | None
     headers: Headers
     request: Request
+    gone: Event = field(default_factory=Event)
+    """Set when the client disconnects while a thread works on the answer."""
+
+    def is_client_gone(self) -> bool:
+        """Return True if nobody waits for the answer any more."""
+        return self.gone.is_set()
 
     @property
     def viewer(self) -> Auth:
@@ -137,7 +147,7 @@ class XrpcServer:
         version: str = "0.1.0",
         health: Callable[[], Mapping[str, Any]] | None = None,
         ready: Callable[[], None] | None = None,
-        threads: int = THREADS,
+        threads: int | anyio.CapacityLimiter = THREADS,
     ) -> None:
         self._catalog = catalog
         self._authenticate = authenticate
@@ -151,7 +161,9 @@ class XrpcServer:
         self._version = version
         self._health = health
         self._ready = None if ready is None else Readiness(ready)
-        self._threads = anyio.CapacityLimiter(threads)
+        if isinstance(threads, int):
+            threads = anyio.CapacityLimiter(threads)
+        self._threads = threads
         self._parsing = anyio.CapacityLimiter(_PARSING)
         self._methods: dict[str, _Registered] = {}
         self._subscriptions: dict[str, tuple[Method, Subscription]] = {}
@@ -160,6 +172,24 @@ class XrpcServer:
     def methods(self) -> Sequence[str]:
         """The NSIDs with a handler, subscriptions included, sorted."""
         return sorted([*self._methods, *self._subscriptions])
+
+    @property
+    def threads(self) -> anyio.CapacityLimiter:
+        """The threads that all blocking work of this server shares."""
+        return self._threads
+
+    async def run_handler(self, handler: Callable[[Call], T], call: Call) -> T:
+        """Run a blocking handler in a thread; `call.gone` is set if its client leaves.
+
+        A body that is handed over as a stream is not watched: its handler reads it.
+        """
+        if isinstance(call.input, AsyncIterator):
+            return await anyio.to_thread.run_sync(handler, call, limiter=self._threads)
+        async with watch_client(call.request, call.gone):
+            result = await anyio.to_thread.run_sync(
+                handler, call, limiter=self._threads
+            )
+        return result
 
     def add(
         self,
@@ -284,9 +314,7 @@ class XrpcServer:
             if registered.is_async:
                 result = await registered.handler(call)
             else:
-                result = await anyio.to_thread.run_sync(
-                    registered.handler, call, limiter=self._threads
-                )
+                result = await self.run_handler(registered.handler, call)
             reply = result if isinstance(result, Reply) else Reply(result)
             return await build_response(
                 reply, method, check=self._check_output, limiter=self._threads

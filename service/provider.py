@@ -5,12 +5,13 @@ The composition root of the read side: one page that shows what it is made of.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import psycopg
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -32,7 +33,7 @@ from network.policy import HostLimits
 from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
 from network.spool import Spooler
-from network.xrpc_server import XrpcError, XrpcServer
+from network.xrpc_server import THREADS, XrpcError, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from search.postgres import PostgresEngine
@@ -42,10 +43,9 @@ from service.foreign_feeds import ForeignFeeds
 from service.outgoing import make_fetcher, make_resolver
 from service.pages.routes import page_routes
 from service.secrets import SecretStore
-from storage.interning import Interner
 from storage.issuers import is_issuer_active
 from storage.jti import use_jti
-from storage.pool import open_pool, ping
+from storage.pool import end_idle_transactions, open_pool, ping
 
 SERVICES = {
     "bsky_appview": "BskyAppView",
@@ -63,6 +63,11 @@ TOKEN_METHODS = {
 
 FEED_SERVICE_LIMITS = HostLimits(rate=50, burst=100, concurrency=16, max_wait=5)
 """What one feed service is asked: all readers of its feeds wait for it together."""
+
+MAX_WAIT_S = 1.0
+"""How long a request waits for a connection before it is answered with 503."""
+_MORE_CONNECTIONS = 8
+"""Connections for event streams and spools, beside those of the handler threads."""
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -92,7 +97,6 @@ def audiences(config: Config) -> frozenset[str]:
 def make_appview(
     config: Config,
     pool: Pool,
-    names: Pool,
     resolver: IdentityResolver,
     fetcher: Fetcher,
 ) -> AppView:
@@ -113,7 +117,6 @@ def make_appview(
 
     return AppView(
         pool=pool,
-        interner=Interner(names),
         engine=PostgresEngine(pool),
         cursor_secret=SecretStore(config.home).key("cursors"),
         service_did=config.provider_did,
@@ -140,17 +143,19 @@ def make_server(
         with app.pool.connection() as conn:
             return use_jti(conn, iss, jti, exp)
 
+    threads = CapacityLimiter(THREADS)
+
     def find_active(did: str) -> bool:
         with app.pool.connection() as conn:
             return is_issuer_active(conn, did)
 
     async def is_active(did: str) -> bool:
-        return await asyncio.to_thread(find_active, did)
+        return await run_sync(find_active, did, limiter=threads)
 
     check_token = ServiceAuthenticator(
         resolver,
         audiences(config),
-        jti_store=ThreadedJtiStore(use_once),
+        jti_store=ThreadedJtiStore(use_once, threads),
         use_policy=config.token_use,
         is_active=is_active,
         lxm=TOKEN_METHODS,
@@ -165,6 +170,7 @@ def make_server(
         check_output=check_output,
         title="Bigworld provider",
         ready=lambda: ping(app.pool),
+        threads=threads,
     )
     add_methods(server, app)
     return server
@@ -180,8 +186,19 @@ def create_app(
 ) -> Starlette:
     """The provider on the index database at `url`. Pools close with the app."""
     resources = ExitStack()
-    pool = resources.enter_context(open_pool(url, max=12, name="provider"))
-    names = resources.enter_context(open_pool(url, max=4, name="provider-names"))
+    # Each thread that answers requests gets the one connection that it needs.
+    pool = resources.enter_context(
+        open_pool(
+            url,
+            max=THREADS + _MORE_CONNECTIONS,
+            name="provider",
+            timeout=MAX_WAIT_S,
+            prepare=end_idle_transactions,
+        )
+    )
+    names = resources.enter_context(
+        open_pool(url, max=4, name="provider-names", timeout=MAX_WAIT_S)
+    )
     fetcher = make_fetcher(config, limits=FEED_SERVICE_LIMITS)
     resolver = make_resolver(
         config,
@@ -189,7 +206,7 @@ def create_app(
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
-    app = make_appview(config, pool, names, resolver, fetcher)
+    app = make_appview(config, pool, resolver, fetcher)
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
     )
@@ -213,7 +230,7 @@ def create_app(
             Route("/.well-known/did.json", serve_did),
             Route("/.well-known/atproto-did", serve_handle),
             *stream_routes(app),
-            *page_routes(app, crawl_settings(config)),
+            *page_routes(app, crawl_settings(config), server.threads),
             *(extra_routes(app, server) if extra_routes else ()),
         ],
         lifespan=lifespan,

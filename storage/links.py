@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -19,11 +19,12 @@ import psycopg
 from storage.arrays import int_columns
 from storage.collections import FOLLOW_SUBJECT, LINK_PARTITIONS
 from storage.copy import copy_packed, fixed_packer
+from storage.instants import from_micros, micros_sql, to_micros
 
 COLUMNS: Final = (
     "rkey",
-    "target_rkey",
     "sort_at",
+    "target_rkey",
     "actor",
     "target_actor",
     "target_collection",
@@ -41,19 +42,16 @@ PARTITION_OF: Final[dict[int, str]] = {
 MAX_SORTED_LINKS: Final = 5_000
 """Up to so many links of a target are shown newest first; of more, in the order of
 their source's number, which an index gives at the same cost however many there are."""
-PG_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 PG_EPOCH_US: Final = 946_684_800_000_000
 """PostgreSQL's zero of time, in microseconds since 1970."""
-_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-# Exact: an interval times a float is not, before 1684.
-_SORT_US: Final = "(extract(epoch FROM l.sort_at) * 1000000)::int8"
+_SORT_US: Final = micros_sql("l.sort_at")
 
 # A few rows are left for Postgres to route: one statement in place of one a partition.
 _ROUTED_ROWS: Final = 500
 _ROW: Final = fixed_packer(("int8", "int8", "int8", "int4", "int4", "int4", "int4"))
 _EDGE: Final = fixed_packer(("int8", "int8", "int8", "int4", "int4"))
 _EDGE_END: Final = struct.Struct(">iiii")
+_SUBJECT_AT: Final = struct.calcsize(">hiqiq")
 
 
 class LinkRow(NamedTuple):
@@ -82,17 +80,16 @@ class LinkSource(NamedTuple):
     @property
     def sort_at(self) -> datetime:
         """The earlier of the record's createdAt and the time it was indexed."""
-        return time_of(self.sort_us)
+        return from_micros(self.sort_us)
+
+
+LinkPage = tuple[list[LinkSource], list[int] | None]
+"""Links, and `after` of the next page; None at the end."""
 
 
 def pg_time(moment: datetime) -> int:
     """Return microseconds since 2000, which is how PostgreSQL stores a time."""
-    return (moment - PG_EPOCH) // _MICROSECOND
-
-
-def time_of(unix_us: int) -> datetime:
-    """Return the time of microseconds since 1970."""
-    return _UNIX_EPOCH + unix_us * _MICROSECOND
+    return to_micros(moment) - PG_EPOCH_US
 
 
 def partition_of(path: int) -> str:
@@ -105,7 +102,7 @@ def pack_link(row: LinkTuple, sort_at: int) -> bytes:
     rkey, target_rkey, actor, target_actor, target_collection, path = row
     # fmt: off
     return _ROW.pack(
-        7, 8, rkey, 8, target_rkey, 8, sort_at, 4, actor,
+        7, 8, rkey, 8, sort_at, 8, target_rkey, 4, actor,
         4, target_actor, 4, target_collection, 4, path,
     )
     # fmt: on
@@ -113,8 +110,13 @@ def pack_link(row: LinkTuple, sort_at: int) -> bytes:
 
 def unpack_link(packed: bytes) -> tuple[LinkRow, int]:
     """What `pack_link` packed."""
-    rkey, target_rkey, sort_at, *others = _ROW.unpack(packed)[2::2]
-    return LinkRow(rkey, target_rkey, *others), sort_at
+    rkey, sort_at, *others = _ROW.unpack(packed)[2::2]
+    return LinkRow(rkey, *others), sort_at
+
+
+def link_subject(packed: bytes) -> bytes:
+    """All of a packed row but its record key and its time."""
+    return packed[_SUBJECT_AT:]
 
 
 def pack_edges(
@@ -130,7 +132,7 @@ def pack_edges(
     pack = _EDGE.pack
     end = _EDGE_END.pack(4, target_collection, 4, path)
     return [
-        pack(7, 8, rkey, 8, target_rkey, 8, at, 4, actor, 4, target) + end
+        pack(7, 8, rkey, 8, at, 8, target_rkey, 4, actor, 4, target) + end
         for rkey, target_rkey, at, actor, target in zip(
             rkeys, target_rkeys, times, actors, target_actors, strict=True
         )
@@ -210,20 +212,20 @@ def _size(conn: psycopg.Connection[Any], partition: str) -> int:
     return int(row[0])
 
 
-def count_wrong_links(
+def find_wrong_links(
     conn: psycopg.Connection[Any],
     partition: str,
     rows: Sequence[tuple[LinkRow, int]],
-) -> int:
-    """Return how many of these edges of a partition, each named once, are missing,
-    there more than once, or later than their times (`pg_time`).
+) -> tuple[list[LinkRow], int]:
+    """Return those of these edges of a partition, each named once, that are missing or
+    later than their times (`pg_time`), and how many are there too often.
 
     An edge may be earlier: it was indexed before its `createdAt`. One that was written
     before edges had times has that of its record key.
     """
-    row = conn.execute(
+    found = conn.execute(
         f"""
-        SELECT count(DISTINCT d.place), count(*) FROM unnest(
+        SELECT d.place - 1, count(*) FROM unnest(
             %s::int8[], %s::int8[], %s::int4[], %s::int4[], %s::int4[], %s::int4[],
             %s::int8[]
         ) WITH ORDINALITY AS d (
@@ -236,12 +238,13 @@ def count_wrong_links(
           AND l.target_collection = d.target_collection
           AND (l.rkey < 0 OR {_SORT_US} <=
               greatest(d.sort_at + {PG_EPOCH_US}, l.rkey >> 10))
+        GROUP BY 1
         """,
         int_columns([(*row, sort_at) for row, sort_at in rows], 7),
-    ).fetchone()
-    assert row is not None
-    found, all_of_them = row
-    return int(len(rows) - found + all_of_them - found)
+    )
+    times = dict(found.fetchall())
+    missing = [row for place, (row, _) in enumerate(rows) if place not in times]
+    return missing, sum(times.values()) - len(times)
 
 
 def count_links_of(conn: psycopg.Connection[Any], actor: int) -> dict[str, int]:
@@ -273,6 +276,31 @@ def links_size(conn: psycopg.Connection[Any]) -> int:
     return int(row[0]) if row is not None and row[0] is not None else 0
 
 
+def find_packed(
+    conn: psycopg.Connection[Any],
+    path: int,
+    target: tuple[int, int, int],
+    *,
+    limit: int,
+) -> dict[LinkRow, bytes]:
+    """Return up to `limit` edges to `target`, and how `copy_links` takes them."""
+    actor, collection, rkey = target
+    rows = conn.execute(
+        f"""
+        SELECT {", ".join(f"l.{name}" for name in LinkRow._fields)},
+            {_SORT_US} - {PG_EPOCH_US} FROM {partition_of(path)} l
+        WHERE l.path = %s AND l.target_rkey = %s AND l.target_actor = %s
+          AND l.target_collection = %s LIMIT %s
+        """,
+        (path, rkey, actor, collection, limit),
+    )
+    found: dict[LinkRow, bytes] = {}
+    for *row, sort_at in rows:
+        edge = LinkRow._make(row)
+        found[edge] = pack_link(edge, sort_at)
+    return found
+
+
 def find_links(
     conn: psycopg.Connection[Any],
     path: int,
@@ -280,7 +308,7 @@ def find_links(
     *,
     limit: int,
     after: Sequence[int] | None = None,
-) -> tuple[list[LinkSource], list[int] | None]:
+) -> LinkPage:
     """Return a page of sources that link to `target` = (actor, collection, rkey).
 
     Newest first, or by source beyond MAX_SORTED_LINKS. The second value is `after` of
@@ -307,7 +335,7 @@ def find_followers(
     *,
     limit: int,
     after: Sequence[int] | None = None,
-) -> tuple[list[LinkSource], list[int] | None]:
+) -> LinkPage:
     """Return a page of the accounts that follow `actor`, newest first however many
     there are: their index is in that order."""
     where = (
@@ -326,7 +354,7 @@ def find_follows(
     *,
     limit: int,
     after: Sequence[int] | None = None,
-) -> tuple[list[LinkSource], list[int] | None]:
+) -> LinkPage:
     """Return a page of the accounts that `actor` follows, as `find_links` does.
 
     `LinkSource.actor` is the account that is followed.
@@ -349,7 +377,7 @@ def _page(
     after: Sequence[int] | None,
     *,
     by_time: bool = False,
-) -> tuple[list[LinkSource], list[int] | None]:
+) -> LinkPage:
     keyset = ""
     position: dict[str, Any] = {}
     if after is None:
@@ -365,7 +393,7 @@ def _page(
         keyset = f"AND {compare[mode]}"
         position = {"key": key[-2], "rkey": key[-1]}
         if mode == 0:
-            position["sort_at"] = time_of(key[0])
+            position["sort_at"] = from_micros(key[0])
     order = (f"l.sort_at DESC, {other} DESC, l.rkey DESC", f"{other}, l.rkey")[mode]
     rows = conn.execute(
         f"""
@@ -377,10 +405,26 @@ def _page(
     sources = [LinkSource(*row) for row in rows[:limit]]
     if len(rows) <= limit:
         return sources, None
-    last = sources[-1]
+    return sources, _keyset(mode, sources[-1])
+
+
+def link_keyset(
+    page: LinkPage, after: Sequence[int] | None, link: LinkSource
+) -> list[int]:
+    """Return `after` of the page that begins behind a link of `page`.
+
+    `after` is the one that `page` was read with.
+    """
+    _, following = page
+    # A first page with nothing behind it is short, and so in the order of time.
+    mode = (after or following or (0,))[0]
+    return _keyset(mode, link)
+
+
+def _keyset(mode: int, link: LinkSource) -> list[int]:
     if mode == 0:
-        return sources, [0, last.sort_us, last.actor, last.rkey]
-    return sources, [1, last.actor, last.rkey]
+        return [0, link.sort_us, link.actor, link.rkey]
+    return [1, link.actor, link.rkey]
 
 
 def _count_up_to(

@@ -160,7 +160,7 @@ def load_named(
                coalesce(g.indexed_at, l.indexed_at, p.indexed_at),
                coalesce(s.likes, 0),
                CASE WHEN l.actor IS NOT NULL THEN
-                   (SELECT count(*) FROM list_item i
+                   (SELECT count(DISTINCT i.subject) FROM list_item i
                     WHERE i.list_actor = r.actor AND i.list_rkey = r.rkey)
                ELSE 0 END, {HELD}
         FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)

@@ -29,7 +29,7 @@ from appview.own_feeds import (
 )
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
-from storage.addresses import name_addresses
+from storage.addresses import name_addresses_in, name_rkeys
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
 from storage.documents import Address
 from storage.record_allowance import Allowance
@@ -70,6 +70,7 @@ class State:
         self.labels: dict[Address, list[Label]] = {}
         self.uris: dict[Address, str] = {}
         self.by_uri: dict[str, Address] = {}
+        self.rkeys: dict[int, str] = {}
 
     # loading
 
@@ -83,9 +84,9 @@ class State:
         found = load_posts(conn, wanted, self.allowance)
         self.posts |= found
         if self.session.viewer_actor is not None and found:
-            self.reactions |= load_reactions(
-                conn, self.session.viewer_actor, found.keys()
-            )
+            reactions = load_reactions(conn, self.session.viewer_actor, found.keys())
+            self.reactions |= reactions
+            self.name_rkeys(k for r in reactions.values() for k in (r.like, r.repost))
         self.name(found)
         self.load_labels(found)
         self.load_actors(a.actor for a in found)
@@ -103,7 +104,13 @@ class State:
         found = load_actors(conn, fresh)
         self.actors |= own_actors(self.session.app, fresh, found)
         if self.session.viewer_actor is not None:
-            self.relations |= load_relations(conn, self.session.viewer_actor, wanted)
+            relations = load_relations(conn, self.session.viewer_actor, wanted)
+            self.relations |= relations
+            self.name_rkeys(
+                key
+                for found in relations.values()
+                for key in (found.following, found.followed_by)
+            )
         profiles = {profile_address(actor) for actor in wanted}
         self.records |= load_records(
             conn, profiles - self.records.keys(), self.profile_allowance
@@ -161,7 +168,14 @@ class State:
     def name(self, addresses: Iterable[Address]) -> None:
         """AT-URIs of addresses, also of records that are not here."""
         fresh = [a for a in addresses if a not in self.uris]
-        self.uris |= name_addresses(self.session.app.interner, fresh)
+        if fresh:
+            self.uris |= name_addresses_in(self.session.conn, fresh)
+
+    def name_rkeys(self, numbers: Iterable[int | None]) -> None:
+        """Load the texts of record keys that are no TIDs."""
+        fresh = {n for n in numbers if n is not None and n <= 0} - self.rkeys.keys()
+        if fresh:
+            self.rkeys |= name_rkeys(self.session.conn, fresh)
 
     def load_feed(self, items: Iterable[SkeletonItem]) -> None:
         """Posts of a feed, the posts they answer, and the accounts that reposted."""
@@ -172,6 +186,7 @@ class State:
         self.load_posts(above)
         self.name(above)
         self.load_actors(item.repost.actor for item in entries if item.repost)
+        self.name_rkeys(item.repost.rkey for item in entries if item.repost)
 
     def quoted(self, post: Post) -> Address | None:
         """The address of the record that a loaded post embeds."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from appview.app import AppView
 from appview.methods.repos import find_repo
 from appview.proof_trees import ProofTrees
-from appview.session import session_of
+from appview.session import context_of
 from network.request_guard import client_key
 from network.spool import Spool
 from network.xrpc_server import Call, Reply, XrpcError
@@ -34,7 +34,7 @@ async def get_repo(app: AppView, call: Call) -> Reply:
     """
 
     def write(spool: Spool) -> None:
-        with session_of(app, call) as session:
+        with context_of(app, call).session() as session:
             actor, _, _ = find_repo(session, call.params["did"])
             session.conn.execute(LONG_TIMEOUT)
             try:
@@ -52,7 +52,7 @@ def get_record(app: AppView, call: Call) -> Reply:
     params = call.params
     did = params["did"]
     uri = f"at://{did}/{params['collection']}/{params['rkey']}"
-    with session_of(app, call) as session:
+    with context_of(app, call).session() as session:
         session.conn.execute(LONG_TIMEOUT)
         actor, _, commit = find_repo(session, did)
         address = find_addresses(session.conn, [uri]).get(uri)

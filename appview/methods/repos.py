@@ -11,6 +11,7 @@ from typing import Any
 from appview.hydration.records import load_records
 from appview.hydration.state import answer_allowance
 from appview.own_feeds import find_own_record
+from appview.paging import Cursors
 from appview.pipeline import Params
 from appview.session import Session
 from network.xrpc_server import XrpcError
@@ -98,7 +99,8 @@ def get_repo_status(session: Session, params: Params) -> dict[str, Any]:
 
 def list_repos(session: Session, params: Params) -> dict[str, Any]:
     """com.atproto.sync.listRepos: the repos that we hold whole, by actor id."""
-    after = session.open_cursor(params.get("cursor"))
+    cursors = Cursors(session.context, params)
+    after = cursors.open()
     limit = params["limit"]
     rows = session.conn.execute(
         """
@@ -122,7 +124,7 @@ def list_repos(session: Session, params: Params) -> dict[str, Any]:
         for _, did, rev, commit, status in rows[:limit]
     ]
     more = [rows[limit - 1][0]] if len(rows) > limit else None
-    return {"repos": repos, **session.seal_cursor(more)}
+    return {"repos": repos, **cursors.seal(more)}
 
 
 METHODS = {

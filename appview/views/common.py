@@ -28,10 +28,8 @@ def datetime_text(moment: datetime) -> str:
 
 
 def rkey_text(state: State, rkey: int) -> str:
-    """A record key of the viewer's own record; TIDs need no look-up."""
-    if rkey > 0:
-        return tid_from_int(rkey)
-    return state.session.app.interner.rkey_texts([rkey])[rkey]
+    """Return the text of a record key: of a TID, or of one that was loaded."""
+    return tid_from_int(rkey) if rkey > 0 else state.rkeys[rkey]
 
 
 def text_of(value: dict[str, Value], key: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from appview.hydration.records import Post
@@ -14,15 +13,16 @@ from appview.views.embed import embed_view
 from appview.views.profile import profile_view_basic
 from feeds.skeleton import SkeletonItem
 from protocol.json_form import to_json
-from protocol.syntax import tid_from_int, tid_time_us
 from storage.collections import FEED_LIKE, FEED_REPOST, FEED_THREADGATE
 from storage.documents import Address
+from storage.instants import from_micros
 
 DEFS = "app.bsky.feed.defs"
 POST_VIEW = f"{DEFS}#postView"
 NOT_FOUND_POST = f"{DEFS}#notFoundPost"
 BLOCKED_POST = f"{DEFS}#blockedPost"
 REASON_REPOST = f"{DEFS}#reasonRepost"
+REASON_PIN = f"{DEFS}#reasonPin"
 THREAD_VIEW_POST = f"{DEFS}#threadViewPost"
 
 
@@ -54,7 +54,7 @@ def feed_view_post(state: State, item: SkeletonItem) -> dict[str, Any]:
     return present(
         post=post_view(state, item.post),
         reply=None if loose else _reply(state, state.posts[item.post]),
-        reason=_reason(state, item.repost) if item.repost else None,
+        reason=_reason(state, item),
     )
 
 
@@ -83,7 +83,9 @@ def thread_view(
 ) -> dict[str, Any]:
     """A post with all loaded replies below it, or the gap in its place.
 
-    Made without recursion: a thread may be deeper than Python's stack.
+    Posts without an entry in `replies` have no `replies` in the view: those below them
+    were not looked for. Made without recursion: a thread may be deeper than Python's
+    stack.
     """
     effect = decide_record(state, Place.ANCHOR, address)
     if effect is not None:
@@ -101,11 +103,10 @@ def thread_view(
                 if effect is not Effect.HIDE and each in state.uris:
                     views[each] = _gap(state, effect, each, "")
                 continue
-        views[each] = {
-            "$type": THREAD_VIEW_POST,
-            "post": post_view(state, each),
-            "replies": [views[r] for r in replies.get(each, ()) if r in views],
-        }
+        views[each] = {"$type": THREAD_VIEW_POST, "post": post_view(state, each)}
+        if each in replies:
+            below = [views[reply] for reply in replies[each] if reply in views]
+            views[each]["replies"] = below
     view = views[address]
     if parent is not None:
         view["parent"] = parent
@@ -164,18 +165,23 @@ def _reply_ref(state: State, address: Address, sides: set[int]) -> dict[str, Any
     return {"$type": POST_VIEW, **post_view(state, address)}
 
 
-def _reason(state: State, repost: Address) -> dict[str, Any] | None:
+def _reason(state: State, item: SkeletonItem) -> dict[str, Any] | None:
+    if item.pinned:
+        return {"$type": REASON_PIN}
+    repost = item.repost
+    if repost is None:
+        return None
     actor = state.actors.get(repost.actor)
     if actor is None:
         return None
     # Reposts keep no row of their own: the time is the one in their key.
-    made = tid_time_us(tid_from_int(repost.rkey)) / 1_000_000
+    made = max(repost.rkey, 0) >> 10
     uri = f"at://{actor.did}/{FEED_REPOST}/{rkey_text(state, repost.rkey)}"
     return {
         "$type": REASON_REPOST,
         "by": profile_view_basic(state, actor),
         "uri": uri,
-        "indexedAt": datetime_text(datetime.fromtimestamp(made, UTC)),
+        "indexedAt": datetime_text(from_micros(made)),
     }
 
 

@@ -26,6 +26,9 @@ JSON: Final = "application/json"
 # checking one stays far from the interpreter's recursion limit.
 MAX_BODY_DEPTH: Final = 160
 
+EMPTY_IS_ABSENT: Final = frozenset({"cursor", "since", "until"})
+"""Parameters that clients send empty for "from the beginning" and "without a limit"."""
+
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _BOOLEANS: Final = {"true": True, "false": False}
 
@@ -70,15 +73,17 @@ class Method:
         """The typed parameters of a query string, with the defaults filled in.
 
         `pairs` are names and values, already unescaped; an array is one name several
-        times. Unknown names are left out. Raises InvalidRecordError, whose `path` is
-        the parameter's name, for one that is missing, doubled, or does not fit.
+        times. Unknown names are left out, and an empty cursor, since or until that is
+        not required counts as absent. Raises InvalidRecordError, whose `path` is the
+        parameter's name, for one that is missing, doubled, or does not fit.
         """
         if self.params is None:
             return {}
         fields: Mapping[str, Schema] = self.params.get("properties", {})
+        optional = EMPTY_IS_ABSENT.difference(self.params.get("required", ()))
         texts: dict[str, list[str]] = {}
         for name, text in pairs:
-            if name in fields:
+            if name in fields and (text or name not in optional):
                 texts.setdefault(name, []).append(text)
         values: dict[str, Parameter] = {}
         for name, schema in fields.items():

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-import anyio.to_thread
 import psycopg
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from psycopg_pool import ConnectionPool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -61,8 +62,11 @@ STATES: Final = {
 class HostPages:
     """Reads and writes host rows through `pool`, within `settings`."""
 
-    def __init__(self, pool: Pool, settings: CrawlSettings) -> None:
+    def __init__(
+        self, pool: Pool, settings: CrawlSettings, threads: CapacityLimiter
+    ) -> None:
         self._pool = pool
+        self._threads = threads
         self._settings = settings
         self._presses = RateLimit(_PRESSES, _WINDOW_S)
 
@@ -136,7 +140,7 @@ class HostPages:
                 error.message, error.status, headers=dict(error.headers)
             )
         name = request.path_params["hostname"]
-        outcome = await anyio.to_thread.run_sync(self._ask, name)
+        outcome = await run_sync(self._ask, name, limiter=self._threads)
         if outcome is AskedAgain.UNKNOWN:
             return PlainTextResponse("we know no such host", 404)
         target = f"/host/{quote(name, safe=':')}?asked={outcome.value}"

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import anyio.to_thread
+import psycopg
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import (
@@ -21,12 +24,14 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from appview.app import AppView
-from appview.methods import actor, feeds, posts, search
-from appview.session import open_session
+from appview.methods import actor, author_feed, feeds, posts, search
+from appview.session import RequestContext
 from crawler.settings import CrawlSettings
 from feeds.registry import FEEDS
+from network.client_watch import watch_client
+from network.outage import outage_error
 from network.request_guard import working
-from network.xrpc_server import XrpcError
+from network.xrpc_server import THREADS, XrpcError
 from protocol.limits import MAX_PARAMETER_CHARS
 from protocol.syntax import is_did, is_handle, is_record_key
 from service.pages.host import HostPages
@@ -54,11 +59,17 @@ Page = Callable[[Request], dict[str, Any]]
 
 
 def page_routes(
-    app: AppView, settings: CrawlSettings | None = None
+    app: AppView,
+    settings: CrawlSettings | None = None,
+    threads: CapacityLimiter | None = None,
 ) -> Sequence[BaseRoute]:
-    """All pages, on the read side of `app`. `settings`: what the crawl works by."""
-    pages = _Pages(app)
-    host_pages = HostPages(app.pool, settings or CrawlSettings())
+    """Return all pages, on the read side of `app`.
+
+    `settings`: what the crawl works by. `threads`: those that answer requests.
+    """
+    threads = threads or CapacityLimiter(THREADS)
+    pages = _Pages(app, threads)
+    host_pages = HostPages(app.pool, settings or CrawlSettings(), threads)
     show_host = pages.route("host.html", host_pages.page, _HOST_HEADERS)
     return [
         Route("/", pages.route("search.html", pages.search)),
@@ -88,8 +99,9 @@ def _check_query(request: Request) -> None:
 
 
 class _Pages:
-    def __init__(self, app: AppView) -> None:
+    def __init__(self, app: AppView, threads: CapacityLimiter) -> None:
         self._app = app
+        self._threads = threads
         self._templates = Environment(
             loader=FileSystemLoader(_FOLDER / "templates"),
             autoescape=True,
@@ -118,10 +130,17 @@ class _Pages:
         """An endpoint that shows `template` with what `page` gives, or says why not."""
 
         async def endpoint(request: Request) -> Response:
+            gone = Event()
+            request.state.is_client_gone = gone.is_set
             try:
-                async with working(request.scope):
-                    return await anyio.to_thread.run_sync(
-                        self._render, template, page, headers, request
+                async with working(request.scope), watch_client(request, gone):
+                    return await run_sync(
+                        self._render,
+                        template,
+                        page,
+                        headers,
+                        request,
+                        limiter=self._threads,
                     )
             except XrpcError as error:
                 return PlainTextResponse(error.message, error.status, error.headers)
@@ -135,15 +154,20 @@ class _Pages:
         try:
             _check_query(request)
             values = page(request)
-        except OddQueryError as error:
+        except OddQueryError as odd:
             template, status = "error.html", 400
-            values = {"title": "Not a valid query", "message": str(error)}
-        except XrpcError as error:
+            values = {"title": "Not a valid query", "message": str(odd)}
+        except (XrpcError, psycopg.OperationalError) as raised:
+            is_known = isinstance(raised, XrpcError)
+            error = raised if is_known else outage_error(raised)
+            assert isinstance(error, XrpcError)
             template, status = (
                 "error.html",
                 404 if error.status == 400 else error.status,
             )
-            values = {"title": "Not here", "message": error.message}
+            title = "Not here" if status == 404 else "Try again in a moment"
+            values = {"title": title, "message": error.message}
+            headers = {**headers, **error.headers}
         text = self._templates.get_template(template).render(
             path=request.url.path, **values
         )
@@ -166,43 +190,40 @@ class _Pages:
             "feeds": FEEDS.values(),
             "latest": [],
         }
-        with open_session(self._app, SEARCH_CURSOR, for_page=True) as session:
-            if not any(
-                form[name] for name in ("q", "author", "lang", "since", "until")
-            ):
-                params = {"feed": self._feed_uri("latest"), "limit": 10}
-                values["latest"] = feeds.GET_OWN_FEED.run(session, params)["feed"]
-                return values
-            params = {"limit": _PAGE_SIZE, "q": form["q"] or "*"}
-            params |= {
-                name: form[name]
-                for name in ("sort", "lang", "since", "until", "author")
-                if form[name]
-            }
-            if asked.get("cursor"):
-                params["cursor"] = asked["cursor"]
-            try:
-                if form["kind"] == "people":
-                    answer = search.SEARCH_ACTORS.run(session, params)
-                    values["actors"] = answer["actors"]
-                else:
-                    answer = search.SEARCH_POSTS.run(session, params)
-                    values["posts"] = answer["posts"]
-            except XrpcError as error:
-                values["error"] = error.message
-                return values
+        context = self._context(request, SEARCH_CURSOR)
+        if not any(form[name] for name in ("q", "author", "lang", "since", "until")):
+            params = {"feed": self._feed_uri("latest"), "limit": 10}
+            values["latest"] = feeds.GET_OWN_FEED.run(context, params)["feed"]
+            return values
+        params = {"limit": _PAGE_SIZE, "q": form["q"] or "*"} | _cursor_of(request)
+        params |= {
+            name: form[name]
+            for name in ("sort", "lang", "since", "until", "author", "kind")
+            if form[name]
+        }
+        try:
+            if form["kind"] == "people":
+                answer = search.SEARCH_ACTORS.run(context, params)
+                values["actors"] = answer["actors"]
+            else:
+                answer = search.SEARCH_POSTS.run(context, params)
+                values["posts"] = answer["posts"]
+        except XrpcError as error:
+            if error.status != 400:
+                raise
+            values["error"] = error.message
+            return values
         values["next"] = _next(request, answer.get("cursor"))
         return values
 
     def profile(self, request: Request) -> dict[str, Any]:
         """An account: who it is, what it wrote, and how well we hold its repo."""
         name = _actor_name(request)
-        with open_session(self._app, request.url.path, for_page=True) as session:
-            profile = actor.GET_PROFILE.run(session, {"actor": name})
-            params: dict[str, Any] = {"actor": profile["did"], "limit": _PAGE_SIZE}
-            if request.query_params.get("cursor"):
-                params["cursor"] = request.query_params["cursor"]
-            answer = feeds.GET_AUTHOR_FEED.run(session, params)
+        context = self._context(request, request.url.path)
+        profile = actor.GET_PROFILE.run(context, {"actor": name})
+        params = {"actor": profile["did"], "limit": _PAGE_SIZE} | _cursor_of(request)
+        answer = author_feed.GET_AUTHOR_FEED.run(context, params)
+        with context.session() as session:
             repo = find_repos(session.conn, [profile["did"]]).get(profile["did"])
         return {
             "title": profile.get("displayName") or profile["handle"],
@@ -218,9 +239,9 @@ class _Pages:
         if not is_record_key(rkey):
             raise XrpcError("NotFound", "that is no record key")
         uri = f"at://{name}/{FEED_POST}/{rkey}"
-        with open_session(self._app, request.url.path, for_page=True) as session:
-            params = {"uri": uri, "depth": 6, "parentHeight": 20}
-            thread = posts.GET_POST_THREAD.run(session, params)["thread"]
+        context = self._context(request, request.url.path)
+        params = {"uri": uri, "depth": 6, "parentHeight": 20}
+        thread = posts.GET_POST_THREAD.run(context, params)["thread"]
         above: list[dict[str, Any]] = []
         parent = thread.get("parent")
         while parent is not None:
@@ -241,11 +262,9 @@ class _Pages:
         values = {"title": algorithm.display_name, "algorithm": algorithm, "feed": []}
         if algorithm.personal:
             return values | {"next": None}
-        with open_session(self._app, request.url.path, for_page=True) as session:
-            params: dict[str, Any] = {"feed": self._feed_uri(name), "limit": _PAGE_SIZE}
-            if request.query_params.get("cursor"):
-                params["cursor"] = request.query_params["cursor"]
-            answer = feeds.GET_OWN_FEED.run(session, params)
+        context = self._context(request, request.url.path)
+        params = {"feed": self._feed_uri(name), "limit": _PAGE_SIZE}
+        answer = feeds.GET_OWN_FEED.run(context, params | _cursor_of(request))
         return values | {
             "feed": answer["feed"],
             "next": _next(request, answer.get("cursor")),
@@ -264,11 +283,20 @@ class _Pages:
 
     async def status_json(self, request: Request) -> Response:
         """The same for programs."""
-        return JSONResponse(await anyio.to_thread.run_sync(self._read_status_json))
+        status = await run_sync(self._read_status_json, limiter=self._threads)
+        return JSONResponse(status)
 
     def _read_status_json(self) -> dict[str, Any]:
         with self._app.pool.connection() as conn:
             return read_status(conn).as_json()
+
+    def _context(self, request: Request, nsid: str) -> RequestContext:
+        return RequestContext(
+            self._app,
+            nsid,
+            for_page=True,
+            is_client_gone=request.state.is_client_gone,
+        )
 
     def _feed_uri(self, name: str) -> str:
         return f"at://{self._app.service_did}/{FEED_GENERATOR}/{name}"
@@ -281,6 +309,11 @@ def _actor_name(request: Request) -> str:
             "InvalidRequest", f"{name[:80]!r} is neither a handle nor a DID"
         )
     return name
+
+
+def _cursor_of(request: Request) -> dict[str, Any]:
+    given = request.query_params.get("cursor")
+    return {"cursor": given} if given else {}
 
 
 def _next(request: Request, cursor: str | None) -> str | None:

@@ -165,7 +165,7 @@ REPLAY = (
         "provider-without-a-store",
         "replay",
         "service/provider.py",
-        "        jti_store=ThreadedJtiStore(use_once),\n",
+        "        jti_store=ThreadedJtiStore(use_once, threads),\n",
         "",
         (
             f"{_REPLAY}::test_a_token_is_good_once_for_all_processes",

@@ -368,7 +368,6 @@ def serve_world(
         )
         app = AppView(
             pool=pool,
-            interner=Interner(names),
             engine=engine,
             cursor_secret=b"secret",
             service_did=SERVICE,

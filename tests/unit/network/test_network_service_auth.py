@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from anyio import CapacityLimiter
 from identity_world import ALICE, BOB, KEY, OTHER_KEY, World, document
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -350,7 +351,9 @@ def test_an_issuer_has_a_share_of_the_store() -> None:
         return True
 
     async def in_threads(world: World, authenticator: ServiceAuthenticator) -> None:
-        store = ThreadedJtiStore(use, rate=0.05, burst=3, clock=world.clock)
+        store = ThreadedJtiStore(
+            use, CapacityLimiter(2), rate=0.05, burst=3, clock=world.clock
+        )
         authenticator._jti_store = store
         await work(world, authenticator)
 
@@ -411,7 +414,7 @@ def test_the_database_remembers_for_all_processes(
             return use_jti(own, iss, jti, exp)
 
     async def work() -> list[bool]:
-        store = ThreadedJtiStore(use)
+        store = ThreadedJtiStore(use, CapacityLimiter(2))
         return [
             await store.use(ALICE, "x", 2_000_000_000),
             await store.use(BOB, "x", 2_000_000_000),

@@ -35,6 +35,7 @@ from protocol import json_form
 from protocol.cid import Cid, cid_for
 from protocol.errors import InvalidRecordError, InvalidSyntaxError
 from protocol.lexicon import Catalog
+from protocol.lexicon.methods import EMPTY_IS_ABSENT
 
 SEARCH = "app.bsky.feed.searchPosts"
 POSTS = "app.bsky.feed.getPosts"
@@ -209,7 +210,8 @@ def test_odd_parameters_are_refused_by_name_for_every_method() -> None:
         for name, schema in fields.items():
             odd = ["a\0b", "\0", "a" * 10_001, "\u00e9" * 20_000]
             if schema["type"] == "integer":
-                odd += ["9" * 19, "-" + "9" * 19, "9" * 30, "1e5", "", "\u0665"]
+                odd += ["9" * 19, "-" + "9" * 19, "9" * 30, "1e5", "\u0665"]
+                odd += [""] if name not in EMPTY_IS_ABSENT else []
             for text in odd:
                 with pytest.raises(InvalidRecordError) as caught:
                     method.decode_params([(name, text)])

@@ -33,7 +33,6 @@ def site(pool: Pool) -> Iterator[str]:
     unused: Any = None
     app = AppView(
         pool=pool,
-        interner=unused,
         engine=PostgresEngine(pool),
         cursor_secret=b"s",
         service_did="did:web:example.com",
