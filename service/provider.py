@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from appview.app import AppView
-from appview.own_feeds import make_addresses, own_handle
+from appview.own_feeds import own_handle
 from appview.server import add_methods
 from appview.streams.routes import stream_routes
 from crawler.crawl_requests import CrawlRequests
@@ -46,7 +46,6 @@ from service.pages.image_cache import ImageCache
 from service.pages.images import IMAGE_LIMITS, Images
 from service.pages.routes import page_routes, status_route
 from service.secrets import SecretStore, admin_password
-from storage.interning import Interner
 from storage.issuers import is_issuer_active
 from storage.jti import use_jti
 from storage.pool import end_idle_transactions, open_pool, ping
@@ -101,7 +100,6 @@ def audiences(config: Config) -> frozenset[str]:
 def make_appview(
     config: Config,
     pool: Pool,
-    names: Pool,
     resolver: IdentityResolver,
     fetcher: Fetcher,
 ) -> AppView:
@@ -122,7 +120,6 @@ def make_appview(
         fetch_skeleton=ForeignFeeds(resolver, fetcher),
         request_crawl=CrawlRequests(pool, fetcher, crawl_settings(config)),
         export_repo=open_export,
-        own_feeds=make_addresses(Interner(names), config.provider_did),
         spooler=Spooler(folder=config.home),
         cdn_url_pattern=config.cdn_url_pattern,
         video_url_pattern=config.video_url_pattern,
@@ -210,7 +207,7 @@ def create_app(
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
-    app = make_appview(config, pool, names, resolver, fetcher)
+    app = make_appview(config, pool, resolver, fetcher)
     # Of its own: a page of pictures must not use up what a host is asked otherwise.
     image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
     server = make_server(

@@ -31,7 +31,11 @@ from appview.hydration.records import (
     load_reposts,
 )
 from appview.hydration.standing import Standing
-from appview.own_feeds import load_own_feeds, with_own_profile
+from appview.own_feeds import (
+    find_feed_addresses,
+    load_own_feeds,
+    own_actors,
+)
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from protocol.cid import cid_to_text
@@ -118,10 +122,8 @@ class State:
         self.asked_actors |= wanted
         conn = self.session.conn
         fresh = wanted - self.actors.keys()
-        self.actors |= {
-            id: with_own_profile(self.session.app, actor)
-            for id, actor in load_actors(conn, fresh).items()
-        }
+        found = load_actors(conn, fresh)
+        self.actors |= own_actors(self.session.app, fresh, found)
         if self.session.viewer_actor is not None:
             relations = load_relations(conn, self.session.viewer_actor, wanted)
             self.relations |= relations
@@ -170,7 +172,9 @@ class State:
             return
         conn = self.session.conn
         found = load_named(conn, wanted, self.allowance)
-        found |= load_own_feeds(self.session, wanted - found.keys())
+        own, uris = load_own_feeds(self.session, wanted - found.keys())
+        self.uris |= uris
+        found |= own
         self.named |= found
         if self.session.viewer_actor is not None and found:
             reactions = load_reactions(conn, self.session.viewer_actor, found.keys())
@@ -204,7 +208,7 @@ class State:
 
     def _load_quoted(self, posts: Iterable[Post], quotes: int) -> None:
         uris = {uri for post in posts if (uri := quoted_uri(post.record.value))}
-        self.by_uri |= find_addresses(self.session.conn, uris)
+        self.by_uri |= find_feed_addresses(self.session, uris)
         quoted = [self.by_uri[uri] for uri in uris if uri in self.by_uri]
         self.load_posts(quoted, quotes=quotes)
         self.load_named(quoted)

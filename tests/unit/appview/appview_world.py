@@ -19,7 +19,6 @@ from typing import Any
 from starlette.requests import Request
 
 from appview.app import AppView, ForeignItem, ForeignSkeleton
-from appview.own_feeds import make_addresses
 from appview.server import add_methods
 from indexer.apply import apply_batch
 from indexer.export import open_export
@@ -377,7 +376,6 @@ def serve_world(
             engine=engine,
             cursor_secret=b"secret",
             service_did=SERVICE,
-            own_feeds=make_addresses(interner, SERVICE),
             resolve_handle=_resolve_handle,
             fetch_skeleton=generator,
             request_crawl=_refuse_crawl,

@@ -32,7 +32,7 @@ class _Session:
 
     def __init__(self, conn: Any, interner: Interner) -> None:
         self.conn = conn
-        names = {"own_feeds": {}, "service_did": "did:web:here.example.com"}
+        names = {"service_did": "did:web:here.example.com"}
         self.app = type("App", (), names)
 
 

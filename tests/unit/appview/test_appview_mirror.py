@@ -188,9 +188,12 @@ def test_handles_resolve_here_or_outside(provider: Provider) -> None:
     assert provider.get(resolve, handle="outside.example.com") == {
         "did": did("outside")
     }
-    with pytest.raises(RefusedError) as refused:
-        provider.get(resolve, handle="nobody.example.com")
-    assert refused.value.name == "HandleNotFound"
+    own = provider.get(resolve, handle="provider.example.com")
+    assert own == {"did": "did:web:provider.example.com"}
+    for handle in ("nobody.example.com", "no handle", "alice.test.", "handle.invalid"):
+        with pytest.raises(RefusedError) as refused:
+            provider.get(resolve, handle=handle)
+        assert (refused.value.status, refused.value.name) == (400, "InvalidRequest")
 
 
 def test_headers_tell_the_viewers_own_revision(provider: Provider) -> None:
