@@ -65,6 +65,8 @@ class AppView:
     """Context manager of an iterator over the CAR of an actor's repo."""
     cdn_url_pattern: str | None = None
     """With {preset}, {did} and {cid}; None: blobs are shown from the account's host."""
+    video_url_pattern: str | None = None
+    """With {did}, {cid} and {file}; None: the original, from the account's host."""
     default_labelers: tuple[str, ...] = ()
     spooler: Spooler = field(default_factory=Spooler)
     """Where whole repos are written before they are sent."""

@@ -20,6 +20,7 @@ from appview.own_feeds import own_handle
 from appview.pipeline import Params, Runnable
 from appview.session import RequestContext, Session, context_of
 from appview.streams.routes import add_subscription
+from appview.views.checked import load_catalog
 from network.xrpc_server import Call, Reply, XrpcError, XrpcServer
 from protocol.syntax import normalize_handle
 from storage.addresses import find_handles
@@ -33,6 +34,7 @@ Method = Callable[[RequestContext, Params], dict[str, Any]]
 
 def add_methods(server: XrpcServer, app: AppView) -> None:
     """Register every method of the read side on `server`."""
+    load_catalog()
     methods: dict[str, Runnable] = {
         **search.METHODS,
         **actor.METHODS,

@@ -36,6 +36,7 @@ from network.client_address import LOOPBACK, check_networks
 from network.request_guard import GuardPolicy
 from protocol.syntax import is_did
 from service.errors import ConfigError
+from service.url_pattern import check_pattern
 from storage.scope import ScopeKind, check_keep
 
 _CRAWL = CrawlSettings()
@@ -89,6 +90,21 @@ class Config(BaseSettings):
         None,
         description="Origin under which others reach the provider; its host names the "
         "provider's did:web. Default: http://localhost:PORT_BASE.",
+    )
+    cdn_url_pattern: str | None = Field(
+        None,
+        description="URLs of images in views, with {preset}, {did} and {cid}. Default: "
+        "getBlob of the account's host; pages fetch images themselves.",
+    )
+    video_url_pattern: str | None = Field(
+        None,
+        description="URLs of videos in views, with {did}, {cid} and {file}, which is "
+        "playlist.m3u8 or thumbnail.jpg. Default: getBlob of the account's host.",
+    )
+    image_cache_mb: int = Field(
+        500,
+        ge=10,
+        description="Megabytes of images that the pages keep on disk.",
     )
     audiences: Names = Field(
         (),
@@ -304,6 +320,8 @@ class Config(BaseSettings):
         for name in ("relays", "hosts"):
             for value in getattr(self, name):
                 _check_origin(name, value, self.dev_network)
+        check_pattern("cdn_url_pattern", self.cdn_url_pattern, ("preset",))
+        check_pattern("video_url_pattern", self.video_url_pattern, ("file",))
         for name in ("trusted_proxies", "trusted_pdses"):
             check_networks(name, getattr(self, name))
         for did in self.dids:

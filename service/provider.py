@@ -41,6 +41,8 @@ from service.config import Config
 from service.crawl_settings import crawl_settings
 from service.foreign_feeds import ForeignFeeds
 from service.outgoing import make_fetcher, make_resolver
+from service.pages.image_cache import ImageCache
+from service.pages.images import IMAGE_LIMITS, Images
 from service.pages.routes import page_routes
 from service.secrets import SecretStore
 from storage.issuers import is_issuer_active
@@ -125,6 +127,8 @@ def make_appview(
         request_crawl=admit_host,
         export_repo=open_export,
         spooler=Spooler(folder=config.home),
+        cdn_url_pattern=config.cdn_url_pattern,
+        video_url_pattern=config.video_url_pattern,
         keeps_events=config.event_log,
     )
 
@@ -207,9 +211,15 @@ def create_app(
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
     app = make_appview(config, pool, resolver, fetcher)
+    # Of its own: a page of pictures must not use up what a host is asked otherwise.
+    image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
     )
+    images = None
+    if config.cdn_url_pattern is None:
+        cache = ImageCache(config.home / "images", config.image_cache_mb * 1_000_000)
+        images = Images(pool, image_fetcher, cache, server.threads)
 
     async def serve_did(request: Request) -> Response:
         return JSONResponse(did_document(config))
@@ -222,7 +232,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with resources:
-            async with fetcher:
+            async with fetcher, image_fetcher:
                 yield
 
     return server.app(
@@ -230,7 +240,7 @@ def create_app(
             Route("/.well-known/did.json", serve_did),
             Route("/.well-known/atproto-did", serve_handle),
             *stream_routes(app),
-            *page_routes(app, crawl_settings(config), server.threads),
+            *page_routes(app, crawl_settings(config), server.threads, images),
             *(extra_routes(app, server) if extra_routes else ()),
         ],
         lifespan=lifespan,

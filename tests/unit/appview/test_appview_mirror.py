@@ -127,7 +127,9 @@ def test_headers_tell_the_viewers_own_revision(provider: Provider) -> None:
     _, headers = provider.ask(
         "app.bsky.actor.getProfile", actor="bob.test", headers=labelers
     )
-    assert headers["atproto-content-labelers"] == f"{did('carol')}, {did('bob')}"
+    assert headers["atproto-content-labelers"] == (
+        f"{did('carol')};redact, {did('bob')}"
+    )
     with pytest.raises(RefusedError):
         provider.ask(
             "app.bsky.actor.getProfile",
