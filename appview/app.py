@@ -12,7 +12,6 @@ from psycopg_pool import ConnectionPool
 
 from network.spool import Spooler
 from search.engine import SearchEngine
-from storage.documents import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +65,9 @@ class AppView:
     """Context manager of an iterator over the CAR of an actor's repo."""
     cdn_url_pattern: str | None = None
     """With {preset}, {did} and {cid}; None: blobs are shown from the account's host."""
+    video_url_pattern: str | None = None
+    """With {did}, {cid} and {file}; None: the original, from the account's host."""
     default_labelers: tuple[str, ...] = ()
-    own_feeds: Mapping[str, Address] = field(default_factory=dict)
-    """The addresses of the feeds of this provider, by record key."""
     spooler: Spooler = field(default_factory=Spooler)
     """Where whole repos are written before they are sent."""
     keeps_events: bool = False

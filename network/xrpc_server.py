@@ -27,6 +27,7 @@ from starlette.types import Lifespan
 from starlette.websockets import WebSocket
 
 from network.client_watch import run_while_connected, watch_client
+from network.compression import CompressionMiddleware
 from network.cors import CorsMiddleware
 from network.docs_page import render_docs
 from network.errors import XrpcError
@@ -277,7 +278,12 @@ class XrpcServer:
         guards = [] if self._guard is None else [Middleware(self._guard.middleware)]
         app = Starlette(
             routes=routes,
-            middleware=[Middleware(CorsMiddleware), *guards, *middleware],
+            middleware=[
+                Middleware(CorsMiddleware),
+                Middleware(CompressionMiddleware),
+                *guards,
+                *middleware,
+            ],
             exception_handlers=OUTAGES,
             lifespan=lifespan,
         )

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from appview.app import AppView
-from appview.own_feeds import make_addresses, own_handle
+from appview.own_feeds import own_handle
 from appview.server import add_methods
 from appview.streams.routes import stream_routes
 from crawler.crawl_requests import CrawlRequests
@@ -42,9 +42,10 @@ from service.crawl_settings import crawl_settings
 from service.foreign_feeds import ForeignFeeds
 from service.operator_access import for_operator
 from service.outgoing import make_fetcher, make_resolver
+from service.pages.image_cache import ImageCache
+from service.pages.images import IMAGE_LIMITS, Images
 from service.pages.routes import page_routes, status_route
 from service.secrets import SecretStore, admin_password
-from storage.interning import Interner
 from storage.issuers import is_issuer_active
 from storage.jti import use_jti
 from storage.pool import end_idle_transactions, open_pool, ping
@@ -99,7 +100,6 @@ def audiences(config: Config) -> frozenset[str]:
 def make_appview(
     config: Config,
     pool: Pool,
-    names: Pool,
     resolver: IdentityResolver,
     fetcher: Fetcher,
 ) -> AppView:
@@ -120,8 +120,9 @@ def make_appview(
         fetch_skeleton=ForeignFeeds(resolver, fetcher),
         request_crawl=CrawlRequests(pool, fetcher, crawl_settings(config)),
         export_repo=open_export,
-        own_feeds=make_addresses(Interner(names), config.provider_did),
         spooler=Spooler(folder=config.home),
+        cdn_url_pattern=config.cdn_url_pattern,
+        video_url_pattern=config.video_url_pattern,
         keeps_events=config.event_log,
     )
 
@@ -206,10 +207,16 @@ def create_app(
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
-    app = make_appview(config, pool, names, resolver, fetcher)
+    app = make_appview(config, pool, resolver, fetcher)
+    # Of its own: a page of pictures must not use up what a host is asked otherwise.
+    image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
     )
+    images = None
+    if config.cdn_url_pattern is None:
+        cache = ImageCache(config.home / "images", config.image_cache_mb * 1_000_000)
+        images = Images(pool, image_fetcher, cache, server.threads)
 
     async def serve_did(request: Request) -> Response:
         return JSONResponse(did_document(config))
@@ -222,7 +229,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with resources:
-            async with fetcher:
+            async with fetcher, image_fetcher:
                 yield
 
     return server.app(
@@ -230,7 +237,7 @@ def create_app(
             Route("/.well-known/did.json", serve_did),
             Route("/.well-known/atproto-did", serve_handle),
             *stream_routes(app),
-            *page_routes(app, crawl_settings(config), server.threads),
+            *page_routes(app, crawl_settings(config), server.threads, images),
             *for_operator(
                 [status_route(app, server.threads), *operator_routes],
                 admin_password(config),
