@@ -12,7 +12,6 @@ from psycopg_pool import ConnectionPool
 
 from network.spool import Spooler
 from search.engine import SearchEngine
-from storage.documents import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +59,15 @@ class AppView:
     resolve_handle: Callable[[str], Awaitable[str | None]]
     """A handle that no account of the index has: asked of the network, None: nobody."""
     fetch_skeleton: FetchSkeleton
-    request_crawl: Callable[[psycopg.Connection[Any], str], None]
-    """Admits a host; raises `XrpcError`."""
+    request_crawl: Callable[[str, str], Awaitable[None]]
+    """Admits a host that a client (its key) names; raises `XrpcError`."""
     export_repo: Callable[[psycopg.Connection[Any], int], AbstractContextManager[Any]]
     """Context manager of an iterator over the CAR of an actor's repo."""
     cdn_url_pattern: str | None = None
     """With {preset}, {did} and {cid}; None: blobs are shown from the account's host."""
+    video_url_pattern: str | None = None
+    """With {did}, {cid} and {file}; None: the original, from the account's host."""
     default_labelers: tuple[str, ...] = ()
-    own_feeds: Mapping[str, Address] = field(default_factory=dict)
-    """The addresses of the feeds of this provider, by record key."""
     spooler: Spooler = field(default_factory=Spooler)
     """Where whole repos are written before they are sent."""
     keeps_events: bool = False

@@ -6,10 +6,11 @@ computes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from appview.app import AppView
 from appview.hydration.actors import Actor
@@ -19,14 +20,16 @@ from feeds.registry import FEEDS
 from protocol.cbor import Value, encode
 from protocol.cid import cid_for, cid_to_text
 from protocol.syntax import is_handle, is_resolvable_handle, normalize_handle
-from storage.addresses import find_addresses
+from storage.addresses import find_actors, find_addresses
 from storage.collections import FEED_GENERATOR
 from storage.documents import Address
-from storage.interning import Interner
+from storage.states import STATUS_ACTIVE
 
 # A fixed time: the CID of a record must not change when the provider is restarted.
 CREATED_AT: Final = datetime(2026, 11, 1, tzinfo=UTC)
 _DISPLAY_NAME: Final = "Bigworld"
+_NO_ACTOR: Final = 0
+_NO_RKEY: Final = -(2**62)
 _WEB_PREFIX: Final = "did:web:"
 
 
@@ -74,69 +77,96 @@ def own_handle(service_did: str) -> str | None:
     return handle if is_resolvable_handle(handle) else None
 
 
-def with_own_profile(app: AppView, actor: Actor) -> Actor:
-    """Return the account as it is shown, if it is the provider's own."""
-    if actor.did != app.service_did:
-        return actor
-    return replace(
-        actor,
-        handle=own_handle(actor.did),
-        display_name=_DISPLAY_NAME,
-        host_url=None,
-        is_indexed=True,
+def own_actors(
+    app: AppView, asked: set[int], found: dict[int, Actor]
+) -> dict[int, Actor]:
+    """Return the accounts as they are shown, the provider's own with name and handle.
+
+    Its row comes into being with the first like of one of its feeds.
+    """
+    actors = dict(found)
+    if _NO_ACTOR in asked:
+        actors[_NO_ACTOR] = _own_actor(app.service_did)
+    for actor in found.values():
+        if actor.did == app.service_did:
+            actors[actor.id] = replace(
+                actor,
+                handle=own_handle(actor.did),
+                display_name=_DISPLAY_NAME,
+                host_url=None,
+                is_indexed=True,
+            )
+    return actors
+
+
+def _own_actor(service_did: str) -> Actor:
+    values: dict[str, Any] = dict.fromkeys((f.name for f in fields(Actor)), None)
+    counts = ("followers", "follows", "posts", "lists", "starter_packs")
+    values |= dict.fromkeys((*counts, "feed_generators"), 0)
+    return Actor(
+        **values
+        | {
+            "id": _NO_ACTOR,
+            "did": service_did,
+            "handle": own_handle(service_did),
+            "upstream_status": STATUS_ACTIVE,
+            "display_name": _DISPLAY_NAME,
+            "indexed_at": CREATED_AT,
+            "labeler": False,
+            "is_indexed": True,
+        }
     )
 
 
-def make_addresses(interner: Interner, service_did: str) -> dict[str, Address]:
-    """Return the addresses of our feeds by record key; likes of them are kept there.
+def find_feed_addresses(session: Session, uris: Iterable[str]) -> dict[str, Address]:
+    """Return the addresses of records, those of our feeds included.
 
-    Makes their names: to be called when the provider starts, not in a request.
+    Nothing is written here, so a feed of ours that nobody has liked or quoted yet gets
+    numbers that no row has.
     """
-    records = own_records(service_did)
-    actor = interner.actors([service_did])[service_did]
-    rkeys = interner.rkeys(records)
-    return {name: Address(actor, GENERATOR, rkeys[name]) for name in records}
-
-
-def own_addresses(app: AppView) -> dict[Address, OwnRecord]:
-    """Return our feeds by the address under which likes and quotes of them are kept."""
-    records = own_records(app.service_did)
-    return {address: records[name] for name, address in app.own_feeds.items()}
-
-
-def find_feed_addresses(session: Session, uris: list[str]) -> dict[str, Address]:
-    """Return the addresses of feeds, ours included."""
-    found = find_addresses(session.conn, uris)
-    if len(found) < len(set(uris)):
-        wanted = set(uris)
-        for address, record in own_addresses(session.app).items():
-            if record.uri in wanted:
-                found[record.uri] = address
+    wanted = set(uris)
+    found = find_addresses(session.conn, wanted)
+    did = session.app.service_did
+    own = [record.uri for record in own_records(did).values()]
+    missing = wanted.intersection(own) - found.keys()
+    if missing:
+        actor = find_actors(session.conn, [did]).get(did, _NO_ACTOR)
+        found |= {
+            uri: Address(actor, GENERATOR, _NO_RKEY - own.index(uri)) for uri in missing
+        }
     return found
 
 
-def load_own_feeds(session: Session, wanted: set[Address]) -> dict[Address, Named]:
-    """Return those of the addresses that are feeds of ours, with their likes."""
-    generators = {address for address in wanted if address.collection == GENERATOR}
-    if not generators:
-        return {}
-    ours = own_addresses(session.app)
-    found = [address for address in generators if address in ours]
-    if not found:
-        return {}
+def load_own_feeds(
+    session: Session, wanted: set[Address]
+) -> tuple[dict[Address, Named], dict[Address, str]]:
+    """Return those of the addresses that are feeds of ours, and their AT-URIs."""
+    if not any(address.collection == GENERATOR for address in wanted):
+        return {}, {}
+    records = {r.uri: r for r in own_records(session.app.service_did).values()}
+    ours = {
+        address: records[uri]
+        for uri, address in find_feed_addresses(session, records).items()
+        if address in wanted
+    }
     likes = dict(
         session.conn.execute(
             "SELECT rkey, likes FROM subject_stats"
             " WHERE actor = %s AND collection = %s AND rkey = ANY(%s)",
-            (found[0].actor, GENERATOR, [address.rkey for address in found]),
+            (
+                next((address.actor for address in ours), _NO_ACTOR),
+                GENERATOR,
+                [address.rkey for address in ours],
+            ),
         ).fetchall()
     )
-    return {
+    named = {
         address: Named(
-            Record(address, ours[address].cid, ours[address].value),
+            Record(address, record.cid, record.value),
             CREATED_AT,
             likes.get(address.rkey, 0),
             0,
         )
-        for address in found
+        for address, record in ours.items()
     }
+    return named, {address: record.uri for address, record in ours.items()}

@@ -348,6 +348,18 @@ def refuse_profile(state: State, actor: int) -> None:
     raise XrpcError("AccountDeactivated", "Account is deactivated", 400)
 
 
+def refuse_repo(state: State, actor: int | None, asked: str) -> str:
+    """Return the DID of the account whose record is asked for.
+
+    Raise the error of com.atproto.repo.getRecord for one that is not shown.
+    """
+    if actor is not None:
+        state.load_actors([actor])
+        if decide(state, Place.PROFILE, Case(actor)) is None:
+            return state.actors[actor].did
+    raise _bad_request(f"Could not find repo: {asked}")
+
+
 def refuse_subject(state: State, actor: int, asked: str) -> None:
     """Raise the error of getFollows and getFollowers for an account not shown."""
     if decide(state, Place.PROFILE, Case(actor)) is not None:

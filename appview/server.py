@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,12 @@ from appview.methods.foreign_feed import (
     forwarded_headers,
     hydrate_foreign,
 )
+from appview.own_feeds import own_handle
 from appview.pipeline import Params, Runnable
 from appview.session import RequestContext, Session, context_of
 from appview.streams.routes import add_subscription
+from appview.views.checked import load_catalog
+from network.request_guard import client_key
 from network.xrpc_server import Call, Reply, XrpcError, XrpcServer
 from protocol.syntax import normalize_handle
 from storage.addresses import find_handles
@@ -32,6 +35,7 @@ Method = Callable[[RequestContext, Params], dict[str, Any]]
 
 def add_methods(server: XrpcServer, app: AppView) -> None:
     """Register every method of the read side on `server`."""
+    load_catalog()
     methods: dict[str, Runnable] = {
         **search.METHODS,
         **actor.METHODS,
@@ -130,10 +134,12 @@ class _ResolveHandle:
 
     async def __call__(self, call: Call) -> dict[str, str]:
         handle = normalize_handle(call.params["handle"])
+        if handle == own_handle(self._app.service_did):
+            return {"did": self._app.service_did}
         did = await self._run(self._look_up, call)
         did = did or await self._app.resolve_handle(handle)
         if did is None:
-            raise XrpcError("HandleNotFound", f"Unable to resolve handle: {handle}")
+            raise XrpcError("InvalidRequest", "Unable to resolve handle", 400)
         return {"did": did}
 
     def _look_up(self, call: Call) -> str | None:
@@ -142,9 +148,9 @@ class _ResolveHandle:
             return find_handles(conn, [handle]).get(handle)
 
 
-def _request_crawl(app: AppView) -> Callable[[Call], None]:
-    def handler(call: Call) -> None:
-        with app.pool.connection() as conn:
-            app.request_crawl(conn, call.input["hostname"])
+def _request_crawl(app: AppView) -> Callable[[Call], Awaitable[None]]:
+    async def handler(call: Call) -> None:
+        client = client_key(call.request.scope)
+        await app.request_crawl(call.input["hostname"], client)
 
     return handler

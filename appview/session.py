@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,17 +10,20 @@ from typing import Any
 import psycopg
 
 from appview.app import AppView
+from appview.labelers import (
+    ACCEPT_LABELERS,
+    CONTENT_LABELERS,
+    Labelers,
+    parse_labelers,
+)
 from network.xrpc_server import Call, XrpcError
 from protocol.syntax import is_did
 from storage.addresses import find_actors, find_handles
 
-ACCEPT_LABELERS = "atproto-accept-labelers"
-CONTENT_LABELERS = "atproto-content-labelers"
 REPO_REV = "atproto-repo-rev"
 STATEMENT_TIMEOUT_MS = 2_000
-_MAX_LABELERS = 20
-_LABELER = re.compile(r"\s*(?P<did>did:[^\s;,]+)\s*(?P<redact>;\s*redact\s*)?")
 CLIENT_CLOSED_REQUEST = 499
+_NO_LABELERS = Labelers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class RequestContext:
     app: AppView
     nsid: str
     viewer_did: str | None = None
-    labelers: tuple[str, ...] = ()
+    labelers: Labelers = _NO_LABELERS
     for_page: bool = False
     is_client_gone: Callable[[], bool] = lambda: False
     repo_rev: str | None = None
@@ -70,8 +72,8 @@ class RequestContext:
     def reply_headers(self) -> dict[str, str]:
         """Return how fresh the viewer's own data is, and whose labels were applied."""
         headers = {}
-        if self.labelers:
-            headers[CONTENT_LABELERS] = ", ".join(self.labelers)
+        if self.labelers.dids:
+            headers[CONTENT_LABELERS] = self.labelers.header()
         if self.repo_rev:
             headers[REPO_REV] = self.repo_rev
         return headers
@@ -110,7 +112,7 @@ class Session:
         return self.context.nsid
 
     @property
-    def labelers(self) -> tuple[str, ...]:
+    def labelers(self) -> Labelers:
         """The labelers that the request accepts."""
         return self.context.labelers
 
@@ -136,30 +138,12 @@ class Session:
 
 def context_of(app: AppView, call: Call) -> RequestContext:
     """Return the context of an XRPC request."""
+    lines = call.headers.getlist(ACCEPT_LABELERS)
+    accepted = ", ".join(lines) if lines else None
     return RequestContext(
         app,
         call.nsid,
         viewer_did=call.auth.did if call.auth else None,
-        labelers=parse_labelers(
-            call.headers.get(ACCEPT_LABELERS), app.default_labelers
-        ),
+        labelers=parse_labelers(accepted, app.default_labelers),
         is_client_gone=call.is_client_gone,
     )
-
-
-def parse_labelers(header: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
-    """The DIDs of `atproto-accept-labelers` (specs/label): absent means the server's
-    choice, empty means none, malformed is an error."""
-    if header is None:
-        return default
-    if not header.strip():
-        return ()
-    found: dict[str, None] = {}
-    for part in header.split(","):
-        match = _LABELER.fullmatch(part)
-        if match is None or not is_did(match["did"]):
-            raise XrpcError(
-                "InvalidRequest", f"{ACCEPT_LABELERS}: {part.strip()[:80]!r}", 400
-            )
-        found[match["did"]] = None
-    return tuple(found)[:_MAX_LABELERS]

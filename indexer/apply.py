@@ -21,6 +21,7 @@ from indexer import account, identity
 from indexer.batch_parts import parts_of
 from indexer.changes import Change, apply_changes
 from indexer.event_frames import frame_of, messages_of
+from indexer.recreated_posts import note_posts
 from indexer.repo_states import RepoState, lock_repos, save_repos
 from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.drops import DropReason
@@ -30,6 +31,7 @@ from protocol.mst import EMPTY_ROOT, build_root
 from protocol.syntax import parse_path
 from storage import event_log
 from storage.account_status import note_told, told_since
+from storage.collections import FEED_POST
 from storage.crashpoint import Crashpoint, crashpoint
 from storage.cursors import save_cursors
 from storage.drops import (
@@ -172,6 +174,7 @@ class _Batch:
         self._rkeys: dict[str, int] = {}
         self._values: dict[_Key, RecordOp | None] = {}
         self._created: set[_Key] = set()
+        self._ended: set[_Key] = set()
         self._dropped: dict[_Path, tuple[bytes, DropReason] | None] = {}
         self._buffered: list[tuple[int, CommitEvent]] = []
         self._statuses: dict[int, str] = {}
@@ -320,6 +323,7 @@ class _Batch:
             key = (actor, op.collection, op.rkey)
             if op.action == "delete":
                 self._values[key] = None
+                self._ended.add(key)
             else:
                 # What is created in a place that the batch made free was there before.
                 if op.action == "create" and key not in self._values:
@@ -386,6 +390,7 @@ class _Batch:
     def _write_records(self, conn: psycopg.Connection[Any]) -> StatsChange:
         nsids, rkeys = self._nsids, self._rkeys
         addresses = [(key[0], nsids[key[1]], rkeys[key[2]]) for key in self._values]
+        ended = {(a, rkeys[rkey]) for a, nsid, rkey in self._ended if nsid == FEED_POST}
         values = iter(self._values.items())
         stats = StatsChange()
         for piece, old in fetch_pieces(conn, addresses):
@@ -403,6 +408,7 @@ class _Batch:
                 if before != value:
                     changes.append(Change(*address, key[1], before, value, fields))
             stats.merge(apply_changes(conn, self._interner, changes, self._now))
+            stats.merge(note_posts(conn, changes, ended))
             self.result.records += len(changes)
         gone = [path for path, drop in self._dropped.items() if drop is None]
         delete_dropped_records(conn, gone)

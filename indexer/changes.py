@@ -57,6 +57,10 @@ from storage.outbox import put_outbox
 from storage.records import copy_records, delete_records, pack_records, pack_stored
 from storage.rows import POST, RowTable, delete_rows, insert_rows
 from storage.stats import StatsChange
+from storage.uncounted_links import (
+    PARTITIONS as COUNTED_ONCE,
+)
+from storage.uncounted_links import delete_uncounted, promote, set_apart
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
 
@@ -233,21 +237,31 @@ def apply_changes(
     return stats
 
 
-def write(conn: psycopg.Connection[Any], prepared: Prepared) -> StatsChange:
+def write(
+    conn: psycopg.Connection[Any], prepared: Prepared, *, fresh: bool = False
+) -> StatsChange:
     """Send a batch within the caller's transaction; return the change of the counts,
-    which the caller applies last, so that popular rows are locked the least."""
+    which the caller applies last, so that popular rows are locked the least.
+
+    Where `fresh`, nothing of these accounts is held yet.
+    """
     stats = prepared.stats
     first_seen: dict[RowTable, dict[tuple[int, int], datetime | None]] = {}
     if prepared.replaced:
         delete_records(conn, prepared.replaced)
         _delete_errors(conn, prepared.replaced)
     if prepared.old_links:
-        count_links(stats, delete_links(conn, prepared.old_links), -1)
+        _delete_links(conn, prepared.old_links, stats)
     delete_default_links(conn, prepared.old_default_sources)
     for table, keys in prepared.old_rows.items():
         removed = first_seen[table] = delete_rows(conn, table, keys)
         count_rows(stats, table, [actor for actor, _ in removed], -1)
     copy_records(conn, prepared.records)
+    for partition in prepared.links.keys() & COUNTED_ONCE.keys():
+        packed = prepared.links[partition]
+        counted, aside = set_apart(conn, partition, packed, fresh=fresh)
+        prepared.links[partition] = counted
+        count_links(stats, aside, -1)
     copy_links(conn, prepared.links)
     for table, rows in prepared.rows.items():
         kept = keep_first_seen(table, rows, first_seen.get(table))
@@ -256,6 +270,18 @@ def write(conn: psycopg.Connection[Any], prepared: Prepared) -> StatsChange:
     copy_rows(conn, "index_error", _ERROR_COLUMNS, _ERROR_TYPES, prepared.errors)
     put_outbox(conn, prepared.outbox)
     return stats
+
+
+def _delete_links(
+    conn: psycopg.Connection[Any], old: Sequence[LinkTuple], stats: StatsChange
+) -> None:
+    """Remove edges; where one counted, the next of its account does from now on."""
+    removed = delete_links(conn, old)
+    count_links(stats, removed, -1)
+    if len(removed) < len(old):
+        there: set[LinkTuple] = set(removed)
+        delete_uncounted(conn, [row for row in old if row not in there])
+    count_links(stats, promote(conn, removed), 1)
 
 
 _ERROR_COLUMNS: Final = ("actor", "collection", "rkey", "reason")

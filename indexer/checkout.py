@@ -133,6 +133,7 @@ class Checkout:
         self._waiting_bytes = 0
         self._records = 0
         self._changed = 0
+        self._fresh = True
         self._dropped: list[Dropped] = []
         self._addresses = Addresses(interner)
         self._stats = StatsPile(conn)
@@ -170,7 +171,11 @@ class Checkout:
         if self._sender is None:
             self._sender = self._exit.enter_context(ThreadPoolExecutor(1))
         self._wait()
-        self._sending = self._sender.submit(write, self._conn, ready)
+        self._sending = self._sender.submit(self._write, ready)
+
+    def _write(self, prepared: Prepared) -> StatsChange:
+        fresh, self._fresh = self._fresh, False
+        return write(self._conn, prepared, fresh=fresh)
 
     def _begin(self) -> None:
         plan_for_probes(self._conn)
@@ -222,7 +227,7 @@ class Checkout:
             self._send_waiting()
             self._wait()
             if self._ready is not None:
-                self._stats.add(write(self._conn, self._ready))
+                self._stats.add(self._write(self._ready))
             crashpoint(Crashpoint.CHECKOUT_STAGED)
             if self._staged is not None:
                 self._apply_difference(self._staged)

@@ -124,8 +124,10 @@ class _Batch:
             groups += addresses.sort(actor, repo.records, dropped)
             dropped += _tree_drops(actor, repo.drops)
         stats = StatsChange()
+        fresh = True
         for prepared in prepare_import(groups, self.interner, self.now, dropped):
-            stats.merge(write(conn, prepared))
+            stats.merge(write(conn, prepared, fresh=fresh))
+            fresh = False
         delete_dropped_of(conn, *taken)
         put_dropped_records(conn, dropped)
         crashpoint(Crashpoint.BATCH_WRITTEN)

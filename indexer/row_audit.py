@@ -26,12 +26,13 @@ from storage.links import (
     DEFAULT_PARTITION,
     count_default_links_of,
     count_links_of,
-    count_wrong_links,
+    find_wrong_links,
     links_size,
     unpack_link,
 )
 from storage.records import iter_pages
 from storage.rows import RowTable, count_rows_of, fetch_rows
+from storage.uncounted_links import count_uncounted_of, find_aside
 
 MOST_LINK_BYTES: Final = 256 * 1024**2
 """So many bytes of edges may be read for one repo in a step of the endless audit."""
@@ -143,7 +144,10 @@ class _Audit:
         for partition, packed in prepared.links.items():
             rows = [unpack_link(row) for row in packed]
             self._expected[partition] += len(rows)
-            self.wrong[partition] += count_wrong_links(self._conn, partition, rows)
+            missing, extra = find_wrong_links(self._conn, partition, rows)
+            if missing and partition != DEFAULT_PARTITION:
+                extra -= find_aside(self._conn, partition, missing)
+            self.wrong[partition] += len(missing) + extra
 
     def _compare_errors(
         self,
@@ -169,7 +173,9 @@ class _Audit:
         tables = [table.name for table in ROW_TABLES] + [_ERRORS]
         held: Mapping[str, int] = count_rows_of(conn, tables, actor)
         if most_link_bytes is None or links_size(conn) <= most_link_bytes:
-            held = {**held, **count_links_of(conn, actor)}
+            links = Counter(count_links_of(conn, actor))
+            links.update(count_uncounted_of(conn, actor))
+            held = {**held, **links}
         else:
             held = {**held, DEFAULT_PARTITION: count_default_links_of(conn, actor)}
         for name, number in held.items():

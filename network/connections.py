@@ -299,6 +299,12 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         super().resume_writing()
         self.stall.progressed = True
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            # Refused: uvicorn would log an error for each.
+            self.handshake_complete = True
+
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)
         self.loop.call_later(_CLOSE_GRACE_S, self.transport.abort)

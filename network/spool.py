@@ -16,6 +16,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
+from network.client_watch import ClientGoneError
 from network.errors import XrpcError
 
 _CHUNK_BYTES: Final = 262_144
@@ -64,11 +65,16 @@ class Spooler:
         """Spools that are written or read now."""
         return self._clients.total()
 
-    async def fill(self, client: str, write: Callable[[Spool], None]) -> SpoolReader:
+    async def fill(
+        self,
+        client: str,
+        write: Callable[[Spool], None],
+        is_client_gone: Callable[[], bool] = lambda: False,
+    ) -> SpoolReader:
         """Run `write(spool)` in a thread; return the reader of what it wrote.
 
-        `client` is the key that shares are counted by. Raises XrpcError 429 if it has
-        its share of spools, 503 if there is no room.
+        `client` is the key that shares are counted by. Writing stops when it is gone.
+        Raises XrpcError 429 if it has its share of spools, 503 if there is no room.
         """
         if self._clients[client] >= self._per_client:
             raise XrpcError(
@@ -80,7 +86,7 @@ class Spooler:
         if self.held >= self._held or self._bytes >= self._total:
             raise _no_room()
         self._clients[client] += 1
-        spool = Spool(self, client, self._memory, self._folder)
+        spool = Spool(self, client, self._memory, self._folder, is_client_gone)
         try:
             # Nobody who waits here holds a thread or a connection yet.
             try:
@@ -115,18 +121,29 @@ class Spool:
     """One answer while it is written and read. Close it."""
 
     def __init__(
-        self, spooler: Spooler, client: str, memory: int, folder: Path | None
+        self,
+        spooler: Spooler,
+        client: str,
+        memory: int,
+        folder: Path | None,
+        is_client_gone: Callable[[], bool],
     ) -> None:
         self.size = 0
         self._spooler = spooler
         self._client = client
         self._closed = False
+        self._is_client_gone = is_client_gone
         self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115
             max_size=memory, dir=None if folder is None else str(folder)
         )
 
     def write(self, piece: bytes) -> None:
-        """Append a piece. Raises XrpcError 503 if all spools together are too large."""
+        """Append a piece.
+
+        Raises XrpcError 503 if all spools together are too large, ClientGoneError.
+        """
+        if self._is_client_gone():
+            raise ClientGoneError
         self._spooler._take(len(piece))
         self.size += len(piece)
         self._file.write(piece)

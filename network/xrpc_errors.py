@@ -12,6 +12,7 @@ from psycopg_pool import PoolTimeout
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from network.client_watch import ClientGoneError
 from network.errors import (
     IdentityError,
     NetworkError,
@@ -72,6 +73,8 @@ def _to_xrpc_error(error: Exception, error_types: ErrorTypes) -> XrpcError | Non
         return XrpcError("UpstreamTimeout", "upstream was too slow", 504)
     if isinstance(error, NetworkError):
         return XrpcError("UpstreamFailure", "upstream failed", 502)
+    if isinstance(error, ClientGoneError):
+        return XrpcError("ClientClosedRequest", "nobody waits for the answer", 499)
     return outage_error(error)
 
 

@@ -6,6 +6,7 @@ its lexicon. Everything below /xrpc/ answers JSON, crashes included.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import time
@@ -25,7 +26,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Lifespan
 from starlette.websockets import WebSocket
 
-from network.client_watch import watch_client
+from network.client_watch import run_while_connected, watch_client
+from network.compression import CompressionMiddleware
 from network.cors import CorsMiddleware
 from network.docs_page import render_docs
 from network.errors import XrpcError
@@ -52,6 +54,7 @@ MAX_ANONYMOUS_JSON_BYTES: Final = 65_536
 # Larger JSON is parsed in a thread, so that others are answered meanwhile.
 _PARSED_AT_ONCE: Final = 65_536
 _PARSING: Final = 2
+_MAX_WAIT_S: Final = 5.0
 MAX_BLOB_BYTES: Final = 100_000_000
 MAX_QUERY_CHARS: Final = 32_768
 MAX_PARAMETERS: Final = 1_000
@@ -184,12 +187,27 @@ class XrpcServer:
         A body that is handed over as a stream is not watched: its handler reads it.
         """
         if isinstance(call.input, AsyncIterator):
-            return await anyio.to_thread.run_sync(handler, call, limiter=self._threads)
+            return await self._run_in_thread(handler, call)
         async with watch_client(call.request, call.gone):
-            result = await anyio.to_thread.run_sync(
-                handler, call, limiter=self._threads
-            )
+            result = await self._run_in_thread(handler, call)
         return result
+
+    async def _run_in_thread(self, handler: Callable[[Call], T], call: Call) -> T:
+        # A thread that does not come free soon is not waited for.
+        holder = object()
+        try:
+            async with asyncio.timeout(_MAX_WAIT_S):
+                await self._threads.acquire_on_behalf_of(holder)
+        except TimeoutError:
+            raise XrpcError(
+                "ServiceUnavailable", "the server is busy", 503, {"Retry-After": "1"}
+            ) from None
+        try:
+            return await anyio.to_thread.run_sync(
+                handler, call, limiter=anyio.CapacityLimiter(1)
+            )
+        finally:
+            self._threads.release_on_behalf_of(holder)
 
     def add(
         self,
@@ -260,7 +278,12 @@ class XrpcServer:
         guards = [] if self._guard is None else [Middleware(self._guard.middleware)]
         app = Starlette(
             routes=routes,
-            middleware=[Middleware(CorsMiddleware), *guards, *middleware],
+            middleware=[
+                Middleware(CorsMiddleware),
+                Middleware(CompressionMiddleware),
+                *guards,
+                *middleware,
+            ],
             exception_handlers=OUTAGES,
             lifespan=lifespan,
         )
@@ -312,7 +335,11 @@ class XrpcServer:
         )
         async with working(request.scope):
             if registered.is_async:
-                result = await registered.handler(call)
+                work = registered.handler(call)
+                if method.kind == "query":
+                    # Nothing is lost by stopping it; what writes goes on to its end.
+                    work = run_while_connected(request, call.gone, work)
+                result = await work
             else:
                 result = await self.run_handler(registered.handler, call)
             reply = result if isinstance(result, Reply) else Reply(result)

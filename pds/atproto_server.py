@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from psycopg.errors import UniqueViolation
 
-from network.errors import XrpcError
 from network.xrpc_server import Call, XrpcServer
 from pds import lifecycle
 from pds.accounts import (
@@ -36,7 +35,7 @@ from pds.errors import (
     WrongPasswordError,
 )
 from pds.handles import parse_requested_handle, require_local
-from pds.host import Host, client_address, login_of, shown_handle, utc_now
+from pds.host import Host, login_of, shown_handle, utc_now
 from pds.passwords import (
     MAX_PASSWORD_CHARS,
     MIN_PASSWORD_CHARS,
@@ -44,7 +43,6 @@ from pds.passwords import (
     hash_password,
 )
 from pds.proxy import PROTECTED_METHODS, parse_service_ref
-from pds.rate_limits import RateLimit
 from pds.sessions import Tokens
 from protocol.errors import ProtocolError
 from protocol.keys import PrivateKey, parse_did_key
@@ -125,7 +123,7 @@ class _ServerMethods:
     async def create_account(self, call: Call) -> dict[str, Any]:
         settings = self._host.settings
         given = call.input
-        _spend(self._host.sign_up_limit, client_address(call))
+        self._host.limits.sign_up(call)
         self._check_invite(given.get("inviteCode"))
         if "did" in given or "plcOp" in given:
             raise InvalidRequestError("this server does not take in existing accounts")
@@ -143,7 +141,7 @@ class _ServerMethods:
         self, handle: str, email: str | None, password: str, recovery_key: str | None
     ) -> dict[str, Any]:
         host = self._host
-        hashed = await host.hash(hash_password, password)
+        hashed = await host.hashing.run(hash_password, password)
         signing, rotation = PrivateKey.generate(), PrivateKey.generate()
         rotation_keys = [rotation.public.did_key]
         if recovery_key is not None:
@@ -219,10 +217,14 @@ class _ServerMethods:
     async def _check_password(self, call: Call, identifier: str, password: str) -> int:
         """The account id behind a login; WrongPasswordError whatever is wrong."""
         host = self._host
-        _spend(host.login_limit, f"{client_address(call)} {identifier[:300]}")
         found = await host.run(self._find_password, identifier)
+        # By account where there is one: its handle, DID and email are one name.
+        host.limits.log_in(call, identifier if found is None else str(found[0]))
         stored = None if found is None else found[1]
-        if not await host.hash(check_password, password, stored) or found is None:
+        if (
+            not await host.hashing.run(check_password, password, stored)
+            or found is None
+        ):
             raise WrongPasswordError("Invalid identifier or password")
         return found[0]
 
@@ -295,6 +297,7 @@ class _ServerMethods:
     async def delete_account(self, call: Call) -> None:
         """`token` is an access token of the account: this server sends no mail, so a
         live login beside the password stands for the code that one would carry."""
+        self._host.limits.delete_account(call)
         did, token = call.input["did"], call.input["token"]
         await self._check_password(call, did, call.input["password"])
         await self._host.run(self._delete, did, token)
@@ -326,17 +329,6 @@ class _ServerMethods:
 
 def _tokens(tokens: Tokens) -> dict[str, Any]:
     return {"accessJwt": tokens.access, "refreshJwt": tokens.refresh}
-
-
-def _spend(limit: RateLimit, key: str) -> None:
-    wait = limit.take(key)
-    if wait is not None:
-        raise XrpcError(
-            "RateLimitExceeded",
-            "Rate Limit Exceeded",
-            429,
-            {"Retry-After": str(max(1, round(wait)))},
-        )
 
 
 def _strip_marks(text: str) -> str:

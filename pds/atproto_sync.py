@@ -76,7 +76,7 @@ class _SyncMethods:
                 self._export(conn, account, call.params.get("since"), spool)
 
         client = client_key(call.request.scope)
-        repo = await self._host.spooler.fill(client, write)
+        repo = await self._host.spooler.fill(client, write, call.is_client_gone)
         return Reply(repo, content_type=CAR_TYPE)
 
     def get_latest_commit(self, call: Call) -> dict[str, Any]:

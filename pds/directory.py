@@ -38,9 +38,14 @@ class Directory:
     429 for a DID that has too many operations, and UpstreamFailureError for all else.
     """
 
-    def __init__(self, plc_url: str, fetcher: Fetcher) -> None:
+    def __init__(
+        self, plc_url: str, fetcher: Fetcher, *, bypass_key: str | None = None
+    ) -> None:
         self._url = plc_url.rstrip("/")
         self._fetcher = fetcher
+        self._headers = {"content-type": "application/json"}
+        if bypass_key is not None:
+            self._headers["x-ratelimit-bypass"] = bypass_key
 
     async def submit(self, did: Did, operation: Operation) -> None:
         """Append a signed operation to the log of `did`."""
@@ -48,7 +53,7 @@ class Directory:
             fetched = await self._fetcher.post(
                 f"{self._url}/{did}",
                 body=orjson.dumps(operation_json(operation)),
-                headers={"content-type": "application/json"},
+                headers=self._headers,
                 max_bytes=_MAX_ANSWER_BYTES,
                 budget=CallerBudget(did, _LIMITS_OF_ONE_DID),
             )

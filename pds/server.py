@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
 
-import anyio
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 from starlette.applications import Starlette
@@ -41,7 +40,7 @@ from pds.crawl_notice import CrawlNotice
 from pds.directory import Directory
 from pds.errors import AuthMissingError, PdsError
 from pds.host import Host, KeyRing, auth_of, now_us, utc_now
-from pds.passwords import PARALLEL_HASHES
+from pds.passwords import HashQueue
 from pds.preferences import preferred_indexer
 from pds.proxy import (
     MAX_REQUEST_BYTES,
@@ -51,7 +50,7 @@ from pds.proxy import (
     ServiceProxy,
     ServiceRef,
 )
-from pds.rate_limits import RateLimit
+from pds.rate_limits import MethodLimits
 from pds.repo_writes import RepoWriter
 from pds.sequencer import StoredEvents, listen, prune
 from pds.sessions import Login, Sessions
@@ -65,8 +64,6 @@ log = logging.getLogger(__name__)
 
 SUBSCRIBE_REPOS: Final = "com.atproto.sync.subscribeRepos"
 
-_FIVE_MINUTES: Final = 300.0
-_LOGINS_PER_5_MINUTES: Final = 30
 _HOUSEKEEPING_SECONDS: Final = 600.0
 _CLOCK_IDS: Final = 1024
 _NO_SUCH_METHOD: Final = ("MethodNotImplemented", "Method Not Implemented", 501)
@@ -135,7 +132,9 @@ def _build_host(
         catalog=catalog,
         fetcher=fetcher,
         identity=identity,
-        directory=Directory(settings.plc_url, fetcher),
+        directory=Directory(
+            settings.plc_url, fetcher, bypass_key=settings.plc_bypass_key
+        ),
         proxy=ServiceProxy(settings, fetcher, identity, utc_now),
         sessions=Sessions(settings),
         vault=vault,
@@ -145,10 +144,9 @@ def _build_host(
         clock=TidClock(secrets.randbelow(_CLOCK_IDS), now_us),
         events=StoredEvents(pool),
         nodes=NodeCache(),
-        login_limit=RateLimit(_LOGINS_PER_5_MINUTES, _FIVE_MINUTES),
-        sign_up_limit=RateLimit(settings.sign_up_limit, _FIVE_MINUTES),
+        limits=MethodLimits(settings),
         cursor_key=derive_key(settings.secret, "paging cursors"),
-        hashing=anyio.CapacityLimiter(PARALLEL_HASHES),
+        hashing=HashQueue(),
         spooler=Spooler(),
         pending_handles=set(),
     )

@@ -28,6 +28,7 @@ from network.request_guard import RequestGuard
 from plc import ledger
 from plc.log_reads import READ_FAULTS, LogReads, message
 from plc.stream import POLL_S, SEND_TIMEOUT_S, Bell, ExportStream
+from plc.submission_limits import SubmissionLimits
 from protocol.errors import InvalidSyntaxError, ProtocolError
 from protocol.json_form import loads
 from protocol.plc_operation import (
@@ -68,6 +69,7 @@ def create_app(
     poll_s: float = POLL_S,
     send_timeout_s: float = SEND_TIMEOUT_S,
     guard: RequestGuard | None = None,
+    limits: SubmissionLimits | None = None,
 ) -> Starlette:
     """The directory on a database migrated to `plc`.
 
@@ -76,7 +78,7 @@ def create_app(
     take for one message.
     """
     bell = Bell()
-    directory = _Directory(pool, bell, now_ms, version)
+    directory = _Directory(pool, bell, now_ms, version, limits or SubmissionLimits())
     stream = ExportStream(
         pool, bell, now_ms, poll_s=poll_s, send_timeout_s=send_timeout_s
     )
@@ -114,11 +116,13 @@ class _Directory:
         bell: Bell,
         now_ms: Callable[[], int],
         version: str,
+        limits: SubmissionLimits,
     ) -> None:
         self._pool = pool
         self._bell = bell
         self._now_ms = now_ms
         self._version = version
+        self._limits = limits
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -170,6 +174,7 @@ class _Directory:
         )
         if isinstance(operation, LegacyCreate):
             raise HTTPException(400, "Operations of type create are not accepted now")
+        self._limits.take(request, operation)
         await run_in_threadpool(self._accept, Did(did), operation)
         self._bell.ring()
         return PlainTextResponse("OK")

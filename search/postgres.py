@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool
 
 from search.engine import ActorHit, EngineStats, RecordHit, TooCostlyError
-from search.query import Clause, PostQuery, normalize_tag, normalize_url
+from search.query import Clause, PostQuery, normalize_tag
 from search.spelling import correct
 from search.tokens import tokenize
 from search.tsvector import (
@@ -36,6 +36,7 @@ from search.tsvector import (
 )
 from storage.documents import ActorDocument, Address, Document, RecordDocument
 from storage.instants import from_micros, to_micros
+from storage.web_urls import normalize_url
 
 TOP_CANDIDATES = 5_000
 """How many of the newest matches compete for the top places."""

@@ -36,6 +36,7 @@ from network.client_address import LOOPBACK, check_networks
 from network.request_guard import GuardPolicy
 from protocol.syntax import is_did
 from service.errors import ConfigError
+from service.url_pattern import check_pattern
 from storage.scope import ScopeKind, check_keep
 
 _CRAWL = CrawlSettings()
@@ -90,6 +91,21 @@ class Config(BaseSettings):
         description="Origin under which others reach the provider; its host names the "
         "provider's did:web. Default: http://localhost:PORT_BASE.",
     )
+    cdn_url_pattern: str | None = Field(
+        None,
+        description="URLs of images in views, with {preset}, {did} and {cid}. Default: "
+        "getBlob of the account's host; pages fetch images themselves.",
+    )
+    video_url_pattern: str | None = Field(
+        None,
+        description="URLs of videos in views, with {did}, {cid} and {file}, which is "
+        "playlist.m3u8 or thumbnail.jpg. Default: getBlob of the account's host.",
+    )
+    image_cache_mb: int = Field(
+        500,
+        ge=10,
+        description="Megabytes of images that the pages keep on disk.",
+    )
     audiences: Names = Field(
         (),
         description="More names (DID or DID#service) that a service token may carry "
@@ -105,6 +121,21 @@ class Config(BaseSettings):
         description="Development only, and said loudly at start: hosts may be loopback "
         "and plain http, and .test handles are resolved at a PDS. `up` sets it "
         "when it runs its own demo network.",
+    )
+    pds_public_url: str | None = Field(
+        None,
+        description="Origin (https) under which others reach the PDS `pds a`. Needed "
+        "outside a development network.",
+    )
+    pds_handle_domains: Names = Field(
+        (),
+        description="Domains under which that PDS gives handles: each needs a wildcard "
+        "DNS record and certificate. Needed outside a development network.",
+    )
+    pds_invite_required: bool = Field(
+        True,
+        description="A sign-up at that PDS must bring the invite code in "
+        "$BIGWORLD_HOME/secrets/pds-a-invite. A development network asks for none.",
     )
     plc_url: str | None = Field(
         None,
@@ -273,8 +304,8 @@ class Config(BaseSettings):
     )
     admin_password: SecretStr | None = Field(
         None,
-        description="Password of the user `admin`. Default: made once and kept in "
-        "$BIGWORLD_HOME/secrets.",
+        description="Password of the user `admin`, for /metrics and /status.json. "
+        "Default: made once and kept in $BIGWORLD_HOME/secrets.",
     )
     contact: str | None = Field(
         None,
@@ -291,19 +322,21 @@ class Config(BaseSettings):
         0,
         ge=0,
         le=65535,
-        description="Port of /metrics in `crawl` and `worker`; 0 means none. `serve` "
-        "has /metrics on its own port.",
+        description="Port of /metrics in `crawl`, `worker` and `serve`; 0 means none. "
+        "`serve` has it on its own port too, behind the admin password.",
     )
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        for name in ("public_url", "plc_url"):
+        for name in ("public_url", "pds_public_url", "plc_url"):
             value = getattr(self, name)
             if value is not None:
                 _check_origin(name, value, self.dev_network)
         for name in ("relays", "hosts"):
             for value in getattr(self, name):
                 _check_origin(name, value, self.dev_network)
+        check_pattern("cdn_url_pattern", self.cdn_url_pattern, ("preset",))
+        check_pattern("video_url_pattern", self.video_url_pattern, ("file",))
         for name in ("trusted_proxies", "trusted_pdses"):
             check_networks(name, getattr(self, name))
         for did in self.dids:

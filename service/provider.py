@@ -16,13 +16,13 @@ from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from appview.app import AppView
-from appview.own_feeds import make_addresses, own_handle
+from appview.own_feeds import own_handle
 from appview.server import add_methods
 from appview.streams.routes import stream_routes
-from crawler.discovery import HostRefusedError, request_crawl
+from crawler.crawl_requests import CrawlRequests
 from crawler.identity_cache import PostgresIdentityCache
 from indexer.export import open_export
 from network.client import Fetcher
@@ -33,17 +33,19 @@ from network.policy import HostLimits
 from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
 from network.spool import Spooler
-from network.xrpc_server import THREADS, XrpcError, XrpcServer
+from network.xrpc_server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from search.postgres import PostgresEngine
 from service.config import Config
 from service.crawl_settings import crawl_settings
 from service.foreign_feeds import ForeignFeeds
+from service.operator_access import for_operator
 from service.outgoing import make_fetcher, make_resolver
-from service.pages.routes import page_routes
-from service.secrets import SecretStore
-from storage.interning import Interner
+from service.pages.image_cache import ImageCache
+from service.pages.images import IMAGE_LIMITS, Images
+from service.pages.routes import page_routes, status_route
+from service.secrets import SecretStore, admin_password
 from storage.issuers import is_issuer_active
 from storage.jti import use_jti
 from storage.pool import end_idle_transactions, open_pool, ping
@@ -98,18 +100,10 @@ def audiences(config: Config) -> frozenset[str]:
 def make_appview(
     config: Config,
     pool: Pool,
-    names: Pool,
     resolver: IdentityResolver,
     fetcher: Fetcher,
 ) -> AppView:
     """The read side with everything it reaches."""
-    limits = crawl_settings(config)
-
-    def admit_host(conn: psycopg.Connection[Any], hostname: str) -> None:
-        try:
-            request_crawl(conn, hostname, limits)
-        except HostRefusedError as error:
-            raise XrpcError(error.name, str(error), 400) from error
 
     async def resolve_handle(handle: str) -> str | None:
         try:
@@ -124,10 +118,11 @@ def make_appview(
         service_did=config.provider_did,
         resolve_handle=resolve_handle,
         fetch_skeleton=ForeignFeeds(resolver, fetcher),
-        request_crawl=admit_host,
+        request_crawl=CrawlRequests(pool, fetcher, crawl_settings(config)),
         export_repo=open_export,
-        own_feeds=make_addresses(Interner(names), config.provider_did),
         spooler=Spooler(folder=config.home),
+        cdn_url_pattern=config.cdn_url_pattern,
+        video_url_pattern=config.video_url_pattern,
         keeps_events=config.event_log,
     )
 
@@ -183,11 +178,14 @@ def create_app(
     config: Config,
     url: str,
     *,
-    extra_routes: Callable[[AppView, XrpcServer], Sequence[BaseRoute]] | None = None,
+    operator_routes: Sequence[Route] = (),
     observe: Callable[[str, int, float], None] | None = None,
     check_output: bool = False,
 ) -> Starlette:
-    """The provider on the index database at `url`. Pools close with the app."""
+    """The provider on the index database at `url`. Pools close with the app.
+
+    `operator_routes` ask for the operator's password.
+    """
     resources = ExitStack()
     # Each thread that answers requests gets the one connection that it needs.
     pool = resources.enter_context(
@@ -209,10 +207,16 @@ def create_app(
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
-    app = make_appview(config, pool, names, resolver, fetcher)
+    app = make_appview(config, pool, resolver, fetcher)
+    # Of its own: a page of pictures must not use up what a host is asked otherwise.
+    image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
     )
+    images = None
+    if config.cdn_url_pattern is None:
+        cache = ImageCache(config.home / "images", config.image_cache_mb * 1_000_000)
+        images = Images(pool, image_fetcher, cache, server.threads)
 
     async def serve_did(request: Request) -> Response:
         return JSONResponse(did_document(config))
@@ -225,7 +229,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with resources:
-            async with fetcher:
+            async with fetcher, image_fetcher:
                 yield
 
     return server.app(
@@ -233,8 +237,11 @@ def create_app(
             Route("/.well-known/did.json", serve_did),
             Route("/.well-known/atproto-did", serve_handle),
             *stream_routes(app),
-            *page_routes(app, crawl_settings(config), server.threads),
-            *(extra_routes(app, server) if extra_routes else ()),
+            *page_routes(app, crawl_settings(config), server.threads, images),
+            *for_operator(
+                [status_route(app, server.threads), *operator_routes],
+                admin_password(config),
+            ),
         ],
         lifespan=lifespan,
     )

@@ -23,8 +23,8 @@ from storage.instants import from_micros, micros_sql, to_micros
 
 COLUMNS: Final = (
     "rkey",
-    "target_rkey",
     "sort_at",
+    "target_rkey",
     "actor",
     "target_actor",
     "target_collection",
@@ -51,6 +51,7 @@ _ROUTED_ROWS: Final = 500
 _ROW: Final = fixed_packer(("int8", "int8", "int8", "int4", "int4", "int4", "int4"))
 _EDGE: Final = fixed_packer(("int8", "int8", "int8", "int4", "int4"))
 _EDGE_END: Final = struct.Struct(">iiii")
+_SUBJECT_AT: Final = struct.calcsize(">hiqiq")
 
 
 class LinkRow(NamedTuple):
@@ -101,7 +102,7 @@ def pack_link(row: LinkTuple, sort_at: int) -> bytes:
     rkey, target_rkey, actor, target_actor, target_collection, path = row
     # fmt: off
     return _ROW.pack(
-        7, 8, rkey, 8, target_rkey, 8, sort_at, 4, actor,
+        7, 8, rkey, 8, sort_at, 8, target_rkey, 4, actor,
         4, target_actor, 4, target_collection, 4, path,
     )
     # fmt: on
@@ -109,8 +110,13 @@ def pack_link(row: LinkTuple, sort_at: int) -> bytes:
 
 def unpack_link(packed: bytes) -> tuple[LinkRow, int]:
     """What `pack_link` packed."""
-    rkey, target_rkey, sort_at, *others = _ROW.unpack(packed)[2::2]
-    return LinkRow(rkey, target_rkey, *others), sort_at
+    rkey, sort_at, *others = _ROW.unpack(packed)[2::2]
+    return LinkRow(rkey, *others), sort_at
+
+
+def link_subject(packed: bytes) -> bytes:
+    """All of a packed row but its record key and its time."""
+    return packed[_SUBJECT_AT:]
 
 
 def pack_edges(
@@ -126,7 +132,7 @@ def pack_edges(
     pack = _EDGE.pack
     end = _EDGE_END.pack(4, target_collection, 4, path)
     return [
-        pack(7, 8, rkey, 8, target_rkey, 8, at, 4, actor, 4, target) + end
+        pack(7, 8, rkey, 8, at, 8, target_rkey, 4, actor, 4, target) + end
         for rkey, target_rkey, at, actor, target in zip(
             rkeys, target_rkeys, times, actors, target_actors, strict=True
         )
@@ -206,20 +212,20 @@ def _size(conn: psycopg.Connection[Any], partition: str) -> int:
     return int(row[0])
 
 
-def count_wrong_links(
+def find_wrong_links(
     conn: psycopg.Connection[Any],
     partition: str,
     rows: Sequence[tuple[LinkRow, int]],
-) -> int:
-    """Return how many of these edges of a partition, each named once, are missing,
-    there more than once, or later than their times (`pg_time`).
+) -> tuple[list[LinkRow], int]:
+    """Return those of these edges of a partition, each named once, that are missing or
+    later than their times (`pg_time`), and how many are there too often.
 
     An edge may be earlier: it was indexed before its `createdAt`. One that was written
     before edges had times has that of its record key.
     """
-    row = conn.execute(
+    found = conn.execute(
         f"""
-        SELECT count(DISTINCT d.place), count(*) FROM unnest(
+        SELECT d.place - 1, count(*) FROM unnest(
             %s::int8[], %s::int8[], %s::int4[], %s::int4[], %s::int4[], %s::int4[],
             %s::int8[]
         ) WITH ORDINALITY AS d (
@@ -232,12 +238,13 @@ def count_wrong_links(
           AND l.target_collection = d.target_collection
           AND (l.rkey < 0 OR {_SORT_US} <=
               greatest(d.sort_at + {PG_EPOCH_US}, l.rkey >> 10))
+        GROUP BY 1
         """,
         int_columns([(*row, sort_at) for row, sort_at in rows], 7),
-    ).fetchone()
-    assert row is not None
-    found, all_of_them = row
-    return int(len(rows) - found + all_of_them - found)
+    )
+    times = dict(found.fetchall())
+    missing = [row for place, (row, _) in enumerate(rows) if place not in times]
+    return missing, sum(times.values()) - len(times)
 
 
 def count_links_of(conn: psycopg.Connection[Any], actor: int) -> dict[str, int]:
@@ -267,6 +274,31 @@ def links_size(conn: psycopg.Connection[Any]) -> int:
         " WHERE isleaf"
     ).fetchone()
     return int(row[0]) if row is not None and row[0] is not None else 0
+
+
+def find_packed(
+    conn: psycopg.Connection[Any],
+    path: int,
+    target: tuple[int, int, int],
+    *,
+    limit: int,
+) -> dict[LinkRow, bytes]:
+    """Return up to `limit` edges to `target`, and how `copy_links` takes them."""
+    actor, collection, rkey = target
+    rows = conn.execute(
+        f"""
+        SELECT {", ".join(f"l.{name}" for name in LinkRow._fields)},
+            {_SORT_US} - {PG_EPOCH_US} FROM {partition_of(path)} l
+        WHERE l.path = %s AND l.target_rkey = %s AND l.target_actor = %s
+          AND l.target_collection = %s LIMIT %s
+        """,
+        (path, rkey, actor, collection, limit),
+    )
+    found: dict[LinkRow, bytes] = {}
+    for *row, sort_at in rows:
+        edge = LinkRow._make(row)
+        found[edge] = pack_link(edge, sort_at)
+    return found
 
 
 def find_links(

@@ -19,7 +19,9 @@ LIKES: Final = 0
 REPOSTS: Final = 1
 REPLIES: Final = 2
 QUOTES: Final = 3
-_POST_COLUMNS: Final = ("likes", "reposts", "replies", "quotes")
+DELETIONS: Final = 4
+"""How often the post itself was deleted."""
+_POST_COLUMNS: Final = ("likes", "reposts", "replies", "quotes", "deletions")
 
 FOLLOWERS: Final = 0
 FOLLOWS: Final = 1
@@ -41,7 +43,7 @@ _ACTOR_COLUMNS: Final = (
 class StatsChange:
     """What a batch adds to the counts; negative for what it took away.
 
-    posts: (rkey, actor) -> changes of likes, reposts, replies, quotes;
+    posts: (rkey, actor) -> changes in the order of LIKES … DELETIONS;
     subjects: (actor, collection, rkey) -> change of likes of what is not a post;
     actors: actor -> changes in the order of FOLLOWERS … STARTER_PACKS.
     """
@@ -51,11 +53,11 @@ class StatsChange:
     actors: dict[int, list[int]] = field(default_factory=dict)
 
     def add_post(self, rkey: int, actor: int, count: int, change: int) -> None:
-        """`count` is LIKES, REPOSTS, REPLIES or QUOTES."""
+        """`count` is LIKES … DELETIONS."""
         key = (rkey, actor)
         changes = self.posts.get(key)
         if changes is None:
-            changes = self.posts[key] = [0, 0, 0, 0]
+            changes = self.posts[key] = [0, 0, 0, 0, 0]
         changes[count] += change
 
     def add_subject(self, actor: int, collection: int, rkey: int, change: int) -> None:

@@ -28,7 +28,7 @@ class Actor:
     avatar: bytes | None
     banner: bytes | None
     created_at: datetime | None
-    indexed_at: datetime
+    sort_at: datetime | None
     host_url: str | None
     followers: int
     follows: int
@@ -67,7 +67,7 @@ def load_actors(
             """
             SELECT a.id, a.did, a.handle, a.upstream_status, a.takedown,
                    p.display_name, p.description, p.avatar, p.banner, p.created_at,
-                   coalesce(p.indexed_at, a.indexed_at) AS indexed_at,
+                   least(p.created_at, p.indexed_at) AS sort_at,
                    h.url AS host_url,
                    coalesce(s.followers, 0) AS followers,
                    coalesce(s.follows, 0) AS follows,

@@ -41,6 +41,8 @@ FACET_MENTION: Final = "app.bsky.richtext.facet#mention"
 MAX_RULES: Final = 20
 MAX_COUNTED_REPLIES: Final = 200
 """Newest replies of a post under a gate that are checked for its reply count."""
+MAX_COUNTED_ROWS: Final = 10_000
+"""Replies checked for one answer, those of the posts asked for first."""
 _TOGETHER_US: Final = 60_000_000
 
 
@@ -164,11 +166,13 @@ def load_replies(
         ) r
         JOIN post p ON p.actor = r.actor AND p.rkey = r.rkey
         WHERE p.root_actor IS NOT NULL
+        LIMIT %s
         """,
         (
             *int_columns([(a.actor, a.rkey) for a in posts], 2),
             REPLY_PARENT,
             MAX_COUNTED_REPLIES,
+            MAX_COUNTED_ROWS,
         ),
     )
     return [

@@ -61,6 +61,7 @@ class Standing:
     def __init__(self, state: State) -> None:
         self._state = state
         self._allowance = Allowance(MAX_GATE_BYTES, MAX_GATE_ITEMS)
+        self._settled = (0, 0)
         self._posts: set[Address] = set()
         self._actors: set[int] = set()
         self._pairs: set[Pair] = set()
@@ -143,10 +144,12 @@ class Standing:
         """Load what the rules need of everything loaded so far."""
         state = self._state
         for _ in range(_ROUNDS):
+            sizes = len(state.posts), len(state.asked_actors)
+            if sizes == self._settled:
+                return
+            self._settled = sizes
             posts = [p for a, p in state.posts.items() if a not in self._posts]
             actors = state.asked_actors - self._actors
-            if not posts and not actors:
-                return
             self._posts.update(post.record.address for post in posts)
             self._actors |= actors
             viewer = state.session.viewer_actor
@@ -170,11 +173,9 @@ class Standing:
         found = load_blocks(state.session.conn, wanted)
         self._blocks |= found
         viewer = state.session.viewer_actor
-        state.load_lists(
-            block.list
-            for (blocker, _), block in found.items()
-            if blocker == viewer and block.list is not None
-        )
+        own = [block for (blocker, _), block in found.items() if blocker == viewer]
+        state.name_rkeys(block.record for block in own)
+        state.load_lists(block.list for block in own if block.list is not None)
 
     def _party_pairs(self, posts: Iterable[Post]) -> list[Pair]:
         """Return authors with the authors that they answer and quote."""
@@ -260,7 +261,7 @@ class Standing:
 
     def _load_roots(self, roots: set[Address]) -> None:
         state = self._state
-        state.load_posts(roots, embeds=False)
+        state.load_posts(roots, quotes=0)
         lists: set[str] = set()
         for root in roots:
             gate = self._threadgates[root]

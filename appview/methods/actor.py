@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from appview.hydration.state import State, profile_address
+from appview.hydration.state import State
 from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
 from appview.pipeline import Params, Pipeline, Runnable
 from appview.rules import Place, refuse_profile, refuse_subject, shown_actors
 from appview.session import Session
-from appview.views.profile import profile_view, profile_view_detailed
+from appview.views.detailed_profile import profile_view_detailed
+from appview.views.profile import profile_view
 from network.xrpc_server import XrpcError
 from protocol.syntax import is_did
 from storage.addresses import find_actors, find_handles
@@ -29,11 +30,6 @@ def _find_profiles(session: Session, params: Params) -> list[int]:
     return list(dict.fromkeys(ids[did] for did in dids if did in ids))
 
 
-def _load_profiles(state: State, actors: list[int]) -> None:
-    state.load_actors(actors)
-    state.load_records(profile_address(actor) for actor in actors)
-
-
 def _one_profile(state: State, actors: list[int], _: Params) -> dict[str, Any]:
     if not actors:
         raise XrpcError("InvalidRequest", "Profile not found", 400)
@@ -48,14 +44,14 @@ def _refuse_profile(state: State, actors: list[int]) -> list[int]:
 
 GET_PROFILE: Pipeline[list[int]] = Pipeline(
     skeleton=_find_profiles,
-    hydrate=_load_profiles,
+    hydrate=lambda state, actors: state.load_profiles(actors),
     rules=_refuse_profile,
     present=_one_profile,
 )
 
 GET_PROFILES: Pipeline[list[int]] = Pipeline(
     skeleton=_find_profiles,
-    hydrate=_load_profiles,
+    hydrate=lambda state, actors: state.load_profiles(actors),
     rules=lambda state, actors: shown_actors(state, Place.ACTOR, actors),
     present=lambda state, actors, _: {
         "profiles": [profile_view_detailed(state, state.actors[a]) for a in actors]

@@ -6,6 +6,7 @@ here carries the account's own signature: nobody needs to trust this index.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from appview.app import AppView
@@ -19,6 +20,7 @@ from protocol.car import car_block, car_header
 from protocol.cid import cid_for
 from protocol.commit import parse_commit
 from protocol.errors import MissingBlockError
+from protocol.mst import parse_node
 from storage.addresses import find_addresses
 from storage.records import fetch_records, iter_repo
 
@@ -28,14 +30,18 @@ LONG_TIMEOUT = "SET LOCAL statement_timeout = '10min'"
 
 
 async def get_repo(app: AppView, call: Call) -> Reply:
-    """Return the whole repo as a CAR.
+    """Return the repo as a CAR.
 
-    `since` is a hint: everything is sent, which the lexicon allows.
+    With `since` at the revision held only the commit comes. With an older one
+    everything does, which the lexicon allows: no row tells when a record was written.
     """
 
     def write(spool: Spool) -> None:
         with context_of(app, call).session() as session:
-            actor, _, _ = find_repo(session, call.params["did"])
+            actor, rev, commit = find_repo(session, call.params["did"])
+            if call.params.get("since", "") >= rev:
+                spool.writelines(_car(commit, ()))
+                return
             session.conn.execute(LONG_TIMEOUT)
             try:
                 with app.export_repo(session.conn, actor) as car:
@@ -44,11 +50,13 @@ async def get_repo(app: AppView, call: Call) -> Reply:
                 raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
 
     client = client_key(call.request.scope)
-    return Reply(await app.spooler.fill(client, write), content_type=CAR)
+    return Reply(
+        await app.spooler.fill(client, write, call.is_client_gone), content_type=CAR
+    )
 
 
 def get_record(app: AppView, call: Call) -> Reply:
-    """One record with the commit and the tree nodes that prove it."""
+    """Return the commit and the nodes that prove a record, with it, or its absence."""
     params = call.params
     did = params["did"]
     uri = f"at://{did}/{params['collection']}/{params['rkey']}"
@@ -57,8 +65,6 @@ def get_record(app: AppView, call: Call) -> Reply:
         actor, _, commit = find_repo(session, did)
         address = find_addresses(session.conn, [uri]).get(uri)
         value = fetch_records(session.conn, [address]).get(address) if address else None
-        if value is None:
-            raise XrpcError("RecordNotFound", f"Could not locate record: {uri}", 400)
         path = f"{params['collection']}/{params['rkey']}".encode()
         try:
             proof = _TREES.prove(
@@ -68,10 +74,20 @@ def get_record(app: AppView, call: Call) -> Reply:
             )
         except MissingBlockError as error:
             raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
+    if value is not None:
+        proof.append((cid_for(value), value))
+    elif path in parse_node(proof[-1][1])[0]:
+        # Signed, but its bytes were not kept.
+        raise XrpcError("RecordNotFound", f"Could not locate record: {uri}", 400)
+    return Reply(b"".join(_car(commit, proof)), content_type=CAR)
+
+
+def _car(commit: bytes, blocks: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
     root = cid_for(commit)
-    blocks = [(root, commit), *proof, (cid_for(value), value)]
-    body = car_header(root) + b"".join(car_block(cid, block) for cid, block in blocks)
-    return Reply(body, content_type=CAR)
+    yield car_header(root)
+    yield car_block(root, commit)
+    for cid, block in blocks:
+        yield car_block(cid, block)
 
 
 _TREES: Final = ProofTrees()

@@ -5,22 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from appview.hydration.records import POST
+from appview.hydration.records import POST, load_records
 from appview.hydration.state import State
 from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
 from appview.pipeline import Params, Pipeline, Runnable
 from appview.rules import Effect, Place, decide_record, shown_actors, shown_records
 from appview.session import Session
-from appview.views.common import datetime_text
+from appview.views.common import created_text, datetime_text
 from appview.views.post import parents_view, post_view, thread_view, threadgate_view
 from appview.views.profile import profile_view
 from network.xrpc_server import XrpcError
 from protocol.syntax import parse_at_uri
 from storage.addresses import find_addresses
-from storage.collections import LIKE_SUBJECT, REPLY_PARENT, REPOST_SUBJECT
+from storage.collections import (
+    COLLECTION_IDS,
+    FEED_LIKE,
+    LIKE_SUBJECT,
+    REPLY_PARENT,
+    REPOST_SUBJECT,
+)
 from storage.documents import Address
 from storage.links import LinkSource, find_links, link_keyset
 
+LIKE = COLLECTION_IDS[FEED_LIKE]
 MAX_URIS = 25
 MAX_THREAD_POSTS = 1_000
 """Posts of one answer; a larger thread shows its most recent branches first."""
@@ -216,12 +223,27 @@ def _present_likes(
         "likes": [
             {
                 "actor": profile_view(state, state.actors[link.actor]),
-                "createdAt": datetime_text(link.sort_at),
+                "createdAt": _like_created(state, link),
                 "indexedAt": datetime_text(link.sort_at),
             }
             for link in page.items
         ],
     }
+
+
+def _like_created(state: State, link: LinkSource) -> str:
+    record = state.records.get(Address(link.actor, LIKE, link.rkey))
+    return created_text(record.value) if record else datetime_text(link.sort_at)
+
+
+def _load_likes(state: State, page: Page[LinkSource]) -> None:
+    state.load_actors(link.actor for link in page.items)
+    likes = [Address(link.actor, LIKE, link.rkey) for link in page.items]
+    state.records |= load_records(state.session.conn, likes, state.allowance)
+
+
+def _load_reposters(state: State, page: Page[LinkSource]) -> None:
+    state.load_actors(link.actor for link in page.items)
 
 
 def _present_reposts(
@@ -236,11 +258,13 @@ def _present_reposts(
     }
 
 
-def _reaction_pages(path: int, rules: Any, present: Any) -> RowPages[LinkSource]:
+def _reaction_pages(
+    path: int, hydrate: Any, rules: Any, present: Any
+) -> RowPages[LinkSource]:
     return RowPages(
         lambda session, params: _reactions(session, params, path),
         Steps(
-            hydrate=lambda state, page: state.load_actors(a for a, *_ in page.items),
+            hydrate=hydrate,
             rules=rules,
             present=present,
         ),
@@ -251,9 +275,9 @@ METHODS: dict[str, Runnable] = {
     "app.bsky.feed.getPosts": GET_POSTS,
     "app.bsky.feed.getPostThread": GET_POST_THREAD,
     "app.bsky.feed.getLikes": _reaction_pages(
-        LIKE_SUBJECT, _shown_likes, _present_likes
+        LIKE_SUBJECT, _load_likes, _shown_likes, _present_likes
     ),
     "app.bsky.feed.getRepostedBy": _reaction_pages(
-        REPOST_SUBJECT, _shown_reposts, _present_reposts
+        REPOST_SUBJECT, _load_reposters, _shown_reposts, _present_reposts
     ),
 }

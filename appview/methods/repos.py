@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from appview.hydration.records import load_records
-from appview.hydration.state import answer_allowance
+from appview.hydration.state import State
 from appview.own_feeds import find_own_record
 from appview.paging import Cursors
 from appview.pipeline import Params
+from appview.rules import refuse_repo
 from appview.session import Session
 from network.xrpc_server import XrpcError
 from protocol.cid import cid_for, cid_to_text
 from protocol.json_form import to_json
-from protocol.syntax import is_did
-from storage.addresses import find_addresses, find_handles
+from storage.addresses import find_addresses
 from storage.states import STATUS_ACTIVE
 
 _STATUS_ERRORS = {
@@ -34,15 +33,14 @@ def get_record(session: Session, params: Params) -> dict[str, Any]:
     own = find_own_record(session.app, repo, params["collection"], params["rkey"])
     if own is not None and params.get("cid", own.cid) == own.cid:
         return {"uri": own.uri, "cid": own.cid, "value": to_json(own.value)}
-    did = repo if is_did(repo) else find_handles(session.conn, [repo]).get(repo.lower())
+    actor = session.find_actor(repo)
+    state = State(session)
+    did = refuse_repo(state, actor, repo)
     uri = f"at://{did}/{params['collection']}/{params['rkey']}"
-    address = find_addresses(session.conn, [uri]).get(uri) if did else None
-    record = None
+    address = find_addresses(session.conn, [uri]).get(uri)
     if address is not None:
-        found = load_records(session.conn, [address], answer_allowance())
-        record = found.get(address)
-    if record is not None and address is not None:
-        _refuse_hidden(session, address.actor)
+        state.load_records([address])
+    record = state.records.get(address) if address is not None else None
     if record is None or params.get("cid", record.cid) != record.cid:
         raise XrpcError("RecordNotFound", f"Could not locate record: {uri}", 400)
     return {"uri": uri, "cid": record.cid, "value": to_json(record.value)}
@@ -73,15 +71,6 @@ def find_repo(session: Session, did: str) -> tuple[int, str, bytes]:
         name = _STATUS_ERRORS.get(status, "RepoDeactivated")
         raise XrpcError(name, f"Repo is {status}: {did}", 400)
     return actor, rev, commit
-
-
-def _refuse_hidden(session: Session, actor: int) -> None:
-    row = session.conn.execute(
-        "SELECT did, takedown, upstream_status FROM actor WHERE id = %s", (actor,)
-    ).fetchone()
-    assert row is not None
-    if row[1] is not None or row[2] != STATUS_ACTIVE:
-        raise XrpcError("RecordNotFound", f"Account is not active: {row[0]}", 400)
 
 
 def get_latest_commit(session: Session, params: Params) -> dict[str, Any]:

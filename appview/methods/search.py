@@ -21,13 +21,13 @@ from search.query import (
     InvalidQueryError,
     PostQuery,
     normalize_tag,
-    normalize_url,
     parse_moment,
     parse_query,
     resolve_account,
 )
 from storage.addresses import find_handles
 from storage.documents import Address
+from storage.web_urls import normalize_domain, normalize_url
 
 
 def _found_posts(context: RequestContext, params: Params) -> Source[Address]:
@@ -75,7 +75,7 @@ def _read_query(context: RequestContext, params: Params) -> PostQuery:
     base = PostQuery(
         authors=accounts("author"),
         mentions=accounts("mentions"),
-        domains=_one(params, "domain", lambda v: v.lower().strip(".")),
+        domains=_one(params, "domain", normalize_domain),
         urls=_one(params, "url", normalize_url),
         tags=tuple(normalize_tag(tag) for tag in params.get("tag", ())),
         langs=_one(params, "lang", lambda v: v.lower().split("-")[0]),

@@ -5,19 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from appview.hydration.state import State
-from appview.views.common import (
-    blob_cid,
-    datetime_text,
-    image_url,
-    label_views,
-    present,
-    rkey_text,
-    text_of,
-)
+from appview.views.common import present, rkey_text
 from storage.collections import GRAPH_BLOCK
 from storage.documents import Address
-
-_MAX_NAME_CHARS = 64
 
 
 def block_state(state: State, actor: int) -> dict[str, Any]:
@@ -49,20 +39,3 @@ def blocked_author(state: State, actor: int, did: str) -> dict[str, Any]:
     if state.session.viewer is None:
         return {"did": did}
     return {"did": did, "viewer": block_state(state, actor)}
-
-
-def list_view_basic(state: State, address: Address) -> dict[str, Any]:
-    """Return a list without its creator."""
-    named = state.named[address]
-    value, uri = named.record.value, state.uris[address]
-    owner = state.actors[address.actor]
-    return present(
-        uri=uri,
-        cid=named.record.cid,
-        name=(text_of(value, "name") or "")[:_MAX_NAME_CHARS] or "list",
-        purpose=text_of(value, "purpose"),
-        avatar=image_url(state, owner, blob_cid(value.get("avatar")), "avatar"),
-        listItemCount=named.items,
-        labels=label_views(state, address, uri, owner.did, value),
-        indexedAt=datetime_text(named.indexed_at),
-    )

@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from appview.hydration.records import Post
-from appview.hydration.state import State
-from appview.rules import Effect, Place, decide_record
-from appview.views.blocks import blocked_author, list_view_basic
-from appview.views.common import datetime_text, label_views, present, rkey_text
+from appview.hydration.state import PINNED_POST, State, reference_uri
+from appview.rules import Case, Effect, Place, decide, decide_record
+from appview.views.account_list import list_view_basic
+from appview.views.blocks import blocked_author
+from appview.views.common import (
+    datetime_text,
+    label_views,
+    present,
+    rkey_text,
+    self_labels,
+)
 from appview.views.embed import embed_view
 from appview.views.profile import profile_view_basic
 from feeds.skeleton import SkeletonItem
 from protocol.json_form import to_json
-from storage.collections import FEED_LIKE, FEED_REPOST, FEED_THREADGATE
+from storage.collections import FEED_LIKE, FEED_POST, FEED_REPOST, FEED_THREADGATE
 from storage.documents import Address
-from storage.instants import from_micros
 
 DEFS = "app.bsky.feed.defs"
 POST_VIEW = f"{DEFS}#postView"
@@ -40,9 +46,12 @@ def post_view(state: State, address: Address) -> dict[str, Any]:
         repostCount=post.reposts,
         likeCount=post.likes,
         quoteCount=post.quotes,
-        indexedAt=datetime_text(post.indexed_at),
+        indexedAt=datetime_text(post.sort_at),
         viewer=_viewer_state(state, address),
-        labels=label_views(state, address, uri, actor.did, value),
+        labels=[
+            *label_views(state, address, uri),
+            *self_labels(actor.did, uri, post.record),
+        ],
         threadgate=threadgate_view(state, address) if post.root is None else None,
     )
 
@@ -64,9 +73,8 @@ def threadgate_view(state: State, root: Address) -> dict[str, Any] | None:
     if gate is None:
         return None
     lists = [state.by_uri.get(uri) for uri in gate.lists]
-    did = state.actors[root.actor].did
     return {
-        "uri": f"at://{did}/{FEED_THREADGATE}/{rkey_text(state, root.rkey)}",
+        "uri": state.uris[root].replace(f"/{FEED_POST}/", f"/{FEED_THREADGATE}/"),
         "cid": gate.record.cid,
         "record": to_json(gate.record.value),
         "lists": [list_view_basic(state, a) for a in lists if a in state.named],
@@ -154,7 +162,20 @@ def _reply(state: State, post: Post) -> dict[str, Any] | None:
     parent = _reply_ref(state, post.parent, {author})
     # The root is blocked for who answers it through somebody else, too.
     sides = {author, post.parent.actor} if parent["$type"] == POST_VIEW else {author}
-    return {"root": _reply_ref(state, post.root, sides), "parent": parent}
+    return present(
+        root=_reply_ref(state, post.root, sides),
+        parent=parent,
+        grandparentAuthor=_grandparent_author(state, post.parent)
+        if parent["$type"] == POST_VIEW
+        else None,
+    )
+
+
+def _grandparent_author(state: State, parent: Address) -> dict[str, Any] | None:
+    above = state.posts[parent].parent
+    if above is None or decide(state, Place.ACTOR, Case(above.actor)) is not None:
+        return None
+    return profile_view_basic(state, state.actors[above.actor])
 
 
 def _reply_ref(state: State, address: Address, sides: set[int]) -> dict[str, Any]:
@@ -171,17 +192,15 @@ def _reason(state: State, item: SkeletonItem) -> dict[str, Any] | None:
     repost = item.repost
     if repost is None:
         return None
-    actor = state.actors.get(repost.actor)
-    if actor is None:
+    actor, found = state.actors.get(repost.actor), state.reposts.get(repost)
+    if actor is None or found is None:
         return None
-    # Reposts keep no row of their own: the time is the one in their key.
-    made = max(repost.rkey, 0) >> 10
-    uri = f"at://{actor.did}/{FEED_REPOST}/{rkey_text(state, repost.rkey)}"
     return {
         "$type": REASON_REPOST,
         "by": profile_view_basic(state, actor),
-        "uri": uri,
-        "indexedAt": datetime_text(from_micros(made)),
+        "uri": state.uris[repost],
+        "cid": found.cid,
+        "indexedAt": datetime_text(found.sort_at),
     }
 
 
@@ -203,4 +222,11 @@ def _viewer_state(state: State, address: Address) -> dict[str, Any] | None:
         threadMuted=False,
         replyDisabled=None if may_reply is None else not may_reply,
         embeddingDisabled=not state.standing.may_quote(address),
+        pinned=_is_pinned(state, address) if address.actor == viewer.actor else None,
     )
+
+
+def _is_pinned(state: State, address: Address) -> bool | None:
+    profile = state.profile_record(address.actor)
+    pinned = reference_uri(profile, PINNED_POST) if profile else None
+    return None if pinned is None else pinned == state.uris[address]

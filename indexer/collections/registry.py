@@ -55,6 +55,7 @@ OWNED_TABLES: Final[tuple[str, ...]] = (
     *(table.name for table in ROW_TABLES),
     "record",
     "link",
+    "uncounted_link",
     "dropped_record",
     "index_error",
     "resync_buffer",

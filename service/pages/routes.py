@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import psycopg
 from anyio import CapacityLimiter
@@ -35,24 +36,17 @@ from network.xrpc_server import THREADS, XrpcError
 from protocol.limits import MAX_PARAMETER_CHARS
 from protocol.syntax import is_did, is_handle, is_record_key
 from service.pages.host import HostPages
+from service.pages.images import IMAGE_PATTERN, Images
 from service.pages.richtext import is_web_url, render_text
-from service.pages.status import BENIGN, read_status
+from service.pages.status import BENIGN, COUNTS, Status, read_status
 from storage.collections import FEED_GENERATOR, FEED_POST
 from storage.repos import find_repos
 
 _FOLDER = Path(__file__).parent
 _PAGE_SIZE = 25
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-        "img-src * data:; media-src *; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 # Without a referrer a browser does not tell either that a form came from our page.
-_HOST_HEADERS = _HEADERS | {"Referrer-Policy": "same-origin"}
+_SAME_ORIGIN = {"Referrer-Policy": "same-origin"}
 SEARCH_CURSOR = "page.search"
 
 Page = Callable[[Request], dict[str, Any]]
@@ -62,16 +56,21 @@ def page_routes(
     app: AppView,
     settings: CrawlSettings | None = None,
     threads: CapacityLimiter | None = None,
+    images: Images | None = None,
 ) -> Sequence[BaseRoute]:
     """Return all pages, on the read side of `app`.
 
     `settings`: what the crawl works by. `threads`: those that answer requests.
+    Without a CDN the pages show the pictures that `images` fetches.
     """
+    if app.cdn_url_pattern is None:
+        app = replace(app, cdn_url_pattern=IMAGE_PATTERN)
     threads = threads or CapacityLimiter(THREADS)
     pages = _Pages(app, threads)
     host_pages = HostPages(app.pool, settings or CrawlSettings(), threads)
-    show_host = pages.route("host.html", host_pages.page, _HOST_HEADERS)
+    show_host = pages.route("host.html", host_pages.page, _SAME_ORIGIN)
     return [
+        *([images.route()] if images else ()),
         Route("/", pages.route("search.html", pages.search)),
         Route("/profile/{actor}", pages.route("profile.html", pages.profile)),
         Route("/post/{actor}/{rkey}", pages.route("thread.html", pages.thread)),
@@ -79,9 +78,22 @@ def page_routes(
         Route("/feed/{name}", pages.route("feed.html", pages.feed)),
         Route("/status", pages.route("status.html", pages.status)),
         *host_pages.routes(show_host),
-        Route("/status.json", pages.status_json),
+        Route("/status/counts.json", pages.counts_json),
         Mount("/static", StaticFiles(directory=_FOLDER / "static")),
     ]
+
+
+def _policy(app: AppView) -> str:
+    """Return the Content-Security-Policy: pictures are ours or the CDN's."""
+    origin = "'self'"
+    parts = urlsplit(app.cdn_url_pattern or "")
+    if parts.netloc:
+        origin = f"{parts.scheme}://{parts.netloc}"
+    return (
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        f"img-src {origin} data:; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    )
 
 
 class OddQueryError(Exception):
@@ -98,9 +110,26 @@ def _check_query(request: Request) -> None:
             )
 
 
+def status_route(app: AppView, threads: CapacityLimiter) -> Route:
+    """Return the route of `/status.json`: all of the status page, for programs."""
+
+    async def status_json(request: Request) -> Response:
+        async with working(request.scope):
+            status = await run_sync(_read_status, app, limiter=threads)
+        return JSONResponse(status.as_json())
+
+    return Route("/status.json", status_json)
+
+
+def _read_status(app: AppView) -> Status:
+    with app.pool.connection() as conn:
+        return read_status(conn)
+
+
 class _Pages:
     def __init__(self, app: AppView, threads: CapacityLimiter) -> None:
         self._app = app
+        self._headers = _HEADERS | {"Content-Security-Policy": _policy(app)}
         self._threads = threads
         self._templates = Environment(
             loader=FileSystemLoader(_FOLDER / "templates"),
@@ -112,7 +141,6 @@ class _Pages:
         self._templates.filters |= {
             "rich": render_text,
             "day": _day,
-            "written": _written,
             "count": _count,
             "permalink": permalink,
             "ago": _ago,
@@ -125,9 +153,11 @@ class _Pages:
         self._templates.globals["is_web_url"] = is_web_url
 
     def route(
-        self, template: str, page: Page, headers: Mapping[str, str] = _HEADERS
+        self, template: str, page: Page, headers: Mapping[str, str] | None = None
     ) -> Callable[[Request], Any]:
-        """An endpoint that shows `template` with what `page` gives, or says why not."""
+        """Return an endpoint that shows `template` with what `page` gives, or says why
+        not. `headers` are sent besides those of all pages."""
+        sent = {**self._headers, **(headers or {})}
 
         async def endpoint(request: Request) -> Response:
             gone = Event()
@@ -138,7 +168,7 @@ class _Pages:
                         self._render,
                         template,
                         page,
-                        headers,
+                        sent,
                         request,
                         limiter=self._threads,
                     )
@@ -281,14 +311,11 @@ class _Pages:
             "engine": self._app.engine.stats(),
         }
 
-    async def status_json(self, request: Request) -> Response:
-        """The same for programs."""
-        status = await run_sync(self._read_status_json, limiter=self._threads)
-        return JSONResponse(status)
-
-    def _read_status_json(self) -> dict[str, Any]:
-        with self._app.pool.connection() as conn:
-            return read_status(conn).as_json()
+    async def counts_json(self, request: Request) -> Response:
+        """Answer the counters of the status page, which keeps them fresh."""
+        async with working(request.scope):
+            status = await run_sync(_read_status, self._app, limiter=self._threads)
+        return JSONResponse({name: getattr(status, name) for name in COUNTS})
 
     def _context(self, request: Request, nsid: str) -> RequestContext:
         return RequestContext(
@@ -327,16 +354,6 @@ def permalink(uri: str) -> str:
     """The page of a post by its AT-URI."""
     did, _, rkey = uri.removeprefix("at://").split("/")
     return f"/post/{quote(did, safe=':')}/{quote(rkey, safe=':')}"
-
-
-def _written(view: dict[str, Any]) -> str:
-    """When the author says a post was written, but never after we first saw it."""
-    claimed, seen = view["record"].get("createdAt"), view["indexedAt"]
-    try:
-        earlier = datetime.fromisoformat(claimed) < datetime.fromisoformat(seen)
-    except (TypeError, ValueError):
-        return str(seen)
-    return str(claimed if earlier else seen)
 
 
 def _day(text: str) -> str:

@@ -12,10 +12,12 @@ from plc.follow import Follower
 from plc.mirror import Mirror
 from plc.mirror_app import create_mirror_app
 from plc.server import create_app
+from plc.submission_limits import SubmissionLimits
 from service.config import Config
 from service.databases import INDEX, PLC, open_database
 from service.errors import ConfigError
 from service.outgoing import make_fetcher
+from service.secrets import PLC_BYPASS, SecretStore
 from service.verbs.running import run_async, serve_until_stopped, stop_event
 from storage.pool import open_pool
 
@@ -25,7 +27,13 @@ log = structlog.get_logger(__name__)
 def run(config: Config) -> None:
     """Serve the directory until told to stop."""
     with open_database(config, PLC) as url, open_pool(url, max=8) as pool:
-        app = create_app(pool, guard=RequestGuard(config.guard_policy))
+        app = create_app(
+            pool,
+            guard=RequestGuard(config.guard_policy),
+            limits=SubmissionLimits(
+                bypass_key=SecretStore(config.home).password(PLC_BYPASS)
+            ),
+        )
         run_async(serve_until_stopped(app, config, config.plc_port), config)
 
 

@@ -6,8 +6,9 @@ hosts     host, host_move, host_source, host_cursor
 repos     repo, resync_buffer, quarantined_frame, drop_count
 scope     scope, selection, scope_account, scope_departure
 records   record (8 partitions by actor), dropped_record, index_error, dictionary
-rows      link (partitions by path, see storage.collections.LINK_PARTITIONS), post,
-          profile, feed_generator, list, list_item, starter_pack, labeler, label
+rows      link (partitions by path, see storage.collections.LINK_PARTITIONS),
+          uncounted_link, post, profile, feed_generator, list, list_item,
+          starter_pack, labeler, label
 counts    post_stats, subject_stats, actor_stats
 identity  identity, handle_cache, jti, plc_log, plc_doubt, plc_feed, plc_host
 work      search_outbox, job, lease, event_block, event_counter

@@ -6,8 +6,9 @@ import sqlalchemy as sa
 
 from storage.schema.columns import ZERO, int4, int8, metadata
 
-# Counts of distinct records, kept by deltas in the transaction of the records. A row
-# exists from the first edge on, whether or not its subject is known.
+# Counts of edges, one an account for likes, reposts and follows; kept by deltas in the
+# transaction of the records. A row exists from the first edge on, whether or not its
+# subject is known. `deletions`: a post with this key is a new one if it comes again.
 post_stats = sa.Table(
     "post_stats",
     metadata,
@@ -17,6 +18,7 @@ post_stats = sa.Table(
     int4("reposts", server_default=ZERO),
     int4("replies", server_default=ZERO),
     int4("quotes", server_default=ZERO),
+    int4("deletions", server_default=ZERO),
     postgresql_with={"fillfactor": 80},
 )
 

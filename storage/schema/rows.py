@@ -23,6 +23,23 @@ link = sa.Table(
     postgresql_partition_by="LIST (path)",
 )
 
+# Edges that do not count (storage.uncounted_links).
+uncounted_link = sa.Table(
+    "uncounted_link",
+    metadata,
+    int8("rkey"),
+    int8("target_rkey"),
+    int4("actor"),
+    int4("target_actor"),
+    int4("target_collection"),
+    int4("path"),
+    time("sort_at"),
+    flag("stale", server_default=sa.false()),
+    sa.Index(
+        "uncounted_link_subject_idx", "actor", "target_actor", "target_rkey", "rkey"
+    ),
+)
+
 # sort_at = the earlier of created_at (the author's claim) and indexed_at.
 post = sa.Table(
     "post",

@@ -16,7 +16,7 @@ from pds_world import PASSWORD, Client, World, sign_up
 from pds.schema import metadata
 from protocol.did_document import parse_did_document
 from protocol.keys import PrivateKey, parse_did_key
-from protocol.service_auth import check_service_jwt, parse_service_jwt
+from protocol.service_auth import check_claims, check_signature, parse_service_jwt
 from protocol.syntax import Did
 
 CREATE_ACCOUNT = "com.atproto.server.createAccount"
@@ -268,14 +268,8 @@ def test_service_tokens_are_signed_by_the_account(
     raw = read_json(f"{world.plc_url}/{alice.did}")
     document = parse_did_document(raw, Did(alice.did), dev=True)
     assert document.signing_key is not None
-    check_service_jwt(
-        jwt,
-        parse_did_key(document.signing_key),
-        now=now,
-        audiences=[audience],
-        lxm=method,
-        max_lifetime=3600,
-    )
+    check_claims(jwt, now=now, audiences=[audience], lxm=method, max_lifetime=3600)
+    check_signature(jwt, parse_did_key(document.signing_key))
     assert jwt.iss == alice.did
     assert jwt.exp == now + 1800
     default = parse_service_jwt(alice.get(GET_SERVICE_AUTH, aud=audience).json["token"])
@@ -364,6 +358,50 @@ def test_the_well_known_file_answers_for_each_handle(
         assert answer.headers["Content-Type"].startswith("text/plain")
     assert server.send("GET", path, headers={"Host": "nobody.a.test"}).status == 404
     assert server.send("GET", path).status == 404
+
+
+def test_handles_that_change_hands_are_right_at_once(
+    world: World, server: Client
+) -> None:
+    def owners(*names: str) -> list[str | None]:
+        found = []
+        for name in names:
+            answer = server.get(RESOLVE_HANDLE, handle=name.upper())
+            did = answer.json["did"] if answer.status == 200 else None
+            path = "/.well-known/atproto-did"
+            served = server.send("GET", path, headers={"Host": name})
+            assert served.body.decode() == (did or "User not found")
+            found.append(did)
+        return found
+
+    def rename(who: Client, name: str) -> None:
+        with server.subscribe() as receive:
+            assert who.post(UPDATE_HANDLE, {"handle": name}).status == 200
+            event = receive()
+        assert event.body["did"] == who.did
+        assert (event.t, event.body["handle"]) == ("#identity", name)
+        document = read_json(f"{world.plc_url}/{who.did}")
+        assert document["alsoKnownAs"] == [f"at://{name}"]
+
+    one, two = sign_up(server, "swap-one.a.test"), sign_up(server, "swap-two.a.test")
+    rename(one, "swap-tmp.a.test")
+    rename(two, "swap-one.a.test")
+    rename(one, "swap-two.a.test")
+    names = ("swap-one.a.test", "swap-two.a.test", "swap-tmp.a.test")
+    assert owners(*names) == [two.did, one.did, None]
+    new = sign_up(server, "swap-tmp.a.test")
+    assert owners(*names) == [two.did, one.did, new.did]
+
+    two.post("com.atproto.server.deactivateAccount", {})
+    assert owners("swap-one.a.test") == [None]
+    for name in ("swap-one.a.test", "SWAP-ONE.a.test"):
+        taken = server.post(CREATE_ACCOUNT, {"handle": name, "password": PASSWORD})
+        assert (taken.status, taken.error) == (400, "HandleNotAvailable")
+        assert taken.json["message"] == "Handle already taken: swap-one.a.test"
+        renamed = one.post(UPDATE_HANDLE, {"handle": name})
+        assert (renamed.status, renamed.error) == (400, "HandleNotAvailable")
+    two.post("com.atproto.server.activateAccount")
+    assert owners("swap-one.a.test") == [two.did]
 
 
 def test_an_account_goes_quiet_comes_back_and_leaves(server: Client) -> None:

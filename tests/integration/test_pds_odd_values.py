@@ -14,6 +14,7 @@ from pds_world import PASSWORD, Client, World, sign_up
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from protocol.frames import decode_frame
 from protocol.lexicon import Catalog, Method
 
 NOTE = "dev.example.note"
@@ -105,6 +106,33 @@ def test_odd_parameter_is_no_server_error(
                 if answer.status >= 500:
                     broken.append((method.nsid, name, value[:40], answer.body[:200]))
     assert broken == []
+
+
+def test_empty_cursor_and_since_are_absent(
+    server: Client, methods: list[Method]
+) -> None:
+    erin = sign_up(server, "erin.a.test")
+    erin.create({"$type": NOTE}, rkey="x")
+    sound = sound_values(erin)
+    tried = []
+    for method in methods:
+        params = {} if method.params is None else method.params
+        for name in {"cursor", "since"} & set(params.get("properties", {})):
+            if method.kind == "subscription":
+                continue
+            others = {key: sound[key] for key in params.get("required", [])}
+            without = erin.get(method.nsid, **others)
+            assert without.status == 200
+            assert erin.get(method.nsid, **others, **{name: ""}).body == without.body
+            tried.append(name)
+    assert sorted(tried) == ["cursor"] * 3 + ["since"] * 2
+    url = server.url.replace("http", "ws", 1)
+    url += "/xrpc/com.atproto.sync.subscribeRepos?cursor="
+    with connect(url, close_timeout=0.1) as socket:
+        erin.create({"$type": NOTE}, rkey="y")
+        frame = socket.recv(timeout=10)
+    assert isinstance(frame, bytes)
+    assert decode_frame(frame).body["repo"] == erin.did
 
 
 def test_odd_field_is_no_server_error(server: Client, methods: list[Method]) -> None:

@@ -271,10 +271,12 @@ def _compare_lists(
 ) -> Iterator[Difference]:
     mine = [_name(item, n) for n, item in enumerate(ours)]
     other = [_name(item, n) for n, item in enumerate(theirs)]
-    if len(set(mine)) != len(mine):
-        double = sorted(n for n, count in Counter(mine).items() if count > 1)
-        if Counter(mine) != Counter(other):
-            yield Difference(question, path, "repeats", double, None)
+    counts = Counter(mine), Counter(other)
+    double = [n for n in counts[0] & counts[1] if counts[0][n] != counts[1][n]]
+    if double:
+        yield Difference(
+            question, path, "repeats", *({n: c[n] for n in double} for c in counts)
+        )
     added = [n for n in mine if n not in set(other)]
     absent = [n for n in other if n not in set(mine)]
     if added:
@@ -287,9 +289,9 @@ def _compare_lists(
         first = next(
             n for n, pair in enumerate(zip(*order, strict=True)) if pair[0] != pair[1]
         )
-        parts = [names[first : first + 4] for names in order]
+        parts = [names[first:] for names in order]
         yield Difference(question, path, "order", *parts)
-    by_name = dict(zip(other, theirs, strict=True))
+    by_name = dict(zip(reversed(other), reversed(theirs), strict=True))
     for number, (name, item) in enumerate(zip(mine, ours, strict=True)):
         if name in by_name:
             yield from _compare(question, f"{path}[{number}]", item, by_name[name])

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from judge import Server, Verdict, judge
 from judged_network import Beside
-from judged_questions import REQUIRED, questions, rules
+from judged_questions import REQUIRED, questions, repo_questions, rules
 from judged_society import Account, Stage, play, play_on, skeleton
 from reference_network import get, is_installed, own_process, until
 
@@ -62,6 +62,8 @@ def world(
             "BIGWORLD_PLC_URL": servers.endpoints["plc"],
             "BIGWORLD_HOSTS": ",".join(servers.endpoints["pds"]),
             "BIGWORLD_HOST_REQUESTS_PER_S": "200",
+            "BIGWORLD_CLIENT_REQUESTS_PER_S": "10000",
+            "BIGWORLD_CLIENT_BURST": "10000",
             "DATABASE_URL": ours,
         }
         first, second = servers.endpoints["pds"]
@@ -129,7 +131,11 @@ def _head(account: Account) -> str | None:
 def test_answers_equal_the_reference(world: World) -> None:
     verdict = Verdict(rules(world.stage), REQUIRED)
     whole = "REFERENCE_WHOLE" in os.environ
-    judge(world.ours, world.theirs, list(questions(world.stage, whole=whole)), verdict)
+    asked = list(questions(world.stage, whole=whole))
+    judge(world.ours, world.theirs, asked, verdict)
+    for url in world.stage.servers:
+        asked = list(repo_questions(world.stage, url))
+        judge(world.ours, Server(url, "", {}), asked, verdict)
     report = world.stage.name(verdict.text())
     if "REFERENCE_REPORT" in os.environ:
         Path(os.environ["REFERENCE_REPORT"]).write_text(report)

@@ -143,7 +143,8 @@ class Oracle:
         wanted: dict[str, Counter[Post]] = {
             name: Counter() for name in ("likes", "reposts", "replies")
         }
-        for kind, _, value in self._values():
+        seen: set[tuple[str, str, str]] = set()
+        for kind, account, value in self._values():
             if kind == POST:
                 subject = value.get("reply", {}).get("parent")
                 name = "replies"
@@ -151,6 +152,11 @@ class Oracle:
                 subject = value.get("subject")
                 name = {LIKE: "likes", REPOST: "reposts"}.get(kind, "")
             if name and isinstance(subject, dict):
+                # An account likes and reposts a post once.
+                once = (kind, account, subject["uri"])
+                if kind != POST and once in seen:
+                    continue
+                seen.add(once)
                 did, _, rkey = subject["uri"].removeprefix("at://").split("/")
                 wanted[name][did, rkey] += 1
         faults = []
@@ -171,8 +177,12 @@ class Oracle:
         wanted: dict[str, Counter[str]] = {
             name: Counter() for name in ("followers", "follows", "posts")
         }
+        seen: set[tuple[str, str]] = set()
         for kind, did, value in self._values():
             if kind == FOLLOW:
+                if (did, value["subject"]) in seen:
+                    continue
+                seen.add((did, value["subject"]))
                 wanted["followers"][value["subject"]] += 1
                 wanted["follows"][did] += 1
             elif kind == POST:

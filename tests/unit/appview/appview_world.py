@@ -19,7 +19,6 @@ from typing import Any
 from starlette.requests import Request
 
 from appview.app import AppView, ForeignItem, ForeignSkeleton
-from appview.own_feeds import make_addresses
 from appview.server import add_methods
 from indexer.apply import apply_batch
 from indexer.export import open_export
@@ -156,7 +155,8 @@ class Provider:
                 return answer.read(), answer.headers
         except urllib.error.HTTPError as error:
             with error:
-                raise RefusedError(error.code, json.loads(error.read())) from None
+                body = json.loads(error.read())
+                raise RefusedError(error.code, body, error.headers) from None
 
     def pages(self, nsid: str, name: str, **params: Any) -> list[Any]:
         """All items of a paged query; fails if it does not end."""
@@ -190,11 +190,14 @@ class Generator:
 class RefusedError(Exception):
     """An error answer."""
 
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
+    def __init__(
+        self, status: int, body: dict[str, Any], headers: Mapping[str, str] = {}
+    ) -> None:
         super().__init__(f"{status} {body}")
         self.status = status
         self.name = body["error"]
         self.message = body["message"]
+        self.headers = headers
 
 
 def _fill(world: World) -> dict[str, str]:
@@ -321,9 +324,10 @@ def serve_world(
     fill: Callable[[World], dict[str, str]] = _fill,
     statuses: Mapping[str, str] = {"dan": "deactivated"},
     unnamed: Collection[str] = (),
+    **changes: Any,
 ) -> Iterator[Provider]:
     """Fill the index at `url` and serve it. `statuses`: accounts that are not active;
-    `unnamed`: accounts without a handle."""
+    `unnamed`: accounts without a handle; `changes` are of the AppView."""
     micros = iter(range(round(START.timestamp() * 1e6), 2**53, 60_000_000))
     world = World(TidClock(1, lambda: next(micros)))
     uris = fill(world)
@@ -372,11 +376,11 @@ def serve_world(
             engine=engine,
             cursor_secret=b"secret",
             service_did=SERVICE,
-            own_feeds=make_addresses(interner, SERVICE),
             resolve_handle=_resolve_handle,
             fetch_skeleton=generator,
             request_crawl=_refuse_crawl,
             export_repo=open_export,
+            **changes,
         )
         server = XrpcServer(
             Catalog.load(), authenticate=_authenticate, check_output=True
@@ -396,6 +400,6 @@ async def _resolve_handle(handle: str) -> str | None:
     return did("outside") if handle == "outside.example.com" else None
 
 
-def _refuse_crawl(conn: Any, hostname: str) -> None:
+async def _refuse_crawl(hostname: str, client: str) -> None:
     if hostname == "banned.example.com":
         raise XrpcError("HostBanned", "no", 400)

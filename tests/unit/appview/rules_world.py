@@ -56,7 +56,8 @@ def fill(world: World) -> dict[str, str]:
         world.follow(name, "author")
         world.follow("author", name)
         world.follow("viewer", name)
-    _block(world, "viewer", "blocking")
+    # A record key that is no TID is as good as any.
+    _block(world, "viewer", "blocking", "my-block")
     _block(world, "blockedby", "viewer")
     _block_by_list(world, "viewer", "listing")
     uris["list"] = _block_by_list(world, "listedby", "viewer")
@@ -80,8 +81,8 @@ def _quote(world: World, name: str, uri: str) -> str:
     return world.post(name, f"{name} quotes", embed=embed)
 
 
-def _block(world: World, name: str, other: str) -> None:
-    world.write(name, "app.bsky.graph.block", {"subject": did(other)})
+def _block(world: World, name: str, other: str, rkey: str = "") -> None:
+    world.write(name, "app.bsky.graph.block", {"subject": did(other)}, rkey)
 
 
 def _block_by_list(

@@ -177,6 +177,7 @@ def test_feeds_without_a_record_in_a_repo_have_one_here(provider: Provider) -> N
         assert (view["uri"], view["cid"]) == (uri, record["cid"])
         assert view["creator"]["did"] == SERVICE
         assert view["creator"]["displayName"] == "Bigworld"
+        assert view["creator"]["handle"] == "provider.example.com"
         assert view["likeCount"] == (rkey == "latest")
     several = provider.get("app.bsky.feed.getFeedGenerators", feeds=own)["feeds"]
     assert [view["uri"] for view in several] == own

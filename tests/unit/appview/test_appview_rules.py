@@ -8,6 +8,9 @@ import pytest
 from appview_world import Provider, RefusedError, did, serve_world
 from rules_world import RELATIONS, STATUSES, fill
 
+from appview.rules import TABLE as TABLE_OF_RULES
+from appview.rules import Condition, Place
+
 # What is seen of an account in each relation (columns), at each place (rows).
 # + shown, . absent, b blocked, n not found, r a thread that is refused;
 # 4 "Profile not found", t AccountTakedown, d AccountDeactivated, B BlockedActor,
@@ -26,6 +29,7 @@ search           + .... ++++ .... +
 feed             + .... ++++ .... +
 author feed      + BVBV ++++ 4444 +
 follows of it    + ++++ ++++ AAAA +
+record           + ++++ ++++ .... +
 thread           + bbbb ++++ rrrr +
 reply            + bbbb .... .... +
 parent           + bbbb bbbb nnnn +
@@ -146,6 +150,14 @@ class Look:
                 return {f"Actor not found: {did(name)}": "A"}[refused.message]
         return "+"
 
+    def record(self, name: str) -> str:
+        place = {"collection": "app.bsky.actor.profile", "rkey": "self"}
+        try:
+            self._get("com.atproto.repo.getRecord", repo=did(name), **place)
+        except RefusedError as refused:
+            return {f"Could not find repo: {did(name)}": "."}[refused.message]
+        return "+"
+
     def thread(self, name: str) -> str:
         try:
             found = self._get(f"{FEED}getPostThread", uri=self._uris[name])
@@ -239,7 +251,7 @@ def test_viewer_state_names_records_and_lists(provider: Provider) -> None:
     assert state("none")["following"].startswith(f"at://{did('viewer')}/")
     blocking = state("blocking")
     assert blocking.keys() == {"muted", "blockedBy", "blocking"}
-    assert blocking["blocking"].startswith(f"at://{did('viewer')}/{GRAPH}block/")
+    assert blocking["blocking"] == f"at://{did('viewer')}/{GRAPH}block/my-block"
     assert state("blockedby") == {"muted": False, "blockedBy": True}
     listing = state("listing")
     assert listing["blocking"] == listing["blockingByList"]["uri"]
@@ -271,3 +283,9 @@ def test_profile_of_an_account_only_named_by_others(provider: Provider) -> None:
     with pytest.raises(RefusedError) as refused:
         provider.get(f"{ACTOR}getProfile", actor=did("nobody"))
     assert refused.value.message == "Profile not found"
+
+
+def test_table_has_every_place_and_every_condition() -> None:
+    assert set(TABLE_OF_RULES) == set(Place)
+    used = {condition for row in TABLE_OF_RULES.values() for condition, _ in row}
+    assert used == set(Condition)

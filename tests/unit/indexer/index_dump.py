@@ -59,6 +59,13 @@ _TABLES = (
     *("post_stats", "subject_stats", "actor_stats"),
     *(table.name for table in ROW_TABLES),
 )
+# Which edge of an account to a subject came first depends on the way, and so does how
+# often a post was seen to be deleted.
+_EDGE = "rkey, target_rkey, actor, target_actor, target_collection, path, sort_at"
+_QUERIES = {
+    "link": f"SELECT {_EDGE} FROM link UNION ALL SELECT {_EDGE} FROM uncounted_link",
+    "post_stats": "SELECT rkey, actor, likes, reposts, replies, quotes FROM post_stats",
+}
 
 
 def dump(conn: Conn) -> dict[str, Counter[Any]]:
@@ -81,7 +88,7 @@ def dump(conn: Conn) -> dict[str, Counter[Any]]:
 
     held: dict[str, Counter[Any]] = {}
     for table in _TABLES:
-        cursor = conn.execute(f"SELECT * FROM {table}")
+        cursor = conn.execute(_QUERIES.get(table, f"SELECT * FROM {table}"))
         columns = [column.name for column in cursor.description or ()]
         rows = []
         for row in cursor:

@@ -16,6 +16,7 @@ from protocol.limits import MAX_RECORD_BYTES_BACKFILL
 from protocol.mst import build_nodes, build_root
 from protocol.record import open_record
 from protocol.repo import RepoRecord
+from storage.collections import FEED_POST
 
 
 @dataclass
@@ -100,6 +101,7 @@ class History:
         self.events: list[list[CommitEvent]] = [[] for _ in self.writers]
         self.states: list[list[Writer]] = [[] for _ in self.writers]
         last = b""
+        ended: set[tuple[int, str]] = set()
         for number in range(commits):
             who = number if number < accounts else rng.randrange(accounts)
             writer = self.writers[who]
@@ -109,6 +111,8 @@ class History:
                 held = [*writer.records, *writer.dropped]
                 if held and rng.random() < 0.5:
                     path = rng.choice(held)
+                if (who, path) in ended:
+                    continue
                 draw = rng.random()
                 if draw < 0.3:
                     if path in held:
@@ -119,6 +123,12 @@ class History:
                     writes[path] = last  # the same CID under several keys
                 else:
                     last = writes[path] = kinds.record(path.partition("/")[0])
+            # A post that begins anew is told from one that was edited only by who saw
+            # it end.
+            posts = [path for path in writes if path.startswith(FEED_POST)]
+            ended |= {
+                (who, p) for p in posts if _reason(p, writes[p]) or writes[p] is None
+            }
             self.events[who].append(writer.write_all(writes))
             self.states[who].append(writer.snapshot())
 

@@ -115,6 +115,7 @@ def all_kinds(someone: Author, other: Author, target: str) -> dict[str, Any]:
         f"{POST}/3laaaaaaaaa23": reply(target, target, "answered words"),
         f"{POST}/3laaaaaaaaa24": quote(target, "quoting words"),
         f"{LIKE}/3laaaaaaaaa22": like(target),
+        f"{LIKE}/3laaaaaaaaa23": like(target),
         f"{FOLLOW}/3laaaaaaaaa22": follow(other.did),
         "app.bsky.feed.repost/3laaaaaaaaa22": record(
             "app.bsky.feed.repost", subject=reference(target)

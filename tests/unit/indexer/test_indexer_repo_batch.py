@@ -177,11 +177,11 @@ def test_a_repo_that_changes_meanwhile_undoes_the_batch(
     claim(conn, interner, authors)
     real = repo_batch.write
 
-    def write_and_delete(*args: Any) -> Any:
+    def write_and_delete(*args: Any, **more: Any) -> Any:
         event = AccountEvent(authors[2].did, False, "deleted", host=1)  # type: ignore[arg-type]
         with psycopg.connect(index_db) as other:
             apply_batch(other, interner, [event], {}, NOW)
-        return real(*args)
+        return real(*args, **more)
 
     monkeypatch.setattr(repo_batch, "write", write_and_delete)
     with pytest.raises(BatchChangedError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -51,6 +52,9 @@ class Site:
             return PlainTextResponse(b"x" * 20_000_000)
 
         async def listen(websocket: WebSocket) -> None:
+            if "deny" in websocket.query_params:
+                await websocket.send_denial_response(PlainTextResponse("no", 503))
+                return
             await websocket.accept()
             await websocket.receive()
 
@@ -251,15 +255,17 @@ def test_endless_heads_and_trailers_are_cut(
     run(monkeypatch, work)
 
 
-def test_websocket_is_counted_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    upgrade = (
-        b"GET /listen HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
-        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
+def upgrade(path: str) -> bytes:
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
 
+
+def test_websocket_is_counted_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(site: Site) -> None:
-        reader, writer = await site.open(sent=upgrade)
+        reader, writer = await site.open(sent=upgrade("/listen"))
         assert (await reader.readline()).startswith(b"HTTP/1.1 101 ")
         await asyncio.sleep(0.5)
         assert site.count == 1
@@ -267,3 +273,15 @@ def test_websocket_is_counted_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> 
         await until(lambda: site.count == 0)
 
     run(monkeypatch, work, head_s=0.2)
+
+
+def test_refused_websocket_logs_no_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(site: Site) -> None:
+        reader, _ = await site.open(sent=upgrade("/listen?deny=1"))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+        await until(lambda: site.count == 0)
+
+    run(monkeypatch, work)
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]

@@ -10,6 +10,7 @@ import pytest
 from loopback_peers import until
 
 from network import spool as spool_module
+from network.client_watch import ClientGoneError
 from network.errors import XrpcError
 from network.request_guard import client_key
 from network.serve import serving
@@ -130,5 +131,26 @@ def test_reader_that_leaves_gives_its_spool_back() -> None:
             await reader.readuntil(b"\r\n\r\n")
             assert spooler.held == 0
             writer.close()
+
+    asyncio.run(work())
+
+
+def test_writing_stops_when_the_client_is_gone() -> None:
+    async def work() -> None:
+        spooler = Spooler()
+        gone = threading.Event()
+        written: list[int] = []
+
+        def write(spool: Spool) -> None:
+            for number in range(10):
+                spool.write(b"x")
+                written.append(number)
+                if number == 3:
+                    gone.set()
+
+        with pytest.raises(ClientGoneError):
+            await spooler.fill("a", write, gone.is_set)
+        assert len(written) == 4
+        assert (spooler.held, spooler._bytes) == (0, 0)
 
     asyncio.run(work())

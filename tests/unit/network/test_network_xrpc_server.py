@@ -525,7 +525,13 @@ def test_async_handlers_and_replies() -> None:
     (fetched,) = ask(RESOLVE, handler, f"/xrpc/{RESOLVE}?handle=a.net")
     assert (fetched.status, fetched.headers["atproto-repo-rev"]) == (202, "3k")
     exposed = fetched.headers["access-control-expose-headers"]
-    assert "atproto-repo-rev" in exposed
+    assert {
+        "atproto-repo-rev",
+        "atproto-content-labelers",
+        "content-range",
+        "ratelimit-remaining",
+        "retry-after",
+    } <= set(exposed.split(", "))
 
 
 def test_links_bytes_and_big_numbers_survive_json() -> None:
@@ -822,6 +828,72 @@ def test_verified_accounts_behind_one_address_have_shares_of_their_own() -> None
             assert await statuses(X_Did="did:plc:a", **token) == [200, 200, 429]
             assert await statuses(X_Did="did:plc:b", **token) == [200, 200, 429]
             assert await statuses() == [200, 200, 429]
+
+    asyncio.run(work())
+
+
+def test_async_query_is_cancelled_when_its_client_leaves(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stopped: list[str] = []
+    begun: list[str] = []
+
+    async def handler(call: Call) -> Any:
+        begun.append(call.nsid)
+        try:
+            await asyncio.sleep(0.5 if call.nsid == CREATE else 60)
+        except asyncio.CancelledError:
+            stopped.append(call.nsid)
+            raise
+        stopped.append(f"{call.nsid} done")
+        return {}
+
+    body = json.dumps({"repo": DID, "collection": "a.b.c", "record": {}}).encode()
+    get = f"GET /xrpc/{RESOLVE}?handle=a.net HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    post = (
+        f"POST /xrpc/{CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+    async def work() -> None:
+        server = XrpcServer(CATALOG)
+        server.add(RESOLVE, handler)
+        server.add(CREATE, handler)
+        async with serving(server.app()) as url:
+            port = int(url.rpartition(":")[2])
+            for number, request in enumerate((get, post), 1):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(request)
+                await until(lambda number=number: len(begun) == number)
+                writer.close()
+                await until(lambda number=number: len(stopped) == number)
+
+    asyncio.run(work())
+    # What writes goes on to its end.
+    assert stopped == [RESOLVE, f"{CREATE} done"]
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_waiting_for_a_thread_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("network.xrpc_server._MAX_WAIT_S", 0.1)
+    release = threading.Event()
+
+    def handler(call: Call) -> Any:
+        release.wait(20)
+        return {"did": DID}
+
+    async def work() -> None:
+        server = XrpcServer(CATALOG, threads=1)
+        server.add(RESOLVE, handler)
+        path = f"/xrpc/{RESOLVE}?handle=a.net"
+        async with calling(server) as caller:
+            first = asyncio.create_task(caller.get(path))
+            await until(lambda: server.threads.borrowed_tokens == 1)
+            second = await caller.get(path)
+            assert error_of(second) == (503, "ServiceUnavailable")
+            assert second.headers["retry-after"] == "1"
+            release.set()
+            assert (await first).status == 200
 
     asyncio.run(work())
 

@@ -19,6 +19,7 @@ from plc import stream
 from plc.ledger import accept
 from plc.server import MAX_BODY_BYTES, create_app
 from plc.stream import Bell, ExportStream
+from plc.submission_limits import SubmissionLimits
 from protocol.did_document import parse_did_document
 from protocol.keys import PrivateKey
 from protocol.plc_operation import (
@@ -272,6 +273,37 @@ def test_a_lost_race_and_a_full_quota_can_be_told(directory: Directory) -> None:
     assert full.headers["retry-after"] == "3600"
     directory.clock.now_ms += DAY_MS
     assert directory.post(did, create_update(last, SERVER)).status == 200
+
+
+def test_submissions_have_a_limit_for_each_address(
+    plc_pool: ConnectionPool[Any], clock: Clock
+) -> None:
+    limits = SubmissionLimits(new_dids=3, operations=6, bypass_key="secret")
+    with serving_in_thread(create_app(plc_pool, now_ms=clock, limits=limits)) as url:
+
+        def submit(
+            entry: tuple[Did, Operation], address: str = "192.0.2.1", **more: str
+        ) -> Answer:
+            body = json.dumps(operation_json(entry[1])).encode()
+            headers = {"X-Forwarded-For": address} | more
+            return Directory(url, clock).get(f"/{entry[0]}", body, **headers)
+
+        accounts = [genesis(f"n{n}.test") for n in range(12)]
+        assert [submit(entry).status for entry in accounts[:3]] == [200] * 3
+        refused = submit(accounts[3])
+        assert (refused.status, set(refused.json)) == (429, {"message"})
+        assert 0 < int(refused.headers["retry-after"]) <= 300
+        assert refused.headers["ratelimit-limit"] == "3"
+        # A handle is changed all the same, until that is too much.
+        did, last = accounts[0]
+        for _ in range(2):
+            last = create_update(last, SERVER)
+            assert submit((did, last)).status == 200
+        assert submit((did, create_update(last, SERVER))).status == 429
+        assert submit(accounts[4], "192.0.2.2").status == 200
+        key = {"X-RateLimit-Bypass": "secret"}
+        assert [submit(e, **key).status for e in accounts[5:10]] == [200] * 5
+        assert submit(accounts[10], **{"X-RateLimit-Bypass": "guess"}).status == 429
 
 
 def test_errors_are_json(directory: Directory) -> None:

@@ -94,6 +94,7 @@ class Service:
         self.answer: Response = JSONResponse({"feed": [item(0)]})
         self.seen: list[tuple[dict[str, str], Mapping[str, str]]] = []
         self.delay = 0.0
+        self.document_delay = 0.0
         self.type = "BskyFeedGenerator"
         self.url = ""
 
@@ -104,6 +105,7 @@ class Service:
 
     async def document(self, request: Request) -> Response:
         did = request.path_params["did"]
+        await asyncio.sleep(self.document_delay)
         if did != DID:
             return JSONResponse({"message": "no"}, 404)
         service = {"id": "#bsky_fg", "type": self.type, "serviceEndpoint": self.url}
@@ -185,6 +187,11 @@ def test_slow_and_unknown_services() -> None:
             assert unknown[::2] == ("InvalidRequest", 400)
             assert "could not resolve identity" in unknown[1]
             assert (await refused(feeds, "did:plc:short"))[::2] == unknown[::2]
+        service.delay, service.document_delay = 0.0, 5.0
+        async with service.feeds() as feeds:
+            # The lookup counts, too.
+            assert (await refused(feeds))[::2] == ("UpstreamFailure", 502)
+        service.document_delay = 0.0
         service.type = "SomethingElse"
         async with service.feeds() as feeds:
             name, message, status = await refused(feeds)

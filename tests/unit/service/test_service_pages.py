@@ -102,7 +102,7 @@ def site(databases: Any) -> Iterator[str]:
             service_did="did:web:example.com",
             resolve_handle=_nothing,
             fetch_skeleton=_nothing,
-            request_crawl=lambda conn, host: None,
+            request_crawl=_nothing,
             export_repo=open_export,
         )
         with serving_in_thread(Starlette(routes=[*page_routes(app)])) as served:
@@ -142,7 +142,7 @@ def test_search_shows_results_and_escapes_them(site: str) -> None:
         ("/feed/latest", "dusk"),
         ("/feed/following", "Sign in"),
         ("/status", "pds.test"),
-        ("/status.json", '"records":7'),
+        ("/status/counts.json", '"records":7'),
         ("/?q=newcomer", "a newcomer"),
         ("/?q=no+name", "no name"),
         (f"/profile/{BARE}", "a newcomer"),
@@ -185,7 +185,7 @@ def test_a_posts_page_links_back_to_itself(site: str, word: str) -> None:
     ("facets", "html"),
     [
         (
-            [_facet(0, 2, kind="link", uri="https://example.com/?a=1&b=2")],
+            [_facet(0, 3, kind="link", uri="https://example.com/?a=1&b=2")],
             '<a href="https://example.com/?a=1&amp;b=2" rel="nofollow ugc">hé</a>',
         ),
         ([_facet(0, 3, kind="link", uri="javascript:alert(1)")], "hé &lt;you&gt;"),
@@ -193,6 +193,8 @@ def test_a_posts_page_links_back_to_itself(site: str, word: str) -> None:
         ([_facet(0, 3, kind="tag", tag="x y")], '<a href="/?q=%23x%20y"'),
         ([_facet(0, 99, kind="tag", tag="x")], "hé &lt;you&gt;"),
         ([_facet(3, 0, kind="tag", tag="x")], "hé &lt;you&gt;"),
+        ([_facet(2, 4, kind="tag", tag="x")], "hé &lt;you&gt;"),
+        ([_facet(0, 2, kind="tag", tag="x")], "hé &lt;you&gt;"),
         ([None, {"index": 1}, {"index": {}, "features": [1]}], "hé &lt;you&gt;"),
         ("x", "hé &lt;you&gt;"),
     ],
@@ -200,7 +202,7 @@ def test_a_posts_page_links_back_to_itself(site: str, word: str) -> None:
 def test_facets_become_safe_links(facets: Any, html: str) -> None:
     text = render_text({"text": "hé <you>", "facets": facets})
     assert isinstance(text, Markup)
-    assert html.replace("hé</a>", "h\ufffd</a>") in text or html in text
+    assert html in text
 
 
 def test_a_record_without_text_shows_nothing() -> None:

@@ -31,10 +31,15 @@ KEY = PrivateKey.from_bytes("k256", bytes(31) + b"\x05")
 POSTS = "app.bsky.feed.getPosts"
 PROFILES = "app.bsky.actor.getProfiles"
 LIKES = "app.bsky.feed.getLikes"
+FEED = "app.bsky.feed.getFeed"
+SKELETON = "app.bsky.feed.getFeedSkeleton"
+OWN_FEED = "at://did:web:localhost%253A2580/app.bsky.feed.generator/latest"
 QUERIES = {
     POSTS: f"?uris=at://{ALICE}/app.bsky.feed.post/3kaaaaaaaaa22",
     PROFILES: f"?actors={ALICE}",
     LIKES: f"?uri=at://{ALICE}/app.bsky.feed.post/3kaaaaaaaaa22",
+    FEED: f"?feed={OWN_FEED}",
+    SKELETON: f"?feed={OWN_FEED}",
 }
 
 
@@ -102,6 +107,18 @@ def test_chat_methods_may_read_posts_and_profiles(ask: Ask) -> None:
     assert ask(POSTS, lxm=chat) == (200, "")
     assert ask(PROFILES, lxm=chat, lifetime=3_600) == (200, "")
     assert ask(LIKES, lxm=chat) == (401, "BadJwtLexiconMethod")
+
+
+def test_feed_is_read_with_a_token_for_its_service(config: Config, ask: Ask) -> None:
+    assert config.provider_did == "did:web:localhost%3A2580"
+    theirs = "did:web:feeds.example.com"
+    for aud in (theirs, f"{theirs}#bsky_fg", config.provider_did):
+        for lxm in (FEED, SKELETON):
+            assert ask(FEED, aud=aud, lxm=Nsid(lxm)) == (200, "")
+    assert ask(FEED, aud=theirs, lxm=Nsid(POSTS)) == (401, "BadJwtLexiconMethod")
+    assert ask(FEED, aud=theirs, now=1_000_000) == (401, "JwtExpired")
+    assert ask(SKELETON) == (200, "")
+    assert ask(SKELETON, aud=theirs) == (401, "BadJwtAudience")
 
 
 def test_audience_may_be_written_without_escapes(config: Config, ask: Ask) -> None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
+from indexer.audit import recount_stats
 from storage import migrate
 from storage.collections import COLLECTION_IDS, LINK_PARTITIONS, PATHS
 from storage.schema import RECORD_PARTITIONS
@@ -116,6 +117,49 @@ def test_old_edges_are_sorted_by_their_keys(empty_database: str) -> None:
     assert found[usual] == (3, True, usual >> 10, False)
     for rkey in (far, none):
         assert found[rkey][::3] == (3, True)
+
+
+def test_old_edges_count_once_an_account(empty_database: str) -> None:
+    url = empty_database.replace("postgresql://", "postgresql+psycopg://", 1)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        config = migrate.alembic_config("index", connection)
+        command.upgrade(config, "0012")
+        for path, collection, target in (
+            *((1, 1, 9), (1, 4, 9), (2, 1, 9), (3, 0, 0)),
+            *((4, 0, 0), (5, 1, 9), (13, 9, 9)),
+        ):
+            for rkey in (7, -5, 8):
+                connection.execute(
+                    sa.text(
+                        f"INSERT INTO link VALUES"
+                        f" ({rkey}, {target}, 5, 6, {collection}, {path}, now())"
+                    )
+                )
+        connection.execute(
+            sa.text(
+                "INSERT INTO post_stats (actor, rkey, likes, reposts, replies)"
+                " VALUES (6, 9, 3, 3, 3);"
+                "INSERT INTO subject_stats (actor, collection, rkey, likes)"
+                " VALUES (6, 4, 9, 3);"
+                "INSERT INTO actor_stats (actor, followers, follows)"
+                " VALUES (6, 3, 0), (5, 0, 3)"
+            )
+        )
+        connection.commit()
+        command.upgrade(config, "0013")
+        edges = (
+            "SELECT path, count(*), min(rkey) FROM link GROUP BY 1, target_collection"
+        )
+        assert sorted(map(tuple, connection.execute(sa.text(edges)))) == [
+            *((1, 1, -5), (1, 1, -5), (2, 1, -5), (3, 1, -5), (4, 1, -5)),
+            *((5, 3, -5), (13, 1, -5)),
+        ]
+        aside = "SELECT count(*), bool_or(stale) FROM uncounted_link"
+        assert tuple(connection.execute(sa.text(aside)).one()) == (12, False)
+    engine.dispose()
+    with psycopg.connect(empty_database) as conn:
+        assert recount_stats(conn).ok
 
 
 def test_unknown_database_is_refused(empty_database: str) -> None:

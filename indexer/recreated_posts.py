@@ -1,0 +1,116 @@
+"""A post that was deleted and is made again under its key starts with the edges that
+name its new CID.
+
+An edge holds no CID, so the records of the edges are read; that happens only for a post
+that was deleted before, and once for each edge, which is then kept aside as stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, Final
+
+import psycopg
+
+from indexer.changes import Change
+from indexer.counting import count_links
+from protocol.cid import cid_for, cid_to_text
+from storage.arrays import int_columns
+from storage.collections import (
+    COLLECTION_IDS,
+    FEED_LIKE,
+    FEED_POST,
+    FEED_REPOST,
+    LIKE_SUBJECT,
+    QUOTE,
+    QUOTE_WITH_MEDIA,
+    REPLY_PARENT,
+    REPOST_SUBJECT,
+)
+from storage.documents import Address
+from storage.links import delete_links, find_packed
+from storage.records import fetch_pieces
+from storage.stats import DELETIONS, StatsChange
+from storage.uncounted_links import make_stale
+
+MAX_EDGES: Final = 10_000
+"""Edges of one kind that are looked at for a post; those beyond count on."""
+
+_POST: Final = COLLECTION_IDS[FEED_POST]
+_SOURCES: Final = {
+    LIKE_SUBJECT: COLLECTION_IDS[FEED_LIKE],
+    REPOST_SUBJECT: COLLECTION_IDS[FEED_REPOST],
+    REPLY_PARENT: _POST,
+    QUOTE: _POST,
+    QUOTE_WITH_MEDIA: _POST,
+}
+
+Post = tuple[int, int]
+"""(actor, rkey)."""
+
+
+def note_posts(
+    conn: psycopg.Connection[Any], changes: Sequence[Change], ended: Set[Post]
+) -> StatsChange:
+    """Set edges to earlier posts aside, now that these changes are written.
+
+    `ended` were deleted within the batch, and may be there again. Returns what is to be
+    added to the counts: how often posts were deleted, and edges that count no more.
+    """
+    stats = StatsChange()
+    created: dict[Post, bytes] = {}
+    again: dict[Post, bytes] = {}
+    for change in changes:
+        if change.collection != _POST:
+            continue
+        post = (change.actor, change.rkey)
+        if change.new is None:
+            stats.add_post(change.rkey, change.actor, DELETIONS, 1)
+        elif change.old is None:
+            created[post] = change.new
+        elif post in ended:
+            again[post] = change.new
+    again |= _deleted_before(conn, created)
+    for post, value in again.items():
+        for path, collection in _SOURCES.items():
+            _set_aside(conn, post, cid_for(value), path, collection, stats)
+    return stats
+
+
+def _deleted_before(
+    conn: psycopg.Connection[Any], created: Mapping[Post, bytes]
+) -> dict[Post, bytes]:
+    if not created:
+        return {}
+    rows = conn.execute(
+        """
+        SELECT s.actor, s.rkey FROM unnest(%s::int4[], %s::int8[]) AS d (actor, rkey)
+        JOIN post_stats s ON s.rkey = d.rkey AND s.actor = d.actor
+        WHERE s.deletions > 0
+        """,
+        int_columns(list(created), 2),
+    )
+    return {(actor, rkey): created[actor, rkey] for actor, rkey in rows}
+
+
+def _set_aside(
+    conn: psycopg.Connection[Any],
+    post: Post,
+    cid: bytes,
+    path: int,
+    collection: int,
+    stats: StatsChange,
+) -> None:
+    target = (post[0], _POST, post[1])
+    edges = find_packed(conn, path, target, limit=MAX_EDGES)
+    name = cid_to_text(cid).encode()
+    addresses = {Address(row.actor, collection, row.rkey): row for row in edges}
+    for _, records in fetch_pieces(conn, list(addresses)):
+        for address, raw in records.items():
+            # As text, as every reference holds it: nothing has to be decoded.
+            if name in raw:
+                del edges[addresses[address]]
+    if edges:
+        removed = delete_links(conn, edges)
+        make_stale(conn, removed, [edges[row] for row in removed])
+        count_links(stats, removed, -1)
