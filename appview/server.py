@@ -94,7 +94,10 @@ class _GetFeed:
 
 
 class _ResolveHandle:
-    """com.atproto.identity.resolveHandle: the index first, then the network."""
+    """com.atproto.identity.resolveHandle: the index first, then the network.
+
+    Of an account that has another handle here, no remembered answer serves.
+    """
 
     def __init__(self, app: AppView) -> None:
         self._app = app
@@ -102,7 +105,10 @@ class _ResolveHandle:
     async def __call__(self, call: Call) -> dict[str, str]:
         handle = normalize_handle(call.params["handle"])
         did = await anyio.to_thread.run_sync(self._look_up, handle)
-        did = did or await self._app.resolve_handle(handle)
+        if did is None:
+            did = await self._app.resolve_handle(handle)
+            if did is not None and await self._is_checked(did):
+                did = await self._app.resolve_handle(handle, refresh=True)
         if did is None:
             raise XrpcError("HandleNotFound", f"Unable to resolve handle: {handle}")
         return {"did": did}
@@ -110,6 +116,20 @@ class _ResolveHandle:
     def _look_up(self, handle: str) -> str | None:
         with self._app.pool.connection() as conn:
             return find_handles(conn, [handle]).get(handle)
+
+    async def _is_checked(self, did: str) -> bool:
+        """Return True if the index knows which handle an account has."""
+
+        def ask() -> bool:
+            with self._app.pool.connection() as conn:
+                row = conn.execute(
+                    "SELECT FROM actor WHERE did = %s"
+                    " AND handle_checked_at IS NOT NULL",
+                    (did,),
+                ).fetchone()
+            return row is not None
+
+        return await anyio.to_thread.run_sync(ask)
 
 
 def _request_crawl(app: AppView) -> Callable[[Call], None]:

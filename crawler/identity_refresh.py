@@ -51,6 +51,9 @@ _IDLE: Final = 1.0
 _PAUSE: Final = 0.05
 # Passing over what waits for slow hosts takes at most a fifth of a connection.
 _PAUSES_PER_CLAIM: Final = 4.0
+# An account may change its handle several times in a minute. What is asked early is
+# counted against the minutes that follow.
+_EARLY: Final = 4
 _DELETED: Final = "deleted"
 # A domain that cannot be asked takes no good handle away, unless that was tried
 # several times and goes on for a day. What is proven counts at once.
@@ -187,7 +190,9 @@ class IdentityRefresh:
                 await asyncio.to_thread(
                     self._database.run,
                     lambda conn: jobs.finish_jobs(
-                        conn, [job.id], again_in=self._settings.refresh_interval
+                        conn,
+                        [job.id],
+                        again_in=self._resolver.refresh_in(Did(job.key), insist=_EARLY),
                     ),
                 )
             self._done += 1
@@ -231,10 +236,15 @@ class IdentityRefresh:
         """Refresh one account; False when it must be tried again."""
         did = Did(job.key)
         # Until then the answer comes from memory, and may be older than the doubt.
-        wait = self._resolver.refresh_in(did) if job.doubted else 0.0
+        early = _EARLY if job.doubted else 0
+        wait = self._resolver.refresh_in(did, insist=early) if job.doubted else 0.0
         # Nobody said that anything changed: a mirror will do.
         answer = await look_up(
-            self._resolver, did, refresh=True, mirrored=not job.doubted
+            self._resolver,
+            did,
+            refresh=True,
+            insist=early,
+            mirrored=not job.doubted,
         )
         if answer.failed:
             if job.tries >= _TRIES_OF_STRANGERS and not await self._is_known(did):

@@ -102,7 +102,7 @@ async def look_up(
     did: Did,
     *,
     refresh: bool,
-    insist: bool = False,
+    insist: int = 0,
     mirrored: bool = False,
 ) -> LookedUp:
     """Resolve a DID; every way it can end is an answer."""

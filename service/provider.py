@@ -83,9 +83,9 @@ def make_appview(
         except HostRefusedError as error:
             raise XrpcError(error.name, str(error), 400) from error
 
-    async def resolve_handle(handle: str) -> str | None:
+    async def resolve_handle(handle: str, *, refresh: bool = False) -> str | None:
         try:
-            return await resolver.resolve_handle(handle)
+            return await resolver.resolve_handle(handle, refresh=refresh)
         except (IdentityError, NetworkError):
             return None
 

@@ -109,9 +109,11 @@ def test_handles_resolve_here_or_outside(provider: Provider) -> None:
     assert provider.get(resolve, handle="outside.example.com") == {
         "did": did("outside")
     }
-    with pytest.raises(RefusedError) as refused:
-        provider.get(resolve, handle="nobody.example.com")
-    assert refused.value.name == "HandleNotFound"
+    # The second is remembered by the network, of an account with another handle here.
+    for handle in ("nobody.example.com", "renamed.example.com"):
+        with pytest.raises(RefusedError) as refused:
+            provider.get(resolve, handle=handle)
+        assert refused.value.name == "HandleNotFound"
 
 
 def test_headers_tell_the_viewers_own_revision(provider: Provider) -> None:
