@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import psycopg
 
-from crawler.accounts import Account
+from crawler.accounts import EARLY_LOOKS, Account
 from crawler.admission import IDENTITY_JOB, Admission, Placement, place_repos
 from crawler.backoff import full_jitter
 from crawler.database import Database, StoppedError
@@ -51,9 +51,6 @@ _IDLE: Final = 1.0
 _PAUSE: Final = 0.05
 # Passing over what waits for slow hosts takes at most a fifth of a connection.
 _PAUSES_PER_CLAIM: Final = 4.0
-# An account may change its handle several times in a minute. What is asked early is
-# counted against the minutes that follow.
-_EARLY: Final = 4
 _DELETED: Final = "deleted"
 # A domain that cannot be asked takes no good handle away, unless that was tried
 # several times and goes on for a day. What is proven counts at once.
@@ -192,7 +189,9 @@ class IdentityRefresh:
                     lambda conn: jobs.finish_jobs(
                         conn,
                         [job.id],
-                        again_in=self._resolver.refresh_in(Did(job.key), insist=_EARLY),
+                        again_in=self._resolver.refresh_in(
+                            Did(job.key), insist=EARLY_LOOKS
+                        ),
                     ),
                 )
             self._done += 1
@@ -236,7 +235,7 @@ class IdentityRefresh:
         """Refresh one account; False when it must be tried again."""
         did = Did(job.key)
         # Until then the answer comes from memory, and may be older than the doubt.
-        early = _EARLY if job.doubted else 0
+        early = EARLY_LOOKS if job.doubted else 0
         wait = self._resolver.refresh_in(did, insist=early) if job.doubted else 0.0
         # Nobody said that anything changed: a mirror will do.
         answer = await look_up(
