@@ -252,7 +252,7 @@ ACCOUNT = (
         "memory-settles-doubts",
         "account",
         "crawler/identity_refresh.py",
-        "self._resolver.refresh_in(did) if job.doubted else 0.0",
+        "self._resolver.refresh_in(did, insist=early) if job.doubted else 0.0",
         "0.0",
         (f"{_IDENTITIES}::test_an_answer_from_memory_does_not_settle_a_doubt",),
     ),
