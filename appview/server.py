@@ -155,7 +155,7 @@ class _ResolveHandle:
         with self._app.pool.connection() as conn:
             return find_handles(conn, [handle]).get(handle)
 
-    def _is_checked(self, did: str, _: Call) -> bool:
+    def _is_checked(self, did: str | None, _: Call) -> bool:
         """Return True if the index knows which handle an account has."""
         with self._app.pool.connection() as conn:
             row = conn.execute(

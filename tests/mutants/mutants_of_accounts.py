@@ -165,8 +165,8 @@ ACCOUNT = (
         "our-takedown-not-asked",
         "account",
         "appview/hydration/actors.py",
-        "self.takedown is None and self.upstream_status",
-        "self.upstream_status",
+        "            and self.takedown is None\n",
+        "",
         (f"{_DELETION}::test_our_own_takedown_is_another_matter",),
     ),
     Mutant(
