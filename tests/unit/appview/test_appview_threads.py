@@ -10,6 +10,10 @@ import pytest
 from appview_world import Provider, serve_world
 from paging_world import fill, uri_of
 
+from appview.methods import posts, search
+from appview.session import RequestContext
+from network.xrpc_server import XrpcError
+
 THREAD = "app.bsky.feed.getPostThread"
 
 
@@ -70,3 +74,17 @@ def test_thread_ends_at_a_post_that_names_another_root(provider: Provider) -> No
     uris = [reply["post"]["uri"] for reply in thread["replies"]]
     assert uris == [provider.uris["in_bens_thread"]]
     assert "parent" not in provider.get(THREAD, uri=wrong)["thread"]
+
+
+def test_work_for_a_client_that_is_gone_ends(provider: Provider) -> None:
+    asked = iter([False, False, False])
+    context = RequestContext(
+        provider.app, THREAD, is_client_gone=lambda: next(asked, True)
+    )
+    params = {"uri": provider.uris["root"], "depth": 6, "parentHeight": 80}
+    with pytest.raises(XrpcError) as refused:
+        posts.GET_POST_THREAD.run(context, params)
+    assert refused.value.status == 499
+    gone = RequestContext(provider.app, THREAD, is_client_gone=lambda: True)
+    with pytest.raises(XrpcError):
+        search.SEARCH_POSTS.run(gone, {"q": "zebra", "limit": 3})
