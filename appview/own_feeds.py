@@ -111,7 +111,7 @@ def _own_actor(service_did: str) -> Actor:
             "handle": own_handle(service_did),
             "upstream_status": STATUS_ACTIVE,
             "display_name": _DISPLAY_NAME,
-            "indexed_at": CREATED_AT,
+            "sort_at": CREATED_AT,
             "labeler": False,
             "is_indexed": True,
         }

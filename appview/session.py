@@ -54,6 +54,7 @@ class RequestContext:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Open a read-only transaction that sees one moment."""
+        self.check_client()
         with self.app.pool.connection() as conn:
             conn.execute(
                 "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"

@@ -20,7 +20,7 @@ from crawler.discovery import (
 from crawler.host_name import HostAddress
 from crawler.settings import CrawlSettings
 from network.client import Fetcher
-from network.errors import NetworkError, XrpcError
+from network.errors import NetworkError, UnreachableError, XrpcError
 from network.rate_limit import RateLimit
 
 T = TypeVar("T")
@@ -78,7 +78,9 @@ class CrawlRequests:
             async with asyncio.timeout(_PROBE_S), self._probing:
                 await probe(self._fetcher, address.url)
         except (TimeoutError, NetworkError, XrpcError) as error:
-            reason = str(error) or "no answer in time"
+            reason = "no connection"
+            if not isinstance(error, UnreachableError):
+                reason = str(error) or "no answer in time"
             raise HostRefusedError(
                 "HostUnreachable",
                 f"{address.name} does not answer as a PDS: {reason[:200]}",

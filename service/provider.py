@@ -105,9 +105,9 @@ def make_appview(
 ) -> AppView:
     """The read side with everything it reaches."""
 
-    async def resolve_handle(handle: str) -> str | None:
+    async def resolve_handle(handle: str, *, refresh: bool = False) -> str | None:
         try:
-            return await resolver.resolve_handle(handle)
+            return await resolver.resolve_handle(handle, refresh=refresh)
         except (IdentityError, NetworkError):
             return None
 

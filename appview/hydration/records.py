@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ import psycopg
 from protocol.cbor import Value, decode
 from protocol.cid import cid_for, cid_to_text
 from protocol.errors import ProtocolError
+from protocol.json_form import to_json
 from storage.collections import (
     ACTOR_PROFILE,
     COLLECTION_IDS,
@@ -40,13 +42,19 @@ DECLARATIONS = (CHAT_DECLARATION, NOTIFICATION_DECLARATION)
 """Records with the key `self` that views of an account are made of."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Record:
-    """A record as its author signed it."""
+    """A record as its author signed it; `size` is that of its block."""
 
     address: Address
     cid: str
     value: dict[str, Value]
+    size: int = 0
+
+    @cached_property
+    def json(self) -> Any:
+        """The value in JSON form: one object, however often an answer shows it."""
+        return to_json(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,7 @@ def read_record(address: Address, block: bytes) -> Record | None:
         return None
     if not isinstance(value, dict):
         return None
-    return Record(address, cid_to_text(cid_for(block)), value)
+    return Record(address, cid_to_text(cid_for(block)), value, len(block))
 
 
 def load_records(

@@ -48,6 +48,8 @@ from storage.record_allowance import Allowance
 _NAMED = frozenset({GENERATOR, LIST, STARTER_PACK, LABELER})
 MAX_QUOTES: Final = 2
 """A post shows the post it quotes, and that one the post that it quotes."""
+MAX_REPEATED_BYTES: Final = 4_000_000
+"""Bytes of records that an answer shows inside the views of others."""
 MAX_PROFILE_BYTES: Final = 2_000_000
 MAX_PROFILE_ITEMS: Final = 100_000
 MAX_ANSWER_BYTES: Final = 4_000_000
@@ -74,6 +76,7 @@ class State:
         self.session = session
         self.allowance = answer_allowance()
         self.profile_allowance = Allowance(MAX_PROFILE_BYTES, MAX_PROFILE_ITEMS)
+        self.repeats_left = MAX_REPEATED_BYTES
         self.standing = Standing(self)
         self.asked_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
@@ -249,6 +252,16 @@ class State:
         """The address of the record that a loaded post embeds."""
         uri = quoted_uri(post.record.value)
         return self.by_uri.get(uri) if uri else None
+
+    def take_repeat(self, record: Record) -> bool:
+        """Return True if there is room for a record inside the view of another one.
+
+        A thousand posts may quote the same large one.
+        """
+        if record.size > self.repeats_left:
+            return False
+        self.repeats_left -= record.size
+        return True
 
     def is_redacted(self, subject: Address) -> bool:
         """Return True if a labeler whose takedowns are accepted took it down."""

@@ -12,7 +12,6 @@ from appview.views.common import datetime_text, label_views, present, self_label
 from appview.views.media import media_view
 from appview.views.named import embedded_view
 from appview.views.profile import profile_view_basic
-from protocol.json_form import to_json
 from storage.documents import Address
 
 RECORD: Final = "app.bsky.embed.record"
@@ -68,6 +67,9 @@ def _quoted(state: State, uri: str, by: Address, depth: int) -> dict[str, Any]:
     if effect is Effect.DETACH:
         return {"$type": VIEW_DETACHED, "uri": uri, "detached": True}
     if effect is None and address is not None:
+        found = state.posts.get(address) or state.named.get(address)
+        if found is None or not state.take_repeat(found.record):
+            return {"$type": VIEW_NOT_FOUND, "uri": uri, "notFound": True}
         if address in state.posts:
             return _quoted_post(state, address, depth)
         view = embedded_view(state, address)
@@ -78,7 +80,7 @@ def _quoted(state: State, uri: str, by: Address, depth: int) -> dict[str, Any]:
 
 def _quoted_post(state: State, address: Address, depth: int) -> dict[str, Any]:
     post, actor = state.posts[address], state.actors[address.actor]
-    value, uri = post.record.value, state.uris[address]
+    uri = state.uris[address]
     embeds = None
     if depth < MAX_QUOTES:
         inner = embed_view(state, post, depth=depth)
@@ -88,7 +90,7 @@ def _quoted_post(state: State, address: Address, depth: int) -> dict[str, Any]:
         uri=uri,
         cid=post.record.cid,
         author=profile_view_basic(state, actor),
-        value=to_json(value),
+        value=post.record.json,
         labels=[
             *label_views(state, address, uri),
             *self_labels(actor.did, uri, post.record),

@@ -12,7 +12,6 @@ from appview.views.common import present, rkey_text, self_labels, text_of
 from appview.views.profile import profile_view, profile_view_basic
 from protocol.cbor import Value
 from protocol.graphemes import cut_text
-from protocol.json_form import to_json
 from storage.collections import FEED_LIKE
 from storage.documents import Address
 
@@ -56,7 +55,7 @@ def starter_pack_view_basic(state: State, address: Address) -> dict[str, Any]:
     named = state.named[address]
     return {
         **named_fields(state, named),
-        "record": to_json(named.record.value),
+        "record": named.record.json,
         "creator": profile_view_basic(state, state.actors[address.actor]),
         "joinedAllTimeCount": named.joined,
         "joinedWeekCount": named.joined_this_week,

@@ -19,7 +19,6 @@ from appview.views.common import (
 from appview.views.embed import embed_view
 from appview.views.profile import profile_view_basic
 from feeds.skeleton import SkeletonItem
-from protocol.json_form import to_json
 from storage.collections import FEED_LIKE, FEED_POST, FEED_REPOST, FEED_THREADGATE
 from storage.documents import Address
 
@@ -35,12 +34,12 @@ THREAD_VIEW_POST = f"{DEFS}#threadViewPost"
 def post_view(state: State, address: Address) -> dict[str, Any]:
     """One loaded post."""
     post, actor = state.posts[address], state.actors[address.actor]
-    value, uri = post.record.value, state.uris[address]
+    uri = state.uris[address]
     return present(
         uri=uri,
         cid=post.record.cid,
         author=profile_view_basic(state, actor),
-        record=to_json(value),
+        record=post.record.json,
         embed=embed_view(state, post),
         replyCount=max(0, post.replies - state.standing.uncounted(address)),
         repostCount=post.reposts,
@@ -76,7 +75,7 @@ def threadgate_view(state: State, root: Address) -> dict[str, Any] | None:
     return {
         "uri": state.uris[root].replace(f"/{FEED_POST}/", f"/{FEED_THREADGATE}/"),
         "cid": gate.record.cid,
-        "record": to_json(gate.record.value),
+        "record": gate.record.json,
         "lists": [list_view_basic(state, a) for a in lists if a in state.named],
     }
 
@@ -183,6 +182,8 @@ def _reply_ref(state: State, address: Address, sides: set[int]) -> dict[str, Any
         effect = decide_record(state, Place.REPLY_REF, address, beside=side)
         if effect is not None:
             return _gap(state, effect, address, state.uris[address])
+    if not state.take_repeat(state.posts[address].record):
+        return _gap(state, Effect.NOT_FOUND, address, state.uris[address])
     return {"$type": POST_VIEW, **post_view(state, address)}
 
 

@@ -33,6 +33,12 @@ def fill(world: World) -> dict[str, str]:
     uris |= _fill_threads(world)
     _fill_hidden(world)
     _fill_rings(world)
+    large = world.post("big", "large", junk="x" * 200_000)
+    reference = world.reference(large)
+    embed = {"$type": "app.bsky.embed.record", "record": reference}
+    for number in range(40):
+        reply = {"root": reference, "parent": reference}
+        world.post("quo", f"quote {number}", reply=reply, embed=embed)
     return uris
 
 

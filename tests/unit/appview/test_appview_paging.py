@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -197,3 +198,13 @@ def test_the_pinned_post_comes_first_and_once(provider: Provider, limit: int) ->
     params["actor"] = did("ben")
     others = read_all(provider, AUTHOR, "feed", includePins="true", **params)
     assert others == read_all(provider, AUTHOR, "feed", **params)
+
+
+def test_a_large_post_is_shown_inside_few_others(provider: Provider) -> None:
+    body, _ = provider.ask(AUTHOR, actor=did("quo"), limit=50)
+    feed = json.loads(body)["feed"]
+    assert len(feed) == 40
+    assert len(body) < 6_000_000
+    shown = [item["post"]["embed"]["record"]["$type"] for item in feed]
+    assert shown[0].endswith("#viewRecord")
+    assert shown[-1].endswith("#viewNotFound")

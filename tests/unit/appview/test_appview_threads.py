@@ -10,6 +10,10 @@ import pytest
 from appview_world import Provider, serve_world
 from paging_world import fill, uri_of
 
+from appview.methods import posts, search
+from appview.session import RequestContext
+from network.xrpc_server import XrpcError
+
 THREAD = "app.bsky.feed.getPostThread"
 
 
@@ -61,3 +65,17 @@ def test_replies_are_left_out_at_the_depth_limit(provider: Provider) -> None:
     texts = {r["post"]["record"]["text"]: r for r in deep["replies"]}
     leaf = texts["own"]["replies"][0]
     assert (leaf["post"]["record"]["text"], leaf["replies"]) == ("own_deeper", [])
+
+
+def test_work_for_a_client_that_is_gone_ends(provider: Provider) -> None:
+    asked = iter([False, False, False])
+    context = RequestContext(
+        provider.app, THREAD, is_client_gone=lambda: next(asked, True)
+    )
+    params = {"uri": provider.uris["root"], "depth": 6, "parentHeight": 80}
+    with pytest.raises(XrpcError) as refused:
+        posts.GET_POST_THREAD.run(context, params)
+    assert refused.value.status == 499
+    gone = RequestContext(provider.app, THREAD, is_client_gone=lambda: True)
+    with pytest.raises(XrpcError):
+        search.SEARCH_POSTS.run(gone, {"q": "zebra", "limit": 3})

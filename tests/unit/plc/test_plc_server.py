@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.error import HTTPError
@@ -433,6 +434,21 @@ def test_stream_sees_what_another_process_took_in(
     assert messages[0]["did"] == did
 
 
+def test_one_client_has_eight_streams(directory: Directory) -> None:
+    async def work() -> None:
+        url = f"{directory.url}/export/stream"
+        async with aiohttp.ClientSession() as session, AsyncExitStack() as held:
+            for _ in range(8):
+                await held.enter_async_context(session.ws_connect(url))
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                await session.ws_connect(url)
+            assert caught.value.status == 429
+            other = {"X-Forwarded-For": "203.0.113.9"}
+            await held.enter_async_context(session.ws_connect(url, headers=other))
+
+    asyncio.run(work())
+
+
 def test_stream_refuses_cursors(directory: Directory) -> None:
     directory.post(*genesis())
     newest = directory.get("/export?after=0").lines[-1]["seq"]
@@ -482,6 +498,7 @@ class StuckSocket:
 
     def __init__(self, takes: int, closes: bool) -> None:
         self.query_params = {"cursor": "0"}
+        self.scope: dict[str, Any] = {}
         self.takes = takes
         self.closes = closes
         self.sent = 0
