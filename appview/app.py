@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import psycopg
 from psycopg_pool import ConnectionPool
 
+from network.spool import Spooler
 from search.engine import SearchEngine
-from storage.interning import Interner
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignItem:
+    """An entry of a feed of another service, by AT-URI. `context` is for the client,
+    who may send it back to the service."""
+
+    post: str
+    repost: str | None = None
+    pinned: bool = False
+    context: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignSkeleton:
-    """A page of a feed of somebody else: AT-URIs, their reposts, a cursor."""
+    """A page of a feed of another service; `cursor` is None at its end."""
 
-    items: list[tuple[str, str | None]]
-    cursor: str | None
+    items: list[ForeignItem]
+    cursor: str | None = None
+    req_id: str | None = None
 
 
 class ResolveHandle(Protocol):
@@ -41,29 +53,31 @@ class FetchSkeleton(Protocol):
         feed: str,
         limit: int,
         cursor: str | None,
-        authorization: str | None,
+        headers: Mapping[str, str],
     ) -> Awaitable[ForeignSkeleton]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class AppView:
-    """The read side. `interner` must have a pool of its own: a request that holds a
-    connection asks it for names."""
+    """The read side. `pool` has a connection for each thread that answers requests."""
 
     pool: ConnectionPool[psycopg.Connection[Any]]
-    interner: Interner
     engine: SearchEngine
     cursor_secret: bytes
     service_did: str
     resolve_handle: ResolveHandle
     """A handle that no account of the index has: asked of the network, None: nobody."""
     fetch_skeleton: FetchSkeleton
-    request_crawl: Callable[[psycopg.Connection[Any], str], None]
-    """Admits a host; raises `XrpcError`."""
+    request_crawl: Callable[[str, str], Awaitable[None]]
+    """Admits a host that a client (its key) names; raises `XrpcError`."""
     export_repo: Callable[[psycopg.Connection[Any], int], AbstractContextManager[Any]]
     """Context manager of an iterator over the CAR of an actor's repo."""
     cdn_url_pattern: str | None = None
     """With {preset}, {did} and {cid}; None: blobs are shown from the account's host."""
+    video_url_pattern: str | None = None
+    """With {did}, {cid} and {file}; None: the original, from the account's host."""
     default_labelers: tuple[str, ...] = ()
+    spooler: Spooler = field(default_factory=Spooler)
+    """Where whole repos are written before they are sent."""
     keeps_events: bool = False
     """Whether there is an event log for the streams that others read."""

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
-import anyio
-
 from appview.app import AppView
-from appview.methods import actor, feeds, mirror, posts, repos, search
-from appview.pipeline import Params, Pipeline
-from appview.session import Session, session_of
+from appview.methods import actor, author_feed, feeds, mirror, posts, repos, search
+from appview.methods.foreign_feed import (
+    GET_FEED,
+    MAX_FOREIGN_PAGES,
+    ForeignFeed,
+    find_foreign_feed,
+    forwarded_headers,
+    hydrate_foreign,
+)
+from appview.own_feeds import own_handle
+from appview.pipeline import Params, Runnable
+from appview.session import RequestContext, Session, context_of
 from appview.streams.routes import add_subscription
+from appview.views.checked import load_catalog
+from network.request_guard import client_key
 from network.xrpc_server import Call, Reply, XrpcError, XrpcServer
 from protocol.syntax import normalize_handle
 from storage.addresses import find_handles
@@ -20,77 +30,99 @@ RESOLVE_HANDLE = "com.atproto.identity.resolveHandle"
 REQUEST_CRAWL = "com.atproto.sync.requestCrawl"
 
 PlainMethod = Callable[[Session, Params], dict[str, Any]]
+Method = Callable[[RequestContext, Params], dict[str, Any]]
 
 
 def add_methods(server: XrpcServer, app: AppView) -> None:
     """Register every method of the read side on `server`."""
-    pipelines: dict[str, Pipeline[Any]] = {
+    load_catalog()
+    methods: dict[str, Runnable] = {
         **search.METHODS,
         **actor.METHODS,
         **posts.METHODS,
+        **author_feed.METHODS,
         **feeds.METHODS,
     }
-    for nsid, pipeline in pipelines.items():
-        server.add(nsid, _serve(app, pipeline.run), "optional")
+    for nsid, method in methods.items():
+        server.add(nsid, _serve(app, method.run), "optional")
     plain: dict[str, PlainMethod] = {**feeds.PLAIN_METHODS, **repos.METHODS}
-    for nsid, method in plain.items():
-        server.add(nsid, _serve(app, method), "optional")
+    for nsid, read in plain.items():
+        server.add(nsid, _serve(app, _in_session(read)), "optional")
     for nsid, handler in mirror.METHODS.items():
-        server.add(nsid, _bind(app, handler), "none")
+        server.add(nsid, partial(handler, app), "none")
     add_subscription(server, app)
-    server.add(feeds.GET_FEED, _GetFeed(app), "optional")
-    server.add(RESOLVE_HANDLE, _ResolveHandle(app), "none")
+    server.add(GET_FEED, _GetFeed(app, server), "optional")
+    server.add(RESOLVE_HANDLE, _ResolveHandle(app, server), "none")
     server.add(REQUEST_CRAWL, _request_crawl(app), "none")
 
 
-def _serve(app: AppView, method: PlainMethod) -> Callable[[Call], Reply]:
+def _serve(app: AppView, method: Method) -> Callable[[Call], Reply]:
     def handler(call: Call) -> Reply:
-        with session_of(app, call) as session:
-            answer = method(session, call.params)
-            return Reply(answer, headers=session.reply_headers())
+        context = context_of(app, call)
+        try:
+            answer = method(context, call.params)
+        except XrpcError as error:
+            error.headers.update(context.reply_headers())
+            raise
+        return Reply(answer, headers=context.reply_headers())
 
     return handler
 
 
-def _bind(
-    app: AppView, method: Callable[[AppView, Call], Reply]
-) -> Callable[[Call], Reply]:
-    def handler(call: Call) -> Reply:
-        return method(app, call)
+def _in_session(method: PlainMethod) -> Method:
+    def run(context: RequestContext, params: Params) -> dict[str, Any]:
+        with context.session() as session:
+            return method(session, params)
 
-    return handler
+    return run
 
 
 class _GetFeed:
     """app.bsky.feed.getFeed: ours is read at once, a foreign one is fetched first,
     with no database connection held meanwhile."""
 
-    def __init__(self, app: AppView) -> None:
+    def __init__(self, app: AppView, server: XrpcServer) -> None:
         self._app = app
+        self._run = server.run_handler
 
     async def __call__(self, call: Call) -> Reply:
-        foreign = await anyio.to_thread.run_sync(self._find_foreign, call)
+        foreign = await self._run(self._find_foreign, call)
         if foreign is None:
-            return await anyio.to_thread.run_sync(
-                _serve(self._app, feeds.GET_OWN_FEED.run), call
-            )
-        page = await self._app.fetch_skeleton(
-            foreign.service_did,
-            feed=foreign.uri,
-            limit=call.params["limit"],
-            cursor=call.params.get("cursor"),
-            # A token made out to us is of no use to others, and not theirs to see.
-            authorization=None if call.auth else call.headers.get("authorization"),
-        )
-        pipeline = feeds.hydrate_foreign(page.items, page.cursor)
-        return await anyio.to_thread.run_sync(_serve(self._app, pipeline.run), call)
+            return await self._run(_serve(self._app, feeds.GET_OWN_FEED.run), call)
+        return await self._serve_foreign(foreign, call)
 
-    def _find_foreign(self, call: Call) -> feeds.ForeignFeed | None:
+    async def _serve_foreign(self, foreign: ForeignFeed, call: Call) -> Reply:
+        """Return the first page of which anything may be shown."""
+        headers = forwarded_headers(call, foreign.service_did)
+        cursor, reply = call.params.get("cursor"), None
+        for _ in range(MAX_FOREIGN_PAGES):
+            try:
+                page = await self._app.fetch_skeleton(
+                    foreign.service_did,
+                    feed=foreign.uri,
+                    limit=call.params["limit"],
+                    cursor=cursor,
+                    headers=headers,
+                )
+            except XrpcError:
+                if reply is None:
+                    raise
+                # A service may take a token once: the client comes with the next.
+                break
+            run = hydrate_foreign(page).run
+            reply = await self._run(_serve(self._app, run), call)
+            cursor = page.cursor
+            if cursor is None or reply.body["feed"]:
+                break
+        assert reply is not None
+        return reply
+
+    def _find_foreign(self, call: Call) -> ForeignFeed | None:
         uri = call.params["feed"]
-        with session_of(self._app, call) as session:
+        with context_of(self._app, call).session() as session:
             if feeds.find_algorithm(session, uri) is not None:
                 return None
-            return feeds.find_foreign_feed(session, uri)
+            return find_foreign_feed(session, uri)
 
 
 class _ResolveHandle:
@@ -99,42 +131,46 @@ class _ResolveHandle:
     Of an account that has another handle here, no remembered answer serves.
     """
 
-    def __init__(self, app: AppView) -> None:
+    def __init__(self, app: AppView, server: XrpcServer) -> None:
         self._app = app
+        self._run = server.run_handler
 
     async def __call__(self, call: Call) -> dict[str, str]:
         handle = normalize_handle(call.params["handle"])
-        did = await anyio.to_thread.run_sync(self._look_up, handle)
+        if handle == own_handle(self._app.service_did):
+            return {"did": self._app.service_did}
+        did = await self._run(self._look_up, call)
         if did is None:
             did = await self._app.resolve_handle(handle)
-            if did is not None and await self._is_checked(did):
+            if did is not None and await self._run(self._is_checked(did), call):
                 did = await self._app.resolve_handle(handle, refresh=True)
         if did is None:
-            raise XrpcError("HandleNotFound", f"Unable to resolve handle: {handle}")
+            raise XrpcError("InvalidRequest", "Unable to resolve handle", 400)
         return {"did": did}
 
-    def _look_up(self, handle: str) -> str | None:
+    def _look_up(self, call: Call) -> str | None:
+        handle = normalize_handle(call.params["handle"])
         with self._app.pool.connection() as conn:
             return find_handles(conn, [handle]).get(handle)
 
-    async def _is_checked(self, did: str) -> bool:
-        """Return True if the index knows which handle an account has."""
+    def _is_checked(self, did: str) -> Callable[[Call], bool]:
+        """Return a handler that tells if the index knows which handle `did` has."""
 
-        def ask() -> bool:
+        def ask(_: Call) -> bool:
             with self._app.pool.connection() as conn:
                 row = conn.execute(
-                    "SELECT FROM actor WHERE did = %s"
-                    " AND handle_checked_at IS NOT NULL",
+                    "SELECT FROM actor"
+                    " WHERE did = %s AND handle_checked_at IS NOT NULL",
                     (did,),
                 ).fetchone()
             return row is not None
 
-        return await anyio.to_thread.run_sync(ask)
+        return ask
 
 
-def _request_crawl(app: AppView) -> Callable[[Call], None]:
-    def handler(call: Call) -> None:
-        with app.pool.connection() as conn:
-            app.request_crawl(conn, call.input["hostname"])
+def _request_crawl(app: AppView) -> Callable[[Call], Awaitable[None]]:
+    async def handler(call: Call) -> None:
+        client = client_key(call.request.scope)
+        await app.request_crawl(call.input["hostname"], client)
 
     return handler

@@ -1,27 +1,29 @@
-"""One request: its connection, who asks, and whose labels they want."""
+"""One request: who asks, whose labels they want, and its read-only transactions."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from appview.app import AppView
-from network.cursor import open_cursor, seal_cursor
+from appview.labelers import (
+    ACCEPT_LABELERS,
+    CONTENT_LABELERS,
+    Labelers,
+    parse_labelers,
+)
 from network.xrpc_server import Call, XrpcError
 from protocol.syntax import is_did
 from storage.addresses import find_actors, find_handles
 
-ACCEPT_LABELERS = "atproto-accept-labelers"
-CONTENT_LABELERS = "atproto-content-labelers"
 REPO_REV = "atproto-repo-rev"
 STATEMENT_TIMEOUT_MS = 2_000
-_MAX_LABELERS = 20
-_LABELER = re.compile(r"\s*(?P<did>did:[^\s;,]+)\s*(?P<redact>;\s*redact\s*)?")
+CLIENT_CLOSED_REQUEST = 499
+_NO_LABELERS = Labelers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,36 +34,100 @@ class Viewer:
     actor: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What every step of a request may use."""
+@dataclass(slots=True)
+class RequestContext:
+    """One request, without a connection: hold none while waiting for anything else.
+
+    `nsid` binds the cursors given out. `viewer_did` is the account that asks.
+    `for_page`: a page of ours asks, so no client applies labels and gates.
+    """
 
     app: AppView
-    conn: psycopg.Connection[Any]
     nsid: str
+    viewer_did: str | None = None
+    labelers: Labelers = _NO_LABELERS
+    for_page: bool = False
+    is_client_gone: Callable[[], bool] = lambda: False
+    repo_rev: str | None = None
+    """The revision of the viewer's repo, known once a session was opened."""
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Open a read-only transaction that sees one moment."""
+        self.check_client()
+        with self.app.pool.connection() as conn:
+            conn.execute(
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
+                f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"
+            )
+            yield Session(self, conn, self._find_viewer(conn))
+
+    def check_client(self) -> None:
+        """Raise XrpcError if nobody waits for the answer any more."""
+        if self.is_client_gone():
+            raise XrpcError(
+                "ClientClosedRequest", "the client is gone", CLIENT_CLOSED_REQUEST
+            )
+
+    def reply_headers(self) -> dict[str, str]:
+        """Return how fresh the viewer's own data is, and whose labels were applied."""
+        headers = {}
+        if self.labelers.dids:
+            headers[CONTENT_LABELERS] = self.labelers.header()
+        if self.repo_rev:
+            headers[REPO_REV] = self.repo_rev
+        return headers
+
+    def _find_viewer(self, conn: psycopg.Connection[Any]) -> Viewer | None:
+        if self.viewer_did is None:
+            return None
+        row = conn.execute(
+            "SELECT a.id, r.rev FROM actor a LEFT JOIN repo r ON r.actor = a.id"
+            " WHERE a.did = %s",
+            (self.viewer_did,),
+        ).fetchone()
+        if row is None:
+            return Viewer(self.viewer_did, None)
+        # The first session's: everything shown is at least as new.
+        self.repo_rev = self.repo_rev or row[1]
+        return Viewer(self.viewer_did, row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A read-only transaction of a request."""
+
+    context: RequestContext
+    conn: psycopg.Connection[Any]
     viewer: Viewer | None
-    labelers: tuple[str, ...]
+
+    @property
+    def app(self) -> AppView:
+        """The read side that answers."""
+        return self.context.app
+
+    @property
+    def nsid(self) -> str:
+        """The method that was called."""
+        return self.context.nsid
+
+    @property
+    def labelers(self) -> Labelers:
+        """The labelers that the request accepts."""
+        return self.context.labelers
+
+    @property
+    def for_page(self) -> bool:
+        """Read by a page of ours: no client applies labels and gates to the answer."""
+        return self.context.for_page
 
     @property
     def viewer_actor(self) -> int | None:
         """The viewer's actor id, if both are known."""
         return self.viewer.actor if self.viewer else None
 
-    def open_cursor(self, text: str | None) -> list[Any] | None:
-        """The keyset in a cursor that this method gave; 400 for any other."""
-        if not text:
-            return None
-        return open_cursor(self.app.cursor_secret, text, scope=self.nsid)
-
-    def seal_cursor(self, after: list[Any] | None) -> dict[str, str]:
-        """`{"cursor": …}` to merge into the answer; empty at the end."""
-        if after is None:
-            return {}
-        sealed = seal_cursor(self.app.cursor_secret, after, scope=self.nsid)
-        return {"cursor": sealed}
-
     def find_actor(self, identifier: str) -> int | None:
-        """The actor id of a DID or a handle that the index knows."""
+        """Return the actor id of a DID or a handle that the index knows."""
         if not is_did(identifier):
             did = find_handles(self.conn, [identifier]).get(identifier.lower())
             if did is None:
@@ -69,63 +135,15 @@ class Session:
             identifier = did
         return find_actors(self.conn, [identifier]).get(identifier)
 
-    def reply_headers(self) -> dict[str, str]:
-        """How fresh the viewer's own data is here, and whose labels were applied."""
-        headers = {}
-        if self.labelers:
-            headers[CONTENT_LABELERS] = ", ".join(self.labelers)
-        if self.viewer_actor is not None:
-            row = self.conn.execute(
-                "SELECT rev FROM repo WHERE actor = %s", (self.viewer_actor,)
-            ).fetchone()
-            if row and row[0]:
-                headers[REPO_REV] = row[0]
-        return headers
 
-
-def session_of(app: AppView, call: Call) -> AbstractContextManager[Session]:
-    """The session of an XRPC request."""
-    did = call.auth.did if call.auth else None
-    labelers = parse_labelers(call.headers.get(ACCEPT_LABELERS), app.default_labelers)
-    return open_session(app, call.nsid, viewer=did, labelers=labelers)
-
-
-@contextmanager
-def open_session(
-    app: AppView,
-    nsid: str,
-    *,
-    viewer: str | None = None,
-    labelers: tuple[str, ...] = (),
-) -> Iterator[Session]:
-    """A read-only transaction, so that one answer shows one moment.
-
-    `nsid` binds the cursors given out; `viewer` is the DID of who asks.
-    """
-    with app.pool.connection() as conn:
-        conn.execute(
-            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
-            f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"
-        )
-        asking = None
-        if viewer is not None:
-            asking = Viewer(viewer, find_actors(conn, [viewer]).get(viewer))
-        yield Session(app, conn, nsid, asking, labelers)
-
-
-def parse_labelers(header: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
-    """The DIDs of `atproto-accept-labelers` (specs/label): absent means the server's
-    choice, empty means none, malformed is an error."""
-    if header is None:
-        return default
-    if not header.strip():
-        return ()
-    found: dict[str, None] = {}
-    for part in header.split(","):
-        match = _LABELER.fullmatch(part)
-        if match is None or not is_did(match["did"]):
-            raise XrpcError(
-                "InvalidRequest", f"{ACCEPT_LABELERS}: {part.strip()[:80]!r}", 400
-            )
-        found[match["did"]] = None
-    return tuple(found)[:_MAX_LABELERS]
+def context_of(app: AppView, call: Call) -> RequestContext:
+    """Return the context of an XRPC request."""
+    lines = call.headers.getlist(ACCEPT_LABELERS)
+    accepted = ", ".join(lines) if lines else None
+    return RequestContext(
+        app,
+        call.nsid,
+        viewer_did=call.auth.did if call.auth else None,
+        labelers=parse_labelers(accepted, app.default_labelers),
+        is_client_gone=call.is_client_gone,
+    )

@@ -66,23 +66,46 @@ def add_configured(
     return added
 
 
+def find_requested(
+    conn: psycopg.Connection[Any], hostname: str, settings: CrawlSettings
+) -> HostAddress | None:
+    """Return the address of a host that is new, None for a known one.
+
+    Raises HostRefusedError for what is no host, and when a day's new hosts are all
+    there.
+    """
+    address = _parse(hostname, settings)
+    if address.name in hosts.find_hosts(conn, [address.name]):
+        return None
+    _check_new_hosts(conn, settings)
+    return address
+
+
+def _parse(hostname: str, settings: CrawlSettings) -> HostAddress:
+    try:
+        return parse_host(hostname, dev=settings.dev)
+    except InvalidHostError as error:
+        raise HostRefusedError("InvalidRequest", str(error)) from error
+
+
+def _check_new_hosts(conn: psycopg.Connection[Any], settings: CrawlSettings) -> None:
+    asked = hosts.count_new_hosts(conn, hosts.SOURCE_REQUEST_CRAWL)
+    if asked >= settings.new_hosts_per_day:
+        raise HostRefusedError("RateLimitExceeded", "too many new hosts today")
+
+
 def request_crawl(
     conn: psycopg.Connection[Any], hostname: str, settings: CrawlSettings
 ) -> int:
-    """A host asks to be crawled (com.atproto.sync.requestCrawl); return its id.
+    """Note that a host asks to be crawled (requestCrawl); return its id.
 
-    Nothing is fetched here: a stranger can make us write one row, and only so many a
-    day. Raises HostRefusedError. Does not commit.
+    Nothing is fetched here: one row is written, and only so many a day. Raises
+    HostRefusedError. Does not commit.
     """
-    try:
-        address = parse_host(hostname, dev=settings.dev)
-    except InvalidHostError as error:
-        raise HostRefusedError("InvalidRequest", str(error)) from error
+    address = _parse(hostname, settings)
     known = hosts.find_hosts(conn, [address.name]).get(address.name)
     if known is None:
-        asked = hosts.count_new_hosts(conn, hosts.SOURCE_REQUEST_CRAWL)
-        if asked >= settings.new_hosts_per_day:
-            raise HostRefusedError("RateLimitExceeded", "too many new hosts today")
+        _check_new_hosts(conn, settings)
         return hosts.put_host(
             conn, address.name, address.url, source=hosts.SOURCE_REQUEST_CRAWL
         )[0]

@@ -54,6 +54,7 @@ class PipelineStats:
     applied: int = 0
     batches: int = 0
     apply_seconds: float = 0.0
+    unchecked: int = 0
     drops: Counter[DropReason] = field(default_factory=Counter)
 
 
@@ -255,6 +256,9 @@ class Pipeline:
         self.stats.apply_seconds += time.monotonic() - started
         self.stats.batches += 1
         self.stats.events += len(batch.events)
+        self.stats.unchecked += sum(
+            event.unchecked for event in batch.events if type(event) is CommitEvent
+        )
         back = [e.did for e in batch.events if type(e) is AccountEvent and e.active]
         if back:
             self._database.run(lambda conn: repos.wake_repos(conn, back))

@@ -261,5 +261,6 @@ def _add(*parts: PipelineStats) -> PipelineStats:
         total.applied += part.applied
         total.batches += part.batches
         total.apply_seconds += part.apply_seconds
+        total.unchecked += part.unchecked
         total.drops.update(part.drops)
     return total

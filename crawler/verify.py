@@ -133,8 +133,10 @@ def verify_commit(
     message; its signature; every operation agrees with the new tree, and undoing all
     of them gives `prevData`. The first commit of a repo, which has no `prevData`, must
     follow from the empty tree.
-    Does not verify: that the key is still the account's; that the host may speak for
-    it; that the account is active; that `rev`, `since` and `prevData` follow on from
+    Does not verify: that a created key stands between its neighbours where their nodes
+    did not come along (counted as `unchecked`; an audit of the repo finds it); that the
+    key is still the account's; that the host may speak for it; that the account is
+    active; that `rev`, `since` and `prevData` follow on from
     our state. A message that is not the first and has no `prevData` comes back with
     `prev_data` None and without operations: nothing of them is proven.
 
@@ -228,8 +230,9 @@ def _follow(claim: _Claim) -> CommitEvent:
     did, rev, since, prev_data, seq, ops, car, signed, commit, host = claim
     records: list[RecordOp] = []
     drops: list[DroppedOp] = []
+    unchecked: list[bytes] = []
     if prev_data is not None:
-        _check_inversion(car, commit, ops, prev_data)
+        _check_inversion(car, commit, ops, prev_data, unchecked)
     elif since is None and _is_first(car, commit, ops):
         prev_data = EMPTY_ROOT
     if prev_data is not None:
@@ -245,6 +248,7 @@ def _follow(claim: _Claim) -> CommitEvent:
         drops,
         seq,
         host,
+        len(unchecked),
     )
 
 
@@ -312,12 +316,20 @@ def _read_commit(signed: bytes, did: Did, rev: Tid) -> Commit:
 
 
 def _check_inversion(
-    car: Car, commit: Commit, ops: list[Any], prev_data: bytes
+    car: Car,
+    commit: Commit,
+    ops: list[Any],
+    prev_data: bytes,
+    unchecked: list[bytes] | None = None,
 ) -> None:
     """Raise RejectedError or MissingBlockError unless undoing `ops` gives
-    `prev_data`."""
+    `prev_data`.
+
+    `unchecked` receives the created keys whose neighbours did not come along.
+    """
+    undone = [_read_op(op) for op in ops]
     try:
-        older = invert(car.blocks, commit.data, [_read_op(op) for op in ops], prev_data)
+        older = invert(car.blocks, commit.data, undone, prev_data, unchecked)
     except OperationMismatchError as error:
         raise RejectedError(DropReason.OPS_MISMATCH, str(error)) from error
     except InvalidTreeError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -14,8 +13,11 @@ from storage.documents import Address
 
 @dataclass(frozen=True, slots=True)
 class FeedRequest:
-    """One page: `viewer` is an actor id (None: not signed in), `after` the keyset of
-    the page before, plain values that the algorithm itself gave."""
+    """A piece of a feed: at most `limit` entries behind the keyset `after`.
+
+    `viewer` is an actor id (None: not signed in). A keyset holds plain values, given
+    by the algorithm itself with an entry.
+    """
 
     viewer: int | None
     limit: int
@@ -24,18 +26,19 @@ class FeedRequest:
 
 @dataclass(frozen=True, slots=True)
 class SkeletonItem:
-    """A post, and the repost by which it came here."""
+    """A post, and the repost by which it came here, or that its author pinned it."""
 
     post: Address
     repost: Address | None = None
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Skeleton:
-    """Items in order; `after` is None at the end of the feed."""
+class SkeletonEntry:
+    """An item of a feed, and the keyset of what comes behind it."""
 
-    items: list[SkeletonItem]
-    after: list[Any] | None
+    item: SkeletonItem
+    keyset: list[Any]
 
 
 class ViewerRequiredError(Exception):
@@ -44,20 +47,13 @@ class ViewerRequiredError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """A feed: its record key, what people read about it, and how it is made."""
+    """A feed: its record key, what people read about it, and how it is made.
+
+    `build` returns entries in order, fewer than the limit at the end of the feed.
+    """
 
     name: str
     display_name: str
     description: str
-    build: Callable[[psycopg.Connection[Any], FeedRequest], Skeleton]
+    build: Callable[[psycopg.Connection[Any], FeedRequest], list[SkeletonEntry]]
     personal: bool = False
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970, exact: the form of a moment in a keyset."""
-    return round(moment.timestamp() * 1_000_000)
-
-
-def moment(value: int) -> datetime:
-    """The moment of `micros`."""
-    return datetime.fromtimestamp(value / 1_000_000, UTC)

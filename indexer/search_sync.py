@@ -7,11 +7,10 @@ filled again by queueing everything.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
 
 import psycopg
 
@@ -35,6 +34,7 @@ from storage.records import fetch_pieces
 from storage.states import STATUS_ACTIVE
 from storage.stats import PostStats, fetch_post_stats, fetch_subject_likes
 from storage.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
+from storage.web_urls import MAX_DOMAIN_CHARS, domain_of
 
 _PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
 _POST: Final = COLLECTION_IDS[FEED_POST]
@@ -236,7 +236,13 @@ def _make_document(
         langs=_clean(text.langs),
         tags=_clean(text.tags),
         mentions=_clean(text.mentions),
-        domains=tuple(dict.fromkeys(_domains(text.urls))),
+        domains=tuple(
+            dict.fromkeys(
+                clean_text(d, MAX_DOMAIN_CHARS)
+                for u in text.urls
+                if (d := domain_of(u))
+            )
+        ),
         urls=_clean(text.urls),
         features=text.features,
         quotes=text.quotes,
@@ -259,16 +265,6 @@ def _key_time(rkey: int) -> datetime:
     """The time in a TID; 1970 for a record that tells no time at all."""
     micros = tid_time_us(tid_from_int(rkey)) if rkey > 0 else 0
     return datetime.fromtimestamp(micros / 1_000_000, UTC)
-
-
-def _domains(urls: Iterable[str]) -> Iterable[str]:
-    for url in urls:
-        try:
-            host = urlsplit(url).hostname
-        except ValueError:
-            continue
-        if host:
-            yield clean_text(host, MAX_NAME_CHARS)
 
 
 def _load_failures(

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from network.errors import RateLimitedError
-from network.policy import HostLimits, Policy
+from network.policy import CallerBudget, HostLimits, Policy
 
 Clock = Callable[[], float]
 
@@ -39,23 +39,36 @@ class TokenBucket:
         self._tokens = min(float(self._burst), self._tokens + elapsed * self._rate)
         self._updated = now
 
-    def reserve(self, max_wait: float) -> float | None:
-        """Take one token, perhaps of the future.
+    def reserve(self, max_wait: float, points: int = 1) -> float | None:
+        """Take tokens, perhaps of the future.
 
         Returns the seconds to wait before acting, or None (and takes nothing) if
         that would be longer than `max_wait`.
         """
         with self._lock:
             self._refill()
-            wait = max(0.0, (1.0 - self._tokens) / self._rate)
+            wait = max(0.0, (points - self._tokens) / self._rate)
             if wait > max_wait:
                 return None
-            self._tokens -= 1.0
+            self._tokens -= points
             return wait
 
-    def take(self) -> bool:
-        """Take one token if there is one now."""
-        return self.reserve(0.0) is not None
+    def take(self, points: int = 1) -> bool:
+        """Take tokens if they are there now."""
+        return self.reserve(0.0, points) is not None
+
+    def drain(self, points: int) -> None:
+        """Take as many of the tokens as there are."""
+        with self._lock:
+            self._refill()
+            self._tokens -= min(points, max(0.0, self._tokens))
+
+    @property
+    def tokens(self) -> float:
+        """The tokens that are there now."""
+        with self._lock:
+            self._refill()
+            return self._tokens
 
     def wait_needed(self) -> float:
         """Seconds until a token is there."""
@@ -125,10 +138,11 @@ class HostBudgets:
             self._shared[authority] = shared
         self._hosts.pop(authority, None)
 
-    def _host(self, authority: str) -> _Host:
+    def _host(self, authority: str, limits: HostLimits | None = None) -> _Host:
         host = self._hosts.get(authority)
         if host is None:
-            limits = self._limits.get(authority, self._policy.limits)
+            if limits is None:
+                limits = self._limits.get(authority, self._policy.limits)
             bucket = self._shared.get(authority)
             if bucket is None:
                 bucket = TokenBucket(limits.rate, limits.burst, self._clock)
@@ -155,12 +169,18 @@ class HostBudgets:
         host.paused_until = max(host.paused_until, self._clock() + seconds)
 
     @asynccontextmanager
-    async def slot(self, authority: str) -> AsyncIterator[None]:
+    async def slot(
+        self, authority: str, caller: CallerBudget | None = None
+    ) -> AsyncIterator[None]:
         """Hold one request slot of the host, waiting for it within its limits.
 
-        Raises RateLimitedError if the wait would be longer than `max_wait`.
+        With `caller` the slot is one of that caller at the host. Raises
+        RateLimitedError if the wait would be longer than `max_wait`.
         """
-        host = self._host(authority)
+        if caller is None:
+            host = self._host(authority)
+        else:
+            host = self._host(f"{authority} {caller.caller}", caller.limits)
         host.in_use += 1
         try:
             try:

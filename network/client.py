@@ -37,7 +37,7 @@ from network.guarded_connector import (
     open_connector,
 )
 from network.inflate import BodyReader
-from network.policy import MAX_REDIRECTS, HostLimits, Policy
+from network.policy import MAX_REDIRECTS, CallerBudget, HostLimits, Policy
 from network.urls import Target, follow_redirect
 from protocol import json_form
 from protocol.errors import ProtocolError
@@ -274,14 +274,15 @@ class Fetcher:
         timeout: float | None = None,  # noqa: ASYNC109 - one deadline over all hops
         headers: Headers | None = None,
         redirects: int = 0,
+        budget: CallerBudget | None = None,
     ) -> Fetched:
         """GET a whole body of at most `max_bytes`, following up to 3 redirects.
 
         Any status comes back as Fetched, except 429: RateLimitedError. Other
-        errors: the NetworkError tree.
+        errors: the NetworkError tree. `budget` is spent instead of the host's.
         """
         return await self._fetch(
-            "GET", url, None, max_bytes, timeout, headers, redirects
+            "GET", url, None, max_bytes, timeout, headers, redirects, budget
         )
 
     async def post(
@@ -292,9 +293,12 @@ class Fetcher:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout: float | None = None,  # noqa: ASYNC109
         headers: Headers | None = None,
+        budget: CallerBudget | None = None,
     ) -> Fetched:
         """POST `body` and read the whole answer; redirects are never followed."""
-        return await self._fetch("POST", url, body, max_bytes, timeout, headers, 0)
+        return await self._fetch(
+            "POST", url, body, max_bytes, timeout, headers, 0, budget
+        )
 
     async def get_json(
         self,
@@ -370,13 +374,14 @@ class Fetcher:
         limit: float | None,
         headers: Headers | None,
         redirects: int,
+        budget: CallerBudget | None,
     ) -> Fetched:
         limit = self.policy.total_timeout if limit is None else limit
         try:
             async with (
                 asyncio.timeout(None) as deadline,
                 self._exchange(
-                    method, url, body, headers, redirects, deadline, limit
+                    method, url, body, headers, redirects, deadline, limit, None, budget
                 ) as (target, response),
             ):
                 read = await _read_body(response, max_bytes)
@@ -395,6 +400,7 @@ class Fetcher:
         deadline: asyncio.Timeout | None = None,
         limit: float = 0.0,
         silence: float | None = None,
+        budget: CallerBudget | None = None,
     ) -> AsyncIterator[tuple[Target, aiohttp.ClientResponse]]:
         """One exchange with its redirects; holds the host's slot until the end.
 
@@ -405,12 +411,13 @@ class Fetcher:
         sent = CIMultiDict(headers or {})
         hops = min(redirects, MAX_REDIRECTS)
         while True:
-            async with self.budgets.slot(target.authority):
+            async with self.budgets.slot(target.authority, budget):
                 if deadline is not None and deadline.when() is None:
                     deadline.reschedule(asyncio.get_running_loop().time() + limit)
                 response = await self._send(method, target, body, sent, silence)
                 try:
-                    self._learn(target, response)
+                    if budget is None:
+                        self._learn(target, response)
                     location = response.headers.get("Location")
                     if (
                         response.status not in _REDIRECTS

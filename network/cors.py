@@ -15,13 +15,23 @@ ALLOWED_HEADERS: Final = (
     "authorization",
     "content-type",
     "dpop",
+    "if-none-match",
+    "range",
+    "x-atproto-bsky-topics",
     "x-bsky-topics",
 )
+# A script sees no others, but for the few that CORS itself lists.
 EXPOSED_HEADERS: Final = (
+    "accept-ranges",
     "atproto-content-labelers",
     "atproto-repo-rev",
+    "content-disposition",
+    "content-encoding",
+    "content-range",
     "dpop-nonce",
+    "etag",
     "ratelimit-limit",
+    "ratelimit-policy",
     "ratelimit-remaining",
     "ratelimit-reset",
     "retry-after",

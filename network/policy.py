@@ -26,6 +26,18 @@ class HostLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class CallerBudget:
+    """A caller's own budget at each host, beside those of all other callers.
+
+    For calls in the name of one user. A 429 or 503 comes back as any other status and
+    pauses nobody.
+    """
+
+    caller: str
+    limits: HostLimits
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Addresses, times and sizes. Times in seconds, sizes in bytes.
 

@@ -11,6 +11,8 @@ from starlette.requests import ClientDisconnect, Request
 from network.errors import XrpcError
 
 BODY_TIMEOUT: Final = 30.0
+# Of a streamed body, once that time has passed.
+_BYTES_PER_S: Final = 8_192
 
 
 def _too_large(limit: int) -> XrpcError:
@@ -43,7 +45,11 @@ def _declared_length(request: Request) -> int | None:
 async def stream_body(
     request: Request, limit: int, *, silence: float = BODY_TIMEOUT
 ) -> AsyncIterator[bytes]:
-    """Chunks of the body; XrpcError 413 past `limit` bytes, 408 after `silence` s."""
+    """Yield the chunks of the body.
+
+    Raises XrpcError 413 past `limit` bytes, 408 after `silence` seconds without a
+    chunk, and for a body that takes longer than that and 8 kB a second.
+    """
     declared = _declared_length(request)
     if declared is not None and declared > limit:
         raise _too_large(limit)
@@ -52,14 +58,15 @@ async def stream_body(
         raise XrpcError("InvalidRequest", "compressed bodies are not accepted", 415)
     received = 0
     chunks = request.stream()
+    loop = asyncio.get_running_loop()
+    started = loop.time()
     while True:
+        latest = started + silence + received / _BYTES_PER_S
         try:
-            async with asyncio.timeout(silence):
+            async with asyncio.timeout_at(min(loop.time() + silence, latest)):
                 chunk = await anext(chunks, None)
         except TimeoutError:
-            raise XrpcError(
-                "RequestTimeout", "request body came too slowly", 408
-            ) from (None)
+            raise _too_slow() from None
         except ClientDisconnect:
             raise XrpcError("InvalidRequest", "request body was cut short") from None
         if chunk is None:

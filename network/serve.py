@@ -7,12 +7,17 @@ import contextlib
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.websockets.websockets_sansio_impl import (
-    WebSocketsSansIOProtocol,
+
+from network.connections import (
+    BoundedHttp,
+    BoundedWebSocket,
+    ConnectionLimits,
+    Connections,
 )
 
 LOOPBACK: Final = "127.0.0.1"
@@ -20,52 +25,45 @@ _KEEP_ALIVE: Final = 30
 _GRACE: Final = 5
 _TICK: Final = 0.1
 _BACKLOG: Final = 2_048
-_MAX_CONNECTIONS: Final = 4_000
 # Subscribers of event streams have little to say: whom they want to hear of, at most.
 _MAX_RECEIVED_FRAME: Final = 524_288
 
 
-class _AbortingWebSocket(WebSocketsSansIOProtocol):
-    """Closing waits for the peer to read what is in the buffer; a peer that never
-    does would hold the socket for ever, so in the end it is cut."""
-
-    def on_task_complete(self, task: asyncio.Task[None]) -> None:
-        super().on_task_complete(task)
-        self.loop.call_later(_GRACE, self.transport.abort)
-
-
-def server_config(app: ASGIApp, **changes: Any) -> uvicorn.Config:
-    """The one uvicorn configuration.
+def server_config(
+    app: ASGIApp, limits: ConnectionLimits | None = None, **changes: Any
+) -> uvicorn.Config:
+    """The one uvicorn configuration; its connections are within `limits`.
 
     Logging stays as the process has set it up; no compression is offered on
     WebSockets (specs/event-stream); forwarded-for headers are not believed here.
     """
+    bounds = Connections(limits)
     settings: dict[str, Any] = {
         "log_config": None,
         "access_log": False,
-        "ws": _AbortingWebSocket,
+        "http": partial(BoundedHttp, bounds),
+        "ws": partial(BoundedWebSocket, bounds),
         "ws_per_message_deflate": False,
         "ws_max_size": _MAX_RECEIVED_FRAME,
         "proxy_headers": False,
         "server_header": False,
         "timeout_keep_alive": _KEEP_ALIVE,
         "timeout_graceful_shutdown": _GRACE,
-        "limit_concurrency": _MAX_CONNECTIONS,
         "backlog": _BACKLOG,
     }
     return uvicorn.Config(app, **(settings | changes))
 
 
-def run_server(app: ASGIApp, host: str, port: int) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what is under way."""
-    uvicorn.Server(server_config(app, host=host, port=port)).run()
-
-
 class _QuietServer(uvicorn.Server):
     """A server beside other work: signals belong to the program around it."""
 
-    def __init__(self, app: ASGIApp, announce: Callable[[], None]) -> None:
-        super().__init__(server_config(app))
+    def __init__(
+        self,
+        app: ASGIApp,
+        announce: Callable[[], None],
+        limits: ConnectionLimits | None,
+    ) -> None:
+        super().__init__(server_config(app, limits))
         self._announce = announce
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -106,12 +104,16 @@ def _listen(host: str, port: int) -> tuple[socket.socket, str]:
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: ASGIApp, host: str = LOOPBACK, port: int = 0
+    app: ASGIApp,
+    host: str = LOOPBACK,
+    port: int = 0,
+    *,
+    limits: ConnectionLimits | None = None,
 ) -> AsyncIterator[str]:
     """Serve on the running event loop; gives the URL (port 0: any free port)."""
     listener, url = _listen(host, port)
     settled = asyncio.Event()
-    server = _QuietServer(app, settled.set)
+    server = _QuietServer(app, settled.set, limits)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     task.add_done_callback(lambda _: settled.set())
     try:
@@ -128,13 +130,17 @@ async def serving(
 
 @contextlib.contextmanager
 def serving_in_thread(
-    app: ASGIApp, host: str = LOOPBACK, port: int = 0
+    app: ASGIApp,
+    host: str = LOOPBACK,
+    port: int = 0,
+    *,
+    limits: ConnectionLimits | None = None,
 ) -> Iterator[str]:
     """Serve on an event loop of a thread of its own; gives the URL."""
     listener, url = _listen(host, port)
     settled = threading.Event()
     failure: list[BaseException] = []
-    server = _QuietServer(app, settled.set)
+    server = _QuietServer(app, settled.set, limits)
 
     def run() -> None:
         try:

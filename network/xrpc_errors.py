@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from starlette.responses import JSONResponse
+import psycopg
+from psycopg_pool import PoolTimeout
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
+from network.client_watch import ClientGoneError
 from network.errors import (
     IdentityError,
     NetworkError,
@@ -16,6 +20,7 @@ from network.errors import (
     TimedOutError,
     XrpcError,
 )
+from network.outage import outage_error
 from protocol.errors import InvalidSyntaxError
 
 log = logging.getLogger(__name__)
@@ -68,4 +73,23 @@ def _to_xrpc_error(error: Exception, error_types: ErrorTypes) -> XrpcError | Non
         return XrpcError("UpstreamTimeout", "upstream was too slow", 504)
     if isinstance(error, NetworkError):
         return XrpcError("UpstreamFailure", "upstream failed", 502)
-    return None
+    if isinstance(error, ClientGoneError):
+        return XrpcError("ClientClosedRequest", "nobody waits for the answer", 499)
+    return outage_error(error)
+
+
+async def answer_outage(request: Request, error: Exception) -> Response:
+    """Answer any request that met an outage; a bug is raised on."""
+    known = error if isinstance(error, XrpcError) else outage_error(error)
+    if known is None:
+        raise error
+    return error_response(known, {}, "")
+
+
+OUTAGES: Final[dict[Any, Any]] = {
+    XrpcError: answer_outage,
+    psycopg.Error: answer_outage,
+    PoolTimeout: answer_outage,
+    OSError: answer_outage,
+}
+"""Exception handlers for the routes of an app that are no methods of XRPC."""

@@ -20,6 +20,7 @@ import orjson
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from network.spool import ReaderTooSlowError, SpoolReader
 from protocol.cid import Cid
 from protocol.errors import ProtocolError
 from protocol.lexicon import Method
@@ -83,7 +84,7 @@ class _AsyncSource:
         return b""
 
     async def aclose(self) -> None:
-        if isinstance(self._chunks, AsyncGenerator):
+        if isinstance(self._chunks, AsyncGenerator | SpoolReader):
             await self._chunks.aclose()
 
 
@@ -131,6 +132,8 @@ class ByteStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
+        except ReaderTooSlowError:
+            pass  # cut: the server closes a connection whose answer is not whole
         finally:
             await self.aclose()
 
@@ -151,6 +154,8 @@ async def build_response(
         media = reply.content_type or _binary_type(declared)
         return _typed(Response(bytes(body), reply.status, headers), media)
     source: _Source
+    if isinstance(body, SpoolReader):
+        headers["Content-Length"] = str(body.size)
     if isinstance(body, AsyncIterable):
         source = _AsyncSource(aiter(body))
     elif isinstance(body, Iterator):
@@ -168,7 +173,11 @@ async def build_response(
             Response(content, reply.status, headers), reply.content_type or JSON
         )
     # Read before the status is sent: a source that fails at once is an error answer.
-    first = await source.read()
+    try:
+        first = await source.read()
+    except BaseException:
+        await source.aclose()
+        raise
     media = reply.content_type or _binary_type(declared)
     return _typed(ByteStream(first, source, reply.status, headers), media)
 

@@ -6,13 +6,15 @@ its lexicon. Everything below /xrpc/ answers JSON, crashes included.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import parse_qsl
+from threading import Event
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 import anyio
 from starlette.applications import Starlette
@@ -24,15 +26,19 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Lifespan
 from starlette.websockets import WebSocket
 
+from network.client_watch import run_while_connected, watch_client
+from network.compression import CompressionMiddleware
 from network.cors import CorsMiddleware
 from network.docs_page import render_docs
 from network.errors import XrpcError
 from network.openapi import describe_api
+from network.readiness import Readiness
 from network.request_body import read_body, stream_body
-from network.xrpc_errors import ErrorTypes, error_response
+from network.request_guard import RequestGuard, identify, working
+from network.xrpc_errors import OUTAGES, ErrorTypes, error_response
 from network.xrpc_reply import ByteStream, Reply, build_response
 from protocol import json_form
-from protocol.errors import ProtocolError
+from protocol.errors import InvalidRecordError, ProtocolError
 from protocol.lexicon import Catalog, Method
 
 __all__ = ["Auth", "Call", "Reply", "XrpcError", "XrpcServer"]
@@ -41,11 +47,22 @@ log = logging.getLogger(__name__)
 
 JSON: Final = "application/json"
 MAX_JSON_BYTES: Final = 2_097_152  # guides/data-validation
+# Where a lexicon calls for less; it leaves room for fields that it does not name.
+MIN_JSON_BYTES: Final = 8_192
+# Where anybody may ask, whatever the lexicon allows.
+MAX_ANONYMOUS_JSON_BYTES: Final = 65_536
+# Larger JSON is parsed in a thread, so that others are answered meanwhile.
+_PARSED_AT_ONCE: Final = 65_536
+_PARSING: Final = 2
+_MAX_WAIT_S: Final = 5.0
 MAX_BLOB_BYTES: Final = 100_000_000
 MAX_QUERY_CHARS: Final = 32_768
 MAX_PARAMETERS: Final = 1_000
+_SHOWN_NAME: Final = 80
 THREADS: Final = 16
 _VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
+
+T = TypeVar("T")
 
 AuthMode: TypeAlias = Literal["none", "optional", "required"]
 
@@ -74,6 +91,12 @@ class Call:
     auth: Auth | None
     headers: Headers
     request: Request
+    gone: Event = field(default_factory=Event)
+    """Set when the client disconnects while a thread works on the answer."""
+
+    def is_client_gone(self) -> bool:
+        """Return True if nobody waits for the answer any more."""
+        return self.gone.is_set()
 
     @property
     def viewer(self) -> Auth:
@@ -86,7 +109,6 @@ Handler: TypeAlias = Callable[[Call], Any]
 Authenticate: TypeAlias = Callable[[Request, str], Awaitable[Auth | None]]
 Fallback: TypeAlias = Callable[[Request, str], Awaitable[Response | None]]
 Observer: TypeAlias = Callable[[str, int, float], None]
-Guard: TypeAlias = Callable[[Request, str], Awaitable[None] | None]
 Subscription: TypeAlias = Callable[[WebSocket, dict[str, Any]], Awaitable[None]]
 
 
@@ -106,7 +128,8 @@ class XrpcServer:
     `authenticate(request, nsid)` returns who asks, None for nobody, or raises
     XrpcError. `fallback(request, nsid)` answers methods without a handler, and
     `intercept` is asked before any handler; both may return None to decline.
-    `guard(request, nsid)` may raise XrpcError before any work (rate limits).
+    `ready` raises if something that the server needs is away, for `/_ready`.
+    `guard` gives each client its share of everything that the app serves.
     `observe(nsid, status, seconds)` is called once a request, with nsid "unknown" for
     methods that are not registered. `error_types` maps exceptions of handlers to
     (error name, status). `check_output` validates every JSON answer.
@@ -119,14 +142,15 @@ class XrpcServer:
         authenticate: Authenticate | None = None,
         fallback: Fallback | None = None,
         intercept: Fallback | None = None,
-        guard: Guard | None = None,
+        guard: RequestGuard | None = None,
         observe: Observer | None = None,
         error_types: ErrorTypes | None = None,
         check_output: bool = False,
         title: str = "XRPC",
         version: str = "0.1.0",
         health: Callable[[], Mapping[str, Any]] | None = None,
-        threads: int = THREADS,
+        ready: Callable[[], None] | None = None,
+        threads: int | anyio.CapacityLimiter = THREADS,
     ) -> None:
         self._catalog = catalog
         self._authenticate = authenticate
@@ -139,7 +163,11 @@ class XrpcServer:
         self._title = title
         self._version = version
         self._health = health
-        self._threads = anyio.CapacityLimiter(threads)
+        self._ready = None if ready is None else Readiness(ready)
+        if isinstance(threads, int):
+            threads = anyio.CapacityLimiter(threads)
+        self._threads = threads
+        self._parsing = anyio.CapacityLimiter(_PARSING)
         self._methods: dict[str, _Registered] = {}
         self._subscriptions: dict[str, tuple[Method, Subscription]] = {}
 
@@ -147,6 +175,39 @@ class XrpcServer:
     def methods(self) -> Sequence[str]:
         """The NSIDs with a handler, subscriptions included, sorted."""
         return sorted([*self._methods, *self._subscriptions])
+
+    @property
+    def threads(self) -> anyio.CapacityLimiter:
+        """The threads that all blocking work of this server shares."""
+        return self._threads
+
+    async def run_handler(self, handler: Callable[[Call], T], call: Call) -> T:
+        """Run a blocking handler in a thread; `call.gone` is set if its client leaves.
+
+        A body that is handed over as a stream is not watched: its handler reads it.
+        """
+        if isinstance(call.input, AsyncIterator):
+            return await self._run_in_thread(handler, call)
+        async with watch_client(call.request, call.gone):
+            result = await self._run_in_thread(handler, call)
+        return result
+
+    async def _run_in_thread(self, handler: Callable[[Call], T], call: Call) -> T:
+        # A thread that does not come free soon is not waited for.
+        holder = object()
+        try:
+            async with asyncio.timeout(_MAX_WAIT_S):
+                await self._threads.acquire_on_behalf_of(holder)
+        except TimeoutError:
+            raise XrpcError(
+                "ServiceUnavailable", "the server is busy", 503, {"Retry-After": "1"}
+            ) from None
+        try:
+            return await anyio.to_thread.run_sync(
+                handler, call, limiter=anyio.CapacityLimiter(1)
+            )
+        finally:
+            self._threads.release_on_behalf_of(holder)
 
     def add(
         self,
@@ -160,15 +221,15 @@ class XrpcServer:
         """Serve a query or procedure.
 
         `handler(call)` may be sync (then it runs in a thread) or async, and returns a
-        JSON value, a Reply, or None for an empty answer. `max_bytes` caps the body;
-        `stream=True` hands a body that is not JSON over as it arrives.
+        JSON value, a Reply, or None for an empty answer. `max_bytes` caps the body, by
+        default at what the lexicon calls for; `stream=True` hands a body that is not
+        JSON over as it arrives.
         """
         method = self._find_method(nsid)
         if method.kind == "subscription":
             raise ValueError(f"{nsid} is a subscription")
         if max_bytes is None:
-            is_json = method.input is None or method.input.encoding == JSON
-            max_bytes = MAX_JSON_BYTES if is_json else MAX_BLOB_BYTES
+            max_bytes = _max_body(method, auth)
         self._methods[nsid] = _Registered(
             method=method,
             handler=handler,
@@ -205,6 +266,7 @@ class XrpcServer:
         routes: list[BaseRoute] = [
             *extra_routes,
             Route("/xrpc/_health", self._serve_health),
+            *([] if self._ready is None else [self._ready.route()]),
             *(
                 WebSocketRoute(f"/xrpc/{nsid}", self._subscription_endpoint(nsid))
                 for nsid in self._subscriptions
@@ -213,11 +275,21 @@ class XrpcServer:
             Route("/openapi.json", self._serve_openapi),
             Route("/docs", self._serve_docs),
         ]
-        return Starlette(
+        guards = [] if self._guard is None else [Middleware(self._guard.middleware)]
+        app = Starlette(
             routes=routes,
-            middleware=[Middleware(CorsMiddleware), *middleware],
+            middleware=[
+                Middleware(CorsMiddleware),
+                Middleware(CompressionMiddleware),
+                *guards,
+                *middleware,
+            ],
+            exception_handlers=OUTAGES,
             lifespan=lifespan,
         )
+        # It would redirect to whatever host the request names.
+        app.router.redirect_slashes = False
+        return app
 
     # One request, step by step.
 
@@ -243,10 +315,6 @@ class XrpcServer:
         return response
 
     async def _answer(self, request: Request, nsid: str) -> Response:
-        if self._guard is not None:
-            verdict = self._guard(request, nsid)
-            if verdict is not None:
-                await verdict
         if self._intercept is not None:
             response = await self._intercept(request, nsid)
             if response is not None:
@@ -260,21 +328,24 @@ class XrpcServer:
         call = Call(
             nsid=nsid,
             params=_read_params(request, method),
-            input=await _read_input(request, registered),
+            input=await _read_input(request, registered, self._parsing),
             auth=auth,
             headers=request.headers,
             request=request,
         )
-        if registered.is_async:
-            result = await registered.handler(call)
-        else:
-            result = await anyio.to_thread.run_sync(
-                registered.handler, call, limiter=self._threads
+        async with working(request.scope):
+            if registered.is_async:
+                work = registered.handler(call)
+                if method.kind == "query":
+                    # Nothing is lost by stopping it; what writes goes on to its end.
+                    work = run_while_connected(request, call.gone, work)
+                result = await work
+            else:
+                result = await self.run_handler(registered.handler, call)
+            reply = result if isinstance(result, Reply) else Reply(result)
+            return await build_response(
+                reply, method, check=self._check_output, limiter=self._threads
             )
-        reply = result if isinstance(result, Reply) else Reply(result)
-        return await build_response(
-            reply, method, check=self._check_output, limiter=self._threads
-        )
 
     async def _answer_unknown(self, request: Request, nsid: str) -> Response:
         if nsid in self._subscriptions:
@@ -298,7 +369,9 @@ class XrpcServer:
         auth = None
         if self._authenticate is not None:
             auth = await self._authenticate(request, nsid)
-        if auth is None and mode == "required":
+        if auth is not None:
+            identify(request.scope, auth.did)
+        elif mode == "required":
             raise XrpcError("AuthMissing", "Authentication Required", 401)
         return auth
 
@@ -343,6 +416,18 @@ class XrpcServer:
         )
 
 
+def _max_body(method: Method, auth: AuthMode) -> int:
+    body = method.input
+    if body is None:
+        return MIN_JSON_BYTES
+    if body.encoding != JSON:
+        return MAX_BLOB_BYTES
+    most = MAX_JSON_BYTES if auth == "required" else MAX_ANONYMOUS_JSON_BYTES
+    return (
+        most if body.largest is None else min(max(body.largest, MIN_JSON_BYTES), most)
+    )
+
+
 def _is_async(handler: Handler) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004 - an object with async __call__
@@ -365,24 +450,45 @@ def _read_params(request: Request, method: Method) -> dict[str, Any]:
 
 
 def _decode_params(query: bytes, method: Method) -> dict[str, Any]:
-    if len(query) > MAX_QUERY_CHARS:
-        raise XrpcError("InvalidRequest", "query string is too long", 414)
     try:
-        pairs = parse_qsl(
-            query.decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=MAX_PARAMETERS,
-        )
-    except ValueError:
-        raise XrpcError("InvalidRequest", "query string is malformed") from None
-    try:
-        return method.decode_params(pairs)
+        return method.decode_params(_split_query(query))
     except ProtocolError as error:
         raise XrpcError("InvalidRequest", f"parameters: {error}") from error
 
 
-async def _read_input(request: Request, registered: _Registered) -> Any:
+def _split_query(query: bytes) -> list[tuple[str, str]]:
+    """Return the names and values of a query string, unescaped.
+
+    Raises InvalidRecordError with the name of the parameter that is at fault.
+    """
+    pieces = [piece.partition(b"=")[::2] for piece in query.split(b"&")]
+    if len(query) > MAX_QUERY_CHARS:
+        name, _ = max(pieces, key=lambda piece: len(piece[1]))
+        raise InvalidRecordError(_shown(name), "is too long")
+    if len(pieces) > MAX_PARAMETERS:
+        raise InvalidRecordError("", f"are more than {MAX_PARAMETERS}")
+    try:
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        name = next((name for name, text in pieces if not _is_text(text)), b"")
+        raise InvalidRecordError(_shown(name), "is not UTF-8") from None
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        unquote_to_bytes(value).decode()
+    except UnicodeDecodeError:
+        return False
+    return value.isascii()
+
+
+def _shown(name: bytes) -> str:
+    return unquote(name[:_SHOWN_NAME].decode("ascii", "replace"))
+
+
+async def _read_input(
+    request: Request, registered: _Registered, parsing: anyio.CapacityLimiter
+) -> Any:
     method = registered.method
     if method.kind == "query":
         return None
@@ -400,9 +506,16 @@ async def _read_input(request: Request, registered: _Registered) -> Any:
         return await read_body(request, registered.max_bytes)
     _check_encoding(content_type, expected)
     body = await read_body(request, registered.max_bytes)
+    if len(body) <= _PARSED_AT_ONCE:
+        return _parse(body, registered)
+    async with working(request.scope):
+        return await anyio.to_thread.run_sync(_parse, body, registered, limiter=parsing)
+
+
+def _parse(body: bytes, registered: _Registered) -> Any:
     try:
         value = json_form.loads(body, max_bytes=registered.max_bytes, whole_as_int=True)
-        method.check_input(value)
+        registered.method.check_input(value)
     except ProtocolError as error:
         raise XrpcError("InvalidRequest", f"body: {error}") from error
     return value

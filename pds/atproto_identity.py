@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from psycopg.errors import UniqueViolation
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from network.errors import IdentityError
+from network.errors import IdentityError, XrpcError
 from network.xrpc_server import Call, XrpcServer
 from pds import lifecycle
 from pds.accounts import (
@@ -24,12 +25,18 @@ from pds.errors import (
     HandleNotAvailableError,
     HandleNotFoundError,
     InvalidHandleError,
+    UpstreamFailureError,
+    UpstreamTimeoutError,
 )
 from pds.handles import is_local, parse_requested_handle, require_local
 from pds.host import Host, login_of, utc_now
+from pds.proxy import ProxyRequest
+from pds.rate_limits import client_address
+from protocol import json_form
 from protocol.did_document import PDS_SERVICE, PDS_TYPE
+from protocol.errors import ProtocolError
 from protocol.keys import PrivateKey
-from protocol.syntax import Did, normalize_handle
+from protocol.syntax import Did, is_did, normalize_handle
 
 RESOLVE_HANDLE: Final = "com.atproto.identity.resolveHandle"
 UPDATE_HANDLE: Final = "com.atproto.identity.updateHandle"
@@ -89,16 +96,43 @@ class _IdentityMethods:
         if did is None and is_local(handle, self._host.settings.domains):
             raise HandleNotFoundError("Unable to resolve handle")
         if did is None:
+            did = await self._ask_indexer(call, handle)
+        if did is None:
             try:
                 did = await self._host.identity.resolve_handle(handle)
             except IdentityError as error:
                 raise HandleNotFoundError("Unable to resolve handle") from error
         return {"did": did}
 
+    async def _ask_indexer(self, call: Call, handle: str) -> str | None:
+        """Return the DID that the default indexer has for a handle of another server.
+
+        It hears of renames at once; a resolver of our own remembers the old answer.
+        None where it cannot be asked. Raises HandleNotFoundError.
+        """
+        target = self._host.proxy.default
+        if target is None:
+            return None
+        query = urlencode({"handle": handle})
+        request = ProxyRequest(
+            RESOLVE_HANDLE, query, call.headers, None, client_address(call)
+        )
+        try:
+            answer = await self._host.proxy.forward(target, request, token=None)
+            if 400 <= answer.status < 500 and answer.status != 429:
+                raise HandleNotFoundError("Unable to resolve handle")
+            did = json_form.loads(answer.body).get("did")
+        except (XrpcError, UpstreamFailureError, UpstreamTimeoutError):
+            return None
+        except (ProtocolError, AttributeError):
+            return None
+        return did if isinstance(did, str) and is_did(did) else None
+
     async def update_handle(self, call: Call) -> None:
         host = self._host
         account = login_of(call).account
         require_writable(account)
+        host.limits.change_handle(call, account.did)
         handle = parse_requested_handle(call.input["handle"], dev=host.settings.dev)
         if is_local(handle, host.settings.domains):
             require_local(handle, host.settings.domains)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from pds.errors import (
 )
 from pds.host import Host, login_of, shown_handle, utc_now
 from pds.proxy import ProxyRequest
+from pds.rate_limits import client_address
 from pds.record_input import read_record
 from pds.records import StoredRecord, find_record, list_collections, page_records
 from pds.repo_heads import RepoHead
@@ -82,14 +84,14 @@ class _RepoMethods:
 
     def create_record(self, call: Call) -> dict[str, Any]:
         given = call.input
-        account = self._own_account(call, given["repo"])
+        account = self._own_account(call, given["repo"], [Intent.CREATE])
         prepared = self._prepare(account, Intent.CREATE, given, given["record"])
         written = self._apply(account, [prepared], given.get("swapCommit"))
         return _record_answer(prepared) | {"commit": _commit_meta(written.head)}
 
     def put_record(self, call: Call) -> dict[str, Any]:
         given = call.input
-        account = self._own_account(call, given["repo"])
+        account = self._own_account(call, given["repo"], [Intent.PUT])
         prepared = self._prepare(account, Intent.PUT, given, given["record"])
         written = self._apply(account, [prepared], given.get("swapCommit"))
         answer = _record_answer(prepared)
@@ -99,20 +101,20 @@ class _RepoMethods:
 
     def delete_record(self, call: Call) -> dict[str, Any]:
         given = call.input
-        account = self._own_account(call, given["repo"])
+        account = self._own_account(call, given["repo"], [Intent.ENSURE_ABSENT])
         prepared = self._prepare(account, Intent.ENSURE_ABSENT, given, None)
         written = self._apply(account, [prepared], given.get("swapCommit"))
         return {"commit": _commit_meta(written.head)} if written.changed else {}
 
     def apply_writes(self, call: Call) -> dict[str, Any]:
         given = call.input
-        account = self._own_account(call, given["repo"])
         if len(given["writes"]) > MAX_COMMIT_OPS:
             raise InvalidRequestError(f"Too many writes. Max: {MAX_COMMIT_OPS}")
+        intents = [_INTENTS[item["$type"]] for item in given["writes"]]
+        account = self._own_account(call, given["repo"], intents)
         validate = given.get("validate")
         prepared = []
-        for item in given["writes"]:
-            intent = _INTENTS[item["$type"]]
+        for intent, item in zip(intents, given["writes"], strict=True):
             fields = item | {"validate": validate}
             prepared.append(self._prepare(account, intent, fields, item.get("value")))
         written = self._apply(account, prepared, given.get("swapCommit"))
@@ -171,9 +173,9 @@ class _RepoMethods:
     def upload_blob(self, call: Call) -> dict[str, Any]:
         account = login_of(call).account
         require_writable(account)
+        self._host.limits.upload(call, account.did)
+        # An empty blob is legal, as on the reference PDS.
         data: bytes = call.input
-        if not data:
-            raise InvalidRequestError("a blob may not be empty")
         mime_type = settle_mime_type(call.headers.get("content-type"), data)
         with self._host.pool.connection() as conn:
             ref = store_blob(
@@ -193,11 +195,13 @@ class _RepoMethods:
             }
         }
 
-    def _own_account(self, call: Call, repo: str) -> Account:
+    def _own_account(self, call: Call, repo: str, intents: Sequence[Intent]) -> Account:
+        """Return the account that may write so, once these writes are counted."""
         account = login_of(call).account
         if _identifier(repo) not in (account.did, account.handle):
             raise WrongPasswordError("Authentication is for another repo")
         require_writable(account)
+        self._host.limits.write(call, account.did, intents)
         return account
 
     def _find_account(self, identifier: str) -> Account | None:
@@ -271,6 +275,7 @@ class _RepoMethods:
                     call.request.scope["query_string"].decode("ascii"),
                     call.headers,
                     None,
+                    client_address(call),
                 ),
                 token=None,
             )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hmac
 import re
+import unicodedata
 from typing import Any, Final
 
 from psycopg.errors import UniqueViolation
 
-from network.errors import XrpcError
 from network.xrpc_server import Call, XrpcServer
 from pds import lifecycle
 from pds.accounts import (
@@ -35,7 +35,7 @@ from pds.errors import (
     WrongPasswordError,
 )
 from pds.handles import parse_requested_handle, require_local
-from pds.host import Host, client_address, login_of, shown_handle, utc_now
+from pds.host import Host, login_of, shown_handle, utc_now
 from pds.passwords import (
     MAX_PASSWORD_CHARS,
     MIN_PASSWORD_CHARS,
@@ -43,7 +43,6 @@ from pds.passwords import (
     hash_password,
 )
 from pds.proxy import PROTECTED_METHODS, parse_service_ref
-from pds.rate_limits import RateLimit
 from pds.sessions import Tokens
 from protocol.errors import ProtocolError
 from protocol.keys import PrivateKey, parse_did_key
@@ -89,16 +88,22 @@ def add_methods(server: XrpcServer, host: Host) -> None:
 
 
 def bearer_token(authorization: str | None) -> str | None:
-    """The token of an Authorization header; None without a header.
+    """Return the token of an Authorization header; None without one.
 
-    Raises InvalidTokenError for another scheme.
+    Raises InvalidTokenError, in the words of the reference PDS, for a header that is
+    malformed or of another scheme.
     """
-    if authorization is None:
+    if not authorization:
         return None
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise InvalidTokenError("Authorization must be a Bearer token")
-    return token.strip()
+    parts = authorization.split(" ")
+    if len(parts) != 2 or not parts[1]:
+        raise InvalidTokenError("Malformed authorization header")
+    scheme, token = parts
+    if scheme.lower() == "basic":
+        raise InvalidTokenError("Unexpected authorization type")
+    if scheme.lower() != "bearer":
+        raise InvalidTokenError(f"Unsupported authorization type: {scheme[:80]}")
+    return token
 
 
 class _ServerMethods:
@@ -118,24 +123,25 @@ class _ServerMethods:
     async def create_account(self, call: Call) -> dict[str, Any]:
         settings = self._host.settings
         given = call.input
-        _spend(self._host.sign_up_limit, client_address(call))
+        self._host.limits.sign_up(call)
         self._check_invite(given.get("inviteCode"))
         if "did" in given or "plcOp" in given:
             raise InvalidRequestError("this server does not take in existing accounts")
         handle = parse_requested_handle(given["handle"], dev=settings.dev)
         require_local(handle, settings.domains)
-        password = _check_new_password(given.get("password"))
         email = _check_email(given.get("email"))
-        recovery_key = _check_recovery_key(given.get("recoveryKey"))
         with self._host.claim_handle(handle):
+            # A taken handle is told before a bad password, as on the reference PDS.
+            await self._host.run(self._require_free, handle, email)
+            password = _check_new_password(given.get("password"))
+            recovery_key = _check_recovery_key(given.get("recoveryKey"))
             return await self._create(handle, email, password, recovery_key)
 
     async def _create(
         self, handle: str, email: str | None, password: str, recovery_key: str | None
     ) -> dict[str, Any]:
         host = self._host
-        await host.run(self._require_free, handle, email)
-        hashed = await host.hash(hash_password, password)
+        hashed = await host.hashing.run(hash_password, password)
         signing, rotation = PrivateKey.generate(), PrivateKey.generate()
         rotation_keys = [rotation.public.did_key]
         if recovery_key is not None:
@@ -201,7 +207,7 @@ class _ServerMethods:
 
     async def create_session(self, call: Call) -> dict[str, Any]:
         host = self._host
-        identifier = call.input["identifier"].strip().removeprefix("@")
+        identifier = _strip_marks(call.input["identifier"]).removeprefix("@")
         if not identifier.startswith("did:"):
             identifier = identifier.lower()
         found = await self._check_password(call, identifier, call.input["password"])
@@ -211,10 +217,14 @@ class _ServerMethods:
     async def _check_password(self, call: Call, identifier: str, password: str) -> int:
         """The account id behind a login; WrongPasswordError whatever is wrong."""
         host = self._host
-        _spend(host.login_limit, f"{client_address(call)} {identifier[:300]}")
         found = await host.run(self._find_password, identifier)
+        # By account where there is one: its handle, DID and email are one name.
+        host.limits.log_in(call, identifier if found is None else str(found[0]))
         stored = None if found is None else found[1]
-        if not await host.hash(check_password, password, stored) or found is None:
+        if (
+            not await host.hashing.run(check_password, password, stored)
+            or found is None
+        ):
             raise WrongPasswordError("Invalid identifier or password")
         return found[0]
 
@@ -287,6 +297,7 @@ class _ServerMethods:
     async def delete_account(self, call: Call) -> None:
         """`token` is an access token of the account: this server sends no mail, so a
         live login beside the password stands for the code that one would carry."""
+        self._host.limits.delete_account(call)
         did, token = call.input["did"], call.input["token"]
         await self._check_password(call, did, call.input["password"])
         await self._host.run(self._delete, did, token)
@@ -320,15 +331,10 @@ def _tokens(tokens: Tokens) -> dict[str, Any]:
     return {"accessJwt": tokens.access, "refreshJwt": tokens.refresh}
 
 
-def _spend(limit: RateLimit, key: str) -> None:
-    wait = limit.take(key)
-    if wait is not None:
-        raise XrpcError(
-            "RateLimitExceeded",
-            "Rate Limit Exceeded",
-            429,
-            {"Retry-After": str(max(1, round(wait)))},
-        )
+def _strip_marks(text: str) -> str:
+    """Drop spaces around a name, and the invisible marks that copying adds to one."""
+    visible = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    return visible.strip()
 
 
 def _check_new_password(password: str | None) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, Final
+from typing import Any, Final
 
-import anyio
 from psycopg import IsolationLevel
 
+from network.byte_range import parse_range
 from network.cursor import open_cursor, seal_cursor
+from network.request_guard import client_key
+from network.spool import Spool
 from network.xrpc_server import Call, Reply, XrpcServer
 from pds.accounts import (
     ACTIVE,
@@ -49,8 +50,7 @@ LIST_REPOS: Final = "com.atproto.sync.listRepos"
 
 CAR_TYPE: Final = "application/vnd.ipld.car"
 MAX_BLOCKS_ASKED: Final = 500
-_MEMORY_BYTES: Final = 4 * 1024 * 1024
-_CHUNK_BYTES: Final = 65_536
+_PARTIAL: Final = 206
 
 
 def add_methods(server: XrpcServer, host: Host) -> None:
@@ -71,10 +71,13 @@ class _SyncMethods:
         self._host = host
 
     async def get_repo(self, call: Call) -> Reply:
-        spool = await anyio.to_thread.run_sync(
-            self._spool_repo, call, limiter=self._host.exporting
-        )
-        return Reply(_drain(spool), content_type=CAR_TYPE)
+        def write(spool: Spool) -> None:
+            with self._snapshot(call) as (conn, account):
+                self._export(conn, account, call.params.get("since"), spool)
+
+        client = client_key(call.request.scope)
+        repo = await self._host.spooler.fill(client, write, call.is_client_gone)
+        return Reply(repo, content_type=CAR_TYPE)
 
     def get_latest_commit(self, call: Call) -> dict[str, Any]:
         with self._snapshot(call) as (conn, account):
@@ -134,16 +137,22 @@ class _SyncMethods:
             raise BlobNotFoundError("Blob not found") from error
         with self._snapshot(call) as (conn, account):
             blob = find_blob(conn, account.id, cid)
-        return Reply(
-            blob.value,
-            content_type=blob.mime_type,
-            headers={
-                # Whatever it is, it must not run in the name of this host.
-                "Content-Security-Policy": "default-src 'none'; sandbox",
-                "X-Content-Type-Options": "nosniff",
-                "Content-Disposition": f'attachment; filename="{cid_to_text(cid)}"',
-            },
-        )
+        name = cid_to_text(cid)
+        headers = {
+            # Whatever it is, it must not run in the name of this host.
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Accept-Ranges": "bytes",
+            "ETag": f'"{name}"',
+        }
+        body, status = blob.value, 200
+        if call.headers.get("if-range", headers["ETag"]) == headers["ETag"]:
+            span = parse_range(call.headers.get("range"), len(blob.value))
+            if span is not None:
+                body, status = blob.value[span.start : span.end], _PARTIAL
+                headers["Content-Range"] = span.content_range
+        return Reply(body, headers, status, content_type=blob.mime_type)
 
     def list_blobs(self, call: Call) -> dict[str, Any]:
         params = call.params
@@ -203,21 +212,8 @@ class _SyncMethods:
                 conn.isolation_level = None
                 conn.read_only = None
 
-    def _spool_repo(self, call: Call) -> IO[bytes]:
-        """The repo in a temporary file: a slow reader must not hold a connection and
-        its snapshot."""
-        spool = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115
-        try:
-            with self._snapshot(call) as (conn, account):
-                self._export(conn, account, call.params.get("since"), spool)
-        except BaseException:
-            spool.close()
-            raise
-        spool.seek(0)
-        return spool
-
     def _export(
-        self, conn: Connection, account: Account, since: str | None, out: IO[bytes]
+        self, conn: Connection, account: Account, since: str | None, out: Spool
     ) -> None:
         head = get_head(conn, account.id)
         signed = find_block(conn, account.id, head.commit)
@@ -238,9 +234,3 @@ def _others(blocks: Iterable[tuple[bytes, bytes]], first: bytes) -> Iterator[byt
     for cid, value in blocks:
         if cid != first:
             yield car_block(cid, value)
-
-
-def _drain(spool: IO[bytes]) -> Iterator[bytes]:
-    with spool:
-        while chunk := spool.read(_CHUNK_BYTES):
-            yield chunk

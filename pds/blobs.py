@@ -16,9 +16,18 @@ from pds.errors import (
     BlobTooLargeError,
     InvalidMimeTypeError,
     InvalidRequestError,
+    InvalidSizeError,
 )
 from protocol.cbor import Value
-from protocol.cid import BLOB_PREFIX, CID_BYTES, Cid, cid_to_text, raw_cid_for
+from protocol.cid import (
+    BLOB_PREFIX,
+    CID_BYTES,
+    Cid,
+    cid_from_text,
+    cid_to_text,
+    raw_cid_for,
+)
+from protocol.errors import ProtocolError
 
 DEFAULT_MIME_TYPE = "application/octet-stream"
 MAX_MIME_TYPE_CHARS = 128
@@ -61,10 +70,10 @@ class StoredBlob:
 
 
 def settle_mime_type(declared: str | None, data: bytes) -> str:
-    """The type to store for `data`, declared as `declared` in its upload.
+    """Return the type to store for `data`, declared as `declared` in its upload.
 
-    What the bytes plainly are wins over no declaration; a declaration that contradicts
-    them raises InvalidMimeTypeError.
+    The type of the bytes wins over the declared one, as on the reference PDS. Raises
+    InvalidMimeTypeError for a declaration that is no MIME type.
     """
     bare = (declared or "").partition(";")[0].strip().lower()
     bare = _SAME.get(bare, bare)
@@ -73,13 +82,9 @@ def settle_mime_type(declared: str | None, data: bytes) -> str:
         return found or DEFAULT_MIME_TYPE
     if len(bare) > MAX_MIME_TYPE_CHARS or not _is_mime_type(bare):
         raise InvalidMimeTypeError(f"not a MIME type: {bare[:80]!r}")
-    if (
-        found is not None
-        and bare != found
-        and bare not in _LOOSE.get(found, frozenset())
-    ):
-        raise InvalidMimeTypeError(f"declared {bare}, but the bytes are {found}")
-    return bare
+    if found is None or bare in _LOOSE.get(found, frozenset()):
+        return bare
+    return found
 
 
 def store_blob(
@@ -151,7 +156,7 @@ def use_blobs(
 ) -> None:
     """Note that the records at these paths refer to these blobs.
 
-    Raises BlobNotFoundError, InvalidMimeTypeError or InvalidRequestError when a record
+    Raises BlobNotFoundError, InvalidMimeTypeError or InvalidSizeError when a record
     names a blob that was not uploaded, or with another type or size.
     """
     if not uses:
@@ -177,7 +182,7 @@ def use_blobs(
                 f" {mime_type!r} (in {path})"
             )
         if ref.size != size:
-            raise InvalidRequestError(
+            raise InvalidSizeError(
                 f"Referenced size {ref.size} does not match stored blob: {size}"
                 f" (in {path})"
             )
@@ -217,13 +222,21 @@ def sweep_blobs(conn: Connection, before: datetime) -> int:
 
 
 def blob_refs(value: Value) -> Iterator[BlobRef]:
-    """Every blob that a record refers to. Raises InvalidRequestError for a bad one."""
+    """Yield every blob that a record refers to.
+
+    Raises InvalidRequestError for a malformed blob and for one in the old form
+    `{cid, mimeType}`, which no new record may hold.
+    """
     stack = [value]
     while stack:
         item = stack.pop()
         if isinstance(item, dict):
             if item.get("$type") == "blob":
                 yield _blob_ref(item)
+            elif _is_legacy_blob(item):
+                raise InvalidRequestError(
+                    f"Legacy blobs are not allowed ({item['cid']})"
+                )
             else:
                 stack.extend(item.values())
         elif isinstance(item, list):
@@ -241,6 +254,20 @@ def _blob_ref(item: dict[str, Value]) -> BlobRef:
     if not isinstance(mime_type, str) or not isinstance(size, int):
         raise InvalidRequestError("a blob must have a mimeType and a size")
     return BlobRef(ref.raw, mime_type, size)
+
+
+def _is_legacy_blob(item: dict[str, Value]) -> bool:
+    """Return True for exactly a CID as text and a type, the old form of a blob."""
+    cid = item.get("cid")
+    if item.keys() != {"cid", "mimeType"} or not isinstance(cid, str):
+        return False
+    if not isinstance(item["mimeType"], str) or not item["mimeType"]:
+        return False
+    try:
+        cid_from_text(cid)
+    except ProtocolError:
+        return False
+    return True
 
 
 def _sniff(data: bytes) -> str | None:

@@ -7,8 +7,9 @@ from typing import Any, Final
 import orjson
 
 from network.client import Fetched, Fetcher
-from network.errors import NetworkError
-from pds.errors import UpstreamFailureError
+from network.errors import NetworkError, XrpcError
+from network.policy import CallerBudget, HostLimits
+from pds.errors import InvalidRequestError, UpstreamFailureError
 from protocol.did_document import PDS_SERVICE, PDS_TYPE, SIGNING_KEY
 from protocol.errors import ProtocolError
 from protocol.keys import PrivateKey
@@ -26,18 +27,25 @@ from protocol.syntax import Did
 
 _MAX_ANSWER_BYTES: Final = 65_536
 _EXCERPT_CHARS: Final = 300
+# The directory limits operations by DID: a 429 for one must not pause the others.
+_LIMITS_OF_ONE_DID: Final = HostLimits(rate=1.0, burst=10, concurrency=2, max_wait=5.0)
 
 
 class Directory:
     """Reads and appends to the logs of a PLC directory.
 
-    Every failure is an UpstreamFailureError: the caller of the server can only try
-    again.
+    Raises InvalidRequestError with the directory's words for what it refuses, XrpcError
+    429 for a DID that has too many operations, and UpstreamFailureError for all else.
     """
 
-    def __init__(self, plc_url: str, fetcher: Fetcher) -> None:
+    def __init__(
+        self, plc_url: str, fetcher: Fetcher, *, bypass_key: str | None = None
+    ) -> None:
         self._url = plc_url.rstrip("/")
         self._fetcher = fetcher
+        self._headers = {"content-type": "application/json"}
+        if bypass_key is not None:
+            self._headers["x-ratelimit-bypass"] = bypass_key
 
     async def submit(self, did: Did, operation: Operation) -> None:
         """Append a signed operation to the log of `did`."""
@@ -45,8 +53,9 @@ class Directory:
             fetched = await self._fetcher.post(
                 f"{self._url}/{did}",
                 body=orjson.dumps(operation_json(operation)),
-                headers={"content-type": "application/json"},
+                headers=self._headers,
                 max_bytes=_MAX_ANSWER_BYTES,
+                budget=CallerBudget(did, _LIMITS_OF_ONE_DID),
             )
         except NetworkError as error:
             raise UpstreamFailureError(f"PLC directory: {error}") from error
@@ -64,7 +73,9 @@ class Directory:
     async def _last_operation(self, did: Did) -> Operation | LegacyCreate:
         try:
             fetched = await self._fetcher.get(
-                f"{self._url}/{did}/log/last", max_bytes=_MAX_ANSWER_BYTES
+                f"{self._url}/{did}/log/last",
+                max_bytes=_MAX_ANSWER_BYTES,
+                budget=CallerBudget(did, _LIMITS_OF_ONE_DID),
             )
             _require_success(fetched)
             operation = parse_operation(fetched.json())
@@ -92,6 +103,13 @@ def local_document(
 
 
 def _require_success(fetched: Fetched) -> None:
-    if fetched.status != 200:
-        text = fetched.body.decode("utf-8", "replace")[:_EXCERPT_CHARS]
-        raise UpstreamFailureError(f"PLC directory answered {fetched.status}: {text}")
+    if fetched.status == 200:
+        return
+    text = fetched.body.decode("utf-8", "replace")[:_EXCERPT_CHARS]
+    message = f"PLC directory answered {fetched.status}: {text}"
+    if fetched.status == 429:
+        wait = fetched.headers.get("Retry-After", "60")
+        raise XrpcError("RateLimitExceeded", message, 429, {"Retry-After": wait})
+    if 400 <= fetched.status < 500:
+        raise InvalidRequestError(message)
+    raise UpstreamFailureError(message)

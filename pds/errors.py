@@ -4,9 +4,9 @@ PdsError
 ├── AuthMissingError, WrongPasswordError, InvalidTokenError, ExpiredTokenError
 ├── AccountTakedownError, AccountDeactivatedError
 ├── InvalidRequestError
-│   ├── InvalidRecordDataError, InvalidHandleError, HandleNotAvailableError,
-│   │   UnsupportedDomainError, InvalidPasswordError, InvalidInviteCodeError,
-│   │   IncompatibleDidDocError, InvalidMimeTypeError, BadExpirationError
+│   ├── InvalidHandleError, HandleNotAvailableError, UnsupportedDomainError,
+│   │   InvalidPasswordError, InvalidInviteCodeError, IncompatibleDidDocError,
+│   │   InvalidMimeTypeError, InvalidSizeError, BadExpirationError
 ├── InvalidSwapError
 ├── RecordNotFoundError, BlockNotFoundError, BlobNotFoundError, HandleNotFoundError
 ├── RepoNotFoundError, RepoTakendownError, RepoSuspendedError, RepoDeactivatedError
@@ -61,10 +61,6 @@ class InvalidRequestError(PdsError):
     pass
 
 
-class InvalidRecordDataError(InvalidRequestError):
-    name = "InvalidRecord"
-
-
 class InvalidHandleError(InvalidRequestError):
     name = "InvalidHandle"
 
@@ -91,6 +87,10 @@ class IncompatibleDidDocError(InvalidRequestError):
 
 class InvalidMimeTypeError(InvalidRequestError):
     name = "InvalidMimeType"
+
+
+class InvalidSizeError(InvalidRequestError):
+    name = "InvalidSize"
 
 
 class BadExpirationError(InvalidRequestError):

@@ -16,13 +16,15 @@ from psycopg_pool import ConnectionPool
 
 from network.client import Fetcher
 from network.identity import IdentityResolver
+from network.spool import Spooler
 from network.xrpc_server import Auth, Call
 from pds.accounts import SIGNING_ROLE, Account, Connection, sealed_key
 from pds.blocks import NodeCache
 from pds.directory import Directory, local_document
 from pds.errors import HandleNotAvailableError
+from pds.passwords import HashQueue
 from pds.proxy import ServiceProxy
-from pds.rate_limits import RateLimit
+from pds.rate_limits import MethodLimits
 from pds.sequencer import StoredEvents
 from pds.sessions import Login, Sessions
 from pds.settings import PdsSettings
@@ -87,11 +89,10 @@ class Host:
     clock: TidClock
     events: StoredEvents
     nodes: NodeCache
-    login_limit: RateLimit
-    sign_up_limit: RateLimit
+    limits: MethodLimits
     cursor_key: bytes
-    hashing: anyio.CapacityLimiter
-    exporting: anyio.CapacityLimiter
+    hashing: HashQueue
+    spooler: Spooler
     # Handles on their way through the directory: the unique index of the table speaks
     # too late to keep two DIDs from claiming one. Touched on the event loop only.
     pending_handles: set[str]
@@ -110,10 +111,6 @@ class Host:
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """Do blocking work in a thread."""
         return await anyio.to_thread.run_sync(work, *args)
-
-    async def hash(self, work: Callable[..., T], *args: Any) -> T:
-        """Do the work of a password hash in a thread; few run at a time."""
-        return await anyio.to_thread.run_sync(work, *args, limiter=self.hashing)
 
     @contextmanager
     def claim_handle(self, handle: str) -> Iterator[None]:
@@ -158,9 +155,3 @@ def utc_now() -> datetime:
 
 def now_us() -> int:
     return time.time_ns() // 1000
-
-
-def client_address(call: Call) -> str:
-    """The peer's address, for rate limits. Forwarded-for headers are not believed."""
-    client = call.request.client
-    return "unknown" if client is None else client.host

@@ -6,6 +6,15 @@ import base64
 import hashlib
 import hmac
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from network.errors import XrpcError
+
+T = TypeVar("T")
 
 MIN_PASSWORD_CHARS = 8
 MAX_PASSWORD_CHARS = 256
@@ -16,8 +25,31 @@ _P = 1
 _SALT_BYTES = 16
 _HASH_BYTES = 32
 
-# A hash takes 16 MiB and tens of milliseconds of a core: so many at a time, no more.
-PARALLEL_HASHES = 4
+# A hash takes 16 MiB and tens of milliseconds of a core. One core stays free for the
+# other requests.
+PARALLEL_HASHES = max(1, min(4, (os.cpu_count() or 2) - 1))
+MAX_WAITING_HASHES = 24
+
+
+class HashQueue:
+    """Password hashes in threads: few at a time, and few that wait."""
+
+    def __init__(
+        self, at_once: int = PARALLEL_HASHES, waiting: int = MAX_WAITING_HASHES
+    ) -> None:
+        self._limiter = anyio.CapacityLimiter(at_once)
+        self._waiting = waiting
+
+    async def run(self, work: Callable[..., T], *args: Any) -> T:
+        """Do the work of one hash. Raises XrpcError 503 when too many wait already."""
+        if self._limiter.statistics().tasks_waiting >= self._waiting:
+            raise XrpcError(
+                "NotEnoughResources",
+                "too many passwords are being checked",
+                503,
+                {"Retry-After": "2"},
+            )
+        return await anyio.to_thread.run_sync(work, *args, limiter=self._limiter)
 
 
 def hash_password(password: str) -> str:

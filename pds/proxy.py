@@ -7,7 +7,9 @@ token that names the account, the target and the one method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -26,7 +28,7 @@ from network.errors import (
     XrpcError,
 )
 from network.identity import IdentityResolver
-from network.policy import HostLimits
+from network.policy import CallerBudget, HostLimits
 from network.xrpc_server import Reply
 from pds.errors import (
     InvalidRequestError,
@@ -55,6 +57,10 @@ _RESPONSE_HEADERS: Final = (
     "atproto-repo-rev",
     "atproto-content-labelers",
     "retry-after",
+    "ratelimit-limit",
+    "ratelimit-policy",
+    "ratelimit-remaining",
+    "ratelimit-reset",
 )
 
 # A page of a stranger must not run as a page of this server.
@@ -62,6 +68,12 @@ _INERT: Final = {
     "content-security-policy": "default-src 'none'; sandbox",
     "x-content-type-options": "nosniff",
 }
+
+# One account's share of each service: the pace of a busy client, not of a scraper.
+_CALLER_LIMITS: Final = HostLimits(rate=30.0, burst=200, concurrency=16, max_wait=5.0)
+_MAX_CALLS: Final = 256
+_MAX_CALLS_TO_ONE: Final = 128
+_MAX_CALLS_OF_ONE: Final = 32
 
 # Methods about the account itself. A token for one of them would let a service act as
 # the account towards its own server, so none is made and none is forwarded.
@@ -100,12 +112,16 @@ class ServiceRef:
 
 @dataclass(frozen=True, slots=True)
 class ProxyRequest:
-    """What of a client's request goes on. `body` None means GET."""
+    """The parts of a client's request that are forwarded. `body` None means GET.
+
+    `caller` is the account's DID, or the address of a client without a login.
+    """
 
     nsid: str
     query: str
     headers: Mapping[str, str]
     body: bytes | None
+    caller: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +159,42 @@ def parse_service_ref(text: str) -> ServiceRef:
         raise InvalidRequestError(f"service DID: {error}") from error
 
 
+class _UpstreamSlots:
+    """The calls under way: in all, to each service and of each caller.
+
+    Neither a slow service nor one caller can take them all.
+    """
+
+    def __init__(self) -> None:
+        self._by_service: Counter[str] = Counter()
+        self._by_caller: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, endpoint: str, caller: str) -> Iterator[None]:
+        """Hold a slot. Raises XrpcError 429 or 503 when there is none."""
+        if self._by_caller[caller] >= _MAX_CALLS_OF_ONE:
+            raise _busy("RateLimitExceeded", "too many calls at once", 429)
+        full = self._by_service.total() >= _MAX_CALLS
+        if full or self._by_service[endpoint] >= _MAX_CALLS_TO_ONE:
+            raise _busy("NotEnoughResources", "the service has too many calls", 503)
+        self._by_service[endpoint] += 1
+        self._by_caller[caller] += 1
+        try:
+            yield
+        finally:
+            for counter, key in (
+                (self._by_service, endpoint),
+                (self._by_caller, caller),
+            ):
+                counter[key] -= 1
+                if not counter[key]:
+                    del counter[key]
+
+
+def _busy(name: str, message: str, status: int) -> XrpcError:
+    return XrpcError(name, message, status, {"Retry-After": "1"})
+
+
 class ServiceProxy:
     """Forwards calls for accounts of one server."""
 
@@ -159,6 +211,7 @@ class ServiceProxy:
         self._now = now
         default = settings.default_indexer
         self._default = None if default is None else parse_service_ref(default)
+        self._slots = _UpstreamSlots()
 
     def choose(self, header: str | None, preferred: str | None) -> ServiceRef:
         """The target of a call. Raises InvalidRequestError for a bad header."""
@@ -197,11 +250,6 @@ class ServiceProxy:
         called, UpstreamFailureError or UpstreamTimeoutError when it does not answer.
         """
         endpoint = await self._endpoint(target)
-        if target == self._default:
-            # The operator's own choice: one client's pace is not its limit.
-            self._fetcher.set_limits(
-                endpoint, HostLimits(rate=10_000, burst=10_000, concurrency=256)
-            )
         url = f"{endpoint}/xrpc/{request.nsid}"
         if request.query:
             url += f"?{request.query}"
@@ -212,12 +260,14 @@ class ServiceProxy:
         }
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
+        budget = CallerBudget(request.caller, _CALLER_LIMITS)
         try:
-            fetched = await self._send(url, headers, request.body)
+            with self._slots.hold(endpoint, request.caller):
+                fetched = await self._send(url, headers, request.body, budget)
         except RateLimitedError as error:
             raise XrpcError(
                 "RateLimitExceeded",
-                "upstream asked us to wait",
+                "too many requests to this service",
                 429,
                 {"Retry-After": str(max(1, round(error.retry_after)))},
             ) from error
@@ -234,7 +284,11 @@ class ServiceProxy:
         return _answer(fetched)
 
     async def _send(
-        self, url: str, headers: Mapping[str, str], body: bytes | None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        budget: CallerBudget,
     ) -> Fetched:
         if body is None:
             return await self._fetcher.get(
@@ -242,6 +296,7 @@ class ServiceProxy:
                 headers=headers,
                 max_bytes=self._settings.max_proxy_response_bytes,
                 timeout=self._settings.proxy_timeout,
+                budget=budget,
             )
         return await self._fetcher.post(
             url,
@@ -249,6 +304,7 @@ class ServiceProxy:
             body=body,
             max_bytes=self._settings.max_proxy_response_bytes,
             timeout=self._settings.proxy_timeout,
+            budget=budget,
         )
 
     async def _endpoint(self, target: ServiceRef) -> str:

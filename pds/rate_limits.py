@@ -1,41 +1,86 @@
-"""Fixed-window rate limits, in the memory of this process."""
+"""The limits of single methods, with the numbers of the reference PDS.
+
+They come on top of each client's share of all requests (`network.request_guard`).
+"""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-_MAX_KEYS = 50_000
+from network.rate_limit import RateLimit, take_from_all
+from network.request_guard import admission_of
+from network.xrpc_server import Call
+from pds.repo_writes import Intent
+from pds.settings import PdsSettings
+
+_MINUTE: Final = 60.0
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+
+_POINTS: Final[Mapping[Intent, int]] = {
+    Intent.CREATE: 3,
+    Intent.PUT: 2,
+    Intent.UPDATE: 2,
+    Intent.DELETE: 1,
+    Intent.ENSURE_ABSENT: 1,
+}
 
 
-class RateLimit:
-    """At most `limit` calls per key in each window of `window` seconds.
+class MethodLimits:
+    """The limits of one server, counted by account or by the client's address.
 
-    Memory is bounded: beyond 50,000 keys the oldest windows are forgotten first.
+    Each method raises XrpcError 429 beyond them, and shows what is left in the
+    headers of the answer.
     """
 
-    def __init__(
-        self, limit: int, window: float, now: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.limit = limit
-        self.window = window
-        self._now = now
-        self._lock = threading.Lock()
-        self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
+    def __init__(self, settings: PdsSettings) -> None:
+        self._writes = (RateLimit(5_000, _HOUR), RateLimit(35_000, _DAY))
+        self._handles = (RateLimit(10, 5 * _MINUTE), RateLimit(50, _DAY))
+        self._uploads = (RateLimit(1_000, _DAY),)
+        self._deletions = (RateLimit(50, 5 * _MINUTE),)
+        self._sign_ups = (RateLimit(settings.sign_up_limit, 5 * _MINUTE),)
+        self._logins = (RateLimit(30, 5 * _MINUTE), RateLimit(300, _DAY))
+        # Not of the reference: guesses at many accounts from one address.
+        self._addresses = (RateLimit(settings.logins_per_5_minutes, 5 * _MINUTE),)
 
-    def take(self, key: str) -> float | None:
-        """Count one call. None when allowed, else the seconds until the next window."""
-        now = self._now()
-        with self._lock:
-            started, count = self._windows.get(key, (now, 0))
-            if now - started >= self.window:
-                started, count = now, 0
-                self._windows.pop(key, None)
-            if count >= self.limit:
-                return started + self.window - now
-            self._windows[key] = (started, count + 1)
-            while len(self._windows) > _MAX_KEYS:
-                self._windows.popitem(last=False)
-            return None
+    def write(self, call: Call, did: str, intents: Sequence[Intent]) -> None:
+        """Count the writes of a batch: create 3, update 2, delete 1."""
+        points = sum(_POINTS[intent] for intent in intents)
+        if points:
+            _take(call, self._writes, did, points)
+
+    def change_handle(self, call: Call, did: str) -> None:
+        """Count a change of handle."""
+        _take(call, self._handles, did)
+
+    def upload(self, call: Call, did: str) -> None:
+        """Count a blob."""
+        _take(call, self._uploads, did)
+
+    def sign_up(self, call: Call) -> None:
+        """Count a new account."""
+        _take(call, self._sign_ups, client_address(call))
+
+    def log_in(self, call: Call, account: str) -> None:
+        """Count a password tried at an account, which may not exist."""
+        address = client_address(call)
+        _take(call, self._addresses, address)
+        _take(call, self._logins, f"{address} {account[:300]}")
+
+    def delete_account(self, call: Call) -> None:
+        """Count an attempt to delete an account."""
+        _take(call, self._deletions, client_address(call))
+
+
+def _take(call: Call, limits: Sequence[RateLimit], key: str, points: int = 1) -> None:
+    quota = take_from_all(limits, key, points)
+    admission = admission_of(call.request.scope)
+    if admission is not None:
+        admission.note(quota)
+
+
+def client_address(call: Call) -> str:
+    """Return the client's address (an IPv6 /64)."""
+    admission = admission_of(call.request.scope)
+    return "unknown" if admission is None else admission.address

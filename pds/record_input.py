@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pds.blobs import BlobRef, blob_refs
-from pds.errors import InvalidRecordDataError
+from pds.errors import InvalidRequestError
 from protocol.cbor import encode
 from protocol.cid import cid_for
 from protocol.errors import InvalidRecordError, ProtocolError
@@ -34,26 +34,29 @@ def read_record(
     """Check a record in its JSON form.
 
     `validate` True demands a known lexicon, None checks against it if it is known,
-    False does not look. Raises InvalidRecordDataError.
+    False does not look. The old form of a blob, `{cid, mimeType}`, is refused in all
+    three cases. Raises InvalidRequestError.
     """
     try:
         value = record_from_json(record)
         declared = value.setdefault("$type", collection)
         if declared != collection:
-            raise InvalidRecordDataError(
+            raise InvalidRequestError(
                 f"Invalid $type: expected {collection}, got {str(declared)[:100]}"
             )
         validation = _validate(catalog, collection, rkey, value, validate)
+        # After the check against the lexicon, which names the field.
+        blobs = tuple(blob_refs(value))
         raw = encode(value)
     except InvalidRecordError as error:
-        raise InvalidRecordDataError(f"Invalid {collection} record: {error}") from error
+        raise InvalidRequestError(f"Invalid {collection} record: {error}") from error
     except ProtocolError as error:
-        raise InvalidRecordDataError(f"Invalid record: {error}") from error
+        raise InvalidRequestError(f"Invalid record: {error}") from error
     if len(raw) > MAX_RECORD_BYTES:
-        raise InvalidRecordDataError(
+        raise InvalidRequestError(
             f"Invalid record: {len(raw)} bytes, over {MAX_RECORD_BYTES}"
         )
-    return RecordInput(raw, cid_for(raw), tuple(blob_refs(value)), validation)
+    return RecordInput(raw, cid_for(raw), blobs, validation)
 
 
 def _validate(
@@ -67,9 +70,9 @@ def _validate(
         return None
     if not catalog.has_record(collection):
         if validate:
-            raise InvalidRecordDataError(f"Lexicon not found: {collection}")
+            raise InvalidRequestError(f"Lexicon not found: {collection}")
         return UNKNOWN
     if not catalog.is_key_of(collection, rkey):
-        raise InvalidRecordDataError(f"Invalid record key for {collection}: {rkey}")
+        raise InvalidRequestError(f"Invalid record key for {collection}: {rkey}")
     catalog.validate_record(collection, value)
     return VALID

@@ -142,10 +142,23 @@ session = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("account", Integer, ForeignKey("account.id"), nullable=False),
-    Column("refresh_id", Text, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("revoked_at", DateTime(timezone=True)),
     Index("session_account", "account"),
+)
+
+# A used token names its successor and lives on for a grace time. A valid token that has
+# no row was used before that.
+refresh_token = Table(
+    "refresh_token",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column(
+        "session", Text, ForeignKey("session.id", ondelete="CASCADE"), nullable=False
+    ),
+    Column("next_id", Text),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("refresh_token_session", "session"),
 )
 
 preference = Table(

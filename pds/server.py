@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
 
-import anyio
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 from starlette.applications import Starlette
@@ -23,6 +22,8 @@ from network.errors import XrpcError
 from network.identity import IdentityResolver
 from network.policy import Policy
 from network.request_body import read_body
+from network.request_guard import RequestGuard, identify
+from network.spool import Spooler
 from network.stream_server import StreamServer
 from network.xrpc_server import Auth, XrpcServer
 from pds import (
@@ -39,7 +40,7 @@ from pds.crawl_notice import CrawlNotice
 from pds.directory import Directory
 from pds.errors import AuthMissingError, PdsError
 from pds.host import Host, KeyRing, auth_of, now_us, utc_now
-from pds.passwords import PARALLEL_HASHES
+from pds.passwords import HashQueue
 from pds.preferences import preferred_indexer
 from pds.proxy import (
     MAX_REQUEST_BYTES,
@@ -49,7 +50,7 @@ from pds.proxy import (
     ServiceProxy,
     ServiceRef,
 )
-from pds.rate_limits import RateLimit
+from pds.rate_limits import MethodLimits
 from pds.repo_writes import RepoWriter
 from pds.sequencer import StoredEvents, listen, prune
 from pds.sessions import Login, Sessions
@@ -57,15 +58,13 @@ from pds.settings import PdsSettings
 from pds.vault import Vault, derive_key
 from protocol.lexicon import Catalog
 from protocol.syntax import Did, Nsid, TidClock, is_nsid
+from storage.pool import ping
 
 log = logging.getLogger(__name__)
 
 SUBSCRIBE_REPOS: Final = "com.atproto.sync.subscribeRepos"
 
-_FIVE_MINUTES: Final = 300.0
-_LOGINS_PER_5_MINUTES: Final = 30
 _HOUSEKEEPING_SECONDS: Final = 600.0
-_PARALLEL_EXPORTS: Final = 4
 _CLOCK_IDS: Final = 1024
 _NO_SUCH_METHOD: Final = ("MethodNotImplemented", "Method Not Implemented", 501)
 
@@ -77,6 +76,7 @@ def create_app(
     fetcher: Fetcher | None = None,
     identity: IdentityResolver | None = None,
     catalog: Catalog | None = None,
+    guard: RequestGuard | None = None,
 ) -> Starlette:
     """A server on a database migrated to `pds`.
 
@@ -98,8 +98,10 @@ def create_app(
         host.catalog,
         authenticate=gate.authenticate,
         fallback=gate.proxy,
+        guard=guard or RequestGuard(),
         error_types=_error_types(),
         title="Bigworld PDS",
+        ready=lambda: ping(pool),
     )
     atproto_server.add_methods(server, host)
     atproto_repo.add_methods(
@@ -130,7 +132,9 @@ def _build_host(
         catalog=catalog,
         fetcher=fetcher,
         identity=identity,
-        directory=Directory(settings.plc_url, fetcher),
+        directory=Directory(
+            settings.plc_url, fetcher, bypass_key=settings.plc_bypass_key
+        ),
         proxy=ServiceProxy(settings, fetcher, identity, utc_now),
         sessions=Sessions(settings),
         vault=vault,
@@ -140,11 +144,10 @@ def _build_host(
         clock=TidClock(secrets.randbelow(_CLOCK_IDS), now_us),
         events=StoredEvents(pool),
         nodes=NodeCache(),
-        login_limit=RateLimit(_LOGINS_PER_5_MINUTES, _FIVE_MINUTES),
-        sign_up_limit=RateLimit(settings.sign_up_limit, _FIVE_MINUTES),
+        limits=MethodLimits(settings),
         cursor_key=derive_key(settings.secret, "paging cursors"),
-        hashing=anyio.CapacityLimiter(PARALLEL_HASHES),
-        exporting=anyio.CapacityLimiter(_PARALLEL_EXPORTS),
+        hashing=HashQueue(),
+        spooler=Spooler(),
         pending_handles=set(),
     )
 
@@ -166,6 +169,7 @@ class _Gate:
         login = await self._login(request, nsid)
         if login is None:
             raise AuthMissingError("Authentication Required")
+        identify(request.scope, login.account.did)
         if nsid in PROTECTED_METHODS:
             raise XrpcError(*_NO_SUCH_METHOD)
         require_writable(login.account)
@@ -182,6 +186,7 @@ class _Gate:
                 request.scope["query_string"].decode("ascii", "replace"),
                 request.headers,
                 body,
+                login.account.did,
             ),
             token,
         )

@@ -1,9 +1,11 @@
 """Logins: access and refresh tokens, rotation, revocation.
 
 Tokens are HS256 JWTs that only this server makes and reads. A login is one row of
-`session`; each refresh replaces the one refresh token that the row accepts. A refresh
-token that comes a second time means that two parties hold it: the whole login ends.
-Access tokens name their login, so they end with it at once.
+`session`, its refresh tokens are rows of `refresh_token`. Each refresh names a
+successor. For two hours the used token gives the same successor again, because two
+tabs may refresh at once and an answer may be lost. After that a second use means that
+two parties hold the token: the whole login ends. Access tokens name their login, so
+they end with it at once.
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from pds.accounts import DELETED, TAKENDOWN, Account, Connection
 from pds.errors import AccountTakedownError, ExpiredTokenError, InvalidTokenError
 from pds.settings import PdsSettings
 from pds.vault import derive_key
+
+REFRESH_GRACE: Final = timedelta(hours=2)
+"""How long a used refresh token gives the same successor, as on the reference PDS."""
 
 _MAX_TOKEN_CHARS = 4096
 _ACCESS_SCOPE = "com.atproto.access"
@@ -29,6 +34,10 @@ _REFRESH_SCOPE = "com.atproto.refresh"
 
 def _base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+
+
+def _new_refresh_id() -> str:
+    return secrets.token_urlsafe(24)
 
 
 def _header(typ: str) -> str:
@@ -65,37 +74,65 @@ class Sessions:
     def open(self, conn: Connection, account: int, did: str, now: datetime) -> Tokens:
         """Begin a login."""
         session = secrets.token_urlsafe(18)
-        refresh_id = secrets.token_urlsafe(24)
         expires = now + timedelta(seconds=self._refresh_lifetime)
         conn.execute(
-            "INSERT INTO session (id, account, refresh_id, expires_at)"
-            " VALUES (%s, %s, %s, %s)",
-            [session, account, refresh_id, expires],
+            "INSERT INTO session (id, account, expires_at) VALUES (%s, %s, %s)",
+            [session, account, expires],
         )
+        refresh_id = _new_refresh_id()
+        self._insert_refresh_token(conn, session, refresh_id, expires)
         return self._mint(did, session, refresh_id, now)
 
     def refresh(self, conn: Connection, token: str, now: datetime) -> Tokens | None:
         """Trade a refresh token for new tokens.
 
-        None when the token was used before: then its whole login has been revoked, and
-        the caller must commit that before it answers ExpiredToken.
+        None when the token was used before its grace time: then its whole login has
+        been revoked, and the caller must commit that before it answers ExpiredToken.
         """
         claims = self._read(token, _REFRESH_HEADER, now)
-        refresh_id = secrets.token_urlsafe(24)
-        moved = conn.execute(
-            "UPDATE session SET refresh_id = %s, expires_at = %s"
-            " WHERE id = %s AND refresh_id = %s AND revoked_at IS NULL RETURNING 1",
-            [
-                refresh_id,
-                now + timedelta(seconds=self._refresh_lifetime),
-                claims["sid"],
-                claims["jti"],
-            ],
+        session, used = claims["sid"], claims["jti"]
+        # The lock makes two refreshes of one login take turns.
+        live = conn.execute(
+            "SELECT 1 FROM session WHERE id = %s AND revoked_at IS NULL FOR UPDATE",
+            [session],
         ).fetchone()
-        if moved is None:
-            self._revoke(conn, claims["sid"], now)
+        if live is None:
             return None
-        return self._mint(claims["sub"], claims["sid"], refresh_id, now)
+        row = conn.execute(
+            "SELECT next_id FROM refresh_token"
+            " WHERE id = %s AND session = %s AND expires_at > %s",
+            [used, session, now],
+        ).fetchone()
+        if row is None:
+            self._revoke(conn, session, now)
+            return None
+        successor = row[0]
+        if successor is None:
+            successor = self._rotate(conn, session, used, now)
+        return self._mint(claims["sub"], session, successor, now)
+
+    def _rotate(self, conn: Connection, session: str, used: str, now: datetime) -> str:
+        """Name and store the successor of an unused refresh token."""
+        successor = _new_refresh_id()
+        expires = now + timedelta(seconds=self._refresh_lifetime)
+        conn.execute(
+            "UPDATE refresh_token SET next_id = %s,"
+            " expires_at = least(expires_at, %s) WHERE id = %s",
+            [successor, now + REFRESH_GRACE, used],
+        )
+        conn.execute(
+            "UPDATE session SET expires_at = %s WHERE id = %s", [expires, session]
+        )
+        self._insert_refresh_token(conn, session, successor, expires)
+        return successor
+
+    def _insert_refresh_token(
+        self, conn: Connection, session: str, refresh_id: str, expires: datetime
+    ) -> None:
+        conn.execute(
+            "INSERT INTO refresh_token (id, session, expires_at) VALUES (%s, %s, %s)",
+            [refresh_id, session, expires],
+        )
 
     def close(self, conn: Connection, token: str, now: datetime) -> None:
         """End the login of a refresh token."""
@@ -126,8 +163,9 @@ class Sessions:
         return Login(account, claims["sid"])
 
     def prune(self, conn: Connection, now: datetime) -> None:
-        """Forget logins that can no longer be used or refreshed."""
+        """Forget logins and refresh tokens that can no longer be used."""
         conn.execute("DELETE FROM session WHERE expires_at < %s", [now])
+        conn.execute("DELETE FROM refresh_token WHERE expires_at < %s", [now])
 
     def _revoke(self, conn: Connection, session: str, now: datetime) -> None:
         conn.execute(

@@ -18,10 +18,12 @@ class PdsSettings:
     encryption of private keys at rest all hang on keys derived from it.
     `default_indexer` is `did#fragment`, the service that answers methods which this
     server does not; with `default_indexer_url` it is reached there and its DID is not
-    looked up. `dev` allows loopback and http, and `.test` handles, which are asked of
+    looked up. `plc_bypass_key` lifts the limits by address of a directory of the same
+    operator. `dev` allows loopback and http, and `.test` handles, which are asked of
     `dev_pds_urls`. Sign-ups are counted by address; None means 100, and in
-    development, where one program makes a whole society, 10,000. Times are in
-    seconds, sizes in bytes.
+    development, where one program makes a whole society, 10,000. So are logins, whose
+    number is small because guesses at many accounts come from one address. Times are
+    in seconds, sizes in bytes.
     """
 
     public_url: str
@@ -32,6 +34,7 @@ class PdsSettings:
     default_indexer_url: str | None = None
     indexer_urls: tuple[str, ...] = ()
     invite_code: str | None = None
+    plc_bypass_key: str | None = None
     dev: bool = False
     dev_pds_urls: tuple[str, ...] = ()
     max_blob_bytes: int = 5 * 1024 * 1024
@@ -45,6 +48,7 @@ class PdsSettings:
     proxy_timeout: float = 30.0
     max_proxy_response_bytes: int = 10 * 1024 * 1024
     sign_ups_per_5_minutes: int | None = None
+    logins_per_5_minutes: int = 100
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.public_url)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from network.outage import outage_error
 from protocol.plc_operation import (
     LegacyCreate,
     LogEntry,
@@ -25,7 +26,6 @@ from protocol.plc_operation import (
 from protocol.syntax import Did, is_plc_did
 
 DOCUMENT_TYPE: Final = "application/did+ld+json"
-_UNAVAILABLE: Final = 503
 
 
 class LogReads:
@@ -117,8 +117,11 @@ def _answer_http_error(request: Request, error: Exception) -> Response:
     return message(error.status_code, error.detail, error.headers)
 
 
-def _answer_busy(request: Request, error: Exception) -> Response:
-    return message(_UNAVAILABLE, "Service Unavailable", {"Retry-After": "5"})
+def _answer_outage(request: Request, error: Exception) -> Response:
+    known = outage_error(error)
+    if known is None:
+        raise error
+    return message(known.status, known.message, dict(known.headers))
 
 
 def _answer_fault(request: Request, error: Exception) -> Response:
@@ -127,8 +130,9 @@ def _answer_fault(request: Request, error: Exception) -> Response:
 
 READ_FAULTS: Final[dict[Any, Any]] = {
     HTTPException: _answer_http_error,
-    PoolTimeout: _answer_busy,
-    psycopg.OperationalError: _answer_busy,
+    PoolTimeout: _answer_outage,
+    psycopg.Error: _answer_outage,
+    OSError: _answer_outage,
     Exception: _answer_fault,
 }
 """What the errors of reading are answered with."""

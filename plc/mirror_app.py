@@ -14,10 +14,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from network.readiness import Readiness
+from network.request_guard import RequestGuard
 from plc.log_reads import READ_FAULTS, LogReads
 from protocol.plc_operation import LogEntry
 from protocol.syntax import Did
 from storage import plc_logs
+from storage.pool import ping
 
 _NOT_ALLOWED: Final = 405
 
@@ -28,6 +31,7 @@ def create_mirror_app(
     *,
     tolerated: Collection[str] = frozenset(),
     version: str = "0",
+    guard: RequestGuard | None = None,
 ) -> Starlette:
     """The mirror of `directory` in the index database that `pool` leads to.
 
@@ -60,15 +64,20 @@ def create_mirror_app(
     def refuse(request: Request) -> Response:
         raise HTTPException(_NOT_ALLOWED, f"Operations are sent to {directory}")
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", index),
             Route("/_health", health),
+            Readiness(lambda: ping(pool)).route(),
             Route("/{did}", refuse, methods=["POST"]),
             *LogReads(read, tolerated=tolerated).routes(),
         ],
         middleware=[
-            Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
+            Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"]),
+            Middleware((guard or RequestGuard()).middleware, places=True),
         ],
         exception_handlers=READ_FAULTS,
     )
+    # It would redirect to whatever host the request names.
+    app.router.redirect_slashes = False
+    return app

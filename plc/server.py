@@ -21,9 +21,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from network.errors import XrpcError
+from network.readiness import Readiness
+from network.request_body import read_body
+from network.request_guard import RequestGuard
 from plc import ledger
 from plc.log_reads import READ_FAULTS, LogReads, message
 from plc.stream import POLL_S, SEND_TIMEOUT_S, Bell, ExportStream
+from plc.submission_limits import SubmissionLimits
 from protocol.errors import InvalidSyntaxError, ProtocolError
 from protocol.json_form import loads
 from protocol.plc_operation import (
@@ -38,15 +43,16 @@ from protocol.plc_operation import (
     parse_operation,
 )
 from protocol.syntax import Did, datetime_us, is_plc_did
+from storage.pool import ping
 
 # Four kilobytes of operation, every character of it escaped in JSON.
 MAX_BODY_BYTES: Final = 32_768
 MAX_EXPORT_COUNT: Final = 1_000
+_BODY_S: Final = 10.0
 
 LINES_TYPE: Final = "application/jsonlines"
 
 _CONFLICT: Final = 409
-_TOO_LARGE: Final = 413
 _TOO_MANY: Final = 429
 
 
@@ -62,6 +68,8 @@ def create_app(
     version: str = "0",
     poll_s: float = POLL_S,
     send_timeout_s: float = SEND_TIMEOUT_S,
+    guard: RequestGuard | None = None,
+    limits: SubmissionLimits | None = None,
 ) -> Starlette:
     """The directory on a database migrated to `plc`.
 
@@ -70,25 +78,35 @@ def create_app(
     take for one message.
     """
     bell = Bell()
-    directory = _Directory(pool, bell, now_ms, version)
+    directory = _Directory(pool, bell, now_ms, version, limits or SubmissionLimits())
     stream = ExportStream(
         pool, bell, now_ms, poll_s=poll_s, send_timeout_s=send_timeout_s
     )
-    return Starlette(
-        routes=[*directory.routes(), WebSocketRoute("/export/stream", stream.serve)],
+    ready = Readiness(lambda: ping(pool))
+    app = Starlette(
+        routes=[
+            ready.route(),
+            *directory.routes(),
+            WebSocketRoute("/export/stream", stream.serve),
+        ],
         middleware=[
             Middleware(
                 CORSMiddleware,
                 allow_origins=["*"],
                 allow_methods=["GET", "POST"],
                 allow_headers=["*"],
-            )
+            ),
+            Middleware((guard or RequestGuard()).middleware, places=True),
         ],
         exception_handlers={
             **READ_FAULTS,
             ProtocolError: _answer_refusal,
+            XrpcError: _answer_error,
         },
     )
+    # It would redirect to whatever host the request names.
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Directory:
@@ -98,11 +116,13 @@ class _Directory:
         bell: Bell,
         now_ms: Callable[[], int],
         version: str,
+        limits: SubmissionLimits,
     ) -> None:
         self._pool = pool
         self._bell = bell
         self._now_ms = now_ms
         self._version = version
+        self._limits = limits
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -149,9 +169,12 @@ class _Directory:
         did = request.path_params["did"]
         if not is_plc_did(did):
             raise HTTPException(400, "Not a did:plc")
-        operation = parse_operation(loads(await _body(request)))
+        operation = parse_operation(
+            loads(await read_body(request, MAX_BODY_BYTES, total=_BODY_S))
+        )
         if isinstance(operation, LegacyCreate):
             raise HTTPException(400, "Operations of type create are not accepted now")
+        self._limits.take(request, operation)
         await run_in_threadpool(self._accept, Did(did), operation)
         self._bell.ring()
         return PlainTextResponse("OK")
@@ -161,17 +184,8 @@ class _Directory:
             ledger.accept(conn, did, operation, self._now_ms())
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(_TOO_LARGE, f"Body over {MAX_BODY_BYTES} bytes")
-    return bytes(body)
-
-
 def _count(text: str | None) -> int:
-    count = MAX_EXPORT_COUNT if text is None else ledger.parse_number(text)
+    count = ledger.parse_number(text) if text else MAX_EXPORT_COUNT
     if not count:
         raise HTTPException(400, "Invalid count parameter")
     return min(count, MAX_EXPORT_COUNT)
@@ -182,6 +196,11 @@ def _time(text: str) -> int:
         return datetime_us(text) // 1000
     except InvalidSyntaxError as error:
         raise HTTPException(400, "Invalid after parameter") from error
+
+
+def _answer_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, XrpcError)
+    return message(error.status, error.message, dict(error.headers))
 
 
 def _answer_refusal(request: Request, error: Exception) -> Response:

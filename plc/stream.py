@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from network.request_guard import client_key
 from plc.ledger import SequencedEntry, export_after_seq, newest_seq, parse_number
 from protocol.plc_operation import DAY_MS
 
@@ -29,6 +31,7 @@ UNAVAILABLE: Final = "Unavailable"
 CATCH_UP_MS: Final = 7 * DAY_MS
 PAGE: Final = 500
 MAX_STREAMS: Final = 64
+STREAMS_OF_ONE_CLIENT: Final = 8
 # Rings in this process come at once; what another process accepted is seen by asking.
 POLL_S: Final = 1.0
 SEND_TIMEOUT_S: Final = 30.0
@@ -36,6 +39,7 @@ SEND_TIMEOUT_S: Final = 30.0
 # What the reference directory closes with; the reason tells.
 _CLOSE_NORMAL: Final = 1000
 _CLOSE_TRY_LATER: Final = 1013
+_TRY_AGAIN: Final = (429, 503)
 
 _DATABASE_AWAY: Final = (PoolTimeout, psycopg.OperationalError)
 
@@ -74,7 +78,7 @@ class ExportStream:
         self._now_ms = now_ms
         self._poll_s = poll_s
         self._send_timeout_s = send_timeout_s
-        self._open = 0
+        self._clients: Counter[str] = Counter()
 
     async def serve(self, socket: WebSocket) -> None:
         """Serves one reader until it leaves, falls behind, or asks for the wrong."""
@@ -82,10 +86,14 @@ class ExportStream:
         if text is not None and parse_number(text) is None:
             await _deny(socket, 400, "Invalid cursor parameter")
             return
-        if self._open >= MAX_STREAMS:
+        if self._clients.total() >= MAX_STREAMS:
             await _deny(socket, 503, "Too many streams")
             return
-        self._open += 1
+        client = client_key(socket.scope)
+        if self._clients[client] >= STREAMS_OF_ONE_CLIENT:
+            await _deny(socket, 429, "Too many streams of one client")
+            return
+        self._clients[client] += 1
         try:
             # Looked up first: what comes in after we accept is the reader's.
             newest = await run_in_threadpool(self._newest)
@@ -95,7 +103,7 @@ class ExportStream:
         except _DATABASE_AWAY:
             await _deny(socket, 503, UNAVAILABLE)
         finally:
-            self._open -= 1
+            self._clients -= Counter({client: 1})
 
     async def _run(self, socket: WebSocket, position: int, newest: int) -> None:
         # A reader says nothing, but its leaving is only seen by listening.
@@ -162,4 +170,7 @@ async def _until_left(socket: WebSocket) -> None:
 
 
 async def _deny(socket: WebSocket, status: int, message: str) -> None:
-    await socket.send_denial_response(JSONResponse({"message": message}, status))
+    headers = {"Retry-After": "60"} if status in _TRY_AGAIN else None
+    await socket.send_denial_response(
+        JSONResponse({"message": message}, status, headers)
+    )

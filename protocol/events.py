@@ -55,7 +55,8 @@ class CommitEvent:
     """A commit that follows from `prev_data` by exactly `ops` and `drops`.
 
     `data` and `prev_data` are tree roots, `commit` is the signed block itself.
-    `prev_data` is None where the message did not name it.
+    `prev_data` is None where the message did not name it. `unchecked` is the number of
+    created keys whose place between their neighbours was not proven.
     """
 
     did: Did
@@ -68,6 +69,7 @@ class CommitEvent:
     drops: Sequence[DroppedOp] = ()
     seq: int = 0
     host: int = 0
+    unchecked: int = 0
     frame: bytes | None = field(default=None, compare=False, repr=False)
 
     def within(

@@ -19,6 +19,7 @@ from protocol.limits import (
     MAX_CONTAINER_ITEMS,
     MAX_INT,
     MAX_JSON_BYTES,
+    MAX_JSON_ITEMS,
     MAX_RECORD_DEPTH,
     MIN_INT,
 )
@@ -31,6 +32,8 @@ _TYPE: Final = "$type"
 _BLOB: Final = "blob"
 _BLOB_FIELDS: Final = frozenset({_TYPE, "ref", "mimeType", "size"})
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}", re.ASCII)
+# Matches from any quote, an unclosed one too, so that it never goes over a text twice.
+_STRING = re.compile(rb'"[^"\\]*(?:\\.?[^"\\]*)*"?', re.DOTALL)
 # Up to here every integer is a float of its own, so 123.0 can be told to mean 123.
 _MAX_FLOAT_INT: Final = 2**53 - 1
 
@@ -110,6 +113,7 @@ def loads(
     *,
     max_bytes: int = MAX_JSON_BYTES,
     max_depth: int = MAX_JSON_DEPTH,
+    max_items: int = MAX_JSON_ITEMS,
     whole_as_int: bool = False,
 ) -> Any:
     """Read one JSON text, taking nothing that two readers may understand in two ways.
@@ -119,7 +123,8 @@ def loads(
 
     Raises InvalidEncodingError for bytes that are not UTF-8, repeated keys, NaN and
     infinities, lone surrogates and anything else that is not JSON; LimitExceededError
-    for more than `max_bytes`, or `max_depth` nested containers.
+    for more than `max_bytes`, `max_items` values (counted before anything is made of
+    them), or `max_depth` nested containers.
     """
     if len(data) > max_bytes:
         raise LimitExceededError("JSON text too large")
@@ -128,6 +133,8 @@ def loads(
             data = data.encode()
             if len(data) > max_bytes:
                 raise LimitExceededError("JSON text too large")
+        if _count_items(data, max_items) > max_items:
+            raise LimitExceededError("JSON of too many values")
         # orjson is strict about everything but repeated keys, and stops by itself
         # at 1,024 nested containers, which the second reader can bear.
         orjson.loads(data)
@@ -143,6 +150,17 @@ def loads(
     if _nests_deeper(value, max_depth):
         raise LimitExceededError("JSON nested too deep")
     return value
+
+
+def _count_items(data: bytes, most: int) -> int:
+    """Return a bound of the values in a JSON text; exact enough above `most`."""
+    items = _count_marks(data)
+    # Text holds commas too, which is only looked into where it matters.
+    return items if items <= most else _count_marks(_STRING.sub(b"", data))
+
+
+def _count_marks(data: bytes) -> int:
+    return data.count(b",") + data.count(b"[") + data.count(b"{") + 1
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

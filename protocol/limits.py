@@ -35,6 +35,8 @@ MAX_REV_AHEAD_US: Final = 300_000_000
 MAX_RECORD_BYTES: Final = 1_000_000
 MAX_RECORD_BYTES_BACKFILL: Final = 1_048_576
 MAX_JSON_BYTES: Final = 2_097_152
+# Ours: values of all containers of one JSON text. 1,000 PLC operations have 40,000.
+MAX_JSON_ITEMS: Final = 131_072
 MAX_RECORD_DEPTH: Final = 32
 MAX_CONTAINER_ITEMS: Final = 131_072
 # Ours: keys and values of all containers of one record.
@@ -75,6 +77,10 @@ MAX_DATETIME_CHARS: Final = 64
 MAX_LANGUAGE_CHARS: Final = 128
 MAX_CID_TEXT_CHARS: Final = 256
 
+# --- XRPC (specs/xrpc sets no bound) ---
+# Longer than any identifier, and than any search or cursor that a client has to send.
+MAX_PARAMETER_CHARS: Final = 10_000
+
 # --- Lexicons (specs/lexicon sets no bounds; ours, for documents of strangers) ---
 MAX_LEXICON_BYTES: Final = 262_144
 MAX_LEXICON_DEPTH: Final = 32
@@ -88,5 +94,7 @@ MAX_PLC_OPERATION_BYTES_SENT: Final = 4_000
 MAX_LABEL_VALUE_BYTES: Final = 128
 
 # --- Service tokens (specs/xrpc: about sixty seconds) ---
-MAX_SERVICE_JWT_LIFETIME_S: Final = 300
-MAX_CLOCK_SKEW_S: Final = 30
+# getServiceAuth gives clients an hour, with `lxm`.
+MAX_SERVICE_JWT_LIFETIME_S: Final = 3_600
+# So far may the clock of an issuer be ahead of ours.
+MAX_CLOCK_SKEW_S: Final = 300

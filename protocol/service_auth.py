@@ -1,25 +1,28 @@
 """Tokens by which one service calls another in an account's name (specs/xrpc).
 
-An own reader, because the freedom of JWT libraries is what forgeries live on: here
-there are two algorithms, told by the key, and one way to write each part.
+An own reader, because forgeries live on the freedom of JWT libraries: here there are
+two algorithms, chosen by the key, and one way to write each part.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import ClassVar, Final
+from urllib.parse import unquote
 
 import orjson
 
 from protocol.base64url import decode_base64url, encode_base64url
-from protocol.did_document import SIGNING_KEY
+from protocol.did_document import LABEL_KEY, LABELER_SERVICE, SIGNING_KEY
 from protocol.errors import InvalidEncodingError, LimitExceededError, ProtocolError
 from protocol.json_form import loads
 from protocol.keys import SIGNATURE_BYTES, Curve, PrivateKey, PublicKey
-from protocol.limits import MAX_CLOCK_SKEW_S, MAX_INT, MAX_SERVICE_JWT_LIFETIME_S
-from protocol.syntax import Did, Nsid, is_did, is_nsid
+from protocol.limits import MAX_CLOCK_SKEW_S, MAX_SERVICE_JWT_LIFETIME_S
+from protocol.syntax import Did, Nsid, is_did
 
 ALGORITHMS: Final[Mapping[Curve, str]] = {"k256": "ES256K", "p256": "ES256"}
 
@@ -27,9 +30,11 @@ DEFAULT_LIFETIME_S: Final = 60
 # What a PDS may mint for a client that asks for a long one (getServiceAuth).
 MAX_LONG_LIFETIME_S: Final = 3_600
 MAX_TOKEN_CHARS: Final = 8_192
-MAX_JTI_CHARS: Final = 256
 
 _TYPE: Final = "JWT"
+# Access, refresh and proof-of-possession tokens; other types are let pass, since the
+# specification names none.
+_OTHER_TYPES: Final = frozenset({"at+jwt", "refresh+jwt", "dpop+jwt"})
 _JTI_BYTES: Final = 16
 
 
@@ -83,22 +88,27 @@ class BadJwtSignatureError(ServiceAuthError):
 class ServiceJwt:
     """A token taken apart; nothing in it is true until it is checked.
 
-    `kid` is the fragment of the issuer's key. Times are Unix seconds. `jti` is what a
-    caller remembers until `exp` to refuse a second use; None where the issuer sends
-    none.
+    `iss` is the issuer as sent: `did`, or `did#fragment`, which then is a service of
+    that account and not the account. `kid` is the fragment of the key that must have
+    signed. Times are Unix seconds. `digest` identifies what was signed.
     """
 
     alg: str
     kid: str
-    iss: Did
+    iss: str
+    did: Did
     aud: str
-    lxm: Nsid | None
-    exp: int
-    iat: int | None
-    nbf: int | None
+    lxm: str | None
+    exp: float
+    nbf: float | None
     jti: str | None
     signing_input: bytes
     signature: bytes
+
+    @property
+    def digest(self) -> str:
+        """An id of the token, the same for both forms of its signature."""
+        return sha256(self.signing_input).hexdigest()
 
 
 def create_service_jwt(
@@ -134,21 +144,15 @@ def create_service_jwt(
     return f"{signing_input}.{signature}"
 
 
-def parse_service_jwt(
-    token: str,
-    *,
-    kids: Collection[str] = (SIGNING_KEY,),
-    legacy_issuer: bool = False,
-) -> ServiceJwt:
-    """Takes a token apart, strictly: form, header and the types of the claims.
+def parse_service_jwt(token: str) -> ServiceJwt:
+    """Take a token apart: form, header and the types of the claims.
 
-    `kids` are the key fragments that the caller lets an issuer sign with; a token
-    without `kid` means `#atproto`. `legacy_issuer` also reads the old way to name the
-    key, `iss` = `did:...#fragment` (the fragment, too, must be in `kids`).
+    An issuer `did:…#atproto_labeler` signs with its label key, any other with its
+    repo key; `kid` in the header is not read.
 
     Verifies: three parts in canonical base64url, JSON objects without a repeated
-    name, algorithm ES256 or ES256K, no `crit`, a type that is JWT or absent, an
-    issuer that is a DID. Does not verify time, audience, method and signature: see
+    name, algorithm ES256 or ES256K, no `crit`, no type of another purpose, an issuer
+    that is a DID. Does not verify time, audience, method and signature: see
     `check_claims` and `check_signature`. Raises a ServiceAuthError.
     """
     if len(token) > MAX_TOKEN_CHARS:
@@ -157,87 +161,102 @@ def parse_service_jwt(
     if len(parts) != 3:
         raise BadJwtError("token does not have three parts")
     header, payload = _object(parts[0]), _object(parts[1])
-    signature = _decode(parts[2])
-    if len(signature) != SIGNATURE_BYTES:
-        raise BadJwtError("signature is not 64 bytes")
-    kind = header.get("typ", _TYPE)
-    if not isinstance(kind, str) or kind.upper() != _TYPE:
-        raise BadJwtTypeError("token is of another type")
+    kind = header.get("typ")
+    if (
+        isinstance(kind, str)
+        and kind.lower().removeprefix("application/") in _OTHER_TYPES
+    ):
+        raise BadJwtTypeError(f"tokens of type {kind} are for another purpose")
     if "crit" in header:
         raise BadJwtError("token demands an extension")
     alg = header.get("alg")
-    if not isinstance(alg, str) or alg not in ALGORITHMS.values():
-        raise BadJwtError("algorithm is neither ES256 nor ES256K")
-    iss, kid = _issuer(header, payload, legacy_issuer)
-    if kid not in kids:
-        raise BadJwtIssError("the issuer may not use that key here")
-    aud = payload.get("aud")
+    if not isinstance(alg, str):
+        raise BadJwtError("alg is not a string")
+    aud, lxm = payload.get("aud"), payload.get("lxm")
     if not isinstance(aud, str):
-        raise BadJwtAudienceError("aud is not one string")
-    lxm = payload.get("lxm")
-    if lxm is not None and not (isinstance(lxm, str) and is_nsid(lxm)):
-        raise BadJwtLexiconMethodError("lxm is not an NSID")
+        raise BadJwtError("aud is not one string")
+    if lxm is not None and not isinstance(lxm, str):
+        raise BadJwtError("lxm is not a string")
     exp = _time(payload, "exp")
     if exp is None:
-        raise BadJwtError("token never ends")
+        raise BadJwtError("exp is missing")
+    iss, did, kid = _issuer(payload)
     jti = payload.get("jti")
-    if jti is not None and not (isinstance(jti, str) and 0 < len(jti) <= MAX_JTI_CHARS):
-        raise BadJwtError("jti is not a short string")
     return ServiceJwt(
         alg=alg,
         kid=kid,
         iss=iss,
+        did=did,
         aud=aud,
-        lxm=None if lxm is None else Nsid(lxm),
+        lxm=lxm,
         exp=exp,
-        iat=_time(payload, "iat"),
         nbf=_time(payload, "nbf"),
-        jti=jti,
+        jti=jti if isinstance(jti, str) and jti else None,
         signing_input=f"{parts[0]}.{parts[1]}".encode("ascii"),
-        signature=signature,
+        signature=_signature(alg, parts[2]),
     )
 
 
 def check_claims(
     jwt: ServiceJwt,
     *,
-    now: int,
-    audiences: Collection[str],
+    now: float,
+    audiences: Collection[str] | None,
     lxm: str | Collection[str],
     max_lifetime: int = MAX_SERVICE_JWT_LIFETIME_S,
 ) -> None:
-    """Whether the token is for us, for this method, and for now (Unix seconds).
+    """Refuse a token that is not for us, for this method and for now (Unix seconds).
 
-    Needs no key, so it comes before an issuer is looked up. `audiences` are the
-    names of this service (its DID, DID#service), compared as whole strings. `lxm` is
-    the method called, or the few that a token for it may name. `max_lifetime` is in
-    seconds, at most 3,600, and counts from `iat`, or from now where there is none.
+    Needs no key, so it comes before an issuer is resolved. `audiences` are the names
+    of this service (its DID, DID#service); None accepts any. `lxm` is the method
+    called, or the names that a token for it may carry ("chat.bsky.*" is a prefix).
+    `max_lifetime` is the most seconds that may be left, apart from clock skew.
 
     Does not verify the signature, nor that `jti` is new. Raises a ServiceAuthError.
     """
     if not 0 < max_lifetime <= MAX_LONG_LIFETIME_S:
         raise ValueError(f"max_lifetime must be 1 to {MAX_LONG_LIFETIME_S} seconds")
-    if jwt.aud not in audiences:
+    if now > jwt.exp:
+        raise JwtExpiredError("token has expired")
+    if audiences is not None and not is_audience(jwt.aud, audiences):
         raise BadJwtAudienceError("token is for another service")
     methods = (lxm,) if isinstance(lxm, str) else lxm
-    if jwt.lxm is None or jwt.lxm not in methods:
-        raise BadJwtLexiconMethodError("token is not for this method")
-    if now >= jwt.exp + MAX_CLOCK_SKEW_S:
-        raise JwtExpiredError("token has expired")
-    for start in (jwt.iat, jwt.nbf):
-        if start is not None and start > now + MAX_CLOCK_SKEW_S:
-            raise BadJwtError("token is from the future")
-    issued = now + MAX_CLOCK_SKEW_S if jwt.iat is None else jwt.iat
-    if jwt.exp - issued > max_lifetime:
-        raise BadJwtError("token lives too long")
+    if not _names_method(jwt, methods):
+        problem = "no method" if jwt.lxm is None else "another method"
+        raise BadJwtLexiconMethodError(
+            f"token is for {problem} (lxm), not for {', '.join(sorted(methods))}"
+        )
+    # The clock of the issuer may be ahead, so its `iat` says nothing.
+    if jwt.nbf is not None and jwt.nbf > now + MAX_CLOCK_SKEW_S:
+        raise BadJwtError("token is not valid yet")
+    if jwt.exp > now + max_lifetime + MAX_CLOCK_SKEW_S:
+        raise BadJwtError(f"token is valid for over {max_lifetime} seconds")
+
+
+def is_audience(aud: str, names: Collection[str]) -> bool:
+    """Return True if `aud` is one of `names`, both percent-decoded once.
+
+    A did:web with a port is written with and without escapes.
+    """
+    return aud in names or unquote(aud) in {unquote(name) for name in names}
+
+
+def _names_method(jwt: ServiceJwt, methods: Collection[str]) -> bool:
+    lxm = jwt.lxm
+    if lxm is None:
+        # Labelers that were set up before there was lxm send none.
+        return jwt.kid == LABEL_KEY
+    return lxm in methods or any(
+        lxm.startswith(name[:-1]) for name in methods if name.endswith(".*")
+    )
 
 
 def check_signature(jwt: ServiceJwt, key: PublicKey) -> None:
-    """Whether `key` signed the token; raises BadJwtSignatureError.
+    """Raise BadJwtSignatureError unless `key` signed the token.
 
-    The algorithm must be the one of the key's curve. High-S is let pass, here and
-    nowhere else in the protocol: signers in use write it, and since nothing is named
-    by the hash of a token, its other form is no second token (`jti` is the same).
+    The algorithm must be the one of the key's curve. High-S is accepted, here and
+    nowhere else in the protocol: signers in use write it. Both forms of a signature
+    are one token, since `jti` and `digest` do not depend on it.
     """
     if jwt.alg != ALGORITHMS[key.curve]:
         raise BadJwtSignatureError("algorithm is not the one of the issuer's key")
@@ -245,30 +264,9 @@ def check_signature(jwt: ServiceJwt, key: PublicKey) -> None:
         raise BadJwtSignatureError("not signed by the issuer's key")
 
 
-def check_service_jwt(
-    jwt: ServiceJwt,
-    key: PublicKey,
-    *,
-    now: int,
-    audiences: Collection[str],
-    lxm: str | Collection[str],
-    max_lifetime: int = MAX_SERVICE_JWT_LIFETIME_S,
-) -> None:
-    """`check_claims`, then `check_signature`. `jti` stays the caller's to remember."""
-    check_claims(jwt, now=now, audiences=audiences, lxm=lxm, max_lifetime=max_lifetime)
-    check_signature(jwt, key)
-
-
-def _decode(part: str) -> bytes:
-    try:
-        return decode_base64url(part)
-    except InvalidEncodingError as error:
-        raise BadJwtError(str(error)) from error
-
-
 def _object(part: str) -> Mapping[str, object]:
     try:
-        value = loads(_decode(part))
+        value = loads(decode_base64url(part))
     except (InvalidEncodingError, LimitExceededError) as error:
         raise BadJwtError("token holds no strict JSON") from error
     if not isinstance(value, dict):
@@ -276,29 +274,36 @@ def _object(part: str) -> Mapping[str, object]:
     return value
 
 
-def _issuer(
-    header: Mapping[str, object], payload: Mapping[str, object], legacy: bool
-) -> tuple[Did, str]:
+def _issuer(payload: Mapping[str, object]) -> tuple[str, Did, str]:
+    """Return `iss`, the DID in it, and the fragment of the key that it signs with."""
     iss = payload.get("iss")
     if not isinstance(iss, str):
-        raise BadJwtIssError("iss is not a string")
-    kid = header.get("kid", SIGNING_KEY)
-    if not isinstance(kid, str):
-        raise BadJwtIssError("kid is not a string")
-    name, mark, fragment = iss.partition("#")
-    if mark:
-        if not legacy or "kid" in header:
-            raise BadJwtIssError("iss has a fragment")
-        kid = mark + fragment
-    if not is_did(name):
+        raise BadJwtError("iss is not a string")
+    did, mark, fragment = iss.partition("#")
+    if not is_did(did) or (mark and (not fragment or "#" in fragment)):
         raise BadJwtIssError("iss is not a DID")
-    return Did(name), kid
+    kid = LABEL_KEY if mark + fragment == LABELER_SERVICE else SIGNING_KEY
+    return iss, Did(did), kid
 
 
-def _time(payload: Mapping[str, object], name: str) -> int | None:
+def _signature(alg: str, part: str) -> bytes:
+    if alg not in ALGORITHMS.values():
+        raise BadJwtSignatureError("algorithm is neither ES256 nor ES256K")
+    try:
+        signature = decode_base64url(part)
+    except InvalidEncodingError as error:
+        raise BadJwtSignatureError("signature is not strict base64url") from error
+    if len(signature) != SIGNATURE_BYTES:
+        raise BadJwtSignatureError(f"signature is not {SIGNATURE_BYTES} bytes")
+    return signature
+
+
+def _time(payload: Mapping[str, object], name: str) -> float | None:
+    """Return a time in seconds; fractions are allowed (RFC 7519, section 2)."""
     value = payload.get(name)
     if value is None:
         return None
-    if type(value) is not int or not 0 < value <= MAX_INT:
-        raise BadJwtError(f"{name} is not a whole number of seconds")
-    return value
+    # An integer of any length is compared exactly; a float may be infinite.
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return value
+    raise BadJwtError(f"{name} is not a number of seconds")

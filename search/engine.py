@@ -18,23 +18,23 @@ MAX_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class PostHits:
-    """Addresses of found records, best first, and where the next page begins.
+class RecordHit:
+    """A found record. `keyset` holds plain values: `after` of what comes behind it."""
 
-    `after` is a keyset of plain values (sealed by the caller on its way out); None at
-    the end.
-    """
-
-    addresses: list[Address]
-    after: list[Any] | None
+    address: Address
+    keyset: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class ActorHits:
-    """Ids of found accounts, best first, and where the next page begins."""
+class ActorHit:
+    """A found account, and `after` of what comes behind it."""
 
-    actors: list[int]
-    after: list[Any] | None
+    actor: int
+    keyset: list[Any]
+
+
+class TooCostlyError(Exception):
+    """The query cannot be answered in the time that a request has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +72,25 @@ class SearchEngine(Protocol):
         collections: Sequence[int],
         limit: int,
         after: list[Any] | None = None,
-    ) -> PostHits:
-        """Records of these collections that match; `after` from the page before."""
+    ) -> list[RecordHit]:
+        """Return matching records of these collections, best first.
+
+        `after` is the keyset of the hit to begin behind. Fewer than `limit` hits: there
+        are no more. Raises TooCostlyError.
+        """
 
     def search_actors(
         self, text: str, *, limit: int, after: list[Any] | None = None
-    ) -> ActorHits:
-        """Accounts whose handle, name or description match, most followed first."""
+    ) -> list[ActorHit]:
+        """Return accounts whose handle, name or description match, most followed first.
 
-    def typeahead(self, text: str, *, limit: int) -> list[int]:
-        """Accounts whose handle or name begins like `text`, most followed first."""
+        `after` and `limit` as for records.
+        """
+
+    def typeahead(
+        self, text: str, *, limit: int, after: list[Any] | None = None
+    ) -> list[ActorHit]:
+        """Return accounts whose handle or name begins like `text`, as search_actors."""
 
     def stats(self) -> EngineStats:
         """Counts for the status page."""

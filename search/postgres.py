@@ -17,14 +17,8 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool
 
-from search.engine import ActorHits, EngineStats, PostHits
-from search.query import (
-    Clause,
-    InvalidQueryError,
-    PostQuery,
-    normalize_tag,
-    normalize_url,
-)
+from search.engine import ActorHit, EngineStats, RecordHit, TooCostlyError
+from search.query import Clause, PostQuery, normalize_tag
 from search.spelling import correct
 from search.tokens import tokenize
 from search.tsvector import (
@@ -38,19 +32,17 @@ from search.tsvector import (
     any_of,
     encode_clause,
     encode_tsvector,
-    quote_lexeme,
+    none_of,
 )
 from storage.documents import ActorDocument, Address, Document, RecordDocument
+from storage.instants import from_micros, to_micros
+from storage.web_urls import normalize_url
 
 TOP_CANDIDATES = 5_000
 """How many of the newest matches compete for the top places."""
 STATEMENT_TIMEOUT_MS = 2_000
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
-
-
-class TooCostlyError(InvalidQueryError):
-    """The query matches too much to be answered in time."""
 
 
 @dataclass(slots=True)
@@ -135,16 +127,22 @@ class PostgresEngine:
         collections: Sequence[int],
         limit: int,
         after: list[Any] | None = None,
-    ) -> PostHits:
-        """Matching records, newest or most liked first.
+    ) -> list[RecordHit]:
+        """Return matching records, newest or most liked first.
 
-        When nothing matches, unknown words are tried again with their spelling mended.
+        When nothing matches, unknown words are tried again with their spelling mended;
+        the first value of a keyset is 1 where that was done.
         """
-        hits = self._search(query, collections, limit, after)
-        if hits.addresses or after is not None:
-            return hits
-        mended = self._mend(query)
-        return self._search(mended, collections, limit, None) if mended else hits
+        mended = after is not None and after[0] == 1
+        if not mended:
+            hits = self._search(query, collections, limit, after)
+            if hits or after is not None:
+                return hits
+        corrected = self._mend(query)
+        if corrected is None:
+            return []
+        hits = self._search(corrected, collections, limit, after)
+        return [RecordHit(hit.address, [1, *hit.keyset[1:]]) for hit in hits]
 
     def _search(
         self,
@@ -152,26 +150,25 @@ class PostgresEngine:
         collections: Sequence[int],
         limit: int,
         after: list[Any] | None,
-    ) -> PostHits:
+    ) -> list[RecordHit]:
         where, values = _conditions(query, collections)
         if query.sort == "top":
             return self._search_top(where, values, limit, after)
         if after is not None:
-            where.append("(d.ts, d.actor, d.rkey) < (%s, %s, %s)")
-            values += [_moment(after[0]), after[1], after[2]]
+            where.append("(d.ts, d.actor, d.collection, d.rkey) < (%s, %s, %s, %s)")
+            values += [from_micros(after[1]), *after[2:]]
         rows = self._read(
             f"""
             SELECT d.actor, d.collection, d.rkey, d.ts FROM search_document d
             WHERE {" AND ".join(where)}
-            ORDER BY d.ts DESC, d.actor DESC, d.rkey DESC LIMIT %s
+            ORDER BY d.ts DESC, d.actor DESC, d.collection DESC, d.rkey DESC LIMIT %s
             """,
-            [*values, limit + 1],
+            [*values, limit],
         )
-        addresses = [Address(a, c, r) for a, c, r, _ in rows[:limit]]
-        if len(rows) <= limit:
-            return PostHits(addresses, None)
-        actor, _, rkey, ts = rows[limit - 1]
-        return PostHits(addresses, [_micros(ts), actor, rkey])
+        return [
+            RecordHit(Address(*place), [0, to_micros(ts), *place])
+            for *place, ts in rows
+        ]
 
     def _mend(self, query: PostQuery) -> PostQuery | None:
         words = [c.tokens[0] for c in query.required if len(c.tokens) == 1]
@@ -189,11 +186,13 @@ class PostgresEngine:
 
     def _search_top(
         self, where: list[str], values: list[Any], limit: int, after: list[Any] | None
-    ) -> PostHits:
+    ) -> list[RecordHit]:
         # The candidates are frozen at the first page's moment, so that posts written
         # while somebody pages neither shift nor repeat places.
-        frozen = _moment(after[3]) if after else datetime.now(UTC)
-        keyset = "WHERE (score, actor, rkey) < (%s, %s, %s)" if after else ""
+        frozen = from_micros(after[1]) if after else datetime.now(UTC)
+        keyset = ""
+        if after:
+            keyset = "WHERE (score, actor, collection, rkey) < (%s, %s, %s, %s)"
         rows = self._read(
             f"""
             SELECT actor, collection, rkey, score FROM (
@@ -203,36 +202,38 @@ class PostgresEngine:
                 FROM (
                     SELECT d.actor, d.collection, d.rkey FROM search_document d
                     WHERE {" AND ".join([*where, "d.ts <= %s"])}
-                    ORDER BY d.ts DESC LIMIT %s
+                    ORDER BY d.ts DESC, d.actor DESC, d.collection DESC, d.rkey DESC
+                    LIMIT %s
                 ) d LEFT JOIN post_stats s USING (actor, rkey)
             ) scored {keyset}
-            ORDER BY score DESC, actor DESC, rkey DESC LIMIT %s
+            ORDER BY score DESC, actor DESC, collection DESC, rkey DESC LIMIT %s
             """,
-            [*values, frozen, TOP_CANDIDATES, *(after[:3] if after else ()), limit + 1],
+            [*values, frozen, TOP_CANDIDATES, *(after[2:] if after else ()), limit],
         )
-        addresses = [Address(a, c, r) for a, c, r, _ in rows[:limit]]
-        if len(rows) <= limit:
-            return PostHits(addresses, None)
-        actor, _, rkey, score = rows[limit - 1]
-        return PostHits(addresses, [score, actor, rkey, _micros(frozen)])
+        return [
+            RecordHit(Address(*place), [0, to_micros(frozen), score, *place])
+            for *place, score in rows
+        ]
 
     def search_actors(
         self, text: str, *, limit: int, after: list[Any] | None = None
-    ) -> ActorHits:
-        """Accounts by handle, name and description, most followed first."""
+    ) -> list[ActorHit]:
+        """Return accounts by handle, name and description, most followed first."""
         return self._search_actors(text, "", limit, after)
 
-    def typeahead(self, text: str, *, limit: int) -> list[int]:
-        """Accounts whose handle or name begins like `text`, most followed first."""
-        return self._search_actors(text, "AB", limit, None).actors
+    def typeahead(
+        self, text: str, *, limit: int, after: list[Any] | None = None
+    ) -> list[ActorHit]:
+        """Return accounts whose handle or name begins like `text`."""
+        return self._search_actors(text, "AB", limit, after)
 
     def _search_actors(
         self, text: str, weights: str, limit: int, after: list[Any] | None
-    ) -> ActorHits:
+    ) -> list[ActorHit]:
         wanted = text.strip().removeprefix("@").lower()
         tokens = tokenize(wanted)
         if not tokens:
-            return ActorHits([], None)
+            return []
         last = len(tokens) - 1
         clauses = [
             encode_clause(Clause((token,), prefix=i == last), weights)
@@ -241,7 +242,7 @@ class PostgresEngine:
         keyset = "WHERE (exact, followers, actor) < (%s, %s, %s)" if after else ""
         rows = self._read(
             f"""
-            SELECT actor, exact, followers FROM (
+            SELECT exact, followers, actor FROM (
                 SELECT a.actor, (a.handle IS NOT DISTINCT FROM %s)::int AS exact,
                        coalesce(s.followers, 0) AS followers
                 FROM search_actor a LEFT JOIN actor_stats s USING (actor)
@@ -249,13 +250,9 @@ class PostgresEngine:
             ) found {keyset}
             ORDER BY exact DESC, followers DESC, actor DESC LIMIT %s
             """,
-            [wanted, " & ".join(clauses), *(after or ()), limit + 1],
+            [wanted, " & ".join(clauses), *(after or ()), limit],
         )
-        actors = [actor for actor, _, _ in rows[:limit]]
-        if len(rows) <= limit:
-            return ActorHits(actors, None)
-        actor, exact, followers = rows[limit - 1]
-        return ActorHits(actors, [exact, followers, actor])
+        return [ActorHit(actor, [*place, actor]) for *place, actor in rows]
 
     def stats(self) -> EngineStats:
         """Counts for the status page, as the planner estimates them: free."""
@@ -283,7 +280,7 @@ class PostgresEngine:
                 return cursor.execute(sql, values).fetchall()
             except psycopg.errors.QueryCanceled:
                 raise TooCostlyError(
-                    "the query matches too much; add a word, an author or a date"
+                    "the search took too long; add a word, an author or a date"
                 ) from None
 
 
@@ -351,14 +348,6 @@ def _tsquery(query: PostQuery) -> str:
     if query.langs:
         parts.append(any_of(LANG, query.langs))
     parts += ["!" + encode_clause(clause) for clause in query.excluded]
-    parts += ["!" + quote_lexeme(TAG + tag) for tag in query.excluded_tags]
-    parts += ["!" + quote_lexeme(FEATURE + f) for f in query.excluded_features]
+    parts += none_of(TAG, query.excluded_tags)
+    parts += none_of(FEATURE, query.excluded_features)
     return " & ".join(parts)
-
-
-def _micros(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000_000)
-
-
-def _moment(micros: int) -> datetime:
-    return datetime.fromtimestamp(micros / 1_000_000, UTC)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from protocol.syntax import is_did, is_handle
 from search.tokens import is_cjk, tokenize
+from storage.web_urls import normalize_domain, normalize_url
 
 MAX_QUERY_BYTES = 1_024
 """Longer query strings are refused: no person types them, and they cost too much."""
@@ -197,7 +198,7 @@ def _add_filter(
         raise InvalidQueryError(f"a minus before {target[:-1]}: is not supported")
     cleaned = {
         "langs": lambda v: v.lower().split("-")[0],
-        "domains": lambda v: v.lower().strip("."),
+        "domains": normalize_domain,
         "urls": normalize_url,
     }[target](value)
     parts.add(target, cleaned)
@@ -242,8 +243,3 @@ def parse_moment(text: str) -> datetime:
 def normalize_tag(tag: str) -> str:
     """The form in which tags are compared: folded case, no leading `#`."""
     return tag.lstrip("#＃").casefold()[:64]
-
-
-def normalize_url(url: str) -> str:
-    """The form in which URLs are compared: no fragment, no trailing slash."""
-    return url.split("#", 1)[0].rstrip("/")[:512]

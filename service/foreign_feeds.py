@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
 
-from appview.app import ForeignSkeleton
+from appview.app import ForeignItem, ForeignSkeleton
 from network.client import Fetcher
-from network.errors import IdentityError, NetworkError
+from network.errors import BadResponseError, IdentityError, NetworkError
 from network.identity import IdentityResolver
 from network.xrpc_client import XrpcClient
 from network.xrpc_server import XrpcError
+from protocol.errors import InvalidSyntaxError
+from protocol.limits import MAX_PARAMETER_CHARS
 from protocol.syntax import is_at_uri
 
-GET_FEED_SKELETON = "app.bsky.feed.getFeedSkeleton"
-SERVICE = "#bsky_fg"
-SERVICE_TYPE = "BskyFeedGenerator"
-_MAX_BYTES = 256_000
-_TIMEOUT = 10.0
+GET_FEED_SKELETON: Final = "app.bsky.feed.getFeedSkeleton"
+SERVICE: Final = "#bsky_fg"
+SERVICE_TYPE: Final = "BskyFeedGenerator"
+REASON_REPOST: Final = "app.bsky.feed.defs#skeletonReasonRepost"
+REASON_PIN: Final = "app.bsky.feed.defs#skeletonReasonPin"
+_MAX_BYTES: Final = 256_000
+_TIMEOUT: Final = 10.0
+# As the lexicon has them.
+_MAX_CONTEXT_BYTES: Final = 2_000
+_MAX_REQ_ID_BYTES: Final = 100
 
 
 class ForeignFeeds:
-    """`await fetch(service_did, feed=…, …)`: a page of somebody else's feed."""
+    """`await fetch(service_did, feed=…, …)`: one page of a feed of another service."""
 
-    def __init__(self, resolver: IdentityResolver, fetcher: Fetcher) -> None:
+    def __init__(
+        self, resolver: IdentityResolver, fetcher: Fetcher, *, timeout: float = _TIMEOUT
+    ) -> None:
         self._resolver = resolver
         self._fetcher = fetcher
+        self._timeout = timeout
 
     async def __call__(
         self,
@@ -33,50 +45,107 @@ class ForeignFeeds:
         feed: str,
         limit: int,
         cursor: str | None,
-        authorization: str | None,
+        headers: Mapping[str, str],
     ) -> ForeignSkeleton:
-        """Raises `XrpcError`: what the generator said, or UpstreamFailure."""
+        """Return a page of at most `limit` items, with `headers` sent along.
+
+        Raises XrpcError: what the generator said, InvalidRequest if its DID document
+        declares none, InvalidFeedResponse, or UpstreamFailure.
+        """
         try:
-            client = XrpcClient(self._fetcher, await self._find_endpoint(service_did))
-            answer = await client.query(
-                GET_FEED_SKELETON,
-                {"feed": feed, "limit": limit, "cursor": cursor},
-                headers={"authorization": authorization} if authorization else None,
-                max_bytes=_MAX_BYTES,
-                timeout=_TIMEOUT,
-            )
-        except (NetworkError, IdentityError) as error:
-            raise XrpcError(
-                "UpstreamFailure", f"feed generator {service_did}: {error}", 502
-            ) from error
-        return read_skeleton(answer, cursor)
+            # Lookup, waiting for our own budget and the answer together.
+            async with asyncio.timeout(self._timeout):
+                endpoint = await self._find_endpoint(service_did)
+                answer = await XrpcClient(self._fetcher, endpoint).query(
+                    GET_FEED_SKELETON,
+                    {"feed": feed, "limit": limit, "cursor": cursor},
+                    headers=headers,
+                    max_bytes=_MAX_BYTES,
+                    timeout=self._timeout,
+                )
+        except XrpcError as error:
+            # Its trouble is not ours, and a Retry-After of it is not for our callers.
+            status = 502 if error.status >= 500 else error.status
+            raise XrpcError(error.name, error.message, status) from error
+        except BadResponseError as error:
+            if error.status == 200:
+                raise _invalid_response() from error
+            raise _unavailable() from error
+        except (NetworkError, TimeoutError) as error:
+            raise _unavailable() from error
+        return read_skeleton(answer, cursor, limit)
 
     async def _find_endpoint(self, did: str) -> str:
-        document = await self._resolver.resolve_did(did)
+        try:
+            document = await self._resolver.resolve_did(did)
+        except (IdentityError, InvalidSyntaxError) as error:
+            raise XrpcError(
+                "InvalidRequest", f"could not resolve identity: {did}", 400
+            ) from error
         service = document.service(SERVICE)
         if service is None or service.type != SERVICE_TYPE:
             raise XrpcError(
-                "UnknownFeed", f"{did} declares no {SERVICE_TYPE} service", 400
+                "InvalidRequest",
+                "invalid feed generator service details in did document: "
+                f"{did} declares no {SERVICE_TYPE}",
+                400,
             )
         return service.endpoint
 
 
-def read_skeleton(answer: Any, asked: str | None) -> ForeignSkeleton:
-    """A skeleton page from untrusted JSON; entries that are none are left out.
+def read_skeleton(answer: Any, asked: str | None, limit: int) -> ForeignSkeleton:
+    """Read a skeleton page from untrusted JSON; entries that are none are left out.
 
-    A cursor that only repeats the one asked with ends the feed, as an empty page does.
+    Of a post that is repeated the first entry counts, of a page over the limit the
+    first `limit` entries. An empty page ends the feed, and so does a cursor that only
+    repeats the one asked with.
     """
     feed = answer.get("feed") if isinstance(answer, dict) else None
     if not isinstance(feed, list):
-        raise XrpcError("InvalidFeedResponse", "the feed generator sent no feed", 502)
-    items: list[tuple[str, str | None]] = []
-    for entry in feed[:100]:
-        post = entry.get("post") if isinstance(entry, dict) else None
-        if not isinstance(post, str) or not is_at_uri(post):
-            continue
-        reason = entry.get("reason")
-        repost = reason.get("repost") if isinstance(reason, dict) else None
-        items.append((post, repost if isinstance(repost, str) else None))
+        raise _invalid_response()
+    items: dict[str, ForeignItem] = {}
+    for entry in feed[:limit]:
+        item = _read_item(entry)
+        if item is not None:
+            items.setdefault(item.post, item)
     cursor = answer.get("cursor")
-    goes_on = isinstance(cursor, str) and items and cursor != asked
-    return ForeignSkeleton(items, cursor if goes_on else None)
+    goes_on = (
+        isinstance(cursor, str)
+        and 0 < len(cursor) <= MAX_PARAMETER_CHARS
+        and bool(feed)
+        and cursor != asked
+    )
+    return ForeignSkeleton(
+        [*items.values()],
+        cursor if goes_on else None,
+        _short_text(answer.get("reqId"), _MAX_REQ_ID_BYTES),
+    )
+
+
+def _read_item(entry: Any) -> ForeignItem | None:
+    post = entry.get("post") if isinstance(entry, dict) else None
+    if not isinstance(post, str) or not is_at_uri(post):
+        return None
+    reason = entry.get("reason")
+    kind = reason.get("$type") if isinstance(reason, dict) else None
+    repost = reason.get("repost") if kind == REASON_REPOST else None
+    return ForeignItem(
+        post,
+        repost if isinstance(repost, str) else None,
+        pinned=kind == REASON_PIN,
+        context=_short_text(entry.get("feedContext"), _MAX_CONTEXT_BYTES),
+    )
+
+
+def _short_text(value: Any, most: int) -> str | None:
+    if isinstance(value, str) and len(value.encode()) <= most:
+        return value
+    return None
+
+
+def _invalid_response() -> XrpcError:
+    return XrpcError("InvalidFeedResponse", "feed provided an invalid response", 502)
+
+
+def _unavailable() -> XrpcError:
+    return XrpcError("UpstreamFailure", "feed unavailable", 502)

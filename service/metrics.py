@@ -135,6 +135,11 @@ class CrawlCollector(Collector):
             ("bigworld_applied", "Events applied", stats.applied),
             ("bigworld_batches", "Transactions of events", stats.batches),
             (
+                "bigworld_unchecked_keys",
+                "Created keys whose neighbours did not come with the commit",
+                stats.unchecked,
+            ),
+            (
                 "bigworld_apply_seconds",
                 "Time spent in those transactions",
                 stats.apply_seconds,

@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from network.did_sources import DocumentMirror
     from network.identity import IdentityResolver
     from network.identity_cache import IdentityCache
+    from network.policy import HostLimits
 
 
-def make_fetcher(config: Config, **policy: Any) -> Fetcher:
-    """The guarded client of this process, with the configured budget a host."""
+def make_fetcher(
+    config: Config, *, limits: HostLimits | None = None, **policy: Any
+) -> Fetcher:
+    """The guarded client of this process. `limits` of a host are the configured ones
+    unless given."""
     from network.client import Fetcher
     from network.policy import HostLimits, Policy
 
-    limits = HostLimits(
+    limits = limits or HostLimits(
         rate=config.host_requests_per_s,
         burst=max(1, int(2 * config.host_requests_per_s)),
         concurrency=config.host_concurrency,

@@ -10,37 +10,45 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import psycopg
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 from appview.app import AppView
+from appview.own_feeds import own_handle
 from appview.server import add_methods
 from appview.streams.routes import stream_routes
-from crawler.discovery import HostRefusedError, request_crawl
+from crawler.crawl_requests import CrawlRequests
 from crawler.identity_cache import PostgresIdentityCache
 from indexer.export import open_export
 from network.client import Fetcher
 from network.errors import IdentityError, NetworkError
 from network.identity import IdentityResolver
 from network.jti import ThreadedJtiStore
+from network.policy import HostLimits
 from network.request_guard import RequestGuard
 from network.service_authenticator import ServiceAuthenticator
-from network.xrpc_server import Auth, XrpcError, XrpcServer
+from network.spool import Spooler
+from network.xrpc_server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from search.postgres import PostgresEngine
 from service.config import Config
 from service.crawl_settings import crawl_settings
 from service.foreign_feeds import ForeignFeeds
+from service.operator_access import for_operator
 from service.outgoing import make_fetcher, make_resolver
-from service.pages.routes import page_routes
-from service.secrets import SecretStore
-from storage.interning import Interner
+from service.pages.image_cache import ImageCache
+from service.pages.images import IMAGE_LIMITS, Images
+from service.pages.routes import page_routes, status_route
+from service.secrets import SecretStore, admin_password
+from storage.issuers import is_issuer_active
 from storage.jti import use_jti
-from storage.pool import open_pool
+from storage.pool import end_idle_transactions, open_pool, ping
 
 SERVICES = {
     "bsky_appview": "BskyAppView",
@@ -49,7 +57,20 @@ SERVICES = {
 }
 """Fragments of the provider's DID document, and their types."""
 GET_FEED = "app.bsky.feed.getFeed"
-GET_FEED_SKELETON = "app.bsky.feed.getFeedSkeleton"
+TOKEN_METHODS = {
+    GET_FEED: ("app.bsky.feed.getFeedSkeleton",),
+    "app.bsky.feed.getPosts": ("chat.bsky.*",),
+    "app.bsky.actor.getProfiles": ("chat.bsky.*",),
+}
+"""The `lxm` that tokens in use carry for a method, besides its own."""
+
+FEED_SERVICE_LIMITS = HostLimits(rate=50, burst=100, concurrency=16, max_wait=5)
+"""What one feed service is asked: all readers of its feeds wait for it together."""
+
+MAX_WAIT_S = 1.0
+"""How long a request waits for a connection before it is answered with 503."""
+_MORE_CONNECTIONS = 8
+"""Connections for event streams and spools, beside those of the handler threads."""
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -57,9 +78,11 @@ Pool = ConnectionPool[psycopg.Connection[Any]]
 def did_document(config: Config) -> dict[str, Any]:
     """What `did:web` of the provider resolves to."""
     did = config.provider_did
+    handle = own_handle(did)
     return {
         "@context": ["https://www.w3.org/ns/did/v1"],
         "id": did,
+        **({"alsoKnownAs": [f"at://{handle}"]} if handle else {}),
         "service": [
             {"id": f"#{name}", "type": kind, "serviceEndpoint": config.provider_url}
             for name, kind in SERVICES.items()
@@ -67,21 +90,20 @@ def did_document(config: Config) -> dict[str, Any]:
     }
 
 
+def audiences(config: Config) -> frozenset[str]:
+    """The names that a token for us may carry: each DID alone and with a service."""
+    names = {config.provider_did, *config.audiences}
+    dids = [name for name in names if "#" not in name]
+    return frozenset(names | {f"{did}#{name}" for did in dids for name in SERVICES})
+
+
 def make_appview(
     config: Config,
     pool: Pool,
-    names: Pool,
     resolver: IdentityResolver,
     fetcher: Fetcher,
 ) -> AppView:
     """The read side with everything it reaches."""
-    limits = crawl_settings(config)
-
-    def admit_host(conn: psycopg.Connection[Any], hostname: str) -> None:
-        try:
-            request_crawl(conn, hostname, limits)
-        except HostRefusedError as error:
-            raise XrpcError(error.name, str(error), 400) from error
 
     async def resolve_handle(handle: str, *, refresh: bool = False) -> str | None:
         try:
@@ -91,14 +113,16 @@ def make_appview(
 
     return AppView(
         pool=pool,
-        interner=Interner(names),
         engine=PostgresEngine(pool),
         cursor_secret=SecretStore(config.home).key("cursors"),
         service_did=config.provider_did,
         resolve_handle=resolve_handle,
         fetch_skeleton=ForeignFeeds(resolver, fetcher),
-        request_crawl=admit_host,
+        request_crawl=CrawlRequests(pool, fetcher, crawl_settings(config)),
         export_repo=open_export,
+        spooler=Spooler(folder=config.home),
+        cdn_url_pattern=config.cdn_url_pattern,
+        video_url_pattern=config.video_url_pattern,
         keeps_events=config.event_log,
     )
 
@@ -117,32 +141,34 @@ def make_server(
         with app.pool.connection() as conn:
             return use_jti(conn, iss, jti, exp)
 
-    audiences = [config.provider_did]
-    audiences += [f"{config.provider_did}#{name}" for name in SERVICES]
+    threads = CapacityLimiter(THREADS)
+
+    def find_active(did: str) -> bool:
+        with app.pool.connection() as conn:
+            return is_issuer_active(conn, did)
+
+    async def is_active(did: str) -> bool:
+        return await run_sync(find_active, did, limiter=threads)
+
     check_token = ServiceAuthenticator(
         resolver,
-        audiences,
-        jti_store=ThreadedJtiStore(use_once),
-        lxm={GET_FEED: (GET_FEED_SKELETON,)},
+        audiences(config),
+        jti_store=ThreadedJtiStore(use_once, threads),
+        use_policy=config.token_use,
+        is_active=is_active,
+        lxm=TOKEN_METHODS,
+        # For getFeed a PDS makes the token out to the service of the feed.
+        any_audience=[GET_FEED],
     )
-
-    async def authenticate(request: Request, nsid: str) -> Auth | None:
-        try:
-            return await check_token(request, nsid)
-        except XrpcError as error:
-            # For getFeed a PDS makes the token out to the feed's own service: it is
-            # passed on there, and proves nothing to us.
-            if nsid == GET_FEED and error.name == "BadJwtAudience":
-                return None
-            raise
-
     server = XrpcServer(
         Catalog.load(),
-        authenticate=authenticate,
-        guard=RequestGuard(),
+        authenticate=check_token,
+        guard=RequestGuard(config.guard_policy),
         observe=observe,
         check_output=check_output,
         title="Bigworld provider",
+        ready=lambda: ping(app.pool),
+        threads=threads,
     )
     add_methods(server, app)
     return server
@@ -152,41 +178,70 @@ def create_app(
     config: Config,
     url: str,
     *,
-    extra_routes: Callable[[AppView, XrpcServer], Sequence[BaseRoute]] | None = None,
+    operator_routes: Sequence[Route] = (),
     observe: Callable[[str, int, float], None] | None = None,
     check_output: bool = False,
 ) -> Starlette:
-    """The provider on the index database at `url`. Pools close with the app."""
+    """The provider on the index database at `url`. Pools close with the app.
+
+    `operator_routes` ask for the operator's password.
+    """
     resources = ExitStack()
-    pool = resources.enter_context(open_pool(url, max=12, name="provider"))
-    names = resources.enter_context(open_pool(url, max=4, name="provider-names"))
-    fetcher = make_fetcher(config)
+    # Each thread that answers requests gets the one connection that it needs.
+    pool = resources.enter_context(
+        open_pool(
+            url,
+            max=THREADS + _MORE_CONNECTIONS,
+            name="provider",
+            timeout=MAX_WAIT_S,
+            prepare=end_idle_transactions,
+        )
+    )
+    names = resources.enter_context(
+        open_pool(url, max=4, name="provider-names", timeout=MAX_WAIT_S)
+    )
+    fetcher = make_fetcher(config, limits=FEED_SERVICE_LIMITS)
     resolver = make_resolver(
         config,
         fetcher,
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
-    app = make_appview(config, pool, names, resolver, fetcher)
+    app = make_appview(config, pool, resolver, fetcher)
+    # Of its own: a page of pictures must not use up what a host is asked otherwise.
+    image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
     )
+    images = None
+    if config.cdn_url_pattern is None:
+        cache = ImageCache(config.home / "images", config.image_cache_mb * 1_000_000)
+        images = Images(pool, image_fetcher, cache, server.threads)
 
     async def serve_did(request: Request) -> Response:
         return JSONResponse(did_document(config))
 
+    async def serve_handle(request: Request) -> Response:
+        if own_handle(config.provider_did) is None:
+            return PlainTextResponse("no account has this handle", 404)
+        return PlainTextResponse(config.provider_did)
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with resources:
-            async with fetcher:
+            async with fetcher, image_fetcher:
                 yield
 
     return server.app(
         [
             Route("/.well-known/did.json", serve_did),
+            Route("/.well-known/atproto-did", serve_handle),
             *stream_routes(app),
-            *page_routes(app, crawl_settings(config)),
-            *(extra_routes(app, server) if extra_routes else ()),
+            *page_routes(app, crawl_settings(config), server.threads, images),
+            *for_operator(
+                [status_route(app, server.threads), *operator_routes],
+                admin_password(config),
+            ),
         ],
         lifespan=lifespan,
     )

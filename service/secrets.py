@@ -11,6 +11,8 @@ from service.config import Config
 from service.errors import ConfigError
 
 SECRET_BYTES = 32
+PLC_BYPASS = "plc-bypass"
+"""What our own PDSes show to our own directory, which counts by address."""
 
 
 class SecretStore:

@@ -45,6 +45,7 @@ from service.supervisor import Supervisor
 
 _TICK_S = 0.1
 _STUCK_AFTER_S = 120.0
+_METRICS_PORTS = {"crawl": 0, "worker": 1, "serve": 2}
 # Our own servers on loopback may be crawled as fast as they answer.
 _DEMO_REQUESTS_PER_S = 500.0
 _DEMO_CONCURRENCY = 16
@@ -186,9 +187,10 @@ class _Run:
             "database_url": SecretStr(database_url),
             "migrate": False,
         }
-        if expendable and self._config.metrics_port:
-            # Two processes with metrics on one machine need two ports.
-            update["metrics_port"] = self._config.metrics_port + 1
+        if self._config.metrics_port:
+            # Processes with metrics on one machine need ports of their own.
+            port = self._config.metrics_port + _METRICS_PORTS.get(name, 0)
+            update["metrics_port"] = port
         if self._valkey is not None:
             update["broker_url"] = SecretStr(self._valkey.celery_url())
         config = self._config.model_copy(update=update)

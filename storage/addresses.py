@@ -11,7 +11,7 @@ from protocol.errors import InvalidSyntaxError
 from protocol.syntax import AtUri, parse_at_uri, tid_from_int
 from storage.collections import COLLECTION_IDS
 from storage.documents import Address
-from storage.interning import Interner, rkey_number
+from storage.interning import rkey_number
 
 
 def find_actors(conn: psycopg.Connection[Any], dids: Iterable[str]) -> dict[str, int]:
@@ -63,25 +63,10 @@ def find_addresses(
     }
 
 
-def name_addresses(
-    interner: Interner, addresses: Iterable[Address]
-) -> dict[Address, str]:
-    """Address -> AT-URI."""
-    wanted = list(addresses)
-    dids = interner.dids({a.actor for a in wanted})
-    nsids = interner.nsids({a.collection for a in wanted})
-    rkeys = interner.rkey_texts({a.rkey for a in wanted})
-    return {
-        a: f"at://{dids[a.actor]}/{nsids[a.collection]}/{rkeys[a.rkey]}"
-        for a in wanted
-        if a.actor in dids and a.collection in nsids and a.rkey in rkeys
-    }
-
-
 def name_addresses_in(
     conn: psycopg.Connection[Any], addresses: Iterable[Address]
 ) -> dict[Address, str]:
-    """As `name_addresses`, through a transaction of the caller's: one statement."""
+    """Return address -> AT-URI, with one statement. Unknown ones are absent."""
     wanted = list(addresses)
     rows = conn.execute(
         """
@@ -100,7 +85,17 @@ def name_addresses_in(
     return {
         Address(a, c, k): f"at://{did}/{nsid}/{tid_from_int(k) if k > 0 else text}"
         for a, c, k, did, nsid, text in rows
+        if k > 0 or text is not None
     }
+
+
+def name_rkeys(conn: psycopg.Connection[Any], numbers: Iterable[int]) -> dict[int, str]:
+    """Return number -> text of record keys that are no TIDs."""
+    return dict(
+        conn.execute(
+            "SELECT id, text FROM rkey WHERE id = ANY(%s)", (sorted(set(numbers)),)
+        ).fetchall()
+    )
 
 
 def _find_collections(conn: psycopg.Connection[Any], nsids: set[str]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -19,6 +19,7 @@ import psycopg
 from storage.arrays import int_columns
 from storage.collections import FOLLOW_SUBJECT, LINK_PARTITIONS
 from storage.copy import copy_packed, fixed_packer
+from storage.instants import from_micros, micros_sql, to_micros
 
 COLUMNS: Final = (
     "rkey",
@@ -41,13 +42,9 @@ PARTITION_OF: Final[dict[int, str]] = {
 MAX_SORTED_LINKS: Final = 5_000
 """Up to so many links of a target are shown newest first; of more, in the order of
 their source's number, which an index gives at the same cost however many there are."""
-PG_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 PG_EPOCH_US: Final = 946_684_800_000_000
 """PostgreSQL's zero of time, in microseconds since 1970."""
-_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-# Exact: an interval times a float is not, before 1684.
-_SORT_US: Final = "(extract(epoch FROM l.sort_at) * 1000000)::int8"
+_SORT_US: Final = micros_sql("l.sort_at")
 
 # A few rows are left for Postgres to route: one statement in place of one a partition.
 _ROUTED_ROWS: Final = 500
@@ -83,17 +80,16 @@ class LinkSource(NamedTuple):
     @property
     def sort_at(self) -> datetime:
         """The earlier of the record's createdAt and the time it was indexed."""
-        return time_of(self.sort_us)
+        return from_micros(self.sort_us)
+
+
+LinkPage = tuple[list[LinkSource], list[int] | None]
+"""Links, and `after` of the next page; None at the end."""
 
 
 def pg_time(moment: datetime) -> int:
     """Return microseconds since 2000, which is how PostgreSQL stores a time."""
-    return (moment - PG_EPOCH) // _MICROSECOND
-
-
-def time_of(unix_us: int) -> datetime:
-    """Return the time of microseconds since 1970."""
-    return _UNIX_EPOCH + unix_us * _MICROSECOND
+    return to_micros(moment) - PG_EPOCH_US
 
 
 def partition_of(path: int) -> str:
@@ -312,7 +308,7 @@ def find_links(
     *,
     limit: int,
     after: Sequence[int] | None = None,
-) -> tuple[list[LinkSource], list[int] | None]:
+) -> LinkPage:
     """Return a page of sources that link to `target` = (actor, collection, rkey).
 
     Newest first, or by source beyond MAX_SORTED_LINKS. The second value is `after` of
@@ -339,7 +335,7 @@ def find_followers(
     *,
     limit: int,
     after: Sequence[int] | None = None,
-) -> tuple[list[LinkSource], list[int] | None]:
+) -> LinkPage:
     """Return a page of the accounts that follow `actor`, newest first however many
     there are: their index is in that order."""
     where = (
@@ -358,7 +354,7 @@ def find_follows(
     *,
     limit: int,
     after: Sequence[int] | None = None,
-) -> tuple[list[LinkSource], list[int] | None]:
+) -> LinkPage:
     """Return a page of the accounts that `actor` follows, as `find_links` does.
 
     `LinkSource.actor` is the account that is followed.
@@ -381,7 +377,7 @@ def _page(
     after: Sequence[int] | None,
     *,
     by_time: bool = False,
-) -> tuple[list[LinkSource], list[int] | None]:
+) -> LinkPage:
     keyset = ""
     position: dict[str, Any] = {}
     if after is None:
@@ -397,7 +393,7 @@ def _page(
         keyset = f"AND {compare[mode]}"
         position = {"key": key[-2], "rkey": key[-1]}
         if mode == 0:
-            position["sort_at"] = time_of(key[0])
+            position["sort_at"] = from_micros(key[0])
     order = (f"l.sort_at DESC, {other} DESC, l.rkey DESC", f"{other}, l.rkey")[mode]
     rows = conn.execute(
         f"""
@@ -409,10 +405,26 @@ def _page(
     sources = [LinkSource(*row) for row in rows[:limit]]
     if len(rows) <= limit:
         return sources, None
-    last = sources[-1]
+    return sources, _keyset(mode, sources[-1])
+
+
+def link_keyset(
+    page: LinkPage, after: Sequence[int] | None, link: LinkSource
+) -> list[int]:
+    """Return `after` of the page that begins behind a link of `page`.
+
+    `after` is the one that `page` was read with.
+    """
+    _, following = page
+    # A first page with nothing behind it is short, and so in the order of time.
+    mode = (after or following or (0,))[0]
+    return _keyset(mode, link)
+
+
+def _keyset(mode: int, link: LinkSource) -> list[int]:
     if mode == 0:
-        return sources, [0, last.sort_us, last.actor, last.rkey]
-    return sources, [1, last.actor, last.rkey]
+        return [0, link.sort_us, link.actor, link.rkey]
+    return [1, link.actor, link.rkey]
 
 
 def _count_up_to(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg_pool import ConnectionPool
+
+_MOST_IDLE_MS: Final = 20_000
 
 
 def _configure(conn: psycopg.Connection[Any]) -> None:
@@ -22,12 +24,14 @@ def open_pool(
     max: int = 8,
     name: str | None = None,
     *,
+    timeout: float = 30.0,
     prepare: Callable[[psycopg.Connection[Any]], None] = lambda _: None,
 ) -> ConnectionPool[psycopg.Connection[Any]]:
     """An open pool of `min` to `max` connections; use it as a context manager.
 
     A connection is checked before it is lent, so a restarted server costs one retry
-    and not one error a connection. Each new one is given to `prepare`, which ends
+    and not one error a connection. Who waits for one longer than `timeout` seconds gets
+    psycopg_pool.PoolTimeout. Each new one is given to `prepare`, which ends
     its own transaction; one that it refuses with psycopg.Error is made anew.
     """
 
@@ -41,10 +45,19 @@ def open_pool(
         max_size=max,
         name=name,
         open=True,
-        timeout=30.0,
+        timeout=timeout,
         configure=configure,
         check=ConnectionPool.check_connection,
     )
+
+
+def end_idle_transactions(conn: psycopg.Connection[Any]) -> None:
+    """Let the server end a transaction in which nothing is done for too long.
+
+    To be given to `open_pool` as `prepare`.
+    """
+    conn.execute(f"SET idle_in_transaction_session_timeout = {_MOST_IDLE_MS}")
+    conn.commit()
 
 
 def connect(url: str) -> psycopg.Connection[Any]:
@@ -52,3 +65,14 @@ def connect(url: str) -> psycopg.Connection[Any]:
     conn: psycopg.Connection[Any] = psycopg.connect(url)
     _configure(conn)
     return conn
+
+
+def ping(pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
+    """Ask the pool's server one question, on a connection beside it.
+
+    Raises psycopg.Error.
+    """
+    url = pool.conninfo if isinstance(pool.conninfo, str) else pool.conninfo()
+    with psycopg.connect(url, connect_timeout=2, autocommit=True) as conn:
+        conn.execute("SET statement_timeout = '1s'")
+        conn.execute("SELECT 1")

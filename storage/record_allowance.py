@@ -38,6 +38,8 @@ class Allowance:
     def __init__(self, most_bytes: int, most_items: int) -> None:
         self.bytes_left = most_bytes
         self.items_left = most_items
+        self.is_spent = False
+        """True once a record was left out for lack of room."""
 
     def read(
         self, conn: psycopg.Connection[Any], rows: Iterable[Held]
@@ -46,6 +48,7 @@ class Allowance:
         sized = ((record_size(row.head, row.length), row) for row in rows)
         for size, row in sorted(sized, key=lambda pair: pair[0]):
             if size > self.bytes_left:
+                self.is_spent = True
                 return
             self.bytes_left -= size
             yield row, decompress(row.stored or fetch_large(conn, *row.address))
@@ -54,6 +57,7 @@ class Allowance:
         """Whether there is room for the items of a value; if so they are taken."""
         items = _count_items(value)
         if items > self.items_left:
+            self.is_spent = True
             return False
         self.items_left -= items
         return True

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_NAME_CHARS: Final = 256
-"""Display names, list names: what a lexicon allows is 64 graphemes."""
+MAX_NAME_CHARS: Final = 640
+"""Display names, list names: lexicons allow 64 graphemes in 640 bytes."""
 MAX_DESCRIPTION_CHARS: Final = 4_000
 MAX_DOCUMENT_CHARS: Final = 64_000
 """Searched text of one record: at 4 bytes a character under 256 kB."""

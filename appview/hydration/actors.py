@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
-from storage.collections import BLOCK_SUBJECT, FOLLOW_SUBJECT
+from storage.collections import FOLLOW_SUBJECT
 from storage.states import STATUS_ACTIVE
 
 
@@ -28,7 +28,7 @@ class Actor:
     avatar: bytes | None
     banner: bytes | None
     created_at: datetime | None
-    indexed_at: datetime
+    sort_at: datetime | None
     host_url: str | None
     followers: int
     follows: int
@@ -37,22 +37,25 @@ class Actor:
     feed_generators: int
     starter_packs: int
     labeler: bool
+    is_indexed: bool
+    """False for an account that is only named by records of others."""
 
     @property
     def is_shown(self) -> bool:
-        """Neither its host nor we have hidden it."""
-        return self.takedown is None and self.upstream_status == STATUS_ACTIVE
+        """Return True unless its host or we have hidden it, or we do not hold it."""
+        return (
+            self.is_indexed
+            and self.takedown is None
+            and self.upstream_status == STATUS_ACTIVE
+        )
 
 
 @dataclass(slots=True)
 class Relation:
-    """Between the viewer and an account: record keys of the viewer's records, and
-    whether the account has such a record on the viewer."""
+    """Follows between the viewer and an account: record keys, None for no follow."""
 
     following: int | None = None
     followed_by: int | None = None
-    blocking: int | None = None
-    blocked_by: bool = False
 
 
 def load_actors(
@@ -64,7 +67,7 @@ def load_actors(
             """
             SELECT a.id, a.did, a.handle, a.upstream_status, a.takedown,
                    p.display_name, p.description, p.avatar, p.banner, p.created_at,
-                   coalesce(p.indexed_at, a.indexed_at) AS indexed_at,
+                   least(p.created_at, p.indexed_at) AS sort_at,
                    h.url AS host_url,
                    coalesce(s.followers, 0) AS followers,
                    coalesce(s.follows, 0) AS follows,
@@ -72,7 +75,8 @@ def load_actors(
                    coalesce(s.lists, 0) AS lists,
                    coalesce(s.feed_generators, 0) AS feed_generators,
                    coalesce(s.starter_packs, 0) AS starter_packs,
-                   l.actor IS NOT NULL AS labeler
+                   l.actor IS NOT NULL AS labeler,
+                   r.actor IS NOT NULL AS is_indexed
             FROM actor a
             LEFT JOIN profile p ON p.actor = a.id
             LEFT JOIN actor_stats s ON s.actor = a.id
@@ -89,34 +93,23 @@ def load_actors(
 def load_relations(
     conn: psycopg.Connection[Any], viewer: int, ids: Collection[int]
 ) -> dict[int, Relation]:
-    """Follows and blocks both ways between the viewer and these accounts."""
+    """Follows both ways between the viewer and these accounts."""
     found = {actor: Relation() for actor in ids}
     rows = conn.execute(
         """
-        SELECT path, true, target_actor, rkey FROM link
-        WHERE path IN (%(follow)s, %(block)s)
+        SELECT true, target_actor, rkey FROM link
+        WHERE path = %(follow)s
           AND target_rkey = 0 AND target_actor = ANY(%(ids)s) AND actor = %(viewer)s
         UNION ALL
-        SELECT path, false, actor, rkey FROM link
-        WHERE path IN (%(follow)s, %(block)s)
+        SELECT false, actor, rkey FROM link
+        WHERE path = %(follow)s
           AND target_rkey = 0 AND target_actor = %(viewer)s AND actor = ANY(%(ids)s)
         """,
-        {
-            "follow": FOLLOW_SUBJECT,
-            "block": BLOCK_SUBJECT,
-            "ids": [*ids],
-            "viewer": viewer,
-        },
+        {"follow": FOLLOW_SUBJECT, "ids": [*ids], "viewer": viewer},
     )
-    for path, outgoing, other, rkey in rows:
-        relation = found[other]
-        if path == FOLLOW_SUBJECT:
-            if outgoing:
-                relation.following = rkey
-            else:
-                relation.followed_by = rkey
-        elif outgoing:
-            relation.blocking = rkey
+    for outgoing, other, rkey in rows:
+        if outgoing:
+            found[other].following = rkey
         else:
-            relation.blocked_by = True
+            found[other].followed_by = rkey
     return found

@@ -19,6 +19,7 @@ class Label:
     src: str
     val: str
     cts: datetime
+    exp: datetime | None
     cid: bytes
 
 
@@ -36,7 +37,7 @@ def load_labels(
     found: dict[Address, list[Label]] = {}
     rows = conn.execute(
         """
-        SELECT l.actor, l.collection, l.rkey, s.did, l.val, l.cts, l.cid
+        SELECT l.actor, l.collection, l.rkey, s.did, l.val, l.cts, l.exp, l.cid
         FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
         JOIN label l ON l.actor = x.a AND l.collection = x.c AND l.rkey = x.k
         JOIN actor s ON s.id = l.src
@@ -50,7 +51,7 @@ def load_labels(
             [*labelers],
         ),
     )
-    for actor, collection, rkey, src, val, cts, cid in rows:
+    for actor, collection, rkey, src, val, cts, exp, cid in rows:
         subject = Address(actor, collection, rkey)
-        found.setdefault(subject, []).append(Label(src, val, cts, cid))
+        found.setdefault(subject, []).append(Label(src, val, cts, exp, cid))
     return found

@@ -1,10 +1,11 @@
-"""Records and the rows beside them: posts with counts, feeds, lists, starter packs."""
+"""Records and the rows beside them: posts, feeds, lists, starter packs, labelers."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -12,14 +13,19 @@ import psycopg
 from protocol.cbor import Value, decode
 from protocol.cid import cid_for, cid_to_text
 from protocol.errors import ProtocolError
+from protocol.json_form import to_json
 from storage.collections import (
+    ACTOR_PROFILE,
     COLLECTION_IDS,
     FEED_GENERATOR,
     FEED_POST,
     GRAPH_LIST,
     GRAPH_STARTERPACK,
+    LABELER_SERVICE,
     LIKE_SUBJECT,
+    LISTBLOCK_SUBJECT,
     REPOST_SUBJECT,
+    RKEY_SELF,
 )
 from storage.documents import Address
 from storage.record_allowance import HELD, Allowance, Held
@@ -28,15 +34,26 @@ POST = COLLECTION_IDS[FEED_POST]
 GENERATOR = COLLECTION_IDS[FEED_GENERATOR]
 LIST = COLLECTION_IDS[GRAPH_LIST]
 STARTER_PACK = COLLECTION_IDS[GRAPH_STARTERPACK]
+LABELER = COLLECTION_IDS[LABELER_SERVICE]
+CHAT_DECLARATION = "chat.bsky.actor.declaration"
+NOTIFICATION_DECLARATION = "app.bsky.notification.declaration"
+DECLARATIONS = (CHAT_DECLARATION, NOTIFICATION_DECLARATION)
+"""Records with the key `self` that views of an account are made of."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Record:
-    """A record as its author signed it."""
+    """A record as its author signed it; `size` is that of its block."""
 
     address: Address
     cid: str
     value: dict[str, Value]
+    size: int = 0
+
+    @cached_property
+    def json(self) -> Any:
+        """The value in JSON form: one object, however often an answer shows it."""
+        return to_json(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +61,7 @@ class Post:
     """A post, its place in a thread and its counts."""
 
     record: Record
-    indexed_at: datetime
+    sort_at: datetime
     parent: Address | None
     root: Address | None
     likes: int
@@ -54,21 +71,32 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
+class Repost:
+    """A repost record."""
+
+    cid: str
+    sort_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Named:
-    """A feed generator, list or starter pack: what their rows have in common."""
+    """A feed generator, list, starter pack or labeler, with its counts."""
 
     record: Record
-    indexed_at: datetime
+    sort_at: datetime
     likes: int
     items: int
+    joined: int = 0
+    joined_this_week: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """The viewer's own like and repost of a post, as record keys."""
+    """The viewer's like, repost and list block of a record, as record keys."""
 
     like: int | None = None
     repost: int | None = None
+    block: int | None = None
 
 
 def _columns(addresses: Collection[Address]) -> list[list[int]]:
@@ -88,7 +116,7 @@ def read_record(address: Address, block: bytes) -> Record | None:
         return None
     if not isinstance(value, dict):
         return None
-    return Record(address, cid_to_text(cid_for(block)), value)
+    return Record(address, cid_to_text(cid_for(block)), value, len(block))
 
 
 def load_records(
@@ -118,13 +146,41 @@ def _read(
     return found
 
 
+def load_own_records(
+    conn: psycopg.Connection[Any], actors: Collection[int], allowance: Allowance
+) -> tuple[dict[Address, Record], dict[tuple[int, str], Record]]:
+    """Return the profiles of accounts by address, and their declarations by account
+    and collection."""
+    rows = conn.execute(
+        f"""
+        SELECT c.nsid, r.actor, r.collection, r.rkey, {HELD}
+        FROM unnest(%s::int4[]) AS x(a)
+        CROSS JOIN collection c
+        JOIN record r ON r.actor = x.a AND r.collection = c.id AND r.rkey = %s
+        WHERE c.nsid = ANY(%s)
+        """,
+        ([*actors], RKEY_SELF, [ACTOR_PROFILE, *DECLARATIONS]),
+    ).fetchall()
+    names = {row[2]: row[0] for row in rows}
+    held = (Held(Address(*row[1:4]), *row[4:]) for row in rows)
+    profiles: dict[Address, Record] = {}
+    declarations: dict[tuple[int, str], Record] = {}
+    for address, record in _read(conn, allowance, held).items():
+        name = names[address.collection]
+        if name == ACTOR_PROFILE:
+            profiles[address] = record
+        else:
+            declarations[address.actor, name] = record
+    return profiles, declarations
+
+
 def load_posts(
     conn: psycopg.Connection[Any], addresses: Collection[Address], allowance: Allowance
 ) -> dict[Address, Post]:
     """Posts by address, with the counts kept beside them."""
     rows = conn.execute(
         f"""
-        SELECT p.actor, p.rkey, p.indexed_at,
+        SELECT p.actor, p.rkey, p.sort_at,
                p.parent_actor, p.parent_rkey, p.root_actor, p.root_rkey,
                coalesce(s.likes, 0), coalesce(s.reposts, 0),
                coalesce(s.replies, 0), coalesce(s.quotes, 0), {HELD}
@@ -139,24 +195,59 @@ def load_posts(
     held = (Held(Address(row[0], POST, row[1]), *row[-3:]) for row in rows)
     records = _read(conn, allowance, held)
     found: dict[Address, Post] = {}
-    for actor, rkey, indexed_at, pa, pr, ra, rr, *counts, _, _, _ in rows:
+    for actor, rkey, sort_at, pa, pr, ra, rr, *counts, _, _, _ in rows:
         record = records.get(Address(actor, POST, rkey))
         if record is None:
             continue
         parent = Address(pa, POST, pr) if pa is not None and pr is not None else None
         root = Address(ra, POST, rr) if ra is not None and rr is not None else None
-        found[record.address] = Post(record, indexed_at, parent, root, *counts)
+        found[record.address] = Post(record, sort_at, parent, root, *counts)
     return found
+
+
+def load_reposts(
+    conn: psycopg.Connection[Any],
+    reposts: Mapping[Address, Address],
+    allowance: Allowance,
+) -> dict[Address, Repost]:
+    """Return reposts by address, given with the posts that they are to be of."""
+    rows = conn.execute(
+        f"""
+        SELECT r.actor, r.collection, r.rkey, l.sort_at, {HELD}
+        FROM unnest(%s::int4[], %s::int4[], %s::int8[], %s::int4[], %s::int8[])
+          AS x(a, c, k, target, target_key)
+        JOIN record r ON r.actor = x.a AND r.collection = x.c AND r.rkey = x.k
+        JOIN link l ON l.target_rkey = x.target_key AND l.target_actor = x.target
+          AND l.actor = x.a AND l.rkey = x.k
+        WHERE l.path = %s AND l.target_collection = %s
+        """,
+        (
+            *_columns(reposts.keys()),
+            [post.actor for post in reposts.values()],
+            [post.rkey for post in reposts.values()],
+            REPOST_SUBJECT,
+            POST,
+        ),
+    ).fetchall()
+    times = {Address(*row[:3]): row[3] for row in rows}
+    held = (Held(Address(*row[:3]), *row[4:]) for row in rows)
+    return {
+        address: Repost(record.cid, times[address])
+        for address, record in _read(conn, allowance, held).items()
+    }
 
 
 def load_named(
     conn: psycopg.Connection[Any], addresses: Collection[Address], allowance: Allowance
 ) -> dict[Address, Named]:
-    """Feed generators, lists and starter packs by address."""
+    """Return feed generators, lists, starter packs and labelers by address."""
     rows = conn.execute(
         f"""
         SELECT r.actor, r.collection, r.rkey,
-               coalesce(g.indexed_at, l.indexed_at, p.indexed_at),
+               coalesce(least(g.created_at, g.indexed_at),
+                        least(l.created_at, l.indexed_at),
+                        least(p.created_at, p.indexed_at),
+                        least(b.created_at, b.indexed_at)) AS sort_at,
                coalesce(s.likes, 0),
                CASE WHEN l.actor IS NOT NULL THEN
                    (SELECT count(DISTINCT i.subject) FROM list_item i
@@ -168,48 +259,85 @@ def load_named(
           ON r.collection = %s AND g.actor = x.a AND g.rkey = x.k
         LEFT JOIN list l ON r.collection = %s AND l.actor = x.a AND l.rkey = x.k
         LEFT JOIN starter_pack p ON r.collection = %s AND p.actor = x.a AND p.rkey = x.k
+        LEFT JOIN labeler b ON r.collection = %s AND b.actor = x.a AND x.k = %s
         LEFT JOIN subject_stats s
           ON s.actor = x.a AND s.collection = x.c AND s.rkey = x.k
-        WHERE coalesce(g.indexed_at, l.indexed_at, p.indexed_at) IS NOT NULL
+        WHERE coalesce(g.indexed_at, l.indexed_at, p.indexed_at, b.indexed_at)
+              IS NOT NULL
         """,
-        (*_columns(addresses), GENERATOR, LIST, STARTER_PACK),
+        (*_columns(addresses), GENERATOR, LIST, STARTER_PACK, LABELER, RKEY_SELF),
     ).fetchall()
     held = (Held(Address(*row[:3]), *row[-3:]) for row in rows)
     records = _read(conn, allowance, held)
+    joined = _count_joined(conn, [a for a in records if a.collection == STARTER_PACK])
     found: dict[Address, Named] = {}
-    for actor, collection, rkey, indexed_at, likes, items, _, _, _ in rows:
+    for actor, collection, rkey, sort_at, likes, items, _, _, _ in rows:
         record = records.get(Address(actor, collection, rkey))
         if record is not None:
-            found[record.address] = Named(record, indexed_at, likes, items)
+            found[record.address] = Named(
+                record, sort_at, likes, items, *joined.get(record.address, (0, 0))
+            )
     return found
+
+
+def _count_joined(
+    conn: psycopg.Connection[Any], packs: Collection[Address]
+) -> dict[Address, tuple[int, int]]:
+    """Return how many accounts joined by each starter pack: ever, and this week."""
+    if not packs:
+        return {}
+    rows = conn.execute(
+        """
+        SELECT x.a, x.k, count(*),
+               count(*) FILTER (WHERE p.created_at > now() - interval '7 days')
+        FROM unnest(%s::int4[], %s::int8[]) AS x(a, k)
+        JOIN link l ON l.target_rkey = x.k AND l.target_actor = x.a
+        JOIN profile p ON p.actor = l.actor
+        WHERE l.target_collection = %s AND l.rkey = %s
+          AND l.path = (SELECT id FROM path WHERE collection = %s AND path = %s)
+        GROUP BY x.a, x.k
+        """,
+        (
+            [a.actor for a in packs],
+            [a.rkey for a in packs],
+            STARTER_PACK,
+            RKEY_SELF,
+            COLLECTION_IDS[ACTOR_PROFILE],
+            ".joinedViaStarterPack.uri",
+        ),
+    )
+    return {Address(a, STARTER_PACK, k): (ever, week) for a, k, ever, week in rows}
 
 
 def load_reactions(
     conn: psycopg.Connection[Any], viewer: int, addresses: Collection[Address]
 ) -> dict[Address, Reaction]:
-    """What the viewer liked and reposted among these posts."""
+    """Return the viewer's likes, reposts and list blocks of these records."""
     rows = conn.execute(
         """
-        SELECT l.path, l.target_actor, l.target_rkey, l.rkey
-        FROM unnest(%s::int4[], %s::int8[]) AS x(a, k)
-        JOIN link l ON l.target_rkey = x.k AND l.target_actor = x.a AND l.actor = %s
-        WHERE l.path IN (%s, %s) AND l.target_collection = %s
+        SELECT l.path, x.a, x.c, x.k, l.rkey
+        FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
+        JOIN link l ON l.target_rkey = x.k AND l.target_actor = x.a
+          AND l.target_collection = x.c AND l.actor = %s
+        WHERE l.path IN (%s, %s, %s)
         """,
         (
-            [a.actor for a in addresses],
-            [a.rkey for a in addresses],
+            *_columns(addresses),
             viewer,
             LIKE_SUBJECT,
             REPOST_SUBJECT,
-            POST,
+            LISTBLOCK_SUBJECT,
         ),
     )
-    likes: dict[Address, int] = {}
-    reposts: dict[Address, int] = {}
-    for path, actor, rkey, own in rows:
-        kind = likes if path == LIKE_SUBJECT else reposts
-        kind[Address(actor, POST, rkey)] = own
+    own: dict[int, dict[Address, int]] = {
+        LIKE_SUBJECT: {},
+        REPOST_SUBJECT: {},
+        LISTBLOCK_SUBJECT: {},
+    }
+    for path, actor, collection, rkey, record in rows:
+        own[path][Address(actor, collection, rkey)] = record
+    likes, reposts, blocks = own.values()
     return {
-        address: Reaction(likes.get(address), reposts.get(address))
-        for address in likes.keys() | reposts.keys()
+        address: Reaction(likes.get(address), reposts.get(address), blocks.get(address))
+        for address in likes.keys() | reposts.keys() | blocks.keys()
     }

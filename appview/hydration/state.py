@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from appview.hydration.actors import Actor, Relation, load_actors, load_relations
+from appview.hydration.actors import (
+    Actor,
+    Relation,
+    load_actors,
+    load_relations,
+)
 from appview.hydration.labels import Label, account_subject, load_labels
 from appview.hydration.records import (
     GENERATOR,
+    LABELER,
     LIST,
     POST,
     STARTER_PACK,
@@ -16,21 +22,46 @@ from appview.hydration.records import (
     Post,
     Reaction,
     Record,
+    Repost,
     load_named,
+    load_own_records,
     load_posts,
     load_reactions,
     load_records,
+    load_reposts,
+)
+from appview.hydration.standing import Standing
+from appview.own_feeds import (
+    find_feed_addresses,
+    load_own_feeds,
+    own_actors,
 )
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
-from storage.addresses import find_addresses, name_addresses
+from protocol.cid import cid_to_text
+from protocol.syntax import is_at_uri
+from storage.addresses import find_addresses, name_addresses_in, name_rkeys
+from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
 from storage.documents import Address
 from storage.record_allowance import Allowance
 
-_NAMED = frozenset({GENERATOR, LIST, STARTER_PACK})
+_NAMED = frozenset({GENERATOR, LIST, STARTER_PACK, LABELER})
+MAX_QUOTES: Final = 2
+"""A post shows the post it quotes, and that one the post that it quotes."""
+MAX_REPEATED_BYTES: Final = 4_000_000
+"""Bytes of records that an answer shows inside the views of others."""
+MAX_PROFILE_BYTES: Final = 2_000_000
+MAX_PROFILE_ITEMS: Final = 100_000
 MAX_ANSWER_BYTES: Final = 4_000_000
 MAX_ANSWER_ITEMS: Final = 300_000
+JOINED_VIA: Final = "joinedViaStarterPack"
+PINNED_POST: Final = "pinnedPost"
 REDACTING_LABELS = frozenset({"!takedown", "!suspend"})
+
+
+def profile_address(actor: int) -> Address:
+    """Where an account's profile record is."""
+    return Address(actor, COLLECTION_IDS[ACTOR_PROFILE], RKEY_SELF)
 
 
 def answer_allowance() -> Allowance:
@@ -44,21 +75,32 @@ class State:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.allowance = answer_allowance()
+        self.profile_allowance = Allowance(MAX_PROFILE_BYTES, MAX_PROFILE_ITEMS)
+        self.repeats_left = MAX_REPEATED_BYTES
+        self.standing = Standing(self)
+        self.asked_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
         self.posts: dict[Address, Post] = {}
         self.named: dict[Address, Named] = {}
         self.records: dict[Address, Record] = {}
+        # Authors must not use up what the records asked for may take.
+        self.profile_allowance = Allowance(MAX_PROFILE_BYTES, MAX_PROFILE_ITEMS)
+        self.declarations: dict[tuple[int, str], Record] = {}
+        self.reposts: dict[Address, Repost] = {}
         self.reactions: dict[Address, Reaction] = {}
         self.labels: dict[Address, list[Label]] = {}
         self.uris: dict[Address, str] = {}
         self.by_uri: dict[str, Address] = {}
+        self.rkeys: dict[int, str] = {}
 
     # loading
 
-    def load_posts(self, addresses: Iterable[Address], *, embeds: bool = True) -> None:
-        """Posts with authors, labels and the viewer's reactions; with `embeds` the
-        records that they quote as well, one level deep."""
+    def load_posts(
+        self, addresses: Iterable[Address], *, quotes: int = MAX_QUOTES
+    ) -> None:
+        """Load posts with authors, labels and the viewer's reactions, and the records
+        that they quote, `quotes` levels deep."""
         wanted = {a for a in addresses if a.collection == POST} - self.posts.keys()
         if not wanted:
             return
@@ -66,36 +108,83 @@ class State:
         found = load_posts(conn, wanted, self.allowance)
         self.posts |= found
         if self.session.viewer_actor is not None and found:
-            self.reactions |= load_reactions(
-                conn, self.session.viewer_actor, found.keys()
-            )
+            reactions = load_reactions(conn, self.session.viewer_actor, found.keys())
+            self.reactions |= reactions
+            self.name_rkeys(k for r in reactions.values() for k in (r.like, r.repost))
         self.name(found)
-        self.load_labels(found)
+        self._load_labels({a: post.record.cid for a, post in found.items()})
         self.load_actors(a.actor for a in found)
-        if embeds:
-            self._load_quoted(found.values())
+        if quotes:
+            self._load_quoted(found.values(), quotes - 1)
 
     def load_actors(self, ids: Iterable[int]) -> None:
-        """Accounts, their labels and how the viewer stands to them."""
-        wanted = set(ids) - self.actors.keys()
+        """Accounts, their profiles and labels, and how the viewer stands to them."""
+        wanted = set(ids) - self.asked_actors
+        if not wanted:
+            return
+        self.asked_actors |= wanted
+        conn = self.session.conn
+        fresh = wanted - self.actors.keys()
+        found = load_actors(conn, fresh)
+        self.actors |= own_actors(self.session.app, fresh, found)
+        if self.session.viewer_actor is not None:
+            relations = load_relations(conn, self.session.viewer_actor, wanted)
+            self.relations |= relations
+            self.name_rkeys(
+                key
+                for found in relations.values()
+                for key in (found.following, found.followed_by)
+            )
+        profiles, declarations = load_own_records(conn, wanted, self.profile_allowance)
+        self.records |= profiles
+        self.declarations |= declarations
+        versions = {address: record.cid for address, record in profiles.items()}
+        self._load_labels({**dict.fromkeys(map(account_subject, wanted)), **versions})
+
+    def profile_record(self, actor: int) -> Record | None:
+        """Return the profile record of a loaded account."""
+        return self.records.get(profile_address(actor))
+
+    def load_profiles(self, ids: Iterable[int]) -> None:
+        """Load accounts with all that a detailed profile shows."""
+        wanted = [*ids]
+        self.load_actors(wanted)
+        records = filter(None, map(self.profile_record, wanted))
+        uris = {uri for r in records if (uri := reference_uri(r, JOINED_VIA))}
+        self.by_uri |= find_addresses(self.session.conn, uris)
+        self.load_named(self.by_uri[uri] for uri in uris if uri in self.by_uri)
+
+    def load_named(self, addresses: Iterable[Address]) -> None:
+        """Load feed generators, lists, starter packs and labelers with their creators,
+        and the viewer's own likes and blocks of them."""
+        asked = {a for a in addresses if a.collection in _NAMED}
+        self._load_named(asked - self.named.keys())
+        self.load_actors(a.actor for a in asked if a in self.named)
+
+    def load_lists(self, addresses: Iterable[Address]) -> None:
+        """Load lists that stand for a block or a rule, without how the viewer stands
+        to their owners."""
+        wanted = {a for a in addresses if a.collection == LIST} - self.named.keys()
+        self._load_named(wanted)
+        owners = {a.actor for a in wanted if a in self.named} - self.actors.keys()
+        if owners:
+            self.actors |= load_actors(self.session.conn, owners)
+
+    def _load_named(self, wanted: set[Address]) -> None:
         if not wanted:
             return
         conn = self.session.conn
-        self.actors |= load_actors(conn, wanted)
-        if self.session.viewer_actor is not None:
-            self.relations |= load_relations(conn, self.session.viewer_actor, wanted)
-        self.load_labels(account_subject(actor) for actor in wanted)
-
-    def load_named(self, addresses: Iterable[Address]) -> None:
-        """Feed generators, lists and starter packs with their creators."""
-        wanted = {a for a in addresses if a.collection in _NAMED} - self.named.keys()
-        if not wanted:
-            return
-        found = load_named(self.session.conn, wanted, self.allowance)
+        found = load_named(conn, wanted, self.allowance)
+        own, uris = load_own_feeds(self.session, wanted - found.keys())
+        self.uris |= uris
+        found |= own
         self.named |= found
+        if self.session.viewer_actor is not None and found:
+            reactions = load_reactions(conn, self.session.viewer_actor, found.keys())
+            self.reactions |= reactions
+            self.name_rkeys(k for r in reactions.values() for k in (r.like, r.block))
         self.name(found)
-        self.load_labels(found)
-        self.load_actors(a.actor for a in found)
+        self._load_labels({a: named.record.cid for a, named in found.items()})
 
     def load_records(self, addresses: Iterable[Address]) -> None:
         """Bare records of any collection."""
@@ -105,23 +194,39 @@ class State:
             self.records |= found
             self.name(found)
 
-    def load_labels(self, subjects: Iterable[Address]) -> None:
-        """Labels of the accepted labelers on these subjects."""
-        wanted = [*subjects]
-        if wanted and self.session.labelers:
-            self.labels |= load_labels(self.session.conn, self.session.labelers, wanted)
+    def _load_labels(self, subjects: Mapping[Address, str | None]) -> None:
+        """Load the labels of the accepted labelers on these subjects, given with the
+        CID of the version that is shown."""
+        dids = self.session.labelers.dids
+        if not subjects or not dids:
+            return
+        found = load_labels(self.session.conn, dids, subjects)
+        for subject, labels in found.items():
+            version = subjects[subject]
+            self.labels[subject] = [
+                label
+                for label in labels
+                if not label.cid or cid_to_text(label.cid) == version
+            ]
 
-    def _load_quoted(self, posts: Iterable[Post]) -> None:
+    def _load_quoted(self, posts: Iterable[Post], quotes: int) -> None:
         uris = {uri for post in posts if (uri := quoted_uri(post.record.value))}
-        self.by_uri |= find_addresses(self.session.conn, uris)
+        self.by_uri |= find_feed_addresses(self.session, uris)
         quoted = [self.by_uri[uri] for uri in uris if uri in self.by_uri]
-        self.load_posts(quoted, embeds=False)
+        self.load_posts(quoted, quotes=quotes)
         self.load_named(quoted)
 
     def name(self, addresses: Iterable[Address]) -> None:
         """AT-URIs of addresses, also of records that are not here."""
         fresh = [a for a in addresses if a not in self.uris]
-        self.uris |= name_addresses(self.session.app.interner, fresh)
+        if fresh:
+            self.uris |= name_addresses_in(self.session.conn, fresh)
+
+    def name_rkeys(self, numbers: Iterable[int | None]) -> None:
+        """Load the texts of record keys that are no TIDs."""
+        fresh = {n for n in numbers if n is not None and n <= 0} - self.rkeys.keys()
+        if fresh:
+            self.rkeys |= name_rkeys(self.session.conn, fresh)
 
     def load_feed(self, items: Iterable[SkeletonItem]) -> None:
         """Posts of a feed, the posts they answer, and the accounts that reposted."""
@@ -131,58 +236,55 @@ class State:
         above = {a for p in posts for a in (p.parent, p.root) if a is not None}
         self.load_posts(above)
         self.name(above)
-        self.load_actors(item.repost.actor for item in entries if item.repost)
+        parents = [self.posts[p.parent] for p in posts if p.parent in self.posts]
+        self.load_actors(p.parent.actor for p in parents if p.parent is not None)
+        self.load_reposts(entries)
 
-    # rules
+    def load_reposts(self, items: Iterable[SkeletonItem]) -> None:
+        """Load the reposts of feed entries and the accounts that made them."""
+        reposts = {item.repost: item.post for item in items if item.repost}
+        if reposts:
+            self.reposts |= load_reposts(self.session.conn, reposts, self.allowance)
+            self.name(reposts)
+            self.load_actors(repost.actor for repost in reposts)
 
-    def is_hidden(self, actor: int) -> bool:
-        """Whether the account may not be shown to anybody."""
-        found = self.actors.get(actor)
-        return (
-            found is None
-            or not found.is_shown
-            or self.is_redacted(account_subject(actor))
-        )
+    def quoted(self, post: Post) -> Address | None:
+        """The address of the record that a loaded post embeds."""
+        uri = quoted_uri(post.record.value)
+        return self.by_uri.get(uri) if uri else None
+
+    def take_repeat(self, record: Record) -> bool:
+        """Return True if there is room for a record inside the view of another one.
+
+        A thousand posts may quote the same large one.
+        """
+        if record.size > self.repeats_left:
+            return False
+        self.repeats_left -= record.size
+        return True
 
     def is_redacted(self, subject: Address) -> bool:
-        """Whether an accepted labeler has taken the subject down."""
-        labels = self.labels.get(subject, ())
-        return any(label.val in REDACTING_LABELS for label in labels)
-
-    def is_blocked(self, actor: int) -> bool:
-        """Whether viewer and account block each other, either way."""
-        relation = self.relations.get(actor)
-        return relation is not None and (
-            relation.blocking is not None or relation.blocked_by
-        )
-
-    def may_show_item(self, item: SkeletonItem) -> bool:
-        """Whether a feed entry may be shown: the post, and who reposted it."""
-        by = item.repost.actor if item.repost else None
-        return self.may_show_post(item.post) and (
-            by is None or not (self.is_hidden(by) or self.is_blocked(by))
-        )
-
-    def may_show_actor(self, actor: int) -> bool:
-        """Whether the account may be shown in a list."""
-        return not self.is_hidden(actor) and not self.is_blocked(actor)
-
-    def may_show_post(self, address: Address) -> bool:
-        """Whether the post is there and may be shown in a list."""
-        return (
-            address in self.posts
-            and not self.is_hidden(address.actor)
-            and not self.is_blocked(address.actor)
-            and not self.is_redacted(address)
+        """Return True if a labeler whose takedowns are accepted took it down."""
+        redact = self.session.labelers.redact
+        return any(
+            label.val in REDACTING_LABELS and label.src in redact
+            for label in self.labels.get(subject, ())
         )
 
 
 def quoted_uri(post: dict[str, Any]) -> str | None:
-    """The AT-URI of the record that a post embeds, with or without media."""
+    """Return the AT-URI of the record that a post embeds, with or without media."""
     embed = post.get("embed")
     for _ in range(2):  # recordWithMedia holds an embed.record in `record`
         embed = embed.get("record") if isinstance(embed, dict) else None
-        if isinstance(embed, dict) and isinstance(embed.get("uri"), str):
-            uri: str = embed["uri"]
-            return uri
+        uri = embed.get("uri") if isinstance(embed, dict) else None
+        if isinstance(uri, str):
+            return uri if is_at_uri(uri) else None
     return None
+
+
+def reference_uri(record: Record, field: str) -> str | None:
+    """Return the AT-URI of a reference in a record, or None if there is none."""
+    reference = record.value.get(field)
+    uri = reference.get("uri") if isinstance(reference, dict) else None
+    return uri if isinstance(uri, str) and is_at_uri(uri) else None

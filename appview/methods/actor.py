@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from appview.hydration.state import State
-from appview.pipeline import Params, Pipeline
+from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
+from appview.pipeline import Params, Pipeline, Runnable
+from appview.rules import Place, refuse_profile, refuse_subject, shown_actors
 from appview.session import Session
-from appview.views.profile import (
-    profile_address,
-    profile_view,
-    profile_view_detailed,
-)
+from appview.views.detailed_profile import profile_view_detailed
+from appview.views.profile import profile_view
 from network.xrpc_server import XrpcError
 from protocol.syntax import is_did
 from storage.addresses import find_actors, find_handles
-from storage.links import find_followers, find_follows
+from storage.links import LinkPage, find_followers, find_follows, link_keyset
 
 MAX_PROFILES = 25
 
@@ -31,49 +30,33 @@ def _find_profiles(session: Session, params: Params) -> list[int]:
     return list(dict.fromkeys(ids[did] for did in dids if did in ids))
 
 
-def _load_profiles(state: State, actors: list[int]) -> None:
-    state.load_actors(actors)
-    state.load_records(profile_address(actor) for actor in actors)
-
-
 def _one_profile(state: State, actors: list[int], _: Params) -> dict[str, Any]:
     if not actors:
         raise XrpcError("InvalidRequest", "Profile not found", 400)
     return profile_view_detailed(state, state.actors[actors[0]])
 
 
-def _refuse_hidden(state: State, actors: list[int]) -> list[int]:
+def _refuse_profile(state: State, actors: list[int]) -> list[int]:
     for actor in actors:
-        found = state.actors[actor]
-        if found.takedown is not None or found.upstream_status == "takendown":
-            raise XrpcError("AccountTakedown", "Account has been taken down", 400)
-        if state.is_hidden(actor):
-            raise XrpcError("AccountDeactivated", "Account is not active", 400)
+        refuse_profile(state, actor)
     return actors
 
 
 GET_PROFILE: Pipeline[list[int]] = Pipeline(
     skeleton=_find_profiles,
-    hydrate=_load_profiles,
-    rules=_refuse_hidden,
+    hydrate=lambda state, actors: state.load_profiles(actors),
+    rules=_refuse_profile,
     present=_one_profile,
 )
 
 GET_PROFILES: Pipeline[list[int]] = Pipeline(
     skeleton=_find_profiles,
-    hydrate=_load_profiles,
-    rules=lambda state, actors: [a for a in actors if not state.is_hidden(a)],
+    hydrate=lambda state, actors: state.load_profiles(actors),
+    rules=lambda state, actors: shown_actors(state, Place.ACTOR, actors),
     present=lambda state, actors, _: {
         "profiles": [profile_view_detailed(state, state.actors[a]) for a in actors]
     },
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Edges:
-    subject: int
-    actors: list[int]
-    after: list[Any] | None
 
 
 def _find_subject(session: Session, params: Params) -> int:
@@ -83,46 +66,49 @@ def _find_subject(session: Session, params: Params) -> int:
     return subject
 
 
-def _find_follows(session: Session, params: Params) -> _Edges:
+def _edges(
+    session: Session, params: Params, find: Callable[..., LinkPage]
+) -> Source[int]:
     subject = _find_subject(session, params)
-    after = session.open_cursor(params.get("cursor"))
-    found, after = find_follows(
-        session.conn, subject, limit=params["limit"], after=after
+
+    def fetch(after: Keyset | None, limit: int) -> list[Entry[int]]:
+        page = find(session.conn, subject, limit=limit, after=after)
+        return [Entry(link.actor, link_keyset(page, after, link)) for link in page[0]]
+
+    return Source(fetch, [subject], params["actor"])
+
+
+def _follows(session: Session, params: Params) -> Source[int]:
+    return _edges(session, params, find_follows)
+
+
+def _followers(session: Session, params: Params) -> Source[int]:
+    return _edges(session, params, find_followers)
+
+
+def _shown_edges(state: State, page: Page[int]) -> list[int]:
+    [subject] = page.subject
+    refuse_subject(state, subject, page.asked)
+    return shown_actors(state, Place.FOLLOW, page.items, beside=subject)
+
+
+def _edge_pages(source: Any, name: str) -> RowPages[int]:
+    return RowPages(
+        source,
+        Steps(
+            hydrate=lambda state, page: state.load_actors([*page.subject, *page.items]),
+            rules=_shown_edges,
+            present=lambda state, page, _: {
+                "subject": profile_view(state, state.actors[page.subject[0]]),
+                name: [profile_view(state, state.actors[a]) for a in page.items],
+            },
+        ),
     )
-    return _Edges(subject, list(dict.fromkeys(link.actor for link in found)), after)
 
 
-def _find_followers(session: Session, params: Params) -> _Edges:
-    subject = _find_subject(session, params)
-    after = session.open_cursor(params.get("cursor"))
-    found, after = find_followers(
-        session.conn, subject, limit=params["limit"], after=after
-    )
-    return _Edges(subject, list(dict.fromkeys(link.actor for link in found)), after)
-
-
-def _drop_hidden(state: State, edges: _Edges) -> _Edges:
-    _refuse_hidden(state, [edges.subject])
-    shown = [a for a in edges.actors if state.may_show_actor(a)]
-    return _Edges(edges.subject, shown, edges.after)
-
-
-def _edges_pipeline(skeleton: Any, name: str) -> Pipeline[_Edges]:
-    return Pipeline(
-        skeleton=skeleton,
-        hydrate=lambda state, edges: state.load_actors([edges.subject, *edges.actors]),
-        rules=_drop_hidden,
-        present=lambda state, edges, _: {
-            "subject": profile_view(state, state.actors[edges.subject]),
-            name: [profile_view(state, state.actors[a]) for a in edges.actors],
-            **state.session.seal_cursor(edges.after),
-        },
-    )
-
-
-METHODS: dict[str, Pipeline[Any]] = {
+METHODS: dict[str, Runnable] = {
     "app.bsky.actor.getProfile": GET_PROFILE,
     "app.bsky.actor.getProfiles": GET_PROFILES,
-    "app.bsky.graph.getFollows": _edges_pipeline(_find_follows, "follows"),
-    "app.bsky.graph.getFollowers": _edges_pipeline(_find_followers, "followers"),
+    "app.bsky.graph.getFollows": _edge_pages(_follows, "follows"),
+    "app.bsky.graph.getFollowers": _edge_pages(_followers, "followers"),
 }

@@ -1,14 +1,15 @@
-"""app.bsky.feed.getAuthorFeed, getFeed, getFeedSkeleton, getFeedGenerator(s),
-describeFeedGenerator."""
+"""Feeds: getFeed, getFeedSkeleton, getFeedGenerator(s), describeFeedGenerator."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from appview.hydration.records import GENERATOR, POST
+from appview.hydration.records import GENERATOR
 from appview.hydration.state import State
-from appview.pipeline import Params, Pipeline
+from appview.own_feeds import find_feed_addresses, own_records
+from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
+from appview.pipeline import Params, Pipeline, Runnable
+from appview.rules import Place, shown_items, shown_records
 from appview.session import Session
 from appview.views.named import generator_view
 from appview.views.post import feed_view_post
@@ -16,127 +17,22 @@ from feeds.registry import FEEDS
 from feeds.skeleton import (
     Algorithm,
     FeedRequest,
-    Skeleton,
     SkeletonItem,
     ViewerRequiredError,
 )
 from network.xrpc_server import XrpcError
 from protocol.syntax import parse_at_uri
-from storage.addresses import find_addresses, name_addresses
-from storage.collections import COLLECTION_IDS, FEED_GENERATOR, FEED_REPOST
-from storage.collections import REPOST_SUBJECT as REPOST
+from storage.addresses import find_addresses, name_addresses_in
+from storage.collections import FEED_GENERATOR
 from storage.documents import Address
 
 SKELETON_REPOST = "app.bsky.feed.defs#skeletonReasonRepost"
 MAX_GENERATORS = 150
-_MEDIA_IMAGES, _MEDIA_VIDEO = 1, 2
-_REPOST_COLLECTION = COLLECTION_IDS[FEED_REPOST]
 
 
-@dataclass(frozen=True, slots=True)
-class FeedPage:
-    """A page of a feed; `cursor` is what a foreign generator gave, as it gave it."""
-
-    items: list[SkeletonItem]
-    after: list[Any] | None = None
-    cursor: str | None = None
-
-
-def _shown(state: State, page: FeedPage) -> FeedPage:
-    items = [item for item in page.items if state.may_show_item(item)]
-    return FeedPage(items, page.after, page.cursor)
-
-
-def _present(state: State, page: FeedPage, _: Params) -> dict[str, Any]:
-    cursor = {"cursor": page.cursor} if page.cursor else {}
-    return {
-        "feed": [feed_view_post(state, item) for item in page.items],
-        **(cursor or state.session.seal_cursor(page.after)),
-    }
-
-
-# author feed
-
-
-def _find_author_feed(session: Session, params: Params) -> FeedPage:
-    actor = session.find_actor(params["actor"])
-    if actor is None:
-        raise XrpcError("InvalidRequest", f"Profile not found: {params['actor']}", 400)
-    wanted = params.get("filter", "posts_with_replies")
-    conditions = {
-        "posts_no_replies": "AND parent_rkey IS NULL",
-        "posts_with_media": f"AND media & {_MEDIA_IMAGES | _MEDIA_VIDEO} <> 0",
-        "posts_with_video": f"AND media & {_MEDIA_VIDEO} <> 0",
-        "posts_and_author_threads": (
-            "AND (parent_actor IS NULL"
-            " OR (parent_actor = post.actor AND root_actor = post.actor))"
-        ),
-    }
-    reposts = "WHERE false" if "media" in wanted or "video" in wanted else ""
-    after = session.open_cursor(params.get("cursor"))
-    at, rkey = after or (253_402_300_799_000_000, 2**63 - 1)
-    limit = params["limit"]
-    rows = session.conn.execute(
-        f"""
-        SELECT micros, rkey, post_actor, post_rkey FROM (
-            SELECT * FROM (
-                SELECT round(extract(epoch FROM sort_at) * 1000000)::int8 AS micros,
-                       rkey, actor AS post_actor, rkey AS post_rkey FROM post
-                WHERE actor = %(actor)s AND sort_at <= to_timestamp(%(at)s / 1e6)
-                      {conditions.get(wanted, "")}
-                ORDER BY sort_at DESC LIMIT %(limit)s
-            ) posts
-            UNION ALL
-            SELECT * FROM (
-                SELECT rkey >> 10, rkey, target_actor, target_rkey FROM link
-                WHERE path = %(repost)s AND actor = %(actor)s
-                  AND rkey BETWEEN 1 AND %(bound)s AND target_collection = %(post)s
-                ORDER BY rkey DESC LIMIT %(limit)s
-            ) reposts {reposts}
-        ) entries
-        WHERE (micros, rkey) < (%(at)s, %(rkey)s)
-        ORDER BY micros DESC, rkey DESC LIMIT %(limit)s
-        """,
-        {
-            "actor": actor,
-            "at": at,
-            "rkey": rkey,
-            "bound": min((at << 10) | 1023, 2**63 - 1),
-            "repost": REPOST,
-            "post": POST,
-            "limit": limit + 1,
-        },
-    ).fetchall()
-    page = rows[:limit]
-    items = [
-        SkeletonItem(
-            Address(post_actor, POST, post_rkey),
-            None
-            if (post_actor, post_rkey) == (actor, key)
-            else Address(actor, _REPOST_COLLECTION, key),
-        )
-        for _, key, post_actor, post_rkey in page
-    ]
-    return FeedPage(items, list(page[-1][:2]) if len(rows) > limit else None)
-
-
-def _author_rules(state: State, page: FeedPage) -> FeedPage:
-    for item in page.items[:1]:
-        author = item.repost.actor if item.repost else item.post.actor
-        relation = state.relations.get(author)
-        if relation and relation.blocking is not None:
-            raise XrpcError("BlockedActor", "You have blocked this account", 400)
-        if relation and relation.blocked_by:
-            raise XrpcError("BlockedByActor", "This account has blocked you", 400)
-    return _shown(state, page)
-
-
-GET_AUTHOR_FEED: Pipeline[FeedPage] = Pipeline(
-    skeleton=_find_author_feed,
-    hydrate=lambda state, page: state.load_feed(page.items),
-    rules=_author_rules,
-    present=_present,
-)
+def present_feed(state: State, page: Page[SkeletonItem], _: Params) -> dict[str, Any]:
+    """Return the JSON of a feed."""
+    return {"feed": [feed_view_post(state, item) for item in page.items]}
 
 
 # feeds of this provider
@@ -171,34 +67,52 @@ def _address_columns(session: Session, uri: str) -> tuple[list[int], list[int]]:
     return ([address.actor], [address.rkey]) if address else ([], [])
 
 
-def build_page(session: Session, algorithm: Algorithm, params: Params) -> Skeleton:
-    """One page of an algorithm of ours."""
-    request = FeedRequest(
-        viewer=session.viewer_actor,
-        limit=params["limit"],
-        after=session.open_cursor(params.get("cursor")),
-    )
-    try:
-        return algorithm.build(session.conn, request)
-    except ViewerRequiredError as error:
-        raise XrpcError("AuthMissing", str(error), 401) from error
-
-
-def get_feed_skeleton(session: Session, params: Params) -> dict[str, Any]:
-    """Only the AT-URIs: what an AppView asks of a feed generator."""
+def _own_feed(session: Session, params: Params) -> Source[SkeletonItem]:
     algorithm = find_algorithm(session, params["feed"])
     if algorithm is None:
         raise XrpcError("UnknownFeed", f"not served here: {params['feed']}", 400)
-    page = build_page(session, algorithm, params)
-    wanted = {a for i in page.items for a in (i.post, i.repost) if a is not None}
-    uris = name_addresses(session.app.interner, wanted)
+
+    def fetch(after: Keyset | None, limit: int) -> list[Entry[SkeletonItem]]:
+        request = FeedRequest(session.viewer_actor, limit, after)
+        try:
+            entries = algorithm.build(session.conn, request)
+        except ViewerRequiredError as error:
+            raise XrpcError("AuthMissing", str(error), 401) from error
+        return [Entry(entry.item, entry.keyset) for entry in entries]
+
+    return Source(fetch)
+
+
+def _name_items(state: State, page: Page[SkeletonItem]) -> None:
+    state.name(a for i in page.items for a in (i.post, i.repost) if a is not None)
+
+
+def _named_items(state: State, page: Page[SkeletonItem]) -> list[SkeletonItem]:
+    return [
+        item
+        for item in page.items
+        if item.post in state.uris and (not item.repost or item.repost in state.uris)
+    ]
+
+
+def _present_skeleton(
+    state: State, page: Page[SkeletonItem], _: Params
+) -> dict[str, Any]:
     feed: list[dict[str, Any]] = []
     for item in page.items:
-        entry: dict[str, Any] = {"post": uris[item.post]}
+        entry: dict[str, Any] = {"post": state.uris[item.post]}
         if item.repost is not None:
-            entry["reason"] = {"$type": SKELETON_REPOST, "repost": uris[item.repost]}
+            reposted = state.uris[item.repost]
+            entry["reason"] = {"$type": SKELETON_REPOST, "repost": reposted}
         feed.append(entry)
-    return {"feed": feed, **session.seal_cursor(page.after)}
+    return {"feed": feed}
+
+
+GET_FEED_SKELETON: RowPages[SkeletonItem] = RowPages(
+    _own_feed,
+    Steps(hydrate=_name_items, rules=_named_items, present=_present_skeleton),
+)
+"""Only the AT-URIs: what an AppView asks of a feed generator."""
 
 
 def describe_feed_generator(session: Session, params: Params) -> dict[str, Any]:
@@ -208,76 +122,26 @@ def describe_feed_generator(session: Session, params: Params) -> dict[str, Any]:
         "ORDER BY actor, rkey LIMIT %s",
         (session.app.service_did, MAX_GENERATORS),
     ).fetchall()
-    uris = name_addresses(
-        session.app.interner, [Address(actor, GENERATOR, rkey) for actor, rkey in rows]
+    uris = name_addresses_in(
+        session.conn, [Address(actor, GENERATOR, rkey) for actor, rkey in rows]
     )
     published = [uri for uri in uris.values() if uri.rsplit("/", 1)[1] in FEEDS]
     did = session.app.service_did
-    own = [f"at://{did}/{FEED_GENERATOR}/{name}" for name in FEEDS]
+    own = [record.uri for record in own_records(did).values()]
     return {"did": did, "feeds": [{"uri": uri} for uri in [*published, *own]]}
 
 
-# getFeed: ours, or hydrated from somebody else's skeleton
+# getFeed
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignFeed:
-    """A feed that another service computes."""
-
-    service_did: str
-    uri: str
-
-
-def find_foreign_feed(session: Session, uri: str) -> ForeignFeed:
-    """Which service computes this feed; UnknownFeed if its record is not here."""
-    actors, rkeys = _address_columns(session, uri)
-    row = None
-    if actors:
-        row = session.conn.execute(
-            "SELECT service_did FROM feed_generator WHERE actor = %s AND rkey = %s",
-            (actors[0], rkeys[0]),
-        ).fetchone()
-    if row is None or row[0] == session.app.service_did:
-        raise XrpcError("UnknownFeed", f"no such feed: {uri}", 400)
-    return ForeignFeed(row[0], uri)
-
-
-def _find_own_feed(session: Session, params: Params) -> FeedPage:
-    algorithm = find_algorithm(session, params["feed"])
-    assert algorithm is not None, "asked before"
-    page = build_page(session, algorithm, params)
-    return FeedPage(page.items, page.after)
-
-
-GET_OWN_FEED: Pipeline[FeedPage] = Pipeline(
-    skeleton=_find_own_feed,
-    hydrate=lambda state, page: state.load_feed(page.items),
-    rules=_shown,
-    present=_present,
-)
-
-
-def hydrate_foreign(
-    items: list[tuple[str, str | None]], cursor: str | None
-) -> Pipeline[FeedPage]:
-    """The pipeline of a skeleton that has already been fetched."""
-
-    def find(session: Session, params: Params) -> FeedPage:
-        uris = [uri for pair in items for uri in pair if uri is not None]
-        found = find_addresses(session.conn, uris)
-        entries = [
-            SkeletonItem(found[post], found.get(repost) if repost else None)
-            for post, repost in items[: params["limit"]]
-            if post in found
-        ]
-        return FeedPage(entries, None, cursor)
-
-    return Pipeline(
-        skeleton=find,
+GET_OWN_FEED: RowPages[SkeletonItem] = RowPages(
+    _own_feed,
+    Steps(
         hydrate=lambda state, page: state.load_feed(page.items),
-        rules=_shown,
-        present=_present,
-    )
+        rules=lambda state, page: shown_items(state, Place.FEED_ITEM, page.items),
+        present=present_feed,
+    ),
+)
 
 
 # feed generator records
@@ -287,35 +151,24 @@ def _find_generators(session: Session, params: Params) -> list[Address]:
     uris: list[str] = params.get("feeds") or [params["feed"]]
     if len(uris) > MAX_GENERATORS:
         raise XrpcError("InvalidRequest", f"at most {MAX_GENERATORS} feeds", 400)
-    found = find_addresses(session.conn, uris)
+    found = find_feed_addresses(session, uris)
     return list(dict.fromkeys(found[uri] for uri in uris if uri in found))
 
 
 def _shown_generators(state: State, found: list[Address]) -> list[Address]:
-    return [
-        a
-        for a in found
-        if a in state.named
-        and a.collection == GENERATOR
-        and not state.is_hidden(a.actor)
-        and not state.is_redacted(a)
-    ]
+    feeds = [a for a in found if a.collection == GENERATOR]
+    return shown_records(state, Place.NAMED, feeds)
 
 
 def _present_generator(
     state: State, found: list[Address], params: Params
 ) -> dict[str, Any]:
     if not found:
-        raise XrpcError("InvalidRequest", f"could not find feed: {params['feed']}", 400)
+        raise XrpcError("InvalidRequest", "could not find feed", 400)
     view = generator_view(state, found[0])
     ours = view["did"] == state.session.app.service_did
-    is_valid = not ours or found[0].rkey in _own_rkeys(state)
+    is_valid = not ours or view["uri"].rsplit("/", 1)[1] in FEEDS
     return {"view": view, "isOnline": True, "isValid": is_valid}
-
-
-def _own_rkeys(state: State) -> set[int]:
-    names = state.session.app.interner
-    return {n for name in FEEDS if (n := names.find_rkey(name)) is not None}
 
 
 GET_FEED_GENERATOR: Pipeline[list[Address]] = Pipeline(
@@ -334,15 +187,10 @@ GET_FEED_GENERATORS: Pipeline[list[Address]] = Pipeline(
     },
 )
 
-GET_FEED = "app.bsky.feed.getFeed"
-
-METHODS: dict[str, Pipeline[Any]] = {
-    "app.bsky.feed.getAuthorFeed": GET_AUTHOR_FEED,
+METHODS: dict[str, Runnable] = {
+    "app.bsky.feed.getFeedSkeleton": GET_FEED_SKELETON,
     "app.bsky.feed.getFeedGenerator": GET_FEED_GENERATOR,
     "app.bsky.feed.getFeedGenerators": GET_FEED_GENERATORS,
 }
 
-PLAIN_METHODS = {
-    "app.bsky.feed.getFeedSkeleton": get_feed_skeleton,
-    "app.bsky.feed.describeFeedGenerator": describe_feed_generator,
-}
+PLAIN_METHODS = {"app.bsky.feed.describeFeedGenerator": describe_feed_generator}

@@ -6,58 +6,65 @@ here carries the account's own signature: nobody needs to trust this index.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from appview.app import AppView
 from appview.methods.repos import find_repo
 from appview.proof_trees import ProofTrees
-from appview.session import session_of
+from appview.session import context_of
+from network.request_guard import client_key
+from network.spool import Spool
 from network.xrpc_server import Call, Reply, XrpcError
 from protocol.car import car_block, car_header
 from protocol.cid import cid_for
 from protocol.commit import parse_commit
 from protocol.errors import MissingBlockError
+from protocol.mst import parse_node
 from storage.addresses import find_addresses
 from storage.records import fetch_records, iter_repo
 
 CAR = "application/vnd.ipld.car"
 LONG_TIMEOUT = "SET LOCAL statement_timeout = '10min'"
-"""A whole repo is read while the client downloads it."""
+"""Reading a whole repo takes longer than any answer from the index."""
 
 
-def get_repo(app: AppView, call: Call) -> Reply:
-    """The whole repo as a CAR. `since` is honoured only as a hint: everything is sent,
-    which the lexicon allows and every reader must bear."""
-    did = call.params["did"]
-    with session_of(app, call) as session:
-        actor, _, _ = find_repo(session, did)
+async def get_repo(app: AppView, call: Call) -> Reply:
+    """Return the repo as a CAR.
 
-    def chunks() -> Iterator[bytes]:
-        with session_of(app, call) as session:
+    With `since` at the revision held only the commit comes. With an older one
+    everything does, which the lexicon allows: no row tells when a record was written.
+    """
+
+    def write(spool: Spool) -> None:
+        with context_of(app, call).session() as session:
+            actor, rev, commit = find_repo(session, call.params["did"])
+            if call.params.get("since", "") >= rev:
+                spool.writelines(_car(commit, ()))
+                return
             session.conn.execute(LONG_TIMEOUT)
             try:
                 with app.export_repo(session.conn, actor) as car:
-                    yield from car
+                    spool.writelines(car)
             except MissingBlockError as error:
-                # Read before the first piece is sent, so this is still an answer.
                 raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
 
-    return Reply(chunks(), content_type=CAR)
+    client = client_key(call.request.scope)
+    return Reply(
+        await app.spooler.fill(client, write, call.is_client_gone), content_type=CAR
+    )
 
 
 def get_record(app: AppView, call: Call) -> Reply:
-    """One record with the commit and the tree nodes that prove it."""
+    """Return the commit and the nodes that prove a record, with it, or its absence."""
     params = call.params
     did = params["did"]
     uri = f"at://{did}/{params['collection']}/{params['rkey']}"
-    with session_of(app, call) as session:
+    with context_of(app, call).session() as session:
         session.conn.execute(LONG_TIMEOUT)
         actor, _, commit = find_repo(session, did)
         address = find_addresses(session.conn, [uri]).get(uri)
         value = fetch_records(session.conn, [address]).get(address) if address else None
-        if value is None:
-            raise XrpcError("RecordNotFound", f"Could not locate record: {uri}", 400)
         path = f"{params['collection']}/{params['rkey']}".encode()
         try:
             proof = _TREES.prove(
@@ -67,10 +74,20 @@ def get_record(app: AppView, call: Call) -> Reply:
             )
         except MissingBlockError as error:
             raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
+    if value is not None:
+        proof.append((cid_for(value), value))
+    elif path in parse_node(proof[-1][1])[0]:
+        # Signed, but its bytes were not kept.
+        raise XrpcError("RecordNotFound", f"Could not locate record: {uri}", 400)
+    return Reply(b"".join(_car(commit, proof)), content_type=CAR)
+
+
+def _car(commit: bytes, blocks: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
     root = cid_for(commit)
-    blocks = [(root, commit), *proof, (cid_for(value), value)]
-    body = car_header(root) + b"".join(car_block(cid, block) for cid, block in blocks)
-    return Reply(body, content_type=CAR)
+    yield car_header(root)
+    yield car_block(root, commit)
+    for cid, block in blocks:
+        yield car_block(cid, block)
 
 
 _TREES: Final = ProofTrees()

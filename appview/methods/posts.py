@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
-from appview.hydration.records import POST
+from appview.hydration.records import POST, load_records
 from appview.hydration.state import State
-from appview.pipeline import Params, Pipeline
+from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
+from appview.pipeline import Params, Pipeline, Runnable
+from appview.rules import Effect, Place, decide_record, shown_actors, shown_records
 from appview.session import Session
-from appview.views.common import datetime_text
-from appview.views.post import post_view, thread_view
+from appview.views.common import created_text, datetime_text
+from appview.views.post import parents_view, post_view, thread_view, threadgate_view
 from appview.views.profile import profile_view
 from network.xrpc_server import XrpcError
 from protocol.syntax import parse_at_uri
 from storage.addresses import find_addresses
-from storage.collections import LIKE_SUBJECT, REPLY_PARENT, REPOST_SUBJECT
+from storage.collections import (
+    COLLECTION_IDS,
+    FEED_LIKE,
+    LIKE_SUBJECT,
+    REPLY_PARENT,
+    REPOST_SUBJECT,
+)
 from storage.documents import Address
-from storage.links import find_links
+from storage.links import LinkSource, find_links, link_keyset
 
+LIKE = COLLECTION_IDS[FEED_LIKE]
 MAX_URIS = 25
 MAX_THREAD_POSTS = 1_000
 """Posts of one answer; a larger thread shows its most recent branches first."""
@@ -52,16 +60,21 @@ def _find_posts(session: Session, params: Params) -> list[Address]:
 GET_POSTS: Pipeline[list[Address]] = Pipeline(
     skeleton=_find_posts,
     hydrate=lambda state, posts: state.load_posts(posts),
-    rules=lambda state, posts: [a for a in posts if state.may_show_post(a)],
+    rules=lambda state, posts: shown_records(state, Place.POST, posts),
     present=lambda state, posts, _: {"posts": [post_view(state, a) for a in posts]},
 )
 
 
 @dataclass(frozen=True, slots=True)
 class _Thread:
+    """A post, those above it upwards, and replies by the post that they answer.
+
+    Posts whose replies were not looked for have no entry. Each post is there once.
+    """
+
     post: Address
-    parents: list[Address] = field(default_factory=list)
-    replies: dict[Address, list[Address]] = field(default_factory=dict)
+    parents: list[Address]
+    replies: dict[Address, list[Address]]
 
 
 def _find_thread(session: Session, params: Params) -> _Thread:
@@ -70,11 +83,8 @@ def _find_thread(session: Session, params: Params) -> _Thread:
         raise _post_not_found(params)
     depth = min(params["depth"], MAX_DEPTH)
     height = min(params["parentHeight"], MAX_PARENTS)
-    return _Thread(
-        post,
-        _find_parents(session, post, height),
-        _find_replies(session, post, depth),
-    )
+    parents = _find_parents(session, post, height)
+    return _Thread(post, parents, _find_replies(session, post, depth, {post, *parents}))
 
 
 def _post_not_found(params: Params) -> XrpcError:
@@ -98,18 +108,26 @@ def _find_parents(session: Session, post: Address, height: int) -> list[Address]
         """,
         (post.actor, post.rkey, height, height),
     )
-    return [Address(actor, POST, rkey) for actor, rkey in rows]
+    parents: dict[Address, None] = {}
+    for actor, rkey in rows:
+        parent = Address(actor, POST, rkey)
+        if parent == post or parent in parents:
+            break  # a ring of posts
+        parents[parent] = None
+    return [*parents]
 
 
 def _find_replies(
-    session: Session, post: Address, depth: int
+    session: Session, post: Address, depth: int, seen: set[Address]
 ) -> dict[Address, list[Address]]:
-    """Replies by the post they answer, level by level, one query a level."""
+    """Return replies by the post they answer: a query a level, without posts `seen`."""
     found: dict[Address, list[Address]] = {}
     level, total = [post], 1
     for _ in range(depth):
         if not level or total >= MAX_THREAD_POSTS:
             break
+        session.context.check_client()
+        found |= {each: [] for each in level}
         rows = session.conn.execute(
             """
             SELECT x.a, x.k, r.actor, r.rkey
@@ -117,20 +135,25 @@ def _find_replies(
             CROSS JOIN LATERAL (
                 SELECT actor, rkey FROM link
                 WHERE path = %s AND target_rkey = x.k AND target_actor = x.a
-                ORDER BY rkey DESC LIMIT %s
+                  AND target_collection = %s
+                ORDER BY sort_at DESC, rkey DESC LIMIT %s
             ) r
             """,
             (
                 [a.actor for a in level],
                 [a.rkey for a in level],
                 REPLY_PARENT,
+                POST,
                 MAX_REPLIES_A_POST,
             ),
         ).fetchall()
         level = []
-        for actor, rkey, by, key in rows[: MAX_THREAD_POSTS - total]:
+        for actor, rkey, by, key in rows:
             reply = Address(by, POST, key)
-            found.setdefault(Address(actor, POST, rkey), []).append(reply)
+            if reply in seen or total + len(level) >= MAX_THREAD_POSTS:
+                continue
+            seen.add(reply)
+            found[Address(actor, POST, rkey)].append(reply)
             level.append(reply)
         total += len(level)
     return found
@@ -145,18 +168,13 @@ def _load_thread(state: State, thread: _Thread) -> None:
 
 
 def _present_thread(state: State, thread: _Thread, params: Params) -> dict[str, Any]:
-    if thread.post not in state.posts or state.is_hidden(thread.post.actor):
+    if decide_record(state, Place.ANCHOR, thread.post) is Effect.NOT_FOUND:
         raise _post_not_found(params)
-    parent: dict[str, Any] | None = None
-    for above in reversed(thread.parents):
-        uri = state.uris.get(above)
-        if uri is None:
-            parent = None
-            continue
-        parent = thread_view(state, above, uri, {}, parent=parent)
-        parent.pop("replies", None)
+    parent = parents_view(state, thread.post, thread.parents)
     view = thread_view(state, thread.post, params["uri"], thread.replies, parent=parent)
-    return {"thread": view}
+    root = state.posts[thread.post].root or thread.post
+    gate = threadgate_view(state, root)
+    return {"thread": view, **({"threadgate": gate} if gate else {})}
 
 
 GET_POST_THREAD: Pipeline[_Thread] = Pipeline(
@@ -167,74 +185,99 @@ GET_POST_THREAD: Pipeline[_Thread] = Pipeline(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reactions:
-    uri: str
-    rows: list[tuple[int, int, datetime]]
-    after: list[Any] | None
-
-
-def _find_reactions(session: Session, params: Params, path: int) -> _Reactions:
+def _reactions(session: Session, params: Params, path: int) -> Source[LinkSource]:
     post = find_post(session, params["uri"])
     if post is None:
-        return _Reactions(params["uri"], [], None)
-    sources, after = find_links(
-        session.conn,
-        path,
-        (post.actor, post.collection, post.rkey),
-        limit=params["limit"],
-        after=session.open_cursor(params.get("cursor")),
-    )
-    rows = [(source.actor, source.rkey, source.sort_at) for source in sources]
-    return _Reactions(params["uri"], rows, after)
+        return Source(lambda after, limit: [])
+    target = (post.actor, post.collection, post.rkey)
+
+    def fetch(after: Keyset | None, limit: int) -> list[Entry[LinkSource]]:
+        page = find_links(session.conn, path, target, limit=limit, after=after)
+        return [Entry(link, link_keyset(page, after, link)) for link in page[0]]
+
+    return Source(fetch, target)
 
 
-def _shown_reactions(state: State, found: _Reactions) -> _Reactions:
-    rows = [row for row in found.rows if state.may_show_actor(row[0])]
-    return _Reactions(found.uri, rows, found.after)
+def _shown_likes(state: State, page: Page[LinkSource]) -> list[LinkSource]:
+    author = page.subject[0] if page.subject else None
+    actors = [link.actor for link in page.items]
+    return _only(page, shown_actors(state, Place.LIKE, actors, beside=author))
 
 
-def _present_likes(state: State, found: _Reactions, params: Params) -> dict[str, Any]:
+def _shown_reposts(state: State, page: Page[LinkSource]) -> list[LinkSource]:
+    actors = [link.actor for link in page.items]
+    return _only(page, shown_actors(state, Place.REPOSTER, actors))
+
+
+def _only(page: Page[LinkSource], actors: list[int]) -> list[LinkSource]:
+    shown = {*actors}
+    return [link for link in page.items if link.actor in shown]
+
+
+def _present_likes(
+    state: State, page: Page[LinkSource], params: Params
+) -> dict[str, Any]:
     return {
-        "uri": found.uri,
+        "uri": params["uri"],
         **({"cid": params["cid"]} if "cid" in params else {}),
         "likes": [
             {
-                "actor": profile_view(state, state.actors[actor]),
-                "createdAt": datetime_text(at),
-                "indexedAt": datetime_text(at),
+                "actor": profile_view(state, state.actors[link.actor]),
+                "createdAt": _like_created(state, link),
+                "indexedAt": datetime_text(link.sort_at),
             }
-            for actor, _, at in found.rows
+            for link in page.items
         ],
-        **state.session.seal_cursor(found.after),
     }
 
 
-def _present_reposts(state: State, found: _Reactions, params: Params) -> dict[str, Any]:
+def _like_created(state: State, link: LinkSource) -> str:
+    record = state.records.get(Address(link.actor, LIKE, link.rkey))
+    return created_text(record.value) if record else datetime_text(link.sort_at)
+
+
+def _load_likes(state: State, page: Page[LinkSource]) -> None:
+    state.load_actors(link.actor for link in page.items)
+    likes = [Address(link.actor, LIKE, link.rkey) for link in page.items]
+    state.records |= load_records(state.session.conn, likes, state.allowance)
+
+
+def _load_reposters(state: State, page: Page[LinkSource]) -> None:
+    state.load_actors(link.actor for link in page.items)
+
+
+def _present_reposts(
+    state: State, page: Page[LinkSource], params: Params
+) -> dict[str, Any]:
     return {
-        "uri": found.uri,
+        "uri": params["uri"],
         **({"cid": params["cid"]} if "cid" in params else {}),
         "repostedBy": [
-            profile_view(state, state.actors[actor]) for actor, _, _ in found.rows
+            profile_view(state, state.actors[link.actor]) for link in page.items
         ],
-        **state.session.seal_cursor(found.after),
     }
 
 
-def _reactions_pipeline(path: int, present: Any) -> Pipeline[_Reactions]:
-    return Pipeline(
-        skeleton=lambda session, params: _find_reactions(session, params, path),
-        hydrate=lambda state, found: state.load_actors(a for a, _, _ in found.rows),
-        rules=_shown_reactions,
-        present=present,
+def _reaction_pages(
+    path: int, hydrate: Any, rules: Any, present: Any
+) -> RowPages[LinkSource]:
+    return RowPages(
+        lambda session, params: _reactions(session, params, path),
+        Steps(
+            hydrate=hydrate,
+            rules=rules,
+            present=present,
+        ),
     )
 
 
-METHODS: dict[str, Pipeline[Any]] = {
+METHODS: dict[str, Runnable] = {
     "app.bsky.feed.getPosts": GET_POSTS,
     "app.bsky.feed.getPostThread": GET_POST_THREAD,
-    "app.bsky.feed.getLikes": _reactions_pipeline(LIKE_SUBJECT, _present_likes),
-    "app.bsky.feed.getRepostedBy": _reactions_pipeline(
-        REPOST_SUBJECT, _present_reposts
+    "app.bsky.feed.getLikes": _reaction_pages(
+        LIKE_SUBJECT, _load_likes, _shown_likes, _present_likes
+    ),
+    "app.bsky.feed.getRepostedBy": _reaction_pages(
+        REPOST_SUBJECT, _load_reposters, _shown_reposts, _present_reposts
     ),
 }

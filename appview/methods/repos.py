@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from appview.hydration.records import load_records
-from appview.hydration.state import answer_allowance
+from appview.hydration.state import State
+from appview.own_feeds import find_own_record
+from appview.paging import Cursors
 from appview.pipeline import Params
+from appview.rules import refuse_repo
 from appview.session import Session
 from network.xrpc_server import XrpcError
 from protocol.cid import cid_for, cid_to_text
 from protocol.json_form import to_json
-from protocol.syntax import is_did
-from storage.addresses import find_addresses, find_handles
+from storage.addresses import find_addresses
 from storage.states import STATUS_ACTIVE
 
 _STATUS_ERRORS = {
@@ -29,15 +30,17 @@ _STATUS_ERRORS = {
 def get_record(session: Session, params: Params) -> dict[str, Any]:
     """com.atproto.repo.getRecord."""
     repo = params["repo"]
-    did = repo if is_did(repo) else find_handles(session.conn, [repo]).get(repo.lower())
+    own = find_own_record(session.app, repo, params["collection"], params["rkey"])
+    if own is not None and params.get("cid", own.cid) == own.cid:
+        return {"uri": own.uri, "cid": own.cid, "value": to_json(own.value)}
+    actor = session.find_actor(repo)
+    state = State(session)
+    did = refuse_repo(state, actor, repo)
     uri = f"at://{did}/{params['collection']}/{params['rkey']}"
-    address = find_addresses(session.conn, [uri]).get(uri) if did else None
-    record = None
+    address = find_addresses(session.conn, [uri]).get(uri)
     if address is not None:
-        found = load_records(session.conn, [address], answer_allowance())
-        record = found.get(address)
-    if record is not None and address is not None:
-        _refuse_hidden(session, address.actor)
+        state.load_records([address])
+    record = state.records.get(address) if address is not None else None
     if record is None or params.get("cid", record.cid) != record.cid:
         raise XrpcError("RecordNotFound", f"Could not locate record: {uri}", 400)
     return {"uri": uri, "cid": record.cid, "value": to_json(record.value)}
@@ -70,15 +73,6 @@ def find_repo(session: Session, did: str) -> tuple[int, str, bytes]:
     return actor, rev, commit
 
 
-def _refuse_hidden(session: Session, actor: int) -> None:
-    row = session.conn.execute(
-        "SELECT did, takedown, upstream_status FROM actor WHERE id = %s", (actor,)
-    ).fetchone()
-    assert row is not None
-    if row[1] is not None or row[2] != STATUS_ACTIVE:
-        raise XrpcError("RecordNotFound", f"Account is not active: {row[0]}", 400)
-
-
 def get_latest_commit(session: Session, params: Params) -> dict[str, Any]:
     """com.atproto.sync.getLatestCommit."""
     _, rev, commit = find_repo(session, params["did"])
@@ -94,7 +88,8 @@ def get_repo_status(session: Session, params: Params) -> dict[str, Any]:
 
 def list_repos(session: Session, params: Params) -> dict[str, Any]:
     """com.atproto.sync.listRepos: the repos that we hold whole, by actor id."""
-    after = session.open_cursor(params.get("cursor"))
+    cursors = Cursors(session.context, params)
+    after = cursors.open()
     limit = params["limit"]
     rows = session.conn.execute(
         """
@@ -118,7 +113,7 @@ def list_repos(session: Session, params: Params) -> dict[str, Any]:
         for _, did, rev, commit, status in rows[:limit]
     ]
     more = [rows[limit - 1][0]] if len(rows) > limit else None
-    return {"repos": repos, **session.seal_cursor(more)}
+    return {"repos": repos, **cursors.seal(more)}
 
 
 METHODS = {

@@ -1,100 +1,68 @@
-"""Pieces that every view is made of."""
+"""Parts that several kinds of views are made of."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
-from appview.hydration.actors import Actor
-from appview.hydration.labels import account_subject
+from appview.hydration.records import Record
+from appview.hydration.self_labels import self_label_values
 from appview.hydration.state import State
 from protocol.cbor import Value
-from protocol.cid import Cid, cid_to_text
-from protocol.syntax import tid_from_int
+from protocol.cid import cid_to_text
+from protocol.syntax import datetime_from_us, datetime_us, is_datetime, tid_from_int
 from storage.documents import Address
-
-SELF_LABELS = "com.atproto.label.defs#selfLabels"
-GET_BLOB = "com.atproto.sync.getBlob"
-MAX_SELF_LABELS = 10
 
 
 def datetime_text(moment: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds, as the network writes it."""
-    utc = moment.astimezone(UTC)
-    return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"
+    """Return a time in UTC with milliseconds, as the network writes it."""
+    # strftime writes years before 1000 with too few digits.
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
+
+
+def created_text(value: dict[str, Value]) -> str:
+    """Return a record's `createdAt` in UTC; 1970 for a record without one."""
+    text = text_of(value, "createdAt")
+    known = text is not None and is_datetime(text)
+    return datetime_from_us(datetime_us(text) if text and known else 0)
 
 
 def rkey_text(state: State, rkey: int) -> str:
-    """A record key of the viewer's own record; TIDs need no look-up."""
-    if rkey > 0:
-        return tid_from_int(rkey)
-    return state.session.app.interner.rkey_texts([rkey])[rkey]
+    """Return the text of a record key: of a TID, or of one that was loaded."""
+    return tid_from_int(rkey) if rkey > 0 else state.rkeys[rkey]
 
 
 def text_of(value: dict[str, Value], key: str) -> str | None:
-    """A text field of a record, or None if it is anything else."""
+    """Return a text field of a record, or None if it is anything else."""
     found = value.get(key)
     return found if isinstance(found, str) else None
 
 
-def blob_cid(blob: Value) -> str | None:
-    """The CID of a blob field (also in its legacy form)."""
-    if not isinstance(blob, dict):
-        return None
-    ref = blob.get("ref")
-    if isinstance(ref, Cid):
-        return str(ref)
-    legacy = blob.get("cid")
-    return legacy if isinstance(legacy, str) else None
-
-
-def image_url(
-    state: State, actor: Actor, cid: str | bytes | None, preset: str
-) -> str | None:
-    """Where a browser finds a blob: the operator's CDN, else the account's host."""
-    if cid is None:
-        return None
-    text = cid_to_text(cid) if isinstance(cid, bytes) else cid
-    pattern = state.session.app.cdn_url_pattern
-    if pattern:
-        return pattern.format(preset=preset, did=actor.did, cid=text)
-    if actor.host_url is None:
-        return None
-    did = quote(actor.did, safe=":")
-    return f"{actor.host_url}/xrpc/{GET_BLOB}?did={did}&cid={quote(text)}"
-
-
-def label_views(
-    state: State, subject: Address, uri: str, did: str, value: dict[str, Value] | None
-) -> list[dict[str, Any]]:
-    """Labels of accepted labelers, then those that the author put on the record."""
-    views: list[dict[str, Any]] = [
-        {
-            "src": label.src,
-            "uri": uri,
-            "val": label.val,
-            "cts": datetime_text(label.cts),
-            **({"cid": cid_to_text(label.cid)} if label.cid else {}),
-        }
+def label_views(state: State, subject: Address, uri: str) -> list[dict[str, Any]]:
+    """Return the labels of accepted labelers on a record or an account."""
+    return [
+        present(
+            src=label.src,
+            uri=uri,
+            cid=cid_to_text(label.cid) if label.cid else None,
+            val=label.val,
+            cts=datetime_text(label.cts),
+            exp=datetime_text(label.exp) if label.exp else None,
+        )
         for label in state.labels.get(subject, ())
     ]
-    own = value.get("labels") if value else None
-    if isinstance(own, dict) and own.get("$type") == SELF_LABELS:
-        values = own.get("values")
-        created = (text_of(value, "createdAt") if value else None) or ""
-        for each in (values if isinstance(values, list) else [])[:MAX_SELF_LABELS]:
-            val = each.get("val") if isinstance(each, dict) else None
-            if isinstance(val, str) and len(val.encode()) <= 128:
-                views.append({"src": did, "uri": uri, "val": val, "cts": created})
-    return views
 
 
-def account_labels(state: State, actor: Actor) -> list[dict[str, Any]]:
-    """Labels on the account itself."""
-    return label_views(state, account_subject(actor.id), actor.did, actor.did, None)
+def self_labels(did: str, uri: str, record: Record) -> list[dict[str, Any]]:
+    """Return the labels that an author put on a record."""
+    cts = created_text(record.value)
+    return [
+        {"src": did, "uri": uri, "cid": record.cid, "val": val, "cts": cts}
+        for val in self_label_values(record.value)
+    ]
 
 
 def present(**fields: Any) -> dict[str, Any]:
-    """The object without the fields that are None: lexicons know no null there."""
+    """Return the object without the fields that are None: lexicons know no null."""
     return {key: value for key, value in fields.items() if value is not None}

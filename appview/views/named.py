@@ -1,95 +1,111 @@
-"""Feed generators, lists and starter packs."""
+"""Feed generators, lists, starter packs and labelers."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from appview.hydration.records import GENERATOR, LIST, STARTER_PACK, Named
+from appview.hydration.records import GENERATOR, LABELER, LIST, STARTER_PACK
 from appview.hydration.state import State
-from appview.views.common import (
-    blob_cid,
-    datetime_text,
-    image_url,
-    label_views,
-    present,
-    text_of,
-)
+from appview.views.account_list import avatar_url, list_view_basic, named_fields
+from appview.views.checked import FACET, list_of
+from appview.views.common import present, rkey_text, self_labels, text_of
 from appview.views.profile import profile_view, profile_view_basic
-from protocol.json_form import to_json
+from protocol.cbor import Value
+from protocol.graphemes import cut_text
+from storage.collections import FEED_LIKE
 from storage.documents import Address
 
-GENERATOR_VIEW = "app.bsky.feed.defs#generatorView"
-LIST_VIEW = "app.bsky.graph.defs#listView"
-STARTER_PACK_VIEW = "app.bsky.graph.defs#starterPackViewBasic"
-_MAX_NAME_CHARS = 64
-_MAX_DESCRIPTION_CHARS = 300
+GENERATOR_VIEW: Final = "app.bsky.feed.defs#generatorView"
+LIST_VIEW: Final = "app.bsky.graph.defs#listView"
+STARTER_PACK_VIEW: Final = "app.bsky.graph.defs#starterPackViewBasic"
+LABELER_VIEW: Final = "app.bsky.labeler.defs#labelerView"
+_MAX_DESCRIPTION: Final = 300
+_MAX_DESCRIPTION_BYTES: Final = 3_000
 
 
 def generator_view(state: State, address: Address) -> dict[str, Any]:
-    """A feed generator."""
+    """Return a feed generator."""
     named = state.named[address]
     value = named.record.value
+    accepts = value.get("acceptsInteractions")
     return present(
-        **_common(state, named),
+        **named_fields(state, named),
         did=text_of(value, "did"),
         creator=profile_view(state, state.actors[address.actor]),
-        displayName=(text_of(value, "displayName") or "")[:_MAX_NAME_CHARS],
-        description=_description(value),
+        displayName=text_of(value, "displayName") or "",
+        **_description(value),
+        avatar=avatar_url(state, named),
         likeCount=named.likes,
+        acceptsInteractions=accepts if isinstance(accepts, bool) else None,
+        viewer=_like(state, address),
         contentMode=text_of(value, "contentMode"),
     )
 
 
 def list_view(state: State, address: Address) -> dict[str, Any]:
-    """A list of accounts."""
-    named = state.named[address]
-    value = named.record.value
-    return present(
-        **_common(state, named),
+    """Return a list of accounts."""
+    return list_view_basic(state, address) | present(
         creator=profile_view(state, state.actors[address.actor]),
-        name=(text_of(value, "name") or "")[:_MAX_NAME_CHARS] or "list",
-        purpose=text_of(value, "purpose"),
-        description=_description(value),
-        listItemCount=named.items,
+        **_description(state.named[address].record.value),
     )
 
 
-def starter_pack_view(state: State, address: Address) -> dict[str, Any]:
-    """A starter pack."""
+def starter_pack_view_basic(state: State, address: Address) -> dict[str, Any]:
+    """Return a starter pack in short."""
     named = state.named[address]
+    return {
+        **named_fields(state, named),
+        "record": named.record.json,
+        "creator": profile_view_basic(state, state.actors[address.actor]),
+        "joinedAllTimeCount": named.joined,
+        "joinedWeekCount": named.joined_this_week,
+    }
+
+
+def labeler_view(state: State, address: Address) -> dict[str, Any]:
+    """Return a labeler service."""
+    named = state.named[address]
+    actor = state.actors[address.actor]
+    view = named_fields(state, named)
+    view["labels"] += self_labels(actor.did, view["uri"], named.record)
     return present(
-        **{k: v for k, v in _common(state, named).items() if k != "avatar"},
-        record=to_json(named.record.value),
-        creator=profile_view_basic(state, state.actors[address.actor]),
+        **view,
+        creator=profile_view(state, actor),
+        likeCount=named.likes,
+        viewer=_like(state, address),
     )
 
 
 def embedded_view(state: State, address: Address) -> dict[str, Any] | None:
-    """The view of a named record inside a post, with its `$type`."""
+    """Return the view of a named record inside a post, with its `$type`."""
     if address not in state.named:
         return None
     kind, view = {
         GENERATOR: (GENERATOR_VIEW, generator_view),
         LIST: (LIST_VIEW, list_view),
-        STARTER_PACK: (STARTER_PACK_VIEW, starter_pack_view),
+        STARTER_PACK: (STARTER_PACK_VIEW, starter_pack_view_basic),
+        LABELER: (LABELER_VIEW, labeler_view),
     }[address.collection]
     return {"$type": kind, **view(state, address)}
 
 
-def _common(state: State, named: Named) -> dict[str, Any]:
-    record = named.record
-    actor = state.actors[record.address.actor]
-    uri = state.uris[record.address]
-    avatar = blob_cid(record.value.get("avatar"))
-    return {
-        "uri": uri,
-        "cid": record.cid,
-        "avatar": image_url(state, actor, avatar, "avatar"),
-        "labels": label_views(state, record.address, uri, actor.did, record.value),
-        "indexedAt": datetime_text(named.indexed_at),
-    }
+def _like(state: State, address: Address) -> dict[str, str] | None:
+    viewer = state.session.viewer
+    if viewer is None:
+        return None
+    reaction = state.reactions.get(address)
+    if reaction is None or reaction.like is None:
+        return {}
+    return {"like": f"at://{viewer.did}/{FEED_LIKE}/{rkey_text(state, reaction.like)}"}
 
 
-def _description(value: dict[str, Any]) -> str | None:
+def _description(value: dict[str, Value]) -> dict[str, Any]:
     text = text_of(value, "description")
-    return text[:_MAX_DESCRIPTION_CHARS] if text else None
+    return {
+        "description": cut_text(
+            text, graphemes=_MAX_DESCRIPTION, size=_MAX_DESCRIPTION_BYTES
+        )
+        if text
+        else None,
+        "descriptionFacets": list_of(value, "descriptionFacets", FACET),
+    }

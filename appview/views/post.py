@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from appview.hydration.records import Post
-from appview.hydration.state import State
-from appview.views.common import datetime_text, label_views, present, rkey_text
+from appview.hydration.state import PINNED_POST, State, reference_uri
+from appview.rules import Case, Effect, Place, decide, decide_record
+from appview.views.account_list import list_view_basic
+from appview.views.blocks import blocked_author
+from appview.views.common import (
+    datetime_text,
+    label_views,
+    present,
+    rkey_text,
+    self_labels,
+)
 from appview.views.embed import embed_view
 from appview.views.profile import profile_view_basic
 from feeds.skeleton import SkeletonItem
-from protocol.json_form import to_json
-from protocol.syntax import tid_from_int, tid_time_us
-from storage.collections import FEED_LIKE, FEED_REPOST
+from storage.collections import FEED_LIKE, FEED_POST, FEED_REPOST, FEED_THREADGATE
 from storage.documents import Address
 
 DEFS = "app.bsky.feed.defs"
@@ -21,42 +27,57 @@ POST_VIEW = f"{DEFS}#postView"
 NOT_FOUND_POST = f"{DEFS}#notFoundPost"
 BLOCKED_POST = f"{DEFS}#blockedPost"
 REASON_REPOST = f"{DEFS}#reasonRepost"
+REASON_PIN = f"{DEFS}#reasonPin"
 THREAD_VIEW_POST = f"{DEFS}#threadViewPost"
 
 
 def post_view(state: State, address: Address) -> dict[str, Any]:
     """One loaded post."""
     post, actor = state.posts[address], state.actors[address.actor]
-    value, uri = post.record.value, state.uris[address]
+    uri = state.uris[address]
     return present(
         uri=uri,
         cid=post.record.cid,
         author=profile_view_basic(state, actor),
-        record=to_json(value),
-        embed=embed_view(state, actor, value),
-        replyCount=post.replies,
+        record=post.record.json,
+        embed=embed_view(state, post),
+        replyCount=max(0, post.replies - state.standing.uncounted(address)),
         repostCount=post.reposts,
         likeCount=post.likes,
         quoteCount=post.quotes,
-        indexedAt=datetime_text(post.indexed_at),
+        indexedAt=datetime_text(post.sort_at),
         viewer=_viewer_state(state, address),
-        labels=label_views(state, address, uri, actor.did, value),
+        labels=[
+            *label_views(state, address, uri),
+            *self_labels(actor.did, uri, post.record),
+        ],
+        threadgate=threadgate_view(state, address) if post.root is None else None,
     )
 
 
 def feed_view_post(state: State, item: SkeletonItem) -> dict[str, Any]:
     """A feed entry: the post, what it answers, and who reposted it."""
+    # A reply that its thread does not allow stands alone.
+    loose = state.standing.violates(item.post)
     return present(
         post=post_view(state, item.post),
-        reply=_reply(state, state.posts[item.post]),
-        reason=_reason(state, item.repost) if item.repost else None,
+        reply=None if loose else _reply(state, state.posts[item.post]),
+        reason=_reason(state, item),
     )
 
 
-def post_or_gap(state: State, address: Address, uri: str) -> dict[str, Any]:
-    """A post with its `$type`, or what stands in its place."""
-    gap = _gap(state, address, uri)
-    return gap or {"$type": POST_VIEW, **post_view(state, address)}
+def threadgate_view(state: State, root: Address) -> dict[str, Any] | None:
+    """The gate of a thread, with the lists that it names."""
+    gate = state.standing.threadgate(root)
+    if gate is None:
+        return None
+    lists = [state.by_uri.get(uri) for uri in gate.lists]
+    return {
+        "uri": state.uris[root].replace(f"/{FEED_POST}/", f"/{FEED_THREADGATE}/"),
+        "cid": gate.record.cid,
+        "record": gate.record.json,
+        "lists": [list_view_basic(state, a) for a in lists if a in state.named],
+    }
 
 
 def thread_view(
@@ -67,73 +88,120 @@ def thread_view(
     *,
     parent: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A post with all loaded replies below it.
+    """A post with all loaded replies below it, or the gap in its place.
 
-    Made without recursion: a thread may be deeper than Python's stack.
+    Posts without an entry in `replies` have no `replies` in the view: those below them
+    were not looked for. Made without recursion: a thread may be deeper than Python's
+    stack.
     """
-    order = [address]
-    for each in order:
-        order += replies.get(each, ())
+    effect = decide_record(state, Place.ANCHOR, address)
+    if effect is not None:
+        return _gap(state, effect, address, uri)
+    if state.standing.violates(address):
+        return {"$type": THREAD_VIEW_POST, "post": post_view(state, address)}
+    order = [(address, address.actor)]
+    for each, _ in order:
+        order += [(reply, each.actor) for reply in replies.get(each, ())]
     views: dict[Address, dict[str, Any]] = {}
-    for each in reversed(order):
-        gap = _gap(state, each, uri if each == address else "")
-        if gap is not None:
-            views[each] = gap
-            continue
-        below = [views[r] for r in replies.get(each, ()) if "post" in views[r]]
-        views[each] = {
-            "$type": THREAD_VIEW_POST,
-            "post": post_view(state, each),
-            "replies": below,
-        }
+    for each, above in reversed(order):
+        if each != address:
+            effect = decide_record(state, Place.REPLY, each, beside=above)
+            if effect is not None:
+                if effect is not Effect.HIDE and each in state.uris:
+                    views[each] = _gap(state, effect, each, "")
+                continue
+        views[each] = {"$type": THREAD_VIEW_POST, "post": post_view(state, each)}
+        if each in replies:
+            below = [views[reply] for reply in replies[each] if reply in views]
+            views[each]["replies"] = below
     view = views[address]
-    if parent is not None and "post" in view:
+    if parent is not None:
         view["parent"] = parent
     return view
 
 
-def _gap(state: State, address: Address, uri: str) -> dict[str, Any] | None:
+def parents_view(
+    state: State, address: Address, parents: list[Address]
+) -> dict[str, Any] | None:
+    """The posts above one, as the chain of `parent`s; a gap ends it."""
+    below = [address, *parents]
+    view: dict[str, Any] | None = None
+    for above, child in reversed(list(zip(parents, below, strict=False))):
+        uri = state.uris.get(above)
+        if uri is None:
+            view = None
+            continue
+        effect = decide_record(state, Place.PARENT, above, beside=child.actor)
+        if effect is not None:
+            view = _gap(state, effect, above, uri)
+            continue
+        post = {"$type": THREAD_VIEW_POST, "post": post_view(state, above)}
+        if view is not None and not state.standing.violates(above):
+            post["parent"] = view
+        view = post
+    return view
+
+
+def _gap(state: State, effect: Effect, address: Address, uri: str) -> dict[str, Any]:
+    """What stands in the place of a post."""
     uri = state.uris.get(address, uri)
-    if (
-        address not in state.posts
-        or state.is_hidden(address.actor)
-        or state.is_redacted(address)
-    ):
-        return {"$type": NOT_FOUND_POST, "uri": uri, "notFound": True}
-    if state.is_blocked(address.actor):
-        return {
-            "$type": BLOCKED_POST,
-            "uri": uri,
-            "blocked": True,
-            "author": {"did": state.actors[address.actor].did},
-        }
-    return None
+    if effect is Effect.BLOCKED:
+        did = uri.removeprefix("at://").split("/", 1)[0]
+        author = blocked_author(state, address.actor, did)
+        return {"$type": BLOCKED_POST, "uri": uri, "blocked": True, "author": author}
+    return {"$type": NOT_FOUND_POST, "uri": uri, "notFound": True}
 
 
 def _reply(state: State, post: Post) -> dict[str, Any] | None:
     if post.parent is None or post.root is None:
         return None
-    named = state.uris
-    if post.parent not in named or post.root not in named:
+    if post.parent not in state.uris or post.root not in state.uris:
         return None
-    return {
-        "root": post_or_gap(state, post.root, named[post.root]),
-        "parent": post_or_gap(state, post.parent, named[post.parent]),
-    }
+    author = post.record.address.actor
+    parent = _reply_ref(state, post.parent, {author})
+    # The root is blocked for who answers it through somebody else, too.
+    sides = {author, post.parent.actor} if parent["$type"] == POST_VIEW else {author}
+    return present(
+        root=_reply_ref(state, post.root, sides),
+        parent=parent,
+        grandparentAuthor=_grandparent_author(state, post.parent)
+        if parent["$type"] == POST_VIEW
+        else None,
+    )
 
 
-def _reason(state: State, repost: Address) -> dict[str, Any] | None:
-    actor = state.actors.get(repost.actor)
-    if actor is None:
+def _grandparent_author(state: State, parent: Address) -> dict[str, Any] | None:
+    above = state.posts[parent].parent
+    if above is None or decide(state, Place.ACTOR, Case(above.actor)) is not None:
         return None
-    # Reposts keep no row of their own: the time is the one in their key.
-    made = tid_time_us(tid_from_int(repost.rkey)) / 1_000_000
-    uri = f"at://{actor.did}/{FEED_REPOST}/{rkey_text(state, repost.rkey)}"
+    return profile_view_basic(state, state.actors[above.actor])
+
+
+def _reply_ref(state: State, address: Address, sides: set[int]) -> dict[str, Any]:
+    for side in sides:
+        effect = decide_record(state, Place.REPLY_REF, address, beside=side)
+        if effect is not None:
+            return _gap(state, effect, address, state.uris[address])
+    if not state.take_repeat(state.posts[address].record):
+        return _gap(state, Effect.NOT_FOUND, address, state.uris[address])
+    return {"$type": POST_VIEW, **post_view(state, address)}
+
+
+def _reason(state: State, item: SkeletonItem) -> dict[str, Any] | None:
+    if item.pinned:
+        return {"$type": REASON_PIN}
+    repost = item.repost
+    if repost is None:
+        return None
+    actor, found = state.actors.get(repost.actor), state.reposts.get(repost)
+    if actor is None or found is None:
+        return None
     return {
         "$type": REASON_REPOST,
         "by": profile_view_basic(state, actor),
-        "uri": uri,
-        "indexedAt": datetime_text(datetime.fromtimestamp(made, UTC)),
+        "uri": state.uris[repost],
+        "cid": found.cid,
+        "indexedAt": datetime_text(found.sort_at),
     }
 
 
@@ -148,10 +216,18 @@ def _viewer_state(state: State, address: Address) -> dict[str, Any] | None:
             return None
         return f"at://{viewer.did}/{collection}/{rkey_text(state, rkey)}"
 
+    may_reply = state.standing.may_reply(state.posts[address])
     return present(
         like=own(FEED_LIKE, reaction.like if reaction else None),
         repost=own(FEED_REPOST, reaction.repost if reaction else None),
         threadMuted=False,
-        replyDisabled=False,
-        embeddingDisabled=False,
+        replyDisabled=None if may_reply is None else not may_reply,
+        embeddingDisabled=not state.standing.may_quote(address),
+        pinned=_is_pinned(state, address) if address.actor == viewer.actor else None,
     )
+
+
+def _is_pinned(state: State, address: Address) -> bool | None:
+    profile = state.profile_record(address.actor)
+    pinned = reference_uri(profile, PINNED_POST) if profile else None
+    return None if pinned is None else pinned == state.uris[address]

@@ -1,108 +1,116 @@
-"""Accounts: profileViewBasic, profileView, profileViewDetailed."""
+"""Accounts: profileViewBasic and profileView."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from appview.hydration.actors import Actor
-from appview.hydration.state import State
+from appview.hydration.actors import Actor, Relation
+from appview.hydration.labels import account_subject
+from appview.hydration.records import CHAT_DECLARATION, NOTIFICATION_DECLARATION
+from appview.hydration.state import State, profile_address
+from appview.views.account_list import list_view_basic
+from appview.views.blob_url import image_url
+from appview.views.blocks import block_state, blocking_list
 from appview.views.common import (
-    account_labels,
     datetime_text,
-    image_url,
+    label_views,
     present,
     rkey_text,
+    self_labels,
     text_of,
 )
-from protocol.json_form import to_json
-from storage.collections import (
-    ACTOR_PROFILE,
-    COLLECTION_IDS,
-    GRAPH_BLOCK,
-    GRAPH_FOLLOW,
-    RKEY_SELF,
-)
-from storage.documents import Address
+from protocol.graphemes import cut_text
+from storage.collections import ACTOR_PROFILE, GRAPH_FOLLOW
 
-INVALID_HANDLE = "handle.invalid"
-_MAX_NAME_CHARS = 64
-_MAX_DESCRIPTION_CHARS = 256
-
-
-def profile_address(actor: int) -> Address:
-    """Where an account's profile record is."""
-    return Address(actor, COLLECTION_IDS[ACTOR_PROFILE], RKEY_SELF)
+INVALID_HANDLE: Final = "handle.invalid"
+_MAX_NAME: Final = 64
+_MAX_NAME_BYTES: Final = 640
+_MAX_DESCRIPTION: Final = 256
+_MAX_DESCRIPTION_BYTES: Final = 2_560
+_FROM_FOLLOWERS: Final = "followers"
+_SUBSCRIBERS: Final = frozenset({_FROM_FOLLOWERS, "mutuals", "none"})
 
 
 def profile_view_basic(state: State, actor: Actor) -> dict[str, Any]:
-    """The few fields beside a post."""
+    """Return the few fields beside a post."""
+    record = state.profile_record(actor.id)
     return present(
         did=actor.did,
         handle=actor.handle or INVALID_HANDLE,
-        displayName=_cut(actor.display_name, _MAX_NAME_CHARS),
+        displayName=_cut(actor.display_name, _MAX_NAME, _MAX_NAME_BYTES),
+        pronouns=text_of(record.value, "pronouns") if record else None,
         avatar=image_url(state, actor, actor.avatar, "avatar"),
-        associated=_associated(actor),
+        associated=present(
+            labeler=actor.labeler or None,
+            chat=_chat(state, actor),
+            activitySubscription=_activity_subscription(state, actor),
+        ),
         viewer=_viewer_state(state, actor),
-        labels=account_labels(state, actor),
+        labels=_labels(state, actor),
         createdAt=datetime_text(actor.created_at) if actor.created_at else None,
     )
 
 
 def profile_view(state: State, actor: Actor) -> dict[str, Any]:
-    """An entry in a list of accounts."""
+    """Return an entry in a list of accounts."""
     return profile_view_basic(state, actor) | present(
-        description=_cut(actor.description, _MAX_DESCRIPTION_CHARS),
-        indexedAt=datetime_text(actor.indexed_at),
+        description=_cut(actor.description, _MAX_DESCRIPTION, _MAX_DESCRIPTION_BYTES),
+        indexedAt=datetime_text(actor.sort_at) if actor.sort_at else None,
     )
 
 
-def profile_view_detailed(state: State, actor: Actor) -> dict[str, Any]:
-    """A whole profile, with counts and the pinned post."""
-    record = state.records.get(profile_address(actor.id))
-    pinned = record.value.get("pinnedPost") if record else None
-    is_reference = isinstance(pinned, dict) and all(
-        isinstance(pinned.get(key), str) for key in ("uri", "cid")
-    )
-    return profile_view(state, actor) | present(
-        banner=image_url(state, actor, actor.banner, "banner"),
-        pronouns=text_of(record.value, "pronouns") if record else None,
-        website=text_of(record.value, "website") if record else None,
-        followersCount=actor.followers,
-        followsCount=actor.follows,
-        postsCount=actor.posts,
-        pinnedPost=to_json(pinned) if is_reference else None,
+def _labels(state: State, actor: Actor) -> list[dict[str, Any]]:
+    address = profile_address(actor.id)
+    uri = f"at://{actor.did}/{ACTOR_PROFILE}/self"
+    record = state.profile_record(actor.id)
+    return [
+        *label_views(state, account_subject(actor.id), actor.did),
+        *label_views(state, address, uri),
+        *(self_labels(actor.did, uri, record) if record else ()),
+    ]
+
+
+def _chat(state: State, actor: Actor) -> dict[str, str] | None:
+    record = state.declarations.get((actor.id, CHAT_DECLARATION))
+    incoming = text_of(record.value, "allowIncoming") if record else None
+    if record is None or incoming is None:
+        return None
+    return present(
+        allowIncoming=incoming,
+        allowGroupInvites=text_of(record.value, "allowGroupInvites"),
     )
 
 
-def _associated(actor: Actor) -> dict[str, Any] | None:
-    counts: dict[str, Any] = {
-        "lists": actor.lists,
-        "feedgens": actor.feed_generators,
-        "starterPacks": actor.starter_packs,
-        "labeler": actor.labeler,
-    }
-    return counts if any(counts.values()) else None
+def _activity_subscription(state: State, actor: Actor) -> dict[str, str]:
+    record = state.declarations.get((actor.id, NOTIFICATION_DECLARATION))
+    allowed = text_of(record.value, "allowSubscriptions") if record else None
+    # What a client does not find it takes for "none": the lexicon's default is sent.
+    known = allowed if allowed in _SUBSCRIBERS else None
+    return {"allowSubscriptions": known or _FROM_FOLLOWERS}
 
 
 def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
     viewer = state.session.viewer
-    relation = state.relations.get(actor.id)
-    if viewer is None or relation is None:
+    if viewer is None:
         return None
+    relation = state.relations.get(actor.id) or Relation()
+    blocks = block_state(state, actor.id)
+    held = blocking_list(state, actor.id)
 
-    def own(collection: str, rkey: int | None, did: str) -> str | None:
-        if rkey is None:
+    def own(did: str, rkey: int | None) -> str | None:
+        # A follow across a block has no effect, and is not shown.
+        if rkey is None or blocks["blockedBy"] or "blocking" in blocks:
             return None
-        return f"at://{did}/{collection}/{rkey_text(state, rkey)}"
+        return f"at://{did}/{GRAPH_FOLLOW}/{rkey_text(state, rkey)}"
 
     return present(
         muted=False,
-        blockedBy=relation.blocked_by,
-        blocking=own(GRAPH_BLOCK, relation.blocking, viewer.did),
-        following=own(GRAPH_FOLLOW, relation.following, viewer.did),
-        followedBy=own(GRAPH_FOLLOW, relation.followed_by, actor.did),
+        **blocks,
+        blockingByList=list_view_basic(state, held) if held else None,
+        following=own(viewer.did, relation.following),
+        followedBy=own(actor.did, relation.followed_by),
     )
 
 
-def _cut(text: str | None, chars: int) -> str | None:
-    return text[:chars] if text else None
+def _cut(text: str | None, graphemes: int, size: int) -> str | None:
+    return cut_text(text, graphemes=graphemes, size=size) or None if text else None

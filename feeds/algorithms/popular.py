@@ -11,25 +11,19 @@ from typing import Any
 
 import psycopg
 
-from feeds.skeleton import (
-    Algorithm,
-    FeedRequest,
-    Skeleton,
-    SkeletonItem,
-    micros,
-    moment,
-)
+from feeds.skeleton import Algorithm, FeedRequest, SkeletonEntry, SkeletonItem
 from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.documents import Address
+from storage.instants import from_micros, to_micros
 
 CANDIDATES = 5_000
 _POST = COLLECTION_IDS[FEED_POST]
 
 
-def build(conn: psycopg.Connection[Any], request: FeedRequest) -> Skeleton:
-    """One page; the clock stands still at the first page, so that places hold."""
+def build(conn: psycopg.Connection[Any], request: FeedRequest) -> list[SkeletonEntry]:
+    """Return entries; the clock stands still at the first page, so that places hold."""
     after = request.after
-    frozen = moment(after[3]) if after else datetime.now(UTC)
+    frozen = from_micros(after[3]) if after else datetime.now(UTC)
     # float8 throughout: numbers without a type are numeric, and ten times slower.
     keyset = "WHERE (score, actor, rkey) < (%s, %s, %s)" if after else ""
     rows = conn.execute(
@@ -42,20 +36,22 @@ def build(conn: psycopg.Connection[Any], request: FeedRequest) -> Skeleton:
                              1.5))::int8 AS score
             FROM (
                 SELECT actor, rkey, sort_at FROM post
-                WHERE sort_at <= %s ORDER BY sort_at DESC LIMIT %s
+                WHERE sort_at <= %s
+                ORDER BY sort_at DESC, actor DESC, rkey DESC LIMIT %s
             ) p JOIN post_stats s USING (actor, rkey)
             WHERE s.likes + s.reposts + s.replies + s.quotes > 0
         ) scored {keyset}
         ORDER BY score DESC, actor DESC, rkey DESC LIMIT %s
         """,
-        [frozen, frozen, CANDIDATES, *(after[:3] if after else ()), request.limit + 1],
-    ).fetchall()
-    page = rows[: request.limit]
-    items = [SkeletonItem(Address(actor, _POST, rkey)) for actor, rkey, _ in page]
-    if len(rows) <= request.limit:
-        return Skeleton(items, None)
-    actor, rkey, score = page[-1]
-    return Skeleton(items, [score, actor, rkey, micros(frozen)])
+        [frozen, frozen, CANDIDATES, *(after[:3] if after else ()), request.limit],
+    )
+    return [
+        SkeletonEntry(
+            SkeletonItem(Address(actor, _POST, rkey)),
+            [score, actor, rkey, to_micros(frozen)],
+        )
+        for actor, rkey, score in rows
+    ]
 
 
 FEED = Algorithm(

@@ -10,12 +10,12 @@ from indexer.collections.source import (
     RowOut,
     Source,
     Value,
-    blob_cid,
     require_text,
     require_time,
 )
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
+from protocol.blob import blob_cid
 from storage.collections import GRAPH_LIST
 from storage.rows import LIST, RowTable
 from storage.text import (
@@ -43,7 +43,7 @@ def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
         clean_text(require_text(value, "purpose"), MAX_NAME_CHARS),
         clean_text(require_text(value, "name"), MAX_NAME_CHARS),
         clean_optional(value.get("description"), MAX_DESCRIPTION_CHARS),
-        blob_cid(value, "avatar"),
+        blob_cid(value.get("avatar")),
         require_time(value),
         source.indexed_at,
     )

@@ -10,12 +10,14 @@ from indexer.collections.source import (
     RowOut,
     Source,
     Value,
-    blob_cid,
     require_text,
     require_time,
 )
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
+from protocol.blob import blob_cid
+from protocol.errors import InvalidRecordError
+from protocol.syntax import is_did
 from storage.collections import FEED_GENERATOR as COLLECTION_NSID
 from storage.rows import FEED_GENERATOR, RowTable
 from storage.text import (
@@ -30,9 +32,6 @@ TABLES: Final[tuple[RowTable, ...]] = (FEED_GENERATOR,)
 SEARCHABLE: Final = True
 
 
-_MAX_DID_CHARS: Final = 2_048
-
-
 def find_links(value: Value) -> list[Link]:
     """The service's DID, and any other link."""
     return find_all_links(value)
@@ -40,13 +39,16 @@ def find_links(value: Value) -> list[Link]:
 
 def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
     """One row: which service, under which name."""
+    service = require_text(value, "did")
+    if not is_did(service):
+        raise InvalidRecordError("did", "not a DID")
     row = (
         source.actor,
         source.rkey,
-        clean_text(require_text(value, "did"), _MAX_DID_CHARS),
+        service,
         clean_text(require_text(value, "displayName"), MAX_NAME_CHARS),
         clean_optional(value.get("description"), MAX_DESCRIPTION_CHARS),
-        blob_cid(value, "avatar"),
+        blob_cid(value.get("avatar")),
         require_time(value),
         source.indexed_at,
     )

@@ -10,11 +10,11 @@ from indexer.collections.source import (
     RowOut,
     Source,
     Value,
-    blob_cid,
     optional_time,
 )
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
+from protocol.blob import blob_cid
 from storage.collections import ACTOR_PROFILE, RKEY_SELF
 from storage.rows import PROFILE, RowTable
 from storage.text import MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS, clean_optional
@@ -37,8 +37,8 @@ def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
         source.actor,
         clean_optional(value.get("displayName"), MAX_NAME_CHARS),
         clean_optional(value.get("description"), MAX_DESCRIPTION_CHARS),
-        blob_cid(value, "avatar"),
-        blob_cid(value, "banner"),
+        blob_cid(value.get("avatar")),
+        blob_cid(value.get("banner")),
         optional_time(value),
         source.indexed_at,
     )

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, Protocol
 
 from indexer.links import Link, Target, parse_link
-from protocol.cid import is_cid
 from protocol.errors import InvalidRecordError
 from protocol.syntax import datetime_us, is_datetime
 from storage.collections import NO_COLLECTION, NO_RKEY
@@ -147,14 +146,3 @@ def optional_time(value: Value, field: str = "createdAt") -> datetime | None:
         return require_time(value, field)
     except InvalidRecordError:
         return None
-
-
-def blob_cid(value: Value, field: str) -> bytes | None:
-    """The CID (36 bytes) of a blob field; None when there is none."""
-    blob = value.get(field)
-    if isinstance(blob, Mapping):
-        ref = blob.get("ref")
-        # Byte strings come as bytes too, of any length.
-        if isinstance(ref, bytes) and is_cid(ref):
-            return ref
-    return None

@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import regex
-
 from protocol.cbor import Value
 from protocol.cid import Cid
 from protocol.errors import InvalidLexiconError, InvalidRecordError
+from protocol.graphemes import count_graphemes
 from protocol.lexicon.documents import Schema, resolve_ref
 from protocol.lexicon.formats import FORMATS
 from protocol.limits import MAX_LEXICON_DEPTH
@@ -24,7 +23,6 @@ Check = Callable[[Value], None]
 # Finds the definition of a full name, or None.
 FindSchema = Callable[[str], Schema | None]
 
-_GRAPHEME = regex.compile(r"\X")
 _MAX_UTF8_BYTES: Final = 4
 _TYPE: Final = "$type"
 _BLOB: Final = "blob"
@@ -39,7 +37,7 @@ class Compiler:
     """
 
     def __init__(self, find_schema: FindSchema, *, lenient: bool) -> None:
-        self._find_schema = find_schema
+        self.find_schema = find_schema
         self._lenient = lenient
         self._checks: dict[str, Check] = {}
         self._started: set[str] = set()
@@ -79,7 +77,7 @@ class Compiler:
         check = self._checks.get(name)
         if check is not None:
             return check
-        schema = self._find_schema(name)
+        schema = self.find_schema(name)
         if schema is None:
             raise InvalidLexiconError(f"{name} is not known")
         self._started.add(name)
@@ -179,16 +177,6 @@ class Compiler:
                 raise InvalidRecordError(_TYPE, "is none of the types allowed here")
 
         return check_union
-
-
-def count_graphemes(text: str, limit: int) -> int:
-    """How many grapheme clusters `text` has, counted no further than `limit` + 1."""
-    count = 0
-    for _ in _GRAPHEME.finditer(text):
-        count += 1
-        if count > limit:
-            break
-    return count
 
 
 def _refs(schema: Schema, nsid: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from protocol import json_form
@@ -15,6 +15,8 @@ from protocol.errors import (
 )
 from protocol.lexicon.compiler import Check, Compiler
 from protocol.lexicon.documents import Schema
+from protocol.lexicon.sizes import largest_json
+from protocol.limits import MAX_INT, MAX_PARAMETER_CHARS, MIN_INT
 from protocol.syntax.nsid import Nsid
 
 Parameter = str | int | bool | list[str] | list[int] | list[bool]
@@ -23,6 +25,9 @@ JSON: Final = "application/json"
 # Views hold records, and threads hold views: deeper than any record, yet such that
 # checking one stays far from the interpreter's recursion limit.
 MAX_BODY_DEPTH: Final = 160
+
+EMPTY_IS_ABSENT: Final = frozenset({"cursor", "since", "until"})
+"""Parameters that clients send empty for "from the beginning" and "without a limit"."""
 
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _BOOLEANS: Final = {"true": True, "false": False}
@@ -38,12 +43,16 @@ class MethodError:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An input, an output or a message; `schema` as in the document, for JSON."""
+    """An input, an output or a message; `schema` as in the document, for JSON.
+
+    `largest` is how many bytes of JSON an input may need, None without a bound.
+    """
 
     encoding: str
     description: str
     schema: Schema | None
     check: Check | None
+    largest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +73,17 @@ class Method:
         """The typed parameters of a query string, with the defaults filled in.
 
         `pairs` are names and values, already unescaped; an array is one name several
-        times. Unknown names are left out. Raises InvalidRecordError, whose `path` is
-        the parameter's name, for one that is missing, doubled, or does not fit.
+        times. Unknown names are left out, and an empty cursor, since or until that is
+        not required counts as absent. Raises InvalidRecordError, whose `path` is the
+        parameter's name, for one that is missing, doubled, or does not fit.
         """
         if self.params is None:
             return {}
         fields: Mapping[str, Schema] = self.params.get("properties", {})
+        optional = EMPTY_IS_ABSENT.difference(self.params.get("required", ()))
         texts: dict[str, list[str]] = {}
         for name, text in pairs:
-            if name in fields:
+            if name in fields and (text or name not in optional):
                 texts.setdefault(name, []).append(text)
         values: dict[str, Parameter] = {}
         for name, schema in fields.items():
@@ -114,7 +125,7 @@ def compile_method(nsid: Nsid, schema: Schema, compiler: Compiler) -> Method:
             for error in schema.get("errors", ())
         ),
         params=params,
-        input=_body(schema.get("input"), nsid, compiler),
+        input=_input(schema.get("input"), nsid, compiler),
         output=_body(schema.get("output"), nsid, compiler),
         message=_body(schema.get("message"), nsid, compiler),
         param_checks={
@@ -135,7 +146,17 @@ def _body(body: Schema | None, nsid: Nsid, compiler: Compiler) -> Body | None:
     )
 
 
+def _input(body: Schema | None, nsid: Nsid, compiler: Compiler) -> Body | None:
+    found = _body(body, nsid, compiler)
+    if found is None or found.schema is None:
+        return found
+    largest = largest_json(found.schema, nsid, compiler.find_schema)
+    return replace(found, largest=largest)
+
+
 def _decode(texts: list[str], schema: Schema) -> Parameter:
+    for text in texts:
+        _check_text(text)
     kind = schema["type"]
     if kind == "array":
         kind = schema["items"]["type"]
@@ -153,10 +174,21 @@ def _decode(texts: list[str], schema: Schema) -> Parameter:
     return texts[0]
 
 
+def _check_text(text: str) -> None:
+    """Refuse what no parameter means and no database takes."""
+    if len(text) > MAX_PARAMETER_CHARS:
+        raise InvalidRecordError("", f"is longer than {MAX_PARAMETER_CHARS} characters")
+    if "\0" in text:
+        raise InvalidRecordError("", "has a NUL character")
+
+
 def _integer(text: str) -> int:
     if _INTEGER.fullmatch(text) is None:
         raise InvalidRecordError("", "is no integer")
-    return int(text)
+    number = int(text)
+    if not MIN_INT <= number <= MAX_INT:
+        raise InvalidRecordError("", "is outside 64 bits signed")
+    return number
 
 
 def _boolean(text: str) -> bool:

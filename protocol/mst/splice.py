@@ -57,10 +57,12 @@ class Undoing:
     is elsewhere, so operations that are close to each other share their way.
     """
 
-    __slots__ = ("_blocks", "_here", "_left", "_path", "_top")
+    __slots__ = ("_blocks", "_here", "_left", "_path", "_top", "_unchecked")
 
-    def __init__(self, blocks: Blocks, data: bytes) -> None:
+    def __init__(self, blocks: Blocks, data: bytes, unchecked: list[bytes]) -> None:
         self._blocks = blocks
+        # Receives created keys that have a neighbour whose node did not come.
+        self._unchecked = unchecked
         # Bytes that may still be read loosely.
         self._left = _MOST_BYTES
         # The node at the end of the path, perhaps new, and the level of the root.
@@ -224,14 +226,13 @@ class Undoing:
     ) -> bytes | None:
         """One tree of the two on both sides of a key that is taken away.
 
-        Reads both down to the key's neighbours: they must be on their sides of it.
+        Reads both down to the key's neighbours: they must be on their sides of it. A
+        tree that has nothing beside it moves as it is, so its nodes may be missing.
         """
-        if before is None:
-            self._check_start(behind, key)
-            return behind
-        if behind is None:
-            self._check_end(before, key)
-            return before
+        if before is None or behind is None:
+            if not (self._check_start(behind, key) and self._check_end(before, key)):
+                self._unchecked.append(key)
+            return before or behind
         blocks = self._blocks
         keys, values, links = _parse_linked(blocks, before)
         more_keys, more_values, more_links = _parse_linked(blocks, behind)
@@ -249,10 +250,16 @@ class Undoing:
             ),
         )
 
-    def _check_end(self, link: bytes | None, key: bytes) -> None:
-        """Raise CannotUndoError unless the last key of a tree comes before `key`."""
+    def _check_end(self, link: bytes | None, key: bytes) -> bool:
+        """Raise CannotUndoError unless the last key of a tree comes before `key`.
+
+        Return False if a node on the way to it did not come.
+        """
         while link is not None:
-            node = self._decode(self._blocks[link])
+            raw = self._blocks.get(link)
+            if raw is None:
+                return False
+            node = self._decode(raw)
             link = node["l"]
             current = b""
             for entry in node["e"]:
@@ -260,15 +267,23 @@ class Undoing:
                 link = entry["t"]
             if current >= key:
                 raise CannotUndoError("keys are not in order")
+        return True
 
-    def _check_start(self, link: bytes | None, key: bytes) -> None:
-        """Raise CannotUndoError unless the first key of a tree comes behind `key`."""
+    def _check_start(self, link: bytes | None, key: bytes) -> bool:
+        """Raise CannotUndoError unless the first key of a tree comes behind `key`.
+
+        Return False if a node on the way to it did not come.
+        """
         while link is not None:
-            node = self._decode(self._blocks[link])
+            raw = self._blocks.get(link)
+            if raw is None:
+                return False
+            node = self._decode(raw)
             entries = node["e"]
             if entries and entries[0]["k"] <= key:
                 raise CannotUndoError("keys are not in order")
             link = node["l"]
+        return True
 
     def _decode(self, raw: bytes) -> Any:
         """A node, read loosely."""

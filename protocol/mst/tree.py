@@ -89,12 +89,18 @@ class Tree:
             self._root = self._load(root, None, b"", None)
 
     def get(self, key: bytes) -> bytes | None:
-        """The CID under `key`, or None."""
+        """Return the CID under `key`, or None.
+
+        Read no further than the level of the key: below it the key cannot stand.
+        """
+        level = height(key)
         node = self._root
-        while node is not None:
+        while node is not None and node.level >= level:
             index = bisect_left(node.keys, key)
             if index < len(node.keys) and node.keys[index] == key:
                 return node.values[index]
+            if node.level == level:
+                return None
             node = self._child(node, index)
         return None
 
@@ -189,22 +195,30 @@ class Tree:
                 node = self._child(node, index)
         return blocks
 
-    def check_neighbours(self, key: bytes) -> None:
-        """Read all nodes between a key of the tree and the keys next to it.
+    def check_neighbours(self, key: bytes) -> bool:
+        """Read the nodes at hand between a key of the tree and the keys next to it.
 
-        Being read in place is being checked: raises InvalidTreeError unless all of
-        them hold keys on the right side of this one.
+        Reading a node in its place checks it: raises InvalidTreeError unless all of
+        them hold keys on the right side of this one. Return False if some are not at
+        hand.
         """
         node = self._root
         while node is not None:
             index = bisect_left(node.keys, key)
             if index < len(node.keys) and node.keys[index] == key:
-                for _ in self._edge(self._child(node, index), -1):
-                    pass
-                for _ in self._edge(self._child(node, index + 1), 0):
-                    pass
-                return
+                before = self._check_edge(node, index, -1)
+                behind = self._check_edge(node, index + 1, 0)
+                return before and behind
             node = self._child(node, index)
+        return True
+
+    def _check_edge(self, node: _Node, index: int, side: int) -> bool:
+        try:
+            for _ in self._edge(self._child(node, index), side):
+                pass
+        except MissingBlockError:
+            return False
+        return True
 
     def _load(
         self, cid: bytes, level: int | None, low: bytes, high: bytes | None

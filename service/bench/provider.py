@@ -1,4 +1,5 @@
-"""The provider as a benchmark asks it: that of `bigworld serve`, with nothing set."""
+"""The provider as a benchmark asks it: that of `bigworld serve`, without the limits of
+requests a minute."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from starlette.types import ASGIApp
 
 from service.config import Config
 from service.provider import create_app
+
+_UNLIMITED = 1_000_000
 
 
 def make_provider(home: Path, url: str) -> ASGIApp:
@@ -21,4 +24,6 @@ def provider_did(home: Path) -> str:
 
 
 def _config(home: Path) -> Config:
-    return Config.read(home=home)
+    return Config.read(
+        home=home, client_requests_per_s=_UNLIMITED, client_burst=_UNLIMITED
+    )

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-import anyio.to_thread
 import psycopg
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from psycopg_pool import ConnectionPool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -16,7 +17,8 @@ from starlette.routing import BaseRoute, Route
 
 from crawler.discovery import AskedAgain, crawl_again
 from crawler.settings import MIB, CrawlSettings
-from network.request_guard import RequestGuard
+from network.rate_limit import RateLimit
+from network.request_guard import client_key
 from network.xrpc_server import XrpcError
 from service.pages.status import BENIGN
 from storage import hosts
@@ -27,8 +29,8 @@ Pool = ConnectionPool[psycopg.Connection[Any]]
 Endpoint = Callable[[Request], Any]
 
 # Anybody may press the button, but nobody so often that it costs us anything.
-_RATE: Final = 0.1
-_BURST: Final = 10
+_PRESSES: Final = 10
+_WINDOW_S: Final = 100.0
 _LONGEST_NAME: Final = 253
 
 ANSWERS: Final = {
@@ -60,10 +62,13 @@ STATES: Final = {
 class HostPages:
     """Reads and writes host rows through `pool`, within `settings`."""
 
-    def __init__(self, pool: Pool, settings: CrawlSettings) -> None:
+    def __init__(
+        self, pool: Pool, settings: CrawlSettings, threads: CapacityLimiter
+    ) -> None:
         self._pool = pool
+        self._threads = threads
         self._settings = settings
-        self._guard = RequestGuard(_RATE, _BURST)
+        self._presses = RateLimit(_PRESSES, _WINDOW_S)
 
     def routes(self, show: Endpoint) -> Sequence[BaseRoute]:
         """The page, shown by `show`, and its button."""
@@ -129,13 +134,13 @@ class HostPages:
         if not from_our_page(request):
             return PlainTextResponse("press the button on the host's own page", 403)
         try:
-            self._guard(request, "crawl")
+            self._presses.take(client_key(request.scope))
         except XrpcError as error:
             return PlainTextResponse(
                 error.message, error.status, headers=dict(error.headers)
             )
         name = request.path_params["hostname"]
-        outcome = await anyio.to_thread.run_sync(self._ask, name)
+        outcome = await run_sync(self._ask, name, limiter=self._threads)
         if outcome is AskedAgain.UNKNOWN:
             return PlainTextResponse("we know no such host", 404)
         target = f"/host/{quote(name, safe=':')}?asked={outcome.value}"

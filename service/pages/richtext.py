@@ -20,7 +20,7 @@ def render_text(record: dict[str, Any]) -> Markup:
     raw = text.encode("utf-8", "replace")
     parts: list[Markup] = []
     done = 0
-    for start, end, target in _targets(record, len(raw)):
+    for start, end, target in _targets(record, raw):
         if start < done:
             continue
         parts.append(_plain(raw[done:start]))
@@ -35,11 +35,14 @@ def render_text(record: dict[str, Any]) -> Markup:
 
 
 def _plain(raw: bytes) -> Markup:
-    # A facet may cut a character in two: the halves show as U+FFFD.
     return escape(raw.decode("utf-8", "replace"))
 
 
-def _targets(record: dict[str, Any], size: int) -> list[tuple[int, int, str]]:
+def _splits_character(raw: bytes, at: int) -> bool:
+    return at < len(raw) and raw[at] & 0xC0 == 0x80
+
+
+def _targets(record: dict[str, Any], raw: bytes) -> list[tuple[int, int, str]]:
     facets = record.get("facets")
     found: list[tuple[int, int, str]] = []
     for facet in (facets if isinstance(facets, list) else [])[:MAX_FACETS]:
@@ -51,7 +54,9 @@ def _targets(record: dict[str, Any], size: int) -> list[tuple[int, int, str]]:
         if not (isinstance(start, int) and isinstance(end, int)):
             continue
         target = next((t for f in features if (t := _target(f))), None)
-        if target is not None and 0 <= start < end <= size:
+        if target is None or not 0 <= start < end <= len(raw):
+            continue
+        if not (_splits_character(raw, start) or _splits_character(raw, end)):
             found.append((start, end, target))
     return sorted(found)
 

@@ -3,57 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
-import anyio.to_thread
+import psycopg
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+)
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from appview.app import AppView
-from appview.methods import actor, feeds, posts, search
-from appview.session import open_session
+from appview.methods import actor, author_feed, feeds, posts, search
+from appview.session import RequestContext
 from crawler.settings import CrawlSettings
 from feeds.registry import FEEDS
-from network.xrpc_server import XrpcError
+from network.client_watch import watch_client
+from network.outage import outage_error
+from network.request_guard import working
+from network.xrpc_server import THREADS, XrpcError
+from protocol.limits import MAX_PARAMETER_CHARS
 from protocol.syntax import is_did, is_handle, is_record_key
 from service.pages.host import HostPages
+from service.pages.images import IMAGE_PATTERN, Images
 from service.pages.richtext import is_web_url, render_text
-from service.pages.status import BENIGN, read_status
+from service.pages.status import BENIGN, COUNTS, Status, read_status
 from storage.collections import FEED_GENERATOR, FEED_POST
 from storage.repos import find_repos
 
 _FOLDER = Path(__file__).parent
 _PAGE_SIZE = 25
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-        "img-src * data:; media-src *; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 # Without a referrer a browser does not tell either that a form came from our page.
-_HOST_HEADERS = _HEADERS | {"Referrer-Policy": "same-origin"}
+_SAME_ORIGIN = {"Referrer-Policy": "same-origin"}
 SEARCH_CURSOR = "page.search"
 
 Page = Callable[[Request], dict[str, Any]]
 
 
 def page_routes(
-    app: AppView, settings: CrawlSettings | None = None
+    app: AppView,
+    settings: CrawlSettings | None = None,
+    threads: CapacityLimiter | None = None,
+    images: Images | None = None,
 ) -> Sequence[BaseRoute]:
-    """All pages, on the read side of `app`. `settings`: what the crawl works by."""
-    pages = _Pages(app)
-    host_pages = HostPages(app.pool, settings or CrawlSettings())
-    show_host = pages.route("host.html", host_pages.page, _HOST_HEADERS)
+    """Return all pages, on the read side of `app`.
+
+    `settings`: what the crawl works by. `threads`: those that answer requests.
+    Without a CDN the pages show the pictures that `images` fetches.
+    """
+    if app.cdn_url_pattern is None:
+        app = replace(app, cdn_url_pattern=IMAGE_PATTERN)
+    threads = threads or CapacityLimiter(THREADS)
+    pages = _Pages(app, threads)
+    host_pages = HostPages(app.pool, settings or CrawlSettings(), threads)
+    show_host = pages.route("host.html", host_pages.page, _SAME_ORIGIN)
     return [
+        *([images.route()] if images else ()),
         Route("/", pages.route("search.html", pages.search)),
         Route("/profile/{actor}", pages.route("profile.html", pages.profile)),
         Route("/post/{actor}/{rkey}", pages.route("thread.html", pages.thread)),
@@ -61,14 +78,59 @@ def page_routes(
         Route("/feed/{name}", pages.route("feed.html", pages.feed)),
         Route("/status", pages.route("status.html", pages.status)),
         *host_pages.routes(show_host),
-        Route("/status.json", pages.status_json),
+        Route("/status/counts.json", pages.counts_json),
         Mount("/static", StaticFiles(directory=_FOLDER / "static")),
     ]
 
 
+def _policy(app: AppView) -> str:
+    """Return the Content-Security-Policy: pictures are ours or the CDN's."""
+    origin = "'self'"
+    parts = urlsplit(app.cdn_url_pattern or "")
+    if parts.netloc:
+        origin = f"{parts.scheme}://{parts.netloc}"
+    return (
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        f"img-src {origin} data:; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    )
+
+
+class OddQueryError(Exception):
+    """A query parameter that no page means and no database takes."""
+
+
+def _check_query(request: Request) -> None:
+    for name, value in request.query_params.multi_items():
+        if "\0" in value:
+            raise OddQueryError(f"{name[:80]}: has a NUL character")
+        if len(value) > MAX_PARAMETER_CHARS:
+            raise OddQueryError(
+                f"{name[:80]}: is longer than {MAX_PARAMETER_CHARS} characters"
+            )
+
+
+def status_route(app: AppView, threads: CapacityLimiter) -> Route:
+    """Return the route of `/status.json`: all of the status page, for programs."""
+
+    async def status_json(request: Request) -> Response:
+        async with working(request.scope):
+            status = await run_sync(_read_status, app, limiter=threads)
+        return JSONResponse(status.as_json())
+
+    return Route("/status.json", status_json)
+
+
+def _read_status(app: AppView) -> Status:
+    with app.pool.connection() as conn:
+        return read_status(conn)
+
+
 class _Pages:
-    def __init__(self, app: AppView) -> None:
+    def __init__(self, app: AppView, threads: CapacityLimiter) -> None:
         self._app = app
+        self._headers = _HEADERS | {"Content-Security-Policy": _policy(app)}
+        self._threads = threads
         self._templates = Environment(
             loader=FileSystemLoader(_FOLDER / "templates"),
             autoescape=True,
@@ -79,7 +141,6 @@ class _Pages:
         self._templates.filters |= {
             "rich": render_text,
             "day": _day,
-            "written": _written,
             "count": _count,
             "permalink": permalink,
             "ago": _ago,
@@ -92,14 +153,27 @@ class _Pages:
         self._templates.globals["is_web_url"] = is_web_url
 
     def route(
-        self, template: str, page: Page, headers: Mapping[str, str] = _HEADERS
+        self, template: str, page: Page, headers: Mapping[str, str] | None = None
     ) -> Callable[[Request], Any]:
-        """An endpoint that shows `template` with what `page` gives, or says why not."""
+        """Return an endpoint that shows `template` with what `page` gives, or says why
+        not. `headers` are sent besides those of all pages."""
+        sent = {**self._headers, **(headers or {})}
 
         async def endpoint(request: Request) -> Response:
-            return await anyio.to_thread.run_sync(
-                self._render, template, page, headers, request
-            )
+            gone = Event()
+            request.state.is_client_gone = gone.is_set
+            try:
+                async with working(request.scope), watch_client(request, gone):
+                    return await run_sync(
+                        self._render,
+                        template,
+                        page,
+                        sent,
+                        request,
+                        limiter=self._threads,
+                    )
+            except XrpcError as error:
+                return PlainTextResponse(error.message, error.status, error.headers)
 
         return endpoint
 
@@ -108,13 +182,22 @@ class _Pages:
     ) -> Response:
         status = 200
         try:
+            _check_query(request)
             values = page(request)
-        except XrpcError as error:
+        except OddQueryError as odd:
+            template, status = "error.html", 400
+            values = {"title": "Not a valid query", "message": str(odd)}
+        except (XrpcError, psycopg.OperationalError) as raised:
+            is_known = isinstance(raised, XrpcError)
+            error = raised if is_known else outage_error(raised)
+            assert isinstance(error, XrpcError)
             template, status = (
                 "error.html",
                 404 if error.status == 400 else error.status,
             )
-            values = {"title": "Not here", "message": error.message}
+            title = "Not here" if status == 404 else "Try again in a moment"
+            values = {"title": title, "message": error.message}
+            headers = {**headers, **error.headers}
         text = self._templates.get_template(template).render(
             path=request.url.path, **values
         )
@@ -137,43 +220,40 @@ class _Pages:
             "feeds": FEEDS.values(),
             "latest": [],
         }
-        with open_session(self._app, SEARCH_CURSOR) as session:
-            if not any(
-                form[name] for name in ("q", "author", "lang", "since", "until")
-            ):
-                params = {"feed": self._feed_uri("latest"), "limit": 10}
-                values["latest"] = feeds.GET_OWN_FEED.run(session, params)["feed"]
-                return values
-            params = {"limit": _PAGE_SIZE, "q": form["q"] or "*"}
-            params |= {
-                name: form[name]
-                for name in ("sort", "lang", "since", "until", "author")
-                if form[name]
-            }
-            if asked.get("cursor"):
-                params["cursor"] = asked["cursor"]
-            try:
-                if form["kind"] == "people":
-                    answer = search.SEARCH_ACTORS.run(session, params)
-                    values["actors"] = answer["actors"]
-                else:
-                    answer = search.SEARCH_POSTS.run(session, params)
-                    values["posts"] = answer["posts"]
-            except XrpcError as error:
-                values["error"] = error.message
-                return values
+        context = self._context(request, SEARCH_CURSOR)
+        if not any(form[name] for name in ("q", "author", "lang", "since", "until")):
+            params = {"feed": self._feed_uri("latest"), "limit": 10}
+            values["latest"] = feeds.GET_OWN_FEED.run(context, params)["feed"]
+            return values
+        params = {"limit": _PAGE_SIZE, "q": form["q"] or "*"} | _cursor_of(request)
+        params |= {
+            name: form[name]
+            for name in ("sort", "lang", "since", "until", "author", "kind")
+            if form[name]
+        }
+        try:
+            if form["kind"] == "people":
+                answer = search.SEARCH_ACTORS.run(context, params)
+                values["actors"] = answer["actors"]
+            else:
+                answer = search.SEARCH_POSTS.run(context, params)
+                values["posts"] = answer["posts"]
+        except XrpcError as error:
+            if error.status != 400:
+                raise
+            values["error"] = error.message
+            return values
         values["next"] = _next(request, answer.get("cursor"))
         return values
 
     def profile(self, request: Request) -> dict[str, Any]:
         """An account: who it is, what it wrote, and how well we hold its repo."""
         name = _actor_name(request)
-        with open_session(self._app, request.url.path) as session:
-            profile = actor.GET_PROFILE.run(session, {"actor": name})
-            params: dict[str, Any] = {"actor": profile["did"], "limit": _PAGE_SIZE}
-            if request.query_params.get("cursor"):
-                params["cursor"] = request.query_params["cursor"]
-            answer = feeds.GET_AUTHOR_FEED.run(session, params)
+        context = self._context(request, request.url.path)
+        profile = actor.GET_PROFILE.run(context, {"actor": name})
+        params = {"actor": profile["did"], "limit": _PAGE_SIZE} | _cursor_of(request)
+        answer = author_feed.GET_AUTHOR_FEED.run(context, params)
+        with context.session() as session:
             repo = find_repos(session.conn, [profile["did"]]).get(profile["did"])
         return {
             "title": profile.get("displayName") or profile["handle"],
@@ -189,9 +269,9 @@ class _Pages:
         if not is_record_key(rkey):
             raise XrpcError("NotFound", "that is no record key")
         uri = f"at://{name}/{FEED_POST}/{rkey}"
-        with open_session(self._app, request.url.path) as session:
-            params = {"uri": uri, "depth": 6, "parentHeight": 20}
-            thread = posts.GET_POST_THREAD.run(session, params)["thread"]
+        context = self._context(request, request.url.path)
+        params = {"uri": uri, "depth": 6, "parentHeight": 20}
+        thread = posts.GET_POST_THREAD.run(context, params)["thread"]
         above: list[dict[str, Any]] = []
         parent = thread.get("parent")
         while parent is not None:
@@ -212,11 +292,9 @@ class _Pages:
         values = {"title": algorithm.display_name, "algorithm": algorithm, "feed": []}
         if algorithm.personal:
             return values | {"next": None}
-        with open_session(self._app, request.url.path) as session:
-            params: dict[str, Any] = {"feed": self._feed_uri(name), "limit": _PAGE_SIZE}
-            if request.query_params.get("cursor"):
-                params["cursor"] = request.query_params["cursor"]
-            answer = feeds.GET_OWN_FEED.run(session, params)
+        context = self._context(request, request.url.path)
+        params = {"feed": self._feed_uri(name), "limit": _PAGE_SIZE}
+        answer = feeds.GET_OWN_FEED.run(context, params | _cursor_of(request))
         return values | {
             "feed": answer["feed"],
             "next": _next(request, answer.get("cursor")),
@@ -233,13 +311,19 @@ class _Pages:
             "engine": self._app.engine.stats(),
         }
 
-    async def status_json(self, request: Request) -> Response:
-        """The same for programs."""
-        return JSONResponse(await anyio.to_thread.run_sync(self._read_status_json))
+    async def counts_json(self, request: Request) -> Response:
+        """Answer the counters of the status page, which keeps them fresh."""
+        async with working(request.scope):
+            status = await run_sync(_read_status, self._app, limiter=self._threads)
+        return JSONResponse({name: getattr(status, name) for name in COUNTS})
 
-    def _read_status_json(self) -> dict[str, Any]:
-        with self._app.pool.connection() as conn:
-            return read_status(conn).as_json()
+    def _context(self, request: Request, nsid: str) -> RequestContext:
+        return RequestContext(
+            self._app,
+            nsid,
+            for_page=True,
+            is_client_gone=request.state.is_client_gone,
+        )
 
     def _feed_uri(self, name: str) -> str:
         return f"at://{self._app.service_did}/{FEED_GENERATOR}/{name}"
@@ -254,6 +338,11 @@ def _actor_name(request: Request) -> str:
     return name
 
 
+def _cursor_of(request: Request) -> dict[str, Any]:
+    given = request.query_params.get("cursor")
+    return {"cursor": given} if given else {}
+
+
 def _next(request: Request, cursor: str | None) -> str | None:
     if cursor is None:
         return None
@@ -265,16 +354,6 @@ def permalink(uri: str) -> str:
     """The page of a post by its AT-URI."""
     did, _, rkey = uri.removeprefix("at://").split("/")
     return f"/post/{quote(did, safe=':')}/{quote(rkey, safe=':')}"
-
-
-def _written(view: dict[str, Any]) -> str:
-    """When the author says a post was written, but never after we first saw it."""
-    claimed, seen = view["record"].get("createdAt"), view["indexedAt"]
-    try:
-        earlier = datetime.fromisoformat(claimed) < datetime.fromisoformat(seen)
-    except (TypeError, ValueError):
-        return str(seen)
-    return str(claimed if earlier else seen)
 
 
 def _day(text: str) -> str:

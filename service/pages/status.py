@@ -21,6 +21,8 @@ BENIGN = frozenset(
     {DropReason.STALE_REV, DropReason.DESYNCHRONIZED, DropReason.OUT_OF_SCOPE}
 )
 """Passed over without loss: held already, not wanted, or the repo is fetched whole."""
+COUNTS = ("accounts", "records", "links", "events", "waiting", "refused", "outbox")
+"""The counters at the head of the page."""
 _EXACT_BELOW = 200_000
 """Small tables are counted, large ones are as large as the planner thinks."""
 
@@ -53,20 +55,13 @@ class Status:
         return sum(n for reason, n in self.drops.items() if reason not in BENIGN)
 
     def as_json(self) -> dict[str, Any]:
-        """For programs and for the live counters of the page."""
+        """Return all of it, for programs."""
         hosts = [
             {**asdict(h), "drops": dict(h.drops), "last_seen": _text(h.last_seen)}
             | {"listed_at": _text(h.listed_at)}
             for h in self.hosts
         ]
-        return {
-            "accounts": self.accounts,
-            "records": self.records,
-            "links": self.links,
-            "events": self.events,
-            "waiting": self.waiting,
-            "refused": self.refused,
-            "outbox": self.outbox,
+        return {name: getattr(self, name) for name in COUNTS} | {
             "repo_states": self.repo_states,
             "drops": self.drops,
             "completeness": asdict(self.completeness),

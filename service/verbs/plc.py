@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import structlog
 
+from network.connections import ConnectionLimits
+from network.request_guard import RequestGuard
 from network.serve import serving
 from plc.exceptions import load_exceptions
 from plc.follow import Follower
 from plc.mirror import Mirror
 from plc.mirror_app import create_mirror_app
 from plc.server import create_app
+from plc.submission_limits import SubmissionLimits
 from service.config import Config
 from service.databases import INDEX, PLC, open_database
 from service.errors import ConfigError
 from service.outgoing import make_fetcher
+from service.secrets import PLC_BYPASS, SecretStore
 from service.verbs.running import run_async, serve_until_stopped, stop_event
 from storage.pool import open_pool
 
@@ -23,7 +27,13 @@ log = structlog.get_logger(__name__)
 def run(config: Config) -> None:
     """Serve the directory until told to stop."""
     with open_database(config, PLC) as url, open_pool(url, max=8) as pool:
-        app = create_app(pool)
+        app = create_app(
+            pool,
+            guard=RequestGuard(config.guard_policy),
+            limits=SubmissionLimits(
+                bypass_key=SecretStore(config.home).password(PLC_BYPASS)
+            ),
+        )
         run_async(serve_until_stopped(app, config, config.plc_port), config)
 
 
@@ -36,12 +46,22 @@ def run_mirror(config: Config) -> None:
         mirror = Mirror(
             config.directory_url, tolerated=tolerated, dev=config.dev_network
         )
-        app = create_mirror_app(pool, config.directory_url, tolerated=tolerated)
+        app = create_mirror_app(
+            pool,
+            config.directory_url,
+            tolerated=tolerated,
+            guard=RequestGuard(config.guard_policy),
+        )
 
         async def follow() -> None:
             stop = stop_event()
             async with (
-                serving(app, config.bind, config.plc_port) as served,
+                serving(
+                    app,
+                    config.bind,
+                    config.plc_port,
+                    limits=ConnectionLimits(proxies=config.trusted_proxies),
+                ) as served,
                 make_fetcher(config) as fetcher,
             ):
                 log.info("mirroring", directory=config.directory_url, url=served)

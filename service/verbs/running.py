@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp
 
+from network.connections import ConnectionLimits
 from network.serve import serving
 from service.config import Config
 
@@ -40,7 +41,8 @@ def stop_event() -> asyncio.Event:
 async def serve_until_stopped(app: ASGIApp, config: Config, port: int) -> None:
     """Serve `app` on the configured address until a stop signal."""
     stop = stop_event()
-    async with serving(app, config.bind, port) as url:
+    limits = ConnectionLimits(proxies=config.trusted_proxies)
+    async with serving(app, config.bind, port, limits=limits) as url:
         log.info("serving", url=url)
         await stop.wait()
     log.info("stopped", port=port)

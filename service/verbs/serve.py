@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from protocol.lexicon import Catalog
 from service.config import Config
 from service.databases import INDEX, open_database
-from service.metrics import IndexCollector, RequestMetrics, metrics_route
+from service.metrics import IndexCollector, RequestMetrics, metrics_route, serve_metrics
 from service.provider import create_app
 from service.verbs.running import run_async, serve_until_stopped
 from service.watch_metrics import WatchCollector
@@ -25,10 +25,11 @@ def run(config: Config) -> None:
     ):
         registry.register(IndexCollector(pool))
         registry.register(WatchCollector(pool))
+        serve_metrics(registry, config.bind, config.metrics_port)
         app = create_app(
             config,
             url,
-            extra_routes=lambda *_: [metrics_route(registry)],
+            operator_routes=[metrics_route(registry)],
             observe=requests.observe,
         )
         run_async(serve_until_stopped(app, config, config.provider_port), config)

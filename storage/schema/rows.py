@@ -109,7 +109,8 @@ list_item = sa.Table(
     int4("subject"),
     sa.PrimaryKeyConstraint("actor", "rkey"),
     sa.Index("list_item_list_idx", "list_actor", "list_rkey", "rkey"),
-    sa.Index("list_item_subject_idx", "subject"),
+    # which lists an account is on, and whether it is on one that another blocks
+    sa.Index("list_item_subject_idx", "subject", "list_actor", "list_rkey"),
 )
 
 starter_pack = sa.Table(

@@ -189,7 +189,12 @@ def test_a_post_on_a_is_found_through_b(network: Network) -> None:
 
 
 def shown_metrics(network: Network) -> str:
-    with urlopen(f"{network.endpoints['provider']['url']}/metrics") as answer:
+    password = (network.home / "secrets" / "admin-password").read_text().strip()
+    request = Request(
+        f"{network.endpoints['provider']['url']}/metrics",
+        headers={"Authorization": f"Bearer {password}"},
+    )
+    with urlopen(request) as answer:
         shown: str = answer.read().decode()
     return shown
 

@@ -6,13 +6,15 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from minimal_proof import minimal_proof
+
 from protocol import cbor
 from protocol.car import car_block, car_header
 from protocol.cid import Cid, cid_for
 from protocol.commit import sign_commit
 from protocol.frames import encode_frame
 from protocol.keys import PrivateKey
-from protocol.mst import EMPTY_ROOT, Tree, build_nodes
+from protocol.mst import EMPTY_ROOT, Tree, TreeOp, build_nodes
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid, TidClock, tid_from_int
 
@@ -25,7 +27,12 @@ Op = tuple[str, str, Any]
 
 
 class Author:
-    """One account. `write` makes a commit; `frame` puts the last one on a stream."""
+    """One account. `write` makes a commit; `frame` puts the last one on a stream.
+
+    `minimal` commits bring the fewest nodes that undo them.
+    """
+
+    minimal = False
 
     def __init__(self, number: int, curve: str = "k256", seed: int = 0) -> None:
         draw = random.Random(seed * 1_000_003 + number)
@@ -36,13 +43,13 @@ class Author:
         self.data = EMPTY_ROOT
         self.rev: Tid | None = None
         self.commit = b""
-        self._now = EPOCH_US + number
+        self.now_us = EPOCH_US + number
         self._clock = TidClock(number % 1_024, self._tick)
         self._body: dict[str, Any] = {}
 
     def _tick(self) -> int:
-        self._now += 1_000
-        return self._now
+        self.now_us += 1_000
+        return self.now_us
 
     @property
     def did_key(self) -> str:
@@ -56,6 +63,7 @@ class Author:
         since, prev_data = self.rev, self.data
         tree = Tree(self.nodes.get, self.data)
         listed: list[dict[str, Any]] = []
+        undone: list[TreeOp] = []
         values: dict[bytes, bytes] = {}
         for action, path, value in ops:
             key = path.encode()
@@ -74,10 +82,14 @@ class Author:
             if prev is not None:
                 op["prev"] = Cid(prev)
             listed.append(op)
+            undone.append(TreeOp(key, tree.get(key), prev))
         self.data = tree.root()
         fresh = tree.new_blocks()
         self.nodes |= fresh
         proof = tree.proof_blocks(path.encode() for _, path, _ in ops)
+        if self.minimal:
+            proof = minimal_proof(self.nodes.get, self.data, undone)
+            fresh = {}
         self.rev = self._clock.next(after=since)
         self.commit = sign_commit(self.did, self.data, self.rev, self.key)
         blocks = {cid_for(self.commit): self.commit} | fresh | proof | values

@@ -21,6 +21,7 @@ from network.serve import serving_in_thread
 from pds.server import create_app
 from pds.settings import PdsSettings
 from plc.server import create_app as create_plc
+from plc.submission_limits import SubmissionLimits
 from protocol.did_document import parse_did_document
 from protocol.frames import Frame, decode_frame
 from protocol.keys import PublicKey, parse_did_key
@@ -139,7 +140,10 @@ class World:
 
     def start_plc(self) -> None:
         pool = self.stack.enter_context(open_pool(self.make_database("plc")))
-        self.plc_url = self.stack.enter_context(serving_in_thread(create_plc(pool)))
+        limits = SubmissionLimits(10_000, 10_000)
+        self.plc_url = self.stack.enter_context(
+            serving_in_thread(create_plc(pool, limits=limits))
+        )
 
     def pool(self, name: str) -> ConnectionPool[Any]:
         if name not in self.pools:
@@ -154,6 +158,7 @@ class World:
             "plc_url": self.plc_url,
             "secret": name.encode() * 32,
             "dev": True,
+            "logins_per_5_minutes": 10_000,
         }
         return PdsSettings(**(values | changes))
 

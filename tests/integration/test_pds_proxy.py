@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -24,7 +26,7 @@ from pds.host import utc_now
 from pds.proxy import ProxyRequest, ServiceProxy, parse_service_ref
 from pds.settings import PdsSettings
 from protocol.did_document import DidDocument, Service
-from protocol.service_auth import check_service_jwt, parse_service_jwt
+from protocol.service_auth import check_claims, check_signature, parse_service_jwt
 from protocol.syntax import Did
 
 SEARCH = "app.bsky.feed.searchPosts"
@@ -125,14 +127,9 @@ def test_unknown_methods_go_to_the_default_indexer(
     assert dict(request.query_params) == {"q": "a b&c", "limit": "5"}
     scheme, _, token = request.headers["authorization"].partition(" ")
     jwt = parse_service_jwt(token)
-    check_service_jwt(
-        jwt,
-        signing_key_of(world.plc_url, alice.did),
-        now=int(jwt.iat or 0),
-        audiences=[first.did],
-        lxm=SEARCH,
-    )
-    assert (scheme, jwt.iss, jwt.exp - (jwt.iat or 0)) == ("Bearer", alice.did, 60)
+    check_claims(jwt, now=time.time(), audiences=[first.did], lxm=SEARCH)
+    check_signature(jwt, signing_key_of(world.plc_url, alice.did))
+    assert (scheme, jwt.iss) == ("Bearer", alice.did)
 
 
 def test_a_method_of_no_known_lexicon_goes_too(alice: Client, first: Provider) -> None:
@@ -308,6 +305,49 @@ class SlowResponse(Response):
         await super().__call__(*args)
 
 
+def test_proxy_429_is_of_one_account(
+    server: Client, alice: Client, first: Provider, second: Provider
+) -> None:
+    zoe = sign_up(server, "zoe.a.test")
+    body = {"error": "RateLimitExceeded", "message": "m"}
+    limits = {
+        "Retry-After": "3000",
+        "RateLimit-Limit": "10",
+        "RateLimit-Remaining": "0",
+    }
+    for provider, target in ((first, None), (second, f"{second.did}#bigworld")):
+        headers = {} if target is None else {"Atproto-Proxy": target}
+        path = f"/xrpc/{SEARCH}?q=x"
+        provider.answer = JSONResponse(body, 429, limits)
+        answer = alice.send("GET", path, headers=headers)
+        assert (answer.status, answer.json) == (429, body)
+        assert {name: answer.headers[name] for name in limits} == limits
+        provider.answer = JSONResponse(body, 503, {"Retry-After": "3000"})
+        assert alice.send("GET", path, headers=headers).status == 503
+        provider.answer = None
+        assert zoe.send("GET", path, headers=headers).status == 200
+        assert alice.send("GET", path, headers=headers).status == 200
+
+
+def test_proxy_calls_have_a_bound_for_each_account(
+    alice: Client, server: Client, first: Provider
+) -> None:
+    yuri = sign_up(server, "yuri.a.test")
+    first.answer = SlowResponse()
+    with ThreadPoolExecutor(44) as threads:
+        calls = [threads.submit(alice.get, SEARCH, q="x") for _ in range(40)]
+        while sum(not call.done() for call in calls) > 36:
+            time.sleep(0.01)
+        first.answer = None
+        assert yuri.get(SEARCH, q="x").status == 200
+        answers = [call.result() for call in calls]
+    refused = [answer for answer in answers if answer.status == 429]
+    assert len(refused) >= 4
+    assert {answer.error for answer in refused} == {"RateLimitExceeded"}
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+    assert {answer.status for answer in answers} == {200, 429}
+
+
 def test_a_slow_provider_is_not_waited_for(world: World, first: Provider) -> None:
     with world.serve_pds(
         "hasty", default_indexer=f"{first.did}#bigworld", proxy_timeout=0.3
@@ -361,10 +401,32 @@ def test_private_addresses_are_refused_outside_development(endpoint: str) -> Non
             identity.endpoint = endpoint
             proxy = ServiceProxy(settings, fetcher, identity, utc_now)
             target = parse_service_ref("did:plc:" + "a" * 24 + "#x")
-            await proxy.forward(target, ProxyRequest(SEARCH, "", {}, None), None)
+            request = ProxyRequest(SEARCH, "", {}, None, "did:plc:x")
+            await proxy.forward(target, request, None)
 
     with pytest.raises(InvalidRequestError, match="forbidden address"):
         asyncio.run(attempt())
+
+
+def test_handles_of_other_servers_are_asked_of_the_indexer(
+    server: Client, first: Provider
+) -> None:
+    nsid = "com.atproto.identity.resolveHandle"
+    did = "did:plc:" + "f" * 24
+    first.answer = JSONResponse({"did": did})
+    assert server.get(nsid, handle="Dora.example.com").json == {"did": did}
+    request, _ = first.last
+    assert dict(request.query_params) == {"handle": "dora.example.com"}
+    first.answer = JSONResponse({"error": "HandleNotFound", "message": "m"}, 400)
+    answer = server.get(nsid, handle="dora.example.com")
+    assert (answer.status, answer.error) == (400, "HandleNotFound")
+    count = len(first.requests)
+    assert server.get(nsid, handle="nobody.a.test").error == "HandleNotFound"
+    assert len(first.requests) == count
+    # One that does not answer, or not so, is not needed.
+    for broken in (JSONResponse([]), Response("x"), JSONResponse({}, 503)):
+        first.answer = broken
+        assert server.get(nsid, handle="dora.b.test").error == "HandleNotFound"
 
 
 def test_records_of_other_repos_are_asked_of_the_indexer(

@@ -14,10 +14,10 @@ from reference_society import Network
 
 @pytest.fixture(scope="module")
 def network(
-    databases: Any, tmp_path_factory: pytest.TempPathFactory
+    databases: Any, tmp_path_factory: pytest.TempPathFactory, free_base: int
 ) -> Iterator[Network]:
     folder = tmp_path_factory.mktemp("reference")
-    base = random.Random().randrange(20_000, 30_000)
+    base = free_base
     database = databases.make("index")
     provider, plc, pds = base, base + 5, base + 6
     provider_url = f"http://localhost:{provider}"
@@ -47,3 +47,9 @@ def network(
         until(lambda: get(provider_url, "_health"), "the provider", 180.0)
         yield made
     databases.drop(database)
+
+
+@pytest.fixture(scope="module")
+def free_base() -> int:
+    """The first of a row of ports for a network."""
+    return random.Random().randrange(20_000, 30_000)

@@ -130,12 +130,24 @@ def post(
     base: str, nsid: str, body: Any = None, token: str = "", authorization: str = ""
 ) -> Any:
     """A procedure's JSON; an error answer fails the test with its text."""
-    request = urllib.request.Request(f"{base}/xrpc/{nsid}", method="POST")
-    if body is not None:
-        request.data = json.dumps(body).encode()
-        request.add_header("content-type", "application/json")
     if token:
         authorization = f"Bearer {token}"
+    data = None if body is None else json.dumps(body).encode()
+    return _send(base, nsid, data, "application/json", authorization)
+
+
+def post_bytes(base: str, nsid: str, data: bytes, kind: str, token: str) -> Any:
+    """Send a body of the media type `kind`; return the JSON of the answer."""
+    return _send(base, nsid, data, kind, f"Bearer {token}")
+
+
+def _send(
+    base: str, nsid: str, data: bytes | None, kind: str, authorization: str
+) -> Any:
+    request = urllib.request.Request(f"{base}/xrpc/{nsid}", method="POST")
+    if data is not None:
+        request.data = data
+        request.add_header("content-type", kind)
     if authorization:
         request.add_header("authorization", authorization)
     try:

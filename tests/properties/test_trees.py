@@ -75,7 +75,7 @@ def test_operations_are_undone_in_the_short_way(
 ) -> None:
     before, after, proof, ops = commit_of(items, changes)
     assume(all(op.cid != op.prev for op in ops))
-    undoing = Undoing(dict(proof), after)
+    undoing = Undoing(dict(proof), after, [])
     for op in sorted(ops):
         undoing.undo(*op)
     assert undoing.root() == before

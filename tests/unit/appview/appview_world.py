@@ -10,7 +10,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from appview.app import AppView, ForeignSkeleton
+from appview.app import AppView, ForeignItem, ForeignSkeleton
 from appview.server import add_methods
 from indexer.apply import apply_batch
 from indexer.export import open_export
@@ -40,6 +40,7 @@ from storage.interning import Interner
 from storage.pool import open_pool
 
 SERVICE = "did:web:provider.example.com"
+FOREIGN_SERVICE = "did:web:feeds.example.com"
 FEED_PUBLISHER = "carol"
 START = datetime(2026, 11, 1, tzinfo=UTC)
 PICTURE = {
@@ -122,6 +123,8 @@ class Provider:
     world: World
     uris: dict[str, str]
     database: str
+    app: AppView
+    generator: Generator
 
     def get(
         self,
@@ -152,7 +155,8 @@ class Provider:
                 return answer.read(), answer.headers
         except urllib.error.HTTPError as error:
             with error:
-                raise RefusedError(error.code, json.loads(error.read())) from None
+                body = json.loads(error.read())
+                raise RefusedError(error.code, body, error.headers) from None
 
     def pages(self, nsid: str, name: str, **params: Any) -> list[Any]:
         """All items of a paged query; fails if it does not end."""
@@ -167,13 +171,33 @@ class Provider:
         raise AssertionError(f"{nsid} does not end")
 
 
+@dataclass
+class Generator:
+    """A feed service: gives its pages in turn (the last one again and again)."""
+
+    pages: list[ForeignSkeleton | XrpcError]
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    async def __call__(self, service_did: str, **asked: Any) -> ForeignSkeleton:
+        assert service_did == FOREIGN_SERVICE
+        self.asked.append(asked)
+        page = self.pages.pop(0) if len(self.pages) > 1 else self.pages[0]
+        if isinstance(page, XrpcError):
+            raise page
+        return page
+
+
 class RefusedError(Exception):
     """An error answer."""
 
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
+    def __init__(
+        self, status: int, body: dict[str, Any], headers: Mapping[str, str] = {}
+    ) -> None:
         super().__init__(f"{status} {body}")
         self.status = status
         self.name = body["error"]
+        self.message = body["message"]
+        self.headers = headers
 
 
 def _fill(world: World) -> dict[str, str]:
@@ -266,11 +290,17 @@ def _fill(world: World) -> dict[str, str]:
     uris["feed_foreign"] = world.write(
         FEED_PUBLISHER,
         "app.bsky.feed.generator",
-        {"did": "did:web:feeds.example.com", "displayName": "Foreign"},
+        {"did": FOREIGN_SERVICE, "displayName": "Foreign"},
         "foreign",
     )
     uris["quote_list"] = world.post("carol", "my list", embed=quote(uris["list"]))
     uris["quote_feed"] = world.post("bob", "nice", embed=quote(uris["feed_latest"]))
+    # A feed that has no record in any repo, liked and quoted all the same.
+    uris["own_latest"] = f"at://{SERVICE}/app.bsky.feed.generator/latest"
+    subject = {"uri": uris["own_latest"], "cid": world.reference(uris["hello"])["cid"]}
+    world.write("dan", "app.bsky.feed.like", {"subject": subject})
+    own_quote = {"$type": "app.bsky.embed.record", "record": subject}
+    uris["quote_own"] = world.post("carol", "from the provider", embed=own_quote)
     for name in ("bob", "carol", "dan"):
         world.like(name, uris["hello"])
         world.follow(name, "alice")
@@ -289,11 +319,18 @@ def _fill(world: World) -> dict[str, str]:
 
 
 @contextmanager
-def serve_world(url: str) -> Iterator[Provider]:
-    """Fill the index at `url` and serve it."""
+def serve_world(
+    url: str,
+    fill: Callable[[World], dict[str, str]] = _fill,
+    statuses: Mapping[str, str] = {"dan": "deactivated"},
+    unnamed: Collection[str] = (),
+    **changes: Any,
+) -> Iterator[Provider]:
+    """Fill the index at `url` and serve it. `statuses`: accounts that are not active;
+    `unnamed`: accounts without a handle; `changes` are of the AppView."""
     micros = iter(range(round(START.timestamp() * 1e6), 2**53, 60_000_000))
     world = World(TidClock(1, lambda: next(micros)))
-    uris = _fill(world)
+    uris = fill(world)
     with open_pool(url, max=6) as pool, open_pool(url, max=4) as names:
         interner = Interner(names)
         engine = PostgresEngine(pool)
@@ -310,39 +347,53 @@ def serve_world(url: str) -> Iterator[Provider]:
             apply_batch(
                 conn,
                 interner,
-                [AccountEvent(did("dan"), False, "deactivated")],
+                [AccountEvent(did(n), False, how) for n, how in statuses.items()],
                 {},
                 datetime.now(UTC),
             )
             ids = interner.actors([did(name) for name in world.records])
-            handles = {ids[did(n)]: f"{n}.test" for n in world.records}
+            named = world.records.keys() - {*unnamed}
+            handles = {ids[did(n)]: f"{n}.test" for n in named}
             save_handles(conn, handles, datetime.now(UTC))
             conn.commit()
         with pool.connection() as conn:
             while drain_outbox(conn, engine, 1000):
                 pass
+        generator = Generator(
+            [
+                ForeignSkeleton(
+                    [
+                        ForeignItem(uris.get("picture", "")),
+                        ForeignItem("at://did:plc:x/a.b.c/1"),
+                        ForeignItem(uris.get("dans", "")),
+                    ],
+                    "theirs",
+                )
+            ]
+        )
         app = AppView(
             pool=pool,
-            interner=Interner(names),
             engine=engine,
             cursor_secret=b"secret",
             service_did=SERVICE,
             resolve_handle=_resolve_handle,
-            fetch_skeleton=_foreign_skeleton(uris),
+            fetch_skeleton=generator,
             request_crawl=_refuse_crawl,
             export_repo=open_export,
+            **changes,
         )
         server = XrpcServer(
             Catalog.load(), authenticate=_authenticate, check_output=True
         )
         add_methods(server, app)
         with serving_in_thread(server.app()) as served:
-            yield Provider(served, world, uris, url)
+            yield Provider(served, world, uris, url, app, generator)
 
 
 async def _authenticate(request: Request, nsid: str) -> Auth | None:
     viewer = request.headers.get("x-viewer")
-    return Auth(viewer, "test") if viewer else None
+    claims = {"aud": request.headers.get("x-aud", SERVICE)}
+    return Auth(viewer, "test", claims) if viewer else None
 
 
 async def _resolve_handle(handle: str, *, refresh: bool = False) -> str | None:
@@ -351,16 +402,6 @@ async def _resolve_handle(handle: str, *, refresh: bool = False) -> str | None:
     return did("outside") if handle == "outside.example.com" else None
 
 
-def _refuse_crawl(conn: Any, hostname: str) -> None:
+async def _refuse_crawl(hostname: str, client: str) -> None:
     if hostname == "banned.example.com":
         raise XrpcError("HostBanned", "no", 400)
-
-
-def _foreign_skeleton(uris: dict[str, str]) -> Callable[..., Any]:
-    async def fetch(service_did: str, **asked: Any) -> ForeignSkeleton:
-        assert service_did == "did:web:feeds.example.com"
-        assert asked["feed"] == uris["feed_foreign"]
-        items = [(uris["picture"], None), ("at://did:plc:x/a.b.c/1", None)]
-        return ForeignSkeleton([*items, (uris["dans"], None)], "theirs")
-
-    return fetch

@@ -5,6 +5,11 @@ from typing import Any
 import pytest
 from appview_world import SERVICE, Provider, RefusedError, did
 
+from protocol.cbor import encode
+from protocol.cid import cid_for, cid_to_text
+from protocol.json_form import from_json
+from protocol.lexicon import Catalog
+
 FEED = "app.bsky.feed.getFeed"
 SKELETON = "app.bsky.feed.getFeedSkeleton"
 AUTHOR = "app.bsky.feed.getAuthorFeed"
@@ -132,9 +137,54 @@ def test_a_foreign_feed_is_fetched_and_hydrated(provider: Provider) -> None:
     assert answer["cursor"] == "theirs"
 
 
-@pytest.mark.parametrize("name", ["feed_unknown", "hello"])
-def test_feeds_nobody_computes(provider: Provider, name: str) -> None:
-    for nsid in (FEED, SKELETON):
+@pytest.mark.parametrize(
+    ("nsid", "name", "error"),
+    [
+        (FEED, "feed_unknown", "UnknownFeed"),
+        (FEED, "hello", "InvalidRequest"),
+        (SKELETON, "feed_unknown", "UnknownFeed"),
+        (SKELETON, "hello", "UnknownFeed"),
+    ],
+)
+def test_feeds_nobody_computes(
+    provider: Provider, nsid: str, name: str, error: str
+) -> None:
+    with pytest.raises(RefusedError) as refused:
+        provider.get(nsid, feed=provider.uris[name])
+    assert (refused.value.status, refused.value.name) == (400, error)
+
+
+def test_feeds_without_a_record_in_a_repo_have_one_here(provider: Provider) -> None:
+    described = provider.get("app.bsky.feed.describeFeedGenerator")["feeds"]
+    own = [feed["uri"] for feed in described if SERVICE in feed["uri"]]
+    assert len(own) == 3
+    for uri in own:
+        rkey = uri.rsplit("/", 1)[1]
+        place = {"collection": "app.bsky.feed.generator", "rkey": rkey}
+        record = provider.get("com.atproto.repo.getRecord", repo=SERVICE, **place)
+        block = encode(from_json(record["value"]))
+        assert record["cid"] == cid_to_text(cid_for(block))
+        kind = record["value"]["$type"]
+        Catalog.load().validate_record(kind, from_json(record["value"]))
+        assert record["value"]["did"] == SERVICE
+        other = cid_to_text(cid_for(b"x"))
         with pytest.raises(RefusedError) as refused:
-            provider.get(nsid, feed=provider.uris[name])
-        assert refused.value.name == "UnknownFeed"
+            provider.get("com.atproto.repo.getRecord", repo=SERVICE, cid=other, **place)
+        assert refused.value.name == "RecordNotFound"
+        answer = provider.get("app.bsky.feed.getFeedGenerator", feed=uri)
+        view = answer["view"]
+        assert (answer["isOnline"], answer["isValid"]) == (True, True)
+        assert (view["uri"], view["cid"]) == (uri, record["cid"])
+        assert view["creator"]["did"] == SERVICE
+        assert view["creator"]["displayName"] == "Bigworld"
+        assert view["creator"]["handle"] == "provider.example.com"
+        assert view["likeCount"] == (rkey == "latest")
+    several = provider.get("app.bsky.feed.getFeedGenerators", feeds=own)["feeds"]
+    assert [view["uri"] for view in several] == own
+    assert provider.get(FEED, feed=own[0], limit=1)["feed"]
+    quote = provider.get("app.bsky.feed.getPosts", uris=[provider.uris["quote_own"]])
+    embed = quote["posts"][0]["embed"]["record"]
+    assert (embed["$type"], embed["uri"]) == (
+        "app.bsky.feed.defs#generatorView",
+        provider.uris["own_latest"],
+    )

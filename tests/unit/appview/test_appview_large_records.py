@@ -13,6 +13,7 @@ from appview_world import START, World, did
 
 from appview.hydration.records import POST
 from appview.hydration.state import MAX_ANSWER_BYTES, State
+from appview.labelers import Labelers
 from indexer.apply import apply_batch
 from protocol import cbor
 from protocol.json_form import to_json
@@ -27,11 +28,12 @@ class _Session:
     """Nobody is signed in."""
 
     viewer_actor = None
-    labelers = ()
+    labelers = Labelers()
 
     def __init__(self, conn: Any, interner: Interner) -> None:
         self.conn = conn
-        self.app = type("App", (), {"interner": interner})
+        names = {"service_did": "did:web:here.example.com"}
+        self.app = type("App", (), names)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,11 @@ import pytest
 from appview_world import Provider, RefusedError, did
 
 from protocol.car import read_car
+from protocol.cid import cid_to_text
 from protocol.commit import parse_commit, verify_commit_signature
 from protocol.mst import Tree
 from protocol.repo import RepoReader
+from storage.records import iter_repo
 
 GET_RECORD = "com.atproto.repo.getRecord"
 NOW_US = 4_000_000_000_000_000
@@ -64,6 +66,83 @@ def test_one_record_with_its_proof(provider: Provider) -> None:
         assert found in car.blocks
 
 
+@pytest.mark.parametrize(
+    "path", ["org.example.garden.plant/oak", "a.b.c/x", "zz.zz.zz/~"]
+)
+def test_get_record_proves_an_absent_record_absent(
+    provider: Provider, path: str
+) -> None:
+    collection, rkey = path.split("/")
+    body, headers = provider.ask(
+        "com.atproto.sync.getRecord",
+        did=did("alice"),
+        collection=collection,
+        rkey=rkey,
+    )
+    assert headers["content-type"] == "application/vnd.ipld.car"
+    car = read_car(body)
+    commit = verify_commit_signature(
+        car.blocks[car.root], provider.world.keys["alice"].public
+    )
+    # The tree reads no node that did not come.
+    assert Tree(car.blocks.get, commit.data).get(path.encode()) is None
+    assert commit.data in car.blocks
+
+
+def test_get_record_of_a_record_that_was_not_kept_is_refused(
+    provider: Provider,
+) -> None:
+    collection, rkey = "org.example.garden.plant", "fern"
+    path = f"{collection}/{rkey}".encode()
+    with psycopg.connect(provider.database) as conn:
+        (actor,) = conn.execute(
+            "SELECT id FROM actor WHERE did = %s", (did("alice"),)
+        ).fetchone() or (0,)
+        items = [(key, cid) for key, cid, _ in iter_repo(conn, actor)]
+        found = dict(items)[path]
+        conn.rollback()
+        kept = conn.execute(
+            "DELETE FROM record r USING collection c WHERE r.actor = %s"
+            " AND c.id = r.collection AND c.nsid = %s RETURNING r.*",
+            (actor, collection),
+        ).fetchall()
+        conn.execute(
+            "INSERT INTO dropped_record (actor, path_digest, path, cid, reason)"
+            " VALUES (%s, sha256(%s), %s, %s, 'test')",
+            (actor, path, path, found),
+        )
+    try:
+        with pytest.raises(RefusedError) as refused:
+            provider.ask(
+                "com.atproto.sync.getRecord",
+                did=did("alice"),
+                collection=collection,
+                rkey=rkey,
+            )
+        assert refused.value.name == "RecordNotFound"
+    finally:
+        with psycopg.connect(provider.database) as conn:
+            conn.execute("DELETE FROM dropped_record WHERE actor = %s", (actor,))
+            with conn.cursor() as cursor:
+                places = ", ".join(["%s"] * len(kept[0]))
+                cursor.executemany(f"INSERT INTO record VALUES ({places})", kept)
+
+
+def test_get_repo_since_the_held_revision_is_only_the_commit(
+    provider: Provider,
+) -> None:
+    latest = provider.get("com.atproto.sync.getLatestCommit", did=did("alice"))
+    get_repo = "com.atproto.sync.getRepo"
+    whole, _ = provider.ask(get_repo, did=did("alice"))
+    for since in (latest["rev"], "jzzzzzzzzzzzz"):
+        body, _ = provider.ask(get_repo, did=did("alice"), since=since)
+        car = read_car(body)
+        assert list(car.blocks) == [car.root]
+        assert cid_to_text(car.root) == latest["cid"]
+    for since in ("2222222222222", ""):
+        assert provider.ask(get_repo, did=did("alice"), since=since)[0] == whole
+
+
 def test_a_part_is_no_repo(provider: Provider) -> None:
     """Of whom only chosen collections are held nothing is given that must be whole."""
     name = did("alice")
@@ -109,11 +188,16 @@ def test_handles_resolve_here_or_outside(provider: Provider) -> None:
     assert provider.get(resolve, handle="outside.example.com") == {
         "did": did("outside")
     }
+    own = provider.get(resolve, handle="provider.example.com")
+    assert own == {"did": "did:web:provider.example.com"}
     # The second is remembered by the network, of an account with another handle here.
-    for handle in ("nobody.example.com", "renamed.example.com"):
+    for handle in (
+        *("nobody.example.com", "renamed.example.com", "no handle", "alice.test."),
+        "handle.invalid",
+    ):
         with pytest.raises(RefusedError) as refused:
             provider.get(resolve, handle=handle)
-        assert refused.value.name == "HandleNotFound"
+        assert (refused.value.status, refused.value.name) == (400, "InvalidRequest")
 
 
 def test_headers_tell_the_viewers_own_revision(provider: Provider) -> None:
@@ -126,7 +210,9 @@ def test_headers_tell_the_viewers_own_revision(provider: Provider) -> None:
     _, headers = provider.ask(
         "app.bsky.actor.getProfile", actor="bob.test", headers=labelers
     )
-    assert headers["atproto-content-labelers"] == f"{did('carol')}, {did('bob')}"
+    assert headers["atproto-content-labelers"] == (
+        f"{did('carol')};redact, {did('bob')}"
+    )
     with pytest.raises(RefusedError):
         provider.ask(
             "app.bsky.actor.getProfile",

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from crawl_author import Author as StreamAuthor
+from crawl_author import Op
 
 from crawler.verify import (
     UNFOLLOWED,
@@ -766,3 +768,24 @@ def test_large_records_are_not_handed_on_decoded() -> None:
         ops = verify(Author().commit(*changes)).ops
         assert [op.value for op in ops] == values
         assert sum(op.fields is not None for op in ops) == kept
+
+
+def test_thousand_commits_with_minimal_proofs_need_no_fetch() -> None:
+    author = StreamAuthor(1)
+    author.minimal = True
+    draw = random.Random(7)
+    unchecked = 0
+    for n in range(1_000):
+        keys = list(author.records)
+        if n % 10 == 9:
+            ops: list[Op] = [("delete", key, None) for key in draw.sample(keys, 2)]
+        else:
+            rkey = tid_from_int(draw.getrandbits(53) << 10)
+            ops = [("create", f"test.app.note/{rkey}", {"n": n})]
+        author.write(ops)
+        body = decode_frame(author.frame(n + 1)).body
+        # Any error here would have the repo fetched, or the commit lost.
+        event = verify_commit(body, author.key.public, author.now_us)
+        assert len(event.ops) == len(ops)
+        unchecked += event.unchecked
+    assert 0 < unchecked < 1_000

@@ -56,6 +56,15 @@ def add_post(
     return address
 
 
+def add_post_at(conn: Conn, actor: int, at: datetime, rkey: int) -> Address:
+    conn.execute(
+        "INSERT INTO post (actor, rkey, sort_at, created_at, indexed_at)"
+        " VALUES (%s, %s, %s, %s, %s)",
+        (actor, rkey, at, at, at),
+    )
+    return Address(actor, POST, rkey)
+
+
 def add_link(
     conn: Conn, path: int, actor: int, minutes_ago: float, target: Address
 ) -> int:
@@ -74,11 +83,11 @@ def read_all(
     items: list[SkeletonItem] = []
     after = None
     for _ in range(50):
-        page = feed.build(conn, FeedRequest(viewer, limit, after))
-        items += page.items
-        after = page.after
-        if after is None:
+        entries = feed.build(conn, FeedRequest(viewer, limit, after))
+        items += [entry.item for entry in entries]
+        if len(entries) < limit:
             return items
+        after = entries[-1].keyset
     raise AssertionError("the feed does not end")
 
 
@@ -114,8 +123,8 @@ def test_popular_holds_its_places_while_somebody_pages(conn: Conn) -> None:
     expected = [add_post(conn, ANNA, 5 + i, likes=20 - i) for i in range(6)]
     first = popular.build(conn, FeedRequest(None, 3))
     add_post(conn, BERT, -1, likes=1000)
-    second = popular.build(conn, FeedRequest(None, 10, first.after))
-    assert posts(first.items + second.items) == expected
+    second = popular.build(conn, FeedRequest(None, 10, first[-1].keyset))
+    assert [entry.item.post for entry in [*first, *second]] == expected
 
 
 def test_following_shows_posts_and_reposts_of_the_followed(conn: Conn) -> None:
@@ -132,6 +141,18 @@ def test_following_shows_posts_and_reposts_of_the_followed(conn: Conn) -> None:
             SkeletonItem(to_friend),
             SkeletonItem(own),
         ]
+
+
+@pytest.mark.parametrize("feed", [latest.FEED, following.FEED])
+def test_feed_pages_hold_equal_times_of_any_year(conn: Conn, feed: Algorithm) -> None:
+    add_link(conn, FOLLOW_SUBJECT, VIEWER, 500, Address(ANNA, 0, 0))
+    made = [
+        add_post_at(conn, ANNA, datetime(year, 12, 31, 23, 59, 59, 123_457, UTC), rkey)
+        for year in (2148, 1969, 1683, 1066)
+        for rkey in range(year * 10 + 6, year * 10, -1)
+    ]
+    for limit in (1, 4, 30):
+        assert posts(read_all(conn, feed, limit=limit)) == made
 
 
 def test_following_needs_a_viewer(conn: Conn) -> None:

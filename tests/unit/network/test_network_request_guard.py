@@ -1,84 +1,255 @@
 from __future__ import annotations
 
+import asyncio
+from contextlib import ExitStack
+from typing import Any
+
 import pytest
-from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
+from network.client_address import check_networks
 from network.errors import XrpcError
-from network.request_guard import RequestGuard
+from network.request_guard import (
+    Admission,
+    GuardPolicy,
+    RequestGuard,
+    admission_of,
+)
+
+TOKEN = "Bearer aaaa.bbbb.cccc"
+ALICE, BOB = "did:plc:alice", "did:plc:bob"
+FEW = GuardPolicy(rate=0.5, burst=3)
 
 
-def request(peer: str | None, *forwarded: str) -> Request:
+def scope_of(
+    peer: str | None, *forwarded: str, token: str = "", kind: str = "http"
+) -> Scope:
     headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
+    if token:
+        headers.append((b"authorization", token.encode()))
     client = (peer, 1234) if peer else None
-    return Request({"type": "http", "headers": headers, "client": client})
+    return {
+        "type": kind,
+        "method": "GET",
+        "path": "/",
+        "headers": headers,
+        "client": client,
+        "extensions": {"websocket.http.response": {}},
+    }
+
+
+def ask(guard: RequestGuard, peer: str, *forwarded: str, token: str = "") -> Admission:
+    admission = guard.admit(scope_of(peer, *forwarded, token=token))
+    admission.close()
+    return admission
 
 
 @pytest.mark.parametrize(
-    ("peer", "forwarded", "client"),
+    ("peer", "forwarded", "address", "trusted"),
     [
-        ("1.2.3.4", (), "1.2.3.4"),
-        ("1.2.3.4", ("9.9.9.9",), "1.2.3.4"),  # no proxy of ours
-        ("127.0.0.1", (), None),
-        ("::1", (), None),
-        ("127.0.0.1", ("1.2.3.4",), "1.2.3.4"),
-        ("127.0.0.1", ("6.6.6.6, 1.2.3.4",), "1.2.3.4"),  # the left part is made up
-        ("127.0.0.1", ("6.6.6.6", "1.2.3.4"), "1.2.3.4"),
-        ("127.0.0.1", ("1.2.3.4, 10.0.0.7",), "1.2.3.4"),  # two proxies of ours
-        ("127.0.0.1", ("1.2.3.4, 11.0.0.7",), "11.0.0.7"),
-        ("127.0.0.1", ("127.0.0.1",), "127.0.0.1"),  # said by a proxy, so counted
-        ("127.0.0.1", ("nonsense",), "127.0.0.1"),
-        ("127.0.0.1", ("1.2.3.4, nonsense",), "127.0.0.1"),
-        ("127.0.0.1", ("1.2.3.4:80",), "127.0.0.1"),
-        ("127.0.0.1", ("",), "127.0.0.1"),
-        ("127.0.0.1", ("6.6.6.6," * 10_000 + "1.2.3.4",), "1.2.3.4"),
-        ("2001:db8:1:2:3:4:5:6", (), "2001:db8:1:2::/64"),
-        ("::ffff:1.2.3.4", (), "1.2.3.4"),
-        (None, (), None),
-        ("testclient", (), None),
+        ("1.2.3.4", (), "1.2.3.4", False),
+        ("1.2.3.4", ("9.9.9.9",), "1.2.3.4", False),  # no proxy of ours
+        ("127.0.0.1", (), "127.0.0.1", True),
+        ("::1", (), "::/64", True),
+        ("127.0.0.1", ("1.2.3.4",), "1.2.3.4", False),
+        ("127.0.0.1", ("6.6.6.6, 1.2.3.4",), "1.2.3.4", False),  # the left is made up
+        ("127.0.0.1", ("6.6.6.6", "1.2.3.4"), "1.2.3.4", False),
+        ("127.0.0.1", ("1.2.3.4, 10.0.0.7",), "1.2.3.4", False),  # two proxies of ours
+        ("127.0.0.1", ("1.2.3.4, 11.0.0.7",), "11.0.0.7", False),
+        ("127.0.0.1", ("127.0.0.1",), "127.0.0.1", False),  # said by a proxy
+        ("127.0.0.1", ("nonsense",), "127.0.0.1", False),
+        ("127.0.0.1", ("1.2.3.4, nonsense",), "127.0.0.1", False),
+        ("127.0.0.1", ("1.2.3.4:80",), "127.0.0.1", False),
+        ("127.0.0.1", ("",), "127.0.0.1", False),
+        ("127.0.0.1", ("6.6.6.6," * 10_000 + "1.2.3.4",), "1.2.3.4", False),
+        ("2001:db8:1:2:3:4:5:6", (), "2001:db8:1:2::/64", False),
+        ("::ffff:1.2.3.4", (), "1.2.3.4", False),
+        ("20.0.0.9", (), "20.0.0.9", True),  # a trusted PDS
+        (None, (), "local", True),
+        ("testclient", (), "local", True),
     ],
 )
-def test_who_the_client_is(
-    peer: str | None, forwarded: tuple[str, ...], client: str | None
+def test_client_is_the_last_address_that_no_trusted_proxy_has(
+    peer: str | None, forwarded: tuple[str, ...], address: str, trusted: bool
 ) -> None:
-    guard = RequestGuard(trusted_proxies=["127.0.0.0/8", "::1/128", "10.0.0.0/8"])
-    assert guard.client_of(request(peer, *forwarded)) == client
+    policy = GuardPolicy(
+        trusted_proxies=("127.0.0.0/8", "::1/128", "10.0.0.0/8"),
+        trusted_clients=("127.0.0.0/8", "::1/128", "20.0.0.0/24"),
+    )
+    client = RequestGuard(policy).client_of(scope_of(peer, *forwarded))
+    assert (client.address, client.trusted) == (address, trusted)
 
 
-def test_each_client_has_a_bucket_of_its_own() -> None:
+def test_each_address_has_a_bucket_of_its_own() -> None:
     now = [0.0]
-    guard = RequestGuard(rate=0.5, burst=3, clock=lambda: now[0])
+    guard = RequestGuard(FEW, clock=lambda: now[0])
     for _ in range(3):
-        guard(request("1.2.3.4"), "a.b.c")
+        ask(guard, "1.2.3.4")
     with pytest.raises(XrpcError) as caught:
-        guard(request("1.2.3.4"), "a.b.c")
+        ask(guard, "1.2.3.4")
     assert (caught.value.name, caught.value.status) == ("RateLimitExceeded", 429)
-    assert caught.value.headers == {"Retry-After": "2"}
-    guard(request("1.2.3.5"), "a.b.c")
-    for _ in range(100):
-        guard(request("127.0.0.1"), "a.b.c")
+    assert caught.value.headers["Retry-After"] == "2"
+    assert caught.value.headers["RateLimit-Policy"] == "3;w=6"
+    ask(guard, "1.2.3.5")
     now[0] = 2.0
-    guard(request("1.2.3.4"), "a.b.c")
+    ask(guard, "1.2.3.4")
 
 
-def test_a_made_up_header_buys_no_second_bucket() -> None:
-    guard = RequestGuard(rate=0.001, burst=5)
-    for number in range(5):
-        guard(request("1.2.3.4", f"9.9.9.{number}"), "a.b.c")
+def test_forged_forwarded_header_gets_no_second_bucket() -> None:
+    guard = RequestGuard(FEW)
+    for number in range(3):
+        ask(guard, "1.2.3.4", f"9.9.9.{number}")
     with pytest.raises(XrpcError):
-        guard(request("1.2.3.4", "9.9.9.99"), "a.b.c")
+        ask(guard, "1.2.3.4", "9.9.9.99")
 
 
-def test_neighbours_of_one_network_share_a_bucket() -> None:
-    guard = RequestGuard(rate=0.001, burst=5)
-    for number in range(5):
-        guard(request(f"2001:db8::{number}"), "a.b.c")
+def test_clients_behind_one_proxy_have_buckets_of_their_own() -> None:
+    guard = RequestGuard(FEW)
+    for number in range(50):
+        ask(guard, "127.0.0.1", f"9.9.9.{number}")
+
+
+def test_neighbours_of_one_ipv6_network_share_a_bucket() -> None:
+    guard = RequestGuard(FEW)
+    for number in range(3):
+        ask(guard, f"2001:db8::{number}")
     with pytest.raises(XrpcError):
-        guard(request("2001:db8::99"), "a.b.c")
-    guard(request("2001:db8:0:1::1"), "a.b.c")
+        ask(guard, "2001:db8::99")
+    ask(guard, "2001:db8:0:1::1")
 
 
-def test_memory_is_bounded() -> None:
-    guard = RequestGuard(max_clients=10)
+def test_users_of_one_pds_have_buckets_of_their_own() -> None:
+    guard = RequestGuard(FEW, clock=lambda: 0.0)
+    for did in (ALICE, BOB):
+        for _ in range(3):
+            ask_as(guard, did)
+    with pytest.raises(XrpcError) as caught:
+        ask_as(guard, ALICE)
+    assert caught.value.status == 429
+    # What they do not use is left to those who ask without a token.
+    ask(guard, "1.2.3.4")
+
+
+def ask_as(guard: RequestGuard, did: str) -> None:
+    admission = guard.admit(scope_of("1.2.3.4", token=TOKEN))
+    try:
+        admission.identify(did)
+    finally:
+        admission.close()
+
+
+def test_token_that_proves_nothing_costs_as_much_as_no_token() -> None:
+    guard = RequestGuard(FEW, clock=lambda: 0.0)
+    for _ in range(3):
+        ask(guard, "1.2.3.4", token=TOKEN)
+    with pytest.raises(XrpcError):
+        ask(guard, "1.2.3.4", token=TOKEN)
+    for _ in range(3):
+        ask(guard, "1.2.3.5", token="Basic aaaa")
+    with pytest.raises(XrpcError):
+        ask(guard, "1.2.3.5", token="Basic aaaa")
+
+
+def test_trusted_pds_has_thirty_shares_and_no_more() -> None:
+    guard = RequestGuard(FEW, clock=lambda: 0.0)
+    for _ in range(90):
+        ask(guard, "127.0.0.1")
+    with pytest.raises(XrpcError):
+        ask(guard, "127.0.0.1")
+
+
+def test_memory_of_the_guard_is_bounded() -> None:
+    guard = RequestGuard(GuardPolicy(max_keys=10))
     for number in range(1_000):
-        guard(request(f"1.2.{number // 256}.{number % 256}"), "a.b.c")
-    assert len(guard._buckets) == 10
+        ask_anew = guard.admit(scope_of(f"1.2.{number // 256}.{number % 256}"))
+        ask_anew.close()
+    assert len(guard._addresses) == 10
+    assert not guard._open._counts
+
+
+def test_one_client_has_so_many_requests_and_sockets_at_once() -> None:
+    guard = RequestGuard(GuardPolicy(at_once=2, sockets=1))
+    with ExitStack() as held:
+        for _ in range(2):
+            held.callback(guard.admit(scope_of("1.2.3.4")).close)
+        with pytest.raises(XrpcError):
+            guard.admit(scope_of("1.2.3.4"))
+        held.callback(guard.admit(scope_of("1.2.3.4", kind="websocket")).close)
+        with pytest.raises(XrpcError):
+            guard.admit(scope_of("1.2.3.4", kind="websocket"))
+        guard.admit(scope_of("1.2.3.5", kind="websocket")).close()
+    guard.admit(scope_of("1.2.3.4")).close()
+    guard.admit(scope_of("1.2.3.4", kind="websocket")).close()
+
+
+def test_one_client_holds_only_its_part_of_the_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("network.request_guard._QUEUE_S", 0.05)
+
+    async def work() -> None:
+        guard = RequestGuard(threads=8)
+        release = asyncio.Event()
+        busy: list[int] = []
+
+        async def hold(admission: Admission) -> None:
+            async with admission.working():
+                busy.append(1)
+                await release.wait()
+
+        asked = [guard.admit(scope_of("1.2.3.4")) for _ in range(4)]
+        tasks = [asyncio.create_task(hold(admission)) for admission in asked]
+        results = await asyncio.gather(*tasks[2:], return_exceptions=True)
+        assert len(busy) == 2
+        assert [getattr(result, "status", 0) for result in results] == [429, 429]
+        other = asyncio.create_task(hold(guard.admit(scope_of("1.2.3.5"))))
+        await asyncio.sleep(0)
+        assert len(busy) == 3
+        release.set()
+        await asyncio.gather(*tasks[:2], other)
+        assert not guard._places
+
+    asyncio.run(work())
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    admission = admission_of(scope)
+    assert admission is not None
+    await PlainTextResponse(admission.key)(scope, receive, send)
+
+
+def run(guard: RequestGuard, scope: Scope) -> tuple[int, dict[str, str], str]:
+    """Status, headers and type of the first message that the middleware sends."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    asyncio.run(guard.middleware(echo, places=True)(scope, receive, send))
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, sent[0]["type"]
+
+
+def test_middleware_shows_the_quota_and_refuses_requests_and_sockets() -> None:
+    guard = RequestGuard(FEW, clock=lambda: 0.0)
+    status, headers, _ = run(guard, scope_of("1.2.3.4"))
+    assert (status, headers["ratelimit-remaining"]) == (200, "2")
+    assert "retry-after" not in headers
+    run(guard, scope_of("1.2.3.4"))
+    run(guard, scope_of("1.2.3.4"))
+    status, headers, _ = run(guard, scope_of("1.2.3.4"))
+    assert (status, headers["retry-after"]) == (429, "2")
+    status, headers, kind = run(guard, scope_of("1.2.3.4", kind="websocket"))
+    assert (status, kind) == (429, "websocket.http.response.start")
+    assert not guard._open._counts
+    assert not guard._sockets._counts
+
+
+def test_bad_network_of_a_setting_is_named() -> None:
+    check_networks("trusted_proxies", ["10.0.0.0/8", "::1"])
+    with pytest.raises(ValueError, match=r"trusted_proxies: '10\.0\.0\.1/8'"):
+        check_networks("trusted_proxies", ["10.0.0.1/8"])

@@ -5,6 +5,8 @@ import json
 import logging
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +20,7 @@ from starlette.routing import Route
 from network.client import Fetched, Fetcher
 from network.errors import DidNotFoundError, RateLimitedError, TimedOutError
 from network.policy import HostLimits, Policy
+from network.request_guard import GuardPolicy, RequestGuard
 from network.serve import serving
 from network.xrpc_server import (
     Auth,
@@ -28,14 +31,18 @@ from network.xrpc_server import (
     XrpcError,
     XrpcServer,
 )
+from protocol import json_form
 from protocol.cid import Cid, cid_for
-from protocol.errors import InvalidSyntaxError
+from protocol.errors import InvalidRecordError, InvalidSyntaxError
 from protocol.lexicon import Catalog
+from protocol.lexicon.methods import EMPTY_IS_ABSENT
 
 SEARCH = "app.bsky.feed.searchPosts"
 POSTS = "app.bsky.feed.getPosts"
 RESOLVE = "com.atproto.identity.resolveHandle"
 CREATE = "com.atproto.repo.createRecord"
+CREATE_ACCOUNT = "com.atproto.server.createAccount"
+REQUEST_CRAWL = "com.atproto.sync.requestCrawl"
 UPLOAD = "com.atproto.repo.uploadBlob"
 REFRESH = "com.atproto.server.refreshSession"
 DELETE = "com.atproto.server.deleteSession"
@@ -158,15 +165,59 @@ def test_bad_parameters_are_the_callers_fault() -> None:
         assert error_of(answer) == (400, "InvalidRequest"), query
 
 
-def test_a_query_string_has_a_longest_length() -> None:
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("q=a&limit=1%00", "parameters: limit: has a NUL character"),
+        ("q=%ff", "parameters: q: is not UTF-8"),
+        ("q=%ed%a0%80", "parameters: q: is not UTF-8"),
+        ("q=a&l%C3%A9=%ff", "parameters: l\u00e9: is not UTF-8"),
+        ("q=" + "a" * 20_000, "parameters: q: is longer than 10000 characters"),
+        ("limit=1&q=" + "%20" * 20_000, "parameters: q: is too long"),
+        ("&".join(["q=a"] * 1_001), "parameters: are more than 1000"),
+    ],
+)
+def test_parameter_that_no_database_takes_is_named(query: str, message: str) -> None:
     async def work() -> None:
         server = XrpcServer(CATALOG)
         server.add(SEARCH, lambda call: pytest.fail("called"))
-        async with calling(server) as caller:
-            status, _ = await caller.send("GET", f"/xrpc/{SEARCH}?q=" + "a" * 33_000)
-            assert status == 414
+        async with serving(server.app()) as url:
+            # Our own client sends nothing so long.
+            status, body = await asyncio.to_thread(
+                fetch, f"{url}/xrpc/{SEARCH}?{query}"
+            )
+        assert status == 400
+        assert body == {"error": "InvalidRequest", "message": message}
 
     asyncio.run(work())
+
+
+def fetch(url: str) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_odd_parameters_are_refused_by_name_for_every_method() -> None:
+    checked = 0
+    for nsid in CATALOG.methods():
+        method = CATALOG.method(nsid)
+        assert method is not None
+        fields = (method.params or {}).get("properties", {})
+        for name, schema in fields.items():
+            odd = ["a\0b", "\0", "a" * 10_001, "\u00e9" * 20_000]
+            if schema["type"] == "integer":
+                odd += ["9" * 19, "-" + "9" * 19, "9" * 30, "1e5", "\u0665"]
+                odd += [""] if name not in EMPTY_IS_ABSENT else []
+            for text in odd:
+                with pytest.raises(InvalidRecordError) as caught:
+                    method.decode_params([(name, text)])
+                assert caught.value.path.partition("[")[0] == name
+                checked += 1
+    assert checked > 1_000
 
 
 def test_batches_are_capped_by_their_lexicon() -> None:
@@ -222,6 +273,60 @@ def test_a_json_body_reaches_the_handler_checked() -> None:
             assert len(calls) == 2
 
     asyncio.run(work())
+
+
+def test_body_limit_follows_from_the_lexicon_and_the_login() -> None:
+    async def authenticate(request: Request, nsid: str) -> Auth | None:
+        return Auth(DID, "test")
+
+    async def work() -> None:
+        server = XrpcServer(CATALOG, authenticate=authenticate)
+        server.add(REQUEST_CRAWL, lambda call: None)
+        server.add(CREATE_ACCOUNT, lambda call: None)
+        server.add(CREATE, lambda call: {}, "required")
+        text = "x" * 8_200
+        async with calling(server) as caller:
+            fetched = await caller.post(f"/xrpc/{REQUEST_CRAWL}", {"hostname": text})
+            assert error_of(fetched) == (413, "PayloadTooLarge")
+            account = {"handle": "a.net", "plcOp": {"x": text * 8}}
+            fetched = await caller.post(f"/xrpc/{CREATE_ACCOUNT}", account)
+            assert error_of(fetched) == (413, "PayloadTooLarge")
+            record = {"repo": DID, "collection": "a.b.c", "record": {"x": text * 100}}
+            assert (await caller.post(f"/xrpc/{CREATE}", record)).status == 200
+            record = {"repo": DID, "collection": "a.b.c", "record": [0] * 900_000}
+            fetched = await caller.post(f"/xrpc/{CREATE}", record)
+            assert error_of(fetched)[0] in (400, 413)
+
+    asyncio.run(work())
+
+
+def test_large_body_is_parsed_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[bool] = []
+    loads = json_form.loads
+
+    def note(*given: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread() is serving_thread)
+        return loads(*given, **options)
+
+    monkeypatch.setattr("network.xrpc_server.json_form.loads", note)
+    serving_thread = threading.current_thread()
+
+    async def work() -> None:
+        server = XrpcServer(CATALOG)
+        server.add(CREATE, lambda call: {}, max_bytes=100_000)
+        async with calling(server) as caller:
+            for size in (10, 80_000):
+                record = {
+                    "repo": DID,
+                    "collection": "a.b.c",
+                    "record": {"x": "y" * size},
+                }
+                assert (await caller.post(f"/xrpc/{CREATE}", record)).status == 200
+
+    asyncio.run(work())
+    assert threads == [True, False]
 
 
 def test_a_method_may_take_more_json_than_others() -> None:
@@ -420,7 +525,13 @@ def test_async_handlers_and_replies() -> None:
     (fetched,) = ask(RESOLVE, handler, f"/xrpc/{RESOLVE}?handle=a.net")
     assert (fetched.status, fetched.headers["atproto-repo-rev"]) == (202, "3k")
     exposed = fetched.headers["access-control-expose-headers"]
-    assert "atproto-repo-rev" in exposed
+    assert {
+        "atproto-repo-rev",
+        "atproto-content-labelers",
+        "content-range",
+        "ratelimit-remaining",
+        "retry-after",
+    } <= set(exposed.split(", "))
 
 
 def test_links_bytes_and_big_numbers_survive_json() -> None:
@@ -666,7 +777,7 @@ def test_nobody_is_let_in_where_there_is_no_authenticator() -> None:
 # Hooks.
 
 
-def test_fallback_interception_and_guard() -> None:
+def test_fallback_and_interception_decline_with_none() -> None:
     async def fallback(request: Request, nsid: str) -> Response | None:
         if nsid == "a.b.c":
             return PlainTextResponse(f"proxied {request.method}")
@@ -677,14 +788,8 @@ def test_fallback_interception_and_guard() -> None:
             return PlainTextResponse("intercepted")
         return None
 
-    def guard(request: Request, nsid: str) -> None:
-        if "x-flood" in request.headers:
-            raise XrpcError("RateLimitExceeded", "", 429, {"Retry-After": "3"})
-
     async def work() -> None:
-        server = XrpcServer(
-            CATALOG, fallback=fallback, intercept=intercept, guard=guard
-        )
+        server = XrpcServer(CATALOG, fallback=fallback, intercept=intercept)
         server.add(RESOLVE, lambda call: {"did": DID})
         known = f"/xrpc/{RESOLVE}?handle=a.net"
         async with calling(server) as caller:
@@ -694,8 +799,111 @@ def test_fallback_interception_and_guard() -> None:
             assert (await caller.get(known)).json() == {"did": DID}
             fetched = await caller.get(known, Atproto_Proxy="did:web:x.net#y")
             assert fetched.body == b"intercepted"
-            status, headers = await caller.send("GET", known, X_Flood="1")
-            assert (status, headers["retry-after"]) == (429, "3")
+
+    asyncio.run(work())
+
+
+def test_verified_accounts_behind_one_address_have_shares_of_their_own() -> None:
+    async def authenticate(request: Request, nsid: str) -> Auth | None:
+        did = request.headers.get("x-did")
+        return Auth(did, "test") if did else None
+
+    async def work() -> None:
+        guard = RequestGuard(GuardPolicy(rate=0.001, burst=2))
+        server = XrpcServer(CATALOG, authenticate=authenticate, guard=guard)
+        server.add(RESOLVE, lambda call: {"did": DID}, "optional")
+        path = f"/xrpc/{RESOLVE}?handle=a.net"
+        async with calling(server) as caller:
+
+            async def statuses(**headers: str) -> list[int]:
+                asked = [
+                    await caller.send("GET", path, X_Forwarded_For="9.9.9.9", **headers)
+                    for _ in range(3)
+                ]
+                assert "ratelimit-reset" in asked[-1][1]
+                assert "access-control-allow-origin" in asked[-1][1]
+                return [status for status, _ in asked]
+
+            token = {"Authorization": "Bearer aaaa.bbbb.cccc"}
+            assert await statuses(X_Did="did:plc:a", **token) == [200, 200, 429]
+            assert await statuses(X_Did="did:plc:b", **token) == [200, 200, 429]
+            assert await statuses() == [200, 200, 429]
+
+    asyncio.run(work())
+
+
+def test_async_query_is_cancelled_when_its_client_leaves(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stopped: list[str] = []
+    begun: list[str] = []
+
+    async def handler(call: Call) -> Any:
+        begun.append(call.nsid)
+        try:
+            await asyncio.sleep(0.5 if call.nsid == CREATE else 60)
+        except asyncio.CancelledError:
+            stopped.append(call.nsid)
+            raise
+        stopped.append(f"{call.nsid} done")
+        return {}
+
+    body = json.dumps({"repo": DID, "collection": "a.b.c", "record": {}}).encode()
+    get = f"GET /xrpc/{RESOLVE}?handle=a.net HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    post = (
+        f"POST /xrpc/{CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+    async def work() -> None:
+        server = XrpcServer(CATALOG)
+        server.add(RESOLVE, handler)
+        server.add(CREATE, handler)
+        async with serving(server.app()) as url:
+            port = int(url.rpartition(":")[2])
+            for number, request in enumerate((get, post), 1):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(request)
+                await until(lambda number=number: len(begun) == number)
+                writer.close()
+                await until(lambda number=number: len(stopped) == number)
+
+    asyncio.run(work())
+    # What writes goes on to its end.
+    assert stopped == [RESOLVE, f"{CREATE} done"]
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_waiting_for_a_thread_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("network.xrpc_server._MAX_WAIT_S", 0.1)
+    release = threading.Event()
+
+    def handler(call: Call) -> Any:
+        release.wait(20)
+        return {"did": DID}
+
+    async def work() -> None:
+        server = XrpcServer(CATALOG, threads=1)
+        server.add(RESOLVE, handler)
+        path = f"/xrpc/{RESOLVE}?handle=a.net"
+        async with calling(server) as caller:
+            first = asyncio.create_task(caller.get(path))
+            await until(lambda: server.threads.borrowed_tokens == 1)
+            second = await caller.get(path)
+            assert error_of(second) == (503, "ServiceUnavailable")
+            assert second.headers["retry-after"] == "1"
+            release.set()
+            assert (await first).status == 200
+
+    asyncio.run(work())
+
+
+def test_redirects_never_name_the_host_of_the_request() -> None:
+    async def work() -> None:
+        async with calling(XrpcServer(CATALOG)) as caller:
+            status, headers = await caller.send("GET", "/docs/", Host="evil.example")
+            assert status == 404
+            assert "location" not in headers
 
     asyncio.run(work())
 

@@ -52,6 +52,8 @@ def test_one_label_under_a_domain_is_given(handle: str) -> None:
         ("x" * 19 + ".a.test", InvalidHandleError),
         ("alice.b.a.test", InvalidHandleError),
         ("admin.a.test", HandleNotAvailableError),
+        ("bluesky.example.com", HandleNotAvailableError),
+        ("xrpc.a.test", HandleNotAvailableError),
     ],
 )
 def test_other_handles_are_not(handle: str, error: type[PdsError]) -> None:

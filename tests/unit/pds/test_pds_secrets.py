@@ -1,14 +1,21 @@
-"""Passwords, sealed keys, tokens and rate limits: no database, no sockets."""
+"""Passwords, sealed keys, tokens and the queue of hashes: no database, no sockets."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from statistics import median
 from time import perf_counter
 
 import pytest
 
-from pds.passwords import MAX_PASSWORD_CHARS, check_password, hash_password
-from pds.rate_limits import RateLimit
+from network.errors import XrpcError
+from pds.passwords import (
+    MAX_PASSWORD_CHARS,
+    HashQueue,
+    check_password,
+    hash_password,
+)
 from pds.settings import PdsSettings
 from pds.vault import Vault, VaultError, derive_key
 from protocol.keys import Curve, PrivateKey
@@ -83,26 +90,22 @@ def test_derived_keys_differ_by_purpose_and_secret() -> None:
     assert derive_key(SECRET, "one") == derive_key(SECRET, "one")
 
 
-def test_a_rate_limit_counts_per_key_and_recovers() -> None:
-    now = 100.0
-    limit = RateLimit(3, 60.0, lambda: now)
-    assert [limit.take("a") for _ in range(3)] == [None, None, None]
-    assert limit.take("a") == 60.0
-    assert limit.take("b") is None
-    now = 159.0
-    assert limit.take("a") == 1.0
-    now = 160.0
-    assert limit.take("a") is None
+def test_hash_queue_refuses_what_would_wait_too_long() -> None:
+    async def scenario() -> None:
+        queue = HashQueue(at_once=2, waiting=3)
+        begin = threading.Event()
+        calls = [asyncio.create_task(queue.run(begin.wait, 10)) for _ in range(5)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        with pytest.raises(XrpcError) as caught:
+            await queue.run(begin.wait, 10)
+        assert caught.value.status == 503
+        assert caught.value.headers == {"Retry-After": "2"}
+        begin.set()
+        assert await asyncio.gather(*calls) == [True] * 5
+        assert await queue.run(begin.wait)
 
-
-def test_a_rate_limit_forgets_the_oldest_keys_only() -> None:
-    limit = RateLimit(1, 60.0, lambda: 0.0)
-    for number in range(50_000):
-        limit.take(str(number))
-    assert limit.take("0") is not None
-    limit.take("one more")
-    assert limit.take("0") is None
-    assert limit.take("49999") is not None
+    asyncio.run(scenario())
 
 
 def _settings(**changes: object) -> PdsSettings:

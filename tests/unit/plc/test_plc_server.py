@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -13,11 +14,13 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
+from network.outage import BUSY
 from network.serve import serving_in_thread
 from plc import stream
 from plc.ledger import accept
 from plc.server import MAX_BODY_BYTES, create_app
 from plc.stream import Bell, ExportStream
+from plc.submission_limits import SubmissionLimits
 from protocol.did_document import parse_did_document
 from protocol.keys import PrivateKey
 from protocol.plc_operation import (
@@ -176,6 +179,85 @@ def test_refusals(directory: Directory) -> None:
     assert directory.get(f"/{did}", good + b" " * 100).status == 200
 
 
+ODD_VALUES: list[Any] = [
+    *(None, True, 0, -1, 1.5, 2**53, 2**64, "", "\0", "a\0b", "\u202e", "x" * 20_000),
+    *(
+        [],
+        [1],
+        [[]],
+        [None],
+        ["\0"],
+        ["x"] * 500,
+        {},
+        {"a": 1},
+        {"\0": "\0"},
+        {"a": {}},
+    ),
+    *([{"$link": 5}], {"a": {"type": 1, "endpoint": "x"}}, {"a": {"type": "\0"}}),
+    {"a": {"type": "\0", "endpoint": "\0"}},
+]
+
+
+@pytest.mark.parametrize("field", [*operation_json(genesis()[1]), "unknown"])
+def test_odd_field_of_an_operation_is_no_server_error(
+    directory: Directory, field: str
+) -> None:
+    did, first = genesis()
+    for value in ODD_VALUES:
+        body = json.dumps(operation_json(first) | {field: value}).encode()
+        answer = directory.get(f"/{did}", body)
+        assert answer.status in (200, 400, 409, 413), (value, answer.body)
+    for raw in (b"1e400", b"NaN", b'"\\ud800"', b"1" * 5000, b"[" * 900 + b"]" * 900):
+        body = b'{"%s": %s}' % (field.encode(), raw)
+        assert directory.get(f"/{did}", body).status == 400, raw[:20]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\u202e", "\U0001f600", "at://" + "x" * 200])
+def test_signed_operation_with_odd_text_is_served_or_refused(
+    directory: Directory, text: str
+) -> None:
+    operation = sign_operation(replace(genesis()[1], also_known_as=(text,)), SERVER)
+    did = did_for_genesis(operation)
+    answer = directory.post(did, operation)
+    assert answer.status in (200, 400), answer.body
+    for path in ("", "/data", "/log", "/log/audit", "/log/last"):
+        assert directory.get(f"/{did}{path}").status in (200, 404)
+    assert directory.get("/export").status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/did:plc:%00",
+        "/did:plc:" + "a" * 24 + "%00/log",
+        "/%FF",
+        "/" + "a" * 9_000,
+        "/export?count=%00",
+        "/export?after=%00",
+        "/export?after=" + "9" * 400,
+        "/export?after=%FF",
+        "/export?after=99999-99-99T99:99:99Z",
+        "/export?count=-1",
+        "/export?count=%D9%A3",
+    ],
+)
+def test_odd_path_or_parameter_is_no_server_error(
+    directory: Directory, path: str
+) -> None:
+    answer = directory.get(path)
+    assert answer.status < 500
+    if answer.status >= 400:
+        assert set(answer.json) == {"message"}
+
+
+@pytest.mark.parametrize("name", ["after", "count"])
+def test_empty_parameter_of_the_export_is_absent(
+    directory: Directory, name: str
+) -> None:
+    directory.post(*genesis())
+    assert directory.get(f"/export?{name}=").body == directory.get("/export").body
+
+
 def test_a_lost_race_and_a_full_quota_can_be_told(directory: Directory) -> None:
     did, first = genesis()
     directory.post(did, first)
@@ -192,6 +274,37 @@ def test_a_lost_race_and_a_full_quota_can_be_told(directory: Directory) -> None:
     assert full.headers["retry-after"] == "3600"
     directory.clock.now_ms += DAY_MS
     assert directory.post(did, create_update(last, SERVER)).status == 200
+
+
+def test_submissions_have_a_limit_for_each_address(
+    plc_pool: ConnectionPool[Any], clock: Clock
+) -> None:
+    limits = SubmissionLimits(new_dids=3, operations=6, bypass_key="secret")
+    with serving_in_thread(create_app(plc_pool, now_ms=clock, limits=limits)) as url:
+
+        def submit(
+            entry: tuple[Did, Operation], address: str = "192.0.2.1", **more: str
+        ) -> Answer:
+            body = json.dumps(operation_json(entry[1])).encode()
+            headers = {"X-Forwarded-For": address} | more
+            return Directory(url, clock).get(f"/{entry[0]}", body, **headers)
+
+        accounts = [genesis(f"n{n}.test") for n in range(12)]
+        assert [submit(entry).status for entry in accounts[:3]] == [200] * 3
+        refused = submit(accounts[3])
+        assert (refused.status, set(refused.json)) == (429, {"message"})
+        assert 0 < int(refused.headers["retry-after"]) <= 300
+        assert refused.headers["ratelimit-limit"] == "3"
+        # A handle is changed all the same, until that is too much.
+        did, last = accounts[0]
+        for _ in range(2):
+            last = create_update(last, SERVER)
+            assert submit((did, last)).status == 200
+        assert submit((did, create_update(last, SERVER))).status == 429
+        assert submit(accounts[4], "192.0.2.2").status == 200
+        key = {"X-RateLimit-Bypass": "secret"}
+        assert [submit(e, **key).status for e in accounts[5:10]] == [200] * 5
+        assert submit(accounts[10], **{"X-RateLimit-Bypass": "guess"}).status == 429
 
 
 def test_errors_are_json(directory: Directory) -> None:
@@ -321,6 +434,21 @@ def test_stream_sees_what_another_process_took_in(
     assert messages[0]["did"] == did
 
 
+def test_one_client_has_eight_streams(directory: Directory) -> None:
+    async def work() -> None:
+        url = f"{directory.url}/export/stream"
+        async with aiohttp.ClientSession() as session, AsyncExitStack() as held:
+            for _ in range(8):
+                await held.enter_async_context(session.ws_connect(url))
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                await session.ws_connect(url)
+            assert caught.value.status == 429
+            other = {"X-Forwarded-For": "203.0.113.9"}
+            await held.enter_async_context(session.ws_connect(url, headers=other))
+
+    asyncio.run(work())
+
+
 def test_stream_refuses_cursors(directory: Directory) -> None:
     directory.post(*genesis())
     newest = directory.get("/export?after=0").lines[-1]["seq"]
@@ -370,6 +498,7 @@ class StuckSocket:
 
     def __init__(self, takes: int, closes: bool) -> None:
         self.query_params = {"cursor": "0"}
+        self.scope: dict[str, Any] = {}
         self.takes = takes
         self.closes = closes
         self.sent = 0
@@ -426,7 +555,7 @@ def test_a_database_that_is_away_is_503(
             directory.post(did, create_update(first, SERVER)),
         ):
             assert answer.status == 503
-            assert answer.json == {"message": "Service Unavailable"}
+            assert answer.json == {"message": BUSY}
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             asyncio.run(listen(directory, "", 1))
         assert caught.value.status == 503

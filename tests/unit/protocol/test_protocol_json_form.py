@@ -145,7 +145,7 @@ def test_depth_and_width() -> None:
         b'"\xed\xa0\x80"',
         "9" * 5_000,
         "[" * 2_000 + "]" * 2_000,
-        "[" * 1_000_000,
+        "[" * 100_000,
         "01",
         "+1",
         ".5",
@@ -205,3 +205,21 @@ def test_bounds_of_json() -> None:
             loads(text, max_bytes=4)
         with pytest.raises(LimitExceededError):
             loads(text.encode(), max_bytes=4)
+
+
+def test_values_are_counted_before_anything_is_made_of_them() -> None:
+    for text in (
+        b"[" + b"1," * 50 + b"1]",
+        b"[" * 60 + b"]" * 60,
+        b"[" + b"{}," * 50 + b"{}]",
+        b'{"a":"' + b"x" * 10 + b'","b":[' + b'"y",' * 50 + b'"y"]}',
+    ):
+        assert loads(text, max_items=110) is not None
+        with pytest.raises(LimitExceededError):
+            loads(text, max_items=50)
+    # Not in text, whatever it looks like.
+    for text in ('{"a":"' + "[,{" * 100 + '"}', '["\\"' + ',\\"' * 100 + '"]'):
+        assert loads(text, max_items=10) is not None
+    # An unclosed string of escaped quotes: gone over once, not once a quote.
+    with pytest.raises((InvalidEncodingError, LimitExceededError)):
+        loads(b'"' + b'\\"' * 500_000 + b"," * 100 + b"\\", max_items=10)

@@ -66,6 +66,27 @@ def test_methods_are_described(catalog: Catalog) -> None:
     assert stream.decode_params([("cursor", "7")]) == {"cursor": 7}
 
 
+@pytest.mark.parametrize(
+    ("nsid", "name"),
+    [
+        ("com.atproto.sync.subscribeRepos", "cursor"),
+        ("com.atproto.repo.listRecords", "cursor"),
+        ("com.atproto.sync.getRepo", "since"),
+        ("app.bsky.feed.searchPosts", "since"),
+        ("app.bsky.feed.searchPosts", "until"),
+    ],
+)
+def test_an_empty_position_counts_as_absent(
+    catalog: Catalog, nsid: str, name: str
+) -> None:
+    method = find(catalog, nsid)
+    needed = [("q", "x"), ("did", "did:web:example.com"), ("repo", "example.com")]
+    needed += [("collection", "app.bsky.feed.post")]
+    given = method.decode_params([*needed, (name, "")])
+    assert given == method.decode_params(needed)
+    assert name not in given
+
+
 def test_what_is_no_method(catalog: Catalog) -> None:
     for nsid in ("app.bsky.feed.post", "app.bsky.feed.defs", "x.y.z", ""):
         assert catalog.method(nsid) is None
@@ -80,7 +101,7 @@ def test_parameters_and_defaults(catalog: Catalog) -> None:
     assert timeline.decode_params([]) == {"limit": 50}
     assert timeline.decode_params(
         [("limit", "100"), ("cursor", ""), ("utm_source", "x"), ("utm_source", "y")]
-    ) == {"limit": 100, "cursor": ""}
+    ) == {"limit": 100}
     posts = find(catalog, "app.bsky.feed.getPosts")
     assert posts.decode_params([("uris", URI)]) == {"uris": [URI]}
     assert posts.decode_params([("uris", URI), ("uris", URI)]) == {"uris": [URI, URI]}

@@ -13,9 +13,9 @@ import pytest
 
 from protocol.cid import Cid, cid_for, cid_to_text, raw_cid_for
 from protocol.errors import InvalidLexiconError, InvalidRecordError
+from protocol.graphemes import count_graphemes, cut_text
 from protocol.lexicon import Catalog
 from protocol.lexicon.catalog import shipped_folder
-from protocol.lexicon.compiler import count_graphemes
 
 POST = "app.bsky.feed.post"
 LINK = Cid(cid_for(b"x"))
@@ -355,3 +355,22 @@ def test_graphemes_are_counted_no_further_than_needed() -> None:
     # All one cluster, which has to be read to its end.
     assert count_graphemes("e" + "\u0301" * 1_000_000, 300) == 1
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "graphemes", "size", "cut"),
+    [
+        ("กำ" * 290, 300, 3000, "กำ" * 290),
+        ("กำ" * 310, 300, 3000, "กำ" * 300),
+        (FAMILY * 9, 3, 10_000, FAMILY * 3),
+        (FAMILY * 9, 300, len(FAMILY.encode()) * 2 + 5, FAMILY * 2),
+        ("e" + "\u0301" * 5_000, 64, 640, ""),
+        ("plain", 5, 5, "plain"),
+        ("é" * 40, 64, 64, "é" * 32),
+        ("", 3, 3, ""),
+    ],
+)
+def test_cut_text_keeps_whole_clusters(
+    text: str, graphemes: int, size: int, cut: str
+) -> None:
+    assert cut_text(text, graphemes=graphemes, size=size) == cut

@@ -86,6 +86,12 @@ def _fill(conn: psycopg.Connection[Any], engine: PostgresEngine) -> None:
             document(6, "it's 🌞 o'clock \\ 'quoted'"),
             document(7, "brown things elsewhere", collection=99),
             *(document(100 + i, f"page number{i % 2}") for i in range(25)),
+            *(
+                document(year + i, "longago", collection=98 if i else 97, sort_at=at)
+                for year in (1066, 1683, 1969, 2148)
+                for at in [datetime(year, 12, 31, 23, 59, 59, 123_457, UTC)]
+                for i in range(3)
+            ),
         ],
     )
     engine.put(
@@ -106,7 +112,7 @@ def actor(n: int, handle: str, name: str, description: str) -> ActorDocument:
 def found(engine: PostgresEngine, text: str, **options: Any) -> list[int]:
     query = parse_query(text, resolve_handle=lambda _: None, base=PostQuery(**options))
     hits = engine.search_records(query, collections=[POST], limit=50)
-    return [a.rkey for a in hits.addresses]
+    return [hit.address.rkey for hit in hits]
 
 
 @pytest.mark.parametrize(
@@ -160,13 +166,47 @@ def test_pages_neither_skip_nor_repeat(engine: PostgresEngine, sort: Any) -> Non
     after = None
     for _ in range(10):
         hits = engine.search_records(query, collections=[POST], limit=4, after=after)
-        seen += [a.rkey for a in hits.addresses]
-        after = hits.after
-        if after is None:
+        seen += [hit.address.rkey for hit in hits]
+        if len(hits) < 4:
             break
+        after = hits[-1].keyset
     assert sorted(seen) == list(range(100, 125))
     if sort == "latest":
         assert seen == sorted(seen, reverse=True)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 50])
+@pytest.mark.parametrize("sort", ["latest", "top"])
+def test_pages_hold_equal_times_of_any_year(
+    engine: PostgresEngine, sort: Any, limit: int
+) -> None:
+    seen = read_all(engine, "longago", limit, sort=sort)
+    years = (1066, 1683, 1969) if sort == "top" else (1066, 1683, 1969, 2148)
+    assert sorted(seen) == [year + i for year in years for i in range(3)]
+
+
+def test_pages_of_a_mended_query(engine: PostgresEngine) -> None:
+    with engine.pool.connection() as conn:
+        refresh_words(conn)
+    assert read_all(engine, "bronw", 1) == [2, 1]
+
+
+def read_all(
+    engine: PostgresEngine, text: str, limit: int, **options: Any
+) -> list[int]:
+    query = parse_query(text, resolve_handle=lambda _: None, base=PostQuery(**options))
+    seen: list[int] = []
+    after = None
+    for _ in range(30):
+        collections = [97, 98] if text == "longago" else [POST]
+        hits = engine.search_records(
+            query, collections=collections, limit=limit, after=after
+        )
+        seen += [hit.address.rkey for hit in hits]
+        if len(hits) < limit:
+            return seen
+        after = hits[-1].keyset
+    raise AssertionError("the pages do not end")
 
 
 def test_replace_and_delete(engine: PostgresEngine) -> None:
@@ -181,24 +221,25 @@ def test_replace_and_delete(engine: PostgresEngine) -> None:
 
 
 def test_actors_by_handle_name_and_description(engine: PostgresEngine) -> None:
-    assert engine.search_actors("alice", limit=10).actors == [2, 1]
-    assert engine.search_actors("@alice.test", limit=10).actors == [1, 2]
-    assert engine.search_actors("alicia", limit=10).actors == [3]
-    assert engine.search_actors("rabbits", limit=10).actors == [1]
-    assert engine.search_actors("", limit=10).actors == []
+    def search(text: str) -> list[int]:
+        return [hit.actor for hit in engine.search_actors(text, limit=10)]
+
+    assert search("alice") == [2, 1]
+    assert search("@alice.test") == [1, 2]
+    assert search("alicia") == [3]
+    assert search("rabbits") == [1]
+    assert search("") == []
 
 
 def test_typeahead_looks_at_handles_and_names_only(engine: PostgresEngine) -> None:
-    assert engine.typeahead("ali", limit=10) == [3, 1]
+    assert [hit.actor for hit in engine.typeahead("ali", limit=10)] == [3, 1]
     assert engine.typeahead("rab", limit=10) == []
 
 
 def test_actor_pages(engine: PostgresEngine) -> None:
     first = engine.search_actors("ali", limit=1)
-    second = engine.search_actors("ali", limit=5, after=first.after)
-    assert first.actors == [3]
-    assert second.actors == [2, 1]
-    assert second.after is None
+    second = engine.search_actors("ali", limit=5, after=first[-1].keyset)
+    assert [hit.actor for hit in [*first, *second]] == [3, 2, 1]
 
 
 def test_a_misspelt_word_is_mended_only_when_nothing_matches(

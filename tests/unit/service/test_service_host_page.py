@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from appview.app import AppView
 from crawler.settings import CrawlSettings
+from network.request_guard import RequestGuard
 from network.serve import serving_in_thread
 from search.postgres import PostgresEngine
 from service.pages.host import ANSWERS, STATES, next_look
@@ -32,7 +33,6 @@ def site(pool: Pool) -> Iterator[str]:
     unused: Any = None
     app = AppView(
         pool=pool,
-        interner=unused,
         engine=PostgresEngine(pool),
         cursor_secret=b"s",
         service_did="did:web:example.com",
@@ -41,7 +41,8 @@ def site(pool: Pool) -> Iterator[str]:
         request_crawl=unused,
         export_repo=unused,
     )
-    with serving_in_thread(Starlette(routes=[*page_routes(app)])) as served:
+    pages = RequestGuard().middleware(Starlette(routes=[*page_routes(app)]))
+    with serving_in_thread(pages) as served:
         yield served
 
 

@@ -1,0 +1,209 @@
+"""app.bsky.feed.getAuthorFeed: an account's posts and reposts, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+import psycopg
+
+from appview.hydration.records import POST, load_records
+from appview.hydration.state import State, answer_allowance, profile_address
+from appview.methods.feeds import present_feed
+from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
+from appview.pipeline import Params, Runnable
+from appview.rules import Place, refuse_author, shown_items
+from appview.session import Session
+from feeds.skeleton import SkeletonItem
+from network.xrpc_server import XrpcError
+from storage.addresses import find_addresses
+from storage.collections import COLLECTION_IDS, FEED_REPOST, REPOST_SUBJECT
+from storage.documents import Address
+from storage.instants import from_micros, micros_sql
+
+_REPOST: Final = COLLECTION_IDS[FEED_REPOST]
+_IMAGES, _VIDEO = 1, 2  # bits of post.media
+_END: Final = 253_402_300_799_000_000
+_MAX_ANCESTORS: Final = 5_000
+_AUTHOR_THREADS: Final = "posts_and_author_threads"
+_OWN_POSTS_ONLY: Final = frozenset({"posts_with_media", "posts_with_video"})
+_CONDITIONS: Final = {
+    "posts_no_replies": "AND parent_actor IS NULL",
+    "posts_with_media": f"AND media & {_IMAGES} <> 0",
+    "posts_with_video": f"AND media & {_VIDEO} <> 0",
+    _AUTHOR_THREADS: "AND (parent_actor IS NULL OR root_actor = actor)",
+}
+
+
+def _author_feed(session: Session, params: Params) -> Source[SkeletonItem]:
+    actor = session.find_actor(params["actor"])
+    if actor is None:
+        raise XrpcError("InvalidRequest", "Profile not found", 400)
+    wanted = params.get("filter", "posts_with_replies")
+    pin = _find_pin(session, actor) if params.get("includePins") else None
+
+    def fetch(after: Keyset | None, limit: int) -> list[Entry[SkeletonItem]]:
+        # The pinned post stands on no page a second time.
+        entries = _fetch(session.conn, actor, wanted, pin, after, limit)
+        if pin is not None and after is None:
+            entries.insert(0, Entry(SkeletonItem(pin, pinned=True), [_END, 0, 0]))
+        return entries
+
+    return Source(fetch, [actor, wanted])
+
+
+def _fetch(
+    conn: psycopg.Connection[Any],
+    actor: int,
+    wanted: str,
+    left_out: Address | None,
+    after: Keyset | None,
+    limit: int,
+) -> list[Entry[SkeletonItem]]:
+    at, rkey, collection = after or (_END, 0, 0)
+    reposts = "false" if wanted in _OWN_POSTS_ONLY else "true"
+    rows = conn.execute(
+        f"""
+        SELECT micros, rkey, collection, post_actor, post_rkey FROM (
+            (SELECT {micros_sql("sort_at")} AS micros, rkey, %(post)s AS collection,
+                    actor AS post_actor, rkey AS post_rkey
+             FROM post
+             WHERE actor = %(actor)s {_CONDITIONS.get(wanted, "")}
+               AND (sort_at, rkey, %(post)s) < (%(moment)s, %(rkey)s, %(collection)s)
+             ORDER BY sort_at DESC, rkey DESC LIMIT %(limit)s)
+            UNION ALL
+            (SELECT {micros_sql("sort_at")}, rkey, %(repost)s, target_actor, target_rkey
+             FROM link r
+             WHERE {reposts} AND path = %(reposted)s AND actor = %(actor)s
+               AND target_collection = %(post)s
+               AND (sort_at, rkey, %(repost)s) < (%(moment)s, %(rkey)s, %(collection)s)
+               AND NOT EXISTS (
+                   SELECT FROM link o
+                   WHERE o.path = r.path AND o.actor = r.actor
+                     AND o.target_rkey = r.target_rkey
+                     AND o.target_actor = r.target_actor
+                     AND o.target_collection = r.target_collection
+                     AND (o.sort_at, o.rkey) < (r.sort_at, r.rkey))
+             ORDER BY sort_at DESC, rkey DESC LIMIT %(limit)s)
+        ) entries
+        WHERE (post_actor, post_rkey) IS DISTINCT FROM (%(left_actor)s, %(left_rkey)s)
+        ORDER BY micros DESC, rkey DESC, collection DESC LIMIT %(page)s
+        """,
+        {
+            "actor": actor,
+            "post": POST,
+            "repost": _REPOST,
+            "reposted": REPOST_SUBJECT,
+            "moment": from_micros(at),
+            "rkey": rkey,
+            "collection": collection,
+            # Of the inner queries one entry may be left out.
+            "limit": limit + 1,
+            "page": limit,
+            "left_actor": left_out.actor if left_out else 0,
+            "left_rkey": left_out.rkey if left_out else 0,
+        },
+    )
+    return [
+        Entry(
+            SkeletonItem(
+                Address(post_actor, POST, post_rkey),
+                Address(actor, _REPOST, key) if kind == _REPOST else None,
+            ),
+            [micros, key, kind],
+        )
+        for micros, key, kind, post_actor, post_rkey in rows
+    ]
+
+
+def _find_pin(session: Session, actor: int) -> Address | None:
+    """Return the post of their own that an account has pinned."""
+    profile = profile_address(actor)
+    record = load_records(session.conn, [profile], answer_allowance()).get(profile)
+    pinned = record.value.get("pinnedPost") if record else None
+    uri = pinned.get("uri") if isinstance(pinned, dict) else None
+    if not isinstance(uri, str):
+        return None
+    found = find_addresses(session.conn, [uri]).get(uri)
+    own = found is not None and (found.actor, found.collection) == (actor, POST)
+    return found if own else None
+
+
+def _rules(state: State, page: Page[SkeletonItem]) -> list[SkeletonItem]:
+    actor, wanted = page.subject
+    refuse_author(state, actor)
+    shown = shown_items(state, Place.AUTHOR_ITEM, page.items)
+    if wanted != _AUTHOR_THREADS:
+        return shown
+    posts = {item.post for item in shown if not (item.repost or item.pinned)}
+    kept = find_self_threads(state, actor, posts)
+    return [i for i in shown if i.repost or i.pinned or i.post in kept]
+
+
+def find_self_threads(
+    state: State, author: int, posts: Collection[Address]
+) -> set[Address]:
+    """Return the posts that stand in a thread of their author's own, up to its root.
+
+    A post that answers nobody does. A reply does if the post it answers does: it must
+    be there, and the author's.
+    """
+    parents = {address: state.posts[address].parent for address in posts}
+    above = {p for p in parents.values() if p is not None and p.actor == author}
+    parents |= _find_ancestors(state.session.conn, author, above - parents.keys())
+    return {post for post in posts if _reaches_root(post, parents)}
+
+
+def _reaches_root(post: Address, parents: Mapping[Address, Address | None]) -> bool:
+    passed: set[Address] = set()
+    each: Address | None = post
+    while each is not None:
+        if each in passed or each not in parents:
+            return False
+        passed.add(each)
+        each = parents[each]
+    return True
+
+
+def _find_ancestors(
+    conn: psycopg.Connection[Any], author: int, posts: Collection[Address]
+) -> dict[Address, Address | None]:
+    """Return post -> the post it answers, upwards while they are the author's own."""
+    if not posts:
+        return {}
+    rows = conn.execute(
+        """
+        WITH RECURSIVE above AS (
+            SELECT rkey, parent_actor, parent_rkey FROM post
+            WHERE actor = %(author)s AND rkey = ANY(%(rkeys)s)
+            UNION
+            SELECT p.rkey, p.parent_actor, p.parent_rkey
+            FROM above a JOIN post p ON p.actor = %(author)s AND p.rkey = a.parent_rkey
+            WHERE a.parent_actor = %(author)s
+        )
+        SELECT rkey, parent_actor, parent_rkey FROM above LIMIT %(most)s
+        """,
+        {
+            "author": author,
+            "rkeys": [a.rkey for a in posts],
+            "most": _MAX_ANCESTORS,
+        },
+    )
+    return {
+        Address(author, POST, rkey): (
+            None if actor is None else Address(actor, POST, parent)
+        )
+        for rkey, actor, parent in rows
+    }
+
+
+def _load(state: State, page: Page[SkeletonItem]) -> None:
+    state.load_actors([page.subject[0]])
+    state.load_feed(page.items)
+
+
+GET_AUTHOR_FEED: RowPages[SkeletonItem] = RowPages(
+    _author_feed, Steps(hydrate=_load, rules=_rules, present=present_feed)
+)
+
+METHODS: dict[str, Runnable] = {"app.bsky.feed.getAuthorFeed": GET_AUTHOR_FEED}

@@ -1,0 +1,172 @@
+"""The feeds of this provider as records of its own account, which has no repo.
+
+A PDS that is sent to one of our feeds fetches its record first, to learn which service
+computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from appview.app import AppView
+from appview.hydration.actors import Actor
+from appview.hydration.records import GENERATOR, Named, Record
+from appview.session import Session
+from feeds.registry import FEEDS
+from protocol.cbor import Value, encode
+from protocol.cid import cid_for, cid_to_text
+from protocol.syntax import is_handle, is_resolvable_handle, normalize_handle
+from storage.addresses import find_actors, find_addresses
+from storage.collections import FEED_GENERATOR
+from storage.documents import Address
+from storage.states import STATUS_ACTIVE
+
+# A fixed time: the CID of a record must not change when the provider is restarted.
+CREATED_AT: Final = datetime(2026, 11, 1, tzinfo=UTC)
+_DISPLAY_NAME: Final = "Bigworld"
+_NO_ACTOR: Final = 0
+_NO_RKEY: Final = -(2**62)
+_WEB_PREFIX: Final = "did:web:"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRecord:
+    """A generator record of ours."""
+
+    uri: str
+    cid: str
+    value: dict[str, Value]
+
+
+@lru_cache(maxsize=8)
+def own_records(service_did: str) -> dict[str, OwnRecord]:
+    """Return the generator records of a provider, by record key."""
+    records = {}
+    for name, feed in FEEDS.items():
+        value: dict[str, Value] = {
+            "$type": FEED_GENERATOR,
+            "did": service_did,
+            "displayName": feed.display_name,
+            "description": feed.description,
+            "createdAt": CREATED_AT.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        }
+        uri = f"at://{service_did}/{FEED_GENERATOR}/{name}"
+        records[name] = OwnRecord(uri, cid_to_text(cid_for(encode(value))), value)
+    return records
+
+
+def find_own_record(app: AppView, repo: str, nsid: str, rkey: str) -> OwnRecord | None:
+    """Return a record of the provider's own account, `repo` being its DID or handle."""
+    if nsid != FEED_GENERATOR:
+        return None
+    if repo != app.service_did and repo.lower() != own_handle(app.service_did):
+        return None
+    return own_records(app.service_did).get(rkey)
+
+
+def own_handle(service_did: str) -> str | None:
+    """Return the host name of a did:web if it can be a handle."""
+    host = service_did.removeprefix(_WEB_PREFIX)
+    if not is_handle(host):
+        return None
+    handle = normalize_handle(host)
+    return handle if is_resolvable_handle(handle) else None
+
+
+def own_actors(
+    app: AppView, asked: set[int], found: dict[int, Actor]
+) -> dict[int, Actor]:
+    """Return the accounts as they are shown, the provider's own with name and handle.
+
+    Its row comes into being with the first like of one of its feeds.
+    """
+    actors = dict(found)
+    if _NO_ACTOR in asked:
+        actors[_NO_ACTOR] = _own_actor(app.service_did)
+    for actor in found.values():
+        if actor.did == app.service_did:
+            actors[actor.id] = replace(
+                actor,
+                handle=own_handle(actor.did),
+                display_name=_DISPLAY_NAME,
+                host_url=None,
+                is_indexed=True,
+            )
+    return actors
+
+
+def _own_actor(service_did: str) -> Actor:
+    values: dict[str, Any] = dict.fromkeys((f.name for f in fields(Actor)), None)
+    counts = ("followers", "follows", "posts", "lists", "starter_packs")
+    values |= dict.fromkeys((*counts, "feed_generators"), 0)
+    return Actor(
+        **values
+        | {
+            "id": _NO_ACTOR,
+            "did": service_did,
+            "handle": own_handle(service_did),
+            "upstream_status": STATUS_ACTIVE,
+            "display_name": _DISPLAY_NAME,
+            "sort_at": CREATED_AT,
+            "labeler": False,
+            "is_indexed": True,
+        }
+    )
+
+
+def find_feed_addresses(session: Session, uris: Iterable[str]) -> dict[str, Address]:
+    """Return the addresses of records, those of our feeds included.
+
+    Nothing is written here, so a feed of ours that nobody has liked or quoted yet gets
+    numbers that no row has.
+    """
+    wanted = set(uris)
+    found = find_addresses(session.conn, wanted)
+    did = session.app.service_did
+    own = [record.uri for record in own_records(did).values()]
+    missing = wanted.intersection(own) - found.keys()
+    if missing:
+        actor = find_actors(session.conn, [did]).get(did, _NO_ACTOR)
+        found |= {
+            uri: Address(actor, GENERATOR, _NO_RKEY - own.index(uri)) for uri in missing
+        }
+    return found
+
+
+def load_own_feeds(
+    session: Session, wanted: set[Address]
+) -> tuple[dict[Address, Named], dict[Address, str]]:
+    """Return those of the addresses that are feeds of ours, and their AT-URIs."""
+    if not any(address.collection == GENERATOR for address in wanted):
+        return {}, {}
+    records = {r.uri: r for r in own_records(session.app.service_did).values()}
+    ours = {
+        address: records[uri]
+        for uri, address in find_feed_addresses(session, records).items()
+        if address in wanted
+    }
+    likes = dict(
+        session.conn.execute(
+            "SELECT rkey, likes FROM subject_stats"
+            " WHERE actor = %s AND collection = %s AND rkey = ANY(%s)",
+            (
+                next((address.actor for address in ours), _NO_ACTOR),
+                GENERATOR,
+                [address.rkey for address in ours],
+            ),
+        ).fetchall()
+    )
+    named = {
+        address: Named(
+            Record(address, record.cid, record.value),
+            CREATED_AT,
+            likes.get(address.rkey, 0),
+            0,
+        )
+        for address, record in ours.items()
+    }
+    return named, {address: record.uri for address, record in ours.items()}

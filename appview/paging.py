@@ -1,0 +1,219 @@
+"""Answers in pages: fetch, hydrate, rules, and again until the page is full.
+
+Items that the rules drop are replaced by the next ones of the source, so that a client
+gets full pages, and a cursor only with a page that holds something.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final, Generic, TypeVar
+
+from appview.hydration.state import State
+from appview.pipeline import Params
+from appview.session import RequestContext, Session
+from network.cursor import open_cursor, seal_cursor
+
+MAX_ROUNDS: Final = 12
+MAX_SECONDS: Final = 3.0
+MAX_FETCH: Final = 400
+"""Items fetched in one round: each round that fails to fill a page doubles it."""
+_UNBOUND: Final = frozenset({"cursor", "limit", "includePins", "cid", "actor", "uri"})
+
+T = TypeVar("T", bound=Hashable)
+Keyset = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[T]):
+    """An item of a source; the next page may begin right after its `keyset`."""
+
+    item: T
+    keyset: Keyset
+
+
+Fetch = Callable[[Keyset | None, int], Sequence[Entry[T]]]
+"""`fetch(after, limit)`: the entries after a keyset, fewer than `limit` at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Generic[T]):
+    """Where the items of a list come from.
+
+    `subject` is what the list is of (plain values): cursors are bound to it. `asked` is
+    how the client named it.
+    """
+
+    fetch: Fetch[T]
+    subject: Sequence[Any] = ()
+    asked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Items of a list, and what the list is of, as in its source."""
+
+    items: list[T]
+    subject: Sequence[Any] = ()
+    asked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps(Generic[T]):
+    """What is done with the items of a source. `rules` returns those to show."""
+
+    hydrate: Callable[[State, Page[T]], None]
+    rules: Callable[[State, Page[T]], list[T]]
+    present: Callable[[State, Page[T], Params], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class RowPages(Generic[T]):
+    """A list that SQL gives: everything happens in one read-only transaction."""
+
+    source: Callable[[Session, Params], Source[T]]
+    steps: Steps[T]
+
+    def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
+        """Return the JSON answer."""
+        with context.session() as session:
+            filling = _Filling(
+                self.steps, context, params, self.source(session, params)
+            )
+            while True:
+                filling.take(session, filling.fetch())
+                if filling.is_done:
+                    return filling.answer()
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPages(Generic[T]):
+    """A list that an engine gives: no connection is held while it is asked."""
+
+    source: Callable[[RequestContext, Params], Source[T]]
+    steps: Steps[T]
+    has_cursor: bool = True
+
+    def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
+        """Return the JSON answer."""
+        filling = _Filling(self.steps, context, params, self.source(context, params))
+        while True:
+            entries = filling.fetch()
+            with context.session() as session:
+                filling.take(session, entries)
+                if filling.is_done:
+                    answer = filling.answer()
+                    break
+        if not self.has_cursor:
+            answer.pop("cursor", None)
+        return answer
+
+
+class Cursors:
+    """Cursors of one method, bound to its feed, sort, filters and subject."""
+
+    def __init__(
+        self, context: RequestContext, params: Params, subject: Sequence[Any] = ()
+    ) -> None:
+        bound = {k: v for k, v in params.items() if k not in _UNBOUND}
+        self._scope = json.dumps([context.nsid, bound, [*subject]], sort_keys=True)
+        self._secret = context.app.cursor_secret
+        self._given: str | None = params.get("cursor")
+
+    def open(self) -> Keyset | None:
+        """Return the keyset in the request's cursor; raise XrpcError for any other."""
+        if self._given is None:
+            return None
+        return open_cursor(self._secret, self._given, scope=self._scope)
+
+    def seal(self, after: Keyset | None) -> dict[str, str]:
+        """Return `{"cursor": …}` to merge into the answer; empty at the end."""
+        if after is None:
+            return {}
+        return {"cursor": seal_cursor(self._secret, after, scope=self._scope)}
+
+
+class _Filling(Generic[T]):
+    """A page that is being filled, round by round."""
+
+    def __init__(
+        self,
+        steps: Steps[T],
+        context: RequestContext,
+        params: Params,
+        source: Source[T],
+    ) -> None:
+        self.is_done = False
+        self._steps = steps
+        self._context = context
+        self._params = params
+        self._source = source
+        self._cursors = Cursors(context, params, source.subject)
+        self._after = self._cursors.open()
+        self._limit: int = params["limit"]
+        # One more than a page, so that the end is known.
+        self._wanted = self._limit + 1
+        self._rounds = 0
+        self._deadline = monotonic() + MAX_SECONDS
+        self._state: State | None = None
+        self._shown: dict[T, Keyset] = {}
+        self._next: Keyset | None = None
+
+    def fetch(self) -> Sequence[Entry[T]]:
+        """Return the next entries of the source."""
+        self._context.check_client()
+        return self._source.fetch(self._after, self._wanted)
+
+    def take(self, session: Session, entries: Sequence[Entry[T]]) -> None:
+        """Load entries and keep those that may be shown, each once."""
+        self._context.check_client()
+        if self._state is None:
+            self._state = State(session)
+        self._state.session = session
+        page = self._page([entry.item for entry in entries])
+        self._steps.hydrate(self._state, page)
+        kept = {*self._steps.rules(self._state, page)}
+        for entry in entries:
+            if entry.item in kept:
+                self._shown.setdefault(entry.item, entry.keyset)
+        self._rounds += 1
+        self._settle(entries)
+
+    def _settle(self, entries: Sequence[Entry[T]]) -> None:
+        assert self._state is not None
+        if len(self._shown) > self._limit:
+            self._next = [*self._shown.values()][self._limit - 1]
+            self.is_done = True
+        elif len(entries) < self._wanted:
+            self.is_done = True
+        elif len(self._shown) == self._limit or self._is_spent():
+            self._next = entries[-1].keyset if self._shown else None
+            self.is_done = True
+        else:
+            self._after = entries[-1].keyset
+            self._wanted = min(2 * self._wanted, MAX_FETCH)
+            if self._state.allowance.is_spent:
+                self._state = None
+
+    def _is_spent(self) -> bool:
+        assert self._state is not None
+        return (
+            self._rounds >= MAX_ROUNDS
+            or monotonic() > self._deadline
+            or (self._state.allowance.is_spent and bool(self._shown))
+        )
+
+    def _page(self, items: list[T]) -> Page[T]:
+        return Page(items, self._source.subject, self._source.asked)
+
+    def answer(self) -> dict[str, Any]:
+        """Return the JSON of the page."""
+        assert self._state is not None
+        page = self._page([*self._shown][: self._limit])
+        return {
+            **self._steps.present(self._state, page, self._params),
+            **self._cursors.seal(self._next),
+        }

@@ -1,0 +1,385 @@
+"""Rules that protect people: in each place, what hides an item and what stands in its
+place. Every method and every page reads this table; nothing else decides.
+
+The provider's own pages (`session.for_page`) have no client behind them: what clients
+hide by label or thread gate is hidden there by OPTED_OUT and HIDDEN_REPLY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from appview.hydration.labels import account_subject
+from appview.hydration.records import POST
+from appview.hydration.self_labels import self_label_values
+from appview.hydration.state import State, profile_address
+from feeds.skeleton import SkeletonItem
+from network.xrpc_server import XrpcError
+from storage.documents import Address
+from storage.states import STATUS_DELETED
+
+NO_UNAUTHENTICATED: Final = "!no-unauthenticated"
+SUSPENDED: Final = frozenset({"takendown", "suspended"})
+
+
+class Place(Enum):
+    """Where an account or a record is shown."""
+
+    PROFILE = auto()
+    """getProfile, and the account of an author feed or of a list of follows."""
+    ACTOR = auto()
+    """An entry of getProfiles: asked for by name."""
+    ACTOR_HIT = auto()
+    """A hit of searchActors or typeahead."""
+    EXACT_HIT = auto()
+    """A typeahead hit whose handle is what was typed."""
+    FOLLOW = auto()
+    """An entry of getFollows or getFollowers, beside the account asked for."""
+    LIKE = auto()
+    """An entry of getLikes, beside the author of the post."""
+    REPOSTER = auto()
+    """An entry of getRepostedBy, or the account that reposted a feed item."""
+    POST = auto()
+    """A post of getPosts or a hit of searchPosts."""
+    FEED_ITEM = auto()
+    """A post in a feed or timeline."""
+    AUTHOR_ITEM = auto()
+    """A post in an author feed."""
+    REPLY_REF = auto()
+    """Parent or root of a post in a feed, beside the author of the post."""
+    ANCHOR = auto()
+    """The post that a thread was asked for by."""
+    PARENT = auto()
+    """A post above another one in a thread, beside the author of that one."""
+    REPLY = auto()
+    """A post below another one in a thread, beside the author of that one."""
+    QUOTE = auto()
+    """A record inside a post, beside the author of the post."""
+    NAMED = auto()
+    """A feed generator, list or starter pack by itself."""
+
+
+class Condition(Enum):
+    """What may stand against showing an item."""
+
+    MISSING = auto()
+    """The record is not there: deleted, or never seen."""
+    GONE = auto()
+    """The account is not there, not active, taken down, or redacted by a labeler."""
+    REDACTED = auto()
+    """A labeler that the reader accepts to redact has taken the record down."""
+    OPTED_OUT = auto()
+    """The account asks to be shown to signed-in people only (pages)."""
+    VIEWER_BLOCK = auto()
+    """The viewer and the account block each other, either way, by record or list."""
+    PARTY_BLOCK = auto()
+    """The account and the one beside it block each other, either way."""
+    ANCESTOR_BLOCK = auto()
+    """The viewer and the author of the parent or grandparent block each other."""
+    GATED = auto()
+    """The thread's gate does not let the account reply."""
+    HIDDEN_REPLY = auto()
+    """The author of the thread has hidden the reply (pages)."""
+    NOT_QUOTABLE = auto()
+    """The gate of the quoted post forbids quotes."""
+    DETACHED = auto()
+    """The author of the quoted post has detached this quote."""
+
+
+class Effect(Enum):
+    """What is shown then."""
+
+    HIDE = auto()
+    """Nothing."""
+    NOT_FOUND = auto()
+    """A notFoundPost or viewNotFound."""
+    BLOCKED = auto()
+    """A blockedPost or viewBlocked."""
+    DETACH = auto()
+    """A viewDetached."""
+    REFUSE = auto()
+    """An error."""
+
+
+Rules = tuple[tuple[Condition, Effect], ...]
+
+
+def _rules(effect: Effect, *conditions: Condition) -> Rules:
+    return tuple((condition, effect) for condition in conditions)
+
+
+_GONE = (Condition.GONE, Condition.OPTED_OUT)
+_NO_RECORD = (
+    Condition.MISSING,
+    Condition.GONE,
+    Condition.REDACTED,
+    Condition.OPTED_OUT,
+)
+_BLOCKS = (Condition.VIEWER_BLOCK, Condition.PARTY_BLOCK)
+
+TABLE: Final[dict[Place, Rules]] = {
+    Place.PROFILE: _rules(Effect.REFUSE, *_GONE),
+    Place.ACTOR: _rules(Effect.HIDE, *_GONE),
+    Place.ACTOR_HIT: _rules(Effect.HIDE, *_GONE, Condition.VIEWER_BLOCK),
+    Place.EXACT_HIT: _rules(Effect.HIDE, *_GONE),
+    Place.FOLLOW: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
+    Place.LIKE: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
+    Place.REPOSTER: _rules(Effect.HIDE, *_GONE, Condition.VIEWER_BLOCK),
+    Place.POST: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
+    Place.FEED_ITEM: _rules(
+        Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK, Condition.ANCESTOR_BLOCK
+    ),
+    Place.AUTHOR_ITEM: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
+    Place.REPLY_REF: (
+        *_rules(Effect.NOT_FOUND, *_NO_RECORD),
+        *_rules(Effect.BLOCKED, *_BLOCKS),
+    ),
+    Place.ANCHOR: (
+        *_rules(Effect.NOT_FOUND, *_NO_RECORD),
+        *_rules(Effect.BLOCKED, Condition.VIEWER_BLOCK),
+    ),
+    Place.PARENT: (
+        *_rules(Effect.BLOCKED, Condition.PARTY_BLOCK),
+        *_rules(Effect.NOT_FOUND, *_NO_RECORD),
+        *_rules(Effect.BLOCKED, Condition.VIEWER_BLOCK),
+    ),
+    Place.REPLY: (
+        *_rules(Effect.HIDE, Condition.GATED, Condition.PARTY_BLOCK, *_NO_RECORD),
+        *_rules(Effect.HIDE, Condition.HIDDEN_REPLY),
+        *_rules(Effect.BLOCKED, Condition.VIEWER_BLOCK),
+    ),
+    Place.QUOTE: (
+        *_rules(Effect.BLOCKED, *_BLOCKS),
+        *_rules(Effect.DETACH, Condition.NOT_QUOTABLE),
+        *_rules(Effect.NOT_FOUND, *_NO_RECORD),
+        *_rules(Effect.DETACH, Condition.DETACHED),
+    ),
+    Place.NAMED: _rules(Effect.HIDE, *_NO_RECORD),
+}
+"""The first condition that holds decides; an item for which none holds is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An item in a place: its account, its record if it is one, the account on the
+    other side, and the post that quotes it."""
+
+    actor: int
+    record: Address | None = None
+    beside: int | None = None
+    quoted_by: Address | None = None
+
+
+# conditions
+
+
+def _is_missing(state: State, case: Case) -> bool:
+    record = case.record
+    return record is not None and not (record in state.posts or record in state.named)
+
+
+def _is_gone(state: State, case: Case) -> bool:
+    actor = state.actors.get(case.actor)
+    return (
+        actor is None
+        or not actor.is_shown
+        or state.is_redacted(account_subject(case.actor))
+    )
+
+
+def _is_redacted(state: State, case: Case) -> bool:
+    return case.record is not None and state.is_redacted(case.record)
+
+
+def _has_opted_out(state: State, case: Case) -> bool:
+    session = state.session
+    if session.viewer is not None or not session.for_page:
+        return False
+    profile = state.records.get(profile_address(case.actor))
+    post = state.posts.get(case.record) if case.record else None
+    values = self_label_values(profile.value) if profile else []
+    values += self_label_values(post.record.value) if post else []
+    labels = state.labels.get(account_subject(case.actor), ())
+    values += [label.val for label in labels]
+    return NO_UNAUTHENTICATED in values
+
+
+def _is_blocked(state: State, actor: int) -> bool:
+    viewer = state.session.viewer_actor
+    return viewer is not None and state.standing.is_blocked(viewer, actor)
+
+
+def _is_viewer_blocked(state: State, case: Case) -> bool:
+    return _is_blocked(state, case.actor)
+
+
+def _is_party_blocked(state: State, case: Case) -> bool:
+    return case.beside is not None and state.standing.is_blocked(
+        case.beside, case.actor
+    )
+
+
+def _is_ancestor_blocked(state: State, case: Case) -> bool:
+    post = state.posts.get(case.record) if case.record else None
+    parent = post.parent if post else None
+    above = state.posts.get(parent) if parent else None
+    grandparent = above.parent if above else None
+    return any(_is_blocked(state, a.actor) for a in (parent, grandparent) if a)
+
+
+def _is_gated(state: State, case: Case) -> bool:
+    return case.record is not None and state.standing.violates(case.record)
+
+
+def _is_hidden_reply(state: State, case: Case) -> bool:
+    post = state.posts.get(case.record) if case.record else None
+    if not state.session.for_page or post is None or post.root is None:
+        return False
+    gate = state.standing.threadgate(post.root)
+    return gate is not None and state.uris[post.record.address] in gate.hidden_replies
+
+
+def _is_not_quotable(state: State, case: Case) -> bool:
+    quoting = state.posts.get(case.quoted_by) if case.quoted_by else None
+    if quoting is None or case.record is None or case.record.collection != POST:
+        return False
+    return state.standing.violates_postgate(quoting, case.record)
+
+
+def _is_detached(state: State, case: Case) -> bool:
+    if case.record is None or case.quoted_by is None:
+        return False
+    gate = state.standing.postgate(case.record)
+    return gate is not None and state.uris.get(case.quoted_by) in gate.detached
+
+
+_HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
+    Condition.MISSING: _is_missing,
+    Condition.GONE: _is_gone,
+    Condition.REDACTED: _is_redacted,
+    Condition.OPTED_OUT: _has_opted_out,
+    Condition.VIEWER_BLOCK: _is_viewer_blocked,
+    Condition.PARTY_BLOCK: _is_party_blocked,
+    Condition.ANCESTOR_BLOCK: _is_ancestor_blocked,
+    Condition.GATED: _is_gated,
+    Condition.HIDDEN_REPLY: _is_hidden_reply,
+    Condition.NOT_QUOTABLE: _is_not_quotable,
+    Condition.DETACHED: _is_detached,
+}
+
+
+# deciding
+
+
+def decide(state: State, place: Place, case: Case) -> Effect | None:
+    """Return what stands against showing an item; None if it is shown."""
+    for condition, effect in TABLE[place]:
+        if _HOLDS[condition](state, case):
+            return effect
+    return None
+
+
+def decide_record(
+    state: State,
+    place: Place,
+    record: Address,
+    *,
+    beside: int | None = None,
+    quoted_by: Address | None = None,
+) -> Effect | None:
+    """As `decide`, for a record."""
+    return decide(state, place, Case(record.actor, record, beside, quoted_by))
+
+
+def shown_actors(
+    state: State, place: Place, actors: Iterable[int], *, beside: int | None = None
+) -> list[int]:
+    """Return the accounts that are shown, in order."""
+    found = [*actors]
+    if beside is not None:
+        state.standing.load_pairs((beside, actor) for actor in found)
+    return [a for a in found if decide(state, place, Case(a, beside=beside)) is None]
+
+
+def shown_records(
+    state: State, place: Place, records: Iterable[Address]
+) -> list[Address]:
+    """Return the records that are shown, in order."""
+    return [r for r in records if decide_record(state, place, r) is None]
+
+
+def shown_items(
+    state: State, place: Place, items: Iterable[SkeletonItem]
+) -> list[SkeletonItem]:
+    """Return the feed items that are shown: the post, and the account that reposted."""
+    return [
+        item
+        for item in items
+        if decide_record(state, place, item.post) is None
+        and (
+            item.repost is None
+            or decide(state, Place.REPOSTER, Case(item.repost.actor)) is None
+        )
+    ]
+
+
+# refusing
+
+
+def refuse_profile(state: State, actor: int) -> None:
+    """Raise the error of getProfile for an account that is not shown."""
+    case = Case(actor)
+    if decide(state, Place.PROFILE, case) is None:
+        return
+    found = state.actors.get(actor)
+    if found is None or not found.is_indexed or found.upstream_status == STATUS_DELETED:
+        raise _bad_request("Profile not found")
+    if not _is_gone(state, case):
+        raise _bad_request("This account is shown to signed-in people only")
+    if (
+        found.takedown is not None
+        or found.upstream_status in SUSPENDED
+        or state.is_redacted(account_subject(actor))
+    ):
+        raise XrpcError("AccountTakedown", "Account has been suspended", 400)
+    raise XrpcError("AccountDeactivated", "Account is deactivated", 400)
+
+
+def refuse_repo(state: State, actor: int | None, asked: str) -> str:
+    """Return the DID of the account whose record is asked for.
+
+    Raise the error of com.atproto.repo.getRecord for one that is not shown.
+    """
+    if actor is not None:
+        state.load_actors([actor])
+        if decide(state, Place.PROFILE, Case(actor)) is None:
+            return state.actors[actor].did
+    raise _bad_request(f"Could not find repo: {asked}")
+
+
+def refuse_subject(state: State, actor: int, asked: str) -> None:
+    """Raise the error of getFollows and getFollowers for an account not shown."""
+    if decide(state, Place.PROFILE, Case(actor)) is not None:
+        raise _bad_request(f"Actor not found: {asked}")
+
+
+def refuse_author(state: State, actor: int) -> None:
+    """Raise the error of getAuthorFeed for an account that is not shown, or that the
+    viewer blocks or is blocked by."""
+    if decide(state, Place.PROFILE, Case(actor)) is not None:
+        raise _bad_request("Profile not found")
+    viewer = state.session.viewer_actor
+    if viewer is None:
+        return
+    did = state.actors[actor].did
+    if state.standing.block(viewer, actor) is not None:
+        raise XrpcError("BlockedActor", f"Requester has blocked actor: {did}", 400)
+    if state.standing.block(actor, viewer) is not None:
+        raise XrpcError("BlockedByActor", f"Requester is blocked by actor: {did}", 400)
+
+
+def _bad_request(message: str) -> XrpcError:
+    return XrpcError("InvalidRequest", message, 400)

@@ -1,0 +1,68 @@
+"""Lists of accounts without their creators, and what all named records show."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from appview.hydration.records import Named
+from appview.hydration.state import State
+from appview.views.blob_url import image_url
+from appview.views.common import (
+    datetime_text,
+    label_views,
+    present,
+    rkey_text,
+    text_of,
+)
+from protocol.blob import blob_cid
+from protocol.graphemes import cut_text
+from storage.collections import GRAPH_LISTBLOCK
+from storage.documents import Address
+
+_MAX_NAME_BYTES: Final = 64
+
+
+def list_view_basic(state: State, address: Address) -> dict[str, Any]:
+    """Return a list of accounts in short."""
+    named = state.named[address]
+    name = text_of(named.record.value, "name") or ""
+    return present(
+        **named_fields(state, named),
+        # A name of one huge cluster leaves nothing, and the lexicon asks for a letter.
+        name=cut_text(name, graphemes=len(name), size=_MAX_NAME_BYTES) or "list",
+        purpose=text_of(named.record.value, "purpose"),
+        avatar=avatar_url(state, named),
+        listItemCount=named.items,
+        viewer=_viewer_state(state, address),
+    )
+
+
+def named_fields(state: State, named: Named) -> dict[str, Any]:
+    """Return the fields that all named records have."""
+    address = named.record.address
+    uri = state.uris[address]
+    return {
+        "uri": uri,
+        "cid": named.record.cid,
+        "labels": label_views(state, address, uri),
+        "indexedAt": datetime_text(named.sort_at),
+    }
+
+
+def avatar_url(state: State, named: Named) -> str | None:
+    """Return the URL of a record's picture."""
+    cid = blob_cid(named.record.value.get("avatar"))
+    return image_url(state, state.actors[named.record.address.actor], cid, "avatar")
+
+
+def _viewer_state(state: State, address: Address) -> dict[str, Any] | None:
+    viewer = state.session.viewer
+    if viewer is None:
+        return None
+    reaction = state.reactions.get(address)
+    block = reaction.block if reaction else None
+    uri = f"at://{viewer.did}/{GRAPH_LISTBLOCK}"
+    return present(
+        muted=False,
+        blocked=f"{uri}/{rkey_text(state, block)}" if block is not None else None,
+    )

@@ -1,0 +1,54 @@
+"""Whole profiles: profileViewDetailed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appview.hydration.actors import Actor
+from appview.hydration.records import STARTER_PACK, Record
+from appview.hydration.state import JOINED_VIA, PINNED_POST, State, reference_uri
+from appview.rules import Place, decide_record
+from appview.views.blob_url import image_url
+from appview.views.checked import STRONG_REF, part_of
+from appview.views.common import present, text_of
+from appview.views.named import starter_pack_view_basic
+from appview.views.profile import profile_view
+from protocol.syntax import is_uri
+
+
+def profile_view_detailed(state: State, actor: Actor) -> dict[str, Any]:
+    """Return an account loaded by `load_profiles`, with all that a profile shows."""
+    record = state.profile_record(actor.id)
+    view = profile_view(state, actor)
+    return view | present(
+        banner=image_url(state, actor, actor.banner, "banner"),
+        website=_website(record) if record else None,
+        followersCount=actor.followers,
+        followsCount=actor.follows,
+        postsCount=actor.posts,
+        associated={
+            **view["associated"],
+            "lists": actor.lists,
+            "feedgens": actor.feed_generators,
+            "starterPacks": actor.starter_packs,
+            "labeler": actor.labeler,
+        },
+        joinedViaStarterPack=_starter_pack(state, record) if record else None,
+        pinnedPost=part_of(record.value, PINNED_POST, STRONG_REF) if record else None,
+    )
+
+
+def _website(record: Record) -> str | None:
+    website = text_of(record.value, "website")
+    if website is None or not website.startswith("https://") or not is_uri(website):
+        return None
+    return website
+
+
+def _starter_pack(state: State, record: Record) -> dict[str, Any] | None:
+    pack = state.by_uri.get(reference_uri(record, JOINED_VIA) or "")
+    if pack is None or pack.collection != STARTER_PACK or pack not in state.named:
+        return None
+    if decide_record(state, Place.NAMED, pack) is not None:
+        return None
+    return starter_pack_view_basic(state, pack)

@@ -1,0 +1,34 @@
+"""Grapheme clusters: what a person counts as one character, and lexicons as well."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import regex
+
+_GRAPHEME: Final = regex.compile(r"\X")
+
+
+def count_graphemes(text: str, limit: int) -> int:
+    """Return how many grapheme clusters `text` has, at most `limit` + 1."""
+    count = 0
+    for _ in _GRAPHEME.finditer(text):
+        count += 1
+        if count > limit:
+            break
+    return count
+
+
+def cut_text(text: str, *, graphemes: int, size: int) -> str:
+    """Return the longest start of `text` within `graphemes` clusters and `size` bytes
+    of UTF-8. No cluster is cut in two."""
+    # Every cluster has a character at least, every character a byte.
+    if len(text) <= graphemes and len(text) * 4 <= size:
+        return text
+    end = taken = 0
+    for count, match in enumerate(_GRAPHEME.finditer(text), 1):
+        taken += len(match[0].encode("utf-8", "replace"))
+        if count > graphemes or taken > size:
+            return text[:end]
+        end = match.end()
+    return text

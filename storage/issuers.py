@@ -1,0 +1,24 @@
+"""Accounts as issuers of service tokens."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+
+from storage.states import STATUS_DELETED
+
+_REFUSED: Final = ("deactivated", "takendown", "suspended", STATUS_DELETED)
+
+
+def is_issuer_active(conn: psycopg.Connection[Any], did: str) -> bool:
+    """Return False for an account that its host or we took down or deactivated.
+
+    An account that the index does not know is active.
+    """
+    row = conn.execute(
+        "SELECT takedown IS NULL AND upstream_status <> ALL(%s) FROM actor"
+        " WHERE did = %s",
+        (list(_REFUSED), did),
+    ).fetchone()
+    return row is None or bool(row[0])

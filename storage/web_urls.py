@@ -1,0 +1,77 @@
+"""Web addresses as documents and queries compare them."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+MAX_DOMAIN_CHARS: Final = 640
+MAX_URL_CHARS: Final = 512
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_IDEOGRAPHIC_DOT: Final = "\u3002"
+
+
+def normalize_domain(name: str) -> str:
+    """Return a domain name in lower case and punycode, without dots around it.
+
+    Never fails: a name that DNS would refuse is compared as it is.
+    """
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", name).replace(_IDEOGRAPHIC_DOT, ".")
+    name = name.lower()
+    if not name.isascii():
+        # Lowering may leave what composes again.
+        name = unicodedata.normalize("NFC", name)
+        name = ".".join(map(_to_ascii, name.split(".")))
+    return name.strip(".")[:MAX_DOMAIN_CHARS]
+
+
+def normalize_url(url: str) -> str:
+    """Return a URL without fragment and trailing slash, its scheme in lower case, its
+    host as `normalize_domain` has it, and no port that the scheme implies."""
+    plain = url.split("#", 1)[0]
+    parts = _split(plain)
+    if parts is None or not parts.netloc:
+        return plain.rstrip("/")[:MAX_URL_CHARS]
+    host = normalize_domain(parts.hostname or "")
+    if ":" in host:
+        host = f"[{host}]"
+    port = _port(parts)
+    if port is not None and port != _DEFAULT_PORTS.get(parts.scheme):
+        host += f":{port}"
+    user, at, _ = parts.netloc.rpartition("@")
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    return f"{parts.scheme}://{user}{at}{host}{path}".rstrip("/")[:MAX_URL_CHARS]
+
+
+def domain_of(url: str) -> str | None:
+    """Return the domain that a URL leads to, or None if it has none."""
+    parts = _split(url)
+    host = normalize_domain(parts.hostname or "") if parts else ""
+    return host or None
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        # Read here, where it may fail.
+        return parts if parts.hostname is not None else None
+    except ValueError:
+        return None
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError:
+        return None
+
+
+def _to_ascii(label: str) -> str:
+    if label.isascii():
+        return label
+    try:
+        return "xn--" + label.encode("punycode").decode("ascii")
+    except UnicodeError:
+        return label

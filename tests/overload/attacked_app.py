@@ -1,0 +1,15 @@
+"""The provider as it is attacked: that of `bigworld serve`, in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from service.config import Config
+from service.provider import create_app
+
+
+def make_app(home: Path, url: str) -> ASGIApp:
+    """The provider on the index at `url`."""
+    return create_app(Config.read(home=home, event_log=True), url)

@@ -1,0 +1,189 @@
+"""Every method of the provider, with what nobody should send: refused by name, and
+never by a crash or by the database."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from appview_world import SERVICE, Provider, did
+
+from protocol.lexicon import Catalog, Method
+
+CATALOG = Catalog.load()
+ALICE = did("alice")
+POST = f"at://{ALICE}/app.bsky.feed.post/3kaaaaaaaaa22"
+
+# Refused in any parameter, already escaped.
+UNREADABLE = ("a%00b", "%00", "%ff", "%ed%a0%80", "a" * 20_000, "%E9" * 3)
+# What may be meant, or not: anything but a crash.
+ODD_TEXTS = (
+    "",
+    " ",
+    "%00",
+    "\u0001",
+    "\ufffe\uffff",
+    "\U0010ffff",
+    "e\u0301\u200d\u200f",
+    "'\";--",
+    "\\",
+    "%",
+    "((((((",
+    '"""""',
+    "-" * 200,
+    "a " * 2_000,
+    "x" * 9_999,
+    "from: to: since: lang: #",
+    "-from:alice.test -#tag -lang:en",
+    "since:0000-00-00 until:9999-99-99",
+    "0001-01-01T00:00:00Z",
+    "9999-12-31T23:59:59.999999999Z",
+    "2026-11-30T00:00:00+99:99",
+    "\u0130\u0131\u1e9e\ufb03",
+)
+ODD_NAMES = (
+    "alice.test.",
+    "ALICE.TEST",
+    "b\u00fccher.example",
+    "xn--bcher-kva.example",
+    "@alice.test",
+    "a" * 250 + ".com",
+    "handle.invalid",
+    "did:web:localhost%253A1",
+    "did:web:localhost%3A1",
+    "did:plc:" + "a" * 2_000,
+    "did:plc:%00",
+    "DID:PLC:x",
+    "did:x:y",
+)
+ODD_URIS = (
+    "at://alice.test/app.bsky.feed.post/3kaaaaaaaaa22",
+    f"at://{ALICE}",
+    f"at://{ALICE}/app.bsky.feed.post",
+    f"at://{ALICE}/space/app.bsky.feed.post/1",
+    f"at://{ALICE}/app.bsky.feed.post/..",
+    f"at://{ALICE}/app.bsky.feed.post/" + "k" * 512,
+    f"at://{ALICE}/app.bsky.feed.post/zzzzzzzzzzzzz",
+    f"at://{ALICE}/app.bsky.feed.post/2222222222222",
+    f"at://{ALICE}/{'a' * 60}.{'b' * 60}.{'c' * 60}/1",
+    f"at://{ALICE}/app.bsky.feed.post/3kaaaaaaaaa22#fragment",
+    f"AT://{ALICE}/app.bsky.feed.post/3kaaaaaaaaa22",
+    "at://did:web:localhost%253A1/app.bsky.feed.post/1",
+    f"at://{SERVICE}/app.bsky.feed.generator/none",
+)
+ODD_NUMBERS = ("0", "-1", "101", "9223372036854775807", "-9223372036854775808", "1.5")
+ODD_KEYS = ("..", ".", "self", "2222222222222", "k" * 512, "k" * 513, "a:b~c_d-e.f")
+
+GOOD: dict[str, Any] = {
+    "at-identifier": ALICE,
+    "did": ALICE,
+    "handle": "alice.test",
+    "at-uri": POST,
+    "nsid": "app.bsky.feed.post",
+    "record-key": "self",
+    "cid": "bafyreie5737gdxlw5i64vzichcalba3z2v5n6icifvx5xytvske7mr3hpm",
+    "integer": "1",
+    "boolean": "true",
+    None: "x",
+}
+
+
+def fields_of(method: Method) -> dict[str, Any]:
+    return dict((method.params or {}).get("properties", {}))
+
+
+def good_value(schema: dict[str, Any]) -> str:
+    inner = schema.get("items", schema)
+    if inner["type"] != "string":
+        return str(GOOD[inner["type"]])
+    known = inner.get("knownValues") or inner.get("enum")
+    return str(known[0] if known else GOOD[inner.get("format")])
+
+
+def good_query(method: Method) -> dict[str, str]:
+    fields = fields_of(method)
+    return {
+        name: good_value(fields[name])
+        for name in (method.params or {}).get("required", ())
+    }
+
+
+def call(url: str, **options: Any) -> tuple[int, Any]:
+    """(status, JSON, or bytes); a crash in the server fails the test that sees 500."""
+    request = urllib.request.Request(url, **options)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+@pytest.fixture(scope="module")
+def queries(provider: Provider) -> list[tuple[str, Method]]:
+    """The queries that the provider serves."""
+    with urllib.request.urlopen(f"{provider.url}/openapi.json") as answer:
+        paths = json.load(answer)["paths"]
+    nsids = [path.removeprefix("/xrpc/") for path in paths]
+    methods = [(nsid, CATALOG.method(nsid)) for nsid in nsids]
+    found = [(n, m) for n, m in methods if m is not None and m.kind == "query"]
+    assert len(found) > 20
+    return found
+
+
+def odd_queries(method: Method) -> Iterator[tuple[str, str, str]]:
+    """(parameter, what is odd, query string), one odd parameter at a time."""
+    for name, schema in fields_of(method).items():
+        rest = urlencode({k: v for k, v in good_query(method).items() if k != name})
+        for text in odd_values(schema):
+            yield name, text, f"{rest}&{name}={quote(text, safe='')}"
+
+
+def odd_values(schema: dict[str, Any]) -> tuple[str, ...]:
+    inner = schema.get("items", schema)
+    if inner["type"] != "string":
+        return ODD_NUMBERS
+    format_ = inner.get("format")
+    if format_ in ("at-identifier", "did", "handle"):
+        return ODD_NAMES
+    return {"at-uri": ODD_URIS, "record-key": ODD_KEYS}.get(format_, ODD_TEXTS)
+
+
+def test_unreadable_parameter_is_named(
+    provider: Provider, queries: list[tuple[str, Method]]
+) -> None:
+    for nsid, method in queries:
+        for name in fields_of(method):
+            rest = {k: v for k, v in good_query(method).items() if k != name}
+            for odd in UNREADABLE:
+                query = f"{urlencode(rest)}&{name}={odd}"
+                status, body = call(f"{provider.url}/xrpc/{nsid}?{query}")
+                assert (status, body["error"]) == (400, "InvalidRequest"), (nsid, odd)
+                assert name in body["message"]
+
+
+def test_odd_parameter_is_no_crash(
+    provider: Provider, queries: list[tuple[str, Method]]
+) -> None:
+    wrong = []
+    for nsid, method in queries:
+        for name, odd, query in odd_queries(method):
+            status, body = call(f"{provider.url}/xrpc/{nsid}?{query}")
+            if status not in (200, 400, 401, 404):
+                wrong.append((nsid, name, odd[:60], status, body))
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "value", ["x", "did:plc:x;redact", "a" * 9_000, "did:web:%00", ";;;", '"', "?1"]
+)
+def test_odd_labelers_are_no_crash(provider: Provider, value: str) -> None:
+    headers = {"atproto-accept-labelers": value}
+    url = f"{provider.url}/xrpc/app.bsky.actor.getProfile?actor={ALICE}"
+    status, _ = call(url, headers=headers)
+    assert status in (200, 400)

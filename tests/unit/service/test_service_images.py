@@ -1,0 +1,199 @@
+"""Images of the pages: proven, sniffed, bounded, and nothing of hidden accounts."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from anyio import CapacityLimiter
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from network.client import Fetcher
+from network.policy import Policy
+from network.serve import serving_in_thread
+from protocol.cid import cid_for, cid_to_text, raw_cid_for
+from service.config import Config
+from service.errors import ConfigError
+from service.pages.image_cache import ImageCache
+from service.pages.images import MAX_IMAGE_BYTES, Images, image_type
+from storage.pool import open_pool
+
+ALICE, GONE, WEB = "did:plc:" + "a" * 24, "did:plc:" + "b" * 24, "did:web:x.test%3A1"
+PNG = b"\x89PNG\r\n\x1a\n" + b"pixels" * 100
+SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+LARGE = PNG + bytes(MAX_IMAGE_BYTES)
+
+
+def cid(blob: bytes) -> str:
+    return cid_to_text(raw_cid_for(blob))
+
+
+@dataclass
+class _Host:
+    """An account's host: its blobs, and what it was asked for."""
+
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    async def get_blob(self, request: Request) -> Response:
+        name = request.query_params["cid"]
+        self.asked.append(f"{request.query_params['did']} {name}")
+        blob = self.blobs.get(name)
+        if blob is None:
+            return Response("{}", 400)
+        return Response(blob, media_type="text/html")
+
+
+@dataclass
+class _Site:
+    url: str
+    host: _Host
+    cache: ImageCache
+
+    def get(self, did: str, name: str, **headers: str) -> tuple[int, bytes, Any]:
+        request = urllib.request.Request(f"{self.url}/image/{did}/{name}")
+        for header, value in headers.items():
+            request.add_header(header.replace("_", "-"), value)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, answer.read(), answer.headers
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read(), error.headers
+
+
+@pytest.fixture(scope="module")
+def site(databases: Any, tmp_path_factory: Any) -> Iterator[_Site]:
+    url = databases.make("index")
+    host = _Host({cid(blob): blob for blob in (PNG, SVG, LARGE)})
+    host.blobs[cid(b"other")] = PNG
+    path = "/xrpc/com.atproto.sync.getBlob"
+    peer = Starlette(routes=[Route(path, host.get_blob)])
+    cache = ImageCache(tmp_path_factory.mktemp("images"), 1_000_000)
+    with serving_in_thread(peer) as origin, open_pool(url, max=2) as pool:
+        with psycopg.connect(url) as conn:
+            conn.execute("INSERT INTO host (hostname, url) VALUES ('x', %s)", (origin,))
+            for did in (ALICE, GONE, WEB):
+                conn.execute("INSERT INTO actor (did) VALUES (%s)", (did,))
+            conn.execute("INSERT INTO repo (actor, host) SELECT id, 1 FROM actor")
+            conn.execute("UPDATE actor SET takedown = 'x' WHERE did = %s", (GONE,))
+        fetcher = Fetcher(Policy(allow_loopback=True))
+
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            async with fetcher:
+                yield
+
+        images = Images(pool, fetcher, cache, CapacityLimiter(2))
+        with serving_in_thread(
+            Starlette(routes=[images.route()], lifespan=lifespan)
+        ) as served:
+            yield _Site(served, host, cache)
+    databases.drop(url)
+
+
+def test_image_is_fetched_once_and_cannot_act(site: _Site) -> None:
+    for _ in range(2):
+        status, body, headers = site.get(ALICE, cid(PNG))
+        assert (status, body) == (200, PNG)
+        assert headers["content-type"] == "image/png"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "sandbox" in headers["content-security-policy"]
+    assert site.host.asked.count(f"{ALICE} {cid(PNG)}") == 1
+    status, body, _ = site.get(ALICE, cid(PNG), If_None_Match=f'"{cid(PNG)}"')
+    assert (status, body) == (304, b"")
+
+
+def test_did_with_a_percent_sign_reaches_its_host_whole(site: _Site) -> None:
+    quoted = WEB.replace("%", "%25")
+    assert site.get(quoted, cid(PNG))[:2] == (200, PNG)
+    assert f"{WEB} {cid(PNG)}" in site.host.asked
+
+
+@pytest.mark.parametrize(
+    "blob", [SVG, LARGE, b"other", b"nowhere"], ids=["svg", "large", "other", "absent"]
+)
+def test_what_is_no_proven_image_is_not_served(site: _Site, blob: bytes) -> None:
+    asked = len(site.host.asked)
+    for _ in range(2):
+        status, body, headers = site.get(ALICE, cid(blob))
+        assert (status, body) == (404, b"no image")
+        assert "sandbox" in headers["content-security-policy"]
+    # What failed is not tried again at once.
+    assert len(site.host.asked) == asked + 1
+
+
+@pytest.mark.parametrize(
+    ("did", "name"),
+    [
+        (GONE, cid(PNG)),
+        ("did:plc:" + "c" * 24, cid(PNG)),
+        ("alice.test", cid(PNG)),
+        (ALICE, "..%2F..%2Fsecrets"),
+        (ALICE, cid_to_text(cid_for(PNG))),
+        (ALICE, cid(PNG) + "%00"),
+    ],
+)
+def test_other_names_are_asked_of_nobody(site: _Site, did: str, name: str) -> None:
+    asked = len(site.host.asked)
+    assert site.get(did, name)[0] == 404
+    assert len(site.host.asked) == asked
+
+
+def test_image_type_is_told_by_the_bytes() -> None:
+    assert image_type(b"\xff\xd8\xff\xe0") == "image/jpeg"
+    assert image_type(b"GIF89a..") == "image/gif"
+    assert image_type(b"RIFF\0\0\0\0WEBPVP8 ") == "image/webp"
+    assert image_type(b"\0\0\0\x20ftypavif") == "image/avif"
+    assert [image_type(b) for b in (b"", SVG, b"RIFF\0\0\0\0WAVE")] == [None] * 3
+
+
+def test_image_cache_forgets_what_was_unused_for_longest(tmp_path: Path) -> None:
+    cache = ImageCache(tmp_path / "c", 30)
+    for name in ("a", "b", "c"):
+        cache.put(name, name.encode() * 10)
+    opened = cache.open("a")
+    assert opened is not None
+    opened.close()
+    cache.put("d", b"d" * 10)
+    cache.put("too large", b"x" * 31)
+    assert sorted(os.listdir(tmp_path / "c")) == ["a", "c", "d"]
+    assert cache.open("b") is None
+    assert cache.total == 30
+    (tmp_path / "c" / "a").unlink()
+    assert cache.open("a") is None
+    assert ImageCache(tmp_path / "c", 10).total == 10
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wrong"),
+    [
+        ("https://cdn.test/{preset}/{did}/{cid}", None),
+        ("https://cdn.test/{did}/{cid}", None),
+        ("https://cdn.test/{preset}/{did}", "needs"),
+        ("https://cdn.test/{did.x}/{cid}", "is none of"),
+        ("https://cdn.test/{did!r}/{cid}", "is none of"),
+        ("https://cdn.test/{file}/{did}/{cid}", "is none of"),
+        ("https://{did}.cdn.test/{cid}", "not an https URL"),
+        ("http://cdn.test/{did}/{cid}", "not an https URL"),
+        ("/{did}/{cid}", "not an https URL"),
+        ("https://cdn.test/{did/{cid}", "cdn_url_pattern"),
+    ],
+)
+def test_cdn_url_pattern_is_checked(pattern: str, wrong: str | None) -> None:
+    if wrong is None:
+        assert Config.read(cdn_url_pattern=pattern).cdn_url_pattern == pattern
+        return
+    with pytest.raises(ConfigError, match=wrong):
+        Config.read(cdn_url_pattern=pattern)

@@ -1,0 +1,44 @@
+"""The feeds of a provider whose index is empty: a PDS finds them all the same."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from network.serve import serving_in_thread
+from service.config import Config
+from service.provider import create_app
+
+DID = "did:web:search.example.org"
+
+
+def test_own_feeds_are_found_in_an_empty_index(tmp_path: Path, index_db: str) -> None:
+    config = Config.read(home=tmp_path, public_url="https://search.example.org")
+    with serving_in_thread(create_app(config, index_db, check_output=True)) as url:
+
+        def get(path: str) -> Any:
+            with urllib.request.urlopen(url + path, timeout=30) as answer:
+                return json.load(answer)
+
+        feeds = get("/xrpc/app.bsky.feed.describeFeedGenerator")["feeds"]
+        uris = [feed["uri"] for feed in feeds]
+        views = get(
+            "/xrpc/app.bsky.feed.getFeedGenerators?feeds=" + "&feeds=".join(uris)
+        )["feeds"]
+        assert [view["uri"] for view in views] == uris
+        creator = views[0]["creator"]
+        assert (creator["did"], creator["handle"]) == (DID, "search.example.org")
+        record = get(
+            "/xrpc/com.atproto.repo.getRecord?repo=search.example.org"
+            "&collection=app.bsky.feed.generator&rkey=latest"
+        )
+        assert record["uri"] in uris
+        assert record["cid"] in {view["cid"] for view in views}
+        assert get(f"/xrpc/app.bsky.feed.getFeed?feed={record['uri']}") == {"feed": []}
+        assert get("/.well-known/did.json")["alsoKnownAs"] == [
+            "at://search.example.org"
+        ]
+        with urllib.request.urlopen(f"{url}/.well-known/atproto-did") as answer:
+            assert answer.read().decode() == DID
