@@ -338,9 +338,41 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
         ),
         Rule(
             "they fail on AT-URIs with a handle",
-            r"app\.bsky\.feed\.get(Likes|RepostedBy|FeedGenerator)",
+            r"app\.bsky\.feed\.get(Posts|Likes|RepostedBy|FeedGenerator)",
             "",
             lambda d: d.theirs[0] == 500 and ".test/" in str(d.question.params),
+        ),
+        Rule(
+            "an empty search says which query is missing",
+            r"app\.bsky\.feed\.searchPosts",
+            "",
+            lambda d: d.ours[:2] == [400, "BadQueryString"] and d.theirs[0] == 400,
+        ),
+        Rule(
+            "a pinned post is not shown again on a later page",
+            r"app\.bsky\.feed\.getAuthorFeed",
+            r"\.feed",
+            lambda d: (
+                d.kind == "items absent"
+                and bool(d.question.pages)
+                and d.theirs == [stage.refs["note 0 of the wombat"]["uri"]]
+            ),
+        ),
+        Rule(
+            "an account counts once for what it reposts, and its feed shows one",
+            r"app\.bsky\.feed\.getAuthorFeed",
+            r"\.feed",
+            lambda d: d.kind == "repeats" and set(d.ours.values()) == {1},
+        ),
+        Rule(
+            "a repost stays when its post is written anew; their feeds forget it",
+            r"app\.bsky\.feed\.getAuthorFeed",
+            r"\.feed",
+            lambda d: (
+                d.kind == "items added"
+                and len(d.ours) == 1
+                and d.ours[0].startswith(stage.refs["again"]["uri"])
+            ),
         ),
         Rule(
             "a ring of replies is cut: they repeat a post that is its own parent",

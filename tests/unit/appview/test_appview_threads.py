@@ -37,7 +37,8 @@ def posts_of(view: dict[str, Any]) -> Counter[str]:
     ("name", "rkey", "members"),
     [
         ("ann", "3m2222222222a", ["ann"]),
-        ("cyd", "3m2222222222b", ["ann", "ben", "cyd", "dot", "eli"]),
+        # Each names another root: no two are of one thread.
+        ("cyd", "3m2222222222b", ["cyd"]),
         ("ann", "3m2222222222d", ["ann", "ben", "dot"]),
         ("dot", "3m2222222222d", ["ann", "ben", "dot"]),
     ],
@@ -79,3 +80,11 @@ def test_work_for_a_client_that_is_gone_ends(provider: Provider) -> None:
     gone = RequestContext(provider.app, THREAD, is_client_gone=lambda: True)
     with pytest.raises(XrpcError):
         search.SEARCH_POSTS.run(gone, {"q": "zebra", "limit": 3})
+
+
+def test_thread_ends_at_a_post_that_names_another_root(provider: Provider) -> None:
+    wrong, root = provider.uris["wrong_root"], provider.uris["bens_root"]
+    thread = provider.get(THREAD, uri=root)["thread"]
+    uris = [reply["post"]["uri"] for reply in thread["replies"]]
+    assert uris == [provider.uris["in_bens_thread"]]
+    assert "parent" not in provider.get(THREAD, uri=wrong)["thread"]
