@@ -106,12 +106,12 @@ def thread_view(
     views: dict[Address, dict[str, Any]] = {}
     for each, above in reversed(order):
         if each != address:
+            if each in state.posts and _root_of(state, each) != root:
+                continue
             effect = decide_record(state, Place.REPLY, each, beside=above)
             if effect is not None:
                 if effect is not Effect.HIDE and each in state.uris:
                     views[each] = _gap(state, effect, each, "")
-                continue
-            if _root_of(state, each) != root:
                 continue
         views[each] = {"$type": THREAD_VIEW_POST, "post": post_view(state, each)}
         if each in replies:
@@ -176,7 +176,8 @@ def _reply(state: State, post: Post) -> dict[str, Any] | None:
     author = post.record.address.actor
     parent = _reply_ref(state, post.parent, {author})
     # The root is blocked for who answers it through somebody else, too.
-    sides = {author, post.parent.actor} if parent["$type"] == POST_VIEW else {author}
+    gone = parent["$type"] == NOT_FOUND_POST
+    sides = {author} if gone else {author, post.parent.actor}
     return present(
         root=_reply_ref(state, post.root, sides),
         parent=parent,

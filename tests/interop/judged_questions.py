@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from judge import Difference, Question, Rule
@@ -255,7 +255,7 @@ def _same_picture(difference: Difference) -> bool:
 
 
 def _both_recent(difference: Difference) -> bool:
-    """Return True if both are times of indexing, at most some minutes apart."""
+    """Return True if both are times of indexing, of today."""
     try:
         ours, theirs = (
             datetime.fromisoformat(str(text))
@@ -263,7 +263,8 @@ def _both_recent(difference: Difference) -> bool:
         )
     except ValueError:
         return False
-    return abs((ours - theirs).total_seconds()) < 600
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    return ours > yesterday and theirs > yesterday
 
 
 def _always(_: Difference) -> bool:
@@ -365,14 +366,22 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
             lambda d: d.kind == "repeats" and set(d.ours.values()) == {1},
         ),
         Rule(
-            "a repost stays when its post is written anew; their feeds forget it",
+            "of those reposts another one may be the one that counts",
             r"app\.bsky\.feed\.getAuthorFeed",
-            r"\.feed",
-            lambda d: (
-                d.kind == "items added"
-                and len(d.ours) == 1
-                and d.ours[0].startswith(stage.refs["again"]["uri"])
-            ),
+            r"\.feed\[\d+\]\.reason\.(uri|cid)",
+            lambda d: dict(d.question.params)["actor"] == stage.did("heidi"),
+        ),
+        Rule(
+            "a post written anew starts with what names its new version",
+            r"app\.bsky\.feed\..*",
+            r".*(Count|\.likes|\.repostedBy|\.replies|\.viewer\.(like|repost))",
+            lambda d: d.about == stage.refs["again"]["uri"],
+        ),
+        Rule(
+            "the sync specification has a status for deleted repos",
+            r"com\.atproto\.sync\.getRepoStatus",
+            "",
+            lambda d: d.ours == [200] and d.theirs[1] == "RepoNotFound",
         ),
         Rule(
             "a ring of replies is cut: they repeat a post that is its own parent",

@@ -68,6 +68,14 @@ def test_replies_are_left_out_at_the_depth_limit(provider: Provider) -> None:
     assert (leaf["post"]["record"]["text"], leaf["replies"]) == ("own_deeper", [])
 
 
+def test_thread_ends_at_a_post_that_names_another_root(provider: Provider) -> None:
+    wrong, root = provider.uris["wrong_root"], provider.uris["bens_root"]
+    thread = provider.get(THREAD, uri=root)["thread"]
+    uris = [reply["post"]["uri"] for reply in thread["replies"]]
+    assert uris == [provider.uris["in_bens_thread"]]
+    assert "parent" not in provider.get(THREAD, uri=wrong)["thread"]
+
+
 def test_work_for_a_client_that_is_gone_ends(provider: Provider) -> None:
     asked = iter([False, False, False])
     context = RequestContext(
@@ -80,11 +88,3 @@ def test_work_for_a_client_that_is_gone_ends(provider: Provider) -> None:
     gone = RequestContext(provider.app, THREAD, is_client_gone=lambda: True)
     with pytest.raises(XrpcError):
         search.SEARCH_POSTS.run(gone, {"q": "zebra", "limit": 3})
-
-
-def test_thread_ends_at_a_post_that_names_another_root(provider: Provider) -> None:
-    wrong, root = provider.uris["wrong_root"], provider.uris["bens_root"]
-    thread = provider.get(THREAD, uri=root)["thread"]
-    uris = [reply["post"]["uri"] for reply in thread["replies"]]
-    assert uris == [provider.uris["in_bens_thread"]]
-    assert "parent" not in provider.get(THREAD, uri=wrong)["thread"]
