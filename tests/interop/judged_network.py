@@ -50,6 +50,8 @@ class Beside:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def ask(self, **request: Any) -> Any:
         """Send a request of `beside.mjs`; return its answer."""
