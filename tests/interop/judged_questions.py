@@ -254,15 +254,23 @@ def _same_picture(difference: Difference) -> bool:
     return did is not None and cid is not None and did in ours and cid in ours
 
 
+def _times(difference: Difference) -> tuple[datetime, datetime]:
+    ours, theirs = str(difference.ours), str(difference.theirs)
+    return datetime.fromisoformat(ours), datetime.fromisoformat(theirs)
+
+
+def _second_lost(difference: Difference) -> bool:
+    if difference.kind != "value":
+        return False
+    ours, theirs = _times(difference)
+    return ours.year < 1970 and ours - theirs == timedelta(seconds=1)
+
+
 def _both_recent(difference: Difference) -> bool:
     """Return True if both are times of indexing, of today."""
-    try:
-        ours, theirs = (
-            datetime.fromisoformat(str(text))
-            for text in (difference.ours, difference.theirs)
-        )
-    except ValueError:
+    if difference.kind != "value":
         return False
+    ours, theirs = _times(difference)
     yesterday = datetime.now(UTC) - timedelta(days=1)
     return ours > yesterday and theirs > yesterday
 
@@ -302,6 +310,12 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
             ".*",
             r".*\.indexedAt",
             _both_recent,
+        ),
+        Rule(
+            "they show times before 1970 that have a fraction a second too early",
+            ".*",
+            r".*\.indexedAt",
+            _second_lost,
         ),
         Rule(
             "the type of a field that knows only one is optional",
@@ -368,7 +382,7 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
         Rule(
             "of those reposts another one may be the one that counts",
             r"app\.bsky\.feed\.getAuthorFeed",
-            r"\.feed\[\d+\]\.reason\.(uri|cid)",
+            r"\.feed\[\d+\]\.reason\.(uri|cid|indexedAt)",
             lambda d: dict(d.question.params)["actor"] == stage.did("heidi"),
         ),
         Rule(
