@@ -2,6 +2,7 @@
 
 ServiceError
  ├─ ConfigError            a setting is missing or wrong
+ ├─ NoDatabaseError        there is no database yet, or none that answers
  ├─ EmbeddedServerError    PostgreSQL or Valkey of ours does not run
  │   └─ FolderInUseError   another process supervises it
  └─ SeedingError           the demo network could not be filled
@@ -16,6 +17,10 @@ class ServiceError(Exception):
 
 class ConfigError(ServiceError):
     """A setting is missing or wrong."""
+
+
+class NoDatabaseError(ServiceError):
+    """There is no database yet, or none that answers."""
 
 
 class EmbeddedServerError(ServiceError):

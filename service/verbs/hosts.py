@@ -14,7 +14,7 @@ from crawler.discovery import AskedAgain, add_configured, crawl_again
 from crawler.host_name import InvalidHostError, parse_host
 from service.config import Config
 from service.crawl_settings import crawl_settings
-from service.databases import INDEX, open_database
+from service.databases import INDEX, open_existing
 from service.errors import ServiceError
 from service.verbs.look import show
 from storage import hosts
@@ -27,7 +27,7 @@ _COLUMNS = ("hostname", "state", "mode", "source", "accounts", "events", "rate")
 
 def show_hosts(config: Config, *, limit: int, as_json: bool) -> None:
     """List the hosts, the busiest first."""
-    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+    with open_existing(config, INDEX) as url, psycopg.connect(url) as conn:
         statuses = [asdict(status) for status in host_statuses(conn, limit=limit)]
     columns = (*_COLUMNS, "lag_s", "waiting_repos", "strikes", "error")
     if not as_json:
@@ -37,7 +37,7 @@ def show_hosts(config: Config, *, limit: int, as_json: bool) -> None:
 
 def show_host(config: Config, text: str, *, as_json: bool) -> None:
     """Tell everything about one host."""
-    with _host(config, text) as (conn, host):
+    with _host(config, text, start=False) as (conn, host):
         report = host_report(conn, host.hostname)
     assert report is not None
     facts = asdict(report.facts) | {"lag_s": report.facts.lag_s}
@@ -68,7 +68,7 @@ def add_host(config: Config, text: str, *, relay: bool) -> str:
     """Crawl and follow a host from now on. Raises ServiceError."""
     settings = crawl_settings(config)
     names = ([], [text]) if relay else ([text], [])
-    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+    with open_existing(config, INDEX, start=True) as url, psycopg.connect(url) as conn:
         try:
             add_configured(conn, *names, settings)
         except InvalidHostError as error:
@@ -131,7 +131,7 @@ def limit_host(
 
 @contextmanager
 def _host(
-    config: Config, text: str
+    config: Config, text: str, *, start: bool = True
 ) -> Iterator[tuple[psycopg.Connection[Any], hosts.Host]]:
     """A known host, in one transaction. Raises ServiceError for any other."""
     try:
@@ -139,7 +139,10 @@ def _host(
         name = parse_host(text, dev=True).name
     except InvalidHostError as error:
         raise ServiceError(str(error)) from error
-    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+    with (
+        open_existing(config, INDEX, start=start) as url,
+        psycopg.connect(url) as conn,
+    ):
         known = hosts.find_hosts(conn, [name]).get(name)
         if known is None:
             raise ServiceError(f"there is no host {name}")

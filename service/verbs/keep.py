@@ -24,7 +24,8 @@ from service.databases import (
     PLC,
     database_name,
     embedded_postgres,
-    open_database,
+    open_existing,
+    require_data,
 )
 from service.embedded.binaries import wheel_postgres
 from service.errors import FolderInUseError, ServiceError
@@ -38,7 +39,7 @@ _STATE_FILE = "society.json"
 
 def export_repo(config: Config, did: Did, path: Path) -> int:
     """Write an account's whole repo as a CAR file; returns its size in bytes."""
-    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+    with open_existing(config, INDEX, start=True) as url, psycopg.connect(url) as conn:
         conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         conn.read_only = True
         known = find_repos(conn, [did]).get(did)
@@ -63,8 +64,9 @@ def backup(config: Config, folder: Path) -> dict[str, Any]:
     Each database is dumped from one snapshot while everything runs on. The folder
     holds keys and passwords: it is readable by us only.
     """
+    require_data(config)
     if folder.exists() and any(folder.iterdir()):
-        raise ServiceError(f"{folder} is not empty")
+        raise ServiceError(f"{folder} is not empty; name a new folder")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     dumps = {}
