@@ -16,6 +16,7 @@ import typer
 from service.config import Config
 from service.errors import ConfigError
 from service.failures import describe_failure
+from service.home import make_home
 from service.hosts_cli import app as hosts_app
 from service.scope_cli import app as scope_app
 from service.takedown_cli import app as takedown_app
@@ -46,6 +47,7 @@ def _start(**flags: Any) -> Config:
 
     config = Config.read(**flags)
     logs.configure(form=config.log_format, level=config.log_level)
+    make_home(config.home)
     return config
 
 

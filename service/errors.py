@@ -28,7 +28,11 @@ class EmbeddedServerError(ServiceError):
 
 
 class FolderInUseError(EmbeddedServerError):
-    """Another process supervises the server of this folder."""
+    """Another process supervises the server of this folder: `pid`, if it is known."""
+
+    def __init__(self, message: str, pid: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
 
 
 class SeedingError(ServiceError):

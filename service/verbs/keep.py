@@ -29,6 +29,7 @@ from service.databases import (
 )
 from service.embedded.binaries import wheel_postgres
 from service.errors import FolderInUseError, ServiceError
+from service.home import make_home
 from storage.repos import find_repos
 
 _EMBEDDED = ((INDEX, ""), (PLC, ""), (PDS, "a"), (PDS, "b"))
@@ -102,7 +103,7 @@ def restore(config: Config, folder: Path) -> list[str]:
         return [index]
     if (config.home / "postgres").exists() or (config.home / _PRIVATE_FOLDER).exists():
         raise ServiceError(f"{config.home} is not empty; restore into a new home")
-    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_home(config.home)
     if (folder / _PRIVATE_FOLDER).is_dir():
         shutil.copytree(folder / _PRIVATE_FOLDER, config.home / _PRIVATE_FOLDER)
     if (folder / _STATE_FILE).exists():
