@@ -40,7 +40,10 @@ def show_host(config: Config, text: str, *, as_json: bool) -> None:
     with _host(config, text, start=False) as (conn, host):
         report = host_report(conn, host.hostname)
     assert report is not None
-    facts = asdict(report.facts) | {"lag_s": report.facts.lag_s}
+    facts = asdict(report.facts) | {
+        "lag_s": report.facts.lag_s,
+        "state": report.facts.shown_state,
+    }
     if as_json:
         whole = facts | {
             name: [asdict(row) for row in getattr(report, name)]
@@ -74,6 +77,34 @@ def add_host(config: Config, text: str, *, relay: bool) -> str:
         except InvalidHostError as error:
             raise ServiceError(str(error)) from error
     return f"{text} is followed"
+
+
+def remove_host(config: Config, text: str) -> str:
+    """Forget a host; says what happens to its accounts. Raises ServiceError."""
+    with _host(config, text) as (conn, host):
+        named = [*config.hosts, *config.relays]
+        if any(_name_of(url) == host.hostname for url in named):
+            raise ServiceError(
+                f"{host.hostname} is in the settings (BIGWORLD_HOSTS, BIGWORLD_RELAYS,"
+                " --host or --relay), which would add it again: take it out there and"
+                " restart first"
+            )
+        hosts.remove_host(conn, host.id)
+    return (
+        f"{host.hostname} is removed and its stream closes within a moment. Its"
+        f" {host.accounts} accounts stay in the index as they are: they are updated"
+        " only where a relay forwards their commits, or once their DID documents name"
+        " another host. If a relay, requestCrawl or a DID document names"
+        f" {host.hostname}, it is crawled again as an untrusted host;"
+        f" `bigworld hosts ban {host.hostname}` instead keeps it away"
+    )
+
+
+def _name_of(url: str) -> str | None:
+    try:
+        return parse_host(url, dev=True).name
+    except InvalidHostError:
+        return None
 
 
 def ban_host(config: Config, text: str, why: str) -> str:
