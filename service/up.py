@@ -46,6 +46,7 @@ from service.progress import Report
 from service.running import forget_running, note_running
 from service.secrets import admin_password
 from service.supervisor import Supervisor
+from service.targets import find_unreachable
 
 _TICK_S = 0.1
 _STUCK_AFTER_S = 120.0
@@ -306,6 +307,8 @@ class _Run:
             cap = config.account_cap or "no"
             targets = (*config.relays, *config.hosts, *config.dids)
             say(f"  crawling  {', '.join(targets)}; account cap: {cap}")
+            for line in self._apart(lambda: find_unreachable(config)):
+                say(f"  {line}")
             if config.contact is None and not config.dev_network:
                 say("  set BIGWORLD_CONTACT, so that hosts can reach you")
         say(f"  all this  {path}")

@@ -18,6 +18,7 @@ from service.config import Config
 from service.errors import SeedingError, ServiceError
 from service.progress import Report
 from service.society import seeding
+from service.targets import find_unreachable
 
 
 class Start:
@@ -138,3 +139,19 @@ def test_taken_port_is_named(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         with pytest.raises(ServiceError, match=rf"port {port} .*--port-base"):
             up._check_ports(Config(home=tmp_path, port_base=port), is_demo=False)
+
+
+def test_targets_that_do_not_answer_are_named(tmp_path: Path) -> None:
+    nobody = "http://localhost:1"
+    config = Config(
+        home=tmp_path,
+        dev_network=True,
+        plc_url=nobody,
+        hosts=(nobody,),
+        relays=(nobody,),
+    )
+    directory, pds, relay = find_unreachable(config)
+    assert directory.startswith(f"the PLC directory {nobody} does not answer")
+    assert pds.startswith(f"{nobody} does not answer as a PDS")
+    assert relay.startswith(f"{nobody} does not answer as a relay")
+    assert all("\n" not in line for line in (directory, pds, relay))
