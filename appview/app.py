@@ -34,6 +34,15 @@ class ForeignSkeleton:
     req_id: str | None = None
 
 
+class ResolveHandle(Protocol):
+    """Asks the network for the DID of a handle, None: nobody's. With `refresh` no
+    remembered answer serves."""
+
+    def __call__(
+        self, handle: str, *, refresh: bool = False
+    ) -> Awaitable[str | None]: ...
+
+
 class FetchSkeleton(Protocol):
     """Asks a foreign feed generator; raises `XrpcError`."""
 
@@ -56,7 +65,7 @@ class AppView:
     engine: SearchEngine
     cursor_secret: bytes
     service_did: str
-    resolve_handle: Callable[[str], Awaitable[str | None]]
+    resolve_handle: ResolveHandle
     """A handle that no account of the index has: asked of the network, None: nobody."""
     fetch_skeleton: FetchSkeleton
     request_crawl: Callable[[str, str], Awaitable[None]]

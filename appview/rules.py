@@ -2,7 +2,7 @@
 place. Every method and every page reads this table; nothing else decides.
 
 The provider's own pages (`session.for_page`) have no client behind them: what clients
-hide by label or thread gate is hidden there by OPTED_OUT and HIDDEN_REPLY.
+hide by label or thread gate is hidden there by OPTED_OUT, LABELLED and HIDDEN_REPLY.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from storage.documents import Address
 from storage.states import STATUS_DELETED
 
 NO_UNAUTHENTICATED: Final = "!no-unauthenticated"
+HIDE: Final = "!hide"
 SUSPENDED: Final = frozenset({"takendown", "suspended"})
 
 
@@ -73,6 +74,8 @@ class Condition(Enum):
     """A labeler that the reader accepts to redact has taken the record down."""
     OPTED_OUT = auto()
     """The account asks to be shown to signed-in people only (pages)."""
+    LABELLED = auto()
+    """A labeler hides the account, its profile or the record (pages)."""
     VIEWER_BLOCK = auto()
     """The viewer and the account block each other, either way, by record or list."""
     PARTY_BLOCK = auto()
@@ -111,13 +114,8 @@ def _rules(effect: Effect, *conditions: Condition) -> Rules:
     return tuple((condition, effect) for condition in conditions)
 
 
-_GONE = (Condition.GONE, Condition.OPTED_OUT)
-_NO_RECORD = (
-    Condition.MISSING,
-    Condition.GONE,
-    Condition.REDACTED,
-    Condition.OPTED_OUT,
-)
+_GONE = (Condition.GONE, Condition.OPTED_OUT, Condition.LABELLED)
+_NO_RECORD = (Condition.MISSING, Condition.REDACTED, *_GONE)
 _BLOCKS = (Condition.VIEWER_BLOCK, Condition.PARTY_BLOCK)
 
 TABLE: Final[dict[Place, Rules]] = {
@@ -202,9 +200,20 @@ def _has_opted_out(state: State, case: Case) -> bool:
     post = state.posts.get(case.record) if case.record else None
     values = self_label_values(profile.value) if profile else []
     values += self_label_values(post.record.value) if post else []
-    labels = state.labels.get(account_subject(case.actor), ())
-    values += [label.val for label in labels]
     return NO_UNAUTHENTICATED in values
+
+
+def _is_labelled(state: State, case: Case) -> bool:
+    if not state.session.for_page:
+        return False
+    subjects = [account_subject(case.actor), profile_address(case.actor)]
+    if case.record is not None:
+        subjects.append(case.record)
+    return any(
+        label.val in (HIDE, NO_UNAUTHENTICATED)
+        for subject in subjects
+        for label in state.labels.get(subject, ())
+    )
 
 
 def _is_blocked(state: State, actor: int) -> bool:
@@ -261,6 +270,7 @@ _HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
     Condition.GONE: _is_gone,
     Condition.REDACTED: _is_redacted,
     Condition.OPTED_OUT: _has_opted_out,
+    Condition.LABELLED: _is_labelled,
     Condition.VIEWER_BLOCK: _is_viewer_blocked,
     Condition.PARTY_BLOCK: _is_party_blocked,
     Condition.ANCESTOR_BLOCK: _is_ancestor_blocked,
@@ -338,7 +348,9 @@ def refuse_profile(state: State, actor: int) -> None:
     if found is None or not found.is_indexed or found.upstream_status == STATUS_DELETED:
         raise _bad_request("Profile not found")
     if not _is_gone(state, case):
-        raise _bad_request("This account is shown to signed-in people only")
+        if _has_opted_out(state, case):
+            raise _bad_request("This account is shown to signed-in people only")
+        raise _bad_request("This account is hidden by a labeler")
     if (
         found.takedown is not None
         or found.upstream_status in SUSPENDED

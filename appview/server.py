@@ -107,14 +107,16 @@ class _GetFeed:
             except XrpcError:
                 if reply is None:
                     raise
-                # A service may take a token once: the client comes with the next.
-                break
+                break  # a service may take a token once
             run = hydrate_foreign(page).run
             reply = await self._run(_serve(self._app, run), call)
             cursor = page.cursor
             if cursor is None or reply.body["feed"]:
                 break
         assert reply is not None
+        if not reply.body["feed"]:
+            # Clients take an empty page with a cursor for one to ask again for.
+            reply.body.pop("cursor", None)
         return reply
 
     def _find_foreign(self, call: Call) -> ForeignFeed | None:
@@ -126,7 +128,10 @@ class _GetFeed:
 
 
 class _ResolveHandle:
-    """com.atproto.identity.resolveHandle: the index first, then the network."""
+    """com.atproto.identity.resolveHandle: the index first, then the network.
+
+    Of an account that has another handle here, no remembered answer serves.
+    """
 
     def __init__(self, app: AppView, server: XrpcServer) -> None:
         self._app = app
@@ -137,7 +142,10 @@ class _ResolveHandle:
         if handle == own_handle(self._app.service_did):
             return {"did": self._app.service_did}
         did = await self._run(self._look_up, call)
-        did = did or await self._app.resolve_handle(handle)
+        if did is None:
+            did = await self._app.resolve_handle(handle)
+            if did is not None and await self._run(self._is_checked(did), call):
+                did = await self._app.resolve_handle(handle, refresh=True)
         if did is None:
             raise XrpcError("InvalidRequest", "Unable to resolve handle", 400)
         return {"did": did}
@@ -146,6 +154,20 @@ class _ResolveHandle:
         handle = normalize_handle(call.params["handle"])
         with self._app.pool.connection() as conn:
             return find_handles(conn, [handle]).get(handle)
+
+    def _is_checked(self, did: str) -> Callable[[Call], bool]:
+        """Return a handler that tells if the index knows which handle `did` has."""
+
+        def ask(_: Call) -> bool:
+            with self._app.pool.connection() as conn:
+                row = conn.execute(
+                    "SELECT FROM actor"
+                    " WHERE did = %s AND handle_checked_at IS NOT NULL",
+                    (did,),
+                ).fetchone()
+            return row is not None
+
+        return ask
 
 
 def _request_crawl(app: AppView) -> Callable[[Call], Awaitable[None]]:

@@ -29,6 +29,11 @@ SAVED_S: Final = 100.0
 deletes a thousand records at once, or was not read for hours, is not too fast."""
 
 
+EARLY_LOOKS: Final = 5
+"""How often an account may be looked up ahead of its minutes, which are then paid for:
+it may change its handle several times in one."""
+
+
 @dataclass(slots=True)
 class Account:
     """One account. `repo_host` is the host row its repo belongs to, None while the
@@ -49,6 +54,8 @@ class Account:
     refreshed_at: float = float("-inf")
     # seconds that a look came too early: so much later is the next one due
     owed: float = 0.0
+    # until when its looks after identity events are paid for, on the monotonic clock
+    doubted: float = float("-inf")
     rev: Tid | None = None
     spent: float = float("-inf")
 
@@ -163,6 +170,18 @@ class AccountBook:
             return False
         account.owed = account.refreshed_at + self._refresh_interval - now
         return True
+
+    def doubt_in(self, account: Account) -> float:
+        """Return in how many seconds an identity event of an account is followed.
+
+        At once for the first `EARLY_LOOKS`, and one an interval on the whole; others
+        wait for the next together.
+        """
+        now, interval = self._clock(), self._refresh_interval
+        due = max(account.doubted, now - EARLY_LOOKS * interval) + interval
+        if due <= now:
+            account.doubted = due
+        return max(0.0, due - now)
 
     def may_write(self, account: Account) -> bool:
         """Take one commit of an account's budget; tell whether there was one.

@@ -442,10 +442,11 @@ class Gate:
         return _Verdict.DONE
 
     def _doubt(self, account: Account, passed: Passed) -> None:
-        """Have the document and the handle looked up again: at most once a minute for
-        one DID, however many events it sends."""
-        due = account.refreshed_at + self._settings.refresh_interval - self._clock()
-        passed.identities[account.did] = max(0.0, due)
+        """Have the document and the handle looked up again."""
+        due = self._book.doubt_in(account)
+        passed.identities[account.did] = min(
+            due, passed.identities.get(account.did, due)
+        )
 
     def _pass_account(
         self, message: GateFrame, account: Account, passed: Passed

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import psycopg
 
-from crawler.accounts import Account
+from crawler.accounts import EARLY_LOOKS, Account
 from crawler.admission import IDENTITY_JOB, Admission, Placement, place_repos
 from crawler.backoff import full_jitter
 from crawler.database import Database, StoppedError
@@ -187,7 +187,11 @@ class IdentityRefresh:
                 await asyncio.to_thread(
                     self._database.run,
                     lambda conn: jobs.finish_jobs(
-                        conn, [job.id], again_in=self._settings.refresh_interval
+                        conn,
+                        [job.id],
+                        again_in=self._resolver.refresh_in(
+                            Did(job.key), insist=EARLY_LOOKS
+                        ),
                     ),
                 )
             self._done += 1
@@ -231,10 +235,15 @@ class IdentityRefresh:
         """Refresh one account; False when it must be tried again."""
         did = Did(job.key)
         # Until then the answer comes from memory, and may be older than the doubt.
-        wait = self._resolver.refresh_in(did) if job.doubted else 0.0
+        early = EARLY_LOOKS if job.doubted else 0
+        wait = self._resolver.refresh_in(did, insist=early) if job.doubted else 0.0
         # Nobody said that anything changed: a mirror will do.
         answer = await look_up(
-            self._resolver, did, refresh=True, mirrored=not job.doubted
+            self._resolver,
+            did,
+            refresh=True,
+            insist=early,
+            mirrored=not job.doubted,
         )
         if answer.failed:
             if job.tries >= _TRIES_OF_STRANGERS and not await self._is_known(did):

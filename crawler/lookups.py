@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
+from crawler.accounts import EARLY_LOOKS
 from crawler.rounds import LookedUp
 from crawler.turns import Turn, Turns
 from network.errors import DidTombstonedError, IdentityError, NetworkError
@@ -81,9 +82,10 @@ class Lookups:
                 patience = self._patience if domain and not turn.late else None
                 async with asyncio.timeout(patience):
                     # The gate bounds how often it wants one, for each account and
-                    # each host.
+                    # each host; identity events may have used up what is early.
+                    insist = 1 + EARLY_LOOKS if refresh else 0
                     found = await look_up(
-                        self._resolver, did, refresh=refresh, insist=refresh
+                        self._resolver, did, refresh=refresh, insist=insist
                     )
             if found is not None:
                 self._answer(found)
@@ -102,7 +104,7 @@ async def look_up(
     did: Did,
     *,
     refresh: bool,
-    insist: bool = False,
+    insist: int = 0,
     mirrored: bool = False,
 ) -> LookedUp:
     """Resolve a DID; every way it can end is an answer."""

@@ -39,7 +39,8 @@ def save_handles(
 ) -> None:
     """Write actor -> handle verified both ways (None: it did not verify).
 
-    A handle belongs to one account: whoever had it before loses it. Does not commit.
+    A handle belongs to one account: whoever had it before loses it, and is checked
+    again soon, for the answer may have been the older one. Does not commit.
     """
     if not handles:
         return
@@ -47,12 +48,16 @@ def save_handles(
     names = [handles[actor] for actor in actors]
     lost = conn.execute(
         """
-        UPDATE actor SET handle = NULL
+        UPDATE actor SET handle = NULL, handle_checked_at = NULL
         FROM unnest(%s::int4[], %s::text[]) AS d (id, handle)
         WHERE actor.handle = d.handle AND actor.id <> d.id RETURNING actor.id
         """,
         (actors, names),
     ).fetchall()
+    conn.execute(
+        "UPDATE repo SET identity_at = 'epoch' WHERE actor = ANY(%s)",
+        ([actor for (actor,) in lost],),
+    )
     changed = conn.execute(
         """
         WITH old AS (

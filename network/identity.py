@@ -68,6 +68,7 @@ class IdentityLimits:
     handle_ttl: float = 21_600.0
     negative_ttl: float = 300.0
     refresh_interval: float = 60.0
+    handle_interval: float = 5.0
     plc_rate: float = 50.0
     plc_concurrency: int = 32
     plc_bucket: TokenBucket | None = None
@@ -141,15 +142,15 @@ class IdentityResolver:
         did: str,
         *,
         refresh: bool = False,
-        insist: bool = False,
+        insist: int = 0,
         mirrored: bool = False,
     ) -> DidDocument:
         """The document of a DID, from cache or from its source.
 
         `refresh` asks the source, unless it was asked within the last minute. With
-        `insist` it may be asked a second time within that minute, on the account of
-        the next one: once a minute on the whole. With `mirrored` a mirror will do for
-        a refresh, though it may be seconds behind. Raises
+        `insist` it may be asked that many times more within that minute, on the account
+        of the next ones: once a minute on the whole. With `mirrored` a mirror will do
+        for a refresh, though it may be seconds behind. Raises
         InvalidSyntaxError, IdentityError (the DID is no good: UnsupportedDidError,
         DidNotFoundError, DidTombstonedError, BadDocumentError), or NetworkError (it
         could not be asked; without `refresh` an older document is given instead).
@@ -167,13 +168,14 @@ class IdentityResolver:
             raise entry.error
         return entry.document
 
-    def refresh_in(self, did: str) -> float:
+    def refresh_in(self, did: str, *, insist: int = 0) -> float:
         """Seconds until `resolve_did` with `refresh` asks the source of this DID again;
         until then it gives what it has, which may be older than the question."""
         asked_at = self._asked_at.get(did)
         if asked_at is None:
             return 0.0
-        return max(0.0, asked_at + self._limits.refresh_interval - self._now())
+        due = asked_at + self._limits.refresh_interval * (1 - insist)
+        return max(0.0, due - self._now())
 
     async def resolve_key(self, did: str, *, refresh: bool = False) -> PublicKey:
         """The repo signing key of a DID, parsed; KeyNotDeclaredError if it has none."""
@@ -182,12 +184,9 @@ class IdentityResolver:
             raise KeyNotDeclaredError(f"{did} declares no signing key")
         return parse_key(document.signing_key)
 
-    def _wants_fetch(
-        self, did: str, entry: _Entry, refresh: bool, insist: bool
-    ) -> bool:
+    def _wants_fetch(self, did: str, entry: _Entry, refresh: bool, insist: int) -> bool:
         if refresh:
-            most = self._limits.refresh_interval if insist else 0.0
-            return self.refresh_in(did) <= most
+            return self.refresh_in(did, insist=insist) <= 0
         return not self._is_fresh(entry)
 
     def _is_fresh(self, entry: _Entry) -> bool:
@@ -265,6 +264,8 @@ class IdentityResolver:
     async def resolve_handle(self, handle: str, *, refresh: bool = False) -> Did:
         """The DID that a handle's domain names; it is not asked whether it agrees.
 
+        With `refresh` no answer serves that is older than the call. A domain is asked
+        for a handle once in `handle_interval`: who comes earlier waits for the next.
         While the domain cannot be asked, what it said before holds, for a week.
         Raises InvalidSyntaxError, HandleNotFoundError (also for top levels that are
         never looked up), HandleMismatchError, NetworkError.
@@ -273,34 +274,53 @@ class IdentityResolver:
         if not is_resolvable_handle(name, allow_test=self._dev):
             raise HandleNotFoundError(f"{name} is not a public name")
         known = self._known.get(name)
-        if known is None or not self._is_current(known, refresh):
+        if refresh:
+            known = await self._find_anew(name)
+        elif known is None or not self._is_current(known):
             known = await self._handle_flights.run(
-                (name, refresh), lambda: self._find(name, known, refresh)
+                (name, False), lambda: self._find(name, known, False)
             )
         if known.did is None:
             raise _revive_error(known.error, name) or HandleNotFoundError(name)
         return Did(known.did)
 
-    def _is_current(self, known: CachedHandle, refresh: bool) -> bool:
+    def _is_current(self, known: CachedHandle) -> bool:
         ttl = self._limits.handle_ttl if known.did else self._limits.negative_ttl
-        if refresh:
-            ttl = self._limits.refresh_interval
         return self._now() - known.checked_at < ttl
+
+    async def _find_anew(self, handle: Handle) -> CachedHandle:
+        """An answer to a question that was asked since the call began."""
+        since = self._now()
+        while True:
+            known = self._known.get(handle)
+            if known is not None:
+                if known.checked_at >= since:
+                    return known
+                # Others may be why it was asked, and their answer is of no use to us.
+                due = known.checked_at + self._limits.handle_interval
+                await asyncio.sleep(due - self._now())
+            found = await self._handle_flights.run(
+                (handle, True), lambda: self._find(handle, None, True)
+            )
+            if found.checked_at >= since:
+                return found
 
     async def _find(
         self, handle: Handle, known: CachedHandle | None, refresh: bool
     ) -> CachedHandle:
         if not refresh and self._cache is not None:
             stored = await self._cache.load_handle(handle)
-            if stored is not None and self._is_current(stored, refresh):
+            if stored is not None and self._is_current(stored):
                 self._known.put(handle, stored)
                 return stored
             known = known or stored
+        # As old as the question: what changes while it is answered may not be in it.
+        asked_at = self._now()
         try:
             did = await self._handles.find(handle)
-            found = CachedHandle(did, None, self._now())
+            found = CachedHandle(did, None, asked_at)
         except IdentityError as error:
-            found = CachedHandle(None, type(error).__name__, self._now())
+            found = CachedHandle(None, type(error).__name__, asked_at)
         except NetworkError:
             # Domains are often away for a while; a good handle outlives that.
             if refresh or known is None or known.did is None:
@@ -320,12 +340,16 @@ class IdentityResolver:
     ) -> Handle | None:
         """The handle of an account if its domain points back, else None.
 
-        Only the first handle of the document counts (specs/handle). NetworkError if
+        Only the first handle of the document counts (specs/handle). With `refresh` a
+        "yes" may be a minute old, a "no" is never older than the call. NetworkError if
         the domain could not be asked, which is no proof against it.
         """
         if not document.handles:
             return None
         handle = document.handles[0]
+        known = self._known.get(handle)
+        if refresh and known is not None and known.did == document.did:
+            refresh = self._now() - known.checked_at >= self._limits.refresh_interval
         try:
             did = await self.resolve_handle(handle, refresh=refresh)
         except (IdentityError, InvalidSyntaxError):

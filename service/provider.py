@@ -69,6 +69,7 @@ FEED_SERVICE_LIMITS = HostLimits(rate=50, burst=100, concurrency=16, max_wait=5)
 
 MAX_WAIT_S = 1.0
 """How long a request waits for a connection before it is answered with 503."""
+_START_S = 30.0
 _MORE_CONNECTIONS = 8
 """Connections for event streams and spools, beside those of the handler threads."""
 
@@ -105,9 +106,9 @@ def make_appview(
 ) -> AppView:
     """The read side with everything it reaches."""
 
-    async def resolve_handle(handle: str) -> str | None:
+    async def resolve_handle(handle: str, *, refresh: bool = False) -> str | None:
         try:
-            return await resolver.resolve_handle(handle)
+            return await resolver.resolve_handle(handle, refresh=refresh)
         except (IdentityError, NetworkError):
             return None
 
@@ -191,6 +192,7 @@ def create_app(
     pool = resources.enter_context(
         open_pool(
             url,
+            min=4,
             max=THREADS + _MORE_CONNECTIONS,
             name="provider",
             timeout=MAX_WAIT_S,
@@ -200,6 +202,8 @@ def create_app(
     names = resources.enter_context(
         open_pool(url, max=4, name="provider-names", timeout=MAX_WAIT_S)
     )
+    # Only a request is in a hurry: a database that has just been started may be slow.
+    names.wait(_START_S)
     fetcher = make_fetcher(config, limits=FEED_SERVICE_LIMITS)
     resolver = make_resolver(
         config,

@@ -156,48 +156,6 @@ class Interner:
             )
         return found
 
-    def find_actor(self, did: str) -> int | None:
-        """The actor id of a DID, without making one."""
-        with self._lock:
-            number = self._actors.get(did)
-        if number is None:
-            with self._pool.connection() as conn:
-                row = conn.execute("SELECT id FROM actor WHERE did = %s", (did,))
-                found = row.fetchone()
-            if found is None:
-                return None
-            number = int(found[0])
-            with self._lock:
-                self._actors.put(did, number)
-        return number
-
-    def find_rkey(self, text: str) -> int | None:
-        """The number of a record key, without making one."""
-        number = rkey_number(text)
-        if number is not None:
-            return number
-        return self._find(self._rkeys, "SELECT id FROM rkey WHERE text = %s", text)
-
-    def find_collection(self, nsid: str) -> int | None:
-        """The id of a collection, without making one."""
-        if nsid in COLLECTION_IDS:
-            return COLLECTION_IDS[nsid]
-        query = "SELECT id FROM collection WHERE nsid = %s"
-        return self._find(self._collections, query, nsid)
-
-    def _find(self, cache: _Cache[str, int], query: str, text: str) -> int | None:
-        with self._lock:
-            number = cache.get(text)
-        if number is None:
-            with self._pool.connection() as conn:
-                row = conn.execute(query, (text,)).fetchone()
-            if row is None:
-                return None
-            number = int(row[0])
-            with self._lock:
-                cache.put(text, number)
-        return number
-
     def _names(
         self, cache: _Cache[str, int], names: Iterable[str], query: str
     ) -> dict[str, int]:

@@ -49,7 +49,7 @@ def set_apart(
     *,
     fresh: bool,
 ) -> tuple[list[bytes], list[LinkRow]]:
-    """Keep aside those of new edges that do not count.
+    """Keep aside those of new edges that do not count; of several the first key does.
 
     Returns the others, packed, and the rows that were kept aside. Where `fresh`, the
     accounts have no edge yet: only the edges themselves are compared.
@@ -57,8 +57,12 @@ def set_apart(
     first: dict[bytes, bytes] = {}
     aside: list[bytes] = []
     for row in packed:
-        if first.setdefault(link_subject(row), row) is not row:
-            aside.append(row)
+        subject = link_subject(row)
+        held_row = first.setdefault(subject, row)
+        if held_row is not row:
+            # A packed row begins with its key.
+            first[subject], later = sorted((held_row, row))
+            aside.append(later)
     counted = list(first.values())
     if not fresh and counted:
         held = _find_held(conn, partition, [unpack_link(row)[0] for row in counted])

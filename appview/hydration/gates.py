@@ -27,6 +27,7 @@ from storage.collections import (
     REPLY_PARENT,
 )
 from storage.documents import Address
+from storage.instants import to_micros
 from storage.links import partition_of
 
 THREADGATE: Final = COLLECTION_IDS[FEED_THREADGATE]
@@ -142,7 +143,7 @@ def predates(sort_at: datetime, made_us: int | None, subject: Post | None) -> bo
     A gate made together with its post holds from the start, whatever its author's clock
     says. A time before the post itself is false, and counts as later.
     """
-    if made_us is None or sort_at.timestamp() * 1e6 >= made_us:
+    if made_us is None or to_micros(sort_at) >= made_us:
         return False
     if subject is None:
         return True

@@ -28,6 +28,7 @@ from storage.collections import (
     RKEY_SELF,
 )
 from storage.documents import Address
+from storage.links import DEFAULT_PARTITION
 from storage.record_allowance import HELD, Allowance, Held
 
 POST = COLLECTION_IDS[FEED_POST]
@@ -287,11 +288,12 @@ def _count_joined(
     if not packs:
         return {}
     rows = conn.execute(
-        """
+        f"""
         SELECT x.a, x.k, count(*),
-               count(*) FILTER (WHERE p.created_at > now() - interval '7 days')
+               count(*) FILTER (
+                   WHERE least(p.created_at, p.indexed_at) > now() - interval '7 days')
         FROM unnest(%s::int4[], %s::int8[]) AS x(a, k)
-        JOIN link l ON l.target_rkey = x.k AND l.target_actor = x.a
+        JOIN {DEFAULT_PARTITION} l ON l.target_rkey = x.k AND l.target_actor = x.a
         JOIN profile p ON p.actor = l.actor
         WHERE l.target_collection = %s AND l.rkey = %s
           AND l.path = (SELECT id FROM path WHERE collection = %s AND path = %s)

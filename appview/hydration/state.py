@@ -82,6 +82,8 @@ class State:
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
         self.posts: dict[Address, Post] = {}
+        # How many levels of quotes below a post are loaded.
+        self.quoted_to: dict[Address, int] = {}
         self.named: dict[Address, Named] = {}
         self.records: dict[Address, Record] = {}
         # Authors must not use up what the records asked for may take.
@@ -101,11 +103,20 @@ class State:
     ) -> None:
         """Load posts with authors, labels and the viewer's reactions, and the records
         that they quote, `quotes` levels deep."""
-        wanted = {a for a in addresses if a.collection == POST} - self.posts.keys()
+        asked = {a for a in addresses if a.collection == POST}
+        self._load_posts(asked - self.posts.keys())
+        # What was loaded as a quote before may show quotes of its own now.
+        shallow = {a for a in asked & self.posts.keys() if self.quoted_to[a] < quotes}
+        if shallow:
+            self.quoted_to |= dict.fromkeys(shallow, quotes)
+            self._load_quoted([self.posts[a] for a in shallow], quotes - 1)
+
+    def _load_posts(self, wanted: set[Address]) -> None:
         if not wanted:
             return
         conn = self.session.conn
         found = load_posts(conn, wanted, self.allowance)
+        self.quoted_to |= dict.fromkeys(found, 0)
         self.posts |= found
         if self.session.viewer_actor is not None and found:
             reactions = load_reactions(conn, self.session.viewer_actor, found.keys())
@@ -114,8 +125,6 @@ class State:
         self.name(found)
         self._load_labels({a: post.record.cid for a, post in found.items()})
         self.load_actors(a.actor for a in found)
-        if quotes:
-            self._load_quoted(found.values(), quotes - 1)
 
     def load_actors(self, ids: Iterable[int]) -> None:
         """Accounts, their profiles and labels, and how the viewer stands to them."""

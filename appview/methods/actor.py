@@ -27,7 +27,7 @@ def _find_profiles(session: Session, params: Params) -> list[int]:
     by_handle = find_handles(session.conn, [n for n in names if not is_did(n)])
     dids = [n if is_did(n) else by_handle.get(n.lower(), "") for n in names]
     ids = find_actors(session.conn, dids)
-    return list(dict.fromkeys(ids[did] for did in dids if did in ids))
+    return [ids[did] for did in dids if did in ids]
 
 
 def _one_profile(state: State, actors: list[int], _: Params) -> dict[str, Any]:

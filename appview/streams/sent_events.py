@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 COMMIT: Final = "#commit"
 SYNC: Final = "#sync"
 _CONTENT: Final = (COMMIT, SYNC)
+_THREADS: Final = 2
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,6 +48,8 @@ class SentEvents(Generic[T]):
     def __init__(self, app: AppView, form: Callable[[SentEvent], T]) -> None:
         self._app = app
         self._form = form
+        # Replays, however many, leave the connections of the pool to requests.
+        self._threads = anyio.CapacityLimiter(_THREADS)
 
     async def tail(self) -> int:
         """The newest number; 0 for none."""
@@ -69,7 +72,7 @@ class SentEvents(Generic[T]):
             with self._app.pool.connection() as conn:
                 return question(conn)
 
-        return await anyio.to_thread.run_sync(ask)
+        return await anyio.to_thread.run_sync(ask, limiter=self._threads)
 
     def _read(
         self, conn: psycopg.Connection[Any], seq: int, limit: int

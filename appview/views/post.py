@@ -99,12 +99,15 @@ def thread_view(
         return _gap(state, effect, address, uri)
     if state.standing.violates(address):
         return {"$type": THREAD_VIEW_POST, "post": post_view(state, address)}
+    root = _root_of(state, address)
     order = [(address, address.actor)]
     for each, _ in order:
         order += [(reply, each.actor) for reply in replies.get(each, ())]
     views: dict[Address, dict[str, Any]] = {}
     for each, above in reversed(order):
         if each != address:
+            if each in state.posts and _root_of(state, each) != root:
+                continue
             effect = decide_record(state, Place.REPLY, each, beside=above)
             if effect is not None:
                 if effect is not Effect.HIDE and each in state.uris:
@@ -123,7 +126,11 @@ def thread_view(
 def parents_view(
     state: State, address: Address, parents: list[Address]
 ) -> dict[str, Any] | None:
-    """The posts above one, as the chain of `parent`s; a gap ends it."""
+    """The posts above one, as the chain of `parent`s; a gap ends it.
+
+    So does a post of another thread: a reply names its root, and may name a wrong one.
+    """
+    root = _root_of(state, address)
     below = [address, *parents]
     view: dict[str, Any] | None = None
     for above, child in reversed(list(zip(parents, below, strict=False))):
@@ -135,11 +142,20 @@ def parents_view(
         if effect is not None:
             view = _gap(state, effect, above, uri)
             continue
+        if _root_of(state, above) != root:
+            view = None
+            continue
         post = {"$type": THREAD_VIEW_POST, "post": post_view(state, above)}
-        if view is not None and not state.standing.violates(above):
+        if view is not None:
             post["parent"] = view
         view = post
     return view
+
+
+def _root_of(state: State, address: Address) -> Address | None:
+    """Return the first post of the thread that a post says it is in."""
+    post = state.posts.get(address)
+    return None if post is None else post.root or address
 
 
 def _gap(state: State, effect: Effect, address: Address, uri: str) -> dict[str, Any]:
@@ -160,7 +176,8 @@ def _reply(state: State, post: Post) -> dict[str, Any] | None:
     author = post.record.address.actor
     parent = _reply_ref(state, post.parent, {author})
     # The root is blocked for who answers it through somebody else, too.
-    sides = {author, post.parent.actor} if parent["$type"] == POST_VIEW else {author}
+    gone = parent["$type"] == NOT_FOUND_POST
+    sides = {author} if gone else {author, post.parent.actor}
     return present(
         root=_reply_ref(state, post.root, sides),
         parent=parent,

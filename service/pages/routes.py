@@ -25,6 +25,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from appview.app import AppView
+from appview.labelers import Labelers
 from appview.methods import actor, author_feed, feeds, posts, search
 from appview.session import RequestContext
 from crawler.settings import CrawlSettings
@@ -321,6 +322,7 @@ class _Pages:
         return RequestContext(
             self._app,
             nsid,
+            labelers=Labelers.default(self._app.default_labelers),
             for_page=True,
             is_client_gone=request.state.is_client_gone,
         )

@@ -19,14 +19,22 @@ from service.errors import ConfigError
 from service.outgoing import make_fetcher
 from service.secrets import PLC_BYPASS, SecretStore
 from service.verbs.running import run_async, serve_until_stopped, stop_event
-from storage.pool import open_pool
+from storage.pool import end_idle_transactions, open_pool
 
 log = structlog.get_logger(__name__)
+
+# How long a request waits for a connection before it is answered with 503.
+_MAX_WAIT_S = 5.0
 
 
 def run(config: Config) -> None:
     """Serve the directory until told to stop."""
-    with open_database(config, PLC) as url, open_pool(url, max=8) as pool:
+    with (
+        open_database(config, PLC) as url,
+        open_pool(
+            url, max=8, timeout=_MAX_WAIT_S, prepare=end_idle_transactions
+        ) as pool,
+    ):
         app = create_app(
             pool,
             guard=RequestGuard(config.guard_policy),

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -270,6 +270,70 @@ def test_a_killed_child_comes_back(network: Network) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.2)
     assert serve.pid not in {child.pid for child in network.children()}
+
+
+VICTIMS: dict[str, Callable[[psutil.Process], bool]] = {
+    "serve": lambda p: p.cmdline()[-1:] == ["serve"],
+    "crawl": lambda p: p.cmdline()[-1:] == ["crawl"],
+    "pds a": lambda p: p.cmdline()[-2:] == ["pds", "a"],
+    "pds b": lambda p: p.cmdline()[-2:] == ["pds", "b"],
+    "plc": lambda p: p.cmdline()[-1:] == ["plc"],
+    "worker": lambda p: "worker" in p.cmdline(),
+    "valkey": lambda p: "valkey-server" in p.name(),
+    "postgres": lambda p: p.name() == "postgres" and p.parent().name() != "postgres",
+}
+"""Of each kind of process, how to tell it among those that the run started."""
+
+
+@pytest.mark.long
+def test_acknowledged_writes_survive_the_death_of_every_process(
+    network: Network,
+) -> None:
+    """200 writes through both servers, while each process in turn is killed."""
+    writers = [(a, login(a)) for a in network.endpoints["accounts"][:2]]
+    made: dict[str, str] = {}
+    victims = list(VICTIMS)
+    deadline = time.monotonic() + 420
+    while len(made) < 200:
+        assert time.monotonic() < deadline, f"{len(made)} writes, {victims} to kill"
+        if victims and len(made) >= 200 // len(VICTIMS) * (8 - len(victims)):
+            name = victims.pop(0)
+            found = [p for p in network.children() if VICTIMS[name](p)]
+            assert found, name
+            for process in found:
+                process.kill()
+        account, token = writers[len(made) % 2]
+        record = {
+            "text": f"survives {len(made)}",
+            "createdAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        body = {"repo": account["did"], "collection": "app.bsky.feed.post"}
+        url = f"{account['pds']}/xrpc/com.atproto.repo.createRecord"
+        try:
+            written = call(url, token, body=body | {"record": record})
+        except OSError:
+            time.sleep(0.2)  # it was not acknowledged
+            continue
+        made[written["uri"]] = account["pds"]
+    provider = network.endpoints["provider"]["url"]
+    left = dict(made)
+    deadline = time.monotonic() + 240
+    while left:
+        assert time.monotonic() < deadline, f"{len(left)} of 200 are missing: {left}"
+        asked = list(left)[:25]
+        try:
+            for uri in asked:
+                did, nsid, rkey = uri.removeprefix("at://").split("/")
+                own = f"{left[uri]}/xrpc/com.atproto.repo.getRecord"
+                call(own, repo=did, collection=nsid, rkey=rkey)
+            query = urlencode({"uris": asked}, doseq=True)
+            shown = call(f"{provider}/xrpc/app.bsky.feed.getPosts?{query}")["posts"]
+        except OSError:
+            shown = []
+        for post in shown:
+            del left[post["uri"]]
+        if len(shown) < len(asked):
+            time.sleep(0.5)
 
 
 def test_stop_is_clean_and_the_data_survive(network: Network) -> None:

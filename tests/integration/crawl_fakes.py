@@ -37,7 +37,7 @@ class FakeResolver:
         did: str,
         *,
         refresh: bool = False,
-        insist: bool = False,
+        insist: int = 0,
         mirrored: bool = False,
     ) -> DidDocument:
         self.asked.append((did, refresh))
@@ -49,7 +49,7 @@ class FakeResolver:
             raise DidNotFoundError(did)
         return self.documents[did]
 
-    def refresh_in(self, did: str) -> float:
+    def refresh_in(self, did: str, *, insist: int = 0) -> float:
         _, until = self.remembered.get(did, (None, 0.0))
         return max(0.0, until - time.monotonic())
 

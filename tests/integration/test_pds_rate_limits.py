@@ -111,16 +111,3 @@ def test_logins_have_a_limit_for_each_address(server: Client) -> None:
     names = [f"nobody{number}.a.test" for number in range(80)]
     require_refusal(until_refused(server, names, "192.0.2.3", 40), 40, 300)
     assert log_in(server, "other.a.test", "192.0.2.4").status == 401
-
-
-def test_deletions_have_a_limit_for_each_address(server: Client) -> None:
-    body = {"did": "did:plc:" + "a" * 24, "password": "x", "token": "y"}
-    answers = [
-        server.post(
-            "com.atproto.server.deleteAccount",
-            body | {"did": f"did:plc:{number:024d}".replace("0", "a")},
-            headers={"X-Forwarded-For": f"198.51.100.{number % 2}"},
-        ).status
-        for number in range(110)
-    ]
-    assert 429 in answers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from judge import Difference, Question, Rule
@@ -255,7 +255,7 @@ def _same_picture(difference: Difference) -> bool:
 
 
 def _both_recent(difference: Difference) -> bool:
-    """Return True if both are times of indexing, at most some minutes apart."""
+    """Return True if both are times of indexing, of today."""
     try:
         ours, theirs = (
             datetime.fromisoformat(str(text))
@@ -263,7 +263,8 @@ def _both_recent(difference: Difference) -> bool:
         )
     except ValueError:
         return False
-    return abs((ours - theirs).total_seconds()) < 600
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    return ours > yesterday and theirs > yesterday
 
 
 def _always(_: Difference) -> bool:
@@ -338,9 +339,49 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
         ),
         Rule(
             "they fail on AT-URIs with a handle",
-            r"app\.bsky\.feed\.get(Likes|RepostedBy|FeedGenerator)",
+            r"app\.bsky\.feed\.get(Posts|Likes|RepostedBy|FeedGenerator)",
             "",
             lambda d: d.theirs[0] == 500 and ".test/" in str(d.question.params),
+        ),
+        Rule(
+            "an empty search says which query is missing",
+            r"app\.bsky\.feed\.searchPosts",
+            "",
+            lambda d: d.ours[:2] == [400, "BadQueryString"] and d.theirs[0] == 400,
+        ),
+        Rule(
+            "a pinned post is not shown again on a later page",
+            r"app\.bsky\.feed\.getAuthorFeed",
+            r"\.feed",
+            lambda d: (
+                d.kind == "items absent"
+                and bool(d.question.pages)
+                and d.theirs == [stage.refs["note 0 of the wombat"]["uri"]]
+            ),
+        ),
+        Rule(
+            "an account counts once for what it reposts, and its feed shows one",
+            r"app\.bsky\.feed\.getAuthorFeed",
+            r"\.feed",
+            lambda d: d.kind == "repeats" and set(d.ours.values()) == {1},
+        ),
+        Rule(
+            "of those reposts another one may be the one that counts",
+            r"app\.bsky\.feed\.getAuthorFeed",
+            r"\.feed\[\d+\]\.reason\.(uri|cid)",
+            lambda d: dict(d.question.params)["actor"] == stage.did("heidi"),
+        ),
+        Rule(
+            "a post written anew starts with what names its new version",
+            r"app\.bsky\.feed\..*",
+            r".*(Count|\.likes|\.repostedBy|\.replies|\.viewer\.(like|repost))",
+            lambda d: d.about == stage.refs["again"]["uri"],
+        ),
+        Rule(
+            "the sync specification has a status for deleted repos",
+            r"com\.atproto\.sync\.getRepoStatus",
+            "",
+            lambda d: d.ours == [200] and d.theirs[1] == "RepoNotFound",
         ),
         Rule(
             "a ring of replies is cut: they repeat a post that is its own parent",

@@ -190,7 +190,14 @@ def test_handles_resolve_here_or_outside(provider: Provider) -> None:
     }
     own = provider.get(resolve, handle="provider.example.com")
     assert own == {"did": "did:web:provider.example.com"}
-    for handle in ("nobody.example.com", "no handle", "alice.test.", "handle.invalid"):
+    # The second is remembered by the network, of an account with another handle here.
+    for handle in (
+        "nobody.example.com",
+        "renamed.example.com",
+        "no handle",
+        "alice.test.",
+        "handle.invalid",
+    ):
         with pytest.raises(RefusedError) as refused:
             provider.get(resolve, handle=handle)
         assert (refused.value.status, refused.value.name) == (400, "InvalidRequest")

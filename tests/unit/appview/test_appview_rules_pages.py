@@ -3,10 +3,11 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
+import psycopg
 import pytest
 from appview_world import World, did, serve_world
 from rules_world import NO_UNAUTHENTICATED
@@ -65,6 +66,11 @@ def _fill(world: World) -> dict[str, str]:
     }
     uris["quoting"] = world.post("alice", "alice quotes it", embed=embed)
     world.repost("alice", uris["secret"])
+    world.post("labeler", "I label")
+    for name in ("flagged", "removed", "partly"):
+        uris[name] = world.post(name, f"wicked quokka of {name}")
+        reply(name, "wicked answer", "hello")
+    uris["harmless"] = world.post("partly", "harmless quokka")
     world.write(
         "alice",
         "app.bsky.feed.threadgate",
@@ -74,11 +80,40 @@ def _fill(world: World) -> dict[str, str]:
     return uris
 
 
+def _label(url: str) -> None:
+    """Let a labeler hide two accounts, and one post of a third."""
+    with psycopg.connect(url) as conn:
+        conn.execute(
+            """
+            INSERT INTO label (actor, collection, rkey, src, val, cid, cts, raw)
+            SELECT a.id, 0, 0, s.id, l.val, ''::bytea, now(), ''::bytea
+            FROM (VALUES (%s, '!hide'), (%s, '!takedown')) AS l (did, val)
+            JOIN actor a ON a.did = l.did JOIN actor s ON s.did = %s
+            UNION ALL
+            SELECT a.id, 1, p.rkey, s.id, '!hide', ''::bytea, now(), ''::bytea
+            FROM actor a JOIN actor s ON s.did = %s
+            JOIN LATERAL (
+                SELECT rkey FROM post WHERE actor = a.id ORDER BY rkey LIMIT 1
+            ) p ON true
+            WHERE a.did = %s
+            """,
+            (
+                did("flagged"),
+                did("removed"),
+                did("labeler"),
+                did("labeler"),
+                did("partly"),
+            ),
+        )
+
+
 @pytest.fixture(scope="module")
 def site(databases: Any) -> Iterator[Site]:
     url = databases.make("index")
     with serve_world(url, _fill, {}, unnamed={"bare"}) as provider:
-        app = Starlette(routes=list(page_routes(provider.app)))
+        _label(url)
+        labelled = replace(provider.app, default_labelers=(did("labeler"),))
+        app = Starlette(routes=list(page_routes(labelled)))
         with serving_in_thread(app) as served:
             yield Site(served, provider.uris)
     databases.drop(url)
@@ -133,3 +168,16 @@ def test_pages_show_accounts_without_a_name(site: Site, name: str) -> None:
     for path in ("/", "/?q=quokka"):
         status, text = site.read(path)
         assert (status, f"{name} quokka" in text) == (200, True)
+
+
+def test_pages_leave_out_what_a_labeler_hides(site: Site) -> None:
+    for path in ("/", "/?q=quokka", "/feed/latest"):
+        _, text = site.read(path)
+        assert "harmless" in text
+        assert "wicked quokka" not in text
+    for name in ("flagged", "removed", "partly"):
+        assert site.post(name)[0] == 404
+    _, text = site.post("hello")
+    assert text.count("wicked answer") == 1
+    assert site.read(f"/profile/{did('flagged')}")[0] == 404
+    assert site.read(f"/profile/{did('partly')}")[0] == 200

@@ -37,7 +37,8 @@ def posts_of(view: dict[str, Any]) -> Counter[str]:
     ("name", "rkey", "members"),
     [
         ("ann", "3m2222222222a", ["ann"]),
-        ("cyd", "3m2222222222b", ["ann", "ben", "cyd", "dot", "eli"]),
+        # Each names another root: no two are of one thread.
+        ("cyd", "3m2222222222b", ["cyd"]),
         ("ann", "3m2222222222d", ["ann", "ben", "dot"]),
         ("dot", "3m2222222222d", ["ann", "ben", "dot"]),
     ],
@@ -65,6 +66,14 @@ def test_replies_are_left_out_at_the_depth_limit(provider: Provider) -> None:
     texts = {r["post"]["record"]["text"]: r for r in deep["replies"]}
     leaf = texts["own"]["replies"][0]
     assert (leaf["post"]["record"]["text"], leaf["replies"]) == ("own_deeper", [])
+
+
+def test_thread_ends_at_a_post_that_names_another_root(provider: Provider) -> None:
+    wrong, root = provider.uris["wrong_root"], provider.uris["bens_root"]
+    thread = provider.get(THREAD, uri=root)["thread"]
+    uris = [reply["post"]["uri"] for reply in thread["replies"]]
+    assert uris == [provider.uris["in_bens_thread"]]
+    assert "parent" not in provider.get(THREAD, uri=wrong)["thread"]
 
 
 def test_work_for_a_client_that_is_gone_ends(provider: Provider) -> None:

@@ -170,6 +170,14 @@ def _fill(world: World) -> dict[str, str]:
             "record": world.reference(uris[name]),
         }
         uris[f"quote_{name}"] = world.post("bob", name, embed=quoted)
+    # Its parent is also what the post that it quotes quotes.
+    quoted, parent = world.reference(uris["quote3"]), world.reference(uris["quote2"])
+    uris["tangled"] = world.post(
+        "alice",
+        "tangled",
+        embed={"$type": "app.bsky.embed.record", "record": quoted},
+        reply={"root": parent, "parent": parent},
+    )
     _links(world)
     _profiles(world, uris)
     return uris
@@ -340,6 +348,15 @@ def test_quotes_are_shown_two_levels_deep(views: Provider) -> None:
     assert "embeds" not in second
     assert second["value"]["text"] == "q1"
     assert _post(views, "quote1")["embed"]["record"]["embeds"][0]["images"]
+
+
+def test_post_that_was_loaded_as_a_quote_shows_what_it_quotes(views: Provider) -> None:
+    thread = views.get("app.bsky.feed.getPostThread", uri=views.uris["tangled"])
+    parent = thread["thread"]["parent"]["post"]
+    assert parent["uri"] == views.uris["quote2"]
+    quoted = parent["embed"]["record"]
+    assert quoted["uri"] == views.uris["quote1"]
+    assert quoted["embeds"][0]["record"]["value"]["text"] == "q0"
 
 
 def test_record_with_media_shows_both_levels(views: Provider) -> None:

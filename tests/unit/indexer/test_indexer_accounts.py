@@ -487,3 +487,6 @@ def test_handles(conn: Conn, apply: Apply) -> None:
     }
     assert engine.actors[second].handle == "one.test"
     assert engine.actors[first].handle is None
+    # Whoever lost it is checked again: the answer may have been the older one.
+    soon = conn.execute("SELECT actor FROM repo WHERE identity_at = 'epoch'")
+    assert soon.fetchall() == [(first,)]

@@ -35,6 +35,7 @@ from indexer.repo_batch import import_fresh
 from indexer.row_audit import audit_whole
 from protocol.cid import cid_for, cid_to_text
 from protocol.events import AccountEvent
+from protocol.syntax import tid_to_int
 from storage.interning import Interner
 
 Conn = psycopg.Connection[Any]
@@ -145,8 +146,10 @@ def test_fetched_repos_count_once(
     a, b = author(0), author(1)
     uri = a.uri(f"{POST}/3laaaaaaaaa22")
     via = like(uri) | {"via": {"uri": uri, "cid": "x"}}
+    first = CLOCK.next()
     b.commit(
-        {f"{LIKE}/{CLOCK.next()}": like(uri) for _ in range(5)}
+        {f"{LIKE}/{first}": like(uri)}
+        | {f"{LIKE}/{CLOCK.next()}": like(uri) for _ in range(5)}
         | {f"{LIKE}/{CLOCK.next()}": via, f"{FOLLOW}/x": follow(a.did)}
         | {f"{FOLLOW}/{CLOCK.next()}": follow(a.did) for _ in range(3)}
     )
@@ -165,6 +168,7 @@ def test_fetched_repos_count_once(
     assert counts(conn, uri) == (1, 0, 0, 0)
     assert held_actor_counts(conn) == {a.did: (1, 0, 0), b.did: (0, 1, 0)}
     conn.rollback()
+    assert tid_to_int(first) in [rkey for _, rkey in edges(conn)]
     check(conn, interner, b)
 
 

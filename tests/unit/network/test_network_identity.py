@@ -262,6 +262,12 @@ def test_who_insists_is_answered_anew_on_the_account_of_the_next_minute() -> Non
             world.clock.now += 1
             await resolver.resolve_did(ALICE, refresh=True, insist=True)
         assert 10 <= world.asked[f"/{ALICE}"] <= 12
+        # Three more changes at once are seen at once, and paid for.
+        for early in (2, 3, 4):
+            await resolver.resolve_did(ALICE, refresh=True, insist=early)
+        assert 13 <= world.asked[f"/{ALICE}"] <= 15
+        assert resolver.refresh_in(ALICE) > 180
+        assert resolver.refresh_in(ALICE, insist=5) == 0
 
     run(work)
 
@@ -521,9 +527,60 @@ def test_handles_are_cached_found_or_not() -> None:
             assert await resolver.resolve_handle("alice.test") == ALICE
         assert world.asked[path] == 2
         world.handles["alice.test"] = BOB
-        assert await resolver.resolve_handle("alice.test", refresh=True) == ALICE
-        world.clock.now += 61
+        assert await resolver.resolve_handle("alice.test") == ALICE
+        world.clock.now += 5
         assert await resolver.resolve_handle("alice.test", refresh=True) == BOB
+
+    run(work)
+
+
+def test_a_refreshed_handle_is_never_older_than_the_question() -> None:
+    """An account takes the handle that another one freed a second ago."""
+
+    async def work(world: World, resolver: IdentityResolver) -> None:
+        path = "/.well-known/atproto-did"
+        world.handles["alice.test"] = ALICE
+        world.answers[f"/{BOB}"] = document(BOB, "alice.test")
+        bob = await resolver.resolve_did(BOB)
+        assert await resolver.verify_handle(bob) is None
+        world.handles["alice.test"] = BOB
+        world.clock.now += 6
+        assert await resolver.verify_handle(bob, refresh=True) == "alice.test"
+        assert world.asked[path] == 2
+        # A yes may be a minute old; a no may not.
+        world.clock.now += 59
+        assert await resolver.verify_handle(bob, refresh=True) == "alice.test"
+        assert world.asked[path] == 2
+        del world.handles["alice.test"]
+        world.clock.now += 6
+        assert await resolver.verify_handle(bob, refresh=True) is None
+        world.clock.now += 6
+        world.handles["alice.test"] = BOB
+        asked = [resolver.verify_handle(bob, refresh=True) for _ in range(50)]
+        assert set(await asyncio.gather(*asked)) == {"alice.test"}
+        assert world.asked[path] == 4
+
+    run(work)
+
+
+def test_a_handle_is_asked_for_once_in_an_interval(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who comes in between waits, and takes no answer to an older question."""
+
+    async def work(world: World, resolver: IdentityResolver) -> None:
+        waited: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            world.clock.now += seconds
+
+        monkeypatch.setattr("network.identity.asyncio.sleep", sleep)
+        world.handles["alice.test"] = ALICE
+        for _ in range(3):
+            world.clock.now += 1
+            assert await resolver.resolve_handle("alice.test", refresh=True) == ALICE
+        assert waited == [4, 4]
 
     run(work)
 

@@ -37,7 +37,7 @@ class Outside:
         self.done: Counter[str] = Counter()
         self.resolver = self
 
-    def refresh_in(self, did: str) -> float:
+    def refresh_in(self, did: str, **_: Any) -> float:
         return 0.0
 
     async def resolve_did(self, did: str, **_: Any) -> Any:

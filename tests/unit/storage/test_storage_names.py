@@ -11,6 +11,7 @@ from psycopg_pool import ConnectionPool
 
 from protocol.syntax import tid_from_int
 from storage import quarantine
+from storage.addresses import find_addresses
 from storage.collections import (
     COLLECTION_IDS,
     FIRST_FREE_ID,
@@ -42,13 +43,11 @@ def test_names_come_back(interner: Interner, pool: ConnectionPool[Any]) -> None:
     back = interner.dids(numbers.values())
     assert back == {number: name for name, number in numbers.items()}
     assert interner.dids([10**9]) == {}
-    assert interner.find_actor(names[0]) == numbers[names[0]]
-    assert interner.find_actor("did:web:nobody.example.com") is None
 
 
-def test_nothing_is_made_by_looking(interner: Interner, conn: Conn) -> None:
-    assert interner.find_collection("org.example.none") is None
-    assert interner.find_rkey("never-seen") is None
+def test_nothing_is_made_by_looking(conn: Conn) -> None:
+    uri = "at://did:web:nobody.example.com/org.example.none/never-seen"
+    assert find_addresses(conn, [uri]) == {}
     rows = conn.execute(
         "SELECT (SELECT max(id) FROM collection), (SELECT min(id) FROM rkey)"
     )
@@ -60,7 +59,6 @@ def test_collections(interner: Interner) -> None:
     assert found["app.bsky.feed.post"] == COLLECTION_IDS["app.bsky.feed.post"]
     assert found["org.example.a"] >= FIRST_FREE_ID
     assert interner.nsids(found.values()) == {v: k for k, v in found.items()}
-    assert interner.find_collection("org.example.a") == found["org.example.a"]
 
 
 def test_record_keys(interner: Interner) -> None:
@@ -72,8 +70,7 @@ def test_record_keys(interner: Interner) -> None:
     assert found["2" * 13] < RKEY_SELF
     assert found["a-name"] < RKEY_SELF
     assert interner.rkey_texts(found.values()) == {v: k for k, v in found.items()}
-    assert interner.find_rkey("a-name") == found["a-name"]
-    assert interner.find_rkey(tid) == rkey_number(tid) == found[tid]
+    assert rkey_number(tid) == found[tid]
 
 
 def test_paths(interner: Interner) -> None:
