@@ -126,7 +126,7 @@ def _check_existing(url: str, target: str, where: str) -> None:
         if is_current(url, target):
             return
     except psycopg.Error as error:
-        detail = str(error).strip().splitlines()[-1]
+        detail = str(error).strip().partition("\n")[0]
         raise NoDatabaseError(f"{where} does not answer: {detail}") from error
     raise NoDatabaseError(
         f"{where} has no tables of this version: `bigworld up` (or `bigworld serve`)"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import sys
 
 from service.errors import ServiceError
 
+# SQLSTATE classes: connection, resources, intervention of an operator, system.
+_DATABASE_AWAY = ("08", "53", "57P", "58")
 _ADVICE = {
     errno.EACCES: "make it writable for this user, or choose another path",
     errno.EPERM: "make it writable for this user, or choose another path",
@@ -35,9 +38,11 @@ def describe_failure(error: BaseException) -> str | None:
 
 
 def _describe_os_error(error: OSError) -> str | None:
+    if isinstance(error, TimeoutError):
+        return str(error) or "no answer in time"
+    if isinstance(error, ConnectionError):
+        return f"no connection: {error.strerror or error}"
     advice = _ADVICE.get(error.errno or 0)
-    if isinstance(error, ConnectionError | TimeoutError):
-        return f"no connection: {error}"
     if advice is None:
         return None
     what = f"{error.filename}: " if error.filename is not None else ""
@@ -45,17 +50,37 @@ def _describe_os_error(error: OSError) -> str | None:
 
 
 def _describe_library_error(error: BaseException) -> str | None:
-    # Imported late: most commands that fail do so before any of these is loaded.
-    import psycopg
-    import psycopg_pool
-
-    from network.errors import IdentityError, NetworkError
-
-    if isinstance(error, psycopg.errors.DiskFull):
+    line = _first_line(error)
+    if _is_any(error, "psycopg.errors", "DiskFull"):
         return "the database has no space left on its disk; free some, then try again"
-    if isinstance(error, psycopg.OperationalError | psycopg_pool.PoolTimeout):
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return f"the database does not answer: {lines[-1].strip()}; see that it runs"
-    if isinstance(error, NetworkError | IdentityError):
-        return f"{error}" or type(error).__name__
+    if _is_any(error, "psycopg", "OperationalError"):
+        # Without a state there was no connection; other classes are faults of ours.
+        state: str | None = getattr(error, "sqlstate", None)
+        if state is not None and not state.startswith(_DATABASE_AWAY):
+            return None
+        return f"the database does not answer: {line}; see that it runs"
+    if _is_any(error, "psycopg_pool", "PoolTimeout"):
+        return "the database does not answer in time; see that it runs"
+    if _is_any(error, "redis.exceptions", "ConnectionError", "TimeoutError") or _is_any(
+        error, "kombu.exceptions", "OperationalError"
+    ):
+        return f"the broker does not answer: {line}; see that it runs"
+    if _is_any(error, "network.errors", "NetworkError", "IdentityError") or _is_any(
+        error, "aiohttp", "ClientConnectionError"
+    ):
+        return line
     return None
+
+
+def _is_any(error: BaseException, module: str, *names: str) -> bool:
+    """Return True if it is one of these errors of a module, which is not loaded here:
+    what was not loaded has not failed."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(
+        error, tuple(getattr(loaded, name) for name in names)
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -52,7 +52,7 @@ _TICK_S = 0.1
 _STUCK_AFTER_S = 120.0
 _FIRST_PAUSE_S = 2.0
 _LAST_PAUSE_S = 60.0
-_ABORT_PATIENCE_S = 1.5
+_ABORT_PATIENCE_S = 1.0
 _KILLED = 130
 _METRICS_PORTS = {"crawl": 0, "worker": 1, "serve": 2}
 # Our own servers on loopback may be crawled as fast as they answer.

@@ -53,7 +53,7 @@ def test_a_verb_on_an_empty_home_creates_nothing_and_names_up(
         ),
         (OSError(errno.ENOSPC, "No space left on device"), ["no space left", "free"]),
         (OSError(errno.EADDRINUSE, "in use"), ["BIGWORLD_PORT_BASE"]),
-        (psycopg.OperationalError("no server\nis there"), ["is there", "database"]),
+        (psycopg.OperationalError("no server\nis there"), ["no server", "database"]),
         (psycopg.errors.DiskFull("could not write"), ["no space left"]),
         (UnreachableError("plc.example.com: refused"), ["plc.example.com"]),
         (ExceptionGroup("x", [ServiceError("do this")]), ["do this"]),
