@@ -18,7 +18,9 @@ from appview.session import RequestContext, Session
 from network.cursor import open_cursor, seal_cursor
 
 MAX_ROUNDS: Final = 12
+"""After so many a page that holds something is sent, full or not."""
 MAX_SECONDS: Final = 3.0
+"""A page that holds nothing by then ends its list."""
 MAX_FETCH: Final = 400
 """Items fetched in one round: each round that fails to fill a page doubles it."""
 _UNBOUND: Final = frozenset({"cursor", "limit", "includePins", "cid", "actor", "uri"})
@@ -200,10 +202,11 @@ class _Filling(Generic[T]):
 
     def _is_spent(self) -> bool:
         assert self._state is not None
-        return (
-            self._rounds >= MAX_ROUNDS
-            or monotonic() > self._deadline
-            or (self._state.allowance.is_spent and bool(self._shown))
+        if monotonic() > self._deadline:
+            return True
+        # A page that holds something may end early: its cursor goes on from there.
+        return bool(self._shown) and (
+            self._rounds >= MAX_ROUNDS or self._state.allowance.is_spent
         )
 
     def _page(self, items: list[T]) -> Page[T]:

@@ -197,6 +197,10 @@ def _has_opted_out(state: State, case: Case) -> bool:
     if session.viewer is not None or not session.for_page:
         return False
     profile = state.records.get(profile_address(case.actor))
+    actor = state.actors.get(case.actor)
+    if profile is None and actor is not None and actor.sort_at is not None:
+        # There is one, which the answer had no room to read: it may say so.
+        return True
     post = state.posts.get(case.record) if case.record else None
     values = self_label_values(profile.value) if profile else []
     values += self_label_values(post.record.value) if post else []

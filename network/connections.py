@@ -33,6 +33,9 @@ _MOST_FILES: Final = 65_536
 # Of one request's head, its trailers or the extensions of its chunks.
 _MAX_HEAD_BYTES: Final = 65_536
 _CLOSE_GRACE_S: Final = 5
+# Requests of one connection that wait for the one before them. One read from a socket
+# may hold 14,000, a kilobyte of memory each.
+_MAX_PIPELINED: Final = 32
 # A proxy speaks for many, but not for everybody.
 _PROXY_PART: Final = 0.75
 
@@ -217,14 +220,22 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_since = None
         self._unread = 0
+        if self._refused:
+            return
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            self._refuse(429, b"Too Many Requests")
+            return
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
-        super().on_body(body)
+        if not self._refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._unread = 0
+        if self._refused:
+            return
         super().on_message_complete()
         self._bounds.waits(self, False)
 

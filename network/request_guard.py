@@ -2,7 +2,8 @@
 
 The key of a client is the verified DID that it acts for, else its address. Every key
 has so many requests a minute, so many at once, so many of the handler threads at once
-and so many WebSockets. Refusals are 429 with Retry-After.
+and so many WebSockets. All accounts of one address leave a quarter of the threads to
+others. Refusals are 429 with Retry-After.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ _LOCAL: Final = "local"
 # so many times the share of one client; a token that proves nothing costs as much.
 _UNVERIFIED: Final = 20
 _TRUSTED: Final = 30
+# Of the handler threads, for all the accounts that ask from one address.
+_OF_ADDRESS: Final = 0.75
+_EVERYBODY: Final = "all of "
 _QUEUE_S: Final = 2.0
 _QUEUE_PER_PLACE: Final = 8
 # A bearer token of three parts; what is in it is for the authenticator to judge.
@@ -200,10 +204,21 @@ class Admission:
 
         Waits two seconds for one at most. Raises XrpcError 429.
         """
+        async with AsyncExitStack() as held:
+            if self._identified:
+                # Who has names by the hundred leaves threads to others all the same.
+                name = _EVERYBODY + self.address
+                await held.enter_async_context(self._hold(name, _OF_ADDRESS))
+            await held.enter_async_context(self._hold(self.key, self._part()))
+            yield
+
+    @asynccontextmanager
+    async def _hold(self, key: str, part: float) -> AsyncIterator[None]:
         guard = self._guard
-        places = guard._places.get(self.key)
+        places = guard._places.get(key)
         if places is None:
-            places = guard._places[self.key] = _Places(self._most_working())
+            most = max(2, int(guard._threads * part))
+            places = guard._places[key] = _Places(most)
         places.users += 1
         try:
             await places.enter(self.quota)
@@ -214,13 +229,13 @@ class Admission:
         finally:
             places.users -= 1
             if not places.users:
-                guard._places.pop(self.key, None)
+                guard._places.pop(key, None)
 
-    def _most_working(self) -> int:
+    def _part(self) -> float:
         part = self._guard.policy.working
         if self._trusted and not self._identified:
-            part = max(part, 0.75)
-        return max(2, int(self._guard._threads * part))
+            part = max(part, _OF_ADDRESS)
+        return part
 
     def close(self) -> None:
         """Give back what the request held."""

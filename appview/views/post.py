@@ -99,15 +99,12 @@ def thread_view(
         return _gap(state, effect, address, uri)
     if state.standing.violates(address):
         return {"$type": THREAD_VIEW_POST, "post": post_view(state, address)}
-    root = _root_of(state, address)
     order = [(address, address.actor)]
     for each, _ in order:
         order += [(reply, each.actor) for reply in replies.get(each, ())]
     views: dict[Address, dict[str, Any]] = {}
     for each, above in reversed(order):
         if each != address:
-            if each in state.posts and _root_of(state, each) != root:
-                continue
             effect = decide_record(state, Place.REPLY, each, beside=above)
             if effect is not None:
                 if effect is not Effect.HIDE and each in state.uris:

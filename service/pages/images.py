@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 from urllib.parse import quote
@@ -44,11 +44,14 @@ MAX_IMAGE_BYTES: Final = 2_000_000
 """What the lexicons allow an image to have."""
 _FETCH_SECONDS: Final = 15.0
 _FETCHES: Final = 16
-_MAX_WAITING: Final = 256
+_FETCHES_A_HOST: Final = 4
+_MAX_WAITING: Final = 1_024
+_MAX_WAITING_A_HOST: Final = 128
 _FAILED_SECONDS: Final = 60.0
 _MAX_FAILED: Final = 10_000
 _CHUNK: Final = 65_536
 _HEAD: Final = 16
+_BUSY: Final = 503
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "X-Content-Type-Options": "nosniff",
@@ -92,7 +95,8 @@ class Images:
         self._cache = cache
         self._flight: SingleFlight[str, bool] = SingleFlight()
         self._places = asyncio.Semaphore(_FETCHES)
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
+        self._host_places: dict[str, asyncio.Semaphore] = {}
         self._failed: OrderedDict[str, float] = OrderedDict()
 
     def route(self) -> Route:
@@ -117,21 +121,29 @@ class Images:
         if file is None:
             if self._has_failed(name):
                 return _refuse(404)
-            if self._waiting >= _MAX_WAITING:
-                return _refuse(503)
+            if (
+                self._waiting.total() >= _MAX_WAITING
+                or self._waiting[host] >= _MAX_WAITING_A_HOST
+            ):
+                return _refuse(_BUSY)
             url = f"{host}/xrpc/{GET_BLOB}?did={quote(did, safe=':')}&cid={text}"
-            file = await self._open_fetched(name, url, cid)
+            file = await self._open_fetched(name, host, url, cid)
         if file is None:
             return _refuse(404)
         return await anyio.to_thread.run_sync(_answer, file, text, request)
 
-    async def _open_fetched(self, name: str, url: str, cid: bytes) -> BinaryIO | None:
-        self._waiting += 1
+    async def _open_fetched(
+        self, name: str, host: str, url: str, cid: bytes
+    ) -> BinaryIO | None:
+        self._waiting[host] += 1
         try:
-            if await self._flight.run(name, lambda: self._fetch(name, url, cid)):
+            if await self._flight.run(name, lambda: self._fetch(name, host, url, cid)):
                 return await anyio.to_thread.run_sync(self._cache.open, name)
         finally:
-            self._waiting -= 1
+            self._waiting[host] -= 1
+            if not self._waiting[host]:
+                del self._waiting[host]
+                self._host_places.pop(host, None)
         return None
 
     def _find_host(self, did: str) -> str | None:
@@ -146,10 +158,12 @@ class Images:
             ).fetchone()
         return row[0] if row else None
 
-    async def _fetch(self, name: str, url: str, cid: bytes) -> bool:
+    async def _fetch(self, name: str, host: str, url: str, cid: bytes) -> bool:
         body = b""
+        # A host that is slow must not take the places of all others.
+        own = self._host_places.setdefault(host, asyncio.Semaphore(_FETCHES_A_HOST))
         try:
-            async with self._places:
+            async with own, self._places:
                 answer = await self._fetcher.get(
                     url, max_bytes=MAX_IMAGE_BYTES, timeout=_FETCH_SECONDS
                 )
@@ -184,7 +198,8 @@ def _read_cid(text: str) -> bytes | None:
 
 
 def _refuse(status: int) -> Response:
-    return PlainTextResponse("no image", status, headers=_HEADERS)
+    headers = _HEADERS | ({"Retry-After": "5"} if status == _BUSY else {})
+    return PlainTextResponse("no image", status, headers=headers)
 
 
 def _answer(file: BinaryIO, cid: str, request: Request) -> Response:

@@ -404,6 +404,15 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
             lambda d: "/3kring" in str(dict(d.question.params)["uri"]),
         ),
         Rule(
+            "a reply that names another root is shown where it is counted",
+            r"app\.bsky\.feed\.getPostThread",
+            r"\.thread.*\.replies",
+            lambda d: (
+                d.kind == "items added"
+                and d.ours == [stage.refs["another root"]["uri"]]
+            ),
+        ),
+        Rule(
             "we serve every record of a repo, they serve none that they do not index",
             r"com\.atproto\.repo\.getRecord",
             "",

@@ -92,6 +92,16 @@ def test_search_fills_its_pages_around_hidden_posts(
         assert sort == "top" or texts == expected
 
 
+def test_hidden_posts_end_no_list_however_many(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appview.paging.MAX_FETCH", 2)
+    monkeypatch.setattr("appview.paging.MAX_SECONDS", 60.0)
+    # Forty that are hidden stand before the first that is shown.
+    found = provider.get(SEARCH, q="zebra", viewer="vera", limit=1)
+    assert found["posts"][0]["record"]["text"] == "zebra 6"
+
+
 @pytest.mark.parametrize("limit", [1, 2, 10])
 def test_followers_and_likes_fill_their_pages(provider: Provider, limit: int) -> None:
     fans = {f"fan{number}.test" for number in range(3)}

@@ -56,6 +56,11 @@ def _fill(world: World) -> dict[str, str]:
         reference = world.reference(uris[parent])
         return world.post(name, text, reply={"root": reference, "parent": reference})
 
+    # All that an answer may hold of profiles, in one.
+    world.write("loud", "app.bsky.actor.profile", {"junk": [{}] * 99_990}, "self")
+    uris["loud"] = world.post("loud", "a loud one")
+    reply("opted", "secret answer to it", "loud")
+    reply("bare", "bare answer to it", "loud")
     uris["to secret"] = reply("alice", "alice answers it", "secret")
     reply("opted", "secret answer", "hello")
     hidden = reply("bare", "hidden answer", "hello")
@@ -148,6 +153,12 @@ def test_page_of_a_thread_leaves_out_accounts_that_opted_out(
 ) -> None:
     found, text = site.post(name)
     assert found == status
+    assert "secret" not in text
+
+
+def test_large_profiles_show_nobody_who_opted_out(site: Site) -> None:
+    _, text = site.post("loud")
+    assert "bare answer to it" in text
     assert "secret" not in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -251,6 +252,23 @@ def test_endless_heads_and_trailers_are_cut(
         if status is not None:
             assert line.split()[1:2] in ([b"%d" % status], [])
         await until(lambda: site.count == 0)
+
+    run(monkeypatch, work)
+
+
+def test_pipelined_requests_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(site: Site) -> None:
+        reader, _ = await site.open(sent=get("/held") + 8 * get("/"))
+        many, _ = await site.open(sent=get("/held") + 2_000 * get("/"))
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionError):
+                assert await many.read() == b""
+        await until(lambda: site.count == 1)
+        site.release.set()
+        async with asyncio.timeout(20):
+            await reader.readuntil(b"held")
+            for _ in range(8):
+                await reader.readuntil(b"quick")
 
     run(monkeypatch, work)
 

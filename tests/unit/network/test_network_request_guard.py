@@ -213,6 +213,33 @@ def test_one_client_holds_only_its_part_of_the_threads(
     asyncio.run(work())
 
 
+def test_many_accounts_of_one_address_leave_threads_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("network.request_guard._QUEUE_S", 0.05)
+
+    async def work() -> None:
+        guard = RequestGuard(threads=8)
+        release = asyncio.Event()
+
+        async def hold(number: int) -> None:
+            admission = guard.admit(scope_of("1.2.3.4", token=TOKEN))
+            admission.identify(f"did:web:{number}.example.com")
+            async with admission.working():
+                await release.wait()
+
+        tasks = [asyncio.create_task(hold(number)) for number in range(8)]
+        async with asyncio.timeout(20):
+            results = await asyncio.gather(*tasks[6:], return_exceptions=True)
+        assert [getattr(result, "status", 0) for result in results] == [429, 429]
+        async with guard.admit(scope_of("1.2.3.5")).working():
+            release.set()
+        await asyncio.gather(*tasks[:6])
+        assert not guard._places
+
+    asyncio.run(work())
+
+
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     admission = admission_of(scope)
     assert admission is not None

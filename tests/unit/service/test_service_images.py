@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import urllib.error
 import urllib.request
@@ -9,14 +10,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psycopg
 import pytest
 from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from network.client import Fetcher
@@ -149,6 +151,52 @@ def test_other_names_are_asked_of_nobody(site: _Site, did: str, name: str) -> No
     asked = len(site.host.asked)
     assert site.get(did, name)[0] == 404
     assert len(site.host.asked) == asked
+
+
+class _Fetcher:
+    """Gives every image at once, but for those of the host `slow`, which never come."""
+
+    async def get(self, url: str, **_: Any) -> Any:
+        if url.startswith("http://slow/"):
+            await asyncio.Event().wait()
+        return SimpleNamespace(status=200, body=PNG)
+
+
+def test_slow_host_keeps_no_places_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = Images(
+        cast(Any, None),
+        cast(Any, _Fetcher()),
+        ImageCache(tmp_path, 1_000_000),
+        CapacityLimiter(2),
+    )
+    monkeypatch.setattr(
+        Images,
+        "_find_host",
+        lambda _, did: "http://quick" if did == ALICE else "http://slow",
+    )
+
+    async def ask(did: str, name: str) -> int:
+        names = {"did": did, "cid": name}
+        scope = {"type": "http", "headers": [], "path_params": names}
+        answer = await images.serve(Request(scope))
+        if isinstance(answer, StreamingResponse):
+            assert b"".join([bytes(c) async for c in answer.body_iterator]) == PNG
+        return answer.status_code
+
+    async def main() -> None:
+        names = [cid(b"%d" % number) for number in range(150)]
+        stuck = [asyncio.create_task(ask(WEB, name)) for name in names]
+        async with asyncio.timeout(20):
+            refused, _ = await asyncio.wait(stuck, return_when=asyncio.FIRST_COMPLETED)
+            assert {task.result() for task in refused} == {503}
+            assert await ask(ALICE, cid(PNG)) == 200
+        for task in stuck:
+            task.cancel()
+        await asyncio.gather(*stuck, return_exceptions=True)
+
+    asyncio.run(main())
 
 
 def test_image_type_is_told_by_the_bytes() -> None:
