@@ -108,14 +108,16 @@ class _GetFeed:
             except XrpcError:
                 if reply is None:
                     raise
-                # A service may take a token once: the client comes with the next.
-                break
+                break  # a service may take a token once
             run = hydrate_foreign(page).run
             reply = await self._run(_serve(self._app, run), call)
             cursor = page.cursor
             if cursor is None or reply.body["feed"]:
                 break
         assert reply is not None
+        if not reply.body["feed"]:
+            # Clients take an empty page with a cursor for one to ask again for.
+            reply.body.pop("cursor", None)
         return reply
 
     def _find_foreign(self, call: Call) -> ForeignFeed | None:

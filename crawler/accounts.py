@@ -174,11 +174,13 @@ class AccountBook:
     def doubt_in(self, account: Account) -> float:
         """Return in how many seconds an identity event of an account is followed.
 
-        At once for the first `EARLY_LOOKS`, and one an interval on the whole.
+        At once for the first `EARLY_LOOKS`, and one an interval on the whole; others
+        wait for the next together.
         """
         now, interval = self._clock(), self._refresh_interval
         due = max(account.doubted, now - EARLY_LOOKS * interval) + interval
-        account.doubted = min(due, now + interval)
+        if due <= now:
+            account.doubted = due
         return max(0.0, due - now)
 
     def may_write(self, account: Account) -> bool:

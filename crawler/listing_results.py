@@ -51,7 +51,7 @@ def _note_failure(
         forget_list_cursor(conn, host.id)
     if host.mode != hosts.MODE_POLL or host.state not in _POLLED:
         # Its stream says whether it is there.
-        hosts.note_failure(conn, host.id, failure.error, wait=_RETRY)
+        hosts.note_failure(conn, host.id, failure.error, wait=_RETRY, counts=False)
         return
     tries = host.tries + 1
     if tries >= settings.offline_after:

@@ -42,6 +42,7 @@ FUTURE_CURSOR: Final = "FutureCursor"
 _BEHIND_BYTES: Final = 2 * MIB
 _BURST_FRAMES: Final = 64
 _BURST_PAUSE: Final = 0.005
+_OWN_RECHECK_S: Final = 900.0
 
 # Frames that no honest peer sends, seen before they reach the gate.
 _STRIKES: Final = frozenset((DisconnectReason.OVERSIZE, DisconnectReason.TEXT_FRAME))
@@ -126,7 +127,7 @@ class StreamReader:
                     "stream_given_up",
                     extra={"host": self._host.hostname, "why": str(error)},
                 )
-                await self._give_up(str(error), self._settings.offline_recheck)
+                await self._give_up(str(error), self._recheck_wait())
                 return
             if state.fault is None or not await self._handle_fault(state):
                 return
@@ -253,6 +254,12 @@ class StreamReader:
                 conn, self._host.id, why, wait=wait, state=hosts.HOST_OFFLINE
             )
         )
+
+    def _recheck_wait(self) -> float:
+        """Seconds until a host that is away is tried again; few for our operator's."""
+        longest = self._settings.offline_recheck
+        own = self._host.trusted or self._host.relay
+        return min(longest, _OWN_RECHECK_S) if own else longest
 
     def _wait(self, tries: int) -> float:
         return full_jitter(tries, base=10.0, cap=self._settings.offline_recheck)

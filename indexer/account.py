@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import psycopg
@@ -12,6 +12,8 @@ import psycopg
 from indexer.changes import Change, apply_changes
 from indexer.collections.registry import OWNED_TABLES
 from indexer.transaction import retry_conflicts, whole_transaction
+from protocol.sequenced_frames import account_frame, sync_frame, utc_text
+from storage import event_log
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of
 from storage.interning import Interner
@@ -26,6 +28,7 @@ from storage.stats import apply_stats
 PURGE_JOB: Final = "purge_account"
 """Kind of the job that removes the rows of a deleted account; its key is the DID."""
 UNKNOWN_INACTIVE: Final = "inactive"
+STATUS_TAKEN_DOWN: Final = "takendown"
 _PURGE_ROWS: Final = 2_000
 _MOST_LINK_BYTES: Final = 16 * 1024**2
 """Of a table of links that is read whole for one account."""
@@ -75,12 +78,50 @@ def save_statuses(conn: psycopg.Connection[Any], statuses: Mapping[int, str]) ->
     put_jobs(conn, PURGE_JOB, deleted)
 
 
-def set_takedown(conn: psycopg.Connection[Any], actor: int, reason: str | None) -> None:
+def set_takedown(
+    conn: psycopg.Connection[Any],
+    actor: int,
+    reason: str | None,
+    *,
+    send_on: bool = False,
+) -> None:
     """Hide an account by our own decision, or show it again (None). The upstream's
-    word is another column and stays. Commits."""
+    word is another column and stays. With `send_on` our streams tell it. Commits."""
     with whole_transaction(conn):
+        conn.execute("SELECT FROM repo WHERE actor = %s FOR UPDATE", (actor,))
         conn.execute("UPDATE actor SET takedown = %s WHERE id = %s", (reason, actor))
         put_outbox(conn, [(actor, NO_COLLECTION, NO_RKEY)])
+        if send_on:
+            event_log.append(conn, _frames_of_state(conn, actor))
+
+
+def _frames_of_state(conn: psycopg.Connection[Any], actor: int) -> list[bytes]:
+    """Return what our streams tell of an account after a takedown or its end.
+
+    A repo that is shown again comes with its head: readers missed its last commits.
+    """
+    row = conn.execute(
+        """
+        SELECT did, takedown IS NOT NULL, upstream_status, rev, commit
+        FROM actor LEFT JOIN repo ON repo.actor = actor.id AND repo.selection IS NULL
+        WHERE actor.id = %s
+        """,
+        (actor,),
+        binary=True,
+    ).fetchone()
+    if row is None:
+        return []
+    did, taken_down, upstream, rev, commit = row
+    time = utc_text(datetime.now(UTC))
+    if taken_down:
+        return [account_frame(did, False, STATUS_TAKEN_DOWN, time)]
+    if upstream != STATUS_ACTIVE:
+        status = None if upstream == UNKNOWN_INACTIVE else upstream
+        return [account_frame(did, False, status, time)]
+    frames = [account_frame(did, True, None, time)]
+    if commit is not None:
+        frames.append(sync_frame(did, rev, bytes(commit), time))
+    return frames
 
 
 def purge_account(

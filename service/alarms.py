@@ -16,7 +16,12 @@ from typing import Final
 from protocol.drops import DropReason
 from service.snapshot import CRAWL_PULSE, TASK_PULSE, Snapshot
 from storage.host_status import WatchedHost
-from storage.hosts import HOST_OFFLINE, HOST_STREAMING, HOST_THROTTLED
+from storage.hosts import (
+    HOST_OFFLINE,
+    HOST_STREAMING,
+    HOST_THROTTLED,
+    RECONNECTING,
+)
 
 
 class AlarmKind(StrEnum):
@@ -91,7 +96,8 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
         "processor), a small one that the network is quiet or unreachable.",
     ),
     AlarmKind.HOST_AWAY: Explanation(
-        "A host that you configured, or a relay, is offline or throttled.",
+        "A host that you configured, or a relay, is offline, throttled, or its stream "
+        "did not open twice.",
         "Its page says why and when it is tried again. “Crawl again” tries one that "
         "is offline now; `bigworld hosts unban` ends a throttling.",
     ),
@@ -255,13 +261,16 @@ def all_slow(snapshot: Snapshot) -> Iterator[Alarm]:
 
 
 def host_away(snapshot: Snapshot) -> Iterator[Alarm]:
-    """A relay or a host of our operator's is offline or throttled."""
+    """A relay or a host of our operator's does not answer, or is throttled."""
     for host in snapshot.hosts:
-        if (host.trusted or host.relay) and host.state in (
-            HOST_OFFLINE,
-            HOST_THROTTLED,
-        ):
-            detail = f"{host.state} for {_span(host.away_s)}: {host.error or '?'}"
+        if not (host.trusted or host.relay):
+            continue
+        state, error = host.shown_state, host.error or "?"
+        if state == RECONNECTING:
+            detail = f"reconnecting, {host.tries} tries failed: {error}"
+            yield Alarm(AlarmKind.HOST_AWAY, host.hostname, detail)
+        elif state in (HOST_OFFLINE, HOST_THROTTLED):
+            detail = f"{state} for {_span(host.away_s)}: {error}"
             yield Alarm(AlarmKind.HOST_AWAY, host.hostname, detail)
 
 

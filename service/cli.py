@@ -9,17 +9,18 @@ import sys
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from service.config import Config
-from service.errors import ConfigError, ServiceError
+from service.errors import ConfigError
+from service.failures import describe_failure
+from service.home import make_home
 from service.hosts_cli import app as hosts_app
 from service.scope_cli import app as scope_app
-
-if TYPE_CHECKING:
-    from protocol.syntax.did import Did
+from service.takedown_cli import app as takedown_app
+from service.version import VERSION
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -35,6 +36,7 @@ app = typer.Typer(
 
 app.add_typer(hosts_app, name="hosts")
 app.add_typer(scope_app, name="scope")
+app.add_typer(takedown_app, name="takedown")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -45,6 +47,7 @@ def _start(**flags: Any) -> Config:
 
     config = Config.read(**flags)
     logs.configure(form=config.log_format, level=config.log_level)
+    make_home(config.home)
     return config
 
 
@@ -58,18 +61,25 @@ def _quiet() -> Config:
     return config
 
 
-def _parse_did(text: str | None) -> Did:
-    from protocol.errors import InvalidSyntaxError
-    from protocol.syntax.did import parse_did
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bigworld {VERSION}")
+        raise typer.Exit
 
-    if text is None:
-        raise typer.BadParameter("name the account")
-    try:
-        return parse_did(text)
-    except InvalidSyntaxError as error:
-        raise typer.BadParameter(
-            f"{error}; `bigworld search --actors` finds it by a handle"
-        ) from error
+
+@app.callback()
+def bigworld(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """An open big-world indexer for the AT Protocol."""
 
 
 @app.command()
@@ -86,7 +96,9 @@ def up(
     ] = None,
     did: Annotated[
         list[str] | None,
-        typer.Option(metavar="DID", help="Index one account (repeatable)."),
+        typer.Option(
+            metavar="ACCOUNT", help="Index one account, a DID or handle (repeatable)."
+        ),
     ] = None,
     port_base: Annotated[
         int | None, typer.Option(help="First of the four ports.")
@@ -99,9 +111,18 @@ def up(
     config = Config.read(
         relays=tuple(relay) if relay else None,
         hosts=tuple(host) if host else None,
-        dids=tuple(did) if did else None,
         port_base=port_base,
     )
+    if did:
+        from service.account_names import find_accounts
+
+        dids = tuple(find_accounts(config, did))
+        config = Config.read(
+            relays=config.relays,
+            hosts=config.hosts,
+            dids=dids,
+            port_base=port_base,
+        )
     # Its own progress is what people look at; the children log to files.
     logs.configure(form=config.log_format, level="warning")
     run(config)
@@ -194,7 +215,9 @@ class RepoState(StrEnum):
 
 @app.command()
 def repos(
-    did: Annotated[str | None, typer.Argument(help="Only this account.")] = None,
+    account: Annotated[
+        str | None, typer.Argument(help="Only this account, by DID or handle.")
+    ] = None,
     state: Annotated[
         RepoState | None, typer.Option(help="Only repos in this state.")
     ] = None,
@@ -205,11 +228,15 @@ def repos(
     as_json: AsJson = False,
 ) -> None:
     """List repos, those that wait or fail first."""
+    from service.account_names import find_account
     from service.verbs import look
 
     config = _quiet()
-    if resync:
-        look.resync_repo(config, _parse_did(did))
+    if resync and account is None:
+        raise typer.BadParameter("--resync needs an account")
+    did = None if account is None else find_account(config, account)
+    if resync and did is not None:
+        look.resync_repo(config, did)
     look.show_repos(config, state=state, did=did, limit=limit, as_json=as_json)
 
 
@@ -244,8 +271,9 @@ def feeds(
 
 @app.command()
 def audit(
-    dids: Annotated[
-        list[str] | None, typer.Argument(help="Only these accounts.")
+    accounts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Only these accounts, by DID or handle."),
     ] = None,
     counts: Annotated[
         bool, typer.Option("--counts", help="Count likes, followers … anew too.")
@@ -264,10 +292,11 @@ def audit(
 
     Exits 1 when anything differs.
     """
+    from service.account_names import find_accounts
     from service.verbs import prove
 
-    wanted = [_parse_did(did) for did in dids or ()]
     config = _quiet()
+    wanted = find_accounts(config, accounts or ())
     if not prove.audit(
         config,
         wanted,
@@ -302,13 +331,15 @@ def rebuild(
 
 @app.command()
 def export(
-    did: Annotated[str, typer.Argument(help="The account.")],
+    account: Annotated[str, typer.Argument(help="The account, by DID or handle.")],
     path: Annotated[Path, typer.Argument(help="The CAR file to write.")],
 ) -> None:
     """Write an account's whole repo, as it was signed, into a CAR file."""
+    from service.account_names import find_account
     from service.verbs import keep
 
-    size = keep.export_repo(_quiet(), _parse_did(did), path)
+    config = _quiet()
+    size = keep.export_repo(config, find_account(config, account), path)
     typer.echo(f"{path}: {size} bytes")
 
 
@@ -462,15 +493,15 @@ def run_tests(
 
 
 def main() -> None:
-    """Run a verb; an error that we know is one line and an exit code, no traceback."""
+    """Run a verb; an expected failure is one line and an exit code, no traceback."""
     try:
         app(prog_name="bigworld")
-    except ConfigError as error:
-        print(f"bigworld: {error}", file=sys.stderr)
-        sys.exit(2)
-    except ServiceError as error:
-        print(f"bigworld: {error}", file=sys.stderr)
-        sys.exit(1)
+    except Exception as error:
+        failure = describe_failure(error)
+        if failure is None:
+            raise
+        print(f"bigworld: {failure}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
 if __name__ == "__main__":

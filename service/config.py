@@ -2,7 +2,7 @@
 
 Order: command-line flags (passed in), environment, file, default. A setting `x` is
 `BIGWORLD_X` in the environment and `x` in the file; the URLs of servers of your own
-are also read under their common names (`DATABASE_URL`, `BROKER_URL`, `MEILI_URL`).
+are also read under their common names (`DATABASE_URL`, `BROKER_URL`).
 Every field stands in docs/configuration.md.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -21,8 +22,10 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -44,6 +47,8 @@ GUARD = GuardPolicy()
 PREFIX = "BIGWORLD_"
 _FILE_VARIABLE = "BIGWORLD_CONFIG"
 _DEFAULT_FILE = "bigworld.toml"
+CHECKOUT = Path(__file__).resolve().parent.parent
+"""Where `bigworld.toml` and the default home are, whatever the current directory."""
 PUBLIC_PLC = "https://plc.directory"
 # The directory of the demo network is ours and on loopback.
 _DEMO_PLC_RATE = 1_000.0
@@ -64,6 +69,17 @@ def _or_plain(field: str) -> AliasChoices:
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
+class _FileSettings(TomlConfigSettingsSource):
+    """The settings of the file, its relative paths relative to the file."""
+
+    def __call__(self) -> dict[str, Any]:
+        settings = super().__call__()
+        file, home = _config_file(), settings.get("home")
+        if file is not None and isinstance(home, str):
+            settings["home"] = str(file.absolute().parent / Path(home).expanduser())
+        return settings
+
+
 class Config(BaseSettings):
     """The settings of one process. `Config.read()` is the way to make one."""
 
@@ -77,7 +93,9 @@ class Config(BaseSettings):
     )
 
     home: Path = Field(
-        Path("var"), description="Folder of all data, secrets and sockets."
+        CHECKOUT / "var",
+        description="Folder of all data, secrets and sockets. A relative path is "
+        "relative to the current directory, in `bigworld.toml` to that file.",
     )
     port_base: int = Field(
         2580,
@@ -263,11 +281,6 @@ class Config(BaseSettings):
         validation_alias=_or_plain("broker_url"),
         description="A Redis or Valkey of your own, for Celery. Default: embedded.",
     )
-    meili_url: SecretStr | None = Field(
-        None,
-        validation_alias=_or_plain("meili_url"),
-        description="A Meilisearch server; read by the tests of its adapter.",
-    )
     migrate: bool = Field(
         True,
         description="Bring the database to the newest version when a process starts. "
@@ -326,6 +339,11 @@ class Config(BaseSettings):
         "`serve` has it on its own port too, behind the admin password.",
     )
 
+    @field_validator("home")
+    @classmethod
+    def _make_absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         for name in ("public_url", "pds_public_url", "plc_url"):
@@ -366,7 +384,7 @@ class Config(BaseSettings):
         return (
             init_settings,
             env_settings,
-            TomlConfigSettingsSource(settings_cls, toml_file=_config_file()),
+            _FileSettings(settings_cls, toml_file=_config_file()),
         )
 
     @classmethod
@@ -380,10 +398,9 @@ class Config(BaseSettings):
         try:
             return cls(**given)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            message = first["msg"].removeprefix("Value error, ")
-            raise ConfigError(f"{where}: {message}" if where else message) from None
+            raise ConfigError(_describe(error.errors()[0])) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{_config_file()} is not valid TOML: {error}") from None
 
     def environment(self) -> dict[str, str]:
         """The settings that are not defaults, as variables for a child process."""
@@ -461,7 +478,24 @@ def _config_file() -> Path | None:
         if not Path(named).is_file():
             raise ConfigError(f"{_FILE_VARIABLE}: there is no file {named}")
         return Path(named)
-    return Path(_DEFAULT_FILE) if Path(_DEFAULT_FILE).is_file() else None
+    default = CHECKOUT / _DEFAULT_FILE
+    return default if default.is_file() else None
+
+
+def _describe(error: ErrorDetails) -> str:
+    """Return what is wrong with which setting, where it stands, and what to do."""
+    where = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{_config_file()}: there is no setting {where}{_hint(where, '')}"
+    if not where:
+        return message
+    if where.isupper():
+        # Read under its common name, as DATABASE_URL.
+        return f"{where}: {message}"
+    variable = f"{PREFIX}{where.upper()}"
+    source = f" (from {variable})" if variable in os.environ else ""
+    return f"{where}{source}: {message}"
 
 
 def _check_origin(name: str, value: str, dev: bool) -> None:
@@ -481,6 +515,13 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Config.model_fields}
     for name in environment:
         if name.startswith(PREFIX) and name not in known | {_FILE_VARIABLE}:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            hint = _hint(name.removeprefix(PREFIX).lower(), PREFIX)
             raise ConfigError(f"there is no setting {name}{hint}")
+
+
+def _hint(name: str, prefix: str) -> str:
+    close = difflib.get_close_matches(name, Config.model_fields, n=1, cutoff=0.6)
+    if not close:
+        return "; docs/configuration.md lists them all"
+    known = f"{prefix}{close[0].upper()}" if prefix else close[0]
+    return f"; did you mean {known}?"

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from service.config import Config
-from service.errors import ConfigError, FolderInUseError
+from service.errors import ConfigError, FolderInUseError, NoDatabaseError
 
 # The supervisor and the migrations bring large libraries along, which most processes
 # of a running network do not need; they are imported where they are used.
@@ -82,6 +82,56 @@ def open_database(config: Config, target: str, part: str = "") -> Iterator[str]:
         yield server.url(name)
     finally:
         server.stop()
+
+
+@contextmanager
+def open_existing(config: Config, target: str, *, start: bool = False) -> Iterator[str]:
+    """The URL of a database that is there already; nothing is created or migrated.
+
+    With `start` the embedded server of a home that has data is started where it does
+    not run. Raises NoDatabaseError, which says which command makes what is missing.
+    """
+    if config.database_url is not None:
+        url = config.database_url.get_secret_value()
+        _check_existing(url, target, "the database at DATABASE_URL")
+        yield url
+        return
+    require_data(config)
+    server = embedded_postgres(config)
+    if start:
+        _attach_or_start(server)
+    elif not server.attach():
+        raise NoDatabaseError(
+            f"nothing runs in {config.home}: start it with `bigworld up`"
+        )
+    try:
+        url = server.url(database_name(target))
+        _check_existing(url, target, f"the database in {config.home}")
+        yield url
+    finally:
+        server.stop()
+
+
+def require_data(config: Config) -> None:
+    """Raise NoDatabaseError where the embedded database of this home is not made."""
+    if config.database_url is None and not (config.home / "postgres/data").is_dir():
+        raise NoDatabaseError(
+            f"{config.home} holds no data yet: `bigworld up` fills it"
+            " (or set BIGWORLD_HOME to the home you mean)"
+        )
+
+
+def _check_existing(url: str, target: str, where: str) -> None:
+    try:
+        if is_current(url, target):
+            return
+    except psycopg.Error as error:
+        detail = str(error).strip().partition("\n")[0]
+        raise NoDatabaseError(f"{where} does not answer: {detail}") from error
+    raise NoDatabaseError(
+        f"{where} has no tables of this version: `bigworld up` (or `bigworld serve`)"
+        " makes or migrates them"
+    )
 
 
 @contextmanager

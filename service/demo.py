@@ -7,17 +7,19 @@ import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psycopg
 
 from service.config import Config
+from service.errors import ConfigError
 from service.secrets import SecretStore
 
 # A network that is seeded already starts without the people and the HTTP client.
 if TYPE_CHECKING:
     from network.client import Fetcher
     from service.society.plan import Society
-    from service.society.seeding import Progress
+    from service.society.seeding import Progress, Say
 
 LETTERS = ("a", "b")
 _SEED = 20_240_229
@@ -25,6 +27,8 @@ _STATE_FILE = "society.json"
 _PASSWORD = "demo-password"  # noqa: S105  (the name of a secret, not the secret)
 _LIST_REPOS = "com.atproto.sync.listRepos"
 _PAGE = 1_000
+# The first PDS is on the second port after the provider's.
+_FIRST_PDS = 2
 
 
 def pds_urls(config: Config) -> tuple[str, ...]:
@@ -48,10 +52,44 @@ def load_state(config: Config) -> dict[str, Any]:
         state: dict[str, Any] = json.loads((config.home / _STATE_FILE).read_text())
     except FileNotFoundError:
         return {"now_us": time.time_ns() // 1_000, "done": False}
+    except ValueError as error:
+        raise ConfigError(
+            f"{config.home / _STATE_FILE} is damaged ({error}): restore it from a"
+            " backup, or set BIGWORLD_HOME to a new folder"
+        ) from None
     return state
 
 
-async def seed(config: Config, state: dict[str, Any], progress: Progress) -> Society:
+def at_remembered_ports(config: Config) -> Config:
+    """Return the settings with the ports of the demo network in this home, if any.
+
+    Identities and documents of its accounts name these ports. Raises ConfigError
+    where the settings ask for others.
+    """
+    state = load_state(config)
+    remembered = state.get("port_base") or _port_of_accounts(state)
+    if remembered is None or remembered == config.port_base:
+        return config
+    if "port_base" in config.model_fields_set:
+        raise ConfigError(
+            f"port_base: the demo network in {config.home} was made for port"
+            f" {remembered}, and the identities of its accounts name it, not"
+            f" {config.port_base}: use --port-base {remembered}, or set BIGWORLD_HOME"
+            " to a new folder for a second network"
+        )
+    return config.model_copy(update={"port_base": remembered})
+
+
+def _port_of_accounts(state: dict[str, Any]) -> int | None:
+    """Return the port base of a home that was filled before ports were written down."""
+    ports = [urlsplit(account["pds"]).port for account in state.get("accounts", ())]
+    first = min((port for port in ports if port is not None), default=None)
+    return None if first is None else first - _FIRST_PDS
+
+
+async def seed(
+    config: Config, state: dict[str, Any], progress: Progress, say: Say
+) -> Society:
     """Fill both PDSes, or go on where an interrupted run stopped.
 
     The moment the planned life ends at is written down first: the same moment gives
@@ -61,6 +99,7 @@ async def seed(config: Config, state: dict[str, Any], progress: Progress) -> Soc
     from service.society.people import DEMO
     from service.society.seeding import handle_domains, settle
 
+    state["port_base"] = config.port_base
     _write_private(config.home / _STATE_FILE, state)
     servers = pds_urls(config)
     password = demo_password(config)
@@ -71,7 +110,7 @@ async def seed(config: Config, state: dict[str, Any], progress: Progress) -> Soc
             domains=await handle_domains(fetcher, servers),
             provider=config.provider_did,
         )
-        dids = await settle(society, fetcher, servers, password, progress)
+        dids = await settle(society, fetcher, servers, password, progress, say)
     state["accounts"] = [
         {
             "handle": person.handle,

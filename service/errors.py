@@ -2,6 +2,7 @@
 
 ServiceError
  ├─ ConfigError            a setting is missing or wrong
+ ├─ NoDatabaseError        there is no database yet, or none that answers
  ├─ EmbeddedServerError    PostgreSQL or Valkey of ours does not run
  │   └─ FolderInUseError   another process supervises it
  └─ SeedingError           the demo network could not be filled
@@ -18,12 +19,20 @@ class ConfigError(ServiceError):
     """A setting is missing or wrong."""
 
 
+class NoDatabaseError(ServiceError):
+    """There is no database yet, or none that answers."""
+
+
 class EmbeddedServerError(ServiceError):
     """An embedded server could not be started or stopped."""
 
 
 class FolderInUseError(EmbeddedServerError):
-    """Another process supervises the server of this folder."""
+    """Another process supervises the server of this folder: `pid`, if it is known."""
+
+    def __init__(self, message: str, pid: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
 
 
 class SeedingError(ServiceError):

@@ -9,7 +9,7 @@ import typer
 from service.config import Config
 
 app = typer.Typer(
-    help="The hosts we know: list, add, ban, limit, crawl again.\n\n"
+    help="The hosts we know: list, add, remove, ban, limit, crawl again.\n\n"
     "Without a command they are listed, the busiest first.",
     invoke_without_command=True,
     rich_markup_mode=None,
@@ -60,6 +60,14 @@ def add(
     from service.verbs import hosts
 
     typer.echo(hosts.add_host(_read(), url, relay=relay))
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Forget a host; its accounts stay as they are."""
+    from service.verbs import hosts
+
+    typer.echo(hosts.remove_host(_read(), name))
 
 
 @app.command()

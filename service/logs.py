@@ -14,6 +14,8 @@ from typing import Any, TextIO
 
 import structlog
 
+from service.failures import describe_failure
+
 REDACTED = "[redacted]"
 
 _SECRET_KEYS = re.compile(
@@ -92,6 +94,23 @@ def redact(
     return {**clean, **own}
 
 
+def shorten_expected(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """structlog processor: say an expected failure in one line, without traceback."""
+    error = event.get("exc_info")
+    if error is True:
+        error = sys.exc_info()
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        failure = describe_failure(error)
+        if failure is not None:
+            del event["exc_info"]
+            event["failure"] = failure
+    return event
+
+
 def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
     """Set up structlog and standard logging of this process.
 
@@ -126,6 +145,7 @@ def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[
+                shorten_expected,
                 structlog.processors.format_exc_info,
                 redact,
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Final
+from typing import Any, Final
 
 from service.config import PREFIX, Config
 
@@ -35,15 +35,33 @@ def read_beside() -> Config:
     """The settings of this process; what it was not told is as in the network that
     runs in its home. Raises ConfigError."""
     config = Config.read()
-    try:
-        noted = json.loads((config.home / _FILE).read_bytes())
-        # Left behind by a process that was killed, it says nothing.
-        os.kill(noted["pid"], 0)
-    except (FileNotFoundError, ProcessLookupError):
-        return config
+    noted = _read_noted(config)
+    if noted is None:
+        if "port_base" in config.model_fields_set:
+            return config
+        from service.demo import at_remembered_ports
+
+        return at_remembered_ports(config)
     theirs = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in noted["settings"].items()
     }
     own = {"home", *config.model_fields_set}
     return Config.read(**{n: value for n, value in theirs.items() if n not in own})
+
+
+def _read_noted(config: Config) -> dict[str, Any] | None:
+    """Return what the process that runs in the home noted, None if none runs."""
+    try:
+        noted: dict[str, Any] = json.loads((config.home / _FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    try:
+        os.kill(noted["pid"], 0)
+    except ProcessLookupError:
+        # Left behind by a process that was killed.
+        return None
+    except PermissionError:
+        # It runs as another user.
+        pass
+    return noted

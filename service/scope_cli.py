@@ -19,7 +19,7 @@ app = typer.Typer(
 Kind = Annotated[ScopeKind, typer.Argument(help="Which accounts.")]
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="DIDs for dids and follows, NSIDs for collection."),
+    typer.Argument(help="DIDs or handles for dids and follows, NSIDs for collection."),
 ]
 Keep = Annotated[
     list[str] | None,
@@ -73,7 +73,7 @@ def change(
     from service.verbs import scope
 
     config = _read()
-    wanted = scope.parse(kind, names or (), keep or ())
+    wanted = scope.parse(config, kind, names or (), keep or ())
     if not yes:
         scope.estimate(config, wanted, as_json=False)
         typer.confirm("Go on?", abort=True)
@@ -87,5 +87,6 @@ def estimate(
     """Estimate accounts, disk and hours; nothing is changed."""
     from service.verbs import scope
 
-    wanted = scope.parse(kind, names or (), keep or ())
-    scope.estimate(_read(), wanted, as_json=as_json)
+    config = _read()
+    wanted = scope.parse(config, kind, names or (), keep or ())
+    scope.estimate(config, wanted, as_json=as_json)

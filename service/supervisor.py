@@ -12,6 +12,7 @@ from pathlib import Path
 
 from service.child import spawn
 from service.errors import ServiceError
+from service.log_files import bound_log, last_line
 
 _FIRST_DELAY_S = 0.5
 _LAST_DELAY_S = 30.0
@@ -19,7 +20,6 @@ _LAST_DELAY_S = 30.0
 _WELL_AFTER_S = 60.0
 _STOP_PATIENCE_S = 8.0
 _EXPENDABLE_S = 2.0
-_MAX_LOG_BYTES = 64 * 1024 * 1024
 
 Say = Callable[[str], None]
 
@@ -81,16 +81,27 @@ class Supervisor:
                 self._mourn(child, now)
             if child.process is None and now >= child.due:
                 self._launch(child)
-            _bound_log(child.log)
+            bound_log(child.log)
 
     def check(self) -> None:
         """Raise ServiceError when a child keeps dying before it did any work."""
         for child in self._children:
             if child.deaths >= 3:
-                raise ServiceError(f"{child.name} does not start:\n{_tail(child.log)}")
+                reason = last_line(child.log).removeprefix("bigworld: ").rstrip(".")
+                raise ServiceError(
+                    f"{child.name} does not start: {reason}; see {child.log}"
+                )
 
-    def stop(self) -> None:
-        """Stop all at once, each with a few seconds to finish what it has begun."""
+    def kill(self) -> None:
+        """End all at once, whatever they are doing."""
+        for child in self._children:
+            if child.alive:
+                _signal(child, signal.SIGKILL)
+
+    def stop(self, patience: float | None = None) -> None:
+        """Stop all at once, each with `patience` seconds (a few, unless given) to
+        finish what it has begun."""
+        most = _STOP_PATIENCE_S if patience is None else patience
         left = [child for child in self._children if child.alive]
         self._children.clear()
         for child in left:
@@ -98,9 +109,9 @@ class Supervisor:
         started = time.monotonic()
         for child in sorted(left, key=lambda child: not child.expendable):
             assert child.process is not None
-            patience = _EXPENDABLE_S if child.expendable else _STOP_PATIENCE_S
+            allowed = min(_EXPENDABLE_S, most) if child.expendable else most
             try:
-                child.process.wait(max(0.0, started + patience - time.monotonic()))
+                child.process.wait(max(0.0, started + allowed - time.monotonic()))
             except subprocess.TimeoutExpired:
                 if not child.expendable:
                     self._say(f"{child.name} did not stop in time and is killed")
@@ -134,15 +145,3 @@ class Supervisor:
 def _signal(child: Child, number: signal.Signals) -> None:
     assert child.process is not None
     child.process.send_signal(number)
-
-
-def _bound_log(path: Path) -> None:
-    """Start the file anew when it is too large; its writer appends, so it goes on."""
-    if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
-        os.truncate(path, 0)
-
-
-def _tail(path: Path, size: int = 2_000) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - size))
-        return file.read().decode("utf-8", "replace").strip()

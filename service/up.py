@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import signal
 import socket
 import sys
@@ -24,6 +25,7 @@ from psycopg import conninfo, sql
 from pydantic import SecretStr
 from rich.console import Console
 
+from network.errors import NetworkError
 from service import demo
 from service.config import Config
 from service.crawl_settings import check_targets
@@ -37,14 +39,21 @@ from service.databases import (
     is_current,
 )
 from service.embedded import EmbeddedPostgres, EmbeddedValkey
-from service.errors import ServiceError
+from service.embedded.server import EmbeddedServer
+from service.errors import SeedingError, ServiceError
+from service.home import hold_home, make_home
 from service.progress import Report
 from service.running import forget_running, note_running
 from service.secrets import admin_password
 from service.supervisor import Supervisor
+from service.targets import find_unreachable
 
 _TICK_S = 0.1
 _STUCK_AFTER_S = 120.0
+_FIRST_PAUSE_S = 2.0
+_LAST_PAUSE_S = 60.0
+_ABORT_PATIENCE_S = 1.0
+_KILLED = 130
 _METRICS_PORTS = {"crawl": 0, "worker": 1, "serve": 2}
 # Our own servers on loopback may be crawled as fast as they answer.
 _DEMO_REQUESTS_PER_S = 500.0
@@ -53,8 +62,9 @@ _DEMO_CONCURRENCY = 16
 T = TypeVar("T")
 
 
-class _StoppedError(Exception):
-    """The user asked to stop while something was still starting."""
+class _StoppedError(BaseException):
+    """The user asked to stop while something was still starting. No library that
+    catches Exception may swallow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +84,15 @@ def run(config: Config, console: Console | None = None) -> None:
     console = console or Console()
     foreign = bool(config.relays or config.hosts or config.dids)
     check_targets(config)
-    config = config.model_copy(update={"home": config.home.absolute()})
     if not foreign:
-        config = _demo_config(config)
-    _check_ports(config, is_demo=not foreign)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with Report(console) as report:
-        _Run(config, report, stop, is_demo=not foreign).run()
+        config = _demo_config(demo.at_remembered_ports(config))
+    make_home(config.home)
+    with hold_home(config.home), Report(console) as report:
+        _check_ports(config, is_demo=not foreign)
+        started = _Run(config, report, is_demo=not foreign)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: started.interrupt())
+        started.run()
 
 
 def _demo_config(config: Config) -> Config:
@@ -100,12 +110,11 @@ def _demo_config(config: Config) -> Config:
 class _Run:
     """One run, from the first server to the last goodbye."""
 
-    def __init__(
-        self, config: Config, report: Report, stop: threading.Event, *, is_demo: bool
-    ) -> None:
+    def __init__(self, config: Config, report: Report, *, is_demo: bool) -> None:
         self._config = config
         self._report = report
-        self._stop = stop
+        self._stop = threading.Event()
+        self._is_ready = False
         self._is_demo = is_demo
         self._supervisor = Supervisor(config.home / "logs", report.say)
         self._postgres: EmbeddedPostgres | None = None
@@ -113,23 +122,45 @@ class _Run:
         self._started = time.monotonic()
         self._accounts: list[dict[str, str]] = []
 
+    def interrupt(self) -> None:
+        """Begin to stop, from a signal handler; kill everything the second time."""
+        if self._stop.is_set():
+            self._report.say("killed; the data stay, and the next start recovers them")
+            self._kill()
+        self._stop.set()
+        self._report.say("stopping (Ctrl-C again kills)")
+        if not self._is_ready:
+            # Whatever waits for a start need not go on.
+            raise _StoppedError
+
+    def _kill(self) -> None:
+        self._supervisor.kill()
+        for server in (self._postgres, self._valkey):
+            if server is not None:
+                server.kill()
+        os._exit(_KILLED)
+
     def run(self) -> None:
         with ExitStack() as stack:
             try:
                 urls = self._start_stores(stack)
-                stack.callback(self._supervisor.stop)
+                stack.callback(lambda: self._supervisor.stop(self._patience()))
                 stack.callback(forget_running, self._config)
                 note_running(self._config)
                 self._start_children(urls)
                 if self._is_demo:
                     self._settle(urls[_Database(INDEX)])
                 self._announce()
+                self._is_ready = True
                 while not self._stop.wait(_TICK_S):
                     self._look()
             except _StoppedError:
                 pass
-            self._report.say("stopping")
         self._report.say("stopped; the data stay in " + str(self._config.home))
+
+    def _patience(self) -> float | None:
+        """Seconds for each part to stop; little for what has only begun."""
+        return None if self._is_ready else _ABORT_PATIENCE_S
 
     def _start_stores(self, stack: ExitStack) -> dict[_Database, str]:
         """Start what is not the user's own; returns the URL of every database."""
@@ -140,20 +171,34 @@ class _Run:
             databases += [_Database(PDS, letter) for letter in demo.LETTERS]
         if config.database_url is None:
             self._report.say("starting PostgreSQL")
-            self._postgres = stack.enter_context(embedded_postgres(config))
+            self._postgres = postgres = embedded_postgres(config)
+            self._start_server(postgres, stack)
             for database in databases:
-                self._postgres.ensure_database(database.name)
-            urls = {each: self._postgres.url(each.name) for each in databases}
+                postgres.ensure_database(database.name)
+            urls = {each: postgres.url(each.name) for each in databases}
         else:
             own = config.database_url.get_secret_value()
             urls = {each: _sibling_database(own, each) for each in databases}
         if config.broker_url is None:
             self._report.say("starting Valkey")
-            self._valkey = stack.enter_context(embedded_valkey(config))
+            self._valkey = embedded_valkey(config)
+            self._start_server(self._valkey, stack)
         for database, url in urls.items():
             if not is_current(url, database.target):
+                self._report.say(f"preparing database {database.name}")
                 _migrate(url, database.target)
         return urls
+
+    def _start_server(self, server: EmbeddedServer, stack: ExitStack) -> None:
+        def stop() -> None:
+            patience = self._patience()
+            if patience is None:
+                server.stop()
+            else:
+                server.stop(patience=patience)
+
+        stack.callback(stop)
+        server.start()
 
     def _start_children(self, urls: dict[_Database, str]) -> None:
         index = urls[_Database(INDEX)]
@@ -207,13 +252,30 @@ class _Run:
         """Seed the demo network once, and wait until all of it can be found."""
         state = demo.load_state(self._config)
         if not state["done"]:
-            count = self._report.count
-            self._apart(lambda: asyncio.run(demo.seed(self._config, state, count)))
+            self._patiently(lambda: self._seed(state))
             self._wait_until_indexed(index_url)
         self._accounts = state["accounts"]
 
+    def _seed(self, state: dict[str, Any]) -> None:
+        report = self._report
+        asyncio.run(demo.seed(self._config, state, report.count, report.say))
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do work that talks to the demo servers until it succeeds: on a slow machine
+        they may take long to answer. Each try goes on where the last one stopped."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return self._apart(work)
+            except (SeedingError, NetworkError) as error:
+                self._report.say(f"{error}; next try in {pause:.0f} s")
+            ends = time.monotonic() + pause
+            while time.monotonic() < ends:
+                self._tick()
+            pause = min(2 * pause, _LAST_PAUSE_S)
+
     def _wait_until_indexed(self, index_url: str) -> None:
-        revs = self._apart(lambda: asyncio.run(demo.newest_revs(self._config)))
+        revs = self._patiently(lambda: asyncio.run(demo.newest_revs(self._config)))
         best, moved = -1, time.monotonic()
         while best < len(revs):
             indexed = demo.count_indexed(index_url, revs)
@@ -221,8 +283,10 @@ class _Run:
                 best, moved = indexed, time.monotonic()
                 self._report.count("indexed", indexed, len(revs))
             elif time.monotonic() - moved > _STUCK_AFTER_S:
-                raise ServiceError(
-                    f"indexing stands still at {best} of {len(revs)} accounts; "
+                moved = time.monotonic()
+                self._report.say(
+                    f"no progress for {_STUCK_AFTER_S:.0f} s: {best} of {len(revs)} "
+                    "accounts are indexed; still waiting (Ctrl-C stops), "
                     f"see {self._config.home / 'logs' / 'crawl.log'}"
                 )
             self._tick()
@@ -243,6 +307,8 @@ class _Run:
             cap = config.account_cap or "no"
             targets = (*config.relays, *config.hosts, *config.dids)
             say(f"  crawling  {', '.join(targets)}; account cap: {cap}")
+            for line in self._apart(lambda: find_unreachable(config)):
+                say(f"  {line}")
             if config.contact is None and not config.dev_network:
                 say("  set BIGWORLD_CONTACT, so that hosts can reach you")
         say(f"  all this  {path}")
@@ -270,10 +336,13 @@ class _Run:
 
     def _look(self) -> None:
         for name, server in (("PostgreSQL", self._postgres), ("Valkey", self._valkey)):
-            if server is not None and not server.alive:
+            if server is None:
+                continue
+            if not server.alive:
                 self._report.say(f"{name} stopped; it starts again")
                 server.stop()
                 server.start()
+            server.bound_log()
         self._supervisor.look()
 
 

@@ -12,6 +12,7 @@ from protocol.syntax import AtUri, parse_at_uri, tid_from_int
 from storage.collections import COLLECTION_IDS
 from storage.documents import Address
 from storage.interning import rkey_number
+from storage.states import STATUS_DELETED
 
 
 def find_actors(conn: psycopg.Connection[Any], dids: Iterable[str]) -> dict[str, int]:
@@ -26,10 +27,14 @@ def find_actors(conn: psycopg.Connection[Any], dids: Iterable[str]) -> dict[str,
 def find_handles(
     conn: psycopg.Connection[Any], handles: Iterable[str]
 ) -> dict[str, str]:
-    """Handle -> DID of those that are known and verified both ways."""
+    """Handle -> DID of those that are known and verified both ways.
+
+    A deleted account has none.
+    """
     return dict(
         conn.execute(
-            "SELECT handle, did FROM actor WHERE handle = ANY(%s)",
+            "SELECT handle, did FROM actor WHERE handle = ANY(%s)"
+            f" AND upstream_status <> '{STATUS_DELETED}'",
             (sorted({handle.lower() for handle in handles}),),
         ).fetchall()
     )

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from protocol.drops import DropReason
-from storage.hosts import STRIKES_NOW
+from storage.hosts import STRIKES_NOW, shown_state
 
 MOST_COUNTED: Final = 10_000
 """So many repos of a host are counted for anybody who asks; there may be more."""
@@ -87,6 +87,11 @@ class HostFacts:
     requests_per_s: float | None
     events_per_s: float | None
     bytes_per_s: float | None
+
+    @property
+    def shown_state(self) -> str:
+        """The state as people are told it."""
+        return shown_state(self.state, self.tries)
 
     @property
     def lag_s(self) -> float | None:

@@ -10,10 +10,13 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row, dict_row
 
+from storage.hosts import shown_state
+
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """One line of the status page. `lag_s` is None when nothing was handled yet."""
+    """One line of the status page. `state` is as people are told it; `lag_s` is None
+    when nothing was handled yet."""
 
     id: int
     hostname: str
@@ -68,6 +71,8 @@ def host_statuses(
         ([row["id"] for row in rows],),
     ):
         drops.setdefault(host, {})[reason] = n
+    for row in rows:
+        row["state"] = shown_state(row["state"], row["tries"])
     return [HostStatus(**row, drops=drops.get(row["id"], {})) for row in rows]
 
 
@@ -92,6 +97,12 @@ class WatchedHost:
     away_s: float
     known_s: float | None
     error: str | None
+    tries: int = 0
+
+    @property
+    def shown_state(self) -> str:
+        """The state as people are told it."""
+        return shown_state(self.state, self.tries)
 
 
 def watched_hosts(
@@ -107,7 +118,8 @@ def watched_hosts(
                 extract(epoch FROM now() - moved.at)::float8 AS silent_s,
                 extract(epoch FROM moved.at - last_event_at)::float8 AS lag_s,
                 extract(epoch FROM now() - moved_at)::float8 AS away_s,
-                extract(epoch FROM moved.at - first_seen)::float8 AS known_s, error
+                extract(epoch FROM moved.at - first_seen)::float8 AS known_s, error,
+                tries
             FROM host LEFT JOIN (
                 SELECT host, max(updated_at) AS at FROM host_cursor GROUP BY host
             ) moved ON moved.host = host.id

@@ -41,6 +41,11 @@ HOST_STATES: Final = (
     HOST_BANNED,
 )
 
+RECONNECTING: Final = "reconnecting"
+"""What people are told of a host whose stream is to be read and does not open. Not a
+state of its own: the reader goes on trying, from where it was."""
+_RECONNECTING_AFTER: Final = 2
+
 _ANSWERING: Final = frozenset({HOST_STREAMING, HOST_RECHECK})
 _AT_FAULT: Final = frozenset({HOST_THROTTLED, HOST_OFFLINE, HOST_BANNED})
 
@@ -109,6 +114,13 @@ class Host:
     def trusted(self) -> bool:
         """Named by our own operator: exempt from the limits for strangers."""
         return self.source == SOURCE_CONFIGURED
+
+
+def shown_state(state: str, tries: int) -> str:
+    """Return the state as people are told it: `reconnecting` from the second failed
+    try on."""
+    opening = state in (HOST_NEW, HOST_STREAMING, HOST_RECHECK)
+    return RECONNECTING if opening and tries >= _RECONNECTING_AFTER else state
 
 
 def put_host(
@@ -302,15 +314,18 @@ def note_failure(
     *,
     wait: float,
     state: str | None = None,
+    counts: bool = True,
 ) -> None:
     """The host failed us: tried again in `wait` seconds, in `state` if one is given.
+    With `counts` False it is no failed try: the host's stream may be open.
 
     A throttling lasts its time. Of one that was away the reader of its stream tries
     several times in a row, and while no `state` is given that goes on.
     """
     row = conn.execute(
         """
-        UPDATE host SET tries = tries + 1, error = %(error)s, error_at = now(),
+        UPDATE host SET tries = tries + %(counts)s::int, error = %(error)s,
+            error_at = now(),
             next_try = CASE
                 WHEN state = 'throttled' AND (next_try > now() OR %(ends)s)
                     THEN next_try
@@ -320,7 +335,13 @@ def note_failure(
         WHERE id = %(host)s
         RETURNING state = 'throttled' AND coalesce(next_try > now(), false)
         """,
-        {"error": _line(error), "ends": state is not None, "wait": wait, "host": host},
+        {
+            "error": _line(error),
+            "ends": state is not None,
+            "wait": wait,
+            "host": host,
+            "counts": counts,
+        },
     ).fetchone()
     if state is not None and row == (False,):
         move_host(conn, host, state, error, wait=wait)
@@ -429,6 +450,14 @@ def hold_back(conn: psycopg.Connection[Any], host: int, seconds: float) -> None:
         " WHERE id = %s",
         (seconds, host),
     )
+
+
+def remove_host(conn: psycopg.Connection[Any], host: int) -> None:
+    """Forget a host, its moves and its cursors. The repos that were fetched from it
+    keep its number, which is never given again, until their accounts move."""
+    conn.execute("DELETE FROM host_cursor WHERE host = %s", (host,))
+    conn.execute("DELETE FROM host_move WHERE host = %s", (host,))
+    conn.execute("DELETE FROM host WHERE id = %s", (host,))
 
 
 def relay_is_read(conn: psycopg.Connection[Any]) -> bool:

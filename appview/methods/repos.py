@@ -18,7 +18,7 @@ from network.xrpc_server import XrpcError
 from protocol.cid import cid_for, cid_to_text
 from protocol.json_form import to_json
 from storage.addresses import find_addresses
-from storage.states import STATUS_ACTIVE
+from storage.states import STATUS_ACTIVE, STATUS_DELETED
 
 _STATUS_ERRORS = {
     "takendown": "RepoTakendown",
@@ -59,17 +59,23 @@ def _repo_row(session: Session, did: str) -> tuple[int, str, bytes, bytes, str |
         (did,),
     ).fetchone()
     if row is None:
-        raise XrpcError("RepoNotFound", f"Could not find repo for DID: {did}", 400)
+        raise _repo_not_found(did)
     actor, rev, commit, data, status = row
     return actor, rev, commit, data, None if status == STATUS_ACTIVE else status
+
+
+def _repo_not_found(did: str) -> XrpcError:
+    return XrpcError("RepoNotFound", f"Could not find repo for DID: {did}", 400)
 
 
 def find_repo(session: Session, did: str) -> tuple[int, str, bytes]:
     """(actor, rev, commit block) of an active repo; the lexicon's errors otherwise."""
     actor, rev, commit, _, status = _repo_row(session, did)
     if status is not None:
+        if status == STATUS_DELETED:
+            raise _repo_not_found(did)
         name = _STATUS_ERRORS.get(status, "RepoDeactivated")
-        raise XrpcError(name, f"Repo is {status}: {did}", 400)
+        raise XrpcError(name, f"Repo has been {status}: {did}", 400)
     return actor, rev, commit
 
 

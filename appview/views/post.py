@@ -99,7 +99,6 @@ def thread_view(
         return _gap(state, effect, address, uri)
     if state.standing.violates(address):
         return {"$type": THREAD_VIEW_POST, "post": post_view(state, address)}
-    root = _root_of(state, address)
     order = [(address, address.actor)]
     for each, _ in order:
         order += [(reply, each.actor) for reply in replies.get(each, ())]
@@ -110,8 +109,6 @@ def thread_view(
             if effect is not None:
                 if effect is not Effect.HIDE and each in state.uris:
                     views[each] = _gap(state, effect, each, "")
-                continue
-            if _root_of(state, each) != root:
                 continue
         views[each] = {"$type": THREAD_VIEW_POST, "post": post_view(state, each)}
         if each in replies:
@@ -176,7 +173,8 @@ def _reply(state: State, post: Post) -> dict[str, Any] | None:
     author = post.record.address.actor
     parent = _reply_ref(state, post.parent, {author})
     # The root is blocked for who answers it through somebody else, too.
-    sides = {author, post.parent.actor} if parent["$type"] == POST_VIEW else {author}
+    gone = parent["$type"] == NOT_FOUND_POST
+    sides = {author} if gone else {author, post.parent.actor}
     return present(
         root=_reply_ref(state, post.root, sides),
         parent=parent,

@@ -93,7 +93,10 @@ def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
     viewer = state.session.viewer
     if viewer is None:
         return None
-    relation = state.relations.get(actor.id) or Relation()
+    # Nobody follows themselves, whatever a record says.
+    own_profile = actor.id == viewer.actor
+    found = None if own_profile else state.relations.get(actor.id)
+    relation = found or Relation()
     blocks = block_state(state, actor.id)
     held = blocking_list(state, actor.id)
 

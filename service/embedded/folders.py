@@ -27,10 +27,15 @@ class FolderLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            pid = _read_pid(descriptor)
             os.close(descriptor)
+            holder = "" if pid is None else f" (pid {pid})"
             raise FolderInUseError(
-                f"{self._path.parent} is in use by another bigworld process"
+                f"{self._path.parent} is in use by another bigworld process{holder}",
+                pid,
             ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         self._file = descriptor
 
     @property
@@ -41,6 +46,12 @@ class FolderLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _read_pid(descriptor: int) -> int | None:
+    """Return the process id that the holder of a lock wrote into it."""
+    text = os.pread(descriptor, 32, 0).strip()
+    return int(text) if text.isdigit() else None
 
 
 def socket_folder(preferred: Path, socket_name: str, owner: int) -> Path:

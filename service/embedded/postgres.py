@@ -90,7 +90,8 @@ class EmbeddedPostgres(EmbeddedServer):
             process = self._spawn(arguments, log, signal.SIGKILL)
             if process.wait() != 0:
                 raise EmbeddedServerError(
-                    f"initdb failed ({process.returncode}):\n{self._log_since(started)}"
+                    f"PostgreSQL could not make its files in {self._home}: "
+                    f"{self._reason_since(started)}"
                 )
         fresh.rename(self._data)
 
@@ -110,7 +111,9 @@ class EmbeddedPostgres(EmbeddedServer):
             output = self._log_since(started)
             again = "pre-existing shared memory" in output or "lock file" in output
             if not again or time.monotonic() > deadline:
-                raise EmbeddedServerError(f"PostgreSQL did not start:\n{output}")
+                raise EmbeddedServerError(
+                    f"PostgreSQL did not start: {self._reason_since(started)}"
+                )
             time.sleep(0.1)
 
     def _start_once(self) -> bool:

@@ -14,8 +14,11 @@ import psutil
 
 from service.child import wait_for
 from service.embedded.folders import FolderLock, socket_folder
+from service.log_files import bound_log, last_line_of
 
 _STOP_PATIENCE_S: Final = 60.0
+# A start that is broken off has written nothing that a restart does not recover.
+_ABORT_PATIENCE_S: Final = 1.0
 _LOG_TAIL: Final = 4_000
 
 
@@ -28,7 +31,7 @@ class EmbeddedServer(ABC):
     SOCKET: ClassVar[str]
     """The longest name that it puts into its socket's folder."""
     STOP_SIGNALS: ClassVar[tuple[signal.Signals, ...]]
-    """In this order, until it ends."""
+    """In this order, until it ends; at least two."""
 
     def __init__(self, home: Path, owner: int) -> None:
         self._home = home.absolute()
@@ -73,7 +76,7 @@ class EmbeddedServer(ABC):
     def start(self) -> None:
         """Start the server and wait until it answers, recovery after a crash included.
 
-        Raises EmbeddedServerError with the end of the server's log when it exits.
+        Raises EmbeddedServerError with the reason from its log when it exits.
         """
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
@@ -82,17 +85,26 @@ class EmbeddedServer(ABC):
             self._end_leftovers()
             self._start()
         except BaseException:
-            self.stop()
+            self.stop(patience=_ABORT_PATIENCE_S)
             raise
 
-    def stop(self) -> None:
-        """Stop fast (sessions end, data is written); escalate if it takes too long."""
+    def bound_log(self) -> None:
+        """Keep its log small; call it now and then."""
+        bound_log(self._log)
+
+    def kill(self) -> None:
+        """End it at once; it recovers when it starts again."""
+        if self.alive and self._process is not None:
+            self._process.send_signal(self.STOP_SIGNALS[1])
+
+    def stop(self, patience: float = _STOP_PATIENCE_S) -> None:
+        """Stop fast (sessions end, data is written); escalate after `patience`."""
         process, self._process = self._process, None
         if process is not None:
             for number in self.STOP_SIGNALS:
                 if process.poll() is None:
                     process.send_signal(number)
-                if wait_for(process, _STOP_PATIENCE_S):
+                if wait_for(process, patience):
                     break
         if self._lock.held and self._sockets.name.startswith("bigworld-"):
             shutil.rmtree(self._sockets, ignore_errors=True)
@@ -129,6 +141,13 @@ class EmbeddedServer(ABC):
             except (psutil.Error, OSError):
                 continue
         return found
+
+    def _reason_since(self, offset: int) -> str:
+        """Return why it ended, in one line, and where the rest can be read."""
+        output = self._log_since(offset)
+        fatal = [line for line in output.splitlines() if "FATAL" in line]
+        reason = last_line_of(fatal[0] if fatal else output)
+        return f"{reason.rstrip('.')}; see {self._log}"
 
     def _log_since(self, offset: int) -> str:
         with self._log.open("rb") as log:

@@ -71,7 +71,9 @@ class EmbeddedValkey(EmbeddedServer):
             if self._ready():
                 return
             time.sleep(0.02)
-        raise EmbeddedServerError(f"Valkey did not start:\n{self._log_since(started)}")
+        raise EmbeddedServerError(
+            f"Valkey did not start: {self._reason_since(started)}"
+        )
 
     def _end_leftovers(self) -> None:
         left = self._servers()

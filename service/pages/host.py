@@ -54,6 +54,8 @@ STATES: Final = {
     hosts.HOST_OFFLINE: "It did not answer. What we have of it is shown all the same.",
     hosts.HOST_RECHECK: "Its numbering jumped back: we read its stream from the tip "
     "and compare everything else in full.",
+    hosts.RECONNECTING: "Its stream does not open. We go on trying, and read on from "
+    "where we were.",
     hosts.HOST_BANNED: "The operator of this index does not want it. It is never "
     "contacted.",
 }
@@ -92,7 +94,7 @@ class HostPages:
             "title": facts.hostname,
             "host": facts,
             "report": report,
-            "state_text": STATES.get(facts.state, ""),
+            "state_text": STATES.get(facts.shown_state, ""),
             "next": next_look(facts, self._settings),
             "limits": self._limits(facts),
             "strike_limit": self._settings.strike_limit,

@@ -14,7 +14,7 @@ from typing import Any
 from network.client import Fetcher
 from network.errors import NetworkError, RateLimitedError, XrpcError
 from network.xrpc_client import XrpcClient
-from service.errors import SeedingError
+from service.errors import SeedingError, ServiceError
 from service.society.plan import (
     Address,
     Draft,
@@ -29,7 +29,8 @@ from service.society.plan import (
 MAX_WRITES = 200
 _AT_ONCE = 6
 _PAGE = 100
-_TRIES = 5
+_LONGEST_PAUSE_S = 60.0
+_SERVER_ERROR = 500
 
 CREATE_ACCOUNT = "com.atproto.server.createAccount"
 CREATE_SESSION = "com.atproto.server.createSession"
@@ -41,6 +42,7 @@ UPLOAD_BLOB = "com.atproto.repo.uploadBlob"
 HANDLE_TAKEN = "HandleNotAvailable"
 
 Progress = Callable[[str, int, int], None]
+Say = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -52,14 +54,18 @@ class _Member:
     did: str
     written: dict[tuple[str, str], str]
     blobs: dict[bytes, Json]
+    say: Say
 
 
 async def handle_domains(fetcher: Fetcher, servers: Sequence[str]) -> tuple[str, ...]:
     """The first handle suffix that each server gives names under."""
     domains = []
-    for server in servers:
-        answer = await XrpcClient(fetcher, server).query(DESCRIBE_SERVER)
-        domains.append(str(answer["availableUserDomains"][0]))
+    try:
+        for server in servers:
+            answer = await XrpcClient(fetcher, server).query(DESCRIBE_SERVER)
+            domains.append(str(answer["availableUserDomains"][0]))
+    except (NetworkError, XrpcError) as error:
+        raise _describe("a demo PDS does not answer", error) from error
     return tuple(domains)
 
 
@@ -69,17 +75,22 @@ async def settle(
     servers: Sequence[str],
     password: str,
     progress: Progress,
+    say: Say = lambda _: None,
 ) -> dict[int, str]:
     """Create the accounts and write everything; returns person -> DID.
 
     `servers` are the origins of the PDSes, in the order that the plan numbers them.
-    `progress(what, done, total)` is called after every step. Raises SeedingError.
+    `progress(what, done, total)` is called after every step, `say` before a pause. A
+    server that asks to wait is waited for. Raises SeedingError for what another run
+    may do: it goes on where this one stopped.
     """
     try:
-        members = await _open_accounts(society, fetcher, servers, password, progress)
+        members = await _open_accounts(
+            society, fetcher, servers, password, progress, say
+        )
         await _write_everything(society, members, progress)
     except (NetworkError, XrpcError) as error:
-        raise SeedingError(f"the demo network could not be filled: {error}") from error
+        raise _describe("the demo network is not filled yet", error) from error
     return {number: member.did for number, member in members.items()}
 
 
@@ -89,11 +100,13 @@ async def _open_accounts(
     servers: Sequence[str],
     password: str,
     progress: Progress,
+    say: Say,
 ) -> dict[int, _Member]:
     members: dict[int, _Member] = {}
 
     async def open_one(person: Person) -> None:
-        member = await _enter(fetcher, servers[person.server], person, password)
+        server = servers[person.server]
+        member = await _enter(fetcher, server, person, password, say)
         members[person.number] = member
         progress("accounts", len(members), len(society.people))
 
@@ -102,7 +115,7 @@ async def _open_accounts(
 
 
 async def _enter(
-    fetcher: Fetcher, server: str, person: Person, password: str
+    fetcher: Fetcher, server: str, person: Person, password: str, say: Say
 ) -> _Member:
     """Create the account, or log in where an earlier run created it."""
     client = XrpcClient(fetcher, server)
@@ -113,15 +126,15 @@ async def _enter(
     }
     existed = False
     try:
-        session = await _patiently(lambda: client.procedure(CREATE_ACCOUNT, account))
+        session = await _obey(lambda: client.procedure(CREATE_ACCOUNT, account), say)
     except XrpcError as error:
         if error.name != HANDLE_TAKEN:
             raise
         existed = True
         login = {"identifier": person.handle, "password": password}
-        session = await _patiently(lambda: client.procedure(CREATE_SESSION, login))
+        session = await _obey(lambda: client.procedure(CREATE_SESSION, login), say)
     signed_in = XrpcClient(fetcher, server, auth=session["accessJwt"])
-    member = _Member(person, signed_in, session["did"], {}, {})
+    member = _Member(person, signed_in, session["did"], {}, {}, say)
     if existed:
         member.written = {key: cid async for key, cid in _written(member)}
     return member
@@ -193,7 +206,7 @@ async def _write(
     for draft in missing:
         for png in pictures_in(draft.record):
             if png not in member.blobs:
-                member.blobs[png] = await _upload(member.client, png)
+                member.blobs[png] = await _upload(member, png)
     writes = [
         {
             "$type": f"{APPLY_WRITES}#create",
@@ -204,30 +217,44 @@ async def _write(
         for draft in missing
     ]
     call = {"repo": member.did, "writes": writes}
-    answer = await _patiently(lambda: member.client.procedure(APPLY_WRITES, call))
+    answer = await _obey(
+        lambda: member.client.procedure(APPLY_WRITES, call), member.say
+    )
     for draft, result in zip(missing, answer["results"], strict=True):
         found[draft.address] = result["cid"]
     return found
 
 
-async def _upload(client: XrpcClient, png: bytes) -> Json:
-    answer = await _patiently(
-        lambda: client.procedure(UPLOAD_BLOB, png, encoding="image/png")
+async def _upload(member: _Member, png: bytes) -> Json:
+    answer = await _obey(
+        lambda: member.client.procedure(UPLOAD_BLOB, png, encoding="image/png"),
+        member.say,
     )
     blob: Json = answer["blob"]
     return blob
 
 
-async def _patiently(call: Callable[[], Any]) -> Any:
-    """Call again when the server asks us to slow down."""
-    for attempt in range(_TRIES):
+async def _obey(call: Callable[[], Any], say: Say) -> Any:
+    """Call again, as often as the server asks us to wait, after the time it names."""
+    attempt = 0
+    while True:
         try:
             return await call()
         except RateLimitedError as error:
-            if attempt == _TRIES - 1:
-                raise
-            await asyncio.sleep(error.retry_after or 2**attempt)
-    raise AssertionError("unreachable")
+            wait = error.retry_after or min(2.0**attempt, _LONGEST_PAUSE_S)
+            attempt += 1
+            say(f"{error}: going on in {wait:.0f} s")
+            await asyncio.sleep(wait)
+
+
+def _describe(what: str, error: NetworkError | XrpcError) -> ServiceError:
+    """Return the error to raise: SeedingError where another try may succeed."""
+    if isinstance(error, XrpcError) and error.status < _SERVER_ERROR:
+        return ServiceError(
+            f"a demo PDS refused what it was to be filled with: {error}; set"
+            " BIGWORLD_HOME to a new folder to start anew"
+        )
+    return SeedingError(f"{what}: {error}")
 
 
 async def _each(items: Iterable[Any], work: Callable[[Any], Any]) -> None:

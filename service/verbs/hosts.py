@@ -14,7 +14,7 @@ from crawler.discovery import AskedAgain, add_configured, crawl_again
 from crawler.host_name import InvalidHostError, parse_host
 from service.config import Config
 from service.crawl_settings import crawl_settings
-from service.databases import INDEX, open_database
+from service.databases import INDEX, open_existing
 from service.errors import ServiceError
 from service.verbs.look import show
 from storage import hosts
@@ -27,7 +27,7 @@ _COLUMNS = ("hostname", "state", "mode", "source", "accounts", "events", "rate")
 
 def show_hosts(config: Config, *, limit: int, as_json: bool) -> None:
     """List the hosts, the busiest first."""
-    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+    with open_existing(config, INDEX) as url, psycopg.connect(url) as conn:
         statuses = [asdict(status) for status in host_statuses(conn, limit=limit)]
     columns = (*_COLUMNS, "lag_s", "waiting_repos", "strikes", "error")
     if not as_json:
@@ -37,10 +37,13 @@ def show_hosts(config: Config, *, limit: int, as_json: bool) -> None:
 
 def show_host(config: Config, text: str, *, as_json: bool) -> None:
     """Tell everything about one host."""
-    with _host(config, text) as (conn, host):
+    with _host(config, text, start=False) as (conn, host):
         report = host_report(conn, host.hostname)
     assert report is not None
-    facts = asdict(report.facts) | {"lag_s": report.facts.lag_s}
+    facts = asdict(report.facts) | {
+        "lag_s": report.facts.lag_s,
+        "state": report.facts.shown_state,
+    }
     if as_json:
         whole = facts | {
             name: [asdict(row) for row in getattr(report, name)]
@@ -68,12 +71,40 @@ def add_host(config: Config, text: str, *, relay: bool) -> str:
     """Crawl and follow a host from now on. Raises ServiceError."""
     settings = crawl_settings(config)
     names = ([], [text]) if relay else ([text], [])
-    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+    with open_existing(config, INDEX, start=True) as url, psycopg.connect(url) as conn:
         try:
             add_configured(conn, *names, settings)
         except InvalidHostError as error:
             raise ServiceError(str(error)) from error
     return f"{text} is followed"
+
+
+def remove_host(config: Config, text: str) -> str:
+    """Forget a host; says what happens to its accounts. Raises ServiceError."""
+    with _host(config, text) as (conn, host):
+        named = [*config.hosts, *config.relays]
+        if any(_name_of(url) == host.hostname for url in named):
+            raise ServiceError(
+                f"{host.hostname} is in the settings (BIGWORLD_HOSTS, BIGWORLD_RELAYS,"
+                " --host or --relay), which would add it again: take it out there and"
+                " restart first"
+            )
+        hosts.remove_host(conn, host.id)
+    return (
+        f"{host.hostname} is removed and its stream closes within a moment. Its"
+        f" {host.accounts} accounts stay in the index as they are: they are updated"
+        " only where a relay forwards their commits, or once their DID documents name"
+        " another host. If a relay, requestCrawl or a DID document names"
+        f" {host.hostname}, it is crawled again as an untrusted host;"
+        f" `bigworld hosts ban {host.hostname}` instead keeps it away"
+    )
+
+
+def _name_of(url: str) -> str | None:
+    try:
+        return parse_host(url, dev=True).name
+    except InvalidHostError:
+        return None
 
 
 def ban_host(config: Config, text: str, why: str) -> str:
@@ -131,7 +162,7 @@ def limit_host(
 
 @contextmanager
 def _host(
-    config: Config, text: str
+    config: Config, text: str, *, start: bool = True
 ) -> Iterator[tuple[psycopg.Connection[Any], hosts.Host]]:
     """A known host, in one transaction. Raises ServiceError for any other."""
     try:
@@ -139,7 +170,10 @@ def _host(
         name = parse_host(text, dev=True).name
     except InvalidHostError as error:
         raise ServiceError(str(error)) from error
-    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+    with (
+        open_existing(config, INDEX, start=start) as url,
+        psycopg.connect(url) as conn,
+    ):
         known = hosts.find_hosts(conn, [name]).get(name)
         if known is None:
             raise ServiceError(f"there is no host {name}")

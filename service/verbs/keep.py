@@ -24,10 +24,12 @@ from service.databases import (
     PLC,
     database_name,
     embedded_postgres,
-    open_database,
+    open_existing,
+    require_data,
 )
 from service.embedded.binaries import wheel_postgres
 from service.errors import FolderInUseError, ServiceError
+from service.home import make_home
 from storage.repos import find_repos
 
 _EMBEDDED = ((INDEX, ""), (PLC, ""), (PDS, "a"), (PDS, "b"))
@@ -38,7 +40,7 @@ _STATE_FILE = "society.json"
 
 def export_repo(config: Config, did: Did, path: Path) -> int:
     """Write an account's whole repo as a CAR file; returns its size in bytes."""
-    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+    with open_existing(config, INDEX, start=True) as url, psycopg.connect(url) as conn:
         conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         conn.read_only = True
         known = find_repos(conn, [did]).get(did)
@@ -63,8 +65,9 @@ def backup(config: Config, folder: Path) -> dict[str, Any]:
     Each database is dumped from one snapshot while everything runs on. The folder
     holds keys and passwords: it is readable by us only.
     """
+    require_data(config)
     if folder.exists() and any(folder.iterdir()):
-        raise ServiceError(f"{folder} is not empty")
+        raise ServiceError(f"{folder} is not empty; name a new folder")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     dumps = {}
@@ -100,7 +103,7 @@ def restore(config: Config, folder: Path) -> list[str]:
         return [index]
     if (config.home / "postgres").exists() or (config.home / _PRIVATE_FOLDER).exists():
         raise ServiceError(f"{config.home} is not empty; restore into a new home")
-    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_home(config.home)
     if (folder / _PRIVATE_FOLDER).is_dir():
         shutil.copytree(folder / _PRIVATE_FOLDER, config.home / _PRIVATE_FOLDER)
     if (folder / _STATE_FILE).exists():

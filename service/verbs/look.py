@@ -18,7 +18,7 @@ from network.errors import NetworkError, XrpcError
 from network.xrpc_client import XrpcClient
 from protocol.syntax.did import Did
 from service.config import Config
-from service.databases import INDEX, open_database
+from service.databases import INDEX, open_existing
 from service.demo import own_fetcher
 from service.errors import ServiceError
 from storage import repos
@@ -78,7 +78,7 @@ def show_repos(
         ORDER BY repo.state = 'synchronized', repo.tries DESC, actor.id LIMIT %(limit)s
     """
     with (
-        open_database(config, INDEX) as url,
+        open_existing(config, INDEX) as url,
         psycopg.connect(url, row_factory=dict_row) as conn,
     ):
         values = {"state": state, "did": did, "limit": limit}
@@ -91,7 +91,7 @@ def show_repos(
 
 def resync_repo(config: Config, did: Did) -> None:
     """Have one repo fetched again. Raises ServiceError for one that is not here."""
-    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+    with open_existing(config, INDEX, start=True) as url, psycopg.connect(url) as conn:
         if did not in repos.find_repos(conn, [did]):
             raise ServiceError(f"{did} is not in the index")
         repos.mark_desynchronized(conn, [did], "asked for by the operator")

@@ -27,7 +27,7 @@ from protocol.cid import cid_to_text
 from search.postgres import PostgresEngine
 from service.auditing import ERROR, ask_all
 from service.config import Config
-from service.databases import INDEX, open_database
+from service.databases import INDEX, open_existing
 from service.errors import ServiceError
 from service.progress import Report
 from storage.audit_samples import SOUND, UNSOUND
@@ -57,7 +57,7 @@ def audit(
     all_well = True
     with (
         Report(console) as report,
-        open_database(config, INDEX) as url,
+        open_existing(config, INDEX, start=True) as url,
         open_pool(url, max=4) as pool,
         open_pool(url, max=2) as names,
         psycopg.connect(url) as conn,
@@ -117,7 +117,7 @@ def rebuild_search(config: Config) -> int:
     """Make the whole search index anew from the rows; returns how many entries."""
     with (
         Report(Console()) as report,
-        open_database(config, INDEX) as url,
+        open_existing(config, INDEX, start=True) as url,
         open_pool(url, max=2) as pool,
         pool.connection() as conn,
     ):
@@ -134,7 +134,7 @@ def rebuild_search(config: Config) -> int:
 
 def rebuild_counts(config: Config) -> dict[str, int]:
     """Count everything anew; returns table -> rows that were wrong."""
-    with open_database(config, INDEX) as url, psycopg.connect(url) as conn:
+    with open_existing(config, INDEX, start=True) as url, psycopg.connect(url) as conn:
         return recount_stats(conn, repair=True).wrong
 
 

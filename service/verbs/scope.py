@@ -6,16 +6,18 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 
 from rich.console import Console
 
 from indexer.transaction import retry_conflicts
 from protocol.errors import InvalidSyntaxError
-from protocol.syntax import parse_did, parse_nsid
+from protocol.syntax import parse_nsid
+from service.account_names import find_accounts
 from service.config import Config
-from service.databases import INDEX, open_database
-from service.errors import ConfigError
+from service.databases import INDEX, open_existing
+from service.errors import ConfigError, NoDatabaseError
 from service.outgoing import make_fetcher, make_resolver
 from service.progress import Report
 from service.scope_estimate import (
@@ -42,8 +44,10 @@ from storage.scope import (
 _WATCH_S = 2.0
 
 
-def parse(kind: ScopeKind, names: Sequence[str], keep: Sequence[str] = ()) -> Scope:
-    """A scope from the command line. Raises ConfigError."""
+def parse(
+    config: Config, kind: ScopeKind, names: Sequence[str], keep: Sequence[str] = ()
+) -> Scope:
+    """A scope from the command line, accounts by DID or handle. Raises ServiceError."""
     if kind is ScopeKind.NETWORK and names:
         raise ConfigError("the network takes no names")
     if kind is not ScopeKind.NETWORK and not names:
@@ -53,7 +57,7 @@ def parse(kind: ScopeKind, names: Sequence[str], keep: Sequence[str] = ()) -> Sc
         if kind is ScopeKind.COLLECTION:
             scope = Scope(kind, collections=tuple(map(parse_nsid, names)), keep=kept)
         else:
-            scope = Scope(kind, seeds=tuple(map(parse_did, names)), keep=kept)
+            scope = Scope(kind, seeds=tuple(find_accounts(config, names)), keep=kept)
         check_keep(scope.kind, scope.collections, scope.keep)
     except (InvalidSyntaxError, UnkeptError) as error:
         raise ConfigError(str(error)) from error
@@ -62,7 +66,7 @@ def parse(kind: ScopeKind, names: Sequence[str], keep: Sequence[str] = ()) -> Sc
 
 def change(config: Config, scope: Scope) -> None:
     """Set the scope; the running crawl sees it within a second."""
-    with open_database(config, INDEX) as url:
+    with open_existing(config, INDEX, start=True) as url:
         _set(url, scope)
     print(f"{scope.kind} it is; the crawl follows, and `bigworld scope` tells how far")
 
@@ -82,7 +86,7 @@ def _set(url: str, scope: Scope) -> None:
 
 def show(config: Config, *, watch: bool, as_json: bool) -> None:
     """Print the scope and how far it is; with `watch`, until it is there."""
-    with open_database(config, INDEX) as url, connect(url) as conn:
+    with open_existing(config, INDEX) as url, connect(url) as conn:
         conn.autocommit = True
         scope, progress = load_scope(conn), load_progress(conn)
         if as_json:
@@ -103,7 +107,13 @@ def show(config: Config, *, watch: bool, as_json: bool) -> None:
 
 def estimate(config: Config, scope: Scope, *, as_json: bool) -> None:
     """Print what a scope will take."""
-    with open_database(config, INDEX) as url, connect(url) as conn:
+    basis = Basis()
+    # An estimate is asked for before there is an index, too.
+    with (
+        suppress(NoDatabaseError),
+        open_existing(config, INDEX) as url,
+        connect(url) as conn,
+    ):
         basis = read_basis(conn)
         config = with_added(conn, config)
     counted = asyncio.run(_count(scope, config))

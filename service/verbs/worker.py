@@ -32,7 +32,6 @@ def run(config: Config, *, beat: bool) -> int:
 
 def run_schedule(config: Config) -> None:
     """Hand out the scheduled tasks until told to stop."""
-    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     serve_metrics(CollectorRegistry(), config.bind, config.metrics_port)
     with open_broker(config) as broker_url:
         app = make_celery(broker_url, config)

@@ -11,7 +11,7 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from protocol.keys import PrivateKey
@@ -46,6 +46,8 @@ class Difference:
     kind: str
     ours: Any
     theirs: Any
+    about: str = ""
+    """The AT-URI of the innermost view that the place is in."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,23 @@ def _failure(status: int, answer: Any) -> Any:
 
 
 def _compare(
+    question: Question, path: str, ours: Any, theirs: Any
+) -> Iterator[Difference]:
+    """Yield the differences of two values, each with the view that it is about."""
+    about = _subject(ours)
+    for each in _compare_values(question, path, ours, theirs):
+        yield each if each.about else replace(each, about=about)
+
+
+def _subject(view: Any) -> str:
+    if not isinstance(view, dict):
+        return ""
+    post = view.get("post")
+    found = view.get("uri") or (post.get("uri") if isinstance(post, dict) else "")
+    return str(found or "")
+
+
+def _compare_values(
     question: Question, path: str, ours: Any, theirs: Any
 ) -> Iterator[Difference]:
     if isinstance(ours, dict) and isinstance(theirs, dict):

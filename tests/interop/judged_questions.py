@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from judge import Difference, Question, Rule
@@ -254,16 +254,25 @@ def _same_picture(difference: Difference) -> bool:
     return did is not None and cid is not None and did in ours and cid in ours
 
 
-def _both_recent(difference: Difference) -> bool:
-    """Return True if both are times of indexing, at most some minutes apart."""
-    try:
-        ours, theirs = (
-            datetime.fromisoformat(str(text))
-            for text in (difference.ours, difference.theirs)
-        )
-    except ValueError:
+def _times(difference: Difference) -> tuple[datetime, datetime]:
+    ours, theirs = str(difference.ours), str(difference.theirs)
+    return datetime.fromisoformat(ours), datetime.fromisoformat(theirs)
+
+
+def _second_lost(difference: Difference) -> bool:
+    if difference.kind != "value":
         return False
-    return abs((ours - theirs).total_seconds()) < 600
+    ours, theirs = _times(difference)
+    return ours.year < 1970 and ours - theirs == timedelta(seconds=1)
+
+
+def _both_recent(difference: Difference) -> bool:
+    """Return True if both are times of indexing, of today."""
+    if difference.kind != "value":
+        return False
+    ours, theirs = _times(difference)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    return ours > yesterday and theirs > yesterday
 
 
 def _always(_: Difference) -> bool:
@@ -301,6 +310,12 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
             ".*",
             r".*\.indexedAt",
             _both_recent,
+        ),
+        Rule(
+            "they show times before 1970 that have a fraction a second too early",
+            ".*",
+            r".*\.indexedAt",
+            _second_lost,
         ),
         Rule(
             "the type of a field that knows only one is optional",
@@ -365,20 +380,37 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
             lambda d: d.kind == "repeats" and set(d.ours.values()) == {1},
         ),
         Rule(
-            "a repost stays when its post is written anew; their feeds forget it",
+            "of those reposts another one may be the one that counts",
             r"app\.bsky\.feed\.getAuthorFeed",
-            r"\.feed",
-            lambda d: (
-                d.kind == "items added"
-                and len(d.ours) == 1
-                and d.ours[0].startswith(stage.refs["again"]["uri"])
-            ),
+            r"\.feed\[\d+\]\.reason\.(uri|cid|indexedAt)",
+            lambda d: dict(d.question.params)["actor"] == stage.did("heidi"),
+        ),
+        Rule(
+            "a post written anew starts with what names its new version",
+            r"app\.bsky\.feed\..*",
+            r".*(Count|\.likes|\.repostedBy|\.replies|\.viewer\.(like|repost))",
+            lambda d: d.about == stage.refs["again"]["uri"],
+        ),
+        Rule(
+            "the sync specification has a status for deleted repos",
+            r"com\.atproto\.sync\.getRepoStatus",
+            "",
+            lambda d: d.ours == [200] and d.theirs[1] == "RepoNotFound",
         ),
         Rule(
             "a ring of replies is cut: they repeat a post that is its own parent",
             r"app\.bsky\.feed\.getPostThread",
             r"\.thread(\.parent)*",
             lambda d: "/3kring" in str(dict(d.question.params)["uri"]),
+        ),
+        Rule(
+            "a reply that names another root is shown where it is counted",
+            r"app\.bsky\.feed\.getPostThread",
+            r"\.thread.*\.replies",
+            lambda d: (
+                d.kind == "items added"
+                and d.ours == [stage.refs["another root"]["uri"]]
+            ),
         ),
         Rule(
             "we serve every record of a repo, they serve none that they do not index",

@@ -127,7 +127,6 @@ def _head(account: Account) -> str | None:
     return cid
 
 
-@pytest.mark.xfail(reason="differences remain", strict=False)
 def test_answers_equal_the_reference(world: World) -> None:
     verdict = Verdict(rules(world.stage), REQUIRED)
     whole = "REFERENCE_WHOLE" in os.environ

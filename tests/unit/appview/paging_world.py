@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appview_world import World, did
+from appview_world import PICTURE, World, did
 
 POST = "app.bsky.feed.post"
 REPOST = "app.bsky.feed.repost"
@@ -33,6 +33,7 @@ def fill(world: World) -> dict[str, str]:
     uris |= _fill_threads(world)
     _fill_hidden(world)
     _fill_rings(world)
+    _fill_media(world)
     large = world.post("big", "large", junk="x" * 200_000)
     reference = world.reference(large)
     embed = {"$type": "app.bsky.embed.record", "record": reference}
@@ -88,6 +89,21 @@ def _fill_threads(world: World) -> dict[str, str]:
     profile = {"pinnedPost": world.reference(uris["pinned"])}
     world.write("ben", "app.bsky.actor.profile", profile, "self")
     return uris
+
+
+def _fill_media(world: World) -> None:
+    """One post with a picture beside a quote, one with a video, one with a card."""
+    images = {"$type": "app.bsky.embed.images"}
+    images["images"] = [{"alt": "", "image": PICTURE}]  # type: ignore[assignment]
+    quoted = world.reference(world.post("vic", "plain"))
+    record = {"$type": "app.bsky.embed.record", "record": quoted}
+    both = {"$type": "app.bsky.embed.recordWithMedia", "record": record}
+    world.post("vic", "photo", embed={**both, "media": images})
+    video = {**PICTURE, "mimeType": "video/mp4"}
+    world.post("vic", "film", embed={"$type": "app.bsky.embed.video", "video": video})
+    card = {"uri": "https://example.com", "title": "", "description": ""}
+    embed = {"$type": "app.bsky.embed.external", "external": card}
+    world.repost("vic", world.post("vic", "card", embed=embed))
 
 
 def _fill_hidden(world: World) -> None:

@@ -45,6 +45,7 @@ def fill(world: World) -> dict[str, str]:
     uris = {"topic": world.post("author", "a topic")}
     world.follow("viewer", "author")
     world.follow("viewer", "nobody")
+    world.follow("viewer", "viewer")
     for name in RELATIONS:
         uris[name] = world.post(name, f"quokka {name}")
         uris[f"{name} reply"] = _reply(world, name, uris["topic"], uris["topic"])

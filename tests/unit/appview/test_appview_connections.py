@@ -58,7 +58,7 @@ class Starter:
         def open_small(url: str, **options: Any) -> Any:
             if options["name"] != "provider":
                 return open_pool(url, **options)
-            pool = open_pool(url, **(options | {"max": connections}))
+            pool = open_pool(url, **(options | {"min": 1, "max": connections}))
             self.pools.append(pool)
             return pool
 

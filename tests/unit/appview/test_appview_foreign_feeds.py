@@ -108,7 +108,7 @@ def test_pages_of_which_nothing_is_shown_are_passed_over(
     assert [asked["cursor"] for asked in generator.asked] == [None, "1"]
     # The service may refuse a second page for one token, and has no end to offer.
     answer = ask(pages[0], XrpcError("BadJwt", "used before", 401))
-    assert answer == {"feed": [], "cursor": "1"}
+    assert answer == {"feed": []}
     generator.asked.clear()
     assert ask(pages[0])["feed"] == []
     assert len(generator.asked) == 3

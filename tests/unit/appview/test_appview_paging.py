@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from appview_world import Provider, RefusedError, did, serve_world
-from paging_world import YEARS, fill
+from paging_world import YEARS, fill, uri_of
 
 from feeds.registry import FEEDS
 
@@ -189,6 +189,35 @@ def test_author_threads_are_the_authors_own_up_to_the_root(provider: Provider) -
     everything = [text for text, _ in texts("posts_with_replies", 30)]
     for text in ("own_below_ben", "own_far_below_ben", "wrong_root", "in_bens_thread"):
         assert text in everything
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("posts_with_media", [("photo", False)]),
+        ("posts_with_video", [("film", False)]),
+        (
+            "posts_no_replies",
+            [
+                ("card", True),
+                *((text, False) for text in ("card", "film", "photo", "plain")),
+            ],
+        ),
+    ],
+)
+def test_author_feed_filters_media(
+    provider: Provider, kind: str, expected: list[Any]
+) -> None:
+    found = read_all(provider, AUTHOR, "feed", actor=did("vic"), filter=kind, limit=1)
+    assert keys(found) == expected
+
+
+def test_errors_tell_how_fresh_the_viewers_data_is(provider: Provider) -> None:
+    uri = uri_of("ann", "none")
+    with pytest.raises(RefusedError) as refused:
+        provider.get("app.bsky.feed.getPostThread", uri=uri, viewer="vera")
+    assert refused.value.name == "NotFound"
+    assert refused.value.headers["atproto-repo-rev"]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 30])

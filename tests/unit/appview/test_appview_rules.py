@@ -289,3 +289,15 @@ def test_table_has_every_place_and_every_condition() -> None:
     assert set(TABLE_OF_RULES) == set(Place)
     used = {condition for row in TABLE_OF_RULES.values() for condition, _ in row}
     assert used == set(Condition)
+
+
+def test_handle_of_a_deleted_account_resolves_to_nobody(provider: Provider) -> None:
+    resolve = "com.atproto.identity.resolveHandle"
+    assert provider.get(resolve, handle="inactive.test")["did"] == did("inactive")
+    with pytest.raises(RefusedError, match="Unable to resolve handle"):
+        provider.get(resolve, handle="deleted.test")
+
+
+def test_viewer_does_not_follow_itself(provider: Provider) -> None:
+    profile = provider.get(f"{ACTOR}getProfile", actor=did("viewer"), viewer="viewer")
+    assert not {"following", "followedBy"} & profile["viewer"].keys()

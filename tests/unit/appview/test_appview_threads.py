@@ -34,18 +34,23 @@ def posts_of(view: dict[str, Any]) -> Counter[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "rkey", "members"),
+    ("name", "rkey", "members", "upwards"),
     [
-        ("ann", "3m2222222222a", ["ann"]),
-        # Each names another root: no two are of one thread.
-        ("cyd", "3m2222222222b", ["cyd"]),
-        ("ann", "3m2222222222d", ["ann", "ben", "dot"]),
-        ("dot", "3m2222222222d", ["ann", "ben", "dot"]),
+        ("ann", "3m2222222222a", ["ann"], 1),
+        # Each names another root, so upwards nobody is of the same thread.
+        ("cyd", "3m2222222222b", ["ann", "ben", "cyd", "dot", "eli"], 1),
+        ("ann", "3m2222222222d", ["ann", "ben", "dot"], 3),
+        ("dot", "3m2222222222d", ["ann", "ben", "dot"], 3),
     ],
 )
 @pytest.mark.parametrize("height", [0, 1, 2, 1000])
 def test_thread_of_a_ring_holds_each_post_once(
-    provider: Provider, name: str, rkey: str, members: list[str], height: int
+    provider: Provider,
+    name: str,
+    rkey: str,
+    members: list[str],
+    upwards: int,
+    height: int,
 ) -> None:
     uri = uri_of(name, rkey)
     for depth in (0, 1, 6, 1000):
@@ -54,7 +59,7 @@ def test_thread_of_a_ring_holds_each_post_once(
         assert set(found.values()) == {1}
         assert found.keys() <= {uri_of(each, rkey) for each in members}
     if height == 1000:
-        assert len(found) == len(members)
+        assert len(found) == upwards
 
 
 def test_replies_are_left_out_at_the_depth_limit(provider: Provider) -> None:
@@ -66,6 +71,18 @@ def test_replies_are_left_out_at_the_depth_limit(provider: Provider) -> None:
     texts = {r["post"]["record"]["text"]: r for r in deep["replies"]}
     leaf = texts["own"]["replies"][0]
     assert (leaf["post"]["record"]["text"], leaf["replies"]) == ("own_deeper", [])
+
+
+def test_reply_that_names_another_root_is_shown_as_it_is_counted(
+    provider: Provider,
+) -> None:
+    wrong, root = provider.uris["wrong_root"], provider.uris["bens_root"]
+    thread = provider.get(THREAD, uri=root)["thread"]
+    uris = {reply["post"]["uri"] for reply in thread["replies"]}
+    assert uris == {provider.uris["in_bens_thread"], wrong}
+    assert thread["post"]["replyCount"] == len(uris)
+    # Upwards its thread is another one.
+    assert "parent" not in provider.get(THREAD, uri=wrong)["thread"]
 
 
 def test_work_for_a_client_that_is_gone_ends(provider: Provider) -> None:
@@ -80,11 +97,3 @@ def test_work_for_a_client_that_is_gone_ends(provider: Provider) -> None:
     gone = RequestContext(provider.app, THREAD, is_client_gone=lambda: True)
     with pytest.raises(XrpcError):
         search.SEARCH_POSTS.run(gone, {"q": "zebra", "limit": 3})
-
-
-def test_thread_ends_at_a_post_that_names_another_root(provider: Provider) -> None:
-    wrong, root = provider.uris["wrong_root"], provider.uris["bens_root"]
-    thread = provider.get(THREAD, uri=root)["thread"]
-    uris = [reply["post"]["uri"] for reply in thread["replies"]]
-    assert uris == [provider.uris["in_bens_thread"]]
-    assert "parent" not in provider.get(THREAD, uri=wrong)["thread"]

@@ -338,3 +338,13 @@ def test_a_task_that_fails_from_the_first_time_on_is_late(
 
 def test_harmless_reasons_are_reasons() -> None:
     assert set(DropReason) > alarms._HARMLESS
+
+
+def test_own_host_that_refuses_connections_is_reconnecting() -> None:
+    own = replace(HOST, tries=1, error="connection refused")
+    assert list(alarms.host_away(replace(WELL, hosts=(own,)))) == []
+    [alarm] = alarms.host_away(replace(WELL, hosts=(replace(own, tries=2),)))
+    assert alarm.kind is AlarmKind.HOST_AWAY
+    assert alarm.detail == "reconnecting, 2 tries failed: connection refused"
+    unknown = replace(own, tries=9, trusted=False)
+    assert list(alarms.host_away(replace(WELL, hosts=(unknown,)))) == []

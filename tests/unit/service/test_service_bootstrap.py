@@ -29,6 +29,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(module, "VENV", str(tmp_path / ".venv"))
     monkeypatch.setattr(module, "PYTHON", str(tmp_path / ".venv" / "bin" / "python"))
     monkeypatch.setattr(module, "LOCK", str(tmp_path / "requirements-dev.lock"))
+    monkeypatch.setattr(module, "LOG", str(tmp_path / ".venv" / "install.log"))
     monkeypatch.setattr(module, "MARKER", str(tmp_path / ".venv" / "installed-lock"))
     return module
 
@@ -119,6 +120,45 @@ def test_pip_takes_over_when_uv_fails(
     script.install()
     assert [command[0].rpartition("/")[2] for command in calls] == ["uv", "python"]
     assert all("--require-hashes" in command for command in calls)
+
+
+NOISY = [sys.executable, "-c", "print('noise'); raise SystemExit({})"]
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_install_says_nothing_unless_it_fails(
+    script: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    code: int,
+) -> None:
+    call = subprocess.call
+    noisy = [NOISY[0], NOISY[1], NOISY[2].format(code)]
+    monkeypatch.setattr(subprocess, "call", lambda _, **how: call(noisy, **how))
+    monkeypatch.setattr(script, "install_uv", lambda: False)
+    if code == 0:
+        script.install()
+    else:
+        with pytest.raises(SystemExit):
+            script.install()
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert ("noise" in told.err) == (code != 0)
+    assert ("could not be installed" in told.err) == (code != 0)
+
+
+def test_interrupted_install_is_one_line(
+    script: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "bootstrap", interrupt)
+    with pytest.raises(SystemExit):
+        script.main()
+    assert capsys.readouterr().err.strip().startswith("bigworld: stopped;")
 
 
 def test_uv_is_told_what_pip_was_told(

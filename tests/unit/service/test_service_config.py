@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import stat
 import threading
 from pathlib import Path
 
 import pytest
 
+from service import config as config_module
 from service.config import Config
 from service.crawl_settings import check_targets, crawl_settings
 from service.errors import ConfigError
@@ -19,9 +21,10 @@ from service.secrets import SecretStore, admin_password
 @pytest.fixture(autouse=True)
 def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config_module, "CHECKOUT", tmp_path)
     for name in Config.model_fields:
         monkeypatch.delenv(f"BIGWORLD_{name.upper()}", raising=False)
-    for name in ("DATABASE_URL", "BROKER_URL", "MEILI_URL", "BIGWORLD_CONFIG"):
+    for name in ("DATABASE_URL", "BROKER_URL", "BIGWORLD_CONFIG"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -44,6 +47,55 @@ def test_named_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIGWORLD_CONFIG", "absent.toml")
     with pytest.raises(ConfigError, match=r"no file absent\.toml"):
         Config.read()
+
+
+def test_file_and_home_are_those_of_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bigworld.toml").write_text('home = "data"\n')
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert Config.read().home == tmp_path / "data"
+    monkeypatch.setenv("BIGWORLD_HOME", "mine")
+    assert Config.read().home == elsewhere / "mine"
+    checkout = Path(__file__).resolve().parents[3]
+    assert Config.model_fields["home"].default == checkout / "var"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("port_base = \n", r"bigworld\.toml is not valid TOML: .*line 1"),
+        ("port_bas = 1\n", r"bigworld\.toml: .*port_bas; did you mean port_base"),
+        ("zzz = 1\n", r"no setting zzz; docs/configuration\.md"),
+        ('port_base = "x"\n', r"^port_base: "),
+    ],
+)
+def test_broken_files_are_one_line_with_the_place(
+    tmp_path: Path, content: str, complaint: str
+) -> None:
+    (tmp_path / "bigworld.toml").write_text(content)
+    with pytest.raises(ConfigError, match=complaint) as refused:
+        Config.read()
+    assert "\n" not in str(refused.value)
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    root = Path(__file__).resolve().parents[3]
+    code = "".join(
+        path.read_text()
+        for path in (root / "service").rglob("*.py")
+        if path != root / "service" / "config.py"
+    )
+    own = (root / "service" / "config.py").read_text()
+    unread = {
+        name
+        for name in Config.model_fields
+        if not re.search(rf"\b(config|_config)\.{name}\b", code)
+        and not re.search(rf"\bself\.{name}\b", own.partition("def environment")[2])
+    }
+    assert unread == set()
 
 
 def test_lists_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:

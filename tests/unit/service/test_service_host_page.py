@@ -207,7 +207,7 @@ def test_one_client_cannot_press_without_end(site: str, host: int) -> None:
 
 
 def test_every_state_is_explained() -> None:
-    assert set(STATES) == set(hosts.HOST_STATES)
+    assert set(STATES) == {*hosts.HOST_STATES, hosts.RECONNECTING}
 
 
 def test_when_a_host_is_looked_at_next(host: int, pool: Pool) -> None:

@@ -76,6 +76,56 @@ def test_an_operator_rules_over_single_hosts(operator: Operator) -> None:
     assert "spam" in operator.says("show", NAME)
 
 
+def test_host_that_does_not_answer_is_listed_as_reconnecting(
+    operator: Operator, conn: Conn
+) -> None:
+    operator.says("add", f"https://{NAME}")
+
+    def state() -> str:
+        [row] = [json.loads(line) for line in operator.says("--json").splitlines()]
+        assert (
+            json.loads(operator.says("show", NAME, "--json"))["state"] == row["state"]
+        )
+        return str(row["state"])
+
+    host = operator.host().id
+    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    for expected in ("streaming", "reconnecting"):
+        # A listing that fails is no failed try of a host whose stream is open.
+        hosts.note_failure(conn, host, "no list", wait=0.0, counts=False)
+        hosts.note_failure(conn, host, "connection refused", wait=1.0)
+        conn.commit()
+        assert state() == expected
+    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    conn.commit()
+    assert state() == "streaming"
+
+
+def test_a_host_is_removed_and_its_accounts_stay(
+    operator: Operator, conn: Conn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.says("add", f"https://{NAME}")
+    host = operator.host().id
+    conn.execute("INSERT INTO actor (did) VALUES ('did:plc:a')")
+    conn.execute("INSERT INTO repo (actor, host) SELECT id, %s FROM actor", (host,))
+    conn.execute("UPDATE host SET accounts = 1")
+    conn.commit()
+    monkeypatch.setenv("BIGWORLD_HOSTS", f"https://{NAME}")
+    assert "take it out there" in operator.says("remove", NAME, code=1)
+    monkeypatch.delenv("BIGWORLD_HOSTS")
+    told = operator.says("remove", NAME)
+    assert "Its 1 accounts stay in the index" in told
+    assert "hosts ban" in told
+    assert operator.says() == "nothing found\n"
+    rows = conn.execute(
+        "SELECT (SELECT count(*) FROM repo), (SELECT count(*) FROM host_move)"
+    ).fetchone()
+    conn.rollback()
+    assert rows == (1, 0)
+    operator.says("add", f"https://{NAME}")
+    assert operator.host().id != host
+
+
 def test_a_table_is_for_people_and_nothing_is_said_to_be_nothing(
     operator: Operator,
 ) -> None:
@@ -86,12 +136,12 @@ def test_a_table_is_for_people_and_nothing_is_said_to_be_nothing(
 
 
 def test_no_verb_is_cut_off_in_the_list_of_verbs() -> None:
-    for words in ([], ["hosts"], ["scope"]):
+    for words in ([], ["hosts"], ["scope"], ["takedown"]):
         told = CliRunner().invoke(app, [*words, "--help"]).output
         assert "..." not in told.partition("Commands:")[2]
 
 
-@pytest.mark.parametrize("verb", ["show", "ban", "unban", "crawl", "limit"])
+@pytest.mark.parametrize("verb", ["show", "remove", "ban", "unban", "crawl", "limit"])
 def test_a_host_that_nobody_knows(operator: Operator, verb: str) -> None:
     assert "there is no host" in operator.says(verb, "none.example.com", code=1)
     assert "not a" in operator.says(verb, "no host at all", code=1)

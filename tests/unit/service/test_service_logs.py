@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 import structlog
 
@@ -118,3 +119,30 @@ def test_json_is_one_object_a_line() -> None:
     assert first["level"] == "info"
     assert second["event"] == "two\nlines 2"
     assert second["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_expected_failures_have_no_traceback_and_bugs_have_one(
+    lines: io.StringIO, foreign: bool
+) -> None:
+    log = logging.getLogger("a") if foreign else structlog.get_logger("a")
+    for error in (
+        ConnectionRefusedError(111, "Connection refused"),
+        OSError(28, "No space left on device"),
+        TimeoutError(),
+        psycopg.OperationalError("connection failed: no server"),
+    ):
+        try:
+            raise error
+        except Exception:
+            log.exception("failed")
+    told = lines.getvalue()
+    assert "Traceback" not in told
+    assert told.count("\n") == 4
+    for words in ("Connection refused", "no space left", "no answer", "no server"):
+        assert words in told
+    try:
+        raise psycopg.errors.DeadlockDetected("a fault of ours")
+    except Exception:
+        log.exception("failed")
+    assert "Traceback" in lines.getvalue()

@@ -59,3 +59,10 @@ def test_the_doctor_looks_at_the_ports_that_are_used(home: Path) -> None:
     told = CliRunner().invoke(app, ["doctor", "--json"]).output
     assert "port 3000" in told
     assert "port 2580" not in told
+
+
+def test_stopped_demo_home_is_asked_at_its_own_port(home: Path) -> None:
+    state = {"now_us": 1, "done": True, "port_base": 1}
+    (home / "society.json").write_text(json.dumps(state))
+    error = str(CliRunner().invoke(app, ["search", "x"]).exception)
+    assert "no provider answers at http://localhost:1:" in error

@@ -105,18 +105,19 @@ def test_settings_that_do_not_fit_are_refused(
         config(tmp_path, **settings)
 
 
-def test_names_on_the_command_line() -> None:
-    assert verb.parse(ScopeKind.DIDS, [A, B]).seeds == (A, B)
-    assert verb.parse(ScopeKind.COLLECTION, [BLOG]).collections == (BLOG,)
-    assert verb.parse(ScopeKind.NETWORK, []).whole
+def test_names_on_the_command_line(tmp_path: Path) -> None:
+    here = config(tmp_path)
+    assert verb.parse(here, ScopeKind.DIDS, [A, B]).seeds == (A, B)
+    assert verb.parse(here, ScopeKind.COLLECTION, [BLOG]).collections == (BLOG,)
+    assert verb.parse(here, ScopeKind.NETWORK, []).whole
     for kind, names in (
         (ScopeKind.NETWORK, [A]),
         (ScopeKind.DIDS, []),
-        (ScopeKind.FOLLOWS, ["alice.test"]),
+        (ScopeKind.FOLLOWS, ["no handle"]),
         (ScopeKind.COLLECTION, ["posts"]),
     ):
         with pytest.raises(ConfigError):
-            verb.parse(kind, names)
+            verb.parse(here, kind, names)
 
 
 def test_the_command(

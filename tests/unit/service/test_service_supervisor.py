@@ -14,6 +14,7 @@ import pytest
 
 from service import supervisor as module
 from service.errors import ServiceError
+from service.log_files import KEPT_FILES, bound_log
 from service.supervisor import Supervisor
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
@@ -126,13 +127,29 @@ def test_environment_and_own_process_group(
     wait_until(lambda: "given True" in log.read_text())
 
 
-def test_logs_are_bounded(
+def test_logs_are_rotated_and_a_few_are_kept(tmp_path: Path) -> None:
+    log = tmp_path / "loud.log"
+    with log.open("ab", buffering=0) as writer:
+        for number in range(8):
+            writer.write(b"%d" % number * 100)
+            bound_log(log, most_bytes=50)
+            assert log.stat().st_size == 0
+        # The writer goes on in the file that it holds.
+        writer.write(b"new")
+    bound_log(log, most_bytes=50)
+    assert log.read_bytes() == b"new"
+    older = sorted(path.name for path in tmp_path.iterdir() if path != log)
+    assert older == [f"loud.log.{number}" for number in range(1, KEPT_FILES + 1)]
+    newest = tmp_path / "loud.log.1"
+    assert newest.read_bytes() == b"7" * 100
+    assert newest.stat().st_mode & 0o777 == 0o600
+
+
+def test_supervisor_bounds_the_logs_of_its_children(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MAX_LOG_BYTES", 1_000)
-    code = "import time\nwhile True: print('x' * 500, flush=True); time.sleep(0.01)"
-    supervisor.start("loud", [sys.executable, "-c", code], {})
-    log = tmp_path / "logs" / "loud.log"
-    wait_until(lambda: log.stat().st_size > 2_000)
+    monkeypatch.setattr(module, "bound_log", lambda path: bounded.append(path))
+    bounded: list[Path] = []
+    supervisor.start("loud", [sys.executable, "-c", SLEEP], {})
     supervisor.look()
-    assert log.stat().st_size <= 1_000
+    assert bounded == [tmp_path / "logs" / "loud.log"]

@@ -1,0 +1,76 @@
+"""A first look at what `up` is pointed at, so that a wrong address is told at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from service.config import Config
+
+if TYPE_CHECKING:
+    from network.client import Fetcher
+
+_PATIENCE_S: Final = 10.0
+_LOOKED_AT: Final = 20
+_PDS: Final = "PDS"
+_RELAY: Final = "relay"
+_LIST_HOSTS: Final = "com.atproto.sync.listHosts"
+
+
+def find_unreachable(config: Config) -> list[str]:
+    """Return one line for each target that does not answer as what it should be.
+
+    The directory and up to twenty hosts and relays are asked, all at once. Nothing is
+    refused for it: the crawl tries them again.
+    """
+    return asyncio.run(_ask_all(config))
+
+
+async def _ask_all(config: Config) -> list[str]:
+    from service.outgoing import make_fetcher
+
+    async with make_fetcher(config) as fetcher:
+        lines = await asyncio.gather(
+            _ask_directory(fetcher, config),
+            *(_ask_host(fetcher, url, _PDS) for url in config.hosts[:_LOOKED_AT]),
+            *(_ask_host(fetcher, url, _RELAY) for url in config.relays[:_LOOKED_AT]),
+        )
+    return [line for line in lines if line is not None]
+
+
+async def _ask_directory(fetcher: Fetcher, config: Config) -> str | None:
+    from network.errors import NetworkError
+
+    url = config.directory_url
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            fetched = await fetcher.get(f"{url}/_health", max_bytes=65_536)
+        if fetched.status < 500:
+            return None
+        detail = f"status {fetched.status}"
+    except (NetworkError, TimeoutError) as error:
+        detail = str(error) or "no answer in time"
+    return (
+        f"the PLC directory {url} does not answer ({detail}): no account can be"
+        " verified until it does; see BIGWORLD_PLC_URL"
+    )
+
+
+async def _ask_host(fetcher: Fetcher, url: str, kind: str) -> str | None:
+    from crawler.discovery import probe
+    from network.errors import NetworkError, XrpcError
+    from network.xrpc_client import XrpcClient
+
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            if kind == _RELAY:
+                await XrpcClient(fetcher, url).query(_LIST_HOSTS, {"limit": 1})
+            else:
+                await probe(fetcher, url)
+    except (NetworkError, XrpcError, TimeoutError) as error:
+        detail = str(error) or "no answer in time"
+        return (
+            f"{url} does not answer as a {kind} ({detail}): it is tried again; check"
+            " the address, and see `bigworld hosts`"
+        )
+    return None

@@ -1,0 +1,93 @@
+"""The home: private, one `up` at a time, and the ports that it was made for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service import demo, up
+from service.config import Config
+from service.errors import ConfigError, ServiceError
+from service.home import hold_home, make_home
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from service.home import hold_home
+with hold_home(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_home_is_private_and_tightened(tmp_path: Path) -> None:
+    home = tmp_path / "a" / "home"
+    make_home(home)
+    assert home.stat().st_mode & 0o777 == 0o700
+    home.chmod(0o755)
+    make_home(home)
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        ServiceError, match=r"file/home: not a directory.*BIGWORLD_HOME"
+    ):
+        make_home(tmp_path / "file" / "home")
+
+
+def test_second_up_names_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE
+    )
+    try:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"held\n"
+        # Before it looks at ports, which the first one holds.
+        monkeypatch.setattr(up, "_check_ports", lambda *_, **__: pytest.fail("late"))
+        with pytest.raises(ServiceError, match=rf"already runs .*\(pid {first.pid}\)"):
+            up.run(Config(home=tmp_path))
+    finally:
+        first.kill()
+        first.communicate()
+    with hold_home(tmp_path):
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"now_us": 1, "done": False, "port_base": 4_000},
+        {
+            "now_us": 1,
+            "done": True,
+            "accounts": [
+                {"pds": "http://localhost:4003"},
+                {"pds": "http://localhost:4002"},
+            ],
+        },
+    ],
+)
+def test_demo_home_keeps_its_ports(tmp_path: Path, state: dict[str, object]) -> None:
+    (tmp_path / "society.json").write_text(json.dumps(state))
+    assert demo.at_remembered_ports(Config(home=tmp_path)).port_base == 4_000
+    asked = Config(home=tmp_path, port_base=4_000)
+    assert demo.at_remembered_ports(asked) == asked
+    with pytest.raises(ConfigError, match=r"made for port 4000.*--port-base 4000"):
+        up.run(Config(home=tmp_path, port_base=5_000))
+
+
+def test_new_home_takes_any_port(tmp_path: Path) -> None:
+    asked = Config(home=tmp_path, port_base=5_000)
+    assert demo.at_remembered_ports(asked) == asked
+    (tmp_path / "society.json").write_text("{")
+    with pytest.raises(ConfigError, match="is damaged"):
+        demo.at_remembered_ports(asked)
