@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Final
 
+from network.errors import XrpcError
 from protocol.errors import MissingBlockError
 from protocol.mst import build_nodes, parse_node
 
 _MOST_BYTES: Final = 64 * 1024**2
 _MOST_BYTES_EACH: Final = 16 * 1024**2
+_WAIT_S: Final = 1.0
 
 Nodes = dict[bytes, bytes]
 Items = Iterable[tuple[bytes, bytes]]
@@ -33,6 +35,7 @@ class ProofTrees:
         self._trees: OrderedDict[bytes, Nodes] = OrderedDict()
         self._sizes: dict[bytes, int] = {}
         self._lock = Lock()
+        self._building = Lock()
 
     def prove(
         self, root: bytes, key: bytes, items: Callable[[], Items]
@@ -40,14 +43,20 @@ class ProofTrees:
         """The nodes from a root down to a key, or to where it would be: (CID, block).
 
         `items` reads the (key, CID) of all records in order; it is called when the
-        tree is not known. Raises MissingBlockError when they do not make that tree.
+        tree is not known. Raises MissingBlockError when they do not make that tree,
+        XrpcError 503 while others are being made.
         """
-        with self._lock:
-            nodes = self._trees.get(root)
-            if nodes is not None:
-                self._trees.move_to_end(root)
+        nodes = self._known(root)
         if nodes is None:
-            nodes = self._build(root, items())
+            # The tree of a huge repo takes a core for seconds: one is made at a time.
+            if not self._building.acquire(timeout=_WAIT_S):
+                raise XrpcError(
+                    "ServiceUnavailable", "busy with proofs", 503, {"Retry-After": "2"}
+                )
+            try:
+                nodes = self._known(root) or self._build(root, items())
+            finally:
+                self._building.release()
         path: list[tuple[bytes, bytes]] = []
         cid: bytes | None = root
         while cid is not None:
@@ -59,6 +68,13 @@ class ProofTrees:
                 break
             cid = links[place]
         return path
+
+    def _known(self, root: bytes) -> Nodes | None:
+        with self._lock:
+            nodes = self._trees.get(root)
+            if nodes is not None:
+                self._trees.move_to_end(root)
+            return nodes
 
     def _build(self, root: bytes, items: Items) -> Nodes:
         nodes: Nodes = {}

@@ -21,7 +21,7 @@ from appview.pipeline import Params, Runnable
 from appview.session import RequestContext, Session, context_of
 from appview.streams.routes import add_subscription
 from appview.views.checked import load_catalog
-from network.request_guard import client_key
+from network.request_guard import client_key, resting
 from network.xrpc_server import Call, Reply, XrpcError, XrpcServer
 from protocol.syntax import normalize_handle
 from storage.addresses import find_handles
@@ -97,13 +97,14 @@ class _GetFeed:
         cursor, reply = call.params.get("cursor"), None
         for _ in range(MAX_FOREIGN_PAGES):
             try:
-                page = await self._app.fetch_skeleton(
-                    foreign.service_did,
-                    feed=foreign.uri,
-                    limit=call.params["limit"],
-                    cursor=cursor,
-                    headers=headers,
-                )
+                async with resting(call.request.scope):
+                    page = await self._app.fetch_skeleton(
+                        foreign.service_did,
+                        feed=foreign.uri,
+                        limit=call.params["limit"],
+                        cursor=cursor,
+                        headers=headers,
+                    )
             except XrpcError:
                 if reply is None:
                     raise
@@ -143,9 +144,11 @@ class _ResolveHandle:
             return {"did": self._app.service_did}
         did = await self._run(self._look_up, call)
         if did is None:
-            did = await self._app.resolve_handle(handle)
+            async with resting(call.request.scope):
+                did = await self._app.resolve_handle(handle)
             if did is not None and await self._run(self._is_checked(did), call):
-                did = await self._app.resolve_handle(handle, refresh=True)
+                async with resting(call.request.scope):
+                    did = await self._app.resolve_handle(handle, refresh=True)
         if did is None:
             raise XrpcError("InvalidRequest", "Unable to resolve handle", 400)
         return {"did": did}
@@ -173,6 +176,7 @@ class _ResolveHandle:
 def _request_crawl(app: AppView) -> Callable[[Call], Awaitable[None]]:
     async def handler(call: Call) -> None:
         client = client_key(call.request.scope)
-        await app.request_crawl(call.input["hostname"], client)
+        async with resting(call.request.scope):
+            await app.request_crawl(call.input["hostname"], client)
 
     return handler

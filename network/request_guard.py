@@ -174,6 +174,7 @@ class Admission:
         self._guard = guard
         self._claims = claims
         self._identified = False
+        self._held: list[_Places] = []
         self._trusted = client.trusted
         self._counts = guard._sockets if is_socket else guard._open
         policy = guard.policy
@@ -213,6 +214,20 @@ class Admission:
             yield
 
     @asynccontextmanager
+    async def resting(self) -> AsyncIterator[None]:
+        """Give the places back while another server is waited for.
+
+        Raises XrpcError 429 if there are none afterwards.
+        """
+        held, self._held = self._held, []
+        for places in held:
+            places.leave()
+        yield
+        for places in held:
+            await places.enter(self.quota)
+            self._held.append(places)
+
+    @asynccontextmanager
     async def _hold(self, key: str, part: float) -> AsyncIterator[None]:
         guard = self._guard
         places = guard._places.get(key)
@@ -222,10 +237,13 @@ class Admission:
         places.users += 1
         try:
             await places.enter(self.quota)
+            self._held.append(places)
             try:
                 yield
             finally:
-                places.leave()
+                if places in self._held:
+                    self._held.remove(places)
+                    places.leave()
         finally:
             places.users -= 1
             if not places.users:
@@ -369,6 +387,17 @@ async def working(scope: Any) -> AsyncIterator[None]:
         yield
         return
     async with admission.working():
+        yield
+
+
+@asynccontextmanager
+async def resting(scope: Any) -> AsyncIterator[None]:
+    """Inside `working`: hold no place while another server is waited for."""
+    admission = admission_of(scope)
+    if admission is None:
+        yield
+        return
+    async with admission.resting():
         yield
 
 

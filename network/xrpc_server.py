@@ -370,7 +370,8 @@ class XrpcServer:
         if self._authenticate is not None:
             auth = await self._authenticate(request, nsid)
         if auth is not None:
-            identify(request.scope, auth.did)
+            # All services that an account names have its one share.
+            identify(request.scope, auth.did.partition("#")[0])
         elif mode == "required":
             raise XrpcError("AuthMissing", "Authentication Required", 401)
         return auth

@@ -7,6 +7,7 @@ two algorithms, chosen by the key, and one way to write each part.
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from protocol.syntax import Did, Nsid, is_did
 ALGORITHMS: Final[Mapping[Curve, str]] = {"k256": "ES256K", "p256": "ES256"}
 
 DEFAULT_LIFETIME_S: Final = 60
+# Of a service in a DID document; whoever signs may write anything there.
+_FRAGMENT: Final = re.compile(r"[\w.-]{1,100}", re.ASCII)
 # What a PDS may mint for a client that asks for a long one (getServiceAuth).
 MAX_LONG_LIFETIME_S: Final = 3_600
 MAX_TOKEN_CHARS: Final = 8_192
@@ -280,7 +283,7 @@ def _issuer(payload: Mapping[str, object]) -> tuple[str, Did, str]:
     if not isinstance(iss, str):
         raise BadJwtError("iss is not a string")
     did, mark, fragment = iss.partition("#")
-    if not is_did(did) or (mark and (not fragment or "#" in fragment)):
+    if not is_did(did) or (mark and not _FRAGMENT.fullmatch(fragment)):
         raise BadJwtIssError("iss is not a DID")
     kid = LABEL_KEY if mark + fragment == LABELER_SERVICE else SIGNING_KEY
     return iss, Did(did), kid

@@ -12,7 +12,7 @@ from typing import Any, Final
 from appview.app import AppView
 from appview.methods.repos import find_repo
 from appview.proof_trees import ProofTrees
-from appview.session import context_of
+from appview.session import RequestContext, Session, context_of
 from network.request_guard import client_key
 from network.spool import Spool
 from network.xrpc_server import Call, Reply, XrpcError
@@ -27,6 +27,8 @@ from storage.records import fetch_records, iter_repo
 CAR = "application/vnd.ipld.car"
 LONG_TIMEOUT = "SET LOCAL statement_timeout = '10min'"
 """Reading a whole repo takes longer than any answer from the index."""
+
+_CHECK_EVERY: Final = 1_000
 
 
 async def get_repo(app: AppView, call: Call) -> Reply:
@@ -60,7 +62,8 @@ def get_record(app: AppView, call: Call) -> Reply:
     params = call.params
     did = params["did"]
     uri = f"at://{did}/{params['collection']}/{params['rkey']}"
-    with context_of(app, call).session() as session:
+    context = context_of(app, call)
+    with context.session() as session:
         session.conn.execute(LONG_TIMEOUT)
         actor, _, commit = find_repo(session, did)
         address = find_addresses(session.conn, [uri]).get(uri)
@@ -70,7 +73,7 @@ def get_record(app: AppView, call: Call) -> Reply:
             proof = _TREES.prove(
                 parse_commit(commit).data,
                 path,
-                lambda: (item[:2] for item in iter_repo(session.conn, actor)),
+                lambda: _keys(context, session, actor),
             )
         except MissingBlockError as error:
             raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
@@ -80,6 +83,16 @@ def get_record(app: AppView, call: Call) -> Reply:
         # Signed, but its bytes were not kept.
         raise XrpcError("RecordNotFound", f"Could not locate record: {uri}", 400)
     return Reply(b"".join(_car(commit, proof)), content_type=CAR)
+
+
+def _keys(
+    context: RequestContext, session: Session, actor: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield key and CID of all records, as long as somebody waits for the answer."""
+    for number, item in enumerate(iter_repo(session.conn, actor)):
+        if number % _CHECK_EVERY == 0:
+            context.check_client()
+        yield item[:2]
 
 
 def _car(commit: bytes, blocks: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appview.proof_trees import ProofTrees
+from network.errors import XrpcError
 from protocol.cid import cid_for
 from protocol.errors import MissingBlockError
 from protocol.mst import build_nodes, build_root, parse_node
@@ -53,6 +54,23 @@ def test_a_tree_is_built_once() -> None:
     for key, _ in items[:50]:
         trees.prove(build_root(items), key, read)
     assert len(reads) == 1
+
+
+def test_one_tree_is_built_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("appview.proof_trees._WAIT_S", 0.01)
+    trees = ProofTrees()
+    known, large, other = (tree({b"app.a.x/" + name}) for name in (b"k", b"l", b"o"))
+    trees.prove(build_root(known), b"app.a.x/k", lambda: known)
+
+    def read() -> Iterator[Item]:
+        assert trees.prove(build_root(known), b"app.a.x/k", list)
+        with pytest.raises(XrpcError) as raised:
+            trees.prove(build_root(other), b"app.a.x/o", lambda: other)
+        assert raised.value.status == 503
+        yield from large
+
+    trees.prove(build_root(large), b"app.a.x/l", read)
+    assert trees.prove(build_root(other), b"app.a.x/o", lambda: other)
 
 
 def test_what_is_kept_is_bounded() -> None:

@@ -15,6 +15,8 @@ from network.request_guard import (
     GuardPolicy,
     RequestGuard,
     admission_of,
+    resting,
+    working,
 )
 
 TOKEN = "Bearer aaaa.bbbb.cccc"
@@ -235,6 +237,36 @@ def test_many_accounts_of_one_address_leave_threads_to_others(
         async with guard.admit(scope_of("1.2.3.5")).working():
             release.set()
         await asyncio.gather(*tasks[:6])
+        assert not guard._places
+
+    asyncio.run(work())
+
+
+def test_who_waits_for_another_server_holds_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("network.request_guard._QUEUE_S", 0.05)
+
+    async def work() -> None:
+        guard = RequestGuard(threads=8)
+        release = asyncio.Event()
+
+        async def fetch() -> None:
+            scope = scope_of("1.2.3.4")
+            scope["bigworld.admission"] = guard.admit(scope)
+            async with working(scope):
+                async with resting(scope):
+                    await release.wait()
+                await asyncio.sleep(0)
+
+        tasks = [asyncio.create_task(fetch()) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        one, two = (guard.admit(scope_of("1.2.3.4")) for _ in range(2))
+        async with one.working(), two.working():
+            # Both places are taken: who comes back waits, and is told so.
+            release.set()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [getattr(result, "status", 0) for result in results] == 5 * [429]
         assert not guard._places
 
     asyncio.run(work())

@@ -827,6 +827,7 @@ def test_verified_accounts_behind_one_address_have_shares_of_their_own() -> None
             token = {"Authorization": "Bearer aaaa.bbbb.cccc"}
             assert await statuses(X_Did="did:plc:a", **token) == [200, 200, 429]
             assert await statuses(X_Did="did:plc:b", **token) == [200, 200, 429]
+            assert await statuses(X_Did="did:plc:b#any", **token) == [429, 429, 429]
             assert await statuses() == [200, 200, 429]
 
     asyncio.run(work())

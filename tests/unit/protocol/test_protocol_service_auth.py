@@ -279,6 +279,7 @@ FORGERIES: dict[str, tuple[str, type[ServiceAuthError]]] = {
     "nbf in the future": (token(body=payload(nbf=NOW + 301)), BadJwtError),
     "iss with an empty fragment": (token(body=payload(iss=ISS + "#")), BadJwtIssError),
     "iss with two fragments": (token(body=payload(iss=ISS + "#a#b")), BadJwtIssError),
+    "iss with a NUL": (token(body=payload(iss=ISS + "#a\0")), BadJwtIssError),
     "typ in the long form": (token(header(typ="application/at+jwt")), BadJwtTypeError),
     "iss not a DID": (token(body=payload(iss="alice.test")), BadJwtIssError),
     "iss a list": (token(body=payload(iss=[ISS])), BadJwtError),
