@@ -81,7 +81,7 @@ def dated(ahead_us: int) -> Story:
     """A commit whose revision is so far ahead of our clock."""
 
     def story(line: SyncLine) -> None:
-        line.author._now = NOW_US + ahead_us - 1_000
+        line.author.now_us = NOW_US + ahead_us - 1_000
         line.write("second")
 
     return story

@@ -163,7 +163,7 @@ class FutureRev(FrameTeller):
     def prepare(self) -> None:
         super().prepare()
         # The clock of an author stands where it is put.
-        self.author._now = time.time_ns() // 1_000 + 3_600_000_000
+        self.author.now_us = time.time_ns() // 1_000 + 3_600_000_000
         self._states = write_posts(self.author, 3, FORGED)
 
     def frames(self) -> Sequence[Any]:
