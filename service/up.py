@@ -86,6 +86,10 @@ def run(config: Config, console: Console | None = None) -> None:
     check_targets(config)
     if not foreign:
         config = _demo_config(demo.at_remembered_ports(config))
+    if not config.home.exists():
+        # Refused before anything is made. In a home that is there, the ports may be
+        # those of the network that runs in it already.
+        _check_ports(config, is_demo=not foreign)
     make_home(config.home)
     with hold_home(config.home), Report(console) as report:
         _check_ports(config, is_demo=not foreign)
