@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
     from appview.hydration.state import State
 
-MAX_GATE_BYTES: Final = 2_000_000
-MAX_GATE_ITEMS: Final = 100_000
+MAX_GATE_BYTES: Final = 1_000_000
+MAX_GATE_ITEMS: Final = 50_000
+"""Of the gates that are loaded together, the smallest first. A load takes nothing from
+the next one: large gates made on purpose would open the threads behind them."""
 _ROUNDS: Final = 4
 """Roots and lists that are loaded on the way bring accounts of their own; a chain of
 them made on purpose is left after so many rounds."""
@@ -60,7 +62,6 @@ class Standing:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._allowance = Allowance(MAX_GATE_BYTES, MAX_GATE_ITEMS)
         self._settled = (0, 0)
         self._posts: set[Address] = set()
         self._actors: set[int] = set()
@@ -198,7 +199,7 @@ class Standing:
             state.session.conn,
             {threadgate_address(root) for root in roots}
             | {postgate_address(post) for post in gated},
-            self._allowance,
+            Allowance(MAX_GATE_BYTES, MAX_GATE_ITEMS),
         )
         for root in roots:
             record = records.get(threadgate_address(root))

@@ -6,6 +6,11 @@ from typing import Any
 import pytest
 from appview_world import Provider, World, did, serve_world
 
+from appview.hydration import standing
+from appview.hydration.state import State
+from appview.session import RequestContext
+from storage.addresses import find_addresses
+
 THREAD = "app.bsky.feed.getPostThread"
 POSTS = "app.bsky.feed.getPosts"
 GATE = "app.bsky.feed.threadgate"
@@ -207,3 +212,17 @@ def test_postgate_tells_viewers_whether_they_may_quote(provider: Provider) -> No
 
     assert disabled("other") == [False, True]
     assert disabled("owner") == [False, False]
+
+
+def test_gates_of_one_page_open_no_thread_of_the_next(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Room for one gate at a time, and not for two.
+    monkeypatch.setattr(standing, "MAX_GATE_ITEMS", 8)
+    with RequestContext(provider.app, POSTS).session() as session:
+        state = State(session)
+        for kind in ("nobody", "mentioned", "followers"):
+            uri = provider.uris[kind]
+            root = find_addresses(session.conn, [uri])[uri]
+            state.load_posts([root])
+            assert state.standing.threadgate(root) is not None, kind
