@@ -1,4 +1,4 @@
-"""What the view methods need from outside, in one object."""
+"""The needs of the view methods from outside, in one object."""
 
 from __future__ import annotations
 
@@ -78,6 +78,6 @@ class AppView:
     """With {did}, {cid} and {file}; None: the original, from the account's host."""
     default_labelers: tuple[str, ...] = ()
     spooler: Spooler = field(default_factory=Spooler)
-    """Where whole repos are written before they are sent."""
+    """Spool of whole repos that are to be sent."""
     keeps_events: bool = False
-    """Whether there is an event log for the streams that others read."""
+    """True if there is an event log for the streams that others read."""

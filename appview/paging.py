@@ -43,7 +43,7 @@ Fetch = Callable[[Keyset | None, int], Sequence[Entry[T]]]
 
 @dataclass(frozen=True, slots=True)
 class Source(Generic[T]):
-    """Where the items of a list come from.
+    """The origin of a list's items.
 
     `subject` is what the list is of (plain values): cursors are bound to it. `asked` is
     how the client named it.
@@ -65,7 +65,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Steps(Generic[T]):
-    """What is done with the items of a source. `rules` returns those to show."""
+    """The steps over the items of a source. `rules` returns those to show."""
 
     hydrate: Callable[[State, Page[T]], None]
     rules: Callable[[State, Page[T]], list[T]]

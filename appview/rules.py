@@ -27,7 +27,7 @@ SUSPENDED: Final = frozenset({"takendown", "suspended"})
 
 
 class Place(Enum):
-    """Where an account or a record is shown."""
+    """A kind of place that shows an account or a record."""
 
     PROFILE = auto()
     """getProfile, and the account of an author feed or of a list of follows."""
@@ -64,7 +64,7 @@ class Place(Enum):
 
 
 class Condition(Enum):
-    """What may stand against showing an item."""
+    """A reason against showing an item."""
 
     MISSING = auto()
     """The record is not there: deleted, or never seen."""
@@ -93,7 +93,7 @@ class Condition(Enum):
 
 
 class Effect(Enum):
-    """What is shown then."""
+    """The consequence of a condition that holds."""
 
     HIDE = auto()
     """Nothing."""

@@ -1,4 +1,4 @@
-"""How many operations one address may submit, beside the directory's limits by DID."""
+"""Limits of one address for operations, beside the directory's limits by DID."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who blocks whom, by a record or by a list: one query of each kind for all pairs."""
+"""Blocks by record and by list: one query of each kind for all pairs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """How one account blocks another: record key of its block, or the list."""
+    """A block of one account by another: its record key, or the list."""
 
     record: int | None = None
     list: Address | None = None

@@ -49,7 +49,7 @@ _TOGETHER_US: Final = 60_000_000
 
 @dataclass(frozen=True, slots=True)
 class ThreadGate:
-    """Who may reply in a thread; `closed` False means everybody."""
+    """The accounts that may reply in a thread; all of them unless `closed`."""
 
     record: Record
     made_us: int | None
@@ -61,7 +61,7 @@ class ThreadGate:
 
 @dataclass(frozen=True, slots=True)
 class PostGate:
-    """Who may quote a post, and quotes that its author detached."""
+    """The rule for quotes of a post, and the quotes that its author detached."""
 
     made_us: int | None
     disabled: bool

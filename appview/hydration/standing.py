@@ -1,4 +1,4 @@
-"""How the accounts and posts of one answer stand to each other: blocks and gates.
+"""Blocks between the accounts of one answer, and gates of its posts.
 
 `settle` loads what everything loaded so far needs, one query of each kind. It is cheap
 when nothing is new, and everything that reads a standing calls it.

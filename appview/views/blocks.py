@@ -1,4 +1,4 @@
-"""How the viewer and an account block each other, and the lists that stand for it."""
+"""Blocks between the viewer and an account, and the lists behind them."""
 
 from __future__ import annotations
 

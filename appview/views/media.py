@@ -21,7 +21,7 @@ GALLERY: Final = "app.bsky.embed.gallery"
 EXTERNAL: Final = "app.bsky.embed.external"
 MAX_IMAGES: Final = 4
 MAX_GALLERY_ITEMS: Final = 10
-"""What clients show of a gallery; the lexicon lets a record hold 20."""
+"""Images that clients show of a gallery; the lexicon lets a record hold 20."""
 
 Embed = dict[str, Value]
 

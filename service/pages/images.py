@@ -37,11 +37,11 @@ from storage.states import STATUS_ACTIVE
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
 IMAGE_PATTERN: Final = "/image/{did}/{cid}"
-"""Where views of the pages point to; a preset would need something that scales."""
+"""URL of images in the pages; a preset would need something that scales."""
 IMAGE_LIMITS: Final = HostLimits(rate=20.0, burst=60, concurrency=8, max_wait=10.0)
 """A page shows 25 accounts of one host."""
 MAX_IMAGE_BYTES: Final = 2_000_000
-"""What the lexicons allow an image to have."""
+"""The largest image that the lexicons allow."""
 _FETCH_SECONDS: Final = 15.0
 _FETCHES: Final = 16
 _FETCHES_A_HOST: Final = 4

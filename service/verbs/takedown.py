@@ -1,4 +1,4 @@
-"""What `bigworld takedown …` does."""
+"""The verbs `bigworld takedown …`."""
 
 from __future__ import annotations
 

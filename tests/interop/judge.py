@@ -150,7 +150,7 @@ class Server:
 
 @dataclass
 class Verdict:
-    """What differs and no rule covers, and what they send and we do not."""
+    """The differences that no rule covers, and the fields that only they send."""
 
     rules: tuple[Rule, ...]
     required: tuple[str, ...]

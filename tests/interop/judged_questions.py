@@ -1,4 +1,4 @@
-"""What both indexers are asked, and which differences are meant."""
+"""Questions to both indexers, and the differences that are meant."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def _odd(stage: Stage) -> Iterator[Question]:
         yield _ask(method, "", **params)
 
 
-# What may differ
+# Differences that are meant
 
 
 def _same_picture(difference: Difference) -> bool:

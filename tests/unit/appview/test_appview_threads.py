@@ -26,7 +26,7 @@ def provider(databases: Any) -> Iterator[Provider]:
 
 
 def posts_of(view: dict[str, Any]) -> Counter[str]:
-    """How often each post stands in a thread."""
+    """Return the number of times that each post stands in a thread."""
     found = Counter([view["post"]["uri"]])
     for reply in view.get("replies", ()):
         found += posts_of(reply)

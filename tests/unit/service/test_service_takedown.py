@@ -34,7 +34,7 @@ class Operator:
         return result.output
 
     def told(self) -> list[tuple[str | None, bool, str | None]]:
-        """What the streams were told, in order."""
+        """Return the messages of the streams, in order."""
         while event_log.number_events(self._conn, 1):
             pass
         frames = [
