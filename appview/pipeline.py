@@ -1,4 +1,4 @@
-"""How an answer that is no page is made: skeleton, hydrate, rules, present.
+"""Answers that are no pages: skeleton, hydrate, rules, present.
 
 skeleton  which items, in which order: addresses only
 hydrate   everything to show them, one bulk query a kind

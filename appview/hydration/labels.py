@@ -24,7 +24,7 @@ class Label:
 
 
 def account_subject(actor: int) -> Address:
-    """Where the label table keeps labels of a whole account."""
+    """Return the address under which labels of a whole account are kept."""
     return Address(actor, 0, 0)
 
 

@@ -60,12 +60,12 @@ REDACTING_LABELS = frozenset({"!takedown", "!suspend"})
 
 
 def profile_address(actor: int) -> Address:
-    """Where an account's profile record is."""
+    """Return the address of an account's profile record."""
     return Address(actor, COLLECTION_IDS[ACTOR_PROFILE], RKEY_SELF)
 
 
 def answer_allowance() -> Allowance:
-    """What one answer may hold of records: a hundred MB of memory at the worst."""
+    """Return the room for records in one answer: at worst 100 MB of memory."""
     return Allowance(MAX_ANSWER_BYTES, MAX_ANSWER_ITEMS)
 
 
@@ -82,7 +82,7 @@ class State:
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
         self.posts: dict[Address, Post] = {}
-        # How many levels of quotes below a post are loaded.
+        # Levels of quotes that are loaded below a post.
         self.quoted_to: dict[Address, int] = {}
         self.named: dict[Address, Named] = {}
         self.records: dict[Address, Record] = {}
@@ -105,7 +105,7 @@ class State:
         that they quote, `quotes` levels deep."""
         asked = {a for a in addresses if a.collection == POST}
         self._load_posts(asked - self.posts.keys())
-        # What was loaded as a quote before may show quotes of its own now.
+        # Posts loaded as quotes before may show quotes of their own now.
         shallow = {a for a in asked & self.posts.keys() if self.quoted_to[a] < quotes}
         if shallow:
             self.quoted_to |= dict.fromkeys(shallow, quotes)

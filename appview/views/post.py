@@ -156,7 +156,7 @@ def _root_of(state: State, address: Address) -> Address | None:
 
 
 def _gap(state: State, effect: Effect, address: Address, uri: str) -> dict[str, Any]:
-    """What stands in the place of a post."""
+    """Return the gap in the place of a post."""
     uri = state.uris.get(address, uri)
     if effect is Effect.BLOCKED:
         did = uri.removeprefix("at://").split("/", 1)[0]
