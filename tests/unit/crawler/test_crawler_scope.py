@@ -8,9 +8,14 @@ from typing import Any
 import psycopg
 import pytest
 
-import storage.scope
-from crawler.scope import ScopeView
-from storage.scope import ScopeKind, add_accounts, remove_accounts, set_scope
+import storage.repos.scope_rows
+from crawler.scope.members import ScopeView
+from storage.repos.scope_rows import (
+    ScopeKind,
+    add_accounts,
+    remove_accounts,
+    set_scope,
+)
 
 Conn = psycopg.Connection[Any]
 

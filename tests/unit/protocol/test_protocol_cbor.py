@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from protocol import cbor, cbor_strict
-from protocol.cbor_scan import scan
-from protocol.cid import Cid, cid_for, raw_cid_for
+from protocol.data import cbor, cbor_strict
+from protocol.data.cbor_scan import scan
+from protocol.data.cid import Cid, cid_for, raw_cid_for
 from protocol.errors import InvalidEncodingError, LimitExceededError, ProtocolError
 
 DIGEST = sha256(b"a block").digest().hex()

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from service import config as config_module
-from service.config import Config
-from service.crawl_settings import check_targets, crawl_settings
-from service.errors import ConfigError
+from service.operator_errors import ConfigError
 from service.outgoing import make_fetcher, make_resolver
-from service.secrets import SecretStore, admin_password
+from service.runtime import config as config_module
+from service.runtime.config import Config
+from service.runtime.crawl_settings import check_targets, crawl_settings
+from service.runtime.secrets import SecretStore, admin_password
 
 
 @pytest.fixture(autouse=True)
