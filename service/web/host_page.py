@@ -24,6 +24,17 @@ from service.web.status import BENIGN
 from storage.hosts import host_rows
 from storage.hosts.host_budget import accounts_allowed
 from storage.hosts.host_report import MOST_COUNTED, HostFacts, host_report
+from storage.hosts.host_rows import (
+    HOST_BANNED,
+    HOST_NEW,
+    HOST_OFFLINE,
+    HOST_POLLING,
+    HOST_RECHECK,
+    HOST_RELAYED,
+    HOST_STREAMING,
+    HOST_THROTTLED,
+    RECONNECTING,
+)
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 Endpoint = Callable[[Request], Any]

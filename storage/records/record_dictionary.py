@@ -1,8 +1,8 @@
 """The compression dictionary that ships with the project, and how it was made.
 
 `python -m storage.records.record_dictionary` writes the file anew. A dictionary in
-use is never changed: a better one gets the next id, and rows written with the old one stay
-readable, for both are rows of the table `dictionary`.
+use is never changed: a better one gets the next id, and rows written with the old one
+stay readable, for both are rows of the table `dictionary`.
 """
 
 from __future__ import annotations

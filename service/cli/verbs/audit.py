@@ -84,8 +84,10 @@ def audit(
         if ask_hosts:
             conn.commit()
             verdicts: Counter[str] = Counter()
-            open_fetcher = partial(make_fetcher, config)
-            for finding in ask_all(open_fetcher, pool, interner, wanted, repair=repair):
+            findings = ask_all(
+                lambda: make_fetcher(config), pool, interner, wanted, repair=repair
+            )
+            for finding in findings:
                 all_well = all_well and finding.verdict not in UNSOUND
                 verdicts[finding.verdict] += 1
                 report.count("asked", verdicts.total(), len(wanted))

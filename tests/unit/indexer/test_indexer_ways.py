@@ -17,6 +17,7 @@ from repo_history import History
 from audit import repair
 from indexer import account, changes, links
 from indexer.repos import checkout, selected, staged_repo
+from storage.records import record_rows
 from storage.records.interning import Interner
 from storage.schema import metadata
 
