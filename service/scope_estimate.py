@@ -115,7 +115,7 @@ def estimate(counted: Counted, basis: Basis, config: Config) -> Estimate:
 
 
 def with_added(conn: psycopg.Connection[Any], config: Config) -> Config:
-    """The settings, with the hosts and relays that `bigworld hosts add` has added."""
+    """The settings, with the hosts and relays that `bigworld host add` has added."""
     named: dict[bool, list[str]] = {False: [*config.hosts], True: [*config.relays]}
     for host in load_hosts(conn).values():
         texts = named[host.relay]

@@ -71,6 +71,6 @@ async def _ask_host(fetcher: Fetcher, url: str, kind: str) -> str | None:
         detail = str(error) or "no answer in time"
         return (
             f"{url} does not answer as a {kind} ({detail}): it is tried again; check"
-            " the address, and see `bigworld hosts`"
+            " the address, and see `bigworld host`"
         )
     return None

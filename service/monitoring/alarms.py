@@ -99,7 +99,7 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
         "A host that you configured, or a relay, is offline, throttled, or its stream "
         "did not open twice.",
         "Its page says why and when it is tried again. “Crawl again” tries one that "
-        "is offline now; `bigworld hosts unban` ends a throttling.",
+        "is offline now; `bigworld host unban` ends a throttling.",
     ),
     AlarmKind.LAG: Explanation(
         "Events come in long after they happened: the ingest falls behind, or catches "
@@ -123,16 +123,16 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
     ),
     AlarmKind.SEARCH_BEHIND: Explanation(
         "Many search documents wait to be written: search does not show what is new.",
-        "See the task drain_search; `bigworld rebuild search` makes it anew.",
+        "See the task drain_search; `bigworld search rebuild` makes it anew.",
     ),
     AlarmKind.REPOS_WAITING: Explanation(
         "Many repos are not in step with their hosts and wait to be fetched.",
-        "Normal in the first hours. Else see `bigworld repos --state desynchronized` "
-        "for what they fail on.",
+        "Normal in the first hours. Else see `bigworld repo list --state "
+        "desynchronized` for what they fail on.",
     ),
     AlarmKind.BUFFER_FULL: Explanation(
         "Many live events wait until their repos are fetched.",
-        "See `bigworld repos --state resyncing`: a fetch that hangs holds them.",
+        "See `bigworld repo list --state resyncing`: a fetch that hangs holds them.",
     ),
     AlarmKind.IDENTITIES_WAITING: Explanation(
         "Many DID documents wait to be read: handles and moves are late.",
@@ -148,7 +148,7 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
     AlarmKind.MANY_DROPS: Explanation(
         "A large part of what comes in is refused for one reason.",
         "docs/operations.md says what the reason means; the hosts' pages say from "
-        "whom. One host alone: `bigworld hosts ban`. All hosts: a fault of ours.",
+        "whom. One host alone: `bigworld host ban`. All hosts: a fault of ours.",
     ),
     AlarmKind.QUARANTINE: Explanation(
         "Our own code failed on inputs: they were set aside with their bytes.",

@@ -145,7 +145,7 @@ def test_exit_codes(
     monkeypatch.setenv("DATABASE_URL", "postgresql://x@127.0.0.1:1/none")
     assert run("doctor", monkeypatch=monkeypatch) == 1
     assert run("no-such-verb", monkeypatch=monkeypatch) == 2
-    assert run("export", "not a did", "x.car", monkeypatch=monkeypatch) == 2
+    assert run("repo", "export", "not a did", "x.car", monkeypatch=monkeypatch) == 2
     monkeypatch.setenv("BIGWORLD_PORTBASE", "1")
     assert run("doctor", monkeypatch=monkeypatch) == 2
     assert "did you mean BIGWORLD_PORT_BASE" in capsys.readouterr().err

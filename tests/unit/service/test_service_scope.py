@@ -26,8 +26,8 @@ from network.http.policy import Policy
 from network.server.listener import serving_in_thread
 from protocol.identity.did_document import DidDocument, parse_did_document
 from service import scope_estimate
+from service.cli import scope as cli
 from service.cli.app import app
-from service.cli.verbs import scope as verb
 from service.operator_errors import ConfigError
 from service.runtime.config import Config
 from service.scope_estimate import (
@@ -113,9 +113,9 @@ def test_settings_that_do_not_fit_are_refused(
 
 def test_names_on_the_command_line(tmp_path: Path) -> None:
     here = config(tmp_path)
-    assert verb.parse(here, ScopeKind.DIDS, [A, B]).seeds == (A, B)
-    assert verb.parse(here, ScopeKind.COLLECTION, [BLOG]).collections == (BLOG,)
-    assert verb.parse(here, ScopeKind.NETWORK, []).whole
+    assert cli.parse(here, ScopeKind.DIDS, [A, B]).seeds == (A, B)
+    assert cli.parse(here, ScopeKind.COLLECTION, [BLOG]).collections == (BLOG,)
+    assert cli.parse(here, ScopeKind.NETWORK, []).whole
     for kind, names in (
         (ScopeKind.NETWORK, [A]),
         (ScopeKind.DIDS, []),
@@ -123,7 +123,7 @@ def test_names_on_the_command_line(tmp_path: Path) -> None:
         (ScopeKind.COLLECTION, ["posts"]),
     ):
         with pytest.raises(ConfigError):
-            verb.parse(here, kind, names)
+            cli.parse(here, kind, names)
 
 
 def test_the_command(
@@ -144,10 +144,10 @@ def test_the_command(
     assert told["counted"]["accounts"] == 2
     assert call("set", "dids", A, input="n\n").endswith("Aborted!\n")
     assert call().startswith("scope: network")
-    assert call("set", "dids", A, "--yes").startswith("dids it is; the crawl follows")
+    assert call("set", "dids", A, "--yes").startswith("scope set to dids")
     assert "BIGWORLD_HOSTS to ask" in call("estimate", "network")
     kept = call("estimate", "dids", A, "--keep", BLOG)
-    assert kept.endswith(f"at most: of each repo only {BLOG}\n")
+    assert kept.endswith(f"only {BLOG} of each repo is kept\n")
     shown = json.loads(call("--json"))
     assert (shown["scope"], shown["seeds"], shown["total"]) == ("dids", [A], 1)
 
@@ -274,11 +274,11 @@ def test_the_slowest_part_takes_the_time(tmp_path: Path) -> None:
     assert not lookups.over_cap
     mirrored = estimate(many, basis, config(tmp_path, plc_mirror=True))
     assert (mirrored.hours, mirrored.slowest) == (0.5, "reading records")
-    lines = verb.explain(
+    lines = cli.explain(
         estimate(Counted(5, False, unanswered=("x",)), basis, config(tmp_path))
     )
     assert lines[0] == "accounts: at least 5"
-    assert lines[-1] == "not counted, no answer or no such listing: x"
+    assert lines[-1] == "not counted, no reply or no such listing: x"
 
 
 def test_a_large_index_is_its_own_measure(

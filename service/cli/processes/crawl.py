@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from crawler.live.firehose import Firehose
 from indexer.transaction import retry_conflicts
-from service.cli.verbs.running_process import run_async, stop_event
+from service.cli.processes.running_process import run_async, stop_event
 from service.crawling import WriteSide, add_configured_hosts, open_write_side
 from service.monitoring.heartbeat import keep_pulse
 from service.monitoring.metrics import CrawlCollector, IndexCollector, serve_metrics
