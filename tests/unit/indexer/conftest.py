@@ -1,4 +1,4 @@
-"""One database for the room, emptied after each test, and an interner on it."""
+"""An interner, and events applied as one batch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ from psycopg_pool import ConnectionPool
 from indexer.apply import BatchResult, apply_batch
 from protocol.events import Event
 from storage.interning import Interner
-
-
-@pytest.fixture
-def index_db(emptied_db: str) -> str:
-    return emptied_db
 
 
 @pytest.fixture
