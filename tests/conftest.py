@@ -68,7 +68,7 @@ def pytest_collection_finish() -> None:
 _LONG: Final = (
     "acceptance",
     "simulator",
-    "test_service_bench.py",
+    "test_bench_runs.py",
     "integration",
     "properties",
     "interop",

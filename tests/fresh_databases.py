@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from service.embedded import EmbeddedPostgres
+from service.runtime.embedded import EmbeddedPostgres
 from storage import migrate
 
 _MOST_GROWTH: Final = 1 << 20
