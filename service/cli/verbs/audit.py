@@ -32,7 +32,7 @@ from service.operator_errors import ServiceError
 from service.outgoing import make_fetcher
 from service.runtime.config import Config
 from service.runtime.databases import INDEX, open_existing
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Conn, open_pool
 from storage.records.interning import Interner
 
 _PAGE = 1_000
@@ -142,7 +142,7 @@ def rebuild_counts(config: Config) -> dict[str, int]:
         return recount_stats(conn, repair=True).wrong
 
 
-def _everyone(conn: psycopg.Connection[Any]) -> Iterator[str]:
+def _everyone(conn: Conn) -> Iterator[str]:
     after = ""
     while page := list_synchronized(conn, after=after, limit=_PAGE):
         yield from page
@@ -151,7 +151,7 @@ def _everyone(conn: psycopg.Connection[Any]) -> Iterator[str]:
 
 
 def _audit_each(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     dids: Iterable[str],
     most_link_bytes: int | None,
@@ -177,7 +177,7 @@ def _describe(found: RepoAudit) -> dict[str, Any]:
     }
 
 
-def _waiting(conn: psycopg.Connection[Any]) -> int:
+def _waiting(conn: Conn) -> int:
     row = conn.execute("SELECT count(*) FROM search_outbox").fetchone()
     conn.commit()
     assert row is not None

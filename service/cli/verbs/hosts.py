@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
 
 import psycopg
 
@@ -21,6 +20,7 @@ from storage.hosts import host_rows
 from storage.hosts.host_budget import LIMITS, set_limit
 from storage.hosts.host_report import host_report
 from storage.hosts.host_status import host_statuses
+from storage.postgres.pool import Conn
 
 _COLUMNS = ("hostname", "state", "mode", "source", "accounts", "events", "rate")
 
@@ -165,7 +165,7 @@ def limit_host(
 @contextmanager
 def _host(
     config: Config, text: str, *, start: bool = True
-) -> Iterator[tuple[psycopg.Connection[Any], host_rows.Host]]:
+) -> Iterator[tuple[Conn, host_rows.Host]]:
     """A known host, in one transaction. Raises ServiceError for any other."""
     try:
         # Nothing is contacted: a loopback host of a development network is a name too.

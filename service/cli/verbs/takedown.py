@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
@@ -16,6 +15,7 @@ from service.cli.verbs.query import show
 from service.operator_errors import ConfigError, ServiceError
 from service.runtime.config import Config
 from service.runtime.databases import INDEX, open_existing
+from storage.postgres.pool import Conn
 
 _COLUMNS = ("did", "handle", "reason")
 
@@ -54,9 +54,7 @@ def show_all(config: Config, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _known(
-    config: Config, text: str
-) -> Iterator[tuple[psycopg.Connection[Any], Did, int, str | None]]:
+def _known(config: Config, text: str) -> Iterator[tuple[Conn, Did, int, str | None]]:
     """An account of the index with its id and the reason that it is taken down for."""
     if "/" in text.removeprefix("at://").rstrip("/"):
         raise ConfigError(
