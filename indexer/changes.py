@@ -218,8 +218,8 @@ class _Piece:
                 _prepare_old(prepared, change, old, names, paths)
             if new is not None:
                 _prepare_new(prepared, change, new, names, paths, indexed_at)
-            module = (new or old).module  # type: ignore[union-attr]
-            if module.SEARCHABLE:
+            collection = (new or old).collection  # type: ignore[union-attr]
+            if collection.to_text is not None:
                 address = (change.actor, change.collection, change.rkey)
                 prepared.outbox.append(address)
         whole = [change for change, _, new in self._readings if new is not None]
@@ -330,7 +330,8 @@ def _prepare_old(
                 has_default = True
         if has_default:
             prepared.old_default_sources.append(address)
-    for table in old.module.TABLES:
+    table = old.collection.table
+    if table is not None:
         keys = prepared.old_rows.setdefault(table, [])
         if not table.single or change.rkey == RKEY_SELF:
             keys.append((change.actor, change.rkey))
@@ -354,7 +355,7 @@ def _prepare_new(
         # of the batch names it too.
         own = names if len(new.links) < MAX_LINKS else names.within(new.links)
         try:
-            rows = new.module.to_rows(value, Source(actor, rkey, indexed_at), own)
+            rows = new.collection.to_rows(value, Source(actor, rkey, indexed_at), own)
         except InvalidRecordError as fault:
             error = reason_of(fault)
         else:

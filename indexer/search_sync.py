@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from indexer.collections.registry import COLLECTIONS, collection_for
-from indexer.collections.source import RecordText, optional_time
+from indexer.collections.source import optional_time
 from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.data.cbor import decode_fast
 from protocol.errors import InvalidRecordError
@@ -43,7 +43,7 @@ from storage.states import STATUS_ACTIVE
 _PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
 _POST: Final = COLLECTION_IDS[FEED_POST]
 _UNSEARCHED: Final = tuple(
-    sorted(COLLECTION_IDS[n] for n, m in COLLECTIONS.items() if not m.SEARCHABLE)
+    sorted(COLLECTION_IDS[n] for n, c in COLLECTIONS.items() if c.to_text is None)
 )
 _MAX_FILTER_CHARS: Final = 2_048
 """Tags, addresses and the like, each."""
@@ -215,8 +215,11 @@ def _make_document(
     if not isinstance(value, dict):
         return None
     _, _, _, nsid, rkey = uri.split("/")
+    to_text = collection_for(nsid).to_text
+    if to_text is None:
+        return None
     try:
-        text: RecordText = collection_for(nsid).to_text(value)
+        text = to_text(value)
     except InvalidRecordError:
         return None
     if times is None:
