@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from indexer.changes import Change, apply_changes
 from indexer.collections.registry import OWNED_TABLES
@@ -17,6 +15,7 @@ from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of
 from storage.jobs import claim_jobs, finish_jobs, put_jobs, renew_jobs
 from storage.outbox import put_outbox
+from storage.postgres.pool import Conn
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.links import delete_links_of
@@ -49,7 +48,7 @@ def upstream_status(active: bool, status: str | None) -> str:
     return UNKNOWN_INACTIVE
 
 
-def save_statuses(conn: psycopg.Connection[Any], statuses: Mapping[int, str]) -> None:
+def save_statuses(conn: Conn, statuses: Mapping[int, str]) -> None:
     """Write actor -> upstream status, tell the search engine, and queue the removal
     of deleted accounts. Hidden from this transaction on: readers look at the status.
     Does not commit."""
@@ -79,7 +78,7 @@ def save_statuses(conn: psycopg.Connection[Any], statuses: Mapping[int, str]) ->
 
 
 def set_takedown(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     reason: str | None,
     *,
@@ -95,7 +94,7 @@ def set_takedown(
             event_log.append(conn, _frames_of_state(conn, actor))
 
 
-def _frames_of_state(conn: psycopg.Connection[Any], actor: int) -> list[bytes]:
+def _frames_of_state(conn: Conn, actor: int) -> list[bytes]:
     """Return what our streams tell of an account after a takedown or its end.
 
     A repo that is shown again comes with its head: readers missed its last commits.
@@ -125,7 +124,7 @@ def _frames_of_state(conn: psycopg.Connection[Any], actor: int) -> list[bytes]:
 
 
 def purge_account(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     actor: int,
     now: datetime,
@@ -148,7 +147,7 @@ def purge_account(
 
 @retry_conflicts
 def _purge_page(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     actor: int,
     now: datetime,
@@ -162,7 +161,7 @@ def _purge_page(
 
 
 def remove_page(
-    conn: psycopg.Connection[Any], interner: Interner, actor: int, now: datetime
+    conn: Conn, interner: Interner, actor: int, now: datetime
 ) -> tuple[int, bool]:
     """Remove the next 2,000 records of an account with all that came out of them;
     return how many went and whether it has none left. The caller has taken its repo's
@@ -187,9 +186,7 @@ def remove_page(
     return len(page), True
 
 
-def purge_deleted(
-    conn: psycopg.Connection[Any], interner: Interner, now: datetime, *, limit: int
-) -> int:
+def purge_deleted(conn: Conn, interner: Interner, now: datetime, *, limit: int) -> int:
     """Purge up to `limit` accounts whose deletion is queued; return how many records
     went. An account that came back meanwhile is left alone. Commits."""
     removed = 0
@@ -208,7 +205,7 @@ def purge_deleted(
     return removed
 
 
-def _lock_deleted(conn: psycopg.Connection[Any], actor: int) -> None:
+def _lock_deleted(conn: Conn, actor: int) -> None:
     conn.execute(
         """
         UPDATE repo SET state = 'desynchronized', rev = NULL, data = NULL,

@@ -13,9 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from typing import Any
-
-import psycopg
 
 from indexer import account, identity
 from indexer.batch_parts import parts_of
@@ -43,6 +40,7 @@ from storage.drops import (
     put_dropped_records,
 )
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.pool import Conn
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.record_rows import fetch_pieces, find_holders
@@ -75,7 +73,7 @@ class BatchResult:
 
 
 def apply_batch(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     events: Sequence[Event],
     cursors: Mapping[int, int],
@@ -104,7 +102,7 @@ def apply_batch(
 
 @retry_conflicts
 def _apply_part(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     events: Sequence[Event],
     cursors: Mapping[int, int],
@@ -132,7 +130,7 @@ def _apply_part(
 
 
 def apply_commits(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     repo: RepoState,
     events: Sequence[CommitEvent],
@@ -151,7 +149,7 @@ def apply_commits(
     return batch.result, stats
 
 
-def plan_for_probes(conn: psycopg.Connection[Any]) -> None:
+def plan_for_probes(conn: Conn) -> None:
     """For the rest of the transaction, join by index probes: a batch touches a few
     rows of large tables, whatever the planner's statistics say."""
     conn.execute(
@@ -211,7 +209,7 @@ class _Batch:
         self._nsids = self._interner.collections(nsids)
         self._rkeys = self._interner.rkeys(rkeys)
 
-    def lock(self, conn: psycopg.Connection[Any], events: Sequence[Event]) -> None:
+    def lock(self, conn: Conn, events: Sequence[Event]) -> None:
         """Lock the repos of the batch, and make those that a commit begins."""
         hosts: dict[int, int | None] = {}
         for event in events:
@@ -373,7 +371,7 @@ class _Batch:
         self.result.drops[reason] += 1
         self.result.ignored += 1
 
-    def write(self, conn: psycopg.Connection[Any]) -> StatsChange:
+    def write(self, conn: Conn) -> StatsChange:
         """Send everything the batch came to, but for the counts it changes."""
         stats = self._write_records(conn)
         self._keep_buffered(conn)
@@ -385,7 +383,7 @@ class _Batch:
         event_log.append(conn, self._sent_on, self._messages)
         return stats
 
-    def _keep_buffered(self, conn: psycopg.Connection[Any]) -> None:
+    def _keep_buffered(self, conn: Conn) -> None:
         full = set(put_commits(conn, self._buffered))
         for actor, event in self._buffered:
             if actor in full:
@@ -393,7 +391,7 @@ class _Batch:
                 repo.note_upstream(event.rev)
                 repo.desynchronize("too many commits came while it was fetched")
 
-    def _write_records(self, conn: psycopg.Connection[Any]) -> StatsChange:
+    def _write_records(self, conn: Conn) -> StatsChange:
         nsids, rkeys = self._nsids, self._rkeys
         addresses = [(key[0], nsids[key[1]], rkeys[key[2]]) for key in self._values]
         ended = {(a, rkeys[rkey]) for a, nsid, rkey in self._ended if nsid == FEED_POST}

@@ -14,8 +14,6 @@ from datetime import datetime
 from itertools import repeat
 from typing import Any, Final, NamedTuple
 
-import psycopg
-
 from indexer.collections.source import Names, Source, Value, optional_time
 from indexer.counting import count_edges, count_links, count_rows
 from indexer.links import MAX_LINKS, Link
@@ -40,6 +38,7 @@ from storage.collections import (
 from storage.outbox import put_outbox
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_rows
+from storage.postgres.pool import Conn
 from storage.records.edge_batch import SHAPE_OF, Edges
 from storage.records.interning import Interner
 from storage.records.links import (
@@ -219,8 +218,8 @@ class _Piece:
                 _prepare_old(prepared, change, old, names, paths)
             if new is not None:
                 _prepare_new(prepared, change, new, names, paths, indexed_at)
-            module = (new or old).module  # type: ignore[union-attr]
-            if module.SEARCHABLE:
+            collection = (new or old).collection  # type: ignore[union-attr]
+            if collection.to_text is not None:
                 address = (change.actor, change.collection, change.rkey)
                 prepared.outbox.append(address)
         whole = [change for change, _, new in self._readings if new is not None]
@@ -233,7 +232,7 @@ class _Piece:
 
 
 def apply_changes(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     changes: Iterable[Change],
     now: datetime,
@@ -245,9 +244,7 @@ def apply_changes(
     return stats
 
 
-def write(
-    conn: psycopg.Connection[Any], prepared: Prepared, *, fresh: bool = False
-) -> StatsChange:
+def write(conn: Conn, prepared: Prepared, *, fresh: bool = False) -> StatsChange:
     """Send a batch within the caller's transaction; return the change of the counts,
     which the caller applies last, so that popular rows are locked the least.
 
@@ -280,9 +277,7 @@ def write(
     return stats
 
 
-def _delete_links(
-    conn: psycopg.Connection[Any], old: Sequence[LinkTuple], stats: StatsChange
-) -> None:
+def _delete_links(conn: Conn, old: Sequence[LinkTuple], stats: StatsChange) -> None:
     """Remove edges; where one counted, the next of its account does from now on."""
     removed = delete_links(conn, old)
     count_links(stats, removed, -1)
@@ -335,7 +330,8 @@ def _prepare_old(
                 has_default = True
         if has_default:
             prepared.old_default_sources.append(address)
-    for table in old.module.TABLES:
+    table = old.collection.table
+    if table is not None:
         keys = prepared.old_rows.setdefault(table, [])
         if not table.single or change.rkey == RKEY_SELF:
             keys.append((change.actor, change.rkey))
@@ -359,7 +355,7 @@ def _prepare_new(
         # of the batch names it too.
         own = names if len(new.links) < MAX_LINKS else names.within(new.links)
         try:
-            rows = new.module.to_rows(value, Source(actor, rkey, indexed_at), own)
+            rows = new.collection.to_rows(value, Source(actor, rkey, indexed_at), own)
         except InvalidRecordError as fault:
             error = reason_of(fault)
         else:
@@ -439,9 +435,7 @@ _SORT_AT: Final = POST.columns.index("sort_at")
 _CREATED_AT: Final = POST.columns.index("created_at")
 
 
-def _delete_errors(
-    conn: psycopg.Connection[Any], addresses: Sequence[tuple[int, int, int]]
-) -> None:
+def _delete_errors(conn: Conn, addresses: Sequence[tuple[int, int, int]]) -> None:
     conn.execute(
         """
         DELETE FROM index_error e USING

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
-
-import psycopg
 
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
 from storage.outbox import put_outbox
+from storage.postgres.pool import Conn
 
 _PROFILE = COLLECTION_IDS[ACTOR_PROFILE]
 
 
-def mark_stale(conn: psycopg.Connection[Any], identities: Mapping[int, str]) -> None:
+def mark_stale(conn: Conn, identities: Mapping[int, str]) -> None:
     """actor -> DID: their document and handle must be looked up again. Until then the
     old ones stay: an event proves nothing. Does not commit."""
     if not identities:
@@ -34,9 +32,7 @@ def mark_stale(conn: psycopg.Connection[Any], identities: Mapping[int, str]) -> 
     )
 
 
-def save_handles(
-    conn: psycopg.Connection[Any], handles: Mapping[int, str | None], now: datetime
-) -> None:
+def save_handles(conn: Conn, handles: Mapping[int, str | None], now: datetime) -> None:
     """Write actor -> handle verified both ways (None: it did not verify).
 
     A handle belongs to one account: whoever had it before loses it, and is checked

@@ -8,9 +8,7 @@ that was deleted before, and once for each edge, which is then kept aside as sta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from indexer.changes import Change
 from indexer.counting import count_links
@@ -27,6 +25,7 @@ from storage.collections import (
     REPOST_SUBJECT,
 )
 from storage.postgres.arrays import int_columns
+from storage.postgres.pool import Conn
 from storage.records.documents import Address
 from storage.records.links import delete_links, find_packed
 from storage.records.record_rows import fetch_pieces
@@ -49,9 +48,7 @@ Post = tuple[int, int]
 """(actor, rkey)."""
 
 
-def note_posts(
-    conn: psycopg.Connection[Any], changes: Sequence[Change], ended: Set[Post]
-) -> StatsChange:
+def note_posts(conn: Conn, changes: Sequence[Change], ended: Set[Post]) -> StatsChange:
     """Set edges to earlier posts aside, now that these changes are written.
 
     `ended` were deleted within the batch, and may be there again. Returns what is to be
@@ -77,9 +74,7 @@ def note_posts(
     return stats
 
 
-def _deleted_before(
-    conn: psycopg.Connection[Any], created: Mapping[Post, bytes]
-) -> dict[Post, bytes]:
+def _deleted_before(conn: Conn, created: Mapping[Post, bytes]) -> dict[Post, bytes]:
     if not created:
         return {}
     rows = conn.execute(
@@ -94,7 +89,7 @@ def _deleted_before(
 
 
 def _set_aside(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     post: Post,
     cid: bytes,
     path: int,

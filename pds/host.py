@@ -12,7 +12,6 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import anyio
-from psycopg_pool import ConnectionPool
 
 from network.http.client import Fetcher
 from network.identity.resolver import IdentityResolver
@@ -24,12 +23,7 @@ from pds.identity.vault import Vault
 from pds.proxy import ServiceProxy
 from pds.rate_limits import MethodLimits
 from pds.repo.block_rows import NodeCache
-from pds.server.accounts import (
-    SIGNING_ROLE,
-    Account,
-    Connection,
-    sealed_key,
-)
+from pds.server.accounts import SIGNING_ROLE, Account, sealed_key
 from pds.server.passwords import HashQueue
 from pds.server.sessions import Login, Sessions
 from pds.settings import PdsSettings
@@ -37,6 +31,7 @@ from pds.sync.sequencer import StoredEvents
 from protocol.identity.keys import PrivateKey
 from protocol.lexicon import Catalog
 from protocol.syntax import INVALID_HANDLE, TidClock
+from storage.postgres.pool import Conn, Pool
 
 T = TypeVar("T")
 
@@ -53,7 +48,7 @@ class KeyRing:
         self._keys: OrderedDict[int, PrivateKey] = OrderedDict()
         self._lock = Lock()
 
-    def signing_key(self, conn: Connection, account: Account) -> PrivateKey:
+    def signing_key(self, conn: Conn, account: Account) -> PrivateKey:
         """The key that signs the account's commits and service tokens."""
         with self._lock:
             key = self._keys.get(account.id)
@@ -82,7 +77,7 @@ class Host:
     """One server: its settings and the parts that handlers work with."""
 
     settings: PdsSettings
-    pool: ConnectionPool[Connection]
+    pool: Pool
     catalog: Catalog
     fetcher: Fetcher
     identity: IdentityResolver
@@ -103,7 +98,7 @@ class Host:
     pending_handles: set[str]
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Conn]:
         """A connection for single reads: no transaction, so no round trips for one."""
         with self.pool.connection() as conn:
             conn.autocommit = True

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
 import structlog
-from psycopg_pool import ConnectionPool
 
 from crawler.hosts.discovery import add_configured
 from crawler.identities.network_clients import OpenOutside, outside_opener
@@ -23,7 +20,7 @@ from service.index_sink import IndexSink
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.search_drain import search_drain
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Pool, open_pool
 from storage.records.interning import Interner
 
 log = structlog.get_logger(__name__)
@@ -39,7 +36,7 @@ class WriteSide:
 
     settings: CrawlSettings
     url: str
-    pool: ConnectionPool[psycopg.Connection[Any]]
+    pool: Pool
     engine: PostgresEngine
     sink: IndexSink
     open_outside: OpenOutside
@@ -97,9 +94,7 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
 
 
 @contextmanager
-def event_log(
-    config: Config, pool: ConnectionPool[psycopg.Connection[Any]]
-) -> Iterator[Callable[[], None]]:
+def event_log(config: Config, pool: Pool) -> Iterator[Callable[[], None]]:
     """Numbers and bounds the event log; gives what to call when it may have grown."""
     keep = EventKeep(config.event_log_hours, config.event_log_mb)
     with event_numbering(pool, keep, idle=not config.event_log) as numbering:
@@ -110,9 +105,7 @@ def _nothing() -> None:
     return None
 
 
-def mirror_opener(
-    config: Config, pool: ConnectionPool[psycopg.Connection[Any]]
-) -> Callable[[], MirrorLookup] | None:
+def mirror_opener(config: Config, pool: Pool) -> Callable[[], MirrorLookup] | None:
     """Look-ups in the mirror of the directory, when one is kept here."""
     if not config.plc_mirror:
         return None

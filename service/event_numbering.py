@@ -5,21 +5,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 import structlog
-from psycopg_pool import ConnectionPool
 
 from service.runtime.polling_thread import Wakeful
+from storage.postgres.pool import Pool
 from storage.records.event_log import number_events, prune
 
 log = structlog.get_logger(__name__)
 
 _LOOK_S: Final = 0.1
 _PRUNE_S: Final = 60.0
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import psycopg
 from psycopg.errors import LockNotAvailable
-from psycopg_pool import ConnectionPool
 
 from crawler.sink import FetchedRepo
 from indexer.account import purge_deleted
@@ -33,9 +31,8 @@ from protocol.repo.whole_repo import RepoHead, RepoRecord
 from protocol.syntax.did import Did
 from protocol.syntax.handle import Handle
 from protocol.syntax.tid import Tid
+from storage.postgres.pool import Pool
 from storage.records.interning import Interner
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 @dataclass(frozen=True, slots=True)

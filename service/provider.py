@@ -9,10 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
-import psycopg
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -47,7 +45,7 @@ from service.web.image_cache import ImageCache
 from service.web.images import IMAGE_LIMITS, Images
 from service.web.operator_access import for_operator
 from service.web.routes import page_routes, status_route
-from storage.postgres.pool import end_idle_transactions, open_pool, ping
+from storage.postgres.pool import Pool, end_idle_transactions, open_pool, ping
 from storage.repos.issuers import is_issuer_active
 from storage.repos.jti import use_jti
 
@@ -73,8 +71,6 @@ MAX_WAIT_S = 1.0
 _START_S = 30.0
 _MORE_CONNECTIONS = 8
 """Connections for event streams and spools, beside those of the handler threads."""
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 def did_document(config: Config) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import psycopg
-
 from crawler.hosts.discovery import read_page
 from crawler.hosts.host_name import parse_host
 from crawler.methods import LIST_HOSTS, LIST_REPOS, LIST_REPOS_BY_COLLECTION
@@ -22,6 +20,7 @@ from network.xrpc.client import XrpcClient
 from service.runtime.config import Config
 from storage.collections import GRAPH_FOLLOW
 from storage.hosts.host_rows import HOST_BANNED, load_hosts
+from storage.postgres.pool import Conn
 from storage.repos.scope_rows import Scope, ScopeKind
 
 LIST_RECORDS: Final = "com.atproto.repo.listRecords"
@@ -76,7 +75,7 @@ class Estimate:
     over_cap: bool
 
 
-def read_basis(conn: psycopg.Connection[Any]) -> Basis:
+def read_basis(conn: Conn) -> Basis:
     """Our own averages, if the index is large enough to have any."""
     row = conn.execute(
         """
@@ -114,7 +113,7 @@ def estimate(counted: Counted, basis: Basis, config: Config) -> Estimate:
     )
 
 
-def with_added(conn: psycopg.Connection[Any], config: Config) -> Config:
+def with_added(conn: Conn, config: Config) -> Config:
     """The settings, with the hosts and relays that `bigworld host add` has added."""
     named: dict[bool, list[str]] = {False: [*config.hosts], True: [*config.relays]}
     for host in load_hosts(conn).values():

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 import structlog
 
 from crawler.database import Database
 from crawler.scope.reconciler import ScopeKeeper
 from service.crawling import WriteSide
 from service.runtime.config import Config
+from storage.postgres.pool import Conn
 from storage.repos.scope_rows import ScopeKind, load_scope, set_scope
 
 log = structlog.get_logger(__name__)
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 _TRIES: Final = 5
 
 
-def apply_settings(conn: psycopg.Connection[Any], config: Config) -> bool:
+def apply_settings(conn: Conn, config: Config) -> bool:
     """Set the scope that the settings name, if they are not those it was last taken
     from: what a command has set meanwhile stays. Does not commit."""
     kind = ScopeKind(config.scope or ("dids" if config.dids else "network"))

@@ -13,16 +13,17 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 import pytest
 from fresh_databases import Databases
 
 from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
+from storage.postgres.pool import Conn, Pool
 
 if TYPE_CHECKING:
-    from psycopg_pool import ConnectionPool
+    pass
 
 # A lost test database is only a rerun, so nothing is forced to disk.
 _TEST_SETTINGS = {
@@ -150,14 +151,14 @@ def index_db(make_database: Callable[[str], str]) -> str:
 
 
 @pytest.fixture
-def conn(index_db: str) -> Iterator[psycopg.Connection[Any]]:
+def conn(index_db: str) -> Iterator[Conn]:
     """One connection to a fresh index database; the test decides when to commit."""
     with psycopg.connect(index_db) as connection:
         yield connection
 
 
 @pytest.fixture
-def pool(index_db: str) -> Iterator[ConnectionPool[Any]]:
+def pool(index_db: str) -> Iterator[Pool]:
     """A small pool on a fresh index database."""
     from storage.postgres.pool import open_pool
 

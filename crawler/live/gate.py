@@ -15,8 +15,6 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, Final
 
-import psycopg
-
 from crawler.identities.accounts import Account, AccountBook
 from crawler.live import verify
 from crawler.live.gate_frame import (
@@ -48,6 +46,7 @@ from protocol.syntax.did import Did, is_plc_did
 from protocol.syntax.handle import Handle, is_handle
 from protocol.syntax.tid import Tid
 from storage.hosts import host_rows
+from storage.postgres.pool import Conn
 from storage.repos.scope_rows import add_accounts, hold_scope
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ class _Verdict(Enum):
     REFRESH = 2
 
 
-Run = Callable[[Callable[[psycopg.Connection[Any]], Any]], Any]
+Run = Callable[[Callable[[Conn], Any]], Any]
 
 
 class Gate:
@@ -223,7 +222,7 @@ class Gate:
         wait = self._settings.birth_wait
         scope = self._admission.scope
 
-        def admit(conn: psycopg.Connection[Any]) -> None:
+        def admit(conn: Conn) -> None:
             if any(scope.is_found(account.did) for account in accounts):
                 # The scope is locked before hosts, as by who sets it.
                 hold_scope(conn, scope.scope)
@@ -513,6 +512,6 @@ def _is_bounded(stream: StreamState) -> bool:
     return stream.relay or not stream.trusted
 
 
-def has_relays(conn: psycopg.Connection[Any]) -> bool:
+def has_relays(conn: Conn) -> bool:
     """Whether some of the known hosts is a relay of ours."""
     return any(host.relay for host in host_rows.load_hosts(conn).values())

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 import psycopg
 
@@ -41,6 +41,7 @@ from protocol.events.event import DroppedOp
 from protocol.events.sequenced_frames import sync_frame, utc_text
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.pool import Conn
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.stats import StatsChange, StatsPile
@@ -109,7 +110,7 @@ class Checkout:
 
     def __init__(
         self,
-        conn: psycopg.Connection[Any],
+        conn: Conn,
         interner: Interner,
         did: str,
         host: int,
@@ -322,14 +323,12 @@ class Checkout:
         )
 
 
-def settle_repo(conn: psycopg.Connection[Any], repo: RepoState, host: int) -> None:
+def settle_repo(conn: Conn, repo: RepoState, host: int) -> None:
     """As `settle_repos`, of one."""
     settle_repos(conn, [(repo, host)])
 
 
-def settle_repos(
-    conn: psycopg.Connection[Any], fetched: Sequence[tuple[RepoState, int]]
-) -> None:
+def settle_repos(conn: Conn, fetched: Sequence[tuple[RepoState, int]]) -> None:
     """Write where repos stand after a fetch from their hosts, and end their leases.
 
     One whose host told of a newer rev than it then served is fetched again: soon, and

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import psycopg
 
 from protocol.errors import MissingBlockError
 from protocol.repo.whole_repo import export_repo
+from storage.postgres.pool import Conn
 from storage.records.record_rows import iter_repo
 
 
 @contextmanager
-def open_export(conn: psycopg.Connection[Any], actor: int) -> Iterator[Iterator[bytes]]:
+def open_export(conn: Conn, actor: int) -> Iterator[Iterator[bytes]]:
     """The repo's CAR in pieces, in pre-order; memory does not grow with the repo.
 
     Needs a transaction of REPEATABLE READ, for the rows are read twice. Raises

@@ -11,9 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeVar
-
-import psycopg
+from typing import Final, Protocol, TypeVar
 
 from indexer.apply import apply_commits, plan_for_probes
 from indexer.changes import write
@@ -35,6 +33,7 @@ from protocol.events.event import DroppedOp
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.postgres.arrays import int_array
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.pool import Conn
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.stats import StatsChange, apply_stats
@@ -79,7 +78,7 @@ class BatchChangedError(Exception):
 
 @retry_conflicts
 def import_fresh(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     repos: Sequence[R],
     now: datetime,
@@ -104,7 +103,7 @@ def import_fresh(
 
 @dataclass(slots=True)
 class _Batch:
-    conn: psycopg.Connection[Any]
+    conn: Conn
     interner: Interner
     now: datetime
     send_on: bool

@@ -9,9 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol
-
-import psycopg
+from typing import Final, Protocol
 
 from indexer.apply import apply_commits, plan_for_probes
 from indexer.repos.checkout import (
@@ -34,6 +32,7 @@ from protocol.mst.ranges import KnownPart, keep_within, locate_nodes
 from protocol.syntax import parse_path
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
+from storage.postgres.pool import Conn
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.record_rows import iter_repo
@@ -70,7 +69,7 @@ class DiffMismatchError(Exception):
 
 @retry_conflicts
 def apply_diff(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     did: str,
     host: int,
@@ -121,7 +120,7 @@ def apply_diff(
 
 
 def _as_commit(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     did: str,
     host: int,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import psycopg
 
 from storage.postgres.arrays import bytes_array, int_array, text_array
+from storage.postgres.pool import Conn
 from storage.repos.selections import load_selections, settle_wanted
 from storage.states import REPO_DESYNCHRONIZED, REPO_SYNCHRONIZED, STATUS_ACTIVE
 
@@ -66,7 +64,7 @@ class RepoState:
 
 
 def lock_repos(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     hosts: Mapping[int, int | None],
     begun: Iterable[int],
 ) -> dict[int, RepoState]:
@@ -96,7 +94,7 @@ def lock_repos(
     return found
 
 
-def _lock(conn: psycopg.Connection[Any], actors: Iterable[int]) -> dict[int, RepoState]:
+def _lock(conn: Conn, actors: Iterable[int]) -> dict[int, RepoState]:
     wanted = int_array(actors)
     conn.execute(
         "SELECT FROM repo WHERE actor = ANY(%s::int4[]) ORDER BY actor FOR UPDATE",
@@ -117,7 +115,7 @@ def _lock(conn: psycopg.Connection[Any], actors: Iterable[int]) -> dict[int, Rep
 
 
 def choose_selections(
-    conn: psycopg.Connection[Any], chosen: Iterable[tuple[RepoState, int | None]]
+    conn: Conn, chosen: Iterable[tuple[RepoState, int | None]]
 ) -> None:
     """From now on these repos hold that."""
     pairs = list(chosen)
@@ -128,7 +126,7 @@ def choose_selections(
         repo.keeps = None if number is None else known[number].collections
 
 
-def save_repos(conn: psycopg.Connection[Any], repos: Iterable[RepoState]) -> None:
+def save_repos(conn: Conn, repos: Iterable[RepoState]) -> None:
     """Write the changed states back. One statement."""
     changed = [repo for repo in repos if repo.changed]
     if not changed:

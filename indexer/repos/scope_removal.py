@@ -4,21 +4,17 @@ the name that others' records link to."""
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
-
-import psycopg
 
 from indexer.account import remove_page
 from indexer.transaction import retry_conflicts, whole_transaction
 from storage.outbox import put_account
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.repos.scope_rows import is_outside
 
 
 @retry_conflicts
-def remove_outside(
-    conn: psycopg.Connection[Any], interner: Interner, did: str, now: datetime
-) -> int:
+def remove_outside(conn: Conn, interner: Interner, did: str, now: datetime) -> int:
     """Remove an account and return how many records went; none of one that belongs to
     the scope.
 
@@ -47,7 +43,7 @@ def remove_outside(
                 return removed
 
 
-def _take_head(conn: psycopg.Connection[Any], actor: int) -> None:
+def _take_head(conn: Conn, actor: int) -> None:
     """What is half removed follows from no commit, and is not to be fetched."""
     conn.execute(
         """
@@ -59,7 +55,7 @@ def _take_head(conn: psycopg.Connection[Any], actor: int) -> None:
     )
 
 
-def _forget(conn: psycopg.Connection[Any], actor: int) -> None:
+def _forget(conn: Conn, actor: int) -> None:
     row = conn.execute(
         "DELETE FROM repo WHERE actor = %s RETURNING host", (actor,)
     ).fetchone()

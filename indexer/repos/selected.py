@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from indexer.changes import Change, apply_changes
 from indexer.repos.checkout import LOCK_CLASS, OTHER_COLLECTIONS
@@ -19,6 +17,7 @@ from indexer.repos.repo_states import (
 )
 from indexer.transaction import retry_conflicts, whole_transaction
 from storage.drops import delete_dropped_outside
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.records.record_rows import read_page
 from storage.records.stats import apply_stats
@@ -29,9 +28,7 @@ _ROWS: Final = 2_000
 
 
 @retry_conflicts
-def keep_wanted(
-    conn: psycopg.Connection[Any], interner: Interner, did: str, now: datetime
-) -> int:
+def keep_wanted(conn: Conn, interner: Interner, did: str, now: datetime) -> int:
     """Bring one repo to what is to be kept of it; return how many records went.
 
     In transactions of 2,000 records at most: the repo says first that it holds less,
@@ -66,7 +63,7 @@ def keep_wanted(
                 return removed
 
 
-def _covers(conn: psycopg.Connection[Any], repo: RepoState, wanted: int | None) -> bool:
+def _covers(conn: Conn, repo: RepoState, wanted: int | None) -> bool:
     """Whether a repo holds all that is wanted of it."""
     if repo.keeps is None:
         return True
@@ -76,7 +73,7 @@ def _covers(conn: psycopg.Connection[Any], repo: RepoState, wanted: int | None) 
 
 
 def _prune(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     actor: int,
     keeps: Collection[str],

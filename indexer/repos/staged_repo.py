@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from indexer.changes import Change
 from indexer.repos.import_rows import Addressed, Dropped
@@ -14,6 +12,7 @@ from protocol.data.record import open_record
 from protocol.events.drops import DropReason
 from protocol.limits import MAX_RECORD_BYTES_BACKFILL
 from storage.postgres.copy import copy_packed
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.records.record_codec import decompress
 from storage.records.record_rows import COLUMNS as RECORD_COLUMNS
@@ -28,9 +27,7 @@ _FETCH_ROWS: Final = 32
 class StagedRepo:
     """Lives in the caller's transaction, and ends with it."""
 
-    def __init__(
-        self, conn: psycopg.Connection[Any], interner: Interner, actor: int
-    ) -> None:
+    def __init__(self, conn: Conn, interner: Interner, actor: int) -> None:
         self._conn = conn
         self._interner = interner
         self._actor = actor

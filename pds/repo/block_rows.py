@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
-from pds.server.accounts import Connection
+from storage.postgres.pool import Conn
 
 _CACHE_BYTES = 32 * 1024 * 1024
 # At blocks of a mebibyte.
@@ -46,7 +46,7 @@ class NodeCache:
 class BlockReader:
     """Blocks of one repo inside one transaction; remembers which nodes were read."""
 
-    def __init__(self, conn: Connection, account: int, cache: NodeCache) -> None:
+    def __init__(self, conn: Conn, account: int, cache: NodeCache) -> None:
         self._conn = conn
         self._account = account
         self._cache = cache
@@ -64,16 +64,14 @@ class BlockReader:
         return node
 
 
-def find_block(conn: Connection, account: int, cid: bytes) -> bytes | None:
+def find_block(conn: Conn, account: int, cid: bytes) -> bytes | None:
     row = conn.execute(
         "SELECT value FROM block WHERE account = %s AND cid = %s", [account, cid]
     ).fetchone()
     return None if row is None else bytes(row[0])
 
 
-def find_blocks(
-    conn: Connection, account: int, cids: Sequence[bytes]
-) -> dict[bytes, bytes]:
+def find_blocks(conn: Conn, account: int, cids: Sequence[bytes]) -> dict[bytes, bytes]:
     """Those of the blocks that the repo has."""
     return dict(
         conn.execute(
@@ -84,7 +82,7 @@ def find_blocks(
 
 
 def insert_blocks(
-    conn: Connection, account: int, rev: str, blocks: dict[bytes, bytes]
+    conn: Conn, account: int, rev: str, blocks: dict[bytes, bytes]
 ) -> None:
     """Add blocks; those that are there already keep the rev they came with."""
     conn.execute(
@@ -95,7 +93,7 @@ def insert_blocks(
     )
 
 
-def delete_blocks(conn: Connection, account: int, cids: Sequence[bytes]) -> None:
+def delete_blocks(conn: Conn, account: int, cids: Sequence[bytes]) -> None:
     conn.execute(
         "DELETE FROM block WHERE account = %s AND cid = ANY(%b)",
         [account, list(cids)],
@@ -103,7 +101,7 @@ def delete_blocks(conn: Connection, account: int, cids: Sequence[bytes]) -> None
 
 
 def stream_blocks_since(
-    conn: Connection, account: int, rev: str
+    conn: Conn, account: int, rev: str
 ) -> Iterator[tuple[bytes, bytes]]:
     """Every block that came after `rev`, in no order, through a server-side cursor."""
     with conn.cursor(name="blocks_since") as cursor:
@@ -115,9 +113,7 @@ def stream_blocks_since(
         yield from cursor
 
 
-def stream_records(
-    conn: Connection, account: int
-) -> Iterator[tuple[bytes, bytes, bytes]]:
+def stream_records(conn: Conn, account: int) -> Iterator[tuple[bytes, bytes, bytes]]:
     """(key, CID, value) of every record, in the order of the tree."""
     with conn.cursor(name="all_records") as cursor:
         cursor.itersize = _FETCH_ROWS

@@ -27,7 +27,6 @@ from pds.repo.repo_heads import get_head
 from pds.server.accounts import (
     ACTIVE,
     Account,
-    Connection,
     find_account,
     list_repos,
     require_public,
@@ -38,6 +37,7 @@ from protocol.errors import ProtocolError
 from protocol.mst import Tree
 from protocol.repo.car import car_block, car_header
 from protocol.repo.whole_repo import export_repo
+from storage.postgres.pool import Conn
 
 GET_REPO: Final = "com.atproto.sync.getRepo"
 GET_LATEST_COMMIT: Final = "com.atproto.sync.getLatestCommit"
@@ -200,7 +200,7 @@ class _SyncMethods:
         return answer
 
     @contextmanager
-    def _snapshot(self, call: Call) -> Iterator[tuple[Connection, Account]]:
+    def _snapshot(self, call: Call) -> Iterator[tuple[Conn, Account]]:
         """One consistent view of a repo that anyone may read."""
         with self._host.pool.connection() as conn:
             conn.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -213,7 +213,7 @@ class _SyncMethods:
                 conn.read_only = None
 
     def _export(
-        self, conn: Connection, account: Account, since: str | None, out: Spool
+        self, conn: Conn, account: Account, since: str | None, out: Spool
     ) -> None:
         head = get_head(conn, account.id)
         signed = find_block(conn, account.id, head.commit)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import psycopg
 import typer
@@ -23,6 +23,7 @@ from storage.hosts import host_rows
 from storage.hosts.host_budget import LIMITS, set_limit
 from storage.hosts.host_report import host_report
 from storage.hosts.host_status import host_statuses
+from storage.postgres.pool import Conn
 
 _COLUMNS: Final = (
     *("hostname", "state", "mode", "source", "accounts", "events", "rate"),
@@ -221,7 +222,7 @@ def limit(
 @contextmanager
 def _open_host(
     config: Config, text: str, *, start: bool = True
-) -> Iterator[tuple[psycopg.Connection[Any], host_rows.Host]]:
+) -> Iterator[tuple[Conn, host_rows.Host]]:
     """Open a transaction on a known host. Raises ServiceError for an unknown one."""
     try:
         # No host is contacted here, so that loopback names are safe.

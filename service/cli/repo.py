@@ -16,7 +16,7 @@ import typer
 from psycopg.rows import dict_row
 from rich.console import Console
 
-from audit.auditor import ERROR, Pool, ask_all
+from audit.auditor import ERROR, ask_all
 from audit.repair import clear_repo
 from audit.repo_audit import (
     RepoAudit,
@@ -46,7 +46,7 @@ from service.operator_errors import ServiceError
 from service.outgoing import make_fetcher
 from service.runtime.config import Config
 from service.runtime.databases import INDEX, open_existing
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Conn, Pool, open_pool
 from storage.records.interning import Interner
 from storage.repos import repo_rows
 
@@ -222,7 +222,7 @@ def audit_index(
     return audit.all_sound
 
 
-def _synchronized(conn: psycopg.Connection[Any]) -> Iterator[str]:
+def _synchronized(conn: Conn) -> Iterator[str]:
     after = ""
     while page := list_synchronized(conn, after=after, limit=_PAGE):
         yield from page
@@ -236,7 +236,7 @@ class _Audit:
     def __init__(
         self,
         report: Report,
-        conn: psycopg.Connection[Any],
+        conn: Conn,
         interner: Interner,
         *,
         repair: bool,

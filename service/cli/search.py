@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-import psycopg
 import typer
 from rich.console import Console
 
@@ -15,7 +14,7 @@ from service.cli.progress import Report
 from service.cli.provider_client import print_posts, query_provider
 from service.cli.table import print_rows
 from service.runtime.databases import INDEX, open_existing
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Conn, open_pool
 
 SEARCH_POSTS: Final = "app.bsky.feed.searchPosts"
 SEARCH_ACTORS: Final = "app.bsky.actor.searchActors"
@@ -71,7 +70,7 @@ def rebuild() -> None:
     typer.echo(f"{done} entries written")
 
 
-def _queued(conn: psycopg.Connection[Any]) -> int:
+def _queued(conn: Conn) -> int:
     row = conn.execute("SELECT count(*) FROM search_outbox").fetchone()
     conn.commit()
     assert row is not None

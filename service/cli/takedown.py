@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import psycopg
 import typer
@@ -18,6 +18,7 @@ from service.cli.table import print_rows
 from service.operator_errors import ConfigError, ServiceError
 from service.runtime.config import Config
 from service.runtime.databases import INDEX, open_existing
+from storage.postgres.pool import Conn
 
 app = make_group("takedown")
 
@@ -69,7 +70,7 @@ def list_all(as_json: AsJson = False) -> None:
 @contextmanager
 def _open_account(
     config: Config, text: str
-) -> Iterator[tuple[psycopg.Connection[Any], Did, int, str | None]]:
+) -> Iterator[tuple[Conn, Did, int, str | None]]:
     """Open a transaction on an account; yield its DID, id and takedown reason."""
     if "/" in text.removeprefix("at://").rstrip("/"):
         raise ConfigError(

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import psycopg
 import structlog
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from crawler.live.firehose import Firehose
 from crawler.live.waiting import wait_first
 from crawler.settings import CrawlSettings
 from service.monitoring.snapshot import CRAWL_PULSE
+from storage.postgres.pool import Pool
 from storage.pulses import beat
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,7 @@ def figures(firehose: Firehose, settings: CrawlSettings) -> dict[str, Any]:
 async def keep_pulse(
     firehose: Firehose,
     settings: CrawlSettings,
-    pool: ConnectionPool[psycopg.Connection[Any]],
+    pool: Pool,
     stop: asyncio.Event,
 ) -> None:
     """Beat until `stop`. A database that is away misses beats; nothing else."""

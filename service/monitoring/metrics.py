@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import psycopg
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -23,7 +22,6 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from psycopg_pool import ConnectionPool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -31,6 +29,7 @@ from starlette.routing import Route
 from audit.samples import completeness
 from protocol.events.drops import DropReason
 from storage.hosts import host_rows
+from storage.postgres.pool import Conn, Pool
 from storage.states import REPO_STATES
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ class CrawlCollector(Collector):
 class IndexCollector(Collector):
     """What the index holds and has dropped, read from the database when asked."""
 
-    def __init__(self, pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     def describe(self) -> list[Metric]:
@@ -213,7 +212,7 @@ class IndexCollector(Collector):
                 yield GaugeMetricFamily(name, text, value=row[0] if row else 0)
 
 
-def _completeness(conn: psycopg.Connection[Any]) -> Iterator[Metric]:
+def _completeness(conn: Conn) -> Iterator[Metric]:
     figure = completeness(conn)
     found = GaugeMetricFamily(
         "bigworld_audited",
@@ -238,7 +237,7 @@ def _completeness(conn: psycopg.Connection[Any]) -> Iterator[Metric]:
 
 
 def _by_label(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     name: str,
     text: str,
     label: str,

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import psycopg
 
 from crawler.hosts.balance import DROPS, EVENTS
 from plc.operation_log import stuck_feeds
@@ -14,6 +11,7 @@ from storage.hosts.host_activity import Gauge, load_gauges
 from storage.hosts.host_status import WatchedHost, watched_hosts
 from storage.jobs import count_jobs
 from storage.outbox import outbox_backlog
+from storage.postgres.pool import Conn
 from storage.pulses import Pulse, load_pulses
 from storage.repos.repo_rows import count_states
 from storage.states import REPO_SYNCHRONIZED
@@ -69,7 +67,7 @@ class Snapshot:
         return sum(n for state, n in self.repos.items() if state != REPO_SYNCHRONIZED)
 
 
-def take_snapshot(conn: psycopg.Connection[Any]) -> Snapshot:
+def take_snapshot(conn: Conn) -> Snapshot:
     """Read everything, in a handful of queries."""
     return Snapshot(
         hosts=tuple(watched_hosts(conn)),
@@ -88,6 +86,6 @@ def take_snapshot(conn: psycopg.Connection[Any]) -> Snapshot:
     )
 
 
-def _count(conn: psycopg.Connection[Any], query: str) -> int:
+def _count(conn: Conn, query: str) -> int:
     row = conn.execute(query).fetchone()
     return int(row[0]) if row is not None else 0

@@ -9,18 +9,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-import psycopg
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from psycopg_pool import ConnectionPool
 
 from protocol.events.drops import DropReason
 from service.monitoring.alarms import AlarmKind, find_alarms
 from service.monitoring.snapshot import TASK_PULSE, Snapshot, take_snapshot
 from storage.hosts.host_activity import Gauge
 from storage.hosts.host_rows import HOST_STREAMING, MODE_POLL, MODE_STREAM
+from storage.postgres.pool import Pool
 
 _KEPT_S = 5.0
 
@@ -28,7 +26,7 @@ _KEPT_S = 5.0
 class WatchCollector(Collector):
     """Reads a snapshot when asked, at most every five seconds."""
 
-    def __init__(self, pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._kept: tuple[float, list[Metric]] = (float("-inf"), [])
 

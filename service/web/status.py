@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import psycopg
-
 from audit.samples import Completeness, completeness
 from protocol.events.drops import DropReason
 from service.monitoring.alarms import Alarm, find_alarms
@@ -14,6 +12,7 @@ from service.monitoring.snapshot import take_snapshot
 from service.scope_report import as_fields, describe
 from storage.hosts.host_status import HostStatus, drop_totals, host_statuses
 from storage.outbox import outbox_backlog
+from storage.postgres.pool import Conn
 from storage.repos.repo_rows import count_states
 from storage.repos.scope_rows import load_progress, load_scope
 
@@ -78,7 +77,7 @@ def _text(moment: Any) -> str | None:
     return moment.isoformat() if moment else None
 
 
-def read_status(conn: psycopg.Connection[Any]) -> Status:
+def read_status(conn: Conn) -> Status:
     """Read everything the status page shows, in a handful of queries."""
     hosts = host_statuses(conn)
     scope, progress = load_scope(conn), load_progress(conn)
@@ -98,7 +97,7 @@ def read_status(conn: psycopg.Connection[Any]) -> Status:
     )
 
 
-def _count(conn: psycopg.Connection[Any], table: str) -> int:
+def _count(conn: Conn, table: str) -> int:
     # A partitioned table has no figure of its own before it is analysed.
     row = conn.execute(
         """

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
 from psycopg.rows import class_row
 
 from storage.hosts.host_rows import lock_hosts
+from storage.postgres.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Measure:
     fresh: bool
 
 
-def load_activity(conn: psycopg.Connection[Any]) -> list[HostActivity]:
+def load_activity(conn: Conn) -> list[HostActivity]:
     """Return the hosts that are followed, streamed or polled, and those of the streamed
     that were away or throttled and whose time has come."""
     with conn.cursor(row_factory=class_row(HostActivity)) as cursor:
@@ -74,7 +73,7 @@ def load_activity(conn: psycopg.Connection[Any]) -> list[HostActivity]:
         return cursor.fetchall()
 
 
-def save_measures(conn: psycopg.Connection[Any], measures: Sequence[Measure]) -> None:
+def save_measures(conn: Conn, measures: Sequence[Measure]) -> None:
     """Write rates and what they were made of. Locks the rows."""
     if not measures:
         return
@@ -112,7 +111,7 @@ class Gauge:
     age: float
 
 
-def load_gauges(conn: psycopg.Connection[Any]) -> dict[str, Gauge]:
+def load_gauges(conn: Conn) -> dict[str, Gauge]:
     """Return the counters that are measured, by name."""
     with conn.cursor(row_factory=class_row(Gauge)) as cursor:
         cursor.execute(
@@ -126,9 +125,7 @@ def load_gauges(conn: psycopg.Connection[Any]) -> dict[str, Gauge]:
         return {gauge.name: gauge for gauge in cursor}
 
 
-def save_gauges(
-    conn: psycopg.Connection[Any], gauges: Sequence[tuple[str, float, float, float]]
-) -> None:
+def save_gauges(conn: Conn, gauges: Sequence[tuple[str, float, float, float]]) -> None:
     """Write (name, total, rate, usual rate)."""
     rows = sorted(gauges)
     conn.execute(

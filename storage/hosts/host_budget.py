@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from storage.hosts.host_rows import HOST_BANNED, HOST_THROTTLED, SOURCE_CONFIGURED
+from storage.postgres.pool import Conn
 
 _DOUBLINGS: Final = 30
 
@@ -27,7 +26,7 @@ def accounts_allowed(age_days: int, *, first_day: int, per_day: int) -> int:
 
 
 def admit_accounts(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     host: int,
     wanted: int,
     *,
@@ -86,16 +85,14 @@ def admit_accounts(
     return granted
 
 
-def set_limit(
-    conn: psycopg.Connection[Any], host: int, name: str, value: float | None
-) -> None:
+def set_limit(conn: Conn, host: int, name: str, value: float | None) -> None:
     """Set one of LIMITS for a host; None gives it the limit of all again."""
     if name not in LIMITS:
         raise ValueError(f"there is no limit {name!r}")
     conn.execute(f"UPDATE host SET {name} = %s WHERE id = %s", (value, host))
 
 
-def own_rates(conn: psycopg.Connection[Any]) -> list[tuple[str, float]]:
+def own_rates(conn: Conn) -> list[tuple[str, float]]:
     """Return (URL, requests a second) of the hosts for which that was set."""
     rows = conn.execute(
         "SELECT url, requests_per_s FROM host WHERE requests_per_s IS NOT NULL"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import psycopg
 from psycopg.rows import class_row, dict_row
 
 from storage.hosts.host_rows import HOST_COLUMNS, Host
+from storage.postgres.pool import Conn
 
 
-def begin_listing(conn: psycopg.Connection[Any], host: int) -> datetime:
+def begin_listing(conn: Conn, host: int) -> datetime:
     """Note that a listing begins now; the time stands for it until its end."""
     row = conn.execute(
         "UPDATE host SET polled_at = clock_timestamp() WHERE id = %s"
@@ -24,7 +24,7 @@ def begin_listing(conn: psycopg.Connection[Any], host: int) -> datetime:
 
 
 def listings_due(
-    conn: psycopg.Connection[Any], *, limit: int, older_than: float
+    conn: Conn, *, limit: int, older_than: float
 ) -> list[tuple[Host, str | None]]:
     """Return streamed hosts whose listing is due, who waits longest first, with the
     cursor to go on from.
@@ -44,9 +44,7 @@ def listings_due(
     )
 
 
-def polls_due(
-    conn: psycopg.Connection[Any], *, limit: int, every: float
-) -> list[tuple[Host, str | None]]:
+def polls_due(conn: Conn, *, limit: int, every: float) -> list[tuple[Host, str | None]]:
     """Return polled hosts whose turn it is, who waits longest first, with the cursor to
     go on from: each has its own `poll_every`, else it is `every` seconds. Throttled and
     offline ones are among them when their time has come."""
@@ -62,7 +60,7 @@ def polls_due(
 
 
 def _due(
-    conn: psycopg.Connection[Any], condition: str, values: dict[str, Any]
+    conn: Conn, condition: str, values: dict[str, Any]
 ) -> list[tuple[Host, str | None]]:
     # By when each was begun, not ended: some listings never end.
     with conn.cursor(row_factory=dict_row) as cursor:
@@ -84,7 +82,7 @@ def _due(
 
 
 def save_list_cursor(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     host: int,
     began: datetime,
     list_cursor: str | None,
@@ -106,14 +104,12 @@ def save_list_cursor(
     )
 
 
-def forget_list_cursor(conn: psycopg.Connection[Any], host: int) -> None:
+def forget_list_cursor(conn: Conn, host: int) -> None:
     """The host does not take its own cursor: its next listing begins anew."""
     conn.execute("UPDATE host SET list_cursor = NULL WHERE id = %s", (host,))
 
 
-def note_poll(
-    conn: psycopg.Connection[Any], host: int, *, rate: float, poll_every: float
-) -> None:
+def note_poll(conn: Conn, host: int, *, rate: float, poll_every: float) -> None:
     """A whole poll went well: failures are forgotten, the next is in `poll_every`
     seconds."""
     conn.execute(
@@ -126,16 +122,14 @@ def note_poll(
     )
 
 
-def poll_now(conn: psycopg.Connection[Any], host: int) -> None:
+def poll_now(conn: Conn, host: int) -> None:
     """Make a polled host's next poll due at once; one under way goes on."""
     conn.execute(
         "UPDATE host SET poll_every = 0, next_try = NULL WHERE id = %s", (host,)
     )
 
 
-def find_asked(
-    conn: psycopg.Connection[Any], hostname: str, *, within: float
-) -> tuple[Host, bool] | None:
+def find_asked(conn: Conn, hostname: str, *, within: float) -> tuple[Host, bool] | None:
     """Return a host, locked, and whether somebody asked for it to be crawled again in
     the last `within` seconds; None if there is no such host."""
     with conn.cursor(row_factory=class_row(Host)) as cursor:
@@ -154,6 +148,6 @@ def find_asked(
     return host, bool(row[0])
 
 
-def note_asked(conn: psycopg.Connection[Any], host: int) -> None:
+def note_asked(conn: Conn, host: int) -> None:
     """Remember that somebody asked for this host to be crawled again just now."""
     conn.execute("UPDATE host SET asked_at = now() WHERE id = %s", (host,))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import psycopg
 from psycopg.rows import class_row
 
 from protocol.events.drops import DropReason
 from storage.hosts.host_rows import STRIKES_NOW, shown_state
+from storage.postgres.pool import Conn
 
 MOST_COUNTED: Final = 10_000
 """So many repos of a host are counted for anybody who asks; there may be more."""
@@ -112,7 +112,7 @@ class HostReport:
 
 
 def host_report(
-    conn: psycopg.Connection[Any], hostname: str, *, most: int | None = None
+    conn: Conn, hostname: str, *, most: int | None = None
 ) -> HostReport | None:
     """Read everything about one host; None if we do not know it. Of its repos that
     wait or are hidden no more than `most` + 1 are looked at."""
@@ -180,7 +180,7 @@ def host_report(
 
 
 def _rows(
-    conn: psycopg.Connection[Any], kind: type[Any], query: str, values: tuple[Any, ...]
+    conn: Conn, kind: type[Any], query: str, values: tuple[Any, ...]
 ) -> list[Any]:
     with conn.cursor(row_factory=class_row(kind)) as cursor:
         cursor.execute(query, values)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 from psycopg.rows import class_row
+
+from storage.postgres.pool import Conn
 
 HOST_NEW: Final = "new"
 HOST_STREAMING: Final = "streaming"
@@ -124,7 +125,7 @@ def shown_state(state: str, tries: int) -> str:
 
 
 def put_host(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     hostname: str,
     url: str,
     *,
@@ -170,7 +171,7 @@ def put_host(
     return row[0], row[1]
 
 
-def lock_hosts(conn: psycopg.Connection[Any], ids: Iterable[int]) -> None:
+def lock_hosts(conn: Conn, ids: Iterable[int]) -> None:
     """Lock host rows until the transaction ends, in the one order that all use: or
     two processes that touch the same two hosts could wait for each other."""
     conn.execute(
@@ -179,9 +180,7 @@ def lock_hosts(conn: psycopg.Connection[Any], ids: Iterable[int]) -> None:
     )
 
 
-def load_hosts(
-    conn: psycopg.Connection[Any], ids: Iterable[int] | None = None
-) -> dict[int, Host]:
+def load_hosts(conn: Conn, ids: Iterable[int] | None = None) -> dict[int, Host]:
     """Return the hosts with these ids, or all."""
     wanted = None if ids is None else list(ids)
     with conn.cursor(row_factory=class_row(Host)) as cursor:
@@ -193,9 +192,7 @@ def load_hosts(
         return {host.id: host for host in cursor}
 
 
-def find_hosts(
-    conn: psycopg.Connection[Any], hostnames: Iterable[str]
-) -> dict[str, Host]:
+def find_hosts(conn: Conn, hostnames: Iterable[str]) -> dict[str, Host]:
     """Return host name -> host for the names that are known."""
     with conn.cursor(row_factory=class_row(Host)) as cursor:
         cursor.execute(
@@ -205,9 +202,7 @@ def find_hosts(
         return {host.hostname: host for host in cursor}
 
 
-def streamed_hosts(
-    conn: psycopg.Connection[Any], *, most: int | None = None
-) -> list[Host]:
+def streamed_hosts(conn: Conn, *, most: int | None = None) -> list[Host]:
     """Return the hosts whose stream should be open now: `most` at most, relays and
     the operator's own first, then the busiest."""
     with conn.cursor(row_factory=class_row(Host)) as cursor:
@@ -225,7 +220,7 @@ def streamed_hosts(
         return cursor.fetchall()
 
 
-def count_new_hosts(conn: psycopg.Connection[Any], source: str) -> int:
+def count_new_hosts(conn: Conn, source: str) -> int:
     """Return how many hosts of this source were first seen in the last day."""
     row = conn.execute(
         "SELECT count(*) FROM host"
@@ -237,7 +232,7 @@ def count_new_hosts(conn: psycopg.Connection[Any], source: str) -> int:
 
 
 def move_host(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     host: int,
     state: str,
     why: str,
@@ -287,7 +282,7 @@ def _line(text: str) -> str:
     return text[:500].replace("\0", "")
 
 
-def note_contact(conn: psycopg.Connection[Any], host: int, state: str) -> None:
+def note_contact(conn: Conn, host: int, state: str) -> None:
     """The host answered: failures are forgotten, and it is in `state` now.
 
     One that is polled stays so, and one whose throttling is not over: a stream may say
@@ -308,7 +303,7 @@ def note_contact(conn: psycopg.Connection[Any], host: int, state: str) -> None:
 
 
 def note_failure(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     host: int,
     error: str,
     *,
@@ -356,9 +351,7 @@ STRIKES_NOW: Final = (
 )
 
 
-def add_strikes(
-    conn: psycopg.Connection[Any], host: int, count: int, *, limit: int, wait: float
-) -> int:
+def add_strikes(conn: Conn, host: int, count: int, *, limit: int, wait: float) -> int:
     """Count misbehaviour; at `limit` strikes the host is throttled for `wait` seconds.
 
     Strikes fade by half a day after day, and start at half the limit after a
@@ -387,7 +380,7 @@ def add_strikes(
     return strikes
 
 
-def forgive(conn: psycopg.Connection[Any], host: int) -> None:
+def forgive(conn: Conn, host: int) -> None:
     """Forget a host's strikes and failures."""
     conn.execute(
         "UPDATE host SET strikes = 0, tries = 0, error = NULL, next_try = NULL"
@@ -397,7 +390,7 @@ def forgive(conn: psycopg.Connection[Any], host: int) -> None:
 
 
 def note_events(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     events: Mapping[int, tuple[int, datetime | None]],
 ) -> None:
     """Add to the counts of handled events: host -> (how many, time of the last one as
@@ -417,16 +410,14 @@ def note_events(
     )
 
 
-def count_accounts(conn: psycopg.Connection[Any]) -> int:
+def count_accounts(conn: Conn) -> int:
     """Return how many accounts were let in, over all hosts."""
     row = conn.execute("SELECT coalesce(sum(accounts), 0) FROM host").fetchone()
     assert row is not None
     return int(row[0])
 
 
-def request_listing(
-    conn: psycopg.Connection[Any], host: int, *, gap: bool = False
-) -> None:
+def request_listing(conn: Conn, host: int, *, gap: bool = False) -> None:
     """Have the host's whole listing compared with ours at the next chance.
 
     `gap`: because its stream does not reach back to what we had.
@@ -442,7 +433,7 @@ def request_listing(
     )
 
 
-def hold_back(conn: psycopg.Connection[Any], host: int, seconds: float) -> None:
+def hold_back(conn: Conn, host: int, seconds: float) -> None:
     """The host asked us to wait (Retry-After). No failure, no strike."""
     conn.execute(
         "UPDATE host SET rate_limited_until ="
@@ -452,7 +443,7 @@ def hold_back(conn: psycopg.Connection[Any], host: int, seconds: float) -> None:
     )
 
 
-def remove_host(conn: psycopg.Connection[Any], host: int) -> None:
+def remove_host(conn: Conn, host: int) -> None:
     """Forget a host, its moves and its cursors. The repos that were fetched from it
     keep its number, which is never given again, until their accounts move."""
     conn.execute("DELETE FROM host_cursor WHERE host = %s", (host,))
@@ -460,7 +451,7 @@ def remove_host(conn: psycopg.Connection[Any], host: int) -> None:
     conn.execute("DELETE FROM host WHERE id = %s", (host,))
 
 
-def relay_is_read(conn: psycopg.Connection[Any]) -> bool:
+def relay_is_read(conn: Conn) -> bool:
     """Whether a relay brings the events of relayed hosts at present."""
     row = conn.execute(
         "SELECT EXISTS (SELECT FROM host WHERE relay"
@@ -470,7 +461,7 @@ def relay_is_read(conn: psycopg.Connection[Any]) -> bool:
     return bool(row[0])
 
 
-def relayed_hosts(conn: psycopg.Connection[Any]) -> list[int]:
+def relayed_hosts(conn: Conn) -> list[int]:
     """Return the hosts with accounts of ours whose commits a relay forwards."""
     rows = conn.execute(
         "SELECT id FROM host WHERE state = 'relayed' AND accounts > 0 ORDER BY id"

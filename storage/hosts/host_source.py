@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg
+from storage.postgres.pool import Conn
 
 
-def load_position(conn: psycopg.Connection[Any], name: str) -> int:
+def load_position(conn: Conn, name: str) -> int:
     """Return how far the list `name` was taken over; 0 for not at all."""
     row = conn.execute(
         "SELECT position FROM host_source WHERE name = %s", (name,)
@@ -15,7 +13,7 @@ def load_position(conn: psycopg.Connection[Any], name: str) -> int:
     return 0 if row is None else int(row[0])
 
 
-def keep_position(conn: psycopg.Connection[Any], name: str, position: int) -> None:
+def keep_position(conn: Conn, name: str, position: int) -> None:
     """Remember that the list `name` was taken over up to `position`."""
     conn.execute(
         """

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import psycopg
 from psycopg.rows import class_row, dict_row
 
 from storage.hosts.host_rows import shown_state
+from storage.postgres.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +37,7 @@ class HostStatus:
     drops: Mapping[str, int]
 
 
-def host_statuses(
-    conn: psycopg.Connection[Any], *, limit: int = 200
-) -> list[HostStatus]:
+def host_statuses(conn: Conn, *, limit: int = 200) -> list[HostStatus]:
     """Return what the status page shows of each host, the busiest first."""
     with conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(
@@ -105,9 +102,7 @@ class WatchedHost:
         return shown_state(self.state, self.tries)
 
 
-def watched_hosts(
-    conn: psycopg.Connection[Any], *, limit: int = 5_000
-) -> list[WatchedHost]:
+def watched_hosts(conn: Conn, *, limit: int = 5_000) -> list[WatchedHost]:
     """Return the hosts that the alarms look at: the operator's own and relays first,
     then the busiest."""
     with conn.cursor(row_factory=class_row(WatchedHost)) as cursor:
@@ -132,7 +127,7 @@ def watched_hosts(
         return cursor.fetchall()
 
 
-def drop_totals(conn: psycopg.Connection[Any]) -> dict[str, int]:
+def drop_totals(conn: Conn) -> dict[str, int]:
     """Return drop reason -> how often, over all hosts."""
     rows = conn.execute("SELECT reason, sum(n)::int8 FROM drop_count GROUP BY reason")
     return dict(rows.fetchall())

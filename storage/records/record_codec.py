@@ -10,11 +10,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 import zstandard
 
+from storage.postgres.pool import Conn
 from storage.records.record_dictionary import DICTIONARY_ID, DICTIONARY_PATH
 from storage.records.record_shapes import FIRST_SHAPE, read_edge, unpack_shape
 
@@ -100,7 +100,7 @@ def record_size(head: bytes, length: int) -> int:
     return int(zstandard.frame_content_size(zstandard.FRAME_HEADER + head[1:]))
 
 
-def store_dictionary(conn: psycopg.Connection[Any]) -> None:
+def store_dictionary(conn: Conn) -> None:
     """Put the shipped dictionary into the database, so that a dump of it alone can be
     read. Raises UnknownDictionaryError when another one has its id already."""
     data = DICTIONARY_PATH.read_bytes()
@@ -117,7 +117,7 @@ def store_dictionary(conn: psycopg.Connection[Any]) -> None:
         )
 
 
-def load_dictionaries(conn: psycopg.Connection[Any]) -> list[int]:
+def load_dictionaries(conn: Conn) -> list[int]:
     """Make the database's older dictionaries readable; return all known ids."""
     for number, data in conn.execute("SELECT id, data FROM dictionary"):
         if number != DICTIONARY_ID and 0 < number <= _MAX_DICTIONARY_ID:

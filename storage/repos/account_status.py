@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 from psycopg.rows import class_row
 
 from protocol.syntax.did import Did
+from storage.postgres.pool import Conn
 from storage.states import STATUS_DELETED
 
 # Written so that an index is read in its order until there are enough, however many
@@ -35,7 +35,7 @@ class DoubtfulAccount:
     asked_at: datetime
 
 
-def asking_time(conn: psycopg.Connection[Any]) -> datetime:
+def asking_time(conn: Conn) -> datetime:
     """The time by which what a host is asked from now on is told from what it told
     before (the database's, which all processes share)."""
     row = conn.execute("SELECT clock_timestamp()").fetchone()
@@ -45,7 +45,7 @@ def asking_time(conn: psycopg.Connection[Any]) -> datetime:
 
 
 def note_statuses(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actors: Sequence[int],
     host: int,
     *,
@@ -63,7 +63,7 @@ def note_statuses(
     )
 
 
-def note_told(conn: psycopg.Connection[Any], actors: Sequence[int]) -> None:
+def note_told(conn: Conn, actors: Sequence[int]) -> None:
     """The host told of these accounts by itself."""
     if actors:
         conn.execute(
@@ -72,9 +72,7 @@ def note_told(conn: psycopg.Connection[Any], actors: Sequence[int]) -> None:
         )
 
 
-def told_since(
-    conn: psycopg.Connection[Any], asked: Mapping[int, datetime]
-) -> set[int]:
+def told_since(conn: Conn, asked: Mapping[int, datetime]) -> set[int]:
     """Of accounts whose host was asked at some time, those it has spoken for since.
 
     Its repo must be locked, or it may speak at any moment.
@@ -92,7 +90,7 @@ def told_since(
     return {row[0] for row in rows}
 
 
-def note_unknown(conn: psycopg.Connection[Any], actor: int) -> None:
+def note_unknown(conn: Conn, actor: int) -> None:
     """The host said that it does not know the repo."""
     conn.execute(
         "UPDATE repo SET status_at = now(), unknown = least(unknown + 1, 1000)"
@@ -102,7 +100,7 @@ def note_unknown(conn: psycopg.Connection[Any], actor: int) -> None:
 
 
 def doubtful_accounts(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     *,
     older_than: float,
     confirm_after: float,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from protocol.syntax.did import Did
+from storage.postgres.pool import Conn
 
 MAX_DOCUMENT: Final = 16_000
 """Characters of a cached document: more than any of the PLC directory has. Whoever has
@@ -47,9 +47,7 @@ class HandleFailures:
     seconds: float
 
 
-def load_documents(
-    conn: psycopg.Connection[Any], dids: Iterable[str]
-) -> dict[Did, StoredDocument]:
+def load_documents(conn: Conn, dids: Iterable[str]) -> dict[Did, StoredDocument]:
     """Return the cached look-ups of these DIDs."""
     with conn.cursor(row_factory=class_row(StoredDocument)) as cursor:
         cursor.execute(
@@ -59,13 +57,13 @@ def load_documents(
         return {stored.did: stored for stored in cursor}
 
 
-def load_document(conn: psycopg.Connection[Any], did: str) -> StoredDocument | None:
+def load_document(conn: Conn, did: str) -> StoredDocument | None:
     """Return the cached look-up of one DID."""
     return load_documents(conn, [did]).get(Did(did))
 
 
 def save_document(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     did: str,
     document: Any | None,
     error: str | None,
@@ -96,7 +94,7 @@ def save_document(
     )
 
 
-def load_handle(conn: psycopg.Connection[Any], handle: str) -> StoredHandle | None:
+def load_handle(conn: Conn, handle: str) -> StoredHandle | None:
     """Return the cached look-up of one handle."""
     with conn.cursor(row_factory=class_row(StoredHandle)) as cursor:
         cursor.execute(
@@ -107,7 +105,7 @@ def load_handle(conn: psycopg.Connection[Any], handle: str) -> StoredHandle | No
 
 
 def save_handle(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     handle: str,
     did: str | None,
     error: str | None,
@@ -127,7 +125,7 @@ def save_handle(
     )
 
 
-def note_handle_failure(conn: psycopg.Connection[Any], handle: str) -> HandleFailures:
+def note_handle_failure(conn: Conn, handle: str) -> HandleFailures:
     """Count that a handle's domain could not be asked; what it said before stays."""
     with conn.cursor(row_factory=class_row(HandleFailures)) as cursor:
         cursor.execute(
@@ -146,15 +144,13 @@ def note_handle_failure(conn: psycopg.Connection[Any], handle: str) -> HandleFai
     return row
 
 
-def held_handle(conn: psycopg.Connection[Any], did: str) -> str | None:
+def held_handle(conn: Conn, did: str) -> str | None:
     """The handle that an account has here, verified once."""
     row = conn.execute("SELECT handle FROM actor WHERE did = %s", (did,)).fetchone()
     return None if row is None else row[0]
 
 
-def evict(
-    conn: psycopg.Connection[Any], *, older_than: float, rows: int, limit: int
-) -> int:
+def evict(conn: Conn, *, older_than: float, rows: int, limit: int) -> int:
     """Forget look-ups that serve nobody: up to `limit` of documents and of handles.
 
     Those over `older_than` seconds old, and beyond `rows` the oldest whatever their
@@ -195,9 +191,7 @@ _LET_IN = """NOT EXISTS (
     SELECT FROM actor JOIN repo ON repo.actor = actor.id WHERE actor.did = old.did)"""
 
 
-def stale_accounts(
-    conn: psycopg.Connection[Any], *, older_than: float, limit: int, job: str
-) -> list[Did]:
+def stale_accounts(conn: Conn, *, older_than: float, limit: int, job: str) -> list[Did]:
     """Return let-in accounts whose document or handle check is over `older_than`
     seconds old; not those with a job of the kind `job`, which is done at its time, nor
     the deleted, who have no handle to check.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
 
-import psycopg
+from storage.postgres.pool import Conn
 
 
-def use_jti(conn: psycopg.Connection[Any], iss: str, jti: str, exp: int) -> bool:
+def use_jti(conn: Conn, iss: str, jti: str, exp: int) -> bool:
     """Remember a token until `exp` (Unix seconds); False if it was used before.
 
     One statement decides, so of any number of callers at once one gets True. The
@@ -23,7 +22,7 @@ def use_jti(conn: psycopg.Connection[Any], iss: str, jti: str, exp: int) -> bool
     return cursor.rowcount == 1
 
 
-def forget_expired_jtis(conn: psycopg.Connection[Any], now: float) -> int:
+def forget_expired_jtis(conn: Conn, now: float) -> int:
     """Delete the tokens that expired before `now` (Unix seconds); returns how many."""
     cursor = conn.execute(
         "DELETE FROM jti WHERE expires_at < %s", (datetime.fromtimestamp(now, UTC),)

@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 from psycopg.rows import class_row
 
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
 from storage.hosts.host_rows import lock_hosts
+from storage.postgres.pool import Conn
 
 _HOST_LOOKAHEAD: Final = 2_000
 # What the upstream says of accounts whose repo it does not give.
@@ -61,9 +61,7 @@ class ClaimedRepo:
     selection: int | None = None
 
 
-def find_repos(
-    conn: psycopg.Connection[Any], dids: Iterable[str]
-) -> dict[Did, KnownRepo]:
+def find_repos(conn: Conn, dids: Iterable[str]) -> dict[Did, KnownRepo]:
     """Return the repos among these DIDs that were let in."""
     with conn.cursor(row_factory=class_row(KnownRepo)) as cursor:
         cursor.execute(
@@ -76,7 +74,7 @@ def find_repos(
         return {repo.did: repo for repo in cursor}
 
 
-def find_returning(conn: psycopg.Connection[Any], dids: Iterable[str]) -> set[str]:
+def find_returning(conn: Conn, dids: Iterable[str]) -> set[str]:
     """Return those of these DIDs that were let in before, and left with the scope."""
     rows = conn.execute(
         "SELECT did FROM actor WHERE did = ANY(%s) AND was_here", (list(dids),)
@@ -84,7 +82,7 @@ def find_returning(conn: psycopg.Connection[Any], dids: Iterable[str]) -> set[st
     return {row[0] for row in rows}
 
 
-def has_ended(conn: psycopg.Connection[Any], did: str) -> bool:
+def has_ended(conn: Conn, did: str) -> bool:
     """Whether this account is known to be anything but active."""
     row = conn.execute(
         "SELECT upstream_status <> 'active' FROM actor WHERE did = %s", (did,)
@@ -93,7 +91,7 @@ def has_ended(conn: psycopg.Connection[Any], did: str) -> bool:
 
 
 def add_repos(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     host: int,
     dids: Sequence[str],
     *,
@@ -119,7 +117,7 @@ def add_repos(
     ).rowcount
 
 
-def move_repos(conn: psycopg.Connection[Any], moves: Sequence[tuple[str, int]]) -> int:
+def move_repos(conn: Conn, moves: Sequence[tuple[str, int]]) -> int:
     """Note that DIDs live on other hosts now: (DID, new host) pairs. They count there
     from now on.
 
@@ -160,9 +158,7 @@ def move_repos(conn: psycopg.Connection[Any], moves: Sequence[tuple[str, int]]) 
     return len(moved)
 
 
-def note_upstream(
-    conn: psycopg.Connection[Any], host: int, listed: Sequence[ListedRepo]
-) -> list[Did]:
+def note_upstream(conn: Conn, host: int, listed: Sequence[ListedRepo]) -> list[Did]:
     """Remember the revs a host told of; return the repos that are behind them.
 
     Only repos of that very host count: nobody speaks for another host's accounts. A
@@ -183,7 +179,7 @@ def note_upstream(
     return [did for did, behind in rows if behind]
 
 
-def mark_behind(conn: psycopg.Connection[Any], dids: Sequence[str]) -> int:
+def mark_behind(conn: Conn, dids: Sequence[str]) -> int:
     """Queue those of these repos that still stand behind their host's rev."""
     return conn.execute(
         """
@@ -198,7 +194,7 @@ def mark_behind(conn: psycopg.Connection[Any], dids: Sequence[str]) -> int:
 
 
 def mark_desynchronized(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     dids: Sequence[str],
     error: str,
     *,
@@ -222,7 +218,7 @@ def mark_desynchronized(
 
 
 def claim_repos(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     *,
     limit: int,
     lease_s: float,
@@ -282,7 +278,7 @@ def claim_repos(
         return cursor.fetchall()
 
 
-def rest_gone(conn: psycopg.Connection[Any], *, wait: float) -> int:
+def rest_gone(conn: Conn, *, wait: float) -> int:
     """Put off repos whose account is gone, so that they do not stand at the front of
     the queue; return how many (at most 1,000). `wake_repos` brings them back."""
     return conn.execute(
@@ -299,7 +295,7 @@ def rest_gone(conn: psycopg.Connection[Any], *, wait: float) -> int:
     ).rowcount
 
 
-def wake_repos(conn: psycopg.Connection[Any], dids: Sequence[str]) -> int:
+def wake_repos(conn: Conn, dids: Sequence[str]) -> int:
     """Have repos that were put off for long fetched now: their account is back."""
     return conn.execute(
         """
@@ -311,7 +307,7 @@ def wake_repos(conn: psycopg.Connection[Any], dids: Sequence[str]) -> int:
     ).rowcount
 
 
-def renew_lease(conn: psycopg.Connection[Any], actor: int, lease_s: float) -> None:
+def renew_lease(conn: Conn, actor: int, lease_s: float) -> None:
     """Keep a claimed repo for another `lease_s` seconds."""
     conn.execute(
         "UPDATE repo SET lease_until = now() + make_interval(secs => %s)"
@@ -321,7 +317,7 @@ def renew_lease(conn: psycopg.Connection[Any], actor: int, lease_s: float) -> No
 
 
 def give_back(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     error: str,
     *,
@@ -348,7 +344,7 @@ def give_back(
     )
 
 
-def count_states(conn: psycopg.Connection[Any]) -> dict[str, int]:
+def count_states(conn: Conn) -> dict[str, int]:
     """Return state -> number of repos, for the status page."""
     rows = conn.execute("SELECT state, count(*) FROM repo GROUP BY state")
     return dict(rows.fetchall())

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
-import psycopg
-
 from protocol.data import cbor
 from protocol.events.drops import DropReason
 from protocol.events.event import CommitEvent, DroppedOp, RecordOp
+from storage.postgres.pool import Conn
 
 MAX_COMMITS: Final = 2_000
 MAX_BYTES: Final = 8 * 1024**2
@@ -21,9 +20,7 @@ MAX_BYTES: Final = 8 * 1024**2
 costs less than keeping everything."""
 
 
-def put_commits(
-    conn: psycopg.Connection[Any], commits: Iterable[tuple[int, CommitEvent]]
-) -> list[int]:
+def put_commits(conn: Conn, commits: Iterable[tuple[int, CommitEvent]]) -> list[int]:
     """Append (actor, commit) pairs, in order. Does not commit.
 
     Returns the actors of whom too much has come: nothing is kept of those any more,
@@ -54,7 +51,7 @@ def put_commits(
     return full
 
 
-def load_commits(conn: psycopg.Connection[Any], actor: int) -> list[CommitEvent]:
+def load_commits(conn: Conn, actor: int) -> list[CommitEvent]:
     """Return an actor's buffered commits, oldest first."""
     rows = conn.execute(
         "SELECT event FROM resync_buffer WHERE actor = %s ORDER BY id",
@@ -64,7 +61,7 @@ def load_commits(conn: psycopg.Connection[Any], actor: int) -> list[CommitEvent]
     return [decode_commit(event) for (event,) in rows]
 
 
-def find_buffered(conn: psycopg.Connection[Any], actors: Sequence[int]) -> list[int]:
+def find_buffered(conn: Conn, actors: Sequence[int]) -> list[int]:
     """Those of these actors that have buffered commits."""
     rows = conn.execute(
         "SELECT DISTINCT actor FROM resync_buffer WHERE actor = ANY(%s) ORDER BY actor",
@@ -73,7 +70,7 @@ def find_buffered(conn: psycopg.Connection[Any], actors: Sequence[int]) -> list[
     return [actor for (actor,) in rows]
 
 
-def clear_commits(conn: psycopg.Connection[Any], *actors: int) -> int:
+def clear_commits(conn: Conn, *actors: int) -> int:
     """Drop the buffered commits of actors; return how many there were."""
     if not actors:
         return 0

@@ -14,10 +14,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, LiteralString
 
-import psycopg
-
 from storage.collections import GRAPH_FOLLOW
 from storage.hosts.host_rows import load_hosts, lock_hosts
+from storage.postgres.pool import Conn
 from storage.repos.selections import put_selection
 
 SETTLE_S: Final = 3.0
@@ -111,7 +110,7 @@ class ScopeProgress:
         return left * span / self.lately if left else 0.0
 
 
-def load_scope(conn: psycopg.Connection[Any]) -> Scope:
+def load_scope(conn: Conn) -> Scope:
     """What is to be indexed now. Without a row it is the whole network."""
     row = conn.execute(
         """
@@ -148,7 +147,7 @@ def check_keep(
 
 
 def set_scope(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     kind: ScopeKind,
     *,
     seeds: Sequence[str] = (),
@@ -209,7 +208,7 @@ def set_scope(
         )
 
 
-def _keep_holders(conn: psycopg.Connection[Any], collections: Sequence[str]) -> None:
+def _keep_holders(conn: Conn, collections: Sequence[str]) -> None:
     """Those whose records of the collections are here already."""
     conn.execute(
         """
@@ -223,7 +222,7 @@ def _keep_holders(conn: psycopg.Connection[Any], collections: Sequence[str]) -> 
     )
 
 
-def hold_scope(conn: psycopg.Connection[Any], scope: Scope) -> bool:
+def hold_scope(conn: Conn, scope: Scope) -> bool:
     """Whether this is the scope still. If so, one that is set meanwhile waits for the
     caller's transaction."""
     row = conn.execute("SELECT changed_at FROM scope FOR SHARE").fetchone()
@@ -231,7 +230,7 @@ def hold_scope(conn: psycopg.Connection[Any], scope: Scope) -> bool:
 
 
 def add_accounts(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     dids: Iterable[str],
     *,
     mend: bool = False,
@@ -255,15 +254,13 @@ def add_accounts(
     return len(rows)
 
 
-def _number_in_order(conn: psycopg.Connection[Any]) -> None:
+def _number_in_order(conn: Conn) -> None:
     """Ids become visible in their order only if one transaction draws them at a
     time."""
     conn.execute("SELECT pg_advisory_xact_lock(hashtext('scope_account'))")
 
 
-def _mend(
-    conn: psycopg.Connection[Any], actors: LiteralString, values: tuple[Any, ...]
-) -> None:
+def _mend(conn: Conn, actors: LiteralString, values: tuple[Any, ...]) -> None:
     # Infinity: its removal was begun, and maybe broken off.
     conn.execute(
         f"""
@@ -282,7 +279,7 @@ def _mend(
     )
 
 
-def remove_accounts(conn: psycopg.Connection[Any], dids: Iterable[str]) -> int:
+def remove_accounts(conn: Conn, dids: Iterable[str]) -> int:
     """Let accounts leave; return how many did. Does not commit."""
     _number_in_order(conn)
     row = conn.execute(
@@ -305,14 +302,12 @@ def remove_accounts(conn: psycopg.Connection[Any], dids: Iterable[str]) -> int:
     return int(gone)
 
 
-def load_accounts(conn: psycopg.Connection[Any]) -> set[str]:
+def load_accounts(conn: Conn) -> set[str]:
     """All accounts of it."""
     return {row[0] for row in conn.execute("SELECT did FROM scope_account")}
 
 
-def load_changes(
-    conn: psycopg.Connection[Any], after: int
-) -> tuple[list[tuple[str, bool]], int]:
+def load_changes(conn: Conn, after: int) -> tuple[list[tuple[str, bool]], int]:
     """Who joined (True) and who left after the change with this id, in order, and the
     last id."""
     # One statement: who left and joined again between two would be lost.
@@ -327,9 +322,7 @@ def load_changes(
     return [(row[0], row[1]) for row in rows], rows[-1][2] if rows else after
 
 
-def claim_missing(
-    conn: psycopg.Connection[Any], limit: int, *, wait: float
-) -> list[str]:
+def claim_missing(conn: Conn, limit: int, *, wait: float) -> list[str]:
     """Accounts of the scope whose repo was not let in, to be looked up; each again in
     `wait` seconds at the earliest. Those that are here are passed over for a day.
     Does not commit."""
@@ -356,7 +349,7 @@ def claim_missing(
     return [did for did, here in rows if not here]
 
 
-def find_outside(conn: psycopg.Connection[Any], limit: int) -> list[str]:
+def find_outside(conn: Conn, limit: int) -> list[str]:
     """Accounts whose repo is here and that do not belong to the scope (any more)."""
     if load_scope(conn).whole:
         return []
@@ -364,7 +357,7 @@ def find_outside(conn: psycopg.Connection[Any], limit: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-def is_outside(conn: psycopg.Connection[Any], did: str) -> bool:
+def is_outside(conn: Conn, did: str) -> bool:
     """Whether an account does not belong to the scope. A scope that is set meanwhile
     waits for the caller's transaction, or is seen by it."""
     row = conn.execute("SELECT kind FROM scope FOR SHARE").fetchone()
@@ -374,7 +367,7 @@ def is_outside(conn: psycopg.Connection[Any], did: str) -> bool:
     return found.fetchone() is None
 
 
-def load_progress(conn: psycopg.Connection[Any]) -> ScopeProgress:
+def load_progress(conn: Conn) -> ScopeProgress:
     """How far we are. Counts every repo: for people and once in a while."""
     whole = load_scope(conn).whole
     row = conn.execute(

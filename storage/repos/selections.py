@@ -10,13 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-import psycopg
 
 from storage.postgres.arrays import int_array
-
-Connection = psycopg.Connection[Any]
+from storage.postgres.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +33,7 @@ class Comparison:
     changed_at: datetime
 
 
-def put_selection(conn: Connection, collections: Collection[str]) -> int | None:
+def put_selection(conn: Conn, collections: Collection[str]) -> int | None:
     """The number of a selection; None for none, which is everything. Does not
     commit."""
     names = sorted(set(collections))
@@ -54,7 +50,7 @@ def put_selection(conn: Connection, collections: Collection[str]) -> int | None:
     return int(row[0])
 
 
-def load_selections(conn: Connection, ids: Iterable[int]) -> dict[int, Selection]:
+def load_selections(conn: Conn, ids: Iterable[int]) -> dict[int, Selection]:
     """Those of these numbers. One statement, none where there are no numbers."""
     wanted = sorted(set(ids))
     if not wanted:
@@ -66,7 +62,7 @@ def load_selections(conn: Connection, ids: Iterable[int]) -> dict[int, Selection
     return {row[0]: Selection(row[0], frozenset(row[1])) for row in rows}
 
 
-def wanted_selection(conn: Connection) -> Selection | None:
+def wanted_selection(conn: Conn) -> Selection | None:
     """What is to be kept of a repo; None is all of it."""
     row = conn.execute(
         "SELECT s.id, s.collections FROM scope JOIN selection s ON s.id = selection"
@@ -74,14 +70,14 @@ def wanted_selection(conn: Connection) -> Selection | None:
     return None if row is None else Selection(row[0], frozenset(row[1]))
 
 
-def settle_wanted(conn: Connection) -> int | None:
+def settle_wanted(conn: Conn) -> int | None:
     """The number of what is wanted, until the end of the caller's transaction: a
     scope that is set meanwhile waits for that, or is seen here."""
     row = conn.execute("SELECT selection FROM scope FOR SHARE").fetchone()
     return None if row is None else row[0]
 
 
-def next_comparison(conn: Connection, limit: int) -> Comparison | None:
+def next_comparison(conn: Conn, limit: int) -> Comparison | None:
     """The next repos that were begun before the selection changed; None when all of
     them were looked at."""
     row = conn.execute(
@@ -100,7 +96,7 @@ def next_comparison(conn: Connection, limit: int) -> Comparison | None:
     return Comparison(tuple(did for _, did in rows), upto, row[1])
 
 
-def note_compared(conn: Connection, page: Comparison) -> None:
+def note_compared(conn: Conn, page: Comparison) -> None:
     """These were looked at, unless the scope was set anew meanwhile. Does not
     commit."""
     conn.execute(

@@ -65,7 +65,7 @@ from storage import cursors
 from storage.cursors import save_cursors
 from storage.outbox import delete_outbox, take_outbox
 from storage.postgres import crashpoint
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Conn, open_pool
 from storage.records.interning import Interner
 
 SETTINGS: Mapping[str, Any] = {
@@ -140,9 +140,7 @@ class UnevenSink(IndexSink):
         return super().apply(events, marks, **more)
 
 
-def resume_highest(
-    conn: psycopg.Connection[Any], host: int, *, shards: int = 1
-) -> int | None:
+def resume_highest(conn: Conn, host: int, *, shards: int = 1) -> int | None:
     """A planted fault: the shard that has come farthest speaks for all."""
     row = conn.execute(
         "SELECT max(seq) FROM host_cursor WHERE host = %s", (host,)
@@ -152,9 +150,7 @@ def resume_highest(
     return int(row[0])
 
 
-def resume_as_they_are(
-    conn: psycopg.Connection[Any], host: int, *, shards: int = 1
-) -> int | None:
+def resume_as_they_are(conn: Conn, host: int, *, shards: int = 1) -> int | None:
     """A planted fault: rows are left as another number of shards wrote them."""
     row = conn.execute(
         "SELECT min(seq) FROM host_cursor WHERE host = %s AND shard < %s",
@@ -172,7 +168,7 @@ SINKS = {
 RESUMES = {"highest": resume_highest, "as_they_are": resume_as_they_are}
 
 
-def drain_outbox_first(conn: psycopg.Connection[Any], engine: Any, limit: int) -> int:
+def drain_outbox_first(conn: Conn, engine: Any, limit: int) -> int:
     """A planted fault: entries are forgotten before the engine is told of them. It
     always lasts until a death comes between."""
     with conn.transaction():

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from psycopg_pool import ConnectionPool
 
 from network.server.request_guard import RequestGuard
 from pds.application import create_app
@@ -16,7 +15,7 @@ from service.outgoing import make_fetcher, make_resolver
 from service.runtime.config import Config
 from service.runtime.databases import PDS, open_database
 from service.runtime.secrets import PLC_BYPASS, SecretStore
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Pool, open_pool
 
 # The fragment of the provider's DID document that embedded PDSes send reads to.
 INDEXER_FRAGMENT = "bsky_appview"
@@ -97,9 +96,7 @@ def run(config: Config, letter: str) -> None:
         run_async(_serve(config, letter, made, pool), config)
 
 
-async def _serve(
-    config: Config, letter: str, made: PdsSettings, pool: ConnectionPool[Any]
-) -> None:
+async def _serve(config: Config, letter: str, made: PdsSettings, pool: Pool) -> None:
     async with make_fetcher(config) as fetcher:
         app = create_app(
             made,

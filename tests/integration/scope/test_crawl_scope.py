@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 from crawl_author import Author, post
 from crawl_scopes import BLOG, DATE, FOLLOW, POST, choose, follow, people
@@ -25,6 +24,7 @@ from indexer.search_sync import drain_outbox
 from network.server.listener import serving_in_thread
 from search.engines.postgres import PostgresEngine
 from storage.hosts import host_rows
+from storage.postgres.pool import Conn
 from storage.repos.scope_rows import (
     ScopeKind,
     ScopeProgress,
@@ -299,7 +299,7 @@ def test_one_who_comes_back_halfway_is_fetched_again(
     monkeypatch.setattr("indexer.account._PURGE_ROWS", 2)
     pages: list[int] = []
 
-    def page(conn: psycopg.Connection[Any], *rest: Any) -> tuple[int, bool]:
+    def page(conn: Conn, *rest: Any) -> tuple[int, bool]:
         from indexer.account import remove_page
 
         pages.append(1)
@@ -307,7 +307,7 @@ def test_one_who_comes_back_halfway_is_fetched_again(
 
     monkeypatch.setattr("indexer.repos.scope_removal.remove_page", page)
 
-    def outside(conn: psycopg.Connection[Any], did: str) -> bool:
+    def outside(conn: Conn, did: str) -> bool:
         return len(pages) < 2
 
     monkeypatch.setattr("indexer.repos.scope_removal.is_outside", outside)

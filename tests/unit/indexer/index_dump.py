@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
-
 from indexer.collections.registry import ROW_TABLES
 from protocol.syntax import tid_from_int
+from storage.postgres.pool import Conn
 from storage.records.documents import (
     ActorDocument,
     Address,
@@ -17,8 +16,6 @@ from storage.records.documents import (
     RecordDocument,
 )
 from storage.records.record_codec import decompress
-
-Conn = psycopg.Connection[Any]
 
 
 class Documents:

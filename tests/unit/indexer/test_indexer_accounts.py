@@ -51,6 +51,7 @@ from indexer.repos.repo_states import lock_repos
 from indexer.search_sync import drain_outbox, queue_everything
 from protocol.data.cid import cid_for
 from protocol.events.event import AccountEvent
+from storage.postgres.pool import Conn
 from storage.records.documents import (
     ActorDocument,
     Address,
@@ -61,7 +62,6 @@ from storage.records.interning import Interner
 from storage.records.links import BY_SOURCE
 from storage.schema import metadata
 
-Conn = psycopg.Connection[Any]
 Apply = Callable[..., BatchResult]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import psycopg
 import pytest
 import zstandard
 from hypothesis import given
@@ -19,6 +18,7 @@ from protocol.data.cid import (
     is_data_cid,
 )
 from protocol.errors import InvalidEncodingError
+from storage.postgres.pool import Conn
 from storage.postgres.text import clean_optional, clean_text
 from storage.records import record_codec
 from storage.records.record_codec import (
@@ -186,7 +186,7 @@ def test_training_gives_a_dictionary(tmp_path: Any) -> None:
 
 
 def test_an_older_dictionary_stays_readable(
-    conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = train_dictionary((raw for _, raw in SAMPLES), 4_096)
     old = zstandard.ZstdCompressor(
@@ -206,7 +206,7 @@ def test_an_older_dictionary_stays_readable(
 
 
 def test_another_dictionary_under_our_id_is_refused(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
 ) -> None:
     store_dictionary(conn)
     conn.execute("UPDATE dictionary SET data = 'x' WHERE id = 1")

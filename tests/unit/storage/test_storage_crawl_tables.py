@@ -23,9 +23,8 @@ from storage.hosts import (
     host_status,
 )
 from storage.postgres import leases
+from storage.postgres.pool import Conn
 from storage.repos import repo_rows, resync_buffer
-
-Conn = psycopg.Connection[Any]
 
 
 def _did(n: int) -> Did:

@@ -21,10 +21,9 @@ from storage.hosts import host_rows
 from storage.hosts.host_activity import load_activity, load_gauges
 from storage.hosts.host_budget import LIMITS, admit_accounts, set_limit
 from storage.hosts.host_listing import begin_listing, polls_due, save_list_cursor
+from storage.postgres.pool import Conn
 from storage.repos.account_status import doubtful_accounts
 from storage.repos.identities import stale_accounts
-
-Conn = psycopg.Connection[Any]
 
 
 def put(conn: Conn, name: str, **kwargs: Any) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
 import pytest
 
 from storage.collections import (
@@ -14,6 +13,7 @@ from storage.collections import (
     QUOTE,
     RKEY_SELF,
 )
+from storage.postgres.pool import Conn
 from storage.records import links as links_module
 from storage.records.links import (
     LinkSource,
@@ -44,7 +44,6 @@ from storage.records.stats import (
     fetch_subject_likes,
 )
 
-Conn = psycopg.Connection[Any]
 POST = 1
 TARGET = (7, POST, 1_000)
 

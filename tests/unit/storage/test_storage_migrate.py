@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from audit.repo_audit import recount_stats
 from storage import migrate
 from storage.collections import COLLECTION_IDS, LINK_PARTITIONS, PATHS
+from storage.postgres.pool import Conn
 from storage.schema import RECORD_PARTITIONS
 
 
@@ -167,7 +168,7 @@ def test_unknown_database_is_refused(empty_database: str) -> None:
         migrate.upgrade(empty_database, "nothing")
 
 
-def test_partitions_and_reserved_names(conn: psycopg.Connection[Any]) -> None:
+def test_partitions_and_reserved_names(conn: Conn) -> None:
     def rows(query: str) -> set[Any]:
         return {row[0] if len(row) == 1 else row for row in conn.execute(query)}
 

@@ -45,11 +45,11 @@ from protocol.errors import DesynchronizedError
 from protocol.events.drops import DropReason
 from protocol.events.event import AccountEvent
 from protocol.repo.whole_repo import RepoRecord
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.records.stats import StatsChange
 from storage.repos import repo_rows, resync_buffer
 
-Conn = psycopg.Connection[Any]
 Apply = Callable[..., BatchResult]
 Fetch = Callable[..., CheckoutResult]
 

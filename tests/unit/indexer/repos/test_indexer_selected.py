@@ -41,6 +41,7 @@ from indexer.repos.repo_diff import DiffMismatchError, apply_diff
 from indexer.repos.selected import keep_wanted
 from protocol.data.cid import cid_for
 from protocol.errors import MissingBlockError
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.records.record_codec import compress
 from storage.records.stats import StatsChange
@@ -54,7 +55,6 @@ from storage.repos.scope_rows import (
 )
 from storage.repos.selections import next_comparison, note_compared, wanted_selection
 
-Conn = psycopg.Connection[Any]
 NOTE = "org.example.note"
 NOTES = "org.example.notebook"
 

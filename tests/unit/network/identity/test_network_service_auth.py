@@ -19,6 +19,7 @@ from network.xrpc.server import Auth
 from protocol.identity.keys import PrivateKey
 from protocol.identity.service_auth import create_service_jwt
 from protocol.syntax import Did, Nsid
+from storage.postgres.pool import Conn
 from storage.repos.jti import forget_expired_jtis, use_jti
 
 US = "did:web:search.net"
@@ -391,9 +392,7 @@ def test_the_memory_store_forgets_what_expired_and_nothing_else() -> None:
     asyncio.run(work())
 
 
-def test_the_database_remembers_for_all_processes(
-    index_db: str, conn: psycopg.Connection[Any]
-) -> None:
+def test_the_database_remembers_for_all_processes(index_db: str, conn: Conn) -> None:
     successes: list[bool] = []
     barrier = threading.Barrier(10)
 

@@ -6,13 +6,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from audit import auditor as auditing
 from audit.repo_audit import RepoAudit
 from service.cli import repo
 from service.runtime.config import Config
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 
 DIDS = [f"did:plc:{letter * 24}" for letter in "abcdefgh"]
@@ -20,7 +20,7 @@ DIDS = [f"did:plc:{letter * 24}" for letter in "abcdefgh"]
 
 def test_as_many_repos_at_once_as_connections(
     index_db: str,
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

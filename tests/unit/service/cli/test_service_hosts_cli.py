@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import psycopg
 import pytest
 from typer.testing import CliRunner
 
 from service.cli.app import app
 from service.cli.groups import GROUPS
 from storage.hosts import host_rows
+from storage.postgres.pool import Conn
 
-Conn = psycopg.Connection[Any]
 NAME = "pds.example.com"
 
 

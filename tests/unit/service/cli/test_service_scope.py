@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -41,6 +40,7 @@ from service.scope_estimate import (
 from service.scope_report import as_fields, describe
 from service.scoping import apply_settings
 from storage.hosts.host_rows import put_host
+from storage.postgres.pool import Conn
 from storage.repos.scope_rows import (
     Scope,
     ScopeKind,
@@ -49,7 +49,6 @@ from storage.repos.scope_rows import (
     set_scope,
 )
 
-Conn = psycopg.Connection[Any]
 DEV = Policy(allow_loopback=True)
 A, B = "did:plc:" + "a" * 24, "did:plc:" + "b" * 24
 BLOG = "com.example.blog.entry"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 from typer.testing import CliRunner
 
 from protocol.events.frames import decode_frame
 from service.cli.app import app
+from storage.postgres.pool import Conn
 from storage.records import event_log
 
-Conn = psycopg.Connection[Any]
 DID = "did:plc:z72i7hdynmk6r22z27h6tvur"
 HANDLE = "alice.example.com"
 

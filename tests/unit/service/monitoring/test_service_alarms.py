@@ -8,10 +8,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import psycopg
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from psycopg_pool import ConnectionPool
 
 from crawler.hosts.balance import DROPS, EVENTS
 from plc import operation_log
@@ -36,9 +34,8 @@ from service.tasks import ScheduledTask, register
 from storage.hosts import host_rows
 from storage.hosts.host_activity import Gauge, save_gauges
 from storage.hosts.host_status import WatchedHost
+from storage.postgres.pool import Pool
 from storage.pulses import Pulse, beat, forget_pulses
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 HOST = WatchedHost(
     hostname="pds.example.com",

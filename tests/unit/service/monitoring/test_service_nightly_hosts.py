@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg
 import pytest
 
 from crawler.hosts.balance import measure_hosts
@@ -13,8 +10,8 @@ from service.monitoring.alarms import host_stalled
 from service.monitoring.snapshot import Snapshot
 from storage.hosts import host_rows
 from storage.hosts.host_status import watched_hosts
+from storage.postgres.pool import Conn
 
-Conn = psycopg.Connection[Any]
 _BATCH = 50_000
 
 
