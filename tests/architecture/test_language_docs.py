@@ -19,7 +19,7 @@ MAX_PARAGRAPH_WORDS = 120
 BANNED = (
     r"rooms?|drawers?|liars?|liar's|strangers?|newcomers?|newborns?|whoever|lest",
     r"in this house|the house|the door",
-    r"look-ups?|looked up|(?:be|is|are|was|were) asked for|asks? for",
+    r"look-ups?|looked up|(?:be|is|are|was|were) asked for",
     r"parked|parking|set aside|set-aside|high[- ]water|gives way",
     r"distrusted|doubts?|lets? in|society|wakeful|pulses?|calm|owed",
     r"sent on|sends? on|sending on|in answer to|what became of",
