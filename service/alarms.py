@@ -147,7 +147,7 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
     ),
     AlarmKind.MANY_DROPS: Explanation(
         "A large part of what comes in is refused for one reason.",
-        "docs/operations.md says what the reason means; the hosts' pages say from "
+        "docs/reference/drop-reasons.md says what the reason means; the hosts' pages say from "
         "whom. One host alone: `bigworld hosts ban`. All hosts: a fault of ours.",
     ),
     AlarmKind.QUARANTINE: Explanation(

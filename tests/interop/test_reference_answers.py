@@ -1,6 +1,6 @@
 """Our answers beside the reference AppView's, on one network.
 
-Needs `tests/interop/reference/install`; see docs/reference-servers.md. The report goes
+Needs `tests/interop/reference/install`; see docs/explanation/reference-servers.md. The report goes
 to the file that REFERENCE_REPORT names.
 """
 
