@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
-from service import cli
-from service.society import life
-from service.society.plan import Person
+from demo import records
+from demo.plan import Person
+from service.cli import app
 
 _ACCOUNTS = 24
-_gather = life.gather_people
-
-
-def _gather_few(rng: random.Random, domains: Sequence[str]) -> list[Person]:
-    return _gather(rng, domains)[:_ACCOUNTS]
+_REPLIES = (60, 20)
+_REACTIONS = (150, 30)
 
 
 def main() -> None:
-    """Run the command line with fewer demo accounts and records."""
-    planner = life._Life
+    """Run the command line with few demo accounts and records."""
+    gather, planner = records.gather_people, records._Life
     answer, applaud = planner.answer, planner.applaud
-    life.gather_people = _gather_few
-    planner.answer = lambda self, *_: answer(self, 60, 20)  # type: ignore[method-assign]
-    planner.applaud = lambda self, *_: applaud(self, 150, 30)  # type: ignore[method-assign]
-    cli.main()
+
+    def gather_few(rng: random.Random, domains: Sequence[str]) -> list[Person]:
+        return gather(rng, domains)[:_ACCOUNTS]
+
+    def answer_little(self: Any, *_: int) -> None:
+        answer(self, *_REPLIES)
+
+    def applaud_little(self: Any, *_: int) -> None:
+        applaud(self, *_REACTIONS)
+
+    records.gather_people = gather_few
+    planner.answer = answer_little
+    planner.applaud = applaud_little
+    app.main()
 
 
 if __name__ == "__main__":

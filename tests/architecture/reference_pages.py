@@ -21,9 +21,9 @@ from pydantic_core import PydanticUndefined
 from schema_sources import find_tables
 from served_methods import Served, pds_methods, provider_methods
 
-from service.alarms import EXPLANATIONS
-from service.cli import app
-from service.config import Config
+from service.cli.app import app
+from service.monitoring.alarms import EXPLANATIONS
+from service.runtime.config import Config
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
 MAX_CELL: Final = 150

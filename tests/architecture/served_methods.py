@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from network.client import Fetcher
-from network.policy import Policy
-from network.xrpc_server import XrpcServer
-from pds.server import create_app as create_pds
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.xrpc.server import XrpcServer
+from pds.application import create_app as create_pds
 from pds.settings import PdsSettings
-from service.config import Config
 from service.provider import make_server
+from service.runtime.config import Config
 
 
 @dataclass(frozen=True, slots=True)

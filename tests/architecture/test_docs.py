@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from appview.streams.jetstream_options import MAX_COLLECTIONS, MAX_DIDS
-from network.event_feed import EventFeed
-from network.stream_server import CONSUMER_TOO_SLOW, FUTURE_CURSOR, StreamServer
-from network.stream_server import OUTDATED_CURSOR as INFO_OUTDATED
-from protocol.drops import DropReason
-from service.cli import app
-from service.config import Config
+from mirror.jetstream_options import MAX_COLLECTIONS, MAX_DIDS
+from network.streams.event_feed import EventFeed
+from network.streams.stream_server import CONSUMER_TOO_SLOW, FUTURE_CURSOR, StreamServer
+from network.streams.stream_server import OUTDATED_CURSOR as INFO_OUTDATED
+from protocol.events.drops import DropReason
+from service.cli.app import app
+from service.runtime.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

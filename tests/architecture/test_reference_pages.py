@@ -7,7 +7,7 @@ from metric_sources import find_metrics
 from reference_pages import FOLDER, PAGES
 from schema_sources import find_tables
 
-from service.config import Config
+from service.runtime.config import Config
 
 STALE = "docs/reference is out of date: run `make docs` and commit the result"
 

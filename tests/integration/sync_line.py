@@ -13,19 +13,20 @@ from crawl_fakes import FakeResolver
 from psycopg_pool import ConnectionPool
 
 from crawler.database import Database
-from crawler.gate import Gate
-from crawler.host_name import HostName
-from crawler.rounds import LookedUp
+from crawler.hosts.host_name import HostName
+from crawler.live.gate import Gate
+from crawler.live.rounds import LookedUp
+from crawler.live.stream_state import Arrival, StreamState
 from crawler.settings import CrawlSettings
-from crawler.stream_state import Arrival, StreamState
-from protocol import cbor
-from protocol.car import car_block, car_header, read_car
-from protocol.cid import Cid, cid_for
-from protocol.frames import decode_frame
+from protocol.data import cbor
+from protocol.data.cid import Cid, cid_for
+from protocol.events.frames import decode_frame
+from protocol.repo.car import car_block, car_header, read_car
 from protocol.syntax.did import Did
 from service.index_sink import IndexSink
-from storage import hosts, repos
-from storage.interning import Interner
+from storage.hosts import host_rows
+from storage.records.interning import Interner
+from storage.repos import repo_rows
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -99,7 +100,9 @@ class SyncLine:
             self.identities |= set(passed.identities)
             if passed.distrusted:
                 with self.pool.connection() as conn:
-                    repos.mark_desynchronized(conn, sorted(passed.distrusted), "lost")
+                    repo_rows.mark_desynchronized(
+                        conn, sorted(passed.distrusted), "lost"
+                    )
             self._sink.apply(passed.events, passed.marks)
             asked, self._asked = self._asked, []
             if not asked:
@@ -187,11 +190,11 @@ class SyncLine:
 
     def _stream(self, name: str, *, relay: bool = False) -> StreamState:
         with self.pool.connection() as conn:
-            host, _ = hosts.put_host(
+            host, _ = host_rows.put_host(
                 conn,
                 name,
                 f"https://{name}",
-                source=hosts.SOURCE_CONFIGURED,
+                source=host_rows.SOURCE_CONFIGURED,
                 relay=relay,
             )
         return StreamState(host, HostName(name), relay=relay, trusted=True)

@@ -14,21 +14,28 @@ from crawl_author import Author, account_frame, identity_frame, post
 from crawl_fakes import FakeResolver
 from psycopg_pool import ConnectionPool
 
-from crawler import gate_frame
-from crawler.admission import IDENTITY_JOB, Admission
 from crawler.database import Database
-from crawler.gate import Gate
-from crawler.host_name import HostName
-from crawler.rounds import LookedUp, Passed, ResetHost
+from crawler.hosts.host_name import HostName
+from crawler.live import gate_frame
+from crawler.live.gate import Gate
+from crawler.live.rounds import LookedUp, Passed, ResetHost
+from crawler.live.stream_state import Arrival, Fault, StreamState
+from crawler.scope.admission import IDENTITY_JOB, Admission
 from crawler.settings import CrawlSettings
-from crawler.stream_state import Arrival, Fault, StreamState
-from protocol.drops import DropReason
-from protocol.events import AccountEvent, CommitEvent, IdentityEvent, SyncEvent
-from protocol.frames import encode_error_frame, encode_frame
+from protocol.events.drops import DropReason
+from protocol.events.event import (
+    AccountEvent,
+    CommitEvent,
+    IdentityEvent,
+    SyncEvent,
+)
+from protocol.events.frames import encode_error_frame, encode_frame
 from protocol.syntax.did import Did
-from storage import hosts, jobs, repos
-from storage.pool import open_pool
-from storage.scope import ScopeKind, set_scope
+from storage import jobs
+from storage.hosts import host_rows
+from storage.postgres.pool import open_pool
+from storage.repos import repo_rows
+from storage.repos.scope_rows import ScopeKind, set_scope
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -74,10 +81,12 @@ class Bench:
 
     def stream(self, name: str = HONEST, **more: Any) -> StreamState:
         if name not in self.streams:
-            source = more.pop("source", hosts.SOURCE_CONFIGURED)
+            source = more.pop("source", host_rows.SOURCE_CONFIGURED)
             with self.pool.connection() as conn:
-                host, _ = hosts.put_host(conn, name, f"https://{name}", source=source)
-            trusted = source == hosts.SOURCE_CONFIGURED
+                host, _ = host_rows.put_host(
+                    conn, name, f"https://{name}", source=source
+                )
+            trusted = source == host_rows.SOURCE_CONFIGURED
             more.setdefault("trusted", trusted)
             self.streams[name] = StreamState(host, HostName(name), **more)
         return self.streams[name]
@@ -143,7 +152,7 @@ def test_a_proven_commit_of_a_new_account_passes(bench: Bench, curve: str) -> No
     assert (event.did, event.host, event.seq) == (author.did, stream.host, 1)
     assert passed.marks == {stream.host: 1}
     with bench.pool.connection() as conn:
-        assert repos.find_repos(conn, [author.did])[author.did].host == stream.host
+        assert repo_rows.find_repos(conn, [author.did])[author.did].host == stream.host
         assert jobs.count_jobs(conn) == {IDENTITY_JOB: 1}
     # Known from now on, also to a process that starts afresh.
     author.write([("create", f"app.bsky.feed.post/{author.new_rkey()}", post("2"))])
@@ -191,7 +200,7 @@ def test_a_host_cannot_speak_for_the_accounts_of_another(bench: Bench) -> None:
     # The known one was just looked up; the other is, once, however often it is named.
     assert bench.lookups == 2
     with bench.pool.connection() as conn:
-        found = repos.find_repos(conn, [known.did, unknown.did])
+        found = repo_rows.find_repos(conn, [known.did, unknown.did])
         assert set(found) == {known.did}
         assert found[known.did].host == honest.host
 
@@ -202,9 +211,12 @@ def test_a_relay_of_our_choice_may_forward(bench: Bench) -> None:
     author.write([("create", "app.bsky.feed.post/a", post("hi"))])
     assert len(bench.run(relay, author.frame(1)).events) == 1
     with bench.pool.connection() as conn:
-        host = hosts.find_hosts(conn, [HONEST])[HONEST]
-        assert repos.find_repos(conn, [author.did])[author.did].host == host.id
-    assert (host.state, host.source) == (hosts.HOST_RELAYED, hosts.SOURCE_DOCUMENT)
+        host = host_rows.find_hosts(conn, [HONEST])[HONEST]
+        assert repo_rows.find_repos(conn, [author.did])[author.did].host == host.id
+    assert (host.state, host.source) == (
+        host_rows.HOST_RELAYED,
+        host_rows.SOURCE_DOCUMENT,
+    )
 
 
 def test_a_migration_is_accepted_after_one_refresh(bench: Bench) -> None:
@@ -220,7 +232,7 @@ def test_a_migration_is_accepted_after_one_refresh(bench: Bench) -> None:
     passed = bench.answer()
     assert len(passed.events) == 1
     with bench.pool.connection() as conn:
-        assert repos.find_repos(conn, [author.did])[author.did].host == new.host
+        assert repo_rows.find_repos(conn, [author.did])[author.did].host == new.host
     # The old host has lost its say.
     passed = bench.run(old, account_frame(author.did, 2, False, "deleted"))
     assert passed.events == []
@@ -287,7 +299,7 @@ def test_a_key_rotated_right_after_a_look_is_seen_and_costs_no_commit(
 def test_one_host_cannot_make_us_doubt_the_keys_of_many(bench: Bench) -> None:
     bench.settings = CrawlSettings(host_accounts_per_day=1_000)
     bench.gate = bench.make_gate()
-    stream = bench.stream("liar.example.com", source=hosts.SOURCE_REQUEST_CRAWL)
+    stream = bench.stream("liar.example.com", source=host_rows.SOURCE_REQUEST_CRAWL)
     authors = [bench.author(n, "liar.example.com") for n in range(40)]
     for n, author in enumerate(authors):
         author.write([("create", "app.bsky.feed.post/a", post("a"))])
@@ -473,7 +485,7 @@ def test_who_names_many_strangers_keeps_nobody_waiting(bench: Bench) -> None:
 def test_our_own_fault_sets_one_frame_aside(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crawler import verify
+    from crawler.live import verify
 
     stream, author = bench.stream(), bench.author(1)
     author.write([("create", "app.bsky.feed.post/a", post("a"))])
@@ -576,7 +588,7 @@ def test_frames_given_up_bring_no_doubt_on_the_account_of_another_host(
 
 
 def test_documents_are_loaded_from_the_cache_of_another_process(bench: Bench) -> None:
-    from storage import identities
+    from storage.repos import identities
 
     stream, author = bench.stream(), bench.author(1)
     document = {
@@ -709,7 +721,7 @@ def test_an_account_that_writes_too_much_is_left_alone(
     # A tenth of a commit a second: ten at once.
     bench.settings = CrawlSettings(account_commits_per_s=0.1)
     bench.gate = bench.make_gate()
-    source = hosts.SOURCE_CONFIGURED if relay else hosts.SOURCE_REQUEST_CRAWL
+    source = host_rows.SOURCE_CONFIGURED if relay else host_rows.SOURCE_REQUEST_CRAWL
     stream = bench.stream(source=source, relay=relay)
     hot, calm = bench.author(1), bench.author(2)
     # First commits wait for a look-up.

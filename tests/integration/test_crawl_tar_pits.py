@@ -20,21 +20,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from crawler.database import Database
-from crawler.gate import Gate
-from crawler.host_name import HostName
-from crawler.lookups import Lookups
-from crawler.pipeline import Pipeline
+from crawler.hosts.host_name import HostName
+from crawler.identities.lookups import Lookups
+from crawler.live.gate import Gate
+from crawler.live.pipeline import Pipeline
+from crawler.live.stream_state import StreamState
 from crawler.settings import CrawlSettings
-from crawler.stream_state import StreamState
-from network.client import Fetcher
-from network.identity import IdentityResolver
-from network.policy import Policy
-from network.serve import serving
-from protocol.events import Event
-from protocol.frames import encode_frame
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.identity.resolver import IdentityResolver
+from network.server.listener import serving
+from protocol.events.event import Event
+from protocol.events.frames import encode_frame
 from protocol.syntax.did import Did
-from storage import hosts
-from storage.pool import open_pool
+from storage.hosts import host_rows
+from storage.postgres.pool import open_pool
 
 LIARS = 25
 HONEST = "honest.example.com"
@@ -105,8 +105,8 @@ def documents(known: dict[str, Author]) -> Starlette:
 
 def add_host(pool: ConnectionPool[psycopg.Connection[Any]], name: str) -> StreamState:
     with pool.connection() as conn:
-        source = hosts.SOURCE_REQUEST_CRAWL
-        host, _ = hosts.put_host(conn, name, f"https://{name}", source=source)
+        source = host_rows.SOURCE_REQUEST_CRAWL
+        host, _ = host_rows.put_host(conn, name, f"https://{name}", source=source)
     return StreamState(host, HostName(name))
 
 

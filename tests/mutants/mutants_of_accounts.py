@@ -17,7 +17,7 @@ HOST = (
     Mutant(
         "any-host-speaks-for-anybody",
         "host",
-        "crawler/gate.py",
+        "crawler/live/gate.py",
         "return stream.relay or account.pds == stream.hostname",
         "return True",
         (
@@ -29,7 +29,7 @@ HOST = (
     Mutant(
         "only-admission-asks-for-the-host",
         "host",
-        "crawler/gate.py",
+        "crawler/live/gate.py",
         "        if not self._owns(stream, account):",
         "        if not account.admitted and not self._owns(stream, account):",
         (
@@ -40,7 +40,7 @@ HOST = (
     Mutant(
         "moves-are-never-seen",
         "host",
-        "crawler/gate.py",
+        "crawler/live/gate.py",
         """\
             if self._book.may_refresh(account) and self._may_ask(
                 stream, self._doubts, 1.0, 20
@@ -56,7 +56,7 @@ HOST = (
     Mutant(
         "listing-taken-at-its-word",
         "host",
-        "crawler/listing.py",
+        "crawler/hosts/listing.py",
         "[account for account in accounts if account.pds == name]",
         "[account for account in accounts if account.pds]",
         (f"{_LIARS}::test_a_host_that_lists_accounts_of_others_brings_none",),
@@ -64,7 +64,7 @@ HOST = (
     Mutant(
         "fetched-repo-not-verified",
         "host",
-        "crawler/repo_import.py",
+        "crawler/repos/repo_import.py",
         "RepoReader(key, did, time.time_ns() // 1_000, store)",
         "RepoReader(None, did, time.time_ns() // 1_000, store)",
         (
@@ -75,7 +75,7 @@ HOST = (
     Mutant(
         "repo-of-another-account",
         "host",
-        "protocol/commit.py",
+        "protocol/repo/commit.py",
         "    if commit.did != did:\n",
         "    if not commit.did:\n",
         (
@@ -232,7 +232,7 @@ ACCOUNT = (
     Mutant(
         "fetched-back-from-the-dead",
         "account",
-        "indexer/checkout.py",
+        "indexer/repos/checkout.py",
         "        if repo.status == STATUS_DELETED:\n",
         "        if repo.status is None:\n",
         (f"{_CHECKOUT}::test_deleted_account_is_not_brought_back",),
@@ -240,7 +240,7 @@ ACCOUNT = (
     Mutant(
         "tombstones-not-seen",
         "account",
-        "crawler/gate.py",
+        "crawler/live/gate.py",
         "        if answer.gone and account.admitted:\n",
         "        if answer.failed and account.admitted:\n",
         (
@@ -251,7 +251,7 @@ ACCOUNT = (
     Mutant(
         "memory-settles-doubts",
         "account",
-        "crawler/identity_refresh.py",
+        "crawler/identities/identity_refresh.py",
         "self._resolver.refresh_in(did, insist=early) if job.doubted else 0.0",
         "0.0",
         (f"{_IDENTITIES}::test_an_answer_from_memory_does_not_settle_a_doubt",),

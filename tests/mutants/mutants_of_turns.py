@@ -16,7 +16,7 @@ TURN = (
     Mutant(
         "all-stop-for-anybody",
         "turn",
-        "crawler/parking.py",
+        "crawler/live/parking.py",
         'return frame.stream.trusted and did_method(frame.did) == "plc"',
         "return True",
         (
@@ -28,7 +28,7 @@ TURN = (
     Mutant(
         "all-stop-for-whom-the-trusted-name",
         "turn",
-        "crawler/parking.py",
+        "crawler/live/parking.py",
         'return frame.stream.trusted and did_method(frame.did) == "plc"',
         "return frame.stream.trusted",
         (f"{_PARKING}::test_through_a_trusted_host_too_domains_keep_nobody_waiting",),
@@ -36,7 +36,7 @@ TURN = (
     Mutant(
         "any-number-of-accounts-waits",
         "turn",
-        "crawler/parking.py",
+        "crawler/live/parking.py",
         "return len(self._share_of(frame).accounts) < most",
         "return True",
         (
@@ -47,7 +47,7 @@ TURN = (
     Mutant(
         "any-bytes-wait",
         "turn",
-        "crawler/gate.py",
+        "crawler/live/gate.py",
         "for frame in self._parking.shed():",
         "for frame in ():",
         (f"{_GATE}::test_large_frames_that_wait_cost_their_own_host",),
@@ -55,7 +55,7 @@ TURN = (
     Mutant(
         "who-has-least-gives-up",
         "turn",
-        "crawler/parking.py",
+        "crawler/live/parking.py",
         "max(self._others.values(), key=lambda share: share.size)",
         "min(self._others.values(), key=lambda share: share.size or 1 << 62)",
         (
@@ -66,7 +66,7 @@ TURN = (
     Mutant(
         "whoever-asked-first-is-waited-for",
         "turn",
-        "crawler/gate.py",
+        "crawler/live/gate.py",
         "if not self._parking.has_asked(message):",
         "if message.did not in self._parking:",
         (f"{_GATE}::test_what_a_liar_asked_first_is_asked_for_its_host_too",),
@@ -74,7 +74,7 @@ TURN = (
     Mutant(
         "given-up-and-fetched",
         "turn",
-        "crawler/gate.py",
+        "crawler/live/gate.py",
         "if account is None or self._owns(message.stream, account):",
         "if True:",
         (
@@ -85,7 +85,7 @@ TURN = (
     Mutant(
         "domains-before-the-directory",
         "turn",
-        "crawler/lookups.py",
+        "crawler/identities/lookups.py",
         'turns = self._directory if did_method(did) == "plc" else self._domains',
         "turns = self._domains",
         (f"{_LOOKUPS}::test_who_waits_for_domains_that_never_answer_waits_alone",),
@@ -93,7 +93,7 @@ TURN = (
     Mutant(
         "any-slots-for-one-host",
         "turn",
-        "crawler/turns.py",
+        "crawler/identities/turns.py",
         "if self._in_use[host] >= self._per_host:",
         "if False:",
         (
@@ -104,7 +104,7 @@ TURN = (
     Mutant(
         "the-late-take-all-slots",
         "turn",
-        "crawler/turns.py",
+        "crawler/identities/turns.py",
         "return host not in self._late or self._free_to_late > 0",
         "return True",
         (
@@ -115,7 +115,7 @@ TURN = (
     Mutant(
         "as-long-as-it-takes",
         "turn",
-        "crawler/lookups.py",
+        "crawler/identities/lookups.py",
         "patience = self._patience if domain and not turn.late else None",
         "patience = None",
         (f"{_LATE}::test_hosts_whose_domains_never_answer_hold_others_up_once",),
@@ -123,7 +123,7 @@ TURN = (
     Mutant(
         "no-turns-at-the-directory",
         "turn",
-        "crawler/turns.py",
+        "crawler/identities/turns.py",
         "        self._lanes.move_to_end(host)\n",
         "",
         (f"{_LOOKUPS}::test_at_the_directory_hosts_take_turns",),
@@ -131,7 +131,7 @@ TURN = (
     Mutant(
         "names-that-hang-take-all-threads",
         "turn",
-        "network/guarded_connector.py",
+        "network/http/guarded_connector.py",
         "_DNS_THREADS: Final = 256",
         "_DNS_THREADS: Final = 64",
         (f"{_NAMES}::test_names_that_hang_do_not_keep_others_from_their_addresses",),

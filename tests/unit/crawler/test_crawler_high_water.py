@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 
-from crawler.high_water import HighWater
+from crawler.live.high_water import HighWater
 
 
 def test_the_mark_stays_below_the_lowest_waiting_frame() -> None:

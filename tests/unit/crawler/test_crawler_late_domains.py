@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from crawler.lookups import Lookups
-from crawler.rounds import LookedUp
+from crawler.identities.lookups import Lookups
+from crawler.live.rounds import LookedUp
 from network.errors import DidNotFoundError, TimedOutError
 from protocol.syntax.did import Did
 

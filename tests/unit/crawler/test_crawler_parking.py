@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from crawler.gate_frame import GateFrame
-from crawler.host_name import HostName
-from crawler.parking import Parking
+from crawler.hosts.host_name import HostName
+from crawler.live.gate_frame import GateFrame
+from crawler.live.parking import Parking
+from crawler.live.stream_state import StreamState
 from crawler.settings import CrawlSettings
-from crawler.stream_state import StreamState
 from protocol.syntax.did import Did
 
 SETTINGS = CrawlSettings(
