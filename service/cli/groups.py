@@ -81,12 +81,12 @@ class RootGroup(TyperGroup):
 class LazyGroup(TyperGroup):
     """A command group whose module is imported when the group is called."""
 
-    def load(self) -> Any:
-        """Import the group and return it."""
-        return typer.main.get_command(import_module(f"service.cli.{self.name}").app)
-
-    def make_context(self, *args: Any, **more: Any) -> Any:
-        return self.load().make_context(*args, **more)
+    def __getattribute__(self, name: str) -> Any:
+        # Also readers of the commands, such as the generator of the docs, load them.
+        if name in ("commands", "make_context"):
+            module = import_module(f"service.cli.{self.name}")
+            return getattr(typer.main.get_command(module.app), name)
+        return super().__getattribute__(name)
 
 
 class DefaultGroup(TyperGroup):
