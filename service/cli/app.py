@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.failures import describe_failure
 from service.cli.groups import AsJson, RootGroup
 from service.cli.version import VERSION
 from service.operator_errors import ConfigError
 from service.runtime.config import Config
+from service.runtime.failures import describe_failure
 from service.runtime.home import make_home
 
 app = typer.Typer(

@@ -13,6 +13,17 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from crawler.scope.estimate import (
+    Basis,
+    Counted,
+    Estimate,
+    Sources,
+    count_accounts,
+    read_basis,
+    with_added,
+)
+from crawler.scope.estimate import estimate as make_estimate
+from crawler.scope.report import as_fields, describe, in_hours
 from indexer.transaction import retry_conflicts
 from protocol.errors import InvalidSyntaxError
 from protocol.syntax import parse_nsid
@@ -23,16 +34,6 @@ from service.operator_errors import ConfigError, NoDatabaseError
 from service.outgoing import make_fetcher, make_resolver
 from service.runtime.config import Config
 from service.runtime.databases import INDEX, open_existing
-from service.scope_estimate import (
-    Basis,
-    Counted,
-    Estimate,
-    count_accounts,
-    read_basis,
-    with_added,
-)
-from service.scope_estimate import estimate as make_estimate
-from service.scope_report import as_fields, describe, in_hours
 from storage.postgres.pool import connect
 from storage.repos.scope_rows import (
     Scope,
@@ -159,7 +160,7 @@ def _set(url: str, scope: Scope) -> None:
 
 
 def _print_estimate(config: Config, scope: Scope, *, as_json: bool) -> None:
-    basis = Basis()
+    basis, sources = Basis(), _sources(config)
     # An estimate works before there is an index, too.
     with (
         suppress(NoDatabaseError),
@@ -167,8 +168,9 @@ def _print_estimate(config: Config, scope: Scope, *, as_json: bool) -> None:
         connect(url) as conn,
     ):
         basis = read_basis(conn)
-        config = with_added(conn, config)
-    found = make_estimate(asyncio.run(_count(scope, config)), basis, config)
+        sources = with_added(conn, sources)
+    counted = asyncio.run(_count(scope, sources, config))
+    found = make_estimate(counted, basis, sources)
     if as_json:
         typer.echo(json.dumps(asdict(found)))
         return
@@ -178,10 +180,21 @@ def _print_estimate(config: Config, scope: Scope, *, as_json: bool) -> None:
         typer.echo(f"upper bound: only {', '.join(scope.keep)} of each repo is kept")
 
 
-async def _count(scope: Scope, config: Config) -> Counted:
+def _sources(config: Config) -> Sources:
+    return Sources(
+        config.hosts,
+        config.relays,
+        dev=config.dev_network,
+        requests_per_s=config.host_requests_per_s,
+        is_mirrored=config.plc_mirror,
+        account_cap=config.account_cap,
+    )
+
+
+async def _count(scope: Scope, sources: Sources, config: Config) -> Counted:
     async with make_fetcher(config) as fetcher:
         resolver = make_resolver(config, fetcher)
-        return await count_accounts(scope, config, fetcher, resolver)
+        return await count_accounts(scope, sources, fetcher, resolver)
 
 
 def explain(found: Estimate) -> list[str]:

@@ -40,7 +40,7 @@ def figures(firehose: Firehose, settings: CrawlSettings) -> dict[str, Any]:
     return said
 
 
-async def keep_pulse(
+async def keep_heartbeat(
     firehose: Firehose,
     settings: CrawlSettings,
     pool: Pool,

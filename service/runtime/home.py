@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from service.cli.failures import describe_failure
 from service.operator_errors import FolderInUseError, ServiceError
+from service.runtime.failures import describe_failure
 
 _PRIVATE: Final = 0o700
 _LOCK: Final = "lock"

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from service.cli.failures import describe_failure
+from service.runtime.failures import describe_failure
 
 REDACTED = "[redacted]"
 

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from audit.samples import Completeness, completeness
+from crawler.scope.report import as_fields, describe
 from protocol.events.drops import DropReason
 from service.monitoring.alarms import Alarm, find_alarms
 from service.monitoring.snapshot import take_snapshot
-from service.scope_report import as_fields, describe
 from storage.hosts.host_status import HostStatus, drop_totals, host_statuses
 from storage.outbox import outbox_backlog
 from storage.postgres.pool import Conn

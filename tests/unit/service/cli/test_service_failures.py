@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from network.errors import UnreachableError
 from service.cli import app as cli
 from service.cli.app import app
-from service.cli.failures import describe_failure
 from service.cli.groups import OLD_NAMES, translate_old_name
 from service.operator_errors import ServiceError
+from service.runtime.failures import describe_failure
 
 READING = (
     ["host"],
