@@ -351,7 +351,7 @@ class _Run:
                 server.stop()
                 server.start()
             server.bound_log()
-        self._supervisor.look()
+        self._supervisor.poll()
 
 
 def _check_ports(config: Config, *, is_demo: bool) -> None:

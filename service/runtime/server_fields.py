@@ -57,8 +57,8 @@ class ServerFields(BaseSettings):
     )
     token_use: Literal["jti", "once", "many"] = Field(
         "jti",
-        description="Uses of a service token: `jti` accepts one with a jti once, `once` "
-        "accepts every token once, `many` accepts it until it expires.",
+        description="Uses of a service token: `jti` accepts one with a jti once, "
+        "`once` accepts every token once, `many` accepts it until it expires.",
     )
     dev_network: bool = Field(
         False,
@@ -129,7 +129,7 @@ class ServerFields(BaseSettings):
     client_sockets: int = Field(
         _GUARD.sockets,
         ge=1,
-        description="Maximum number of open WebSockets per client.",
+        description="Maximum number of WebSockets per client.",
     )
     admin_password: SecretStr | None = Field(
         None,
