@@ -90,9 +90,7 @@ class Config(CrawlFields, ServerFields):
         for name in self.audiences:
             did, mark, fragment = name.partition("#")
             if not is_did(did) or (mark and not fragment):
-                raise ValueError(
-                    f"audiences: {name!r} is not a DID or DID#service"
-                )
+                raise ValueError(f"audiences: {name!r} is not a DID or DID#service")
         if self.scope in ("dids", "follows") and not self.dids:
             raise ValueError(f"scope {self.scope} needs dids")
         if (self.scope == "collection") != bool(self.collections):

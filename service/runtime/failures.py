@@ -39,7 +39,7 @@ def describe_failure(error: BaseException) -> str | None:
 
 def _describe_os_error(error: OSError) -> str | None:
     if isinstance(error, TimeoutError):
-        return str(error) or "no answer in time"
+        return str(error) or "no reply in time"
     if isinstance(error, ConnectionError):
         return f"no connection: {error.strerror or error}"
     advice = _ADVICE.get(error.errno or 0)

@@ -70,18 +70,18 @@ def test_the_doctor_says_in_words_what_the_alarms_see(
     tmp_path: Path, index_db: str
 ) -> None:
     config = Config.read(home=tmp_path, database_url=index_db)
-    assert find(examine(config), "watch").well
+    assert find(examine(config), "alarms").well
     with psycopg.connect(index_db) as conn:
         beat(conn, CRAWL_PULSE, {})
         conn.execute("UPDATE pulse SET at = now() - interval '5 minutes'")
     finding = find(examine(config), "crawl silent: crawl")
     assert not finding.well
     assert "silent for 5 min" in finding.detail
-    assert "it ended or hangs" in finding.detail
+    assert "it exited or hangs" in finding.detail
     assert "bigworld crawl" in finding.advice
     with psycopg.connect(index_db) as conn:
         beat(conn, CRAWL_PULSE, {})
-    assert find(examine(config), "watch").well
+    assert find(examine(config), "alarms").well
 
 
 def test_the_doctor_says_why_a_scope_is_never_complete(
