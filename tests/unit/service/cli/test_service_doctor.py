@@ -16,8 +16,8 @@ from service.monitoring.doctor import Finding, examine
 from service.monitoring.snapshot import CRAWL_PULSE
 from service.operator_errors import ServiceError
 from service.runtime.config import Config
+from service.runtime.databases import Database, sibling_database
 from service.runtime.embedded import EmbeddedPostgres
-from service.up import _Database, _sibling_database
 from storage import migrate
 from storage.hosts.host_rows import put_host
 from storage.pulses import beat
@@ -162,8 +162,8 @@ def test_schema_equals_migrations_and_the_check_can_fail(
 def test_databases_beside_an_index_of_your_own(
     postgres_server: EmbeddedPostgres, empty_database: str
 ) -> None:
-    assert _sibling_database(empty_database, _Database("index")) == empty_database
-    url = _sibling_database(empty_database, _Database("pds", "a"))
+    assert sibling_database(empty_database, Database("index")) == empty_database
+    url = sibling_database(empty_database, Database("pds", "a"))
     assert url.endswith(f"_pds_a?host={postgres_server._sockets}")
     migrate.upgrade(url, "pds")
-    assert _sibling_database(empty_database, _Database("pds", "a")) == url
+    assert sibling_database(empty_database, Database("pds", "a")) == url

@@ -98,7 +98,7 @@ def test_a_demo_that_fills_slowly_is_tried_again(
             raise failures.pop(0)
         return "filled"
 
-    assert start.run._patiently(work) == "filled"
+    assert start.run._with_retries(work) == "filled"
     told = start.output.getvalue()
     assert "not filled yet: no answer; next try in 0 s" in told
     assert "nor now" in told
@@ -120,9 +120,9 @@ def test_seeding_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) ->
         return "done"
 
     monkeypatch.setattr(seeding.asyncio, "sleep", sleep)
-    assert asyncio.run(seeding._obey(call, said.append)) == "done"
+    assert asyncio.run(seeding._with_retries(call, said.append)) == "done"
     assert waited == [7.0] * 9
-    assert said[0] == "too many: going on in 7 s"
+    assert said[0] == "too many: retrying in 7 s"
 
 
 def test_seeding_goes_on_after_faults_of_a_server_only() -> None:

@@ -81,7 +81,7 @@ def test_demo_home_keeps_its_ports(tmp_path: Path, state: dict[str, object]) -> 
     assert demo_network.at_remembered_ports(Config(home=tmp_path)).port_base == 4_000
     asked = Config(home=tmp_path, port_base=4_000)
     assert demo_network.at_remembered_ports(asked) == asked
-    with pytest.raises(ConfigError, match=r"made for port 4000.*--port-base 4000"):
+    with pytest.raises(ConfigError, match=r"created for port 4000.*--port-base 4000"):
         up.run(Config(home=tmp_path, port_base=5_000))
 
 
