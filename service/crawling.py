@@ -25,6 +25,7 @@ from storage.records.interning import Interner
 
 log = structlog.get_logger(__name__)
 
+
 @dataclass(frozen=True, slots=True)
 class WriteSide:
     """Parts that `crawl` and `worker` share; `on_written` wakes the search drain."""

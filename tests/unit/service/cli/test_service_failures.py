@@ -101,7 +101,7 @@ def test_group_without_a_command_runs_its_default(
         (OSError(errno.ENOSPC, "No space left on device"), ["no space left", "free"]),
         (OSError(errno.EADDRINUSE, "in use"), ["BIGWORLD_PORT_BASE"]),
         (psycopg.OperationalError("no server\nis there"), ["no server", "database"]),
-        (psycopg.errors.DiskFull("could not write"), ["no space left"]),
+        (psycopg.errors.DiskFull("could not write"), ["is full"]),
         (UnreachableError("plc.example.com: refused"), ["plc.example.com"]),
         (ExceptionGroup("x", [ServiceError("do this")]), ["do this"]),
     ],

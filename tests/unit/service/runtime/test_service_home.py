@@ -37,7 +37,7 @@ def test_home_is_private_and_tightened(tmp_path: Path) -> None:
 def test_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        ServiceError, match=r"file/home: not a directory.*BIGWORLD_HOME"
+        ServiceError, match=r"BIGWORLD_HOME: .*file/home: not a directory"
     ):
         make_home(tmp_path / "file" / "home")
 

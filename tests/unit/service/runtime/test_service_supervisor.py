@@ -57,7 +57,7 @@ def test_a_dead_child_starts_again_and_is_said(
     wait_until(lambda: "up" in log.read_text())
     os.kill(pid_of(supervisor), signal.SIGKILL)
     wait_until(lambda: (supervisor.poll(), said)[1])
-    assert "sleeper stopped (SIGKILL)" in said[0]
+    assert "sleeper exited (SIGKILL)" in said[0]
     assert str(log) in said[0]
     wait_until(lambda: (supervisor.poll(), log.read_text().count("up") == 2)[1])
 
@@ -69,7 +69,7 @@ def test_backoff_grows_and_a_hopeless_child_is_reported(
     code = "import sys; print('no such thing'); sys.exit(3)"
     supervisor.start("broken", [sys.executable, "-c", code], {})
     wait_until(lambda: (supervisor.poll(), len(said) >= 3)[1])
-    delays = [float(line.partition("again in ")[2].split()[0]) for line in said[:3]]
+    delays = [float(line.partition("restarting in ")[2].split()[0]) for line in said[:3]]
     assert "exit code 3" in said[0]
     assert supervisor._children[0].deaths >= 3
     assert delays == sorted(delays)

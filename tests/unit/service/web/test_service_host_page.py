@@ -242,4 +242,4 @@ def test_the_status_page_leads_to_it(site: str, host: int, pool: Pool) -> None:
     body = ask(f"{site}/status")[1]
     assert f'href="/host/{NAME}"' in body
     assert "Quarantine" in body
-    assert "What to do" in body
+    assert "Advice:" in body

@@ -133,7 +133,7 @@ def test_search_shows_results_and_escapes_them(site: str) -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("/", "Just in"),
+        ("/", "Latest posts"),
         ("/?q=nothingatall", "Nothing found"),
         ("/?q=since:never", "is not a date"),
         ("/?q=ada&kind=people", "Ada"),
@@ -169,7 +169,7 @@ def test_every_page_shows_its_matter(site: str, path: str, text: str) -> None:
 def test_what_is_not_here_is_a_page_that_says_so(site: str, path: str) -> None:
     status, body, _ = fetch(site + path)
     assert status == 404
-    assert "Back to the search" in body
+    assert "Back to search" in body
 
 
 @pytest.mark.parametrize("word", ["dusk", "newcomer", "name"])
