@@ -15,7 +15,7 @@ from typing import Any
 
 from simulated_society import ACTIVE, DELETED, SimulatedSociety
 
-from bench.accounts import (
+from bench.fake_accounts import (
     FOLLOW,
     LIKE,
     POST,

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench.accounts import START_US, Society
+from bench.fake_accounts import START_US, FakeAccounts
 from crawler.live.verify import verify_commit
 from protocol.data import cbor
 from protocol.data.cid import cid_for
@@ -188,7 +188,7 @@ def is_believed(body: dict[str, Any], key: PublicKey) -> bool:
 def count_believed(seed: int, commits: int) -> tuple[list[str], Counter[str]]:
     """Lie about each commit in every way; (what was believed, tries of each way)."""
     rng = random.Random(seed)
-    society = Society(8, seed=seed, records=150, p256_share=0.3)
+    society = FakeAccounts(8, seed=seed, records=150, p256_share=0.3)
     keys = society.keys
     believed: list[str] = []
     tried: Counter[str] = Counter()
@@ -224,7 +224,7 @@ def test_a_hundred_thousand_lists_that_lie() -> None:
 
 def test_prev_data_that_lies() -> None:
     rng = random.Random(46)
-    society = Society(4, seed=46, records=60)
+    society = FakeAccounts(4, seed=46, records=60)
     tried = 0
     before: dict[str, list[bytes]] = {}
     for raw in society.frames(250, others=False):
@@ -242,7 +242,7 @@ def test_prev_data_that_lies() -> None:
 
 def test_an_operation_under_another_name() -> None:
     """All that it says is true but for what was done: the tree would not tell."""
-    society = Society(5, seed=49, records=60)
+    society = FakeAccounts(5, seed=49, records=60)
     tried: Counter[str] = Counter()
     for raw in society.frames(1_200, others=False):
         body = decode_frame(raw).body
@@ -287,7 +287,7 @@ def first_commit(count: int) -> tuple[dict[str, Any], PublicKey]:
 
 
 def test_a_birth_with_operations_that_are_not_in_it() -> None:
-    society = Society(6, seed=47, records=0)
+    society = FakeAccounts(6, seed=47, records=0)
     seen = 0
     for raw in society.births():
         t, body = decode_frame(raw)[1:]

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from bench import imports, verify
-from bench.accounts import (
+from bench.fake_accounts import (
     LIKE,
     POST,
     PROFILE,
     START_US,
-    Society,
+    FakeAccounts,
     made_repo,
 )
 from bench.recorded import CURVES, FOLDER_VARIABLE
@@ -31,15 +31,15 @@ class Silence:
 
 
 def test_same_seed_gives_the_same_bytes() -> None:
-    one = list(Society(4, seed=3, records=60).frames(60))
-    two = list(Society(4, seed=3, records=60).frames(60))
-    other = list(Society(4, seed=4, records=60).frames(60))
+    one = list(FakeAccounts(4, seed=3, records=60).frames(60))
+    two = list(FakeAccounts(4, seed=3, records=60).frames(60))
+    other = list(FakeAccounts(4, seed=4, records=60).frames(60))
     assert one == two
     assert one != other
 
 
 def test_frames_are_valid_and_follow_each_other() -> None:
-    society = Society(8, seed=9, records=200, p256_share=0.5)
+    society = FakeAccounts(8, seed=9, records=200, p256_share=0.5)
     assert {key.curve for key in society.keys.values()} == {"k256", "p256"}
     data = {member.did: member.data for member in society.members}
     held = {member.did: dict(member.records) for member in society.members}
@@ -74,7 +74,7 @@ def test_frames_are_valid_and_follow_each_other() -> None:
 
 
 def test_members_are_born_empty() -> None:
-    society = Society(3, seed=2, records=0)
+    society = FakeAccounts(3, seed=2, records=0)
     kinds = []
     for raw in society.births():
         frame = decode_frame(raw)
@@ -113,7 +113,7 @@ def test_whole_repo_has_the_records_of_its_member() -> None:
 
 
 def test_some_posts_are_far_more_popular() -> None:
-    society = Society(10, seed=1, records=400)
+    society = FakeAccounts(10, seed=1, records=400)
     targets: Counter[str] = Counter()
     for member in society.members:
         for key, raw in member.records.items():

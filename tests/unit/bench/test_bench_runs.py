@@ -14,8 +14,8 @@ import pytest
 from psycopg_pool import ConnectionPool
 from rich.console import Console
 
-from bench.accounts import LIKE, Society
 from bench.disk import measure_disk
+from bench.fake_accounts import LIKE, FakeAccounts
 from bench.floor import copy_rate, signature_rate
 from bench.host import Frames, read_frames, write_frames
 from bench.index import (
@@ -148,7 +148,7 @@ def test_a_host_sends_its_frames_from_a_cursor_on() -> None:
 
 
 def test_the_bare_signature_check_is_faster_than_anything_around_it() -> None:
-    society = Society(4, records=20)
+    society = FakeAccounts(4, records=20)
     frames = list(society.frames(40, others=False))
     assert 1_000 < signature_rate(frames, society.keys) < 1_000_000
 
@@ -181,7 +181,7 @@ def test_what_ended_is_counted_as_upkeep_as_a_vacuum_would_be(index: Index) -> N
 
 
 def test_bytes_on_disk_are_those_of_the_tables_and_their_indexes(index: Index) -> None:
-    society = Society(4, records=60)
+    society = FakeAccounts(4, records=60)
     import_repos(index, society, Silence())
     link, record = measure_disk(index, "ingest")
     records = sum(len(member.records) for member in society.members)
@@ -207,7 +207,7 @@ def test_bytes_on_disk_are_those_of_the_tables_and_their_indexes(index: Index) -
 
 
 def test_a_run_that_lost_something_gives_no_figures(index: Index) -> None:
-    society = Society(3, records=20)
+    society = FakeAccounts(3, records=20)
     import_repos(index, society, Silence())
     check_repos(index, society.members)
     unsent = list(society.frames(5, others=False))
@@ -215,7 +215,7 @@ def test_a_run_that_lost_something_gives_no_figures(index: Index) -> None:
     with pytest.raises(LostError):
         check_repos(index, society.members)
     with pytest.raises(LostError):
-        check_repos(index, Society(4, seed=9, records=5).members)
+        check_repos(index, FakeAccounts(4, seed=9, records=5).members)
 
 
 def test_every_benchmark_can_be_named() -> None:

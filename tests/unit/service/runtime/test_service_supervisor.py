@@ -69,7 +69,9 @@ def test_backoff_grows_and_a_hopeless_child_is_reported(
     code = "import sys; print('no such thing'); sys.exit(3)"
     supervisor.start("broken", [sys.executable, "-c", code], {})
     wait_until(lambda: (supervisor.poll(), len(said) >= 3)[1])
-    delays = [float(line.partition("restarting in ")[2].split()[0]) for line in said[:3]]
+    delays = [
+        float(line.partition("restarting in ")[2].split()[0]) for line in said[:3]
+    ]
     assert "exit code 3" in said[0]
     assert supervisor._children[0].deaths >= 3
     assert delays == sorted(delays)
