@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import psycopg
-
 from service.operator_errors import ConfigError, SeedingError, ServiceError
 from service.runtime.config import Config
 from service.runtime.home import write_private
@@ -25,8 +23,6 @@ LETTERS = ("a", "b")
 _SEED = 20_240_229
 _STATE_FILE = "society.json"
 _PASSWORD = "demo-password"  # noqa: S105  (the name of a secret, not the secret)
-_LIST_REPOS = "com.atproto.sync.listRepos"
-_PAGE = 1_000
 # The first PDS is on the second port after the provider's.
 _FIRST_PDS = 2
 
@@ -137,41 +133,10 @@ def demo_password(config: Config) -> str:
 
 async def newest_revs(config: Config) -> dict[str, str]:
     """Return the revs of all active repos by DID, as the PDSes list them."""
-    from network.xrpc.client import XrpcClient
+    from demo.indexing import newest_revs
 
-    revs: dict[str, str] = {}
     async with own_fetcher(config) as fetcher:
-        for server in pds_urls(config):
-            client = XrpcClient(fetcher, server)
-            cursor: str | None = None
-            while True:
-                params = {"limit": _PAGE, "cursor": cursor}
-                page = await client.query(_LIST_REPOS, params)
-                revs |= {
-                    repo["did"]: repo["rev"]
-                    for repo in page["repos"]
-                    if repo.get("active", True)
-                }
-                cursor = page.get("cursor")
-                if not cursor:
-                    break
-    return revs
-
-
-def count_indexed(index_url: str, revs: dict[str, str]) -> int:
-    """Count the repos that are indexed and searchable at these revs or later."""
-    query = """
-        SELECT count(*)
-        FROM unnest(%s::text[], %s::text[]) AS wanted(did, rev)
-        JOIN actor USING (did)
-        JOIN repo ON repo.actor = actor.id
-        WHERE repo.state = 'synchronized' AND repo.rev >= wanted.rev COLLATE "C"
-          AND NOT EXISTS (SELECT FROM search_outbox o WHERE o.actor = actor.id)
-    """
-    with psycopg.connect(index_url) as conn:
-        row = conn.execute(query, (list(revs), list(revs.values()))).fetchone()
-    assert row is not None
-    return int(row[0])
+        return await newest_revs(fetcher, pds_urls(config))
 
 
 def write_endpoints(config: Config, accounts: list[dict[str, str]]) -> Path:

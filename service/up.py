@@ -267,9 +267,11 @@ class _Run:
         revs = self._with_retries(
             lambda: asyncio.run(demo_network.newest_revs(self._config))
         )
+        from demo.indexing import count_indexed
+
         best, moved = -1, time.monotonic()
         while best < len(revs):
-            indexed = demo_network.count_indexed(index_url, revs)
+            indexed = count_indexed(index_url, revs)
             if indexed > best:
                 best, moved = indexed, time.monotonic()
                 self._report.count("indexed", indexed, len(revs))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from audit import auditor as auditing
+from audit import auditor, index_audit
 from audit.repo_audit import RepoAudit
 from service.cli import repo
 from service.runtime.config import Config
@@ -31,7 +31,7 @@ def test_as_many_repos_at_once_as_connections(
             " SELECT id, 'synchronized' FROM made",
             (DIDS,),
         )
-    together = threading.Barrier(auditing._AT_ONCE)
+    together = threading.Barrier(auditor._AT_ONCE)
 
     def audit(_: Any, interner: Interner, did: str, **__: Any) -> RepoAudit:
         # Every thread holds its connection when the first one asks for a name.
@@ -40,7 +40,7 @@ def test_as_many_repos_at_once_as_connections(
         interner.rkeys([f"of {did} in {threading.current_thread().name}"])
         return RepoAudit(did, "", b"", b"", b"", b"", 0, 0)
 
-    for module in (auditing, repo):
+    for module in (auditor, index_audit):
         monkeypatch.setattr(module, "audit_whole", audit)
     config = Config.read(home=tmp_path, database_url=index_db)
     assert repo.audit_index(
