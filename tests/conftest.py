@@ -6,7 +6,7 @@ folder that is removed at the end. A database is copied from a migrated template
 
 from __future__ import annotations
 
-import itertools
+import gc
 import os
 import shutil
 import socket
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 import pytest
-from psycopg import sql
+from fresh_databases import Databases
 
 from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
 from storage.postgres.pool import Conn, Pool
@@ -60,10 +60,16 @@ def pytest_collection_modifyitems(
     items.sort(key=lambda item: _place(item.path))
 
 
+def pytest_collection_finish() -> None:
+    # The collector would go through all that was imported, again and again.
+    gc.collect()
+    gc.freeze()
+
+
 _LONG: Final = (
     "acceptance",
     "simulator",
-    "test_service_bench.py",
+    "test_bench_runs.py",
     "integration",
     "properties",
     "interop",
@@ -110,45 +116,6 @@ def valkey_server(short_folder: Path) -> Iterator[EmbeddedValkey]:
         yield server
 
 
-class Databases:
-    """Copies of migrated template databases, one template a schema name."""
-
-    def __init__(self, server: EmbeddedPostgres) -> None:
-        self._server = server
-        self._numbers = itertools.count(1)
-        self._templates: set[str] = set()
-
-    def make(self, name: str | None) -> str:
-        """A fresh database, migrated to `name` (index, pds, plc) or empty; its URL."""
-        database = f"{name or 'empty'}_{next(self._numbers)}"
-        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database))
-        if name is not None:
-            template = self._template(name)
-            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
-        with psycopg.connect(self._server.url(), autocommit=True) as conn:
-            conn.execute(statement)
-        return self._server.url(database)
-
-    def drop(self, url: str) -> None:
-        database = url.removeprefix("postgresql://postgres@/").partition("?")[0]
-        with psycopg.connect(self._server.url(), autocommit=True) as conn:
-            conn.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
-                    sql.Identifier(database)
-                )
-            )
-
-    def _template(self, name: str) -> str:
-        template = f"template_{name}"
-        if name not in self._templates:
-            from storage import migrate
-
-            self._server.ensure_database(template)
-            migrate.upgrade(self._server.url(template), name)
-            self._templates.add(name)
-        return template
-
-
 @pytest.fixture(scope="session")
 def databases(postgres_server: EmbeddedPostgres) -> Databases:
     """For fixtures that share one database among the tests of a module or session."""
@@ -181,35 +148,6 @@ def empty_database(databases: Databases) -> Iterator[str]:
 def index_db(make_database: Callable[[str], str]) -> str:
     """The URL of a fresh index database."""
     return make_database("index")
-
-
-@pytest.fixture(scope="session")
-def room_database(databases: Databases) -> Iterator[str]:
-    """An index that many tests use one after another."""
-    url = databases.make("index")
-    yield url
-    databases.drop(url)
-
-
-@pytest.fixture
-def emptied_db(room_database: str) -> Iterator[str]:
-    """That index, emptied after the test: copying a template costs more than most
-    tests do."""
-    from storage.schema import metadata
-
-    reserved = {
-        "collection": "id >= 1000",
-        "path": "id >= 1000",
-        "rkey": "id <= -1000",
-        "dictionary": "false",
-    }
-    empty = "".join(
-        f"DELETE FROM {name} WHERE {reserved.get(name, 'true')};"
-        for name in metadata.tables
-    )
-    yield room_database
-    with psycopg.connect(room_database) as connection:
-        connection.execute(empty.encode())
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def test_file_and_home_are_those_of_the_checkout(
     assert Config.read().home == tmp_path / "data"
     monkeypatch.setenv("BIGWORLD_HOME", "mine")
     assert Config.read().home == elsewhere / "mine"
-    checkout = Path(__file__).resolve().parents[3]
+    checkout = Path(__file__).resolve().parents[4]
     assert Config.model_fields["home"].default == checkout / "var"
 
 
@@ -82,7 +82,7 @@ def test_broken_files_are_one_line_with_the_place(
 
 
 def test_every_setting_is_read_somewhere() -> None:
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     code = "".join(
         path.read_text()
         for path in (root / "service").rglob("*.py")

@@ -1,10 +1,12 @@
-"""One database for the room, emptied after each test, and an interner on it."""
+"""Fixtures of unit tests of several packages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
+from appview_world import Provider, serve_world
 from indexer_world import NOW
 
 from indexer.apply import BatchResult, apply_batch
@@ -13,9 +15,13 @@ from storage.postgres.pool import Conn, Pool
 from storage.records.interning import Interner
 
 
-@pytest.fixture
-def index_db(emptied_db: str) -> str:
-    return emptied_db
+@pytest.fixture(scope="module")
+def provider(databases: Any) -> Iterator[Provider]:
+    """A few accounts, served over HTTP."""
+    url = databases.make("index")
+    with serve_world(url) as provider:
+        yield provider
+    databases.drop(url)
 
 
 @pytest.fixture

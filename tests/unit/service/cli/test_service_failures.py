@@ -86,7 +86,7 @@ def test_the_command_line_ends_with_one_line_and_a_code(
 
 
 def test_version_is_the_one_of_the_project() -> None:
-    project = (Path(__file__).parents[3] / "pyproject.toml").read_text()
+    project = (Path(__file__).parents[4] / "pyproject.toml").read_text()
     told = CliRunner().invoke(app, ["--version"]).output.split()
     assert told[0] == "bigworld"
     assert f'\nversion = "{told[1]}"\n' in project

@@ -325,7 +325,7 @@ def test_progress_in_words() -> None:
 
 
 def test_the_page_has_the_figures_of_the_code() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "scope.md").read_text()
+    text = (Path(__file__).parents[4] / "docs" / "scope.md").read_text()
     rows = re.findall(r"(?m)^\| ([\d,]+) (records|bytes|look-ups)", text)
     figures = [float(number.replace(",", "")) for number, _ in rows]
     assert figures == [
