@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-
+from storage.postgres.pool import Conn
 from storage.records.documents import Address
 
 
@@ -55,5 +54,5 @@ class Algorithm:
     name: str
     display_name: str
     description: str
-    build: Callable[[psycopg.Connection[Any], FeedRequest], list[SkeletonEntry]]
+    build: Callable[[Conn, FeedRequest], list[SkeletonEntry]]
     personal: bool = False

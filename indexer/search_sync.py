@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-import psycopg
-
 from indexer.collections.registry import COLLECTIONS, collection_for
 from indexer.collections.source import RecordText, optional_time
 from indexer.transaction import retry_conflicts, whole_transaction
@@ -28,6 +26,7 @@ from storage.collections import (
 )
 from storage.outbox import delete_outbox, take_outbox
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.pool import Conn
 from storage.postgres.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
 from storage.records.addresses import name_addresses_in
 from storage.records.documents import (
@@ -71,9 +70,7 @@ class _Account:
 
 
 @retry_conflicts
-def drain_outbox(
-    conn: psycopg.Connection[Any], engine: SearchEngine, limit: int
-) -> int:
+def drain_outbox(conn: Conn, engine: SearchEngine, limit: int) -> int:
     """Tell the engine of up to `limit` entries and remove them; returns how many.
 
     One transaction, which an engine inside Postgres shares: when the engine fails, the
@@ -110,7 +107,7 @@ def drain_outbox(
         return len(entries)
 
 
-def queue_records(conn: psycopg.Connection[Any], actors: Collection[int]) -> None:
+def queue_records(conn: Conn, actors: Collection[int]) -> None:
     """Queue every record of these accounts that has text. Does not commit."""
     if actors:
         conn.execute(
@@ -123,7 +120,7 @@ def queue_records(conn: psycopg.Connection[Any], actors: Collection[int]) -> Non
         )
 
 
-def queue_everything(conn: psycopg.Connection[Any], engine: SearchEngine) -> None:
+def queue_everything(conn: Conn, engine: SearchEngine) -> None:
     """Empty the engine and queue every account with all its records. Commits."""
     with whole_transaction(conn):
         conn.execute("TRUNCATE search_outbox")
@@ -136,9 +133,7 @@ def queue_everything(conn: psycopg.Connection[Any], engine: SearchEngine) -> Non
         )
 
 
-def _load_accounts(
-    conn: psycopg.Connection[Any], actors: Collection[int]
-) -> dict[int, _Account]:
+def _load_accounts(conn: Conn, actors: Collection[int]) -> dict[int, _Account]:
     rows = conn.execute(
         """
         SELECT a.id, a.did, a.handle, p.display_name, p.description, p.created_at,
@@ -162,7 +157,7 @@ def _load_accounts(
 
 
 def _load_documents(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     addresses: Collection[Address],
     accounts: dict[int, _Account],
 ) -> list[RecordDocument]:
@@ -180,7 +175,7 @@ def _load_documents(
 
 
 def _read_documents(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     values: Mapping[Address, bytes],
     accounts: dict[int, _Account],
 ) -> Iterator[RecordDocument]:
@@ -272,9 +267,7 @@ def _key_time(rkey: int) -> datetime:
     return datetime.fromtimestamp(micros / 1_000_000, UTC)
 
 
-def _load_failures(
-    conn: psycopg.Connection[Any], addresses: Collection[Address]
-) -> set[Address]:
+def _load_failures(conn: Conn, addresses: Collection[Address]) -> set[Address]:
     rows = conn.execute(
         """
         SELECT e.actor, e.collection, e.rkey
@@ -291,7 +284,7 @@ def _load_failures(
 
 
 def _load_post_times(
-    conn: psycopg.Connection[Any], posts: Sequence[Address]
+    conn: Conn, posts: Sequence[Address]
 ) -> dict[Address, tuple[datetime, datetime]]:
     rows = conn.execute(
         """

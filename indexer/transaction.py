@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import psycopg
+
+from storage.postgres.pool import Conn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,7 +41,7 @@ def retry_conflicts(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def require_idle(conn: psycopg.Connection[Any]) -> None:
+def require_idle(conn: Conn) -> None:
     """Raise RuntimeError when the connection is inside a transaction.
 
     A batch that began inside another transaction would end in a savepoint, and its
@@ -50,7 +52,7 @@ def require_idle(conn: psycopg.Connection[Any]) -> None:
 
 
 @contextmanager
-def whole_transaction(conn: psycopg.Connection[Any]) -> Iterator[None]:
+def whole_transaction(conn: Conn) -> Iterator[None]:
     """One transaction of its own, committed at the end; see `require_idle`."""
     require_idle(conn)
     with conn.transaction():

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import psycopg
-from psycopg_pool import ConnectionPool
+from typing import Final
 
 from indexer.search_sync import drain_outbox
 from search.engines.contract import SearchEngine
 from service.runtime.polling_thread import Wakeful
+from storage.postgres.pool import Pool
 
 _BATCH: Final = 500
 _LOOK_S: Final = 0.25
 
 
-def search_drain(
-    pool: ConnectionPool[psycopg.Connection[Any]], engine: SearchEngine
-) -> Wakeful:
+def search_drain(pool: Pool, engine: SearchEngine) -> Wakeful:
     """A thread that writes waiting documents."""
 
     def drain() -> bool:

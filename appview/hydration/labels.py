@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import psycopg
-
+from storage.postgres.pool import Conn
 from storage.records.documents import Address
 
 
@@ -29,7 +27,7 @@ def account_subject(actor: int) -> Address:
 
 
 def load_labels(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     labelers: Collection[str],
     subjects: Collection[Address],
 ) -> dict[Address, list[Label]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from appview.hydration.records import POST, load_records
 from appview.hydration.state import State, answer_allowance, profile_address
@@ -18,6 +16,7 @@ from feeds.skeleton import SkeletonItem
 from network.xrpc.server import XrpcError
 from storage.collections import COLLECTION_IDS, FEED_REPOST, REPOST_SUBJECT
 from storage.postgres.instants import from_micros, micros_sql
+from storage.postgres.pool import Conn
 from storage.records.addresses import find_addresses
 from storage.records.documents import Address
 
@@ -53,7 +52,7 @@ def _author_feed(session: Session, params: Params) -> Source[SkeletonItem]:
 
 
 def _fetch(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     wanted: str,
     left_out: Address | None,
@@ -166,7 +165,7 @@ def _reaches_root(post: Address, parents: Mapping[Address, Address | None]) -> b
 
 
 def _find_ancestors(
-    conn: psycopg.Connection[Any], author: int, posts: Collection[Address]
+    conn: Conn, author: int, posts: Collection[Address]
 ) -> dict[Address, Address | None]:
     """Return post -> the post it answers, upwards while they are the author's own."""
     if not posts:
