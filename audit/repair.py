@@ -16,8 +16,8 @@ import psycopg
 from indexer.changes import Change, apply_changes
 from indexer.collections.registry import OWNED_TABLES, ROW_TABLES
 from indexer.counting import count_links, count_rows
-from indexer.transaction import whole_transaction
 from storage.outbox import put_outbox
+from storage.postgres.transaction import whole_transaction
 from storage.records import links
 from storage.records.interning import Interner
 from storage.records.record_codec import decompress

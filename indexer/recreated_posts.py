@@ -27,7 +27,7 @@ from storage.collections import (
     REPOST_SUBJECT,
 )
 from storage.postgres.arrays import int_columns
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.links import delete_links, find_packed
 from storage.records.record_rows import fetch_pieces
 from storage.records.stats import DELETIONS, StatsChange

@@ -13,7 +13,7 @@ import psycopg
 
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.postgres.copy import copy_packed, fixed_packer
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 _ROW: Final = fixed_packer(("int4", "int4", "int8"))
 _COLUMNS: Final = ("actor", "collection", "rkey")

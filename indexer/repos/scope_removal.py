@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 
 from indexer.account import remove_page
-from indexer.transaction import retry_conflicts, whole_transaction
 from storage.outbox import put_account
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.interning import Interner
 from storage.repos.scope_rows import is_outside
 

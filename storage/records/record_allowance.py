@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 
 from protocol.data.cbor import Value
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.record_codec import decompress, record_size
 from storage.records.record_rows import fetch_large
 

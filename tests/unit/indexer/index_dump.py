@@ -10,12 +10,8 @@ import psycopg
 
 from indexer.collections.registry import ROW_TABLES
 from protocol.syntax import tid_from_int
-from storage.records.documents import (
-    ActorDocument,
-    Address,
-    Document,
-    RecordDocument,
-)
+from search.documents import ActorDocument, Document, RecordDocument
+from storage.records.addresses import Address
 from storage.records.record_codec import decompress
 
 Conn = psycopg.Connection[Any]
