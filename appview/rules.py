@@ -18,7 +18,7 @@ from appview.hydration.self_labels import self_label_values
 from appview.hydration.state import State, profile_address
 from feeds.skeleton import SkeletonItem
 from network.xrpc.server import XrpcError
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.states import STATUS_DELETED
 
 NO_UNAUTHENTICATED: Final = "!no-unauthenticated"

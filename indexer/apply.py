@@ -20,7 +20,6 @@ from indexer.changes import Change, apply_changes
 from indexer.event_frames import frame_of, messages_of
 from indexer.recreated_posts import note_posts
 from indexer.repos.repo_states import RepoState, lock_repos, save_repos
-from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.errors import InvalidSyntaxError
 from protocol.events.drops import DropReason
 from protocol.events.event import (
@@ -41,6 +40,7 @@ from storage.drops import (
 )
 from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.record_rows import fetch_pieces, find_holders

@@ -26,7 +26,7 @@ from storage.collections import (
     RKEY_SELF,
 )
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.links import DEFAULT_PARTITION
 from storage.records.record_allowance import HELD, Allowance, Held
 

@@ -41,8 +41,12 @@ from feeds.skeleton import SkeletonItem
 from protocol.data.cid import cid_to_text
 from protocol.syntax import is_at_uri
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
-from storage.records.addresses import find_addresses, name_addresses_in, name_rkeys
-from storage.records.documents import Address
+from storage.records.addresses import (
+    Address,
+    find_addresses,
+    name_addresses_in,
+    name_rkeys,
+)
 from storage.records.record_allowance import Allowance
 
 _NAMED = frozenset({GENERATOR, LIST, STARTER_PACK, LABELER})

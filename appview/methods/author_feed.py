@@ -17,8 +17,7 @@ from network.xrpc.server import XrpcError
 from storage.collections import COLLECTION_IDS, FEED_REPOST, REPOST_SUBJECT
 from storage.postgres.instants import from_micros, micros_sql
 from storage.postgres.pool import Conn
-from storage.records.addresses import find_addresses
-from storage.records.documents import Address
+from storage.records.addresses import Address, find_addresses
 
 _REPOST: Final = COLLECTION_IDS[FEED_REPOST]
 _IMAGES, _VIDEO = 1, 2  # bits of post.media

@@ -23,8 +23,7 @@ from feeds.skeleton import (
 from network.xrpc.server import XrpcError
 from protocol.syntax import parse_at_uri
 from storage.collections import FEED_GENERATOR
-from storage.records.addresses import find_addresses, name_addresses_in
-from storage.records.documents import Address
+from storage.records.addresses import Address, find_addresses, name_addresses_in
 
 SKELETON_REPOST = "app.bsky.feed.defs#skeletonReasonRepost"
 MAX_GENERATORS = 150

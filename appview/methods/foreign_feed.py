@@ -16,8 +16,7 @@ from appview.views.post import feed_view_post
 from feeds.skeleton import SkeletonItem
 from network.xrpc.server import Call, XrpcError
 from storage.collections import COLLECTION_IDS, FEED_REPOST, REPOST_SUBJECT
-from storage.records.addresses import find_addresses
-from storage.records.documents import Address
+from storage.records.addresses import Address, find_addresses
 
 GET_FEED: Final = "app.bsky.feed.getFeed"
 REASON_PIN: Final = "app.bsky.feed.defs#reasonPin"

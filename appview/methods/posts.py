@@ -23,8 +23,7 @@ from storage.collections import (
     REPLY_PARENT,
     REPOST_SUBJECT,
 )
-from storage.records.addresses import find_addresses
-from storage.records.documents import Address
+from storage.records.addresses import Address, find_addresses
 from storage.records.links import LinkSource, find_links, link_keyset
 
 LIKE = COLLECTION_IDS[FEED_LIKE]

@@ -25,8 +25,7 @@ from search.query import (
     parse_query,
     resolve_account,
 )
-from storage.records.addresses import find_handles
-from storage.records.documents import Address
+from storage.records.addresses import Address, find_handles
 from storage.records.web_urls import normalize_domain, normalize_url
 
 

@@ -6,7 +6,6 @@ from typing import Final
 
 from indexer.collections.source import (
     Names,
-    RecordText,
     RowOut,
     Source,
     Value,
@@ -18,6 +17,7 @@ from indexer.links import find_links as find_all_links
 from protocol.data.blob import blob_cid
 from protocol.errors import InvalidRecordError
 from protocol.syntax import is_did
+from search.documents import RecordText
 from storage.collections import FEED_GENERATOR as COLLECTION_NSID
 from storage.postgres.text import (
     MAX_DESCRIPTION_CHARS,

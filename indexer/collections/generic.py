@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from indexer.collections.source import Names, RecordText, RowOut, Source, Value
+from indexer.collections.source import Names, RowOut, Source, Value
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
+from search.documents import RecordText
 from storage.records.rows import RowTable
 
 COLLECTION: Final = "*"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from indexer.collections.source import Names, RecordText, RowOut, Source, Value
+from indexer.collections.source import Names, RowOut, Source, Value
 from indexer.links import Link, subject_links
+from search.documents import RecordText
 from storage.collections import FEED_LIKE, LIKE_SUBJECT
 from storage.records.rows import RowTable
 

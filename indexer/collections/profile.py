@@ -6,7 +6,6 @@ from typing import Final
 
 from indexer.collections.source import (
     Names,
-    RecordText,
     RowOut,
     Source,
     Value,
@@ -15,6 +14,7 @@ from indexer.collections.source import (
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
 from protocol.data.blob import blob_cid
+from search.documents import RecordText
 from storage.collections import ACTOR_PROFILE, RKEY_SELF
 from storage.postgres.text import MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS, clean_optional
 from storage.records.rows import PROFILE, RowTable

@@ -6,7 +6,6 @@ from typing import Final
 
 from indexer.collections.source import (
     Names,
-    RecordText,
     RowOut,
     Source,
     Value,
@@ -16,6 +15,7 @@ from indexer.collections.source import (
 )
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
+from search.documents import RecordText
 from storage.collections import GRAPH_STARTERPACK
 from storage.postgres.text import (
     MAX_DESCRIPTION_CHARS,

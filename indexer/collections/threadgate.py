@@ -6,7 +6,6 @@ from typing import Final
 
 from indexer.collections.source import (
     Names,
-    RecordText,
     RowOut,
     Source,
     Value,
@@ -14,6 +13,7 @@ from indexer.collections.source import (
 )
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
+from search.documents import RecordText
 from storage.collections import FEED_THREADGATE
 from storage.records.rows import RowTable
 

@@ -183,7 +183,7 @@ ACCOUNT = (
     Mutant(
         "search-keeps-who-went",
         "account",
-        "indexer/search_sync.py",
+        "search/drain.py",
         " or not accounts[a].shown}",
         "}",
         (

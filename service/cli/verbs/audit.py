@@ -24,8 +24,9 @@ from audit.repo_audit import (
 )
 from audit.row_audit import MOST_LINK_BYTES, audit_whole
 from audit.samples import SOUND, UNSOUND
-from indexer.search_sync import drain_outbox, queue_everything
+from indexer.collections.texts import TEXTS
 from protocol.data.cid import cid_to_text
+from search.drain import drain_outbox, queue_everything
 from search.engines.postgres import PostgresEngine
 from service.cli.progress import Report
 from service.operator_errors import ServiceError
@@ -130,7 +131,7 @@ def rebuild_search(config: Config) -> int:
         done = 0
         # Each account brings its records into the queue when its turn comes.
         while left := _waiting(conn):
-            drained = drain_outbox(conn, engine, _DRAIN_BATCH)
+            drained = drain_outbox(conn, engine, TEXTS, _DRAIN_BATCH)
             done += drained
             report.count("entries", done, done + left - drained)
         return done

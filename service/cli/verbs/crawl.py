@@ -8,7 +8,6 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from crawler.live.firehose import Firehose
-from indexer.transaction import retry_conflicts
 from service.cli.verbs.running_process import run_async, stop_event
 from service.crawling import WriteSide, add_configured_hosts, open_write_side
 from service.monitoring.heartbeat import keep_pulse
@@ -19,6 +18,7 @@ from service.runtime.databases import INDEX, open_database
 from service.runtime.garbage_collection import calm_interpreter
 from service.scoping import apply_settings, keep_scope
 from service.shards import ShardPlan
+from storage.postgres.transaction import retry_conflicts
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,6 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from indexer.transaction import retry_conflicts
 from protocol.errors import InvalidSyntaxError
 from protocol.syntax import parse_nsid
 from service.cli.account_names import find_accounts
@@ -31,6 +30,7 @@ from service.scope_estimate import (
 from service.scope_estimate import estimate as put_together
 from service.scope_report import as_fields, describe, in_hours
 from storage.postgres.pool import connect
+from storage.postgres.transaction import retry_conflicts
 from storage.repos.scope_rows import (
     Scope,
     ScopeKind,

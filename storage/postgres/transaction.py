@@ -1,4 +1,4 @@
-"""Transactions of the indexer: one a batch, run again when Postgres asks for it."""
+"""Transactions that are run again after a conflict, and that must be whole."""
 
 from __future__ import annotations
 

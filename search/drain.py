@@ -1,23 +1,21 @@
-"""The outbox -> documents made of current rows -> a search engine.
+"""The drain of the outbox: documents from current rows into a search engine.
 
-An entry says only that something changed. What the engine is told is read from the rows
-of now, so entries may be late, doubled or out of order, and an engine that was wiped is
-filled again by queueing everything.
+An entry names a changed record or account. Documents are made of the rows at the time
+of the drain, so entries may be late, repeated or out of order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from indexer.collections.registry import COLLECTIONS, collection_for
-from indexer.collections.source import RecordText, optional_time
-from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.data.cbor import decode_fast
 from protocol.errors import InvalidRecordError
 from protocol.syntax import tid_from_int, tid_time_us
+from search.documents import ActorDocument, RecordDocument, RecordText
+from search.engines.contract import SearchEngine
 from storage.collections import (
     ACTOR_PROFILE,
     COLLECTION_IDS,
@@ -28,13 +26,8 @@ from storage.outbox import delete_outbox, take_outbox
 from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
 from storage.postgres.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
-from storage.records.addresses import name_addresses_in
-from storage.records.documents import (
-    ActorDocument,
-    Address,
-    Document,
-    RecordDocument,
-)
+from storage.postgres.transaction import retry_conflicts, whole_transaction
+from storage.records.addresses import Address, name_addresses_in
 from storage.records.record_rows import fetch_pieces
 from storage.records.stats import PostStats, fetch_post_stats, fetch_subject_likes
 from storage.records.web_urls import MAX_DOMAIN_CHARS, domain_of
@@ -42,25 +35,22 @@ from storage.states import STATUS_ACTIVE
 
 _PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
 _POST: Final = COLLECTION_IDS[FEED_POST]
-_UNSEARCHED: Final = tuple(
-    sorted(COLLECTION_IDS[n] for n, m in COLLECTIONS.items() if not m.SEARCHABLE)
-)
 _MAX_FILTER_CHARS: Final = 2_048
 """Tags, addresses and the like, each."""
 _NO_STATS: Final = PostStats()
 _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
 
 
-class SearchEngine(Protocol):
-    """The part of a search engine that is written to (see search.engines.contract)."""
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The searchable parts of records, read by the package that knows collections."""
 
-    def put(self, conn: Any, documents: Sequence[Document]) -> None: ...
-
-    def delete(
-        self, conn: Any, addresses: Sequence[Address], actors: Sequence[int]
-    ) -> None: ...
-
-    def clear(self, conn: Any) -> None: ...
+    read: Callable[[str, Mapping[str, Any]], RecordText]
+    """Text of a record of a collection (NSID). Raises InvalidRecordError."""
+    read_time: Callable[[Mapping[str, Any]], datetime | None]
+    """The `createdAt` of a record, None if it has none."""
+    unsearched: tuple[int, ...]
+    """Collections without text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +60,11 @@ class _Account:
 
 
 @retry_conflicts
-def drain_outbox(conn: Conn, engine: SearchEngine, limit: int) -> int:
-    """Tell the engine of up to `limit` entries and remove them; returns how many.
+def drain_outbox(conn: Conn, engine: SearchEngine, texts: Texts, limit: int) -> int:
+    """Write up to `limit` entries to the engine, remove them and return their number.
 
-    One transaction, which an engine inside Postgres shares: when the engine fails, the
-    entries stay. 0 also when another drain runs: of two at once, the one that read
-    first could write last, and leave an old document behind.
+    One transaction: when the engine fails, the entries stay. Returns 0 while another
+    drain runs, since the slower of two could write an old document last.
     """
     with whole_transaction(conn):
         lock = conn.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
@@ -90,12 +79,12 @@ def drain_outbox(conn: Conn, engine: SearchEngine, limit: int) -> int:
         whole = {a.actor for a in addresses if a.collection == NO_COLLECTION}
         about = whole | {a.actor for a in addresses if a.collection == _PROFILE}
         gone = {a for a in about if a not in accounts or not accounts[a].shown}
-        # What comes back was removed whole, so all of it must be read again.
-        queue_records(conn, whole - gone)
+        # A hidden account lost all its documents; one that returns is read anew.
+        queue_records(conn, texts, whole - gone)
         records = {
             a for a in addresses if a.collection not in (NO_COLLECTION, _PROFILE)
         }
-        documents = _load_documents(conn, records, accounts)
+        documents = _load_documents(conn, texts, records, accounts)
         found = {document.address for document in documents}
         engine.delete(conn, sorted(records - found), sorted(gone))
         engine.put(
@@ -107,7 +96,7 @@ def drain_outbox(conn: Conn, engine: SearchEngine, limit: int) -> int:
         return len(entries)
 
 
-def queue_records(conn: Conn, actors: Collection[int]) -> None:
+def queue_records(conn: Conn, texts: Texts, actors: Collection[int]) -> None:
     """Queue every record of these accounts that has text. Does not commit."""
     if actors:
         conn.execute(
@@ -116,7 +105,7 @@ def queue_records(conn: Conn, actors: Collection[int]) -> None:
             SELECT actor, collection, rkey FROM record
             WHERE actor = ANY(%s) AND collection <> ALL(%s)
             """,
-            (sorted(actors), [*_UNSEARCHED, _PROFILE]),
+            (sorted(actors), [*texts.unsearched, _PROFILE]),
         )
 
 
@@ -158,24 +147,26 @@ def _load_accounts(conn: Conn, actors: Collection[int]) -> dict[int, _Account]:
 
 def _load_documents(
     conn: Conn,
+    texts: Texts,
     addresses: Collection[Address],
     accounts: dict[int, _Account],
 ) -> list[RecordDocument]:
     shown = [
         a
         for a in addresses
-        if a.collection not in _UNSEARCHED
+        if a.collection not in texts.unsearched
         and a.actor in accounts
         and accounts[a.actor].shown
     ]
     documents: list[RecordDocument] = []
     for _, values in fetch_pieces(conn, shown):
-        documents += _read_documents(conn, values, accounts)
+        documents += _read_documents(conn, texts, values, accounts)
     return documents
 
 
 def _read_documents(
     conn: Conn,
+    texts: Texts,
     values: Mapping[Address, bytes],
     accounts: dict[int, _Account],
 ) -> Iterator[RecordDocument]:
@@ -190,6 +181,7 @@ def _read_documents(
         if address in failed or address not in uris:
             continue
         document = _make_document(
+            texts,
             address,
             value,
             uris[address],
@@ -204,6 +196,7 @@ def _read_documents(
 
 
 def _make_document(
+    texts: Texts,
     address: Address,
     block: bytes,
     uri: str,
@@ -216,13 +209,13 @@ def _make_document(
         return None
     _, _, _, nsid, rkey = uri.split("/")
     try:
-        text: RecordText = collection_for(nsid).to_text(value)
+        text = texts.read(nsid, value)
     except InvalidRecordError:
         return None
     if times is None:
         if address.collection == _POST:
             return None
-        claimed = optional_time(value) or _key_time(address.rkey)
+        claimed = texts.read_time(value) or _key_time(address.rkey)
         times = claimed, min(claimed, datetime.now(UTC))
     return RecordDocument(
         address=address,
@@ -262,7 +255,7 @@ def _clean(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _key_time(rkey: int) -> datetime:
-    """The time in a TID; 1970 for a record that tells no time at all."""
+    """Return the time in a TID; 1970 for any other record key."""
     micros = tid_time_us(tid_from_int(rkey)) if rkey > 0 else 0
     return datetime.fromtimestamp(micros / 1_000_000, UTC)
 

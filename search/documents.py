@@ -1,22 +1,31 @@
-"""What a search engine is given: one document for a record or for an account.
+"""Documents of a search engine: one for a record, one for an account.
 
-Plain values only: whoever builds them (indexer.search_sync) has read current rows,
-and whoever takes them (a search engine) needs no look-up of its own.
+Plain values: `search.drain` makes them of current rows, and an engine needs no lookup
+to index them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+
+from storage.records.addresses import Address
 
 
-class Address(NamedTuple):
-    """A record by its numbers (storage.schema)."""
+@dataclass(frozen=True, slots=True)
+class RecordText:
+    """The searchable parts of a record, read by its collection."""
 
-    actor: int
-    collection: int
-    rkey: int
+    text: str
+    title: str = ""
+    langs: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
+    reply_parent: str | None = None
+    reply_root: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,7 @@ class RecordDocument:
     reply_root: str | None
     created_at: datetime
     sort_at: datetime
-    """The earlier of created_at, which the author claims, and of our first sight."""
+    """The earlier of `created_at`, as the author claims, and the time of indexing."""
     likes: int
     reposts: int
     replies: int
