@@ -147,8 +147,9 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
     ),
     AlarmKind.MANY_DROPS: Explanation(
         "A large part of what comes in is refused for one reason.",
-        "docs/operations.md says what the reason means; the hosts' pages say from "
-        "whom. One host alone: `bigworld hosts ban`. All hosts: a fault of ours.",
+        "docs/reference/drop-reasons.md says what the reason means; the hosts' pages "
+        "say from whom. One host alone: `bigworld hosts ban`. All hosts: a fault of "
+        "ours.",
     ),
     AlarmKind.QUARANTINE: Explanation(
         "Our own code failed on inputs: they were set aside with their bytes.",

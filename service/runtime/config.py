@@ -3,7 +3,7 @@
 Order: command-line flags (passed in), environment, file, default. A setting `x` is
 `BIGWORLD_X` in the environment and `x` in the file; the URLs of servers of your own
 are also read under their common names (`DATABASE_URL`, `BROKER_URL`).
-Every field stands in docs/configuration.md.
+Every field stands in docs/reference/settings.md.
 """
 
 from __future__ import annotations
@@ -522,6 +522,6 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
 def _hint(name: str, prefix: str) -> str:
     close = difflib.get_close_matches(name, Config.model_fields, n=1, cutoff=0.6)
     if not close:
-        return "; docs/configuration.md lists them all"
+        return "; docs/reference/settings.md lists them all"
     known = f"{prefix}{close[0].upper()}" if prefix else close[0]
     return f"; did you mean {known}?"
