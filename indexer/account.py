@@ -7,8 +7,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
-from indexer.changes import Change, apply_changes
+from indexer.changes import Change
 from indexer.collections.registry import OWNED_TABLES
+from indexer.row_writes import apply_changes
 from protocol.events.sequenced_frames import account_frame, sync_frame, utc_text
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of

@@ -15,7 +15,7 @@ from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 from indexer.collections.source import Names, Source, Value, optional_time
-from indexer.counting import count_edges, count_links, count_rows
+from indexer.counting import count_edges, count_links
 from indexer.links import MAX_LINKS, Link
 from indexer.readings import NameSets, Reading, read_record, read_shaped, reason_of
 from protocol.data import cbor
@@ -35,10 +35,6 @@ from storage.collections import (
     REPOST_SUBJECT,
     RKEY_SELF,
 )
-from storage.outbox import put_outbox
-from storage.postgres.arrays import int_columns
-from storage.postgres.copy import copy_rows
-from storage.postgres.pool import Conn
 from storage.records.edge_batch import SHAPE_OF, Edges
 from storage.records.interning import Interner
 from storage.records.links import (
@@ -46,28 +42,18 @@ from storage.records.links import (
     PARTITION_OF,
     PG_EPOCH_US,
     LinkTuple,
-    copy_links,
-    delete_default_links,
-    delete_links,
     pack_edges,
     pack_link,
     pg_time,
 )
 from storage.records.record_rows import (
-    copy_records,
-    delete_records,
     pack_records,
     pack_stored,
 )
 from storage.records.rows import (
-    POST,
     RowTable,
-    delete_rows,
-    insert_rows,
 )
 from storage.records.stats import StatsChange
-from storage.records.uncounted_links import PARTITIONS as COUNTED_ONCE
-from storage.records.uncounted_links import delete_uncounted, promote, set_apart
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
 
@@ -218,8 +204,8 @@ class _Piece:
                 _prepare_old(prepared, change, old, names, paths)
             if new is not None:
                 _prepare_new(prepared, change, new, names, paths, indexed_at)
-            module = (new or old).module  # type: ignore[union-attr]
-            if module.SEARCHABLE:
+            collection = (new or old).collection  # type: ignore[union-attr]
+            if collection.to_text is not None:
                 address = (change.actor, change.collection, change.rkey)
                 prepared.outbox.append(address)
         whole = [change for change, _, new in self._readings if new is not None]
@@ -229,66 +215,6 @@ class _Piece:
         for column in columns:
             _prepare_edges(prepared, column, names, indexed_at)
         return prepared
-
-
-def apply_changes(
-    conn: Conn,
-    interner: Interner,
-    changes: Iterable[Change],
-    now: datetime,
-) -> StatsChange:
-    """`prepare` and `write`, piece by piece."""
-    stats = StatsChange()
-    for prepared in prepare(changes, interner, now):
-        stats.merge(write(conn, prepared))
-    return stats
-
-
-def write(conn: Conn, prepared: Prepared, *, fresh: bool = False) -> StatsChange:
-    """Send a batch within the caller's transaction; return the change of the counts,
-    which the caller applies last, so that popular rows are locked the least.
-
-    Where `fresh`, nothing of these accounts is held yet.
-    """
-    stats = prepared.stats
-    first_seen: dict[RowTable, dict[tuple[int, int], datetime | None]] = {}
-    if prepared.replaced:
-        delete_records(conn, prepared.replaced)
-        _delete_errors(conn, prepared.replaced)
-    if prepared.old_links:
-        _delete_links(conn, prepared.old_links, stats)
-    delete_default_links(conn, prepared.old_default_sources)
-    for table, keys in prepared.old_rows.items():
-        removed = first_seen[table] = delete_rows(conn, table, keys)
-        count_rows(stats, table, [actor for actor, _ in removed], -1)
-    copy_records(conn, prepared.records)
-    for partition in prepared.links.keys() & COUNTED_ONCE.keys():
-        packed = prepared.links[partition]
-        counted, aside = set_apart(conn, partition, packed, fresh=fresh)
-        prepared.links[partition] = counted
-        count_links(stats, aside, -1)
-    copy_links(conn, prepared.links)
-    for table, rows in prepared.rows.items():
-        kept = keep_first_seen(table, rows, first_seen.get(table))
-        insert_rows(conn, table, kept)
-        count_rows(stats, table, [row[0] for row in kept], 1)
-    copy_rows(conn, "index_error", _ERROR_COLUMNS, _ERROR_TYPES, prepared.errors)
-    put_outbox(conn, prepared.outbox)
-    return stats
-
-
-def _delete_links(conn: Conn, old: Sequence[LinkTuple], stats: StatsChange) -> None:
-    """Remove edges; where one counted, the next of its account does from now on."""
-    removed = delete_links(conn, old)
-    count_links(stats, removed, -1)
-    if len(removed) < len(old):
-        there: set[LinkTuple] = set(removed)
-        delete_uncounted(conn, [row for row in old if row not in there])
-    count_links(stats, promote(conn, removed), 1)
-
-
-_ERROR_COLUMNS: Final = ("actor", "collection", "rkey", "reason")
-_ERROR_TYPES: Final = ("int4", "int4", "int8", "text")
 
 
 def _link_rows(
@@ -330,7 +256,8 @@ def _prepare_old(
                 has_default = True
         if has_default:
             prepared.old_default_sources.append(address)
-    for table in old.module.TABLES:
+    table = old.collection.table
+    if table is not None:
         keys = prepared.old_rows.setdefault(table, [])
         if not table.single or change.rkey == RKEY_SELF:
             keys.append((change.actor, change.rkey))
@@ -354,7 +281,7 @@ def _prepare_new(
         # of the batch names it too.
         own = names if len(new.links) < MAX_LINKS else names.within(new.links)
         try:
-            rows = new.module.to_rows(value, Source(actor, rkey, indexed_at), own)
+            rows = new.collection.to_rows(value, Source(actor, rkey, indexed_at), own)
         except InvalidRecordError as fault:
             error = reason_of(fault)
         else:
@@ -403,43 +330,3 @@ def _prepare_edges(
     packed = pack_edges(path, target, rkeys, target_rkeys, times, actors, targets)
     prepared.links.setdefault(PARTITION_OF[path], []).extend(packed)
     count_edges(prepared.stats, path, actors, targets, target_rkeys)
-
-
-def keep_first_seen(
-    table: RowTable,
-    rows: list[tuple[Any, ...]],
-    first_seen: dict[tuple[int, int], datetime | None] | None,
-) -> list[tuple[Any, ...]]:
-    """Rows of edited records keep the time they were first seen: an edit must not
-    bring a post to the top of a feed."""
-    if not first_seen or not table.dated:
-        return rows
-    kept: list[tuple[Any, ...]] = []
-    by_actor = {actor: seen for (actor, _), seen in first_seen.items()}
-    place = table.columns.index("indexed_at")
-    for row in rows:
-        seen = by_actor.get(row[0]) if table.single else first_seen.get(row[:2])
-        if seen is not None:
-            changed = list(row)
-            changed[place] = seen
-            if table is POST:
-                changed[_SORT_AT] = min(row[_CREATED_AT], seen)
-            kept.append(tuple(changed))
-        else:
-            kept.append(row)
-    return kept
-
-
-_SORT_AT: Final = POST.columns.index("sort_at")
-_CREATED_AT: Final = POST.columns.index("created_at")
-
-
-def _delete_errors(conn: Conn, addresses: Sequence[tuple[int, int, int]]) -> None:
-    conn.execute(
-        """
-        DELETE FROM index_error e USING
-            unnest(%s::int4[], %s::int4[], %s::int8[]) AS d (actor, collection, rkey)
-        WHERE e.actor = d.actor AND e.collection = d.collection AND e.rkey = d.rkey
-        """,
-        int_columns(addresses, 3),
-    )

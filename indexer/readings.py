@@ -22,7 +22,7 @@ class Reading(NamedTuple):
     """A record's bytes, read: its links, and why no rows can be made of it, if so. Else
     `value` is what they are made of, None where that was let go."""
 
-    module: Collection
+    collection: Collection
     value: Value | None
     links: Sequence[Link]
     error: str | None
@@ -82,17 +82,17 @@ def read_shaped(
 def read_record(nsid: str, raw: bytes, fields: Any) -> Reading:
     """A record of a collection; `fields` is what `cbor.decode_fast` gave, where it has
     been asked already."""
-    module = collection_for(nsid)
+    collection = collection_for(nsid)
     try:
         value = cbor.decode_fast(raw) if fields is None else fields
         if not isinstance(value, dict):
             raise InvalidRecordError("", "not a map")
-        if nsid == module.COLLECTION and value.get("$type") != nsid:
+        if nsid == collection.nsid and value.get("$type") != nsid:
             raise InvalidRecordError("$type", "not the collection it is in")
-        links = module.find_links(value) if may_link(raw) else ()
-        return Reading(module, value, links, None)
+        links = collection.find_links(value) if may_link(raw) else ()
+        return Reading(collection, value, links, None)
     except ProtocolError as error:
-        return Reading(module, None, (), reason_of(error))
+        return Reading(collection, None, (), reason_of(error))
 
 
 def reason_of(error: ProtocolError) -> str:

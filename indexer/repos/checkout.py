@@ -21,7 +21,7 @@ from typing import Final, Protocol, Self
 import psycopg
 
 from indexer.apply import apply_commits, plan_for_probes
-from indexer.changes import Prepared, apply_changes, write
+from indexer.changes import Prepared
 from indexer.repos.import_rows import (
     Addresses,
     Dropped,
@@ -35,6 +35,7 @@ from indexer.repos.repo_states import (
     save_repos,
 )
 from indexer.repos.staged_repo import StagedRepo
+from indexer.row_writes import apply_changes, write
 from protocol.errors import DesynchronizedError, LimitExceededError
 from protocol.events.event import DroppedOp
 from protocol.events.sequenced_frames import sync_frame, utc_text

@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
 from indexer.apply import apply_commits, plan_for_probes
-from indexer.changes import write
 from indexer.repos.checkout import (
     LOCK_CLASS,
     ImportedHead,
@@ -28,6 +27,7 @@ from indexer.repos.import_rows import (
     prepare_import,
 )
 from indexer.repos.repo_states import RepoState, choose_selections, lock_repos
+from indexer.row_writes import write
 from protocol.events.event import DroppedOp
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.postgres.arrays import int_array

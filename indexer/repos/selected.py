@@ -7,7 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
-from indexer.changes import Change, apply_changes
+from indexer.changes import Change
 from indexer.repos.checkout import LOCK_CLASS, OTHER_COLLECTIONS
 from indexer.repos.repo_states import (
     RepoState,
@@ -15,6 +15,7 @@ from indexer.repos.repo_states import (
     lock_repos,
     save_repos,
 )
+from indexer.row_writes import apply_changes
 from storage.drops import delete_dropped_outside
 from storage.postgres.pool import Conn
 from storage.postgres.transaction import retry_conflicts, whole_transaction

@@ -43,7 +43,8 @@ from indexer.account import (
     purge_deleted,
     set_takedown,
 )
-from indexer.apply import BatchResult, apply_batch
+from indexer.apply import apply_batch
+from indexer.batch import BatchResult
 from indexer.collections.registry import OWNED_TABLES
 from indexer.collections.texts import TEXTS
 from indexer.identity import save_handles

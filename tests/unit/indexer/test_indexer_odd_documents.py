@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from indexer_world import POST, author, post
 
-from indexer.apply import BatchResult
+from indexer.batch import BatchResult
 from indexer.collections.texts import TEXTS
-from search.drain import drain_outbox
+from indexer.search_sync import drain_outbox
 from search.engines.postgres import PostgresEngine
 from storage.postgres.pool import Conn, Pool
 

@@ -32,7 +32,7 @@ from audit.repo_audit import (
     recount_stats,
 )
 from crawler.sink import FetchedRepo
-from indexer.apply import BatchResult
+from indexer.batch import BatchResult
 from indexer.repos import selected
 from indexer.repos.checkout import Checkout, CheckoutResult
 from indexer.repos.export import open_export
