@@ -12,7 +12,7 @@ from indexer_world import POST, author, post
 
 from indexer.batch import BatchResult
 from indexer.collections.texts import TEXTS
-from indexer.search_sync import drain_outbox
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from storage.postgres.pool import Conn, Pool
 
