@@ -1,8 +1,8 @@
-"""The outbox -> documents made of current rows -> a search engine.
+"""Search outbox -> documents made of current rows -> a search engine.
 
-An entry says only that something changed. What the engine is told is read from the rows
-of now, so entries may be late, doubled or out of order, and an engine that was wiped is
-filled again by queueing everything.
+An entry says only that something changed. Documents are made of the rows of now, so
+entries may be late, doubled or out of order. A wiped engine is filled by queueing
+everything.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _UNSEARCHED: Final = tuple(
     sorted(COLLECTION_IDS[n] for n, c in COLLECTIONS.items() if c.to_text is None)
 )
 _MAX_FILTER_CHARS: Final = 2_048
-"""Tags, addresses and the like, each."""
+"""Maximum length of a tag, a URL or a mention."""
 _NO_STATS: Final = PostStats()
 _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
 
 
 class SearchEngine(Protocol):
-    """The part of a search engine that is written to (see search.engines.contract)."""
+    """The write side of a search engine (see search.engines.contract)."""
 
     def put(self, conn: Any, documents: Sequence[Document]) -> None: ...
 
@@ -71,11 +71,11 @@ class _Account:
 
 @retry_conflicts
 def drain_outbox(conn: Conn, engine: SearchEngine, limit: int) -> int:
-    """Tell the engine of up to `limit` entries and remove them; returns how many.
+    """Send up to `limit` entries to the engine and remove them; return their number.
 
-    One transaction, which an engine inside Postgres shares: when the engine fails, the
-    entries stay. 0 also when another drain runs: of two at once, the one that read
-    first could write last, and leave an old document behind.
+    One transaction, shared by an engine inside Postgres: if the engine fails, the
+    entries stay. Also returns 0 while another drain runs: of two at once, the older
+    could write last.
     """
     with whole_transaction(conn):
         lock = conn.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
@@ -90,7 +90,7 @@ def drain_outbox(conn: Conn, engine: SearchEngine, limit: int) -> int:
         whole = {a.actor for a in addresses if a.collection == NO_COLLECTION}
         about = whole | {a.actor for a in addresses if a.collection == _PROFILE}
         gone = {a for a in about if a not in accounts or not accounts[a].shown}
-        # What comes back was removed whole, so all of it must be read again.
+        # An account that is shown again was removed with all its documents.
         queue_records(conn, whole - gone)
         records = {
             a for a in addresses if a.collection not in (NO_COLLECTION, _PROFILE)
@@ -108,7 +108,7 @@ def drain_outbox(conn: Conn, engine: SearchEngine, limit: int) -> int:
 
 
 def queue_records(conn: Conn, actors: Collection[int]) -> None:
-    """Queue every record of these accounts that has text. Does not commit."""
+    """Queue every searchable record of these accounts. Does not commit."""
     if actors:
         conn.execute(
             """
@@ -265,7 +265,7 @@ def _clean(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _key_time(rkey: int) -> datetime:
-    """The time in a TID; 1970 for a record that tells no time at all."""
+    """Return the time in a TID; 1970 for any other key."""
     micros = tid_time_us(tid_from_int(rkey)) if rkey > 0 else 0
     return datetime.fromtimestamp(micros / 1_000_000, UTC)
 

@@ -91,7 +91,7 @@ def _run_shard(
             write,
             Interner(names),
             tell_written,
-            send_on=plan.settings.send_on,
+            rebroadcast=plan.settings.rebroadcast,
             shard=number,
         )
         shard = Shard(

@@ -475,7 +475,7 @@ class Gate:
 
     def _frame_of(self, message: GateFrame) -> bytes | None:
         """The frame to be sent on, where somebody wants it."""
-        if not self._settings.send_on:
+        if not self._settings.rebroadcast:
             return None
         return message.to_send(self._now_us())
 
