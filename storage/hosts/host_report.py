@@ -10,7 +10,8 @@ from typing import Any, Final
 from psycopg.rows import class_row
 
 from protocol.events.drops import DropReason
-from storage.hosts.host_rows import STRIKES_NOW, shown_state
+from storage.hosts.host_rows import shown_state
+from storage.hosts.host_strikes import STRIKES_NOW
 from storage.postgres.pool import Conn
 
 MOST_COUNTED: Final = 10_000

@@ -19,10 +19,3 @@ def put_frame(conn: Conn, host: int, seq: int, frame: bytes, error: str) -> None
     ).fetchone()
     assert row is not None
     conn.execute("DELETE FROM quarantined_frame WHERE id <= %s", (row[0] - KEPT,))
-
-
-def count_frames(conn: Conn) -> int:
-    """Return how many events are set aside: more than none is an alarm."""
-    row = conn.execute("SELECT count(*) FROM quarantined_frame").fetchone()
-    assert row is not None
-    return int(row[0])
