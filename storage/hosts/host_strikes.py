@@ -8,7 +8,7 @@ from storage.hosts.host_rows import HOST_THROTTLED, move_host
 from storage.postgres.pool import Conn
 
 STRIKE_HALF_LIFE: Final = 86_400.0
-"""Seconds after which a strike counts half."""
+"""Half-life of a strike in seconds."""
 
 STRIKES_NOW: Final = (
     "strikes * 0.5 ^ (least(extract(epoch FROM now()"
@@ -17,11 +17,10 @@ STRIKES_NOW: Final = (
 
 
 def add_strikes(conn: Conn, host: int, count: int, *, limit: int, wait: float) -> int:
-    """Count misbehaviour; at `limit` strikes the host is throttled for `wait` seconds.
+    """Count misbehaviour; at `limit` strikes throttle the host for `wait` seconds.
 
-    Strikes fade by half a day after day, and start at half the limit after a
-    throttling: who goes on is throttled sooner. Returns the strikes now held. A relay
-    of our choice and configured hosts are counted, never throttled.
+    Strikes halve each day and start at half the limit after a throttling. Returns the
+    current strikes. Configured hosts are counted, never throttled.
     """
     row = conn.execute(
         f"""
@@ -46,7 +45,7 @@ def add_strikes(conn: Conn, host: int, count: int, *, limit: int, wait: float) -
 
 
 def forgive(conn: Conn, host: int) -> None:
-    """Forget a host's strikes and failures."""
+    """Clear a host's strikes and failures."""
     conn.execute(
         "UPDATE host SET strikes = 0, tries = 0, error = NULL, next_try = NULL"
         " WHERE id = %s",

@@ -9,17 +9,19 @@ from storage.postgres.pool import Conn
 from storage.repos.scope_rows import load_scope
 
 _LATELY_S: Final = 600.0
-# The first repos come in a bunch; their rate says nothing yet.
+# The first repos come in a burst; their rate means nothing.
 _BEGUN_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeProgress:
-    """How far the index is with its scope: numbers of its accounts. `wanted` is None
-    while it is the whole network; `lately` were fetched in the last ten minutes, the
-    first of them `lately_s` seconds ago.
-    `outside` are others, that are to be removed. `synchronized` hold what is to be
-    kept of them, `partial` of these chosen collections only."""
+    """Numbers of accounts of the scope.
+
+    `wanted` is None for the whole network. `synchronized` hold all that is kept of
+    them; `partial` of these hold chosen collections only. `lately` were fetched in the
+    last ten minutes, the first of them `lately_s` seconds ago. `outside` are to be
+    removed.
+    """
 
     wanted: int | None
     held: int
@@ -32,18 +34,17 @@ class ScopeProgress:
 
     @property
     def total(self) -> int:
-        """Accounts there will be, as far as is known."""
+        """Return the known number of accounts that will be indexed."""
         return self.held if self.wanted is None else max(self.wanted, self.held)
 
     @property
     def done(self) -> int:
-        """Accounts whose repo is here, or cannot be had any more."""
+        """Return the accounts whose repo is stored or cannot be fetched."""
         return self.synchronized + self.gone
 
     @property
     def seconds_left(self) -> float | None:
-        """At the rate of the last ten minutes, or since it began; None if nothing
-        moves."""
+        """Estimate the time left from the recent rate; None without progress."""
         left = max(0, self.total - self.done)
         if left and not self.lately:
             return None
@@ -52,7 +53,7 @@ class ScopeProgress:
 
 
 def load_progress(conn: Conn) -> ScopeProgress:
-    """How far we are. Counts every repo: for people and once in a while."""
+    """Return the progress. Counts every repo: call it rarely."""
     whole = load_scope(conn).whole
     row = conn.execute(
         """
