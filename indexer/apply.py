@@ -1,9 +1,8 @@
-"""A batch of verified events -> one transaction: rows, counts, outbox, repo states and
-cursors together, or nothing. One that makes very much is more, the cursors in the last.
+"""Apply a batch of verified events in one transaction.
 
-Checked here, against the state that is locked: that a commit follows from the one
-before (its rev is higher, its prev_data is our data). Not checked here: signatures,
-trees, hashes; events are verified before they come.
+Rows, counts, outbox, repo states and cursors commit together. Checked here against the
+locked state: a commit's rev is higher than ours and its prev_data is our data.
+Signatures, trees and hashes are verified before.
 """
 
 from __future__ import annotations
@@ -34,23 +33,25 @@ def apply_batch(
     now: datetime,
     *,
     shard: int = 0,
-    send_on: bool = False,
+    rebroadcast: bool = False,
 ) -> BatchResult:
-    """Apply events in order, and save `cursors` (host id -> seq), in one transaction.
+    """Apply events in order and save `cursors` (host id -> seq), in one transaction.
 
-    Events that make very much go in several (indexer.batch_parts), the cursors with the
-    last: after a failure in between they come again, and change nothing more.
-    `now` is when this project sees the records. A commit that does not follow from
-    the state we hold makes its repo desynchronized; one whose repo is being fetched
-    is kept for the end of that; one of an inactive account, or older than what we
-    hold, is ignored. Events of one account must not be in two batches at once
-    (shards own their accounts). With `send_on` what is applied goes to the event log.
+    A very large batch takes several (indexer.batch_parts), with the cursors in the
+    last: events that come again change nothing. `now` is the time of indexing.
+
+    A commit that does not follow from our state desynchronizes its repo. One whose repo
+    is being fetched is buffered until the fetch ends. One of an inactive account, or
+    older than our state, is ignored.
+
+    Events of one account must not be in two batches at once (shards own their
+    accounts). With `rebroadcast`, applied events go to the event log.
     """
     *parts, last = parts_of(events)
     result = BatchResult()
     for part in parts:
-        result.add(_apply_part(conn, interner, part, {}, now, shard, send_on))
-    result.add(_apply_part(conn, interner, last, cursors, now, shard, send_on))
+        result.add(_apply_part(conn, interner, part, {}, now, shard, rebroadcast))
+    result.add(_apply_part(conn, interner, last, cursors, now, shard, rebroadcast))
     return result
 
 
@@ -62,9 +63,9 @@ def _apply_part(
     cursors: Mapping[int, int],
     now: datetime,
     shard: int,
-    send_on: bool,
+    rebroadcast: bool,
 ) -> BatchResult:
-    batch = Batch(interner, now, send_on=send_on)
+    batch = Batch(interner, now, rebroadcast=rebroadcast)
     batch.intern(events)
     crashpoint(Crashpoint.APPLY_NAMED)
     with whole_transaction(conn):
@@ -92,7 +93,7 @@ def apply_commits(
 ) -> tuple[BatchResult, StatsChange]:
     """Apply buffered commits of one repo that the caller's transaction has locked.
 
-    The changes of the counts are returned, for the caller to apply with its own.
+    Returns the changes of counts, which the caller applies with its own.
     """
     batch = Batch(interner, now)
     batch.intern(events)
@@ -104,8 +105,10 @@ def apply_commits(
 
 
 def plan_for_probes(conn: Conn) -> None:
-    """For the rest of the transaction, join by index probes: a batch touches a few
-    rows of large tables, whatever the planner's statistics say."""
+    """Join by index probes for the rest of the transaction.
+
+    A batch touches a few rows of large tables, which the planner's statistics hide.
+    """
     conn.execute(
         "SELECT set_config('enable_hashjoin', 'off', true),"
         " set_config('enable_mergejoin', 'off', true),"

@@ -43,8 +43,8 @@ from storage.states import REPO_DESYNCHRONIZED, REPO_RESYNCING, REPO_SYNCHRONIZE
 
 @dataclass(slots=True)
 class BatchResult:
-    """What became of a batch. Numbers are events; `records` is records written or
-    deleted; `desynchronized` are DIDs whose repo must be fetched."""
+    """Result of a batch: numbers of events, of records written or deleted, and the DIDs
+    whose repos must be fetched."""
 
     applied: int = 0
     ignored: int = 0
@@ -54,7 +54,7 @@ class BatchResult:
     drops: Counter[DropReason] = field(default_factory=Counter)
 
     def add(self, other: BatchResult) -> None:
-        """Add what became of the next part of the batch."""
+        """Add the result of the next part of the batch."""
         self.applied += other.applied
         self.ignored += other.ignored
         self.buffered += other.buffered
@@ -68,10 +68,10 @@ _Path = tuple[int, bytes]  # actor, tree key
 
 
 class Batch:
-    """Events of one batch, collapsed: of changes of one record only the last counts."""
+    """Events of one batch; of several changes of one record only the last counts."""
 
     def __init__(
-        self, interner: Interner, now: datetime, *, send_on: bool = False
+        self, interner: Interner, now: datetime, *, rebroadcast: bool = False
     ) -> None:
         self.result = BatchResult()
         self.repos: dict[int, RepoState] = {}
@@ -91,12 +91,12 @@ class Batch:
         self._leftovers: set[int] = set()
         self._identities: dict[int, str] = {}
         self._drop_counts: Counter[tuple[str, int]] = Counter()
-        self._send_on = send_on
-        self._sent_on: list[bytes] = []
+        self._rebroadcast = rebroadcast
+        self._outgoing: list[bytes] = []
         self._messages: list[int] = []
 
     def intern(self, events: Sequence[Event]) -> None:
-        """Numbers for all names of the events, in transactions of their own."""
+        """Intern all names of the events, in transactions of their own."""
         self.actors = self._interner.actors({event.did for event in events})
         nsids: set[str] = set()
         rkeys: set[str] = set()
@@ -114,7 +114,7 @@ class Batch:
         self._rkeys = self._interner.rkeys(rkeys)
 
     def lock(self, conn: Conn, events: Sequence[Event]) -> None:
-        """Lock the repos of the batch, and make those that a commit begins."""
+        """Lock the repos of the batch; create those that a commit starts."""
         hosts: dict[int, int | None] = {}
         for event in events:
             actor = self.actors[event.did]
@@ -179,8 +179,11 @@ class Batch:
             self._ignore(event, DropReason.DESYNCHRONIZED)
 
     def _is_empty(self, actor: int, repo: RepoState) -> bool:
-        """Whether a first commit may begin it. One of which the removal was broken off
-        has no revision, but records that only a fetch takes away."""
+        """Return True if a first commit may start this repo.
+
+        An interrupted removal leaves no revision but records, which only a fetch
+        removes.
+        """
         return repo.rev is None and actor not in self._leftovers
 
     def _take_sync(self, actor: int, event: SyncEvent) -> None:
@@ -189,14 +192,14 @@ class Batch:
             self._ignore(event, DropReason.INACTIVE_ACCOUNT)
         elif repo.rev is not None and event.rev <= repo.rev:
             if event.rev == repo.rev and event.data != repo.data:
-                self._desynchronize(repo, event, "one revision, two trees")
+                self._desynchronize(repo, event, "one revision with two trees")
             else:
                 self.result.ignored += 1
         elif repo.data == event.data and repo.state == REPO_SYNCHRONIZED:
             repo.advance(event.rev, event.data, event.commit)
             self._note_applied(event)
         else:
-            self._desynchronize(repo, event, "the host tells of another tree")
+            self._desynchronize(repo, event, "the host announced another tree")
 
     def _take_account(self, actor: int, event: AccountEvent) -> None:
         if event.asked_at is not None and actor in self._overtaken:
@@ -213,12 +216,11 @@ class Batch:
             if repo is not None:
                 repo.status = status
                 if repo.active and repo.state != REPO_SYNCHRONIZED:
-                    # A fetch that is under way may be older than that.
+                    # A running fetch may be older than this event.
                     repo.upstream_rev = None
                     repo.changed = True
                 if repo.active and repo.state != REPO_DESYNCHRONIZED:
-                    # Commits were ignored while it was away, those kept for the end
-                    # of a fetch among them.
+                    # Commits were ignored while it was inactive, buffered ones too.
                     repo.desynchronize("the account is active again")
                     self.result.desynchronized.append(event.did)
         self._note_applied(event)
@@ -233,7 +235,7 @@ class Batch:
                 self._values[key] = None
                 self._ended.add(key)
             else:
-                # What is created in a place that the batch made free was there before.
+                # A create after a delete in this batch replaces an older record.
                 if op.action == "create" and key not in self._values:
                     self._created.add(key)
                 self._values[key] = op
@@ -242,7 +244,7 @@ class Batch:
             self.result.drops[drop.reason] += 1
             parsed = _parse_path(drop.path)
             if parsed is not None:
-                # An update that cannot be kept still ends the record before it.
+                # A dropped update still removes the previous record.
                 self._values[actor, *parsed] = None
             self._dropped[actor, _tree_key(drop.path)] = (
                 None if drop.cid is None else (drop.cid, drop.reason)
@@ -256,9 +258,9 @@ class Batch:
 
     def _note_applied(self, event: Event) -> None:
         self.result.applied += 1
-        if self._send_on:
+        if self._rebroadcast:
             frame = frame_of(event, self._now)
-            self._sent_on.append(frame)
+            self._outgoing.append(frame)
             self._messages.append(messages_of(event, frame))
 
     def _desynchronize(
@@ -276,7 +278,7 @@ class Batch:
         self.result.ignored += 1
 
     def write(self, conn: Conn) -> StatsChange:
-        """Send everything the batch came to, but for the counts it changes."""
+        """Write everything except the changed counts, which are returned."""
         stats = self._write_records(conn)
         self._keep_buffered(conn)
         account.save_statuses(conn, self._statuses)
@@ -284,7 +286,7 @@ class Batch:
         identity.mark_stale(conn, self._identities)
         save_repos(conn, self.repos.values())
         count_drops(conn, self._drop_counts)
-        event_log.append(conn, self._sent_on, self._messages)
+        event_log.append(conn, self._outgoing, self._messages)
         return stats
 
     def _keep_buffered(self, conn: Conn) -> None:
@@ -293,7 +295,7 @@ class Batch:
             if actor in full:
                 repo = self.repos[actor]
                 repo.note_upstream(event.rev)
-                repo.desynchronize("too many commits came while it was fetched")
+                repo.desynchronize("too many commits during the fetch")
 
     def _write_records(self, conn: Conn) -> StatsChange:
         nsids, rkeys = self._nsids, self._rkeys
@@ -310,7 +312,7 @@ class Batch:
                     value, fields = op.value, op.fields
                 before = old.get(address)  # type: ignore[call-overload]
                 if before is None and key not in self._created:
-                    # Its tree had it and we did not: it was dropped then.
+                    # In its tree but not here: it was dropped earlier.
                     path = (key[0], f"{key[1]}/{key[2]}".encode())
                     self._dropped.setdefault(path, None)
                 if before != value:
@@ -330,10 +332,10 @@ class Batch:
 
 
 def _broken_link(repo: RepoState, event: CommitEvent) -> str | None:
-    """Why a proven commit does not follow from the state we hold, None if it does.
+    """Return the reason why a commit does not follow from our state, None if it does.
 
-    `since` is not signed, and one that is left out says nothing; one that names
-    another revision tells of a commit that we never saw (specs/sync).
+    `since` is not signed: without it nothing is compared. One that names another
+    revision proves a commit that we never saw (specs/sync).
     """
     if event.prev_data is None:
         return "the commit has no prevData"
@@ -345,11 +347,11 @@ def _broken_link(repo: RepoState, event: CommitEvent) -> str | None:
 
 
 def _is_first_commit(event: CommitEvent) -> bool:
-    """Whether a commit is the first of its repo: its tree holds what it creates and
-    nothing else, which is proven here and not taken from its word.
+    """Return True if a commit is the first of its repo: its tree holds exactly what it
+    creates.
 
-    One without `prev_data` is none, even of an empty tree: nothing is known of what its
-    frame says, which would be sent on.
+    A commit without `prev_data` is not first, even of an empty tree: its frame would be
+    rebroadcast unproven.
     """
     if event.since is not None or event.prev_data != EMPTY_ROOT:
         return False

@@ -1,9 +1,8 @@
-"""Changes of records -> rows of every table that follows from them.
+"""Changes of records -> packed rows of every table that follows from them.
 
-`prepare` reads and packs and needs no connection of its own; `write` sends. An update
-is a delete and an insert. What is taken from the counts is what was really deleted,
-and what was there before is read by the caller under the lock of the repo, so a
-change applied twice changes nothing.
+`prepare` reads and packs without a connection of its own; `row_writes.write` sends. An
+update is a delete and an insert. Counts fall by what was really deleted, and the caller
+reads the old records under the repo's lock: a change applied twice changes nothing.
 """
 
 from __future__ import annotations
@@ -58,16 +57,16 @@ from storage.records.stats import StatsChange
 _POST: Final = COLLECTION_IDS[FEED_POST]
 
 _KEPT_DECODED_BYTES: Final = 128 * 1024
-"""Of the records of a batch that stay decoded until their rows are made. It may take
+"""Bytes of records that stay decoded until their rows are made. Decoded they may take
 seventy times the memory; those beyond are decoded twice."""
 _MOST_LINKS: Final = 50_000
-"""Of a piece. Ten thousand posts have some thirty thousand; as many other records may
-have ten million, at three hundred bytes each."""
+"""Maximum links of a piece. Ten thousand posts have about 30,000; other records may
+have ten million, at 300 bytes each."""
 
 
 class Change(NamedTuple):
-    """A record before and after: exact bytes, None where there is none. `fields` is
-    the new one decoded by `cbor.decode_fast`, where that has been done already."""
+    """A record before and after: exact bytes, None if there is none. `fields` is the
+    new record decoded by `cbor.decode_fast`, if that was done already."""
 
     actor: int
     collection: int
@@ -78,12 +77,12 @@ class Change(NamedTuple):
     fields: Any = None
 
     def let_go(self) -> Change:
-        """The same without the decoded record."""
+        """Return the change without the decoded record."""
         return self if self.fields is None else self._replace(fields=None)
 
 
 class EdgeColumns(NamedTuple):
-    """New records of one collection that are one edge each, and nothing else."""
+    """New records of one collection that are one edge each and nothing else."""
 
     nsid: str
     collection: int
@@ -94,7 +93,7 @@ class EdgeColumns(NamedTuple):
 
 @dataclass(slots=True)
 class Prepared:
-    """Packed rows of a batch of changes, ready to be sent."""
+    """Packed rows of a batch of changes, ready to be written."""
 
     replaced: list[tuple[int, int, int]] = field(default_factory=list)
     old_links: list[LinkTuple] = field(default_factory=list)
@@ -114,11 +113,10 @@ def prepare(
     indexed_at: datetime,
     edges: Iterable[EdgeColumns] = (),
 ) -> Iterator[Prepared]:
-    """Read and pack a batch, in pieces where it holds very many links; `edges` were
-    read before, and are asked for last. Each address must stand in it once.
+    """Read and pack a batch, in pieces if it holds very many links.
 
-    Names are interned here, so call it with no lock held that a naming transaction
-    could want (none of ours does).
+    Each address must occur once. `edges` were read before and are consumed last. Names
+    are interned here, so hold no lock that a naming transaction could want.
     """
     piece = _Piece()
     shaped: dict[str, list[Change]] = {}
@@ -160,7 +158,7 @@ def prepare(
 
 
 class _Piece:
-    """Changes that were read, and are packed together."""
+    """Changes that were read and are packed together."""
 
     def __init__(self) -> None:
         self._readings: list[tuple[Change, Reading | None, Reading | None]] = []
@@ -170,16 +168,15 @@ class _Piece:
 
     @property
     def full(self) -> bool:
-        """Whether no more should be added."""
+        """Return True if no more should be added."""
         return self._links >= _MOST_LINKS
 
     def add(self, change: Change, old: Reading | None, new: Reading | None) -> None:
-        """Take in a change, and what was read of its two sides."""
+        """Add a change and the readings of its two sides."""
         if old is not None:
             self._seen.add(change.collection, old.links)
             self._links += len(old.links)
-            # No rows are made of it.
-            old = old.let_go()
+            old = old.let_go()  # no rows are made of it
         if new is not None:
             self._seen.add(change.collection, new.links)
             self._links += len(new.links)
@@ -194,7 +191,7 @@ class _Piece:
         indexed_at: datetime,
         columns: Sequence[EdgeColumns] = (),
     ) -> Prepared:
-        """Rows of all that was added, and of `columns`."""
+        """Pack the rows of all that was added, and of `columns`."""
         prepared = Prepared()
         for column in columns:
             self._seen.add_dids(column.edges.dids)
@@ -223,7 +220,7 @@ def _link_rows(
     names: Names,
     paths: dict[tuple[int, str], int],
 ) -> Iterable[LinkTuple]:
-    """Rows of a record's links, each once."""
+    """Return the rows of a record's links, each once."""
     actors, collections, rkeys = names.actors, names.collections, names.rkeys
     rows: dict[LinkTuple, None] = {}
     for path, did, nsid, rkey in links:
@@ -277,8 +274,8 @@ def _prepare_new(
         value = new.value
         if value is None:
             value = cbor.decode_fast(change.new or b"")
-        # What a link beyond the bound names must not be there because another record
-        # of the batch names it too.
+        # A name beyond the record's limit must not resolve because another record of
+        # the batch has it.
         own = names if len(new.links) < MAX_LINKS else names.within(new.links)
         try:
             rows = new.collection.to_rows(value, Source(actor, rkey, indexed_at), own)
@@ -305,12 +302,12 @@ _EDGES: Final = {
     GRAPH_FOLLOW: (FOLLOW_SUBJECT, NO_COLLECTION),
     GRAPH_BLOCK: (BLOCK_SUBJECT, NO_COLLECTION),
 }
-"""Of each shape the path, and what it points at."""
+"""Shaped collection -> link path, and the collection that it points at."""
 
 
 def _sort_time(value: Value, indexed_at: datetime) -> int:
-    """The `pg_time` by which edges of a record are sorted, as posts are: the earlier of
-    createdAt and the time it is indexed."""
+    """Return the `pg_time` that sorts a record's edges: the earlier of createdAt and
+    indexed_at, as for posts."""
     created_at = optional_time(value)
     return pg_time(indexed_at if created_at is None else min(created_at, indexed_at))
 
@@ -318,7 +315,7 @@ def _sort_time(value: Value, indexed_at: datetime) -> int:
 def _prepare_edges(
     prepared: Prepared, columns: EdgeColumns, names: Names, indexed_at: datetime
 ) -> None:
-    """Records that are one edge and nothing else: four in five of all."""
+    """Pack records that are one edge and nothing else: four in five of all."""
     nsid, collection, actors, rkeys, edges = columns
     path, target = _EDGES[nsid]
     targets = [names.actors[did] for did in edges.dids]

@@ -1,4 +1,4 @@
-"""Packed rows of a batch, sent to every table that they belong to."""
+"""Writing of packed rows to every table that they belong to."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def apply_changes(
     changes: Iterable[Change],
     now: datetime,
 ) -> StatsChange:
-    """`prepare` and `write`, piece by piece."""
+    """Prepare and write changes, piece by piece."""
     stats = StatsChange()
     for prepared in prepare(changes, interner, now):
         stats.merge(write(conn, prepared))
@@ -48,10 +48,10 @@ def apply_changes(
 
 
 def write(conn: Conn, prepared: Prepared, *, fresh: bool = False) -> StatsChange:
-    """Send a batch within the caller's transaction; return the change of the counts,
-    which the caller applies last, so that popular rows are locked the least.
+    """Write a batch within the caller's transaction; return the changes of counts.
 
-    Where `fresh`, nothing of these accounts is held yet.
+    The caller applies them last, so that rows of popular posts are locked briefly. With
+    `fresh`, nothing of these accounts is stored yet.
     """
     stats = prepared.stats
     first_seen: dict[RowTable, dict[tuple[int, int], datetime | None]] = {}
@@ -81,7 +81,7 @@ def write(conn: Conn, prepared: Prepared, *, fresh: bool = False) -> StatsChange
 
 
 def _delete_links(conn: Conn, old: Sequence[LinkTuple], stats: StatsChange) -> None:
-    """Remove edges; where one counted, the next of its account does from now on."""
+    """Remove edges; if one was counted, the next of its account is counted instead."""
     removed = delete_links(conn, old)
     count_links(stats, removed, -1)
     if len(removed) < len(old):
@@ -99,8 +99,10 @@ def keep_first_seen(
     rows: list[tuple[Any, ...]],
     first_seen: dict[tuple[int, int], datetime | None] | None,
 ) -> list[tuple[Any, ...]]:
-    """Rows of edited records keep the time they were first seen: an edit must not
-    bring a post to the top of a feed."""
+    """Return rows that keep the time their record was first seen.
+
+    An edit must not move a post to the top of a feed.
+    """
     if not first_seen or not table.dated:
         return rows
     kept: list[tuple[Any, ...]] = []

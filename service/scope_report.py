@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from storage.repos.scope_rows import Scope, ScopeProgress
+from storage.repos.scope_progress import ScopeProgress
+from storage.repos.scope_rows import Scope
 
 
 def as_fields(scope: Scope, progress: ScopeProgress) -> dict[str, Any]:

@@ -85,12 +85,6 @@ def fetch_pieces(
             yield asked[begun:], found
 
 
-def fetch_record(conn: Conn, actor: int, collection: int, rkey: int) -> bytes | None:
-    """The exact bytes of one record, None when there is none."""
-    address = Address(actor, collection, rkey)
-    return fetch_records(conn, [address]).get(address)
-
-
 def delete_records(conn: Conn, addresses: Sequence[tuple[int, int, int]]) -> int:
     """Remove records; return how many there were."""
     if not addresses:

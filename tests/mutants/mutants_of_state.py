@@ -127,7 +127,7 @@ CHAIN = (
         "sync-not-believed",
         "chain",
         "indexer/batch.py",
-        'self._desynchronize(repo, event, "the host tells of another tree")',
+        'self._desynchronize(repo, event, "the host announced another tree")',
         "self._ignore(event, DropReason.DESYNCHRONIZED)",
         (
             f"{_TABLE_OF_SYNC}::test_row[#sync:somewhere-else]",

@@ -31,12 +31,12 @@ from service.scope_estimate import estimate as put_together
 from service.scope_report import as_fields, describe, in_hours
 from storage.postgres.pool import connect
 from storage.postgres.transaction import retry_conflicts
+from storage.repos.scope_progress import load_progress
 from storage.repos.scope_rows import (
     Scope,
     ScopeKind,
     UnkeptError,
     check_keep,
-    load_progress,
     load_scope,
     set_scope,
 )

@@ -25,7 +25,7 @@ def add(config: Config, text: str, reason: str) -> str:
     if not reason.strip():
         raise ConfigError("--reason: say why; `takedown list` shows it")
     with _known(config, text) as (conn, did, actor, before):
-        set_takedown(conn, actor, reason.strip(), send_on=config.event_log)
+        set_takedown(conn, actor, reason.strip(), rebroadcast=config.event_log)
     if before is not None:
         return f"{did} was taken down already ({before}); the reason is replaced"
     return f"{did} is taken down; no answer shows it from now on"
@@ -36,7 +36,7 @@ def undo(config: Config, text: str) -> str:
     with _known(config, text) as (conn, did, actor, before):
         if before is None:
             raise ServiceError(f"{did} is not taken down; see `bigworld takedown list`")
-        set_takedown(conn, actor, None, send_on=config.event_log)
+        set_takedown(conn, actor, None, rebroadcast=config.event_log)
     return f"{did} is shown again; search follows within seconds"
 
 

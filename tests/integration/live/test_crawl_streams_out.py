@@ -51,7 +51,7 @@ class Publisher:
         numbering = event_numbering(self.world.pool, EVERYTHING)
         stack.enter_context(numbering)
         self.world.sink = IndexSink(
-            self.world.pool, Interner(names), numbering.wake, send_on=True
+            self.world.pool, Interner(names), numbering.wake, rebroadcast=True
         )
         config = Config.read(home=home, dev_network=True, event_log=True)
         self.url = stack.enter_context(serving_in_thread(create_app(config, url)))
@@ -66,7 +66,7 @@ class Publisher:
             return event_log.load_bounds(conn)
 
     def crawl(self) -> Any:
-        return self.world.crawling(send_on=True)
+        return self.world.crawling(rebroadcast=True)
 
     def write(self, author: Author, name: str, collection: str = POST) -> int:
         return self.host.post(author, ("create", f"{collection}/{name}", post(name)))

@@ -26,12 +26,8 @@ from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from storage.hosts import host_rows
 from storage.postgres.pool import Conn
-from storage.repos.scope_rows import (
-    ScopeKind,
-    ScopeProgress,
-    load_progress,
-    load_scope,
-)
+from storage.repos.scope_progress import ScopeProgress, load_progress
+from storage.repos.scope_rows import ScopeKind, load_scope
 
 
 def like(who: Author, name: str) -> dict[str, Any]:

@@ -41,13 +41,8 @@ from service.scope_report import as_fields, describe
 from service.scoping import apply_settings
 from storage.hosts.host_rows import put_host
 from storage.postgres.pool import Conn
-from storage.repos.scope_rows import (
-    Scope,
-    ScopeKind,
-    ScopeProgress,
-    load_scope,
-    set_scope,
-)
+from storage.repos.scope_progress import ScopeProgress
+from storage.repos.scope_rows import Scope, ScopeKind, load_scope, set_scope
 
 DEV = Policy(allow_loopback=True)
 A, B = "did:plc:" + "a" * 24, "did:plc:" + "b" * 24

@@ -1,7 +1,7 @@
-"""Made-up records of the usual lexicons, to train the compression dictionary on.
+"""Made-up records of the usual lexicons, to train the compression dictionary.
 
-Seeded: the same seed gives the same records. The shapes and the share of each
-collection are those of the public network; no text of any person is in them.
+The same seed gives the same records. Shapes and shares of collections are those of the
+public network; no text of a person is in them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _SHARES: Final = {
 
 
 def make_samples(seed: int, count: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`count` pairs of collection and record value, in the mix of the network."""
+    """Yield `count` pairs of collection and record value, in the mix of the network."""
     samples = _Samples(seed)
     kinds: dict[str, Callable[[], dict[str, Any]]] = {
         name: getattr(samples, name) for name in _SHARES

@@ -1,8 +1,7 @@
-"""The compression dictionary that ships with the project, and how it was made.
+"""Training of the shipped compression dictionary: `python -m bench.dictionary.train`.
 
-`python -m storage.records.record_dictionary` writes the file anew. A dictionary in
-use is never changed: a better one gets the next id, and rows written with the old one
-stay readable, for both are rows of the table `dictionary`.
+A dictionary in use is never changed. A better one gets the next id, and rows written
+with the old one stay readable: both are rows of the table `dictionary`.
 """
 
 from __future__ import annotations
@@ -13,13 +12,11 @@ from typing import Final
 
 import zstandard
 
+from bench.dictionary.record_samples import make_samples
 from protocol.data import cbor
-from storage.records.record_samples import make_samples
+from storage.records.record_codec import DICTIONARY_PATH
 
-DICTIONARY_ID: Final = 1
-DICTIONARY_PATH: Final = Path(__file__).with_name("record_dictionary.zdict")
 MAX_DICTIONARY_BYTES: Final = 65_536
-
 _SEED: Final = 1
 _SAMPLES: Final = 40_000
 
@@ -27,7 +24,7 @@ _SAMPLES: Final = 40_000
 def train_dictionary(
     records: Iterable[bytes], max_bytes: int = MAX_DICTIONARY_BYTES
 ) -> bytes:
-    """A dictionary for records like these: their exact bytes, some ten thousand."""
+    """Return a dictionary for records like these, about ten thousand of them."""
     return zstandard.train_dictionary(max_bytes, list(records)).as_bytes()
 
 
