@@ -1,5 +1,4 @@
-"""Gives the events of the log their numbers, close behind the writers, and forgets the
-old ones."""
+"""Numbering and pruning of the event log, close behind its writers."""
 
 from __future__ import annotations
 
@@ -9,40 +8,44 @@ from typing import Final
 
 import structlog
 
-from service.runtime.polling_thread import Wakeful
+from storage.postgres.polling_thread import PollingThread
 from storage.postgres.pool import Pool
 from storage.records.event_log import number_events, prune
 
 log = structlog.get_logger(__name__)
 
-_LOOK_S: Final = 0.1
+_POLL_S: Final = 0.1
 _PRUNE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class EventKeep:
-    """How much of the log is kept."""
+class EventRetention:
+    """Limits of the event log: age and size."""
 
     hours: float
     megabytes: int
 
 
-def event_numbering(pool: Pool, keep: EventKeep, *, idle: bool = False) -> Wakeful:
-    """A thread that numbers events; any process may have one. `idle`: nothing is logged
-    now, only what is there ages."""
-    numbering = _Numbering(pool, keep)
-    look_s = _PRUNE_S if idle else _LOOK_S
-    return Wakeful("event_numbering", numbering.work, look_s=look_s)
+def event_numbering(
+    pool: Pool, retention: EventRetention, *, idle: bool = False
+) -> PollingThread:
+    """Return a thread that numbers events; any process may run one.
+
+    `idle`: nothing is logged now, so that the thread only prunes.
+    """
+    numbering = _Numbering(pool, retention)
+    poll_s = _PRUNE_S if idle else _POLL_S
+    return PollingThread("event_numbering", numbering.work, poll_s=poll_s)
 
 
 class _Numbering:
-    def __init__(self, pool: Pool, keep: EventKeep) -> None:
+    def __init__(self, pool: Pool, retention: EventRetention) -> None:
         self._pool = pool
-        self._keep = keep
+        self._retention = retention
         self._pruned_at = float("-inf")
 
     def work(self) -> bool:
-        """Number some; where there are none, see to the old ones."""
+        """Number some events; prune the log if there are none."""
         with self._pool.connection() as conn:
             if number_events(conn, time.time_ns() // 1_000):
                 return True
@@ -51,15 +54,15 @@ class _Numbering:
         return False
 
     def _prune(self) -> None:
-        before = time.time() - self._keep.hours * 3_600
+        before = time.time() - self._retention.hours * 3_600
         with self._pool.connection() as conn:
             gone = sum(
                 prune(
                     conn,
                     before_us=int(before * 1_000_000),
-                    max_bytes=self._keep.megabytes * 1_000_000,
+                    max_bytes=self._retention.megabytes * 1_000_000,
                 )
             )
         self._pruned_at = time.monotonic()
         if gone:
-            log.info("events_forgotten", events=gone)
+            log.info("events_pruned", events=gone)

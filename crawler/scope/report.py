@@ -1,4 +1,4 @@
-"""How far the index is with its scope: for people and for programs."""
+"""Progress of the index towards its scope, for people and for programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from storage.repos.scope_rows import Scope
 
 
 def as_fields(scope: Scope, progress: ScopeProgress) -> dict[str, Any]:
-    """What a program reads."""
+    """Return scope and progress as JSON fields."""
     return {
         "scope": scope.kind,
         "seeds": list(scope.seeds),
@@ -24,7 +24,7 @@ def as_fields(scope: Scope, progress: ScopeProgress) -> dict[str, Any]:
 
 
 def describe(scope: Scope, progress: ScopeProgress) -> list[str]:
-    """What a person reads."""
+    """Return scope and progress as lines of text."""
     named = ", ".join(scope.seeds or scope.collections)
     lines = [
         f"scope: {scope.kind}" + (f" ({named})" if named else ""),
@@ -32,21 +32,21 @@ def describe(scope: Scope, progress: ScopeProgress) -> list[str]:
         f"{progress.lately} fetched in the last ten minutes",
     ]
     if scope.keep:
-        lines.append(f"kept of each: {', '.join(scope.keep)}")
+        lines.append(f"collections kept of each repo: {', '.join(scope.keep)}")
     if progress.partial:
-        lines.append(f"partial, of chosen collections only: {progress.partial}")
+        lines.append(f"partial repos (chosen collections only): {progress.partial}")
     if progress.gone:
-        lines.append(f"not to be had: {progress.gone}")
+        lines.append(f"unavailable: {progress.gone}")
     if progress.outside:
         lines.append(f"to be removed: {progress.outside}")
     left = progress.seconds_left
     if left is None:
-        lines.append("nothing moves: see `bigworld doctor`")
+        lines.append("no progress: see `bigworld doctor`")
     elif left:
         lines.append(f"left: about {in_hours(left / 3_600)}")
     return lines
 
 
 def in_hours(hours: float) -> str:
-    """A time that takes seconds, hours or months."""
+    """Format a duration in hours, or in seconds if it is short."""
     return f"{hours:,.1f} hours" if hours >= 0.1 else f"{hours * 3_600:,.0f} seconds"

@@ -1,4 +1,4 @@
-"""A first look at what `up` is pointed at, so that a wrong address is told at once."""
+"""First check of the configured directory, hosts and relays."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ if TYPE_CHECKING:
     from network.http.client import Fetcher
 
 _PATIENCE_S: Final = 10.0
-_LOOKED_AT: Final = 20
+_MAX_CHECKED: Final = 20
 _PDS: Final = "PDS"
 _RELAY: Final = "relay"
 _LIST_HOSTS: Final = "com.atproto.sync.listHosts"
 
 
 def find_unreachable(config: Config) -> list[str]:
-    """Return one line for each target that does not answer as what it should be.
+    """Return a line for each target that does not answer as expected.
 
-    The directory and up to twenty hosts and relays are asked, all at once. Nothing is
-    refused for it: the crawl tries them again.
+    Checks the directory and up to twenty hosts and relays. The crawl retries them.
     """
     return asyncio.run(_ask_all(config))
 
@@ -32,8 +31,8 @@ async def _ask_all(config: Config) -> list[str]:
     async with make_fetcher(config) as fetcher:
         lines = await asyncio.gather(
             _ask_directory(fetcher, config),
-            *(_ask_host(fetcher, url, _PDS) for url in config.hosts[:_LOOKED_AT]),
-            *(_ask_host(fetcher, url, _RELAY) for url in config.relays[:_LOOKED_AT]),
+            *(_ask_host(fetcher, url, _PDS) for url in config.hosts[:_MAX_CHECKED]),
+            *(_ask_host(fetcher, url, _RELAY) for url in config.relays[:_MAX_CHECKED]),
         )
     return [line for line in lines if line is not None]
 
@@ -49,7 +48,7 @@ async def _ask_directory(fetcher: Fetcher, config: Config) -> str | None:
             return None
         detail = f"status {fetched.status}"
     except (NetworkError, TimeoutError) as error:
-        detail = str(error) or "no answer in time"
+        detail = str(error) or "no reply in time"
     return (
         f"the PLC directory {url} does not answer ({detail}): no account can be"
         " verified until it does; see BIGWORLD_PLC_URL"
@@ -68,9 +67,9 @@ async def _ask_host(fetcher: Fetcher, url: str, kind: str) -> str | None:
             else:
                 await probe(fetcher, url)
     except (NetworkError, XrpcError, TimeoutError) as error:
-        detail = str(error) or "no answer in time"
+        detail = str(error) or "no reply in time"
         return (
-            f"{url} does not answer as a {kind} ({detail}): it is tried again; check"
-            " the address, and see `bigworld hosts`"
+            f"{url} does not answer as a {kind} ({detail}): it is retried; check"
+            " the address, and see `bigworld host`"
         )
     return None

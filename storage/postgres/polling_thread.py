@@ -1,4 +1,4 @@
-"""A thread that follows close behind those who write."""
+"""A thread that follows close behind the writers of a table."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ log = structlog.get_logger(__name__)
 _AFTER_ERROR_S: Final = 1.0
 
 
-class Wakeful:
-    """Calls `work` until it returns False, then again when woken, and every `look_s`
-    seconds: what other processes write brings no wake-up. A context manager; leaving it
-    waits for the call that is under way.
+class PollingThread:
+    """Calls `work` until it returns False, then again after `wake` or `poll_s` seconds.
 
-    A failure of the database is logged as `NAME_failed`; what was left waits in the
-    database for the next look.
+    Other processes wake nobody, hence the polling. On exit the context manager waits
+    for the running call. Database errors are logged as `NAME_failed` and retried.
     """
 
-    def __init__(self, name: str, work: Callable[[], bool], *, look_s: float) -> None:
+    def __init__(self, name: str, work: Callable[[], bool], *, poll_s: float) -> None:
         self._name = name
         self._work = work
-        self._look_s = look_s
+        self._poll_s = poll_s
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name)
@@ -41,7 +39,7 @@ class Wakeful:
         self._thread.join()
 
     def wake(self) -> None:
-        """There may be work. Call from any thread."""
+        """Look for work now. Call from any thread."""
         self._wake.set()
 
     def _run(self) -> None:
@@ -52,5 +50,5 @@ class Wakeful:
             except psycopg.Error as error:
                 log.warning(f"{self._name}_failed", why=str(error))
                 self._stopping.wait(_AFTER_ERROR_S)
-            self._wake.wait(self._look_s)
+            self._wake.wait(self._poll_s)
             self._wake.clear()

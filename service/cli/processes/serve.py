@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from protocol.lexicon import Catalog
-from service.cli.verbs.running_process import run_async, serve_until_stopped
+from service.cli.processes.running_process import run_async, serve_until_stopped
 from service.monitoring.metrics import (
     IndexCollector,
     RequestMetrics,

@@ -1,7 +1,7 @@
-"""The Celery application: short, bounded batches of work that needs no order.
+"""The Celery application: short, bounded batches of unordered work.
 
-Nothing true lives in the broker. A task claims its work from Postgres, so a lost
-message costs one beat and a doubled one nothing.
+The broker holds no state: a task claims its work from Postgres. A lost message costs
+one interval, a duplicate costs nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ QUEUE = "bigworld"
 
 log = structlog.get_logger(__name__)
 
-# A task that is not acknowledged after this long is given to another worker.
+# An unacknowledged task is redelivered after this time.
 _VISIBILITY_TIMEOUT_S = 600
-# Hard limits hold in the prefork pool; in the threads pool the tasks bound themselves.
+# Enforced in the prefork pool; in the threads pool the tasks bound themselves.
 TASK_LIMIT_S = 300
 
 _DEATHS_ALLOWED = 10
@@ -32,17 +32,17 @@ _PAUSE_S = 1.0
 
 
 def _keep_our_logging(**_: Any) -> None:
-    """Being connected is enough: Celery then leaves the logging as it is."""
+    """Keep Celery from configuring the logs: a connected handler is enough."""
 
 
 setup_logging.connect(_keep_our_logging)
 
 
 def make_celery(broker_url: str, config: Config) -> Celery:
-    """An application without tasks; `service.tasks.register` adds them."""
+    """Return an application without tasks; `service.tasks.register` adds them."""
     app = Celery("bigworld", broker=broker_url, set_as_current=False)
     app.conf.update(
-        # JSON only: a planted pickle is refused, not loaded.
+        # JSON only: a pickle is refused.
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
@@ -57,7 +57,7 @@ def make_celery(broker_url: str, config: Config) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=True,
         broker_transport_options={
             "visibility_timeout": _VISIBILITY_TIMEOUT_S,
-            # Without these two the tasks of a killed worker wait minutes.
+            # Otherwise the tasks of a killed worker wait for minutes.
             "unacked_restore_interval": 2,
             "unacked_restore_throttle": 1,
         },
@@ -72,10 +72,9 @@ def make_celery(broker_url: str, config: Config) -> Celery:
 
 
 def schedule(app: Celery, intervals: Mapping[str, float]) -> None:
-    """Run each named task every so many seconds.
+    """Run each named task at its interval in seconds.
 
-    A message that waited for a whole interval is dropped: the next one does its work,
-    so a worker that was away does not come back to a pile.
+    Messages expire after one interval, so that they never pile up.
     """
     app.conf.beat_schedule = {
         name: {
@@ -88,10 +87,10 @@ def schedule(app: Celery, intervals: Mapping[str, float]) -> None:
 
 
 def run_worker(app: Celery, config: Config, *, beat: bool) -> int:
-    """Work until SIGTERM; with `beat` also hand out the scheduled tasks.
+    """Run a worker until SIGTERM, with `beat` also the schedule; return the exit code.
 
-    When the broker dies while a message is in work, Celery's worker dies of it: it
-    then begins anew, unless it keeps dying as soon as it has begun.
+    Celery's worker exits when the broker dies during a task: it is restarted, unless
+    it exits again at once.
     """
     deaths = 0
     while True:
@@ -109,12 +108,12 @@ def run_worker(app: Celery, config: Config, *, beat: bool) -> int:
         deaths = 1 if time.monotonic() - began > _STEADY_S else deaths + 1
         if not worker.exitcode or deaths >= _DEATHS_ALLOWED:
             return int(worker.exitcode or 0)
-        log.warning("worker_begins_anew", deaths=deaths)
+        log.warning("worker_restarted", deaths=deaths)
         time.sleep(_PAUSE_S)
 
 
 def run_beat(app: Celery, config: Config) -> None:
-    """Hand out the scheduled tasks until SIGTERM; run one of these at a time."""
+    """Schedule the periodic tasks until SIGTERM; run one of these at a time."""
     app.Beat(schedule=str(_schedule_file(config)), quiet=True).run()
 
 

@@ -1,13 +1,13 @@
-"""What a scope will take, before it is begun: accounts, disk, hours.
+"""Estimate of a scope before it starts: accounts, disk, hours.
 
-Accounts are counted by asking hosts; what one takes is measured on our own index once
-that is large enough, and before it is a figure of a benchmark or of others' reports.
+Accounts are counted by asking hosts. Their cost is measured on our own index once it is
+large enough; before, it comes from benchmarks and the reports of others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from crawler.hosts.discovery import read_page
@@ -17,7 +17,6 @@ from network.errors import IdentityError, NetworkError, XrpcError
 from network.http.client import Fetcher
 from network.identity.resolver import IdentityResolver
 from network.xrpc.client import XrpcClient
-from service.runtime.config import Config
 from storage.collections import GRAPH_FOLLOW
 from storage.hosts.host_rows import HOST_BANNED, load_hosts
 from storage.postgres.pool import Conn
@@ -26,24 +25,36 @@ from storage.repos.scope_rows import Scope, ScopeKind
 LIST_RECORDS: Final = "com.atproto.repo.listRecords"
 
 RECORDS_PER_ACCOUNT: Final = 200.0
-"""Reported of an index of the whole network: 3,000 million rows of 15 million repos."""
+"""Reported by an index of the whole network: 3,000 million rows of 15 million repos."""
 BYTES_PER_RECORD: Final = 571.0
-"""Measured: the whole database, search documents and indexes included, divided by its
-records, after the import of 16,611 records of the society that `bench` makes up."""
+"""Measured: the whole database, search and indexes included, per record, after the
+import of 16,611 records of `bench`."""
 RECORDS_PER_S: Final = 10_000.0
 """Measured: records imported in a second of one processor (10,944), same run."""
 LOOKUPS_PER_S: Final = 50.0
-"""Requests per second that are sent to a PLC directory that is not mirrored."""
+"""Requests per second to a PLC directory that is not mirrored."""
 
-_OWN_REPOS: Final = 50
-"""From so many repos on, our own averages are used."""
-_PAGES: Final = 100
+OWN_REPOS: Final = 50
+"""Number of repos from which on our own averages are used."""
+MAX_PAGES: Final = 100
 _PAGE_BYTES: Final = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Sources:
+    """Hosts and relays to ask, and the limits of our crawl."""
+
+    hosts: tuple[str, ...] = ()
+    relays: tuple[str, ...] = ()
+    dev: bool = False
+    requests_per_s: float = 5.0
+    is_mirrored: bool = False
+    account_cap: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Basis:
-    """What one account takes. `own`: measured on this index."""
+    """Cost of one account. `own`: measured on this index."""
 
     records_per_account: float = RECORDS_PER_ACCOUNT
     bytes_per_record: float = BYTES_PER_RECORD
@@ -52,9 +63,10 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How many accounts; `complete` is False where there are more than could be
-    counted. `largest`: the most on one host, if that is known. `unanswered` hosts said
-    nothing."""
+    """Number of accounts; a lower bound unless `complete`.
+
+    `largest` is the most on one host, if known. `unanswered` hosts did not reply.
+    """
 
     accounts: int
     complete: bool = True
@@ -64,7 +76,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a scope will take. `slowest` names what takes the hours."""
+    """Cost of a scope. `slowest` names the part that takes the hours."""
 
     counted: Counted
     basis: Basis
@@ -76,7 +88,7 @@ class Estimate:
 
 
 def read_basis(conn: Conn) -> Basis:
-    """Our own averages, if the index is large enough to have any."""
+    """Return our own averages if the index is large enough, else the defaults."""
     row = conn.execute(
         """
         SELECT (SELECT count(*) FROM repo WHERE state = 'synchronized'),
@@ -85,21 +97,24 @@ def read_basis(conn: Conn) -> Basis:
     ).fetchone()
     assert row is not None
     repos, records, size = row
-    if repos < _OWN_REPOS or not records:
+    if repos < OWN_REPOS or not records:
         return Basis()
     return Basis(records / repos, size / records, own=True)
 
 
-def estimate(counted: Counted, basis: Basis, config: Config) -> Estimate:
-    """Put counts and averages together. The slowest of three things takes the time:
-    reading the records, asking the largest host, looking up identities."""
+def estimate(counted: Counted, basis: Basis, sources: Sources) -> Estimate:
+    """Combine counts and averages.
+
+    The slowest of three parts decides: reading records, requests to the largest host,
+    identity lookups.
+    """
     accounts = counted.accounts
     records = accounts * basis.records_per_account
     on_one = accounts if counted.largest is None else counted.largest
     takes = {
         "reading records": records / RECORDS_PER_S,
-        "requests to one host": on_one / config.host_requests_per_s,
-        "identity look-ups": 0.0 if config.plc_mirror else accounts / LOOKUPS_PER_S,
+        "requests to one host": on_one / sources.requests_per_s,
+        "identity lookups": 0.0 if sources.is_mirrored else accounts / LOOKUPS_PER_S,
     }
     slowest = max(takes, key=lambda name: takes[name])
     return Estimate(
@@ -109,34 +124,32 @@ def estimate(counted: Counted, basis: Basis, config: Config) -> Estimate:
         round(records * basis.bytes_per_record),
         takes[slowest] / 3_600.0,
         slowest,
-        over_cap=0 < config.account_cap < accounts,
+        over_cap=0 < sources.account_cap < accounts,
     )
 
 
-def with_added(conn: Conn, config: Config) -> Config:
-    """The settings, with the hosts and relays that `bigworld hosts add` has added."""
-    named: dict[bool, list[str]] = {False: [*config.hosts], True: [*config.relays]}
+def with_added(conn: Conn, sources: Sources) -> Sources:
+    """Add the hosts and relays that `bigworld host add` stored."""
+    named: dict[bool, list[str]] = {False: [*sources.hosts], True: [*sources.relays]}
     for host in load_hosts(conn).values():
         texts = named[host.relay]
-        known = {parse_host(text, dev=config.dev_network).name for text in texts}
+        known = {parse_host(text, dev=sources.dev).name for text in texts}
         if host.trusted and host.state != HOST_BANNED and host.hostname not in known:
             texts.append(host.url)
-    return config.model_copy(
-        update={"hosts": tuple(named[False]), "relays": tuple(named[True])}
-    )
+    return replace(sources, hosts=tuple(named[False]), relays=tuple(named[True]))
 
 
 async def count_accounts(
-    scope: Scope, config: Config, fetcher: Fetcher, resolver: IdentityResolver
+    scope: Scope, sources: Sources, fetcher: Fetcher, resolver: IdentityResolver
 ) -> Counted:
-    """Ask the hosts how many accounts a scope has."""
+    """Ask the hosts for the number of accounts of a scope."""
     if scope.kind is ScopeKind.DIDS:
         return Counted(len(scope.seeds))
     if scope.kind is ScopeKind.FOLLOWS:
         return await _count_follows(scope.seeds, fetcher, resolver)
     if scope.kind is ScopeKind.COLLECTION:
-        return await _count_holders(scope.collections, config, fetcher)
-    return await _count_network(config, fetcher)
+        return await _count_members(scope.collections, sources, fetcher)
+    return await _count_network(sources, fetcher)
 
 
 async def _count_follows(
@@ -162,12 +175,12 @@ async def _count_follows(
     return Counted(len(found), complete and not silent, unanswered=tuple(silent))
 
 
-async def _count_holders(
-    collections: Sequence[str], config: Config, fetcher: Fetcher
+async def _count_members(
+    collections: Sequence[str], sources: Sources, fetcher: Fetcher
 ) -> Counted:
     found: set[str] = set()
-    complete, silent = True, _nobody(config)
-    for host in config.relays or config.hosts:
+    complete, silent = True, _missing_sources(sources)
+    for host in sources.relays or sources.hosts:
         try:
             for nsid in collections:
                 pages = _Pages(fetcher, host, LIST_REPOS_BY_COLLECTION, "repos")
@@ -179,10 +192,10 @@ async def _count_holders(
     return Counted(len(found), complete and not silent, unanswered=tuple(silent))
 
 
-async def _count_network(config: Config, fetcher: Fetcher) -> Counted:
+async def _count_network(sources: Sources, fetcher: Fetcher) -> Counted:
     hosts: dict[str, int] = {}
-    complete, silent = True, _nobody(config)
-    for relay in config.relays:
+    complete, silent = True, _missing_sources(sources)
+    for relay in sources.relays:
         try:
             pages = _Pages(fetcher, relay, LIST_HOSTS, "hosts")
             async for host in pages.read(limit=1_000):
@@ -194,12 +207,12 @@ async def _count_network(config: Config, fetcher: Fetcher) -> Counted:
             complete &= pages.complete
         except (NetworkError, XrpcError):
             silent.append(relay)
-    for url in config.hosts:
+    for url in sources.hosts:
         try:
             pages = _Pages(fetcher, url, LIST_REPOS, "repos")
             listed = len([repo async for repo in pages.read(limit=1_000)])
             # A relay may have counted it too.
-            name = parse_host(url, dev=config.dev_network).name
+            name = parse_host(url, dev=sources.dev).name
             hosts[name] = max(listed, hosts.get(name, 0))
             complete &= pages.complete
         except (NetworkError, XrpcError):
@@ -212,16 +225,14 @@ async def _count_network(config: Config, fetcher: Fetcher) -> Counted:
     )
 
 
-def _nobody(config: Config) -> list[str]:
-    """Nothing counted is not nothing there."""
-    if config.relays or config.hosts:
+def _missing_sources(sources: Sources) -> list[str]:
+    if sources.relays or sources.hosts:
         return []
     return ["no BIGWORLD_RELAYS and no BIGWORLD_HOSTS to ask"]
 
 
 class _Pages:
-    """The entries of a listing, up to 100 pages of it; then `complete` tells whether
-    that was all."""
+    """Entries of a listing, up to MAX_PAGES pages; then `complete` is set."""
 
     def __init__(self, fetcher: Fetcher, host: str, nsid: str, name: str) -> None:
         self.complete = True
@@ -229,9 +240,9 @@ class _Pages:
         self._nsid = nsid
         self._name = name
 
-    async def read(self, **params: Any) -> Any:
+    async def read(self, **params: Any) -> AsyncIterator[dict[str, Any]]:
         cursor: str | None = None
-        for _ in range(_PAGES):
+        for _ in range(MAX_PAGES):
             body = await self._client.query_bytes(
                 self._nsid, {**params, "cursor": cursor}, max_bytes=_PAGE_BYTES
             )

@@ -13,7 +13,11 @@ from plc.follow import Follower
 from plc.mirror import Mirror
 from plc.mirror_app import create_mirror_app
 from plc.submission_limits import SubmissionLimits
-from service.cli.verbs.running_process import run_async, serve_until_stopped, stop_event
+from service.cli.processes.running_process import (
+    run_async,
+    serve_until_stopped,
+    stop_event,
+)
 from service.operator_errors import ConfigError
 from service.outgoing import make_fetcher
 from service.runtime.config import Config

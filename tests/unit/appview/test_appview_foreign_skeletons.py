@@ -14,12 +14,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from appview.app import ForeignItem
+from appview.foreign_feeds import REASON_PIN, REASON_REPOST, ForeignFeeds, read_skeleton
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.identity.resolver import IdentityResolver
 from network.server.listener import serving
 from network.xrpc.server import XrpcError
-from service.foreign_feeds import REASON_PIN, REASON_REPOST, ForeignFeeds, read_skeleton
 
 DID = "did:plc:" + "f" * 24
 POSTS = [f"at://did:plc:{'a' * 24}/app.bsky.feed.post/3k{n:011}" for n in range(4)]

@@ -1,4 +1,4 @@
-"""Failures that are expected, each told in one line: only bugs have a traceback."""
+"""Expected failures as one line of text; only bugs have a traceback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ADVICE = {
 
 
 def describe_failure(error: BaseException) -> str | None:
-    """Return one line that says what failed and what to do, or None for a bug."""
+    """Return the failure and the advice as one line, or None for a bug."""
     if isinstance(error, BaseExceptionGroup):
         if len(error.exceptions) == 1:
             return describe_failure(error.exceptions[0])
@@ -39,7 +39,7 @@ def describe_failure(error: BaseException) -> str | None:
 
 def _describe_os_error(error: OSError) -> str | None:
     if isinstance(error, TimeoutError):
-        return str(error) or "no answer in time"
+        return str(error) or "no reply in time"
     if isinstance(error, ConnectionError):
         return f"no connection: {error.strerror or error}"
     advice = _ADVICE.get(error.errno or 0)
@@ -52,19 +52,19 @@ def _describe_os_error(error: OSError) -> str | None:
 def _describe_library_error(error: BaseException) -> str | None:
     line = _first_line(error)
     if _is_any(error, "psycopg.errors", "DiskFull"):
-        return "the database has no space left on its disk; free some, then try again"
+        return "the disk of the database is full; free some space, then try again"
     if _is_any(error, "psycopg", "OperationalError"):
-        # Without a state there was no connection; other classes are faults of ours.
+        # No state means no connection; other classes are bugs.
         state: str | None = getattr(error, "sqlstate", None)
         if state is not None and not state.startswith(_DATABASE_AWAY):
             return None
-        return f"the database does not answer: {line}; see that it runs"
+        return f"the database does not answer: {line}; check that it runs"
     if _is_any(error, "psycopg_pool", "PoolTimeout"):
-        return "the database does not answer in time; see that it runs"
+        return "the database does not answer in time; check that it runs"
     if _is_any(error, "redis.exceptions", "ConnectionError", "TimeoutError") or _is_any(
         error, "kombu.exceptions", "OperationalError"
     ):
-        return f"the broker does not answer: {line}; see that it runs"
+        return f"the broker does not answer: {line}; check that it runs"
     if _is_any(error, "network.errors", "NetworkError", "IdentityError") or _is_any(
         error, "aiohttp", "ClientConnectionError"
     ):
@@ -73,8 +73,7 @@ def _describe_library_error(error: BaseException) -> str | None:
 
 
 def _is_any(error: BaseException, module: str, *names: str) -> bool:
-    """Return True if it is one of these errors of a module, which is not loaded here:
-    what was not loaded has not failed."""
+    """Return True if `error` is one of these errors of a module, if it is loaded."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(
         error, tuple(getattr(loaded, name) for name in names)

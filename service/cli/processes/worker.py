@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from service.celery_app import make_celery, run_beat, run_worker, schedule
 from service.crawling import open_write_side
 from service.monitoring.metrics import TaskMetrics, serve_metrics
+from service.runtime.celery_app import make_celery, run_beat, run_worker, schedule
 from service.runtime.config import Config
 from service.runtime.databases import INDEX, open_broker, open_database
-from service.runtime.garbage_collection import calm_interpreter
+from service.runtime.garbage_collection import tune_gc
 from service.tasks import TASKS, intervals, register
 
 
@@ -26,7 +26,7 @@ def run(config: Config, *, beat: bool) -> int:
         app = make_celery(broker_url, config)
         register(app, side, metrics)
         schedule(app, intervals())
-        calm_interpreter()
+        tune_gc()
         return run_worker(app, config, beat=beat)
 
 

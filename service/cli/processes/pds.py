@@ -9,7 +9,7 @@ import structlog
 from network.server.request_guard import RequestGuard
 from pds.application import create_app
 from pds.settings import PdsSettings
-from service.cli.verbs.running_process import run_async, serve_until_stopped
+from service.cli.processes.running_process import run_async, serve_until_stopped
 from service.operator_errors import ConfigError
 from service.outgoing import make_fetcher, make_resolver
 from service.runtime.config import Config
