@@ -24,8 +24,8 @@ MAX_WORDS = 30
 MAX_CELL = 150
 MAX_PARAGRAPH_WORDS = 120
 
-# Besides the phrases that the code may not use. Each stands for a word of our own where the field has one, or for a turn of phrase
-# that has to be read twice.
+# Besides the phrases that the code may not use. Each stands for a word of our own where
+# the field has one, or for a turn of phrase that has to be read twice.
 BANNED = (
     r"rooms?|drawers?|liars?|liar's|strangers?|newcomers?|newborns?|whoever|lest",
     r"in this house|the house|the door",
