@@ -190,9 +190,9 @@ def kill_and_settle(
     run.begin()
     waits = []
     for kill in range(kills):
-        time.sleep(draw.uniform(0.0, 2.0))
+        time.sleep(draw.uniform(0.0, 1.0))
         run.kill_broker(rob=kill % 2 == 1)
-        time.sleep(draw.uniform(0.0, 2.0))
+        time.sleep(draw.uniform(0.0, 1.0))
         run.broker.start()
         waits.append(run.wait_for_tasks())
     faults = run.end(patience)
@@ -209,7 +209,7 @@ def test_the_broker_killed_and_robbed_loses_nothing(
     index_db: str, tmp_path: Path, short_folder: Path
 ) -> None:
     home = short_folder / "broker"
-    with broker_run(index_db, tmp_path, home, seed=51, accounts=12) as run:
+    with broker_run(index_db, tmp_path, home, seed=51, accounts=8) as run:
         faults = kill_and_settle(run, 2, 51, 180)
         assert faults == [], run.simulation.describe()
 

@@ -118,7 +118,7 @@ def test_accounts_that_write_too_much_end_as_the_oracle_says(
     index_db: str, tmp_path: Path
 ) -> None:
     """Those who write most are left alone again and again, among others who are not."""
-    network = SimulatedNetwork(hosts=3, accounts=30, seed=6)
+    network = SimulatedNetwork(hosts=3, accounts=15, seed=6)
     settings = {
         # Twenty commits at once.
         "account_commits_per_s": 0.2,
@@ -133,14 +133,14 @@ def test_accounts_that_write_too_much_end_as_the_oracle_says(
         run.crawler.start()
         for sent in network.society.begin():
             network.take(sent)
-        run.publish(network.society.live(500)).join()
+        run.publish(network.society.live(300)).join()
         # Without a list of anybody's, which would find whatever was lost.
         end = time.monotonic() + 120
         while (faults_left := run.find_faults()) and time.monotonic() < end:
             time.sleep(0.5)
         assert faults_left == [], run.describe()
         drops = run.drops()
-        assert 20 < drops["throttled"] < 480, drops
+        assert 20 < drops["throttled"] < 280, drops
         assert drops.keys() <= {"throttled", "desynchronized", "stale_rev"}, drops
     finally:
         run.close()
@@ -152,7 +152,7 @@ def test_accounts_that_write_too_much_end_as_the_oracle_says(
 def test_a_lively_network_with_faults_ends_as_the_oracle_says(
     index_db: str, tmp_path: Path, seed: int
 ) -> None:
-    end_as_the_oracle_says(index_db, tmp_path, seed, accounts=24, frames=400)
+    end_as_the_oracle_says(index_db, tmp_path, seed, accounts=18, frames=250)
 
 
 @pytest.mark.long
