@@ -1,4 +1,4 @@
-"""A made-up society that lives on several hosts, and does what accounts do.
+"""A made-up population that lives on several hosts, and does what accounts do.
 
 The generator of the benchmarks makes the records and the commits. Here every account
 has a home, frames are numbered by the host that sends them, and there is more life:
@@ -28,7 +28,7 @@ DELETED: Final = "deleted"
 
 @dataclass(slots=True)
 class Life:
-    """What an account is, beside its repo: who, where, and whether it is shown."""
+    """State of an account beside its repo: its host, handle and status."""
 
     home: str
     handle: Handle
@@ -45,10 +45,10 @@ class Sent:
     raw: bytes
 
 
-class SimulatedSociety(Society):
-    """`accounts` members at `hosts` (their names), one after the other.
+class SimulatedAccounts(Society):
+    """`accounts` members spread over `hosts` (their names).
 
-    Safe for threads that read the repos while another lets time pass.
+    Threads may read repos while another produces events.
     """
 
     def __init__(self, accounts: int, hosts: list[str], *, seed: int) -> None:
@@ -73,19 +73,18 @@ class SimulatedSociety(Society):
         return self.lives[member.did].home
 
     def members_of(self, host: str) -> list[Member]:
-        """The accounts that live there now."""
+        """Return the accounts that the host holds now."""
         return [m for m in self.members if self.lives[m.did].home == host]
 
     def is_born(self, member: Member) -> bool:
         return member.rev is not None
 
     def begin(self) -> Iterator[Sent]:
-        """Everybody comes into being."""
+        """Yield the first events of all accounts."""
         yield from self._send(self.births())
 
     def join(self, records: int) -> Member:
-        """Somebody more, with so many records, of whom no frame tells: only the list
-        of their host does."""
+        """Add an account that no frame mentions, only the listing of its host."""
         with self.lock:
             member = self.add(records)
             home = self._draw.choice(self.hosts)
@@ -93,8 +92,8 @@ class SimulatedSociety(Society):
         return member
 
     def live(self, count: int, *, lively: float = 0.0) -> Iterator[Sent]:
-        """`count` frames of ordinary days; before each, with the chance `lively`,
-        something out of the ordinary, which has frames of its own."""
+        """Yield `count` commits; before each, with probability `lively`, the frames of
+        an account event."""
         for _ in range(count):
             if self._draw.random() < lively:
                 yield from self.do(self._draw.choice(_EVENTS))
@@ -102,13 +101,13 @@ class SimulatedSociety(Society):
                 with self.lock:
                     raw = next(self.frames(1))
                 sent = self._sent(raw)
-                # Somebody who is away says nothing, nor does anybody hear of it.
+                # Inactive accounts do not commit.
                 if self.lives[sent.did].status == ACTIVE:
                     break
             yield sent
 
     def do(self, what: str) -> list[Sent]:
-        """Let one thing happen to somebody; the frames that tell of it, in order."""
+        """Apply one kind of event to a random account; return its frames."""
         with self.lock:
             frames = self._happen(what)
         if frames:
