@@ -13,8 +13,7 @@ IdentityError                a DID or handle does not resolve to what it claims
 │   └── DidTombstonedError
 ├── BadDocumentError         the document breaks a rule of specs/did
 ├── HandleNotFoundError
-├── HandleMismatchError
-└── KeyNotDeclaredError
+└── HandleMismatchError
 XrpcError                    an error with a name, as XRPC carries it
 """
 
@@ -88,10 +87,6 @@ class HandleNotFoundError(IdentityError):
 
 class HandleMismatchError(IdentityError):
     """The two directions disagree: handle to DID, DID to handle."""
-
-
-class KeyNotDeclaredError(IdentityError):
-    """The DID document declares no usable signing key."""
 
 
 class XrpcError(Exception):

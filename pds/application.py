@@ -21,7 +21,8 @@ from network.errors import XrpcError
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.identity.resolver import IdentityResolver
-from network.server.request_guard import RequestGuard, identify
+from network.server.admission import identify
+from network.server.request_guard import RequestGuard
 from network.server.spool import Spooler
 from network.streams.stream_server import StreamServer
 from network.xrpc.request_body import read_body

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import anyio
+from cachetools import LRUCache
 from psycopg_pool import ConnectionPool
 
 from network.http.client import Fetcher
@@ -50,25 +50,18 @@ class KeyRing:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._keys: OrderedDict[int, PrivateKey] = OrderedDict()
+        self._keys: LRUCache[int, PrivateKey] = LRUCache(_MAX_KEYS)
         self._lock = Lock()
 
     def signing_key(self, conn: Connection, account: Account) -> PrivateKey:
         """The key that signs the account's commits and service tokens."""
         with self._lock:
             key = self._keys.get(account.id)
-            if key is not None:
-                self._keys.move_to_end(account.id)
-                return key
-        key = self._vault.open(
-            sealed_key(conn, account.id, SIGNING_ROLE),
-            did=account.did,
-            role=SIGNING_ROLE,
-        )
-        with self._lock:
-            self._keys[account.id] = key
-            while len(self._keys) > _MAX_KEYS:
-                self._keys.popitem(last=False)
+        if key is None:
+            sealed = sealed_key(conn, account.id, SIGNING_ROLE)
+            key = self._vault.open(sealed, did=account.did, role=SIGNING_ROLE)
+            with self._lock:
+                self._keys[account.id] = key
         return key
 
     def forget(self, account: int) -> None:

@@ -26,8 +26,9 @@ from network.errors import (
     TooLargeError,
     XrpcError,
 )
-from network.http.client import Fetched, Fetcher
+from network.http.client import Fetcher
 from network.http.policy import CallerBudget, HostLimits
+from network.http.responses import Fetched
 from network.identity.resolver import IdentityResolver
 from network.xrpc.server import Reply
 from pds.exceptions import (

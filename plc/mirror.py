@@ -8,13 +8,13 @@ goes on from ours.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
 import psycopg
+from cachetools import LRUCache
 
 from plc import operation_log
 from plc.operation import (
@@ -184,7 +184,7 @@ class Mirror:
         self.directory = directory.rstrip("/")
         self._tolerated = tolerated
         self._dev = dev
-        self._hosts: OrderedDict[str, None] = OrderedDict()
+        self._hosts: LRUCache[str, None] = LRUCache(_KNOWN_HOSTS)
 
     def take_in(
         self, conn: Connection, lines: Sequence[ExportLine], now_ms: int
@@ -306,5 +306,3 @@ class Mirror:
     def _remember(self, urls: Iterable[str]) -> None:
         for url in urls:
             self._hosts[url] = None
-            if len(self._hosts) > _KNOWN_HOSTS:
-                self._hosts.popitem(last=False)

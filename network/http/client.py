@@ -13,43 +13,41 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from network.errors import (
     BadResponseError,
-    ForbiddenAddressError,
     NetworkError,
     RateLimitedError,
     TimedOutError,
-    TooLargeError,
-    UnreachableError,
 )
 from network.http.budget import HostBudgets, TokenBucket, parse_retry_after
 from network.http.guarded_connector import (
     AddressLookup,
-    ForbiddenSocketError,
     SystemLookup,
     open_connector,
 )
-from network.http.inflate import BodyReader
 from network.http.policy import (
     MAX_REDIRECTS,
     CallerBudget,
     HostLimits,
     Policy,
 )
+from network.http.responses import (
+    EXCERPT_BYTES,
+    Fetched,
+    Streamed,
+    read_body,
+    translate_error,
+)
 from network.http.urls import Target, follow_redirect
-from protocol.data import json_form
-from protocol.errors import ProtocolError
 
 DEFAULT_MAX_BYTES: Final = 4_000_000
 DEFAULT_USER_AGENT: Final = "Bigworld/0.1"
-_EXCERPT_BYTES: Final = 4_096
 _MAX_HEADER_BYTES: Final = 16_384
 _MAX_HEADERS: Final = 128
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
@@ -58,107 +56,6 @@ _BUSY: Final = frozenset((429, 503))
 _SECRET_HEADERS: Final = ("Authorization", "DPoP", "Cookie")
 
 Headers = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A whole answer. `url` is where it came from, after redirects."""
-
-    url: str
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body as strict JSON; BadResponseError if it is not."""
-        try:
-            # The size was capped when the body was read.
-            return json_form.loads(self.body, max_bytes=len(self.body))
-        except ProtocolError as error:
-            raise BadResponseError(
-                f"{self.url} did not answer JSON: {error}",
-                self.status,
-                self.body[:_EXCERPT_BYTES],
-            ) from error
-
-
-class Streamed:
-    """An answer whose body is read in chunks, once: `async for chunk in streamed`."""
-
-    def __init__(
-        self,
-        target: Target,
-        response: aiohttp.ClientResponse,
-        max_bytes: int,
-        policy: Policy,
-        clock: Callable[[], float],
-    ) -> None:
-        self.url = str(target)
-        self.status = response.status
-        self.headers = response.headers
-        self._response = response
-        self._max_bytes = max_bytes
-        self._policy = policy
-        self._clock = clock
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        reader = _open_body(self._response, self._max_bytes)
-        waited, received = 0.0, 0
-        window = self._policy.floor_window
-        while True:
-            # Only the time spent waiting for the peer counts: a slow consumer of
-            # ours is no fault of the host.
-            before = self._clock()
-            try:
-                async with asyncio.timeout(window):
-                    chunk = await self._response.content.readany()
-            except (TimeoutError, aiohttp.ClientError, OSError) as error:
-                raise translate(error, self.url) from error
-            waited += self._clock() - before
-            received += len(chunk)
-            if not chunk:
-                break
-            if waited >= window:
-                if received < self._policy.floor_bytes_per_s * window:
-                    raise TimedOutError(f"{self.url} sends too slowly")
-                waited, received = 0.0, 0
-            for piece in reader.feed(chunk):
-                yield piece
-        reader.finish()
-
-
-def _open_body(response: aiohttp.ClientResponse, max_bytes: int) -> BodyReader:
-    length = response.content_length
-    if length is not None and length > max_bytes:
-        raise TooLargeError(f"body of {length} bytes is over {max_bytes}")
-    encoding = response.headers.get("Content-Encoding", "")
-    return BodyReader(encoding, max_bytes, response.status)
-
-
-async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    reader = _open_body(response, max_bytes)
-    pieces: list[bytes] = []
-    while chunk := await response.content.readany():
-        pieces += reader.feed(chunk)
-    reader.finish()
-    return b"".join(pieces)
-
-
-def translate(error: BaseException, url: str) -> NetworkError:
-    """The NetworkError for an exception of aiohttp or the socket."""
-    if isinstance(error, NetworkError):
-        return error
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(
-        error.os_error, ForbiddenSocketError
-    ):
-        return ForbiddenAddressError(str(error.os_error))
-    if isinstance(error, TimeoutError):
-        return TimedOutError(f"{url} was too slow")
-    if isinstance(error, aiohttp.InvalidURL):
-        return ForbiddenAddressError(f"not a URL we fetch: {url[:200]!r}")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return BadResponseError(f"{url}: {error.message}", error.status)
-    return UnreachableError(f"{url}: {type(error).__name__}: {error}")
 
 
 async def _refuse_redirects(
@@ -305,31 +202,6 @@ class Fetcher:
             "POST", url, body, max_bytes, timeout, headers, 0, budget
         )
 
-    async def get_json(
-        self,
-        url: str,
-        *,
-        max_bytes: int = DEFAULT_MAX_BYTES,
-        timeout: float | None = None,  # noqa: ASYNC109
-        headers: Headers | None = None,
-        redirects: int = 0,
-    ) -> Any:
-        """GET strict JSON; any status but 200 is a BadResponseError."""
-        fetched = await self.get(
-            url,
-            max_bytes=max_bytes,
-            timeout=timeout,
-            headers=headers,
-            redirects=redirects,
-        )
-        if fetched.status != 200:
-            raise BadResponseError(
-                f"{url} answered {fetched.status}",
-                fetched.status,
-                fetched.body[:_EXCERPT_BYTES],
-            )
-        return fetched.json()
-
     @asynccontextmanager
     async def stream(
         self,
@@ -389,9 +261,9 @@ class Fetcher:
                     method, url, body, headers, redirects, deadline, limit, None, budget
                 ) as (target, response),
             ):
-                read = await _read_body(response, max_bytes)
+                read = await read_body(response, max_bytes)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise translate(error, url) from error
+            raise translate_error(error, url) from error
         return Fetched(str(target), response.status, response.headers, read)
 
     @asynccontextmanager
@@ -471,7 +343,7 @@ class Fetcher:
                     ),
                 )
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise translate(error, str(target)) from error
+            raise translate_error(error, str(target)) from error
 
     def _learn(self, target: Target, response: aiohttp.ClientResponse) -> None:
         if response.status not in _BUSY:
@@ -491,6 +363,6 @@ class Fetcher:
     @staticmethod
     async def _excerpt(response: aiohttp.ClientResponse) -> bytes:
         try:
-            return await _read_body(response, _EXCERPT_BYTES)
+            return await read_body(response, EXCERPT_BYTES)
         except (NetworkError, TimeoutError, aiohttp.ClientError, OSError):
             return b""

@@ -18,7 +18,8 @@ from network.errors import (
     UnsupportedDidError,
 )
 from network.http.breaker import Breaker
-from network.http.client import Fetched, Fetcher
+from network.http.client import Fetcher
+from network.http.responses import Fetched
 from network.http.urls import is_hostname
 from protocol.errors import InvalidSyntaxError
 from protocol.syntax import Did, did_method, is_plc_did

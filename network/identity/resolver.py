@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from cachetools import LRUCache
+
 from network import errors
 from network.errors import (
     BadDocumentError,
     HandleMismatchError,
     HandleNotFoundError,
     IdentityError,
-    KeyNotDeclaredError,
     NetworkError,
 )
 from network.http.breaker import Breaker
@@ -32,14 +33,13 @@ from network.http.single_flight import SingleFlight
 from network.identity.did_sources import DidSources, DocumentMirror
 from network.identity.handle_sources import HandleSources
 from network.identity.identity_cache import (
-    BoundedCache,
     CachedDocument,
     CachedHandle,
     IdentityCache,
 )
 from protocol.errors import InvalidSyntaxError, ProtocolError
 from protocol.identity.did_document import DidDocument, parse_did_document
-from protocol.identity.keys import PublicKey, parse_did_key
+from protocol.identity.keys import parse_did_key
 from protocol.syntax import (
     INVALID_HANDLE,
     Did,
@@ -125,11 +125,9 @@ class IdentityResolver:
             ),
             limits.plc_bucket,
         )
-        self._entries: BoundedCache[_Entry] = BoundedCache(
-            limits.memory_entries, weigh=_weigh, most=limits.memory_bytes
-        )
-        self._asked_at: BoundedCache[float] = BoundedCache(limits.memory_entries)
-        self._known: BoundedCache[CachedHandle] = BoundedCache(limits.memory_entries)
+        self._entries: LRUCache[str, _Entry] = LRUCache(limits.memory_bytes, _weigh)
+        self._asked_at: LRUCache[str, float] = LRUCache(limits.memory_entries)
+        self._known: LRUCache[str, CachedHandle] = LRUCache(limits.memory_entries)
         self._did_flights: SingleFlight[tuple[str, bool], _Entry] = SingleFlight()
         self._handle_flights: SingleFlight[tuple[str, bool], CachedHandle] = (
             SingleFlight()
@@ -177,13 +175,6 @@ class IdentityResolver:
         due = asked_at + self._limits.refresh_interval * (1 - insist)
         return max(0.0, due - self._now())
 
-    async def resolve_key(self, did: str, *, refresh: bool = False) -> PublicKey:
-        """The repo signing key of a DID, parsed; KeyNotDeclaredError if it has none."""
-        document = await self.resolve_did(did, refresh=refresh)
-        if document.signing_key is None:
-            raise KeyNotDeclaredError(f"{did} declares no signing key")
-        return parse_key(document.signing_key)
-
     def _wants_fetch(self, did: str, entry: _Entry, refresh: bool, insist: int) -> bool:
         if refresh:
             return self.refresh_in(did, insist=insist) <= 0
@@ -206,13 +197,13 @@ class IdentityResolver:
             if stored is not None:
                 entry = self._read_stored(did, stored)
                 if entry is not None and self._is_fresh(entry):
-                    self._entries.put(did, entry)
+                    self._entries[did] = entry
                     return entry
                 if known is None or known.document is None:
                     known = entry
         before = self._asked_at.get(did)
         # What was asked too early counts as asked when it would have been due.
-        self._asked_at.put(did, self._now() + (self.refresh_in(did) if refresh else 0))
+        self._asked_at[did] = self._now() + (self.refresh_in(did) if refresh else 0)
         try:
             fetched = await self._dids.fetch(did, direct=refresh and not mirrored)
             entry = _Entry(self._parse(did, fetched), None, self._now())
@@ -221,11 +212,11 @@ class IdentityResolver:
             entry = _Entry(None, error, self._now())
         except asyncio.CancelledError:
             # Nobody waits for it any more; whoever comes next may ask.
-            self._asked_at.put(did, -math.inf if before is None else before)
+            self._asked_at[did] = -math.inf if before is None else before
             raise
         except NetworkError as error:
             return self._entry_without_source(did, known, error, refresh)
-        self._entries.put(did, entry)
+        self._entries[did] = entry
         if self._cache is not None:
             name = type(entry.error).__name__ if entry.error else None
             stored = CachedDocument(fetched, name, entry.fetched_at)
@@ -237,7 +228,7 @@ class IdentityResolver:
     ) -> _Entry:
         if known is None or known.document is None:
             failed = _Entry(None, error, self._now())
-            self._entries.put(did, failed)
+            self._entries[did] = failed
             return failed
         if refresh or self._now() - known.fetched_at > self._limits.stale_ttl:
             raise error
@@ -311,7 +302,7 @@ class IdentityResolver:
         if not refresh and self._cache is not None:
             stored = await self._cache.load_handle(handle)
             if stored is not None and self._is_current(stored):
-                self._known.put(handle, stored)
+                self._known[handle] = stored
                 return stored
             known = known or stored
         # As old as the question: what changes while it is answered may not be in it.
@@ -328,7 +319,7 @@ class IdentityResolver:
             if self._now() - known.checked_at > self._limits.stale_ttl:
                 raise
             return known
-        self._known.put(handle, found)
+        self._known[handle] = found
         if self._cache is not None:
             await self._cache.save_handle(handle, found)
         return found

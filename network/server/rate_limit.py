@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from cachetools import LRUCache
+
 from network.errors import XrpcError
 from network.http.budget import TokenBucket
-from network.identity.identity_cache import BoundedCache
 
 MAX_KEYS: Final = 50_000
 
@@ -69,7 +70,7 @@ class RateLimit:
         self.window = window
         self._clock = clock
         self._lock = threading.Lock()
-        self._buckets: BoundedCache[TokenBucket] = BoundedCache(max_keys)
+        self._buckets: LRUCache[str, TokenBucket] = LRUCache(max_keys)
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -108,7 +109,7 @@ class RateLimit:
             if bucket is None:
                 rate = self.limit / self.window
                 bucket = TokenBucket(rate, self.limit, self._clock)
-                self._buckets.put(key, bucket)
+                self._buckets[key] = bucket
             return bucket
 
 

@@ -13,8 +13,6 @@ import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
@@ -28,8 +26,16 @@ from network.errors import (
     UnreachableError,
 )
 from network.http.budget import parse_retry_after
-from network.http.client import Fetcher, translate
+from network.http.client import Fetcher
+from network.http.responses import translate_error
 from network.http.urls import Target
+from network.streams.stream_events import (
+    Connected,
+    Disconnected,
+    DisconnectReason,
+    StreamEvent,
+    StreamTimes,
+)
 from protocol.limits import MAX_FRAME_BYTES
 
 _CLOSE_TIMEOUT: Final = 1.0
@@ -37,72 +43,11 @@ _CLOSE_TIMEOUT: Final = 1.0
 # 501, are refusals (specs/event-stream).
 _PASSING_4XX: Final = frozenset((408, 425, 429))
 
-
-class DisconnectReason(StrEnum):
-    """Why a connection ended, or was not made. A closed set: metric labels."""
-
-    CLOSED = "closed"
-    LOST = "lost"
-    SILENT = "silent"
-    OVERSIZE = "oversize"
-    TEXT_FRAME = "text_frame"
-    DROPPED = "dropped"
-    UNREACHABLE = "unreachable"
-    TIMED_OUT = "timed_out"
-    FORBIDDEN = "forbidden"
-    REFUSED = "refused"
-    BUSY = "busy"
-    SERVER_ERROR = "server_error"
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """A connection was made, with this cursor."""
-
-    url: str
-    cursor: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnected:
-    """A connection ended or was not made.
-
-    `failures` counts those in a row; `retry_in` is the pause in seconds, None if
-    there is no other try.
-    """
-
-    url: str
-    reason: DisconnectReason
-    detail: str
-    failures: int
-    retry_in: float | None
-
-
-StreamEvent: TypeAlias = Connected | Disconnected
 Cursor: TypeAlias = int | Callable[[], int | None] | None
 
 
 class StreamRefusedError(BadResponseError):
     """The host answered the upgrade in a way that no retry will change."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamTimes:
-    """Seconds. The pause before try n is random up to first * 2**(n - 1), at most
-    `longest` (full jitter). A peer silent for `ping_after` is pinged, and left after
-    `pong_within` more. A connection that lasted `stable_after` clears the failures.
-    """
-
-    first: float = 1.0
-    longest: float = 300.0
-    ping_after: float = 30.0
-    pong_within: float = 30.0
-    stable_after: float = 30.0
-
-    def pause(self, failures: int, fraction: float) -> float:
-        """The pause after so many failures; `fraction` is random in [0, 1)."""
-        doublings = min(max(failures - 1, 0), 30)
-        return fraction * min(self.longest, self.first * 2.0**doublings)
 
 
 class StreamClient:
@@ -268,7 +213,7 @@ class StreamClient:
         except aiohttp.WSServerHandshakeError:
             raise
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise translate(error, str(target)) from error
+            raise translate_error(error, str(target)) from error
 
     def _handle_refusal(
         self, error: aiohttp.WSServerHandshakeError, target: Target

@@ -9,13 +9,8 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import urlencode
 
 from network.errors import BadResponseError, XrpcError
-from network.http.client import (
-    DEFAULT_MAX_BYTES,
-    Fetched,
-    Fetcher,
-    Headers,
-    Streamed,
-)
+from network.http.client import DEFAULT_MAX_BYTES, Fetcher, Headers
+from network.http.responses import Fetched, Streamed
 from network.xrpc.reply import encode_json
 from protocol.data import json_form
 from protocol.errors import ProtocolError

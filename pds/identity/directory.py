@@ -7,8 +7,9 @@ from typing import Any, Final
 import orjson
 
 from network.errors import NetworkError, XrpcError
-from network.http.client import Fetched, Fetcher
+from network.http.client import Fetcher
 from network.http.policy import CallerBudget, HostLimits
+from network.http.responses import Fetched
 from pds.exceptions import InvalidRequestError, UpstreamFailureError
 from plc.operation import (
     LegacyCreate,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from cachetools import LRUCache
 
 from pds.server.accounts import Connection
 
@@ -21,26 +23,17 @@ class NodeCache:
     """
 
     def __init__(self, max_bytes: int = _CACHE_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._nodes: OrderedDict[bytes, bytes] = OrderedDict()
+        self._nodes: LRUCache[bytes, bytes] = LRUCache(max_bytes, len)
         self._lock = threading.Lock()
 
     def get(self, cid: bytes) -> bytes | None:
         with self._lock:
-            node = self._nodes.get(cid)
-            if node is not None:
-                self._nodes.move_to_end(cid)
-            return node
+            return self._nodes.get(cid)
 
     def put(self, cid: bytes, node: bytes) -> None:
-        with self._lock:
-            if cid in self._nodes:
-                return
+        # A node that is larger than the cache is not kept.
+        with self._lock, suppress(ValueError):
             self._nodes[cid] = node
-            self._bytes += len(node)
-            while self._bytes > self._max_bytes:
-                self._bytes -= len(self._nodes.popitem(last=False)[1])
 
 
 class BlockReader:

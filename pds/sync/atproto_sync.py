@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from psycopg import IsolationLevel
 
-from network.server.request_guard import client_key
+from network.server.admission import client_key
 from network.server.spool import Spool
 from network.xrpc.byte_range import parse_range
 from network.xrpc.cursor import open_cursor, seal_cursor

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import httpx
 import psycopg
 from psycopg.rows import dict_row
 from rich.console import Console
 from rich.table import Table
 
 from feeds.registry import FEEDS
-from network.errors import NetworkError, XrpcError
-from network.xrpc.client import XrpcClient
 from protocol.syntax.did import Did
-from service.demo_network import own_fetcher
 from service.operator_errors import ServiceError
 from service.runtime.config import Config
 from service.runtime.databases import INDEX, open_existing
@@ -143,16 +140,16 @@ def _show_posts(posts: Rows, *, as_json: bool) -> None:
 
 
 def _ask(config: Config, nsid: str, params: dict[str, Any]) -> Any:
-    async def ask() -> Any:
-        async with own_fetcher(config) as fetcher:
-            return await XrpcClient(fetcher, config.provider_url).query(nsid, params)
-
+    url = f"{config.provider_url}/xrpc/{nsid}"
     try:
-        return asyncio.run(ask())
-    except XrpcError as error:
-        raise ServiceError(f"the provider refused: {error}") from error
-    except NetworkError as error:
+        reply = httpx.get(url, params=params, timeout=120, trust_env=False)
+        body = reply.json()
+    except (httpx.TransportError, ValueError) as error:
         raise ServiceError(
             f"no provider answers at {config.provider_url}: start it (bigworld up), or "
             f"say where it is (BIGWORLD_PORT_BASE, BIGWORLD_PUBLIC_URL); {error}"
         ) from error
+    if not reply.is_success:
+        error_name, message = body.get("error"), body.get("message")
+        raise ServiceError(f"the provider refused: {error_name}: {message}")
+    return body
