@@ -54,7 +54,7 @@ class KeyRing:
         self._lock = Lock()
 
     def signing_key(self, conn: Connection, account: Account) -> PrivateKey:
-        """The key that signs the account's commits and service tokens."""
+        """Return the key that signs the account's commits and service tokens."""
         with self._lock:
             key = self._keys.get(account.id)
         if key is None:
@@ -97,7 +97,7 @@ class Host:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection for single reads: no transaction, so no round trips for one."""
+        """Yield a connection for single reads: no transaction, so no round trips for one."""
         with self.pool.connection() as conn:
             conn.autocommit = True
             try:
@@ -122,7 +122,7 @@ class Host:
             self.pending_handles.discard(handle)
 
     def did_document(self, account: Account) -> dict[str, Any]:
-        """The account's DID document, as this server knows it."""
+        """Return the account's DID document, as this server knows it."""
         return local_document(
             account.did,
             shown_handle(account),
@@ -132,7 +132,7 @@ class Host:
 
 
 def shown_handle(account: Account) -> str:
-    """The handle in answers; a lexicon wants one even where there is none."""
+    """Return the handle in answers; a lexicon wants one even where there is none."""
     return account.handle or INVALID_HANDLE
 
 
@@ -141,7 +141,7 @@ def auth_of(login: Login) -> Auth:
 
 
 def login_of(call: Call) -> Login:
-    """The login behind a call of a method that requires one."""
+    """Return the login behind a call of a method that requires one."""
     login = call.viewer.claims[_LOGIN_CLAIM]
     assert isinstance(login, Login)
     return login

@@ -1,8 +1,8 @@
-"""The one HTTP client through which every request to the outside goes.
+"""The HTTP client for every request to servers outside.
 
-Addresses are checked when a connection is made, redirects are off or checked hop by
-hop, sizes and times are capped, and each host has a budget. Nothing is taken from
-proxy variables, netrc or cookies.
+Addresses are checked at connect time, redirects are off or checked hop by hop, sizes
+and times are capped, and each host has a budget. Proxy variables, netrc and cookies are
+ignored.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ DEFAULT_USER_AGENT: Final = "Bigworld/0.1"
 _MAX_HEADER_BYTES: Final = 16_384
 _MAX_HEADERS: Final = 128
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
-# Of these statuses a Retry-After is believed (specs/xrpc).
+# The statuses whose Retry-After is obeyed (specs/xrpc).
 _BUSY: Final = frozenset((429, 503))
 _SECRET_HEADERS: Final = ("Authorization", "DPoP", "Cookie")
 
@@ -75,7 +75,7 @@ async def _refuse_redirects(
 
 
 class Fetcher:
-    """An async context manager: `async with Fetcher(Policy()) as fetcher`.
+    """The guarded client: `async with Fetcher(Policy()) as fetcher`.
 
     `lookup` replaces the system's name resolution, `tls` the default trust store.
     """
@@ -146,16 +146,16 @@ class Fetcher:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The guarded session; for the other modules of this package only."""
+        """Return the guarded session; for the other modules of this package only."""
         assert self._session is not None, "the fetcher is not open"
         return self._session
 
     @property
     def stream_session(self) -> aiohttp.ClientSession:
-        """A second guarded session, for WebSockets.
+        """Return a second guarded session, for WebSockets.
 
-        They stay open for days, so they have no share in the pool of requests, and
-        redirects end them: aiohttp would follow.
+        They stay open for days, so they do not share the pool of requests. Redirects
+        end them, since aiohttp would follow.
         """
         assert self._session is not None, "the fetcher is not open"
         if self._stream_session is None:
@@ -180,8 +180,8 @@ class Fetcher:
     ) -> Fetched:
         """GET a whole body of at most `max_bytes`, following up to 3 redirects.
 
-        Any status comes back as Fetched, except 429: RateLimitedError. Other
-        errors: the NetworkError tree. `budget` is spent instead of the host's.
+        Returns Fetched for any status except 429: RateLimitedError. Raises
+        NetworkError. `budget` replaces the host's budget.
         """
         return await self._fetch(
             "GET", url, None, max_bytes, timeout, headers, redirects, budget
@@ -197,7 +197,7 @@ class Fetcher:
         headers: Headers | None = None,
         budget: CallerBudget | None = None,
     ) -> Fetched:
-        """POST `body` and read the whole answer; redirects are never followed."""
+        """POST `body` and read the whole response; redirects are never followed."""
         return await self._fetch(
             "POST", url, body, max_bytes, timeout, headers, 0, budget
         )
@@ -214,9 +214,9 @@ class Fetcher:
     ) -> AsyncIterator[Streamed]:
         """GET a large body in chunks: `async with … as body: async for chunk in body`.
 
-        Statuses other than 200 raise BadResponseError with the start of the body.
-        The peer must keep the policy's floor speed; `timeout` (default an hour)
-        bounds the whole.
+        Raises BadResponseError with the start of the body for any status but 200. The
+        peer must keep the policy's floor speed; `timeout` (default an hour) bounds the
+        whole.
         """
         limit = self.policy.stream_timeout if timeout is None else timeout
         try:
@@ -279,10 +279,10 @@ class Fetcher:
         silence: float | None = None,
         budget: CallerBudget | None = None,
     ) -> AsyncIterator[tuple[Target, aiohttp.ClientResponse]]:
-        """One exchange with its redirects; holds the host's slot until the end.
+        """Make one exchange with its redirects; hold the host's slot until the end.
 
-        The clock of `deadline` starts when the first slot is held: waiting for our
-        own budget is not the peer's slowness.
+        `deadline` starts when the first slot is held: time spent waiting for our own
+        budget does not count against the peer.
         """
         target = self.policy.parse(url)
         sent = CIMultiDict(headers or {})

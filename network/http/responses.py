@@ -30,7 +30,7 @@ EXCERPT_BYTES: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A whole answer. `url` is where it came from, after redirects."""
+    """A whole response; `url` is its source after redirects."""
 
     url: str
     status: int
@@ -38,20 +38,20 @@ class Fetched:
     body: bytes
 
     def json(self) -> Any:
-        """The body as strict JSON; BadResponseError if it is not."""
+        """Return the body as strict JSON. Raises BadResponseError."""
         try:
             # The size was capped when the body was read.
             return json_form.loads(self.body, max_bytes=len(self.body))
         except ProtocolError as error:
             raise BadResponseError(
-                f"{self.url} did not answer JSON: {error}",
+                f"{self.url} did not send JSON: {error}",
                 self.status,
                 self.body[:EXCERPT_BYTES],
             ) from error
 
 
 class Streamed:
-    """An answer whose body is read in chunks, once: `async for chunk in streamed`."""
+    """A response whose body is read once, in chunks: `async for chunk in streamed`."""
 
     def __init__(
         self,
@@ -74,8 +74,7 @@ class Streamed:
         waited, received = 0.0, 0
         window = self._policy.floor_window
         while True:
-            # Only the time spent waiting for the peer counts: a slow consumer of
-            # ours is no fault of the host.
+            # Only the time spent waiting for the peer counts, not a slow consumer.
             before = self._clock()
             try:
                 async with asyncio.timeout(window):
@@ -113,7 +112,7 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
 
 
 def translate_error(error: BaseException, url: str) -> NetworkError:
-    """The NetworkError for an exception of aiohttp or the socket."""
+    """Return the NetworkError for an exception of aiohttp or the socket."""
     if isinstance(error, NetworkError):
         return error
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(
@@ -123,7 +122,7 @@ def translate_error(error: BaseException, url: str) -> NetworkError:
     if isinstance(error, TimeoutError):
         return TimedOutError(f"{url} was too slow")
     if isinstance(error, aiohttp.InvalidURL):
-        return ForbiddenAddressError(f"not a URL we fetch: {url[:200]!r}")
+        return ForbiddenAddressError(f"not a URL that may be fetched: {url[:200]!r}")
     if isinstance(error, aiohttp.ClientResponseError):
         return BadResponseError(f"{url}: {error.message}", error.status)
     return UnreachableError(f"{url}: {type(error).__name__}: {error}")

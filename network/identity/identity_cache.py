@@ -1,4 +1,4 @@
-"""Where resolved identities are kept between look-ups."""
+"""The interface of caches of resolved identities."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CachedHandle:
 
 
 class IdentityCache(Protocol):
-    """A store shared between processes; whatever is in it may vanish at any time."""
+    """A store shared between processes; any entry may vanish at any time."""
 
     async def load_document(self, did: str) -> CachedDocument | None: ...
 

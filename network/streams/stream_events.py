@@ -1,4 +1,4 @@
-"""Connects and disconnects of a stream client, and the times that it waits."""
+"""Connects and disconnects of a stream client, and its times."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 
 class DisconnectReason(StrEnum):
-    """Why a connection ended, or was not made. A closed set: metric labels."""
+    """The reason why a connection ended or failed. A closed set: metric labels."""
 
     CLOSED = "closed"
     LOST = "lost"
@@ -26,7 +26,7 @@ class DisconnectReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A connection was made, with this cursor."""
+    """A connection was opened, with this cursor."""
 
     url: str
     cursor: int | None
@@ -34,10 +34,10 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """A connection ended or was not made.
+    """A connection ended or failed to open.
 
-    `failures` counts those in a row; `retry_in` is the pause in seconds, None if
-    there is no other try.
+    `failures` counts those in a row; `retry_in` is the pause in seconds, None if there
+    is no retry.
     """
 
     url: str
@@ -52,9 +52,11 @@ StreamEvent: TypeAlias = Connected | Disconnected
 
 @dataclass(frozen=True, slots=True)
 class StreamTimes:
-    """Seconds. The pause before try n is random up to first * 2**(n - 1), at most
-    `longest` (full jitter). A peer silent for `ping_after` is pinged, and left after
-    `pong_within` more. A connection that lasted `stable_after` clears the failures.
+    """The times of a stream, in seconds.
+
+    The pause before try n is random up to first * 2**(n - 1), at most `longest` (full
+    jitter). A peer silent for `ping_after` is pinged, and dropped after `pong_within`
+    more. A connection that lasted `stable_after` clears the failures.
     """
 
     first: float = 1.0
@@ -64,6 +66,6 @@ class StreamTimes:
     stable_after: float = 30.0
 
     def pause(self, failures: int, fraction: float) -> float:
-        """The pause after so many failures; `fraction` is random in [0, 1)."""
+        """Return the pause after some failures; `fraction` is random in [0, 1)."""
         doublings = min(max(failures - 1, 0), 30)
         return fraction * min(self.longest, self.first * 2.0**doublings)

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """Who is asking. `kind` names how it was shown, e.g. "service", "session"."""
+    """The verified caller; `kind` is the way of its login: "service", "session"."""
 
     did: str
     kind: str
@@ -24,9 +24,8 @@ class Auth:
 class Call:
     """One checked request.
 
-    `params` are typed by the lexicon with defaults filled in. `input` is the JSON
-    value of a JSON method, the bytes of any other, an async iterator of bytes if the
-    method was added with `stream=True`, and None without a body.
+    `params` are typed by the lexicon with defaults filled in. `input` is the JSON value
+    of a JSON method, the bytes of any other, and None without a body.
     """
 
     nsid: str
@@ -39,11 +38,11 @@ class Call:
     """Set when the client disconnects while a thread works on the answer."""
 
     def is_client_gone(self) -> bool:
-        """Return True if nobody waits for the answer any more."""
+        """Return True if the client has disconnected."""
         return self.gone.is_set()
 
     @property
     def viewer(self) -> Auth:
-        """The asker of a method that requires one."""
+        """Return the caller of a method that requires auth."""
         assert self.auth is not None, "the method does not require auth"
         return self.auth

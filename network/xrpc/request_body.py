@@ -1,4 +1,4 @@
-"""Request bodies under a cap of bytes and of time."""
+"""Request bodies with a cap of bytes and of time."""
 
 from __future__ import annotations
 

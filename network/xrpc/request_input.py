@@ -21,7 +21,7 @@ AuthMode: TypeAlias = Literal["none", "optional", "required"]
 
 # The least that a JSON body may have: room for fields that its lexicon does not name.
 MIN_JSON_BYTES: Final = 8_192
-# For methods without required auth, whatever the lexicon allows.
+# For methods without required auth, even if the lexicon allows more.
 MAX_ANONYMOUS_JSON_BYTES: Final = 65_536
 MAX_BLOB_BYTES: Final = 100_000_000
 MAX_QUERY_CHARS: Final = 32_768
@@ -32,6 +32,7 @@ _SHOWN_NAME: Final = 80
 
 
 def max_body_bytes(method: Method, auth: AuthMode) -> int:
+    """Return the cap of a method's body, by its lexicon and auth."""
     body = method.input
     if body is None:
         return MIN_JSON_BYTES
@@ -44,6 +45,7 @@ def max_body_bytes(method: Method, auth: AuthMode) -> int:
 
 
 def check_verb(request: Request, kind: str) -> None:
+    """Check the HTTP method. Raises XrpcError 405."""
     allowed = ("GET", "HEAD") if kind == "query" else ("POST",)
     if request.method not in allowed:
         raise XrpcError(
@@ -55,6 +57,7 @@ def check_verb(request: Request, kind: str) -> None:
 
 
 def decode_params(query: bytes, method: Method) -> dict[str, Any]:
+    """Return the parameters of a query string, typed by the lexicon."""
     try:
         return method.decode_params(_split_query(query))
     except ProtocolError as error:

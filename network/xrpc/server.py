@@ -1,7 +1,7 @@
 """The XRPC server kit: one Starlette app driven by the lexicons (specs/xrpc).
 
 A method is registered with its handler; verb, parameters, body and errors follow from
-its lexicon. Everything below /xrpc/ answers JSON, crashes included.
+its lexicon. Every response below /xrpc/ is JSON, also after a crash.
 """
 
 from __future__ import annotations
@@ -72,16 +72,15 @@ class _Registered:
 
 
 class XrpcServer:
-    """Registers methods, then builds the app.
+    """A registry of methods that builds the app.
 
-    `authenticate(request, nsid)` returns who asks, None for nobody, or raises
-    XrpcError. `fallback(request, nsid)` answers methods without a handler, or returns
-    None to decline.
-    `ready` raises if something that the server needs is away, for `/_ready`.
-    `guard` gives each client its share of everything that the app serves.
-    `observe(nsid, status, seconds)` is called once a request, with nsid "unknown" for
-    methods that are not registered. `error_types` maps exceptions of handlers to
-    (error name, status). `check_output` validates every JSON answer.
+    `authenticate(request, nsid)` returns the caller, None without one, or raises
+    XrpcError. `fallback(request, nsid)` serves methods without a handler; it may return
+    None. `ready` raises if a service that the server needs is away, for `/_ready`.
+    `guard` gives each client its share of the server. `observe(nsid, status, seconds)`
+    is called once a request, with nsid "unknown" for methods that are not registered.
+    `error_types` maps exceptions of handlers to (error name, status). `check_output`
+    validates every JSON response.
     """
 
     def __init__(
@@ -118,12 +117,12 @@ class XrpcServer:
 
     @property
     def methods(self) -> Sequence[str]:
-        """The NSIDs with a handler, subscriptions included, sorted."""
+        """Return the NSIDs with a handler, subscriptions included, sorted."""
         return sorted([*self._methods, *self._subscriptions])
 
     @property
     def threads(self) -> anyio.CapacityLimiter:
-        """The threads that all blocking work of this server shares."""
+        """Return the threads that all blocking work of this server shares."""
         return self._threads
 
     async def run_handler(self, handler: Callable[[Call], T], call: Call) -> T:
@@ -133,7 +132,6 @@ class XrpcServer:
         return result
 
     async def _run_in_thread(self, handler: Callable[[Call], T], call: Call) -> T:
-        # A thread that does not come free soon is not waited for.
         holder = object()
         try:
             async with asyncio.timeout(_MAX_WAIT_S):
@@ -157,11 +155,11 @@ class XrpcServer:
         *,
         max_bytes: int | None = None,
     ) -> None:
-        """Serve a query or procedure.
+        """Register a query or procedure.
 
-        `handler(call)` may be sync (then it runs in a thread) or async, and returns a
-        JSON value, a Reply, or None for an empty answer. `max_bytes` caps the body, by
-        default at what the lexicon calls for.
+        `handler(call)` may be sync (then it runs in a thread) or async. It returns a
+        JSON value, a Reply, or None for an empty response. `max_bytes` caps the body;
+        the default follows from the lexicon.
         """
         method = self._find_method(nsid)
         if method.kind == "subscription":
@@ -177,13 +175,10 @@ class XrpcServer:
         )
 
     def route_subscription(self, nsid: str, serve: Subscription) -> None:
-        """Serve a subscription: `serve(websocket, params)` accepts and runs it.
-
-        `network.streams.stream_server.StreamServer` is made to be given here.
-        """
+        """Register a subscription: `serve(websocket, params)` accepts and runs it."""
         method = self._find_method(nsid)
         if method.kind != "subscription":
-            raise ValueError(f"{nsid} is no subscription")
+            raise ValueError(f"{nsid} is not a subscription")
         self._subscriptions[nsid] = (method, serve)
 
     def _find_method(self, nsid: str) -> Method:
@@ -199,7 +194,7 @@ class XrpcServer:
         lifespan: Lifespan[Starlette] | None = None,
         middleware: Sequence[Middleware] = (),
     ) -> Starlette:
-        """The Starlette app; `extra_routes` come before the kit's own."""
+        """Return the Starlette app; `extra_routes` come before the kit's own."""
         routes: list[BaseRoute] = [
             *extra_routes,
             Route("/xrpc/_health", self._serve_health),
@@ -224,11 +219,9 @@ class XrpcServer:
             exception_handlers=OUTAGES,
             lifespan=lifespan,
         )
-        # It would redirect to whatever host the request names.
+        # It would redirect to the host that the request names.
         app.router.redirect_slashes = False
         return app
-
-    # One request, step by step.
 
     async def _serve(self, request: Request) -> Response:
         started = time.perf_counter()
@@ -236,8 +229,7 @@ class XrpcServer:
         try:
             response = await self._answer(request, nsid)
         except Exception as error:
-            # The last line of defence: whatever happened, the caller gets an XRPC
-            # error and no stack trace.
+            # Every failure is an XRPC error without a stack trace.
             response = error_response(error, self._error_types, nsid)
         if request.method == "HEAD":
             if isinstance(response, ByteStream):
@@ -272,7 +264,7 @@ class XrpcServer:
             if registered.is_async:
                 work = registered.handler(call)
                 if method.kind == "query":
-                    # Nothing is lost by stopping it; what writes goes on to its end.
+                    # Only a query is safe to cancel; a procedure runs to its end.
                     work = run_while_connected(request, call.gone, work)
                 result = await work
             else:
@@ -305,7 +297,7 @@ class XrpcServer:
         if self._authenticate is not None:
             auth = await self._authenticate(request, nsid)
         if auth is not None:
-            # All services that an account names have its one share.
+            # All services of an account use its one share.
             identify(request.scope, auth.did.partition("#")[0])
         elif mode == "required":
             raise XrpcError("AuthMissing", "Authentication Required", 401)

@@ -90,7 +90,7 @@ class Directory:
 def local_document(
     did: str, handle: str, signing_did_key: str, origin: str
 ) -> dict[str, Any]:
-    """The DID document as this server knows it, without asking the directory."""
+    """Return the DID document as this server knows it, without asking the directory."""
     return operation_document(
         Did(did),
         Operation(

@@ -46,7 +46,7 @@ class BlockReader:
         self.nodes: dict[bytes, bytes] = {}
 
     def get_node(self, cid: bytes) -> bytes | None:
-        """The tree node of that CID, or None."""
+        """Return the tree node of that CID, or None."""
         node = self.nodes.get(cid) or self._cache.get(cid)
         if node is None:
             node = find_block(self._conn, self._account, cid)
@@ -67,7 +67,7 @@ def find_block(conn: Connection, account: int, cid: bytes) -> bytes | None:
 def find_blocks(
     conn: Connection, account: int, cids: Sequence[bytes]
 ) -> dict[bytes, bytes]:
-    """Those of the blocks that the repo has."""
+    """Return those of the blocks that the repo has."""
     return dict(
         conn.execute(
             "SELECT cid, value FROM block WHERE account = %s AND cid = ANY(%b)",
