@@ -25,7 +25,7 @@ from appview.own_feeds import own_handle
 from appview.pipeline import Params, Runnable
 from appview.session import RequestContext, Session, context_of
 from appview.views.checked import load_catalog
-from network.server.request_guard import client_key, resting
+from network.server.admission import client_key, resting
 from network.xrpc.server import (
     Call,
     Reply,

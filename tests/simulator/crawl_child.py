@@ -53,7 +53,7 @@ from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
 from network.http.urls import Target
 from network.identity.resolver import IdentityLimits, IdentityResolver
-from network.streams.stream_client import StreamTimes
+from network.streams.stream_events import StreamTimes
 from protocol.events.event import Event
 from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine

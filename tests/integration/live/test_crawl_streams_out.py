@@ -22,7 +22,8 @@ from mirror import stream_routes as routes
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.server.listener import serving_in_thread
-from network.streams.stream_client import StreamClient, StreamTimes
+from network.streams.stream_client import StreamClient
+from network.streams.stream_events import StreamTimes
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.events.frames import decode_frame
 from protocol.syntax.tid import is_tid
