@@ -1,81 +1,34 @@
-"""app.bsky.feed.getFeed: our own feeds, and those that other services compute."""
+"""Pages of feeds that another service computes, once they are fetched."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote
 
 from appview.app import ForeignItem, ForeignSkeleton
-from appview.hydration.records import GENERATOR, POST
+from appview.hydration.records import POST
 from appview.hydration.state import State
 from appview.pipeline import Params, Pipeline
 from appview.rules import Place, shown_items
 from appview.session import Session
 from appview.views.post import feed_view_post
 from feeds.skeleton import SkeletonItem
-from network.xrpc.server import Call, XrpcError
 from storage.collections import COLLECTION_IDS, FEED_REPOST, REPOST_SUBJECT
 from storage.records.addresses import Address, find_addresses
 
-GET_FEED: Final = "app.bsky.feed.getFeed"
 REASON_PIN: Final = "app.bsky.feed.defs#reasonPin"
-_FORWARDED_HEADERS: Final = ("accept-language", "x-bsky-topics")
 _REPOST_COLLECTION: Final = COLLECTION_IDS[FEED_REPOST]
-# Pages of which nothing may be shown are passed over, so many of them.
-MAX_FOREIGN_PAGES: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignFeed:
-    """A feed that another service computes."""
-
-    service_did: str
-    uri: str
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignPage:
-    """A fetched page: what of it is in the index, with what the service said of it."""
+    """A fetched page: the items that are in the index, as the service named them."""
 
     items: list[tuple[SkeletonItem, ForeignItem]]
     skeleton: ForeignSkeleton
 
 
-def find_foreign_feed(session: Session, uri: str) -> ForeignFeed:
-    """Return the service that computes a feed; XrpcError if its record is unknown."""
-    address = find_addresses(session.conn, [uri]).get(uri)
-    row = None
-    if address is not None and address.collection == GENERATOR:
-        row = session.conn.execute(
-            "SELECT service_did FROM feed_generator WHERE actor = %s AND rkey = %s",
-            (address.actor, address.rkey),
-        ).fetchone()
-    if row is None:
-        raise XrpcError("InvalidRequest", "could not find feed", 400)
-    if row[0] == session.app.service_did:
-        raise XrpcError("UnknownFeed", f"not served here: {uri}", 400)
-    return ForeignFeed(row[0], uri)
-
-
-def forwarded_headers(call: Call, service_did: str) -> dict[str, str]:
-    """Return the headers of a request that the service of a feed is to see.
-
-    The bearer is passed on only to the service that it is for: with a token for
-    another one a feed could act there in the viewer's name.
-    """
-    headers = {
-        name: value
-        for name in _FORWARDED_HEADERS
-        if (value := call.headers.get(name)) is not None
-    }
-    audience = call.auth.claims.get("aud", "") if call.auth else ""
-    if unquote(audience).partition("#")[0] == unquote(service_did):
-        headers["authorization"] = call.headers["authorization"]
-    return headers
-
-
-def hydrate_foreign(skeleton: ForeignSkeleton) -> Pipeline[ForeignPage]:
+def foreign_feed(skeleton: ForeignSkeleton) -> Pipeline[ForeignPage]:
     """Return the pipeline of a skeleton that has already been fetched."""
 
     def find(session: Session, params: Params) -> ForeignPage:
@@ -109,7 +62,7 @@ def hydrate_foreign(skeleton: ForeignSkeleton) -> Pipeline[ForeignPage]:
 def _real_reposts(
     session: Session, claims: set[tuple[Address, Address]]
 ) -> set[tuple[Address, Address]]:
-    """Return the (repost, post) pairs that exist: a service may claim any."""
+    """Return the (repost, post) pairs that exist; the service may invent some."""
     if not claims:
         return set()
     rows = session.conn.execute(

@@ -1,4 +1,4 @@
-"""app.bsky.feed.getAuthorFeed: an account's posts and reposts, newest first."""
+"""Posts and reposts of an account, newest first."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from typing import Final
 
 from appview.hydration.records import POST, load_records
 from appview.hydration.state import State, answer_allowance, profile_address
-from appview.methods.feeds import present_feed
-from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
-from appview.pipeline import Params, Runnable
-from appview.rules import Place, refuse_author, shown_items
+from appview.paging import Entry, Keyset
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
-from network.xrpc.server import XrpcError
 from storage.collections import COLLECTION_IDS, FEED_REPOST, REPOST_SUBJECT
 from storage.postgres.instants import from_micros, micros_sql
 from storage.postgres.pool import Conn
@@ -21,36 +17,19 @@ from storage.records.addresses import Address, find_addresses
 
 _REPOST: Final = COLLECTION_IDS[FEED_REPOST]
 _IMAGES, _VIDEO = 1, 2  # bits of post.media
-_END: Final = 253_402_300_799_000_000
+END: Final = 253_402_300_799_000_000
 _MAX_ANCESTORS: Final = 5_000
-_AUTHOR_THREADS: Final = "posts_and_author_threads"
+AUTHOR_THREADS: Final = "posts_and_author_threads"
 _OWN_POSTS_ONLY: Final = frozenset({"posts_with_media", "posts_with_video"})
 _CONDITIONS: Final = {
     "posts_no_replies": "AND parent_actor IS NULL",
     "posts_with_media": f"AND media & {_IMAGES} <> 0",
     "posts_with_video": f"AND media & {_VIDEO} <> 0",
-    _AUTHOR_THREADS: "AND (parent_actor IS NULL OR root_actor = actor)",
+    AUTHOR_THREADS: "AND (parent_actor IS NULL OR root_actor = actor)",
 }
 
 
-def _author_feed(session: Session, params: Params) -> Source[SkeletonItem]:
-    actor = session.find_actor(params["actor"])
-    if actor is None:
-        raise XrpcError("InvalidRequest", "Profile not found", 400)
-    wanted = params.get("filter", "posts_with_replies")
-    pin = _find_pin(session, actor) if params.get("includePins") else None
-
-    def fetch(after: Keyset | None, limit: int) -> list[Entry[SkeletonItem]]:
-        # The pinned post stands on no page a second time.
-        entries = _fetch(session.conn, actor, wanted, pin, after, limit)
-        if pin is not None and after is None:
-            entries.insert(0, Entry(SkeletonItem(pin, pinned=True), [_END, 0, 0]))
-        return entries
-
-    return Source(fetch, [actor, wanted])
-
-
-def _fetch(
+def fetch_author_feed(
     conn: Conn,
     actor: int,
     wanted: str,
@@ -58,7 +37,7 @@ def _fetch(
     after: Keyset | None,
     limit: int,
 ) -> list[Entry[SkeletonItem]]:
-    at, rkey, collection = after or (_END, 0, 0)
+    at, rkey, collection = after or (END, 0, 0)
     reposts = "false" if wanted in _OWN_POSTS_ONLY else "true"
     rows = conn.execute(
         f"""
@@ -114,7 +93,7 @@ def _fetch(
     ]
 
 
-def _find_pin(session: Session, actor: int) -> Address | None:
+def find_pin(session: Session, actor: int) -> Address | None:
     """Return the post of their own that an account has pinned."""
     profile = profile_address(actor)
     record = load_records(session.conn, [profile], answer_allowance()).get(profile)
@@ -125,17 +104,6 @@ def _find_pin(session: Session, actor: int) -> Address | None:
     found = find_addresses(session.conn, [uri]).get(uri)
     own = found is not None and (found.actor, found.collection) == (actor, POST)
     return found if own else None
-
-
-def _rules(state: State, page: Page[SkeletonItem]) -> list[SkeletonItem]:
-    actor, wanted = page.subject
-    refuse_author(state, actor)
-    shown = shown_items(state, Place.AUTHOR_ITEM, page.items)
-    if wanted != _AUTHOR_THREADS:
-        return shown
-    posts = {item.post for item in shown if not (item.repost or item.pinned)}
-    kept = find_self_threads(state, actor, posts)
-    return [i for i in shown if i.repost or i.pinned or i.post in kept]
 
 
 def find_self_threads(
@@ -193,15 +161,3 @@ def _find_ancestors(
         )
         for rkey, actor, parent in rows
     }
-
-
-def _load(state: State, page: Page[SkeletonItem]) -> None:
-    state.load_actors([page.subject[0]])
-    state.load_feed(page.items)
-
-
-GET_AUTHOR_FEED: RowPages[SkeletonItem] = RowPages(
-    _author_feed, Steps(hydrate=_load, rules=_rules, present=present_feed)
-)
-
-METHODS: dict[str, Runnable] = {"app.bsky.feed.getAuthorFeed": GET_AUTHOR_FEED}
