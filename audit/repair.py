@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from indexer.changes import Change, apply_changes
+from indexer.changes import Change
 from indexer.collections.registry import OWNED_TABLES, ROW_TABLES
 from indexer.counting import count_links, count_rows
-from indexer.transaction import whole_transaction
+from indexer.row_writes import apply_changes
 from storage.outbox import put_outbox
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import whole_transaction
 from storage.records import links
 from storage.records.interning import Interner
 from storage.records.record_codec import decompress

@@ -1,8 +1,7 @@
-"""A post that was deleted and is made again under its key starts with the edges that
-name its new CID.
+"""Posts that are created again under the key of a deleted post.
 
-An edge holds no CID, so the records of the edges are read; that happens only for a post
-that was deleted before, and once for each edge, which is then kept aside as stale.
+Such a post keeps only the edges that name its new CID. An edge holds no CID, so the
+records of the edges are read once, and edges to the old post are kept as stale.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from storage.collections import (
 )
 from storage.postgres.arrays import int_columns
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.links import delete_links, find_packed
 from storage.records.record_rows import fetch_pieces
 from storage.records.stats import DELETIONS, StatsChange
 from storage.records.uncounted_links import make_stale
 
 MAX_EDGES: Final = 10_000
-"""Edges of one kind that are looked at for a post; those beyond count on."""
+"""Maximum edges of one kind that are compared; those beyond still count."""
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
 _SOURCES: Final = {
@@ -49,10 +48,10 @@ Post = tuple[int, int]
 
 
 def note_posts(conn: Conn, changes: Sequence[Change], ended: Set[Post]) -> StatsChange:
-    """Set edges to earlier posts aside, now that these changes are written.
+    """Make edges to earlier posts stale, after these changes are written.
 
-    `ended` were deleted within the batch, and may be there again. Returns what is to be
-    added to the counts: how often posts were deleted, and edges that count no more.
+    `ended` were deleted within the batch, and may exist again. Returns the changes of
+    counts: deletions of posts, and edges that no longer count.
     """
     stats = StatsChange()
     created: dict[Post, bytes] = {}
@@ -70,7 +69,7 @@ def note_posts(conn: Conn, changes: Sequence[Change], ended: Set[Post]) -> Stats
     again |= _deleted_before(conn, created)
     for post, value in again.items():
         for path, collection in _SOURCES.items():
-            _set_aside(conn, post, cid_for(value), path, collection, stats)
+            _make_stale(conn, post, cid_for(value), path, collection, stats)
     return stats
 
 
@@ -88,7 +87,7 @@ def _deleted_before(conn: Conn, created: Mapping[Post, bytes]) -> dict[Post, byt
     return {(actor, rkey): created[actor, rkey] for actor, rkey in rows}
 
 
-def _set_aside(
+def _make_stale(
     conn: Conn,
     post: Post,
     cid: bytes,
@@ -102,7 +101,7 @@ def _set_aside(
     addresses = {Address(row.actor, collection, row.rkey): row for row in edges}
     for _, records in fetch_pieces(conn, list(addresses)):
         for address, raw in records.items():
-            # As text, as every reference holds it: nothing has to be decoded.
+            # References hold the CID as text, so nothing has to be decoded.
             if name in raw:
                 del edges[addresses[address]]
     if edges:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from indexer.search_sync import drain_outbox
+from indexer.collections.texts import TEXTS
+from search.drain import drain_outbox
 from search.engines.contract import SearchEngine
 from storage.postgres.polling_thread import PollingThread
 from storage.postgres.pool import Pool
@@ -18,6 +19,6 @@ def search_drain(pool: Pool, engine: SearchEngine) -> PollingThread:
 
     def drain() -> bool:
         with pool.connection() as conn:
-            return drain_outbox(conn, engine, _BATCH) > 0
+            return drain_outbox(conn, engine, TEXTS, _BATCH) > 0
 
     return PollingThread("search_drain", drain, poll_s=_POLL_S)

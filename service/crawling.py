@@ -71,7 +71,9 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
                 number()
 
             interner = Interner(names)
-            sink = IndexSink(pool, interner, on_written, send_on=settings.send_on)
+            sink = IndexSink(
+                pool, interner, on_written, rebroadcast=settings.rebroadcast
+            )
             tasks = CrawlTasks(
                 settings, pool, sink, open_outside, config.hosts, config.relays
             )

@@ -15,13 +15,13 @@ from typing import Final
 import psycopg
 
 from crawler.database import Database
-from crawler.live.gate import has_relays
 from crawler.settings import CrawlSettings
 from crawler.shards.shard import Shard
 from crawler.shards.shard_wire import Woken
 from service.index_sink import IndexSink
 from service.runtime import logs
 from service.runtime.garbage_collection import tune_gc
+from storage.hosts.host_relays import has_relays
 from storage.postgres import leases
 from storage.postgres.pool import Conn, open_pool
 from storage.records.interning import Interner
@@ -90,7 +90,7 @@ def _run_shard(
             write,
             Interner(names),
             tell_written,
-            send_on=plan.settings.send_on,
+            rebroadcast=plan.settings.rebroadcast,
             shard=number,
         )
         shard = Shard(

@@ -13,12 +13,6 @@ from storage.postgres.pool import Conn
 DEFAULT_SHARD = 0
 
 
-def load_cursors(conn: Conn) -> dict[int, int]:
-    """Return host id -> the sequence number to resume after."""
-    rows = conn.execute("SELECT host, min(seq) FROM host_cursor GROUP BY host")
-    return dict(rows.fetchall())
-
-
 def load_cursor(conn: Conn, host: int) -> int | None:
     """Return one host's cursor, None when nothing of its stream was applied yet."""
     row = conn.execute(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 import pytest
 from fresh_databases import Databases
+from hypothesis import settings
 
 from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
 from storage.postgres.pool import Conn, Pool
@@ -39,6 +40,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long", action="store_true", help="run the long fault and load plans too"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The time of one example says more about the machine's load than about the code.
+    settings.register_profile("default", deadline=None, max_examples=40)
+    settings.register_profile("long", deadline=None, max_examples=200)
+    settings.load_profile("long" if config.getoption("--long") else "default")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run async tests and fixtures on asyncio."""
+    return "asyncio"
 
 
 def pytest_collection_modifyitems(
@@ -81,6 +95,12 @@ def _place(path: Path) -> int:
     """Where in the order a test file is run."""
     parts = path.parts
     return next((n for n, name in enumerate(_LONG) if name in parts), len(_LONG))
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Return True if the long plans run too."""
+    return bool(request.config.getoption("--long"))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from network.xrpc.client import XrpcClient
 from plc.operation_log import hosts_after
 from protocol.data import json_form
 from protocol.errors import ProtocolError
-from storage.hosts import host_rows
+from storage.hosts import host_relays, host_rows
 from storage.hosts.host_listing import find_asked, note_asked, poll_now
 from storage.hosts.host_source import keep_position, load_position
 from storage.postgres.pool import Conn
@@ -108,7 +108,7 @@ def request_crawl(conn: Conn, hostname: str, settings: CrawlSettings) -> int:
         )[0]
     if known.state == host_rows.HOST_BANNED:
         raise HostRefusedError("HostBanned", "this host is not crawled")
-    if known.state == host_rows.HOST_RELAYED and host_rows.relay_is_read(conn):
+    if known.state == host_rows.HOST_RELAYED and host_relays.relay_is_read(conn):
         crawl_again(conn, known.hostname, settings)
     else:
         _look_again(conn, known)
@@ -158,7 +158,7 @@ def _look_again(conn: Conn, host: host_rows.Host) -> None:
     ):
         poll_now(conn, host.id)
     elif host.state == host_rows.HOST_OFFLINE or (
-        host.state == host_rows.HOST_RELAYED and not host_rows.relay_is_read(conn)
+        host.state == host_rows.HOST_RELAYED and not host_relays.relay_is_read(conn)
     ):
         host_rows.move_host(conn, host.id, host_rows.HOST_NEW, "somebody asked for it")
 

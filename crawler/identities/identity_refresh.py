@@ -29,7 +29,7 @@ from network.errors import NetworkError
 from protocol.events.event import AccountEvent
 from protocol.syntax.did import Did
 from storage import jobs
-from storage.hosts import host_rows
+from storage.hosts import host_relays, host_rows
 from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
 from storage.repos import identities, repo_rows
@@ -321,7 +321,7 @@ class IdentityRefresh:
         if self._admission.scope.due:
             self._admission.scope.refresh(conn)
         if self._admission.in_scope(account.did):
-            relay = host_rows.relay_is_read(conn)
+            relay = host_relays.relay_is_read(conn)
             self._admission.admit(conn, [account], relay=relay)
 
     async def _is_known(self, did: Did) -> bool:

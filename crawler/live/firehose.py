@@ -23,7 +23,7 @@ from crawler.database import Database, StoppedError
 from crawler.identities.identity_refresh import IdentityRefresh
 from crawler.identities.lookups import Lookups
 from crawler.identities.network_clients import OpenOutside, Outside
-from crawler.live.gate import Gate, has_relays
+from crawler.live.gate import Gate
 from crawler.live.pipeline import Pipeline
 from crawler.live.reader import StreamReader
 from crawler.live.waiting import wait_first
@@ -33,9 +33,10 @@ from crawler.shards.router import Router
 from crawler.shards.shard_link import StartShard
 from crawler.shards.shard_wire import Woken
 from crawler.sink import Sink
-from network.streams.stream_client import StreamTimes
+from network.streams.stream_events import StreamTimes
 from protocol.syntax.did import Did
 from storage.hosts import host_rows
+from storage.hosts.host_relays import has_relays
 from storage.postgres import leases
 from storage.postgres.pool import Conn, Pool, connect
 

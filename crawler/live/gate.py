@@ -45,7 +45,6 @@ from protocol.identity.keys import PublicKey
 from protocol.syntax.did import Did, is_plc_did
 from protocol.syntax.handle import Handle, is_handle
 from protocol.syntax.tid import Tid
-from storage.hosts import host_rows
 from storage.postgres.pool import Conn
 from storage.repos.scope_rows import add_accounts, hold_scope
 
@@ -475,7 +474,7 @@ class Gate:
 
     def _frame_of(self, message: GateFrame) -> bytes | None:
         """The frame to be sent on, where somebody wants it."""
-        if not self._settings.send_on:
+        if not self._settings.rebroadcast:
             return None
         return message.to_send(self._now_us())
 
@@ -510,8 +509,3 @@ def _is_bounded(stream: StreamState) -> bool:
     what they wrote, not for how much they write; a host of our operator's own is for
     both, as it is for its number of events."""
     return stream.relay or not stream.trusted
-
-
-def has_relays(conn: Conn) -> bool:
-    """Whether some of the known hosts is a relay of ours."""
-    return any(host.relay for host in host_rows.load_hosts(conn).values())

@@ -36,7 +36,7 @@ from protocol.events.drops import DropReason
 from protocol.events.event import AccountEvent, CommitEvent, Event
 from storage import cursors, jobs
 from storage.drops import count_drops
-from storage.hosts import host_rows
+from storage.hosts import host_rows, host_strikes
 from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
 from storage.repos import quarantine, repo_rows
@@ -353,7 +353,7 @@ class Pipeline:
                 conn, {(reason.value, host): n for (reason, host), n in drops.items()}
             )
             for host, count in sorted(strikes.items()):
-                host_rows.add_strikes(
+                host_strikes.add_strikes(
                     conn,
                     host,
                     count,

@@ -18,19 +18,18 @@ from crawler.methods import SUBSCRIBE_REPOS
 from crawler.settings import MIB, CrawlSettings
 from network.errors import NetworkError, XrpcError
 from network.http.client import Fetcher
-from network.streams.stream_client import (
+from network.streams.stream_client import StreamClient, subscribe
+from network.streams.stream_events import (
     Connected,
     Disconnected,
     DisconnectReason,
-    StreamClient,
     StreamEvent,
     StreamTimes,
-    subscribe,
 )
 from protocol.errors import ProtocolError
 from protocol.events.frames import peek_frame
 from storage import cursors
-from storage.hosts import host_rows
+from storage.hosts import host_relays, host_rows, host_strikes
 from storage.postgres.pool import Conn
 
 log = logging.getLogger(__name__)
@@ -241,7 +240,7 @@ class StreamReader:
         )
         if event.reason in _STRIKES:
             self._spawn_write(
-                lambda conn: host_rows.add_strikes(
+                lambda conn: host_strikes.add_strikes(
                     conn,
                     host,
                     1,
@@ -301,5 +300,5 @@ def _call_soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> Non
 
 
 def _compare_relayed_hosts(conn: Conn) -> None:
-    for host in host_rows.relayed_hosts(conn):
+    for host in host_relays.relayed_hosts(conn):
         host_rows.request_listing(conn, host)

@@ -17,7 +17,6 @@ from crawler.database import Database, StoppedError
 from crawler.identities.accounts import Account
 from crawler.identities.lookups import look_up
 from crawler.identities.network_clients import Outside
-from crawler.live.gate import has_relays
 from crawler.live.waiting import wait_first
 from crawler.scope.admission import Admission
 from crawler.scope.collection_members import HolderSearch
@@ -26,6 +25,7 @@ from protocol.data import cbor
 from protocol.errors import ProtocolError
 from protocol.syntax.did import Did, is_did
 from storage.collections import COLLECTION_IDS, GRAPH_FOLLOW
+from storage.hosts.host_relays import has_relays
 from storage.postgres.pool import Conn
 from storage.records.record_codec import decompress
 from storage.repos.scope_rows import (

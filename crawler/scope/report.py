@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from crawler.scope.estimate import Estimate
-from storage.repos.scope_rows import Scope, ScopeProgress
+from storage.repos.scope_progress import ScopeProgress
+from storage.repos.scope_rows import Scope
 
 
 def as_fields(scope: Scope, progress: ScopeProgress) -> dict[str, Any]:

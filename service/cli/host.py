@@ -19,7 +19,7 @@ from service.operator_errors import ServiceError
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.runtime.databases import INDEX, open_existing
-from storage.hosts import host_rows
+from storage.hosts import host_rows, host_strikes
 from storage.hosts.host_budget import LIMITS, set_limit
 from storage.hosts.host_report import host_report
 from storage.hosts.host_status import host_statuses
@@ -150,7 +150,7 @@ def unban(name: Name) -> None:
         host_rows.move_host(
             conn, host.id, host_rows.HOST_NEW, "unbanned by our operator"
         )
-        host_rows.forgive(conn, host.id)
+        host_strikes.forgive(conn, host.id)
         host_rows.request_listing(conn, host.id)
     typer.echo(f"{host.hostname} is crawled again")
 

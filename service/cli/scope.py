@@ -23,7 +23,6 @@ from crawler.scope.estimate import (
 )
 from crawler.scope.estimate import estimate as make_estimate
 from crawler.scope.report import as_fields, describe, explain
-from indexer.transaction import retry_conflicts
 from protocol.errors import InvalidSyntaxError
 from protocol.syntax import parse_nsid
 from service.cli.account_names import find_accounts
@@ -34,12 +33,13 @@ from service.outgoing import make_fetcher, make_resolver
 from service.runtime.config import Config
 from service.runtime.databases import INDEX, open_existing
 from storage.postgres.pool import connect
+from storage.postgres.transaction import retry_conflicts
+from storage.repos.scope_progress import load_progress
 from storage.repos.scope_rows import (
     Scope,
     ScopeKind,
     UnkeptError,
     check_keep,
-    load_progress,
     load_scope,
     set_scope,
 )

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from indexer.search_sync import drain_outbox, queue_everything
+from indexer.collections.texts import TEXTS
+from search.drain import drain_outbox, queue_everything
 from search.engines.postgres import PostgresEngine
 from service.cli.groups import AsJson, make_group, read_config
 from service.cli.progress import Report
@@ -64,7 +65,7 @@ def rebuild() -> None:
         done = 0
         # An account's records join the queue when the account itself is drained.
         while left := _queued(conn):
-            drained = drain_outbox(conn, engine, _DRAIN_BATCH)
+            drained = drain_outbox(conn, engine, TEXTS, _DRAIN_BATCH)
             done += drained
             report.count("entries", done, done + left - drained)
     typer.echo(f"{done} entries written")

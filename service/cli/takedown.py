@@ -35,7 +35,7 @@ def add(
     if not reason.strip():
         raise ConfigError("--reason is empty; `takedown list` shows it")
     with _open_account(config, account) as (conn, did, actor, before):
-        set_takedown(conn, actor, reason.strip(), send_on=config.event_log)
+        set_takedown(conn, actor, reason.strip(), rebroadcast=config.event_log)
     if before is None:
         typer.echo(f"{did} is taken down; it is hidden from now on")
     else:
@@ -49,7 +49,7 @@ def undo(account: Account) -> None:
     with _open_account(config, account) as (conn, did, actor, before):
         if before is None:
             raise ServiceError(f"{did} is not taken down; see `bigworld takedown list`")
-        set_takedown(conn, actor, None, send_on=config.event_log)
+        set_takedown(conn, actor, None, rebroadcast=config.event_log)
     typer.echo(f"{did} is shown again; search follows within seconds")
 
 

@@ -25,8 +25,8 @@ from pydantic_settings import (
 )
 
 from crawler.settings import CrawlSettings
+from network.server.admission import GuardPolicy
 from network.server.client_address import check_networks
-from network.server.request_guard import GuardPolicy
 from protocol.syntax import is_did
 from service.operator_errors import ConfigError
 from service.runtime.crawl_fields import CrawlFields

@@ -27,7 +27,7 @@ def crawl_settings(config: Config) -> CrawlSettings:
         streams_at_once=config.streams_at_once,
         poll_interval=config.poll_interval_s,
         poll_longest=_POLL_LONGEST * config.poll_interval_s,
-        send_on=config.event_log,
+        rebroadcast=config.event_log,
         shards=config.shards,
     )
 

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
+from network.server.admission import GuardPolicy
 from network.server.client_address import LOOPBACK
-from network.server.request_guard import GuardPolicy
 from service.runtime.field_types import CHECKOUT, Names, with_plain_name
 
 _GUARD = GuardPolicy()

@@ -15,7 +15,8 @@ from storage.hosts.host_status import HostStatus, drop_totals, host_statuses
 from storage.outbox import outbox_backlog
 from storage.postgres.pool import Conn
 from storage.repos.repo_rows import count_states
-from storage.repos.scope_rows import load_progress, load_scope
+from storage.repos.scope_progress import load_progress
+from storage.repos.scope_rows import load_scope
 
 BENIGN = frozenset(
     {DropReason.STALE_REV, DropReason.DESYNCHRONIZED, DropReason.OUT_OF_SCOPE}

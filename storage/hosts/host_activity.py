@@ -1,4 +1,4 @@
-"""How busy the hosts are: what was counted, and what was made of it."""
+"""Measured activity of hosts: counts of events, and rates made of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from storage.postgres.pool import Conn
 
 @dataclass(frozen=True, slots=True)
 class HostActivity:
-    """One host's counts. `elapsed` seconds were measured: since the last measure or
-    since it came to its present state, whichever is later. `moved` and `age`: seconds
-    since it came to that state, and since it was first seen. `fresh`: its events
-    since the last measure. `usual_gap`: the longest pause that it made lately; `pause`:
-    since a measure found new events, or since it came to its present state."""
+    """Counts of one host. Times are in seconds.
+
+    `elapsed`: since the last measure, or since it entered its state, if that is later.
+    `moved`: since it entered its state. `age`: since it was first seen. `fresh`: events
+    since the last measure. `usual_gap`: the longest recent pause. `pause`: since a
+    measure found new events, or since it entered its state.
+    """
 
     id: int
     state: str
@@ -37,7 +39,7 @@ class HostActivity:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What a host's rates are from now on, made of `events` counted so far."""
+    """New rates of a host, made of `events` counted so far."""
 
     id: int
     rate: float
@@ -48,8 +50,8 @@ class Measure:
 
 
 def load_activity(conn: Conn) -> list[HostActivity]:
-    """Return the hosts that are followed, streamed or polled, and those of the streamed
-    that were away or throttled and whose time has come."""
+    """Return followed hosts, and streamed ones that are offline or throttled and
+    due."""
     with conn.cursor(row_factory=class_row(HostActivity)) as cursor:
         cursor.execute(
             """
@@ -74,7 +76,7 @@ def load_activity(conn: Conn) -> list[HostActivity]:
 
 
 def save_measures(conn: Conn, measures: Sequence[Measure]) -> None:
-    """Write rates and what they were made of. Locks the rows."""
+    """Write rates and the counts they were made of. Locks the rows."""
     if not measures:
         return
     lock_hosts(conn, [measure.id for measure in measures])
@@ -100,8 +102,8 @@ def save_measures(conn: Conn, measures: Sequence[Measure]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A counter's `total` when it was last read, `elapsed` seconds ago, and its rates.
-    `age`: seconds since it was first read."""
+    """A counter and its rates: its `total` when last read, `elapsed` seconds ago, and
+    its `age` in seconds since it was first read."""
 
     name: str
     total: float
@@ -112,7 +114,7 @@ class Gauge:
 
 
 def load_gauges(conn: Conn) -> dict[str, Gauge]:
-    """Return the counters that are measured, by name."""
+    """Return the measured counters by name."""
     with conn.cursor(row_factory=class_row(Gauge)) as cursor:
         cursor.execute(
             """

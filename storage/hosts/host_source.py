@@ -1,4 +1,4 @@
-"""How far a list of hosts that only grows was taken over."""
+"""Progress of reading lists of hosts that only grow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from storage.postgres.pool import Conn
 
 
 def load_position(conn: Conn, name: str) -> int:
-    """Return how far the list `name` was taken over; 0 for not at all."""
+    """Return the position up to which the list `name` was read; 0 at first."""
     row = conn.execute(
         "SELECT position FROM host_source WHERE name = %s", (name,)
     ).fetchone()
@@ -14,7 +14,7 @@ def load_position(conn: Conn, name: str) -> int:
 
 
 def keep_position(conn: Conn, name: str, position: int) -> None:
-    """Remember that the list `name` was taken over up to `position`."""
+    """Note that the list `name` was read up to `position`."""
     conn.execute(
         """
         INSERT INTO host_source (name, position) VALUES (%s, %s)

@@ -14,7 +14,7 @@ from protocol.syntax.tid import tid_from_int
 from storage.postgres.arrays import int_array, int_columns
 from storage.postgres.copy import copy_packed
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.record_codec import compress_all, decompress
 
 COLUMNS: Final = ("actor", "collection", "rkey", "value")
@@ -83,12 +83,6 @@ def fetch_pieces(
                 begun, size, found = index + 1, 0, {}
         if begun < len(asked):
             yield asked[begun:], found
-
-
-def fetch_record(conn: Conn, actor: int, collection: int, rkey: int) -> bytes | None:
-    """The exact bytes of one record, None when there is none."""
-    address = Address(actor, collection, rkey)
-    return fetch_records(conn, [address]).get(address)
 
 
 def delete_records(conn: Conn, addresses: Sequence[tuple[int, int, int]]) -> int:

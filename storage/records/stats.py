@@ -96,18 +96,6 @@ class PostStats:
 
 
 @dataclass(frozen=True, slots=True)
-class ActorStats:
-    """Counts of one account."""
-
-    followers: int = 0
-    follows: int = 0
-    posts: int = 0
-    lists: int = 0
-    feed_generators: int = 0
-    starter_packs: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class _Table:
     name: str
     keys: tuple[str, ...]
@@ -263,13 +251,3 @@ def fetch_subject_likes(
         int_columns(subjects, 3),
     )
     return {(row[0], row[1], row[2]): row[3] for row in rows}
-
-
-def fetch_actor_stats(conn: Conn, actors: Sequence[int]) -> Mapping[int, ActorStats]:
-    """Actor -> counts, of accounts that have any."""
-    rows = conn.execute(
-        f"SELECT actor, {', '.join(_ACTOR_COLUMNS)} FROM actor_stats "
-        "WHERE actor = ANY(%s)",
-        (list(actors),),
-    )
-    return {row[0]: ActorStats(*row[1:]) for row in rows}

@@ -1,4 +1,4 @@
-"""When a host last spoke for the status of each account, and whose turn it is."""
+"""Last status that hosts reported of each account, and accounts to ask about."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from protocol.syntax.did import Did
 from storage.postgres.pool import Conn
 from storage.states import STATUS_DELETED
 
-# Written so that an index is read in its order until there are enough, however many
-# there are in all.
+# Written so that an index is read in its order until there are enough rows.
 _ASKED: Final = """
     host NOT IN (SELECT id FROM spared) AND %(deleted)s <>
         (SELECT upstream_status FROM actor WHERE actor.id = repo.actor)
@@ -23,8 +22,11 @@ _ASKED: Final = """
 
 @dataclass(frozen=True, slots=True)
 class DoubtfulAccount:
-    """An account whose host must be asked. `unknown`: how often in a row the host
-    said that it does not know the repo; `asked_at` no later than it will be."""
+    """An account whose host must be asked for its status.
+
+    `unknown`: how often in a row the host did not know the repo. `asked_at`: a time
+    before the request.
+    """
 
     actor: int
     did: Did
@@ -36,8 +38,10 @@ class DoubtfulAccount:
 
 
 def asking_time(conn: Conn) -> datetime:
-    """The time by which what a host is asked from now on is told from what it told
-    before (the database's, which all processes share)."""
+    """Return the database's time before a request.
+
+    It separates the reply from what the host reported before; all processes share it.
+    """
     row = conn.execute("SELECT clock_timestamp()").fetchone()
     assert row is not None
     time: datetime = row[0]
@@ -51,8 +55,10 @@ def note_statuses(
     *,
     fresh_for: float = 0.0,
 ) -> None:
-    """The host spoke for these accounts of its own. Those that it spoke for in the
-    last `fresh_for` seconds are left as they are."""
+    """Note that a host reported the status of these accounts of its own.
+
+    Accounts reported in the last `fresh_for` seconds are left as they are.
+    """
     conn.execute(
         """
         UPDATE repo SET status_at = now(), unknown = 0
@@ -64,7 +70,7 @@ def note_statuses(
 
 
 def note_told(conn: Conn, actors: Sequence[int]) -> None:
-    """The host told of these accounts by itself."""
+    """Note that a host reported the status of these accounts by itself."""
     if actors:
         conn.execute(
             "UPDATE repo SET status_at = now(), unknown = 0 WHERE actor = ANY(%s)",
@@ -73,9 +79,9 @@ def note_told(conn: Conn, actors: Sequence[int]) -> None:
 
 
 def told_since(conn: Conn, asked: Mapping[int, datetime]) -> set[int]:
-    """Of accounts whose host was asked at some time, those it has spoken for since.
+    """Return the accounts whose host reported them since it was asked.
 
-    Its repo must be locked, or it may speak at any moment.
+    Their repos must be locked, or a report may come at any moment.
     """
     if not asked:
         return set()
@@ -91,7 +97,7 @@ def told_since(conn: Conn, asked: Mapping[int, datetime]) -> set[int]:
 
 
 def note_unknown(conn: Conn, actor: int) -> None:
-    """The host said that it does not know the repo."""
+    """Note that the host does not know the repo."""
     conn.execute(
         "UPDATE repo SET status_at = now(), unknown = least(unknown + 1, 1000)"
         " WHERE actor = %s",
@@ -107,11 +113,11 @@ def doubtful_accounts(
     limit: int,
     per_host: int,
 ) -> list[DoubtfulAccount]:
-    """Return accounts whose host did not speak for them for `older_than` seconds, or
-    said `confirm_after` seconds ago or more that it does not know them: those never
-    spoken for first, `per_host` of one host at most, `limit` in all.
+    """Return accounts whose host must be asked: never reported ones first.
 
-    Deleted accounts are left alone, and hosts that are not to be asked now.
+    Due: not reported for `older_than` seconds, or unknown to the host `confirm_after`
+    seconds ago. At most `per_host` of one host and `limit` in all, without deleted
+    accounts and hosts that must not be contacted now.
     """
     with conn.cursor(row_factory=class_row(DoubtfulAccount)) as cursor:
         cursor.execute(

@@ -11,7 +11,7 @@ _REFUSED: Final = ("deactivated", "takendown", "suspended", STATUS_DELETED)
 
 
 def is_issuer_active(conn: Conn, did: str) -> bool:
-    """Return False for an account that its host or we took down or deactivated.
+    """Return False for an account that is taken down or deactivated.
 
     An account that the index does not know is active.
     """

@@ -1,7 +1,7 @@
-"""Commits that arrive while their repo is being fetched, kept in order.
+"""Commits that arrive while their repo is fetched, kept in order.
 
-The checkout of the repo drains them in its own transaction: those it already covers
-are passed over, the rest follow from it one by one.
+The checkout of the repo applies them in its own transaction and skips those it already
+covers.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from storage.postgres.pool import Conn
 
 MAX_COMMITS: Final = 2_000
 MAX_BYTES: Final = 8 * 1024**2
-"""What is kept for one repo while it is fetched. Beyond it, fetching it once more
-costs less than keeping everything."""
+"""Limits of one repo's buffer. Beyond them another fetch is cheaper."""
 
 
 def put_commits(conn: Conn, commits: Iterable[tuple[int, CommitEvent]]) -> list[int]:
     """Append (actor, commit) pairs, in order. Does not commit.
 
-    Returns the actors of whom too much has come: nothing is kept of those any more,
-    and their repos must be fetched anew.
+    Returns the actors over the limit: their buffers are cleared, and their repos must
+    be fetched again.
     """
     rows = [(actor, event.seq, encode_commit(event)) for actor, event in commits]
     if not rows:
@@ -62,7 +61,7 @@ def load_commits(conn: Conn, actor: int) -> list[CommitEvent]:
 
 
 def find_buffered(conn: Conn, actors: Sequence[int]) -> list[int]:
-    """Those of these actors that have buffered commits."""
+    """Return those of these actors that have buffered commits."""
     rows = conn.execute(
         "SELECT DISTINCT actor FROM resync_buffer WHERE actor = ANY(%s) ORDER BY actor",
         (list(actors),),
@@ -71,7 +70,7 @@ def find_buffered(conn: Conn, actors: Sequence[int]) -> list[int]:
 
 
 def clear_commits(conn: Conn, *actors: int) -> int:
-    """Drop the buffered commits of actors; return how many there were."""
+    """Delete the buffered commits of actors; return their number."""
     if not actors:
         return 0
     return conn.execute(
@@ -97,7 +96,7 @@ def encode_commit(event: CommitEvent) -> bytes:
 
 
 def decode_commit(data: bytes) -> CommitEvent:
-    """Read what `encode_commit` wrote."""
+    """Read a commit event written by `encode_commit`."""
     fields = cast("list[Any]", cbor.decode(data))
     did, rev, since, root, prev_data, commit, ops, drops, seq, host = fields
     return CommitEvent(

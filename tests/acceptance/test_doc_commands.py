@@ -28,6 +28,7 @@ from service.cli.app import app
 from service.runtime.config import Config
 
 MAX_NOT_RUN = 16
+COMMANDS = typer.main.get_command(app)
 SHELL_BLOCKS = list(all_blocks(*SHELLS))
 RUN_PAGES = [page for page in PAGES if script_of(page, long=True)]
 
@@ -89,7 +90,7 @@ def preloaded(short_folder: Path, environment: dict[str, str]) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", RUN_PAGES, ids=by_path)
 def test_doc_commands_succeed(
     page: Path,
@@ -137,7 +138,7 @@ def test_doc_command_exists_with_its_options(block: Block) -> None:
 
 
 def check_command(words: list[str]) -> None:
-    command: Any = typer.main.get_command(app)
+    command: Any = COMMANDS
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         subcommands = command.commands
         if words[0] not in subcommands:

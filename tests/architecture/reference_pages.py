@@ -313,7 +313,7 @@ def mutants_page() -> str:
         )
     return page(
         "Mutants",
-        f"{len(MUTANTS)} planted bugs, by the threat that each lets in. "
+        f"{len(MUTANTS)} planted bugs, by threat. "
         "[Reliability](../explanation/reliability.md) explains them.",
         *parts,
     )

@@ -47,15 +47,12 @@ Notes = dict[tuple[str, str], str]
 
 def find_tables() -> dict[str, list[FoundTable]]:
     """Return the tables of each database, in order of their names."""
-    return {
-        name: [
-            describe(table, read_notes(modules))
-            for table in sorted(
-                merged_metadata(name).tables.values(), key=lambda table: table.name
-            )
-        ]
-        for name, modules in TARGETS.items()
-    }
+    found = {}
+    for name, modules in TARGETS.items():
+        notes = read_notes(modules)
+        tables = merged_metadata(name).tables
+        found[name] = [describe(tables[key], notes) for key in sorted(tables)]
+    return found
 
 
 def describe(table: sa.Table, notes: Notes) -> FoundTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import tomllib
 from pathlib import Path
@@ -19,6 +20,9 @@ from service.runtime.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = PROJECT["tool"]["importlinter"]["root_packages"]
 
 
 def text(name: str) -> str:
@@ -43,7 +47,7 @@ def test_every_drop_reason_is_documented_and_no_other() -> None:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    project = tomllib.loads(text("pyproject.toml"))["project"]
+    project = PROJECT["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
     names = {re.split(r"\[", requirement)[0] for requirement in wanted}
     rows = re.findall(r"(?m)^\| ([\w-]+) \| \w", text("docs/dependencies.md"))
@@ -57,9 +61,7 @@ def anchors(page: Path) -> set[str]:
     return {heading.replace(" ", "-") for heading in kept}
 
 
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda p: p.name
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_between_pages_hold(page: Path) -> None:
     for target, anchor in re.findall(
         r"\]\((?!\w+:)([^)#]*)(?:#([^)]*))?\)", page.read_text()
@@ -67,6 +69,16 @@ def test_links_between_pages_hold(page: Path) -> None:
         found = page.parent / target if target else page
         assert found.exists(), target
         assert not anchor or anchor in anchors(found), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_named_files_and_modules_exist(page: Path) -> None:
+    for name in re.findall(r"`([\w./]+)`", page.read_text()):
+        if re.fullmatch(r"[\w./]+\.(?:py|md|toml|yml|txt)", name):
+            found = (ROOT / name).exists() or any((ROOT / "tests").rglob(name))
+            assert found or name in ("bigworld.toml", "pictures.py"), name
+        elif re.fullmatch(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+(?<!\.com)", name):
+            assert pkgutil.resolve_name(name), name
 
 
 def test_every_page_is_on_the_map() -> None:

@@ -9,7 +9,8 @@ import pytest
 from appview_world import Provider, serve_world
 from indexer_world import NOW
 
-from indexer.apply import BatchResult, apply_batch
+from indexer.apply import apply_batch
+from indexer.batch import BatchResult
 from protocol.events.event import Event
 from storage.postgres.pool import Conn, Pool
 from storage.records.interning import Interner

@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 from crawler.database import Database
 from crawler.live.firehose import Firehose
 from crawler.scope.reconciler import ScopeKeeper
-from indexer.transaction import retry_conflicts
 from service.cli.processes.running_process import run_async, stop_event
 from service.crawling import WriteSide, add_configured_hosts, open_write_side
 from service.monitoring.heartbeat import keep_heartbeat
@@ -23,6 +22,7 @@ from service.runtime.databases import INDEX, open_database
 from service.runtime.garbage_collection import tune_gc
 from service.shards import ShardPlan
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts
 from storage.repos.scope_rows import ScopeKind, load_scope, set_scope
 
 log = structlog.get_logger(__name__)

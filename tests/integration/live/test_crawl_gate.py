@@ -676,7 +676,7 @@ def test_who_is_let_in_and_who_sets_the_scope_do_not_wait_for_each_other(
 
 
 def test_only_what_is_known_of_a_frame_is_sent_on(bench: Bench) -> None:
-    bench.settings = CrawlSettings(send_on=True)
+    bench.settings = CrawlSettings(rebroadcast=True)
     bench.gate = bench.make_gate()
     stream, author = bench.stream(), bench.author(1)
     author.write([("create", f"app.bsky.feed.post/{author.new_rkey()}", post("hi"))])

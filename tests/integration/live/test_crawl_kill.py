@@ -1,6 +1,6 @@
 """Killed at any moment, the crawler loses nothing and does nothing twice.
 
-A made-up society writes; a child process reads its streams into Postgres and is killed
+A made-up population writes; a child process reads its streams into Postgres and is killed
 with SIGKILL again and again, and so are the database's own processes. At the end the
 index must be what the oracle knows. No repo is ever fetched, so what is lost
 stays lost and is seen; a crawler that saves its cursor first is caught by the same
@@ -66,10 +66,10 @@ def kill_and_compare(
 def test_kills_lose_nothing_and_repeat_nothing(
     make_run: Callable[[int, int], Simulation],
 ) -> None:
-    run = make_run(1, 40)
-    faults, steps, database_kills = kill_and_compare(run, 12, seed=20)
+    run = make_run(1, 20)
+    faults, steps, database_kills = kill_and_compare(run, 6, seed=20)
     assert faults == []
-    assert steps >= 6
+    assert steps >= 3
     assert database_kills >= 1
 
 
@@ -91,9 +91,9 @@ def test_a_cursor_that_runs_ahead_is_caught(
 ) -> None:
     draw = random.Random(3)
     run = make_run(2, 10)
-    society = run.network.society
-    publisher = run.publish(chain(society.begin(), society.live(700)))
-    for _ in range(5):
+    population = run.network.population
+    publisher = run.publish(chain(population.begin(), population.live(400)))
+    for _ in range(3):
         before = run.progress()
         run.crawler.start(planted="cursor_first")
         run.wait_for_progress(before, 10.0)

@@ -22,7 +22,8 @@ from mirror import stream_routes as routes
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.server.listener import serving_in_thread
-from network.streams.stream_client import StreamClient, StreamTimes
+from network.streams.stream_client import StreamClient
+from network.streams.stream_events import StreamTimes
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.events.frames import decode_frame
 from protocol.syntax.tid import is_tid
@@ -51,7 +52,7 @@ class Publisher:
         numbering = event_numbering(self.world.pool, EVERYTHING)
         stack.enter_context(numbering)
         self.world.sink = IndexSink(
-            self.world.pool, Interner(names), numbering.wake, send_on=True
+            self.world.pool, Interner(names), numbering.wake, rebroadcast=True
         )
         config = Config.read(home=home, dev_network=True, event_log=True)
         self.url = stack.enter_context(serving_in_thread(create_app(config, url)))
@@ -66,7 +67,7 @@ class Publisher:
             return event_log.load_bounds(conn)
 
     def crawl(self) -> Any:
-        return self.world.crawling(send_on=True)
+        return self.world.crawling(rebroadcast=True)
 
     def write(self, author: Author, name: str, collection: str = POST) -> int:
         return self.host.post(author, ("create", f"{collection}/{name}", post(name)))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from pds_world import PASSWORD, Client, World, sign_up
 
+from network.http.policy import HostLimits
 from pds.tables import metadata
 from protocol.identity.did_document import parse_did_document
 from protocol.identity.keys import PrivateKey, parse_did_key
@@ -31,19 +30,6 @@ DELETE_SESSION = "com.atproto.server.deleteSession"
 GET_SERVICE_AUTH = "com.atproto.server.getServiceAuth"
 UPDATE_HANDLE = "com.atproto.identity.updateHandle"
 RESOLVE_HANDLE = "com.atproto.identity.resolveHandle"
-
-
-@pytest.fixture(scope="module")
-def world(databases: Any) -> Iterator[World]:
-    with ExitStack() as stack:
-        made = World(databases.make, stack)
-        made.start_plc()
-        yield made
-
-
-@pytest.fixture(scope="module")
-def server(world: World) -> Client:
-    return world.start_pds()
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +309,11 @@ def test_a_handle_changes_everywhere(
     assert hanna.get(GET_SESSION).json["handle"] == "hanna-new.a.test"
 
 
-def test_directory_limit_of_one_account_stops_no_other(server: Client) -> None:
+def test_directory_limit_of_one_account_stops_no_other(
+    server: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only the directory limits here.
+    monkeypatch.setattr("pds.identity.directory._LIMITS_OF_ONE_DID", HostLimits())
     busy = sign_up(server, "busy.a.test")
     answers = [
         busy.post(UPDATE_HANDLE, {"handle": f"busy{n}.a.test"}) for n in range(11)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import urllib.parse
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import Any
 
 import pytest
-from pds_world import PASSWORD, Client, World, sign_up
+from pds_world import PASSWORD, Client, sign_up
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -37,19 +36,6 @@ JSON_VALUES = [
     "[" * 60 + "]" * 60,
     "[" * 3000 + "]" * 3000,
 ]
-
-
-@pytest.fixture(scope="module")
-def world(databases: Any) -> Iterator[World]:
-    with ExitStack() as stack:
-        made = World(databases.make, stack)
-        made.start_plc()
-        yield made
-
-
-@pytest.fixture(scope="module")
-def server(world: World) -> Client:
-    return world.start_pds()
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -78,14 +76,6 @@ class Provider:
     async def _serve(self, request: Request) -> Response:
         self.requests.append((request, await request.body()))
         return self.answer or JSONResponse({"from": self.name})
-
-
-@pytest.fixture(scope="module")
-def world(databases: Any) -> Iterator[World]:
-    with ExitStack() as stack:
-        made = World(databases.make, stack)
-        made.start_plc()
-        yield made
 
 
 def start_provider(world: World, name: str) -> Provider:

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
-import pytest
-from pds_world import PASSWORD, Answer, Client, World, sign_up
+from pds_world import PASSWORD, Answer, Client, sign_up
 
 APPLY = "com.atproto.repo.applyWrites"
 CREATE_SESSION = "com.atproto.server.createSession"
 UPDATE_HANDLE = "com.atproto.identity.updateHandle"
 NOTE = "dev.example.note"
-
-
-@pytest.fixture(scope="module")
-def world(databases: Any) -> Iterator[World]:
-    with ExitStack() as stack:
-        made = World(databases.make, stack)
-        made.start_plc()
-        yield made
-
-
-@pytest.fixture(scope="module")
-def server(world: World) -> Client:
-    return world.start_pds(logins_per_5_minutes=40)
+SERVER = {"logins_per_5_minutes": 40}
 
 
 def require_refusal(answer: Answer, limit: int, window: int) -> None:

@@ -6,9 +6,7 @@ import http.client
 import json
 import time
 import urllib.parse
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -35,23 +33,8 @@ LIST = "com.atproto.repo.listRecords"
 UPLOAD = "com.atproto.repo.uploadBlob"
 POST = "app.bsky.feed.post"
 NOTE = "dev.example.note"
+SERVER = {"max_blob_bytes": 1_000_000, "max_account_blob_bytes": 1_500_000}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(200))
-
-
-@pytest.fixture(scope="module")
-def world(databases: Any) -> Iterator[World]:
-    with ExitStack() as stack:
-        made = World(databases.make, stack)
-        made.start_plc()
-        yield made
-
-
-@pytest.fixture(scope="module")
-def server(world: World) -> Client:
-    return world.start_pds(
-        max_blob_bytes=1_000_000,
-        max_account_blob_bytes=1_500_000,
-    )
 
 
 _names = iter(range(10_000))

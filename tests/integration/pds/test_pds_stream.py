@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
-import pytest
 from pds_world import Client, World, post, sign_up, signing_key_of
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,19 +23,6 @@ from protocol.identity.keys import PublicKey
 NOTE = "dev.example.note"
 APPLY = "com.atproto.repo.applyWrites"
 DELETE = "com.atproto.repo.deleteRecord"
-
-
-@pytest.fixture(scope="module")
-def world(databases: Any) -> Iterator[World]:
-    with ExitStack() as stack:
-        made = World(databases.make, stack)
-        made.start_plc()
-        yield made
-
-
-@pytest.fixture(scope="module")
-def server(world: World) -> Client:
-    return world.start_pds()
 
 
 def note(text: str) -> dict[str, Any]:

@@ -119,8 +119,8 @@ def measure(pool: Pool, count: int, more: int) -> dict[str, float]:
 
 
 def test_a_round_costs_one_request_a_host_and_bounded_memory(pool: Pool) -> None:
-    cost = measure(pool, 120, 3)
-    assert cost["polled"] == cost["hosts_asked"] == cost["requests_a_round"] == 120
+    cost = measure(pool, 60, 3)
+    assert cost["polled"] == cost["hosts_asked"] == cost["requests_a_round"] == 60
     assert cost["most_of_one_host"] == 1
 
 

@@ -143,7 +143,7 @@ def test_every_value_comes_back(value: Any) -> None:
 
 
 @given(values, st.randoms(use_true_random=False))
-@settings(max_examples=150)
+@settings(max_examples=40)
 def test_mutations_have_one_verdict(value: Any, rng: random.Random) -> None:
     raw = cbor.encode(value)
     for _ in range(10):
@@ -152,7 +152,7 @@ def test_mutations_have_one_verdict(value: Any, rng: random.Random) -> None:
 
 @given(st.lists(st.sampled_from(list(INTERESTING)), max_size=24).map(bytes))
 @example(b"\xd8\x2a\x58\x26\x00" + cid_for(b"a") + b"x")
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_bytes_made_of_heads_have_one_verdict(raw: bytes) -> None:
     assert_same_verdict(raw)
 
@@ -189,10 +189,10 @@ def count_mutations(seed: int, count: int) -> tuple[int, int]:
 
 
 def test_many_mutations() -> None:
-    taken, refused = count_mutations(seed=1, count=15_000)
+    taken, refused = count_mutations(seed=1, count=4_000)
     # Both sides have to be met for the comparison to mean anything.
-    assert taken > 500
-    assert refused > 5_000
+    assert taken > 150
+    assert refused > 1_500
 
 
 @pytest.mark.long

@@ -23,6 +23,7 @@ KEY = PrivateKey("k256", b"\x03" * 32)
 DID = Did("did:plc:" + "c" * 24)
 REV = Tid("3jzfcijpj2z2a")
 NOW_US = 4_000_000_000_000_000
+SEEDS = 8
 
 
 def broken(
@@ -63,7 +64,7 @@ def read_repo(root: bytes, blocks: dict[bytes, bytes], values: list[bytes]) -> I
 @pytest.mark.parametrize("name", MUTATORS)
 def test_broken_tree_is_refused_by_every_reader(name: str) -> None:
     tried = 0
-    for seed in range(20):
+    for seed in range(SEEDS):
         made = broken(name, seed)
         if made is None:
             continue
@@ -74,7 +75,7 @@ def test_broken_tree_is_refused_by_every_reader(name: str) -> None:
             list(walk(blocks.get, root))
         with pytest.raises(InvalidTreeError):
             read_repo(root, blocks, values)
-    assert tried >= 5
+    assert tried >= 2
 
 
 @pytest.mark.parametrize("name", MUTATORS)
@@ -86,7 +87,7 @@ def test_broken_tree_is_refused_where_nodes_must_wait(
     if name == "share_child":
         # Once it has been given out for one place, it is missed at the other.
         refusals = (InvalidTreeError, MissingBlockError)
-    for seed in range(20):
+    for seed in range(SEEDS):
         made = broken(name, seed)
         if made is not None:
             good_root, root, blocks, items, values = made
@@ -100,7 +101,7 @@ def test_commit_to_a_broken_tree_is_refused(name: str) -> None:
     # The new tree is broken, the older one whole; the operation tells the truth about
     # the keys, and all nodes are at hand.
     tried = 0
-    for seed in range(20):
+    for seed in range(SEEDS):
         made = broken(name, seed)
         if made is None:
             continue
@@ -124,7 +125,7 @@ def test_commit_to_a_broken_tree_is_refused(name: str) -> None:
                     continue
                 assert given_back != before
         tried += 1
-    assert tried >= 5
+    assert tried >= 2
 
 
 def test_subtree_on_the_wrong_side_of_a_created_key_is_refused() -> None:
@@ -157,7 +158,7 @@ def test_subtree_on_the_wrong_side_of_a_created_key_is_refused() -> None:
                 invert(wrong, wrong_root, [op], expected)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(
     items_of_trees,
     st.lists(keys, min_size=1, max_size=3, unique=True),
@@ -186,7 +187,7 @@ def test_tree_that_is_not_the_one_of_its_keys_is_refused(
         assert given_back != before
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sets(keys, min_size=1, max_size=40),
     st.lists(keys, min_size=1, max_size=3, unique=True),

@@ -54,7 +54,7 @@ def test_minimal_proofs_of_all_pairs_of_small_trees_verify() -> None:
     assert (verified, nodes) == (PAIRS, PROOF_NODES)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(items_of_trees, st.dictionaries(keys, st.none() | cids, min_size=1, max_size=12))
 def test_minimal_proof_of_any_commit_verifies(
     items: Items, changes: dict[bytes, bytes | None]

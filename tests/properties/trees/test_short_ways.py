@@ -326,7 +326,7 @@ def proven(blocks: Blocks, root: bytes, ops: list[TreeOp], before: bytes) -> lis
     return verdicts
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(trees, changes_of_trees)
 def test_true_commits_are_proven_with_no_more_than_their_proof(
     items: Items, changes: dict[bytes, bytes | None]

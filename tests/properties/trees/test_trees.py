@@ -34,7 +34,7 @@ from protocol.mst import (
 from protocol.mst.splice import Undoing
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(items_of_trees, st.randoms(use_true_random=False), st.lists(keys, max_size=15))
 def test_any_order_of_changes_gives_the_tree_of_its_items(
     items: Items, rng: random.Random, gone: list[bytes]
@@ -57,7 +57,7 @@ def test_any_order_of_changes_gives_the_tree_of_its_items(
     assert dict(walk(new.get, root)) == items
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(items_of_trees, st.dictionaries(keys, st.none() | cids, min_size=1, max_size=12))
 def test_inversion_needs_the_covering_proof_and_nothing_else(
     items: Items, changes: dict[bytes, bytes | None]
@@ -68,7 +68,7 @@ def test_inversion_needs_the_covering_proof_and_nothing_else(
     assert invert(proof, after, ops[::-1]) == before
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(items_of_trees, st.dictionaries(keys, st.none() | cids, min_size=1, max_size=12))
 def test_operations_are_undone_in_the_short_way(
     items: Items, changes: dict[bytes, bytes | None]
@@ -81,7 +81,7 @@ def test_operations_are_undone_in_the_short_way(
     assert undoing.root() == before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(items_of_trees, st.dictionaries(keys, st.none() | cids, min_size=1, max_size=6))
 def test_nodes_missing_from_the_proof_never_matter_silently(
     items: Items, changes: dict[bytes, bytes | None]
@@ -179,7 +179,7 @@ LIES: tuple[Callable[[list[TreeOp], random.Random, bytes], list[TreeOp]], ...] =
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     items_of_trees,
     st.dictionaries(keys, st.none() | cids, min_size=1, max_size=5),
@@ -209,7 +209,7 @@ def test_operations_that_lie_never_give_the_older_root(
                 continue
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(items_of_trees, items_of_trees)
 def test_difference_leads_from_one_tree_to_the_other(old: Items, new: Items) -> None:
     root, blocks = blocks_of(old)

@@ -38,7 +38,8 @@ from indexer_world import (
 
 from audit.repo_audit import audit_repo, rebuild_root, recount_stats
 from indexer import apply as apply_module
-from indexer.apply import BatchResult, apply_batch
+from indexer.apply import apply_batch
+from indexer.batch import BatchResult
 from protocol.data import cbor
 from protocol.data.cid import cid_for
 from protocol.events.drops import DropReason

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from indexer_world import POST, author, post
 
-from indexer.apply import BatchResult
-from indexer.search_sync import drain_outbox
+from indexer.batch import BatchResult
+from indexer.collections.texts import TEXTS
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from storage.postgres.pool import Conn, Pool
 
@@ -75,7 +76,7 @@ def test_an_odd_record_keeps_no_other_from_being_found(
     _, second = plain.write(POST, post("plain words"))
     apply(first, second)
     engine = PostgresEngine(pool)
-    while drain_outbox(conn, engine, 50):
+    while drain_outbox(conn, engine, TEXTS, 50):
         pass
     found = conn.execute(
         "SELECT count(*) FROM search_document JOIN actor ON actor.id = actor"

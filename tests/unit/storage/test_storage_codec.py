@@ -10,6 +10,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.dictionary.record_samples import make_samples
+from bench.dictionary.train import (
+    MAX_DICTIONARY_BYTES,
+    train_dictionary,
+    write_dictionary,
+)
 from protocol.data import cbor
 from protocol.data.cid import (
     cid_for,
@@ -22,6 +28,7 @@ from storage.postgres.pool import Conn
 from storage.postgres.text import clean_optional, clean_text
 from storage.records import record_codec
 from storage.records.record_codec import (
+    DICTIONARY_PATH,
     UnknownDictionaryError,
     compress,
     compress_all,
@@ -29,13 +36,6 @@ from storage.records.record_codec import (
     load_dictionaries,
     store_dictionary,
 )
-from storage.records.record_dictionary import (
-    DICTIONARY_PATH,
-    MAX_DICTIONARY_BYTES,
-    train_dictionary,
-    write_dictionary,
-)
-from storage.records.record_samples import make_samples
 from storage.records.record_shapes import FIRST_SHAPE, read_edge, unpack_shape
 
 SAMPLES = [(nsid, cbor.encode(value)) for nsid, value in make_samples(99, 3_000)]

@@ -40,6 +40,12 @@ def test_upgrade_twice_changes_nothing(index_db: str) -> None:
     assert migrate.check(index_db, "index") == []
 
 
+def test_missing_module_of_a_target_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(migrate.TARGETS, "pds", ("pds.tabels",))
+    with pytest.raises(ModuleNotFoundError, match=r"pds\.tabels"):
+        migrate.merged_metadata("pds")
+
+
 def schema_of(connection: sa.Connection) -> set[tuple[str, ...]]:
     """Every column, constraint, index and sequence, as Postgres tells of them."""
     queries = (

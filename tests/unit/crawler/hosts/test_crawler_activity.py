@@ -114,7 +114,7 @@ candidates = st.lists(
 
 
 @given(candidates, st.integers(0, 12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_cap_holds_and_the_choice_is_stable(
     crowd: list[Candidate], most: int
 ) -> None:

@@ -68,7 +68,7 @@ def test_a_thousand_at_once_are_no_more_than_that() -> None:
     assert budget.write(100, 1e9) == 0
 
 
-@pytest.mark.parametrize("per_s", [20.0, 1_000.0, 100_000.0])
+@pytest.mark.parametrize("per_s", [20.0, 1_000.0, 10_000.0])
 def test_who_goes_on_is_followed_no_more(per_s: float) -> None:
     budget = Budget()
     budget.write(SAVED * 3, per_s)

@@ -727,18 +727,18 @@ def heavy(items: int, size: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("values", "why"),
+    ("make", "why"),
     [
-        ([heavy(30_000, n) for n in range(60)], "many records full of items"),
-        ([heavy(60_000)] * 200, "one record full of items under many keys"),
-        ([heavy(3, 900_000)] * 200, "one large record under many keys"),
-        ([heavy(8_000, n) for n in range(200)], "many of a size that is not looked at"),
+        (lambda: [heavy(30_000, n) for n in range(60)], "many records full of items"),
+        (lambda: [heavy(60_000)] * 200, "one record full of items under many keys"),
+        (lambda: [heavy(3, 900_000)] * 200, "one large record under many keys"),
+        (lambda: [heavy(8_000, n) for n in range(200)], "many of an unread size"),
     ],
 )
 def test_records_that_take_long_to_read_are_left_to_a_fetch(
-    monkeypatch: pytest.MonkeyPatch, values: list[bytes], why: str
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[], list[bytes]], why: str
 ) -> None:
-    changes = [(f"test.app.note/m{n:03}", raw) for n, raw in enumerate(values)]
+    changes = [(f"test.app.note/m{n:03}", raw) for n, raw in enumerate(make())]
     made = Author().commit(*changes)
     assert len(made["blocks"]) < 2_000_000, why
     opened: list[bytes] = []

@@ -121,7 +121,7 @@ def paths(count: int, step: int = 1) -> list[str]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     held=st.lists(
         st.tuples(st.sampled_from(COLLECTIONS), st.integers(1, 10_000)), unique=True

@@ -353,7 +353,7 @@ def test_every_order_ends_at_what_was_written(machine: type[RepoMachine]) -> Non
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15,
+            max_examples=8,
             phases=(Phase.generate,),
             stateful_step_count=25,
             deadline=None,

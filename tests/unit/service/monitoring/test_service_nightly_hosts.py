@@ -13,6 +13,7 @@ from storage.hosts.host_status import watched_hosts
 from storage.postgres.pool import Conn
 
 _BATCH = 50_000
+_STEPS_A_DAY = 12
 
 
 class Nights:
@@ -33,15 +34,15 @@ class Nights:
             "INSERT INTO host_cursor (host, seq) VALUES (%s, 1)", (self._host,)
         )
 
-    def hour(self, events: int) -> bool:
-        """An hour passes, with so many events at its end; whether it rings before."""
+    def step(self, events: int) -> bool:
+        """Let two hours pass, then events; return True if an alarm is active before."""
         self._conn.execute(
             """
-            UPDATE host SET first_seen = first_seen - interval '1 hour',
-                moved_at = moved_at - interval '1 hour',
-                measured_at = measured_at - interval '1 hour',
-                fresh_at = fresh_at - interval '1 hour';
-            UPDATE host_cursor SET updated_at = updated_at - interval '1 hour'
+            UPDATE host SET first_seen = first_seen - interval '2 hours',
+                moved_at = moved_at - interval '2 hours',
+                measured_at = measured_at - interval '2 hours',
+                fresh_at = fresh_at - interval '2 hours';
+            UPDATE host_cursor SET updated_at = updated_at - interval '2 hours'
             """
         )
         watched = Snapshot(hosts=tuple(watched_hosts(self._conn)))
@@ -53,7 +54,7 @@ class Nights:
         return rings
 
     def day(self, events: int) -> bool:
-        return any([self.hour(0 if hour else events) for hour in range(24)])
+        return any([self.step(0 if n else events) for n in range(_STEPS_A_DAY)])
 
 
 @pytest.mark.parametrize("nights", [7, 5])
@@ -61,7 +62,7 @@ def test_one_batch_a_night_rings_nothing_until_it_is_missed(
     conn: Conn, nights: int
 ) -> None:
     host = Nights(conn)
-    rang = [host.day(_BATCH if day % 7 < nights else 0) for day in range(35)]
+    rang = [host.day(_BATCH if day % 7 < nights else 0) for day in range(21)]
     # Of the first weekend nobody can know that it is one.
     first = {5, 6, 7} if nights < 7 else set()
     assert {day for day, rings in enumerate(rang) if rings} <= first
@@ -70,13 +71,13 @@ def test_one_batch_a_night_rings_nothing_until_it_is_missed(
 
 def test_a_host_that_sends_all_the_time_is_missed_within_the_hours(conn: Conn) -> None:
     host = Nights(conn)
-    assert not any(host.hour(_BATCH) for _ in range(72))
-    assert any(host.hour(0) for _ in range(4))
+    assert not any(host.step(_BATCH) for _ in range(36))
+    assert any(host.step(0) for _ in range(2))
 
 
 def test_a_relay_that_was_away_for_a_day_is_missed_at_once(conn: Conn) -> None:
     host = Nights(conn, relay=True)
     for events in (_BATCH, 0, _BATCH):
-        for _ in range(24):
-            host.hour(events)
-    assert any(host.hour(0) for _ in range(2))
+        for _ in range(_STEPS_A_DAY):
+            host.step(events)
+    assert host.step(0)
