@@ -73,7 +73,7 @@ def test_frames_are_valid_and_follow_each_other() -> None:
         assert member.records == held[member.did]
 
 
-def test_members_are_born_empty() -> None:
+def test_births_are_empty_repos() -> None:
     society = FakeAccounts(3, seed=2, records=0)
     kinds = []
     for raw in society.births():
@@ -93,7 +93,7 @@ def test_members_are_born_empty() -> None:
         assert verify_commit(body, society.keys[body["repo"]], NOW_US).prev_data
 
 
-def test_whole_repo_has_the_records_of_its_member() -> None:
+def test_car_holds_the_records_of_its_account() -> None:
     member, car = made_repo(500)
     reader = RepoReader(member.key.public, member.did, NOW_US)
     found = [record for piece in car for record in reader.feed(piece)]
@@ -112,7 +112,7 @@ def test_whole_repo_has_the_records_of_its_member() -> None:
         assert cid_for(one.value) == one.cid
 
 
-def test_some_posts_are_far_more_popular() -> None:
+def test_targets_of_likes_are_skewed() -> None:
     society = FakeAccounts(10, seed=1, records=400)
     targets: Counter[str] = Counter()
     for member in society.members:
@@ -126,7 +126,7 @@ def test_some_posts_are_far_more_popular() -> None:
 
 
 @pytest.mark.parametrize("bench", [verify, imports])
-def test_quick_run_goes_all_the_way(bench: object) -> None:
+def test_quick_run_completes(bench: object) -> None:
     metrics = bench.run(True, Silence())  # type: ignore[attr-defined]
     assert metrics[0].metric in ("commits_per_s_per_core", "records_per_s_per_core")
     assert metrics[0].value > 0
@@ -138,7 +138,7 @@ def test_quick_run_goes_all_the_way(bench: object) -> None:
         assert "peak_mib" in names
 
 
-def test_recorded_frames_are_proven_too(
+def test_verify_measures_recorded_frames(
     reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = {f"recorded_{curve}_commits_per_s_per_core" for curve in CURVES}

@@ -44,7 +44,7 @@ def network() -> DemoNetwork:
     return plan()
 
 
-def test_as_many_as_promised(network: DemoNetwork) -> None:
+def test_plan_has_the_promised_size(network: DemoNetwork) -> None:
     assert len(network.accounts) >= 200
     assert len(network.drafts) >= 5_000
     kinds = Counter(draft.address.collection for draft in network.drafts)
@@ -54,12 +54,12 @@ def test_as_many_as_promised(network: DemoNetwork) -> None:
     assert len({account.language.code for account in network.accounts}) == 8
 
 
-def test_same_seed_same_society(network: DemoNetwork) -> None:
+def test_plan_is_deterministic(network: DemoNetwork) -> None:
     assert plan() == network
     assert plan(seed=2) != network
 
 
-def test_addresses_are_valid_and_unique(network: DemoNetwork) -> None:
+def test_plan_addresses_are_valid_and_unique(network: DemoNetwork) -> None:
     addresses = [draft.address for draft in network.drafts]
     assert len(set(addresses)) == len(addresses)
     assert all(is_nsid(address.collection) for address in addresses)
@@ -91,7 +91,7 @@ def test_strong_references_go_to_earlier_rounds(network: DemoNetwork) -> None:
     assert referring > 3_000
 
 
-def test_answers_come_after_what_they_answer(network: DemoNetwork) -> None:
+def test_replies_come_after_their_parents(network: DemoNetwork) -> None:
     times = {
         draft.address: tid_time_us(parse_tid(draft.address.rkey))
         for draft in network.drafts
@@ -104,14 +104,14 @@ def test_answers_come_after_what_they_answer(network: DemoNetwork) -> None:
     assert max(times.values()) <= NOW
 
 
-def test_texts_fit_a_post(network: DemoNetwork) -> None:
+def test_texts_fit_into_posts(network: DemoNetwork) -> None:
     for draft in network.drafts:
         if draft.address.collection == "app.bsky.feed.post":
             assert 0 < len(draft.record["text"]) <= 300
             assert "{" not in draft.record["text"]
 
 
-def test_facets_count_bytes() -> None:
+def test_compose_counts_bytes() -> None:
     made = compose(
         ["鳥 ", Tag("野鳥"), " ", Mention("a.test", 7), " ", Link("x", "u:v")]
     )
@@ -125,7 +125,7 @@ def test_facets_count_bytes() -> None:
     assert compose(["plain"]) == {"text": "plain"}
 
 
-def test_placeholders_are_filled_in() -> None:
+def test_fill_in_replaces_placeholders() -> None:
     post = Address(1, "app.bsky.feed.post", "3k")
     picture = Picture(b"png")
     value = {
@@ -145,7 +145,7 @@ def test_placeholders_are_filled_in() -> None:
     assert pictures_in(value) == [b"png"]
 
 
-def test_avatar_is_a_png() -> None:
+def test_draw_avatar_returns_a_png() -> None:
     png = draw_avatar(random.Random(1))
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = struct.unpack(">II", png[16:24])

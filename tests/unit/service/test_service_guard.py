@@ -47,9 +47,7 @@ def status_of(url: str, client: str, authorization: str = "") -> int:
             return error.code
 
 
-def test_every_path_is_refused_to_a_client_whose_share_is_used_up(
-    index_db: str, tmp_path: Path
-) -> None:
+def test_every_path_is_rate_limited(index_db: str, tmp_path: Path) -> None:
     config = Config.read(home=tmp_path, client_requests_per_s=0.001, client_burst=3)
     with serving_in_thread(create_app(config, index_db)) as url:
         for _ in range(3):
@@ -59,9 +57,7 @@ def test_every_path_is_refused_to_a_client_whose_share_is_used_up(
         assert status_of(f"{url}/docs", "9.9.9.8") == 200
 
 
-def test_metrics_and_details_ask_for_the_password(
-    index_db: str, tmp_path: Path
-) -> None:
+def test_operator_routes_require_the_password(index_db: str, tmp_path: Path) -> None:
     config = Config.read(home=tmp_path, admin_password="s:ecret")
     app = create_app(config, index_db, operator_routes=[metrics_route(REGISTRY)])
     with serving_in_thread(app) as url:

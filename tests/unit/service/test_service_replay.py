@@ -82,7 +82,7 @@ def call(url: str, token: str | None) -> tuple[int, str]:
 REFUSED = (401, "BadJwt")
 
 
-def test_a_token_is_good_once_for_all_processes(config: Config, index_db: str) -> None:
+def test_token_is_accepted_once_by_all_processes(config: Config, index_db: str) -> None:
     first, second = make_token(config), make_token(config)
     with serving_in_thread(create_app(config, index_db)) as one:
         assert call(one, None) == (200, ""), "search needs no token"
@@ -99,7 +99,7 @@ def test_a_token_is_good_once_for_all_processes(config: Config, index_db: str) -
         assert call(again, make_token(config)) == (200, "")
 
 
-def test_of_fifty_requests_with_one_token_one_gets_in(
+def test_concurrent_requests_with_one_token_are_accepted_once(
     config: Config, index_db: str
 ) -> None:
     with (

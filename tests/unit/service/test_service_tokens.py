@@ -109,7 +109,7 @@ def test_chat_methods_may_read_posts_and_profiles(ask: Ask) -> None:
     assert ask(LIKES, lxm=chat) == (401, "BadJwtLexiconMethod")
 
 
-def test_feed_is_read_with_a_token_for_its_service(config: Config, ask: Ask) -> None:
+def test_feed_accepts_a_token_for_its_service(config: Config, ask: Ask) -> None:
     assert config.provider_did == "did:web:localhost%3A2580"
     theirs = "did:web:feeds.example.com"
     for aud in (theirs, f"{theirs}#bsky_fg", config.provider_did):
@@ -121,7 +121,7 @@ def test_feed_is_read_with_a_token_for_its_service(config: Config, ask: Ask) -> 
     assert ask(SKELETON, aud=theirs) == (401, "BadJwtAudience")
 
 
-def test_audience_may_be_written_without_escapes(config: Config, ask: Ask) -> None:
+def test_audience_is_accepted_without_escapes(config: Config, ask: Ask) -> None:
     did = config.provider_did
     assert "%3A" in did
     for aud in (did.replace("%3A", ":"), f"{did}%23bsky_appview"):

@@ -18,7 +18,7 @@ from storage.records.interning import Interner
 DIDS = [f"did:plc:{letter * 24}" for letter in "abcdefgh"]
 
 
-def test_as_many_repos_at_once_as_connections(
+def test_audit_compares_as_many_repos_at_once_as_connections(
     index_db: str,
     conn: Conn,
     tmp_path: Path,

@@ -36,7 +36,7 @@ READING = (
 
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)
-def test_a_verb_on_an_empty_home_creates_nothing_and_names_up(
+def test_command_on_an_empty_home_creates_nothing(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
@@ -119,7 +119,7 @@ def test_bugs_keep_their_traceback() -> None:
     assert describe_failure(ExceptionGroup("x", [KeyError(), OSError()])) is None
 
 
-def test_the_command_line_ends_with_one_line_and_a_code(
+def test_main_prints_one_line_and_an_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("BIGWORLD_HOME", str(tmp_path / "none"))

@@ -36,7 +36,7 @@ def start(tmp_path: Path) -> Start:
     return Start(tmp_path)
 
 
-def test_first_interrupt_breaks_a_start_off_and_says_so(
+def test_first_interrupt_aborts_a_start(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered: list[bool] = []
@@ -87,7 +87,7 @@ def test_both_signals_interrupt(
             signal.signal(number, handler)
 
 
-def test_a_demo_that_fills_slowly_is_tried_again(
+def test_failed_seeding_is_retried(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(up, "_FIRST_PAUSE_S", 0.0)
@@ -104,7 +104,7 @@ def test_a_demo_that_fills_slowly_is_tried_again(
     assert "nor now" in told
 
 
-def test_seeding_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeding_obeys_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     said: list[str] = []
     answers: list[object] = [RateLimitedError("too many", 7.0)] * 9
@@ -125,7 +125,7 @@ def test_seeding_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) ->
     assert said[0] == "too many: retrying in 7 s"
 
 
-def test_seeding_goes_on_after_faults_of_a_server_only() -> None:
+def test_seeding_retries_server_errors_only() -> None:
     assert seeding._describe("x", XrpcError("Oops", "", 502)).may_retry
     refusal = seeding._describe("x", XrpcError("InvalidRecord", "no", 400))
     assert not refusal.may_retry
@@ -141,7 +141,7 @@ def test_taken_port_is_named(tmp_path: Path) -> None:
             up._check_ports(Config(home=tmp_path, port_base=port), is_demo=False)
 
 
-def test_targets_that_do_not_answer_are_named(tmp_path: Path) -> None:
+def test_unreachable_targets_are_named(tmp_path: Path) -> None:
     nobody = "http://localhost:1"
     config = Config(
         home=tmp_path,

@@ -83,7 +83,7 @@ def test_lock_is_free_after_a_stop(cluster: Path) -> None:
 
 
 @pytest.mark.parametrize("stale_pid", [1, os.getpid()], ids=["init", "a test program"])
-def test_pid_file_of_a_living_stranger(cluster: Path, stale_pid: int) -> None:
+def test_pid_file_of_another_program_is_ignored(cluster: Path, stale_pid: int) -> None:
     """After a reboot the number in the pid file belongs to some other program."""
     (cluster / "data" / "postmaster.pid").write_text(
         f"{stale_pid}\n{cluster / 'data'}\n1\n5432\n{cluster / 'run'}\n\n1 1\n"
@@ -121,7 +121,7 @@ time.sleep(60)
 """
 
 
-def test_servers_die_with_their_parent(cluster: Path, short_folder: Path) -> None:
+def test_server_dies_with_its_parent(cluster: Path, short_folder: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux signals the children of a killed parent")
     holder = subprocess.Popen(

@@ -25,7 +25,7 @@ with hold_home(Path(sys.argv[1])):
 """
 
 
-def test_home_is_private_and_tightened(tmp_path: Path) -> None:
+def test_make_home_is_private(tmp_path: Path) -> None:
     home = tmp_path / "a" / "home"
     make_home(home)
     assert home.stat().st_mode & 0o777 == 0o700
@@ -34,7 +34,7 @@ def test_home_is_private_and_tightened(tmp_path: Path) -> None:
     assert home.stat().st_mode & 0o777 == 0o700
 
 
-def test_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_make_home_failure_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
         ServiceError, match=r"BIGWORLD_HOME: .*file/home: not a directory"

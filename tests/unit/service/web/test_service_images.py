@@ -105,7 +105,7 @@ def site(databases: Any, tmp_path_factory: Any) -> Iterator[_Site]:
     databases.drop(url)
 
 
-def test_image_is_fetched_once_and_cannot_act(site: _Site) -> None:
+def test_image_is_fetched_once_and_sandboxed(site: _Site) -> None:
     for _ in range(2):
         status, body, headers = site.get(ALICE, cid(PNG))
         assert (status, body) == (200, PNG)
@@ -117,7 +117,7 @@ def test_image_is_fetched_once_and_cannot_act(site: _Site) -> None:
     assert (status, body) == (304, b"")
 
 
-def test_did_with_a_percent_sign_reaches_its_host_whole(site: _Site) -> None:
+def test_did_with_a_percent_sign_is_escaped(site: _Site) -> None:
     quoted = WEB.replace("%", "%25")
     assert site.get(quoted, cid(PNG))[:2] == (200, PNG)
     assert f"{WEB} {cid(PNG)}" in site.host.asked
@@ -126,7 +126,7 @@ def test_did_with_a_percent_sign_reaches_its_host_whole(site: _Site) -> None:
 @pytest.mark.parametrize(
     "blob", [SVG, LARGE, b"other", b"nowhere"], ids=["svg", "large", "other", "absent"]
 )
-def test_what_is_no_proven_image_is_not_served(site: _Site, blob: bytes) -> None:
+def test_unverified_image_is_not_served(site: _Site, blob: bytes) -> None:
     asked = len(site.host.asked)
     for _ in range(2):
         status, body, headers = site.get(ALICE, cid(blob))
@@ -147,7 +147,7 @@ def test_what_is_no_proven_image_is_not_served(site: _Site, blob: bytes) -> None
         (ALICE, cid(PNG) + "%00"),
     ],
 )
-def test_other_names_are_asked_of_nobody(site: _Site, did: str, name: str) -> None:
+def test_invalid_names_are_not_fetched(site: _Site, did: str, name: str) -> None:
     asked = len(site.host.asked)
     assert site.get(did, name)[0] == 404
     assert len(site.host.asked) == asked
@@ -162,7 +162,7 @@ class _Fetcher:
         return SimpleNamespace(status=200, body=PNG)
 
 
-def test_slow_host_keeps_no_places_from_others(
+def test_slow_host_does_not_block_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = Images(
@@ -199,7 +199,7 @@ def test_slow_host_keeps_no_places_from_others(
     asyncio.run(main())
 
 
-def test_image_type_is_told_by_the_bytes() -> None:
+def test_image_type_reads_the_first_bytes() -> None:
     assert image_type(b"\xff\xd8\xff\xe0") == "image/jpeg"
     assert image_type(b"GIF89a..") == "image/gif"
     assert image_type(b"RIFF\0\0\0\0WEBPVP8 ") == "image/webp"
@@ -207,7 +207,7 @@ def test_image_type_is_told_by_the_bytes() -> None:
     assert [image_type(b) for b in (b"", SVG, b"RIFF\0\0\0\0WAVE")] == [None] * 3
 
 
-def test_image_cache_forgets_what_was_unused_for_longest(tmp_path: Path) -> None:
+def test_image_cache_evicts_the_least_recently_used(tmp_path: Path) -> None:
     cache = ImageCache(tmp_path / "c", 30)
     for name in ("a", "b", "c"):
         cache.put(name, name.encode() * 10)

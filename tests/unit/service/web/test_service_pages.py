@@ -151,7 +151,7 @@ def test_search_shows_results_and_escapes_them(site: str) -> None:
         ("/static/style.css", ":root"),
     ],
 )
-def test_every_page_shows_its_matter(site: str, path: str, text: str) -> None:
+def test_page_shows_its_content(site: str, path: str, text: str) -> None:
     status, body, _ = fetch(site + path)
     assert status == 200, body
     assert text in body
@@ -167,14 +167,14 @@ def test_every_page_shows_its_matter(site: str, path: str, text: str) -> None:
         f"/post/{DID}/a%20b",
     ],
 )
-def test_what_is_not_here_is_a_page_that_says_so(site: str, path: str) -> None:
+def test_unknown_path_is_a_404_page(site: str, path: str) -> None:
     status, body, _ = fetch(site + path)
     assert status == 404
     assert "Back to search" in body
 
 
 @pytest.mark.parametrize("word", ["dusk", "newcomer", "name"])
-def test_a_posts_page_links_back_to_itself(site: str, word: str) -> None:
+def test_post_page_is_linked(site: str, word: str) -> None:
     _, body, _ = fetch(f"{site}/?q={word}")
     link = body.split('class="time" href="')[1].split('"')[0]
     status, page, _ = fetch(site + link)
@@ -200,11 +200,11 @@ def test_a_posts_page_links_back_to_itself(site: str, word: str) -> None:
         ("x", "hé &lt;you&gt;"),
     ],
 )
-def test_facets_become_safe_links(facets: Any, html: str) -> None:
+def test_render_text_links_facets(facets: Any, html: str) -> None:
     text = render_text({"text": "hé <you>", "facets": facets})
     assert isinstance(text, Markup)
     assert html in text
 
 
-def test_a_record_without_text_shows_nothing() -> None:
+def test_render_text_of_a_record_without_text() -> None:
     assert render_text({"text": 5}) == ""
