@@ -7,7 +7,7 @@ from mutant import Mutant
 _ADDRESSES = "tests/unit/network/http/test_network_addresses.py"
 _CLIENT = "tests/unit/network/http/test_network_client.py"
 _JTI = "tests/unit/storage/test_storage_jti.py"
-_REPLAY = "tests/unit/service/test_service_replay.py"
+_REPLAY = "tests/unit/service/test_service_tokens.py"
 _SERVICE_AUTH = "tests/unit/network/identity/test_network_service_auth.py"
 _TABLE = "tests/unit/network/http/test_network_address_table.py"
 

@@ -1,4 +1,4 @@
-"""The plan of the demo network: enough of everything, deterministic, well formed."""
+"""The plan of the demo network: size, determinism, validity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Celery application on a real broker: JSON only, crash-safe, drops stale beats."""
+"""The Celery application on a real broker: JSON only, crash-safe, expiring messages."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""Everything that the provider answers counts for its client."""
+"""Rate limits and the operator's password, on every path of the provider."""
 
 from __future__ import annotations
 
 import base64
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -38,13 +37,7 @@ def status_of(url: str, client: str, authorization: str = "") -> int:
     headers = {"X-Forwarded-For": client}
     if authorization:
         headers["Authorization"] = authorization
-    request = Request(url, headers=headers)
-    try:
-        with urlopen(request, timeout=20) as answer:
-            return int(answer.status)
-    except HTTPError as error:
-        with error:
-            return error.code
+    return httpx.get(url, headers=headers, timeout=20).status_code
 
 
 def test_every_path_is_rate_limited(index_db: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bodies and pages of the provider with what nobody should send: never a crash."""
+"""Invalid bodies and parameters at the provider: refused, never a crash."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_find_accounts_asks_the_index_then_the_network(
 
 
 def test_find_account_refuses_invalid_and_unknown_names(tmp_path: Path) -> None:
-    # A reserved top level is never looked up.
+    # A reserved top-level domain is never resolved.
     with pytest.raises(ServiceError, match=r"no account has the handle a\.invalid"):
         find_account(Config(home=tmp_path), "a.invalid")
     for text in ("alice", "did:plc:a b", "", "https://example.com/x"):

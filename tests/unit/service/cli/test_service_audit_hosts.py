@@ -1,4 +1,4 @@
-"""`bigworld audit --hosts` over more repos than it has connections."""
+"""`bigworld repo audit --hosts` over more repos than connections."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_audit_compares_as_many_repos_at_once_as_connections(
     together = threading.Barrier(auditor._AT_ONCE)
 
     def audit(_: Any, interner: Interner, did: str, **__: Any) -> RepoAudit:
-        # Every thread holds its connection when the first one asks for a name.
+        # Every thread holds its connection before the first one interns a name.
         if threading.current_thread() is not threading.main_thread():
             together.wait(10)
         interner.rkeys([f"of {did} in {threading.current_thread().name}"])

@@ -1,4 +1,4 @@
-"""The standard-library script at the root: what it decides, without any download."""
+"""The bootstrap script at the root, without downloads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[4]
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module whose root is an empty clone."""
+    """Return the script as a module whose root is an empty clone."""
     loader = SourceFileLoader("bigworld_script", str(ROOT / "bigworld"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     spec = spec_from_loader(loader.name, loader)

@@ -1,4 +1,4 @@
-"""Expected failures are one line with what to do; bugs keep their traceback."""
+"""Failures of commands as one line, and the names of commands."""
 
 from __future__ import annotations
 

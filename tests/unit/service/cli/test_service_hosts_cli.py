@@ -17,7 +17,7 @@ NAME = "pds.example.com"
 
 
 class Operator:
-    """Types commands."""
+    """An operator at the command line."""
 
     def __init__(self, conn: Conn) -> None:
         self._conn = conn
@@ -91,7 +91,7 @@ def test_unreachable_host_is_listed_as_reconnecting(
     host = operator.host().id
     host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
     for expected in ("streaming", "reconnecting"):
-        # A listing that fails is no failed try of a host whose stream is open.
+        # A failed listing does not count as a failed try of a streamed host.
         host_rows.note_failure(conn, host, "no list", wait=0.0, counts=False)
         host_rows.note_failure(conn, host, "connection refused", wait=1.0)
         conn.commit()

@@ -1,4 +1,4 @@
-"""Verbs that are typed beside a running network."""
+"""Commands beside a running `up`."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ HANDLE = "alice.example.com"
 
 
 class Operator:
-    """Types commands."""
+    """An operator at the command line."""
 
     def __init__(self, conn: Conn) -> None:
         self._conn = conn

@@ -1,4 +1,4 @@
-"""`up` while it starts: stopped, refused, or kept waiting. Nothing is started here."""
+"""`up` during its start: interrupts, refusals, retries. Starts no server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from service.runtime.config import Config
 
 
 class Start:
-    """A run that was made and not begun."""
+    """A run of `up` that has not started."""
 
     def __init__(self, home: Path) -> None:
         self.output = io.StringIO()
@@ -43,7 +43,7 @@ def test_first_interrupt_aborts_a_start(
 
     def start_stores(_: object) -> dict[object, str]:
         entered.append(True)
-        # What the handler of Ctrl-C does while something waits for a server.
+        # As the handler of Ctrl-C does.
         start.run.interrupt()
         raise AssertionError("it went on")
 

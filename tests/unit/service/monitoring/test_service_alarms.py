@@ -1,4 +1,4 @@
-"""Every alarm is seen to ring and to be still again; metrics stay bounded."""
+"""Every alarm starts and ends; metrics stay bounded."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def all_hosts(**changes: Any) -> Snapshot:
     return replace(WELL, hosts=tuple(replace(host, **changes) for host in WELL.hosts))
 
 
-# What rings, and the nearest thing that does not.
+# Kind, a snapshot with the alarm, and the nearest one without it.
 CASES: list[tuple[AlarmKind, Snapshot, Snapshot]] = [
     (
         AlarmKind.CRAWL_SILENT,
@@ -304,7 +304,7 @@ def test_take_snapshot_reads_the_database(pool: Pool) -> None:
 
 
 class _Tasks:
-    """As much of Celery as tasks are given to."""
+    """A stand-in for the Celery application."""
 
     def __init__(self) -> None:
         self.work: dict[str, Callable[[], None]] = {}
@@ -333,7 +333,7 @@ def test_task_that_always_fails_is_late(
     app.work["works"]()
     with pytest.raises(RuntimeError):
         app.work["fails"]()
-    # Nor does a worker that begins again and again start the clock anew.
+    # A restarted worker does not reset the clock.
     register(app, side, metrics)  # type: ignore[arg-type]
     with pool.connection() as conn:
         [alarm] = find_alarms(take_snapshot(conn))

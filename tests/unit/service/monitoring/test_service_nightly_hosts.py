@@ -1,4 +1,4 @@
-"""A host that sends one batch a night is well, and one that misses it is not."""
+"""The alarm of stalled hosts, for hosts with one batch a night."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STEPS_A_DAY = 12
 
 
 class Nights:
-    """A streamed host of our operator's; hours pass as we like."""
+    """A configured, streamed host with a simulated clock."""
 
     def __init__(self, conn: Conn, *, relay: bool = False) -> None:
         self._conn = conn
@@ -61,7 +61,7 @@ class Nights:
 def test_nightly_host_is_stalled_after_a_missed_night(conn: Conn, nights: int) -> None:
     host = Nights(conn)
     rang = [host.day(_BATCH if day % 7 < nights else 0) for day in range(21)]
-    # Of the first weekend nobody can know that it is one.
+    # The first weekend looks like a stall.
     first = {5, 6, 7} if nights < 7 else set()
     assert {day for day, rings in enumerate(rang) if rings} <= first
     assert any(host.day(0) for _ in range(7))

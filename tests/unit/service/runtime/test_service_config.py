@@ -1,4 +1,4 @@
-"""Settings: order of sources, refusals, and what child processes are given."""
+"""Settings: order of sources, refusals, and the environment of child processes."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_provider_did_carries_the_port() -> None:
     assert config.provider_did == "did:web:index.example.com"
 
 
-def test_environment_gives_children_the_same_settings(
+def test_environment_gives_children_the_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parent = Config.read(

@@ -1,4 +1,4 @@
-"""Which database a process finds, and saving and restoring all of them."""
+"""Databases of a process, backup and restore."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The home: private, one `up` at a time, and the ports that it was made for."""
+"""The home: private, one `up` at a time, with the ports of its demo network."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_second_up_names_the_first(
     try:
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
-        # Before it looks at ports, which the first one holds.
+        # The lock is checked before the ports.
         monkeypatch.setattr(up, "_check_ports", lambda *_, **__: pytest.fail("late"))
         with pytest.raises(ServiceError, match=rf"already runs .*\(pid {first.pid}\)"):
             up.run(Config(home=tmp_path))

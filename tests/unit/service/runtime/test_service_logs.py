@@ -1,4 +1,4 @@
-"""Logs: every way a secret could reach a line, with canaries."""
+"""Logs: redaction of secrets on every path to a line."""
 
 from __future__ import annotations
 

@@ -1,13 +1,12 @@
-"""The page of a host, and the button that anybody may press."""
+"""The page of a host and its button “Crawl again”."""
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 
@@ -54,22 +53,12 @@ def host(pool: Pool) -> int:
     return host
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
 def ask(
     url: str, *, post: bool = False, **headers: str
-) -> tuple[int, str, dict[str, str]]:
+) -> tuple[int, str, httpx.Headers]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = urllib.request.Request(url, b"" if post else None, named)
-    try:
-        with urllib.request.build_opener(_Stay).open(request, timeout=30) as answer:
-            return answer.status, answer.read().decode(), dict(answer.headers)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode(), dict(error.headers)
+    reply = httpx.request("POST" if post else "GET", url, headers=named, timeout=30)
+    return reply.status_code, reply.text, reply.headers
 
 
 def test_host_page_shows_the_host(site: str, host: int, pool: Pool) -> None:
@@ -230,9 +219,7 @@ def test_next_look(host: int, pool: Pool) -> None:
     assert next_look(facts(state="offline", next_try=hour), settings) == hour
 
 
-def test_status_page_links_the_host_and_shows_alarms(
-    site: str, host: int, pool: Pool
-) -> None:
+def test_status_page_links_the_host(site: str, host: int, pool: Pool) -> None:
     with pool.connection() as conn:
         conn.execute(
             "INSERT INTO quarantined_frame (host, frame, error) VALUES (1, '', 'x')"

@@ -1,11 +1,9 @@
-"""Images of the pages: proven, sniffed, bounded, and nothing of hidden accounts."""
+"""Images of the pages: verified, bounded, and none of hidden accounts."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import httpx
 import psycopg
 import pytest
 from anyio import CapacityLimiter
@@ -43,7 +42,7 @@ def cid(blob: bytes) -> str:
 
 @dataclass
 class _Host:
-    """An account's host: its blobs, and what it was asked for."""
+    """A host with blobs and the requests it got."""
 
     blobs: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -63,16 +62,13 @@ class _Site:
     host: _Host
     cache: ImageCache
 
-    def get(self, did: str, name: str, **headers: str) -> tuple[int, bytes, Any]:
-        request = urllib.request.Request(f"{self.url}/image/{did}/{name}")
-        for header, value in headers.items():
-            request.add_header(header.replace("_", "-"), value)
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status, answer.read(), answer.headers
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read(), error.headers
+    def get(
+        self, did: str, name: str, **headers: str
+    ) -> tuple[int, bytes, httpx.Headers]:
+        named = {header.replace("_", "-"): value for header, value in headers.items()}
+        url = f"{self.url}/image/{did}/{name}"
+        reply = httpx.get(url, headers=named, timeout=20)
+        return reply.status_code, reply.content, reply.headers
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +128,7 @@ def test_unverified_image_is_not_served(site: _Site, blob: bytes) -> None:
         status, body, headers = site.get(ALICE, cid(blob))
         assert (status, body) == (404, b"no image")
         assert "sandbox" in headers["content-security-policy"]
-    # What failed is not tried again at once.
+    # A failure is remembered for a while.
     assert len(site.host.asked) == asked + 1
 
 
@@ -154,7 +150,7 @@ def test_invalid_names_are_not_fetched(site: _Site, did: str, name: str) -> None
 
 
 class _Fetcher:
-    """Gives every image at once, but for those of the host `slow`, which never come."""
+    """A fetcher that never returns images of the host `slow`."""
 
     async def get(self, url: str, **_: Any) -> Any:
         if url.startswith("http://slow/"):

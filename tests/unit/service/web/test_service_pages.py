@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from markupsafe import Markup
 from starlette.applications import Starlette
@@ -111,13 +110,9 @@ def site(databases: Any) -> Iterator[str]:
     databases.drop(url)
 
 
-def fetch(url: str) -> tuple[int, str, Any]:
-    try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
-            return answer.status, answer.read().decode(), answer.headers
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode(), error.headers
+def fetch(url: str) -> tuple[int, str, httpx.Headers]:
+    reply = httpx.get(url, timeout=20)
+    return reply.status_code, reply.text, reply.headers
 
 
 def test_search_shows_results_and_escapes_them(site: str) -> None:
