@@ -69,7 +69,7 @@ def index(index_db: str) -> Iterator[Index]:
 
 
 def size_of(pool: ConnectionPool, parent: str) -> int:
-    """The sum of the partitions and all their indexes, by another way."""
+    """Return the size of all partitions with their indexes."""
     with pool.connection() as conn:
         row = conn.execute(
             "SELECT sum(pg_table_size(c) + pg_indexes_size(c)) FROM "
