@@ -950,7 +950,7 @@ async def test_the_docs_page_stands_alone() -> None:
     assert fetched.headers["content-security-policy"].startswith("default-src 'none'")
     assert "<script" not in page
     assert "src=" not in page
-    assert "Big &lt;World&gt; &quot;x&quot; API" in page
+    assert "Big &lt;World&gt; &#34;x&#34; API" in page
     for nsid in CATALOG.methods():
         assert f'id="{nsid}"' in page
     assert page.count("<details") == page.count("</details>")
