@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -46,7 +46,7 @@ from pds.repo import repo_methods
 from pds.repo.block_rows import NodeCache
 from pds.repo.repo_writes import RepoWriter
 from pds.server import preferences, server_methods
-from pds.server.accounts import Connection, require_writable
+from pds.server.accounts import require_writable
 from pds.server.passwords import HashQueue
 from pds.server.sessions import Login, Sessions
 from pds.settings import PdsSettings
@@ -55,7 +55,7 @@ from pds.sync.crawl_notice import CrawlNotice
 from pds.sync.sequencer import StoredEvents, listen, prune
 from protocol.lexicon import Catalog
 from protocol.syntax import Did, Nsid, TidClock, is_nsid
-from storage.postgres.pool import ping
+from storage.postgres.pool import Pool, ping
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ _NO_SUCH_METHOD: Final = ("MethodNotImplemented", "Method Not Implemented", 501)
 
 def create_app(
     settings: PdsSettings,
-    pool: ConnectionPool[Connection],
+    pool: Pool,
     *,
     fetcher: Fetcher | None = None,
     identity: IdentityResolver | None = None,
@@ -113,7 +113,7 @@ def create_app(
 
 def _build_host(
     settings: PdsSettings,
-    pool: ConnectionPool[Connection],
+    pool: Pool,
     fetcher: Fetcher,
     identity: IdentityResolver,
     catalog: Catalog,

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import anyio
 from cachetools import LRUCache
-from psycopg_pool import ConnectionPool
 
 from network.http.client import Fetcher
 from network.identity.resolver import IdentityResolver
@@ -25,12 +24,7 @@ from pds.identity.vault import Vault
 from pds.proxy import ServiceProxy
 from pds.rate_limits import MethodLimits
 from pds.repo.block_rows import NodeCache
-from pds.server.accounts import (
-    SIGNING_ROLE,
-    Account,
-    Connection,
-    sealed_key,
-)
+from pds.server.accounts import SIGNING_ROLE, Account, sealed_key
 from pds.server.passwords import HashQueue
 from pds.server.sessions import Login, Sessions
 from pds.settings import PdsSettings
@@ -38,6 +32,7 @@ from pds.sync.sequencer import StoredEvents
 from protocol.identity.keys import PrivateKey
 from protocol.lexicon import Catalog
 from protocol.syntax import INVALID_HANDLE, TidClock
+from storage.postgres.pool import Conn, Pool
 
 T = TypeVar("T")
 
@@ -55,7 +50,7 @@ class KeyRing:
         self._keys: LRUCache[int, PrivateKey] = LRUCache(_MAX_KEYS)
         self._lock = Lock()
 
-    def signing_key(self, conn: Connection, account: Account) -> PrivateKey:
+    def signing_key(self, conn: Conn, account: Account) -> PrivateKey:
         """Return the key that signs the account's commits and service tokens."""
         with self._lock:
             key = self._keys.get(account.id)
@@ -77,7 +72,7 @@ class Host:
     """One server: its settings and parts."""
 
     settings: PdsSettings
-    pool: ConnectionPool[Connection]
+    pool: Pool
     catalog: Catalog
     fetcher: Fetcher
     identity: IdentityResolver
@@ -98,7 +93,7 @@ class Host:
     pending_handles: set[str]
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Conn]:
         """Yield a connection for single reads, without a transaction."""
         with self.pool.connection() as conn:
             conn.autocommit = True

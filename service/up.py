@@ -29,6 +29,7 @@ from network.errors import NetworkError
 from service import demo_network
 from service.cli.progress import Report
 from service.cli.running import forget_running, note_running
+from service.monitoring.target_check import find_unreachable
 from service.operator_errors import SeedingError, ServiceError
 from service.runtime.config import Config
 from service.runtime.crawl_settings import check_targets
@@ -46,7 +47,6 @@ from service.runtime.embedded.embedded_server import EmbeddedServer
 from service.runtime.home import hold_home, make_home
 from service.runtime.secrets import admin_password
 from service.runtime.supervisor import Supervisor
-from service.targets import find_unreachable
 
 _TICK_S = 0.1
 _STUCK_AFTER_S = 120.0
@@ -354,7 +354,7 @@ class _Run:
                 server.stop()
                 server.start()
             server.bound_log()
-        self._supervisor.look()
+        self._supervisor.poll()
 
 
 def _check_ports(config: Config, *, is_demo: bool) -> None:

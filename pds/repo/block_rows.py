@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from cachetools import LRUCache
 
-from pds.server.accounts import Connection
+from storage.postgres.pool import Conn
 
 _CACHE_BYTES = 32 * 1024 * 1024
 # Blocks have up to a mebibyte.
@@ -39,7 +39,7 @@ class NodeCache:
 class BlockReader:
     """The blocks of one repo inside one transaction; records which nodes were read."""
 
-    def __init__(self, conn: Connection, account: int, cache: NodeCache) -> None:
+    def __init__(self, conn: Conn, account: int, cache: NodeCache) -> None:
         self._conn = conn
         self._account = account
         self._cache = cache
@@ -57,16 +57,14 @@ class BlockReader:
         return node
 
 
-def find_block(conn: Connection, account: int, cid: bytes) -> bytes | None:
+def find_block(conn: Conn, account: int, cid: bytes) -> bytes | None:
     row = conn.execute(
         "SELECT value FROM block WHERE account = %s AND cid = %s", [account, cid]
     ).fetchone()
     return None if row is None else bytes(row[0])
 
 
-def find_blocks(
-    conn: Connection, account: int, cids: Sequence[bytes]
-) -> dict[bytes, bytes]:
+def find_blocks(conn: Conn, account: int, cids: Sequence[bytes]) -> dict[bytes, bytes]:
     """Return those of the blocks that the repo has."""
     return dict(
         conn.execute(
@@ -77,7 +75,7 @@ def find_blocks(
 
 
 def insert_blocks(
-    conn: Connection, account: int, rev: str, blocks: dict[bytes, bytes]
+    conn: Conn, account: int, rev: str, blocks: dict[bytes, bytes]
 ) -> None:
     """Insert blocks; existing ones keep their rev."""
     conn.execute(
@@ -88,7 +86,7 @@ def insert_blocks(
     )
 
 
-def delete_blocks(conn: Connection, account: int, cids: Sequence[bytes]) -> None:
+def delete_blocks(conn: Conn, account: int, cids: Sequence[bytes]) -> None:
     conn.execute(
         "DELETE FROM block WHERE account = %s AND cid = ANY(%b)",
         [account, list(cids)],
@@ -96,7 +94,7 @@ def delete_blocks(conn: Connection, account: int, cids: Sequence[bytes]) -> None
 
 
 def stream_blocks_since(
-    conn: Connection, account: int, rev: str
+    conn: Conn, account: int, rev: str
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield every block after `rev`, unordered, through a server-side cursor."""
     with conn.cursor(name="blocks_since") as cursor:
@@ -108,9 +106,7 @@ def stream_blocks_since(
         yield from cursor
 
 
-def stream_records(
-    conn: Connection, account: int
-) -> Iterator[tuple[bytes, bytes, bytes]]:
+def stream_records(conn: Conn, account: int) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Yield (key, CID, value) of every record, in the order of the tree."""
     with conn.cursor(name="all_records") as cursor:
         cursor.itersize = _FETCH_ROWS

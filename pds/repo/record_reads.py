@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pds.exceptions import RecordNotFoundError
-from pds.server.accounts import Connection
+from storage.postgres.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +17,7 @@ class StoredRecord:
     value: bytes
 
 
-def find_record(
-    conn: Connection, account: int, collection: str, rkey: str
-) -> StoredRecord:
+def find_record(conn: Conn, account: int, collection: str, rkey: str) -> StoredRecord:
     """Return the current record of that path. Raises RecordNotFoundError."""
     row = conn.execute(
         "SELECT r.cid, b.value FROM record r"
@@ -33,7 +31,7 @@ def find_record(
 
 
 def page_records(
-    conn: Connection,
+    conn: Conn,
     account: int,
     collection: str,
     *,
@@ -62,7 +60,7 @@ def page_records(
     return [StoredRecord(path[len(prefix) :], cid, value) for path, cid, value in rows]
 
 
-def list_collections(conn: Connection, account: int) -> list[str]:
+def list_collections(conn: Conn, account: int) -> list[str]:
     """Return the collections that have a record, by one index probe each."""
     rows = conn.execute(
         "WITH RECURSIVE step (name) AS ("

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from pds.exceptions import RepoNotFoundError
-from pds.server.accounts import Connection, Cursor
+from pds.server.accounts import Cursor
 from protocol.syntax import Tid
+from storage.postgres.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,12 @@ _HEAD: Final = "SELECT rev, data, commit FROM repo WHERE account = %s"
 LOCK_HEAD: Final = f"{_HEAD} FOR NO KEY UPDATE"
 
 
-def get_head(conn: Connection, account: int) -> RepoHead:
+def get_head(conn: Conn, account: int) -> RepoHead:
     """Return the head. Raises RepoNotFoundError for a deleted account."""
     return read_head(conn.execute(_HEAD, [account]))
 
 
-def lock_head(conn: Connection, account: int) -> RepoHead:
+def lock_head(conn: Conn, account: int) -> RepoHead:
     """Return the head, locked until this transaction ends."""
     return read_head(conn.execute(LOCK_HEAD, [account]))
 
@@ -41,14 +42,14 @@ def read_head(cursor: Cursor) -> RepoHead:
     return RepoHead(*row)
 
 
-def insert_head(conn: Connection, account: int, head: RepoHead) -> None:
+def insert_head(conn: Conn, account: int, head: RepoHead) -> None:
     conn.execute(
         "INSERT INTO repo (account, rev, data, commit) VALUES (%s, %s, %s, %s)",
         [account, head.rev, head.data, head.commit],
     )
 
 
-def move_head(conn: Connection, account: int, head: RepoHead) -> None:
+def move_head(conn: Conn, account: int, head: RepoHead) -> None:
     conn.execute(
         "UPDATE repo SET rev = %s, data = %s, commit = %s WHERE account = %s",
         [head.rev, head.data, head.commit, account],

@@ -29,7 +29,6 @@ from pds.repo.repo_heads import (
 from pds.server.accounts import (
     ACCOUNT_BY_ID,
     Account,
-    Connection,
     read_account,
     require_writable,
 )
@@ -41,6 +40,7 @@ from protocol.limits import MAX_COMMIT_BLOCKS_BYTES, MAX_COMMIT_OPS
 from protocol.mst import Tree, parse_node
 from protocol.repo.commit import sign_commit
 from protocol.syntax import Did, TidClock
+from storage.postgres.pool import Conn
 from storage.postgres.query_pipeline import send_all
 
 CREATE: Final = "create"
@@ -92,7 +92,7 @@ class RepoWriter:
         self,
         nodes: NodeCache,
         clock: TidClock,
-        signing_key: Callable[[Connection, Account], PrivateKey],
+        signing_key: Callable[[Conn, Account], PrivateKey],
     ) -> None:
         self._nodes = nodes
         self._clock = clock
@@ -100,7 +100,7 @@ class RepoWriter:
 
     def apply(
         self,
-        conn: Connection,
+        conn: Conn,
         account_id: int,
         writes: Sequence[Write],
         *,
@@ -109,10 +109,10 @@ class RepoWriter:
     ) -> Written:
         """Apply the batch as one commit in one transaction, which ends on return.
 
-        Raises InvalidSwapError if the repo is not where the caller expects it,
-        AccountDeactivatedError or AccountTakedownError for an inactive account, and
-        InvalidRequestError for a batch that contradicts the repo or itself, or exceeds
-        the size of a commit (specs/sync).
+        Raises InvalidSwapError if the repo is not where the caller expects it, and
+        AccountDeactivatedError or AccountTakedownError for an inactive account. Raises
+        InvalidRequestError for a batch that contradicts the repo or itself, or is too
+        large (specs/sync).
         """
         _check_batch(writes)
         head, account, current = _lock(conn, account_id, writes)
@@ -187,7 +187,7 @@ def _check_batch(writes: Sequence[Write]) -> None:
 
 
 def _lock(
-    conn: Connection, account: int, writes: Sequence[Write]
+    conn: Conn, account: int, writes: Sequence[Write]
 ) -> tuple[RepoHead, Account, dict[str, bytes]]:
     """Lock the head; return it with the account and the current records of the
     batch."""
@@ -243,7 +243,7 @@ def _unreachable(
     return [cid for cid in read if cid not in reached]
 
 
-def _write_records(conn: Connection, account: int, ops: Iterable[CommitOp]) -> None:
+def _write_records(conn: Conn, account: int, ops: Iterable[CommitOp]) -> None:
     present = [(op.path, op.cid) for op in ops if op.cid is not None]
     removed = [op.path for op in ops if op.cid is None]
     released = list({op.prev for op in ops if op.prev is not None})
@@ -270,7 +270,7 @@ def _write_records(conn: Connection, account: int, ops: Iterable[CommitOp]) -> N
 
 
 def _write_blob_uses(
-    conn: Connection,
+    conn: Conn,
     account: int,
     writes: Iterable[Write],
     ops: Iterable[CommitOp],

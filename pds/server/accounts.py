@@ -17,8 +17,8 @@ from pds.exceptions import (
     RepoSuspendedError,
     RepoTakendownError,
 )
+from storage.postgres.pool import Conn
 
-Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
 
 ACTIVE = "active"
@@ -64,7 +64,7 @@ _COLUMNS = "id, did, handle, email, status, signing_did_key"
 ACCOUNT_BY_ID: Final = f"SELECT {_COLUMNS} FROM account WHERE id = %s"
 
 
-def find_account(conn: Connection, identifier: str) -> Account | None:
+def find_account(conn: Conn, identifier: str) -> Account | None:
     """Return the account of a DID or a handle (lower case)."""
     column = "did" if identifier.startswith("did:") else "handle"
     row = conn.execute(
@@ -73,7 +73,7 @@ def find_account(conn: Connection, identifier: str) -> Account | None:
     return None if row is None else Account(*row)
 
 
-def get_account(conn: Connection, account: int) -> Account:
+def get_account(conn: Conn, account: int) -> Account:
     """Return the account of an id that exists."""
     return read_account(conn.execute(ACCOUNT_BY_ID, [account]))
 
@@ -85,7 +85,7 @@ def read_account(cursor: Cursor) -> Account:
     return Account(*row)
 
 
-def find_password(conn: Connection, identifier: str) -> tuple[int, str] | None:
+def find_password(conn: Conn, identifier: str) -> tuple[int, str] | None:
     """Return account id and stored password of a DID, handle or email address."""
     if identifier.startswith("did:"):
         column = "did"
@@ -100,7 +100,7 @@ def find_password(conn: Connection, identifier: str) -> tuple[int, str] | None:
     return None if row is None else (row[0], row[1])
 
 
-def insert_account(conn: Connection, new: NewAccount) -> int:
+def insert_account(conn: Conn, new: NewAccount) -> int:
     """Insert the row; return its id. UniqueViolation for a taken handle or email."""
     row = conn.execute(
         "INSERT INTO account (did, handle, email, password, signing_key,"
@@ -120,7 +120,7 @@ def insert_account(conn: Connection, new: NewAccount) -> int:
     return int(row[0])
 
 
-def sealed_key(conn: Connection, account: int, role: str) -> bytes:
+def sealed_key(conn: Conn, account: int, role: str) -> bytes:
     """Return the encrypted `signing` or `rotation` key of an account."""
     row = conn.execute(
         f"SELECT {role}_key FROM account WHERE id = %s", [account]
@@ -129,15 +129,15 @@ def sealed_key(conn: Connection, account: int, role: str) -> bytes:
     return bytes(row[0])
 
 
-def set_handle(conn: Connection, account: int, handle: str) -> None:
+def set_handle(conn: Conn, account: int, handle: str) -> None:
     conn.execute("UPDATE account SET handle = %s WHERE id = %s", [handle, account])
 
 
-def set_status(conn: Connection, account: int, status: str) -> None:
+def set_status(conn: Conn, account: int, status: str) -> None:
     conn.execute("UPDATE account SET status = %s WHERE id = %s", [status, account])
 
 
-def erase_account(conn: Connection, account: int) -> None:
+def erase_account(conn: Conn, account: int) -> None:
     """Delete all rows of the account except its own, which becomes "deleted"."""
     # Imported here, since a server needs SQLAlchemy for nothing else.
     from pds.tables import metadata
@@ -152,7 +152,7 @@ def erase_account(conn: Connection, account: int) -> None:
     )
 
 
-def require_public(conn: Connection, did: str) -> Account:
+def require_public(conn: Conn, did: str) -> Account:
     """Return the account of a public repo. Raises the Repo*Error of its status."""
     account = find_account(conn, did)
     if account is None or account.status == DELETED:
@@ -174,7 +174,7 @@ def require_writable(account: Account) -> None:
         raise AccountTakedownError("Account has been taken down")
 
 
-def handle_owner(conn: Connection, handle: str) -> str | None:
+def handle_owner(conn: Conn, handle: str) -> str | None:
     """Return the DID of the active account that has the handle."""
     row = conn.execute(
         "SELECT did FROM account WHERE handle = %s AND status = %s", [handle, ACTIVE]
@@ -193,7 +193,7 @@ class HostedRepo:
     commit: bytes
 
 
-def list_repos(conn: Connection, after: int, limit: int) -> list[HostedRepo]:
+def list_repos(conn: Conn, after: int, limit: int) -> list[HostedRepo]:
     """Return repos in the order of their creation, after the account id `after`."""
     with conn.cursor(row_factory=class_row(HostedRepo)) as cursor:
         return cursor.execute(

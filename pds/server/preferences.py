@@ -9,7 +9,7 @@ import orjson
 from network.xrpc.server import Call, XrpcServer
 from pds.exceptions import InvalidRequestError
 from pds.host import Host, login_of
-from pds.server.accounts import Connection
+from storage.postgres.pool import Conn
 
 MAX_PREFERENCES_BYTES = 256 * 1024
 INDEXER_PREFERENCE = "dev.bigworld.actor.defs#indexerPref"
@@ -30,7 +30,7 @@ def add_methods(server: XrpcServer, host: Host) -> None:
     server.add("app.bsky.actor.putPreferences", put_preferences, "required")
 
 
-def read_preferences(conn: Connection, account: int) -> list[dict[str, Any]]:
+def read_preferences(conn: Conn, account: int) -> list[dict[str, Any]]:
     """Return the preference objects, as they were put."""
     row = conn.execute(
         "SELECT value FROM preference WHERE account = %s", [account]
@@ -39,7 +39,7 @@ def read_preferences(conn: Connection, account: int) -> list[dict[str, Any]]:
 
 
 def write_preferences(
-    conn: Connection, account: int, preferences: list[dict[str, Any]]
+    conn: Conn, account: int, preferences: list[dict[str, Any]]
 ) -> None:
     """Replace all preferences. Raises InvalidRequestError."""
     for preference in preferences:
@@ -59,7 +59,7 @@ def write_preferences(
     )
 
 
-def preferred_indexer(conn: Connection, account: int) -> str | None:
+def preferred_indexer(conn: Conn, account: int) -> str | None:
     """Return the `did#fragment` that the account chose."""
     for preference in read_preferences(conn, account):
         if preference.get("$type") == INDEXER_PREFERENCE:

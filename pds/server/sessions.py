@@ -20,13 +20,9 @@ from typing import Any, Final
 
 from pds.exceptions import AccountTakedownError, ExpiredTokenError, InvalidTokenError
 from pds.identity.vault import derive_key
-from pds.server.accounts import (
-    DELETED,
-    TAKENDOWN,
-    Account,
-    Connection,
-)
+from pds.server.accounts import DELETED, TAKENDOWN, Account
 from pds.settings import PdsSettings
+from storage.postgres.pool import Conn
 
 REFRESH_GRACE: Final = timedelta(hours=2)
 """How long a used refresh token gives the same successor, as on the reference PDS."""
@@ -75,7 +71,7 @@ class Sessions:
         self._access_lifetime = settings.access_lifetime
         self._refresh_lifetime = settings.refresh_lifetime
 
-    def open(self, conn: Connection, account: int, did: str, now: datetime) -> Tokens:
+    def open(self, conn: Conn, account: int, did: str, now: datetime) -> Tokens:
         """Open a session."""
         session = secrets.token_urlsafe(18)
         expires = now + timedelta(seconds=self._refresh_lifetime)
@@ -87,7 +83,7 @@ class Sessions:
         self._insert_refresh_token(conn, session, refresh_id, expires)
         return self._mint(did, session, refresh_id, now)
 
-    def refresh(self, conn: Connection, token: str, now: datetime) -> Tokens | None:
+    def refresh(self, conn: Conn, token: str, now: datetime) -> Tokens | None:
         """Exchange a refresh token for new tokens.
 
         None when the token was used before its grace time: its session is then revoked,
@@ -115,7 +111,7 @@ class Sessions:
             successor = self._rotate(conn, session, used, now)
         return self._mint(claims["sub"], session, successor, now)
 
-    def _rotate(self, conn: Connection, session: str, used: str, now: datetime) -> str:
+    def _rotate(self, conn: Conn, session: str, used: str, now: datetime) -> str:
         """Store the successor of an unused refresh token; return its id."""
         successor = _new_refresh_id()
         expires = now + timedelta(seconds=self._refresh_lifetime)
@@ -131,20 +127,20 @@ class Sessions:
         return successor
 
     def _insert_refresh_token(
-        self, conn: Connection, session: str, refresh_id: str, expires: datetime
+        self, conn: Conn, session: str, refresh_id: str, expires: datetime
     ) -> None:
         conn.execute(
             "INSERT INTO refresh_token (id, session, expires_at) VALUES (%s, %s, %s)",
             [refresh_id, session, expires],
         )
 
-    def close(self, conn: Connection, token: str, now: datetime) -> None:
+    def close(self, conn: Conn, token: str, now: datetime) -> None:
         """Revoke the session of a refresh token."""
         claims = self._read(token, _REFRESH_HEADER, now)
         self._revoke(conn, claims["sid"], now)
 
     def authenticate(
-        self, conn: Connection, token: str, now: datetime, *, refresh: bool = False
+        self, conn: Conn, token: str, now: datetime, *, refresh: bool = False
     ) -> Login:
         """Return the login of an access token, or of a refresh token.
 
@@ -166,12 +162,12 @@ class Sessions:
             raise AccountTakedownError("Account has been taken down")
         return Login(account, claims["sid"])
 
-    def prune(self, conn: Connection, now: datetime) -> None:
+    def prune(self, conn: Conn, now: datetime) -> None:
         """Delete expired sessions and refresh tokens."""
         conn.execute("DELETE FROM session WHERE expires_at < %s", [now])
         conn.execute("DELETE FROM refresh_token WHERE expires_at < %s", [now])
 
-    def _revoke(self, conn: Connection, session: str, now: datetime) -> None:
+    def _revoke(self, conn: Conn, session: str, now: datetime) -> None:
         conn.execute(
             "UPDATE session SET revoked_at = %s WHERE id = %s AND revoked_at IS NULL",
             [now, session],

@@ -15,10 +15,10 @@ from typing import Final, LiteralString, NoReturn
 
 import anyio
 import psycopg
-from psycopg_pool import ConnectionPool
 
-from pds.server.accounts import Connection, utc_text
+from pds.server.accounts import utc_text
 from pds.sync.frames import Message
+from storage.postgres.pool import Conn, Pool
 
 CHANNEL: Final = "pds_event"
 
@@ -38,9 +38,7 @@ _READ = """
 """
 
 
-def append(
-    conn: Connection, account: int, messages: Sequence[Message], now: datetime
-) -> int:
+def append(conn: Conn, account: int, messages: Sequence[Message], now: datetime) -> int:
     """Store these messages as the next events; return the last number.
 
     Must be the last statements of the transaction.
@@ -66,7 +64,7 @@ def append(
     return last
 
 
-def prune(conn: Connection, before: datetime) -> int:
+def prune(conn: Conn, before: datetime) -> int:
     """Delete events older than the backfill window; return their number."""
     return conn.execute("DELETE FROM event WHERE created_at < %s", [before]).rowcount
 
@@ -74,7 +72,7 @@ def prune(conn: Connection, before: datetime) -> int:
 class StoredEvents:
     """The log as an EventSource."""
 
-    def __init__(self, pool: ConnectionPool[Connection]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def tail(self) -> int:
@@ -104,9 +102,7 @@ class StoredEvents:
         return int(row[0])
 
 
-async def listen(
-    pool: ConnectionPool[Connection], wake: Callable[[], None]
-) -> NoReturn:
+async def listen(pool: Pool, wake: Callable[[], None]) -> NoReturn:
     """Call `wake` after each append of any process, until cancelled.
 
     Notifications only shorten the wait: readers also poll, so a lost one costs a

@@ -26,7 +26,6 @@ from pds.repo.repo_heads import get_head
 from pds.server.accounts import (
     ACTIVE,
     Account,
-    Connection,
     find_account,
     list_repos,
     require_public,
@@ -37,6 +36,7 @@ from protocol.errors import ProtocolError
 from protocol.mst import Tree
 from protocol.repo.car import car_block, car_header
 from protocol.repo.whole_repo import export_repo
+from storage.postgres.pool import Conn
 
 _NS: Final = "com.atproto.sync"
 LIST_BLOBS: Final = f"{_NS}.listBlobs"
@@ -179,7 +179,7 @@ class _SyncMethods:
         return self._host.seal_page(call, LIST_REPOS, {"repos": repos}, last)
 
     @contextmanager
-    def _snapshot(self, call: Call) -> Iterator[tuple[Connection, Account]]:
+    def _snapshot(self, call: Call) -> Iterator[tuple[Conn, Account]]:
         """Yield one consistent view of a public repo."""
         with self._host.pool.connection() as conn:
             conn.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -192,7 +192,7 @@ class _SyncMethods:
                 conn.read_only = None
 
     def _export(
-        self, conn: Connection, account: Account, since: str | None, out: Spool
+        self, conn: Conn, account: Account, since: str | None, out: Spool
     ) -> None:
         head = get_head(conn, account.id)
         signed = find_block(conn, account.id, head.commit)

@@ -10,14 +10,12 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
-import psycopg
 from cachetools import TTLCache
-from psycopg_pool import ConnectionPool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -32,9 +30,8 @@ from protocol.data.cid import BLOB_PREFIX, cid_from_text, raw_cid_for
 from protocol.errors import InvalidEncodingError
 from protocol.syntax import is_did
 from service.web.image_cache import ImageCache
+from storage.postgres.pool import Pool
 from storage.states import STATUS_ACTIVE
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 IMAGE_PATTERN: Final = "/image/{did}/{cid}"
 """URL of images in the pages; a preset would need something that scales."""
