@@ -15,7 +15,7 @@ from appview.views.profile import profile_view
 from network.xrpc.server import XrpcError
 from protocol.syntax import is_did
 from storage.records.addresses import find_actors, find_handles
-from storage.records.links import (
+from storage.records.backlinks import (
     LinkPage,
     find_followers,
     find_follows,

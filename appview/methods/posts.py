@@ -24,8 +24,8 @@ from storage.collections import (
     REPOST_SUBJECT,
 )
 from storage.records.addresses import find_addresses
+from storage.records.backlinks import LinkSource, find_links, link_keyset
 from storage.records.documents import Address
-from storage.records.links import LinkSource, find_links, link_keyset
 
 LIKE = COLLECTION_IDS[FEED_LIKE]
 MAX_URIS = 25

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from crawler.hosts.balance import DROPS, EVENTS
 from plc.operation_log import stuck_feeds
+from storage.heartbeats import Heartbeat, load_heartbeats
 from storage.hosts.host_activity import Gauge, load_gauges
 from storage.hosts.host_status import WatchedHost, watched_hosts
 from storage.jobs import count_jobs
 from storage.outbox import outbox_backlog
 from storage.postgres.pool import Conn
-from storage.pulses import Pulse, load_pulses
 from storage.repos.repo_rows import count_states
 from storage.states import REPO_SYNCHRONIZED
 
@@ -37,7 +37,7 @@ class Snapshot:
     """
 
     hosts: tuple[WatchedHost, ...] = ()
-    pulses: Mapping[str, Pulse] = field(default_factory=dict)
+    pulses: Mapping[str, Heartbeat] = field(default_factory=dict)
     gauges: Mapping[str, Gauge] = field(default_factory=dict)
     outbox: int = 0
     buffered: int = 0
@@ -71,7 +71,7 @@ def take_snapshot(conn: Conn) -> Snapshot:
     """Read everything, in a handful of queries."""
     return Snapshot(
         hosts=tuple(watched_hosts(conn)),
-        pulses=load_pulses(conn),
+        pulses=load_heartbeats(conn),
         gauges=load_gauges(conn),
         outbox=outbox_backlog(conn),
         buffered=_count(conn, "SELECT count(*) FROM resync_buffer"),

@@ -15,15 +15,17 @@ from storage.collections import (
 )
 from storage.postgres.pool import Conn
 from storage.records import links as links_module
-from storage.records.documents import Address
-from storage.records.links import (
+from storage.records.backlinks import (
     LinkSource,
-    copy_links,
-    delete_default_links,
-    delete_links,
     find_followers,
     find_follows,
     find_links,
+)
+from storage.records.documents import Address
+from storage.records.links import (
+    copy_links,
+    delete_default_links,
+    delete_links,
     pack_link,
     partition_of,
 )
