@@ -12,13 +12,13 @@ from storage.postgres.pool import Conn
 from storage.records.links import partition_of
 
 MAX_SORTED_LINKS: Final = 5_000
-"""Up to so many links of a target are shown newest first; of more, in the order of
-their source's number, which an index gives at the same cost however many there are."""
+"""Links of a target are shown newest first up to this many, otherwise in the order of
+their sources' ids, which costs an index the same for any number."""
 _SORT_US: Final = micros_sql("l.sort_at")
 
 
 class LinkSource(NamedTuple):
-    """The record an edge comes from. Its collection is that of the path."""
+    """The record that an edge comes from; its collection is that of the path."""
 
     actor: int
     rkey: int
@@ -27,12 +27,12 @@ class LinkSource(NamedTuple):
 
     @property
     def sort_at(self) -> datetime:
-        """The earlier of the record's createdAt and the time it was indexed."""
+        """Return the earlier of the record's createdAt and the time it was indexed."""
         return from_micros(self.sort_us)
 
 
 LinkPage = tuple[list[LinkSource], list[int] | None]
-"""Links, and `after` of the next page; None at the end."""
+"""Links, and `after` of the next page, None at the end."""
 
 
 def find_links(
@@ -70,8 +70,7 @@ def find_followers(
     limit: int,
     after: Sequence[int] | None = None,
 ) -> LinkPage:
-    """Return a page of the accounts that follow `actor`, newest first however many
-    there are: their index is in that order."""
+    """Return a page of accounts that follow `actor`, always newest first."""
     where = (
         "l.path = %(path)s AND l.target_actor = %(actor)s AND l.target_rkey = 0"
         " AND l.target_collection = 0"
@@ -89,9 +88,9 @@ def find_follows(
     limit: int,
     after: Sequence[int] | None = None,
 ) -> LinkPage:
-    """Return a page of the accounts that `actor` follows, as `find_links` does.
+    """Return a page of accounts that `actor` follows, as `find_links` does.
 
-    `LinkSource.actor` is the account that is followed.
+    `LinkSource.actor` is the followed account.
     """
     where = (
         "l.path = %(path)s AND l.actor = %(actor)s AND l.target_rkey = 0"
@@ -150,7 +149,7 @@ def link_keyset(
     `after` is the one that `page` was read with.
     """
     _, following = page
-    # A first page with nothing behind it is short, and so in the order of time.
+    # A first page without a second is short, and so in the order of time.
     mode = (after or following or (0,))[0]
     return _keyset(mode, link)
 

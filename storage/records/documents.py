@@ -1,7 +1,7 @@
-"""What a search engine is given: one document for a record or for an account.
+"""Documents for a search engine: one for each record or account.
 
-Plain values only: whoever builds them (indexer.search_sync) has read current rows,
-and whoever takes them (a search engine) needs no look-up of its own.
+Plain values only: indexer.search_sync reads current rows, and an engine needs no
+lookups.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Address(NamedTuple):
-    """A record by its numbers (storage.schema)."""
+    """The address of a record by ids (storage.schema)."""
 
     actor: int
     collection: int
@@ -21,12 +21,12 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordDocument:
-    """A record with text: a post, a feed generator, a list, a record of any lexicon.
+    """A record with text, of any lexicon.
 
-    `text` is what is searched, cleaned and cut (storage.postgres.text); `title` weighs
-    more (the name of a feed, list or starter pack; empty for posts). `features` is a
-    subset of media, images, video, link, reply, quote. Domains are lower case;
-    `mentions` are DIDs; `quotes` are AT-URIs; tags are without the #, as written.
+    `text` is searched, cleaned and cut (storage.postgres.text). `title` weighs more:
+    the name of a feed, list or starter pack, empty for posts. `features` is a subset of
+    media, images, video, link, reply, quote. Domains are lower case; `mentions` are
+    DIDs; `quotes` are AT-URIs; tags are without the #.
     """
 
     address: Address
@@ -48,7 +48,7 @@ class RecordDocument:
     reply_root: str | None
     created_at: datetime
     sort_at: datetime
-    """The earlier of created_at, which the author claims, and of our first sight."""
+    """The earlier of created_at, claimed by the author, and of indexing."""
     likes: int
     reposts: int
     replies: int

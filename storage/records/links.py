@@ -1,10 +1,11 @@
-"""The one table of edges: bulk writes by partition, and backlinks a page at a time.
+"""The table of edges: bulk writes by partition, deletes, and checks.
 
-A named partition has no index on (actor, rkey): its rows are found from their target,
-which is known from the record that made them. That keeps a like edge under 120 bytes.
-`link_default` holds paths of lexicons nobody knows and is found from its source.
-Edges are sorted by `sort_at`, the earlier of the record's `createdAt` and the time it
-was indexed, never by the time in a record key, which an author can choose.
+A named partition has no index on (actor, rkey): its rows are found by their target,
+which their record names. That keeps a like edge under 120 bytes. `link_default` holds
+paths of unknown lexicons and is indexed by source.
+
+Edges are sorted by `sort_at`, the earlier of `createdAt` and the time of indexing,
+never by the time in a record key, which authors choose.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ DEFAULT_PARTITION: Final = "link_default"
 BY_SOURCE: Final = frozenset(
     ("link_repost", "link_follow", "link_block", "link_listblock", DEFAULT_PARTITION)
 )
-"""Partitions that have an index on the account a link is of."""
+"""Partitions with an index by source account."""
 PARTITION_OF: Final[dict[int, str]] = {
     path: name for name, paths in LINK_PARTITIONS.items() for path in paths
 }
 
 PG_EPOCH_US: Final = 946_684_800_000_000
-"""PostgreSQL's zero of time, in microseconds since 1970."""
+"""PostgreSQL's epoch, in microseconds since 1970."""
 _SORT_US: Final = micros_sql("l.sort_at")
 
-# A few rows are left for Postgres to route: one statement in place of one a partition.
+# Postgres routes a few rows: one statement instead of one a partition.
 _ROUTED_ROWS: Final = 500
 _ROW: Final = fixed_packer(("int8", "int8", "int8", "int4", "int4", "int4", "int4"))
 _EDGE: Final = fixed_packer(("int8", "int8", "int8", "int4", "int4"))
@@ -62,21 +63,21 @@ class LinkRow(NamedTuple):
 
 
 LinkTuple = tuple[int, int, int, int, int, int]
-"""A LinkRow where making one would cost too much."""
+"""A LinkRow without the cost of making one."""
 
 
 def pg_time(moment: datetime) -> int:
-    """Return microseconds since 2000, which is how PostgreSQL stores a time."""
+    """Return microseconds since 2000, as PostgreSQL stores a time."""
     return to_micros(moment) - PG_EPOCH_US
 
 
 def partition_of(path: int) -> str:
-    """The table that holds links of a path."""
+    """Return the table that holds links of a path."""
     return PARTITION_OF.get(path, DEFAULT_PARTITION)
 
 
 def pack_link(row: LinkTuple, sort_at: int) -> bytes:
-    """One row for `copy_links`; `sort_at` is a `pg_time`."""
+    """Pack one row for `copy_links`; `sort_at` is a `pg_time`."""
     rkey, target_rkey, actor, target_actor, target_collection, path = row
     # fmt: off
     return _ROW.pack(
@@ -87,13 +88,13 @@ def pack_link(row: LinkTuple, sort_at: int) -> bytes:
 
 
 def unpack_link(packed: bytes) -> tuple[LinkRow, int]:
-    """What `pack_link` packed."""
+    """Return the row and the time that `pack_link` packed."""
     rkey, sort_at, *others = _ROW.unpack(packed)[2::2]
     return LinkRow(rkey, *others), sort_at
 
 
 def link_subject(packed: bytes) -> bytes:
-    """All of a packed row but its record key and its time."""
+    """Return a packed row without its record key and its time."""
     return packed[_SUBJECT_AT:]
 
 
@@ -106,7 +107,7 @@ def pack_edges(
     actors: Sequence[int],
     target_actors: Sequence[int],
 ) -> list[bytes]:
-    """As `pack_link`, by the column: links of one path."""
+    """Pack links of one path by column."""
     pack = _EDGE.pack
     end = _EDGE_END.pack(4, target_collection, 4, path)
     return [
@@ -128,7 +129,7 @@ def copy_links(conn: Conn, packed: Mapping[str, Sequence[bytes]]) -> None:
 
 
 def delete_links(conn: Conn, rows: Iterable[LinkTuple]) -> list[LinkRow]:
-    """Remove exactly these edges of named partitions; return those that were there."""
+    """Remove exactly these edges of named partitions; return those that existed."""
     by_partition: dict[str, list[LinkTuple]] = {}
     for row in rows:
         by_partition.setdefault(PARTITION_OF[row[5]], []).append(row)
@@ -152,8 +153,10 @@ def delete_links(conn: Conn, rows: Iterable[LinkTuple]) -> list[LinkRow]:
 
 
 def delete_default_links(conn: Conn, sources: Sequence[tuple[int, int, int]]) -> int:
-    """Remove all links of records (actor, collection, rkey) from the default
-    partition; return how many there were."""
+    """Remove all links of records (actor, collection, rkey) from the default partition.
+
+    Returns their number.
+    """
     if not sources:
         return 0
     return conn.execute(
@@ -168,9 +171,11 @@ def delete_default_links(conn: Conn, sources: Sequence[tuple[int, int, int]]) ->
 
 
 def delete_links_of(conn: Conn, actor: int, *, most_bytes: int) -> None:
-    """Remove what is left of an account's links, in all partitions where an index finds
-    it and in others of up to `most_bytes`: reading those whole for each account that
-    goes would cost the more the more all others have."""
+    """Remove the remaining links of an account.
+
+    Partitions without an index by source are scanned only up to `most_bytes`: a scan
+    costs more the larger the whole network is.
+    """
     for partition in (*LINK_PARTITIONS, DEFAULT_PARTITION):
         if partition in BY_SOURCE or _size(conn, partition) <= most_bytes:
             conn.execute(f"DELETE FROM {partition} WHERE actor = %s", (actor,))
@@ -187,11 +192,11 @@ def find_wrong_links(
     partition: str,
     rows: Sequence[tuple[LinkRow, int]],
 ) -> tuple[list[LinkRow], int]:
-    """Return those of these edges of a partition, each named once, that are missing or
-    later than their times (`pg_time`), and how many are there too often.
+    """Return the missing edges of a partition, and the number of surplus ones.
 
-    An edge may be earlier: it was indexed before its `createdAt`. One that was written
-    before edges had times has that of its record key.
+    Each edge occurs once in `rows`, with its `pg_time`. A stored edge that is later
+    counts as missing. It may be earlier: it was indexed before its `createdAt`. One
+    from before edges had times has that of its record key.
     """
     found = conn.execute(
         f"""
@@ -218,8 +223,7 @@ def find_wrong_links(
 
 
 def count_links_of(conn: Conn, actor: int) -> dict[str, int]:
-    """Partition -> edges that an account made. Reads whole tables: named partitions
-    have no index by source."""
+    """Return partition -> number of an account's edges. Scans whole tables."""
     rows = conn.execute(
         "SELECT tableoid::regclass::text, count(*) FROM link"
         " WHERE actor = %s GROUP BY 1",
@@ -229,7 +233,7 @@ def count_links_of(conn: Conn, actor: int) -> dict[str, int]:
 
 
 def count_default_links_of(conn: Conn, actor: int) -> int:
-    """Edges of unknown lexicons that an account made, by their index."""
+    """Count an account's edges in the default partition, by their index."""
     row = conn.execute(
         f"SELECT count(*) FROM {DEFAULT_PARTITION} WHERE actor = %s", (actor,)
     ).fetchone()
@@ -238,7 +242,7 @@ def count_default_links_of(conn: Conn, actor: int) -> int:
 
 
 def links_size(conn: Conn) -> int:
-    """Bytes of all edges on disk, without their indexes."""
+    """Return the bytes of all edges on disk, without their indexes."""
     row = conn.execute(
         "SELECT sum(pg_relation_size(relid))::int8 FROM pg_partition_tree('link')"
         " WHERE isleaf"
@@ -253,7 +257,7 @@ def find_packed(
     *,
     limit: int,
 ) -> dict[LinkRow, bytes]:
-    """Return up to `limit` edges to `target`, and how `copy_links` takes them."""
+    """Return up to `limit` edges to `target`, with their packed form."""
     actor, collection, rkey = target
     rows = conn.execute(
         f"""
