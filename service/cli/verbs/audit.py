@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from rich.console import Console
 
-from audit.auditor import ERROR, ask_all
+from audit.auditor import ERROR, check_all
 from audit.repair import clear_repo
 from audit.repo_audit import (
     RepoAudit,
@@ -84,7 +84,7 @@ def audit(
         if ask_hosts:
             conn.commit()
             verdicts: Counter[str] = Counter()
-            findings = ask_all(
+            findings = check_all(
                 lambda: make_fetcher(config), pool, interner, wanted, repair=repair
             )
             for finding in findings:

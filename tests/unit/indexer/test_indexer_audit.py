@@ -250,7 +250,7 @@ def look(
     async def run() -> Finding:
         async with world(host, conn, someone) as outside:
             auditor = Auditor(pool, interner, outside.fetcher, repair=True)
-            return await auditor.look(someone.did)
+            return await auditor.check(someone.did)
 
     return asyncio.run(run())
 
