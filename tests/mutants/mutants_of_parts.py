@@ -165,7 +165,7 @@ SHARD = (
         "crawler/shards/shard.py",
         "Arrival(self._streams[number], body, position)",
         "Arrival(self._streams[number], body, position + 40)",
-        (f"{_SHARDS}::test_shards_killed_and_dealt_out_anew_lose_nothing",),
+        (f"{_SHARDS}::test_shard_kills_and_new_numbers_lose_nothing",),
         seconds=900.0,
     ),
 )

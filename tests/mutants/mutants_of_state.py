@@ -57,7 +57,7 @@ CURSOR = (
                 events,
                 {},
 """,
-        (f"{_KILL}::test_kills_lose_nothing_and_repeat_nothing",),
+        (f"{_KILL}::test_kills_lose_and_repeat_nothing",),
         seconds=600.0,
     ),
     Mutant(
