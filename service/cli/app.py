@@ -23,6 +23,8 @@ from service.runtime.config import Config
 from service.runtime.home import make_home
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
+FLAKY = 8
+"""Exit code of `test` if every failed test passed when it ran again."""
 
 app = typer.Typer(
     name="bigworld",
@@ -482,14 +484,28 @@ def run_tests(
     sys.stdout.flush()
     if mutants or context.args:
         os.execv(sys.executable, [*arguments, *context.args])  # noqa: S606
-    code = subprocess.run(arguments, check=False).returncode
+    code = subprocess.run([*arguments, "--cache-clear"], check=False).returncode
     if code == 1:
-        # What only fails beside others is named above, and is no fault of the code.
-        print("\nWhat failed runs once more, by itself:", flush=True)
-        arguments = [sys.executable, "-m", "pytest", "--last-failed"]
-        arguments += ["--long"] if long else []
-        code = subprocess.run(arguments, check=False).returncode
+        code = rerun_failed(root, ["--long"] if long else [])
     sys.exit(code)
+
+
+def rerun_failed(root: Path, options: list[str]) -> int:
+    """Run the failed tests again one by one; name those that pass now.
+
+    Return the exit code of pytest, or 8 if every test passes now.
+    """
+    cache = root / ".pytest_cache" / "v" / "cache" / "lastfailed"
+    failed = set(json.loads(cache.read_text()))
+    print(f"\nRunning {len(failed)} failed tests again:", flush=True)
+    arguments = [sys.executable, "-m", "pytest", "--last-failed", *options]
+    code = subprocess.run(arguments, cwd=root, check=False).returncode
+    if code in (0, 1):
+        passed = failed - set(json.loads(cache.read_text()))
+        print(f"\n{len(passed)} tests passed only when run again:")
+        for test in sorted(passed):
+            print(f"  {test}")
+    return code or FLAKY
 
 
 def main() -> None:

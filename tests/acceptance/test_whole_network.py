@@ -236,6 +236,7 @@ def test_another_indexer_points_at_one_pds_and_keeps_its_cap(
         assert other.stop() == 0
 
 
+@pytest.mark.long
 def test_another_indexer_takes_a_single_account(
     network: Network, short_folder: Path
 ) -> None:

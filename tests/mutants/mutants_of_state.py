@@ -5,15 +5,15 @@ from __future__ import annotations
 from mutant import Mutant
 
 _APPLY = "tests/unit/indexer/test_indexer_apply.py"
-_CHECKOUT = "tests/unit/indexer/test_indexer_checkout.py"
-_CRAWLER_CURSOR = "tests/unit/crawler/test_crawler_cursor.py"
-_DIFF = "tests/unit/indexer/test_indexer_repo_diff.py"
-_GATE = "tests/integration/test_crawl_gate.py"
+_CHECKOUT = "tests/unit/indexer/repos/test_indexer_checkout.py"
+_CRAWLER_CURSOR = "tests/unit/crawler/live/test_crawler_cursor.py"
+_DIFF = "tests/unit/indexer/repos/test_indexer_repo_diff.py"
+_GATE = "tests/integration/live/test_crawl_gate.py"
 _INDEXER_CURSOR = "tests/unit/indexer/test_indexer_cursor.py"
-_KILL = "tests/integration/test_crawl_kill.py"
-_TABLE_OF_SYNC = "tests/integration/test_sync_table.py"
-_VANISHED = "tests/unit/indexer/test_indexer_vanished.py"
-_VERIFY = "tests/unit/crawler/test_crawler_verify.py"
+_KILL = "tests/integration/live/test_crawl_kill.py"
+_TABLE_OF_SYNC = "tests/integration/live/test_sync_table.py"
+_VANISHED = "tests/unit/indexer/repos/test_indexer_vanished.py"
+_VERIFY = "tests/unit/crawler/live/test_crawler_verify.py"
 
 CURSOR = (
     Mutant(
@@ -57,7 +57,7 @@ CURSOR = (
                 events,
                 {},
 """,
-        (f"{_KILL}::test_kills_lose_nothing_and_repeat_nothing",),
+        (f"{_KILL}::test_kills_lose_and_repeat_nothing",),
         seconds=600.0,
     ),
     Mutant(
@@ -67,7 +67,7 @@ CURSOR = (
         "return min(handled, min(waiting) - 1) if waiting else handled",
         "return handled",
         (
-            "tests/unit/crawler/test_crawler_high_water.py::"
+            "tests/unit/crawler/live/test_crawler_high_water.py::"
             "test_the_mark_never_covers_an_unfinished_frame",
             f"{_GATE}::test_a_proven_commit_of_a_new_account_passes",
             f"{_GATE}::test_frames_of_one_account_keep_their_order_while_others_pass",
@@ -171,11 +171,11 @@ CHAIN = (
         "    if not commit.rev:\n",
         (
             f"{_DIFF}::test_a_difference_of_the_future_is_refused",
-            "tests/unit/crawler/test_crawler_sparse.py::"
+            "tests/unit/crawler/repos/test_crawler_sparse.py::"
             "test_a_commit_of_the_future_is_refused",
-            "tests/unit/protocol/test_protocol_commit.py::"
+            "tests/unit/protocol/repo/test_protocol_commit.py::"
             "test_head_of_a_repo_is_not_of_the_future",
-            "tests/unit/protocol/test_protocol_repo.py::"
+            "tests/unit/protocol/repo/test_protocol_repo.py::"
             "test_repo_of_the_future_is_refused",
         ),
     ),
@@ -234,7 +234,7 @@ VANISHED = (
         (
             f"{_VANISHED}::test_shares_that_vanished",
             f"{_CHECKOUT}::test_vanished_records_are_deleted",
-            "tests/integration/test_crawl_firehose.py::"
+            "tests/integration/live/test_crawl_firehose.py::"
             "test_a_resync_takes_away_what_vanished[whole-0.5]",
         ),
     ),

@@ -1,9 +1,7 @@
-"""The right final state of an index, and every way in which one differs from it.
+"""The expected final state of an index, and every difference from it.
 
-All that is expected is read from the model's own records, by no code of the indexer:
-which accounts there are, where and in what state, every record's bytes, every count
-that follows from them, how far each stream was read. What must be in search follows
-from the rows.
+Expectations come from the model's own records, by no code of the indexer: accounts,
+their hosts and states, record bytes, counts, stream cursors and search documents.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulated_society import ACTIVE, DELETED, SimulatedSociety
+from simulated_accounts import ACTIVE, DELETED, SimulatedAccounts
 
 from bench.accounts import (
     FOLLOW,
@@ -33,7 +31,7 @@ Post = tuple[str, str]
 
 @dataclass(frozen=True)
 class Expected:
-    """One account as it should be. `handle` None: not looked at."""
+    """One account as it should be. `handle` None: not compared."""
 
     did: str
     rev: str
@@ -46,18 +44,14 @@ class Expected:
 
 @dataclass
 class Oracle:
-    """What an index should hold, and nothing else.
-
-    `cursors` are host URLs and the last number of their streams; `strangers` DIDs
-    that may be known by name but own nothing.
-    """
+    """The expected state of an index; `cursors` maps host URLs to last numbers."""
 
     accounts: list[Expected]
     cursors: Mapping[str, int] = field(default_factory=dict)
     search: bool = False
 
     def find_faults(self, conn: Conn) -> list[str]:
-        """Every difference, as lines; of each kind only the first few."""
+        """Return the first few differences of each kind, as lines."""
         kinds = [
             self._repos(conn),
             self._records(conn),
@@ -264,13 +258,13 @@ class Oracle:
         return faults + _compare("posts in search", documents, posts)
 
 
-def society_accounts(
-    society: SimulatedSociety, urls: Mapping[str, str], *, handles: bool = False
+def expected_accounts(
+    population: SimulatedAccounts, urls: Mapping[str, str], *, handles: bool = False
 ) -> list[Expected]:
-    """What should be held of everybody who lives in a society."""
+    """Return what the index should hold of every born account."""
     found = []
-    for member in society.members:
-        life = society.lives[member.did]
+    for member in population.members:
+        life = population.lives[member.did]
         if member.rev is not None:
             found.append(
                 Expected(

@@ -180,14 +180,14 @@ def test_errors_of_the_service_have_names() -> None:
 def test_slow_and_unknown_services() -> None:
     async def work() -> None:
         service = Service()
-        service.delay = 5.0
+        service.delay = 1.5
         async with service.feeds() as feeds:
             assert (await refused(feeds))[::2] == ("UpstreamFailure", 502)
             unknown = await refused(feeds, "did:plc:" + "g" * 24)
             assert unknown[::2] == ("InvalidRequest", 400)
             assert "could not resolve identity" in unknown[1]
             assert (await refused(feeds, "did:plc:short"))[::2] == unknown[::2]
-        service.delay, service.document_delay = 0.0, 5.0
+        service.delay, service.document_delay = 0.0, 1.5
         async with service.feeds() as feeds:
             # The lookup counts, too.
             assert (await refused(feeds))[::2] == ("UpstreamFailure", 502)
