@@ -368,9 +368,14 @@ def test_cursor_and_rows_are_one(
     def fail(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
-    for name in ("save_cursors", "save_repos", "apply_stats", "count_drops"):
+    for place in (
+        "apply.save_cursors",
+        "batch.save_repos",
+        "apply.apply_stats",
+        "batch.count_drops",
+    ):
         with monkeypatch.context() as patch:
-            patch.setattr(apply_module, name, fail)
+            patch.setattr(f"indexer.{place}", fail)
             with pytest.raises(ZeroDivisionError):
                 apply(event)
         assert load_cursor(conn, 1) == 1
