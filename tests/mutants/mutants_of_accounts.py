@@ -121,7 +121,7 @@ ACCOUNT = (
         "if event.asked_at is not None and actor in self._overtaken:",
         "if actor < 0:",
         (
-            f"{_APPLY}::test_an_answer_yields_to_what_was_told_since_it_was_asked_for",
+            f"{_APPLY}::test_newer_account_event_overrules_reply",
             f"{_DELETION}"
             "::test_a_listing_read_before_does_not_overrule_what_was_told[gone]",
             f"{_DELETION}"

@@ -239,7 +239,7 @@ PART = (
         "indexer/repos/checkout.py",
         "        if repo.selection != wanted:\n",
         "        if wanted is None and repo.selection is not None:\n",
-        (f"{_SELECTED}::test_what_was_fetched_for_another_wish_is_fetched_again",),
+        (f"{_SELECTED}::test_fetch_for_older_scope_is_repeated",),
     ),
     Mutant(
         "more-is-wanted-and-not-fetched",
@@ -330,7 +330,7 @@ ROW = (
         "            self.wrong[name] += min(0, number - self._expected[name])\n",
         (
             f"{_ROWS}::test_a_row_of_no_record",
-            f"{_ROWS}::test_an_edge_of_no_record_is_found_where_all_may_be_read",
+            f"{_ROWS}::test_surplus_edge_is_found_by_full_scan",
         ),
     ),
     Mutant(

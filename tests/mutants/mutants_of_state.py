@@ -31,9 +31,8 @@ CURSOR = (
         plan_for_probes(conn)
 """,
         (
-            f"{_INDEXER_CURSOR}::test_a_batch_cut_off_at_any_statement_leaves_nothing",
-            f"{_INDEXER_CURSOR}::"
-            "test_whoever_looks_at_any_time_sees_cursor_and_rows_together",
+            f"{_INDEXER_CURSOR}::test_interrupted_batch_leaves_nothing",
+            f"{_INDEXER_CURSOR}::test_cursor_and_rows_are_visible_together",
             "tests/unit/indexer/test_indexer_apply.py::test_cursor_and_rows_are_one",
         ),
     ),

@@ -1,4 +1,4 @@
-"""Every kind of corruption, planted behind the index's back: found, and repaired."""
+"""Planted corruption of every kind, found and repaired."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ DEV = Policy(
 
 @pytest.fixture
 def two(apply: Any) -> list[Author]:
-    """Two accounts that follow, like, quote and answer each other."""
+    """Create two accounts that follow, like, quote and reply to each other."""
     a, b = author(1), author(2)
     for someone, other in ((a, b), (b, a)):
         path, event = someone.write(POST, post("hello"))
@@ -189,7 +189,7 @@ def test_a_wrong_stat_is_found_and_repaired(
     assert recount_stats(conn).ok
 
 
-def test_a_step_does_not_read_a_repo_of_any_size(conn: Conn, two: list[Author]) -> None:
+def test_step_skips_too_large_repo(conn: Conn, two: list[Author]) -> None:
     size = len(two[0].records)
     assert audit_repo(conn, two[0].did, most_records=size).ok
     with pytest.raises(RepoTooLargeError):
@@ -200,7 +200,7 @@ def test_a_step_does_not_read_a_repo_of_any_size(conn: Conn, two: list[Author]) 
 
 
 class Host:
-    """Says of each account what it is told to say."""
+    """A host that reports the given state of each account."""
 
     def __init__(self) -> None:
         self.heads: dict[str, tuple[str, bytes]] = {}
@@ -303,7 +303,7 @@ def test_a_wrong_row_beside_right_records_is_fetched_anew(
     assert_right(conn, two)
 
 
-def test_what_is_of_a_moment_ago_is_lag(
+def test_recent_commit_is_lag(
     conn: Conn, pool: Any, interner: Interner, two: list[Author]
 ) -> None:
     import time
@@ -315,7 +315,7 @@ def test_what_is_of_a_moment_ago_is_lag(
     assert state(conn, two[0]) == "synchronized"
 
 
-def test_what_comes_while_the_host_is_asked_is_no_fault(
+def test_commit_during_check_is_no_fault(
     conn: Conn, pool: Any, interner: Interner, two: list[Author], apply: Any
 ) -> None:
     a = two[0]
@@ -337,7 +337,7 @@ def test_another_commit_under_the_same_rev_is_a_fork(
     assert repo_row(conn, a.did) == ("desynchronized", None, None)
 
 
-def test_a_host_that_went_back_is_told_and_not_followed(
+def test_host_that_went_back_is_reported_only(
     conn: Conn, pool: Any, interner: Interner, two: list[Author]
 ) -> None:
     host = Host()
@@ -350,7 +350,7 @@ def test_a_host_that_went_back_is_told_and_not_followed(
     ("status", "verdict"),
     [(200, Verdict.REFUSED), (500, Verdict.UNREACHABLE), (429, Verdict.UNREACHABLE)],
 )
-def test_hosts_that_do_not_tell(
+def test_hosts_that_do_not_answer(
     conn: Conn,
     pool: Any,
     interner: Interner,
@@ -367,7 +367,6 @@ def test_hosts_that_do_not_tell(
 def test_wrong_rows_stay_until_their_host_answers(
     conn: Conn, pool: Any, interner: Interner, two: list[Author]
 ) -> None:
-    """Something wrong is better than nothing."""
     a = two[0]
     with conn.transaction():
         conn.execute(CORRUPTIONS["row missing"], {"did": a.did})
@@ -419,7 +418,7 @@ def test_steps_find_what_is_wrong_and_count_it(
 def test_only_known_active_repos_are_drawn(
     conn: Conn, two: list[Author], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # However many ids the tests before have used up.
+    # Earlier tests have used up ids.
     monkeypatch.setattr("audit.samples._DRAWS", 1_000_000)
     assert {did for _, did in draw_repos(conn, 10)} == {each.did for each in two}
     assert len(draw_repos(conn, 1)) == 1
@@ -433,7 +432,7 @@ def test_only_known_active_repos_are_drawn(
     conn.rollback()
 
 
-def test_the_figure_has_its_error(conn: Conn) -> None:
+def test_completeness_has_an_interval(conn: Conn) -> None:
     assert completeness(conn).share is None
     for number in range(40):
         note_sample(conn, 1, Verdict.EQUAL if number else Verdict.WAITING, None)
@@ -444,7 +443,7 @@ def test_the_figure_has_its_error(conn: Conn) -> None:
     assert 0.86 < figure.low < 0.88
     assert 0.99 < figure.high < 1.0
     conn.rollback()
-    # A hundred hits of a hundred are no proof of all.
+    # A hundred of a hundred do not prove all.
     assert wilson(100, 100)[0] == pytest.approx(0.963, abs=0.001)
     assert wilson(0, 100)[1] == pytest.approx(0.037, abs=0.001)
 

@@ -1,4 +1,4 @@
-"""Accounts that go, come back, or are hidden; handles; what a search engine hears."""
+"""Deleted, returning and hidden accounts; handles; the search outbox."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ Apply = Callable[..., BatchResult]
 
 
 class FakeEngine:
-    """A search engine that is two dictionaries."""
+    """A search engine of two dictionaries."""
 
     def __init__(self) -> None:
         self.records: dict[Address, RecordDocument] = {}
@@ -108,7 +108,7 @@ def drain(conn: Conn, engine: FakeEngine) -> None:
 
 
 def all_kinds(someone: Author, other: Author, target: str) -> dict[str, Any]:
-    """A record of every collection with rows or edges of its own."""
+    """Write a record of every collection with rows or edges of its own."""
     own_list = someone.uri("app.bsky.graph.list/3laaaaaaaaa22")
     gate = {"post": target, "createdAt": CREATED}
 
@@ -193,7 +193,7 @@ def test_purge_leaves_no_row(
         if conn.execute(f"SELECT FROM {table} WHERE actor = %s", (actor,)).fetchone()
         is not None
     }
-    # The test is worth what it fills: all but the buffer of a fetch.
+    # Every table is filled, except the buffer of a fetch.
     assert held == {*OWNED_TABLES} - {"resync_buffer"}
     conn.rollback()
     assert held_post_counts(conn) == {b.uri(path): (1, 1, 1, 1)}
@@ -215,7 +215,7 @@ def test_purge_leaves_no_row(
     assert recount_stats(conn).ok
 
 
-def test_a_removal_reads_no_large_table_of_links_whole(
+def test_removal_scans_no_large_link_table(
     conn: Conn, interner: Interner, apply: Apply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account_module, "_MOST_LINK_BYTES", 0)
@@ -225,7 +225,7 @@ def test_a_removal_reads_no_large_table_of_links_whole(
         AccountEvent(gone.did, False, "deleted", host=1),  # type: ignore[arg-type]
     )
     actor = interner.actors([gone.did])[gone.did]
-    # Links that no record accounts for: an index finds the second.
+    # Links without a record: an index finds the second.
     conn.execute("INSERT INTO link VALUES (1, 1, %s, 1, 1, 1, now())", (actor,))
     conn.execute("INSERT INTO link VALUES (1, 1, %s, 1, 1, 5000, now())", (actor,))
     conn.commit()
@@ -242,7 +242,7 @@ def test_partitions_with_an_index_by_source_are_known(conn: Conn) -> None:
 
 
 def test_every_table_with_an_actor_is_owned_or_accounted_for() -> None:
-    """A new table of an account's rows must be put on the list, or here."""
+    """A new table with an actor must be added to OWNED_TABLES, or here."""
     others = {
         "repo",  # its row stays, emptied
         "label",  # what others say of the account
@@ -273,7 +273,7 @@ def test_queued_deletions_are_done_once(
     apply(*(someone.write(POST, post("x"))[1] for someone in (a, b, c)))
     leave(conn, apply, a)
     leave(conn, apply, b)
-    # It came back before its turn: nothing of it may go.
+    # It came back before its purge: nothing of it may go.
     apply(AccountEvent(b.did, True, None, 101, 1))  # type: ignore[arg-type]
     assert purge_deleted(conn, interner, NOW, limit=10) == 1
     assert purge_deleted(conn, interner, NOW, limit=10) == 0
@@ -281,7 +281,7 @@ def test_queued_deletions_are_done_once(
     assert conn.execute("SELECT count(*) FROM job").fetchone() == (0,)
 
 
-def test_a_purge_that_is_broken_off_is_not_put_off_for_long(
+def test_interrupted_purge_continues_soon(
     conn: Conn, interner: Interner, apply: Apply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = author(0)
@@ -300,7 +300,7 @@ def test_a_purge_that_is_broken_off_is_not_put_off_for_long(
         return result
 
     monkeypatch.setattr(account_module, "remove_page", failing)
-    # A deadlock is nothing: that page is done again. When the server goes down, the
+    # After a deadlock the page is repeated. When the server goes down, the
     # work is not lost for longer than a few minutes.
     with pytest.raises(AdminShutdown):
         purge_deleted(conn, interner, NOW, limit=10)
@@ -317,7 +317,7 @@ def test_a_purge_that_is_broken_off_is_not_put_off_for_long(
     assert held_records(conn) == {}
 
 
-def test_a_first_commit_does_not_stand_on_what_a_removal_left(
+def test_first_commit_waits_for_interrupted_removal(
     conn: Conn, interner: Interner, apply: Apply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account_module, "_PURGE_ROWS", 2)
@@ -336,11 +336,10 @@ def test_a_first_commit_does_not_stand_on_what_a_removal_left(
     assert held_records(conn) == written_records([back])
 
 
-def test_who_waited_for_a_repo_sees_that_its_account_has_ended(
+def test_import_sees_concurrent_deletion(
     conn: Conn, index_db: str, apply: Apply
 ) -> None:
-    """A fetch that ends while the deletion is being written must not bring the
-    records of the account back."""
+    """A fetch that ends during the deletion must not restore the records."""
     a = author(0)
     apply(a.write(POST, post("x"))[1])
     actor = actor_id(conn, a.did)
@@ -452,7 +451,7 @@ def test_wiped_engine_is_filled_again(conn: Conn, apply: Apply) -> None:
 def test_one_drain_at_a_time(
     conn: Conn, index_db: str, interner: Interner, apply: Apply
 ) -> None:
-    """Else the drain that read the older row could be the last to write."""
+    """The drain that read the older row could write last otherwise."""
     a = author(0)
     path, event = a.write(POST, post("old"))
     apply(event)
@@ -493,6 +492,6 @@ def test_handles(conn: Conn, apply: Apply) -> None:
     }
     assert engine.actors[second].handle == "one.test"
     assert engine.actors[first].handle is None
-    # Whoever lost it is checked again: the answer may have been the older one.
+    # Its previous owner is checked again: either result may be older.
     soon = conn.execute("SELECT actor FROM repo WHERE identity_at = 'epoch'")
     assert soon.fetchall() == [(first,)]

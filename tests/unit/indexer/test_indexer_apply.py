@@ -56,7 +56,7 @@ Apply = Callable[..., BatchResult]
 
 
 def assert_equal(conn: Conn, authors: list[Author]) -> None:
-    """The index holds what the authors wrote, and every count is right."""
+    """Compare the index and every count with what the authors wrote."""
     assert held_records(conn) == written_records(authors)
     assert held_post_counts(conn) == expected_post_counts(authors)
     assert held_actor_counts(conn) == expected_actor_counts(authors)
@@ -91,11 +91,11 @@ def test_records_links_and_counts(conn: Conn, apply: Apply) -> None:
     assert held_post_counts(conn) == {uri: (1, 1, 1, 1)}
 
 
-def test_a_record_that_only_has_the_size_of_an_edge(conn: Conn, apply: Apply) -> None:
+def test_record_with_size_of_an_edge(conn: Conn, apply: Apply) -> None:
     a, b, c, d = (author(n) for n in range(4))
     path, first = a.write(POST, post("first"))
     odd = like(a.uri(path))
-    # There is no such day, so this is no edge of the usual form.
+    # There is no such day, so this edge has no usual form.
     odd["createdAt"] = "2026-02-30T10:00:00.000Z"
     assert len(cbor.encode(odd)) == len(cbor.encode(like(a.uri(path))))
     events = [first]
@@ -221,9 +221,7 @@ def test_missing_prev_data_desynchronizes(conn: Conn, apply: Apply) -> None:
     assert apply(event).desynchronized == [a.did]
 
 
-def test_why_a_fetch_failed_is_kept_until_one_succeeds(
-    conn: Conn, apply: Apply
-) -> None:
+def test_fetch_error_is_kept_until_success(conn: Conn, apply: Apply) -> None:
     a = author(0)
     apply(a.write(POST, post("one"))[1])
     conn.execute("UPDATE repo SET state = 'desynchronized', error = 'no answer'")
@@ -269,10 +267,8 @@ def test_empty_commit_moves_the_head(conn: Conn, apply: Apply) -> None:
     assert_equal(conn, [a])
 
 
-def test_an_empty_commit_without_prev_data_begins_no_repo(
-    conn: Conn, apply: Apply
-) -> None:
-    # Nothing in its frame is proven, and the frame would be sent on.
+def test_empty_commit_without_prev_data_is_not_first(conn: Conn, apply: Apply) -> None:
+    # Nothing in its frame is proven, and the frame would be rebroadcast.
     a = author(0)
     began = CommitEvent(a.did, Tid("3jzfcijpj2z2a"), None, EMPTY_ROOT, None, b"c", [])  # type: ignore[arg-type]
     result = apply(began)
@@ -295,9 +291,7 @@ def test_inactive_account(conn: Conn, apply: Apply) -> None:
     assert repo_row(conn, a.did)[0] == "desynchronized"
 
 
-def test_an_answer_yields_to_what_was_told_since_it_was_asked_for(
-    conn: Conn, apply: Apply
-) -> None:
+def test_newer_account_event_overrules_reply(conn: Conn, apply: Apply) -> None:
     a = author(0)
 
     def status() -> str:
@@ -306,7 +300,7 @@ def test_an_answer_yields_to_what_was_told_since_it_was_asked_for(
         return str(row and row[0])
 
     def answer(active: bool, asked_at: datetime) -> AccountEvent:
-        # Of a list, of getRepoStatus, or the refusal of a repo.
+        # From a listing, getRepoStatus, or a refused getRepo.
         word = None if active else "takendown"
         return AccountEvent(a.did, active, word, host=1, asked_at=asked_at)  # type: ignore[arg-type]
 
@@ -321,7 +315,7 @@ def test_an_answer_yields_to_what_was_told_since_it_was_asked_for(
     conn.rollback()
     apply(answer(False, after))
     assert status() == "takendown"
-    # What the host tells of itself always counts.
+    # An event of the host always counts.
     apply(AccountEvent(a.did, True, None, 6, 1))  # type: ignore[arg-type]
     assert status() == "active"
 
@@ -345,7 +339,7 @@ def test_unknown_status_is_inactive(conn: Conn, apply: Apply) -> None:
     assert row == ("inactive",)
 
 
-def test_identity_event_asks_for_a_look(conn: Conn, apply: Apply) -> None:
+def test_identity_event_requests_refresh(conn: Conn, apply: Apply) -> None:
     a = author(0)
     apply(a.write(POST, post("one"))[1])
     conn.execute("UPDATE actor SET handle = 'a.test', handle_checked_at = now()")
@@ -393,7 +387,7 @@ def test_cursor_never_moves_back(conn: Conn, apply: Apply) -> None:
     assert (load_cursor(conn, 1), load_cursor(conn, 2)) == (50, 7)
 
 
-def test_a_connection_in_a_transaction_is_refused(conn: Conn, apply: Apply) -> None:
+def test_open_transaction_is_refused(conn: Conn, apply: Apply) -> None:
     conn.execute("SELECT 1")
     with pytest.raises(RuntimeError, match="inside a transaction"):
         apply(cursors={1: 1})
@@ -435,13 +429,13 @@ def test_dropped_record_keeps_the_tree_whole(conn: Conn, apply: Apply) -> None:
     ]
     conn.rollback()
     assert_equal(conn, [a, b])
-    # An update that cannot be kept ends the record before it, and its edges.
+    # A dropped update removes the previous record and its edges.
     own_like = next(path for path in b.records)
     apply(b.commit({}, {own_like: cid_for(b"a like of two megabytes")}))
     assert_equal(conn, [a, b])
     assert held_post_counts(conn) == {}
     conn.rollback()
-    # It comes back small, goes, and the dropped ones are deleted.
+    # It comes back small and goes; the dropped ones are deleted.
     apply(b.commit({own_like: like(a.uri(kept))}))
     assert_equal(conn, [a, b])
     apply(b.commit({own_like: None}), a.commit({big: None}, {strange: None}))

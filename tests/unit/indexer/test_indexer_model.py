@@ -1,5 +1,8 @@
-"""Random histories against a plain model: whatever happens, in whatever batches, the
-index ends at what the authors wrote, every count is exact, every root is rebuilt."""
+"""Random histories, compared with a plain model.
+
+In any batches the index ends at what the authors wrote, every count is exact, and every
+root can be rebuilt.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +140,7 @@ class Index:
             checkout.finish(someone.head())
 
     def settle(self) -> None:
-        """What a worker does: fetch every repo that is not synchronized."""
+        """Fetch every repo that is not synchronized, as a worker does."""
         self.flush()
         rows = self.conn.execute(
             "SELECT did FROM repo JOIN actor ON actor.id = actor "
@@ -202,7 +205,7 @@ def test_any_history_ends_at_what_was_written(
     index.check()
 
 
-def test_the_model_notices_a_wrong_count(conn: Conn, pool: Pool) -> None:
+def test_model_detects_wrong_count(conn: Conn, pool: Pool) -> None:
     index = Index(conn, Interner(pool))
     index.step("commit", 0, [(POST, _KEYS[0], "put", 0, _KEYS[0], 0)])
     index.step("commit", 1, [(LIKE, _KEYS[0], "put", 0, _KEYS[0], 1)])

@@ -1,4 +1,4 @@
-"""Whole repos: fresh, again, with deletes, and what arrives meanwhile."""
+"""Imports of whole repos: fresh, again, with deletes, and with events meanwhile."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Fetch = Callable[..., CheckoutResult]
 
 @pytest.fixture
 def fetch(conn: Conn, interner: Interner) -> Fetch:
-    """Import an author's whole repo as it stands now."""
+    """Import an author's whole repo in its current state."""
 
     def run(someone: Author, chunk: int = 50) -> CheckoutResult:
         records = someone.repo_records()
@@ -127,7 +127,7 @@ def test_same_repo_again_changes_nothing(conn: Conn, fetch: Fetch) -> None:
 @pytest.mark.parametrize(
     ("limit", "most"), [("_CHUNK_RECORDS", 7), ("_CHUNK_BYTES", 500)]
 )
-def test_what_differs_comes_in_pieces(
+def test_differences_come_in_pieces(
     conn: Conn, fetch: Fetch, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
     sizes: list[int] = []
@@ -304,12 +304,12 @@ def test_nothing_is_seen_or_locked_before_finish(
                 break
             assert held_records(conn) == {}
             conn.rollback()
-            # A live batch of other accounts and of this one is not held up.
+            # A live batch of other accounts and of this one is not blocked.
             conn.execute("SET lock_timeout = '2s'")
             conn.commit()
             target = a.uri(sorted(a.records)[3])
             apply(b.write(LIKE, like(target))[1], a.write(POST, post("x"))[1])
-        # Left without finish: nothing of it stays.
+        # Left without finish: everything is rolled back.
         assert held_records(conn) == written_records([b])
 
 
@@ -377,7 +377,7 @@ def test_deleted_account_is_not_brought_back(
         fetch(a)
 
 
-def test_what_cannot_be_kept_stays_in_the_tree(
+def test_dropped_records_stay_in_the_tree(
     conn: Conn, interner: Interner, fetch: Fetch
 ) -> None:
     a = written_author(posts=3)
@@ -432,7 +432,7 @@ def test_counts_put_aside_in_a_long_import(
     assert rows == [(1,)]
 
 
-def test_likes_of_what_is_no_post_are_put_aside_too(
+def test_likes_of_feeds_are_piled_too(
     conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pile = checkout_module.StatsPile(conn, most=3)
@@ -446,7 +446,6 @@ def test_likes_of_what_is_no_post_are_put_aside_too(
 
 
 def test_record_type_of_the_reader_fits(conn: Conn, interner: Interner) -> None:
-    """The import takes what `whole_repo` gives; nothing for an empty repo."""
     a = author(0)
     a.commit({})
     with Checkout(conn, interner, a.did, 0, now=NOW) as checkout:
@@ -473,8 +472,8 @@ def test_too_many_commits_meanwhile_mean_another_fetch(
         apply(event)
     assert conn.execute("SELECT count(*) FROM resync_buffer").fetchone() == (0,)
     assert repo_state(conn) == ("desynchronized", someone.rev)
-    # The checkout is opened late: the state is `resyncing` again, and what was told
-    # of the host's rev still counts.
+    # The checkout opens late: the state is `resyncing` again, and the announced
+    # rev still counts.
     with Checkout(conn, interner, someone.did, someone.host, now=NOW) as checkout:
         checkout.add(records)
         assert not checkout.finish(head).synchronized
@@ -484,9 +483,7 @@ def test_too_many_commits_meanwhile_mean_another_fetch(
     assert_equal(conn, [someone])
 
 
-def test_a_host_that_never_serves_what_it_told_of_is_asked_less_and_less(
-    conn: Conn, fetch: Fetch
-) -> None:
+def test_host_without_announced_rev_is_asked_less(conn: Conn, fetch: Fetch) -> None:
     someone = written_author()
     fetch(someone)
     conn.execute("UPDATE repo SET upstream_rev = %s", (CLOCK.next(),))
@@ -511,7 +508,7 @@ def repo_state(conn: Conn) -> tuple[Any, ...]:
     return row
 
 
-def test_records_that_come_all_at_once_are_taken_in_pieces(
+def test_many_records_at_once_are_split(
     conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkout_module, "_CHUNK_BYTES", 20_000)
@@ -536,7 +533,7 @@ def test_records_that_come_all_at_once_are_taken_in_pieces(
 
 @pytest.mark.parametrize("again", [False, True], ids=["fresh", "again"])
 @pytest.mark.parametrize("together", [1, 7, 60])
-def test_of_large_records_two_megabytes_are_made_ready_at_once(
+def test_large_records_are_prepared_by_two_megabytes(
     conn: Conn,
     interner: Interner,
     fetch: Fetch,
@@ -566,6 +563,6 @@ def test_of_large_records_two_megabytes_are_made_ready_at_once(
             checkout.add(records[start : start + together])
         checkout.finish(someone.head())
     assert sum(handed) == sum(len(record.value) for record in records)
-    # What comes next may be as much again as what waits.
+    # The next piece may be as large as the waiting one.
     assert max(handed) <= 2 * 2_000_000
     assert_equal(conn, [someone])

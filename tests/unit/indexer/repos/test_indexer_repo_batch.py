@@ -1,4 +1,4 @@
-"""Small repos, many in one transaction: the same as each through a checkout."""
+"""Batches of small repos, compared with a checkout of each."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def state_of(conn: Conn, someone: Author) -> str | None:
 
 
 def some_authors() -> list[Author]:
-    """Edges among them, posts, profiles, keys that are no TIDs, and what is dropped."""
+    """Create authors with edges, posts, profiles, keys that are no TIDs, and drops."""
     authors = [author(number) for number in range(4)]
     first = authors[0]
     path = f"{POST}/{CLOCK.next()}"
@@ -106,9 +106,7 @@ def test_a_batch_is_what_checkouts_are(conn: Conn, interner: Interner) -> None:
     assert_equal(conn, interner, authors)
 
 
-def test_a_record_that_only_has_the_size_of_an_edge(
-    conn: Conn, interner: Interner
-) -> None:
+def test_record_with_size_of_an_edge(conn: Conn, interner: Interner) -> None:
     one = author(0)
     paths = [f"{POST}/{CLOCK.next()}" for _ in range(3)]
     likes = [like(one.uri(path)) for path in paths]
@@ -138,7 +136,7 @@ def test_commits_that_came_meanwhile_follow(conn: Conn, interner: Interner) -> N
     assert conn.execute("SELECT count(*) FROM resync_buffer").fetchone() == (0,)
 
 
-def test_what_is_not_fresh_is_left(conn: Conn, interner: Interner) -> None:
+def test_batch_leaves_repos_that_are_not_fresh(conn: Conn, interner: Interner) -> None:
     held, unclaimed, fresh = authors = some_authors()[:3]
     claim(conn, interner, [held, fresh])
     with Checkout(conn, interner, held.did, 1, now=NOW) as checkout:

@@ -1,4 +1,4 @@
-"""What a host sends since a revision, laid over what is held."""
+"""Partial fetches merged with the stored repo."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def wipe(conn: Conn) -> Callable[[], None]:
 
 
 def hold(conn: Conn, interner: Interner, someone: Author) -> None:
-    """The author's repo as it stands, claimed for fetching anew."""
+    """Store the author's current repo and claim it for a fetch."""
     with Checkout(conn, interner, someone.did, 1, now=NOW) as checkout:
         checkout.add(someone.repo_records())
         checkout.drop(someone.repo_drops())
@@ -77,7 +77,7 @@ def blocks_of(someone: Author) -> Blocks:
 
 
 def difference(someone: Author, before: Blocks, *, left_out: bytes = b"") -> RepoDiff:
-    """As a host would send it: the blocks that were not there before."""
+    """Return the new blocks, as a host sends them."""
     commit = cid_for(someone.signed)
     new = {c: b for c, b in blocks_of(someone).items() if c not in before}
     new.pop(left_out, None)
@@ -193,7 +193,7 @@ def test_nothing_new_settles_the_repo(conn: Conn, interner: Interner) -> None:
     assert_stands(conn, someone)
 
 
-def test_what_does_not_fit_changes_nothing(conn: Conn, interner: Interner) -> None:
+def test_mismatching_difference_changes_nothing(conn: Conn, interner: Interner) -> None:
     someone = written()
     hold(conn, interner, someone)
     before, since, held = blocks_of(someone), someone.rev, held_records(conn)

@@ -1,4 +1,4 @@
-"""Repos of which only chosen collections are kept: what they hold is what they say."""
+"""Partial repos: their rows match their selection."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def state(conn: Conn, someone: Author) -> str:
 
 
 def fetch(conn: Conn, interner: Interner, someone: Author) -> CheckoutResult:
-    """As a backfill does: what is wanted, and nothing else."""
+    """Import the wanted collections, as a backfill does."""
     wanted = wanted_selection(conn)
     conn.rollback()
     records, drops = someone.repo_records(), someone.repo_drops()
@@ -110,7 +110,7 @@ def fetch(conn: Conn, interner: Interner, someone: Author) -> CheckoutResult:
 
 
 def compare_all(conn: Conn, interner: Interner, page: int = 2) -> None:
-    """What the keeper of the scope does after a change."""
+    """Compare all repos with the scope, as the reconciler does."""
     while True:
         with conn.transaction():
             found = next_comparison(conn, page)
@@ -178,7 +178,7 @@ def test_live_commits_verify_whole_and_are_kept_in_part(
     assert dropped(conn) == {f"{NOTE}/large".encode(), f"{NOTE}/note-1".encode()}
     assert repo_row(conn, a.did) == ("synchronized", a.rev, a.data)
     conn.rollback()
-    # The chain counts whatever is in it.
+    # The chain advances with any content.
     a.write(POST, post("never seen"))
     broken = apply(a.write(POST, post("behind a gap"))[1])
     assert broken.desynchronized == [a.did]
@@ -243,9 +243,7 @@ def test_small_repos_go_in_together_in_part(conn: Conn, interner: Interner) -> N
         assert keeps_of(conn, a) == {NOTE}
 
 
-def test_what_was_fetched_for_another_wish_is_fetched_again(
-    conn: Conn, interner: Interner
-) -> None:
+def test_fetch_for_older_scope_is_repeated(conn: Conn, interner: Interner) -> None:
     old = choose(conn, NOTE)
     a = written()
     with Checkout(conn, interner, a.did, a.host, selection=old, now=NOW) as checkout:
@@ -378,7 +376,7 @@ def test_a_partial_repo_is_never_given_as_a_whole_one(
     choose(conn, NOTE)
     a = author(2)
     a.commit({f"{NOTE}/a": {"$type": NOTE}})
-    # All it has is of the collection: even then nothing proves that it is.
+    # Even if all its records are of the collection, nothing proves it.
     fetch(conn, interner, a)
     actor = interner.actors([a.did])[a.did]
     with pytest.raises(MissingBlockError), open_export(conn, actor):
@@ -450,7 +448,7 @@ def test_a_record_that_should_not_be_here_is_found_without_a_host(
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_whatever_happens_rows_are_what_the_repo_says(
+def test_rows_match_selection_in_any_history(
     conn: Conn, interner: Interner, apply: Any, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -497,7 +495,7 @@ def test_whatever_happens_rows_are_what_the_repo_says(
             assert keeps == (None if wanted is None else set(wanted.collections))
 
 
-def test_accounts_must_be_told_from_what_is_kept(conn: Conn) -> None:
+def test_scope_requires_its_collections(conn: Conn) -> None:
     with pytest.raises(UnkeptError, match="follow"):
         set_scope(conn, ScopeKind.FOLLOWS, seeds=[author(1).did], keep=[POST])
     with pytest.raises(UnkeptError, match=NOTE):

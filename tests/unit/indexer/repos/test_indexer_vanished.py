@@ -1,7 +1,6 @@
-"""A repo that shrank while nobody looked: what vanished is gone from every table.
+"""Fetches of repos that shrank: vanished records leave every table.
 
-From one record in a hundred to all of them. The default run takes every ninth share,
-the long run each.
+Shares from 1 % to all. The default run takes every ninth share, the long run each.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from storage.records.interning import Interner
 
 
 def write_hundred(draw: random.Random, someone: Author, other: Author) -> None:
-    """A hundred records of all kinds, on records of both accounts."""
+    """Write a hundred records of all kinds, on records of both accounts."""
     uris = [each.uri(path) for each in (someone, other) for path in each.records]
     uris = [uri for uri in uris if f"/{POST}/" in uri] or [other.uri(f"{POST}/3laaa")]
     changes: dict[str, Any] = {f"{PROFILE}/self": profile("Someone")}
@@ -80,7 +79,7 @@ def held_drops(conn: Conn) -> set[tuple[str, bytes]]:
 
 
 def assert_nothing_left(conn: Conn, authors: list[Author]) -> None:
-    """Every table, against what the authors' repos hold now."""
+    """Compare every table with the authors' current repos."""
     held = written_records(authors)
     assert held_records(conn) == held
     assert held_drops(conn) == {
@@ -105,7 +104,8 @@ def assert_nothing_left(conn: Conn, authors: list[Author]) -> None:
 
 
 def shrink(conn: Conn, interner: Interner, shares: Iterable[int]) -> int:
-    """Grow to a hundred records, lose a share, fetch, look; how often that was."""
+    """Grow to a hundred records, lose a share, fetch and compare; return the number of
+    rounds."""
     draw = random.Random(56)
     someone, other = author(0), author(1)
     write_hundred(draw, other, someone)
