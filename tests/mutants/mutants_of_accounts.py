@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mutant import Mutant
 
+_EVENTS = "tests/unit/indexer/repos/test_indexer_checkout_events.py"
+_SEARCH_SYNC = "tests/unit/indexer/test_indexer_search_sync.py"
 _ACCOUNTS = "tests/unit/indexer/test_indexer_accounts.py"
 _APPLY = "tests/unit/indexer/test_indexer_apply.py"
 _CHECKOUT = "tests/unit/indexer/repos/test_indexer_checkout.py"
@@ -188,7 +190,7 @@ ACCOUNT = (
         "}",
         (
             f"{_DELETION}::test_an_account_that_went_is_seen_nowhere[deleted]",
-            f"{_ACCOUNTS}::test_hidden_accounts_leave_the_search_and_return",
+            f"{_SEARCH_SYNC}::test_hidden_accounts_leave_the_search_and_return",
         ),
     ),
     Mutant(
@@ -235,7 +237,7 @@ ACCOUNT = (
         "indexer/repos/checkout.py",
         "        if repo.status == STATUS_DELETED:\n",
         "        if repo.status is None:\n",
-        (f"{_CHECKOUT}::test_deleted_account_is_not_brought_back",),
+        (f"{_EVENTS}::test_deleted_account_is_not_brought_back",),
     ),
     Mutant(
         "tombstones-not-seen",

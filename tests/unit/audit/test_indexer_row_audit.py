@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from indexer_steps import import_repo
 from indexer_world import (
     CREATED,
     FOLLOW,
@@ -30,7 +31,6 @@ from audit.row_audit import audit_rows, audit_whole
 from indexer.apply import apply_batch
 from indexer.collections.registry import ROW_TABLES
 from indexer.links import MAX_LINKS
-from indexer.repos.checkout import Checkout
 from storage.collections import LINK_PARTITIONS
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
@@ -133,9 +133,7 @@ def recounted(conn: Conn) -> bool:
 
 def mend(conn: Conn, interner: Interner, a: Author) -> None:
     clear_repo(conn, interner, a.did, NOW, "wrong")
-    with Checkout(conn, interner, a.did, a.host, now=NOW) as checkout:
-        checkout.add(a.repo_records())
-        checkout.finish(a.head())
+    import_repo(conn, interner, a)
 
 
 def other_value(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from indexer_steps import import_repo
 from indexer_world import (
     FOLLOW,
     LIKE,
@@ -37,7 +38,6 @@ from indexer_world import (
 
 from audit.repo_audit import audit_repo, recount_stats
 from indexer.apply import apply_batch
-from indexer.repos.checkout import Checkout
 from protocol.data.cid import cid_for
 from protocol.events.event import CommitEvent
 from protocol.syntax import tid_to_int
@@ -134,10 +134,7 @@ class Index:
     def fetch(self, someone: Author) -> None:
         if someone.rev is None:
             return
-        with Checkout(self.conn, self.interner, someone.did, 1, now=NOW) as checkout:
-            checkout.add(someone.repo_records())
-            checkout.drop(someone.repo_drops())
-            checkout.finish(someone.head())
+        import_repo(self.conn, self.interner, someone)
 
     def settle(self) -> None:
         """Fetch every repo that is not synchronized, as a worker does."""
