@@ -14,9 +14,9 @@ from indexer.changes import Change
 from indexer.collections.registry import OWNED_TABLES, ROW_TABLES
 from indexer.counting import count_links, count_rows
 from indexer.row_writes import apply_changes
-from indexer.transaction import whole_transaction
 from storage.outbox import put_outbox
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import whole_transaction
 from storage.records import links
 from storage.records.interning import Interner
 from storage.records.record_codec import decompress

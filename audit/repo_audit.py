@@ -15,7 +15,6 @@ from typing import Final
 
 import zstandard
 
-from indexer.transaction import require_idle, whole_transaction
 from protocol.data.cid import cid_for
 from protocol.errors import ProtocolError
 from protocol.mst import build_root
@@ -31,6 +30,7 @@ from storage.collections import (
     REPOST_SUBJECT,
 )
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import require_idle, whole_transaction
 from storage.records.record_codec import UnknownDictionaryError
 from storage.records.record_rows import iter_repo
 from storage.states import REPO_SYNCHRONIZED

@@ -17,8 +17,8 @@ from indexer.apply import plan_for_probes
 from indexer.changes import Change, Prepared, prepare
 from indexer.collections.registry import ROW_TABLES
 from indexer.row_writes import keep_first_seen
-from indexer.transaction import require_idle
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import require_idle
 from storage.records.interning import Interner
 from storage.records.links import (
     DEFAULT_PARTITION,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from typing import Final
 from indexer.changes import Change
 from indexer.collections.registry import OWNED_TABLES
 from indexer.row_writes import apply_changes
-from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.events.sequenced_frames import account_frame, sync_frame, utc_text
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of
 from storage.jobs import claim_jobs, finish_jobs, put_jobs, renew_jobs
 from storage.outbox import put_outbox
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.links import delete_links_of

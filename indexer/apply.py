@@ -13,7 +13,6 @@ from datetime import datetime
 from indexer.batch import Batch, BatchResult
 from indexer.batch_parts import parts_of
 from indexer.repos.repo_states import RepoState
-from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.events.event import (
     CommitEvent,
     Event,
@@ -21,6 +20,7 @@ from protocol.events.event import (
 from storage.cursors import save_cursors
 from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.interning import Interner
 from storage.records.stats import StatsChange, apply_stats
 

@@ -25,7 +25,7 @@ from storage.collections import (
 )
 from storage.postgres.arrays import int_columns
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.links import delete_links, find_packed
 from storage.records.record_rows import fetch_pieces
 from storage.records.stats import DELETIONS, StatsChange

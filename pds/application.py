@@ -21,7 +21,8 @@ from network.errors import XrpcError
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.identity.resolver import IdentityResolver
-from network.server.request_guard import RequestGuard, identify
+from network.server.admission import identify
+from network.server.request_guard import RequestGuard
 from network.server.spool import Spooler
 from network.streams.stream_server import StreamServer
 from network.xrpc.request_body import read_body
@@ -75,7 +76,7 @@ def create_app(
     catalog: Catalog | None = None,
     guard: RequestGuard | None = None,
 ) -> Starlette:
-    """A server on a database migrated to `pds`.
+    """Return a server on a database migrated to `pds`.
 
     A `fetcher` that is given must be open while the app runs; the app's own one opens
     and closes with it. `identity` resolves on the network of `settings.plc_url`.
@@ -160,7 +161,7 @@ class _Gate:
         return None if login is None else auth_of(login)
 
     async def proxy(self, request: Request, nsid: str) -> Response | None:
-        """The fallback of the XRPC kit: forward for a logged-in, active account."""
+        """Return the fallback of the XRPC kit: forward for a logged-in, active account."""
         if not is_nsid(nsid) or request.method not in ("GET", "HEAD", "POST"):
             return None
         login = await self._login(request, nsid)

@@ -123,7 +123,7 @@ def store_blob(
 
 
 def find_blob(conn: Conn, account: int, cid: bytes) -> StoredBlob:
-    """A blob that some record refers to. Raises BlobNotFoundError."""
+    """Return a blob that some record refers to. Raises BlobNotFoundError."""
     row = conn.execute(
         "SELECT mime_type, value FROM blob b WHERE account = %s AND cid = %s"
         " AND EXISTS (SELECT FROM blob_use u"

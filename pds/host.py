@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import anyio
+from cachetools import LRUCache
 
 from network.http.client import Fetcher
 from network.identity.resolver import IdentityResolver
@@ -45,25 +45,18 @@ class KeyRing:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._keys: OrderedDict[int, PrivateKey] = OrderedDict()
+        self._keys: LRUCache[int, PrivateKey] = LRUCache(_MAX_KEYS)
         self._lock = Lock()
 
     def signing_key(self, conn: Conn, account: Account) -> PrivateKey:
-        """The key that signs the account's commits and service tokens."""
+        """Return the key that signs the account's commits and service tokens."""
         with self._lock:
             key = self._keys.get(account.id)
-            if key is not None:
-                self._keys.move_to_end(account.id)
-                return key
-        key = self._vault.open(
-            sealed_key(conn, account.id, SIGNING_ROLE),
-            did=account.did,
-            role=SIGNING_ROLE,
-        )
-        with self._lock:
-            self._keys[account.id] = key
-            while len(self._keys) > _MAX_KEYS:
-                self._keys.popitem(last=False)
+        if key is None:
+            sealed = sealed_key(conn, account.id, SIGNING_ROLE)
+            key = self._vault.open(sealed, did=account.did, role=SIGNING_ROLE)
+            with self._lock:
+                self._keys[account.id] = key
         return key
 
     def forget(self, account: int) -> None:
@@ -99,7 +92,7 @@ class Host:
 
     @contextmanager
     def reading(self) -> Iterator[Conn]:
-        """A connection for single reads: no transaction, so no round trips for one."""
+        """Yield a connection for single reads: no transaction, so no round trips for one."""
         with self.pool.connection() as conn:
             conn.autocommit = True
             try:
@@ -124,7 +117,7 @@ class Host:
             self.pending_handles.discard(handle)
 
     def did_document(self, account: Account) -> dict[str, Any]:
-        """The account's DID document, as this server knows it."""
+        """Return the account's DID document, as this server knows it."""
         return local_document(
             account.did,
             shown_handle(account),
@@ -134,7 +127,7 @@ class Host:
 
 
 def shown_handle(account: Account) -> str:
-    """The handle in answers; a lexicon wants one even where there is none."""
+    """Return the handle in answers; a lexicon wants one even where there is none."""
     return account.handle or INVALID_HANDLE
 
 
@@ -143,7 +136,7 @@ def auth_of(login: Login) -> Auth:
 
 
 def login_of(call: Call) -> Login:
-    """The login behind a call of a method that requires one."""
+    """Return the login behind a call of a method that requires one."""
     login = call.viewer.claims[_LOGIN_CLAIM]
     assert isinstance(login, Login)
     return login

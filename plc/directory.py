@@ -95,7 +95,7 @@ def create_app(
                 allow_methods=["GET", "POST"],
                 allow_headers=["*"],
             ),
-            Middleware((guard or RequestGuard()).middleware, places=True),
+            Middleware((guard or RequestGuard()).middleware, hold_slots=True),
         ],
         exception_handlers={
             **READ_FAULTS,

@@ -8,11 +8,12 @@ goes on from ours.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
+
+from cachetools import LRUCache
 
 from plc import operation_log
 from plc.operation import (
@@ -181,7 +182,7 @@ class Mirror:
         self.directory = directory.rstrip("/")
         self._tolerated = tolerated
         self._dev = dev
-        self._hosts: OrderedDict[str, None] = OrderedDict()
+        self._hosts: LRUCache[str, None] = LRUCache(_KNOWN_HOSTS)
 
     def take_in(self, conn: Conn, lines: Sequence[ExportLine], now_ms: int) -> TakenIn:
         """Prove lines and keep what is proven; the cursor moves in the same
@@ -299,5 +300,3 @@ class Mirror:
     def _remember(self, urls: Iterable[str]) -> None:
         for url in urls:
             self._hosts[url] = None
-            if len(self._hosts) > _KNOWN_HOSTS:
-                self._hosts.popitem(last=False)

@@ -73,7 +73,7 @@ def create_mirror_app(
         ],
         middleware=[
             Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"]),
-            Middleware((guard or RequestGuard()).middleware, places=True),
+            Middleware((guard or RequestGuard()).middleware, hold_slots=True),
         ],
         exception_handlers=READ_FAULTS,
     )

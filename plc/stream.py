@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from network.server.request_guard import client_key
+from network.server.admission import client_key
 from plc.ledger import SequencedEntry, export_after_seq, newest_seq, parse_number
 from plc.operation import DAY_MS
 from storage.postgres.pool import Pool

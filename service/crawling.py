@@ -12,14 +12,14 @@ from crawler.hosts.discovery import add_configured
 from crawler.identities.network_clients import OpenOutside, outside_opener
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
+from indexer.event_numbering import EventRetention, event_numbering
+from indexer.search_drain import search_drain
 from network.http.policy import HostLimits
 from plc.lookup import MirrorLookup
 from search.engines.postgres import PostgresEngine
-from service.event_numbering import EventKeep, event_numbering
 from service.index_sink import IndexSink
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
-from service.search_drain import search_drain
 from storage.postgres.pool import Pool, open_pool
 from storage.records.interning import Interner
 
@@ -98,7 +98,7 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
 @contextmanager
 def event_log(config: Config, pool: Pool) -> Iterator[Callable[[], None]]:
     """Numbers and bounds the event log; gives what to call when it may have grown."""
-    keep = EventKeep(config.event_log_hours, config.event_log_mb)
+    keep = EventRetention(config.event_log_hours, config.event_log_mb)
     with event_numbering(pool, keep, idle=not config.event_log) as numbering:
         yield numbering.wake if config.event_log else _nothing
 

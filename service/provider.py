@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from appview import server as appview
 from appview.app import AppView
+from appview.foreign_feeds import ForeignFeeds
 from appview.own_feeds import own_handle
 from crawler.hosts.crawl_requests import CrawlRequests
 from crawler.identities.identity_cache import PostgresIdentityCache
@@ -36,7 +37,6 @@ from network.xrpc.server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from search.engines.postgres import PostgresEngine
-from service.foreign_feeds import ForeignFeeds
 from service.outgoing import make_fetcher, make_resolver
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings

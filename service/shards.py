@@ -20,7 +20,7 @@ from crawler.shards.shard import Shard
 from crawler.shards.shard_wire import Woken
 from service.index_sink import IndexSink
 from service.runtime import logs
-from service.runtime.garbage_collection import calm_interpreter
+from service.runtime.garbage_collection import tune_gc
 from storage.hosts.host_relays import has_relays
 from storage.postgres import leases
 from storage.postgres.pool import Conn, open_pool
@@ -97,7 +97,7 @@ def _run_shard(
         shard = Shard(
             number, plan.settings, database, sink, frames, control, relayed=relayed
         )
-        calm_interpreter()
+        tune_gc()
         started.set()
         shard.run()
 

@@ -12,7 +12,7 @@ from typing import Final
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.postgres.copy import copy_packed, fixed_packer
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 _ROW: Final = fixed_packer(("int4", "int4", "int8"))
 _COLUMNS: Final = ("actor", "collection", "rkey")

@@ -15,7 +15,7 @@ from storage.collections import (
 )
 from storage.postgres.arrays import int_columns
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.links import partition_of
 from storage.states import STATUS_ACTIVE
 

@@ -26,7 +26,7 @@ from storage.collections import (
 from storage.postgres.arrays import int_columns
 from storage.postgres.instants import to_micros
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.links import partition_of
 
 THREADGATE: Final = COLLECTION_IDS[FEED_THREADGATE]

@@ -16,6 +16,7 @@ from storage.collections import (
     ACTOR_PROFILE,
     COLLECTION_IDS,
     FEED_GENERATOR,
+    FEED_LIKE,
     FEED_POST,
     GRAPH_LIST,
     GRAPH_STARTERPACK,
@@ -26,11 +27,12 @@ from storage.collections import (
     RKEY_SELF,
 )
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.links import DEFAULT_PARTITION
 from storage.records.record_allowance import HELD, Allowance, Held
 
 POST = COLLECTION_IDS[FEED_POST]
+LIKE = COLLECTION_IDS[FEED_LIKE]
 GENERATOR = COLLECTION_IDS[FEED_GENERATOR]
 LIST = COLLECTION_IDS[GRAPH_LIST]
 STARTER_PACK = COLLECTION_IDS[GRAPH_STARTERPACK]

@@ -33,7 +33,7 @@ from crawler.shards.router import Router
 from crawler.shards.shard_link import StartShard
 from crawler.shards.shard_wire import Woken
 from crawler.sink import Sink
-from network.streams.stream_client import StreamTimes
+from network.streams.stream_events import StreamTimes
 from protocol.syntax.did import Did
 from storage.hosts import host_rows
 from storage.hosts.host_relays import has_relays

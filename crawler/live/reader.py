@@ -18,14 +18,13 @@ from crawler.methods import SUBSCRIBE_REPOS
 from crawler.settings import MIB, CrawlSettings
 from network.errors import NetworkError, XrpcError
 from network.http.client import Fetcher
-from network.streams.stream_client import (
+from network.streams.stream_client import StreamClient, subscribe
+from network.streams.stream_events import (
     Connected,
     Disconnected,
     DisconnectReason,
-    StreamClient,
     StreamEvent,
     StreamTimes,
-    subscribe,
 )
 from protocol.errors import ProtocolError
 from protocol.events.frames import peek_frame

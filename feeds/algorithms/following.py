@@ -21,7 +21,7 @@ from storage.collections import (
 )
 from storage.postgres.instants import from_micros, micros_sql
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 MAX_FOLLOWS = 10_000
 """Accounts read for one page; the most recently followed come first."""

@@ -8,7 +8,7 @@ from feeds.skeleton import Algorithm, FeedRequest, SkeletonEntry, SkeletonItem
 from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.postgres.instants import from_micros, to_micros
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 _POST = COLLECTION_IDS[FEED_POST]
 

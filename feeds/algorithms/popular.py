@@ -12,7 +12,7 @@ from feeds.skeleton import Algorithm, FeedRequest, SkeletonEntry, SkeletonItem
 from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.postgres.instants import from_micros, to_micros
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 CANDIDATES = 5_000
 _POST = COLLECTION_IDS[FEED_POST]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from indexer.collections.source import (
     Names,
-    RecordText,
     RowOut,
     Source,
     Value,
@@ -18,6 +17,7 @@ from indexer.collections.source import (
 from protocol.data.blob import blob_cid
 from protocol.errors import InvalidRecordError
 from protocol.syntax import is_did
+from search.documents import RecordText
 from storage.collections import RKEY_SELF
 from storage.postgres.text import (
     MAX_DESCRIPTION_CHARS,

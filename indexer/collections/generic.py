@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from indexer.collections.source import RecordText, Value, strings_of
+from indexer.collections.source import Value, strings_of
+from search.documents import RecordText
 
 MAX_TEXT_CHARS: Final = 16_000
 """Maximum text gathered from one record."""

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from indexer.collections.source import (
     Names,
-    RecordText,
     RowOut,
     Source,
     Value,
@@ -19,6 +18,7 @@ from indexer.collections.source import (
 from indexer.links import Target, parse_link
 from protocol.errors import InvalidRecordError
 from protocol.syntax import is_did
+from search.documents import RecordText
 from storage.postgres.text import clean_text
 from storage.records.rows import POST
 

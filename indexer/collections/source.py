@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from indexer.links import Link, Target, find_links, parse_link
 from protocol.errors import InvalidRecordError
 from protocol.syntax import datetime_us, is_datetime
+from search.documents import RecordText
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.records.rows import RowTable
 
@@ -68,22 +69,6 @@ class Names:
 
 
 RowOut = tuple[RowTable, tuple[Any, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class RecordText:
-    """Searchable fields of a record, for a search document."""
-
-    text: str
-    title: str = ""
-    langs: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    mentions: tuple[str, ...] = ()
-    urls: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()
-    quotes: tuple[str, ...] = ()
-    reply_parent: str | None = None
-    reply_root: str | None = None
 
 
 def no_rows(value: Value, source: Source, names: Names) -> list[RowOut]:

@@ -35,13 +35,13 @@ from indexer.repos.repo_states import (
 )
 from indexer.repos.staged_repo import StagedRepo
 from indexer.row_writes import apply_changes, write
-from indexer.transaction import whole_transaction
 from protocol.errors import DesynchronizedError, LimitExceededError
 from protocol.events.event import DroppedOp
 from protocol.events.sequenced_frames import sync_frame, utc_text
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import whole_transaction
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.stats import StatsChange, StatsPile

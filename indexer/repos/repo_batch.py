@@ -28,12 +28,12 @@ from indexer.repos.import_rows import (
 )
 from indexer.repos.repo_states import RepoState, choose_selections, lock_repos
 from indexer.row_writes import write
-from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.events.event import DroppedOp
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.postgres.arrays import int_array
 from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.stats import StatsChange, apply_stats

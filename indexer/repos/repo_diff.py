@@ -20,7 +20,6 @@ from indexer.repos.checkout import (
     sync_frame_of,
 )
 from indexer.repos.repo_states import lock_repos
-from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.data.cid import is_data_cid
 from protocol.data.record import open_record
 from protocol.errors import InvalidSyntaxError, ProtocolError
@@ -33,6 +32,7 @@ from protocol.syntax import parse_path
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.record_rows import iter_repo

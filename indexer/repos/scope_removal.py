@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from indexer.account import remove_page
-from indexer.transaction import retry_conflicts, whole_transaction
 from storage.outbox import put_account
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.interning import Interner
 from storage.repos.scope_rows import is_outside
 

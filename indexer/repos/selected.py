@@ -15,9 +15,9 @@ from indexer.repos.repo_states import (
     save_repos,
 )
 from indexer.row_writes import apply_changes
-from indexer.transaction import retry_conflicts, whole_transaction
 from storage.drops import delete_dropped_outside
 from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.interning import Interner
 from storage.records.record_rows import read_page
 from storage.records.stats import apply_stats

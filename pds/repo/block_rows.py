@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from cachetools import LRUCache
 
 from storage.postgres.pool import Conn
 
@@ -21,26 +23,17 @@ class NodeCache:
     """
 
     def __init__(self, max_bytes: int = _CACHE_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._nodes: OrderedDict[bytes, bytes] = OrderedDict()
+        self._nodes: LRUCache[bytes, bytes] = LRUCache(max_bytes, len)
         self._lock = threading.Lock()
 
     def get(self, cid: bytes) -> bytes | None:
         with self._lock:
-            node = self._nodes.get(cid)
-            if node is not None:
-                self._nodes.move_to_end(cid)
-            return node
+            return self._nodes.get(cid)
 
     def put(self, cid: bytes, node: bytes) -> None:
-        with self._lock:
-            if cid in self._nodes:
-                return
+        # A node that is larger than the cache is not kept.
+        with self._lock, suppress(ValueError):
             self._nodes[cid] = node
-            self._bytes += len(node)
-            while self._bytes > self._max_bytes:
-                self._bytes -= len(self._nodes.popitem(last=False)[1])
 
 
 class BlockReader:
@@ -53,7 +46,7 @@ class BlockReader:
         self.nodes: dict[bytes, bytes] = {}
 
     def get_node(self, cid: bytes) -> bytes | None:
-        """The tree node of that CID, or None."""
+        """Return the tree node of that CID, or None."""
         node = self.nodes.get(cid) or self._cache.get(cid)
         if node is None:
             node = find_block(self._conn, self._account, cid)
@@ -72,7 +65,7 @@ def find_block(conn: Conn, account: int, cid: bytes) -> bytes | None:
 
 
 def find_blocks(conn: Conn, account: int, cids: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Those of the blocks that the repo has."""
+    """Return those of the blocks that the repo has."""
     return dict(
         conn.execute(
             "SELECT cid, value FROM block WHERE account = %s AND cid = ANY(%b)",

@@ -18,7 +18,7 @@ class StoredRecord:
 
 
 def find_record(conn: Conn, account: int, collection: str, rkey: str) -> StoredRecord:
-    """The current record of that path. Raises RecordNotFoundError."""
+    """Return the current record of that path. Raises RecordNotFoundError."""
     row = conn.execute(
         "SELECT r.cid, b.value FROM record r"
         " JOIN block b ON b.account = r.account AND b.cid = r.cid"
@@ -39,7 +39,7 @@ def page_records(
     after: str | None,
     ascending: bool,
 ) -> list[StoredRecord]:
-    """A page of a collection, newest key first unless `ascending`.
+    """Return a page of a collection, newest key first unless `ascending`.
 
     `after` is the record key where the page before ended.
     """
@@ -61,7 +61,7 @@ def page_records(
 
 
 def list_collections(conn: Conn, account: int) -> list[str]:
-    """The collections that have a record, by one index probe each."""
+    """Return the collections that have a record, by one index probe each."""
     rows = conn.execute(
         "WITH RECURSIVE step (name) AS ("
         "  (SELECT split_part(path, '/', 1) FROM record WHERE account = %(account)s"

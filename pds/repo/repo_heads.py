@@ -25,17 +25,17 @@ LOCK_HEAD: Final = f"{_HEAD} FOR NO KEY UPDATE"
 
 
 def get_head(conn: Conn, account: int) -> RepoHead:
-    """The head. Raises RepoNotFoundError once the account is deleted."""
+    """Return the head. Raises RepoNotFoundError once the account is deleted."""
     return read_head(conn.execute(_HEAD, [account]))
 
 
 def lock_head(conn: Conn, account: int) -> RepoHead:
-    """The head, which nobody else can move until this transaction ends."""
+    """Return the head, which nobody else can move until this transaction ends."""
     return read_head(conn.execute(LOCK_HEAD, [account]))
 
 
 def read_head(cursor: Cursor) -> RepoHead:
-    """The one row of a query for a head. Raises RepoNotFoundError without one."""
+    """Return the one row of a query for a head. Raises RepoNotFoundError without one."""
     row = cursor.fetchone()
     if row is None:
         raise RepoNotFoundError("Could not find repo")

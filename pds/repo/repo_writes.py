@@ -184,7 +184,7 @@ def _check_batch(writes: Sequence[Write]) -> None:
 def _lock(
     conn: Conn, account: int, writes: Sequence[Write]
 ) -> tuple[RepoHead, Account, dict[str, bytes]]:
-    """The head, locked; and, as they are under that lock, the account and the records
+    """Return the head, locked; and, as they are under that lock, the account and the records
     that the batch touches."""
     # One round trip: the statements run one after the other all the same, and each
     # sees what was committed before it began.
@@ -223,7 +223,7 @@ def _settle(writes: Sequence[Write], current: dict[str, bytes]) -> list[CommitOp
 def _unreachable(
     root: bytes, read: dict[bytes, bytes], fresh: dict[bytes, bytes]
 ) -> list[bytes]:
-    """The nodes among those read that the tree under `root` no longer has.
+    """Return the nodes among those read that the tree under `root` no longer has.
 
     What was not read was not changed, so only nodes read or made need be walked.
     """

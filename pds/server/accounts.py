@@ -65,7 +65,7 @@ ACCOUNT_BY_ID: Final = f"SELECT {_COLUMNS} FROM account WHERE id = %s"
 
 
 def find_account(conn: Conn, identifier: str) -> Account | None:
-    """The account of a DID or a handle (lower case)."""
+    """Return the account of a DID or a handle (lower case)."""
     column = "did" if identifier.startswith("did:") else "handle"
     row = conn.execute(
         f"SELECT {_COLUMNS} FROM account WHERE {column} = %s", [identifier]
@@ -74,12 +74,12 @@ def find_account(conn: Conn, identifier: str) -> Account | None:
 
 
 def get_account(conn: Conn, account: int) -> Account:
-    """The account of an id that is known to exist."""
+    """Return the account of an id that is known to exist."""
     return read_account(conn.execute(ACCOUNT_BY_ID, [account]))
 
 
 def read_account(cursor: Cursor) -> Account:
-    """The one row of ACCOUNT_BY_ID."""
+    """Return the one row of ACCOUNT_BY_ID."""
     row = cursor.fetchone()
     assert row is not None
     return Account(*row)
@@ -121,7 +121,7 @@ def insert_account(conn: Conn, new: NewAccount) -> int:
 
 
 def sealed_key(conn: Conn, account: int, role: str) -> bytes:
-    """The encrypted `signing` or `rotation` key of an account."""
+    """Return the encrypted `signing` or `rotation` key of an account."""
     row = conn.execute(
         f"SELECT {role}_key FROM account WHERE id = %s", [account]
     ).fetchone()
@@ -153,7 +153,7 @@ def erase_account(conn: Conn, account: int) -> None:
 
 
 def require_public(conn: Conn, did: str) -> Account:
-    """The account whose repo anyone may read. Raises the Repo*Error of its status."""
+    """Return the account whose repo anyone may read. Raises the Repo*Error of its status."""
     account = find_account(conn, did)
     if account is None or account.status == DELETED:
         raise RepoNotFoundError(f"Could not find repo for DID: {did}")
@@ -204,5 +204,5 @@ def list_repos(conn: Conn, after: int, limit: int) -> list[HostedRepo]:
 
 
 def utc_text(moment: datetime) -> str:
-    """A moment in the datetime form of event frames, in milliseconds."""
+    """Return a moment in the datetime form of event frames, in milliseconds."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

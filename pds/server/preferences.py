@@ -14,7 +14,7 @@ INDEXER_PREFERENCE = "dev.bigworld.actor.defs#indexerPref"
 
 
 def read_preferences(conn: Conn, account: int) -> list[dict[str, Any]]:
-    """The preference objects, as they were put."""
+    """Return the preference objects, as they were put."""
     row = conn.execute(
         "SELECT value FROM preference WHERE account = %s", [account]
     ).fetchone()
@@ -43,7 +43,7 @@ def write_preferences(
 
 
 def preferred_indexer(conn: Conn, account: int) -> str | None:
-    """The `did#fragment` that the account chose for itself."""
+    """Return the `did#fragment` that the account chose for itself."""
     for preference in read_preferences(conn, account):
         if preference.get("$type") == INDEXER_PREFERENCE:
             return str(preference["service"])

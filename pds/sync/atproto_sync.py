@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from psycopg import IsolationLevel
 
-from network.server.request_guard import client_key
+from network.server.admission import client_key
 from network.server.spool import Spool
 from network.xrpc.byte_range import parse_range
 from network.xrpc.cursor import open_cursor, seal_cursor
@@ -95,7 +95,7 @@ class _SyncMethods:
             return {"did": did, "active": True, "rev": get_head(conn, account.id).rev}
 
     def get_record(self, call: Call) -> Reply:
-        """A CAR that proves the record, or that there is none."""
+        """Return a CAR that proves the record, or that there is none."""
         key = f"{call.params['collection']}/{call.params['rkey']}".encode("ascii")
         with self._snapshot(call) as (conn, account):
             head = get_head(conn, account.id)
@@ -201,7 +201,7 @@ class _SyncMethods:
 
     @contextmanager
     def _snapshot(self, call: Call) -> Iterator[tuple[Conn, Account]]:
-        """One consistent view of a repo that anyone may read."""
+        """Yield one consistent view of a repo that anyone may read."""
         with self._host.pool.connection() as conn:
             conn.isolation_level = IsolationLevel.REPEATABLE_READ
             conn.read_only = True

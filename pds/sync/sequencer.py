@@ -77,19 +77,19 @@ class StoredEvents:
         self._pool = pool
 
     async def tail(self) -> int:
-        """The newest number; 0 for none."""
+        """Return the newest number; 0 for none."""
         return await anyio.to_thread.run_sync(
             self._number, "SELECT last_seq FROM sequencer"
         )
 
     async def oldest(self) -> int:
-        """The oldest number that is still stored; 0 for none."""
+        """Return the oldest number that is still stored; 0 for none."""
         return await anyio.to_thread.run_sync(
             self._number, "SELECT coalesce(min(seq), 0) FROM event"
         )
 
     async def events_after(self, seq: int, limit: int) -> list[tuple[int, bytes]]:
-        """The next events above `seq`: at most `limit`, and about 4 MiB."""
+        """Return the next events above `seq`: at most `limit`, and about 4 MiB."""
         return await anyio.to_thread.run_sync(self._read, seq, limit)
 
     def _read(self, seq: int, limit: int) -> list[tuple[int, bytes]]:

@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
+from search.documents import ActorDocument, Document, RecordDocument
 from search.engines.contract import (
     ActorHit,
     EngineStats,
@@ -40,12 +41,7 @@ from search.query import Clause, PostQuery, normalize_tag
 from search.tokens import tokenize
 from storage.postgres.instants import from_micros, to_micros
 from storage.postgres.pool import Conn, Pool
-from storage.records.documents import (
-    ActorDocument,
-    Address,
-    Document,
-    RecordDocument,
-)
+from storage.records.addresses import Address
 from storage.records.web_urls import normalize_url
 
 TOP_CANDIDATES = 5_000

@@ -15,8 +15,8 @@ from starlette.routing import BaseRoute, Route
 
 from crawler.hosts.discovery import AskedAgain, crawl_again
 from crawler.settings import MIB, CrawlSettings
+from network.server.admission import client_key
 from network.server.rate_limit import RateLimit
-from network.server.request_guard import client_key
 from network.xrpc.server import XrpcError
 from service.web.status import BENIGN
 from storage.hosts import host_rows

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from protocol.errors import InvalidSyntaxError
 from protocol.syntax import AtUri, parse_at_uri, tid_from_int
 from storage.collections import COLLECTION_IDS
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
 from storage.records.interning import rkey_number
 from storage.states import STATUS_DELETED
+
+
+class Address(NamedTuple):
+    """A record by its numbers (storage.schema)."""
+
+    actor: int
+    collection: int
+    rkey: int
 
 
 def find_actors(conn: Conn, dids: Iterable[str]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from protocol.data.cbor import Value
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.record_codec import decompress, record_size
 from storage.records.record_rows import fetch_large
 

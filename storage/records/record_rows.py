@@ -14,7 +14,7 @@ from protocol.syntax.tid import tid_from_int
 from storage.postgres.arrays import int_array, int_columns
 from storage.postgres.copy import copy_packed
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.record_codec import compress_all, decompress
 
 COLUMNS: Final = ("actor", "collection", "rkey", "value")

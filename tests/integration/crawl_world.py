@@ -25,7 +25,7 @@ from crawler.live.firehose import Firehose
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from network.server.listener import serving_in_thread
-from network.streams.stream_client import StreamTimes
+from network.streams.stream_events import StreamTimes
 from network.streams.stream_server import StreamServer
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.mst import build_root

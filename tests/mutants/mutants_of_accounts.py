@@ -5,7 +5,7 @@ from __future__ import annotations
 from mutant import Mutant
 
 _EVENTS = "tests/unit/indexer/repos/test_indexer_checkout_events.py"
-_SEARCH_SYNC = "tests/unit/indexer/test_indexer_search_sync.py"
+_SEARCH_SYNC = "tests/unit/indexer/test_indexer_search_drain.py"
 _ACCOUNTS = "tests/unit/indexer/test_indexer_accounts.py"
 _APPLY = "tests/unit/indexer/test_indexer_apply.py"
 _DELETION = "tests/integration/repos/test_crawl_deletion.py"
@@ -184,7 +184,7 @@ ACCOUNT = (
     Mutant(
         "search-keeps-who-went",
         "account",
-        "indexer/search_sync.py",
+        "search/drain.py",
         " or not accounts[a].shown}",
         "}",
         (

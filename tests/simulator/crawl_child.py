@@ -48,13 +48,14 @@ from crawler.live.firehose import Firehose
 from crawler.repos import repo_import
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
-from indexer.search_sync import drain_outbox
+from indexer.collections.texts import TEXTS
 from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
 from network.http.urls import Target
 from network.identity.resolver import IdentityLimits, IdentityResolver
-from network.streams.stream_client import StreamTimes
+from network.streams.stream_events import StreamTimes
 from protocol.events.event import Event
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from service.index_sink import IndexSink
 from service.shards import ShardPlan
@@ -164,7 +165,7 @@ SINKS = {
 RESUMES = {"highest": resume_highest, "as_they_are": resume_as_they_are}
 
 
-def drain_outbox_first(conn: Conn, engine: Any, limit: int) -> int:
+def drain_outbox_first(conn: Conn, engine: Any, texts: Any, limit: int) -> int:
     """Plant a fault: delete entries, then wait for a kill before indexing them."""
     with conn.transaction():
         entries = take_outbox(conn, limit)
@@ -272,7 +273,7 @@ def draining(pool: Any, drain: Callable[..., int]) -> Any:
         engine = PostgresEngine(pool)
         while not ended.wait(0.02):
             with contextlib.suppress(psycopg.Error), pool.connection() as conn:
-                drain(conn, engine, 50)
+                drain(conn, engine, TEXTS, 50)
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -20,8 +20,9 @@ from starlette.routing import Route
 from audit.repo_audit import recount_stats
 from crawler.database import Database
 from crawler.scope.reconciler import ScopeKeeper
-from indexer.search_sync import drain_outbox
+from indexer.collections.texts import TEXTS
 from network.server.listener import serving_in_thread
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from storage.hosts import host_rows
 from storage.postgres.pool import Conn
@@ -143,7 +144,7 @@ def test_who_leaves_leaves_nothing_and_counts_stay_exact(world: CrawlWorld) -> N
 
     def drain() -> None:
         with world.pool.connection() as conn:
-            while drain_outbox(conn, engine, 1_000):
+            while drain_outbox(conn, engine, TEXTS, 1_000):
                 pass
 
     with world.crawling():

@@ -14,7 +14,7 @@ from storage.collections import (
     REPOST_SUBJECT,
 )
 from storage.postgres.pool import Conn
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 POST = COLLECTION_IDS[FEED_POST]
 REPOST = COLLECTION_IDS[FEED_REPOST]

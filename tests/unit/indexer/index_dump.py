@@ -8,13 +8,9 @@ from typing import Any
 
 from indexer.collections.registry import ROW_TABLES
 from protocol.syntax import tid_from_int
+from search.documents import ActorDocument, Document, RecordDocument
 from storage.postgres.pool import Conn
-from storage.records.documents import (
-    ActorDocument,
-    Address,
-    Document,
-    RecordDocument,
-)
+from storage.records.addresses import Address
 from storage.records.record_codec import decompress
 
 

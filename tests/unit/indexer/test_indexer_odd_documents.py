@@ -10,7 +10,8 @@ import pytest
 from indexer_world import POST, author, post
 
 from indexer.batch import BatchResult
-from indexer.search_sync import drain_outbox
+from indexer.collections.texts import TEXTS
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from storage.postgres.pool import Conn, Pool
 
@@ -74,7 +75,7 @@ def test_odd_record_does_not_block_others(
     _, second = plain.write(POST, post("plain words"))
     apply(first, second)
     engine = PostgresEngine(pool)
-    while drain_outbox(conn, engine, 50):
+    while drain_outbox(conn, engine, TEXTS, 50):
         pass
     found = conn.execute(
         "SELECT count(*) FROM search_document JOIN actor ON actor.id = actor"

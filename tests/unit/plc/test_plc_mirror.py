@@ -324,9 +324,9 @@ def test_an_operation_of_the_list_of_exceptions_is_taken(pool: Pool) -> None:
     async def read_audit() -> list[dict[str, Any]]:
         app = create_mirror_app(pool, "http://plc.test", tolerated={lines[1].cid})
         async with serving(app, "127.0.0.1", 0) as url, Fetcher(DEV) as fetcher:
-            audit: list[dict[str, Any]] = await fetcher.get_json(
-                f"{url}/{did}/log/audit"
-            )
+            audit: list[dict[str, Any]] = (
+                await fetcher.get(f"{url}/{did}/log/audit")
+            ).json()
             return audit
 
     flags = [item.get("tolerated", False) for item in asyncio.run(read_audit())]
@@ -787,11 +787,11 @@ def test_the_mirror_serves_what_a_directory_serves(pool: Pool) -> None:
     async def run() -> None:
         app = create_mirror_app(pool, "https://plc.test")
         async with serving(app, "127.0.0.1", 0) as url, Fetcher(DEV) as fetcher:
-            document = await fetcher.get_json(f"{url}/{did}")
+            document = (await fetcher.get(f"{url}/{did}")).json()
             assert document["alsoKnownAs"] == ["at://r1.example.com"]
-            audit = await fetcher.get_json(f"{url}/{did}/log/audit")
+            audit = (await fetcher.get(f"{url}/{did}/log/audit")).json()
             assert audit == [e.to_json() for e in log]
-            health = await fetcher.get_json(f"{url}/_health")
+            health = (await fetcher.get(f"{url}/_health")).json()
             assert health["caughtUpAt"].startswith("2026-")
             refused = await fetcher.post(f"{url}/{did}", body=b"{}")
             assert refused.status == 405

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from search.documents import ActorDocument, RecordDocument
 from search.engines.postgres import PostgresEngine
 from search.engines.spelling import correct, edit_distance, refresh_words
 from search.query import PostQuery, parse_query
 from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.postgres.pool import Conn, open_pool
-from storage.records.documents import ActorDocument, Address, RecordDocument
+from storage.records.addresses import Address
 
 POST = COLLECTION_IDS[FEED_POST]
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -81,7 +81,7 @@ def test_what_cannot_be_taken_down_is_refused_with_the_reason(
     told = operator.says("add", record, "--reason", "x", code=1)
     assert "only whole accounts" in told
     assert "neither a DID nor a handle" in operator.says("undo", "no one", code=1)
-    assert "say why" in operator.says("add", DID, "--reason", " ", code=1)
+    assert "--reason is empty" in operator.says("add", DID, "--reason", " ", code=1)
 
 
 def test_streams_are_told_of_a_takedown_and_its_end(

@@ -6,7 +6,7 @@ import pytest
 
 from crawler.hosts.balance import measure_hosts
 from crawler.settings import CrawlSettings
-from service.monitoring.alarms import host_stalled
+from service.monitoring.alarm_rules import host_stalled
 from service.monitoring.snapshot import Snapshot
 from storage.hosts import host_rows
 from storage.hosts.host_status import watched_hosts
