@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from network.server.spool import Spooler
 from search.engines.contract import SearchEngine
 from storage.postgres.pool import Conn, Pool
+from storage.private.private_store import PrivateStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class AppView:
     """The read side. `pool` has a connection for each thread that answers requests."""
 
     pool: Pool
+    private: PrivateStore
     engine: SearchEngine
     cursor_secret: bytes
     service_did: str

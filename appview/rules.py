@@ -15,8 +15,10 @@ from typing import Final
 from appview.hydration.labels import account_subject
 from appview.hydration.records import POST
 from appview.hydration.self_labels import self_label_values
-from appview.hydration.state import State, profile_address
+from appview.hydration.state import State, profile_address, quoted_uri
 from feeds.skeleton import SkeletonItem
+from storage.collections import FEED_POST
+from storage.private.mutes import Mute
 from storage.records.addresses import Address
 
 NO_UNAUTHENTICATED: Final = "!no-unauthenticated"
@@ -39,13 +41,15 @@ class Place(Enum):
     LIKE = auto()
     """An entry of getLikes, beside the author of the post."""
     REPOSTER = auto()
-    """An entry of getRepostedBy, or the account that reposted a feed item."""
+    """An entry of getRepostedBy, or the account that reposted an item of its feed."""
+    FEED_REPOSTER = auto()
+    """The account that reposted an item of a feed or timeline."""
     POST = auto()
     """A post of getPosts or a hit of searchPosts."""
     FEED_ITEM = auto()
     """A post in a feed or timeline."""
     AUTHOR_ITEM = auto()
-    """A post in an author feed."""
+    """A post in an author feed, beside the account that reposted it."""
     REPLY_REF = auto()
     """Parent or root of a post in a feed, beside the author of the post."""
     ANCHOR = auto()
@@ -79,6 +83,12 @@ class Condition(Enum):
     """The account and the one beside it block each other, either way."""
     ANCESTOR_BLOCK = auto()
     """The viewer and the author of the parent or grandparent block each other."""
+    MUTED = auto()
+    """The viewer mutes the account, or its quotes and the record is one."""
+    MUTED_REPOSTS = auto()
+    """The viewer mutes the account or its reposts."""
+    MUTED_CONTENT = auto()
+    """The viewer mutes the account, but not the one beside it that reposted it."""
     GATED = auto()
     """The thread's gate does not let the account reply."""
     HIDDEN_REPLY = auto()
@@ -123,11 +133,17 @@ TABLE: Final[dict[Place, Rules]] = {
     Place.FOLLOW: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
     Place.LIKE: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
     Place.REPOSTER: _rules(Effect.HIDE, *_GONE, Condition.VIEWER_BLOCK),
-    Place.POST: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
-    Place.FEED_ITEM: _rules(
-        Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK, Condition.ANCESTOR_BLOCK
+    Place.FEED_REPOSTER: _rules(
+        Effect.HIDE, *_GONE, Condition.VIEWER_BLOCK, Condition.MUTED_REPOSTS
     ),
-    Place.AUTHOR_ITEM: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
+    Place.POST: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
+    Place.FEED_ITEM: (
+        *_rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
+        *_rules(Effect.HIDE, Condition.ANCESTOR_BLOCK, Condition.MUTED),
+    ),
+    Place.AUTHOR_ITEM: _rules(
+        Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK, Condition.MUTED_CONTENT
+    ),
     Place.REPLY_REF: (
         *_rules(Effect.NOT_FOUND, *_NO_RECORD),
         *_rules(Effect.BLOCKED, *_BLOCKS),
@@ -240,6 +256,32 @@ def _is_ancestor_blocked(state: State, case: Case) -> bool:
     return any(_is_blocked(state, a.actor) for a in (parent, grandparent) if a)
 
 
+def _mute_of(state: State, actor: int | None) -> Mute | None:
+    found = None if actor is None else state.actors.get(actor)
+    return state.session.mutes.get(found.did) if found else None
+
+
+def _is_muted(state: State, case: Case) -> bool:
+    mute = _mute_of(state, case.actor)
+    if mute is None or mute.is_full:
+        return mute is not None
+    post = state.posts.get(case.record) if case.record else None
+    uri = quoted_uri(post.record.value) if post else None
+    return mute.only_quotes and uri is not None and f"/{FEED_POST}/" in uri
+
+
+def _are_reposts_muted(state: State, case: Case) -> bool:
+    mute = _mute_of(state, case.actor)
+    return mute is not None and (mute.is_full or mute.only_reposts)
+
+
+def _is_content_muted(state: State, case: Case) -> bool:
+    mute, beside = _mute_of(state, case.actor), _mute_of(state, case.beside)
+    if case.beside is None or mute is None or not mute.is_full:
+        return False
+    return beside is None or not beside.is_full
+
+
 def _is_gated(state: State, case: Case) -> bool:
     return case.record is not None and state.standing.violates(case.record)
 
@@ -275,6 +317,9 @@ _HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
     Condition.VIEWER_BLOCK: _is_viewer_blocked,
     Condition.PARTY_BLOCK: _is_party_blocked,
     Condition.ANCESTOR_BLOCK: _is_ancestor_blocked,
+    Condition.MUTED: _is_muted,
+    Condition.MUTED_REPOSTS: _are_reposts_muted,
+    Condition.MUTED_CONTENT: _is_content_muted,
     Condition.GATED: _is_gated,
     Condition.HIDDEN_REPLY: _is_hidden_reply,
     Condition.NOT_QUOTABLE: _is_not_quotable,
@@ -325,13 +370,13 @@ def shown_records(
 def shown_items(
     state: State, place: Place, items: Iterable[SkeletonItem]
 ) -> list[SkeletonItem]:
-    """Return the feed items that are shown: the post, and the account that reposted."""
-    return [
-        item
-        for item in items
-        if decide_record(state, place, item.post) is None
-        and (
-            item.repost is None
-            or decide(state, Place.REPOSTER, Case(item.repost.actor)) is None
-        )
-    ]
+    """Return the feed items whose post and reposting account are shown."""
+    reposter = Place.FEED_REPOSTER if place is Place.FEED_ITEM else Place.REPOSTER
+
+    def is_shown(item: SkeletonItem) -> bool:
+        by = item.repost.actor if item.repost else None
+        if by is not None and decide(state, reposter, Case(by)) is not None:
+            return False
+        return decide_record(state, place, item.post, beside=by) is None
+
+    return [item for item in items if is_shown(item)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from appview.labelers import (
 from network.xrpc.server import Call, XrpcError
 from protocol.syntax import is_did
 from storage.postgres.pool import Conn
+from storage.private.mutes import Mute, load_mutes
 from storage.records.addresses import find_actors, find_handles
 
 REPO_REV = "atproto-repo-rev"
@@ -48,17 +49,19 @@ class RequestContext:
     is_client_gone: Callable[[], bool] = lambda: False
     repo_rev: str | None = None
     """The revision of the viewer's repo, known once a session was opened."""
+    _mutes: Mapping[str, Mute] | None = None
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Open a read-only transaction that sees one moment."""
         self.check_client()
+        mutes = self._load_mutes()
         with self.app.pool.connection() as conn:
             conn.execute(
                 "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
                 f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"
             )
-            yield Session(self, conn, self._find_viewer(conn))
+            yield Session(self, conn, self._find_viewer(conn), mutes)
 
     def check_client(self) -> None:
         """Raise XrpcError if nobody waits for the answer any more."""
@@ -75,6 +78,15 @@ class RequestContext:
         if self.repo_rev:
             headers[REPO_REV] = self.repo_rev
         return headers
+
+    def _load_mutes(self) -> Mapping[str, Mute]:
+        """Read the viewer's mutes once, while no connection of the index is held."""
+        if self._mutes is None:
+            self._mutes = {}
+            if self.viewer_did is not None:
+                with self.app.private.read() as conn:
+                    self._mutes = load_mutes(conn, self.viewer_did)
+        return self._mutes
 
     def _find_viewer(self, conn: Conn) -> Viewer | None:
         if self.viewer_did is None:
@@ -98,6 +110,8 @@ class Session:
     context: RequestContext
     conn: Conn
     viewer: Viewer | None
+    mutes: Mapping[str, Mute]
+    """Mutes of the viewer, by DID."""
 
     @property
     def app(self) -> AppView:

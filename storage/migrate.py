@@ -1,4 +1,4 @@
-"""Migrations of the three databases (index, pds, plc), and the check that the tables
+"""Migrations of the databases (index, private, pds, plc), and the check that the tables
 described in code are the tables that the migrations make."""
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _MIGRATIONS: Final = Path(__file__).resolve().parents[1] / "migrations"
 
 TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "index": ("storage.schema", "search.schema", "feeds.schema", "appview.schema"),
+    "private": ("storage.private.private_tables",),
     "pds": ("pds.tables",),
     "plc": ("plc.schema",),
 }
@@ -57,9 +58,9 @@ def upgrade(url: str, name: str) -> None:
 
 
 def check(url: str, name: str) -> list[str]:
-    """Differences between the tables in code and those of the migrated database.
+    """Return the differences between the tables in code and those of a database.
 
-    Empty when they are equal. Partitions are left out: Alembic cannot compare them.
+    Partitions are left out, which Alembic cannot compare, and tables of other targets.
     """
     engine = _engine(url)
     try:
@@ -68,7 +69,7 @@ def check(url: str, name: str) -> list[str]:
                 connection,
                 opts={
                     "version_table": version_table(name),
-                    "include_name": _include_name(connection),
+                    "include_name": _include_name(connection, name),
                     "compare_type": True,
                     "compare_server_default": True,
                 },
@@ -132,14 +133,16 @@ def merged_metadata(name: str) -> sa.MetaData:
     return merged
 
 
-def _include_name(connection: sa.Connection) -> Any:
-    """Alembic's name filter: every table but partitions and version tables."""
+def _include_name(connection: sa.Connection, target: str) -> Any:
+    """Return Alembic's name filter, without partitions and version tables."""
     partitions = set(
         connection.execute(
             sa.text("SELECT relname FROM pg_class WHERE relispartition")
         ).scalars()
     )
     ignored = partitions | {version_table(name) for name in TARGETS}
+    others = {table for name in TARGETS for table in merged_metadata(name).tables}
+    ignored |= others - merged_metadata(target).tables.keys()
 
     def include(name: str | None, type_: str, parent_names: Any) -> bool:
         return not (type_ == "table" and name in ignored)

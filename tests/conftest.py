@@ -118,7 +118,7 @@ class Databases:
         self._templates: set[str] = set()
 
     def make(self, name: str | None) -> str:
-        """A fresh database, migrated to `name` (index, pds, plc) or empty; its URL."""
+        """Make a database, migrated to the target `name` or empty; return its URL."""
         database = f"{name or 'empty'}_{next(self._numbers)}"
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database))
         if name is not None:
@@ -144,6 +144,9 @@ class Databases:
 
             self._server.ensure_database(template)
             migrate.upgrade(self._server.url(template), name)
+            if name == "index":
+                # Beside it, as on a PostgreSQL of the user's own.
+                migrate.upgrade(self._server.url(template), "private")
             self._templates.add(name)
         return template
 
@@ -156,7 +159,7 @@ def databases(postgres_server: EmbeddedPostgres) -> Databases:
 
 @pytest.fixture
 def make_database(databases: Databases) -> Iterator[Callable[[str], str]]:
-    """`make_database("index" | "pds" | "plc")` is the URL of a fresh database."""
+    """`make_database("index")` is the URL of a fresh database, migrated to a target."""
     made: list[str] = []
 
     def make(name: str) -> str:

@@ -106,8 +106,11 @@ def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
             return None
         return f"at://{did}/{GRAPH_FOLLOW}/{rkey_text(state, rkey)}"
 
+    mute = state.session.mutes.get(actor.did)
     return present(
-        muted=False,
+        muted=mute is not None and mute.is_full,
+        mutedOnlyReposts=mute is not None and mute.only_reposts,
+        mutedOnlyQuoteposts=mute is not None and mute.only_quotes,
         **blocks,
         blockingByList=list_view_basic(state, held) if held else None,
         following=own(viewer.did, relation.following),

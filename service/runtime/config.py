@@ -276,6 +276,13 @@ class Config(BaseSettings):
         description="The index database on a PostgreSQL of your own (17 or newer). "
         "Default: the embedded server.",
     )
+    private_database_url: SecretStr | None = Field(
+        None,
+        validation_alias=_or_plain("private_database_url"),
+        description="The database of private state (mutes) on a PostgreSQL of your "
+        "own. Default: beside the index, in tables of its own; embedded, a database "
+        "of its own.",
+    )
     broker_url: SecretStr | None = Field(
         None,
         validation_alias=_or_plain("broker_url"),

@@ -23,16 +23,18 @@ from service.runtime.databases import (
     INDEX,
     PDS,
     PLC,
+    PRIVATE,
     database_name,
     embedded_postgres,
     open_existing,
+    own_url,
     require_data,
 )
 from service.runtime.embedded.binaries import wheel_postgres
 from service.runtime.home import make_home
 from storage.repos.repo_rows import find_repos
 
-_EMBEDDED = ((INDEX, ""), (PLC, ""), (PDS, "a"), (PDS, "b"))
+_EMBEDDED = ((INDEX, ""), (PRIVATE, ""), (PLC, ""), (PDS, "a"), (PDS, "b"))
 _MANIFEST = "backup.json"
 _PRIVATE_FOLDER = "secrets"
 _STATE_FILE = "society.json"
@@ -95,12 +97,17 @@ def restore(config: Config, folder: Path) -> list[str]:
     except FileNotFoundError:
         raise ServiceError(f"{folder} holds no backup") from None
     names = list(manifest["databases"])
+    own = {
+        name: url
+        for target in (INDEX, PRIVATE)
+        if (name := database_name(target)) in names
+        and (url := own_url(config, target)) is not None
+    }
     if config.database_url is not None:
-        index = database_name(INDEX)
-        if index not in names:
+        if database_name(INDEX) not in own:
             raise ServiceError(f"{folder} holds no index; it has {', '.join(names)}")
-        _restore_database(config.database_url.get_secret_value(), folder, index)
-        return [index]
+        _restore_databases(own, folder)
+        return [*own]
     if (config.home / "postgres").exists() or (config.home / _PRIVATE_FOLDER).exists():
         raise ServiceError(f"{config.home} is not empty; restore into a new home")
     make_home(config.home)
@@ -110,23 +117,28 @@ def restore(config: Config, folder: Path) -> list[str]:
         shutil.copy2(folder / _STATE_FILE, config.home / _STATE_FILE)
     with embedded_postgres(config) as server:
         for name in names:
-            server.ensure_database(name)
-            _restore_database(server.url(name), folder, name)
+            if name not in own:
+                server.ensure_database(name)
+        urls = {name: server.url(name) for name in names}
+        _restore_databases(urls | own, folder)
     return names
 
 
-def _restore_database(url: str, folder: Path, name: str) -> None:
-    with psycopg.connect(url) as conn:
-        row = conn.execute(
-            "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
-        ).fetchone()
-    if row is not None and row[0]:
-        raise ServiceError(f"the database {name} has tables already")
-    _run_tool(
-        "pg_restore",
-        *("--exit-on-error", "--single-transaction", "--no-owner"),
-        *(f"--dbname={url}", str(folder / f"{name}.dump")),
-    )
+def _restore_databases(urls: dict[str, str], folder: Path) -> None:
+    """Restore the dumps of a backup, each to its URL; some may share a database."""
+    for name, url in urls.items():
+        with psycopg.connect(url) as conn:
+            row = conn.execute(
+                "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+            ).fetchone()
+        if row is not None and row[0]:
+            raise ServiceError(f"the database {name} has tables already")
+    for name, url in urls.items():
+        _run_tool(
+            "pg_restore",
+            *("--exit-on-error", "--single-transaction", "--no-owner"),
+            *(f"--dbname={url}", str(folder / f"{name}.dump")),
+        )
 
 
 @contextmanager
@@ -144,6 +156,9 @@ def _running(config: Config) -> Iterator[Any]:
 
 def _databases(config: Config) -> Iterator[tuple[str, str]]:
     """(name, URL) of what there is to save."""
+    private = config.private_database_url
+    if private is not None and private != config.database_url:
+        yield database_name(PRIVATE), private.get_secret_value()
     if config.database_url is not None:
         yield database_name(INDEX), config.database_url.get_secret_value()
         return
@@ -153,7 +168,7 @@ def _databases(config: Config) -> Iterator[tuple[str, str]]:
         present = {row[0] for row in rows}
         for target, part in _EMBEDDED:
             name = database_name(target, part)
-            if name in present:
+            if name in present and own_url(config, target) is None:
                 yield name, server.url(name)
 
 

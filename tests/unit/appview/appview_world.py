@@ -39,6 +39,7 @@ from protocol.syntax import TidClock
 from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from storage.postgres.pool import open_pool
+from storage.private.private_store import PrivateStore
 from storage.records.interning import Interner
 
 SERVICE = "did:web:provider.example.com"
@@ -149,9 +150,20 @@ class Provider:
         **params: Any,
     ) -> tuple[bytes, Mapping[str, str]]:
         url = f"{self.url}/xrpc/{nsid}?{urllib.parse.urlencode(params, doseq=True)}"
-        request = urllib.request.Request(url, headers=dict(headers))
+        return self._send(urllib.request.Request(url, headers=dict(headers)), viewer)
+
+    def post(self, nsid: str, body: Any, *, viewer: str | None = None) -> bytes:
+        """Return the answer of a procedure."""
+        headers = {"content-type": "application/json"}
+        url, data = f"{self.url}/xrpc/{nsid}", json.dumps(body).encode()
+        return self._send(urllib.request.Request(url, data, headers), viewer)[0]
+
+    def _send(
+        self, request: urllib.request.Request, viewer: str | None
+    ) -> tuple[bytes, Mapping[str, str]]:
         if viewer is not None:
-            request.add_header("x-viewer", did(viewer))
+            name, hash_sign, fragment = viewer.partition("#")
+            request.add_header("x-viewer", did(name) + hash_sign + fragment)
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
                 return answer.read(), answer.headers
@@ -375,6 +387,7 @@ def serve_world(
         )
         app = AppView(
             pool=pool,
+            private=PrivateStore(names),
             engine=engine,
             cursor_secret=b"secret",
             service_did=SERVICE,
