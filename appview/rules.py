@@ -1,8 +1,8 @@
-"""Rules that protect people: in each place, what hides an item and what stands in its
-place. Every method and every page reads this table; nothing else decides.
+"""Rules that protect accounts: for each place, the reasons to hide an item and the
+replacement. Every method and page reads this table.
 
-The provider's own pages (`session.for_page`) have no client behind them: what clients
-hide by label or thread gate is hidden there by OPTED_OUT, LABELLED and HIDDEN_REPLY.
+The provider's own pages (`session.for_page`) have no client behind them. OPTED_OUT,
+LABELLED and HIDDEN_REPLY hide there what clients hide.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Place(Enum):
     PROFILE = auto()
     """getProfile, and the account of an author feed or of a list of follows."""
     ACTOR = auto()
-    """An entry of getProfiles: asked for by name."""
+    """An entry of getProfiles, requested by name."""
     ACTOR_HIT = auto()
     """A hit of searchActors or typeahead."""
     EXACT_HIT = auto()
-    """A typeahead hit whose handle is what was typed."""
+    """A typeahead hit whose handle equals the search term."""
     FOLLOW = auto()
-    """An entry of getFollows or getFollowers, beside the account asked for."""
+    """An entry of getFollows or getFollowers, beside its subject."""
     LIKE = auto()
     """An entry of getLikes, beside the author of the post."""
     REPOSTER = auto()
@@ -53,7 +53,7 @@ class Place(Enum):
     REPLY_REF = auto()
     """Parent or root of a post in a feed, beside the author of the post."""
     ANCHOR = auto()
-    """The post that a thread was asked for by."""
+    """The post that a thread was requested by."""
     PARENT = auto()
     """A post above another one in a thread, beside the author of that one."""
     REPLY = auto()
@@ -68,11 +68,11 @@ class Condition(Enum):
     """A reason against showing an item."""
 
     MISSING = auto()
-    """The record is not there: deleted, or never seen."""
+    """The record was deleted or never seen."""
     GONE = auto()
-    """The account is not there, not active, taken down, or redacted by a labeler."""
+    """The account is unknown, not active, taken down, or redacted by a labeler."""
     REDACTED = auto()
-    """A labeler that the reader accepts to redact has taken the record down."""
+    """A labeler that the viewer accepts with `redact` has taken the record down."""
     OPTED_OUT = auto()
     """The account asks to be shown to signed-in people only (pages)."""
     LABELLED = auto()
@@ -103,15 +103,15 @@ class Effect(Enum):
     """The consequence of a condition that holds."""
 
     HIDE = auto()
-    """Nothing."""
+    """Leave the item out."""
     NOT_FOUND = auto()
-    """A notFoundPost or viewNotFound."""
+    """Show a notFoundPost or viewNotFound."""
     BLOCKED = auto()
-    """A blockedPost or viewBlocked."""
+    """Show a blockedPost or viewBlocked."""
     DETACH = auto()
-    """A viewDetached."""
+    """Show a viewDetached."""
     REFUSE = auto()
-    """An error."""
+    """Answer with an error."""
 
 
 Rules = tuple[tuple[Condition, Effect], ...]
@@ -170,21 +170,20 @@ TABLE: Final[dict[Place, Rules]] = {
     ),
     Place.NAMED: _rules(Effect.HIDE, *_NO_RECORD),
 }
-"""The first condition that holds decides; an item for which none holds is shown."""
+"""The first condition that holds decides; an item without one is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An item in a place: its account, its record if it is one, the account on the
-    other side, and the post that quotes it."""
+    """An item in a place.
+
+    `beside` is the account on the other side, `quoted_by` the quoting post.
+    """
 
     actor: int
     record: Address | None = None
     beside: int | None = None
     quoted_by: Address | None = None
-
-
-# conditions
 
 
 def _is_missing(state: State, case: Case) -> bool:
@@ -212,7 +211,7 @@ def has_opted_out(state: State, case: Case) -> bool:
     profile = state.records.get(profile_address(case.actor))
     actor = state.actors.get(case.actor)
     if profile is None and actor is not None and actor.sort_at is not None:
-        # There is one, which the answer had no room to read: it may say so.
+        # The profile exists but the allowance was spent; it may say so.
         return True
     post = state.posts.get(case.record) if case.record else None
     values = self_label_values(profile.value) if profile else []
@@ -235,7 +234,7 @@ def _is_labelled(state: State, case: Case) -> bool:
 
 def _is_blocked(state: State, actor: int) -> bool:
     viewer = state.session.viewer_actor
-    return viewer is not None and state.standing.is_blocked(viewer, actor)
+    return viewer is not None and state.restrictions.is_blocked(viewer, actor)
 
 
 def _is_viewer_blocked(state: State, case: Case) -> bool:
@@ -243,7 +242,7 @@ def _is_viewer_blocked(state: State, case: Case) -> bool:
 
 
 def _is_party_blocked(state: State, case: Case) -> bool:
-    return case.beside is not None and state.standing.is_blocked(
+    return case.beside is not None and state.restrictions.is_blocked(
         case.beside, case.actor
     )
 
@@ -283,14 +282,14 @@ def _is_content_muted(state: State, case: Case) -> bool:
 
 
 def _is_gated(state: State, case: Case) -> bool:
-    return case.record is not None and state.standing.violates(case.record)
+    return case.record is not None and state.restrictions.violates(case.record)
 
 
 def _is_hidden_reply(state: State, case: Case) -> bool:
     post = state.posts.get(case.record) if case.record else None
     if not state.session.for_page or post is None or post.root is None:
         return False
-    gate = state.standing.threadgate(post.root)
+    gate = state.restrictions.threadgate(post.root)
     return gate is not None and state.uris[post.record.address] in gate.hidden_replies
 
 
@@ -298,13 +297,13 @@ def _is_not_quotable(state: State, case: Case) -> bool:
     quoting = state.posts.get(case.quoted_by) if case.quoted_by else None
     if quoting is None or case.record is None or case.record.collection != POST:
         return False
-    return state.standing.violates_postgate(quoting, case.record)
+    return state.restrictions.violates_postgate(quoting, case.record)
 
 
 def _is_detached(state: State, case: Case) -> bool:
     if case.record is None or case.quoted_by is None:
         return False
-    gate = state.standing.postgate(case.record)
+    gate = state.restrictions.postgate(case.record)
     return gate is not None and state.uris.get(case.quoted_by) in gate.detached
 
 
@@ -327,11 +326,9 @@ _HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
 }
 
 
-# deciding
-
-
 def decide(state: State, place: Place, case: Case) -> Effect | None:
-    """Return what stands against showing an item; None if it is shown."""
+    """Return the effect of the first condition that holds; None if the item is
+    shown."""
     for condition, effect in TABLE[place]:
         if _HOLDS[condition](state, case):
             return effect
@@ -346,7 +343,7 @@ def decide_record(
     beside: int | None = None,
     quoted_by: Address | None = None,
 ) -> Effect | None:
-    """As `decide`, for a record."""
+    """Decide on a record; see `decide`."""
     return decide(state, place, Case(record.actor, record, beside, quoted_by))
 
 
@@ -356,7 +353,7 @@ def shown_actors(
     """Return the accounts that are shown, in order."""
     found = [*actors]
     if beside is not None:
-        state.standing.load_pairs((beside, actor) for actor in found)
+        state.restrictions.load_pairs((beside, actor) for actor in found)
     return [a for a in found if decide(state, place, Case(a, beside=beside)) is None]
 
 

@@ -1,4 +1,4 @@
-"""One request: who asks, whose labels they want, and its read-only transactions."""
+"""A request: viewer, accepted labelers, and its read-only transactions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NO_LABELERS = Labelers()
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The signed-in account; `actor` is None while we know nothing of it."""
+    """The signed-in account; `actor` is None if the index does not know it."""
 
     did: str
     actor: int | None
@@ -35,10 +35,11 @@ class Viewer:
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request, without a connection: hold none while waiting for anything else.
+    """A request without a connection: hold none while waiting for anything else.
 
-    `nsid` binds the cursors given out. `viewer_did` is the account that asks.
-    `for_page`: a page of ours asks, so no client applies labels and gates.
+    `nsid` binds the cursors given out. `viewer_did` is the signed-in account.
+    `for_page`: the request is of a page, without a client that applies labels and
+    gates.
     """
 
     app: AppView
@@ -53,7 +54,7 @@ class RequestContext:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """Open a read-only transaction that sees one moment."""
+        """Open a read-only transaction on one snapshot."""
         self.check_client()
         mutes = self._load_mutes()
         with self.app.pool.connection() as conn:
@@ -64,14 +65,14 @@ class RequestContext:
             yield Session(self, conn, self._find_viewer(conn), mutes)
 
     def check_client(self) -> None:
-        """Raise XrpcError if nobody waits for the answer any more."""
+        """Raise XrpcError if the client has disconnected."""
         if self.is_client_gone():
             raise XrpcError(
                 "ClientClosedRequest", "the client is gone", CLIENT_CLOSED_REQUEST
             )
 
     def reply_headers(self) -> dict[str, str]:
-        """Return how fresh the viewer's own data is, and whose labels were applied."""
+        """Return the revision of the viewer's repo and the applied labelers."""
         headers = {}
         if self.labelers.dids:
             headers[CONTENT_LABELERS] = self.labelers.header()
@@ -98,7 +99,7 @@ class RequestContext:
         ).fetchone()
         if row is None:
             return Viewer(self.viewer_did, None)
-        # The first session's: everything shown is at least as new.
+        # Of the first session: everything shown is at least as new.
         self.repo_rev = self.repo_rev or row[1]
         return Viewer(self.viewer_did, row[0])
 
@@ -115,31 +116,31 @@ class Session:
 
     @property
     def app(self) -> AppView:
-        """The read side that answers."""
+        """Return the read side."""
         return self.context.app
 
     @property
     def nsid(self) -> str:
-        """The method that was called."""
+        """Return the NSID of the method."""
         return self.context.nsid
 
     @property
     def labelers(self) -> Labelers:
-        """The labelers that the request accepts."""
+        """Return the accepted labelers."""
         return self.context.labelers
 
     @property
     def for_page(self) -> bool:
-        """Read by a page of ours: no client applies labels and gates to the answer."""
+        """Return True for a page of ours, without a client behind it."""
         return self.context.for_page
 
     @property
     def viewer_actor(self) -> int | None:
-        """The viewer's actor id, if both are known."""
+        """Return the viewer's actor id, if both are known."""
         return self.viewer.actor if self.viewer else None
 
     def find_actor(self, identifier: str) -> int | None:
-        """Return the actor id of a DID or a handle that the index knows."""
+        """Return the actor id of a known DID or handle."""
         if not is_did(identifier):
             did = find_handles(self.conn, [identifier]).get(identifier.lower())
             if did is None:

@@ -36,7 +36,7 @@ from storage.states import STATUS_ACTIVE
 _PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
 _POST: Final = COLLECTION_IDS[FEED_POST]
 _MAX_FILTER_CHARS: Final = 2_048
-"""Tags, addresses and the like, each."""
+"""Characters of a tag, an address and the like."""
 _NO_STATS: Final = PostStats()
 _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
 

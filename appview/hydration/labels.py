@@ -22,7 +22,7 @@ class Label:
 
 
 def account_subject(actor: int) -> Address:
-    """Return the address under which labels of a whole account are kept."""
+    """Return the address that stands for a whole account."""
     return Address(actor, 0, 0)
 
 
@@ -31,7 +31,7 @@ def load_labels(
     labelers: Collection[str],
     subjects: Collection[Address],
 ) -> dict[Address, list[Label]]:
-    """Labels in force by subject: not negated, not expired."""
+    """Return labels by subject, without negated and expired ones."""
     found: dict[Address, list[Label]] = {}
     rows = conn.execute(
         """

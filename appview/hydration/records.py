@@ -40,12 +40,12 @@ LABELER = COLLECTION_IDS[LABELER_SERVICE]
 CHAT_DECLARATION = "chat.bsky.actor.declaration"
 NOTIFICATION_DECLARATION = "app.bsky.notification.declaration"
 DECLARATIONS = (CHAT_DECLARATION, NOTIFICATION_DECLARATION)
-"""Records with the key `self` that views of an account are made of."""
+"""Records with the key `self` that add to the view of an account."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A record as its author signed it; `size` is that of its block."""
+    """A record as its author signed it; `size` is the bytes of its block."""
 
     address: Address
     cid: str
@@ -54,7 +54,7 @@ class Record:
 
     @cached_property
     def json(self) -> Any:
-        """The value in JSON form: one object, however often an answer shows it."""
+        """Return the value in JSON form, made once."""
         return to_json(self.value)
 
 
@@ -110,8 +110,7 @@ def _columns(addresses: Collection[Address]) -> list[list[int]]:
 
 
 def read_record(address: Address, block: bytes) -> Record | None:
-    """The record of its exact bytes; None if it is no map, or not to be read at all
-    (nothing can show that)."""
+    """Return the record in a block; None if it is no map or cannot be decoded."""
     try:
         value = decode(block)
     except ProtocolError:
@@ -124,7 +123,7 @@ def read_record(address: Address, block: bytes) -> Record | None:
 def load_records(
     conn: Conn, addresses: Collection[Address], allowance: Allowance
 ) -> dict[Address, Record]:
-    """Records by address; unknown ones, and those beyond the allowance, are absent."""
+    """Return records by address; those beyond the allowance are absent."""
     rows = conn.execute(
         f"""
         SELECT r.actor, r.collection, r.rkey, {HELD}
@@ -151,8 +150,7 @@ def _read(
 def load_own_records(
     conn: Conn, actors: Collection[int], allowance: Allowance
 ) -> tuple[dict[Address, Record], dict[tuple[int, str], Record]]:
-    """Return the profiles of accounts by address, and their declarations by account
-    and collection."""
+    """Return profiles by address, and declarations by account and collection."""
     rows = conn.execute(
         f"""
         SELECT c.nsid, r.actor, r.collection, r.rkey, {HELD}
@@ -179,7 +177,7 @@ def load_own_records(
 def load_posts(
     conn: Conn, addresses: Collection[Address], allowance: Allowance
 ) -> dict[Address, Post]:
-    """Posts by address, with the counts kept beside them."""
+    """Return posts by address, with their counts."""
     rows = conn.execute(
         f"""
         SELECT p.actor, p.rkey, p.sort_at,
@@ -212,7 +210,7 @@ def load_reposts(
     reposts: Mapping[Address, Address],
     allowance: Allowance,
 ) -> dict[Address, Repost]:
-    """Return reposts by address, given with the posts that they are to be of."""
+    """Return reposts by address. `reposts` maps each to the post it is to be of."""
     rows = conn.execute(
         f"""
         SELECT r.actor, r.collection, r.rkey, l.sort_at, {HELD}
@@ -285,7 +283,7 @@ def load_named(
 def _count_joined(
     conn: Conn, packs: Collection[Address]
 ) -> dict[Address, tuple[int, int]]:
-    """Return how many accounts joined by each starter pack: ever, and this week."""
+    """Return the accounts that joined by each starter pack: ever, and this week."""
     if not packs:
         return {}
     rows = conn.execute(

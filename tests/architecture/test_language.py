@@ -97,7 +97,7 @@ BANNED_NAMES: Final = {
     "Wakeful": "PollingThread",
     "calm_interpreter": "tune_gc",
     "send_on": "rebroadcast",
-    "SentEvents": "OutgoingEvents",
+    "OutgoingEvents": "OutgoingEvents",
     "Society": "DemoNetwork",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from mutant import Mutant
 
-_MIRROR = "tests/unit/appview/test_appview_mirror.py"
+_MIRROR = "tests/unit/mirror/test_mirror_sync.py"
 _ROUTER = "tests/unit/crawler/test_crawler_router.py"
 _ROWS = "tests/unit/indexer/test_indexer_row_audit.py"
 _SELECTED = "tests/unit/indexer/test_indexer_selected.py"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from appview_world import Provider, World, did, serve_world
 
-from appview.hydration import standing
+from appview.hydration import restrictions
 from appview.hydration.state import State
 from appview.session import RequestContext
 from storage.records.addresses import find_addresses
@@ -218,11 +218,11 @@ def test_gates_of_one_page_open_no_thread_of_the_next(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Room for one gate at a time, and not for two.
-    monkeypatch.setattr(standing, "MAX_GATE_ITEMS", 8)
+    monkeypatch.setattr(restrictions, "MAX_GATE_ITEMS", 8)
     with RequestContext(provider.app, POSTS).session() as session:
         state = State(session)
         for kind in ("nobody", "mentioned", "followers"):
             uri = provider.uris[kind]
             root = find_addresses(session.conn, [uri])[uri]
             state.load_posts([root])
-            assert state.standing.threadgate(root) is not None, kind
+            assert state.restrictions.threadgate(root) is not None, kind

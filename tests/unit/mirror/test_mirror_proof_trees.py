@@ -76,7 +76,7 @@ def test_one_tree_is_built_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_kept_is_bounded() -> None:
     sizes = [tree({f"app.a.x/{n}-{m}".encode() for m in range(100)}) for n in range(10)]
     one = sum(len(node.raw) + 36 for node in build_nodes(sizes[0]))
-    trees = ProofTrees(most=3 * one + one // 2, most_each=2 * one)
+    trees = ProofTrees(max_bytes=3 * one + one // 2, max_tree=2 * one)
     for items in sizes:
         trees.prove(build_root(items), items[0][0], lambda items=items: items)
     assert 1 <= len(trees._trees) <= 3

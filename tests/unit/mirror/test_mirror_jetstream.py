@@ -15,14 +15,14 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
 from mirror.jetstream import PATH, Jetstream
-from mirror.jetstream_events import Message, Moment, Record
+from mirror.jetstream_events import EventMessages, Message, Record
 from mirror.jetstream_options import (
     BadOptionsError,
     Options,
     read_query,
     read_update,
 )
-from mirror.outgoing_events import SentEvent
+from mirror.outgoing_events import OutgoingEvent
 from network.server.listener import serving
 from protocol.data import cbor
 from protocol.data.cid import (
@@ -297,7 +297,7 @@ def test_fields_of_any_type_do_not_end_the_stream(
 ) -> None:
     frame = encode_frame(t, {"seq": 5, "did": DID, **fields})
     logged = LoggedEvent(7, 1, frame)
-    moment = Moment(SentEvent(logged, DID, t))
+    moment = EventMessages(OutgoingEvent(logged, DID, t))
     (message,) = moment.messages
     assert json.loads(message.data)[t[1:]] == {"did": DID, "seq": 7, **told}
 
@@ -328,7 +328,7 @@ def test_what_is_dropped_when_it_comes_in_is_not_told() -> None:
     ops.append({"action": "delete", "path": f"{POST}/gone", "cid": None})
     body: dict[str, cbor.Value] = {"repo": DID, "rev": "r", "blocks": car, "ops": ops}
     frame = encode_frame("#commit", body)
-    moment = Moment(SentEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
+    moment = EventMessages(OutgoingEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
     texts = [message.data for message in moment.messages]
     told = [json.loads(text)["commit"] for text in texts if text]
     assert [(one["operation"], one["rkey"]) for one in told] == [
@@ -352,7 +352,7 @@ def test_one_record_in_many_messages_is_read_once_and_kept_as_text() -> None:
     frame = encode_frame("#commit", body)
     tracemalloc.start()
     try:
-        moment = Moment(SentEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
+        moment = EventMessages(OutgoingEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
         for message in moment.messages:
             told = message.data
         kept, peak = tracemalloc.get_traced_memory()
@@ -369,5 +369,5 @@ def test_one_record_in_many_messages_is_read_once_and_kept_as_text() -> None:
 
 def test_an_event_that_cannot_be_told_ends_nobodys_connection() -> None:
     for frame in (b"", encode_frame("#commit", {"repo": DID, "ops": 5})):
-        moment = Moment(SentEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
+        moment = EventMessages(OutgoingEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
         assert list(moment.messages) == list(moment.messages) == []
