@@ -68,7 +68,9 @@ class RequestContext:
         """Raise XrpcError if the client has disconnected."""
         if self.is_client_gone():
             raise XrpcError(
-                "ClientClosedRequest", "the client is gone", CLIENT_CLOSED_REQUEST
+                "ClientClosedRequest",
+                "the client has disconnected",
+                CLIENT_CLOSED_REQUEST,
             )
 
     def reply_headers(self) -> dict[str, str]:
@@ -118,11 +120,6 @@ class Session:
     def app(self) -> AppView:
         """Return the read side."""
         return self.context.app
-
-    @property
-    def nsid(self) -> str:
-        """Return the NSID of the method."""
-        return self.context.nsid
 
     @property
     def labelers(self) -> Labelers:

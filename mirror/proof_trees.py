@@ -50,7 +50,10 @@ class ProofTrees:
             # The tree of a huge repo takes seconds of CPU: one is built at a time.
             if not self._build_lock.acquire(timeout=_WAIT_S):
                 raise XrpcError(
-                    "ServiceUnavailable", "busy with proofs", 503, {"Retry-After": "2"}
+                    "ServiceUnavailable",
+                    "too many proofs at once",
+                    503,
+                    {"Retry-After": "2"},
                 )
             try:
                 nodes = self._known(root) or self._build(root, items())

@@ -49,7 +49,9 @@ async def get_repo(app: AppView, call: Call) -> Reply:
                 with app.export_repo(session.conn, actor) as car:
                     spool.writelines(car)
             except MissingBlockError as error:
-                raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
+                raise XrpcError(
+                    "RepoNotFound", f"the repo is incomplete here: {error}"
+                ) from error
 
     client = client_key(call.request.scope)
     return Reply(
@@ -77,7 +79,9 @@ def get_record(app: AppView, call: Call) -> Reply:
                 lambda: _keys(context, session, actor),
             )
         except MissingBlockError as error:
-            raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
+            raise XrpcError(
+                "RepoNotFound", f"the repo is incomplete here: {error}"
+            ) from error
     if value is not None:
         proof.append((cid_for(value), value))
     elif path in parse_node(proof[-1][1])[0]:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
+from storage.postgres.arrays import int_columns
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 
@@ -43,9 +44,7 @@ def load_labels(
         ORDER BY l.cts
         """,
         (
-            [s.actor for s in subjects],
-            [s.collection for s in subjects],
-            [s.rkey for s in subjects],
+            *int_columns([*subjects], 3),
             [*labelers],
         ),
     )

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from protocol.data.cbor import Value, decode
 from protocol.data.cid import cid_for, cid_to_text
@@ -26,6 +26,7 @@ from storage.collections import (
     REPOST_SUBJECT,
     RKEY_SELF,
 )
+from storage.postgres.arrays import int_columns
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 from storage.records.links import DEFAULT_PARTITION
@@ -92,8 +93,7 @@ class Named:
     joined_this_week: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reaction:
+class Reaction(NamedTuple):
     """The viewer's like, repost and list block of a record, as record keys."""
 
     like: int | None = None
@@ -101,12 +101,8 @@ class Reaction:
     block: int | None = None
 
 
-def _columns(addresses: Collection[Address]) -> list[list[int]]:
-    return [
-        [a.actor for a in addresses],
-        [a.collection for a in addresses],
-        [a.rkey for a in addresses],
-    ]
+def _key_columns(addresses: Iterable[Address]) -> list[str]:
+    return int_columns([(a.actor, a.rkey) for a in addresses], 2)
 
 
 def read_record(address: Address, block: bytes) -> Record | None:
@@ -130,7 +126,7 @@ def load_records(
         FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
         JOIN record r ON r.actor = x.a AND r.collection = x.c AND r.rkey = x.k
         """,
-        _columns(addresses),
+        int_columns([*addresses], 3),
     )
     held = (Held(Address(*row[:3]), *row[3:]) for row in rows)
     return _read(conn, allowance, held)
@@ -190,7 +186,7 @@ def load_posts(
           ON r.actor = x.a AND r.collection = %s AND r.rkey = x.k
         LEFT JOIN post_stats s ON s.actor = x.a AND s.rkey = x.k
         """,
-        ([a.actor for a in addresses], [a.rkey for a in addresses], POST),
+        (*_key_columns(addresses), POST),
     ).fetchall()
     held = (Held(Address(row[0], POST, row[1]), *row[-3:]) for row in rows)
     records = _read(conn, allowance, held)
@@ -222,9 +218,8 @@ def load_reposts(
         WHERE l.path = %s AND l.target_collection = %s
         """,
         (
-            *_columns(reposts.keys()),
-            [post.actor for post in reposts.values()],
-            [post.rkey for post in reposts.values()],
+            *int_columns([*reposts], 3),
+            *_key_columns(reposts.values()),
             REPOST_SUBJECT,
             POST,
         ),
@@ -265,7 +260,14 @@ def load_named(
         WHERE coalesce(g.indexed_at, l.indexed_at, p.indexed_at, b.indexed_at)
               IS NOT NULL
         """,
-        (*_columns(addresses), GENERATOR, LIST, STARTER_PACK, LABELER, RKEY_SELF),
+        (
+            *int_columns([*addresses], 3),
+            GENERATOR,
+            LIST,
+            STARTER_PACK,
+            LABELER,
+            RKEY_SELF,
+        ),
     ).fetchall()
     held = (Held(Address(*row[:3]), *row[-3:]) for row in rows)
     records = _read(conn, allowance, held)
@@ -299,8 +301,7 @@ def _count_joined(
         GROUP BY x.a, x.k
         """,
         (
-            [a.actor for a in packs],
-            [a.rkey for a in packs],
+            *_key_columns(packs),
             STARTER_PACK,
             RKEY_SELF,
             COLLECTION_IDS[ACTOR_PROFILE],
@@ -323,22 +324,21 @@ def load_reactions(
         WHERE l.path IN (%s, %s, %s)
         """,
         (
-            *_columns(addresses),
+            *int_columns([*addresses], 3),
             viewer,
             LIKE_SUBJECT,
             REPOST_SUBJECT,
             LISTBLOCK_SUBJECT,
         ),
     )
-    own: dict[int, dict[Address, int]] = {
-        LIKE_SUBJECT: {},
-        REPOST_SUBJECT: {},
-        LISTBLOCK_SUBJECT: {},
+    fields = {
+        LIKE_SUBJECT: "like",
+        REPOST_SUBJECT: "repost",
+        LISTBLOCK_SUBJECT: "block",
     }
-    for path, actor, collection, rkey, record in rows:
-        own[path][Address(actor, collection, rkey)] = record
-    likes, reposts, blocks = own.values()
-    return {
-        address: Reaction(likes.get(address), reposts.get(address), blocks.get(address))
-        for address in likes.keys() | reposts.keys() | blocks.keys()
-    }
+    found: dict[Address, Reaction] = {}
+    for path, *address, record in rows:
+        subject = Address(*address)
+        reaction = found.get(subject, Reaction())
+        found[subject] = reaction._replace(**{fields[path]: record})
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from appview.hydration.actors import (
@@ -79,6 +79,7 @@ class State:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.allowance = answer_allowance()
+        # Apart, so that profiles do not use up the allowance of records.
         self.profile_allowance = Allowance(MAX_PROFILE_BYTES, MAX_PROFILE_ITEMS)
         self.repeats_left = MAX_REPEATED_BYTES
         self.restrictions = Restrictions(self)
@@ -90,8 +91,6 @@ class State:
         self.quoted_to: dict[Address, int] = {}
         self.named: dict[Address, Named] = {}
         self.records: dict[Address, Record] = {}
-        # Apart, so that profiles do not use up the allowance of records.
-        self.profile_allowance = Allowance(MAX_PROFILE_BYTES, MAX_PROFILE_ITEMS)
         self.declarations: dict[tuple[int, str], Record] = {}
         self.reposts: dict[Address, Repost] = {}
         self.reactions: dict[Address, Reaction] = {}
@@ -122,10 +121,7 @@ class State:
         found = load_posts(conn, wanted, self.allowance)
         self.quoted_to |= dict.fromkeys(found, 0)
         self.posts |= found
-        if self.session.viewer_actor is not None and found:
-            reactions = load_reactions(conn, self.session.viewer_actor, found.keys())
-            self.reactions |= reactions
-            self.name_rkeys(k for r in reactions.values() for k in (r.like, r.repost))
+        self._load_reactions(found)
         self.name(found)
         self._load_labels({a: post.record.cid for a, post in found.items()})
         self.load_actors(a.actor for a in found)
@@ -193,12 +189,16 @@ class State:
         self.uris |= uris
         found |= own
         self.named |= found
-        if self.session.viewer_actor is not None and found:
-            reactions = load_reactions(conn, self.session.viewer_actor, found.keys())
-            self.reactions |= reactions
-            self.name_rkeys(k for r in reactions.values() for k in (r.like, r.block))
+        self._load_reactions(found)
         self.name(found)
         self._load_labels({a: named.record.cid for a, named in found.items()})
+
+    def _load_reactions(self, addresses: Collection[Address]) -> None:
+        viewer = self.session.viewer_actor
+        if viewer is not None and addresses:
+            found = load_reactions(self.session.conn, viewer, addresses)
+            self.reactions |= found
+            self.name_rkeys(k for r in found.values() for k in r)
 
     def load_records(self, addresses: Iterable[Address], *, name: bool = True) -> None:
         """Load records of any collection, and by default their AT-URIs."""

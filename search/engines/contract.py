@@ -15,8 +15,6 @@ from search.documents import Document
 from search.query import PostQuery
 from storage.records.addresses import Address
 
-MAX_LIMIT = 100
-
 
 @dataclass(frozen=True, slots=True)
 class RecordHit:

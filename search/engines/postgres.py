@@ -38,6 +38,7 @@ from search.engines.tsvector import (
 )
 from search.query import Clause, PostQuery, normalize_tag
 from search.tokens import tokenize
+from storage.postgres.arrays import int_columns
 from storage.postgres.instants import from_micros, to_micros
 from storage.postgres.pool import Conn, Pool
 from storage.records.addresses import Address
@@ -73,9 +74,7 @@ class PostgresEngine:
                 DO UPDATE SET ts = excluded.ts, tsv = excluded.tsv
                 """,
                 (
-                    [d.address.actor for d in records],
-                    [d.address.collection for d in records],
-                    [d.address.rkey for d in records],
+                    *int_columns([d.address for d in records], 3),
                     [d.sort_at for d in records],
                     [_record_vector(d) for d in records],
                 ),
@@ -109,11 +108,7 @@ class PostgresEngine:
                 USING unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, r)
                 WHERE d.actor = x.a AND d.collection = x.c AND d.rkey = x.r
                 """,
-                (
-                    [a.actor for a in addresses],
-                    [a.collection for a in addresses],
-                    [a.rkey for a in addresses],
-                ),
+                int_columns(addresses, 3),
             )
         for table in ("search_actor", "search_document") if actors else ():
             conn.execute(f"DELETE FROM {table} WHERE actor = ANY(%s)", ([*actors],))

@@ -97,7 +97,7 @@ BANNED_NAMES: Final = {
     "Wakeful": "PollingThread",
     "calm_interpreter": "tune_gc",
     "send_on": "rebroadcast",
-    "OutgoingEvents": "OutgoingEvents",
+    "SentEvents": "OutgoingEvents",
     "Society": "DemoNetwork",
 }
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from appview_world import SERVICE, Provider, RefusedError, World, did, serve_world
+from appview_world import Provider, RefusedError, serve_world
+from small_world import SERVICE, World, did
 
 from search.drain import queue_everything
 from storage import migrate
@@ -23,7 +24,8 @@ AUTHOR_FEED = "app.bsky.feed.getAuthorFeed"
 
 
 def fill(world: World) -> dict[str, str]:
-    """Vera follows all; Mia is to be muted; Ron reposts what she writes."""
+    """Write posts and reposts of Mia, who is to be muted, and of Ron. Vera follows
+    all."""
     uris = {"mias": world.post("mia", "quokka of mia")}
     embed = {"$type": "app.bsky.embed.record", "record": world.reference(uris["mias"])}
     uris["rons"] = world.post("ron", "quokka of ron")

@@ -17,7 +17,7 @@ GOOD = encode_frame("#identity", {"seq": 5, "did": DID, "time": "x"})
 @pytest.mark.parametrize(
     "bad", [GOOD.replace(b"\x63seq", b"\x78\x03seq"), GOOD[:-1]], ids=["seq", "cut"]
 )
-def test_an_event_that_cannot_be_told_is_passed_over(
+def test_outgoing_events_skip_an_unreadable_event(
     bad: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = [GOOD, bad, GOOD, bad]

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from appview_world import provider
+
+__all__ = ["provider"]
