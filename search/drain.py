@@ -37,7 +37,7 @@ from storage.states import STATUS_ACTIVE
 _PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
 _POST: Final = COLLECTION_IDS[FEED_POST]
 _MAX_FILTER_CHARS: Final = 2_048
-"""Characters of a tag, an address and the like."""
+"""Maximum length of a tag, a URL or a mention."""
 _NO_STATS: Final = PostStats()
 _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
 
@@ -46,8 +46,9 @@ _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
 class Texts:
     """The searchable parts of records, read by the package that knows collections."""
 
-    read: Callable[[str, Mapping[str, Any]], RecordText]
-    """Text of a record of a collection (NSID). Raises InvalidRecordError."""
+    read: Callable[[str, Mapping[str, Any]], RecordText | None]
+    """Text of a record of a collection (NSID), None if it is not searched. Raises
+    InvalidRecordError."""
     read_time: Callable[[Mapping[str, Any]], datetime | None]
     """The `createdAt` of a record, None if it has none."""
     unsearched: tuple[int, ...]
@@ -211,6 +212,8 @@ def _make_document(
     try:
         text = texts.read(nsid, value)
     except InvalidRecordError:
+        return None
+    if text is None:
         return None
     if times is None:
         if address.collection == _POST:

@@ -12,14 +12,15 @@ from search.drain import Texts
 from storage.collections import COLLECTION_IDS
 
 
-def _read(nsid: str, value: Mapping[str, Any]) -> RecordText:
-    return collection_for(nsid).to_text(value)
+def _read(nsid: str, value: Mapping[str, Any]) -> RecordText | None:
+    to_text = collection_for(nsid).to_text
+    return None if to_text is None else to_text(value)
 
 
 TEXTS: Final = Texts(
     read=_read,
     read_time=optional_time,
     unsearched=tuple(
-        sorted(COLLECTION_IDS[n] for n, m in COLLECTIONS.items() if not m.SEARCHABLE)
+        sorted(COLLECTION_IDS[n] for n, c in COLLECTIONS.items() if c.to_text is None)
     ),
 )

@@ -36,9 +36,9 @@ from appview.labelers import Labelers
 from appview.session import RequestContext
 from crawler.settings import CrawlSettings
 from feeds.registry import FEEDS
+from network.server.admission import working
 from network.server.client_watch import watch_client
 from network.server.outage import outage_error
-from network.server.request_guard import working
 from network.xrpc.server import THREADS, XrpcError
 from protocol.limits import MAX_PARAMETER_CHARS
 from protocol.syntax import is_did, is_handle, is_record_key

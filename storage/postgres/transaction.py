@@ -21,7 +21,7 @@ _FIRST_WAIT_S: Final = 0.02
 
 
 def retry_conflicts(function: Callable[P, R]) -> Callable[P, R]:
-    """Call again after a deadlock or a serialization failure, up to 6 times.
+    """Retry after a deadlock or a serialization failure, up to 6 calls.
 
     For functions that are one transaction: Postgres rolled it back as a whole.
     """
@@ -42,10 +42,10 @@ def retry_conflicts(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def require_idle(conn: Conn) -> None:
-    """Raise RuntimeError when the connection is inside a transaction.
+    """Raise RuntimeError if the connection is inside a transaction.
 
-    A batch that began inside another transaction would end in a savepoint, and its
-    cursor would be said to be safe when it is not.
+    A batch inside another transaction would end in a savepoint, and its cursor would be
+    reported as saved too early.
     """
     if conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
         raise RuntimeError("the connection is inside a transaction already")
@@ -53,7 +53,7 @@ def require_idle(conn: Conn) -> None:
 
 @contextmanager
 def whole_transaction(conn: Conn) -> Iterator[None]:
-    """One transaction of its own, committed at the end; see `require_idle`."""
+    """Run a transaction of its own and commit it; see `require_idle`."""
     require_idle(conn)
     with conn.transaction():
         yield

@@ -18,7 +18,7 @@ from appview.skeletons.generators import (
     find_foreign_feed,
 )
 from feeds.skeleton import SkeletonItem
-from network.server.request_guard import resting
+from network.server.admission import resting
 from network.xrpc.server import AuthMode, Call, Reply, XrpcError, XrpcServer
 
 _FORWARDED_HEADERS: Final = ("accept-language", "x-bsky-topics")

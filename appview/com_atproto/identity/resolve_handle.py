@@ -8,7 +8,7 @@ from typing import Final
 from appview.app import AppView
 from appview.own_feeds import own_handle
 from appview.pipeline import Handler
-from network.server.request_guard import resting
+from network.server.admission import resting
 from network.xrpc.server import AuthMode, Call, XrpcError, XrpcServer
 from protocol.syntax import normalize_handle
 from storage.records.addresses import find_handles

@@ -6,7 +6,7 @@ from typing import Final
 
 from appview.app import AppView
 from appview.pipeline import Handler
-from network.server.request_guard import client_key, resting
+from network.server.admission import client_key, resting
 from network.xrpc.server import AuthMode, Call, XrpcServer
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
 from small_world import FOREIGN_SERVICE, SERVICE, START, World, did
 from small_world import fill as fill_small
 from starlette.requests import Request
@@ -203,15 +202,6 @@ def serve_world(
         mirror.add_methods(server, app)
         with serving_in_thread(server.app()) as served:
             yield Provider(served, world, uris, url, app, generator)
-
-
-@pytest.fixture(scope="module")
-def provider(databases: Any) -> Iterator[Provider]:
-    """Return the small world, served over HTTP."""
-    url = databases.make("index")
-    with serve_world(url) as provider:
-        yield provider
-    databases.drop(url)
 
 
 async def _authenticate(request: Request, nsid: str) -> Auth | None:

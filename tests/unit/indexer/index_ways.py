@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import psycopg
 from index_dump import Documents, dump
 from indexer_world import KEY, NOW, NOW_US
 from repo_history import History, Writer
@@ -28,11 +27,10 @@ from protocol.events.event import AccountEvent, CommitEvent
 from protocol.repo.car import car_block, car_header
 from protocol.repo.repo_diff import RepoDiff, read_diff
 from search.drain import drain_outbox
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.repos.scope_rows import ScopeKind, set_scope
 from storage.repos.selections import wanted_selection
-
-Conn = psycopg.Connection[Any]
 
 
 class World:

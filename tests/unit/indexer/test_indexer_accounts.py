@@ -43,7 +43,8 @@ from indexer.account import (
     purge_deleted,
     set_takedown,
 )
-from indexer.apply import BatchResult, apply_batch
+from indexer.apply import apply_batch
+from indexer.batch import BatchResult
 from indexer.collections.registry import OWNED_TABLES
 from indexer.collections.texts import TEXTS
 from indexer.identity import save_handles
@@ -53,12 +54,12 @@ from protocol.data.cid import cid_for
 from protocol.events.event import AccountEvent
 from search.documents import ActorDocument, Document, RecordDocument
 from search.drain import drain_outbox, queue_everything
+from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 from storage.records.interning import Interner
 from storage.records.links import BY_SOURCE
 from storage.schema import metadata
 
-Conn = psycopg.Connection[Any]
 Apply = Callable[..., BatchResult]
 
 

@@ -7,15 +7,14 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 from indexer_world import POST, author, post
-from psycopg_pool import ConnectionPool
 
-from indexer.apply import BatchResult
+from indexer.batch import BatchResult
 from indexer.collections.texts import TEXTS
 from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
+from storage.postgres.pool import Conn, Pool
 
 Apply = Callable[..., BatchResult]
 
@@ -69,7 +68,7 @@ ODD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_record_keeps_no_other_from_being_found(
-    conn: psycopg.Connection[Any], pool: ConnectionPool[Any], apply: Apply, name: str
+    conn: Conn, pool: Pool, apply: Apply, name: str
 ) -> None:
     odd, plain = author(0), author(1)
     value = ODD[name]
