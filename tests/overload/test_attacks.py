@@ -126,7 +126,7 @@ def test_polite_client_is_answered_during_an_attack(
     attacked: Attacked, attack: Attack
 ) -> None:
     assert attacked.ask().status == 200
-    asked = attacked.withstand(attack, 2.0, 1)
+    asked = attacked.withstand(attack, 1.0, 1)
     assert asked
     assert [item.status for item in asked] == [200] * len(asked)
     assert attacked.ask().status == 200
