@@ -12,7 +12,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import psycopg
 import pytest
@@ -20,9 +20,7 @@ from fresh_databases import Databases
 from hypothesis import settings
 
 from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
-
-if TYPE_CHECKING:
-    from psycopg_pool import ConnectionPool
+from storage.postgres.pool import Conn, Pool
 
 # Test databases need no durability.
 _TEST_SETTINGS = {
@@ -45,6 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("default", deadline=None, max_examples=40)
     settings.register_profile("long", deadline=None, max_examples=200)
     settings.load_profile("long" if config.getoption("--long") else "default")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run async tests and fixtures on asyncio."""
+    return "asyncio"
 
 
 def pytest_collection_modifyitems(
@@ -163,14 +167,14 @@ def index_db(make_database: Callable[[str], str]) -> str:
 
 
 @pytest.fixture
-def conn(index_db: str) -> Iterator[psycopg.Connection[Any]]:
+def conn(index_db: str) -> Iterator[Conn]:
     """Connect to a fresh index database; the test decides when to commit."""
     with psycopg.connect(index_db) as connection:
         yield connection
 
 
 @pytest.fixture
-def pool(index_db: str) -> Iterator[ConnectionPool[Any]]:
+def pool(index_db: str) -> Iterator[Pool]:
     """Open a small pool on a fresh index database."""
     from storage.postgres.pool import open_pool
 

@@ -338,7 +338,7 @@ def test_stop_is_clean_and_data_survives(network: Network) -> None:
     # A grandchild outlives its parent for a moment.
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
-    assert "serve stopped (SIGKILL); it starts again" in "\n".join(network.lines)
+    assert "serve exited (SIGKILL); restarting" in "\n".join(network.lines)
     seconds = network.start()
     assert "accounts" not in "\n".join(network.lines[-16:])
     alice = network.endpoints["accounts"][0]

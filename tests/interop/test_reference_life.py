@@ -1,7 +1,7 @@
 """Every event of an account at the reference PDS, under load.
 
 After each phase our index must equal that PDS, live and after a restart with a gap.
-Needs `tests/interop/reference/install`; see docs/reference-servers.md.
+Needs `tests/interop/reference/install`; see docs/explanation/reference-servers.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Bigworld and the reference servers on one network: crawl, search, export.
 
-Needs `tests/interop/reference/install`; see docs/reference-servers.md.
+Needs `tests/interop/reference/install`; see docs/explanation/reference-servers.md.
 """
 
 from __future__ import annotations

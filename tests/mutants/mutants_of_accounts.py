@@ -91,7 +91,7 @@ ACCOUNT = (
     Mutant(
         "the-inactive-write-on",
         "account",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "        if not repo.active:\n"
         "            self._ignore(event, DropReason.INACTIVE_ACCOUNT)\n"
         "        elif repo.rev is not None and event.rev <= repo.rev:\n"
@@ -106,7 +106,7 @@ ACCOUNT = (
     Mutant(
         "back-and-not-fetched",
         "account",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "                if repo.active and repo.state != REPO_DESYNCHRONIZED:\n",
         "                if repo.active and repo.state is None:\n",
         (
@@ -117,7 +117,7 @@ ACCOUNT = (
     Mutant(
         "an-old-word-overrules",
         "account",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "if event.asked_at is not None and actor in self._overtaken:",
         "if actor < 0:",
         (
@@ -183,7 +183,7 @@ ACCOUNT = (
     Mutant(
         "search-keeps-who-went",
         "account",
-        "indexer/search_sync.py",
+        "search/drain.py",
         " or not accounts[a].shown}",
         "}",
         (

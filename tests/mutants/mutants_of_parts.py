@@ -200,7 +200,7 @@ PART = (
     Mutant(
         "parts-grow-by-live-commits",
         "part",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "            ops, drops = event.within(repo.keeps)\n",
         "            pass\n",
         (

@@ -87,7 +87,7 @@ CHAIN = (
     Mutant(
         "prev-data-not-compared",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "    if event.prev_data != repo.data:\n",
         "    if repo.data is None:\n",
         (f"{_TABLE_OF_SYNC}::test_row[chain:a-commit-hidden]",),
@@ -95,7 +95,7 @@ CHAIN = (
     Mutant(
         "since-not-compared",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "    if event.since is not None and event.since != repo.rev:\n",
         "    if event.since is not None and repo.rev is None:\n",
         (f"{_TABLE_OF_SYNC}::test_row[chain:an-empty-one-missed]",),
@@ -103,7 +103,7 @@ CHAIN = (
     Mutant(
         "old-revisions-taken",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "        elif repo.rev is not None and event.rev <= repo.rev:\n"
         "            self._ignore(",
         "        elif repo.rev is not None and event.rev < repo.rev:\n"
@@ -116,7 +116,7 @@ CHAIN = (
     Mutant(
         "older-sync-believed",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "        elif repo.rev is not None and event.rev <= repo.rev:\n"
         "            if event",
         "        elif repo.rev is not None and event.rev == repo.rev:\n"
@@ -126,8 +126,8 @@ CHAIN = (
     Mutant(
         "sync-not-believed",
         "chain",
-        "indexer/apply.py",
-        'self._desynchronize(repo, event, "the host tells of another tree")',
+        "indexer/batch.py",
+        'self._desynchronize(repo, event, "the host announced another tree")',
         "self._ignore(event, DropReason.DESYNCHRONIZED)",
         (
             f"{_TABLE_OF_SYNC}::test_row[#sync:somewhere-else]",
@@ -137,7 +137,7 @@ CHAIN = (
     Mutant(
         "nothing-kept-during-a-fetch",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "            self._buffered.append((actor, event))\n"
         "            self.result.buffered",
         "            self.result.buffered",
@@ -158,7 +158,7 @@ CHAIN = (
     Mutant(
         "first-commit-at-its-word",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "    return build_root(sorted(items)) == event.data\n",
         "    return bool(event.data)\n",
         (f"{_APPLY}::test_first_commit_must_hold_the_whole_tree",),

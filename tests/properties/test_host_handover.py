@@ -10,9 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
-import psycopg
 import pytest
 
 from protocol.syntax.did import Did
@@ -26,9 +24,9 @@ from storage.hosts.host_listing import (
     polls_due,
     save_list_cursor,
 )
+from storage.postgres.pool import Conn
 from storage.repos import repo_rows
 
-Conn = psycopg.Connection[Any]
 Step = Callable[[], None]
 
 REPOS = 4

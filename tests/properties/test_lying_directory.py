@@ -15,9 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 
 from plc import operation_log
 from plc.mirror import BadExportError, Mirror, read_page
@@ -41,7 +39,7 @@ from protocol.data.base64url import decode_base64url, encode_base64url
 from protocol.errors import ProtocolError
 from protocol.identity.keys import K256_ORDER, P256_ORDER, PrivateKey
 from protocol.syntax import Did
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Conn, Pool, open_pool
 
 KEYS = [
     PrivateKey.from_bytes("p256" if n % 2 else "k256", bytes([n + 11]) * 32)
@@ -56,7 +54,6 @@ WAITS = [1, 1, 5, HOUR_MS, 71 * HOUR_MS, 72 * HOUR_MS, 72 * HOUR_MS + 1]
 LIES_A_WORLD = 6
 
 Line = dict[str, Any]
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 @pytest.fixture
@@ -242,7 +239,7 @@ def _body(lines: list[Line]) -> bytes:
 class Reader:
     """Follows an export as the follower does, restarted at each page."""
 
-    def __init__(self, conn: psycopg.Connection[Any], world: World) -> None:
+    def __init__(self, conn: Conn, world: World) -> None:
         self.conn = conn
         self.world = world
         for table in ("plc_log", "plc_doubt", "plc_feed", "plc_host"):

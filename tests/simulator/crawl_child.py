@@ -48,13 +48,14 @@ from crawler.live.firehose import Firehose
 from crawler.repos import repo_import
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
-from indexer.search_sync import drain_outbox
+from indexer.collections.texts import TEXTS
 from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
 from network.http.urls import Target
 from network.identity.resolver import IdentityLimits, IdentityResolver
-from network.streams.stream_client import StreamTimes
+from network.streams.stream_events import StreamTimes
 from protocol.events.event import Event
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from service.index_sink import IndexSink
 from service.shards import ShardPlan
@@ -62,7 +63,7 @@ from storage import cursors
 from storage.cursors import save_cursors
 from storage.outbox import delete_outbox, take_outbox
 from storage.postgres import crashpoint
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Conn, open_pool
 from storage.records.interning import Interner
 
 SETTINGS: Mapping[str, Any] = {
@@ -136,9 +137,7 @@ class UnevenSink(IndexSink):
         return super().apply(events, marks, **more)
 
 
-def resume_highest(
-    conn: psycopg.Connection[Any], host: int, *, shards: int = 1
-) -> int | None:
+def resume_highest(conn: Conn, host: int, *, shards: int = 1) -> int | None:
     """Plant a fault: resume from the farthest shard."""
     row = conn.execute(
         "SELECT max(seq) FROM host_cursor WHERE host = %s", (host,)
@@ -148,9 +147,7 @@ def resume_highest(
     return int(row[0])
 
 
-def resume_as_they_are(
-    conn: psycopg.Connection[Any], host: int, *, shards: int = 1
-) -> int | None:
+def resume_as_they_are(conn: Conn, host: int, *, shards: int = 1) -> int | None:
     """Plant a fault: keep the rows that another number of shards wrote."""
     row = conn.execute(
         "SELECT min(seq) FROM host_cursor WHERE host = %s AND shard < %s",
@@ -168,7 +165,7 @@ SINKS = {
 RESUMES = {"highest": resume_highest, "as_they_are": resume_as_they_are}
 
 
-def drain_outbox_first(conn: psycopg.Connection[Any], engine: Any, limit: int) -> int:
+def drain_outbox_first(conn: Conn, engine: Any, texts: Any, limit: int) -> int:
     """Plant a fault: delete entries, then wait for a kill before indexing them."""
     with conn.transaction():
         entries = take_outbox(conn, limit)
@@ -276,7 +273,7 @@ def draining(pool: Any, drain: Callable[..., int]) -> Any:
         engine = PostgresEngine(pool)
         while not ended.wait(0.02):
             with contextlib.suppress(psycopg.Error), pool.connection() as conn:
-                drain(conn, engine, 50)
+                drain(conn, engine, TEXTS, 50)
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg
 from simulated_accounts import ACTIVE, DELETED, SimulatedAccounts
 
 from bench.accounts import (
@@ -22,6 +21,7 @@ from bench.accounts import (
 )
 from protocol.data.cbor import decode_fast
 from protocol.syntax.tid import tid_from_int
+from storage.postgres.pool import Conn
 from storage.records.record_codec import decompress
 
 _FEW = 8
@@ -50,7 +50,7 @@ class Oracle:
     cursors: Mapping[str, int] = field(default_factory=dict)
     search: bool = False
 
-    def find_faults(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def find_faults(self, conn: Conn) -> list[str]:
         """Return the first few differences of each kind, as lines."""
         kinds = [
             self._repos(conn),
@@ -68,7 +68,7 @@ class Oracle:
     def _living(self) -> list[Expected]:
         return [account for account in self.accounts if account.status != DELETED]
 
-    def _repos(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _repos(self, conn: Conn) -> list[str]:
         held = {
             row[0]: row[1:]
             for row in conn.execute(
@@ -102,7 +102,7 @@ class Oracle:
             ]
         return faults
 
-    def _records(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _records(self, conn: Conn) -> list[str]:
         wanted = {
             (account.did, key.decode()): value
             for account in self._living()
@@ -123,7 +123,7 @@ class Oracle:
                 faults.append(f"{did}/{path} has other bytes")
         return faults + [f"{did}/{path} is missing" for did, path in wanted]
 
-    def _posts(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _posts(self, conn: Conn) -> list[str]:
         wanted = Counter(
             (account.did, key.partition(b"/")[2].decode())
             for account in self._living()
@@ -138,7 +138,7 @@ class Oracle:
         )
         return _compare("rows of posts", held, wanted)
 
-    def _post_counts(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _post_counts(self, conn: Conn) -> list[str]:
         wanted: dict[str, Counter[Post]] = {
             name: Counter() for name in ("likes", "reposts", "replies")
         }
@@ -172,7 +172,7 @@ class Oracle:
             faults += _compare(name, held, counts)
         return faults
 
-    def _actor_counts(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _actor_counts(self, conn: Conn) -> list[str]:
         wanted: dict[str, Counter[str]] = {
             name: Counter() for name in ("followers", "follows", "posts")
         }
@@ -206,7 +206,7 @@ class Oracle:
                 if kind in (LIKE, REPOST, FOLLOW, POST):
                     yield kind, account.did, decode_fast(value)
 
-    def _left_over(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _left_over(self, conn: Conn) -> list[str]:
         faults = []
         for what, sql in (
             ("commits still wait", "SELECT count(*) FROM resync_buffer"),
@@ -220,7 +220,7 @@ class Oracle:
                 faults.append(f"{row[0]} {what}")
         return faults
 
-    def _cursors(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _cursors(self, conn: Conn) -> list[str]:
         held = dict(
             conn.execute(
                 "SELECT url, min(seq) FROM host_cursor"
@@ -233,7 +233,7 @@ class Oracle:
             if held.get(url) != seq
         ]
 
-    def _search(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _search(self, conn: Conn) -> list[str]:
         held = set(
             conn.execute("SELECT did FROM search_actor JOIN actor ON id = actor")
         )

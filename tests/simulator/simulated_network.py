@@ -26,6 +26,7 @@ from crawler.hosts.host_name import parse_host
 from network.server.listener import serving_in_thread
 from protocol.data.cid import cid_for, cid_to_text
 from storage.hosts import host_rows
+from storage.postgres.pool import Conn
 
 DIRECTORY = "127.7.0.1"
 _GONE = {DELETED: "RepoTakendown", "deactivated": "RepoDeactivated"}
@@ -262,7 +263,7 @@ class SimulatedNetwork:
         self.hosts[sent.host].take(sent)
 
 
-def put_host(conn: psycopg.Connection[Any], url: str, source: str) -> int:
+def put_host(conn: Conn, url: str, source: str) -> int:
     """Insert a host, to be read from its first frame on."""
     address = parse_host(url, dev=True)
     row, _ = host_rows.put_host(conn, address.name, address.url, source=source)

@@ -22,11 +22,11 @@ from simulated_accounts import DEACTIVATED, Sent
 from simulated_network import SimulatedNetwork
 
 from crawler.scope.admission import IDENTITY_JOB
-from indexer.transaction import retry_conflicts
 from service.index_sink import IndexSink
 from storage import jobs
 from storage.hosts import host_rows
 from storage.postgres.pool import open_pool
+from storage.postgres.transaction import retry_conflicts
 from storage.records.interning import Interner
 from storage.repos import repo_rows
 

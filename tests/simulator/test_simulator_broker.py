@@ -27,7 +27,7 @@ import redis
 from simulated_network import SimulatedNetwork
 from simulation import Simulation
 
-from service.celery_app import QUEUE
+from service.runtime.celery_app import QUEUE
 from service.runtime.embedded import EmbeddedValkey
 from storage.hosts import host_rows
 

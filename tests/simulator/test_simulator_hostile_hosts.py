@@ -29,6 +29,7 @@ from protocol.data import cbor
 from protocol.data.cid import cid_for
 from protocol.repo.car import car_block, car_header
 from storage.hosts import host_rows
+from storage.postgres.pool import Conn
 from storage.records.record_codec import compress, decompress
 from storage.repos import repo_rows
 
@@ -79,7 +80,7 @@ class Zoo:
         self._watcher.start()
 
     @staticmethod
-    def _put(conn: psycopg.Connection[Any], url: str) -> int:
+    def _put(conn: Conn, url: str) -> int:
         if "127." in url:
             return put_host(conn, url, host_rows.SOURCE_REQUEST_CRAWL)
         # A name that only the simulated DNS knows.

@@ -27,10 +27,10 @@ from prometheus_client import CollectorRegistry
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from search.engines.postgres import PostgresEngine
-from service.celery_app import QUEUE, make_celery, run_worker, schedule
 from service.crawling import WriteSide
 from service.index_sink import IndexSink
 from service.monitoring.metrics import TaskMetrics
+from service.runtime.celery_app import QUEUE, make_celery, run_worker, schedule
 from service.runtime.config import Config
 from service.tasks import TASKS, register
 from storage.postgres.pool import open_pool

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import psycopg
 import pytest
 from appview_world import Provider, serve_world
 from indexer_world import NOW
-from psycopg_pool import ConnectionPool
 
-from indexer.apply import BatchResult, apply_batch
+from indexer.apply import apply_batch
+from indexer.batch import BatchResult
 from protocol.events.event import Event
+from storage.postgres.pool import Conn, Pool
 from storage.records.interning import Interner
 
 
@@ -26,7 +26,7 @@ def provider(databases: Any) -> Iterator[Provider]:
 
 
 @pytest.fixture
-def interner(pool: ConnectionPool[Any]) -> Interner:
+def interner(pool: Pool) -> Interner:
     return Interner(pool, cache_size=1_000)
 
 
@@ -34,7 +34,7 @@ Apply = Callable[..., BatchResult]
 
 
 @pytest.fixture
-def apply(conn: psycopg.Connection[Any], interner: Interner) -> Apply:
+def apply(conn: Conn, interner: Interner) -> Apply:
     """Apply events as one batch; the cursor is the last seq of each host."""
 
     def run(*events: Event, cursors: Mapping[int, int] | None = None) -> BatchResult:

@@ -12,7 +12,6 @@ import psycopg
 import pytest
 from crawl_author import Author, account_frame, identity_frame, post
 from crawl_fakes import FakeResolver
-from psycopg_pool import ConnectionPool
 
 from crawler.database import Database
 from crawler.hosts.host_name import HostName
@@ -33,11 +32,9 @@ from protocol.events.frames import encode_error_frame, encode_frame
 from protocol.syntax.did import Did
 from storage import jobs
 from storage.hosts import host_rows
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Conn, Pool, open_pool
 from storage.repos import repo_rows
 from storage.repos.scope_rows import ScopeKind, set_scope
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 HONEST = "honest.example.com"
 OTHER = "other.example.com"
@@ -75,7 +72,7 @@ class Bench:
         self.asked.append((did, refresh))
         self.asked_for.append(host)
 
-    def _run(self, work: Callable[[psycopg.Connection[Any]], Any]) -> Any:
+    def _run(self, work: Callable[[Conn], Any]) -> Any:
         self.runs += 1
         return self.database.run(work)
 
@@ -679,7 +676,7 @@ def test_who_is_let_in_and_who_sets_the_scope_do_not_wait_for_each_other(
 
 
 def test_only_what_is_known_of_a_frame_is_sent_on(bench: Bench) -> None:
-    bench.settings = CrawlSettings(send_on=True)
+    bench.settings = CrawlSettings(rebroadcast=True)
     bench.gate = bench.make_gate()
     stream, author = bench.stream(), bench.author(1)
     author.write([("create", f"app.bsky.feed.post/{author.new_rkey()}", post("hi"))])

@@ -17,15 +17,16 @@ from crawl_author import Author, account_frame, post
 from crawl_world import CrawlWorld, rebuild_root, wait_for_stream, wait_until
 
 from crawler.hosts.host_name import parse_host
+from indexer.event_numbering import EventRetention, event_numbering
 from mirror import stream_routes as routes
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.server.listener import serving_in_thread
-from network.streams.stream_client import StreamClient, StreamTimes
+from network.streams.stream_client import StreamClient
+from network.streams.stream_events import StreamTimes
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.events.frames import decode_frame
 from protocol.syntax.tid import is_tid
-from service.event_numbering import EventKeep, event_numbering
 from service.index_sink import IndexSink
 from service.provider import create_app
 from service.runtime.config import Config
@@ -36,7 +37,7 @@ from storage.records.interning import Interner
 
 POST = "app.bsky.feed.post"
 LIKE = "app.bsky.feed.like"
-EVERYTHING = EventKeep(hours=1.0, megabytes=1_000)
+EVERYTHING = EventRetention(hours=1.0, megabytes=1_000)
 DEV = Policy(allow_loopback=True, stream_dials_per_s=1_000.0)
 PATIENCE = 60.0
 
@@ -51,7 +52,7 @@ class Publisher:
         numbering = event_numbering(self.world.pool, EVERYTHING)
         stack.enter_context(numbering)
         self.world.sink = IndexSink(
-            self.world.pool, Interner(names), numbering.wake, send_on=True
+            self.world.pool, Interner(names), numbering.wake, rebroadcast=True
         )
         config = Config.read(home=home, dev_network=True, event_log=True)
         self.url = stack.enter_context(serving_in_thread(create_app(config, url)))
@@ -66,7 +67,7 @@ class Publisher:
             return event_log.load_bounds(conn)
 
     def crawl(self) -> Any:
-        return self.world.crawling(send_on=True)
+        return self.world.crawling(rebroadcast=True)
 
     def write(self, author: Author, name: str, collection: str = POST) -> int:
         return self.host.post(author, ("create", f"{collection}/{name}", post(name)))

@@ -7,13 +7,10 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import psycopg
 import pytest
 from crawl_author import Author, identity_frame, post
 from crawl_fakes import FakeApplied, FakeSink
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -34,7 +31,7 @@ from protocol.events.event import Event
 from protocol.events.frames import encode_frame
 from protocol.syntax.did import Did
 from storage.hosts import host_rows
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Pool, open_pool
 
 LIARS = 25
 HONEST = "honest.example.com"
@@ -103,14 +100,14 @@ def documents(known: dict[str, Author]) -> Starlette:
     return Starlette(routes=[Route("/{path:path}", answer)])
 
 
-def add_host(pool: ConnectionPool[psycopg.Connection[Any]], name: str) -> StreamState:
+def add_host(pool: Pool, name: str) -> StreamState:
     with pool.connection() as conn:
         source = host_rows.SOURCE_REQUEST_CRAWL
         host, _ = host_rows.put_host(conn, name, f"https://{name}", source=source)
     return StreamState(host, HostName(name))
 
 
-async def measure(pool: ConnectionPool[psycopg.Connection[Any]]) -> list[float]:
+async def measure(pool: Pool) -> list[float]:
     """The lags of an honest host's newcomers, beside hosts that ask for tar-pits."""
     settings, sink, lookups = CrawlSettings(dev=True), TimedSink(), None
     database, known = Database(pool), dict[str, Author]()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from sync_line import NOW_US, Pool, SyncLine
+from sync_line import NOW_US, SyncLine
 from sync_stories import (
     DESYNCHRONIZED,
     FOREIGN,
@@ -62,7 +62,7 @@ from protocol.events.drops import DropReason
 from protocol.limits import MAX_REV_AHEAD_US
 from protocol.mst import EMPTY_ROOT
 from protocol.syntax import tid_from_int
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Pool, open_pool
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_for_stream, wai
 
 from audit.repo_audit import recount_stats
 from indexer import account as account_module
+from indexer.search_drain import search_drain
 from network.server.listener import serving_in_thread
 from search.engines.postgres import PostgresEngine
 from service.index_sink import IndexSink
 from service.provider import create_app
 from service.runtime.config import Config
-from service.search_drain import search_drain
 from storage.postgres.pool import open_pool
 from storage.records.interning import Interner
 

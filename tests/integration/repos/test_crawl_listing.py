@@ -9,10 +9,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg
 import pytest
 from crawl_fakes import FakeResolver, FakeSink, fake_outside
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,10 +21,9 @@ from crawler.tasks import CrawlTasks
 from network.server.listener import serving_in_thread
 from protocol.events.event import AccountEvent
 from storage.hosts import host_rows
+from storage.postgres.pool import Pool
 from storage.repos import repo_rows
 from storage.repos.scope_rows import ScopeKind, set_scope
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 REV = "3kaaaaaaaaa22"
 NEWER = "3kbbbbbbbbb22"

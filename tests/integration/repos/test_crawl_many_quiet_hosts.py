@@ -11,13 +11,10 @@ import os
 import time
 from collections import Counter
 from contextlib import ExitStack
-from typing import Any
 
 import psutil
-import psycopg
 import pytest
 from crawl_fakes import FakeResolver, FakeSink, fake_outside
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,8 +24,8 @@ from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from network.server.listener import serving_in_thread
 from storage.hosts import host_rows
+from storage.postgres.pool import Pool
 
-Pool = ConnectionPool[psycopg.Connection[Any]]
 MIB = 1024 * 1024
 
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-import psycopg
-from psycopg_pool import ConnectionPool
 
 from crawler.identities.network_clients import outside_opener
 from crawler.settings import CrawlSettings
 from storage.hosts import host_rows
 from storage.hosts.host_budget import set_limit
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
+from storage.postgres.pool import Pool
 
 
 def test_requests_to_one_host_have_the_rate_that_was_set(pool: Pool) -> None:

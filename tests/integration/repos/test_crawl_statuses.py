@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import psycopg
 import pytest
 from crawl_fakes import FakeResolver, FakeSink, fake_outside
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,9 +21,8 @@ from network.server.listener import serving_in_thread
 from protocol.events.event import AccountEvent
 from storage import jobs
 from storage.hosts import host_rows
+from storage.postgres.pool import Pool
 from storage.repos import repo_rows
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 def did_of(n: int) -> str:

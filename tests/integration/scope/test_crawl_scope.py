@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 from crawl_author import Author, post
 from crawl_scopes import BLOG, DATE, FOLLOW, POST, choose, follow, people
@@ -21,16 +20,14 @@ from starlette.routing import Route
 from audit.repo_audit import recount_stats
 from crawler.database import Database
 from crawler.scope.reconciler import ScopeKeeper
-from indexer.search_sync import drain_outbox
+from indexer.collections.texts import TEXTS
 from network.server.listener import serving_in_thread
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from storage.hosts import host_rows
-from storage.repos.scope_rows import (
-    ScopeKind,
-    ScopeProgress,
-    load_progress,
-    load_scope,
-)
+from storage.postgres.pool import Conn
+from storage.repos.scope_progress import ScopeProgress, load_progress
+from storage.repos.scope_rows import ScopeKind, load_scope
 
 
 def like(who: Author, name: str) -> dict[str, Any]:
@@ -147,7 +144,7 @@ def test_who_leaves_leaves_nothing_and_counts_stay_exact(world: CrawlWorld) -> N
 
     def drain() -> None:
         with world.pool.connection() as conn:
-            while drain_outbox(conn, engine, 1_000):
+            while drain_outbox(conn, engine, TEXTS, 1_000):
                 pass
 
     with world.crawling():
@@ -299,7 +296,7 @@ def test_one_who_comes_back_halfway_is_fetched_again(
     monkeypatch.setattr("indexer.account._PURGE_ROWS", 2)
     pages: list[int] = []
 
-    def page(conn: psycopg.Connection[Any], *rest: Any) -> tuple[int, bool]:
+    def page(conn: Conn, *rest: Any) -> tuple[int, bool]:
         from indexer.account import remove_page
 
         pages.append(1)
@@ -307,7 +304,7 @@ def test_one_who_comes_back_halfway_is_fetched_again(
 
     monkeypatch.setattr("indexer.repos.scope_removal.remove_page", page)
 
-    def outside(conn: psycopg.Connection[Any], did: str) -> bool:
+    def outside(conn: Conn, did: str) -> bool:
         return len(pages) < 2
 
     monkeypatch.setattr("indexer.repos.scope_removal.is_outside", outside)

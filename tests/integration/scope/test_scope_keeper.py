@@ -25,6 +25,7 @@ from crawler.database import Database
 from crawler.scope.reconciler import ScopeKeeper
 from network.server.listener import serving_in_thread
 from storage.hosts import host_rows
+from storage.postgres.pool import Conn
 from storage.repos.scope_rows import (
     ScopeKind,
     add_accounts,
@@ -239,7 +240,7 @@ def test_follows_read_for_a_former_scope_do_not_join(
     bring_in(world, seed, b)
     choose(world, "follows", seed)
 
-    def load_then_change(conn: psycopg.Connection[Any]) -> Any:
+    def load_then_change(conn: Conn) -> Any:
         scope = load_scope(conn)
         conn.commit()
         choose(world, "dids", seed)

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from typing import Any, cast
 
-import psycopg
 import pytest
 from sent_frames import HOST, events, expected_commits
 
@@ -20,9 +19,8 @@ from mirror.outgoing_events import SentEvents, numbered_frame
 from protocol.events.event import AccountEvent, IdentityEvent
 from protocol.events.frames import decode_frame
 from protocol.limits import MAX_FRAME_BYTES
+from storage.postgres.pool import Conn
 from storage.records import event_log
-
-Conn = psycopg.Connection[Any]
 
 
 def replay(conn: Conn, form: Callable[[Any], Any], seq: int = 0) -> list[Any]:

@@ -19,7 +19,7 @@ from protocol.data import cbor
 from protocol.data.json_form import to_json
 from protocol.syntax import TidClock
 from storage.postgres.pool import open_pool
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.interning import Interner
 from storage.records.record_allowance import Allowance
 

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import psycopg
 import pytest
 from indexer_world import (
     LIKE,
@@ -30,7 +29,6 @@ from indexer_world import (
     repo_row,
     written_records,
 )
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -61,10 +59,10 @@ from network.identity.resolver import IdentityResolver
 from network.server.listener import serving
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.syntax.tid import tid_from_int
+from storage.postgres.pool import Conn, Pool
 from storage.records.interning import Interner
 from storage.records.record_codec import compress
 
-Conn = psycopg.Connection[Any]
 DEV = Policy(
     allow_loopback=True, limits=HostLimits(rate=1e6, burst=10_000, concurrency=100)
 )
@@ -245,7 +243,7 @@ async def world(host: Host, conn: Conn, *authors: Author) -> AsyncIterator[Outsi
 def look(
     host: Host,
     conn: Conn,
-    pool: ConnectionPool[Any],
+    pool: Pool,
     interner: Interner,
     someone: Author,
 ) -> Finding:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from indexer_world import (
     CREATED,
@@ -34,11 +33,11 @@ from indexer.collections.registry import ROW_TABLES
 from indexer.links import MAX_LINKS
 from indexer.repos.checkout import Checkout
 from storage.collections import LINK_PARTITIONS
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.records.links import DEFAULT_PARTITION
 from storage.records.rows import RowTable
 
-Conn = psycopg.Connection[Any]
 LIST = "app.bsky.graph.list"
 NOTE = "org.example.note"
 

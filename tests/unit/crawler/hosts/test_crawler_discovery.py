@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 
-import psycopg
 import pytest
 
 from crawler.hosts.discovery import (
@@ -21,8 +19,7 @@ from crawler.settings import CrawlSettings
 from network.errors import BadResponseError
 from storage.hosts import host_rows
 from storage.hosts.host_listing import listings_due
-
-Conn = psycopg.Connection[Any]
+from storage.postgres.pool import Conn
 
 
 def test_request_crawl_adds_at_most_the_daily_number_of_hosts(conn: Conn) -> None:

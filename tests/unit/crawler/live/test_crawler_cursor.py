@@ -11,12 +11,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 from test_crawler_pipeline import _Applied, _Line, _Sink, names
 
 from crawler.live.pipeline import Pipeline
 from crawler.settings import CrawlSettings
 from protocol.events.event import Event
+from storage.postgres.pool import Pool
 
 
 @dataclass
@@ -44,7 +44,7 @@ class StrictSink(_Sink):
         return super().apply((), marks)
 
 
-def run(pool: ConnectionPool[Any], poisons: list[bytes]) -> StrictSink:
+def run(pool: Pool, poisons: list[bytes]) -> StrictSink:
     sink = StrictSink(pool, poisons=frozenset(raw.decode() for raw in poisons))
     settings = CrawlSettings(batch_events=20, flush_interval=0.05)
     line = _Line(pool, sink, settings)
@@ -55,15 +55,13 @@ def run(pool: ConnectionPool[Any], poisons: list[bytes]) -> StrictSink:
 
 
 @pytest.mark.parametrize("poisoned", [[], [0], [17], [599], [3, 4, 250, 251, 590]])
-def test_no_cursor_is_ahead_of_its_events(
-    pool: ConnectionPool[Any], poisoned: list[int]
-) -> None:
+def test_no_cursor_is_ahead_of_its_events(pool: Pool, poisoned: list[int]) -> None:
     frames = names(600)
     assert run(pool, [frames[n] for n in poisoned]).ahead == []
 
 
 def test_a_pipeline_that_runs_ahead_is_seen(
-    pool: ConnectionPool[Any], monkeypatch: pytest.MonkeyPatch
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Pipeline._apply_events
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 
 from crawler.database import Database, StoppedError, is_transient
 from crawler.hosts.host_name import HostName
@@ -25,8 +24,7 @@ from protocol.events.event import AccountEvent, Event
 from protocol.syntax.did import Did
 from storage import cursors
 from storage.hosts import host_rows
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
+from storage.postgres.pool import Pool
 
 
 @dataclass

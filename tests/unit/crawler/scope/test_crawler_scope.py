@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
-import psycopg
 import pytest
 
 import storage.repos.scope_rows
 from crawler.scope.members import ScopeView
+from storage.postgres.pool import Conn
 from storage.repos.scope_rows import (
     ScopeKind,
     add_accounts,
     remove_accounts,
     set_scope,
 )
-
-Conn = psycopg.Connection[Any]
 
 
 def dids(*numbers: int) -> list[str]:

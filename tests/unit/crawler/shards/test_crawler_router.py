@@ -11,11 +11,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from psycopg_pool import ConnectionPool
 
 from crawler.database import Database
 from crawler.hosts.host_name import HostName
@@ -42,8 +40,8 @@ from protocol.limits import MAX_FRAME_BYTES
 from protocol.syntax.did import Did
 from storage import cursors
 from storage.hosts import host_rows
+from storage.postgres.pool import Pool
 
-Pool = ConnectionPool[psycopg.Connection[Any]]
 SHARDS = 3
 
 

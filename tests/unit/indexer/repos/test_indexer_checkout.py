@@ -29,8 +29,8 @@ from indexer_world import (
 )
 
 from audit.repo_audit import audit_repo, recount_stats
-from indexer.apply import BatchResult
-from indexer.changes import Change, Prepared, apply_changes
+from indexer.batch import BatchResult
+from indexer.changes import Change, Prepared
 from indexer.repos import checkout as checkout_module
 from indexer.repos import staged_repo
 from indexer.repos.checkout import (
@@ -40,16 +40,17 @@ from indexer.repos.checkout import (
     StaleCheckoutError,
 )
 from indexer.repos.import_rows import Addresses, prepare_import
+from indexer.row_writes import apply_changes
 from protocol.data.cid import cid_for
 from protocol.errors import DesynchronizedError
 from protocol.events.drops import DropReason
 from protocol.events.event import AccountEvent
 from protocol.repo.whole_repo import RepoRecord
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.records.stats import StatsChange
 from storage.repos import repo_rows, resync_buffer
 
-Conn = psycopg.Connection[Any]
 Apply = Callable[..., BatchResult]
 Fetch = Callable[..., CheckoutResult]
 

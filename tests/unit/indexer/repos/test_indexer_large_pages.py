@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 from indexer_world import CLOCK, NOW, POST, Author, author, held_records, post
 
@@ -15,11 +14,11 @@ from audit.repair import clear_repo
 from indexer.apply import apply_batch
 from indexer.repos import selected
 from indexer.repos.selected import keep_wanted
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.records.stats import StatsChange
 from storage.repos.scope_rows import ScopeKind, set_scope
 
-Conn = psycopg.Connection[Any]
 NOTE = "org.example.note"
 _LARGE = 900_000
 

@@ -6,14 +6,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 from indexer_world import FOLLOW, LIKE, NOW, POST, Author, author, follow, like
 
 from indexer.repos.checkout import Checkout
 from protocol.syntax import tid_from_int
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
-
-Conn = psycopg.Connection[Any]
 
 FAR = tid_from_int((5_600_000_000_000_000 << 10) | 1)  # a key of 2147
 TIMES: dict[Any, datetime] = {

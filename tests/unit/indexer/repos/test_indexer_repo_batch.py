@@ -35,9 +35,8 @@ from indexer.repos.repo_batch import BatchChangedError, import_fresh
 from protocol.data import cbor
 from protocol.events.event import AccountEvent
 from protocol.syntax import Tid
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
-
-Conn = psycopg.Connection[Any]
 
 
 def fetched(someone: Author) -> FetchedRepo:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -39,9 +38,9 @@ from protocol.mst import build_nodes
 from protocol.repo.car import car_block, car_header
 from protocol.repo.repo_diff import RepoDiff, read_diff
 from protocol.syntax import tid_time_us
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 
-Conn = psycopg.Connection[Any]
 Blocks = dict[bytes, bytes]
 
 

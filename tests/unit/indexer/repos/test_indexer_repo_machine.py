@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -51,11 +50,11 @@ from protocol.events.event import AccountEvent, CommitEvent
 from protocol.mst import build_nodes
 from protocol.repo.car import car_block, car_header
 from protocol.repo.repo_diff import read_diff
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.repos import repo_rows, resync_buffer
 from storage.schema import metadata
 
-Conn = psycopg.Connection[Any]
 # Names stay: the interner remembers them.
 _KEPT = {"actor", "collection", "path", "rkey", "dictionary"}
 _WIPE = "".join(f"DELETE FROM {name};" for name in metadata.tables if name not in _KEPT)

@@ -32,7 +32,7 @@ from audit.repo_audit import (
     recount_stats,
 )
 from crawler.sink import FetchedRepo
-from indexer.apply import BatchResult
+from indexer.batch import BatchResult
 from indexer.repos import selected
 from indexer.repos.checkout import Checkout, CheckoutResult
 from indexer.repos.export import open_export
@@ -41,20 +41,15 @@ from indexer.repos.repo_diff import DiffMismatchError, apply_diff
 from indexer.repos.selected import keep_wanted
 from protocol.data.cid import cid_for
 from protocol.errors import MissingBlockError
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.records.record_codec import compress
 from storage.records.stats import StatsChange
 from storage.repos.resync_buffer import put_commits
-from storage.repos.scope_rows import (
-    ScopeKind,
-    UnkeptError,
-    load_progress,
-    load_scope,
-    set_scope,
-)
+from storage.repos.scope_progress import load_progress
+from storage.repos.scope_rows import ScopeKind, UnkeptError, load_scope, set_scope
 from storage.repos.selections import next_comparison, note_compared, wanted_selection
 
-Conn = psycopg.Connection[Any]
 NOTE = "org.example.note"
 NOTES = "org.example.notebook"
 

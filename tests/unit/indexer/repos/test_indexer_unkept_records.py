@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 from indexer_world import (
     CLOCK,
@@ -38,10 +37,10 @@ from protocol.mst import build_nodes
 from protocol.repo.car import car_block, car_header
 from protocol.repo.repo_diff import read_diff
 from storage.collections import FEED_LIKE
+from storage.postgres.pool import Conn
 from storage.records.edge_batch import SHAPE_OF
 from storage.records.interning import Interner
 
-Conn = psycopg.Connection[Any]
 Way = Callable[[Conn, Interner, Author], None]
 
 UNKEPT = {

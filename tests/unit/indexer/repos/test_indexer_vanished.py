@@ -10,7 +10,6 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-import psycopg
 import pytest
 from indexer_world import (
     CLOCK,
@@ -41,9 +40,8 @@ from indexer_world import (
 from audit.repo_audit import audit_repo, recount_stats
 from indexer.repos.checkout import Checkout, CheckoutResult
 from protocol.data.cid import cid_for
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
-
-Conn = psycopg.Connection[Any]
 
 
 def write_hundred(draw: random.Random, someone: Author, other: Author) -> None:

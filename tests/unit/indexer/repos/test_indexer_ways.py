@@ -6,22 +6,19 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 from index_dump import dump
 from index_ways import SELECTED_WAYS, WAYS, World
-from psycopg_pool import ConnectionPool
 from record_kinds import NSIDS
 from repo_history import History
 
 from audit import repair
 from indexer import account, changes, links
 from indexer.repos import checkout, selected, staged_repo
+from storage.postgres.pool import Conn, Pool
 from storage.records import record_rows
 from storage.records.interning import Interner
 from storage.schema import metadata
-
-Conn = psycopg.Connection[Any]
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +44,7 @@ def wipe(conn: Conn) -> None:
 
 
 def worlds(
-    conn: Conn, pool: ConnectionPool[Any], history: History, seed: int, ways: Any
+    conn: Conn, pool: Pool, history: History, seed: int, ways: Any
 ) -> Iterator[tuple[str, Any, World]]:
     for name, way in ways.items():
         wipe(conn)
@@ -60,7 +57,7 @@ def compare(name: str, held: dict[str, Any], first: dict[str, Any]) -> None:
         assert not first[table] - rows, f"{name}: missing in {table}"
 
 
-def lead_to_the_same_rows(conn: Conn, pool: ConnectionPool[Any], seed: int) -> None:
+def lead_to_the_same_rows(conn: Conn, pool: Pool, seed: int) -> None:
     history = History(seed)
     first: dict[str, Any] = {}
     for name, way, world in worlds(conn, pool, history, seed, WAYS):
@@ -70,7 +67,7 @@ def lead_to_the_same_rows(conn: Conn, pool: ConnectionPool[Any], seed: int) -> N
         compare(name, held, first)
 
 
-def lead_to_the_same_choice(conn: Conn, pool: ConnectionPool[Any], seed: int) -> None:
+def lead_to_the_same_choice(conn: Conn, pool: Pool, seed: int) -> None:
     history = History(1_000 + seed)
     keep = random.Random(seed).sample(sorted(set(NSIDS)), 6)
     first: dict[str, Any] = {}
@@ -83,29 +80,25 @@ def lead_to_the_same_choice(conn: Conn, pool: ConnectionPool[Any], seed: int) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 22])
-def test_all_ways_lead_to_the_same_rows(
-    conn: Conn, pool: ConnectionPool[Any], seed: int
-) -> None:
+def test_all_ways_lead_to_the_same_rows(conn: Conn, pool: Pool, seed: int) -> None:
     lead_to_the_same_rows(conn, pool, seed)
 
 
 @pytest.mark.slow
 def test_all_ways_lead_to_the_same_rows_of_chosen_collections(
-    conn: Conn, pool: ConnectionPool[Any]
+    conn: Conn, pool: Pool
 ) -> None:
     lead_to_the_same_choice(conn, pool, 1)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(100, 140))
-def test_many_histories(conn: Conn, pool: ConnectionPool[Any], seed: int) -> None:
+def test_many_histories(conn: Conn, pool: Pool, seed: int) -> None:
     lead_to_the_same_rows(conn, pool, seed)
     lead_to_the_same_choice(conn, pool, seed)
 
 
-def test_the_comparison_notices_one_row_too_many(
-    conn: Conn, pool: ConnectionPool[Any]
-) -> None:
+def test_the_comparison_notices_one_row_too_many(conn: Conn, pool: Pool) -> None:
     history = History(2)
     held = []
     for _, way, world in worlds(

@@ -136,18 +136,14 @@ def test_development_opens_loopback_only(dialled: list[str]) -> None:
     assert forbidden == len(names) - len(LOOPBACK)
 
 
-def test_the_resolver_alone_lets_no_refused_address_through() -> None:
+async def test_the_resolver_alone_lets_no_refused_address_through() -> None:
     """The socket checks once more, so only asked by itself does it show its work."""
     names = {f"n{n}.net": [address] for n, address in enumerate(REFUSED)}
     mixed = {f"m{n}.net": [PUBLIC, address] for n, address in enumerate(REFUSED)}
     resolver = GuardedResolver(POLICY, Lookup(names | mixed))
-
-    async def work() -> None:
-        for name in names:
-            with pytest.raises(ForbiddenAddressError):
-                await resolver.resolve(name, 443)
-        for name in mixed:
-            found = await resolver.resolve(name, 443)
-            assert [each["host"] for each in found] == [PUBLIC]
-
-    asyncio.run(work())
+    for name in names:
+        with pytest.raises(ForbiddenAddressError):
+            await resolver.resolve(name, 443)
+    for name in mixed:
+        found = await resolver.resolve(name, 443)
+        assert [each["host"] for each in found] == [PUBLIC]

@@ -78,103 +78,81 @@ def test_retry_after(headers: dict[str, str], seconds: float) -> None:
     assert parse_retry_after(headers, now=NOW, default=5.0, cap=3600.0) == seconds
 
 
-def run(work: object) -> None:
-    asyncio.run(work)  # type: ignore[arg-type]
+async def test_concurrency_is_bounded_per_host() -> None:
+    limits = HostLimits(rate=1e6, burst=1_000, concurrency=3)
+    budgets = HostBudgets(Policy(limits=limits))
+    running = {"a:443": 0, "b:443": 0}
+    most = dict(running)
+
+    async def call(host: str) -> None:
+        async with budgets.slot(host):
+            running[host] += 1
+            most[host] = max(most[host], running[host])
+            await asyncio.sleep(0.001)
+            running[host] -= 1
+
+    await asyncio.gather(*(call(host) for host in running for _ in range(20)))
+    assert most == {"a:443": 3, "b:443": 3}
 
 
-def test_concurrency_is_bounded_per_host() -> None:
-    async def work() -> None:
-        limits = HostLimits(rate=1e6, burst=1_000, concurrency=3)
-        budgets = HostBudgets(Policy(limits=limits))
-        running = {"a:443": 0, "b:443": 0}
-        most = dict(running)
-
-        async def call(host: str) -> None:
-            async with budgets.slot(host):
-                running[host] += 1
-                most[host] = max(most[host], running[host])
-                await asyncio.sleep(0.001)
-                running[host] -= 1
-
-        await asyncio.gather(*(call(host) for host in running for _ in range(20)))
-        assert most == {"a:443": 3, "b:443": 3}
-
-    run(work())
+async def test_a_pause_is_kept_and_ends() -> None:
+    time = VirtualTime()
+    limits = HostLimits(max_wait=1.0)
+    budgets = HostBudgets(Policy(limits=limits), time)
+    budgets.pause("a:443", 60.0)
+    with pytest.raises(RateLimitedError) as caught:
+        async with budgets.slot("a:443"):
+            pass
+    assert caught.value.retry_after == 60.0
+    assert budgets.paused_for("a:443") == 60.0
+    async with budgets.slot("b:443"):
+        pass
+    time.now += 61
+    async with budgets.slot("a:443"):
+        pass
 
 
-def test_a_pause_is_kept_and_ends() -> None:
-    async def work() -> None:
-        time = VirtualTime()
-        limits = HostLimits(max_wait=1.0)
-        budgets = HostBudgets(Policy(limits=limits), time)
-        budgets.pause("a:443", 60.0)
-        with pytest.raises(RateLimitedError) as caught:
+async def test_a_spent_budget_is_an_error_with_the_wait() -> None:
+    time = VirtualTime()
+    limits = HostLimits(rate=0.5, burst=1, max_wait=1.0)
+    budgets = HostBudgets(Policy(limits=limits), time)
+    async with budgets.slot("a:443"):
+        pass
+    with pytest.raises(RateLimitedError) as caught:
+        async with budgets.slot("a:443"):
+            pass
+    assert caught.value.retry_after == 2.0
+
+
+async def test_a_busy_host_fails_instead_of_queueing_for_ever() -> None:
+    limits = HostLimits(concurrency=1, max_wait=0.01)
+    budgets = HostBudgets(Policy(limits=limits))
+    async with budgets.slot("a:443"):
+        with pytest.raises(RateLimitedError):
             async with budgets.slot("a:443"):
                 pass
-        assert caught.value.retry_after == 60.0
-        assert budgets.paused_for("a:443") == 60.0
-        async with budgets.slot("b:443"):
-            pass
-        time.now += 61
-        async with budgets.slot("a:443"):
-            pass
-
-    run(work())
+    async with budgets.slot("a:443"):
+        pass
 
 
-def test_a_spent_budget_is_an_error_with_the_wait() -> None:
-    async def work() -> None:
-        time = VirtualTime()
-        limits = HostLimits(rate=0.5, burst=1, max_wait=1.0)
-        budgets = HostBudgets(Policy(limits=limits), time)
-        async with budgets.slot("a:443"):
-            pass
-        with pytest.raises(RateLimitedError) as caught:
-            async with budgets.slot("a:443"):
-                pass
-        assert caught.value.retry_after == 2.0
-
-    run(work())
-
-
-def test_a_busy_host_fails_instead_of_queueing_for_ever() -> None:
-    async def work() -> None:
-        limits = HostLimits(concurrency=1, max_wait=0.01)
-        budgets = HostBudgets(Policy(limits=limits))
-        async with budgets.slot("a:443"):
-            with pytest.raises(RateLimitedError):
-                async with budgets.slot("a:443"):
-                    pass
-        async with budgets.slot("a:443"):
-            pass
-
-    run(work())
-
-
-def test_hosts_are_forgotten_but_not_while_in_use() -> None:
-    async def work() -> None:
-        budgets = HostBudgets(Policy(max_hosts=10))
-        async with budgets.slot("busy:443"):
-            budgets.pause("busy:443", 5.0)
-            for number in range(100):
-                async with budgets.slot(f"h{number}:443"):
-                    pass
-            assert len(budgets) == 10
-            assert budgets.paused_for("busy:443") > 4
+async def test_hosts_are_forgotten_but_not_while_in_use() -> None:
+    budgets = HostBudgets(Policy(max_hosts=10))
+    async with budgets.slot("busy:443"):
+        budgets.pause("busy:443", 5.0)
         for number in range(100):
             async with budgets.slot(f"h{number}:443"):
                 pass
-        assert budgets.paused_for("busy:443") == 0
+        assert len(budgets) == 10
+        assert budgets.paused_for("busy:443") > 4
+    for number in range(100):
+        async with budgets.slot(f"h{number}:443"):
+            pass
+    assert budgets.paused_for("busy:443") == 0
 
-    run(work())
 
-
-def test_one_host_can_have_limits_of_its_own() -> None:
-    async def work() -> None:
-        budgets = HostBudgets(Policy(limits=HostLimits(rate=0.001, burst=1)))
-        budgets.set_limits("a:443", HostLimits(rate=1e6, burst=100))
-        for _ in range(50):
-            async with budgets.slot("a:443"):
-                pass
-
-    run(work())
+async def test_one_host_can_have_limits_of_its_own() -> None:
+    budgets = HostBudgets(Policy(limits=HostLimits(rate=0.001, burst=1)))
+    budgets.set_limits("a:443", HostLimits(rate=1e6, burst=100))
+    for _ in range(50):
+        async with budgets.slot("a:443"):
+            pass

@@ -16,7 +16,6 @@ from network.http.guarded_connector import GuardedResolver, SystemLookup
 from network.http.policy import Policy
 
 
-@pytest.mark.anyio
 async def test_names_that_hang_do_not_keep_others_from_their_addresses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

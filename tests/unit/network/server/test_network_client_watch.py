@@ -34,7 +34,7 @@ BODY = b'{"identifier":"a.test","password":"p"}'
     ],
 )
 @pytest.mark.parametrize("leaves", [True, False])
-def test_a_handler_learns_that_its_client_is_gone(
+async def test_a_handler_learns_that_its_client_is_gone(
     nsid: str, request_text: bytes, leaves: bool
 ) -> None:
     started, go_on, finished = (threading.Event() for _ in range(3))
@@ -50,19 +50,16 @@ def test_a_handler_learns_that_its_client_is_gone(
         finished.set()
         return {"posts": []}
 
-    async def work() -> None:
-        server = XrpcServer(CATALOG)
-        server.add(nsid, handler)
-        async with serving(server.app()) as url:
-            client = socket.create_connection(("127.0.0.1", urlsplit(url).port or 0))
-            client.sendall(request_text)
-            await asyncio.to_thread(started.wait, 10)
-            if leaves:
-                client.close()
-            else:
-                go_on.set()
-            await asyncio.to_thread(finished.wait, 10)
+    server = XrpcServer(CATALOG)
+    server.add(nsid, handler)
+    async with serving(server.app()) as url:
+        client = socket.create_connection(("127.0.0.1", urlsplit(url).port or 0))
+        client.sendall(request_text)
+        await asyncio.to_thread(started.wait, 10)
+        if leaves:
             client.close()
-
-    asyncio.run(work())
+        else:
+            go_on.set()
+        await asyncio.to_thread(finished.wait, 10)
+        client.close()
     assert ended == [leaves]

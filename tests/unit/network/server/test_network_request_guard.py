@@ -9,15 +9,15 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from network.errors import XrpcError
-from network.server.client_address import check_networks
-from network.server.request_guard import (
+from network.server.admission import (
     Admission,
     GuardPolicy,
-    RequestGuard,
     admission_of,
     resting,
     working,
 )
+from network.server.client_address import check_networks
+from network.server.request_guard import RequestGuard
 
 TOKEN = "Bearer aaaa.bbbb.cccc"
 ALICE, BOB = "did:plc:alice", "did:plc:bob"
@@ -166,8 +166,8 @@ def test_memory_of_the_guard_is_bounded() -> None:
     for number in range(1_000):
         ask_anew = guard.admit(scope_of(f"1.2.{number // 256}.{number % 256}"))
         ask_anew.close()
-    assert len(guard._addresses) == 10
-    assert not guard._open._counts
+    assert len(guard.shares.addresses) == 10
+    assert not guard.shares.requests
 
 
 def test_one_client_has_so_many_requests_and_sockets_at_once() -> None:
@@ -185,91 +185,79 @@ def test_one_client_has_so_many_requests_and_sockets_at_once() -> None:
     guard.admit(scope_of("1.2.3.4", kind="websocket")).close()
 
 
-def test_one_client_holds_only_its_part_of_the_threads(
+async def test_one_client_holds_only_its_part_of_the_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("network.server.request_guard._QUEUE_S", 0.05)
+    monkeypatch.setattr("network.server.admission._QUEUE_S", 0.05)
+    guard = RequestGuard(threads=8)
+    release = asyncio.Event()
+    busy: list[int] = []
 
-    async def work() -> None:
-        guard = RequestGuard(threads=8)
-        release = asyncio.Event()
-        busy: list[int] = []
+    async def hold(admission: Admission) -> None:
+        async with admission.working():
+            busy.append(1)
+            await release.wait()
 
-        async def hold(admission: Admission) -> None:
-            async with admission.working():
-                busy.append(1)
-                await release.wait()
+    asked = [guard.admit(scope_of("1.2.3.4")) for _ in range(4)]
+    tasks = [asyncio.create_task(hold(admission)) for admission in asked]
+    results = await asyncio.gather(*tasks[2:], return_exceptions=True)
+    assert len(busy) == 2
+    assert [getattr(result, "status", 0) for result in results] == [429, 429]
+    other = asyncio.create_task(hold(guard.admit(scope_of("1.2.3.5"))))
+    await asyncio.sleep(0)
+    assert len(busy) == 3
+    release.set()
+    await asyncio.gather(*tasks[:2], other)
+    assert not guard.shares.slots
 
-        asked = [guard.admit(scope_of("1.2.3.4")) for _ in range(4)]
-        tasks = [asyncio.create_task(hold(admission)) for admission in asked]
-        results = await asyncio.gather(*tasks[2:], return_exceptions=True)
-        assert len(busy) == 2
-        assert [getattr(result, "status", 0) for result in results] == [429, 429]
-        other = asyncio.create_task(hold(guard.admit(scope_of("1.2.3.5"))))
-        await asyncio.sleep(0)
-        assert len(busy) == 3
+
+async def test_many_accounts_of_one_address_leave_threads_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("network.server.admission._QUEUE_S", 0.05)
+    guard = RequestGuard(threads=8)
+    release = asyncio.Event()
+
+    async def hold(number: int) -> None:
+        admission = guard.admit(scope_of("1.2.3.4", token=TOKEN))
+        admission.identify(f"did:web:{number}.example.com")
+        async with admission.working():
+            await release.wait()
+
+    tasks = [asyncio.create_task(hold(number)) for number in range(8)]
+    async with asyncio.timeout(20):
+        results = await asyncio.gather(*tasks[6:], return_exceptions=True)
+    assert [getattr(result, "status", 0) for result in results] == [429, 429]
+    async with guard.admit(scope_of("1.2.3.5")).working():
         release.set()
-        await asyncio.gather(*tasks[:2], other)
-        assert not guard._places
-
-    asyncio.run(work())
+    await asyncio.gather(*tasks[:6])
+    assert not guard.shares.slots
 
 
-def test_many_accounts_of_one_address_leave_threads_to_others(
+async def test_who_waits_for_another_server_holds_no_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("network.server.request_guard._QUEUE_S", 0.05)
+    monkeypatch.setattr("network.server.admission._QUEUE_S", 0.05)
+    guard = RequestGuard(threads=8)
+    release = asyncio.Event()
 
-    async def work() -> None:
-        guard = RequestGuard(threads=8)
-        release = asyncio.Event()
-
-        async def hold(number: int) -> None:
-            admission = guard.admit(scope_of("1.2.3.4", token=TOKEN))
-            admission.identify(f"did:web:{number}.example.com")
-            async with admission.working():
+    async def fetch() -> None:
+        scope = scope_of("1.2.3.4")
+        scope["bigworld.admission"] = guard.admit(scope)
+        async with working(scope):
+            async with resting(scope):
                 await release.wait()
+            await asyncio.sleep(0)
 
-        tasks = [asyncio.create_task(hold(number)) for number in range(8)]
-        async with asyncio.timeout(20):
-            results = await asyncio.gather(*tasks[6:], return_exceptions=True)
-        assert [getattr(result, "status", 0) for result in results] == [429, 429]
-        async with guard.admit(scope_of("1.2.3.5")).working():
-            release.set()
-        await asyncio.gather(*tasks[:6])
-        assert not guard._places
-
-    asyncio.run(work())
-
-
-def test_who_waits_for_another_server_holds_no_place(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("network.server.request_guard._QUEUE_S", 0.05)
-
-    async def work() -> None:
-        guard = RequestGuard(threads=8)
-        release = asyncio.Event()
-
-        async def fetch() -> None:
-            scope = scope_of("1.2.3.4")
-            scope["bigworld.admission"] = guard.admit(scope)
-            async with working(scope):
-                async with resting(scope):
-                    await release.wait()
-                await asyncio.sleep(0)
-
-        tasks = [asyncio.create_task(fetch()) for _ in range(5)]
-        await asyncio.sleep(0.01)
-        one, two = (guard.admit(scope_of("1.2.3.4")) for _ in range(2))
-        async with one.working(), two.working():
-            # Both places are taken: who comes back waits, and is told so.
-            release.set()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [getattr(result, "status", 0) for result in results] == 5 * [429]
-        assert not guard._places
-
-    asyncio.run(work())
+    tasks = [asyncio.create_task(fetch()) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    one, two = (guard.admit(scope_of("1.2.3.4")) for _ in range(2))
+    async with one.working(), two.working():
+        # Both places are taken: who comes back waits, and is told so.
+        release.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [getattr(result, "status", 0) for result in results] == 5 * [429]
+    assert not guard.shares.slots
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -288,7 +276,7 @@ def run(guard: RequestGuard, scope: Scope) -> tuple[int, dict[str, str], str]:
     async def receive() -> Any:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    asyncio.run(guard.middleware(echo, places=True)(scope, receive, send))
+    asyncio.run(guard.middleware(echo, hold_slots=True)(scope, receive, send))
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], headers, sent[0]["type"]
 
@@ -304,8 +292,8 @@ def test_middleware_shows_the_quota_and_refuses_requests_and_sockets() -> None:
     assert (status, headers["retry-after"]) == (429, "2")
     status, headers, kind = run(guard, scope_of("1.2.3.4", kind="websocket"))
     assert (status, kind) == (429, "websocket.http.response.start")
-    assert not guard._open._counts
-    assert not guard._sockets._counts
+    assert not guard.shares.requests
+    assert not guard.shares.sockets
 
 
 def test_bad_network_of_a_setting_is_named() -> None:

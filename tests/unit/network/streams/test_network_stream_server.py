@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 from loopback_peers import frame as ws_frame
 from loopback_peers import read_frame, until
 
-from network.errors import BadResponseError, UnreachableError
+from network.errors import UnreachableError
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.server.listener import serving
 from network.streams.event_feed import Ring
-from network.streams.stream_client import (
+from network.streams.stream_client import StreamClient, StreamRefusedError
+from network.streams.stream_events import (
     Connected,
     Disconnected,
-    StreamClient,
     StreamEvent,
-    StreamRefusedError,
     StreamTimes,
 )
 from network.streams.stream_server import StreamServer
@@ -151,88 +150,73 @@ def test_the_ring_keeps_the_last_frames_and_knows_where_they_begin(
 
 
 @pytest.mark.parametrize("cursor", [0, 1, 250, 499, 500])
-def test_replay_from_a_cursor_then_live(cursor: int) -> None:
-    async def work() -> None:
-        events = Events(500)
-        async with running(events) as url, reading(url, cursor) as read:
-            assert seqs(await read(500 - cursor)) == list(range(cursor + 1, 501))
-            for _ in range(20):
-                events.add()
-                assert seqs(await read(1)) == [events.last]
-
-    asyncio.run(work())
-
-
-def test_without_a_cursor_only_what_is_new() -> None:
-    async def work() -> None:
-        events = Events(100)
-        async with running(events) as url, reading(url, None) as read:
-            reader = asyncio.create_task(read(2))
-            await asyncio.sleep(0.2)
+async def test_replay_from_a_cursor_then_live(cursor: int) -> None:
+    events = Events(500)
+    async with running(events) as url, reading(url, cursor) as read:
+        assert seqs(await read(500 - cursor)) == list(range(cursor + 1, 501))
+        for _ in range(20):
             events.add()
-            events.add(gap=7)
-            assert seqs(await reader) == [101, 108]
-
-    asyncio.run(work())
+            assert seqs(await read(1)) == [events.last]
 
 
-def test_what_happens_once_the_connection_stands_is_not_missed() -> None:
-    async def work() -> None:
-        events = SlowToTell(100)
-        connected: list[int] = []
-
-        def note(event: StreamEvent) -> None:
-            if isinstance(event, Connected):
-                events.add()
-                connected.append(events.last)
-
-        async with running(events) as url, reading(url, None, note) as read:
-            assert seqs(await read(1)) == connected == [101]
-
-    asyncio.run(work())
+async def test_without_a_cursor_only_what_is_new() -> None:
+    events = Events(100)
+    async with running(events) as url, reading(url, None) as read:
+        reader = asyncio.create_task(read(2))
+        await asyncio.sleep(0.2)
+        events.add()
+        events.add(gap=7)
+        assert seqs(await reader) == [101, 108]
 
 
-def test_many_readers_and_a_busy_writer_none_misses_or_sees_twice() -> None:
-    async def work() -> None:
-        events = Events(300)
-        async with running(events, ring_frames=50_000) as url:
+async def test_what_happens_once_the_connection_stands_is_not_missed() -> None:
+    events = SlowToTell(100)
+    connected: list[int] = []
 
-            async def follow(cursor: int) -> list[int]:
-                async with reading(url, cursor) as read:
-                    return seqs(await read(1_300 - cursor))
+    def note(event: StreamEvent) -> None:
+        if isinstance(event, Connected):
+            events.add()
+            connected.append(events.last)
 
-            readers = [asyncio.create_task(follow(n * 29)) for n in range(10)]
-            for _ in range(1_000):
-                events.add()
-                if events.last % 20 == 0:
-                    await asyncio.sleep(0.001)
-            for number, reader in enumerate(readers):
-                assert await reader == list(range(number * 29 + 1, 1_301))
-
-    asyncio.run(work())
+    async with running(events) as url, reading(url, None, note) as read:
+        assert seqs(await read(1)) == connected == [101]
 
 
-def test_the_source_is_read_once_for_all_live_readers() -> None:
-    async def work() -> None:
-        events = Events(10)
-        async with running(events) as url:
+async def test_many_readers_and_a_busy_writer_none_misses_or_sees_twice() -> None:
+    events = Events(300)
+    async with running(events, ring_frames=50_000) as url:
 
-            async def follow() -> list[int]:
-                async with reading(url, 10) as read:
-                    return seqs(await read(50))
+        async def follow(cursor: int) -> list[int]:
+            async with reading(url, cursor) as read:
+                return seqs(await read(1_300 - cursor))
 
-            readers = [asyncio.create_task(follow()) for _ in range(10)]
-            server = events.server
-            assert server is not None
-            await until(lambda: server.subscribers == 10)
-            events.reads = 0
-            for _ in range(50):
-                events.add()
-                await asyncio.sleep(0.005)
-            await asyncio.gather(*readers)
-            assert events.reads <= 2 * 50 + 5
+        readers = [asyncio.create_task(follow(n * 29)) for n in range(10)]
+        for _ in range(1_000):
+            events.add()
+            if events.last % 20 == 0:
+                await asyncio.sleep(0.001)
+        for number, reader in enumerate(readers):
+            assert await reader == list(range(number * 29 + 1, 1_301))
 
-    asyncio.run(work())
+
+async def test_the_source_is_read_once_for_all_live_readers() -> None:
+    events = Events(10)
+    async with running(events) as url:
+
+        async def follow() -> list[int]:
+            async with reading(url, 10) as read:
+                return seqs(await read(50))
+
+        readers = [asyncio.create_task(follow()) for _ in range(10)]
+        server = events.server
+        assert server is not None
+        await until(lambda: server.subscribers == 10)
+        events.reads = 0
+        for _ in range(50):
+            events.add()
+            await asyncio.sleep(0.005)
+        await asyncio.gather(*readers)
+        assert events.reads <= 2 * 50 + 5
 
 
 def test_new_events_are_seen_by_waking_and_by_looking() -> None:
@@ -252,65 +236,53 @@ def test_new_events_are_seen_by_waking_and_by_looking() -> None:
     assert asyncio.run(work(poll=0.1, wake=False)) < 0.6
 
 
-def test_a_cursor_of_the_future_is_an_error_frame_and_the_end() -> None:
-    async def work() -> None:
-        events = Events(5)
-        seen: list[StreamEvent] = []
-        async with running(events) as url, reading(url, 6, seen.append) as read:
-            # The reader comes again, and is told the same.
-            for found in [*await read(1), *await read(1)]:
-                assert (found["op"], found["error"]) == (-1, "FutureCursor")
-            assert [type(event) for event in seen] == [
-                Connected,
-                Disconnected,
-                Connected,
-            ]
-            events.add()
-        async with running(events) as url, reading(url, 6) as read:
-            events.add()
-            assert seqs(await read(1)) == [7]
-
-    asyncio.run(work())
+async def test_a_cursor_of_the_future_is_an_error_frame_and_the_end() -> None:
+    events = Events(5)
+    seen: list[StreamEvent] = []
+    async with running(events) as url, reading(url, 6, seen.append) as read:
+        # The reader comes again, and is told the same.
+        for found in [*await read(1), *await read(1)]:
+            assert (found["op"], found["error"]) == (-1, "FutureCursor")
+        assert [type(event) for event in seen] == [
+            Connected,
+            Disconnected,
+            Connected,
+        ]
+        events.add()
+    async with running(events) as url, reading(url, 6) as read:
+        events.add()
+        assert seqs(await read(1)) == [7]
 
 
-def test_a_cursor_older_than_the_window_is_told_so() -> None:
-    async def work() -> None:
-        events = Events(100)
-        events.kept = 61
-        for cursor in (1, 30, 59):
-            async with running(events) as url, reading(url, cursor) as read:
-                (info, *rest) = await read(41)
-                assert (info["t"], info["name"]) == ("#info", "OutdatedCursor")
-                assert seqs(rest) == list(range(61, 101))
-        # The oldest there is was asked for, or nothing is missing.
-        for cursor in (0, 60):
-            async with running(events) as url, reading(url, cursor) as read:
-                assert seqs(await read(40)) == list(range(61, 101))
-
-    asyncio.run(work())
+async def test_a_cursor_older_than_the_window_is_told_so() -> None:
+    events = Events(100)
+    events.kept = 61
+    for cursor in (1, 30, 59):
+        async with running(events) as url, reading(url, cursor) as read:
+            (info, *rest) = await read(41)
+            assert (info["t"], info["name"]) == ("#info", "OutdatedCursor")
+            assert seqs(rest) == list(range(61, 101))
+    # The oldest there is was asked for, or nothing is missing.
+    for cursor in (0, 60):
+        async with running(events) as url, reading(url, cursor) as read:
+            assert seqs(await read(40)) == list(range(61, 101))
 
 
 @pytest.mark.parametrize("cursor", ["x", "1.5", "9" * 40])
-def test_a_cursor_that_is_no_number_is_refused_before_the_upgrade(cursor: str) -> None:
-    async def work() -> None:
-        async with running(Events(1)) as url, Fetcher(DEV) as fetcher:
-            stream = StreamClient(fetcher, f"{url}?cursor={cursor}")
-            with pytest.raises(StreamRefusedError) as caught:
-                await anext(stream)
-            assert caught.value.status == 400
+async def test_a_cursor_that_is_no_number_is_refused_before_the_upgrade(
+    cursor: str,
+) -> None:
+    async with running(Events(1)) as url, Fetcher(DEV) as fetcher:
+        stream = StreamClient(fetcher, f"{url}?cursor={cursor}")
+        with pytest.raises(StreamRefusedError) as caught:
+            await anext(stream)
+        assert caught.value.status == 400
 
-    asyncio.run(work())
 
-
-def test_plain_http_on_a_subscription_says_how_to_connect() -> None:
-    async def work() -> None:
-        async with running(Events(1)) as url, Fetcher(DEV) as fetcher:
-            with pytest.raises(BadResponseError) as caught:
-                await fetcher.get_json(url.replace("ws://", "http://"))
-            assert caught.value.status == 426
-            assert b'"error":"InvalidRequest"' in caught.value.body
-
-    asyncio.run(work())
+async def test_plain_http_on_a_subscription_says_how_to_connect() -> None:
+    async with running(Events(1)) as url, Fetcher(DEV) as fetcher:
+        fetched = await fetcher.get(url.replace("ws://", "http://"))
+        assert (fetched.status, fetched.json()["error"]) == (426, "InvalidRequest")
 
 
 async def stalled(url: str, cursor: int) -> tuple[Any, Any]:
@@ -335,91 +307,79 @@ async def free(server: StreamServer, left: int) -> float:
     return time.monotonic() - started
 
 
-def test_a_stalled_reader_is_cut_off_and_holds_up_nobody() -> None:
-    async def work() -> None:
-        events = Events(2_000, size=20_000)
-        async with running(events, send_timeout=0.5) as url:
-            _, writer = await stalled(url, 0)
-            async with reading(url, 2_000) as read:
-                worst = 0.0
-                for _ in range(50):
-                    started = time.monotonic()
-                    events.add()
-                    assert seqs(await read(1)) == [events.last]
-                    worst = max(worst, time.monotonic() - started)
-                assert worst < 0.5
-                assert events.server is not None
-                assert await free(events.server, 1) < 3.0
-            writer.close()
-
-    asyncio.run(work())
-
-
-def test_a_live_reader_that_falls_behind_the_ring_is_told_and_closed() -> None:
-    async def work() -> None:
-        events = Events(1, size=100_000)
-        async with running(events, ring_frames=20, send_timeout=5.0) as url:
-            reader, writer = await stalled(url, 1)
-            server = events.server
-            assert server is not None
-            await until(lambda: server.subscribers == 1)
-            await asyncio.sleep(0.1)
-            for _ in range(300):
+async def test_a_stalled_reader_is_cut_off_and_holds_up_nobody() -> None:
+    events = Events(2_000, size=20_000)
+    async with running(events, send_timeout=0.5) as url:
+        _, writer = await stalled(url, 0)
+        async with reading(url, 2_000) as read:
+            worst = 0.0
+            for _ in range(50):
+                started = time.monotonic()
                 events.add()
-                await asyncio.sleep(0.001)
-            await asyncio.sleep(0.3)
-            got, error = [], ""
-            while not error:
-                opcode, payload = await asyncio.wait_for(read_frame(reader), 5.0)
-                if opcode == 9:
-                    continue
-                frame = decode_frame(payload)
-                error = frame.body.get("error", "")
-                if not error:
-                    got.append(frame.body["seq"])
-            assert error == "ConsumerTooSlow"
-            assert got == list(range(2, 2 + len(got)))
-            assert len(got) < 300
-            opcode, payload = await asyncio.wait_for(read_frame(reader), 5.0)
-            assert (opcode, int.from_bytes(payload[:2], "big")) == (8, 1008)
-            writer.write(ws_frame(8, payload[:2]))
-            await free(server, 0)
-            writer.close()
-
-    asyncio.run(work())
-
-
-def test_there_are_only_so_many_seats() -> None:
-    async def work() -> None:
-        events = Events(3)
-        async with (
-            running(events, max_subscribers=1) as url,
-            reading(url, 0) as read,
-        ):
-            await read(3)
-            async with reading(url, 0) as late:
-                with pytest.raises(UnreachableError):
-                    await late(1)
-
-    asyncio.run(work())
-
-
-def test_readers_that_leave_leave_nothing_behind() -> None:
-    async def work() -> None:
-        events = Events(50)
-        async with running(events) as url:
+                assert seqs(await read(1)) == [events.last]
+                worst = max(worst, time.monotonic() - started)
+            assert worst < 0.5
             assert events.server is not None
-            for _ in range(5):
-                async with reading(url, 0) as read:
-                    await read(50)
-                await free(events.server, 0)
-            assert events.server._feed._feeder is None
-            assert events.server._feed._ring is None
-
-    asyncio.run(work())
+            assert await free(events.server, 1) < 3.0
+        writer.close()
 
 
-def test_a_source_that_fails_for_a_while_is_asked_again(
+async def test_a_live_reader_that_falls_behind_the_ring_is_told_and_closed() -> None:
+    events = Events(1, size=100_000)
+    async with running(events, ring_frames=20, send_timeout=5.0) as url:
+        reader, writer = await stalled(url, 1)
+        server = events.server
+        assert server is not None
+        await until(lambda: server.subscribers == 1)
+        await asyncio.sleep(0.1)
+        for _ in range(300):
+            events.add()
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.3)
+        got, error = [], ""
+        while not error:
+            opcode, payload = await asyncio.wait_for(read_frame(reader), 5.0)
+            if opcode == 9:
+                continue
+            frame = decode_frame(payload)
+            error = frame.body.get("error", "")
+            if not error:
+                got.append(frame.body["seq"])
+        assert error == "ConsumerTooSlow"
+        assert got == list(range(2, 2 + len(got)))
+        assert len(got) < 300
+        opcode, payload = await asyncio.wait_for(read_frame(reader), 5.0)
+        assert (opcode, int.from_bytes(payload[:2], "big")) == (8, 1008)
+        writer.write(ws_frame(8, payload[:2]))
+        await free(server, 0)
+        writer.close()
+
+
+async def test_there_are_only_so_many_seats() -> None:
+    events = Events(3)
+    async with (
+        running(events, max_subscribers=1) as url,
+        reading(url, 0) as read,
+    ):
+        await read(3)
+        async with reading(url, 0) as late:
+            with pytest.raises(UnreachableError):
+                await late(1)
+
+
+async def test_readers_that_leave_leave_nothing_behind() -> None:
+    events = Events(50)
+    async with running(events) as url:
+        assert events.server is not None
+        for _ in range(5):
+            async with reading(url, 0) as read:
+                await read(50)
+            await free(events.server, 0)
+        assert events.server._feed._feeder is None
+        assert events.server._feed._ring is None
+
+
+async def test_a_source_that_fails_for_a_while_is_asked_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Flaky(Events):
@@ -433,14 +393,11 @@ def test_a_source_that_fails_for_a_while_is_asked_again(
                 raise ConnectionError("the database is away")
             return await super().events_after(seq, limit)
 
-    async def work() -> None:
-        events = Flaky(1)
-        async with running(events, poll=0.05) as url, reading(url, 1) as read:
-            reader = asyncio.create_task(read(1))
-            await asyncio.sleep(0.2)
-            events.broken = 3
-            events.add()
-            assert seqs(await reader) == [2]
-        assert "event source failed" in caplog.text
-
-    asyncio.run(work())
+    events = Flaky(1)
+    async with running(events, poll=0.05) as url, reading(url, 1) as read:
+        reader = asyncio.create_task(read(1))
+        await asyncio.sleep(0.2)
+        events.broken = 3
+        events.add()
+        assert seqs(await reader) == [2]
+    assert "event source failed" in caplog.text

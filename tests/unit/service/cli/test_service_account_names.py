@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
 from service.cli import account_names
 from service.cli.account_names import find_account, find_accounts
 from service.operator_errors import ConfigError, ServiceError
 from service.runtime.config import Config
+from storage.postgres.pool import Conn
 
 DID = "did:plc:z72i7hdynmk6r22z27h6tvur"
 OTHER = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
@@ -20,7 +19,7 @@ OTHER = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
 
 def test_handles_are_found_in_the_index_and_then_in_the_network(
     index_db: str,
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,13 +6,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from audit import auditor as auditing
 from audit.repo_audit import RepoAudit
-from service.cli.verbs import audit as prove
+from service.cli import repo
 from service.runtime.config import Config
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 
 DIDS = [f"did:plc:{letter * 24}" for letter in "abcdefgh"]
@@ -20,7 +20,7 @@ DIDS = [f"did:plc:{letter * 24}" for letter in "abcdefgh"]
 
 def test_as_many_repos_at_once_as_connections(
     index_db: str,
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -40,9 +40,9 @@ def test_as_many_repos_at_once_as_connections(
         interner.rkeys([f"of {did} in {threading.current_thread().name}"])
         return RepoAudit(did, "", b"", b"", b"", b"", 0, 0)
 
-    for module in (auditing, prove):
+    for module in (auditing, repo):
         monkeypatch.setattr(module, "audit_whole", audit)
     config = Config.read(home=tmp_path, database_url=index_db)
-    assert prove.audit(
+    assert repo.audit_index(
         config, DIDS, counts=False, repair=False, as_json=True, ask_hosts=True
     )

@@ -70,18 +70,18 @@ def test_the_doctor_says_in_words_what_the_alarms_see(
     tmp_path: Path, index_db: str
 ) -> None:
     config = Config.read(home=tmp_path, database_url=index_db)
-    assert find(examine(config), "watch").well
+    assert find(examine(config), "alarms").well
     with psycopg.connect(index_db) as conn:
         beat(conn, CRAWL_PULSE, {})
         conn.execute("UPDATE pulse SET at = now() - interval '5 minutes'")
     finding = find(examine(config), "crawl silent: crawl")
     assert not finding.well
     assert "silent for 5 min" in finding.detail
-    assert "it ended or hangs" in finding.detail
+    assert "it exited or hangs" in finding.detail
     assert "bigworld crawl" in finding.advice
     with psycopg.connect(index_db) as conn:
         beat(conn, CRAWL_PULSE, {})
-    assert find(examine(config), "watch").well
+    assert find(examine(config), "alarms").well
 
 
 def test_the_doctor_says_why_a_scope_is_never_complete(
@@ -145,7 +145,7 @@ def test_exit_codes(
     monkeypatch.setenv("DATABASE_URL", "postgresql://x@127.0.0.1:1/none")
     assert run("doctor", monkeypatch=monkeypatch) == 1
     assert run("no-such-verb", monkeypatch=monkeypatch) == 2
-    assert run("export", "not a did", "x.car", monkeypatch=monkeypatch) == 2
+    assert run("repo", "export", "not a did", "x.car", monkeypatch=monkeypatch) == 2
     monkeypatch.setenv("BIGWORLD_PORTBASE", "1")
     assert run("doctor", monkeypatch=monkeypatch) == 2
     assert "did you mean BIGWORLD_PORT_BASE" in capsys.readouterr().err

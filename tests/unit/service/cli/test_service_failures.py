@@ -13,21 +13,25 @@ from typer.testing import CliRunner
 from network.errors import UnreachableError
 from service.cli import app as cli
 from service.cli.app import app
-from service.cli.failures import describe_failure
+from service.cli.groups import OLD_NAMES, translate_old_name
 from service.operator_errors import ServiceError
+from service.runtime.failures import describe_failure
 
 READING = (
-    ["hosts"],
-    ["hosts", "show", "pds.example.com"],
-    ["repos"],
+    ["host"],
+    ["host", "show", "pds.example.com"],
+    ["repo"],
     ["scope"],
     ["takedown", "list"],
-    ["audit"],
-    ["rebuild", "counts"],
-    ["export", "did:plc:z72i7hdynmk6r22z27h6tvur", "x.car"],
-    ["backup", "copy"],
+    ["repo", "audit"],
+    ["repo", "export", "did:plc:z72i7hdynmk6r22z27h6tvur", "x.car"],
+    ["repo", "resync", "did:plc:z72i7hdynmk6r22z27h6tvur"],
+    ["search", "rebuild"],
+    ["db", "recount"],
+    ["db", "migrate"],
+    ["db", "backup", "copy"],
     ["takedown", "undo", "did:plc:z72i7hdynmk6r22z27h6tvur"],
-    ["hosts", "add", "https://pds.example.com"],
+    ["host", "add", "https://pds.example.com"],
 )
 
 
@@ -42,6 +46,49 @@ def test_a_verb_on_an_empty_home_creates_nothing_and_names_up(
     assert isinstance(error, ServiceError), error
     assert f"{home} holds no data yet: `bigworld up`" in str(error)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "runs"),
+    [
+        ("backup x", "db backup x"),
+        ("repos --state resyncing", "repo list --state resyncing"),
+        ("repos alice.test --resync", "repo resync alice.test"),
+        ("rebuild counts", "db recount"),
+        ("rebuild search", "search rebuild"),
+        ("hosts show x", "host show x"),
+        ("search rebuild", "search rebuild"),
+    ],
+)
+def test_old_command_name_runs_the_new_command(
+    typed: str, runs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert translate_old_name(typed.split()) == runs.split()
+    assert ("is now" in capsys.readouterr().err) is (typed != runs)
+
+
+@pytest.mark.parametrize("old", OLD_NAMES)
+def test_every_old_command_name_reaches_a_command(old: str) -> None:
+    result = CliRunner().invoke(app, [*old.split(), "--help"])
+    assert result.exit_code == 0
+    assert f"Usage: bigworld {OLD_NAMES[old]}" in result.stdout
+
+
+def test_group_without_a_command_runs_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BIGWORLD_HOME", str(tmp_path))
+    shown = CliRunner().invoke(app, ["feed", "--json"]).output.splitlines()
+    assert '"name": "latest"' in shown[0]
+    assert CliRunner().invoke(app, ["feed"]).output.split()[:2] == ["name", "title"]
+    for words in (
+        ["feed", "latest"],
+        ["search", "rebuilt"],
+        ["search", "--actors", "x"],
+    ):
+        error = CliRunner().invoke(app, words).exception
+        assert "no provider answers" in str(error)
+    assert "No such command 'shwo'" in CliRunner().invoke(app, ["host", "shwo"]).output
 
 
 @pytest.mark.parametrize(
@@ -76,7 +123,7 @@ def test_the_command_line_ends_with_one_line_and_a_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("BIGWORLD_HOME", str(tmp_path / "none"))
-    monkeypatch.setattr(sys, "argv", ["bigworld", "repos", "alice"])
+    monkeypatch.setattr(sys, "argv", ["bigworld", "repo", "list", "alice"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     told = capsys.readouterr().err

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.cli.verbs.pds import settings
+from service.cli.processes.pds import settings
 from service.operator_errors import ConfigError
 from service.runtime.config import Config
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 from typer.testing import CliRunner
 
 from protocol.events.frames import decode_frame
 from service.cli.app import app
+from storage.postgres.pool import Conn
 from storage.records import event_log
 
-Conn = psycopg.Connection[Any]
 DID = "did:plc:z72i7hdynmk6r22z27h6tvur"
 HANDLE = "alice.example.com"
 
@@ -83,7 +81,7 @@ def test_what_cannot_be_taken_down_is_refused_with_the_reason(
     told = operator.says("add", record, "--reason", "x", code=1)
     assert "only whole accounts" in told
     assert "neither a DID nor a handle" in operator.says("undo", "no one", code=1)
-    assert "say why" in operator.says("add", DID, "--reason", " ", code=1)
+    assert "--reason is empty" in operator.says("add", DID, "--reason", " ", code=1)
 
 
 def test_streams_are_told_of_a_takedown_and_its_end(

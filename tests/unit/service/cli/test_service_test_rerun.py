@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.app import FLAKY, rerun_failed
+from service.cli.test_run import FLAKY, rerun_failed
 
 TESTS = """
 from pathlib import Path

@@ -16,9 +16,9 @@ from demo import seeding
 from network.errors import RateLimitedError, XrpcError
 from service import up
 from service.cli.progress import Report
+from service.monitoring.target_check import find_unreachable
 from service.operator_errors import SeedingError, ServiceError
 from service.runtime.config import Config
-from service.targets import find_unreachable
 
 
 class Start:

@@ -8,22 +8,15 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import psycopg
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from psycopg_pool import ConnectionPool
 
 from crawler.hosts.balance import DROPS, EVENTS
 from plc import operation_log
 from protocol.events.drops import DropReason
-from service.monitoring import alarms
-from service.monitoring.alarms import (
-    EXPLANATIONS,
-    RULES,
-    Alarm,
-    AlarmKind,
-    find_alarms,
-)
+from service.monitoring import alarm_rules
+from service.monitoring.alarm_rules import RULES, find_alarms
+from service.monitoring.alarms import EXPLANATIONS, Alarm, AlarmKind
 from service.monitoring.metrics import TaskMetrics
 from service.monitoring.snapshot import (
     CRAWL_PULSE,
@@ -36,9 +29,8 @@ from service.tasks import ScheduledTask, register
 from storage.hosts import host_rows
 from storage.hosts.host_activity import Gauge, save_gauges
 from storage.hosts.host_status import WatchedHost
+from storage.postgres.pool import Pool
 from storage.pulses import Pulse, beat, forget_pulses
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 HOST = WatchedHost(
     hostname="pds.example.com",
@@ -349,14 +341,14 @@ def test_a_task_that_fails_from_the_first_time_on_is_late(
 
 
 def test_harmless_reasons_are_reasons() -> None:
-    assert set(DropReason) > alarms._HARMLESS
+    assert set(DropReason) > alarm_rules._HARMLESS
 
 
 def test_own_host_that_refuses_connections_is_reconnecting() -> None:
     own = replace(HOST, tries=1, error="connection refused")
-    assert list(alarms.host_away(replace(WELL, hosts=(own,)))) == []
-    [alarm] = alarms.host_away(replace(WELL, hosts=(replace(own, tries=2),)))
+    assert list(alarm_rules.host_away(replace(WELL, hosts=(own,)))) == []
+    [alarm] = alarm_rules.host_away(replace(WELL, hosts=(replace(own, tries=2),)))
     assert alarm.kind is AlarmKind.HOST_AWAY
     assert alarm.detail == "reconnecting, 2 tries failed: connection refused"
     unknown = replace(own, tries=9, trusted=False)
-    assert list(alarms.host_away(replace(WELL, hosts=(unknown,)))) == []
+    assert list(alarm_rules.host_away(replace(WELL, hosts=(unknown,)))) == []

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.request import urlopen
 
-import psycopg
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 
 from network.server.listener import serving_in_thread
@@ -19,8 +16,7 @@ from service.monitoring.metrics import (
     TaskMetrics,
     metrics_route,
 )
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
+from storage.postgres.pool import Pool
 
 
 def lines(registry: CollectorRegistry) -> list[str]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg
 import pytest
 
 from crawler.hosts.balance import measure_hosts
 from crawler.settings import CrawlSettings
-from service.monitoring.alarms import host_stalled
+from service.monitoring.alarm_rules import host_stalled
 from service.monitoring.snapshot import Snapshot
 from storage.hosts import host_rows
 from storage.hosts.host_status import watched_hosts
+from storage.postgres.pool import Conn
 
-Conn = psycopg.Connection[Any]
 _BATCH = 50_000
 _STEPS_A_DAY = 12
 

@@ -68,7 +68,7 @@ def test_file_and_home_are_those_of_the_checkout(
     [
         ("port_base = \n", r"bigworld\.toml is not valid TOML: .*line 1"),
         ("port_bas = 1\n", r"bigworld\.toml: .*port_bas; did you mean port_base"),
-        ("zzz = 1\n", r"no setting zzz; docs/configuration\.md"),
+        ("zzz = 1\n", r"no setting zzz; docs/reference/settings\.md"),
         ('port_base = "x"\n', r"^port_base: "),
     ],
 )

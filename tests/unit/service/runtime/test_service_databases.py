@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from service.cli.verbs.backup import backup, restore
+from service.cli.db import backup, restore
 from service.operator_errors import FolderInUseError, ServiceError
 from service.runtime.config import Config
 from service.runtime.databases import (

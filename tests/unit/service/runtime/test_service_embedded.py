@@ -186,7 +186,7 @@ def test_socket_folder_of_another_user_is_refused(
     made = folders.socket_folder(deep, "valkey.sock", os.geteuid())
     try:
         monkeypatch.setattr(os, "geteuid", lambda: 4711)
-        with pytest.raises(EmbeddedServerError, match="not a folder of ours"):
+        with pytest.raises(EmbeddedServerError, match="belongs to another user"):
             folders.socket_folder(deep, "valkey.sock", 4711)
     finally:
         made.rmdir()

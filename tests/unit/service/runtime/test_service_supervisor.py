@@ -56,10 +56,10 @@ def test_a_dead_child_starts_again_and_is_said(
     supervisor.start("sleeper", [sys.executable, "-c", SLEEP], {})
     wait_until(lambda: "up" in log.read_text())
     os.kill(pid_of(supervisor), signal.SIGKILL)
-    wait_until(lambda: (supervisor.look(), said)[1])
+    wait_until(lambda: (supervisor.poll(), said)[1])
     assert "sleeper stopped (SIGKILL)" in said[0]
     assert str(log) in said[0]
-    wait_until(lambda: (supervisor.look(), log.read_text().count("up") == 2)[1])
+    wait_until(lambda: (supervisor.poll(), log.read_text().count("up") == 2)[1])
 
 
 def test_backoff_grows_and_a_hopeless_child_is_reported(
@@ -68,7 +68,7 @@ def test_backoff_grows_and_a_hopeless_child_is_reported(
     monkeypatch.setattr(module, "_FIRST_DELAY_S", 0.01)
     code = "import sys; print('no such thing'); sys.exit(3)"
     supervisor.start("broken", [sys.executable, "-c", code], {})
-    wait_until(lambda: (supervisor.look(), len(said) >= 3)[1])
+    wait_until(lambda: (supervisor.poll(), len(said) >= 3)[1])
     delays = [float(line.partition("again in ")[2].split()[0]) for line in said[:3]]
     assert "exit code 3" in said[0]
     assert supervisor._children[0].deaths >= 3
@@ -151,5 +151,5 @@ def test_supervisor_bounds_the_logs_of_its_children(
     monkeypatch.setattr(module, "bound_log", lambda path: bounded.append(path))
     bounded: list[Path] = []
     supervisor.start("loud", [sys.executable, "-c", SLEEP], {})
-    supervisor.look()
+    supervisor.poll()
     assert bounded == [tmp_path / "logs" / "loud.log"]

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 
 from appview.app import AppView
@@ -23,8 +21,8 @@ from service.web.routes import page_routes
 from storage.hosts import host_rows
 from storage.hosts.host_listing import polls_due
 from storage.hosts.host_report import HostFacts, host_report
+from storage.postgres.pool import Pool
 
-Pool = ConnectionPool[psycopg.Connection[Any]]
 NAME = "pds.example.com"
 
 

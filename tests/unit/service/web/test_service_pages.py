@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 
 from appview.app import AppView
 from indexer.apply import apply_batch
+from indexer.collections.texts import TEXTS
 from indexer.repos.export import open_export
-from indexer.search_sync import drain_outbox
 from network.server.listener import serving_in_thread
 from protocol.data.cbor import encode
 from protocol.data.cid import cid_for
@@ -22,6 +22,7 @@ from protocol.identity.keys import PrivateKey
 from protocol.mst import EMPTY_ROOT, build_root
 from protocol.repo.commit import sign_commit
 from protocol.syntax import TidClock
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from service.web.richtext import render_text
 from service.web.routes import page_routes
@@ -93,7 +94,7 @@ def site(databases: Any) -> Iterator[str]:
             )
             conn.commit()
             apply_batch(conn, interner, events, {}, datetime.now(UTC))
-            while drain_outbox(conn, engine, 100):
+            while drain_outbox(conn, engine, TEXTS, 100):
                 pass
         app = AppView(
             pool=pool,
