@@ -1,5 +1,4 @@
-"""Bugs in what is done in groups, in shards, and with parts of repos; and in the audit
-of rows."""
+"""Bugs in groups, shards, partial repos, and the audit of rows."""
 
 from __future__ import annotations
 
