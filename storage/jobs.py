@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 from psycopg.rows import class_row
+
+from storage.postgres.pool import Conn
 
 _DOUBT: Final = '{"doubt": true}'
 # In `payload` stand `doubt` and, once that is claimed, `claimed`, so that a doubt
@@ -33,7 +34,7 @@ class ClaimedJob:
 
 
 def put_jobs(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     kind: str,
     keys: Iterable[str],
     *,
@@ -63,7 +64,7 @@ def put_jobs(
 
 
 def claim_jobs(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     kind: str,
     *,
     limit: int,
@@ -104,9 +105,7 @@ def claim_jobs(
         return cursor.fetchall()
 
 
-def renew_jobs(
-    conn: psycopg.Connection[Any], ids: Sequence[int], *, lease_s: float
-) -> None:
+def renew_jobs(conn: Conn, ids: Sequence[int], *, lease_s: float) -> None:
     """Keep claimed jobs for another `lease_s` seconds. Does not commit."""
     conn.execute(
         "UPDATE job SET lease_until = now() + make_interval(secs => %s)"
@@ -115,14 +114,12 @@ def renew_jobs(
     )
 
 
-def give_back_jobs(conn: psycopg.Connection[Any], ids: Sequence[int]) -> None:
+def give_back_jobs(conn: Conn, ids: Sequence[int]) -> None:
     """Give claimed jobs back as they were. Does not commit."""
     conn.execute("UPDATE job SET lease_until = NULL WHERE id = ANY(%s)", (list(ids),))
 
 
-def finish_jobs(
-    conn: psycopg.Connection[Any], ids: Sequence[int], *, again_in: float = 0.0
-) -> None:
+def finish_jobs(conn: Conn, ids: Sequence[int], *, again_in: float = 0.0) -> None:
     """Remove done jobs; one that was put again meanwhile is due in `again_in`."""
     conn.execute(
         "DELETE FROM job WHERE id = ANY(%s) AND NOT payload ? 'again'", (list(ids),)
@@ -134,9 +131,7 @@ def finish_jobs(
     )
 
 
-def retry_job(
-    conn: psycopg.Connection[Any], job: int, error: str, *, wait: float
-) -> None:
+def retry_job(conn: Conn, job: int, error: str, *, wait: float) -> None:
     """Give a failed job back, to be tried again in `wait` seconds."""
     conn.execute(
         """
@@ -148,7 +143,7 @@ def retry_job(
     )
 
 
-def postpone_job(conn: psycopg.Connection[Any], job: int, *, wait: float) -> None:
+def postpone_job(conn: Conn, job: int, *, wait: float) -> None:
     """Give a job back that cannot be settled yet, to be done in `wait` seconds. It is
     no failure."""
     conn.execute(
@@ -158,9 +153,7 @@ def postpone_job(conn: psycopg.Connection[Any], job: int, *, wait: float) -> Non
     )
 
 
-def count_due(
-    conn: psycopg.Connection[Any], kind: str, *, most: int, since: float
-) -> int:
+def count_due(conn: Conn, kind: str, *, most: int, since: float) -> int:
     """Return how many jobs of a kind became due in the last `since` seconds or are
     being done of these, and at most `most`."""
     row = conn.execute(
@@ -172,7 +165,7 @@ def count_due(
     return int(row[0])
 
 
-def count_jobs(conn: psycopg.Connection[Any]) -> dict[str, int]:
+def count_jobs(conn: Conn) -> dict[str, int]:
     """Return kind -> jobs that wait or are being done."""
     rows = conn.execute("SELECT kind, count(*) FROM job GROUP BY kind")
     return dict(rows.fetchall())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from mutant import Mutant
 
-_GATE = "tests/integration/test_crawl_gate.py"
-_LATE = "tests/unit/crawler/test_crawler_late_domains.py"
-_LOOKUPS = "tests/unit/crawler/test_crawler_lookups.py"
-_PARKING = "tests/unit/crawler/test_crawler_parking.py"
+_GATE = "tests/integration/live/test_crawl_gate.py"
+_LATE = "tests/unit/crawler/identities/test_crawler_late_domains.py"
+_LOOKUPS = "tests/unit/crawler/identities/test_crawler_lookups.py"
+_PARKING = "tests/unit/crawler/live/test_crawler_parking.py"
 _SLOTS = "tests/unit/storage/test_storage_identity_slots.py"
-_NAMES = "tests/unit/network/test_network_guarded_connector.py"
-_PITS = "tests/integration/test_crawl_tar_pits.py"
+_NAMES = "tests/unit/network/http/test_network_guarded_connector.py"
+_PITS = "tests/integration/live/test_crawl_tar_pits.py"
 
 TURN = (
     Mutant(
