@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from audit.auditor import ERROR, ask_all
+from audit.auditor import ERROR, check_all
 from audit.repair import clear_repo
 from audit.repo_audit import (
     RepoAudit,
@@ -90,7 +90,7 @@ class IndexAudit:
     ) -> None:
         """Compare each repo with its host's latest commit."""
         verdicts: Counter[str] = Counter()
-        findings = ask_all(
+        findings = check_all(
             open_fetcher,
             pool,
             self._interner,

@@ -22,7 +22,7 @@ from search.engines.spelling import refresh_words
 from service.crawling import WriteSide
 from service.monitoring.metrics import TaskMetrics
 from service.monitoring.snapshot import TASK_PULSE
-from storage.pulses import beat, first_beat, forget_pulses
+from storage.heartbeats import beat, first_beat, forget_heartbeats
 from storage.repos.identities import evict
 from storage.repos.jti import forget_expired_jtis
 
@@ -117,7 +117,7 @@ def intervals() -> dict[str, float]:
 def register(app: Celery, side: WriteSide, metrics: TaskMetrics) -> None:
     """Register the tasks with the application, bound to the write side."""
     with side.pool.connection() as conn:
-        forget_pulses(conn, TASK_PULSE, [f"{TASK_PULSE}{name}" for name in TASKS])
+        forget_heartbeats(conn, TASK_PULSE, [f"{TASK_PULSE}{name}" for name in TASKS])
         # A task that never ends counts as late from now on.
         for name, task in TASKS.items():
             first_beat(conn, f"{TASK_PULSE}{name}", {"every_s": task.every_s})

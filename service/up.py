@@ -34,11 +34,13 @@ from service.runtime.databases import (
     INDEX,
     PDS,
     PLC,
+    PRIVATE,
     Database,
     embedded_postgres,
     embedded_valkey,
     is_current,
     migrate,
+    own_url,
     sibling_database,
 )
 from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -156,6 +158,9 @@ class _Run:
         """Start the embedded stores and migrate; return the URL of every database."""
         config = self._config
         databases = [Database(INDEX)]
+        private = own_url(config, PRIVATE)
+        if private is None:
+            databases.append(Database(PRIVATE))
         if self._is_demo:
             databases += [Database(PLC)]
             databases += [Database(PDS, letter) for letter in demo_network.LETTERS]
@@ -169,6 +174,8 @@ class _Run:
         else:
             own = config.database_url.get_secret_value()
             urls = {each: sibling_database(own, each) for each in databases}
+        if private is not None:
+            urls[Database(PRIVATE)] = private
         if config.broker_url is None:
             self._report.say("starting Valkey")
             self._valkey = embedded_valkey(config)
@@ -199,7 +206,8 @@ class _Run:
                 self._start(f"pds-{letter}", ["pds", letter], url)
         elif self._config.plc_mirror:
             self._start("plc", ["plc", "--mirror"], index)
-        self._start("serve", ["serve"], index)
+        private = urls[Database(PRIVATE)]
+        self._start("serve", ["serve"], index, private_url=private)
         self._start("crawl", ["crawl"], index)
         if self._is_demo:
             self._wait_for_health(self._config.plc_port, "/_health")
@@ -216,10 +224,13 @@ class _Run:
         arguments: list[str],
         database_url: str,
         *,
+        private_url: str | None = None,
         expendable: bool = False,
     ) -> None:
+        private = None if private_url is None else SecretStr(private_url)
         update: dict[str, Any] = {
             "database_url": SecretStr(database_url),
+            "private_database_url": private,
             "migrate": False,
         }
         if self._config.metrics_port:
