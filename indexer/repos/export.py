@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from protocol.errors import MissingBlockError
-from protocol.repo.whole_repo import export_repo
+from protocol.repo.repo_export import export_repo
 from storage.records.record_rows import iter_repo
 
 

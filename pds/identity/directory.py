@@ -10,13 +10,13 @@ from network.errors import NetworkError, XrpcError
 from network.http.client import Fetched, Fetcher
 from network.http.policy import CallerBudget, HostLimits
 from pds.exceptions import InvalidRequestError, UpstreamFailureError
-from plc.operation import (
+from plc.operation_document import operation_document
+from plc.operation_draft import create_update
+from plc.operation_format import (
     LegacyCreate,
     Operation,
     PlcService,
     Tombstone,
-    create_update,
-    operation_document,
     operation_json,
     parse_operation,
 )

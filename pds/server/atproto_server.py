@@ -44,7 +44,7 @@ from pds.server.passwords import (
     hash_password,
 )
 from pds.server.sessions import Tokens
-from plc.operation import create_genesis
+from plc.operation_draft import create_genesis
 from protocol.errors import ProtocolError
 from protocol.identity.keys import PrivateKey, parse_did_key
 from protocol.identity.service_auth import (

@@ -1,4 +1,4 @@
-"""Lexicons: the schemas of records and methods, compiled to checks (specs/lexicon)."""
+"""Lexicons: schemas of records and methods, compiled to checks (specs/lexicon)."""
 
 from __future__ import annotations
 

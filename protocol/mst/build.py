@@ -1,4 +1,4 @@
-"""Trees made bottom-up from sorted records, without holding them (specs/repository)."""
+"""Bottom-up construction of trees from sorted records (specs/repository)."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ class _OpenNode:
 
 
 def build_nodes(items: Iterable[tuple[bytes, bytes]]) -> Iterator[BuiltNode]:
-    """The nodes of the tree of (key, CID) pairs, each as soon as it is complete.
+    """Yield the nodes of the tree of sorted (key, CID) pairs, children first, the root
+    last.
 
-    A node comes behind all nodes below it, the root last. Memory is one open node for
-    each level. Raises InvalidTreeError for keys that do not rise strictly,
-    LimitExceededError for keys that are too long or were mined.
+    Memory holds one open node for each level. Raises InvalidTreeError for unsorted
+    keys, LimitExceededError for keys that are too long or were mined.
     """
     open_nodes: list[_OpenNode | None] = [None]
     last = b""
     for key, value in items:
         if key <= last:
-            raise InvalidTreeError("keys are not in order")
+            raise InvalidTreeError("tree keys are not in order")
         if len(key) > MAX_TREE_KEY_BYTES:
-            raise LimitExceededError("a key of the tree is too long")
+            raise LimitExceededError("tree key is too long")
         last = key
         level = height(key)
         below: bytes | None = None
         if level:
             if level > MAX_TREE_HEIGHT:
-                raise LimitExceededError("the tree is too high")
+                raise LimitExceededError("tree is too high")
             while len(open_nodes) <= level:
                 open_nodes.append(None)
             for lower in range(level):
@@ -59,7 +59,7 @@ def build_nodes(items: Iterable[tuple[bytes, bytes]]) -> Iterator[BuiltNode]:
         else:
             node.links[-1] = below
             if len(node.keys) == MAX_NODE_ENTRIES:
-                raise LimitExceededError("too many entries in a node of the tree")
+                raise LimitExceededError("tree node has too many entries")
         node.keys.append(key)
         node.values.append(value)
         node.links.append(None)
@@ -75,7 +75,7 @@ def build_nodes(items: Iterable[tuple[bytes, bytes]]) -> Iterator[BuiltNode]:
 
 
 def build_root(items: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The CID of the root of the tree of (key, CID) pairs; as `build_nodes`."""
+    """Return the CID of the root of the tree of sorted (key, CID) pairs."""
     root = EMPTY_ROOT
     for node in build_nodes(items):
         root = node.cid
@@ -85,7 +85,7 @@ def build_root(items: Iterable[tuple[bytes, bytes]]) -> bytes:
 def _close(
     open_nodes: list[_OpenNode | None], level: int, below: bytes | None
 ) -> BuiltNode | None:
-    """Finish the open node of a level; `below` is the finished one underneath."""
+    """Finish the open node of a level; `below` is the finished node underneath."""
     node = open_nodes[level]
     if node is None:
         if below is None:

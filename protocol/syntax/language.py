@@ -1,17 +1,12 @@
-"""Language tags, well formed by BCP 47 (specs/lexicon; RFC 5646)."""
+"""Well-formed BCP 47 language tags (specs/lexicon; RFC 5646)."""
 
 from __future__ import annotations
 
 import re
-from typing import NewType
 
-from protocol.errors import InvalidSyntaxError
 from protocol.limits import MAX_LANGUAGE_CHARS
 
-Language = NewType("Language", str)
-
-# Narrower than RFC 5646 in one thing, as the network is: the language itself is two
-# or three small letters.
+# Narrower than RFC 5646: the primary language has two or three lower-case letters.
 _LANGUAGE = re.compile(
     r"[a-z]{2,3}(?:-[A-Za-z]{3}){0,3}"
     r"(?:-[A-Za-z]{4})?"
@@ -20,7 +15,7 @@ _LANGUAGE = re.compile(
     r"(?P<extensions>(?:-[A-WY-Za-wy-z0-9](?:-[A-Za-z0-9]{2,8})+)*)"
     r"(?:-[xX](?:-[A-Za-z0-9]{1,8})+)?"
     r"|[xX](?:-[A-Za-z0-9]{1,8})+"
-    # Registered before the grammar was, and outside of it.
+    # Grandfathered tags.
     r"|en-GB-oed|sgn-BE-FR|sgn-BE-NL|sgn-CH-DE|zh-min"
     r"|i-(?:ami|bnn|default|enochian|hak|klingon|lux|mingo|navajo|pwn|tao|tay|tsu)",
     re.ASCII,
@@ -28,7 +23,9 @@ _LANGUAGE = re.compile(
 
 
 def is_language(text: str) -> bool:
-    """Whether `text` is a well-formed tag that repeats no variant or singleton."""
+    """Return True if `text` is a well-formed tag without a repeated variant or
+    singleton.
+    """
     if len(text) > MAX_LANGUAGE_CHARS:
         return False
     match = _LANGUAGE.fullmatch(text)
@@ -44,10 +41,3 @@ def is_language(text: str) -> bool:
         if len(singletons) != len(set(singletons)):
             return False
     return True
-
-
-def parse_language(text: str) -> Language:
-    """Return `text` as a language tag, case kept; raises InvalidSyntaxError."""
-    if not is_language(text):
-        raise InvalidSyntaxError(f"not a language tag: {text[:80]!r}")
-    return Language(text)

@@ -24,19 +24,21 @@ from plc import operation_log
 from plc.mirror import BadExportError, Mirror, read_page
 from plc.operation import (
     HOUR_MS,
+    LogEntry,
+    check_next_operation,
+    format_time,
+    verify_audit_log,
+)
+from plc.operation_format import (
     AnyOperation,
     LegacyCreate,
-    LogEntry,
     Operation,
     Tombstone,
-    check_next_operation,
     did_for_genesis,
-    format_time,
     operation_cid,
     operation_json,
     parse_operation,
     sign_operation,
-    verify_audit_log,
 )
 from protocol.data.base64url import decode_base64url, encode_base64url
 from protocol.errors import ProtocolError
@@ -258,15 +260,15 @@ class Reader:
             page = page[: self.world.chance.randint(1, 6)]
             if not page:
                 return
-            Mirror(DIRECTORY).take_in(self.conn, read_page(_body(page)), NOW)
+            Mirror(DIRECTORY).ingest(self.conn, read_page(_body(page)), NOW)
             self.check()
 
-    def heal(self, answer: Callable[[Did], Any]) -> None:
+    def retry_doubts(self, answer: Callable[[Did], Any]) -> None:
         self.conn.execute("UPDATE plc_doubt SET next_try = now()")
         before = self.held()
         for did in operation_log.claim_doubts(self.conn, 100):
             try:
-                Mirror(DIRECTORY).take_log(self.conn, did, answer(did), NOW)
+                Mirror(DIRECTORY).replace_log(self.conn, did, answer(did), NOW)
             except ProtocolError:
                 continue
         self.check()
@@ -303,10 +305,10 @@ def test_every_lie_is_caught_and_nothing_is_lost_for_it(pool: Pool) -> None:
                 # Honest up to a page or two before, then lying, then honest again.
                 reader.read(world.lines[:lied], chance.randint(0, 30))
                 reader.read(lines[: lied + chance.randint(1, 5)])
-                reader.heal(partial(lying_audit, world))
+                reader.retry_doubts(partial(lying_audit, world))
                 reader.read(world.lines)
                 for _ in range(10):
-                    reader.heal(world.audit)
+                    reader.retry_doubts(world.audit)
                 held = reader.held()
                 victim = world.accepted[lied]
                 for did, true in world.logs.items():
@@ -339,7 +341,7 @@ def test_lies_about_times_and_places_forge_nothing(pool: Pool) -> None:
                     reader.read(lines)
                 except BadExportError:
                     reader.read(world.lines)
-                reader.heal(world.audit)
+                reader.retry_doubts(world.audit)
                 for did, log in reader.held().items():
                     verify_audit_log(did, [entry.to_json() for entry in log])
                     cids = [entry.cid for entry in log]

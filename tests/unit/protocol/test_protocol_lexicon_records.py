@@ -241,11 +241,11 @@ def test_references_to_every_named_type() -> None:
 @pytest.mark.parametrize(
     ("fields", "path", "reason"),
     [
-        ({"text": None}, "text", "is no string"),
+        ({"text": None}, "text", "is not a string"),
         ({"text": "a" * 301}, "text", "is longer than 300 graphemes"),
         ({"text": "é" * 1_501}, "text", "is longer than 3000 bytes"),
-        ({"createdAt": "yesterday"}, "createdAt", "is no datetime"),
-        ({"langs": ["en", "??"]}, "langs[1]", "is no language"),
+        ({"createdAt": "yesterday"}, "createdAt", "is not a valid datetime"),
+        ({"langs": ["en", "??"]}, "langs[1]", "is not a valid language"),
         ({"langs": ["en"] * 4}, "langs", "has more than 3 items"),
         ({"reply": {}}, "reply.root", "is missing"),
         (
@@ -261,7 +261,7 @@ def test_references_to_every_named_type() -> None:
                 }
             },
             "embed.images[1].alt",
-            "is no string",
+            "is not a string",
         ),
         ({"$type": "app.bsky.feed.like"}, "$type", "is not app.bsky.feed.post"),
         ({"$type": None}, "$type", "is not app.bsky.feed.post"),

@@ -5,20 +5,21 @@ from typing import Any
 
 import pytest
 
-from plc.operation import (
-    LegacyCreate,
-    LogEntry,
-    Operation,
-    PlcService,
-    Tombstone,
-    check_next_operation,
+from plc.operation import LogEntry, check_next_operation
+from plc.operation_document import operation_document
+from plc.operation_draft import (
     check_submission,
     create_genesis,
     create_tombstone,
     create_update,
+)
+from plc.operation_format import (
+    LegacyCreate,
+    Operation,
+    PlcService,
+    Tombstone,
     operation_bytes,
     operation_cid,
-    operation_document,
     sign_operation,
 )
 from protocol.errors import (

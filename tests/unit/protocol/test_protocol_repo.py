@@ -24,11 +24,11 @@ from protocol.limits import MAX_REV_AHEAD_US
 from protocol.mst import build_nodes, build_root, height
 from protocol.repo.car import car_block, car_header, read_car
 from protocol.repo.commit import sign_commit
+from protocol.repo.repo_export import export_repo
 from protocol.repo.whole_repo import (
     RepoHead,
     RepoReader,
     RepoRecord,
-    export_repo,
 )
 from protocol.syntax import Did, Tid, tid_time_us
 
