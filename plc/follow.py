@@ -112,8 +112,8 @@ class Follower:
             wait = self._poll_s
             began = time.monotonic()
             try:
-                # First, since too many doubts block the export.
-                await self.retry_doubts()
+                # First, since too many unproven block the export.
+                await self.retry_unproven()
                 await self.catch_up(stop)
                 if self._stream:
                     await self._follow_stream(stop)
@@ -185,12 +185,12 @@ class Follower:
         # The directory sends longer pages instead of splitting a time.
         self._whole_ms = time_ms
 
-    async def retry_doubts(self, limit: int = _RETRIES_AT_ONCE) -> int:
-        """Fetch the whole logs of doubtful DIDs that are due; return how many were
+    async def retry_unproven(self, limit: int = _RETRIES_AT_ONCE) -> int:
+        """Fetch the whole logs of unproven DIDs that are due; return how many were
         proven.
         """
         proven = 0
-        for did in await self._run(operation_log.claim_doubts, limit):
+        for did in await self._run(operation_log.claim_unproven, limit):
             url = f"{self._mirror.directory}/{did}/log/audit"
             try:
                 fetched = await self._fetcher.get(url, max_bytes=MAX_LOG_BYTES)
@@ -205,7 +205,7 @@ class Follower:
                 )
             except (ProtocolError, BadResponseError, TooLargeError) as error:
                 why = f"{type(error).__name__}: {error}"
-                await self._run(operation_log.note_doubts, {did: why})
+                await self._run(operation_log.mark_unproven, {did: why})
                 continue
             _log_tolerated(audited.tolerated)
             proven += 1
@@ -258,7 +258,7 @@ class Follower:
                     burst = []
                 if time.monotonic() >= confirm_at:
                     await self.catch_up()
-                    await self.retry_doubts()
+                    await self.retry_unproven()
                     confirm_at = time.monotonic() + self._poll_s
         finally:
             reading.cancel()
@@ -309,7 +309,7 @@ class Follower:
 
     async def _ingest(self, lines: list[ExportLine]) -> IngestResult:
         taken = await self._run(self._mirror.ingest, lines, int(self._now() * 1_000))
-        for did, why in taken.doubts.items():
+        for did, why in taken.unproven.items():
             log.warning("plc_operation_refused", extra={"did": did, "why": why})
         _log_tolerated(taken.tolerated)
         return taken
@@ -333,9 +333,11 @@ def _log_tolerated(cids: Iterable[str]) -> None:
 
 
 def _forget_unknown(conn: Connection, did: Did) -> None:
-    """End the doubt of a DID that the directory does not know, unless it is proven."""
+    """Clear an unproven DID that the directory does not know, unless a log is
+    proven.
+    """
     if not operation_log.load_logs(conn, [did]):
-        operation_log.end_doubts(conn, [did])
+        operation_log.clear_unproven(conn, [did])
 
 
 async def _next(stream: Any) -> bytes:

@@ -2,7 +2,7 @@
 
 A directory is trusted only for the time at which it accepted an operation. An operation
 that does not follow from the proven log leaves the log unchanged and marks the DID as
-doubtful. Its whole log is then fetched, and kept if it is proven and continues ours.
+unproven. Its whole log is then fetched, and kept if it is valid and continues ours.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class IngestResult:
 
     new: int
     repeated: int
-    doubts: dict[Did, str]
+    unproven: dict[Did, str]
     hosts: int
     tolerated: tuple[str, ...]
 
@@ -200,13 +200,13 @@ class Mirror:
         """Ingest lines and move the cursor in one transaction, then commit.
 
         Lines ingested before change nothing. Raises BadExportError, and keeps nothing,
-        if there are too many doubtful DIDs.
+        if there are too many unproven DIDs.
         """
         with conn.transaction():
             state = operation_log.lock_feed(conn, self.directory)
             new = repeated = 0
             tolerated: list[str] = []
-            doubts: dict[Did, str] = {}
+            unproven: dict[Did, str] = {}
             by_did: dict[Did, list[ExportLine]] = {}
             for line in lines:
                 if line.did is not None:
@@ -223,7 +223,7 @@ class Mirror:
                         try:
                             added = extend_log(log, line, now_ms, self._tolerated)
                         except ProtocolError as error:
-                            doubts[did] = f"{type(error).__name__}: {error}"
+                            unproven[did] = f"{type(error).__name__}: {error}"
                             continue
                         new += added
                         repeated += not added
@@ -233,7 +233,7 @@ class Mirror:
                                 tolerated.append(line.cid)
                             self._note_host(line.operation, found)
                 operation_log.save_logs(conn, changed)
-            if operation_log.note_doubts(conn, doubts) > operation_log.MAX_DOUBTS:
+            if operation_log.mark_unproven(conn, unproven) > operation_log.MAX_UNPROVEN:
                 raise BadExportError("too many DIDs cannot be proven")
             hosts = operation_log.add_hosts(conn, found) if found else 0
             if lines:
@@ -253,19 +253,19 @@ class Mirror:
                     operations=new,
                 )
         self._remember(found)
-        return IngestResult(new, repeated, doubts, hosts, tuple(tolerated))
+        return IngestResult(new, repeated, unproven, hosts, tuple(tolerated))
 
     def replace_log(
         self, conn: Connection, did: Did, value: object, now_ms: int
     ) -> AuditedLog:
-        """Replace the log of a doubtful DID by the whole log from `/log/audit`, then
-        commit.
+        """Replace the log of an unproven DID by that from `/log/audit`, then commit.
 
         Tolerated operations may be missing in it, since directories remove them;
-        unknown nullified ones may be new. The doubt ends after several tries, since the
-        directory's copy may lag. Raises RewrittenLogError if the log does not continue
-        ours, BadExportError for times in the future, or as `verify_audit_log`; ours
-        stays then.
+        unknown nullified ones may be new. The DID stays unproven for several tries,
+        since the directory's copy may lag.
+
+        Raises RewrittenLogError if the log does not continue ours, BadExportError for
+        times in the future, or as `verify_audit_log`; ours stays then.
         """
         audited = verify_audit_log(did, value, tolerated=self._tolerated)
         entries = list(audited.entries)
@@ -277,7 +277,7 @@ class Mirror:
             if not self._continues(ours, entries):
                 raise RewrittenLogError("log does not continue the proven one")
             operation_log.save_logs(conn, {did: entries})
-            operation_log.end_doubts(conn, [did])
+            operation_log.clear_unproven(conn, [did])
             found: set[str] = set()
             for entry in entries:
                 self._note_host(entry.operation, found)

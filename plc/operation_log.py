@@ -1,4 +1,4 @@
-"""Tables of the mirror of a PLC directory: proven logs, doubts, positions, hosts."""
+"""Tables of the mirror of a PLC directory: logs, unproven DIDs, positions, hosts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.postgres.arrays import bytes_array
 
 MAX_HOSTS: Final = 500_000
 # As many as can be fetched in half a day; above, the export is not read on.
-MAX_DOUBTS: Final = 100_000
+MAX_UNPROVEN: Final = 100_000
 _MAX_REASON_CHARS: Final = 200
 _FIRST_RETRY_S: Final = 60.0
 _LONGEST_RETRY_S: Final = 86_400.0
@@ -72,14 +72,15 @@ def save_logs(conn: Connection, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
         )
 
 
-def note_doubts(conn: Connection, doubts: Mapping[Did, str]) -> int:
-    """Record DIDs with operations that do not follow; return the number of doubts.
+def mark_unproven(conn: Connection, unproven: Mapping[Did, str]) -> int:
+    """Record DIDs with operations that do not follow; return the number of unproven
+    DIDs.
 
-    Returns 0 without new doubts. An existing doubt keeps its schedule. Does not commit.
+    Returns 0 without new ones. A known one keeps its schedule. Does not commit.
     """
-    if not doubts:
+    if not unproven:
         return 0
-    rows = sorted((pack_did(did), why) for did, why in doubts.items())
+    rows = sorted((pack_did(did), why) for did, why in unproven.items())
     conn.execute(
         """
         INSERT INTO plc_doubt (did, reason)
@@ -96,8 +97,8 @@ def note_doubts(conn: Connection, doubts: Mapping[Did, str]) -> int:
     return int(row[0])
 
 
-def claim_doubts(conn: Connection, limit: int) -> list[Did]:
-    """Return doubtful DIDs that are due, and double their delay. Commit at once."""
+def claim_unproven(conn: Connection, limit: int) -> list[Did]:
+    """Return unproven DIDs that are due, and double their delay. Commit at once."""
     rows = conn.execute(
         """
         UPDATE plc_doubt d SET tries = d.tries + 1,
@@ -115,8 +116,8 @@ def claim_doubts(conn: Connection, limit: int) -> list[Did]:
     return [unpack_did(row[0]) for row in rows]
 
 
-def end_doubts(conn: Connection, dids: Iterable[str]) -> None:
-    """Remove doubts that a whole log resolved after enough tries; does not commit.
+def clear_unproven(conn: Connection, dids: Iterable[str]) -> None:
+    """Forget DIDs that a whole log resolved after enough tries; does not commit.
 
     The first replies may come from a copy that lags.
     """

@@ -1,17 +1,4 @@
-"""Errors of bytes and values that came from outside.
-
-ProtocolError
-├── InvalidSyntaxError       an identifier or a string format
-├── InvalidEncodingError     CBOR, CAR, JSON, a frame, a varint, a CID
-│   └── TruncatedError       input that ends early
-├── InvalidSignatureError    a signature or a key
-├── InvalidTreeError         a Merkle search tree or a claim about it
-├── MissingBlockError        a block that is linked to but was not delivered
-├── LimitExceededError       well formed, but beyond a bound
-├── InvalidRecordError       a record (or value) against its lexicon
-└── InvalidLexiconError      a lexicon document itself
-DesynchronizedError          valid input that does not follow the state we hold
-"""
+"""Errors of bytes and values from outside: ProtocolError, and DesynchronizedError."""
 
 from __future__ import annotations
 

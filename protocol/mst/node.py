@@ -29,7 +29,7 @@ EMPTY_ROOT: Final = cid_for(EMPTY_NODE)
 
 _DIGEST_BITS: Final = 256
 _MAX_NODE_BYTES: Final = 64 + MAX_NODE_ENTRIES * (MAX_TREE_KEY_BYTES + 256)
-# Shorter nodes are cheap to decode, whatever they hold.
+# Shorter nodes are always cheap to decode.
 _UNSCANNED_BYTES: Final = 4_096
 _NODE_DEPTH: Final = 3
 # A map of two, an array, and a map of four for each entry.

@@ -46,8 +46,8 @@ class Car:
 def read_car(data: bytes) -> Car:
     """Parse a whole CAR.
 
-    Raises InvalidEncodingError for a wrong header, length or hash, TruncatedError for
-    missing bytes, MissingBlockError if the first root is not in the file,
+    Raises InvalidEncodingError for a wrong header, length or hash, and TruncatedError
+    for missing bytes. Raises MissingBlockError without the first root,
     LimitExceededError for a block of over 2 MiB.
     """
     size = len(data)

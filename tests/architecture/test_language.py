@@ -33,8 +33,6 @@ PENDING: Final = {
     "mirror",
     "network",
     "pds",
-    "plc",
-    "protocol",
     "search",
     "service",
     "storage",

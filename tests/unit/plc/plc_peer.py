@@ -102,7 +102,7 @@ class Following:
         self.pool = pool
         self.url = url
         self.catch_up = follower.catch_up
-        self.retry_doubts = follower.retry_doubts
+        self.retry_unproven = follower.retry_unproven
 
     def state(self) -> operation_log.FeedState:
         with self.pool.connection() as conn:
@@ -114,7 +114,7 @@ class Following:
     def logs(self, *dids: Did) -> list[list[str]]:
         return shown_logs(self.pool, *dids)
 
-    def doubts(self) -> dict[Did, str]:
+    def unproven(self) -> dict[Did, str]:
         with self.pool.connection() as conn:
             rows = conn.execute("SELECT did, reason FROM plc_doubt")
             return {unpack_did(bytes(did)): reason for did, reason in rows}

@@ -42,7 +42,7 @@ async def test_follower_reads_pages_to_the_end(pool: Pool) -> None:
         assert after == ["0", "10", "20", "30", "37", "36", "37"]
         assert mirrored.logs(*dids[:2]) == [["n0"], ["n1", "r1"]]
         assert all(mirrored.logs(*dids))
-        assert mirrored.doubts() == {}
+        assert mirrored.unproven() == {}
     with pool.connection() as conn:
         hosts = operation_log.hosts_after(conn, 0)
         origins = [f"https://pds{number}.example.com" for number in range(3)]
@@ -152,9 +152,9 @@ async def test_invalid_operation_leaves_the_proven_log(pool: Pool, lie: Lie) -> 
         peer.add(other, other_first, NOW - 400_000)
         await mirrored.catch_up()
         assert mirrored.logs(did, other) == [["n1", "r1"], ["n2"]]
-        assert list(mirrored.doubts()) == [did]
+        assert list(mirrored.unproven()) == [did]
         assert mirrored.state().seq == 4
-        # Later proven operations are accepted in spite of the doubt.
+        # Later proven operations are accepted while the DID is unproven.
         peer.add(did, rename(second, 2), now)
         await mirrored.catch_up()
         assert mirrored.logs(did) == [["n1", "r1", "r2"]]
@@ -169,10 +169,10 @@ async def test_recovery_by_a_stronger_key_is_accepted(pool: Pool) -> None:
     async with following(peer, pool) as mirrored:
         await mirrored.catch_up()
         assert mirrored.logs(did) == [["n1", "[r1]", "r2"]]
-        assert mirrored.doubts() == {}
+        assert mirrored.unproven() == {}
 
 
-async def test_doubt_ends_after_a_proven_whole_log(pool: Pool) -> None:
+async def test_unproven_did_is_cleared_after_a_proven_whole_log(pool: Pool) -> None:
     peer = Peer()
     did, first = genesis(1)
     second = rename(first, 1)
@@ -185,23 +185,23 @@ async def test_doubt_ends_after_a_proven_whole_log(pool: Pool) -> None:
     log.append(entry(did, third, NOW - 500_000))
     async with following(peer, pool) as mirrored:
         await mirrored.catch_up()
-        assert set(mirrored.doubts()) == {did, unknown}
+        assert set(mirrored.unproven()) == {did, unknown}
         peer.logs[did] = [e.to_json() for e in log]
-        assert await mirrored.retry_doubts() == 1
+        assert await mirrored.retry_unproven() == 1
         assert mirrored.logs(did) == [["n1", "r1", "r2"]]
         # The first replies may come from a copy that lags.
         for _ in range(5):
-            assert did in mirrored.doubts()
+            assert did in mirrored.unproven()
             with pool.connection() as conn:
                 conn.execute("UPDATE plc_doubt SET next_try = now()")
-            await mirrored.retry_doubts()
-        assert mirrored.doubts() == {}
+            await mirrored.retry_unproven()
+        assert mirrored.unproven() == {}
 
 
-async def test_export_with_too_many_doubts_is_not_read_on(
+async def test_export_with_too_many_unproven_dids_is_not_read_on(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operation_log, "MAX_DOUBTS", 5)
+    monkeypatch.setattr(operation_log, "MAX_UNPROVEN", 5)
     peer = Peer()
     peer.most = 4
     good, first = genesis(0)
@@ -220,11 +220,11 @@ async def test_export_with_too_many_doubts_is_not_read_on(
             with pytest.raises(BadExportError, match="too many DIDs"):
                 await mirrored.catch_up()
         assert mirrored.state().seq == 4
-        # The doubts are still resolved.
+        # Unproven DIDs are still resolved.
         async with mirrored.running():
             await until(has_tried)
         assert mirrored.logs(good) == [["n0"]]
-        assert len(mirrored.doubts()) == 3
+        assert len(mirrored.unproven()) == 3
 
 
 async def test_rewritten_whole_log_is_refused(pool: Pool) -> None:
@@ -239,13 +239,13 @@ async def test_rewritten_whole_log_is_refused(pool: Pool) -> None:
     async with following(peer, pool) as mirrored:
         await mirrored.catch_up()
         peer.logs[did] = [e.to_json() for e in rewritten]
-        assert await mirrored.retry_doubts() == 0
+        assert await mirrored.retry_unproven() == 0
         assert mirrored.logs(did) == [["n1", "r1"]]
-        assert mirrored.doubts()[did].startswith(RewrittenLogError.__name__)
+        assert mirrored.unproven()[did].startswith(RewrittenLogError.__name__)
         # The next try is delayed.
-        assert await mirrored.retry_doubts() == 0
+        assert await mirrored.retry_unproven() == 0
         with pool.connection() as conn:
-            assert operation_log.claim_doubts(conn, 10) == []
+            assert operation_log.claim_unproven(conn, 10) == []
 
 
 async def test_unavailable_log_does_not_block_other_logs(pool: Pool) -> None:
@@ -262,7 +262,7 @@ async def test_unavailable_log_does_not_block_other_logs(pool: Pool) -> None:
             peer.statuses[did] = 500
     async with following(peer, pool) as mirrored:
         await mirrored.catch_up()
-        assert await mirrored.retry_doubts() == 3
+        assert await mirrored.retry_unproven() == 3
         assert all(mirrored.logs(*healthy))
         assert not any(mirrored.logs(*broken))
 
@@ -340,7 +340,7 @@ async def test_export_lines_of_unknown_types_are_skipped(pool: Pool) -> None:
         assert await mirrored.catch_up() == 1
         assert mirrored.state().seq == 4
         assert mirrored.logs(did) == [["n1"]]
-        assert mirrored.doubts() == {}
+        assert mirrored.unproven() == {}
 
 
 async def test_export_out_of_order_is_refused(pool: Pool) -> None:

@@ -72,7 +72,7 @@ async def test_tolerated_operation_is_accepted_and_flagged(pool: Pool) -> None:
     with pool.connection() as conn:
         mirror = Mirror(URL, tolerated={cid})
         result = mirror.ingest(conn, read_page(body(*lines)), NOW + 10)
-    assert (result.new, result.doubts, result.tolerated) == (3, {}, (cid,))
+    assert (result.new, result.unproven, result.tolerated) == (3, {}, (cid,))
     app = create_mirror_app(pool, URL, tolerated={cid})
     async with serving(app, "127.0.0.1", 0) as url, Fetcher(DEV) as fetcher:
         audit = await fetcher.get_json(f"{url}/{did}/log/audit")
@@ -93,7 +93,7 @@ def test_tolerated_operation_may_be_removed_from_a_log(pool: Pool) -> None:
         with pytest.raises(RewrittenLogError):
             Mirror(URL).replace_log(conn, did, without, NOW)
         lines = [line(did, after, NOW, 3)]
-        assert mirror.ingest(conn, read_page(body(*lines)), NOW).doubts == {}
+        assert mirror.ingest(conn, read_page(body(*lines)), NOW).unproven == {}
         assert shown_logs(pool, did) == [["n1", "[r1]", "r3"]]
         mirror.replace_log(conn, did, without, NOW)
     assert shown_logs(pool, did) == [["n1", "r3"]]
