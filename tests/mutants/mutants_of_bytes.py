@@ -199,8 +199,8 @@ SIGNATURE = (
         (
             f"{_SIGNATURES}::test_no_changed_signature_is_taken[k256]",
             f"{_KEYS}::test_high_s_is_refused_unless_allowed[k256]",
-            "tests/unit/protocol/test_protocol_plc_operation.py::"
-            "test_a_signature_has_one_text",
+            "tests/unit/plc/test_plc_operation_format.py::"
+            "test_signature_in_another_form_is_refused",
         ),
     ),
     Mutant(
