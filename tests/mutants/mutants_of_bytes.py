@@ -26,7 +26,7 @@ ENCODING = (
 """,
         "",
         (
-            f"{_CBOR}::test_no_other_form_is_taken",
+            f"{_CBOR}::test_decoders_refuse_other_encodings",
             f"{_FORMS}::test_no_other_form_of_a_record_is_read",
             f"{_FORMS}::test_records_in_other_forms_are_dropped_from_a_true_commit",
             f"{_VERIFY}::test_bad_record_drops_its_operation_only",
@@ -42,7 +42,7 @@ ENCODING = (
 """,
         "",
         (
-            f"{_CBOR}::test_no_other_form_is_taken",
+            f"{_CBOR}::test_decoders_refuse_other_encodings",
             f"{_FORMS}::test_no_other_form_of_a_record_is_read",
         ),
     ),
@@ -52,7 +52,7 @@ ENCODING = (
         "protocol/data/cbor.py",
         "if not MIN_INT <= item <= MAX_INT:",
         "if not MIN_INT * 2 <= item <= MAX_INT * 2 + 1:",
-        (f"{_CBOR}::test_no_other_form_is_taken",),
+        (f"{_CBOR}::test_decoders_refuse_other_encodings",),
     ),
     Mutant(
         "numbers-longer-than-needed",
@@ -61,7 +61,7 @@ ENCODING = (
         "if argument < smallest:",
         "if argument < 0:",
         (
-            f"{_CBOR}::test_no_other_form_is_taken",
+            f"{_CBOR}::test_decoders_refuse_other_encodings",
             f"{_FORMS}::test_no_other_form_of_a_record_is_read",
         ),
     ),
@@ -72,7 +72,7 @@ ENCODING = (
         "(size, key) <= (len(previous), previous)",
         "(size, key) < (len(previous), previous)",
         (
-            f"{_CBOR}::test_no_other_form_is_taken",
+            f"{_CBOR}::test_decoders_refuse_other_encodings",
             f"{_FORMS}::test_no_other_form_of_a_record_is_read",
         ),
     ),
@@ -130,7 +130,7 @@ HASH = (
             f"{_FLIPPED}::test_ten_thousand_flipped_blocks_are_ten_thousand_refusals",
             f"{_FLIPPED}::test_every_block_of_every_message_flipped_once",
             f"{_FLIPPED}::test_flipped_bit_of_a_cid_is_a_refusal_too",
-            f"{_CAR}::test_one_flipped_bit_in_any_block_is_refused",
+            f"{_CAR}::test_car_with_a_flipped_bit_is_refused",
             f"{_VERIFY}::test_block_that_is_not_what_its_cid_says_is_refused",
         ),
     ),
@@ -149,7 +149,7 @@ HASH = (
         (
             f"{_FLIPPED}::test_ten_thousand_flipped_blocks_are_ten_thousand_refusals",
             f"{_FLIPPED}::test_every_block_of_a_repo_flipped_once",
-            f"{_CAR}::test_one_flipped_bit_in_any_block_is_refused",
+            f"{_CAR}::test_car_with_a_flipped_bit_is_refused",
             f"{_LIARS}::"
             "test_a_repo_that_is_not_what_its_owner_signed_is_not_taken[flipped]",
         ),

@@ -43,7 +43,7 @@ def make_params(required: list[str] | None = None, **properties: Any) -> Method:
     )
 
 
-def test_methods_are_described(catalog: Catalog) -> None:
+def test_catalog_describes_methods(catalog: Catalog) -> None:
     timeline = find(catalog, "app.bsky.feed.getTimeline")
     assert timeline.kind == "query"
     assert timeline.nsid == "app.bsky.feed.getTimeline"
@@ -76,7 +76,7 @@ def test_methods_are_described(catalog: Catalog) -> None:
         ("app.bsky.feed.searchPosts", "until"),
     ],
 )
-def test_an_empty_position_counts_as_absent(
+def test_empty_position_parameter_counts_as_absent(
     catalog: Catalog, nsid: str, name: str
 ) -> None:
     method = find(catalog, nsid)
@@ -87,7 +87,7 @@ def test_an_empty_position_counts_as_absent(
     assert name not in given
 
 
-def test_what_is_no_method(catalog: Catalog) -> None:
+def test_catalog_returns_none_for_other_names(catalog: Catalog) -> None:
     for nsid in ("app.bsky.feed.post", "app.bsky.feed.defs", "x.y.z", ""):
         assert catalog.method(nsid) is None
     methods = catalog.methods()
@@ -96,7 +96,7 @@ def test_what_is_no_method(catalog: Catalog) -> None:
     assert "app.bsky.feed.post" not in methods
 
 
-def test_parameters_and_defaults(catalog: Catalog) -> None:
+def test_decode_params_fills_in_defaults(catalog: Catalog) -> None:
     timeline = find(catalog, "app.bsky.feed.getTimeline")
     assert timeline.decode_params([]) == {"limit": 50}
     assert timeline.decode_params(
@@ -150,7 +150,7 @@ def test_parameters_and_defaults(catalog: Catalog) -> None:
         ),
     ],
 )
-def test_parameters_that_do_not_fit(
+def test_decode_params_refuses_invalid_values(
     catalog: Catalog, nsid: str, pairs: list[tuple[str, str]], path: str, reason: str
 ) -> None:
     with pytest.raises(InvalidRecordError) as caught:
@@ -158,7 +158,7 @@ def test_parameters_that_do_not_fit(
     assert (caught.value.path, caught.value.reason) == (path, reason)
 
 
-def test_parameters_of_every_type() -> None:
+def test_decode_params_of_every_type() -> None:
     method = make_params(
         ["s"],
         s={"type": "string", "maxLength": 3},
@@ -200,7 +200,7 @@ def test_parameters_of_every_type() -> None:
         assert caught.value.path == path
 
 
-def test_inputs(catalog: Catalog) -> None:
+def test_check_input(catalog: Catalog) -> None:
     method = find(catalog, "com.atproto.repo.createRecord")
     body = {"repo": DID, "collection": "app.bsky.feed.post", "record": {"a": 1}}
     method.check_input(body)
@@ -221,7 +221,7 @@ def test_inputs(catalog: Catalog) -> None:
         assert caught.value.path == path
 
 
-def test_bodies_that_are_not_there_or_not_json(catalog: Catalog) -> None:
+def test_check_of_absent_or_other_bodies(catalog: Catalog) -> None:
     upload = find(catalog, "com.atproto.repo.uploadBlob")
     upload.check_input(None)
     upload.check_input(b"bytes")
@@ -235,7 +235,7 @@ def test_bodies_that_are_not_there_or_not_json(catalog: Catalog) -> None:
         delete.check_output({})
 
 
-def test_outputs(catalog: Catalog) -> None:
+def test_check_output(catalog: Catalog) -> None:
     method = find(catalog, "com.atproto.repo.getRecord")
     method.check_output({"uri": URI, "value": {"$type": "a.b.c"}})
     for wrong in (None, {"uri": URI}, {"uri": "x", "value": {}}):
@@ -265,7 +265,7 @@ def thread(levels: int) -> dict[str, Any]:
     return {"thread": view}
 
 
-def test_deep_threads(catalog: Catalog) -> None:
+def test_check_output_of_deep_threads(catalog: Catalog) -> None:
     method = find(catalog, "app.bsky.feed.getPostThread")
     method.check_output(thread(75))
     wrong = thread(75)

@@ -166,7 +166,7 @@ FIELDS: list[tuple[dict[str, Any], list[Any], list[Any]]] = [
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=range(len(FIELDS)))
-def test_fields(field: tuple[dict[str, Any], list[Any], list[Any]]) -> None:
+def test_field_types(field: tuple[dict[str, Any], list[Any], list[Any]]) -> None:
     schema, right, wrong = field
     catalog = compile_field(schema)
     for value in right:
@@ -175,7 +175,7 @@ def test_fields(field: tuple[dict[str, Any], list[Any], list[Any]]) -> None:
         assert not accepts(catalog, value), value
 
 
-def test_blobs_that_others_published() -> None:
+def test_lenient_validation_of_blobs() -> None:
     catalog = compile_field({"type": "blob", "accept": ["image/*"], "maxSize": 7})
     for value in (
         BLOB,
@@ -203,7 +203,7 @@ OBJECT = {"type": "object", "properties": {"n": {"type": "integer"}}}
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_unions(closed: bool) -> None:
+def test_union_fields(closed: bool) -> None:
     catalog = compile_field(
         {"type": "union", "refs": ["#main", "a.b.c#o", "#tok"], "closed": closed},
         o=OBJECT,
@@ -223,7 +223,7 @@ def test_unions(closed: bool) -> None:
         assert not accepts(catalog, wrong)
 
 
-def test_references_to_every_named_type() -> None:
+def test_reference_to_every_named_type() -> None:
     cases: list[tuple[dict[str, Any], Any, Any]] = [
         ({"type": "token"}, "a.b.c#y", "a.b.c#z"),
         ({"type": "string", "maxLength": 1}, "a", "ab"),
@@ -267,7 +267,7 @@ def test_references_to_every_named_type() -> None:
         ({"$type": None}, "$type", "is not app.bsky.feed.post"),
     ],
 )
-def test_faults_say_where_and_why(
+def test_validation_error_has_path_and_reason(
     catalog: Catalog, fields: dict[str, Any], path: str, reason: str
 ) -> None:
     with pytest.raises(InvalidRecordError) as caught:
@@ -276,7 +276,7 @@ def test_faults_say_where_and_why(
     assert str(caught.value) == f"{path}: {reason}"
 
 
-def test_posts(catalog: Catalog) -> None:
+def test_validate_record_of_posts(catalog: Catalog) -> None:
     catalog.validate_record(POST, post())
     catalog.validate_record(POST, post(text=FAMILY * 100, unknownField=[None]))
     catalog.validate_record(POST, post(embed={"$type": "x.y.z", "a": 1}))
@@ -285,7 +285,7 @@ def test_posts(catalog: Catalog) -> None:
             catalog.validate_record(POST, value)
 
 
-def test_what_is_no_known_record(catalog: Catalog) -> None:
+def test_unknown_record_types_are_refused(catalog: Catalog) -> None:
     for nsid in ("a.b.c", "app.bsky.feed.getPosts", "app.bsky.feed.defs", ""):
         assert not catalog.has_record(nsid)
         with pytest.raises(InvalidLexiconError):
@@ -306,7 +306,7 @@ def test_every_shipped_definition_compiles(catalog: Catalog) -> None:
                     catalog.validate(f"{nsid}#{name}".removesuffix("#main"), object())
 
 
-def test_keys_of_records(catalog: Catalog) -> None:
+def test_is_key_of(catalog: Catalog) -> None:
     assert catalog.is_key_of(POST, "3jzfcijpj2z2a")
     assert not catalog.is_key_of(POST, "self")
     assert catalog.is_key_of("app.bsky.actor.profile", "self")
@@ -318,7 +318,7 @@ def test_keys_of_records(catalog: Catalog) -> None:
     assert not catalog.is_key_of("x.y.z", "any/thing")
 
 
-def test_folders_of_ones_own(tmp_path: Path) -> None:
+def test_catalog_loads_extra_folders(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "down"
     folder.mkdir(parents=True)
     document = {
@@ -336,7 +336,7 @@ def test_folders_of_ones_own(tmp_path: Path) -> None:
         Catalog.load([tmp_path])
 
 
-def test_finding_the_shipped_lexicons_imports_nothing() -> None:
+def test_catalog_does_not_import_the_shipped_package() -> None:
     program = (
         "import sys; from protocol.lexicon import Catalog; Catalog.load();"
         "sys.exit('lexrpc' in sys.modules)"
@@ -346,13 +346,13 @@ def test_finding_the_shipped_lexicons_imports_nothing() -> None:
     assert (shipped_folder() / "com" / "atproto").is_dir()
 
 
-def test_without_the_package_that_ships_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_folder_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("protocol.lexicon.catalog.find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="lexrpc"):
         shipped_folder()
 
 
-def test_graphemes_are_counted_no_further_than_needed() -> None:
+def test_count_graphemes() -> None:
     assert count_graphemes(FAMILY * 3, 10) == 3
     assert count_graphemes("a" * 1_000, 10) == 11
     assert count_graphemes("", 5) == 0

@@ -51,13 +51,13 @@ GOOD = node(
 )
 
 
-def test_node_is_read_and_written() -> None:
+def test_node_round_trip() -> None:
     raw = cbor.encode(GOOD)
     assert parse_node(raw) == (KEYS, [A, B, C], [B, C, None, A])
     assert encode_node(KEYS, [A, B, C], [B, C, None, A]) == raw
 
 
-def test_empty_node() -> None:
+def test_parse_node_of_the_empty_tree() -> None:
     assert parse_node(EMPTY_NODE) == ([], [], [None])
     assert cid_for(encode_node([], [], [None])) == EMPTY_ROOT
     assert cbor.decode(EMPTY_NODE) == {"l": None, "e": []}
@@ -120,7 +120,7 @@ def test_every_flipped_bit_is_refused_or_another_node() -> None:
         pytest.param(7, id="number"),
     ],
 )
-def test_node_of_the_wrong_content_is_refused(bad: Any) -> None:
+def test_node_with_invalid_content_is_refused(bad: Any) -> None:
     with pytest.raises(InvalidTreeError):
         parse_node(cbor.encode(bad))
 
@@ -154,7 +154,7 @@ def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
         pytest.param(replaced(b"ae\x83", b"ae\x9f"), id="endless array"),
     ],
 )
-def test_other_bytes_of_the_same_node_are_refused(
+def test_node_in_another_encoding_is_refused(
     break_bytes: Callable[[bytes], bytes],
 ) -> None:
     with pytest.raises(InvalidTreeError):
@@ -179,7 +179,7 @@ def test_link_to_a_record_may_be_of_another_form() -> None:
         assert encode_node([b"a", b"b"], [cid, A], [None, None, None]) == raw
 
 
-def test_keys_of_any_bytes_are_read() -> None:
+def test_node_keys_may_hold_any_bytes() -> None:
     keys = [
         b"\x00",
         b"\x01\x71\x12\x20" + bytes(32),
@@ -191,7 +191,7 @@ def test_keys_of_any_bytes_are_read() -> None:
     cbor.check(raw)
 
 
-def test_bounds() -> None:
+def test_node_limits() -> None:
     keys = [b"%04d" % number for number in range(MAX_NODE_ENTRIES + 1)]
     links: list[bytes | None] = [None] * (len(keys) + 1)
     parse_node(encode_node(keys[:-1], [A] * len(keys[:-1]), links[:-1]))
@@ -210,14 +210,14 @@ def test_deep_nesting_is_refused() -> None:
         parse_node(b"\xa2ae" + b"\x81" * 100_000)
 
 
-def test_level_of_a_root() -> None:
+def test_node_level() -> None:
     assert node_level([], [None]) == 0
     assert node_level([b"blue"], [None, None]) == 1
     with pytest.raises(InvalidTreeError):
         node_level([], [A])
 
 
-def test_tree_that_is_too_high_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tree_height_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     # Finding keys of height 41 is beyond anybody; so the bound comes down to them.
     monkeypatch.setattr("protocol.mst.node.MAX_TREE_HEIGHT", 1)
     monkeypatch.setattr("protocol.mst.build.MAX_TREE_HEIGHT", 1)
@@ -232,7 +232,7 @@ def test_tree_that_is_too_high_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         Tree({}.get).put(high, A)
 
 
-def test_place_of_a_node() -> None:
+def test_check_level() -> None:
     check_level([b"asdf"], [None, None], 0)
     check_level([b"blue"], [A, None], 1)
     check_level([], [A], 1)
@@ -249,7 +249,7 @@ def test_place_of_a_node() -> None:
             check_level(keys, links, level)
 
 
-def test_levels_agree_with_heights() -> None:
+def test_check_level_agrees_with_height() -> None:
     for number in range(20_000):
         key = b"%d" % number
         level = height(key)
