@@ -30,7 +30,6 @@ OLDER = cid_for(b"older")
 
 
 def fields() -> dict[str, Any]:
-    """A commit's unsigned fields."""
     return {"did": PLC, "version": 3, "data": Cid(ROOT), "rev": REV, "prev": None}
 
 
@@ -142,7 +141,7 @@ def test_every_flipped_bit_is_refused(unsigned: dict[str, Any]) -> None:
 
 
 def test_parse_commit_agrees_with_its_fast_path() -> None:
-    # A did:plc without prev is read by its layout; everything else field by field.
+    # A did:plc without prev is matched as a whole, anything else read by field.
     rng = random.Random(1)
     for _ in range(50):
         data = cid_for(rng.randbytes(8))
@@ -159,7 +158,6 @@ def test_parse_commit_agrees_with_its_fast_path() -> None:
 def test_open_head_refuses_revisions_from_the_future() -> None:
     raw, now = sign(fields()), tid_time_us(REV)
     assert open_head(raw, PLC, KEY.public, now).rev == REV
-    # The moment of grace, to the microsecond.
     assert open_head(raw, PLC, KEY.public, now - MAX_REV_AHEAD_US).rev == REV
     with pytest.raises(LimitExceededError):
         open_head(raw, PLC, KEY.public, now - MAX_REV_AHEAD_US - 1)

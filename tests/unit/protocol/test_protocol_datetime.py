@@ -1,4 +1,4 @@
-"""Datetimes: the calendar, and the time they stand for."""
+"""Datetimes: the calendar and their time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames of event streams: what is one, what is none, what is merely unknown."""
+"""Frames of event streams."""
 
 from __future__ import annotations
 
@@ -25,18 +25,16 @@ BODY = {"seq": 7, "repo": "did:web:a.example", "ops": [{"cid": None}]}
 def test_message_frame_round_trip() -> None:
     link = cid_for(b"x")
     raw = encode_frame("#commit", {"commit": Cid(link), "blocks": b"\x01", **BODY})
-    assert decode_frame(raw) == Frame(
-        1, "#commit", {"commit": link, "blocks": b"\x01", **BODY}
-    )
+    body = {"commit": link, "blocks": b"\x01", **BODY}
+    assert decode_frame(raw) == Frame(1, "#commit", body)
 
 
 def test_error_frame_round_trip() -> None:
-    assert decode_frame(encode_error_frame("FutureCursor", "too far")) == Frame(
-        -1, None, {"error": "FutureCursor", "message": "too far"}
-    )
-    assert decode_frame(encode_error_frame("ConsumerTooSlow")).body == {
-        "error": "ConsumerTooSlow"
-    }
+    body = {"error": "FutureCursor", "message": "too far"}
+    raw = encode_error_frame("FutureCursor", "too far")
+    assert decode_frame(raw) == Frame(-1, None, body)
+    raw = encode_error_frame("ConsumerTooSlow")
+    assert decode_frame(raw).body == {"error": "ConsumerTooSlow"}
 
 
 @pytest.mark.parametrize(
@@ -85,22 +83,16 @@ def test_unknown_frames_are_decoded(
         MESSAGE + b"\xa1\x61\xff\x00",
         MESSAGE + b"\xa2\x61a\x00\x61a\x00",
         MESSAGE + b"\xa1\x00\x00",
+        "text",
     ],
-    ids=range(26),
 )
-def test_decode_frame_refuses_other_bytes(raw: bytes) -> None:
+def test_decode_frame_refuses_other_values(raw: Any) -> None:
     with pytest.raises(InvalidEncodingError):
         decode_frame(raw)
 
 
-def test_decode_frame_refuses_text() -> None:
-    with pytest.raises(InvalidEncodingError):
-        decode_frame("text")  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("size", [200, 40_000])
 def test_truncated_or_extended_frame_is_refused(size: int) -> None:
-    """Small frames and those that are scanned first."""
     raw = encode_frame("#commit", {**BODY, "blocks": b"b" * size})
     cuts = {*range(60), *range(len(raw) - 60, len(raw)), len(raw) // 2}
     for cut in cuts:
@@ -146,7 +138,7 @@ def test_bombs_are_refused_fast() -> None:
         b"\x81" * 4_999_000,
         b"\xa1\x61a" * 1_666_000,
         b"\xa1\x61a\x9a\x00\x4c\x00\x00" + b"\xa0" * 0x4C0000,
-        # Behind the payload: millions of maps that nobody may build.
+        # After the payload, millions of maps.
         b"\xa0" * 4_900_000,
     ):
         started = time.process_time()
@@ -187,14 +179,13 @@ def test_peek_frame(body: object, expected: tuple[str | None, int | None]) -> No
     ],
 )
 def test_peek_returns_nothing_for_frames_without_a_position(header: Any) -> None:
-    """The gate passes over these: whoever moved the stream on by what they say would
-    have the true frame of that number refused."""
+    """Such a frame must not move the cursor, or the true frame would be refused."""
     raw = cbor.encode(header) + cbor.encode(BODY | {"error": "x"})
     assert peek_frame(raw) == (None, None)
 
 
 def test_peek_ignores_field_names_inside_text() -> None:
-    trap = "drepoxdid:web:liar.example" + "cseq\x01"
+    trap = "drepoxdid:web:evil.example" + "cseq\x01"
     raw = encode_frame("#commit", {"ops": [{"path": trap}], **BODY | {"ops": [trap]}})
     assert peek_frame(raw) == ("did:web:a.example", 7)
 

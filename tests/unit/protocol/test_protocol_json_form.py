@@ -6,18 +6,8 @@ from typing import Any
 
 import pytest
 
-from protocol.data.cid import (
-    Cid,
-    cid_for,
-    cid_to_text,
-    raw_cid_for,
-)
-from protocol.data.json_form import (
-    from_json,
-    loads,
-    record_from_json,
-    to_json,
-)
+from protocol.data.cid import Cid, cid_for, cid_to_text, raw_cid_for
+from protocol.data.json_form import from_json, loads, record_from_json, to_json
 from protocol.errors import InvalidEncodingError, LimitExceededError
 
 LINK = cid_for(b"x")

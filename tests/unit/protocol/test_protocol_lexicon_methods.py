@@ -1,4 +1,4 @@
-"""Methods: parameters from text, bodies in JSON form."""
+"""Methods: parameters from text, and bodies in JSON form."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from protocol.errors import InvalidRecordError
 from protocol.lexicon import Catalog, Method, MethodError
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+TIMELINE = "app.bsky.feed.getTimeline"
+POSTS = "app.bsky.feed.getPosts"
+PROFILE = "app.bsky.actor.getProfile"
 URI = f"at://{DID}/app.bsky.feed.post/3jzfcijpj2z2a"
 
 
@@ -44,15 +47,15 @@ def make_params(required: list[str] | None = None, **properties: Any) -> Method:
 
 
 def test_catalog_describes_methods(catalog: Catalog) -> None:
-    timeline = find(catalog, "app.bsky.feed.getTimeline")
+    timeline = find(catalog, TIMELINE)
     assert timeline.kind == "query"
-    assert timeline.nsid == "app.bsky.feed.getTimeline"
+    assert timeline.nsid == TIMELINE
     assert timeline.input is None
     assert timeline.output is not None
     assert timeline.output.encoding == "application/json"
     assert timeline.output.schema is not None
     assert "timeline" in timeline.description
-    assert timeline is catalog.method("app.bsky.feed.getTimeline")
+    assert timeline is catalog.method(TIMELINE)
     repo = find(catalog, "com.atproto.sync.getRepo")
     assert MethodError("RepoTakendown", "") in repo.errors
     assert repo.output is not None
@@ -97,12 +100,12 @@ def test_catalog_returns_none_for_other_names(catalog: Catalog) -> None:
 
 
 def test_decode_params_fills_in_defaults(catalog: Catalog) -> None:
-    timeline = find(catalog, "app.bsky.feed.getTimeline")
+    timeline = find(catalog, TIMELINE)
     assert timeline.decode_params([]) == {"limit": 50}
     assert timeline.decode_params(
         [("limit", "100"), ("cursor", ""), ("utm_source", "x"), ("utm_source", "y")]
     ) == {"limit": 100}
-    posts = find(catalog, "app.bsky.feed.getPosts")
+    posts = find(catalog, POSTS)
     assert posts.decode_params([("uris", URI)]) == {"uris": [URI]}
     assert posts.decode_params([("uris", URI), ("uris", URI)]) == {"uris": [URI, URI]}
     assert (
@@ -114,40 +117,17 @@ def test_decode_params_fills_in_defaults(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("nsid", "pairs", "path", "reason"),
     [
-        ("app.bsky.feed.getTimeline", [("limit", "x")], "limit", "is not an integer"),
-        ("app.bsky.feed.getTimeline", [("limit", "")], "limit", "is not an integer"),
-        ("app.bsky.feed.getTimeline", [("limit", "1.0")], "limit", "is not an integer"),
-        ("app.bsky.feed.getTimeline", [("limit", "１")], "limit", "is not an integer"),
-        ("app.bsky.feed.getTimeline", [("limit", "+1")], "limit", "is not an integer"),
-        ("app.bsky.feed.getTimeline", [("limit", "1\n")], "limit", "is not an integer"),
-        (
-            "app.bsky.feed.getTimeline",
-            [("limit", "9" * 5_000)],
-            "limit",
-            "is not an integer",
+        *(
+            (TIMELINE, [("limit", text)], "limit", "is not an integer")
+            for text in ("x", "", "1.0", "１", "+1", "1\n", "9" * 5_000)
         ),
-        ("app.bsky.feed.getTimeline", [("limit", "0")], "limit", "is below 1"),
-        ("app.bsky.feed.getTimeline", [("limit", "101")], "limit", "is above 100"),
-        (
-            "app.bsky.feed.getTimeline",
-            [("limit", "1"), ("limit", "2")],
-            "limit",
-            "is repeated",
-        ),
-        ("app.bsky.feed.getPosts", [], "uris", "is missing"),
-        ("app.bsky.feed.getPosts", [("uris", "x")], "uris[0]", "is not a valid at-uri"),
-        (
-            "app.bsky.feed.getPosts",
-            [("uris", URI)] * 26,
-            "uris",
-            "has more than 25 items",
-        ),
-        (
-            "app.bsky.actor.getProfile",
-            [("actor", "x")],
-            "actor",
-            "is not a valid at-identifier",
-        ),
+        (TIMELINE, [("limit", "0")], "limit", "is below 1"),
+        (TIMELINE, [("limit", "101")], "limit", "is above 100"),
+        (TIMELINE, [("limit", "1"), ("limit", "2")], "limit", "is repeated"),
+        (POSTS, [], "uris", "is missing"),
+        (POSTS, [("uris", "x")], "uris[0]", "is not a valid at-uri"),
+        (POSTS, [("uris", URI)] * 26, "uris", "has more than 25 items"),
+        (PROFILE, [("actor", "x")], "actor", "is not a valid at-identifier"),
     ],
 )
 def test_decode_params_refuses_invalid_values(
@@ -168,24 +148,11 @@ def test_decode_params_of_every_type() -> None:
         words={"type": "array", "items": {"type": "string"}},
     )
     assert method.decode_params([("s", "é")]) == {"s": "é", "b": False}
-    assert method.decode_params(
-        [
-            ("ints", "1"),
-            ("s", "abc"),
-            ("ints", "-2"),
-            ("b", "true"),
-            ("flags", "true"),
-            ("flags", "false"),
-            ("words", ""),
-        ]
-    ) == {
-        "s": "abc",
-        "b": True,
-        "ints": [1, -2],
-        "flags": [True, False],
-        "words": [""],
-    }
-    for pairs, path in (
+    pairs = [("ints", "1"), ("s", "abc"), ("ints", "-2"), ("b", "true")]
+    pairs += [("flags", "true"), ("flags", "false"), ("words", "")]
+    values = {"s": "abc", "b": True, "ints": [1, -2], "flags": [True, False]}
+    assert method.decode_params(pairs) == values | {"words": [""]}
+    for wrong, path in (
         ([], "s"),
         ([("s", "abcd")], "s"),
         ([("s", "a"), ("b", "yes")], "b"),
@@ -196,7 +163,7 @@ def test_decode_params_of_every_type() -> None:
         ([("s", "a")] + [("flags", "true")] * 3, "flags"),
     ):
         with pytest.raises(InvalidRecordError) as caught:
-            method.decode_params(pairs)
+            method.decode_params(wrong)
         assert caught.value.path == path
 
 

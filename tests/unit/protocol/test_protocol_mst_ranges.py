@@ -1,4 +1,4 @@
-"""Where a node stands: between which keys of the tree that it is part of."""
+"""Gaps of nodes: the keys of the tree that bound them."""
 
 from __future__ import annotations
 
