@@ -233,10 +233,7 @@ class Follower:
                 stopping.cancel()
 
     async def _read_bursts(
-        self,
-        stream: Any,
-        reading: asyncio.Task[bytes],
-        stopping: asyncio.Task[Any],
+        self, stream: Any, reading: asyncio.Task[bytes], stopping: asyncio.Task[Any]
     ) -> None:
         burst: list[ExportLine] = []
         confirm_at = time.monotonic() + self._poll_s

@@ -223,9 +223,7 @@ def normalize(operation: Operation | LegacyCreate) -> Operation:
         rotation_keys=(operation.recovery_key, operation.signing_key),
         verification_methods={"atproto": operation.signing_key},
         also_known_as=(name if name.startswith("at://") else "at://" + name,),
-        services={
-            "atproto_pds": PlcService("AtprotoPersonalDataServer", endpoint),
-        },
+        services={"atproto_pds": PlcService("AtprotoPersonalDataServer", endpoint)},
         prev=None,
         sig=operation.sig,
     )

@@ -65,10 +65,7 @@ def save_logs(conn: Connection, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
             SELECT * FROM unnest(%s::bytea[], %s::bytea[])
             ON CONFLICT (did) DO UPDATE SET log = excluded.log
             """,
-            (
-                bytes_array(did for did, _ in rows),
-                bytes_array(log for _, log in rows),
-            ),
+            (bytes_array(did for did, _ in rows), bytes_array(log for _, log in rows)),
         )
 
 

@@ -41,22 +41,14 @@ def needs_scan(size: int, large: int) -> bool:
 
 
 def scan(
-    data: bytes,
-    position: int = 0,
-    *,
-    max_depth: int,
-    max_items: int | None = None,
+    data: bytes, position: int = 0, *, max_depth: int, max_items: int | None = None
 ) -> int:
     """Return the position after the value at `position`; checks as `scan_items`."""
     return scan_items(data, position, max_depth=max_depth, max_items=max_items)[0]
 
 
 def scan_items(
-    data: bytes,
-    position: int = 0,
-    *,
-    max_depth: int,
-    max_items: int | None = None,
+    data: bytes, position: int = 0, *, max_depth: int, max_items: int | None = None
 ) -> tuple[int, int]:
     """Return the position after the value at `position`, and its number of items.
 

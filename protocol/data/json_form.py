@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
@@ -141,7 +142,7 @@ def loads(
         raise LimitExceededError("JSON is nested too deep") from error
     except ValueError as error:
         raise InvalidEncodingError(f"not JSON: {error}") from error
-    if _nests_deeper(value, max_depth):
+    if nests_deeper((value,), max_depth):
         raise LimitExceededError("JSON is nested too deep")
     return value
 
@@ -171,20 +172,16 @@ def _whole_as_int(text: str) -> int | float:
     return number
 
 
-def _nests_deeper(value: Any, max_depth: int) -> bool:
-    level = [value]
-    for _ in range(max_depth + 1):
-        containers = [item for item in level if isinstance(item, (dict, list))]
-        if not containers:
-            return False
-        level = [
-            item
-            for container in containers
-            for item in (
-                container.values() if isinstance(container, dict) else container
-            )
-        ]
-    return True
+def nests_deeper(items: Iterable[Any], depth_left: int) -> bool:
+    """Return True if containers among `items` nest deeper than `depth_left` levels."""
+    for item in items:
+        kind = type(item)
+        if kind is dict:
+            if not depth_left or nests_deeper(item.values(), depth_left - 1):
+                return True
+        elif kind is list and (not depth_left or nests_deeper(item, depth_left - 1)):
+            return True
+    return False
 
 
 def _link(obj: dict[Any, Any]) -> Cid:

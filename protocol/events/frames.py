@@ -5,13 +5,13 @@ Payloads have no `$type`; the header names their type.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from libipld import decode_dag_cbor_multi
 
 from protocol.data import cbor
 from protocol.data.cbor_scan import needs_scan, scan
+from protocol.data.json_form import nests_deeper
 from protocol.errors import InvalidEncodingError, LimitExceededError
 from protocol.limits import MAX_FRAME_BYTES, MAX_FRAME_DEPTH, MAX_FRAME_ITEMS
 
@@ -64,12 +64,12 @@ def decode_frame(raw: bytes) -> Frame:
     if type(body) is dict:
         if op == ERROR_OP and type(body.get("error")) is not str:
             raise InvalidEncodingError("error frame has no error name")
-        nests_deeper = _nests_deeper(body.values(), MAX_FRAME_DEPTH - 1)
+        is_too_deep = nests_deeper(body.values(), MAX_FRAME_DEPTH - 1)
     elif op in (MESSAGE_OP, ERROR_OP):
         raise InvalidEncodingError("frame payload is not a map")
     else:
-        nests_deeper = _nests_deeper((body,), MAX_FRAME_DEPTH)
-    if nests_deeper:
+        is_too_deep = nests_deeper((body,), MAX_FRAME_DEPTH)
+    if is_too_deep:
         raise LimitExceededError("frame nested too deep")
     return Frame(op, t, body)
 
@@ -139,15 +139,3 @@ def _scan_pair(raw: bytes) -> None:
     end = scan(raw, body, max_depth=depth, max_items=MAX_FRAME_ITEMS)
     if end != len(raw):
         raise InvalidEncodingError("bytes after the frame payload")
-
-
-def _nests_deeper(items: Iterable[Any], depth_left: int) -> bool:
-    """Return True if containers among `items` nest deeper than `depth_left` levels."""
-    for item in items:
-        kind = type(item)
-        if kind is dict:
-            if not depth_left or _nests_deeper(item.values(), depth_left - 1):
-                return True
-        elif kind is list and (not depth_left or _nests_deeper(item, depth_left - 1)):
-            return True
-    return False

@@ -35,10 +35,7 @@ SECRET_BYTES: Final = 32
 MAX_KEY_TEXT: Final = 256
 
 DID_KEY_PREFIX: Final = "did:key:"
-MULTIKEY_CODES: Final[dict[Curve, bytes]] = {
-    "k256": b"\xe7\x01",
-    "p256": b"\x80\x24",
-}
+MULTIKEY_CODES: Final[dict[Curve, bytes]] = {"k256": b"\xe7\x01", "p256": b"\x80\x24"}
 _CURVE_OF_CODE: Final[dict[bytes, Curve]] = {
     code: curve for curve, code in MULTIKEY_CODES.items()
 }

@@ -44,11 +44,7 @@ _BOUNDS: Final[Mapping[str, tuple[str, ...]]] = {
     "integer": ("minimum", "maximum"),
     "string": ("minLength", "maxLength", "minGraphemes", "maxGraphemes"),
 }
-_CONSTANTS: Final[Mapping[str, type]] = {
-    "boolean": bool,
-    "integer": int,
-    "string": str,
-}
+_CONSTANTS: Final[Mapping[str, type]] = {"boolean": bool, "integer": int, "string": str}
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,9 +61,7 @@ def shared_prefix(left: bytes, right: bytes) -> int:
 
 
 def encode_node(
-    keys: Sequence[bytes],
-    values: Sequence[bytes],
-    links: Sequence[bytes | None],
+    keys: Sequence[bytes], values: Sequence[bytes], links: Sequence[bytes | None]
 ) -> bytes:
     """Return the bytes of a node with sorted keys and one link more than keys."""
     out = [b"\xa2ae", _head(0x80, len(keys))]

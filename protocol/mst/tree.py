@@ -83,19 +83,15 @@ class Tree:
             self._root = self._load(root, ROOT_PLACE)
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the CID under `key`, or None.
-
-        Read no further than the level of the key: below it the key cannot stand.
+        """Return the CID under `key`, or None; reads no node below the level of the
+        key.
         """
         level = height(key)
-        node = self._root
-        while node is not None and node.level >= level:
-            index = bisect_left(node.keys, key)
-            if index < len(node.keys) and node.keys[index] == key:
+        for node, index, found in self._way(key):
+            if found:
                 return node.values[index]
-            if node.level == level:
+            if node.level <= level:
                 return None
-            node = self._child(node, index)
         return None
 
     def put(self, key: bytes, cid: bytes) -> bytes | None:
@@ -154,14 +150,16 @@ class Tree:
         if self._root is None:
             return {root: EMPTY_NODE}
         blocks: dict[bytes, bytes] = {}
-        self._collect(self._root, blocks)
+        for node in _fresh_nodes(self._root):
+            _add(node, blocks)
         return blocks
 
     def settle(self) -> None:
         """Mark all nodes as stored."""
         self._stored = self.root()
         if self._root is not None:
-            self._settle(self._root)
+            for node in _fresh_nodes(self._root):
+                node.fresh = False
 
     def proof_blocks(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the covering proof of `keys`, by CID, root first.
@@ -176,17 +174,13 @@ class Tree:
         blocks: dict[bytes, bytes] = {}
         _add(self._root, blocks)
         for key in keys:
-            node: _Node | None = self._root
-            while node is not None:
+            for node, index, found in self._way(key):
                 _add(node, blocks)
-                index = bisect_left(node.keys, key)
-                if index < len(node.keys) and node.keys[index] == key:
+                if found:
                     for edge in self._edge(self._child(node, index), -1):
                         _add(edge, blocks)
                     for edge in self._edge(self._child(node, index + 1), 0):
                         _add(edge, blocks)
-                    break
-                node = self._child(node, index)
         return blocks
 
     def check_neighbours(self, key: bytes) -> bool:
@@ -195,14 +189,11 @@ class Tree:
         Return False if some are missing; raise InvalidTreeError if their keys are on
         the wrong side.
         """
-        node = self._root
-        while node is not None:
-            index = bisect_left(node.keys, key)
-            if index < len(node.keys) and node.keys[index] == key:
+        for node, index, found in self._way(key):
+            if found:
                 before = self._check_edge(node, index, -1)
                 behind = self._check_edge(node, index + 1, 0)
                 return before and behind
-            node = self._child(node, index)
         return True
 
     def _check_edge(self, node: _Node, index: int, side: int) -> bool:
@@ -231,15 +222,20 @@ class Tree:
             node.children[index] = child
         return child
 
-    def _update(self, key: bytes, cid: bytes) -> None:
+    def _way(self, key: bytes) -> Iterator[tuple[_Node, int, bool]]:
+        """Yield each node down to a key, the key's index, and True if found there."""
         node = self._root
         while node is not None:
-            node.change()
             index = bisect_left(node.keys, key)
-            if index < len(node.keys) and node.keys[index] == key:
+            found = index < len(node.keys) and node.keys[index] == key
+            yield node, index, found
+            node = None if found else self._child(node, index)
+
+    def _update(self, key: bytes, cid: bytes) -> None:
+        for node, index, found in self._way(key):
+            node.change()
+            if found:
                 node.values[index] = cid
-                return
-            node = self._child(node, index)
 
     def _insert(self, node: _Node, key: bytes, cid: bytes, level: int) -> None:
         node.change()
@@ -333,18 +329,6 @@ class Tree:
             node.cid = cid_for(node.raw)
         return node.cid
 
-    def _collect(self, node: _Node, blocks: dict[bytes, bytes]) -> None:
-        _add(node, blocks)
-        for child in node.children:
-            if isinstance(child, _Node) and child.fresh:
-                self._collect(child, blocks)
-
-    def _settle(self, node: _Node) -> None:
-        node.fresh = False
-        for child in node.children:
-            if isinstance(child, _Node) and child.fresh:
-                self._settle(child)
-
     def _edge(self, node: _Node | None, side: int) -> Iterator[_Node]:
         """Yield the nodes down one edge of a tree: 0 is the left one, -1 the right."""
         while node is not None:
@@ -358,6 +342,13 @@ def _lift(node: _Node | None, level: int, target: int) -> _Node | None:
         for above in range(level + 1, target + 1):
             node = _Node(above, [], [], [node], node.low, node.high)
     return node
+
+
+def _fresh_nodes(node: _Node) -> Iterator[_Node]:
+    yield node
+    for child in node.children:
+        if isinstance(child, _Node) and child.fresh:
+            yield from _fresh_nodes(child)
 
 
 def _add(node: _Node, blocks: dict[bytes, bytes]) -> None:

@@ -20,8 +20,7 @@ _BUFFERED_LEVELS: Final = 4
 
 
 def export_repo(
-    commit_raw: bytes,
-    items: Callable[[], Iterable[tuple[bytes, bytes, bytes]]],
+    commit_raw: bytes, items: Callable[[], Iterable[tuple[bytes, bytes, bytes]]]
 ) -> Iterator[bytes]:
     """Return the CAR of a repo in pre-order, in pieces.
 

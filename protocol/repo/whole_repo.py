@@ -237,10 +237,7 @@ class RepoReader:
             self._follow(ready, found)
 
     def _open(
-        self,
-        raw: bytes,
-        place: Place,
-        ready: list[tuple[bytes, bytes, _Place]],
+        self, raw: bytes, place: Place, ready: list[tuple[bytes, bytes, _Place]]
     ) -> None:
         """Check a node and request all that it links to."""
         (level, low, high), (keys, values, links) = open_node(raw, place)
