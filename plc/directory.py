@@ -54,7 +54,6 @@ _TOO_MANY: Final = 429
 
 
 def clock_ms() -> int:
-    """Return Unix time in milliseconds."""
     return time.time_ns() // 1_000_000
 
 

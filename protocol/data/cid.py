@@ -28,12 +28,10 @@ _CID_TEXT = re.compile(r"b[a-z2-7]{58}", re.ASCII)
 
 
 def cid_for(block: bytes) -> bytes:
-    """Return the CID of a CBOR block."""
     return DATA_PREFIX + sha256(block).digest()
 
 
 def raw_cid_for(blob: bytes) -> bytes:
-    """Return the CID of a blob."""
     return BLOB_PREFIX + sha256(blob).digest()
 
 
@@ -43,7 +41,6 @@ def is_cid(raw: bytes) -> bool:
 
 
 def is_data_cid(raw: bytes) -> bool:
-    """Return True if `raw` is a blessed CID of a CBOR block."""
     return len(raw) == CID_BYTES and raw[:4] == DATA_PREFIX
 
 

@@ -111,7 +111,6 @@ def encode_frame(t: str, body: dict[str, cbor.Value]) -> bytes:
 
 
 def encode_error_frame(name: str, message: str | None = None) -> bytes:
-    """Return the bytes of an error frame."""
     body = {"error": name} if message is None else {"error": name, "message": message}
     return cbor.encode({"op": ERROR_OP}) + cbor.encode(body)
 

@@ -84,7 +84,6 @@ class Catalog:
         return document.definitions.get(fragment or MAIN)
 
     def has_record(self, nsid: str) -> bool:
-        """Return True if `nsid` is a known record type."""
         return self._main(nsid, {"record"}) is not None
 
     def records(self) -> list[Nsid]:

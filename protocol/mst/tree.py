@@ -139,7 +139,6 @@ class Tree:
         return previous
 
     def root(self) -> bytes:
-        """Return the CID of the root node."""
         return EMPTY_ROOT if self._root is None else self._write(self._root)
 
     def new_blocks(self) -> dict[bytes, bytes]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.syntax.at_identifier import is_at_identifier
 from protocol.syntax.at_uri import AtUri, is_at_uri, parse_at_uri
-from protocol.syntax.cid_text import is_cid_text
 from protocol.syntax.datetime import (
     Datetime,
     datetime_from_us,
@@ -20,9 +18,14 @@ from protocol.syntax.handle import (
     normalize_handle,
     parse_handle,
 )
-from protocol.syntax.language import is_language
 from protocol.syntax.nsid import Nsid, is_nsid, parse_nsid
 from protocol.syntax.record_key import RecordKey, is_record_key, parse_path
+from protocol.syntax.string_formats import (
+    is_at_identifier,
+    is_cid_text,
+    is_language,
+    is_uri,
+)
 from protocol.syntax.tid import (
     Tid,
     TidClock,
@@ -34,7 +37,6 @@ from protocol.syntax.tid import (
     tid_time_us,
     tid_to_int,
 )
-from protocol.syntax.uri import is_uri
 
 __all__ = [
     "INVALID_HANDLE",

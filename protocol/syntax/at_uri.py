@@ -59,7 +59,6 @@ def _match(text: str) -> re.Match[str] | None:
 
 
 def is_at_uri(text: str) -> bool:
-    """Return True if `text` is an AT-URI of a repo, a collection or a record."""
     return _match(text) is not None
 
 

@@ -17,7 +17,6 @@ _PLC = re.compile(r"did:plc:[a-z2-7]{24}", re.ASCII)
 
 
 def is_did(text: str) -> bool:
-    """Return True if `text` is a DID of any method."""
     return len(text) <= MAX_DID_CHARS and _DID.fullmatch(text) is not None
 
 
@@ -29,10 +28,8 @@ def parse_did(text: str) -> Did:
 
 
 def did_method(did: Did) -> str:
-    """Return the method of a DID, such as "plc"."""
     return did.split(":", 2)[1]
 
 
 def is_plc_did(text: str) -> bool:
-    """Return True if `text` is a did:plc."""
     return len(text) == 32 and _PLC.fullmatch(text) is not None

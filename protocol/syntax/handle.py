@@ -27,7 +27,6 @@ _RESERVED = frozenset(
 
 
 def is_handle(text: str) -> bool:
-    """Return True if `text` has the syntax of a handle, in any case."""
     return len(text) <= MAX_HANDLE_CHARS and _HANDLE.fullmatch(text) is not None
 
 

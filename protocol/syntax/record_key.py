@@ -19,7 +19,6 @@ _PATH = re.compile(f"({NSID_PATTERN})/({RECORD_KEY_PATTERN})", re.ASCII)
 
 
 def is_record_key(text: str) -> bool:
-    """Return True if `text` is a record key of any kind."""
     return len(text) <= MAX_RECORD_KEY_CHARS and _RECORD_KEY.fullmatch(text) is not None
 
 

@@ -24,7 +24,6 @@ _MAX_TIME_US = 2**53 - 1
 
 
 def is_tid(text: str) -> bool:
-    """Return True if `text` is a TID."""
     return len(text) == 13 and _TID.fullmatch(text) is not None
 
 

@@ -1,10 +1,33 @@
-"""Well-formed BCP 47 language tags (specs/lexicon; RFC 5646)."""
+"""String formats of lexicons that have no type of their own (specs/lexicon).
+
+Language tags are well formed by BCP 47 (RFC 5646); CIDs are checked for syntax only.
+"""
 
 from __future__ import annotations
 
 import re
 
-from protocol.limits import MAX_LANGUAGE_CHARS
+from protocol.limits import MAX_CID_TEXT_CHARS, MAX_LANGUAGE_CHARS, MAX_URI_CHARS
+from protocol.syntax.did import is_did
+from protocol.syntax.handle import is_handle
+
+
+def is_at_identifier(text: str) -> bool:
+    return is_did(text) if text.startswith("did:") else is_handle(text)
+
+
+_CID_TEXT = re.compile(r"[a-zA-Z0-9+=]{8,256}", re.ASCII)
+
+
+def is_cid_text(text: str) -> bool:
+    """Return True if `text` may be a CID of version 1 in some multibase."""
+    return (
+        len(text) <= MAX_CID_TEXT_CHARS
+        and _CID_TEXT.fullmatch(text) is not None
+        # A CID of version 0 has no multibase letter.
+        and not text.startswith("Qm")
+    )
+
 
 # Narrower than RFC 5646: the primary language has two or three lower-case letters.
 _LANGUAGE = re.compile(
@@ -41,3 +64,10 @@ def is_language(text: str) -> bool:
         if len(singletons) != len(set(singletons)):
             return False
     return True
+
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,80}:[!-~]+", re.ASCII)
+
+
+def is_uri(text: str) -> bool:
+    return len(text) <= MAX_URI_CHARS and _URI.fullmatch(text) is not None
