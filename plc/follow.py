@@ -112,7 +112,7 @@ class Follower:
             wait = self._poll_s
             began = time.monotonic()
             try:
-                # First, since too many unproven block the export.
+                # First, since too many unproven DIDs block the export.
                 await self.retry_unproven()
                 await self.catch_up(stop)
                 if self._stream:

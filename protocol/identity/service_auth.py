@@ -29,8 +29,6 @@ ALGORITHMS: Final[Mapping[Curve, str]] = {"k256": "ES256K", "p256": "ES256"}
 DEFAULT_LIFETIME_S: Final = 60
 # The fragment of a service, bounded because the issuer chooses it.
 _FRAGMENT: Final = re.compile(r"[\w.-]{1,100}", re.ASCII)
-# The longest lifetime that a client may request with getServiceAuth.
-MAX_LONG_LIFETIME_S: Final = 3_600
 MAX_TOKEN_CHARS: Final = 8_192
 
 _TYPE: Final = "JWT"
@@ -204,8 +202,10 @@ def check_claims(
     `max_lifetime` is the most seconds left, without clock skew. Does not verify the
     signature or `jti`.
     """
-    if not 0 < max_lifetime <= MAX_LONG_LIFETIME_S:
-        raise ValueError(f"max_lifetime must be 1 to {MAX_LONG_LIFETIME_S} seconds")
+    if not 0 < max_lifetime <= MAX_SERVICE_JWT_LIFETIME_S:
+        raise ValueError(
+            f"max_lifetime must be 1 to {MAX_SERVICE_JWT_LIFETIME_S} seconds"
+        )
     if now > jwt.exp:
         raise JwtExpiredError("token has expired")
     if audiences is not None and not is_audience(jwt.aud, audiences):

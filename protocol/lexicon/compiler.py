@@ -102,7 +102,7 @@ class Compiler:
         if kind == "union":
             return self._union(schema, nsid)
         if kind == "blob":
-            return _lenient_blob if self._lenient else _blob(schema)
+            return _check_lenient_blob if self._lenient else _blob(schema)
         scalar = _SCALARS.get(kind)
         if scalar is None:
             raise InvalidLexiconError(f"{kind} is not a checkable type")
@@ -337,20 +337,14 @@ def _bytes(schema: Schema) -> Check:
     return check_bytes
 
 
-def _link(schema: Schema) -> Check:
-    def check_link(value: Value) -> None:
-        if type(value) is not Cid:
-            raise InvalidRecordError("", "is not a link")
-
-    return check_link
+def _check_link(value: Value) -> None:
+    if type(value) is not Cid:
+        raise InvalidRecordError("", "is not a link")
 
 
-def _unknown(schema: Schema) -> Check:
-    def check_unknown(value: Value) -> None:
-        if type(value) is not dict or value.get(_TYPE) == _BLOB:
-            raise InvalidRecordError("", "is not an object")
-
-    return check_unknown
+def _check_unknown(value: Value) -> None:
+    if type(value) is not dict or value.get(_TYPE) == _BLOB:
+        raise InvalidRecordError("", "is not an object")
 
 
 def _blob(schema: Schema) -> Check:
@@ -372,7 +366,7 @@ def _blob(schema: Schema) -> Check:
     return check_blob
 
 
-def _lenient_blob(value: Value) -> None:
+def _check_lenient_blob(value: Value) -> None:
     if type(value) is dict and _TYPE not in value:
         # A legacy blob.
         for key in ("cid", "mimeType"):
@@ -396,8 +390,8 @@ def _check_blob_fields(value: Value) -> None:
 _SCALARS: Final[Mapping[str, Callable[[Schema], Check]]] = {
     "boolean": _boolean,
     "bytes": _bytes,
-    "cid-link": _link,
+    "cid-link": lambda schema: _check_link,
     "integer": _integer,
     "string": _string,
-    "unknown": _unknown,
+    "unknown": lambda schema: _check_unknown,
 }

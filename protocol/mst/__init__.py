@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.mst.build import BuiltNode, build_nodes, build_root
+from protocol.mst.build import build_nodes, build_root
 from protocol.mst.invert import OperationMismatchError, TreeOp, invert
 from protocol.mst.node import (
     EMPTY_NODE,
@@ -17,7 +17,6 @@ from protocol.mst.tree import Tree
 __all__ = [
     "EMPTY_NODE",
     "EMPTY_ROOT",
-    "BuiltNode",
     "OperationMismatchError",
     "Tree",
     "TreeOp",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from protocol.syntax.at_uri import AtUri, is_at_uri, parse_at_uri
 from protocol.syntax.datetime import (
-    Datetime,
     datetime_from_us,
     datetime_us,
     is_datetime,
@@ -30,10 +29,8 @@ from protocol.syntax.tid import (
     Tid,
     TidClock,
     is_tid,
-    last_tid_at,
     parse_tid,
     tid_from_int,
-    tid_of_bits,
     tid_time_us,
     tid_to_int,
 )
@@ -41,7 +38,6 @@ from protocol.syntax.tid import (
 __all__ = [
     "INVALID_HANDLE",
     "AtUri",
-    "Datetime",
     "Did",
     "Handle",
     "Nsid",
@@ -64,7 +60,6 @@ __all__ = [
     "is_resolvable_handle",
     "is_tid",
     "is_uri",
-    "last_tid_at",
     "normalize_handle",
     "parse_at_uri",
     "parse_did",
@@ -73,7 +68,6 @@ __all__ = [
     "parse_path",
     "parse_tid",
     "tid_from_int",
-    "tid_of_bits",
     "tid_time_us",
     "tid_to_int",
 ]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from protocol.errors import InvalidRecordError
-from protocol.lexicon import Catalog, Method, MethodError
+from protocol.lexicon import Catalog, Method
+from protocol.lexicon.methods import MethodError
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 TIMELINE = "app.bsky.feed.getTimeline"
