@@ -1,23 +1,22 @@
-"""Making room for a repo that must be fetched anew, because our rows of it are wrong.
+"""Repair of a repo with wrong rows: it is cleared and fetched again.
 
-A fetch compares with what is held, and rows that follow from records are changed with
-their record. Where a row was lost or changed behind our back that is not enough:
-everything that came out of the repo goes, and the next fetch is as the first.
+A fetch compares records only, and changes derived rows with their record. It does not
+repair a row that was lost or changed by itself, so all rows of the repo go first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
-
-from indexer.changes import Change, apply_changes
+from indexer.changes import Change
 from indexer.collections.registry import OWNED_TABLES, ROW_TABLES
 from indexer.counting import count_links, count_rows
-from indexer.transaction import whole_transaction
+from indexer.row_writes import apply_changes
 from storage.outbox import put_outbox
+from storage.postgres.pool import Conn
+from storage.postgres.transaction import whole_transaction
 from storage.records import links
 from storage.records.interning import Interner
 from storage.records.record_codec import decompress
@@ -29,19 +28,18 @@ _ROW_TABLES: Final = {table.name: table for table in ROW_TABLES}
 
 
 def clear_repo(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     did: str,
     now: datetime,
     error: str,
 ) -> int:
-    """Remove every row that came out of a repo, and queue the repo to be fetched
-    whole; return how many records went. Commits.
+    """Remove every row of a repo and queue it for a whole fetch; return the number of
+    records. Commits.
 
-    In transactions of 2,000 records at most: a kill leaves a repo that is fetched
-    anyway. Ends with a look through the whole table of links, since a link that no
-    record accounts for is found in no other way. What is shown of the account is gone
-    until it is fetched.
+    Each transaction removes at most 2,000 records; after a crash the repo is fetched
+    anyway. Ends with a scan of all links, the only way to find those without a record.
+    The account's content is hidden until the fetch.
     """
     actor = interner.actors([did])[did]
     removed = 0
@@ -64,10 +62,8 @@ def clear_repo(
                 return removed
 
 
-def _read_page(
-    conn: psycopg.Connection[Any], actor: int
-) -> list[tuple[int, int, bytes | None]]:
-    """The next records: (collection, rkey, bytes), None for one that is damaged."""
+def _read_page(conn: Conn, actor: int) -> list[tuple[int, int, bytes | None]]:
+    """Return the next records: (collection, rkey, bytes), None for damaged ones."""
     page: list[tuple[int, int, bytes | None]] = []
     size = 0
     for collection, rkey, stored in read_stored(conn, actor, rows=_ROWS):
@@ -80,7 +76,7 @@ def _read_page(
 
 
 def _remove(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     actor: int,
     page: Sequence[tuple[int, int, bytes | None]],
@@ -107,12 +103,12 @@ def _remove(
 def _read(stored: bytes) -> bytes | None:
     try:
         return decompress(stored)
-    except Exception:  # a damaged row may fail in any way; what is left of it goes
+    except Exception:  # a damaged row may fail in any way
         return None
 
 
-def _remove_strays(conn: psycopg.Connection[Any], actor: int) -> StatsChange:
-    """Remove what no record accounted for; return what is to be taken from counts."""
+def _remove_strays(conn: Conn, actor: int) -> StatsChange:
+    """Remove rows without a record; return the changes of counts."""
     stats = StatsChange()
     columns = ", ".join(links.LinkRow._fields)
     rows = conn.execute(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
 from bench.accounts import Member, Society
 from bench.metric import Progress
@@ -21,11 +20,11 @@ from protocol.repo.whole_repo import RepoReader
 from protocol.syntax import Did
 from service.index_sink import IndexSink
 from service.operator_errors import ServiceError
-from service.runtime.databases import INDEX, database_name
+from service.runtime.databases import INDEX, PRIVATE, database_name
 from service.runtime.embedded import EmbeddedPostgres
 from storage import migrate
 from storage.hosts import host_rows
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Pool, open_pool
 from storage.records.interning import Interner
 from storage.repos import identities, repo_rows
 from storage.states import REPO_SYNCHRONIZED
@@ -37,8 +36,6 @@ class LostError(ServiceError):
 
 ELSEWHERE: Final = "https://pds.example.com"
 """A host that nobody asks: documents are there before they are needed."""
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +76,7 @@ def open_index() -> Iterator[Index]:
         server.ensure_database(name)
         url = server.url(name)
         migrate.upgrade(url, INDEX)
+        migrate.upgrade(url, PRIVATE)
         with open_pool(url, max=16) as pool, open_pool(url, max=4) as names:
             sink = IndexSink(pool, Interner(names), lambda: None)
             yield Index(url, pool, names, sink, settings)

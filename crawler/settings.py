@@ -18,7 +18,7 @@ class CrawlSettings:
     host_accounts_per_day    new accounts a day from such a host at most
     new_hosts_per_day        hosts a day that requestCrawl may name
     shards                   processes that prove and apply, each its own accounts
-    send_on                  events carry their frames, for an event log
+    rebroadcast                  events carry their frames, for an event log
     parked_bytes             of frames that wait for look-ups, of trusted hosts and as
                              much again of all others; a trusted host's accounts of
                              the directory are bounded by `parked_dids` together, all
@@ -53,7 +53,7 @@ class CrawlSettings:
     host_accounts_per_day: int = 10_000
     new_hosts_per_day: int = 50
     shards: int = 1
-    send_on: bool = False
+    rebroadcast: bool = False
 
     # One frame is at most 5 MB, so this is never less than six frames.
     queue_bytes: int = 32 * MIB

@@ -1,9 +1,8 @@
-"""What the handlers of one server share, made once by `server.create_app`."""
+"""The parts that the handlers of one server share, made by `create_app`."""
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import anyio
-from psycopg_pool import ConnectionPool
+from cachetools import LRUCache
 
 from network.http.client import Fetcher
 from network.identity.resolver import IdentityResolver
 from network.server.spool import Spooler
+from network.xrpc.cursor import open_cursor, seal_cursor
 from network.xrpc.server import Auth, Call
 from pds.exceptions import HandleNotAvailableError
 from pds.identity.directory import Directory, local_document
@@ -24,12 +24,7 @@ from pds.identity.vault import Vault
 from pds.proxy import ServiceProxy
 from pds.rate_limits import MethodLimits
 from pds.repo.block_rows import NodeCache
-from pds.server.accounts import (
-    SIGNING_ROLE,
-    Account,
-    Connection,
-    sealed_key,
-)
+from pds.server.accounts import SIGNING_ROLE, Account, sealed_key
 from pds.server.passwords import HashQueue
 from pds.server.sessions import Login, Sessions
 from pds.settings import PdsSettings
@@ -37,6 +32,7 @@ from pds.sync.sequencer import StoredEvents
 from protocol.identity.keys import PrivateKey
 from protocol.lexicon import Catalog
 from protocol.syntax import INVALID_HANDLE, TidClock
+from storage.postgres.pool import Conn, Pool
 
 T = TypeVar("T")
 
@@ -46,43 +42,37 @@ _MAX_KEYS = 4096
 
 
 class KeyRing:
-    """Opened signing keys, so that a write does not decrypt and parse its key."""
+    """A cache of opened signing keys, so that a write neither decrypts nor parses
+    one."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._keys: OrderedDict[int, PrivateKey] = OrderedDict()
+        self._keys: LRUCache[int, PrivateKey] = LRUCache(_MAX_KEYS)
         self._lock = Lock()
 
-    def signing_key(self, conn: Connection, account: Account) -> PrivateKey:
-        """The key that signs the account's commits and service tokens."""
+    def signing_key(self, conn: Conn, account: Account) -> PrivateKey:
+        """Return the key that signs the account's commits and service tokens."""
         with self._lock:
             key = self._keys.get(account.id)
-            if key is not None:
-                self._keys.move_to_end(account.id)
-                return key
-        key = self._vault.open(
-            sealed_key(conn, account.id, SIGNING_ROLE),
-            did=account.did,
-            role=SIGNING_ROLE,
-        )
-        with self._lock:
-            self._keys[account.id] = key
-            while len(self._keys) > _MAX_KEYS:
-                self._keys.popitem(last=False)
+        if key is None:
+            sealed = sealed_key(conn, account.id, SIGNING_ROLE)
+            key = self._vault.open(sealed, did=account.did, role=SIGNING_ROLE)
+            with self._lock:
+                self._keys[account.id] = key
         return key
 
     def forget(self, account: int) -> None:
-        """Drop the key of an account that is gone."""
+        """Drop the key of a deleted account."""
         with self._lock:
             self._keys.pop(account, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One server: its settings and the parts that handlers work with."""
+    """One server: its settings and parts."""
 
     settings: PdsSettings
-    pool: ConnectionPool[Connection]
+    pool: Pool
     catalog: Catalog
     fetcher: Fetcher
     identity: IdentityResolver
@@ -98,13 +88,13 @@ class Host:
     cursor_key: bytes
     hashing: HashQueue
     spooler: Spooler
-    # Handles on their way through the directory: the unique index of the table speaks
-    # too late to keep two DIDs from claiming one. Touched on the event loop only.
+    # Handles during a call to the directory: the unique index of the table would fail
+    # too late. For the event loop only.
     pending_handles: set[str]
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection for single reads: no transaction, so no round trips for one."""
+    def reading(self) -> Iterator[Conn]:
+        """Yield a connection for single reads, without a transaction."""
         with self.pool.connection() as conn:
             conn.autocommit = True
             try:
@@ -114,12 +104,12 @@ class Host:
                     conn.autocommit = False
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
-        """Do blocking work in a thread."""
+        """Run blocking work in a thread."""
         return await anyio.to_thread.run_sync(work, *args)
 
     @contextmanager
     def claim_handle(self, handle: str) -> Iterator[None]:
-        """Hold a handle while the directory is asked. HandleNotAvailableError."""
+        """Hold a handle during a call to the directory. HandleNotAvailableError."""
         if handle in self.pending_handles:
             raise HandleNotAvailableError(f"Handle already taken: {handle}")
         self.pending_handles.add(handle)
@@ -128,8 +118,24 @@ class Host:
         finally:
             self.pending_handles.discard(handle)
 
+    def open_page(self, call: Call, scope: str) -> Any:
+        """Return the value in the cursor of a call; None without a cursor."""
+        if "cursor" not in call.params:
+            return None
+        (after,) = open_cursor(self.cursor_key, call.params["cursor"], scope=scope)
+        return after
+
+    def seal_page(
+        self, call: Call, scope: str, page: dict[str, Any], last: Any
+    ) -> dict[str, Any]:
+        """Add a cursor with the value `last` to a page that is full."""
+        (items,) = page.values()
+        if len(items) == call.params["limit"]:
+            page["cursor"] = seal_cursor(self.cursor_key, [last], scope=scope)
+        return page
+
     def did_document(self, account: Account) -> dict[str, Any]:
-        """The account's DID document, as this server knows it."""
+        """Return the account's DID document, as this server knows it."""
         return local_document(
             account.did,
             shown_handle(account),
@@ -139,7 +145,7 @@ class Host:
 
 
 def shown_handle(account: Account) -> str:
-    """The handle in answers; a lexicon wants one even where there is none."""
+    """Return the handle for responses; the lexicons require one."""
     return account.handle or INVALID_HANDLE
 
 
@@ -148,7 +154,7 @@ def auth_of(login: Login) -> Auth:
 
 
 def login_of(call: Call) -> Login:
-    """The login behind a call of a method that requires one."""
+    """Return the login behind a call of a method that requires one."""
     login = call.viewer.claims[_LOGIN_CLAIM]
     assert isinstance(login, Login)
     return login

@@ -16,7 +16,6 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
 from network.errors import (
     BadResponseError,
@@ -26,7 +25,7 @@ from network.errors import (
 )
 from network.http.client import Fetcher
 from network.http.policy import HostLimits
-from network.streams.stream_client import StreamRefusedError, subscribe
+from network.streams.stream_client import StreamClient, StreamRefusedError
 from plc import operation_log
 from plc.mirror import (
     MAX_LINE_BYTES,
@@ -41,11 +40,11 @@ from plc.mirror import (
 from plc.operation import format_time
 from protocol.errors import ProtocolError
 from protocol.syntax import Did
+from storage.postgres.pool import Conn, Pool
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Connection = psycopg.Connection[Any]
 
 PAGE: Final = 1_000
 MAX_LOG_BYTES: Final = 16_000_000
@@ -85,7 +84,7 @@ class Follower:
     def __init__(
         self,
         mirror: Mirror,
-        pool: ConnectionPool[Connection],
+        pool: Pool,
         fetcher: Fetcher,
         *,
         rate: float = 1.5,
@@ -217,7 +216,7 @@ class Follower:
         if seq is None:
             return  # an export by time has no stream
         url = f"{self._mirror.directory}/export/stream"
-        async with subscribe(
+        async with StreamClient(
             self._fetcher,
             "ws" + url.removeprefix("http"),
             seq,
@@ -329,7 +328,7 @@ def _log_tolerated(cids: Iterable[str]) -> None:
         log.info("plc_operation_tolerated", extra={"cid": cid})
 
 
-def _forget_unknown(conn: Connection, did: Did) -> None:
+def _forget_unknown(conn: Conn, did: Did) -> None:
     """Clear an unproven DID that the directory does not know, unless a log is
     proven.
     """

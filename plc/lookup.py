@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
 from network.http.gathering import Gathering
 from network.identity.did_sources import MirroredDocument
@@ -17,6 +16,7 @@ from plc.operation import LogEntry
 from plc.operation_document import operation_document
 from plc.operation_format import Tombstone
 from protocol.syntax import Did
+from storage.postgres.pool import Pool
 
 MAX_AGE_S: Final = 60.0
 
@@ -30,7 +30,7 @@ class MirrorLookup:
 
     def __init__(
         self,
-        pool: ConnectionPool[psycopg.Connection[Any]],
+        pool: Pool,
         directory: str,
         *,
         max_age_s: float = MAX_AGE_S,

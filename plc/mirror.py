@@ -7,13 +7,12 @@ unproven. Its whole log is then fetched, and kept if it is valid and continues o
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
-import psycopg
+from cachetools import LRUCache
 
 from plc import operation_log
 from plc.operation import (
@@ -36,6 +35,7 @@ from protocol.errors import ProtocolError
 from protocol.identity.did_document import PDS_SERVICE, parse_origin
 from protocol.limits import MAX_PLC_OPERATION_BYTES, MAX_SEQ
 from protocol.syntax import Did, is_plc_did
+from storage.postgres.pool import Conn
 
 # More than directories ever accepted. An oversized operation only affects its DID.
 MAX_LINE_BYTES: Final = 200_000
@@ -47,8 +47,6 @@ _LOGS_AT_ONCE: Final = 200
 _KNOWN_HOSTS: Final = 50_000
 _OPERATION_LINE: Final = "sequenced_op"
 _PDS: Final = PDS_SERVICE.removeprefix("#")
-
-Connection = psycopg.Connection[Any]
 
 
 class BadExportError(ProtocolError):
@@ -192,10 +190,10 @@ class Mirror:
         self.directory = directory.rstrip("/")
         self._tolerated = tolerated
         self._dev = dev
-        self._hosts: OrderedDict[str, None] = OrderedDict()
+        self._hosts: LRUCache[str, None] = LRUCache(_KNOWN_HOSTS)
 
     def ingest(
-        self, conn: Connection, lines: Sequence[ExportLine], now_ms: int
+        self, conn: Conn, lines: Sequence[ExportLine], now_ms: int
     ) -> IngestResult:
         """Ingest lines and move the cursor in one transaction, then commit.
 
@@ -256,7 +254,7 @@ class Mirror:
         return IngestResult(new, repeated, unproven, hosts, tuple(tolerated))
 
     def replace_log(
-        self, conn: Connection, did: Did, value: object, now_ms: int
+        self, conn: Conn, did: Did, value: object, now_ms: int
     ) -> AuditedLog:
         """Replace the log of an unproven DID by that from `/log/audit`, then commit.
 
@@ -313,5 +311,3 @@ class Mirror:
     def _remember(self, urls: Iterable[str]) -> None:
         for url in urls:
             self._hosts[url] = None
-            if len(self._hosts) > _KNOWN_HOSTS:
-                self._hosts.popitem(last=False)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 from psycopg.rows import class_row
 
 from plc.operation import LogEntry
 from plc.operation_codec import pack_did, pack_log, unpack_did, unpack_log
 from protocol.syntax import Did
 from storage.postgres.arrays import bytes_array
+from storage.postgres.pool import Conn
 
 MAX_HOSTS: Final = 500_000
 # As many as can be fetched in half a day; above, the export is not read on.
@@ -23,8 +23,6 @@ _FIRST_RETRY_S: Final = 60.0
 _LONGEST_RETRY_S: Final = 86_400.0
 # At least half an hour with the pauses between them.
 _ENOUGH_TRIES: Final = 6
-
-Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class FeedState:
     error: str | None = None
 
 
-def load_logs(conn: Connection, dids: Collection[str]) -> dict[Did, list[LogEntry]]:
+def load_logs(conn: Conn, dids: Collection[str]) -> dict[Did, list[LogEntry]]:
     """Return the proven logs of those of these did:plc that are known."""
     rows = conn.execute(
         "SELECT did, log FROM plc_log WHERE did = ANY(%s::bytea[])",
@@ -53,7 +51,7 @@ def load_logs(conn: Connection, dids: Collection[str]) -> dict[Did, list[LogEntr
     return logs
 
 
-def save_logs(conn: Connection, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
+def save_logs(conn: Conn, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
     """Write whole logs in the order of their keys, which avoids deadlocks; does not
     commit.
     """
@@ -69,7 +67,7 @@ def save_logs(conn: Connection, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
         )
 
 
-def mark_unproven(conn: Connection, unproven: Mapping[Did, str]) -> int:
+def mark_unproven(conn: Conn, unproven: Mapping[Did, str]) -> int:
     """Record DIDs with operations that do not follow; return the number of unproven
     DIDs.
 
@@ -94,7 +92,7 @@ def mark_unproven(conn: Connection, unproven: Mapping[Did, str]) -> int:
     return int(row[0])
 
 
-def claim_unproven(conn: Connection, limit: int) -> list[Did]:
+def claim_unproven(conn: Conn, limit: int) -> list[Did]:
     """Return unproven DIDs that are due, and double their delay. Commit at once."""
     rows = conn.execute(
         """
@@ -113,7 +111,7 @@ def claim_unproven(conn: Connection, limit: int) -> list[Did]:
     return [unpack_did(row[0]) for row in rows]
 
 
-def clear_unproven(conn: Connection, dids: Iterable[str]) -> None:
+def clear_unproven(conn: Conn, dids: Iterable[str]) -> None:
     """Forget DIDs that a whole log resolved after enough tries; does not commit.
 
     The first replies may come from a copy that lags.
@@ -124,7 +122,7 @@ def clear_unproven(conn: Connection, dids: Iterable[str]) -> None:
     )
 
 
-def load_feed(conn: Connection, directory: str) -> FeedState:
+def load_feed(conn: Conn, directory: str) -> FeedState:
     """Return the position in a directory's export; the start for an unknown
     directory.
     """
@@ -137,7 +135,7 @@ def load_feed(conn: Connection, directory: str) -> FeedState:
         return cursor.fetchone() or FeedState()
 
 
-def lock_feed(conn: Connection, directory: str) -> FeedState:
+def lock_feed(conn: Conn, directory: str) -> FeedState:
     """Return `load_feed`, locked until the transaction ends."""
     conn.execute(
         "INSERT INTO plc_feed (directory) VALUES (%s) ON CONFLICT DO NOTHING",
@@ -148,7 +146,7 @@ def lock_feed(conn: Connection, directory: str) -> FeedState:
 
 
 def move_feed(
-    conn: Connection,
+    conn: Conn,
     directory: str,
     *,
     seq: int | None,
@@ -167,7 +165,7 @@ def move_feed(
     )
 
 
-def reset_feed(conn: Connection, directory: str, seq: int) -> None:
+def reset_feed(conn: Conn, directory: str, seq: int) -> None:
     """Reset the position if it is still `seq`, and mark the mirror as not caught up."""
     conn.execute(
         """
@@ -178,7 +176,7 @@ def reset_feed(conn: Connection, directory: str, seq: int) -> None:
     )
 
 
-def note_caught_up(conn: Connection, directory: str, at: float) -> None:
+def note_caught_up(conn: Conn, directory: str, at: float) -> None:
     """Record that nothing was left to read at `at` (Unix time), and clear the error."""
     conn.execute(
         """
@@ -190,7 +188,7 @@ def note_caught_up(conn: Connection, directory: str, at: float) -> None:
     )
 
 
-def note_feed_error(conn: Connection, directory: str, error: str) -> None:
+def note_feed_error(conn: Conn, directory: str, error: str) -> None:
     """Record the reason why the export cannot be read."""
     conn.execute(
         """
@@ -202,7 +200,7 @@ def note_feed_error(conn: Connection, directory: str, error: str) -> None:
     )
 
 
-def stuck_feeds(conn: Connection) -> dict[str, str]:
+def stuck_feeds(conn: Conn) -> dict[str, str]:
     """Return directories whose export could not be read for ten minutes, with the
     reason.
     """
@@ -216,7 +214,7 @@ def stuck_feeds(conn: Connection) -> dict[str, str]:
     return dict(rows.fetchall())
 
 
-def add_hosts(conn: Connection, urls: Collection[str]) -> int:
+def add_hosts(conn: Conn, urls: Collection[str]) -> int:
     """Record origins of PDSes, up to MAX_HOSTS; return the number of new ones.
 
     Does not commit.
@@ -237,7 +235,7 @@ def add_hosts(conn: Connection, urls: Collection[str]) -> int:
 
 
 def hosts_after(
-    conn: Connection, cursor: int, *, limit: int = 1_000
+    conn: Conn, cursor: int, *, limit: int = 1_000
 ) -> list[tuple[int, str]]:
     """Return (cursor, origin) of PDSes first seen after `cursor`, in that order.
 

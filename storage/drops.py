@@ -1,19 +1,16 @@
-"""What was dropped and why, and the CIDs that keep a tree whole without its records."""
+"""Counts of dropped items, and CIDs of dropped records that keep a tree complete."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
 
-import psycopg
+from storage.postgres.pool import Conn
 
 _DIGEST_BYTES = 16
 
 
-def count_drops(
-    conn: psycopg.Connection[Any], counts: Mapping[tuple[str, int], int]
-) -> None:
+def count_drops(conn: Conn, counts: Mapping[tuple[str, int], int]) -> None:
     """Add (reason, host id) -> number. Does not commit."""
     rows = [(*key, n) for key, n in sorted(counts.items()) if n]
     if not rows:
@@ -31,10 +28,12 @@ def count_drops(
 
 
 def put_dropped_records(
-    conn: psycopg.Connection[Any], rows: Sequence[tuple[int, bytes, bytes, str]]
+    conn: Conn, rows: Sequence[tuple[int, bytes, bytes, str]]
 ) -> None:
-    """Remember (actor, tree key, CID, reason) of records that are in a tree but not
-    kept. Each key once. Does not commit."""
+    """Store (actor, tree key, CID, reason) of records in a tree that are not kept.
+
+    Each key once. Does not commit.
+    """
     if not rows:
         return
     actors, paths, cids, reasons = (list(column) for column in zip(*rows, strict=True))
@@ -50,10 +49,8 @@ def put_dropped_records(
     )
 
 
-def delete_dropped_records(
-    conn: psycopg.Connection[Any], keys: Sequence[tuple[int, bytes]]
-) -> None:
-    """Forget (actor, tree key) of records that left the tree or are kept now."""
+def delete_dropped_records(conn: Conn, keys: Sequence[tuple[int, bytes]]) -> None:
+    """Delete (actor, tree key) of records that left the tree or are kept now."""
     if not keys:
         return
     conn.execute(
@@ -66,17 +63,17 @@ def delete_dropped_records(
     )
 
 
-def delete_dropped_of(conn: psycopg.Connection[Any], *actors: int) -> None:
-    """Forget all dropped records of these repos."""
+def delete_dropped_of(conn: Conn, *actors: int) -> None:
+    """Delete all dropped records of these repos."""
     conn.execute(
         "DELETE FROM dropped_record WHERE actor = ANY(%s::int4[])", (list(actors),)
     )
 
 
 def delete_dropped_outside(
-    conn: psycopg.Connection[Any], actor: int, collections: Collection[str]
+    conn: Conn, actor: int, collections: Collection[str]
 ) -> None:
-    """Forget the dropped records of one repo that are of no such collection."""
+    """Delete the dropped records of one repo outside these collections."""
     conn.execute(
         "DELETE FROM dropped_record"
         " WHERE actor = %s AND NOT path LIKE ANY(%s::bytea[])",
@@ -85,5 +82,5 @@ def delete_dropped_outside(
 
 
 def _digest(path: bytes) -> bytes:
-    # Paths may be longer than an index row may be.
+    # Paths may be longer than an index row allows.
     return sha256(path).digest()[:_DIGEST_BYTES]

@@ -1,29 +1,32 @@
-"""Small pieces of work that must not be forgotten: claimed by lease, done or retried.
+"""Small durable jobs: claimed by lease, done or retried.
 
-A job is its kind and its key; putting one that is there already changes nothing, so
-whoever is in doubt puts it.
+A job is its kind and its key. Queueing it again changes nothing, so callers in doubt
+queue it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 from psycopg.rows import class_row
 
+from storage.postgres.pool import Conn
+
 _DOUBT: Final = '{"doubt": true}'
-# In `payload` stand `doubt` and, once that is claimed, `claimed`, so that a doubt
-# outlives whoever works on it; and `again`: it was put since it was claimed.
+# Keys of `payload`. `doubt` becomes `claimed` with the claim, so that it survives a
+# crash; `again`: queued again since the claim.
 _DOUBTED: Final = "payload ?| '{doubt,claimed}'"
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job leased to us. `tries` counts the failures so far; `doubted`: somebody said
-    that what is known is old, so an answer from memory does not do. `host` has the
-    repo of the account that is the key; 0 if there is none."""
+    """A leased job; `tries` counts its failures.
+
+    `doubted`: cached data is too old to answer it. `host` has the repo of the account
+    that is the key; 0 for none.
+    """
 
     id: int
     key: str
@@ -33,18 +36,17 @@ class ClaimedJob:
 
 
 def put_jobs(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     kind: str,
     keys: Iterable[str],
     *,
     wait: float = 0.0,
     doubt: bool = False,
 ) -> None:
-    """Queue a job a key, to be done in `wait` seconds or sooner if queued already.
-    With `doubt` they are `doubted`.
+    """Queue a job for each key, due in `wait` seconds or sooner if queued already.
 
-    Does not commit. A job that is being done now is not lost: it becomes due again
-    after its lease.
+    With `doubt` they are `doubted`. A job that is running becomes due again after its
+    lease. Does not commit.
     """
     wanted = sorted(set(keys))
     if not wanted:
@@ -63,15 +65,17 @@ def put_jobs(
 
 
 def claim_jobs(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     kind: str,
     *,
     limit: int,
     lease_s: float,
     besides: Sequence[int] = (),
 ) -> list[ClaimedJob]:
-    """Lease up to `limit` due jobs of a kind, besides those of the accounts of some
-    hosts. Commit at once."""
+    """Lease up to `limit` due jobs of a kind. Commit at once.
+
+    Jobs for accounts of the hosts `besides` are left out.
+    """
     with conn.cursor(row_factory=class_row(ClaimedJob)) as cursor:
         cursor.execute(
             f"""
@@ -104,9 +108,7 @@ def claim_jobs(
         return cursor.fetchall()
 
 
-def renew_jobs(
-    conn: psycopg.Connection[Any], ids: Sequence[int], *, lease_s: float
-) -> None:
+def renew_jobs(conn: Conn, ids: Sequence[int], *, lease_s: float) -> None:
     """Keep claimed jobs for another `lease_s` seconds. Does not commit."""
     conn.execute(
         "UPDATE job SET lease_until = now() + make_interval(secs => %s)"
@@ -115,15 +117,13 @@ def renew_jobs(
     )
 
 
-def give_back_jobs(conn: psycopg.Connection[Any], ids: Sequence[int]) -> None:
-    """Give claimed jobs back as they were. Does not commit."""
+def give_back_jobs(conn: Conn, ids: Sequence[int]) -> None:
+    """Return claimed jobs unchanged. Does not commit."""
     conn.execute("UPDATE job SET lease_until = NULL WHERE id = ANY(%s)", (list(ids),))
 
 
-def finish_jobs(
-    conn: psycopg.Connection[Any], ids: Sequence[int], *, again_in: float = 0.0
-) -> None:
-    """Remove done jobs; one that was put again meanwhile is due in `again_in`."""
+def finish_jobs(conn: Conn, ids: Sequence[int], *, again_in: float = 0.0) -> None:
+    """Delete done jobs; one that was queued again meanwhile is due in `again_in`."""
     conn.execute(
         "DELETE FROM job WHERE id = ANY(%s) AND NOT payload ? 'again'", (list(ids),)
     )
@@ -134,10 +134,8 @@ def finish_jobs(
     )
 
 
-def retry_job(
-    conn: psycopg.Connection[Any], job: int, error: str, *, wait: float
-) -> None:
-    """Give a failed job back, to be tried again in `wait` seconds."""
+def retry_job(conn: Conn, job: int, error: str, *, wait: float) -> None:
+    """Return a failed job, to be tried again in `wait` seconds."""
     conn.execute(
         """
         UPDATE job SET lease_until = NULL, tries = tries + 1, error = %s,
@@ -148,9 +146,9 @@ def retry_job(
     )
 
 
-def postpone_job(conn: psycopg.Connection[Any], job: int, *, wait: float) -> None:
-    """Give a job back that cannot be settled yet, to be done in `wait` seconds. It is
-    no failure."""
+def postpone_job(conn: Conn, job: int, *, wait: float) -> None:
+    """Return a job that cannot be done yet, due in `wait` seconds; this is no
+    failure."""
     conn.execute(
         "UPDATE job SET lease_until = NULL,"
         " not_before = now() + make_interval(secs => %s) WHERE id = %s",
@@ -158,11 +156,9 @@ def postpone_job(conn: psycopg.Connection[Any], job: int, *, wait: float) -> Non
     )
 
 
-def count_due(
-    conn: psycopg.Connection[Any], kind: str, *, most: int, since: float
-) -> int:
-    """Return how many jobs of a kind became due in the last `since` seconds or are
-    being done of these, and at most `most`."""
+def count_due(conn: Conn, kind: str, *, most: int, since: float) -> int:
+    """Count jobs of a kind that became due in the last `since` seconds, up to
+    `most`."""
     row = conn.execute(
         "SELECT count(*) FROM (SELECT FROM job WHERE kind = %s AND not_before <= now()"
         " AND not_before > now() - make_interval(secs => %s) LIMIT %s) due",
@@ -172,7 +168,7 @@ def count_due(
     return int(row[0])
 
 
-def count_jobs(conn: psycopg.Connection[Any]) -> dict[str, int]:
-    """Return kind -> jobs that wait or are being done."""
+def count_jobs(conn: Conn) -> dict[str, int]:
+    """Return kind -> number of waiting and running jobs."""
     rows = conn.execute("SELECT kind, count(*) FROM job GROUP BY kind")
     return dict(rows.fetchall())

@@ -1,30 +1,28 @@
-"""Fixtures shared by every room's tests: a real PostgreSQL, databases, ports.
+"""Fixtures shared by all tests: a PostgreSQL and a Valkey server, databases, ports.
 
-Each pytest worker starts its own server (under a second) with durability off, in a
-folder that is removed at the end. A database is copied from a migrated template.
+Each pytest worker starts its own servers, with durability off, in a temporary folder.
 """
 
 from __future__ import annotations
 
-import itertools
+import gc
 import os
 import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import psycopg
 import pytest
-from psycopg import sql
+from fresh_databases import Databases
+from hypothesis import settings
 
 from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
+from storage.postgres.pool import Conn, Pool
 
-if TYPE_CHECKING:
-    from psycopg_pool import ConnectionPool
-
-# A lost test database is only a rerun, so nothing is forced to disk.
+# Test databases need no durability.
 _TEST_SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -38,6 +36,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long", action="store_true", help="run the long fault and load plans too"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The time of one example says more about the machine's load than about the code.
+    settings.register_profile("default", deadline=None, max_examples=40)
+    settings.register_profile("long", deadline=None, max_examples=200)
+    settings.load_profile("long" if config.getoption("--long") else "default")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run async tests and fixtures on asyncio."""
+    return "asyncio"
 
 
 def pytest_collection_modifyitems(
@@ -55,30 +66,42 @@ def pytest_collection_modifyitems(
         for marker, absent in missing.items():
             if absent and item.get_closest_marker(marker) is not None:
                 item.add_marker(pytest.mark.skip(reason=reasons[marker]))
-    # Files that take minutes first: the short ones fill up what is left at the end.
+    # Slow files first: the short ones fill the workers at the end.
     items.sort(key=lambda item: _place(item.path))
+
+
+def pytest_collection_finish() -> None:
+    # The collector would go through all that was imported, again and again.
+    gc.collect()
+    gc.freeze()
 
 
 _LONG: Final = (
     "acceptance",
     "simulator",
-    "test_service_bench.py",
+    "test_bench_runs.py",
     "integration",
     "properties",
     "interop",
 )
-"""Folders, and files of other folders, that take long."""
+"""Slow folders and files, the slowest first."""
 
 
 def _place(path: Path) -> int:
-    """Where in the order a test file is run."""
+    """Return the place of a test file in the order of the run."""
     parts = path.parts
     return next((n for n, name in enumerate(_LONG) if name in parts), len(_LONG))
 
 
 @pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Return True if the long plans run too."""
+    return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
 def short_folder() -> Iterator[Path]:
-    """A folder whose path is short enough for unix sockets."""
+    """Return a folder whose path is short enough for unix sockets."""
     folder = Path(tempfile.mkdtemp(prefix="bw-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -88,7 +111,7 @@ def short_folder() -> Iterator[Path]:
 def own_server(
     short_folder: Path, request: pytest.FixtureRequest
 ) -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL of this module's own, that may be killed."""
+    """Start a PostgreSQL that the tests of one module may kill."""
     home = short_folder / request.module.__name__.rpartition("_")[2]
     settings = {"fsync": "off", "shared_buffers": "32MB"}
     with EmbeddedPostgres(home, settings=settings) as server:
@@ -97,66 +120,27 @@ def own_server(
 
 @pytest.fixture(scope="session")
 def postgres_server(short_folder: Path) -> Iterator[EmbeddedPostgres]:
-    """This worker's PostgreSQL."""
+    """Start the PostgreSQL of this worker."""
     with EmbeddedPostgres(short_folder / "postgres", settings=_TEST_SETTINGS) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def valkey_server(short_folder: Path) -> Iterator[EmbeddedValkey]:
-    """This worker's Valkey."""
+    """Start the Valkey of this worker."""
     with EmbeddedValkey(short_folder / "valkey") as server:
         yield server
 
 
-class Databases:
-    """Copies of migrated template databases, one template a schema name."""
-
-    def __init__(self, server: EmbeddedPostgres) -> None:
-        self._server = server
-        self._numbers = itertools.count(1)
-        self._templates: set[str] = set()
-
-    def make(self, name: str | None) -> str:
-        """A fresh database, migrated to `name` (index, pds, plc) or empty; its URL."""
-        database = f"{name or 'empty'}_{next(self._numbers)}"
-        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database))
-        if name is not None:
-            template = self._template(name)
-            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
-        with psycopg.connect(self._server.url(), autocommit=True) as conn:
-            conn.execute(statement)
-        return self._server.url(database)
-
-    def drop(self, url: str) -> None:
-        database = url.removeprefix("postgresql://postgres@/").partition("?")[0]
-        with psycopg.connect(self._server.url(), autocommit=True) as conn:
-            conn.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
-                    sql.Identifier(database)
-                )
-            )
-
-    def _template(self, name: str) -> str:
-        template = f"template_{name}"
-        if name not in self._templates:
-            from storage import migrate
-
-            self._server.ensure_database(template)
-            migrate.upgrade(self._server.url(template), name)
-            self._templates.add(name)
-        return template
-
-
 @pytest.fixture(scope="session")
 def databases(postgres_server: EmbeddedPostgres) -> Databases:
-    """For fixtures that share one database among the tests of a module or session."""
+    """Return the databases of this worker, for fixtures of a module or session."""
     return Databases(postgres_server)
 
 
 @pytest.fixture
 def make_database(databases: Databases) -> Iterator[Callable[[str], str]]:
-    """`make_database("index" | "pds" | "plc")` is the URL of a fresh database."""
+    """Return a function that makes a database of a target and returns its URL."""
     made: list[str] = []
 
     def make(name: str) -> str:
@@ -170,7 +154,7 @@ def make_database(databases: Databases) -> Iterator[Callable[[str], str]]:
 
 @pytest.fixture
 def empty_database(databases: Databases) -> Iterator[str]:
-    """The URL of a database without any table."""
+    """Return the URL of a database without tables."""
     url = databases.make(None)
     yield url
     databases.drop(url)
@@ -178,49 +162,20 @@ def empty_database(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 def index_db(make_database: Callable[[str], str]) -> str:
-    """The URL of a fresh index database."""
+    """Return the URL of a fresh index database."""
     return make_database("index")
 
 
-@pytest.fixture(scope="session")
-def room_database(databases: Databases) -> Iterator[str]:
-    """An index that many tests use one after another."""
-    url = databases.make("index")
-    yield url
-    databases.drop(url)
-
-
 @pytest.fixture
-def emptied_db(room_database: str) -> Iterator[str]:
-    """That index, emptied after the test: copying a template costs more than most
-    tests do."""
-    from storage.schema import metadata
-
-    reserved = {
-        "collection": "id >= 1000",
-        "path": "id >= 1000",
-        "rkey": "id <= -1000",
-        "dictionary": "false",
-    }
-    empty = "".join(
-        f"DELETE FROM {name} WHERE {reserved.get(name, 'true')};"
-        for name in metadata.tables
-    )
-    yield room_database
-    with psycopg.connect(room_database) as connection:
-        connection.execute(empty.encode())
-
-
-@pytest.fixture
-def conn(index_db: str) -> Iterator[psycopg.Connection[Any]]:
-    """One connection to a fresh index database; the test decides when to commit."""
+def conn(index_db: str) -> Iterator[Conn]:
+    """Connect to a fresh index database; the test decides when to commit."""
     with psycopg.connect(index_db) as connection:
         yield connection
 
 
 @pytest.fixture
-def pool(index_db: str) -> Iterator[ConnectionPool[Any]]:
-    """A small pool on a fresh index database."""
+def pool(index_db: str) -> Iterator[Pool]:
+    """Open a small pool on a fresh index database."""
     from storage.postgres.pool import open_pool
 
     with open_pool(index_db, min=1, max=4) as opened:
@@ -229,7 +184,7 @@ def pool(index_db: str) -> Iterator[ConnectionPool[Any]]:
 
 @pytest.fixture
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago; prefer port 0."""
+    """Return a port of 127.0.0.1 that was free a moment ago; prefer port 0."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -237,13 +192,13 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def vectors() -> Path:
-    """The folder of the protocol's interop vectors; skips when it is not given."""
+    """Return the folder of the interop vectors, or skip."""
     return _data_folder("ATPROTO_VECTORS", "the protocol's interop test vectors")
 
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """The folder of recorded frames and repos; skips when it is not given."""
+    """Return the folder of recorded frames and repos, or skip."""
     return _data_folder("ATPROTO_REFERENCE", "frames and repos of reference servers")
 
 

@@ -1,4 +1,4 @@
-"""Posts, entries of feeds, threads."""
+"""Posts and entries of feeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from appview.views.embed import embed_view
 from appview.views.profile import profile_view_basic
 from feeds.skeleton import SkeletonItem
 from storage.collections import FEED_LIKE, FEED_POST, FEED_REPOST, FEED_THREADGATE
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 DEFS = "app.bsky.feed.defs"
 POST_VIEW = f"{DEFS}#postView"
@@ -28,11 +28,10 @@ NOT_FOUND_POST = f"{DEFS}#notFoundPost"
 BLOCKED_POST = f"{DEFS}#blockedPost"
 REASON_REPOST = f"{DEFS}#reasonRepost"
 REASON_PIN = f"{DEFS}#reasonPin"
-THREAD_VIEW_POST = f"{DEFS}#threadViewPost"
 
 
 def post_view(state: State, address: Address) -> dict[str, Any]:
-    """One loaded post."""
+    """Return a loaded post."""
     post, actor = state.posts[address], state.actors[address.actor]
     uri = state.uris[address]
     return present(
@@ -41,7 +40,7 @@ def post_view(state: State, address: Address) -> dict[str, Any]:
         author=profile_view_basic(state, actor),
         record=post.record.json,
         embed=embed_view(state, post),
-        replyCount=max(0, post.replies - state.standing.uncounted(address)),
+        replyCount=max(0, post.replies - state.restrictions.uncounted(address)),
         repostCount=post.reposts,
         likeCount=post.likes,
         quoteCount=post.quotes,
@@ -56,9 +55,9 @@ def post_view(state: State, address: Address) -> dict[str, Any]:
 
 
 def feed_view_post(state: State, item: SkeletonItem) -> dict[str, Any]:
-    """A feed entry: the post, what it answers, and who reposted it."""
-    # A reply that its thread does not allow stands alone.
-    loose = state.standing.violates(item.post)
+    """Return a feed entry: the post, its reply reference, and the repost."""
+    # A reply that its thread's gate forbids stands alone.
+    loose = state.restrictions.violates(item.post)
     return present(
         post=post_view(state, item.post),
         reply=None if loose else _reply(state, state.posts[item.post]),
@@ -67,8 +66,8 @@ def feed_view_post(state: State, item: SkeletonItem) -> dict[str, Any]:
 
 
 def threadgate_view(state: State, root: Address) -> dict[str, Any] | None:
-    """The gate of a thread, with the lists that it names."""
-    gate = state.standing.threadgate(root)
+    """Return the gate of a thread, with the lists that it names."""
+    gate = state.restrictions.threadgate(root)
     if gate is None:
         return None
     lists = [state.by_uri.get(uri) for uri in gate.lists]
@@ -80,83 +79,10 @@ def threadgate_view(state: State, root: Address) -> dict[str, Any] | None:
     }
 
 
-def thread_view(
-    state: State,
-    address: Address,
-    uri: str,
-    replies: dict[Address, list[Address]],
-    *,
-    parent: dict[str, Any] | None = None,
+def gap_view(
+    state: State, effect: Effect, address: Address, uri: str
 ) -> dict[str, Any]:
-    """A post with all loaded replies below it, or the gap in its place.
-
-    Posts without an entry in `replies` have no `replies` in the view: those below them
-    were not looked for. Made without recursion: a thread may be deeper than Python's
-    stack.
-    """
-    effect = decide_record(state, Place.ANCHOR, address)
-    if effect is not None:
-        return _gap(state, effect, address, uri)
-    if state.standing.violates(address):
-        return {"$type": THREAD_VIEW_POST, "post": post_view(state, address)}
-    order = [(address, address.actor)]
-    for each, _ in order:
-        order += [(reply, each.actor) for reply in replies.get(each, ())]
-    views: dict[Address, dict[str, Any]] = {}
-    for each, above in reversed(order):
-        if each != address:
-            effect = decide_record(state, Place.REPLY, each, beside=above)
-            if effect is not None:
-                if effect is not Effect.HIDE and each in state.uris:
-                    views[each] = _gap(state, effect, each, "")
-                continue
-        views[each] = {"$type": THREAD_VIEW_POST, "post": post_view(state, each)}
-        if each in replies:
-            below = [views[reply] for reply in replies[each] if reply in views]
-            views[each]["replies"] = below
-    view = views[address]
-    if parent is not None:
-        view["parent"] = parent
-    return view
-
-
-def parents_view(
-    state: State, address: Address, parents: list[Address]
-) -> dict[str, Any] | None:
-    """The posts above one, as the chain of `parent`s; a gap ends it.
-
-    So does a post of another thread: a reply names its root, and may name a wrong one.
-    """
-    root = _root_of(state, address)
-    below = [address, *parents]
-    view: dict[str, Any] | None = None
-    for above, child in reversed(list(zip(parents, below, strict=False))):
-        uri = state.uris.get(above)
-        if uri is None:
-            view = None
-            continue
-        effect = decide_record(state, Place.PARENT, above, beside=child.actor)
-        if effect is not None:
-            view = _gap(state, effect, above, uri)
-            continue
-        if _root_of(state, above) != root:
-            view = None
-            continue
-        post = {"$type": THREAD_VIEW_POST, "post": post_view(state, above)}
-        if view is not None:
-            post["parent"] = view
-        view = post
-    return view
-
-
-def _root_of(state: State, address: Address) -> Address | None:
-    """Return the first post of the thread that a post says it is in."""
-    post = state.posts.get(address)
-    return None if post is None else post.root or address
-
-
-def _gap(state: State, effect: Effect, address: Address, uri: str) -> dict[str, Any]:
-    """Return the gap in the place of a post."""
+    """Return the placeholder of a post."""
     uri = state.uris.get(address, uri)
     if effect is Effect.BLOCKED:
         did = uri.removeprefix("at://").split("/", 1)[0]
@@ -172,7 +98,7 @@ def _reply(state: State, post: Post) -> dict[str, Any] | None:
         return None
     author = post.record.address.actor
     parent = _reply_ref(state, post.parent, {author})
-    # The root is blocked for who answers it through somebody else, too.
+    # The root is also blocked for the author of the parent.
     gone = parent["$type"] == NOT_FOUND_POST
     sides = {author} if gone else {author, post.parent.actor}
     return present(
@@ -195,9 +121,9 @@ def _reply_ref(state: State, address: Address, sides: set[int]) -> dict[str, Any
     for side in sides:
         effect = decide_record(state, Place.REPLY_REF, address, beside=side)
         if effect is not None:
-            return _gap(state, effect, address, state.uris[address])
+            return gap_view(state, effect, address, state.uris[address])
     if not state.take_repeat(state.posts[address].record):
-        return _gap(state, Effect.NOT_FOUND, address, state.uris[address])
+        return gap_view(state, Effect.NOT_FOUND, address, state.uris[address])
     return {"$type": POST_VIEW, **post_view(state, address)}
 
 
@@ -230,13 +156,13 @@ def _viewer_state(state: State, address: Address) -> dict[str, Any] | None:
             return None
         return f"at://{viewer.did}/{collection}/{rkey_text(state, rkey)}"
 
-    may_reply = state.standing.may_reply(state.posts[address])
+    may_reply = state.restrictions.may_reply(state.posts[address])
     return present(
         like=own(FEED_LIKE, reaction.like if reaction else None),
         repost=own(FEED_REPOST, reaction.repost if reaction else None),
         threadMuted=False,
         replyDisabled=None if may_reply is None else not may_reply,
-        embeddingDisabled=not state.standing.may_quote(address),
+        embeddingDisabled=not state.restrictions.may_quote(address),
         pinned=_is_pinned(state, address) if address.actor == viewer.actor else None,
     )
 

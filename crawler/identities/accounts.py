@@ -11,9 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from crawler.hosts.host_name import HostName, InvalidHostError, parse_host
 from crawler.live.rounds import LookedUp
@@ -22,6 +20,7 @@ from protocol.identity.did_document import DidDocument, parse_did_document
 from protocol.identity.keys import PublicKey, parse_did_key
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
+from storage.postgres.pool import Conn
 from storage.repos import identities, repo_rows
 
 SAVED_S: Final = 100.0
@@ -110,7 +109,7 @@ class AccountBook:
         """Return those of the DIDs that are not in memory."""
         return [did for did in dids if did not in self._accounts]
 
-    def load(self, conn: psycopg.Connection[Any], dids: Iterable[Did]) -> None:
+    def load(self, conn: Conn, dids: Iterable[Did]) -> None:
         """Bring accounts in from Postgres; those without a document stay missing."""
         wanted = list(dids)
         if not wanted:
@@ -130,9 +129,7 @@ class AccountBook:
             account.fetched_at = stored.fetched_at
             self._set_repo(account, known)
 
-    def learn(
-        self, conn: psycopg.Connection[Any], answers: Iterable[LookedUp]
-    ) -> list[Account]:
+    def learn(self, conn: Conn, answers: Iterable[LookedUp]) -> list[Account]:
         """Take over the results of look-ups on the network, each of which counts as a
         refresh; return their accounts.
 

@@ -7,9 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from crawler.backoff import full_jitter
 from crawler.database import Database, StoppedError
@@ -31,8 +29,9 @@ from network.errors import NetworkError
 from protocol.events.event import AccountEvent
 from protocol.syntax.did import Did
 from storage import jobs
-from storage.hosts import host_rows
+from storage.hosts import host_relays, host_rows
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.pool import Conn
 from storage.repos import identities, repo_rows
 
 log = logging.getLogger(__name__)
@@ -121,7 +120,7 @@ class IdentityRefresh:
         many there are; none while as many wait already."""
         age = self._settings.identity_age
 
-        def queue(conn: psycopg.Connection[Any]) -> int:
+        def queue(conn: Conn) -> int:
             share = host_rows.count_accounts(conn) * _MINUTE / max(age, _MINUTE)
             limit = max(least, math.ceil(_AHEAD * share))
             waiting = jobs.count_due(conn, IDENTITY_JOB, most=limit, since=_HELD_UP)
@@ -288,7 +287,7 @@ class IdentityRefresh:
         asked; tell whether that went on for too long. A handle that the account no
         longer claims goes at once: that is proven, whatever the new domain says."""
 
-        def note(conn: psycopg.Connection[Any]) -> tuple[bool, str | None]:
+        def note(conn: Conn) -> tuple[bool, str | None]:
             failed = identities.note_handle_failure(conn, claimed)
             long = (
                 failed.failures >= _FAILURES_BEFORE_DOUBT
@@ -308,7 +307,7 @@ class IdentityRefresh:
             return
         place = Placement(did, account.pds, account.pds_url)
 
-        def put(conn: psycopg.Connection[Any]) -> None:
+        def put(conn: Conn) -> None:
             if repo_rows.find_repos(conn, [did]):
                 place_repos(conn, [place], relay=False)
             elif not repo_rows.has_ended(conn, did):
@@ -317,12 +316,12 @@ class IdentityRefresh:
         async with self._door:
             await asyncio.to_thread(self._database.run, put)
 
-    def _let_in(self, conn: psycopg.Connection[Any], account: Account) -> None:
+    def _let_in(self, conn: Conn, account: Account) -> None:
         """Take a newcomer who could not be looked up when it was told of."""
         if self._admission.scope.due:
             self._admission.scope.refresh(conn)
         if self._admission.in_scope(account.did):
-            relay = host_rows.relay_is_read(conn)
+            relay = host_relays.relay_is_read(conn)
             self._admission.admit(conn, [account], relay=relay)
 
     async def _is_known(self, did: Did) -> bool:

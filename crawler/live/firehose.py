@@ -19,11 +19,11 @@ from typing import Any, Final
 
 import psycopg
 
-from crawler.database import Database, Pool, StoppedError
+from crawler.database import Database, StoppedError
 from crawler.identities.identity_refresh import IdentityRefresh
 from crawler.identities.lookups import Lookups
 from crawler.identities.network_clients import OpenOutside, Outside
-from crawler.live.gate import Gate, has_relays
+from crawler.live.gate import Gate
 from crawler.live.pipeline import Pipeline
 from crawler.live.reader import StreamReader
 from crawler.live.waiting import wait_first
@@ -33,11 +33,12 @@ from crawler.shards.router import Router
 from crawler.shards.shard_link import StartShard
 from crawler.shards.shard_wire import Woken
 from crawler.sink import Sink
-from network.streams.stream_client import StreamTimes
+from network.streams.stream_events import StreamTimes
 from protocol.syntax.did import Did
 from storage.hosts import host_rows
+from storage.hosts.host_relays import has_relays
 from storage.postgres import leases
-from storage.postgres.pool import connect
+from storage.postgres.pool import Conn, Pool, connect
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class Firehose:
         self._on_written = on_written
         self._database = Database(pool)
         self._usurped = False
-        self._lock: psycopg.Connection[Any] | None = None
+        self._lock: Conn | None = None
         self._readers: dict[int, asyncio.Task[None]] = {}
         self.pipeline: Pipeline | Router | None = None
 
@@ -284,7 +285,7 @@ class Firehose:
                 )
                 self._readers[host.id] = asyncio.create_task(reader.run())
 
-    def _find_streamed(self, conn: psycopg.Connection[Any]) -> list[host_rows.Host]:
+    def _find_streamed(self, conn: Conn) -> list[host_rows.Host]:
         return host_rows.streamed_hosts(conn, most=self._settings.streams_at_once)
 
     async def _close_readers(self, ids: list[int]) -> None:

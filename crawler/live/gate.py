@@ -15,8 +15,6 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, Final
 
-import psycopg
-
 from crawler.identities.accounts import Account, AccountBook
 from crawler.live import verify
 from crawler.live.gate_frame import (
@@ -47,7 +45,7 @@ from protocol.identity.keys import PublicKey
 from protocol.syntax.did import Did, is_plc_did
 from protocol.syntax.handle import Handle, is_handle
 from protocol.syntax.tid import Tid
-from storage.hosts import host_rows
+from storage.postgres.pool import Conn
 from storage.repos.scope_rows import add_accounts, hold_scope
 
 log = logging.getLogger(__name__)
@@ -62,7 +60,7 @@ class _Verdict(Enum):
     REFRESH = 2
 
 
-Run = Callable[[Callable[[psycopg.Connection[Any]], Any]], Any]
+Run = Callable[[Callable[[Conn], Any]], Any]
 
 
 class Gate:
@@ -223,7 +221,7 @@ class Gate:
         wait = self._settings.birth_wait
         scope = self._admission.scope
 
-        def admit(conn: psycopg.Connection[Any]) -> None:
+        def admit(conn: Conn) -> None:
             if any(scope.is_found(account.did) for account in accounts):
                 # The scope is locked before hosts, as by who sets it.
                 hold_scope(conn, scope.scope)
@@ -476,7 +474,7 @@ class Gate:
 
     def _frame_of(self, message: GateFrame) -> bytes | None:
         """The frame to be sent on, where somebody wants it."""
-        if not self._settings.send_on:
+        if not self._settings.rebroadcast:
             return None
         return message.to_send(self._now_us())
 
@@ -511,8 +509,3 @@ def _is_bounded(stream: StreamState) -> bool:
     what they wrote, not for how much they write; a host of our operator's own is for
     both, as it is for its number of events."""
     return stream.relay or not stream.trusted
-
-
-def has_relays(conn: psycopg.Connection[Any]) -> bool:
-    """Whether some of the known hosts is a relay of ours."""
-    return any(host.relay for host in host_rows.load_hosts(conn).values())

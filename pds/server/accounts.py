@@ -1,4 +1,4 @@
-"""Account rows: who lives on this server."""
+"""Account rows of this server."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pds.exceptions import (
     RepoSuspendedError,
     RepoTakendownError,
 )
+from storage.postgres.pool import Conn
 
-Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
 
 ACTIVE = "active"
@@ -33,7 +33,7 @@ ROTATION_ROLE = "rotation"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account. `handle` is None only for a deleted one."""
+    """One account; `handle` is None only for a deleted one."""
 
     id: int
     did: str
@@ -49,7 +49,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """A row about to be written; keys are sealed, the password hashed."""
+    """A row to insert; keys are sealed, the password hashed."""
 
     did: str
     handle: str
@@ -64,8 +64,8 @@ _COLUMNS = "id, did, handle, email, status, signing_did_key"
 ACCOUNT_BY_ID: Final = f"SELECT {_COLUMNS} FROM account WHERE id = %s"
 
 
-def find_account(conn: Connection, identifier: str) -> Account | None:
-    """The account of a DID or a handle (lower case)."""
+def find_account(conn: Conn, identifier: str) -> Account | None:
+    """Return the account of a DID or a handle (lower case)."""
     column = "did" if identifier.startswith("did:") else "handle"
     row = conn.execute(
         f"SELECT {_COLUMNS} FROM account WHERE {column} = %s", [identifier]
@@ -73,20 +73,20 @@ def find_account(conn: Connection, identifier: str) -> Account | None:
     return None if row is None else Account(*row)
 
 
-def get_account(conn: Connection, account: int) -> Account:
-    """The account of an id that is known to exist."""
+def get_account(conn: Conn, account: int) -> Account:
+    """Return the account of an id that exists."""
     return read_account(conn.execute(ACCOUNT_BY_ID, [account]))
 
 
 def read_account(cursor: Cursor) -> Account:
-    """The one row of ACCOUNT_BY_ID."""
+    """Return the only row of ACCOUNT_BY_ID."""
     row = cursor.fetchone()
     assert row is not None
     return Account(*row)
 
 
-def find_password(conn: Connection, identifier: str) -> tuple[int, str] | None:
-    """Account id and stored password of a DID, a handle or an email address."""
+def find_password(conn: Conn, identifier: str) -> tuple[int, str] | None:
+    """Return account id and stored password of a DID, handle or email address."""
     if identifier.startswith("did:"):
         column = "did"
     elif "@" in identifier:
@@ -100,8 +100,8 @@ def find_password(conn: Connection, identifier: str) -> tuple[int, str] | None:
     return None if row is None else (row[0], row[1])
 
 
-def insert_account(conn: Connection, new: NewAccount) -> int:
-    """Write the row; its id. A taken handle or email raises UniqueViolation."""
+def insert_account(conn: Conn, new: NewAccount) -> int:
+    """Insert the row; return its id. UniqueViolation for a taken handle or email."""
     row = conn.execute(
         "INSERT INTO account (did, handle, email, password, signing_key,"
         " rotation_key, signing_did_key) VALUES (%s, %s, %s, %s, %s, %s, %s)"
@@ -120,8 +120,8 @@ def insert_account(conn: Connection, new: NewAccount) -> int:
     return int(row[0])
 
 
-def sealed_key(conn: Connection, account: int, role: str) -> bytes:
-    """The encrypted `signing` or `rotation` key of an account."""
+def sealed_key(conn: Conn, account: int, role: str) -> bytes:
+    """Return the encrypted `signing` or `rotation` key of an account."""
     row = conn.execute(
         f"SELECT {role}_key FROM account WHERE id = %s", [account]
     ).fetchone()
@@ -129,17 +129,17 @@ def sealed_key(conn: Connection, account: int, role: str) -> bytes:
     return bytes(row[0])
 
 
-def set_handle(conn: Connection, account: int, handle: str) -> None:
+def set_handle(conn: Conn, account: int, handle: str) -> None:
     conn.execute("UPDATE account SET handle = %s WHERE id = %s", [handle, account])
 
 
-def set_status(conn: Connection, account: int, status: str) -> None:
+def set_status(conn: Conn, account: int, status: str) -> None:
     conn.execute("UPDATE account SET status = %s WHERE id = %s", [status, account])
 
 
-def erase_account(conn: Connection, account: int) -> None:
-    """Delete all that belongs to the account but the row that says it is deleted."""
-    # Imported here: it brings SQLAlchemy along, which nothing else of a server needs.
+def erase_account(conn: Conn, account: int) -> None:
+    """Delete all rows of the account except its own, which becomes "deleted"."""
+    # Imported here, since a server needs SQLAlchemy for nothing else.
     from pds.tables import metadata
 
     for table in reversed(metadata.sorted_tables):
@@ -152,8 +152,8 @@ def erase_account(conn: Connection, account: int) -> None:
     )
 
 
-def require_public(conn: Connection, did: str) -> Account:
-    """The account whose repo anyone may read. Raises the Repo*Error of its status."""
+def require_public(conn: Conn, did: str) -> Account:
+    """Return the account of a public repo. Raises the Repo*Error of its status."""
     account = find_account(conn, did)
     if account is None or account.status == DELETED:
         raise RepoNotFoundError(f"Could not find repo for DID: {did}")
@@ -167,15 +167,15 @@ def require_public(conn: Connection, did: str) -> Account:
 
 
 def require_writable(account: Account) -> None:
-    """Raises unless the account may write."""
+    """Raise an error unless the account may write."""
     if account.status == DEACTIVATED:
         raise AccountDeactivatedError("Account is deactivated")
     if account.status != ACTIVE:
         raise AccountTakedownError("Account has been taken down")
 
 
-def handle_owner(conn: Connection, handle: str) -> str | None:
-    """DID of the active account that has the handle."""
+def handle_owner(conn: Conn, handle: str) -> str | None:
+    """Return the DID of the active account that has the handle."""
     row = conn.execute(
         "SELECT did FROM account WHERE handle = %s AND status = %s", [handle, ACTIVE]
     ).fetchone()
@@ -193,8 +193,8 @@ class HostedRepo:
     commit: bytes
 
 
-def list_repos(conn: Connection, after: int, limit: int) -> list[HostedRepo]:
-    """Repos in the order of their creation, from the account id `after` on."""
+def list_repos(conn: Conn, after: int, limit: int) -> list[HostedRepo]:
+    """Return repos in the order of their creation, after the account id `after`."""
     with conn.cursor(row_factory=class_row(HostedRepo)) as cursor:
         return cursor.execute(
             "SELECT a.id, a.did, a.status, r.rev, r.commit FROM account a"
@@ -204,5 +204,5 @@ def list_repos(conn: Connection, after: int, limit: int) -> list[HostedRepo]:
 
 
 def utc_text(moment: datetime) -> str:
-    """A moment in the datetime form of event frames, in milliseconds."""
+    """Return a time in the datetime form of event frames, in milliseconds."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

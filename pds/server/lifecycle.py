@@ -1,8 +1,8 @@
-"""Accounts come, go quiet, come back and leave: rows and events, in one transaction.
+"""Creation, handle change, deactivation and deletion of accounts: rows and events.
 
-The order of events is that of the reference server: a new account is #identity,
-#account, an empty #commit and #sync; a handle change #identity; going quiet #account;
-coming back #account, #identity, #sync; leaving #account.
+Each is one transaction. The events are those of the reference server, in its order:
+creation #identity, #account, an empty #commit, #sync; handle change #identity;
+deactivation #account; activation #account, #identity, #sync; deletion #account.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pds.server.accounts import (
     DEACTIVATED,
     DELETED,
     Account,
-    Connection,
     NewAccount,
     erase_account,
     get_account,
@@ -26,11 +25,11 @@ from pds.server.accounts import (
     set_status,
 )
 from pds.sync.frames import (
-    AccountMessage,
-    CommitMessage,
-    IdentityMessage,
-    SyncMessage,
+    account_message,
     car,
+    commit_message,
+    identity_message,
+    sync_message,
 )
 from pds.sync.sequencer import append
 from protocol.data.cid import cid_for
@@ -38,12 +37,13 @@ from protocol.identity.keys import PrivateKey
 from protocol.mst import EMPTY_NODE, EMPTY_ROOT
 from protocol.repo.commit import sign_commit
 from protocol.syntax import Did, Tid
+from storage.postgres.pool import Conn
 
 
 def create_account(
-    conn: Connection, new: NewAccount, key: PrivateKey, rev: Tid, now: datetime
+    conn: Conn, new: NewAccount, key: PrivateKey, rev: Tid, now: datetime
 ) -> int:
-    """Write the account with an empty repo, and tell of it; the account's id.
+    """Insert the account with an empty repo, and its events; return its id.
 
     Raises UniqueViolation when the handle or the email is taken.
     """
@@ -56,43 +56,38 @@ def create_account(
         conn,
         account,
         [
-            IdentityMessage(new.did, new.handle),
-            AccountMessage(new.did, active=True),
-            CommitMessage(
-                did=new.did,
-                rev=rev,
-                since=None,
-                commit=commit,
-                prev_data=None,
-                blocks=car(commit, [(commit, signed), (EMPTY_ROOT, EMPTY_NODE)]),
-                ops=(),
+            identity_message(new.did, new.handle),
+            account_message(new.did, ACTIVE),
+            commit_message(
+                new.did,
+                rev,
+                commit,
+                car(commit, [(commit, signed), (EMPTY_ROOT, EMPTY_NODE)]),
             ),
-            SyncMessage(new.did, rev, car(commit, [(commit, signed)])),
+            sync_message(new.did, rev, car(commit, [(commit, signed)])),
         ],
         now,
     )
     return account
 
 
-def change_handle(
-    conn: Connection, account: Account, handle: str, now: datetime
-) -> None:
-    """Raises UniqueViolation when the handle is taken."""
+def change_handle(conn: Conn, account: Account, handle: str, now: datetime) -> None:
+    """Set a handle. Raises UniqueViolation when it is taken."""
     set_handle(conn, account.id, handle)
-    append(conn, account.id, [IdentityMessage(account.did, handle)], now)
+    append(conn, account.id, [identity_message(account.did, handle)], now)
 
 
-def deactivate(conn: Connection, account: int, now: datetime) -> None:
+def deactivate(conn: Conn, account: int, now: datetime) -> None:
     """Stop serving the repo; its rows stay. No effect on an inactive account."""
     lock_head(conn, account)
     current = get_account(conn, account)
     if not current.active:
         return
     set_status(conn, account, DEACTIVATED)
-    append(conn, account, [AccountMessage(current.did, False, DEACTIVATED)], now)
+    append(conn, account, [account_message(current.did, DEACTIVATED)], now)
 
 
-def activate(conn: Connection, account: int, now: datetime) -> None:
+def activate(conn: Conn, account: int, now: datetime) -> None:
     """Serve the repo again. No effect on an active account."""
     head = lock_head(conn, account)
     current = get_account(conn, account)
@@ -107,9 +102,9 @@ def activate(conn: Connection, account: int, now: datetime) -> None:
         conn,
         account,
         [
-            AccountMessage(current.did, active=True),
-            IdentityMessage(current.did, current.handle),
-            SyncMessage(
+            account_message(current.did, ACTIVE),
+            identity_message(current.did, current.handle),
+            sync_message(
                 current.did, head.rev, car(head.commit, [(head.commit, signed)])
             ),
         ],
@@ -117,8 +112,8 @@ def activate(conn: Connection, account: int, now: datetime) -> None:
     )
 
 
-def delete(conn: Connection, account: Account, now: datetime) -> None:
-    """Erase everything but the fact, the account's past events included."""
+def delete(conn: Conn, account: Account, now: datetime) -> None:
+    """Erase the account, including its past events."""
     lock_head(conn, account.id)
     erase_account(conn, account.id)
-    append(conn, account.id, [AccountMessage(account.did, False, DELETED)], now)
+    append(conn, account.id, [account_message(account.did, DELETED)], now)

@@ -1,9 +1,8 @@
-"""The event log: numbers, stores and hands out the frames of the stream.
+"""The event log: sequence numbers, stored frames, and their readers.
 
-`append` runs inside the transaction of the change that it tells of, as its last step:
-it takes the lock of the one `sequencer` row, which only that transaction's end
-releases. So a lower number never becomes visible after a higher one, a number that was
-rolled back was never seen, and one that was seen is never given again.
+`append` runs inside the transaction of the change, as its last step: it locks the one
+`sequencer` row until the transaction ends. So numbers become visible in order, a
+rolled-back number was never visible, and no number is given twice.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from typing import Final, LiteralString, NoReturn
 
 import anyio
 import psycopg
-from psycopg_pool import ConnectionPool
 
-from pds.server.accounts import Connection, utc_text
+from pds.server.accounts import utc_text
 from pds.sync.frames import Message
+from storage.postgres.pool import Conn, Pool
 
 CHANNEL: Final = "pds_event"
 
-# Frames of up to 2 MB: what one read takes is bounded in bytes.
+# A frame has up to 2 MB, so a read is bounded in bytes too.
 _READ_BYTES: Final = 4 * 1024 * 1024
 _RETRY_SECONDS: Final = 1.0
 
-# Up to so many events and about so many bytes, but at least one event.
+# A limited number of events and bytes, but at least one event.
 _READ = """
     SELECT seq, frame FROM (
         SELECT seq, frame, sum(octet_length(frame)) OVER (ORDER BY seq) AS total
@@ -39,10 +38,8 @@ _READ = """
 """
 
 
-def append(
-    conn: Connection, account: int, messages: Sequence[Message], now: datetime
-) -> int:
-    """Store these messages as the next events; the number of the last one.
+def append(conn: Conn, account: int, messages: Sequence[Message], now: datetime) -> int:
+    """Store these messages as the next events; return the last number.
 
     Must be the last statements of the transaction.
     """
@@ -67,31 +64,31 @@ def append(
     return last
 
 
-def prune(conn: Connection, before: datetime) -> int:
-    """Forget events older than the backfill window; how many went."""
+def prune(conn: Conn, before: datetime) -> int:
+    """Delete events older than the backfill window; return their number."""
     return conn.execute("DELETE FROM event WHERE created_at < %s", [before]).rowcount
 
 
 class StoredEvents:
-    """The log as `network.streams.stream_server` reads it."""
+    """The log as an EventSource."""
 
-    def __init__(self, pool: ConnectionPool[Connection]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def tail(self) -> int:
-        """The newest number; 0 for none."""
+        """Return the newest number; 0 for none."""
         return await anyio.to_thread.run_sync(
             self._number, "SELECT last_seq FROM sequencer"
         )
 
     async def oldest(self) -> int:
-        """The oldest number that is still stored; 0 for none."""
+        """Return the oldest stored number; 0 for none."""
         return await anyio.to_thread.run_sync(
             self._number, "SELECT coalesce(min(seq), 0) FROM event"
         )
 
     async def events_after(self, seq: int, limit: int) -> list[tuple[int, bytes]]:
-        """The next events above `seq`: at most `limit`, and about 4 MiB."""
+        """Return the next events above `seq`: at most `limit`, about 4 MiB."""
         return await anyio.to_thread.run_sync(self._read, seq, limit)
 
     def _read(self, seq: int, limit: int) -> list[tuple[int, bytes]]:
@@ -105,13 +102,11 @@ class StoredEvents:
         return int(row[0])
 
 
-async def listen(
-    pool: ConnectionPool[Connection], wake: Callable[[], None]
-) -> NoReturn:
-    """Call `wake` after each append, of whatever process. Until cancelled.
+async def listen(pool: Pool, wake: Callable[[], None]) -> NoReturn:
+    """Call `wake` after each append of any process, until cancelled.
 
-    Notifications are a shortcut only: whoever is woken also looks by itself from time
-    to time, so one that is lost costs a second.
+    Notifications only shorten the wait: readers also poll, so a lost one costs a
+    second.
     """
     conninfo = pool.conninfo
     assert isinstance(conninfo, str)

@@ -8,11 +8,14 @@ from typing import Any, Final
 import psycopg
 from psycopg_pool import ConnectionPool
 
+Conn = psycopg.Connection[Any]
+Pool = ConnectionPool[Conn]
+
 _MOST_IDLE_MS: Final = 20_000
 
 
-def _configure(conn: psycopg.Connection[Any]) -> None:
-    # Statement text is stable here, so server-side plans pay from the second use on.
+def _configure(conn: Conn) -> None:
+    # Statement texts are stable, so server-side plans pay from the second use.
     conn.prepare_threshold = 2
     conn.execute("SET timezone = 'UTC'")
     conn.commit()
@@ -25,17 +28,16 @@ def open_pool(
     name: str | None = None,
     *,
     timeout: float = 30.0,
-    prepare: Callable[[psycopg.Connection[Any]], None] = lambda _: None,
-) -> ConnectionPool[psycopg.Connection[Any]]:
-    """An open pool of `min` to `max` connections; use it as a context manager.
+    prepare: Callable[[Conn], None] = lambda _: None,
+) -> Pool:
+    """Open a pool of `min` to `max` connections; use it as a context manager.
 
-    A connection is checked before it is lent, so a restarted server costs one retry
-    and not one error a connection. Who waits for one longer than `timeout` seconds gets
-    psycopg_pool.PoolTimeout. Each new one is given to `prepare`, which ends
-    its own transaction; one that it refuses with psycopg.Error is made anew.
+    A connection is checked before use, so a restarted server costs one retry. Waiting
+    longer than `timeout` seconds raises psycopg_pool.PoolTimeout. `prepare` gets each
+    new connection and ends its own transaction; psycopg.Error discards it.
     """
 
-    def configure(conn: psycopg.Connection[Any]) -> None:
+    def configure(conn: Conn) -> None:
         _configure(conn)
         prepare(conn)
 
@@ -51,27 +53,21 @@ def open_pool(
     )
 
 
-def end_idle_transactions(conn: psycopg.Connection[Any]) -> None:
-    """Let the server end a transaction in which nothing is done for too long.
-
-    To be given to `open_pool` as `prepare`.
-    """
+def end_idle_transactions(conn: Conn) -> None:
+    """Limit idle transactions on the server; a `prepare` for `open_pool`."""
     conn.execute(f"SET idle_in_transaction_session_timeout = {_MOST_IDLE_MS}")
     conn.commit()
 
 
-def connect(url: str) -> psycopg.Connection[Any]:
-    """One connection of our own, set up like those of a pool. Close it."""
-    conn: psycopg.Connection[Any] = psycopg.connect(url)
+def connect(url: str) -> Conn:
+    """Open one connection with the settings of a pool; the caller closes it."""
+    conn: Conn = psycopg.connect(url)
     _configure(conn)
     return conn
 
 
-def ping(pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
-    """Ask the pool's server one question, on a connection beside it.
-
-    Raises psycopg.Error.
-    """
+def ping(pool: Pool) -> None:
+    """Query the pool's server on a separate connection. Raises psycopg.Error."""
     url = pool.conninfo if isinstance(pool.conninfo, str) else pool.conninfo()
     with psycopg.connect(url, connect_timeout=2, autocommit=True) as conn:
         conn.execute("SET statement_timeout = '1s'")

@@ -1,14 +1,13 @@
-"""The events that we send on, in the order of our own numbers, for a while.
+"""Log of rebroadcast events, in the order of our own sequence numbers.
 
-`append` stores frames in the transaction of what they brought about; they have no
-number yet. Transactions of several shards end in any order, so a number drawn in one
-of them could become visible after a higher one, and a reader that had passed it
-would never see it. Numbers are therefore given by `number_events`, later and one
-caller at a time, to what is committed: what a reader sees is complete below its end.
+`append` stores frames in the transaction of their effects, without numbers.
+Transactions of several shards end in any order, so a number drawn in one could become
+visible after a higher one. `number_events` therefore numbers committed frames, one
+caller at a time: what a reader sees is complete.
 
-Frames are kept in blocks of many, compressed together; numbers and times are given to
-blocks, their events count on from there: by one number each, and by a microsecond for
-each message that Jetstream tells of one. A number that was seen is never used again.
+Frames are compressed in blocks. Numbers and times belong to blocks; their events follow
+by one number each, and by a microsecond for each Jetstream message. A number that was
+seen is never used again.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import psycopg
 import zstandard
 
 from storage.postgres.copy import copy_packed
+from storage.postgres.pool import Conn
 from storage.states import STATUS_ACTIVE
 
 _BLOCK_EVENTS: Final = 500
 _BLOCK_BYTES: Final = 256 * 1024
 _NUMBERED_AT_ONCE: Final = 1_000
 _PRUNED_AT_ONCE: Final = 100
-# Frames of up to 5 MB: what one read takes is bounded in bytes.
+# Frames may have 5 MB, so a read is bounded in bytes.
 _READ_BYTES: Final = 1024 * 1024
 _LEVEL: Final = 1
 
@@ -44,9 +43,11 @@ _contexts = threading.local()
 
 
 class LoggedEvent(NamedTuple):
-    """One event. `frame` still has the number it came with; `time_us` is when it got
-    its number here (Unix microseconds), rising, with room up to the next one for each
-    of its messages."""
+    """One event. `frame` has the number it came with.
+
+    `time_us` is the time of numbering (Unix microseconds), rising, with room for each
+    Jetstream message.
+    """
 
     seq: int
     time_us: int
@@ -54,8 +55,10 @@ class LoggedEvent(NamedTuple):
 
 
 class LogBounds(NamedTuple):
-    """What is in the log. `oldest` is the lowest number kept, or the next one to be
-    given when nothing is; `size` is in bytes as stored."""
+    """Bounds of the log; `size` is in stored bytes.
+
+    `oldest` is the lowest kept number, or the next one if none is kept.
+    """
 
     oldest: int
     newest: int
@@ -63,14 +66,16 @@ class LogBounds(NamedTuple):
 
 
 def append(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     frames: Iterable[bytes],
     messages: Iterable[int] = (),
 ) -> None:
-    """Store frames, in order; `messages` says of each how many Jetstream tells of it,
-    and for those that it does not name that is one. Call it where the repos of the
-    frames are locked: the order of one account's events is that of these calls. Does
-    not commit."""
+    """Store frames, in order. Does not commit.
+
+    `messages` is the number of Jetstream messages of each frame, one by default. Call
+    it while the repos of the frames are locked: events of one account keep the order of
+    the calls.
+    """
     rows = []
     counts = chain(messages, repeat(1))
     for block in _blocks(frames):
@@ -87,17 +92,16 @@ def append(
     copy_packed(conn, "event_block", _COLUMNS, rows)
 
 
-def number_events(conn: psycopg.Connection[Any], now_us: int) -> int:
-    """Give the next numbers to what was committed; return how many events got one.
+def number_events(conn: Conn, now_us: int) -> int:
+    """Number up to 1,000 committed blocks; return the number of events. Commits.
 
-    At most 1,000 blocks; call it again while it returns more than 0. Commits. Any
-    process may call it at any time.
+    Call it again while it returns more than 0. Any process may call it at any time.
     """
     with conn.transaction():
         if not _waiting(conn):
             return 0
         seq, time_us = _lock_counter(conn)
-        # Read once the counter is ours: what the caller before us numbered is gone.
+        # Read while the counter is locked: earlier callers numbered the rest.
         blocks = conn.execute(
             "SELECT id, count, span FROM event_block WHERE last_seq IS NULL"
             " ORDER BY id LIMIT %s",
@@ -125,11 +129,12 @@ def number_events(conn: psycopg.Connection[Any], now_us: int) -> int:
     return sum(block[1] for block in blocks)
 
 
-def events_after(
-    conn: psycopg.Connection[Any], seq: int, limit: int
-) -> list[LoggedEvent]:
-    """The next events above `seq`: at least `limit` if there are so many, or 1 MiB of
-    them, and the rest of the block that this ends in."""
+def events_after(conn: Conn, seq: int, limit: int) -> list[LoggedEvent]:
+    """Return the next events above `seq`.
+
+    At least `limit` if there are as many, or 1 MiB of them, and the rest of the last
+    block.
+    """
     events: list[LoggedEvent] = []
     size = 0
     while len(events) < limit and size < _READ_BYTES:
@@ -151,9 +156,11 @@ def events_after(
     return events
 
 
-def find_seq(conn: psycopg.Connection[Any], time_us: int) -> int:
-    """The number to read after so as to see everything from `time_us` on, and nothing
-    before it but, it may be, earlier messages of the first event."""
+def find_seq(conn: Conn, time_us: int) -> int:
+    """Return the number to read after for all events from `time_us` on.
+
+    Earlier messages of the first event may be included.
+    """
     row = conn.execute(
         "SELECT last_seq - count, time_us, frames FROM event_block"
         " WHERE time_us <= %s ORDER BY time_us DESC LIMIT 1",
@@ -171,16 +178,16 @@ def find_seq(conn: psycopg.Connection[Any], time_us: int) -> int:
     return int(seq)
 
 
-def load_bounds(conn: psycopg.Connection[Any]) -> LogBounds:
-    """What can be read now."""
+def load_bounds(conn: Conn) -> LogBounds:
+    """Return the bounds of what can be read now."""
     row = conn.execute("SELECT coalesce(sum(size), 0) FROM event_block").fetchone()
     assert row is not None
     newest, _ = load_tail(conn)
     return LogBounds(load_oldest(conn), newest, int(row[0]))
 
 
-def load_oldest(conn: psycopg.Connection[Any]) -> int:
-    """The lowest number kept, or the next one to be given when nothing is."""
+def load_oldest(conn: Conn) -> int:
+    """Return the lowest kept number, or the next one if none is kept."""
     row = conn.execute(
         """
         SELECT coalesce(
@@ -195,14 +202,14 @@ def load_oldest(conn: psycopg.Connection[Any]) -> int:
     return int(row[0])
 
 
-def load_tail(conn: psycopg.Connection[Any]) -> tuple[int, int]:
-    """The last number given, and its time in microseconds; zeros before the first."""
+def load_tail(conn: Conn) -> tuple[int, int]:
+    """Return the last number and its time in microseconds; zeros before the first."""
     row = conn.execute("SELECT last_seq, last_time_us FROM event_counter").fetchone()
     return (0, 0) if row is None else (row[0], row[1])
 
 
-def find_hidden(conn: psycopg.Connection[Any], dids: Iterable[str]) -> dict[str, bool]:
-    """Those of these accounts that are not to be shown; whether by our own decision."""
+def find_hidden(conn: Conn, dids: Iterable[str]) -> dict[str, bool]:
+    """Return the hidden ones of these accounts -> True if taken down by us."""
     rows = conn.execute(
         "SELECT did, takedown IS NOT NULL FROM actor WHERE did = ANY(%s)"
         " AND (takedown IS NOT NULL OR upstream_status <> %s)",
@@ -211,13 +218,11 @@ def find_hidden(conn: psycopg.Connection[Any], dids: Iterable[str]) -> dict[str,
     return dict(rows.fetchall())
 
 
-def prune(
-    conn: psycopg.Connection[Any], *, before_us: int, max_bytes: int
-) -> Iterator[int]:
-    """Forget what got its number before `before_us`, and the oldest of what is over
-    `max_bytes`; gives the number of events that went, after each step.
+def prune(conn: Conn, *, before_us: int, max_bytes: int) -> Iterator[int]:
+    """Delete events numbered before `before_us`, and the oldest beyond `max_bytes`.
+    Commits.
 
-    In steps of 100 blocks (25 MB), each a transaction of its own. Commits.
+    Yields the number of deleted events after each step of 100 blocks (25 MB).
     """
     while True:
         with conn.transaction():
@@ -243,7 +248,7 @@ _PRUNE: Final = """
 """
 
 
-def _lock_counter(conn: psycopg.Connection[Any]) -> tuple[int, int]:
+def _lock_counter(conn: Conn) -> tuple[int, int]:
     row = conn.execute(
         "INSERT INTO event_counter (last_seq, last_time_us) VALUES (0, 0)"
         " ON CONFLICT (single) DO UPDATE SET last_seq = event_counter.last_seq"
@@ -253,7 +258,7 @@ def _lock_counter(conn: psycopg.Connection[Any]) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def _waiting(conn: psycopg.Connection[Any]) -> bool:
+def _waiting(conn: Conn) -> bool:
     row = conn.execute(
         "SELECT EXISTS (SELECT FROM event_block WHERE last_seq IS NULL)"
     ).fetchone()
@@ -274,7 +279,7 @@ def _blocks(frames: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def _unpack(packed: bytes) -> Iterator[tuple[int, bytes]]:
-    """How many messages each frame has, and the frame."""
+    """Yield the number of messages of each frame, and the frame."""
     data: bytes = zstandard.ZstdDecompressor().decompress(packed)
     start = 0
     while start < len(data):

@@ -1,4 +1,4 @@
-"""Records: exact bytes by address, read and written in bulk; whole repos in order."""
+"""Records: exact bytes by address, in bulk, and whole repos in order."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-import psycopg
-
 from protocol.data.cid import DATA_PREFIX
 from protocol.syntax.tid import tid_from_int
 from storage.postgres.arrays import int_array, int_columns
 from storage.postgres.copy import copy_packed
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 from storage.records.record_codec import compress_all, decompress
 
 COLUMNS: Final = ("actor", "collection", "rkey", "value")
 _PAGE_ROWS: Final = 2_000
 PAGE_BYTES: Final = 2_000_000
-"""Reading records takes up to thirty times their bytes: they may be all links."""
+"""Decoding records may take thirty times their bytes, if they are all links."""
 
-# Records that are large as they are stored are left out of what comes by the page,
-# and asked for one by one: a page has 32 MB at most, whoever wrote the repo.
+# Large stored records are left out of pages and fetched one by one: a page has at most
+# 32 MB.
 _SMALL: Final = "CASE WHEN octet_length(value) <= 16384 THEN value END"
 _ROW: Final = struct.Struct(">hiiiiiqi")
 
@@ -32,14 +31,15 @@ _ROW: Final = struct.Struct(">hiiiiiqi")
 def pack_records(
     addresses: Iterable[tuple[int, int, int]], values: Sequence[bytes]
 ) -> list[bytes]:
-    """Rows for `copy_records`: records by (actor, collection, rkey), compressed."""
+    """Pack rows for `copy_records`: records by (actor, collection, rkey),
+    compressed."""
     return pack_stored(addresses, compress_all(values))
 
 
 def pack_stored(
     addresses: Iterable[tuple[int, int, int]], stored: Sequence[bytes]
 ) -> list[bytes]:
-    """Such rows of values in their stored form (storage.records.record_codec)."""
+    """Pack rows of values in their stored form (storage.records.record_codec)."""
     pack = _ROW.pack
     return [
         pack(4, 4, actor, 4, collection, 8, rkey, len(value)) + value
@@ -47,15 +47,15 @@ def pack_stored(
     ]
 
 
-def copy_records(conn: psycopg.Connection[Any], packed: Iterable[bytes]) -> None:
-    """Append packed rows. The addresses must be free."""
+def copy_records(conn: Conn, packed: Iterable[bytes]) -> None:
+    """Append packed rows; their addresses must be free."""
     copy_packed(conn, "record", COLUMNS, packed)
 
 
 def fetch_records(
-    conn: psycopg.Connection[Any], addresses: Sequence[tuple[int, int, int]]
+    conn: Conn, addresses: Sequence[tuple[int, int, int]]
 ) -> dict[Address, bytes]:
-    """(actor, collection, rkey) -> exact bytes, of those that are there."""
+    """Return (actor, collection, rkey) -> exact bytes of existing records."""
     found: dict[Address, bytes] = {}
     for _, piece in fetch_pieces(conn, addresses):
         found |= piece
@@ -63,10 +63,12 @@ def fetch_records(
 
 
 def fetch_pieces(
-    conn: psycopg.Connection[Any], addresses: Sequence[tuple[int, int, int]]
+    conn: Conn, addresses: Sequence[tuple[int, int, int]]
 ) -> Iterator[tuple[Sequence[tuple[int, int, int]], dict[Address, bytes]]]:
-    """`fetch_records` of the next addresses at a time, in their order: 2,000 of them,
-    and no more when 2 MB have been read."""
+    """Yield the next addresses and their records, in order.
+
+    A piece has up to 2,000 addresses, and ends once 2 MB have been read.
+    """
     for start in range(0, len(addresses), _PAGE_ROWS):
         asked = addresses[start : start + _PAGE_ROWS]
         rows = conn.execute(_FETCH, int_columns(asked, 3), binary=True)
@@ -86,18 +88,8 @@ def fetch_pieces(
             yield asked[begun:], found
 
 
-def fetch_record(
-    conn: psycopg.Connection[Any], actor: int, collection: int, rkey: int
-) -> bytes | None:
-    """The exact bytes of one record, None when there is none."""
-    address = Address(actor, collection, rkey)
-    return fetch_records(conn, [address]).get(address)
-
-
-def delete_records(
-    conn: psycopg.Connection[Any], addresses: Sequence[tuple[int, int, int]]
-) -> int:
-    """Remove records; return how many there were."""
+def delete_records(conn: Conn, addresses: Sequence[tuple[int, int, int]]) -> int:
+    """Remove records; return their number."""
     if not addresses:
         return 0
     return conn.execute(
@@ -110,8 +102,8 @@ def delete_records(
     ).rowcount
 
 
-def find_holders(conn: psycopg.Connection[Any], actors: Iterable[int]) -> set[int]:
-    """Those of these accounts that have any record, kept or dropped."""
+def find_holders(conn: Conn, actors: Iterable[int]) -> set[int]:
+    """Return those of these accounts that have any record, kept or dropped."""
     rows = conn.execute(
         """
         SELECT id FROM unnest(%s::int4[]) AS asked (id)
@@ -132,23 +124,25 @@ _FETCH: Final = f"""
 
 
 class Page(NamedTuple):
-    """Some records in a row: (collection, rkey, exact bytes). After the `last` page
-    there are no more."""
+    """Consecutive records: (collection, rkey, exact bytes), and True if it is the
+    last."""
 
     records: list[tuple[int, int, bytes]]
     last: bool
 
 
 def read_stored(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     *,
     after: tuple[int, int] = (-(2**31), -(2**63)),
     rows: int = _PAGE_ROWS,
     outside: Iterable[int] = (),
 ) -> Iterator[tuple[int, int, bytes]]:
-    """The next records of a repo as they are stored: (collection, rkey, stored form),
-    up to so many rows; none of the collections `outside`."""
+    """Yield the next records of a repo: (collection, rkey, stored form).
+
+    Up to `rows`, and none of the collections `outside`.
+    """
     found = conn.execute(
         f"""
         SELECT collection, rkey, {_SMALL} FROM record
@@ -164,15 +158,17 @@ def read_stored(
 
 
 def read_page(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     *,
     after: tuple[int, int] = (-(2**31), -(2**63)),
     rows: int = _PAGE_ROWS,
     outside: Iterable[int] = (),
 ) -> Page:
-    """The records of a repo that follow on the (collection, rkey) `after`, in index
-    order: up to so many rows, and no more when 2 MB have been read."""
+    """Return the records after the (collection, rkey) `after`, in index order.
+
+    Up to `rows`, and it ends once 2 MB have been read.
+    """
     records: list[tuple[int, int, bytes]] = []
     size = 0
     stored = read_stored(conn, actor, after=after, rows=rows, outside=outside)
@@ -185,10 +181,8 @@ def read_page(
     return Page(records, len(records) < rows)
 
 
-def iter_pages(
-    conn: psycopg.Connection[Any], actor: int
-) -> Iterator[list[tuple[int, int, bytes]]]:
-    """All records of a repo, page by page. Needs a transaction that sees one state."""
+def iter_pages(conn: Conn, actor: int) -> Iterator[list[tuple[int, int, bytes]]]:
+    """Yield all records of a repo by page, in a transaction with one snapshot."""
     page = read_page(conn, actor)
     while page.records:
         yield page.records
@@ -197,14 +191,12 @@ def iter_pages(
         page = read_page(conn, actor, after=page.records[-1][:2])
 
 
-def iter_repo(
-    conn: psycopg.Connection[Any], actor: int
-) -> Iterator[tuple[bytes, bytes, bytes | None]]:
-    """(tree key, CID, exact bytes) of a whole repo in the order of its tree.
+def iter_repo(conn: Conn, actor: int) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+    """Return (tree key, CID, exact bytes) of a whole repo in tree order.
 
-    Bytes are None for a record that was dropped: only its CID is kept. Memory does not
-    grow with the repo. Needs an open transaction (not autocommit), REPEATABLE READ
-    while others may write to the repo.
+    The bytes of a dropped record are None: only its CID is kept. Memory does not grow
+    with the repo. Needs an open transaction, REPEATABLE READ while others may write to
+    the repo.
     """
     kept = _iter_kept(conn, actor)
     dropped = conn.execute(
@@ -218,12 +210,10 @@ def iter_repo(
     return heapq.merge(kept, left, key=lambda item: item[0])
 
 
-def _iter_kept(
-    conn: psycopg.Connection[Any], actor: int
-) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+def _iter_kept(conn: Conn, actor: int) -> Iterator[tuple[bytes, bytes, bytes | None]]:
     for number, nsid in _collections_in_tree_order(conn, actor):
         prefix = nsid.encode() + b"/"
-        # Numbers of TIDs sort as their texts do; other keys are sorted by text.
+        # Ids of TIDs sort as their texts; other keys are sorted by text.
         tids = (
             (tid_from_int(rkey).encode(), stored)
             for rkey, _, stored in _stream(conn, _TID_RECORDS, actor, number)
@@ -237,9 +227,7 @@ def _iter_kept(
             yield prefix + rkey, DATA_PREFIX + sha256(value).digest(), value
 
 
-def _collections_in_tree_order(
-    conn: psycopg.Connection[Any], actor: int
-) -> list[tuple[int, str]]:
+def _collections_in_tree_order(conn: Conn, actor: int) -> list[tuple[int, str]]:
     # A skip scan: as many index probes as the repo has collections.
     rows = conn.execute(
         """
@@ -254,7 +242,7 @@ def _collections_in_tree_order(
         """,
         {"actor": actor},
     ).fetchall()
-    # Keys of the tree go on with "/", which sorts behind the dot.
+    # Tree keys continue with "/", which sorts behind the dot.
     return sorted(rows, key=lambda row: str(row[1]) + "/")
 
 
@@ -271,7 +259,7 @@ _cursor_numbers: Final = itertools.count(1)
 
 
 def _stream(
-    conn: psycopg.Connection[Any], query: str, actor: int, collection: int
+    conn: Conn, query: str, actor: int, collection: int
 ) -> Iterator[tuple[int, Any, bytes]]:
     name = f"repo_{next(_cursor_numbers)}"
     with conn.cursor(name=name, binary=True) as cursor:
@@ -285,10 +273,8 @@ def _stream(
             )
 
 
-def fetch_large(
-    conn: psycopg.Connection[Any], actor: int, collection: int, rkey: int
-) -> bytes:
-    """The stored form of a record that was seen by this transaction."""
+def fetch_large(conn: Conn, actor: int, collection: int, rkey: int) -> bytes:
+    """Return the stored form of a record that this transaction has seen."""
     row = conn.execute(
         "SELECT value FROM record WHERE actor = %s AND collection = %s AND rkey = %s",
         (actor, collection, rkey),

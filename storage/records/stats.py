@@ -1,19 +1,18 @@
-"""Counts kept beside what they count: exact changes, applied in bulk.
+"""Counts kept beside their rows: exact changes, applied in bulk.
 
-A batch adds up its changes first. Rows are then written in the order of their keys,
-so that two batches never wait for each other in a circle.
+A batch adds up its changes first. Rows are written in the order of their keys, so that
+two batches cannot deadlock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_rows
+from storage.postgres.pool import Conn
 
 LIKES: Final = 0
 REPOSTS: Final = 1
@@ -41,11 +40,11 @@ _ACTOR_COLUMNS: Final = (
 
 @dataclass(slots=True)
 class StatsChange:
-    """What a batch adds to the counts; negative for what it took away.
+    """Changes of counts made by a batch; negative for removals.
 
-    posts: (rkey, actor) -> changes in the order of LIKES … DELETIONS;
-    subjects: (actor, collection, rkey) -> change of likes of what is not a post;
-    actors: actor -> changes in the order of FOLLOWERS … STARTER_PACKS.
+    posts: (rkey, actor) -> changes in the order of LIKES … DELETIONS; subjects: (actor,
+    collection, rkey) -> change of likes of other records; actors: actor -> changes in
+    the order of FOLLOWERS … STARTER_PACKS.
     """
 
     posts: dict[tuple[int, int], list[int]] = field(default_factory=dict)
@@ -53,7 +52,7 @@ class StatsChange:
     actors: dict[int, list[int]] = field(default_factory=dict)
 
     def add_post(self, rkey: int, actor: int, count: int, change: int) -> None:
-        """`count` is LIKES … DELETIONS."""
+        """Change a count, LIKES … DELETIONS, of a post."""
         key = (rkey, actor)
         changes = self.posts.get(key)
         if changes is None:
@@ -61,19 +60,19 @@ class StatsChange:
         changes[count] += change
 
     def add_subject(self, actor: int, collection: int, rkey: int, change: int) -> None:
-        """A like of anything but a post."""
+        """Change the likes of another record than a post."""
         key = (actor, collection, rkey)
         self.subjects[key] = self.subjects.get(key, 0) + change
 
     def add_actor(self, actor: int, count: int, change: int) -> None:
-        """`count` is FOLLOWERS … STARTER_PACKS."""
+        """Change a count, FOLLOWERS … STARTER_PACKS, of an account."""
         changes = self.actors.get(actor)
         if changes is None:
             changes = self.actors[actor] = [0, 0, 0, 0, 0, 0]
         changes[count] += change
 
     def merge(self, other: StatsChange) -> None:
-        """Add all changes of `other`, which must not be used any more."""
+        """Add all changes of `other`, which must not be used afterwards."""
         for key, changes in other.posts.items():
             if self.posts.setdefault(key, changes) is not changes:
                 for count, change in enumerate(changes):
@@ -94,18 +93,6 @@ class PostStats:
     reposts: int = 0
     replies: int = 0
     quotes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ActorStats:
-    """Counts of one account."""
-
-    followers: int = 0
-    follows: int = 0
-    posts: int = 0
-    lists: int = 0
-    feed_generators: int = 0
-    starter_packs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +123,7 @@ _TABLES: Final = (_POSTS, _SUBJECTS, _ACTORS)
 
 
 def _rows(change: StatsChange, table: _Table) -> list[tuple[int, ...]]:
-    """The changes of one table that change anything, in the order of their keys."""
+    """Return the nonzero changes of one table, in the order of their keys."""
     rows: list[tuple[int, ...]]
     if table is _POSTS:
         rows = [(*key, *values) for key, values in change.posts.items()]
@@ -148,8 +135,8 @@ def _rows(change: StatsChange, table: _Table) -> list[tuple[int, ...]]:
     return sorted(row for row in rows if any(row[width:]))
 
 
-def apply_stats(conn: psycopg.Connection[Any], change: StatsChange) -> None:
-    """Add the changes of a batch to the counts: at most three statements."""
+def apply_stats(conn: Conn, change: StatsChange) -> None:
+    """Add the changes of a batch to the counts, in at most three statements."""
     for table in _TABLES:
         rows = _rows(change, table)
         if rows:
@@ -162,9 +149,7 @@ def apply_stats(conn: psycopg.Connection[Any], change: StatsChange) -> None:
             )
 
 
-def _upsert(
-    conn: psycopg.Connection[Any], table: _Table, query: str, values: Sequence[str]
-) -> None:
+def _upsert(conn: Conn, table: _Table, query: str, values: Sequence[str]) -> None:
     sums = ", ".join(
         f"{name} = {table.name}.{name} + excluded.{name}" for name in table.counts
     )
@@ -176,20 +161,20 @@ def _upsert(
 
 
 class StatsPile:
-    """Changes of a long transaction, put aside in temporary tables when they grow.
+    """Changes of a long transaction, moved to temporary tables when they grow.
 
-    The counts themselves are only touched by `apply`, at the end: rows of popular
-    posts must not be locked while a repo streams in.
+    Only `apply` at the end touches the counts: rows of popular posts must not be locked
+    while a repo streams in.
     """
 
-    def __init__(self, conn: psycopg.Connection[Any], most: int = 100_000) -> None:
+    def __init__(self, conn: Conn, most: int = 100_000) -> None:
         self._conn = conn
         self._most = most
         self._change = StatsChange()
         self._piled = False
 
     def add(self, changes: StatsChange) -> None:
-        """Take the changes of a batch."""
+        """Add the changes of a batch."""
         self._change.merge(changes)
         change = self._change
         counted = len(change.posts) + len(change.subjects) + len(change.actors)
@@ -234,9 +219,9 @@ class StatsPile:
 
 
 def fetch_post_stats(
-    conn: psycopg.Connection[Any], posts: Sequence[tuple[int, int]]
+    conn: Conn, posts: Sequence[tuple[int, int]]
 ) -> Mapping[tuple[int, int], PostStats]:
-    """(actor, rkey) -> counts, of posts that have any."""
+    """Return (actor, rkey) -> counts of posts that have any."""
     if not posts:
         return {}
     rows = conn.execute(
@@ -251,9 +236,9 @@ def fetch_post_stats(
 
 
 def fetch_subject_likes(
-    conn: psycopg.Connection[Any], subjects: Sequence[tuple[int, int, int]]
+    conn: Conn, subjects: Sequence[tuple[int, int, int]]
 ) -> Mapping[tuple[int, int, int], int]:
-    """(actor, collection, rkey) -> likes, of what is not a post and has any."""
+    """Return (actor, collection, rkey) -> likes of other records that have any."""
     if not subjects:
         return {}
     rows = conn.execute(
@@ -266,15 +251,3 @@ def fetch_subject_likes(
         int_columns(subjects, 3),
     )
     return {(row[0], row[1], row[2]): row[3] for row in rows}
-
-
-def fetch_actor_stats(
-    conn: psycopg.Connection[Any], actors: Sequence[int]
-) -> Mapping[int, ActorStats]:
-    """Actor -> counts, of accounts that have any."""
-    rows = conn.execute(
-        f"SELECT actor, {', '.join(_ACTOR_COLUMNS)} FROM actor_stats "
-        "WHERE actor = ANY(%s)",
-        (list(actors),),
-    )
-    return {row[0]: ActorStats(*row[1:]) for row in rows}

@@ -7,10 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 from crawl_author import Author, post
 from crawl_fakes import FakeResolver
-from psycopg_pool import ConnectionPool
 
 from crawler.database import Database
 from crawler.hosts.host_name import HostName
@@ -25,10 +23,9 @@ from protocol.repo.car import car_block, car_header, read_car
 from protocol.syntax.did import Did
 from service.index_sink import IndexSink
 from storage.hosts import host_rows
+from storage.postgres.pool import Pool
 from storage.records.interning import Interner
 from storage.repos import repo_rows
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 HOST = "host.example.com"
 OTHER = "other.example.com"

@@ -1,17 +1,18 @@
-"""Bugs in who may speak for an account, and whether it is shown."""
+"""Bugs in the authority over accounts, and in hiding them."""
 
 from __future__ import annotations
 
 from mutant import Mutant
 
+_EVENTS = "tests/unit/indexer/repos/test_indexer_checkout_events.py"
+_SEARCH_SYNC = "tests/unit/indexer/test_indexer_search_drain.py"
 _ACCOUNTS = "tests/unit/indexer/test_indexer_accounts.py"
 _APPLY = "tests/unit/indexer/test_indexer_apply.py"
-_CHECKOUT = "tests/unit/indexer/test_indexer_checkout.py"
-_DELETION = "tests/integration/test_crawl_deletion.py"
-_GATE = "tests/integration/test_crawl_gate.py"
-_IDENTITIES = "tests/integration/test_crawl_identities.py"
-_LIARS = "tests/integration/test_crawl_liars.py"
-_TABLE_OF_SYNC = "tests/integration/test_sync_table.py"
+_DELETION = "tests/integration/repos/test_crawl_deletion.py"
+_GATE = "tests/integration/live/test_crawl_gate.py"
+_IDENTITIES = "tests/integration/live/test_crawl_identities.py"
+_LIARS = "tests/integration/live/test_crawl_liars.py"
+_TABLE_OF_SYNC = "tests/integration/live/test_sync_table.py"
 
 HOST = (
     Mutant(
@@ -79,9 +80,9 @@ HOST = (
         "    if commit.did != did:\n",
         "    if not commit.did:\n",
         (
-            "tests/unit/crawler/test_crawler_sparse.py::"
+            "tests/unit/crawler/repos/test_crawler_sparse.py::"
             "test_the_commit_must_be_of_the_account",
-            "tests/unit/protocol/test_protocol_repo.py::"
+            "tests/unit/protocol/repo/test_protocol_repo.py::"
             "test_repo_of_another_account_or_key_is_refused",
         ),
     ),
@@ -91,7 +92,7 @@ ACCOUNT = (
     Mutant(
         "the-inactive-write-on",
         "account",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "        if not repo.active:\n"
         "            self._ignore(event, DropReason.INACTIVE_ACCOUNT)\n"
         "        elif repo.rev is not None and event.rev <= repo.rev:\n"
@@ -106,7 +107,7 @@ ACCOUNT = (
     Mutant(
         "back-and-not-fetched",
         "account",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "                if repo.active and repo.state != REPO_DESYNCHRONIZED:\n",
         "                if repo.active and repo.state is None:\n",
         (
@@ -117,11 +118,11 @@ ACCOUNT = (
     Mutant(
         "an-old-word-overrules",
         "account",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "if event.asked_at is not None and actor in self._overtaken:",
         "if actor < 0:",
         (
-            f"{_APPLY}::test_an_answer_yields_to_what_was_told_since_it_was_asked_for",
+            f"{_APPLY}::test_newer_account_event_overrules_reply",
             f"{_DELETION}"
             "::test_a_listing_read_before_does_not_overrule_what_was_told[gone]",
             f"{_DELETION}"
@@ -183,12 +184,12 @@ ACCOUNT = (
     Mutant(
         "search-keeps-who-went",
         "account",
-        "indexer/search_sync.py",
+        "search/drain.py",
         " or not accounts[a].shown}",
         "}",
         (
             f"{_DELETION}::test_an_account_that_went_is_seen_nowhere[deleted]",
-            f"{_ACCOUNTS}::test_hidden_accounts_leave_the_search_and_return",
+            f"{_SEARCH_SYNC}::test_hidden_accounts_leave_the_search_and_return",
         ),
     ),
     Mutant(
@@ -235,7 +236,7 @@ ACCOUNT = (
         "indexer/repos/checkout.py",
         "        if repo.status == STATUS_DELETED:\n",
         "        if repo.status is None:\n",
-        (f"{_CHECKOUT}::test_deleted_account_is_not_brought_back",),
+        (f"{_EVENTS}::test_deleted_account_is_not_brought_back",),
     ),
     Mutant(
         "tombstones-not-seen",

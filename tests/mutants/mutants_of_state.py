@@ -1,19 +1,20 @@
-"""Bugs in what is kept: cursors, the chain of commits, whole repos fetched anew."""
+"""Bugs in stored state: cursors, the chain of commits, fetched repos."""
 
 from __future__ import annotations
 
 from mutant import Mutant
 
+_EVENTS = "tests/unit/indexer/repos/test_indexer_checkout_events.py"
 _APPLY = "tests/unit/indexer/test_indexer_apply.py"
-_CHECKOUT = "tests/unit/indexer/test_indexer_checkout.py"
-_CRAWLER_CURSOR = "tests/unit/crawler/test_crawler_cursor.py"
-_DIFF = "tests/unit/indexer/test_indexer_repo_diff.py"
-_GATE = "tests/integration/test_crawl_gate.py"
+_CHECKOUT = "tests/unit/indexer/repos/test_indexer_checkout.py"
+_CRAWLER_CURSOR = "tests/unit/crawler/live/test_crawler_cursor.py"
+_DIFF = "tests/unit/indexer/repos/test_indexer_repo_diff.py"
+_GATE = "tests/integration/live/test_crawl_gate.py"
 _INDEXER_CURSOR = "tests/unit/indexer/test_indexer_cursor.py"
-_KILL = "tests/integration/test_crawl_kill.py"
-_TABLE_OF_SYNC = "tests/integration/test_sync_table.py"
-_VANISHED = "tests/unit/indexer/test_indexer_vanished.py"
-_VERIFY = "tests/unit/crawler/test_crawler_verify.py"
+_KILL = "tests/integration/live/test_crawl_kill.py"
+_TABLE_OF_SYNC = "tests/integration/live/test_sync_table.py"
+_VANISHED = "tests/unit/indexer/repos/test_indexer_vanished.py"
+_VERIFY = "tests/unit/crawler/live/test_crawler_verify.py"
 
 CURSOR = (
     Mutant(
@@ -31,9 +32,8 @@ CURSOR = (
         plan_for_probes(conn)
 """,
         (
-            f"{_INDEXER_CURSOR}::test_a_batch_cut_off_at_any_statement_leaves_nothing",
-            f"{_INDEXER_CURSOR}::"
-            "test_whoever_looks_at_any_time_sees_cursor_and_rows_together",
+            f"{_INDEXER_CURSOR}::test_interrupted_batch_leaves_nothing",
+            f"{_INDEXER_CURSOR}::test_cursor_and_rows_are_visible_together",
             "tests/unit/indexer/test_indexer_apply.py::test_cursor_and_rows_are_one",
         ),
     ),
@@ -57,7 +57,7 @@ CURSOR = (
                 events,
                 {},
 """,
-        (f"{_KILL}::test_kills_lose_nothing_and_repeat_nothing",),
+        (f"{_KILL}::test_kills_lose_and_repeat_nothing",),
         seconds=600.0,
     ),
     Mutant(
@@ -67,7 +67,7 @@ CURSOR = (
         "return min(handled, min(waiting) - 1) if waiting else handled",
         "return handled",
         (
-            "tests/unit/crawler/test_crawler_high_water.py::"
+            "tests/unit/crawler/live/test_crawler_high_water.py::"
             "test_the_mark_never_covers_an_unfinished_frame",
             f"{_GATE}::test_a_proven_commit_of_a_new_account_passes",
             f"{_GATE}::test_frames_of_one_account_keep_their_order_while_others_pass",
@@ -87,7 +87,7 @@ CHAIN = (
     Mutant(
         "prev-data-not-compared",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "    if event.prev_data != repo.data:\n",
         "    if repo.data is None:\n",
         (f"{_TABLE_OF_SYNC}::test_row[chain:a-commit-hidden]",),
@@ -95,7 +95,7 @@ CHAIN = (
     Mutant(
         "since-not-compared",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "    if event.since is not None and event.since != repo.rev:\n",
         "    if event.since is not None and repo.rev is None:\n",
         (f"{_TABLE_OF_SYNC}::test_row[chain:an-empty-one-missed]",),
@@ -103,7 +103,7 @@ CHAIN = (
     Mutant(
         "old-revisions-taken",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "        elif repo.rev is not None and event.rev <= repo.rev:\n"
         "            self._ignore(",
         "        elif repo.rev is not None and event.rev < repo.rev:\n"
@@ -116,7 +116,7 @@ CHAIN = (
     Mutant(
         "older-sync-believed",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "        elif repo.rev is not None and event.rev <= repo.rev:\n"
         "            if event",
         "        elif repo.rev is not None and event.rev == repo.rev:\n"
@@ -126,8 +126,8 @@ CHAIN = (
     Mutant(
         "sync-not-believed",
         "chain",
-        "indexer/apply.py",
-        'self._desynchronize(repo, event, "the host tells of another tree")',
+        "indexer/batch.py",
+        'self._desynchronize(repo, event, "the host announced another tree")',
         "self._ignore(event, DropReason.DESYNCHRONIZED)",
         (
             f"{_TABLE_OF_SYNC}::test_row[#sync:somewhere-else]",
@@ -137,14 +137,14 @@ CHAIN = (
     Mutant(
         "nothing-kept-during-a-fetch",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "            self._buffered.append((actor, event))\n"
         "            self.result.buffered",
         "            self.result.buffered",
         (
             f"{_TABLE_OF_SYNC}::test_row[chain:while-the-repo-is-fetched]",
             f"{_APPLY}::test_commits_wait_while_their_repo_is_fetched",
-            f"{_CHECKOUT}::test_commits_meanwhile_follow",
+            f"{_EVENTS}::test_commits_meanwhile_follow",
         ),
     ),
     Mutant(
@@ -153,12 +153,12 @@ CHAIN = (
         "indexer/repos/checkout.py",
         "        events = load_commits(conn, actor)\n",
         "        events: list[Any] = []\n",
-        (f"{_CHECKOUT}::test_commits_meanwhile_follow",),
+        (f"{_EVENTS}::test_commits_meanwhile_follow",),
     ),
     Mutant(
         "first-commit-at-its-word",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "    return build_root(sorted(items)) == event.data\n",
         "    return bool(event.data)\n",
         (f"{_APPLY}::test_first_commit_must_hold_the_whole_tree",),
@@ -171,11 +171,11 @@ CHAIN = (
         "    if not commit.rev:\n",
         (
             f"{_DIFF}::test_a_difference_of_the_future_is_refused",
-            "tests/unit/crawler/test_crawler_sparse.py::"
+            "tests/unit/crawler/repos/test_crawler_sparse.py::"
             "test_a_commit_of_the_future_is_refused",
-            "tests/unit/protocol/test_protocol_commit.py::"
+            "tests/unit/protocol/repo/test_protocol_commit.py::"
             "test_open_head_refuses_revisions_from_the_future",
-            "tests/unit/protocol/test_protocol_repo.py::"
+            "tests/unit/protocol/repo/test_protocol_repo.py::"
             "test_repo_from_the_future_is_refused",
         ),
     ),
@@ -220,7 +220,7 @@ CHAIN = (
         "indexer/repos/checkout.py",
         "told is not None and repo.rev is not None and repo.rev < told:",
         "told is not None and repo.rev is not None and repo.rev > told:",
-        (f"{_CHECKOUT}::test_sync_event_meanwhile",),
+        (f"{_EVENTS}::test_sync_event_meanwhile",),
     ),
 )
 
@@ -234,7 +234,7 @@ VANISHED = (
         (
             f"{_VANISHED}::test_shares_that_vanished",
             f"{_CHECKOUT}::test_vanished_records_are_deleted",
-            "tests/integration/test_crawl_firehose.py::"
+            "tests/integration/live/test_crawl_firehose.py::"
             "test_a_resync_takes_away_what_vanished[whole-0.5]",
         ),
     ),

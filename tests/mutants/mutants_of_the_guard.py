@@ -1,15 +1,15 @@
-"""Bugs in what guards us: addresses that may be dialled, tokens that are used once."""
+"""Bugs in the guards: addresses that may be dialled, tokens used once."""
 
 from __future__ import annotations
 
 from mutant import Mutant
 
-_ADDRESSES = "tests/unit/network/test_network_addresses.py"
-_CLIENT = "tests/unit/network/test_network_client.py"
+_ADDRESSES = "tests/unit/network/http/test_network_addresses.py"
+_CLIENT = "tests/unit/network/http/test_network_client.py"
 _JTI = "tests/unit/storage/test_storage_jti.py"
 _REPLAY = "tests/unit/service/test_service_replay.py"
-_SERVICE_AUTH = "tests/unit/network/test_network_service_auth.py"
-_TABLE = "tests/unit/network/test_network_address_table.py"
+_SERVICE_AUTH = "tests/unit/network/identity/test_network_service_auth.py"
+_TABLE = "tests/unit/network/http/test_network_address_table.py"
 
 ADDRESS = (
     Mutant(
@@ -139,7 +139,7 @@ REPLAY = (
         "storage/repos/jti.py",
         "DELETE FROM jti WHERE expires_at < %s",
         "DELETE FROM jti WHERE expires_at < %s + interval '1 minute'",
-        (f"{_JTI}::test_only_what_expired_is_forgotten",),
+        (f"{_JTI}::test_only_expired_tokens_are_deleted",),
     ),
     Mutant(
         "answer-of-the-store-ignored",

@@ -1,16 +1,16 @@
-"""Bugs by which one host's look-ups keep the frames of all others waiting."""
+"""Bugs by which lookups for one host delay the frames of others."""
 
 from __future__ import annotations
 
 from mutant import Mutant
 
-_GATE = "tests/integration/test_crawl_gate.py"
-_LATE = "tests/unit/crawler/test_crawler_late_domains.py"
-_LOOKUPS = "tests/unit/crawler/test_crawler_lookups.py"
-_PARKING = "tests/unit/crawler/test_crawler_parking.py"
+_GATE = "tests/integration/live/test_crawl_gate.py"
+_LATE = "tests/unit/crawler/identities/test_crawler_late_domains.py"
+_LOOKUPS = "tests/unit/crawler/identities/test_crawler_lookups.py"
+_PARKING = "tests/unit/crawler/live/test_crawler_parking.py"
 _SLOTS = "tests/unit/storage/test_storage_identity_slots.py"
-_NAMES = "tests/unit/network/test_network_guarded_connector.py"
-_PITS = "tests/integration/test_crawl_tar_pits.py"
+_NAMES = "tests/unit/network/http/test_network_guarded_connector.py"
+_PITS = "tests/integration/live/test_crawl_tar_pits.py"
 
 TURN = (
     Mutant(
@@ -109,7 +109,7 @@ TURN = (
         "return True",
         (
             f"{_LATE}::test_hosts_whose_domains_never_answer_hold_others_up_once",
-            f"{_SLOTS}::test_hosts_whose_servers_were_late_have_half_of_the_slots",
+            f"{_SLOTS}::test_slow_hosts_get_half_of_the_slots",
         ),
     ),
     Mutant(

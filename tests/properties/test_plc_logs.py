@@ -1,7 +1,7 @@
 """Random logs with forks, judged by the rules and by a model that shares no code.
 
-The model keeps a tree of operations and knows who signed what; it never looks at a
-signature, a CID or the order of a list.
+The model knows the tree of operations and their signers; it never looks at
+signatures, CIDs or the order of a list.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(first_keys=key_lists.filter(len), steps=steps, data=st.data())
 def test_verdicts_equal_the_model(
     first_keys: list[int],

@@ -1,4 +1,4 @@
-"""Authors whose repos are real trees, and a plain model of what the index must hold."""
+"""Authors with real trees, and a plain model of the expected index."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-
-import psycopg
 
 from protocol.data import cbor
 from protocol.data.cid import cid_for
@@ -24,6 +22,7 @@ from protocol.mst import EMPTY_ROOT, build_root
 from protocol.repo.commit import sign_commit
 from protocol.repo.whole_repo import RepoHead, RepoRecord
 from protocol.syntax import Tid, TidClock, tid_from_int
+from storage.postgres.pool import Conn
 from storage.records.record_codec import decompress
 
 POST = "app.bsky.feed.post"
@@ -102,7 +101,7 @@ class Author:
         writes: dict[str, dict[str, Any] | bytes | None],
         drops: dict[str, bytes | None] | None = None,
     ) -> CommitEvent:
-        """One commit: path -> value to write, None to delete."""
+        """Make one commit: path -> value to write, None to delete."""
         ops: list[RecordOp] = []
         dropped: list[DroppedOp] = []
         for path, value in writes.items():
@@ -116,7 +115,7 @@ class Author:
             raw = value if isinstance(value, bytes) else cbor.encode(value)
             self.records[path] = raw
             action = "update" if known else "create"
-            # Decoded already, as it is by whoever proves a commit.
+            # Decoded already, as verification does.
             fields = None if isinstance(value, bytes) else cbor.decode_fast(raw)
             ops.append(RecordOp(action, nsid, rkey, cid_for(raw), raw, fields))  # type: ignore[arg-type]
         for path, cid in (drops or {}).items():
@@ -128,7 +127,7 @@ class Author:
         return self._event(tuple(ops), tuple(dropped))
 
     def write(self, nsid: str, value: dict[str, Any]) -> tuple[str, CommitEvent]:
-        """Create one record under a new TID: its path and its commit."""
+        """Create one record under a new TID; return its path and its commit."""
         path = f"{nsid}/{CLOCK.next()}"
         return path, self.commit({path: value})
 
@@ -167,7 +166,7 @@ class Author:
         ]
 
     def values_of(self, nsid: str) -> list[Any]:
-        """Its records of one collection, decoded."""
+        """Return an author's records of one collection, decoded."""
         values: list[Any] = [cbor.decode(raw) for raw in self.records.values()]
         return [value for value in values if value["$type"] == nsid]
 
@@ -203,13 +202,13 @@ def author(number: int) -> Author:
     return Author("did:plc:" + letters[number] * 24)
 
 
-def _key_texts(conn: psycopg.Connection[Any]) -> Callable[[int], str]:
+def _key_texts(conn: Conn) -> Callable[[int], str]:
     names = dict(conn.execute("SELECT id, text FROM rkey").fetchall())
     return lambda rkey: tid_from_int(rkey) if rkey > 0 else names[rkey]
 
 
-def held_records(conn: psycopg.Connection[Any]) -> dict[tuple[str, str], bytes]:
-    """(DID, path) -> exact bytes of everything in `record`."""
+def held_records(conn: Conn) -> dict[tuple[str, str], bytes]:
+    """Return (DID, path) -> exact bytes of everything in `record`."""
     text = _key_texts(conn)
     return {
         (did, f"{nsid}/{text(rkey)}"): decompress(value)
@@ -226,8 +225,8 @@ def written_records(authors: Iterable[Author]) -> dict[tuple[str, str], bytes]:
     return {(a.did, path): raw for a in authors for path, raw in a.records.items()}
 
 
-def held_post_counts(conn: psycopg.Connection[Any]) -> dict[str, tuple[int, ...]]:
-    """URI -> (likes, reposts, replies, quotes), of posts that have any."""
+def held_post_counts(conn: Conn) -> dict[str, tuple[int, ...]]:
+    """Return URI -> (likes, reposts, replies, quotes) of posts that have any."""
     text = _key_texts(conn)
     return {
         f"at://{did}/{POST}/{text(rkey)}": tuple(counts)
@@ -242,7 +241,7 @@ def held_post_counts(conn: psycopg.Connection[Any]) -> dict[str, tuple[int, ...]
 
 
 def expected_post_counts(authors: Iterable[Author]) -> dict[str, tuple[int, ...]]:
-    """The same, counted the simplest way: an account likes and reposts a post once."""
+    """Count the same in the simplest way: an account counts once for a post."""
     counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for someone in authors:
         for kind, place in ((LIKE, 0), (REPOST, 1)):
@@ -260,8 +259,8 @@ def expected_post_counts(authors: Iterable[Author]) -> dict[str, tuple[int, ...]
     return {uri: tuple(n) for uri, n in counts.items() if f"/{POST}/" in uri}
 
 
-def held_actor_counts(conn: psycopg.Connection[Any]) -> dict[str, tuple[int, ...]]:
-    """DID -> (followers, follows, posts), of accounts that have any."""
+def held_actor_counts(conn: Conn) -> dict[str, tuple[int, ...]]:
+    """Return DID -> (followers, follows, posts) of accounts that have any."""
     return {
         did: tuple(counts)
         for did, *counts in conn.execute(
@@ -286,8 +285,8 @@ def expected_actor_counts(authors: Iterable[Author]) -> dict[str, tuple[int, ...
     return {did: each for did, each in counts.items() if any(each)}
 
 
-def repo_row(conn: psycopg.Connection[Any], did: str) -> tuple[Any, ...]:
-    """(state, rev, data) of a repo."""
+def repo_row(conn: Conn, did: str) -> tuple[Any, ...]:
+    """Return (state, rev, data) of a repo."""
     row = conn.execute(
         "SELECT state, rev, data FROM repo JOIN actor ON actor.id = actor "
         "WHERE did = %s",

@@ -1,14 +1,17 @@
-"""Random histories against a plain model: whatever happens, in whatever batches, the
-index ends at what the authors wrote, every count is exact, every root is rebuilt."""
+"""Random histories, compared with a plain model.
+
+In any batches the index ends at what the authors wrote, every count is exact, and every
+root can be rebuilt.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from indexer_steps import import_repo
 from indexer_world import (
     FOLLOW,
     LIKE,
@@ -32,14 +35,13 @@ from indexer_world import (
     repost,
     written_records,
 )
-from psycopg_pool import ConnectionPool
 
 from audit.repo_audit import audit_repo, recount_stats
 from indexer.apply import apply_batch
-from indexer.repos.checkout import Checkout
 from protocol.data.cid import cid_for
 from protocol.events.event import CommitEvent
 from protocol.syntax import tid_to_int
+from storage.postgres.pool import Conn, Pool
 from storage.records.interning import Interner
 from storage.schema import metadata
 
@@ -84,7 +86,7 @@ def make_value(kind: str, target: Author, key: str, variant: int) -> dict[str, A
 class Index:
     """The system under test, driven by steps."""
 
-    def __init__(self, conn: psycopg.Connection[Any], interner: Interner) -> None:
+    def __init__(self, conn: Conn, interner: Interner) -> None:
         self.conn = conn
         self.interner = interner
         self.authors = [author(n) for n in range(3)]
@@ -132,13 +134,10 @@ class Index:
     def fetch(self, someone: Author) -> None:
         if someone.rev is None:
             return
-        with Checkout(self.conn, self.interner, someone.did, 1, now=NOW) as checkout:
-            checkout.add(someone.repo_records())
-            checkout.drop(someone.repo_drops())
-            checkout.finish(someone.head())
+        import_repo(self.conn, self.interner, someone)
 
     def settle(self) -> None:
-        """What a worker does: fetch every repo that is not synchronized."""
+        """Fetch every repo that is not synchronized, as a worker does."""
         self.flush()
         rows = self.conn.execute(
             "SELECT did FROM repo JOIN actor ON actor.id = actor "
@@ -180,15 +179,15 @@ class Index:
 
 
 @settings(
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(history=st.lists(steps, min_size=1, max_size=25))
 def test_any_history_ends_at_what_was_written(
     index_db: str,
-    conn: psycopg.Connection[Any],
-    pool: ConnectionPool[Any],
+    conn: Conn,
+    pool: Pool,
     history: list[Any],
 ) -> None:
     conn.rollback()
@@ -203,9 +202,7 @@ def test_any_history_ends_at_what_was_written(
     index.check()
 
 
-def test_the_model_notices_a_wrong_count(
-    conn: psycopg.Connection[Any], pool: ConnectionPool[Any]
-) -> None:
+def test_model_detects_wrong_count(conn: Conn, pool: Pool) -> None:
     index = Index(conn, Interner(pool))
     index.step("commit", 0, [(POST, _KEYS[0], "put", 0, _KEYS[0], 0)])
     index.step("commit", 1, [(LIKE, _KEYS[0], "put", 0, _KEYS[0], 1)])

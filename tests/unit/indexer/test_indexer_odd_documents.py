@@ -1,5 +1,4 @@
-"""No record whatever stops the search index: one that Postgres would refuse as it
-stands is cut, and all others go in."""
+"""Search documents of odd records: cut if Postgres would refuse them."""
 
 from __future__ import annotations
 
@@ -7,14 +6,14 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 from indexer_world import POST, author, post
-from psycopg_pool import ConnectionPool
 
-from indexer.apply import BatchResult
-from indexer.search_sync import drain_outbox
+from indexer.batch import BatchResult
+from indexer.collections.texts import TEXTS
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
+from storage.postgres.pool import Conn, Pool
 
 Apply = Callable[..., BatchResult]
 
@@ -30,7 +29,7 @@ def features(kind: str, field: str, *values: str) -> dict[str, Any]:
 
 
 def _ligatures(words: int) -> str:
-    """Each character becomes four letters of two bytes, and no word comes twice."""
+    """Return text whose characters become four letters each, without repeated words."""
     rng = random.Random(4)
     letters = "\ufdf1\ufdf3\ufdf4\ufdf6\ufdf7\ufdf8"
     return " ".join("".join(rng.choices(letters, k=16)) for _ in range(words))
@@ -67,8 +66,8 @@ ODD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_record_keeps_no_other_from_being_found(
-    conn: psycopg.Connection[Any], pool: ConnectionPool[Any], apply: Apply, name: str
+def test_odd_record_does_not_block_others(
+    conn: Conn, pool: Pool, apply: Apply, name: str
 ) -> None:
     odd, plain = author(0), author(1)
     value = ODD[name]
@@ -76,7 +75,7 @@ def test_an_odd_record_keeps_no_other_from_being_found(
     _, second = plain.write(POST, post("plain words"))
     apply(first, second)
     engine = PostgresEngine(pool)
-    while drain_outbox(conn, engine, 50):
+    while drain_outbox(conn, engine, TEXTS, 50):
         pass
     found = conn.execute(
         "SELECT count(*) FROM search_document JOIN actor ON actor.id = actor"

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from plc_client import Client, Clock
-from psycopg_pool import ConnectionPool
 
 from network.server.listener import serving_in_thread
 from plc.directory import create_app
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Pool, open_pool
 
 
 @pytest.fixture
@@ -23,13 +21,13 @@ def plc_url(make_database: Callable[[str], str]) -> str:
 
 
 @pytest.fixture
-def plc_pool(plc_url: str) -> Iterator[ConnectionPool[Any]]:
+def plc_pool(plc_url: str) -> Iterator[Pool]:
     with open_pool(plc_url, min=2, max=8) as pool:
         yield pool
 
 
 @pytest.fixture
-def pool(make_database: Callable[[str], str]) -> Iterator[ConnectionPool[Any]]:
+def pool(make_database: Callable[[str], str]) -> Iterator[Pool]:
     """Return a pool of the index database, which holds the mirror."""
     with open_pool(make_database("index"), max=4) as pool:
         yield pool
@@ -41,7 +39,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def directory(plc_pool: ConnectionPool[Any], clock: Clock) -> Iterator[Client]:
+def directory(plc_pool: Pool, clock: Clock) -> Iterator[Client]:
     """Return a client of a directory that polls too rarely to matter in a test."""
     app = create_app(plc_pool, now_ms=clock, version="1.2", poll_s=60)
     with serving_in_thread(app) as url:

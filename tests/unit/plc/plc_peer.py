@@ -8,9 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import psycopg
 from plc_accounts import NOW
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,11 +24,11 @@ from plc.operation import format_time
 from plc.operation_codec import unpack_did
 from plc.operation_format import AnyOperation, operation_cid, operation_json
 from protocol.syntax import Did
+from storage.postgres.pool import Pool
 
 DEV = Policy(
     allow_loopback=True, limits=HostLimits(rate=1e6, burst=10_000, concurrency=100)
 )
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 def line(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from plc_accounts import NOW, OWNER, SERVER, genesis, legacy_create
 from plc_client import Client, Clock, Reply
-from psycopg_pool import ConnectionPool
 
 from network.server.listener import serving_in_thread
 from plc.directory import MAX_BODY_BYTES, create_app
@@ -25,6 +24,7 @@ from plc.operation_format import (
 from plc.submission_limits import SubmissionLimits
 from protocol.identity.did_document import parse_did_document
 from protocol.syntax import Did
+from storage.postgres.pool import Pool
 
 
 def test_directory_serves_an_account_until_its_recovery(directory: Client) -> None:
@@ -174,9 +174,7 @@ def test_lost_race_and_full_quota_have_their_own_status(directory: Client) -> No
     assert directory.post(did, create_update(last, SERVER)).status == 200
 
 
-def test_submission_limits_of_an_address(
-    plc_pool: ConnectionPool[Any], clock: Clock
-) -> None:
+def test_submission_limits_of_an_address(plc_pool: Pool, clock: Clock) -> None:
     limits = SubmissionLimits(new_dids=3, operations=6, bypass_key="secret")
     with serving_in_thread(create_app(plc_pool, now_ms=clock, limits=limits)) as url:
 

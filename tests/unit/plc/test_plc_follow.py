@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from plc_accounts import NOW, OWNER, SERVER, THIEF, entry, genesis, rename
 from plc_peer import Peer, Pool, following, line, until
-from psycopg_pool import ConnectionPool
 
 from plc import operation_log
 from plc.directory import create_app
@@ -74,9 +73,7 @@ async def test_time_with_more_operations_than_a_page_is_refused(pool: Pool) -> N
             await mirrored.catch_up()
 
 
-async def test_own_directory_is_followed_by_time(
-    pool: Pool, plc_pool: ConnectionPool[Any]
-) -> None:
+async def test_own_directory_is_followed_by_time(pool: Pool, plc_pool: Pool) -> None:
     """Follow pages that are longer than requested, since they split no time."""
     with plc_pool.connection() as conn:
         for number in range(12):
@@ -355,7 +352,7 @@ async def test_export_out_of_order_is_refused(pool: Pool) -> None:
 
 
 async def test_stream_delivers_operations_after_the_pages(
-    pool: Pool, plc_pool: ConnectionPool[Any]
+    pool: Pool, plc_pool: Pool
 ) -> None:
     did, first = genesis(1)
     later, later_first = genesis(2)

@@ -8,7 +8,6 @@ from typing import Any
 import psycopg
 import pytest
 from plc_accounts import NOW, OWNER, SERVER, entry, genesis
-from psycopg_pool import ConnectionPool
 
 from plc import ledger
 from plc.ledger import accept, export_after_seq, export_after_time, read_log
@@ -29,8 +28,7 @@ from plc.operation_format import (
 from protocol.errors import LimitExceededError, ProtocolError
 from protocol.syntax import Did
 from storage import migrate
-
-Pool = ConnectionPool[Any]
+from storage.postgres.pool import Pool
 
 
 def accept_one(pool: Pool, did: Did, operation: Any, now_ms: int = NOW) -> LogEntry:

@@ -75,7 +75,7 @@ async def test_tolerated_operation_is_accepted_and_flagged(pool: Pool) -> None:
     assert (result.new, result.unproven, result.tolerated) == (3, {}, (cid,))
     app = create_mirror_app(pool, URL, tolerated={cid})
     async with serving(app, "127.0.0.1", 0) as url, Fetcher(DEV) as fetcher:
-        audit = await fetcher.get_json(f"{url}/{did}/log/audit")
+        audit = (await fetcher.get(f"{url}/{did}/log/audit")).json()
     flags = [item.get("tolerated", False) for item in audit]
     assert flags == [False, True, False]
 
@@ -221,11 +221,11 @@ async def test_mirror_serves_the_read_routes_of_a_directory(pool: Pool) -> None:
         operation_log.note_caught_up(conn, "https://plc.test", NOW / 1_000)
     app = create_mirror_app(pool, "https://plc.test")
     async with serving(app, "127.0.0.1", 0) as url, Fetcher(DEV) as fetcher:
-        document = await fetcher.get_json(f"{url}/{did}")
+        document = (await fetcher.get(f"{url}/{did}")).json()
         assert document["alsoKnownAs"] == ["at://r1.example.com"]
-        audit = await fetcher.get_json(f"{url}/{did}/log/audit")
+        audit = (await fetcher.get(f"{url}/{did}/log/audit")).json()
         assert audit == [e.to_json() for e in log]
-        health = await fetcher.get_json(f"{url}/_health")
+        health = (await fetcher.get(f"{url}/_health")).json()
         assert health["caughtUpAt"].startswith("2026-")
         refused = await fetcher.post(f"{url}/{did}", body=b"{}")
         assert refused.status == 405

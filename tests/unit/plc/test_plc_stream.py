@@ -11,7 +11,6 @@ import psycopg
 import pytest
 from plc_accounts import NOW, SERVER, genesis
 from plc_client import Client, Clock
-from psycopg_pool import ConnectionPool
 
 from network.server.listener import serving_in_thread
 from network.server.outage import BUSY
@@ -21,6 +20,7 @@ from plc.ledger import accept
 from plc.operation import DAY_MS
 from plc.operation_draft import create_update
 from plc.stream import ExportStream
+from storage.postgres.pool import Pool
 
 pytestmark = pytest.mark.anyio
 
@@ -59,7 +59,7 @@ async def test_stream_without_a_cursor_starts_at_the_end(directory: Client) -> N
 
 
 async def test_stream_finds_operations_of_another_process(
-    plc_pool: ConnectionPool[Any], plc_url: str, clock: Clock
+    plc_pool: Pool, plc_url: str, clock: Clock
 ) -> None:
     did, first = genesis()
 
@@ -150,7 +150,7 @@ class StuckSocket:
 
 @pytest.mark.parametrize("closes", [True, False])
 async def test_stream_closes_when_a_reader_is_too_slow(
-    plc_pool: ConnectionPool[Any], closes: bool
+    plc_pool: Pool, closes: bool
 ) -> None:
     for number in range(4):
         with plc_pool.connection() as conn:
@@ -163,7 +163,7 @@ async def test_stream_closes_when_a_reader_is_too_slow(
 
 
 async def test_directory_without_its_database_replies_503(
-    plc_pool: ConnectionPool[Any], directory: Client
+    plc_pool: Pool, directory: Client
 ) -> None:
     did, first = genesis()
     directory.post(did, first)

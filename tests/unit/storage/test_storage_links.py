@@ -1,10 +1,9 @@
-"""Edges by page, by viewer, and gone again; counts; whole repos in order."""
+"""Pages of edges, deletes, counts, and whole repos in order."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import psycopg
 import pytest
 
 from storage.collections import (
@@ -14,22 +13,25 @@ from storage.collections import (
     QUOTE,
     RKEY_SELF,
 )
-from storage.records import links as links_module
-from storage.records.links import (
+from storage.postgres.pool import Conn
+from storage.records import backlinks
+from storage.records.backlinks import (
     LinkSource,
-    copy_links,
-    delete_default_links,
-    delete_links,
     find_followers,
     find_follows,
     find_links,
+)
+from storage.records.documents import Address
+from storage.records.links import (
+    copy_links,
+    delete_default_links,
+    delete_links,
     pack_link,
     partition_of,
 )
 from storage.records.record_rows import (
     copy_records,
     delete_records,
-    fetch_record,
     fetch_records,
     iter_repo,
     pack_records,
@@ -39,18 +41,16 @@ from storage.records.stats import (
     LIKES,
     StatsChange,
     apply_stats,
-    fetch_actor_stats,
     fetch_post_stats,
     fetch_subject_likes,
 )
 
-Conn = psycopg.Connection[Any]
 POST = 1
 TARGET = (7, POST, 1_000)
 
 
 def put(conn: Conn, *rows: tuple[int, ...], sort_at: int | None = None) -> None:
-    """Edges sorted by their keys, or all of one time."""
+    """Insert edges sorted by their keys, or all of one time."""
     packed: dict[str, list[bytes]] = {}
     for *row, path in rows:
         at = row[0] if sort_at is None else sort_at
@@ -84,7 +84,7 @@ def test_backlinks_newest_first(conn: Conn) -> None:
 def test_backlinks_of_the_very_popular(
     conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links_module, "MAX_SORTED_LINKS", 10)
+    monkeypatch.setattr(backlinks, "MAX_SORTED_LINKS", 10)
     rows = [like(actor, 9_000 - actor) for actor in range(1, 31)]
     put(conn, *rows, like(4, 1))
     found = pages(conn, 4)
@@ -93,7 +93,6 @@ def test_backlinks_of_the_very_popular(
 
 
 def test_backlinks_of_one_time_are_each_on_one_page(conn: Conn) -> None:
-    """Equal times, several edges of one account, keys that are no TID."""
     put(conn, *(like(actor, rkey) for actor in (1, 2, 3) for rkey in (7, 8, -9)),
         sort_at=-(2**55))  # fmt: skip
     for limit in (1, 2, 4, 9):
@@ -120,7 +119,7 @@ def test_follows_and_followers_are_sorted_by_time(
         put(conn, (rkey, 0, other, 1, 0, FOLLOW_SUBJECT), sort_at=place)
     assert follows(find_follows, 1) == follows(find_followers, 1) == [7, 8, 6, 9, 5]
     assert follows(find_follows, 2) == follows(find_followers, 2) == []
-    monkeypatch.setattr(links_module, "MAX_SORTED_LINKS", 3)
+    monkeypatch.setattr(backlinks, "MAX_SORTED_LINKS", 3)
     assert follows(find_follows, 1) == [5, 6, 7, 8, 9]
     assert follows(find_followers, 1) == [7, 8, 6, 9, 5]
 
@@ -149,7 +148,7 @@ def test_default_links_go_by_their_source(conn: Conn) -> None:
 
 
 def test_every_partition_finds_its_edges_by_an_index(conn: Conn) -> None:
-    """The queries of this module must not read a partition from end to end."""
+    """No query of the module may scan a partition."""
     conn.execute("SET enable_seqscan = off")
     for name, (path, *_) in LINK_PARTITIONS.items():
         # Of an empty table every index costs the same.
@@ -169,16 +168,16 @@ def test_records(conn: Conn) -> None:
     addresses = [(1, 1, 10), (1, 1, 11), (1, 1, -1), (1, 2, 10), (2, 1, 10)]
     values = [b"value %d" % n for n in range(len(addresses))]
     copy_records(conn, pack_records(addresses, values))
-    assert fetch_record(conn, 1, 2, 10) == b"value 3"
-    assert fetch_record(conn, 1, 2, 11) is None
-    assert len(fetch_records(conn, [*addresses, (9, 9, 9)])) == 5
+    found = fetch_records(conn, [*addresses, (1, 2, 11)])
+    assert len(found) == 5
+    assert found[Address(1, 2, 10)] == b"value 3"
     assert delete_records(conn, [(1, 1, 10), (9, 9, 9)]) == 1
     assert fetch_records(conn, []) == {}
     assert delete_records(conn, []) == 0
 
 
 def test_repo_in_the_order_of_its_tree(conn: Conn) -> None:
-    """`a.b.cd/x` sorts before `a.b.c/x`? No: the slash sorts behind the dot only."""
+    """In tree keys, the slash sorts behind the dot."""
     conn.execute(
         "INSERT INTO collection (id, nsid) VALUES "
         "(2001, 'a.b.c'), (2002, 'a.b.c.d'), (2003, 'a.b.cd'), (2004, 'A.b.c')"
@@ -210,6 +209,7 @@ def test_counts(conn: Conn) -> None:
     assert fetch_post_stats(conn, [(1, 10), (1, 11)])[1, 10].likes == 4
     assert (1, 11) not in fetch_post_stats(conn, [(1, 10), (1, 11)])
     assert fetch_subject_likes(conn, [(1, 4, 10)]) == {(1, 4, 10): 6}
-    assert fetch_actor_stats(conn, [5, 6])[5].followers == 2
+    followers = conn.execute("SELECT actor, followers FROM actor_stats").fetchall()
+    assert followers == [(5, 2)]
     assert fetch_post_stats(conn, []) == {}
     assert fetch_subject_likes(conn, []) == {}
