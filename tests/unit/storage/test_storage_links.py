@@ -15,13 +15,13 @@ from storage.collections import (
 )
 from storage.postgres.pool import Conn
 from storage.records import backlinks
+from storage.records.addresses import Address
 from storage.records.backlinks import (
     LinkSource,
     find_followers,
     find_follows,
     find_links,
 )
-from storage.records.documents import Address
 from storage.records.links import (
     copy_links,
     delete_default_links,
