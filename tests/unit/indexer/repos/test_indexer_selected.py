@@ -33,11 +33,10 @@ from audit.repo_audit import (
     describe_fault,
     recount_stats,
 )
-from crawler.sink import FetchedRepo
 from indexer.batch import BatchResult
 from indexer.repos.checkout import Checkout
 from indexer.repos.export import open_export
-from indexer.repos.repo_batch import import_fresh
+from indexer.repos.repo_batch import FetchedRepo, import_fresh
 from indexer.repos.repo_diff import DiffMismatchError, apply_diff
 from protocol.data.cid import cid_for
 from protocol.errors import MissingBlockError
