@@ -105,6 +105,9 @@ class Databases:
         name = f"template_{target}"
         self._server.ensure_database(name)
         migrate.upgrade(self._server.url(name), target)
+        if target == "index":
+            # Beside it, as on a PostgreSQL of the user's own.
+            migrate.upgrade(self._server.url(name), "private")
         with psycopg.connect(self._server.url(name)) as conn:
             tables = [table for (table,) in conn.execute(_TABLES)]
             rows = {table: _copy_out(conn, table) for table in tables}

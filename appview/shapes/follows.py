@@ -42,5 +42,5 @@ def follow_pages(find: Callable[..., LinkPage], name: str) -> RowPages[int]:
 
 def _shown(state: State, page: Page[int]) -> list[int]:
     [subject] = page.subject
-    refuse_subject(state, subject, page.asked)
+    refuse_subject(state, subject, page.query_text)
     return shown_actors(state, Place.FOLLOW, page.items, beside=subject)

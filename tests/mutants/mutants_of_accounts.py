@@ -1,4 +1,4 @@
-"""Bugs in who may speak for an account, and whether it is shown."""
+"""Bugs in the authority over accounts, and in hiding them."""
 
 from __future__ import annotations
 

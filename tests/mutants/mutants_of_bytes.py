@@ -1,4 +1,4 @@
-"""Bugs in what reads bytes: values, blocks, signatures."""
+"""Bugs in the readers of bytes: values, blocks, signatures."""
 
 from __future__ import annotations
 

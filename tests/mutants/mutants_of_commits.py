@@ -1,4 +1,4 @@
-"""Bugs in what judges a commit: its operations, its sizes, the frame around it."""
+"""Bugs in the verification of commits: operations, sizes, frames."""
 
 from __future__ import annotations
 

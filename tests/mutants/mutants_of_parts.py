@@ -1,5 +1,4 @@
-"""Bugs in what is done in groups, in shards, and with parts of repos; and in the audit
-of rows."""
+"""Bugs in groups, shards, partial repos, and the audit of rows."""
 
 from __future__ import annotations
 
@@ -283,7 +282,7 @@ PART = (
         "mirror/repo_methods.py",
         "WHERE a.did = %s AND r.commit IS NOT NULL AND r.selection IS NULL\n",
         "WHERE a.did = %s AND r.commit IS NOT NULL\n",
-        (f"{_MIRROR}::test_a_part_is_no_repo",),
+        (f"{_MIRROR}::test_partial_repo_is_not_served_as_a_repo",),
     ),
     Mutant(
         "parts-brought-forward",

@@ -1,4 +1,4 @@
-"""Bugs in what is kept: cursors, the chain of commits, whole repos fetched anew."""
+"""Bugs in stored state: cursors, the chain of commits, fetched repos."""
 
 from __future__ import annotations
 

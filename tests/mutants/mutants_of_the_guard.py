@@ -1,4 +1,4 @@
-"""Bugs in what guards us: addresses that may be dialled, tokens that are used once."""
+"""Bugs in the guards: addresses that may be dialled, tokens used once."""
 
 from __future__ import annotations
 

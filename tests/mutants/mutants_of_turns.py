@@ -1,4 +1,4 @@
-"""Bugs by which one host's look-ups keep the frames of all others waiting."""
+"""Bugs by which lookups for one host delay the frames of others."""
 
 from __future__ import annotations
 

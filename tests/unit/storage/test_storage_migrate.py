@@ -18,7 +18,7 @@ from storage.postgres.pool import Conn
 from storage.schema import RECORD_PARTITIONS
 
 
-@pytest.mark.parametrize("name", ["index", "pds", "plc"])
+@pytest.mark.parametrize("name", ["index", "private", "pds", "plc"])
 def test_tables_equal_migrations(empty_database: str, name: str) -> None:
     migrate.upgrade(empty_database, name)
     assert migrate.check(empty_database, name) == []
