@@ -35,7 +35,8 @@ from network.server.listener import serving_in_thread
 from protocol.identity.did_document import DidDocument, parse_did_document
 from storage.hosts.host_rows import put_host
 from storage.postgres.pool import Conn
-from storage.repos.scope_rows import Scope, ScopeKind, ScopeProgress
+from storage.repos.scope_progress import ScopeProgress
+from storage.repos.scope_rows import Scope, ScopeKind
 
 A, B = "did:plc:" + "a" * 24, "did:plc:" + "b" * 24
 BLOG = "com.example.blog.entry"
