@@ -12,7 +12,7 @@ from appview.rules import Place, shown_actors
 from appview.session import Session
 from appview.skeletons.named_accounts import require_account
 from appview.views.profile import profile_view
-from storage.records.links import LinkPage, link_keyset
+from storage.records.backlinks import LinkPage, link_keyset
 
 
 def follow_pages(find: Callable[..., LinkPage], name: str) -> RowPages[int]:
