@@ -22,6 +22,7 @@ from schema_sources import find_tables
 from served_methods import Served, pds_methods, provider_methods
 
 from service.cli.app import app
+from service.cli.groups import OLD_NAMES
 from service.monitoring.alarms import EXPLANATIONS
 from service.runtime.config import Config
 
@@ -78,6 +79,11 @@ def cli_page() -> str:
         "Beside a running `up` they use its\nsettings. Only `up` and the servers "
         "create a database.",
         overview,
+        "Former names work until the next release:\n",
+        table(
+            ("former", "name"),
+            ((code(old), code(new)) for old, new in OLD_NAMES.items()),
+        ),
         *(describe_command(name, command) for name, command in groups),
     )
 
