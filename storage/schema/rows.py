@@ -125,8 +125,8 @@ labeler = table(
     time("indexed_at"),
 )
 
-# Newest label (by cts) of a source on a subject. collection 0, rkey 0: the account.
-# cid is empty when the label holds for every version. raw: the label as signed.
+# Newest label (by `cts`) of a source on a subject; `raw` is the label as signed. An
+# account is collection 0, rkey 0. An empty `cid` stands for every version.
 label = table(
     "label",
     int4("actor", primary_key=True, autoincrement=False),

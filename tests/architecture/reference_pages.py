@@ -284,7 +284,7 @@ def schema_page() -> str:
     for database, tables in find_tables().items():
         parts.append(f"## Database {database}\n")
         for one in tables:
-            parts.append(f"### {one.name}\n")
+            parts.append(f"### {code(one.name)}\n")
             if one.note:
                 parts.append(f"{wrap(one.note)}\n")
             rows = (
