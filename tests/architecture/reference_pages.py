@@ -164,13 +164,14 @@ _SECTIONS: Final = {
     "home": "Places",
     "audiences": "Service tokens and development",
     "pds_public_url": "PDS",
-    "plc_url": "PLC directory",
-    "relays": "Network and scope",
-    "host_requests_per_s": "Limits of the crawl",
-    "event_log": "Event log and worker",
-    "database_url": "Servers of your own",
+    "worker_threads": "Worker and servers of your own",
     "trusted_proxies": "Clients",
     "admin_password": "Operation",
+    "plc_url": "PLC directory",
+    "relays": "Network and scope",
+    "account_cap": "Limits of the crawl",
+    "shards": "Shards and event log",
+    "contact": "Network and scope",
 }
 """The first setting of each section, in the order of the fields."""
 
@@ -296,7 +297,7 @@ def schema_page() -> str:
             parts.append(f"Primary key: {key}.\n")
     return page(
         "Schema",
-        "The tables of the three databases, as the migrations create them. A record's "
+        "The tables of all databases, as the migrations create them. A record's "
         "address is `(actor, collection, rkey)`.\nA TID record key is its own 63-bit "
         "number; any other key is a negative ID of `rkey`.",
         *parts,
