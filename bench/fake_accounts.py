@@ -19,7 +19,7 @@ from protocol.identity.keys import Curve, PrivateKey, PublicKey
 from protocol.mst import Tree, build_nodes
 from protocol.repo.car import car_block, car_header
 from protocol.repo.commit import sign_commit
-from protocol.repo.whole_repo import export_repo
+from protocol.repo.repo_export import export_repo
 from protocol.syntax import Did, Handle, Tid, datetime_from_us, tid_from_int
 
 LIKE: Final = "app.bsky.feed.like"
