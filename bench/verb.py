@@ -5,24 +5,36 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from enum import StrEnum
 from functools import partial
 from importlib import import_module
-from typing import Final
+from types import ModuleType
+from typing import Annotated, Final
 
+import typer
 from rich.console import Console
 
 from bench.metric import Bench, Metric
 from bench.report import to_line, to_table
+from service.cli.groups import AsJson
 from service.cli.progress import Report
 
-# Name of the benchmark -> its module, which is loaded on demand.
-MODULES: Final = {
-    "verify": "verify",
-    "import": "imports",
-    "ingest": "ingest",
-    "backfill": "backfill",
-    "serve": "serve",
-}
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+# Modules whose name is not that of the benchmark.
+_MODULES: Final = {"import": "imports"}
+# Options of the benchmarks.
+_TAKES: Final = {"ingest": ("stored", "shards"), "backfill": ("stored",)}
+
+
+class BenchName(StrEnum):
+    """Names of the benchmarks."""
+
+    VERIFY = "verify"
+    IMPORT = "import"
+    INGEST = "ingest"
+    BACKFILL = "backfill"
+    SERVE = "serve"
 
 
 class _Silence:
@@ -32,8 +44,37 @@ class _Silence:
         return
 
 
-# Options of the benchmarks.
-_TAKES: Final = {"ingest": ("stored", "shards"), "backfill": ("stored",)}
+@app.command()
+def bench(
+    name: Annotated[
+        BenchName | None, typer.Argument(help="The benchmark; default: all.")
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Use little data: checks that it works, no figures."
+        ),
+    ] = False,
+    stored: Annotated[
+        int,
+        typer.Option(min=0, help="Records stored before ingest and backfill start."),
+    ] = 0,
+    shards: Annotated[
+        int, typer.Option(min=1, max=64, help="Number of ingest processes.")
+    ] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Measure this machine: verify, import, ingest, backfill, serve.
+
+    All data are temporary, in a PostgreSQL of its own.
+    """
+    names = [name] if name is not None else list(BenchName)
+    run(names, quick=quick, as_json=as_json, stored=stored, shards=shards)
+
+
+def load_bench(name: str) -> ModuleType:
+    """Import the module of a benchmark."""
+    return import_module(f"bench.{_MODULES.get(name, name)}")
 
 
 def run(
@@ -54,16 +95,15 @@ def run(
     for name in names:
         given = {"stored": stored, "shards": shards}
         taken = {option: given[option] for option in _TAKES.get(name, ())}
-        module = import_module(f"bench.{MODULES[name]}")
-        bench: Bench = partial(module.run, **taken)
+        measure: Bench = partial(load_bench(name).run, **taken)
         started = time.monotonic()
         if console.is_terminal:
             console.print(f"[bold]{name}[/]")
             with Report(console) as report:
-                found = bench(quick, report)
+                found = measure(quick, report)
             console.print(f"{name}: {time.monotonic() - started:.0f} s")
         else:
-            found = bench(quick, _Silence())
+            found = measure(quick, _Silence())
         metrics += found
         if as_json:
             for metric in found:
