@@ -31,7 +31,7 @@ GROUPS: Final = {
     "takedown": "Hide accounts from this index, or show them again.",
 }
 
-_MODULES: Final = {"bench": "bench.verb"}
+_MODULES: Final = {"bench": "bench.command"}
 
 # Old words -> new words. The first old word leads, the others stand anywhere after it.
 # Old names keep working for one release.

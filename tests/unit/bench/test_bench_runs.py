@@ -13,6 +13,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 from rich.console import Console
 
+from bench.command import BenchName, load_bench, run
 from bench.disk import measure_disk
 from bench.fake_accounts import LIKE, FakeAccounts
 from bench.floor import copy_rate, signature_rate
@@ -26,7 +27,6 @@ from bench.index import (
 from bench.metric import Metric, median, quantile
 from bench.process import MemoryWatch, cpu_seconds
 from bench.report import to_line, to_table
-from bench.verb import BenchName, load_bench, run
 from crawler.settings import CrawlSettings
 from protocol.data.cbor import decode
 from service.index_sink import IndexSink
