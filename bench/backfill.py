@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.fake_accounts import FakeAccounts
+from bench.fake_host import open_host, write_repo
 from bench.floor import copy_rate
-from bench.host import open_host, write_repo
 from bench.index import (
     Index,
     LostError,

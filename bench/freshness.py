@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.fake_accounts import POST, START_US, FakeAccounts
-from bench.host import Frames, host_app
+from bench.fake_host import Frames, host_app
 from bench.index import (
     ELSEWHERE,
     Index,

@@ -22,8 +22,8 @@ import psutil
 
 from bench.disk import measure_disk
 from bench.fake_accounts import FakeAccounts
+from bench.fake_host import open_host, write_frames
 from bench.floor import copy_rate, signature_rate
-from bench.host import open_host, write_frames
 from bench.index import (
     ELSEWHERE,
     Index,

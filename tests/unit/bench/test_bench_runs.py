@@ -16,8 +16,8 @@ from rich.console import Console
 from bench.command import BenchName, load_bench, run
 from bench.disk import measure_disk
 from bench.fake_accounts import LIKE, FakeAccounts
+from bench.fake_host import Frames, read_frames, write_frames
 from bench.floor import copy_rate, signature_rate
-from bench.host import Frames, read_frames, write_frames
 from bench.index import (
     Index,
     LostError,
