@@ -7,9 +7,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
-from indexer.changes import Change
 from indexer.collections.registry import OWNED_TABLES
-from indexer.row_writes import apply_changes
+from indexer.row_writes import remove_records
 from protocol.events.sequenced_frames import account_frame, sync_frame, utc_text
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of
@@ -21,7 +20,6 @@ from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.links import delete_links_of
 from storage.records.record_rows import read_page
-from storage.records.stats import apply_stats
 from storage.repos.resync_buffer import clear_commits
 from storage.states import STATUS_ACTIVE, STATUS_DELETED, UPSTREAM_STATUSES
 
@@ -176,12 +174,7 @@ def remove_page(
     repo's head in the same transaction.
     """
     page, last = read_page(conn, actor, rows=_PURGE_ROWS)
-    nsids = interner.nsids({collection for collection, _, _ in page})
-    changes = [
-        Change(actor, collection, rkey, nsids[collection], value, None)
-        for collection, rkey, value in page
-    ]
-    apply_stats(conn, apply_changes(conn, interner, changes, now))
+    remove_records(conn, interner, actor, page, now)
     if not last:
         return len(page), False
     delete_dropped_of(conn, actor)

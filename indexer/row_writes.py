@@ -29,7 +29,7 @@ from storage.records.rows import (
     delete_rows,
     insert_rows,
 )
-from storage.records.stats import StatsChange
+from storage.records.stats import StatsChange, apply_stats
 from storage.records.uncounted_links import PARTITIONS as COUNTED_ONCE
 from storage.records.uncounted_links import delete_uncounted, promote, set_apart
 
@@ -45,6 +45,26 @@ def apply_changes(
     for prepared in prepare(changes, interner, now):
         stats.merge(write(conn, prepared))
     return stats
+
+
+def remove_records(
+    conn: Conn,
+    interner: Interner,
+    actor: int,
+    page: Iterable[tuple[int, int, bytes | None]],
+    now: datetime,
+) -> None:
+    """Remove records (collection, rkey, bytes) of an account, with rows and counts.
+
+    Damaged records, whose bytes are None, are left out.
+    """
+    known = [record for record in page if record[2] is not None]
+    nsids = interner.nsids({record[0] for record in known})
+    changes = [
+        Change(actor, collection, rkey, nsids[collection], value, None)
+        for collection, rkey, value in known
+    ]
+    apply_stats(conn, apply_changes(conn, interner, changes, now))
 
 
 def write(conn: Conn, prepared: Prepared, *, fresh: bool = False) -> StatsChange:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from storage.collections import FOLLOW_SUBJECT
+from storage.postgres.fetch import fetch_int
 from storage.postgres.instants import from_micros, micros_sql
 from storage.postgres.pool import Conn
 from storage.records.links import partition_of
@@ -167,10 +168,9 @@ def _count_up_to(
     values: Mapping[str, int],
     most: int,
 ) -> int:
-    row = conn.execute(
+    return fetch_int(
+        conn,
         f"SELECT count(*) FROM (SELECT FROM {partition} l WHERE {where}"
         " LIMIT %(most)s) AS counted",
         {**values, "most": most},
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    )

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 import zstandard
 
 from storage.postgres.copy import copy_packed
+from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
 from storage.states import STATUS_ACTIVE
 
@@ -188,7 +189,8 @@ def load_bounds(conn: Conn) -> LogBounds:
 
 def load_oldest(conn: Conn) -> int:
     """Return the lowest kept number, or the next one if none is kept."""
-    row = conn.execute(
+    return fetch_int(
+        conn,
         """
         SELECT coalesce(
             (SELECT last_seq - count + 1 FROM event_block
@@ -196,10 +198,8 @@ def load_oldest(conn: Conn) -> int:
             (SELECT last_seq + 1 FROM event_counter),
             1
         )
-        """
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+        """,
+    )
 
 
 def load_tail(conn: Conn) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from storage.collections import LINK_PARTITIONS
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_packed, fixed_packer
+from storage.postgres.fetch import fetch_int
 from storage.postgres.instants import micros_sql, to_micros
 from storage.postgres.pool import Conn
 
@@ -182,9 +183,7 @@ def delete_links_of(conn: Conn, actor: int, *, most_bytes: int) -> None:
 
 
 def _size(conn: Conn, partition: str) -> int:
-    row = conn.execute("SELECT pg_relation_size(%s)", (partition,)).fetchone()
-    assert row is not None
-    return int(row[0])
+    return fetch_int(conn, "SELECT pg_relation_size(%s)", (partition,))
 
 
 def find_wrong_links(
@@ -234,11 +233,9 @@ def count_links_of(conn: Conn, actor: int) -> dict[str, int]:
 
 def count_default_links_of(conn: Conn, actor: int) -> int:
     """Count an account's edges in the default partition, by their index."""
-    row = conn.execute(
-        f"SELECT count(*) FROM {DEFAULT_PARTITION} WHERE actor = %s", (actor,)
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    return fetch_int(
+        conn, f"SELECT count(*) FROM {DEFAULT_PARTITION} WHERE actor = %s", (actor,)
+    )
 
 
 def links_size(conn: Conn) -> int:

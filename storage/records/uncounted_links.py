@@ -19,6 +19,7 @@ from storage.collections import (
 )
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_packed
+from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
 from storage.records.links import (
     COLUMNS,
@@ -166,7 +167,8 @@ def find_aside(conn: Conn, partition: str, rows: Sequence[LinkRow]) -> int:
     Each is named once. It must be stored once, and be stale or have a counted edge to
     its subject.
     """
-    row = conn.execute(
+    return fetch_int(
+        conn,
         f"""
         SELECT count(*) FROM (
             SELECT FROM unnest(
@@ -187,9 +189,7 @@ def find_aside(conn: Conn, partition: str, rows: Sequence[LinkRow]) -> int:
         ) AS found
         """,
         int_columns(rows, 6),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    )
 
 
 def count_uncounted_of(conn: Conn, actor: int) -> dict[str, int]:
