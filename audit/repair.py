@@ -27,11 +27,7 @@ _ROW_TABLES: Final = {table.name: table for table in ROW_TABLES}
 
 
 def clear_repo(
-    conn: Conn,
-    interner: Interner,
-    did: str,
-    now: datetime,
-    error: str,
+    conn: Conn, interner: Interner, did: str, now: datetime, error: str
 ) -> int:
     """Remove every row of a repo and queue it for a whole fetch; return the number of
     records. Commits.

@@ -80,11 +80,7 @@ def audit_whole(
 
 
 def audit_rows(
-    conn: Conn,
-    interner: Interner,
-    did: str,
-    *,
-    most_link_bytes: int | None = None,
+    conn: Conn, interner: Interner, did: str, *, most_link_bytes: int | None = None
 ) -> RowAudit:
     """Make the rows of every record of a repo again and compare, in one snapshot.
 
@@ -150,9 +146,7 @@ class _Audit:
             self.wrong[partition] += len(missing) + extra
 
     def _compare_errors(
-        self,
-        expected: set[tuple[int, int]],
-        page: Sequence[tuple[int, int, bytes]],
+        self, expected: set[tuple[int, int]], page: Sequence[tuple[int, int, bytes]]
     ) -> None:
         """Compare which records have errors; their texts may have changed."""
         rows = self._conn.execute(

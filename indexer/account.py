@@ -79,11 +79,7 @@ def save_statuses(conn: Conn, statuses: Mapping[int, str]) -> None:
 
 
 def set_takedown(
-    conn: Conn,
-    actor: int,
-    reason: str | None,
-    *,
-    rebroadcast: bool = False,
+    conn: Conn, actor: int, reason: str | None, *, rebroadcast: bool = False
 ) -> None:
     """Hide an account for `reason`, or show it again (None). Commits.
 
@@ -128,12 +124,7 @@ def _frames_of_state(conn: Conn, actor: int) -> list[bytes]:
 
 
 def purge_account(
-    conn: Conn,
-    interner: Interner,
-    actor: int,
-    now: datetime,
-    *,
-    job: int | None = None,
+    conn: Conn, interner: Interner, actor: int, now: datetime, *, job: int | None = None
 ) -> int:
     """Remove every row read from an account's repo; return the number of records.
 
@@ -151,11 +142,7 @@ def purge_account(
 
 @retry_conflicts
 def _purge_page(
-    conn: Conn,
-    interner: Interner,
-    actor: int,
-    now: datetime,
-    job: int | None,
+    conn: Conn, interner: Interner, actor: int, now: datetime, job: int | None
 ) -> tuple[int, bool]:
     with whole_transaction(conn):
         _lock_deleted(conn, actor)

@@ -45,13 +45,8 @@ from storage.records.links import (
     pack_link,
     pg_time,
 )
-from storage.records.record_rows import (
-    pack_records,
-    pack_stored,
-)
-from storage.records.rows import (
-    RowTable,
-)
+from storage.records.record_rows import pack_records, pack_stored
+from storage.records.rows import RowTable
 from storage.records.stats import StatsChange
 
 _POST: Final = COLLECTION_IDS[FEED_POST]

@@ -19,26 +19,15 @@ from storage.records.links import (
     delete_default_links,
     delete_links,
 )
-from storage.records.record_rows import (
-    copy_records,
-    delete_records,
-)
-from storage.records.rows import (
-    POST,
-    RowTable,
-    delete_rows,
-    insert_rows,
-)
+from storage.records.record_rows import copy_records, delete_records
+from storage.records.rows import POST, RowTable, delete_rows, insert_rows
 from storage.records.stats import StatsChange, apply_stats
 from storage.records.uncounted_links import PARTITIONS as COUNTED_ONCE
 from storage.records.uncounted_links import delete_uncounted, promote, set_apart
 
 
 def apply_changes(
-    conn: Conn,
-    interner: Interner,
-    changes: Iterable[Change],
-    now: datetime,
+    conn: Conn, interner: Interner, changes: Iterable[Change], now: datetime
 ) -> StatsChange:
     """Prepare and write changes, piece by piece."""
     stats = StatsChange()

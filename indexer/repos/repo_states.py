@@ -66,9 +66,7 @@ class RepoState:
 
 
 def lock_repos(
-    conn: Conn,
-    hosts: Mapping[int, int | None],
-    begun: Iterable[int],
+    conn: Conn, hosts: Mapping[int, int | None], begun: Iterable[int]
 ) -> dict[int, RepoState]:
     """Lock the repos of these actors, in the order of their ids.
 

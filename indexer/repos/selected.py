@@ -71,11 +71,7 @@ def _covers(conn: Conn, repo: RepoState, wanted: int | None) -> bool:
 
 
 def _prune(
-    conn: Conn,
-    interner: Interner,
-    actor: int,
-    keeps: Collection[str],
-    now: datetime,
+    conn: Conn, interner: Interner, actor: int, keeps: Collection[str], now: datetime
 ) -> tuple[int, bool]:
     """Remove the next records that are not kept; return their number, and True if none
     is left."""

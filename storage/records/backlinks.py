@@ -65,11 +65,7 @@ def find_links(
 
 
 def find_followers(
-    conn: Conn,
-    actor: int,
-    *,
-    limit: int,
-    after: Sequence[int] | None = None,
+    conn: Conn, actor: int, *, limit: int, after: Sequence[int] | None = None
 ) -> LinkPage:
     """Return a page of accounts that follow `actor`, always newest first."""
     where = (
@@ -83,11 +79,7 @@ def find_followers(
 
 
 def find_follows(
-    conn: Conn,
-    actor: int,
-    *,
-    limit: int,
-    after: Sequence[int] | None = None,
+    conn: Conn, actor: int, *, limit: int, after: Sequence[int] | None = None
 ) -> LinkPage:
     """Return a page of accounts that `actor` follows, as `find_links` does.
 
@@ -162,11 +154,7 @@ def _keyset(mode: int, link: LinkSource) -> list[int]:
 
 
 def _count_up_to(
-    conn: Conn,
-    partition: str,
-    where: str,
-    values: Mapping[str, int],
-    most: int,
+    conn: Conn, partition: str, where: str, values: Mapping[str, int], most: int
 ) -> int:
     return fetch_int(
         conn,

@@ -66,11 +66,7 @@ class LogBounds(NamedTuple):
     size: int
 
 
-def append(
-    conn: Conn,
-    frames: Iterable[bytes],
-    messages: Iterable[int] = (),
-) -> None:
+def append(conn: Conn, frames: Iterable[bytes], messages: Iterable[int] = ()) -> None:
     """Store frames, in order. Does not commit.
 
     `messages` is the number of Jetstream messages of each frame, one by default. Call

@@ -66,12 +66,7 @@ class Interner:
     all wait for one more.
     """
 
-    def __init__(
-        self,
-        pool: Pool,
-        *,
-        cache_size: int = _DEFAULT_CACHE,
-    ) -> None:
+    def __init__(self, pool: Pool, *, cache_size: int = _DEFAULT_CACHE) -> None:
         self._pool = pool
         self._actors: _Cache[str, int] = _Cache(cache_size)
         self._dids: _Cache[int, str] = _Cache(cache_size)

@@ -187,9 +187,7 @@ def _size(conn: Conn, partition: str) -> int:
 
 
 def find_wrong_links(
-    conn: Conn,
-    partition: str,
-    rows: Sequence[tuple[LinkRow, int]],
+    conn: Conn, partition: str, rows: Sequence[tuple[LinkRow, int]]
 ) -> tuple[list[LinkRow], int]:
     """Return the missing edges of a partition, and the number of surplus ones.
 
@@ -248,11 +246,7 @@ def links_size(conn: Conn) -> int:
 
 
 def find_packed(
-    conn: Conn,
-    path: int,
-    target: tuple[int, int, int],
-    *,
-    limit: int,
+    conn: Conn, path: int, target: tuple[int, int, int], *, limit: int
 ) -> dict[LinkRow, bytes]:
     """Return up to `limit` edges to `target`, with their packed form."""
     actor, collection, rkey = target

@@ -42,11 +42,7 @@ _ROW: Final = ", ".join(f"u.{name}" for name in LinkRow._fields)
 
 
 def set_apart(
-    conn: Conn,
-    partition: str,
-    packed: Sequence[bytes],
-    *,
-    fresh: bool,
+    conn: Conn, partition: str, packed: Sequence[bytes], *, fresh: bool
 ) -> tuple[list[bytes], list[LinkRow]]:
     """Store the new edges that do not count; of several the first key counts.
 

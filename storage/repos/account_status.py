@@ -48,11 +48,7 @@ def asking_time(conn: Conn) -> datetime:
 
 
 def note_statuses(
-    conn: Conn,
-    actors: Sequence[int],
-    host: int,
-    *,
-    fresh_for: float = 0.0,
+    conn: Conn, actors: Sequence[int], host: int, *, fresh_for: float = 0.0
 ) -> None:
     """Note that a host reported the status of these accounts of its own.
 
@@ -105,12 +101,7 @@ def note_unknown(conn: Conn, actor: int) -> None:
 
 
 def doubtful_accounts(
-    conn: Conn,
-    *,
-    older_than: float,
-    confirm_after: float,
-    limit: int,
-    per_host: int,
+    conn: Conn, *, older_than: float, confirm_after: float, limit: int, per_host: int
 ) -> list[DoubtfulAccount]:
     """Return accounts whose host must be asked: never reported ones first.
 

@@ -188,11 +188,7 @@ def hold_scope(conn: Conn, scope: Scope) -> bool:
 
 
 def add_accounts(
-    conn: Conn,
-    dids: Iterable[str],
-    *,
-    mend: bool = False,
-    scope: Scope | None = None,
+    conn: Conn, dids: Iterable[str], *, mend: bool = False, scope: Scope | None = None
 ) -> int:
     """Add accounts; return the number of new ones. Does not commit.
 

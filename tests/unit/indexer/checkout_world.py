@@ -7,20 +7,10 @@ from typing import Any
 
 import pytest
 from indexer_steps import import_repo
-from indexer_world import (
-    CLOCK,
-    POST,
-    PROFILE,
-    Author,
-    author,
-    post,
-    profile,
-)
+from indexer_world import CLOCK, POST, PROFILE, Author, author, post, profile
 
 from indexer.batch import BatchResult
-from indexer.repos.checkout import (
-    CheckoutResult,
-)
+from indexer.repos.checkout import CheckoutResult
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 

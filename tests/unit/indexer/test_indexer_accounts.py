@@ -27,12 +27,7 @@ from psycopg.errors import AdminShutdown, DeadlockDetected
 
 from audit.repo_audit import recount_stats
 from indexer import account as account_module
-from indexer.account import (
-    PURGE_JOB,
-    NotDeletedError,
-    purge_account,
-    purge_deleted,
-)
+from indexer.account import PURGE_JOB, NotDeletedError, purge_account, purge_deleted
 from indexer.batch import BatchResult
 from indexer.collections.registry import OWNED_TABLES
 from indexer.repos.checkout import Checkout

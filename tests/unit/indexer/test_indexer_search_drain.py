@@ -8,18 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 from indexer_steps import actor_id, all_kinds, leave
-from indexer_world import (
-    NOW,
-    POST,
-    PROFILE,
-    author,
-    post,
-    profile,
-)
+from indexer_world import NOW, POST, PROFILE, author, post, profile
 
-from indexer.account import (
-    set_takedown,
-)
+from indexer.account import set_takedown
 from indexer.apply import apply_batch
 from indexer.batch import BatchResult
 from indexer.collections.texts import TEXTS

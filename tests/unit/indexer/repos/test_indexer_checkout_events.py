@@ -22,11 +22,7 @@ from indexer_world import (
 )
 
 from indexer.repos import checkout as checkout_module
-from indexer.repos.checkout import (
-    Checkout,
-    CheckoutBusyError,
-    StaleCheckoutError,
-)
+from indexer.repos.checkout import Checkout, CheckoutBusyError, StaleCheckoutError
 from protocol.events.event import AccountEvent
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
@@ -148,8 +144,7 @@ def test_nothing_is_seen_or_locked_before_finish(
 
 @pytest.mark.parametrize("fresh", [True, False])
 @pytest.mark.parametrize(
-    "broken",
-    ["delete_dropped_of", "lock_repos", "load_commits", "save_repos", "rows"],
+    "broken", ["delete_dropped_of", "lock_repos", "load_commits", "save_repos", "rows"]
 )
 def test_failure_anywhere_leaves_the_old_state(
     conn: Conn,
