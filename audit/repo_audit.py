@@ -92,7 +92,6 @@ class StatsAudit:
 
     @property
     def ok(self) -> bool:
-        """Return True if every count was right."""
         return not any(self.wrong.values())
 
 

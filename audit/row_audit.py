@@ -51,11 +51,9 @@ class RowAudit:
 
     @property
     def ok(self) -> bool:
-        """Return True if every row matches its record."""
         return not self.wrong.total()
 
     def describe(self) -> str:
-        """Return the result in words."""
         found = ", ".join(f"{name} {n}" for name, n in sorted(self.wrong.items()) if n)
         return f"rows that differ from their records: {found}"
 

@@ -135,7 +135,6 @@ class Batch:
         )
 
     def take(self, event: Event) -> None:
-        """Decide on one event."""
         actor = self.actors[event.did]
         if type(event) is CommitEvent:
             self._take_commit(actor, event)

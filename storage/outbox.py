@@ -43,7 +43,6 @@ def take_outbox(conn: Conn, limit: int) -> list[tuple[int, Address]]:
 
 
 def delete_outbox(conn: Conn, ids: Iterable[int]) -> None:
-    """Delete entries that were taken."""
     conn.execute("DELETE FROM search_outbox WHERE id = ANY(%s)", (list(ids),))
 
 

@@ -115,7 +115,6 @@ class Gauge:
 
 
 def load_gauges(conn: Conn) -> dict[str, Gauge]:
-    """Return the measured counters by name."""
     with conn.cursor(row_factory=class_row(Gauge)) as cursor:
         cursor.execute(
             """

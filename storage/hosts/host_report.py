@@ -92,7 +92,6 @@ class HostFacts:
 
     @property
     def shown_state(self) -> str:
-        """Return the state as pages show it."""
         return shown_state(self.state, self.tries)
 
     @property

@@ -99,7 +99,6 @@ class WatchedHost:
 
     @property
     def shown_state(self) -> str:
-        """Return the state as pages show it."""
         return shown_state(self.state, self.tries)
 
 

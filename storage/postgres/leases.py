@@ -54,7 +54,6 @@ def hold_shard(conn: Conn, shard: int) -> bool:
 
 
 def count_shards(conn: Conn) -> int:
-    """Return the number of running shards of this database."""
     return fetch_int(
         conn,
         """

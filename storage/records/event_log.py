@@ -176,7 +176,6 @@ def find_seq(conn: Conn, time_us: int) -> int:
 
 
 def load_bounds(conn: Conn) -> LogBounds:
-    """Return the bounds of what can be read now."""
     row = conn.execute("SELECT coalesce(sum(size), 0) FROM event_block").fetchone()
     assert row is not None
     newest, _ = load_tail(conn)

@@ -73,7 +73,6 @@ def pg_time(moment: datetime) -> int:
 
 
 def partition_of(path: int) -> str:
-    """Return the table that holds links of a path."""
     return PARTITION_OF.get(path, DEFAULT_PARTITION)
 
 

@@ -92,7 +92,6 @@ def told_since(conn: Conn, asked: Mapping[int, datetime]) -> set[int]:
 
 
 def note_unknown(conn: Conn, actor: int) -> None:
-    """Note that the host does not know the repo."""
     conn.execute(
         "UPDATE repo SET status_at = now(), unknown = least(unknown + 1, 1000)"
         " WHERE actor = %s",

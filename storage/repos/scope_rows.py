@@ -36,8 +36,6 @@ class UnkeptError(ValueError):
 
 
 class ScopeKind(StrEnum):
-    """The way that accounts of the index are chosen."""
-
     NETWORK = "network"
     DIDS = "dids"
     FOLLOWS = "follows"
@@ -258,7 +256,6 @@ def remove_accounts(conn: Conn, dids: Iterable[str]) -> int:
 
 
 def load_accounts(conn: Conn) -> set[str]:
-    """Return all accounts of the scope."""
     return {row[0] for row in conn.execute("SELECT did FROM scope_account")}
 
 
