@@ -36,7 +36,7 @@ from storage.records.interning import Interner
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """What became of a batch; see `crawler.sink.Applied`."""
+    """Result of a batch; see `crawler.sink.Applied`."""
 
     applied: int
     desynchronized: Sequence[Did]

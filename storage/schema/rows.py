@@ -84,8 +84,8 @@ list_item = _described(
 )
 starter_pack = _described(narrow.STARTER_PACK)
 labeler = _described(narrow.LABELER)
-# Newest label (by cts) of a source on a subject. collection 0, rkey 0: the account.
-# cid is empty when the label holds for every version. raw: the label as signed.
+# Newest label (by `cts`) of a source on a subject; `raw` is the label as signed. An
+# account is collection 0, rkey 0. An empty `cid` stands for every version.
 label = table(
     "label",
     int4("actor", primary_key=True, autoincrement=False),

@@ -28,8 +28,6 @@ PENDING: Final = {
     "demo",
     "feeds",
     "mirror",
-    "plc",
-    "protocol",
     "search",
     "service",
     "tests",
