@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from indexer_world import (
+    CLOCK,
     CREATED,
     FOLLOW,
     KEY,
@@ -15,6 +16,7 @@ from indexer_world import (
     POST,
     PROFILE,
     Author,
+    author,
     expected_actor_counts,
     expected_post_counts,
     follow,
@@ -92,6 +94,7 @@ def assert_indexed(conn: Conn, authors: list[Author]) -> None:
 
 
 Apply = Callable[..., BatchResult]
+Fetch = Callable[..., CheckoutResult]
 
 
 def all_kinds(someone: Author, other: Author, target: str) -> dict[str, Any]:
@@ -189,3 +192,14 @@ def diff_of(someone: Author, blocks: Mapping[bytes, bytes]) -> RepoDiff:
     """Return a verified difference of these blocks."""
     car = car_of(someone, blocks)
     return read_diff(car, someone.did, KEY.public, NOW_US)  # type: ignore[arg-type]
+
+
+def written_author(number: int = 0, posts: int = 20) -> Author:
+    """Create an author with a profile, posts and a note."""
+    someone = author(number)
+    writes: dict[str, Any] = {f"{PROFILE}/self": profile("Someone")}
+    for index in range(posts):
+        writes[f"{POST}/{CLOCK.next()}"] = post(f"post {index}")
+    writes["org.example.note/first-note"] = {"$type": "org.example.note", "text": "n"}
+    someone.commit(writes)
+    return someone

@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from checkout_world import Apply, Fetch, written_author
-from indexer_steps import assert_indexed
+from indexer_steps import Apply, Fetch, assert_indexed, written_author
 from indexer_world import (
     CLOCK,
     LIKE,

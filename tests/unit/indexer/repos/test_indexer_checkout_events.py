@@ -6,8 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from checkout_world import Apply, Fetch, written_author
-from indexer_steps import assert_indexed
+from indexer_steps import Apply, Fetch, assert_indexed, written_author
 from indexer_world import (
     CLOCK,
     LIKE,
