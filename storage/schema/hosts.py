@@ -77,7 +77,11 @@ host_move = table(
 )
 
 # Position in a list of hosts that only grows.
-host_source = table("host_source", text("name", primary_key=True), int8("position"))
+host_source = table(
+    "host_source",
+    text("name", primary_key=True),
+    int8("position"),
+)
 
 # One row for each shard that applies events of the host: a stream resumes from the
 # lowest, so that no shard's unfinished work is skipped.

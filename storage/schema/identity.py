@@ -29,7 +29,11 @@ handle_cache = table(
 )
 
 # Used service tokens. digest = SHA-256 of issuer and jti.
-jti = table("jti", octets("digest", primary_key=True), time("expires_at", index=True))
+jti = table(
+    "jti",
+    octets("digest", primary_key=True),
+    time("expires_at", index=True),
+)
 
 # The mirror of a PLC directory. did = the 15 bytes that the text of a did:plc spells,
 # log = plc.operation_codec form of its whole proven log.

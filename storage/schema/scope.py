@@ -42,5 +42,7 @@ scope_account = table(
 
 # Accounts that left since `generation`; ids are drawn with those of scope_account.
 scope_departure = table(
-    "scope_departure", int8("id", primary_key=True, autoincrement=False), text("did")
+    "scope_departure",
+    int8("id", primary_key=True, autoincrement=False),
+    text("did"),
 )

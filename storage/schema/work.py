@@ -41,7 +41,12 @@ job = table(
     sa.Index("job_kind_not_before_idx", "kind", "not_before"),
 )
 
-lease = table("lease", text("name", primary_key=True), text("holder"), time("until"))
+lease = table(
+    "lease",
+    text("name", primary_key=True),
+    text("holder"),
+    time("until"),
+)
 
 # Rebroadcast frames, many in a row. last_seq, time_us: number of the last event and
 # time of the first, NULL until numbered. frames: storage.records.event_log.
@@ -56,7 +61,9 @@ event_block = table(
     # length of its time in microseconds
     int4("span"),
     sa.Index(
-        "event_block_unnumbered_idx", "id", postgresql_where=sa.text("last_seq IS NULL")
+        "event_block_unnumbered_idx",
+        "id",
+        postgresql_where=sa.text("last_seq IS NULL"),
     ),
 )
 
