@@ -124,9 +124,7 @@ def _is_seq(seq: object) -> bool:
 
 
 def read_page(body: bytes) -> list[ExportLine]:
-    """Parse the lines of a page; raise BadExportError if a line is malformed or out of
-    order.
-    """
+    """Parse the lines of a page; raise BadExportError if one is out of order."""
     lines = [parse_line(raw) for raw in body.split(b"\n") if raw.strip()]
     for before, after in pairwise(lines):
         if before.seq is None or after.seq is None:

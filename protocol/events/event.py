@@ -22,8 +22,7 @@ from protocol.syntax.tid import Tid
 # Operations and commits are not frozen: freezing makes construction seven times slower.
 @dataclass(slots=True)
 class RecordOp:
-    """A change of one record; `cid` and `value` (the exact bytes) are None for a
-    delete.
+    """A change of a record; `cid` and `value` (exact bytes) are None for a delete.
 
     `fields` is the value as `cbor.decode_fast` returns it, if already decoded; readers
     must not modify it.

@@ -185,8 +185,7 @@ class Undoing:
         return path[-1][2] if path else None
 
     def _replace_emptied(self, joined: bytes | None, level: int) -> None:
-        """Remove a node of `level` that lost its last key; `joined` is the node below,
-        if any.
+        """Remove a node of `level` that lost its last key; `joined` is the node below.
 
         A node without keys stays if it has a node below. Otherwise it goes, with all
         nodes above that held nothing else. A root without keys is replaced by the node
@@ -322,9 +321,7 @@ def _lift(blocks: Blocks, link: bytes, level: int, top: int) -> bytes:
 def _put_on_top(
     blocks: Blocks, data: bytes, key: bytes, value: bytes, level: int, target: int
 ) -> bytes:
-    """Return the root of a tree of `level` after adding a key that stands above all
-    others.
-    """
+    """Return the root of a tree of `level` with a key added above all others."""
     links: Links = [
         None if part is None else _lift(blocks, part, level, target - 1)
         for part in _split(blocks, data, key)

@@ -83,9 +83,7 @@ class Tree:
             self._root = self._load(root, ROOT_PLACE)
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the CID under `key`, or None; reads no node below the level of the
-        key.
-        """
+        """Return the CID under `key`, or None; reads no node below the key's level."""
         level = height(key)
         for node, index, found in self._way(key):
             if found:

@@ -39,9 +39,7 @@ _SIGNATURE_FIELD: Final = 4 + 2 + SIGNATURE_BYTES
 # Not frozen: freezing makes construction seven times slower.
 @dataclass(slots=True)
 class Commit:
-    """A parsed commit: `data` is the root of the tree, `prev` an older commit or
-    None.
-    """
+    """A parsed commit; `data` is the root of the tree, `prev` an older commit."""
 
     did: Did
     version: int
@@ -99,11 +97,10 @@ def parse_commit(raw: bytes) -> Commit:
 def verify_commit_signature(
     raw: bytes, key: PublicKey, commit: Commit | None = None
 ) -> Commit:
-    """Return the commit; raise InvalidSignatureError unless `key` signed the block
-    `raw`.
+    """Return the commit; raise InvalidSignatureError unless `key` signed it.
 
-    The signature covers the bytes as received, including unknown fields. `commit` is
-    `parse_commit(raw)`, if already known.
+    The signature covers the bytes of the block `raw`, including unknown fields.
+    `commit` is `parse_commit(raw)`, if already known.
     """
     if commit is None:
         commit = parse_commit(raw)
