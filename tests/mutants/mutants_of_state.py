@@ -170,7 +170,7 @@ CHAIN = (
         "    if commit.rev > latest_rev(now_us):\n",
         "    if not commit.rev:\n",
         (
-            f"{_DIFF}::test_a_difference_of_the_future_is_refused",
+            f"{_DIFF}::test_difference_of_the_future_is_refused",
             "tests/unit/crawler/repos/test_crawler_sparse.py::"
             "test_a_commit_of_the_future_is_refused",
             "tests/unit/protocol/repo/test_protocol_commit.py::"
