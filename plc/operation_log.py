@@ -207,24 +207,22 @@ def stuck_feeds(conn: Conn) -> dict[str, str]:
     return dict(rows.fetchall())
 
 
-def add_hosts(conn: Conn, urls: Collection[str]) -> int:
-    """Record origins of PDSes, up to MAX_HOSTS; return the number of new ones.
-
-    Does not commit.
-    """
+def add_hosts(conn: Conn, urls: Collection[str]) -> None:
+    """Record origins of PDSes, up to MAX_HOSTS; does not commit."""
+    if not urls:
+        return
     known = conn.execute(
         "SELECT url FROM plc_host WHERE url = ANY(%s)", (list(urls),)
     ).fetchall()
     new = sorted(set(urls) - {row[0] for row in known})
-    if not new:
-        return 0
-    return conn.execute(
-        """
-        INSERT INTO plc_host (url) SELECT unnest(%s::text[])
-        WHERE (SELECT count(*) FROM plc_host) < %s ON CONFLICT DO NOTHING
-        """,
-        (new, MAX_HOSTS),
-    ).rowcount
+    if new:
+        conn.execute(
+            """
+            INSERT INTO plc_host (url) SELECT unnest(%s::text[])
+            WHERE (SELECT count(*) FROM plc_host) < %s ON CONFLICT DO NOTHING
+            """,
+            (new, MAX_HOSTS),
+        )
 
 
 def hosts_after(
