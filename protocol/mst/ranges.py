@@ -24,7 +24,7 @@ Gap = tuple[bytes, bytes | None]
 def collection_range(nsid: str) -> Range:
     """Return the range of all records of a collection."""
     start = nsid.encode() + b"/"
-    return start, start[:-1] + b"0"  # the character behind the slash
+    return start, start[:-1] + b"0"  # the character after the slash
 
 
 class RangeWalk:

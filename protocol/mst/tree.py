@@ -189,8 +189,8 @@ class Tree:
         for node, index, found in self._way(key):
             if found:
                 before = self._check_edge(node, index, -1)
-                behind = self._check_edge(node, index + 1, 0)
-                return before and behind
+                after = self._check_edge(node, index + 1, 0)
+                return before and after
         return True
 
     def _check_edge(self, node: _Node, index: int, side: int) -> bool:
@@ -267,7 +267,7 @@ class Tree:
             node.low,
             key,
         )
-        behind = _Node(
+        after = _Node(
             node.level,
             node.keys[index:],
             node.values[index:],
@@ -275,17 +275,17 @@ class Tree:
             key,
             node.high,
         )
-        return before, behind
+        return before, after
 
     def _join(
         self, left: _Node, left_index: int, right: _Node, right_index: int
     ) -> _Node | bytes | None:
         """Return one tree of two adjacent children of one level."""
         before = left.children[left_index]
-        behind = right.children[right_index]
+        after = right.children[right_index]
         # A tree without a neighbour moves unread.
-        if before is None or behind is None:
-            return before or behind
+        if before is None or after is None:
+            return before or after
         first = self._child(left, left_index)
         second = self._child(right, right_index)
         assert first is not None
