@@ -1,7 +1,8 @@
 """Verified events: the crawler's output and the indexer's input.
 
-CIDs are 36 bytes. `host` is our number of the sending host, `seq` the sequence number
-in its stream (0 for events from elsewhere), `frame` the raw frame if it is rebroadcast.
+CIDs are 36 bytes. `host` is our number of the sending host. `seq` is the sequence
+number in its stream, 0 for events from elsewhere. `frame` is the raw frame, if it is
+rebroadcast.
 """
 
 from __future__ import annotations

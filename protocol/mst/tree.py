@@ -161,9 +161,8 @@ class Tree:
     def proof_blocks(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the covering proof of `keys`, by CID, root first.
 
-        It holds the nodes on the way to each key, present or not, and to its
-        neighbours, which a reader needs to undo a change of that key (specs/sync). It
-        always holds the root.
+        It holds the root, and the nodes on the way to each key, present or not, and to
+        its neighbours. A reader needs them to undo a change of that key (specs/sync).
         """
         root = self.root()
         if self._root is None:

@@ -118,8 +118,8 @@ def latest_rev(now_us: int) -> Tid:
 def open_head(raw: bytes, did: Did, key: PublicKey | None, now_us: int) -> Commit:
     """Parse and check the commit that a host sends as the head of a repo.
 
-    Verifies the form, the account, the signature if `key` is given, and that the
-    revision is not in the future, since a later commit must exceed it. Raises
+    Verifies the form, the account, and the signature if `key` is given. The revision
+    must not be in the future, since every later commit must exceed it. Raises
     InvalidEncodingError, LimitExceededError or InvalidSignatureError.
     """
     commit = parse_commit(raw)
