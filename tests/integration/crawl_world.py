@@ -270,6 +270,10 @@ class CrawlWorld:
         with self.pool.connection() as conn:
             return conn.execute(sql, params).fetchall()  # type: ignore[arg-type]
 
+    def execute(self, sql: str, *params: Any) -> None:
+        with self.pool.connection() as conn:
+            conn.execute(sql, params)  # type: ignore[arg-type]
+
     def heads(self) -> dict[str, tuple[str, bytes | None]]:
         """DID -> (state, root) of every repo."""
         rows = self.query(

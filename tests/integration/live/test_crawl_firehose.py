@@ -249,8 +249,7 @@ def test_a_host_whose_numbers_begin_anew_is_compared_in_full(
         fill(host, author, 15)
         wait_until(lambda: world.follows(author))
     assert world.query(cursor) == [(15,)]
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host_cursor SET seq = 1000000")
+    world.execute("UPDATE host_cursor SET seq = 1000000")
     # Restored from a backup: the stream starts again, and lost what came between.
     host.frames.clear()
     fill(host, author, 5, tell=False)
@@ -282,8 +281,7 @@ def test_a_broken_frame_does_not_stop_the_stream_for_ever(world: CrawlWorld) -> 
         wait_until(lambda: world.query("SELECT max(tries) FROM host")[0][0] >= 1)
         # The host mends its stream.
         host.frames = [event for event in host.frames if event[1] != broken]
-        with world.pool.connection() as conn:
-            conn.execute("UPDATE host SET next_try = now()")
+        world.execute("UPDATE host SET next_try = now()")
         wait_until(lambda: world.follows(author))
     assert_equal(world, author)
 
@@ -305,8 +303,7 @@ def test_what_a_host_refuses_leaves_the_queue(world: CrawlWorld) -> None:
     assert tasks.hand_out_backfills()["failed"] == 3
     rows = dict(world.query("SELECT did, upstream_status FROM actor"))
     assert rows == {authors[error].did: status for error, status in refusals.items()}
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE repo SET next_try = now()")
+    world.execute("UPDATE repo SET next_try = now()")
     assert not any(tasks.hand_out_backfills().values())
     assert len(host.repo_requests) == 3
 
@@ -334,8 +331,7 @@ def test_failing_repo_is_fetched_less_and_less_often(
             "SELECT tries, extract(epoch FROM next_try - now())::float FROM repo"
         )
         assert {row[0] for row in rows} == {tries}
-        with world.pool.connection() as conn:
-            conn.execute("UPDATE repo SET next_try = now()")
+        world.execute("UPDATE repo SET next_try = now()")
     assert min(wait for _, wait in rows) > 80_000, "daily from the eighth try on"
     assert texts(world) == 0
     host.repo_bytes.clear()

@@ -121,8 +121,7 @@ def test_a_transient_failure_takes_no_handle_away(
             assert tasks.refresh_identities()["done"] == 1
         assert handles(world) == {author.did: "alice.example.com"}
         assert jobs_left(world) == {IDENTITY_JOB: 1}
-        with world.pool.connection() as conn:
-            conn.execute("UPDATE job SET not_before = now()")
+        world.execute("UPDATE job SET not_before = now()")
     # A handle that points elsewhere is taken away at once.
     document = world.resolver.documents[author.did]
     world.resolver.documents[author.did] = replace(document, handles=())
@@ -156,12 +155,10 @@ def test_a_domain_that_is_away_for_a_day_is_doubted(
             assert handles(world) == {author.did: "alice.example.com"}
             # The job waits its turn, however stale the account is.
             assert tasks.refresh_identities() == {"queued": 0, "done": 0}
-            with world.pool.connection() as conn:
-                conn.execute(due)
-        with world.pool.connection() as conn:
-            conn.execute(
-                "UPDATE handle_cache SET failing_since = now() - interval '25 hours'"
-            )
+            world.execute(due)
+        world.execute(
+            "UPDATE handle_cache SET failing_since = now() - interval '25 hours'"
+        )
         tasks.refresh_identities()
         assert handles(world) == {author.did: None}
         assert jobs_left(world) == {}
@@ -185,8 +182,7 @@ def test_a_handle_no_longer_claimed_goes_though_the_new_domain_is_away(
         tasks.refresh_identities()
         assert handles(world) == {author.did: None}
         assert jobs_left(world) == {IDENTITY_JOB: 1}
-        with world.pool.connection() as conn:
-            conn.execute("UPDATE job SET not_before = now()")
+        world.execute("UPDATE job SET not_before = now()")
     tasks.refresh_identities()
     assert handles(world) == {author.did: "new.example.com"}
 
@@ -234,11 +230,9 @@ def test_a_host_listed_while_the_directory_is_away_has_its_accounts_taken(
     ended = world.add_author(3, host)
     for author in (*authors, ended):
         author.write([("create", "app.bsky.feed.post/a", post("hi"))])
-    with world.pool.connection() as conn:
-        conn.execute(
-            "INSERT INTO actor (did, upstream_status) VALUES (%s, 'deleted')",
-            (ended.did,),
-        )
+    world.execute(
+        "INSERT INTO actor (did, upstream_status) VALUES (%s, 'deleted')", ended.did
+    )
     tasks = world.tasks(refresh_interval=0.0)
     world.resolver.down = True
     assert tasks.list_repos()["admitted"] == 0

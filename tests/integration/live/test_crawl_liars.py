@@ -264,8 +264,7 @@ def test_a_host_that_lists_accounts_of_others_brings_none(world: CrawlWorld) -> 
         liar.authors[author.did] = author
     own = world.add_author(20, liar)
     own.write([("create", "app.bsky.feed.post/a", post("true words"))])
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET state = %s", (host_rows.HOST_STREAMING,))
+    world.execute("UPDATE host SET state = %s", host_rows.HOST_STREAMING)
     assert world.tasks().list_repos()["admitted"] == 1
     rows = world.query("SELECT did FROM repo JOIN actor ON actor.id = actor")
     assert rows == [(own.did,)]

@@ -135,8 +135,7 @@ def test_a_killed_workers_repo_is_taken_over(world: CrawlWorld) -> None:
     assert claimed.did == author.did
     # Claimed by somebody who will never come back.
     assert tasks.hand_out_backfills()["fetched"] == 0
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE repo SET lease_until = now()")
+    world.execute("UPDATE repo SET lease_until = now()")
     assert tasks.hand_out_backfills()["fetched"] == 1
     assert tasks.hand_out_backfills()["fetched"] == 0
     assert world.follows(author)

@@ -238,8 +238,7 @@ def told(publisher: Publisher) -> Author:
         publisher.write(author, "heart", LIKE)
         publisher.host.send(lambda seq: account_frame(author.did, seq, True, None))
         wait_until(lambda: publisher.bounds().newest >= before + 5, PATIENCE)
-    with publisher.world.pool.connection() as conn:
-        conn.execute("DELETE FROM event_block WHERE last_seq <= %s", (before,))
+    publisher.world.execute("DELETE FROM event_block WHERE last_seq <= %s", before)
     return author
 
 
@@ -354,8 +353,7 @@ def test_jetstream_compressed_is_plain_zstd_that_a_dictionary_does_not_hurt(
 def test_what_an_account_wrote_is_not_sent_when_it_may_not_be_shown(
     publisher: Publisher, told: Author
 ) -> None:
-    with publisher.world.pool.connection() as conn:
-        conn.execute("UPDATE actor SET upstream_status = 'deactivated'")
+    publisher.world.execute("UPDATE actor SET upstream_status = 'deactivated'")
     (found,) = read_all(publisher, "cursor=1", 1)
     assert found["kind"] == "account"
     url = f"{publisher.socket}/xrpc/{routes.SUBSCRIBE_REPOS}"

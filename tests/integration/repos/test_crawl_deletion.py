@@ -217,8 +217,7 @@ def test_a_listing_read_before_does_not_overrule_what_was_told(
             assert told.wait(PATIENCE)
 
         host.before_listed = hold
-        with world.pool.connection() as conn:
-            conn.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
+        world.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
         assert held.wait(PATIENCE)
         # The page is read, and on its way.
         host.tell(author, active=active, status=None if active else "suspended")
@@ -229,8 +228,7 @@ def test_a_listing_read_before_does_not_overrule_what_was_told(
         assert status() == after
         # What is only in a listing is taken from it.
         host.statuses[other.did] = "takendown"
-        with world.pool.connection() as conn:
-            conn.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
+        world.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
         sql = "SELECT upstream_status FROM actor WHERE did = %s"
         wait_until(
             lambda: world.query(sql, other.did) == [("takendown",)], PATIENCE, "listed"

@@ -203,11 +203,9 @@ def test_a_host_that_forgot_its_own_cursor_is_listed_from_the_start(
     listing = ListingHost([entry(1)], fault="forgot")
     host, url = world.serve(listing)
     world.resolver.put(did_of(1), url)
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET list_cursor = '700'")
+    world.execute("UPDATE host SET list_cursor = '700'")
     assert world.tasks().list_repos()["failed"] == 1
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET next_try = now()")
+    world.execute("UPDATE host SET next_try = now()")
     assert world.tasks().list_repos()["done"] == 1
     assert list(world.known()) == [did_of(1)]
     # What is away keeps its place.

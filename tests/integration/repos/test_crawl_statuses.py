@@ -116,8 +116,7 @@ def test_a_missed_event_is_made_good_in_one_sweep(world: World) -> None:
 def test_an_account_that_is_back_is_shown_again(world: World) -> None:
     world.host.statuses[did_of(0)] = None
     world.add(did_of(0))
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE actor SET upstream_status = 'deactivated'")
+    world.execute("UPDATE actor SET upstream_status = 'deactivated'")
     assert world.sweep()["changed"] == 1
     assert world.sink.events == [AccountEvent(did_of(0), True, None, host=world.id)]  # type: ignore[arg-type]
 
@@ -143,13 +142,11 @@ def test_a_repo_that_the_host_does_not_know_is_hidden_the_second_time(
 
 def test_a_host_with_many_is_compared_in_full_instead(world: World) -> None:
     world.add(*(did_of(n) for n in range(60)))
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
+    world.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
     assert world.sweep() == {"hosts": 1, "asked": 0, "listings": 1}
     assert not world.host.asked
     # Those that the listing does not name are asked for, some at a time.
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET listed_at = now(), polled_at = now()")
+    world.execute("UPDATE host SET listed_at = now(), polled_at = now()")
     assert world.sweep()["asked"] == 20
     assert world.sweep()["asked"] == 20
     assert world.host.asked.total() == len(world.host.asked) == 40
@@ -162,8 +159,7 @@ def test_a_host_that_wants_to_rest_is_left_alone(world: World) -> None:
     asked = world.host.asked.total()
     assert asked == 1
     assert world.sweep() == {"hosts": 0, "asked": 0}
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET rate_limited_until = NULL")
+    world.execute("UPDATE host SET rate_limited_until = NULL")
     world.host.busy, world.host.broken = False, True
     assert world.sweep()["failed"] >= 1
     assert world.sink.events == []
