@@ -26,7 +26,7 @@ from network.errors import (
 )
 from network.http.client import Fetcher
 from network.http.policy import HostLimits
-from network.streams.stream_client import StreamRefusedError, subscribe
+from network.streams.stream_client import StreamClient, StreamRefusedError
 from plc import operation_log
 from plc.mirror import (
     MAX_LINE_BYTES,
@@ -204,7 +204,7 @@ class Follower:
         if seq is None:
             return  # an export without numbers has no stream
         url = f"{self._mirror.directory}/export/stream"
-        async with subscribe(
+        async with StreamClient(
             self._fetcher,
             "ws" + url.removeprefix("http"),
             seq,

@@ -145,7 +145,7 @@ def databases(postgres_server: EmbeddedPostgres) -> Databases:
 
 @pytest.fixture
 def make_database(databases: Databases) -> Iterator[Callable[[str], str]]:
-    """Return a function that makes a database: "index", "pds" or "plc" -> URL."""
+    """Return a function that makes a database of a target and returns its URL."""
     made: list[str] = []
 
     def make(name: str) -> str:

@@ -31,8 +31,6 @@ PENDING: Final = {
     "indexer",
     "migrations",
     "mirror",
-    "network",
-    "pds",
     "plc",
     "protocol",
     "search",

@@ -38,7 +38,7 @@ THREATS = {
     "operations": "Operations that lie about their commit",
     "size": "More than there may be, of anything",
     "chain": "A commit that does not follow from the one before",
-    "vanished": "Records that vanished while nobody looked",
+    "vanished": "Records that vanish while we are away",
     "host": "A host that speaks for accounts it does not hold",
     "account": "An account that went, and is shown all the same",
     "address": "A name that leads into the private network",

@@ -14,8 +14,8 @@ from crawler.live.gate_frame import read_frame
 from crawler.live.rounds import Passed
 from crawler.live.stream_state import StreamState
 from indexer import event_frames
-from mirror.jetstream_events import Message, Moment
-from mirror.outgoing_events import SentEvents, numbered_frame
+from mirror.jetstream_events import EventMessages, Message
+from mirror.outgoing_events import OutgoingEvents, numbered_frame
 from protocol.events.event import AccountEvent, IdentityEvent
 from protocol.events.frames import decode_frame
 from protocol.limits import MAX_FRAME_BYTES
@@ -25,7 +25,7 @@ from storage.records import event_log
 
 def replay(conn: Conn, form: Callable[[Any], Any], seq: int = 0) -> list[Any]:
     """Return all that a subscriber gets from a cursor on, page by page."""
-    source = SentEvents(cast("Any", None), form)
+    source = OutgoingEvents(cast("Any", None), form)
     found: list[Any] = []
     while page := source._read(conn, seq, 50):
         found += page
@@ -63,7 +63,7 @@ def check_frames(conn: Conn, logged: list[Any]) -> None:
 def check_jetstream(conn: Conn, logged: list[Any]) -> None:
     told = []
     for (_, moment), (event, frame, count) in zip(
-        replay(conn, Moment), logged, strict=True
+        replay(conn, EventMessages), logged, strict=True
     ):
         messages = [message for message in moment.messages if message.data]
         texts = [json.loads(message.data) for message in messages]
@@ -96,14 +96,16 @@ def check_jetstream(conn: Conn, logged: list[Any]) -> None:
 def check_cursors(conn: Conn) -> None:
     """Check that a time cursor replays exactly the later messages."""
     everything: list[Message] = [
-        message for _, moment in replay(conn, Moment) for message in moment.messages
+        message
+        for _, moment in replay(conn, EventMessages)
+        for message in moment.messages
     ]
     times = [message.time_us for message in everything]
     for time_us in {0, *times[::211], *(at + 1 for at in times[::179]), times[-1] + 1}:
         seq = event_log.find_seq(conn, time_us)
         again = [
             message.data
-            for _, moment in replay(conn, Moment, seq)
+            for _, moment in replay(conn, EventMessages, seq)
             for message in moment.messages
             if message.time_us >= time_us
         ]

@@ -1,4 +1,4 @@
-"""com.atproto.identity.* and the well-known files of this server and its handles."""
+"""com.atproto.identity.*, and the well-known files of this server and its handles."""
 
 from __future__ import annotations
 
@@ -38,22 +38,20 @@ from protocol.identity.did_document import PDS_SERVICE, PDS_TYPE
 from protocol.identity.keys import PrivateKey
 from protocol.syntax import Did, is_did, normalize_handle
 
-RESOLVE_HANDLE: Final = "com.atproto.identity.resolveHandle"
-UPDATE_HANDLE: Final = "com.atproto.identity.updateHandle"
+_NS: Final = "com.atproto.identity"
+RESOLVE_HANDLE: Final = f"{_NS}.resolveHandle"
 
 _DID_CONTEXT: Final = "https://www.w3.org/ns/did/v1"
 
 
 def add_methods(server: XrpcServer, host: Host) -> None:
-    """Register this module's methods."""
     methods = _IdentityMethods(host)
     server.add(RESOLVE_HANDLE, methods.resolve_handle)
-    server.add(UPDATE_HANDLE, methods.update_handle, "required")
+    server.add(f"{_NS}.updateHandle", methods.update_handle, "required")
 
 
 def well_known_routes(host: Host) -> list[Route]:
-    """`/.well-known/atproto-did` of each handle, by the Host header, and the server's
-    own `/.well-known/did.json`."""
+    """Return the routes of `atproto-did` by Host header, and of `did.json`."""
 
     def atproto_did(request: Request) -> Response:
         name = request.headers.get("host", "").partition(":")[0].lower()
@@ -107,8 +105,8 @@ class _IdentityMethods:
     async def _ask_indexer(self, call: Call, handle: str) -> str | None:
         """Return the DID that the default indexer has for a handle of another server.
 
-        It hears of renames at once; a resolver of our own remembers the old answer.
-        None where it cannot be asked. Raises HandleNotFoundError.
+        The indexer knows of renames at once; our own resolver caches old results. None
+        if it cannot be asked. Raises HandleNotFoundError.
         """
         target = self._host.proxy.default
         if target is None:
@@ -118,12 +116,13 @@ class _IdentityMethods:
             RESOLVE_HANDLE, query, call.headers, None, client_address(call)
         )
         try:
-            answer = await self._host.proxy.forward(target, request, token=None)
-            if 400 <= answer.status < 500 and answer.status != 429:
-                raise HandleNotFoundError("Unable to resolve handle")
-            did = json_form.loads(answer.body).get("did")
+            reply = await self._host.proxy.forward(target, request, token=None)
         except (XrpcError, UpstreamFailureError, UpstreamTimeoutError):
             return None
+        if 400 <= reply.status < 500 and reply.status != 429:
+            raise HandleNotFoundError("Unable to resolve handle")
+        try:
+            did = json_form.loads(reply.body).get("did")
         except (ProtocolError, AttributeError):
             return None
         return did if isinstance(did, str) and is_did(did) else None
@@ -142,7 +141,7 @@ class _IdentityMethods:
             owner = await host.run(self._holder, handle)
             if owner is not None and owner.id != account.id:
                 raise HandleNotAvailableError(f"Handle already taken: {handle}")
-            # Also when it is the handle already: the directory may have missed it.
+            # Also if the handle is unchanged: the directory may have missed it.
             signer = await host.run(self._rotation_key, account)
             await host.directory.change_handle(Did(account.did), handle, signer)
             await host.run(self._store, account, handle)

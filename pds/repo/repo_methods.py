@@ -1,4 +1,4 @@
-"""com.atproto.repo.*: records and blobs of the repos that live here."""
+"""com.atproto.repo.*: records and blobs of the repos on this server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from network.xrpc.cursor import open_cursor, seal_cursor
 from network.xrpc.server import Call, XrpcServer
 from pds.blobs import settle_mime_type, store_blob
 from pds.exceptions import (
@@ -47,14 +46,9 @@ from protocol.errors import ProtocolError
 from protocol.limits import MAX_COMMIT_OPS
 from protocol.syntax import normalize_handle
 
-CREATE_RECORD: Final = "com.atproto.repo.createRecord"
-PUT_RECORD: Final = "com.atproto.repo.putRecord"
-DELETE_RECORD: Final = "com.atproto.repo.deleteRecord"
-APPLY_WRITES: Final = "com.atproto.repo.applyWrites"
-GET_RECORD: Final = "com.atproto.repo.getRecord"
-LIST_RECORDS: Final = "com.atproto.repo.listRecords"
-DESCRIBE_REPO: Final = "com.atproto.repo.describeRepo"
-UPLOAD_BLOB: Final = "com.atproto.repo.uploadBlob"
+_NS: Final = "com.atproto.repo"
+APPLY_WRITES: Final = f"{_NS}.applyWrites"
+LIST_RECORDS: Final = f"{_NS}.listRecords"
 
 _CREATE = f"{APPLY_WRITES}#create"
 _UPDATE = f"{APPLY_WRITES}#update"
@@ -62,17 +56,16 @@ _DELETE = f"{APPLY_WRITES}#delete"
 
 
 def add_methods(server: XrpcServer, host: Host, writer: RepoWriter) -> None:
-    """Register this module's methods."""
     methods = _RepoMethods(host, writer)
-    server.add(CREATE_RECORD, methods.create_record, "required")
-    server.add(PUT_RECORD, methods.put_record, "required")
-    server.add(DELETE_RECORD, methods.delete_record, "required")
+    server.add(f"{_NS}.createRecord", methods.create_record, "required")
+    server.add(f"{_NS}.putRecord", methods.put_record, "required")
+    server.add(f"{_NS}.deleteRecord", methods.delete_record, "required")
     server.add(APPLY_WRITES, methods.apply_writes, "required")
-    server.add(GET_RECORD, methods.get_record)
+    server.add(f"{_NS}.getRecord", methods.get_record)
     server.add(LIST_RECORDS, methods.list_records)
-    server.add(DESCRIBE_REPO, methods.describe_repo)
+    server.add(f"{_NS}.describeRepo", methods.describe_repo)
     server.add(
-        UPLOAD_BLOB,
+        f"{_NS}.uploadBlob",
         methods.upload_blob,
         "required",
         max_bytes=host.settings.max_blob_bytes,
@@ -81,7 +74,7 @@ def add_methods(server: XrpcServer, host: Host, writer: RepoWriter) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A write, and what its answer says beside the commit."""
+    """A checked write, and the parts of its result beside the commit."""
 
     write: Write
     uri: str
@@ -146,9 +139,7 @@ class _RepoMethods:
         params = call.params
         collection = params["collection"]
         scope = f"{LIST_RECORDS} {params['repo']} {collection}"
-        after = None
-        if "cursor" in params:
-            (after,) = open_cursor(self._host.cursor_key, params["cursor"], scope=scope)
+        after = self._host.open_page(call, scope)
         account = self._public_account(params["repo"])
         with self._host.reading() as conn:
             page = page_records(
@@ -159,14 +150,9 @@ class _RepoMethods:
                 after=after,
                 ascending=params.get("reverse", False),
             )
-        answer: dict[str, Any] = {
-            "records": [_shown(account, collection, record) for record in page]
-        }
-        if len(page) == params["limit"]:
-            answer["cursor"] = seal_cursor(
-                self._host.cursor_key, [page[-1].rkey], scope=scope
-            )
-        return answer
+        records = [_shown(account, collection, record) for record in page]
+        last = page[-1].rkey if page else None
+        return self._host.seal_page(call, scope, {"records": records}, last)
 
     def describe_repo(self, call: Call) -> dict[str, Any]:
         account = self._public_account(call.params["repo"])
@@ -177,7 +163,7 @@ class _RepoMethods:
             "did": account.did,
             "didDoc": self._host.did_document(account),
             "collections": collections,
-            # The server gave the handle, or resolved it, and wrote it to the document.
+            # The server assigned or resolved the handle, and wrote it to the document.
             "handleIsCorrect": account.handle is not None,
         }
 
@@ -207,7 +193,7 @@ class _RepoMethods:
         }
 
     def _own_account(self, call: Call, repo: str, intents: Sequence[Intent]) -> Account:
-        """Return the account that may write so, once these writes are counted."""
+        """Count these writes; return the account, which may make them."""
         account = login_of(call).account
         if _identifier(repo) not in (account.did, account.handle):
             raise WrongPasswordError("Authentication is for another repo")
@@ -230,7 +216,7 @@ class _RepoMethods:
     def _prepare(
         self, account: Account, intent: Intent, given: dict[str, Any], record: Any
     ) -> _Prepared:
-        """Check one write; everything that needs no lock happens here."""
+        """Check one write, without locks."""
         collection = given["collection"]
         rkey = given.get("rkey")
         if rkey is None:
@@ -274,23 +260,16 @@ class _RepoMethods:
         return _shown(account, params["collection"], record)
 
     async def _foreign_record(self, call: Call) -> Any:
-        """Return a record of a repo elsewhere: the default indexer is asked, for nobody."""
+        """Return a record of another server from the default indexer,
+        unauthenticated."""
         target = self._host.proxy.default
         if target is None:
             raise RepoNotFoundError(f"Could not find repo: {call.params['repo']}")
-        return (
-            await self._host.proxy.forward(
-                target,
-                ProxyRequest(
-                    call.nsid,
-                    call.request.scope["query_string"].decode("ascii"),
-                    call.headers,
-                    None,
-                    client_address(call),
-                ),
-                token=None,
-            )
-        ).reply()
+        query = call.request.scope["query_string"].decode("ascii")
+        request = ProxyRequest(
+            call.nsid, query, call.headers, None, client_address(call)
+        )
+        return (await self._host.proxy.forward(target, request, token=None)).reply()
 
 
 _INTENTS: Final = {
@@ -301,7 +280,7 @@ _INTENTS: Final = {
 
 
 def _identifier(repo: str) -> str:
-    """Return a DID as it is, a handle in lower case."""
+    """Return a DID unchanged, a handle in lower case."""
     return repo if repo.startswith("did:") else normalize_handle(repo)
 
 
@@ -309,7 +288,7 @@ def _swap_cid(text: str) -> bytes:
     try:
         return cid_from_text(text)
     except ProtocolError as error:
-        # No record or commit here has a CID of another form.
+        # Records and commits here have no CIDs of another form.
         raise InvalidSwapError("not the CID of a record or commit") from error
 
 

@@ -54,18 +54,11 @@ from protocol.identity.service_auth import (
 )
 from protocol.syntax import Did, Nsid, is_did
 
-DESCRIBE_SERVER: Final = "com.atproto.server.describeServer"
-CREATE_ACCOUNT: Final = "com.atproto.server.createAccount"
-CREATE_SESSION: Final = "com.atproto.server.createSession"
-REFRESH_SESSION: Final = "com.atproto.server.refreshSession"
-GET_SESSION: Final = "com.atproto.server.getSession"
-DELETE_SESSION: Final = "com.atproto.server.deleteSession"
-GET_SERVICE_AUTH: Final = "com.atproto.server.getServiceAuth"
-ACTIVATE_ACCOUNT: Final = "com.atproto.server.activateAccount"
-DEACTIVATE_ACCOUNT: Final = "com.atproto.server.deactivateAccount"
-DELETE_ACCOUNT: Final = "com.atproto.server.deleteAccount"
+_NS: Final = "com.atproto.server"
+REFRESH_SESSION: Final = f"{_NS}.refreshSession"
+DELETE_SESSION: Final = f"{_NS}.deleteSession"
 
-# Their bearer token is a refresh token.
+# The methods whose bearer token is a refresh token.
 REFRESH_METHODS: Final = frozenset({REFRESH_SESSION, DELETE_SESSION})
 
 MAX_EMAIL_CHARS: Final = 254
@@ -73,25 +66,24 @@ _EMAIL = re.compile(r"[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+")
 
 
 def add_methods(server: XrpcServer, host: Host) -> None:
-    """Register this module's methods."""
     methods = _ServerMethods(host)
-    server.add(DESCRIBE_SERVER, methods.describe_server)
-    server.add(CREATE_ACCOUNT, methods.create_account)
-    server.add(CREATE_SESSION, methods.create_session)
+    server.add(f"{_NS}.describeServer", methods.describe_server)
+    server.add(f"{_NS}.createAccount", methods.create_account)
+    server.add(f"{_NS}.createSession", methods.create_session)
     server.add(REFRESH_SESSION, methods.refresh_session, "required")
-    server.add(GET_SESSION, methods.get_session, "required")
+    server.add(f"{_NS}.getSession", methods.get_session, "required")
     server.add(DELETE_SESSION, methods.delete_session, "required")
-    server.add(GET_SERVICE_AUTH, methods.get_service_auth, "required")
-    server.add(ACTIVATE_ACCOUNT, methods.activate_account, "required")
-    server.add(DEACTIVATE_ACCOUNT, methods.deactivate_account, "required")
-    server.add(DELETE_ACCOUNT, methods.delete_account)
+    server.add(f"{_NS}.getServiceAuth", methods.get_service_auth, "required")
+    server.add(f"{_NS}.activateAccount", methods.activate_account, "required")
+    server.add(f"{_NS}.deactivateAccount", methods.deactivate_account, "required")
+    server.add(f"{_NS}.deleteAccount", methods.delete_account)
 
 
 def bearer_token(authorization: str | None) -> str | None:
     """Return the token of an Authorization header; None without one.
 
-    Raises InvalidTokenError, in the words of the reference PDS, for a header that is
-    malformed or of another scheme.
+    Raises InvalidTokenError, with the messages of the reference PDS, for a header that
+    is malformed or of another scheme.
     """
     if not authorization:
         return None
@@ -126,12 +118,14 @@ class _ServerMethods:
         self._host.limits.sign_up(call)
         self._check_invite(given.get("inviteCode"))
         if "did" in given or "plcOp" in given:
-            raise InvalidRequestError("this server does not take in existing accounts")
+            raise InvalidRequestError(
+                "existing accounts from other servers are not accepted"
+            )
         handle = parse_requested_handle(given["handle"], dev=settings.dev)
         require_local(handle, settings.domains)
         email = _check_email(given.get("email"))
         with self._host.claim_handle(handle):
-            # A taken handle is told before a bad password, as on the reference PDS.
+            # A taken handle is reported before a bad password, as on the reference PDS.
             await self._host.run(self._require_free, handle, email)
             password = _check_new_password(given.get("password"))
             recovery_key = _check_recovery_key(given.get("recoveryKey"))
@@ -145,7 +139,7 @@ class _ServerMethods:
         signing, rotation = PrivateKey.generate(), PrivateKey.generate()
         rotation_keys = [rotation.public.did_key]
         if recovery_key is not None:
-            # Whoever holds their own key outranks this server.
+            # The account's own key outranks this server's.
             rotation_keys.insert(0, recovery_key)
         did, operation = create_genesis(
             signing_key=signing.public.did_key,
@@ -215,10 +209,10 @@ class _ServerMethods:
         return self._session(account) | _tokens(tokens)
 
     async def _check_password(self, call: Call, identifier: str, password: str) -> int:
-        """Return the account id behind a login; WrongPasswordError whatever is wrong."""
+        """Return the account id of a login. Raises WrongPasswordError."""
         host = self._host
         found = await host.run(self._find_password, identifier)
-        # By account where there is one: its handle, DID and email are one name.
+        # Counted by account, since its handle, DID and email are one name.
         host.limits.log_in(call, identifier if found is None else str(found[0]))
         stored = None if found is None else found[1]
         if (
@@ -230,7 +224,7 @@ class _ServerMethods:
 
     def _find_password(self, identifier: str) -> tuple[int, str] | None:
         if "\0" in identifier:
-            # Postgres text holds no NUL, so no account is called that.
+            # Postgres text holds no NUL.
             return None
         with self._host.reading() as conn:
             return find_password(conn, identifier)
@@ -295,8 +289,10 @@ class _ServerMethods:
             lifecycle.deactivate(conn, login_of(call).account.id, utc_now())
 
     async def delete_account(self, call: Call) -> None:
-        """`token` is an access token of the account: this server sends no mail, so a
-        live login beside the password stands for the code that one would carry."""
+        """Delete an account; `token` is one of its access tokens.
+
+        This server sends no mail: an open session replaces the code from a mail.
+        """
         self._host.limits.delete_account(call)
         did, token = call.input["did"], call.input["token"]
         await self._check_password(call, did, call.input["password"])
@@ -332,7 +328,7 @@ def _tokens(tokens: Tokens) -> dict[str, Any]:
 
 
 def _strip_marks(text: str) -> str:
-    """Drop spaces around a name, and the invisible marks that copying adds to one."""
+    """Remove spaces around a name, and invisible marks from copying."""
     visible = "".join(c for c in text if unicodedata.category(c) != "Cf")
     return visible.strip()
 
@@ -366,7 +362,7 @@ def _check_recovery_key(text: str | None) -> str | None:
 
 
 def _check_lifetime(expires: int | None, now: int, *, bound: bool) -> int:
-    """Seconds a token asked for lives; `bound` when it names its one method."""
+    """Return the seconds of a token; `bound` if it names its one method."""
     if expires is None:
         return DEFAULT_LIFETIME_S
     lifetime = expires - now

@@ -1,4 +1,4 @@
-"""com.atproto.sync.*: repos and blobs as others read them, proofs included."""
+"""com.atproto.sync.*: public reads of repos and blobs, proofs included."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from psycopg import IsolationLevel
 from network.server.admission import client_key
 from network.server.spool import Spool
 from network.xrpc.byte_range import parse_range
-from network.xrpc.cursor import open_cursor, seal_cursor
 from network.xrpc.server import Call, Reply, XrpcServer
 from pds.blobs import find_blob, list_blobs
 from pds.exceptions import BlobNotFoundError, BlockNotFoundError, RepoNotFoundError
@@ -39,14 +38,9 @@ from protocol.repo.car import car_block, car_header
 from protocol.repo.whole_repo import export_repo
 from storage.postgres.pool import Conn
 
-GET_REPO: Final = "com.atproto.sync.getRepo"
-GET_LATEST_COMMIT: Final = "com.atproto.sync.getLatestCommit"
-GET_REPO_STATUS: Final = "com.atproto.sync.getRepoStatus"
-GET_RECORD: Final = "com.atproto.sync.getRecord"
-GET_BLOCKS: Final = "com.atproto.sync.getBlocks"
-GET_BLOB: Final = "com.atproto.sync.getBlob"
-LIST_BLOBS: Final = "com.atproto.sync.listBlobs"
-LIST_REPOS: Final = "com.atproto.sync.listRepos"
+_NS: Final = "com.atproto.sync"
+LIST_BLOBS: Final = f"{_NS}.listBlobs"
+LIST_REPOS: Final = f"{_NS}.listRepos"
 
 CAR_TYPE: Final = "application/vnd.ipld.car"
 MAX_BLOCKS_ASKED: Final = 500
@@ -54,14 +48,13 @@ _PARTIAL: Final = 206
 
 
 def add_methods(server: XrpcServer, host: Host) -> None:
-    """Register this module's methods."""
     methods = _SyncMethods(host)
-    server.add(GET_REPO, methods.get_repo)
-    server.add(GET_LATEST_COMMIT, methods.get_latest_commit)
-    server.add(GET_REPO_STATUS, methods.get_repo_status)
-    server.add(GET_RECORD, methods.get_record)
-    server.add(GET_BLOCKS, methods.get_blocks)
-    server.add(GET_BLOB, methods.get_blob)
+    server.add(f"{_NS}.getRepo", methods.get_repo)
+    server.add(f"{_NS}.getLatestCommit", methods.get_latest_commit)
+    server.add(f"{_NS}.getRepoStatus", methods.get_repo_status)
+    server.add(f"{_NS}.getRecord", methods.get_record)
+    server.add(f"{_NS}.getBlocks", methods.get_blocks)
+    server.add(f"{_NS}.getBlob", methods.get_blob)
     server.add(LIST_BLOBS, methods.list_blobs)
     server.add(LIST_REPOS, methods.list_repos)
 
@@ -95,7 +88,7 @@ class _SyncMethods:
             return {"did": did, "active": True, "rev": get_head(conn, account.id).rev}
 
     def get_record(self, call: Call) -> Reply:
-        """Return a CAR that proves the record, or that there is none."""
+        """Return a CAR that proves the record or its absence."""
         key = f"{call.params['collection']}/{call.params['rkey']}".encode("ascii")
         with self._snapshot(call) as (conn, account):
             head = get_head(conn, account.id)
@@ -139,7 +132,7 @@ class _SyncMethods:
             blob = find_blob(conn, account.id, cid)
         name = cid_to_text(cid)
         headers = {
-            # Whatever it is, it must not run in the name of this host.
+            # A blob must not run as a page of this host.
             "Content-Security-Policy": "default-src 'none'; sandbox",
             "X-Content-Type-Options": "nosniff",
             "Content-Disposition": f'attachment; filename="{name}"',
@@ -157,30 +150,20 @@ class _SyncMethods:
     def list_blobs(self, call: Call) -> dict[str, Any]:
         params = call.params
         scope = f"{LIST_BLOBS} {params['did']} {params.get('since')}"
-        after = b""
-        if "cursor" in params:
-            (text,) = open_cursor(self._host.cursor_key, params["cursor"], scope=scope)
-            after = cid_from_text(text)
+        text = self._host.open_page(call, scope)
+        after = b"" if text is None else cid_from_text(text)
         with self._snapshot(call) as (conn, account):
             cids = list_blobs(
                 conn, account.id, params.get("since"), after, params["limit"]
             )
-        answer: dict[str, Any] = {"cids": [cid_to_text(cid) for cid in cids]}
-        if len(cids) == params["limit"]:
-            answer["cursor"] = seal_cursor(
-                self._host.cursor_key, [answer["cids"][-1]], scope=scope
-            )
-        return answer
+        texts = [cid_to_text(cid) for cid in cids]
+        last = texts[-1] if texts else None
+        return self._host.seal_page(call, scope, {"cids": texts}, last)
 
     def list_repos(self, call: Call) -> dict[str, Any]:
-        after = 0
-        if "cursor" in call.params:
-            (after,) = open_cursor(
-                self._host.cursor_key, call.params["cursor"], scope=LIST_REPOS
-            )
-        limit = call.params["limit"]
+        after = self._host.open_page(call, LIST_REPOS) or 0
         with self._host.reading() as conn:
-            page = list_repos(conn, after, limit)
+            page = list_repos(conn, after, call.params["limit"])
         repos = []
         for hosted in page:
             line: dict[str, Any] = {
@@ -192,16 +175,12 @@ class _SyncMethods:
             if hosted.status != ACTIVE:
                 line["status"] = hosted.status
             repos.append(line)
-        answer: dict[str, Any] = {"repos": repos}
-        if len(page) == limit:
-            answer["cursor"] = seal_cursor(
-                self._host.cursor_key, [page[-1].id], scope=LIST_REPOS
-            )
-        return answer
+        last = page[-1].id if page else None
+        return self._host.seal_page(call, LIST_REPOS, {"repos": repos}, last)
 
     @contextmanager
     def _snapshot(self, call: Call) -> Iterator[tuple[Conn, Account]]:
-        """Yield one consistent view of a repo that anyone may read."""
+        """Yield one consistent view of a public repo."""
         with self._host.pool.connection() as conn:
             conn.isolation_level = IsolationLevel.REPEATABLE_READ
             conn.read_only = True
