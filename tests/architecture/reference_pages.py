@@ -92,6 +92,8 @@ def walk_commands(prefix: str, group: Any) -> Iterator[tuple[str, Any]]:
     for name, command in sorted(group.commands.items()):
         if getattr(command, "hidden", False):
             continue
+        # A group that is loaded on demand has the methods of the real one.
+        command = command.make_context.__self__
         yield f"{prefix}{name}", command
         if hasattr(command, "commands"):
             yield from walk_commands(f"{prefix}{name} ", command)
