@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,9 +17,13 @@ from storage import hosts, jobs, repos
 from storage.host_budget import admit_accounts
 
 IDENTITY_JOB: Final = "identity"
-"""A job kind, keyed by DID: read the DID document and check the handle."""
+"""A job kind, keyed by DID: fetch the DID document and verify the handle."""
 
-_CLOSED_FOR: Final = 60.0
+LOOKUP_JOB: Final = "lookup"
+"""A job kind, keyed by DID: fetch the DID document, as frames of the account were
+dropped without it; then have its repo fetched."""
+
+_REFUSED_FOR: Final = 60.0
 _LAST_ID: Final = 2**31
 
 
@@ -44,21 +48,19 @@ class Admission:
         self.scope = ScopeView(clock)
         self._settings = settings
         self._clock = clock
-        self._closed_until: dict[HostName, float] = {}
+        self._refused: dict[HostName, float] = {}
 
     def in_scope(self, did: str) -> bool:
         """Tell whether the operator wants this account at all."""
         return self.scope.includes(did)
 
-    def closed(self, pds: HostName) -> bool:
-        """Tell whether this host was just refused, so that asking again is futile."""
-        until = self._closed_until.get(pds)
-        if until is None:
-            return False
-        if until > self._clock():
-            return True
-        del self._closed_until[pds]
-        return False
+    @property
+    def refused_hosts(self) -> Container[HostName]:
+        """Return the hosts that may not add accounts at the moment."""
+        now = self._clock()
+        for pds in [pds for pds, until in self._refused.items() if until <= now]:
+            del self._refused[pds]
+        return self._refused.keys()
 
     def admit(
         self,
@@ -119,7 +121,7 @@ class Admission:
             returning=len(was_here),
         )
         if granted < len(fresh):
-            self._closed_until[pds] = self._clock() + _CLOSED_FOR
+            self._refused[pds] = self._clock() + _REFUSED_FOR
         accepted = fresh[:granted]
         if not accepted:
             return

@@ -19,22 +19,21 @@ from typing import Any, Final
 
 import psycopg
 
+from crawler.account_lookups import AccountLookups
 from crawler.backfill import Backfill
 from crawler.database import Database, Pool, StoppedError
-from crawler.gate import Gate, has_relays
+from crawler.gate import Gate
 from crawler.identity_refresh import IdentityRefresh
-from crawler.lookups import Lookups
 from crawler.outside import OpenOutside, Outside
 from crawler.pipeline import Pipeline
 from crawler.reader import StreamReader
 from crawler.router import Router
 from crawler.settings import CrawlSettings
 from crawler.shard_link import StartShard
-from crawler.shard_wire import Woken
+from crawler.shard_wire import Wake
 from crawler.sink import Sink
 from crawler.waiting import wait_first
 from network.stream_client import StreamTimes
-from protocol.syntax.did import Did
 from storage import hosts, leases
 from storage.pool import connect
 
@@ -146,29 +145,26 @@ class Firehose:
         settings = self._settings
         backfill = Backfill(settings, self._database, self._sink, outside)
         identities = IdentityRefresh(settings, self._database, self._sink, outside)
+        lookups = AccountLookups(
+            settings, self._database, self._sink, outside, on_resync=backfill.wake
+        )
 
-        def ask(did: Did, refresh: bool, host: int) -> None:
-            lookups.request(did, refresh, host)
+        def wake_identities() -> None:
+            lookups.wake()
+            identities.wake()
 
         pipeline: Pipeline | Router
         if settings.shards > 1:
-            pipeline = await self._open_router(ask, backfill.wake, identities.wake)
+            pipeline = await self._open_router(backfill.wake, wake_identities)
         else:
-            pipeline = await self._open_pipeline(ask, backfill.wake, identities.wake)
+            pipeline = self._open_pipeline(backfill.wake, wake_identities)
         self.pipeline = pipeline
-        lookups = Lookups(
-            outside.resolver,
-            pipeline.answer,
-            limit=settings.lookups_at_once,
-            per_host=settings.lookups_per_host,
-            patience=settings.lookup_patience,
-        )
-        identities.on_document = pipeline.answer
         watcher = asyncio.create_task(self._stop_waiting(stop))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._supervise(outside, pipeline, stop))
                 group.create_task(backfill.run(stop))
+                group.create_task(lookups.run(stop))
                 group.create_task(identities.run(stop))
                 if self._list_due is not None:
                     group.create_task(self._list(self._list_due, stop))
@@ -177,25 +173,20 @@ class Firehose:
         except* StoppedError:
             log.warning("stopped_without_database")
         finally:
-            await lookups.close()
             await pipeline.finish()
             watcher.cancel()
         if pipeline.failure is not None:
             raise pipeline.failure
 
-    async def _open_pipeline(
-        self,
-        ask: Callable[[Did, bool, int], None],
-        wake_backfill: Callable[[], None],
-        wake_identities: Callable[[], None],
+    def _open_pipeline(
+        self, wake_backfill: Callable[[], None], wake_identities: Callable[[], None]
     ) -> Pipeline:
         loop = asyncio.get_running_loop()
-        relayed = await asyncio.to_thread(self._database.run, has_relays)
         pipeline = Pipeline(
             self._settings,
             self._database,
             self._sink,
-            Gate(self._settings, run=self._database.run, look_up=ask, relayed=relayed),
+            Gate(self._settings, run=self._database.run),
             on_desynchronized=_on_loop(loop, wake_backfill),
             on_identities=_on_loop(loop, wake_identities),
         )
@@ -203,17 +194,14 @@ class Firehose:
         return pipeline
 
     async def _open_router(
-        self,
-        ask: Callable[[Did, bool, int], None],
-        wake_backfill: Callable[[], None],
-        wake_identities: Callable[[], None],
+        self, wake_backfill: Callable[[], None], wake_identities: Callable[[], None]
     ) -> Router:
-        def wake(woken: Woken) -> None:
-            if woken.repos:
+        def wake(message: Wake) -> None:
+            if message.repos:
                 wake_backfill()
-            if woken.identities:
+            if message.identities:
                 wake_identities()
-            if woken.documents:
+            if message.documents:
                 self._on_written()
 
         assert self._start_shard is not None
@@ -221,7 +209,6 @@ class Firehose:
             self._settings.shards,
             self._start_shard,
             self._database,
-            look_up=ask,
             wake=wake,
         )
         await router.open()

@@ -35,7 +35,6 @@ class FrameQueue(Generic[T]):
         self._lane = lane
         # Those with items, the one first whose turn it is.
         self._lanes: OrderedDict[Hashable, deque[tuple[T, int]]] = OrderedDict()
-        self._urgent: deque[T] = deque()
         self._bytes = 0
         self._closed = False
         lock = threading.Lock()
@@ -80,36 +79,19 @@ class FrameQueue(Generic[T]):
                     self._space.wait()
                 self._push(item, size)
 
-    def put_now(self, item: T) -> None:
-        """Add a small control item from any thread: ahead of all, whatever the fill."""
-        with self._ready:
-            self._urgent.append(item)
-            self._ready.notify()
-
     def take(
-        self,
-        limit: int,
-        timeout: float,
-        *,
-        most_bytes: int = sys.maxsize,
-        urgent_only: bool = False,
+        self, limit: int, timeout: float, *, most_bytes: int = sys.maxsize
     ) -> list[T] | None:
-        """Take up to `limit` items, no more once they have `most_bytes`, and every
-        urgent one first.
+        """Take up to `limit` items, no more once they have `most_bytes`.
 
-        [] after `timeout` seconds without any, None once closed and empty. With
-        `urgent_only` the others are left, which in time stops the readers.
+        Return [] after `timeout` seconds without any, None once closed and empty.
         """
         with self._ready:
-            waiting = self._urgent or (self._lanes and not urgent_only)
-            if not waiting and not self._closed:
+            if not self._lanes and not self._closed:
                 self._ready.wait(timeout)
-            taken = list(self._urgent)
-            self._urgent.clear()
-            if urgent_only:
-                return taken
-            if not self._lanes and not taken:
+            if not self._lanes:
                 return None if self._closed else []
+            taken: list[T] = []
             least = self._bytes - most_bytes
             while self._lanes and len(taken) < limit and self._bytes > least:
                 self._take_turns(taken, limit, least)

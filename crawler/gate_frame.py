@@ -1,4 +1,4 @@
-"""One frame at the gate: decoded, in its place in the stream, and proven in company."""
+"""One frame at the gate: decoded, in its place in the stream, proven in groups."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from crawler import verify
-from crawler.rounds import Passed
+from crawler.gate_result import GateResult
 from crawler.settings import MIB
 from crawler.stream_state import Fault, StreamState
 from protocol.drops import DropReason
@@ -54,14 +54,27 @@ class GateFrame:
     seq: int
     body: dict[str, Any]
     raw: bytes
-    # Whether it holds nothing but what the lexicon knows.
+    # It holds only fields that the lexicon knows.
     plain: bool = True
-    # What came of proving it, and with which key.
-    proof: tuple[PublicKey, CommitEvent | Exception] | None = None
-    # Whether its account wrote too much at once: it is not proven then.
+    # Outcome of proving it, and the key it was proven with.
+    proof: CommitEvent | SyncEvent | Exception | None = None
+    proven_by: PublicKey | None = None
+    # Its account is over its commit budget: it is not proven.
     throttled: bool = False
-    # Whether the identity was read anew because of this very frame.
-    looked: bool = False
+
+    @property
+    def ends_account(self) -> bool:
+        """Return True for an #account frame of an inactive account."""
+        return self.t == ACCOUNT and self.body.get("active") is False
+
+    @property
+    def is_badly_signed(self) -> bool:
+        """Return True if the signature did not fit the key it was checked with."""
+        error = self.proof
+        return (
+            isinstance(error, ProtocolError)
+            and verify.drop_reason(error) is DropReason.BAD_SIGNATURE
+        )
 
     def written_paths(self) -> Sequence[Any] | None:
         """What a commit says that it writes, whatever that is; None of others."""
@@ -73,19 +86,6 @@ class GateFrame:
             for op in ops
             if type(op) is dict and op.get("action") != _DELETE
         ]
-
-    def verify(self, key: PublicKey, now_us: int) -> CommitEvent | SyncEvent:
-        """The proven event, from `prove_commits` if that was by the same key. Raises
-        what `crawler.verify` does."""
-        host = self.stream.host
-        if self.t == SYNC:
-            return verify.verify_sync(self.body, key, now_us, host=host)
-        proof, self.proof = self.proof, None
-        if proof is None or proof[0] is not key:
-            return verify.verify_commit(self.body, key, now_us, host=host)
-        if isinstance(proof[1], Exception):
-            raise proof[1]
-        return proof[1]
 
     def to_send(self, now_us: int) -> bytes | None:
         """The frame to be sent on once it is proven: as it came, unless there is more
@@ -100,32 +100,32 @@ class GateFrame:
 
 
 def read_frame(
-    stream: StreamState, raw: bytes, passed: Passed, *, bad_seqs_allowed: int
+    stream: StreamState, raw: bytes, result: GateResult, *, bad_seqs_allowed: int
 ) -> GateFrame | None:
     """Decode a frame and move the stream's position past it; None of one that is of no
     account, or wrong, which is counted and may end the stream."""
     try:
         frame = decode_frame(raw)
     except ProtocolError as error:
-        passed.drops[DropReason.BAD_FRAME, stream.host] += 1
+        result.drops[DropReason.BAD_FRAME, stream.host] += 1
         stream.fail(Fault.BAD_FRAME, str(error))
         return None
     if frame.op == ERROR_OP:
         stream.fail(Fault.ERROR, str(frame.body["error"])[:64])
         return None
     if frame.op != MESSAGE_OP or frame.t is None or type(frame.body) is not dict:
-        passed.drops[DropReason.UNKNOWN_EVENT, stream.host] += 1
+        result.drops[DropReason.UNKNOWN_EVENT, stream.host] += 1
         return None
     t, body = frame.t, frame.body
     if t == INFO:
         if body.get("name") == OUTDATED_CURSOR:
-            passed.outdated.add(stream.host)
+            result.outdated.add(stream.host)
         return None
     seq = body.get("seq")
     if type(seq) is not int or not 0 < seq <= MAX_SEQ or seq <= stream.last_seq:
         # A host that counts its cursor as included sends the last frame again.
         if seq != stream.resumed_at:
-            passed.drops[DropReason.BAD_SEQ, stream.host] += 1
+            result.drops[DropReason.BAD_SEQ, stream.host] += 1
             stream.bad_seqs += 1
             if stream.bad_seqs >= bad_seqs_allowed:
                 stream.fail(Fault.BAD_SEQ, f"seq {seq} after {stream.last_seq}")
@@ -135,11 +135,11 @@ def read_frame(
     if type(time_text) is str:
         stream.newest = time_text
     if t not in (COMMIT, SYNC, IDENTITY, ACCOUNT):
-        passed.drops[DropReason.UNKNOWN_EVENT, stream.host] += 1
+        result.drops[DropReason.UNKNOWN_EVENT, stream.host] += 1
         return None
     did = body.get("repo" if t == COMMIT else "did")
     if type(did) is not str or not is_did(did):
-        passed.drops[DropReason.BAD_SYNTAX, stream.host] += 1
+        result.drops[DropReason.BAD_SYNTAX, stream.host] += 1
         return None
     plain = is_plain(raw, t, body)
     return GateFrame(stream, t, Did(did), seq, _read_of(body), raw, plain)
@@ -171,14 +171,26 @@ def _flat(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
     }
 
 
-def prove_commits(ready: Iterable[tuple[GateFrame, PublicKey]], now_us: int) -> None:
-    """Prove commits in groups, each by its key; the frames keep what came of it."""
-    for group in _groups(ready):
+def prove_frames(ready: Iterable[tuple[GateFrame, PublicKey]], now_us: int) -> None:
+    """Prove commits in groups and syncs, each by its key; store the outcomes in the
+    frames."""
+    commits: list[tuple[GateFrame, PublicKey]] = []
+    for frame, key in ready:
+        frame.proven_by = key
+        if frame.t == COMMIT:
+            commits.append((frame, key))
+            continue
+        try:
+            host = frame.stream.host
+            frame.proof = verify.verify_sync(frame.body, key, now_us, host=host)
+        except Exception as error:  # judged with the frame
+            frame.proof = error
+    for group in _groups(commits):
         results = verify.verify_commits(
             [(frame.body, key, frame.stream.host) for frame, key in group], now_us
         )
-        for (frame, key), result in zip(group, results, strict=True):
-            frame.proof = key, result
+        for (frame, _), outcome in zip(group, results, strict=True):
+            frame.proof = outcome
 
 
 def _groups(

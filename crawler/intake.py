@@ -1,11 +1,10 @@
-"""What readers and look-ups hand their finds to: one pipeline, or a router of many."""
+"""The interface that readers write to: one pipeline, or a router of several."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from crawler.pipeline import PipelineStats
-from crawler.rounds import LookedUp
 from crawler.stream_state import StreamState
 
 
@@ -24,10 +23,6 @@ class Intake(Protocol):
         """What it failed on; there is no going on then."""
 
     @property
-    def lookups_waiting(self) -> int:
-        """Accounts whose frames wait for an identity look-up."""
-
-    @property
     def queued_bytes(self) -> int:
         """Bytes of frames that wait to be judged."""
 
@@ -37,11 +32,8 @@ class Intake(Protocol):
     async def put(self, stream: StreamState, raw: bytes) -> None:
         """Queue one frame; waits while there is no room."""
 
-    def reset(self, host: int) -> None:
-        """Forget a host's cursor: its numbering begins anew."""
-
-    def answer(self, found: LookedUp) -> None:
-        """Hand over the answer to a look-up."""
+    async def reset(self, host: int) -> None:
+        """Forget the cursor of a host that numbers its events anew."""
 
     async def finish(self) -> None:
         """Judge and apply what is queued, then end."""

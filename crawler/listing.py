@@ -21,7 +21,7 @@ from crawler.admission import IDENTITY_JOB, Admission
 from crawler.database import Database
 from crawler.discovery import read_page
 from crawler.host_name import HostName
-from crawler.lookups import look_up
+from crawler.lookups import LookedUp, look_up
 from crawler.page_guard import PageGuard
 from crawler.settings import CrawlSettings
 from crawler.sink import Sink
@@ -175,11 +175,16 @@ class Listing:
         wanted = [did for did in dids if self._admission.in_scope(did)]
         # Small groups: a host whose day's share is spent costs no more look-ups.
         for start in range(0, len(wanted), _LOOKUPS):
-            if self._admission.closed(name):
+            if name in self._admission.refused_hosts:
                 return
             group = wanted[start : start + _LOOKUPS]
-            accounts = await asyncio.gather(*(self._identify(did) for did in group))
-            await self._remember(listed, accounts)
+            found = await asyncio.gather(
+                *(look_up(self._resolver, did, refresh=False) for did in group)
+            )
+            await self._remember(listed, found)
+            accounts = [Account(looked_up.did) for looked_up in found]
+            for account, looked_up in zip(accounts, found, strict=True):
+                account.set_document(looked_up.document, dev=self._settings.dev)
             owned = [account for account in accounts if account.pds == name]
             if not owned:
                 continue
@@ -192,19 +197,13 @@ class Listing:
                 )
             listed.admitted += sum(account.admitted for account in owned)
 
-    async def _identify(self, did: Did) -> Account:
-        answer = await look_up(self._resolver, did, refresh=False)
-        account = Account(did, unanswered=answer.failed)
-        account.set_document(answer.document, dev=self._settings.dev)
-        return account
-
-    async def _remember(self, listed: ListedHost, accounts: Sequence[Account]) -> None:
-        """Have those looked up again whom the directory could not tell of now."""
+    async def _remember(self, listed: ListedHost, found: Sequence[LookedUp]) -> None:
+        """Queue lookups that failed because the directory is away."""
         room = _MOST_UNANSWERED - listed.unanswered
         missed = [
-            account.did
-            for account in accounts
-            if account.unanswered and is_plc_did(account.did)
+            looked_up.did
+            for looked_up in found
+            if looked_up.failed and is_plc_did(looked_up.did)
         ][:room]
         if missed:
             listed.unanswered += len(missed)

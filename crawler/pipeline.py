@@ -21,17 +21,17 @@ from typing import Any, Final
 
 import psycopg
 
-from crawler.admission import IDENTITY_JOB
 from crawler.database import Database, StoppedError, is_transient
+from crawler.followups import queue_followups
 from crawler.frame_queue import FrameQueue
 from crawler.gate import Gate
-from crawler.rounds import LookedUp, Passed, ResetHost, count_strikes
+from crawler.gate_result import GateResult, ResetHost, count_strikes
 from crawler.settings import MIB, CrawlSettings
 from crawler.sink import Applied, Sink
 from crawler.stream_state import Arrival, StreamState
 from protocol.drops import DropReason
 from protocol.events import AccountEvent, CommitEvent, Event
-from storage import cursors, hosts, jobs, quarantine, repos
+from storage import cursors, hosts, quarantine, repos
 from storage.crashpoint import Crashpoint, crashpoint
 from storage.drops import count_drops
 from storage.resync_buffer import encode_commit
@@ -84,10 +84,10 @@ class Pipeline:
         self._shard = shard
         self._on_desynchronized = on_desynchronized
         self._on_identities = on_identities
-        self._frames: FrameQueue[Arrival | LookedUp | ResetHost] = FrameQueue(
+        self._frames: FrameQueue[Arrival | ResetHost] = FrameQueue(
             settings.queue_bytes, lane=_host_of
         )
-        self._passed: queue.Queue[Passed | None] = queue.Queue(_ROUNDS_WAITING)
+        self._results: queue.Queue[GateResult | None] = queue.Queue(_ROUNDS_WAITING)
         self._stopping = threading.Event()
         self._streams: dict[int, StreamState] = {}
         self._handled: Counter[int] = Counter()
@@ -102,11 +102,6 @@ class Pipeline:
     def queued_bytes(self) -> int:
         """Bytes of frames that wait to be judged."""
         return self._frames.size
-
-    @property
-    def lookups_waiting(self) -> int:
-        """Accounts whose frames wait for an identity look-up."""
-        return self._gate.waiting
 
     def start(self) -> None:
         """Start both threads."""
@@ -126,13 +121,9 @@ class Pipeline:
         """Queue frames with their sizes from a thread, which waits where `put` does."""
         self._frames.put_batch(arrivals)
 
-    def answer(self, found: LookedUp) -> None:
-        """Hand over the answer to a look-up. May be called from any thread."""
-        self._frames.put_now(found)
-
-    def reset(self, host: int) -> None:
-        """Forget a host's cursor, here and in the database."""
-        self._frames.put_now(ResetHost(host))
+    async def reset(self, host: int) -> None:
+        """Forget a host's cursor, once the frames before this call are judged."""
+        await self._frames.put(ResetHost(host), 0)
 
     async def finish(self) -> None:
         """`stop`, for the event loop."""
@@ -167,65 +158,28 @@ class Pipeline:
     def _judge_frames(self) -> None:
         try:
             while True:
-                full = self._gate.full
-                if full and self._stopping.is_set():
-                    return
-                items = self._frames.take(
-                    _FRAMES_A_ROUND,
-                    _POLL,
-                    most_bytes=_BYTES_A_ROUND,
-                    urgent_only=full,
+                arrivals = self._frames.take(
+                    _FRAMES_A_ROUND, _POLL, most_bytes=_BYTES_A_ROUND
                 )
-                if items is None:
+                if arrivals is None:
                     return
-                if not items:
+                if not arrivals:
                     continue
-                arrivals: list[Arrival | ResetHost] = []
-                answers: list[LookedUp] = []
-                resets: list[ResetHost] = []
-                for item in items:
-                    if isinstance(item, LookedUp):
-                        answers.append(item)
-                    elif isinstance(item, ResetHost) and item.behind is None:
-                        resets.append(item)
-                    else:
-                        arrivals.append(item)
-                passed = self._gate.take(arrivals, answers, resets)
+                result = self._gate.take(arrivals)
                 frames = [a.raw for a in arrivals if isinstance(a, Arrival)]
-                passed.size = sum(len(raw) for raw in frames if raw is not None)
-                self._passed.put(passed)
+                result.size = sum(len(raw) for raw in frames if raw is not None)
+                self._results.put(result)
                 self.stats.frames += len(arrivals)
         finally:
-            self._passed.put(None)
+            self._results.put(None)
 
     # the apply thread
 
     def _apply_batches(self) -> None:
         ended = False
         while not ended:
-            batch = Passed()
-            deadline = None
-            most = self._settings.batch_events
-            while len(batch.events) < most and batch.size < _BATCH_BYTES:
-                wait = self._settings.flush_interval
-                if deadline is not None:
-                    wait = max(0.0, deadline - time.monotonic())
-                try:
-                    passed = self._passed.get(timeout=wait)
-                except queue.Empty:
-                    break
-                if passed is None:
-                    ended = True
-                    break
-                if deadline is None:
-                    deadline = time.monotonic() + self._settings.batch_wait
-                if passed.resets:
-                    # What came before must not bring the old cursor back.
-                    self._apply(batch)
-                    batch = Passed(handled=batch.handled, drops=batch.drops)
-                    self._forget_cursors(passed.resets)
-                _merge(batch, passed)
-            if batch.events or batch.marks or batch.doubts:
+            batch, ended = self._gather()
+            if batch.events or batch.marks or batch.has_followups:
                 self._apply(batch)
             self._handled.update(batch.handled)
             self._drops.update(batch.drops)
@@ -233,6 +187,30 @@ class Pipeline:
                 self._settings.flush_interval
             ):
                 self._flush()
+
+    def _gather(self) -> tuple[GateResult, bool]:
+        """Wait for a batch of results; return it, and True after the last one."""
+        batch, deadline = GateResult(), None
+        most = self._settings.batch_events
+        while len(batch.events) < most and batch.size < _BATCH_BYTES:
+            wait = self._settings.flush_interval
+            if deadline is not None:
+                wait = max(0.0, deadline - time.monotonic())
+            try:
+                result = self._results.get(timeout=wait)
+            except queue.Empty:
+                break
+            if result is None:
+                return batch, True
+            if deadline is None:
+                deadline = time.monotonic() + self._settings.batch_wait
+            if result.resets:
+                # What came before must not bring the old cursor back.
+                self._apply(batch)
+                batch = GateResult(handled=batch.handled, drops=batch.drops)
+                self._forget_cursors(result.resets)
+            batch.merge(result)
+        return batch, False
 
     def _forget_cursors(self, resets: Mapping[int, int | None]) -> None:
         def forget(conn: psycopg.Connection[Any]) -> None:
@@ -244,12 +222,16 @@ class Pipeline:
 
         self._database.run(forget)
 
-    def _apply(self, batch: Passed) -> None:
-        if batch.doubts:
+    def _apply(self, batch: GateResult) -> None:
+        if batch.has_followups:
             # Before the cursor moves on: a crash in between only repeats this.
-            self._database.run(lambda conn: self._queue_doubts(conn, batch))
+            self._database.run(
+                lambda conn: queue_followups(
+                    conn, batch, cooldown=self._settings.account_cooldown
+                )
+            )
             crashpoint(Crashpoint.DOUBTS_QUEUED)
-            if batch.identities:
+            if batch.identities_to_refresh or batch.lookups:
                 self._on_identities()
         started = time.monotonic()
         result = self._apply_events(batch.events, batch.marks)
@@ -262,34 +244,12 @@ class Pipeline:
         back = [e.did for e in batch.events if type(e) is AccountEvent and e.active]
         if back:
             self._database.run(lambda conn: repos.wake_repos(conn, back))
-        behind = bool(batch.distrusted)
+        behind = bool(batch.to_resync)
         if result is not None:
             self.stats.applied += result.applied
             behind = behind or bool(result.desynchronized)
         if behind:
             self._on_desynchronized()
-
-    def _queue_doubts(self, conn: psycopg.Connection[Any], batch: Passed) -> None:
-        by_wait: dict[float, list[str]] = {}
-        for did, wait in batch.identities.items():
-            by_wait.setdefault(round(wait), []).append(did)
-        for wait, dids in sorted(by_wait.items()):
-            jobs.put_jobs(conn, IDENTITY_JOB, dids, wait=wait, doubt=True)
-        for aside in batch.set_aside:
-            quarantine.put_frame(conn, aside.host, aside.seq, aside.frame, aside.error)
-        for host in sorted(batch.outdated):
-            hosts.request_listing(conn, host, gap=True)
-        if batch.distrusted:
-            repos.mark_desynchronized(
-                conn, sorted(batch.distrusted), "an event could not be proven"
-            )
-        if batch.throttled:
-            repos.mark_desynchronized(
-                conn,
-                sorted(batch.throttled),
-                "it writes too many commits at once",
-                wait=self._settings.account_calm,
-            )
 
     def _apply_events(
         self, events: Sequence[Event], marks: Mapping[int, int]
@@ -369,21 +329,5 @@ class Pipeline:
         return newest if newest.tzinfo is not None else None
 
 
-def _host_of(item: Arrival | LookedUp | ResetHost) -> int:
-    """Whose turn it is with this item. Answers to look-ups never wait for a turn."""
-    if type(item) is Arrival:
-        return item.stream.host
-    return item.host if type(item) is ResetHost else 0
-
-
-def _merge(batch: Passed, passed: Passed) -> None:
-    batch.events += passed.events
-    batch.marks |= passed.marks
-    batch.drops.update(passed.drops)
-    batch.identities |= passed.identities
-    batch.distrusted |= passed.distrusted
-    batch.throttled |= passed.throttled
-    batch.set_aside += passed.set_aside
-    batch.outdated |= passed.outdated
-    batch.handled.update(passed.handled)
-    batch.size += passed.size
+def _host_of(item: Arrival | ResetHost) -> int:
+    return item.stream.host if isinstance(item, Arrival) else item.host

@@ -199,7 +199,7 @@ class StreamReader:
             state.fault is Fault.ERROR and state.detail == FUTURE_CURSOR
         ) or (state.fault is Fault.BAD_SEQ and stuck)
         if self._recheck:
-            self._intake.reset(host.id)
+            await self._intake.reset(host.id)
             self._resume = None
         elif stuck:
             if not host.relay:

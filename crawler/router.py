@@ -22,22 +22,19 @@ from typing import Any, Final
 from crawler.backoff import full_jitter
 from crawler.database import Database
 from crawler.pipeline import PipelineStats
-from crawler.rounds import LookedUp
 from crawler.shard_link import ShardLink, StartShard
 from crawler.shard_wire import (
-    Asked,
-    Faulted,
     Kind,
     OpenStream,
+    StreamFault,
     Throttled,
-    Woken,
+    Wake,
     shard_of,
 )
 from crawler.stream_state import StreamState
 from protocol.errors import ProtocolError
 from protocol.frames import peek_frame
 from protocol.limits import MAX_SEQ
-from protocol.syntax.did import Did
 from storage import cursors
 
 log = logging.getLogger(__name__)
@@ -63,7 +60,7 @@ class _Routed:
 class Router:
     """The `Intake` of a crawler with shards. Lives on the event loop.
 
-    `look_up(did, refresh, host)` starts a look-up; `wake` is told of work for others.
+    `wake` is called when shards have left work for other parts of the crawler.
     """
 
     def __init__(
@@ -72,13 +69,11 @@ class Router:
         start: StartShard,
         database: Database,
         *,
-        look_up: Callable[[Did, bool, int], None],
-        wake: Callable[[Woken], None],
+        wake: Callable[[Wake], None],
     ) -> None:
         self.broken = asyncio.Event()
         self._start = start
         self._database = database
-        self._look_up = look_up
         self._wake = wake
         self._shards = shards
         self._links = [self._make_link(number) for number in range(shards)]
@@ -98,7 +93,7 @@ class Router:
     @property
     def stats(self) -> PipelineStats:
         """Totals over the shards, those that have ended too."""
-        return _add(self._before, *(link.told.stats for link in self._links))
+        return _add(self._before, *(link.latest.stats for link in self._links))
 
     @property
     def failure(self) -> BaseException | None:
@@ -109,11 +104,6 @@ class Router:
     def queued_bytes(self) -> int:
         """Bytes on their way to the shards, and those not judged yet."""
         return sum(link.queued_bytes for link in self._links)
-
-    @property
-    def lookups_waiting(self) -> int:
-        """Accounts whose frames wait for an identity look-up."""
-        return sum(link.told.lookups_waiting for link in self._links)
 
     async def open(self) -> None:
         """Start the shards."""
@@ -138,7 +128,7 @@ class Router:
         for number, link in enumerate(self._links):
             if link.ended:
                 await link.close()
-                self._before = _add(self._before, link.told.stats)
+                self._before = _add(self._before, link.latest.stats)
                 fresh = self._links[number] = self._make_link(number)
                 await fresh.open()
                 log.warning("shard_restarted", extra={"shard": number})
@@ -148,11 +138,8 @@ class Router:
         routed = _Routed(number, stream, based=not stream.from_tip)
         self._streams[stream.host] = routed
 
-    def reset(self, host: int) -> None:
+    async def reset(self, host: int) -> None:
         self._renumbered.add(host)
-
-    def answer(self, found: LookedUp) -> None:
-        self._links[shard_of(found.did, self._shards)].say(found)
 
     async def put(self, stream: StreamState, raw: bytes) -> None:
         try:
@@ -215,11 +202,9 @@ class Router:
         routed.marked = state.last_seq
 
     def _hear(self, link: ShardLink, message: Any) -> None:
-        if type(message) is Asked:
-            self._look_up(message.did, message.refresh, message.host)
-        elif type(message) is Woken:
+        if type(message) is Wake:
             self._wake(message)
-        elif type(message) is Faulted:
+        elif type(message) is StreamFault:
             for routed in self._streams.values():
                 if routed.number == message.stream and routed.state.fault is None:
                     routed.state.last_seq = message.last_seq

@@ -16,7 +16,6 @@ import psycopg
 from crawler.accounts import Account
 from crawler.admission import Admission
 from crawler.database import Database, StoppedError
-from crawler.gate import has_relays
 from crawler.holder_search import HolderSearch
 from crawler.lookups import look_up
 from crawler.outside import Outside
@@ -25,6 +24,7 @@ from crawler.waiting import wait_first
 from protocol import cbor
 from protocol.errors import ProtocolError
 from protocol.syntax.did import Did, is_did
+from storage import hosts
 from storage.collections import COLLECTION_IDS, GRAPH_FOLLOW
 from storage.record_codec import decompress
 from storage.scope import (
@@ -202,7 +202,7 @@ class ScopeKeeper:
                 log.warning("account_without_host", extra={"did": account.did})
 
         def admit(conn: psycopg.Connection[Any]) -> None:
-            self._admission.admit(conn, accounts, relay=has_relays(conn))
+            self._admission.admit(conn, accounts, relay=hosts.has_relays(conn))
 
         await self._run(admit)
         return True

@@ -19,20 +19,16 @@ class CrawlSettings:
     new_hosts_per_day        hosts a day that requestCrawl may name
     shards                   processes that prove and apply, each its own accounts
     send_on                  events carry their frames, for an event log
-    parked_bytes             of frames that wait for look-ups, of trusted hosts and as
-                             much again of all others; a trusted host's accounts of
-                             the directory are bounded by `parked_dids` together, all
-                             others by `parked_dids_per_host`
-    lookups_at_once          at the directory, and as many at the domains of accounts;
-                             of these `lookups_per_host` for the frames of one host,
-                             and `lookup_patience` until others go before a domain
+    lookups_at_once          lookups at the directory, and as many of did:web domains;
+                             of these `lookups_per_host` for the frames of one host
+    lookup_patience          after which a host counts as slow
     plc_rate                 requests a second to the directory
     streams_at_once          streams that may be open
     host_events_per_s        events a second that one host may send
     host_bytes_per_s         bytes a second of such events
     account_commits_per_s    commits and syncs a second that one account may write, but
                              for those of hosts that our operator trusts
-    account_calm             how long one that wrote more is left alone, at most, once
+    account_cooldown         how long one that wrote more is left alone, at most, once
                              it writes less
     busy_rate, quiet_rate    events a second: a polled host is streamed above the one,
                              a streamed host is polled below the other
@@ -57,10 +53,6 @@ class CrawlSettings:
 
     # One frame is at most 5 MB, so this is never less than six frames.
     queue_bytes: int = 32 * MIB
-    parked_bytes: int = 16 * MIB
-    parked_frames_per_did: int = 200
-    parked_dids: int = 5_000
-    parked_dids_per_host: int = 200
     known_accounts: int = 50_000
     lookups_at_once: int = 64
     lookups_per_host: int = 2
@@ -84,7 +76,7 @@ class CrawlSettings:
     host_events_per_s: float = 1_000.0
     host_bytes_per_s: float = 10.0 * MIB
     account_commits_per_s: float = 10.0
-    account_calm: float = 60.0
+    account_cooldown: float = 60.0
     busy_rate: float = 1 / 60
     quiet_rate: float = 1 / 1_200
     stream_dwell: float = 3_600.0

@@ -17,8 +17,7 @@ from crawler.shard_wire import (
     ControlReader,
     Kind,
     OpenStream,
-    Told,
-    pack_control,
+    ShardStats,
     pack_header,
 )
 
@@ -48,7 +47,7 @@ class ShardLink:
         on_end: Callable[[], None],
     ) -> None:
         self.number = number
-        self.told = Told(PipelineStats(), 0, 0)
+        self.latest = ShardStats(PipelineStats(), 0)
         self.ended = False
         self._start = start
         self._hear = hear
@@ -69,7 +68,7 @@ class ShardLink:
     @property
     def queued_bytes(self) -> int:
         """Bytes on their way to the shard, and those it has not judged yet."""
-        waiting = self.told.queued_bytes + self._size
+        waiting = self.latest.queued_bytes + self._size
         if self._frames is not None:
             waiting += self._frames.transport.get_write_buffer_size()
         return waiting
@@ -120,11 +119,6 @@ class ShardLink:
                 return
         await asyncio.get_running_loop().create_future()
 
-    def say(self, message: Any) -> None:
-        """Send on the control channel."""
-        if self._control is not None and not self.ended:
-            self._control.write(pack_control(message))
-
     async def finish(self) -> None:
         """Have the shard finish what it was sent, and wait for its end."""
         self._finishing = True
@@ -156,8 +150,8 @@ class ShardLink:
         try:
             while chunk := await self._read(reader):
                 for message in messages.feed(chunk):
-                    if type(message) is Told:
-                        self.told = message
+                    if type(message) is ShardStats:
+                        self.latest = message
                     else:
                         self._hear(self, message)
         except Exception:

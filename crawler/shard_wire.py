@@ -1,10 +1,9 @@
-"""What a router and its shards say to each other, over two socket pairs a shard.
+"""The wire format between a router and its shards: two socket pairs a shard.
 
-    frames    router -> shard, in the order of the streams; read as fast as it is proven
-    control   both ways; small, and read at once, so that an answer to a look-up does
-              not wait behind the frames that wait for it
+    frames    router -> shard, in the order of the streams
+    control   shard -> router: stats, faults of streams, work for others
 
-Both ends are processes of ours of the same version: control messages are pickled.
+Both ends are processes of the same version, so control messages are pickled.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from crawler.pipeline import PipelineStats
 from crawler.settings import MIB
 from crawler.stream_state import Fault
 from protocol.limits import MAX_FRAME_BYTES
-from protocol.syntax.did import Did
 
 
 class Kind(IntEnum):
@@ -54,18 +52,8 @@ class OpenStream:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Shard -> router: look this DID up, for the frame of a host."""
-
-    did: Did
-    refresh: bool
-    host: int
-
-
-@dataclass(frozen=True, slots=True)
-class Faulted:
-    """Shard -> router: close this stream; `last_seq` is the position of the frame
-    before the one at fault."""
+class StreamFault:
+    """Close this stream; `last_seq` is the position before the frame at fault."""
 
     stream: int
     fault: Fault
@@ -75,16 +63,15 @@ class Faulted:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """Shard -> router: so many more frames of this stream were not even proven."""
+    """So many more frames of this stream were over the budgets of their accounts."""
 
     stream: int
     frames: int
 
 
 @dataclass(frozen=True, slots=True)
-class Woken:
-    """Shard -> router: there is work for others, of repos to fetch, of identities to
-    refresh, or of documents to write."""
+class Wake:
+    """There are repos to fetch, identities to resolve, or documents to write."""
 
     repos: bool = False
     identities: bool = False
@@ -92,12 +79,11 @@ class Woken:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Shard -> router, now and then: how it is getting on."""
+class ShardStats:
+    """Totals and queue of a shard, sent twice a second."""
 
     stats: PipelineStats
     queued_bytes: int
-    lookups_waiting: int
 
 
 # Kind, number of the stream, position, size of what follows.
@@ -105,7 +91,7 @@ _HEADER: Final = struct.Struct(">BIQI")
 HEADER_BYTES: Final = _HEADER.size
 _LENGTH: Final = struct.Struct(">I")
 MAX_CONTROL_BYTES: Final = 4 * MIB
-"""A DID document, a few counters."""
+"""A few counters."""
 
 pack_header = _HEADER.pack
 

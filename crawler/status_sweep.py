@@ -92,6 +92,10 @@ class StatusSweep:
             self._counts["cut_short"] += 1
         return {"hosts": len(by_host), "asked": 0} | dict(self._counts)
 
+    async def ask(self, account: DoubtfulAccount) -> None:
+        """Ask for the status of one account."""
+        await self._ask_host(account.host, [account])
+
     async def _ask_host(self, host: int, accounts: Sequence[DoubtfulAccount]) -> None:
         if len(accounts) >= _PER_HOST and await self._do(
             lambda conn: _list_instead(conn, host)

@@ -32,7 +32,6 @@ def figures(firehose: Firehose, settings: CrawlSettings) -> dict[str, Any]:
     if pipeline is not None:
         said |= {
             "queued_bytes": pipeline.queued_bytes,
-            "lookups_waiting": pipeline.lookups_waiting,
             "frames": pipeline.stats.frames,
             "applied": pipeline.stats.applied,
         }

@@ -15,10 +15,9 @@ from typing import Any, Final
 import psycopg
 
 from crawler.database import Database
-from crawler.gate import has_relays
 from crawler.settings import CrawlSettings
 from crawler.shard import Shard
-from crawler.shard_wire import Woken
+from crawler.shard_wire import Wake
 from service import logs
 from service.index_sink import IndexSink
 from service.interpreter import calm_interpreter
@@ -82,10 +81,9 @@ def _run_shard(
         open_pool(plan.url, max=2, name="names") as names,
     ):
         database = Database(side)
-        relayed = database.run(has_relays)
 
         def tell_written() -> None:
-            shard.send(Woken(documents=True))
+            shard.send(Wake(documents=True))
 
         sink = plan.make_sink(
             write,
@@ -94,9 +92,7 @@ def _run_shard(
             send_on=plan.settings.send_on,
             shard=number,
         )
-        shard = Shard(
-            number, plan.settings, database, sink, frames, control, relayed=relayed
-        )
+        shard = Shard(number, plan.settings, database, sink, frames, control)
         calm_interpreter()
         started.set()
         shard.run()

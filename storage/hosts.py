@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -203,6 +203,18 @@ def find_hosts(
             (list(hostnames),),
         )
         return {host.hostname: host for host in cursor}
+
+
+def find_speakers(
+    conn: psycopg.Connection[Any], ids: Sequence[int], hostname: str
+) -> list[int]:
+    """Return those of these hosts that may send events of accounts of a host: that
+    host, and relays."""
+    rows = conn.execute(
+        "SELECT id FROM host WHERE id = ANY(%s) AND (relay OR hostname = %s)",
+        (list(ids), hostname),
+    )
+    return [row[0] for row in rows]
 
 
 def streamed_hosts(
@@ -458,6 +470,13 @@ def remove_host(conn: psycopg.Connection[Any], host: int) -> None:
     conn.execute("DELETE FROM host_cursor WHERE host = %s", (host,))
     conn.execute("DELETE FROM host_move WHERE host = %s", (host,))
     conn.execute("DELETE FROM host WHERE id = %s", (host,))
+
+
+def has_relays(conn: psycopg.Connection[Any]) -> bool:
+    """Return True if one of the known hosts is a relay."""
+    row = conn.execute("SELECT EXISTS (SELECT FROM host WHERE relay)").fetchone()
+    assert row is not None
+    return bool(row[0])
 
 
 def relay_is_read(conn: psycopg.Connection[Any]) -> bool:

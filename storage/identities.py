@@ -96,6 +96,18 @@ def save_document(
     )
 
 
+def changed_documents(
+    conn: psycopg.Connection[Any], since: datetime, *, limit: int
+) -> list[tuple[Did, datetime]]:
+    """Return up to `limit` DIDs that were resolved after `since`, the oldest first, and
+    when."""
+    return conn.execute(
+        "SELECT did, fetched_at FROM identity WHERE fetched_at > %s"
+        " ORDER BY fetched_at LIMIT %s",
+        (since, limit),
+    ).fetchall()
+
+
 def load_handle(conn: psycopg.Connection[Any], handle: str) -> StoredHandle | None:
     """Return the cached look-up of one handle."""
     with conn.cursor(row_factory=class_row(StoredHandle)) as cursor:

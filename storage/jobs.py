@@ -1,35 +1,56 @@
 """Small pieces of work that must not be forgotten: claimed by lease, done or retried.
 
-A job is its kind and its key; putting one that is there already changes nothing, so
-whoever is in doubt puts it.
+A job is its kind and its key. Putting a job that exists changes only its time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
-_DOUBT: Final = '{"doubt": true}'
-# In `payload` stand `doubt` and, once that is claimed, `claimed`, so that a doubt
-# outlives whoever works on it; and `again`: it was put since it was claimed.
+# `payload` holds `doubt` and, once that is claimed, `claimed`, so that a doubt outlives
+# its worker; `again`, put since it was claimed; and `h<id>` for each host that named
+# the key: [newest rev or "", True if with a path in the scope].
 _DOUBTED: Final = "payload ?| '{doubt,claimed}'"
+_NAMED_BY: Final = "jsonb_object_keys(payload) AS k WHERE k ~ '^h[0-9]+$'"
+_HOST_OF_REPO: Final = """(SELECT host FROM actor JOIN repo ON repo.actor = actor.id
+    WHERE actor.did = job.key)"""
+
+
+class Naming(NamedTuple):
+    """How a host named an account: the newest revision, "" for none, and whether with
+    a path in the scope."""
+
+    rev: str = ""
+    in_scope: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job leased to us. `tries` counts the failures so far; `doubted`: somebody said
-    that what is known is old, so an answer from memory does not do. `host` has the
-    repo of the account that is the key; 0 if there is none."""
+    """A job leased to us. `tries` counts the failures so far; `doubted` jobs must not
+    be answered from memory. `host` has the repo of the account that is the key, 0 if
+    there is none."""
 
     id: int
     key: str
     tries: int
     doubted: bool
     host: int
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def named_by(self) -> dict[int, Naming]:
+        """Return the hosts that named the key."""
+        return {
+            int(name[1:]): Naming(*how)
+            for name, how in self.payload.items()
+            if isinstance(how, list)
+        }
 
 
 def put_jobs(
@@ -43,22 +64,48 @@ def put_jobs(
     """Queue a job a key, to be done in `wait` seconds or sooner if queued already.
     With `doubt` they are `doubted`.
 
-    Does not commit. A job that is being done now is not lost: it becomes due again
-    after its lease.
+    Does not commit. A job that is being done now becomes due again after its lease.
     """
-    wanted = sorted(set(keys))
-    if not wanted:
+    payload: dict[str, Any] = {"doubt": True} if doubt else {}
+    _put(conn, kind, dict.fromkeys(keys, payload), wait)
+
+
+def put_named_jobs(
+    conn: psycopg.Connection[Any],
+    kind: str,
+    named: Mapping[str, Mapping[int, Naming]],
+    *,
+    wait: float = 0.0,
+    doubt: bool = False,
+) -> None:
+    """Queue jobs as `put_jobs` does, for keys that hosts named. Does not commit."""
+    more: dict[str, Any] = {"doubt": True} if doubt else {}
+    payloads = {
+        key: more | {f"h{host}": list(how) for host, how in by.items()}
+        for key, by in named.items()
+    }
+    _put(conn, kind, payloads, wait)
+
+
+def _put(
+    conn: psycopg.Connection[Any],
+    kind: str,
+    payloads: Mapping[str, Mapping[str, Any]],
+    wait: float,
+) -> None:
+    if not payloads:
         return
+    keys = sorted(payloads)
     conn.execute(
         """
         INSERT INTO job (kind, key, not_before, payload)
-        SELECT %s, key, now() + make_interval(secs => %s), %s
-        FROM unnest(%s::text[]) AS t (key)
+        SELECT %s, key, now() + make_interval(secs => %s), payload
+        FROM unnest(%s::text[], %s::jsonb[]) AS t (key, payload)
         ON CONFLICT (kind, key) DO UPDATE
         SET not_before = least(job.not_before, excluded.not_before),
             payload = job.payload || excluded.payload || '{"again": true}'
         """,
-        (kind, wait, _DOUBT if doubt else "{}", wanted),
+        (kind, wait, keys, [Jsonb(payloads[key]) for key in keys]),
     )
 
 
@@ -70,28 +117,28 @@ def claim_jobs(
     lease_s: float,
     besides: Sequence[int] = (),
 ) -> list[ClaimedJob]:
-    """Lease up to `limit` due jobs of a kind, besides those of the accounts of some
-    hosts. Commit at once."""
+    """Lease up to `limit` due jobs of a kind, except those that only hosts in
+    `besides` hold or named. Commit at once."""
     with conn.cursor(row_factory=class_row(ClaimedJob)) as cursor:
         cursor.execute(
             f"""
             WITH due AS (
-                SELECT id, {_DOUBTED} AS doubted, coalesce((
-                    SELECT host FROM actor JOIN repo ON repo.actor = actor.id
-                    WHERE actor.did = job.key), 0) AS host
+                SELECT id, {_DOUBTED} AS doubted, coalesce({_HOST_OF_REPO}, 0) AS host
                 FROM job
                 WHERE kind = %(kind)s AND not_before <= now()
                   AND (lease_until IS NULL OR lease_until <= now())
-                  AND (%(all)s OR coalesce((
-                    SELECT host FROM actor JOIN repo ON repo.actor = actor.id
-                    WHERE actor.did = job.key), 0) <> ALL(%(besides)s))
+                  AND (%(all)s OR CASE WHEN EXISTS (SELECT FROM {_NAMED_BY})
+                    THEN EXISTS (SELECT FROM {_NAMED_BY}
+                        AND substr(k, 2)::int <> ALL(%(besides)s))
+                    ELSE coalesce({_HOST_OF_REPO}, 0) <> ALL(%(besides)s) END)
                 ORDER BY not_before LIMIT %(limit)s FOR UPDATE SKIP LOCKED
             )
             UPDATE job SET lease_until = now() + make_interval(secs => %(lease)s),
-                payload = CASE WHEN doubted THEN '{{"claimed": true}}'::jsonb
-                    ELSE '{{}}' END
+                payload = payload - '{{doubt,again}}'::text[]
+                    || CASE WHEN doubted THEN '{{"claimed": true}}'::jsonb
+                        ELSE '{{}}' END
             FROM due WHERE job.id = due.id
-            RETURNING job.id, key, tries, doubted, due.host
+            RETURNING job.id, key, tries, doubted, due.host, payload
             """,
             {
                 "kind": kind,

@@ -167,6 +167,7 @@ class CrawlWorld:
         self._stack = contextlib.ExitStack()
         self.pool: Pool = self._stack.enter_context(open_pool(url, max=16))
         names = self._stack.enter_context(open_pool(url, max=4))
+        self.resolver.pool = names
         self.sink = IndexSink(self.pool, Interner(names), lambda: None)
         self.open_outside: OpenOutside = fake_outside(self.resolver)
 
@@ -279,6 +280,16 @@ class CrawlWorld:
         return dict(
             self.query("SELECT reason, sum(n)::int FROM drop_count GROUP BY reason")
         )
+
+
+def refused(world: CrawlWorld) -> int:
+    """Count the dropped frames of untrusted hosts that do not hold the account."""
+    [(count,)] = world.query(
+        "SELECT coalesce(sum(n), 0)::int FROM drop_count JOIN host ON id = host"
+        " WHERE source = 'request_crawl'"
+        " AND reason IN ('wrong_host', 'unknown_account', 'host_budget')"
+    )
+    return int(count)
 
 
 def wait_until(

@@ -3,6 +3,7 @@ gate, look-ups, sink. For tables of what becomes of which frame."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -12,19 +13,23 @@ from crawl_author import Author, post
 from crawl_fakes import FakeResolver
 from psycopg_pool import ConnectionPool
 
+from crawler.account_lookups import AccountLookups
 from crawler.database import Database
+from crawler.followups import queue_followups
 from crawler.gate import Gate
 from crawler.host_name import HostName
-from crawler.rounds import LookedUp
+from crawler.outside import Outside
 from crawler.settings import CrawlSettings
 from crawler.stream_state import Arrival, StreamState
+from network.errors import DidTombstonedError
 from protocol import cbor
 from protocol.car import car_block, car_header, read_car
 from protocol.cid import Cid, cid_for
+from protocol.did_document import DidDocument
 from protocol.frames import decode_frame
 from protocol.syntax.did import Did
 from service.index_sink import IndexSink
-from storage import hosts, repos
+from storage import hosts
 from storage.interning import Interner
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
@@ -35,25 +40,32 @@ RELAY = "relay.example.com"
 NOW_US = 1_800_000_000_000_000
 
 
+class TombstoneResolver(FakeResolver):
+    """A directory in which the DIDs without a document are tombstoned."""
+
+    async def resolve_did(self, did: str, **how: Any) -> DidDocument:
+        if did not in self.documents:
+            raise DidTombstonedError(did)
+        return await super().resolve_did(did, **how)
+
+
 class SyncLine:
     """An account with one record, synchronized; `send` puts frames before the gate and
     whatever passes it into the index."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.resolver = FakeResolver()
+        self.resolver = TombstoneResolver(pool=pool)
         self.time = 1_000.0
         self.refreshes = 0
-        self.distrusted: set[Did] = set()
-        self.identities: set[Did] = set()
+        self.to_resync: set[Did] = set()
+        self.identities_to_refresh: set[Did] = set()
         self.gate_drops: Counter[str] = Counter()
-        self._asked: list[tuple[Did, bool]] = []
-        database = Database(pool)
+        self._database = database = Database(pool)
         self._sink = IndexSink(pool, Interner(pool), lambda: None)
         self._gate = Gate(
             CrawlSettings(),
             run=database.run,
-            look_up=lambda did, refresh, _: self._asked.append((did, refresh)),
             clock=lambda: self.time,
             now_us=lambda: NOW_US,
         )
@@ -63,6 +75,7 @@ class SyncLine:
         self.author = Author(1)
         self.seq = 0
         self.settle_at(HOST)
+        self.resolver.cache(self.author.did)
         self.write("first")
         assert self.state() == "synchronized"
         self.forget_counts()
@@ -86,34 +99,25 @@ class SyncLine:
         self.send(self.author.frame(self.next_seq(), **changes))
 
     def send(self, *frames: bytes, by: StreamState | None = None) -> None:
-        """Frames, look-ups until nothing waits, rows and cursor."""
+        """Frames, the lookups that they cause, rows and cursor."""
         stream = by or self.host
-        arrivals = [Arrival(stream, raw) for raw in frames]
-        answers: list[LookedUp] = []
-        while True:
-            passed = self._gate.take(arrivals, answers)
-            self.gate_drops.update(
-                {reason.value: n for (reason, _), n in passed.drops.items()}
-            )
-            self.distrusted |= passed.distrusted
-            self.identities |= set(passed.identities)
-            if passed.distrusted:
-                with self.pool.connection() as conn:
-                    repos.mark_desynchronized(conn, sorted(passed.distrusted), "lost")
-            self._sink.apply(passed.events, passed.marks)
-            asked, self._asked = self._asked, []
-            if not asked:
-                return
-            self.refreshes += sum(refresh for _, refresh in asked)
-            arrivals = []
-            answers = [
-                LookedUp(
-                    did,
-                    self.resolver.documents.get(did),
-                    gone=did not in self.resolver.documents,
-                )
-                for did, _ in asked
-            ]
+        result = self._gate.take([Arrival(stream, raw) for raw in frames])
+        self.gate_drops.update(
+            {reason.value: n for (reason, _), n in result.drops.items()}
+        )
+        self.to_resync |= result.to_resync
+        self.refreshes += sum(lookup.refresh for lookup in result.lookups.values())
+        self._database.run(lambda conn: queue_followups(conn, result, cooldown=60.0))
+        self._sink.apply(result.events, result.marks)
+        self.identities_to_refresh = set(result.identities_to_refresh)
+        for did in self.identities_to_refresh:
+            self.resolver.cache(did)
+        asyncio.run(self._lookups().run_once(seconds=30))
+        self.time += 1.0
+
+    def _lookups(self) -> AccountLookups:
+        outside = Outside(None, self.resolver)  # type: ignore[arg-type]
+        return AccountLookups(CrawlSettings(), self._database, self._sink, outside)
 
     def send_again(self, *frames: bytes) -> None:
         """Frames that were made before, with the numbers that are next."""
@@ -123,7 +127,7 @@ class SyncLine:
     def forget_counts(self) -> None:
         """Count from here."""
         self.gate_drops.clear()
-        self.distrusted.clear()
+        self.to_resync.clear()
         self.refreshes = 0
         self._execute("TRUNCATE drop_count")
 

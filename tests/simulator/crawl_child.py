@@ -187,7 +187,12 @@ def outside_opener(world: Mapping[str, Any], settings: CrawlSettings) -> Any:
         resolver = FakeResolver()
         for did, (pds, key) in world["keys"].items():
             resolver.put(did, pds, key)
-        return lambda pool: fake_outside(resolver)
+
+        def open_fake(pool: Any) -> OpenOutside:
+            resolver.pool = pool
+            return fake_outside(resolver)  # type: ignore[no-any-return]
+
+        return open_fake
     limits = HostLimits(rate=10_000, burst=1_000, concurrency=64)
     policy = SimulatedPolicy(
         allow_loopback=True, limits=limits, **world.get("policy", {})

@@ -23,6 +23,7 @@ from crawler.admission import IDENTITY_JOB
 from indexer.transaction import retry_conflicts
 from service.index_sink import IndexSink
 from storage import hosts, jobs, repos
+from storage.identities import save_document
 from storage.interning import Interner
 from storage.pool import open_pool
 
@@ -154,6 +155,9 @@ class Simulation:
             for name, row in self.rows.items():
                 dids = [member.did for member in society.members_of(name)]
                 repos.add_repos(conn, row, dids)
+                for did in dids:
+                    document = self.network.directory.find(did)
+                    save_document(conn, did, document, None, time.time())
                 hosts.hold_back(conn, row, 86_400.0)
 
     # time

@@ -122,7 +122,7 @@ def test_accounts_that_write_too_much_end_as_the_oracle_says(
     settings = {
         # Twenty commits at once.
         "account_commits_per_s": 0.2,
-        "account_calm": 1.0,
+        "account_cooldown": 1.0,
         "listing_interval": 3_600.0,
     }
     run = Simulation(index_db, tmp_path, network, settings=settings)

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from crawler import identity_refresh
+from crawler import identity_jobs, identity_refresh
 from crawler.database import Database
 from crawler.identity_refresh import IdentityRefresh
 from crawler.settings import CrawlSettings
@@ -123,7 +123,7 @@ def test_hosts_whose_servers_were_late_have_half_of_the_slots(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity_refresh, "_AT_ONCE", 8)
-    monkeypatch.setattr(identity_refresh, "_PATIENCE", 0.1)
+    monkeypatch.setattr(identity_jobs, "_PATIENCE", 0.1)
     late = {did for host in range(1, 5) for did in put_accounts(pool, host, 15)}
     outside, beside = Outside(), list[int]()
 
@@ -168,8 +168,8 @@ def test_a_round_ends_and_leaves_what_waits_to_the_next(pool: Pool) -> None:
 def test_what_waits_for_long_is_nobody_elses(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identity_refresh, "_LEASE", 2.5)
-    monkeypatch.setattr(identity_refresh, "_RENEWED_EVERY", 0.3)
+    monkeypatch.setattr(identity_jobs, "_LEASE", 2.5)
+    monkeypatch.setattr(identity_jobs, "_RENEWED_EVERY", 0.3)
     dids = put_accounts(pool, 1, 20)
 
     async def work() -> None:
