@@ -13,5 +13,5 @@ COPY . .
 USER bigworld
 VOLUME /data
 EXPOSE 2580
-ENTRYPOINT ["python", "-m", "service.cli"]
+ENTRYPOINT ["python", "-m", "service.cli.app"]
 CMD ["serve"]

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from network.spool import Spooler
-from search.engine import SearchEngine
+from network.server.spool import Spooler
+from search.engines.contract import SearchEngine
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from network.xrpc_server import XrpcError
+from network.xrpc.server import XrpcError
 from protocol.syntax import is_did
 
 ACCEPT_LABELERS: Final = "atproto-accept-labelers"

@@ -17,12 +17,12 @@ from appview.hydration.actors import Actor
 from appview.hydration.records import GENERATOR, Named, Record
 from appview.session import Session
 from feeds.registry import FEEDS
-from protocol.cbor import Value, encode
-from protocol.cid import cid_for, cid_to_text
+from protocol.data.cbor import Value, encode
+from protocol.data.cid import cid_for, cid_to_text
 from protocol.syntax import is_handle, is_resolvable_handle, normalize_handle
-from storage.addresses import find_actors, find_addresses
 from storage.collections import FEED_GENERATOR
-from storage.documents import Address
+from storage.records.addresses import find_actors, find_addresses
+from storage.records.documents import Address
 from storage.states import STATUS_ACTIVE
 
 # A fixed time: the CID of a record must not change when the provider is restarted.

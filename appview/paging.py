@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 from appview.hydration.state import State
 from appview.pipeline import Params
 from appview.session import RequestContext, Session
-from network.cursor import open_cursor, seal_cursor
+from network.xrpc.cursor import open_cursor, seal_cursor
 
 MAX_ROUNDS: Final = 12
 """After so many a page that holds something is sent, full or not."""

@@ -17,8 +17,8 @@ from appview.hydration.records import POST
 from appview.hydration.self_labels import self_label_values
 from appview.hydration.state import State, profile_address
 from feeds.skeleton import SkeletonItem
-from network.xrpc_server import XrpcError
-from storage.documents import Address
+from network.xrpc.server import XrpcError
+from storage.records.documents import Address
 from storage.states import STATUS_DELETED
 
 NO_UNAUTHENTICATED: Final = "!no-unauthenticated"

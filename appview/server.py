@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from appview.app import AppView
-from appview.methods import actor, author_feed, feeds, mirror, posts, repos, search
+from appview.methods import (
+    actor,
+    author_feed,
+    feeds,
+    posts,
+    search,
+)
 from appview.methods.foreign_feed import (
     GET_FEED,
     MAX_FOREIGN_PAGES,
@@ -19,12 +24,16 @@ from appview.methods.foreign_feed import (
 from appview.own_feeds import own_handle
 from appview.pipeline import Params, Runnable
 from appview.session import RequestContext, Session, context_of
-from appview.streams.routes import add_subscription
 from appview.views.checked import load_catalog
-from network.request_guard import client_key, resting
-from network.xrpc_server import Call, Reply, XrpcError, XrpcServer
+from network.server.request_guard import client_key, resting
+from network.xrpc.server import (
+    Call,
+    Reply,
+    XrpcError,
+    XrpcServer,
+)
 from protocol.syntax import normalize_handle
-from storage.addresses import find_handles
+from storage.records.addresses import find_handles
 
 RESOLVE_HANDLE = "com.atproto.identity.resolveHandle"
 REQUEST_CRAWL = "com.atproto.sync.requestCrawl"
@@ -45,15 +54,18 @@ def add_methods(server: XrpcServer, app: AppView) -> None:
     }
     for nsid, method in methods.items():
         server.add(nsid, _serve(app, method.run), "optional")
-    plain: dict[str, PlainMethod] = {**feeds.PLAIN_METHODS, **repos.METHODS}
-    for nsid, read in plain.items():
-        server.add(nsid, _serve(app, _in_session(read)), "optional")
-    for nsid, handler in mirror.METHODS.items():
-        server.add(nsid, partial(handler, app), "none")
-    add_subscription(server, app)
+    add_session_methods(server, app, feeds.PLAIN_METHODS)
     server.add(GET_FEED, _GetFeed(app, server), "optional")
     server.add(RESOLVE_HANDLE, _ResolveHandle(app, server), "none")
     server.add(REQUEST_CRAWL, _request_crawl(app), "none")
+
+
+def add_session_methods(
+    server: XrpcServer, app: AppView, methods: Mapping[str, PlainMethod]
+) -> None:
+    """Register methods that read in one session, without pages."""
+    for nsid, read in methods.items():
+        server.add(nsid, _serve(app, _in_session(read)), "optional")
 
 
 def _serve(app: AppView, method: Method) -> Callable[[Call], Reply]:

@@ -16,9 +16,9 @@ from appview.labelers import (
     Labelers,
     parse_labelers,
 )
-from network.xrpc_server import Call, XrpcError
+from network.xrpc.server import Call, XrpcError
 from protocol.syntax import is_did
-from storage.addresses import find_actors, find_handles
+from storage.records.addresses import find_actors, find_handles
 
 REPO_REV = "atproto-repo-rev"
 STATEMENT_TIMEOUT_MS = 2_000

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from protocol.events import DroppedOp, Event
-from protocol.repo import RepoHead, RepoRecord
-from protocol.repo_diff import RepoDiff
+from protocol.events.event import DroppedOp, Event
+from protocol.repo.repo_diff import RepoDiff
+from protocol.repo.whole_repo import RepoHead, RepoRecord
 from protocol.syntax.did import Did
 from protocol.syntax.handle import Handle
 from protocol.syntax.tid import Tid
@@ -70,7 +70,7 @@ class Sink(Protocol):
         self, did: Did, host: int, selection: int | None = None
     ) -> AbstractContextManager[RepoImport]:
         """Import a whole repo, or all of the collections of a selection
-        (storage.selections). Leaving without `finish` undoes everything."""
+        (storage.repos.selections). Leaving without `finish` undoes everything."""
 
     def update_repo(self, did: Did, host: int, since: Tid, diff: RepoDiff) -> bool:
         """Take a claimed repo that stands at `since` forward by what changed; False,

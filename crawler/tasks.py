@@ -18,22 +18,23 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
-from crawler.backfill import Backfill
-from crawler.balance import balance_hosts, measure_totals
 from crawler.database import Database, Pool
-from crawler.discovery import add_configured, list_hosts, take_over_plc_hosts
-from crawler.identity_refresh import IdentityRefresh
-from crawler.listing import ListedHost, Listing
-from crawler.listing_results import note_results
-from crawler.listing_spider import crawl_listings
-from crawler.outside import OpenOutside, Outside
-from crawler.page_guard import PageGuard
+from crawler.hosts.balance import balance_hosts, measure_totals
+from crawler.hosts.discovery import add_configured, list_hosts, take_over_plc_hosts
+from crawler.hosts.listing import ListedHost, Listing
+from crawler.hosts.listing_results import note_results
+from crawler.hosts.listing_spider import crawl_listings
+from crawler.hosts.page_guard import PageGuard
+from crawler.hosts.status_sweep import StatusSweep
+from crawler.identities.identity_refresh import IdentityRefresh
+from crawler.identities.network_clients import OpenOutside, Outside
+from crawler.repos.backfill import Backfill
 from crawler.settings import CrawlSettings
 from crawler.sink import Sink
-from crawler.status_sweep import StatusSweep
 from network.errors import NetworkError, XrpcError
-from storage import hosts, leases
-from storage.host_listing import begin_listing, listings_due, polls_due
+from storage.hosts import host_rows
+from storage.hosts.host_listing import begin_listing, listings_due, polls_due
+from storage.postgres import leases
 
 log = logging.getLogger(__name__)
 
@@ -159,12 +160,12 @@ class CrawlTasks:
 
             def put(conn: psycopg.Connection[Any], found: Any = found) -> int:
                 return sum(
-                    hosts.put_host(
+                    host_rows.put_host(
                         conn,
                         address.name,
                         address.url,
-                        source=hosts.SOURCE_RELAY,
-                        state=hosts.HOST_RELAYED,
+                        source=host_rows.SOURCE_RELAY,
+                        state=host_rows.HOST_RELAYED,
                     )[1]
                     for address in found
                 )
@@ -175,7 +176,7 @@ class CrawlTasks:
     def _list(
         self,
         find_due: Callable[
-            [psycopg.Connection[Any]], list[tuple[hosts.Host, str | None]]
+            [psycopg.Connection[Any]], list[tuple[host_rows.Host, str | None]]
         ],
         *,
         streamed: bool,

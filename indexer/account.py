@@ -12,18 +12,18 @@ import psycopg
 from indexer.changes import Change, apply_changes
 from indexer.collections.registry import OWNED_TABLES
 from indexer.transaction import retry_conflicts, whole_transaction
-from protocol.sequenced_frames import account_frame, sync_frame, utc_text
-from storage import event_log
+from protocol.events.sequenced_frames import account_frame, sync_frame, utc_text
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of
-from storage.interning import Interner
 from storage.jobs import claim_jobs, finish_jobs, put_jobs, renew_jobs
-from storage.links import delete_links_of
 from storage.outbox import put_outbox
-from storage.records import read_page
-from storage.resync_buffer import clear_commits
+from storage.records import event_log
+from storage.records.interning import Interner
+from storage.records.links import delete_links_of
+from storage.records.record_rows import read_page
+from storage.records.stats import apply_stats
+from storage.repos.resync_buffer import clear_commits
 from storage.states import STATUS_ACTIVE, STATUS_DELETED, UPSTREAM_STATUSES
-from storage.stats import apply_stats
 
 PURGE_JOB: Final = "purge_account"
 """Kind of the job that removes the rows of a deleted account; its key is the DID."""

@@ -22,28 +22,34 @@ from indexer.batch_parts import parts_of
 from indexer.changes import Change, apply_changes
 from indexer.event_frames import frame_of, messages_of
 from indexer.recreated_posts import note_posts
-from indexer.repo_states import RepoState, lock_repos, save_repos
+from indexer.repos.repo_states import RepoState, lock_repos, save_repos
 from indexer.transaction import retry_conflicts, whole_transaction
-from protocol.drops import DropReason
 from protocol.errors import InvalidSyntaxError
-from protocol.events import AccountEvent, CommitEvent, Event, RecordOp, SyncEvent
+from protocol.events.drops import DropReason
+from protocol.events.event import (
+    AccountEvent,
+    CommitEvent,
+    Event,
+    RecordOp,
+    SyncEvent,
+)
 from protocol.mst import EMPTY_ROOT, build_root
 from protocol.syntax import parse_path
-from storage import event_log
-from storage.account_status import note_told, told_since
 from storage.collections import FEED_POST
-from storage.crashpoint import Crashpoint, crashpoint
 from storage.cursors import save_cursors
 from storage.drops import (
     count_drops,
     delete_dropped_records,
     put_dropped_records,
 )
-from storage.interning import Interner
-from storage.records import fetch_pieces, find_holders
-from storage.resync_buffer import put_commits
+from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.records import event_log
+from storage.records.interning import Interner
+from storage.records.record_rows import fetch_pieces, find_holders
+from storage.records.stats import StatsChange, apply_stats
+from storage.repos.account_status import note_told, told_since
+from storage.repos.resync_buffer import put_commits
 from storage.states import REPO_DESYNCHRONIZED, REPO_RESYNCING, REPO_SYNCHRONIZED
-from storage.stats import StatsChange, apply_stats
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from indexer.links import most_links
-from protocol.events import CommitEvent, Event
+from protocol.events.event import CommitEvent, Event
 
 MOST_LINKS: Final = 100_000
 """Of a part of several events. A batch of a thousand posts has some three thousand."""

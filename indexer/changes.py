@@ -20,9 +20,8 @@ from indexer.collections.source import Names, Source, Value, optional_time
 from indexer.counting import count_edges, count_links, count_rows
 from indexer.links import MAX_LINKS, Link
 from indexer.readings import NameSets, Reading, read_record, read_shaped, reason_of
-from protocol import cbor
+from protocol.data import cbor
 from protocol.errors import InvalidRecordError
-from storage.arrays import int_columns
 from storage.collections import (
     BLOCK_SUBJECT,
     COLLECTION_IDS,
@@ -38,10 +37,12 @@ from storage.collections import (
     REPOST_SUBJECT,
     RKEY_SELF,
 )
-from storage.copy import copy_rows
-from storage.edge_batch import SHAPE_OF, Edges
-from storage.interning import Interner
-from storage.links import (
+from storage.outbox import put_outbox
+from storage.postgres.arrays import int_columns
+from storage.postgres.copy import copy_rows
+from storage.records.edge_batch import SHAPE_OF, Edges
+from storage.records.interning import Interner
+from storage.records.links import (
     DEFAULT_PARTITION,
     PARTITION_OF,
     PG_EPOCH_US,
@@ -53,14 +54,21 @@ from storage.links import (
     pack_link,
     pg_time,
 )
-from storage.outbox import put_outbox
-from storage.records import copy_records, delete_records, pack_records, pack_stored
-from storage.rows import POST, RowTable, delete_rows, insert_rows
-from storage.stats import StatsChange
-from storage.uncounted_links import (
-    PARTITIONS as COUNTED_ONCE,
+from storage.records.record_rows import (
+    copy_records,
+    delete_records,
+    pack_records,
+    pack_stored,
 )
-from storage.uncounted_links import delete_uncounted, promote, set_apart
+from storage.records.rows import (
+    POST,
+    RowTable,
+    delete_rows,
+    insert_rows,
+)
+from storage.records.stats import StatsChange
+from storage.records.uncounted_links import PARTITIONS as COUNTED_ONCE
+from storage.records.uncounted_links import delete_uncounted, promote, set_apart
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
 

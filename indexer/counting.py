@@ -17,9 +17,9 @@ from storage.collections import (
     REPLY_PARENT,
     REPOST_SUBJECT,
 )
-from storage.links import LinkTuple
-from storage.rows import RowTable
-from storage.stats import (
+from storage.records.links import LinkTuple
+from storage.records.rows import RowTable
+from storage.records.stats import (
     FOLLOWERS,
     FOLLOWS,
     LIKES,

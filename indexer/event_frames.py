@@ -6,10 +6,14 @@ from datetime import datetime
 from typing import Final
 
 from protocol.errors import ProtocolError
-from protocol.events import AccountEvent, CommitEvent, Event, SyncEvent
-from protocol.known_fields import MAX_STATUS_CHARS
-from protocol.limits import MAX_SEQ
-from protocol.sequenced_frames import (
+from protocol.events.event import (
+    AccountEvent,
+    CommitEvent,
+    Event,
+    SyncEvent,
+)
+from protocol.events.known_fields import MAX_STATUS_CHARS
+from protocol.events.sequenced_frames import (
     MAX_RENUMBERED_BYTES,
     account_frame,
     identity_frame,
@@ -17,6 +21,7 @@ from protocol.sequenced_frames import (
     sync_frame,
     utc_text,
 )
+from protocol.limits import MAX_SEQ
 
 _MOST_UNSIGNED_BYTES: Final = 16_384
 """Of a frame that is no commit and is sent on as it came. An honest one has some

@@ -8,12 +8,12 @@ from typing import Any, Final, NamedTuple
 from indexer.collections.registry import collection_for
 from indexer.collections.source import Collection, Names, Value
 from indexer.links import Link, may_link
-from protocol import cbor
+from protocol.data import cbor
 from protocol.errors import InvalidRecordError, ProtocolError
-from storage.edge_batch import Edges, read_edges
-from storage.interning import Interner
-from storage.record_shapes import Shape
-from storage.text import clean_text
+from storage.postgres.text import clean_text
+from storage.records.edge_batch import Edges, read_edges
+from storage.records.interning import Interner
+from storage.records.record_shapes import Shape
 
 _MAX_REASON_CHARS: Final = 300
 

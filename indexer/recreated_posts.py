@@ -14,8 +14,7 @@ import psycopg
 
 from indexer.changes import Change
 from indexer.counting import count_links
-from protocol.cid import cid_for, cid_to_text
-from storage.arrays import int_columns
+from protocol.data.cid import cid_for, cid_to_text
 from storage.collections import (
     COLLECTION_IDS,
     FEED_LIKE,
@@ -27,11 +26,12 @@ from storage.collections import (
     REPLY_PARENT,
     REPOST_SUBJECT,
 )
-from storage.documents import Address
-from storage.links import delete_links, find_packed
-from storage.records import fetch_pieces
-from storage.stats import DELETIONS, StatsChange
-from storage.uncounted_links import make_stale
+from storage.postgres.arrays import int_columns
+from storage.records.documents import Address
+from storage.records.links import delete_links, find_packed
+from storage.records.record_rows import fetch_pieces
+from storage.records.stats import DELETIONS, StatsChange
+from storage.records.uncounted_links import make_stale
 
 MAX_EDGES: Final = 10_000
 """Edges of one kind that are looked at for a post; those beyond count on."""

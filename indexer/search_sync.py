@@ -17,24 +17,29 @@ import psycopg
 from indexer.collections.registry import COLLECTIONS, collection_for
 from indexer.collections.source import RecordText, optional_time
 from indexer.transaction import retry_conflicts, whole_transaction
-from protocol.cbor import decode_fast
+from protocol.data.cbor import decode_fast
 from protocol.errors import InvalidRecordError
 from protocol.syntax import tid_from_int, tid_time_us
-from storage.addresses import name_addresses_in
 from storage.collections import (
     ACTOR_PROFILE,
     COLLECTION_IDS,
     FEED_POST,
     NO_COLLECTION,
 )
-from storage.crashpoint import Crashpoint, crashpoint
-from storage.documents import ActorDocument, Address, Document, RecordDocument
 from storage.outbox import delete_outbox, take_outbox
-from storage.records import fetch_pieces
+from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
+from storage.records.addresses import name_addresses_in
+from storage.records.documents import (
+    ActorDocument,
+    Address,
+    Document,
+    RecordDocument,
+)
+from storage.records.record_rows import fetch_pieces
+from storage.records.stats import PostStats, fetch_post_stats, fetch_subject_likes
+from storage.records.web_urls import MAX_DOMAIN_CHARS, domain_of
 from storage.states import STATUS_ACTIVE
-from storage.stats import PostStats, fetch_post_stats, fetch_subject_likes
-from storage.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
-from storage.web_urls import MAX_DOMAIN_CHARS, domain_of
 
 _PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
 _POST: Final = COLLECTION_IDS[FEED_POST]
@@ -48,7 +53,7 @@ _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
 
 
 class SearchEngine(Protocol):
-    """The part of a search engine that is written to (see search.engine)."""
+    """The part of a search engine that is written to (see search.engines.contract)."""
 
     def put(self, conn: Any, documents: Sequence[Document]) -> None: ...
 

@@ -97,8 +97,8 @@ class KeyNotDeclaredError(IdentityError):
 class XrpcError(Exception):
     """An error as XRPC carries it: `{"error": name, "message": message}`.
 
-    Raised by `network.xrpc_client` for error answers, and by handlers of
-    `network.xrpc_server` to give one (specs/xrpc).
+    Raised by `network.xrpc.client` for error answers, and by handlers of
+    `network.xrpc.server` to give one (specs/xrpc).
     """
 
     def __init__(

@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from pds.accounts import Connection
-from pds.errors import (
+from pds.exceptions import (
     BlobNotFoundError,
     BlobTooLargeError,
     InvalidMimeTypeError,
     InvalidRequestError,
     InvalidSizeError,
 )
-from protocol.cbor import Value
-from protocol.cid import (
+from pds.server.accounts import Connection
+from protocol.data.cbor import Value
+from protocol.data.cid import (
     BLOB_PREFIX,
     CID_BYTES,
     Cid,

@@ -14,22 +14,27 @@ from typing import Any, TypeVar
 import anyio
 from psycopg_pool import ConnectionPool
 
-from network.client import Fetcher
-from network.identity import IdentityResolver
-from network.spool import Spooler
-from network.xrpc_server import Auth, Call
-from pds.accounts import SIGNING_ROLE, Account, Connection, sealed_key
-from pds.blocks import NodeCache
-from pds.directory import Directory, local_document
-from pds.errors import HandleNotAvailableError
-from pds.passwords import HashQueue
+from network.http.client import Fetcher
+from network.identity.resolver import IdentityResolver
+from network.server.spool import Spooler
+from network.xrpc.server import Auth, Call
+from pds.exceptions import HandleNotAvailableError
+from pds.identity.directory import Directory, local_document
+from pds.identity.vault import Vault
 from pds.proxy import ServiceProxy
 from pds.rate_limits import MethodLimits
-from pds.sequencer import StoredEvents
-from pds.sessions import Login, Sessions
+from pds.repo.block_rows import NodeCache
+from pds.server.accounts import (
+    SIGNING_ROLE,
+    Account,
+    Connection,
+    sealed_key,
+)
+from pds.server.passwords import HashQueue
+from pds.server.sessions import Login, Sessions
 from pds.settings import PdsSettings
-from pds.vault import Vault
-from protocol.keys import PrivateKey
+from pds.sync.sequencer import StoredEvents
+from protocol.identity.keys import PrivateKey
 from protocol.lexicon import Catalog
 from protocol.syntax import INVALID_HANDLE, TidClock
 

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
-from network.client import Fetched, Fetcher
 from network.errors import (
     ForbiddenAddressError,
     IdentityError,
@@ -27,18 +26,19 @@ from network.errors import (
     TooLargeError,
     XrpcError,
 )
-from network.identity import IdentityResolver
-from network.policy import CallerBudget, HostLimits
-from network.xrpc_server import Reply
-from pds.errors import (
+from network.http.client import Fetched, Fetcher
+from network.http.policy import CallerBudget, HostLimits
+from network.identity.resolver import IdentityResolver
+from network.xrpc.server import Reply
+from pds.exceptions import (
     InvalidRequestError,
     UpstreamFailureError,
     UpstreamTimeoutError,
 )
 from pds.settings import PdsSettings
 from protocol.errors import InvalidSyntaxError
-from protocol.keys import PrivateKey
-from protocol.service_auth import create_service_jwt
+from protocol.identity.keys import PrivateKey
+from protocol.identity.service_auth import create_service_jwt
 from protocol.syntax import Did, Nsid, parse_did
 
 PROXY_HEADER: Final = "atproto-proxy"

@@ -1,6 +1,6 @@
 """The limits of single methods, with the numbers of the reference PDS.
 
-They come on top of each client's share of all requests (`network.request_guard`).
+They come on top of each client's share (`network.server.request_guard`).
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from network.rate_limit import RateLimit, take_from_all
-from network.request_guard import admission_of
-from network.xrpc_server import Call
-from pds.repo_writes import Intent
+from network.server.rate_limit import RateLimit, take_from_all
+from network.server.request_guard import admission_of
+from network.xrpc.server import Call
+from pds.repo.repo_writes import Intent
 from pds.settings import PdsSettings
 
 _MINUTE: Final = 60.0

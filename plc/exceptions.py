@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from protocol.cid import cid_from_text
+from protocol.data.cid import cid_from_text
 
 EXCEPTIONS_PATH: Final = Path(__file__).with_name("exceptions.txt")
 

@@ -19,15 +19,16 @@ from urllib.parse import quote
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from network.client import Fetcher
 from network.errors import (
     BadResponseError,
     NetworkError,
     RateLimitedError,
     TooLargeError,
 )
-from network.policy import HostLimits
-from network.stream_client import StreamRefusedError, subscribe
+from network.http.client import Fetcher
+from network.http.policy import HostLimits
+from network.streams.stream_client import StreamRefusedError, subscribe
+from plc import operation_log
 from plc.mirror import (
     MAX_LINE_BYTES,
     MAX_PAGE_BYTES,
@@ -38,10 +39,9 @@ from plc.mirror import (
     parse_line,
     read_page,
 )
+from plc.operation import format_time
 from protocol.errors import ProtocolError
-from protocol.plc_operation import format_time
 from protocol.syntax import Did
-from storage import plc_logs
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Follower:
         return new
 
     def _is_end(
-        self, state: plc_logs.FeedState, lines: list[ExportLine], asked_at: float
+        self, state: operation_log.FeedState, lines: list[ExportLine], asked_at: float
     ) -> bool:
         """Whether nothing is left after a page that is not full. A directory may give
         fewer lines than it is asked for: what ends long ago is no end."""
@@ -270,7 +270,7 @@ class Follower:
             await asyncio.to_thread(self._begin_again, state.seq)
             raise RenumberedError(f"another operation at number {state.seq} now")
 
-    async def _fetch_page(self, state: plc_logs.FeedState) -> list[ExportLine]:
+    async def _fetch_page(self, state: operation_log.FeedState) -> list[ExportLine]:
         by_time = state.seq is None and state.time_ms is not None
         # From a millisecond before: entries of one time may lie on both sides of the
         # border, and what comes twice is seen.
@@ -309,21 +309,21 @@ class Follower:
             log.info("plc_operation_tolerated", extra={"cid": cid})
         return taken
 
-    def _state(self) -> plc_logs.FeedState:
+    def _state(self) -> operation_log.FeedState:
         with self._pool.connection() as conn:
-            return plc_logs.load_feed(conn, self._mirror.directory)
+            return operation_log.load_feed(conn, self._mirror.directory)
 
     def _begin_again(self, seq: int) -> None:
         with self._pool.connection() as conn:
-            plc_logs.begin_again(conn, self._mirror.directory, seq)
+            operation_log.begin_again(conn, self._mirror.directory, seq)
 
     def _note_caught_up(self, at: float) -> None:
         with self._pool.connection() as conn:
-            plc_logs.note_caught_up(conn, self._mirror.directory, at)
+            operation_log.note_caught_up(conn, self._mirror.directory, at)
 
     def _claim_doubts(self, limit: int) -> list[Did]:
         with self._pool.connection() as conn:
-            return plc_logs.claim_doubts(conn, limit)
+            return operation_log.claim_doubts(conn, limit)
 
     def _take_log(self, did: Did, value: object) -> None:
         with self._pool.connection() as conn:
@@ -334,18 +334,18 @@ class Follower:
     def _note_doubt(self, did: Did, error: Exception) -> None:
         why = f"{type(error).__name__}: {error}"
         with self._pool.connection() as conn:
-            plc_logs.note_doubts(conn, {did: why})
+            operation_log.note_doubts(conn, {did: why})
 
     def _forget_unknown(self, did: Did) -> None:
         """The directory does not know it; unless we proved it, it was never there."""
         with self._pool.connection() as conn:
-            if not plc_logs.load_logs(conn, [did]):
-                plc_logs.end_doubts(conn, [did])
+            if not operation_log.load_logs(conn, [did]):
+                operation_log.end_doubts(conn, [did])
 
     async def _note_error(self, error: BaseException) -> None:
         def work() -> None:
             with self._pool.connection() as conn:
-                plc_logs.note_feed_error(conn, self._mirror.directory, str(error))
+                operation_log.note_feed_error(conn, self._mirror.directory, str(error))
 
         with contextlib.suppress(psycopg.OperationalError):
             await asyncio.to_thread(work)

@@ -14,9 +14,7 @@ from typing import Any, Final
 
 import psycopg
 
-from protocol.cbor import decode
-from protocol.cid import cid_for, cid_to_text
-from protocol.plc_operation import (
+from plc.operation import (
     LogEntry,
     Operation,
     Tombstone,
@@ -29,6 +27,8 @@ from protocol.plc_operation import (
     operation_json,
     parse_operation,
 )
+from protocol.data.cbor import decode
+from protocol.data.cid import cid_for, cid_to_text
 from protocol.syntax import Did
 
 # Namespaces of advisory locks.

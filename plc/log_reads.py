@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from network.outage import outage_error
-from protocol.plc_operation import (
+from network.server.outage import outage_error
+from plc.operation import (
     LegacyCreate,
     LogEntry,
     Operation,

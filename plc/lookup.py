@@ -10,11 +10,11 @@ from typing import Any, Final
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from network.did_sources import MirroredDocument
-from network.gathering import Gathering
-from protocol.plc_operation import Tombstone, operation_document
+from network.http.gathering import Gathering
+from network.identity.did_sources import MirroredDocument
+from plc import operation_log
+from plc.operation import Tombstone, operation_document
 from protocol.syntax import Did
-from storage import plc_logs
 
 MAX_AGE_S: Final = 60.0
 
@@ -22,7 +22,7 @@ Found = MirroredDocument
 
 
 class MirrorLookup:
-    """A network.did_sources.DocumentMirror: what is proven of a DID, as its document.
+    """A `DocumentMirror`: what is proven of a DID, as its document.
 
     Answers only while the mirror was caught up within the last `max_age_s` seconds.
     A database that cannot be reached is a mirror that holds nothing.
@@ -52,12 +52,14 @@ class MirrorLookup:
     def _read(self, dids: Sequence[str]) -> dict[str, Found]:
         try:
             with self._pool.connection() as conn:
-                caught_up_at = plc_logs.load_feed(conn, self._directory).caught_up_at
+                caught_up_at = operation_log.load_feed(
+                    conn, self._directory
+                ).caught_up_at
                 if caught_up_at is None:
                     return {}
                 if self._now() - caught_up_at.timestamp() > self._max_age_s:
                     return {}
-                logs = plc_logs.load_logs(conn, dids)
+                logs = operation_log.load_logs(conn, dids)
         except psycopg.OperationalError:
             return {}
         return {

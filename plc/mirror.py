@@ -16,11 +16,8 @@ from typing import Any, Final
 
 import psycopg
 
-from protocol.did_document import PDS_SERVICE, parse_origin
-from protocol.errors import ProtocolError
-from protocol.json_form import loads
-from protocol.limits import MAX_PLC_OPERATION_BYTES, MAX_SEQ
-from protocol.plc_operation import (
+from plc import operation_log
+from plc.operation import (
     MAX_LOG_ENTRIES,
     AnyOperation,
     AuditedLog,
@@ -33,8 +30,11 @@ from protocol.plc_operation import (
     parse_time,
     verify_audit_log,
 )
+from protocol.data.json_form import loads
+from protocol.errors import ProtocolError
+from protocol.identity.did_document import PDS_SERVICE, parse_origin
+from protocol.limits import MAX_PLC_OPERATION_BYTES, MAX_SEQ
 from protocol.syntax import Did, is_plc_did
-from storage import plc_logs
 
 # More than directories ever took. One that is longer than an operation may be is the
 # matter of its DID, and stops nobody else.
@@ -195,7 +195,7 @@ class Mirror:
         Raises BadExportError, and nothing is kept, when too many DIDs are doubtful.
         """
         with conn.transaction():
-            state = plc_logs.lock_feed(conn, self.directory)
+            state = operation_log.lock_feed(conn, self.directory)
             new = repeated = 0
             tolerated: list[str] = []
             doubts: dict[Did, str] = {}
@@ -207,7 +207,7 @@ class Mirror:
             found: set[str] = set()
             for start in range(0, len(dids), _LOGS_AT_ONCE):
                 some = dids[start : start + _LOGS_AT_ONCE]
-                logs = plc_logs.load_logs(conn, some)
+                logs = operation_log.load_logs(conn, some)
                 changed: dict[Did, list[LogEntry]] = {}
                 for did in some:
                     log = logs.get(did, [])
@@ -224,15 +224,15 @@ class Mirror:
                             if line.cid in self._tolerated:
                                 tolerated.append(line.cid)
                             self._note_host(line.operation, found)
-                plc_logs.save_logs(conn, changed)
-            if plc_logs.note_doubts(conn, doubts) > plc_logs.MAX_DOUBTS:
+                operation_log.save_logs(conn, changed)
+            if operation_log.note_doubts(conn, doubts) > operation_log.MAX_DOUBTS:
                 raise BadExportError("too much that cannot be proven")
-            hosts = plc_logs.add_hosts(conn, found) if found else 0
+            hosts = operation_log.add_hosts(conn, found) if found else 0
             if lines:
                 last = lines[-1]
                 ahead = (state.seq or 0) > (last.seq or 0)
                 # A time says only where an export without numbers is read on.
-                plc_logs.move_feed(
+                operation_log.move_feed(
                     conn,
                     self.directory,
                     seq=state.seq if ahead else last.seq,
@@ -265,16 +265,16 @@ class Mirror:
         if entries[-1].created_ms > now_ms + MAX_AHEAD_MS:
             raise BadExportError("an operation of the future")
         with conn.transaction():
-            plc_logs.lock_feed(conn, self.directory)
-            ours = plc_logs.load_logs(conn, [did]).get(did, [])
+            operation_log.lock_feed(conn, self.directory)
+            ours = operation_log.load_logs(conn, [did]).get(did, [])
             if not self._goes_on(ours, entries):
                 raise RewrittenLogError("the log is not the one that was published")
-            plc_logs.save_logs(conn, {did: entries})
-            plc_logs.end_doubts(conn, [did])
+            operation_log.save_logs(conn, {did: entries})
+            operation_log.end_doubts(conn, [did])
             found: set[str] = set()
             for entry in entries:
                 self._note_host(entry.operation, found)
-            plc_logs.add_hosts(conn, found)
+            operation_log.add_hosts(conn, found)
         self._remember(found)
         return audited
 

@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from network.readiness import Readiness
-from network.request_guard import RequestGuard
+from network.server.readiness import Readiness
+from network.server.request_guard import RequestGuard
+from plc import operation_log
 from plc.log_reads import READ_FAULTS, LogReads
-from protocol.plc_operation import LogEntry
+from plc.operation import LogEntry
 from protocol.syntax import Did
-from storage import plc_logs
-from storage.pool import ping
+from storage.postgres.pool import ping
 
 _NOT_ALLOWED: Final = 405
 
@@ -41,14 +41,14 @@ def create_mirror_app(
 
     def read(did: Did) -> list[LogEntry]:
         with pool.connection() as conn:
-            return plc_logs.load_logs(conn, [did]).get(did, [])
+            return operation_log.load_logs(conn, [did]).get(did, [])
 
     def index(request: Request) -> Response:
         return PlainTextResponse(f"A mirror of {directory}. GET /{{did}}.\n")
 
     def health(request: Request) -> Response:
         with pool.connection() as conn:
-            state = plc_logs.load_feed(conn, directory)
+            state = operation_log.load_feed(conn, directory)
         at = state.caught_up_at
         return JSONResponse(
             {

@@ -19,9 +19,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from network.request_guard import client_key
+from network.server.request_guard import client_key
 from plc.ledger import SequencedEntry, export_after_seq, newest_seq, parse_number
-from protocol.plc_operation import DAY_MS
+from plc.operation import DAY_MS
 
 FUTURE_CURSOR: Final = "FutureCursor"
 OUTDATED_CURSOR: Final = "OutdatedCursor"

@@ -7,9 +7,9 @@ from typing import Final
 
 from starlette.requests import Request
 
-from network.rate_limit import RateLimit
-from network.request_guard import admission_of
-from protocol.plc_operation import AnyOperation
+from network.server.rate_limit import RateLimit
+from network.server.request_guard import admission_of
+from plc.operation import AnyOperation
 
 BYPASS_HEADER: Final = "x-ratelimit-bypass"
 

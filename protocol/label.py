@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from protocol.cbor import Value, encode
+from protocol.data.cbor import Value, encode
 from protocol.errors import (
     InvalidRecordError,
     InvalidSignatureError,
     LimitExceededError,
 )
-from protocol.keys import PrivateKey, PublicKey
+from protocol.identity.keys import PrivateKey, PublicKey
 from protocol.limits import MAX_LABEL_VALUE_BYTES
 from protocol.syntax import (
     CidText,

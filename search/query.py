@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from protocol.syntax import is_did, is_handle
 from search.tokens import is_cjk, tokenize
-from storage.web_urls import normalize_domain, normalize_url
+from storage.records.web_urls import normalize_domain, normalize_url
 
 MAX_QUERY_BYTES = 1_024
 """Longer query strings are refused: no person types them, and they cost too much."""

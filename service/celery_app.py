@@ -15,7 +15,7 @@ import structlog
 from celery import Celery
 from celery.signals import setup_logging
 
-from service.config import Config
+from service.runtime.config import Config
 
 QUEUE = "bigworld"
 

@@ -11,20 +11,20 @@ import psycopg
 import structlog
 from psycopg_pool import ConnectionPool
 
-from crawler.discovery import add_configured
-from crawler.outside import OpenOutside, outside_opener
+from crawler.hosts.discovery import add_configured
+from crawler.identities.network_clients import OpenOutside, outside_opener
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
-from network.policy import HostLimits
+from network.http.policy import HostLimits
 from plc.lookup import MirrorLookup
-from search.postgres import PostgresEngine
-from service.config import Config
-from service.crawl_settings import crawl_settings
+from search.engines.postgres import PostgresEngine
 from service.event_numbering import EventKeep, event_numbering
 from service.index_sink import IndexSink
+from service.runtime.config import Config
+from service.runtime.crawl_settings import crawl_settings
 from service.search_drain import search_drain
-from storage.interning import Interner
-from storage.pool import open_pool
+from storage.postgres.pool import open_pool
+from storage.records.interning import Interner
 
 log = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ import psycopg
 import structlog
 from psycopg_pool import ConnectionPool
 
-from service.wakeful import Wakeful
-from storage.event_log import number_events, prune
+from service.runtime.polling_thread import Wakeful
+from storage.records.event_log import number_events, prune
 
 log = structlog.get_logger(__name__)
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from appview.app import ForeignItem, ForeignSkeleton
-from network.client import Fetcher
 from network.errors import BadResponseError, IdentityError, NetworkError
-from network.identity import IdentityResolver
-from network.xrpc_client import XrpcClient
-from network.xrpc_server import XrpcError
+from network.http.client import Fetcher
+from network.identity.resolver import IdentityResolver
+from network.xrpc.client import XrpcClient
+from network.xrpc.server import XrpcError
 from protocol.errors import InvalidSyntaxError
 from protocol.limits import MAX_PARAMETER_CHARS
 from protocol.syntax import is_at_uri

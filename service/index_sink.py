@@ -15,25 +15,25 @@ from psycopg_pool import ConnectionPool
 from crawler.sink import FetchedRepo
 from indexer.account import purge_deleted
 from indexer.apply import apply_batch
-from indexer.checkout import (
+from indexer.identity import save_handles
+from indexer.repos.checkout import (
     Checkout,
     CheckoutBusyError,
     CheckoutResult,
     StaleCheckoutError,
 )
-from indexer.identity import save_handles
-from indexer.outside import remove_outside
-from indexer.repo_batch import BatchChangedError, import_fresh
-from indexer.repo_diff import DiffMismatchError, apply_diff
-from indexer.selected import keep_wanted
+from indexer.repos.repo_batch import BatchChangedError, import_fresh
+from indexer.repos.repo_diff import DiffMismatchError, apply_diff
+from indexer.repos.scope_removal import remove_outside
+from indexer.repos.selected import keep_wanted
 from protocol.errors import DesynchronizedError, ProtocolError
-from protocol.events import DroppedOp, Event
-from protocol.repo import RepoHead, RepoRecord
-from protocol.repo_diff import RepoDiff
+from protocol.events.event import DroppedOp, Event
+from protocol.repo.repo_diff import RepoDiff
+from protocol.repo.whole_repo import RepoHead, RepoRecord
 from protocol.syntax.did import Did
 from protocol.syntax.handle import Handle
 from protocol.syntax.tid import Tid
-from storage.interning import Interner
+from storage.records.interning import Interner
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from service.config import Config
+from service.runtime.config import Config
 
 if TYPE_CHECKING:
-    from network.client import Fetcher
-    from network.did_sources import DocumentMirror
-    from network.identity import IdentityResolver
-    from network.identity_cache import IdentityCache
-    from network.policy import HostLimits
+    from network.http.client import Fetcher
+    from network.http.policy import HostLimits
+    from network.identity.did_sources import DocumentMirror
+    from network.identity.identity_cache import IdentityCache
+    from network.identity.resolver import IdentityResolver
 
 
 def make_fetcher(
@@ -22,8 +22,8 @@ def make_fetcher(
 ) -> Fetcher:
     """The guarded client of this process. `limits` of a host are the configured ones
     unless given."""
-    from network.client import Fetcher
-    from network.policy import HostLimits, Policy
+    from network.http.client import Fetcher
+    from network.http.policy import HostLimits, Policy
 
     limits = limits or HostLimits(
         rate=config.host_requests_per_s,
@@ -43,7 +43,7 @@ def make_resolver(
     mirror: DocumentMirror | None = None,
 ) -> IdentityResolver:
     """Identity resolution against the configured directory."""
-    from network.identity import IdentityLimits, IdentityResolver
+    from network.identity.resolver import IdentityLimits, IdentityResolver
 
     return IdentityResolver(
         fetcher,

@@ -18,37 +18,38 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from appview import server as appview
 from appview.app import AppView
 from appview.own_feeds import own_handle
-from appview.server import add_methods
-from appview.streams.routes import stream_routes
-from crawler.crawl_requests import CrawlRequests
-from crawler.identity_cache import PostgresIdentityCache
-from indexer.export import open_export
-from network.client import Fetcher
+from crawler.hosts.crawl_requests import CrawlRequests
+from crawler.identities.identity_cache import PostgresIdentityCache
+from indexer.repos.export import open_export
+from mirror import methods as mirror
+from mirror.stream_routes import stream_routes
 from network.errors import IdentityError, NetworkError
-from network.identity import IdentityResolver
-from network.jti import ThreadedJtiStore
-from network.policy import HostLimits
-from network.request_guard import RequestGuard
-from network.service_authenticator import ServiceAuthenticator
-from network.spool import Spooler
-from network.xrpc_server import THREADS, XrpcServer
+from network.http.client import Fetcher
+from network.http.policy import HostLimits
+from network.identity.jti import ThreadedJtiStore
+from network.identity.resolver import IdentityResolver
+from network.identity.service_authenticator import ServiceAuthenticator
+from network.server.request_guard import RequestGuard
+from network.server.spool import Spooler
+from network.xrpc.server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
-from search.postgres import PostgresEngine
-from service.config import Config
-from service.crawl_settings import crawl_settings
+from search.engines.postgres import PostgresEngine
 from service.foreign_feeds import ForeignFeeds
-from service.operator_access import for_operator
 from service.outgoing import make_fetcher, make_resolver
-from service.pages.image_cache import ImageCache
-from service.pages.images import IMAGE_LIMITS, Images
-from service.pages.routes import page_routes, status_route
-from service.secrets import SecretStore, admin_password
-from storage.issuers import is_issuer_active
-from storage.jti import use_jti
-from storage.pool import end_idle_transactions, open_pool, ping
+from service.runtime.config import Config
+from service.runtime.crawl_settings import crawl_settings
+from service.runtime.secrets import SecretStore, admin_password
+from service.web.image_cache import ImageCache
+from service.web.images import IMAGE_LIMITS, Images
+from service.web.operator_access import for_operator
+from service.web.routes import page_routes, status_route
+from storage.postgres.pool import end_idle_transactions, open_pool, ping
+from storage.repos.issuers import is_issuer_active
+from storage.repos.jti import use_jti
 
 SERVICES = {
     "bsky_appview": "BskyAppView",
@@ -171,7 +172,8 @@ def make_server(
         ready=lambda: ping(app.pool),
         threads=threads,
     )
-    add_methods(server, app)
+    appview.add_methods(server, app)
+    mirror.add_methods(server, app)
     return server
 
 

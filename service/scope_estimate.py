@@ -12,17 +12,17 @@ from typing import Any, Final
 
 import psycopg
 
-from crawler.discovery import read_page
-from crawler.host_name import parse_host
+from crawler.hosts.discovery import read_page
+from crawler.hosts.host_name import parse_host
 from crawler.methods import LIST_HOSTS, LIST_REPOS, LIST_REPOS_BY_COLLECTION
-from network.client import Fetcher
 from network.errors import IdentityError, NetworkError, XrpcError
-from network.identity import IdentityResolver
-from network.xrpc_client import XrpcClient
-from service.config import Config
+from network.http.client import Fetcher
+from network.identity.resolver import IdentityResolver
+from network.xrpc.client import XrpcClient
+from service.runtime.config import Config
 from storage.collections import GRAPH_FOLLOW
-from storage.hosts import HOST_BANNED, load_hosts
-from storage.scope import Scope, ScopeKind
+from storage.hosts.host_rows import HOST_BANNED, load_hosts
+from storage.repos.scope_rows import Scope, ScopeKind
 
 LIST_RECORDS: Final = "com.atproto.repo.listRecords"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from storage.scope import Scope, ScopeProgress
+from storage.repos.scope_rows import Scope, ScopeProgress
 
 
 def as_fields(scope: Scope, progress: ScopeProgress) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import psycopg
 import structlog
 
 from crawler.database import Database
-from crawler.scope_keeper import ScopeKeeper
-from service.config import Config
+from crawler.scope.reconciler import ScopeKeeper
 from service.crawling import WriteSide
-from storage.scope import ScopeKind, load_scope, set_scope
+from service.runtime.config import Config
+from storage.repos.scope_rows import ScopeKind, load_scope, set_scope
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 from indexer.search_sync import drain_outbox
-from search.engine import SearchEngine
-from service.wakeful import Wakeful
+from search.engines.contract import SearchEngine
+from service.runtime.polling_thread import Wakeful
 
 _BATCH: Final = 500
 _LOOK_S: Final = 0.25

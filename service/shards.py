@@ -16,14 +16,14 @@ import psycopg
 
 from crawler.database import Database
 from crawler.settings import CrawlSettings
-from crawler.shard import Shard
-from crawler.shard_wire import Wake
-from service import logs
+from crawler.shards.shard import Shard
+from crawler.shards.shard_wire import Wake
 from service.index_sink import IndexSink
-from service.interpreter import calm_interpreter
-from storage import leases
-from storage.interning import Interner
-from storage.pool import open_pool
+from service.runtime import logs
+from service.runtime.garbage_collection import calm_interpreter
+from storage.postgres import leases
+from storage.postgres.pool import open_pool
+from storage.records.interning import Interner
 
 _POOL: Final = 4
 _WATCH_EVERY: Final = 0.2
@@ -43,7 +43,7 @@ class ShardPlan:
     def start(
         self, number: int, frames: socket.socket, control: socket.socket
     ) -> BaseProcess:
-        """Start a shard's process; see `crawler.shard_link.StartShard`."""
+        """Start a shard's process; see `crawler.shards.shard_link.StartShard`."""
         # Processes fork off one that has no threads and has loaded all of this.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])

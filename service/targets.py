@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from service.config import Config
+from service.runtime.config import Config
 
 if TYPE_CHECKING:
-    from network.client import Fetcher
+    from network.http.client import Fetcher
 
 _PATIENCE_S: Final = 10.0
 _LOOKED_AT: Final = 20
@@ -57,9 +57,9 @@ async def _ask_directory(fetcher: Fetcher, config: Config) -> str | None:
 
 
 async def _ask_host(fetcher: Fetcher, url: str, kind: str) -> str | None:
-    from crawler.discovery import probe
+    from crawler.hosts.discovery import probe
     from network.errors import NetworkError, XrpcError
-    from network.xrpc_client import XrpcClient
+    from network.xrpc.client import XrpcClient
 
     try:
         async with asyncio.timeout(_PATIENCE_S):

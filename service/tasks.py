@@ -14,16 +14,16 @@ from typing import Any
 import structlog
 from celery import Celery
 
+from audit.auditor import audit_step
+from audit.samples import Verdict
 from indexer.search_sync import drain_outbox
-from search.spelling import refresh_words
-from service.auditing import audit_step
+from search.engines.spelling import refresh_words
 from service.crawling import WriteSide
-from service.metrics import TaskMetrics
-from service.snapshot import TASK_PULSE
-from storage.audit_samples import Verdict
-from storage.identities import evict
-from storage.jti import forget_expired_jtis
+from service.monitoring.metrics import TaskMetrics
+from service.monitoring.snapshot import TASK_PULSE
 from storage.pulses import beat, first_beat, forget_pulses
+from storage.repos.identities import evict
+from storage.repos.jti import forget_expired_jtis
 
 log = structlog.get_logger(__name__)
 

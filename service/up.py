@@ -26,10 +26,13 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from network.errors import NetworkError
-from service import demo
-from service.config import Config
-from service.crawl_settings import check_targets
-from service.databases import (
+from service import demo_network
+from service.cli.progress import Report
+from service.cli.running import forget_running, note_running
+from service.operator_errors import SeedingError, ServiceError
+from service.runtime.config import Config
+from service.runtime.crawl_settings import check_targets
+from service.runtime.databases import (
     INDEX,
     PDS,
     PLC,
@@ -38,14 +41,11 @@ from service.databases import (
     embedded_valkey,
     is_current,
 )
-from service.embedded import EmbeddedPostgres, EmbeddedValkey
-from service.embedded.server import EmbeddedServer
-from service.errors import SeedingError, ServiceError
-from service.home import hold_home, make_home
-from service.progress import Report
-from service.running import forget_running, note_running
-from service.secrets import admin_password
-from service.supervisor import Supervisor
+from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
+from service.runtime.embedded.embedded_server import EmbeddedServer
+from service.runtime.home import hold_home, make_home
+from service.runtime.secrets import admin_password
+from service.runtime.supervisor import Supervisor
 from service.targets import find_unreachable
 
 _TICK_S = 0.1
@@ -85,7 +85,7 @@ def run(config: Config, console: Console | None = None) -> None:
     foreign = bool(config.relays or config.hosts or config.dids)
     check_targets(config)
     if not foreign:
-        config = _demo_config(demo.at_remembered_ports(config))
+        config = _demo_config(demo_network.at_remembered_ports(config))
     if not config.home.exists():
         # Refused before anything is made. In a home that is there, the ports may be
         # those of the network that runs in it already.
@@ -104,7 +104,7 @@ def _demo_config(config: Config) -> Config:
         update={
             "dev_network": True,
             "event_log": True,
-            "hosts": demo.pds_urls(config),
+            "hosts": demo_network.pds_urls(config),
             "host_requests_per_s": _DEMO_REQUESTS_PER_S,
             "host_concurrency": _DEMO_CONCURRENCY,
         }
@@ -172,7 +172,7 @@ class _Run:
         databases = [_Database(INDEX)]
         if self._is_demo:
             databases += [_Database(PLC)]
-            databases += [_Database(PDS, letter) for letter in demo.LETTERS]
+            databases += [_Database(PDS, letter) for letter in demo_network.LETTERS]
         if config.database_url is None:
             self._report.say("starting PostgreSQL")
             self._postgres = postgres = embedded_postgres(config)
@@ -208,7 +208,7 @@ class _Run:
         index = urls[_Database(INDEX)]
         if self._is_demo:
             self._start("plc", ["plc"], urls[_Database(PLC)])
-            for letter in demo.LETTERS:
+            for letter in demo_network.LETTERS:
                 url = urls[_Database(PDS, letter)]
                 self._start(f"pds-{letter}", ["pds", letter], url)
         elif self._config.plc_mirror:
@@ -217,7 +217,7 @@ class _Run:
         self._start("crawl", ["crawl"], index)
         if self._is_demo:
             self._wait_for_health(self._config.plc_port, "/_health")
-            for letter in demo.LETTERS:
+            for letter in demo_network.LETTERS:
                 port = self._config.pds_port(letter)
                 self._wait_for_health(port, "/xrpc/_health")
         self._wait_for_health(self._config.provider_port, "/xrpc/_health")
@@ -244,7 +244,7 @@ class _Run:
             update["broker_url"] = SecretStr(self._valkey.celery_url())
         config = self._config.model_copy(update=update)
         self._report.say(f"starting {name}")
-        argv = [sys.executable, "-m", "service.cli", *arguments]
+        argv = [sys.executable, "-m", "service.cli.app", *arguments]
         self._supervisor.start(name, argv, config.environment(), expendable=expendable)
 
     def _wait_for_health(self, port: int, path: str) -> None:
@@ -254,7 +254,7 @@ class _Run:
 
     def _settle(self, index_url: str) -> None:
         """Seed the demo network once, and wait until all of it can be found."""
-        state = demo.load_state(self._config)
+        state = demo_network.load_state(self._config)
         if not state["done"]:
             self._patiently(lambda: self._seed(state))
             self._wait_until_indexed(index_url)
@@ -262,7 +262,7 @@ class _Run:
 
     def _seed(self, state: dict[str, Any]) -> None:
         report = self._report
-        asyncio.run(demo.seed(self._config, state, report.count, report.say))
+        asyncio.run(demo_network.seed(self._config, state, report.count, report.say))
 
     def _patiently(self, work: Callable[[], T]) -> T:
         """Do work that talks to the demo servers until it succeeds: on a slow machine
@@ -279,10 +279,12 @@ class _Run:
             pause = min(2 * pause, _LAST_PAUSE_S)
 
     def _wait_until_indexed(self, index_url: str) -> None:
-        revs = self._patiently(lambda: asyncio.run(demo.newest_revs(self._config)))
+        revs = self._patiently(
+            lambda: asyncio.run(demo_network.newest_revs(self._config))
+        )
         best, moved = -1, time.monotonic()
         while best < len(revs):
-            indexed = demo.count_indexed(index_url, revs)
+            indexed = demo_network.count_indexed(index_url, revs)
             if indexed > best:
                 best, moved = indexed, time.monotonic()
                 self._report.count("indexed", indexed, len(revs))
@@ -297,13 +299,15 @@ class _Run:
 
     def _announce(self) -> None:
         config, say = self._config, self._report.say
-        path = demo.write_endpoints(config, self._accounts)
+        path = demo_network.write_endpoints(config, self._accounts)
         admin_password(config)
         seconds = time.monotonic() - self._started
         say(f"ready after {seconds:.0f} s: {config.provider_url}/")
         say(f"  provider  {config.provider_did}")
         if self._is_demo:
-            for letter, url in zip(demo.LETTERS, demo.pds_urls(config), strict=True):
+            for letter, url in zip(
+                demo_network.LETTERS, demo_network.pds_urls(config), strict=True
+            ):
                 say(f"  PDS {letter.upper()}     {url}")
             names = ", ".join(account["handle"] for account in self._accounts)
             say(f"  log in    {names}; password {self._accounts[0]['password']}")
@@ -356,7 +360,7 @@ def _check_ports(config: Config, *, is_demo: bool) -> None:
     if config.plc_mirror:
         ports.append(config.plc_port)
     if is_demo:
-        ports += [config.plc_port, *map(config.pds_port, demo.LETTERS)]
+        ports += [config.plc_port, *map(config.pds_port, demo_network.LETTERS)]
     for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -2,7 +2,7 @@
 
 The first migration writes these rows, so a known collection or path never needs a
 look-up. Ids below FIRST_FREE_ID are reserved for this file; interned ones follow.
-Everything else is interned at run time (storage.interning).
+Everything else is interned at run time (storage.records.interning).
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def resume_stream(
 
     It is the least of the rows, whatever number of shards wrote them: another number
     deals the accounts out in another way, so that a row means nothing by itself. Call
-    it while no shard of another number is at work (storage.leases).
+    it while no shard of another number is at work (storage.postgres.leases).
     """
     rows = conn.execute(
         "SELECT seq FROM host_cursor WHERE host = %s ORDER BY shard FOR UPDATE", (host,)

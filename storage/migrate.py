@@ -16,13 +16,13 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from storage.record_codec import store_dictionary
+from storage.records.record_codec import store_dictionary
 
-_MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
+_MIGRATIONS: Final = Path(__file__).resolve().parents[1] / "migrations"
 
 TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "index": ("storage.schema", "search.schema", "feeds.schema", "appview.schema"),
-    "pds": ("pds.schema",),
+    "pds": ("pds.tables",),
     "plc": ("plc.schema",),
 }
 """Database name -> modules whose `metadata` describes its tables. Named, not imported:

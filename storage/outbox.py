@@ -12,8 +12,8 @@ from typing import Any, Final
 import psycopg
 
 from storage.collections import NO_COLLECTION, NO_RKEY
-from storage.copy import copy_packed, fixed_packer
-from storage.documents import Address
+from storage.postgres.copy import copy_packed, fixed_packer
+from storage.records.documents import Address
 
 _ROW: Final = fixed_packer(("int4", "int4", "int8"))
 _COLUMNS: Final = ("actor", "collection", "rkey")

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from service.embedded import EmbeddedPostgres, EmbeddedValkey
+from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
 
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
@@ -221,7 +221,7 @@ def conn(index_db: str) -> Iterator[psycopg.Connection[Any]]:
 @pytest.fixture
 def pool(index_db: str) -> Iterator[ConnectionPool[Any]]:
     """A small pool on a fresh index database."""
-    from storage.pool import open_pool
+    from storage.postgres.pool import open_pool
 
     with open_pool(index_db, min=1, max=4) as opened:
         yield opened

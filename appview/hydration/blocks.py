@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import psycopg
 
-from storage.arrays import int_columns
 from storage.collections import (
     BLOCK_SUBJECT,
     COLLECTION_IDS,
@@ -16,8 +15,9 @@ from storage.collections import (
     LISTBLOCK_SUBJECT,
     NO_RKEY,
 )
-from storage.documents import Address
-from storage.links import partition_of
+from storage.postgres.arrays import int_columns
+from storage.records.documents import Address
+from storage.records.links import partition_of
 from storage.states import STATUS_ACTIVE
 
 MODERATION_LIST: Final = "app.bsky.graph.defs#modlist"

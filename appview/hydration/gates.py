@@ -15,9 +15,8 @@ from typing import Any, Final, NamedTuple
 import psycopg
 
 from appview.hydration.records import POST, Post, Record
-from protocol.cbor import Value
+from protocol.data.cbor import Value
 from protocol.syntax import datetime_us, is_datetime
-from storage.arrays import int_columns
 from storage.collections import (
     COLLECTION_IDS,
     FEED_POSTGATE,
@@ -26,9 +25,10 @@ from storage.collections import (
     NO_RKEY,
     REPLY_PARENT,
 )
-from storage.documents import Address
-from storage.instants import to_micros
-from storage.links import partition_of
+from storage.postgres.arrays import int_columns
+from storage.postgres.instants import to_micros
+from storage.records.documents import Address
+from storage.records.links import partition_of
 
 THREADGATE: Final = COLLECTION_IDS[FEED_THREADGATE]
 POSTGATE: Final = COLLECTION_IDS[FEED_POSTGATE]

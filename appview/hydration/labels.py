@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from storage.documents import Address
+from storage.records.documents import Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from typing import Any
 
 import psycopg
 
-from protocol.cbor import Value, decode
-from protocol.cid import cid_for, cid_to_text
+from protocol.data.cbor import Value, decode
+from protocol.data.cid import cid_for, cid_to_text
+from protocol.data.json_form import to_json
 from protocol.errors import ProtocolError
-from protocol.json_form import to_json
 from storage.collections import (
     ACTOR_PROFILE,
     COLLECTION_IDS,
@@ -27,9 +27,9 @@ from storage.collections import (
     REPOST_SUBJECT,
     RKEY_SELF,
 )
-from storage.documents import Address
-from storage.links import DEFAULT_PARTITION
-from storage.record_allowance import HELD, Allowance, Held
+from storage.records.documents import Address
+from storage.records.links import DEFAULT_PARTITION
+from storage.records.record_allowance import HELD, Allowance, Held
 
 POST = COLLECTION_IDS[FEED_POST]
 GENERATOR = COLLECTION_IDS[FEED_GENERATOR]

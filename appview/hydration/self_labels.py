@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.cbor import Value
+from protocol.data.cbor import Value
 
 SELF_LABELS: Final = "com.atproto.label.defs#selfLabels"
 MAX_SELF_LABELS: Final = 10

@@ -28,9 +28,9 @@ from appview.hydration.gates import (
     threadgate_address,
 )
 from appview.hydration.records import POST, Post, load_records
-from storage.addresses import find_actors, find_addresses
-from storage.documents import Address
-from storage.record_allowance import Allowance
+from storage.records.addresses import find_actors, find_addresses
+from storage.records.documents import Address
+from storage.records.record_allowance import Allowance
 
 if TYPE_CHECKING:
     from datetime import datetime

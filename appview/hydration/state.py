@@ -38,12 +38,12 @@ from appview.own_feeds import (
 )
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
-from protocol.cid import cid_to_text
+from protocol.data.cid import cid_to_text
 from protocol.syntax import is_at_uri
-from storage.addresses import find_addresses, name_addresses_in, name_rkeys
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
-from storage.documents import Address
-from storage.record_allowance import Allowance
+from storage.records.addresses import find_addresses, name_addresses_in, name_rkeys
+from storage.records.documents import Address
+from storage.records.record_allowance import Allowance
 
 _NAMED = frozenset({GENERATOR, LIST, STARTER_PACK, LABELER})
 MAX_QUOTES: Final = 2

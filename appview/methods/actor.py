@@ -12,10 +12,15 @@ from appview.rules import Place, refuse_profile, refuse_subject, shown_actors
 from appview.session import Session
 from appview.views.detailed_profile import profile_view_detailed
 from appview.views.profile import profile_view
-from network.xrpc_server import XrpcError
+from network.xrpc.server import XrpcError
 from protocol.syntax import is_did
-from storage.addresses import find_actors, find_handles
-from storage.links import LinkPage, find_followers, find_follows, link_keyset
+from storage.records.addresses import find_actors, find_handles
+from storage.records.links import (
+    LinkPage,
+    find_followers,
+    find_follows,
+    link_keyset,
+)
 
 MAX_PROFILES = 25
 

@@ -15,11 +15,11 @@ from appview.pipeline import Params, Runnable
 from appview.rules import Place, refuse_author, shown_items
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
-from network.xrpc_server import XrpcError
-from storage.addresses import find_addresses
+from network.xrpc.server import XrpcError
 from storage.collections import COLLECTION_IDS, FEED_REPOST, REPOST_SUBJECT
-from storage.documents import Address
-from storage.instants import from_micros, micros_sql
+from storage.postgres.instants import from_micros, micros_sql
+from storage.records.addresses import find_addresses
+from storage.records.documents import Address
 
 _REPOST: Final = COLLECTION_IDS[FEED_REPOST]
 _IMAGES, _VIDEO = 1, 2  # bits of post.media

@@ -20,11 +20,11 @@ from feeds.skeleton import (
     SkeletonItem,
     ViewerRequiredError,
 )
-from network.xrpc_server import XrpcError
+from network.xrpc.server import XrpcError
 from protocol.syntax import parse_at_uri
-from storage.addresses import find_addresses, name_addresses_in
 from storage.collections import FEED_GENERATOR
-from storage.documents import Address
+from storage.records.addresses import find_addresses, name_addresses_in
+from storage.records.documents import Address
 
 SKELETON_REPOST = "app.bsky.feed.defs#skeletonReasonRepost"
 MAX_GENERATORS = 150

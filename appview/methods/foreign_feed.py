@@ -14,10 +14,10 @@ from appview.rules import Place, shown_items
 from appview.session import Session
 from appview.views.post import feed_view_post
 from feeds.skeleton import SkeletonItem
-from network.xrpc_server import Call, XrpcError
-from storage.addresses import find_addresses
+from network.xrpc.server import Call, XrpcError
 from storage.collections import COLLECTION_IDS, FEED_REPOST, REPOST_SUBJECT
-from storage.documents import Address
+from storage.records.addresses import find_addresses
+from storage.records.documents import Address
 
 GET_FEED: Final = "app.bsky.feed.getFeed"
 REASON_PIN: Final = "app.bsky.feed.defs#reasonPin"

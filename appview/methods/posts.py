@@ -14,9 +14,8 @@ from appview.session import Session
 from appview.views.common import created_text, datetime_text
 from appview.views.post import parents_view, post_view, thread_view, threadgate_view
 from appview.views.profile import profile_view
-from network.xrpc_server import XrpcError
+from network.xrpc.server import XrpcError
 from protocol.syntax import parse_at_uri
-from storage.addresses import find_addresses
 from storage.collections import (
     COLLECTION_IDS,
     FEED_LIKE,
@@ -24,8 +23,9 @@ from storage.collections import (
     REPLY_PARENT,
     REPOST_SUBJECT,
 )
-from storage.documents import Address
-from storage.links import LinkSource, find_links, link_keyset
+from storage.records.addresses import find_addresses
+from storage.records.documents import Address
+from storage.records.links import LinkSource, find_links, link_keyset
 
 LIKE = COLLECTION_IDS[FEED_LIKE]
 MAX_URIS = 25

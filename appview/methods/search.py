@@ -14,9 +14,9 @@ from appview.rules import Place, shown_actors, shown_records
 from appview.session import RequestContext
 from appview.views.post import post_view
 from appview.views.profile import profile_view, profile_view_basic
-from network.xrpc_server import XrpcError
+from network.xrpc.server import XrpcError
 from protocol.syntax import is_did
-from search.engine import ActorHit, TooCostlyError
+from search.engines.contract import ActorHit, TooCostlyError
 from search.query import (
     InvalidQueryError,
     PostQuery,
@@ -25,9 +25,9 @@ from search.query import (
     parse_query,
     resolve_account,
 )
-from storage.addresses import find_handles
-from storage.documents import Address
-from storage.web_urls import normalize_domain, normalize_url
+from storage.records.addresses import find_handles
+from storage.records.documents import Address
+from storage.records.web_urls import normalize_domain, normalize_url
 
 
 def _found_posts(context: RequestContext, params: Params) -> Source[Address]:

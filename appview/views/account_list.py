@@ -14,10 +14,10 @@ from appview.views.common import (
     rkey_text,
     text_of,
 )
-from protocol.blob import blob_cid
-from protocol.graphemes import cut_text
+from protocol.data.blob import blob_cid
+from protocol.data.graphemes import cut_text
 from storage.collections import GRAPH_LISTBLOCK
-from storage.documents import Address
+from storage.records.documents import Address
 
 _MAX_NAME_BYTES: Final = 64
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from appview.hydration.actors import Actor
 from appview.hydration.state import State
-from protocol.cid import cid_to_text
+from protocol.data.cid import cid_to_text
 
 GET_BLOB = "com.atproto.sync.getBlob"
 PLAYLIST = "playlist.m3u8"

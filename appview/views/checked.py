@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from protocol.cbor import Value
+from protocol.data.cbor import Value
+from protocol.data.json_form import to_json
 from protocol.errors import ProtocolError
-from protocol.json_form import to_json
 from protocol.lexicon import Catalog
 
 FACET = "app.bsky.richtext.facet"

@@ -8,10 +8,10 @@ from typing import Any
 from appview.hydration.records import Record
 from appview.hydration.self_labels import self_label_values
 from appview.hydration.state import State
-from protocol.cbor import Value
-from protocol.cid import cid_to_text
+from protocol.data.cbor import Value
+from protocol.data.cid import cid_to_text
 from protocol.syntax import datetime_from_us, datetime_us, is_datetime, tid_from_int
-from storage.documents import Address
+from storage.records.documents import Address
 
 
 def datetime_text(moment: datetime) -> str:

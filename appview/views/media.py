@@ -10,9 +10,9 @@ from appview.hydration.state import State
 from appview.views.blob_url import PLAYLIST, THUMBNAIL, image_url, video_url
 from appview.views.checked import ASPECT_RATIO, STRONG_REF, list_of, part_of
 from appview.views.common import present, text_of
-from protocol.blob import blob_cid
-from protocol.cbor import Value
-from protocol.cid import cid_to_text
+from protocol.data.blob import blob_cid
+from protocol.data.cbor import Value
+from protocol.data.cid import cid_to_text
 from protocol.syntax import is_uri
 
 IMAGES: Final = "app.bsky.embed.images"

@@ -10,10 +10,10 @@ from appview.views.account_list import avatar_url, list_view_basic, named_fields
 from appview.views.checked import FACET, list_of
 from appview.views.common import present, rkey_text, self_labels, text_of
 from appview.views.profile import profile_view, profile_view_basic
-from protocol.cbor import Value
-from protocol.graphemes import cut_text
+from protocol.data.cbor import Value
+from protocol.data.graphemes import cut_text
 from storage.collections import FEED_LIKE
-from storage.documents import Address
+from storage.records.documents import Address
 
 GENERATOR_VIEW: Final = "app.bsky.feed.defs#generatorView"
 LIST_VIEW: Final = "app.bsky.graph.defs#listView"

@@ -20,7 +20,7 @@ from appview.views.embed import embed_view
 from appview.views.profile import profile_view_basic
 from feeds.skeleton import SkeletonItem
 from storage.collections import FEED_LIKE, FEED_POST, FEED_REPOST, FEED_THREADGATE
-from storage.documents import Address
+from storage.records.documents import Address
 
 DEFS = "app.bsky.feed.defs"
 POST_VIEW = f"{DEFS}#postView"

@@ -19,7 +19,7 @@ from appview.views.common import (
     self_labels,
     text_of,
 )
-from protocol.graphemes import cut_text
+from protocol.data.graphemes import cut_text
 from storage.collections import ACTOR_PROFILE, GRAPH_FOLLOW
 
 INVALID_HANDLE: Final = "handle.invalid"

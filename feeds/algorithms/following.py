@@ -23,8 +23,8 @@ from storage.collections import (
     FOLLOW_SUBJECT,
     REPOST_SUBJECT,
 )
-from storage.documents import Address
-from storage.instants import from_micros, micros_sql
+from storage.postgres.instants import from_micros, micros_sql
+from storage.records.documents import Address
 
 MAX_FOLLOWS = 10_000
 """Accounts read for one page; the most recently followed come first."""

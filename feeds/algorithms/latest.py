@@ -8,8 +8,8 @@ import psycopg
 
 from feeds.skeleton import Algorithm, FeedRequest, SkeletonEntry, SkeletonItem
 from storage.collections import COLLECTION_IDS, FEED_POST
-from storage.documents import Address
-from storage.instants import from_micros, to_micros
+from storage.postgres.instants import from_micros, to_micros
+from storage.records.documents import Address
 
 _POST = COLLECTION_IDS[FEED_POST]
 

@@ -15,15 +15,15 @@ from indexer.collections.source import (
 )
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
-from protocol.blob import blob_cid
+from protocol.data.blob import blob_cid
 from storage.collections import GRAPH_LIST
-from storage.rows import LIST, RowTable
-from storage.text import (
+from storage.postgres.text import (
     MAX_DESCRIPTION_CHARS,
     MAX_NAME_CHARS,
     clean_optional,
     clean_text,
 )
+from storage.records.rows import LIST, RowTable
 
 COLLECTION: Final = GRAPH_LIST
 TABLES: Final[tuple[RowTable, ...]] = (LIST,)

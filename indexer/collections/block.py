@@ -7,7 +7,7 @@ from typing import Final
 from indexer.collections.source import Names, RecordText, RowOut, Source, Value
 from indexer.links import Link, account_links
 from storage.collections import BLOCK_SUBJECT, GRAPH_BLOCK
-from storage.rows import RowTable
+from storage.records.rows import RowTable
 
 COLLECTION: Final = GRAPH_BLOCK
 TABLES: Final[tuple[RowTable, ...]] = ()

@@ -15,17 +15,17 @@ from indexer.collections.source import (
 )
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
-from protocol.blob import blob_cid
+from protocol.data.blob import blob_cid
 from protocol.errors import InvalidRecordError
 from protocol.syntax import is_did
 from storage.collections import FEED_GENERATOR as COLLECTION_NSID
-from storage.rows import FEED_GENERATOR, RowTable
-from storage.text import (
+from storage.postgres.text import (
     MAX_DESCRIPTION_CHARS,
     MAX_NAME_CHARS,
     clean_optional,
     clean_text,
 )
+from storage.records.rows import FEED_GENERATOR, RowTable
 
 COLLECTION: Final = COLLECTION_NSID
 TABLES: Final[tuple[RowTable, ...]] = (FEED_GENERATOR,)

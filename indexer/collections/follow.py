@@ -7,7 +7,7 @@ from typing import Final
 from indexer.collections.source import Names, RecordText, RowOut, Source, Value
 from indexer.links import Link, account_links
 from storage.collections import FOLLOW_SUBJECT, GRAPH_FOLLOW
-from storage.rows import RowTable
+from storage.records.rows import RowTable
 
 COLLECTION: Final = GRAPH_FOLLOW
 TABLES: Final[tuple[RowTable, ...]] = ()

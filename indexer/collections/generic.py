@@ -8,7 +8,7 @@ from typing import Any, Final
 from indexer.collections.source import Names, RecordText, RowOut, Source, Value
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
-from storage.rows import RowTable
+from storage.records.rows import RowTable
 
 COLLECTION: Final = "*"
 TABLES: Final[tuple[RowTable, ...]] = ()

@@ -15,7 +15,7 @@ from indexer.collections.source import (
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
 from storage.collections import LABELER_SERVICE, RKEY_SELF
-from storage.rows import LABELER, RowTable
+from storage.records.rows import LABELER, RowTable
 
 COLLECTION: Final = LABELER_SERVICE
 TABLES: Final[tuple[RowTable, ...]] = (LABELER,)

@@ -7,7 +7,7 @@ from typing import Final
 from indexer.collections.source import Names, RecordText, RowOut, Source, Value
 from indexer.links import Link, subject_links
 from storage.collections import FEED_LIKE, LIKE_SUBJECT
-from storage.rows import RowTable
+from storage.records.rows import RowTable
 
 COLLECTION: Final = FEED_LIKE
 TABLES: Final[tuple[RowTable, ...]] = ()

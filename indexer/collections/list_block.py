@@ -8,7 +8,7 @@ from indexer.collections.source import Names, RecordText, RowOut, Source, Value
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
 from storage.collections import GRAPH_LISTBLOCK
-from storage.rows import RowTable
+from storage.records.rows import RowTable
 
 COLLECTION: Final = GRAPH_LISTBLOCK
 TABLES: Final[tuple[RowTable, ...]] = ()

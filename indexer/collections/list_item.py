@@ -15,7 +15,7 @@ from indexer.collections.source import (
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
 from storage.collections import GRAPH_LISTITEM
-from storage.rows import LIST_ITEM, RowTable
+from storage.records.rows import LIST_ITEM, RowTable
 
 COLLECTION: Final = GRAPH_LISTITEM
 TABLES: Final[tuple[RowTable, ...]] = (LIST_ITEM,)

@@ -20,8 +20,8 @@ from indexer.links import find_links as find_all_links
 from protocol.errors import InvalidRecordError
 from protocol.syntax import is_did
 from storage.collections import FEED_POST
-from storage.rows import POST, RowTable
-from storage.text import clean_text
+from storage.postgres.text import clean_text
+from storage.records.rows import POST, RowTable
 
 COLLECTION: Final = FEED_POST
 TABLES: Final[tuple[RowTable, ...]] = (POST,)

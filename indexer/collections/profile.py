@@ -14,10 +14,10 @@ from indexer.collections.source import (
 )
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
-from protocol.blob import blob_cid
+from protocol.data.blob import blob_cid
 from storage.collections import ACTOR_PROFILE, RKEY_SELF
-from storage.rows import PROFILE, RowTable
-from storage.text import MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS, clean_optional
+from storage.postgres.text import MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS, clean_optional
+from storage.records.rows import PROFILE, RowTable
 
 COLLECTION: Final = ACTOR_PROFILE
 TABLES: Final[tuple[RowTable, ...]] = (PROFILE,)

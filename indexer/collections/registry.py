@@ -22,7 +22,7 @@ from indexer.collections import (
     threadgate,
 )
 from indexer.collections.source import Collection
-from storage.rows import RowTable
+from storage.records.rows import RowTable
 
 COLLECTIONS: Final[dict[str, Collection]] = {
     module.COLLECTION: module

@@ -12,10 +12,10 @@ from indexer.links import Link, Target, parse_link
 from protocol.errors import InvalidRecordError
 from protocol.syntax import datetime_us, is_datetime
 from storage.collections import NO_COLLECTION, NO_RKEY
-from storage.rows import RowTable
+from storage.records.rows import RowTable
 
 Value = Mapping[str, Any]
-"""A decoded record (protocol.cbor.decode_fast: links are bytes)."""
+"""A decoded record (protocol.data.cbor.decode_fast: links are bytes)."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OLDEST_US: Final = -62_135_596_800_000_000  # 0001-01-01

@@ -17,13 +17,13 @@ from indexer.collections.source import (
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
 from storage.collections import GRAPH_STARTERPACK
-from storage.rows import STARTER_PACK, RowTable
-from storage.text import (
+from storage.postgres.text import (
     MAX_DESCRIPTION_CHARS,
     MAX_NAME_CHARS,
     clean_optional,
     clean_text,
 )
+from storage.records.rows import STARTER_PACK, RowTable
 
 COLLECTION: Final = GRAPH_STARTERPACK
 TABLES: Final[tuple[RowTable, ...]] = (STARTER_PACK,)

@@ -15,7 +15,7 @@ from indexer.collections.source import (
 from indexer.links import Link
 from indexer.links import find_links as find_all_links
 from storage.collections import FEED_THREADGATE
-from storage.rows import RowTable
+from storage.records.rows import RowTable
 
 COLLECTION: Final = FEED_THREADGATE
 TABLES: Final[tuple[RowTable, ...]] = ()

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from protocol.cbor import Value
+from protocol.data.cbor import Value
 from protocol.errors import InvalidLexiconError, InvalidRecordError
 from protocol.lexicon.compiler import Compiler
 from protocol.lexicon.documents import (

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from protocol.cbor import Value
-from protocol.cid import Cid
+from protocol.data.cbor import Value
+from protocol.data.cid import Cid
+from protocol.data.graphemes import count_graphemes
 from protocol.errors import InvalidLexiconError, InvalidRecordError
-from protocol.graphemes import count_graphemes
 from protocol.lexicon.documents import Schema, resolve_ref
 from protocol.lexicon.formats import FORMATS
 from protocol.limits import MAX_LEXICON_DEPTH

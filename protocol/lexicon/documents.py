@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from protocol import json_form
+from protocol.data import json_form
 from protocol.errors import (
     InvalidEncodingError,
     InvalidLexiconError,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from protocol import json_form
+from protocol.data import json_form
 from protocol.errors import (
     InvalidEncodingError,
     InvalidRecordError,

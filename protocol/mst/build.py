@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from protocol.cid import cid_for
+from protocol.data.cid import cid_for
 from protocol.errors import InvalidTreeError, LimitExceededError
 from protocol.limits import MAX_NODE_ENTRIES, MAX_TREE_HEIGHT, MAX_TREE_KEY_BYTES
 from protocol.mst.node import EMPTY_NODE, EMPTY_ROOT, Links, encode_node, height

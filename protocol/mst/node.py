@@ -17,8 +17,13 @@ from typing import Any, Final
 
 from libipld import decode_dag_cbor, encode_dag_cbor
 
-from protocol.cbor_scan import scan
-from protocol.cid import CID_BYTES, DATA_PREFIX, cid_for, is_link
+from protocol.data.cbor_scan import scan
+from protocol.data.cid import (
+    CID_BYTES,
+    DATA_PREFIX,
+    cid_for,
+    is_link,
+)
 from protocol.errors import (
     InvalidEncodingError,
     InvalidTreeError,

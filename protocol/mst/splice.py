@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from libipld import encode_dag_cbor
 
-from protocol.cid import DATA_PREFIX, cid_for, is_data_cid
+from protocol.data.cid import DATA_PREFIX, cid_for, is_data_cid
 from protocol.limits import MAX_NODE_ENTRIES, MAX_TREE_KEY_BYTES
 from protocol.mst.node import (
     EMPTY_ROOT,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 
-from protocol.cid import cid_for
+from protocol.data.cid import cid_for
 from protocol.errors import (
     InvalidTreeError,
     LimitExceededError,

@@ -1,6 +1,6 @@
 """CIDs written as text in string fields (specs/lexicon, format cid): syntax only.
 
-Links inside records are CIDs of their own kind: see `protocol.cid`.
+Links inside records are CIDs of their own kind: see `protocol.data.cid`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ host = sa.Table(
     int4("id", sa.Identity(), primary_key=True),
     text("hostname", unique=True),
     text("url"),
-    # storage.hosts.HOST_STATES, and how it is followed while it is well
+    # storage.hosts.host_rows.HOST_STATES, and how it is followed while it is well
     text("state", server_default="new"),
     text("mode", server_default="stream"),
     time("moved_at", server_default=NOW),

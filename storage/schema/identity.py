@@ -39,7 +39,7 @@ jti = sa.Table(
 )
 
 # The mirror of a PLC directory. did = the 15 bytes that the text of a did:plc spells,
-# log = storage.plc_codec form of its whole proven log.
+# log = plc.operation_codec form of its whole proven log.
 plc_log = sa.Table(
     "plc_log",
     metadata,

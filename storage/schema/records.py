@@ -10,7 +10,7 @@ from storage.schema.columns import NOW, int4, int8, metadata, octets, text, time
 
 RECORD_PARTITIONS: Final = 8
 
-# value: storage.record_codec form of the exact DRISL bytes. CID = hash of the bytes.
+# value: record_codec form of the exact DRISL bytes. CID = hash of the bytes.
 record = sa.Table(
     "record",
     metadata,

@@ -28,7 +28,7 @@ repo = sa.Table(
     text("rev", nullable=True),
     octets("data", nullable=True),
     octets("commit", nullable=True),
-    # what `record` holds of it: storage.selections; NULL is the whole repo
+    # what `record` holds of it: storage.repos.selections; NULL is the whole repo
     int4("selection", nullable=True),
     # newest rev any listRepos, #sync or commit told of
     text("upstream_rev", nullable=True),

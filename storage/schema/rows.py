@@ -23,7 +23,7 @@ link = sa.Table(
     postgresql_partition_by="LIST (path)",
 )
 
-# Edges that do not count (storage.uncounted_links).
+# Edges that do not count (storage.records.uncounted_links).
 uncounted_link = sa.Table(
     "uncounted_link",
     metadata,

@@ -29,7 +29,7 @@ pulse = sa.Table(
 )
 
 # What the audit found of repos drawn at random, the newest of them; verdicts are in
-# storage.audit_samples.
+# audit.samples.
 audit_sample = sa.Table(
     "audit_sample",
     metadata,

@@ -52,7 +52,7 @@ lease = sa.Table(
 )
 
 # Frames sent on, many to a row. last_seq, time_us: NULL until they have numbers; the
-# number of the last event and the time of the first. frames: storage.event_log.
+# number of the last event and the time of the first. frames: storage.records.event_log.
 event_block = sa.Table(
     "event_block",
     metadata,

@@ -43,7 +43,7 @@ class Network:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another verb beside the running network."""
         return subprocess.run(
-            [sys.executable, "-m", "service.cli", *arguments],
+            [sys.executable, "-m", "service.cli.app", *arguments],
             cwd=ROOT,
             env=self.environment,
             capture_output=True,
@@ -55,7 +55,7 @@ class Network:
         """Start and wait for the line that begins with `ready`; seconds it took."""
         started = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "up", *arguments],
+            [sys.executable, "-m", "service.cli.app", "up", *arguments],
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,

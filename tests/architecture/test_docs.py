@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 import typer.main
 
-from appview.streams.jetstream_options import MAX_COLLECTIONS, MAX_DIDS
-from network.client import Fetcher
-from network.event_feed import EventFeed
-from network.policy import Policy
-from network.stream_server import CONSUMER_TOO_SLOW, FUTURE_CURSOR, StreamServer
-from network.stream_server import OUTDATED_CURSOR as INFO_OUTDATED
-from network.xrpc_server import XrpcServer
-from pds.server import create_app as create_pds
+from mirror.jetstream_options import MAX_COLLECTIONS, MAX_DIDS
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.streams.event_feed import EventFeed
+from network.streams.stream_server import CONSUMER_TOO_SLOW, FUTURE_CURSOR, StreamServer
+from network.streams.stream_server import OUTDATED_CURSOR as INFO_OUTDATED
+from network.xrpc.server import XrpcServer
+from pds.application import create_app as create_pds
 from pds.settings import PdsSettings
-from protocol.drops import DropReason
-from service.alarms import EXPLANATIONS, AlarmKind
-from service.cli import app
-from service.config import Config
+from protocol.events.drops import DropReason
+from service.cli.app import app
+from service.monitoring.alarms import EXPLANATIONS, AlarmKind
 from service.provider import make_server
+from service.runtime.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -9,8 +9,8 @@ import pytest
 from crawl_world import CrawlWorld
 from pds_world import World
 
-from crawler.outside import outside_opener
-from network.policy import HostLimits
+from crawler.identities.network_clients import outside_opener
+from network.http.policy import HostLimits
 
 
 @pytest.fixture

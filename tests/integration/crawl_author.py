@@ -8,13 +8,13 @@ from typing import Any
 
 from minimal_proof import minimal_proof
 
-from protocol import cbor
-from protocol.car import car_block, car_header
-from protocol.cid import Cid, cid_for
-from protocol.commit import sign_commit
-from protocol.frames import encode_frame
-from protocol.keys import PrivateKey
+from protocol.data import cbor
+from protocol.data.cid import Cid, cid_for
+from protocol.events.frames import encode_frame
+from protocol.identity.keys import PrivateKey
 from protocol.mst import EMPTY_ROOT, Tree, TreeOp, build_nodes
+from protocol.repo.car import car_block, car_header
+from protocol.repo.commit import sign_commit
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid, TidClock, tid_from_int
 

@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from crawler.outside import Outside
-from network.client import Fetcher
+from crawler.identities.network_clients import Outside
 from network.errors import DidNotFoundError, UnreachableError
-from network.policy import HostLimits, Policy
-from protocol.did_document import DidDocument
-from protocol.events import Event
+from network.http.client import Fetcher
+from network.http.policy import HostLimits, Policy
+from protocol.events.event import Event
+from protocol.identity.did_document import DidDocument
 from protocol.syntax.did import Did
 from protocol.syntax.handle import Handle
-from storage.identities import save_document
+from storage.repos.identities import save_document
 
 
 @dataclass

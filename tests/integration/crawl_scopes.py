@@ -7,7 +7,7 @@ from typing import Any
 from crawl_author import Author, post
 from crawl_world import CrawlWorld, FakeHost
 
-from storage.scope import ScopeKind, set_scope
+from storage.repos.scope_rows import ScopeKind, set_scope
 
 FOLLOW = "app.bsky.graph.follow"
 POST = "app.bsky.feed.post"

@@ -21,22 +21,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from crawler.firehose import Firehose
-from crawler.host_name import parse_host
-from crawler.outside import OpenOutside
+from crawler.hosts.host_name import parse_host
+from crawler.identities.network_clients import OpenOutside
+from crawler.live.firehose import Firehose
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
-from network.serve import serving_in_thread
-from network.stream_client import StreamTimes
-from network.stream_server import StreamServer
-from protocol.cid import cid_for, cid_to_text
+from network.server.listener import serving_in_thread
+from network.streams.stream_client import StreamTimes
+from network.streams.stream_server import StreamServer
+from protocol.data.cid import cid_for, cid_to_text
 from protocol.mst import build_root
 from protocol.syntax.tid import tid_from_int
 from service.index_sink import IndexSink
-from storage import hosts
-from storage.interning import Interner
-from storage.pool import open_pool
-from storage.record_codec import decompress
+from storage.hosts import host_rows
+from storage.postgres.pool import open_pool
+from storage.records.interning import Interner
+from storage.records.record_codec import decompress
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 QUICK = StreamTimes(first=0.05, longest=0.5)
@@ -189,7 +189,7 @@ class CrawlWorld:
     def add_host(
         self,
         *,
-        source: str = hosts.SOURCE_CONFIGURED,
+        source: str = host_rows.SOURCE_CONFIGURED,
         relay: bool = False,
         known: bool = True,
     ) -> FakeHost:
@@ -199,7 +199,7 @@ class CrawlWorld:
         host.url = url
         if known:
             with self.pool.connection() as conn:
-                hosts.put_host(
+                host_rows.put_host(
                     conn, address.name, address.url, source=source, relay=relay
                 )
         return host

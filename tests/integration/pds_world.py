@@ -17,16 +17,16 @@ from psycopg_pool import ConnectionPool
 from starlette.types import ASGIApp
 from websockets.sync.client import connect
 
-from network.serve import serving_in_thread
-from pds.server import create_app
+from network.server.listener import serving_in_thread
+from pds.application import create_app
 from pds.settings import PdsSettings
-from plc.server import create_app as create_plc
+from plc.directory import create_app as create_plc
 from plc.submission_limits import SubmissionLimits
-from protocol.did_document import parse_did_document
-from protocol.frames import Frame, decode_frame
-from protocol.keys import PublicKey, parse_did_key
+from protocol.events.frames import Frame, decode_frame
+from protocol.identity.did_document import parse_did_document
+from protocol.identity.keys import PublicKey, parse_did_key
 from protocol.syntax import Did
-from storage.pool import open_pool
+from storage.postgres.pool import open_pool
 
 PASSWORD = "correct horse battery"
 

@@ -13,24 +13,24 @@ from crawl_author import Author, post
 from crawl_fakes import FakeResolver
 from psycopg_pool import ConnectionPool
 
-from crawler.account_lookups import AccountLookups
 from crawler.database import Database
-from crawler.followups import queue_followups
-from crawler.gate import Gate
-from crawler.host_name import HostName
-from crawler.outside import Outside
+from crawler.hosts.host_name import HostName
+from crawler.identities.account_lookups import AccountLookups
+from crawler.identities.network_clients import Outside
+from crawler.live.followups import queue_followups
+from crawler.live.gate import Gate
+from crawler.live.stream_state import Arrival, StreamState
 from crawler.settings import CrawlSettings
-from crawler.stream_state import Arrival, StreamState
 from network.errors import DidTombstonedError
-from protocol import cbor
-from protocol.car import car_block, car_header, read_car
-from protocol.cid import Cid, cid_for
-from protocol.did_document import DidDocument
-from protocol.frames import decode_frame
+from protocol.data import cbor
+from protocol.data.cid import Cid, cid_for
+from protocol.events.frames import decode_frame
+from protocol.identity.did_document import DidDocument
+from protocol.repo.car import car_block, car_header, read_car
 from protocol.syntax.did import Did
 from service.index_sink import IndexSink
-from storage import hosts
-from storage.interning import Interner
+from storage.hosts import host_rows
+from storage.records.interning import Interner
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -191,11 +191,11 @@ class SyncLine:
 
     def _stream(self, name: str, *, relay: bool = False) -> StreamState:
         with self.pool.connection() as conn:
-            host, _ = hosts.put_host(
+            host, _ = host_rows.put_host(
                 conn,
                 name,
                 f"https://{name}",
-                source=hosts.SOURCE_CONFIGURED,
+                source=host_rows.SOURCE_CONFIGURED,
                 relay=relay,
             )
         return StreamState(host, HostName(name), relay=relay, trusted=True)

@@ -17,12 +17,12 @@ from sync_line import (
     without_block,
 )
 
-from protocol import cbor
-from protocol.car import read_car
-from protocol.cid import Cid, cid_for
-from protocol.frames import encode_frame
-from protocol.keys import K256_ORDER
+from protocol.data import cbor
+from protocol.data.cid import Cid, cid_for
+from protocol.events.frames import encode_frame
+from protocol.identity.keys import K256_ORDER
 from protocol.limits import MAX_RECORD_BYTES
+from protocol.repo.car import read_car
 from protocol.syntax.did import Did
 
 Story = Callable[[SyncLine], None]

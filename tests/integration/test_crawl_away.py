@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from crawl_world import CrawlWorld, wait_until
 
-from storage import hosts
+from storage.hosts import host_rows
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def put_dead_host(world: CrawlWorld) -> int:
         port = probe.getsockname()[1]
     name = f"localhost:{port}"
     with world.pool.connection() as conn:
-        host, _ = hosts.put_host(conn, name, f"http://{name}", source="relay")
-        hosts.note_failure(conn, host, "x", wait=0.0, state=hosts.HOST_OFFLINE)
+        host, _ = host_rows.put_host(conn, name, f"http://{name}", source="relay")
+        host_rows.note_failure(conn, host, "x", wait=0.0, state=host_rows.HOST_OFFLINE)
     return host
 
 

@@ -20,16 +20,16 @@ import pytest
 from crawl_author import Author, post
 from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_for_stream, wait_until
 
+from audit.repo_audit import recount_stats
 from indexer import account as account_module
-from indexer.audit import recount_stats
-from network.serve import serving_in_thread
-from search.postgres import PostgresEngine
-from service.config import Config
+from network.server.listener import serving_in_thread
+from search.engines.postgres import PostgresEngine
 from service.index_sink import IndexSink
 from service.provider import create_app
+from service.runtime.config import Config
 from service.search_drain import search_drain
-from storage.interning import Interner
-from storage.pool import open_pool
+from storage.postgres.pool import open_pool
+from storage.records.interning import Interner
 
 POST = "app.bsky.feed.post"
 WORD = "wombat"

@@ -20,10 +20,11 @@ from crawl_world import (
     wait_until,
 )
 
-from crawler.backfill import Backfill
-from protocol.frames import encode_error_frame
+from crawler.repos.backfill import Backfill
+from protocol.events.frames import encode_error_frame
 from protocol.mst import EMPTY_ROOT
-from storage import hosts, repos
+from storage.hosts import host_rows
+from storage.repos import repo_rows
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ def test_a_resync_takes_away_what_vanished(
     gone = sorted(author.records)[: int(50 * share)]
     author.write([("delete", path, None) for path in gone])
     with world.pool.connection() as conn:
-        repos.mark_desynchronized(conn, [author.did], "test")
+        repo_rows.mark_desynchronized(conn, [author.did], "test")
         # Only the first try asks for what changed since.
         conn.execute("UPDATE repo SET tries = %s", (tries,))
     report = world.tasks().hand_out_backfills()
@@ -192,7 +193,7 @@ def test_commits_during_a_resync_follow_it(world: CrawlWorld) -> None:
 
 def test_eleven_hosts_of_which_three_lie(world: CrawlWorld) -> None:
     honest = [world.add_host() for _ in range(8)]
-    liars = [world.add_host(source=hosts.SOURCE_REQUEST_CRAWL) for _ in range(3)]
+    liars = [world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL) for _ in range(3)]
     authors = {}
     for n, host in enumerate(honest):
         authors[n] = world.add_author(n, host)
@@ -225,7 +226,7 @@ def test_eleven_hosts_of_which_three_lie(world: CrawlWorld) -> None:
 
 def test_a_liar_is_throttled(world: CrawlWorld) -> None:
     host = world.add_host()
-    liar = world.add_host(source=hosts.SOURCE_REQUEST_CRAWL)
+    liar = world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL)
     author = world.add_author(1, host)
     fill(host, author, 2)
     with world.crawling(strike_limit=20):
@@ -374,7 +375,7 @@ def test_an_older_copy_of_a_repo_is_not_taken(world: CrawlWorld) -> None:
         wait_until(lambda: world.follows(author))
     host.repo_bytes[author.did] = stale
     with world.pool.connection() as conn:
-        repos.mark_desynchronized(conn, [author.did], "test")
+        repo_rows.mark_desynchronized(conn, [author.did], "test")
     assert world.tasks().hand_out_backfills()["failed"] == 1
     assert texts(world) == 6
 
@@ -494,7 +495,7 @@ def test_an_account_that_comes_back_is_fetched_at_once(world: CrawlWorld) -> Non
     host.repo_errors[author.did] = "RepoDeactivated"
     host.statuses[author.did] = "deactivated"
     with world.pool.connection() as conn:
-        repos.add_repos(conn, 1, [author.did])
+        repo_rows.add_repos(conn, 1, [author.did])
     statuses = "SELECT upstream_status FROM actor"
     with world.crawling():
         wait_until(lambda: world.query(statuses) == [("deactivated",)])
@@ -510,7 +511,7 @@ def test_an_account_that_comes_back_is_fetched_at_once(world: CrawlWorld) -> Non
 def test_an_account_that_writes_too_much_is_fetched_once_it_is_calm(
     world: CrawlWorld,
 ) -> None:
-    host = world.add_host(source=hosts.SOURCE_REQUEST_CRAWL)
+    host = world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL)
     hot, calm = (world.add_author(n, host) for n in (1, 2))
     settings = {
         # Ten commits at once.

@@ -15,23 +15,24 @@ from crawl_author import Author, account_frame, identity_frame, post
 from crawl_fakes import FakeResolver, FakeSink
 from psycopg_pool import ConnectionPool
 
-from crawler import gate_frame
-from crawler.account_lookups import AccountLookups
-from crawler.admission import IDENTITY_JOB, LOOKUP_JOB, Admission
 from crawler.database import Database
-from crawler.followups import queue_followups
-from crawler.gate import Gate
-from crawler.gate_result import GateResult, ResetHost
-from crawler.host_name import HostName
-from crawler.outside import Outside
+from crawler.hosts.host_name import HostName
+from crawler.identities.account_lookups import AccountLookups
+from crawler.identities.network_clients import Outside
+from crawler.live import gate_frame
+from crawler.live.followups import queue_followups
+from crawler.live.gate import Gate
+from crawler.live.gate_result import GateResult, ResetHost
+from crawler.live.stream_state import Arrival, Fault, StreamState
+from crawler.scope.admission import IDENTITY_JOB, LOOKUP_JOB, Admission
 from crawler.settings import CrawlSettings
-from crawler.stream_state import Arrival, Fault, StreamState
-from protocol.drops import DropReason
-from protocol.events import AccountEvent, CommitEvent, IdentityEvent, SyncEvent
-from protocol.frames import encode_error_frame, encode_frame
-from storage import hosts, jobs
-from storage.pool import open_pool
-from storage.scope import ScopeKind, set_scope
+from protocol.events.drops import DropReason
+from protocol.events.event import AccountEvent, CommitEvent, IdentityEvent, SyncEvent
+from protocol.events.frames import encode_error_frame, encode_frame
+from storage import jobs
+from storage.hosts import host_rows
+from storage.postgres.pool import open_pool
+from storage.repos.scope_rows import ScopeKind, set_scope
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -75,16 +76,16 @@ class Bench:
 
     def stream(self, name: str = HONEST, **more: Any) -> StreamState:
         if name not in self.streams:
-            source = more.pop("source", hosts.SOURCE_CONFIGURED)
+            source = more.pop("source", host_rows.SOURCE_CONFIGURED)
             with self.pool.connection() as conn:
-                host, _ = hosts.put_host(
+                host, _ = host_rows.put_host(
                     conn,
                     name,
                     f"https://{name}",
                     source=source,
                     relay=more.get("relay", False),
                 )
-            trusted = source == hosts.SOURCE_CONFIGURED
+            trusted = source == host_rows.SOURCE_CONFIGURED
             more.setdefault("trusted", trusted)
             self.streams[name] = StreamState(host, HostName(name), **more)
         return self.streams[name]
@@ -236,8 +237,11 @@ def test_a_relay_of_our_choice_may_forward(bench: Bench, known: bool) -> None:
     bench.settle()
     assert bench.repo(author)[0] == HONEST
     with bench.pool.connection() as conn:
-        host = hosts.find_hosts(conn, [HONEST])[HONEST]
-    assert (host.state, host.source) == (hosts.HOST_RELAYED, hosts.SOURCE_DOCUMENT)
+        host = host_rows.find_hosts(conn, [HONEST])[HONEST]
+    assert (host.state, host.source) == (
+        host_rows.HOST_RELAYED,
+        host_rows.SOURCE_DOCUMENT,
+    )
 
 
 def test_a_migration_is_accepted_after_one_refresh(bench: Bench) -> None:
@@ -347,7 +351,7 @@ def test_bad_signatures_cannot_make_us_ask_more_than_once_a_minute(
 
 
 def test_one_host_cannot_make_us_refresh_the_keys_of_many(bench: Bench) -> None:
-    stream = bench.stream("liar.example.com", source=hosts.SOURCE_REQUEST_CRAWL)
+    stream = bench.stream("liar.example.com", source=host_rows.SOURCE_REQUEST_CRAWL)
     authors = [bench.author(n, "liar.example.com") for n in range(40)]
     lookups = 0
     for n, author in enumerate(authors):
@@ -522,7 +526,7 @@ def test_many_unknown_accounts_cost_a_handful_of_transactions(bench: Bench) -> N
 def test_our_own_fault_sets_one_frame_aside(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crawler import verify
+    from crawler.live import verify
 
     stream, author = bench.stream(), bench.author(1)
     author.write([("create", "app.bsky.feed.post/a", post("a"))])
@@ -566,7 +570,7 @@ def test_liar_alone_brings_no_account_of_another_host(bench: Bench) -> None:
     assert bench.lookups == 1
     assert bench.repo(author) == ("", "")
     with bench.pool.connection() as conn:
-        assert HONEST not in hosts.find_hosts(conn, [HONEST])
+        assert HONEST not in host_rows.find_hosts(conn, [HONEST])
 
 
 def test_frames_of_a_wrong_host_resync_nothing(bench: Bench) -> None:
@@ -686,7 +690,7 @@ def test_an_account_that_writes_too_much_is_left_alone(
     # A tenth of a commit a second: ten at once.
     bench.settings = CrawlSettings(account_commits_per_s=0.1)
     bench.gate = bench.make_gate()
-    source = hosts.SOURCE_CONFIGURED if relay else hosts.SOURCE_REQUEST_CRAWL
+    source = host_rows.SOURCE_CONFIGURED if relay else host_rows.SOURCE_REQUEST_CRAWL
     stream = bench.stream(source=source, relay=relay)
     hot, calm = bench.author(1), bench.author(2)
     bench.take(stream, *writes(hot, range(1, 2)), *writes(calm, range(2, 3)))

@@ -12,13 +12,15 @@ import pytest
 from crawl_author import Author, identity_frame, post
 from crawl_world import CrawlWorld, wait_for_stream, wait_until
 
-from crawler import identity_jobs
-from crawler.admission import IDENTITY_JOB
-from crawler.identity_cache import PostgresIdentityCache
+from crawler.identities import identity_jobs
+from crawler.identities.identity_cache import PostgresIdentityCache
+from crawler.scope.admission import IDENTITY_JOB
 from network.errors import UnreachableError
-from network.identity_cache import CachedDocument, CachedHandle
+from network.identity.identity_cache import CachedDocument, CachedHandle
 from protocol.syntax.handle import Handle
-from storage import hosts, identities, jobs
+from storage import jobs
+from storage.hosts import host_rows
+from storage.repos import identities
 
 
 @pytest.fixture
@@ -349,7 +351,7 @@ def test_a_move_is_noticed_by_the_refresh(world: CrawlWorld) -> None:
         "SELECT hostname, source FROM repo JOIN host ON host.id = repo.host"
     )
     assert name.endswith(new.url.rpartition(":")[2])
-    assert source == hosts.SOURCE_DOCUMENT
+    assert source == host_rows.SOURCE_DOCUMENT
     assert tasks.hand_out_backfills()["fetched"] == 1
     assert world.follows(author)
 

@@ -20,7 +20,7 @@ from simulated_network import SimulatedNetwork
 from simulation import Simulation, kill_backends
 from simulations import Simulations
 
-from service.embedded import EmbeddedPostgres
+from service.runtime.embedded import EmbeddedPostgres
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from crawl_world import (
     wait_until,
 )
 
-from storage import hosts
-from storage.record_codec import decompress
+from storage.hosts import host_rows
+from storage.records.record_codec import decompress
 
 HONEST, LIARS = 21, 3
 FORGED = "forged"
@@ -139,7 +139,9 @@ def test_of_three_liars_among_twenty_four_hosts_no_row_remains(
     world: CrawlWorld,
 ) -> None:
     honest = [world.add_host() for _ in range(HONEST)]
-    liars = [world.add_host(source=hosts.SOURCE_REQUEST_CRAWL) for _ in range(LIARS)]
+    liars = [
+        world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL) for _ in range(LIARS)
+    ]
     authors = [
         world.add_author(n, host, "p256" if n % 3 == 0 else "k256")
         for n, host in enumerate(honest)
@@ -255,7 +257,7 @@ def test_a_move_that_came_too_soon_after_a_look_heals_by_the_next_commit(
 
 def test_a_host_that_lists_accounts_of_others_brings_none(world: CrawlWorld) -> None:
     elsewhere = world.add_host(known=False)
-    liar = world.add_host(source=hosts.SOURCE_REQUEST_CRAWL)
+    liar = world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL)
     for n in range(10):
         author = world.add_author(n, elsewhere)
         author.write([("create", "app.bsky.feed.post/a", post("true words"))])
@@ -263,7 +265,7 @@ def test_a_host_that_lists_accounts_of_others_brings_none(world: CrawlWorld) -> 
     own = world.add_author(20, liar)
     own.write([("create", "app.bsky.feed.post/a", post("true words"))])
     with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET state = %s", (hosts.HOST_STREAMING,))
+        conn.execute("UPDATE host SET state = %s", (host_rows.HOST_STREAMING,))
     assert world.tasks().list_repos()["admitted"] == 1
     rows = world.query("SELECT did FROM repo JOIN actor ON actor.id = actor")
     assert rows == [(own.did,)]

@@ -20,10 +20,11 @@ from starlette.routing import Route
 
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
-from network.serve import serving_in_thread
-from protocol.events import AccountEvent
-from storage import hosts, repos
-from storage.scope import ScopeKind, set_scope
+from network.server.listener import serving_in_thread
+from protocol.events.event import AccountEvent
+from storage.hosts import host_rows
+from storage.repos import repo_rows
+from storage.repos.scope_rows import ScopeKind, set_scope
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -92,17 +93,17 @@ class World:
         self.ids: dict[int, int] = {}
 
     def serve(
-        self, host: ListingHost, source: str = hosts.SOURCE_CONFIGURED
+        self, host: ListingHost, source: str = host_rows.SOURCE_CONFIGURED
     ) -> tuple[int, str]:
         url = self.stack.enter_context(serving_in_thread(host.app()))
         url = url.replace("127.0.0.1", "localhost")
         with self.pool.connection() as conn:
-            host_id, _ = hosts.put_host(
+            host_id, _ = host_rows.put_host(
                 conn,
                 url.removeprefix("http://"),
                 url,
                 source=source,
-                state=hosts.HOST_STREAMING,
+                state=host_rows.HOST_STREAMING,
             )
         return host_id, url
 
@@ -112,10 +113,10 @@ class World:
             CrawlSettings(**settings), self.pool, self.sink, fake_outside(self.resolver)
         )
 
-    def known(self) -> dict[str, repos.KnownRepo]:
+    def known(self) -> dict[str, repo_rows.KnownRepo]:
         with self.pool.connection() as conn:
             dids = [did for (did,) in conn.execute("SELECT did FROM actor")]
-            return dict(repos.find_repos(conn, dids))
+            return dict(repo_rows.find_repos(conn, dids))
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_a_newer_rev_queues_the_repo_and_a_status_is_taken_over(world: World) ->
     listing = ListingHost([entry(1, NEWER), entry(2), entry(3)])
     host, _ = world.serve(listing)
     with world.pool.connection() as conn:
-        repos.add_repos(conn, host, [did_of(n) for n in (1, 2, 3)])
+        repo_rows.add_repos(conn, host, [did_of(n) for n in (1, 2, 3)])
         conn.execute("UPDATE repo SET state = 'synchronized', rev = %s", (REV,))
     listing.entries[2] |= {"active": False, "status": "takendown"}
     result = world.tasks().list_repos()
@@ -172,7 +173,7 @@ def test_news_of_accounts_held_elsewhere_has_their_documents_read(
     told[39] |= {"active": False, "status": "deleted"}
     world.serve(ListingHost(told[::-1]))
     with world.pool.connection() as conn:
-        repos.add_repos(conn, other, [did_of(n) for n in range(40)])
+        repo_rows.add_repos(conn, other, [did_of(n) for n in range(40)])
         conn.execute("UPDATE repo SET state = 'synchronized', rev = %s", (REV,))
     world.tasks().list_repos()
     with world.pool.connection() as conn:
@@ -215,7 +216,7 @@ def test_a_host_that_forgot_its_own_cursor_is_listed_from_the_start(
     # What is away keeps its place.
     listing.fault = "error"
     with world.pool.connection() as conn:
-        hosts.request_listing(conn, host)
+        host_rows.request_listing(conn, host)
         conn.execute("UPDATE host SET list_cursor = '700', next_try = now()")
     assert world.tasks().list_repos()["failed"] == 1
     with world.pool.connection() as conn:
@@ -237,7 +238,7 @@ def test_one_bad_host_does_not_stop_the_others(world: World) -> None:
     assert (result["hosts"], result["failed"], result["done"]) == (5, 4, 1)
     assert result["admitted"] == 3
     with world.pool.connection() as conn:
-        known = hosts.load_hosts(conn)
+        known = host_rows.load_hosts(conn)
         held = conn.execute(
             "SELECT id FROM host WHERE rate_limited_until > now()"
         ).fetchall()
@@ -250,7 +251,7 @@ def test_one_bad_host_does_not_stop_the_others(world: World) -> None:
 
 def test_a_strangers_accounts_are_bounded_and_cost_few_lookups(world: World) -> None:
     listing = ListingHost([entry(n) for n in range(1_000)], page=500)
-    _, url = world.serve(listing, source=hosts.SOURCE_REQUEST_CRAWL)
+    _, url = world.serve(listing, source=host_rows.SOURCE_REQUEST_CRAWL)
     for n in range(1_000):
         world.resolver.put(did_of(n), url)
     result = world.tasks(host_accounts_per_day=100).list_repos()

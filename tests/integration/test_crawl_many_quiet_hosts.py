@@ -25,8 +25,8 @@ from starlette.routing import Route
 
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
-from network.serve import serving_in_thread
-from storage import hosts
+from network.server.listener import serving_in_thread
+from storage.hosts import host_rows
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 MIB = 1024 * 1024
@@ -154,7 +154,9 @@ def test_a_dead_host_is_asked_less_and_less_and_then_once_a_day(pool: Pool) -> N
             assert row is not None
             waits.append((row[0], row[1]))
             conn.execute("UPDATE host SET next_try = now()")
-    assert [state for state, _ in waits] == ["polling"] * 2 + [hosts.HOST_OFFLINE] * 2
+    assert [state for state, _ in waits] == ["polling"] * 2 + [
+        host_rows.HOST_OFFLINE
+    ] * 2
     assert all(wait > 290 for _, wait in waits)
     assert waits[-1][1] > 86_000
     # It comes back as it was: polled, not streamed.
@@ -163,4 +165,4 @@ def test_a_dead_host_is_asked_less_and_less_and_then_once_a_day(pool: Pool) -> N
         conn.execute("UPDATE host SET url = %s", (url,))
         conn.commit()
         assert tasks.poll_quiet_hosts()["done"] == 1
-        assert hosts.load_hosts(conn).popitem()[1].state == hosts.HOST_POLLING
+        assert host_rows.load_hosts(conn).popitem()[1].state == host_rows.HOST_POLLING

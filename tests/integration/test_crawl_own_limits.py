@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from crawler.outside import outside_opener
+from crawler.identities.network_clients import outside_opener
 from crawler.settings import CrawlSettings
-from storage import hosts
-from storage.host_budget import set_limit
+from storage.hosts import host_rows
+from storage.hosts.host_budget import set_limit
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -20,8 +20,8 @@ Pool = ConnectionPool[psycopg.Connection[Any]]
 def test_requests_to_one_host_have_the_rate_that_was_set(pool: Pool) -> None:
     with pool.connection() as conn:
         for name in ("a.example.com", "b.example.com"):
-            hosts.put_host(conn, name, f"https://{name}", source="configured")
-        slow = hosts.find_hosts(conn, ["a.example.com"])["a.example.com"]
+            host_rows.put_host(conn, name, f"https://{name}", source="configured")
+        slow = host_rows.find_hosts(conn, ["a.example.com"])["a.example.com"]
         set_limit(conn, slow.id, "requests_per_s", 0.5)
     open_outside = outside_opener(pool, CrawlSettings())
 

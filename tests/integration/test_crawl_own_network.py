@@ -9,11 +9,11 @@ import pytest
 from crawl_world import CrawlWorld, rebuild_root, wait_until
 from pds_world import Client, World, post, sign_up
 
-from crawler.discovery import request_crawl
-from crawler.outside import outside_opener
-from network.policy import HostLimits
-from protocol.cid import cid_for
-from protocol.commit import parse_commit
+from crawler.hosts.discovery import request_crawl
+from crawler.identities.network_clients import outside_opener
+from network.http.policy import HostLimits
+from protocol.data.cid import cid_for
+from protocol.repo.commit import parse_commit
 
 
 @pytest.fixture

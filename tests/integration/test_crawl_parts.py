@@ -9,16 +9,16 @@ import pytest
 from crawl_world import CrawlWorld, rebuild_root
 from pds_world import Client, World, post, sign_up
 
-from crawler.backfill import Backfill, BackfillReport
 from crawler.database import Database
-from crawler.discovery import request_crawl
-from crawler.repo_gatherer import RepoGatherer
-from crawler.sparse import SparseRepo, fetch_collections
-from network.xrpc_client import XrpcClient
-from protocol.commit import parse_commit
-from protocol.keys import parse_did_key
+from crawler.hosts.discovery import request_crawl
+from crawler.repos.backfill import Backfill, BackfillReport
+from crawler.repos.repo_gatherer import RepoGatherer
+from crawler.repos.sparse import SparseRepo, fetch_collections
+from network.xrpc.client import XrpcClient
+from protocol.identity.keys import parse_did_key
+from protocol.repo.commit import parse_commit
 from protocol.syntax import Did
-from storage import repos
+from storage.repos import repo_rows
 
 POST = "app.bsky.feed.post"
 NOTE = "org.example.note"
@@ -59,7 +59,7 @@ def test_what_changed_since(network: World, index: CrawlWorld) -> None:
         request_crawl(conn, server.url, index.settings())
     [(host,)] = index.query("SELECT id FROM host")
     with index.pool.connection() as conn:
-        repos.add_repos(conn, host, [alice.did])
+        repo_rows.add_repos(conn, host, [alice.did])
 
     first = asyncio.run(_backfill(index))
     assert (first.fetched, first.updated) == (1, 0)
@@ -72,7 +72,7 @@ def test_what_changed_since(network: World, index: CrawlWorld) -> None:
         )
     alice.create(post("after"))
     with index.pool.connection() as conn:
-        assert repos.mark_desynchronized(conn, [alice.did], "for the test") == 1
+        assert repo_rows.mark_desynchronized(conn, [alice.did], "for the test") == 1
     again = asyncio.run(_backfill(index))
     assert (again.fetched, again.updated) == (1, 1)
     assert _stands(index, server, alice)
@@ -87,7 +87,7 @@ def test_nothing_is_claimed_while_a_batch_waits(
         request_crawl(conn, server.url, index.settings())
     [(host,)] = index.query("SELECT id FROM host")
     with index.pool.connection() as conn:
-        repos.add_repos(conn, host, [alice.did])
+        repo_rows.add_repos(conn, host, [alice.did])
     with monkeypatch.context() as patch:
         patch.setattr(RepoGatherer, "full", True)
         assert asyncio.run(_backfill(index)).fetched == 0

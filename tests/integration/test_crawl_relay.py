@@ -14,8 +14,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from crawler.tasks import CrawlTasks
-from network.serve import serving_in_thread
-from storage import hosts, repos
+from network.server.listener import serving_in_thread
+from storage.hosts import host_rows
+from storage.repos import repo_rows
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_relay_forwards_and_the_hosts_give_the_repos(world: CrawlWorld) -> Non
     assert relay.repo_requests == []
     assert sum(len(host.repo_requests) for host in pds) == 6
     states = dict(world.query("SELECT state, count(*) FROM host GROUP BY state"))
-    assert states == {hosts.HOST_STREAMING: 1, hosts.HOST_RELAYED: 3}
+    assert states == {host_rows.HOST_STREAMING: 1, host_rows.HOST_RELAYED: 3}
     with world.pool.connection() as conn:
         for author in authors:
             assert rebuild_root(conn, author.did) == author.data
@@ -116,9 +117,9 @@ def test_hosts_come_from_a_relays_list(world: CrawlWorld) -> None:
         assert tasks.discover_hosts() == {"new": 0, "failed": 0, "plc": 0}
         assert relay.requests <= 2
     with world.pool.connection() as conn:
-        known = hosts.load_hosts(conn).values()
+        known = host_rows.load_hosts(conn).values()
     # Loopback is a host in development only; nobody is dialled for being listed.
-    assert sum(host.state == hosts.HOST_RELAYED for host in known) == 251
+    assert sum(host.state == host_rows.HOST_RELAYED for host in known) == 251
     assert [host.relay for host in known].count(True) == 1
     assert tasks.discover_hosts()["failed"] == 1, "the relay is gone now"
 
@@ -130,7 +131,7 @@ def test_a_killed_workers_repo_is_taken_over(world: CrawlWorld) -> None:
     tasks = world.tasks()
     tasks.list_repos()
     with world.pool.connection() as conn:
-        [claimed] = repos.claim_repos(conn, limit=1, lease_s=60, per_host=1)
+        [claimed] = repo_rows.claim_repos(conn, limit=1, lease_s=60, per_host=1)
     assert claimed.did == author.did
     # Claimed by somebody who will never come back.
     assert tasks.hand_out_backfills()["fetched"] == 0

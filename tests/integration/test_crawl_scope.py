@@ -18,14 +18,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from audit.repo_audit import recount_stats
 from crawler.database import Database
-from crawler.scope_keeper import ScopeKeeper
-from indexer.audit import recount_stats
+from crawler.scope.reconciler import ScopeKeeper
 from indexer.search_sync import drain_outbox
-from network.serve import serving_in_thread
-from search.postgres import PostgresEngine
-from storage import hosts
-from storage.scope import (
+from network.server.listener import serving_in_thread
+from search.engines.postgres import PostgresEngine
+from storage.hosts import host_rows
+from storage.repos.scope_rows import (
     ScopeKind,
     ScopeProgress,
     load_progress,
@@ -246,9 +246,9 @@ def test_holders_of_a_collection_are_listed_and_found_as_they_write(
         serving_in_thread(ListingRelay(listed).app) as url,
         world.pool.connection() as conn,
     ):
-        hosts.put_host(
+        host_rows.put_host(
             conn, url.partition("://")[2], url, source="configured", relay=True,
-            state=hosts.HOST_RELAYED,
+            state=host_rows.HOST_RELAYED,
         )  # fmt: skip
         conn.commit()
         with keeping(world), world.crawling():
@@ -305,12 +305,12 @@ def test_one_who_comes_back_halfway_is_fetched_again(
         pages.append(1)
         return remove_page(conn, *rest)
 
-    monkeypatch.setattr("indexer.outside.remove_page", page)
+    monkeypatch.setattr("indexer.repos.scope_removal.remove_page", page)
 
     def outside(conn: psycopg.Connection[Any], did: str) -> bool:
         return len(pages) < 2
 
-    monkeypatch.setattr("indexer.outside.is_outside", outside)
+    monkeypatch.setattr("indexer.repos.scope_removal.is_outside", outside)
     assert world.sink.remove_outside([b.did]) == 4
     choose(world, "dids", a, b)
     with world.crawling():

@@ -13,17 +13,17 @@ from crawl_world import CrawlWorld, rebuild_root, wait_for_stream, wait_until
 from pds_world import Client, World, post, sign_up
 from test_crawl_scope import keeping
 
-from crawler.discovery import request_crawl
-from crawler.sparse import SparseRepo, fetch_collections
-from indexer.audit import audit_repo, recount_stats
-from network.xrpc_client import XrpcClient
-from protocol.commit import parse_commit
-from protocol.keys import parse_did_key
+from audit.auditor import Auditor, Finding
+from audit.repo_audit import audit_repo, recount_stats
+from audit.samples import Verdict, completeness, note_sample
+from crawler.hosts.discovery import request_crawl
+from crawler.repos.sparse import SparseRepo, fetch_collections
+from network.xrpc.client import XrpcClient
+from protocol.identity.keys import parse_did_key
+from protocol.repo.commit import parse_commit
 from protocol.syntax import Did, tid_from_int
-from service.auditing import Auditor, Finding
-from storage.audit_samples import Verdict, completeness, note_sample
-from storage.interning import Interner
-from storage.scope import ScopeKind, set_scope
+from storage.records.interning import Interner
+from storage.repos.scope_rows import ScopeKind, set_scope
 
 POST = "app.bsky.feed.post"
 NOTE = "org.example.note"

@@ -16,12 +16,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from crawler.hosts.status_sweep import read_status
 from crawler.settings import CrawlSettings
-from crawler.status_sweep import read_status
 from crawler.tasks import CrawlTasks
-from network.serve import serving_in_thread
-from protocol.events import AccountEvent
-from storage import hosts, jobs, repos
+from network.server.listener import serving_in_thread
+from protocol.events.event import AccountEvent
+from storage import jobs
+from storage.hosts import host_rows
+from storage.repos import repo_rows
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -66,15 +68,15 @@ class World:
         url = stack.enter_context(serving_in_thread(self.host.app()))
         self.sink = FakeSink()
         with pool.connection() as conn:
-            self.id, _ = hosts.put_host(
+            self.id, _ = host_rows.put_host(
                 conn, url.removeprefix("http://"), url, source="did_document"
             )
-            hosts.note_contact(conn, self.id, hosts.HOST_STREAMING)
+            host_rows.note_contact(conn, self.id, host_rows.HOST_STREAMING)
             conn.execute("UPDATE host SET listed_at = now(), polled_at = now()")
 
     def add(self, *dids: str, age: str | None = None) -> None:
         with self.pool.connection() as conn:
-            repos.add_repos(conn, self.id, dids)
+            repo_rows.add_repos(conn, self.id, dids)
             conn.execute("UPDATE repo SET status_at = now() - %s::interval", (age,))
 
     def sweep(self, limit: int = 300) -> dict[str, int]:

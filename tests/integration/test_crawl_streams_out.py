@@ -16,22 +16,23 @@ import zstandard
 from crawl_author import Author, account_frame, post
 from crawl_world import CrawlWorld, rebuild_root, wait_for_stream, wait_until
 
-from appview.streams import routes
-from crawler.host_name import parse_host
-from network.client import Fetcher
-from network.policy import Policy
-from network.serve import serving_in_thread
-from network.stream_client import StreamClient, StreamTimes
-from protocol.cid import cid_for, cid_to_text
-from protocol.frames import decode_frame
+from crawler.hosts.host_name import parse_host
+from mirror import stream_routes as routes
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.server.listener import serving_in_thread
+from network.streams.stream_client import StreamClient, StreamTimes
+from protocol.data.cid import cid_for, cid_to_text
+from protocol.events.frames import decode_frame
 from protocol.syntax.tid import is_tid
-from service.config import Config
 from service.event_numbering import EventKeep, event_numbering
 from service.index_sink import IndexSink
 from service.provider import create_app
-from storage import event_log, hosts
-from storage.interning import Interner
-from storage.pool import open_pool
+from service.runtime.config import Config
+from storage.hosts import host_rows
+from storage.postgres.pool import open_pool
+from storage.records import event_log
+from storage.records.interning import Interner
 
 POST = "app.bsky.feed.post"
 LIKE = "app.bsky.feed.like"
@@ -84,11 +85,11 @@ def follower_of(publisher: Publisher, url: str, stack: ExitStack) -> CrawlWorld:
     world.open_outside = publisher.world.open_outside
     address = parse_host(publisher.url, dev=True)
     with world.pool.connection() as conn:
-        hosts.put_host(
+        host_rows.put_host(
             conn,
             address.name,
             address.url,
-            source=hosts.SOURCE_CONFIGURED,
+            source=host_rows.SOURCE_CONFIGURED,
             relay=True,
         )
     return world

@@ -18,24 +18,25 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from crawler.account_lookups import AccountLookups
-from crawler.admission import LOOKUP_JOB
 from crawler.database import Database
-from crawler.gate import Gate
-from crawler.host_name import HostName
-from crawler.identity_cache import PostgresIdentityCache
-from crawler.outside import Outside
-from crawler.pipeline import Pipeline
+from crawler.hosts.host_name import HostName
+from crawler.identities.account_lookups import AccountLookups
+from crawler.identities.identity_cache import PostgresIdentityCache
+from crawler.identities.network_clients import Outside
+from crawler.live.gate import Gate
+from crawler.live.pipeline import Pipeline
+from crawler.live.stream_state import StreamState
+from crawler.scope.admission import LOOKUP_JOB
 from crawler.settings import CrawlSettings
-from crawler.stream_state import StreamState
-from network.client import Fetcher
-from network.identity import IdentityResolver
-from network.policy import Policy
-from network.serve import serving
-from protocol.frames import encode_frame
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.identity.resolver import IdentityResolver
+from network.server.listener import serving
+from protocol.events.frames import encode_frame
 from protocol.syntax.did import Did
-from storage import hosts, jobs
-from storage.pool import open_pool
+from storage import jobs
+from storage.hosts import host_rows
+from storage.postgres.pool import open_pool
 
 LIARS = 25
 HONEST = "honest.example.com"
@@ -94,8 +95,8 @@ def documents(known: dict[str, Author]) -> Starlette:
 
 def add_host(pool: ConnectionPool[psycopg.Connection[Any]], name: str) -> StreamState:
     with pool.connection() as conn:
-        source = hosts.SOURCE_REQUEST_CRAWL
-        host, _ = hosts.put_host(conn, name, f"https://{name}", source=source)
+        source = host_rows.SOURCE_REQUEST_CRAWL
+        host, _ = host_rows.put_host(conn, name, f"https://{name}", source=source)
     return StreamState(host, HostName(name))
 
 

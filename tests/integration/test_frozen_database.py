@@ -13,10 +13,10 @@ from urllib.request import urlopen
 
 import psutil
 
-from network.serve import serving_in_thread
-from service.config import Config
-from service.embedded import EmbeddedPostgres
+from network.server.listener import serving_in_thread
 from service.provider import create_app
+from service.runtime.config import Config
+from service.runtime.embedded import EmbeddedPostgres
 from storage import migrate
 
 PROFILE = "/xrpc/app.bsky.actor.getProfile?actor=a.test"

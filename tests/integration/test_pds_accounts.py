@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 from pds_world import PASSWORD, Client, World, sign_up
 
-from pds.schema import metadata
-from protocol.did_document import parse_did_document
-from protocol.keys import PrivateKey, parse_did_key
-from protocol.service_auth import check_claims, check_signature, parse_service_jwt
+from pds.tables import metadata
+from protocol.identity.did_document import parse_did_document
+from protocol.identity.keys import PrivateKey, parse_did_key
+from protocol.identity.service_auth import (
+    check_claims,
+    check_signature,
+    parse_service_jwt,
+)
 from protocol.syntax import Did
 
 CREATE_ACCOUNT = "com.atproto.server.createAccount"

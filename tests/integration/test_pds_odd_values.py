@@ -14,7 +14,7 @@ from pds_world import PASSWORD, Client, World, sign_up
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from protocol.frames import decode_frame
+from protocol.events.frames import decode_frame
 from protocol.lexicon import Catalog, Method
 
 NOTE = "dev.example.note"

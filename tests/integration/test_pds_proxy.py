@@ -17,16 +17,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from network.client import Fetcher
-from network.identity import IdentityResolver
-from network.policy import Policy
-from network.serve import serving_in_thread
-from pds.errors import InvalidRequestError
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.identity.resolver import IdentityResolver
+from network.server.listener import serving_in_thread
+from pds.exceptions import InvalidRequestError
 from pds.host import utc_now
 from pds.proxy import ProxyRequest, ServiceProxy, parse_service_ref
 from pds.settings import PdsSettings
-from protocol.did_document import DidDocument, Service
-from protocol.service_auth import check_claims, check_signature, parse_service_jwt
+from protocol.identity.did_document import DidDocument, Service
+from protocol.identity.service_auth import (
+    check_claims,
+    check_signature,
+    parse_service_jwt,
+)
 from protocol.syntax import Did
 
 SEARCH = "app.bsky.feed.searchPosts"

@@ -17,13 +17,13 @@ from pds_world import Answer, Client, World, post, sign_up
 
 from pds.blobs import sweep_blobs
 from pds.host import utc_now
-from protocol.car import read_car
-from protocol.cbor import decode, encode
-from protocol.cid import cid_for, cid_to_text
-from protocol.commit import parse_commit, verify_commit_signature
-from protocol.keys import PublicKey, parse_did_key
+from protocol.data.cbor import decode, encode
+from protocol.data.cid import cid_for, cid_to_text
+from protocol.identity.keys import PublicKey, parse_did_key
 from protocol.mst import Tree, build_root
-from protocol.repo import RepoReader
+from protocol.repo.car import read_car
+from protocol.repo.commit import parse_commit, verify_commit_signature
+from protocol.repo.whole_repo import RepoReader
 from protocol.syntax import Did
 
 CREATE = "com.atproto.repo.createRecord"

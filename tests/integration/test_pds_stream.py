@@ -16,12 +16,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from crawler.verify import verify_commit
+from crawler.live.verify import verify_commit
 from pds.host import utc_now
-from pds.sequencer import prune
-from protocol.events import CommitEvent
-from protocol.frames import Frame
-from protocol.keys import PublicKey
+from pds.sync.sequencer import prune
+from protocol.events.event import CommitEvent
+from protocol.events.frames import Frame
+from protocol.identity.keys import PublicKey
 
 NOTE = "dev.example.note"
 APPLY = "com.atproto.repo.applyWrites"

@@ -20,12 +20,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-import crawler.scope_keeper as module
+import crawler.scope.reconciler as module
 from crawler.database import Database
-from crawler.scope_keeper import ScopeKeeper
-from network.serve import serving_in_thread
-from storage import hosts
-from storage.scope import ScopeKind, add_accounts, claim_missing, load_scope, set_scope
+from crawler.scope.reconciler import ScopeKeeper
+from network.server.listener import serving_in_thread
+from storage.hosts import host_rows
+from storage.repos.scope_rows import (
+    ScopeKind,
+    add_accounts,
+    claim_missing,
+    load_scope,
+    set_scope,
+)
 
 
 class Rounds:
@@ -273,7 +279,7 @@ def test_a_removal_that_was_killed_halfway_is_mended_when_the_account_returns(
         pages.append(1)
         return remove_page(*args)
 
-    monkeypatch.setattr("indexer.outside.remove_page", page)
+    monkeypatch.setattr("indexer.repos.scope_removal.remove_page", page)
     with pytest.raises(KilledError):
         world.sink.remove_outside([b.did])
     choose(world, "dids", a, b)
@@ -316,11 +322,11 @@ def listing(
     world: CrawlWorld, way: str, holders: Sequence[str] = (), **how: Any
 ) -> Iterator[Listing]:
     served = Listing(way, holders)
-    state = how.pop("state", hosts.HOST_POLLING)
-    how.setdefault("source", hosts.SOURCE_DOCUMENT)
+    state = how.pop("state", host_rows.HOST_POLLING)
+    how.setdefault("source", host_rows.SOURCE_DOCUMENT)
     with serving_in_thread(served.app) as url:
         with world.pool.connection() as conn:
-            host, _ = hosts.put_host(conn, url.partition("://")[2], url, **how)
+            host, _ = host_rows.put_host(conn, url.partition("://")[2], url, **how)
             conn.execute("UPDATE host SET state = %s WHERE id = %s", (state, host))
         yield served
 
@@ -351,12 +357,12 @@ def test_a_stranger_names_as_many_as_it_may_bring(world: CrawlWorld) -> None:
 def test_who_has_no_such_list_is_not_asked_again_and_who_is_busy_goes_on(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crawler.holder_search._LOOK", 0.2)
+    monkeypatch.setattr("crawler.scope.collection_members._LOOK", 0.2)
     holders = [Author(n).did for n in range(3)]
     with (
         listing(world, "none") as none,
         listing(world, "busy", holders) as busy,
-        listing(world, "", state=hosts.HOST_BANNED) as banned,
+        listing(world, "", state=host_rows.HOST_BANNED) as banned,
     ):
         choose(world, "collection", collections=[BLOG])
         with Rounds(world) as keeper:
@@ -367,7 +373,7 @@ def test_who_has_no_such_list_is_not_asked_again_and_who_is_busy_goes_on(
             asked = none.requests, busy.requests, banned.requests
             assert asked == (1, 4, 0)
             # A day has not passed; a host that we did not know is asked at once.
-            monkeypatch.setattr("crawler.holder_search._LOOK", 0.0)
+            monkeypatch.setattr("crawler.scope.collection_members._LOOK", 0.0)
             with listing(world, "", [Author(7).did]):
                 time.sleep(0.1)
                 keeper.look()
@@ -378,8 +384,8 @@ def test_who_has_no_such_list_is_not_asked_again_and_who_is_busy_goes_on(
 def test_a_host_that_is_asked_for_hours_holds_up_no_new_one(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crawler.holder_search._LOOK", 0.0)
-    with listing(world, "ever busy", source=hosts.SOURCE_CONFIGURED) as busy:
+    monkeypatch.setattr("crawler.scope.collection_members._LOOK", 0.0)
+    with listing(world, "ever busy", source=host_rows.SOURCE_CONFIGURED) as busy:
         choose(world, "collection", collections=[BLOG])
         with Rounds(world) as keeper:
             keeper.look()

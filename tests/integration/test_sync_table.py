@@ -57,12 +57,12 @@ from sync_stories import (
     without_record,
 )
 
-from protocol.cid import Cid
-from protocol.drops import DropReason
+from protocol.data.cid import Cid
+from protocol.events.drops import DropReason
 from protocol.limits import MAX_REV_AHEAD_US
 from protocol.mst import EMPTY_ROOT
 from protocol.syntax import tid_from_int
-from storage.pool import open_pool
+from storage.postgres.pool import open_pool
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from protocol.keys import PrivateKey
-from protocol.service_auth import create_service_jwt
+from protocol.identity.keys import PrivateKey
+from protocol.identity.service_auth import create_service_jwt
 from protocol.syntax import Did, Nsid
 
 MAX_PAGES: Final = 100

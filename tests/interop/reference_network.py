@@ -76,7 +76,7 @@ def own_process(verb: str, settings: dict[str, str], log: Path) -> Iterator[None
     """`bigworld VERB` until the context ends; its output goes to `log`."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", verb],
+            [sys.executable, "-m", "service.cli.app", verb],
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **settings},

@@ -18,9 +18,9 @@ from typing import Any
 import psycopg
 from reference_network import PASSWORD, get, post
 
-from indexer.audit import rebuild_root
-from protocol.cid import cid_for, cid_to_text
-from protocol.commit import parse_commit
+from audit.repo_audit import rebuild_root
+from protocol.data.cid import cid_for, cid_to_text
+from protocol.repo.commit import parse_commit
 
 ADMIN_PASSWORD = "admin-pass"  # of the reference development network
 POST = "app.bsky.feed.post"

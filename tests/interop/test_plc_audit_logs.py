@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from plc.operation import verify_audit_log
 from protocol.errors import ProtocolError
-from protocol.plc_operation import verify_audit_log
 from protocol.syntax import parse_did
 
 FOLDER = os.environ.get("PLC_VECTORS")

@@ -21,7 +21,7 @@ from judged_questions import REQUIRED, questions, repo_questions, rules
 from judged_society import Account, Stage, play, play_on, skeleton
 from reference_network import get, is_installed, own_process, until
 
-from protocol.cid import cid_for, cid_to_text
+from protocol.data.cid import cid_for, cid_to_text
 
 pytestmark = [
     pytest.mark.reference,

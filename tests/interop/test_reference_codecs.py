@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from protocol import cbor, cbor_strict
-from protocol.car import CarReader, car_block, car_header, read_car
-from protocol.cid import Cid, cid_for
-from protocol.frames import decode_frame, encode_frame, peek_frame
+from bench.recorded import read_recorded, unpack
+from protocol.data import cbor, cbor_strict
+from protocol.data.cid import Cid, cid_for
+from protocol.events.frames import decode_frame, encode_frame, peek_frame
 from protocol.lexicon import Catalog
-from service.bench.recorded import read_recorded, unpack
+from protocol.repo.car import (
+    CarReader,
+    car_block,
+    car_header,
+    read_car,
+)
 
 
 def test_frames(reference: Path) -> None:

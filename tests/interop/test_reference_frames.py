@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from crawler.verify import verify_commit, verify_sync
+from bench.recorded import read_recorded, unpack
+from crawler.live.verify import verify_commit, verify_sync
 from protocol.errors import ProtocolError
-from protocol.frames import decode_frame
-from protocol.keys import PublicKey, parse_did_key
+from protocol.events.frames import decode_frame
+from protocol.identity.keys import PublicKey, parse_did_key
 from protocol.mst import EMPTY_ROOT, build_root
-from protocol.repo import RepoReader, RepoRecord, export_repo
+from protocol.repo.whole_repo import RepoReader, RepoRecord, export_repo
 from protocol.syntax import Did
-from service.bench.recorded import read_recorded, unpack
 
 # Later than any of the recorded revisions.
 NOW_US = 4_000_000_000_000_000

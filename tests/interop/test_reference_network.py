@@ -13,7 +13,7 @@ import pytest
 from reference_network import PASSWORD, get_bytes, is_installed, run_node, until
 from reference_society import POST, Network
 
-from protocol.did_document import parse_did_document
+from protocol.identity.did_document import parse_did_document
 from protocol.syntax import Did
 
 pytestmark = [

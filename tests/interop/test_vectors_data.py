@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from protocol import cbor
-from protocol.cid import cid_for, cid_to_text
+from protocol.data import cbor
+from protocol.data.cid import cid_for, cid_to_text
+from protocol.data.json_form import record_from_json, to_json
 from protocol.errors import InvalidEncodingError, InvalidLexiconError, ProtocolError
-from protocol.json_form import record_from_json, to_json
 from protocol.lexicon import Catalog
 from protocol.lexicon.documents import check_document, read_document
 

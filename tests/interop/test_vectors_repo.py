@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from protocol.cid import cid_from_text, cid_to_text
-from protocol.keys import PrivateKey, parse_did_key, parse_legacy_multibase
+from protocol.data.cid import cid_from_text, cid_to_text
+from protocol.identity.keys import PrivateKey, parse_did_key, parse_legacy_multibase
 from protocol.mst import (
     Tree,
     TreeOp,

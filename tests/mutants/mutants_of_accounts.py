@@ -17,7 +17,7 @@ HOST = (
     Mutant(
         "any-host-speaks-for-anybody",
         "host",
-        "crawler/accounts.py",
+        "crawler/identities/accounts.py",
         "return relay or self.pds == hostname",
         "return True",
         (
@@ -29,7 +29,7 @@ HOST = (
     Mutant(
         "only-admission-asks-for-the-host",
         "host",
-        "crawler/decide.py",
+        "crawler/live/decide.py",
         "    if not account.belongs_to(stream.hostname, relay=stream.relay):",
         "    if not account.admitted and stream.hostname != account.pds:",
         (
@@ -40,7 +40,7 @@ HOST = (
     Mutant(
         "moves-are-never-seen",
         "host",
-        "crawler/decide.py",
+        "crawler/live/decide.py",
         """\
         return Drop(DropReason.WRONG_HOST, look_up=True)
     if not account.admitted:
@@ -57,7 +57,7 @@ HOST = (
     Mutant(
         "listing-taken-at-its-word",
         "host",
-        "crawler/listing.py",
+        "crawler/hosts/listing.py",
         "[account for account in accounts if account.pds == name]",
         "[account for account in accounts if account.pds]",
         (f"{_LIARS}::test_a_host_that_lists_accounts_of_others_brings_none",),
@@ -65,7 +65,7 @@ HOST = (
     Mutant(
         "fetched-repo-not-verified",
         "host",
-        "crawler/repo_import.py",
+        "crawler/repos/repo_import.py",
         "RepoReader(key, did, time.time_ns() // 1_000, store)",
         "RepoReader(None, did, time.time_ns() // 1_000, store)",
         (
@@ -76,7 +76,7 @@ HOST = (
     Mutant(
         "repo-of-another-account",
         "host",
-        "protocol/commit.py",
+        "protocol/repo/commit.py",
         "    if commit.did != did:\n",
         "    if not commit.did:\n",
         (
@@ -233,7 +233,7 @@ ACCOUNT = (
     Mutant(
         "fetched-back-from-the-dead",
         "account",
-        "indexer/checkout.py",
+        "indexer/repos/checkout.py",
         "        if repo.status == STATUS_DELETED:\n",
         "        if repo.status is None:\n",
         (f"{_CHECKOUT}::test_deleted_account_is_not_brought_back",),
@@ -241,7 +241,7 @@ ACCOUNT = (
     Mutant(
         "tombstones-not-seen",
         "account",
-        "crawler/account_lookups.py",
+        "crawler/identities/account_lookups.py",
         "        if looked_up.gone:\n",
         "        if looked_up.document is not None and looked_up.gone:\n",
         (f"{_TABLE_OF_SYNC}::test_row[host:a-did-given-up]",),
@@ -249,7 +249,7 @@ ACCOUNT = (
     Mutant(
         "memory-settles-doubts",
         "account",
-        "crawler/identity_jobs.py",
+        "crawler/identities/identity_jobs.py",
         "        if not job.doubted:\n",
         "        if job.doubted is not None:\n",
         (f"{_IDENTITIES}::test_an_answer_from_memory_does_not_settle_a_doubt",),

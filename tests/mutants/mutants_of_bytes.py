@@ -19,7 +19,7 @@ ENCODING = (
     Mutant(
         "not-encoded-again",
         "encoding",
-        "protocol/cbor.py",
+        "protocol/data/cbor.py",
         """\
     if encoded != data:
         return _UNSETTLED
@@ -35,7 +35,7 @@ ENCODING = (
     Mutant(
         "floats-taken",
         "encoding",
-        "protocol/cbor.py",
+        "protocol/data/cbor.py",
         """\
         elif kind is float:
             return False
@@ -49,7 +49,7 @@ ENCODING = (
     Mutant(
         "integers-of-any-size",
         "encoding",
-        "protocol/cbor.py",
+        "protocol/data/cbor.py",
         "if not MIN_INT <= item <= MAX_INT:",
         "if not MIN_INT * 2 <= item <= MAX_INT * 2 + 1:",
         (f"{_CBOR}::test_no_other_form_is_taken",),
@@ -57,7 +57,7 @@ ENCODING = (
     Mutant(
         "numbers-longer-than-needed",
         "encoding",
-        "protocol/cbor_strict.py",
+        "protocol/data/cbor_strict.py",
         "if argument < smallest:",
         "if argument < 0:",
         (
@@ -68,7 +68,7 @@ ENCODING = (
     Mutant(
         "keys-twice",
         "encoding",
-        "protocol/cbor_strict.py",
+        "protocol/data/cbor_strict.py",
         "(size, key) <= (len(previous), previous)",
         "(size, key) < (len(previous), previous)",
         (
@@ -90,7 +90,7 @@ ENCODING = (
     Mutant(
         "commits-with-more-behind",
         "encoding",
-        "protocol/commit.py",
+        "protocol/repo/commit.py",
         "_PLAIN.fullmatch(raw)",
         "_PLAIN.match(raw)",
         (f"{_FORMS}::test_no_other_form_of_a_commit_is_read",),
@@ -98,7 +98,7 @@ ENCODING = (
     Mutant(
         "commits-put-in-order",
         "encoding",
-        "protocol/commit.py",
+        "protocol/repo/commit.py",
         """\
     fields = cbor.decode(raw)
     if type(fields) is not dict:
@@ -117,7 +117,7 @@ HASH = (
     Mutant(
         "whole-files-not-hashed",
         "hash",
-        "protocol/car.py",
+        "protocol/repo/car.py",
         """\
             _check_unusual(cid, block)
         blocks[cid] = block
@@ -137,7 +137,7 @@ HASH = (
     Mutant(
         "pieces-not-hashed",
         "hash",
-        "protocol/car.py",
+        "protocol/repo/car.py",
         """\
                     _check_unusual(cid, block)
                 found.append((cid, block))
@@ -157,7 +157,7 @@ HASH = (
     Mutant(
         "blobs-not-hashed",
         "hash",
-        "protocol/car.py",
+        "protocol/repo/car.py",
         "    if sha256(block).digest() != cid[4:]:",
         "    if cid[:4] == DATA_PREFIX and sha256(block).digest() != cid[4:]:",
         (f"{_FLIPPED}::test_ten_thousand_flipped_blocks_are_ten_thousand_refusals",),
@@ -165,7 +165,7 @@ HASH = (
     Mutant(
         "half-of-the-hash",
         "hash",
-        "protocol/car.py",
+        "protocol/repo/car.py",
         "    if sha256(block).digest() != cid[4:]:",
         "    if sha256(block).digest()[:16] != cid[4:20]:",
         (f"{_FLIPPED}::test_flipped_bit_of_a_cid_is_a_refusal_too",),
@@ -176,7 +176,7 @@ SIGNATURE = (
     Mutant(
         "high-s-of-p256",
         "signature",
-        "protocol/keys.py",
+        "protocol/identity/keys.py",
         "limit = P256_ORDER - 1 if allow_high_s else _P256_HALF_ORDER",
         "limit = P256_ORDER - 1",
         (
@@ -188,7 +188,7 @@ SIGNATURE = (
     Mutant(
         "high-s-of-k256",
         "signature",
-        "protocol/keys.py",
+        "protocol/identity/keys.py",
         """\
         if allow_high_s:
             normalize(context, buffer, buffer)
@@ -208,7 +208,7 @@ SIGNATURE = (
     Mutant(
         "more-bytes-behind",
         "signature",
-        "protocol/keys.py",
+        "protocol/identity/keys.py",
         """\
         if len(signature) != SIGNATURE_BYTES:
             return False
@@ -225,7 +225,7 @@ SIGNATURE = (
     Mutant(
         "numbers-of-any-length",
         "signature",
-        "protocol/keys.py",
+        "protocol/identity/keys.py",
         """\
         if len(signature) != SIGNATURE_BYTES:
             return False
@@ -239,7 +239,7 @@ SIGNATURE = (
     Mutant(
         "der-taken",
         "signature",
-        "protocol/keys.py",
+        "protocol/identity/keys.py",
         """\
         if len(signature) != SIGNATURE_BYTES:
             return False
@@ -262,7 +262,7 @@ SIGNATURE = (
     Mutant(
         "commit-not-verified",
         "signature",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         "verify_commit_signature(claim.signed, key, claim.commit)",
         "assert claim.signed",
         (

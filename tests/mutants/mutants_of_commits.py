@@ -18,7 +18,7 @@ OPERATIONS = (
     Mutant(
         "no-inversion",
         "operations",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         """\
     if prev_data is not None:
         _check_inversion(car, commit, ops, prev_data, unchecked)
@@ -37,7 +37,7 @@ OPERATIONS = (
     Mutant(
         "older-root-not-compared",
         "operations",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         "    if older != prev_data:",
         "    if not older:",
         (
@@ -79,7 +79,7 @@ OPERATIONS = (
     Mutant(
         "create-with-prev",
         "operations",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         "fits = type(cid) is bytes and prev is None",
         "fits = type(cid) is bytes",
         (
@@ -90,7 +90,7 @@ OPERATIONS = (
     Mutant(
         "delete-with-cid",
         "operations",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         "fits = cid is None and type(prev) is bytes",
         "fits = type(prev) is bytes",
         (
@@ -109,7 +109,7 @@ OPERATIONS = (
     Mutant(
         "birth-taken-at-its-word",
         "operations",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         "    except (RejectedError, MissingBlockError):\n        return False",
         "    except (RejectedError, MissingBlockError):\n        return True",
         (
@@ -123,7 +123,7 @@ SIZE = (
     Mutant(
         "any-number-of-operations",
         "size",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         "    if len(ops) > MAX_COMMIT_OPS:\n",
         "    if len(ops) > 2 * MAX_COMMIT_OPS:\n",
         (
@@ -134,7 +134,7 @@ SIZE = (
     Mutant(
         "blocks-of-any-size",
         "size",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         "    if len(blocks) > limit:\n",
         "    if len(blocks) > 2 * limit:\n",
         (
@@ -145,7 +145,7 @@ SIZE = (
     Mutant(
         "records-of-any-size",
         "size",
-        "protocol/record.py",
+        "protocol/data/record.py",
         "    if len(value) > most:\n",
         "    if len(value) > 2 * most:\n",
         (
@@ -156,7 +156,7 @@ SIZE = (
     Mutant(
         "unreadable-records-imported",
         "size",
-        "indexer/import_rows.py",
+        "indexer/repos/import_rows.py",
         "        if isinstance(fields, DropReason):\n",
         "        if fields is DropReason.RECORD_TOO_LARGE:\n",
         (
@@ -167,7 +167,7 @@ SIZE = (
     Mutant(
         "unreadable-records-staged",
         "size",
-        "indexer/staged_repo.py",
+        "indexer/repos/staged_repo.py",
         "            if isinstance(fields, DropReason):\n",
         "            if fields is DropReason.RECORD_TOO_LARGE:\n",
         (f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_whole]",),
@@ -175,7 +175,7 @@ SIZE = (
     Mutant(
         "unreadable-records-brought-forward",
         "size",
-        "indexer/repo_diff.py",
+        "indexer/repos/repo_diff.py",
         "        if isinstance(fields, DropReason):\n",
         "        if fields is DropReason.RECORD_TOO_LARGE:\n",
         (f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_changes]",),
@@ -183,7 +183,7 @@ SIZE = (
     Mutant(
         "repos-of-nothing-that-can-be-kept",
         "size",
-        "indexer/checkout.py",
+        "indexer/repos/checkout.py",
         "        if len(self._dropped) > MAX_DROPPED_RECORDS:\n",
         "        if not MAX_DROPPED_RECORDS:\n",
         (f"{_UNKEPT}::test_a_repo_of_nothing_else_is_refused",),
@@ -191,7 +191,7 @@ SIZE = (
     Mutant(
         "paths-of-any-form",
         "size",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         "            or not is_record_key(rkey)\n",
         "            or not rkey\n",
         (f"{_VERIFY}::test_bad_path_drops_its_operation_only",),
@@ -199,7 +199,7 @@ SIZE = (
     Mutant(
         "listings-without-end",
         "size",
-        "crawler/page_guard.py",
+        "crawler/hosts/page_guard.py",
         "            if digest in self._seen:\n",
         "            if digest == self._seen:\n",
         (f"{_LISTING}::test_a_listing_without_end_is_left_after_two_pages",),
@@ -207,7 +207,7 @@ SIZE = (
     Mutant(
         "a-lookup-for-each-lie",
         "size",
-        "crawler/accounts.py",
+        "crawler/identities/accounts.py",
         "        return max(0.0, due - now)\n",
         "        return 0.0\n",
         (f"{_GATE}::test_bad_signatures_cannot_make_us_ask_more_than_once_a_minute",),
@@ -215,7 +215,7 @@ SIZE = (
     Mutant(
         "broken-framing-passed-over",
         "size",
-        "crawler/gate_frame.py",
+        "crawler/live/gate_frame.py",
         "        stream.fail(Fault.BAD_FRAME, str(error))\n",
         "",
         (f"{_GATE}::test_broken_framing_closes_the_stream_before_its_cursor",),
@@ -223,7 +223,7 @@ SIZE = (
     Mutant(
         "numbers-may-fall",
         "size",
-        "crawler/gate_frame.py",
+        "crawler/live/gate_frame.py",
         "not 0 < seq <= MAX_SEQ or seq <= stream.last_seq",
         "not 0 < seq <= MAX_SEQ",
         (
@@ -234,7 +234,7 @@ SIZE = (
     Mutant(
         "groups-of-any-size",
         "size",
-        "crawler/gate_frame.py",
+        "crawler/live/gate_frame.py",
         "if size >= _GROUP_BYTES:",
         "if False:",
         (
@@ -245,7 +245,7 @@ SIZE = (
     Mutant(
         "frames-of-any-size",
         "size",
-        "network/stream_client.py",
+        "network/streams/stream_client.py",
         "max_msg_size=self._max_frame_bytes + 1",
         "max_msg_size=2 * self._max_frame_bytes",
         (f"{_STREAM}::test_the_largest_frame_passes_and_one_byte_more_does_not",),

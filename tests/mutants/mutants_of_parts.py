@@ -18,7 +18,7 @@ GROUP = (
     Mutant(
         "the-first-stands-for-all",
         "group",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         "        claim = results[index]\n        if type(claim) is _Claim:\n",
         "        claim = results[index]\n"
         "        if type(claim) is _Claim and index == 0:\n",
@@ -27,7 +27,7 @@ GROUP = (
     Mutant(
         "one-key-for-all",
         "group",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         "verify_commit_signature(claim.signed, key, claim.commit)\n"
         "            except Exception",
         "verify_commit_signature(claim.signed, messages[0][1], claim.commit)\n"
@@ -37,7 +37,7 @@ GROUP = (
     Mutant(
         "refused-and-followed",
         "group",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         "                results[index] = error\n    for index, claim in",
         "                pass\n    for index, claim in",
         (_GROUP, f"{_VERIFY}::test_wrong_key_and_high_s_are_a_signature_error"),
@@ -45,7 +45,7 @@ GROUP = (
     Mutant(
         "what-fails-is-left-out",
         "group",
-        "crawler/verify.py",
+        "crawler/live/verify.py",
         "        except Exception as error:\n            results.append(error)\n",
         "        except Exception as error:\n            results.insert(0, error)\n",
         (_GROUP,),
@@ -80,7 +80,7 @@ SHARD = (
     Mutant(
         "position-behind-the-frame",
         "shard",
-        "crawler/router.py",
+        "crawler/shards/router.py",
         "link.add(Kind.FRAME, routed.number, before, raw)",
         "link.add(Kind.FRAME, routed.number, stream.last_seq, raw)",
         (f"{_ROUTER}::test_each_account_has_one_shard_and_all_know_the_position",),
@@ -88,7 +88,7 @@ SHARD = (
     Mutant(
         "what-has-no-place-moves-the-stream",
         "shard",
-        "protocol/frames.py",
+        "protocol/events/frames.py",
         "    if type(t) is not str or t == INFO or type(body) is not dict:\n",
         "    if type(t) is not str or type(body) is not dict:\n",
         (f"{_ROUTER}::test_what_has_no_place_does_not_move_the_stream",),
@@ -96,7 +96,7 @@ SHARD = (
     Mutant(
         "only-one-shard-is-told",
         "shard",
-        "crawler/router.py",
+        "crawler/shards/router.py",
         "                    for link in self._links:\n"
         "                        link.add(Kind.MARK",
         "                    for link in self._links[:1]:\n"
@@ -109,7 +109,7 @@ SHARD = (
     Mutant(
         "begun-at-the-tip-without-a-cursor",
         "shard",
-        "crawler/router.py",
+        "crawler/shards/router.py",
         "routed is not None and not routed.based:",
         "routed is not None and routed.based:",
         (f"{_ROUTER}::test_a_stream_from_its_tip_gives_every_shard_a_cursor",),
@@ -117,7 +117,7 @@ SHARD = (
     Mutant(
         "numbers-anew-for-one-shard",
         "shard",
-        "crawler/router.py",
+        "crawler/shards/router.py",
         "                for link in self._links:\n"
         "                    link.add(Kind.RESET",
         "                for link in self._links[:1]:\n"
@@ -127,7 +127,7 @@ SHARD = (
     Mutant(
         "the-old-stream-goes-on",
         "shard",
-        "crawler/router.py",
+        "crawler/shards/router.py",
         "if routed is None or routed.state is not stream or stream.fault is not None:",
         "if routed is None or stream.fault is not None:",
         (f"{_ROUTER}::test_a_dead_shard_is_started_anew_and_the_stream_with_it",),
@@ -135,7 +135,7 @@ SHARD = (
     Mutant(
         "a-dead-shard-is-sent-to",
         "shard",
-        "crawler/shard_link.py",
+        "crawler/shards/shard_link.py",
         "        await asyncio.get_running_loop().create_future()\n",
         "        return\n",
         (f"{_ROUTER}::test_a_dead_shard_is_started_anew_and_the_stream_with_it",),
@@ -143,7 +143,7 @@ SHARD = (
     Mutant(
         "nobody-hears-of-the-end",
         "shard",
-        "crawler/shard_link.py",
+        "crawler/shards/shard_link.py",
         "            self._on_end()\n",
         "            pass\n",
         (
@@ -154,7 +154,7 @@ SHARD = (
     Mutant(
         "a-shard-without-back-pressure",
         "shard",
-        "crawler/shard_link.py",
+        "crawler/shards/shard_link.py",
         "                await self._frames.drain()\n",
         "                pass\n",
         (f"{_ROUTER}::test_a_slow_shard_holds_the_reader_back",),
@@ -162,7 +162,7 @@ SHARD = (
     Mutant(
         "a-shard-at-the-end-of-the-stream",
         "shard",
-        "crawler/shard.py",
+        "crawler/shards/shard.py",
         "Arrival(self._streams[number], body, position)",
         "Arrival(self._streams[number], body, position + 40)",
         (f"{_SHARDS}::test_shards_killed_and_dealt_out_anew_lose_nothing",),
@@ -174,7 +174,7 @@ PART = (
     Mutant(
         "parts-of-anybody",
         "part",
-        "crawler/sparse.py",
+        "crawler/repos/sparse.py",
         "open_head(signed, blocks.did, key, now_us)",
         "open_head(signed, blocks.did, None, now_us)",
         (f"{_SPARSE}::test_the_commit_must_be_of_the_account",),
@@ -212,7 +212,7 @@ PART = (
     Mutant(
         "born-whole",
         "part",
-        "indexer/repo_states.py",
+        "indexer/repos/repo_states.py",
         "                repo.selection = wanted\n",
         "                repo.selection = None\n",
         (f"{_SELECTED}::test_the_first_commit_of_all_is_kept_in_part",),
@@ -220,7 +220,7 @@ PART = (
     Mutant(
         "parts-called-whole",
         "part",
-        "indexer/checkout.py",
+        "indexer/repos/checkout.py",
         "choose_selections(conn, [(repo, self._selection)])",
         "choose_selections(conn, [(repo, None)])",
         (f"{_SELECTED}::test_a_fetch_holds_the_chosen_collections_and_says_so",),
@@ -228,7 +228,7 @@ PART = (
     Mutant(
         "small-parts-called-whole",
         "part",
-        "indexer/repo_batch.py",
+        "indexer/repos/repo_batch.py",
         "[(states[actor], repo.selection) for actor, repo in taken.items()]",
         "[(states[actor], None) for actor, repo in taken.items()]",
         (f"{_SELECTED}::test_small_repos_go_in_together_in_part",),
@@ -236,7 +236,7 @@ PART = (
     Mutant(
         "parts-of-an-old-wish",
         "part",
-        "indexer/checkout.py",
+        "indexer/repos/checkout.py",
         "        if repo.selection != wanted:\n",
         "        if wanted is None and repo.selection is not None:\n",
         (f"{_SELECTED}::test_what_was_fetched_for_another_wish_is_fetched_again",),
@@ -244,7 +244,7 @@ PART = (
     Mutant(
         "more-is-wanted-and-not-fetched",
         "part",
-        "indexer/selected.py",
+        "indexer/repos/selected.py",
         "load_selections(conn, [wanted])[wanted].collections <= repo.keeps",
         "True",
         (f"{_SELECTED}::test_wider_is_fetched_narrower_is_pruned",),
@@ -252,7 +252,7 @@ PART = (
     Mutant(
         "pruned-before-it-is-said",
         "part",
-        "indexer/selected.py",
+        "indexer/repos/selected.py",
         "            save_repos(conn, [repo])\n            count, ended = _prune",
         "            count, ended = _prune",
         (
@@ -263,7 +263,7 @@ PART = (
     Mutant(
         "a-scope-set-anew-is-half-compared",
         "part",
-        "storage/selections.py",
+        "storage/repos/selections.py",
         "SET compared = %s WHERE changed_at = %s",
         "SET compared = %s WHERE changed_at >= %s",
         (f"{_SELECTED}::test_a_scope_set_anew_begins_anew",),
@@ -271,7 +271,7 @@ PART = (
     Mutant(
         "parts-exported",
         "part",
-        "indexer/export.py",
+        "indexer/repos/export.py",
         "    if row[1] is not None:\n",
         "    if row[1] is not None and row[0] is None:\n",
         (f"{_SELECTED}::test_a_partial_repo_is_never_given_as_a_whole_one",),
@@ -279,7 +279,7 @@ PART = (
     Mutant(
         "parts-mirrored",
         "part",
-        "appview/methods/repos.py",
+        "mirror/repo_methods.py",
         "WHERE a.did = %s AND r.commit IS NOT NULL AND r.selection IS NULL\n",
         "WHERE a.did = %s AND r.commit IS NOT NULL\n",
         (f"{_MIRROR}::test_a_part_is_no_repo",),
@@ -287,7 +287,7 @@ PART = (
     Mutant(
         "parts-brought-forward",
         "part",
-        "indexer/repo_diff.py",
+        "indexer/repos/repo_diff.py",
         "        if held[4] is not None:\n",
         "        if held[4] is not None and held[1] is None:\n",
         (f"{_SELECTED}::test_a_partial_repo_is_not_brought_forward_by_a_difference",),
@@ -295,7 +295,7 @@ PART = (
     Mutant(
         "parts-proven-as-far-as-they-go",
         "part",
-        "indexer/audit.py",
+        "audit/repo_audit.py",
         "zip_longest(ours, listed)",
         "zip(ours, listed)",
         (f"{_SELECTED}::test_the_host_s_nodes_tell_a_wrong_row",),
@@ -303,7 +303,7 @@ PART = (
     Mutant(
         "what-does-not-belong-is-overlooked",
         "part",
-        "indexer/audit.py",
+        "audit/repo_audit.py",
         "    if strays:\n",
         "    if strays and keeps is None:\n",
         (
@@ -317,7 +317,7 @@ ROW = (
     Mutant(
         "rows-need-only-be-there",
         "row",
-        "indexer/row_audit.py",
+        "audit/row_audit.py",
         "            ours.get(row[:width]) != _comparable(row) for row in rows\n",
         "            ours.get(row[:width]) is None for row in rows\n",
         (f"{_ROWS}::test_a_wrong_value_of_each_column",),
@@ -325,7 +325,7 @@ ROW = (
     Mutant(
         "rows-too-many",
         "row",
-        "indexer/row_audit.py",
+        "audit/row_audit.py",
         "            self.wrong[name] += max(0, number - self._expected[name])\n",
         "            self.wrong[name] += min(0, number - self._expected[name])\n",
         (
@@ -336,7 +336,7 @@ ROW = (
     Mutant(
         "edges-not-asked-for",
         "row",
-        "indexer/row_audit.py",
+        "audit/row_audit.py",
         "self.wrong[partition] += len(missing) + extra",
         "self.wrong[partition] += 0 * len(missing) + extra",
         (f"{_ROWS}::test_a_wrong_edge_of_each_partition",),
@@ -344,7 +344,7 @@ ROW = (
     Mutant(
         "edges-to-anywhere",
         "row",
-        "storage/links.py",
+        "storage/records/links.py",
         """\
           ON l.target_rkey = d.target_rkey AND l.target_actor = d.target_actor
           AND l.actor = d.actor AND l.rkey = d.rkey AND l.path = d.path
@@ -359,7 +359,7 @@ ROW = (
     Mutant(
         "edges-twice",
         "row",
-        "storage/links.py",
+        "storage/records/links.py",
         "    return missing, sum(times.values()) - len(times)\n",
         "    return missing, 0\n",
         (f"{_ROWS}::test_a_wrong_edge_of_each_partition",),

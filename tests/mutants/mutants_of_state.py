@@ -63,7 +63,7 @@ CURSOR = (
     Mutant(
         "cursor-over-unknown-accounts",
         "cursor",
-        "crawler/gate.py",
+        "crawler/live/gate.py",
         "        result.look_up(frame.did, lookup)\n",
         "",
         (f"{_GATE}::test_frame_of_an_unknown_account_ends_in_a_repo_to_fetch",),
@@ -71,7 +71,7 @@ CURSOR = (
     Mutant(
         "cursor-with-the-first-half",
         "cursor",
-        "crawler/pipeline.py",
+        "crawler/live/pipeline.py",
         "self._apply_events(events[:middle], {})",
         "self._apply_events(events[:middle], marks)",
         (f"{_CRAWLER_CURSOR}::test_no_cursor_is_ahead_of_its_events",),
@@ -145,7 +145,7 @@ CHAIN = (
     Mutant(
         "kept-and-never-read",
         "chain",
-        "indexer/checkout.py",
+        "indexer/repos/checkout.py",
         "        events = load_commits(conn, actor)\n",
         "        events: list[Any] = []\n",
         (f"{_CHECKOUT}::test_commits_meanwhile_follow",),
@@ -161,7 +161,7 @@ CHAIN = (
     Mutant(
         "repo-of-the-future",
         "chain",
-        "protocol/commit.py",
+        "protocol/repo/commit.py",
         "    if commit.rev > latest_rev(now_us):\n",
         "    if not commit.rev:\n",
         (
@@ -177,7 +177,7 @@ CHAIN = (
     Mutant(
         "future-taken",
         "chain",
-        "protocol/commit.py",
+        "protocol/repo/commit.py",
         "last_tid_at(now_us + MAX_REV_AHEAD_US)",
         "last_tid_at(now_us + 2 * MAX_REV_AHEAD_US)",
         (
@@ -188,7 +188,7 @@ CHAIN = (
     Mutant(
         "signed-and-lost",
         "chain",
-        "crawler/gate.py",
+        "crawler/live/gate.py",
         "        result.to_resync.add(account.did)\n",
         "",
         (
@@ -200,7 +200,7 @@ CHAIN = (
     Mutant(
         "replays-ask-again",
         "chain",
-        "crawler/decide.py",
+        "crawler/live/decide.py",
         "    if account.rev is not None and rev <= account.rev:\n",
         "    if account.rev is not None and rev < str():\n",
         (
@@ -211,7 +211,7 @@ CHAIN = (
     Mutant(
         "sync-meanwhile-forgotten",
         "chain",
-        "indexer/checkout.py",
+        "indexer/repos/checkout.py",
         "told is not None and repo.rev is not None and repo.rev < told:",
         "told is not None and repo.rev is not None and repo.rev > told:",
         (f"{_CHECKOUT}::test_sync_event_meanwhile",),
@@ -222,7 +222,7 @@ VANISHED = (
     Mutant(
         "resync-deletes-nothing",
         "vanished",
-        "indexer/staged_repo.py",
+        "indexer/repos/staged_repo.py",
         "    FULL JOIN staged_record AS staged USING (collection, rkey)",
         "    RIGHT JOIN staged_record AS staged USING (collection, rkey)",
         (
@@ -235,7 +235,7 @@ VANISHED = (
     Mutant(
         "resync-keeps-what-was-dropped",
         "vanished",
-        "indexer/checkout.py",
+        "indexer/repos/checkout.py",
         "        delete_dropped_of(conn, actor)\n",
         "",
         (f"{_VANISHED}::test_shares_that_vanished",),
@@ -243,7 +243,7 @@ VANISHED = (
     Mutant(
         "resync-keeps-an-empty-repo",
         "vanished",
-        "indexer/checkout.py",
+        "indexer/repos/checkout.py",
         "            if self._staged is not None:\n"
         "                self._apply_difference(self._staged)\n",
         "            if self._staged is not None and self._records:\n"
@@ -256,7 +256,7 @@ VANISHED = (
     Mutant(
         "resync-keeps-edges",
         "vanished",
-        "indexer/checkout.py",
+        "indexer/repos/checkout.py",
         "            self._stats.add(done)\n",
         "            assert done is not None\n",
         (
@@ -267,7 +267,7 @@ VANISHED = (
     Mutant(
         "older-copy-taken",
         "vanished",
-        "indexer/checkout.py",
+        "indexer/repos/checkout.py",
         "        if repo.rev is not None and head.rev < repo.rev:",
         "        if repo.rev is None and head.rev is None:",
         (f"{_CHECKOUT}::test_older_copy_is_refused",),

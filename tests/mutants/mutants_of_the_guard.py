@@ -15,7 +15,7 @@ ADDRESS = (
     Mutant(
         "only-private-addresses",
         "address",
-        "network/addresses.py",
+        "network/http/addresses.py",
         "        return not any(address in network for network in _NOT_PUBLIC_V4)",
         "        return not address.is_private",
         (
@@ -27,7 +27,7 @@ ADDRESS = (
     Mutant(
         "what-python-calls-global",
         "address",
-        "network/addresses.py",
+        "network/http/addresses.py",
         "    if address.scope_id is not None or address not in _UNICAST_V6:\n"
         "        return False\n"
         "    return not any(address in network for network in _NOT_PUBLIC_V6)",
@@ -40,7 +40,7 @@ ADDRESS = (
     Mutant(
         "carrier-nat",
         "address",
-        "network/addresses.py",
+        "network/http/addresses.py",
         '        "100.64.0.0/10",  # carrier NAT, and one cloud\'s metadata\n',
         "",
         (
@@ -51,7 +51,7 @@ ADDRESS = (
     Mutant(
         "six-to-four",
         "address",
-        "network/addresses.py",
+        "network/http/addresses.py",
         '        "2002::/16",  # 6to4 wraps any IPv4 address\n',
         "",
         (
@@ -62,7 +62,7 @@ ADDRESS = (
     Mutant(
         "loopback-always",
         "address",
-        "network/addresses.py",
+        "network/http/addresses.py",
         "is_public_address(text) or (allow_loopback and is_loopback_address(text))",
         "is_public_address(text) or is_loopback_address(text)",
         (
@@ -74,7 +74,7 @@ ADDRESS = (
     Mutant(
         "resolver-passes-all",
         "address",
-        "network/guarded_connector.py",
+        "network/http/guarded_connector.py",
         "allowed = [text for text in addresses if self._policy.may_dial(text)]",
         "allowed = list(addresses)",
         (f"{_TABLE}::test_the_resolver_alone_lets_no_refused_address_through",),
@@ -82,7 +82,7 @@ ADDRESS = (
     Mutant(
         "one-good-address-is-enough",
         "address",
-        "network/guarded_connector.py",
+        "network/http/guarded_connector.py",
         "allowed = [text for text in addresses if self._policy.may_dial(text)]",
         "allowed = list(addresses) if any(map(self._policy.may_dial, addresses)) "
         "else []",
@@ -91,7 +91,7 @@ ADDRESS = (
     Mutant(
         "socket-asks-nobody",
         "address",
-        "network/guarded_connector.py",
+        "network/http/guarded_connector.py",
         "        if not policy.may_dial(str(address[0])):",
         "        if not address[0]:",
         (f"{_CLIENT}::test_the_socket_refuses_what_the_resolver_let_through",),
@@ -102,7 +102,7 @@ REPLAY = (
     Mutant(
         "store-says-yes",
         "replay",
-        "storage/jti.py",
+        "storage/repos/jti.py",
         "    return cursor.rowcount == 1",
         "    return True",
         (
@@ -115,7 +115,7 @@ REPLAY = (
     Mutant(
         "look-then-write",
         "replay",
-        "storage/jti.py",
+        "storage/repos/jti.py",
         """\
     cursor = conn.execute(
         "INSERT""",
@@ -136,7 +136,7 @@ REPLAY = (
     Mutant(
         "good-ones-forgotten-too",
         "replay",
-        "storage/jti.py",
+        "storage/repos/jti.py",
         "DELETE FROM jti WHERE expires_at < %s",
         "DELETE FROM jti WHERE expires_at < %s + interval '1 minute'",
         (f"{_JTI}::test_only_what_expired_is_forgotten",),
@@ -144,7 +144,7 @@ REPLAY = (
     Mutant(
         "answer-of-the-store-ignored",
         "replay",
-        "network/service_authenticator.py",
+        "network/identity/service_authenticator.py",
         "        if not first:",
         "        if first is None:",
         (
@@ -156,7 +156,7 @@ REPLAY = (
     Mutant(
         "forgotten-before-it-expires",
         "replay",
-        "network/service_authenticator.py",
+        "network/identity/service_authenticator.py",
         "until = math.ceil(jwt.exp)",
         "until = int(self._now())",
         (f"{_SERVICE_AUTH}::test_a_token_is_good_once",),

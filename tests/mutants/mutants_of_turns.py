@@ -13,7 +13,7 @@ TURN = (
     Mutant(
         "any-number-of-lookups",
         "turn",
-        "crawler/gate.py",
+        "crawler/live/gate.py",
         "        return bucket.take()\n",
         "        return True\n",
         (
@@ -32,7 +32,7 @@ TURN = (
     Mutant(
         "any-namer-admits",
         "turn",
-        "storage/hosts.py",
+        "storage/hosts/host_rows.py",
         "WHERE id = ANY(%s) AND (relay OR hostname = %s)",
         "WHERE id = ANY(%s) AND (true OR hostname = %s)",
         (f"{_GATE}::test_liar_alone_brings_no_account_of_another_host",),
@@ -40,7 +40,7 @@ TURN = (
     Mutant(
         "any-slots-for-one-host",
         "turn",
-        "crawler/fair_slots.py",
+        "crawler/identities/fair_slots.py",
         "if self._in_use[host] >= self._per_host:",
         "if False:",
         (f"{_SLOTS}::test_slots_per_host_are_bounded",),
@@ -48,7 +48,7 @@ TURN = (
     Mutant(
         "slow-hosts-take-all-slots",
         "turn",
-        "crawler/fair_slots.py",
+        "crawler/identities/fair_slots.py",
         "return host not in self._slow or self._free_to_slow > 0",
         "return True",
         (
@@ -59,7 +59,7 @@ TURN = (
     Mutant(
         "no-turns",
         "turn",
-        "crawler/fair_slots.py",
+        "crawler/identities/fair_slots.py",
         "        self._lanes.move_to_end(host)\n",
         "",
         (f"{_SLOTS}::test_slots_hosts_take_turns_in_order",),
@@ -67,7 +67,7 @@ TURN = (
     Mutant(
         "names-that-hang-take-all-threads",
         "turn",
-        "network/guarded_connector.py",
+        "network/http/guarded_connector.py",
         "_DNS_THREADS: Final = 256",
         "_DNS_THREADS: Final = 64",
         (f"{_NAMES}::test_names_that_hang_do_not_keep_others_from_their_addresses",),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from service.config import Config
 from service.provider import create_app
+from service.runtime.config import Config
 
 
 def make_app(home: Path, url: str) -> ASGIApp:

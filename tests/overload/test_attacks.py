@@ -23,7 +23,7 @@ from appview_world import _fill as fill_small
 from attacked_app import make_app
 from attacks import ATTACKS, Attack, Target
 
-from service.bench.child import open_child
+from bench.child import open_child
 
 POLITE = "127.0.0.2"
 PATH = "/xrpc/app.bsky.actor.getProfile?actor=alice.test"

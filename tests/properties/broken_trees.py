@@ -7,8 +7,8 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from protocol import cbor
-from protocol.cid import Cid, cid_for
+from protocol.data import cbor
+from protocol.data.cid import Cid, cid_for
 from protocol.mst import height, shared_prefix, walk_nodes
 
 

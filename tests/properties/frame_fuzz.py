@@ -18,16 +18,21 @@ from typing import Any, Final
 
 from libipld import encode_dag_cbor
 
-from crawler.verify import verify_commit, verify_sync
-from protocol.car import Car, car_block, car_header, read_car
-from protocol.cid import cid_for
-from protocol.commit import parse_commit, sign_commit
+from bench.accounts import START_US, Society
+from crawler.live.verify import verify_commit, verify_sync
+from protocol.data.cid import cid_for
 from protocol.errors import ProtocolError
-from protocol.events import CommitEvent, SyncEvent
-from protocol.frames import decode_frame, peek_frame
-from protocol.keys import PrivateKey
+from protocol.events.event import CommitEvent, SyncEvent
+from protocol.events.frames import decode_frame, peek_frame
+from protocol.identity.keys import PrivateKey
+from protocol.repo.car import (
+    Car,
+    car_block,
+    car_header,
+    read_car,
+)
+from protocol.repo.commit import parse_commit, sign_commit
 from protocol.syntax import Did
-from service.bench.society import START_US, Society
 
 NOW_US: Final = START_US * 2
 _VALUES: Final[tuple[Any, ...]] = (

@@ -17,24 +17,29 @@ from typing import Any, Final
 from frame_fuzz import CHANGES, NOW_US, Fuzzer
 from libipld import encode_dag_cbor
 
-from crawler.gate_frame import read_frame
-from crawler.host_name import parse_host
-from crawler.rounds import Passed
-from crawler.stream_state import StreamState
+from bench.accounts import START_US
+from crawler.hosts.host_name import parse_host
+from crawler.live.gate_frame import read_frame
+from crawler.live.rounds import Passed
+from crawler.live.stream_state import StreamState
 from indexer.event_frames import frame_of, messages_of
-from protocol import cbor
-from protocol.car import car_block, car_header
-from protocol.cid import cid_for, cid_to_text, raw_cid_for
-from protocol.commit import sign_commit
+from protocol.data import cbor
+from protocol.data.cid import cid_for, cid_to_text, raw_cid_for
+from protocol.data.json_form import to_json
 from protocol.errors import ProtocolError
-from protocol.events import AccountEvent, CommitEvent, Event, IdentityEvent
-from protocol.frames import decode_frame
-from protocol.json_form import to_json
-from protocol.keys import PrivateKey
+from protocol.events.event import (
+    AccountEvent,
+    CommitEvent,
+    Event,
+    IdentityEvent,
+)
+from protocol.events.frames import decode_frame
+from protocol.identity.keys import PrivateKey
 from protocol.limits import MAX_SEQ
 from protocol.mst import Tree
+from protocol.repo.car import car_block, car_header
+from protocol.repo.commit import sign_commit
 from protocol.syntax import Did, is_handle, tid_from_int
-from service.bench.society import START_US
 
 NOW: Final = datetime(2026, 3, 1, tzinfo=UTC)
 HOST: Final = parse_host("http://localhost:1", dev=True).name

@@ -10,13 +10,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tree_samples import BY_HEIGHT, Items, blocks_of, changed, items_of_trees, keys
 
-from protocol.car import car_block, car_header
-from protocol.cid import cid_for
-from protocol.commit import sign_commit
+from protocol.data.cid import cid_for
 from protocol.errors import InvalidTreeError, MissingBlockError, ProtocolError
-from protocol.keys import PrivateKey
+from protocol.identity.keys import PrivateKey
 from protocol.mst import TreeOp, build_root, invert, walk
-from protocol.repo import RepoReader
+from protocol.repo.car import car_block, car_header
+from protocol.repo.commit import sign_commit
+from protocol.repo.whole_repo import RepoReader
 from protocol.syntax import Did, Tid
 
 KEY = PrivateKey("k256", b"\x03" * 32)
@@ -81,7 +81,7 @@ def test_broken_tree_is_refused_by_every_reader(name: str) -> None:
 def test_broken_tree_is_refused_where_nodes_must_wait(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.repo._MAX_WANTED", 1)
+    monkeypatch.setattr("protocol.repo.whole_repo._MAX_WANTED", 1)
     refusals: tuple[type[ProtocolError], ...] = (InvalidTreeError,)
     if name == "share_child":
         # Once it has been given out for one place, it is missed at the other.

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from protocol import cbor, cbor_strict
-from protocol.cid import Cid, cid_for, raw_cid_for
+from protocol.data import cbor, cbor_strict
+from protocol.data.cid import Cid, cid_for, raw_cid_for
+from protocol.data.json_form import from_json, to_json
 from protocol.errors import ProtocolError
-from protocol.frames import decode_frame
-from protocol.json_form import from_json, to_json
+from protocol.events.frames import decode_frame
 
 DIGEST = bytes(range(32))
 LINKS = [

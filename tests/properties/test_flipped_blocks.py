@@ -13,19 +13,24 @@ from typing import Any
 
 import pytest
 
-from crawler.verify import RejectedError, verify_commit, verify_sync
-from protocol import cbor
-from protocol.car import CarReader, car_block, car_header, read_car
-from protocol.cid import cid_for, raw_cid_for
-from protocol.commit import sign_commit
-from protocol.drops import DropReason
+from bench.accounts import START_US, Society
+from crawler.live.verify import RejectedError, verify_commit, verify_sync
+from protocol.data import cbor
+from protocol.data.cid import cid_for, raw_cid_for
 from protocol.errors import InvalidEncodingError, ProtocolError
-from protocol.frames import decode_frame
-from protocol.keys import PrivateKey
+from protocol.events.drops import DropReason
+from protocol.events.frames import decode_frame
+from protocol.identity.keys import PrivateKey
 from protocol.mst import build_nodes
-from protocol.repo import RepoReader
+from protocol.repo.car import (
+    CarReader,
+    car_block,
+    car_header,
+    read_car,
+)
+from protocol.repo.commit import sign_commit
+from protocol.repo.whole_repo import RepoReader
 from protocol.syntax import Did, tid_from_int
-from service.bench.society import START_US, Society
 
 DID = Did("did:plc:" + "f" * 24)
 KEY = PrivateKey("k256", b"\x06" * 32)

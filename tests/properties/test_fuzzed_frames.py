@@ -12,12 +12,12 @@ import psutil
 import pytest
 from frame_fuzz import CHANGES, NOW_US, Fuzzer, Outcome, add_and_shuffle_blocks
 
-from crawler import verify
-from crawler.verify import verify_commit
+from bench.accounts import Society
+from crawler.live import verify
+from crawler.live.verify import verify_commit
 from protocol.errors import ProtocolError
-from protocol.frames import decode_frame
-from protocol.repo import RepoReader
-from service.bench.society import Society
+from protocol.events.frames import decode_frame
+from protocol.repo.whole_repo import RepoReader
 
 SLOWEST_S = 0.25
 """CPU time; what one frame takes from everybody else's."""

@@ -18,14 +18,16 @@ import pytest
 
 from protocol.syntax.did import Did
 from protocol.syntax.tid import tid_from_int
-from storage import cursors, hosts, repos
-from storage.host_listing import (
+from storage import cursors
+from storage.hosts import host_rows
+from storage.hosts.host_listing import (
     begin_listing,
     listings_due,
     note_poll,
     polls_due,
     save_list_cursor,
 )
+from storage.repos import repo_rows
 
 Conn = psycopg.Connection[Any]
 Step = Callable[[], None]
@@ -65,11 +67,11 @@ class Follower:
     def __init__(self, conn: Conn, host: Host) -> None:
         self.conn = conn
         self.host = host
-        self.id, _ = hosts.put_host(
+        self.id, _ = host_rows.put_host(
             conn, "h.example.com", "https://h.example.com", source="request_crawl"
         )
         dids = [did_of(n) for n in range(REPOS)]
-        repos.add_repos(conn, self.id, dids)
+        repo_rows.add_repos(conn, self.id, dids)
         conn.execute(
             "UPDATE repo SET state = 'synchronized', rev = %s",
             (tid_from_int(FIRST_REV),),
@@ -80,7 +82,7 @@ class Follower:
     # the stream
 
     def stream(self, most: int) -> None:
-        if not any(host.id == self.id for host in hosts.streamed_hosts(self.conn)):
+        if not any(host.id == self.id for host in host_rows.streamed_hosts(self.conn)):
             # Closed: what was on the way is gone.
             self.position = None
             return
@@ -95,17 +97,17 @@ class Follower:
 
     def _connect(self) -> None:
         cursor = cursors.load_cursor(self.conn, self.id)
-        hosts.note_contact(self.conn, self.id, hosts.HOST_STREAMING)
+        host_rows.note_contact(self.conn, self.id, host_rows.HOST_STREAMING)
         if cursor is None:
             self.position = self.host.seq
-            hosts.request_listing(self.conn, self.id)
+            host_rows.request_listing(self.conn, self.id)
         else:
             self.position = cursor
             if cursor + 1 < self.host.oldest():
-                hosts.request_listing(self.conn, self.id, gap=True)
+                host_rows.request_listing(self.conn, self.id, gap=True)
 
     def _take(self, repo: int, rev: int) -> None:
-        known = repos.find_repos(self.conn, [did_of(repo)])[did_of(repo)]
+        known = repo_rows.find_repos(self.conn, [did_of(repo)])[did_of(repo)]
         if known.state != "synchronized":
             return
         assert known.rev is not None
@@ -115,7 +117,7 @@ class Follower:
                 (tid_from_int(rev), known.actor),
             )
         elif known.rev < tid_from_int(rev):
-            repos.mark_desynchronized(self.conn, [did_of(repo)], "a gap")
+            repo_rows.mark_desynchronized(self.conn, [did_of(repo)], "a gap")
 
     # listings and polls, a page with two repos at a time
 
@@ -125,20 +127,20 @@ class Follower:
             due += polls_due(self.conn, limit=9, every=900)
             if not due:
                 return
-            polled = due[0][0].mode == hosts.MODE_POLL
+            polled = due[0][0].mode == host_rows.MODE_POLL
             self.listing = (begin_listing(self.conn, self.id), 0, polled, [])
         began, page, polled, behind = self.listing
         listed = [
-            repos.ListedRepo(did_of(n), tid_from_int(self.host.revs[n]), True, None)
+            repo_rows.ListedRepo(did_of(n), tid_from_int(self.host.revs[n]), True, None)
             for n in range(page * 2, page * 2 + 2)
         ]
-        behind = behind + repos.note_upstream(self.conn, self.id, listed)
+        behind = behind + repo_rows.note_upstream(self.conn, self.id, listed)
         done = page * 2 + 2 >= REPOS
         save_list_cursor(self.conn, self.id, began, str(page), done=done)
         self.listing = (began, page + 1, polled, behind)
         if done:
             self.listing = None
-            repos.mark_behind(self.conn, behind)
+            repo_rows.mark_behind(self.conn, behind)
             if polled:
                 note_poll(self.conn, self.id, rate=0.0, poll_every=900.0)
 
@@ -152,13 +154,13 @@ class Follower:
             )
 
     def move(self) -> None:
-        [known] = hosts.load_hosts(self.conn, [self.id]).values()
+        [known] = host_rows.load_hosts(self.conn, [self.id]).values()
         onto = (
-            hosts.HOST_STREAMING
-            if known.state == hosts.HOST_POLLING
-            else hosts.HOST_POLLING
+            host_rows.HOST_STREAMING
+            if known.state == host_rows.HOST_POLLING
+            else host_rows.HOST_POLLING
         )
-        hosts.move_host(self.conn, self.id, onto, "the schedule says so")
+        host_rows.move_host(self.conn, self.id, onto, "the schedule says so")
 
     def time_passes(self) -> None:
         self.conn.execute("UPDATE host SET listed_at = listed_at - interval '1 hour'")
@@ -173,7 +175,7 @@ class Follower:
             self.fetch()
 
     def revs(self) -> list[str]:
-        known = repos.find_repos(self.conn, [did_of(n) for n in range(REPOS)])
+        known = repo_rows.find_repos(self.conn, [did_of(n) for n in range(REPOS)])
         return [str(known[did_of(n)].rev) for n in range(REPOS)]
 
 
@@ -217,20 +219,20 @@ def test_a_listing_that_began_before_the_gap_does_not_close_it(
             (host,),
         )
 
-    monkeypatch.setattr(hosts, "request_listing", forgetful)
+    monkeypatch.setattr(host_rows, "request_listing", forgetful)
     assert any(lost(conn, seed) for seed in range(40))
 
 
 def test_a_stream_from_the_tip_without_a_listing_is_seen(
     conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hosts, "request_listing", lambda *_, **__: None)
+    monkeypatch.setattr(host_rows, "request_listing", lambda *_, **__: None)
     assert any(lost(conn, seed) for seed in range(40))
 
 
 def test_a_poll_that_is_not_due_at_once_after_a_long_stream_is_late(conn: Conn) -> None:
     follower = Follower(conn, Host())
-    hosts.note_contact(conn, follower.id, hosts.HOST_STREAMING)
+    host_rows.note_contact(conn, follower.id, host_rows.HOST_STREAMING)
     conn.execute("UPDATE host SET listed_at = now()")
     assert polls_due(conn, limit=9, every=900) == []
     follower.move()

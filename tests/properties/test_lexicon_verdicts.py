@@ -25,7 +25,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.cid import Cid, cid_for, raw_cid_for
+from protocol.data.cid import Cid, cid_for, raw_cid_for
 from protocol.errors import InvalidRecordError
 from protocol.lexicon import Catalog
 from protocol.lexicon.documents import Schema, resolve_ref

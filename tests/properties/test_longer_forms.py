@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from crawler.verify import verify_commit
-from protocol import cbor, cbor_strict
-from protocol.car import car_block, car_header, read_car
-from protocol.cid import Cid, cid_for
-from protocol.commit import parse_commit, sign_commit
-from protocol.drops import DropReason
+from crawler.live.verify import verify_commit
+from protocol.data import cbor, cbor_strict
+from protocol.data.cid import Cid, cid_for
 from protocol.errors import InvalidEncodingError, InvalidTreeError, ProtocolError
-from protocol.keys import PrivateKey
+from protocol.events.drops import DropReason
+from protocol.identity.keys import PrivateKey
 from protocol.mst import EMPTY_ROOT, Tree, parse_node
+from protocol.repo.car import car_block, car_header, read_car
+from protocol.repo.commit import parse_commit, sign_commit
 from protocol.syntax import Did, tid_from_int
 
 DID = Did("did:plc:" + "g" * 24)

@@ -20,11 +20,9 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
+from plc import operation_log
 from plc.mirror import BadExportError, Mirror, read_page
-from protocol.base64url import decode_base64url, encode_base64url
-from protocol.errors import ProtocolError
-from protocol.keys import K256_ORDER, P256_ORDER, PrivateKey
-from protocol.plc_operation import (
+from plc.operation import (
     HOUR_MS,
     AnyOperation,
     LegacyCreate,
@@ -40,9 +38,11 @@ from protocol.plc_operation import (
     sign_operation,
     verify_audit_log,
 )
+from protocol.data.base64url import decode_base64url, encode_base64url
+from protocol.errors import ProtocolError
+from protocol.identity.keys import K256_ORDER, P256_ORDER, PrivateKey
 from protocol.syntax import Did
-from storage import plc_logs
-from storage.pool import open_pool
+from storage.postgres.pool import open_pool
 
 KEYS = [
     PrivateKey.from_bytes("p256" if n % 2 else "k256", bytes([n + 11]) * 32)
@@ -252,7 +252,7 @@ class Reader:
 
     def read(self, lines: list[Line], pages: int = 1_000) -> None:
         for _ in range(pages):
-            seq = plc_logs.load_feed(self.conn, DIRECTORY).seq or 0
+            seq = operation_log.load_feed(self.conn, DIRECTORY).seq or 0
             told = zip(lines, self.world.lines, strict=False)
             page = [line for line, true in told if true["seq"] > seq]
             page = page[: self.world.chance.randint(1, 6)]
@@ -264,7 +264,7 @@ class Reader:
     def heal(self, answer: Callable[[Did], Any]) -> None:
         self.conn.execute("UPDATE plc_doubt SET next_try = now()")
         before = self.held()
-        for did in plc_logs.claim_doubts(self.conn, 100):
+        for did in operation_log.claim_doubts(self.conn, 100):
             try:
                 Mirror(DIRECTORY).take_log(self.conn, did, answer(did), NOW)
             except ProtocolError:
@@ -276,7 +276,7 @@ class Reader:
         )
 
     def held(self) -> dict[Did, list[LogEntry]]:
-        return plc_logs.load_logs(self.conn, list(self.world.logs))
+        return operation_log.load_logs(self.conn, list(self.world.logs))
 
     def check(self) -> None:
         for did, log in self.held().items():
@@ -316,7 +316,7 @@ def test_every_lie_is_caught_and_nothing_is_lost_for_it(pool: Pool) -> None:
                     assert did == victim.did
                     assert lines[lied]["did"] != did
                     assert held.get(did, []) == [e for e in true if e.cid != victim.cid]
-                assert plc_logs.load_doubts(conn) == {}
+                assert operation_log.load_doubts(conn) == {}
 
 
 def test_lies_about_times_and_places_forge_nothing(pool: Pool) -> None:

@@ -16,14 +16,13 @@ from typing import Any
 
 import pytest
 
-from crawler.verify import verify_commit
-from protocol import cbor
-from protocol.car import car_block, car_header
-from protocol.cid import cid_for
-from protocol.commit import sign_commit
+from bench.accounts import START_US, Society
+from crawler.live.verify import verify_commit
+from protocol.data import cbor
+from protocol.data.cid import cid_for
 from protocol.errors import ProtocolError
-from protocol.frames import decode_frame
-from protocol.keys import PrivateKey, PublicKey
+from protocol.events.frames import decode_frame
+from protocol.identity.keys import PrivateKey, PublicKey
 from protocol.mst import (
     EMPTY_ROOT,
     Tree,
@@ -34,8 +33,9 @@ from protocol.mst import (
     height,
     invert,
 )
+from protocol.repo.car import car_block, car_header
+from protocol.repo.commit import sign_commit
 from protocol.syntax import Did, tid_from_int
-from service.bench.society import START_US, Society
 
 Op = dict[str, Any]
 Lie = Callable[[list[Op], random.Random, list[str]], None]

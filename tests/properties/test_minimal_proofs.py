@@ -16,7 +16,7 @@ from tree_samples import (
     keys,
 )
 
-from protocol.cid import cid_for
+from protocol.data.cid import cid_for
 from protocol.mst import Tree, TreeOp, build_root, height, invert
 
 # A full binary tree of height 2, as in the published suite of tree differences.

@@ -13,9 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.errors import ProtocolError
-from protocol.keys import PrivateKey
-from protocol.plc_operation import (
+from plc.operation import (
     HOUR_MS,
     LogEntry,
     Operation,
@@ -26,6 +24,8 @@ from protocol.plc_operation import (
     sign_operation,
     verify_audit_log,
 )
+from protocol.errors import ProtocolError
+from protocol.identity.keys import PrivateKey
 
 KEYS = [
     PrivateKey.from_bytes("p256" if n % 2 else "k256", bytes([n + 1]) * 32)

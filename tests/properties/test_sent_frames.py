@@ -12,16 +12,16 @@ import psycopg
 import pytest
 from sent_frames import HOST, events, expected_commits
 
-from appview.streams.jetstream_events import Message, Moment
-from appview.streams.sent_events import SentEvents, numbered_frame
-from crawler.gate_frame import read_frame
-from crawler.rounds import Passed
-from crawler.stream_state import StreamState
+from crawler.live.gate_frame import read_frame
+from crawler.live.rounds import Passed
+from crawler.live.stream_state import StreamState
 from indexer import event_frames
-from protocol.events import AccountEvent, IdentityEvent
-from protocol.frames import decode_frame
+from mirror.jetstream_events import Message, Moment
+from mirror.outgoing_events import SentEvents, numbered_frame
+from protocol.events.event import AccountEvent, IdentityEvent
+from protocol.events.frames import decode_frame
 from protocol.limits import MAX_FRAME_BYTES
-from storage import event_log
+from storage.records import event_log
 
 Conn = psycopg.Connection[Any]
 

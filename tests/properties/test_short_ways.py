@@ -19,8 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from libipld import decode_dag_cbor, encode_dag_cbor
 
-from protocol import cbor
-from protocol.cid import BLOB_PREFIX, Cid, cid_for, raw_cid_for
+from protocol.data import cbor
+from protocol.data.cid import (
+    BLOB_PREFIX,
+    Cid,
+    cid_for,
+    raw_cid_for,
+)
 from protocol.errors import ProtocolError
 from protocol.mst import EMPTY_ROOT, Tree, TreeOp, invert
 from protocol.mst import node as node_module

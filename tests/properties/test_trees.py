@@ -20,7 +20,7 @@ from tree_samples import (
     keys,
 )
 
-from protocol.cid import cid_for
+from protocol.data.cid import cid_for
 from protocol.errors import InvalidTreeError, MissingBlockError
 from protocol.mst import (
     EMPTY_ROOT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from protocol.cid import cid_for
+from protocol.data.cid import cid_for
 from protocol.mst import Tree, TreeOp, build_nodes, build_root, height
 
 Items = dict[bytes, bytes]

@@ -43,28 +43,30 @@ from typing import Any
 import psycopg
 from crawl_fakes import FakeResolver, fake_outside
 
-from crawler import reader, repo_import
-from crawler.firehose import Firehose
-from crawler.identity_cache import PostgresIdentityCache
-from crawler.listing_spider import crawl_listings
-from crawler.outside import OpenOutside, Outside
+from crawler.hosts.listing_spider import crawl_listings
+from crawler.identities.identity_cache import PostgresIdentityCache
+from crawler.identities.network_clients import OpenOutside, Outside
+from crawler.live import reader
+from crawler.live.firehose import Firehose
+from crawler.repos import repo_import
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from indexer.search_sync import drain_outbox
-from network.client import Fetcher
-from network.identity import IdentityLimits, IdentityResolver
-from network.policy import HostLimits, Policy
-from network.stream_client import StreamTimes
-from network.urls import Target
-from protocol.events import Event
-from search.postgres import PostgresEngine
+from network.http.client import Fetcher
+from network.http.policy import HostLimits, Policy
+from network.http.urls import Target
+from network.identity.resolver import IdentityLimits, IdentityResolver
+from network.streams.stream_client import StreamTimes
+from protocol.events.event import Event
+from search.engines.postgres import PostgresEngine
 from service.index_sink import IndexSink
 from service.shards import ShardPlan
-from storage import crashpoint, cursors
+from storage import cursors
 from storage.cursors import save_cursors
-from storage.interning import Interner
 from storage.outbox import delete_outbox, take_outbox
-from storage.pool import open_pool
+from storage.postgres import crashpoint
+from storage.postgres.pool import open_pool
+from storage.records.interning import Interner
 
 SETTINGS: Mapping[str, Any] = {
     "dev": True,

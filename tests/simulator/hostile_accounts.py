@@ -23,10 +23,10 @@ from hostile_host import (
 from oracle import Expected
 from raw_host import Answer, RawSocket
 
-from protocol.car import read_car
-from protocol.cid import Cid
-from protocol.drops import DropReason
-from protocol.keys import K256_ORDER, P256_ORDER, PrivateKey
+from protocol.data.cid import Cid
+from protocol.events.drops import DropReason
+from protocol.identity.keys import K256_ORDER, P256_ORDER, PrivateKey
+from protocol.repo.car import read_car
 
 
 class FrameTeller(HostileHost):

@@ -22,13 +22,13 @@ from hostile_host import (
 from raw_host import Answer, RawSocket
 from simulated_network import Canary, document
 
-from protocol import cbor
-from protocol.car import car_block, car_header
-from protocol.cid import Cid, cid_for
-from protocol.commit import sign_commit
-from protocol.drops import DropReason
+from protocol.data import cbor
+from protocol.data.cid import Cid, cid_for
+from protocol.events.drops import DropReason
 from protocol.mst import height
 from protocol.mst.node import shared_prefix
+from protocol.repo.car import car_block, car_header
+from protocol.repo.commit import sign_commit
 from protocol.syntax import tid_from_int, tid_to_int
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"

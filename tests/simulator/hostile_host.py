@@ -14,8 +14,8 @@ from oracle import Expected
 from raw_host import Answer, RawHost, RawSocket
 from simulated_network import SimulatedNetwork
 
-from protocol.cid import cid_for, cid_to_text
-from protocol.drops import DropReason
+from protocol.data.cid import cid_for, cid_to_text
+from protocol.events.drops import DropReason
 
 LIST_REPOS = "com.atproto.sync.listRepos"
 GET_REPO = "com.atproto.sync.getRepo"

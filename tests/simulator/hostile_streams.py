@@ -20,9 +20,9 @@ from hostile_host import (
 from oracle import Expected
 from raw_host import TEXT, Answer, RawSocket, frame_head
 
-from protocol import cbor
-from protocol.drops import DropReason
-from protocol.frames import encode_error_frame, encode_frame
+from protocol.data import cbor
+from protocol.events.drops import DropReason
+from protocol.events.frames import encode_error_frame, encode_frame
 from protocol.limits import MAX_FRAME_BYTES, MAX_SEQ
 
 _SCREAM = 100_000_000

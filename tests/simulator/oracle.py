@@ -16,10 +16,15 @@ from typing import Any
 import psycopg
 from simulated_society import ACTIVE, DELETED, SimulatedSociety
 
-from protocol.cbor import decode_fast
+from bench.accounts import (
+    FOLLOW,
+    LIKE,
+    POST,
+    REPOST,
+)
+from protocol.data.cbor import decode_fast
 from protocol.syntax.tid import tid_from_int
-from service.bench.society import FOLLOW, LIKE, POST, REPOST
-from storage.record_codec import decompress
+from storage.records.record_codec import decompress
 
 _FEW = 8
 Post = tuple[str, str]

@@ -22,11 +22,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 
-from crawler.host_name import parse_host
-from network.serve import serving_in_thread
-from protocol.cid import cid_for, cid_to_text
-from service.bench.society import Member
-from storage import hosts
+from bench.accounts import Member
+from crawler.hosts.host_name import parse_host
+from network.server.listener import serving_in_thread
+from protocol.data.cid import cid_for, cid_to_text
+from storage.hosts import host_rows
 
 DIRECTORY = "127.7.0.1"
 _GONE = {DELETED: "RepoTakendown", "deactivated": "RepoDeactivated"}
@@ -257,7 +257,7 @@ class SimulatedNetwork:
         rows: dict[str, int] = {}
         with psycopg.connect(url) as conn:
             for name, host in self.hosts.items():
-                rows[name] = put_host(conn, host.url, hosts.SOURCE_CONFIGURED)
+                rows[name] = put_host(conn, host.url, host_rows.SOURCE_CONFIGURED)
         return rows
 
     def take(self, sent: Sent) -> None:
@@ -267,7 +267,7 @@ class SimulatedNetwork:
 def put_host(conn: psycopg.Connection[Any], url: str, source: str) -> int:
     """Make a host known, to be read from its first frame on."""
     address = parse_host(url, dev=True)
-    row, _ = hosts.put_host(conn, address.name, address.url, source=source)
+    row, _ = host_rows.put_host(conn, address.name, address.url, source=source)
     conn.execute(
         "INSERT INTO host_cursor (host, seq) VALUES (%s, 0) ON CONFLICT DO NOTHING",
         (row,),

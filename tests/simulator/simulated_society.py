@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from protocol.commit import sign_commit
-from protocol.frames import decode_frame
-from protocol.keys import PrivateKey
+from bench.accounts import Member, Society
+from protocol.events.frames import decode_frame
+from protocol.identity.keys import PrivateKey
+from protocol.repo.commit import sign_commit
 from protocol.syntax import Did, Handle
-from service.bench.society import Member, Society
 
 ACTIVE: Final = "active"
 DEACTIVATED: Final = "deactivated"

@@ -19,13 +19,15 @@ from oracle import Expected, Oracle, society_accounts
 from simulated_network import SimulatedNetwork
 from simulated_society import DEACTIVATED, Sent
 
-from crawler.admission import IDENTITY_JOB
+from crawler.scope.admission import IDENTITY_JOB
 from indexer.transaction import retry_conflicts
 from service.index_sink import IndexSink
-from storage import hosts, jobs, repos
-from storage.identities import save_document
-from storage.interning import Interner
-from storage.pool import open_pool
+from storage import jobs
+from storage.hosts import host_rows
+from storage.postgres.pool import open_pool
+from storage.records.interning import Interner
+from storage.repos import repo_rows
+from storage.repos.identities import save_document
 
 _LEAD = 100
 _MOST_FRAMES = 100_000
@@ -154,11 +156,11 @@ class Simulation:
         with psycopg.connect(self.url) as conn:
             for name, row in self.rows.items():
                 dids = [member.did for member in society.members_of(name)]
-                repos.add_repos(conn, row, dids)
+                repo_rows.add_repos(conn, row, dids)
                 for did in dids:
                     document = self.network.directory.find(did)
                     save_document(conn, did, document, None, time.time())
-                hosts.hold_back(conn, row, 86_400.0)
+                host_rows.hold_back(conn, row, 86_400.0)
 
     # time
 
@@ -295,7 +297,7 @@ class Simulation:
         if self._healing:
             with psycopg.connect(self.url) as conn:
                 for row in self.rows.values():
-                    hosts.request_listing(conn, row)
+                    host_rows.request_listing(conn, row)
                 # As if a day had passed: a new handle of which the frame got lost is
                 # seen when the document is due for a look, and not before.
                 dids = conn.execute("SELECT did FROM repo JOIN actor ON actor = id")

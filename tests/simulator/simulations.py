@@ -9,7 +9,7 @@ from typing import Any
 from simulated_network import SimulatedNetwork
 from simulation import Simulation
 
-from service.embedded import EmbeddedPostgres
+from service.runtime.embedded import EmbeddedPostgres
 from storage import migrate
 
 

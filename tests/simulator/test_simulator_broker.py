@@ -29,8 +29,8 @@ from simulated_network import SimulatedNetwork
 from simulation import Simulation
 
 from service.celery_app import QUEUE
-from service.embedded import EmbeddedValkey
-from storage import hosts
+from service.runtime.embedded import EmbeddedValkey
+from storage.hosts import host_rows
 
 CHILD = Path(__file__).with_name("worker_child.py")
 PATHS = (CHILD.parents[2], CHILD.parent, CHILD.parents[1] / "integration")
@@ -72,7 +72,9 @@ class BrokerRun:
         self._ended = threading.Event()
         with psycopg.connect(url) as conn:
             for row in self.simulation.rows.values():
-                hosts.move_host(conn, row, hosts.HOST_POLLING, "quiet, for this test")
+                host_rows.move_host(
+                    conn, row, host_rows.HOST_POLLING, "quiet, for this test"
+                )
         file = folder / "worker.json"
         directory = self.network.directory.url
         file.write_text(json.dumps({"plc": directory, "settings": SETTINGS} | world))

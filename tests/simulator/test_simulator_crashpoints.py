@@ -23,8 +23,8 @@ from simulated_network import Faults, SimulatedNetwork
 from simulation import Simulation
 from simulations import Simulations
 
-from service.embedded import EmbeddedPostgres
-from storage.crashpoint import Crashpoint
+from service.runtime.embedded import EmbeddedPostgres
+from storage.postgres.crashpoint import Crashpoint
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
@@ -217,7 +217,7 @@ def test_every_place_is_passed_at_one_line_of_the_code() -> None:
 
 def test_nothing_dies_unless_it_is_asked_for() -> None:
     code = (
-        "from storage.crashpoint import Crashpoint, crashpoint\n"
+        "from storage.postgres.crashpoint import Crashpoint, crashpoint\n"
         "for _ in range(2):\n"
         "    for point in Crashpoint: crashpoint(point)\n"
         "print('alive')\n"

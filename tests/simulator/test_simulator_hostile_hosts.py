@@ -25,12 +25,13 @@ from hostile_streams import STREAM_KINDS
 from simulated_network import SimulatedNetwork, put_host
 from simulation import Simulation
 
-from crawler.host_name import HostName
-from protocol import cbor
-from protocol.car import car_block, car_header
-from protocol.cid import cid_for
-from storage import hosts, repos
-from storage.record_codec import compress, decompress
+from crawler.hosts.host_name import HostName
+from protocol.data import cbor
+from protocol.data.cid import cid_for
+from protocol.repo.car import car_block, car_header
+from storage.hosts import host_rows
+from storage.records.record_codec import compress, decompress
+from storage.repos import repo_rows
 
 KINDS = (*STREAM_KINDS, *ACCOUNT_KINDS, *BODY_KINDS)
 SETTINGS = {
@@ -70,7 +71,7 @@ class Zoo:
             for liar in self.liars:
                 self.rows[liar.number] = [self._put(conn, u) for u in liar.urls()]
                 if liar.own_dids():
-                    repos.add_repos(
+                    repo_rows.add_repos(
                         conn, self.rows[liar.number][0], liar.own_dids(), wait=1.0
                     )
         self.run.others = [truth for liar in self.liars for truth in liar.truth()]
@@ -81,10 +82,12 @@ class Zoo:
     @staticmethod
     def _put(conn: psycopg.Connection[Any], url: str) -> int:
         if "127." in url:
-            return put_host(conn, url, hosts.SOURCE_REQUEST_CRAWL)
+            return put_host(conn, url, host_rows.SOURCE_REQUEST_CRAWL)
         # A name that only the simulated DNS knows.
         name = HostName(url.removeprefix("http://"))
-        return hosts.put_host(conn, name, url, source=hosts.SOURCE_REQUEST_CRAWL)[0]
+        return host_rows.put_host(
+            conn, name, url, source=host_rows.SOURCE_REQUEST_CRAWL
+        )[0]
 
     def close(self) -> None:
         self._ended.set()

@@ -26,16 +26,16 @@ from prometheus_client import CollectorRegistry
 
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
-from search.postgres import PostgresEngine
+from search.engines.postgres import PostgresEngine
 from service.celery_app import QUEUE, make_celery, run_worker, schedule
-from service.config import Config
 from service.crawling import WriteSide
 from service.index_sink import IndexSink
-from service.metrics import TaskMetrics
+from service.monitoring.metrics import TaskMetrics
+from service.runtime.config import Config
 from service.tasks import TASKS, register
-from storage import repos
-from storage.interning import Interner
-from storage.pool import open_pool
+from storage.postgres.pool import open_pool
+from storage.records.interning import Interner
+from storage.repos import repo_rows
 
 EVERY_S: Mapping[str, float] = {
     "poll_quiet_hosts": 0.5,
@@ -56,7 +56,7 @@ def hand_out_by_message(app: Celery, side: WriteSide) -> None:
     @app.task(name="hand_out_backfills")
     def hand_out() -> None:
         with side.pool.connection() as conn:
-            claimed = repos.claim_repos(
+            claimed = repo_rows.claim_repos(
                 conn, limit=_BY_MESSAGE, lease_s=86_400.0, per_host=_BY_MESSAGE
             )
         for repo in claimed:

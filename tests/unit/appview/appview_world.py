@@ -18,26 +18,27 @@ from typing import Any
 
 from starlette.requests import Request
 
+from appview import server as appview
 from appview.app import AppView, ForeignItem, ForeignSkeleton
-from appview.server import add_methods
 from indexer.apply import apply_batch
-from indexer.export import open_export
 from indexer.identity import save_handles
+from indexer.repos.export import open_export
 from indexer.search_sync import drain_outbox
-from network.serve import serving_in_thread
-from network.xrpc_server import Auth, XrpcError, XrpcServer
-from protocol.cbor import encode
-from protocol.cid import cid_for, cid_to_text, raw_cid_for
-from protocol.commit import sign_commit
-from protocol.events import AccountEvent, CommitEvent, RecordOp
-from protocol.json_form import from_json
-from protocol.keys import PrivateKey
+from mirror import methods as mirror
+from network.server.listener import serving_in_thread
+from network.xrpc.server import Auth, XrpcError, XrpcServer
+from protocol.data.cbor import encode
+from protocol.data.cid import cid_for, cid_to_text, raw_cid_for
+from protocol.data.json_form import from_json
+from protocol.events.event import AccountEvent, CommitEvent, RecordOp
+from protocol.identity.keys import PrivateKey
 from protocol.lexicon import Catalog
 from protocol.mst import EMPTY_ROOT, build_root
+from protocol.repo.commit import sign_commit
 from protocol.syntax import TidClock
-from search.postgres import PostgresEngine
-from storage.interning import Interner
-from storage.pool import open_pool
+from search.engines.postgres import PostgresEngine
+from storage.postgres.pool import open_pool
+from storage.records.interning import Interner
 
 SERVICE = "did:web:provider.example.com"
 FOREIGN_SERVICE = "did:web:feeds.example.com"
@@ -385,7 +386,8 @@ def serve_world(
         server = XrpcServer(
             Catalog.load(), authenticate=_authenticate, check_output=True
         )
-        add_methods(server, app)
+        appview.add_methods(server, app)
+        mirror.add_methods(server, app)
         with serving_in_thread(server.app()) as served:
             yield Provider(served, world, uris, url, app, generator)
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from appview_world import SERVICE, Provider, RefusedError, did
 
-from protocol.cbor import encode
-from protocol.cid import cid_for, cid_to_text
-from protocol.json_form import from_json
+from protocol.data.cbor import encode
+from protocol.data.cid import cid_for, cid_to_text
+from protocol.data.json_form import from_json
 from protocol.lexicon import Catalog
 
 FEED = "app.bsky.feed.getFeed"

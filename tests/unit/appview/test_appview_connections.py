@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from appview_world import Provider
 
-from network.serve import serving_in_thread
+from network.server.listener import serving_in_thread
 from service import provider as provider_module
-from service.config import Config
 from service.provider import create_app
-from storage.pool import open_pool
+from service.runtime.config import Config
+from storage.postgres.pool import open_pool
 
 SEARCH = "/xrpc/app.bsky.feed.searchPosts?q=quokka"
 PROFILE = "/xrpc/app.bsky.actor.getProfile?actor=alice.test"

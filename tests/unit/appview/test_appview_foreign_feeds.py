@@ -9,7 +9,7 @@ import pytest
 from appview_world import FOREIGN_SERVICE, SERVICE, Generator, Provider, RefusedError
 
 from appview.app import ForeignItem, ForeignSkeleton
-from network.xrpc_server import XrpcError
+from network.xrpc.server import XrpcError
 
 FEED = "app.bsky.feed.getFeed"
 DEFS = "app.bsky.feed.defs"

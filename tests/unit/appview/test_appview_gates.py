@@ -9,7 +9,7 @@ from appview_world import Provider, World, did, serve_world
 from appview.hydration import standing
 from appview.hydration.state import State
 from appview.session import RequestContext
-from storage.addresses import find_addresses
+from storage.records.addresses import find_addresses
 
 THREAD = "app.bsky.feed.getPostThread"
 POSTS = "app.bsky.feed.getPosts"

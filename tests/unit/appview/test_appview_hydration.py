@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from appview.hydration.records import read_record
-from protocol import cbor
-from storage.documents import Address
+from protocol.data import cbor
+from storage.records.documents import Address
 
 AT = Address(1, 1, 1)
 

@@ -14,21 +14,26 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
-from appview.streams.jetstream import PATH, Jetstream
-from appview.streams.jetstream_events import Message, Moment, Record
-from appview.streams.jetstream_options import (
+from mirror.jetstream import PATH, Jetstream
+from mirror.jetstream_events import Message, Moment, Record
+from mirror.jetstream_options import (
     BadOptionsError,
     Options,
     read_query,
     read_update,
 )
-from appview.streams.sent_events import SentEvent
-from network.serve import serving
-from protocol import cbor
-from protocol.car import car_block, car_header
-from protocol.cid import Cid, cid_for, cid_to_text, raw_cid_for
-from protocol.frames import encode_frame
-from storage.event_log import LoggedEvent
+from mirror.outgoing_events import SentEvent
+from network.server.listener import serving
+from protocol.data import cbor
+from protocol.data.cid import (
+    Cid,
+    cid_for,
+    cid_to_text,
+    raw_cid_for,
+)
+from protocol.events.frames import encode_frame
+from protocol.repo.car import car_block, car_header
+from storage.records.event_log import LoggedEvent
 
 POST, LIKE = "app.bsky.feed.post", "app.bsky.feed.like"
 DID = "did:plc:" + "a" * 24

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appview.labelers import MAX_LABELERS, Labelers, parse_labelers
-from network.xrpc_server import XrpcError
+from network.xrpc.server import XrpcError
 
 A, B = "did:plc:" + "a" * 24, "did:web:labels.example.com%3A8080"
 

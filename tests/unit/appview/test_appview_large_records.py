@@ -15,13 +15,13 @@ from appview.hydration.records import POST
 from appview.hydration.state import MAX_ANSWER_BYTES, State
 from appview.labelers import Labelers
 from indexer.apply import apply_batch
-from protocol import cbor
-from protocol.json_form import to_json
+from protocol.data import cbor
+from protocol.data.json_form import to_json
 from protocol.syntax import TidClock
-from storage.documents import Address
-from storage.interning import Interner
-from storage.pool import open_pool
-from storage.record_allowance import Allowance
+from storage.postgres.pool import open_pool
+from storage.records.documents import Address
+from storage.records.interning import Interner
+from storage.records.record_allowance import Allowance
 
 
 class _Session:

@@ -4,12 +4,12 @@ import psycopg
 import pytest
 from appview_world import Provider, RefusedError, did
 
-from protocol.car import read_car
-from protocol.cid import cid_to_text
-from protocol.commit import parse_commit, verify_commit_signature
+from protocol.data.cid import cid_to_text
 from protocol.mst import Tree
-from protocol.repo import RepoReader
-from storage.records import iter_repo
+from protocol.repo.car import read_car
+from protocol.repo.commit import parse_commit, verify_commit_signature
+from protocol.repo.whole_repo import RepoReader
+from storage.records.record_rows import iter_repo
 
 GET_RECORD = "com.atproto.repo.getRecord"
 NOW_US = 4_000_000_000_000_000

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appview.proof_trees import ProofTrees
+from mirror.proof_trees import ProofTrees
 from network.errors import XrpcError
-from protocol.cid import cid_for
+from protocol.data.cid import cid_for
 from protocol.errors import MissingBlockError
 from protocol.mst import build_nodes, build_root, parse_node
 
@@ -57,7 +57,7 @@ def test_a_tree_is_built_once() -> None:
 
 
 def test_one_tree_is_built_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("appview.proof_trees._WAIT_S", 0.01)
+    monkeypatch.setattr("mirror.proof_trees._WAIT_S", 0.01)
     trees = ProofTrees()
     known, large, other = (tree({b"app.a.x/" + name}) for name in (b"k", b"l", b"o"))
     trees.prove(build_root(known), b"app.a.x/k", lambda: known)

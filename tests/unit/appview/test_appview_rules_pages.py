@@ -13,8 +13,8 @@ from appview_world import World, did, serve_world
 from rules_world import NO_UNAUTHENTICATED
 from starlette.applications import Starlette
 
-from network.serve import serving_in_thread
-from service.pages.routes import page_routes
+from network.server.listener import serving_in_thread
+from service.web.routes import page_routes
 
 
 @dataclass

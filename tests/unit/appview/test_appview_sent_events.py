@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from appview.streams.sent_events import SentEvents, numbered_frame
-from protocol.frames import encode_frame
-from storage import event_log
+from mirror.outgoing_events import SentEvents, numbered_frame
+from protocol.events.frames import encode_frame
+from storage.records import event_log
 
 DID = "did:plc:" + "a" * 24
 GOOD = encode_frame("#identity", {"seq": 5, "did": DID, "time": "x"})

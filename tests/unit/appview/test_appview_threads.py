@@ -12,7 +12,7 @@ from paging_world import fill, uri_of
 
 from appview.methods import posts, search
 from appview.session import RequestContext
-from network.xrpc_server import XrpcError
+from network.xrpc.server import XrpcError
 
 THREAD = "app.bsky.feed.getPostThread"
 

@@ -18,7 +18,7 @@ from appview_world import (
     serve_world,
 )
 
-from protocol.cid import cid_for, cid_from_text, cid_to_text
+from protocol.data.cid import cid_for, cid_from_text, cid_to_text
 from protocol.syntax import parse_tid, tid_to_int
 
 POSTS = "app.bsky.feed.getPosts"

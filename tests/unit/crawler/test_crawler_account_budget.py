@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.accounts import EARLY_REFRESHES, SAVED_S, Account, AccountBook
+from crawler.identities.accounts import EARLY_REFRESHES, SAVED_S, Account, AccountBook
 from protocol.syntax import Did
 
 RATE = 10.0

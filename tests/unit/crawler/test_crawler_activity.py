@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawler.activity import (
+from crawler.hosts.activity import (
     ActivityBounds,
     Candidate,
     choose_modes,
@@ -14,9 +14,9 @@ from crawler.activity import (
     smooth,
     usual_window,
 )
+from crawler.live.stream_budget import StreamBudget
 from crawler.settings import CrawlSettings
-from crawler.stream_budget import StreamBudget
-from storage.host_budget import accounts_allowed
+from storage.hosts.host_budget import accounts_allowed
 
 BOUNDS = ActivityBounds(most=10, busy=1 / 60, quiet=1 / 1_200, dwell=3_600.0)
 LONG = 10_000.0

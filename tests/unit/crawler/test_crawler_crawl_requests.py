@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from crawler.crawl_requests import CrawlRequests
+from crawler.hosts.crawl_requests import CrawlRequests
 from crawler.settings import CrawlSettings
-from network.client import Fetcher
 from network.errors import XrpcError
-from network.policy import HostLimits, Policy
-from network.serve import serving
-from storage.pool import open_pool
+from network.http.client import Fetcher
+from network.http.policy import HostLimits, Policy
+from network.server.listener import serving
+from storage.postgres.pool import open_pool
 
 SETTINGS = CrawlSettings(dev=True, new_hosts_per_day=2)
 

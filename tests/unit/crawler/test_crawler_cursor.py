@@ -14,9 +14,9 @@ import pytest
 from psycopg_pool import ConnectionPool
 from test_crawler_pipeline import _Applied, _Line, _Sink, names
 
-from crawler.pipeline import Pipeline
+from crawler.live.pipeline import Pipeline
 from crawler.settings import CrawlSettings
-from protocol.events import Event
+from protocol.events.event import Event
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from crawler.discovery import (
+from crawler.hosts.discovery import (
     AskedAgain,
     HostRefusedError,
     add_configured,
@@ -15,12 +15,12 @@ from crawler.discovery import (
     read_page,
     request_crawl,
 )
-from crawler.host_name import InvalidHostError
-from crawler.page_guard import PageGuard
+from crawler.hosts.host_name import InvalidHostError
+from crawler.hosts.page_guard import PageGuard
 from crawler.settings import CrawlSettings
 from network.errors import BadResponseError
-from storage import hosts
-from storage.host_listing import listings_due
+from storage.hosts import host_rows
+from storage.hosts.host_listing import listings_due
 
 Conn = psycopg.Connection[Any]
 
@@ -35,7 +35,7 @@ def test_two_thousand_requests_make_at_most_fifty_hosts(conn: Conn) -> None:
             request_crawl(conn, name, settings)
         except HostRefusedError as error:
             refused.append(error.name)
-    assert len(hosts.load_hosts(conn)) == 50
+    assert len(host_rows.load_hosts(conn)) == 50
     assert refused == ["RateLimitExceeded"] * 1_900
 
 
@@ -46,31 +46,31 @@ def test_what_is_no_host_costs_nothing(conn: Conn, name: str) -> None:
     with pytest.raises(HostRefusedError) as caught:
         request_crawl(conn, name, CrawlSettings())
     assert caught.value.name == "InvalidRequest"
-    assert hosts.load_hosts(conn) == {}
+    assert host_rows.load_hosts(conn) == {}
 
 
 def test_a_request_wakes_a_resting_host_but_never_a_banned_one(conn: Conn) -> None:
     settings = CrawlSettings()
     host = request_crawl(conn, "pds.example.com", settings)
-    for state in (hosts.HOST_OFFLINE, hosts.HOST_RELAYED):
+    for state in (host_rows.HOST_OFFLINE, host_rows.HOST_RELAYED):
         conn.execute("UPDATE host SET state = %s", (state,))
         assert request_crawl(conn, "https://pds.example.com/", settings) == host
-        assert hosts.load_hosts(conn)[host].state == hosts.HOST_NEW
-    assert hosts.move_host(conn, host, hosts.HOST_THROTTLED, "test", wait=60)
+        assert host_rows.load_hosts(conn)[host].state == host_rows.HOST_NEW
+    assert host_rows.move_host(conn, host, host_rows.HOST_THROTTLED, "test", wait=60)
     request_crawl(conn, "pds.example.com", settings)
-    assert hosts.load_hosts(conn)[host].state == hosts.HOST_THROTTLED
-    hosts.move_host(conn, host, hosts.HOST_BANNED, "test")
+    assert host_rows.load_hosts(conn)[host].state == host_rows.HOST_THROTTLED
+    host_rows.move_host(conn, host, host_rows.HOST_BANNED, "test")
     with pytest.raises(HostRefusedError):
         request_crawl(conn, "pds.example.com", settings)
 
 
 def relayed(conn: Conn) -> int:
-    return hosts.put_host(
+    return host_rows.put_host(
         conn,
         "pds.example.com",
         "https://pds.example.com",
-        source=hosts.SOURCE_RELAY,
-        state=hosts.HOST_RELAYED,
+        source=host_rows.SOURCE_RELAY,
+        state=host_rows.HOST_RELAYED,
     )[0]
 
 
@@ -81,15 +81,15 @@ def test_what_a_relay_brings_is_compared_and_not_streamed_too(
     settings = CrawlSettings()
     [relay] = add_configured(conn, [], ["relay.example.com"], settings)
     host = relayed(conn)
-    hosts.note_contact(conn, relay, hosts.HOST_STREAMING)
+    host_rows.note_contact(conn, relay, host_rows.HOST_STREAMING)
     for due in (True, False):
         # Once in a while: asking again is no reason for a second look.
         ask(conn, "pds.example.com", settings)
-        assert hosts.load_hosts(conn)[host].state == hosts.HOST_RELAYED
+        assert host_rows.load_hosts(conn)[host].state == host_rows.HOST_RELAYED
         assert bool(listings_due(conn, limit=9, older_than=1e6)) is due
         conn.execute("UPDATE host SET listed_at = now()")
     add_configured(conn, ["https://pds.example.com"], [], settings)
-    assert hosts.load_hosts(conn)[host].state == hosts.HOST_NEW
+    assert host_rows.load_hosts(conn)[host].state == host_rows.HOST_NEW
 
 
 @pytest.mark.parametrize("ask", [request_crawl, crawl_again])
@@ -99,19 +99,21 @@ def test_a_host_without_its_relay_is_streamed_when_it_asks(
     settings = CrawlSettings()
     [relay] = add_configured(conn, [], ["relay.example.com"], settings)
     host = relayed(conn)
-    hosts.note_contact(conn, relay, hosts.HOST_STREAMING)
-    hosts.note_failure(conn, relay, "away", wait=9_999.0, state=hosts.HOST_OFFLINE)
+    host_rows.note_contact(conn, relay, host_rows.HOST_STREAMING)
+    host_rows.note_failure(
+        conn, relay, "away", wait=9_999.0, state=host_rows.HOST_OFFLINE
+    )
     ask(conn, "pds.example.com", settings)
-    assert hosts.load_hosts(conn)[host].state == hosts.HOST_NEW
+    assert host_rows.load_hosts(conn)[host].state == host_rows.HOST_NEW
 
 
 def test_a_throttled_host_is_told_that_it_is_looked_at_later(conn: Conn) -> None:
     settings = CrawlSettings()
     host = request_crawl(conn, "pds.example.com", settings)
-    hosts.move_host(conn, host, hosts.HOST_THROTTLED, "strikes", wait=9_999.0)
+    host_rows.move_host(conn, host, host_rows.HOST_THROTTLED, "strikes", wait=9_999.0)
     found = crawl_again(conn, "pds.example.com", settings)
     assert found is AskedAgain.LATER
-    assert hosts.load_hosts(conn)[host].state == hosts.HOST_THROTTLED
+    assert host_rows.load_hosts(conn)[host].state == host_rows.HOST_THROTTLED
 
 
 def test_configured_hosts_are_trusted(conn: Conn) -> None:
@@ -123,7 +125,7 @@ def test_configured_hosts_are_trusted(conn: Conn) -> None:
         ["relay.example.com"],
         settings,
     )
-    known = hosts.load_hosts(conn)
+    known = host_rows.load_hosts(conn)
     assert all(known[host].trusted for host in (pds, local, relay))
     assert [known[host].relay for host in (pds, local, relay)] == [False, False, True]
     assert known[local].hostname == "localhost:2582"

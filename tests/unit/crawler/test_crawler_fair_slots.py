@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from crawler.fair_slots import FairSlots, Slot
+from crawler.identities.fair_slots import FairSlots, Slot
 from protocol.syntax.did import Did
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crawler.fetch_places import FetchPlaces
+from crawler.repos.fetch_places import FetchPlaces
 
 
 class Clock:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from crawler.frame_queue import FrameQueue
+from crawler.live.frame_queue import FrameQueue
 
 
 def test_a_full_queue_stops_the_reader_and_keeps_the_order() -> None:

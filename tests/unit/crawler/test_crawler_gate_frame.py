@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from crawler import verify
-from crawler.gate_frame import COMMIT, GateFrame, prove_frames
-from crawler.host_name import HostName
-from crawler.stream_state import StreamState
-from protocol.drops import DropReason
-from protocol.events import CommitEvent
-from protocol.keys import PrivateKey, PublicKey
+from crawler.hosts.host_name import HostName
+from crawler.live import verify
+from crawler.live.gate_frame import COMMIT, GateFrame, prove_frames
+from crawler.live.stream_state import StreamState
+from protocol.events.drops import DropReason
+from protocol.events.event import CommitEvent
+from protocol.identity.keys import PrivateKey, PublicKey
 from protocol.syntax import Did
 
 KEY = PrivateKey("k256", b"\x05" * 32).public

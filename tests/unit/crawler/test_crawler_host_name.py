@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from crawler.host_name import InvalidHostError, is_host, parse_host
+from crawler.hosts.host_name import InvalidHostError, is_host, parse_host
 
 
 @pytest.mark.parametrize(

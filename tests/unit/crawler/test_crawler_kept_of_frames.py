@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.gate_frame import GateFrame, read_frame
-from crawler.host_name import HostName
-from crawler.rounds import Passed
-from crawler.stream_state import StreamState
-from crawler.verify import verify_commit, verify_sync
+from crawler.hosts.host_name import HostName
+from crawler.live.gate_frame import GateFrame, read_frame
+from crawler.live.rounds import Passed
+from crawler.live.stream_state import StreamState
+from crawler.live.verify import verify_commit, verify_sync
 from protocol.errors import ProtocolError
-from protocol.frames import decode_frame, encode_frame
-from protocol.keys import PrivateKey
+from protocol.events.frames import decode_frame, encode_frame
+from protocol.identity.keys import PrivateKey
 
 DID = "did:plc:" + "a" * 24
 KEY = PrivateKey("k256", b"\x05" * 32)

@@ -13,17 +13,18 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from crawler import pipeline as pipeline_module
 from crawler.database import Database, StoppedError, is_transient
-from crawler.gate_result import GateResult, ResetHost
-from crawler.host_name import HostName
-from crawler.pipeline import Pipeline
+from crawler.hosts.host_name import HostName
+from crawler.live import pipeline as pipeline_module
+from crawler.live.gate_result import GateResult, ResetHost
+from crawler.live.pipeline import Pipeline
+from crawler.live.stream_state import Arrival, StreamState
 from crawler.settings import CrawlSettings
-from crawler.stream_state import Arrival, StreamState
-from protocol.drops import DropReason
-from protocol.events import AccountEvent, Event
+from protocol.events.drops import DropReason
+from protocol.events.event import AccountEvent, Event
 from protocol.syntax.did import Did
-from storage import cursors, hosts
+from storage import cursors
+from storage.hosts import host_rows
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -109,7 +110,7 @@ class _Line:
 
     def __post_init__(self) -> None:
         with self.pool.connection() as conn:
-            self.host, _ = hosts.put_host(
+            self.host, _ = host_rows.put_host(
                 conn, "a.example.com", "https://a.example.com", source="configured"
             )
         self.database = Database(self.pool, retry_cap=0.05)
@@ -182,7 +183,7 @@ def test_batches_of_large_frames_are_shorter(
 
 def test_a_host_that_floods_keeps_only_itself_waiting(line: _Line) -> None:
     with line.pool.connection() as conn:
-        host, _ = hosts.put_host(
+        host, _ = host_rows.put_host(
             conn, "b.example.com", "https://b.example.com", source="configured"
         )
     other = StreamState(host, HostName("b.example.com"))

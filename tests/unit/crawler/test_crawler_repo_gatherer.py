@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from crawler.repo_gatherer import RepoGatherer
+from crawler.repos.repo_gatherer import RepoGatherer
 from crawler.settings import MIB
 from crawler.sink import FetchedRepo
-from protocol.repo import RepoRecord
+from protocol.repo.whole_repo import RepoRecord
 from protocol.syntax.did import Did
 
 RECORD = cast(RepoRecord, None)

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from crawler.repo_import import SMALL_RECORDS, StreamedImport
-from protocol.car import car_block, car_header
-from protocol.cid import BLOB_PREFIX, cid_for
-from protocol.commit import sign_commit
-from protocol.events import DroppedOp
-from protocol.keys import PrivateKey
+from crawler.repos.repo_import import SMALL_RECORDS, StreamedImport
+from protocol.data.cid import BLOB_PREFIX, cid_for
+from protocol.events.event import DroppedOp
+from protocol.identity.keys import PrivateKey
 from protocol.mst import build_nodes
+from protocol.repo.car import car_block, car_header
+from protocol.repo.commit import sign_commit
 from protocol.syntax import Did, Tid
 
 KEY = PrivateKey("k256", b"\x05" * 32)

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from psycopg_pool import ConnectionPool
 
 from crawler.database import Database
-from crawler.host_name import HostName
-from crawler.router import _MARK_EVERY as MARK_EVERY
-from crawler.router import Router
-from crawler.shard_link import ShardLink
-from crawler.shard_wire import (
+from crawler.hosts.host_name import HostName
+from crawler.live.stream_state import Fault, StreamState
+from crawler.shards.router import _MARK_EVERY as MARK_EVERY
+from crawler.shards.router import Router
+from crawler.shards.shard_link import ShardLink
+from crawler.shards.shard_wire import (
     ControlReader,
     Kind,
     MessageReader,
@@ -33,12 +34,12 @@ from crawler.shard_wire import (
     pack_header,
     shard_of,
 )
-from crawler.stream_state import Fault, StreamState
-from protocol import cbor
-from protocol.frames import encode_error_frame, encode_frame
+from protocol.data import cbor
+from protocol.events.frames import encode_error_frame, encode_frame
 from protocol.limits import MAX_FRAME_BYTES
 from protocol.syntax.did import Did
-from storage import cursors, hosts
+from storage import cursors
+from storage.hosts import host_rows
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 SHARDS = 3
@@ -117,7 +118,7 @@ class Routed:
             wake=self.woken.append,
         )
         with pool.connection() as conn:
-            self.host, _ = hosts.put_host(
+            self.host, _ = host_rows.put_host(
                 conn, "a.example.com", "https://a.example.com", source="configured"
             )
 
@@ -521,7 +522,7 @@ def test_cursors_of_shards(pool: Pool) -> None:
 
 
 def test_one_shard_of_each_number_and_one_crawler(pool: Pool) -> None:
-    from storage import leases
+    from storage.postgres import leases
 
     with pool.connection() as conn, pool.connection() as other:
         assert leases.hold_crawler(conn)
@@ -537,7 +538,7 @@ def test_one_shard_of_each_number_and_one_crawler(pool: Pool) -> None:
 
 @pytest.mark.parametrize("size", [3, 30])
 def test_a_thread_that_fills_the_queue_waits(size: int) -> None:
-    from crawler.frame_queue import FrameQueue
+    from crawler.live.frame_queue import FrameQueue
 
     frames: FrameQueue[int] = FrameQueue(10)
     thread = threading.Thread(

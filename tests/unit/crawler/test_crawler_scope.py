@@ -8,9 +8,14 @@ from typing import Any
 import psycopg
 import pytest
 
-import storage.scope
-from crawler.scope import ScopeView
-from storage.scope import ScopeKind, add_accounts, remove_accounts, set_scope
+import storage.repos.scope_rows
+from crawler.scope.members import ScopeView
+from storage.repos.scope_rows import (
+    ScopeKind,
+    add_accounts,
+    remove_accounts,
+    set_scope,
+)
 
 Conn = psycopg.Connection[Any]
 
@@ -51,7 +56,7 @@ def test_every_view_ends_with_what_is_there(
     conn: Conn, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """However many changes come between two looks, and lists that are begun afresh."""
-    monkeypatch.setattr(storage.scope, "_DEPARTURES_KEPT", 8)
+    monkeypatch.setattr(storage.repos.scope_rows, "_DEPARTURES_KEPT", 8)
     rng = random.Random(seed)
     set_scope(conn, ScopeKind.FOLLOWS, seeds=dids(0))
     views = [View() for _ in range(3)]

@@ -12,15 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawler.sparse import SparseUnavailableError, fetch_collections, list_collections
+from crawler.repos.sparse import (
+    SparseUnavailableError,
+    fetch_collections,
+    list_collections,
+)
 from network.errors import XrpcError
-from protocol import cbor
-from protocol.car import car_block
-from protocol.cid import cid_for, cid_from_text, cid_to_text
-from protocol.commit import parse_commit, sign_commit
-from protocol.keys import PrivateKey
+from protocol.data import cbor
+from protocol.data.cid import cid_for, cid_from_text, cid_to_text
+from protocol.identity.keys import PrivateKey
 from protocol.limits import MAX_REV_AHEAD_US
 from protocol.mst import build_nodes
+from protocol.repo.car import car_block
+from protocol.repo.commit import parse_commit, sign_commit
 from protocol.syntax import Did, tid_from_int
 
 DID = Did("did:plc:" + "a" * 24)

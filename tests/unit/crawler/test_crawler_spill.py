@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from crawler.spill import BlockSpill
+from crawler.repos.spill import BlockSpill
 
 
 def test_a_spill_is_a_mapping() -> None:

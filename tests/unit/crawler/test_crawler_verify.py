@@ -8,7 +8,8 @@ import pytest
 from crawl_author import Author as StreamAuthor
 from crawl_author import Op
 
-from crawler.verify import (
+from bench.accounts import Society
+from crawler.live.verify import (
     UNFOLLOWED,
     MissingRecordError,
     RejectedError,
@@ -17,21 +18,20 @@ from crawler.verify import (
     verify_commits,
     verify_sync,
 )
-from protocol import cbor
-from protocol.car import car_block, car_header, read_car
-from protocol.cbor_scan import scan_items
-from protocol.cid import BLOB_PREFIX, Cid, cid_for
-from protocol.commit import parse_commit, sign_commit
-from protocol.drops import DropReason
+from protocol.data import cbor
+from protocol.data.cbor_scan import scan_items
+from protocol.data.cid import BLOB_PREFIX, Cid, cid_for
+from protocol.data.record import open_record
 from protocol.errors import (
     InvalidSignatureError,
     LimitExceededError,
     MissingBlockError,
     ProtocolError,
 )
-from protocol.events import CommitEvent, DroppedOp
-from protocol.frames import decode_frame
-from protocol.keys import K256_ORDER, P256_ORDER, PrivateKey
+from protocol.events.drops import DropReason
+from protocol.events.event import CommitEvent, DroppedOp
+from protocol.events.frames import decode_frame
+from protocol.identity.keys import K256_ORDER, P256_ORDER, PrivateKey
 from protocol.limits import (
     MAX_COMMIT_ITEMS,
     MAX_RECORD_BYTES,
@@ -40,9 +40,9 @@ from protocol.limits import (
     UNCOUNTED_RECORD_BYTES,
 )
 from protocol.mst import EMPTY_NODE, EMPTY_ROOT, Tree
-from protocol.record import open_record
+from protocol.repo.car import car_block, car_header, read_car
+from protocol.repo.commit import parse_commit, sign_commit
 from protocol.syntax import Did, Tid, tid_from_int
-from service.bench.society import Society
 
 NOW_US = 1_750_000_100_000_000
 REV = tid_from_int(NOW_US << 10)
@@ -747,7 +747,7 @@ def test_records_that_take_long_to_read_are_left_to_a_fetch(
         opened.append(value)
         return open_record(value, most)
 
-    monkeypatch.setattr("crawler.verify.open_record", watched)
+    monkeypatch.setattr("crawler.live.verify.open_record", watched)
     reason = reason_of(made)
     items = sum(scan_items(value, max_depth=MAX_RECORD_DEPTH)[1] for value in opened)
     # A byte may be a container and an item of another.

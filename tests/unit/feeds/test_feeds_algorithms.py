@@ -15,7 +15,7 @@ from storage.collections import (
     FOLLOW_SUBJECT,
     REPOST_SUBJECT,
 )
-from storage.documents import Address
+from storage.records.documents import Address
 
 POST = COLLECTION_IDS[FEED_POST]
 REPOST = COLLECTION_IDS[FEED_REPOST]

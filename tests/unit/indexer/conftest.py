@@ -11,8 +11,8 @@ from indexer_world import NOW
 from psycopg_pool import ConnectionPool
 
 from indexer.apply import BatchResult, apply_batch
-from protocol.events import Event
-from storage.interning import Interner
+from protocol.events.event import Event
+from storage.records.interning import Interner
 
 
 @pytest.fixture

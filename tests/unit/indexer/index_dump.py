@@ -10,8 +10,13 @@ import psycopg
 
 from indexer.collections.registry import ROW_TABLES
 from protocol.syntax import tid_from_int
-from storage.documents import ActorDocument, Address, Document, RecordDocument
-from storage.record_codec import decompress
+from storage.records.documents import (
+    ActorDocument,
+    Address,
+    Document,
+    RecordDocument,
+)
+from storage.records.record_codec import decompress
 
 Conn = psycopg.Connection[Any]
 

@@ -12,24 +12,24 @@ from index_dump import Documents, dump
 from indexer_world import KEY, NOW, NOW_US
 from repo_history import History, Writer
 
+from audit.repair import clear_repo
+from audit.repo_audit import recount_stats
+from audit.row_audit import audit_whole
 from crawler.sink import FetchedRepo
 from indexer import account
 from indexer.apply import apply_batch
-from indexer.audit import recount_stats
-from indexer.checkout import Checkout
-from indexer.repair import clear_repo
-from indexer.repo_batch import import_fresh
-from indexer.repo_diff import apply_diff
-from indexer.row_audit import audit_whole
+from indexer.repos.checkout import Checkout
+from indexer.repos.repo_batch import import_fresh
+from indexer.repos.repo_diff import apply_diff
+from indexer.repos.selected import keep_wanted
 from indexer.search_sync import drain_outbox
-from indexer.selected import keep_wanted
-from protocol.car import car_block, car_header
-from protocol.cid import cid_for
-from protocol.events import AccountEvent, CommitEvent
-from protocol.repo_diff import RepoDiff, read_diff
-from storage.interning import Interner
-from storage.scope import ScopeKind, set_scope
-from storage.selections import wanted_selection
+from protocol.data.cid import cid_for
+from protocol.events.event import AccountEvent, CommitEvent
+from protocol.repo.car import car_block, car_header
+from protocol.repo.repo_diff import RepoDiff, read_diff
+from storage.records.interning import Interner
+from storage.repos.scope_rows import ScopeKind, set_scope
+from storage.repos.selections import wanted_selection
 
 Conn = psycopg.Connection[Any]
 

@@ -10,16 +10,21 @@ from typing import Any
 
 import psycopg
 
-from protocol import cbor
-from protocol.cid import cid_for
-from protocol.commit import sign_commit
-from protocol.drops import DropReason
-from protocol.events import CommitEvent, DroppedOp, RecordOp, SyncEvent
-from protocol.keys import PrivateKey
+from protocol.data import cbor
+from protocol.data.cid import cid_for
+from protocol.events.drops import DropReason
+from protocol.events.event import (
+    CommitEvent,
+    DroppedOp,
+    RecordOp,
+    SyncEvent,
+)
+from protocol.identity.keys import PrivateKey
 from protocol.mst import EMPTY_ROOT, build_root
-from protocol.repo import RepoHead, RepoRecord
+from protocol.repo.commit import sign_commit
+from protocol.repo.whole_repo import RepoHead, RepoRecord
 from protocol.syntax import Tid, TidClock, tid_from_int
-from storage.record_codec import decompress
+from storage.records.record_codec import decompress
 
 POST = "app.bsky.feed.post"
 LIKE = "app.bsky.feed.like"

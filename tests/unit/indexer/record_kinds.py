@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from indexer_world import CREATED, post, reference
 
-from protocol import cbor
-from protocol.cid import Cid, cid_for, raw_cid_for
+from protocol.data import cbor
+from protocol.data.cid import Cid, cid_for, raw_cid_for
 from storage.collections import (
     ACTOR_PROFILE,
     COLLECTION_IDS,

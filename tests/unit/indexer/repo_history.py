@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from indexer_world import Author, author
 from record_kinds import BAD_PATHS, Kinds
 
-from protocol.cid import cid_for
-from protocol.drops import DropReason
-from protocol.events import CommitEvent, DroppedOp
+from protocol.data.cid import cid_for
+from protocol.data.record import open_record
+from protocol.events.drops import DropReason
+from protocol.events.event import CommitEvent, DroppedOp
 from protocol.limits import MAX_RECORD_BYTES_BACKFILL
 from protocol.mst import build_nodes, build_root
-from protocol.record import open_record
-from protocol.repo import RepoRecord
+from protocol.repo.whole_repo import RepoRecord
 from storage.collections import FEED_POST
 
 

@@ -34,6 +34,7 @@ from indexer_world import (
 )
 from psycopg.errors import AdminShutdown, DeadlockDetected
 
+from audit.repo_audit import recount_stats
 from indexer import account as account_module
 from indexer.account import (
     PURGE_JOB,
@@ -43,17 +44,21 @@ from indexer.account import (
     set_takedown,
 )
 from indexer.apply import BatchResult, apply_batch
-from indexer.audit import recount_stats
-from indexer.checkout import Checkout
 from indexer.collections.registry import OWNED_TABLES
 from indexer.identity import save_handles
-from indexer.repo_states import lock_repos
+from indexer.repos.checkout import Checkout
+from indexer.repos.repo_states import lock_repos
 from indexer.search_sync import drain_outbox, queue_everything
-from protocol.cid import cid_for
-from protocol.events import AccountEvent
-from storage.documents import ActorDocument, Address, Document, RecordDocument
-from storage.interning import Interner
-from storage.links import BY_SOURCE
+from protocol.data.cid import cid_for
+from protocol.events.event import AccountEvent
+from storage.records.documents import (
+    ActorDocument,
+    Address,
+    Document,
+    RecordDocument,
+)
+from storage.records.interning import Interner
+from storage.records.links import BY_SOURCE
 from storage.schema import metadata
 
 Conn = psycopg.Connection[Any]

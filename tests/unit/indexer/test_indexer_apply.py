@@ -37,19 +37,19 @@ from indexer_world import (
 )
 from psycopg_pool import ConnectionPool
 
+from audit.repo_audit import audit_repo, rebuild_root, recount_stats
 from indexer import apply as apply_module
 from indexer.apply import BatchResult, apply_batch
-from indexer.audit import audit_repo, rebuild_root, recount_stats
-from protocol import cbor
-from protocol.cid import cid_for
-from protocol.drops import DropReason
-from protocol.events import AccountEvent, CommitEvent, IdentityEvent
+from protocol.data import cbor
+from protocol.data.cid import cid_for
+from protocol.events.drops import DropReason
+from protocol.events.event import AccountEvent, CommitEvent, IdentityEvent
 from protocol.mst import EMPTY_ROOT
 from protocol.syntax import Tid
-from storage.account_status import asking_time
 from storage.cursors import load_cursor
-from storage.interning import Interner
-from storage.resync_buffer import load_commits
+from storage.records.interning import Interner
+from storage.repos.account_status import asking_time
+from storage.repos.resync_buffer import load_commits
 
 Conn = psycopg.Connection[Any]
 Apply = Callable[..., BatchResult]

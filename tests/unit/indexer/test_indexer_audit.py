@@ -36,24 +36,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from crawler.outside import Outside
-from indexer.audit import (
+from audit.auditor import Auditor, Finding, audit_step
+from audit.repair import clear_repo
+from audit.repo_audit import (
     RepoTooLargeError,
     audit_repo,
     describe_fault,
     recount_stats,
 )
-from indexer.checkout import Checkout
-from indexer.repair import clear_repo
-from indexer.row_audit import audit_whole
-from network.client import Fetcher
-from network.identity import IdentityResolver
-from network.policy import HostLimits, Policy
-from network.serve import serving
-from protocol.cid import cid_for, cid_to_text
-from protocol.syntax.tid import tid_from_int
-from service.auditing import Auditor, Finding, audit_step
-from storage.audit_samples import (
+from audit.row_audit import audit_whole
+from audit.samples import (
     KEPT,
     Verdict,
     completeness,
@@ -61,8 +53,16 @@ from storage.audit_samples import (
     note_sample,
     wilson,
 )
-from storage.interning import Interner
-from storage.record_codec import compress
+from crawler.identities.network_clients import Outside
+from indexer.repos.checkout import Checkout
+from network.http.client import Fetcher
+from network.http.policy import HostLimits, Policy
+from network.identity.resolver import IdentityResolver
+from network.server.listener import serving
+from protocol.data.cid import cid_for, cid_to_text
+from protocol.syntax.tid import tid_from_int
+from storage.records.interning import Interner
+from storage.records.record_codec import compress
 
 Conn = psycopg.Connection[Any]
 DEV = Policy(
@@ -422,7 +422,7 @@ def test_only_known_active_repos_are_drawn(
     conn: Conn, two: list[Author], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However many ids the tests before have used up.
-    monkeypatch.setattr("storage.audit_samples._DRAWS", 1_000_000)
+    monkeypatch.setattr("audit.samples._DRAWS", 1_000_000)
     assert {did for _, did in draw_repos(conn, 10)} == {each.did for each in two}
     assert len(draw_repos(conn, 1)) == 1
     assert draw_repos(conn, 0) == []

@@ -28,26 +28,26 @@ from indexer_world import (
     written_records,
 )
 
-from indexer import checkout as checkout_module
-from indexer import staged_repo
+from audit.repo_audit import audit_repo, recount_stats
 from indexer.apply import BatchResult
-from indexer.audit import audit_repo, recount_stats
 from indexer.changes import Change, Prepared, apply_changes
-from indexer.checkout import (
+from indexer.repos import checkout as checkout_module
+from indexer.repos import staged_repo
+from indexer.repos.checkout import (
     Checkout,
     CheckoutBusyError,
     CheckoutResult,
     StaleCheckoutError,
 )
-from indexer.import_rows import Addresses, prepare_import
-from protocol.cid import cid_for
-from protocol.drops import DropReason
+from indexer.repos.import_rows import Addresses, prepare_import
+from protocol.data.cid import cid_for
 from protocol.errors import DesynchronizedError
-from protocol.events import AccountEvent
-from protocol.repo import RepoRecord
-from storage import repos, resync_buffer
-from storage.interning import Interner
-from storage.stats import StatsChange
+from protocol.events.drops import DropReason
+from protocol.events.event import AccountEvent
+from protocol.repo.whole_repo import RepoRecord
+from storage.records.interning import Interner
+from storage.records.stats import StatsChange
+from storage.repos import repo_rows, resync_buffer
 
 Conn = psycopg.Connection[Any]
 Apply = Callable[..., BatchResult]
@@ -263,14 +263,14 @@ def test_lost_commit_meanwhile(
 ) -> None:
     a = written_author()
     fetch(a)
-    repos.mark_desynchronized(conn, [a.did], "a gap")
-    (claimed,) = repos.claim_repos(conn, limit=1, lease_s=60.0, per_host=1)
+    repo_rows.mark_desynchronized(conn, [a.did], "a gap")
+    (claimed,) = repo_rows.claim_repos(conn, limit=1, lease_s=60.0, per_host=1)
     conn.commit()
     records, head = a.repo_records(), a.head()
 
     def lose() -> None:
         a.write(POST, post("lost"))
-        repos.mark_desynchronized(conn, [a.did], "it could not be proven")
+        repo_rows.mark_desynchronized(conn, [a.did], "it could not be proven")
         conn.commit()
 
     if when == "before it is opened":
@@ -285,7 +285,7 @@ def test_lost_commit_meanwhile(
         assert not checkout.finish(head).synchronized
     assert repo_row(conn, a.did)[:2] == ("desynchronized", head.rev)
     conn.execute("UPDATE repo SET next_try = now()")
-    (again,) = repos.claim_repos(conn, limit=1, lease_s=60.0, per_host=1)
+    (again,) = repo_rows.claim_repos(conn, limit=1, lease_s=60.0, per_host=1)
     assert again.did == claimed.did
     conn.commit()
     assert fetch(a).synchronized
@@ -445,7 +445,7 @@ def test_likes_of_what_is_no_post_are_put_aside_too(
 
 
 def test_record_type_of_the_reader_fits(conn: Conn, interner: Interner) -> None:
-    """The import takes what protocol.repo gives, and is empty for an empty repo."""
+    """The import takes what `whole_repo` gives; nothing for an empty repo."""
     a = author(0)
     a.commit({})
     with Checkout(conn, interner, a.did, 0, now=NOW) as checkout:

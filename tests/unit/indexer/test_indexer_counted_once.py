@@ -26,17 +26,17 @@ from indexer_world import (
     repost,
 )
 
+from audit.repo_audit import recount_stats
+from audit.row_audit import audit_whole
 from indexer import recreated_posts
 from indexer.account import purge_account
 from indexer.apply import apply_batch
-from indexer.audit import recount_stats
-from indexer.checkout import Checkout
-from indexer.repo_batch import import_fresh
-from indexer.row_audit import audit_whole
-from protocol.cid import cid_for, cid_to_text
-from protocol.events import AccountEvent
+from indexer.repos.checkout import Checkout
+from indexer.repos.repo_batch import import_fresh
+from protocol.data.cid import cid_for, cid_to_text
+from protocol.events.event import AccountEvent
 from protocol.syntax import tid_to_int
-from storage.interning import Interner
+from storage.records.interning import Interner
 
 Conn = psycopg.Connection[Any]
 MADE = {LIKE: like, REPOST: repost, FOLLOW: follow}
@@ -142,7 +142,7 @@ def test_fetched_repos_count_once(
     conn: Conn, interner: Interner, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way == "fetched in pieces":
-        monkeypatch.setattr("indexer.checkout._CHUNK_RECORDS", 2)
+        monkeypatch.setattr("indexer.repos.checkout._CHUNK_RECORDS", 2)
     a, b = author(0), author(1)
     uri = a.uri(f"{POST}/3laaaaaaaaa22")
     via = like(uri) | {"via": {"uri": uri, "cid": "x"}}

@@ -30,12 +30,17 @@ from indexer_world import (
     written_records,
 )
 
+from audit.repo_audit import audit_repo, recount_stats
 from indexer import batch_parts
 from indexer.apply import apply_batch
-from indexer.audit import audit_repo, recount_stats
-from protocol.events import AccountEvent, CommitEvent, Event, IdentityEvent
+from protocol.events.event import (
+    AccountEvent,
+    CommitEvent,
+    Event,
+    IdentityEvent,
+)
 from storage.cursors import load_cursor, save_cursors
-from storage.interning import Interner
+from storage.records.interning import Interner
 
 Conn = psycopg.Connection[Any]
 Apply = Callable[[Conn, Interner, Sequence[Event], dict[int, int]], None]

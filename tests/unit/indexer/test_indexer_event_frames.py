@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 
 from indexer.event_frames import frame_of
-from protocol.cid import cid_for
-from protocol.events import AccountEvent, Event, IdentityEvent, SyncEvent
-from protocol.frames import decode_frame, encode_frame
+from protocol.data.cid import cid_for
+from protocol.events.event import (
+    AccountEvent,
+    Event,
+    IdentityEvent,
+    SyncEvent,
+)
+from protocol.events.frames import decode_frame, encode_frame
+from protocol.events.sequenced_frames import renumber
 from protocol.limits import MAX_SEQ
-from protocol.sequenced_frames import renumber
 from protocol.syntax import Did
 from protocol.syntax.tid import Tid
 

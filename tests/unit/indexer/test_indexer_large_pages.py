@@ -10,13 +10,14 @@ import psycopg
 import pytest
 from indexer_world import CLOCK, NOW, POST, Author, author, held_records, post
 
-from indexer import repair, selected
+from audit import repair
+from audit.repair import clear_repo
 from indexer.apply import apply_batch
-from indexer.repair import clear_repo
-from indexer.selected import keep_wanted
-from storage.interning import Interner
-from storage.scope import ScopeKind, set_scope
-from storage.stats import StatsChange
+from indexer.repos import selected
+from indexer.repos.selected import keep_wanted
+from storage.records.interning import Interner
+from storage.records.stats import StatsChange
+from storage.repos.scope_rows import ScopeKind, set_scope
 
 Conn = psycopg.Connection[Any]
 NOTE = "org.example.note"

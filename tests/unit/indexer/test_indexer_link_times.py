@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 from indexer_world import FOLLOW, LIKE, NOW, POST, Author, author, follow, like
 
-from indexer.checkout import Checkout
+from indexer.repos.checkout import Checkout
 from protocol.syntax import tid_from_int
-from storage.interning import Interner
+from storage.records.interning import Interner
 
 Conn = psycopg.Connection[Any]
 

@@ -14,7 +14,7 @@ from indexer.collections.post import Media
 from indexer.collections.registry import COLLECTIONS, collection_for
 from indexer.collections.source import Names, Source, require_time
 from indexer.links import MAX_LINKS, find_links, may_link, parse_link
-from protocol import cbor
+from protocol.data import cbor
 from protocol.errors import InvalidRecordError
 from protocol.syntax import datetime_us, is_datetime
 from storage.collections import MENTION, MENTION_TYPED, PATHS

@@ -10,13 +10,13 @@ from typing import Any, cast
 import pytest
 
 from indexer.changes import Change, prepare
-from indexer.import_rows import Addressed, prepare_import
-from protocol import cbor
-from protocol.cid import cid_for
-from protocol.repo import RepoRecord
+from indexer.repos.import_rows import Addressed, prepare_import
+from protocol.data import cbor
+from protocol.data.cid import cid_for
+from protocol.repo.whole_repo import RepoRecord
 from storage.collections import COLLECTION_IDS, FEED_LIKE, FEED_POST
-from storage.edge_batch import SHAPE_OF
-from storage.interning import Interner
+from storage.records.edge_batch import SHAPE_OF
+from storage.records.interning import Interner
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _HEAD = {"text": "", "createdAt": "2026-01-01T00:00:00Z", "$type": FEED_POST}

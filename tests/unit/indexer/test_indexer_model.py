@@ -34,13 +34,13 @@ from indexer_world import (
 )
 from psycopg_pool import ConnectionPool
 
+from audit.repo_audit import audit_repo, recount_stats
 from indexer.apply import apply_batch
-from indexer.audit import audit_repo, recount_stats
-from indexer.checkout import Checkout
-from protocol.cid import cid_for
-from protocol.events import CommitEvent
+from indexer.repos.checkout import Checkout
+from protocol.data.cid import cid_for
+from protocol.events.event import CommitEvent
 from protocol.syntax import tid_to_int
-from storage.interning import Interner
+from storage.records.interning import Interner
 from storage.schema import metadata
 
 _KEYS = ["3laaaaaaaaa22", "3lbbbbbbbbb22", "3lccccccccc22", "self", "any-key"]

@@ -14,7 +14,7 @@ from psycopg_pool import ConnectionPool
 
 from indexer.apply import BatchResult
 from indexer.search_sync import drain_outbox
-from search.postgres import PostgresEngine
+from search.engines.postgres import PostgresEngine
 
 Apply = Callable[..., BatchResult]
 

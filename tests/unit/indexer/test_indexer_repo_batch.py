@@ -26,16 +26,16 @@ from indexer_world import (
     written_records,
 )
 
+from audit.repo_audit import rebuild_root, recount_stats
 from crawler.sink import FetchedRepo
-from indexer import repo_batch
 from indexer.apply import apply_batch
-from indexer.audit import rebuild_root, recount_stats
-from indexer.checkout import Checkout
-from indexer.repo_batch import BatchChangedError, import_fresh
-from protocol import cbor
-from protocol.events import AccountEvent
+from indexer.repos import repo_batch
+from indexer.repos.checkout import Checkout
+from indexer.repos.repo_batch import BatchChangedError, import_fresh
+from protocol.data import cbor
+from protocol.events.event import AccountEvent
 from protocol.syntax import Tid
-from storage.interning import Interner
+from storage.records.interning import Interner
 
 Conn = psycopg.Connection[Any]
 

@@ -26,20 +26,20 @@ from indexer_world import (
     written_records,
 )
 
+from audit.repo_audit import rebuild_root, recount_stats
 from indexer.apply import apply_batch
-from indexer.audit import rebuild_root, recount_stats
-from indexer.checkout import Checkout, StaleCheckoutError
-from indexer.repo_diff import DiffMismatchError, apply_diff
-from protocol import cbor
-from protocol.car import car_block, car_header
-from protocol.cid import cid_for, raw_cid_for
+from indexer.repos.checkout import Checkout, StaleCheckoutError
+from indexer.repos.repo_diff import DiffMismatchError, apply_diff
+from protocol.data import cbor
+from protocol.data.cid import cid_for, raw_cid_for
 from protocol.errors import InvalidSignatureError, LimitExceededError
-from protocol.keys import PrivateKey
+from protocol.identity.keys import PrivateKey
 from protocol.limits import MAX_REV_AHEAD_US
 from protocol.mst import build_nodes
-from protocol.repo_diff import RepoDiff, read_diff
+from protocol.repo.car import car_block, car_header
+from protocol.repo.repo_diff import RepoDiff, read_diff
 from protocol.syntax import tid_time_us
-from storage.interning import Interner
+from storage.records.interning import Interner
 
 Conn = psycopg.Connection[Any]
 Blocks = dict[bytes, bytes]
@@ -254,7 +254,7 @@ def test_a_difference_of_the_future_is_refused() -> None:
 def test_one_block_under_many_keys_is_left_to_a_whole_fetch(
     conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexer.repo_diff.MAX_CHANGED_BYTES", 100_000)
+    monkeypatch.setattr("indexer.repos.repo_diff.MAX_CHANGED_BYTES", 100_000)
     someone = written(3)
     hold(conn, interner, someone)
     before, since = blocks_of(someone), someone.rev

@@ -39,20 +39,20 @@ from indexer_world import (
     written_records,
 )
 
+from audit.repo_audit import rebuild_root, recount_stats
 from crawler.sink import FetchedRepo
-from indexer import staged_repo
 from indexer.apply import apply_batch
-from indexer.audit import rebuild_root, recount_stats
-from indexer.checkout import Checkout, CheckoutBusyError, StaleCheckoutError
-from indexer.repo_batch import BatchChangedError, import_fresh
-from indexer.repo_diff import DiffMismatchError, apply_diff
-from protocol.car import car_block, car_header
-from protocol.cid import cid_for
-from protocol.events import AccountEvent, CommitEvent
+from indexer.repos import staged_repo
+from indexer.repos.checkout import Checkout, CheckoutBusyError, StaleCheckoutError
+from indexer.repos.repo_batch import BatchChangedError, import_fresh
+from indexer.repos.repo_diff import DiffMismatchError, apply_diff
+from protocol.data.cid import cid_for
+from protocol.events.event import AccountEvent, CommitEvent
 from protocol.mst import build_nodes
-from protocol.repo_diff import read_diff
-from storage import repos, resync_buffer
-from storage.interning import Interner
+from protocol.repo.car import car_block, car_header
+from protocol.repo.repo_diff import read_diff
+from storage.records.interning import Interner
+from storage.repos import repo_rows, resync_buffer
 from storage.schema import metadata
 
 Conn = psycopg.Connection[Any]
@@ -66,7 +66,7 @@ class Fetch:
     """A repo on its way: claimed, then looked at by its host at some moment. `doubt`
     is where its author stood when something of it was lost that we know of."""
 
-    claimed: repos.ClaimedRepo
+    claimed: repo_rows.ClaimedRepo
     doubt: str = ""
     seen: Author | None = None
     before: Author | None = None
@@ -89,7 +89,7 @@ class World:
         self.history = {one.did: {} for one in self.authors}
         for one in self.authors:
             self.commit(one, {f"{POST}/{CLOCK.next()}": post("first")})
-        repos.add_repos(self.conn, 1, [one.did for one in self.authors])
+        repo_rows.add_repos(self.conn, 1, [one.did for one in self.authors])
         self.conn.commit()
 
     def commit(self, one: Author, writes: dict[str, Any]) -> CommitEvent:
@@ -184,7 +184,7 @@ class RepoMachine(RuleBasedStateMachine):
         one = self.world.authors[number]
         self.world.commit(one, self.writes(one, "create", value))
         self.come_into_doubt(one)
-        repos.mark_desynchronized(self.conn, [one.did], "could not be proven")
+        repo_rows.mark_desynchronized(self.conn, [one.did], "could not be proven")
         self.conn.commit()
 
     def come_into_doubt(self, one: Author) -> None:
@@ -196,7 +196,7 @@ class RepoMachine(RuleBasedStateMachine):
     @rule()
     def claim(self) -> None:
         self.conn.execute("UPDATE repo SET next_try = now() WHERE next_try > now()")
-        claimed = repos.claim_repos(self.conn, limit=2, lease_s=600.0, per_host=2)
+        claimed = repo_rows.claim_repos(self.conn, limit=2, lease_s=600.0, per_host=2)
         self.conn.commit()
         self.fetches += [Fetch(repo) for repo in claimed]
 
@@ -276,7 +276,7 @@ class RepoMachine(RuleBasedStateMachine):
 
     def _give_back(self, fetch: Fetch, seen: Author, why: str = "given up") -> None:
         self.conn.rollback()
-        repos.give_back(self.conn, fetch.claimed.actor, why, wait=0.0)
+        repo_rows.give_back(self.conn, fetch.claimed.actor, why, wait=0.0)
         self.conn.commit()
 
     @invariant()
@@ -303,8 +303,10 @@ class RepoMachine(RuleBasedStateMachine):
             self.apply(AccountEvent(one.did, True, None, host=1))  # type: ignore[arg-type]
             # What a listing would say.
             assert one.rev is not None
-            listed = repos.ListedRepo(one.did, one.rev, True, None)  # type: ignore[arg-type]
-            repos.mark_behind(self.conn, repos.note_upstream(self.conn, 1, [listed]))
+            listed = repo_rows.ListedRepo(one.did, one.rev, True, None)  # type: ignore[arg-type]
+            repo_rows.mark_behind(
+                self.conn, repo_rows.note_upstream(self.conn, 1, [listed])
+            )
             self.conn.commit()
         for _ in range(3):
             self.claim()

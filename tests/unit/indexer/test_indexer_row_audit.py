@@ -26,17 +26,17 @@ from indexer_world import (
     repost,
 )
 
+from audit.repair import clear_repo
+from audit.repo_audit import audit_repo, recount_stats
+from audit.row_audit import audit_rows, audit_whole
 from indexer.apply import apply_batch
-from indexer.audit import audit_repo, recount_stats
-from indexer.checkout import Checkout
 from indexer.collections.registry import ROW_TABLES
 from indexer.links import MAX_LINKS
-from indexer.repair import clear_repo
-from indexer.row_audit import audit_rows, audit_whole
+from indexer.repos.checkout import Checkout
 from storage.collections import LINK_PARTITIONS
-from storage.interning import Interner
-from storage.links import DEFAULT_PARTITION
-from storage.rows import RowTable
+from storage.records.interning import Interner
+from storage.records.links import DEFAULT_PARTITION
+from storage.records.rows import RowTable
 
 Conn = psycopg.Connection[Any]
 LIST = "app.bsky.graph.list"

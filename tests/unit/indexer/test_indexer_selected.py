@@ -25,29 +25,34 @@ from indexer_world import (
     repo_row,
 )
 
+from audit.repo_audit import (
+    audit_repo,
+    compare_parts,
+    describe_fault,
+    recount_stats,
+)
 from crawler.sink import FetchedRepo
-from indexer import selected
 from indexer.apply import BatchResult
-from indexer.audit import audit_repo, compare_parts, describe_fault, recount_stats
-from indexer.checkout import Checkout, CheckoutResult
-from indexer.export import open_export
-from indexer.repo_batch import import_fresh
-from indexer.repo_diff import DiffMismatchError, apply_diff
-from indexer.selected import keep_wanted
-from protocol.cid import cid_for
+from indexer.repos import selected
+from indexer.repos.checkout import Checkout, CheckoutResult
+from indexer.repos.export import open_export
+from indexer.repos.repo_batch import import_fresh
+from indexer.repos.repo_diff import DiffMismatchError, apply_diff
+from indexer.repos.selected import keep_wanted
+from protocol.data.cid import cid_for
 from protocol.errors import MissingBlockError
-from storage.interning import Interner
-from storage.record_codec import compress
-from storage.resync_buffer import put_commits
-from storage.scope import (
+from storage.records.interning import Interner
+from storage.records.record_codec import compress
+from storage.records.stats import StatsChange
+from storage.repos.resync_buffer import put_commits
+from storage.repos.scope_rows import (
     ScopeKind,
     UnkeptError,
     load_progress,
     load_scope,
     set_scope,
 )
-from storage.selections import next_comparison, note_compared, wanted_selection
-from storage.stats import StatsChange
+from storage.repos.selections import next_comparison, note_compared, wanted_selection
 
 Conn = psycopg.Connection[Any]
 NOTE = "org.example.note"
@@ -325,7 +330,7 @@ def test_large_records_are_pruned_a_few_at_a_time(
     a = written()
     fetch(conn, interner, a)
     choose(conn, NOTE)
-    monkeypatch.setattr("storage.records.PAGE_BYTES", 300)
+    monkeypatch.setattr("storage.records.record_rows.PAGE_BYTES", 300)
     real, sizes = selected.apply_changes, []
 
     def watched(c: Conn, i: Interner, changes: Any, now: datetime) -> StatsChange:

@@ -22,24 +22,24 @@ from indexer_world import (
     post,
 )
 
+from audit.repo_audit import rebuild_root, recount_stats
 from crawler.sink import FetchedRepo
-from indexer import checkout as checkout_module
 from indexer.apply import apply_batch
-from indexer.audit import rebuild_root, recount_stats
-from indexer.checkout import Checkout
-from indexer.repo_batch import import_fresh
-from indexer.repo_diff import apply_diff
-from protocol import cbor
-from protocol.car import car_block, car_header
-from protocol.cid import cid_for
-from protocol.drops import DropReason
+from indexer.repos import checkout as checkout_module
+from indexer.repos.checkout import Checkout
+from indexer.repos.repo_batch import import_fresh
+from indexer.repos.repo_diff import apply_diff
+from protocol.data import cbor
+from protocol.data.cid import cid_for
 from protocol.errors import LimitExceededError
-from protocol.events import DroppedOp
+from protocol.events.drops import DropReason
+from protocol.events.event import DroppedOp
 from protocol.mst import build_nodes
-from protocol.repo_diff import read_diff
+from protocol.repo.car import car_block, car_header
+from protocol.repo.repo_diff import read_diff
 from storage.collections import FEED_LIKE
-from storage.edge_batch import SHAPE_OF
-from storage.interning import Interner
+from storage.records.edge_batch import SHAPE_OF
+from storage.records.interning import Interner
 
 Conn = psycopg.Connection[Any]
 Way = Callable[[Conn, Interner, Author], None]

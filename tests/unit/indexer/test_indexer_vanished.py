@@ -38,10 +38,10 @@ from indexer_world import (
     written_records,
 )
 
-from indexer.audit import audit_repo, recount_stats
-from indexer.checkout import Checkout, CheckoutResult
-from protocol.cid import cid_for
-from storage.interning import Interner
+from audit.repo_audit import audit_repo, recount_stats
+from indexer.repos.checkout import Checkout, CheckoutResult
+from protocol.data.cid import cid_for
+from storage.records.interning import Interner
 
 Conn = psycopg.Connection[Any]
 

@@ -14,9 +14,11 @@ from psycopg_pool import ConnectionPool
 from record_kinds import NSIDS
 from repo_history import History
 
-from indexer import account, changes, checkout, links, repair, selected, staged_repo
-from storage import records
-from storage.interning import Interner
+from audit import repair
+from indexer import account, changes, links
+from indexer.repos import checkout, selected, staged_repo
+from storage.records import record_rows
+from storage.records.interning import Interner
 from storage.schema import metadata
 
 Conn = psycopg.Connection[Any]
@@ -31,7 +33,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staged_repo, "_FETCH_ROWS", 3)
     monkeypatch.setattr(selected, "_ROWS", 4)
     monkeypatch.setattr(repair, "_ROWS", 6)
-    monkeypatch.setattr(records, "_PAGE_ROWS", 7)
+    monkeypatch.setattr(record_rows, "_PAGE_ROWS", 7)
     for module in (links, changes):
         monkeypatch.setattr(module, "MAX_LINKS", 6)
 

@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from network.client import Fetcher
 from network.errors import UnreachableError
-from network.identity import IdentityLimits, IdentityResolver
-from network.identity_cache import IdentityCache
-from network.policy import HostLimits, Policy
-from network.serve import serving
-from protocol.keys import PrivateKey
+from network.http.client import Fetcher
+from network.http.policy import HostLimits, Policy
+from network.identity.identity_cache import IdentityCache
+from network.identity.resolver import IdentityLimits, IdentityResolver
+from network.server.listener import serving
+from protocol.identity.keys import PrivateKey
 
 ALICE = "did:plc:" + "a" * 24
 BOB = "did:plc:" + "b" * 24

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from test_network_addresses import ALLOWED, REFUSED
 
-from network.client import Fetcher
 from network.errors import ForbiddenAddressError, UnreachableError
-from network.guarded_connector import GuardedResolver
-from network.policy import HostLimits, Policy
-from network.stream_client import StreamClient
+from network.http.client import Fetcher
+from network.http.guarded_connector import GuardedResolver
+from network.http.policy import HostLimits, Policy
+from network.streams.stream_client import StreamClient
 
 POLICY = Policy(
     limits=HostLimits(rate=1e6, burst=10_000, concurrency=100), stream_dials_per_s=1e6

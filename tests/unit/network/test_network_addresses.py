@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from network.addresses import is_loopback_address, is_public_address, may_dial
+from network.http.addresses import is_loopback_address, is_public_address, may_dial
 
 REFUSED = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1",

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network.budget import HostBudgets, TokenBucket, parse_retry_after
 from network.errors import RateLimitedError
-from network.policy import HostLimits, Policy
+from network.http.budget import HostBudgets, TokenBucket, parse_retry_after
+from network.http.policy import HostLimits, Policy
 
 
 class VirtualTime:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from network.byte_range import parse_range
 from network.errors import XrpcError
+from network.xrpc.byte_range import parse_range
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from loopback_peers import Peer, http, raw_peer, read_request, reply, write_certificate
 
-from network.client import Fetcher
 from network.errors import (
     BadResponseError,
     ForbiddenAddressError,
@@ -26,9 +25,10 @@ from network.errors import (
     TooLargeError,
     UnreachableError,
 )
-from network.inflate import BodyReader
-from network.policy import HostLimits, Policy
-from network.urls import Target
+from network.http.client import Fetcher
+from network.http.inflate import BodyReader
+from network.http.policy import HostLimits, Policy
+from network.http.urls import Target
 
 QUICK = HostLimits(rate=1e6, burst=10_000, concurrency=300, max_wait=2.0)
 DEV = Policy(allow_loopback=True, limits=QUICK)
@@ -631,7 +631,7 @@ def test_the_socket_refuses_what_the_resolver_let_through(
     async def work() -> None:
         async with Fetcher(Policy(limits=QUICK)) as fetcher:
             monkeypatch.setattr(
-                "network.guarded_connector.GuardedResolver.resolve", resolve_badly
+                "network.http.guarded_connector.GuardedResolver.resolve", resolve_badly
             )
             with pytest.raises(ForbiddenAddressError):
                 await fetcher.get("https://good.net/")

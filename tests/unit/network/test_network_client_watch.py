@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from network.serve import serving
-from network.xrpc_server import Call, XrpcServer
+from network.server.listener import serving
+from network.xrpc.server import Call, XrpcServer
 from protocol.lexicon import Catalog
 
 CATALOG = Catalog.load()

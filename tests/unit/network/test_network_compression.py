@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from network.compression import CompressionMiddleware, choose_encoding
-from network.serve import serving_in_thread
+from network.server.compression import CompressionMiddleware, choose_encoding
+from network.server.listener import serving_in_thread
 
 LARGE = {"posts": ["the same again"] * 20_000}
 

@@ -18,9 +18,10 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from network import connections, serve
-from network.connections import ConnectionLimits, Connections
-from network.serve import serving
+from network.server import connections
+from network.server import listener as serve
+from network.server.connections import ConnectionLimits, Connections
+from network.server.listener import serving
 
 OTHER = "127.0.0.2"
 PIECE = bytes(65_536)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network.cursor import open_cursor, seal_cursor
 from network.errors import XrpcError
+from network.xrpc.cursor import open_cursor, seal_cursor
 
 SECRET = b"s" * 32
 VALUES = st.lists(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from loopback_peers import until
 
-from network.event_feed import EventFeed, Ring, TooSlowError
+from network.streams.event_feed import EventFeed, Ring, TooSlowError
 
 Hook = Callable[[int], None]
 

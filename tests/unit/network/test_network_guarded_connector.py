@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from network.errors import UnreachableError
-from network.guarded_connector import GuardedResolver, SystemLookup
-from network.policy import Policy
+from network.http.guarded_connector import GuardedResolver, SystemLookup
+from network.http.policy import Policy
 
 
 @pytest.mark.anyio

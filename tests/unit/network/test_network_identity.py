@@ -8,9 +8,6 @@ import pytest
 from identity_world import ALICE, BOB, KEY, OTHER_KEY, Txt, World, document
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from network.breaker import Breaker
-from network.client import Fetcher
-from network.did_sources import MirroredDocument, did_web_url
 from network.errors import (
     BadDocumentError,
     BadResponseError,
@@ -25,11 +22,14 @@ from network.errors import (
     UnreachableError,
     UnsupportedDidError,
 )
-from network.handle_sources import HandleSources
-from network.identity import IdentityLimits, IdentityResolver
-from network.identity_cache import BoundedCache, MemoryIdentityCache
-from network.policy import Policy
-from network.single_flight import SingleFlight
+from network.http.breaker import Breaker
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.http.single_flight import SingleFlight
+from network.identity.did_sources import MirroredDocument, did_web_url
+from network.identity.handle_sources import HandleSources
+from network.identity.identity_cache import BoundedCache, MemoryIdentityCache
+from network.identity.resolver import IdentityLimits, IdentityResolver
 from protocol.errors import InvalidSyntaxError
 from protocol.syntax import Did, Handle
 
@@ -575,7 +575,7 @@ def test_a_handle_is_asked_for_once_in_an_interval(
             waited.append(seconds)
             world.clock.now += seconds
 
-        monkeypatch.setattr("network.identity.asyncio.sleep", sleep)
+        monkeypatch.setattr("network.identity.resolver.asyncio.sleep", sleep)
         world.handles["alice.test"] = ALICE
         for _ in range(3):
             world.clock.now += 1

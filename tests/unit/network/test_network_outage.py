@@ -12,10 +12,15 @@ import pytest
 from psycopg_pool import PoolTimeout
 from starlette.requests import Request
 
-from network import outage, readiness
-from network.outage import AWAY, BUSY, DISK_FULL, outage_reason
-from network.readiness import Readiness
-from network.xrpc_errors import error_response
+from network.server import outage, readiness
+from network.server.outage import (
+    AWAY,
+    BUSY,
+    DISK_FULL,
+    outage_reason,
+)
+from network.server.readiness import Readiness
+from network.xrpc.error_reply import error_response
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from network.errors import XrpcError
-from network.rate_limit import RateLimit, take_from_all
+from network.server.rate_limit import RateLimit, take_from_all
 
 
 def test_rate_limit_refuses_beyond_the_limit_with_the_headers_of_the_reference() -> (

@@ -8,9 +8,9 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from network.client_address import check_networks
 from network.errors import XrpcError
-from network.request_guard import (
+from network.server.client_address import check_networks
+from network.server.request_guard import (
     Admission,
     GuardPolicy,
     RequestGuard,
@@ -188,7 +188,7 @@ def test_one_client_has_so_many_requests_and_sockets_at_once() -> None:
 def test_one_client_holds_only_its_part_of_the_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("network.request_guard._QUEUE_S", 0.05)
+    monkeypatch.setattr("network.server.request_guard._QUEUE_S", 0.05)
 
     async def work() -> None:
         guard = RequestGuard(threads=8)
@@ -218,7 +218,7 @@ def test_one_client_holds_only_its_part_of_the_threads(
 def test_many_accounts_of_one_address_leave_threads_to_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("network.request_guard._QUEUE_S", 0.05)
+    monkeypatch.setattr("network.server.request_guard._QUEUE_S", 0.05)
 
     async def work() -> None:
         guard = RequestGuard(threads=8)
@@ -245,7 +245,7 @@ def test_many_accounts_of_one_address_leave_threads_to_others(
 def test_who_waits_for_another_server_holds_no_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("network.request_guard._QUEUE_S", 0.05)
+    monkeypatch.setattr("network.server.request_guard._QUEUE_S", 0.05)
 
     async def work() -> None:
         guard = RequestGuard(threads=8)

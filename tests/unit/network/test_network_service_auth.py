@@ -13,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from network.errors import XrpcError
-from network.jti import MemoryJtiStore, ThreadedJtiStore, TooManyTokensError
-from network.service_authenticator import ServiceAuthenticator
-from network.xrpc_server import Auth
-from protocol.keys import PrivateKey
-from protocol.service_auth import create_service_jwt
+from network.identity.jti import MemoryJtiStore, ThreadedJtiStore, TooManyTokensError
+from network.identity.service_authenticator import ServiceAuthenticator
+from network.xrpc.server import Auth
+from protocol.identity.keys import PrivateKey
+from protocol.identity.service_auth import create_service_jwt
 from protocol.syntax import Did, Nsid
-from storage.jti import forget_expired_jtis, use_jti
+from storage.repos.jti import forget_expired_jtis, use_jti
 
 US = "did:web:search.net"
 SEARCH = "app.bsky.feed.searchPosts"
@@ -306,7 +306,7 @@ def test_a_forged_copy_does_not_use_up_the_real_one() -> None:
 def test_use_of_a_token_is_a_policy(use: str) -> None:
     import orjson
 
-    from protocol.base64url import encode_base64url
+    from protocol.data.base64url import encode_base64url
 
     def bare(world: World) -> str:
         now = int(world.clock())

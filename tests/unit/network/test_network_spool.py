@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from loopback_peers import until
 
-from network import spool as spool_module
-from network.client_watch import ClientGoneError
 from network.errors import XrpcError
-from network.request_guard import client_key
-from network.serve import serving
-from network.spool import ReaderTooSlowError, Spool, Spooler
-from network.xrpc_server import Call, Reply, XrpcServer
+from network.server import spool as spool_module
+from network.server.client_watch import ClientGoneError
+from network.server.listener import serving
+from network.server.request_guard import client_key
+from network.server.spool import ReaderTooSlowError, Spool, Spooler
+from network.xrpc.server import Call, Reply, XrpcServer
 from protocol.lexicon import Catalog
 
 GET_REPO = "com.atproto.sync.getRepo"

@@ -24,10 +24,10 @@ from loopback_peers import (
     upgrade,
 )
 
-from network.client import Fetcher
 from network.errors import ForbiddenAddressError, UnreachableError
-from network.policy import Policy
-from network.stream_client import (
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.streams.stream_client import (
     Connected,
     Disconnected,
     DisconnectReason,

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from loopback_peers import frame as ws_frame
 from loopback_peers import read_frame, until
 
-from network.client import Fetcher
 from network.errors import BadResponseError, UnreachableError
-from network.event_feed import Ring
-from network.policy import Policy
-from network.serve import serving
-from network.stream_client import (
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.server.listener import serving
+from network.streams.event_feed import Ring
+from network.streams.stream_client import (
     Connected,
     Disconnected,
     StreamClient,
@@ -26,9 +26,9 @@ from network.stream_client import (
     StreamRefusedError,
     StreamTimes,
 )
-from network.stream_server import StreamServer
-from network.xrpc_server import XrpcServer
-from protocol.frames import decode_frame, encode_frame
+from network.streams.stream_server import StreamServer
+from network.xrpc.server import XrpcServer
+from protocol.events.frames import decode_frame, encode_frame
 from protocol.lexicon import Catalog
 
 SUBSCRIBE = "com.atproto.sync.subscribeRepos"

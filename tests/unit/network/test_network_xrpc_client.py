@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from network.client import Fetcher
 from network.errors import BadResponseError, TooLargeError, XrpcError
-from network.policy import HostLimits, Policy
-from network.serve import serving
-from network.xrpc_client import XrpcClient, encode_params
-from protocol.cid import Cid, cid_for
+from network.http.client import Fetcher
+from network.http.policy import HostLimits, Policy
+from network.server.listener import serving
+from network.xrpc.client import XrpcClient, encode_params
+from protocol.data.cid import Cid, cid_for
 
 DEV = Policy(allow_loopback=True, limits=HostLimits(rate=1e6, burst=10_000))
 NSID = "a.b.getThing"

@@ -17,12 +17,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from network.client import Fetched, Fetcher
 from network.errors import DidNotFoundError, RateLimitedError, TimedOutError
-from network.policy import HostLimits, Policy
-from network.request_guard import GuardPolicy, RequestGuard
-from network.serve import serving
-from network.xrpc_server import (
+from network.http.client import Fetched, Fetcher
+from network.http.policy import HostLimits, Policy
+from network.server.listener import serving
+from network.server.request_guard import GuardPolicy, RequestGuard
+from network.xrpc.server import (
     Auth,
     AuthMode,
     Call,
@@ -31,8 +31,8 @@ from network.xrpc_server import (
     XrpcError,
     XrpcServer,
 )
-from protocol import json_form
-from protocol.cid import Cid, cid_for
+from protocol.data import json_form
+from protocol.data.cid import Cid, cid_for
 from protocol.errors import InvalidRecordError, InvalidSyntaxError
 from protocol.lexicon import Catalog
 from protocol.lexicon.methods import EMPTY_IS_ABSENT
@@ -310,7 +310,7 @@ def test_large_body_is_parsed_beside_the_event_loop(
         threads.append(threading.current_thread() is serving_thread)
         return loads(*given, **options)
 
-    monkeypatch.setattr("network.xrpc_server.json_form.loads", note)
+    monkeypatch.setattr("network.xrpc.server.json_form.loads", note)
     serving_thread = threading.current_thread()
 
     async def work() -> None:
@@ -388,7 +388,8 @@ def test_a_body_announced_too_large_is_not_waited_for() -> None:
 
 
 def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    from network import request_body, xrpc_server
+    from network.xrpc import request_body
+    from network.xrpc import server as xrpc_server
 
     async def impatient(request: Request, limit: int) -> bytes:
         return await request_body.read_body(request, limit, total=0.2)
@@ -876,7 +877,7 @@ def test_async_query_is_cancelled_when_its_client_leaves(
 
 
 def test_waiting_for_a_thread_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("network.xrpc_server._MAX_WAIT_S", 0.1)
+    monkeypatch.setattr("network.xrpc.server._MAX_WAIT_S", 0.1)
     release = threading.Event()
 
     def handler(call: Call) -> Any:

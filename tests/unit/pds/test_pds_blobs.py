@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pds.blobs import BlobRef, blob_refs, settle_mime_type
-from pds.errors import InvalidMimeTypeError, InvalidRequestError
-from protocol.cid import Cid, cid_for, raw_cid_for
+from pds.exceptions import InvalidMimeTypeError, InvalidRequestError
+from protocol.data.cid import Cid, cid_for, raw_cid_for
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 WEBP = b"RIFF\x10\0\0\0WEBPVP8 "

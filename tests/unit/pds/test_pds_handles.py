@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pds.errors import (
+from pds.exceptions import (
     HandleNotAvailableError,
     InvalidHandleError,
     PdsError,
     UnsupportedDomainError,
 )
-from pds.handles import is_local, parse_requested_handle, require_local
+from pds.identity.handles import is_local, parse_requested_handle, require_local
 
 DOMAINS = (".a.test", ".example.com")
 

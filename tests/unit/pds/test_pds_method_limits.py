@@ -10,7 +10,7 @@ import pytest
 
 from network.errors import XrpcError
 from pds.rate_limits import MethodLimits
-from pds.repo_writes import Intent
+from pds.repo.repo_writes import Intent
 from pds.settings import PdsSettings
 
 CALL: Any = SimpleNamespace(request=SimpleNamespace(scope={}))

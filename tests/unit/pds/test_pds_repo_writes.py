@@ -19,25 +19,31 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from pds import blocks, lifecycle, repo_writes
-from pds.accounts import NewAccount
-from pds.blocks import NodeCache
-from pds.errors import (
+from pds.exceptions import (
     AccountDeactivatedError,
     InvalidRequestError,
     InvalidSwapError,
 )
-from pds.repo_heads import RepoHead, get_head
-from pds.repo_writes import Intent, RepoWriter, Swap, Write
-from protocol.car import read_car
-from protocol.cbor import encode
-from protocol.cid import cid_for
-from protocol.commit import parse_commit, verify_commit_signature
-from protocol.frames import decode_frame
-from protocol.keys import PrivateKey
+from pds.repo import block_rows, repo_writes
+from pds.repo.block_rows import NodeCache
+from pds.repo.repo_heads import RepoHead, get_head
+from pds.repo.repo_writes import (
+    Intent,
+    RepoWriter,
+    Swap,
+    Write,
+)
+from pds.server import lifecycle
+from pds.server.accounts import NewAccount
+from protocol.data.cbor import encode
+from protocol.data.cid import cid_for
+from protocol.events.frames import decode_frame
+from protocol.identity.keys import PrivateKey
 from protocol.mst import build_nodes
+from protocol.repo.car import read_car
+from protocol.repo.commit import parse_commit, verify_commit_signature
 from protocol.syntax import TidClock, tid_time_us
-from storage.pool import open_pool
+from storage.postgres.pool import open_pool
 
 DID = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
 NOTE = "dev.example.note"
@@ -501,8 +507,8 @@ def test_a_write_touches_a_handful_of_blocks_of_a_large_repo(
         read.append(cid)
         return real(conn, account, cid)
 
-    real = blocks.find_block
-    monkeypatch.setattr(blocks, "find_block", find_block)
+    real = block_rows.find_block
+    monkeypatch.setattr(block_rows, "find_block", find_block)
     repo.writer = RepoWriter(NodeCache(), repo.clock, lambda conn, account: KEY)
     repo.apply(note("one more", "text"))
     after = {row[0] for row in repo.query("SELECT cid FROM block")}

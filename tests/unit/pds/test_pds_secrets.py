@@ -10,15 +10,15 @@ from time import perf_counter
 import pytest
 
 from network.errors import XrpcError
-from pds.passwords import (
+from pds.identity.vault import Vault, VaultError, derive_key
+from pds.server.passwords import (
     MAX_PASSWORD_CHARS,
     HashQueue,
     check_password,
     hash_password,
 )
 from pds.settings import PdsSettings
-from pds.vault import Vault, VaultError, derive_key
-from protocol.keys import Curve, PrivateKey
+from protocol.identity.keys import Curve, PrivateKey
 
 SECRET = b"s" * 32
 DID = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"

@@ -11,13 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from pds.accounts import NewAccount, insert_account, set_status
-from pds.errors import (
-    AccountTakedownError,
-    ExpiredTokenError,
-    InvalidTokenError,
-)
-from pds.sessions import Sessions
+from pds.exceptions import AccountTakedownError, ExpiredTokenError, InvalidTokenError
+from pds.server.accounts import NewAccount, insert_account, set_status
+from pds.server.sessions import Sessions
 from pds.settings import PdsSettings
 
 DID = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"

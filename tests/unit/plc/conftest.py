@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from psycopg_pool import ConnectionPool
 
-from storage.pool import open_pool
+from storage.postgres.pool import open_pool
 
 
 @pytest.fixture

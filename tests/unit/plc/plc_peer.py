@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from protocol.keys import PrivateKey
-from protocol.plc_operation import (
+from plc.operation import (
     AnyOperation,
     LogEntry,
     Operation,
@@ -22,6 +21,7 @@ from protocol.plc_operation import (
     operation_cid,
     operation_json,
 )
+from protocol.identity.keys import PrivateKey
 from protocol.syntax import Did
 
 OWNER = PrivateKey.from_bytes("k256", b"\x51" * 32)

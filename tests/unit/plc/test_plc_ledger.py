@@ -11,9 +11,7 @@ from psycopg_pool import ConnectionPool
 
 from plc import ledger
 from plc.ledger import accept, export_after_seq, export_after_time, read_log
-from protocol.errors import LimitExceededError, ProtocolError
-from protocol.keys import PrivateKey
-from protocol.plc_operation import (
+from plc.operation import (
     HOUR_MS,
     LogEntry,
     MisorderedOperationError,
@@ -28,6 +26,8 @@ from protocol.plc_operation import (
     sign_operation,
     verify_audit_log,
 )
+from protocol.errors import LimitExceededError, ProtocolError
+from protocol.identity.keys import PrivateKey
 from protocol.syntax import Did
 from storage import migrate
 

@@ -14,12 +14,14 @@ from plc_peer import NOW, OWNER, SERVER, THIEF, Peer, entry, genesis, line, rena
 from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 
-from network.client import Fetcher
-from network.did_sources import DidSources
 from network.errors import DidTombstonedError
-from network.identity import IdentityResolver
-from network.policy import HostLimits, Policy
-from network.serve import serving
+from network.http.client import Fetcher
+from network.http.policy import HostLimits, Policy
+from network.identity.did_sources import DidSources
+from network.identity.resolver import IdentityResolver
+from network.server.listener import serving
+from plc import operation_log
+from plc.directory import create_app
 from plc.exceptions import load_exceptions
 from plc.follow import (
     PAGE,
@@ -39,10 +41,7 @@ from plc.mirror import (
     read_page,
 )
 from plc.mirror_app import create_mirror_app
-from plc.server import create_app
-from protocol import cbor
-from protocol.errors import InvalidEncodingError
-from protocol.plc_operation import (
+from plc.operation import (
     HOUR_MS,
     LegacyCreate,
     create_tombstone,
@@ -54,9 +53,10 @@ from protocol.plc_operation import (
     operation_json,
     sign_operation,
 )
+from protocol.data import cbor
+from protocol.errors import InvalidEncodingError
 from protocol.syntax import Did
-from storage import plc_logs
-from storage.pool import open_pool
+from storage.postgres.pool import open_pool
 
 DEV = Policy(
     allow_loopback=True, limits=HostLimits(rate=1e6, burst=10_000, concurrency=100)
@@ -83,7 +83,7 @@ async def following(
 def logs(pool: Pool, *dids: Did) -> list[list[str]]:
     """Handles of each log in order; a nullified one in brackets."""
     with pool.connection() as conn:
-        found = plc_logs.load_logs(conn, dids)
+        found = operation_log.load_logs(conn, dids)
     shown = []
     for did in dids:
         names = []
@@ -97,12 +97,12 @@ def logs(pool: Pool, *dids: Did) -> list[list[str]]:
 
 def doubts(pool: Pool) -> dict[Did, str]:
     with pool.connection() as conn:
-        return plc_logs.load_doubts(conn)
+        return operation_log.load_doubts(conn)
 
 
-def state(pool: Pool, url: str) -> plc_logs.FeedState:
+def state(pool: Pool, url: str) -> operation_log.FeedState:
     with pool.connection() as conn:
-        return plc_logs.load_feed(conn, url)
+        return operation_log.load_feed(conn, url)
 
 
 def test_pages_are_read_to_the_end_and_the_log_is_the_directorys(pool: Pool) -> None:
@@ -131,12 +131,12 @@ def test_pages_are_read_to_the_end_and_the_log_is_the_directorys(pool: Pool) -> 
     assert logs(pool, *dids[:2]) == [["n0"], ["n1", "r1"]]
     assert doubts(pool) == {}
     with pool.connection() as conn:
-        hosts = plc_logs.hosts_after(conn, 0)
+        hosts = operation_log.hosts_after(conn, 0)
         assert [url for _, url in hosts] == [
             f"https://pds{number}.example.com" for number in range(3)
         ]
-        assert plc_logs.hosts_after(conn, hosts[1][0]) == [hosts[2]]
-        assert plc_logs.mirror_size(conn).logs == 25
+        assert operation_log.hosts_after(conn, hosts[1][0]) == [hosts[2]]
+        assert operation_log.mirror_size(conn).logs == 25
 
 
 def test_what_the_mirror_holds_is_the_log_byte_for_byte(pool: Pool) -> None:
@@ -160,8 +160,8 @@ def test_what_the_mirror_holds_is_the_log_byte_for_byte(pool: Pool) -> None:
     log.append(entry(did, tombstone, NOW + 90))
     other = [entry(old, legacy, 7), entry(old, strange, 8)]
     with pool.connection() as conn:
-        plc_logs.save_logs(conn, {did: log, old: other})
-        assert plc_logs.load_logs(conn, [did, old]) == {did: log, old: other}
+        operation_log.save_logs(conn, {did: log, old: other})
+        assert operation_log.load_logs(conn, [did, old]) == {did: log, old: other}
 
 
 def test_an_export_by_time_loses_nothing_where_times_tie(pool: Pool) -> None:
@@ -209,7 +209,7 @@ def test_our_own_directory_is_followed_by_time_too(
         app = create_app(plc_pool)
         async with following(app, pool, page=5) as (follower, _, url):
             with pool.connection() as conn:
-                plc_logs.lock_feed(conn, url)
+                operation_log.lock_feed(conn, url)
                 conn.execute("UPDATE plc_feed SET time_ms = 1")
             assert await follower.catch_up() == 12
 
@@ -405,7 +405,7 @@ def test_a_directory_of_which_little_can_be_proven_is_not_read_on(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It could fill the table of doubts for as long as it likes."""
-    monkeypatch.setattr(plc_logs, "MAX_DOUBTS", 5)
+    monkeypatch.setattr(operation_log, "MAX_DOUBTS", 5)
     peer = Peer()
     peer.most = 4
     good, first = genesis(0)
@@ -459,7 +459,7 @@ def test_a_whole_log_that_was_rewritten_is_not_taken(pool: Pool) -> None:
             # Asked again later and later, not at once.
             assert await follower.heal() == 0
             with pool.connection() as conn:
-                assert plc_logs.claim_doubts(conn, 10) == []
+                assert operation_log.claim_doubts(conn, 10) == []
 
     asyncio.run(run())
 
@@ -655,7 +655,7 @@ def test_lines_and_cursor_are_one_transaction(pool: Pool) -> None:
 
     for name in ("move_feed", "save_logs"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(plc_logs, name, crash)
+            patch.setattr(operation_log, name, crash)
             with pytest.raises(CrashError), pool.connection() as conn:
                 mirror.take_in(conn, lines, NOW)
         assert logs(pool, did) == [[]]
@@ -767,8 +767,8 @@ def test_a_refresh_asks_the_directory_itself() -> None:
 
     async def run() -> None:
         async with Fetcher(DEV) as fetcher:
-            from network.breaker import Breaker
             from network.errors import NetworkError
+            from network.http.breaker import Breaker
 
             sources = DidSources(
                 fetcher,
@@ -788,8 +788,8 @@ def test_the_mirror_serves_what_a_directory_serves(pool: Pool) -> None:
     undone = entry(did, rename(first, 1), NOW + 1)
     log = [entry(did, first, NOW), undone]
     with pool.connection() as conn:
-        plc_logs.save_logs(conn, {did: log})
-        plc_logs.note_caught_up(conn, "https://plc.test", NOW / 1_000)
+        operation_log.save_logs(conn, {did: log})
+        operation_log.note_caught_up(conn, "https://plc.test", NOW / 1_000)
 
     async def run() -> None:
         app = create_mirror_app(pool, "https://plc.test")

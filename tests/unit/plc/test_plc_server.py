@@ -14,16 +14,12 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from network.outage import BUSY
-from network.serve import serving_in_thread
+from network.server.listener import serving_in_thread
+from network.server.outage import BUSY
 from plc import stream
+from plc.directory import MAX_BODY_BYTES, create_app
 from plc.ledger import accept
-from plc.server import MAX_BODY_BYTES, create_app
-from plc.stream import Bell, ExportStream
-from plc.submission_limits import SubmissionLimits
-from protocol.did_document import parse_did_document
-from protocol.keys import PrivateKey
-from protocol.plc_operation import (
+from plc.operation import (
     DAY_MS,
     LegacyCreate,
     Operation,
@@ -38,6 +34,10 @@ from protocol.plc_operation import (
     sign_operation,
     verify_audit_log,
 )
+from plc.stream import Bell, ExportStream
+from plc.submission_limits import SubmissionLimits
+from protocol.identity.did_document import parse_did_document
+from protocol.identity.keys import PrivateKey
 from protocol.syntax import Did
 
 OWNER = PrivateKey.from_bytes("k256", b"\x41" * 32)

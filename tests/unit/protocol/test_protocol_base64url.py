@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.base64url import decode_base64url, encode_base64url
+from protocol.data.base64url import decode_base64url, encode_base64url
 from protocol.errors import InvalidEncodingError
 
 

@@ -9,15 +9,21 @@ from hashlib import sha256
 
 import pytest
 
-from protocol import cbor
-from protocol.car import Car, CarReader, car_block, car_header, read_car
-from protocol.cid import Cid, cid_for, raw_cid_for
+from protocol.data import cbor
+from protocol.data.cid import Cid, cid_for, raw_cid_for
 from protocol.errors import (
     InvalidEncodingError,
     LimitExceededError,
     MissingBlockError,
     ProtocolError,
     TruncatedError,
+)
+from protocol.repo.car import (
+    Car,
+    CarReader,
+    car_block,
+    car_header,
+    read_car,
 )
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from protocol import cbor, cbor_strict
-from protocol.cbor_scan import scan
-from protocol.cid import Cid, cid_for, raw_cid_for
+from protocol.data import cbor, cbor_strict
+from protocol.data.cbor_scan import scan
+from protocol.data.cid import Cid, cid_for, raw_cid_for
 from protocol.errors import InvalidEncodingError, LimitExceededError, ProtocolError
 
 DIGEST = sha256(b"a block").digest().hex()
@@ -327,7 +327,8 @@ def test_a_raised_recursion_limit_is_no_way_to_the_end_of_the_stack() -> None:
     """libipld recurses as deep as the interpreter lets it, then the process dies."""
     program = """
 import sys
-from protocol import cbor, frames
+from protocol.data import cbor
+from protocol.events import frames
 from protocol.errors import ProtocolError
 
 sys.setrecursionlimit(10**6)

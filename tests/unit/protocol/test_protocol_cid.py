@@ -6,7 +6,7 @@ from hashlib import sha256, sha512
 
 import pytest
 
-from protocol.cid import (
+from protocol.data.cid import (
     Cid,
     cid_for,
     cid_from_text,

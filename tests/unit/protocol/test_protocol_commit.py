@@ -5,21 +5,21 @@ from typing import Any
 
 import pytest
 
-from protocol import cbor
-from protocol.cid import BLOB_PREFIX, Cid, cid_for
-from protocol.commit import (
-    open_head,
-    parse_commit,
-    sign_commit,
-    verify_commit_signature,
-)
+from protocol.data import cbor
+from protocol.data.cid import BLOB_PREFIX, Cid, cid_for
 from protocol.errors import (
     InvalidEncodingError,
     InvalidSignatureError,
     LimitExceededError,
 )
-from protocol.keys import PrivateKey
+from protocol.identity.keys import PrivateKey
 from protocol.limits import MAX_REV_AHEAD_US
+from protocol.repo.commit import (
+    open_head,
+    parse_commit,
+    sign_commit,
+    verify_commit_signature,
+)
 from protocol.syntax import Did, Tid, tid_time_us
 
 KEY = PrivateKey("k256", b"\x01" * 32)

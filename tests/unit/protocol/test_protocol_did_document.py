@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from protocol.did_document import (
+from protocol.errors import InvalidSyntaxError, LimitExceededError
+from protocol.identity.did_document import (
     LABELER_SERVICE,
     LABELER_TYPE,
     MAX_ENTRIES,
@@ -14,8 +15,7 @@ from protocol.did_document import (
     parse_did_document,
     parse_origin,
 )
-from protocol.errors import InvalidSyntaxError, LimitExceededError
-from protocol.keys import PrivateKey, PublicKey
+from protocol.identity.keys import PrivateKey, PublicKey
 from protocol.syntax import parse_did
 
 DID = parse_did("did:plc:ewvi7nxzyoun6zhxrhs64oiz")

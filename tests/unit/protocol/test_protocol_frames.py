@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from protocol import cbor
-from protocol.cid import Cid, cid_for
+from protocol.data import cbor
+from protocol.data.cid import Cid, cid_for
 from protocol.errors import InvalidEncodingError, LimitExceededError, ProtocolError
-from protocol.frames import (
+from protocol.events.frames import (
     Frame,
     decode_frame,
     encode_error_frame,

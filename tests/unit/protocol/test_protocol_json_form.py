@@ -6,9 +6,19 @@ from typing import Any
 
 import pytest
 
-from protocol.cid import Cid, cid_for, cid_to_text, raw_cid_for
+from protocol.data.cid import (
+    Cid,
+    cid_for,
+    cid_to_text,
+    raw_cid_for,
+)
+from protocol.data.json_form import (
+    from_json,
+    loads,
+    record_from_json,
+    to_json,
+)
 from protocol.errors import InvalidEncodingError, LimitExceededError
-from protocol.json_form import from_json, loads, record_from_json, to_json
 
 LINK = cid_for(b"x")
 TEXT = cid_to_text(LINK)

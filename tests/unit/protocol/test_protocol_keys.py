@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from protocol.errors import InvalidSyntaxError
-from protocol.keys import (
+from protocol.identity.keys import (
     K256_ORDER,
     P256_ORDER,
     Curve,

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.cid import Cid, cid_for
-from protocol.frames import decode_frame, encode_frame
-from protocol.known_fields import MAX_BLOBS, is_plain, plain_commit
-from service.bench.recorded import CURVES, read_recorded
+from bench.recorded import CURVES, read_recorded
+from protocol.data.cid import Cid, cid_for
+from protocol.events.frames import decode_frame, encode_frame
+from protocol.events.known_fields import MAX_BLOBS, is_plain, plain_commit
 
 DID = "did:plc:" + "a" * 24
 LINK = Cid(cid_for(b""))

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from protocol.cbor import encode
+from protocol.data.cbor import encode
 from protocol.errors import (
     InvalidRecordError,
     InvalidSignatureError,
     LimitExceededError,
 )
-from protocol.keys import K256_ORDER, PrivateKey
+from protocol.identity.keys import K256_ORDER, PrivateKey
 from protocol.label import (
     Label,
     current_labels,

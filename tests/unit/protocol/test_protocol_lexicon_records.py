@@ -11,9 +11,14 @@ from typing import Any
 
 import pytest
 
-from protocol.cid import Cid, cid_for, cid_to_text, raw_cid_for
+from protocol.data.cid import (
+    Cid,
+    cid_for,
+    cid_to_text,
+    raw_cid_for,
+)
+from protocol.data.graphemes import count_graphemes, cut_text
 from protocol.errors import InvalidLexiconError, InvalidRecordError
-from protocol.graphemes import count_graphemes, cut_text
 from protocol.lexicon import Catalog
 from protocol.lexicon.catalog import shipped_folder
 

@@ -5,8 +5,13 @@ from typing import Any
 
 import pytest
 
-from protocol import cbor
-from protocol.cid import BLOB_PREFIX, Cid, cid_for, raw_cid_for
+from protocol.data import cbor
+from protocol.data.cid import (
+    BLOB_PREFIX,
+    Cid,
+    cid_for,
+    raw_cid_for,
+)
 from protocol.errors import InvalidTreeError, LimitExceededError
 from protocol.limits import MAX_NODE_ENTRIES, MAX_TREE_KEY_BYTES
 from protocol.mst import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.cid import cid_for
+from protocol.data.cid import cid_for
 from protocol.mst.build import build_nodes
 from protocol.mst.node import parse_node
 from protocol.mst.ranges import keep_within, locate_nodes

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from protocol.cid import cid_for
+from protocol.data.cid import cid_for
 from protocol.errors import InvalidTreeError, LimitExceededError, MissingBlockError
 from protocol.mst import (
     EMPTY_NODE,

@@ -5,15 +5,7 @@ from typing import Any
 
 import pytest
 
-from protocol.did_document import parse_did_document
-from protocol.errors import (
-    InvalidSignatureError,
-    InvalidSyntaxError,
-    LimitExceededError,
-    ProtocolError,
-)
-from protocol.keys import PrivateKey
-from protocol.plc_operation import (
+from plc.operation import (
     LegacyCreate,
     LogEntry,
     Operation,
@@ -29,6 +21,14 @@ from protocol.plc_operation import (
     operation_document,
     sign_operation,
 )
+from protocol.errors import (
+    InvalidSignatureError,
+    InvalidSyntaxError,
+    LimitExceededError,
+    ProtocolError,
+)
+from protocol.identity.did_document import parse_did_document
+from protocol.identity.keys import PrivateKey
 
 OWNER = PrivateKey.from_bytes("p256", b"\x05" * 32)
 SERVER = PrivateKey.from_bytes("k256", b"\x06" * 32)

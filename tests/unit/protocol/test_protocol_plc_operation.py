@@ -10,17 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from protocol.base64url import decode_base64url, encode_base64url
-from protocol.cbor import encode
-from protocol.errors import (
-    InvalidEncodingError,
-    InvalidSignatureError,
-    InvalidSyntaxError,
-    LimitExceededError,
-    ProtocolError,
-)
-from protocol.keys import K256_ORDER, P256_ORDER, PrivateKey
-from protocol.plc_operation import (
+from plc.operation import (
     DAY_MS,
     HOUR_MS,
     GenesisHashError,
@@ -50,6 +40,16 @@ from protocol.plc_operation import (
     sign_operation,
     verify_audit_log,
 )
+from protocol.data.base64url import decode_base64url, encode_base64url
+from protocol.data.cbor import encode
+from protocol.errors import (
+    InvalidEncodingError,
+    InvalidSignatureError,
+    InvalidSyntaxError,
+    LimitExceededError,
+    ProtocolError,
+)
+from protocol.identity.keys import K256_ORDER, P256_ORDER, PrivateKey
 from protocol.syntax import Did
 
 KEYS = tuple(

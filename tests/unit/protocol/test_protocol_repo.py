@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
-from protocol import cbor
-from protocol.car import car_block, car_header, read_car
-from protocol.cid import BLOB_PREFIX, cid_for
-from protocol.commit import sign_commit
-from protocol.drops import DropReason
+from protocol.data import cbor
+from protocol.data.cid import BLOB_PREFIX, cid_for
 from protocol.errors import (
     InvalidEncodingError,
     InvalidSignatureError,
@@ -20,11 +17,19 @@ from protocol.errors import (
     ProtocolError,
     TruncatedError,
 )
-from protocol.events import DroppedOp
-from protocol.keys import PrivateKey
+from protocol.events.drops import DropReason
+from protocol.events.event import DroppedOp
+from protocol.identity.keys import PrivateKey
 from protocol.limits import MAX_REV_AHEAD_US
 from protocol.mst import build_nodes, build_root, height
-from protocol.repo import RepoHead, RepoReader, RepoRecord, export_repo
+from protocol.repo.car import car_block, car_header, read_car
+from protocol.repo.commit import sign_commit
+from protocol.repo.whole_repo import (
+    RepoHead,
+    RepoReader,
+    RepoRecord,
+    export_repo,
+)
 from protocol.syntax import Did, Tid, tid_time_us
 
 KEY = PrivateKey("k256", b"\x06" * 32)
@@ -211,7 +216,7 @@ def test_memory_for_blocks_out_of_order_is_bounded() -> None:
 
 
 def test_far_too_many_open_links_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.repo._MAX_WANTED", 20)
+    monkeypatch.setattr("protocol.repo.whole_repo._MAX_WANTED", 20)
     items = items_of(900)
     car = export(items)
     root = read_car(car).root
@@ -323,7 +328,7 @@ def test_records_that_cannot_be_handed_out_are_told() -> None:
 
 
 def test_small_block_under_many_keys_cannot_swell(monkeypatch: Any) -> None:
-    monkeypatch.setattr("protocol.repo.MAX_REPO_BYTES", 3_000_000)
+    monkeypatch.setattr("protocol.repo.whole_repo.MAX_REPO_BYTES", 3_000_000)
     value = cbor.encode({"$type": "test.app.note", "text": "x" * 20_000})
     items = [
         (f"test.app.note/{n:05}".encode(), cid_for(value), value) for n in range(400)
@@ -337,12 +342,12 @@ def test_small_block_under_many_keys_cannot_swell(monkeypatch: Any) -> None:
 
 def test_too_many_bytes_and_records_are_refused(monkeypatch: Any) -> None:
     car = export(items_of(50))
-    monkeypatch.setattr("protocol.repo.MAX_REPO_RECORDS", 49)
+    monkeypatch.setattr("protocol.repo.whole_repo.MAX_REPO_RECORDS", 49)
     with pytest.raises(LimitExceededError):
         read(car)
-    monkeypatch.setattr("protocol.repo.MAX_REPO_RECORDS", 50)
+    monkeypatch.setattr("protocol.repo.whole_repo.MAX_REPO_RECORDS", 50)
     read(car)
-    monkeypatch.setattr("protocol.repo.MAX_REPO_BYTES", len(car) - 1)
+    monkeypatch.setattr("protocol.repo.whole_repo.MAX_REPO_BYTES", len(car) - 1)
     with pytest.raises(LimitExceededError):
         read(car)
 
@@ -401,7 +406,7 @@ def test_one_block_is_not_handed_out_for_any_number_of_keys() -> None:
 def test_places_that_wait_for_one_block_are_counted_one_by_one(
     monkeypatch: Any,
 ) -> None:
-    monkeypatch.setattr("protocol.repo._MAX_WANTED", 500)
+    monkeypatch.setattr("protocol.repo.whole_repo._MAX_WANTED", 500)
     items = items_of(4_000, texts=1)
     car = export(items)
     commit, *blocks = blocks_of(car)

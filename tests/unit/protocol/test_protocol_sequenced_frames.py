@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.car import read_car
-from protocol.cid import cid_for
+from protocol.data.cid import cid_for
 from protocol.errors import InvalidEncodingError
-from protocol.frames import decode_frame, encode_frame
-from protocol.limits import MAX_SEQ
-from protocol.sequenced_frames import (
+from protocol.events.frames import decode_frame, encode_frame
+from protocol.events.sequenced_frames import (
     account_frame,
     identity_frame,
     renumber,
     sync_frame,
 )
+from protocol.limits import MAX_SEQ
+from protocol.repo.car import read_car
 
 TIME = "2026-03-01T12:00:00.000Z"
 SEQS = st.integers(1, MAX_SEQ) | st.sampled_from([23, 24, 255, 256, 65_536, 2**32])

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.base64url import decode_base64url, encode_base64url
-from protocol.keys import K256_ORDER, P256_ORDER, PrivateKey
-from protocol.service_auth import (
+from protocol.data.base64url import decode_base64url, encode_base64url
+from protocol.identity.keys import K256_ORDER, P256_ORDER, PrivateKey
+from protocol.identity.service_auth import (
     ALGORITHMS,
     BadJwtAudienceError,
     BadJwtError,

@@ -8,12 +8,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from search.postgres import PostgresEngine
+from search.engines.postgres import PostgresEngine
+from search.engines.spelling import correct, edit_distance, refresh_words
 from search.query import PostQuery, parse_query
-from search.spelling import correct, edit_distance, refresh_words
 from storage.collections import COLLECTION_IDS, FEED_POST
-from storage.documents import ActorDocument, Address, RecordDocument
-from storage.pool import open_pool
+from storage.postgres.pool import open_pool
+from storage.records.documents import ActorDocument, Address, RecordDocument
 
 POST = COLLECTION_IDS[FEED_POST]
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from service import account_names
-from service.account_names import find_account, find_accounts
-from service.config import Config
-from service.errors import ConfigError, ServiceError
+from service.cli import account_names
+from service.cli.account_names import find_account, find_accounts
+from service.operator_errors import ConfigError, ServiceError
+from service.runtime.config import Config
 
 DID = "did:plc:z72i7hdynmk6r22z27h6tvur"
 OTHER = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"

@@ -13,17 +13,29 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from psycopg_pool import ConnectionPool
 
-from crawler.balance import DROPS, EVENTS
-from protocol.drops import DropReason
-from service import alarms
-from service.alarms import EXPLANATIONS, RULES, Alarm, AlarmKind, find_alarms
-from service.metrics import TaskMetrics
-from service.snapshot import CRAWL_PULSE, TASK_PULSE, Snapshot, take_snapshot
+from crawler.hosts.balance import DROPS, EVENTS
+from plc import operation_log
+from protocol.events.drops import DropReason
+from service.monitoring import alarms
+from service.monitoring.alarms import (
+    EXPLANATIONS,
+    RULES,
+    Alarm,
+    AlarmKind,
+    find_alarms,
+)
+from service.monitoring.metrics import TaskMetrics
+from service.monitoring.snapshot import (
+    CRAWL_PULSE,
+    TASK_PULSE,
+    Snapshot,
+    take_snapshot,
+)
+from service.monitoring.watch_metrics import WatchCollector, watch_metrics
 from service.tasks import ScheduledTask, register
-from service.watch_metrics import WatchCollector, watch_metrics
-from storage import hosts, plc_logs
-from storage.host_activity import Gauge, save_gauges
-from storage.host_status import WatchedHost
+from storage.hosts import host_rows
+from storage.hosts.host_activity import Gauge, save_gauges
+from storage.hosts.host_status import WatchedHost
 from storage.pulses import Pulse, beat, forget_pulses
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
@@ -255,10 +267,10 @@ def test_metrics_of_many_hosts_are_as_many_as_of_one() -> None:
 
 def test_a_snapshot_is_read_from_the_database(pool: Pool) -> None:
     with pool.connection() as conn:
-        host, _ = hosts.put_host(
+        host, _ = host_rows.put_host(
             conn, "pds.example.com", "https://pds.example.com", source="configured"
         )
-        hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+        host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
         conn.execute(
             "UPDATE host SET usual_rate = 5, rate = 5,"
             " first_seen = now() - interval '2 days',"
@@ -272,9 +284,9 @@ def test_a_snapshot_is_read_from_the_database(pool: Pool) -> None:
         conn.execute(
             "INSERT INTO quarantined_frame (host, frame, error) VALUES (1, '', 'x')"
         )
-        plc_logs.note_feed_error(conn, "https://plc.example.com", "out of order")
-        plc_logs.note_caught_up(conn, "https://well.example.com", time.time())
-        plc_logs.note_feed_error(conn, "https://well.example.com", "away for once")
+        operation_log.note_feed_error(conn, "https://plc.example.com", "out of order")
+        operation_log.note_caught_up(conn, "https://well.example.com", time.time())
+        operation_log.note_feed_error(conn, "https://well.example.com", "away for once")
         save_gauges(conn, [(EVENTS, 100.0, 0.1, 50.0)])
         beat(conn, CRAWL_PULSE, {"queued_bytes": 5, "queue_bytes": 100})
         beat(conn, f"{TASK_PULSE}gone", {"every_s": 60.0})

@@ -9,11 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from indexer.audit import RepoAudit
-from service import auditing
-from service.config import Config
-from service.verbs import prove
-from storage.interning import Interner
+from audit import auditor as auditing
+from audit.repo_audit import RepoAudit
+from service.cli.verbs import audit as prove
+from service.runtime.config import Config
+from storage.records.interning import Interner
 
 DIDS = [f"did:plc:{letter * 24}" for letter in "abcdefgh"]
 

@@ -14,26 +14,26 @@ import pytest
 from psycopg_pool import ConnectionPool
 from rich.console import Console
 
-from crawler.settings import CrawlSettings
-from protocol.cbor import decode
-from service.bench.disk import measure_disk
-from service.bench.floor import copy_rate, signature_rate
-from service.bench.host import Frames, read_frames, write_frames
-from service.bench.index import (
+from bench.accounts import LIKE, Society
+from bench.disk import measure_disk
+from bench.floor import copy_rate, signature_rate
+from bench.host import Frames, read_frames, write_frames
+from bench.index import (
     Index,
     LostError,
     check_repos,
     import_repos,
 )
-from service.bench.metric import Metric, median, quantile
-from service.bench.process import MemoryWatch, cpu_seconds
-from service.bench.report import to_line, to_table
-from service.bench.society import LIKE, Society
-from service.cli import BenchName
+from bench.metric import Metric, median, quantile
+from bench.process import MemoryWatch, cpu_seconds
+from bench.report import to_line, to_table
+from bench.verb import MODULES, run
+from crawler.settings import CrawlSettings
+from protocol.data.cbor import decode
+from service.cli.app import BenchName
 from service.index_sink import IndexSink
-from service.verbs.bench import MODULES, run
-from storage.interning import Interner
-from storage.pool import open_pool
+from storage.postgres.pool import open_pool
+from storage.records.interning import Interner
 
 PROMISED = {
     "verify": {"commits_per_s_per_core"},
@@ -221,7 +221,7 @@ def test_a_run_that_lost_something_gives_no_figures(index: Index) -> None:
 def test_every_benchmark_can_be_named() -> None:
     assert {name.value for name in BenchName} == set(MODULES) == set(PROMISED)
     for name, module in MODULES.items():
-        assert name == import_module(f"service.bench.{module}").BENCH
+        assert name == import_module(f"bench.{module}").BENCH
 
 
 @pytest.mark.slow

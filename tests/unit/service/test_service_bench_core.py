@@ -5,15 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from crawler.verify import verify_commit, verify_sync
-from protocol import cbor
-from protocol.cid import cid_for
-from protocol.frames import decode_frame
+from bench import imports, verify
+from bench.accounts import (
+    LIKE,
+    POST,
+    PROFILE,
+    START_US,
+    Society,
+    made_repo,
+)
+from bench.recorded import CURVES, FOLDER_VARIABLE
+from crawler.live.verify import verify_commit, verify_sync
+from protocol.data import cbor
+from protocol.data.cid import cid_for
+from protocol.events.frames import decode_frame
 from protocol.mst import EMPTY_ROOT
-from protocol.repo import RepoReader
-from service.bench import imports, verify
-from service.bench.recorded import CURVES, FOLDER_VARIABLE
-from service.bench.society import LIKE, POST, PROFILE, START_US, Society, made_repo
+from protocol.repo.whole_repo import RepoReader
 
 NOW_US = START_US + 3_600_000_000
 

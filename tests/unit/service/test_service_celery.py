@@ -13,8 +13,8 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
 from service.celery_app import QUEUE, make_celery, schedule
-from service.config import Config
-from service.embedded import EmbeddedValkey
+from service.runtime.config import Config
+from service.runtime.embedded import EmbeddedValkey
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from service import config as config_module
-from service.config import Config
-from service.crawl_settings import check_targets, crawl_settings
-from service.errors import ConfigError
+from service.operator_errors import ConfigError
 from service.outgoing import make_fetcher, make_resolver
-from service.secrets import SecretStore, admin_password
+from service.runtime import config as config_module
+from service.runtime.config import Config
+from service.runtime.crawl_settings import check_targets, crawl_settings
+from service.runtime.secrets import SecretStore, admin_password
 
 
 @pytest.fixture(autouse=True)
@@ -86,9 +86,9 @@ def test_every_setting_is_read_somewhere() -> None:
     code = "".join(
         path.read_text()
         for path in (root / "service").rglob("*.py")
-        if path != root / "service" / "config.py"
+        if path != root / "service/runtime/config.py"
     )
-    own = (root / "service" / "config.py").read_text()
+    own = (root / "service/runtime/config.py").read_text()
     unread = {
         name
         for name in Config.model_fields

@@ -8,8 +8,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from service.config import Config
-from service.databases import (
+from service.cli.verbs.backup import backup, restore
+from service.operator_errors import FolderInUseError, ServiceError
+from service.runtime.config import Config
+from service.runtime.databases import (
     INDEX,
     PDS,
     PLC,
@@ -19,9 +21,7 @@ from service.databases import (
     newest_version,
     open_database,
 )
-from service.errors import FolderInUseError, ServiceError
-from service.secrets import SecretStore
-from service.verbs.keep import backup, restore
+from service.runtime.secrets import SecretStore
 from storage import migrate
 
 

@@ -9,18 +9,19 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from service import cli, up
-from service.check import compare_schemas
-from service.config import Config
-from service.doctor import Finding, examine
-from service.embedded import EmbeddedPostgres
-from service.errors import ServiceError
-from service.snapshot import CRAWL_PULSE
+from service import up
+from service.cli import app as cli
+from service.cli.check import compare_schemas
+from service.monitoring.doctor import Finding, examine
+from service.monitoring.snapshot import CRAWL_PULSE
+from service.operator_errors import ServiceError
+from service.runtime.config import Config
+from service.runtime.embedded import EmbeddedPostgres
 from service.up import _Database, _sibling_database
 from storage import migrate
-from storage.hosts import put_host
+from storage.hosts.host_rows import put_host
 from storage.pulses import beat
-from storage.scope import ScopeKind, set_scope
+from storage.repos.scope_rows import ScopeKind, set_scope
 
 
 def find(findings: list[Finding], subject: str) -> Finding:
@@ -154,7 +155,7 @@ def test_schema_equals_migrations_and_the_check_can_fail(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert compare_schemas() == ""
-    monkeypatch.setattr(migrate, "TARGETS", {"plc": ("plc.schema", "pds.schema")})
+    monkeypatch.setattr(migrate, "TARGETS", {"plc": ("plc.schema", "pds.tables")})
     assert "add_table" in compare_schemas()
 
 

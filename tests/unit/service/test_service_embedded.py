@@ -14,8 +14,13 @@ import psycopg
 import pytest
 import redis
 
-from service.embedded import EmbeddedPostgres, EmbeddedValkey, folders, privileges
-from service.errors import EmbeddedServerError
+from service.operator_errors import EmbeddedServerError
+from service.runtime.embedded import (
+    EmbeddedPostgres,
+    EmbeddedValkey,
+    folders,
+    privileges,
+)
 
 FAST = {"fsync": "off", "shared_buffers": "16MB"}
 
@@ -107,7 +112,7 @@ def test_killed_server_starts_again(cluster: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from service.embedded import EmbeddedPostgres, EmbeddedValkey
+from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
 p = EmbeddedPostgres(Path(sys.argv[1]), settings={"fsync": "off"})
 v = EmbeddedValkey(Path(sys.argv[2]))
 p.start(), v.start()

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from network.errors import UnreachableError
-from service import cli
-from service.cli import app
-from service.errors import ServiceError
-from service.failures import describe_failure
+from service.cli import app as cli
+from service.cli.app import app
+from service.cli.failures import describe_failure
+from service.operator_errors import ServiceError
 
 READING = (
     ["hosts"],

@@ -14,11 +14,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from appview.app import ForeignItem
-from network.client import Fetcher
-from network.identity import IdentityResolver
-from network.policy import Policy
-from network.serve import serving
-from network.xrpc_server import XrpcError
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.identity.resolver import IdentityResolver
+from network.server.listener import serving
+from network.xrpc.server import XrpcError
 from service.foreign_feeds import REASON_PIN, REASON_REPOST, ForeignFeeds, read_skeleton
 
 DID = "did:plc:" + "f" * 24

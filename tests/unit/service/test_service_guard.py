@@ -10,11 +10,11 @@ from urllib.request import Request, urlopen
 import pytest
 from prometheus_client import CollectorRegistry
 
-from network.serve import serving_in_thread
-from service.config import Config
-from service.errors import ConfigError
-from service.metrics import metrics_route
+from network.server.listener import serving_in_thread
+from service.monitoring.metrics import metrics_route
+from service.operator_errors import ConfigError
 from service.provider import create_app
+from service.runtime.config import Config
 
 REGISTRY = CollectorRegistry()
 PATHS = (

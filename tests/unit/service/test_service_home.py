@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from service import demo, up
-from service.config import Config
-from service.errors import ConfigError, ServiceError
-from service.home import hold_home, make_home
+from service import demo_network, up
+from service.operator_errors import ConfigError, ServiceError
+from service.runtime.config import Config
+from service.runtime.home import hold_home, make_home
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from service.home import hold_home
+from service.runtime.home import hold_home
 with hold_home(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -78,16 +78,16 @@ def test_second_up_names_the_first(
 )
 def test_demo_home_keeps_its_ports(tmp_path: Path, state: dict[str, object]) -> None:
     (tmp_path / "society.json").write_text(json.dumps(state))
-    assert demo.at_remembered_ports(Config(home=tmp_path)).port_base == 4_000
+    assert demo_network.at_remembered_ports(Config(home=tmp_path)).port_base == 4_000
     asked = Config(home=tmp_path, port_base=4_000)
-    assert demo.at_remembered_ports(asked) == asked
+    assert demo_network.at_remembered_ports(asked) == asked
     with pytest.raises(ConfigError, match=r"made for port 4000.*--port-base 4000"):
         up.run(Config(home=tmp_path, port_base=5_000))
 
 
 def test_new_home_takes_any_port(tmp_path: Path) -> None:
     asked = Config(home=tmp_path, port_base=5_000)
-    assert demo.at_remembered_ports(asked) == asked
+    assert demo_network.at_remembered_ports(asked) == asked
     (tmp_path / "society.json").write_text("{")
     with pytest.raises(ConfigError, match="is damaged"):
-        demo.at_remembered_ports(asked)
+        demo_network.at_remembered_ports(asked)

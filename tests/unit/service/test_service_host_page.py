@@ -15,14 +15,14 @@ from starlette.applications import Starlette
 
 from appview.app import AppView
 from crawler.settings import CrawlSettings
-from network.request_guard import RequestGuard
-from network.serve import serving_in_thread
-from search.postgres import PostgresEngine
-from service.pages.host import ANSWERS, STATES, next_look
-from service.pages.routes import page_routes
-from storage import hosts
-from storage.host_listing import polls_due
-from storage.host_report import HostFacts, host_report
+from network.server.listener import serving_in_thread
+from network.server.request_guard import RequestGuard
+from search.engines.postgres import PostgresEngine
+from service.web.host_page import ANSWERS, STATES, next_look
+from service.web.routes import page_routes
+from storage.hosts import host_rows
+from storage.hosts.host_listing import polls_due
+from storage.hosts.host_report import HostFacts, host_report
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 NAME = "pds.example.com"
@@ -49,8 +49,10 @@ def site(pool: Pool) -> Iterator[str]:
 @pytest.fixture
 def host(pool: Pool) -> int:
     with pool.connection() as conn:
-        host, _ = hosts.put_host(conn, NAME, f"https://{NAME}", source="request_crawl")
-        hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+        host, _ = host_rows.put_host(
+            conn, NAME, f"https://{NAME}", source="request_crawl"
+        )
+        host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
     return host
 
 
@@ -154,29 +156,31 @@ def test_a_polled_or_lost_host_is_polled_at_once(
     site: str, host: int, pool: Pool
 ) -> None:
     with pool.connection() as conn:
-        hosts.move_host(conn, host, hosts.HOST_POLLING, "quiet")
+        host_rows.move_host(conn, host, host_rows.HOST_POLLING, "quiet")
         conn.execute("UPDATE host SET listed_at = now(), poll_every = 3600")
         assert polls_due(conn, limit=9, every=900) == []
     ask(f"{site}/host/{NAME}/crawl", post=True)
     with pool.connection() as conn:
         assert len(polls_due(conn, limit=9, every=900)) == 1
-        hosts.note_failure(conn, host, "x", wait=9_999, state=hosts.HOST_OFFLINE)
+        host_rows.note_failure(
+            conn, host, "x", wait=9_999, state=host_rows.HOST_OFFLINE
+        )
         conn.execute("UPDATE host SET asked_at = NULL")
         assert polls_due(conn, limit=9, every=900) == []
     ask(f"{site}/host/{NAME}/crawl", post=True)
     with pool.connection() as conn:
         [(due, _)] = polls_due(conn, limit=9, every=900)
-    assert due.state == hosts.HOST_OFFLINE
+    assert due.state == host_rows.HOST_OFFLINE
 
 
 def test_a_banned_host_stays_banned(site: str, host: int, pool: Pool) -> None:
     with pool.connection() as conn:
-        hosts.move_host(conn, host, hosts.HOST_BANNED, "by us")
+        host_rows.move_host(conn, host, host_rows.HOST_BANNED, "by us")
     status, _, headers = ask(f"{site}/host/{NAME}/crawl", post=True)
     assert (status, headers["location"]) == (303, f"/host/{NAME}?asked=banned")
     assert "Crawl again" not in ask(f"{site}/host/{NAME}")[1]
     with pool.connection() as conn:
-        assert hosts.load_hosts(conn)[host].state == hosts.HOST_BANNED
+        assert host_rows.load_hosts(conn)[host].state == host_rows.HOST_BANNED
 
 
 @pytest.mark.parametrize(
@@ -207,7 +211,7 @@ def test_one_client_cannot_press_without_end(site: str, host: int) -> None:
 
 
 def test_every_state_is_explained() -> None:
-    assert set(STATES) == {*hosts.HOST_STATES, hosts.RECONNECTING}
+    assert set(STATES) == {*host_rows.HOST_STATES, host_rows.RECONNECTING}
 
 
 def test_when_a_host_is_looked_at_next(host: int, pool: Pool) -> None:

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import app
-from storage import hosts
+from service.cli.app import app
+from storage.hosts import host_rows
 
 Conn = psycopg.Connection[Any]
 NAME = "pds.example.com"
@@ -30,9 +30,9 @@ class Operator:
         assert result.exit_code == 0, (result.output, result.exception)
         return result.output
 
-    def host(self) -> hosts.Host:
+    def host(self) -> host_rows.Host:
         self._conn.rollback()
-        return hosts.find_hosts(self._conn, [NAME])[NAME]
+        return host_rows.find_hosts(self._conn, [NAME])[NAME]
 
 
 @pytest.fixture
@@ -47,13 +47,13 @@ def operator(
 def test_an_operator_rules_over_single_hosts(operator: Operator) -> None:
     assert "followed" in operator.says("add", f"https://{NAME}")
     assert operator.host().trusted
-    assert operator.host().state == hosts.HOST_NEW
+    assert operator.host().state == host_rows.HOST_NEW
 
     assert "banned" in operator.says("ban", NAME, "--why", "spam")
-    assert operator.host().state == hosts.HOST_BANNED
+    assert operator.host().state == host_rows.HOST_BANNED
     assert "is banned" in operator.says("crawl", NAME, code=1)
     assert "looked at again" in operator.says("unban", f"https://{NAME}/")
-    assert operator.host().state == hosts.HOST_NEW
+    assert operator.host().state == host_rows.HOST_NEW
     assert "neither banned" in operator.says("unban", NAME, code=1)
 
     assert "compared in full" in operator.says("crawl", NAME)
@@ -89,14 +89,14 @@ def test_host_that_does_not_answer_is_listed_as_reconnecting(
         return str(row["state"])
 
     host = operator.host().id
-    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
     for expected in ("streaming", "reconnecting"):
         # A listing that fails is no failed try of a host whose stream is open.
-        hosts.note_failure(conn, host, "no list", wait=0.0, counts=False)
-        hosts.note_failure(conn, host, "connection refused", wait=1.0)
+        host_rows.note_failure(conn, host, "no list", wait=0.0, counts=False)
+        host_rows.note_failure(conn, host, "connection refused", wait=1.0)
         conn.commit()
         assert state() == expected
-    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
     conn.commit()
     assert state() == "streaming"
 

@@ -21,15 +21,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from network.client import Fetcher
-from network.policy import Policy
-from network.serve import serving_in_thread
-from protocol.cid import cid_for, cid_to_text, raw_cid_for
-from service.config import Config
-from service.errors import ConfigError
-from service.pages.image_cache import ImageCache
-from service.pages.images import MAX_IMAGE_BYTES, Images, image_type
-from storage.pool import open_pool
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.server.listener import serving_in_thread
+from protocol.data.cid import cid_for, cid_to_text, raw_cid_for
+from service.operator_errors import ConfigError
+from service.runtime.config import Config
+from service.web.image_cache import ImageCache
+from service.web.images import MAX_IMAGE_BYTES, Images, image_type
+from storage.postgres.pool import open_pool
 
 ALICE, GONE, WEB = "did:plc:" + "a" * 24, "did:plc:" + "b" * 24, "did:web:x.test%3A1"
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels" * 100

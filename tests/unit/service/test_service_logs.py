@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import structlog
 
-from service import logs
+from service.runtime import logs
 
 PASSWORD = "canary-hunter2-canary"
 JWT = "eyJhbGciOiJFUzI1NksifQ.eyJpc3MiOiJkaWQ6cGxjOmNhbmFyeSJ9.c2lnbmF0dXJl"

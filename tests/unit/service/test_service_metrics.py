@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 
-from network.serve import serving_in_thread
-from protocol.drops import DropReason
-from service.metrics import (
+from network.server.listener import serving_in_thread
+from protocol.events.drops import DropReason
+from service.monitoring.metrics import (
     IndexCollector,
     RequestMetrics,
     TaskMetrics,

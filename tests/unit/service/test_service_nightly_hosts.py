@@ -7,12 +7,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from crawler.balance import measure_hosts
+from crawler.hosts.balance import measure_hosts
 from crawler.settings import CrawlSettings
-from service.alarms import host_stalled
-from service.snapshot import Snapshot
-from storage import hosts
-from storage.host_status import watched_hosts
+from service.monitoring.alarms import host_stalled
+from service.monitoring.snapshot import Snapshot
+from storage.hosts import host_rows
+from storage.hosts.host_status import watched_hosts
 
 Conn = psycopg.Connection[Any]
 _BATCH = 50_000
@@ -24,14 +24,14 @@ class Nights:
     def __init__(self, conn: Conn, *, relay: bool = False) -> None:
         self._conn = conn
         self._settings = CrawlSettings()
-        self._host, _ = hosts.put_host(
+        self._host, _ = host_rows.put_host(
             conn,
             "pds.example.com",
             "https://pds.example.com",
-            source=hosts.SOURCE_CONFIGURED,
+            source=host_rows.SOURCE_CONFIGURED,
             relay=relay,
         )
-        hosts.note_contact(conn, self._host, hosts.HOST_STREAMING)
+        host_rows.note_contact(conn, self._host, host_rows.HOST_STREAMING)
         conn.execute(
             "INSERT INTO host_cursor (host, seq) VALUES (%s, 1)", (self._host,)
         )
@@ -50,7 +50,7 @@ class Nights:
         watched = Snapshot(hosts=tuple(watched_hosts(self._conn)))
         rings = bool(list(host_stalled(watched)))
         if events:
-            hosts.note_events(self._conn, {self._host: (events, None)})
+            host_rows.note_events(self._conn, {self._host: (events, None)})
             self._conn.execute("UPDATE host_cursor SET updated_at = now()")
         measure_hosts(self._conn, self._settings)
         return rings

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from network.serve import serving_in_thread
-from service.config import Config
+from network.server.listener import serving_in_thread
 from service.provider import create_app
+from service.runtime.config import Config
 
 CRAWL = "/xrpc/com.atproto.sync.requestCrawl"
 BODIES = (

@@ -7,9 +7,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from network.serve import serving_in_thread
-from service.config import Config
+from network.server.listener import serving_in_thread
 from service.provider import create_app
+from service.runtime.config import Config
 
 DID = "did:web:search.example.org"
 

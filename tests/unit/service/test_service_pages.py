@@ -12,21 +12,21 @@ from starlette.applications import Starlette
 
 from appview.app import AppView
 from indexer.apply import apply_batch
-from indexer.export import open_export
+from indexer.repos.export import open_export
 from indexer.search_sync import drain_outbox
-from network.serve import serving_in_thread
-from protocol.cbor import encode
-from protocol.cid import cid_for
-from protocol.commit import sign_commit
-from protocol.events import CommitEvent, RecordOp
-from protocol.keys import PrivateKey
+from network.server.listener import serving_in_thread
+from protocol.data.cbor import encode
+from protocol.data.cid import cid_for
+from protocol.events.event import CommitEvent, RecordOp
+from protocol.identity.keys import PrivateKey
 from protocol.mst import EMPTY_ROOT, build_root
+from protocol.repo.commit import sign_commit
 from protocol.syntax import TidClock
-from search.postgres import PostgresEngine
-from service.pages.richtext import render_text
-from service.pages.routes import page_routes
-from storage.interning import Interner
-from storage.pool import open_pool
+from search.engines.postgres import PostgresEngine
+from service.web.richtext import render_text
+from service.web.routes import page_routes
+from storage.postgres.pool import open_pool
+from storage.records.interning import Interner
 
 DID = "did:plc:" + "a" * 24
 BARE = "did:plc:" + "b" * 24

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from service.config import Config
-from service.errors import ConfigError
-from service.verbs.pds import settings
+from service.cli.verbs.pds import settings
+from service.operator_errors import ConfigError
+from service.runtime.config import Config
 
 PUBLIC: dict[str, Any] = {
     "pds_public_url": "https://pds.example.com",

@@ -17,12 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from network.serve import serving_in_thread
-from protocol.keys import PrivateKey
-from protocol.service_auth import create_service_jwt
+from network.server.listener import serving_in_thread
+from protocol.identity.keys import PrivateKey
+from protocol.identity.service_auth import create_service_jwt
 from protocol.syntax import Did, Nsid
-from service.config import Config
 from service.provider import create_app
+from service.runtime.config import Config
 
 ALICE = Did("did:plc:" + "a" * 24)
 KEY = PrivateKey.from_bytes("k256", bytes(31) + b"\x05")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import app
-from service.config import Config
-from service.running import forget_running, note_running, read_beside
+from service.cli.app import app
+from service.cli.running import forget_running, note_running, read_beside
+from service.runtime.config import Config
 from service.up import _demo_config
 
 

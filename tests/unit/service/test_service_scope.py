@@ -18,17 +18,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from typer.testing import CliRunner
 
-from crawler.discovery import add_configured
+from crawler.hosts.discovery import add_configured
 from crawler.settings import CrawlSettings
-from network.client import Fetcher
 from network.errors import DidNotFoundError
-from network.policy import Policy
-from network.serve import serving_in_thread
-from protocol.did_document import DidDocument, parse_did_document
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.server.listener import serving_in_thread
+from protocol.identity.did_document import DidDocument, parse_did_document
 from service import scope_estimate
-from service.cli import app
-from service.config import Config
-from service.errors import ConfigError
+from service.cli.app import app
+from service.cli.verbs import scope as verb
+from service.operator_errors import ConfigError
+from service.runtime.config import Config
 from service.scope_estimate import (
     Basis,
     Counted,
@@ -39,9 +40,14 @@ from service.scope_estimate import (
 )
 from service.scope_report import as_fields, describe
 from service.scoping import apply_settings
-from service.verbs import scope as verb
-from storage.hosts import put_host
-from storage.scope import Scope, ScopeKind, ScopeProgress, load_scope, set_scope
+from storage.hosts.host_rows import put_host
+from storage.repos.scope_rows import (
+    Scope,
+    ScopeKind,
+    ScopeProgress,
+    load_scope,
+    set_scope,
+)
 
 Conn = psycopg.Connection[Any]
 DEV = Policy(allow_loopback=True)

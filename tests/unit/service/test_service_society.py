@@ -9,10 +9,8 @@ from collections import Counter
 
 import pytest
 
-from protocol.syntax import is_handle, is_nsid, is_record_key, parse_tid, tid_time_us
-from service.society.life import plan_society
-from service.society.pictures import draw_avatar
-from service.society.plan import (
+from demo.pictures import draw_avatar
+from demo.plan import (
     Address,
     DidOf,
     Picture,
@@ -22,7 +20,14 @@ from service.society.plan import (
     fill_in,
     pictures_in,
 )
-from service.society.text import Link, Mention, Tag, compose
+from demo.records import plan_society
+from demo.text import (
+    Link,
+    Mention,
+    Tag,
+    compose,
+)
+from protocol.syntax import is_handle, is_nsid, is_record_key, parse_tid, tid_time_us
 
 NOW = 1_700_000_000_000_000
 DOMAINS = (".a.test", ".b.test")

@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service import supervisor as module
-from service.errors import ServiceError
-from service.log_files import KEPT_FILES, bound_log
-from service.supervisor import Supervisor
+from service.operator_errors import ServiceError
+from service.runtime import supervisor as module
+from service.runtime.log_files import KEPT_FILES, bound_log
+from service.runtime.supervisor import Supervisor
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = (

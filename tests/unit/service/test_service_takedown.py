@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from protocol.frames import decode_frame
-from service.cli import app
-from storage import event_log
+from protocol.events.frames import decode_frame
+from service.cli.app import app
+from storage.records import event_log
 
 Conn = psycopg.Connection[Any]
 DID = "did:plc:z72i7hdynmk6r22z27h6tvur"

@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from network.serve import serving_in_thread
-from protocol.keys import PrivateKey
-from protocol.service_auth import create_service_jwt
+from network.server.listener import serving_in_thread
+from protocol.identity.keys import PrivateKey
+from protocol.identity.service_auth import create_service_jwt
 from protocol.syntax import Did, Nsid
-from service.config import Config
-from service.errors import ConfigError
+from service.operator_errors import ConfigError
 from service.provider import audiences, create_app
+from service.runtime.config import Config
 
 ALICE = Did("did:plc:" + "a" * 24)
 AWAY = Did("did:plc:" + "c" * 24)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from demo import seeding
 from network.errors import RateLimitedError, XrpcError
 from service import up
-from service.config import Config
-from service.errors import SeedingError, ServiceError
-from service.progress import Report
-from service.society import seeding
+from service.cli.progress import Report
+from service.operator_errors import SeedingError, ServiceError
+from service.runtime.config import Config
 from service.targets import find_unreachable
 
 
@@ -126,9 +126,9 @@ def test_seeding_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_seeding_goes_on_after_faults_of_a_server_only() -> None:
-    assert isinstance(seeding._describe("x", XrpcError("Oops", "", 502)), SeedingError)
+    assert seeding._describe("x", XrpcError("Oops", "", 502)).may_retry
     refusal = seeding._describe("x", XrpcError("InvalidRecord", "no", 400))
-    assert not isinstance(refusal, SeedingError)
+    assert not refusal.may_retry
     assert "BIGWORLD_HOME" in str(refusal)
 
 

@@ -11,16 +11,16 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from crawler.accounts import Account
-from crawler.admission import Admission, Placement, place_repos
-from crawler.host_name import HostName
+from crawler.hosts.host_name import HostName
+from crawler.identities.accounts import Account
+from crawler.scope.admission import Admission, Placement, place_repos
 from crawler.settings import CrawlSettings
-from indexer.outside import remove_outside
+from indexer.repos.scope_removal import remove_outside
 from protocol.syntax.did import Did
-from storage import hosts
-from storage.host_budget import set_limit
-from storage.interning import Interner
-from storage.scope import ScopeKind, set_scope
+from storage.hosts import host_rows
+from storage.hosts.host_budget import set_limit
+from storage.records.interning import Interner
+from storage.repos.scope_rows import ScopeKind, set_scope
 
 Conn = psycopg.Connection[Any]
 NAMES = [HostName(f"{letter}.example.com") for letter in "abc"]
@@ -84,7 +84,7 @@ def test_who_comes_back_keeps_to_what_a_host_may_have_in_all(
     crowd = [account(n, NAMES[0]) for n in range(3)]
     admit(conn, crowd)
     narrow(conn, interner, *(one.did for one in crowd))
-    host = hosts.find_hosts(conn, [NAMES[0]])[NAMES[0]]
+    host = host_rows.find_hosts(conn, [NAMES[0]])[NAMES[0]]
     set_limit(conn, host.id, "max_accounts", 2)
     assert len(admit(conn, [account(n, NAMES[0]) for n in range(3)])) == 2
 
@@ -93,7 +93,7 @@ def test_who_comes_back_keeps_to_what_a_host_may_have_in_all(
 def test_counts_are_what_is_there(conn: Conn, interner: Interner, seed: int) -> None:
     rng = random.Random(seed)
     for name in NAMES:
-        hosts.put_host(conn, name, f"https://{name}", source="relay")
+        host_rows.put_host(conn, name, f"https://{name}", source="relay")
     for _ in range(30):
         chosen = rng.sample(range(12), rng.randint(1, 4))
         match rng.choice(["come", "move", "leave"]):

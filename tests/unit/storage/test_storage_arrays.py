@@ -8,8 +8,13 @@ import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.arrays import bytes_array, int_array, int_columns, text_array
-from storage.copy import copy_rows
+from storage.postgres.arrays import (
+    bytes_array,
+    int_array,
+    int_columns,
+    text_array,
+)
+from storage.postgres.copy import copy_rows
 
 _SETTINGS = settings(
     max_examples=50,

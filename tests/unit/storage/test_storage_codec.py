@@ -11,11 +11,17 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import cbor
-from protocol.cid import cid_for, cid_from_text, cid_to_text, is_data_cid
+from protocol.data import cbor
+from protocol.data.cid import (
+    cid_for,
+    cid_from_text,
+    cid_to_text,
+    is_data_cid,
+)
 from protocol.errors import InvalidEncodingError
-from storage import record_codec
-from storage.record_codec import (
+from storage.postgres.text import clean_optional, clean_text
+from storage.records import record_codec
+from storage.records.record_codec import (
     UnknownDictionaryError,
     compress,
     compress_all,
@@ -23,15 +29,14 @@ from storage.record_codec import (
     load_dictionaries,
     store_dictionary,
 )
-from storage.record_dictionary import (
+from storage.records.record_dictionary import (
     DICTIONARY_PATH,
     MAX_DICTIONARY_BYTES,
     train_dictionary,
     write_dictionary,
 )
-from storage.record_samples import make_samples
-from storage.record_shapes import FIRST_SHAPE, read_edge, unpack_shape
-from storage.text import clean_optional, clean_text
+from storage.records.record_samples import make_samples
+from storage.records.record_shapes import FIRST_SHAPE, read_edge, unpack_shape
 
 SAMPLES = [(nsid, cbor.encode(value)) for nsid, value in make_samples(99, 3_000)]
 SHAPED = [(nsid, raw) for nsid, raw in SAMPLES if read_edge(raw) is not None]

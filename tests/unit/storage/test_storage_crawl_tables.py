@@ -9,24 +9,21 @@ from typing import Any
 import psycopg
 import pytest
 
-from protocol.drops import DropReason
-from protocol.events import CommitEvent, DroppedOp, RecordOp
+from protocol.events.drops import DropReason
+from protocol.events.event import CommitEvent, DroppedOp, RecordOp
 from protocol.syntax.did import Did
 from protocol.syntax.nsid import Nsid
 from protocol.syntax.record_key import RecordKey
 from protocol.syntax.tid import Tid
-from storage import (
-    cursors,
-    drops,
+from storage import cursors, drops, jobs
+from storage.hosts import (
     host_budget,
     host_listing,
+    host_rows,
     host_status,
-    hosts,
-    jobs,
-    leases,
-    repos,
-    resync_buffer,
 )
+from storage.postgres import leases
+from storage.repos import repo_rows, resync_buffer
 
 Conn = psycopg.Connection[Any]
 
@@ -36,8 +33,8 @@ def _did(n: int) -> Did:
 
 
 def _host(conn: Conn, name: str = "pds.example.com", **kwargs: Any) -> int:
-    kwargs.setdefault("source", hosts.SOURCE_CONFIGURED)
-    return hosts.put_host(conn, name, f"https://{name}", **kwargs)[0]
+    kwargs.setdefault("source", host_rows.SOURCE_CONFIGURED)
+    return host_rows.put_host(conn, name, f"https://{name}", **kwargs)[0]
 
 
 def test_a_cursor_never_moves_back(conn: Conn) -> None:
@@ -64,53 +61,55 @@ def test_a_lease_has_one_holder_until_it_runs_out(conn: Conn) -> None:
 
 
 def test_the_operators_word_on_a_host_wins(conn: Conn) -> None:
-    first, new = hosts.put_host(
+    first, new = host_rows.put_host(
         conn, "a.example.com", "https://a.example.com", source="request_crawl"
     )
     assert new
-    assert not hosts.load_hosts(conn, [first])[first].trusted
-    again, new = hosts.put_host(
+    assert not host_rows.load_hosts(conn, [first])[first].trusted
+    again, new = host_rows.put_host(
         conn, "a.example.com", "https://a.example.com", source="configured", relay=True
     )
     assert (again, new) == (first, False)
-    host = hosts.find_hosts(conn, ["a.example.com"])["a.example.com"]
+    host = host_rows.find_hosts(conn, ["a.example.com"])["a.example.com"]
     assert host.trusted
     assert host.relay
-    hosts.put_host(
+    host_rows.put_host(
         conn, "a.example.com", "https://evil.example.com", source="request_crawl"
     )
-    assert hosts.load_hosts(conn)[first] == host
-    hosts.move_host(conn, first, hosts.HOST_BANNED, "by us")
-    hosts.note_contact(conn, first, hosts.HOST_STREAMING)
-    hosts.note_failure(conn, first, "x", wait=0.0, state=hosts.HOST_OFFLINE)
-    hosts.put_host(conn, "a.example.com", "https://a.example.com", source="configured")
-    assert hosts.load_hosts(conn)[first].state == hosts.HOST_BANNED
-    assert hosts.streamed_hosts(conn) == []
+    assert host_rows.load_hosts(conn)[first] == host
+    host_rows.move_host(conn, first, host_rows.HOST_BANNED, "by us")
+    host_rows.note_contact(conn, first, host_rows.HOST_STREAMING)
+    host_rows.note_failure(conn, first, "x", wait=0.0, state=host_rows.HOST_OFFLINE)
+    host_rows.put_host(
+        conn, "a.example.com", "https://a.example.com", source="configured"
+    )
+    assert host_rows.load_hosts(conn)[first].state == host_rows.HOST_BANNED
+    assert host_rows.streamed_hosts(conn) == []
 
 
 def test_an_offline_host_is_tried_again_when_its_time_comes(conn: Conn) -> None:
     host = _host(conn)
-    hosts.note_failure(conn, host, "boom\0", wait=60, state=hosts.HOST_OFFLINE)
-    assert hosts.streamed_hosts(conn) == []
-    hosts.note_failure(conn, host, "boom", wait=-1, state=hosts.HOST_OFFLINE)
-    assert [h.tries for h in hosts.streamed_hosts(conn)] == [2]
-    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
-    [known] = hosts.streamed_hosts(conn)
+    host_rows.note_failure(conn, host, "boom\0", wait=60, state=host_rows.HOST_OFFLINE)
+    assert host_rows.streamed_hosts(conn) == []
+    host_rows.note_failure(conn, host, "boom", wait=-1, state=host_rows.HOST_OFFLINE)
+    assert [h.tries for h in host_rows.streamed_hosts(conn)] == [2]
+    host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
+    [known] = host_rows.streamed_hosts(conn)
     assert (known.tries, known.error, known.state) == (0, None, "streaming")
 
 
 def test_strikes_throttle_strangers_only(conn: Conn) -> None:
-    stranger = _host(conn, "s.example.com", source=hosts.SOURCE_REQUEST_CRAWL)
+    stranger = _host(conn, "s.example.com", source=host_rows.SOURCE_REQUEST_CRAWL)
     ours = _host(conn, "o.example.com")
     for host in (stranger, ours):
-        assert hosts.add_strikes(conn, host, 9, limit=10, wait=60) == 9
-        assert hosts.add_strikes(conn, host, 1, limit=10, wait=60) == 10
-    states = {h.hostname: h.state for h in hosts.load_hosts(conn).values()}
+        assert host_rows.add_strikes(conn, host, 9, limit=10, wait=60) == 9
+        assert host_rows.add_strikes(conn, host, 1, limit=10, wait=60) == 10
+    states = {h.hostname: h.state for h in host_rows.load_hosts(conn).values()}
     assert states == {"s.example.com": "throttled", "o.example.com": "new"}
 
 
 def test_a_stranger_brings_a_hundred_accounts_a_day(conn: Conn) -> None:
-    stranger = _host(conn, "s.example.com", source=hosts.SOURCE_REQUEST_CRAWL)
+    stranger = _host(conn, "s.example.com", source=host_rows.SOURCE_REQUEST_CRAWL)
     ours = _host(conn, "o.example.com")
     limits = {"per_day": 100, "room": 10_000}
     granted = [
@@ -119,10 +118,10 @@ def test_a_stranger_brings_a_hundred_accounts_a_day(conn: Conn) -> None:
     assert granted == [30, 30, 30, 10, 0]
     assert host_budget.admit_accounts(conn, ours, 500, **limits) == 500
     assert host_budget.admit_accounts(conn, ours, 5, per_day=100, room=3) == 3
-    assert hosts.count_accounts(conn) == 603
+    assert host_rows.count_accounts(conn) == 603
     conn.execute("UPDATE host SET admitted_on = admitted_on - 1")
     assert host_budget.admit_accounts(conn, stranger, 1_000, **limits) == 100
-    hosts.move_host(conn, stranger, hosts.HOST_BANNED, "by us")
+    host_rows.move_host(conn, stranger, host_rows.HOST_BANNED, "by us")
     conn.execute("UPDATE host SET admitted_on = admitted_on - 1")
     assert host_budget.admit_accounts(conn, stranger, 1, **limits) == 0
 
@@ -138,12 +137,12 @@ def test_listing_goes_on_where_it_stopped(conn: Conn) -> None:
     host_listing.save_list_cursor(conn, host, began, None, done=True)
     conn.commit()
     assert host_listing.listings_due(conn, limit=10, older_than=3_600) == []
-    hosts.request_listing(conn, host)
+    host_rows.request_listing(conn, host)
     assert len(host_listing.listings_due(conn, limit=10, older_than=3_600)) == 1
     # One that began before the request does not answer it.
     host_listing.save_list_cursor(conn, host, began, None, done=True)
     assert len(host_listing.listings_due(conn, limit=10, older_than=3_600)) == 1
-    hosts.hold_back(conn, host, 60)
+    host_rows.hold_back(conn, host, 60)
     assert host_listing.listings_due(conn, limit=10, older_than=3_600) == []
 
 
@@ -151,12 +150,12 @@ def test_status_of_hosts(conn: Conn) -> None:
     host = _host(conn)
     [status] = host_status.host_statuses(conn)
     assert (status.last_seq, status.lag_s, status.drops) == (None, None, {})
-    hosts.note_events(conn, {host: (3, datetime(2026, 1, 1, tzinfo=UTC))})
-    hosts.note_events(conn, {host: (2, None)})
+    host_rows.note_events(conn, {host: (3, datetime(2026, 1, 1, tzinfo=UTC))})
+    host_rows.note_events(conn, {host: (2, None)})
     drops.count_drops(conn, {("bad_signature", host): 2, ("bad_frame", 0): 1})
     drops.count_drops(conn, {("bad_signature", host): 1})
     cursors.save_cursors(conn, {host: 77})
-    repos.add_repos(conn, host, [_did(1)])
+    repo_rows.add_repos(conn, host, [_did(1)])
     [status] = host_status.host_statuses(conn)
     assert (status.last_seq, status.events, status.waiting_repos) == (77, 5, 1)
     assert status.lag_s is not None
@@ -167,39 +166,39 @@ def test_status_of_hosts(conn: Conn) -> None:
 
 def test_claims_are_fair_exclusive_and_come_back(conn: Conn, index_db: str) -> None:
     big, small = _host(conn, "big.example.com"), _host(conn, "small.example.com")
-    assert repos.add_repos(conn, big, [_did(n) for n in range(50)]) == 50
-    assert repos.add_repos(conn, small, [_did(99), _did(99), _did(0)]) == 1
+    assert repo_rows.add_repos(conn, big, [_did(n) for n in range(50)]) == 50
+    assert repo_rows.add_repos(conn, small, [_did(99), _did(99), _did(0)]) == 1
     conn.commit()
-    first = repos.claim_repos(conn, limit=10, lease_s=60, per_host=2)
+    first = repo_rows.claim_repos(conn, limit=10, lease_s=60, per_host=2)
     assert sorted(r.host for r in first) == [big, big, small]
     conn.commit()
     with psycopg.connect(index_db) as other:
         assert not {r.actor for r in first} & {
             r.actor
-            for r in repos.claim_repos(other, limit=100, lease_s=60, per_host=99)
+            for r in repo_rows.claim_repos(other, limit=100, lease_s=60, per_host=99)
         }
-    assert repos.count_states(conn)["resyncing"] == 51
-    repos.give_back(conn, first[0].actor, "later\0", wait=-1)
-    repos.give_back(conn, first[1].actor, "asked to wait", wait=60, failed=False)
-    again = repos.claim_repos(conn, limit=10, lease_s=-1, per_host=9)
+    assert repo_rows.count_states(conn)["resyncing"] == 51
+    repo_rows.give_back(conn, first[0].actor, "later\0", wait=-1)
+    repo_rows.give_back(conn, first[1].actor, "asked to wait", wait=60, failed=False)
+    again = repo_rows.claim_repos(conn, limit=10, lease_s=-1, per_host=9)
     assert [(r.actor, r.tries) for r in again] == [(first[0].actor, 1)]
     # Its lease has run out already, as after a crash.
-    again = repos.claim_repos(conn, limit=10, lease_s=60, per_host=9)
+    again = repo_rows.claim_repos(conn, limit=10, lease_s=60, per_host=9)
     assert [r.actor for r in again] == [first[0].actor]
-    repos.renew_lease(conn, again[0].actor, 600)
-    assert repos.claim_repos(conn, limit=9, lease_s=60, per_host=9) == []
+    repo_rows.renew_lease(conn, again[0].actor, 600)
+    assert repo_rows.claim_repos(conn, limit=9, lease_s=60, per_host=9) == []
 
 
 def test_who_claims_at_the_same_time_does_not_go_away_empty(
     conn: Conn, index_db: str
 ) -> None:
     host = _host(conn, "one.example.com")
-    assert repos.add_repos(conn, host, [_did(n) for n in range(4)]) == 4
+    assert repo_rows.add_repos(conn, host, [_did(n) for n in range(4)]) == 4
     conn.commit()
-    first = repos.claim_repos(conn, limit=2, lease_s=60, per_host=2)
+    first = repo_rows.claim_repos(conn, limit=2, lease_s=60, per_host=2)
     with psycopg.connect(index_db) as other, ThreadPoolExecutor(1) as thread:
         second = thread.submit(
-            repos.claim_repos, other, limit=2, lease_s=60, per_host=2
+            repo_rows.claim_repos, other, limit=2, lease_s=60, per_host=2
         )
         while not _is_waiting(index_db, other.info.backend_pid):
             assert not second.done()
@@ -221,59 +220,59 @@ def test_accounts_that_are_gone_and_hosts_that_wait_are_not_claimed(
     conn: Conn,
 ) -> None:
     host, busy = _host(conn), _host(conn, "busy.example.com")
-    repos.add_repos(conn, host, [_did(1), _did(2)])
-    repos.add_repos(conn, busy, [_did(3)])
-    hosts.hold_back(conn, busy, 60)
+    repo_rows.add_repos(conn, host, [_did(1), _did(2)])
+    repo_rows.add_repos(conn, busy, [_did(3)])
+    host_rows.hold_back(conn, busy, 60)
     conn.execute(
         "UPDATE actor SET upstream_status = 'takendown' WHERE did = %s", (_did(1),)
     )
-    claimed = repos.claim_repos(conn, limit=9, lease_s=60, per_host=9)
+    claimed = repo_rows.claim_repos(conn, limit=9, lease_s=60, per_host=9)
     assert [repo.did for repo in claimed] == [_did(2)]
     assert (
-        repos.claim_repos(conn, limit=9, lease_s=60, per_host=9, skip_hosts=[host])
+        repo_rows.claim_repos(conn, limit=9, lease_s=60, per_host=9, skip_hosts=[host])
         == []
     )
 
 
 def test_what_cannot_be_had_does_not_stand_in_the_way(conn: Conn) -> None:
     gone, throttled, good = (_host(conn, f"h{n}.example.com") for n in range(3))
-    repos.add_repos(conn, gone, [_did(n) for n in range(2_500)])
-    repos.add_repos(conn, throttled, [_did(n) for n in range(2_500, 5_000)])
+    repo_rows.add_repos(conn, gone, [_did(n) for n in range(2_500)])
+    repo_rows.add_repos(conn, throttled, [_did(n) for n in range(2_500, 5_000)])
     conn.execute(
         "UPDATE actor SET upstream_status = 'deactivated' FROM repo"
         " WHERE repo.actor = actor.id AND host = %s",
         (gone,),
     )
-    hosts.move_host(conn, throttled, hosts.HOST_THROTTLED, "test", wait=60)
+    host_rows.move_host(conn, throttled, host_rows.HOST_THROTTLED, "test", wait=60)
     conn.execute("UPDATE repo SET next_try = now() - interval '1 hour'")
-    repos.add_repos(conn, good, [_did(5_000)])
+    repo_rows.add_repos(conn, good, [_did(5_000)])
     rested = 0
-    while not (claimed := repos.claim_repos(conn, limit=5, lease_s=60, per_host=2)):
-        rested += repos.rest_gone(conn, wait=3_600)
+    while not (claimed := repo_rows.claim_repos(conn, limit=5, lease_s=60, per_host=2)):
+        rested += repo_rows.rest_gone(conn, wait=3_600)
         assert rested <= 2_500
     assert [repo.did for repo in claimed] == [_did(5_000)]
     # An account that is back is fetched at once.
     conn.execute(
         "UPDATE actor SET upstream_status = 'active' WHERE did = %s", (_did(7),)
     )
-    repos.rest_gone(conn, wait=3_600)
-    repos.rest_gone(conn, wait=3_600)
-    repos.rest_gone(conn, wait=3_600)
+    repo_rows.rest_gone(conn, wait=3_600)
+    repo_rows.rest_gone(conn, wait=3_600)
+    repo_rows.rest_gone(conn, wait=3_600)
     conn.execute(
         "UPDATE repo SET next_try = now() + interval '1 hour'"
         " FROM actor WHERE actor.id = actor AND did = %s",
         (_did(7),),
     )
-    assert repos.wake_repos(conn, [_did(7), _did(5_000)]) == 1
-    claimed = repos.claim_repos(conn, limit=5, lease_s=60, per_host=2)
+    assert repo_rows.wake_repos(conn, [_did(7), _did(5_000)]) == 1
+    claimed = repo_rows.claim_repos(conn, limit=5, lease_s=60, per_host=2)
     assert [repo.did for repo in claimed] == [_did(7)]
 
 
 def test_accounts_that_are_gone_take_no_place_of_their_neighbours(conn: Conn) -> None:
     """Even while other hosts always have something to fetch."""
     small, big = _host(conn), _host(conn, "big.example.com")
-    repos.add_repos(conn, big, [_did(n) for n in range(50)])
-    repos.add_repos(conn, small, [_did(n) for n in range(50, 60)])
+    repo_rows.add_repos(conn, big, [_did(n) for n in range(50)])
+    repo_rows.add_repos(conn, small, [_did(n) for n in range(50, 60)])
     conn.execute(
         "UPDATE actor SET upstream_status = 'deleted' FROM repo WHERE actor = id"
         " AND host = %s AND did <> %s",
@@ -284,67 +283,67 @@ def test_accounts_that_are_gone_take_no_place_of_their_neighbours(conn: Conn) ->
         " WHERE actor = id AND host = %s AND did <> %s",
         (small, _did(59)),
     )
-    claimed = repos.claim_repos(conn, limit=9, lease_s=60, per_host=2)
+    claimed = repo_rows.claim_repos(conn, limit=9, lease_s=60, per_host=2)
     assert sorted(repo.host for repo in claimed) == [small, big, big]
 
 
 def test_only_the_repos_own_host_can_say_that_we_are_behind(conn: Conn) -> None:
     host, liar = _host(conn), _host(conn, "liar.example.com")
-    repos.add_repos(conn, host, [_did(1), _did(2), _did(3)])
+    repo_rows.add_repos(conn, host, [_did(1), _did(2), _did(3)])
     conn.execute("UPDATE repo SET state = 'synchronized', rev = '3kaaaaaaaaa22'")
     newer, older = Tid("3kbbbbbbbbb22"), Tid("3kaaaaaaaaa22")
     listed = [
-        repos.ListedRepo(_did(1), newer, True, None),
-        repos.ListedRepo(_did(2), older, True, None),
-        repos.ListedRepo(_did(9), newer, True, None),
+        repo_rows.ListedRepo(_did(1), newer, True, None),
+        repo_rows.ListedRepo(_did(2), older, True, None),
+        repo_rows.ListedRepo(_did(9), newer, True, None),
     ]
-    assert repos.note_upstream(conn, liar, listed) == []
-    behind = repos.note_upstream(conn, host, listed)
+    assert repo_rows.note_upstream(conn, liar, listed) == []
+    behind = repo_rows.note_upstream(conn, host, listed)
     assert behind == [_did(1)]
     # The stream brought the commit meanwhile: nothing to do.
     conn.execute("UPDATE repo SET rev = upstream_rev WHERE upstream_rev IS NOT NULL")
-    assert repos.mark_behind(conn, behind) == 0
+    assert repo_rows.mark_behind(conn, behind) == 0
     conn.execute("UPDATE repo SET rev = '3kaaaaaaaaa22'")
-    assert repos.mark_behind(conn, behind) == 1
-    assert repos.mark_desynchronized(conn, [_did(1), _did(3)], "gap") == 1
-    found = repos.find_repos(conn, [_did(n) for n in range(9)])
+    assert repo_rows.mark_behind(conn, behind) == 1
+    assert repo_rows.mark_desynchronized(conn, [_did(1), _did(3)], "gap") == 1
+    found = repo_rows.find_repos(conn, [_did(n) for n in range(9)])
     assert {did: repo.state for did, repo in found.items()} == {
         _did(1): "desynchronized",
         _did(2): "synchronized",
         _did(3): "desynchronized",
     }
-    assert repos.move_repos(conn, [(_did(1), liar), (_did(2), host)]) == 1
-    assert repos.find_repos(conn, [_did(1)])[_did(1)].host == liar
+    assert repo_rows.move_repos(conn, [(_did(1), liar), (_did(2), host)]) == 1
+    assert repo_rows.find_repos(conn, [_did(1)])[_did(1)].host == liar
 
 
 def test_a_repo_in_doubt_may_be_fetched_later(conn: Conn) -> None:
     host = _host(conn)
-    repos.add_repos(conn, host, [_did(1), _did(2)])
+    repo_rows.add_repos(conn, host, [_did(1), _did(2)])
     conn.execute("UPDATE repo SET state = 'synchronized', rev = '3kaaaaaaaaa22'")
-    repos.mark_desynchronized(conn, [_did(1)], "too much", wait=60.0)
-    repos.mark_desynchronized(conn, [_did(2)], "a gap")
+    repo_rows.mark_desynchronized(conn, [_did(1)], "too much", wait=60.0)
+    repo_rows.mark_desynchronized(conn, [_did(2)], "a gap")
     claim = {"limit": 9, "lease_s": 60.0, "per_host": 9}
-    claimed = repos.claim_repos(conn, **claim)  # type: ignore[arg-type]
+    claimed = repo_rows.claim_repos(conn, **claim)  # type: ignore[arg-type]
     assert [repo.did for repo in claimed] == [_did(2)]
     conn.execute("UPDATE repo SET next_try = next_try - interval '60 s'")
-    claimed = repos.claim_repos(conn, **claim)  # type: ignore[arg-type]
+    claimed = repo_rows.claim_repos(conn, **claim)  # type: ignore[arg-type]
     assert [repo.did for repo in claimed] == [_did(1)]
 
 
 def test_what_the_old_host_told_of_a_repo_that_moved_is_forgotten(conn: Conn) -> None:
     """Or a liar that was believed to hold it could make it look behind for ever."""
     host, liar = _host(conn), _host(conn, "liar.example.com")
-    repos.add_repos(conn, liar, [_did(1)])
-    never = [repos.ListedRepo(_did(1), Tid("3zzzzzzzzzz22"), True, None)]
-    repos.note_upstream(conn, liar, never)
+    repo_rows.add_repos(conn, liar, [_did(1)])
+    never = [repo_rows.ListedRepo(_did(1), Tid("3zzzzzzzzzz22"), True, None)]
+    repo_rows.note_upstream(conn, liar, never)
 
     def told() -> Any:
         [row] = conn.execute("SELECT upstream_rev FROM repo").fetchall()
         return row[0]
 
-    assert repos.move_repos(conn, [(_did(1), liar)]) == 0
+    assert repo_rows.move_repos(conn, [(_did(1), liar)]) == 0
     assert told() == "3zzzzzzzzzz22"
-    assert repos.move_repos(conn, [(_did(1), host)]) == 1
+    assert repo_rows.move_repos(conn, [(_did(1), host)]) == 1
     assert told() is None
 
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import cbor
-from protocol.cid import DATA_PREFIX, cid_to_text
+from protocol.data import cbor
+from protocol.data.cid import DATA_PREFIX, cid_to_text
 from protocol.syntax import datetime_us, tid_from_int
-from storage.edge_batch import SHAPE_OF, read_edges, tid_numbers
-from storage.interning import rkey_number
-from storage.record_codec import decompress
-from storage.record_shapes import SHAPES, Shape, read_edge
+from storage.records.edge_batch import SHAPE_OF, read_edges, tid_numbers
+from storage.records.interning import rkey_number
+from storage.records.record_codec import decompress
+from storage.records.record_shapes import SHAPES, Shape, read_edge
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 

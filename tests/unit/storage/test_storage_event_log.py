@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from storage import event_log
-from storage.pool import connect
+from storage.postgres.pool import connect
+from storage.records import event_log
 
 Conn = psycopg.Connection[Any]
 FOREVER = 2**62

@@ -8,8 +8,9 @@ import psycopg
 import pytest
 
 from indexer.account import save_statuses
-from storage import hosts, repos
-from storage.host_report import HostReport, host_report
+from storage.hosts import host_rows
+from storage.hosts.host_report import HostReport, host_report
+from storage.repos import repo_rows
 
 Conn = psycopg.Connection[Any]
 NAME = "large.example.com"
@@ -55,7 +56,7 @@ def fill(conn: Conn, host: int, *, waiting: int, hidden: int) -> None:
 def test_a_look_at_a_large_host_reads_no_more_than_the_bound(
     conn: Conn, waiting: int, hidden: int
 ) -> None:
-    host, _ = hosts.put_host(conn, NAME, f"https://{NAME}", source="request_crawl")
+    host, _ = host_rows.put_host(conn, NAME, f"https://{NAME}", source="request_crawl")
     fill(conn, host, waiting=waiting, hidden=hidden)
     before = looked_at(conn)
     report = host_report(conn, NAME, most=_MOST)
@@ -70,7 +71,7 @@ def test_a_look_at_a_large_host_reads_no_more_than_the_bound(
 
 
 def test_hidden_accounts_are_counted_whenever_they_were_hidden(conn: Conn) -> None:
-    host, _ = hosts.put_host(conn, NAME, f"https://{NAME}", source="request_crawl")
+    host, _ = host_rows.put_host(conn, NAME, f"https://{NAME}", source="request_crawl")
 
     def hidden() -> int:
         report: HostReport | None = host_report(conn, NAME)
@@ -81,7 +82,7 @@ def test_hidden_accounts_are_counted_whenever_they_were_hidden(conn: Conn) -> No
     conn.execute(
         "INSERT INTO actor (did, upstream_status) VALUES ('did:plc:b', 'suspended')"
     )
-    repos.add_repos(conn, host, ["did:plc:a", "did:plc:b", "did:plc:c"])
+    repo_rows.add_repos(conn, host, ["did:plc:a", "did:plc:b", "did:plc:c"])
     actors = dict(conn.execute("SELECT did, id FROM actor").fetchall())
     assert hidden() == 1
     save_statuses(conn, {actors["did:plc:a"]: "deleted"})

@@ -10,81 +10,83 @@ from typing import Any
 import psycopg
 import pytest
 
-from crawler.accounts import Account
-from crawler.admission import Admission
-from crawler.balance import balance_hosts, measure_totals
-from crawler.discovery import take_over_plc_hosts
-from crawler.host_name import HostName
+from crawler.hosts.balance import balance_hosts, measure_totals
+from crawler.hosts.discovery import take_over_plc_hosts
+from crawler.hosts.host_name import HostName
+from crawler.identities.accounts import Account
+from crawler.scope.admission import Admission
 from crawler.settings import CrawlSettings
 from protocol.syntax.did import Did
-from storage import hosts
-from storage.account_status import doubtful_accounts
-from storage.host_activity import load_activity, load_gauges
-from storage.host_budget import LIMITS, admit_accounts, set_limit
-from storage.host_listing import begin_listing, polls_due, save_list_cursor
-from storage.identities import stale_accounts
+from storage.hosts import host_rows
+from storage.hosts.host_activity import load_activity, load_gauges
+from storage.hosts.host_budget import LIMITS, admit_accounts, set_limit
+from storage.hosts.host_listing import begin_listing, polls_due, save_list_cursor
+from storage.repos.account_status import doubtful_accounts
+from storage.repos.identities import stale_accounts
 
 Conn = psycopg.Connection[Any]
 
 
 def put(conn: Conn, name: str, **kwargs: Any) -> int:
-    kwargs.setdefault("source", hosts.SOURCE_REQUEST_CRAWL)
-    return hosts.put_host(conn, name, f"https://{name}", **kwargs)[0]
+    kwargs.setdefault("source", host_rows.SOURCE_REQUEST_CRAWL)
+    return host_rows.put_host(conn, name, f"https://{name}", **kwargs)[0]
 
 
 def state_of(conn: Conn, host: int) -> tuple[str, str]:
-    known = hosts.load_hosts(conn, [host])[host]
+    known = host_rows.load_hosts(conn, [host])[host]
     return known.state, known.mode
 
 
-@pytest.mark.parametrize("before", hosts.HOST_STATES)
-@pytest.mark.parametrize("after", hosts.HOST_STATES)
+@pytest.mark.parametrize("before", host_rows.HOST_STATES)
+@pytest.mark.parametrize("after", host_rows.HOST_STATES)
 def test_a_host_moves_only_where_the_table_leads(
     conn: Conn, before: str, after: str
 ) -> None:
     host = put(conn, "a.example.com")
     conn.execute("UPDATE host SET state = %s", (before,))
-    allowed = after in hosts.MOVES[before]
-    assert hosts.move_host(conn, host, after, "test") is allowed
+    allowed = after in host_rows.MOVES[before]
+    assert host_rows.move_host(conn, host, after, "test") is allowed
     assert state_of(conn, host)[0] == (after if allowed else before)
     rows = conn.execute("SELECT before, after, why FROM host_move").fetchall()
     assert rows == ([(before, after, "test")] if allowed else [])
 
 
 def test_every_state_has_its_row_and_every_way_leads_to_a_state() -> None:
-    assert set(hosts.MOVES) == set(hosts.HOST_STATES)
-    assert all(after <= set(hosts.HOST_STATES) for after in hosts.MOVES.values())
-    for state in hosts.HOST_STATES:
-        assert state not in hosts.MOVES[state]
+    assert set(host_rows.MOVES) == set(host_rows.HOST_STATES)
+    assert all(
+        after <= set(host_rows.HOST_STATES) for after in host_rows.MOVES.values()
+    )
+    for state in host_rows.HOST_STATES:
+        assert state not in host_rows.MOVES[state]
         # An operator can ban anything, and no stranger can undo it.
-        if state != hosts.HOST_BANNED:
-            assert hosts.HOST_BANNED in hosts.MOVES[state]
+        if state != host_rows.HOST_BANNED:
+            assert host_rows.HOST_BANNED in host_rows.MOVES[state]
 
 
 def test_how_a_host_is_followed_outlives_its_absence(conn: Conn) -> None:
     host = put(conn, "a.example.com")
-    hosts.move_host(conn, host, hosts.HOST_POLLING, "quiet")
+    host_rows.move_host(conn, host, host_rows.HOST_POLLING, "quiet")
     assert state_of(conn, host) == ("polling", "poll")
-    hosts.note_failure(conn, host, "x", wait=-1, state=hosts.HOST_OFFLINE)
+    host_rows.note_failure(conn, host, "x", wait=-1, state=host_rows.HOST_OFFLINE)
     assert state_of(conn, host) == ("offline", "poll")
-    assert hosts.streamed_hosts(conn) == []
-    hosts.move_host(conn, host, hosts.HOST_POLLING, "it answers")
+    assert host_rows.streamed_hosts(conn) == []
+    host_rows.move_host(conn, host, host_rows.HOST_POLLING, "it answers")
     # A stream that was just being closed does not bring it back.
-    for state in (hosts.HOST_STREAMING, hosts.HOST_RECHECK):
-        hosts.note_contact(conn, host, state)
+    for state in (host_rows.HOST_STREAMING, host_rows.HOST_RECHECK):
+        host_rows.note_contact(conn, host, state)
         assert state_of(conn, host) == ("polling", "poll")
-    hosts.move_host(conn, host, hosts.HOST_STREAMING, "busy")
-    hosts.note_failure(conn, host, "x", wait=-1, state=hosts.HOST_OFFLINE)
+    host_rows.move_host(conn, host, host_rows.HOST_STREAMING, "busy")
+    host_rows.note_failure(conn, host, "x", wait=-1, state=host_rows.HOST_OFFLINE)
     assert state_of(conn, host) == ("offline", "stream")
-    assert len(hosts.streamed_hosts(conn)) == 1
+    assert len(host_rows.streamed_hosts(conn)) == 1
 
 
 def test_only_the_last_moves_are_kept(conn: Conn) -> None:
     host, other = put(conn, "a.example.com"), put(conn, "b.example.com")
-    hosts.move_host(conn, other, hosts.HOST_POLLING, "quiet")
+    host_rows.move_host(conn, other, host_rows.HOST_POLLING, "quiet")
     for n in range(60):
-        to = hosts.HOST_POLLING if n % 2 else hosts.HOST_STREAMING
-        assert hosts.move_host(conn, host, to, str(n))
+        to = host_rows.HOST_POLLING if n % 2 else host_rows.HOST_STREAMING
+        assert host_rows.move_host(conn, host, to, str(n))
     rows = conn.execute(
         "SELECT host, count(*), max(why::int) FILTER (WHERE host = %s)"
         " FROM host_move GROUP BY host ORDER BY host",
@@ -95,29 +97,29 @@ def test_only_the_last_moves_are_kept(conn: Conn) -> None:
 
 def test_strikes_fade_by_half_a_day(conn: Conn) -> None:
     host = put(conn, "a.example.com")
-    assert hosts.add_strikes(conn, host, 80, limit=100, wait=60) == 80
+    assert host_rows.add_strikes(conn, host, 80, limit=100, wait=60) == 80
     conn.execute("UPDATE host SET strikes_at = strikes_at - interval '1 day'")
-    assert hosts.add_strikes(conn, host, 0, limit=100, wait=60) == 40
+    assert host_rows.add_strikes(conn, host, 0, limit=100, wait=60) == 40
     conn.execute("UPDATE host SET strikes_at = strikes_at - interval '3000 days'")
-    assert hosts.add_strikes(conn, host, 1, limit=100, wait=60) == 1
+    assert host_rows.add_strikes(conn, host, 1, limit=100, wait=60) == 1
     # One a minute for a day never throttles; one a second does.
     for _ in range(100):
         conn.execute("UPDATE host SET strikes_at = strikes_at - interval '1 hour'")
-        hosts.add_strikes(conn, host, 2, limit=100, wait=60)
-    assert state_of(conn, host)[0] == hosts.HOST_NEW
+        host_rows.add_strikes(conn, host, 2, limit=100, wait=60)
+    assert state_of(conn, host)[0] == host_rows.HOST_NEW
 
 
 def test_who_goes_on_is_throttled_sooner(conn: Conn) -> None:
     host = put(conn, "a.example.com")
-    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
-    hosts.add_strikes(conn, host, 100, limit=100, wait=-1)
+    host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
+    host_rows.add_strikes(conn, host, 100, limit=100, wait=-1)
     assert state_of(conn, host) == ("throttled", "stream")
-    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
-    hosts.add_strikes(conn, host, 51, limit=100, wait=60)
+    host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
+    host_rows.add_strikes(conn, host, 51, limit=100, wait=60)
     assert state_of(conn, host)[0] == "throttled"
-    hosts.move_host(conn, host, hosts.HOST_NEW, "our operator")
-    hosts.forgive(conn, host)
-    assert hosts.load_hosts(conn)[host].strikes == 0
+    host_rows.move_host(conn, host, host_rows.HOST_NEW, "our operator")
+    host_rows.forgive(conn, host)
+    assert host_rows.load_hosts(conn)[host].strikes == 0
 
 
 def rests(conn: Conn, host: int) -> float:
@@ -132,37 +134,37 @@ def rests(conn: Conn, host: int) -> float:
 
 def test_what_a_closing_stream_says_ends_no_throttling(conn: Conn) -> None:
     host = put(conn, "a.example.com")
-    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
-    hosts.add_strikes(conn, host, 100, limit=100, wait=3_600)
+    host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
+    host_rows.add_strikes(conn, host, 100, limit=100, wait=3_600)
     # Its reader is closed a moment later; until then it fails, and connects again.
-    hosts.note_failure(conn, host, "bad_frame", wait=0.0)
+    host_rows.note_failure(conn, host, "bad_frame", wait=0.0)
     assert rests(conn, host) > 3_500
-    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
     assert state_of(conn, host) == ("throttled", "stream")
     assert rests(conn, host) > 3_500
-    assert hosts.streamed_hosts(conn) == []
+    assert host_rows.streamed_hosts(conn) == []
     # Once its time has come it may.
     conn.execute("UPDATE host SET next_try = now()")
-    hosts.note_failure(conn, host, "refused", wait=5.0)
-    assert [known.id for known in hosts.streamed_hosts(conn)] == [host]
-    hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+    host_rows.note_failure(conn, host, "refused", wait=5.0)
+    assert [known.id for known in host_rows.streamed_hosts(conn)] == [host]
+    host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
     assert state_of(conn, host) == ("streaming", "stream")
 
 
 def test_tries_to_reach_a_host_that_was_away_are_one_look(conn: Conn) -> None:
     host = put(conn, "a.example.com")
-    hosts.note_failure(conn, host, "x", wait=86_400.0, state=hosts.HOST_OFFLINE)
+    host_rows.note_failure(conn, host, "x", wait=86_400.0, state=host_rows.HOST_OFFLINE)
     # A listing of it that was under way failed too.
-    hosts.note_failure(conn, host, "no answer", wait=300.0)
+    host_rows.note_failure(conn, host, "no answer", wait=300.0)
     assert rests(conn, host) > 86_000
     conn.execute("UPDATE host SET next_try = now()")
     for _ in range(14):
         # Its reader waits and tries again by itself, and is not closed meanwhile:
         # the next one would count from nothing, and never give up.
-        hosts.note_failure(conn, host, "refused", wait=60.0)
-        assert [known.id for known in hosts.streamed_hosts(conn)] == [host]
-    hosts.note_failure(conn, host, "x", wait=86_400.0, state=hosts.HOST_OFFLINE)
-    assert hosts.streamed_hosts(conn) == []
+        host_rows.note_failure(conn, host, "refused", wait=60.0)
+        assert [known.id for known in host_rows.streamed_hosts(conn)] == [host]
+    host_rows.note_failure(conn, host, "x", wait=86_400.0, state=host_rows.HOST_OFFLINE)
+    assert host_rows.streamed_hosts(conn) == []
     assert rests(conn, host) > 86_000
 
 
@@ -194,8 +196,8 @@ def test_host_rows_are_locked_by_id_whatever_their_names(
 ) -> None:
     """Or two processes with the same two hosts would wait for each other for ever."""
     # The first by id is the last by name.
-    first = put(conn, "z.example.com", source=hosts.SOURCE_CONFIGURED)
-    last = put(conn, "a.example.com", source=hosts.SOURCE_CONFIGURED)
+    first = put(conn, "z.example.com", source=host_rows.SOURCE_CONFIGURED)
+    last = put(conn, "a.example.com", source=host_rows.SOURCE_CONFIGURED)
     conn.commit()
     accounts = []
     for n, name in enumerate(("a.example.com", "z.example.com")):
@@ -210,7 +212,7 @@ def test_host_rows_are_locked_by_id_whatever_their_names(
 
     def count() -> None:
         with psycopg.connect(index_db) as own:
-            hosts.note_events(own, {last: (1, None), first: (1, None)})
+            host_rows.note_events(own, {last: (1, None), first: (1, None)})
 
     threads = [start_blocked(conn, admit, 1), start_blocked(conn, count, 2)]
     # Both wait for the first without holding the last.
@@ -220,11 +222,11 @@ def test_host_rows_are_locked_by_id_whatever_their_names(
     for thread in threads:
         thread.join(60)
         assert not thread.is_alive()
-    assert {h.accounts for h in hosts.load_hosts(conn).values()} == {1}
+    assert {h.accounts for h in host_rows.load_hosts(conn).values()} == {1}
 
 
 def test_limits_of_its_own_win(conn: Conn) -> None:
-    host = put(conn, "a.example.com", source=hosts.SOURCE_CONFIGURED)
+    host = put(conn, "a.example.com", source=host_rows.SOURCE_CONFIGURED)
     stranger = put(conn, "b.example.com")
     limits: dict[str, Any] = {"first_day": 100, "per_day": 10_000, "room": 10**6}
     assert admit_accounts(conn, host, 50_000, **limits) == 50_000
@@ -246,12 +248,12 @@ def test_hosts_are_measured_and_balanced(conn: Conn) -> None:
     settings = CrawlSettings(streams_at_once=1, stream_dwell=0.0)
     busy, quiet = put(conn, "a.example.com"), put(conn, "b.example.com")
     for host in (busy, quiet):
-        hosts.note_contact(conn, host, hosts.HOST_STREAMING)
+        host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
     conn.execute(
         "UPDATE host SET first_seen = now() - interval '1 hour',"
         " moved_at = now() - interval '1 hour'"
     )
-    hosts.note_events(conn, {busy: (7_200, None)})
+    host_rows.note_events(conn, {busy: (7_200, None)})
     measure_totals(conn, settings)
     assert balance_hosts(conn, settings) == {"streamed": 0, "rested": 1}
     assert state_of(conn, quiet) == ("polling", "poll")
@@ -270,15 +272,15 @@ def test_hosts_are_measured_and_balanced(conn: Conn) -> None:
 def test_streams_are_capped_and_the_busiest_come_first(conn: Conn) -> None:
     names = [f"h{n}.example.com" for n in range(5)]
     ids = [put(conn, name) for name in names]
-    own = put(conn, "own.example.com", source=hosts.SOURCE_CONFIGURED)
-    relay = put(conn, "r.example.com", source=hosts.SOURCE_CONFIGURED, relay=True)
+    own = put(conn, "own.example.com", source=host_rows.SOURCE_CONFIGURED)
+    relay = put(conn, "r.example.com", source=host_rows.SOURCE_CONFIGURED, relay=True)
     for n, host in enumerate(ids):
         conn.execute("UPDATE host SET rate = %s WHERE id = %s", (n, host))
-    streamed = [host.id for host in hosts.streamed_hosts(conn, most=4)]
+    streamed = [host.id for host in host_rows.streamed_hosts(conn, most=4)]
     assert streamed == [relay, own, ids[4], ids[3]]
 
 
-@pytest.mark.parametrize("state", [hosts.HOST_OFFLINE, hosts.HOST_THROTTLED])
+@pytest.mark.parametrize("state", [host_rows.HOST_OFFLINE, host_rows.HOST_THROTTLED])
 def test_who_was_away_comes_back_though_no_stream_is_free(
     conn: Conn, state: str
 ) -> None:
@@ -286,20 +288,20 @@ def test_who_was_away_comes_back_though_no_stream_is_free(
     busy = [put(conn, f"h{n}.example.com") for n in range(2)]
     away = put(conn, "away.example.com")
     for host in (*busy, away):
-        hosts.note_contact(conn, host, hosts.HOST_STREAMING)
-    hosts.move_host(conn, away, state, "x", wait=3_600.0)
+        host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
+    host_rows.move_host(conn, away, state, "x", wait=3_600.0)
     conn.execute("UPDATE host SET rate = 1 WHERE id = ANY(%s)", (busy,))
     balance_hosts(conn, settings)
     assert state_of(conn, away) == (state, "stream"), "not before its time"
     conn.execute("UPDATE host SET next_try = now() WHERE id = %s", (away,))
     balance_hosts(conn, settings)
-    tried = [host.id for host in hosts.streamed_hosts(conn, most=2)]
+    tried = [host.id for host in host_rows.streamed_hosts(conn, most=2)]
     tried += [host.id for host, _ in polls_due(conn, limit=400, every=900)]
     assert sorted(tried) == sorted([*busy, away])
 
 
 def test_listings_without_end_keep_no_others_waiting(conn: Conn) -> None:
-    def poll(host: hosts.Host, done: bool) -> None:
+    def poll(host: host_rows.Host, done: bool) -> None:
         began = begin_listing(conn, host.id)
         save_list_cursor(conn, host.id, began, "on", done=done)
 
@@ -321,16 +323,16 @@ def test_listings_without_end_keep_no_others_waiting(conn: Conn) -> None:
 def test_a_clock_that_was_wrong_once_is_not_wrong_for_ever(conn: Conn) -> None:
     host = put(conn, "a.example.com")
     now = datetime.now(UTC)
-    hosts.note_events(conn, {host: (1, now + timedelta(days=3_650))})
-    hosts.note_events(conn, {host: (1, now)})
-    hosts.note_events(conn, {host: (1, None)})
+    host_rows.note_events(conn, {host: (1, now + timedelta(days=3_650))})
+    host_rows.note_events(conn, {host: (1, now)})
+    host_rows.note_events(conn, {host: (1, None)})
     assert conn.execute("SELECT last_event_at FROM host").fetchone() == (now,)
 
 
 def test_who_cannot_be_asked_about_keeps_nobody_waiting(conn: Conn) -> None:
     here, gone = put(conn, "a.example.com"), put(conn, "b.example.com")
-    hosts.note_contact(conn, here, hosts.HOST_STREAMING)
-    hosts.note_failure(conn, gone, "x", wait=99.0, state=hosts.HOST_OFFLINE)
+    host_rows.note_contact(conn, here, host_rows.HOST_STREAMING)
+    host_rows.note_failure(conn, gone, "x", wait=99.0, state=host_rows.HOST_OFFLINE)
 
     def add(count: int, host: int, status: str, days: str | None, unknown: int) -> None:
         conn.execute(
@@ -387,7 +389,7 @@ def test_hosts_of_the_plc_mirror_are_taken_over_once(conn: Conn) -> None:
     assert take_over_plc_hosts(conn, settings, limit=4) == (4, 4)
     assert take_over_plc_hosts(conn, settings, limit=4) == (2, 1)
     assert take_over_plc_hosts(conn, settings, limit=4) == (0, 0)
-    known = hosts.load_hosts(conn).values()
+    known = host_rows.load_hosts(conn).values()
     assert {(host.state, host.mode, host.source) for host in known} == {
         ("polling", "poll", "plc")
     }

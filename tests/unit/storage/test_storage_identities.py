@@ -10,7 +10,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from service import tasks
-from storage.identities import MAX_DOCUMENT, load_document, save_document
+from storage.repos.identities import MAX_DOCUMENT, load_document, save_document
 
 Conn = psycopg.Connection[Any]
 DID = "did:web:a.example.com"

@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from crawler import identity_jobs, identity_refresh
 from crawler.database import Database
-from crawler.identity_refresh import IdentityRefresh
+from crawler.identities import identity_jobs, identity_refresh
+from crawler.identities.identity_refresh import IdentityRefresh
 from crawler.settings import CrawlSettings
 from network.errors import DidNotFoundError
 from protocol.syntax.did import Did

@@ -11,11 +11,11 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from crawler.database import Database
-from crawler.identity_refresh import IdentityRefresh
+from crawler.identities.identity_refresh import IdentityRefresh
 from crawler.settings import CrawlSettings
-from storage import hosts
-from storage.identities import stale_accounts
+from storage.hosts import host_rows
 from storage.jobs import put_jobs
+from storage.repos.identities import stale_accounts
 
 Conn = psycopg.Connection[Any]
 DAY = 86_400.0
@@ -91,7 +91,7 @@ def test_turns_come_as_fast_as_they_must(
     pool: ConnectionPool[Any], accounts: int
 ) -> None:
     with pool.connection() as conn:
-        hosts.put_host(conn, "a.example.com", "https://a", source="relay")
+        host_rows.put_host(conn, "a.example.com", "https://a", source="relay")
         conn.execute("UPDATE host SET accounts = %s", (accounts,))
         put_accounts(conn, 20_000, checked="2 days")
     nothing: Any = type("Outside", (), {"resolver": None})

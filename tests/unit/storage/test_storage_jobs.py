@@ -93,9 +93,9 @@ WORKER = """
 import asyncio, sys
 from types import SimpleNamespace
 from crawler.database import Database
-from crawler.identity_refresh import IdentityRefresh
+from crawler.identities.identity_refresh import IdentityRefresh
 from crawler.settings import CrawlSettings
-from storage.pool import open_pool
+from storage.postgres.pool import open_pool
 with open_pool(sys.argv[1], max=2) as pool:
     nothing = SimpleNamespace(resolver=None)
     work = IdentityRefresh(CrawlSettings(), Database(pool), nothing, nothing)

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from storage.jti import forget_expired_jtis, use_jti
+from storage.repos.jti import forget_expired_jtis, use_jti
 
 ROOT = Path(__file__).resolve().parents[3]
 FAR = 4_000_000_000
@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import psycopg
-from storage.jti import use_jti
+from storage.repos.jti import use_jti
 
 url, threads = sys.argv[1], int(sys.argv[2])
 connections = [psycopg.connect(url) for _ in range(threads)]

@@ -7,7 +7,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from storage import links as links_module
 from storage.collections import (
     FOLLOW_SUBJECT,
     LIKE_SUBJECT,
@@ -15,7 +14,8 @@ from storage.collections import (
     QUOTE,
     RKEY_SELF,
 )
-from storage.links import (
+from storage.records import links as links_module
+from storage.records.links import (
     LinkSource,
     copy_links,
     delete_default_links,
@@ -26,7 +26,7 @@ from storage.links import (
     pack_link,
     partition_of,
 )
-from storage.records import (
+from storage.records.record_rows import (
     copy_records,
     delete_records,
     fetch_record,
@@ -34,7 +34,7 @@ from storage.records import (
     iter_repo,
     pack_records,
 )
-from storage.stats import (
+from storage.records.stats import (
     FOLLOWERS,
     LIKES,
     StatsChange,

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from indexer.audit import recount_stats
+from audit.repo_audit import recount_stats
 from storage import migrate
 from storage.collections import COLLECTION_IDS, LINK_PARTITIONS, PATHS
 from storage.schema import RECORD_PARTITIONS

@@ -10,8 +10,6 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from protocol.syntax import tid_from_int
-from storage import quarantine
-from storage.addresses import find_addresses
 from storage.collections import (
     COLLECTION_IDS,
     FIRST_FREE_ID,
@@ -19,7 +17,9 @@ from storage.collections import (
     PATHS,
     RKEY_SELF,
 )
-from storage.interning import MAX_PATHS_A_COLLECTION, Interner, rkey_number
+from storage.records.addresses import find_addresses
+from storage.records.interning import MAX_PATHS_A_COLLECTION, Interner, rkey_number
+from storage.repos import quarantine
 
 Conn = psycopg.Connection[Any]
 

@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from storage import records as records_module
-from storage.records import (
+from storage.records import record_rows as records_module
+from storage.records.record_rows import (
     copy_records,
     fetch_pieces,
     fetch_records,

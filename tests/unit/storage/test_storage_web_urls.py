@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.web_urls import domain_of, normalize_domain, normalize_url
+from storage.records.web_urls import domain_of, normalize_domain, normalize_url
 
 
 @pytest.mark.parametrize(

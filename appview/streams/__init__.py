@@ -1,1 +1,0 @@
-"""What we verified, sent on: the stream of repos, and Jetstream."""

@@ -1,0 +1,1 @@
+"""The audit: samples, rebuilt roots, rows, repairs."""

@@ -1,0 +1,359 @@
+"""Proving the index to itself: the root of a repo rebuilt from our rows against the
+signed one, and counts against what they count."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, Final
+
+import psycopg
+import zstandard
+
+from indexer.transaction import require_idle, whole_transaction
+from protocol.data.cid import cid_for
+from protocol.errors import ProtocolError
+from protocol.mst import build_root
+from protocol.repo.commit import parse_commit
+from storage.collections import (
+    COLLECTION_IDS,
+    FEED_POST,
+    FOLLOW_SUBJECT,
+    LIKE_SUBJECT,
+    NO_COLLECTION,
+    QUOTE_PATHS,
+    REPLY_PARENT,
+    REPOST_SUBJECT,
+)
+from storage.records.record_codec import UnknownDictionaryError
+from storage.records.record_rows import iter_repo
+from storage.states import REPO_SYNCHRONIZED
+
+_POST: Final = COLLECTION_IDS[FEED_POST]
+# What reading a row raises that is not as we wrote it.
+_UNREADABLE: Final = (
+    ProtocolError,
+    UnknownDictionaryError,
+    zstandard.ZstdError,
+    ValueError,
+    LookupError,
+    struct.error,
+)
+
+
+class UnknownRepoError(Exception):
+    """There is no repo of this DID, or nothing of it was imported yet."""
+
+
+class RepoTooLargeError(Exception):
+    """A repo has more records than may be looked at in one step."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepoAudit:
+    """`root` is rebuilt from our rows, `data` is what the stored head says, and
+    `signed` what the signed commit block says: all three must be equal.
+
+    Of a partial repo only the collections `keeps` are held: no root can be rebuilt from
+    those, `root` is empty, and whether the rows are what was signed is told by
+    `compare_parts`.
+
+    `fault` says what cannot be right without any comparison: a row or a commit that
+    cannot be read, a commit of another account or revision. `commit` is the CID of
+    the commit block.
+    """
+
+    did: str
+    rev: str
+    root: bytes
+    data: bytes
+    signed: bytes
+    commit: bytes
+    records: int
+    dropped: int
+    fault: str | None = None
+    keeps: frozenset[str] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong; of a whole repo, that its rows are as signed."""
+        root = self.data if self.keeps is not None else self.root
+        return self.fault is None and root == self.data == self.signed
+
+
+@dataclass(frozen=True, slots=True)
+class StatsAudit:
+    """Rows whose counts were not what they count: table -> number. Repaired rows are
+    right from the end of the call on."""
+
+    wrong: dict[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every count was right."""
+        return not any(self.wrong.values())
+
+
+def rebuild_root(conn: psycopg.Connection[Any], did: str) -> bytes:
+    """The root of a repo's tree, made from our rows; memory does not grow with it.
+
+    Raises UnknownRepoError. Needs a connection that is not in autocommit mode.
+    """
+    actor = _actor_of(conn, did)
+    return build_root((key, cid) for key, cid, _ in iter_repo(conn, actor))
+
+
+def audit_repo(
+    conn: psycopg.Connection[Any], did: str, *, most_records: int | None = None
+) -> RepoAudit:
+    """Rebuild a repo's root and compare; one state, whatever is written meanwhile.
+
+    Raises UnknownRepoError, and RepoTooLargeError beyond `most_records`.
+    """
+    counts = [0, 0]
+    strays: list[bytes] = []
+
+    def items(actor: int) -> Iterator[tuple[bytes, bytes]]:
+        for key, cid, value in iter_repo(conn, actor):
+            counts[value is None] += 1
+            if keeps is not None and not _is_kept(key, keeps):
+                strays.append(key)
+            if most_records is not None and counts[0] > most_records:
+                raise RepoTooLargeError(did)
+            yield key, cid
+
+    require_idle(conn)
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        actor = _actor_of(conn, did)
+        rev, data, commit, keeps = _head_of(conn, actor, did)
+        root, fault = b"", None
+        try:
+            with conn.transaction():
+                if keeps is None:
+                    root = build_root(items(actor))
+                else:
+                    deque(items(actor), maxlen=0)
+        except _UNREADABLE as error:
+            fault = f"a row cannot be read: {error}"
+    if strays:
+        fault = fault or "a record of a collection that is not kept"
+    signed = b""
+    try:
+        head = parse_commit(commit)
+    except ProtocolError as error:
+        fault = fault or f"the commit cannot be read: {error}"
+    else:
+        signed = head.data
+        if (head.did, head.rev) != (did, rev):
+            fault = fault or "the commit is of another account or revision"
+    return RepoAudit(
+        did,
+        rev,
+        root,
+        data,
+        signed,
+        cid_for(commit),
+        counts[0],
+        counts[1],
+        fault,
+        keeps,
+    )
+
+
+def compare_parts(
+    conn: psycopg.Connection[Any],
+    did: str,
+    rev: str,
+    listed: Iterable[tuple[bytes, bytes]],
+) -> bool | None:
+    """Whether what we hold of a partial repo are exactly these (key, CID), sorted and
+    proven by somebody else; None if it does not stand at `rev` any more. A row that
+    cannot be read is a difference. Raises UnknownRepoError."""
+    require_idle(conn)
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        actor = _actor_of(conn, did)
+        if _head_of(conn, actor, did)[0] != rev:
+            return None
+        ours = ((key, cid) for key, cid, _ in iter_repo(conn, actor))
+        try:
+            with conn.transaction():
+                return all(a == b for a, b in zip_longest(ours, listed))
+        except _UNREADABLE:
+            return False
+
+
+def _is_kept(key: bytes, keeps: frozenset[str]) -> bool:
+    nsid, slash, _ = key.partition(b"/")
+    return bool(slash) and nsid.decode("utf-8", "replace") in keeps
+
+
+def describe_fault(found: RepoAudit) -> str | None:
+    """In words, what is wrong with a repo; None when nothing is."""
+    if found.fault is not None:
+        return found.fault
+    if found.data != found.signed:
+        return "the stored root is not the signed one"
+    return None if found.ok else "the rows are not what was signed"
+
+
+def list_synchronized(
+    conn: psycopg.Connection[Any], *, after: str = "", limit: int = 1_000
+) -> list[str]:
+    """DIDs of repos that can be audited, a page in the order of their DIDs."""
+    rows = conn.execute(
+        """
+        SELECT did FROM actor JOIN repo ON repo.actor = actor.id
+        WHERE did > %s AND repo.state = %s AND repo.rev IS NOT NULL
+        ORDER BY did LIMIT %s
+        """,
+        (after, REPO_SYNCHRONIZED, limit),
+    )
+    return [row[0] for row in rows]
+
+
+def _actor_of(conn: psycopg.Connection[Any], did: str) -> int:
+    row = conn.execute("SELECT id FROM actor WHERE did = %s", (did,)).fetchone()
+    if row is None:
+        raise UnknownRepoError(did)
+    return int(row[0])
+
+
+def _head_of(
+    conn: psycopg.Connection[Any], actor: int, did: str
+) -> tuple[str, bytes, bytes, frozenset[str] | None]:
+    row = conn.execute(
+        """
+        SELECT rev, data, commit, s.collections FROM repo
+        LEFT JOIN selection s ON s.id = selection
+        WHERE actor = %s AND rev IS NOT NULL
+        """,
+        (actor,),
+    ).fetchone()
+    if row is None:
+        raise UnknownRepoError(did)
+    return row[0], row[1], row[2], None if row[3] is None else frozenset(row[3])
+
+
+def recount_stats(conn: psycopg.Connection[Any], *, repair: bool = False) -> StatsAudit:
+    """Count everything anew and compare. With `repair`, write what is right.
+
+    Reads whole tables: a job for the night. Live batches wait only with `repair`.
+    """
+    wrong: dict[str, int] = {}
+    with whole_transaction(conn):
+        if repair:
+            conn.execute(
+                "LOCK TABLE post_stats, subject_stats, actor_stats "
+                "IN SHARE ROW EXCLUSIVE MODE"
+            )
+        else:
+            conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        for recount in _RECOUNTS:
+            wrong[recount.table] = _recount(conn, recount, repair)
+    return StatsAudit(wrong)
+
+
+def _recount(conn: psycopg.Connection[Any], recount: _Recount, repair: bool) -> int:
+    table, keys = recount.table, ", ".join(recount.keys)
+    columns = f"{keys}, {', '.join(recount.counts)}"
+    real = [f"coalesce(t.{name}, 0)::int4 AS {name}" for name in recount.counts]
+    differ = [
+        f"coalesce(t.{name}, 0) <> coalesce(s.{name}, 0)" for name in recount.counts
+    ]
+    conn.execute(
+        f"CREATE TEMPORARY TABLE wrong_stats ON COMMIT DROP AS "
+        f"SELECT {keys}, {', '.join(real)} "
+        f"FROM ({recount.truth}) AS t FULL JOIN {table} AS s USING ({keys}) "
+        f"WHERE {' OR '.join(differ)}"
+    )
+    row = conn.execute("SELECT count(*) FROM wrong_stats").fetchone()
+    if repair:
+        values = ", ".join(f"{name} = excluded.{name}" for name in recount.counts)
+        conn.execute(
+            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM wrong_stats "
+            f"ON CONFLICT ({keys}) DO UPDATE SET {values}"
+        )
+    conn.execute("DROP TABLE wrong_stats")
+    return int(row[0]) if row else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Recount:
+    """A table of counts, and the query that counts anew."""
+
+    table: str
+    keys: tuple[str, ...]
+    counts: tuple[str, ...]
+    truth: str
+
+
+_RECOUNTS: Final = (
+    _Recount(
+        "post_stats",
+        ("actor", "rkey"),
+        ("likes", "reposts", "replies", "quotes"),
+        f"""
+        SELECT actor, rkey, sum(likes) AS likes, sum(reposts) AS reposts,
+            sum(replies) AS replies, sum(quotes) AS quotes
+        FROM (
+            SELECT target_actor AS actor, target_rkey AS rkey,
+                (path = {LIKE_SUBJECT})::int AS likes,
+                (path = {REPOST_SUBJECT})::int AS reposts,
+                (path = {REPLY_PARENT})::int AS replies, 0 AS quotes
+            FROM link WHERE target_collection = {_POST}
+              AND path IN ({LIKE_SUBJECT}, {REPOST_SUBJECT}, {REPLY_PARENT})
+            UNION ALL
+            SELECT DISTINCT ON (target_actor, target_rkey, actor, rkey)
+                target_actor, target_rkey, 0, 0, 0, 1
+            FROM link WHERE target_collection = {_POST}
+              AND path IN ({", ".join(map(str, QUOTE_PATHS))})
+        ) AS edge GROUP BY 1, 2
+        """,
+    ),
+    _Recount(
+        "subject_stats",
+        ("actor", "collection", "rkey"),
+        ("likes",),
+        f"""
+        SELECT target_actor AS actor, target_collection AS collection,
+            target_rkey AS rkey, count(*) AS likes
+        FROM link WHERE path = {LIKE_SUBJECT} AND target_collection <> {_POST}
+        GROUP BY 1, 2, 3
+        """,
+    ),
+    _Recount(
+        "actor_stats",
+        ("actor",),
+        (
+            *("followers", "follows", "posts"),
+            *("lists", "feed_generators", "starter_packs"),
+        ),
+        f"""
+        SELECT actor, sum(followers) AS followers, sum(follows) AS follows,
+            sum(posts) AS posts, sum(lists) AS lists,
+            sum(feed_generators) AS feed_generators,
+            sum(starter_packs) AS starter_packs
+        FROM (
+            SELECT target_actor AS actor, count(*) AS followers, 0 AS follows,
+                0 AS posts, 0 AS lists, 0 AS feed_generators, 0 AS starter_packs
+            FROM link WHERE path = {FOLLOW_SUBJECT}
+              AND target_collection = {NO_COLLECTION} GROUP BY 1
+            UNION ALL
+            SELECT actor, 0, count(*), 0, 0, 0, 0
+            FROM link WHERE path = {FOLLOW_SUBJECT}
+              AND target_collection = {NO_COLLECTION} GROUP BY 1
+            UNION ALL SELECT actor, 0, 0, count(*), 0, 0, 0 FROM post GROUP BY 1
+            UNION ALL SELECT actor, 0, 0, 0, count(*), 0, 0 FROM list GROUP BY 1
+            UNION ALL
+            SELECT actor, 0, 0, 0, 0, count(*), 0 FROM feed_generator GROUP BY 1
+            UNION ALL
+            SELECT actor, 0, 0, 0, 0, 0, count(*) FROM starter_pack GROUP BY 1
+        ) AS counted GROUP BY 1
+        """,
+    ),
+)

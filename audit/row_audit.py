@@ -1,0 +1,186 @@
+"""Proving the rows that follow from records: they are made of the bytes again, and
+compared.
+
+What no record says is taken from the row itself: when this project first saw it. How
+far a wrong edge that replaces none can be found is a matter of cost: edges have no
+index by their source, so all of them must be read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import psycopg
+
+from audit.repo_audit import RepoAudit, audit_repo
+from indexer.apply import plan_for_probes
+from indexer.changes import Change, Prepared, keep_first_seen, prepare
+from indexer.collections.registry import ROW_TABLES
+from indexer.transaction import require_idle
+from storage.records.interning import Interner
+from storage.records.links import (
+    DEFAULT_PARTITION,
+    count_default_links_of,
+    count_links_of,
+    find_wrong_links,
+    links_size,
+    unpack_link,
+)
+from storage.records.record_rows import iter_pages
+from storage.records.rows import RowTable, count_rows_of, fetch_rows
+from storage.records.uncounted_links import count_uncounted_of, find_aside
+
+MOST_LINK_BYTES: Final = 256 * 1024**2
+"""So many bytes of edges may be read for one repo in a step of the endless audit."""
+
+_ERRORS: Final = "index_error"
+# Later than any record says: rows that remember when they were first seen say so
+# themselves, and edges are compared with what is the latest they may be.
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+
+Address = tuple[int, int]
+
+
+@dataclass(slots=True)
+class RowAudit:
+    """Table -> rows that are wrong, missing, or too many."""
+
+    wrong: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row is what its record says."""
+        return not self.wrong.total()
+
+    def describe(self) -> str:
+        """In words."""
+        found = ", ".join(f"{name} {n}" for name, n in sorted(self.wrong.items()) if n)
+        return f"rows are not what their records say: {found}"
+
+
+def audit_whole(
+    conn: psycopg.Connection[Any],
+    interner: Interner,
+    did: str,
+    *,
+    most_records: int | None = None,
+    most_link_bytes: int | None = None,
+) -> RepoAudit:
+    """`audit_repo`, and where that finds nothing the rows that follow from records.
+    Raises as it does."""
+    found = audit_repo(conn, did, most_records=most_records)
+    if not found.ok:
+        return found
+    rows = audit_rows(conn, interner, did, most_link_bytes=most_link_bytes)
+    return found if rows.ok else replace(found, fault=rows.describe())
+
+
+def audit_rows(
+    conn: psycopg.Connection[Any],
+    interner: Interner,
+    did: str,
+    *,
+    most_link_bytes: int | None = None,
+) -> RowAudit:
+    """Make the rows of every record of a repo again and compare; one state, a page of
+    records at a time. Edges too many are looked for where no more than
+    `most_link_bytes` must be read for it."""
+    actor = interner.actors([did])[did]
+    require_idle(conn)
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        plan_for_probes(conn)
+        audit = _Audit(conn, interner, actor)
+        for page in iter_pages(conn, actor):
+            audit.take(page)
+        audit.count(most_link_bytes)
+    return RowAudit(audit.wrong)
+
+
+class _Audit:
+    def __init__(
+        self, conn: psycopg.Connection[Any], interner: Interner, actor: int
+    ) -> None:
+        self.wrong: Counter[str] = Counter()
+        self._conn = conn
+        self._interner = interner
+        self._actor = actor
+        self._expected: Counter[str] = Counter()
+
+    def take(self, page: Sequence[tuple[int, int, bytes]]) -> None:
+        """The next records: (collection, rkey, bytes)."""
+        nsids = self._interner.nsids({collection for collection, _, _ in page})
+        changes = [
+            Change(self._actor, collection, rkey, nsids[collection], None, value)
+            for collection, rkey, value in page
+        ]
+        errors: set[tuple[int, int]] = set()
+        for prepared in prepare(changes, self._interner, _LATEST):
+            for table, rows in prepared.rows.items():
+                self._compare_rows(table, rows)
+            self._compare_links(prepared)
+            errors.update(row[1:3] for row in prepared.errors)
+        self._compare_errors(errors, page)
+
+    def _compare_rows(self, table: RowTable, rows: list[tuple[Any, ...]]) -> None:
+        rkeys = [] if table.single else [row[1] for row in rows]
+        held = fetch_rows(self._conn, table, self._actor, rkeys)
+        width = 1 if table.single else 2
+        if table.dated:
+            seen = table.columns.index("indexed_at")
+            times = {(row[0], 0 if table.single else row[1]): row[seen] for row in held}
+            rows = keep_first_seen(table, rows, times)
+        ours = {row[:width]: _comparable(row) for row in held}
+        self._expected[table.name] += len(rows)
+        self.wrong[table.name] += sum(
+            ours.get(row[:width]) != _comparable(row) for row in rows
+        )
+
+    def _compare_links(self, prepared: Prepared) -> None:
+        for partition, packed in prepared.links.items():
+            rows = [unpack_link(row) for row in packed]
+            self._expected[partition] += len(rows)
+            missing, extra = find_wrong_links(self._conn, partition, rows)
+            if missing and partition != DEFAULT_PARTITION:
+                extra -= find_aside(self._conn, partition, missing)
+            self.wrong[partition] += len(missing) + extra
+
+    def _compare_errors(
+        self,
+        expected: set[tuple[int, int]],
+        page: Sequence[tuple[int, int, bytes]],
+    ) -> None:
+        """Which records are not shown; the words of why may have changed."""
+        rows = self._conn.execute(
+            """
+            SELECT e.collection, e.rkey FROM index_error e
+            JOIN unnest(%s::int4[], %s::int8[]) AS d (collection, rkey)
+              ON e.collection = d.collection AND e.rkey = d.rkey
+            WHERE e.actor = %s
+            """,
+            ([row[0] for row in page], [row[1] for row in page], self._actor),
+        ).fetchall()
+        self._expected[_ERRORS] += len(expected)
+        self.wrong[_ERRORS] += len(expected ^ set(rows))
+
+    def count(self, most_link_bytes: int | None) -> None:
+        """What no record accounts for."""
+        conn, actor = self._conn, self._actor
+        tables = [table.name for table in ROW_TABLES] + [_ERRORS]
+        held: Mapping[str, int] = count_rows_of(conn, tables, actor)
+        if most_link_bytes is None or links_size(conn) <= most_link_bytes:
+            links = Counter(count_links_of(conn, actor))
+            links.update(count_uncounted_of(conn, actor))
+            held = {**held, **links}
+        else:
+            held = {**held, DEFAULT_PARTITION: count_default_links_of(conn, actor)}
+        for name, number in held.items():
+            self.wrong[name] += max(0, number - self._expected[name])
+
+
+def _comparable(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(list(value) if isinstance(value, tuple) else value for value in row)

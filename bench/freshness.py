@@ -1,0 +1,117 @@
+"""How soon a new post is found: from a host's stream, through everything, to a search
+that somebody asks over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from bench.accounts import POST, START_US, Society
+from bench.host import Frames, host_app
+from bench.index import (
+    ELSEWHERE,
+    Index,
+    LostError,
+    add_accounts,
+    add_host,
+)
+from bench.metric import Progress
+from bench.request import connect, get, target
+from crawler.identities.network_clients import outside_opener
+from crawler.live.firehose import Firehose
+from crawler.live.verify import verify_commit
+from network.server.listener import serving_in_thread
+from network.streams.stream_server import StreamServer
+from protocol.data import cbor
+from protocol.events.frames import decode_frame
+from search.engines.postgres import PostgresEngine
+from service.index_sink import IndexSink
+from service.search_drain import search_drain
+from storage.cursors import save_cursors
+from storage.records.interning import Interner
+
+SEARCH_POSTS: Final = "app.bsky.feed.searchPosts"
+
+_PATIENCE_S: Final = 30.0
+_LATER_US: Final = START_US + 10**12
+_ENDLESS: Final = 10**9
+
+
+def measure_freshness(
+    index: Index, society: Society, provider: str, posts: int, progress: Progress
+) -> list[float]:
+    """Seconds from the moment a post is on a host's stream to the first search that
+    finds it, asked without a pause."""
+    waits: list[float] = []
+    frames = Frames()
+    stream = StreamServer(frames)
+    with (
+        closing(connect(provider)) as connection,
+        tempfile.TemporaryDirectory(prefix="bw-host-") as folder,
+        serving_in_thread(host_app(stream, Path(folder))) as url,
+        search_drain(index.pool, PostgresEngine(index.pool)) as drain,
+    ):
+        host = add_host(index, url, relay=True)
+        add_accounts(index, host, ELSEWHERE, society.members)
+        with index.pool.connection() as conn:
+            save_cursors(conn, {host: 0})
+        with _crawling(index, drain.wake):
+            for frame in society.frames(_ENDLESS, others=False):
+                frames.add(frame)
+                started = time.perf_counter()
+                stream.wake()
+                post = _new_post(society, frame)
+                if post is None:
+                    continue
+                uri, search = post
+                while uri not in get(connection, search):
+                    if time.perf_counter() - started > _PATIENCE_S:
+                        raise LostError(f"{uri!r} was not found")
+                waits.append(time.perf_counter() - started)
+                progress.count("posts", len(waits), posts)
+                if len(waits) == posts:
+                    break
+    return waits
+
+
+def _new_post(society: Society, frame: bytes) -> tuple[bytes, str] | None:
+    """The URI of a post that a frame brings, and a search that finds it first."""
+    body = decode_frame(frame).body
+    event = verify_commit(body, society.keys[body["repo"]], _LATER_US)
+    for op in event.ops:
+        if op.collection == POST and op.action == "create" and op.value is not None:
+            word = cbor.decode_fast(op.value)["text"].split()[0]
+            params = {"q": word, "author": event.did, "sort": "latest", "limit": 5}
+            uri = f"at://{event.did}/{POST}/{op.rkey}"
+            return uri.encode(), target(SEARCH_POSTS, params)
+    return None
+
+
+@contextmanager
+def _crawling(index: Index, on_written: Callable[[], None]) -> Iterator[None]:
+    """The crawling process, in a thread of its own."""
+    stop = asyncio.Event()
+    loop = asyncio.new_event_loop()
+    firehose = Firehose(
+        index.settings,
+        index.url,
+        index.pool,
+        IndexSink(index.pool, Interner(index.names), on_written),
+        outside_opener(index.names, index.settings),
+    )
+    thread = threading.Thread(
+        target=lambda: loop.run_until_complete(firehose.run(stop))
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()

@@ -1,0 +1,166 @@
+"""Reading whole repos: from the bytes of a CAR to proven records, on one core.
+
+Each repo is read from a file in a process of its own, so that its memory can be told
+from that of making it. What is held against it is hashing the same blocks once and
+doing nothing else.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from bench.accounts import made_repo
+from bench.metric import Metric, Progress, median
+from protocol.data import cbor
+from protocol.identity.keys import parse_did_key
+from protocol.repo.car import CarReader, car_block, car_header
+from protocol.repo.whole_repo import RepoReader
+from protocol.syntax import Did
+from service.runtime.garbage_collection import calm_interpreter
+
+BENCH: Final = "import"
+
+_RECORDS: Final = 200_000
+_SHUFFLED_RECORDS: Final = 20_000
+_QUICK: Final = 100
+"""A quick run takes one part in so many of everything."""
+_ROUNDS: Final = 3
+_PIECE: Final = 65_536
+_MIB: Final = 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    path: Path
+    did: Did
+    did_key: str
+    decode: bool
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Records a second of one core, the same for bare hashing, and bytes of memory."""
+
+    records: int
+    rate: float
+    hash_rate: float
+    grown: int
+
+
+def run(quick: bool, progress: Progress) -> list[Metric]:
+    """Records read a second of one core, and how much memory it takes at the most."""
+    part = _QUICK if quick else 1
+    rounds = 1 if quick else _ROUNDS
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "repo.car")
+        member, car = made_repo(_RECORDS // part)
+        with path.open("wb") as file:
+            for piece in car:
+                file.write(piece)
+        progress.count("repos", 1, 2)
+        key = member.key.public.did_key
+        plain = _in_a_process(_Task(path, member.did, key, False, rounds))
+        decoded = _in_a_process(_Task(path, member.did, key, True, rounds))
+
+        shuffled_path = Path(folder, "shuffled.car")
+        member, car = made_repo(_SHUFFLED_RECORDS // part, seed=2)
+        shuffled_path.write_bytes(_shuffled(b"".join(car)))
+        key = member.key.public.did_key
+        progress.count("repos", 2, 2)
+        shuffled = _in_a_process(_Task(shuffled_path, member.did, key, False, rounds))
+    return [
+        Metric(
+            BENCH, "records_per_s_per_core", plain.rate, "records/s", plain.hash_rate
+        ),
+        Metric(BENCH, "peak_mib", plain.grown / _MIB, "MiB"),
+        Metric(
+            BENCH,
+            "decoded_records_per_s_per_core",
+            decoded.rate,
+            "records/s",
+            decoded.hash_rate,
+        ),
+        Metric(
+            BENCH,
+            "shuffled_records_per_s_per_core",
+            shuffled.rate,
+            "records/s",
+            shuffled.hash_rate,
+        ),
+        Metric(BENCH, "shuffled_peak_mib", shuffled.grown / _MIB, "MiB"),
+        Metric(BENCH, "records", plain.records, "records"),
+    ]
+
+
+def _in_a_process(task: _Task) -> _Outcome:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measure, (task,))
+
+
+def _measure(task: _Task) -> _Outcome:
+    # As the crawling processes have it.
+    calm_interpreter()
+    # Memory first: later rounds would find the room of earlier ones.
+    before = _peak_bytes()
+    records = _read(task)
+    grown = _peak_bytes() - before
+    rates, hash_rates = [], []
+    for _ in range(task.rounds):
+        started = time.process_time()
+        _read(task)
+        rates.append(records / (time.process_time() - started))
+        blocks = list(_blocks(task.path))
+        started = time.process_time()
+        for block in blocks:
+            sha256(block).digest()
+        hash_rates.append(records / (time.process_time() - started))
+    return _Outcome(records, median(rates), median(hash_rates), grown)
+
+
+def _read(task: _Task) -> int:
+    """Read and prove a repo; every record is handed out, and some are decoded too."""
+    reader = RepoReader(parse_did_key(task.did_key), task.did, time.time_ns() // 1_000)
+    count = 0
+    with task.path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            found = reader.feed(piece)
+            count += len(found)
+            if task.decode:
+                for record in found:
+                    cbor.decode_fast(record.value)
+    # Were the head's count not that of what was handed out, there would be no figure.
+    assert reader.finish().records == count
+    return count
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    reader = CarReader()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            for _, block in reader.feed(piece):
+                yield block
+
+
+def _shuffled(car: bytes) -> bytes:
+    """The same repo with all its blocks in an order that helps nobody."""
+    reader = CarReader()
+    blocks = reader.feed(car)
+    random.Random(1).shuffle(blocks)
+    return car_header(reader.root) + b"".join(car_block(*block) for block in blocks)
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has had at a time (Linux)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("the system does not tell how much memory a process has had")

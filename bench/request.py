@@ -1,0 +1,33 @@
+"""Plain HTTP requests with nothing around them, so that little but the server is
+timed."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from bench.index import LostError
+
+_PATIENCE_S: Final = 30.0
+
+
+def connect(url: str) -> http.client.HTTPConnection:
+    """A connection that is kept alive. Close it."""
+    return http.client.HTTPConnection(urlsplit(url).netloc, timeout=_PATIENCE_S)
+
+
+def target(nsid: str, params: Mapping[str, Any]) -> str:
+    """What is asked for of a query method."""
+    return f"/xrpc/{nsid}?{urlencode(params)}"
+
+
+def get(connection: http.client.HTTPConnection, target: str) -> bytes:
+    """The body of an answer; raises LostError for any other status than 200."""
+    connection.request("GET", target)
+    response = connection.getresponse()
+    body = response.read()
+    if response.status != http.client.OK:
+        raise LostError(f"{target}: {response.status} {body[:200]!r}")
+    return body

@@ -1,0 +1,1 @@
+"""Hosts: discovery, listing, status."""

@@ -1,0 +1,205 @@
+"""Asking hosts for the status of accounts of which nothing was heard for long.
+
+#account events are told once and may be missed (specs/account). A listing speaks for
+a thousand accounts a page, so most are never asked for one by one: only those that no
+listing names (com.atproto.sync.getRepoStatus).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+import psycopg
+
+from crawler.database import Database
+from crawler.identities.network_clients import Outside
+from crawler.methods import GET_REPO_STATUS
+from crawler.scope.admission import IDENTITY_JOB
+from crawler.settings import CrawlSettings
+from crawler.sink import Sink
+from network.errors import NetworkError, RateLimitedError, XrpcError
+from network.xrpc.client import XrpcClient
+from protocol.events.event import AccountEvent
+from storage import jobs
+from storage.hosts import host_rows
+from storage.repos import repo_rows
+from storage.repos.account_status import (
+    DoubtfulAccount,
+    doubtful_accounts,
+    note_statuses,
+    note_unknown,
+)
+from storage.states import STATUS_ACTIVE, UPSTREAM_STATUSES
+
+log = logging.getLogger(__name__)
+
+REPO_NOT_FOUND: Final = "RepoNotFound"
+
+_UNKNOWN_STATUS: Final = "inactive"
+_HOSTS_AT_ONCE: Final = 16
+_ANSWER_BYTES: Final = 16_384
+# So many of one host in a run; one with more of them is compared in full, which
+# costs a request for a thousand.
+_PER_HOST: Final = 20
+# A host that does not know a repo twice, an hour apart, does not have it.
+_SURE_AFTER: Final = 2
+
+
+class StatusSweep:
+    """One bounded batch of questions, host by host."""
+
+    def __init__(
+        self,
+        settings: CrawlSettings,
+        database: Database,
+        sink: Sink,
+        outside: Outside,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._sink = sink
+        self._fetcher = outside.fetcher
+        self._counts: Counter[str] = Counter()
+
+    async def run_batch(self, limit: int, *, seconds: float) -> dict[str, int]:
+        """Ask for up to `limit` accounts, for `seconds` at most."""
+        due: Sequence[DoubtfulAccount] = await self._do(
+            lambda conn: doubtful_accounts(
+                conn,
+                older_than=self._settings.status_age,
+                confirm_after=self._settings.status_confirm,
+                limit=limit,
+                per_host=_PER_HOST,
+            )
+        )
+        by_host: dict[int, list[DoubtfulAccount]] = {}
+        for account in due:
+            by_host.setdefault(account.host, []).append(account)
+        slots = asyncio.Semaphore(_HOSTS_AT_ONCE)
+
+        async def ask(host: int, accounts: Sequence[DoubtfulAccount]) -> None:
+            async with slots:
+                await self._ask_host(host, accounts)
+
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(ask(h, a) for h, a in by_host.items()))
+        except TimeoutError:
+            # What was not asked is still due; what was is written.
+            self._counts["cut_short"] += 1
+        return {"hosts": len(by_host), "asked": 0} | dict(self._counts)
+
+    async def ask(self, account: DoubtfulAccount) -> None:
+        """Ask for the status of one account."""
+        await self._ask_host(account.host, [account])
+
+    async def _ask_host(self, host: int, accounts: Sequence[DoubtfulAccount]) -> None:
+        if len(accounts) >= _PER_HOST and await self._do(
+            lambda conn: _list_instead(conn, host)
+        ):
+            self._counts["listings"] += 1
+            return
+        client = XrpcClient(self._fetcher, accounts[0].url)
+        for account in accounts:
+            try:
+                answer = await client.query(
+                    GET_REPO_STATUS, {"did": account.did}, max_bytes=_ANSWER_BYTES
+                )
+            except RateLimitedError as error:
+                await self._do(partial(_hold_back, host, error.retry_after))
+                return
+            except XrpcError as error:
+                self._counts["asked"] += 1
+                if error.name != REPO_NOT_FOUND:
+                    self._counts["failed"] += 1
+                    return
+                await self._take_unknown(account)
+            except NetworkError as error:
+                # The listing and the stream watch over the host itself.
+                log.info("status_failed", extra={"did": account.did, "why": str(error)})
+                self._counts["failed"] += 1
+                return
+            else:
+                self._counts["asked"] += 1
+                await self._take_status(account, answer)
+
+    async def _take_status(self, account: DoubtfulAccount, answer: Any) -> None:
+        status = read_status(answer, account.did)
+        if status is None:
+            self._counts["failed"] += 1
+            return
+        if status != account.status:
+            await self._change(account, status)
+        await self._do(lambda conn: note_statuses(conn, [account.actor], account.host))
+
+    async def _take_unknown(self, account: DoubtfulAccount) -> None:
+        """It moved, or is gone: the DID document tells the first. The second is
+        believed the second time, and only hides: a host that lost its accounts for a
+        day must not make us delete them."""
+        sure = account.unknown + 1 >= _SURE_AFTER
+        if sure and account.status == STATUS_ACTIVE:
+            await self._change(account, _UNKNOWN_STATUS)
+
+        def note(conn: psycopg.Connection[Any]) -> None:
+            note_unknown(conn, account.actor)
+            jobs.put_jobs(conn, IDENTITY_JOB, [account.did])
+
+        await self._do(note)
+        self._counts["unknown"] += 1
+
+    async def _change(self, account: DoubtfulAccount, status: str) -> None:
+        active = status == STATUS_ACTIVE
+        event = AccountEvent(
+            account.did,
+            active,
+            None if active else status,
+            host=account.host,
+            asked_at=account.asked_at,
+        )
+        await asyncio.to_thread(
+            self._database.persist, lambda: self._sink.apply([event], {})
+        )
+        if active:
+            await self._do(lambda conn: repo_rows.wake_repos(conn, [account.did]))
+        self._counts["changed"] += 1
+
+    async def _do(self, work: Any) -> Any:
+        return await asyncio.to_thread(self._database.run, work)
+
+
+def read_status(answer: Any, did: str) -> str | None:
+    """The status as it is stored, of a getRepoStatus answer; None if it is none."""
+    if not isinstance(answer, dict) or answer.get("did") != did:
+        return None
+    active, status = answer.get("active"), answer.get("status")
+    if type(active) is not bool:
+        return None
+    if active:
+        return STATUS_ACTIVE
+    if status in UPSTREAM_STATUSES and status != STATUS_ACTIVE:
+        return str(status)
+    return _UNKNOWN_STATUS
+
+
+def _hold_back(host: int, seconds: float, conn: psycopg.Connection[Any]) -> None:
+    host_rows.hold_back(conn, host, seconds)
+
+
+def _list_instead(conn: psycopg.Connection[Any], host: int) -> bool:
+    """Have a host compared in full, unless that was done in the last day."""
+    return bool(
+        conn.execute(
+            """
+            UPDATE host SET listed_at = NULL, list_cursor = NULL, polled_at = NULL
+            WHERE id = %s AND (state = 'relayed' OR listed_at IS NULL
+                OR listed_at < now() - interval '1 day') AND (polled_at IS NULL
+                OR polled_at < now() - interval '1 day')
+            """,
+            (host,),
+        ).rowcount
+    )

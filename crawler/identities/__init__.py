@@ -1,0 +1,1 @@
+"""Identities: cache, refresh, lookups."""

@@ -1,0 +1,1 @@
+"""Live streams: frames from the socket to the sink."""

@@ -1,0 +1,301 @@
+"""The crawling process: every stream, the proof, the batches, the fetching of repos.
+
+    supervise   opens and closes one reader a host, as the host table says
+    pipeline    proves frames and applies them, two threads; or
+    router      deals the frames to shards, processes with such a pipeline each
+    backfill    fetches the repos that are not synchronized
+    identities  reads DID documents anew and checks handles
+
+One such process a database at a time: it holds an advisory lock while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import psycopg
+
+from crawler.database import Database, Pool, StoppedError
+from crawler.identities.account_lookups import AccountLookups
+from crawler.identities.identity_refresh import IdentityRefresh
+from crawler.identities.network_clients import OpenOutside, Outside
+from crawler.live.gate import Gate
+from crawler.live.pipeline import Pipeline
+from crawler.live.reader import StreamReader
+from crawler.live.waiting import wait_first
+from crawler.repos.backfill import Backfill
+from crawler.settings import CrawlSettings
+from crawler.shards.router import Router
+from crawler.shards.shard_link import StartShard
+from crawler.shards.shard_wire import Wake
+from crawler.sink import Sink
+from network.streams.stream_client import StreamTimes
+from storage.hosts import host_rows
+from storage.postgres import leases
+from storage.postgres.pool import connect
+
+log = logging.getLogger(__name__)
+
+_LOCK_RETRY: Final = 2.0
+# Shards whose router was killed end by themselves, in a moment.
+_SHARDS_RETRY: Final = 0.05
+
+
+class _UsurpedError(Exception):
+    """The lock was lost with its connection, and another crawler has it now."""
+
+
+class Firehose:
+    """`await run(stop)`: crawls until `stop` is set, then finishes what is queued.
+
+    `url` is the index database, `pool` a pool on it. `list_due` is called, in a
+    thread, whenever listings may be due: the initial comparison of a new host must
+    not wait for a scheduler. With more than one shard in the settings, `start_shard`
+    starts them, and `on_written` is told when one has left documents to write.
+    """
+
+    def __init__(
+        self,
+        settings: CrawlSettings,
+        url: str,
+        pool: Pool,
+        sink: Sink,
+        open_outside: OpenOutside,
+        *,
+        list_due: Callable[[], Any] | None = None,
+        times: StreamTimes | None = None,
+        start_shard: StartShard | None = None,
+        on_written: Callable[[], None] = lambda: None,
+    ) -> None:
+        if settings.shards > 1 and start_shard is None:
+            raise ValueError("shards need a way to be started")
+        self._settings = settings
+        self._url = url
+        self._sink = sink
+        self._open_outside = open_outside
+        self._list_due = list_due
+        self._times = times
+        self._start_shard = start_shard
+        self._on_written = on_written
+        self._database = Database(pool)
+        self._usurped = False
+        self._lock: psycopg.Connection[Any] | None = None
+        self._readers: dict[int, asyncio.Task[None]] = {}
+        self.pipeline: Pipeline | Router | None = None
+
+    @property
+    def streams(self) -> int:
+        """Readers that run now."""
+        return len(self._readers)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Crawl until `stop`. Raises what the pipeline failed on, if it did."""
+        told = False
+        try:
+            while not stop.is_set():
+                if await asyncio.to_thread(self._hold_lock):
+                    await self._wait_for_shards(stop)
+                    async with self._open_outside() as outside:
+                        await self._crawl(outside, stop)
+                    if not self._usurped:
+                        return
+                if not told:
+                    log.warning("another_crawler_runs")
+                    told = True
+                await wait_first(stop, seconds=_LOCK_RETRY)
+        finally:
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
+
+    def _hold_lock(self) -> bool:
+        """Take the lock, or see that it is still ours: it ends with its connection."""
+        try:
+            if self._lock is not None:
+                self._lock.execute("SELECT 1")
+                return True
+        except psycopg.OperationalError:
+            self._lock = None
+        try:
+            conn = connect(self._url)
+        except psycopg.OperationalError:
+            return False
+        conn.autocommit = True
+        if leases.hold_crawler(conn):
+            self._lock = conn
+            self._usurped = False
+            return True
+        self._usurped = True
+        conn.close()
+        return False
+
+    async def _wait_for_shards(self, stop: asyncio.Event) -> None:
+        """Until the shards of a router before us are gone: what they commit would be
+        said of accounts that are dealt out in another way now."""
+        while not stop.is_set():
+            left = await asyncio.to_thread(self._database.run, leases.count_shards)
+            if not left:
+                return
+            await wait_first(stop, seconds=_SHARDS_RETRY)
+
+    async def _crawl(self, outside: Outside, stop: asyncio.Event) -> None:
+        settings = self._settings
+        backfill = Backfill(settings, self._database, self._sink, outside)
+        identities = IdentityRefresh(settings, self._database, self._sink, outside)
+        lookups = AccountLookups(
+            settings, self._database, self._sink, outside, on_resync=backfill.wake
+        )
+
+        def wake_identities() -> None:
+            lookups.wake()
+            identities.wake()
+
+        pipeline: Pipeline | Router
+        if settings.shards > 1:
+            pipeline = await self._open_router(backfill.wake, wake_identities)
+        else:
+            pipeline = self._open_pipeline(backfill.wake, wake_identities)
+        self.pipeline = pipeline
+        watcher = asyncio.create_task(self._stop_waiting(stop))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._supervise(outside, pipeline, stop))
+                group.create_task(backfill.run(stop))
+                group.create_task(lookups.run(stop))
+                group.create_task(identities.run(stop))
+                if self._list_due is not None:
+                    group.create_task(self._list(self._list_due, stop))
+        except* _UsurpedError:
+            log.warning("another_crawler_took_over")
+        except* StoppedError:
+            log.warning("stopped_without_database")
+        finally:
+            await pipeline.finish()
+            watcher.cancel()
+        if pipeline.failure is not None:
+            raise pipeline.failure
+
+    def _open_pipeline(
+        self, wake_backfill: Callable[[], None], wake_identities: Callable[[], None]
+    ) -> Pipeline:
+        loop = asyncio.get_running_loop()
+        pipeline = Pipeline(
+            self._settings,
+            self._database,
+            self._sink,
+            Gate(self._settings, run=self._database.run),
+            on_desynchronized=_on_loop(loop, wake_backfill),
+            on_identities=_on_loop(loop, wake_identities),
+        )
+        pipeline.start()
+        return pipeline
+
+    async def _open_router(
+        self, wake_backfill: Callable[[], None], wake_identities: Callable[[], None]
+    ) -> Router:
+        def wake(message: Wake) -> None:
+            if message.repos:
+                wake_backfill()
+            if message.identities:
+                wake_identities()
+            if message.documents:
+                self._on_written()
+
+        assert self._start_shard is not None
+        router = Router(
+            self._settings.shards,
+            self._start_shard,
+            self._database,
+            wake=wake,
+        )
+        await router.open()
+        return router
+
+    async def _stop_waiting(self, stop: asyncio.Event) -> None:
+        """Once we are to stop, work that fails is left to the next start."""
+        await stop.wait()
+        self._database.stop()
+
+    async def _supervise(
+        self, outside: Outside, pipeline: Pipeline | Router, stop: asyncio.Event
+    ) -> None:
+        """Keep one reader for each host that should be streamed."""
+        broken = pipeline.broken if isinstance(pipeline, Router) else stop
+        try:
+            while not stop.is_set():
+                if pipeline.failure is not None:
+                    raise pipeline.failure
+                if isinstance(pipeline, Router) and broken.is_set():
+                    await self._close_readers(list(self._readers))
+                    await pipeline.revive()
+                if self._usurped and isinstance(pipeline, Router):
+                    # Our shards would keep the other crawler waiting.
+                    raise _UsurpedError
+                wanted: list[host_rows.Host] = []
+                if await asyncio.to_thread(self._hold_lock):
+                    wanted = await asyncio.to_thread(
+                        self._database.run, self._find_streamed
+                    )
+                await self._match_readers(wanted, outside, pipeline)
+                await wait_first(stop, broken, seconds=self._settings.host_rescan)
+        finally:
+            await self._close_readers(list(self._readers))
+
+    async def _match_readers(
+        self,
+        wanted: list[host_rows.Host],
+        outside: Outside,
+        pipeline: Pipeline | Router,
+    ) -> None:
+        ids = {host.id for host in wanted}
+        ended = [host for host, task in self._readers.items() if task.done()]
+        for host_id in ended:
+            task = self._readers.pop(host_id)
+            if not task.cancelled() and task.exception() is not None:
+                # A fault of ours in one reader; the next round opens it anew.
+                log.error("reader_failed", exc_info=task.exception())
+        await self._close_readers([host for host in self._readers if host not in ids])
+        for host in wanted:
+            if host.id not in self._readers:
+                reader = StreamReader(
+                    host,
+                    outside.fetcher,
+                    pipeline,
+                    self._database,
+                    self._settings,
+                    times=self._times,
+                )
+                self._readers[host.id] = asyncio.create_task(reader.run())
+
+    def _find_streamed(self, conn: psycopg.Connection[Any]) -> list[host_rows.Host]:
+        return host_rows.streamed_hosts(conn, most=self._settings.streams_at_once)
+
+    async def _close_readers(self, ids: list[int]) -> None:
+        tasks = [self._readers.pop(host) for host in ids]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _list(self, list_due: Callable[[], Any], stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(list_due)
+            except psycopg.Error as error:
+                log.warning("listing_failed", extra={"why": str(error)})
+            await wait_first(stop, seconds=self._settings.host_rescan)
+
+
+def _on_loop(
+    loop: asyncio.AbstractEventLoop, work: Callable[[], None]
+) -> Callable[[], None]:
+    """`work`, callable from any thread."""
+
+    def call() -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(work)
+
+    return call

@@ -1,0 +1,449 @@
+"""Proof of one message of the firehose: from a decoded frame to a verified event.
+
+Pure: the key and the time are arguments, nothing is looked up and nothing is kept.
+Whether a commit follows on from the state that we hold is decided where that state is
+locked, by `prev_data`; whose host may speak for an account, before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from protocol.data.cbor_scan import scan_items
+from protocol.data.cid import is_data_cid
+from protocol.data.record import open_record
+from protocol.errors import (
+    InvalidEncodingError,
+    InvalidRecordError,
+    InvalidSignatureError,
+    InvalidSyntaxError,
+    InvalidTreeError,
+    LimitExceededError,
+    MissingBlockError,
+    ProtocolError,
+)
+from protocol.events.drops import DropReason
+from protocol.events.event import (
+    CommitEvent,
+    DroppedOp,
+    RecordOp,
+    SyncEvent,
+)
+from protocol.identity.keys import PublicKey
+from protocol.limits import (
+    MAX_COMMIT_BLOCKS_BYTES,
+    MAX_COMMIT_ITEMS,
+    MAX_COMMIT_OPS,
+    MAX_PATH_BYTES,
+    MAX_RECORD_BYTES,
+    MAX_RECORD_DEPTH,
+    MAX_SEQ,
+    MAX_SYNC_BLOCKS_BYTES,
+    UNCOUNTED_RECORD_BYTES,
+)
+from protocol.mst import EMPTY_ROOT, OperationMismatchError, TreeOp, invert
+from protocol.repo.car import Car, read_car
+from protocol.repo.commit import (
+    Commit,
+    latest_rev,
+    parse_commit,
+    verify_commit_signature,
+)
+from protocol.syntax import (
+    Did,
+    Nsid,
+    RecordKey,
+    Tid,
+    is_did,
+    is_nsid,
+    is_record_key,
+    is_tid,
+)
+
+_CREATE: Final = "create"
+_UPDATE: Final = "update"
+_DELETE: Final = "delete"
+
+# Of the records of a commit so much is handed on decoded, which spares decoding it
+# again: enough for a post. It may take seventy times the memory, and three thousand
+# commits may wait to be written.
+_KEPT_DECODED_BYTES: Final = 512
+
+# A few hundred collections make up nearly all records.
+_is_collection = lru_cache(maxsize=8_192)(is_nsid)
+
+
+class RejectedError(ProtocolError):
+    """A message that proves nothing, and why."""
+
+    def __init__(self, reason: DropReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class MissingRecordError(MissingBlockError):
+    """The commit is proven, but a record that it made did not come with it.
+
+    Skipping it would lose the record for good: the repo has to be fetched anew.
+    """
+
+
+_REASONS: Final[tuple[tuple[type[ProtocolError], DropReason], ...]] = (
+    (MissingRecordError, DropReason.MISSING_RECORD),
+    (InvalidSignatureError, DropReason.BAD_SIGNATURE),
+    (MissingBlockError, DropReason.MISSING_BLOCK),
+    (InvalidTreeError, DropReason.BAD_TREE),
+    (InvalidSyntaxError, DropReason.BAD_SYNTAX),
+    (LimitExceededError, DropReason.FRAME_TOO_LARGE),
+    (InvalidRecordError, DropReason.INVALID_RECORD),
+    (InvalidEncodingError, DropReason.BAD_FRAME),
+)
+
+UNFOLLOWED: Final = frozenset(
+    {
+        DropReason.OPS_MISMATCH,
+        DropReason.PREV_DATA_MISMATCH,
+        DropReason.BAD_TREE,
+        DropReason.TREE_TOO_LARGE,
+        DropReason.MISSING_BLOCK,
+        DropReason.MISSING_RECORD,
+    }
+)
+"""Why a commit cannot be followed whose signature held: the account did move on, and
+only its repo tells to what."""
+
+
+def drop_reason(error: ProtocolError) -> DropReason:
+    """Under which reason a message that raised `error` is counted."""
+    if isinstance(error, RejectedError):
+        return error.reason
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    return DropReason.BAD_FRAME
+
+
+def verify_commit(
+    body: Mapping[str, Any], key: PublicKey, now_us: int, *, host: int = 0
+) -> CommitEvent:
+    """The proven event of a `#commit` message (specs/sync, "commit validation").
+
+    `body` is the payload from `decode_frame`, links as bytes; `key` the signing key of
+    the account it names; `now_us` our clock.
+
+    Verifies: sizes; types and syntax of the fields; the revision is not in the future;
+    every block of the CAR has the hash of its CID; the commit block agrees with the
+    message; its signature; every operation agrees with the new tree, and undoing all
+    of them gives `prevData`. The first commit of a repo, which has no `prevData`, must
+    follow from the empty tree.
+    Does not verify: that a created key stands between its neighbours where their nodes
+    did not come along (counted as `unchecked`; an audit of the repo finds it); that the
+    key is still the account's; that the host may speak for it; that the account is
+    active; that `rev`, `since` and `prevData` follow on from
+    our state. A message that is not the first and has no `prevData` comes back with
+    `prev_data` None and without operations: nothing of them is proven.
+
+    An operation whose record breaks a rule that the chain does not depend on (its path,
+    its size, its encoding) becomes a DroppedOp; its siblings stay.
+    Raises InvalidSignatureError (the identity may be worth a refresh),
+    MissingRecordError (fetch the repo), RejectedError or another ProtocolError (see
+    `drop_reason`).
+    """
+    (result,) = verify_commits([(body, key, host)], now_us)
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def verify_commits(
+    messages: Sequence[tuple[Mapping[str, Any], PublicKey, int]], now_us: int
+) -> list[CommitEvent | Exception]:
+    """`verify_commit` of each (body, key, host): its event, or what it raised.
+
+    Step by step for all of them, which is a seventh faster than one by one: the tables
+    of the curves and what a tree needs do not push each other out of the caches. All
+    their blocks are held at once, so groups should be small.
+    """
+    results: list[Any] = []
+    for body, _, host in messages:
+        try:
+            results.append(_read_claim(body, now_us, host))
+        except Exception as error:
+            results.append(error)
+    for index, (_, key, _) in enumerate(messages):
+        claim = results[index]
+        if type(claim) is _Claim:
+            try:
+                verify_commit_signature(claim.signed, key, claim.commit)
+            except Exception as error:
+                results[index] = error
+    for index, claim in enumerate(results):
+        if type(claim) is _Claim:
+            try:
+                results[index] = _follow(claim)
+            except Exception as error:
+                results[index] = error
+    return results
+
+
+class _Claim(NamedTuple):
+    """A message with all of its fields in order, before any of it is proven."""
+
+    did: Did
+    rev: Tid
+    since: Tid | None
+    prev_data: bytes | None
+    seq: int
+    ops: list[Any]
+    car: Car
+    signed: bytes
+    commit: Commit
+    host: int
+
+
+def _read_claim(body: Mapping[str, Any], now_us: int, host: int) -> _Claim:
+    did, rev = _read_subject(body, "repo", now_us)
+    since = body.get("since")
+    if since is not None and (type(since) is not str or not is_tid(since)):
+        raise RejectedError(DropReason.BAD_FIELD, "since is no revision")
+    prev_data = body.get("prevData")
+    if prev_data is not None and (
+        type(prev_data) is not bytes or not is_data_cid(prev_data)
+    ):
+        raise RejectedError(DropReason.BAD_FIELD, "prevData is no link to a tree")
+    seq = _read_seq(body)
+    ops = body.get("ops")
+    if type(ops) is not list:
+        raise RejectedError(DropReason.BAD_FIELD, "no operations")
+    if len(ops) > MAX_COMMIT_OPS:
+        raise RejectedError(DropReason.TOO_MANY_OPS, "too many operations")
+
+    car = _read_blocks(body, MAX_COMMIT_BLOCKS_BYTES)
+    if body.get("commit") != car.root:
+        raise RejectedError(DropReason.COMMIT_MISMATCH, "commit is not the CAR's root")
+    signed = car.blocks[car.root]
+    commit = _read_commit(signed, did, rev)
+    older = None if since is None else Tid(since)
+    fields = did, rev, older, prev_data, seq, ops, car, signed, commit, host
+    return tuple.__new__(_Claim, fields)
+
+
+def _follow(claim: _Claim) -> CommitEvent:
+    """What a signed claim did, if it did what it says."""
+    did, rev, since, prev_data, seq, ops, car, signed, commit, host = claim
+    records: list[RecordOp] = []
+    drops: list[DroppedOp] = []
+    unchecked: list[bytes] = []
+    if prev_data is not None:
+        _check_inversion(car, commit, ops, prev_data, unchecked)
+    elif since is None and _is_first(car, commit, ops):
+        prev_data = EMPTY_ROOT
+    if prev_data is not None:
+        _read_records(car.blocks, ops, records, drops)
+    return CommitEvent(
+        did,
+        rev,
+        since,
+        commit.data,
+        prev_data,
+        signed,
+        records,
+        drops,
+        seq,
+        host,
+        len(unchecked),
+    )
+
+
+def verify_sync(
+    body: Mapping[str, Any], key: PublicKey, now_us: int, *, host: int = 0
+) -> SyncEvent:
+    """The proven event of a `#sync` message (specs/sync).
+
+    Verifies: sizes; types and syntax of the fields; the revision is not in the future;
+    the hash of the block; the commit block agrees with the message; its signature.
+    Does not verify: anything about the tree, of which nothing comes along, nor what
+    `verify_commit` leaves to its caller.
+    Raises InvalidSignatureError, RejectedError or another ProtocolError.
+    """
+    did, rev = _read_subject(body, "did", now_us)
+    seq = _read_seq(body)
+    car = _read_blocks(body, MAX_SYNC_BLOCKS_BYTES)
+    signed = car.blocks[car.root]
+    commit = _read_commit(signed, did, rev)
+    verify_commit_signature(signed, key, commit)
+    return SyncEvent(did, rev, commit.data, signed, seq, host)
+
+
+def _read_subject(body: Mapping[str, Any], field: str, now_us: int) -> tuple[Did, Tid]:
+    did = body.get(field)
+    if type(did) is not str or not is_did(did):
+        raise RejectedError(DropReason.BAD_FIELD, "no DID")
+    rev = body.get("rev")
+    if type(rev) is not str or not is_tid(rev):
+        raise RejectedError(DropReason.BAD_FIELD, "no revision")
+    if rev > latest_rev(now_us):
+        raise RejectedError(DropReason.FUTURE_REV, "the revision is in the future")
+    return Did(did), Tid(rev)
+
+
+def _read_seq(body: Mapping[str, Any]) -> int:
+    seq = body.get("seq")
+    if type(seq) is not int or not 0 < seq <= MAX_SEQ:
+        raise RejectedError(DropReason.BAD_SEQ, "no sequence number")
+    return seq
+
+
+def _read_blocks(body: Mapping[str, Any], limit: int) -> Car:
+    blocks = body.get("blocks")
+    if type(blocks) is not bytes:
+        raise RejectedError(DropReason.BAD_FIELD, "no blocks")
+    if len(blocks) > limit:
+        raise RejectedError(DropReason.BLOCKS_TOO_LARGE, "too many bytes of blocks")
+    try:
+        return read_car(blocks)
+    except ProtocolError as error:
+        raise RejectedError(DropReason.BAD_CAR, str(error)) from error
+
+
+def _read_commit(signed: bytes, did: Did, rev: Tid) -> Commit:
+    try:
+        commit = parse_commit(signed)
+    except ProtocolError as error:
+        raise RejectedError(DropReason.BAD_COMMIT, str(error)) from error
+    if commit.did != did or commit.rev != rev:
+        raise RejectedError(
+            DropReason.COMMIT_MISMATCH, "the commit is of another account or revision"
+        )
+    return commit
+
+
+def _check_inversion(
+    car: Car,
+    commit: Commit,
+    ops: list[Any],
+    prev_data: bytes,
+    unchecked: list[bytes] | None = None,
+) -> None:
+    """Raise RejectedError or MissingBlockError unless undoing `ops` gives
+    `prev_data`.
+
+    `unchecked` receives the created keys whose neighbours did not come along.
+    """
+    undone = [_read_op(op) for op in ops]
+    try:
+        older = invert(car.blocks, commit.data, undone, prev_data, unchecked)
+    except OperationMismatchError as error:
+        raise RejectedError(DropReason.OPS_MISMATCH, str(error)) from error
+    except InvalidTreeError as error:
+        raise RejectedError(DropReason.BAD_TREE, str(error)) from error
+    except LimitExceededError as error:
+        raise RejectedError(DropReason.TREE_TOO_LARGE, str(error)) from error
+    if older != prev_data:
+        raise RejectedError(
+            DropReason.PREV_DATA_MISMATCH,
+            "the operations do not lead from prevData to the commit",
+        )
+
+
+def _is_first(car: Car, commit: Commit, ops: list[Any]) -> bool:
+    """Whether a commit without a predecessor makes its tree out of nothing.
+
+    If not, it comes from software older than `prevData`, and cannot be judged.
+    """
+    try:
+        _check_inversion(car, commit, ops, EMPTY_ROOT)
+    except (RejectedError, MissingBlockError):
+        return False
+    return True
+
+
+def _read_op(op: Any) -> TreeOp:
+    """What one operation claims about the two trees."""
+    if type(op) is not dict:
+        raise RejectedError(DropReason.BAD_FIELD, "an operation that is no map")
+    path = op.get("path")
+    if type(path) is not str:
+        raise RejectedError(DropReason.BAD_FIELD, "an operation without a path")
+    action = op.get("action")
+    cid = op.get("cid")
+    prev = op.get("prev")
+    if action == _CREATE:
+        fits = type(cid) is bytes and prev is None
+    elif action == _UPDATE:
+        fits = type(cid) is bytes and type(prev) is bytes
+    elif action == _DELETE:
+        fits = cid is None and type(prev) is bytes
+    else:
+        raise RejectedError(DropReason.BAD_FIELD, "an unknown action")
+    if not fits:
+        raise RejectedError(DropReason.OPS_MISMATCH, "an operation at odds with itself")
+    # The way to make a named tuple that takes half the time.
+    return tuple.__new__(TreeOp, (path.encode(), cid, prev))
+
+
+def _read_records(
+    blocks: Mapping[bytes, bytes],
+    ops: list[dict[str, Any]],
+    records: list[RecordOp],
+    drops: list[DroppedOp],
+) -> None:
+    """Sort proven operations into those whose records can be kept, and the rest.
+
+    One block may stand under every key of a commit, and may be nothing but empty lists.
+    Raises RejectedError where the records would take far longer to read than those of
+    an honest commit: fetching the repo reads them in the background.
+    """
+    size = items = 0
+    for op in ops:
+        path: str = op["path"]
+        cid: bytes | None = op.get("cid")
+        collection, _, rkey = path.partition("/")
+        if (
+            len(path) > MAX_PATH_BYTES
+            or not _is_collection(collection)
+            or not is_record_key(rkey)
+        ):
+            drops.append(DroppedOp(path, cid, DropReason.BAD_PATH))
+            continue
+        value: bytes | None = None
+        fields: Any = None
+        if cid is not None:
+            if not is_data_cid(cid):
+                drops.append(DroppedOp(path, cid, DropReason.BAD_RECORD_ENCODING))
+                continue
+            value = blocks.get(cid)
+            if value is None:
+                raise MissingRecordError("a record did not come with its commit")
+            size += len(value)
+            if size > UNCOUNTED_RECORD_BYTES:
+                items += _count_items(value)
+                if size > MAX_COMMIT_BLOCKS_BYTES or items > MAX_COMMIT_ITEMS:
+                    raise RejectedError(
+                        DropReason.TREE_TOO_LARGE, "too much in the records"
+                    )
+            fields = open_record(value, MAX_RECORD_BYTES)
+            if type(fields) is not dict:
+                drops.append(DroppedOp(path, cid, fields))
+                continue
+            if size > _KEPT_DECODED_BYTES:
+                fields = None
+        records.append(
+            RecordOp(
+                op["action"], Nsid(collection), RecordKey(rkey), cid, value, fields
+            )
+        )
+
+
+def _count_items(value: bytes) -> int:
+    """How much there is to decode in a record; none in what is no record."""
+    try:
+        return scan_items(
+            value, max_depth=MAX_RECORD_DEPTH, max_items=MAX_COMMIT_ITEMS
+        )[1]
+    except LimitExceededError:
+        return MAX_COMMIT_ITEMS + 1
+    except InvalidEncodingError:
+        return 0

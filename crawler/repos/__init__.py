@@ -1,0 +1,1 @@
+"""Whole repos: fetch and import."""

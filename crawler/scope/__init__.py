@@ -1,0 +1,1 @@
+"""The scope: members, admission, reconciliation."""

@@ -1,0 +1,273 @@
+"""Keeps the accounts of the scope what they should be while the crawl runs: whom the
+seeds follow, who holds a collection; those who joined are let in, those who left are
+handed over for removal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+
+from crawler.database import Database, StoppedError
+from crawler.identities.accounts import Account
+from crawler.identities.lookups import look_up
+from crawler.identities.network_clients import Outside
+from crawler.live.waiting import wait_first
+from crawler.scope.admission import Admission
+from crawler.scope.collection_members import HolderSearch
+from crawler.settings import CrawlSettings
+from protocol.data import cbor
+from protocol.errors import ProtocolError
+from protocol.syntax.did import Did, is_did
+from storage.collections import COLLECTION_IDS, GRAPH_FOLLOW
+from storage.hosts import host_rows
+from storage.records.record_codec import decompress
+from storage.repos.scope_rows import (
+    Scope,
+    ScopeKind,
+    add_accounts,
+    claim_missing,
+    find_outside,
+    hold_scope,
+    load_accounts,
+    load_scope,
+    remove_accounts,
+)
+from storage.repos.selections import next_comparison, note_compared
+
+log = logging.getLogger(__name__)
+
+_LOOK: Final = 1.0
+_LOOKUPS: Final = 32
+_REMOVED_AT_ONCE: Final = 20
+_COMPARED_AT_ONCE: Final = 200
+_RETRY: Final = 600.0
+# For so long nobody is removed whom a seed may follow that is not here.
+_PATIENCE: Final = 3_600.0
+# Looking through all repos for some that are outside takes a hundredth of the time.
+_SHARE: Final = 100.0
+_LONGEST_SHARE: Final = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Follows:
+    """Whom the seeds follow, by seed: those whose repo is here. `marks`: which state
+    of it was read; `known`: whether that is all."""
+
+    of: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    marks: Mapping[str, Any] = field(default_factory=dict)
+    known: bool = False
+
+
+class ScopeKeeper:
+    """`run` it beside the crawl, once a database.
+
+    `remove(dids)` takes accounts out of the index that do not belong to it any more;
+    `keep_wanted(dids)` brings repos to what is to be kept of them. Both block.
+    """
+
+    def __init__(
+        self,
+        settings: CrawlSettings,
+        database: Database,
+        outside: Outside,
+        remove: Callable[[Sequence[str]], object],
+        keep_wanted: Callable[[Sequence[str]], object],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._outside = outside
+        self._remove = remove
+        self._keep_wanted = keep_wanted
+        self._admission = Admission(settings)
+        self._search = HolderSearch(settings, database, outside)
+        self._changed_at: datetime | None = None
+        self._follows = _Follows()
+        self._outside_at = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`."""
+        try:
+            while not stop.is_set():
+                try:
+                    busy = await self.look()
+                except psycopg.Error as error:
+                    log.warning("scope_not_kept", extra={"why": str(error)})
+                    busy = False
+                if not busy:
+                    await wait_first(stop, seconds=_LOOK)
+        except StoppedError:
+            return
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Give up what goes on between two rounds."""
+        await self._search.close()
+
+    async def look(self) -> bool:
+        """One round; return whether there is more to do at once."""
+        scope = await self._run(load_scope)
+        if scope.changed_at != self._changed_at:
+            await self._search.close()
+            self._changed_at = scope.changed_at
+            self._follows, self._outside_at = _Follows(), 0.0
+        busy = await self._compare()
+        if scope.whole:
+            return busy
+        if scope.kind is ScopeKind.FOLLOWS:
+            follows = await self._run(lambda conn: self._follow(conn, scope))
+            if follows is not self._follows:
+                # Only now that it is committed: or it would not be seen again.
+                self._follows, self._outside_at = follows, 0.0
+        elif scope.kind is ScopeKind.COLLECTION:
+            self._search.keep_on(scope)
+        joined = await self._let_in()
+        if scope.kind is ScopeKind.FOLLOWS and not self._follows.known:
+            return joined or busy
+        return await self._remove_outside() or joined or busy
+
+    async def _remove_outside(self) -> bool:
+        """Remove accounts that do not belong here; whether there were any."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        if began < self._outside_at:
+            return False
+        outside = await self._run(lambda conn: find_outside(conn, _REMOVED_AT_ONCE))
+        if not outside:
+            took = clock() - began
+            self._outside_at = clock() + min(_SHARE * took, _LONGEST_SHARE)
+            return False
+        await asyncio.to_thread(self._remove, outside)
+        return True
+
+    async def _compare(self) -> bool:
+        """Hold the next repos against what is to be kept of them; whether there were
+        any."""
+        page = await self._run(lambda conn: next_comparison(conn, _COMPARED_AT_ONCE))
+        if page is None:
+            return False
+        await asyncio.to_thread(self._keep_wanted, page.dids)
+        await self._run(lambda conn: note_compared(conn, page))
+        return True
+
+    async def _run(self, work: Callable[[psycopg.Connection[Any]], Any]) -> Any:
+        return await asyncio.to_thread(self._database.run, work)
+
+    # whom the seeds follow
+
+    def _follow(self, conn: psycopg.Connection[Any], scope: Scope) -> _Follows:
+        """Compare the follows of the seeds whose repo changed with the accounts;
+        return what is known of them once this is committed."""
+        before = self._follows
+        if not hold_scope(conn, scope):
+            return before
+        of, marks = dict(before.of), dict(before.marks)
+        for did, actor, mark in _find_seeds(conn, scope.seeds):
+            if did in of and marks[did] == mark:
+                continue
+            # Who is deleted follows nobody, though the rows may be there for a while.
+            of[did] = frozenset(_read_follows(conn, actor)) if mark else frozenset()
+            marks[did] = mark
+        known = all(did in of for did in scope.seeds) or scope.age_s > _PATIENCE
+        if marks == before.marks and known == before.known:
+            return before
+        if before.known:
+            _follow_changes(conn, scope, before.of, of)
+        elif of != before.of or known:
+            wanted = set(scope.seeds).union(*of.values())
+            held = load_accounts(conn)
+            add_accounts(conn, wanted - held, mend=True)
+            # A seed that is not here yet may follow whom nobody else does.
+            if known:
+                remove_accounts(conn, held - wanted)
+        return _Follows(of, marks, known)
+
+    # letting in
+
+    async def _let_in(self) -> bool:
+        """Look up accounts of the scope that have no repo here; whether there were
+        any."""
+        dids = await self._run(lambda c: claim_missing(c, _LOOKUPS, wait=_RETRY))
+        if not dids:
+            return False
+        accounts = await asyncio.gather(*(self._identify(Did(did)) for did in dids))
+        for account in accounts:
+            if account.pds is None:
+                log.warning("account_without_host", extra={"did": account.did})
+
+        def admit(conn: psycopg.Connection[Any]) -> None:
+            self._admission.admit(conn, accounts, relay=host_rows.has_relays(conn))
+
+        await self._run(admit)
+        return True
+
+    async def _identify(self, did: Did) -> Account:
+        answer = await look_up(self._outside.resolver, did, refresh=False)
+        account = Account(did)
+        account.set_document(answer.document, dev=self._settings.dev)
+        return account
+
+
+def _follow_changes(
+    conn: psycopg.Connection[Any],
+    scope: Scope,
+    before: Mapping[str, frozenset[str]],
+    now: Mapping[str, frozenset[str]],
+) -> None:
+    """Have those join and leave whom a seed follows now, or no longer."""
+    nobody: frozenset[str] = frozenset()
+    gained: set[str] = set()
+    lost: set[str] = set()
+    for seed, follows in now.items():
+        old = before.get(seed, nobody)
+        if follows is not old:
+            gained |= follows - old
+            lost |= old - follows
+    lost = {did for did in lost if not any(did in some for some in now.values())}
+    if gained:
+        add_accounts(conn, gained, mend=True)
+    if lost:
+        remove_accounts(conn, lost.difference(scope.seeds))
+
+
+def _find_seeds(
+    conn: psycopg.Connection[Any], seeds: Sequence[str]
+) -> list[tuple[str, int, Any]]:
+    """The seeds whose follows are here: (DID, actor, which state of the repo that is),
+    None for one that is deleted. A repo may hold more at the revision it had."""
+    rows = conn.execute(
+        """
+        SELECT did, actor.id, CASE WHEN upstream_status <> 'deleted'
+            THEN ARRAY[rev, synchronized_at::text] END
+        FROM actor JOIN repo ON repo.actor = actor.id
+        LEFT JOIN selection s ON s.id = repo.selection
+        WHERE did = ANY(%s) AND (upstream_status = 'deleted'
+            OR rev IS NOT NULL AND coalesce(%s = ANY(s.collections), true))
+        """,
+        (list(seeds), GRAPH_FOLLOW),
+    )
+    return rows.fetchall()
+
+
+def _read_follows(conn: psycopg.Connection[Any], actor: int) -> Iterable[str]:
+    rows = conn.execute(
+        "SELECT value FROM record WHERE actor = %s AND collection = %s",
+        (actor, COLLECTION_IDS[GRAPH_FOLLOW]),
+    )
+    for (value,) in rows:
+        try:
+            record = cbor.decode_fast(decompress(value))
+        except ProtocolError:
+            continue
+        if type(record) is dict:
+            yield from _dids([record.get("subject")])
+
+
+def _dids(texts: Iterable[Any]) -> list[str]:
+    return [text for text in texts if type(text) is str and is_did(text)]

@@ -1,0 +1,1 @@
+"""Shard processes and their router."""

@@ -1,0 +1,1 @@
+"""Whole repos: import, differences, selections, export."""

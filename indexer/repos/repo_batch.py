@@ -1,0 +1,197 @@
+"""Importing many small repos in one transaction.
+
+Most repos of the network hold a handful of records: a transaction each would be
+mostly statements. Only repos that we hold nothing of are taken here, and either all
+of a batch or none; whoever is left over goes through a checkout of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Protocol, TypeVar
+
+import psycopg
+
+from indexer.apply import apply_commits, plan_for_probes
+from indexer.changes import write
+from indexer.repos.checkout import (
+    LOCK_CLASS,
+    ImportedHead,
+    settle_repos,
+    sync_frame_of,
+)
+from indexer.repos.import_rows import (
+    Addresses,
+    Dropped,
+    ImportedRecord,
+    prepare_import,
+)
+from indexer.repos.repo_states import RepoState, choose_selections, lock_repos
+from indexer.transaction import retry_conflicts, whole_transaction
+from protocol.events.event import DroppedOp
+from storage.drops import count_drops, delete_dropped_of, put_dropped_records
+from storage.postgres.arrays import int_array
+from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.records import event_log
+from storage.records.interning import Interner
+from storage.records.stats import StatsChange, apply_stats
+from storage.repos.resync_buffer import clear_commits, find_buffered, load_commits
+from storage.states import STATUS_DELETED
+
+
+class FetchedRepo(Protocol):
+    """A repo in memory, proven: what a reader gave."""
+
+    @property
+    def did(self) -> str:
+        """Whose it is."""
+
+    @property
+    def host(self) -> int:
+        """Where it came from; 0 for nowhere."""
+
+    @property
+    def head(self) -> ImportedHead:
+        """Where it stands."""
+
+    @property
+    def selection(self) -> int | None:
+        """What of it this is (storage.repos.selections); None is the whole repo."""
+
+    @property
+    def records(self) -> Sequence[ImportedRecord]:
+        """All of that, in any order."""
+
+    @property
+    def drops(self) -> Sequence[DroppedOp]:
+        """What is in its tree and cannot be kept."""
+
+
+R = TypeVar("R", bound=FetchedRepo)
+
+
+class BatchChangedError(Exception):
+    """A repo of the batch changed while it was imported: nothing has happened."""
+
+
+@retry_conflicts
+def import_fresh(
+    conn: psycopg.Connection[Any],
+    interner: Interner,
+    repos: Sequence[R],
+    now: datetime,
+    *,
+    send_on: bool = False,
+) -> list[R]:
+    """Import those of these repos that are claimed and hold nothing yet, in one
+    transaction; return the others, of which nothing has happened.
+
+    Raises BatchChangedError or psycopg.Error; then nothing has happened at all.
+    """
+    batch = _Batch(conn, interner, now, send_on)
+    actors = interner.actors(repo.did for repo in repos)
+    with whole_transaction(conn):
+        plan_for_probes(conn)
+        by_actor = {actors[repo.did]: repo for repo in repos}
+        taken = batch.choose(by_actor)
+        if taken:
+            batch.write(taken)
+    return [repo for actor, repo in by_actor.items() if actor not in taken]
+
+
+@dataclass(slots=True)
+class _Batch:
+    conn: psycopg.Connection[Any]
+    interner: Interner
+    now: datetime
+    send_on: bool
+    known: dict[int, str | None] = field(default_factory=dict)
+
+    def choose(self, repos: Mapping[int, FetchedRepo]) -> dict[int, FetchedRepo]:
+        """Those that are fresh, locked against other imports."""
+        rows = self.conn.execute(
+            _CHOOSE, (LOCK_CLASS, int_array(sorted(repos)))
+        ).fetchall()
+        for actor, fresh, rev in rows:
+            if fresh and (rev is None or rev <= repos[actor].head.rev):
+                self.known[actor] = rev
+        return {actor: repos[actor] for actor in self.known}
+
+    def write(self, taken: dict[int, FetchedRepo]) -> None:
+        conn = self.conn
+        addresses = Addresses(self.interner)
+        dropped: list[Dropped] = []
+        groups = []
+        for actor, repo in taken.items():
+            groups += addresses.sort(actor, repo.records, dropped)
+            dropped += _tree_drops(actor, repo.drops)
+        stats = StatsChange()
+        fresh = True
+        for prepared in prepare_import(groups, self.interner, self.now, dropped):
+            stats.merge(write(conn, prepared, fresh=fresh))
+            fresh = False
+        delete_dropped_of(conn, *taken)
+        put_dropped_records(conn, dropped)
+        crashpoint(Crashpoint.BATCH_WRITTEN)
+        states = lock_repos(
+            conn, {actor: repo.host or None for actor, repo in taken.items()}, taken
+        )
+        choose_selections(
+            conn, [(states[actor], repo.selection) for actor, repo in taken.items()]
+        )
+        for actor, state in states.items():
+            gone = state.status == STATUS_DELETED
+            if gone or state.doubted or state.rev != self.known[actor]:
+                raise BatchChangedError
+            head = taken[actor].head
+            state.advance(head.rev, head.data, head.commit)
+        self._drain(states, stats)
+        self._save(taken, states)
+        hosts = {actor: repo.host for actor, repo in taken.items()}
+        apply_stats(conn, stats)
+        count_drops(conn, Counter((row[3].value, hosts[row[0]]) for row in dropped))
+        crashpoint(Crashpoint.BATCH_SAVED)
+
+    def _drain(self, states: dict[int, RepoState], stats: StatsChange) -> None:
+        """Let the commits follow that came meanwhile."""
+        buffered = find_buffered(self.conn, list(states))
+        for actor in buffered:
+            # One at a time: of five hundred repos it may be more than memory bears.
+            events = load_commits(self.conn, actor)
+            _, more = apply_commits(
+                self.conn, self.interner, states[actor], events, self.now
+            )
+            stats.merge(more)
+        clear_commits(self.conn, *buffered)
+
+    def _save(
+        self, taken: dict[int, FetchedRepo], states: dict[int, RepoState]
+    ) -> None:
+        order = sorted(taken)
+        settle_repos(self.conn, [(states[actor], taken[actor].host) for actor in order])
+        if self.send_on:
+            frames = [
+                sync_frame_of(taken[actor].did, states[actor], self.now)
+                for actor in order
+            ]
+            event_log.append(self.conn, frames)
+
+
+def _tree_drops(actor: int, drops: Sequence[DroppedOp]) -> list[Dropped]:
+    return [
+        (actor, drop.path.encode("utf-8", "surrogateescape"), drop.cid, drop.reason)
+        for drop in drops
+        if drop.cid is not None
+    ]
+
+
+_CHOOSE: Final = """
+    SELECT actor,
+        state = 'resyncing' AND pg_try_advisory_xact_lock(%s, actor)
+            AND NOT EXISTS (SELECT FROM record WHERE record.actor = repo.actor),
+        rev
+    FROM repo WHERE actor = ANY(%s::int4[])
+"""

@@ -1,0 +1,1 @@
+"""What we serve as a relay and mirror: streams out, repos, proofs."""

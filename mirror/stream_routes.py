@@ -1,0 +1,56 @@
+"""Where the streams are served, and what is said where no event log is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from appview.app import AppView
+from mirror.jetstream import PATH, Jetstream
+from mirror.jetstream_events import Moment
+from mirror.outgoing_events import SentEvents, numbered_frame
+from network.streams.stream_server import StreamServer
+from network.xrpc.server import XrpcServer
+
+SUBSCRIBE_REPOS: Final = "com.atproto.sync.subscribeRepos"
+
+# The writers are other processes and wake nobody; one look is one index probe.
+_POLL_S: Final = 0.1
+_UNAVAILABLE: Final = {
+    "error": "StreamUnavailable",
+    "message": "this index keeps no event log (setting event_log)",
+}
+
+
+def add_subscription(server: XrpcServer, app: AppView) -> None:
+    """Serve com.atproto.sync.subscribeRepos."""
+    stream = StreamServer(SentEvents(app, numbered_frame), poll=_POLL_S)
+
+    async def subscribe(websocket: WebSocket, params: Mapping[str, Any]) -> None:
+        await _if_kept(app, websocket, lambda: stream(websocket, params))
+
+    server.route_subscription(SUBSCRIBE_REPOS, subscribe)
+
+
+def stream_routes(app: AppView) -> Sequence[BaseRoute]:
+    """The route of Jetstream."""
+    jetstream = Jetstream(SentEvents(app, Moment), poll=_POLL_S)
+
+    async def subscribe(websocket: WebSocket) -> None:
+        await _if_kept(app, websocket, lambda: jetstream(websocket))
+
+    return [WebSocketRoute(PATH, subscribe)]
+
+
+async def _if_kept(
+    app: AppView, websocket: WebSocket, serve: Callable[[], Awaitable[None]]
+) -> None:
+    if app.keeps_events:
+        await serve()
+    else:
+        answer = JSONResponse(_UNAVAILABLE, status_code=503)
+        await websocket.send_denial_response(answer)

@@ -1,0 +1,1 @@
+"""Guarded HTTP client: addresses, redirects, sizes, times, budgets."""

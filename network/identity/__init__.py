@@ -1,0 +1,1 @@
+"""Identity resolution: DIDs, handles, service tokens."""

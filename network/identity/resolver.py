@@ -1,0 +1,406 @@
+"""Resolving identities both ways: DID to document, handle to DID (specs/did, handle).
+
+Cached in memory and in a shared cache, failures too; one look-up at a time for each
+name; no DID is asked for again within a minute, whoever wants it refreshed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from network import errors
+from network.errors import (
+    BadDocumentError,
+    HandleMismatchError,
+    HandleNotFoundError,
+    IdentityError,
+    KeyNotDeclaredError,
+    NetworkError,
+)
+from network.http.breaker import Breaker
+from network.http.budget import TokenBucket
+from network.http.client import Fetcher
+from network.http.dns import DnsTxtLookup, TxtLookup
+from network.http.policy import HostLimits
+from network.http.single_flight import SingleFlight
+from network.identity.did_sources import DidSources, DocumentMirror
+from network.identity.handle_sources import HandleSources
+from network.identity.identity_cache import (
+    BoundedCache,
+    CachedDocument,
+    CachedHandle,
+    IdentityCache,
+)
+from protocol.errors import InvalidSyntaxError, ProtocolError
+from protocol.identity.did_document import DidDocument, parse_did_document
+from protocol.identity.keys import PublicKey, parse_did_key
+from protocol.syntax import (
+    INVALID_HANDLE,
+    Did,
+    Handle,
+    is_resolvable_handle,
+    normalize_handle,
+    parse_did,
+)
+
+DEFAULT_PLC_URL: Final = "https://plc.directory"
+
+# What an object of Python's costs besides its text.
+_ENTRY_BYTES: Final = 1_000
+_TEXT_BYTES: Final = 60
+
+parse_key: Final = lru_cache(maxsize=65_536)(parse_did_key)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityLimits:
+    """Times in seconds. `plc_rate` is requests a second to the directory, of all who
+    have the same `plc_bucket`."""
+
+    document_ttl: float = 86_400.0
+    stale_ttl: float = 604_800.0
+    handle_ttl: float = 21_600.0
+    negative_ttl: float = 300.0
+    refresh_interval: float = 60.0
+    handle_interval: float = 5.0
+    plc_rate: float = 50.0
+    plc_concurrency: int = 32
+    plc_bucket: TokenBucket | None = None
+    breaker_errors: int = 20
+    breaker_pause: float = 30.0
+    memory_entries: int = 50_000
+    memory_bytes: int = 64_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    document: DidDocument | None
+    error: IdentityError | NetworkError | None
+    fetched_at: float
+
+
+class IdentityResolver:
+    """Resolves DIDs and handles through one guarded fetcher.
+
+    `cache` is shared between processes (None: memory only). `dns` answers TXT
+    questions. `mirror` is asked for a did:plc before the directory is, unless the
+    document must be fresh. `dev` allows http and loopback documents, and `.test`
+    handles, which are asked of the servers in `dev_pds`.
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        plc_url: str = DEFAULT_PLC_URL,
+        cache: IdentityCache | None = None,
+        dns: TxtLookup | None = None,
+        dev: bool = False,
+        *,
+        dev_pds: Sequence[str] = (),
+        mirror: DocumentMirror | None = None,
+        limits: IdentityLimits | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._limits = limits = limits or IdentityLimits()
+        self._cache = cache
+        self._dev = dev
+        self._now = now
+        breaker = Breaker(limits.breaker_errors, limits.breaker_pause, now)
+        self._dids = DidSources(fetcher, plc_url, breaker, dev=dev, mirror=mirror)
+        self._handles = HandleSources(
+            fetcher, dns or DnsTxtLookup(), dev_pds if dev else ()
+        )
+        fetcher.set_limits(
+            plc_url,
+            HostLimits(
+                rate=limits.plc_rate,
+                burst=max(1, int(limits.plc_rate)),
+                concurrency=limits.plc_concurrency,
+            ),
+            limits.plc_bucket,
+        )
+        self._entries: BoundedCache[_Entry] = BoundedCache(
+            limits.memory_entries, weigh=_weigh, most=limits.memory_bytes
+        )
+        self._asked_at: BoundedCache[float] = BoundedCache(limits.memory_entries)
+        self._known: BoundedCache[CachedHandle] = BoundedCache(limits.memory_entries)
+        self._did_flights: SingleFlight[tuple[str, bool], _Entry] = SingleFlight()
+        self._handle_flights: SingleFlight[tuple[str, bool], CachedHandle] = (
+            SingleFlight()
+        )
+
+    # DID to document.
+
+    async def resolve_did(
+        self,
+        did: str,
+        *,
+        refresh: bool = False,
+        insist: int = 0,
+        mirrored: bool = False,
+    ) -> DidDocument:
+        """The document of a DID, from cache or from its source.
+
+        `refresh` asks the source, unless it was asked within the last minute. With
+        `insist` it may be asked that many times more within that minute, on the account
+        of the next ones: once a minute on the whole. With `mirrored` a mirror will do
+        for a refresh, though it may be seconds behind. Raises
+        InvalidSyntaxError, IdentityError (the DID is no good: UnsupportedDidError,
+        DidNotFoundError, DidTombstonedError, BadDocumentError), or NetworkError (it
+        could not be asked; without `refresh` an older document is given instead).
+        """
+        parsed = parse_did(did)
+        self._dids.check(parsed)
+        entry = self._entries.get(did)
+        if entry is None or self._wants_fetch(did, entry, refresh, insist):
+            entry = await self._did_flights.run(
+                (did, refresh and not mirrored),
+                lambda: self._load(parsed, entry, refresh, mirrored),
+            )
+        if entry.document is None:
+            assert entry.error is not None
+            raise entry.error
+        return entry.document
+
+    def refresh_in(self, did: str, *, insist: int = 0) -> float:
+        """Seconds until `resolve_did` with `refresh` asks the source of this DID again;
+        until then it gives what it has, which may be older than the question."""
+        asked_at = self._asked_at.get(did)
+        if asked_at is None:
+            return 0.0
+        due = asked_at + self._limits.refresh_interval * (1 - insist)
+        return max(0.0, due - self._now())
+
+    async def resolve_key(self, did: str, *, refresh: bool = False) -> PublicKey:
+        """The repo signing key of a DID, parsed; KeyNotDeclaredError if it has none."""
+        document = await self.resolve_did(did, refresh=refresh)
+        if document.signing_key is None:
+            raise KeyNotDeclaredError(f"{did} declares no signing key")
+        return parse_key(document.signing_key)
+
+    def _wants_fetch(self, did: str, entry: _Entry, refresh: bool, insist: int) -> bool:
+        if refresh:
+            return self.refresh_in(did, insist=insist) <= 0
+        return not self._is_fresh(entry)
+
+    def _is_fresh(self, entry: _Entry) -> bool:
+        ttl = self._limits.document_ttl
+        if entry.document is None:
+            # What failed for a passing reason is worth an earlier second try.
+            is_final = isinstance(entry.error, IdentityError)
+            limits = self._limits
+            ttl = limits.negative_ttl if is_final else limits.refresh_interval
+        return self._now() - entry.fetched_at < ttl
+
+    async def _load(
+        self, did: Did, known: _Entry | None, refresh: bool, mirrored: bool
+    ) -> _Entry:
+        if not refresh and self._cache is not None:
+            stored = await self._cache.load_document(did)
+            if stored is not None:
+                entry = self._read_stored(did, stored)
+                if entry is not None and self._is_fresh(entry):
+                    self._entries.put(did, entry)
+                    return entry
+                if known is None or known.document is None:
+                    known = entry
+        before = self._asked_at.get(did)
+        # What was asked too early counts as asked when it would have been due.
+        self._asked_at.put(did, self._now() + (self.refresh_in(did) if refresh else 0))
+        try:
+            fetched = await self._dids.fetch(did, direct=refresh and not mirrored)
+            entry = _Entry(self._parse(did, fetched), None, self._now())
+        except IdentityError as error:
+            fetched = None
+            entry = _Entry(None, error, self._now())
+        except asyncio.CancelledError:
+            # Nobody waits for it any more; whoever comes next may ask.
+            self._asked_at.put(did, -math.inf if before is None else before)
+            raise
+        except NetworkError as error:
+            return self._entry_without_source(did, known, error, refresh)
+        self._entries.put(did, entry)
+        if self._cache is not None:
+            name = type(entry.error).__name__ if entry.error else None
+            stored = CachedDocument(fetched, name, entry.fetched_at)
+            await self._cache.save_document(did, stored)
+        return entry
+
+    def _entry_without_source(
+        self, did: Did, known: _Entry | None, error: NetworkError, refresh: bool
+    ) -> _Entry:
+        if known is None or known.document is None:
+            failed = _Entry(None, error, self._now())
+            self._entries.put(did, failed)
+            return failed
+        if refresh or self._now() - known.fetched_at > self._limits.stale_ttl:
+            raise error
+        return known
+
+    def _parse(self, did: Did, document: object) -> DidDocument:
+        try:
+            return parse_did_document(document, did, dev=self._dev)
+        except ProtocolError as error:
+            raise BadDocumentError(f"{did}: {error}") from error
+
+    def _read_stored(self, did: Did, stored: CachedDocument) -> _Entry | None:
+        if stored.document is None:
+            error = _revive_error(stored.error, did)
+            return _Entry(None, error, stored.fetched_at) if error else None
+        try:
+            document = self._parse(did, stored.document)
+        except BadDocumentError:
+            return None  # written by another version of us
+        return _Entry(document, None, stored.fetched_at)
+
+    # Handle to DID.
+
+    async def resolve_handle(self, handle: str, *, refresh: bool = False) -> Did:
+        """The DID that a handle's domain names; it is not asked whether it agrees.
+
+        With `refresh` no answer serves that is older than the call. A domain is asked
+        for a handle once in `handle_interval`: who comes earlier waits for the next.
+        While the domain cannot be asked, what it said before holds, for a week.
+        Raises InvalidSyntaxError, HandleNotFoundError (also for top levels that are
+        never looked up), HandleMismatchError, NetworkError.
+        """
+        name = normalize_handle(handle)
+        if not is_resolvable_handle(name, allow_test=self._dev):
+            raise HandleNotFoundError(f"{name} is not a public name")
+        known = self._known.get(name)
+        if refresh:
+            known = await self._find_anew(name)
+        elif known is None or not self._is_current(known):
+            known = await self._handle_flights.run(
+                (name, False), lambda: self._find(name, known, False)
+            )
+        if known.did is None:
+            raise _revive_error(known.error, name) or HandleNotFoundError(name)
+        return Did(known.did)
+
+    def _is_current(self, known: CachedHandle) -> bool:
+        ttl = self._limits.handle_ttl if known.did else self._limits.negative_ttl
+        return self._now() - known.checked_at < ttl
+
+    async def _find_anew(self, handle: Handle) -> CachedHandle:
+        """An answer to a question that was asked since the call began."""
+        since = self._now()
+        while True:
+            known = self._known.get(handle)
+            if known is not None:
+                if known.checked_at >= since:
+                    return known
+                # Others may be why it was asked, and their answer is of no use to us.
+                due = known.checked_at + self._limits.handle_interval
+                await asyncio.sleep(due - self._now())
+            found = await self._handle_flights.run(
+                (handle, True), lambda: self._find(handle, None, True)
+            )
+            if found.checked_at >= since:
+                return found
+
+    async def _find(
+        self, handle: Handle, known: CachedHandle | None, refresh: bool
+    ) -> CachedHandle:
+        if not refresh and self._cache is not None:
+            stored = await self._cache.load_handle(handle)
+            if stored is not None and self._is_current(stored):
+                self._known.put(handle, stored)
+                return stored
+            known = known or stored
+        # As old as the question: what changes while it is answered may not be in it.
+        asked_at = self._now()
+        try:
+            did = await self._handles.find(handle)
+            found = CachedHandle(did, None, asked_at)
+        except IdentityError as error:
+            found = CachedHandle(None, type(error).__name__, asked_at)
+        except NetworkError:
+            # Domains are often away for a while; a good handle outlives that.
+            if refresh or known is None or known.did is None:
+                raise
+            if self._now() - known.checked_at > self._limits.stale_ttl:
+                raise
+            return known
+        self._known.put(handle, found)
+        if self._cache is not None:
+            await self._cache.save_handle(handle, found)
+        return found
+
+    # Both ways.
+
+    async def verify_handle(
+        self, document: DidDocument, *, refresh: bool = False
+    ) -> Handle | None:
+        """The handle of an account if its domain points back, else None.
+
+        Only the first handle of the document counts (specs/handle). With `refresh` a
+        "yes" may be a minute old, a "no" is never older than the call. NetworkError if
+        the domain could not be asked, which is no proof against it.
+        """
+        if not document.handles:
+            return None
+        handle = document.handles[0]
+        known = self._known.get(handle)
+        if refresh and known is not None and known.did == document.did:
+            refresh = self._now() - known.checked_at >= self._limits.refresh_interval
+        try:
+            did = await self.resolve_handle(handle, refresh=refresh)
+        except (IdentityError, InvalidSyntaxError):
+            return None
+        return handle if did == document.did else None
+
+    async def resolve_identity(self, identifier: str) -> tuple[DidDocument, Handle]:
+        """Document and verified handle of a DID or handle.
+
+        HandleMismatchError if a handle was asked for and its DID does not claim it;
+        the handle of an account without a verified one is "handle.invalid".
+        """
+        if identifier.startswith("did:"):
+            document = await self.resolve_did(identifier)
+            handle = await self.verify_handle(document)
+            return document, handle or INVALID_HANDLE
+        asked = normalize_handle(identifier)
+        document = await self.resolve_did(await self.resolve_handle(asked))
+        if asked not in document.handles[:1]:
+            raise HandleMismatchError(f"{document.did} does not claim {asked}")
+        return document, asked
+
+
+def _weigh(entry: _Entry) -> int:
+    """About the bytes that an entry holds: a document may be a hundred times as long as
+    most are, and hosts write their own."""
+    document = entry.document
+    if document is None:
+        return _ENTRY_BYTES
+    return (
+        _ENTRY_BYTES
+        + sum(_TEXT_BYTES + len(handle) for handle in document.handles)
+        + sum(
+            4 * _TEXT_BYTES + len(one.id) + len(one.type) + len(one.endpoint)
+            for one in document.services
+        )
+    )
+
+
+_REVIVABLE: Final = {
+    kind.__name__: kind
+    for kind in (
+        errors.BadDocumentError,
+        errors.DidNotFoundError,
+        errors.DidTombstonedError,
+        errors.HandleMismatchError,
+        errors.HandleNotFoundError,
+    )
+}
+
+
+def _revive_error(name: str | None, subject: str) -> IdentityError | None:
+    kind = _REVIVABLE.get(name or "")
+    return kind(f"{subject} did not resolve lately") if kind else None

@@ -1,0 +1,1 @@
+"""Server side shared by every server: listener, shares of clients, bounds."""

@@ -1,0 +1,208 @@
+"""Large answers, written in full before they are sent: in memory, then in a temp file.
+
+So a slow reader holds neither a database connection nor a thread, only a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from network.errors import XrpcError
+from network.server.client_watch import ClientGoneError
+
+_CHUNK_BYTES: Final = 262_144
+_WAIT_S: Final = 5.0
+_RETRY_S: Final = 10
+# A reader has a minute, and the time that its spool takes at this speed.
+_GRACE_S: Final = 60.0
+_BYTES_PER_S: Final = 8_192
+
+
+class ReaderTooSlowError(Exception):
+    """An answer that was not read in its time."""
+
+
+class Spooler:
+    """The spools of one server.
+
+    At most `writing` are written at once and `held` are kept for their readers,
+    `per_client` of them for one, of `total` bytes together. One of over `memory` bytes
+    is a file without a name in `folder` (default: the system's).
+    """
+
+    def __init__(
+        self,
+        *,
+        writing: int = 4,
+        held: int = 64,
+        per_client: int = 8,
+        memory: int = 4 * 1024 * 1024,
+        total: int = 2 * 1024**3,
+        folder: Path | None = None,
+    ) -> None:
+        self._writing = anyio.CapacityLimiter(writing)
+        self._threads = anyio.CapacityLimiter(2 * writing)
+        self._held = held
+        self._per_client = per_client
+        self._memory = memory
+        self._total = total
+        self._folder = folder
+        self._clients: Counter[str] = Counter()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def held(self) -> int:
+        """Spools that are written or read now."""
+        return self._clients.total()
+
+    async def fill(
+        self,
+        client: str,
+        write: Callable[[Spool], None],
+        is_client_gone: Callable[[], bool] = lambda: False,
+    ) -> SpoolReader:
+        """Run `write(spool)` in a thread; return the reader of what it wrote.
+
+        `client` is the key that shares are counted by. Writing stops when it is gone.
+        Raises XrpcError 429 if it has its share of spools, 503 if there is no room.
+        """
+        if self._clients[client] >= self._per_client:
+            raise XrpcError(
+                "RateLimitExceeded",
+                "Too many downloads at once",
+                429,
+                {"Retry-After": str(_RETRY_S)},
+            )
+        if self.held >= self._held or self._bytes >= self._total:
+            raise _no_room()
+        self._clients[client] += 1
+        spool = Spool(self, client, self._memory, self._folder, is_client_gone)
+        try:
+            # Nobody who waits here holds a thread or a connection yet.
+            try:
+                async with asyncio.timeout(_WAIT_S):
+                    await self._writing.acquire_on_behalf_of(spool)
+            except TimeoutError:
+                raise _no_room() from None
+            try:
+                await anyio.to_thread.run_sync(write, spool, limiter=self._threads)
+            finally:
+                self._writing.release_on_behalf_of(spool)
+        except BaseException:
+            spool.close()
+            raise
+        return SpoolReader(spool, self._threads)
+
+    def _take(self, size: int) -> None:
+        with self._lock:
+            if self._bytes + size > self._total:
+                raise _no_room()
+            self._bytes += size
+
+    def _release(self, client: str, size: int) -> None:
+        with self._lock:
+            self._bytes -= size
+        self._clients[client] -= 1
+        if not self._clients[client]:
+            del self._clients[client]
+
+
+class Spool:
+    """One answer while it is written and read. Close it."""
+
+    def __init__(
+        self,
+        spooler: Spooler,
+        client: str,
+        memory: int,
+        folder: Path | None,
+        is_client_gone: Callable[[], bool],
+    ) -> None:
+        self.size = 0
+        self._spooler = spooler
+        self._client = client
+        self._closed = False
+        self._is_client_gone = is_client_gone
+        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115
+            max_size=memory, dir=None if folder is None else str(folder)
+        )
+
+    def write(self, piece: bytes) -> None:
+        """Append a piece.
+
+        Raises XrpcError 503 if all spools together are too large, ClientGoneError.
+        """
+        if self._is_client_gone():
+            raise ClientGoneError
+        self._spooler._take(len(piece))
+        self.size += len(piece)
+        self._file.write(piece)
+
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        """Append pieces."""
+        for piece in pieces:
+            self.write(piece)
+
+    def rewind(self) -> None:
+        self._file.seek(0)
+
+    def read(self) -> bytes:
+        """Return the next chunk, b"" at the end."""
+        return self._file.read(_CHUNK_BYTES)
+
+    def close(self) -> None:
+        """Remove it. Belongs to the event loop's thread."""
+        if not self._closed:
+            self._closed = True
+            self._file.close()
+            self._spooler._release(self._client, self.size)
+
+
+class SpoolReader(AsyncIterator[bytes]):
+    """The chunks of a spool, which is closed at the end or by `aclose`.
+
+    Raises ReaderTooSlowError for a reader that takes too long.
+    """
+
+    def __init__(self, spool: Spool, threads: anyio.CapacityLimiter) -> None:
+        self.size = spool.size
+        self._spool = spool
+        self._threads = threads
+        self._deadline = 0.0
+
+    async def __anext__(self) -> bytes:
+        now = asyncio.get_running_loop().time()
+        if not self._deadline:
+            self._deadline = now + _GRACE_S + self.size / _BYTES_PER_S
+            self._spool.rewind()
+        if now > self._deadline:
+            await self.aclose()
+            raise ReaderTooSlowError
+        chunk = await anyio.to_thread.run_sync(self._spool.read, limiter=self._threads)
+        if not chunk:
+            await self.aclose()
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """Give the spool back."""
+        self._spool.close()
+
+
+def _no_room() -> XrpcError:
+    return XrpcError(
+        "ServiceUnavailable",
+        "too many downloads under way",
+        503,
+        {"Retry-After": str(_RETRY_S)},
+    )

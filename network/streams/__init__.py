@@ -1,0 +1,1 @@
+"""Event streams: subscription client and server."""

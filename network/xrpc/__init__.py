@@ -1,0 +1,1 @@
+"""XRPC: server kit and client."""

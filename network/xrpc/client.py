@@ -1,0 +1,181 @@
+"""Calling XRPC methods of another server (specs/xrpc)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlencode
+
+from network.errors import BadResponseError, XrpcError
+from network.http.client import (
+    DEFAULT_MAX_BYTES,
+    Fetched,
+    Fetcher,
+    Headers,
+    Streamed,
+)
+from network.xrpc.reply import encode_json
+from protocol.data import json_form
+from protocol.errors import ProtocolError
+
+JSON: Final = "application/json"
+MAX_CAR_BYTES: Final = 4 * 2**30
+_MAX_TEXT: Final = 1_000
+
+Token: TypeAlias = str | Callable[[str], str | Awaitable[str]]
+Params: TypeAlias = Mapping[str, Any]
+
+
+class XrpcClient:
+    """Methods of one host.
+
+    `host` is its base URL ("https://pds.example.com"). `auth` is a bearer token, or a
+    function that makes one for a method's NSID (sync or async).
+    """
+
+    def __init__(self, fetcher: Fetcher, host: str, auth: Token | None = None) -> None:
+        self._fetcher = fetcher
+        self._host = host.rstrip("/")
+        self._auth = auth
+
+    async def query(
+        self,
+        nsid: str,
+        params: Params | None = None,
+        *,
+        headers: Headers | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        timeout: float | None = None,  # noqa: ASYNC109 - handed on to the fetcher
+    ) -> Any:
+        """The JSON answer of a query. XrpcError for error answers, NetworkError."""
+        fetched = await self._fetcher.get(
+            self._url(nsid, params),
+            headers=await self._headers(nsid, headers),
+            max_bytes=max_bytes,
+            timeout=timeout,
+        )
+        return _read_json(nsid, fetched)
+
+    async def query_bytes(
+        self,
+        nsid: str,
+        params: Params | None = None,
+        *,
+        headers: Headers | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> bytes:
+        """The body of a query that does not answer JSON."""
+        fetched = await self._fetcher.get(
+            self._url(nsid, params),
+            headers=await self._headers(nsid, headers),
+            max_bytes=max_bytes,
+            timeout=timeout,
+        )
+        if fetched.status != 200:
+            raise read_error(nsid, fetched.status, fetched.body)
+        return fetched.body
+
+    @asynccontextmanager
+    async def download(
+        self,
+        nsid: str,
+        params: Params | None = None,
+        *,
+        headers: Headers | None = None,
+        max_bytes: int = MAX_CAR_BYTES,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> AsyncIterator[Streamed]:
+        """The body of a query in chunks: `async with … as body: async for chunk …`."""
+        try:
+            async with self._fetcher.stream(
+                self._url(nsid, params),
+                headers=await self._headers(nsid, headers),
+                max_bytes=max_bytes,
+                timeout=timeout,
+            ) as body:
+                yield body
+        except BadResponseError as error:
+            if error.status == 200:
+                raise
+            raise read_error(nsid, error.status, error.body) from error
+
+    async def procedure(
+        self,
+        nsid: str,
+        input: Any = None,
+        *,
+        params: Params | None = None,
+        encoding: str = JSON,
+        headers: Headers | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> Any:
+        """The JSON answer of a procedure, None if it answers nothing.
+
+        `input` is a JSON value, or bytes of the media type `encoding`, or None.
+        """
+        sent = dict(await self._headers(nsid, headers))
+        body = b""
+        if input is not None:
+            body = input if isinstance(input, bytes) else encode_json(input)
+            sent["Content-Type"] = encoding
+        fetched = await self._fetcher.post(
+            self._url(nsid, params),
+            body=body,
+            headers=sent,
+            max_bytes=max_bytes,
+            timeout=timeout,
+        )
+        return _read_json(nsid, fetched)
+
+    def _url(self, nsid: str, params: Params | None) -> str:
+        query = encode_params(params or {})
+        return f"{self._host}/xrpc/{nsid}" + (f"?{query}" if query else "")
+
+    async def _headers(self, nsid: str, headers: Headers | None) -> Headers:
+        if self._auth is None:
+            return headers or {}
+        token = self._auth if isinstance(self._auth, str) else self._auth(nsid)
+        if inspect.isawaitable(token):
+            token = await token
+        return {**(headers or {}), "Authorization": f"Bearer {token}"}
+
+
+def encode_params(params: Params) -> str:
+    """The query string: booleans as words, arrays as repeated names, None left out."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in params.items():
+        values = value if isinstance(value, (list, tuple)) else [value]
+        pairs += [(name, _text(item)) for item in values if item is not None]
+    return urlencode(pairs)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _read_json(nsid: str, fetched: Fetched) -> Any:
+    if fetched.status != 200:
+        raise read_error(nsid, fetched.status, fetched.body)
+    return fetched.json() if fetched.body else None
+
+
+def read_error(nsid: str, status: int, body: bytes) -> XrpcError | BadResponseError:
+    """The exception for an answer that is none: named if the peer named it."""
+    try:
+        value = json_form.loads(body)
+    except ProtocolError:
+        value = None
+    if isinstance(value, dict) and isinstance(value.get("error"), str):
+        message = value.get("message")
+        return XrpcError(
+            value["error"][:_MAX_TEXT],
+            message[:_MAX_TEXT] if isinstance(message, str) else "",
+            status,
+        )
+    return BadResponseError(f"{nsid} answered {status}", status, body)

@@ -1,0 +1,95 @@
+"""Exceptions to XRPC error answers: the one place where status codes are chosen."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg_pool import PoolTimeout
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from network.errors import (
+    IdentityError,
+    NetworkError,
+    RateLimitedError,
+    TimedOutError,
+    XrpcError,
+)
+from network.server.client_watch import ClientGoneError
+from network.server.outage import outage_error
+from protocol.errors import InvalidSyntaxError
+
+log = logging.getLogger(__name__)
+
+ErrorTypes: TypeAlias = Mapping[type[Exception], tuple[str, int]]
+
+_MAX_MESSAGE: Final = 1_000
+_HEADER_TEXT: Final = re.compile(r"[\x20-\x7e]*")
+
+
+def error_response(
+    error: Exception, error_types: ErrorTypes, nsid: str
+) -> JSONResponse:
+    """`{"error", "message"}` for any exception; the unforeseen are logged, as 500."""
+    known = _to_xrpc_error(error, error_types)
+    if known is None:
+        log.error("handler of %r crashed", nsid[:400], exc_info=error)
+        known = XrpcError("InternalServerError", "Internal Server Error", 500)
+    headers = {
+        name: value
+        for name, value in known.headers.items()
+        if _HEADER_TEXT.fullmatch(value)
+    }
+    if known.status == 401:
+        headers.setdefault("WWW-Authenticate", "Bearer")
+    return JSONResponse(
+        {"error": known.name, "message": known.message[:_MAX_MESSAGE]},
+        status_code=known.status,
+        headers=headers,
+    )
+
+
+def _to_xrpc_error(error: Exception, error_types: ErrorTypes) -> XrpcError | None:
+    if isinstance(error, XrpcError):
+        return error
+    for kind, (name, status) in error_types.items():
+        if isinstance(error, kind):
+            return XrpcError(name, str(error), status)
+    # A handler that parses an identifier out of its input may simply let it raise.
+    if isinstance(error, InvalidSyntaxError):
+        return XrpcError("InvalidRequest", str(error), 400)
+    if isinstance(error, IdentityError):
+        return XrpcError("InvalidRequest", str(error), 400)
+    if isinstance(error, RateLimitedError):
+        wait = str(max(1, round(error.retry_after)))
+        return XrpcError(
+            "UpstreamFailure", "upstream is busy", 503, {"Retry-After": wait}
+        )
+    if isinstance(error, TimedOutError):
+        return XrpcError("UpstreamTimeout", "upstream was too slow", 504)
+    if isinstance(error, NetworkError):
+        return XrpcError("UpstreamFailure", "upstream failed", 502)
+    if isinstance(error, ClientGoneError):
+        return XrpcError("ClientClosedRequest", "nobody waits for the answer", 499)
+    return outage_error(error)
+
+
+async def answer_outage(request: Request, error: Exception) -> Response:
+    """Answer any request that met an outage; a bug is raised on."""
+    known = error if isinstance(error, XrpcError) else outage_error(error)
+    if known is None:
+        raise error
+    return error_response(known, {}, "")
+
+
+OUTAGES: Final[dict[Any, Any]] = {
+    XrpcError: answer_outage,
+    psycopg.Error: answer_outage,
+    PoolTimeout: answer_outage,
+    OSError: answer_outage,
+}
+"""Exception handlers for the routes of an app that are no methods of XRPC."""

@@ -1,0 +1,282 @@
+"""One Personal Data Server as an ASGI app: its parts, wired."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any, Final
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from network.errors import XrpcError
+from network.http.client import Fetcher
+from network.http.policy import Policy
+from network.identity.resolver import IdentityResolver
+from network.server.request_guard import RequestGuard, identify
+from network.server.spool import Spooler
+from network.streams.stream_server import StreamServer
+from network.xrpc.request_body import read_body
+from network.xrpc.server import Auth, XrpcServer
+from pds.blobs import sweep_blobs
+from pds.exceptions import AuthMissingError, PdsError
+from pds.host import Host, KeyRing, auth_of, now_us, utc_now
+from pds.identity import atproto_identity
+from pds.identity.directory import Directory
+from pds.identity.vault import Vault, derive_key
+from pds.proxy import (
+    MAX_REQUEST_BYTES,
+    PROTECTED_METHODS,
+    PROXY_HEADER,
+    ProxyRequest,
+    ServiceProxy,
+    ServiceRef,
+)
+from pds.rate_limits import MethodLimits
+from pds.repo import atproto_repo
+from pds.repo.block_rows import NodeCache
+from pds.repo.repo_writes import RepoWriter
+from pds.server import atproto_server, bsky_actor
+from pds.server.accounts import Connection, require_writable
+from pds.server.passwords import HashQueue
+from pds.server.preferences import preferred_indexer
+from pds.server.sessions import Login, Sessions
+from pds.settings import PdsSettings
+from pds.sync import atproto_sync
+from pds.sync.crawl_notice import CrawlNotice
+from pds.sync.sequencer import StoredEvents, listen, prune
+from protocol.lexicon import Catalog
+from protocol.syntax import Did, Nsid, TidClock, is_nsid
+from storage.postgres.pool import ping
+
+log = logging.getLogger(__name__)
+
+SUBSCRIBE_REPOS: Final = "com.atproto.sync.subscribeRepos"
+
+_HOUSEKEEPING_SECONDS: Final = 600.0
+_CLOCK_IDS: Final = 1024
+_NO_SUCH_METHOD: Final = ("MethodNotImplemented", "Method Not Implemented", 501)
+
+
+def create_app(
+    settings: PdsSettings,
+    pool: ConnectionPool[Connection],
+    *,
+    fetcher: Fetcher | None = None,
+    identity: IdentityResolver | None = None,
+    catalog: Catalog | None = None,
+    guard: RequestGuard | None = None,
+) -> Starlette:
+    """A server on a database migrated to `pds`.
+
+    A `fetcher` that is given must be open while the app runs; the app's own one opens
+    and closes with it. `identity` resolves on the network of `settings.plc_url`.
+    `catalog` are the lexicons that records are checked against (default: the official
+    ones).
+    """
+    own_fetcher = None
+    if fetcher is None:
+        fetcher = own_fetcher = Fetcher(Policy(allow_loopback=settings.dev))
+    if identity is None:
+        identity = IdentityResolver(
+            fetcher, settings.plc_url, dev=settings.dev, dev_pds=settings.dev_pds_urls
+        )
+    host = _build_host(settings, pool, fetcher, identity, catalog or Catalog.load())
+    gate = _Gate(host)
+    server = XrpcServer(
+        host.catalog,
+        authenticate=gate.authenticate,
+        fallback=gate.proxy,
+        guard=guard or RequestGuard(),
+        error_types=_error_types(),
+        title="Bigworld PDS",
+        ready=lambda: ping(pool),
+    )
+    atproto_server.add_methods(server, host)
+    atproto_repo.add_methods(
+        server, host, RepoWriter(host.nodes, host.clock, host.keys.signing_key)
+    )
+    atproto_sync.add_methods(server, host)
+    atproto_identity.add_methods(server, host)
+    bsky_actor.add_methods(server, host)
+    stream = StreamServer(host.events)
+    server.route_subscription(SUBSCRIBE_REPOS, stream)
+    return server.app(
+        [Route("/", _greet), *atproto_identity.well_known_routes(host)],
+        lifespan=lambda app: _lifespan(host, stream, own_fetcher),
+    )
+
+
+def _build_host(
+    settings: PdsSettings,
+    pool: ConnectionPool[Connection],
+    fetcher: Fetcher,
+    identity: IdentityResolver,
+    catalog: Catalog,
+) -> Host:
+    vault = Vault(settings.secret)
+    return Host(
+        settings=settings,
+        pool=pool,
+        catalog=catalog,
+        fetcher=fetcher,
+        identity=identity,
+        directory=Directory(
+            settings.plc_url, fetcher, bypass_key=settings.plc_bypass_key
+        ),
+        proxy=ServiceProxy(settings, fetcher, identity, utc_now),
+        sessions=Sessions(settings),
+        vault=vault,
+        keys=KeyRing(vault),
+        # Two processes of one server would differ here; the lock of a repo's head
+        # and `after` keep its revs rising all the same.
+        clock=TidClock(secrets.randbelow(_CLOCK_IDS), now_us),
+        events=StoredEvents(pool),
+        nodes=NodeCache(),
+        limits=MethodLimits(settings),
+        cursor_key=derive_key(settings.secret, "paging cursors"),
+        hashing=HashQueue(),
+        spooler=Spooler(),
+        pending_handles=set(),
+    )
+
+
+class _Gate:
+    """Who calls; and where calls go that this server does not answer."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def authenticate(self, request: Request, nsid: str) -> Auth | None:
+        login = await self._login(request, nsid)
+        return None if login is None else auth_of(login)
+
+    async def proxy(self, request: Request, nsid: str) -> Response | None:
+        """The fallback of the XRPC kit: forward for a logged-in, active account."""
+        if not is_nsid(nsid) or request.method not in ("GET", "HEAD", "POST"):
+            return None
+        login = await self._login(request, nsid)
+        if login is None:
+            raise AuthMissingError("Authentication Required")
+        identify(request.scope, login.account.did)
+        if nsid in PROTECTED_METHODS:
+            raise XrpcError(*_NO_SUCH_METHOD)
+        require_writable(login.account)
+        target, token = await self._host.run(
+            self._sign, login, nsid, request.headers.get(PROXY_HEADER)
+        )
+        body = None
+        if request.method == "POST":
+            body = await read_body(request, MAX_REQUEST_BYTES)
+        answer = await self._host.proxy.forward(
+            target,
+            ProxyRequest(
+                nsid,
+                request.scope["query_string"].decode("ascii", "replace"),
+                request.headers,
+                body,
+                login.account.did,
+            ),
+            token,
+        )
+        return answer.response()
+
+    async def _login(self, request: Request, nsid: str) -> Login | None:
+        token = atproto_server.bearer_token(request.headers.get("authorization"))
+        if token is None:
+            return None
+        return await self._host.run(
+            self._check, token, nsid in atproto_server.REFRESH_METHODS
+        )
+
+    def _check(self, token: str, refresh: bool) -> Login:
+        with self._host.reading() as conn:
+            return self._host.sessions.authenticate(
+                conn, token, utc_now(), refresh=refresh
+            )
+
+    def _sign(
+        self, login: Login, nsid: str, header: str | None
+    ) -> tuple[ServiceRef, str]:
+        host = self._host
+        account = login.account
+        with host.reading() as conn:
+            preferred = None
+            if header is None:
+                preferred = preferred_indexer(conn, account.id)
+            target = host.proxy.choose(header, preferred)
+            key = host.keys.signing_key(conn, account)
+        token = host.proxy.service_token(target, Nsid(nsid), Did(account.did), key)
+        return target, token
+
+
+@asynccontextmanager
+async def _lifespan(
+    host: Host, stream: StreamServer, own_fetcher: Fetcher | None
+) -> AsyncIterator[None]:
+    settings = host.settings
+    notice = CrawlNotice(
+        settings.host,
+        settings.indexer_urls,
+        host.fetcher,
+        host.events,
+        interval=settings.crawl_notice_interval,
+    )
+    async with AsyncExitStack() as stack:
+        if own_fetcher is not None:
+            await stack.enter_async_context(own_fetcher)
+        for work in (listen(host.pool, stream.wake), notice.run(), _keep_house(host)):
+            stack.push_async_callback(_cancel, asyncio.create_task(work))
+        yield
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _keep_house(host: Host) -> None:
+    while True:
+        try:
+            await host.run(_sweep, host)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            log.warning("housekeeping failed: %s", error)
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+def _sweep(host: Host) -> None:
+    now = utc_now()
+    settings = host.settings
+    with host.pool.connection() as conn:
+        prune(conn, now - timedelta(seconds=settings.backfill_window))
+    with host.pool.connection() as conn:
+        sweep_blobs(conn, now - timedelta(seconds=settings.blob_grace))
+    with host.pool.connection() as conn:
+        host.sessions.prune(conn, now)
+
+
+def _error_types() -> dict[type[Exception], tuple[str, int]]:
+    """Each PdsError by its own name, special ones before those they derive from."""
+    types: dict[type[Exception], tuple[str, int]] = {}
+    queue: list[type[PdsError]] = [PdsError]
+    while queue:
+        kind = queue.pop(0)
+        types = {kind: (kind.name, kind.status)} | types
+        queue.extend(kind.__subclasses__())
+    return types
+
+
+async def _greet(request: Request) -> Response:
+    return PlainTextResponse(
+        "This is an AT Protocol Personal Data Server, part of a Bigworld.\n"
+        "Most methods are under /xrpc/; their description is at /docs.\n"
+    )

@@ -1,0 +1,1 @@
+"""Handles, keys and PLC operations of the PDS."""

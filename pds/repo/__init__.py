@@ -1,0 +1,1 @@
+"""Repos of the PDS: writes, reads, blocks."""

@@ -1,0 +1,55 @@
+"""The head of each repo, and the lock that makes its history linear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pds.exceptions import RepoNotFoundError
+from pds.server.accounts import Connection, Cursor
+from protocol.syntax import Tid
+
+
+@dataclass(frozen=True, slots=True)
+class RepoHead:
+    """Where a repo is: its rev, tree root and commit."""
+
+    rev: Tid
+    data: bytes
+    commit: bytes
+
+
+_HEAD: Final = "SELECT rev, data, commit FROM repo WHERE account = %s"
+LOCK_HEAD: Final = f"{_HEAD} FOR NO KEY UPDATE"
+
+
+def get_head(conn: Connection, account: int) -> RepoHead:
+    """The head. Raises RepoNotFoundError once the account is deleted."""
+    return read_head(conn.execute(_HEAD, [account]))
+
+
+def lock_head(conn: Connection, account: int) -> RepoHead:
+    """The head, which nobody else can move until this transaction ends."""
+    return read_head(conn.execute(LOCK_HEAD, [account]))
+
+
+def read_head(cursor: Cursor) -> RepoHead:
+    """The one row of a query for a head. Raises RepoNotFoundError without one."""
+    row = cursor.fetchone()
+    if row is None:
+        raise RepoNotFoundError("Could not find repo")
+    return RepoHead(*row)
+
+
+def insert_head(conn: Connection, account: int, head: RepoHead) -> None:
+    conn.execute(
+        "INSERT INTO repo (account, rev, data, commit) VALUES (%s, %s, %s, %s)",
+        [account, head.rev, head.data, head.commit],
+    )
+
+
+def move_head(conn: Connection, account: int, head: RepoHead) -> None:
+    conn.execute(
+        "UPDATE repo SET rev = %s, data = %s, commit = %s WHERE account = %s",
+        [head.rev, head.data, head.commit, account],
+    )

@@ -1,0 +1,208 @@
+"""Account rows: who lives on this server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+from psycopg.rows import class_row
+
+from pds.exceptions import (
+    AccountDeactivatedError,
+    AccountTakedownError,
+    RepoDeactivatedError,
+    RepoNotFoundError,
+    RepoSuspendedError,
+    RepoTakendownError,
+)
+
+Connection = psycopg.Connection[Any]
+Cursor = psycopg.Cursor[Any]
+
+ACTIVE = "active"
+DEACTIVATED = "deactivated"
+DELETED = "deleted"
+SUSPENDED = "suspended"
+TAKENDOWN = "takendown"
+
+SIGNING_ROLE = "signing"
+ROTATION_ROLE = "rotation"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account. `handle` is None only for a deleted one."""
+
+    id: int
+    did: str
+    handle: str | None
+    email: str | None
+    status: str
+    signing_did_key: str
+
+    @property
+    def active(self) -> bool:
+        return self.status == ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """A row about to be written; keys are sealed, the password hashed."""
+
+    did: str
+    handle: str
+    email: str | None
+    password: str
+    signing_key: bytes
+    rotation_key: bytes
+    signing_did_key: str
+
+
+_COLUMNS = "id, did, handle, email, status, signing_did_key"
+ACCOUNT_BY_ID: Final = f"SELECT {_COLUMNS} FROM account WHERE id = %s"
+
+
+def find_account(conn: Connection, identifier: str) -> Account | None:
+    """The account of a DID or a handle (lower case)."""
+    column = "did" if identifier.startswith("did:") else "handle"
+    row = conn.execute(
+        f"SELECT {_COLUMNS} FROM account WHERE {column} = %s", [identifier]
+    ).fetchone()
+    return None if row is None else Account(*row)
+
+
+def get_account(conn: Connection, account: int) -> Account:
+    """The account of an id that is known to exist."""
+    return read_account(conn.execute(ACCOUNT_BY_ID, [account]))
+
+
+def read_account(cursor: Cursor) -> Account:
+    """The one row of ACCOUNT_BY_ID."""
+    row = cursor.fetchone()
+    assert row is not None
+    return Account(*row)
+
+
+def find_password(conn: Connection, identifier: str) -> tuple[int, str] | None:
+    """Account id and stored password of a DID, a handle or an email address."""
+    if identifier.startswith("did:"):
+        column = "did"
+    elif "@" in identifier:
+        column = "email"
+    else:
+        column = "handle"
+    row = conn.execute(
+        f"SELECT id, password FROM account WHERE {column} = %s AND status <> %s",
+        [identifier, DELETED],
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def insert_account(conn: Connection, new: NewAccount) -> int:
+    """Write the row; its id. A taken handle or email raises UniqueViolation."""
+    row = conn.execute(
+        "INSERT INTO account (did, handle, email, password, signing_key,"
+        " rotation_key, signing_did_key) VALUES (%s, %s, %s, %s, %s, %s, %s)"
+        " RETURNING id",
+        [
+            new.did,
+            new.handle,
+            new.email,
+            new.password,
+            new.signing_key,
+            new.rotation_key,
+            new.signing_did_key,
+        ],
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def sealed_key(conn: Connection, account: int, role: str) -> bytes:
+    """The encrypted `signing` or `rotation` key of an account."""
+    row = conn.execute(
+        f"SELECT {role}_key FROM account WHERE id = %s", [account]
+    ).fetchone()
+    assert row is not None
+    return bytes(row[0])
+
+
+def set_handle(conn: Connection, account: int, handle: str) -> None:
+    conn.execute("UPDATE account SET handle = %s WHERE id = %s", [handle, account])
+
+
+def set_status(conn: Connection, account: int, status: str) -> None:
+    conn.execute("UPDATE account SET status = %s WHERE id = %s", [status, account])
+
+
+def erase_account(conn: Connection, account: int) -> None:
+    """Delete all that belongs to the account but the row that says it is deleted."""
+    # Imported here: it brings SQLAlchemy along, which nothing else of a server needs.
+    from pds.tables import metadata
+
+    for table in reversed(metadata.sorted_tables):
+        if "account" in table.c:
+            conn.execute(f"DELETE FROM {table.name} WHERE account = %s", [account])
+    conn.execute(
+        "UPDATE account SET status = %s, handle = NULL, email = NULL, password = '',"
+        " signing_key = '', rotation_key = '' WHERE id = %s",
+        [DELETED, account],
+    )
+
+
+def require_public(conn: Connection, did: str) -> Account:
+    """The account whose repo anyone may read. Raises the Repo*Error of its status."""
+    account = find_account(conn, did)
+    if account is None or account.status == DELETED:
+        raise RepoNotFoundError(f"Could not find repo for DID: {did}")
+    if account.status == TAKENDOWN:
+        raise RepoTakendownError(f"Repo has been taken down: {did}")
+    if account.status == SUSPENDED:
+        raise RepoSuspendedError(f"Repo has been suspended: {did}")
+    if account.status == DEACTIVATED:
+        raise RepoDeactivatedError(f"Repo has been deactivated: {did}")
+    return account
+
+
+def require_writable(account: Account) -> None:
+    """Raises unless the account may write."""
+    if account.status == DEACTIVATED:
+        raise AccountDeactivatedError("Account is deactivated")
+    if account.status != ACTIVE:
+        raise AccountTakedownError("Account has been taken down")
+
+
+def handle_owner(conn: Connection, handle: str) -> str | None:
+    """DID of the active account that has the handle."""
+    row = conn.execute(
+        "SELECT did FROM account WHERE handle = %s AND status = %s", [handle, ACTIVE]
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class HostedRepo:
+    """One line of `listRepos`."""
+
+    id: int
+    did: str
+    status: str
+    rev: str
+    commit: bytes
+
+
+def list_repos(conn: Connection, after: int, limit: int) -> list[HostedRepo]:
+    """Repos in the order of their creation, from the account id `after` on."""
+    with conn.cursor(row_factory=class_row(HostedRepo)) as cursor:
+        return cursor.execute(
+            "SELECT a.id, a.did, a.status, r.rev, r.commit FROM account a"
+            " JOIN repo r ON r.account = a.id WHERE a.id > %s ORDER BY a.id LIMIT %s",
+            [after, limit],
+        ).fetchall()
+
+
+def utc_text(moment: datetime) -> str:
+    """A moment in the datetime form of event frames, in milliseconds."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

@@ -1,0 +1,50 @@
+"""Private preferences of an account: never in the repo, never on the stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from pds.exceptions import InvalidRequestError
+from pds.server.accounts import Connection
+
+MAX_PREFERENCES_BYTES = 256 * 1024
+INDEXER_PREFERENCE = "dev.bigworld.actor.defs#indexerPref"
+
+
+def read_preferences(conn: Connection, account: int) -> list[dict[str, Any]]:
+    """The preference objects, as they were put."""
+    row = conn.execute(
+        "SELECT value FROM preference WHERE account = %s", [account]
+    ).fetchone()
+    return [] if row is None else list(orjson.loads(row[0]))
+
+
+def write_preferences(
+    conn: Connection, account: int, preferences: list[dict[str, Any]]
+) -> None:
+    """Replace all preferences. Raises InvalidRequestError."""
+    for preference in preferences:
+        if preference["$type"] == INDEXER_PREFERENCE and (
+            not isinstance(preference.get("service"), str)
+            or preference["service"].count("#") != 1
+        ):
+            raise InvalidRequestError("service of an indexerPref must be did#fragment")
+    text = orjson.dumps(preferences).decode()
+    if len(text) > MAX_PREFERENCES_BYTES:
+        raise InvalidRequestError("preferences are too large")
+    # Text columns hold no NUL; as JSON text it stands there escaped.
+    conn.execute(
+        "INSERT INTO preference (account, value) VALUES (%s, %s)"
+        " ON CONFLICT (account) DO UPDATE SET value = excluded.value",
+        [account, text],
+    )
+
+
+def preferred_indexer(conn: Connection, account: int) -> str | None:
+    """The `did#fragment` that the account chose for itself."""
+    for preference in read_preferences(conn, account):
+        if preference.get("$type") == INDEXER_PREFERENCE:
+            return str(preference["service"])
+    return None

@@ -1,0 +1,231 @@
+"""Logins: access and refresh tokens, rotation, revocation.
+
+Tokens are HS256 JWTs that only this server makes and reads. A login is one row of
+`session`, its refresh tokens are rows of `refresh_token`. Each refresh names a
+successor. For two hours the used token gives the same successor again, because two
+tabs may refresh at once and an answer may be lost. After that a second use means that
+two parties hold the token: the whole login ends. Access tokens name their login, so
+they end with it at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from pds.exceptions import AccountTakedownError, ExpiredTokenError, InvalidTokenError
+from pds.identity.vault import derive_key
+from pds.server.accounts import (
+    DELETED,
+    TAKENDOWN,
+    Account,
+    Connection,
+)
+from pds.settings import PdsSettings
+
+REFRESH_GRACE: Final = timedelta(hours=2)
+"""How long a used refresh token gives the same successor, as on the reference PDS."""
+
+_MAX_TOKEN_CHARS = 4096
+_ACCESS_SCOPE = "com.atproto.access"
+_REFRESH_SCOPE = "com.atproto.refresh"
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+
+
+def _new_refresh_id() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _header(typ: str) -> str:
+    return _base64url(json.dumps({"typ": typ, "alg": "HS256"}).encode())
+
+
+_ACCESS_HEADER = _header("at+jwt")
+_REFRESH_HEADER = _header("refresh+jwt")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    access: str
+    refresh: str
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who called, and through which login."""
+
+    account: Account
+    session: str
+
+
+class Sessions:
+    """Makes and reads the tokens of one server."""
+
+    def __init__(self, settings: PdsSettings) -> None:
+        self._key = derive_key(settings.secret, "session tokens")
+        self._audience = settings.service_did
+        self._access_lifetime = settings.access_lifetime
+        self._refresh_lifetime = settings.refresh_lifetime
+
+    def open(self, conn: Connection, account: int, did: str, now: datetime) -> Tokens:
+        """Begin a login."""
+        session = secrets.token_urlsafe(18)
+        expires = now + timedelta(seconds=self._refresh_lifetime)
+        conn.execute(
+            "INSERT INTO session (id, account, expires_at) VALUES (%s, %s, %s)",
+            [session, account, expires],
+        )
+        refresh_id = _new_refresh_id()
+        self._insert_refresh_token(conn, session, refresh_id, expires)
+        return self._mint(did, session, refresh_id, now)
+
+    def refresh(self, conn: Connection, token: str, now: datetime) -> Tokens | None:
+        """Trade a refresh token for new tokens.
+
+        None when the token was used before its grace time: then its whole login has
+        been revoked, and the caller must commit that before it answers ExpiredToken.
+        """
+        claims = self._read(token, _REFRESH_HEADER, now)
+        session, used = claims["sid"], claims["jti"]
+        # The lock makes two refreshes of one login take turns.
+        live = conn.execute(
+            "SELECT 1 FROM session WHERE id = %s AND revoked_at IS NULL FOR UPDATE",
+            [session],
+        ).fetchone()
+        if live is None:
+            return None
+        row = conn.execute(
+            "SELECT next_id FROM refresh_token"
+            " WHERE id = %s AND session = %s AND expires_at > %s",
+            [used, session, now],
+        ).fetchone()
+        if row is None:
+            self._revoke(conn, session, now)
+            return None
+        successor = row[0]
+        if successor is None:
+            successor = self._rotate(conn, session, used, now)
+        return self._mint(claims["sub"], session, successor, now)
+
+    def _rotate(self, conn: Connection, session: str, used: str, now: datetime) -> str:
+        """Name and store the successor of an unused refresh token."""
+        successor = _new_refresh_id()
+        expires = now + timedelta(seconds=self._refresh_lifetime)
+        conn.execute(
+            "UPDATE refresh_token SET next_id = %s,"
+            " expires_at = least(expires_at, %s) WHERE id = %s",
+            [successor, now + REFRESH_GRACE, used],
+        )
+        conn.execute(
+            "UPDATE session SET expires_at = %s WHERE id = %s", [expires, session]
+        )
+        self._insert_refresh_token(conn, session, successor, expires)
+        return successor
+
+    def _insert_refresh_token(
+        self, conn: Connection, session: str, refresh_id: str, expires: datetime
+    ) -> None:
+        conn.execute(
+            "INSERT INTO refresh_token (id, session, expires_at) VALUES (%s, %s, %s)",
+            [refresh_id, session, expires],
+        )
+
+    def close(self, conn: Connection, token: str, now: datetime) -> None:
+        """End the login of a refresh token."""
+        claims = self._read(token, _REFRESH_HEADER, now)
+        self._revoke(conn, claims["sid"], now)
+
+    def authenticate(
+        self, conn: Connection, token: str, now: datetime, *, refresh: bool = False
+    ) -> Login:
+        """Who holds this access token (or refresh token, which proves nothing else).
+
+        Raises InvalidTokenError, ExpiredTokenError, AccountTakedownError.
+        """
+        claims = self._read(token, _REFRESH_HEADER if refresh else _ACCESS_HEADER, now)
+        row = conn.execute(
+            "SELECT a.id, a.did, a.handle, a.email, a.status, a.signing_did_key,"
+            " s.revoked_at IS NOT NULL"
+            " FROM session s JOIN account a ON a.id = s.account WHERE s.id = %s",
+            [claims["sid"]],
+        ).fetchone()
+        if row is None or row[6]:
+            raise ExpiredTokenError("Token has been revoked")
+        account = Account(*row[:6])
+        if account.did != claims["sub"] or account.status == DELETED:
+            raise InvalidTokenError("Token could not be verified")
+        if account.status == TAKENDOWN:
+            raise AccountTakedownError("Account has been taken down")
+        return Login(account, claims["sid"])
+
+    def prune(self, conn: Connection, now: datetime) -> None:
+        """Forget logins and refresh tokens that can no longer be used."""
+        conn.execute("DELETE FROM session WHERE expires_at < %s", [now])
+        conn.execute("DELETE FROM refresh_token WHERE expires_at < %s", [now])
+
+    def _revoke(self, conn: Connection, session: str, now: datetime) -> None:
+        conn.execute(
+            "UPDATE session SET revoked_at = %s WHERE id = %s AND revoked_at IS NULL",
+            [now, session],
+        )
+
+    def _mint(self, did: str, session: str, refresh_id: str, now: datetime) -> Tokens:
+        issued = int(now.timestamp())
+        common: dict[str, Any] = {
+            "sub": did,
+            "aud": self._audience,
+            "sid": session,
+            "iat": issued,
+        }
+        access = common | {
+            "scope": _ACCESS_SCOPE,
+            "exp": issued + self._access_lifetime,
+            # Two tokens of one second must still differ.
+            "jti": secrets.token_urlsafe(9),
+        }
+        refresh = common | {
+            "scope": _REFRESH_SCOPE,
+            "exp": issued + self._refresh_lifetime,
+            "jti": refresh_id,
+        }
+        return Tokens(
+            self._sign(_ACCESS_HEADER, access), self._sign(_REFRESH_HEADER, refresh)
+        )
+
+    def _sign(self, header: str, claims: dict[str, Any]) -> str:
+        body = header + "." + _base64url(json.dumps(claims).encode())
+        return body + "." + self._mac(body)
+
+    def _mac(self, body: str) -> str:
+        return _base64url(
+            hmac.new(self._key, body.encode("ascii"), hashlib.sha256).digest()
+        )
+
+    def _read(self, token: str, header: str, now: datetime) -> dict[str, Any]:
+        if len(token) > _MAX_TOKEN_CHARS or not token.isascii():
+            raise InvalidTokenError("Token could not be verified")
+        body, _, mac = token.rpartition(".")
+        # The mac is compared as text, so no second spelling of it can pass; and the
+        # header as a whole, so there is no algorithm to choose.
+        if not hmac.compare_digest(mac, self._mac(body)):
+            raise InvalidTokenError("Token could not be verified")
+        head, _, payload = body.partition(".")
+        if head != header:
+            raise InvalidTokenError("Bad token type")
+        claims = json.loads(
+            base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+        )
+        if claims["aud"] != self._audience:
+            raise InvalidTokenError("Bad token audience")
+        if claims["exp"] <= now.timestamp():
+            raise ExpiredTokenError("Token has expired")
+        return dict(claims)

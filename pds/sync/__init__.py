@@ -1,0 +1,1 @@
+"""Events and repos that the PDS serves to indexers."""

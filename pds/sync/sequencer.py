@@ -1,0 +1,126 @@
+"""The event log: numbers, stores and hands out the frames of the stream.
+
+`append` runs inside the transaction of the change that it tells of, as its last step:
+it takes the lock of the one `sequencer` row, which only that transaction's end
+releases. So a lower number never becomes visible after a higher one, a number that was
+rolled back was never seen, and one that was seen is never given again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Final, LiteralString, NoReturn
+
+import anyio
+import psycopg
+from psycopg_pool import ConnectionPool
+
+from pds.server.accounts import Connection, utc_text
+from pds.sync.frames import Message
+
+CHANNEL: Final = "pds_event"
+
+# Frames of up to 2 MB: what one read takes is bounded in bytes.
+_READ_BYTES: Final = 4 * 1024 * 1024
+_RETRY_SECONDS: Final = 1.0
+
+# Up to so many events and about so many bytes, but at least one event.
+_READ = """
+    SELECT seq, frame FROM (
+        SELECT seq, frame, sum(octet_length(frame)) OVER (ORDER BY seq) AS total
+        FROM (
+            SELECT seq, frame FROM event WHERE seq > %s ORDER BY seq LIMIT %s
+        ) AS next
+    ) AS sized
+    WHERE total - octet_length(frame) < %s ORDER BY seq
+"""
+
+
+def append(
+    conn: Connection, account: int, messages: Sequence[Message], now: datetime
+) -> int:
+    """Store these messages as the next events; the number of the last one.
+
+    Must be the last statements of the transaction.
+    """
+    row = conn.execute(
+        "UPDATE sequencer SET last_seq = last_seq + %s RETURNING last_seq",
+        [len(messages)],
+    ).fetchone()
+    assert row is not None
+    last = int(row[0])
+    time = utc_text(now)
+    rows = [
+        (seq, account, message.kind, message.encode(seq, time), now)
+        for seq, message in enumerate(messages, last - len(messages) + 1)
+    ]
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO event (seq, account, kind, frame, created_at)"
+            " VALUES (%s, %s, %s, %s, %s)",
+            rows,
+        )
+        cursor.execute(f"NOTIFY {CHANNEL}")
+    return last
+
+
+def prune(conn: Connection, before: datetime) -> int:
+    """Forget events older than the backfill window; how many went."""
+    return conn.execute("DELETE FROM event WHERE created_at < %s", [before]).rowcount
+
+
+class StoredEvents:
+    """The log as `network.streams.stream_server` reads it."""
+
+    def __init__(self, pool: ConnectionPool[Connection]) -> None:
+        self._pool = pool
+
+    async def tail(self) -> int:
+        """The newest number; 0 for none."""
+        return await anyio.to_thread.run_sync(
+            self._number, "SELECT last_seq FROM sequencer"
+        )
+
+    async def oldest(self) -> int:
+        """The oldest number that is still stored; 0 for none."""
+        return await anyio.to_thread.run_sync(
+            self._number, "SELECT coalesce(min(seq), 0) FROM event"
+        )
+
+    async def events_after(self, seq: int, limit: int) -> list[tuple[int, bytes]]:
+        """The next events above `seq`: at most `limit`, and about 4 MiB."""
+        return await anyio.to_thread.run_sync(self._read, seq, limit)
+
+    def _read(self, seq: int, limit: int) -> list[tuple[int, bytes]]:
+        with self._pool.connection() as conn:
+            return conn.execute(_READ, [seq, limit, _READ_BYTES]).fetchall()
+
+    def _number(self, query: LiteralString) -> int:
+        with self._pool.connection() as conn:
+            row = conn.execute(query).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+async def listen(
+    pool: ConnectionPool[Connection], wake: Callable[[], None]
+) -> NoReturn:
+    """Call `wake` after each append, of whatever process. Until cancelled.
+
+    Notifications are a shortcut only: whoever is woken also looks by itself from time
+    to time, so one that is lost costs a second.
+    """
+    conninfo = pool.conninfo
+    assert isinstance(conninfo, str)
+    while True:
+        with suppress(psycopg.OperationalError):
+            conn = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+            async with conn:
+                await conn.execute(f"LISTEN {CHANNEL}")
+                wake()
+                async for _ in conn.notifies():
+                    wake()
+        await asyncio.sleep(_RETRY_SECONDS)

@@ -1,0 +1,1 @@
+"""The data model: DRISL-CBOR, CIDs, JSON form, blobs."""

@@ -1,0 +1,1 @@
+"""Events of the sync stream and their frames."""

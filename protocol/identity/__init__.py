@@ -1,0 +1,1 @@
+"""Keys, DID documents, service tokens."""

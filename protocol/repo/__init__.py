@@ -1,0 +1,1 @@
+"""Repositories: CAR files, commits, whole repos, differences."""

@@ -1,0 +1,363 @@
+"""The `postgres` engine: tsvector and GIN in the index database itself.
+
+Nothing to install, and written in the transaction of the outbox drain, so it is never
+behind by more than one drain. Ranking by likes looks at the newest matches only
+(`TOP_CANDIDATES`): a GIN index has no order, and sorting every post that says "the"
+would not stay within a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import tuple_row
+from psycopg_pool import ConnectionPool
+
+from search.engines.contract import (
+    ActorHit,
+    EngineStats,
+    RecordHit,
+    TooCostlyError,
+)
+from search.engines.spelling import correct
+from search.engines.tsvector import (
+    DOMAIN,
+    FEATURE,
+    LANG,
+    MENTION,
+    TAG,
+    URL,
+    all_of,
+    any_of,
+    encode_clause,
+    encode_tsvector,
+    none_of,
+)
+from search.query import Clause, PostQuery, normalize_tag
+from search.tokens import tokenize
+from storage.postgres.instants import from_micros, to_micros
+from storage.records.documents import (
+    ActorDocument,
+    Address,
+    Document,
+    RecordDocument,
+)
+from storage.records.web_urls import normalize_url
+
+TOP_CANDIDATES = 5_000
+"""How many of the newest matches compete for the top places."""
+STATEMENT_TIMEOUT_MS = 2_000
+
+Pool = ConnectionPool[psycopg.Connection[Any]]
+
+
+@dataclass(slots=True)
+class PostgresEngine:
+    """See `search.engines.contract.SearchEngine` for the contract of each method."""
+
+    pool: Pool
+    name: str = "postgres"
+
+    def put(
+        self,
+        conn: psycopg.Connection[Any],
+        documents: Sequence[Document],
+    ) -> None:
+        """Insert or replace documents, in the caller's transaction."""
+        records = [d for d in documents if isinstance(d, RecordDocument)]
+        actors = [d for d in documents if isinstance(d, ActorDocument)]
+        if records:
+            conn.execute(
+                """
+                INSERT INTO search_document (actor, collection, rkey, ts, tsv)
+                SELECT * FROM unnest(%s::int4[], %s::int4[], %s::int8[],
+                                     %s::timestamptz[], %s::tsvector[])
+                ON CONFLICT (actor, collection, rkey)
+                DO UPDATE SET ts = excluded.ts, tsv = excluded.tsv
+                """,
+                (
+                    [d.address.actor for d in records],
+                    [d.address.collection for d in records],
+                    [d.address.rkey for d in records],
+                    [d.sort_at for d in records],
+                    [_record_vector(d) for d in records],
+                ),
+            )
+        if actors:
+            conn.execute(
+                """
+                INSERT INTO search_actor (actor, handle, tsv)
+                SELECT * FROM unnest(%s::int4[], %s::text[], %s::tsvector[])
+                ON CONFLICT (actor)
+                DO UPDATE SET handle = excluded.handle, tsv = excluded.tsv
+                """,
+                (
+                    [d.actor for d in actors],
+                    [d.handle for d in actors],
+                    [_actor_vector(d) for d in actors],
+                ),
+            )
+
+    def delete(
+        self,
+        conn: psycopg.Connection[Any],
+        addresses: Sequence[Address],
+        actors: Sequence[int],
+    ) -> None:
+        """Remove records by address, and accounts with all their records by id, in the
+        caller's transaction."""
+        if addresses:
+            conn.execute(
+                """
+                DELETE FROM search_document d
+                USING unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, r)
+                WHERE d.actor = x.a AND d.collection = x.c AND d.rkey = x.r
+                """,
+                (
+                    [a.actor for a in addresses],
+                    [a.collection for a in addresses],
+                    [a.rkey for a in addresses],
+                ),
+            )
+        for table in ("search_actor", "search_document") if actors else ():
+            conn.execute(f"DELETE FROM {table} WHERE actor = ANY(%s)", ([*actors],))
+
+    def clear(self, conn: psycopg.Connection[Any]) -> None:
+        """Forget everything (before a rebuild)."""
+        conn.execute("TRUNCATE search_document, search_actor, search_word")
+
+    def search_records(
+        self,
+        query: PostQuery,
+        *,
+        collections: Sequence[int],
+        limit: int,
+        after: list[Any] | None = None,
+    ) -> list[RecordHit]:
+        """Return matching records, newest or most liked first.
+
+        When nothing matches, unknown words are tried again with their spelling mended;
+        the first value of a keyset is 1 where that was done.
+        """
+        mended = after is not None and after[0] == 1
+        if not mended:
+            hits = self._search(query, collections, limit, after)
+            if hits or after is not None:
+                return hits
+        corrected = self._mend(query)
+        if corrected is None:
+            return []
+        hits = self._search(corrected, collections, limit, after)
+        return [RecordHit(hit.address, [1, *hit.keyset[1:]]) for hit in hits]
+
+    def _search(
+        self,
+        query: PostQuery,
+        collections: Sequence[int],
+        limit: int,
+        after: list[Any] | None,
+    ) -> list[RecordHit]:
+        where, values = _conditions(query, collections)
+        if query.sort == "top":
+            return self._search_top(where, values, limit, after)
+        if after is not None:
+            where.append("(d.ts, d.actor, d.collection, d.rkey) < (%s, %s, %s, %s)")
+            values += [from_micros(after[1]), *after[2:]]
+        rows = self._read(
+            f"""
+            SELECT d.actor, d.collection, d.rkey, d.ts FROM search_document d
+            WHERE {" AND ".join(where)}
+            ORDER BY d.ts DESC, d.actor DESC, d.collection DESC, d.rkey DESC LIMIT %s
+            """,
+            [*values, limit],
+        )
+        return [
+            RecordHit(Address(*place), [0, to_micros(ts), *place])
+            for *place, ts in rows
+        ]
+
+    def _mend(self, query: PostQuery) -> PostQuery | None:
+        words = [c.tokens[0] for c in query.required if len(c.tokens) == 1]
+        with self.pool.connection() as conn:
+            known = {word: correct(conn, word) for word in words}
+        if not any(known.values()):
+            return None
+        required = tuple(
+            Clause((known.get(c.tokens[0]) or c.tokens[0],))
+            if len(c.tokens) == 1
+            else c
+            for c in query.required
+        )
+        return replace(query, required=required)
+
+    def _search_top(
+        self, where: list[str], values: list[Any], limit: int, after: list[Any] | None
+    ) -> list[RecordHit]:
+        # The candidates are frozen at the first page's moment, so that posts written
+        # while somebody pages neither shift nor repeat places.
+        frozen = from_micros(after[1]) if after else datetime.now(UTC)
+        keyset = ""
+        if after:
+            keyset = "WHERE (score, actor, collection, rkey) < (%s, %s, %s, %s)"
+        rows = self._read(
+            f"""
+            SELECT actor, collection, rkey, score FROM (
+                SELECT d.actor, d.collection, d.rkey,
+                       coalesce(s.likes + 2 * s.reposts + s.replies + 2 * s.quotes, 0)
+                           AS score
+                FROM (
+                    SELECT d.actor, d.collection, d.rkey FROM search_document d
+                    WHERE {" AND ".join([*where, "d.ts <= %s"])}
+                    ORDER BY d.ts DESC, d.actor DESC, d.collection DESC, d.rkey DESC
+                    LIMIT %s
+                ) d LEFT JOIN post_stats s USING (actor, rkey)
+            ) scored {keyset}
+            ORDER BY score DESC, actor DESC, collection DESC, rkey DESC LIMIT %s
+            """,
+            [*values, frozen, TOP_CANDIDATES, *(after[2:] if after else ()), limit],
+        )
+        return [
+            RecordHit(Address(*place), [0, to_micros(frozen), score, *place])
+            for *place, score in rows
+        ]
+
+    def search_actors(
+        self, text: str, *, limit: int, after: list[Any] | None = None
+    ) -> list[ActorHit]:
+        """Return accounts by handle, name and description, most followed first."""
+        return self._search_actors(text, "", limit, after)
+
+    def typeahead(
+        self, text: str, *, limit: int, after: list[Any] | None = None
+    ) -> list[ActorHit]:
+        """Return accounts whose handle or name begins like `text`."""
+        return self._search_actors(text, "AB", limit, after)
+
+    def _search_actors(
+        self, text: str, weights: str, limit: int, after: list[Any] | None
+    ) -> list[ActorHit]:
+        wanted = text.strip().removeprefix("@").lower()
+        tokens = tokenize(wanted)
+        if not tokens:
+            return []
+        last = len(tokens) - 1
+        clauses = [
+            encode_clause(Clause((token,), prefix=i == last), weights)
+            for i, token in enumerate(tokens)
+        ]
+        keyset = "WHERE (exact, followers, actor) < (%s, %s, %s)" if after else ""
+        rows = self._read(
+            f"""
+            SELECT exact, followers, actor FROM (
+                SELECT a.actor, (a.handle IS NOT DISTINCT FROM %s)::int AS exact,
+                       coalesce(s.followers, 0) AS followers
+                FROM search_actor a LEFT JOIN actor_stats s USING (actor)
+                WHERE a.tsv @@ %s::tsquery
+            ) found {keyset}
+            ORDER BY exact DESC, followers DESC, actor DESC LIMIT %s
+            """,
+            [wanted, " & ".join(clauses), *(after or ()), limit],
+        )
+        return [ActorHit(actor, [*place, actor]) for *place, actor in rows]
+
+    def stats(self) -> EngineStats:
+        """Counts for the status page, as the planner estimates them: free."""
+        rows = self._read(
+            """
+            SELECT (SELECT greatest(reltuples, 0)::int8 FROM pg_class
+                    WHERE oid = 'search_document'::regclass),
+                   (SELECT greatest(reltuples, 0)::int8 FROM pg_class
+                    WHERE oid = 'search_actor'::regclass),
+                   (SELECT max(ts) FROM search_document)
+            """,
+            [],
+        )
+        records, actors, newest = rows[0]
+        return EngineStats(self.name, records, actors, newest)
+
+    def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        with (
+            self.pool.connection() as conn,
+            conn.transaction(),
+            conn.cursor(row_factory=tuple_row) as cursor,
+        ):
+            cursor.execute(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}")
+            try:
+                return cursor.execute(sql, values).fetchall()
+            except psycopg.errors.QueryCanceled:
+                raise TooCostlyError(
+                    "the search took too long; add a word, an author or a date"
+                ) from None
+
+
+def _record_vector(document: RecordDocument) -> str:
+    filters = [TAG + normalize_tag(tag) for tag in document.tags]
+    filters += [MENTION + did for did in document.mentions]
+    filters += [DOMAIN + name for d in document.domains for name in _parents(d)]
+    filters += [URL + normalize_url(url) for url in document.urls]
+    filters += [LANG + lang.lower().split("-")[0] for lang in document.langs]
+    filters += [FEATURE + feature for feature in document.features]
+    return encode_tsvector(
+        [(tokenize(document.title), "A"), (tokenize(document.text), "")], filters
+    )
+
+
+def _parents(domain: str) -> list[str]:
+    # domain:example.com finds links to www.example.com too.
+    labels = domain.split(".")
+    return [".".join(labels[i:]) for i in range(max(1, len(labels) - 1))]
+
+
+def _actor_vector(document: ActorDocument) -> str:
+    handle = document.handle or ""
+    return encode_tsvector(
+        [
+            (tokenize(handle), "A"),
+            (tokenize(document.display_name or ""), "B"),
+            (tokenize(document.description or ""), "D"),
+        ]
+    )
+
+
+def _conditions(
+    query: PostQuery, collections: Sequence[int]
+) -> tuple[list[str], list[Any]]:
+    where, values = ["d.collection = ANY(%s)"], list[Any]([[*collections]])
+    words = _tsquery(query)
+    if words:
+        where.append("d.tsv @@ %s::tsquery")
+        values.append(words)
+    for dids, comparison in (
+        (query.authors, "= ANY"),
+        (query.excluded_authors, "<> ALL"),
+    ):
+        if dids:
+            where.append(
+                f"d.actor {comparison} "
+                "(ARRAY(SELECT id FROM actor WHERE did = ANY(%s)))"
+            )
+            values.append([*dids])
+    for moment, comparison in ((query.since, ">="), (query.until, "<")):
+        if moment is not None:
+            where.append(f"d.ts {comparison} %s")
+            values.append(moment)
+    return where, values
+
+
+def _tsquery(query: PostQuery) -> str:
+    parts = [encode_clause(clause) for clause in query.required]
+    parts += all_of(TAG, query.tags)
+    parts += all_of(MENTION, query.mentions)
+    parts += all_of(URL, query.urls)
+    parts += all_of(FEATURE, query.features)
+    parts += [any_of(DOMAIN, [domain]) for domain in query.domains]
+    if query.langs:
+        parts.append(any_of(LANG, query.langs))
+    parts += ["!" + encode_clause(clause) for clause in query.excluded]
+    parts += none_of(TAG, query.excluded_tags)
+    parts += none_of(FEATURE, query.excluded_features)
+    return " & ".join(parts)

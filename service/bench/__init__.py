@@ -1,1 +1,0 @@
-"""Measurements of the parts, each beside its floor."""

@@ -1,0 +1,270 @@
+"""Prometheus metrics. Every label value comes from a closed set, so that no input from
+outside can make the number of series grow.
+
+What stands in the database is read when the metrics are asked for; what happens in
+this process is counted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from psycopg_pool import ConnectionPool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from audit.samples import completeness
+from protocol.events.drops import DropReason
+from storage.hosts import host_rows
+from storage.states import REPO_STATES
+
+if TYPE_CHECKING:
+    from crawler.live.firehose import Firehose
+
+OTHER = "other"
+STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
+_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_TASK_BUCKETS = (0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0)
+
+
+def closed(value: str, allowed: Collection[str]) -> str:
+    """`value` if it is of the closed set, else "other"."""
+    return value if value in allowed else OTHER
+
+
+class RequestMetrics:
+    """Requests of an XRPC server, by method and class of status."""
+
+    def __init__(self, registry: CollectorRegistry, methods: Collection[str]) -> None:
+        self._methods = methods
+        self._count = Counter(
+            "bigworld_requests_total",
+            "XRPC requests answered",
+            ("method", "status"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "bigworld_request_seconds",
+            "Time to answer an XRPC request",
+            ("method",),
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
+        )
+
+    def observe(self, nsid: str, status: int, seconds: float) -> None:
+        """Count one answer."""
+        method = closed(nsid, self._methods)
+        kind = closed(f"{status // 100}xx", STATUS_CLASSES)
+        self._count.labels(method, kind).inc()
+        self._seconds.labels(method).observe(seconds)
+
+
+class TaskMetrics:
+    """Runs of scheduled tasks, by name and outcome."""
+
+    def __init__(self, registry: CollectorRegistry, names: Collection[str]) -> None:
+        self._names = names
+        self._count = Counter(
+            "bigworld_tasks_total",
+            "Scheduled tasks run",
+            ("task", "outcome"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "bigworld_task_seconds",
+            "Time a scheduled task took",
+            ("task",),
+            buckets=_TASK_BUCKETS,
+            registry=registry,
+        )
+
+    @contextmanager
+    def run(self, name: str) -> Iterator[None]:
+        """Count and time the work inside."""
+        task = closed(name, self._names)
+        started = perf_counter()
+        outcome = "failed"
+        try:
+            yield
+            outcome = "done"
+        finally:
+            self._count.labels(task, outcome).inc()
+            self._seconds.labels(task).observe(perf_counter() - started)
+
+
+class CrawlCollector(Collector):
+    """What the crawling process has done since it started."""
+
+    def __init__(self, firehose: Firehose) -> None:
+        self._firehose = firehose
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "bigworld_streams", "Streams that are open", value=self._firehose.streams
+        )
+        pipeline = self._firehose.pipeline
+        if pipeline is None:
+            return
+        yield GaugeMetricFamily(
+            "bigworld_queued_bytes",
+            "Bytes of frames that wait to be judged",
+            value=pipeline.queued_bytes,
+        )
+        stats = pipeline.stats
+        for name, text, value in (
+            ("bigworld_frames", "Frames judged", stats.frames),
+            ("bigworld_events", "Events that passed", stats.events),
+            ("bigworld_applied", "Events applied", stats.applied),
+            ("bigworld_batches", "Transactions of events", stats.batches),
+            (
+                "bigworld_unchecked_keys",
+                "Created keys whose neighbours did not come with the commit",
+                stats.unchecked,
+            ),
+            (
+                "bigworld_apply_seconds",
+                "Time spent in those transactions",
+                stats.apply_seconds,
+            ),
+        ):
+            yield CounterMetricFamily(name, text, value=value)
+
+
+class IndexCollector(Collector):
+    """What the index holds and has dropped, read from the database when asked."""
+
+    def __init__(self, pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
+        self._pool = pool
+
+    def describe(self) -> list[Metric]:
+        """No look at the database when the collector is registered."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        with self._pool.connection() as conn:
+            yield _by_label(
+                conn,
+                "bigworld_drops_total",
+                "Frames, operations and records dropped",
+                "reason",
+                frozenset(DropReason),
+                "SELECT reason, sum(n)::int8 FROM drop_count GROUP BY reason",
+            )
+            yield _by_label(
+                conn,
+                "bigworld_repos",
+                "Repos in the index by state",
+                "state",
+                REPO_STATES,
+                "SELECT state, count(*) FROM repo GROUP BY state",
+            )
+            yield _by_label(
+                conn,
+                "bigworld_hosts",
+                "Known hosts by state",
+                "state",
+                host_rows.HOST_STATES,
+                "SELECT state, count(*) FROM host GROUP BY state",
+            )
+            yield from _completeness(conn)
+            for name, text, query in (
+                (
+                    "bigworld_search_outbox",
+                    "Search documents waiting to be written",
+                    "SELECT count(*) FROM search_outbox",
+                ),
+                (
+                    "bigworld_resync_buffer",
+                    "Events held until their repo is fetched",
+                    "SELECT count(*) FROM resync_buffer",
+                ),
+                (
+                    "bigworld_repos_partial",
+                    "Repos of which only chosen collections are kept",
+                    "SELECT count(*) FROM repo"
+                    " WHERE selection IS NOT NULL AND rev IS NOT NULL",
+                ),
+                (
+                    "bigworld_records_estimate",
+                    "Records in the index, by the planner's estimate",
+                    "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::int8 "
+                    "FROM pg_class WHERE relkind = 'r' AND relname LIKE 'record\\_%'",
+                ),
+            ):
+                row = conn.execute(query).fetchone()
+                yield GaugeMetricFamily(name, text, value=row[0] if row else 0)
+
+
+def _completeness(conn: psycopg.Connection[Any]) -> Iterator[Metric]:
+    figure = completeness(conn)
+    found = GaugeMetricFamily(
+        "bigworld_audited",
+        "Repos drawn by the audit, the newest of them, by what was found",
+        labels=("verdict",),
+    )
+    for verdict, count in figure.verdicts.items():
+        found.add_metric((verdict,), count)
+    yield found
+    for name, text, value in (
+        ("bigworld_completeness", "Share of repos whole and equal", figure.share),
+        (
+            "bigworld_completeness_chosen",
+            "Share of repos of which all that was chosen is here and equal",
+            figure.chosen,
+        ),
+        ("bigworld_completeness_low", "Its 95 % interval, low end", figure.low),
+        ("bigworld_completeness_high", "Its 95 % interval, high end", figure.high),
+    ):
+        if value is not None:
+            yield GaugeMetricFamily(name, text, value=value)
+
+
+def _by_label(
+    conn: psycopg.Connection[Any],
+    name: str,
+    text: str,
+    label: str,
+    allowed: Collection[str],
+    query: str,
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=(label,))
+    counts = dict.fromkeys(allowed, 0)
+    for value, count in conn.execute(query):
+        known = closed(value, allowed)
+        counts[known] = counts.get(known, 0) + count
+    for value, count in counts.items():
+        family.add_metric((value,), count)
+    return family
+
+
+def metrics_route(registry: CollectorRegistry) -> Route:
+    """GET /metrics in Prometheus' text format."""
+
+    def serve(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Route("/metrics", serve)
+
+
+def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> None:
+    """Serve /metrics on a port of its own, from a daemon thread; 0 means not at all."""
+    if port:
+        start_http_server(port, addr=host, registry=registry)

@@ -1,1 +1,0 @@
-"""The pages at `/`: rendered here, readable without JavaScript, nothing vendored."""

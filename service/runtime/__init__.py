@@ -1,0 +1,1 @@
+"""Processes, settings, databases, logs."""

@@ -1,0 +1,191 @@
+"""Which database and broker a process uses: your own, the running one, or a new one."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from service.operator_errors import ConfigError, FolderInUseError, NoDatabaseError
+from service.runtime.config import Config
+
+# The supervisor and the migrations bring large libraries along, which most processes
+# of a running network do not need; they are imported where they are used.
+if TYPE_CHECKING:
+    from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
+
+# Target of the migrations -> name of the database on the embedded server.
+INDEX = "index"
+PLC = "plc"
+PDS = "pds"
+_MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_VERSION_LINE = re.compile(
+    r"""^(revision|down_revision)(?:: [^=]+)? = ["'](\w+)["']""", re.MULTILINE
+)
+_INDEX_DATABASE = "bigworld"
+_PATIENCE_S = 60.0
+
+
+def database_name(target: str, part: str = "") -> str:
+    """The embedded server's database of a target; `part` is the letter of a PDS."""
+    return (
+        _INDEX_DATABASE if target == INDEX else "_".join(filter(None, (target, part)))
+    )
+
+
+def embedded_postgres(config: Config) -> EmbeddedPostgres:
+    """The embedded server of this home, not started."""
+    from service.runtime.embedded import EmbeddedPostgres
+    from service.runtime.embedded.binaries import machine_postgres
+
+    binaries: Path | None = None
+    if config.machine_postgres:
+        binaries = machine_postgres()
+        if binaries is None:
+            raise ConfigError(
+                "machine_postgres: no PostgreSQL 17 or newer is installed here"
+            )
+    return EmbeddedPostgres(config.home / "postgres", binaries=binaries)
+
+
+def embedded_valkey(config: Config) -> EmbeddedValkey:
+    """The embedded broker of this home, not started."""
+    from service.runtime.embedded import EmbeddedValkey
+
+    return EmbeddedValkey(config.home / "valkey")
+
+
+@contextmanager
+def open_database(config: Config, target: str, part: str = "") -> Iterator[str]:
+    """The URL of a migrated database of `target`, for as long as the context lasts.
+
+    DATABASE_URL when it is set; else the embedded server that runs in this home
+    (`bigworld up` in another terminal); else that server, started for this process.
+    """
+    if config.database_url is not None:
+        url = config.database_url.get_secret_value()
+        _migrate(config, url, target)
+        yield url
+        return
+    server = embedded_postgres(config)
+    _attach_or_start(server)
+    try:
+        name = database_name(target, part)
+        server.ensure_database(name)
+        _migrate(config, server.url(name), target)
+        yield server.url(name)
+    finally:
+        server.stop()
+
+
+@contextmanager
+def open_existing(config: Config, target: str, *, start: bool = False) -> Iterator[str]:
+    """The URL of a database that is there already; nothing is created or migrated.
+
+    With `start` the embedded server of a home that has data is started where it does
+    not run. Raises NoDatabaseError, which says which command makes what is missing.
+    """
+    if config.database_url is not None:
+        url = config.database_url.get_secret_value()
+        _check_existing(url, target, "the database at DATABASE_URL")
+        yield url
+        return
+    require_data(config)
+    server = embedded_postgres(config)
+    if start:
+        _attach_or_start(server)
+    elif not server.attach():
+        raise NoDatabaseError(
+            f"nothing runs in {config.home}: start it with `bigworld up`"
+        )
+    try:
+        url = server.url(database_name(target))
+        _check_existing(url, target, f"the database in {config.home}")
+        yield url
+    finally:
+        server.stop()
+
+
+def require_data(config: Config) -> None:
+    """Raise NoDatabaseError where the embedded database of this home is not made."""
+    if config.database_url is None and not (config.home / "postgres/data").is_dir():
+        raise NoDatabaseError(
+            f"{config.home} holds no data yet: `bigworld up` fills it"
+            " (or set BIGWORLD_HOME to the home you mean)"
+        )
+
+
+def _check_existing(url: str, target: str, where: str) -> None:
+    try:
+        if is_current(url, target):
+            return
+    except psycopg.Error as error:
+        detail = str(error).strip().partition("\n")[0]
+        raise NoDatabaseError(f"{where} does not answer: {detail}") from error
+    raise NoDatabaseError(
+        f"{where} has no tables of this version: `bigworld up` (or `bigworld serve`)"
+        " makes or migrates them"
+    )
+
+
+@contextmanager
+def open_broker(config: Config) -> Iterator[str]:
+    """The broker URL as Celery spells it; found in the same order."""
+    if config.broker_url is not None:
+        yield config.broker_url.get_secret_value()
+        return
+    server = embedded_valkey(config)
+    _attach_or_start(server)
+    try:
+        yield server.celery_url()
+    finally:
+        server.stop()
+
+
+def newest_version(target: str) -> str:
+    """The version that no other version of the target follows."""
+    names: dict[str, set[str]] = {"revision": set(), "down_revision": set()}
+    for path in (_MIGRATIONS / target / "versions").glob("*.py"):
+        for name, found in _VERSION_LINE.findall(path.read_text()):
+            names[name].add(found)
+    (newest,) = names["revision"] - names["down_revision"]
+    return newest
+
+
+def is_current(url: str, target: str) -> bool:
+    """Whether the database is at the newest version, seen without the migrations."""
+    query = sql.SQL("SELECT version_num FROM {}").format(
+        sql.Identifier(f"alembic_version_{target}")
+    )
+    try:
+        with psycopg.connect(url) as conn:
+            return conn.execute(query).fetchall() == [(newest_version(target),)]
+    except psycopg.errors.UndefinedTable:
+        return False
+
+
+def _migrate(config: Config, url: str, target: str) -> None:
+    if config.migrate and not is_current(url, target):
+        from storage import migrate
+
+        migrate.upgrade(url, target)
+
+
+def _attach_or_start(server: EmbeddedPostgres | EmbeddedValkey) -> None:
+    """Use the server that runs, or start it; wait for one that is just starting."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not server.attach():
+        try:
+            server.start()
+        except FolderInUseError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return

@@ -1,0 +1,66 @@
+"""Secrets made on first use and kept in $BIGWORLD_HOME/secrets, readable by us only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from service.operator_errors import ConfigError
+from service.runtime.config import Config
+
+SECRET_BYTES = 32
+PLC_BYPASS = "plc-bypass"
+"""What our own PDSes show to our own directory, which counts by address."""
+
+
+class SecretStore:
+    """A folder of small files, one secret a file."""
+
+    def __init__(self, home: Path) -> None:
+        self._folder = home / "secrets"
+
+    def key(self, name: str) -> bytes:
+        """32 random bytes under `name`, the same at every start."""
+        text = self._load(name, lambda: secrets.token_hex(SECRET_BYTES))
+        try:
+            value = bytes.fromhex(text)
+        except ValueError:
+            value = b""
+        if len(value) != SECRET_BYTES:
+            raise ConfigError(f"{self._folder / name} is damaged: not 32 bytes of hex")
+        return value
+
+    def password(self, name: str) -> str:
+        """A random password under `name`, the same at every start."""
+        return self._load(name, lambda: secrets.token_urlsafe(18))
+
+    def _load(self, name: str, make: Callable[[], str]) -> str:
+        path = self._folder / name
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        if not path.exists():
+            # Written whole under another name first: two processes that start
+            # together must not read a half file or disagree about the secret.
+            draft = self._folder / f".{name}.{secrets.token_hex(8)}"
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(make() + "\n")
+                file.flush()
+                os.fsync(descriptor)
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        path.chmod(0o600)
+        return path.read_text().strip()
+
+
+def admin_password(config: Config) -> str:
+    """The configured admin password, or the one made for this home."""
+    if config.admin_password is not None:
+        return config.admin_password.get_secret_value()
+    return SecretStore(config.home).password("admin-password")

@@ -1,0 +1,224 @@
+"""Images of the pages, fetched for their readers: no foreign host sees who reads.
+
+A blob comes from its account's host through the guarded client, is proven by its CID,
+and is kept on disk. Only the bytes of known image formats are served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+import psycopg
+from psycopg_pool import ConnectionPool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from appview.views.blob_url import GET_BLOB
+from network.errors import NetworkError
+from network.http.client import Fetcher
+from network.http.policy import HostLimits
+from network.http.single_flight import SingleFlight
+from network.server.request_guard import working
+from protocol.data.cid import BLOB_PREFIX, cid_from_text, raw_cid_for
+from protocol.errors import InvalidEncodingError
+from protocol.syntax import is_did
+from service.web.image_cache import ImageCache
+from storage.states import STATUS_ACTIVE
+
+Pool = ConnectionPool[psycopg.Connection[Any]]
+
+IMAGE_PATTERN: Final = "/image/{did}/{cid}"
+"""URL of images in the pages; a preset would need something that scales."""
+IMAGE_LIMITS: Final = HostLimits(rate=20.0, burst=60, concurrency=8, max_wait=10.0)
+"""A page shows 25 accounts of one host."""
+MAX_IMAGE_BYTES: Final = 2_000_000
+"""The largest image that the lexicons allow."""
+_FETCH_SECONDS: Final = 15.0
+_FETCHES: Final = 16
+_FETCHES_A_HOST: Final = 4
+_MAX_WAITING: Final = 1_024
+_MAX_WAITING_A_HOST: Final = 128
+_FAILED_SECONDS: Final = 60.0
+_MAX_FAILED: Final = 10_000
+_CHUNK: Final = 65_536
+_HEAD: Final = 16
+_BUSY: Final = 503
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Disposition": "inline",
+    # Not longer: what is taken down must go from the caches of readers too.
+    "Cache-Control": "public, max-age=3600",
+}
+
+
+def image_type(head: bytes) -> str | None:
+    """Return the media type that the first bytes of an image tell, None for others."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "image/gif"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
+        return "image/avif"
+    return None
+
+
+class Images:
+    """The route of images: from `cache`, or fetched from the account's host.
+
+    `threads`: those that answer requests, each of which may take a connection.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        fetcher: Fetcher,
+        cache: ImageCache,
+        threads: anyio.CapacityLimiter,
+    ) -> None:
+        self._pool = pool
+        self._threads = threads
+        self._fetcher = fetcher
+        self._cache = cache
+        self._flight: SingleFlight[str, bool] = SingleFlight()
+        self._places = asyncio.Semaphore(_FETCHES)
+        self._waiting: Counter[str] = Counter()
+        self._host_places: dict[str, asyncio.Semaphore] = {}
+        self._failed: OrderedDict[str, float] = OrderedDict()
+
+    def route(self) -> Route:
+        """Return the route that IMAGE_PATTERN names."""
+        return Route(IMAGE_PATTERN, self.serve)
+
+    async def serve(self, request: Request) -> Response:
+        """Answer one image, or 404 for anything that is none."""
+        did, text = request.path_params["did"], request.path_params["cid"]
+        cid = _read_cid(text)
+        if cid is None or not is_did(did):
+            return _refuse(404)
+        async with working(request.scope):
+            host = await anyio.to_thread.run_sync(
+                self._find_host, did, limiter=self._threads
+            )
+        if host is None:
+            return _refuse(404)
+        # One account must not show what was fetched for another, taken-down one.
+        name = hashlib.sha256(f"{did} {text}".encode()).hexdigest()
+        file = await anyio.to_thread.run_sync(self._cache.open, name)
+        if file is None:
+            if self._has_failed(name):
+                return _refuse(404)
+            if (
+                self._waiting.total() >= _MAX_WAITING
+                or self._waiting[host] >= _MAX_WAITING_A_HOST
+            ):
+                return _refuse(_BUSY)
+            url = f"{host}/xrpc/{GET_BLOB}?did={quote(did, safe=':')}&cid={text}"
+            file = await self._open_fetched(name, host, url, cid)
+        if file is None:
+            return _refuse(404)
+        return await anyio.to_thread.run_sync(_answer, file, text, request)
+
+    async def _open_fetched(
+        self, name: str, host: str, url: str, cid: bytes
+    ) -> BinaryIO | None:
+        self._waiting[host] += 1
+        try:
+            if await self._flight.run(name, lambda: self._fetch(name, host, url, cid)):
+                return await anyio.to_thread.run_sync(self._cache.open, name)
+        finally:
+            self._waiting[host] -= 1
+            if not self._waiting[host]:
+                del self._waiting[host]
+                self._host_places.pop(host, None)
+        return None
+
+    def _find_host(self, did: str) -> str | None:
+        with self._pool.connection() as conn:
+            row = conn.execute(
+                """
+                SELECT h.url FROM actor a
+                JOIN repo r ON r.actor = a.id JOIN host h ON h.id = r.host
+                WHERE a.did = %s AND a.takedown IS NULL AND a.upstream_status = %s
+                """,
+                (did, STATUS_ACTIVE),
+            ).fetchone()
+        return row[0] if row else None
+
+    async def _fetch(self, name: str, host: str, url: str, cid: bytes) -> bool:
+        body = b""
+        # A host that is slow must not take the places of all others.
+        own = self._host_places.setdefault(host, asyncio.Semaphore(_FETCHES_A_HOST))
+        try:
+            async with own, self._places:
+                answer = await self._fetcher.get(
+                    url, max_bytes=MAX_IMAGE_BYTES, timeout=_FETCH_SECONDS
+                )
+            if answer.status == 200:
+                body = answer.body
+        except NetworkError:
+            pass
+        if image_type(body[:_HEAD]) is None or raw_cid_for(body) != cid:
+            self._failed[name] = time.monotonic()
+            if len(self._failed) > _MAX_FAILED:
+                self._failed.popitem(last=False)
+            return False
+        await anyio.to_thread.run_sync(self._cache.put, name, body)
+        return True
+
+    def _has_failed(self, name: str) -> bool:
+        at = self._failed.get(name)
+        if at is None:
+            return False
+        if time.monotonic() - at < _FAILED_SECONDS:
+            return True
+        del self._failed[name]
+        return False
+
+
+def _read_cid(text: str) -> bytes | None:
+    try:
+        cid = cid_from_text(text)
+    except InvalidEncodingError:
+        return None
+    return cid if cid.startswith(BLOB_PREFIX) else None
+
+
+def _refuse(status: int) -> Response:
+    headers = _HEADERS | ({"Retry-After": "5"} if status == _BUSY else {})
+    return PlainTextResponse("no image", status, headers=headers)
+
+
+def _answer(file: BinaryIO, cid: str, request: Request) -> Response:
+    headers = _HEADERS | {"ETag": f'"{cid}"'}
+    head = file.read(_HEAD)
+    media = image_type(head)
+    if media is None or request.headers.get("if-none-match") == headers["ETag"]:
+        file.close()
+        return Response(status_code=304, headers=headers) if media else _refuse(404)
+    size = file.seek(0, 2)
+    file.seek(0)
+    return StreamingResponse(
+        _chunks(file),
+        media_type=media,
+        headers=headers | {"Content-Length": str(size)},
+    )
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK):
+            yield chunk

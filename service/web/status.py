@@ -1,0 +1,119 @@
+"""What the status page tells: counts, queues, hosts, drops."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psycopg
+
+from audit.samples import Completeness, completeness
+from protocol.events.drops import DropReason
+from service.monitoring.alarms import Alarm, find_alarms
+from service.monitoring.snapshot import take_snapshot
+from service.scope_report import as_fields, describe
+from storage.hosts.host_status import HostStatus, drop_totals, host_statuses
+from storage.outbox import outbox_backlog
+from storage.repos.repo_rows import count_states
+from storage.repos.scope_rows import load_progress, load_scope
+
+BENIGN = frozenset(
+    {DropReason.STALE_REV, DropReason.DESYNCHRONIZED, DropReason.OUT_OF_SCOPE}
+)
+"""Passed over without loss: held already, not wanted, or the repo is fetched whole."""
+COUNTS = ("accounts", "records", "links", "events", "waiting", "refused", "outbox")
+"""The counters at the head of the page."""
+_EXACT_BELOW = 200_000
+"""Small tables are counted, large ones are as large as the planner thinks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look at the index."""
+
+    accounts: int
+    records: int
+    links: int
+    events: int
+    repo_states: dict[str, int]
+    outbox: int
+    drops: dict[str, int]
+    hosts: list[HostStatus]
+    alarms: list[Alarm]
+    completeness: Completeness
+    scope: dict[str, Any]
+    scope_lines: list[str]
+
+    @property
+    def waiting(self) -> int:
+        """Repos that are not in step with their host."""
+        return sum(n for s, n in self.repo_states.items() if s != "synchronized")
+
+    @property
+    def refused(self) -> int:
+        """Frames and ops that nothing made good: not those held already or fetched."""
+        return sum(n for reason, n in self.drops.items() if reason not in BENIGN)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it, for programs."""
+        hosts = [
+            {**asdict(h), "drops": dict(h.drops), "last_seen": _text(h.last_seen)}
+            | {"listed_at": _text(h.listed_at)}
+            for h in self.hosts
+        ]
+        return {name: getattr(self, name) for name in COUNTS} | {
+            "repo_states": self.repo_states,
+            "drops": self.drops,
+            "completeness": asdict(self.completeness),
+            "scope": self.scope,
+            "hosts": hosts,
+            "alarms": [
+                {"kind": a.kind, "subject": a.subject, "detail": a.detail}
+                for a in self.alarms
+            ],
+        }
+
+
+def _text(moment: Any) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def read_status(conn: psycopg.Connection[Any]) -> Status:
+    """Read everything the status page shows, in a handful of queries."""
+    hosts = host_statuses(conn)
+    scope, progress = load_scope(conn), load_progress(conn)
+    return Status(
+        accounts=_count(conn, "repo"),
+        records=_count(conn, "record"),
+        links=_count(conn, "link"),
+        events=sum(host.events for host in hosts),
+        repo_states=count_states(conn),
+        outbox=outbox_backlog(conn),
+        drops=drop_totals(conn),
+        hosts=hosts,
+        alarms=find_alarms(take_snapshot(conn)),
+        completeness=completeness(conn),
+        scope=as_fields(scope, progress),
+        scope_lines=describe(scope, progress),
+    )
+
+
+def _count(conn: psycopg.Connection[Any], table: str) -> int:
+    # A partitioned table has no figure of its own before it is analysed.
+    row = conn.execute(
+        """
+        SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::int8,
+               coalesce(sum(pg_relation_size(c.oid)), 0)::int8
+        FROM pg_partition_tree(%s::regclass) t JOIN pg_class c ON c.oid = t.relid
+        WHERE t.isleaf
+        """,
+        (table,),
+    ).fetchone()
+    assert row is not None
+    estimate, size = row
+    # Fifty bytes a row is less than any table here has.
+    if size // 50 > _EXACT_BELOW * 4:
+        return int(estimate)
+    exact = conn.execute(f"SELECT count(*) FROM {table}").fetchone()
+    assert exact is not None
+    return int(exact[0])

@@ -1,0 +1,1 @@
+"""Rows of hosts: listing, activity, budgets, status."""

@@ -1,0 +1,103 @@
+"""What a host may bring: new accounts a day, and what our operator set for it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+
+from storage.hosts.host_rows import HOST_BANNED, HOST_THROTTLED, SOURCE_CONFIGURED
+
+_DOUBLINGS: Final = 30
+
+LIMITS: Final = (
+    "max_accounts",
+    "accounts_per_day",
+    "requests_per_s",
+    "events_per_s",
+    "bytes_per_s",
+)
+"""Columns of `host` that an operator may set; NULL stands for the limit of all."""
+
+
+def accounts_allowed(age_days: int, *, first_day: int, per_day: int) -> int:
+    """New accounts that a stranger may bring today, `age_days` days after we first
+    saw it: `first_day` doubled each day, `per_day` at most."""
+    return min(per_day, first_day << min(max(age_days, 0), _DOUBLINGS))
+
+
+def admit_accounts(
+    conn: psycopg.Connection[Any],
+    host: int,
+    wanted: int,
+    *,
+    per_day: int | None,
+    room: int,
+    first_day: int | None = None,
+    returning: int = 0,
+) -> int:
+    """Grant a host up to `wanted` accounts; return how many. `returning` of them were
+    here before: they come first, and are no new ones of the day.
+
+    A host with limits of its own is bound by those, a trusted one else only by
+    `room`, the places left under our account cap; others also by `accounts_allowed`.
+    Locks the host's row until the caller's transaction ends, so two processes cannot
+    both grant the last place.
+    """
+    row = conn.execute(
+        """
+        SELECT source, state, max_accounts, accounts_per_day, accounts,
+            CASE WHEN admitted_on = (now() AT TIME ZONE 'UTC')::date
+                 THEN admitted ELSE 0 END,
+            floor(extract(epoch FROM now() - first_seen) / 86400)::int4
+        FROM host WHERE id = %s FOR UPDATE
+        """,
+        (host,),
+    ).fetchone()
+    if row is None:
+        return 0
+    source, state, most, own, accounts, today, age = row
+    if state in (HOST_BANNED, HOST_THROTTLED):
+        return 0
+    granted = min(wanted, room)
+    if most is not None:
+        granted = min(granted, most - accounts)
+    granted = max(granted, 0)
+    back = min(granted, returning)
+    new = granted - back
+    if own is not None:
+        new = min(new, own - today)
+    elif most is None and source != SOURCE_CONFIGURED and per_day is not None:
+        allowed = per_day
+        if first_day is not None:
+            allowed = accounts_allowed(age, first_day=first_day, per_day=per_day)
+        new = min(new, allowed - today)
+    new = max(new, 0)
+    granted = back + new
+    if granted:
+        conn.execute(
+            """
+            UPDATE host SET accounts = accounts + %s, admitted = %s,
+                admitted_on = (now() AT TIME ZONE 'UTC')::date
+            WHERE id = %s
+            """,
+            (granted, today + new, host),
+        )
+    return granted
+
+
+def set_limit(
+    conn: psycopg.Connection[Any], host: int, name: str, value: float | None
+) -> None:
+    """Set one of LIMITS for a host; None gives it the limit of all again."""
+    if name not in LIMITS:
+        raise ValueError(f"there is no limit {name!r}")
+    conn.execute(f"UPDATE host SET {name} = %s WHERE id = %s", (value, host))
+
+
+def own_rates(conn: psycopg.Connection[Any]) -> list[tuple[str, float]]:
+    """Return (URL, requests a second) of the hosts for which that was set."""
+    rows = conn.execute(
+        "SELECT url, requests_per_s FROM host WHERE requests_per_s IS NOT NULL"
+    )
+    return rows.fetchall()

@@ -1,0 +1,138 @@
+"""What the status page shows of the hosts: progress, lag, failures, drops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row, dict_row
+
+from storage.hosts.host_rows import shown_state
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """One line of the status page. `state` is as people are told it; `lag_s` is None
+    when nothing was handled yet."""
+
+    id: int
+    hostname: str
+    state: str
+    mode: str
+    source: str
+    relay: bool
+    rate: float
+    last_seq: int | None
+    lag_s: float | None
+    events: int
+    accounts: int
+    strikes: float
+    tries: int
+    error: str | None
+    last_seen: datetime | None
+    listed_at: datetime | None
+    waiting_repos: int
+    drops: Mapping[str, int]
+
+
+def host_statuses(
+    conn: psycopg.Connection[Any], *, limit: int = 200
+) -> list[HostStatus]:
+    """Return what the status page shows of each host, the busiest first."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(
+            """
+            SELECT id, hostname, state, mode, source, relay, rate,
+                (SELECT min(seq) FROM host_cursor WHERE host_cursor.host = host.id)
+                    AS last_seq,
+                CASE WHEN last_event_at IS NOT NULL THEN
+                    greatest(0, extract(epoch FROM coalesce(
+                        (SELECT max(updated_at) FROM host_cursor
+                         WHERE host_cursor.host = host.id), last_seen)
+                        - last_event_at))::float8 END AS lag_s,
+                events, accounts, strikes, tries, error, last_seen, listed_at,
+                coalesce(waiting.repos, 0) AS waiting_repos
+            FROM host LEFT JOIN (
+                -- Those that wait, and not all repos of a large host.
+                SELECT host, count(*) AS repos FROM repo
+                WHERE state <> 'synchronized' GROUP BY host
+            ) waiting ON waiting.host = host.id
+            ORDER BY events DESC, id LIMIT %s
+            """,
+            (limit,),
+        )
+        rows = cursor.fetchall()
+    drops: dict[int, dict[str, int]] = {}
+    for reason, host, n in conn.execute(
+        "SELECT reason, host, n FROM drop_count WHERE host = ANY(%s)",
+        ([row["id"] for row in rows],),
+    ):
+        drops.setdefault(host, {})[reason] = n
+    for row in rows:
+        row["state"] = shown_state(row["state"], row["tries"])
+    return [HostStatus(**row, drops=drops.get(row["id"], {})) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedHost:
+    """What the alarms know of a host. `usual_gap`: the longest pause that it made
+    lately. `silent_s`: since its stream last brought something. `lag_s`: how much later
+    than its own clock says its newest event came in, less than zero when its clock is
+    ahead of ours; None for none yet. `away_s`: since it came to its present state.
+    `known_s`: how long we had known it when its stream last brought something."""
+
+    hostname: str
+    state: str
+    mode: str
+    relay: bool
+    trusted: bool
+    rate: float
+    usual_rate: float
+    usual_gap: float
+    silent_s: float | None
+    lag_s: float | None
+    away_s: float
+    known_s: float | None
+    error: str | None
+    tries: int = 0
+
+    @property
+    def shown_state(self) -> str:
+        """The state as people are told it."""
+        return shown_state(self.state, self.tries)
+
+
+def watched_hosts(
+    conn: psycopg.Connection[Any], *, limit: int = 5_000
+) -> list[WatchedHost]:
+    """Return the hosts that the alarms look at: the operator's own and relays first,
+    then the busiest."""
+    with conn.cursor(row_factory=class_row(WatchedHost)) as cursor:
+        cursor.execute(
+            """
+            SELECT hostname, state, mode, relay, source = 'configured' AS trusted,
+                rate, usual_rate, usual_gap,
+                extract(epoch FROM now() - moved.at)::float8 AS silent_s,
+                extract(epoch FROM moved.at - last_event_at)::float8 AS lag_s,
+                extract(epoch FROM now() - moved_at)::float8 AS away_s,
+                extract(epoch FROM moved.at - first_seen)::float8 AS known_s, error,
+                tries
+            FROM host LEFT JOIN (
+                SELECT host, max(updated_at) AS at FROM host_cursor GROUP BY host
+            ) moved ON moved.host = host.id
+            WHERE state NOT IN ('relayed', 'banned')
+            ORDER BY source = 'configured' DESC, relay DESC, usual_rate DESC, id
+            LIMIT %s
+            """,
+            (limit,),
+        )
+        return cursor.fetchall()
+
+
+def drop_totals(conn: psycopg.Connection[Any]) -> dict[str, int]:
+    """Return drop reason -> how often, over all hosts."""
+    rows = conn.execute("SELECT reason, sum(n)::int8 FROM drop_count GROUP BY reason")
+    return dict(rows.fetchall())

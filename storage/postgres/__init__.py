@@ -1,0 +1,1 @@
+"""Connections, bulk transfer and text rules of PostgreSQL."""

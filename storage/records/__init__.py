@@ -1,0 +1,1 @@
+"""Records, links, counts and their addresses."""

@@ -1,0 +1,131 @@
+"""AT-URIs to record addresses and back, for readers: nothing is created here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+
+from protocol.errors import InvalidSyntaxError
+from protocol.syntax import AtUri, parse_at_uri, tid_from_int
+from storage.collections import COLLECTION_IDS
+from storage.records.documents import Address
+from storage.records.interning import rkey_number
+from storage.states import STATUS_DELETED
+
+
+def find_actors(conn: psycopg.Connection[Any], dids: Iterable[str]) -> dict[str, int]:
+    """DID -> actor id of those that are known."""
+    return dict(
+        conn.execute(
+            "SELECT did, id FROM actor WHERE did = ANY(%s)", (sorted(set(dids)),)
+        ).fetchall()
+    )
+
+
+def find_handles(
+    conn: psycopg.Connection[Any], handles: Iterable[str]
+) -> dict[str, str]:
+    """Handle -> DID of those that are known and verified both ways.
+
+    A deleted account has none.
+    """
+    return dict(
+        conn.execute(
+            "SELECT handle, did FROM actor WHERE handle = ANY(%s)"
+            f" AND upstream_status <> '{STATUS_DELETED}'",
+            (sorted({handle.lower() for handle in handles}),),
+        ).fetchall()
+    )
+
+
+def find_addresses(
+    conn: psycopg.Connection[Any], uris: Iterable[str]
+) -> dict[str, Address]:
+    """AT-URI -> address. Absent: no record URI by DID, or a name nobody has used."""
+    parsed: dict[str, AtUri] = {}
+    for uri in uris:
+        try:
+            found = parse_at_uri(uri)
+        except InvalidSyntaxError:
+            continue
+        if found.rkey is not None:
+            parsed[uri] = found
+    if not parsed:
+        return {}
+    actors = find_actors(conn, (str(p.authority) for p in parsed.values()))
+    collections = _find_collections(conn, {str(p.collection) for p in parsed.values()})
+    rkeys = _find_rkeys(conn, {str(p.rkey) for p in parsed.values()})
+    return {
+        uri: Address(
+            actors[str(p.authority)], collections[str(p.collection)], rkeys[str(p.rkey)]
+        )
+        for uri, p in parsed.items()
+        if str(p.authority) in actors
+        and str(p.collection) in collections
+        and str(p.rkey) in rkeys
+    }
+
+
+def name_addresses_in(
+    conn: psycopg.Connection[Any], addresses: Iterable[Address]
+) -> dict[Address, str]:
+    """Return address -> AT-URI, with one statement. Unknown ones are absent."""
+    wanted = list(addresses)
+    rows = conn.execute(
+        """
+        SELECT x.a, x.c, x.k, actor.did, collection.nsid, rkey.text
+        FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
+        JOIN actor ON actor.id = x.a
+        JOIN collection ON collection.id = x.c
+        LEFT JOIN rkey ON rkey.id = x.k
+        """,
+        (
+            [a.actor for a in wanted],
+            [a.collection for a in wanted],
+            [a.rkey for a in wanted],
+        ),
+    )
+    return {
+        Address(a, c, k): f"at://{did}/{nsid}/{tid_from_int(k) if k > 0 else text}"
+        for a, c, k, did, nsid, text in rows
+        if k > 0 or text is not None
+    }
+
+
+def name_rkeys(conn: psycopg.Connection[Any], numbers: Iterable[int]) -> dict[int, str]:
+    """Return number -> text of record keys that are no TIDs."""
+    return dict(
+        conn.execute(
+            "SELECT id, text FROM rkey WHERE id = ANY(%s)", (sorted(set(numbers)),)
+        ).fetchall()
+    )
+
+
+def _find_collections(conn: psycopg.Connection[Any], nsids: set[str]) -> dict[str, int]:
+    found = {nsid: COLLECTION_IDS[nsid] for nsid in nsids if nsid in COLLECTION_IDS}
+    rest = sorted(nsids - found.keys())
+    if rest:
+        found.update(
+            conn.execute(
+                "SELECT nsid, id FROM collection WHERE nsid = ANY(%s)", (rest,)
+            ).fetchall()
+        )
+    return found
+
+
+def _find_rkeys(conn: psycopg.Connection[Any], texts: set[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for text in texts:
+        number = rkey_number(text)
+        if number is not None:
+            found[text] = number
+    rest = sorted(texts - found.keys())
+    if rest:
+        found.update(
+            conn.execute(
+                "SELECT text, id FROM rkey WHERE text = ANY(%s)", (rest,)
+            ).fetchall()
+        )
+    return found

@@ -1,0 +1,71 @@
+"""How many bytes of records one answer may hold, whoever wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+import psycopg
+
+from protocol.data.cbor import Value
+from storage.records.documents import Address
+from storage.records.record_codec import decompress, record_size
+from storage.records.record_rows import fetch_large
+
+HELD: Final = """
+    substr(r.value, 1, 32), octet_length(r.value),
+    CASE WHEN octet_length(r.value) <= 16384 THEN r.value END
+"""
+"""The last columns of a query over `record r`: what `Held` is made of."""
+
+
+class Held(NamedTuple):
+    """A record as it stands in its row; `stored` only if that is small."""
+
+    address: Address
+    head: bytes
+    length: int
+    stored: bytes | None
+
+
+class Allowance:
+    """So many bytes are left, and so many items of values that are read from them: an
+    empty map is one byte, and seventy in memory. Small records go before large ones:
+    who writes large ones takes no place from others, and what does not fit is as if it
+    were not there.
+    """
+
+    def __init__(self, most_bytes: int, most_items: int) -> None:
+        self.bytes_left = most_bytes
+        self.items_left = most_items
+        self.is_spent = False
+        """True once a record was left out for lack of room."""
+
+    def read(
+        self, conn: psycopg.Connection[Any], rows: Iterable[Held]
+    ) -> Iterator[tuple[Held, bytes]]:
+        """The exact bytes of the rows that fit, the smallest first."""
+        sized = ((record_size(row.head, row.length), row) for row in rows)
+        for size, row in sorted(sized, key=lambda pair: pair[0]):
+            if size > self.bytes_left:
+                self.is_spent = True
+                return
+            self.bytes_left -= size
+            yield row, decompress(row.stored or fetch_large(conn, *row.address))
+
+    def take(self, value: Value) -> bool:
+        """Whether there is room for the items of a value; if so they are taken."""
+        items = _count_items(value)
+        if items > self.items_left:
+            self.is_spent = True
+            return False
+        self.items_left -= items
+        return True
+
+
+def _count_items(value: Value) -> int:
+    if isinstance(value, dict):
+        return 1 + sum(map(_count_items, value.values()))
+    if isinstance(value, list):
+        return 1 + sum(map(_count_items, value))
+    return 1

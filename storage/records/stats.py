@@ -1,0 +1,280 @@
+"""Counts kept beside what they count: exact changes, applied in bulk.
+
+A batch adds up its changes first. Rows are then written in the order of their keys,
+so that two batches never wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import psycopg
+
+from storage.postgres.arrays import int_columns
+from storage.postgres.copy import copy_rows
+
+LIKES: Final = 0
+REPOSTS: Final = 1
+REPLIES: Final = 2
+QUOTES: Final = 3
+DELETIONS: Final = 4
+"""How often the post itself was deleted."""
+_POST_COLUMNS: Final = ("likes", "reposts", "replies", "quotes", "deletions")
+
+FOLLOWERS: Final = 0
+FOLLOWS: Final = 1
+POSTS: Final = 2
+LISTS: Final = 3
+FEED_GENERATORS: Final = 4
+STARTER_PACKS: Final = 5
+_ACTOR_COLUMNS: Final = (
+    "followers",
+    "follows",
+    "posts",
+    "lists",
+    "feed_generators",
+    "starter_packs",
+)
+
+
+@dataclass(slots=True)
+class StatsChange:
+    """What a batch adds to the counts; negative for what it took away.
+
+    posts: (rkey, actor) -> changes in the order of LIKES … DELETIONS;
+    subjects: (actor, collection, rkey) -> change of likes of what is not a post;
+    actors: actor -> changes in the order of FOLLOWERS … STARTER_PACKS.
+    """
+
+    posts: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    subjects: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    actors: dict[int, list[int]] = field(default_factory=dict)
+
+    def add_post(self, rkey: int, actor: int, count: int, change: int) -> None:
+        """`count` is LIKES … DELETIONS."""
+        key = (rkey, actor)
+        changes = self.posts.get(key)
+        if changes is None:
+            changes = self.posts[key] = [0, 0, 0, 0, 0]
+        changes[count] += change
+
+    def add_subject(self, actor: int, collection: int, rkey: int, change: int) -> None:
+        """A like of anything but a post."""
+        key = (actor, collection, rkey)
+        self.subjects[key] = self.subjects.get(key, 0) + change
+
+    def add_actor(self, actor: int, count: int, change: int) -> None:
+        """`count` is FOLLOWERS … STARTER_PACKS."""
+        changes = self.actors.get(actor)
+        if changes is None:
+            changes = self.actors[actor] = [0, 0, 0, 0, 0, 0]
+        changes[count] += change
+
+    def merge(self, other: StatsChange) -> None:
+        """Add all changes of `other`, which must not be used any more."""
+        for key, changes in other.posts.items():
+            if self.posts.setdefault(key, changes) is not changes:
+                for count, change in enumerate(changes):
+                    self.posts[key][count] += change
+        for (actor, collection, rkey), change in other.subjects.items():
+            self.add_subject(actor, collection, rkey, change)
+        for number, changes in other.actors.items():
+            if self.actors.setdefault(number, changes) is not changes:
+                for count, change in enumerate(changes):
+                    self.actors[number][count] += change
+
+
+@dataclass(frozen=True, slots=True)
+class PostStats:
+    """Counts of one post."""
+
+    likes: int = 0
+    reposts: int = 0
+    replies: int = 0
+    quotes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ActorStats:
+    """Counts of one account."""
+
+    followers: int = 0
+    follows: int = 0
+    posts: int = 0
+    lists: int = 0
+    feed_generators: int = 0
+    starter_packs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    name: str
+    keys: tuple[str, ...]
+    key_types: tuple[str, ...]
+    counts: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.keys, *self.counts)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return (*self.key_types, *("int4",) * len(self.counts))
+
+
+_POSTS: Final = _Table("post_stats", ("rkey", "actor"), ("int8", "int4"), _POST_COLUMNS)
+_SUBJECTS: Final = _Table(
+    "subject_stats",
+    ("actor", "collection", "rkey"),
+    ("int4", "int4", "int8"),
+    ("likes",),
+)
+_ACTORS: Final = _Table("actor_stats", ("actor",), ("int4",), _ACTOR_COLUMNS)
+_TABLES: Final = (_POSTS, _SUBJECTS, _ACTORS)
+
+
+def _rows(change: StatsChange, table: _Table) -> list[tuple[int, ...]]:
+    """The changes of one table that change anything, in the order of their keys."""
+    rows: list[tuple[int, ...]]
+    if table is _POSTS:
+        rows = [(*key, *values) for key, values in change.posts.items()]
+    elif table is _SUBJECTS:
+        rows = [(*key, value) for key, value in change.subjects.items()]
+    else:
+        rows = [(key, *values) for key, values in change.actors.items()]
+    width = len(table.keys)
+    return sorted(row for row in rows if any(row[width:]))
+
+
+def apply_stats(conn: psycopg.Connection[Any], change: StatsChange) -> None:
+    """Add the changes of a batch to the counts: at most three statements."""
+    for table in _TABLES:
+        rows = _rows(change, table)
+        if rows:
+            arrays = ", ".join(f"%s::{name}[]" for name in table.types)
+            _upsert(
+                conn,
+                table,
+                f"SELECT * FROM unnest({arrays})",
+                int_columns(rows, len(table.types)),
+            )
+
+
+def _upsert(
+    conn: psycopg.Connection[Any], table: _Table, query: str, values: Sequence[str]
+) -> None:
+    sums = ", ".join(
+        f"{name} = {table.name}.{name} + excluded.{name}" for name in table.counts
+    )
+    conn.execute(
+        f"INSERT INTO {table.name} ({', '.join(table.columns)}) {query} "
+        f"ON CONFLICT ({', '.join(table.keys)}) DO UPDATE SET {sums}",
+        values,
+    )
+
+
+class StatsPile:
+    """Changes of a long transaction, put aside in temporary tables when they grow.
+
+    The counts themselves are only touched by `apply`, at the end: rows of popular
+    posts must not be locked while a repo streams in.
+    """
+
+    def __init__(self, conn: psycopg.Connection[Any], most: int = 100_000) -> None:
+        self._conn = conn
+        self._most = most
+        self._change = StatsChange()
+        self._piled = False
+
+    def add(self, changes: StatsChange) -> None:
+        """Take the changes of a batch."""
+        self._change.merge(changes)
+        change = self._change
+        counted = len(change.posts) + len(change.subjects) + len(change.actors)
+        if counted > self._most:
+            self._pile()
+
+    def apply(self) -> None:
+        """Add everything to the counts."""
+        if not self._piled:
+            apply_stats(self._conn, self._change)
+            return
+        self._pile()
+        for table in _TABLES:
+            keys = ", ".join(table.keys)
+            sums = ", ".join(f"sum({name})::int4" for name in table.counts)
+            query = (
+                f"SELECT {keys}, {sums} FROM pile_{table.name} "
+                f"GROUP BY {keys} ORDER BY {keys}"
+            )
+            _upsert(self._conn, table, query, ())
+
+    def _pile(self) -> None:
+        for table in _TABLES:
+            if not self._piled:
+                columns = ", ".join(
+                    f"{name} {kind}"
+                    for name, kind in zip(table.columns, table.types, strict=True)
+                )
+                self._conn.execute(
+                    f"CREATE TEMPORARY TABLE pile_{table.name} ({columns}) "
+                    "ON COMMIT DROP"
+                )
+            copy_rows(
+                self._conn,
+                f"pile_{table.name}",
+                table.columns,
+                table.types,
+                _rows(self._change, table),
+            )
+        self._piled = True
+        self._change = StatsChange()
+
+
+def fetch_post_stats(
+    conn: psycopg.Connection[Any], posts: Sequence[tuple[int, int]]
+) -> Mapping[tuple[int, int], PostStats]:
+    """(actor, rkey) -> counts, of posts that have any."""
+    if not posts:
+        return {}
+    rows = conn.execute(
+        """
+        SELECT s.actor, s.rkey, likes, reposts, replies, quotes
+        FROM unnest(%s::int4[], %s::int8[]) AS p (actor, rkey)
+        JOIN post_stats s ON s.rkey = p.rkey AND s.actor = p.actor
+        """,
+        int_columns(posts, 2),
+    )
+    return {(row[0], row[1]): PostStats(*row[2:]) for row in rows}
+
+
+def fetch_subject_likes(
+    conn: psycopg.Connection[Any], subjects: Sequence[tuple[int, int, int]]
+) -> Mapping[tuple[int, int, int], int]:
+    """(actor, collection, rkey) -> likes, of what is not a post and has any."""
+    if not subjects:
+        return {}
+    rows = conn.execute(
+        """
+        SELECT s.actor, s.collection, s.rkey, likes
+        FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS p (actor, collection, rkey)
+        JOIN subject_stats s ON s.actor = p.actor AND s.collection = p.collection
+          AND s.rkey = p.rkey
+        """,
+        int_columns(subjects, 3),
+    )
+    return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+
+def fetch_actor_stats(
+    conn: psycopg.Connection[Any], actors: Sequence[int]
+) -> Mapping[int, ActorStats]:
+    """Actor -> counts, of accounts that have any."""
+    rows = conn.execute(
+        f"SELECT actor, {', '.join(_ACTOR_COLUMNS)} FROM actor_stats "
+        "WHERE actor = ANY(%s)",
+        (list(actors),),
+    )
+    return {row[0]: ActorStats(*row[1:]) for row in rows}

@@ -1,0 +1,1 @@
+"""Rows of repos: states, selections, identities, scope."""
