@@ -20,7 +20,7 @@ from libipld import encode_dag_cbor
 from bench.accounts import START_US
 from crawler.hosts.host_name import parse_host
 from crawler.live.gate_frame import read_frame
-from crawler.live.rounds import Passed
+from crawler.live.gate_result import GateResult
 from crawler.live.stream_state import StreamState
 from indexer.event_frames import frame_of, messages_of
 from protocol.data import cbor
@@ -206,7 +206,7 @@ ODD_FORMS: Final[tuple[Callable[[Fuzzer, bytes], bytes], ...]] = (
 def take(it: Fuzzer, writer: Writer, raw: bytes) -> Event | None:
     """What the gate makes of a frame, of an account that it knows."""
     stream = StreamState(1, HOST)
-    message = read_frame(stream, raw, Passed(), bad_seqs_allowed=9)
+    message = read_frame(stream, raw, GateResult(), bad_seqs_allowed=9)
     if message is None:
         return None
     did, seq, body = message.did, message.seq, message.body
