@@ -27,10 +27,10 @@ from crawler.hosts.listing_spider import crawl_listings
 from crawler.hosts.page_guard import PageGuard
 from crawler.hosts.status_sweep import StatusSweep
 from crawler.identities.identity_refresh import IdentityRefresh
-from crawler.identities.network_clients import OpenOutside, Outside
+from crawler.identities.network_clients import NetworkClients, OpenClients
 from crawler.repos.backfill import Backfill
 from crawler.settings import CrawlSettings
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 from network.errors import NetworkError, XrpcError
 from storage.hosts import host_rows
 from storage.hosts.host_listing import begin_listing, listings_due, polls_due
@@ -39,7 +39,7 @@ from storage.postgres import leases
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Work = Callable[[Outside], Coroutine[Any, Any, T]]
+Work = Callable[[NetworkClients], Coroutine[Any, Any, T]]
 
 _LEASE: Final = 180.0
 _TRIES: Final = 5
@@ -59,8 +59,8 @@ class CrawlTasks:
 
     settings: CrawlSettings
     pool: Pool
-    sink: Sink
-    open_outside: OpenOutside
+    index: IndexWriter
+    open_clients: OpenClients
     pds: Sequence[str] = ()
     relays: Sequence[str] = ()
 
@@ -78,7 +78,7 @@ class CrawlTasks:
                     conn, self.settings, limit=_PLC_HOSTS_A_RUN
                 )
             )
-            found = _run(self.open_outside, lambda out: self._discover(out, database))
+            found = _run(self.open_clients, lambda out: self._discover(out, database))
             return found | {"plc": read, "new": found["new"] + new}
 
     def list_repos(self, limit: int = 50) -> dict[str, int]:
@@ -109,18 +109,18 @@ class CrawlTasks:
         """Ask for the status of up to `limit` accounts of which nothing was heard."""
         database = self._database()
 
-        async def sweep(outside: Outside) -> dict[str, int]:
-            work = StatusSweep(self.settings, database, self.sink, outside)
+        async def sweep(clients: NetworkClients) -> dict[str, int]:
+            work = StatusSweep(self.settings, database, self.index, clients)
             return await work.run_batch(limit, seconds=_SECONDS)
 
         with self._lease(database, "sweep_statuses") as held:
-            return _run(self.open_outside, sweep) if held else {"skipped": 1}
+            return _run(self.open_clients, sweep) if held else {"skipped": 1}
 
     def hand_out_backfills(self, limit: int = 200) -> dict[str, int]:
         """Fetch up to `limit` repos that are due."""
 
-        async def fetch(outside: Outside) -> dict[str, int]:
-            backfill = Backfill(self.settings, self._database(), self.sink, outside)
+        async def fetch(clients: NetworkClients) -> dict[str, int]:
+            backfill = Backfill(self.settings, self._database(), self.index, clients)
             report = await backfill.run_batch(limit, seconds=_SECONDS)
             return {
                 "fetched": report.fetched,
@@ -129,30 +129,32 @@ class CrawlTasks:
                 "records": report.records,
             }
 
-        return _run(self.open_outside, fetch)
+        return _run(self.open_clients, fetch)
 
     def refresh_identities(self, limit: int = 200) -> dict[str, int]:
         """Read DID documents anew and check their handles, of `limit` more accounts or
         as many as it takes, until none is due or most of a minute is over."""
 
-        async def refresh(outside: Outside) -> dict[str, int]:
+        async def refresh(clients: NetworkClients) -> dict[str, int]:
             worker = IdentityRefresh(
-                self.settings, self._database(), self.sink, outside
+                self.settings, self._database(), self.index, clients
             )
             queued = await worker.queue_stale(limit)
             done = await worker.run_once(seconds=_REFRESH_SECONDS)
             return {"queued": queued, "done": done}
 
-        return _run(self.open_outside, refresh)
+        return _run(self.open_clients, refresh)
 
     def _database(self) -> Database:
         return Database(self.pool, most_tries=_TRIES)
 
-    async def _discover(self, outside: Outside, database: Database) -> dict[str, int]:
+    async def _discover(
+        self, clients: NetworkClients, database: Database
+    ) -> dict[str, int]:
         new, failed = 0, 0
         for text in self.relays:
             try:
-                found = await list_hosts(outside.fetcher, text, self.settings)
+                found = await list_hosts(clients.fetcher, text, self.settings)
             except (NetworkError, XrpcError) as error:
                 log.warning("list_hosts_failed", extra={"host": text, "why": error})
                 failed += 1
@@ -203,7 +205,7 @@ class CrawlTasks:
             return {"hosts": 0}
         try:
             return _run(
-                self.open_outside,
+                self.open_clients,
                 lambda out: self._crawl(out, database, targets, streamed=streamed),
             )
         finally:
@@ -216,15 +218,15 @@ class CrawlTasks:
 
     async def _crawl(
         self,
-        outside: Outside,
+        clients: NetworkClients,
         database: Database,
         targets: list[ListedHost],
         *,
         streamed: bool,
     ) -> dict[str, int]:
-        listing = Listing(self.settings, database, self.sink, outside.resolver)
+        listing = Listing(self.settings, database, self.index, clients.resolver)
         failures = await crawl_listings(
-            outside.fetcher,
+            clients.fetcher,
             listing,
             targets,
             hosts_at_once=self.settings.polls_at_once,
@@ -259,12 +261,12 @@ def _listing_lease(host: int) -> str:
     return f"list:{host}"
 
 
-def _run(open_outside: OpenOutside, work: Work[T]) -> T:
+def _run(open_clients: OpenClients, work: Work[T]) -> T:
     """Run `work` on an event loop of its own, whatever thread this is."""
 
     async def run() -> T:
-        async with open_outside() as outside:
-            return await work(outside)
+        async with open_clients() as clients:
+            return await work(clients)
 
     try:
         asyncio.get_running_loop()

@@ -12,14 +12,14 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from crawler.hosts.discovery import add_configured
-from crawler.identities.network_clients import OpenOutside, outside_opener
+from crawler.identities.network_clients import OpenClients, clients_opener
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
+from indexer.index_writer import IndexWriter
 from network.http.policy import HostLimits
 from plc.lookup import MirrorLookup
 from search.engines.postgres import PostgresEngine
 from service.event_numbering import EventKeep, event_numbering
-from service.index_sink import IndexSink
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.search_drain import search_drain
@@ -41,8 +41,8 @@ class WriteSide:
     url: str
     pool: ConnectionPool[psycopg.Connection[Any]]
     engine: PostgresEngine
-    sink: IndexSink
-    open_outside: OpenOutside
+    index: IndexWriter
+    open_clients: OpenClients
     tasks: CrawlTasks
     on_written: Callable[[], None]
     interner: Interner
@@ -58,7 +58,7 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
         open_pool(url, max=4, name="names") as names,
     ):
         engine = PostgresEngine(pool)
-        open_outside = outside_opener(
+        open_clients = clients_opener(
             names,
             settings,
             plc_url=config.directory_url,
@@ -78,17 +78,17 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
                 number()
 
             interner = Interner(names)
-            sink = IndexSink(pool, interner, on_written, send_on=settings.send_on)
+            index = IndexWriter(pool, interner, on_written, send_on=settings.send_on)
             tasks = CrawlTasks(
-                settings, pool, sink, open_outside, config.hosts, config.relays
+                settings, pool, index, open_clients, config.hosts, config.relays
             )
             yield WriteSide(
                 settings,
                 url,
                 pool,
                 engine,
-                sink,
-                open_outside,
+                index,
+                open_clients,
                 tasks,
                 on_written,
                 interner,

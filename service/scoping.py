@@ -43,12 +43,12 @@ def apply_settings(conn: psycopg.Connection[Any], config: Config) -> bool:
 async def keep_scope(side: WriteSide, stop: asyncio.Event) -> None:
     """Keep the accounts of the scope what they should be, until `stop`."""
     database = Database(side.pool, most_tries=_TRIES)
-    async with side.open_outside() as outside:
+    async with side.open_clients() as clients:
         keeper = ScopeKeeper(
             side.settings,
             database,
-            outside,
-            side.sink.remove_outside,
-            side.sink.keep_wanted,
+            clients,
+            side.index.remove_out_of_scope,
+            side.index.keep_wanted,
         )
         await keeper.run(stop)

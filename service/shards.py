@@ -18,7 +18,7 @@ from crawler.database import Database
 from crawler.settings import CrawlSettings
 from crawler.shards.shard import Shard
 from crawler.shards.shard_wire import Wake
-from service.index_sink import IndexSink
+from indexer.index_writer import IndexWriter
 from service.runtime import logs
 from service.runtime.garbage_collection import calm_interpreter
 from storage.postgres import leases
@@ -38,7 +38,7 @@ class ShardPlan:
     url: str
     log_format: str = "console"
     log_level: str = "info"
-    make_sink: Callable[..., IndexSink] = IndexSink
+    make_sink: Callable[..., IndexWriter] = IndexWriter
 
     def start(
         self, number: int, frames: socket.socket, control: socket.socket

@@ -24,7 +24,7 @@ from crawler.identities.accounts import Account
 from crawler.identities.lookups import LookedUp, look_up
 from crawler.scope.admission import IDENTITY_JOB, Admission
 from crawler.settings import CrawlSettings
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 from network.identity.resolver import IdentityResolver
 from protocol.events.event import AccountEvent
 from protocol.syntax.did import Did, is_did, is_plc_did
@@ -78,12 +78,12 @@ class Listing:
         self,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
+        index: IndexWriter,
         resolver: IdentityResolver,
     ) -> None:
         self._settings = settings
         self._database = database
-        self._sink = sink
+        self._index = index
         self._resolver = resolver
         self._admission = Admission(settings)
         self._door = asyncio.Lock()
@@ -167,7 +167,7 @@ class Listing:
             and _status(repo) != known[repo.did].status
         ]
         if changes:
-            self._database.persist(lambda: self._sink.apply(changes, {}))
+            self._database.persist(lambda: self._index.apply(changes, {}))
             back = [event.did for event in changes if event.active]
             self._database.run(lambda conn: repo_rows.wake_repos(conn, back))
         return known

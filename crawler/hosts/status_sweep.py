@@ -17,11 +17,11 @@ from typing import Any, Final
 import psycopg
 
 from crawler.database import Database
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.methods import GET_REPO_STATUS
 from crawler.scope.admission import IDENTITY_JOB
 from crawler.settings import CrawlSettings
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 from network.errors import NetworkError, RateLimitedError, XrpcError
 from network.xrpc.client import XrpcClient
 from protocol.events.event import AccountEvent
@@ -57,13 +57,13 @@ class StatusSweep:
         self,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
-        outside: Outside,
+        index: IndexWriter,
+        clients: NetworkClients,
     ) -> None:
         self._settings = settings
         self._database = database
-        self._sink = sink
-        self._fetcher = outside.fetcher
+        self._index = index
+        self._fetcher = clients.fetcher
         self._counts: Counter[str] = Counter()
 
     async def run_batch(self, limit: int, *, seconds: float) -> dict[str, int]:
@@ -162,7 +162,7 @@ class StatusSweep:
             asked_at=account.asked_at,
         )
         await asyncio.to_thread(
-            self._database.persist, lambda: self._sink.apply([event], {})
+            self._database.persist, lambda: self._index.apply([event], {})
         )
         if active:
             await self._do(lambda conn: repo_rows.wake_repos(conn, [account.did]))

@@ -17,10 +17,10 @@ from crawler.hosts.status_sweep import StatusSweep
 from crawler.identities.accounts import Account
 from crawler.identities.fair_slots import FairSlots
 from crawler.identities.identity_jobs import IdentityJobs
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.scope.admission import LOOKUP_JOB, Admission, Placement, place_repos
 from crawler.settings import CrawlSettings
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 from protocol.identity.did_document import DidDocument
 from protocol.syntax.did import Did, is_plc_did
 from storage import jobs
@@ -41,16 +41,16 @@ class AccountLookups(IdentityJobs):
         self,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
-        outside: Outside,
+        index: IndexWriter,
+        clients: NetworkClients,
         *,
         on_resync: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(settings, database, sink, outside)
+        super().__init__(settings, database, index, clients)
         self._on_resync = on_resync
         self._admission = Admission(settings)
         self._admitting = asyncio.Lock()
-        self._statuses = StatusSweep(settings, database, sink, outside)
+        self._statuses = StatusSweep(settings, database, index, clients)
 
     def _make_slots(self) -> list[FairSlots]:
         limit = self._settings.lookups_at_once

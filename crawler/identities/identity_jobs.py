@@ -16,10 +16,10 @@ from crawler.database import Database, StoppedError
 from crawler.identities.accounts import EARLY_REFRESHES
 from crawler.identities.fair_slots import FairSlots, Slot
 from crawler.identities.lookups import LookedUp, look_up
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.live.waiting import wait_first
 from crawler.settings import CrawlSettings
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 from protocol.events.event import AccountEvent
 from protocol.syntax.did import Did
 from storage import jobs
@@ -55,14 +55,14 @@ class IdentityJobs(ABC):
         self,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
-        outside: Outside,
+        index: IndexWriter,
+        clients: NetworkClients,
     ) -> None:
         self._settings = settings
         self._database = database
-        self._sink = sink
-        self._outside = outside
-        self._resolver = outside.resolver
+        self._index = index
+        self._clients = clients
+        self._resolver = clients.resolver
         self._waiting: dict[Did, jobs.ClaimedJob] = {}
         self._under_way: dict[asyncio.Task[None], jobs.ClaimedJob] = {}
         self._renewed_at = 0.0
@@ -245,7 +245,7 @@ class IdentityJobs(ABC):
     async def _apply_gone(self, did: Did) -> None:
         event = AccountEvent(did, active=False, status=_DELETED)
         await asyncio.to_thread(
-            self._database.persist, lambda: self._sink.apply([event], {})
+            self._database.persist, lambda: self._index.apply([event], {})
         )
 
     async def _retry(self, job: jobs.ClaimedJob, why: str) -> None:

@@ -13,10 +13,10 @@ from crawler.identities.accounts import Account
 from crawler.identities.fair_slots import FairSlots
 from crawler.identities.identity_jobs import IdentityJobs
 from crawler.identities.lookups import LookedUp
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.scope.admission import IDENTITY_JOB, Admission, Placement, place_repos
 from crawler.settings import CrawlSettings
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 from network.errors import NetworkError
 from protocol.syntax.did import Did
 from storage import jobs
@@ -46,10 +46,10 @@ class IdentityRefresh(IdentityJobs):
         self,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
-        outside: Outside,
+        index: IndexWriter,
+        clients: NetworkClients,
     ) -> None:
-        super().__init__(settings, database, sink, outside)
+        super().__init__(settings, database, index, clients)
         self._admission = Admission(settings)
         self._admitting = asyncio.Lock()
 
@@ -100,7 +100,7 @@ class IdentityRefresh(IdentityJobs):
                     await self._retry(job, str(error))
                     return False
         await asyncio.to_thread(
-            self._database.persist, lambda: self._sink.set_handle(did, handle)
+            self._database.persist, lambda: self._index.set_handle(did, handle)
         )
         return await self._postpone(job, wait)
 
@@ -118,7 +118,7 @@ class IdentityRefresh(IdentityJobs):
 
         long, held = self._database.run(note)
         if held is not None and held != claimed:
-            self._database.persist(lambda: self._sink.set_handle(did, None))
+            self._database.persist(lambda: self._index.set_handle(did, None))
         return long
 
     async def _place(self, did: Did, looked_up: LookedUp) -> None:

@@ -19,18 +19,18 @@ from storage.hosts.host_budget import own_rates
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class NetworkClients:
     """The ways out of this process. Bound to the event loop they were opened on."""
 
     fetcher: Fetcher
     resolver: IdentityResolver
 
 
-OpenOutside = Callable[[], AbstractAsyncContextManager[Outside]]
+OpenClients = Callable[[], AbstractAsyncContextManager[NetworkClients]]
 """Opens the ways out anew; every event loop needs its own."""
 
 
-def outside_opener(
+def clients_opener(
     pool: Pool,
     settings: CrawlSettings,
     *,
@@ -39,7 +39,7 @@ def outside_opener(
     dev_pds: Sequence[str] = (),
     host_limits: HostLimits | None = None,
     open_mirror: Callable[[], DocumentMirror] | None = None,
-) -> OpenOutside:
+) -> OpenClients:
     """Return an opener for the crawler's settings; identities are cached in `pool`.
 
     `dev_pds` are asked for `.test` handles, in development only. `open_mirror` makes a
@@ -51,7 +51,7 @@ def outside_opener(
     directory = TokenBucket(settings.plc_rate, max(1, int(settings.plc_rate)))
 
     @asynccontextmanager
-    async def open_outside() -> AsyncIterator[Outside]:
+    async def open_clients() -> AsyncIterator[NetworkClients]:
         async with Fetcher(policy, user_agent=user_agent) as fetcher:
             resolver = IdentityResolver(
                 fetcher,
@@ -69,9 +69,9 @@ def outside_opener(
             for url, rate in await asyncio.to_thread(_load_rates, pool):
                 limits = HostLimits(rate, max(1, int(2 * rate)), concurrency=1)
                 fetcher.set_limits(url, limits)
-            yield Outside(fetcher, resolver)
+            yield NetworkClients(fetcher, resolver)
 
-    return open_outside
+    return open_clients
 
 
 def _load_rates(pool: Pool) -> list[tuple[str, float]]:

@@ -22,7 +22,7 @@ import psycopg
 from crawler.database import Database, Pool, StoppedError
 from crawler.identities.account_lookups import AccountLookups
 from crawler.identities.identity_refresh import IdentityRefresh
-from crawler.identities.network_clients import OpenOutside, Outside
+from crawler.identities.network_clients import NetworkClients, OpenClients
 from crawler.live.gate import Gate
 from crawler.live.pipeline import Pipeline
 from crawler.live.reader import StreamReader
@@ -32,7 +32,7 @@ from crawler.settings import CrawlSettings
 from crawler.shards.router import Router
 from crawler.shards.shard_link import StartShard
 from crawler.shards.shard_wire import Wake
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 from network.streams.stream_client import StreamTimes
 from storage.hosts import host_rows
 from storage.postgres import leases
@@ -63,8 +63,8 @@ class Firehose:
         settings: CrawlSettings,
         url: str,
         pool: Pool,
-        sink: Sink,
-        open_outside: OpenOutside,
+        index: IndexWriter,
+        open_clients: OpenClients,
         *,
         list_due: Callable[[], Any] | None = None,
         times: StreamTimes | None = None,
@@ -75,8 +75,8 @@ class Firehose:
             raise ValueError("shards need a way to be started")
         self._settings = settings
         self._url = url
-        self._sink = sink
-        self._open_outside = open_outside
+        self._index = index
+        self._open_clients = open_clients
         self._list_due = list_due
         self._times = times
         self._start_shard = start_shard
@@ -99,8 +99,8 @@ class Firehose:
             while not stop.is_set():
                 if await asyncio.to_thread(self._hold_lock):
                     await self._wait_for_shards(stop)
-                    async with self._open_outside() as outside:
-                        await self._crawl(outside, stop)
+                    async with self._open_clients() as clients:
+                        await self._crawl(clients, stop)
                     if not self._usurped:
                         return
                 if not told:
@@ -142,12 +142,12 @@ class Firehose:
                 return
             await wait_first(stop, seconds=_SHARDS_RETRY)
 
-    async def _crawl(self, outside: Outside, stop: asyncio.Event) -> None:
+    async def _crawl(self, clients: NetworkClients, stop: asyncio.Event) -> None:
         settings = self._settings
-        backfill = Backfill(settings, self._database, self._sink, outside)
-        identities = IdentityRefresh(settings, self._database, self._sink, outside)
+        backfill = Backfill(settings, self._database, self._index, clients)
+        identities = IdentityRefresh(settings, self._database, self._index, clients)
         lookups = AccountLookups(
-            settings, self._database, self._sink, outside, on_resync=backfill.wake
+            settings, self._database, self._index, clients, on_resync=backfill.wake
         )
 
         def wake_identities() -> None:
@@ -163,7 +163,7 @@ class Firehose:
         watcher = asyncio.create_task(self._stop_waiting(stop))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._supervise(outside, pipeline, stop))
+                group.create_task(self._supervise(clients, pipeline, stop))
                 group.create_task(backfill.run(stop))
                 group.create_task(lookups.run(stop))
                 group.create_task(identities.run(stop))
@@ -186,7 +186,7 @@ class Firehose:
         pipeline = Pipeline(
             self._settings,
             self._database,
-            self._sink,
+            self._index,
             Gate(self._settings, run=self._database.run),
             on_desynchronized=_on_loop(loop, wake_backfill),
             on_identities=_on_loop(loop, wake_identities),
@@ -221,7 +221,7 @@ class Firehose:
         self._database.stop()
 
     async def _supervise(
-        self, outside: Outside, pipeline: Pipeline | Router, stop: asyncio.Event
+        self, clients: NetworkClients, pipeline: Pipeline | Router, stop: asyncio.Event
     ) -> None:
         """Keep one reader for each host that should be streamed."""
         broken = pipeline.broken if isinstance(pipeline, Router) else stop
@@ -240,7 +240,7 @@ class Firehose:
                     wanted = await asyncio.to_thread(
                         self._database.run, self._find_streamed
                     )
-                await self._match_readers(wanted, outside, pipeline)
+                await self._match_readers(wanted, clients, pipeline)
                 await wait_first(stop, broken, seconds=self._settings.host_rescan)
         finally:
             await self._close_readers(list(self._readers))
@@ -248,7 +248,7 @@ class Firehose:
     async def _match_readers(
         self,
         wanted: list[host_rows.Host],
-        outside: Outside,
+        clients: NetworkClients,
         pipeline: Pipeline | Router,
     ) -> None:
         ids = {host.id for host in wanted}
@@ -263,7 +263,7 @@ class Firehose:
             if host.id not in self._readers:
                 reader = StreamReader(
                     host,
-                    outside.fetcher,
+                    clients.fetcher,
                     pipeline,
                     self._database,
                     self._settings,

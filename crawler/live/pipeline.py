@@ -28,7 +28,7 @@ from crawler.live.gate import Gate
 from crawler.live.gate_result import GateResult, ResetHost, count_strikes
 from crawler.live.stream_state import Arrival, StreamState
 from crawler.settings import MIB, CrawlSettings
-from crawler.sink import Applied, Sink
+from indexer.index_writer import BatchOutcome, IndexWriter
 from protocol.events.drops import DropReason
 from protocol.events.event import AccountEvent, CommitEvent, Event
 from storage import cursors
@@ -70,7 +70,7 @@ class Pipeline:
         self,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
+        index: IndexWriter,
         gate: Gate,
         *,
         shard: int = 0,
@@ -81,7 +81,7 @@ class Pipeline:
         self.failure: BaseException | None = None
         self._settings = settings
         self._database = database
-        self._sink = sink
+        self._index = index
         self._gate = gate
         self._shard = shard
         self._on_desynchronized = on_desynchronized
@@ -255,9 +255,9 @@ class Pipeline:
 
     def _apply_events(
         self, events: Sequence[Event], marks: Mapping[int, int]
-    ) -> Applied | None:
+    ) -> BatchOutcome | None:
         try:
-            return self._database.persist(lambda: self._sink.apply(events, marks))
+            return self._database.persist(lambda: self._index.apply(events, marks))
         except StoppedError:
             raise
         except Exception as error:

@@ -23,7 +23,7 @@ from crawler.backoff import full_jitter
 from crawler.database import Database, StoppedError
 from crawler.identities.accounts import Account
 from crawler.identities.lookups import look_up
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.live.waiting import wait_first
 from crawler.methods import GET_REPO
 from crawler.repos.fetch_places import FetchPlaces
@@ -32,7 +32,8 @@ from crawler.repos.repo_import import SMALL_BYTES, StreamedImport
 from crawler.repos.sparse_hosts import SparseHosts
 from crawler.scope.admission import Placement, place_repos
 from crawler.settings import CrawlSettings
-from crawler.sink import FetchedRepo, Sink
+from indexer.index_writer import IndexWriter
+from indexer.repos.repo_batch import FetchedRepo
 from network.errors import (
     BadResponseError,
     NetworkError,
@@ -96,14 +97,14 @@ class Backfill:
         self,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
-        outside: Outside,
+        index: IndexWriter,
+        clients: NetworkClients,
     ) -> None:
         self.report = BackfillReport()
         self._settings = settings
         self._database = database
-        self._sink = sink
-        self._outside = outside
+        self._index = index
+        self._clients = clients
         self._places = FetchPlaces(
             settings.backfills_at_once,
             settings.backfills_per_host,
@@ -116,7 +117,7 @@ class Backfill:
         )
         # A thread of its own: those above may all wait for hosts.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="backfill-write")
-        self._gatherer = RepoGatherer(sink, self._writer)
+        self._gatherer = RepoGatherer(index, self._writer)
         self._sparse = SparseHosts(settings.sparse_records)
 
     def wake(self) -> None:
@@ -251,7 +252,7 @@ class Backfill:
         account, host = await self._identify(repo)
         assert account.pds_url is not None
         assert account.key is not None
-        client = XrpcClient(self._outside.fetcher, account.pds_url)
+        client = XrpcClient(self._clients.fetcher, account.pds_url)
         if wanted is not None:
             chosen = await self._sparse.fetch(
                 client, repo.did, account.key, host, wanted
@@ -265,7 +266,7 @@ class Backfill:
             return
         loop = asyncio.get_running_loop()
         job = StreamedImport(
-            self._sink, repo.did, host, account.key, wanted, spill=repo.tries > 0
+            self._index, repo.did, host, account.key, wanted, spill=repo.tries > 0
         )
         renew_at = loop.time() + self._settings.backfill_lease / 3
         async with AsyncExitStack() as stack:
@@ -333,7 +334,7 @@ class Backfill:
                 diff = read_diff(data, repo.did, key, time.time_ns() // 1_000)
             except ProtocolError:
                 return False
-            return self._sink.update_repo(repo.did, host, since, diff)
+            return self._index.update_repo(repo.did, host, since, diff)
 
         if not await asyncio.get_running_loop().run_in_executor(self._threads, apply):
             return False
@@ -342,7 +343,7 @@ class Backfill:
 
     async def _identify(self, repo: repo_rows.ClaimedRepo) -> tuple[Account, int]:
         """Find key and host; a repo that moved is from then on its new host's."""
-        answer = await look_up(self._outside.resolver, repo.did, refresh=repo.tries > 0)
+        answer = await look_up(self._clients.resolver, repo.did, refresh=repo.tries > 0)
         if answer.document is None:
             raise _FetchError("no DID document", lasting=not answer.failed)
         account = Account(repo.did)
@@ -390,7 +391,7 @@ class Backfill:
                 repo.did, False, status, host=repo.host, asked_at=repo.claimed_at
             )
             await asyncio.to_thread(
-                self._database.persist, lambda: self._sink.apply([event], {})
+                self._database.persist, lambda: self._index.apply([event], {})
             )
         # An account whose host does not know it yet may have been named too early.
         permanent = status is not None and (error.name != _NOT_FOUND or repo.tries > 1)

@@ -7,7 +7,8 @@ from concurrent.futures import Executor
 from typing import Final
 
 from crawler.settings import MIB
-from crawler.sink import FetchedRepo, Sink
+from indexer.index_writer import IndexWriter
+from indexer.repos.repo_batch import FetchedRepo
 
 _MOST_RECORDS: Final = 10_000
 _MOST_REPOS: Final = 500
@@ -25,8 +26,8 @@ class RepoGatherer:
     batches grow with the load.
     """
 
-    def __init__(self, sink: Sink, threads: Executor) -> None:
-        self._sink = sink
+    def __init__(self, index: IndexWriter, threads: Executor) -> None:
+        self._index = index
         self._threads = threads
         self._waiting: list[_Waiting] = []
         self._records = 0
@@ -86,7 +87,7 @@ class RepoGatherer:
         repos = [repo for repo, _, _ in batch]
         try:
             failed = await loop.run_in_executor(
-                self._threads, self._sink.import_repos, repos
+                self._threads, self._index.import_repos, repos
             )
         except Exception as error:  # handed to those who wait for it
             failed = dict.fromkeys((repo.did for repo in repos), error)

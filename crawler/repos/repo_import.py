@@ -1,4 +1,4 @@
-"""One repo on its way from bytes to the sink, piece by piece."""
+"""One repo on its way from bytes to the index, piece by piece."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import Final
 
 from crawler.repos.spill import BlockSpill
-from crawler.sink import FetchedRepo, RepoImport, Sink
+from indexer.index_writer import IndexWriter, RepoImport
+from indexer.repos.repo_batch import FetchedRepo
 from protocol.events.event import DroppedOp
 from protocol.identity.keys import PublicKey
 from protocol.repo.whole_repo import RepoReader, RepoRecord
@@ -28,7 +29,7 @@ class StreamedImport:
 
     def __init__(
         self,
-        sink: Sink,
+        index: IndexWriter,
         did: Did,
         host: int,
         key: PublicKey,
@@ -37,7 +38,7 @@ class StreamedImport:
         spill: bool,
     ) -> None:
         self.records = 0
-        self._sink = sink
+        self._index = index
         self._did = did
         self._host = host
         self._selection = None if selection is None else selection.id
@@ -100,7 +101,7 @@ class StreamedImport:
         if self._importing is None:
             # Opened late: a host that sends nothing must hold no connection.
             self._importing = self._stack.enter_context(
-                self._sink.checkout(self._did, self._host, self._selection)
+                self._index.checkout(self._did, self._host, self._selection)
             )
         self._importing.add(self._waiting)
         self._importing.drop(self._drops)

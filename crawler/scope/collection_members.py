@@ -14,7 +14,7 @@ import psycopg
 from crawler.database import Database
 from crawler.hosts.discovery import read_page
 from crawler.hosts.page_guard import PageGuard
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.methods import LIST_REPOS_BY_COLLECTION
 from crawler.settings import CrawlSettings
 from network.errors import (
@@ -53,11 +53,11 @@ class HolderSearch:
     a relay's list may take hours, and any host may be slow."""
 
     def __init__(
-        self, settings: CrawlSettings, database: Database, outside: Outside
+        self, settings: CrawlSettings, database: Database, clients: NetworkClients
     ) -> None:
         self._settings = settings
         self._database = database
-        self._fetcher = outside.fetcher
+        self._fetcher = clients.fetcher
         self._task: asyncio.Task[None] | None = None
         self._asking: dict[int, asyncio.Task[None]] = {}
         self._look_at = 0.0

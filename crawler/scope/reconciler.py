@@ -16,7 +16,7 @@ import psycopg
 from crawler.database import Database, StoppedError
 from crawler.identities.accounts import Account
 from crawler.identities.lookups import look_up
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.live.waiting import wait_first
 from crawler.scope.admission import Admission
 from crawler.scope.collection_members import HolderSearch
@@ -32,7 +32,7 @@ from storage.repos.scope_rows import (
     ScopeKind,
     add_accounts,
     claim_missing,
-    find_outside,
+    find_out_of_scope,
     hold_scope,
     load_accounts,
     load_scope,
@@ -75,20 +75,20 @@ class ScopeKeeper:
         self,
         settings: CrawlSettings,
         database: Database,
-        outside: Outside,
+        clients: NetworkClients,
         remove: Callable[[Sequence[str]], object],
         keep_wanted: Callable[[Sequence[str]], object],
     ) -> None:
         self._settings = settings
         self._database = database
-        self._outside = outside
+        self._clients = clients
         self._remove = remove
         self._keep_wanted = keep_wanted
         self._admission = Admission(settings)
-        self._search = HolderSearch(settings, database, outside)
+        self._search = HolderSearch(settings, database, clients)
         self._changed_at: datetime | None = None
         self._follows = _Follows()
-        self._outside_at = 0.0
+        self._next_removal_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
@@ -116,7 +116,7 @@ class ScopeKeeper:
         if scope.changed_at != self._changed_at:
             await self._search.close()
             self._changed_at = scope.changed_at
-            self._follows, self._outside_at = _Follows(), 0.0
+            self._follows, self._next_removal_at = _Follows(), 0.0
         busy = await self._compare()
         if scope.whole:
             return busy
@@ -124,26 +124,28 @@ class ScopeKeeper:
             follows = await self._run(lambda conn: self._follow(conn, scope))
             if follows is not self._follows:
                 # Only now that it is committed: or it would not be seen again.
-                self._follows, self._outside_at = follows, 0.0
+                self._follows, self._next_removal_at = follows, 0.0
         elif scope.kind is ScopeKind.COLLECTION:
             self._search.keep_on(scope)
         joined = await self._let_in()
         if scope.kind is ScopeKind.FOLLOWS and not self._follows.known:
             return joined or busy
-        return await self._remove_outside() or joined or busy
+        return await self._remove_out_of_scope() or joined or busy
 
-    async def _remove_outside(self) -> bool:
+    async def _remove_out_of_scope(self) -> bool:
         """Remove accounts that do not belong here; whether there were any."""
         clock = asyncio.get_running_loop().time
         began = clock()
-        if began < self._outside_at:
+        if began < self._next_removal_at:
             return False
-        outside = await self._run(lambda conn: find_outside(conn, _REMOVED_AT_ONCE))
-        if not outside:
+        leaving = await self._run(
+            lambda conn: find_out_of_scope(conn, _REMOVED_AT_ONCE)
+        )
+        if not leaving:
             took = clock() - began
-            self._outside_at = clock() + min(_SHARE * took, _LONGEST_SHARE)
+            self._next_removal_at = clock() + min(_SHARE * took, _LONGEST_SHARE)
             return False
-        await asyncio.to_thread(self._remove, outside)
+        await asyncio.to_thread(self._remove, leaving)
         return True
 
     async def _compare(self) -> bool:
@@ -208,7 +210,7 @@ class ScopeKeeper:
         return True
 
     async def _identify(self, did: Did) -> Account:
-        answer = await look_up(self._outside.resolver, did, refresh=False)
+        answer = await look_up(self._clients.resolver, did, refresh=False)
         account = Account(did)
         account.set_document(answer.document, dev=self._settings.dev)
         return account

@@ -33,7 +33,7 @@ from crawler.shards.shard_wire import (
     Wake,
     pack_control,
 )
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ _BURST_PAUSE: Final = 0.005
 class Shard:
     """Call `run`; it blocks until the router sends the end.
 
-    `sink` writes on a connection that holds the lock of this shard's number
+    `index` writes on a connection that holds the lock of this shard's number
     (storage.leases).
     """
 
@@ -57,7 +57,7 @@ class Shard:
         number: int,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
+        index: IndexWriter,
         frames: socket.socket,
         control: socket.socket,
     ) -> None:
@@ -71,7 +71,7 @@ class Shard:
         self._pipeline = Pipeline(
             settings,
             database,
-            sink,
+            index,
             gate,
             shard=number,
             on_desynchronized=lambda: self.send(Wake(repos=True)),

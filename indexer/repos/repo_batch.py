@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 import psycopg
 
@@ -19,19 +19,19 @@ from indexer.apply import apply_commits, plan_for_probes
 from indexer.changes import write
 from indexer.repos.checkout import (
     LOCK_CLASS,
-    ImportedHead,
     settle_repos,
     sync_frame_of,
 )
 from indexer.repos.import_rows import (
     Addresses,
     Dropped,
-    ImportedRecord,
     prepare_import,
 )
 from indexer.repos.repo_states import RepoState, choose_selections, lock_repos
 from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.events.event import DroppedOp
+from protocol.repo.whole_repo import RepoHead, RepoRecord
+from protocol.syntax.did import Did
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.postgres.arrays import int_array
 from storage.postgres.crashpoint import Crashpoint, crashpoint
@@ -42,35 +42,17 @@ from storage.repos.resync_buffer import clear_commits, find_buffered, load_commi
 from storage.states import STATUS_DELETED
 
 
-class FetchedRepo(Protocol):
-    """A repo in memory, proven: what a reader gave."""
+@dataclass(frozen=True, slots=True)
+class FetchedRepo:
+    """A small repo in memory, proven: the whole of it, or all of a selection
+    (storage.repos.selections)."""
 
-    @property
-    def did(self) -> str:
-        """Whose it is."""
-
-    @property
-    def host(self) -> int:
-        """Where it came from; 0 for nowhere."""
-
-    @property
-    def head(self) -> ImportedHead:
-        """Where it stands."""
-
-    @property
-    def selection(self) -> int | None:
-        """What of it this is (storage.repos.selections); None is the whole repo."""
-
-    @property
-    def records(self) -> Sequence[ImportedRecord]:
-        """All of that, in any order."""
-
-    @property
-    def drops(self) -> Sequence[DroppedOp]:
-        """What is in its tree and cannot be kept."""
-
-
-R = TypeVar("R", bound=FetchedRepo)
+    did: Did
+    host: int
+    head: RepoHead
+    records: Sequence[RepoRecord]
+    drops: Sequence[DroppedOp] = ()
+    selection: int | None = None
 
 
 class BatchChangedError(Exception):
@@ -81,11 +63,11 @@ class BatchChangedError(Exception):
 def import_fresh(
     conn: psycopg.Connection[Any],
     interner: Interner,
-    repos: Sequence[R],
+    repos: Sequence[FetchedRepo],
     now: datetime,
     *,
     send_on: bool = False,
-) -> list[R]:
+) -> list[FetchedRepo]:
     """Import those of these repos that are claimed and hold nothing yet, in one
     transaction; return the others, of which nothing has happened.
 

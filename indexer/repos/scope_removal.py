@@ -16,7 +16,7 @@ from storage.repos.scope_rows import is_outside
 
 
 @retry_conflicts
-def remove_outside(
+def remove_out_of_scope(
     conn: psycopg.Connection[Any], interner: Interner, did: str, now: datetime
 ) -> int:
     """Remove an account and return how many records went; none of one that belongs to

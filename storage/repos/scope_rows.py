@@ -356,7 +356,7 @@ def claim_missing(
     return [did for did, here in rows if not here]
 
 
-def find_outside(conn: psycopg.Connection[Any], limit: int) -> list[str]:
+def find_out_of_scope(conn: psycopg.Connection[Any], limit: int) -> list[str]:
     """Accounts whose repo is here and that do not belong to the scope (any more)."""
     if load_scope(conn).whole:
         return []

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from network.errors import DidNotFoundError, UnreachableError
 from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
@@ -100,16 +100,16 @@ def document_json(document: DidDocument) -> dict[str, Any]:
     return json
 
 
-def fake_outside(resolver: FakeResolver) -> Any:
+def fake_clients(resolver: FakeResolver) -> Any:
     """An opener of ways out: a real client on loopback, and the fake resolver."""
 
     @contextlib.asynccontextmanager
-    async def open_outside() -> AsyncIterator[Outside]:
+    async def open_clients() -> AsyncIterator[NetworkClients]:
         limits = HostLimits(rate=10_000, burst=1_000, concurrency=64)
         async with Fetcher(Policy(allow_loopback=True, limits=limits)) as fetcher:
-            yield Outside(fetcher, resolver)  # type: ignore[arg-type]
+            yield NetworkClients(fetcher, resolver)  # type: ignore[arg-type]
 
-    return open_outside
+    return open_clients
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 from crawl_author import Author, account_frame
-from crawl_fakes import FakeResolver, fake_outside
+from crawl_fakes import FakeResolver, fake_clients
 from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,17 +22,17 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from crawler.hosts.host_name import parse_host
-from crawler.identities.network_clients import OpenOutside
+from crawler.identities.network_clients import OpenClients
 from crawler.live.firehose import Firehose
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
+from indexer.index_writer import IndexWriter
 from network.server.listener import serving_in_thread
 from network.streams.stream_client import StreamTimes
 from network.streams.stream_server import StreamServer
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.mst import build_root
 from protocol.syntax.tid import tid_from_int
-from service.index_sink import IndexSink
 from storage.hosts import host_rows
 from storage.postgres.pool import open_pool
 from storage.records.interning import Interner
@@ -168,8 +168,8 @@ class CrawlWorld:
         self.pool: Pool = self._stack.enter_context(open_pool(url, max=16))
         names = self._stack.enter_context(open_pool(url, max=4))
         self.resolver.pool = names
-        self.sink = IndexSink(self.pool, Interner(names), lambda: None)
-        self.open_outside: OpenOutside = fake_outside(self.resolver)
+        self.sink = IndexWriter(self.pool, Interner(names), lambda: None)
+        self.open_clients: OpenClients = fake_clients(self.resolver)
 
     def close(self) -> None:
         self._stack.close()
@@ -215,7 +215,7 @@ class CrawlWorld:
             self.settings(**changes),
             self.pool,
             self.sink,
-            self.open_outside,
+            self.open_clients,
         )
 
     @contextlib.contextmanager
@@ -227,7 +227,7 @@ class CrawlWorld:
             self.url,
             self.pool,
             self.sink,
-            self.open_outside,
+            self.open_clients,
             list_due=tasks.list_repos,
             times=QUICK,
         )

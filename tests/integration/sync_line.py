@@ -16,11 +16,12 @@ from psycopg_pool import ConnectionPool
 from crawler.database import Database
 from crawler.hosts.host_name import HostName
 from crawler.identities.account_lookups import AccountLookups
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.live.followups import queue_followups
 from crawler.live.gate import Gate
 from crawler.live.stream_state import Arrival, StreamState
 from crawler.settings import CrawlSettings
+from indexer.index_writer import IndexWriter
 from network.errors import DidTombstonedError
 from protocol.data import cbor
 from protocol.data.cid import Cid, cid_for
@@ -28,7 +29,6 @@ from protocol.events.frames import decode_frame
 from protocol.identity.did_document import DidDocument
 from protocol.repo.car import car_block, car_header, read_car
 from protocol.syntax.did import Did
-from service.index_sink import IndexSink
 from storage.hosts import host_rows
 from storage.records.interning import Interner
 
@@ -62,7 +62,7 @@ class SyncLine:
         self.identities_to_refresh: set[Did] = set()
         self.gate_drops: Counter[str] = Counter()
         self._database = database = Database(pool)
-        self._sink = IndexSink(pool, Interner(pool), lambda: None)
+        self._sink = IndexWriter(pool, Interner(pool), lambda: None)
         self._gate = Gate(
             CrawlSettings(),
             run=database.run,
@@ -116,8 +116,8 @@ class SyncLine:
         self.time += 1.0
 
     def _lookups(self) -> AccountLookups:
-        outside = Outside(None, self.resolver)  # type: ignore[arg-type]
-        return AccountLookups(CrawlSettings(), self._database, self._sink, outside)
+        clients = NetworkClients(None, self.resolver)  # type: ignore[arg-type]
+        return AccountLookups(CrawlSettings(), self._database, self._sink, clients)
 
     def send_again(self, *frames: bytes) -> None:
         """Frames that were made before, with the numbers that are next."""

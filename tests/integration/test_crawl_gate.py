@@ -18,7 +18,7 @@ from psycopg_pool import ConnectionPool
 from crawler.database import Database
 from crawler.hosts.host_name import HostName
 from crawler.identities.account_lookups import AccountLookups
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.live import gate_frame
 from crawler.live.followups import queue_followups
 from crawler.live.gate import Gate
@@ -114,8 +114,8 @@ class Bench:
     def settle(self) -> None:
         """Do the lookups that are due."""
         sink = FakeSink()
-        outside = Outside(None, self.resolver)  # type: ignore[arg-type]
-        lookups = AccountLookups(self.settings, self.database, sink, outside)
+        clients = NetworkClients(None, self.resolver)  # type: ignore[arg-type]
+        lookups = AccountLookups(self.settings, self.database, sink, clients)
         asyncio.run(lookups.run_once(seconds=30))
         # Newly fetched documents are seen a second later.
         self.time += 1.0

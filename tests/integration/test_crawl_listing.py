@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from crawl_fakes import FakeResolver, FakeSink, fake_outside
+from crawl_fakes import FakeResolver, FakeSink, fake_clients
 from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -110,7 +110,7 @@ class World:
     def tasks(self, **settings: Any) -> CrawlTasks:
         settings = {"dev": True, "listing_settle": 0.0} | settings
         return CrawlTasks(
-            CrawlSettings(**settings), self.pool, self.sink, fake_outside(self.resolver)
+            CrawlSettings(**settings), self.pool, self.sink, fake_clients(self.resolver)
         )
 
     def known(self) -> dict[str, repo_rows.KnownRepo]:

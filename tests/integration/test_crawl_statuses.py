@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from crawl_fakes import FakeResolver, FakeSink, fake_outside
+from crawl_fakes import FakeResolver, FakeSink, fake_clients
 from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -81,7 +81,7 @@ class World:
 
     def sweep(self, limit: int = 300) -> dict[str, int]:
         tasks = CrawlTasks(
-            CrawlSettings(dev=True), self.pool, self.sink, fake_outside(FakeResolver())
+            CrawlSettings(dev=True), self.pool, self.sink, fake_clients(FakeResolver())
         )
         return tasks.sweep_statuses(limit)
 

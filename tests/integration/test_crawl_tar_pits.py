@@ -22,7 +22,7 @@ from crawler.database import Database
 from crawler.hosts.host_name import HostName
 from crawler.identities.account_lookups import AccountLookups
 from crawler.identities.identity_cache import PostgresIdentityCache
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.live.gate import Gate
 from crawler.live.pipeline import Pipeline
 from crawler.live.stream_state import StreamState
@@ -130,7 +130,9 @@ async def measure(pool: ConnectionPool[psycopg.Connection[Any]]) -> list[float]:
     ):
         cache = PostgresIdentityCache(pool)
         resolver = IdentityResolver(fetcher, url, cache, dev=True)
-        lookups = AccountLookups(settings, database, sink, Outside(fetcher, resolver))
+        lookups = AccountLookups(
+            settings, database, sink, NetworkClients(fetcher, resolver)
+        )
         working = asyncio.create_task(lookups.run(stop))
         pipeline.start()
         try:

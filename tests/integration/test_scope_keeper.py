@@ -57,12 +57,12 @@ class Rounds:
         self._loop.close()
 
     async def _open(self) -> None:
-        outside = await self._stack.enter_async_context(self._world.open_outside())
+        clients = await self._stack.enter_async_context(self._world.open_clients())
         self.keeper = ScopeKeeper(
             self._world.settings(**self._changes),
             Database(self._world.pool),
-            outside,
-            self._world.sink.remove_outside,
+            clients,
+            self._world.sink.remove_out_of_scope,
             self._world.sink.keep_wanted,
         )
 
@@ -281,7 +281,7 @@ def test_a_removal_that_was_killed_halfway_is_mended_when_the_account_returns(
 
     monkeypatch.setattr("indexer.repos.scope_removal.remove_page", page)
     with pytest.raises(KilledError):
-        world.sink.remove_outside([b.did])
+        world.sink.remove_out_of_scope([b.did])
     choose(world, "dids", a, b)
     bring_in(world, a, b)
 
@@ -470,14 +470,14 @@ def test_looking_for_outsiders_takes_a_small_share_of_the_time(
     a, b = people(world, host, 2)
     bring_in(world, a, b)
     looks: list[int] = []
-    real = module.find_outside
+    real = module.find_out_of_scope
 
     def find(*args: Any) -> Any:
         looks.append(1)
         time.sleep(0.05)
         return real(*args)
 
-    monkeypatch.setattr(module, "find_outside", find)
+    monkeypatch.setattr(module, "find_out_of_scope", find)
     choose(world, "dids", a, b)
     with Rounds(world) as keeper:
         for _ in range(10):

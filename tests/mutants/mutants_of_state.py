@@ -40,7 +40,7 @@ CURSOR = (
     Mutant(
         "cursor-long-before-rows",
         "cursor",
-        "service/index_sink.py",
+        "indexer/index_writer.py",
         """\
             result = apply_batch(
                 conn,

@@ -20,8 +20,8 @@ from simulated_network import SimulatedNetwork
 from simulated_society import DEACTIVATED, Sent
 
 from crawler.scope.admission import IDENTITY_JOB
+from indexer.index_writer import IndexWriter
 from indexer.transaction import retry_conflicts
-from service.index_sink import IndexSink
 from storage import jobs
 from storage.hosts import host_rows
 from storage.postgres.pool import open_pool
@@ -331,7 +331,7 @@ class Simulation:
             open_pool(self.url, max=1) as pool,
             open_pool(self.url, max=1) as names,
         ):
-            IndexSink(pool, Interner(names), lambda: None).purge_deleted(20)
+            IndexWriter(pool, Interner(names), lambda: None).purge_deleted(20)
 
     def _stands(self) -> bool:
         return not any(

@@ -48,8 +48,8 @@ async def _crawl(config: Config, side: WriteSide) -> None:
         side.settings,
         side.url,
         side.pool,
-        side.sink,
-        side.open_outside,
+        side.index,
+        side.open_clients,
         list_due=side.tasks.list_repos,
         start_shard=ShardPlan(
             side.settings, side.url, config.log_format, config.log_level

@@ -53,7 +53,7 @@ from audit.samples import (
     note_sample,
     wilson,
 )
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from indexer.repos.checkout import Checkout
 from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
@@ -224,7 +224,9 @@ class Host:
 
 
 @contextlib.asynccontextmanager
-async def world(host: Host, conn: Conn, *authors: Author) -> AsyncIterator[Outside]:
+async def world(
+    host: Host, conn: Conn, *authors: Author
+) -> AsyncIterator[NetworkClients]:
     route = Route("/xrpc/com.atproto.sync.getLatestCommit", host.answer)
     app = Starlette(routes=[route])
     async with serving(app, "127.0.0.1", 0) as url, Fetcher(DEV) as fetcher:
@@ -239,7 +241,7 @@ async def world(host: Host, conn: Conn, *authors: Author) -> AsyncIterator[Outsi
                 " WHERE actor.id = repo.actor AND did = ANY(%s)",
                 ([each.did for each in authors],),
             )
-        yield Outside(fetcher, IdentityResolver(fetcher))
+        yield NetworkClients(fetcher, IdentityResolver(fetcher))
 
 
 def look(
@@ -401,9 +403,9 @@ def test_steps_find_what_is_wrong_and_count_it(
         async with world(host, conn, a, b) as outside:
 
             @contextlib.asynccontextmanager
-            async def reopen() -> AsyncIterator[Outside]:
+            async def reopen() -> AsyncIterator[NetworkClients]:
                 async with Fetcher(DEV) as fetcher:
-                    yield Outside(fetcher, outside.resolver)
+                    yield NetworkClients(fetcher, outside.resolver)
 
             step = await asyncio.to_thread(
                 audit_step, pool, interner, reopen, per_run=10.0

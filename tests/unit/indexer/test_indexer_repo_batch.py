@@ -27,11 +27,10 @@ from indexer_world import (
 )
 
 from audit.repo_audit import rebuild_root, recount_stats
-from crawler.sink import FetchedRepo
 from indexer.apply import apply_batch
 from indexer.repos import repo_batch
 from indexer.repos.checkout import Checkout
-from indexer.repos.repo_batch import BatchChangedError, import_fresh
+from indexer.repos.repo_batch import BatchChangedError, FetchedRepo, import_fresh
 from protocol.data import cbor
 from protocol.events.event import AccountEvent
 from protocol.syntax import Tid

@@ -40,11 +40,10 @@ from indexer_world import (
 )
 
 from audit.repo_audit import rebuild_root, recount_stats
-from crawler.sink import FetchedRepo
 from indexer.apply import apply_batch
 from indexer.repos import staged_repo
 from indexer.repos.checkout import Checkout, CheckoutBusyError, StaleCheckoutError
-from indexer.repos.repo_batch import BatchChangedError, import_fresh
+from indexer.repos.repo_batch import BatchChangedError, FetchedRepo, import_fresh
 from indexer.repos.repo_diff import DiffMismatchError, apply_diff
 from protocol.data.cid import cid_for
 from protocol.events.event import AccountEvent, CommitEvent

@@ -31,12 +31,11 @@ from audit.repo_audit import (
     describe_fault,
     recount_stats,
 )
-from crawler.sink import FetchedRepo
 from indexer.apply import BatchResult
 from indexer.repos import selected
 from indexer.repos.checkout import Checkout, CheckoutResult
 from indexer.repos.export import open_export
-from indexer.repos.repo_batch import import_fresh
+from indexer.repos.repo_batch import FetchedRepo, import_fresh
 from indexer.repos.repo_diff import DiffMismatchError, apply_diff
 from indexer.repos.selected import keep_wanted
 from protocol.data.cid import cid_for

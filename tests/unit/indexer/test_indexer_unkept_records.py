@@ -23,11 +23,10 @@ from indexer_world import (
 )
 
 from audit.repo_audit import rebuild_root, recount_stats
-from crawler.sink import FetchedRepo
 from indexer.apply import apply_batch
 from indexer.repos import checkout as checkout_module
 from indexer.repos.checkout import Checkout
-from indexer.repos.repo_batch import import_fresh
+from indexer.repos.repo_batch import FetchedRepo, import_fresh
 from indexer.repos.repo_diff import apply_diff
 from protocol.data import cbor
 from protocol.data.cid import cid_for
