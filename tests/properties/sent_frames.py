@@ -19,7 +19,7 @@ from libipld import encode_dag_cbor
 
 from bench.accounts import START_US
 from crawler.hosts.host_name import parse_host
-from crawler.live.gate_frame import read_frame
+from crawler.live.gate_frame import prove_frames, read_frame
 from crawler.live.gate_result import GateResult
 from crawler.live.stream_state import StreamState
 from indexer.event_frames import frame_of, messages_of
@@ -222,7 +222,10 @@ def take(it: Fuzzer, writer: Writer, raw: bytes) -> Event | None:
     key = writer.key.public if did == writer.did else it.keys.get(did)
     if key is None:
         return None
-    event: Any = message.verify(key, NOW_US)
+    prove_frames([(message, key)], NOW_US)
+    event: Any = message.proof
+    if isinstance(event, Exception):
+        raise event
     if type(event) is CommitEvent and event.prev_data is None:
         # It is never applied as it is.
         return None
