@@ -1,6 +1,6 @@
 # Aliases of ./bigworld for fingers that type make.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check bench format
+.PHONY: help run test test-all check bench docs format
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ check: ## Lint, format, types, layers, migrations
 
 bench: ## Run the benchmarks
 	./bigworld bench
+
+docs: ## Write the generated pages of docs/reference
+	PYTHONPATH=tests/mutants .venv/bin/python tests/architecture/reference_pages.py
 
 format: ## Format the code and apply the linter's safe fixes
 	.venv/bin/ruff check --fix .

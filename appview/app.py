@@ -7,11 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import psycopg
-from psycopg_pool import ConnectionPool
-
 from network.server.spool import Spooler
 from search.engines.contract import SearchEngine
+from storage.postgres.pool import Conn, Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class FetchSkeleton(Protocol):
 class AppView:
     """The read side. `pool` has a connection for each thread that answers requests."""
 
-    pool: ConnectionPool[psycopg.Connection[Any]]
+    pool: Pool
     engine: SearchEngine
     cursor_secret: bytes
     service_did: str
@@ -70,7 +68,7 @@ class AppView:
     fetch_skeleton: FetchSkeleton
     request_crawl: Callable[[str, str], Awaitable[None]]
     """Admits a host that a client (its key) names; raises `XrpcError`."""
-    export_repo: Callable[[psycopg.Connection[Any], int], AbstractContextManager[Any]]
+    export_repo: Callable[[Conn, int], AbstractContextManager[Any]]
     """Context manager of an iterator over the CAR of an actor's repo."""
     cdn_url_pattern: str | None = None
     """With {preset}, {did} and {cid}; None: blobs are shown from the account's host."""

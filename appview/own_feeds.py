@@ -21,8 +21,7 @@ from protocol.data.cbor import Value, encode
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.syntax import is_handle, is_resolvable_handle, normalize_handle
 from storage.collections import FEED_GENERATOR
-from storage.records.addresses import find_actors, find_addresses
-from storage.records.documents import Address
+from storage.records.addresses import Address, find_actors, find_addresses
 from storage.states import STATUS_ACTIVE
 
 # A fixed time: the CID of a record must not change when the provider is restarted.

@@ -13,9 +13,10 @@ from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
 from appview.hydration.state import State
-from appview.pipeline import Params
+from appview.pipeline import BlockingMethod, Params
 from appview.session import RequestContext, Session
 from network.xrpc.cursor import open_cursor, seal_cursor
+from network.xrpc.server import AuthMode
 
 MAX_ROUNDS: Final = 12
 """After so many a page that holds something is sent, full or not."""
@@ -73,11 +74,12 @@ class Steps(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class RowPages(Generic[T]):
+class RowPages(BlockingMethod, Generic[T]):
     """A list that SQL gives: everything happens in one read-only transaction."""
 
     source: Callable[[Session, Params], Source[T]]
     steps: Steps[T]
+    auth: AuthMode = "optional"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
         """Return the JSON answer."""
@@ -92,12 +94,13 @@ class RowPages(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class SearchPages(Generic[T]):
+class SearchPages(BlockingMethod, Generic[T]):
     """A list that an engine gives: no connection is held while it is asked."""
 
     source: Callable[[RequestContext, Params], Source[T]]
     steps: Steps[T]
     has_cursor: bool = True
+    auth: AuthMode = "optional"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
         """Return the JSON answer."""

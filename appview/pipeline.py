@@ -1,41 +1,75 @@
-"""Answers that are no pages: skeleton, hydrate, rules, present.
+"""Methods, and those of them whose answer is no page.
 
-skeleton  which items, in which order: addresses only
+A read method runs four steps in one read-only transaction:
+
+skeleton  addresses of the items, in order
 hydrate   everything to show them, one bulk query a kind
-rules     which of them this viewer may see
+rules     the items that this viewer may see
 present   the lexicon's JSON
 
-All four run in one read-only transaction. Answers in pages are in appview.paging.
+Answers in pages are in appview.paging.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from appview.app import AppView
 from appview.hydration.state import State
-from appview.session import RequestContext, Session
+from appview.session import RequestContext, Session, context_of
+from network.xrpc.server import AuthMode, Call, Reply, XrpcError, XrpcServer
 
 Params = dict[str, Any]
+Handler = Callable[[Call], Any]
 S = TypeVar("S")
 
 
-class Runnable(Protocol):
-    """A read method."""
+class Method(Protocol):
+    """A method as the server registers it."""
 
-    def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
+    @property
+    def auth(self) -> AuthMode:
+        """The need for a signed-in viewer."""
+
+    def handler(self, app: AppView, server: XrpcServer) -> Handler:
+        """Return the function that answers calls."""
+
+
+class BlockingMethod(Method):
+    """A method that runs in a thread of the server."""
+
+    @abstractmethod
+    def run(self, context: RequestContext, params: Params) -> dict[str, Any] | None:
         """Return the JSON answer."""
+
+    def handler(self, app: AppView, server: XrpcServer) -> Handler:
+        """Return the function that answers calls."""
+        return lambda call: self.answer(app, call)
+
+    def answer(self, app: AppView, call: Call) -> Reply:
+        """Run the method for a call; errors carry the headers of an answer."""
+        context = context_of(app, call)
+        params = call.params if call.input is None else call.input
+        try:
+            body = self.run(context, params)
+        except XrpcError as error:
+            error.headers.update(context.reply_headers())
+            raise
+        return Reply(body, headers=context.reply_headers())
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline(Generic[S]):
-    """The four steps of one method; `run` is the only way through them."""
+class Pipeline(BlockingMethod, Generic[S]):
+    """The four steps of one method, each of which sees the result of the one before."""
 
     skeleton: Callable[[Session, Params], S]
     hydrate: Callable[[State, S], None]
     rules: Callable[[State, S], S]
     present: Callable[[State, S, Params], dict[str, Any]]
+    auth: AuthMode = "optional"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
         """Return the JSON answer."""
@@ -46,3 +80,16 @@ class Pipeline(Generic[S]):
             self.hydrate(state, found)
             context.check_client()
             return self.present(state, self.rules(state, found), params)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRead(BlockingMethod):
+    """A method that reads without hydration or rules."""
+
+    read: Callable[[Session, Params], dict[str, Any]]
+    auth: AuthMode = "optional"
+
+    def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
+        """Return the JSON answer."""
+        with context.session() as session:
+            return self.read(session, params)

@@ -17,13 +17,10 @@ from appview.hydration.records import POST
 from appview.hydration.self_labels import self_label_values
 from appview.hydration.state import State, profile_address
 from feeds.skeleton import SkeletonItem
-from network.xrpc.server import XrpcError
-from storage.records.documents import Address
-from storage.states import STATUS_DELETED
+from storage.records.addresses import Address
 
 NO_UNAUTHENTICATED: Final = "!no-unauthenticated"
 HIDE: Final = "!hide"
-SUSPENDED: Final = frozenset({"takendown", "suspended"})
 
 
 class Place(Enum):
@@ -179,7 +176,7 @@ def _is_missing(state: State, case: Case) -> bool:
     return record is not None and not (record in state.posts or record in state.named)
 
 
-def _is_gone(state: State, case: Case) -> bool:
+def is_gone(state: State, case: Case) -> bool:
     actor = state.actors.get(case.actor)
     return (
         actor is None
@@ -192,7 +189,7 @@ def _is_redacted(state: State, case: Case) -> bool:
     return case.record is not None and state.is_redacted(case.record)
 
 
-def _has_opted_out(state: State, case: Case) -> bool:
+def has_opted_out(state: State, case: Case) -> bool:
     session = state.session
     if session.viewer is not None or not session.for_page:
         return False
@@ -271,9 +268,9 @@ def _is_detached(state: State, case: Case) -> bool:
 
 _HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
     Condition.MISSING: _is_missing,
-    Condition.GONE: _is_gone,
+    Condition.GONE: is_gone,
     Condition.REDACTED: _is_redacted,
-    Condition.OPTED_OUT: _has_opted_out,
+    Condition.OPTED_OUT: has_opted_out,
     Condition.LABELLED: _is_labelled,
     Condition.VIEWER_BLOCK: _is_viewer_blocked,
     Condition.PARTY_BLOCK: _is_party_blocked,
@@ -338,64 +335,3 @@ def shown_items(
             or decide(state, Place.REPOSTER, Case(item.repost.actor)) is None
         )
     ]
-
-
-# refusing
-
-
-def refuse_profile(state: State, actor: int) -> None:
-    """Raise the error of getProfile for an account that is not shown."""
-    case = Case(actor)
-    if decide(state, Place.PROFILE, case) is None:
-        return
-    found = state.actors.get(actor)
-    if found is None or not found.is_indexed or found.upstream_status == STATUS_DELETED:
-        raise _bad_request("Profile not found")
-    if not _is_gone(state, case):
-        if _has_opted_out(state, case):
-            raise _bad_request("This account is shown to signed-in people only")
-        raise _bad_request("This account is hidden by a labeler")
-    if (
-        found.takedown is not None
-        or found.upstream_status in SUSPENDED
-        or state.is_redacted(account_subject(actor))
-    ):
-        raise XrpcError("AccountTakedown", "Account has been suspended", 400)
-    raise XrpcError("AccountDeactivated", "Account is deactivated", 400)
-
-
-def refuse_repo(state: State, actor: int | None, asked: str) -> str:
-    """Return the DID of the account whose record is asked for.
-
-    Raise the error of com.atproto.repo.getRecord for one that is not shown.
-    """
-    if actor is not None:
-        state.load_actors([actor])
-        if decide(state, Place.PROFILE, Case(actor)) is None:
-            return state.actors[actor].did
-    raise _bad_request(f"Could not find repo: {asked}")
-
-
-def refuse_subject(state: State, actor: int, asked: str) -> None:
-    """Raise the error of getFollows and getFollowers for an account not shown."""
-    if decide(state, Place.PROFILE, Case(actor)) is not None:
-        raise _bad_request(f"Actor not found: {asked}")
-
-
-def refuse_author(state: State, actor: int) -> None:
-    """Raise the error of getAuthorFeed for an account that is not shown, or that the
-    viewer blocks or is blocked by."""
-    if decide(state, Place.PROFILE, Case(actor)) is not None:
-        raise _bad_request("Profile not found")
-    viewer = state.session.viewer_actor
-    if viewer is None:
-        return
-    did = state.actors[actor].did
-    if state.standing.block(viewer, actor) is not None:
-        raise XrpcError("BlockedActor", f"Requester has blocked actor: {did}", 400)
-    if state.standing.block(actor, viewer) is not None:
-        raise XrpcError("BlockedByActor", f"Requester is blocked by actor: {did}", 400)
-
-
-def _bad_request(message: str) -> XrpcError:
-    return XrpcError("InvalidRequest", message, 400)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-import psycopg
 
 from appview.app import AppView
 from appview.labelers import (
@@ -18,6 +15,7 @@ from appview.labelers import (
 )
 from network.xrpc.server import Call, XrpcError
 from protocol.syntax import is_did
+from storage.postgres.pool import Conn
 from storage.records.addresses import find_actors, find_handles
 
 REPO_REV = "atproto-repo-rev"
@@ -78,7 +76,7 @@ class RequestContext:
             headers[REPO_REV] = self.repo_rev
         return headers
 
-    def _find_viewer(self, conn: psycopg.Connection[Any]) -> Viewer | None:
+    def _find_viewer(self, conn: Conn) -> Viewer | None:
         if self.viewer_did is None:
             return None
         row = conn.execute(
@@ -98,7 +96,7 @@ class Session:
     """A read-only transaction of a request."""
 
     context: RequestContext
-    conn: psycopg.Connection[Any]
+    conn: Conn
     viewer: Viewer | None
 
     @property

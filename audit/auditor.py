@@ -15,11 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 import structlog
-from psycopg_pool import ConnectionPool
 
 from audit.repair import clear_repo
 from audit.repo_audit import (
@@ -41,6 +39,7 @@ from protocol.data.cid import cid_from_text
 from protocol.errors import ProtocolError
 from protocol.syntax.did import Did
 from protocol.syntax.tid import parse_tid, tid_time_us
+from storage.postgres.pool import Pool
 from storage.records.interning import Interner
 from storage.repos.repo_rows import mark_desynchronized
 from storage.states import REPO_SYNCHRONIZED
@@ -55,8 +54,6 @@ ERROR: Final = "the audit found it wrong"
 _MAX_ANSWER_BYTES: Final = 10_000
 _AT_ONCE: Final = 4
 _PAGE: Final = 100
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 @dataclass(frozen=True, slots=True)

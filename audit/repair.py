@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
-
-from indexer.changes import Change, apply_changes
+from indexer.changes import Change
 from indexer.collections.registry import OWNED_TABLES, ROW_TABLES
 from indexer.counting import count_links, count_rows
-from indexer.transaction import whole_transaction
+from indexer.row_writes import apply_changes
 from storage.outbox import put_outbox
+from storage.postgres.pool import Conn
+from storage.postgres.transaction import whole_transaction
 from storage.records import links
 from storage.records.interning import Interner
 from storage.records.record_codec import decompress
@@ -29,7 +29,7 @@ _ROW_TABLES: Final = {table.name: table for table in ROW_TABLES}
 
 
 def clear_repo(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     did: str,
     now: datetime,
@@ -64,9 +64,7 @@ def clear_repo(
                 return removed
 
 
-def _read_page(
-    conn: psycopg.Connection[Any], actor: int
-) -> list[tuple[int, int, bytes | None]]:
+def _read_page(conn: Conn, actor: int) -> list[tuple[int, int, bytes | None]]:
     """The next records: (collection, rkey, bytes), None for one that is damaged."""
     page: list[tuple[int, int, bytes | None]] = []
     size = 0
@@ -80,7 +78,7 @@ def _read_page(
 
 
 def _remove(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     actor: int,
     page: Sequence[tuple[int, int, bytes | None]],
@@ -111,7 +109,7 @@ def _read(stored: bytes) -> bytes | None:
         return None
 
 
-def _remove_strays(conn: psycopg.Connection[Any], actor: int) -> StatsChange:
+def _remove_strays(conn: Conn, actor: int) -> StatsChange:
     """Remove what no record accounted for; return what is to be taken from counts."""
     stats = StatsChange()
     columns = ", ".join(links.LinkRow._fields)

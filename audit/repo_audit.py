@@ -8,12 +8,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 import zstandard
 
-from indexer.transaction import require_idle, whole_transaction
 from protocol.data.cid import cid_for
 from protocol.errors import ProtocolError
 from protocol.mst import build_root
@@ -28,6 +26,8 @@ from storage.collections import (
     REPLY_PARENT,
     REPOST_SUBJECT,
 )
+from storage.postgres.pool import Conn
+from storage.postgres.transaction import require_idle, whole_transaction
 from storage.records.record_codec import UnknownDictionaryError
 from storage.records.record_rows import iter_repo
 from storage.states import REPO_SYNCHRONIZED
@@ -97,7 +97,7 @@ class StatsAudit:
         return not any(self.wrong.values())
 
 
-def rebuild_root(conn: psycopg.Connection[Any], did: str) -> bytes:
+def rebuild_root(conn: Conn, did: str) -> bytes:
     """The root of a repo's tree, made from our rows; memory does not grow with it.
 
     Raises UnknownRepoError. Needs a connection that is not in autocommit mode.
@@ -106,9 +106,7 @@ def rebuild_root(conn: psycopg.Connection[Any], did: str) -> bytes:
     return build_root((key, cid) for key, cid, _ in iter_repo(conn, actor))
 
 
-def audit_repo(
-    conn: psycopg.Connection[Any], did: str, *, most_records: int | None = None
-) -> RepoAudit:
+def audit_repo(conn: Conn, did: str, *, most_records: int | None = None) -> RepoAudit:
     """Rebuild a repo's root and compare; one state, whatever is written meanwhile.
 
     Raises UnknownRepoError, and RepoTooLargeError beyond `most_records`.
@@ -165,7 +163,7 @@ def audit_repo(
 
 
 def compare_parts(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     did: str,
     rev: str,
     listed: Iterable[tuple[bytes, bytes]],
@@ -201,9 +199,7 @@ def describe_fault(found: RepoAudit) -> str | None:
     return None if found.ok else "the rows are not what was signed"
 
 
-def list_synchronized(
-    conn: psycopg.Connection[Any], *, after: str = "", limit: int = 1_000
-) -> list[str]:
+def list_synchronized(conn: Conn, *, after: str = "", limit: int = 1_000) -> list[str]:
     """DIDs of repos that can be audited, a page in the order of their DIDs."""
     rows = conn.execute(
         """
@@ -216,7 +212,7 @@ def list_synchronized(
     return [row[0] for row in rows]
 
 
-def _actor_of(conn: psycopg.Connection[Any], did: str) -> int:
+def _actor_of(conn: Conn, did: str) -> int:
     row = conn.execute("SELECT id FROM actor WHERE did = %s", (did,)).fetchone()
     if row is None:
         raise UnknownRepoError(did)
@@ -224,7 +220,7 @@ def _actor_of(conn: psycopg.Connection[Any], did: str) -> int:
 
 
 def _head_of(
-    conn: psycopg.Connection[Any], actor: int, did: str
+    conn: Conn, actor: int, did: str
 ) -> tuple[str, bytes, bytes, frozenset[str] | None]:
     row = conn.execute(
         """
@@ -239,7 +235,7 @@ def _head_of(
     return row[0], row[1], row[2], None if row[3] is None else frozenset(row[3])
 
 
-def recount_stats(conn: psycopg.Connection[Any], *, repair: bool = False) -> StatsAudit:
+def recount_stats(conn: Conn, *, repair: bool = False) -> StatsAudit:
     """Count everything anew and compare. With `repair`, write what is right.
 
     Reads whole tables: a job for the night. Live batches wait only with `repair`.
@@ -258,7 +254,7 @@ def recount_stats(conn: psycopg.Connection[Any], *, repair: bool = False) -> Sta
     return StatsAudit(wrong)
 
 
-def _recount(conn: psycopg.Connection[Any], recount: _Recount, repair: bool) -> int:
+def _recount(conn: Conn, recount: _Recount, repair: bool) -> int:
     table, keys = recount.table, ", ".join(recount.keys)
     columns = f"{keys}, {', '.join(recount.counts)}"
     real = [f"coalesce(t.{name}, 0)::int4 AS {name}" for name in recount.counts]

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import psycopg
-
 from audit.repo_audit import RepoAudit, audit_repo
 from indexer.apply import plan_for_probes
-from indexer.changes import Change, Prepared, keep_first_seen, prepare
+from indexer.changes import Change, Prepared, prepare
 from indexer.collections.registry import ROW_TABLES
-from indexer.transaction import require_idle
+from indexer.row_writes import keep_first_seen
+from storage.postgres.pool import Conn
+from storage.postgres.transaction import require_idle
 from storage.records.interning import Interner
 from storage.records.links import (
     DEFAULT_PARTITION,
@@ -63,7 +63,7 @@ class RowAudit:
 
 
 def audit_whole(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     did: str,
     *,
@@ -80,7 +80,7 @@ def audit_whole(
 
 
 def audit_rows(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     did: str,
     *,
@@ -102,9 +102,7 @@ def audit_rows(
 
 
 class _Audit:
-    def __init__(
-        self, conn: psycopg.Connection[Any], interner: Interner, actor: int
-    ) -> None:
+    def __init__(self, conn: Conn, interner: Interner, actor: int) -> None:
         self.wrong: Counter[str] = Counter()
         self._conn = conn
         self._interner = interner

@@ -7,17 +7,15 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
-import psycopg
+from storage.postgres.pool import Conn
 
 KEPT: Final = 10_000
 _MAX_DETAIL_CHARS: Final = 200
 _Z95: Final = 1.96
 # Ids that are tried for each repo wanted: most ids are of accounts without a repo.
 _DRAWS: Final = 200
-
-Connection = psycopg.Connection[Any]
 
 
 class Verdict(StrEnum):
@@ -70,7 +68,7 @@ class Completeness:
     chosen: float | None = None
 
 
-def draw_repos(conn: Connection, count: int) -> list[tuple[int, str]]:
+def draw_repos(conn: Conn, count: int) -> list[tuple[int, str]]:
     """(actor, DID) of up to `count` known active repos, each as likely as any other.
 
     By drawing ids and keeping those that are of such a repo: the cost does not grow
@@ -94,9 +92,7 @@ def draw_repos(conn: Connection, count: int) -> list[tuple[int, str]]:
     return random.sample(rows, min(count, len(rows)))
 
 
-def note_sample(
-    conn: Connection, actor: int, verdict: Verdict, detail: str | None
-) -> None:
+def note_sample(conn: Conn, actor: int, verdict: Verdict, detail: str | None) -> None:
     """Keep a finding, and forget those that are too old to count."""
     text = None if detail is None else detail[:_MAX_DETAIL_CHARS].replace("\0", "")
     row = conn.execute(
@@ -108,7 +104,7 @@ def note_sample(
     conn.execute("DELETE FROM audit_sample WHERE id <= %s", (row[0] - KEPT,))
 
 
-def completeness(conn: Connection) -> Completeness:
+def completeness(conn: Conn) -> Completeness:
     """What the samples that are kept say of all known active repos."""
     counts = dict.fromkeys(Verdict, 0)
     for verdict, number in conn.execute(

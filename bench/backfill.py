@@ -37,7 +37,7 @@ from crawler.repos.backfill import Backfill, BackfillReport
 from crawler.settings import CrawlSettings
 from indexer.index_writer import IndexWriter
 from network.http.policy import HostLimits
-from service.runtime.garbage_collection import calm_interpreter
+from service.runtime.garbage_collection import tune_gc
 from storage.postgres.pool import open_pool
 from storage.records.interning import Interner
 
@@ -176,5 +176,5 @@ def _work(parent: Connection, url: str, settings: CrawlSettings) -> None:
                 cpu = time.process_time() - cpu
                 parent.send(_Outcome(report, cpu, memory.risen_mib))
 
-        calm_interpreter()
+        tune_gc()
         asyncio.run(fetch())

@@ -27,12 +27,12 @@ from crawler.identities.network_clients import clients_opener
 from crawler.live.firehose import Firehose
 from crawler.live.verify import verify_commit
 from indexer.index_writer import IndexWriter
+from indexer.search_drain import search_drain
 from network.server.listener import serving_in_thread
 from network.streams.stream_server import StreamServer
 from protocol.data import cbor
 from protocol.events.frames import decode_frame
 from search.engines.postgres import PostgresEngine
-from service.search_drain import search_drain
 from storage.cursors import save_cursors
 from storage.records.interning import Interner
 

@@ -24,7 +24,7 @@ from protocol.identity.keys import parse_did_key
 from protocol.repo.car import CarReader, car_block, car_header
 from protocol.repo.whole_repo import RepoReader
 from protocol.syntax import Did
-from service.runtime.garbage_collection import calm_interpreter
+from service.runtime.garbage_collection import tune_gc
 
 BENCH: Final = "import"
 
@@ -108,7 +108,7 @@ def _in_a_process(task: _Task) -> _Outcome:
 
 def _measure(task: _Task) -> _Outcome:
     # As the crawling processes have it.
-    calm_interpreter()
+    tune_gc()
     # Memory first: later rounds would find the room of earlier ones.
     before = _peak_bytes()
     records = _read(task)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
 from bench.accounts import Member, Society
 from bench.metric import Progress
@@ -25,7 +24,7 @@ from service.runtime.databases import INDEX, database_name
 from service.runtime.embedded import EmbeddedPostgres
 from storage import migrate
 from storage.hosts import host_rows
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Pool, open_pool
 from storage.records.interning import Interner
 from storage.repos import identities, repo_rows
 from storage.states import REPO_SYNCHRONIZED
@@ -37,8 +36,6 @@ class LostError(ServiceError):
 
 ELSEWHERE: Final = "https://pds.example.com"
 """A host that nobody asks: documents are there before they are needed."""
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ from crawler.identities.network_clients import clients_opener
 from crawler.live.firehose import Firehose
 from crawler.settings import MIB
 from protocol.events.frames import decode_frame
-from service.runtime.garbage_collection import calm_interpreter
+from service.runtime.garbage_collection import tune_gc
 from service.shards import ShardPlan
 from storage.cursors import save_cursors
 
@@ -94,7 +94,7 @@ def run(
                 # Zero is the beginning of what the host keeps.
                 save_cursors(conn, {host: 0})
             index.settle()
-            calm_interpreter()
+            tune_gc()
             marks = asyncio.run(_follow(index, count, shards, progress))
         check_repos(index, society.members)
         floor = signature_rate(frames[:_FLOOR_FRAMES], society.keys)

@@ -19,7 +19,8 @@ from bench.index import Index, import_repos, open_index
 from bench.metric import Metric, Progress, quantile
 from bench.provider import make_provider, provider_did
 from bench.request import connect, get, target
-from indexer.search_sync import drain_outbox
+from indexer.collections.texts import TEXTS
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 
 BENCH: Final = "serve"
@@ -80,7 +81,7 @@ def _fill_engine(index: Index, progress: Progress) -> None:
     done = 0
     while done < total:
         with index.pool.connection() as conn:
-            done += drain_outbox(conn, engine, _DRAIN_BATCH)
+            done += drain_outbox(conn, engine, TEXTS, _DRAIN_BATCH)
         progress.count("documents", min(done, total), total)
 
 

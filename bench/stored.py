@@ -33,6 +33,7 @@ from storage.collections import (
     NO_RKEY,
     REPOST_SUBJECT,
 )
+from storage.postgres.pool import Conn
 
 _A_REPO: Final = 200
 _PIECE: Final = 2_500
@@ -121,7 +122,7 @@ def rkey_of(account: int, number: int) -> int:
     return (_FIRST_US + spread_out) << 10 | 7
 
 
-def _put_accounts(conn: psycopg.Connection[Any], accounts: int) -> int:
+def _put_accounts(conn: Conn, accounts: int) -> int:
     row = conn.execute(
         """
         WITH made AS (

@@ -32,7 +32,7 @@ from protocol.mst import TreeOp, invert
 from protocol.repo.car import read_car
 from protocol.repo.commit import Commit, parse_commit, verify_commit_signature
 from protocol.syntax import Did
-from service.runtime.garbage_collection import calm_interpreter
+from service.runtime.garbage_collection import tune_gc
 
 BENCH: Final = "verify"
 
@@ -74,7 +74,7 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
     rounds = 1 if quick else _ROUNDS
     # As the crawler does, for which what it has loaded is this society.
     thresholds = gc.get_threshold()
-    calm_interpreter()
+    tune_gc()
     seconds = _time_rounds(samples, rounds, progress, _STAGES)
     gc.unfreeze()
     gc.set_threshold(*thresholds)

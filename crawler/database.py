@@ -12,14 +12,13 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
 from crawler.backoff import full_jitter
+from storage.postgres.pool import Conn, Pool
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 _DATABASE_ERRORS: Final = (psycopg.OperationalError, psycopg.InterfaceError)
 # Class 54, "program limit exceeded", counts as operational, but a row that is too
@@ -58,7 +57,7 @@ class Database:
         self._stopped = threading.Event()
         self.healthy = True
 
-    def run(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+    def run(self, work: Callable[[Conn], T]) -> T:
         """Run `work` in a transaction and commit. StoppedError after `stop`."""
 
         def once() -> T:
@@ -67,7 +66,7 @@ class Database:
 
         return self.persist(once)
 
-    def try_once(self, work: Callable[[psycopg.Connection[Any]], Any]) -> bool:
+    def try_once(self, work: Callable[[Conn], Any]) -> bool:
         """Run `work` if the database answers now; tell whether it was done."""
         try:
             with self._pool.connection(timeout=_SHORT_WAIT) as conn:

@@ -18,7 +18,7 @@ class CrawlSettings:
     host_accounts_per_day    new accounts a day from such a host at most
     new_hosts_per_day        hosts a day that requestCrawl may name
     shards                   processes that prove and apply, each its own accounts
-    send_on                  events carry their frames, for an event log
+    rebroadcast                  events carry their frames, for an event log
     lookups_at_once          lookups at the directory, and as many of did:web domains;
                              of these `lookups_per_host` for the frames of one host
     lookup_patience          after which a host counts as slow
@@ -49,7 +49,7 @@ class CrawlSettings:
     host_accounts_per_day: int = 10_000
     new_hosts_per_day: int = 50
     shards: int = 1
-    send_on: bool = False
+    rebroadcast: bool = False
 
     # One frame is at most 5 MB, so this is never less than six frames.
     queue_bytes: int = 32 * MIB

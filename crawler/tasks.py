@@ -16,9 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-import psycopg
-
-from crawler.database import Database, Pool
+from crawler.database import Database
 from crawler.hosts.balance import balance_hosts, measure_totals
 from crawler.hosts.discovery import add_configured, list_hosts, take_over_plc_hosts
 from crawler.hosts.listing import ListedHost, Listing
@@ -35,6 +33,7 @@ from network.errors import NetworkError, XrpcError
 from storage.hosts import host_rows
 from storage.hosts.host_listing import begin_listing, listings_due, polls_due
 from storage.postgres import leases
+from storage.postgres.pool import Conn, Pool
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +159,7 @@ class CrawlTasks:
                 failed += 1
                 continue
 
-            def put(conn: psycopg.Connection[Any], found: Any = found) -> int:
+            def put(conn: Conn, found: Any = found) -> int:
                 return sum(
                     host_rows.put_host(
                         conn,
@@ -177,16 +176,14 @@ class CrawlTasks:
 
     def _list(
         self,
-        find_due: Callable[
-            [psycopg.Connection[Any]], list[tuple[host_rows.Host, str | None]]
-        ],
+        find_due: Callable[[Conn], list[tuple[host_rows.Host, str | None]]],
         *,
         streamed: bool,
     ) -> dict[str, int]:
         database = self._database()
         holder = uuid.uuid4().hex
 
-        def claim(conn: psycopg.Connection[Any]) -> list[ListedHost]:
+        def claim(conn: Conn) -> list[ListedHost]:
             # By id: the order in which all processes lock hosts.
             due = sorted(find_due(conn), key=lambda item: item[0].id)
             return [
@@ -210,7 +207,7 @@ class CrawlTasks:
             )
         finally:
 
-            def release(conn: psycopg.Connection[Any]) -> None:
+            def release(conn: Conn) -> None:
                 for target in targets:
                     leases.drop_lease(conn, _listing_lease(target.host.id), holder)
 

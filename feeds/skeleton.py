@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,5 +54,5 @@ class Algorithm:
     name: str
     display_name: str
     description: str
-    build: Callable[[psycopg.Connection[Any], FeedRequest], list[SkeletonEntry]]
+    build: Callable[[Conn, FeedRequest], list[SkeletonEntry]]
     personal: bool = False

@@ -1,22 +1,22 @@
-"""Accounts: what their host says of them, what we decided, and forgetting them."""
+"""Account states: upstream status, our takedown, removal of deleted accounts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
-
-from indexer.changes import Change, apply_changes
+from indexer.changes import Change
 from indexer.collections.registry import OWNED_TABLES
-from indexer.transaction import retry_conflicts, whole_transaction
+from indexer.row_writes import apply_changes
 from protocol.events.sequenced_frames import account_frame, sync_frame, utc_text
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of
 from storage.jobs import claim_jobs, finish_jobs, put_jobs, renew_jobs
 from storage.outbox import put_outbox
+from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.links import delete_links_of
@@ -26,22 +26,22 @@ from storage.repos.resync_buffer import clear_commits
 from storage.states import STATUS_ACTIVE, STATUS_DELETED, UPSTREAM_STATUSES
 
 PURGE_JOB: Final = "purge_account"
-"""Kind of the job that removes the rows of a deleted account; its key is the DID."""
+"""Job kind: remove the rows of a deleted account. Its key is the DID."""
 UNKNOWN_INACTIVE: Final = "inactive"
 STATUS_TAKEN_DOWN: Final = "takendown"
 _PURGE_ROWS: Final = 2_000
 _MOST_LINK_BYTES: Final = 16 * 1024**2
-"""Of a table of links that is read whole for one account."""
+"""Maximum size of a link table that is scanned for one account."""
 _PURGE_LEASE_S: Final = 120.0
-"""For one page of records; each page renews it."""
+"""Lease for one page of records; each page renews it."""
 
 
 class NotDeletedError(Exception):
-    """The account is there, or there again: nothing may be removed."""
+    """The account is not deleted upstream: nothing may be removed."""
 
 
 def upstream_status(active: bool, status: str | None) -> str:
-    """The one word kept for what `#account` or a listing says."""
+    """Return the status to store for an `#account` event or a listing."""
     if active:
         return STATUS_ACTIVE
     if status in UPSTREAM_STATUSES and status != STATUS_ACTIVE:
@@ -49,10 +49,12 @@ def upstream_status(active: bool, status: str | None) -> str:
     return UNKNOWN_INACTIVE
 
 
-def save_statuses(conn: psycopg.Connection[Any], statuses: Mapping[int, str]) -> None:
-    """Write actor -> upstream status, tell the search engine, and queue the removal
-    of deleted accounts. Hidden from this transaction on: readers look at the status.
-    Does not commit."""
+def save_statuses(conn: Conn, statuses: Mapping[int, str]) -> None:
+    """Write actor -> upstream status, notify the search engine and queue the removal of
+    deleted accounts. Does not commit.
+
+    Readers check the status, so an inactive account is hidden from this transaction on.
+    """
     if not statuses:
         return
     actors = sorted(statuses)
@@ -79,24 +81,27 @@ def save_statuses(conn: psycopg.Connection[Any], statuses: Mapping[int, str]) ->
 
 
 def set_takedown(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     reason: str | None,
     *,
-    send_on: bool = False,
+    rebroadcast: bool = False,
 ) -> None:
-    """Hide an account by our own decision, or show it again (None). The upstream's
-    word is another column and stays. With `send_on` our streams tell it. Commits."""
+    """Hide an account for `reason`, or show it again (None). Commits.
+
+    The upstream status is another column and stays. With `rebroadcast` our streams send
+    an event about it.
+    """
     with whole_transaction(conn):
         conn.execute("SELECT FROM repo WHERE actor = %s FOR UPDATE", (actor,))
         conn.execute("UPDATE actor SET takedown = %s WHERE id = %s", (reason, actor))
         put_outbox(conn, [(actor, NO_COLLECTION, NO_RKEY)])
-        if send_on:
+        if rebroadcast:
             event_log.append(conn, _frames_of_state(conn, actor))
 
 
-def _frames_of_state(conn: psycopg.Connection[Any], actor: int) -> list[bytes]:
-    """Return what our streams tell of an account after a takedown or its end.
+def _frames_of_state(conn: Conn, actor: int) -> list[bytes]:
+    """Return the frames that announce a takedown or its end.
 
     A repo that is shown again comes with its head: readers missed its last commits.
     """
@@ -125,18 +130,18 @@ def _frames_of_state(conn: psycopg.Connection[Any], actor: int) -> list[bytes]:
 
 
 def purge_account(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     actor: int,
     now: datetime,
     *,
     job: int | None = None,
 ) -> int:
-    """Remove every row that came out of an account's repo; return how many records.
+    """Remove every row read from an account's repo; return the number of records.
 
-    In transactions of 2,000 records each: a kill leaves less to do, never a wrong
-    count. The repo's row stays, desynchronized and empty. The lease of `job` is
-    renewed with each. Raises NotDeletedError unless the account is deleted upstream.
+    Each transaction removes 2,000 records and renews the lease of `job`, so a crash
+    only leaves work to do. The repo's row stays, desynchronized and empty. Raises
+    NotDeletedError unless the account is deleted upstream.
     """
     removed = 0
     while True:
@@ -148,7 +153,7 @@ def purge_account(
 
 @retry_conflicts
 def _purge_page(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     actor: int,
     now: datetime,
@@ -162,11 +167,14 @@ def _purge_page(
 
 
 def remove_page(
-    conn: psycopg.Connection[Any], interner: Interner, actor: int, now: datetime
+    conn: Conn, interner: Interner, actor: int, now: datetime
 ) -> tuple[int, bool]:
-    """Remove the next 2,000 records of an account with all that came out of them;
-    return how many went and whether it has none left. The caller has taken its repo's
-    head away, in the same transaction. Does not commit."""
+    """Remove the next 2,000 records of an account with all rows made of them. Does not
+    commit.
+
+    Returns the number removed, and True if none is left. The caller has cleared the
+    repo's head in the same transaction.
+    """
     page, last = read_page(conn, actor, rows=_PURGE_ROWS)
     nsids = interner.nsids({collection for collection, _, _ in page})
     changes = [
@@ -178,8 +186,7 @@ def remove_page(
         return len(page), False
     delete_dropped_of(conn, actor)
     clear_commits(conn, actor)
-    # A row that no record accounts for would be a fault of ours; an account that
-    # asked to be forgotten must not pay for it.
+    # Rows without a record should not exist; a deleted account loses them too.
     for table in OWNED_TABLES:
         if table != "link":
             conn.execute(f"DELETE FROM {table} WHERE actor = %s", (actor,))
@@ -187,14 +194,15 @@ def remove_page(
     return len(page), True
 
 
-def purge_deleted(
-    conn: psycopg.Connection[Any], interner: Interner, now: datetime, *, limit: int
-) -> int:
-    """Purge up to `limit` accounts whose deletion is queued; return how many records
-    went. An account that came back meanwhile is left alone. Commits."""
+def purge_deleted(conn: Conn, interner: Interner, now: datetime, *, limit: int) -> int:
+    """Purge up to `limit` accounts whose deletion is queued; return the number of
+    records. Commits.
+
+    An account that became active again is skipped.
+    """
     removed = 0
     for _ in range(limit):
-        # One at a time: who dies here keeps one account waiting, for two minutes.
+        # One at a time: a crash delays one account by its lease.
         with whole_transaction(conn):
             jobs = claim_jobs(conn, PURGE_JOB, limit=1, lease_s=_PURGE_LEASE_S)
         if not jobs:
@@ -208,7 +216,7 @@ def purge_deleted(
     return removed
 
 
-def _lock_deleted(conn: psycopg.Connection[Any], actor: int) -> None:
+def _lock_deleted(conn: Conn, actor: int) -> None:
     conn.execute(
         """
         UPDATE repo SET state = 'desynchronized', rev = NULL, data = NULL,

@@ -1,8 +1,7 @@
-"""A batch in parts of which each can be one transaction.
+"""Batches split into parts that each fit one transaction.
 
-A batch comes bounded in events and in bytes. But one block may stand under two hundred
-keys of a commit, so that 35 kB of it make 130,000 links, and a small commit may delete
-as many: a batch of those would be one transaction of a quarter of an hour.
+Batches are bounded in events and bytes. Yet one block under two hundred keys makes
+130,000 links from 35 kB, and a small commit may delete as many.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from indexer.links import most_links
 from protocol.events.event import CommitEvent, Event
 
 MOST_LINKS: Final = 100_000
-"""Of a part of several events. A batch of a thousand posts has some three thousand."""
+"""Maximum links of a part of several events; a thousand posts have about 3,000."""
 LINKS_OF_REPLACED: Final = 250
-"""So many does a record count for that is deleted or overwritten: what it has is only
-known once it is read. Nearly all have three at most, none more than a thousand."""
+"""Assumed links of a deleted or overwritten record, before it is read. Most have at
+most three, none more than a thousand."""
 
 
 def parts_of(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
-    """The events in their order, in one part or more."""
+    """Yield the events in order, in one part or more."""
     begun = links = 0
     for index, event in enumerate(events):
         weight = _weight(event) if type(event) is CommitEvent else 0
@@ -33,7 +32,7 @@ def parts_of(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
 
 
 def _weight(event: CommitEvent) -> int:
-    """How many links are written or removed for a commit, about."""
+    """Estimate the links that a commit writes or removes."""
     weight = LINKS_OF_REPLACED * len(event.drops)
     for op in event.ops:
         if op.value is not None:

@@ -1,9 +1,8 @@
-"""Changes of records -> rows of every table that follows from them.
+"""Changes of records -> packed rows of every table that follows from them.
 
-`prepare` reads and packs and needs no connection of its own; `write` sends. An update
-is a delete and an insert. What is taken from the counts is what was really deleted,
-and what was there before is read by the caller under the lock of the repo, so a
-change applied twice changes nothing.
+`prepare` reads and packs without a connection of its own; `row_writes.write` sends. An
+update is a delete and an insert. Counts fall by what was really deleted, and the caller
+reads the old records under the repo's lock: a change applied twice changes nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +13,8 @@ from datetime import datetime
 from itertools import repeat
 from typing import Any, Final, NamedTuple
 
-import psycopg
-
 from indexer.collections.source import Names, Source, Value, optional_time
-from indexer.counting import count_edges, count_links, count_rows
+from indexer.counting import count_edges, count_links
 from indexer.links import MAX_LINKS, Link
 from indexer.readings import NameSets, Reading, read_record, read_shaped, reason_of
 from protocol.data import cbor
@@ -37,9 +34,6 @@ from storage.collections import (
     REPOST_SUBJECT,
     RKEY_SELF,
 )
-from storage.outbox import put_outbox
-from storage.postgres.arrays import int_columns
-from storage.postgres.copy import copy_rows
 from storage.records.edge_batch import SHAPE_OF, Edges
 from storage.records.interning import Interner
 from storage.records.links import (
@@ -47,42 +41,32 @@ from storage.records.links import (
     PARTITION_OF,
     PG_EPOCH_US,
     LinkTuple,
-    copy_links,
-    delete_default_links,
-    delete_links,
     pack_edges,
     pack_link,
     pg_time,
 )
 from storage.records.record_rows import (
-    copy_records,
-    delete_records,
     pack_records,
     pack_stored,
 )
 from storage.records.rows import (
-    POST,
     RowTable,
-    delete_rows,
-    insert_rows,
 )
 from storage.records.stats import StatsChange
-from storage.records.uncounted_links import PARTITIONS as COUNTED_ONCE
-from storage.records.uncounted_links import delete_uncounted, promote, set_apart
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
 
 _KEPT_DECODED_BYTES: Final = 128 * 1024
-"""Of the records of a batch that stay decoded until their rows are made. It may take
+"""Bytes of records that stay decoded until their rows are made. Decoded they may take
 seventy times the memory; those beyond are decoded twice."""
 _MOST_LINKS: Final = 50_000
-"""Of a piece. Ten thousand posts have some thirty thousand; as many other records may
-have ten million, at three hundred bytes each."""
+"""Maximum links of a piece. Ten thousand posts have about 30,000; other records may
+have ten million, at 300 bytes each."""
 
 
 class Change(NamedTuple):
-    """A record before and after: exact bytes, None where there is none. `fields` is
-    the new one decoded by `cbor.decode_fast`, where that has been done already."""
+    """A record before and after: exact bytes, None if there is none. `fields` is the
+    new record decoded by `cbor.decode_fast`, if that was done already."""
 
     actor: int
     collection: int
@@ -93,12 +77,12 @@ class Change(NamedTuple):
     fields: Any = None
 
     def let_go(self) -> Change:
-        """The same without the decoded record."""
+        """Return the change without the decoded record."""
         return self if self.fields is None else self._replace(fields=None)
 
 
 class EdgeColumns(NamedTuple):
-    """New records of one collection that are one edge each, and nothing else."""
+    """New records of one collection that are one edge each and nothing else."""
 
     nsid: str
     collection: int
@@ -109,7 +93,7 @@ class EdgeColumns(NamedTuple):
 
 @dataclass(slots=True)
 class Prepared:
-    """Packed rows of a batch of changes, ready to be sent."""
+    """Packed rows of a batch of changes, ready to be written."""
 
     replaced: list[tuple[int, int, int]] = field(default_factory=list)
     old_links: list[LinkTuple] = field(default_factory=list)
@@ -129,11 +113,10 @@ def prepare(
     indexed_at: datetime,
     edges: Iterable[EdgeColumns] = (),
 ) -> Iterator[Prepared]:
-    """Read and pack a batch, in pieces where it holds very many links; `edges` were
-    read before, and are asked for last. Each address must stand in it once.
+    """Read and pack a batch, in pieces if it holds very many links.
 
-    Names are interned here, so call it with no lock held that a naming transaction
-    could want (none of ours does).
+    Each address must occur once. `edges` were read before and are consumed last. Names
+    are interned here, so hold no lock that a naming transaction could want.
     """
     piece = _Piece()
     shaped: dict[str, list[Change]] = {}
@@ -175,7 +158,7 @@ def prepare(
 
 
 class _Piece:
-    """Changes that were read, and are packed together."""
+    """Changes that were read and are packed together."""
 
     def __init__(self) -> None:
         self._readings: list[tuple[Change, Reading | None, Reading | None]] = []
@@ -185,16 +168,15 @@ class _Piece:
 
     @property
     def full(self) -> bool:
-        """Whether no more should be added."""
+        """Return True if no more should be added."""
         return self._links >= _MOST_LINKS
 
     def add(self, change: Change, old: Reading | None, new: Reading | None) -> None:
-        """Take in a change, and what was read of its two sides."""
+        """Add a change and the readings of its two sides."""
         if old is not None:
             self._seen.add(change.collection, old.links)
             self._links += len(old.links)
-            # No rows are made of it.
-            old = old.let_go()
+            old = old.let_go()  # no rows are made of it
         if new is not None:
             self._seen.add(change.collection, new.links)
             self._links += len(new.links)
@@ -209,7 +191,7 @@ class _Piece:
         indexed_at: datetime,
         columns: Sequence[EdgeColumns] = (),
     ) -> Prepared:
-        """Rows of all that was added, and of `columns`."""
+        """Pack the rows of all that was added, and of `columns`."""
         prepared = Prepared()
         for column in columns:
             self._seen.add_dids(column.edges.dids)
@@ -219,8 +201,8 @@ class _Piece:
                 _prepare_old(prepared, change, old, names, paths)
             if new is not None:
                 _prepare_new(prepared, change, new, names, paths, indexed_at)
-            module = (new or old).module  # type: ignore[union-attr]
-            if module.SEARCHABLE:
+            collection = (new or old).collection  # type: ignore[union-attr]
+            if collection.to_text is not None:
                 address = (change.actor, change.collection, change.rkey)
                 prepared.outbox.append(address)
         whole = [change for change, _, new in self._readings if new is not None]
@@ -232,77 +214,13 @@ class _Piece:
         return prepared
 
 
-def apply_changes(
-    conn: psycopg.Connection[Any],
-    interner: Interner,
-    changes: Iterable[Change],
-    now: datetime,
-) -> StatsChange:
-    """`prepare` and `write`, piece by piece."""
-    stats = StatsChange()
-    for prepared in prepare(changes, interner, now):
-        stats.merge(write(conn, prepared))
-    return stats
-
-
-def write(
-    conn: psycopg.Connection[Any], prepared: Prepared, *, fresh: bool = False
-) -> StatsChange:
-    """Send a batch within the caller's transaction; return the change of the counts,
-    which the caller applies last, so that popular rows are locked the least.
-
-    Where `fresh`, nothing of these accounts is held yet.
-    """
-    stats = prepared.stats
-    first_seen: dict[RowTable, dict[tuple[int, int], datetime | None]] = {}
-    if prepared.replaced:
-        delete_records(conn, prepared.replaced)
-        _delete_errors(conn, prepared.replaced)
-    if prepared.old_links:
-        _delete_links(conn, prepared.old_links, stats)
-    delete_default_links(conn, prepared.old_default_sources)
-    for table, keys in prepared.old_rows.items():
-        removed = first_seen[table] = delete_rows(conn, table, keys)
-        count_rows(stats, table, [actor for actor, _ in removed], -1)
-    copy_records(conn, prepared.records)
-    for partition in prepared.links.keys() & COUNTED_ONCE.keys():
-        packed = prepared.links[partition]
-        counted, aside = set_apart(conn, partition, packed, fresh=fresh)
-        prepared.links[partition] = counted
-        count_links(stats, aside, -1)
-    copy_links(conn, prepared.links)
-    for table, rows in prepared.rows.items():
-        kept = keep_first_seen(table, rows, first_seen.get(table))
-        insert_rows(conn, table, kept)
-        count_rows(stats, table, [row[0] for row in kept], 1)
-    copy_rows(conn, "index_error", _ERROR_COLUMNS, _ERROR_TYPES, prepared.errors)
-    put_outbox(conn, prepared.outbox)
-    return stats
-
-
-def _delete_links(
-    conn: psycopg.Connection[Any], old: Sequence[LinkTuple], stats: StatsChange
-) -> None:
-    """Remove edges; where one counted, the next of its account does from now on."""
-    removed = delete_links(conn, old)
-    count_links(stats, removed, -1)
-    if len(removed) < len(old):
-        there: set[LinkTuple] = set(removed)
-        delete_uncounted(conn, [row for row in old if row not in there])
-    count_links(stats, promote(conn, removed), 1)
-
-
-_ERROR_COLUMNS: Final = ("actor", "collection", "rkey", "reason")
-_ERROR_TYPES: Final = ("int4", "int4", "int8", "text")
-
-
 def _link_rows(
     change: Change,
     links: Sequence[Link],
     names: Names,
     paths: dict[tuple[int, str], int],
 ) -> Iterable[LinkTuple]:
-    """Rows of a record's links, each once."""
+    """Return the rows of a record's links, each once."""
     actors, collections, rkeys = names.actors, names.collections, names.rkeys
     rows: dict[LinkTuple, None] = {}
     for path, did, nsid, rkey in links:
@@ -335,7 +253,8 @@ def _prepare_old(
                 has_default = True
         if has_default:
             prepared.old_default_sources.append(address)
-    for table in old.module.TABLES:
+    table = old.collection.table
+    if table is not None:
         keys = prepared.old_rows.setdefault(table, [])
         if not table.single or change.rkey == RKEY_SELF:
             keys.append((change.actor, change.rkey))
@@ -355,11 +274,11 @@ def _prepare_new(
         value = new.value
         if value is None:
             value = cbor.decode_fast(change.new or b"")
-        # What a link beyond the bound names must not be there because another record
-        # of the batch names it too.
+        # A name beyond the record's limit must not resolve because another record of
+        # the batch has it.
         own = names if len(new.links) < MAX_LINKS else names.within(new.links)
         try:
-            rows = new.module.to_rows(value, Source(actor, rkey, indexed_at), own)
+            rows = new.collection.to_rows(value, Source(actor, rkey, indexed_at), own)
         except InvalidRecordError as fault:
             error = reason_of(fault)
         else:
@@ -383,12 +302,12 @@ _EDGES: Final = {
     GRAPH_FOLLOW: (FOLLOW_SUBJECT, NO_COLLECTION),
     GRAPH_BLOCK: (BLOCK_SUBJECT, NO_COLLECTION),
 }
-"""Of each shape the path, and what it points at."""
+"""Shaped collection -> link path, and the collection that it points at."""
 
 
 def _sort_time(value: Value, indexed_at: datetime) -> int:
-    """The `pg_time` by which edges of a record are sorted, as posts are: the earlier of
-    createdAt and the time it is indexed."""
+    """Return the `pg_time` that sorts a record's edges: the earlier of createdAt and
+    indexed_at, as for posts."""
     created_at = optional_time(value)
     return pg_time(indexed_at if created_at is None else min(created_at, indexed_at))
 
@@ -396,7 +315,7 @@ def _sort_time(value: Value, indexed_at: datetime) -> int:
 def _prepare_edges(
     prepared: Prepared, columns: EdgeColumns, names: Names, indexed_at: datetime
 ) -> None:
-    """Records that are one edge and nothing else: four in five of all."""
+    """Pack records that are one edge and nothing else: four in five of all."""
     nsid, collection, actors, rkeys, edges = columns
     path, target = _EDGES[nsid]
     targets = [names.actors[did] for did in edges.dids]
@@ -408,45 +327,3 @@ def _prepare_edges(
     packed = pack_edges(path, target, rkeys, target_rkeys, times, actors, targets)
     prepared.links.setdefault(PARTITION_OF[path], []).extend(packed)
     count_edges(prepared.stats, path, actors, targets, target_rkeys)
-
-
-def keep_first_seen(
-    table: RowTable,
-    rows: list[tuple[Any, ...]],
-    first_seen: dict[tuple[int, int], datetime | None] | None,
-) -> list[tuple[Any, ...]]:
-    """Rows of edited records keep the time they were first seen: an edit must not
-    bring a post to the top of a feed."""
-    if not first_seen or not table.dated:
-        return rows
-    kept: list[tuple[Any, ...]] = []
-    by_actor = {actor: seen for (actor, _), seen in first_seen.items()}
-    place = table.columns.index("indexed_at")
-    for row in rows:
-        seen = by_actor.get(row[0]) if table.single else first_seen.get(row[:2])
-        if seen is not None:
-            changed = list(row)
-            changed[place] = seen
-            if table is POST:
-                changed[_SORT_AT] = min(row[_CREATED_AT], seen)
-            kept.append(tuple(changed))
-        else:
-            kept.append(row)
-    return kept
-
-
-_SORT_AT: Final = POST.columns.index("sort_at")
-_CREATED_AT: Final = POST.columns.index("created_at")
-
-
-def _delete_errors(
-    conn: psycopg.Connection[Any], addresses: Sequence[tuple[int, int, int]]
-) -> None:
-    conn.execute(
-        """
-        DELETE FROM index_error e USING
-            unnest(%s::int4[], %s::int4[], %s::int8[]) AS d (actor, collection, rkey)
-        WHERE e.actor = d.actor AND e.collection = d.collection AND e.rkey = d.rkey
-        """,
-        int_columns(addresses, 3),
-    )

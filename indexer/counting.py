@@ -1,4 +1,4 @@
-"""What links and rows add to the counts, or take from them."""
+"""Changes of counts that follow from links and rows."""
 
 from __future__ import annotations
 
@@ -67,8 +67,7 @@ def count_edges(
     targets: Iterable[int],
     target_rkeys: Iterable[int],
 ) -> None:
-    """As `count_links`, of edges by the column: likes and reposts of posts, follows
-    and blocks."""
+    """Add edges by column: likes and reposts of posts, follows and blocks."""
     if path == FOLLOW_SUBJECT:
         for actor, times in Counter(targets).items():
             stats.add_actor(actor, FOLLOWERS, times)

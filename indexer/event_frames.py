@@ -1,4 +1,4 @@
-"""The frame by which an event is sent on: as it came, or made of what it says."""
+"""Frames that rebroadcast an event: the original, or one made of its contents."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ from protocol.events.sequenced_frames import (
 from protocol.limits import MAX_SEQ
 
 _MOST_UNSIGNED_BYTES: Final = 16_384
-"""Of a frame that is no commit and is sent on as it came. An honest one has some
-hundreds; the rest are fields that nobody knows, sent on to everybody who follows us."""
+"""Maximum size of a rebroadcast frame other than a commit. Usual ones have some
+hundred bytes; the rest would be unknown fields."""
 
 
 def frame_of(event: Event, now: datetime) -> bytes:
-    """The frame of an event that was applied; its number is not ours yet.
+    """Return the frame of an applied event; its sequence number is still the
+    upstream's.
 
-    A commit without its frame, or with one that cannot get another number, is told of
-    by where it left the repo.
+    A commit whose frame is missing or cannot be renumbered becomes a `#sync` of the
+    repo's new head.
     """
     most = MAX_RENUMBERED_BYTES
     if not isinstance(event, CommitEvent):
@@ -51,16 +52,15 @@ def frame_of(event: Event, now: datetime) -> bytes:
 
 
 def messages_of(event: Event, frame: bytes) -> int:
-    """How many messages Jetstream may tell of an event with this frame: one for each
-    operation that it names, kept or not."""
+    """Return the maximum number of Jetstream messages for an event with this frame."""
     if isinstance(event, CommitEvent) and frame is event.frame:
         return len(event.ops) + len(event.drops)
     return 1
 
 
 def _can_be_numbered(frame: bytes, most: int) -> bool:
-    """Whether our stream can send it: what was read to be verified may be written in
-    ways that are not read again."""
+    """Return True if our stream can send the frame: its encoding must survive
+    renumbering."""
     if len(frame) > most:
         return False
     try:

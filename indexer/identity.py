@@ -1,22 +1,22 @@
-"""Identities: which names must be looked up again, and the handle an account has."""
+"""Identities: documents and handles to refresh, and verified handles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
-
-import psycopg
 
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
 from storage.outbox import put_outbox
+from storage.postgres.pool import Conn
 
 _PROFILE = COLLECTION_IDS[ACTOR_PROFILE]
 
 
-def mark_stale(conn: psycopg.Connection[Any], identities: Mapping[int, str]) -> None:
-    """actor -> DID: their document and handle must be looked up again. Until then the
-    old ones stay: an event proves nothing. Does not commit."""
+def mark_stale(conn: Conn, identities: Mapping[int, str]) -> None:
+    """Mark documents and handles to refresh (actor -> DID). Does not commit.
+
+    The old ones stay until then: an event proves nothing.
+    """
     if not identities:
         return
     conn.execute(
@@ -27,20 +27,18 @@ def mark_stale(conn: psycopg.Connection[Any], identities: Mapping[int, str]) -> 
         "UPDATE identity SET fetched_at = 'epoch' WHERE did = ANY(%s)",
         (sorted(identities.values()),),
     )
-    # Should the look be lost that was asked for at once, their turn is next.
+    # If the immediate refresh is lost, the scheduled one comes next.
     conn.execute(
         "UPDATE repo SET identity_at = 'epoch' WHERE actor = ANY(%s)",
         (sorted(identities),),
     )
 
 
-def save_handles(
-    conn: psycopg.Connection[Any], handles: Mapping[int, str | None], now: datetime
-) -> None:
-    """Write actor -> handle verified both ways (None: it did not verify).
+def save_handles(conn: Conn, handles: Mapping[int, str | None], now: datetime) -> None:
+    """Write actor -> handle verified both ways, None if it was not. Does not commit.
 
-    A handle belongs to one account: whoever had it before loses it, and is checked
-    again soon, for the answer may have been the older one. Does not commit.
+    A handle belongs to one account. Its previous owner loses it and is checked again
+    soon, because either result may be the older one.
     """
     if not handles:
         return

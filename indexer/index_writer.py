@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import psycopg
 from psycopg.errors import LockNotAvailable
-from psycopg_pool import ConnectionPool
 
 from indexer.account import purge_deleted
 from indexer.apply import apply_batch
@@ -32,9 +30,8 @@ from protocol.repo.whole_repo import RepoHead, RepoRecord
 from protocol.syntax.did import Did
 from protocol.syntax.handle import Handle
 from protocol.syntax.tid import Tid
+from storage.postgres.pool import Pool
 from storage.records.interning import Interner
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ class IndexWriter:
 
     `interner` must have a pool of its own. `on_written` is called after each
     transaction that may have left search documents to write, or events to number:
-    with `send_on` what is applied also goes to the event log. Cursors are those of
+    with `rebroadcast` what is applied also goes to the event log. Cursors are those of
     `shard`.
     """
 
@@ -60,13 +57,13 @@ class IndexWriter:
         interner: Interner,
         on_written: Callable[[], None],
         *,
-        send_on: bool = False,
+        rebroadcast: bool = False,
         shard: int = 0,
     ) -> None:
         self._pool = pool
         self._interner = interner
         self._on_written = on_written
-        self._send_on = send_on
+        self._rebroadcast = rebroadcast
         self._shard = shard
 
     def apply(
@@ -86,7 +83,7 @@ class IndexWriter:
                 cursors,
                 now,
                 shard=self._shard,
-                send_on=self._send_on,
+                rebroadcast=self._rebroadcast,
             )
         self._on_written()
         return BatchOutcome(result.applied, [Did(did) for did in result.desynchronized])
@@ -105,7 +102,7 @@ class IndexWriter:
                     did,
                     host,
                     selection=selection,
-                    send_on=self._send_on,
+                    rebroadcast=self._rebroadcast,
                 ) as checkout:
                     yield RepoImport(checkout)
             except CheckoutBusyError as error:
@@ -126,7 +123,7 @@ class IndexWriter:
                     since,
                     diff,
                     datetime.now(UTC),
-                    send_on=self._send_on,
+                    rebroadcast=self._rebroadcast,
                 )
         except (DiffMismatchError, StaleCheckoutError):
             return False
@@ -141,7 +138,7 @@ class IndexWriter:
             with self._pool.connection() as conn:
                 now = datetime.now(UTC)
                 rest = import_fresh(
-                    conn, self._interner, repos, now, send_on=self._send_on
+                    conn, self._interner, repos, now, rebroadcast=self._rebroadcast
                 )
             self._on_written()
         except (BatchChangedError, psycopg.Error, ProtocolError):

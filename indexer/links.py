@@ -1,5 +1,7 @@
-"""Every link of a record, at whatever path: AT-URIs and DIDs that stand alone in a
-string. Pure. A handle in an AT-URI proves nothing and makes no link."""
+"""Links of a record at any path: strings that are an AT-URI with a DID, or a DID.
+
+Pure functions. A handle in an AT-URI proves nothing and makes no link.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +13,26 @@ from protocol.syntax import is_did, is_nsid, is_record_key
 from storage.collections import COLLECTION_IDS
 
 MAX_LINKS: Final = 1_000
-"""Links of one record beyond these are not indexed: a record of a megabyte could
-name 20,000 accounts."""
+"""Maximum indexed links of one record; a megabyte could name 20,000 accounts."""
 
 _MAX_STEP_CHARS: Final = 64
 _ANY_STEP: Final = ".*"
-# What nearly all references look like; all others take the long way.
+# The usual form of a reference; all others are parsed in full.
 _USUAL_URI: Final = re.compile(
     r"at://(did:plc:[a-z2-7]{24})/([a-zA-Z.]{5,60})/([a-z2-7]{13}|self)", re.ASCII
 )
 
-# The first four letters of all that can be a link.
+# The first four letters of every link.
 _STARTS: Final = frozenset(("at:/", "did:"))
 
 Target = tuple[str, str | None, str | None]
 """DID, collection, record key: a record; or a collection or an account (None)."""
 Link = tuple[int | str, str, str | None, str | None]
-"""Path (its number where it is known at once), then the target."""
+"""Path (its id if known already), then the target."""
 
 
 def parse_link(text: str) -> Target | None:
-    """The target of a string that is an AT-URI with a DID, or a DID; else None."""
+    """Return the target of an AT-URI with a DID, or of a DID; else None."""
     usual = _USUAL_URI.fullmatch(text)
     if usual is not None and usual[2] in COLLECTION_IDS:
         did, nsid, rkey = usual.groups()
@@ -44,25 +45,27 @@ def parse_link(text: str) -> Target | None:
 
 
 def may_link(raw: bytes) -> bool:
-    """Whether a record's bytes can hold a link at all: a cheap first look."""
+    """Return False if a record's bytes cannot hold a link."""
     return b"at://" in raw or b"did:" in raw
 
 
 def most_links(raw: bytes) -> int:
-    """How many links a record with these bytes has at most: a cheap look."""
+    """Return an upper bound of the links in a record's bytes."""
     return min(raw.count(b"did:"), MAX_LINKS)
 
 
 def find_links(value: Mapping[str, Any]) -> list[Link]:
-    """All links of a decoded record, each once, in the order they stand in."""
+    """Return all links of a decoded record, each once, in their order."""
     found: dict[Link, None] = {}
     _walk(value, [], found)
     return list(found)
 
 
 def subject_links(value: Mapping[str, Any], path: int) -> list[Link]:
-    """As `find_links` for a record that is mostly nothing but a `subject` reference:
-    the usual shape costs one parse, any other the full walk."""
+    """Return the links of a record that usually holds only a `subject` reference.
+
+    The usual shape costs one parse, any other the full walk.
+    """
     if len(value) == 3 and "createdAt" in value and "$type" in value:
         subject = value.get("subject")
         if type(subject) is dict and len(subject) == 2 and "cid" in subject:
@@ -74,7 +77,7 @@ def subject_links(value: Mapping[str, Any], path: int) -> list[Link]:
 
 
 def account_links(value: Mapping[str, Any], path: int) -> list[Link]:
-    """As `subject_links`, for a `subject` that is a DID."""
+    """Return the links of a record that usually holds only a `subject` DID."""
     if len(value) == 3 and "createdAt" in value and "$type" in value:
         subject = value.get("subject")
         if type(subject) is str:
@@ -98,7 +101,7 @@ def _parse_uri(text: str) -> Target | None:
     return parts[0], None, None
 
 
-# Steps are put together into a path only where a link was found.
+# Steps are joined into a path only for a link.
 def _walk(value: Mapping[str, Any], steps: list[str], found: dict[Link, None]) -> None:
     for key, item in value.items():
         kind = type(item)
@@ -140,16 +143,15 @@ def _add(text: str, steps: list[str], step: str, found: dict[Link, None]) -> Non
             found[("".join(steps) + step, *target)] = None
 
 
-# Names of fields and types that were looked at once. Bounded by what is put in: only
-# names that pass, and no more than this many.
+# Checked names of fields and types. Only valid names are kept, up to this many.
 _MAX_KNOWN: Final = 10_000
 _known_steps: Final[dict[str, str]] = {}
 _known_types: Final[dict[str, bool]] = {}
 
 
 def _step(key: str) -> str:
-    """The step into a field that is not among the known ones yet."""
-    # Maps keyed by data, not by field names, would make paths without end.
+    """Return the path step into a field that is not known yet."""
+    # Maps keyed by data would make an unbounded number of paths.
     if not (key.isidentifier() and key.isascii() and len(key) <= _MAX_STEP_CHARS):
         return _ANY_STEP
     step = f".{key}"

@@ -1,4 +1,4 @@
-"""Records read for indexing: what their bytes hold, before any name has a number."""
+"""Records read for indexing, before their names have ids."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _MAX_REASON_CHARS: Final = 300
 
 
 class Reading(NamedTuple):
-    """A record's bytes, read: its links, and why no rows can be made of it, if so. Else
-    `value` is what they are made of, None where that was let go."""
+    """A record that was read: its links, and the error if no rows can be made. `value`
+    is None after `let_go`."""
 
-    module: Collection
+    collection: Collection
     value: Value | None
     links: Sequence[Link]
     error: str | None
 
     def let_go(self) -> Reading:
-        """The same without the value: to be decoded again."""
+        """Return the reading without its value, which is decoded again when needed."""
         return self._replace(value=None)
 
 
 class NameSets:
-    """Names that the links of a batch hold."""
+    """Names in the links of a batch."""
 
     def __init__(self) -> None:
         self._dids: set[str] = set()
@@ -42,7 +42,7 @@ class NameSets:
         self._paths: set[tuple[int, str]] = set()
 
     def add(self, collection: int, links: Sequence[Link]) -> None:
-        """Take in those of a record of a collection."""
+        """Add the names in links of a record of a collection."""
         for path, did, nsid, rkey in links:
             self._dids.add(did)
             if nsid is not None:
@@ -53,11 +53,11 @@ class NameSets:
                 self._paths.add((collection, path))
 
     def add_dids(self, dids: Iterable[str]) -> None:
-        """Take in those of records that are edges and nothing else."""
+        """Add the targets of records that are one edge each."""
         self._dids.update(dids)
 
     def intern(self, interner: Interner) -> tuple[Names, dict[tuple[int, str], int]]:
-        """Their numbers, and those of (collection, path)."""
+        """Return the ids of all names, and of all (collection, path)."""
         names = Names(
             interner.actors(self._dids),
             interner.collections(self._nsids),
@@ -69,8 +69,10 @@ class NameSets:
 def read_shaped(
     shape: Shape, values: Sequence[bytes]
 ) -> Iterator[tuple[slice, Edges | None]]:
-    """Records that have the size of a shape: which of them, and their columns; None
-    for one that has nothing but the size."""
+    """Yield (slice, columns) of records that have the size of a shape.
+
+    The columns are None for a record that has only the size.
+    """
     columns = read_edges(shape, values)
     if columns is not None or len(values) == 1:
         yield slice(0, len(values)), columns
@@ -80,21 +82,21 @@ def read_shaped(
 
 
 def read_record(nsid: str, raw: bytes, fields: Any) -> Reading:
-    """A record of a collection; `fields` is what `cbor.decode_fast` gave, where it has
-    been asked already."""
-    module = collection_for(nsid)
+    """Read a record of a collection; `fields` is its `cbor.decode_fast`, if done
+    already."""
+    collection = collection_for(nsid)
     try:
         value = cbor.decode_fast(raw) if fields is None else fields
         if not isinstance(value, dict):
             raise InvalidRecordError("", "not a map")
-        if nsid == module.COLLECTION and value.get("$type") != nsid:
+        if nsid == collection.nsid and value.get("$type") != nsid:
             raise InvalidRecordError("$type", "not the collection it is in")
-        links = module.find_links(value) if may_link(raw) else ()
-        return Reading(module, value, links, None)
+        links = collection.find_links(value) if may_link(raw) else ()
+        return Reading(collection, value, links, None)
     except ProtocolError as error:
-        return Reading(module, None, (), reason_of(error))
+        return Reading(collection, None, (), reason_of(error))
 
 
 def reason_of(error: ProtocolError) -> str:
-    """Why a record has no rows, as it is kept beside it."""
+    """Return the stored reason why a record has no rows."""
     return clean_text(str(error), _MAX_REASON_CHARS)

@@ -1,16 +1,13 @@
-"""A post that was deleted and is made again under its key starts with the edges that
-name its new CID.
+"""Posts that are created again under the key of a deleted post.
 
-An edge holds no CID, so the records of the edges are read; that happens only for a post
-that was deleted before, and once for each edge, which is then kept aside as stale.
+Such a post keeps only the edges that name its new CID. An edge holds no CID, so the
+records of the edges are read once, and edges to the old post are kept as stale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from indexer.changes import Change
 from indexer.counting import count_links
@@ -27,14 +24,15 @@ from storage.collections import (
     REPOST_SUBJECT,
 )
 from storage.postgres.arrays import int_columns
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 from storage.records.links import delete_links, find_packed
 from storage.records.record_rows import fetch_pieces
 from storage.records.stats import DELETIONS, StatsChange
 from storage.records.uncounted_links import make_stale
 
 MAX_EDGES: Final = 10_000
-"""Edges of one kind that are looked at for a post; those beyond count on."""
+"""Maximum edges of one kind that are compared; those beyond still count."""
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
 _SOURCES: Final = {
@@ -49,13 +47,11 @@ Post = tuple[int, int]
 """(actor, rkey)."""
 
 
-def note_posts(
-    conn: psycopg.Connection[Any], changes: Sequence[Change], ended: Set[Post]
-) -> StatsChange:
-    """Set edges to earlier posts aside, now that these changes are written.
+def note_posts(conn: Conn, changes: Sequence[Change], ended: Set[Post]) -> StatsChange:
+    """Make edges to earlier posts stale, after these changes are written.
 
-    `ended` were deleted within the batch, and may be there again. Returns what is to be
-    added to the counts: how often posts were deleted, and edges that count no more.
+    `ended` were deleted within the batch, and may exist again. Returns the changes of
+    counts: deletions of posts, and edges that no longer count.
     """
     stats = StatsChange()
     created: dict[Post, bytes] = {}
@@ -73,13 +69,11 @@ def note_posts(
     again |= _deleted_before(conn, created)
     for post, value in again.items():
         for path, collection in _SOURCES.items():
-            _set_aside(conn, post, cid_for(value), path, collection, stats)
+            _make_stale(conn, post, cid_for(value), path, collection, stats)
     return stats
 
 
-def _deleted_before(
-    conn: psycopg.Connection[Any], created: Mapping[Post, bytes]
-) -> dict[Post, bytes]:
+def _deleted_before(conn: Conn, created: Mapping[Post, bytes]) -> dict[Post, bytes]:
     if not created:
         return {}
     rows = conn.execute(
@@ -93,8 +87,8 @@ def _deleted_before(
     return {(actor, rkey): created[actor, rkey] for actor, rkey in rows}
 
 
-def _set_aside(
-    conn: psycopg.Connection[Any],
+def _make_stale(
+    conn: Conn,
     post: Post,
     cid: bytes,
     path: int,
@@ -107,7 +101,7 @@ def _set_aside(
     addresses = {Address(row.actor, collection, row.rkey): row for row in edges}
     for _, records in fetch_pieces(conn, list(addresses)):
         for address, raw in records.items():
-            # As text, as every reference holds it: nothing has to be decoded.
+            # References hold the CID as text, so nothing has to be decoded.
             if name in raw:
                 del edges[addresses[address]]
     if edges:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from appview.app import AppView
-from appview.server import add_session_methods
+from appview.pipeline import SessionRead
+from appview.server import add_method
 from mirror import repo_methods, sync_methods
 from mirror.stream_routes import add_subscription
 from network.xrpc.server import XrpcServer
@@ -13,7 +14,8 @@ from network.xrpc.server import XrpcServer
 
 def add_methods(server: XrpcServer, app: AppView) -> None:
     """Register every method of the mirror on `server`."""
-    add_session_methods(server, app, repo_methods.METHODS)
+    for nsid, read in repo_methods.METHODS.items():
+        add_method(server, app, nsid, SessionRead(read))
     for nsid, handler in sync_methods.METHODS.items():
         server.add(nsid, partial(handler, app), "none")
     add_subscription(server, app)

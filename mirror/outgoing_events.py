@@ -6,14 +6,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import anyio
-import psycopg
 
 from appview.app import AppView
 from protocol.events.frames import decode_frame
 from protocol.events.sequenced_frames import renumber
+from storage.postgres.pool import Conn
 from storage.records import event_log
 
 log = logging.getLogger(__name__)
@@ -67,16 +67,14 @@ class SentEvents(Generic[T]):
         """The next events above `seq`, about `limit`."""
         return await self._ask(lambda conn: self._read(conn, seq, limit))
 
-    async def _ask(self, question: Callable[[psycopg.Connection[Any]], R]) -> R:
+    async def _ask(self, question: Callable[[Conn], R]) -> R:
         def ask() -> R:
             with self._app.pool.connection() as conn:
                 return question(conn)
 
         return await anyio.to_thread.run_sync(ask, limiter=self._threads)
 
-    def _read(
-        self, conn: psycopg.Connection[Any], seq: int, limit: int
-    ) -> list[tuple[int, T]]:
+    def _read(self, conn: Conn, seq: int, limit: int) -> list[tuple[int, T]]:
         # All of a page may be hidden, and that is not the end.
         while logged := event_log.events_after(conn, seq, limit):
             seq = logged[-1].seq

@@ -7,10 +7,11 @@ or of somebody else. Bounded by bytes; the tree of a huge repo is not kept at al
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Final
+
+from cachetools import LRUCache
 
 from network.errors import XrpcError
 from protocol.errors import MissingBlockError
@@ -30,10 +31,8 @@ class ProofTrees:
     def __init__(
         self, most: int = _MOST_BYTES, most_each: int = _MOST_BYTES_EACH
     ) -> None:
-        self._most = most
         self._most_each = most_each
-        self._trees: OrderedDict[bytes, Nodes] = OrderedDict()
-        self._sizes: dict[bytes, int] = {}
+        self._trees: LRUCache[bytes, Nodes] = LRUCache(most, _size)
         self._lock = Lock()
         self._building = Lock()
 
@@ -71,24 +70,17 @@ class ProofTrees:
 
     def _known(self, root: bytes) -> Nodes | None:
         with self._lock:
-            nodes = self._trees.get(root)
-            if nodes is not None:
-                self._trees.move_to_end(root)
-            return nodes
+            return self._trees.get(root)
 
     def _build(self, root: bytes, items: Items) -> Nodes:
-        nodes: Nodes = {}
-        size = 0
-        for node in build_nodes(items):
-            nodes[node.cid] = node.raw
-            size += len(node.raw) + len(node.cid)
+        nodes = {node.cid: node.raw for node in build_nodes(items)}
         if root not in nodes:
             raise MissingBlockError("the records are not those that the commit signs")
-        if size <= self._most_each:
+        if _size(nodes) <= self._most_each:
             with self._lock:
                 self._trees[root] = nodes
-                self._sizes[root] = size
-                while sum(self._sizes.values()) > self._most:
-                    oldest, _ = self._trees.popitem(last=False)
-                    del self._sizes[oldest]
         return nodes
+
+
+def _size(nodes: Nodes) -> int:
+    return sum(len(cid) + len(raw) for cid, raw in nodes.items())

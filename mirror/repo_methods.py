@@ -12,7 +12,7 @@ from appview.hydration.state import State
 from appview.own_feeds import find_own_record
 from appview.paging import Cursors
 from appview.pipeline import Params
-from appview.rules import refuse_repo
+from appview.refusals import refuse_repo
 from appview.session import Session
 from network.xrpc.server import XrpcError
 from protocol.data.cid import cid_for, cid_to_text

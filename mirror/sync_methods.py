@@ -13,7 +13,7 @@ from appview.app import AppView
 from appview.session import RequestContext, Session, context_of
 from mirror.proof_trees import ProofTrees
 from mirror.repo_methods import find_repo
-from network.server.request_guard import client_key
+from network.server.admission import client_key
 from network.server.spool import Spool
 from network.xrpc.server import Call, Reply, XrpcError
 from protocol.data.cid import cid_for

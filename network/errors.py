@@ -1,20 +1,19 @@
-"""What can go wrong outside this process.
+"""Errors of calls to other servers and of identities.
 
-NetworkError                 a call to another machine failed
+NetworkError                 a call to another server failed
 ├── UnreachableError         no connection, or it broke before the end
 ├── TimedOutError            connect, first byte, total time or floor speed
 ├── TooLargeError            more bytes than the caller allows
-├── ForbiddenAddressError    URL, host or address that we never dial
+├── ForbiddenAddressError    URL, host or address that the policy refuses
 ├── RateLimitedError         the host asked us to wait, or our own budget is spent
-└── BadResponseError         an answer that is not what was asked for
+└── BadResponseError         wrong status or shape of a response
 IdentityError                a DID or handle does not resolve to what it claims
 ├── UnsupportedDidError      neither did:plc nor did:web
 ├── DidNotFoundError
 │   └── DidTombstonedError
 ├── BadDocumentError         the document breaks a rule of specs/did
 ├── HandleNotFoundError
-├── HandleMismatchError
-└── KeyNotDeclaredError
+└── HandleMismatchError
 XrpcError                    an error with a name, as XRPC carries it
 """
 
@@ -22,11 +21,11 @@ from __future__ import annotations
 
 
 class NetworkError(Exception):
-    """A call to another machine failed."""
+    """A call to another server failed."""
 
 
 class UnreachableError(NetworkError):
-    """No connection could be made, or it broke before the answer was whole."""
+    """No connection could be made, or it broke before the response was whole."""
 
 
 class TimedOutError(NetworkError):
@@ -34,7 +33,7 @@ class TimedOutError(NetworkError):
 
 
 class TooLargeError(NetworkError):
-    """The answer is larger than the caller allows, counted after inflating."""
+    """The response is larger than the caller allows, counted after inflating."""
 
 
 class ForbiddenAddressError(NetworkError):
@@ -50,10 +49,9 @@ class RateLimitedError(NetworkError):
 
 
 class BadResponseError(NetworkError):
-    """An answer with the wrong status or shape.
+    """A response with the wrong status or shape.
 
-    `status` is the HTTP status; `body` its first few kilobytes, for an XRPC error
-    body in it.
+    `body` is the start of the body, which may hold an XRPC error.
     """
 
     def __init__(self, message: str, status: int, body: bytes = b"") -> None:
@@ -71,11 +69,11 @@ class UnsupportedDidError(IdentityError):
 
 
 class DidNotFoundError(IdentityError):
-    """The directory or the host says that there is no such DID."""
+    """The directory or the host has no such DID."""
 
 
 class DidTombstonedError(DidNotFoundError):
-    """The DID existed and its holder gave it up for good."""
+    """The DID existed and was tombstoned."""
 
 
 class BadDocumentError(IdentityError):
@@ -90,15 +88,11 @@ class HandleMismatchError(IdentityError):
     """The two directions disagree: handle to DID, DID to handle."""
 
 
-class KeyNotDeclaredError(IdentityError):
-    """The DID document declares no usable signing key."""
-
-
 class XrpcError(Exception):
     """An error as XRPC carries it: `{"error": name, "message": message}`.
 
-    Raised by `network.xrpc.client` for error answers, and by handlers of
-    `network.xrpc.server` to give one (specs/xrpc).
+    Raised by `network.xrpc.client` for error responses, and by handlers of
+    `network.xrpc.server` (specs/xrpc).
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -21,7 +21,8 @@ from network.errors import XrpcError
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.identity.resolver import IdentityResolver
-from network.server.request_guard import RequestGuard, identify
+from network.server.admission import identify
+from network.server.request_guard import RequestGuard
 from network.server.spool import Spooler
 from network.streams.stream_server import StreamServer
 from network.xrpc.request_body import read_body
@@ -45,7 +46,7 @@ from pds.repo import atproto_repo
 from pds.repo.block_rows import NodeCache
 from pds.repo.repo_writes import RepoWriter
 from pds.server import atproto_server, bsky_actor
-from pds.server.accounts import Connection, require_writable
+from pds.server.accounts import require_writable
 from pds.server.passwords import HashQueue
 from pds.server.preferences import preferred_indexer
 from pds.server.sessions import Login, Sessions
@@ -55,7 +56,7 @@ from pds.sync.crawl_notice import CrawlNotice
 from pds.sync.sequencer import StoredEvents, listen, prune
 from protocol.lexicon import Catalog
 from protocol.syntax import Did, Nsid, TidClock, is_nsid
-from storage.postgres.pool import ping
+from storage.postgres.pool import Pool, ping
 
 log = logging.getLogger(__name__)
 
@@ -68,14 +69,14 @@ _NO_SUCH_METHOD: Final = ("MethodNotImplemented", "Method Not Implemented", 501)
 
 def create_app(
     settings: PdsSettings,
-    pool: ConnectionPool[Connection],
+    pool: Pool,
     *,
     fetcher: Fetcher | None = None,
     identity: IdentityResolver | None = None,
     catalog: Catalog | None = None,
     guard: RequestGuard | None = None,
 ) -> Starlette:
-    """A server on a database migrated to `pds`.
+    """Return a server on a database migrated to `pds`.
 
     A `fetcher` that is given must be open while the app runs; the app's own one opens
     and closes with it. `identity` resolves on the network of `settings.plc_url`.
@@ -117,7 +118,7 @@ def create_app(
 
 def _build_host(
     settings: PdsSettings,
-    pool: ConnectionPool[Connection],
+    pool: Pool,
     fetcher: Fetcher,
     identity: IdentityResolver,
     catalog: Catalog,
@@ -160,7 +161,7 @@ class _Gate:
         return None if login is None else auth_of(login)
 
     async def proxy(self, request: Request, nsid: str) -> Response | None:
-        """The fallback of the XRPC kit: forward for a logged-in, active account."""
+        """Return the fallback of the XRPC kit: forward for a logged-in, active account."""
         if not is_nsid(nsid) or request.method not in ("GET", "HEAD", "POST"):
             return None
         login = await self._login(request, nsid)

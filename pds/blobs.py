@@ -17,7 +17,6 @@ from pds.exceptions import (
     InvalidRequestError,
     InvalidSizeError,
 )
-from pds.server.accounts import Connection
 from protocol.data.cbor import Value
 from protocol.data.cid import (
     BLOB_PREFIX,
@@ -28,6 +27,7 @@ from protocol.data.cid import (
     raw_cid_for,
 )
 from protocol.errors import ProtocolError
+from storage.postgres.pool import Conn
 
 DEFAULT_MIME_TYPE = "application/octet-stream"
 MAX_MIME_TYPE_CHARS = 128
@@ -88,7 +88,7 @@ def settle_mime_type(declared: str | None, data: bytes) -> str:
 
 
 def store_blob(
-    conn: Connection,
+    conn: Conn,
     account: int,
     data: bytes,
     mime_type: str,
@@ -122,8 +122,8 @@ def store_blob(
     return BlobRef(cid, row[0], len(data))
 
 
-def find_blob(conn: Connection, account: int, cid: bytes) -> StoredBlob:
-    """A blob that some record refers to. Raises BlobNotFoundError."""
+def find_blob(conn: Conn, account: int, cid: bytes) -> StoredBlob:
+    """Return a blob that some record refers to. Raises BlobNotFoundError."""
     row = conn.execute(
         "SELECT mime_type, value FROM blob b WHERE account = %s AND cid = %s"
         " AND EXISTS (SELECT FROM blob_use u"
@@ -136,7 +136,7 @@ def find_blob(conn: Connection, account: int, cid: bytes) -> StoredBlob:
 
 
 def list_blobs(
-    conn: Connection, account: int, since: str | None, after: bytes, limit: int
+    conn: Conn, account: int, since: str | None, after: bytes, limit: int
 ) -> list[bytes]:
     """CIDs of referenced blobs, above `after`; those first named after rev `since`."""
     rows = conn.execute(
@@ -148,7 +148,7 @@ def list_blobs(
 
 
 def use_blobs(
-    conn: Connection,
+    conn: Conn,
     account: int,
     uses: list[tuple[str, BlobRef]],
     rev: str,
@@ -194,9 +194,7 @@ def use_blobs(
         )
 
 
-def release_blobs(
-    conn: Connection, account: int, paths: list[str], now: datetime
-) -> None:
+def release_blobs(conn: Conn, account: int, paths: list[str], now: datetime) -> None:
     """Forget what the records at these paths referred to."""
     conn.execute(
         "WITH gone AS (DELETE FROM blob_use WHERE account = %s AND path = ANY(%s)"
@@ -207,7 +205,7 @@ def release_blobs(
     )
 
 
-def sweep_blobs(conn: Connection, before: datetime) -> int:
+def sweep_blobs(conn: Conn, before: datetime) -> int:
     """Delete unreferenced blobs last touched before that moment; how many went."""
     # A row that a writer holds is about to be named by a record: passed over.
     return conn.execute(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import anyio
-from psycopg_pool import ConnectionPool
+from cachetools import LRUCache
 
 from network.http.client import Fetcher
 from network.identity.resolver import IdentityResolver
@@ -24,12 +23,7 @@ from pds.identity.vault import Vault
 from pds.proxy import ServiceProxy
 from pds.rate_limits import MethodLimits
 from pds.repo.block_rows import NodeCache
-from pds.server.accounts import (
-    SIGNING_ROLE,
-    Account,
-    Connection,
-    sealed_key,
-)
+from pds.server.accounts import SIGNING_ROLE, Account, sealed_key
 from pds.server.passwords import HashQueue
 from pds.server.sessions import Login, Sessions
 from pds.settings import PdsSettings
@@ -37,6 +31,7 @@ from pds.sync.sequencer import StoredEvents
 from protocol.identity.keys import PrivateKey
 from protocol.lexicon import Catalog
 from protocol.syntax import INVALID_HANDLE, TidClock
+from storage.postgres.pool import Conn, Pool
 
 T = TypeVar("T")
 
@@ -50,25 +45,18 @@ class KeyRing:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._keys: OrderedDict[int, PrivateKey] = OrderedDict()
+        self._keys: LRUCache[int, PrivateKey] = LRUCache(_MAX_KEYS)
         self._lock = Lock()
 
-    def signing_key(self, conn: Connection, account: Account) -> PrivateKey:
-        """The key that signs the account's commits and service tokens."""
+    def signing_key(self, conn: Conn, account: Account) -> PrivateKey:
+        """Return the key that signs the account's commits and service tokens."""
         with self._lock:
             key = self._keys.get(account.id)
-            if key is not None:
-                self._keys.move_to_end(account.id)
-                return key
-        key = self._vault.open(
-            sealed_key(conn, account.id, SIGNING_ROLE),
-            did=account.did,
-            role=SIGNING_ROLE,
-        )
-        with self._lock:
-            self._keys[account.id] = key
-            while len(self._keys) > _MAX_KEYS:
-                self._keys.popitem(last=False)
+        if key is None:
+            sealed = sealed_key(conn, account.id, SIGNING_ROLE)
+            key = self._vault.open(sealed, did=account.did, role=SIGNING_ROLE)
+            with self._lock:
+                self._keys[account.id] = key
         return key
 
     def forget(self, account: int) -> None:
@@ -82,7 +70,7 @@ class Host:
     """One server: its settings and the parts that handlers work with."""
 
     settings: PdsSettings
-    pool: ConnectionPool[Connection]
+    pool: Pool
     catalog: Catalog
     fetcher: Fetcher
     identity: IdentityResolver
@@ -103,8 +91,8 @@ class Host:
     pending_handles: set[str]
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection for single reads: no transaction, so no round trips for one."""
+    def reading(self) -> Iterator[Conn]:
+        """Yield a connection for single reads: no transaction, so no round trips for one."""
         with self.pool.connection() as conn:
             conn.autocommit = True
             try:
@@ -129,7 +117,7 @@ class Host:
             self.pending_handles.discard(handle)
 
     def did_document(self, account: Account) -> dict[str, Any]:
-        """The account's DID document, as this server knows it."""
+        """Return the account's DID document, as this server knows it."""
         return local_document(
             account.did,
             shown_handle(account),
@@ -139,7 +127,7 @@ class Host:
 
 
 def shown_handle(account: Account) -> str:
-    """The handle in answers; a lexicon wants one even where there is none."""
+    """Return the handle in answers; a lexicon wants one even where there is none."""
     return account.handle or INVALID_HANDLE
 
 
@@ -148,7 +136,7 @@ def auth_of(login: Login) -> Auth:
 
 
 def login_of(call: Call) -> Login:
-    """The login behind a call of a method that requires one."""
+    """Return the login behind a call of a method that requires one."""
     login = call.viewer.claims[_LOGIN_CLAIM]
     assert isinstance(login, Login)
     return login

@@ -26,8 +26,9 @@ from network.errors import (
     TooLargeError,
     XrpcError,
 )
-from network.http.client import Fetched, Fetcher
+from network.http.client import Fetcher
 from network.http.policy import CallerBudget, HostLimits
+from network.http.responses import Fetched
 from network.identity.resolver import IdentityResolver
 from network.xrpc.server import Reply
 from pds.exceptions import (
@@ -136,7 +137,7 @@ class ProxyAnswer:
         return Response(self.body, self.status, dict(self.headers))
 
     def reply(self) -> Reply:
-        """The same, as a handler of ours returns it."""
+        """Return the same, as a handler of ours returns it."""
         headers = dict(self.headers)
         return Reply(
             self.body,
@@ -214,7 +215,7 @@ class ServiceProxy:
         self._slots = _UpstreamSlots()
 
     def choose(self, header: str | None, preferred: str | None) -> ServiceRef:
-        """The target of a call. Raises InvalidRequestError for a bad header."""
+        """Return the target of a call. Raises InvalidRequestError for a bad header."""
         if header is not None:
             return parse_service_ref(header)
         if preferred is not None:
@@ -225,13 +226,13 @@ class ServiceProxy:
 
     @property
     def default(self) -> ServiceRef | None:
-        """The server's own default indexer."""
+        """Return the server's own default indexer."""
         return self._default
 
     def service_token(
         self, target: ServiceRef, nsid: Nsid, did: Did, key: PrivateKey
     ) -> str:
-        """The token that shows `target` who calls `nsid`."""
+        """Return the token that shows `target` who calls `nsid`."""
         audience = str(target) if self._settings.proxy_audience_fragment else target.did
         return create_service_jwt(
             iss=did,

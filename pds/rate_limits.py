@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from network.server.admission import admission_of
 from network.server.rate_limit import RateLimit, take_from_all
-from network.server.request_guard import admission_of
 from network.xrpc.server import Call
 from pds.repo.repo_writes import Intent
 from pds.settings import PdsSettings

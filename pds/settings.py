@@ -88,7 +88,7 @@ class PdsSettings:
 
     @property
     def service_did(self) -> str:
-        """The server's own did:web."""
+        """Return the server's own did:web."""
         return "did:web:" + self.host.replace(":", "%3A")
 
     @property

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import orjson
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -43,7 +42,7 @@ from plc.submission_limits import SubmissionLimits
 from protocol.data.json_form import loads
 from protocol.errors import InvalidSyntaxError, ProtocolError
 from protocol.syntax import Did, datetime_us, is_plc_did
-from storage.postgres.pool import ping
+from storage.postgres.pool import Pool, ping
 
 # Four kilobytes of operation, every character of it escaped in JSON.
 MAX_BODY_BYTES: Final = 32_768
@@ -62,7 +61,7 @@ def clock_ms() -> int:
 
 
 def create_app(
-    pool: ConnectionPool[Any],
+    pool: Pool,
     *,
     now_ms: Callable[[], int] = clock_ms,
     version: str = "0",
@@ -96,7 +95,7 @@ def create_app(
                 allow_methods=["GET", "POST"],
                 allow_headers=["*"],
             ),
-            Middleware((guard or RequestGuard()).middleware, places=True),
+            Middleware((guard or RequestGuard()).middleware, hold_slots=True),
         ],
         exception_handlers={
             **READ_FAULTS,
@@ -112,7 +111,7 @@ def create_app(
 class _Directory:
     def __init__(
         self,
-        pool: ConnectionPool[Any],
+        pool: Pool,
         bell: Bell,
         now_ms: Callable[[], int],
         version: str,

@@ -17,7 +17,6 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
 from network.errors import (
     BadResponseError,
@@ -42,6 +41,7 @@ from plc.mirror import (
 from plc.operation import format_time
 from protocol.errors import ProtocolError
 from protocol.syntax import Did
+from storage.postgres.pool import Pool
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Follower:
     def __init__(
         self,
         mirror: Mirror,
-        pool: ConnectionPool[psycopg.Connection[Any]],
+        pool: Pool,
         fetcher: Fetcher,
         *,
         rate: float = 1.5,

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from plc.operation import (
     LogEntry,
@@ -30,6 +28,7 @@ from plc.operation import (
 from protocol.data.cbor import decode
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.syntax import Did
+from storage.postgres.pool import Conn
 
 # Namespaces of advisory locks.
 _DID_LOCK: Final = 0x504C43
@@ -39,8 +38,6 @@ LOCK_TIMEOUT_MS: Final = 5_000
 _MAX_NUMBER_DIGITS: Final = 18
 
 _COLUMNS: Final = "seq, did, value, nullified, created_ms"
-
-Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ def parse_number(text: str) -> int | None:
 
 
 def accept(
-    conn: Connection, did: Did, operation: Operation | Tombstone, now_ms: int
+    conn: Conn, did: Did, operation: Operation | Tombstone, now_ms: int
 ) -> SequencedEntry:
     """Takes an operation in, or raises what `check_submission`,
     `check_next_operation` and `check_quota` raise; in one transaction of its own.
@@ -105,20 +102,18 @@ def accept(
     return SequencedEntry(row[0], entry)
 
 
-def read_log(conn: Connection, did: str, *, nullified: bool = False) -> list[LogEntry]:
+def read_log(conn: Conn, did: str, *, nullified: bool = False) -> list[LogEntry]:
     """The log of a DID in the order of acceptance; empty when there is none."""
     condition = "did = %s" if nullified else "did = %s AND NOT nullified"
     return [row.entry for row in _read(conn, f"{condition} ORDER BY seq", (did,))]
 
 
-def export_after_seq(conn: Connection, after: int, count: int) -> list[SequencedEntry]:
+def export_after_seq(conn: Conn, after: int, count: int) -> list[SequencedEntry]:
     """Up to `count` entries of all DIDs whose number is above `after`."""
     return _read(conn, "seq > %s ORDER BY seq LIMIT %s", (after, count))
 
 
-def export_after_time(
-    conn: Connection, after_ms: int | None, count: int
-) -> list[LogEntry]:
+def export_after_time(conn: Conn, after_ms: int | None, count: int) -> list[LogEntry]:
     """About `count` entries of all DIDs accepted after a time, in order of time.
 
     Entries of one time are never torn apart, since the next page begins after it: a
@@ -133,14 +128,14 @@ def export_after_time(
     return [row.entry for row in rows]
 
 
-def newest_seq(conn: Connection) -> int:
+def newest_seq(conn: Conn) -> int:
     """The highest number given out and committed; 0 when there is none."""
     row = conn.execute("SELECT coalesce(max(seq), 0) FROM operation").fetchone()
     assert row is not None
     return int(row[0])
 
 
-def _nullify(conn: Connection, numbers: Sequence[int]) -> None:
+def _nullify(conn: Conn, numbers: Sequence[int]) -> None:
     if numbers:
         conn.execute(
             "UPDATE operation SET nullified = true WHERE seq = ANY(%s)",
@@ -148,9 +143,7 @@ def _nullify(conn: Connection, numbers: Sequence[int]) -> None:
         )
 
 
-def _read(
-    conn: Connection, condition: str, values: Iterable[object]
-) -> list[SequencedEntry]:
+def _read(conn: Conn, condition: str, values: Iterable[object]) -> list[SequencedEntry]:
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM operation WHERE {condition}", tuple(values)
     )

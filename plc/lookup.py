@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
 from network.http.gathering import Gathering
 from network.identity.did_sources import MirroredDocument
 from plc import operation_log
 from plc.operation import Tombstone, operation_document
 from protocol.syntax import Did
+from storage.postgres.pool import Pool
 
 MAX_AGE_S: Final = 60.0
 
@@ -30,7 +30,7 @@ class MirrorLookup:
 
     def __init__(
         self,
-        pool: ConnectionPool[psycopg.Connection[Any]],
+        pool: Pool,
         directory: str,
         *,
         max_age_s: float = MAX_AGE_S,

@@ -8,13 +8,12 @@ goes on from ours.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
-import psycopg
+from cachetools import LRUCache
 
 from plc import operation_log
 from plc.operation import (
@@ -35,6 +34,7 @@ from protocol.errors import ProtocolError
 from protocol.identity.did_document import PDS_SERVICE, parse_origin
 from protocol.limits import MAX_PLC_OPERATION_BYTES, MAX_SEQ
 from protocol.syntax import Did, is_plc_did
+from storage.postgres.pool import Conn
 
 # More than directories ever took. One that is longer than an operation may be is the
 # matter of its DID, and stops nobody else.
@@ -47,8 +47,6 @@ _LOGS_AT_ONCE: Final = 200
 _KNOWN_HOSTS: Final = 50_000
 _OPERATION_LINE: Final = "sequenced_op"
 _PDS: Final = PDS_SERVICE.removeprefix("#")
-
-Connection = psycopg.Connection[Any]
 
 
 class BadExportError(ProtocolError):
@@ -184,11 +182,9 @@ class Mirror:
         self.directory = directory.rstrip("/")
         self._tolerated = tolerated
         self._dev = dev
-        self._hosts: OrderedDict[str, None] = OrderedDict()
+        self._hosts: LRUCache[str, None] = LRUCache(_KNOWN_HOSTS)
 
-    def take_in(
-        self, conn: Connection, lines: Sequence[ExportLine], now_ms: int
-    ) -> TakenIn:
+    def take_in(self, conn: Conn, lines: Sequence[ExportLine], now_ms: int) -> TakenIn:
         """Prove lines and keep what is proven; the cursor moves in the same
         transaction. Commits. Lines that another follower took in change nothing.
 
@@ -247,9 +243,7 @@ class Mirror:
         self._remember(found)
         return TakenIn(new, repeated, doubts, hosts, tuple(tolerated))
 
-    def take_log(
-        self, conn: Connection, did: Did, value: object, now_ms: int
-    ) -> AuditedLog:
+    def take_log(self, conn: Conn, did: Did, value: object, now_ms: int) -> AuditedLog:
         """Take the whole log of a doubtful DID, as `/log/audit` gives it. Commits.
 
         An operation that was taken on trust may be missing in it: directories take them
@@ -306,5 +300,3 @@ class Mirror:
     def _remember(self, urls: Iterable[str]) -> None:
         for url in urls:
             self._hosts[url] = None
-            if len(self._hosts) > _KNOWN_HOSTS:
-                self._hosts.popitem(last=False)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -20,13 +19,13 @@ from plc import operation_log
 from plc.log_reads import READ_FAULTS, LogReads
 from plc.operation import LogEntry
 from protocol.syntax import Did
-from storage.postgres.pool import ping
+from storage.postgres.pool import Pool, ping
 
 _NOT_ALLOWED: Final = 405
 
 
 def create_mirror_app(
-    pool: ConnectionPool[Any],
+    pool: Pool,
     directory: str,
     *,
     tolerated: Collection[str] = frozenset(),
@@ -74,7 +73,7 @@ def create_mirror_app(
         ],
         middleware=[
             Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"]),
-            Middleware((guard or RequestGuard()).middleware, places=True),
+            Middleware((guard or RequestGuard()).middleware, hold_slots=True),
         ],
         exception_handlers=READ_FAULTS,
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 from psycopg.rows import class_row
 
 from plc.operation import LogEntry
@@ -19,6 +18,7 @@ from plc.operation_codec import (
 )
 from protocol.syntax import Did
 from storage.postgres.arrays import bytes_array
+from storage.postgres.pool import Conn
 
 MAX_HOSTS: Final = 500_000
 MAX_DOUBTS: Final = 100_000
@@ -29,8 +29,6 @@ _FIRST_RETRY_S: Final = 60.0
 _LONGEST_RETRY_S: Final = 86_400.0
 # With the pauses between them half an hour and more.
 _ENOUGH_TRIES: Final = 6
-
-Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class MirrorSize:
     hosts: int
 
 
-def load_logs(conn: Connection, dids: Collection[str]) -> dict[Did, list[LogEntry]]:
+def load_logs(conn: Conn, dids: Collection[str]) -> dict[Did, list[LogEntry]]:
     """The proven logs of those of these did:plc that are here."""
     rows = conn.execute(
         "SELECT did, log FROM plc_log WHERE did = ANY(%s::bytea[])",
@@ -69,7 +67,7 @@ def load_logs(conn: Connection, dids: Collection[str]) -> dict[Did, list[LogEntr
     return logs
 
 
-def save_logs(conn: Connection, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
+def save_logs(conn: Conn, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
     """Write whole logs, in the order of their keys, so that two writers never wait
     for each other crosswise. Does not commit."""
     rows = sorted((pack_did(did), pack_log(log)) for did, log in logs.items())
@@ -87,7 +85,7 @@ def save_logs(conn: Connection, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
         )
 
 
-def note_doubts(conn: Connection, doubts: Mapping[Did, str]) -> int:
+def note_doubts(conn: Conn, doubts: Mapping[Did, str]) -> int:
     """Remember DIDs whose directory said something that does not follow; return how
     many there are now, if it said so of any. A doubt that stands already keeps its
     schedule. Does not commit."""
@@ -108,13 +106,13 @@ def note_doubts(conn: Connection, doubts: Mapping[Did, str]) -> int:
     return _count_doubts(conn)
 
 
-def _count_doubts(conn: Connection) -> int:
+def _count_doubts(conn: Conn) -> int:
     row = conn.execute("SELECT count(*) FROM plc_doubt").fetchone()
     assert row is not None
     return int(row[0])
 
 
-def claim_doubts(conn: Connection, limit: int) -> list[Did]:
+def claim_doubts(conn: Conn, limit: int) -> list[Did]:
     """Doubtful DIDs that are due; each is due again later, twice as late each time.
     Commit at once."""
     rows = conn.execute(
@@ -134,7 +132,7 @@ def claim_doubts(conn: Connection, limit: int) -> list[Did]:
     return [unpack_did(row[0]) for row in rows]
 
 
-def end_doubts(conn: Connection, dids: Iterable[str]) -> None:
+def end_doubts(conn: Conn, dids: Iterable[str]) -> None:
     """Forget doubts that a whole log resolved, once it was looked at for half an hour:
     a first answer may be of a copy that is behind. Does not commit."""
     conn.execute(
@@ -143,7 +141,7 @@ def end_doubts(conn: Connection, dids: Iterable[str]) -> None:
     )
 
 
-def load_doubts(conn: Connection, limit: int = 100) -> dict[Did, str]:
+def load_doubts(conn: Conn, limit: int = 100) -> dict[Did, str]:
     """The newest doubts and why."""
     rows = conn.execute(
         "SELECT did, reason FROM plc_doubt ORDER BY since DESC LIMIT %s", (limit,)
@@ -151,7 +149,7 @@ def load_doubts(conn: Connection, limit: int = 100) -> dict[Did, str]:
     return {unpack_did(bytes(did)): reason for did, reason in rows}
 
 
-def load_feed(conn: Connection, directory: str) -> FeedState:
+def load_feed(conn: Conn, directory: str) -> FeedState:
     """How far a directory's export was read; the beginning for an unknown one."""
     with conn.cursor(row_factory=class_row(FeedState)) as cursor:
         cursor.execute(
@@ -162,7 +160,7 @@ def load_feed(conn: Connection, directory: str) -> FeedState:
         return cursor.fetchone() or FeedState()
 
 
-def lock_feed(conn: Connection, directory: str) -> FeedState:
+def lock_feed(conn: Conn, directory: str) -> FeedState:
     """`load_feed`, held until the transaction ends: of two followers one waits, and
     then sees how far the other came."""
     conn.execute(
@@ -174,7 +172,7 @@ def lock_feed(conn: Connection, directory: str) -> FeedState:
 
 
 def move_feed(
-    conn: Connection,
+    conn: Conn,
     directory: str,
     *,
     seq: int | None,
@@ -193,7 +191,7 @@ def move_feed(
     )
 
 
-def begin_again(conn: Connection, directory: str, seq: int) -> None:
+def begin_again(conn: Conn, directory: str, seq: int) -> None:
     """Forget how far the export was read, unless somebody read on from `seq`; until all
     is read again, nobody is answered from what is here."""
     conn.execute(
@@ -205,7 +203,7 @@ def begin_again(conn: Connection, directory: str, seq: int) -> None:
     )
 
 
-def note_caught_up(conn: Connection, directory: str, at: float) -> None:
+def note_caught_up(conn: Conn, directory: str, at: float) -> None:
     """Note that nothing was left to read at `at` (Unix time), and no error stands."""
     conn.execute(
         """
@@ -217,7 +215,7 @@ def note_caught_up(conn: Connection, directory: str, at: float) -> None:
     )
 
 
-def note_feed_error(conn: Connection, directory: str, error: str) -> None:
+def note_feed_error(conn: Conn, directory: str, error: str) -> None:
     """Note why the export cannot be read on; until it can, the mirror grows old."""
     conn.execute(
         """
@@ -229,7 +227,7 @@ def note_feed_error(conn: Connection, directory: str, error: str) -> None:
     )
 
 
-def stuck_feeds(conn: Connection) -> dict[str, str]:
+def stuck_feeds(conn: Conn) -> dict[str, str]:
     """Directories whose export lately could not be read on for ten minutes, and why."""
     rows = conn.execute(
         """
@@ -241,7 +239,7 @@ def stuck_feeds(conn: Connection) -> dict[str, str]:
     return dict(rows.fetchall())
 
 
-def add_hosts(conn: Connection, urls: Collection[str]) -> int:
+def add_hosts(conn: Conn, urls: Collection[str]) -> int:
     """Remember origins of PDSes; return how many are new. Does not commit.
 
     Bounded, since anybody may register DIDs with any host in them.
@@ -262,7 +260,7 @@ def add_hosts(conn: Connection, urls: Collection[str]) -> int:
 
 
 def hosts_after(
-    conn: Connection, cursor: int, *, limit: int = 1_000
+    conn: Conn, cursor: int, *, limit: int = 1_000
 ) -> list[tuple[int, str]]:
     """(cursor, origin) of PDSes first seen after `cursor`, in the order they were
     seen. Nobody answers for them: who asks decides whether to contact them."""
@@ -273,7 +271,7 @@ def hosts_after(
     return rows.fetchall()
 
 
-def mirror_size(conn: Connection) -> MirrorSize:
+def mirror_size(conn: Conn) -> MirrorSize:
     """What the mirror holds; the number of logs is exact and costs a scan."""
     row = conn.execute(
         """

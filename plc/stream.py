@@ -10,18 +10,19 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import orjson
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from network.server.request_guard import client_key
+from network.server.admission import client_key
 from plc.ledger import SequencedEntry, export_after_seq, newest_seq, parse_number
 from plc.operation import DAY_MS
+from storage.postgres.pool import Pool
 
 FUTURE_CURSOR: Final = "FutureCursor"
 OUTDATED_CURSOR: Final = "OutdatedCursor"
@@ -66,7 +67,7 @@ class ExportStream:
 
     def __init__(
         self,
-        pool: ConnectionPool[Any],
+        pool: Pool,
         bell: Bell,
         now_ms: Callable[[], int],
         *,

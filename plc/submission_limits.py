@@ -7,8 +7,8 @@ from typing import Final
 
 from starlette.requests import Request
 
+from network.server.admission import admission_of
 from network.server.rate_limit import RateLimit
-from network.server.request_guard import admission_of
 from plc.operation import AnyOperation
 
 BYPASS_HEADER: Final = "x-ratelimit-bypass"

@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
 import structlog
-from psycopg_pool import ConnectionPool
 
 from crawler.hosts.discovery import add_configured
 from crawler.identities.network_clients import OpenClients, clients_opener
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
+from indexer.event_numbering import EventRetention, event_numbering
 from indexer.index_writer import IndexWriter
+from indexer.search_drain import search_drain
 from network.http.policy import HostLimits
 from plc.lookup import MirrorLookup
 from search.engines.postgres import PostgresEngine
-from service.event_numbering import EventKeep, event_numbering
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
-from service.search_drain import search_drain
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Pool, open_pool
 from storage.records.interning import Interner
 
 log = structlog.get_logger(__name__)
@@ -39,7 +36,7 @@ class WriteSide:
 
     settings: CrawlSettings
     url: str
-    pool: ConnectionPool[psycopg.Connection[Any]]
+    pool: Pool
     engine: PostgresEngine
     index: IndexWriter
     open_clients: OpenClients
@@ -78,7 +75,9 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
                 number()
 
             interner = Interner(names)
-            index = IndexWriter(pool, interner, on_written, send_on=settings.send_on)
+            index = IndexWriter(
+                pool, interner, on_written, rebroadcast=settings.rebroadcast
+            )
             tasks = CrawlTasks(
                 settings, pool, index, open_clients, config.hosts, config.relays
             )
@@ -97,11 +96,9 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
 
 
 @contextmanager
-def event_log(
-    config: Config, pool: ConnectionPool[psycopg.Connection[Any]]
-) -> Iterator[Callable[[], None]]:
+def event_log(config: Config, pool: Pool) -> Iterator[Callable[[], None]]:
     """Numbers and bounds the event log; gives what to call when it may have grown."""
-    keep = EventKeep(config.event_log_hours, config.event_log_mb)
+    keep = EventRetention(config.event_log_hours, config.event_log_mb)
     with event_numbering(pool, keep, idle=not config.event_log) as numbering:
         yield numbering.wake if config.event_log else _nothing
 
@@ -110,9 +107,7 @@ def _nothing() -> None:
     return None
 
 
-def mirror_opener(
-    config: Config, pool: ConnectionPool[psycopg.Connection[Any]]
-) -> Callable[[], MirrorLookup] | None:
+def mirror_opener(config: Config, pool: Pool) -> Callable[[], MirrorLookup] | None:
     """Look-ups in the mirror of the directory, when one is kept here."""
     if not config.plc_mirror:
         return None

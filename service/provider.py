@@ -9,10 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
-import psycopg
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -20,6 +18,7 @@ from starlette.routing import Route
 
 from appview import server as appview
 from appview.app import AppView
+from appview.foreign_feeds import ForeignFeeds
 from appview.own_feeds import own_handle
 from crawler.hosts.crawl_requests import CrawlRequests
 from crawler.identities.identity_cache import PostgresIdentityCache
@@ -38,7 +37,6 @@ from network.xrpc.server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from search.engines.postgres import PostgresEngine
-from service.foreign_feeds import ForeignFeeds
 from service.outgoing import make_fetcher, make_resolver
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
@@ -47,7 +45,7 @@ from service.web.image_cache import ImageCache
 from service.web.images import IMAGE_LIMITS, Images
 from service.web.operator_access import for_operator
 from service.web.routes import page_routes, status_route
-from storage.postgres.pool import end_idle_transactions, open_pool, ping
+from storage.postgres.pool import Pool, end_idle_transactions, open_pool, ping
 from storage.repos.issuers import is_issuer_active
 from storage.repos.jti import use_jti
 
@@ -73,8 +71,6 @@ MAX_WAIT_S = 1.0
 _START_S = 30.0
 _MORE_CONNECTIONS = 8
 """Connections for event streams and spools, beside those of the handler threads."""
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 def did_document(config: Config) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 
@@ -20,9 +20,9 @@ from crawler.shards.shard import Shard
 from crawler.shards.shard_wire import Wake
 from indexer.index_writer import IndexWriter
 from service.runtime import logs
-from service.runtime.garbage_collection import calm_interpreter
+from service.runtime.garbage_collection import tune_gc
 from storage.postgres import leases
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Conn, open_pool
 from storage.records.interning import Interner
 
 _POOL: Final = 4
@@ -66,7 +66,7 @@ def _run_shard(
     started = threading.Event()
     threading.Thread(target=_watch_router, args=(control, started), daemon=True).start()
 
-    def hold(conn: psycopg.Connection[Any]) -> None:
+    def hold(conn: Conn) -> None:
         # What was said of this shard may be true no more, once another is at work.
         if not leases.hold_shard(conn, number):
             raise psycopg.OperationalError(f"shard {number} is at work already")
@@ -89,11 +89,11 @@ def _run_shard(
             write,
             Interner(names),
             tell_written,
-            send_on=plan.settings.send_on,
+            rebroadcast=plan.settings.rebroadcast,
             shard=number,
         )
         shard = Shard(number, plan.settings, database, sink, frames, control)
-        calm_interpreter()
+        tune_gc()
         started.set()
         shard.run()
 

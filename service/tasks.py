@@ -16,7 +16,8 @@ from celery import Celery
 
 from audit.auditor import audit_step
 from audit.samples import Verdict
-from indexer.search_sync import drain_outbox
+from indexer.collections.texts import TEXTS
+from search.drain import drain_outbox
 from search.engines.spelling import refresh_words
 from service.crawling import WriteSide
 from service.monitoring.metrics import TaskMetrics
@@ -49,7 +50,7 @@ class ScheduledTask:
 def _drain_search(side: WriteSide) -> int:
     """The crawl drains as it writes; this covers what it left when it was killed."""
     with side.pool.connection() as conn:
-        return drain_outbox(conn, side.engine, _DRAIN_BATCH)
+        return drain_outbox(conn, side.engine, TEXTS, _DRAIN_BATCH)
 
 
 def _refresh_words(side: WriteSide) -> int:

@@ -7,7 +7,6 @@ network is seeded once. Ctrl-C stops all of it, and the data stays.
 from __future__ import annotations
 
 import asyncio
-import http.client
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import httpx
 import psycopg
 from psycopg import conninfo, sql
 from pydantic import SecretStr
@@ -29,6 +29,7 @@ from network.errors import NetworkError
 from service import demo_network
 from service.cli.progress import Report
 from service.cli.running import forget_running, note_running
+from service.monitoring.target_check import find_unreachable
 from service.operator_errors import SeedingError, ServiceError
 from service.runtime.config import Config
 from service.runtime.crawl_settings import check_targets
@@ -46,7 +47,6 @@ from service.runtime.embedded.embedded_server import EmbeddedServer
 from service.runtime.home import hold_home, make_home
 from service.runtime.secrets import admin_password
 from service.runtime.supervisor import Supervisor
-from service.targets import find_unreachable
 
 _TICK_S = 0.1
 _STUCK_AFTER_S = 120.0
@@ -248,9 +248,12 @@ class _Run:
         self._supervisor.start(name, argv, config.environment(), expendable=expendable)
 
     def _wait_for_health(self, port: int, path: str) -> None:
-        while not _is_healthy(self._config.bind, port, path):
-            self._tick()
-            self._supervisor.check()
+        url = f"http://{self._config.bind}:{port}{path}"
+        # Plain HTTP on this machine: no certificates need to be loaded.
+        with httpx.Client(timeout=2, trust_env=False, verify=False) as client:  # noqa: S501
+            while not _is_healthy(client, url):
+                self._tick()
+                self._supervisor.check()
 
     def _settle(self, index_url: str) -> None:
         """Seed the demo network once, and wait until all of it can be found."""
@@ -351,7 +354,7 @@ class _Run:
                 server.stop()
                 server.start()
             server.bound_log()
-        self._supervisor.look()
+        self._supervisor.poll()
 
 
 def _check_ports(config: Config, *, is_demo: bool) -> None:
@@ -379,15 +382,11 @@ def _migrate(url: str, target: str) -> None:
     migrate.upgrade(url, target)
 
 
-def _is_healthy(host: str, port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=2)
+def _is_healthy(client: httpx.Client, url: str) -> bool:
     try:
-        connection.request("GET", path)
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
+        return client.get(url).is_success
+    except httpx.TransportError:
         return False
-    finally:
-        connection.close()
 
 
 def _sibling_database(index_url: str, database: _Database) -> str:

@@ -7,20 +7,13 @@ host and shard; a stream resumes from the least of a host's rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import psycopg
+from storage.postgres.pool import Conn
 
 DEFAULT_SHARD = 0
 
 
-def load_cursors(conn: psycopg.Connection[Any]) -> dict[int, int]:
-    """Return host id -> the sequence number to resume after."""
-    rows = conn.execute("SELECT host, min(seq) FROM host_cursor GROUP BY host")
-    return dict(rows.fetchall())
-
-
-def load_cursor(conn: psycopg.Connection[Any], host: int) -> int | None:
+def load_cursor(conn: Conn, host: int) -> int | None:
     """Return one host's cursor, None when nothing of its stream was applied yet."""
     row = conn.execute(
         "SELECT min(seq) FROM host_cursor WHERE host = %s", (host,)
@@ -29,7 +22,7 @@ def load_cursor(conn: psycopg.Connection[Any], host: int) -> int | None:
 
 
 def save_cursors(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     cursors: Mapping[int, int],
     *,
     shard: int = DEFAULT_SHARD,
@@ -53,9 +46,7 @@ def save_cursors(
     )
 
 
-def resume_stream(
-    conn: psycopg.Connection[Any], host: int, *, shards: int = 1
-) -> int | None:
+def resume_stream(conn: Conn, host: int, *, shards: int = 1) -> int | None:
     """Return the cursor to resume a stream from, None when there is none, and give
     each of so many shards a row that says so.
 
@@ -73,9 +64,7 @@ def resume_stream(
     return least
 
 
-def start_stream(
-    conn: psycopg.Connection[Any], host: int, seq: int, *, shards: int = 1
-) -> None:
+def start_stream(conn: Conn, host: int, seq: int, *, shards: int = 1) -> None:
     """Have all of so many shards stand at `seq`, forwards or back, and no others.
 
     A shard without a row would not be waited for when the stream is resumed.
@@ -96,7 +85,7 @@ def start_stream(
     )
 
 
-def put_back(conn: psycopg.Connection[Any], host: int, seq: int, *, shard: int) -> None:
+def put_back(conn: Conn, host: int, seq: int, *, shard: int) -> None:
     """Set one shard's cursor of a host whose numbering began anew behind `seq`."""
     conn.execute(
         """
@@ -107,6 +96,6 @@ def put_back(conn: psycopg.Connection[Any], host: int, seq: int, *, shard: int) 
     )
 
 
-def forget_cursor(conn: psycopg.Connection[Any], host: int) -> None:
+def forget_cursor(conn: Conn, host: int) -> None:
     """Drop a host's cursor: its numbering began anew, the next start is at its tip."""
     conn.execute("DELETE FROM host_cursor WHERE host = %s", (host,))

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
 
-import psycopg
+from storage.postgres.pool import Conn
 
 _DIGEST_BYTES = 16
 
 
-def count_drops(
-    conn: psycopg.Connection[Any], counts: Mapping[tuple[str, int], int]
-) -> None:
+def count_drops(conn: Conn, counts: Mapping[tuple[str, int], int]) -> None:
     """Add (reason, host id) -> number. Does not commit."""
     rows = [(*key, n) for key, n in sorted(counts.items()) if n]
     if not rows:
@@ -31,7 +28,7 @@ def count_drops(
 
 
 def put_dropped_records(
-    conn: psycopg.Connection[Any], rows: Sequence[tuple[int, bytes, bytes, str]]
+    conn: Conn, rows: Sequence[tuple[int, bytes, bytes, str]]
 ) -> None:
     """Remember (actor, tree key, CID, reason) of records that are in a tree but not
     kept. Each key once. Does not commit."""
@@ -50,9 +47,7 @@ def put_dropped_records(
     )
 
 
-def delete_dropped_records(
-    conn: psycopg.Connection[Any], keys: Sequence[tuple[int, bytes]]
-) -> None:
+def delete_dropped_records(conn: Conn, keys: Sequence[tuple[int, bytes]]) -> None:
     """Forget (actor, tree key) of records that left the tree or are kept now."""
     if not keys:
         return
@@ -66,7 +61,7 @@ def delete_dropped_records(
     )
 
 
-def delete_dropped_of(conn: psycopg.Connection[Any], *actors: int) -> None:
+def delete_dropped_of(conn: Conn, *actors: int) -> None:
     """Forget all dropped records of these repos."""
     conn.execute(
         "DELETE FROM dropped_record WHERE actor = ANY(%s::int4[])", (list(actors),)
@@ -74,7 +69,7 @@ def delete_dropped_of(conn: psycopg.Connection[Any], *actors: int) -> None:
 
 
 def delete_dropped_outside(
-    conn: psycopg.Connection[Any], actor: int, collections: Collection[str]
+    conn: Conn, actor: int, collections: Collection[str]
 ) -> None:
     """Forget the dropped records of one repo that are of no such collection."""
     conn.execute(

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from storage.postgres.pool import Conn
+
 # `payload` holds `doubt` and, once that is claimed, `claimed`, so that a doubt outlives
-# its worker; `again`, put since it was claimed; and `h<id>` for each host that named
-# the key: [newest rev or "", True if with a path in the scope].
+# its worker; `again`, put since it was claimed; and for each host that named the key
+# `h<id>`, and `r<id>` and `s<id>` with the newest revision and status that it sent.
 _DOUBTED: Final = "payload ?| '{doubt,claimed}'"
 _NAMED_BY: Final = "jsonb_object_keys(payload) AS k WHERE k ~ '^h[0-9]+$'"
 _HOST_OF_REPO: Final = """(SELECT host FROM actor JOIN repo ON repo.actor = actor.id
@@ -23,11 +24,13 @@ _HOST_OF_REPO: Final = """(SELECT host FROM actor JOIN repo ON repo.actor = acto
 
 
 class Naming(NamedTuple):
-    """How a host named an account: the newest revision, "" for none, and whether with
-    a path in the scope."""
+    """How a host named an account: the newest revision and status that it sent, "" for
+    none; True if it writes into the scope; when, in Unix time of the database."""
 
     rev: str = ""
     in_scope: bool = False
+    status: str = ""
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +49,18 @@ class ClaimedJob:
     @property
     def named_by(self) -> dict[int, Naming]:
         """Return the hosts that named the key."""
-        return {
-            int(name[1:]): Naming(*how)
-            for name, how in self.payload.items()
-            if isinstance(how, list)
-        }
+        named: dict[int, Naming] = {}
+        for name, in_scope in self.payload.items():
+            if name[0] == "h":
+                host = name[1:]
+                status, at = self.payload.get(f"s{host}", ("", 0.0))
+                rev = self.payload.get(f"r{host}", "")
+                named[int(host)] = Naming(rev, in_scope, status, at)
+        return named
 
 
 def put_jobs(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     kind: str,
     keys: Iterable[str],
     *,
@@ -71,7 +77,7 @@ def put_jobs(
 
 
 def put_named_jobs(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     kind: str,
     named: Mapping[str, Mapping[int, Naming]],
     *,
@@ -80,15 +86,20 @@ def put_named_jobs(
 ) -> None:
     """Queue jobs as `put_jobs` does, for keys that hosts named. Does not commit."""
     more: dict[str, Any] = {"doubt": True} if doubt else {}
-    payloads = {
-        key: more | {f"h{host}": list(how) for host, how in by.items()}
-        for key, by in named.items()
-    }
+    payloads: dict[str, dict[str, Any]] = {}
+    for key, by in named.items():
+        payload = payloads[key] = dict(more)
+        for host, naming in by.items():
+            payload[f"h{host}"] = naming.in_scope
+            if naming.rev:
+                payload[f"r{host}"] = naming.rev
+            if naming.status:
+                payload[f"s{host}"] = naming.status, naming.at
     _put(conn, kind, payloads, wait)
 
 
 def _put(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     kind: str,
     payloads: Mapping[str, Mapping[str, Any]],
     wait: float,
@@ -110,7 +121,7 @@ def _put(
 
 
 def claim_jobs(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     kind: str,
     *,
     limit: int,
@@ -151,9 +162,7 @@ def claim_jobs(
         return cursor.fetchall()
 
 
-def renew_jobs(
-    conn: psycopg.Connection[Any], ids: Sequence[int], *, lease_s: float
-) -> None:
+def renew_jobs(conn: Conn, ids: Sequence[int], *, lease_s: float) -> None:
     """Keep claimed jobs for another `lease_s` seconds. Does not commit."""
     conn.execute(
         "UPDATE job SET lease_until = now() + make_interval(secs => %s)"
@@ -162,14 +171,12 @@ def renew_jobs(
     )
 
 
-def give_back_jobs(conn: psycopg.Connection[Any], ids: Sequence[int]) -> None:
+def give_back_jobs(conn: Conn, ids: Sequence[int]) -> None:
     """Give claimed jobs back as they were. Does not commit."""
     conn.execute("UPDATE job SET lease_until = NULL WHERE id = ANY(%s)", (list(ids),))
 
 
-def finish_jobs(
-    conn: psycopg.Connection[Any], ids: Sequence[int], *, again_in: float = 0.0
-) -> None:
+def finish_jobs(conn: Conn, ids: Sequence[int], *, again_in: float = 0.0) -> None:
     """Remove done jobs; one that was put again meanwhile is due in `again_in`."""
     conn.execute(
         "DELETE FROM job WHERE id = ANY(%s) AND NOT payload ? 'again'", (list(ids),)
@@ -181,9 +188,7 @@ def finish_jobs(
     )
 
 
-def retry_job(
-    conn: psycopg.Connection[Any], job: int, error: str, *, wait: float
-) -> None:
+def retry_job(conn: Conn, job: int, error: str, *, wait: float) -> None:
     """Give a failed job back, to be tried again in `wait` seconds."""
     conn.execute(
         """
@@ -195,7 +200,7 @@ def retry_job(
     )
 
 
-def postpone_job(conn: psycopg.Connection[Any], job: int, *, wait: float) -> None:
+def postpone_job(conn: Conn, job: int, *, wait: float) -> None:
     """Give a job back that cannot be settled yet, to be done in `wait` seconds. It is
     no failure."""
     conn.execute(
@@ -205,9 +210,7 @@ def postpone_job(conn: psycopg.Connection[Any], job: int, *, wait: float) -> Non
     )
 
 
-def count_due(
-    conn: psycopg.Connection[Any], kind: str, *, most: int, since: float
-) -> int:
+def count_due(conn: Conn, kind: str, *, most: int, since: float) -> int:
     """Return how many jobs of a kind became due in the last `since` seconds or are
     being done of these, and at most `most`."""
     row = conn.execute(
@@ -219,7 +222,7 @@ def count_due(
     return int(row[0])
 
 
-def count_jobs(conn: psycopg.Connection[Any]) -> dict[str, int]:
+def count_jobs(conn: Conn) -> dict[str, int]:
     """Return kind -> jobs that wait or are being done."""
     rows = conn.execute("SELECT kind, count(*) FROM job GROUP BY kind")
     return dict(rows.fetchall())

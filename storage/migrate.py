@@ -1,10 +1,8 @@
-"""Migrations of the three databases (index, pds, plc), and the check that the tables
-described in code are the tables that the migrations make."""
+"""Migrations of the databases, and the check that they make the tables of the code."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,19 +19,19 @@ from storage.records.record_codec import store_dictionary
 _MIGRATIONS: Final = Path(__file__).resolve().parents[1] / "migrations"
 
 TARGETS: Final[dict[str, tuple[str, ...]]] = {
-    "index": ("storage.schema", "search.schema", "feeds.schema", "appview.schema"),
+    "index": ("storage.schema", "search.schema"),
     "pds": ("pds.tables",),
     "plc": ("plc.schema",),
 }
-"""Database name -> modules whose `metadata` describes its tables. Named, not imported:
-storage stands below them. A module that does not exist is passed over."""
+"""Database name -> modules whose `metadata` describes its tables. They are imported by
+name, since storage is below them."""
 
 
 def upgrade(url: str, name: str) -> None:
-    """Bring the database at `url` to the newest version of target `name`.
+    """Migrate the database at `url` to the newest version of target `name`.
 
-    Safe to run from several processes at once: they queue on an advisory lock. The
-    index database also gets the shipped compression dictionary.
+    Several processes may call it at once: they queue on an advisory lock. The index
+    database also gets the shipped compression dictionary.
     """
     engine = _engine(url)
     try:
@@ -57,9 +55,9 @@ def upgrade(url: str, name: str) -> None:
 
 
 def check(url: str, name: str) -> list[str]:
-    """Differences between the tables in code and those of the migrated database.
+    """Return the differences between the tables in code and the migrated database.
 
-    Empty when they are equal. Partitions are left out: Alembic cannot compare them.
+    Partitions are left out: Alembic cannot compare them.
     """
     engine = _engine(url)
     try:
@@ -81,7 +79,7 @@ def check(url: str, name: str) -> list[str]:
 
 
 def current(url: str, name: str) -> str | None:
-    """The version that the database is at; None when it was never migrated."""
+    """Return the version of the database; None if it was never migrated."""
     engine = _engine(url)
     try:
         with engine.connect() as connection:
@@ -94,17 +92,17 @@ def current(url: str, name: str) -> str | None:
 
 
 def head(name: str) -> str | None:
-    """The newest version that the code knows."""
+    """Return the newest version that the code knows."""
     return ScriptDirectory.from_config(alembic_config(name, None)).get_current_head()
 
 
 def version_table(name: str) -> str:
-    """Where a target keeps its version, so that targets may share a database."""
+    """Return the table of a target's version; targets may share a database."""
     return f"alembic_version_{name}"
 
 
 def alembic_config(name: str, connection: sa.Connection | None) -> Config:
-    """Alembic's settings for a target, made in code: there is no alembic.ini."""
+    """Return the Alembic settings of a target; there is no alembic.ini."""
     if name not in TARGETS:
         raise ValueError(f"unknown database {name!r}; one of {', '.join(TARGETS)}")
     config = Config()
@@ -117,14 +115,9 @@ def alembic_config(name: str, connection: sa.Connection | None) -> Config:
 
 
 def merged_metadata(name: str) -> sa.MetaData:
-    """All tables of a target in one MetaData."""
-    modules = [
-        importlib.import_module(module_name)
-        for module_name in TARGETS[name]
-        if importlib.util.find_spec(module_name) is not None
-    ]
-    convention = modules[0].metadata.naming_convention if modules else None
-    merged = sa.MetaData(naming_convention=convention)
+    """Return all tables of a target in one MetaData; raises ImportError."""
+    modules = [importlib.import_module(module) for module in TARGETS[name]]
+    merged = sa.MetaData(naming_convention=modules[0].metadata.naming_convention)
     for module in modules:
         for table in module.metadata.tables.values():
             if table.key not in merged.tables:
@@ -133,7 +126,7 @@ def merged_metadata(name: str) -> sa.MetaData:
 
 
 def _include_name(connection: sa.Connection) -> Any:
-    """Alembic's name filter: every table but partitions and version tables."""
+    """Return Alembic's name filter: all tables except partitions and versions."""
     partitions = set(
         connection.execute(
             sa.text("SELECT relname FROM pg_class WHERE relispartition")

@@ -7,32 +7,29 @@ entries may be doubled or late without harm.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.postgres.copy import copy_packed, fixed_packer
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 
 _ROW: Final = fixed_packer(("int4", "int4", "int8"))
 _COLUMNS: Final = ("actor", "collection", "rkey")
 
 
-def put_outbox(
-    conn: psycopg.Connection[Any], addresses: Iterable[tuple[int, int, int]]
-) -> None:
+def put_outbox(conn: Conn, addresses: Iterable[tuple[int, int, int]]) -> None:
     """Queue records. Does not commit."""
     rows = [_ROW.pack(3, 4, a, 4, c, 8, r) for a, c, r in addresses]
     copy_packed(conn, "search_outbox", _COLUMNS, rows)
 
 
-def put_account(conn: psycopg.Connection[Any], actor: int) -> None:
+def put_account(conn: Conn, actor: int) -> None:
     """Queue everything of an account: it came, went, or may no longer be shown."""
     put_outbox(conn, [(actor, NO_COLLECTION, NO_RKEY)])
 
 
-def take_outbox(conn: psycopg.Connection[Any], limit: int) -> list[tuple[int, Address]]:
+def take_outbox(conn: Conn, limit: int) -> list[tuple[int, Address]]:
     """Lock the oldest entries that nobody else has: (entry id, address)."""
     rows = conn.execute(
         """
@@ -44,12 +41,12 @@ def take_outbox(conn: psycopg.Connection[Any], limit: int) -> list[tuple[int, Ad
     return [(row[0], Address(*row[1:])) for row in rows]
 
 
-def delete_outbox(conn: psycopg.Connection[Any], ids: Iterable[int]) -> None:
+def delete_outbox(conn: Conn, ids: Iterable[int]) -> None:
     """Remove entries that were taken."""
     conn.execute("DELETE FROM search_outbox WHERE id = ANY(%s)", (list(ids),))
 
 
-def outbox_backlog(conn: psycopg.Connection[Any], most: int = 100_000) -> int:
+def outbox_backlog(conn: Conn, most: int = 100_000) -> int:
     """How many entries wait, counted up to `most`."""
     row = conn.execute(
         "SELECT count(*) FROM (SELECT FROM search_outbox LIMIT %s) AS waiting", (most,)

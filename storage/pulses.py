@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
+
+from storage.postgres.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Pulse:
     figures: Mapping[str, Any]
 
 
-def beat(conn: psycopg.Connection[Any], name: str, figures: Mapping[str, Any]) -> None:
+def beat(conn: Conn, name: str, figures: Mapping[str, Any]) -> None:
     """Say that the process or task `name` is at work. Does not commit."""
     conn.execute(
         """
@@ -31,9 +32,7 @@ def beat(conn: psycopg.Connection[Any], name: str, figures: Mapping[str, Any]) -
     )
 
 
-def first_beat(
-    conn: psycopg.Connection[Any], name: str, figures: Mapping[str, Any]
-) -> None:
+def first_beat(conn: Conn, name: str, figures: Mapping[str, Any]) -> None:
     """Expect `name` to be at work from now on, unless it was before. Does not
     commit."""
     conn.execute(
@@ -42,9 +41,7 @@ def first_beat(
     )
 
 
-def forget_pulses(
-    conn: psycopg.Connection[Any], prefix: str, keep: Iterable[str]
-) -> None:
+def forget_pulses(conn: Conn, prefix: str, keep: Iterable[str]) -> None:
     """Forget the pulses under `prefix` of what does not exist any more."""
     conn.execute(
         "DELETE FROM pulse WHERE starts_with(name, %s) AND name <> ALL(%s)",
@@ -52,7 +49,7 @@ def forget_pulses(
     )
 
 
-def load_pulses(conn: psycopg.Connection[Any]) -> dict[str, Pulse]:
+def load_pulses(conn: Conn) -> dict[str, Pulse]:
     """Return every pulse by name."""
     with conn.cursor(row_factory=class_row(Pulse)) as cursor:
         cursor.execute(

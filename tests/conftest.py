@@ -6,23 +6,25 @@ folder that is removed at the end. A database is copied from a migrated template
 
 from __future__ import annotations
 
-import itertools
+import gc
 import os
 import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 import pytest
-from psycopg import sql
+from fresh_databases import Databases
+from hypothesis import settings
 
 from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
+from storage.postgres.pool import Conn, Pool
 
 if TYPE_CHECKING:
-    from psycopg_pool import ConnectionPool
+    pass
 
 # A lost test database is only a rerun, so nothing is forced to disk.
 _TEST_SETTINGS = {
@@ -38,6 +40,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long", action="store_true", help="run the long fault and load plans too"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The time of one example says more about the machine's load than about the code.
+    settings.register_profile("default", deadline=None, max_examples=40)
+    settings.register_profile("long", deadline=None, max_examples=200)
+    settings.load_profile("long" if config.getoption("--long") else "default")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run async tests and fixtures on asyncio."""
+    return "asyncio"
 
 
 def pytest_collection_modifyitems(
@@ -59,10 +74,16 @@ def pytest_collection_modifyitems(
     items.sort(key=lambda item: _place(item.path))
 
 
+def pytest_collection_finish() -> None:
+    # The collector would go through all that was imported, again and again.
+    gc.collect()
+    gc.freeze()
+
+
 _LONG: Final = (
     "acceptance",
     "simulator",
-    "test_service_bench.py",
+    "test_bench_runs.py",
     "integration",
     "properties",
     "interop",
@@ -74,6 +95,12 @@ def _place(path: Path) -> int:
     """Where in the order a test file is run."""
     parts = path.parts
     return next((n for n, name in enumerate(_LONG) if name in parts), len(_LONG))
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Return True if the long plans run too."""
+    return bool(request.config.getoption("--long"))
 
 
 @pytest.fixture(scope="session")
@@ -107,45 +134,6 @@ def valkey_server(short_folder: Path) -> Iterator[EmbeddedValkey]:
     """This worker's Valkey."""
     with EmbeddedValkey(short_folder / "valkey") as server:
         yield server
-
-
-class Databases:
-    """Copies of migrated template databases, one template a schema name."""
-
-    def __init__(self, server: EmbeddedPostgres) -> None:
-        self._server = server
-        self._numbers = itertools.count(1)
-        self._templates: set[str] = set()
-
-    def make(self, name: str | None) -> str:
-        """A fresh database, migrated to `name` (index, pds, plc) or empty; its URL."""
-        database = f"{name or 'empty'}_{next(self._numbers)}"
-        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database))
-        if name is not None:
-            template = self._template(name)
-            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
-        with psycopg.connect(self._server.url(), autocommit=True) as conn:
-            conn.execute(statement)
-        return self._server.url(database)
-
-    def drop(self, url: str) -> None:
-        database = url.removeprefix("postgresql://postgres@/").partition("?")[0]
-        with psycopg.connect(self._server.url(), autocommit=True) as conn:
-            conn.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
-                    sql.Identifier(database)
-                )
-            )
-
-    def _template(self, name: str) -> str:
-        template = f"template_{name}"
-        if name not in self._templates:
-            from storage import migrate
-
-            self._server.ensure_database(template)
-            migrate.upgrade(self._server.url(template), name)
-            self._templates.add(name)
-        return template
 
 
 @pytest.fixture(scope="session")
@@ -182,44 +170,15 @@ def index_db(make_database: Callable[[str], str]) -> str:
     return make_database("index")
 
 
-@pytest.fixture(scope="session")
-def room_database(databases: Databases) -> Iterator[str]:
-    """An index that many tests use one after another."""
-    url = databases.make("index")
-    yield url
-    databases.drop(url)
-
-
 @pytest.fixture
-def emptied_db(room_database: str) -> Iterator[str]:
-    """That index, emptied after the test: copying a template costs more than most
-    tests do."""
-    from storage.schema import metadata
-
-    reserved = {
-        "collection": "id >= 1000",
-        "path": "id >= 1000",
-        "rkey": "id <= -1000",
-        "dictionary": "false",
-    }
-    empty = "".join(
-        f"DELETE FROM {name} WHERE {reserved.get(name, 'true')};"
-        for name in metadata.tables
-    )
-    yield room_database
-    with psycopg.connect(room_database) as connection:
-        connection.execute(empty.encode())
-
-
-@pytest.fixture
-def conn(index_db: str) -> Iterator[psycopg.Connection[Any]]:
+def conn(index_db: str) -> Iterator[Conn]:
     """One connection to a fresh index database; the test decides when to commit."""
     with psycopg.connect(index_db) as connection:
         yield connection
 
 
 @pytest.fixture
-def pool(index_db: str) -> Iterator[ConnectionPool[Any]]:
+def pool(index_db: str) -> Iterator[Pool]:
     """A small pool on a fresh index database."""
     from storage.postgres.pool import open_pool
 

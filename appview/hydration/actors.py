@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import psycopg
 from psycopg.rows import class_row
 
 from storage.collections import FOLLOW_SUBJECT
+from storage.postgres.pool import Conn
 from storage.states import STATUS_ACTIVE
 
 
@@ -58,9 +57,7 @@ class Relation:
     followed_by: int | None = None
 
 
-def load_actors(
-    conn: psycopg.Connection[Any], ids: Collection[int]
-) -> dict[int, Actor]:
+def load_actors(conn: Conn, ids: Collection[int]) -> dict[int, Actor]:
     """Accounts by id; unknown ids are absent."""
     with conn.cursor(row_factory=class_row(Actor)) as cursor:
         rows = cursor.execute(
@@ -91,7 +88,7 @@ def load_actors(
 
 
 def load_relations(
-    conn: psycopg.Connection[Any], viewer: int, ids: Collection[int]
+    conn: Conn, viewer: int, ids: Collection[int]
 ) -> dict[int, Relation]:
     """Follows both ways between the viewer and these accounts."""
     found = {actor: Relation() for actor in ids}

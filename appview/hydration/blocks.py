@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from storage.collections import (
     BLOCK_SUBJECT,
@@ -16,7 +14,8 @@ from storage.collections import (
     NO_RKEY,
 )
 from storage.postgres.arrays import int_columns
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 from storage.records.links import partition_of
 from storage.states import STATUS_ACTIVE
 
@@ -38,9 +37,7 @@ class Block:
     list: Address | None = None
 
 
-def load_blocks(
-    conn: psycopg.Connection[Any], pairs: Collection[Pair]
-) -> dict[Pair, Block]:
+def load_blocks(conn: Conn, pairs: Collection[Pair]) -> dict[Pair, Block]:
     """Return the blocks among `pairs`, in the direction of each pair."""
     wanted = [(a, b) for a, b in pairs if a != b]
     if not wanted:
@@ -53,9 +50,7 @@ def load_blocks(
     }
 
 
-def _load_records(
-    conn: psycopg.Connection[Any], pairs: Sequence[Pair]
-) -> dict[Pair, int]:
+def _load_records(conn: Conn, pairs: Sequence[Pair]) -> dict[Pair, int]:
     rows = conn.execute(
         f"""
         SELECT l.actor, l.target_actor, l.rkey
@@ -69,9 +64,7 @@ def _load_records(
     return {(a, b): rkey for a, b, rkey in rows}
 
 
-def _load_lists(
-    conn: psycopg.Connection[Any], pairs: Sequence[Pair]
-) -> dict[Pair, Address]:
+def _load_lists(conn: Conn, pairs: Sequence[Pair]) -> dict[Pair, Address]:
     """Return the list by which the first of each pair blocks the second.
 
     A list counts while it is there, is one for moderation, and its owner is shown.

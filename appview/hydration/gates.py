@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
-
-import psycopg
+from typing import Final, NamedTuple
 
 from appview.hydration.records import POST, Post, Record
 from protocol.data.cbor import Value
@@ -27,7 +25,8 @@ from storage.collections import (
 )
 from storage.postgres.arrays import int_columns
 from storage.postgres.instants import to_micros
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 from storage.records.links import partition_of
 
 THREADGATE: Final = COLLECTION_IDS[FEED_THREADGATE]
@@ -152,9 +151,7 @@ def predates(sort_at: datetime, made_us: int | None, subject: Post | None) -> bo
     return not together and sort_at >= subject.sort_at
 
 
-def load_replies(
-    conn: psycopg.Connection[Any], posts: Collection[Address]
-) -> list[Reply]:
+def load_replies(conn: Conn, posts: Collection[Address]) -> list[Reply]:
     """Return the newest replies to each post."""
     rows = conn.execute(
         f"""
@@ -185,7 +182,7 @@ def load_replies(
 
 
 def load_follows(
-    conn: psycopg.Connection[Any], pairs: Collection[tuple[int, int]]
+    conn: Conn, pairs: Collection[tuple[int, int]]
 ) -> set[tuple[int, int]]:
     """Return those of the pairs of which the first account follows the second."""
     rows = conn.execute(
@@ -201,7 +198,7 @@ def load_follows(
 
 
 def load_members(
-    conn: psycopg.Connection[Any], pairs: Collection[tuple[Address, int]]
+    conn: Conn, pairs: Collection[tuple[Address, int]]
 ) -> set[tuple[Address, int]]:
     """Return those (list, account) of which the account is on the list."""
     if not pairs:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import psycopg
-
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,7 @@ def account_subject(actor: int) -> Address:
 
 
 def load_labels(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     labelers: Collection[str],
     subjects: Collection[Address],
 ) -> dict[Address, list[Label]]:

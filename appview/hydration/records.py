@@ -8,8 +8,6 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-import psycopg
-
 from protocol.data.cbor import Value, decode
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.data.json_form import to_json
@@ -18,6 +16,7 @@ from storage.collections import (
     ACTOR_PROFILE,
     COLLECTION_IDS,
     FEED_GENERATOR,
+    FEED_LIKE,
     FEED_POST,
     GRAPH_LIST,
     GRAPH_STARTERPACK,
@@ -27,11 +26,13 @@ from storage.collections import (
     REPOST_SUBJECT,
     RKEY_SELF,
 )
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 from storage.records.links import DEFAULT_PARTITION
 from storage.records.record_allowance import HELD, Allowance, Held
 
 POST = COLLECTION_IDS[FEED_POST]
+LIKE = COLLECTION_IDS[FEED_LIKE]
 GENERATOR = COLLECTION_IDS[FEED_GENERATOR]
 LIST = COLLECTION_IDS[GRAPH_LIST]
 STARTER_PACK = COLLECTION_IDS[GRAPH_STARTERPACK]
@@ -121,7 +122,7 @@ def read_record(address: Address, block: bytes) -> Record | None:
 
 
 def load_records(
-    conn: psycopg.Connection[Any], addresses: Collection[Address], allowance: Allowance
+    conn: Conn, addresses: Collection[Address], allowance: Allowance
 ) -> dict[Address, Record]:
     """Records by address; unknown ones, and those beyond the allowance, are absent."""
     rows = conn.execute(
@@ -137,7 +138,7 @@ def load_records(
 
 
 def _read(
-    conn: psycopg.Connection[Any], allowance: Allowance, rows: Iterable[Held]
+    conn: Conn, allowance: Allowance, rows: Iterable[Held]
 ) -> dict[Address, Record]:
     found: dict[Address, Record] = {}
     for row, block in allowance.read(conn, rows):
@@ -148,7 +149,7 @@ def _read(
 
 
 def load_own_records(
-    conn: psycopg.Connection[Any], actors: Collection[int], allowance: Allowance
+    conn: Conn, actors: Collection[int], allowance: Allowance
 ) -> tuple[dict[Address, Record], dict[tuple[int, str], Record]]:
     """Return the profiles of accounts by address, and their declarations by account
     and collection."""
@@ -176,7 +177,7 @@ def load_own_records(
 
 
 def load_posts(
-    conn: psycopg.Connection[Any], addresses: Collection[Address], allowance: Allowance
+    conn: Conn, addresses: Collection[Address], allowance: Allowance
 ) -> dict[Address, Post]:
     """Posts by address, with the counts kept beside them."""
     rows = conn.execute(
@@ -207,7 +208,7 @@ def load_posts(
 
 
 def load_reposts(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     reposts: Mapping[Address, Address],
     allowance: Allowance,
 ) -> dict[Address, Repost]:
@@ -239,7 +240,7 @@ def load_reposts(
 
 
 def load_named(
-    conn: psycopg.Connection[Any], addresses: Collection[Address], allowance: Allowance
+    conn: Conn, addresses: Collection[Address], allowance: Allowance
 ) -> dict[Address, Named]:
     """Return feed generators, lists, starter packs and labelers by address."""
     rows = conn.execute(
@@ -282,7 +283,7 @@ def load_named(
 
 
 def _count_joined(
-    conn: psycopg.Connection[Any], packs: Collection[Address]
+    conn: Conn, packs: Collection[Address]
 ) -> dict[Address, tuple[int, int]]:
     """Return how many accounts joined by each starter pack: ever, and this week."""
     if not packs:
@@ -312,7 +313,7 @@ def _count_joined(
 
 
 def load_reactions(
-    conn: psycopg.Connection[Any], viewer: int, addresses: Collection[Address]
+    conn: Conn, viewer: int, addresses: Collection[Address]
 ) -> dict[Address, Reaction]:
     """Return the viewer's likes, reposts and list blocks of these records."""
     rows = conn.execute(

@@ -28,8 +28,7 @@ from appview.hydration.gates import (
     threadgate_address,
 )
 from appview.hydration.records import POST, Post, load_records
-from storage.records.addresses import find_actors, find_addresses
-from storage.records.documents import Address
+from storage.records.addresses import Address, find_actors, find_addresses
 from storage.records.record_allowance import Allowance
 
 if TYPE_CHECKING:

@@ -41,8 +41,12 @@ from feeds.skeleton import SkeletonItem
 from protocol.data.cid import cid_to_text
 from protocol.syntax import is_at_uri
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
-from storage.records.addresses import find_addresses, name_addresses_in, name_rkeys
-from storage.records.documents import Address
+from storage.records.addresses import (
+    Address,
+    find_addresses,
+    name_addresses_in,
+    name_rkeys,
+)
 from storage.records.record_allowance import Allowance
 
 _NAMED = frozenset({GENERATOR, LIST, STARTER_PACK, LABELER})
@@ -195,13 +199,14 @@ class State:
         self.name(found)
         self._load_labels({a: named.record.cid for a, named in found.items()})
 
-    def load_records(self, addresses: Iterable[Address]) -> None:
-        """Bare records of any collection."""
+    def load_records(self, addresses: Iterable[Address], *, name: bool = True) -> None:
+        """Load records of any collection, and by default their AT-URIs."""
         wanted = set(addresses) - self.records.keys()
         if wanted:
             found = load_records(self.session.conn, wanted, self.allowance)
             self.records |= found
-            self.name(found)
+            if name:
+                self.name(found)
 
     def _load_labels(self, subjects: Mapping[Address, str | None]) -> None:
         """Load the labels of the accepted labelers on these subjects, given with the

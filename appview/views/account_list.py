@@ -17,7 +17,7 @@ from appview.views.common import (
 from protocol.data.blob import blob_cid
 from protocol.data.graphemes import cut_text
 from storage.collections import GRAPH_LISTBLOCK
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 _MAX_NAME_BYTES: Final = 64
 

@@ -7,7 +7,7 @@ from typing import Any
 from appview.hydration.state import State
 from appview.views.common import present, rkey_text
 from storage.collections import GRAPH_BLOCK
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 
 def block_state(state: State, actor: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from appview.hydration.state import State
 from protocol.data.cbor import Value
 from protocol.data.cid import cid_to_text
 from protocol.syntax import datetime_from_us, datetime_us, is_datetime, tid_from_int
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 
 def datetime_text(moment: datetime) -> str:

@@ -12,7 +12,7 @@ from appview.views.common import datetime_text, label_views, present, self_label
 from appview.views.media import media_view
 from appview.views.named import embedded_view
 from appview.views.profile import profile_view_basic
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 RECORD: Final = "app.bsky.embed.record"
 RECORD_WITH_MEDIA: Final = "app.bsky.embed.recordWithMedia"

@@ -13,7 +13,7 @@ from appview.views.profile import profile_view, profile_view_basic
 from protocol.data.cbor import Value
 from protocol.data.graphemes import cut_text
 from storage.collections import FEED_LIKE
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 GENERATOR_VIEW: Final = "app.bsky.feed.defs#generatorView"
 LIST_VIEW: Final = "app.bsky.graph.defs#listView"

@@ -20,7 +20,7 @@ from appview.views.embed import embed_view
 from appview.views.profile import profile_view_basic
 from feeds.skeleton import SkeletonItem
 from storage.collections import FEED_LIKE, FEED_POST, FEED_REPOST, FEED_THREADGATE
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 DEFS = "app.bsky.feed.defs"
 POST_VIEW = f"{DEFS}#postView"
@@ -28,7 +28,6 @@ NOT_FOUND_POST = f"{DEFS}#notFoundPost"
 BLOCKED_POST = f"{DEFS}#blockedPost"
 REASON_REPOST = f"{DEFS}#reasonRepost"
 REASON_PIN = f"{DEFS}#reasonPin"
-THREAD_VIEW_POST = f"{DEFS}#threadViewPost"
 
 
 def post_view(state: State, address: Address) -> dict[str, Any]:
@@ -80,82 +79,9 @@ def threadgate_view(state: State, root: Address) -> dict[str, Any] | None:
     }
 
 
-def thread_view(
-    state: State,
-    address: Address,
-    uri: str,
-    replies: dict[Address, list[Address]],
-    *,
-    parent: dict[str, Any] | None = None,
+def gap_view(
+    state: State, effect: Effect, address: Address, uri: str
 ) -> dict[str, Any]:
-    """A post with all loaded replies below it, or the gap in its place.
-
-    Posts without an entry in `replies` have no `replies` in the view: those below them
-    were not looked for. Made without recursion: a thread may be deeper than Python's
-    stack.
-    """
-    effect = decide_record(state, Place.ANCHOR, address)
-    if effect is not None:
-        return _gap(state, effect, address, uri)
-    if state.standing.violates(address):
-        return {"$type": THREAD_VIEW_POST, "post": post_view(state, address)}
-    order = [(address, address.actor)]
-    for each, _ in order:
-        order += [(reply, each.actor) for reply in replies.get(each, ())]
-    views: dict[Address, dict[str, Any]] = {}
-    for each, above in reversed(order):
-        if each != address:
-            effect = decide_record(state, Place.REPLY, each, beside=above)
-            if effect is not None:
-                if effect is not Effect.HIDE and each in state.uris:
-                    views[each] = _gap(state, effect, each, "")
-                continue
-        views[each] = {"$type": THREAD_VIEW_POST, "post": post_view(state, each)}
-        if each in replies:
-            below = [views[reply] for reply in replies[each] if reply in views]
-            views[each]["replies"] = below
-    view = views[address]
-    if parent is not None:
-        view["parent"] = parent
-    return view
-
-
-def parents_view(
-    state: State, address: Address, parents: list[Address]
-) -> dict[str, Any] | None:
-    """The posts above one, as the chain of `parent`s; a gap ends it.
-
-    So does a post of another thread: a reply names its root, and may name a wrong one.
-    """
-    root = _root_of(state, address)
-    below = [address, *parents]
-    view: dict[str, Any] | None = None
-    for above, child in reversed(list(zip(parents, below, strict=False))):
-        uri = state.uris.get(above)
-        if uri is None:
-            view = None
-            continue
-        effect = decide_record(state, Place.PARENT, above, beside=child.actor)
-        if effect is not None:
-            view = _gap(state, effect, above, uri)
-            continue
-        if _root_of(state, above) != root:
-            view = None
-            continue
-        post = {"$type": THREAD_VIEW_POST, "post": post_view(state, above)}
-        if view is not None:
-            post["parent"] = view
-        view = post
-    return view
-
-
-def _root_of(state: State, address: Address) -> Address | None:
-    """Return the first post of the thread that a post says it is in."""
-    post = state.posts.get(address)
-    return None if post is None else post.root or address
-
-
-def _gap(state: State, effect: Effect, address: Address, uri: str) -> dict[str, Any]:
     """Return the gap in the place of a post."""
     uri = state.uris.get(address, uri)
     if effect is Effect.BLOCKED:
@@ -195,9 +121,9 @@ def _reply_ref(state: State, address: Address, sides: set[int]) -> dict[str, Any
     for side in sides:
         effect = decide_record(state, Place.REPLY_REF, address, beside=side)
         if effect is not None:
-            return _gap(state, effect, address, state.uris[address])
+            return gap_view(state, effect, address, state.uris[address])
     if not state.take_repeat(state.posts[address].record):
-        return _gap(state, Effect.NOT_FOUND, address, state.uris[address])
+        return gap_view(state, Effect.NOT_FOUND, address, state.uris[address])
     return {"$type": POST_VIEW, **post_view(state, address)}
 
 

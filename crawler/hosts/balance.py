@@ -11,9 +11,7 @@ are polled where there is no place: or they would wait for one for ever.
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from crawler.hosts.activity import (
     ActivityBounds,
@@ -34,6 +32,7 @@ from storage.hosts.host_activity import (
     save_measures,
 )
 from storage.hosts.host_status import drop_totals
+from storage.postgres.pool import Conn
 
 EVENTS: Final = "events"
 DROPS: Final = "drops"
@@ -44,9 +43,7 @@ _SHORTEST: Final = 5.0
 _AWAY: Final = (host_rows.HOST_OFFLINE, host_rows.HOST_THROTTLED)
 
 
-def measure_hosts(
-    conn: psycopg.Connection[Any], settings: CrawlSettings
-) -> list[HostActivity]:
+def measure_hosts(conn: Conn, settings: CrawlSettings) -> list[HostActivity]:
     """Bring the rates of the streamed hosts up to date; return all as they were."""
     activity = load_activity(conn)
     measures = []
@@ -74,9 +71,7 @@ def _measure(host: HostActivity, settings: CrawlSettings) -> Measure:
     )
 
 
-def balance_hosts(
-    conn: psycopg.Connection[Any], settings: CrawlSettings
-) -> dict[str, int]:
+def balance_hosts(conn: Conn, settings: CrawlSettings) -> dict[str, int]:
     """Measure, then move hosts between stream and poll; return how many went where."""
     measure_hosts(conn, settings)
     candidates = [
@@ -115,7 +110,7 @@ def bounds_of(settings: CrawlSettings) -> ActivityBounds:
     )
 
 
-def measure_totals(conn: psycopg.Connection[Any], settings: CrawlSettings) -> None:
+def measure_totals(conn: Conn, settings: CrawlSettings) -> None:
     """Bring the rates of all events and of each reason to drop up to date."""
     row = conn.execute("SELECT coalesce(sum(events), 0)::float8 FROM host").fetchone()
     assert row is not None

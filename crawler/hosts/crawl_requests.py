@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import anyio
 import anyio.to_thread
-import psycopg
-from psycopg_pool import ConnectionPool
 
 from crawler.hosts.discovery import (
     HostRefusedError,
@@ -22,6 +20,7 @@ from crawler.settings import CrawlSettings
 from network.errors import NetworkError, UnreachableError, XrpcError
 from network.http.client import Fetcher
 from network.server.rate_limit import RateLimit
+from storage.postgres.pool import Pool
 
 T = TypeVar("T")
 
@@ -43,7 +42,7 @@ class CrawlRequests:
 
     def __init__(
         self,
-        pool: ConnectionPool[psycopg.Connection[Any]],
+        pool: Pool,
         fetcher: Fetcher,
         settings: CrawlSettings,
         *,

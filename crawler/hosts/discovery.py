@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final
 
-import psycopg
-
 from crawler.hosts.host_name import HostAddress, InvalidHostError, parse_host
 from crawler.hosts.page_guard import PageGuard
 from crawler.methods import DESCRIBE_SERVER, LIST_HOSTS
@@ -19,9 +17,10 @@ from network.xrpc.client import XrpcClient
 from plc.operation_log import hosts_after
 from protocol.data import json_form
 from protocol.errors import ProtocolError
-from storage.hosts import host_rows
+from storage.hosts import host_relays, host_rows
 from storage.hosts.host_listing import find_asked, note_asked, poll_now
 from storage.hosts.host_source import keep_position, load_position
+from storage.postgres.pool import Conn
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ class HostRefusedError(Exception):
 
 
 def add_configured(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     pds: Iterable[str],
     relays: Iterable[str],
     settings: CrawlSettings,
@@ -67,7 +66,7 @@ def add_configured(
 
 
 def find_requested(
-    conn: psycopg.Connection[Any], hostname: str, settings: CrawlSettings
+    conn: Conn, hostname: str, settings: CrawlSettings
 ) -> HostAddress | None:
     """Return the address of a host that is new, None for a known one.
 
@@ -88,15 +87,13 @@ def _parse(hostname: str, settings: CrawlSettings) -> HostAddress:
         raise HostRefusedError("InvalidRequest", str(error)) from error
 
 
-def _check_new_hosts(conn: psycopg.Connection[Any], settings: CrawlSettings) -> None:
+def _check_new_hosts(conn: Conn, settings: CrawlSettings) -> None:
     asked = host_rows.count_new_hosts(conn, host_rows.SOURCE_REQUEST_CRAWL)
     if asked >= settings.new_hosts_per_day:
         raise HostRefusedError("RateLimitExceeded", "too many new hosts today")
 
 
-def request_crawl(
-    conn: psycopg.Connection[Any], hostname: str, settings: CrawlSettings
-) -> int:
+def request_crawl(conn: Conn, hostname: str, settings: CrawlSettings) -> int:
     """Note that a host asks to be crawled (requestCrawl); return its id.
 
     Nothing is fetched here: one row is written, and only so many a day. Raises
@@ -111,7 +108,7 @@ def request_crawl(
         )[0]
     if known.state == host_rows.HOST_BANNED:
         raise HostRefusedError("HostBanned", "this host is not crawled")
-    if known.state == host_rows.HOST_RELAYED and host_rows.relay_is_read(conn):
+    if known.state == host_rows.HOST_RELAYED and host_relays.relay_is_read(conn):
         crawl_again(conn, known.hostname, settings)
     else:
         _look_again(conn, known)
@@ -128,9 +125,7 @@ class AskedAgain(StrEnum):
     UNKNOWN = "unknown"
 
 
-def crawl_again(
-    conn: psycopg.Connection[Any], hostname: str, settings: CrawlSettings
-) -> AskedAgain:
+def crawl_again(conn: Conn, hostname: str, settings: CrawlSettings) -> AskedAgain:
     """Anybody asks that a known host be compared with ours in full, now.
 
     Nothing is fetched here, and asking twice is as good as once: one wish a host and
@@ -152,7 +147,7 @@ def crawl_again(
     return AskedAgain.QUEUED
 
 
-def _look_again(conn: psycopg.Connection[Any], host: host_rows.Host) -> None:
+def _look_again(conn: Conn, host: host_rows.Host) -> None:
     """It says that it is there; a host that fails again goes back to waiting.
 
     Anybody can say so: a host whose events a relay brings is not streamed for that, or
@@ -163,13 +158,13 @@ def _look_again(conn: psycopg.Connection[Any], host: host_rows.Host) -> None:
     ):
         poll_now(conn, host.id)
     elif host.state == host_rows.HOST_OFFLINE or (
-        host.state == host_rows.HOST_RELAYED and not host_rows.relay_is_read(conn)
+        host.state == host_rows.HOST_RELAYED and not host_relays.relay_is_read(conn)
     ):
         host_rows.move_host(conn, host.id, host_rows.HOST_NEW, "somebody asked for it")
 
 
 def take_over_plc_hosts(
-    conn: psycopg.Connection[Any], settings: CrawlSettings, *, limit: int
+    conn: Conn, settings: CrawlSettings, *, limit: int
 ) -> tuple[int, int]:
     """Make the next `limit` PDSes known that the PLC mirror saw; they are polled first.
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-import psycopg
-
 from crawler.database import Database
 from crawler.hosts.discovery import read_page
 from crawler.hosts.host_name import HostName
@@ -33,6 +31,7 @@ from storage import jobs
 from storage.hosts import host_rows
 from storage.hosts.host_listing import save_list_cursor
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.pool import Conn
 from storage.repos import repo_rows
 from storage.repos.account_status import asking_time, note_statuses
 from storage.states import STATUS_ACTIVE, UPSTREAM_STATUSES
@@ -140,7 +139,7 @@ class Listing:
         host = listed.host.id
 
         def work(
-            conn: psycopg.Connection[Any],
+            conn: Conn,
         ) -> tuple[dict[Did, repo_rows.KnownRepo], list[Did]]:
             if self._admission.scope.due:
                 self._admission.scope.refresh(conn)
@@ -218,7 +217,7 @@ class Listing:
 
 
 def _doubt_homes(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     listed: ListedHost,
     found: Sequence[repo_rows.ListedRepo],
     known: Mapping[Did, repo_rows.KnownRepo],

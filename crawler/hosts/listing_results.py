@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from crawler.backoff import full_jitter
 from crawler.hosts.activity import next_poll, smooth
@@ -15,6 +13,7 @@ from crawler.hosts.listing_spider import ListingFailure
 from crawler.settings import CrawlSettings
 from storage.hosts import host_rows
 from storage.hosts.host_listing import forget_list_cursor, note_poll
+from storage.postgres.pool import Conn
 
 _RETRY: Final = 300.0
 _POLLED: Final = (
@@ -25,7 +24,7 @@ _POLLED: Final = (
 
 
 def note_results(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     targets: Sequence[ListedHost],
     failures: Sequence[ListingFailure],
     settings: CrawlSettings,
@@ -49,9 +48,7 @@ def note_results(
             _note_poll(conn, target, settings)
 
 
-def _note_failure(
-    conn: psycopg.Connection[Any], failure: ListingFailure, settings: CrawlSettings
-) -> None:
+def _note_failure(conn: Conn, failure: ListingFailure, settings: CrawlSettings) -> None:
     host = failure.host
     if failure.refused:
         forget_list_cursor(conn, host.id)
@@ -74,9 +71,7 @@ def _note_failure(
     host_rows.note_failure(conn, host.id, failure.error, wait=wait)
 
 
-def _note_poll(
-    conn: psycopg.Connection[Any], target: ListedHost, settings: CrawlSettings
-) -> None:
+def _note_poll(conn: Conn, target: ListedHost, settings: CrawlSettings) -> None:
     host = target.host
     changed = len(target.behind) + target.admitted
     rate = host.rate

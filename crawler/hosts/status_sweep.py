@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-import psycopg
-
 from crawler.database import Database
 from crawler.identities.network_clients import NetworkClients
 from crawler.methods import GET_REPO_STATUS
@@ -27,6 +25,7 @@ from network.xrpc.client import XrpcClient
 from protocol.events.event import AccountEvent
 from storage import jobs
 from storage.hosts import host_rows
+from storage.postgres.pool import Conn
 from storage.repos import repo_rows
 from storage.repos.account_status import (
     DoubtfulAccount,
@@ -94,10 +93,6 @@ class StatusSweep:
             self._counts["cut_short"] += 1
         return {"hosts": len(by_host), "asked": 0} | dict(self._counts)
 
-    async def ask(self, account: DoubtfulAccount) -> None:
-        """Ask for the status of one account."""
-        await self._ask_host(account.host, [account])
-
     async def _ask_host(self, host: int, accounts: Sequence[DoubtfulAccount]) -> None:
         if len(accounts) >= _PER_HOST and await self._do(
             lambda conn: _list_instead(conn, host)
@@ -145,7 +140,7 @@ class StatusSweep:
         if sure and account.status == STATUS_ACTIVE:
             await self._change(account, _UNKNOWN_STATUS)
 
-        def note(conn: psycopg.Connection[Any]) -> None:
+        def note(conn: Conn) -> None:
             note_unknown(conn, account.actor)
             jobs.put_jobs(conn, IDENTITY_JOB, [account.did])
 
@@ -186,11 +181,11 @@ def read_status(answer: Any, did: str) -> str | None:
     return _UNKNOWN_STATUS
 
 
-def _hold_back(host: int, seconds: float, conn: psycopg.Connection[Any]) -> None:
+def _hold_back(host: int, seconds: float, conn: Conn) -> None:
     host_rows.hold_back(conn, host, seconds)
 
 
-def _list_instead(conn: psycopg.Connection[Any], host: int) -> bool:
+def _list_instead(conn: Conn, host: int) -> bool:
     """Have a host compared in full, unless that was done in the last day."""
     return bool(
         conn.execute(

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
-
-import psycopg
+from datetime import UTC, datetime
 
 from crawler.database import Database
-from crawler.hosts.status_sweep import StatusSweep
 from crawler.identities.accounts import Account
 from crawler.identities.fair_slots import FairSlots
 from crawler.identities.identity_jobs import IdentityJobs
@@ -21,12 +18,14 @@ from crawler.identities.network_clients import NetworkClients
 from crawler.scope.admission import LOOKUP_JOB, Admission, Placement, place_repos
 from crawler.settings import CrawlSettings
 from indexer.index_writer import IndexWriter
+from protocol.events.event import AccountEvent
 from protocol.identity.did_document import DidDocument
 from protocol.syntax.did import Did, is_plc_did
 from storage import jobs
-from storage.hosts import host_rows
+from storage.hosts import host_relays, host_rows
+from storage.jobs import Naming
+from storage.postgres.pool import Conn
 from storage.repos import repo_rows
-from storage.repos.account_status import DoubtfulAccount, asking_time
 from storage.repos.scope_rows import ScopeKind, add_accounts, hold_scope
 from storage.states import STATUS_ACTIVE
 
@@ -50,7 +49,6 @@ class AccountLookups(IdentityJobs):
         self._on_resync = on_resync
         self._admission = Admission(settings)
         self._admitting = asyncio.Lock()
-        self._statuses = StatusSweep(settings, database, index, clients)
 
     def _make_slots(self) -> list[FairSlots]:
         limit = self._settings.lookups_at_once
@@ -90,48 +88,45 @@ class AccountLookups(IdentityJobs):
         if account.pds is None or account.pds_url is None:
             return
         async with self._admitting:
-            inactive = await self._run(lambda conn: self._place(conn, job, account))
+            event = await self._run(lambda conn: self._place(conn, job, account))
+        if event is not None:
+            await asyncio.to_thread(
+                self._database.persist, lambda: self._index.apply([event], {})
+            )
+            if event.active:
+                await self._run(lambda conn: repo_rows.wake_repos(conn, [event.did]))
         self._on_resync()
-        if inactive is not None:
-            # Frames that told of a change were dropped, perhaps.
-            await self._statuses.ask(inactive)
 
     def _place(
-        self, conn: psycopg.Connection[Any], job: jobs.ClaimedJob, account: Account
-    ) -> DoubtfulAccount | None:
-        """Admit an account, or queue its repo. Return it if it is held as inactive."""
+        self, conn: Conn, job: jobs.ClaimedJob, account: Account
+    ) -> AccountEvent | None:
+        """Admit an account, or queue its repo; return the change of its status that its
+        host sent."""
         assert account.pds is not None
         assert account.pds_url is not None
         speakers = host_rows.find_speakers(conn, list(job.named_by), account.pds)
-        known = repo_rows.find_repos(conn, [account.did]).get(account.did)
-        if known is None:
-            if speakers and not repo_rows.has_ended(conn, account.did):
-                in_scope = any(job.named_by[host].in_scope for host in speakers)
-                self._admit(conn, account, in_scope=in_scope)
+        namings = [job.named_by[host] for host in speakers]
+        latest = max(namings, key=lambda naming: naming.at, default=Naming())
+        active = latest.status in ("", STATUS_ACTIVE)
+        if not repo_rows.find_repos(conn, [account.did]):
+            if namings and active and not repo_rows.has_ended(conn, account.did):
+                self._admit(conn, account, in_scope=any(n.in_scope for n in namings))
             return None
         place = Placement(account.did, account.pds, account.pds_url)
-        relay = host_rows.has_relays(conn)
-        [host] = place_repos(conn, [place], relay=relay)
-        if not speakers:
-            return None
-        newest = max(job.named_by[host].rev for host in speakers)
-        if newest:
+        [host] = place_repos(conn, [place], relay=host_relays.has_relays(conn))
+        if newest := max((naming.rev for naming in namings), default=""):
             repo_rows.note_newer(conn, account.did, newest)
-        if known.status == STATUS_ACTIVE:
+        if not latest.status:
             return None
-        return DoubtfulAccount(
-            known.actor,
+        return AccountEvent(
             account.did,
-            host,
-            account.pds_url,
-            known.status,
-            0,
-            asking_time(conn),
+            active,
+            None if active else latest.status,
+            host=host,
+            asked_at=datetime.fromtimestamp(latest.at, UTC),
         )
 
-    def _admit(
-        self, conn: psycopg.Connection[Any], account: Account, *, in_scope: bool
-    ) -> None:
+    def _admit(self, conn: Conn, account: Account, *, in_scope: bool) -> None:
         scope = self._admission.scope
         if scope.due:
             scope.refresh(conn)
@@ -140,8 +135,8 @@ class AccountLookups(IdentityJobs):
             # It writes into the collections of the scope. The scope is locked before
             # hosts, as by commands that set it.
             hold_scope(conn, scope.scope)
-            self._admission.admit(conn, [account], relay=host_rows.has_relays(conn))
+            self._admission.admit(conn, [account], relay=host_relays.has_relays(conn))
             if account.admitted:
                 add_accounts(conn, [account.did], scope=scope.scope)
         elif scope.includes(account.did):
-            self._admission.admit(conn, [account], relay=host_rows.has_relays(conn))
+            self._admission.admit(conn, [account], relay=host_relays.has_relays(conn))

@@ -10,9 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from crawler.hosts.host_name import HostName, InvalidHostError, parse_host
 from protocol.errors import ProtocolError
@@ -20,6 +18,7 @@ from protocol.identity.did_document import DidDocument, parse_did_document
 from protocol.identity.keys import PublicKey, parse_did_key
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
+from storage.postgres.pool import Conn
 from storage.repos import identities, repo_rows
 
 SAVED_S: Final = 100.0
@@ -127,7 +126,7 @@ class AccountBook:
         # An account without a document may get one at any moment.
         return account is not None and account.current and account.found
 
-    def load(self, conn: psycopg.Connection[Any], dids: Iterable[str]) -> None:
+    def load(self, conn: Conn, dids: Iterable[str]) -> None:
         """Read accounts from Postgres. DIDs without a document are not added."""
         wanted = list(map(Did, dids))
         if not wanted:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
 from network.http.gathering import Gathering
 from network.identity.identity_cache import CachedDocument, CachedHandle
+from storage.postgres.pool import Conn, Pool
 from storage.repos import identities
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ class PostgresIdentityCache:
     A database that cannot be reached is a cache that holds nothing.
     """
 
-    def __init__(self, pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._documents: Gathering[str, identities.StoredDocument] = Gathering(
             self._load_documents
@@ -62,7 +62,7 @@ class PostgresIdentityCache:
             )
         )
 
-    async def _run(self, work: Callable[[psycopg.Connection[Any]], T]) -> T | None:
+    async def _run(self, work: Callable[[Conn], T]) -> T | None:
         def once() -> T | None:
             try:
                 with self._pool.connection() as conn:

@@ -7,9 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeVar
-
-import psycopg
+from typing import Final, TypeVar
 
 from crawler.backoff import full_jitter
 from crawler.database import Database, StoppedError
@@ -24,6 +22,7 @@ from protocol.events.event import AccountEvent
 from protocol.syntax.did import Did
 from storage import jobs
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.pool import Conn
 from storage.repos import repo_rows
 
 T = TypeVar("T")
@@ -252,5 +251,5 @@ class IdentityJobs(ABC):
         wait = full_jitter(job.tries + 1, base=_FIRST_RETRY, cap=_LONGEST_RETRY)
         await self._run(lambda conn: jobs.retry_job(conn, job.id, why, wait=wait))
 
-    async def _run(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+    async def _run(self, work: Callable[[Conn], T]) -> T:
         return await asyncio.to_thread(self._database.run, work)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from crawler.database import Database
 from crawler.identities.accounts import Account
@@ -20,7 +18,8 @@ from indexer.index_writer import IndexWriter
 from network.errors import NetworkError
 from protocol.syntax.did import Did
 from storage import jobs
-from storage.hosts import host_rows
+from storage.hosts import host_relays, host_rows
+from storage.postgres.pool import Conn
 from storage.repos import identities, repo_rows
 
 _AT_ONCE: Final = 128
@@ -62,7 +61,7 @@ class IdentityRefresh(IdentityJobs):
         many there are; none while as many wait already."""
         age = self._settings.identity_age
 
-        def queue(conn: psycopg.Connection[Any]) -> int:
+        def queue(conn: Conn) -> int:
             share = host_rows.count_accounts(conn) * _MINUTE / max(age, _MINUTE)
             limit = max(least, math.ceil(_AHEAD * share))
             waiting = jobs.count_due(conn, IDENTITY_JOB, most=limit, since=_HELD_UP)
@@ -108,7 +107,7 @@ class IdentityRefresh(IdentityJobs):
         """Count a failed check of the handle that an account claims; return True if
         there were too many. Remove a handle that the account no longer claims."""
 
-        def note(conn: psycopg.Connection[Any]) -> tuple[bool, str | None]:
+        def note(conn: Conn) -> tuple[bool, str | None]:
             failed = identities.note_handle_failure(conn, claimed)
             long = (
                 failed.failures >= _FAILURES_BEFORE_REMOVAL
@@ -128,7 +127,7 @@ class IdentityRefresh(IdentityJobs):
             return
         place = Placement(did, account.pds, account.pds_url)
 
-        def put(conn: psycopg.Connection[Any]) -> None:
+        def put(conn: Conn) -> None:
             if repo_rows.find_repos(conn, [did]):
                 place_repos(conn, [place], relay=False)
             elif not repo_rows.has_ended(conn, did):
@@ -137,10 +136,10 @@ class IdentityRefresh(IdentityJobs):
         async with self._admitting:
             await self._run(put)
 
-    def _admit(self, conn: psycopg.Connection[Any], account: Account) -> None:
+    def _admit(self, conn: Conn, account: Account) -> None:
         """Admit a listed account that could not be resolved at the time."""
         if self._admission.scope.due:
             self._admission.scope.refresh(conn)
         if self._admission.in_scope(account.did):
-            relay = host_rows.relay_is_read(conn)
+            relay = host_relays.relay_is_read(conn)
             self._admission.admit(conn, [account], relay=relay)

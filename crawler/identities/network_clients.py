@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from crawler.database import Pool
 from crawler.identities.identity_cache import PostgresIdentityCache
 from crawler.settings import CrawlSettings
 from network.http.budget import TokenBucket
@@ -16,6 +15,7 @@ from network.http.policy import HostLimits, Policy
 from network.identity.did_sources import DocumentMirror
 from network.identity.resolver import DEFAULT_PLC_URL, IdentityLimits, IdentityResolver
 from storage.hosts.host_budget import own_rates
+from storage.postgres.pool import Pool
 
 
 @dataclass(frozen=True, slots=True)

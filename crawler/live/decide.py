@@ -23,8 +23,7 @@ from protocol.events.event import (
 )
 from protocol.syntax.handle import Handle, is_handle
 from protocol.syntax.tid import Tid
-
-_MAX_STATUS = 64
+from storage.states import STATUS_ACTIVE
 
 
 class Apply(NamedTuple):
@@ -102,7 +101,7 @@ def _decide_unknown(
         return Drop(DropReason.UNRESOLVED_IDENTITY, look_up=True)
     if not stream.relay and stream.hostname in limits.refused_hosts:
         return Drop(DropReason.HOST_BUDGET)
-    return Drop(DropReason.UNKNOWN_ACCOUNT, look_up=not frame.ends_account)
+    return Drop(DropReason.UNKNOWN_ACCOUNT, look_up=True)
 
 
 def _decide_identity(frame: GateFrame) -> Decision:
@@ -113,15 +112,12 @@ def _decide_identity(frame: GateFrame) -> Decision:
 
 
 def _decide_status(frame: GateFrame) -> Decision:
-    active, status = frame.body.get("active"), frame.body.get("status")
-    if type(active) is not bool or not (status is None or type(status) is str):
+    status = frame.account_status
+    if status is None:
         return Drop(DropReason.BAD_FIELD)
+    active = status == STATUS_ACTIVE
     event = AccountEvent(
-        frame.did,
-        active,
-        None if status is None else status[:_MAX_STATUS],
-        frame.seq,
-        frame.stream.host,
+        frame.did, active, None if active else status, frame.seq, frame.stream.host
     )
     # A host does not answer for the handles of inactive accounts.
     return Apply(event, refresh=active)

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import psycopg
 
-from crawler.database import Database, Pool, StoppedError
+from crawler.database import Database, StoppedError
 from crawler.identities.account_lookups import AccountLookups
 from crawler.identities.identity_refresh import IdentityRefresh
 from crawler.identities.network_clients import NetworkClients, OpenClients
@@ -33,10 +33,10 @@ from crawler.shards.router import Router
 from crawler.shards.shard_link import StartShard
 from crawler.shards.shard_wire import Wake
 from indexer.index_writer import IndexWriter
-from network.streams.stream_client import StreamTimes
+from network.streams.stream_events import StreamTimes
 from storage.hosts import host_rows
 from storage.postgres import leases
-from storage.postgres.pool import connect
+from storage.postgres.pool import Conn, Pool, connect
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Firehose:
         self._on_written = on_written
         self._database = Database(pool)
         self._usurped = False
-        self._lock: psycopg.Connection[Any] | None = None
+        self._lock: Conn | None = None
         self._readers: dict[int, asyncio.Task[None]] = {}
         self.pipeline: Pipeline | Router | None = None
 
@@ -271,7 +271,7 @@ class Firehose:
                 )
                 self._readers[host.id] = asyncio.create_task(reader.run())
 
-    def _find_streamed(self, conn: psycopg.Connection[Any]) -> list[host_rows.Host]:
+    def _find_streamed(self, conn: Conn) -> list[host_rows.Host]:
         return host_rows.streamed_hosts(conn, most=self._settings.streams_at_once)
 
     async def _close_readers(self, ids: list[int]) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg
-
 from crawler.live.gate_result import GateResult
 from crawler.scope.admission import IDENTITY_JOB, LOOKUP_JOB
 from storage import jobs
 from storage.hosts import host_rows
+from storage.postgres.pool import Conn
 from storage.repos import quarantine, repo_rows
+from storage.repos.account_status import asking_time
 
 
-def queue_followups(
-    conn: psycopg.Connection[Any], batch: GateResult, *, cooldown: float
-) -> None:
+def queue_followups(conn: Conn, batch: GateResult, *, cooldown: float) -> None:
     """Queue the lookups, refreshes and resyncs of a batch. Does not commit; call it
     before the cursor passes the frames."""
     by_wait: dict[float, list[str]] = {}
@@ -23,10 +19,11 @@ def queue_followups(
         by_wait.setdefault(round(wait), []).append(did)
     for wait, dids in sorted(by_wait.items()):
         jobs.put_jobs(conn, IDENTITY_JOB, dids, wait=wait, doubt=True)
+    now = asking_time(conn).timestamp() if batch.lookups else 0.0
     named: dict[tuple[float, bool], dict[str, dict[int, jobs.Naming]]] = {}
     for did, lookup in batch.lookups.items():
         group = named.setdefault((round(lookup.wait), lookup.refresh), {})
-        group[did] = lookup.hosts
+        group[did] = {h: how._replace(at=now) for h, how in lookup.hosts.items()}
     for (wait, refresh), group in sorted(named.items()):
         jobs.put_named_jobs(conn, LOOKUP_JOB, group, wait=wait, doubt=refresh)
     for frame in batch.quarantined:

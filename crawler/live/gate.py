@@ -14,8 +14,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import psycopg
-
 from crawler.identities.accounts import Account, AccountBook
 from crawler.live.decide import Apply, Limits, Resync, decide
 from crawler.live.gate_frame import COMMIT, SYNC, GateFrame, prove_frames, read_frame
@@ -30,8 +28,10 @@ from protocol.limits import MAX_REV_AHEAD_US
 from protocol.syntax.did import Did
 from protocol.syntax.tid import is_tid, last_tid_at
 from storage.jobs import Naming
+from storage.postgres.pool import Conn
 from storage.repos import identities
 from storage.repos.scope_rows import add_accounts, hold_scope
+from storage.states import STATUS_ACTIVE
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _DOCUMENTS_A_LOOK: Final = 10_000
 # Clocks of the processes that fetch documents may differ by so much.
 _CLOCK_SKEW: Final = timedelta(seconds=5)
 
-Run = Callable[[Callable[[psycopg.Connection[Any]], Any]], Any]
+Run = Callable[[Callable[[Conn], Any]], Any]
 
 
 class Gate:
@@ -149,7 +149,7 @@ class Gate:
         for did in left or ():
             self._book.forget(did)
 
-    def _fetched_documents(self, conn: psycopg.Connection[Any]) -> dict[str, datetime]:
+    def _fetched_documents(self, conn: Conn) -> dict[str, datetime]:
         fetched = identities.changed_documents(
             conn, self._documents_seen - _CLOCK_SKEW, limit=_DOCUMENTS_A_LOOK
         )
@@ -179,7 +179,7 @@ class Gate:
                 and _owns(frame.stream, account)
                 and self._admission.in_scope(account.did)
                 and account.pds not in self._admission.refused_hosts
-                and not frame.ends_account
+                and frame.account_status in (None, STATUS_ACTIVE)
             ):
                 new.setdefault(frame.stream.relay, {})[account.did] = account
         for relay, accounts in new.items():
@@ -190,7 +190,7 @@ class Gate:
         wait = self._settings.birth_wait
         scope = self._admission.scope
 
-        def admit(conn: psycopg.Connection[Any]) -> None:
+        def admit(conn: Conn) -> None:
             if any(scope.is_found(account.did) for account in accounts):
                 # The scope is locked before hosts, as by commands that set it.
                 hold_scope(conn, scope.scope)
@@ -268,7 +268,7 @@ class Gate:
         if frame.t in _PROVEN:
             rev = event.rev  # type: ignore[union-attr]
             account.rev = rev if account.rev is None else max(account.rev, rev)
-        if self._settings.send_on:
+        if self._settings.rebroadcast:
             event = replace(event, frame=frame.to_send(self._now_us()))
         result.events.append(event)
 
@@ -314,7 +314,8 @@ class Gate:
         latest = last_tid_at(self._now_us() + MAX_REV_AHEAD_US)
         if type(rev) is not str or not is_tid(rev) or rev > latest:
             rev = ""
-        return Naming(rev, self._admission.scope.is_found(frame.did))
+        in_scope = self._admission.scope.is_found(frame.did)
+        return Naming(rev, in_scope, frame.account_status or "")
 
     def _may_look_up(self, stream: StreamState, *, unknown: bool) -> bool:
         """Take one of the lookups that an untrusted host may cause."""

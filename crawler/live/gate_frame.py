@@ -25,6 +25,7 @@ from protocol.events.sequenced_frames import utc_text
 from protocol.identity.keys import PublicKey
 from protocol.limits import MAX_COMMIT_OPS, MAX_SEQ
 from protocol.syntax.did import Did, is_did
+from storage.states import STATUS_ACTIVE
 
 COMMIT: Final = "#commit"
 SYNC: Final = "#sync"
@@ -32,6 +33,7 @@ IDENTITY: Final = "#identity"
 ACCOUNT: Final = "#account"
 OUTDATED_CURSOR: Final = "OutdatedCursor"
 _DELETE: Final = "delete"
+_MAX_STATUS: Final = 64
 
 # All that is read of a message, and of an operation of a commit.
 _FIELDS: Final = frozenset(
@@ -68,9 +70,14 @@ class GateFrame:
     throttled: bool = False
 
     @property
-    def ends_account(self) -> bool:
-        """Return True for an #account frame of an inactive account."""
-        return self.t == ACCOUNT and self.body.get("active") is False
+    def account_status(self) -> str | None:
+        """Return the status that a well-formed #account frame tells of."""
+        active, status = self.body.get("active"), self.body.get("status")
+        if self.t != ACCOUNT or type(active) is not bool:
+            return None
+        if not (status is None or type(status) is str):
+            return None
+        return STATUS_ACTIVE if active else (status or "inactive")[:_MAX_STATUS]
 
     @property
     def is_badly_signed(self) -> bool:

@@ -74,7 +74,9 @@ class Lookup:
         for host, naming in other.hosts.items():
             known = self.hosts.get(host, naming)
             self.hosts[host] = Naming(
-                max(naming.rev, known.rev), naming.in_scope or known.in_scope
+                max(naming.rev, known.rev),
+                naming.in_scope or known.in_scope,
+                naming.status or known.status,
             )
 
 

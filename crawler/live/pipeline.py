@@ -17,9 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from crawler.database import Database, StoppedError, is_transient
 from crawler.live.followups import queue_followups
@@ -33,8 +31,9 @@ from protocol.events.drops import DropReason
 from protocol.events.event import AccountEvent, CommitEvent, Event
 from storage import cursors
 from storage.drops import count_drops
-from storage.hosts import host_rows
+from storage.hosts import host_rows, host_strikes
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.pool import Conn
 from storage.repos import quarantine, repo_rows
 from storage.repos.resync_buffer import encode_commit
 
@@ -215,7 +214,7 @@ class Pipeline:
         return batch, False
 
     def _forget_cursors(self, resets: Mapping[int, int | None]) -> None:
-        def forget(conn: psycopg.Connection[Any]) -> None:
+        def forget(conn: Conn) -> None:
             for host, behind in sorted(resets.items()):
                 if behind is None:
                     cursors.forget_cursor(conn, host)
@@ -285,7 +284,7 @@ class Pipeline:
     def _quarantine(self, event: Event, error: Exception) -> None:
         frame = encode_commit(event) if type(event) is CommitEvent else b""
 
-        def put(conn: psycopg.Connection[Any]) -> None:
+        def put(conn: Conn) -> None:
             quarantine.put_frame(conn, event.host, event.seq, frame, repr(error))
             repo_rows.mark_desynchronized(conn, [event.did], "an event was set aside")
 
@@ -303,13 +302,13 @@ class Pipeline:
         newest = {host: self._newest(host) for host in handled}
         strikes = count_strikes(drops.items())
 
-        def write(conn: psycopg.Connection[Any]) -> None:
+        def write(conn: Conn) -> None:
             host_rows.note_events(conn, {h: (n, newest[h]) for h, n in handled.items()})
             count_drops(
                 conn, {(reason.value, host): n for (reason, host), n in drops.items()}
             )
             for host, count in sorted(strikes.items()):
-                host_rows.add_strikes(
+                host_strikes.add_strikes(
                     conn,
                     host,
                     count,

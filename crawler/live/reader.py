@@ -7,8 +7,6 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-import psycopg
-
 from crawler.backoff import full_jitter
 from crawler.database import Database
 from crawler.hosts.discovery import probe
@@ -20,19 +18,19 @@ from crawler.methods import SUBSCRIBE_REPOS
 from crawler.settings import MIB, CrawlSettings
 from network.errors import NetworkError, XrpcError
 from network.http.client import Fetcher
-from network.streams.stream_client import (
+from network.streams.stream_client import StreamClient, subscribe
+from network.streams.stream_events import (
     Connected,
     Disconnected,
     DisconnectReason,
-    StreamClient,
     StreamEvent,
     StreamTimes,
-    subscribe,
 )
 from protocol.errors import ProtocolError
 from protocol.events.frames import peek_frame
 from storage import cursors
-from storage.hosts import host_rows
+from storage.hosts import host_relays, host_rows, host_strikes
+from storage.postgres.pool import Conn
 
 log = logging.getLogger(__name__)
 
@@ -242,7 +240,7 @@ class StreamReader:
         )
         if event.reason in _STRIKES:
             self._spawn_write(
-                lambda conn: host_rows.add_strikes(
+                lambda conn: host_strikes.add_strikes(
                     conn,
                     host,
                     1,
@@ -267,10 +265,10 @@ class StreamReader:
     def _wait(self, tries: int) -> float:
         return full_jitter(tries, base=10.0, cap=self._settings.offline_recheck)
 
-    async def _write(self, work: Callable[[psycopg.Connection[Any]], Any]) -> Any:
+    async def _write(self, work: Callable[[Conn], Any]) -> Any:
         return await asyncio.to_thread(self._database.run, work)
 
-    def _spawn_write(self, work: Callable[[psycopg.Connection[Any]], Any]) -> None:
+    def _spawn_write(self, work: Callable[[Conn], Any]) -> None:
         async def write() -> None:
             await self._write(work)
 
@@ -301,6 +299,6 @@ def _call_soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> Non
         loop.call_soon_threadsafe(work)
 
 
-def _compare_relayed_hosts(conn: psycopg.Connection[Any]) -> None:
-    for host in host_rows.relayed_hosts(conn):
+def _compare_relayed_hosts(conn: Conn) -> None:
+    for host in host_relays.relayed_hosts(conn):
         host_rows.request_listing(conn, host)

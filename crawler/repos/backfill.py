@@ -48,6 +48,7 @@ from protocol.limits import MAX_REPO_BYTES
 from protocol.repo.repo_diff import read_diff
 from storage.hosts import host_rows
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.pool import Conn
 from storage.repos import repo_rows
 from storage.repos.selections import Selection, wanted_selection
 
@@ -176,7 +177,7 @@ class Backfill:
         busy = self._places.busy_hosts
 
         def claim(
-            conn: psycopg.Connection[object],
+            conn: Conn,
         ) -> tuple[list[repo_rows.ClaimedRepo], Selection | None]:
             claimed = repo_rows.claim_repos(
                 conn,
@@ -371,7 +372,7 @@ class Backfill:
     ) -> None:
         """The host, or our own budget for it, asks for patience: no failure."""
 
-        def work(conn: psycopg.Connection[object]) -> None:
+        def work(conn: Conn) -> None:
             host_rows.hold_back(conn, repo.host, error.retry_after)
             repo_rows.give_back(
                 conn, repo.actor, str(error), wait=error.retry_after, failed=False

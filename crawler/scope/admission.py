@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from crawler.hosts.host_name import HostName
 from crawler.identities.accounts import Account
@@ -16,6 +14,7 @@ from crawler.settings import CrawlSettings
 from storage import jobs
 from storage.hosts import host_rows
 from storage.hosts.host_budget import admit_accounts
+from storage.postgres.pool import Conn
 from storage.repos import repo_rows
 
 IDENTITY_JOB: Final = "identity"
@@ -66,7 +65,7 @@ class Admission:
 
     def admit(
         self,
-        conn: psycopg.Connection[Any],
+        conn: Conn,
         accounts: Sequence[Account],
         *,
         relay: bool,
@@ -94,7 +93,7 @@ class Admission:
 
     def _admit_of(
         self,
-        conn: psycopg.Connection[Any],
+        conn: Conn,
         pds: HostName,
         group: list[Account],
         relay: bool,
@@ -135,16 +134,14 @@ class Admission:
             account.repo_host = host
 
 
-def room_left(conn: psycopg.Connection[Any], settings: CrawlSettings) -> int:
+def room_left(conn: Conn, settings: CrawlSettings) -> int:
     """Return how many accounts our own cap still allows."""
     if settings.account_cap is None:
         return 2**31 - 1
     return max(0, settings.account_cap - host_rows.count_accounts(conn))
 
 
-def find_or_put_host(
-    conn: psycopg.Connection[Any], pds: HostName, url: str, *, relay: bool
-) -> int:
+def find_or_put_host(conn: Conn, pds: HostName, url: str, *, relay: bool) -> int:
     """Return the id of a host that a DID document names.
 
     One that only a relay forwards is asked for repos but not streamed.
@@ -153,7 +150,7 @@ def find_or_put_host(
 
 
 def place_repos(
-    conn: psycopg.Connection[Any], placements: Sequence[Placement], *, relay: bool
+    conn: Conn, placements: Sequence[Placement], *, relay: bool
 ) -> list[int]:
     """Note where admitted accounts live now, each named once; return the host of
     each."""
@@ -166,7 +163,7 @@ def place_repos(
 
 
 def _find_or_put_hosts(
-    conn: psycopg.Connection[Any], urls: Mapping[HostName, str], *, relay: bool
+    conn: Conn, urls: Mapping[HostName, str], *, relay: bool
 ) -> dict[HostName, int]:
     known = host_rows.find_hosts(conn, urls)
     found = {name: known[name].id for name in urls if name in known}

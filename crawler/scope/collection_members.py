@@ -27,6 +27,7 @@ from network.xrpc.client import XrpcClient
 from protocol.syntax.did import is_did
 from storage.hosts import host_rows
 from storage.hosts.host_budget import accounts_allowed
+from storage.postgres.pool import Conn
 from storage.repos.scope_rows import Scope, add_accounts
 
 log = logging.getLogger(__name__)
@@ -161,9 +162,7 @@ async def _read(client: XrpcClient, nsid: str, cursor: str | None) -> bytes:
             await asyncio.sleep(min(max(error.retry_after, 1.0), _LONGEST_REST))
 
 
-def _adder(
-    dids: Sequence[str], scope: Scope
-) -> Callable[[psycopg.Connection[Any]], int]:
+def _adder(dids: Sequence[str], scope: Scope) -> Callable[[Conn], int]:
     return lambda conn: add_accounts(conn, dids, mend=True, scope=scope)
 
 

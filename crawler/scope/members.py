@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import psycopg
-
+from storage.postgres.pool import Conn
 from storage.repos.scope_rows import (
     SETTLE_S,
     Scope,
@@ -40,7 +39,7 @@ class ScopeView:
         """Whether it is time to look again."""
         return self._clock() >= self._due
 
-    def refresh(self, conn: psycopg.Connection[Any]) -> frozenset[str] | None:
+    def refresh(self, conn: Conn) -> frozenset[str] | None:
         """Read what changed; return who left, None where anybody may have."""
         self._due = self._clock() + REFRESH
         scope = load_scope(conn)

@@ -25,7 +25,8 @@ from protocol.data import cbor
 from protocol.errors import ProtocolError
 from protocol.syntax.did import Did, is_did
 from storage.collections import COLLECTION_IDS, GRAPH_FOLLOW
-from storage.hosts import host_rows
+from storage.hosts import host_relays
+from storage.postgres.pool import Conn
 from storage.records.record_codec import decompress
 from storage.repos.scope_rows import (
     Scope,
@@ -158,12 +159,12 @@ class ScopeKeeper:
         await self._run(lambda conn: note_compared(conn, page))
         return True
 
-    async def _run(self, work: Callable[[psycopg.Connection[Any]], Any]) -> Any:
+    async def _run(self, work: Callable[[Conn], Any]) -> Any:
         return await asyncio.to_thread(self._database.run, work)
 
     # whom the seeds follow
 
-    def _follow(self, conn: psycopg.Connection[Any], scope: Scope) -> _Follows:
+    def _follow(self, conn: Conn, scope: Scope) -> _Follows:
         """Compare the follows of the seeds whose repo changed with the accounts;
         return what is known of them once this is committed."""
         before = self._follows
@@ -203,8 +204,8 @@ class ScopeKeeper:
             if account.pds is None:
                 log.warning("account_without_host", extra={"did": account.did})
 
-        def admit(conn: psycopg.Connection[Any]) -> None:
-            self._admission.admit(conn, accounts, relay=host_rows.has_relays(conn))
+        def admit(conn: Conn) -> None:
+            self._admission.admit(conn, accounts, relay=host_relays.has_relays(conn))
 
         await self._run(admit)
         return True
@@ -217,7 +218,7 @@ class ScopeKeeper:
 
 
 def _follow_changes(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     scope: Scope,
     before: Mapping[str, frozenset[str]],
     now: Mapping[str, frozenset[str]],
@@ -238,9 +239,7 @@ def _follow_changes(
         remove_accounts(conn, lost.difference(scope.seeds))
 
 
-def _find_seeds(
-    conn: psycopg.Connection[Any], seeds: Sequence[str]
-) -> list[tuple[str, int, Any]]:
+def _find_seeds(conn: Conn, seeds: Sequence[str]) -> list[tuple[str, int, Any]]:
     """The seeds whose follows are here: (DID, actor, which state of the repo that is),
     None for one that is deleted. A repo may hold more at the revision it had."""
     rows = conn.execute(
@@ -257,7 +256,7 @@ def _find_seeds(
     return rows.fetchall()
 
 
-def _read_follows(conn: psycopg.Connection[Any], actor: int) -> Iterable[str]:
+def _read_follows(conn: Conn, actor: int) -> Iterable[str]:
     rows = conn.execute(
         "SELECT value FROM record WHERE actor = %s AND collection = %s",
         (actor, COLLECTION_IDS[GRAPH_FOLLOW]),

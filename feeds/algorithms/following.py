@@ -5,10 +5,6 @@ Replies are left out unless they answer somebody whom the viewer follows too.
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg
-
 from feeds.skeleton import (
     Algorithm,
     FeedRequest,
@@ -24,7 +20,8 @@ from storage.collections import (
     REPOST_SUBJECT,
 )
 from storage.postgres.instants import from_micros, micros_sql
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 
 MAX_FOLLOWS = 10_000
 """Accounts read for one page; the most recently followed come first."""
@@ -33,7 +30,7 @@ _POST = COLLECTION_IDS[FEED_POST]
 _REPOST = COLLECTION_IDS[FEED_REPOST]
 
 
-def build(conn: psycopg.Connection[Any], request: FeedRequest) -> list[SkeletonEntry]:
+def build(conn: Conn, request: FeedRequest) -> list[SkeletonEntry]:
     """Return entries by keyset on (time, actor, rkey, collection).
 
     Raises `ViewerRequiredError`.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
-
 from feeds.skeleton import Algorithm, FeedRequest, SkeletonEntry, SkeletonItem
 from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.postgres.instants import from_micros, to_micros
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 
 _POST = COLLECTION_IDS[FEED_POST]
 
 
-def build(conn: psycopg.Connection[Any], request: FeedRequest) -> list[SkeletonEntry]:
+def build(conn: Conn, request: FeedRequest) -> list[SkeletonEntry]:
     """Return entries by keyset on (sort_at, actor, rkey)."""
     keyset, values = "", list[Any]()
     if request.after is not None:

@@ -7,20 +7,18 @@ score = (likes + 2 reposts + replies + 2 quotes) / (hours + 2) ** 1.5. Only the 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
-
-import psycopg
 
 from feeds.skeleton import Algorithm, FeedRequest, SkeletonEntry, SkeletonItem
 from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.postgres.instants import from_micros, to_micros
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 
 CANDIDATES = 5_000
 _POST = COLLECTION_IDS[FEED_POST]
 
 
-def build(conn: psycopg.Connection[Any], request: FeedRequest) -> list[SkeletonEntry]:
+def build(conn: Conn, request: FeedRequest) -> list[SkeletonEntry]:
     """Return entries; the clock stands still at the first page, so that places hold."""
     after = request.after
     frozen = from_micros(after[3]) if after else datetime.now(UTC)

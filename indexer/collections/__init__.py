@@ -1,1 +1,1 @@
-"""One module a collection, all of the same shape (see source.Collection)."""
+"""Collections: one description each, in registry.py (see source.Collection)."""

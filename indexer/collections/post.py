@@ -1,4 +1,4 @@
-"""Posts: rows for threads and feeds, edges for replies, quotes and mentions."""
+"""Rows and searchable text of posts."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ from typing import Any, Final
 
 from indexer.collections.source import (
     Names,
-    RecordText,
     RowOut,
     Source,
     Value,
     require_text,
     require_time,
+    strings_of,
 )
-from indexer.links import Link, Target, parse_link
-from indexer.links import find_links as find_all_links
+from indexer.links import Target, parse_link
 from protocol.errors import InvalidRecordError
 from protocol.syntax import is_did
-from storage.collections import FEED_POST
+from search.documents import RecordText
 from storage.postgres.text import clean_text
-from storage.records.rows import POST, RowTable
-
-COLLECTION: Final = FEED_POST
-TABLES: Final[tuple[RowTable, ...]] = (POST,)
-SEARCHABLE: Final = True
+from storage.records.rows import POST
 
 _MAX_LANGS: Final = 3
 _MAX_LANG_CHARS: Final = 35
@@ -45,7 +40,7 @@ FACET_TAG: Final = "app.bsky.richtext.facet#tag"
 
 
 class Media(IntFlag):
-    """Bits of `post.media`: what a post carries."""
+    """Bits of `post.media`."""
 
     IMAGES = 1
     VIDEO = 2
@@ -62,13 +57,8 @@ _MEDIA_OF: Final[dict[str, Media]] = {
 }
 
 
-def find_links(value: Value) -> list[Link]:
-    """Replies, quotes, mentions, and any other link."""
-    return find_all_links(value)
-
-
 def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
-    """One row: when, in answer to what, with which media, in which languages."""
+    """Return one row: times, the replied-to post and root, media and languages."""
     require_text(value, "text")
     created_at = require_time(value)
     parent_actor = parent_rkey = root_actor = root_rkey = None
@@ -95,10 +85,10 @@ def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
 
 
 def to_text(value: Value) -> RecordText:
-    """Text, alternative texts and link cards; tags, mentions and addresses."""
+    """Return the text with alt texts and link cards, tags, mentions and URLs."""
     embed = value.get("embed")
     features = list(_facet_features(value))
-    tags = [*_strings(value.get("tags")), *_field(features, FACET_TAG, "tag")]
+    tags = [*strings_of(value.get("tags")), *_field(features, FACET_TAG, "tag")]
     urls = _field(features, FACET_LINK, "uri")
     extra: list[str] = []
     if isinstance(embed, dict):
@@ -137,7 +127,7 @@ def _features(value: Value, media: Media, has_link: bool) -> Iterator[str]:
 
 
 def find_media(embed: Any) -> Media:
-    """What an embed holds."""
+    """Return the media of an embed."""
     if not isinstance(embed, dict):
         return _NO_MEDIA
     kind = embed.get("$type")
@@ -147,7 +137,7 @@ def find_media(embed: Any) -> Media:
 
 
 def _reply(value: Value) -> tuple[Target, Target]:
-    """(root, parent) of a reply; raises InvalidRecordError."""
+    """Return (root, parent) of a reply; raises InvalidRecordError."""
     reply = value["reply"]
     targets: list[Target] = []
     for end in ("root", "parent"):
@@ -163,15 +153,9 @@ def _reply(value: Value) -> tuple[Target, Target]:
 def _langs(value: Value) -> list[str] | None:
     langs = [
         clean_text(lang, _MAX_LANG_CHARS)
-        for lang in _strings(value.get("langs"))[:_MAX_LANGS]
+        for lang in strings_of(value.get("langs"))[:_MAX_LANGS]
     ]
     return langs or None
-
-
-def _strings(value: Any) -> list[str]:
-    if not isinstance(value, list):
-        return []
-    return [item for item in value if isinstance(item, str)]
 
 
 def _facet_features(value: Value) -> Iterator[Mapping[str, Any]]:
@@ -193,7 +177,7 @@ def _mentioned(features: list[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _read_embed(embed: Mapping[str, Any], texts: list[str], urls: list[str]) -> None:
-    """Texts and addresses of a picture, a video or a link card."""
+    """Append the texts and URLs of a picture, a video or a link card."""
     media = embed.get("media")
     if isinstance(media, dict):
         _read_embed(media, texts, urls)

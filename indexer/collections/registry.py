@@ -1,52 +1,71 @@
-"""Which module is in charge of a collection, and every table rows may be in."""
+"""The description of every known collection, and the tables that hold their rows."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from indexer.collections import (
-    account_list,
-    block,
-    feed_generator,
-    follow,
-    generic,
-    labeler,
-    like,
-    list_block,
-    list_item,
-    post,
-    postgate,
-    profile,
-    repost,
-    starter_pack,
-    threadgate,
-)
+from indexer.collections import app_bsky, generic, post
 from indexer.collections.source import Collection
-from storage.records.rows import RowTable
+from indexer.links import account_links, subject_links
+from storage import collections as nsids
+from storage.records import rows
+
+_named = app_bsky.named_text
 
 COLLECTIONS: Final[dict[str, Collection]] = {
-    module.COLLECTION: module
-    for module in (
-        account_list,
-        block,
-        feed_generator,
-        follow,
-        labeler,
-        like,
-        list_block,
-        list_item,
-        post,
-        postgate,
-        profile,
-        repost,
-        starter_pack,
-        threadgate,
+    collection.nsid: collection
+    for collection in (
+        Collection(nsids.FEED_POST, rows.POST, post.to_rows, post.to_text),
+        Collection(
+            nsids.FEED_LIKE,
+            find_links=partial(subject_links, path=nsids.LIKE_SUBJECT),
+        ),
+        Collection(
+            nsids.FEED_REPOST,
+            find_links=partial(subject_links, path=nsids.REPOST_SUBJECT),
+        ),
+        Collection(
+            nsids.GRAPH_FOLLOW,
+            find_links=partial(account_links, path=nsids.FOLLOW_SUBJECT),
+        ),
+        Collection(
+            nsids.GRAPH_BLOCK,
+            find_links=partial(account_links, path=nsids.BLOCK_SUBJECT),
+        ),
+        Collection(nsids.GRAPH_LISTBLOCK),
+        Collection(nsids.FEED_THREADGATE, to_rows=app_bsky.gate_rows),
+        Collection(nsids.FEED_POSTGATE, to_rows=app_bsky.gate_rows),
+        Collection(
+            nsids.ACTOR_PROFILE,
+            rows.PROFILE,
+            app_bsky.profile_rows,
+            _named("displayName"),
+        ),
+        Collection(
+            nsids.FEED_GENERATOR,
+            rows.FEED_GENERATOR,
+            app_bsky.feed_generator_rows,
+            _named("displayName"),
+        ),
+        Collection(nsids.GRAPH_LIST, rows.LIST, app_bsky.list_rows, _named("name")),
+        Collection(nsids.GRAPH_LISTITEM, rows.LIST_ITEM, app_bsky.list_item_rows),
+        Collection(
+            nsids.GRAPH_STARTERPACK,
+            rows.STARTER_PACK,
+            app_bsky.starter_pack_rows,
+            _named("name"),
+        ),
+        Collection(nsids.LABELER_SERVICE, rows.LABELER, app_bsky.labeler_rows),
     )
 }
 
-ROW_TABLES: Final[tuple[RowTable, ...]] = tuple(
+GENERIC: Final = Collection("*", to_text=generic.to_text)
+"""Records of all other lexicons: kept, linked, and searched by their text."""
+
+ROW_TABLES: Final[tuple[rows.RowTable, ...]] = tuple(
     sorted(
-        {table for module in COLLECTIONS.values() for table in module.TABLES},
+        (item.table for item in COLLECTIONS.values() if item.table is not None),
         key=lambda table: table.name,
     )
 )
@@ -60,10 +79,10 @@ OWNED_TABLES: Final[tuple[str, ...]] = (
     "index_error",
     "resync_buffer",
 )
-"""Every table with a column `actor` whose rows come out of that account's repo: what
-deleting an account must leave empty."""
+"""Tables whose `actor` is the account that the rows were read from. All of them must
+be empty for an account that was deleted."""
 
 
 def collection_for(nsid: str) -> Collection:
-    """The module of a collection; the generic one for all others."""
-    return COLLECTIONS.get(nsid, generic)
+    """Return the description of a collection, `GENERIC` for an unknown one."""
+    return COLLECTIONS.get(nsid, GENERIC)

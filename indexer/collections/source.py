@@ -1,16 +1,17 @@
-"""What a collection is told and gives back: the shape shared by its modules."""
+"""The shape of a collection's description, and readers of record fields."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
-from indexer.links import Link, Target, parse_link
+from indexer.links import Link, Target, find_links, parse_link
 from protocol.errors import InvalidRecordError
 from protocol.syntax import datetime_us, is_datetime
+from search.documents import RecordText
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.records.rows import RowTable
 
@@ -21,14 +22,14 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OLDEST_US: Final = -62_135_596_800_000_000  # 0001-01-01
 _NEWEST_US: Final = 253_402_300_799_999_999  # 9999-12-31
 _PLAIN_YEARS: Final = ("0002", "9999")
-# What nearly all times look like; all others take the long way.
+# The usual form of a time; all others are parsed in full.
 _USUAL_TIME: Final = re.compile(
     r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", re.ASCII
 )
 
 
 class Source(NamedTuple):
-    """The record that rows are made of, and when this project first saw it."""
+    """The address of a record, and the time of its first indexing."""
 
     actor: int
     rkey: int
@@ -37,14 +38,14 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Numbers of all names that the links of a batch hold."""
+    """Ids of all names in the links of a batch."""
 
     actors: Mapping[str, int]
     collections: Mapping[str, int]
     rkeys: Mapping[str, int]
 
     def within(self, links: Sequence[Link]) -> Names:
-        """Those of some links only."""
+        """Return the names that occur in these links."""
         return Names(
             {did: self.actors[did] for _, did, _, _ in links},
             {n: self.collections[n] for _, _, n, _ in links if n is not None},
@@ -52,9 +53,9 @@ class Names:
         )
 
     def target(self, target: Target) -> tuple[int, int, int]:
-        """(actor, collection, rkey), with 0 for what a target does not name.
+        """Return (actor, collection, rkey), with 0 for a part that is not named.
 
-        Raises InvalidRecordError for a link beyond the bound on links of one record.
+        Raises InvalidRecordError for a link beyond the limit of one record.
         """
         did, nsid, rkey = target
         try:
@@ -70,45 +71,36 @@ class Names:
 RowOut = tuple[RowTable, tuple[Any, ...]]
 
 
+def no_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
+    """Return no rows: the record's links are all that is kept beside it."""
+    return []
+
+
 @dataclass(frozen=True, slots=True)
-class RecordText:
-    """What a collection's record says, for a search document."""
+class Collection:
+    """Description of a collection: its rows, its searchable text and its links.
 
-    text: str
-    title: str = ""
-    langs: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    mentions: tuple[str, ...] = ()
-    urls: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()
-    quotes: tuple[str, ...] = ()
-    reply_parent: str | None = None
-    reply_root: str | None = None
+    `to_rows` raises InvalidRecordError for a record of another shape than its
+    lexicon's: it then has neither rows nor links. `to_text` is called only for
+    records that have rows; it is None if the collection is not searched.
+    """
+
+    nsid: str
+    table: RowTable | None = None
+    to_rows: Callable[[Value, Source, Names], list[RowOut]] = no_rows
+    to_text: Callable[[Value], RecordText] | None = None
+    find_links: Callable[[Value], list[Link]] = find_links
 
 
-class Collection(Protocol):
-    """What each module of this folder has."""
-
-    COLLECTION: str
-    """Its NSID."""
-    TABLES: tuple[RowTable, ...]
-    """The tables its rows are in; deletion goes over them."""
-    SEARCHABLE: bool
-    """Whether `to_text` gives something to search."""
-
-    def find_links(self, value: Value) -> list[Link]:
-        """The record's edges."""
-
-    def to_rows(self, value: Value, source: Source, names: Names) -> list[RowOut]:
-        """The record's rows. Raises InvalidRecordError for a record that does not
-        have the shape of its collection: it then has neither rows nor edges."""
-
-    def to_text(self, value: Value) -> RecordText:
-        """What is searched; only called for a record that gave rows."""
+def strings_of(value: Any) -> list[str]:
+    """Return the strings of a list; nothing for any other value."""
+    if not isinstance(value, list):
+        return []
+    return [item for item in value if isinstance(item, str)]
 
 
 def require_text(value: Value, field: str) -> str:
-    """A string field; raises InvalidRecordError."""
+    """Return a string field; raises InvalidRecordError."""
     text = value.get(field)
     if type(text) is not str:
         raise InvalidRecordError(field, "not a string")
@@ -116,7 +108,7 @@ def require_text(value: Value, field: str) -> str:
 
 
 def require_target(value: Value, field: str) -> Target:
-    """A field that links to a record or an account; raises InvalidRecordError."""
+    """Return the target of a link field; raises InvalidRecordError."""
     target = parse_link(require_text(value, field))
     if target is None:
         raise InvalidRecordError(field, "not a link to a record or an account")
@@ -124,7 +116,7 @@ def require_target(value: Value, field: str) -> Target:
 
 
 def require_time(value: Value, field: str = "createdAt") -> datetime:
-    """A datetime field; raises InvalidRecordError."""
+    """Return a datetime field; raises InvalidRecordError."""
     text = require_text(value, field)
     if _USUAL_TIME.fullmatch(text) is not None:
         try:
@@ -135,13 +127,13 @@ def require_time(value: Value, field: str = "createdAt") -> datetime:
         raise InvalidRecordError(field, "not a datetime")
     if _PLAIN_YEARS[0] <= text <= _PLAIN_YEARS[1]:
         return datetime.fromisoformat(text)
-    # Near the years 0 and 9999 an offset may leave what Python can read back.
+    # Near the years 0 and 9999 an offset may leave the range of Python's datetime.
     time_us = min(max(datetime_us(text), _OLDEST_US), _NEWEST_US)
     return _EPOCH + timedelta(microseconds=time_us)
 
 
 def optional_time(value: Value, field: str = "createdAt") -> datetime | None:
-    """A datetime field; None when it is absent or not a datetime."""
+    """Return a datetime field; None if it is absent or not a datetime."""
     try:
         return require_time(value, field)
     except InvalidRecordError:

@@ -1,10 +1,9 @@
-"""Importing a whole repo, the first time or again: one transaction, so that a crash
-anywhere leaves the old state.
+"""Import of a whole repo in one transaction: a crash leaves the old state.
 
-A fresh repo is copied straight into its tables. One that we hold already is staged,
-compared as a set, and changed where it differs, deletes included. Nothing is locked
-while records stream in but an advisory lock of this repo: live batches go on, and
-its own commits wait in the resync buffer, because its state is `resyncing`.
+A fresh repo is copied straight into its tables. A stored one is staged, compared as a
+set, and changed where it differs, deletes included. While records stream in, only an
+advisory lock of the repo is held. Live batches continue: its own commits go to the
+resync buffer, because its state is `resyncing`.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 import psycopg
 
 from indexer.apply import apply_commits, plan_for_probes
-from indexer.changes import Prepared, apply_changes, write
+from indexer.changes import Prepared
 from indexer.repos.import_rows import (
     Addresses,
     Dropped,
@@ -35,12 +34,14 @@ from indexer.repos.repo_states import (
     save_repos,
 )
 from indexer.repos.staged_repo import StagedRepo
-from indexer.transaction import whole_transaction
+from indexer.row_writes import apply_changes, write
 from protocol.errors import DesynchronizedError, LimitExceededError
 from protocol.events.event import DroppedOp
 from protocol.events.sequenced_frames import sync_frame, utc_text
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.pool import Conn
+from storage.postgres.transaction import whole_transaction
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.stats import StatsChange, StatsPile
@@ -51,22 +52,22 @@ from storage.states import REPO_SYNCHRONIZED, STATUS_DELETED
 _CHUNK_RECORDS: Final = 2_000
 _CHUNK_BYTES: Final = 2_000_000
 MAX_DROPPED_RECORDS: Final = 100_000
-"""Of one repo. They are told apart in memory, and honest repos have next to none."""
+"""Maximum dropped records of one repo: they are kept in memory, and are rare."""
 
 LOCK_CLASS: Final = 0x726570  # "rep": advisory locks of imports, by actor
 OTHER_COLLECTIONS: Final = "other collections are wanted"
 _BEHIND_RETRY_S: Final = 30.0
 _BEHIND_RETRY_MOST_S: Final = 86_400.0
-"""When a repo whose host told of a rev that it then did not serve is tried again."""
+"""Delays until a repo is fetched again whose host did not serve an announced rev."""
 
 
 class CheckoutBusyError(Exception):
-    """Another worker imports this repo at the moment."""
+    """Another worker is importing this repo."""
 
 
 class StaleCheckoutError(DesynchronizedError):
-    """The fetched repo is older than what is held, or its account is gone: nothing
-    was changed."""
+    """The fetched repo is older than the stored one, or its account is deleted: nothing
+    was written."""
 
 
 class ImportedHead(Protocol):
@@ -74,22 +75,21 @@ class ImportedHead(Protocol):
 
     @property
     def rev(self) -> str:
-        """Its TID."""
+        """Return its TID."""
 
     @property
     def data(self) -> bytes:
-        """The CID of the tree's root."""
+        """Return the CID of the tree's root."""
 
     @property
     def commit(self) -> bytes:
-        """The signed block."""
+        """Return the signed block."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckoutResult:
-    """What an import came to. `records` were in the repo, `changed` differ from what
-    was held; `buffered` commits followed it. `synchronized` is False when the repo
-    must be fetched again."""
+    """Result of an import: `records` of the repo, `changed` ones, and the `buffered`
+    commits applied after it. If not `synchronized`, the repo must be fetched again."""
 
     records: int
     changed: int
@@ -99,27 +99,26 @@ class CheckoutResult:
 
 
 class Checkout:
-    """One whole-repo import. Use as a context manager: leaving without `finish`
-    undoes everything. With a `selection` what is added are all records of its
-    collections, and no others are held afterwards. With `send_on` the event log is told
-    where the repo stands.
+    """One whole-repo import, a context manager: leaving without `finish` rolls back.
 
+    With a `selection`, only records of its collections are added, and no others are
+    stored afterwards. With `rebroadcast`, the event log gets the repo's new head.
     Raises CheckoutBusyError on entry while another connection imports the same repo.
     """
 
     def __init__(
         self,
-        conn: psycopg.Connection[Any],
+        conn: Conn,
         interner: Interner,
         did: str,
         host: int,
         *,
         selection: int | None = None,
         now: datetime | None = None,
-        send_on: bool = False,
+        rebroadcast: bool = False,
     ) -> None:
         self._selection = selection
-        self._send_on = send_on
+        self._rebroadcast = rebroadcast
         self._conn = conn
         self._interner = interner
         self._did = did
@@ -145,8 +144,8 @@ class Checkout:
         self._actor = self._interner.actors([self._did])[self._did]
         conn = self._conn
         with whole_transaction(conn):
-            # Seen by live batches at once: commits of this repo are kept for us. One
-            # that came into doubt since it was claimed stays so.
+            # Live batches see this at once and buffer commits of the repo. A repo that
+            # was desynchronized after its claim stays so.
             conn.execute(
                 "INSERT INTO repo (actor, host, state, hidden) "
                 "SELECT id, %s, 'resyncing', upstream_status <> 'active' "
@@ -164,7 +163,7 @@ class Checkout:
         return self
 
     def _send(self, prepared: Prepared) -> None:
-        """Write what was made ready before, while the caller goes on to read."""
+        """Write the previous piece in a thread, while the caller reads on."""
         ready, self._ready = self._ready, prepared
         if ready is None:
             return
@@ -195,10 +194,10 @@ class Checkout:
             self._staged = StagedRepo(self._conn, self._interner, self._actor)
 
     def add(self, records: Sequence[ImportedRecord]) -> None:
-        """Take the next records, in the order of the tree."""
+        """Add the next records, in the order of the tree."""
         size = sum(len(record.value) for record in records)
         if size > _CHUNK_BYTES and len(records) > 1:
-            # One block under many keys comes for all of them at once.
+            # A block under many keys comes once for each.
             middle = len(records) // 2
             self.add(records[:middle])
             self.add(records[middle:])
@@ -209,7 +208,7 @@ class Checkout:
             self._send_waiting()
 
     def drop(self, drops: Sequence[DroppedOp]) -> None:
-        """Take records that are in the tree and not kept."""
+        """Note records that are in the tree and not kept."""
         for op in drops:
             if op.cid is not None:
                 path = op.path.encode("utf-8", "surrogateescape")
@@ -217,11 +216,11 @@ class Checkout:
         self._bound_drops()
 
     def finish(self, head: ImportedHead) -> CheckoutResult:
-        """Replace what is held with what was added, deletes included; let the
-        buffered commits follow; commit.
+        """Replace the stored repo with what was added, apply the buffered commits, and
+        commit.
 
-        Raises StaleCheckoutError when `head` is older than what is held: then nothing
-        has happened.
+        Raises StaleCheckoutError if `head` is older than the stored one; then nothing
+        was written.
         """
         try:
             self._send_waiting()
@@ -246,7 +245,6 @@ class Checkout:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # After finish there is nothing left to leave.
         if kind is None:
             kind, error = psycopg.Rollback, psycopg.Rollback()
         self._exit.__exit__(kind, error, trace)
@@ -273,7 +271,6 @@ class Checkout:
             self._stats.add(sending.result())
 
     def _apply_difference(self, staged: StagedRepo) -> None:
-        """Change what differs between the staged repo and the one we hold."""
         for changes in staged.differences(self._dropped):
             self._bound_drops()
             self._changed += len(changes)
@@ -282,7 +279,7 @@ class Checkout:
 
     def _bound_drops(self) -> None:
         if len(self._dropped) > MAX_DROPPED_RECORDS:
-            raise LimitExceededError("too many records of the repo cannot be kept")
+            raise LimitExceededError("too many records of the repo were dropped")
 
     def _end(self, head: ImportedHead) -> CheckoutResult:
         conn, actor = self._conn, self._actor
@@ -291,7 +288,7 @@ class Checkout:
         put_dropped_records(conn, self._dropped)
         repo = lock_repos(conn, {actor: self._host or None}, [actor])[actor]
         if repo.rev != self._known_rev:
-            raise StaleCheckoutError("the repo changed while it was imported")
+            raise StaleCheckoutError("the repo changed during the import")
         if repo.rev is not None and head.rev < repo.rev:
             raise StaleCheckoutError(f"rev {head.rev} is older than {repo.rev}")
         if repo.status == STATUS_DELETED:
@@ -306,9 +303,9 @@ class Checkout:
             clear_commits(conn, actor)
             crashpoint(Crashpoint.CHECKOUT_DRAINED)
         if doubted:
-            repo.desynchronize("it came into doubt while it was fetched")
+            repo.desynchronize("an event came during the fetch")
         settle_repo(conn, repo, self._host)
-        if self._send_on and (self._changed or repo.rev != self._known_rev):
+        if self._rebroadcast and (self._changed or repo.rev != self._known_rev):
             event_log.append(conn, [sync_frame_of(self._did, repo, self._now)])
         drops = Counter((row[3].value, self._host) for row in self._dropped)
         self._stats.apply()
@@ -322,19 +319,16 @@ class Checkout:
         )
 
 
-def settle_repo(conn: psycopg.Connection[Any], repo: RepoState, host: int) -> None:
-    """As `settle_repos`, of one."""
+def settle_repo(conn: Conn, repo: RepoState, host: int) -> None:
+    """Write the state of one repo after a fetch; see `settle_repos`."""
     settle_repos(conn, [(repo, host)])
 
 
-def settle_repos(
-    conn: psycopg.Connection[Any], fetched: Sequence[tuple[RepoState, int]]
-) -> None:
-    """Write where repos stand after a fetch from their hosts, and end their leases.
+def settle_repos(conn: Conn, fetched: Sequence[tuple[RepoState, int]]) -> None:
+    """Write the states of repos after a fetch, and end their leases.
 
-    One whose host told of a newer rev than it then served is fetched again: soon, and
-    later each time, for the host may be wrong for ever. So is one of which something
-    else is wanted by now.
+    A repo whose host announced a newer rev than it served is fetched again, with a
+    growing delay. So is one whose wanted collections changed.
     """
     wanted = settle_wanted(conn)
     for repo, _ in fetched:
@@ -342,7 +336,7 @@ def settle_repos(
             repo.desynchronize(OTHER_COLLECTIONS)
         told = repo.upstream_rev
         if told is not None and repo.rev is not None and repo.rev < told:
-            repo.desynchronize("the host told of a newer rev")
+            repo.desynchronize("the host announced a newer rev")
     tries = conn.execute(
         "SELECT actor, tries FROM repo WHERE actor = ANY(%s)",
         ([repo.actor for repo, _ in fetched],),
@@ -372,7 +366,7 @@ def settle_repos(
 
 
 def sync_frame_of(did: str, repo: RepoState, now: datetime) -> bytes:
-    """For those who follow us: the repo is here now, by no chain of commits."""
+    """Return a `#sync` frame: the repo is at this head, by no chain of commits."""
     assert repo.rev is not None
     assert repo.commit is not None
     return sync_frame(did, repo.rev, repo.commit, utc_text(now))

@@ -1,7 +1,7 @@
-"""Records of repos that are new to us -> what `changes.prepare` makes rows of.
+"""Records of new repos -> input of `changes.prepare`.
 
-A backfill consists of records that appear, and none is replaced. Four in five are
-nothing but an edge: those are addressed and read by the column, and become no `Change`.
+A backfill only adds records. Four in five are one edge and nothing else: those are
+addressed and read by column, and become no `Change`.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from storage.records.interning import Interner, rkey_number
 
 
 class ImportedRecord(Protocol):
-    """What a repo reader gives (protocol.repo.whole_repo.RepoRecord)."""
+    """A record of a repo reader (protocol.repo.whole_repo.RepoRecord)."""
 
     @property
     def collection(self) -> str:
-        """The first part of the tree key."""
+        """Return the first part of the tree key."""
 
     @property
     def rkey(self) -> str:
-        """The rest of the tree key."""
+        """Return the rest of the tree key."""
 
     @property
     def cid(self) -> bytes:
-        """36 bytes, checked against `value`."""
+        """Return the 36 bytes of the CID, checked against `value`."""
 
     @property
     def value(self) -> bytes:
-        """The exact bytes."""
+        """Return the exact bytes."""
 
 
 _collection_of: Final = attrgetter("collection")
 
 Dropped = tuple[int, bytes, bytes, DropReason]
-"""Actor, tree key, CID, reason: what is in a tree and is not kept."""
+"""Actor, tree key, CID and reason of a record that is in a tree and not kept."""
 
 
 @dataclass(slots=True)
 class Addressed:
-    """Records of one collection of one repo, with the numbers of their keys."""
+    """Records of one collection of one repo, with the ids of their keys."""
 
     actor: int
     nsid: str
@@ -61,7 +61,7 @@ class Addressed:
 
 
 class Addresses:
-    """Numbers for the paths of imported records; collections are looked up once."""
+    """Ids for the paths of imported records; each collection is interned once."""
 
     def __init__(self, interner: Interner) -> None:
         self._interner = interner
@@ -73,7 +73,7 @@ class Addresses:
         records: Iterable[ImportedRecord],
         dropped: list[Dropped],
     ) -> list[Addressed]:
-        """The records that can be kept, by collection; the rest into `dropped`."""
+        """Return the records to keep by collection; put the rest into `dropped`."""
         groups: dict[str, list[ImportedRecord]] = {}
         for nsid, together in groupby(records, _collection_of):
             groups.setdefault(nsid, []).extend(together)
@@ -107,7 +107,7 @@ class Addresses:
     def _name(
         self, actor: int, group: list[ImportedRecord], dropped: list[Dropped]
     ) -> tuple[list[ImportedRecord], list[int]]:
-        """Records whose keys are not all TIDs."""
+        """Return the records with valid keys, not all of them TIDs, and their ids."""
         kept: list[ImportedRecord] = []
         for item in group:
             if rkey_number(item.rkey) is not None or is_record_key(item.rkey):
@@ -129,8 +129,10 @@ def prepare_import(
     indexed_at: datetime,
     dropped: list[Dropped],
 ) -> Iterator[Prepared]:
-    """Read and pack records of repos that hold nothing yet, each address once, in
-    pieces as `prepare` does; those that cannot be kept go into `dropped`."""
+    """Read and pack records of repos that hold nothing yet, in pieces.
+
+    Each address must occur once. Records that cannot be kept go into `dropped`.
+    """
     edges: list[EdgeColumns] = []
     changes = _sort(groups, edges, dropped)
     return prepare(changes, interner, indexed_at, edges)
@@ -139,8 +141,10 @@ def prepare_import(
 def _sort(
     groups: Iterable[Addressed], edges: list[EdgeColumns], dropped: list[Dropped]
 ) -> Iterator[Change]:
-    """Edges into `edges`; the rest one by one, so that no more is decoded than is
-    being read. `edges` is complete once all have been taken."""
+    """Put edges into `edges`, and yield the other records one by one.
+
+    Only the record being read is decoded. `edges` is complete after the last one.
+    """
     for group in groups:
         shape = SHAPE_OF.get(group.nsid)
         if shape is None:
@@ -184,6 +188,6 @@ def _changes(
         if isinstance(fields, DropReason):
             dropped.append(_drop(actor, record, fields))
         else:
-            # One that has the size of a shape waits for those like it.
+            # A record with the size of a shape waits for others of the shape.
             kept = None if len(record.value) == size else fields
             yield Change(actor, collection, rkey, nsid, None, record.value, kept)

@@ -1,8 +1,8 @@
-"""Importing many small repos in one transaction.
+"""Import of many small repos in one transaction.
 
-Most repos of the network hold a handful of records: a transaction each would be
-mostly statements. Only repos that we hold nothing of are taken here, and either all
-of a batch or none; whoever is left over goes through a checkout of its own.
+Most repos hold a handful of records, so a transaction for each would be mostly
+overhead. Only repos of which nothing is stored are imported here; the others go through
+a Checkout.
 """
 
 from __future__ import annotations
@@ -11,12 +11,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from indexer.apply import apply_commits, plan_for_probes
-from indexer.changes import write
 from indexer.repos.checkout import (
     LOCK_CLASS,
     settle_repos,
@@ -28,13 +25,15 @@ from indexer.repos.import_rows import (
     prepare_import,
 )
 from indexer.repos.repo_states import RepoState, choose_selections, lock_repos
-from indexer.transaction import retry_conflicts, whole_transaction
+from indexer.row_writes import write
 from protocol.events.event import DroppedOp
 from protocol.repo.whole_repo import RepoHead, RepoRecord
 from protocol.syntax.did import Did
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.postgres.arrays import int_array
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.stats import StatsChange, apply_stats
@@ -56,24 +55,24 @@ class FetchedRepo:
 
 
 class BatchChangedError(Exception):
-    """A repo of the batch changed while it was imported: nothing has happened."""
+    """A repo of the batch changed during its import: nothing was written."""
 
 
 @retry_conflicts
 def import_fresh(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     repos: Sequence[FetchedRepo],
     now: datetime,
     *,
-    send_on: bool = False,
+    rebroadcast: bool = False,
 ) -> list[FetchedRepo]:
     """Import those of these repos that are claimed and hold nothing yet, in one
     transaction; return the others, of which nothing has happened.
 
-    Raises BatchChangedError or psycopg.Error; then nothing has happened at all.
+    Raises BatchChangedError or psycopg.Error; then nothing was written at all.
     """
-    batch = _Batch(conn, interner, now, send_on)
+    batch = _Batch(conn, interner, now, rebroadcast)
     actors = interner.actors(repo.did for repo in repos)
     with whole_transaction(conn):
         plan_for_probes(conn)
@@ -86,14 +85,14 @@ def import_fresh(
 
 @dataclass(slots=True)
 class _Batch:
-    conn: psycopg.Connection[Any]
+    conn: Conn
     interner: Interner
     now: datetime
-    send_on: bool
+    rebroadcast: bool
     known: dict[int, str | None] = field(default_factory=dict)
 
     def choose(self, repos: Mapping[int, FetchedRepo]) -> dict[int, FetchedRepo]:
-        """Those that are fresh, locked against other imports."""
+        """Return the fresh repos, locked against other imports."""
         rows = self.conn.execute(
             _CHOOSE, (LOCK_CLASS, int_array(sorted(repos)))
         ).fetchall()
@@ -138,10 +137,10 @@ class _Batch:
         crashpoint(Crashpoint.BATCH_SAVED)
 
     def _drain(self, states: dict[int, RepoState], stats: StatsChange) -> None:
-        """Let the commits follow that came meanwhile."""
+        """Apply the commits that came during the fetch."""
         buffered = find_buffered(self.conn, list(states))
         for actor in buffered:
-            # One at a time: of five hundred repos it may be more than memory bears.
+            # One at a time: those of five hundred repos may not fit in memory.
             events = load_commits(self.conn, actor)
             _, more = apply_commits(
                 self.conn, self.interner, states[actor], events, self.now
@@ -154,7 +153,7 @@ class _Batch:
     ) -> None:
         order = sorted(taken)
         settle_repos(self.conn, [(states[actor], taken[actor].host) for actor in order])
-        if self.send_on:
+        if self.rebroadcast:
             frames = [
                 sync_frame_of(taken[actor].did, states[actor], self.now)
                 for actor in order

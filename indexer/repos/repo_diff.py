@@ -1,7 +1,7 @@
-"""Bringing a repo that we hold forward by what changed since: no whole fetch.
+"""Partial fetch: a stored repo moved forward by what changed since.
 
-The difference is laid over our own records; only if the root rebuilt from both is the
-one that the new commit signs has anything happened.
+The difference is merged with our records. Nothing is written unless the rebuilt root is
+the one that the new commit signs.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol
-
-import psycopg
+from typing import Final, Protocol
 
 from indexer.apply import apply_commits, plan_for_probes
 from indexer.repos.checkout import (
@@ -22,7 +20,6 @@ from indexer.repos.checkout import (
     sync_frame_of,
 )
 from indexer.repos.repo_states import lock_repos
-from indexer.transaction import retry_conflicts, whole_transaction
 from protocol.data.cid import is_data_cid
 from protocol.data.record import open_record
 from protocol.errors import InvalidSyntaxError, ProtocolError
@@ -34,6 +31,8 @@ from protocol.mst.ranges import KnownPart, keep_within, locate_nodes
 from protocol.syntax import parse_path
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
+from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.record_rows import iter_repo
@@ -43,34 +42,31 @@ from storage.states import REPO_RESYNCING, REPO_SYNCHRONIZED, STATUS_DELETED
 
 MAX_CHANGES: Final = 100_000
 MAX_CHANGED_BYTES: Final = 32 * 1024**2
-"""Beyond so many keys that are not simply kept, or such records, a whole fetch is the
-better way."""
+"""Limits of changed keys and of changed records; beyond, fetch the whole repo."""
 
 
 class ImportedDiff(Protocol):
     """A difference as it was read (protocol.repo.repo_diff.RepoDiff)."""
 
     @property
-    def head(self) -> ImportedHead:
-        """The new head."""
-
+    def head(self) -> ImportedHead: ...
     @property
     def part(self) -> KnownPart:
-        """What is known of the new tree."""
+        """Return the known part of the new tree."""
 
     @property
     def blocks(self) -> Mapping[bytes, bytes]:
-        """New records among them, by CID."""
+        """Return the new records among the blocks, by CID."""
 
 
 class DiffMismatchError(Exception):
-    """The difference and what we hold do not make the tree that was signed: the repo
-    must be fetched whole. Nothing has happened."""
+    """The difference and our records do not make the signed tree: the repo must be
+    fetched whole. Nothing was written."""
 
 
 @retry_conflicts
 def apply_diff(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     did: str,
     host: int,
@@ -78,12 +74,12 @@ def apply_diff(
     diff: ImportedDiff,
     now: datetime,
     *,
-    send_on: bool = False,
+    rebroadcast: bool = False,
 ) -> int:
-    """Take a claimed repo from `since` to the head of `diff`, then let the buffered
-    commits follow, in one transaction; return how many records changed.
+    """Move a claimed repo from `since` to the head of `diff`, then apply its buffered
+    commits, in one transaction; return the number of changed records.
 
-    Raises DiffMismatchError, StaleCheckoutError; then nothing has happened.
+    Raises DiffMismatchError or StaleCheckoutError; then nothing was written.
     """
     actor = interner.actors([did])[did]
     with whole_transaction(conn):
@@ -94,19 +90,19 @@ def apply_diff(
             (LOCK_CLASS, actor, actor),
         ).fetchone()
         if held is None or not held[0] or held[1:4:2] != (since, REPO_RESYNCING):
-            raise StaleCheckoutError("the repo is not what it was when it was claimed")
+            raise StaleCheckoutError("the repo changed after it was claimed")
         if held[4] is not None:
-            raise DiffMismatchError("only some collections are held")
+            raise DiffMismatchError("only some collections are stored")
         if diff.head.rev < since:
             raise StaleCheckoutError(f"rev {diff.head.rev} is older than {since}")
         event = _as_commit(conn, actor, did, host, since, held[2], diff)
         repo = lock_repos(conn, {actor: host or None}, [actor])[actor]
         if repo.rev != since or repo.status == STATUS_DELETED or repo.doubted:
-            raise StaleCheckoutError("the repo changed while it was compared")
+            raise StaleCheckoutError("the repo changed during the comparison")
         buffered = load_commits(conn, actor)
         repo.state = REPO_SYNCHRONIZED
         if event.rev == since:
-            # Nothing new: what we hold is what the host has.
+            # Nothing new: the host has the same records.
             repo.advance(since, diff.head.data, diff.head.commit)
             followers: Sequence[CommitEvent] = buffered
         else:
@@ -114,14 +110,14 @@ def apply_diff(
         result, stats = apply_commits(conn, interner, repo, followers, now)
         clear_commits(conn, actor)
         settle_repo(conn, repo, host)
-        if send_on and repo.rev != since:
+        if rebroadcast and repo.rev != since:
             event_log.append(conn, [sync_frame_of(did, repo, now)])
         apply_stats(conn, stats)
     return result.records
 
 
 def _as_commit(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     did: str,
     host: int,
@@ -129,7 +125,7 @@ def _as_commit(
     data: bytes,
     diff: ImportedDiff,
 ) -> CommitEvent:
-    """The one commit that would have brought all of it about."""
+    """Return one commit with all changes of the difference."""
     part = diff.part
     others: dict[bytes, bytes] = {}
 
@@ -143,21 +139,21 @@ def _as_commit(
             yield key, cid
 
     try:
-        # What did not come is as it was, and stands where it stood.
+        # Nodes that were not sent are unchanged, in their old places.
         places = locate_nodes(ours(), part.missing)
         gaps = [places[cid] for cid in part.missing if cid in places]
         root = build_root(heapq.merge(part.found, keep_within(ours(), gaps, note)))
     except ProtocolError as error:
         raise DiffMismatchError(str(error)) from error
     if root != diff.head.data:
-        raise DiffMismatchError("the root is not the one that was signed")
+        raise DiffMismatchError("the rebuilt root is not the signed one")
     ops: list[RecordOp] = []
     drops: list[DroppedOp] = []
     size = 0
     for key, cid in part.found:
         before = others.pop(key, None)
         if before != cid:
-            # One block may stand under every key.
+            # One block may occur under every key.
             size += len(diff.blocks.get(cid, b""))
             if size > MAX_CHANGED_BYTES:
                 raise DiffMismatchError("too much changed")
@@ -204,7 +200,7 @@ def _add(
             drops.append(DroppedOp(_text(key), cid, fields))
             return
         action = "create" if fresh else "update"
-        # Not kept decoded: that may take seventy times the memory.
+        # Not kept decoded, which may take seventy times the memory.
         ops.append(RecordOp(action, *path, cid, value))  # type: ignore[arg-type]
 
 

@@ -1,50 +1,50 @@
-"""The states of a batch's repos, locked while the batch decides and writes."""
+"""States of the repos of a batch, locked while it decides and writes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import psycopg
 
 from storage.postgres.arrays import bytes_array, int_array, text_array
+from storage.postgres.pool import Conn
 from storage.repos.selections import load_selections, settle_wanted
 from storage.states import REPO_DESYNCHRONIZED, REPO_SYNCHRONIZED, STATUS_ACTIVE
 
 
 @dataclass(slots=True)
 class RepoState:
-    """A row of `repo` as the transaction will leave it."""
+    """A row of `repo`, as the transaction will leave it."""
 
     actor: int
     state: str
     rev: str | None
     data: bytes | None
     status: str
-    """The upstream's word on the account."""
+    """The upstream status of the account."""
     upstream_rev: str | None = None
     selection: int | None = None
-    """What is kept of it (storage.repos.selections); of an empty one, what will be."""
+    """The kept selection (storage.repos.selections); of an empty repo, its next."""
     commit: bytes | None = None
     error: str | None = None
     changed: bool = False
     keeps: frozenset[str] | None = None
-    """The collections of the selection; None is all of them."""
+    """The collections of the selection; None for all."""
 
     @property
     def active(self) -> bool:
-        """Whether the upstream says the account may be shown."""
+        """Return True if the upstream says that the account may be shown."""
         return self.status == STATUS_ACTIVE
 
     @property
     def doubted(self) -> bool:
-        """Whether something came while it was fetched that the fetch may not cover;
-        where that had a revision, `upstream_rev` tells."""
+        """Return True if an event during the fetch may not be covered by it.
+
+        For an event with a revision, `upstream_rev` tells.
+        """
         return self.state == REPO_DESYNCHRONIZED and self.upstream_rev is None
 
     def advance(self, rev: str, data: bytes, commit: bytes) -> None:
-        """The repo stands at a new commit."""
+        """Move the repo to a new commit."""
         self.state = REPO_SYNCHRONIZED
         self.rev = rev
         self.data = data
@@ -53,27 +53,27 @@ class RepoState:
         self.changed = True
 
     def desynchronize(self, error: str) -> None:
-        """The repo must be fetched."""
+        """Mark the repo to be fetched."""
         self.state = REPO_DESYNCHRONIZED
         self.error = error
         self.changed = True
 
     def note_upstream(self, rev: str) -> None:
-        """The upstream stands at least here."""
+        """Note that the upstream has at least this revision."""
         if self.upstream_rev is None or self.upstream_rev < rev:
             self.upstream_rev = rev
             self.changed = True
 
 
 def lock_repos(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     hosts: Mapping[int, int | None],
     begun: Iterable[int],
 ) -> dict[int, RepoState]:
     """Lock the repos of these actors, in the order of their ids.
 
-    `hosts` maps each actor to the host its event came from; those of `begun` get a
-    row, desynchronized, if they have none.
+    `hosts` maps each actor to the host of its event; actors of `begun` without a repo
+    get a desynchronized one.
     """
     found = _lock(conn, hosts)
     missing = sorted(set(begun) - found.keys())
@@ -96,14 +96,13 @@ def lock_repos(
     return found
 
 
-def _lock(conn: psycopg.Connection[Any], actors: Iterable[int]) -> dict[int, RepoState]:
+def _lock(conn: Conn, actors: Iterable[int]) -> dict[int, RepoState]:
     wanted = int_array(actors)
     conn.execute(
         "SELECT FROM repo WHERE actor = ANY(%s::int4[]) ORDER BY actor FOR UPDATE",
         (wanted,),
     )
-    # Read by a statement of its own: one that had to wait for the lock would show
-    # the account as it was before.
+    # A separate statement: one that waits for the lock would read an older account.
     rows = conn.execute(
         """
         SELECT r.actor, r.state, r.rev, r.data, a.upstream_status, r.upstream_rev,
@@ -117,9 +116,9 @@ def _lock(conn: psycopg.Connection[Any], actors: Iterable[int]) -> dict[int, Rep
 
 
 def choose_selections(
-    conn: psycopg.Connection[Any], chosen: Iterable[tuple[RepoState, int | None]]
+    conn: Conn, chosen: Iterable[tuple[RepoState, int | None]]
 ) -> None:
-    """From now on these repos hold that."""
+    """Set the selections of repos, with their collections."""
     pairs = list(chosen)
     numbers = {number for _, number in pairs if number is not None}
     known = load_selections(conn, numbers) if numbers else {}
@@ -128,8 +127,8 @@ def choose_selections(
         repo.keeps = None if number is None else known[number].collections
 
 
-def save_repos(conn: psycopg.Connection[Any], repos: Iterable[RepoState]) -> None:
-    """Write the changed states back. One statement."""
+def save_repos(conn: Conn, repos: Iterable[RepoState]) -> None:
+    """Write the changed states back, in one statement."""
     changed = [repo for repo in repos if repo.changed]
     if not changed:
         return

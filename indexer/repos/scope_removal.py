@@ -1,38 +1,32 @@
-"""Accounts that do not belong to the scope any more: everything of them goes, but for
-the name that others' records link to."""
+"""Removal of accounts that left the scope; their ids stay for the links of others."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
-
-import psycopg
 
 from indexer.account import remove_page
-from indexer.transaction import retry_conflicts, whole_transaction
 from storage.outbox import put_account
+from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.interning import Interner
 from storage.repos.scope_rows import is_outside
 
 
 @retry_conflicts
-def remove_out_of_scope(
-    conn: psycopg.Connection[Any], interner: Interner, did: str, now: datetime
-) -> int:
-    """Remove an account and return how many records went; none of one that belongs to
-    the scope.
+def remove_out_of_scope(conn: Conn, interner: Interner, did: str, now: datetime) -> int:
+    """Remove an account that is outside the scope; return the number of records.
 
-    In transactions of 2,000 records each: a kill leaves less to do, never a wrong
-    count. An account that comes back in the middle is left to be fetched again.
+    Each transaction removes 2,000 records, so a crash only leaves work to do. An
+    account that comes back meanwhile is left to be fetched again.
     """
     actor = interner.actors([did])[did]
     removed = 0
     while True:
         with whole_transaction(conn):
-            # The repo before the scope: so do all others who lock both.
+            # Lock order everywhere: the repo before the scope.
             conn.execute("SELECT FROM repo WHERE actor = %s FOR UPDATE", (actor,))
             if not is_outside(conn, did):
-                # Only what was begun must be mended, by fetching it.
+                # Fetch it again only if its removal had begun.
                 conn.execute(
                     "UPDATE repo SET next_try = now()"
                     " WHERE actor = %s AND next_try = 'infinity'",
@@ -47,8 +41,8 @@ def remove_out_of_scope(
                 return removed
 
 
-def _take_head(conn: psycopg.Connection[Any], actor: int) -> None:
-    """What is half removed follows from no commit, and is not to be fetched."""
+def _take_head(conn: Conn, actor: int) -> None:
+    """Clear the head: a half-removed repo follows from no commit and is not fetched."""
     conn.execute(
         """
         UPDATE repo SET state = 'desynchronized', rev = NULL, data = NULL,
@@ -59,7 +53,7 @@ def _take_head(conn: psycopg.Connection[Any], actor: int) -> None:
     )
 
 
-def _forget(conn: psycopg.Connection[Any], actor: int) -> None:
+def _forget(conn: Conn, actor: int) -> None:
     row = conn.execute(
         "DELETE FROM repo WHERE actor = %s RETURNING host", (actor,)
     ).fetchone()

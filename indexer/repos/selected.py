@@ -1,15 +1,12 @@
-"""Repos of which something else is to be kept than what they hold: pruned where that
-is less, queued where it is more."""
+"""Repos that hold other collections than wanted: pruned, or queued for a fetch."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
-
-from indexer.changes import Change, apply_changes
+from indexer.changes import Change
 from indexer.repos.checkout import LOCK_CLASS, OTHER_COLLECTIONS
 from indexer.repos.repo_states import (
     RepoState,
@@ -17,8 +14,10 @@ from indexer.repos.repo_states import (
     lock_repos,
     save_repos,
 )
-from indexer.transaction import retry_conflicts, whole_transaction
+from indexer.row_writes import apply_changes
 from storage.drops import delete_dropped_outside
+from storage.postgres.pool import Conn
+from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.interning import Interner
 from storage.records.record_rows import read_page
 from storage.records.stats import apply_stats
@@ -29,14 +28,12 @@ _ROWS: Final = 2_000
 
 
 @retry_conflicts
-def keep_wanted(
-    conn: psycopg.Connection[Any], interner: Interner, did: str, now: datetime
-) -> int:
-    """Bring one repo to what is to be kept of it; return how many records went.
+def keep_wanted(conn: Conn, interner: Interner, did: str, now: datetime) -> int:
+    """Bring one repo to the wanted collections; return the number of removed records.
 
-    In transactions of 2,000 records at most: the repo says first that it holds less,
-    and then its other records go, so it never claims what it has not. Of one that must
-    hold more everything is fetched. An import under way compares for itself at its end.
+    Each transaction removes at most 2,000 records. The repo's selection shrinks before
+    its records go, so it never claims records that are gone. A repo that must hold more
+    is fetched whole. A running import compares at its end.
     """
     actor = interner.actors([did])[did]
     removed = 0
@@ -66,8 +63,8 @@ def keep_wanted(
                 return removed
 
 
-def _covers(conn: psycopg.Connection[Any], repo: RepoState, wanted: int | None) -> bool:
-    """Whether a repo holds all that is wanted of it."""
+def _covers(conn: Conn, repo: RepoState, wanted: int | None) -> bool:
+    """Return True if a repo holds all wanted collections."""
     if repo.keeps is None:
         return True
     if wanted is None:
@@ -76,13 +73,14 @@ def _covers(conn: psycopg.Connection[Any], repo: RepoState, wanted: int | None) 
 
 
 def _prune(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     interner: Interner,
     actor: int,
     keeps: Collection[str],
     now: datetime,
 ) -> tuple[int, bool]:
-    """Remove the next records that are not kept; how many, and whether all are gone."""
+    """Remove the next records that are not kept; return their number, and True if none
+    is left."""
     kept = interner.collections(keeps).values()
     page, last = read_page(conn, actor, rows=_ROWS, outside=kept)
     nsids = interner.nsids({collection for collection, _, _ in page})

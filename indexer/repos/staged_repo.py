@@ -1,11 +1,9 @@
-"""A repo put beside the one that is held, to find what differs between the two."""
+"""A fetched repo in a staging table, to find its differences from the stored one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from indexer.changes import Change
 from indexer.repos.import_rows import Addressed, Dropped
@@ -14,6 +12,7 @@ from protocol.data.record import open_record
 from protocol.events.drops import DropReason
 from protocol.limits import MAX_RECORD_BYTES_BACKFILL
 from storage.postgres.copy import copy_packed
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.records.record_codec import decompress
 from storage.records.record_rows import COLUMNS as RECORD_COLUMNS
@@ -22,22 +21,20 @@ from storage.records.record_rows import pack_records
 _CHUNK_RECORDS: Final = 2_000
 _CHUNK_BYTES: Final = 2_000_000
 _FETCH_ROWS: Final = 32
-"""At two records of a mebibyte in a row."""
+"""A row may hold two records of 1 MiB."""
 
 
 class StagedRepo:
-    """Lives in the caller's transaction, and ends with it."""
+    """A staged repo; it ends with the caller's transaction."""
 
-    def __init__(
-        self, conn: psycopg.Connection[Any], interner: Interner, actor: int
-    ) -> None:
+    def __init__(self, conn: Conn, interner: Interner, actor: int) -> None:
         self._conn = conn
         self._interner = interner
         self._actor = actor
         conn.execute(_STAGE)
 
     def add(self, groups: Sequence[Addressed]) -> None:
-        """Take the next records."""
+        """Stage the next records."""
         rows: list[bytes] = []
         for group in groups:
             addresses = [(self._actor, group.collection, rkey) for rkey in group.rkeys]
@@ -45,9 +42,11 @@ class StagedRepo:
         copy_packed(self._conn, "staged_record", RECORD_COLUMNS, rows)
 
     def differences(self, dropped: list[Dropped]) -> Iterator[list[Change]]:
-        """What makes the repo that is held the staged one, in pieces that memory can
-        bear, of which each may be written before the next is asked for. Staged records
-        that cannot be kept go into `dropped`."""
+        """Yield the changes that turn the stored repo into the staged one.
+
+        They come in pieces that fit in memory; each may be written before the next is
+        read. Staged records that cannot be kept go into `dropped`.
+        """
         conn = self._conn
         # The comparison is the one query of the import that wants a hash join.
         conn.execute("SET LOCAL enable_hashjoin = on")
@@ -77,14 +76,14 @@ class StagedRepo:
         held: bytes | None,
         staged: bytes | None,
     ) -> Change | None:
-        """What becomes of a record, of which the stored forms differ."""
+        """Return the change of a record whose stored forms differ."""
         old = None if held is None else decompress(held)
         new = None if staged is None else decompress(staged)
         if old == new:
             return None
         [nsid] = self._interner.nsids([collection]).values()
         if new is not None:
-            # Not kept decoded: that may take seventy times the memory.
+            # Not kept decoded, which may take seventy times the memory.
             fields = open_record(new, MAX_RECORD_BYTES_BACKFILL)
             if isinstance(fields, DropReason):
                 [text] = self._interner.rkey_texts([rkey]).values()

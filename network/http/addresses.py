@@ -1,7 +1,7 @@
-"""Which IP addresses may be dialled.
+"""The policy of IP addresses: those that may be dialled.
 
-The table is our own: the predicates of `ipaddress` have changed between Python
-releases and miss carrier NAT, multicast, NAT64 and 6to4.
+The table is our own: the predicates of `ipaddress` differ between Python releases and
+miss carrier NAT, multicast, NAT64 and 6to4.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LOOPBACK_V6: Final = ipaddress.IPv6Address("::1")
 
 
 def is_loopback_address(text: str) -> bool:
-    """True for 127.0.0.0/8 and ::1 only (not for IPv4 mapped into IPv6)."""
+    """Return True for 127.0.0.0/8 and ::1, not for IPv4 mapped into IPv6."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -64,7 +64,7 @@ def is_loopback_address(text: str) -> bool:
 
 
 def is_public_address(text: str) -> bool:
-    """True if the textual IP address belongs to the public unicast internet."""
+    """Return True if the textual IP address is public and unicast."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -77,5 +77,5 @@ def is_public_address(text: str) -> bool:
 
 
 def may_dial(text: str, *, allow_loopback: bool) -> bool:
-    """The address policy: public addresses, and loopback in development."""
+    """Return True for public addresses, and for loopback in development."""
     return is_public_address(text) or (allow_loopback and is_loopback_address(text))

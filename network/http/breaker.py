@@ -1,4 +1,4 @@
-"""A circuit breaker: a service that keeps failing is left alone for a while."""
+"""A circuit breaker: no calls for a while to a service that keeps failing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 
 class Breaker:
-    """Opens after `threshold` failures in a row, for `pause` seconds.
+    """A breaker that opens for `pause` seconds after `threshold` failures in a row.
 
-    Then one call may try: its success closes the breaker, its failure opens it again.
+    Then one call may try: success closes the breaker, failure opens it again.
     """
 
     def __init__(
@@ -20,13 +20,8 @@ class Breaker:
         self._failures = 0
         self._closed_until_probe = 0.0
 
-    @property
-    def failures(self) -> int:
-        """Failures in a row."""
-        return self._failures
-
     def may_call(self) -> bool:
-        """True if a call may be made now; the caller then reports how it went."""
+        """Return True if a call may be made now; report its outcome after it."""
         if self._failures < self._threshold:
             return True
         if self._clock() < self._closed_until_probe:
@@ -35,11 +30,9 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        """The service works."""
         self._failures = 0
 
     def failed(self) -> None:
-        """The service did not answer."""
         self._failures += 1
         if self._failures >= self._threshold:
             self._closed_until_probe = self._clock() + self._pause

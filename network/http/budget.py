@@ -1,4 +1,4 @@
-"""How often a host is asked: token buckets, concurrency, learned Retry-After."""
+"""Budgets of hosts: token buckets, concurrency, learned Retry-After."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ _MAX_DIGITS: Final = 20
 
 
 class TokenBucket:
-    """`rate` tokens a second, at most `burst` saved. Not bound to an event loop or a
-    thread."""
+    """A bucket of `rate` tokens a second, at most `burst` saved. Safe in threads."""
 
     __slots__ = ("_burst", "_clock", "_lock", "_rate", "_tokens", "_updated")
 
@@ -40,10 +39,9 @@ class TokenBucket:
         self._updated = now
 
     def reserve(self, max_wait: float, points: int = 1) -> float | None:
-        """Take tokens, perhaps of the future.
+        """Take tokens, also future ones; return the seconds to wait for them.
 
-        Returns the seconds to wait before acting, or None (and takes nothing) if
-        that would be longer than `max_wait`.
+        Returns None, and takes nothing, if the wait is longer than `max_wait`.
         """
         with self._lock:
             self._refill()
@@ -54,7 +52,7 @@ class TokenBucket:
             return wait
 
     def take(self, points: int = 1) -> bool:
-        """Take tokens if they are there now."""
+        """Take tokens if there are enough; return True if so."""
         return self.reserve(0.0, points) is not None
 
     def drain(self, points: int) -> None:
@@ -65,13 +63,13 @@ class TokenBucket:
 
     @property
     def tokens(self) -> float:
-        """The tokens that are there now."""
+        """Return the tokens that are there now."""
         with self._lock:
             self._refill()
             return self._tokens
 
     def wait_needed(self) -> float:
-        """Seconds until a token is there."""
+        """Return the seconds until there is a token."""
         with self._lock:
             self._refill()
             return max(0.0, (1.0 - self._tokens) / self._rate)
@@ -80,10 +78,11 @@ class TokenBucket:
 def parse_retry_after(
     headers: Mapping[str, str], *, now: float, default: float, cap: float
 ) -> float:
-    """Seconds to wait, from `Retry-After` (number or date) or `RateLimit-Reset`.
+    """Return the seconds to wait by `Retry-After` (number or date) or
+    `RateLimit-Reset`.
 
-    `now` is Unix time. Negative, absent or unreadable values give `default`; no
-    value gives more than `cap`: a hostile host cannot park itself for ever.
+    `now` is Unix time. Negative, absent and unreadable values give `default`. No value
+    gives more than `cap`, so that a host cannot pause itself for ever.
     """
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
@@ -115,7 +114,7 @@ class _Host:
 
 
 class HostBudgets:
-    """The budgets of the hosts seen lately, in a bounded LRU."""
+    """The budgets of the hosts used most recently."""
 
     def __init__(self, policy: Policy, clock: Clock = time.monotonic) -> None:
         self._policy = policy
@@ -130,8 +129,10 @@ class HostBudgets:
     def set_limits(
         self, authority: str, limits: HostLimits, shared: TokenBucket | None = None
     ) -> None:
-        """Give one `host:port` limits of its own, for a trusted or weak host. The rate
-        is that of `shared`, where others spend of it too."""
+        """Give one `host:port` limits of its own, for a trusted or weak host.
+
+        With `shared` its rate is that of a bucket that others use too.
+        """
         self._limits[authority] = limits
         self._shared.pop(authority, None)
         if shared is not None:
@@ -154,17 +155,17 @@ class HostBudgets:
     def _evict(self) -> None:
         if len(self._hosts) <= self._policy.max_hosts:
             return
-        # A host in use keeps its place, or its concurrency limit would be forgotten.
+        # A host in use stays, so that its concurrency limit holds.
         idle = next((name for name, host in self._hosts.items() if not host.in_use), "")
         self._hosts.pop(idle, None)
 
     def paused_for(self, authority: str) -> float:
-        """Seconds that the host still wants to be left alone."""
+        """Return the seconds until the host accepts requests again."""
         host = self._hosts.get(authority)
         return max(0.0, host.paused_until - self._clock()) if host else 0.0
 
     def pause(self, authority: str, seconds: float) -> None:
-        """Leave the host alone for some seconds (a learned Retry-After)."""
+        """Pause requests to the host for some seconds (a learned Retry-After)."""
         host = self._host(authority)
         host.paused_until = max(host.paused_until, self._clock() + seconds)
 
@@ -175,7 +176,7 @@ class HostBudgets:
         """Hold one request slot of the host, waiting for it within its limits.
 
         With `caller` the slot is one of that caller at the host. Raises
-        RateLimitedError if the wait would be longer than `max_wait`.
+        RateLimitedError if the wait is longer than `max_wait`.
         """
         if caller is None:
             host = self._host(authority)

@@ -1,8 +1,8 @@
-"""The one HTTP client through which every request to the outside goes.
+"""The HTTP client for every request to servers outside.
 
-Addresses are checked when a connection is made, redirects are off or checked hop by
-hop, sizes and times are capped, and each host has a budget. Nothing is taken from
-proxy variables, netrc or cookies.
+Addresses are checked at connect time, redirects are off or checked hop by hop, sizes
+and times are capped, and each host has a budget. Proxy variables, netrc and cookies are
+ignored.
 """
 
 from __future__ import annotations
@@ -13,152 +13,49 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from network.errors import (
     BadResponseError,
-    ForbiddenAddressError,
     NetworkError,
     RateLimitedError,
     TimedOutError,
-    TooLargeError,
-    UnreachableError,
 )
 from network.http.budget import HostBudgets, TokenBucket, parse_retry_after
 from network.http.guarded_connector import (
     AddressLookup,
-    ForbiddenSocketError,
     SystemLookup,
     open_connector,
 )
-from network.http.inflate import BodyReader
 from network.http.policy import (
     MAX_REDIRECTS,
     CallerBudget,
     HostLimits,
     Policy,
 )
+from network.http.responses import (
+    EXCERPT_BYTES,
+    Fetched,
+    Streamed,
+    read_body,
+    translate_error,
+)
 from network.http.urls import Target, follow_redirect
-from protocol.data import json_form
-from protocol.errors import ProtocolError
 
 DEFAULT_MAX_BYTES: Final = 4_000_000
 DEFAULT_USER_AGENT: Final = "Bigworld/0.1"
-_EXCERPT_BYTES: Final = 4_096
 _MAX_HEADER_BYTES: Final = 16_384
 _MAX_HEADERS: Final = 128
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
-# Of these statuses a Retry-After is believed (specs/xrpc).
+# The statuses whose Retry-After is obeyed (specs/xrpc).
 _BUSY: Final = frozenset((429, 503))
 _SECRET_HEADERS: Final = ("Authorization", "DPoP", "Cookie")
 
 Headers = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A whole answer. `url` is where it came from, after redirects."""
-
-    url: str
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body as strict JSON; BadResponseError if it is not."""
-        try:
-            # The size was capped when the body was read.
-            return json_form.loads(self.body, max_bytes=len(self.body))
-        except ProtocolError as error:
-            raise BadResponseError(
-                f"{self.url} did not answer JSON: {error}",
-                self.status,
-                self.body[:_EXCERPT_BYTES],
-            ) from error
-
-
-class Streamed:
-    """An answer whose body is read in chunks, once: `async for chunk in streamed`."""
-
-    def __init__(
-        self,
-        target: Target,
-        response: aiohttp.ClientResponse,
-        max_bytes: int,
-        policy: Policy,
-        clock: Callable[[], float],
-    ) -> None:
-        self.url = str(target)
-        self.status = response.status
-        self.headers = response.headers
-        self._response = response
-        self._max_bytes = max_bytes
-        self._policy = policy
-        self._clock = clock
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        reader = _open_body(self._response, self._max_bytes)
-        waited, received = 0.0, 0
-        window = self._policy.floor_window
-        while True:
-            # Only the time spent waiting for the peer counts: a slow consumer of
-            # ours is no fault of the host.
-            before = self._clock()
-            try:
-                async with asyncio.timeout(window):
-                    chunk = await self._response.content.readany()
-            except (TimeoutError, aiohttp.ClientError, OSError) as error:
-                raise translate(error, self.url) from error
-            waited += self._clock() - before
-            received += len(chunk)
-            if not chunk:
-                break
-            if waited >= window:
-                if received < self._policy.floor_bytes_per_s * window:
-                    raise TimedOutError(f"{self.url} sends too slowly")
-                waited, received = 0.0, 0
-            for piece in reader.feed(chunk):
-                yield piece
-        reader.finish()
-
-
-def _open_body(response: aiohttp.ClientResponse, max_bytes: int) -> BodyReader:
-    length = response.content_length
-    if length is not None and length > max_bytes:
-        raise TooLargeError(f"body of {length} bytes is over {max_bytes}")
-    encoding = response.headers.get("Content-Encoding", "")
-    return BodyReader(encoding, max_bytes, response.status)
-
-
-async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    reader = _open_body(response, max_bytes)
-    pieces: list[bytes] = []
-    while chunk := await response.content.readany():
-        pieces += reader.feed(chunk)
-    reader.finish()
-    return b"".join(pieces)
-
-
-def translate(error: BaseException, url: str) -> NetworkError:
-    """The NetworkError for an exception of aiohttp or the socket."""
-    if isinstance(error, NetworkError):
-        return error
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(
-        error.os_error, ForbiddenSocketError
-    ):
-        return ForbiddenAddressError(str(error.os_error))
-    if isinstance(error, TimeoutError):
-        return TimedOutError(f"{url} was too slow")
-    if isinstance(error, aiohttp.InvalidURL):
-        return ForbiddenAddressError(f"not a URL we fetch: {url[:200]!r}")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return BadResponseError(f"{url}: {error.message}", error.status)
-    return UnreachableError(f"{url}: {type(error).__name__}: {error}")
 
 
 async def _refuse_redirects(
@@ -178,7 +75,7 @@ async def _refuse_redirects(
 
 
 class Fetcher:
-    """An async context manager: `async with Fetcher(Policy()) as fetcher`.
+    """The guarded client: `async with Fetcher(Policy()) as fetcher`.
 
     `lookup` replaces the system's name resolution, `tls` the default trust store.
     """
@@ -249,16 +146,16 @@ class Fetcher:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The guarded session; for the other modules of this package only."""
+        """Return the guarded session; for the other modules of this package only."""
         assert self._session is not None, "the fetcher is not open"
         return self._session
 
     @property
     def stream_session(self) -> aiohttp.ClientSession:
-        """A second guarded session, for WebSockets.
+        """Return a second guarded session, for WebSockets.
 
-        They stay open for days, so they have no share in the pool of requests, and
-        redirects end them: aiohttp would follow.
+        They stay open for days, so they do not share the pool of requests. Redirects
+        end them, since aiohttp would follow.
         """
         assert self._session is not None, "the fetcher is not open"
         if self._stream_session is None:
@@ -283,8 +180,8 @@ class Fetcher:
     ) -> Fetched:
         """GET a whole body of at most `max_bytes`, following up to 3 redirects.
 
-        Any status comes back as Fetched, except 429: RateLimitedError. Other
-        errors: the NetworkError tree. `budget` is spent instead of the host's.
+        Returns Fetched for any status except 429: RateLimitedError. Raises
+        NetworkError. `budget` replaces the host's budget.
         """
         return await self._fetch(
             "GET", url, None, max_bytes, timeout, headers, redirects, budget
@@ -300,35 +197,10 @@ class Fetcher:
         headers: Headers | None = None,
         budget: CallerBudget | None = None,
     ) -> Fetched:
-        """POST `body` and read the whole answer; redirects are never followed."""
+        """POST `body` and read the whole response; redirects are never followed."""
         return await self._fetch(
             "POST", url, body, max_bytes, timeout, headers, 0, budget
         )
-
-    async def get_json(
-        self,
-        url: str,
-        *,
-        max_bytes: int = DEFAULT_MAX_BYTES,
-        timeout: float | None = None,  # noqa: ASYNC109
-        headers: Headers | None = None,
-        redirects: int = 0,
-    ) -> Any:
-        """GET strict JSON; any status but 200 is a BadResponseError."""
-        fetched = await self.get(
-            url,
-            max_bytes=max_bytes,
-            timeout=timeout,
-            headers=headers,
-            redirects=redirects,
-        )
-        if fetched.status != 200:
-            raise BadResponseError(
-                f"{url} answered {fetched.status}",
-                fetched.status,
-                fetched.body[:_EXCERPT_BYTES],
-            )
-        return fetched.json()
 
     @asynccontextmanager
     async def stream(
@@ -342,9 +214,9 @@ class Fetcher:
     ) -> AsyncIterator[Streamed]:
         """GET a large body in chunks: `async with … as body: async for chunk in body`.
 
-        Statuses other than 200 raise BadResponseError with the start of the body.
-        The peer must keep the policy's floor speed; `timeout` (default an hour)
-        bounds the whole.
+        Raises BadResponseError with the start of the body for any status but 200. The
+        peer must keep the policy's floor speed; `timeout` (default an hour) bounds the
+        whole.
         """
         limit = self.policy.stream_timeout if timeout is None else timeout
         try:
@@ -389,9 +261,9 @@ class Fetcher:
                     method, url, body, headers, redirects, deadline, limit, None, budget
                 ) as (target, response),
             ):
-                read = await _read_body(response, max_bytes)
+                read = await read_body(response, max_bytes)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise translate(error, url) from error
+            raise translate_error(error, url) from error
         return Fetched(str(target), response.status, response.headers, read)
 
     @asynccontextmanager
@@ -407,10 +279,10 @@ class Fetcher:
         silence: float | None = None,
         budget: CallerBudget | None = None,
     ) -> AsyncIterator[tuple[Target, aiohttp.ClientResponse]]:
-        """One exchange with its redirects; holds the host's slot until the end.
+        """Make one exchange with its redirects; hold the host's slot until the end.
 
-        The clock of `deadline` starts when the first slot is held: waiting for our
-        own budget is not the peer's slowness.
+        `deadline` starts when the first slot is held: time spent waiting for our own
+        budget does not count against the peer.
         """
         target = self.policy.parse(url)
         sent = CIMultiDict(headers or {})
@@ -471,7 +343,7 @@ class Fetcher:
                     ),
                 )
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise translate(error, str(target)) from error
+            raise translate_error(error, str(target)) from error
 
     def _learn(self, target: Target, response: aiohttp.ClientResponse) -> None:
         if response.status not in _BUSY:
@@ -491,6 +363,6 @@ class Fetcher:
     @staticmethod
     async def _excerpt(response: aiohttp.ClientResponse) -> bytes:
         try:
-            return await _read_body(response, _EXCERPT_BYTES)
+            return await read_body(response, EXCERPT_BYTES)
         except (NetworkError, TimeoutError, aiohttp.ClientError, OSError):
             return b""

@@ -1,4 +1,4 @@
-"""DNS TXT records, asked over the network's own resolvers."""
+"""DNS TXT records from the resolvers of this machine."""
 
 from __future__ import annotations
 
@@ -17,34 +17,31 @@ _MAX_VALUES: Final = 64
 
 
 class TxtLookup(Protocol):
-    """The TXT values of a name; empty if there are none. Raises NetworkError."""
+    """A lookup of the TXT values of a name; empty if there are none."""
 
     async def __call__(self, name: str) -> Sequence[str]: ...
 
 
 class DnsTxtLookup:
-    """TXT records by the name servers of this machine, or by those given."""
+    """A TXT lookup by the name servers of this machine."""
 
-    def __init__(self, nameservers: Sequence[str] = ()) -> None:
-        self._nameservers = list(nameservers)
+    def __init__(self) -> None:
         self._resolver: dns.asyncresolver.Resolver | None = None
 
     def _open(self) -> dns.asyncresolver.Resolver:
         # Opened on first use: a machine without name servers can still run the rest.
         if self._resolver is None:
             try:
-                resolver = dns.asyncresolver.Resolver(configure=not self._nameservers)
+                resolver = dns.asyncresolver.Resolver()
             except dns.exception.DNSException as error:
                 raise UnreachableError(f"no name server: {error}") from error
-            if self._nameservers:
-                resolver.nameservers = list(self._nameservers)
             resolver.lifetime = TXT_TIMEOUT
             self._resolver = resolver
         return self._resolver
 
     async def __call__(self, name: str) -> Sequence[str]:
         try:
-            # Absolute: the search domains of this machine are nobody else's names.
+            # Absolute: no search domains of this machine.
             absolute = dns.name.from_text(name, origin=dns.name.root)
             answer = await self._open().resolve(absolute, "TXT", search=False)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):

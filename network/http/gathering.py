@@ -1,5 +1,4 @@
-"""Many small look-ups as few large ones: what is asked for while one is under way is
-asked for together next."""
+"""Batched lookups: keys requested while one batch runs form the next batch."""
 
 from __future__ import annotations
 
@@ -14,9 +13,9 @@ MAX_KEYS: Final = 500
 
 
 class Gathering(Generic[K, V]):
-    """`fetch` gets up to `limit` different keys and returns what there is of them.
+    """A cache-less batcher: `fetch` gets up to `limit` keys and returns those found.
 
-    For one event loop at a time. The first asker waits for nobody; nothing is kept.
+    For one event loop at a time. The first caller does not wait for others.
     """
 
     def __init__(
@@ -32,10 +31,11 @@ class Gathering(Generic[K, V]):
         self._worker: asyncio.Task[None] | None = None
 
     async def get(self, key: K) -> V | None:
-        """The value of a key, None if there is none. Raises what `fetch` raised."""
+        """Return the value of a key, None if there is none. Raises the error of
+        `fetch`."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            # What an earlier loop left undone, nobody waits for any more.
+            # Keys of an earlier event loop have no waiting callers.
             self._loop, self._worker = loop, None
             self._waiting.clear()
         future = self._waiting.get(key)
@@ -44,7 +44,7 @@ class Gathering(Generic[K, V]):
             self._waiting[key] = future
             if self._worker is None or self._worker.done():
                 self._worker = asyncio.create_task(self._work())
-        # One of several askers may give up.
+        # One of several callers may be cancelled.
         return await asyncio.shield(future)
 
     async def _work(self) -> None:
@@ -57,7 +57,7 @@ class Gathering(Generic[K, V]):
                 for future in asked.values():
                     if not future.cancelled():
                         future.set_exception(error)
-                        # Whoever asked may have given up; nobody need hear of it.
+                        # Mark it as retrieved: all callers may be cancelled.
                         future.exception()
                 if isinstance(error, asyncio.CancelledError):
                     raise

@@ -1,7 +1,7 @@
 """Name resolution and sockets behind the address policy.
 
-The addresses that were checked are the addresses that are dialled: aiohttp asks
-this resolver at connect time, and the socket factory checks each address again.
+The address that is checked is the address that is dialled: aiohttp calls this resolver
+at connect time, and the socket factory checks each address again.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from network.http.urls import is_loopback_name
 
 _MAX_ADDRESSES: Final = 4
 _DNS_CACHE_SECONDS: Final = 30
-# A name that was given up is asked for by the system for up to four times as long
-# still: so many threads for each of the 64 domains that are asked at once.
+# The system goes on with an abandoned lookup for up to four times our timeout: four
+# threads for each of 64 lookups at once.
 _DNS_THREADS: Final = 256
 
 
 class AddressLookup(Protocol):
-    """Host name to textual IP addresses; OSError if there are none."""
+    """A lookup of the IP addresses of a host name; OSError if there are none."""
 
     async def __call__(self, host: str) -> Sequence[str]: ...
 
 
 class ForbiddenSocketError(OSError):
-    """The second check: an address reached the socket that the first refuses."""
+    """A socket to an address that the policy refuses: the second check."""
 
 
 class SystemLookup:
-    """getaddrinfo in threads of its own: slow DNS servers block only each other."""
+    """A getaddrinfo in its own threads: slow DNS servers block only each other."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_DNS_THREADS, thread_name_prefix="dns")
@@ -51,12 +51,12 @@ class SystemLookup:
         return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
     def close(self) -> None:
-        """Let go of the threads; a look-up under way ends by itself."""
+        """Release the threads; a lookup that is running ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class GuardedResolver(AbstractResolver):
-    """Keeps only the addresses that the policy lets us dial."""
+    """A resolver that returns only addresses that the policy allows."""
 
     def __init__(self, policy: Policy, lookup: AddressLookup) -> None:
         self._policy = policy
@@ -64,19 +64,19 @@ class GuardedResolver(AbstractResolver):
 
     async def _addresses(self, host: str) -> Sequence[str]:
         if self._policy.allow_loopback and is_loopback_name(host):
-            return ["127.0.0.1"]  # names below localhost are not DNS's to answer
+            return ["127.0.0.1"]  # no DNS lookup for names below localhost
         try:
             async with asyncio.timeout(self._policy.connect_timeout):
                 return await self._lookup(host)
         except TimeoutError:
             raise UnreachableError(f"DNS was too slow for {host}") from None
         except (OSError, UnicodeError) as error:
-            raise UnreachableError(f"DNS has no address of {host}") from error
+            raise UnreachableError(f"DNS has no address for {host}") from error
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of `host` that may be dialled, at most four.
+        """Return at most four addresses of `host` that may be dialled.
 
         Raises ForbiddenAddressError if every address is refused.
         """
@@ -85,7 +85,7 @@ class GuardedResolver(AbstractResolver):
         if addresses and not allowed:
             raise ForbiddenAddressError(f"{host} resolves to no public address")
         if not allowed:
-            raise UnreachableError(f"DNS has no address of {host}")
+            raise UnreachableError(f"DNS has no address for {host}")
         return [
             ResolveResult(
                 hostname=host,
@@ -99,7 +99,7 @@ class GuardedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held here; the look-up belongs to the fetcher."""
+        """Do nothing: the fetcher closes the lookup."""
 
 
 def open_connector(
@@ -108,9 +108,9 @@ def open_connector(
     tls: ssl.SSLContext | None,
     max_connections: int,
 ) -> TCPConnector:
-    """A connection pool that can only reach what the policy allows.
+    """Return a connection pool that reaches only allowed addresses.
 
-    `max_connections` 0 is no limit.
+    `max_connections` 0 means no limit.
     """
 
     def open_socket(info: AddrInfoType) -> socket.socket:

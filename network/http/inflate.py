@@ -1,4 +1,4 @@
-"""Bodies that come compressed although we ask for plain ones, with a cap."""
+"""Bodies that arrive compressed although plain ones were requested, with a cap."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from network.errors import BadResponseError, TooLargeError
 
 _WINDOWS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _STEP: Final = 65_536
-# No JSON and no repo packs so well: what does is made to fill our memory.
+# JSON and repos do not compress this well: such a body is a bomb.
 _MOST_RATIO: Final = 100
 _ANY_RATIO_BYTES: Final = 1_000_000
 
 
 class BodyReader:
-    """Counts the bytes of a body and inflates it in small steps, until it is seen to
-    be a bomb.
+    """A reader that counts a body and inflates it in small steps, up to a ratio.
 
-    `encoding` is the `Content-Encoding` header; BadResponseError if it is none of
-    identity, gzip and deflate.
+    `encoding` is the `Content-Encoding` header. Raises BadResponseError if it is none
+    of identity, gzip and deflate.
     """
 
     def __init__(self, encoding: str, max_bytes: int, status: int) -> None:
@@ -48,7 +47,7 @@ class BodyReader:
             )
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Plain pieces of the body. Raises TooLargeError, BadResponseError."""
+        """Return plain pieces of the body. Raises TooLargeError, BadResponseError."""
         if self._inflater is None:
             return [self._count(chunk)]
         pieces = []

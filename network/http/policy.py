@@ -13,10 +13,10 @@ MAX_REDIRECTS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class HostLimits:
-    """What one host is asked for at most.
+    """The limits of requests to one host.
 
     `rate` requests a second with bursts of `burst`, `concurrency` at once. A request
-    that would wait longer than `max_wait` seconds fails at once instead.
+    that would wait longer than `max_wait` seconds fails at once.
     """
 
     rate: float = 10.0
@@ -27,10 +27,10 @@ class HostLimits:
 
 @dataclass(frozen=True, slots=True)
 class CallerBudget:
-    """A caller's own budget at each host, beside those of all other callers.
+    """A caller's own budget at each host, apart from those of other callers.
 
-    For calls in the name of one user. A 429 or 503 comes back as any other status and
-    pauses nobody.
+    For requests on behalf of one user. A 429 or 503 is returned as any other status and
+    pauses nobody else.
     """
 
     caller: str
@@ -39,7 +39,7 @@ class CallerBudget:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Addresses, times and sizes. Times in seconds, sizes in bytes.
+    """The limits of addresses, times and sizes, in seconds and bytes.
 
     `allow_loopback` is for development only: hosts may then be loopback and http.
     """
@@ -59,9 +59,9 @@ class Policy:
     limits: HostLimits = field(default_factory=HostLimits)
 
     def parse(self, url: str) -> Target:
-        """Check a URL; ForbiddenAddressError if it may not be fetched."""
+        """Return a checked URL. Raises ForbiddenAddressError."""
         return parse_url(url, allow_loopback=self.allow_loopback)
 
     def may_dial(self, address: str) -> bool:
-        """True if a resolved address may be connected to."""
+        """Return True if a resolved address may be connected to."""
         return may_dial(address, allow_loopback=self.allow_loopback)

@@ -1,4 +1,4 @@
-"""Many askers of one thing share one look-up."""
+"""One running lookup for many callers with the same key."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """`await flight.run(key, work)`: one `work()` at a time for each key.
+    """At most one `work()` for each key: `await flight.run(key, work)`.
 
-    A cancelled asker does not cancel the look-up of the others; the last one does.
+    A cancelled caller does not cancel the work of the others; the last one does.
     """
 
     def __init__(self) -> None:
         self._tasks: dict[K, asyncio.Task[V]] = {}
-        self._askers: Counter[asyncio.Task[V]] = Counter()
+        self._callers: Counter[asyncio.Task[V]] = Counter()
 
     async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
-        """The result of the work under way for `key`, or of a new one."""
+        """Return the result of the running work of `key`, or of new work."""
         task = self._tasks.get(key)
         if task is None:
             task = asyncio.create_task(work())
             self._tasks[key] = task
             task.add_done_callback(lambda done: self._land(key, done))
-        self._askers[task] += 1
+        self._callers[task] += 1
         try:
             return await asyncio.shield(task)
         finally:
-            self._askers[task] -= 1
-            if not self._askers[task]:
-                del self._askers[task]
+            self._callers[task] -= 1
+            if not self._callers[task]:
+                del self._callers[task]
                 if not task.done():
-                    # Nobody shall join what is being given up.
+                    # No later caller joins a cancelled task.
                     del self._tasks[key]
                     task.cancel()
 
@@ -44,4 +44,4 @@ class SingleFlight(Generic[K, V]):
         if self._tasks.get(key) is task:
             del self._tasks[key]
         if not task.cancelled():
-            task.exception()  # its askers may all have gone
+            task.exception()  # mark it as retrieved: all callers may be cancelled

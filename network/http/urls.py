@@ -18,8 +18,8 @@ from network.errors import ForbiddenAddressError
 MAX_URL_CHARS: Final = 16_384
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# specs/handle: the same grammar serves handles and hosts; a top level that starts
-# with a letter keeps every numeric spelling of an address out.
+# specs/handle: one grammar for handles and hosts. The top level starts with a letter,
+# which excludes every numeric spelling of an address.
 _HOSTNAME: Final = re.compile(
     rf"(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?", re.ASCII
 )
@@ -39,7 +39,7 @@ _URL: Final = re.compile(
     rf"(?:\?(?P<query>(?:{_SEGMENT}|\?)*))?",
     re.ASCII,
 )
-# Names that DNS never answers, or answers differently for each asker.
+# Names that are not in the public DNS.
 _RESERVED_TOP_LEVELS: Final = frozenset(
     ("alt", "arpa", "example", "internal", "invalid", "local", "localhost", "onion")
 )
@@ -48,7 +48,7 @@ _DEFAULT_PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A checked URL, in parts. `host` has no brackets, `query` no question mark."""
+    """A checked URL in parts; `host` without brackets, `query` without "?"."""
 
     scheme: str
     host: str
@@ -58,12 +58,12 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """`host:port`, the key of budgets and connection pools."""
+        """Return `host:port`, the key of budgets and connection pools."""
         return f"{self.host}:{self.port}"
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port as a URL without path."""
+        """Return scheme, host and port as a URL without path."""
         port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{self._bracketed}{port}"
 
@@ -76,7 +76,7 @@ class Target:
         return f"{self.origin}{self.path}{query}"
 
     def to_yarl(self) -> URL:
-        """The URL for aiohttp, built of the checked parts so nothing is re-read."""
+        """Return the URL for aiohttp, built of the checked parts."""
         return URL.build(
             scheme=self.scheme,
             host=self._bracketed,
@@ -88,7 +88,7 @@ class Target:
 
 
 def is_hostname(text: str) -> bool:
-    """True for a lower-case name that may stand for a public host."""
+    """Return True for a lower-case name that may be a public host."""
     return (
         len(text) <= 253
         and _HOSTNAME.fullmatch(text) is not None
@@ -98,14 +98,14 @@ def is_hostname(text: str) -> bool:
 
 
 def is_loopback_name(text: str) -> bool:
-    """True for `localhost`, names below it, dotted 127.x.y.z and `[::1]`."""
+    """Return True for `localhost`, names below it, dotted 127.x.y.z and `[::1]`."""
     return len(text) <= 253 and _LOOPBACK_NAME.fullmatch(text) is not None
 
 
 def parse_url(text: str, *, allow_loopback: bool) -> Target:
-    """Check a URL against the grammar.
+    """Return a URL checked against the grammar.
 
-    https and wss on port 443 of a public host name; with `allow_loopback` also
+    Allows https and wss on port 443 of a public host name; with `allow_loopback` also
     loopback names, by any of the four schemes and on any port. Raises
     ForbiddenAddressError.
     """
@@ -113,12 +113,12 @@ def parse_url(text: str, *, allow_loopback: bool) -> Target:
         raise ForbiddenAddressError("URL is too long")
     match = _URL.fullmatch(text)
     if match is None:
-        raise ForbiddenAddressError(f"not a URL we fetch: {text[:200]!r}")
+        raise ForbiddenAddressError(f"not a URL that may be fetched: {text[:200]!r}")
     scheme, host = match["scheme"], match["host"].lower()
     port = int(match["port"]) if match["port"] else _DEFAULT_PORTS[scheme]
     if allow_loopback and is_loopback_name(host):
         if not 0 < port < 65_536:
-            raise ForbiddenAddressError(f"port {port} does not exist")
+            raise ForbiddenAddressError(f"port {port} is out of range")
     else:
         if not is_hostname(host):
             raise ForbiddenAddressError(f"{host!r} is not a public host name")
@@ -136,9 +136,9 @@ def parse_url(text: str, *, allow_loopback: bool) -> Target:
 
 
 def follow_redirect(base: Target, location: str, *, allow_loopback: bool) -> Target:
-    """The target of a `Location` header; never from https down to http.
+    """Return the target of a `Location` header, by the same grammar.
 
-    Raises ForbiddenAddressError, by the same grammar as any other URL.
+    Raises ForbiddenAddressError, also for a redirect from https to http.
     """
     if len(location) > MAX_URL_CHARS or not location.isascii():
         raise ForbiddenAddressError("redirect to an unreadable place")

@@ -1,4 +1,4 @@
-"""Where a DID's document lies, and fetching it from there."""
+"""Sources of DID documents: a PLC directory, a mirror of it, web hosts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from network.errors import (
     UnsupportedDidError,
 )
 from network.http.breaker import Breaker
-from network.http.client import Fetched, Fetcher
+from network.http.client import Fetcher
+from network.http.responses import Fetched
 from network.http.urls import is_hostname
 from protocol.errors import InvalidSyntaxError
 from protocol.syntax import Did, did_method, is_plc_did
@@ -33,8 +34,7 @@ _DEV_WEB: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class MirroredDocument:
-    """What a mirror of the directory holds of a DID: its document as JSON, or None
-    when it was given up."""
+    """The document of a DID in a mirror, as JSON; None if it was tombstoned."""
 
     document: Any | None
 
@@ -43,14 +43,14 @@ class DocumentMirror(Protocol):
     """A copy of the directory, proven operation by operation."""
 
     async def find(self, did: str) -> MirroredDocument | None:
-        """None when the copy is too old or does not hold the DID."""
+        """Return None if the copy is too old or does not hold the DID."""
         ...
 
 
 def did_web_url(did: Did, *, dev: bool) -> str:
-    """The URL of a did:web document; UnsupportedDidError for forms not in use.
+    """Return the URL of a did:web document. Raises UnsupportedDidError.
 
-    A bare host name only: no path, no port, no punycode, no address (specs/did). In
+    Accepts a bare host name only: no path, port, punycode or address (specs/did). In
     development also localhost, with a port, over http.
     """
     host = did.removeprefix(_WEB_PREFIX)
@@ -67,8 +67,7 @@ def did_web_url(did: Did, *, dev: bool) -> str:
 
 
 class DidSources:
-    """Fetches DID documents: did:plc from a directory or its `mirror`, did:web from
-    its host."""
+    """The fetcher of documents: did:plc by directory or `mirror`, did:web by host."""
 
     def __init__(
         self,
@@ -86,10 +85,10 @@ class DidSources:
         self._mirror = mirror
 
     def check(self, did: Did) -> None:
-        """Raise for a DID that nobody could resolve, before anything is asked.
+        """Check a DID before any request is made.
 
-        InvalidSyntaxError for a malformed did:plc, UnsupportedDidError for methods
-        and forms that the network does not use.
+        Raises InvalidSyntaxError for a malformed did:plc, UnsupportedDidError for
+        methods and forms that the network does not use.
         """
         method = did_method(did)
         if method == "plc":
@@ -101,27 +100,27 @@ class DidSources:
             raise UnsupportedDidError(f"did:{method[:20]} is not in use")
 
     async def fetch(self, did: Did, *, direct: bool = False) -> Any:
-        """The JSON of the document. Raises IdentityError and NetworkError.
+        """Return the JSON of the document. Raises IdentityError and NetworkError.
 
-        `direct`: from its source itself, since a mirror may be seconds behind it.
+        `direct` skips the mirror, which may be seconds behind its source.
         """
         if did_method(did) == "plc":
             if self._mirror is not None and not direct:
                 found = await self._mirror.find(did)
                 if found is not None:
                     if found.document is None:
-                        raise DidTombstonedError(f"{did} was given up")
+                        raise DidTombstonedError(f"{did} is tombstoned")
                     return found.document
             return await self._fetch_from_plc(did)
         return await self._fetch_document(did, did_web_url(did, dev=self._dev))
 
     async def _fetch_from_plc(self, did: Did) -> Any:
         if not self._breaker.may_call():
-            raise UnreachableError("the PLC directory fails; left alone for a while")
+            raise UnreachableError("the PLC directory fails; no request for a while")
         try:
             document = await self._fetch_document(did, f"{self._plc_url}/{did}")
         except RateLimitedError:
-            raise  # a directory that asks for patience is alive
+            raise  # a directory that limits its rate works
         except NetworkError:
             self._breaker.failed()
             raise
@@ -137,10 +136,10 @@ class DidSources:
         except TooLargeError as error:
             raise BadDocumentError(f"{did}: {error}") from error
         if fetched.status == 410 or _is_tombstoned(did, fetched):
-            raise DidTombstonedError(f"{did} was given up")
+            raise DidTombstonedError(f"{did} is tombstoned")
         if fetched.status in (400, 404):
             raise DidNotFoundError(f"{did} was not found ({fetched.status})")
-        # A source that does not let us in says nothing of the DID.
+        # A source that denies access proves nothing about the DID.
         if fetched.status != 200:
             raise BadResponseError(f"{url} answered {fetched.status}", fetched.status)
         try:
@@ -150,7 +149,7 @@ class DidSources:
 
 
 def _is_tombstoned(did: Did, fetched: Fetched) -> bool:
-    """Directories answer 404 for what was given up too; only the words differ."""
+    """Return True for a 404 of a directory whose message names a tombstone."""
     if fetched.status != 404 or not is_plc_did(did):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Asking a domain which account it is: DNS TXT, then a well-known file."""
+"""Sources of the DID of a handle: DNS TXT, then a well-known file."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _TEST_DOMAIN: Final = ".test"
 
 
 class HandleSources:
-    """Both ways to resolve a handle (specs/handle), and one for development.
+    """The two ways to resolve a handle (specs/handle), and one for development.
 
-    `dev_pds` are base URLs of the servers of a network on this machine: handles
-    below `.test`, which no DNS knows, are asked of them by their `Host` header.
+    `dev_pds` are base URLs of servers on this machine. They resolve handles below
+    `.test`, which no DNS knows, by their `Host` header.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class HandleSources:
         self._dev_pds = [url.rstrip("/") for url in dev_pds]
 
     async def find(self, handle: Handle) -> Did:
-        """The DID that the domain names.
+        """Return the DID that the domain names.
 
-        HandleNotFoundError if it names none, HandleMismatchError if it names
+        Raises HandleNotFoundError if it names none, HandleMismatchError if it names
         several, NetworkError if it could not be asked.
         """
         if handle.endswith(_TEST_DOMAIN):
@@ -50,7 +50,7 @@ class HandleSources:
         try:
             did = await self._find_in_dns(handle)
         except NetworkError:
-            # The file may still tell, but its absence then proves nothing.
+            # The file may name a DID; its absence proves nothing without DNS.
             did = await self._find_on_web(handle)
             if did is None:
                 raise
@@ -99,12 +99,11 @@ class HandleSources:
                 redirects=redirects,
             )
         except TooLargeError:
-            return None  # some web page, not the file
+            return None  # a web page, not the file
         if fetched.status in _NO_FILE:
             return None
         if fetched.status != 200:
-            # A server in trouble, or one that does not let us in, proves nothing
-            # against a handle.
+            # A server that fails or denies access proves nothing about a handle.
             raise BadResponseError(f"{url} answered {fetched.status}", fetched.status)
         text = fetched.body.decode("utf-8", "replace").strip()
         return Did(text) if is_did(text) else None

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from network.http.budget import TokenBucket
-from network.identity.identity_cache import BoundedCache
+from network.server.rate_limit import RateLimit
 
-MAX_REMEMBERED: Final = 200_000
-MAX_PER_ISSUER: Final = 2_000
-# A client of one account sends far less; a token is remembered for an hour at most,
-# so no issuer has more than 40,000 in the store.
-ISSUER_TOKENS_PER_S: Final = 10.0
-ISSUER_TOKENS_AT_ONCE: Final = 3_000
-_ISSUERS: Final = 50_000
+# A client of one account sends far less. A token is remembered for an hour at most, so
+# no issuer has more than 40,000 in the store.
+_TOKENS_PER_S: Final = 10.0
+_TOKENS_AT_ONCE: Final = 3_000
 
 
 class TooManyTokensError(Exception):
@@ -32,55 +26,15 @@ class TooManyTokensError(Exception):
 
 
 class JtiStore(Protocol):
-    """`use` is True once for each (iss, jti) until `exp` (Unix seconds) has passed.
-
-    It raises TooManyTokensError for an issuer that has used its share.
-    """
-
-    async def use(self, iss: str, jti: str, exp: int) -> bool: ...
-
-
-class MemoryJtiStore:
-    """A store of one process. When full it refuses new tokens and forgets none."""
-
-    def __init__(
-        self,
-        now: Callable[[], float],
-        max_remembered: int = MAX_REMEMBERED,
-        per_issuer: int = MAX_PER_ISSUER,
-    ) -> None:
-        self._now = now
-        self._max = max_remembered
-        self._per_issuer = per_issuer
-        self._used: set[tuple[str, str]] = set()
-        self._held: Counter[str] = Counter()
-        self._by_expiry: list[tuple[int, str, str]] = []
+    """A set of (iss, jti), each held until `exp` (Unix seconds) has passed."""
 
     async def use(self, iss: str, jti: str, exp: int) -> bool:
-        """Return True if this token was not used before."""
-        now = self._now()
-        while self._by_expiry and self._by_expiry[0][0] < now:
-            self._forget_first()
-        if (iss, jti) in self._used:
-            return False
-        if self._held[iss] >= self._per_issuer or len(self._used) >= self._max:
-            wait = max(1.0, self._by_expiry[0][0] - now)
-            raise TooManyTokensError("too many tokens in use", wait)
-        self._used.add((iss, jti))
-        self._held[iss] += 1
-        heapq.heappush(self._by_expiry, (exp, iss, jti))
-        return True
-
-    def _forget_first(self) -> None:
-        _, iss, jti = heapq.heappop(self._by_expiry)
-        self._used.discard((iss, jti))
-        self._held[iss] -= 1
-        if not self._held[iss]:
-            del self._held[iss]
+        """Return True at the first use of a token. Raises TooManyTokensError."""
+        ...
 
 
 class ThreadedJtiStore:
-    """A blocking `use(iss, jti, exp) -> bool`, such as a database's, in `threads`.
+    """A JtiStore over a blocking `use`, such as a database's, in `threads`.
 
     An issuer may use `rate` tokens a second, `burst` at once.
     """
@@ -90,25 +44,17 @@ class ThreadedJtiStore:
         use: Callable[[str, str, int], bool],
         threads: CapacityLimiter,
         *,
-        rate: float = ISSUER_TOKENS_PER_S,
-        burst: int = ISSUER_TOKENS_AT_ONCE,
+        rate: float = _TOKENS_PER_S,
+        burst: int = _TOKENS_AT_ONCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._use = use
         self._threads = threads
-        self._rate = rate
-        self._burst = burst
-        self._clock = clock
-        self._shares: BoundedCache[TokenBucket] = BoundedCache(_ISSUERS)
+        self._issuers = RateLimit(burst, burst / rate, clock=clock)
 
     async def use(self, iss: str, jti: str, exp: int) -> bool:
-        """Return True if this token was not used before."""
-        share = self._shares.get(iss)
-        if share is None:
-            share = TokenBucket(self._rate, self._burst, self._clock)
-            self._shares.put(iss, share)
-        if not share.take():
-            raise TooManyTokensError(
-                "the issuer sends too many tokens", share.wait_needed()
-            )
+        """Return True at the first use of a token. Raises TooManyTokensError."""
+        quota = self._issuers.try_take(iss)
+        if quota.wait:
+            raise TooManyTokensError("the issuer sends too many tokens", quota.wait)
         return await run_sync(self._use, iss, jti, exp, limiter=self._threads)

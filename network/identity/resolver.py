@@ -1,7 +1,7 @@
-"""Resolving identities both ways: DID to document, handle to DID (specs/did, handle).
+"""Identity resolution both ways: DID to document, handle to DID (specs/did, handle).
 
-Cached in memory and in a shared cache, failures too; one look-up at a time for each
-name; no DID is asked for again within a minute, whoever wants it refreshed.
+Results and failures are cached in memory and in a shared cache. One lookup runs at a
+time for each name, and a DID is fetched at most once a minute.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from cachetools import LRUCache
+
 from network import errors
 from network.errors import (
     BadDocumentError,
     HandleMismatchError,
     HandleNotFoundError,
     IdentityError,
-    KeyNotDeclaredError,
     NetworkError,
 )
 from network.http.breaker import Breaker
@@ -32,14 +33,13 @@ from network.http.single_flight import SingleFlight
 from network.identity.did_sources import DidSources, DocumentMirror
 from network.identity.handle_sources import HandleSources
 from network.identity.identity_cache import (
-    BoundedCache,
     CachedDocument,
     CachedHandle,
     IdentityCache,
 )
 from protocol.errors import InvalidSyntaxError, ProtocolError
 from protocol.identity.did_document import DidDocument, parse_did_document
-from protocol.identity.keys import PublicKey, parse_did_key
+from protocol.identity.keys import parse_did_key
 from protocol.syntax import (
     INVALID_HANDLE,
     Did,
@@ -51,7 +51,7 @@ from protocol.syntax import (
 
 DEFAULT_PLC_URL: Final = "https://plc.directory"
 
-# What an object of Python's costs besides its text.
+# The cost of a Python object besides its text.
 _ENTRY_BYTES: Final = 1_000
 _TEXT_BYTES: Final = 60
 
@@ -60,8 +60,11 @@ parse_key: Final = lru_cache(maxsize=65_536)(parse_did_key)
 
 @dataclass(frozen=True, slots=True)
 class IdentityLimits:
-    """Times in seconds. `plc_rate` is requests a second to the directory, of all who
-    have the same `plc_bucket`."""
+    """The limits of a resolver, times in seconds.
+
+    `plc_rate` is requests a second to the directory, shared by all with the same
+    `plc_bucket`.
+    """
 
     document_ttl: float = 86_400.0
     stale_ttl: float = 604_800.0
@@ -86,12 +89,12 @@ class _Entry:
 
 
 class IdentityResolver:
-    """Resolves DIDs and handles through one guarded fetcher.
+    """A resolver of DIDs and handles through one guarded fetcher.
 
-    `cache` is shared between processes (None: memory only). `dns` answers TXT
-    questions. `mirror` is asked for a did:plc before the directory is, unless the
-    document must be fresh. `dev` allows http and loopback documents, and `.test`
-    handles, which are asked of the servers in `dev_pds`.
+    `cache` is shared between processes (None: memory only). `dns` finds TXT values.
+    `mirror` is asked for a did:plc before the directory, unless the document must be
+    fresh. `dev` allows http and loopback documents, and `.test` handles at the servers
+    in `dev_pds`.
     """
 
     def __init__(
@@ -125,11 +128,9 @@ class IdentityResolver:
             ),
             limits.plc_bucket,
         )
-        self._entries: BoundedCache[_Entry] = BoundedCache(
-            limits.memory_entries, weigh=_weigh, most=limits.memory_bytes
-        )
-        self._asked_at: BoundedCache[float] = BoundedCache(limits.memory_entries)
-        self._known: BoundedCache[CachedHandle] = BoundedCache(limits.memory_entries)
+        self._entries: LRUCache[str, _Entry] = LRUCache(limits.memory_bytes, _weigh)
+        self._asked_at: LRUCache[str, float] = LRUCache(limits.memory_entries)
+        self._known: LRUCache[str, CachedHandle] = LRUCache(limits.memory_entries)
         self._did_flights: SingleFlight[tuple[str, bool], _Entry] = SingleFlight()
         self._handle_flights: SingleFlight[tuple[str, bool], CachedHandle] = (
             SingleFlight()
@@ -145,15 +146,15 @@ class IdentityResolver:
         insist: int = 0,
         mirrored: bool = False,
     ) -> DidDocument:
-        """The document of a DID, from cache or from its source.
+        """Return the document of a DID, from cache or from its source.
 
-        `refresh` asks the source, unless it was asked within the last minute. With
-        `insist` it may be asked that many times more within that minute, on the account
-        of the next ones: once a minute on the whole. With `mirrored` a mirror will do
-        for a refresh, though it may be seconds behind. Raises
-        InvalidSyntaxError, IdentityError (the DID is no good: UnsupportedDidError,
-        DidNotFoundError, DidTombstonedError, BadDocumentError), or NetworkError (it
-        could not be asked; without `refresh` an older document is given instead).
+        `refresh` fetches from the source, unless that happened within the last minute.
+        `insist` allows that many more fetches within the minute, taken from the next
+        ones. `mirrored` allows a mirror for a refresh, though it may be seconds behind.
+
+        Raises InvalidSyntaxError, or IdentityError if the DID does not resolve. Raises
+        NetworkError if the source failed; without `refresh` an older document is
+        returned instead.
         """
         parsed = parse_did(did)
         self._dids.check(parsed)
@@ -169,20 +170,15 @@ class IdentityResolver:
         return entry.document
 
     def refresh_in(self, did: str, *, insist: int = 0) -> float:
-        """Seconds until `resolve_did` with `refresh` asks the source of this DID again;
-        until then it gives what it has, which may be older than the question."""
+        """Return the seconds until `resolve_did` with `refresh` fetches this DID again.
+
+        Until then it returns the cached document.
+        """
         asked_at = self._asked_at.get(did)
         if asked_at is None:
             return 0.0
         due = asked_at + self._limits.refresh_interval * (1 - insist)
         return max(0.0, due - self._now())
-
-    async def resolve_key(self, did: str, *, refresh: bool = False) -> PublicKey:
-        """The repo signing key of a DID, parsed; KeyNotDeclaredError if it has none."""
-        document = await self.resolve_did(did, refresh=refresh)
-        if document.signing_key is None:
-            raise KeyNotDeclaredError(f"{did} declares no signing key")
-        return parse_key(document.signing_key)
 
     def _wants_fetch(self, did: str, entry: _Entry, refresh: bool, insist: int) -> bool:
         if refresh:
@@ -192,7 +188,7 @@ class IdentityResolver:
     def _is_fresh(self, entry: _Entry) -> bool:
         ttl = self._limits.document_ttl
         if entry.document is None:
-            # What failed for a passing reason is worth an earlier second try.
+            # A temporary failure is retried earlier.
             is_final = isinstance(entry.error, IdentityError)
             limits = self._limits
             ttl = limits.negative_ttl if is_final else limits.refresh_interval
@@ -206,13 +202,13 @@ class IdentityResolver:
             if stored is not None:
                 entry = self._read_stored(did, stored)
                 if entry is not None and self._is_fresh(entry):
-                    self._entries.put(did, entry)
+                    self._entries[did] = entry
                     return entry
                 if known is None or known.document is None:
                     known = entry
         before = self._asked_at.get(did)
-        # What was asked too early counts as asked when it would have been due.
-        self._asked_at.put(did, self._now() + (self.refresh_in(did) if refresh else 0))
+        # An early fetch counts as made at the time when it would be due.
+        self._asked_at[did] = self._now() + (self.refresh_in(did) if refresh else 0)
         try:
             fetched = await self._dids.fetch(did, direct=refresh and not mirrored)
             entry = _Entry(self._parse(did, fetched), None, self._now())
@@ -220,12 +216,12 @@ class IdentityResolver:
             fetched = None
             entry = _Entry(None, error, self._now())
         except asyncio.CancelledError:
-            # Nobody waits for it any more; whoever comes next may ask.
-            self._asked_at.put(did, -math.inf if before is None else before)
+            # Cancelled by all callers: the next one may fetch.
+            self._asked_at[did] = -math.inf if before is None else before
             raise
         except NetworkError as error:
             return self._entry_without_source(did, known, error, refresh)
-        self._entries.put(did, entry)
+        self._entries[did] = entry
         if self._cache is not None:
             name = type(entry.error).__name__ if entry.error else None
             stored = CachedDocument(fetched, name, entry.fetched_at)
@@ -237,7 +233,7 @@ class IdentityResolver:
     ) -> _Entry:
         if known is None or known.document is None:
             failed = _Entry(None, error, self._now())
-            self._entries.put(did, failed)
+            self._entries[did] = failed
             return failed
         if refresh or self._now() - known.fetched_at > self._limits.stale_ttl:
             raise error
@@ -262,13 +258,12 @@ class IdentityResolver:
     # Handle to DID.
 
     async def resolve_handle(self, handle: str, *, refresh: bool = False) -> Did:
-        """The DID that a handle's domain names; it is not asked whether it agrees.
+        """Return the DID that a handle's domain names; the DID may not claim it.
 
-        With `refresh` no answer serves that is older than the call. A domain is asked
-        for a handle once in `handle_interval`: who comes earlier waits for the next.
-        While the domain cannot be asked, what it said before holds, for a week.
-        Raises InvalidSyntaxError, HandleNotFoundError (also for top levels that are
-        never looked up), HandleMismatchError, NetworkError.
+        With `refresh` no result is older than the call. A domain is asked for a handle
+        once in `handle_interval`; earlier callers wait. If the domain cannot be asked,
+        its last result holds for a week. Raises InvalidSyntaxError,
+        HandleNotFoundError, HandleMismatchError, NetworkError.
         """
         name = normalize_handle(handle)
         if not is_resolvable_handle(name, allow_test=self._dev):
@@ -289,14 +284,14 @@ class IdentityResolver:
         return self._now() - known.checked_at < ttl
 
     async def _find_anew(self, handle: Handle) -> CachedHandle:
-        """An answer to a question that was asked since the call began."""
+        """Return a result whose lookup began after this call."""
         since = self._now()
         while True:
             known = self._known.get(handle)
             if known is not None:
                 if known.checked_at >= since:
                     return known
-                # Others may be why it was asked, and their answer is of no use to us.
+                # A lookup that began before this call is too old.
                 due = known.checked_at + self._limits.handle_interval
                 await asyncio.sleep(due - self._now())
             found = await self._handle_flights.run(
@@ -311,10 +306,10 @@ class IdentityResolver:
         if not refresh and self._cache is not None:
             stored = await self._cache.load_handle(handle)
             if stored is not None and self._is_current(stored):
-                self._known.put(handle, stored)
+                self._known[handle] = stored
                 return stored
             known = known or stored
-        # As old as the question: what changes while it is answered may not be in it.
+        # The age of a result counts from the start of its lookup.
         asked_at = self._now()
         try:
             did = await self._handles.find(handle)
@@ -322,13 +317,13 @@ class IdentityResolver:
         except IdentityError as error:
             found = CachedHandle(None, type(error).__name__, asked_at)
         except NetworkError:
-            # Domains are often away for a while; a good handle outlives that.
+            # A domain that is away for a while does not cost a good handle.
             if refresh or known is None or known.did is None:
                 raise
             if self._now() - known.checked_at > self._limits.stale_ttl:
                 raise
             return known
-        self._known.put(handle, found)
+        self._known[handle] = found
         if self._cache is not None:
             await self._cache.save_handle(handle, found)
         return found
@@ -338,11 +333,11 @@ class IdentityResolver:
     async def verify_handle(
         self, document: DidDocument, *, refresh: bool = False
     ) -> Handle | None:
-        """The handle of an account if its domain points back, else None.
+        """Return the handle of an account if its domain points back, else None.
 
         Only the first handle of the document counts (specs/handle). With `refresh` a
-        "yes" may be a minute old, a "no" is never older than the call. NetworkError if
-        the domain could not be asked, which is no proof against it.
+        match may be a minute old, a mismatch is never older than the call. NetworkError
+        if the domain could not be asked, which proves nothing.
         """
         if not document.handles:
             return None
@@ -357,10 +352,10 @@ class IdentityResolver:
         return handle if did == document.did else None
 
     async def resolve_identity(self, identifier: str) -> tuple[DidDocument, Handle]:
-        """Document and verified handle of a DID or handle.
+        """Return document and verified handle of a DID or handle.
 
-        HandleMismatchError if a handle was asked for and its DID does not claim it;
-        the handle of an account without a verified one is "handle.invalid".
+        Raises HandleMismatchError if the DID of a handle does not claim it. The handle
+        of an account without a verified one is "handle.invalid".
         """
         if identifier.startswith("did:"):
             document = await self.resolve_did(identifier)
@@ -374,8 +369,7 @@ class IdentityResolver:
 
 
 def _weigh(entry: _Entry) -> int:
-    """About the bytes that an entry holds: a document may be a hundred times as long as
-    most are, and hosts write their own."""
+    """Return the approximate bytes of an entry; hosts choose a document's length."""
     document = entry.document
     if document is None:
         return _ENTRY_BYTES

@@ -1,4 +1,4 @@
-"""Bearer tokens of one service for another, checked (specs/xrpc)."""
+"""Authentication by bearer tokens between services (specs/xrpc)."""
 
 from __future__ import annotations
 
@@ -35,22 +35,23 @@ TokenUse: TypeAlias = Literal["many", "jti", "once"]
 
 
 class ServiceAuthenticator:
-    """`await authenticate(request, nsid)`: the Auth of a request, None without a token.
+    """The authenticator of a server: `await authenticate(request, nsid)`.
 
-    Another scheme than Bearer counts as no token: what is optional is answered as for
-    anybody. `Auth.did` is the issuer as sent; one with a fragment is a service of an
-    account, and has nothing of the account's own.
+    Returns None without a token; another scheme than Bearer counts as no token.
+    `Auth.did` is the issuer as sent. One with a fragment is a service of an account,
+    without the account's rights.
 
-    `audiences` are our own names, DID and DID#service; methods in `any_audience`
-    accept a token for any service. `lxm` maps a method to the names that a token for
-    it may carry besides its own. `is_active(did)` False refuses an issuer.
+    `audiences` are our own names, DID and DID#service; methods in `any_audience` accept
+    a token for any service. `lxm` maps a method to further names that its token may
+    carry. `is_active(did)` False refuses an issuer.
 
-    `use_policy`: "jti" takes a token with a jti once, "once" also one without, "many"
-    takes each until it expires, as the reference does. The first two need `jti_store`.
+    `use_policy` "jti" accepts a token with a jti once, "once" also one without, "many"
+    accepts each until it expires, as the reference does. The first two need
+    `jti_store`.
 
-    Verifies: form, time, audience, method, signature by the issuer's current key,
-    first use. A bad signature makes the key be resolved anew, at most once a minute
-    for each DID. Raises XrpcError: 401, or 429 for an issuer of too many tokens.
+    Verifies form, time, audience, method, signature by the issuer's current key, and
+    first use. A bad signature refreshes the key, at most once a minute for each DID.
+    Raises XrpcError: 401, or 429 for an issuer of too many tokens.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class ServiceAuthenticator:
         return await self.check_token(token, nsid)
 
     async def check_token(self, token: str, nsid: str) -> Auth:
-        """Return the Auth that a token gives for a method; XrpcError if none."""
+        """Return the Auth of a token for a method. Raises XrpcError."""
         try:
             jwt = parse_service_jwt(token)
             check_claims(
@@ -148,7 +149,7 @@ class ServiceAuthenticator:
             token_id = jwt.digest
         if token_id is None or self._jti_store is None:
             return
-        # Remembered for as long as the token passes the check of its time.
+        # Held for as long as the token passes the check of its time.
         until = math.ceil(jwt.exp)
         try:
             first = await self._jti_store.use(jwt.did, token_id, until)

@@ -1,4 +1,4 @@
-"""Notice that a client is gone while a thread still works on its answer."""
+"""Detection of clients that disconnect while a thread works on their response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ClientGoneError(Exception):
-    """Work that was stopped because nobody waits for it any more."""
+    """Work that was stopped because its client disconnected."""
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Compressed answers: zstd or gzip, whichever the client prefers and understands."""
+"""Compressed responses: zstd or gzip, as the client prefers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MIN_BYTES: Final = 1_024
-"""Smaller answers gain nothing."""
+"""The minimum size of a body worth compressing."""
 _ZSTD_LEVEL: Final = 3
 _GZIP_LEVEL: Final = 5
 _GZIP_WINDOW: Final = 31
 _OFF_LOOP_BYTES: Final = 65_536
-# CARs hold records that are hardly smaller compressed, pictures are compressed.
+# CARs hardly shrink, pictures are compressed already.
 _TYPES: Final = frozenset(
     ("application/json", "application/javascript", "application/xml", "image/svg+xml")
 )
@@ -37,14 +37,14 @@ def _zstd() -> _Encoder:
     return zstandard.ZstdCompressor(_ZSTD_LEVEL).compressobj()
 
 
-# The better ones first.
+# In order of preference.
 _ENCODERS: Final = {"zstd": _zstd, "gzip": _gzip}
 
 
 def choose_encoding(accepted: str) -> str | None:
     """Return the encoding for a value of Accept-Encoding (RFC 9110, 12.5.3).
 
-    None if the client wants the answer as it is, or an encoding we do not have.
+    None if the client prefers an uncompressed body, or an encoding we do not have.
     """
     weights: dict[str, float] = {}
     for part in accepted.split(","):
@@ -65,7 +65,7 @@ def choose_encoding(accepted: str) -> str | None:
 
 
 class CompressionMiddleware:
-    """Compresses text answers over MIN_BYTES for clients that accept it."""
+    """A middleware that compresses text over MIN_BYTES for clients that accept it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -80,7 +80,7 @@ class CompressionMiddleware:
 
 
 class _Answer:
-    """One answer on its way out. Its start waits for the first piece of its body."""
+    """One response; its start waits for the first piece of its body."""
 
     def __init__(self, send: Send, encoding: str | None) -> None:
         self._send = send
@@ -122,7 +122,9 @@ class _Answer:
             headers["Content-Length"] = str(len(encoded["body"]))
         etag = headers.get("ETag")
         if etag is not None and not etag.startswith("W/"):
-            headers["ETag"] = f"W/{etag}"  # other bytes than those it was made of
+            headers["ETag"] = (
+                f"W/{etag}"  # compressed bytes differ from the tagged ones
+            )
         await self._send(start)
         await self._send(encoded)
 

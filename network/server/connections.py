@@ -1,8 +1,8 @@
-"""The connections of one server: bounded in number, for each address, and in time.
+"""The connections of one server: bounded in number, per address, and in time.
 
-A connection that waits for its client (for a request head or body, or for the reader of
-an answer) gives way to new ones: of the same address first, else of the address that
-has the most. So idle sockets never keep anybody out.
+A connection that waits for its client (for a request or for a reader) is closed when a
+new one needs its slot: first of the same address, else of the address with the most.
+Idle sockets therefore never keep other clients out.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ MAX_CONNECTIONS: Final = 4_000
 _SWEEP_S: Final = 1.0
 _RESERVED_FILES: Final = 256
 _MOST_FILES: Final = 65_536
-# Of one request's head, its trailers or the extensions of its chunks.
+# The bound of a request's head, its trailers, or its chunk extensions.
 _MAX_HEAD_BYTES: Final = 65_536
 _CLOSE_GRACE_S: Final = 5
-# Requests of one connection that wait for the one before them. One read from a socket
-# may hold 14,000, a kilobyte of memory each.
+# Pipelined requests of one connection. One read from a socket may hold 14,000, a
+# kilobyte of memory each.
 _MAX_PIPELINED: Final = 32
-# A proxy speaks for many, but not for everybody.
+# The part of all connections that one proxy may hold.
 _PROXY_PART: Final = 0.75
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Bounds of a server's connections; times are in seconds.
+    """The bounds of a server's connections, times in seconds.
 
-    A request head must come within `head_s`. A reader that takes nothing for `stall_s`
-    is cut. The `proxies` may hold three quarters of all connections, any other address
-    `per_address`.
+    A request head must arrive within `head_s`. A reader that takes nothing for
+    `stall_s` is closed. The `proxies` may hold three quarters of all connections, any
+    other address `per_address`.
     """
 
     total: int = MAX_CONNECTIONS
@@ -65,7 +65,7 @@ class _OfAddress:
 
 
 class Connections:
-    """All connections of one server. Belongs to one event loop."""
+    """All connections of one server, on one event loop."""
 
     def __init__(self, limits: ConnectionLimits | None = None) -> None:
         self.limits = limits = limits or ConnectionLimits()
@@ -79,7 +79,7 @@ class Connections:
         return len(self._all)
 
     def enter(self, connection: BoundedHttp) -> bool:
-        """Take a new connection; False if there is no room and nobody gives way."""
+        """Add a new connection; return False if there is no free slot."""
         host = connection.client[0] if connection.client else ""
         connection.key, most = self._place(host)
         mine = self._addresses.get(connection.key)
@@ -91,13 +91,13 @@ class Connections:
         return True
 
     def enter_upgraded(self, connection: BoundedWebSocket) -> None:
-        """Take a WebSocket; it had a place before its upgrade."""
+        """Add a WebSocket; it had a slot before its upgrade."""
         host = connection.client[0] if connection.client else ""
         connection.key, _ = self._place(host)
         self._add(connection)
 
     def leave(self, connection: BoundedHttp | BoundedWebSocket) -> None:
-        """Forget a connection; also one that was never taken."""
+        """Remove a connection, also one that was never added."""
         if connection not in self._all:
             return
         self._all.discard(connection)
@@ -108,7 +108,7 @@ class Connections:
             del self._addresses[connection.key]
 
     def waits(self, connection: BoundedHttp, waits: bool) -> None:
-        """Note whether a connection waits for its client, beginning now."""
+        """Note that a connection starts or stops waiting for its client."""
         if connection not in self._all:
             return
         waiting = self._addresses[connection.key].waiting
@@ -125,7 +125,7 @@ class Connections:
             connection.loop.call_later(_SWEEP_S, self._sweep, connection.loop)
 
     def _place(self, host: str) -> tuple[str, int]:
-        """Return the key of an address, and how many connections it may have."""
+        """Return the key of an address, and its maximum number of connections."""
         address = parse_address(host)
         if address is None:
             return host, self._total  # a UNIX socket
@@ -135,7 +135,7 @@ class Connections:
         return address_key(address), min(most, self._total)
 
     def _make_room(self) -> bool:
-        """Drop the oldest waiting connection of the address that has most of them."""
+        """Drop the oldest waiting connection of the address with the most of them."""
         most = max(self._addresses.values(), key=lambda mine: len(mine.waiting))
         return self._drop_oldest(most)
 
@@ -159,7 +159,7 @@ class Connections:
 
 
 class _Stall:
-    """The watch over one connection's reader."""
+    """The progress of one connection's reader."""
 
     __slots__ = ("_left", "_since", "progressed")
 
@@ -171,7 +171,7 @@ class _Stall:
     def look(
         self, transport: asyncio.Transport | None, now: float, patience: float
     ) -> None:
-        """Cut a reader that took nothing of what is written for `patience` seconds."""
+        """Close a connection whose reader took nothing for `patience` seconds."""
         if transport is None:
             return
         left = transport.get_write_buffer_size()
@@ -184,7 +184,7 @@ class _Stall:
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """An HTTP connection that is one of `bounds`."""
+    """An HTTP connection among `bounds`."""
 
     def __init__(self, bounds: Connections, **options: Any) -> None:
         super().__init__(**options)
@@ -245,7 +245,7 @@ class BoundedHttp(HttpToolsProtocol):
         if not more:
             self._bounds.waits(self, True)
             if self.cycle is not None and self.cycle.more_body:
-                # The rest of a body that nobody reads counts as the next head.
+                # The rest of an unread body counts as the next head.
                 self._head_since = self.loop.time()
 
     def pause_writing(self) -> None:
@@ -263,7 +263,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def check_head(self, now: float) -> None:
-        """Refuse a client whose request head does not come in time."""
+        """Refuse a client whose request head does not arrive in time."""
         since = self._head_since
         if (
             since is not None
@@ -286,10 +286,10 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 class BoundedWebSocket(WebSocketsSansIOProtocol):
-    """A WebSocket that is one of `bounds`.
+    """A WebSocket among `bounds`.
 
-    Closing waits for the peer to read what is in the buffer; a peer that never does
-    would hold the socket for ever, so in the end it is cut.
+    Closing waits for the peer to read the buffer; after a grace time the socket is
+    aborted.
     """
 
     def __init__(self, bounds: Connections, **options: Any) -> None:
@@ -322,7 +322,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
 
 def raise_file_limit() -> int:
-    """Let this process open as many files as it may; return how many that are."""
+    """Raise the limit of open files as far as allowed; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:

@@ -1,4 +1,4 @@
-"""Running an ASGI app under uvicorn: as the program, or beside other work."""
+"""Servers of ASGI apps under uvicorn: as the program, or beside other work."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _KEEP_ALIVE: Final = 30
 _GRACE: Final = 5
 _TICK: Final = 0.1
 _BACKLOG: Final = 2_048
-# Subscribers of event streams have little to say: whom they want to hear of, at most.
+# Subscribers of event streams send at most a list of wanted accounts.
 _MAX_RECEIVED_FRAME: Final = 524_288
 
 
 def server_config(
     app: ASGIApp, limits: ConnectionLimits | None = None, **changes: Any
 ) -> uvicorn.Config:
-    """The one uvicorn configuration; its connections are within `limits`.
+    """Return the uvicorn configuration of every server, with connections in `limits`.
 
-    Logging stays as the process has set it up; no compression is offered on
-    WebSockets (specs/event-stream); forwarded-for headers are not believed here.
+    Logging stays as the process has it, WebSockets are not compressed
+    (specs/event-stream), and forwarded-for headers are ignored here.
     """
     bounds = Connections(limits)
     settings: dict[str, Any] = {
@@ -55,7 +55,7 @@ def server_config(
 
 
 class _QuietServer(uvicorn.Server):
-    """A server beside other work: signals belong to the program around it."""
+    """A server beside other work, without signal handlers."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class _QuietServer(uvicorn.Server):
                     await self._stop.wait()
 
     def stop(self) -> None:
-        """End without waiting for the next tick. May be called from any thread."""
+        """Stop without waiting for the next tick. Safe in threads."""
         self.should_exit = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop may be closed by now
@@ -95,7 +95,7 @@ class _QuietServer(uvicorn.Server):
 
 def _listen(host: str, port: int) -> tuple[socket.socket, str]:
     # asyncio turns Nagle's delay off only for sockets that name their protocol;
-    # without it every answer of two writes takes 40 ms.
+    # without it every response of two writes takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
@@ -110,7 +110,7 @@ async def serving(
     *,
     limits: ConnectionLimits | None = None,
 ) -> AsyncIterator[str]:
-    """Serve on the running event loop; gives the URL (port 0: any free port)."""
+    """Serve on the running event loop; yield the URL (port 0: any free port)."""
     listener, url = _listen(host, port)
     settled = asyncio.Event()
     server = _QuietServer(app, settled.set, limits)
@@ -136,7 +136,7 @@ def serving_in_thread(
     *,
     limits: ConnectionLimits | None = None,
 ) -> Iterator[str]:
-    """Serve on an event loop of a thread of its own; gives the URL."""
+    """Serve on an event loop in its own thread; yield the URL."""
     listener, url = _listen(host, port)
     settled = threading.Event()
     failure: list[BaseException] = []
@@ -145,7 +145,7 @@ def serving_in_thread(
     def run() -> None:
         try:
             asyncio.run(server.serve(sockets=[listener]))
-        except BaseException as error:  # handed to the thread that waits below
+        except BaseException as error:  # raised by the thread that waits below
             failure.append(error)
         finally:
             settled.set()

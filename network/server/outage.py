@@ -1,4 +1,4 @@
-"""Failures that are no bugs: a full disk, a database that is away. 503, and why.
+"""Failures that are not bugs, such as a full disk or a missing database: 503.
 
 One log line for each reason every ten seconds, without a traceback.
 """
@@ -48,14 +48,14 @@ _last_full: list[float] = []
 
 
 def outage_reason(error: BaseException) -> str | None:
-    """Return why the server cannot work now; None for anything else."""
+    """Return the reason why the server cannot work now; None for other errors."""
     if isinstance(error, OSError) and error.errno in _FILES:
         return _FILES[error.errno]
     return next((text for kind, text in _DATABASE if isinstance(error, kind)), None)
 
 
 def outage_error(error: BaseException) -> XrpcError | None:
-    """Return the answer to a request that met an outage, logged; None for others."""
+    """Return the 503 for an outage, and log it; None for other errors."""
     reason = outage_reason(error)
     if reason is None:
         return None
@@ -65,7 +65,7 @@ def outage_error(error: BaseException) -> XrpcError | None:
 
 
 def recently_full(within: float = 30.0) -> str | None:
-    """Return the reason if a write met a full disk a short while ago."""
+    """Return the reason if a write met a full disk recently."""
     if _last_full and time.monotonic() - _last_full[0] < within:
         return DISK_FULL
     return None

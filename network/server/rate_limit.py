@@ -9,18 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from cachetools import LRUCache
+
 from network.errors import XrpcError
 from network.http.budget import TokenBucket
-from network.identity.identity_cache import BoundedCache
 
 MAX_KEYS: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The state of one key's bucket. Times are in seconds.
+    """The state of one key's bucket, times in seconds.
 
-    `wait` is the time until the points asked for are there, 0 if they are.
+    `wait` is the time until the requested points are there, 0 if they are.
     """
 
     limit: int
@@ -30,10 +31,10 @@ class Quota:
     wait: float = 0.0
 
     def headers(self) -> dict[str, str]:
-        """Return the RateLimit headers of an answer, as the reference PDS names them.
+        """Return the RateLimit headers of a response, as the reference PDS names them.
 
-        A refusal resets when the points are there, any other answer when the bucket
-        is full again.
+        A refusal resets when the points are there, any other response when the bucket
+        is full.
         """
         reset = time.time() + (self.wait or self.full_in)
         headers = {
@@ -47,14 +48,14 @@ class Quota:
         return headers
 
     def refuse(self, message: str = "Rate Limit Exceeded") -> XrpcError:
-        """Return the error of a request that is over the limit."""
+        """Return the error of a request over the limit."""
         return XrpcError("RateLimitExceeded", message, 429, self.headers())
 
 
 class RateLimit:
-    """`limit` points in `window` seconds for each key, refilled steadily.
+    """A limit of `limit` points in `window` seconds for each key, refilled steadily.
 
-    Beyond `max_keys` the key used least recently is forgotten. Safe in threads.
+    Beyond `max_keys` the least recently used key is dropped. Safe in threads.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class RateLimit:
         self.window = window
         self._clock = clock
         self._lock = threading.Lock()
-        self._buckets: BoundedCache[TokenBucket] = BoundedCache(max_keys)
+        self._buckets: LRUCache[str, TokenBucket] = LRUCache(max_keys)
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -82,7 +83,7 @@ class RateLimit:
         return quota
 
     def try_take(self, key: str, points: int = 1) -> Quota:
-        """As `take`, but a quota that has to `wait` tells of the refusal."""
+        """Take points if there are enough; the quota has a `wait` if not."""
         bucket = self._bucket(key)
         taken = bucket.take(points)
         return self._quota(bucket, 0 if taken else points)
@@ -108,12 +109,12 @@ class RateLimit:
             if bucket is None:
                 rate = self.limit / self.window
                 bucket = TokenBucket(rate, self.limit, self._clock)
-                self._buckets.put(key, bucket)
+                self._buckets[key] = bucket
             return bucket
 
 
 def take_from_all(limits: Sequence[RateLimit], key: str, points: int = 1) -> Quota:
-    """Take points under several limits at once; return the quota that is tightest.
+    """Take points under several limits at once; return the tightest quota.
 
     Raises XrpcError 429, and takes none, if one of them has too few.
     """

@@ -1,4 +1,4 @@
-"""`/_ready`: whether this server can answer, asked of what it depends on."""
+"""`/_ready`: the state of the services that this server depends on."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _RETRY_S: Final = 5
 
 
 class Readiness:
-    """Asks `check`, which raises if something is away, for at most one second.
+    """A cached readiness check; `check` raises if a dependency is away.
 
-    One check runs at a time and its result is kept for a second. One that hangs is not
-    started again until it ends.
+    One check runs at a time, for at most a second, and its result is kept for a second.
+    A check that hangs is not started again until it ends.
     """
 
     def __init__(self, check: Callable[[], None]) -> None:
@@ -36,11 +36,10 @@ class Readiness:
         self._checked = -_KEEP_S
 
     def route(self) -> Route:
-        """Return the route; it is no method of XRPC."""
         return Route(PATH, self.serve)
 
     async def serve(self, request: Request) -> Response:
-        """Answer 200, or 503 with the reason."""
+        """Respond with 200, or 503 with the reason."""
         reason = await self.reason()
         if reason is None:
             return JSONResponse({"ready": True})
@@ -51,7 +50,7 @@ class Readiness:
         )
 
     async def reason(self) -> str | None:
-        """Return why the server cannot answer; None if it can."""
+        """Return the reason why the server is not ready; None if it is."""
         if time.monotonic() - self._checked < _KEEP_S:
             return self._reason
         if self._running is None:

@@ -1,6 +1,6 @@
-"""Large answers, written in full before they are sent: in memory, then in a temp file.
+"""Spooled responses: written in full before they are sent, to memory, then to a file.
 
-So a slow reader holds neither a database connection nor a thread, only a file.
+A slow reader therefore holds a file, but no database connection and no thread.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from network.server.client_watch import ClientGoneError
 _CHUNK_BYTES: Final = 262_144
 _WAIT_S: Final = 5.0
 _RETRY_S: Final = 10
-# A reader has a minute, and the time that its spool takes at this speed.
+# A reader has a minute plus the time that its spool takes at this speed.
 _GRACE_S: Final = 60.0
 _BYTES_PER_S: Final = 8_192
 
 
 class ReaderTooSlowError(Exception):
-    """An answer that was not read in its time."""
+    """A response that was not read in time."""
 
 
 class Spooler:
     """The spools of one server.
 
     At most `writing` are written at once and `held` are kept for their readers,
-    `per_client` of them for one, of `total` bytes together. One of over `memory` bytes
-    is a file without a name in `folder` (default: the system's).
+    `per_client` of them for one client, `total` bytes together. One over `memory` bytes
+    is an unnamed file in `folder` (default: the system's).
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Spooler:
 
     @property
     def held(self) -> int:
-        """Spools that are written or read now."""
+        """Return the number of spools that are written or read now."""
         return self._clients.total()
 
     async def fill(
@@ -71,10 +71,10 @@ class Spooler:
         write: Callable[[Spool], None],
         is_client_gone: Callable[[], bool] = lambda: False,
     ) -> SpoolReader:
-        """Run `write(spool)` in a thread; return the reader of what it wrote.
+        """Run `write(spool)` in a thread; return the reader of the result.
 
-        `client` is the key that shares are counted by. Writing stops when it is gone.
-        Raises XrpcError 429 if it has its share of spools, 503 if there is no room.
+        `client` is the key of shares. Writing stops when the client disconnects. Raises
+        XrpcError 429 if the client has its share of spools, 503 if all are in use.
         """
         if self._clients[client] >= self._per_client:
             raise XrpcError(
@@ -88,7 +88,7 @@ class Spooler:
         self._clients[client] += 1
         spool = Spool(self, client, self._memory, self._folder, is_client_gone)
         try:
-            # Nobody who waits here holds a thread or a connection yet.
+            # Waiting here holds neither a thread nor a connection.
             try:
                 async with asyncio.timeout(_WAIT_S):
                     await self._writing.acquire_on_behalf_of(spool)
@@ -118,7 +118,7 @@ class Spooler:
 
 
 class Spool:
-    """One answer while it is written and read. Close it."""
+    """One response while it is written and read. Close it."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Spool:
     def write(self, piece: bytes) -> None:
         """Append a piece.
 
-        Raises XrpcError 503 if all spools together are too large, ClientGoneError.
+        Raises ClientGoneError, or XrpcError 503 if all spools together are too large.
         """
         if self._is_client_gone():
             raise ClientGoneError
@@ -149,7 +149,6 @@ class Spool:
         self._file.write(piece)
 
     def writelines(self, pieces: Iterable[bytes]) -> None:
-        """Append pieces."""
         for piece in pieces:
             self.write(piece)
 
@@ -161,7 +160,7 @@ class Spool:
         return self._file.read(_CHUNK_BYTES)
 
     def close(self) -> None:
-        """Remove it. Belongs to the event loop's thread."""
+        """Remove the spool. For the event loop's thread only."""
         if not self._closed:
             self._closed = True
             self._file.close()
@@ -195,14 +194,13 @@ class SpoolReader(AsyncIterator[bytes]):
         return chunk
 
     async def aclose(self) -> None:
-        """Give the spool back."""
         self._spool.close()
 
 
 def _no_room() -> XrpcError:
     return XrpcError(
         "ServiceUnavailable",
-        "too many downloads under way",
+        "too many downloads in progress",
         503,
         {"Retry-After": str(_RETRY_S)},
     )

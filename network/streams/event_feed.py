@@ -1,7 +1,7 @@
-"""One reader of an event source for all who follow it: a ring of late events.
+"""One reader of an event source for all followers: a ring of recent events.
 
-A follower holds a position, not a queue: behind the ring it reads the source page by
-page. The source is read once for all who are at the end.
+A follower holds a position, not a queue. Behind the ring it reads the source page by
+page; the source is read once for all followers at the tip.
 """
 
 from __future__ import annotations
@@ -20,26 +20,29 @@ E_co = TypeVar("E_co", bound=Sized, covariant=True)
 
 
 class EventSource(Protocol[E_co]):
-    """Events with rising sequence numbers, kept for a window of time. The length of
-    an event is its size in bytes."""
+    """A log of events with rising sequence numbers, kept for a window of time.
+
+    The length of an event is its size in bytes.
+    """
 
     async def tail(self) -> int:
-        """The highest sequence number there is, 0 if there is none."""
+        """Return the highest sequence number, 0 if there is none."""
         ...
 
     async def oldest(self) -> int:
-        """The lowest sequence number still kept. If none is: 0, or the next number
-        where events were forgotten."""
+        """Return the lowest stored sequence number.
+
+        If none is stored: 0, or the next number if events were pruned.
+        """
         ...
 
     async def events_after(self, seq: int, limit: int) -> Sequence[tuple[int, E_co]]:
-        """The next (seq, event) above `seq` in order, about `limit` of them; an empty
-        answer means that there is none."""
+        """Return about `limit` (seq, event) above `seq`, in order; empty for none."""
         ...
 
 
 class Ring(Generic[E]):
-    """The events of late, bounded by number and by bytes; `floor` is just below."""
+    """The recent events, bounded by number and by bytes; `floor` is just below them."""
 
     def __init__(self, floor: int, max_events: int, max_bytes: int) -> None:
         self.floor = floor
@@ -51,7 +54,7 @@ class Ring(Generic[E]):
         self._bytes = 0
 
     def extend(self, events: Sequence[tuple[int, E]]) -> None:
-        """Take the next events; the oldest go."""
+        """Append events; drop the oldest over the bounds."""
         for seq, event in events:
             self._seqs.append(seq)
             self._events.append(event)
@@ -68,14 +71,14 @@ class Ring(Generic[E]):
             del self._seqs[:drop], self._events[:drop]
 
     def skip(self, floor: int) -> None:
-        """Begin anew behind `floor`: what was to come before it is lost."""
+        """Restart behind `floor`: earlier events are lost."""
         self._seqs.clear()
         self._events.clear()
         self._bytes = 0
         self.floor = self.last = floor
 
     def after(self, seq: int, limit: int) -> list[tuple[int, E]]:
-        """At most `limit` of the events above `seq`."""
+        """Return at most `limit` of the events above `seq`."""
         start = bisect_right(self._seqs, seq)
         stop = start + limit
         return list(zip(self._seqs[start:stop], self._events[start:stop], strict=True))
@@ -86,10 +89,10 @@ class TooSlowError(Exception):
 
 
 class EventFeed(Generic[E]):
-    """Feeds any number of followers; reads only while there is one.
+    """The feed of any number of followers; reads only while there is one.
 
-    `poll` seconds after the last look the source is asked anyway, for events that
-    another process wrote.
+    The source is read every `poll` seconds even without `wake`, for events that another
+    process wrote.
     """
 
     def __init__(
@@ -113,18 +116,18 @@ class EventFeed(Generic[E]):
         self._grown = asyncio.Event()
 
     def wake(self) -> None:
-        """Tell that there are new events. May be called from any thread."""
+        """Announce new events. Safe in threads."""
         loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop may be closed by now
                 loop.call_soon_threadsafe(self._woken.set)
 
     async def join(self) -> Ring[E]:
-        """Begin to follow. Every call wants a `leave`, even if it fails."""
+        """Start to follow. Every call needs a `leave`, even if it fails."""
         self.followers += 1
         if self._ring is None:
             tail = await self.source.tail()
-            # Another follower may have been here while the source was asked.
+            # Another follower may have set it meanwhile.
             if self._ring is None:
                 self._ring = Ring(tail, *self._limits)
         if self._feeder is None or self._feeder.done():
@@ -133,7 +136,7 @@ class EventFeed(Generic[E]):
         return self._ring
 
     def leave(self) -> None:
-        """Stop following; the last one stops the reading."""
+        """Stop following; the last follower stops the reading."""
         self.followers -= 1
         if self.followers == 0:
             if self._feeder is not None:
@@ -143,10 +146,10 @@ class EventFeed(Generic[E]):
     async def next_events(
         self, ring: Ring[E], position: int, *, live: bool
     ) -> tuple[Sequence[tuple[int, E]], bool]:
-        """The events above `position`, waiting for some; and whether they are live.
+        """Wait for events above `position`; return them, and True if they are live.
 
-        Raises TooSlowError for one who was `live` and has fallen behind the ring, and
-        where the source has forgotten what comes next: a gap is never passed over.
+        Raises TooSlowError for a follower that was `live` and fell behind the ring.
+        Raises it also if the source has pruned the next events: a gap is never skipped.
         """
         while True:
             grown = self._grown
@@ -165,8 +168,7 @@ class EventFeed(Generic[E]):
             if live:
                 await grown.wait()
             else:
-                # The source kept nothing between here and where the ring began when
-                # it was asked; it may begin later by now.
+                # The source has nothing up to the floor that the ring had before.
                 position = floor
 
     async def _feed(self, ring: Ring[E]) -> None:
@@ -176,7 +178,7 @@ class EventFeed(Generic[E]):
                 events = await self.source.events_after(ring.last, self.page)
                 oldest = await self.source.oldest() if events else 0
             except Exception:
-                # The database may be away for a while; followers wait with us.
+                # The database may be away for a while; followers wait.
                 log.exception("event source failed")
                 events = ()
             if events:

@@ -1,8 +1,8 @@
-"""Reading an event stream for as long as it lasts (specs/event-stream).
+"""A client of event streams that reconnects from its cursor (specs/event-stream).
 
-Frames come out raw, in order, and only when asked for: a consumer that does not ask
-leaves the bytes in the socket, and the sender notices. Lost connections are made anew,
-from the cursor, after a random pause.
+Frames come out raw, in order, and only when asked for: a slow consumer leaves the bytes
+in the socket, which slows the sender. Lost connections are reopened after a random
+pause.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
@@ -28,89 +26,37 @@ from network.errors import (
     UnreachableError,
 )
 from network.http.budget import parse_retry_after
-from network.http.client import Fetcher, translate
+from network.http.client import Fetcher
+from network.http.responses import translate_error
 from network.http.urls import Target
+from network.streams.stream_events import (
+    Connected,
+    Disconnected,
+    DisconnectReason,
+    StreamEvent,
+    StreamTimes,
+)
 from protocol.limits import MAX_FRAME_BYTES
 
 _CLOSE_TIMEOUT: Final = 1.0
-# Answers to the upgrade that a second try may find changed; other 3xx and 4xx, and
-# 501, are refusals (specs/event-stream).
+# Temporary refusals of the upgrade; other 3xx and 4xx, and 501, are final
+# (specs/event-stream).
 _PASSING_4XX: Final = frozenset((408, 425, 429))
 
-
-class DisconnectReason(StrEnum):
-    """Why a connection ended, or was not made. A closed set: metric labels."""
-
-    CLOSED = "closed"
-    LOST = "lost"
-    SILENT = "silent"
-    OVERSIZE = "oversize"
-    TEXT_FRAME = "text_frame"
-    DROPPED = "dropped"
-    UNREACHABLE = "unreachable"
-    TIMED_OUT = "timed_out"
-    FORBIDDEN = "forbidden"
-    REFUSED = "refused"
-    BUSY = "busy"
-    SERVER_ERROR = "server_error"
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """A connection was made, with this cursor."""
-
-    url: str
-    cursor: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnected:
-    """A connection ended or was not made.
-
-    `failures` counts those in a row; `retry_in` is the pause in seconds, None if
-    there is no other try.
-    """
-
-    url: str
-    reason: DisconnectReason
-    detail: str
-    failures: int
-    retry_in: float | None
-
-
-StreamEvent: TypeAlias = Connected | Disconnected
 Cursor: TypeAlias = int | Callable[[], int | None] | None
 
 
 class StreamRefusedError(BadResponseError):
-    """The host answered the upgrade in a way that no retry will change."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamTimes:
-    """Seconds. The pause before try n is random up to first * 2**(n - 1), at most
-    `longest` (full jitter). A peer silent for `ping_after` is pinged, and left after
-    `pong_within` more. A connection that lasted `stable_after` clears the failures.
-    """
-
-    first: float = 1.0
-    longest: float = 300.0
-    ping_after: float = 30.0
-    pong_within: float = 30.0
-    stable_after: float = 30.0
-
-    def pause(self, failures: int, fraction: float) -> float:
-        """The pause after so many failures; `fraction` is random in [0, 1)."""
-        doublings = min(max(failures - 1, 0), 30)
-        return fraction * min(self.longest, self.first * 2.0**doublings)
+    """A response to the upgrade that no retry will change."""
 
 
 class StreamClient:
-    """`async with subscribe(…) as stream: async for frame in stream`.
+    """A stream of frames: `async with subscribe(…) as stream: async for frame in
+    stream`.
 
-    Raises StreamRefusedError, ForbiddenAddressError, and UnreachableError after
-    `max_failures` in a row that brought not one good frame: a stream that breaks often
-    is read all the same. The iterator ends only by `aclose`.
+    Raises StreamRefusedError and ForbiddenAddressError. Raises UnreachableError after
+    `max_failures` in a row without one good frame, so that a stream that breaks often
+    is still read. The iterator ends only by `aclose`.
     """
 
     def __init__(
@@ -142,15 +88,10 @@ class StreamClient:
         self._given = self._fruitful = False
         self._retry_in = 0.0
         self._closing = asyncio.Event()
-        # When we began to listen for what comes next; infinity while we do not.
+        # The start of the wait for the next frame; infinity outside of a wait.
         self._waiting_since = math.inf
         self._silent = False
         self._watcher: asyncio.Task[None] | None = None
-
-    @property
-    def failures(self) -> int:
-        """Failed connections in a row."""
-        return self._failures
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,8 +108,8 @@ class StreamClient:
         return self
 
     async def __anext__(self) -> bytes:
-        """The next frame; connects, and connects again, as needed."""
-        # Asking for another frame says that the last one was good.
+        """Return the next frame; connect and reconnect as needed."""
+        # A request for the next frame means that the last one was good.
         self._fruitful = self._fruitful or self._given
         if self._failures and self._is_stable():
             self._failures = 0
@@ -241,8 +182,8 @@ class StreamClient:
         target = self._fetcher.policy.parse(self._url)
         pause = max(self._retry_in, self._fetcher.budgets.paused_for(target.authority))
         await self._sleep(pause)
-        # All streams of this process share one bucket: five hundred dead hosts must
-        # not become a storm of connections.
+        # All streams of this process share one bucket, so that hundreds of dead hosts
+        # do not cause a storm of connections.
         await self._sleep(self._fetcher.stream_dials.reserve(math.inf) or 0.0)
 
     async def _sleep(self, seconds: float) -> None:
@@ -259,7 +200,7 @@ class StreamClient:
             ):
                 return await self._fetcher.stream_session.ws_connect(
                     target.to_yarl(),
-                    # aiohttp refuses from this number on, not above it.
+                    # aiohttp refuses frames of exactly this size too.
                     max_msg_size=self._max_frame_bytes + 1,
                     compress=0,
                     autoping=False,
@@ -268,7 +209,7 @@ class StreamClient:
         except aiohttp.WSServerHandshakeError:
             raise
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise translate(error, str(target)) from error
+            raise translate_error(error, str(target)) from error
 
     def _handle_refusal(
         self, error: aiohttp.WSServerHandshakeError, target: Target
@@ -295,7 +236,7 @@ class StreamClient:
     # Receiving.
 
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> bytes | None:
-        """One frame, or None once the connection has ended."""
+        """Return one frame, or None once the connection has ended."""
         while True:
             self._waiting_since = time.monotonic()
             message = await socket.receive()
@@ -325,11 +266,11 @@ class StreamClient:
                 return None
 
     async def _watch(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Ping a peer that says nothing while we listen, and end the connection where
-        that is not answered either.
+        """Ping a peer that is silent while we listen; close the connection without a
+        pong.
 
-        One timer for a connection: one for each frame would take half of the time
-        that it takes to read it.
+        One timer for a connection: a timer for each frame would double the cost of
+        reading.
         """
         times = self._times
         while True:
@@ -347,7 +288,7 @@ class StreamClient:
             return
 
     async def _ping(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
-        """False if not even a ping can be sent any more."""
+        """Return False if a ping cannot be sent."""
         try:
             async with asyncio.timeout(self._times.pong_within):
                 await socket.ping()
@@ -356,7 +297,7 @@ class StreamClient:
         return True
 
     async def _pong(self, socket: aiohttp.ClientWebSocketResponse, data: bytes) -> None:
-        # A peer that pings and does not read is found out by the next receive.
+        # The next receive detects a peer that pings and does not read.
         with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await socket.pong(data)
@@ -426,11 +367,11 @@ def subscribe(
     text: bool = False,
     times: StreamTimes | None = None,
 ) -> StreamClient:
-    """A stream of raw frames from `url` (wss://host/xrpc/NSID).
+    """Return a stream of raw frames from `url` (wss://host/xrpc/NSID).
 
-    `cursor` is the last sequence number that was dealt with, or a function that tells
-    it at each connection; None starts at the tip. `on_event` hears of every connect
-    and disconnect. With `text` the frames are text ones, given as UTF-8, and only they.
+    `cursor` is the last processed sequence number, or a function that returns it at
+    each connect; None starts at the tip. `on_event` is called at every connect and
+    disconnect. With `text` only text frames are accepted, returned as UTF-8.
     """
     return StreamClient(
         fetcher,

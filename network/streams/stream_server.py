@@ -1,7 +1,7 @@
-"""Serving an event stream: replay from a cursor, then live (specs/event-stream).
+"""The server of an event stream: replay from a cursor, then live (specs/event-stream).
 
-A subscriber that was live and falls behind what is kept at hand, or that leaves a
-frame unread for too long, is told so and cut off.
+A live subscriber that falls behind the ring, or leaves a frame unread for too long,
+gets an error frame and is closed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _LAST_WORDS: Final = 1.0
 
 
 class StreamServer:
-    """Give it to `XrpcServer.route_subscription`; call `wake` after each commit.
+    """The handler of a subscription for `XrpcServer.route_subscription`.
 
-    Its source gives encoded frames. `send_timeout` is how long one frame may stay
+    `source` returns encoded frames. `send_timeout` is how long one frame may stay
     unread; `poll`, `page` and the bounds of the ring are those of `EventFeed`.
     """
 
@@ -60,11 +60,11 @@ class StreamServer:
 
     @property
     def subscribers(self) -> int:
-        """Connections being served now."""
+        """Return the number of open subscriptions."""
         return self._feed.followers
 
     def wake(self) -> None:
-        """Tell that there are new events. May be called from any thread."""
+        """Announce new events; call it after each commit. Safe in threads."""
         self._feed.wake()
 
     async def __call__(self, websocket: WebSocket, params: Mapping[str, Any]) -> None:
@@ -73,14 +73,13 @@ class StreamServer:
             await websocket.close(TRY_AGAIN_LATER)
             return
         try:
-            # Before the connection stands: of what happens from then on nothing may be
-            # missed.
+            # Join before accepting, so that no event after the connect is missed.
             ring = await self._feed.join()
             tip = ring.last
             await websocket.accept()
             await self._serve(websocket, params.get("cursor"), ring, tip)
         except (WebSocketDisconnect, OSError):
-            pass  # gone; it will come back with its cursor
+            pass  # the client will reconnect with its cursor
         finally:
             self._feed.leave()
 
@@ -123,7 +122,7 @@ class StreamServer:
     async def _start(
         self, websocket: WebSocket, cursor: int, ring: Ring[bytes]
     ) -> int | None:
-        """The position to send from, or None if the cursor was refused."""
+        """Return the position to send from, or None if the cursor was refused."""
         tail = max(ring.last, await self._feed.source.tail())
         if cursor > tail:
             frame = encode_error_frame(FUTURE_CURSOR, "cursor is ahead of the stream")
@@ -155,13 +154,13 @@ class StreamServer:
 
 
 async def _wait_for_end(websocket: WebSocket) -> None:
-    """Returns when the subscriber leaves; what it may say meanwhile is not heard."""
+    """Wait until the subscriber disconnects; its messages are ignored."""
     while (await websocket.receive())["type"] != "websocket.disconnect":
         pass
 
 
 async def _cut_off(websocket: WebSocket) -> None:
-    """Say why, if the socket takes it, and close."""
+    """Send the reason, if the socket accepts it, and close."""
     frame = encode_error_frame(CONSUMER_TOO_SLOW, "events were not read in time")
     with contextlib.suppress(TimeoutError, WebSocketDisconnect, OSError, RuntimeError):
         async with asyncio.timeout(_LAST_WORDS):

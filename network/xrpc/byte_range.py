@@ -22,7 +22,7 @@ class ByteRange:
 
     @property
     def content_range(self) -> str:
-        """The Content-Range header of that answer."""
+        """Return the Content-Range header of that answer."""
         return f"bytes {self.start}-{self.end - 1}/{self.size}"
 
 

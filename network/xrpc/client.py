@@ -1,4 +1,4 @@
-"""Calling XRPC methods of another server (specs/xrpc)."""
+"""A client for XRPC methods of other servers (specs/xrpc)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,8 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import urlencode
 
 from network.errors import BadResponseError, XrpcError
-from network.http.client import (
-    DEFAULT_MAX_BYTES,
-    Fetched,
-    Fetcher,
-    Headers,
-    Streamed,
-)
+from network.http.client import DEFAULT_MAX_BYTES, Fetcher, Headers
+from network.http.responses import Fetched, Streamed
 from network.xrpc.reply import encode_json
 from protocol.data import json_form
 from protocol.errors import ProtocolError
@@ -29,7 +24,7 @@ Params: TypeAlias = Mapping[str, Any]
 
 
 class XrpcClient:
-    """Methods of one host.
+    """The methods of one host.
 
     `host` is its base URL ("https://pds.example.com"). `auth` is a bearer token, or a
     function that makes one for a method's NSID (sync or async).
@@ -49,7 +44,7 @@ class XrpcClient:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout: float | None = None,  # noqa: ASYNC109 - handed on to the fetcher
     ) -> Any:
-        """The JSON answer of a query. XrpcError for error answers, NetworkError."""
+        """Return the JSON response of a query. Raises XrpcError and NetworkError."""
         fetched = await self._fetcher.get(
             self._url(nsid, params),
             headers=await self._headers(nsid, headers),
@@ -67,7 +62,7 @@ class XrpcClient:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> bytes:
-        """The body of a query that does not answer JSON."""
+        """Return the body of a query that does not return JSON."""
         fetched = await self._fetcher.get(
             self._url(nsid, params),
             headers=await self._headers(nsid, headers),
@@ -88,7 +83,7 @@ class XrpcClient:
         max_bytes: int = MAX_CAR_BYTES,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> AsyncIterator[Streamed]:
-        """The body of a query in chunks: `async with … as body: async for chunk …`."""
+        """Yield the body of a query in chunks: `async for chunk in body`."""
         try:
             async with self._fetcher.stream(
                 self._url(nsid, params),
@@ -113,7 +108,7 @@ class XrpcClient:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> Any:
-        """The JSON answer of a procedure, None if it answers nothing.
+        """Return the JSON response of a procedure, None if it is empty.
 
         `input` is a JSON value, or bytes of the media type `encoding`, or None.
         """
@@ -145,7 +140,7 @@ class XrpcClient:
 
 
 def encode_params(params: Params) -> str:
-    """The query string: booleans as words, arrays as repeated names, None left out."""
+    """Return the query string; arrays as repeated names, None left out."""
     pairs: list[tuple[str, str]] = []
     for name, value in params.items():
         values = value if isinstance(value, (list, tuple)) else [value]
@@ -166,7 +161,7 @@ def _read_json(nsid: str, fetched: Fetched) -> Any:
 
 
 def read_error(nsid: str, status: int, body: bytes) -> XrpcError | BadResponseError:
-    """The exception for an answer that is none: named if the peer named it."""
+    """Return the exception for an error response: an XrpcError if it has a name."""
     try:
         value = json_form.loads(body)
     except ProtocolError:

@@ -1,4 +1,4 @@
-"""Cross-origin rules of a public API: any web page may ask, none gets credentials."""
+"""Cross-origin rules of a public API: any web page may call it, without credentials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALLOWED_HEADERS: Final = (
     "x-atproto-bsky-topics",
     "x-bsky-topics",
 )
-# A script sees no others, but for the few that CORS itself lists.
+# The headers that scripts may read, beside those that CORS itself lists.
 EXPOSED_HEADERS: Final = (
     "accept-ranges",
     "atproto-content-labelers",
@@ -44,7 +44,7 @@ _DAY: Final = "86400"
 
 
 class CorsMiddleware:
-    """Answers preflights, and marks every other answer as open to all origins."""
+    """A middleware for preflights that opens every response to all origins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,6 +1,7 @@
-"""Paging cursors that only we can make: a list of values, sealed with an HMAC.
+"""Signed paging cursors: a list of values, sealed with an HMAC.
 
-Opaque to clients (specs/xrpc), but not secret: never seal what a client must not see.
+Opaque to clients (specs/xrpc), but not secret: never seal a value that a client must
+not see.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ _SEAL_BYTES: Final = 16
 
 
 def _seal(secret: bytes, scope: str, payload: bytes) -> bytes:
-    # The length keeps scope and payload apart: no pair can be read as another pair.
+    # The length separates scope and payload, so no pair reads as another pair.
     message = len(scope).to_bytes(4, "big") + scope.encode() + payload
     return hmac.digest(secret, message, sha256)[:_SEAL_BYTES]
 
 
 def seal_cursor(secret: bytes, values: list[Any], *, scope: str = "") -> str:
-    """A cursor that carries `values` (JSON values).
+    """Return a cursor that carries `values` (JSON values).
 
-    `scope` binds it to where it was given out, e.g. the NSID and the query: opened
-    under another scope it is invalid.
+    `scope` binds it to its use, e.g. the NSID and the query: under another scope it is
+    invalid.
     """
     payload = json.dumps(values, separators=(",", ":"), allow_nan=False).encode()
     sealed = _seal(secret, scope, payload) + payload
@@ -36,12 +37,12 @@ def seal_cursor(secret: bytes, values: list[Any], *, scope: str = "") -> str:
 
 
 def open_cursor(secret: bytes, text: str, *, scope: str = "") -> list[Any]:
-    """The values of a cursor; XrpcError InvalidCursor (400) if we never sealed it."""
+    """Return the values of a cursor. Raises XrpcError 400 for any but our own."""
     sealed = _decode(text)
     payload = sealed[_SEAL_BYTES:]
     if not hmac.compare_digest(sealed[:_SEAL_BYTES], _seal(secret, scope, payload)):
         raise _invalid()
-    values: list[Any] = json.loads(payload)  # our own bytes, proven by the seal
+    values: list[Any] = json.loads(payload)  # our own bytes, by the seal
     return values
 
 
@@ -53,7 +54,7 @@ def _decode(text: str) -> bytes:
         sealed = base64.b64decode(padded, altchars=b"-_", validate=True)
     except binascii.Error:
         raise _invalid() from None
-    # One cursor has one spelling: no stray bits, no padding of the client's own.
+    # One cursor has one spelling: no stray bits, no padding.
     if base64.urlsafe_b64encode(sealed).rstrip(b"=").decode() != text:
         raise _invalid()
     return sealed

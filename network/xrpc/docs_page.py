@@ -1,4 +1,4 @@
-"""The page at /docs: the OpenAPI document for people, without a line of script."""
+"""The page at /docs: the OpenAPI document for people, without scripts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; } td, th { tex
 
 
 def render_docs(api: Mapping[str, Any]) -> HTMLResponse:
-    """A page with every method of an OpenAPI document, grouped by namespace."""
+    """Return a page with every method of an OpenAPI document, by namespace."""
     title = escape(api["info"]["title"])
     groups: dict[str, list[tuple[str, str, Mapping[str, Any]]]] = {}
     for path, item in api["paths"].items():
@@ -151,7 +151,7 @@ def _table(rows: list[tuple[str, Mapping[str, Any], bool, str | None]]) -> str:
 
 
 def _type_name(schema: Mapping[str, Any]) -> str:
-    """A type in a few words: `string (did)`, `array of postView`, `integer 1…100`."""
+    """Return a short type name: `string (did)`, `array of postView`."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition(".")[2]
     if "anyOf" in schema:

@@ -1,4 +1,4 @@
-"""Exceptions to XRPC error answers: the one place where status codes are chosen."""
+"""XRPC error responses for exceptions: the one place that chooses status codes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HEADER_TEXT: Final = re.compile(r"[\x20-\x7e]*")
 def error_response(
     error: Exception, error_types: ErrorTypes, nsid: str
 ) -> JSONResponse:
-    """`{"error", "message"}` for any exception; the unforeseen are logged, as 500."""
+    """Return `{"error", "message"}` for any exception; log unknown ones, as 500."""
     known = _to_xrpc_error(error, error_types)
     if known is None:
         log.error("handler of %r crashed", nsid[:400], exc_info=error)
@@ -59,7 +59,7 @@ def _to_xrpc_error(error: Exception, error_types: ErrorTypes) -> XrpcError | Non
     for kind, (name, status) in error_types.items():
         if isinstance(error, kind):
             return XrpcError(name, str(error), status)
-    # A handler that parses an identifier out of its input may simply let it raise.
+    # A handler may let the parser of an identifier raise.
     if isinstance(error, InvalidSyntaxError):
         return XrpcError("InvalidRequest", str(error), 400)
     if isinstance(error, IdentityError):
@@ -74,12 +74,12 @@ def _to_xrpc_error(error: Exception, error_types: ErrorTypes) -> XrpcError | Non
     if isinstance(error, NetworkError):
         return XrpcError("UpstreamFailure", "upstream failed", 502)
     if isinstance(error, ClientGoneError):
-        return XrpcError("ClientClosedRequest", "nobody waits for the answer", 499)
+        return XrpcError("ClientClosedRequest", "the client disconnected", 499)
     return outage_error(error)
 
 
 async def answer_outage(request: Request, error: Exception) -> Response:
-    """Answer any request that met an outage; a bug is raised on."""
+    """Respond to any request that met an outage; raise other errors."""
     known = error if isinstance(error, XrpcError) else outage_error(error)
     if known is None:
         raise error

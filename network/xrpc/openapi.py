@@ -32,7 +32,7 @@ def describe_api(
     title: str,
     version: str,
 ) -> Json:
-    """The document for the methods that are the keys of `auth_modes`.
+    """Return the document for the methods that are the keys of `auth_modes`.
 
     The values are "none", "optional" or "required".
     """
@@ -128,7 +128,7 @@ def _error(*names: str) -> Json:
 
 
 class _Schemas:
-    """Converts definitions, and collects those they refer to."""
+    """A converter of definitions that collects the definitions they refer to."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -147,11 +147,11 @@ class _Schemas:
         }
 
     def definition(self, name: str) -> Schema:
-        """The lexicon definition of "nsid" or "nsid#name"; of none, one of anything."""
+        """Return the lexicon definition of "nsid" or "nsid#name", else "unknown"."""
         return self._catalog.find_schema(name) or {"type": "unknown"}
 
     def finish(self) -> dict[str, Json]:
-        """All schemas that were referred to, directly or not."""
+        """Return all schemas that were referred to, directly or not."""
         while self._waiting:
             ref = self._waiting.pop()
             nsid = ref.partition("#")[0]
@@ -159,7 +159,7 @@ class _Schemas:
         return dict(sorted(self._done.items()))
 
     def convert(self, schema: Schema, nsid: str) -> Json:
-        """JSON Schema of a lexicon schema found in the document `nsid`."""
+        """Return the JSON Schema of a lexicon schema found in the document `nsid`."""
         kind = schema.get("type", "unknown")
         converter = self._converters.get(kind)
         return converter(schema, nsid) if converter else _simple(kind, schema)
@@ -172,8 +172,8 @@ class _Schemas:
         found = self._plain(schema, "string")
         if "format" in schema:
             found["format"] = _FORMATS.get(schema["format"], schema["format"])
-        # Lexicon lengths are bytes or graphemes; JSON Schema counts code points, of
-        # which there are never more than bytes nor fewer than graphemes.
+        # Lexicons count bytes or graphemes, JSON Schema counts code points: at most as
+        # many as bytes, at least as many as graphemes.
         if "maxLength" in schema:
             found["maxLength"] = schema["maxLength"]
         if "minGraphemes" in schema:

@@ -1,4 +1,4 @@
-"""Results of handlers to HTTP answers: JSON, bytes, or a stream of bytes."""
+"""HTTP responses from the results of handlers: JSON, bytes, or a stream of bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BATCH_BYTES: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer with more to say than its JSON.
+    """A response with more than its JSON.
 
     `body` is a JSON value (links and bytes of the data model are allowed inside),
     bytes, or an iterator or async iterator of bytes.
@@ -44,12 +44,12 @@ class Reply:
 
 
 class InvalidOutputError(Exception):
-    """A handler's answer does not fit its own lexicon: our bug."""
+    """A response that does not fit its own lexicon: our bug."""
 
 
 def encode_json(value: Any) -> bytes:
-    """JSON text of a value, with links as $link and bytes as $bytes."""
-    # A link is a dataclass, which orjson would else write out field by field.
+    """Return the JSON text of a value, with links as $link and bytes as $bytes."""
+    # Without it orjson would write a link, a dataclass, field by field.
     return orjson.dumps(
         value, default=_data_model_json, option=orjson.OPT_PASSTHROUGH_DATACLASS
     )
@@ -66,7 +66,7 @@ def _data_model_json(value: Any) -> Any:
 
 
 class _Source(Protocol):
-    """Pieces of a body, b"" at the end."""
+    """The pieces of a body, b"" at the end."""
 
     async def read(self) -> bytes: ...
 
@@ -97,7 +97,7 @@ class _SyncSource:
         return await anyio.to_thread.run_sync(self._batch, limiter=self._limiter)
 
     def _batch(self) -> bytes:
-        # Blocks of a CAR are small: a hop to a thread is paid for 64 kB at once.
+        # Blocks of a CAR are small: one hop to a thread fetches 64 kB.
         pieces: list[bytes] = []
         size = 0
         for chunk in self._chunks:
@@ -113,7 +113,7 @@ class _SyncSource:
 
 
 class ByteStream(StreamingResponse):
-    """A body in chunks, whose source is closed however the answer ends."""
+    """A body in chunks, whose source is always closed."""
 
     def __init__(
         self, first: bytes, source: _Source, status: int, headers: Mapping[str, str]
@@ -124,8 +124,8 @@ class ByteStream(StreamingResponse):
     async def _read(self, piece: bytes) -> AsyncGenerator[bytes, None]:
         while piece:
             yield piece
-            # uvicorn takes what is sent to a reader that has left, without a pause:
-            # here is where the news of its leaving gets a turn.
+            # uvicorn accepts data for a closed connection without a pause: let the
+            # event loop notice the disconnect.
             await anyio.lowlevel.checkpoint()
             piece = await self._source.read()
 
@@ -133,12 +133,12 @@ class ByteStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         except ReaderTooSlowError:
-            pass  # cut: the server closes a connection whose answer is not whole
+            pass  # the server closes the connection of an incomplete response
         finally:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the source; also for an answer that is not sent after all."""
+        """Close the source; also for a response that is not sent."""
         with anyio.CancelScope(shield=True):
             await self._source.aclose()
 
@@ -146,7 +146,7 @@ class ByteStream(StreamingResponse):
 async def build_response(
     reply: Reply, method: Method, *, check: bool, limiter: anyio.CapacityLimiter
 ) -> Response:
-    """The HTTP answer. Raises InvalidOutputError if `check` finds a misfit."""
+    """Return the HTTP response. Raises InvalidOutputError if `check` finds a misfit."""
     body = reply.body
     headers = dict(reply.headers)
     declared = method.output.encoding if method.output else None
@@ -172,7 +172,7 @@ async def build_response(
         return _typed(
             Response(content, reply.status, headers), reply.content_type or JSON
         )
-    # Read before the status is sent: a source that fails at once is an error answer.
+    # Read before the status is sent: a source that fails at once gives an error.
     try:
         first = await source.read()
     except BaseException:

@@ -7,8 +7,9 @@ from typing import Any, Final
 import orjson
 
 from network.errors import NetworkError, XrpcError
-from network.http.client import Fetched, Fetcher
+from network.http.client import Fetcher
 from network.http.policy import CallerBudget, HostLimits
+from network.http.responses import Fetched
 from pds.exceptions import InvalidRequestError, UpstreamFailureError
 from plc.operation import (
     LegacyCreate,
@@ -89,7 +90,7 @@ class Directory:
 def local_document(
     did: str, handle: str, signing_did_key: str, origin: str
 ) -> dict[str, Any]:
-    """The DID document as this server knows it, without asking the directory."""
+    """Return the DID document as this server knows it, without asking the directory."""
     return operation_document(
         Did(did),
         Operation(

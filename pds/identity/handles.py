@@ -39,7 +39,7 @@ _RESERVED = frozenset(_RESERVED_NAMES.split())
 
 
 def parse_requested_handle(text: str, *, dev: bool) -> Handle:
-    """A handle somebody asks for, in lower case. Raises InvalidHandleError."""
+    """Return a handle somebody asks for, in lower case. Raises InvalidHandleError."""
     try:
         handle = normalize_handle(text)
     except InvalidSyntaxError as error:
@@ -52,7 +52,7 @@ def parse_requested_handle(text: str, *, dev: bool) -> Handle:
 
 
 def is_local(handle: str, domains: tuple[str, ...]) -> bool:
-    """Whether the handle lies under one of the server's own domains."""
+    """Return True if the handle lies under one of the server's own domains."""
     return any(handle.endswith(domain) for domain in domains)
 
 

@@ -47,7 +47,7 @@ class Vault:
         return nonce + self._cipher.encrypt(nonce, plain, _context(did, role))
 
     def open(self, sealed: bytes, *, did: str, role: str) -> PrivateKey:
-        """The key that `seal` was given. Raises VaultError."""
+        """Return the key that `seal` was given. Raises VaultError."""
         nonce, box = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         try:
             plain = self._cipher.decrypt(nonce, box, _context(did, role))

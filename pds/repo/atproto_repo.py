@@ -274,7 +274,7 @@ class _RepoMethods:
         return _shown(account, params["collection"], record)
 
     async def _foreign_record(self, call: Call) -> Any:
-        """A record of a repo elsewhere: the default indexer is asked, for nobody."""
+        """Return a record of a repo elsewhere: the default indexer is asked, for nobody."""
         target = self._host.proxy.default
         if target is None:
             raise RepoNotFoundError(f"Could not find repo: {call.params['repo']}")
@@ -301,7 +301,7 @@ _INTENTS: Final = {
 
 
 def _identifier(repo: str) -> str:
-    """A DID as it is, a handle in lower case."""
+    """Return a DID as it is, a handle in lower case."""
     return repo if repo.startswith("did:") else normalize_handle(repo)
 
 

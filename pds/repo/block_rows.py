@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
-from pds.server.accounts import Connection
+from cachetools import LRUCache
+
+from storage.postgres.pool import Conn
 
 _CACHE_BYTES = 32 * 1024 * 1024
 # At blocks of a mebibyte.
@@ -21,39 +23,30 @@ class NodeCache:
     """
 
     def __init__(self, max_bytes: int = _CACHE_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._nodes: OrderedDict[bytes, bytes] = OrderedDict()
+        self._nodes: LRUCache[bytes, bytes] = LRUCache(max_bytes, len)
         self._lock = threading.Lock()
 
     def get(self, cid: bytes) -> bytes | None:
         with self._lock:
-            node = self._nodes.get(cid)
-            if node is not None:
-                self._nodes.move_to_end(cid)
-            return node
+            return self._nodes.get(cid)
 
     def put(self, cid: bytes, node: bytes) -> None:
-        with self._lock:
-            if cid in self._nodes:
-                return
+        # A node that is larger than the cache is not kept.
+        with self._lock, suppress(ValueError):
             self._nodes[cid] = node
-            self._bytes += len(node)
-            while self._bytes > self._max_bytes:
-                self._bytes -= len(self._nodes.popitem(last=False)[1])
 
 
 class BlockReader:
     """Blocks of one repo inside one transaction; remembers which nodes were read."""
 
-    def __init__(self, conn: Connection, account: int, cache: NodeCache) -> None:
+    def __init__(self, conn: Conn, account: int, cache: NodeCache) -> None:
         self._conn = conn
         self._account = account
         self._cache = cache
         self.nodes: dict[bytes, bytes] = {}
 
     def get_node(self, cid: bytes) -> bytes | None:
-        """The tree node of that CID, or None."""
+        """Return the tree node of that CID, or None."""
         node = self.nodes.get(cid) or self._cache.get(cid)
         if node is None:
             node = find_block(self._conn, self._account, cid)
@@ -64,17 +57,15 @@ class BlockReader:
         return node
 
 
-def find_block(conn: Connection, account: int, cid: bytes) -> bytes | None:
+def find_block(conn: Conn, account: int, cid: bytes) -> bytes | None:
     row = conn.execute(
         "SELECT value FROM block WHERE account = %s AND cid = %s", [account, cid]
     ).fetchone()
     return None if row is None else bytes(row[0])
 
 
-def find_blocks(
-    conn: Connection, account: int, cids: Sequence[bytes]
-) -> dict[bytes, bytes]:
-    """Those of the blocks that the repo has."""
+def find_blocks(conn: Conn, account: int, cids: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return those of the blocks that the repo has."""
     return dict(
         conn.execute(
             "SELECT cid, value FROM block WHERE account = %s AND cid = ANY(%b)",
@@ -84,7 +75,7 @@ def find_blocks(
 
 
 def insert_blocks(
-    conn: Connection, account: int, rev: str, blocks: dict[bytes, bytes]
+    conn: Conn, account: int, rev: str, blocks: dict[bytes, bytes]
 ) -> None:
     """Add blocks; those that are there already keep the rev they came with."""
     conn.execute(
@@ -95,7 +86,7 @@ def insert_blocks(
     )
 
 
-def delete_blocks(conn: Connection, account: int, cids: Sequence[bytes]) -> None:
+def delete_blocks(conn: Conn, account: int, cids: Sequence[bytes]) -> None:
     conn.execute(
         "DELETE FROM block WHERE account = %s AND cid = ANY(%b)",
         [account, list(cids)],
@@ -103,7 +94,7 @@ def delete_blocks(conn: Connection, account: int, cids: Sequence[bytes]) -> None
 
 
 def stream_blocks_since(
-    conn: Connection, account: int, rev: str
+    conn: Conn, account: int, rev: str
 ) -> Iterator[tuple[bytes, bytes]]:
     """Every block that came after `rev`, in no order, through a server-side cursor."""
     with conn.cursor(name="blocks_since") as cursor:
@@ -115,9 +106,7 @@ def stream_blocks_since(
         yield from cursor
 
 
-def stream_records(
-    conn: Connection, account: int
-) -> Iterator[tuple[bytes, bytes, bytes]]:
+def stream_records(conn: Conn, account: int) -> Iterator[tuple[bytes, bytes, bytes]]:
     """(key, CID, value) of every record, in the order of the tree."""
     with conn.cursor(name="all_records") as cursor:
         cursor.itersize = _FETCH_ROWS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pds.exceptions import RecordNotFoundError
-from pds.server.accounts import Connection
+from storage.postgres.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,8 @@ class StoredRecord:
     value: bytes
 
 
-def find_record(
-    conn: Connection, account: int, collection: str, rkey: str
-) -> StoredRecord:
-    """The current record of that path. Raises RecordNotFoundError."""
+def find_record(conn: Conn, account: int, collection: str, rkey: str) -> StoredRecord:
+    """Return the current record of that path. Raises RecordNotFoundError."""
     row = conn.execute(
         "SELECT r.cid, b.value FROM record r"
         " JOIN block b ON b.account = r.account AND b.cid = r.cid"
@@ -33,7 +31,7 @@ def find_record(
 
 
 def page_records(
-    conn: Connection,
+    conn: Conn,
     account: int,
     collection: str,
     *,
@@ -41,7 +39,7 @@ def page_records(
     after: str | None,
     ascending: bool,
 ) -> list[StoredRecord]:
-    """A page of a collection, newest key first unless `ascending`.
+    """Return a page of a collection, newest key first unless `ascending`.
 
     `after` is the record key where the page before ended.
     """
@@ -62,8 +60,8 @@ def page_records(
     return [StoredRecord(path[len(prefix) :], cid, value) for path, cid, value in rows]
 
 
-def list_collections(conn: Connection, account: int) -> list[str]:
-    """The collections that have a record, by one index probe each."""
+def list_collections(conn: Conn, account: int) -> list[str]:
+    """Return the collections that have a record, by one index probe each."""
     rows = conn.execute(
         "WITH RECURSIVE step (name) AS ("
         "  (SELECT split_part(path, '/', 1) FROM record WHERE account = %(account)s"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from pds.exceptions import RepoNotFoundError
-from pds.server.accounts import Connection, Cursor
+from pds.server.accounts import Cursor
 from protocol.syntax import Tid
+from storage.postgres.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,32 +24,32 @@ _HEAD: Final = "SELECT rev, data, commit FROM repo WHERE account = %s"
 LOCK_HEAD: Final = f"{_HEAD} FOR NO KEY UPDATE"
 
 
-def get_head(conn: Connection, account: int) -> RepoHead:
-    """The head. Raises RepoNotFoundError once the account is deleted."""
+def get_head(conn: Conn, account: int) -> RepoHead:
+    """Return the head. Raises RepoNotFoundError once the account is deleted."""
     return read_head(conn.execute(_HEAD, [account]))
 
 
-def lock_head(conn: Connection, account: int) -> RepoHead:
-    """The head, which nobody else can move until this transaction ends."""
+def lock_head(conn: Conn, account: int) -> RepoHead:
+    """Return the head, which nobody else can move until this transaction ends."""
     return read_head(conn.execute(LOCK_HEAD, [account]))
 
 
 def read_head(cursor: Cursor) -> RepoHead:
-    """The one row of a query for a head. Raises RepoNotFoundError without one."""
+    """Return the one row of a query for a head. Raises RepoNotFoundError without one."""
     row = cursor.fetchone()
     if row is None:
         raise RepoNotFoundError("Could not find repo")
     return RepoHead(*row)
 
 
-def insert_head(conn: Connection, account: int, head: RepoHead) -> None:
+def insert_head(conn: Conn, account: int, head: RepoHead) -> None:
     conn.execute(
         "INSERT INTO repo (account, rev, data, commit) VALUES (%s, %s, %s, %s)",
         [account, head.rev, head.data, head.commit],
     )
 
 
-def move_head(conn: Connection, account: int, head: RepoHead) -> None:
+def move_head(conn: Conn, account: int, head: RepoHead) -> None:
     conn.execute(
         "UPDATE repo SET rev = %s, data = %s, commit = %s WHERE account = %s",
         [head.rev, head.data, head.commit, account],

@@ -26,13 +26,7 @@ from pds.repo.repo_heads import (
     move_head,
     read_head,
 )
-from pds.server.accounts import (
-    ACCOUNT_BY_ID,
-    Account,
-    Connection,
-    read_account,
-    require_writable,
-)
+from pds.server.accounts import ACCOUNT_BY_ID, Account, read_account, require_writable
 from pds.sync.frames import CommitMessage, CommitOp, car
 from pds.sync.sequencer import append
 from protocol.data.cid import cid_for, cid_to_text
@@ -41,6 +35,7 @@ from protocol.limits import MAX_COMMIT_BLOCKS_BYTES, MAX_COMMIT_OPS
 from protocol.mst import Tree, parse_node
 from protocol.repo.commit import sign_commit
 from protocol.syntax import Did, TidClock
+from storage.postgres.pool import Conn
 from storage.postgres.query_pipeline import send_all
 
 CREATE: Final = "create"
@@ -92,7 +87,7 @@ class RepoWriter:
         self,
         nodes: NodeCache,
         clock: TidClock,
-        signing_key: Callable[[Connection, Account], PrivateKey],
+        signing_key: Callable[[Conn, Account], PrivateKey],
     ) -> None:
         self._nodes = nodes
         self._clock = clock
@@ -100,7 +95,7 @@ class RepoWriter:
 
     def apply(
         self,
-        conn: Connection,
+        conn: Conn,
         account_id: int,
         writes: Sequence[Write],
         *,
@@ -187,9 +182,9 @@ def _check_batch(writes: Sequence[Write]) -> None:
 
 
 def _lock(
-    conn: Connection, account: int, writes: Sequence[Write]
+    conn: Conn, account: int, writes: Sequence[Write]
 ) -> tuple[RepoHead, Account, dict[str, bytes]]:
-    """The head, locked; and, as they are under that lock, the account and the records
+    """Return the head, locked; and, as they are under that lock, the account and the records
     that the batch touches."""
     # One round trip: the statements run one after the other all the same, and each
     # sees what was committed before it began.
@@ -228,7 +223,7 @@ def _settle(writes: Sequence[Write], current: dict[str, bytes]) -> list[CommitOp
 def _unreachable(
     root: bytes, read: dict[bytes, bytes], fresh: dict[bytes, bytes]
 ) -> list[bytes]:
-    """The nodes among those read that the tree under `root` no longer has.
+    """Return the nodes among those read that the tree under `root` no longer has.
 
     What was not read was not changed, so only nodes read or made need be walked.
     """
@@ -244,7 +239,7 @@ def _unreachable(
     return [cid for cid in read if cid not in reached]
 
 
-def _write_records(conn: Connection, account: int, ops: Iterable[CommitOp]) -> None:
+def _write_records(conn: Conn, account: int, ops: Iterable[CommitOp]) -> None:
     present = [(op.path, op.cid) for op in ops if op.cid is not None]
     removed = [op.path for op in ops if op.cid is None]
     released = list({op.prev for op in ops if op.prev is not None})
@@ -271,7 +266,7 @@ def _write_records(conn: Connection, account: int, ops: Iterable[CommitOp]) -> N
 
 
 def _write_blob_uses(
-    conn: Connection,
+    conn: Conn,
     account: int,
     writes: Iterable[Write],
     ops: Iterable[CommitOp],

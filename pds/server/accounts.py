@@ -17,8 +17,8 @@ from pds.exceptions import (
     RepoSuspendedError,
     RepoTakendownError,
 )
+from storage.postgres.pool import Conn
 
-Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
 
 ACTIVE = "active"
@@ -64,8 +64,8 @@ _COLUMNS = "id, did, handle, email, status, signing_did_key"
 ACCOUNT_BY_ID: Final = f"SELECT {_COLUMNS} FROM account WHERE id = %s"
 
 
-def find_account(conn: Connection, identifier: str) -> Account | None:
-    """The account of a DID or a handle (lower case)."""
+def find_account(conn: Conn, identifier: str) -> Account | None:
+    """Return the account of a DID or a handle (lower case)."""
     column = "did" if identifier.startswith("did:") else "handle"
     row = conn.execute(
         f"SELECT {_COLUMNS} FROM account WHERE {column} = %s", [identifier]
@@ -73,19 +73,19 @@ def find_account(conn: Connection, identifier: str) -> Account | None:
     return None if row is None else Account(*row)
 
 
-def get_account(conn: Connection, account: int) -> Account:
-    """The account of an id that is known to exist."""
+def get_account(conn: Conn, account: int) -> Account:
+    """Return the account of an id that is known to exist."""
     return read_account(conn.execute(ACCOUNT_BY_ID, [account]))
 
 
 def read_account(cursor: Cursor) -> Account:
-    """The one row of ACCOUNT_BY_ID."""
+    """Return the one row of ACCOUNT_BY_ID."""
     row = cursor.fetchone()
     assert row is not None
     return Account(*row)
 
 
-def find_password(conn: Connection, identifier: str) -> tuple[int, str] | None:
+def find_password(conn: Conn, identifier: str) -> tuple[int, str] | None:
     """Account id and stored password of a DID, a handle or an email address."""
     if identifier.startswith("did:"):
         column = "did"
@@ -100,7 +100,7 @@ def find_password(conn: Connection, identifier: str) -> tuple[int, str] | None:
     return None if row is None else (row[0], row[1])
 
 
-def insert_account(conn: Connection, new: NewAccount) -> int:
+def insert_account(conn: Conn, new: NewAccount) -> int:
     """Write the row; its id. A taken handle or email raises UniqueViolation."""
     row = conn.execute(
         "INSERT INTO account (did, handle, email, password, signing_key,"
@@ -120,8 +120,8 @@ def insert_account(conn: Connection, new: NewAccount) -> int:
     return int(row[0])
 
 
-def sealed_key(conn: Connection, account: int, role: str) -> bytes:
-    """The encrypted `signing` or `rotation` key of an account."""
+def sealed_key(conn: Conn, account: int, role: str) -> bytes:
+    """Return the encrypted `signing` or `rotation` key of an account."""
     row = conn.execute(
         f"SELECT {role}_key FROM account WHERE id = %s", [account]
     ).fetchone()
@@ -129,15 +129,15 @@ def sealed_key(conn: Connection, account: int, role: str) -> bytes:
     return bytes(row[0])
 
 
-def set_handle(conn: Connection, account: int, handle: str) -> None:
+def set_handle(conn: Conn, account: int, handle: str) -> None:
     conn.execute("UPDATE account SET handle = %s WHERE id = %s", [handle, account])
 
 
-def set_status(conn: Connection, account: int, status: str) -> None:
+def set_status(conn: Conn, account: int, status: str) -> None:
     conn.execute("UPDATE account SET status = %s WHERE id = %s", [status, account])
 
 
-def erase_account(conn: Connection, account: int) -> None:
+def erase_account(conn: Conn, account: int) -> None:
     """Delete all that belongs to the account but the row that says it is deleted."""
     # Imported here: it brings SQLAlchemy along, which nothing else of a server needs.
     from pds.tables import metadata
@@ -152,8 +152,8 @@ def erase_account(conn: Connection, account: int) -> None:
     )
 
 
-def require_public(conn: Connection, did: str) -> Account:
-    """The account whose repo anyone may read. Raises the Repo*Error of its status."""
+def require_public(conn: Conn, did: str) -> Account:
+    """Return the account whose repo anyone may read. Raises the Repo*Error of its status."""
     account = find_account(conn, did)
     if account is None or account.status == DELETED:
         raise RepoNotFoundError(f"Could not find repo for DID: {did}")
@@ -174,7 +174,7 @@ def require_writable(account: Account) -> None:
         raise AccountTakedownError("Account has been taken down")
 
 
-def handle_owner(conn: Connection, handle: str) -> str | None:
+def handle_owner(conn: Conn, handle: str) -> str | None:
     """DID of the active account that has the handle."""
     row = conn.execute(
         "SELECT did FROM account WHERE handle = %s AND status = %s", [handle, ACTIVE]
@@ -193,7 +193,7 @@ class HostedRepo:
     commit: bytes
 
 
-def list_repos(conn: Connection, after: int, limit: int) -> list[HostedRepo]:
+def list_repos(conn: Conn, after: int, limit: int) -> list[HostedRepo]:
     """Repos in the order of their creation, from the account id `after` on."""
     with conn.cursor(row_factory=class_row(HostedRepo)) as cursor:
         return cursor.execute(
@@ -204,5 +204,5 @@ def list_repos(conn: Connection, after: int, limit: int) -> list[HostedRepo]:
 
 
 def utc_text(moment: datetime) -> str:
-    """A moment in the datetime form of event frames, in milliseconds."""
+    """Return a moment in the datetime form of event frames, in milliseconds."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

@@ -215,7 +215,7 @@ class _ServerMethods:
         return self._session(account) | _tokens(tokens)
 
     async def _check_password(self, call: Call, identifier: str, password: str) -> int:
-        """The account id behind a login; WrongPasswordError whatever is wrong."""
+        """Return the account id behind a login; WrongPasswordError whatever is wrong."""
         host = self._host
         found = await host.run(self._find_password, identifier)
         # By account where there is one: its handle, DID and email are one name.

@@ -17,7 +17,6 @@ from pds.server.accounts import (
     DEACTIVATED,
     DELETED,
     Account,
-    Connection,
     NewAccount,
     erase_account,
     get_account,
@@ -38,10 +37,11 @@ from protocol.identity.keys import PrivateKey
 from protocol.mst import EMPTY_NODE, EMPTY_ROOT
 from protocol.repo.commit import sign_commit
 from protocol.syntax import Did, Tid
+from storage.postgres.pool import Conn
 
 
 def create_account(
-    conn: Connection, new: NewAccount, key: PrivateKey, rev: Tid, now: datetime
+    conn: Conn, new: NewAccount, key: PrivateKey, rev: Tid, now: datetime
 ) -> int:
     """Write the account with an empty repo, and tell of it; the account's id.
 
@@ -74,15 +74,13 @@ def create_account(
     return account
 
 
-def change_handle(
-    conn: Connection, account: Account, handle: str, now: datetime
-) -> None:
+def change_handle(conn: Conn, account: Account, handle: str, now: datetime) -> None:
     """Raises UniqueViolation when the handle is taken."""
     set_handle(conn, account.id, handle)
     append(conn, account.id, [IdentityMessage(account.did, handle)], now)
 
 
-def deactivate(conn: Connection, account: int, now: datetime) -> None:
+def deactivate(conn: Conn, account: int, now: datetime) -> None:
     """Stop serving the repo; its rows stay. No effect on an inactive account."""
     lock_head(conn, account)
     current = get_account(conn, account)
@@ -92,7 +90,7 @@ def deactivate(conn: Connection, account: int, now: datetime) -> None:
     append(conn, account, [AccountMessage(current.did, False, DEACTIVATED)], now)
 
 
-def activate(conn: Connection, account: int, now: datetime) -> None:
+def activate(conn: Conn, account: int, now: datetime) -> None:
     """Serve the repo again. No effect on an active account."""
     head = lock_head(conn, account)
     current = get_account(conn, account)
@@ -117,7 +115,7 @@ def activate(conn: Connection, account: int, now: datetime) -> None:
     )
 
 
-def delete(conn: Connection, account: Account, now: datetime) -> None:
+def delete(conn: Conn, account: Account, now: datetime) -> None:
     """Erase everything but the fact, the account's past events included."""
     lock_head(conn, account.id)
     erase_account(conn, account.id)

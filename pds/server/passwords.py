@@ -59,7 +59,7 @@ def hash_password(password: str) -> str:
 
 
 def check_password(password: str, stored: str | None) -> bool:
-    """Whether `password` made `stored`.
+    """Return True if `password` made `stored`.
 
     `stored` None (no such account) costs the same time as a real comparison, so that
     the time of the answer does not tell which accounts exist.

@@ -7,14 +7,14 @@ from typing import Any
 import orjson
 
 from pds.exceptions import InvalidRequestError
-from pds.server.accounts import Connection
+from storage.postgres.pool import Conn
 
 MAX_PREFERENCES_BYTES = 256 * 1024
 INDEXER_PREFERENCE = "dev.bigworld.actor.defs#indexerPref"
 
 
-def read_preferences(conn: Connection, account: int) -> list[dict[str, Any]]:
-    """The preference objects, as they were put."""
+def read_preferences(conn: Conn, account: int) -> list[dict[str, Any]]:
+    """Return the preference objects, as they were put."""
     row = conn.execute(
         "SELECT value FROM preference WHERE account = %s", [account]
     ).fetchone()
@@ -22,7 +22,7 @@ def read_preferences(conn: Connection, account: int) -> list[dict[str, Any]]:
 
 
 def write_preferences(
-    conn: Connection, account: int, preferences: list[dict[str, Any]]
+    conn: Conn, account: int, preferences: list[dict[str, Any]]
 ) -> None:
     """Replace all preferences. Raises InvalidRequestError."""
     for preference in preferences:
@@ -42,8 +42,8 @@ def write_preferences(
     )
 
 
-def preferred_indexer(conn: Connection, account: int) -> str | None:
-    """The `did#fragment` that the account chose for itself."""
+def preferred_indexer(conn: Conn, account: int) -> str | None:
+    """Return the `did#fragment` that the account chose for itself."""
     for preference in read_preferences(conn, account):
         if preference.get("$type") == INDEXER_PREFERENCE:
             return str(preference["service"])

@@ -21,13 +21,9 @@ from typing import Any, Final
 
 from pds.exceptions import AccountTakedownError, ExpiredTokenError, InvalidTokenError
 from pds.identity.vault import derive_key
-from pds.server.accounts import (
-    DELETED,
-    TAKENDOWN,
-    Account,
-    Connection,
-)
+from pds.server.accounts import DELETED, TAKENDOWN, Account
 from pds.settings import PdsSettings
+from storage.postgres.pool import Conn
 
 REFRESH_GRACE: Final = timedelta(hours=2)
 """How long a used refresh token gives the same successor, as on the reference PDS."""
@@ -76,7 +72,7 @@ class Sessions:
         self._access_lifetime = settings.access_lifetime
         self._refresh_lifetime = settings.refresh_lifetime
 
-    def open(self, conn: Connection, account: int, did: str, now: datetime) -> Tokens:
+    def open(self, conn: Conn, account: int, did: str, now: datetime) -> Tokens:
         """Begin a login."""
         session = secrets.token_urlsafe(18)
         expires = now + timedelta(seconds=self._refresh_lifetime)
@@ -88,7 +84,7 @@ class Sessions:
         self._insert_refresh_token(conn, session, refresh_id, expires)
         return self._mint(did, session, refresh_id, now)
 
-    def refresh(self, conn: Connection, token: str, now: datetime) -> Tokens | None:
+    def refresh(self, conn: Conn, token: str, now: datetime) -> Tokens | None:
         """Trade a refresh token for new tokens.
 
         None when the token was used before its grace time: then its whole login has
@@ -116,7 +112,7 @@ class Sessions:
             successor = self._rotate(conn, session, used, now)
         return self._mint(claims["sub"], session, successor, now)
 
-    def _rotate(self, conn: Connection, session: str, used: str, now: datetime) -> str:
+    def _rotate(self, conn: Conn, session: str, used: str, now: datetime) -> str:
         """Name and store the successor of an unused refresh token."""
         successor = _new_refresh_id()
         expires = now + timedelta(seconds=self._refresh_lifetime)
@@ -132,20 +128,20 @@ class Sessions:
         return successor
 
     def _insert_refresh_token(
-        self, conn: Connection, session: str, refresh_id: str, expires: datetime
+        self, conn: Conn, session: str, refresh_id: str, expires: datetime
     ) -> None:
         conn.execute(
             "INSERT INTO refresh_token (id, session, expires_at) VALUES (%s, %s, %s)",
             [refresh_id, session, expires],
         )
 
-    def close(self, conn: Connection, token: str, now: datetime) -> None:
+    def close(self, conn: Conn, token: str, now: datetime) -> None:
         """End the login of a refresh token."""
         claims = self._read(token, _REFRESH_HEADER, now)
         self._revoke(conn, claims["sid"], now)
 
     def authenticate(
-        self, conn: Connection, token: str, now: datetime, *, refresh: bool = False
+        self, conn: Conn, token: str, now: datetime, *, refresh: bool = False
     ) -> Login:
         """Who holds this access token (or refresh token, which proves nothing else).
 
@@ -167,12 +163,12 @@ class Sessions:
             raise AccountTakedownError("Account has been taken down")
         return Login(account, claims["sid"])
 
-    def prune(self, conn: Connection, now: datetime) -> None:
+    def prune(self, conn: Conn, now: datetime) -> None:
         """Forget logins and refresh tokens that can no longer be used."""
         conn.execute("DELETE FROM session WHERE expires_at < %s", [now])
         conn.execute("DELETE FROM refresh_token WHERE expires_at < %s", [now])
 
-    def _revoke(self, conn: Connection, session: str, now: datetime) -> None:
+    def _revoke(self, conn: Conn, session: str, now: datetime) -> None:
         conn.execute(
             "UPDATE session SET revoked_at = %s WHERE id = %s AND revoked_at IS NULL",
             [now, session],

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from psycopg import IsolationLevel
 
-from network.server.request_guard import client_key
+from network.server.admission import client_key
 from network.server.spool import Spool
 from network.xrpc.byte_range import parse_range
 from network.xrpc.cursor import open_cursor, seal_cursor
@@ -27,7 +27,6 @@ from pds.repo.repo_heads import get_head
 from pds.server.accounts import (
     ACTIVE,
     Account,
-    Connection,
     find_account,
     list_repos,
     require_public,
@@ -38,6 +37,7 @@ from protocol.errors import ProtocolError
 from protocol.mst import Tree
 from protocol.repo.car import car_block, car_header
 from protocol.repo.whole_repo import export_repo
+from storage.postgres.pool import Conn
 
 GET_REPO: Final = "com.atproto.sync.getRepo"
 GET_LATEST_COMMIT: Final = "com.atproto.sync.getLatestCommit"
@@ -95,7 +95,7 @@ class _SyncMethods:
             return {"did": did, "active": True, "rev": get_head(conn, account.id).rev}
 
     def get_record(self, call: Call) -> Reply:
-        """A CAR that proves the record, or that there is none."""
+        """Return a CAR that proves the record, or that there is none."""
         key = f"{call.params['collection']}/{call.params['rkey']}".encode("ascii")
         with self._snapshot(call) as (conn, account):
             head = get_head(conn, account.id)
@@ -200,8 +200,8 @@ class _SyncMethods:
         return answer
 
     @contextmanager
-    def _snapshot(self, call: Call) -> Iterator[tuple[Connection, Account]]:
-        """One consistent view of a repo that anyone may read."""
+    def _snapshot(self, call: Call) -> Iterator[tuple[Conn, Account]]:
+        """Yield one consistent view of a repo that anyone may read."""
         with self._host.pool.connection() as conn:
             conn.isolation_level = IsolationLevel.REPEATABLE_READ
             conn.read_only = True
@@ -213,7 +213,7 @@ class _SyncMethods:
                 conn.read_only = None
 
     def _export(
-        self, conn: Connection, account: Account, since: str | None, out: Spool
+        self, conn: Conn, account: Account, since: str | None, out: Spool
     ) -> None:
         head = get_head(conn, account.id)
         signed = find_block(conn, account.id, head.commit)

@@ -127,7 +127,7 @@ Message = CommitMessage | SyncMessage | IdentityMessage | AccountMessage
 
 
 def car(root: bytes, blocks: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A CAR file of these blocks."""
+    """Return a CAR file of these blocks."""
     parts = [car_header(root)]
     parts.extend(car_block(cid, value) for cid, value in blocks)
     return b"".join(parts)

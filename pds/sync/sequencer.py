@@ -16,10 +16,10 @@ from typing import Final, LiteralString, NoReturn
 
 import anyio
 import psycopg
-from psycopg_pool import ConnectionPool
 
-from pds.server.accounts import Connection, utc_text
+from pds.server.accounts import utc_text
 from pds.sync.frames import Message
+from storage.postgres.pool import Conn, Pool
 
 CHANNEL: Final = "pds_event"
 
@@ -39,9 +39,7 @@ _READ = """
 """
 
 
-def append(
-    conn: Connection, account: int, messages: Sequence[Message], now: datetime
-) -> int:
+def append(conn: Conn, account: int, messages: Sequence[Message], now: datetime) -> int:
     """Store these messages as the next events; the number of the last one.
 
     Must be the last statements of the transaction.
@@ -67,7 +65,7 @@ def append(
     return last
 
 
-def prune(conn: Connection, before: datetime) -> int:
+def prune(conn: Conn, before: datetime) -> int:
     """Forget events older than the backfill window; how many went."""
     return conn.execute("DELETE FROM event WHERE created_at < %s", [before]).rowcount
 
@@ -75,23 +73,23 @@ def prune(conn: Connection, before: datetime) -> int:
 class StoredEvents:
     """The log as `network.streams.stream_server` reads it."""
 
-    def __init__(self, pool: ConnectionPool[Connection]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def tail(self) -> int:
-        """The newest number; 0 for none."""
+        """Return the newest number; 0 for none."""
         return await anyio.to_thread.run_sync(
             self._number, "SELECT last_seq FROM sequencer"
         )
 
     async def oldest(self) -> int:
-        """The oldest number that is still stored; 0 for none."""
+        """Return the oldest number that is still stored; 0 for none."""
         return await anyio.to_thread.run_sync(
             self._number, "SELECT coalesce(min(seq), 0) FROM event"
         )
 
     async def events_after(self, seq: int, limit: int) -> list[tuple[int, bytes]]:
-        """The next events above `seq`: at most `limit`, and about 4 MiB."""
+        """Return the next events above `seq`: at most `limit`, and about 4 MiB."""
         return await anyio.to_thread.run_sync(self._read, seq, limit)
 
     def _read(self, seq: int, limit: int) -> list[tuple[int, bytes]]:
@@ -105,9 +103,7 @@ class StoredEvents:
         return int(row[0])
 
 
-async def listen(
-    pool: ConnectionPool[Connection], wake: Callable[[], None]
-) -> NoReturn:
+async def listen(pool: Pool, wake: Callable[[], None]) -> NoReturn:
     """Call `wake` after each append, of whatever process. Until cancelled.
 
     Notifications are a shortcut only: whoever is woken also looks by itself from time

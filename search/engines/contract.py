@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from search.documents import Document
 from search.query import PostQuery
-from storage.records.documents import Address, Document
+from storage.records.addresses import Address
 
 MAX_LIMIT = 100
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import tuple_row
-from psycopg_pool import ConnectionPool
 
+from search.documents import ActorDocument, Document, RecordDocument
 from search.engines.contract import (
     ActorHit,
     EngineStats,
@@ -40,19 +40,13 @@ from search.engines.tsvector import (
 from search.query import Clause, PostQuery, normalize_tag
 from search.tokens import tokenize
 from storage.postgres.instants import from_micros, to_micros
-from storage.records.documents import (
-    ActorDocument,
-    Address,
-    Document,
-    RecordDocument,
-)
+from storage.postgres.pool import Conn, Pool
+from storage.records.addresses import Address
 from storage.records.web_urls import normalize_url
 
 TOP_CANDIDATES = 5_000
 """How many of the newest matches compete for the top places."""
 STATEMENT_TIMEOUT_MS = 2_000
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 @dataclass(slots=True)
@@ -64,7 +58,7 @@ class PostgresEngine:
 
     def put(
         self,
-        conn: psycopg.Connection[Any],
+        conn: Conn,
         documents: Sequence[Document],
     ) -> None:
         """Insert or replace documents, in the caller's transaction."""
@@ -104,7 +98,7 @@ class PostgresEngine:
 
     def delete(
         self,
-        conn: psycopg.Connection[Any],
+        conn: Conn,
         addresses: Sequence[Address],
         actors: Sequence[int],
     ) -> None:
@@ -126,7 +120,7 @@ class PostgresEngine:
         for table in ("search_actor", "search_document") if actors else ():
             conn.execute(f"DELETE FROM {table} WHERE actor = ANY(%s)", ([*actors],))
 
-    def clear(self, conn: psycopg.Connection[Any]) -> None:
+    def clear(self, conn: Conn) -> None:
         """Forget everything (before a rebuild)."""
         conn.execute("TRUNCATE search_document, search_actor, search_word")
 

@@ -7,9 +7,8 @@ index gives candidates, an edit distance that knows swapped letters decides.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import psycopg
+from storage.postgres.pool import Conn
 
 MAX_WORDS = 200_000
 """Words kept, most frequent first."""
@@ -24,7 +23,7 @@ def trigrams(word: str) -> list[str]:
     return sorted({padded[i : i + 3] for i in range(len(padded) - 2)})
 
 
-def refresh_words(conn: psycopg.Connection[Any]) -> int:
+def refresh_words(conn: Conn) -> int:
     """Count the words of the newest documents anew; gives how many are known."""
     rows = conn.execute(
         """
@@ -49,7 +48,7 @@ def refresh_words(conn: psycopg.Connection[Any]) -> int:
     return len(rows)
 
 
-def correct(conn: psycopg.Connection[Any], word: str) -> str | None:
+def correct(conn: Conn, word: str) -> str | None:
     """The most frequent known word within one mistake (two for long words), or None.
 
     None too when the word is itself known: then nothing is wrong with it.

@@ -10,7 +10,8 @@ import json
 import os
 from typing import Any, Final
 
-from service.runtime.config import PREFIX, Config
+from service.runtime.config import Config
+from service.runtime.field_types import PREFIX
 
 _FILE: Final = "running.json"
 

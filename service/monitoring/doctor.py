@@ -1,4 +1,4 @@
-"""`bigworld doctor`: look at what the rest needs, and say what to do where it lacks."""
+"""Checks of `bigworld doctor`, each with its advice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import redis
 
-from service.monitoring.alarms import find_alarms
+from service.monitoring.alarm_rules import find_alarms
 from service.monitoring.snapshot import take_snapshot
 from service.operator_errors import ServiceError
 from service.runtime.config import Config
@@ -41,7 +41,7 @@ _WANTED_POSTGRES = 170_000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at; `advice` says what to do when it is not well."""
+    """Result of a check; `advice` applies if it is not well."""
 
     subject: str
     well: bool
@@ -50,21 +50,21 @@ class Finding:
 
 
 def examine(config: Config) -> list[Finding]:
-    """Every finding; nothing is started or changed, except a probe file."""
-    looks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-        _look_at_python,
-        _look_at_home,
-        _look_at_database,
-        _look_at_broker,
-        _look_at_ports,
-        _look_at_clock,
-        _look_at_manners,
-        _look_at_watch,
+    """Run every check; nothing is started or changed."""
+    checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+        _check_python,
+        _check_home,
+        _check_database,
+        _check_broker,
+        _check_ports,
+        _check_clock,
+        _check_contact,
+        _check_alarms,
     )
-    return [finding for look in looks for finding in look(config)]
+    return [finding for check in checks for finding in check(config)]
 
 
-def _look_at_python(_: Config) -> Iterator[Finding]:
+def _check_python(_: Config) -> Iterator[Finding]:
     version = platform.python_version()
     yield Finding(
         "python",
@@ -74,7 +74,7 @@ def _look_at_python(_: Config) -> Iterator[Finding]:
     )
 
 
-def _look_at_home(config: Config) -> Iterator[Finding]:
+def _check_home(config: Config) -> Iterator[Finding]:
     home = config.home.absolute()
     existing = next(path for path in (home, *home.parents) if path.exists())
     writable = os.access(existing, os.W_OK | os.X_OK)
@@ -90,7 +90,7 @@ def _look_at_home(config: Config) -> Iterator[Finding]:
     )
 
 
-def _look_at_database(config: Config) -> Iterator[Finding]:
+def _check_database(config: Config) -> Iterator[Finding]:
     if config.database_url is None:
         yield _binary("postgres", lambda: _postgres_binaries(config))
         return
@@ -120,7 +120,7 @@ def _postgres_binaries(config: Config) -> Path:
     return wheel_postgres()
 
 
-def _look_at_broker(config: Config) -> Iterator[Finding]:
+def _check_broker(config: Config) -> Iterator[Finding]:
     if config.broker_url is None:
         yield _binary("valkey", wheel_valkey)
         return
@@ -142,12 +142,12 @@ def _binary(subject: str, find: Callable[[], Path]) -> Finding:
     return Finding(subject, path.exists(), f"embedded, {path}", "run ./bigworld again")
 
 
-def _look_at_ports(config: Config) -> Iterator[Finding]:
+def _check_ports(config: Config) -> Iterator[Finding]:
     for port in range(config.port_base, config.port_base + 4):
         with socket.socket() as probe:
             probe.settimeout(1)
             taken = probe.connect_ex((config.bind, port)) == 0
-        # Our own running network is no fault.
+        # Our own running network is fine.
         ours = taken and (config.home / "endpoints.json").exists()
         yield Finding(
             f"port {port}",
@@ -157,13 +157,13 @@ def _look_at_ports(config: Config) -> Iterator[Finding]:
         )
 
 
-def _look_at_clock(_: Config) -> Iterator[Finding]:
-    # Commits from the future are refused, so a clock far behind refuses everything.
+def _check_clock(_: Config) -> Iterator[Finding]:
+    # Commits from the future are refused, so that a late clock refuses everything.
     plausible = time.time() > Path(__file__).stat().st_mtime - 86_400
     yield Finding("clock", plausible, time.strftime("%F %T %Z"), "set the clock")
 
 
-def _look_at_manners(config: Config) -> Iterator[Finding]:
+def _check_contact(config: Config) -> Iterator[Finding]:
     foreign = bool(config.relays or config.hosts or config.dids)
     if foreign and not config.dev_network:
         yield Finding(
@@ -180,8 +180,8 @@ def _look_at_manners(config: Config) -> Iterator[Finding]:
         )
 
 
-def _look_at_watch(config: Config) -> Iterator[Finding]:
-    """What the alarms of the running index say, each with what it means."""
+def _check_alarms(config: Config) -> Iterator[Finding]:
+    """Yield the alarms of the running index."""
     url = _running_index(config)
     if url is None:
         return
@@ -196,11 +196,11 @@ def _look_at_watch(config: Config) -> Iterator[Finding]:
         yield Finding("index", False, detail, "see logs/postgres.log")
         return
     if 0 < config.account_cap <= accounts:
-        # Of the network that may be all that is wanted; of a scope it is too few.
+        # A cap is a choice for the network, and a fault for a smaller scope.
         yield Finding(
             "account cap",
             whole,
-            f"{accounts:,} of at most {config.account_cap:,}: nobody else is let in",
+            f"{accounts:,} of at most {config.account_cap:,}: no account is admitted",
             "raise BIGWORLD_ACCOUNT_CAP, or choose a smaller scope",
         )
     alarms = find_alarms(snapshot)
@@ -213,12 +213,12 @@ def _look_at_watch(config: Config) -> Iterator[Finding]:
             explanation.advice,
         )
     if not alarms:
-        well = f"{len(snapshot.hosts)} hosts followed, nothing wrong"
-        yield Finding("watch", True, well)
+        detail = f"no active alarms, {len(snapshot.hosts)} hosts followed"
+        yield Finding("alarms", True, detail)
 
 
 def _running_index(config: Config) -> str | None:
-    """The URL of an index that runs; the doctor starts nothing."""
+    """Return the URL of the running index, if any."""
     if config.database_url is not None:
         return config.database_url.get_secret_value()
     if not (config.home / "postgres").exists():

@@ -1,4 +1,4 @@
-"""The pulse of the crawling process: what it does, told to the database."""
+"""Heartbeat of the crawl, with its figures, in the database."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import psycopg
 import structlog
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from crawler.live.firehose import Firehose
 from crawler.live.waiting import wait_first
 from crawler.settings import CrawlSettings
 from service.monitoring.snapshot import CRAWL_PULSE
+from storage.postgres.pool import Pool
 from storage.pulses import beat
 
 log = structlog.get_logger(__name__)
@@ -23,40 +24,40 @@ _SHORT_WAIT: Final = 2.0
 
 
 def figures(firehose: Firehose, settings: CrawlSettings) -> dict[str, Any]:
-    """What a crawling process says of itself."""
-    said: dict[str, Any] = {
+    """Return the figures of the crawling process."""
+    found: dict[str, Any] = {
         "streams": firehose.streams,
         "queue_bytes": settings.queue_bytes * max(1, settings.shards),
     }
     pipeline = firehose.pipeline
     if pipeline is not None:
-        said |= {
+        found |= {
             "queued_bytes": pipeline.queued_bytes,
             "frames": pipeline.stats.frames,
             "applied": pipeline.stats.applied,
         }
-    return said
+    return found
 
 
-async def keep_pulse(
+async def keep_heartbeat(
     firehose: Firehose,
     settings: CrawlSettings,
-    pool: ConnectionPool[psycopg.Connection[Any]],
+    pool: Pool,
     stop: asyncio.Event,
 ) -> None:
-    """Beat until `stop`. A database that is away misses beats; nothing else."""
+    """Write heartbeats until `stop`; skip those that the database cannot take."""
 
     began = time.monotonic()
 
     def write() -> None:
-        said = figures(firehose, settings)
-        said["up_s"] = round(time.monotonic() - began)
+        found = figures(firehose, settings)
+        found["up_s"] = round(time.monotonic() - began)
         with pool.connection(timeout=_SHORT_WAIT) as conn:
-            beat(conn, CRAWL_PULSE, said)
+            beat(conn, CRAWL_PULSE, found)
 
     while not stop.is_set():
         try:
             await asyncio.to_thread(write)
         except (psycopg.Error, PoolTimeout) as error:
-            log.warning("pulse_missed", why=str(error))
+            log.warning("heartbeat_failed", why=str(error))
         await wait_first(stop, seconds=EVERY_S)

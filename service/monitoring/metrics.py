@@ -1,8 +1,6 @@
-"""Prometheus metrics. Every label value comes from a closed set, so that no input from
-outside can make the number of series grow.
+"""Prometheus metrics of the processes and of the database.
 
-What stands in the database is read when the metrics are asked for; what happens in
-this process is counted here.
+Every label value comes from a closed set, so that no input adds series.
 """
 
 from __future__ import annotations
@@ -10,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import psycopg
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -23,7 +20,6 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from psycopg_pool import ConnectionPool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -31,6 +27,7 @@ from starlette.routing import Route
 from audit.samples import completeness
 from protocol.events.drops import DropReason
 from storage.hosts import host_rows
+from storage.postgres.pool import Conn, Pool
 from storage.states import REPO_STATES
 
 if TYPE_CHECKING:
@@ -43,7 +40,7 @@ _TASK_BUCKETS = (0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0)
 
 
 def closed(value: str, allowed: Collection[str]) -> str:
-    """`value` if it is of the closed set, else "other"."""
+    """Return `value` if the closed set has it, else "other"."""
     return value if value in allowed else OTHER
 
 
@@ -67,7 +64,7 @@ class RequestMetrics:
         )
 
     def observe(self, nsid: str, status: int, seconds: float) -> None:
-        """Count one answer."""
+        """Count a reply."""
         method = closed(nsid, self._methods)
         kind = closed(f"{status // 100}xx", STATUS_CLASSES)
         self._count.labels(method, kind).inc()
@@ -108,7 +105,7 @@ class TaskMetrics:
 
 
 class CrawlCollector(Collector):
-    """What the crawling process has done since it started."""
+    """Work of the crawling process since its start."""
 
     def __init__(self, firehose: Firehose) -> None:
         self._firehose = firehose
@@ -125,18 +122,18 @@ class CrawlCollector(Collector):
             return
         yield GaugeMetricFamily(
             "bigworld_queued_bytes",
-            "Bytes of frames that wait to be judged",
+            "Bytes of queued frames",
             value=pipeline.queued_bytes,
         )
         stats = pipeline.stats
         for name, text, value in (
-            ("bigworld_frames", "Frames judged", stats.frames),
+            ("bigworld_frames", "Frames verified", stats.frames),
             ("bigworld_events", "Events that passed", stats.events),
             ("bigworld_applied", "Events applied", stats.applied),
             ("bigworld_batches", "Transactions of events", stats.batches),
             (
                 "bigworld_unchecked_keys",
-                "Created keys whose neighbours did not come with the commit",
+                "Created keys whose neighbors were not in the commit",
                 stats.unchecked,
             ),
             (
@@ -149,13 +146,13 @@ class CrawlCollector(Collector):
 
 
 class IndexCollector(Collector):
-    """What the index holds and has dropped, read from the database when asked."""
+    """Contents of the index and drops, read from the database."""
 
-    def __init__(self, pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     def describe(self) -> list[Metric]:
-        """No look at the database when the collector is registered."""
+        """Return nothing, so that registration reads no database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -188,7 +185,7 @@ class IndexCollector(Collector):
             for name, text, query in (
                 (
                     "bigworld_search_outbox",
-                    "Search documents waiting to be written",
+                    "Queued search documents",
                     "SELECT count(*) FROM search_outbox",
                 ),
                 (
@@ -198,7 +195,7 @@ class IndexCollector(Collector):
                 ),
                 (
                     "bigworld_repos_partial",
-                    "Repos of which only chosen collections are kept",
+                    "Partial repos: only chosen collections are kept",
                     "SELECT count(*) FROM repo"
                     " WHERE selection IS NOT NULL AND rev IS NOT NULL",
                 ),
@@ -213,21 +210,21 @@ class IndexCollector(Collector):
                 yield GaugeMetricFamily(name, text, value=row[0] if row else 0)
 
 
-def _completeness(conn: psycopg.Connection[Any]) -> Iterator[Metric]:
+def _completeness(conn: Conn) -> Iterator[Metric]:
     figure = completeness(conn)
     found = GaugeMetricFamily(
         "bigworld_audited",
-        "Repos drawn by the audit, the newest of them, by what was found",
+        "Recently audited repos by verdict",
         labels=("verdict",),
     )
     for verdict, count in figure.verdicts.items():
         found.add_metric((verdict,), count)
     yield found
     for name, text, value in (
-        ("bigworld_completeness", "Share of repos whole and equal", figure.share),
+        ("bigworld_completeness", "Share of complete repos", figure.share),
         (
             "bigworld_completeness_chosen",
-            "Share of repos of which all that was chosen is here and equal",
+            "Share of repos with all chosen collections complete",
             figure.chosen,
         ),
         ("bigworld_completeness_low", "Its 95 % interval, low end", figure.low),
@@ -238,7 +235,7 @@ def _completeness(conn: psycopg.Connection[Any]) -> Iterator[Metric]:
 
 
 def _by_label(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     name: str,
     text: str,
     label: str,
@@ -256,7 +253,7 @@ def _by_label(
 
 
 def metrics_route(registry: CollectorRegistry) -> Route:
-    """GET /metrics in Prometheus' text format."""
+    """Return the route of /metrics in Prometheus' text format."""
 
     def serve(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -265,6 +262,6 @@ def metrics_route(registry: CollectorRegistry) -> Route:
 
 
 def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> None:
-    """Serve /metrics on a port of its own, from a daemon thread; 0 means not at all."""
+    """Serve /metrics on its own port from a daemon thread; do nothing for port 0."""
     if port:
         start_http_server(port, addr=host, registry=registry)

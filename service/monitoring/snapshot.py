@@ -1,12 +1,9 @@
-"""Snapshot of everything that is watched; `alarms` judges it."""
+"""Snapshot of the state that the alarm rules read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import psycopg
 
 from crawler.hosts.balance import DROPS, EVENTS
 from plc.operation_log import stuck_feeds
@@ -14,48 +11,38 @@ from storage.hosts.host_activity import Gauge, load_gauges
 from storage.hosts.host_status import WatchedHost, watched_hosts
 from storage.jobs import count_jobs
 from storage.outbox import outbox_backlog
+from storage.postgres.pool import Conn
 from storage.pulses import Pulse, load_pulses
 from storage.repos.repo_rows import count_states
 from storage.states import REPO_SYNCHRONIZED
 
 CRAWL_PULSE = "crawl"
 TASK_PULSE = "task/"
-"""Names of pulses: the crawling process, and `task/NAME` of each scheduled task."""
+"""Names of heartbeats: the crawling process, and `task/NAME` of each task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What is watched, at one moment.
+    """The watched state at one moment."""
 
-    hosts        those that are followed, offline or throttled
-    pulses       name -> when a process or task was last at work, and its figures
-    gauges       name -> rates of all events and of each reason to drop
-    outbox       search documents that wait to be written
-    buffered     events that wait until their repo is fetched
-    repos        state -> repos
-    jobs         kind -> jobs that wait
-    quarantined  inputs of the last day that our own code failed on
-    mirrors      directories whose mirror does not get on -> why
-    """
-
-    hosts: tuple[WatchedHost, ...] = ()
-    pulses: Mapping[str, Pulse] = field(default_factory=dict)
-    gauges: Mapping[str, Gauge] = field(default_factory=dict)
-    outbox: int = 0
-    buffered: int = 0
-    repos: Mapping[str, int] = field(default_factory=dict)
-    jobs: Mapping[str, int] = field(default_factory=dict)
-    quarantined: int = 0
-    mirrors: Mapping[str, str] = field(default_factory=dict)
+    hosts: tuple[WatchedHost, ...] = ()  # followed, offline or throttled
+    pulses: Mapping[str, Pulse] = field(default_factory=dict)  # of processes and tasks
+    gauges: Mapping[str, Gauge] = field(default_factory=dict)  # of events and drops
+    outbox: int = 0  # queued search documents
+    buffered: int = 0  # events that wait until their repo is fetched
+    repos: Mapping[str, int] = field(default_factory=dict)  # by state
+    jobs: Mapping[str, int] = field(default_factory=dict)  # by kind
+    quarantined: int = 0  # inputs of the last day
+    mirrors: Mapping[str, str] = field(default_factory=dict)  # stuck ones -> reason
 
     @property
     def events(self) -> Gauge | None:
-        """The rate of all events together, once it was measured."""
+        """Return the rate of all events together, once measured."""
         return self.gauges.get(EVENTS)
 
     @property
     def drop_rates(self) -> dict[str, float]:
-        """Reason -> drops a second lately."""
+        """Return the recent drops per second by reason."""
         prefix = f"{DROPS}/"
         return {
             name.removeprefix(prefix): gauge.rate
@@ -65,12 +52,12 @@ class Snapshot:
 
     @property
     def waiting(self) -> int:
-        """Repos that are not in step with their host."""
+        """Return the number of desynchronized repos."""
         return sum(n for state, n in self.repos.items() if state != REPO_SYNCHRONIZED)
 
 
-def take_snapshot(conn: psycopg.Connection[Any]) -> Snapshot:
-    """Read everything, in a handful of queries."""
+def take_snapshot(conn: Conn) -> Snapshot:
+    """Read the snapshot."""
     return Snapshot(
         hosts=tuple(watched_hosts(conn)),
         pulses=load_pulses(conn),
@@ -88,6 +75,6 @@ def take_snapshot(conn: psycopg.Connection[Any]) -> Snapshot:
     )
 
 
-def _count(conn: psycopg.Connection[Any], query: str) -> int:
+def _count(conn: Conn, query: str) -> int:
     row = conn.execute(query).fetchone()
     return int(row[0]) if row is not None else 0

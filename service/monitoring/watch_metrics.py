@@ -1,7 +1,6 @@
-"""What is watched, as metrics: rates, lag, queues, drops, stalls, clocks, alarms.
+"""Metrics of the snapshot: rates, lag, queues, drops, clocks, alarms.
 
-No host is a label: a stranger could make us known to any number of hosts. Hosts are
-counted and summed up; which one it is stands on the status page.
+Hosts are summed up, never a label: anyone can make any number of hosts known to us.
 """
 
 from __future__ import annotations
@@ -9,31 +8,30 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-import psycopg
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from psycopg_pool import ConnectionPool
 
 from protocol.events.drops import DropReason
-from service.monitoring.alarms import AlarmKind, find_alarms
+from service.monitoring.alarm_rules import find_alarms
+from service.monitoring.alarms import AlarmKind
 from service.monitoring.snapshot import TASK_PULSE, Snapshot, take_snapshot
 from storage.hosts.host_activity import Gauge
 from storage.hosts.host_rows import HOST_STREAMING, MODE_POLL, MODE_STREAM
+from storage.postgres.pool import Pool
 
 _KEPT_S = 5.0
 
 
 class WatchCollector(Collector):
-    """Reads a snapshot when asked, at most every five seconds."""
+    """Metrics of a snapshot, taken at most every five seconds."""
 
-    def __init__(self, pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._kept: tuple[float, list[Metric]] = (float("-inf"), [])
 
     def describe(self) -> list[Metric]:
-        """No look at the database when the collector is registered."""
+        """Return nothing, so that registration reads no database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -46,20 +44,20 @@ class WatchCollector(Collector):
 
 
 def watch_metrics(snapshot: Snapshot) -> Iterator[Metric]:
-    """The metrics of one snapshot. Label values are of closed sets."""
+    """Yield the metrics of a snapshot. Label values are of closed sets."""
     events = snapshot.events or Gauge("events", 0.0, 0.0, 0.0, 0.0, 0.0)
     yield CounterMetricFamily(
         "bigworld_host_events", "Events that hosts sent", value=events.total
     )
     yield _labelled(
         "bigworld_event_rate",
-        "Events a second: lately, and as it usually is",
+        "Events per second: recent and usual",
         "over",
         {"lately": events.rate, "usually": events.usual},
     )
     yield _labelled(
         "bigworld_drop_rate",
-        "Drops a second lately",
+        "Recent drops per second",
         "reason",
         {reason: snapshot.drop_rates.get(reason, 0.0) for reason in DropReason},
     )
@@ -67,7 +65,7 @@ def watch_metrics(snapshot: Snapshot) -> Iterator[Metric]:
     lags = sorted(host.lag_s for host in streamed if host.lag_s is not None)
     yield _labelled(
         "bigworld_lag_seconds",
-        "How long after they happened events came in, over streamed hosts",
+        "Delay of events from streamed hosts",
         "of",
         {
             "median": max(0.0, lags[len(lags) // 2]) if lags else 0.0,
@@ -76,19 +74,19 @@ def watch_metrics(snapshot: Snapshot) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "bigworld_clock_ahead_seconds",
-        "The furthest that a host's clock is ahead of ours",
+        "Largest lead of a host's clock over ours",
         value=max([0.0, *(-lag for lag in lags)]),
     )
     modes = Counter(host.mode for host in snapshot.hosts)
     yield _labelled(
         "bigworld_followed_hosts",
-        "Hosts by how they are followed",
+        "Hosts by the way they are followed",
         "mode",
         {mode: modes[mode] for mode in (MODE_STREAM, MODE_POLL)},
     )
     yield _labelled(
         "bigworld_waiting",
-        "What waits, by queue",
+        "Queued entries, by queue",
         "queue",
         {
             "search": snapshot.outbox,
@@ -99,7 +97,7 @@ def watch_metrics(snapshot: Snapshot) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "bigworld_quarantined",
-        "Inputs of the last day that our own code failed on",
+        "Inputs quarantined in the last day",
         value=snapshot.quarantined,
     )
     ages = [
@@ -109,13 +107,13 @@ def watch_metrics(snapshot: Snapshot) -> Iterator[Metric]:
     ]
     yield GaugeMetricFamily(
         "bigworld_pulse_age_seconds",
-        "Since the crawl last said that it is at work",
+        "Seconds since the last heartbeat of the crawl",
         value=max(ages, default=0.0),
     )
     alarms = Counter(alarm.kind for alarm in find_alarms(snapshot))
     yield _labelled(
         "bigworld_alarms",
-        "Alarms that ring now",
+        "Active alarms",
         "kind",
         {kind: alarms[kind] for kind in AlarmKind},
     )

@@ -1,11 +1,11 @@
-"""Start child processes that never outlive us.
+"""Child processes that never outlive their parent.
 
-This file is both a module (`spawn`) and the small program that `spawn` puts before
-the real one: it drops privileges when asked, asks the kernel for a signal when the
-parent dies, and executes the real program in its own place.
+This file is a module (`spawn`) and also the shim that `spawn` runs first. The shim may
+drop privileges, asks the kernel for a signal when the parent dies, and then executes
+the program.
 
-The kernel sends that signal when the *thread* that started the child ends, so call
-`spawn` from a thread that lives as long as the child should (the main thread).
+The kernel sends that signal when the *thread* that started the child ends: call `spawn`
+from the main thread.
 """
 
 from __future__ import annotations
@@ -44,9 +44,8 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start `argv` as a child that gets `death_signal` when this thread ends.
 
-    The child leads its own process group, so Ctrl-C in a terminal reaches only the
-    supervisor, which then stops its children in order. `prefix` runs before the
-    shim (for example `unshare … --`); `as_nobody` makes the shim drop root.
+    The child leads its own process group, so that Ctrl-C reaches only the supervisor.
+    `prefix` runs before the shim (`unshare … --`); `as_nobody` drops root.
     """
     shim = [
         sys.executable,
@@ -69,7 +68,7 @@ def spawn(
 
 
 def wait_for(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Wait for a child to end; False if it still runs after `seconds`."""
+    """Wait for a child to end; return False if it still runs after `seconds`."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -78,11 +77,10 @@ def wait_for(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def _drop_to_nobody(libc: ctypes.CDLL) -> None:
-    """Become uid 65534, keeping only the right to pass file permissions.
+    """Become uid 65534, and keep CAP_DAC_OVERRIDE if allowed.
 
-    Programs such as PostgreSQL refuse to run as root. With this one capability no
-    parent folder of the data or of the binaries has to be opened to the world.
-    Where the capability is not ours to keep, the change of user still happens.
+    PostgreSQL refuses to run as root. With this capability, parent folders of data and
+    binaries can stay private.
     """
     libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
@@ -102,7 +100,7 @@ def _main(arguments: list[str]) -> None:
         if user == "nobody":
             _drop_to_nobody(libc)
         libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-        # The parent may have died before the kernel was told.
+        # The parent may have died before prctl was called.
         if os.getppid() != int(parent):
             sys.exit(1)
     elif user == "nobody":

@@ -1,4 +1,4 @@
-"""The crawler's bounds, from the configuration."""
+"""Settings of the crawler, from the configuration."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from protocol.syntax.did import parse_did
 from service.operator_errors import ConfigError
 from service.runtime.config import Config
 
-# A host in which nothing changes is polled less often, but so often still.
+# Longest interval of a host where nothing changes, in poll intervals.
 _POLL_LONGEST = 4
 
 
 def crawl_settings(config: Config) -> CrawlSettings:
-    """What the crawler may do, as the operator set it."""
+    """Return the crawler's settings."""
     return CrawlSettings(
         dev=config.dev_network,
         account_cap=config.account_cap or None,
@@ -27,13 +27,13 @@ def crawl_settings(config: Config) -> CrawlSettings:
         streams_at_once=config.streams_at_once,
         poll_interval=config.poll_interval_s,
         poll_longest=_POLL_LONGEST * config.poll_interval_s,
-        send_on=config.event_log,
+        rebroadcast=config.event_log,
         shards=config.shards,
     )
 
 
 def check_targets(config: Config) -> None:
-    """Refuse what cannot be crawled before anything is started. Raises ConfigError."""
+    """Raise ConfigError for a relay, host or DID that cannot be crawled."""
     for name in ("relays", "hosts"):
         for text in getattr(config, name):
             try:

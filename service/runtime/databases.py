@@ -1,4 +1,4 @@
-"""Which database and broker a process uses: your own, the running one, or a new one."""
+"""Databases and brokers of a process: external, already running, or started here."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from psycopg import sql
 from service.operator_errors import ConfigError, FolderInUseError, NoDatabaseError
 from service.runtime.config import Config
 
-# The supervisor and the migrations bring large libraries along, which most processes
-# of a running network do not need; they are imported where they are used.
+# Most processes of a running network need neither the embedded servers nor the
+# migrations; their large libraries are imported where they are used.
 if TYPE_CHECKING:
     from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
 
@@ -33,14 +33,14 @@ _PATIENCE_S = 60.0
 
 
 def database_name(target: str, part: str = "") -> str:
-    """The embedded server's database of a target; `part` is the letter of a PDS."""
+    """Return the name of a target's database; `part` is the letter of a PDS."""
     return (
         _INDEX_DATABASE if target == INDEX else "_".join(filter(None, (target, part)))
     )
 
 
 def embedded_postgres(config: Config) -> EmbeddedPostgres:
-    """The embedded server of this home, not started."""
+    """Return the embedded server of this home, not started."""
     from service.runtime.embedded import EmbeddedPostgres
     from service.runtime.embedded.binaries import machine_postgres
 
@@ -49,13 +49,13 @@ def embedded_postgres(config: Config) -> EmbeddedPostgres:
         binaries = machine_postgres()
         if binaries is None:
             raise ConfigError(
-                "machine_postgres: no PostgreSQL 17 or newer is installed here"
+                "machine_postgres: no PostgreSQL 17 or newer is installed"
             )
     return EmbeddedPostgres(config.home / "postgres", binaries=binaries)
 
 
 def embedded_valkey(config: Config) -> EmbeddedValkey:
-    """The embedded broker of this home, not started."""
+    """Return the embedded broker of this home, not started."""
     from service.runtime.embedded import EmbeddedValkey
 
     return EmbeddedValkey(config.home / "valkey")
@@ -63,10 +63,10 @@ def embedded_valkey(config: Config) -> EmbeddedValkey:
 
 @contextmanager
 def open_database(config: Config, target: str, part: str = "") -> Iterator[str]:
-    """The URL of a migrated database of `target`, for as long as the context lasts.
+    """Yield the URL of a migrated database of `target`.
 
-    DATABASE_URL when it is set; else the embedded server that runs in this home
-    (`bigworld up` in another terminal); else that server, started for this process.
+    It is DATABASE_URL if set, else one on the embedded server of this home, which is
+    started unless `bigworld up` runs it already.
     """
     if config.database_url is not None:
         url = config.database_url.get_secret_value()
@@ -86,10 +86,10 @@ def open_database(config: Config, target: str, part: str = "") -> Iterator[str]:
 
 @contextmanager
 def open_existing(config: Config, target: str, *, start: bool = False) -> Iterator[str]:
-    """The URL of a database that is there already; nothing is created or migrated.
+    """Yield the URL of an existing database; never create or migrate one.
 
-    With `start` the embedded server of a home that has data is started where it does
-    not run. Raises NoDatabaseError, which says which command makes what is missing.
+    With `start` the embedded server is started if necessary. Raises NoDatabaseError
+    with the command that creates what is missing.
     """
     if config.database_url is not None:
         url = config.database_url.get_secret_value()
@@ -113,11 +113,11 @@ def open_existing(config: Config, target: str, *, start: bool = False) -> Iterat
 
 
 def require_data(config: Config) -> None:
-    """Raise NoDatabaseError where the embedded database of this home is not made."""
+    """Raise NoDatabaseError if this home has no database."""
     if config.database_url is None and not (config.home / "postgres/data").is_dir():
         raise NoDatabaseError(
-            f"{config.home} holds no data yet: `bigworld up` fills it"
-            " (or set BIGWORLD_HOME to the home you mean)"
+            f"{config.home} holds no data yet: `bigworld up` creates it"
+            " (or set BIGWORLD_HOME to another home)"
         )
 
 
@@ -129,14 +129,14 @@ def _check_existing(url: str, target: str, where: str) -> None:
         detail = str(error).strip().partition("\n")[0]
         raise NoDatabaseError(f"{where} does not answer: {detail}") from error
     raise NoDatabaseError(
-        f"{where} has no tables of this version: `bigworld up` (or `bigworld serve`)"
-        " makes or migrates them"
+        f"{where} has no tables of this version: run `bigworld db migrate` or"
+        " `bigworld up`"
     )
 
 
 @contextmanager
 def open_broker(config: Config) -> Iterator[str]:
-    """The broker URL as Celery spells it; found in the same order."""
+    """Yield the broker URL in Celery's form, chosen as in `open_database`."""
     if config.broker_url is not None:
         yield config.broker_url.get_secret_value()
         return
@@ -149,7 +149,7 @@ def open_broker(config: Config) -> Iterator[str]:
 
 
 def newest_version(target: str) -> str:
-    """The version that no other version of the target follows."""
+    """Return the newest migration of a target."""
     names: dict[str, set[str]] = {"revision": set(), "down_revision": set()}
     for path in (_MIGRATIONS / target / "versions").glob("*.py"):
         for name, found in _VERSION_LINE.findall(path.read_text()):
@@ -159,7 +159,7 @@ def newest_version(target: str) -> str:
 
 
 def is_current(url: str, target: str) -> bool:
-    """Whether the database is at the newest version, seen without the migrations."""
+    """Return True if the database is at the newest version."""
     query = sql.SQL("SELECT version_num FROM {}").format(
         sql.Identifier(f"alembic_version_{target}")
     )
@@ -178,7 +178,7 @@ def _migrate(config: Config, url: str, target: str) -> None:
 
 
 def _attach_or_start(server: EmbeddedPostgres | EmbeddedValkey) -> None:
-    """Use the server that runs, or start it; wait for one that is just starting."""
+    """Attach to the running server or start it; wait while another process does."""
     deadline = time.monotonic() + _PATIENCE_S
     while not server.attach():
         try:

@@ -1,4 +1,4 @@
-"""How the interpreter of a long-running process shares out its time."""
+"""Garbage collection and thread switching of long-running processes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import gc
 import sys
 from typing import Final
 
-# Collections of the three generations: after so many new objects that were not freed,
-# and then each after so many of the one before.
+# New objects per collection of the first generation; then each of the next per so many
+# of the one before.
 _THRESHOLDS: Final = (50_000, 20, 20)
 _SWITCH_S: Final = 0.02
 
 
-def calm_interpreter() -> None:
-    """Call once a process has loaded what it works with.
+def tune_gc() -> None:
+    """Tune the interpreter. Call it once a process has loaded its modules.
 
-    Frames and rows hold no cycles: they go when their last reference goes. By its own
-    measure the collector would look through all that live traffic passes by every few
-    thousand commits, a tenth of the time of ingest. What has been loaded by now stays
-    for good and is not looked at again.
+    Frames and rows hold no cycles, yet by default the collector scans all live objects
+    every few thousand commits: a tenth of the time of ingest. Loaded modules are never
+    scanned again.
 
-    Threads that read repos take turns of 20 ms, and not of 5: each turn begins with
-    caches that another has filled. Nothing that is asked for here is as urgent.
+    Threads switch after 20 ms instead of 5: each switch starts with cold caches, and
+    nothing here is urgent.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""The folder of all data: made private, and used by one `up` at a time."""
+"""The home: a private folder of all data, used by one `up` at a time."""
 
 from __future__ import annotations
 
@@ -8,35 +8,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from service.cli.failures import describe_failure
 from service.operator_errors import FolderInUseError, ServiceError
+from service.runtime.failures import describe_failure
 
 _PRIVATE: Final = 0o700
 _LOCK: Final = "lock"
 
 
 def make_home(home: Path) -> None:
-    """Make the home, readable by its owner only; tighten one that is wider.
-
-    Raises ServiceError where it cannot be made or written to.
-    """
+    """Create the home, or make an existing one private. Raises ServiceError."""
     try:
         home.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
         if home.stat().st_mode & 0o777 != _PRIVATE and _is_ours(home):
             home.chmod(_PRIVATE)
     except OSError as error:
         reason = describe_failure(error) or str(error)
-        raise ServiceError(f"no home: {reason} (BIGWORLD_HOME)") from error
+        raise ServiceError(f"cannot use BIGWORLD_HOME: {reason}") from error
     if not os.access(home, os.W_OK | os.X_OK):
         raise ServiceError(
-            f"the home {home} cannot be written to: make it writable for this user,"
-            " or set BIGWORLD_HOME to another folder"
+            f"the home {home} is not writable: change its permissions, or set"
+            " BIGWORLD_HOME to another folder"
         )
 
 
 @contextmanager
 def hold_home(home: Path) -> Iterator[None]:
-    """Hold the home as the only `up` in it. Raises ServiceError."""
+    """Hold the lock of the home. Raises ServiceError if another `up` holds it."""
     from service.runtime.embedded.folders import FolderLock
 
     lock = FolderLock(home / _LOCK)

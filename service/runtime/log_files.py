@@ -1,4 +1,4 @@
-"""Log files of child processes, bounded, with a few older ones kept."""
+"""Log files of child processes, with rotation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ KEPT_FILES: Final = 4
 
 
 def bound_log(path: Path, *, most_bytes: int = MOST_BYTES) -> None:
-    """Move a log that is too large to `NAME.1`, and the older ones one number up.
+    """Rotate a log that is too large to `NAME.1`, and older ones one number up.
 
-    Its writer holds the file open and appends, so the content is copied and the file
-    is emptied. Where the disk is full nothing is kept, so that it does not get worse.
+    The writer holds the file open, so that it is copied and truncated. On a full disk
+    nothing is kept.
     """
     try:
         if path.stat().st_size <= most_bytes:
@@ -36,16 +36,16 @@ def bound_log(path: Path, *, most_bytes: int = MOST_BYTES) -> None:
 
 
 def last_line(path: Path, size: int = 4_000) -> str:
-    """Return the last line of a log that says anything: of a failure, its reason."""
+    """Return the last line of a log that is not empty."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - size))
         return last_line_of(file.read().decode("utf-8", "replace"))
 
 
 def last_line_of(text: str) -> str:
-    """Return the last line that is not empty."""
+    """Return the last line of a text that is not empty."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:500] if lines else "it said nothing"
+    return lines[-1][:500] if lines else "no output"
 
 
 def _numbered(path: Path, number: int) -> Path:

@@ -1,7 +1,6 @@
-"""Logging: one event a line, for people or as JSON, with secrets cut out.
+"""Logging: one event a line, for people or as JSON, with secrets redacted.
 
-Everything goes through one chain, the libraries' standard logging included, so the
-last step before the output sees every line of this process.
+Standard logging of libraries passes through the same processors.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from service.cli.failures import describe_failure
+from service.runtime.failures import describe_failure
 
 REDACTED = "[redacted]"
 
@@ -23,7 +22,7 @@ _SECRET_KEYS = re.compile(
     r"|api_?key|(^|_)token($|_)",
     re.IGNORECASE,
 )
-# The group "keep", where a pattern has one, is the part that may stay.
+# The group "keep" of a pattern is not redacted.
 _SECRET_TEXT = (
     # A JSON web token: "eyJ" is base64url of '{"'.
     re.compile(r"eyJ[\w-]{8,}\.[\w-]+(\.[\w-]*)?"),
@@ -31,7 +30,7 @@ _SECRET_TEXT = (
     re.compile(r"(?P<keep>\b(?:bearer|dpop|basic) )[^\s'\"]+", re.IGNORECASE),
     # User and password in a URL.
     re.compile(r"(?P<keep>://)[^/\s:@]*:[^/\s@]+(?=@)"),
-    # password=… and "password": "…" in the text of others.
+    # password=… and "password": "…" in messages of libraries.
     re.compile(r"(?P<keep>password['\"]?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s&,;}]+)"),
     # An app password.
     re.compile(r"\b[a-z2-7]{4}(?:-[a-z2-7]{4}){3}\b"),
@@ -52,7 +51,7 @@ _TALKATIVE = (
 
 
 def redact_text(text: str) -> str:
-    """`text` without passwords, tokens and private keys."""
+    """Return `text` without passwords, tokens and private keys."""
     for pattern in _SECRET_TEXT:
         keep = r"\g<keep>" if "keep" in pattern.groupindex else ""
         text = pattern.sub(keep + REDACTED, text)
@@ -83,8 +82,8 @@ def _redact(value: Any, depth: int = 0) -> Any:
 def redact(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """structlog processor: cut secrets out of every field, exception text included."""
-    # Fields that structlog itself needs later keep their type.
+    """Redact every field, including exception text (structlog processor)."""
+    # structlog needs these fields later, with their types.
     own = {
         name: event.pop(name)
         for name in ("_record", "_from_structlog")
@@ -97,7 +96,7 @@ def redact(
 def shorten_expected(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """structlog processor: say an expected failure in one line, without traceback."""
+    """Replace an expected exception by one line (structlog processor)."""
     error = event.get("exc_info")
     if error is True:
         error = sys.exc_info()
@@ -156,6 +155,6 @@ def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # Libraries that log every request or query at info say nothing new to us.
+    # These libraries log every request or query at info.
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -1,4 +1,4 @@
-"""Secrets made on first use and kept in $BIGWORLD_HOME/secrets, readable by us only."""
+"""Secrets, generated on first use and kept in $BIGWORLD_HOME/secrets."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from service.runtime.config import Config
 
 SECRET_BYTES = 32
 PLC_BYPASS = "plc-bypass"
-"""What our own PDSes show to our own directory, which counts by address."""
+"""Secret with which our PDSes bypass our directory's limits per address."""
 
 
 class SecretStore:
-    """A folder of small files, one secret a file."""
+    """A private folder with one file per secret."""
 
     def __init__(self, home: Path) -> None:
         self._folder = home / "secrets"
 
     def key(self, name: str) -> bytes:
-        """32 random bytes under `name`, the same at every start."""
+        """Return the 32 random bytes stored under `name`."""
         text = self._load(name, lambda: secrets.token_hex(SECRET_BYTES))
         try:
             value = bytes.fromhex(text)
@@ -33,7 +33,7 @@ class SecretStore:
         return value
 
     def password(self, name: str) -> str:
-        """A random password under `name`, the same at every start."""
+        """Return the random password stored under `name`."""
         return self._load(name, lambda: secrets.token_urlsafe(18))
 
     def _load(self, name: str, make: Callable[[], str]) -> str:
@@ -41,8 +41,8 @@ class SecretStore:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.chmod(0o700)
         if not path.exists():
-            # Written whole under another name first: two processes that start
-            # together must not read a half file or disagree about the secret.
+            # Written under another name first: processes that start together must
+            # never read half a file, or different secrets.
             draft = self._folder / f".{name}.{secrets.token_hex(8)}"
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:
@@ -60,7 +60,7 @@ class SecretStore:
 
 
 def admin_password(config: Config) -> str:
-    """The configured admin password, or the one made for this home."""
+    """Return the configured admin password, or the one generated for this home."""
     if config.admin_password is not None:
         return config.admin_password.get_secret_value()
     return SecretStore(config.home).password("admin-password")

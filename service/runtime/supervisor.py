@@ -16,7 +16,7 @@ from service.runtime.log_files import bound_log, last_line
 
 _FIRST_DELAY_S = 0.5
 _LAST_DELAY_S = 30.0
-# A child that lived this long was well; its next death counts as the first.
+# After this time a child counts as healthy, and its next exit as the first.
 _WELL_AFTER_S = 60.0
 _STOP_PATIENCE_S = 8.0
 _EXPENDABLE_S = 2.0
@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Child:
-    """One process to keep running."""
+    """A process to keep running."""
 
     name: str
     argv: Sequence[str]
@@ -44,9 +44,9 @@ class Child:
 
 
 class Supervisor:
-    """Keeps children alive until `stop`. Use it from one thread that outlives them.
+    """Child processes, restarted until `stop`, with bounded logs in `logs/<name>.log`.
 
-    Output of a child goes to `logs/<name>.log`, bounded in size.
+    Call it from one thread that outlives the children.
     """
 
     def __init__(self, logs: Path, say: Say) -> None:
@@ -62,10 +62,9 @@ class Supervisor:
         *,
         expendable: bool = False,
     ) -> None:
-        """Start a child and keep it running from now on.
+        """Start a child and keep it running.
 
-        An `expendable` child may be killed in the middle of its work: whatever it
-        does can be done again.
+        An `expendable` child may be killed at any time: its work can be repeated.
         """
         self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = self._logs / f"{name}.log"
@@ -73,18 +72,18 @@ class Supervisor:
         self._children.append(child)
         self._launch(child)
 
-    def look(self) -> None:
-        """Restart what died and is due, and keep logs bounded. Call it often."""
+    def poll(self) -> None:
+        """Restart children that exited, and bound their logs. Call it often."""
         now = time.monotonic()
         for child in self._children:
             if child.process is not None and not child.alive:
-                self._mourn(child, now)
+                self._schedule_restart(child, now)
             if child.process is None and now >= child.due:
                 self._launch(child)
             bound_log(child.log)
 
     def check(self) -> None:
-        """Raise ServiceError when a child keeps dying before it did any work."""
+        """Raise ServiceError if a child fails to start repeatedly."""
         for child in self._children:
             if child.deaths >= 3:
                 reason = last_line(child.log).removeprefix("bigworld: ").rstrip(".")
@@ -93,14 +92,13 @@ class Supervisor:
                 )
 
     def kill(self) -> None:
-        """End all at once, whatever they are doing."""
+        """Kill all children at once."""
         for child in self._children:
             if child.alive:
                 _signal(child, signal.SIGKILL)
 
     def stop(self, patience: float | None = None) -> None:
-        """Stop all at once, each with `patience` seconds (a few, unless given) to
-        finish what it has begun."""
+        """Stop all children; kill those that run on after `patience` seconds."""
         most = _STOP_PATIENCE_S if patience is None else patience
         left = [child for child in self._children if child.alive]
         self._children.clear()
@@ -129,7 +127,7 @@ class Supervisor:
             )
         child.started = time.monotonic()
 
-    def _mourn(self, child: Child, now: float) -> None:
+    def _schedule_restart(self, child: Child, now: float) -> None:
         assert child.process is not None
         code = child.process.returncode
         child.deaths = 1 if now - child.started >= _WELL_AFTER_S else child.deaths + 1
@@ -137,8 +135,7 @@ class Supervisor:
         child.process, child.due = None, now + delay
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         self._say(
-            f"{child.name} stopped ({how}); it starts again in {delay:.1f} s, "
-            f"see {child.log}"
+            f"{child.name} exited ({how}); restarting in {delay:.1f} s, see {child.log}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Patterns of URLs that an operator sets: https, with fields in braces."""
+"""URL patterns in the settings: https, with fields in braces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 def check_pattern(name: str, pattern: str | None, fields: tuple[str, ...]) -> None:
     """Raise ValueError unless `pattern` is None or a URL with {did} and {cid}.
 
-    It may hold the `fields` besides; anything else in braces is an error.
+    `fields` are allowed besides; other fields are errors.
     """
     if pattern is None:
         return

@@ -7,18 +7,16 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-import psycopg
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from psycopg_pool import ConnectionPool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from crawler.hosts.discovery import AskedAgain, crawl_again
 from crawler.settings import MIB, CrawlSettings
+from network.server.admission import client_key
 from network.server.rate_limit import RateLimit
-from network.server.request_guard import client_key
 from network.xrpc.server import XrpcError
 from service.web.status import BENIGN
 from storage.hosts import host_rows
@@ -35,8 +33,8 @@ from storage.hosts.host_rows import (
     HOST_THROTTLED,
     RECONNECTING,
 )
+from storage.postgres.pool import Pool
 
-Pool = ConnectionPool[psycopg.Connection[Any]]
 Endpoint = Callable[[Request], Any]
 
 # Anybody may press the button, but nobody so often that it costs us anything.

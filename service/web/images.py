@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
-import psycopg
-from psycopg_pool import ConnectionPool
+from cachetools import TTLCache
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -27,14 +25,13 @@ from network.errors import NetworkError
 from network.http.client import Fetcher
 from network.http.policy import HostLimits
 from network.http.single_flight import SingleFlight
-from network.server.request_guard import working
+from network.server.admission import working
 from protocol.data.cid import BLOB_PREFIX, cid_from_text, raw_cid_for
 from protocol.errors import InvalidEncodingError
 from protocol.syntax import is_did
 from service.web.image_cache import ImageCache
+from storage.postgres.pool import Pool
 from storage.states import STATUS_ACTIVE
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 IMAGE_PATTERN: Final = "/image/{did}/{cid}"
 """URL of images in the pages; a preset would need something that scales."""
@@ -97,7 +94,7 @@ class Images:
         self._places = asyncio.Semaphore(_FETCHES)
         self._waiting: Counter[str] = Counter()
         self._host_places: dict[str, asyncio.Semaphore] = {}
-        self._failed: OrderedDict[str, float] = OrderedDict()
+        self._failed: TTLCache[str, bool] = TTLCache(_MAX_FAILED, _FAILED_SECONDS)
 
     def route(self) -> Route:
         """Return the route that IMAGE_PATTERN names."""
@@ -119,7 +116,7 @@ class Images:
         name = hashlib.sha256(f"{did} {text}".encode()).hexdigest()
         file = await anyio.to_thread.run_sync(self._cache.open, name)
         if file is None:
-            if self._has_failed(name):
+            if name in self._failed:
                 return _refuse(404)
             if (
                 self._waiting.total() >= _MAX_WAITING
@@ -172,21 +169,10 @@ class Images:
         except NetworkError:
             pass
         if image_type(body[:_HEAD]) is None or raw_cid_for(body) != cid:
-            self._failed[name] = time.monotonic()
-            if len(self._failed) > _MAX_FAILED:
-                self._failed.popitem(last=False)
+            self._failed[name] = True
             return False
         await anyio.to_thread.run_sync(self._cache.put, name, body)
         return True
-
-    def _has_failed(self, name: str) -> bool:
-        at = self._failed.get(name)
-        if at is None:
-            return False
-        if time.monotonic() - at < _FAILED_SECONDS:
-            return True
-        del self._failed[name]
-        return False
 
 
 def _read_cid(text: str) -> bytes | None:

@@ -25,14 +25,20 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from appview.app import AppView
+from appview.app_bsky.actor import get_profile, search_actors
+from appview.app_bsky.feed import (
+    get_author_feed,
+    get_feed,
+    get_post_thread,
+    search_posts,
+)
 from appview.labelers import Labelers
-from appview.methods import actor, author_feed, feeds, posts, search
 from appview.session import RequestContext
 from crawler.settings import CrawlSettings
 from feeds.registry import FEEDS
+from network.server.admission import working
 from network.server.client_watch import watch_client
 from network.server.outage import outage_error
-from network.server.request_guard import working
 from network.xrpc.server import THREADS, XrpcError
 from protocol.limits import MAX_PARAMETER_CHARS
 from protocol.syntax import is_did, is_handle, is_record_key
@@ -229,7 +235,7 @@ class _Pages:
         context = self._context(request, SEARCH_CURSOR)
         if not any(form[name] for name in ("q", "author", "lang", "since", "until")):
             params = {"feed": self._feed_uri("latest"), "limit": 10}
-            values["latest"] = feeds.GET_OWN_FEED.run(context, params)["feed"]
+            values["latest"] = get_feed.OWN_FEED.run(context, params)["feed"]
             return values
         params = {"limit": _PAGE_SIZE, "q": form["q"] or "*"} | _cursor_of(request)
         params |= {
@@ -239,10 +245,10 @@ class _Pages:
         }
         try:
             if form["kind"] == "people":
-                answer = search.SEARCH_ACTORS.run(context, params)
+                answer = search_actors.METHOD.run(context, params)
                 values["actors"] = answer["actors"]
             else:
-                answer = search.SEARCH_POSTS.run(context, params)
+                answer = search_posts.METHOD.run(context, params)
                 values["posts"] = answer["posts"]
         except XrpcError as error:
             if error.status != 400:
@@ -256,9 +262,9 @@ class _Pages:
         """An account: who it is, what it wrote, and how well we hold its repo."""
         name = _actor_name(request)
         context = self._context(request, request.url.path)
-        profile = actor.GET_PROFILE.run(context, {"actor": name})
+        profile = get_profile.METHOD.run(context, {"actor": name})
         params = {"actor": profile["did"], "limit": _PAGE_SIZE} | _cursor_of(request)
-        answer = author_feed.GET_AUTHOR_FEED.run(context, params)
+        answer = get_author_feed.METHOD.run(context, params)
         with context.session() as session:
             repo = find_repos(session.conn, [profile["did"]]).get(profile["did"])
         return {
@@ -277,7 +283,7 @@ class _Pages:
         uri = f"at://{name}/{FEED_POST}/{rkey}"
         context = self._context(request, request.url.path)
         params = {"uri": uri, "depth": 6, "parentHeight": 20}
-        thread = posts.GET_POST_THREAD.run(context, params)["thread"]
+        thread = get_post_thread.METHOD.run(context, params)["thread"]
         above: list[dict[str, Any]] = []
         parent = thread.get("parent")
         while parent is not None:
@@ -300,7 +306,7 @@ class _Pages:
             return values | {"next": None}
         context = self._context(request, request.url.path)
         params = {"feed": self._feed_uri(name), "limit": _PAGE_SIZE}
-        answer = feeds.GET_OWN_FEED.run(context, params | _cursor_of(request))
+        answer = get_feed.OWN_FEED.run(context, params | _cursor_of(request))
         return values | {
             "feed": answer["feed"],
             "next": _next(request, answer.get("cursor")),

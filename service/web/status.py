@@ -1,35 +1,36 @@
-"""What the status page tells: counts, queues, hosts, drops."""
+"""Data of the status page: counts, queues, hosts, drops."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import psycopg
-
 from audit.samples import Completeness, completeness
+from crawler.scope.report import as_fields, describe
 from protocol.events.drops import DropReason
-from service.monitoring.alarms import Alarm, find_alarms
+from service.monitoring.alarm_rules import find_alarms
+from service.monitoring.alarms import Alarm
 from service.monitoring.snapshot import take_snapshot
-from service.scope_report import as_fields, describe
 from storage.hosts.host_status import HostStatus, drop_totals, host_statuses
 from storage.outbox import outbox_backlog
+from storage.postgres.pool import Conn
 from storage.repos.repo_rows import count_states
-from storage.repos.scope_rows import load_progress, load_scope
+from storage.repos.scope_progress import load_progress
+from storage.repos.scope_rows import load_scope
 
 BENIGN = frozenset(
     {DropReason.STALE_REV, DropReason.DESYNCHRONIZED, DropReason.OUT_OF_SCOPE}
 )
-"""Passed over without loss: held already, not wanted, or the repo is fetched whole."""
+"""Drops without loss: duplicates, out of scope, or the repo is fetched whole."""
 COUNTS = ("accounts", "records", "links", "events", "waiting", "refused", "outbox")
 """The counters at the head of the page."""
 _EXACT_BELOW = 200_000
-"""Small tables are counted, large ones are as large as the planner thinks."""
+"""Estimated size above which the planner's estimate replaces an exact count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One look at the index."""
+    """The state of the index at one moment."""
 
     accounts: int
     records: int
@@ -46,16 +47,16 @@ class Status:
 
     @property
     def waiting(self) -> int:
-        """Repos that are not in step with their host."""
+        """Return the number of desynchronized repos."""
         return sum(n for s, n in self.repo_states.items() if s != "synchronized")
 
     @property
     def refused(self) -> int:
-        """Frames and ops that nothing made good: not those held already or fetched."""
+        """Return the number of frames and operations dropped with a loss."""
         return sum(n for reason, n in self.drops.items() if reason not in BENIGN)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it, for programs."""
+        """Return all fields as JSON."""
         hosts = [
             {**asdict(h), "drops": dict(h.drops), "last_seen": _text(h.last_seen)}
             | {"listed_at": _text(h.listed_at)}
@@ -78,8 +79,8 @@ def _text(moment: Any) -> str | None:
     return moment.isoformat() if moment else None
 
 
-def read_status(conn: psycopg.Connection[Any]) -> Status:
-    """Read everything the status page shows, in a handful of queries."""
+def read_status(conn: Conn) -> Status:
+    """Read the state of the index."""
     hosts = host_statuses(conn)
     scope, progress = load_scope(conn), load_progress(conn)
     return Status(
@@ -98,8 +99,8 @@ def read_status(conn: psycopg.Connection[Any]) -> Status:
     )
 
 
-def _count(conn: psycopg.Connection[Any], table: str) -> int:
-    # A partitioned table has no figure of its own before it is analysed.
+def _count(conn: Conn, table: str) -> int:
+    # Before it is analyzed, a partitioned table has no estimate of its own.
     row = conn.execute(
         """
         SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::int8,
@@ -111,7 +112,7 @@ def _count(conn: psycopg.Connection[Any], table: str) -> int:
     ).fetchone()
     assert row is not None
     estimate, size = row
-    # Fifty bytes a row is less than any table here has.
+    # Every table here has more than fifty bytes a row.
     if size // 50 > _EXACT_BELOW * 4:
         return int(estimate)
     exact = conn.execute(f"SELECT count(*) FROM {table}").fetchone()

@@ -1,24 +1,25 @@
-"""How busy the hosts are: what was counted, and what was made of it."""
+"""Measured activity of hosts: counts of events, and rates made of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
 from psycopg.rows import class_row
 
 from storage.hosts.host_rows import lock_hosts
+from storage.postgres.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
 class HostActivity:
-    """One host's counts. `elapsed` seconds were measured: since the last measure or
-    since it came to its present state, whichever is later. `moved` and `age`: seconds
-    since it came to that state, and since it was first seen. `fresh`: its events
-    since the last measure. `usual_gap`: the longest pause that it made lately; `pause`:
-    since a measure found new events, or since it came to its present state."""
+    """Counts of one host. Times are in seconds.
+
+    `elapsed`: since the last measure, or since it entered its state, if that is later.
+    `moved`: since it entered its state. `age`: since it was first seen. `fresh`: events
+    since the last measure. `usual_gap`: the longest recent pause. `pause`: since a
+    measure found new events, or since it entered its state.
+    """
 
     id: int
     state: str
@@ -38,7 +39,7 @@ class HostActivity:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What a host's rates are from now on, made of `events` counted so far."""
+    """New rates of a host, made of `events` counted so far."""
 
     id: int
     rate: float
@@ -48,9 +49,9 @@ class Measure:
     fresh: bool
 
 
-def load_activity(conn: psycopg.Connection[Any]) -> list[HostActivity]:
-    """Return the hosts that are followed, streamed or polled, and those of the streamed
-    that were away or throttled and whose time has come."""
+def load_activity(conn: Conn) -> list[HostActivity]:
+    """Return followed hosts, and streamed ones that are offline or throttled and
+    due."""
     with conn.cursor(row_factory=class_row(HostActivity)) as cursor:
         cursor.execute(
             """
@@ -74,8 +75,8 @@ def load_activity(conn: psycopg.Connection[Any]) -> list[HostActivity]:
         return cursor.fetchall()
 
 
-def save_measures(conn: psycopg.Connection[Any], measures: Sequence[Measure]) -> None:
-    """Write rates and what they were made of. Locks the rows."""
+def save_measures(conn: Conn, measures: Sequence[Measure]) -> None:
+    """Write rates and the counts they were made of. Locks the rows."""
     if not measures:
         return
     lock_hosts(conn, [measure.id for measure in measures])
@@ -101,8 +102,8 @@ def save_measures(conn: psycopg.Connection[Any], measures: Sequence[Measure]) ->
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A counter's `total` when it was last read, `elapsed` seconds ago, and its rates.
-    `age`: seconds since it was first read."""
+    """A counter and its rates: its `total` when last read, `elapsed` seconds ago, and
+    its `age` in seconds since it was first read."""
 
     name: str
     total: float
@@ -112,8 +113,8 @@ class Gauge:
     age: float
 
 
-def load_gauges(conn: psycopg.Connection[Any]) -> dict[str, Gauge]:
-    """Return the counters that are measured, by name."""
+def load_gauges(conn: Conn) -> dict[str, Gauge]:
+    """Return the measured counters by name."""
     with conn.cursor(row_factory=class_row(Gauge)) as cursor:
         cursor.execute(
             """
@@ -126,9 +127,7 @@ def load_gauges(conn: psycopg.Connection[Any]) -> dict[str, Gauge]:
         return {gauge.name: gauge for gauge in cursor}
 
 
-def save_gauges(
-    conn: psycopg.Connection[Any], gauges: Sequence[tuple[str, float, float, float]]
-) -> None:
+def save_gauges(conn: Conn, gauges: Sequence[tuple[str, float, float, float]]) -> None:
     """Write (name, total, rate, usual rate)."""
     rows = sorted(gauges)
     conn.execute(

@@ -1,12 +1,11 @@
-"""What a host may bring: new accounts a day, and what our operator set for it."""
+"""Budgets of hosts: new accounts a day, and limits set by the operator."""
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from storage.hosts.host_rows import HOST_BANNED, HOST_THROTTLED, SOURCE_CONFIGURED
+from storage.postgres.pool import Conn
 
 _DOUBLINGS: Final = 30
 
@@ -17,17 +16,19 @@ LIMITS: Final = (
     "events_per_s",
     "bytes_per_s",
 )
-"""Columns of `host` that an operator may set; NULL stands for the limit of all."""
+"""Columns of `host` that an operator may set; NULL is the general limit."""
 
 
 def accounts_allowed(age_days: int, *, first_day: int, per_day: int) -> int:
-    """New accounts that a stranger may bring today, `age_days` days after we first
-    saw it: `first_day` doubled each day, `per_day` at most."""
+    """Return the new accounts that an untrusted host may bring today.
+
+    The first day allows `first_day`, each day twice as many, at most `per_day`.
+    """
     return min(per_day, first_day << min(max(age_days, 0), _DOUBLINGS))
 
 
 def admit_accounts(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     host: int,
     wanted: int,
     *,
@@ -36,13 +37,14 @@ def admit_accounts(
     first_day: int | None = None,
     returning: int = 0,
 ) -> int:
-    """Grant a host up to `wanted` accounts; return how many. `returning` of them were
-    here before: they come first, and are no new ones of the day.
+    """Grant a host up to `wanted` accounts; return their number.
 
-    A host with limits of its own is bound by those, a trusted one else only by
-    `room`, the places left under our account cap; others also by `accounts_allowed`.
-    Locks the host's row until the caller's transaction ends, so two processes cannot
-    both grant the last place.
+    `returning` of them were here before: they come first and do not count as new. A
+    host with its own limits is bound by those, a trusted one otherwise only by `room`
+    (places left under our account cap), others also by `accounts_allowed`.
+
+    Locks the host's row until the transaction ends, so that two processes cannot both
+    grant the last place.
     """
     row = conn.execute(
         """
@@ -86,17 +88,15 @@ def admit_accounts(
     return granted
 
 
-def set_limit(
-    conn: psycopg.Connection[Any], host: int, name: str, value: float | None
-) -> None:
-    """Set one of LIMITS for a host; None gives it the limit of all again."""
+def set_limit(conn: Conn, host: int, name: str, value: float | None) -> None:
+    """Set one of LIMITS for a host; None restores the general limit."""
     if name not in LIMITS:
-        raise ValueError(f"there is no limit {name!r}")
+        raise ValueError(f"unknown limit {name!r}; one of {', '.join(LIMITS)}")
     conn.execute(f"UPDATE host SET {name} = %s WHERE id = %s", (value, host))
 
 
-def own_rates(conn: psycopg.Connection[Any]) -> list[tuple[str, float]]:
-    """Return (URL, requests a second) of the hosts for which that was set."""
+def own_rates(conn: Conn) -> list[tuple[str, float]]:
+    """Return (URL, requests a second) of hosts with a limit of their own."""
     rows = conn.execute(
         "SELECT url, requests_per_s FROM host WHERE requests_per_s IS NOT NULL"
     )

@@ -1,18 +1,18 @@
-"""Which hosts' listings are due, and how far each has come."""
+"""Listings of hosts: due times, and the progress of each."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-import psycopg
 from psycopg.rows import class_row, dict_row
 
 from storage.hosts.host_rows import HOST_COLUMNS, Host
+from storage.postgres.pool import Conn
 
 
-def begin_listing(conn: psycopg.Connection[Any], host: int) -> datetime:
-    """Note that a listing begins now; the time stands for it until its end."""
+def begin_listing(conn: Conn, host: int) -> datetime:
+    """Note that a listing begins now; return the time, which identifies it."""
     row = conn.execute(
         "UPDATE host SET polled_at = clock_timestamp() WHERE id = %s"
         " RETURNING polled_at",
@@ -24,14 +24,12 @@ def begin_listing(conn: psycopg.Connection[Any], host: int) -> datetime:
 
 
 def listings_due(
-    conn: psycopg.Connection[Any], *, limit: int, older_than: float
+    conn: Conn, *, limit: int, older_than: float
 ) -> list[tuple[Host, str | None]]:
-    """Return streamed hosts whose listing is due, who waits longest first, with the
-    cursor to go on from.
+    """Return streamed hosts whose listing is due, longest waiting first, with cursors.
 
-    Due: never finished, or finished more than `older_than` seconds ago; of relayed
-    hosts only those for which it was requested. Relays list other hosts' repos and
-    are not asked.
+    Due: never finished, or finished over `older_than` seconds ago; of relayed hosts
+    only those for which it was requested. Relays are not listed.
     """
     return _due(
         conn,
@@ -44,12 +42,12 @@ def listings_due(
     )
 
 
-def polls_due(
-    conn: psycopg.Connection[Any], *, limit: int, every: float
-) -> list[tuple[Host, str | None]]:
-    """Return polled hosts whose turn it is, who waits longest first, with the cursor to
-    go on from: each has its own `poll_every`, else it is `every` seconds. Throttled and
-    offline ones are among them when their time has come."""
+def polls_due(conn: Conn, *, limit: int, every: float) -> list[tuple[Host, str | None]]:
+    """Return polled hosts that are due, longest waiting first, with cursors.
+
+    A host without its own `poll_every` is polled every `every` seconds. Throttled and
+    offline hosts are included once their waiting time is over.
+    """
     return _due(
         conn,
         """
@@ -62,9 +60,9 @@ def polls_due(
 
 
 def _due(
-    conn: psycopg.Connection[Any], condition: str, values: dict[str, Any]
+    conn: Conn, condition: str, values: dict[str, Any]
 ) -> list[tuple[Host, str | None]]:
-    # By when each was begun, not ended: some listings never end.
+    # Ordered by start: some listings never end.
     with conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(
             f"""
@@ -84,17 +82,16 @@ def _due(
 
 
 def save_list_cursor(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     host: int,
     began: datetime,
     list_cursor: str | None,
     *,
     done: bool,
 ) -> None:
-    """Note how far the listing that `began` then has come, or that it is complete.
+    """Save the cursor of the listing that began at `began`, or its end.
 
-    Without effect if another was requested meanwhile: what happened in between must
-    be seen by that one.
+    No effect if another listing was requested since then, which must see all changes.
     """
     conn.execute(
         """
@@ -106,16 +103,13 @@ def save_list_cursor(
     )
 
 
-def forget_list_cursor(conn: psycopg.Connection[Any], host: int) -> None:
-    """The host does not take its own cursor: its next listing begins anew."""
+def forget_list_cursor(conn: Conn, host: int) -> None:
+    """Drop the cursor, which the host rejects: its next listing starts over."""
     conn.execute("UPDATE host SET list_cursor = NULL WHERE id = %s", (host,))
 
 
-def note_poll(
-    conn: psycopg.Connection[Any], host: int, *, rate: float, poll_every: float
-) -> None:
-    """A whole poll went well: failures are forgotten, the next is in `poll_every`
-    seconds."""
+def note_poll(conn: Conn, host: int, *, rate: float, poll_every: float) -> None:
+    """Note a complete poll: clear failures; the next is in `poll_every` seconds."""
     conn.execute(
         """
         UPDATE host SET rate = %s, poll_every = %s, tries = 0, next_try = NULL,
@@ -126,18 +120,18 @@ def note_poll(
     )
 
 
-def poll_now(conn: psycopg.Connection[Any], host: int) -> None:
-    """Make a polled host's next poll due at once; one under way goes on."""
+def poll_now(conn: Conn, host: int) -> None:
+    """Make a host's next poll due at once; a running one continues."""
     conn.execute(
         "UPDATE host SET poll_every = 0, next_try = NULL WHERE id = %s", (host,)
     )
 
 
-def find_asked(
-    conn: psycopg.Connection[Any], hostname: str, *, within: float
-) -> tuple[Host, bool] | None:
-    """Return a host, locked, and whether somebody asked for it to be crawled again in
-    the last `within` seconds; None if there is no such host."""
+def find_asked(conn: Conn, hostname: str, *, within: float) -> tuple[Host, bool] | None:
+    """Return a host, locked, and True if a crawl was requested within `within` seconds.
+
+    Returns None for an unknown host.
+    """
     with conn.cursor(row_factory=class_row(Host)) as cursor:
         cursor.execute(
             f"SELECT {HOST_COLUMNS} FROM host WHERE hostname = %s FOR NO KEY UPDATE",
@@ -154,6 +148,6 @@ def find_asked(
     return host, bool(row[0])
 
 
-def note_asked(conn: psycopg.Connection[Any], host: int) -> None:
-    """Remember that somebody asked for this host to be crawled again just now."""
+def note_asked(conn: Conn, host: int) -> None:
+    """Note that a crawl of this host was requested now."""
     conn.execute("UPDATE host SET asked_at = now() WHERE id = %s", (host,))

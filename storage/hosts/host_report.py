@@ -1,4 +1,4 @@
-"""All that we can tell the operator of a host about it."""
+"""Report about one host, for its operator."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import psycopg
 from psycopg.rows import class_row
 
 from protocol.events.drops import DropReason
-from storage.hosts.host_rows import STRIKES_NOW, shown_state
+from storage.hosts.host_rows import shown_state
+from storage.hosts.host_strikes import STRIKES_NOW
+from storage.postgres.pool import Conn
 
 MOST_COUNTED: Final = 10_000
-"""So many repos of a host are counted for anybody who asks; there may be more."""
+"""Maximum repos of a host that are counted for a public report."""
 
 _FAILURES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """The host went from one state to another."""
+    """A change of the host's state."""
 
     at: datetime
     before: str
@@ -31,7 +32,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class HostDrop:
-    """What of the host was dropped for one reason."""
+    """Number of the host's messages dropped for one reason."""
 
     reason: str
     n: int
@@ -40,7 +41,7 @@ class HostDrop:
 
 @dataclass(frozen=True, slots=True)
 class RepoFailure:
-    """Why repos of the host are not in step with it."""
+    """An error of desynchronized repos of the host."""
 
     error: str
     repos: int
@@ -48,7 +49,7 @@ class RepoFailure:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """A host's row, with its times; all UTC. `strikes` as they have faded by now."""
+    """A host's row with its times in UTC. `strikes` are faded to now."""
 
     id: int
     hostname: str
@@ -90,12 +91,12 @@ class HostFacts:
 
     @property
     def shown_state(self) -> str:
-        """The state as people are told it."""
+        """Return the state as pages show it."""
         return shown_state(self.state, self.tries)
 
     @property
     def lag_s(self) -> float | None:
-        """How long after it happened the newest event came in."""
+        """Return the delay between the newest event and its application."""
         if self.applied_at is None or self.last_event_at is None:
             return None
         return (self.applied_at - self.last_event_at).total_seconds()
@@ -103,7 +104,7 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class HostReport:
-    """The whole of it, newest and largest first."""
+    """All parts of the report, newest and largest first."""
 
     facts: HostFacts
     moves: Sequence[Move]
@@ -112,10 +113,12 @@ class HostReport:
 
 
 def host_report(
-    conn: psycopg.Connection[Any], hostname: str, *, most: int | None = None
+    conn: Conn, hostname: str, *, most: int | None = None
 ) -> HostReport | None:
-    """Read everything about one host; None if we do not know it. Of its repos that
-    wait or are hidden no more than `most` + 1 are looked at."""
+    """Return the report about a host; None if it is unknown.
+
+    Counts at most `most` + 1 of its waiting and hidden repos.
+    """
     bound = None if most is None else most + 1
     with conn.cursor(row_factory=class_row(HostFacts)) as cursor:
         cursor.execute(
@@ -158,7 +161,7 @@ def host_report(
         _rows(
             conn,
             HostDrop,
-            # By the key, of which the host is the second part.
+            # Uses the primary key (reason, host).
             "SELECT reason, n, last_at FROM drop_count"
             " WHERE host = %s AND reason = ANY(%s) ORDER BY n DESC, reason",
             (facts.id, [str(reason) for reason in DropReason]),
@@ -180,7 +183,7 @@ def host_report(
 
 
 def _rows(
-    conn: psycopg.Connection[Any], kind: type[Any], query: str, values: tuple[Any, ...]
+    conn: Conn, kind: type[Any], query: str, values: tuple[Any, ...]
 ) -> list[Any]:
     with conn.cursor(row_factory=class_row(kind)) as cursor:
         cursor.execute(query, values)

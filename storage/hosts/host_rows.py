@@ -1,14 +1,15 @@
-"""The hosts we know: what they are, how they behave, what came of it."""
+"""Known hosts: their rows, states, and moves between states."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 from psycopg.rows import class_row
+
+from storage.postgres.pool import Conn
 
 HOST_NEW: Final = "new"
 HOST_STREAMING: Final = "streaming"
@@ -18,32 +19,21 @@ HOST_THROTTLED: Final = "throttled"
 HOST_OFFLINE: Final = "offline"
 HOST_RECHECK: Final = "needs_recheck"
 HOST_BANNED: Final = "banned"
-"""What the crawler does with a host.
+"""States of a host.
 
-new            known by name only; looked at next
+new            known by name only; contacted next
 streaming      its stream is read
 polling        quiet: its listing is compared now and then
-relayed        only asked for repos; a relay forwards its commits
-throttled      misbehaved: left alone until `next_try`
+relayed        a relay forwards its commits; only repos are fetched from it
+throttled      misbehaved: not contacted until `next_try`
 offline        did not answer: tried again at `next_try`
-needs_recheck  its numbering jumped back: read from the tip, compared in full
+needs_recheck  its sequence went back: read from the tip, compared in full
 banned         never contacted
 """
 
-HOST_STATES: Final = (
-    HOST_NEW,
-    HOST_STREAMING,
-    HOST_POLLING,
-    HOST_RELAYED,
-    HOST_THROTTLED,
-    HOST_OFFLINE,
-    HOST_RECHECK,
-    HOST_BANNED,
-)
-
 RECONNECTING: Final = "reconnecting"
-"""What people are told of a host whose stream is to be read and does not open. Not a
-state of its own: the reader goes on trying, from where it was."""
+"""Shown for a host whose stream does not open. Not a stored state: the reader keeps
+trying from its cursor."""
 _RECONNECTING_AFTER: Final = 2
 
 _ANSWERING: Final = frozenset({HOST_STREAMING, HOST_RECHECK})
@@ -57,16 +47,18 @@ MOVES: Final[Mapping[str, frozenset[str]]] = {
     HOST_THROTTLED: _ANSWERING | {HOST_NEW, HOST_POLLING, HOST_OFFLINE, HOST_BANNED},
     HOST_OFFLINE: _ANSWERING | {HOST_NEW, HOST_POLLING, HOST_THROTTLED, HOST_BANNED},
     HOST_RECHECK: _AT_FAULT | {HOST_STREAMING},
-    # Only our operator lifts a ban.
+    # Only the operator lifts a ban.
     HOST_BANNED: frozenset({HOST_NEW}),
 }
-"""State -> the states that a host can go to from there. A move that does not stand
-here does not happen: whoever asks for it speaks of a moment that has passed."""
+"""State -> the states that may follow. Any other move is ignored: its caller saw an
+older state."""
+
+HOST_STATES: Final = tuple(MOVES)
 
 MODE_STREAM: Final = "stream"
 MODE_POLL: Final = "poll"
-"""How a host is followed while it is well. Kept while it is throttled or offline, so
-that thousands of hosts that came back need no thousands of streams."""
+"""How a healthy host is followed. Kept while it is throttled or offline, so that
+thousands of returning hosts do not need thousands of streams."""
 
 _KEPT_MOVES: Final = 20
 
@@ -76,16 +68,10 @@ SOURCE_RELAY: Final = "relay"
 SOURCE_DOCUMENT: Final = "did_document"
 SOURCE_PLC: Final = "plc"
 
-HOST_COLUMNS: Final = (
-    "id, hostname, url, state, mode, source, relay, first_seen, listed_at, polled_at,"
-    " poll_every, rate, max_accounts, accounts_per_day, requests_per_s, events_per_s,"
-    " bytes_per_s, accounts, strikes, tries, next_try, error"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host as the crawler needs it. Times are UTC."""
+    """A host, as the crawler needs it. Times are UTC."""
 
     id: int
     hostname: str
@@ -112,19 +98,21 @@ class Host:
 
     @property
     def trusted(self) -> bool:
-        """Named by our own operator: exempt from the limits for strangers."""
+        """Return True if the operator configured it: no limits of untrusted hosts."""
         return self.source == SOURCE_CONFIGURED
 
 
+HOST_COLUMNS: Final = ", ".join(Host.__annotations__)
+
+
 def shown_state(state: str, tries: int) -> str:
-    """Return the state as people are told it: `reconnecting` from the second failed
-    try on."""
+    """Return the state as pages show it: `reconnecting` from the second failed try."""
     opening = state in (HOST_NEW, HOST_STREAMING, HOST_RECHECK)
     return RECONNECTING if opening and tries >= _RECONNECTING_AFTER else state
 
 
 def put_host(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     hostname: str,
     url: str,
     *,
@@ -133,11 +121,10 @@ def put_host(
     relay: bool = False,
     max_accounts: int | None = None,
 ) -> tuple[int, bool]:
-    """Get or create a host; return its id and whether it is new.
+    """Get or create a host; return its id, and True if it is new.
 
-    The operator's word wins: a host that becomes configured is trusted from then
-    on, and one that is banned stays banned whatever names it. A relayed host is looked
-    at itself when the operator names it.
+    Configuration wins: a configured host is trusted from then on, and a banned one
+    stays banned. A relayed host that is configured is contacted itself.
     """
     row = conn.execute(
         """
@@ -166,22 +153,22 @@ def put_host(
     ).fetchone()
     assert row is not None
     if row[2] == HOST_RELAYED and state == HOST_NEW and source == SOURCE_CONFIGURED:
-        move_host(conn, row[0], HOST_NEW, "named by our operator")
+        move_host(conn, row[0], HOST_NEW, "configured by the operator")
     return row[0], row[1]
 
 
-def lock_hosts(conn: psycopg.Connection[Any], ids: Iterable[int]) -> None:
-    """Lock host rows until the transaction ends, in the one order that all use: or
-    two processes that touch the same two hosts could wait for each other."""
+def lock_hosts(conn: Conn, ids: Iterable[int]) -> None:
+    """Lock host rows until the transaction ends.
+
+    All callers lock in the order of ids, so that two of them cannot deadlock.
+    """
     conn.execute(
         "SELECT FROM host WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
         (sorted(set(ids)),),
     )
 
 
-def load_hosts(
-    conn: psycopg.Connection[Any], ids: Iterable[int] | None = None
-) -> dict[int, Host]:
+def load_hosts(conn: Conn, ids: Iterable[int] | None = None) -> dict[int, Host]:
     """Return the hosts with these ids, or all."""
     wanted = None if ids is None else list(ids)
     with conn.cursor(row_factory=class_row(Host)) as cursor:
@@ -193,10 +180,8 @@ def load_hosts(
         return {host.id: host for host in cursor}
 
 
-def find_hosts(
-    conn: psycopg.Connection[Any], hostnames: Iterable[str]
-) -> dict[str, Host]:
-    """Return host name -> host for the names that are known."""
+def find_hosts(conn: Conn, hostnames: Iterable[str]) -> dict[str, Host]:
+    """Return hostname -> host for the known ones."""
     with conn.cursor(row_factory=class_row(Host)) as cursor:
         cursor.execute(
             f"SELECT {HOST_COLUMNS} FROM host WHERE hostname = ANY(%s)",
@@ -205,10 +190,8 @@ def find_hosts(
         return {host.hostname: host for host in cursor}
 
 
-def find_speakers(
-    conn: psycopg.Connection[Any], ids: Sequence[int], hostname: str
-) -> list[int]:
-    """Return those of these hosts that may send events of accounts of a host: that
+def find_speakers(conn: Conn, ids: Sequence[int], hostname: str) -> list[int]:
+    """Return those of these hosts that may send events of accounts of `hostname`: that
     host, and relays."""
     rows = conn.execute(
         "SELECT id FROM host WHERE id = ANY(%s) AND (relay OR hostname = %s)",
@@ -217,11 +200,11 @@ def find_speakers(
     return [row[0] for row in rows]
 
 
-def streamed_hosts(
-    conn: psycopg.Connection[Any], *, most: int | None = None
-) -> list[Host]:
-    """Return the hosts whose stream should be open now: `most` at most, relays and
-    the operator's own first, then the busiest."""
+def streamed_hosts(conn: Conn, *, most: int | None = None) -> list[Host]:
+    """Return up to `most` hosts whose stream should be open.
+
+    Relays and configured hosts come first, then the busiest.
+    """
     with conn.cursor(row_factory=class_row(Host)) as cursor:
         cursor.execute(
             f"""
@@ -237,8 +220,8 @@ def streamed_hosts(
         return cursor.fetchall()
 
 
-def count_new_hosts(conn: psycopg.Connection[Any], source: str) -> int:
-    """Return how many hosts of this source were first seen in the last day."""
+def count_new_hosts(conn: Conn, source: str) -> int:
+    """Return the number of hosts of this source first seen in the last day."""
     row = conn.execute(
         "SELECT count(*) FROM host"
         " WHERE source = %s AND first_seen > now() - interval '1 day'",
@@ -249,17 +232,17 @@ def count_new_hosts(conn: psycopg.Connection[Any], source: str) -> int:
 
 
 def move_host(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     host: int,
     state: str,
     why: str,
     *,
     wait: float | None = None,
 ) -> bool:
-    """Move a host to `state` if MOVES knows the way, and remember when and why.
+    """Move a host to `state` if MOVES allows it; return True if it moved.
 
-    The one place where a state changes. `wait`: it is tried again in so many seconds.
-    A host that comes to be polled is polled at once. Returns whether it was moved.
+    The only place where a state changes. It is tried again in `wait` seconds. A host
+    that becomes polled is polled at once.
     """
     origins = [before for before, after in MOVES.items() if state in after]
     row = conn.execute(
@@ -299,11 +282,11 @@ def _line(text: str) -> str:
     return text[:500].replace("\0", "")
 
 
-def note_contact(conn: psycopg.Connection[Any], host: int, state: str) -> None:
-    """The host answered: failures are forgotten, and it is in `state` now.
+def note_contact(conn: Conn, host: int, state: str) -> None:
+    """Note that the host answered: clear failures and move it to `state`.
 
-    One that is polled stays so, and one whose throttling is not over: a stream may say
-    this that is being closed for it.
+    A polled host stays polled, and a throttled one throttled: its stream may just be
+    closing.
     """
     row = conn.execute(
         """
@@ -320,7 +303,7 @@ def note_contact(conn: psycopg.Connection[Any], host: int, state: str) -> None:
 
 
 def note_failure(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     host: int,
     error: str,
     *,
@@ -328,11 +311,11 @@ def note_failure(
     state: str | None = None,
     counts: bool = True,
 ) -> None:
-    """The host failed us: tried again in `wait` seconds, in `state` if one is given.
-    With `counts` False it is no failed try: the host's stream may be open.
+    """Note a failure: try again in `wait` seconds, in `state` if one is given.
 
-    A throttling lasts its time. Of one that was away the reader of its stream tries
-    several times in a row, and while no `state` is given that goes on.
+    With `counts` False it is no failed try: the host's stream may be open. A throttling
+    lasts its time. The stream reader of an offline host tries several times in a row,
+    which continues while no `state` is given.
     """
     row = conn.execute(
         """
@@ -359,61 +342,15 @@ def note_failure(
         move_host(conn, host, state, error, wait=wait)
 
 
-STRIKE_HALF_LIFE: Final = 86_400.0
-"""Seconds after which a strike counts half."""
-
-STRIKES_NOW: Final = (
-    "strikes * 0.5 ^ (least(extract(epoch FROM now()"
-    f" - coalesce(strikes_at, now())), 8640000) / {STRIKE_HALF_LIFE})"
-)
-
-
-def add_strikes(
-    conn: psycopg.Connection[Any], host: int, count: int, *, limit: int, wait: float
-) -> int:
-    """Count misbehaviour; at `limit` strikes the host is throttled for `wait` seconds.
-
-    Strikes fade by half a day after day, and start at half the limit after a
-    throttling: who goes on is throttled sooner. Returns the strikes now held. A relay
-    of our choice and configured hosts are counted, never throttled.
-    """
-    row = conn.execute(
-        f"""
-        UPDATE host SET strikes = {STRIKES_NOW} + %(count)s, strikes_at = now()
-        WHERE id = %(host)s RETURNING strikes, source = 'configured'
-        """,
-        {"count": count, "host": host},
-    ).fetchone()
-    if row is None:
-        return 0
-    strikes: int = round(row[0])
-    trusted = bool(row[1])
-    if strikes >= limit and not trusted:
-        why = f"{count} more bad messages, {strikes} by now"
-        if move_host(conn, host, HOST_THROTTLED, why, wait=wait):
-            conn.execute(
-                "UPDATE host SET strikes = %s, error = 'too many bad messages',"
-                " error_at = now() WHERE id = %s",
-                (limit / 2, host),
-            )
-    return strikes
-
-
-def forgive(conn: psycopg.Connection[Any], host: int) -> None:
-    """Forget a host's strikes and failures."""
-    conn.execute(
-        "UPDATE host SET strikes = 0, tries = 0, error = NULL, next_try = NULL"
-        " WHERE id = %s",
-        (host,),
-    )
-
-
 def note_events(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     events: Mapping[int, tuple[int, datetime | None]],
 ) -> None:
-    """Add to the counts of handled events: host -> (how many, time of the last one as
-    the host says). An earlier time than before is taken too: its clock was wrong."""
+    """Add to the counts of handled events: host -> (number, time of the last one).
+
+    The time is the host's; an earlier one than before is accepted, since its clock was
+    wrong.
+    """
     if not events:
         return
     hosts = sorted(events)
@@ -429,19 +366,17 @@ def note_events(
     )
 
 
-def count_accounts(conn: psycopg.Connection[Any]) -> int:
-    """Return how many accounts were let in, over all hosts."""
+def count_accounts(conn: Conn) -> int:
+    """Return the number of admitted accounts over all hosts."""
     row = conn.execute("SELECT coalesce(sum(accounts), 0) FROM host").fetchone()
     assert row is not None
     return int(row[0])
 
 
-def request_listing(
-    conn: psycopg.Connection[Any], host: int, *, gap: bool = False
-) -> None:
-    """Have the host's whole listing compared with ours at the next chance.
+def request_listing(conn: Conn, host: int, *, gap: bool = False) -> None:
+    """Request a full comparison with the host's listing.
 
-    `gap`: because its stream does not reach back to what we had.
+    With `gap`, because its stream no longer reaches back to our cursor.
     """
     conn.execute(
         """
@@ -454,8 +389,8 @@ def request_listing(
     )
 
 
-def hold_back(conn: psycopg.Connection[Any], host: int, seconds: float) -> None:
-    """The host asked us to wait (Retry-After). No failure, no strike."""
+def hold_back(conn: Conn, host: int, seconds: float) -> None:
+    """Note a Retry-After of the host: no failure, no strike."""
     conn.execute(
         "UPDATE host SET rate_limited_until ="
         " greatest(rate_limited_until, now() + make_interval(secs => %s))"
@@ -464,34 +399,11 @@ def hold_back(conn: psycopg.Connection[Any], host: int, seconds: float) -> None:
     )
 
 
-def remove_host(conn: psycopg.Connection[Any], host: int) -> None:
-    """Forget a host, its moves and its cursors. The repos that were fetched from it
-    keep its number, which is never given again, until their accounts move."""
+def remove_host(conn: Conn, host: int) -> None:
+    """Delete a host, its moves and its cursors.
+
+    Repos fetched from it keep its id, which is never reused, until their accounts move.
+    """
     conn.execute("DELETE FROM host_cursor WHERE host = %s", (host,))
     conn.execute("DELETE FROM host_move WHERE host = %s", (host,))
     conn.execute("DELETE FROM host WHERE id = %s", (host,))
-
-
-def has_relays(conn: psycopg.Connection[Any]) -> bool:
-    """Return True if one of the known hosts is a relay."""
-    row = conn.execute("SELECT EXISTS (SELECT FROM host WHERE relay)").fetchone()
-    assert row is not None
-    return bool(row[0])
-
-
-def relay_is_read(conn: psycopg.Connection[Any]) -> bool:
-    """Whether a relay brings the events of relayed hosts at present."""
-    row = conn.execute(
-        "SELECT EXISTS (SELECT FROM host WHERE relay"
-        " AND state IN ('streaming', 'needs_recheck'))"
-    ).fetchone()
-    assert row is not None
-    return bool(row[0])
-
-
-def relayed_hosts(conn: psycopg.Connection[Any]) -> list[int]:
-    """Return the hosts with accounts of ours whose commits a relay forwards."""
-    rows = conn.execute(
-        "SELECT id FROM host WHERE state = 'relayed' AND accounts > 0 ORDER BY id"
-    )
-    return [row[0] for row in rows]

@@ -1,22 +1,20 @@
-"""What the status page shows of the hosts: progress, lag, failures, drops."""
+"""Status of the hosts for pages and alarms: progress, lag, failures, drops."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import psycopg
 from psycopg.rows import class_row, dict_row
 
 from storage.hosts.host_rows import shown_state
+from storage.postgres.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """One line of the status page. `state` is as people are told it; `lag_s` is None
-    when nothing was handled yet."""
+    """One line of the status page. `lag_s` is None before the first event."""
 
     id: int
     hostname: str
@@ -38,10 +36,8 @@ class HostStatus:
     drops: Mapping[str, int]
 
 
-def host_statuses(
-    conn: psycopg.Connection[Any], *, limit: int = 200
-) -> list[HostStatus]:
-    """Return what the status page shows of each host, the busiest first."""
+def host_statuses(conn: Conn, *, limit: int = 200) -> list[HostStatus]:
+    """Return the status of each host, the busiest first."""
     with conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(
             """
@@ -56,7 +52,6 @@ def host_statuses(
                 events, accounts, strikes, tries, error, last_seen, listed_at,
                 coalesce(waiting.repos, 0) AS waiting_repos
             FROM host LEFT JOIN (
-                -- Those that wait, and not all repos of a large host.
                 SELECT host, count(*) AS repos FROM repo
                 WHERE state <> 'synchronized' GROUP BY host
             ) waiting ON waiting.host = host.id
@@ -78,11 +73,13 @@ def host_statuses(
 
 @dataclass(frozen=True, slots=True)
 class WatchedHost:
-    """What the alarms know of a host. `usual_gap`: the longest pause that it made
-    lately. `silent_s`: since its stream last brought something. `lag_s`: how much later
-    than its own clock says its newest event came in, less than zero when its clock is
-    ahead of ours; None for none yet. `away_s`: since it came to its present state.
-    `known_s`: how long we had known it when its stream last brought something."""
+    """Figures of a host for the alarms; all times in seconds.
+
+    `usual_gap`: the longest recent pause. `silent_s`: since its stream last delivered.
+    `lag_s`: delay of its newest event by its own clock, negative if its clock is ahead,
+    None before the first. `away_s`: since it entered its state. `known_s`: from its
+    first sight to its last delivery.
+    """
 
     hostname: str
     state: str
@@ -101,15 +98,12 @@ class WatchedHost:
 
     @property
     def shown_state(self) -> str:
-        """The state as people are told it."""
+        """Return the state as pages show it."""
         return shown_state(self.state, self.tries)
 
 
-def watched_hosts(
-    conn: psycopg.Connection[Any], *, limit: int = 5_000
-) -> list[WatchedHost]:
-    """Return the hosts that the alarms look at: the operator's own and relays first,
-    then the busiest."""
+def watched_hosts(conn: Conn, *, limit: int = 5_000) -> list[WatchedHost]:
+    """Return the hosts that alarms check: configured ones, relays, then the busiest."""
     with conn.cursor(row_factory=class_row(WatchedHost)) as cursor:
         cursor.execute(
             """
@@ -132,7 +126,7 @@ def watched_hosts(
         return cursor.fetchall()
 
 
-def drop_totals(conn: psycopg.Connection[Any]) -> dict[str, int]:
-    """Return drop reason -> how often, over all hosts."""
+def drop_totals(conn: Conn) -> dict[str, int]:
+    """Return drop reason -> number over all hosts."""
     rows = conn.execute("SELECT reason, sum(n)::int8 FROM drop_count GROUP BY reason")
     return dict(rows.fetchall())

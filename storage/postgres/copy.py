@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-import psycopg
+from storage.postgres.pool import Conn
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER: Final = struct.pack(">h", -1)
@@ -34,7 +34,7 @@ def fixed_packer(types: Sequence[str]) -> struct.Struct:
 
 
 def copy_packed(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     table: str,
     columns: Sequence[str],
     rows: Iterable[bytes],
@@ -51,7 +51,7 @@ def copy_packed(
 
 
 def copy_rows(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     table: str,
     columns: Sequence[str],
     types: Sequence[str],

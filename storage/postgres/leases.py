@@ -3,14 +3,12 @@ the connection that took it."""
 
 from __future__ import annotations
 
-from typing import Any, Final, LiteralString
+from typing import Final, LiteralString
 
-import psycopg
+from storage.postgres.pool import Conn
 
 
-def take_lease(
-    conn: psycopg.Connection[Any], name: str, holder: str, seconds: float
-) -> bool:
+def take_lease(conn: Conn, name: str, holder: str, seconds: float) -> bool:
     """Take or renew the lease `name`; False while somebody else holds it.
 
     One statement: commit it to make it hold.
@@ -29,7 +27,7 @@ def take_lease(
     return row is not None
 
 
-def drop_lease(conn: psycopg.Connection[Any], name: str, holder: str) -> None:
+def drop_lease(conn: Conn, name: str, holder: str) -> None:
     """Give the lease back, if it is still this holder's."""
     conn.execute("DELETE FROM lease WHERE name = %s AND holder = %s", (name, holder))
 
@@ -39,19 +37,19 @@ _CRAWLER: Final = 0x6269_6777_0001
 _SHARDS: Final = 0x6269_6777
 
 
-def hold_crawler(conn: psycopg.Connection[Any]) -> bool:
+def hold_crawler(conn: Conn) -> bool:
     """Become the one crawler of this database for as long as `conn` lasts; False
     while there is another. `conn` must be in autocommit."""
     return _take(conn, "SELECT pg_try_advisory_lock(%s)", _CRAWLER)
 
 
-def hold_shard(conn: psycopg.Connection[Any], shard: int) -> bool:
+def hold_shard(conn: Conn, shard: int) -> bool:
     """Become the shard of this number for as long as `conn` lasts; False while there
     is another. What is written on `conn` is then written by nobody else."""
     return _take(conn, "SELECT pg_try_advisory_lock(%s, %s)", _SHARDS, shard)
 
 
-def count_shards(conn: psycopg.Connection[Any]) -> int:
+def count_shards(conn: Conn) -> int:
     """How many shards are at work on this database."""
     row = conn.execute(
         """
@@ -66,6 +64,6 @@ def count_shards(conn: psycopg.Connection[Any]) -> int:
     return int(row[0])
 
 
-def _take(conn: psycopg.Connection[Any], query: LiteralString, *keys: int) -> bool:
+def _take(conn: Conn, query: LiteralString, *keys: int) -> bool:
     row = conn.execute(query, keys).fetchone()
     return row is not None and bool(row[0])

@@ -8,10 +8,13 @@ from typing import Any, Final
 import psycopg
 from psycopg_pool import ConnectionPool
 
+Conn = psycopg.Connection[Any]
+Pool = ConnectionPool[Conn]
+
 _MOST_IDLE_MS: Final = 20_000
 
 
-def _configure(conn: psycopg.Connection[Any]) -> None:
+def _configure(conn: Conn) -> None:
     # Statement text is stable here, so server-side plans pay from the second use on.
     conn.prepare_threshold = 2
     conn.execute("SET timezone = 'UTC'")
@@ -25,8 +28,8 @@ def open_pool(
     name: str | None = None,
     *,
     timeout: float = 30.0,
-    prepare: Callable[[psycopg.Connection[Any]], None] = lambda _: None,
-) -> ConnectionPool[psycopg.Connection[Any]]:
+    prepare: Callable[[Conn], None] = lambda _: None,
+) -> Pool:
     """An open pool of `min` to `max` connections; use it as a context manager.
 
     A connection is checked before it is lent, so a restarted server costs one retry
@@ -35,7 +38,7 @@ def open_pool(
     its own transaction; one that it refuses with psycopg.Error is made anew.
     """
 
-    def configure(conn: psycopg.Connection[Any]) -> None:
+    def configure(conn: Conn) -> None:
         _configure(conn)
         prepare(conn)
 
@@ -51,7 +54,7 @@ def open_pool(
     )
 
 
-def end_idle_transactions(conn: psycopg.Connection[Any]) -> None:
+def end_idle_transactions(conn: Conn) -> None:
     """Let the server end a transaction in which nothing is done for too long.
 
     To be given to `open_pool` as `prepare`.
@@ -60,14 +63,14 @@ def end_idle_transactions(conn: psycopg.Connection[Any]) -> None:
     conn.commit()
 
 
-def connect(url: str) -> psycopg.Connection[Any]:
+def connect(url: str) -> Conn:
     """One connection of our own, set up like those of a pool. Close it."""
-    conn: psycopg.Connection[Any] = psycopg.connect(url)
+    conn: Conn = psycopg.connect(url)
     _configure(conn)
     return conn
 
 
-def ping(pool: ConnectionPool[psycopg.Connection[Any]]) -> None:
+def ping(pool: Pool) -> None:
     """Ask the pool's server one question, on a connection beside it.
 
     Raises psycopg.Error.

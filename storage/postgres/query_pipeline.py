@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import select
-from typing import Any
 
-import psycopg
+from storage.postgres.pool import Conn
 
 
-def send_all(conn: psycopg.Connection[Any]) -> None:
+def send_all(conn: Conn) -> None:
     """Send what the socket has not taken yet, and wait until it takes more.
 
     In pipeline mode psycopg asks for results without looking whether its questions

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
-
-import psycopg
+from typing import NamedTuple
 
 from protocol.errors import InvalidSyntaxError
 from protocol.syntax import AtUri, parse_at_uri, tid_from_int
 from storage.collections import COLLECTION_IDS
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
 from storage.records.interning import rkey_number
 from storage.states import STATUS_DELETED
 
 
-def find_actors(conn: psycopg.Connection[Any], dids: Iterable[str]) -> dict[str, int]:
+class Address(NamedTuple):
+    """A record by its numbers (storage.schema)."""
+
+    actor: int
+    collection: int
+    rkey: int
+
+
+def find_actors(conn: Conn, dids: Iterable[str]) -> dict[str, int]:
     """DID -> actor id of those that are known."""
     return dict(
         conn.execute(
@@ -24,9 +30,7 @@ def find_actors(conn: psycopg.Connection[Any], dids: Iterable[str]) -> dict[str,
     )
 
 
-def find_handles(
-    conn: psycopg.Connection[Any], handles: Iterable[str]
-) -> dict[str, str]:
+def find_handles(conn: Conn, handles: Iterable[str]) -> dict[str, str]:
     """Handle -> DID of those that are known and verified both ways.
 
     A deleted account has none.
@@ -40,9 +44,7 @@ def find_handles(
     )
 
 
-def find_addresses(
-    conn: psycopg.Connection[Any], uris: Iterable[str]
-) -> dict[str, Address]:
+def find_addresses(conn: Conn, uris: Iterable[str]) -> dict[str, Address]:
     """AT-URI -> address. Absent: no record URI by DID, or a name nobody has used."""
     parsed: dict[str, AtUri] = {}
     for uri in uris:
@@ -68,9 +70,7 @@ def find_addresses(
     }
 
 
-def name_addresses_in(
-    conn: psycopg.Connection[Any], addresses: Iterable[Address]
-) -> dict[Address, str]:
+def name_addresses_in(conn: Conn, addresses: Iterable[Address]) -> dict[Address, str]:
     """Return address -> AT-URI, with one statement. Unknown ones are absent."""
     wanted = list(addresses)
     rows = conn.execute(
@@ -94,7 +94,7 @@ def name_addresses_in(
     }
 
 
-def name_rkeys(conn: psycopg.Connection[Any], numbers: Iterable[int]) -> dict[int, str]:
+def name_rkeys(conn: Conn, numbers: Iterable[int]) -> dict[int, str]:
     """Return number -> text of record keys that are no TIDs."""
     return dict(
         conn.execute(
@@ -103,7 +103,7 @@ def name_rkeys(conn: psycopg.Connection[Any], numbers: Iterable[int]) -> dict[in
     )
 
 
-def _find_collections(conn: psycopg.Connection[Any], nsids: set[str]) -> dict[str, int]:
+def _find_collections(conn: Conn, nsids: set[str]) -> dict[str, int]:
     found = {nsid: COLLECTION_IDS[nsid] for nsid in nsids if nsid in COLLECTION_IDS}
     rest = sorted(nsids - found.keys())
     if rest:
@@ -115,7 +115,7 @@ def _find_collections(conn: psycopg.Connection[Any], nsids: set[str]) -> dict[st
     return found
 
 
-def _find_rkeys(conn: psycopg.Connection[Any], texts: set[str]) -> dict[str, int]:
+def _find_rkeys(conn: Conn, texts: set[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for text in texts:
         number = rkey_number(text)

@@ -17,12 +17,12 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import psycopg
 import zstandard
 
 from storage.postgres.copy import copy_packed
+from storage.postgres.pool import Conn
 from storage.states import STATUS_ACTIVE
 
 _BLOCK_EVENTS: Final = 500
@@ -63,7 +63,7 @@ class LogBounds(NamedTuple):
 
 
 def append(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     frames: Iterable[bytes],
     messages: Iterable[int] = (),
 ) -> None:
@@ -87,7 +87,7 @@ def append(
     copy_packed(conn, "event_block", _COLUMNS, rows)
 
 
-def number_events(conn: psycopg.Connection[Any], now_us: int) -> int:
+def number_events(conn: Conn, now_us: int) -> int:
     """Give the next numbers to what was committed; return how many events got one.
 
     At most 1,000 blocks; call it again while it returns more than 0. Commits. Any
@@ -125,9 +125,7 @@ def number_events(conn: psycopg.Connection[Any], now_us: int) -> int:
     return sum(block[1] for block in blocks)
 
 
-def events_after(
-    conn: psycopg.Connection[Any], seq: int, limit: int
-) -> list[LoggedEvent]:
+def events_after(conn: Conn, seq: int, limit: int) -> list[LoggedEvent]:
     """The next events above `seq`: at least `limit` if there are so many, or 1 MiB of
     them, and the rest of the block that this ends in."""
     events: list[LoggedEvent] = []
@@ -151,7 +149,7 @@ def events_after(
     return events
 
 
-def find_seq(conn: psycopg.Connection[Any], time_us: int) -> int:
+def find_seq(conn: Conn, time_us: int) -> int:
     """The number to read after so as to see everything from `time_us` on, and nothing
     before it but, it may be, earlier messages of the first event."""
     row = conn.execute(
@@ -171,7 +169,7 @@ def find_seq(conn: psycopg.Connection[Any], time_us: int) -> int:
     return int(seq)
 
 
-def load_bounds(conn: psycopg.Connection[Any]) -> LogBounds:
+def load_bounds(conn: Conn) -> LogBounds:
     """What can be read now."""
     row = conn.execute("SELECT coalesce(sum(size), 0) FROM event_block").fetchone()
     assert row is not None
@@ -179,7 +177,7 @@ def load_bounds(conn: psycopg.Connection[Any]) -> LogBounds:
     return LogBounds(load_oldest(conn), newest, int(row[0]))
 
 
-def load_oldest(conn: psycopg.Connection[Any]) -> int:
+def load_oldest(conn: Conn) -> int:
     """The lowest number kept, or the next one to be given when nothing is."""
     row = conn.execute(
         """
@@ -195,13 +193,13 @@ def load_oldest(conn: psycopg.Connection[Any]) -> int:
     return int(row[0])
 
 
-def load_tail(conn: psycopg.Connection[Any]) -> tuple[int, int]:
+def load_tail(conn: Conn) -> tuple[int, int]:
     """The last number given, and its time in microseconds; zeros before the first."""
     row = conn.execute("SELECT last_seq, last_time_us FROM event_counter").fetchone()
     return (0, 0) if row is None else (row[0], row[1])
 
 
-def find_hidden(conn: psycopg.Connection[Any], dids: Iterable[str]) -> dict[str, bool]:
+def find_hidden(conn: Conn, dids: Iterable[str]) -> dict[str, bool]:
     """Those of these accounts that are not to be shown; whether by our own decision."""
     rows = conn.execute(
         "SELECT did, takedown IS NOT NULL FROM actor WHERE did = ANY(%s)"
@@ -211,9 +209,7 @@ def find_hidden(conn: psycopg.Connection[Any], dids: Iterable[str]) -> dict[str,
     return dict(rows.fetchall())
 
 
-def prune(
-    conn: psycopg.Connection[Any], *, before_us: int, max_bytes: int
-) -> Iterator[int]:
+def prune(conn: Conn, *, before_us: int, max_bytes: int) -> Iterator[int]:
     """Forget what got its number before `before_us`, and the oldest of what is over
     `max_bytes`; gives the number of events that went, after each step.
 
@@ -243,7 +239,7 @@ _PRUNE: Final = """
 """
 
 
-def _lock_counter(conn: psycopg.Connection[Any]) -> tuple[int, int]:
+def _lock_counter(conn: Conn) -> tuple[int, int]:
     row = conn.execute(
         "INSERT INTO event_counter (last_seq, last_time_us) VALUES (0, 0)"
         " ON CONFLICT (single) DO UPDATE SET last_seq = event_counter.last_seq"
@@ -253,7 +249,7 @@ def _lock_counter(conn: psycopg.Connection[Any]) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def _waiting(conn: psycopg.Connection[Any]) -> bool:
+def _waiting(conn: Conn) -> bool:
     row = conn.execute(
         "SELECT EXISTS (SELECT FROM event_block WHERE last_seq IS NULL)"
     ).fetchone()

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from threading import Lock
-from typing import Any, Final, Generic, TypeVar
-
-import psycopg
-from psycopg_pool import ConnectionPool
+from typing import Final, Generic, TypeVar
 
 from protocol.syntax.tid import Tid, is_tid, tid_from_int, tid_to_int
 from storage.collections import COLLECTION_IDS, PATHS, RKEY_SELF
+from storage.postgres.pool import Conn, Pool
 from storage.records.edge_batch import tid_numbers
 
 K = TypeVar("K")
@@ -67,7 +65,7 @@ class Interner:
 
     def __init__(
         self,
-        pool: ConnectionPool[psycopg.Connection[Any]],
+        pool: Pool,
         *,
         cache_size: int = _DEFAULT_CACHE,
     ) -> None:
@@ -250,7 +248,7 @@ _KNOWN_PATHS: Final = {
 }
 
 
-def _make_path(conn: psycopg.Connection[Any], collection: int, path: str) -> int:
+def _make_path(conn: Conn, collection: int, path: str) -> int:
     look = "SELECT id FROM path WHERE collection = %s AND path = %s"
     row = conn.execute(look, (collection, path)).fetchone()
     if row is not None:

@@ -14,12 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-import psycopg
-
 from storage.collections import FOLLOW_SUBJECT, LINK_PARTITIONS
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_packed, fixed_packer
 from storage.postgres.instants import from_micros, micros_sql, to_micros
+from storage.postgres.pool import Conn
 
 COLUMNS: Final = (
     "rkey",
@@ -139,9 +138,7 @@ def pack_edges(
     ]
 
 
-def copy_links(
-    conn: psycopg.Connection[Any], packed: Mapping[str, Sequence[bytes]]
-) -> None:
+def copy_links(conn: Conn, packed: Mapping[str, Sequence[bytes]]) -> None:
     """Append packed rows: partition -> rows."""
     if sum(map(len, packed.values())) <= _ROUTED_ROWS:
         routed = [row for rows in packed.values() for row in rows]
@@ -151,9 +148,7 @@ def copy_links(
         copy_packed(conn, partition, COLUMNS, packed[partition])
 
 
-def delete_links(
-    conn: psycopg.Connection[Any], rows: Iterable[LinkTuple]
-) -> list[LinkRow]:
+def delete_links(conn: Conn, rows: Iterable[LinkTuple]) -> list[LinkRow]:
     """Remove exactly these edges of named partitions; return those that were there."""
     by_partition: dict[str, list[LinkTuple]] = {}
     for row in rows:
@@ -177,9 +172,7 @@ def delete_links(
     return removed
 
 
-def delete_default_links(
-    conn: psycopg.Connection[Any], sources: Sequence[tuple[int, int, int]]
-) -> int:
+def delete_default_links(conn: Conn, sources: Sequence[tuple[int, int, int]]) -> int:
     """Remove all links of records (actor, collection, rkey) from the default
     partition; return how many there were."""
     if not sources:
@@ -195,9 +188,7 @@ def delete_default_links(
     ).rowcount
 
 
-def delete_links_of(
-    conn: psycopg.Connection[Any], actor: int, *, most_bytes: int
-) -> None:
+def delete_links_of(conn: Conn, actor: int, *, most_bytes: int) -> None:
     """Remove what is left of an account's links, in all partitions where an index finds
     it and in others of up to `most_bytes`: reading those whole for each account that
     goes would cost the more the more all others have."""
@@ -206,14 +197,14 @@ def delete_links_of(
             conn.execute(f"DELETE FROM {partition} WHERE actor = %s", (actor,))
 
 
-def _size(conn: psycopg.Connection[Any], partition: str) -> int:
+def _size(conn: Conn, partition: str) -> int:
     row = conn.execute("SELECT pg_relation_size(%s)", (partition,)).fetchone()
     assert row is not None
     return int(row[0])
 
 
 def find_wrong_links(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     partition: str,
     rows: Sequence[tuple[LinkRow, int]],
 ) -> tuple[list[LinkRow], int]:
@@ -247,7 +238,7 @@ def find_wrong_links(
     return missing, sum(times.values()) - len(times)
 
 
-def count_links_of(conn: psycopg.Connection[Any], actor: int) -> dict[str, int]:
+def count_links_of(conn: Conn, actor: int) -> dict[str, int]:
     """Partition -> edges that an account made. Reads whole tables: named partitions
     have no index by source."""
     rows = conn.execute(
@@ -258,7 +249,7 @@ def count_links_of(conn: psycopg.Connection[Any], actor: int) -> dict[str, int]:
     return dict(rows.fetchall())
 
 
-def count_default_links_of(conn: psycopg.Connection[Any], actor: int) -> int:
+def count_default_links_of(conn: Conn, actor: int) -> int:
     """Edges of unknown lexicons that an account made, by their index."""
     row = conn.execute(
         f"SELECT count(*) FROM {DEFAULT_PARTITION} WHERE actor = %s", (actor,)
@@ -267,7 +258,7 @@ def count_default_links_of(conn: psycopg.Connection[Any], actor: int) -> int:
     return int(row[0])
 
 
-def links_size(conn: psycopg.Connection[Any]) -> int:
+def links_size(conn: Conn) -> int:
     """Bytes of all edges on disk, without their indexes."""
     row = conn.execute(
         "SELECT sum(pg_relation_size(relid))::int8 FROM pg_partition_tree('link')"
@@ -277,7 +268,7 @@ def links_size(conn: psycopg.Connection[Any]) -> int:
 
 
 def find_packed(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     path: int,
     target: tuple[int, int, int],
     *,
@@ -302,7 +293,7 @@ def find_packed(
 
 
 def find_links(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     path: int,
     target: tuple[int, int, int],
     *,
@@ -330,7 +321,7 @@ def find_links(
 
 
 def find_followers(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     *,
     limit: int,
@@ -349,7 +340,7 @@ def find_followers(
 
 
 def find_follows(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     *,
     limit: int,
@@ -368,7 +359,7 @@ def find_follows(
 
 
 def _page(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     partition: str,
     other: str,
     where: str,
@@ -428,7 +419,7 @@ def _keyset(mode: int, link: LinkSource) -> list[int]:
 
 
 def _count_up_to(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     partition: str,
     where: str,
     values: Mapping[str, int],

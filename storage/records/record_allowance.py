@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
-
-import psycopg
+from typing import Final, NamedTuple
 
 from protocol.data.cbor import Value
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 from storage.records.record_codec import decompress, record_size
 from storage.records.record_rows import fetch_large
 
@@ -41,9 +40,7 @@ class Allowance:
         self.is_spent = False
         """True once a record was left out for lack of room."""
 
-    def read(
-        self, conn: psycopg.Connection[Any], rows: Iterable[Held]
-    ) -> Iterator[tuple[Held, bytes]]:
+    def read(self, conn: Conn, rows: Iterable[Held]) -> Iterator[tuple[Held, bytes]]:
         """The exact bytes of the rows that fit, the smallest first."""
         sized = ((record_size(row.head, row.length), row) for row in rows)
         for size, row in sorted(sized, key=lambda pair: pair[0]):

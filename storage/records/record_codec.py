@@ -1,8 +1,7 @@
-"""How the exact bytes of a record are kept. The first byte tells: 0, the bytes as they
-are; the number of a dictionary, a zstd frame without its magic number; 240 and
-above, a shape of storage.records.record_shapes.
+"""Stored form of a record's exact bytes. Thread-safe: zstd contexts are per thread.
 
-Thread-safe: zstd contexts are kept one a thread.
+The first byte tells the form. 0: the bytes as they are. A dictionary's id: a zstd frame
+without its magic number. 240 and above: a shape of storage.records.record_shapes.
 """
 
 from __future__ import annotations
@@ -10,16 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
-import psycopg
 import zstandard
 
-from storage.records.record_dictionary import DICTIONARY_ID, DICTIONARY_PATH
+from storage.postgres.pool import Conn
 from storage.records.record_shapes import FIRST_SHAPE, read_edge, unpack_shape
 
+DICTIONARY_ID: Final = 1
+DICTIONARY_PATH: Final = Path(__file__).with_name("record_dictionary.zdict")
+"""The shipped dictionary, trained by bench.dictionary.train."""
 _LEVEL: Final = 3
-# From so many records on, setting up one call for all of them pays.
+# From this many records on, one call for all of them is faster.
 _MANY: Final = 64
 _PLAIN: Final = b"\x00"
 _CURRENT: Final = bytes([DICTIONARY_ID])
@@ -31,12 +33,12 @@ _contexts = threading.local()
 
 
 class UnknownDictionaryError(Exception):
-    """A row names a dictionary that is neither shipped nor loaded: see
-    `load_dictionaries`. This is a fault of our own, never of input."""
+    """A row names a dictionary that is neither shipped nor loaded
+    (`load_dictionaries`). This is our own fault, never that of input."""
 
 
 def compress(value: bytes) -> bytes:
-    """The stored form of a record's bytes."""
+    """Return the stored form of a record's bytes."""
     edge = read_edge(value)
     if edge is not None:
         return edge.stored
@@ -44,8 +46,10 @@ def compress(value: bytes) -> bytes:
 
 
 def compress_all(values: Sequence[bytes]) -> list[bytes]:
-    """As `compress` of each. Many are compressed in one call, which lets other threads
-    have the interpreter once and not after each record."""
+    """Return the stored forms of many records.
+
+    Many are compressed in one call, which releases the interpreter lock once.
+    """
     if len(values) < _MANY:
         return [compress(value) for value in values]
     edges = list(map(read_edge, values))
@@ -72,7 +76,7 @@ def _smaller(packed: bytes, value: bytes) -> bytes:
 
 
 def decompress(stored: bytes) -> bytes:
-    """The exact bytes of a record; raises UnknownDictionaryError."""
+    """Return the exact bytes of a record; raises UnknownDictionaryError."""
     number = stored[0]
     if number >= FIRST_SHAPE:
         return unpack_shape(stored)
@@ -89,9 +93,11 @@ def decompress(stored: bytes) -> bytes:
 
 
 def record_size(head: bytes, length: int) -> int:
-    """How many bytes a record has, by the first 32 and the number of those that are
-    stored. Nothing is unpacked: a small row that holds a large record is seen for what
-    it is. A shape is said to be larger than it is."""
+    """Return a record's size from the first 32 stored bytes and the stored length.
+
+    Nothing is unpacked, so a small row with a large record is detected. The size of a
+    shape is an upper bound.
+    """
     number = head[0]
     if number >= FIRST_SHAPE:
         return _MAX_SHAPE_BYTES
@@ -100,9 +106,11 @@ def record_size(head: bytes, length: int) -> int:
     return int(zstandard.frame_content_size(zstandard.FRAME_HEADER + head[1:]))
 
 
-def store_dictionary(conn: psycopg.Connection[Any]) -> None:
-    """Put the shipped dictionary into the database, so that a dump of it alone can be
-    read. Raises UnknownDictionaryError when another one has its id already."""
+def store_dictionary(conn: Conn) -> None:
+    """Store the shipped dictionary in the database, so that a dump is readable.
+
+    Raises UnknownDictionaryError if another dictionary has its id.
+    """
     data = DICTIONARY_PATH.read_bytes()
     conn.execute(
         "INSERT INTO dictionary (id, data) VALUES (%s, %s) ON CONFLICT DO NOTHING",
@@ -117,8 +125,8 @@ def store_dictionary(conn: psycopg.Connection[Any]) -> None:
         )
 
 
-def load_dictionaries(conn: psycopg.Connection[Any]) -> list[int]:
-    """Make the database's older dictionaries readable; return all known ids."""
+def load_dictionaries(conn: Conn) -> list[int]:
+    """Load the database's older dictionaries; return all known ids."""
     for number, data in conn.execute("SELECT id, data FROM dictionary"):
         if number != DICTIONARY_ID and 0 < number <= _MAX_DICTIONARY_ID:
             _dictionaries[number] = zstandard.ZstdCompressionDict(data)
@@ -131,8 +139,8 @@ def _shipped() -> zstandard.ZstdCompressionDict:
 
 
 def _make_compressor() -> zstandard.ZstdCompressor:
-    # Our byte names the dictionary and PostgreSQL sums its pages: neither is
-    # repeated in each of a billion small rows.
+    # Our first byte names the dictionary and PostgreSQL checks its pages: neither is
+    # repeated in each row.
     parameters = zstandard.ZstdCompressionParameters.from_level(
         _LEVEL,
         format=zstandard.FORMAT_ZSTD1_MAGICLESS,

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-import psycopg
-
 from protocol.data.cid import DATA_PREFIX
 from protocol.syntax.tid import tid_from_int
 from storage.postgres.arrays import int_array, int_columns
 from storage.postgres.copy import copy_packed
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 from storage.records.record_codec import compress_all, decompress
 
 COLUMNS: Final = ("actor", "collection", "rkey", "value")
@@ -47,13 +46,13 @@ def pack_stored(
     ]
 
 
-def copy_records(conn: psycopg.Connection[Any], packed: Iterable[bytes]) -> None:
+def copy_records(conn: Conn, packed: Iterable[bytes]) -> None:
     """Append packed rows. The addresses must be free."""
     copy_packed(conn, "record", COLUMNS, packed)
 
 
 def fetch_records(
-    conn: psycopg.Connection[Any], addresses: Sequence[tuple[int, int, int]]
+    conn: Conn, addresses: Sequence[tuple[int, int, int]]
 ) -> dict[Address, bytes]:
     """(actor, collection, rkey) -> exact bytes, of those that are there."""
     found: dict[Address, bytes] = {}
@@ -63,7 +62,7 @@ def fetch_records(
 
 
 def fetch_pieces(
-    conn: psycopg.Connection[Any], addresses: Sequence[tuple[int, int, int]]
+    conn: Conn, addresses: Sequence[tuple[int, int, int]]
 ) -> Iterator[tuple[Sequence[tuple[int, int, int]], dict[Address, bytes]]]:
     """`fetch_records` of the next addresses at a time, in their order: 2,000 of them,
     and no more when 2 MB have been read."""
@@ -86,17 +85,7 @@ def fetch_pieces(
             yield asked[begun:], found
 
 
-def fetch_record(
-    conn: psycopg.Connection[Any], actor: int, collection: int, rkey: int
-) -> bytes | None:
-    """The exact bytes of one record, None when there is none."""
-    address = Address(actor, collection, rkey)
-    return fetch_records(conn, [address]).get(address)
-
-
-def delete_records(
-    conn: psycopg.Connection[Any], addresses: Sequence[tuple[int, int, int]]
-) -> int:
+def delete_records(conn: Conn, addresses: Sequence[tuple[int, int, int]]) -> int:
     """Remove records; return how many there were."""
     if not addresses:
         return 0
@@ -110,7 +99,7 @@ def delete_records(
     ).rowcount
 
 
-def find_holders(conn: psycopg.Connection[Any], actors: Iterable[int]) -> set[int]:
+def find_holders(conn: Conn, actors: Iterable[int]) -> set[int]:
     """Those of these accounts that have any record, kept or dropped."""
     rows = conn.execute(
         """
@@ -140,7 +129,7 @@ class Page(NamedTuple):
 
 
 def read_stored(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     *,
     after: tuple[int, int] = (-(2**31), -(2**63)),
@@ -164,7 +153,7 @@ def read_stored(
 
 
 def read_page(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     *,
     after: tuple[int, int] = (-(2**31), -(2**63)),
@@ -185,9 +174,7 @@ def read_page(
     return Page(records, len(records) < rows)
 
 
-def iter_pages(
-    conn: psycopg.Connection[Any], actor: int
-) -> Iterator[list[tuple[int, int, bytes]]]:
+def iter_pages(conn: Conn, actor: int) -> Iterator[list[tuple[int, int, bytes]]]:
     """All records of a repo, page by page. Needs a transaction that sees one state."""
     page = read_page(conn, actor)
     while page.records:
@@ -197,9 +184,7 @@ def iter_pages(
         page = read_page(conn, actor, after=page.records[-1][:2])
 
 
-def iter_repo(
-    conn: psycopg.Connection[Any], actor: int
-) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+def iter_repo(conn: Conn, actor: int) -> Iterator[tuple[bytes, bytes, bytes | None]]:
     """(tree key, CID, exact bytes) of a whole repo in the order of its tree.
 
     Bytes are None for a record that was dropped: only its CID is kept. Memory does not
@@ -218,9 +203,7 @@ def iter_repo(
     return heapq.merge(kept, left, key=lambda item: item[0])
 
 
-def _iter_kept(
-    conn: psycopg.Connection[Any], actor: int
-) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+def _iter_kept(conn: Conn, actor: int) -> Iterator[tuple[bytes, bytes, bytes | None]]:
     for number, nsid in _collections_in_tree_order(conn, actor):
         prefix = nsid.encode() + b"/"
         # Numbers of TIDs sort as their texts do; other keys are sorted by text.
@@ -237,9 +220,7 @@ def _iter_kept(
             yield prefix + rkey, DATA_PREFIX + sha256(value).digest(), value
 
 
-def _collections_in_tree_order(
-    conn: psycopg.Connection[Any], actor: int
-) -> list[tuple[int, str]]:
+def _collections_in_tree_order(conn: Conn, actor: int) -> list[tuple[int, str]]:
     # A skip scan: as many index probes as the repo has collections.
     rows = conn.execute(
         """
@@ -271,7 +252,7 @@ _cursor_numbers: Final = itertools.count(1)
 
 
 def _stream(
-    conn: psycopg.Connection[Any], query: str, actor: int, collection: int
+    conn: Conn, query: str, actor: int, collection: int
 ) -> Iterator[tuple[int, Any, bytes]]:
     name = f"repo_{next(_cursor_numbers)}"
     with conn.cursor(name=name, binary=True) as cursor:
@@ -285,9 +266,7 @@ def _stream(
             )
 
 
-def fetch_large(
-    conn: psycopg.Connection[Any], actor: int, collection: int, rkey: int
-) -> bytes:
+def fetch_large(conn: Conn, actor: int, collection: int, rkey: int) -> bytes:
     """The stored form of a record that was seen by this transaction."""
     row = conn.execute(
         "SELECT value FROM record WHERE actor = %s AND collection = %s AND rkey = %s",

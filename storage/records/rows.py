@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import psycopg
-
 from storage.postgres.arrays import int_array, int_columns
 from storage.postgres.copy import Row, copy_rows
+from storage.postgres.pool import Conn
 from storage.records import stats
 
 
@@ -106,15 +105,13 @@ LABELER: Final = RowTable(
 )
 
 
-def insert_rows(
-    conn: psycopg.Connection[Any], table: RowTable, rows: Sequence[Row]
-) -> None:
+def insert_rows(conn: Conn, table: RowTable, rows: Sequence[Row]) -> None:
     """Append rows; their keys must be free."""
     copy_rows(conn, table.name, table.columns, table.types, rows)
 
 
 def delete_rows(
-    conn: psycopg.Connection[Any], table: RowTable, keys: Sequence[tuple[int, int]]
+    conn: Conn, table: RowTable, keys: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], datetime | None]:
     """Remove the rows of records (actor, rkey); return those that were there, with
     the time they were first seen."""
@@ -140,7 +137,7 @@ def delete_rows(
 
 
 def fetch_rows(
-    conn: psycopg.Connection[Any], table: RowTable, actor: int, rkeys: Sequence[int]
+    conn: Conn, table: RowTable, actor: int, rkeys: Sequence[int]
 ) -> list[tuple[Any, ...]]:
     """The rows of these records of one account, in the order of `table.columns`; of a
     `single` table its only one."""
@@ -155,9 +152,7 @@ def fetch_rows(
     ).fetchall()
 
 
-def count_rows_of(
-    conn: psycopg.Connection[Any], tables: Sequence[str], actor: int
-) -> dict[str, int]:
+def count_rows_of(conn: Conn, tables: Sequence[str], actor: int) -> dict[str, int]:
     """Table -> rows that an account has in it. One statement."""
     if not tables:
         return {}

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_rows
+from storage.postgres.pool import Conn
 
 LIKES: Final = 0
 REPOSTS: Final = 1
@@ -97,18 +96,6 @@ class PostStats:
 
 
 @dataclass(frozen=True, slots=True)
-class ActorStats:
-    """Counts of one account."""
-
-    followers: int = 0
-    follows: int = 0
-    posts: int = 0
-    lists: int = 0
-    feed_generators: int = 0
-    starter_packs: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class _Table:
     name: str
     keys: tuple[str, ...]
@@ -148,7 +135,7 @@ def _rows(change: StatsChange, table: _Table) -> list[tuple[int, ...]]:
     return sorted(row for row in rows if any(row[width:]))
 
 
-def apply_stats(conn: psycopg.Connection[Any], change: StatsChange) -> None:
+def apply_stats(conn: Conn, change: StatsChange) -> None:
     """Add the changes of a batch to the counts: at most three statements."""
     for table in _TABLES:
         rows = _rows(change, table)
@@ -162,9 +149,7 @@ def apply_stats(conn: psycopg.Connection[Any], change: StatsChange) -> None:
             )
 
 
-def _upsert(
-    conn: psycopg.Connection[Any], table: _Table, query: str, values: Sequence[str]
-) -> None:
+def _upsert(conn: Conn, table: _Table, query: str, values: Sequence[str]) -> None:
     sums = ", ".join(
         f"{name} = {table.name}.{name} + excluded.{name}" for name in table.counts
     )
@@ -182,7 +167,7 @@ class StatsPile:
     posts must not be locked while a repo streams in.
     """
 
-    def __init__(self, conn: psycopg.Connection[Any], most: int = 100_000) -> None:
+    def __init__(self, conn: Conn, most: int = 100_000) -> None:
         self._conn = conn
         self._most = most
         self._change = StatsChange()
@@ -234,7 +219,7 @@ class StatsPile:
 
 
 def fetch_post_stats(
-    conn: psycopg.Connection[Any], posts: Sequence[tuple[int, int]]
+    conn: Conn, posts: Sequence[tuple[int, int]]
 ) -> Mapping[tuple[int, int], PostStats]:
     """(actor, rkey) -> counts, of posts that have any."""
     if not posts:
@@ -251,7 +236,7 @@ def fetch_post_stats(
 
 
 def fetch_subject_likes(
-    conn: psycopg.Connection[Any], subjects: Sequence[tuple[int, int, int]]
+    conn: Conn, subjects: Sequence[tuple[int, int, int]]
 ) -> Mapping[tuple[int, int, int], int]:
     """(actor, collection, rkey) -> likes, of what is not a post and has any."""
     if not subjects:
@@ -266,15 +251,3 @@ def fetch_subject_likes(
         int_columns(subjects, 3),
     )
     return {(row[0], row[1], row[2]): row[3] for row in rows}
-
-
-def fetch_actor_stats(
-    conn: psycopg.Connection[Any], actors: Sequence[int]
-) -> Mapping[int, ActorStats]:
-    """Actor -> counts, of accounts that have any."""
-    rows = conn.execute(
-        f"SELECT actor, {', '.join(_ACTOR_COLUMNS)} FROM actor_stats "
-        "WHERE actor = ANY(%s)",
-        (list(actors),),
-    )
-    return {row[0]: ActorStats(*row[1:]) for row in rows}

@@ -9,9 +9,7 @@ wait here until it is deleted. `stale` edges, to an earlier post, wait for nothi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
-
-import psycopg
+from typing import Final
 
 from storage.collections import (
     BLOCK_SUBJECT,
@@ -22,6 +20,7 @@ from storage.collections import (
 )
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_packed
+from storage.postgres.pool import Conn
 from storage.records.links import (
     COLUMNS,
     PARTITION_OF,
@@ -43,7 +42,7 @@ _ROW: Final = ", ".join(f"u.{name}" for name in LinkRow._fields)
 
 
 def set_apart(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     partition: str,
     packed: Sequence[bytes],
     *,
@@ -76,9 +75,7 @@ def set_apart(
     return counted, [unpack_link(row)[0] for row in aside]
 
 
-def _find_held(
-    conn: psycopg.Connection[Any], partition: str, rows: Sequence[LinkRow]
-) -> list[int]:
+def _find_held(conn: Conn, partition: str, rows: Sequence[LinkRow]) -> list[int]:
     """Places of the edges whose account has an edge to their subject already."""
     found = conn.execute(
         f"""
@@ -95,7 +92,7 @@ def _find_held(
     return [place for (place,) in found]
 
 
-def delete_uncounted(conn: psycopg.Connection[Any], rows: Sequence[LinkTuple]) -> None:
+def delete_uncounted(conn: Conn, rows: Sequence[LinkTuple]) -> None:
     """Remove exactly these edges where they are kept aside."""
     if not rows:
         return
@@ -112,9 +109,7 @@ def delete_uncounted(conn: psycopg.Connection[Any], rows: Sequence[LinkTuple]) -
     )
 
 
-def promote(
-    conn: psycopg.Connection[Any], removed: Sequence[LinkTuple]
-) -> list[LinkRow]:
+def promote(conn: Conn, removed: Sequence[LinkTuple]) -> list[LinkRow]:
     """Let the next edge count wherever one that counted was removed; return those."""
     subjects = {row[1:] for row in removed if row[5] in COUNTED_ONCE}
     if not subjects:
@@ -147,9 +142,7 @@ def promote(
     return [LinkRow._make(row) for row in found]
 
 
-def make_stale(
-    conn: psycopg.Connection[Any], rows: Sequence[LinkTuple], packed: Sequence[bytes]
-) -> None:
+def make_stale(conn: Conn, rows: Sequence[LinkTuple], packed: Sequence[bytes]) -> None:
     """Keep edges aside, of `packed` and what waits for them, that are to an earlier
     post: `rows` are the same, removed from the edges that count."""
     copy_packed(conn, TABLE, COLUMNS, packed)
@@ -166,9 +159,7 @@ def make_stale(
     )
 
 
-def find_aside(
-    conn: psycopg.Connection[Any], partition: str, rows: Sequence[LinkRow]
-) -> int:
+def find_aside(conn: Conn, partition: str, rows: Sequence[LinkRow]) -> int:
     """Return how many of these edges, each named once, are kept aside once and with a
     reason: stale, or another edge to the subject counts."""
     row = conn.execute(
@@ -197,7 +188,7 @@ def find_aside(
     return int(row[0])
 
 
-def count_uncounted_of(conn: psycopg.Connection[Any], actor: int) -> dict[str, int]:
+def count_uncounted_of(conn: Conn, actor: int) -> dict[str, int]:
     """Partition -> edges of an account that would be in it if they counted."""
     rows = conn.execute(
         "SELECT path, count(*) FROM uncounted_link WHERE actor = %s GROUP BY 1",

@@ -1,20 +1,19 @@
-"""When a host last spoke for the status of each account, and whose turn it is."""
+"""Last status that hosts reported of each account, and accounts to ask about."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 from psycopg.rows import class_row
 
 from protocol.syntax.did import Did
+from storage.postgres.pool import Conn
 from storage.states import STATUS_DELETED
 
-# Written so that an index is read in its order until there are enough, however many
-# there are in all.
+# Written so that an index is read in its order until there are enough rows.
 _ASKED: Final = """
     host NOT IN (SELECT id FROM spared) AND %(deleted)s <>
         (SELECT upstream_status FROM actor WHERE actor.id = repo.actor)
@@ -23,8 +22,11 @@ _ASKED: Final = """
 
 @dataclass(frozen=True, slots=True)
 class DoubtfulAccount:
-    """An account whose host must be asked. `unknown`: how often in a row the host
-    said that it does not know the repo; `asked_at` no later than it will be."""
+    """An account whose host must be asked for its status.
+
+    `unknown`: how often in a row the host did not know the repo. `asked_at`: a time
+    before the request.
+    """
 
     actor: int
     did: Did
@@ -35,9 +37,11 @@ class DoubtfulAccount:
     asked_at: datetime
 
 
-def asking_time(conn: psycopg.Connection[Any]) -> datetime:
-    """The time by which what a host is asked from now on is told from what it told
-    before (the database's, which all processes share)."""
+def asking_time(conn: Conn) -> datetime:
+    """Return the database's time before a request.
+
+    It separates the reply from what the host reported before; all processes share it.
+    """
     row = conn.execute("SELECT clock_timestamp()").fetchone()
     assert row is not None
     time: datetime = row[0]
@@ -45,14 +49,16 @@ def asking_time(conn: psycopg.Connection[Any]) -> datetime:
 
 
 def note_statuses(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actors: Sequence[int],
     host: int,
     *,
     fresh_for: float = 0.0,
 ) -> None:
-    """The host spoke for these accounts of its own. Those that it spoke for in the
-    last `fresh_for` seconds are left as they are."""
+    """Note that a host reported the status of these accounts of its own.
+
+    Accounts reported in the last `fresh_for` seconds are left as they are.
+    """
     conn.execute(
         """
         UPDATE repo SET status_at = now(), unknown = 0
@@ -63,8 +69,8 @@ def note_statuses(
     )
 
 
-def note_told(conn: psycopg.Connection[Any], actors: Sequence[int]) -> None:
-    """The host told of these accounts by itself."""
+def note_told(conn: Conn, actors: Sequence[int]) -> None:
+    """Note that a host reported the status of these accounts by itself."""
     if actors:
         conn.execute(
             "UPDATE repo SET status_at = now(), unknown = 0 WHERE actor = ANY(%s)",
@@ -72,12 +78,10 @@ def note_told(conn: psycopg.Connection[Any], actors: Sequence[int]) -> None:
         )
 
 
-def told_since(
-    conn: psycopg.Connection[Any], asked: Mapping[int, datetime]
-) -> set[int]:
-    """Of accounts whose host was asked at some time, those it has spoken for since.
+def told_since(conn: Conn, asked: Mapping[int, datetime]) -> set[int]:
+    """Return the accounts whose host reported them since it was asked.
 
-    Its repo must be locked, or it may speak at any moment.
+    Their repos must be locked, or a report may come at any moment.
     """
     if not asked:
         return set()
@@ -92,8 +96,8 @@ def told_since(
     return {row[0] for row in rows}
 
 
-def note_unknown(conn: psycopg.Connection[Any], actor: int) -> None:
-    """The host said that it does not know the repo."""
+def note_unknown(conn: Conn, actor: int) -> None:
+    """Note that the host does not know the repo."""
     conn.execute(
         "UPDATE repo SET status_at = now(), unknown = least(unknown + 1, 1000)"
         " WHERE actor = %s",
@@ -102,18 +106,18 @@ def note_unknown(conn: psycopg.Connection[Any], actor: int) -> None:
 
 
 def doubtful_accounts(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     *,
     older_than: float,
     confirm_after: float,
     limit: int,
     per_host: int,
 ) -> list[DoubtfulAccount]:
-    """Return accounts whose host did not speak for them for `older_than` seconds, or
-    said `confirm_after` seconds ago or more that it does not know them: those never
-    spoken for first, `per_host` of one host at most, `limit` in all.
+    """Return accounts whose host must be asked: never reported ones first.
 
-    Deleted accounts are left alone, and hosts that are not to be asked now.
+    Due: not reported for `older_than` seconds, or unknown to the host `confirm_after`
+    seconds ago. At most `per_host` of one host and `limit` in all, without deleted
+    accounts and hosts that must not be contacted now.
     """
     with conn.cursor(row_factory=class_row(DoubtfulAccount)) as cursor:
         cursor.execute(

@@ -1,4 +1,4 @@
-"""Cached DID documents and handles. Both may be wiped at any time."""
+"""Cached DID documents and handles. Both may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from protocol.syntax.did import Did
+from storage.postgres.pool import Conn
 
 MAX_DOCUMENT: Final = 16_000
-"""Characters of a cached document: more than any of the PLC directory has. Whoever has
-a domain may serve longer ones, for as many names as he likes."""
+"""Maximum characters of a cached document: more than any in the PLC directory. Owners
+of a domain may serve longer ones, for any number of names."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A cached look-up. `document` is None when it failed, and `error` says how."""
+    """A cached lookup; `document` is None if it failed, with `error` as the reason."""
 
     did: Did
     document: Any | None
@@ -31,7 +31,7 @@ class StoredDocument:
 
 @dataclass(frozen=True, slots=True)
 class StoredHandle:
-    """The DID that a handle named when it was looked up, or the error."""
+    """A cached handle lookup: the DID, or the error."""
 
     handle: str
     did: str | None
@@ -41,16 +41,14 @@ class StoredHandle:
 
 @dataclass(frozen=True, slots=True)
 class HandleFailures:
-    """How often in a row a handle's domain could not be asked, and for how long."""
+    """Number and duration of consecutive failures to ask a handle's domain."""
 
     failures: int
     seconds: float
 
 
-def load_documents(
-    conn: psycopg.Connection[Any], dids: Iterable[str]
-) -> dict[Did, StoredDocument]:
-    """Return the cached look-ups of these DIDs."""
+def load_documents(conn: Conn, dids: Iterable[str]) -> dict[Did, StoredDocument]:
+    """Return the cached lookups of these DIDs."""
     with conn.cursor(row_factory=class_row(StoredDocument)) as cursor:
         cursor.execute(
             "SELECT did, document, error, fetched_at FROM identity WHERE did = ANY(%s)",
@@ -59,23 +57,22 @@ def load_documents(
         return {stored.did: stored for stored in cursor}
 
 
-def load_document(conn: psycopg.Connection[Any], did: str) -> StoredDocument | None:
-    """Return the cached look-up of one DID."""
+def load_document(conn: Conn, did: str) -> StoredDocument | None:
+    """Return the cached lookup of one DID."""
     return load_documents(conn, [did]).get(Did(did))
 
 
 def save_document(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     did: str,
     document: Any | None,
     error: str | None,
     fetched_at: float,
 ) -> None:
-    """Cache a look-up: the document as JSON, or the error it ended in.
+    """Cache a lookup: the document as JSON, or its error.
 
-    `fetched_at` is Unix time; an older look-up never replaces a newer one. A document
-    that Postgres cannot hold (NUL in a text), or that is longer than `MAX_DOCUMENT`, is
-    not cached; nor is one before it any longer.
+    `fetched_at` is Unix time; an older lookup never replaces a newer one. A document
+    with NUL or longer than `MAX_DOCUMENT` is not cached, and removes an older one.
     """
     text = json.dumps(document)
     if "\\u0000" in text or len(text) > MAX_DOCUMENT:
@@ -97,10 +94,9 @@ def save_document(
 
 
 def changed_documents(
-    conn: psycopg.Connection[Any], since: datetime, *, limit: int
+    conn: Conn, since: datetime, *, limit: int
 ) -> list[tuple[Did, datetime]]:
-    """Return up to `limit` DIDs that were resolved after `since`, the oldest first, and
-    when."""
+    """Return up to `limit` DIDs fetched after `since`, the oldest first, and when."""
     return conn.execute(
         "SELECT did, fetched_at FROM identity WHERE fetched_at > %s"
         " ORDER BY fetched_at LIMIT %s",
@@ -108,8 +104,8 @@ def changed_documents(
     ).fetchall()
 
 
-def load_handle(conn: psycopg.Connection[Any], handle: str) -> StoredHandle | None:
-    """Return the cached look-up of one handle."""
+def load_handle(conn: Conn, handle: str) -> StoredHandle | None:
+    """Return the cached lookup of one handle."""
     with conn.cursor(row_factory=class_row(StoredHandle)) as cursor:
         cursor.execute(
             "SELECT handle, did, error, checked_at FROM handle_cache WHERE handle = %s",
@@ -119,13 +115,13 @@ def load_handle(conn: psycopg.Connection[Any], handle: str) -> StoredHandle | No
 
 
 def save_handle(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     handle: str,
     did: str | None,
     error: str | None,
     checked_at: float,
 ) -> None:
-    """Cache what a handle named; `checked_at` is Unix time."""
+    """Cache the DID of a handle; `checked_at` is Unix time."""
     conn.execute(
         """
         INSERT INTO handle_cache (handle, did, error, checked_at)
@@ -139,8 +135,8 @@ def save_handle(
     )
 
 
-def note_handle_failure(conn: psycopg.Connection[Any], handle: str) -> HandleFailures:
-    """Count that a handle's domain could not be asked; what it said before stays."""
+def note_handle_failure(conn: Conn, handle: str) -> HandleFailures:
+    """Count a failure to ask a handle's domain; its cached DID stays."""
     with conn.cursor(row_factory=class_row(HandleFailures)) as cursor:
         cursor.execute(
             """
@@ -158,24 +154,22 @@ def note_handle_failure(conn: psycopg.Connection[Any], handle: str) -> HandleFai
     return row
 
 
-def held_handle(conn: psycopg.Connection[Any], did: str) -> str | None:
-    """The handle that an account has here, verified once."""
+def held_handle(conn: Conn, did: str) -> str | None:
+    """Return the verified handle of an account."""
     row = conn.execute("SELECT handle FROM actor WHERE did = %s", (did,)).fetchone()
     return None if row is None else row[0]
 
 
-def evict(
-    conn: psycopg.Connection[Any], *, older_than: float, rows: int, limit: int
-) -> int:
-    """Forget look-ups that serve nobody: up to `limit` of documents and of handles.
+def evict(conn: Conn, *, older_than: float, rows: int, limit: int) -> int:
+    """Delete cached lookups that are not needed: up to `limit` documents and handles.
 
-    Those over `older_than` seconds old, and beyond `rows` the oldest whatever their
-    age. Documents of let-in accounts stay: they are as many as those, and needed. So
-    do handles whose domain fails for less than `older_than`, which must be counted.
+    Those over `older_than` seconds old, and the oldest beyond `rows`. Documents of
+    admitted accounts stay. So do handles whose domain fails for less than `older_than`,
+    which is still counted.
     """
     removed = 0
     for table, key, time, spared in (
-        ("identity", "did", "fetched_at", _LET_IN),
+        ("identity", "did", "fetched_at", _NOT_ADMITTED),
         ("handle_cache", "handle", "checked_at", _DECIDED),
     ):
         row = conn.execute(
@@ -199,23 +193,20 @@ def evict(
     return removed
 
 
-# Counts how long a domain fails, until that was enough; nobody may ask for it any more.
+# True once the failures of a domain lasted long enough.
 _DECIDED = """coalesce(failing_since, 'epoch')
     < now() - make_interval(secs => %(age)s)"""
 
-_LET_IN = """NOT EXISTS (
+_NOT_ADMITTED = """NOT EXISTS (
     SELECT FROM actor JOIN repo ON repo.actor = actor.id WHERE actor.did = old.did)"""
 
 
-def stale_accounts(
-    conn: psycopg.Connection[Any], *, older_than: float, limit: int, job: str
-) -> list[Did]:
-    """Return let-in accounts whose document or handle check is over `older_than`
-    seconds old; not those with a job of the kind `job`, which is done at its time, nor
-    the deleted, who have no handle to check.
+def stale_accounts(conn: Conn, *, older_than: float, limit: int, job: str) -> list[Did]:
+    """Return admitted accounts with a document or handle check over `older_than`
+    seconds old.
 
-    `limit` accounts whose turn was longest ago are looked at, and have had their turn:
-    what is fresh comes when it is so old. Does not commit.
+    Accounts with a job of kind `job` and deleted accounts are left out. The `limit`
+    accounts that waited longest are examined and rescheduled. Does not commit.
     """
     rows = conn.execute(
         """

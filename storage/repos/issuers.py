@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-import psycopg
-
+from storage.postgres.pool import Conn
 from storage.states import STATUS_DELETED
 
 _REFUSED: Final = ("deactivated", "takendown", "suspended", STATUS_DELETED)
 
 
-def is_issuer_active(conn: psycopg.Connection[Any], did: str) -> bool:
-    """Return False for an account that its host or we took down or deactivated.
+def is_issuer_active(conn: Conn, did: str) -> bool:
+    """Return False for an account that is taken down or deactivated.
 
     An account that the index does not know is active.
     """

@@ -1,19 +1,18 @@
-"""Service tokens already used, so that no process takes one twice."""
+"""Used service tokens, shared by all processes."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
 
-import psycopg
+from storage.postgres.pool import Conn
 
 
-def use_jti(conn: psycopg.Connection[Any], iss: str, jti: str, exp: int) -> bool:
-    """Remember a token until `exp` (Unix seconds); False if it was used before.
+def use_jti(conn: Conn, iss: str, jti: str, exp: int) -> bool:
+    """Record a token until `exp` (Unix seconds); return False if it was used before.
 
-    One statement decides, so of any number of callers at once one gets True. The
-    caller's transaction must be committed before the token counts as used.
+    One statement decides, so only one of several concurrent callers gets True. The
+    token counts as used once the caller commits.
     """
     digest = sha256(f"{iss}\n{jti}".encode()).digest()
     cursor = conn.execute(
@@ -23,8 +22,9 @@ def use_jti(conn: psycopg.Connection[Any], iss: str, jti: str, exp: int) -> bool
     return cursor.rowcount == 1
 
 
-def forget_expired_jtis(conn: psycopg.Connection[Any], now: float) -> int:
-    """Delete the tokens that expired before `now` (Unix seconds); returns how many."""
+def forget_expired_jtis(conn: Conn, now: float) -> int:
+    """Delete the tokens that expired before `now` (Unix seconds); return their
+    number."""
     cursor = conn.execute(
         "DELETE FROM jti WHERE expires_at < %s", (datetime.fromtimestamp(now, UTC),)
     )

@@ -1,8 +1,8 @@
-"""The repos we follow: their state, and the queue of those that must be fetched.
+"""Followed repos: their states, and the queue of those that must be fetched.
 
-A repo is `desynchronized` (what we hold is not what its host holds), `resyncing`
-(leased to a worker that fetches it) or `synchronized` (each commit follows from the
-last). Whether its account is shown is a matter of `actor`, not of this state.
+A repo is `desynchronized` (it differs from its host's), `resyncing` (leased to a
+worker) or `synchronized` (each commit follows from the last). Whether its account is
+shown depends on `actor`, not on this state.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 from psycopg.rows import class_row
 
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
 from storage.hosts.host_rows import lock_hosts
+from storage.postgres.pool import Conn
 
 _HOST_LOOKAHEAD: Final = 2_000
-# What the upstream says of accounts whose repo it does not give.
+# Upstream statuses of accounts whose repo cannot be fetched.
 _GONE: Final = ("deleted", "takendown", "suspended", "deactivated")
 
 
 @dataclass(frozen=True, slots=True)
 class KnownRepo:
-    """A repo that was let in. `status` is the upstream's word on its account."""
+    """An admitted repo. `status` is the upstream status of its account."""
 
     actor: int
     did: Did
@@ -39,7 +39,7 @@ class KnownRepo:
 
 @dataclass(frozen=True, slots=True)
 class ListedRepo:
-    """One line of a host's listRepos answer."""
+    """One line of a host's listRepos."""
 
     did: Did
     rev: Tid
@@ -49,8 +49,11 @@ class ListedRepo:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRepo:
-    """A repo leased to us for fetching, at `claimed_at`. `rev` is the newest we hold,
-    if any, and `selection` what of it (storage.repos.selections)."""
+    """A repo leased for fetching at `claimed_at`.
+
+    `rev` is the newest stored one, `selection` its kept collections
+    (storage.repos.selections).
+    """
 
     actor: int
     did: Did
@@ -61,10 +64,8 @@ class ClaimedRepo:
     selection: int | None = None
 
 
-def find_repos(
-    conn: psycopg.Connection[Any], dids: Iterable[str]
-) -> dict[Did, KnownRepo]:
-    """Return the repos among these DIDs that were let in."""
+def find_repos(conn: Conn, dids: Iterable[str]) -> dict[Did, KnownRepo]:
+    """Return the admitted repos among these DIDs."""
     with conn.cursor(row_factory=class_row(KnownRepo)) as cursor:
         cursor.execute(
             """
@@ -76,16 +77,16 @@ def find_repos(
         return {repo.did: repo for repo in cursor}
 
 
-def find_returning(conn: psycopg.Connection[Any], dids: Iterable[str]) -> set[str]:
-    """Return those of these DIDs that were let in before, and left with the scope."""
+def find_returning(conn: Conn, dids: Iterable[str]) -> set[str]:
+    """Return those of these DIDs that were admitted before and left with the scope."""
     rows = conn.execute(
         "SELECT did FROM actor WHERE did = ANY(%s) AND was_here", (list(dids),)
     )
     return {row[0] for row in rows}
 
 
-def has_ended(conn: psycopg.Connection[Any], did: str) -> bool:
-    """Whether this account is known to be anything but active."""
+def has_ended(conn: Conn, did: str) -> bool:
+    """Return True if this account is known and not active."""
     row = conn.execute(
         "SELECT upstream_status <> 'active' FROM actor WHERE did = %s", (did,)
     ).fetchone()
@@ -93,15 +94,15 @@ def has_ended(conn: psycopg.Connection[Any], did: str) -> bool:
 
 
 def add_repos(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     host: int,
     dids: Sequence[str],
     *,
     wait: float = 0.0,
 ) -> int:
-    """Let repos in, to be fetched in `wait` seconds; return how many were new.
+    """Admit repos, to be fetched in `wait` seconds; return the number of new ones.
 
-    Does not commit. Sorted, so that two transactions never wait for each other.
+    Does not commit. Sorted, so that two transactions cannot deadlock.
     """
     wanted = sorted(set(dids))
     conn.execute(
@@ -119,13 +120,12 @@ def add_repos(
     ).rowcount
 
 
-def move_repos(conn: psycopg.Connection[Any], moves: Sequence[tuple[str, int]]) -> int:
-    """Note that DIDs live on other hosts now: (DID, new host) pairs. They count there
-    from now on.
+def move_repos(conn: Conn, moves: Sequence[tuple[str, int]]) -> int:
+    """Move DIDs to other hosts: (DID, new host) pairs. They count there from now on.
 
-    What was synchronized stays so: a move keeps the repo, and a chain that breaks
-    is seen at the next commit. What the old host told of is forgotten: it may never
-    have been true, and then no fetch from the new one would ever be new enough.
+    A synchronized repo stays so: a broken chain shows at the next commit. The revs that
+    the old host announced are dropped: they may be false, and then no fetch from the
+    new host would be new enough.
     """
     if not moves:
         return 0
@@ -160,14 +160,11 @@ def move_repos(conn: psycopg.Connection[Any], moves: Sequence[tuple[str, int]]) 
     return len(moved)
 
 
-def note_upstream(
-    conn: psycopg.Connection[Any], host: int, listed: Sequence[ListedRepo]
-) -> list[Did]:
-    """Remember the revs a host told of; return the repos that are behind them.
+def note_upstream(conn: Conn, host: int, listed: Sequence[ListedRepo]) -> list[Did]:
+    """Save the revs that a host listed; return the repos that are behind them.
 
-    Only repos of that very host count: nobody speaks for another host's accounts. A
-    repo that is behind may just have its commits on the way, so the caller decides
-    when to call `mark_behind`.
+    Only repos of this host count. Commits of a repo that is behind may be on their way,
+    so the caller decides when to call `mark_behind`.
     """
     rows = conn.execute(
         """
@@ -183,8 +180,8 @@ def note_upstream(
     return [did for did, behind in rows if behind]
 
 
-def note_newer(conn: psycopg.Connection[Any], did: str, rev: str) -> None:
-    """Remember a revision that the host of a repo sent, and queue the repo if it stands
+def note_newer(conn: Conn, did: str, rev: str) -> None:
+    """Store a revision that the host of a repo sent, and queue the repo if it is
     behind. A fetch that is under way must reach the revision."""
     conn.execute(
         """
@@ -205,8 +202,8 @@ def note_newer(conn: psycopg.Connection[Any], did: str, rev: str) -> None:
     )
 
 
-def mark_behind(conn: psycopg.Connection[Any], dids: Sequence[str]) -> int:
-    """Queue those of these repos that still stand behind their host's rev."""
+def mark_behind(conn: Conn, dids: Sequence[str]) -> int:
+    """Queue those of these repos that are still behind their host's rev."""
     return conn.execute(
         """
         UPDATE repo SET state = 'desynchronized', next_try = now(), tries = 0,
@@ -220,15 +217,17 @@ def mark_behind(conn: psycopg.Connection[Any], dids: Sequence[str]) -> int:
 
 
 def mark_desynchronized(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     dids: Sequence[str],
     error: str,
     *,
     wait: float = 0.0,
 ) -> int:
-    """Queue these repos for fetching in `wait` seconds, whatever rev they hold; those
-    that are fetched at the moment once more, since what comes may be older than what
-    is in doubt."""
+    """Queue these repos for fetching in `wait` seconds, at any rev.
+
+    Repos that are being fetched are fetched again: the running fetch may be older than
+    the reason.
+    """
     return conn.execute(
         """
         UPDATE repo SET state = 'desynchronized', tries = 0,
@@ -244,18 +243,18 @@ def mark_desynchronized(
 
 
 def claim_repos(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     *,
     limit: int,
     lease_s: float,
     per_host: int,
     skip_hosts: Iterable[int] = (),
 ) -> list[ClaimedRepo]:
-    """Lease repos that must be fetched: at most `limit`, `per_host` of each host.
+    """Lease up to `limit` repos that must be fetched, at most `per_host` of each host.
 
-    A claimed repo is `resyncing`; live commits are buffered from that moment on. One
-    whose lease ran out is free again. Commit at once, so that the lease is seen: one
-    claims at a time, or two would reach for the same and one go away empty.
+    A claimed repo is `resyncing`, and its live commits are buffered. One whose lease
+    ran out is free again. Commit at once. Serialized: concurrent claimers would select
+    the same rows.
     """
     conn.execute("SELECT pg_advisory_xact_lock(hashtext('claim_repos'))")
     with conn.cursor(row_factory=class_row(ClaimedRepo)) as cursor:
@@ -271,7 +270,7 @@ def claim_repos(
                           OR rate_limited_until > now())
                 ORDER BY next_try LIMIT %(ahead)s
             ), fair AS (
-                -- Who is gone takes no place of those who are there.
+                -- Inactive accounts take no places of others.
                 SELECT actor,
                     row_number() OVER (PARTITION BY host ORDER BY next_try) AS place
                 FROM due JOIN actor ON actor.id = actor
@@ -304,9 +303,11 @@ def claim_repos(
         return cursor.fetchall()
 
 
-def rest_gone(conn: psycopg.Connection[Any], *, wait: float) -> int:
-    """Put off repos whose account is gone, so that they do not stand at the front of
-    the queue; return how many (at most 1,000). `wake_repos` brings them back."""
+def rest_gone(conn: Conn, *, wait: float) -> int:
+    """Postpone repos of inactive accounts, so that they do not fill the queue's front.
+
+    Returns their number, at most 1,000. `wake_repos` brings them back.
+    """
     return conn.execute(
         """
         UPDATE repo SET next_try = now() + make_interval(secs => %s)
@@ -321,8 +322,8 @@ def rest_gone(conn: psycopg.Connection[Any], *, wait: float) -> int:
     ).rowcount
 
 
-def wake_repos(conn: psycopg.Connection[Any], dids: Sequence[str]) -> int:
-    """Have repos that were put off for long fetched now: their account is back."""
+def wake_repos(conn: Conn, dids: Sequence[str]) -> int:
+    """Make postponed repos due now: their accounts are active again."""
     return conn.execute(
         """
         UPDATE repo SET next_try = now(), tries = 0 FROM actor
@@ -333,7 +334,7 @@ def wake_repos(conn: psycopg.Connection[Any], dids: Sequence[str]) -> int:
     ).rowcount
 
 
-def renew_lease(conn: psycopg.Connection[Any], actor: int, lease_s: float) -> None:
+def renew_lease(conn: Conn, actor: int, lease_s: float) -> None:
     """Keep a claimed repo for another `lease_s` seconds."""
     conn.execute(
         "UPDATE repo SET lease_until = now() + make_interval(secs => %s)"
@@ -343,7 +344,7 @@ def renew_lease(conn: psycopg.Connection[Any], actor: int, lease_s: float) -> No
 
 
 def give_back(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     actor: int,
     error: str,
     *,
@@ -352,8 +353,8 @@ def give_back(
 ) -> None:
     """Return a claimed repo to the queue, to be tried again in `wait` seconds.
 
-    `failed` counts a try; being asked to wait by the host is no failure. Of one that
-    came into doubt meanwhile only the lease ends.
+    `failed` counts a try; a Retry-After of the host is no failure. Of a repo that was
+    desynchronized meanwhile only the lease ends.
     """
     conn.execute(
         "UPDATE repo SET lease_until = NULL"
@@ -370,7 +371,7 @@ def give_back(
     )
 
 
-def count_states(conn: psycopg.Connection[Any]) -> dict[str, int]:
-    """Return state -> number of repos, for the status page."""
+def count_states(conn: Conn) -> dict[str, int]:
+    """Return state -> number of repos."""
     rows = conn.execute("SELECT state, count(*) FROM repo GROUP BY state")
     return dict(rows.fetchall())

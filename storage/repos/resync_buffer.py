@@ -1,7 +1,7 @@
-"""Commits that arrive while their repo is being fetched, kept in order.
+"""Commits that arrive while their repo is fetched, kept in order.
 
-The checkout of the repo drains them in its own transaction: those it already covers
-are passed over, the rest follow from it one by one.
+The checkout of the repo applies them in its own transaction and skips those it already
+covers.
 """
 
 from __future__ import annotations
@@ -9,25 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
-import psycopg
-
 from protocol.data import cbor
 from protocol.events.drops import DropReason
 from protocol.events.event import CommitEvent, DroppedOp, RecordOp
+from storage.postgres.pool import Conn
 
 MAX_COMMITS: Final = 2_000
 MAX_BYTES: Final = 8 * 1024**2
-"""What is kept for one repo while it is fetched. Beyond it, fetching it once more
-costs less than keeping everything."""
+"""Limits of one repo's buffer. Beyond them another fetch is cheaper."""
 
 
-def put_commits(
-    conn: psycopg.Connection[Any], commits: Iterable[tuple[int, CommitEvent]]
-) -> list[int]:
+def put_commits(conn: Conn, commits: Iterable[tuple[int, CommitEvent]]) -> list[int]:
     """Append (actor, commit) pairs, in order. Does not commit.
 
-    Returns the actors of whom too much has come: nothing is kept of those any more,
-    and their repos must be fetched anew.
+    Returns the actors over the limit: their buffers are cleared, and their repos must
+    be fetched again.
     """
     rows = [(actor, event.seq, encode_commit(event)) for actor, event in commits]
     if not rows:
@@ -54,7 +50,7 @@ def put_commits(
     return full
 
 
-def load_commits(conn: psycopg.Connection[Any], actor: int) -> list[CommitEvent]:
+def load_commits(conn: Conn, actor: int) -> list[CommitEvent]:
     """Return an actor's buffered commits, oldest first."""
     rows = conn.execute(
         "SELECT event FROM resync_buffer WHERE actor = %s ORDER BY id",
@@ -64,8 +60,8 @@ def load_commits(conn: psycopg.Connection[Any], actor: int) -> list[CommitEvent]
     return [decode_commit(event) for (event,) in rows]
 
 
-def find_buffered(conn: psycopg.Connection[Any], actors: Sequence[int]) -> list[int]:
-    """Those of these actors that have buffered commits."""
+def find_buffered(conn: Conn, actors: Sequence[int]) -> list[int]:
+    """Return those of these actors that have buffered commits."""
     rows = conn.execute(
         "SELECT DISTINCT actor FROM resync_buffer WHERE actor = ANY(%s) ORDER BY actor",
         (list(actors),),
@@ -73,8 +69,8 @@ def find_buffered(conn: psycopg.Connection[Any], actors: Sequence[int]) -> list[
     return [actor for (actor,) in rows]
 
 
-def clear_commits(conn: psycopg.Connection[Any], *actors: int) -> int:
-    """Drop the buffered commits of actors; return how many there were."""
+def clear_commits(conn: Conn, *actors: int) -> int:
+    """Delete the buffered commits of actors; return their number."""
     if not actors:
         return 0
     return conn.execute(
@@ -100,7 +96,7 @@ def encode_commit(event: CommitEvent) -> bytes:
 
 
 def decode_commit(data: bytes) -> CommitEvent:
-    """Read what `encode_commit` wrote."""
+    """Read a commit event written by `encode_commit`."""
     fields = cast("list[Any]", cbor.decode(data))
     did, rev, since, root, prev_data, commit, ops, drops, seq, host = fields
     return CommitEvent(

@@ -1,9 +1,8 @@
-"""What is to be indexed: one row that says which kind of scope, and the accounts of it
-where it is not the whole network.
+"""The scope of the index: its kind, and its accounts unless it is the whole network.
 
-Accounts that join, and those that leave, get rising ids, so whoever keeps the accounts
-in memory reads only the changes. `generation` rises when all of it is to be read anew:
-when a scope is set, and when the list of who left grows long and is begun afresh.
+Accounts that join or leave get rising ids, so that readers load only changes.
+`generation` rises when everything must be read again: when a scope is set, and when the
+list of departures is reset.
 """
 
 from __future__ import annotations
@@ -14,15 +13,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, LiteralString
 
-import psycopg
-
 from storage.collections import GRAPH_FOLLOW
 from storage.hosts.host_rows import load_hosts, lock_hosts
+from storage.postgres.pool import Conn
 from storage.repos.selections import put_selection
 
 SETTLE_S: Final = 3.0
-"""Who joins is fetched so many seconds later: by then everybody lets its commits pass,
-and none can be missing between the repo that was fetched and the stream."""
+"""Delay until the repo of a new account is fetched. By then all processes accept its
+commits, so none is missing between the fetch and the stream."""
 
 _DUE_PAGE: Final = 1_000
 _DEPARTURES_KEPT: Final = 10_000
@@ -34,11 +32,11 @@ _OUTSIDE: Final = """
 
 
 class UnkeptError(ValueError):
-    """The scope rests on records that would not be kept."""
+    """The scope depends on records that would not be kept."""
 
 
 class ScopeKind(StrEnum):
-    """How the accounts of the index are chosen."""
+    """The way that accounts of the index are chosen."""
 
     NETWORK = "network"
     DIDS = "dids"
@@ -48,10 +46,12 @@ class ScopeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """`seeds` are the accounts that were named, `collections` the NSIDs. `settings` is
-    the configuration that it was taken from, None if a command set it. `age_s` is how
-    many seconds ago it was changed. Of each repo the collections `keep` are kept, all
-    of it where there are none."""
+    """A scope: `seeds` are named accounts, `collections` NSIDs.
+
+    `settings` is the configuration it was set from, None for a command. `age_s` is
+    seconds since its change. Only the collections `keep` of each repo are kept, all if
+    empty.
+    """
 
     kind: ScopeKind = ScopeKind.NETWORK
     seeds: tuple[str, ...] = ()
@@ -64,55 +64,12 @@ class Scope:
 
     @property
     def whole(self) -> bool:
-        """Whether every account belongs to it."""
+        """Return True if every account belongs to it."""
         return self.kind is ScopeKind.NETWORK
 
 
-_LATELY_S: Final = 600.0
-# The first repos come in a bunch; their rate says nothing yet.
-_BEGUN_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeProgress:
-    """How far the index is with its scope: numbers of its accounts. `wanted` is None
-    while it is the whole network; `lately` were fetched in the last ten minutes, the
-    first of them `lately_s` seconds ago.
-    `outside` are others, that are to be removed. `synchronized` hold what is to be
-    kept of them, `partial` of these chosen collections only."""
-
-    wanted: int | None
-    held: int
-    synchronized: int
-    gone: int
-    lately: int
-    outside: int
-    partial: int = 0
-    lately_s: float = _LATELY_S
-
-    @property
-    def total(self) -> int:
-        """Accounts there will be, as far as is known."""
-        return self.held if self.wanted is None else max(self.wanted, self.held)
-
-    @property
-    def done(self) -> int:
-        """Accounts whose repo is here, or cannot be had any more."""
-        return self.synchronized + self.gone
-
-    @property
-    def seconds_left(self) -> float | None:
-        """At the rate of the last ten minutes, or since it began; None if nothing
-        moves."""
-        left = max(0, self.total - self.done)
-        if left and not self.lately:
-            return None
-        span = min(_LATELY_S, max(_BEGUN_S, self.lately_s))
-        return left * span / self.lately if left else 0.0
-
-
-def load_scope(conn: psycopg.Connection[Any]) -> Scope:
-    """What is to be indexed now. Without a row it is the whole network."""
+def load_scope(conn: Conn) -> Scope:
+    """Return the current scope; without a row it is the whole network."""
     row = conn.execute(
         """
         SELECT kind, seeds, scope.collections, generation, settings, changed_at,
@@ -139,16 +96,16 @@ def load_scope(conn: psycopg.Connection[Any]) -> Scope:
 def check_keep(
     kind: ScopeKind, collections: Iterable[str], keep: Iterable[str]
 ) -> None:
-    """Raise UnkeptError where the accounts could not be told from what is kept."""
+    """Raise UnkeptError if the accounts could not be chosen from the kept records."""
     kept = set(keep)
     needed = {GRAPH_FOLLOW} if kind is ScopeKind.FOLLOWS else set(collections)
     if kept and not needed <= kept:
         missing = ", ".join(sorted(needed - kept))
-        raise UnkeptError(f"the scope {kind} rests on {missing}: keep it too")
+        raise UnkeptError(f"the scope {kind} needs {missing}: keep it too")
 
 
 def set_scope(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     kind: ScopeKind,
     *,
     seeds: Sequence[str] = (),
@@ -156,21 +113,21 @@ def set_scope(
     keep: Sequence[str] = (),
     settings: str | None = None,
 ) -> None:
-    """Widen or narrow. Accounts that are not named leave until they are found again,
-    but from follows to follows only once it is known that nobody follows them. The
-    listings of all hosts are compared anew where more may be wanted. Where what is to
-    be kept of a repo changes, every repo is held against it anew. `settings` None
-    leaves what was noted. Raises UnkeptError. Does not commit.
+    """Set the scope. Raises UnkeptError. Does not commit.
 
-    Rows are locked in the order of all who lock some of these: repos by their ids, the
-    scope, hosts by their ids.
+    Accounts that are not named leave until they are found again; from follows to
+    follows, only once nobody follows them. If more may be wanted, all hosts are listed
+    again. If the kept collections change, every repo is compared again. `settings` None
+    keeps the stored value.
+
+    Lock order: repos by id, the scope, hosts by id.
     """
     check_keep(kind, collections, keep)
     seeds = list(dict.fromkeys(seeds))
     selection = put_selection(conn, keep)
     before = load_scope(conn)
     if not before.whole:
-        # Their commits were passed over, and they may be wanted again now.
+        # Their commits were skipped, and they may be wanted again now.
         _mend(conn, f"SELECT repo.actor {_OUTSIDE}", ())
     conn.execute(
         """
@@ -197,7 +154,7 @@ def set_scope(
     if not (kind is ScopeKind.FOLLOWS and before.kind is kind):
         conn.execute("DELETE FROM scope_account WHERE did <> ALL(%s)", (seeds,))
     conn.execute("DELETE FROM scope_departure")
-    # Else the keeper lets leave whom nobody follows any more, and nobody else.
+    # Otherwise the reconciler removes accounts that nobody follows any more.
     add_accounts(conn, seeds)
     if kind is ScopeKind.COLLECTION:
         _keep_holders(conn, collections)
@@ -209,8 +166,8 @@ def set_scope(
         )
 
 
-def _keep_holders(conn: psycopg.Connection[Any], collections: Sequence[str]) -> None:
-    """Those whose records of the collections are here already."""
+def _keep_holders(conn: Conn, collections: Sequence[str]) -> None:
+    """Add the accounts whose records of the collections are stored already."""
     conn.execute(
         """
         INSERT INTO scope_account (did)
@@ -223,23 +180,25 @@ def _keep_holders(conn: psycopg.Connection[Any], collections: Sequence[str]) -> 
     )
 
 
-def hold_scope(conn: psycopg.Connection[Any], scope: Scope) -> bool:
-    """Whether this is the scope still. If so, one that is set meanwhile waits for the
-    caller's transaction."""
+def hold_scope(conn: Conn, scope: Scope) -> bool:
+    """Return True if this is still the scope; then lock it until the transaction
+    ends."""
     row = conn.execute("SELECT changed_at FROM scope FOR SHARE").fetchone()
     return row == (scope.changed_at,)
 
 
 def add_accounts(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
     dids: Iterable[str],
     *,
     mend: bool = False,
     scope: Scope | None = None,
 ) -> int:
-    """Let accounts join; return how many were new. With `mend` their commits may have
-    been passed over: a repo that is here already is fetched again. Where they were
-    found for a `scope`, nobody joins another one. Does not commit."""
+    """Add accounts; return the number of new ones. Does not commit.
+
+    With `mend` their commits may have been skipped: a stored repo is fetched again.
+    With `scope`, nothing happens if the scope changed since.
+    """
     if scope is not None and not hold_scope(conn, scope):
         return 0
     _number_in_order(conn)
@@ -255,16 +214,13 @@ def add_accounts(
     return len(rows)
 
 
-def _number_in_order(conn: psycopg.Connection[Any]) -> None:
-    """Ids become visible in their order only if one transaction draws them at a
-    time."""
+def _number_in_order(conn: Conn) -> None:
+    """Serialize the drawing of ids, so that they become visible in order."""
     conn.execute("SELECT pg_advisory_xact_lock(hashtext('scope_account'))")
 
 
-def _mend(
-    conn: psycopg.Connection[Any], actors: LiteralString, values: tuple[Any, ...]
-) -> None:
-    # Infinity: its removal was begun, and maybe broken off.
+def _mend(conn: Conn, actors: LiteralString, values: tuple[Any, ...]) -> None:
+    # Infinity: its removal was begun, and maybe interrupted.
     conn.execute(
         f"""
         WITH mended AS (
@@ -275,15 +231,15 @@ def _mend(
         )
         UPDATE repo SET state = 'desynchronized', tries = 0,
             next_try = now() + make_interval(secs => {SETTLE_S}),
-            error = 'was not to be indexed for a while'
+            error = 'was outside the scope for a while'
         FROM mended WHERE repo.actor = mended.actor
         """,
         values,
     )
 
 
-def remove_accounts(conn: psycopg.Connection[Any], dids: Iterable[str]) -> int:
-    """Let accounts leave; return how many did. Does not commit."""
+def remove_accounts(conn: Conn, dids: Iterable[str]) -> int:
+    """Remove accounts; return their number. Does not commit."""
     _number_in_order(conn)
     row = conn.execute(
         """
@@ -305,17 +261,17 @@ def remove_accounts(conn: psycopg.Connection[Any], dids: Iterable[str]) -> int:
     return int(gone)
 
 
-def load_accounts(conn: psycopg.Connection[Any]) -> set[str]:
-    """All accounts of it."""
+def load_accounts(conn: Conn) -> set[str]:
+    """Return all accounts of the scope."""
     return {row[0] for row in conn.execute("SELECT did FROM scope_account")}
 
 
-def load_changes(
-    conn: psycopg.Connection[Any], after: int
-) -> tuple[list[tuple[str, bool]], int]:
-    """Who joined (True) and who left after the change with this id, in order, and the
-    last id."""
-    # One statement: who left and joined again between two would be lost.
+def load_changes(conn: Conn, after: int) -> tuple[list[tuple[str, bool]], int]:
+    """Return the changes after this id, in order, and the last id.
+
+    A change is a DID, and True if it joined, False if it left.
+    """
+    # One statement: an account that left and joined between two would be lost.
     rows = conn.execute(
         """
         SELECT did, true, id FROM scope_account WHERE id > %(after)s
@@ -327,12 +283,12 @@ def load_changes(
     return [(row[0], row[1]) for row in rows], rows[-1][2] if rows else after
 
 
-def claim_missing(
-    conn: psycopg.Connection[Any], limit: int, *, wait: float
-) -> list[str]:
-    """Accounts of the scope whose repo was not let in, to be looked up; each again in
-    `wait` seconds at the earliest. Those that are here are passed over for a day.
-    Does not commit."""
+def claim_missing(conn: Conn, limit: int, *, wait: float) -> list[str]:
+    """Return accounts of the scope without an admitted repo, to be resolved.
+
+    Each is due again in `wait` seconds. Those with a repo are skipped for a day. Does
+    not commit.
+    """
     rows = conn.execute(
         """
         WITH due AS MATERIALIZED (
@@ -356,55 +312,18 @@ def claim_missing(
     return [did for did, here in rows if not here]
 
 
-def find_out_of_scope(conn: psycopg.Connection[Any], limit: int) -> list[str]:
-    """Accounts whose repo is here and that do not belong to the scope (any more)."""
+def find_out_of_scope(conn: Conn, limit: int) -> list[str]:
+    """Return up to `limit` accounts with a repo that do not belong to the scope."""
     if load_scope(conn).whole:
         return []
     rows = conn.execute(f"SELECT actor.did {_OUTSIDE} LIMIT %s", (limit,))
     return [row[0] for row in rows]
 
 
-def is_outside(conn: psycopg.Connection[Any], did: str) -> bool:
-    """Whether an account does not belong to the scope. A scope that is set meanwhile
-    waits for the caller's transaction, or is seen by it."""
+def is_outside(conn: Conn, did: str) -> bool:
+    """Return True if an account does not belong to the scope, which is locked."""
     row = conn.execute("SELECT kind FROM scope FOR SHARE").fetchone()
     if row is None or row[0] == ScopeKind.NETWORK:
         return False
     found = conn.execute("SELECT FROM scope_account WHERE did = %s", (did,))
     return found.fetchone() is None
-
-
-def load_progress(conn: psycopg.Connection[Any]) -> ScopeProgress:
-    """How far we are. Counts every repo: for people and once in a while."""
-    whole = load_scope(conn).whole
-    row = conn.execute(
-        """
-        WITH known AS (
-            SELECT repo.state, repo.synchronized_at, actor.upstream_status,
-                repo.selection IS NOT NULL AS partial,
-                repo.state = 'synchronized' AND repo.selection IS NOT DISTINCT FROM
-                    (SELECT selection FROM scope) AS done,
-                %s OR s.id IS NOT NULL AS inside
-            FROM repo JOIN actor ON actor.id = repo.actor
-            LEFT JOIN scope_account s ON s.did = actor.did
-        )
-        SELECT (SELECT count(*) FROM scope_account),
-            count(*) FILTER (WHERE inside),
-            count(*) FILTER (WHERE inside AND done),
-            count(*) FILTER (WHERE inside AND state <> 'synchronized'
-                AND upstream_status IN
-                    ('deleted', 'takendown', 'suspended', 'deactivated')),
-            count(*) FILTER (WHERE inside
-                AND synchronized_at > now() - interval '10 min'),
-            count(*) FILTER (WHERE NOT inside),
-            count(*) FILTER (WHERE inside AND done AND partial),
-            coalesce(extract(epoch FROM now() - min(synchronized_at) FILTER (
-                WHERE inside AND synchronized_at > now() - interval '10 min'
-            ))::float8, %s)
-        FROM known
-        """,
-        (whole, _LATELY_S),
-    ).fetchone()
-    assert row is not None
-    wanted, *counts = row
-    return ScopeProgress(None if whole else wanted, *counts)

@@ -1,8 +1,8 @@
-"""Which collections of a repo are kept: all of it, or those of a selection.
+"""Collections that are kept of a repo: all, or those of a selection.
 
-`repo.selection` says what the rows of a repo are: NULL is the whole repo, else every
-record of these collections and no other. `scope.selection` says what is wanted. A
-selection never changes once it has a number.
+`repo.selection` is what the stored rows are: NULL for the whole repo, else every record
+of these collections and no other. `scope.selection` is what is wanted. A selection
+never changes.
 """
 
 from __future__ import annotations
@@ -10,18 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-import psycopg
 
 from storage.postgres.arrays import int_array
-
-Connection = psycopg.Connection[Any]
+from storage.postgres.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A set of collections, by NSID, and its number."""
+    """A set of collections by NSID, and its id."""
 
     id: int
     collections: frozenset[str]
@@ -29,16 +25,18 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A page of repos to be held against what is wanted. `upto` is None on the last
-    page; `changed_at` is the scope it is about."""
+    """A page of repos to compare with the wanted selection.
+
+    `upto` is None on the last page; `changed_at` identifies the scope.
+    """
 
     dids: tuple[str, ...]
     upto: int | None
     changed_at: datetime
 
 
-def put_selection(conn: Connection, collections: Collection[str]) -> int | None:
-    """The number of a selection; None for none, which is everything. Does not
+def put_selection(conn: Conn, collections: Collection[str]) -> int | None:
+    """Return the id of a selection, None for no collections, which means all. Does not
     commit."""
     names = sorted(set(collections))
     if not names:
@@ -54,8 +52,8 @@ def put_selection(conn: Connection, collections: Collection[str]) -> int | None:
     return int(row[0])
 
 
-def load_selections(conn: Connection, ids: Iterable[int]) -> dict[int, Selection]:
-    """Those of these numbers. One statement, none where there are no numbers."""
+def load_selections(conn: Conn, ids: Iterable[int]) -> dict[int, Selection]:
+    """Return the selections with these ids, in at most one statement."""
     wanted = sorted(set(ids))
     if not wanted:
         return {}
@@ -66,24 +64,23 @@ def load_selections(conn: Connection, ids: Iterable[int]) -> dict[int, Selection
     return {row[0]: Selection(row[0], frozenset(row[1])) for row in rows}
 
 
-def wanted_selection(conn: Connection) -> Selection | None:
-    """What is to be kept of a repo; None is all of it."""
+def wanted_selection(conn: Conn) -> Selection | None:
+    """Return the wanted selection; None for whole repos."""
     row = conn.execute(
         "SELECT s.id, s.collections FROM scope JOIN selection s ON s.id = selection"
     ).fetchone()
     return None if row is None else Selection(row[0], frozenset(row[1]))
 
 
-def settle_wanted(conn: Connection) -> int | None:
-    """The number of what is wanted, until the end of the caller's transaction: a
-    scope that is set meanwhile waits for that, or is seen here."""
+def settle_wanted(conn: Conn) -> int | None:
+    """Return the id of the wanted selection, locked until the transaction ends."""
     row = conn.execute("SELECT selection FROM scope FOR SHARE").fetchone()
     return None if row is None else row[0]
 
 
-def next_comparison(conn: Connection, limit: int) -> Comparison | None:
-    """The next repos that were begun before the selection changed; None when all of
-    them were looked at."""
+def next_comparison(conn: Conn, limit: int) -> Comparison | None:
+    """Return the next repos to compare after a change of the selection; None at the
+    end."""
     row = conn.execute(
         "SELECT compared, changed_at FROM scope WHERE compared IS NOT NULL"
     ).fetchone()
@@ -100,8 +97,8 @@ def next_comparison(conn: Connection, limit: int) -> Comparison | None:
     return Comparison(tuple(did for _, did in rows), upto, row[1])
 
 
-def note_compared(conn: Connection, page: Comparison) -> None:
-    """These were looked at, unless the scope was set anew meanwhile. Does not
+def note_compared(conn: Conn, page: Comparison) -> None:
+    """Note that a page was compared, unless the scope changed since. Does not
     commit."""
     conn.execute(
         "UPDATE scope SET compared = %s WHERE changed_at = %s",

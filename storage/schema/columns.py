@@ -1,7 +1,8 @@
-"""The kinds of columns that tables of the index are made of."""
+"""Kinds of columns of the index tables."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -16,35 +17,19 @@ metadata: Final = sa.MetaData(
 )
 
 
-def int4(name: str, *args: Any, **kwargs: Any) -> sa.Column[int]:
-    kwargs.setdefault("nullable", False)
-    return sa.Column(name, sa.Integer, *args, **kwargs)
+def _not_null(kind: Any) -> Callable[..., sa.Column[Any]]:
+    def column(name: str, *args: Any, **options: Any) -> sa.Column[Any]:
+        return sa.Column(name, kind, *args, **{"nullable": False, **options})
+
+    return column
 
 
-def int8(name: str, *args: Any, **kwargs: Any) -> sa.Column[int]:
-    kwargs.setdefault("nullable", False)
-    return sa.Column(name, sa.BigInteger, *args, **kwargs)
-
-
-def text(name: str, *args: Any, **kwargs: Any) -> sa.Column[str]:
-    kwargs.setdefault("nullable", False)
-    return sa.Column(name, sa.Text, *args, **kwargs)
-
-
-def octets(name: str, *args: Any, **kwargs: Any) -> sa.Column[bytes]:
-    kwargs.setdefault("nullable", False)
-    return sa.Column(name, sa.LargeBinary, *args, **kwargs)
-
-
-def flag(name: str, *args: Any, **kwargs: Any) -> sa.Column[bool]:
-    kwargs.setdefault("nullable", False)
-    return sa.Column(name, sa.Boolean, *args, **kwargs)
-
-
-def time(name: str, *args: Any, **kwargs: Any) -> sa.Column[Any]:
-    kwargs.setdefault("nullable", False)
-    return sa.Column(name, sa.DateTime(timezone=True), *args, **kwargs)
-
+int4 = _not_null(sa.Integer)
+int8 = _not_null(sa.BigInteger)
+text = _not_null(sa.Text)
+octets = _not_null(sa.LargeBinary)
+flag = _not_null(sa.Boolean)
+time = _not_null(sa.DateTime(timezone=True))
 
 NOW: Final = sa.text("now()")
 ZERO: Final = sa.text("0")

@@ -236,6 +236,7 @@ def test_another_indexer_points_at_one_pds_and_keeps_its_cap(
         assert other.stop() == 0
 
 
+@pytest.mark.long
 def test_another_indexer_takes_a_single_account(
     network: Network, short_folder: Path
 ) -> None:
@@ -343,7 +344,7 @@ def test_stop_is_clean_and_the_data_survive(network: Network) -> None:
     # A grandchild outlives its parent by the moment it takes to notice.
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
-    assert "serve stopped (SIGKILL); it starts again" in "\n".join(network.lines)
+    assert "serve exited (SIGKILL); restarting" in "\n".join(network.lines)
     seconds = network.start()
     assert "accounts" not in "\n".join(network.lines[-16:])
     alice = network.endpoints["accounts"][0]

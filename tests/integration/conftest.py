@@ -13,6 +13,14 @@ from crawler.identities.network_clients import clients_opener
 from network.http.policy import HostLimits
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cheap_passwords() -> Iterator[None]:
+    """Hash passwords in a moment: accounts are made by the hundred."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pds.server.passwords._LOG_N", 4)
+        yield
+
+
 @pytest.fixture
 def network(make_database: Callable[[str], str]) -> Iterator[World]:
     """A directory; servers are started by the test."""

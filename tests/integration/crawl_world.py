@@ -11,10 +11,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import psycopg
 from crawl_author import Author, account_frame
 from crawl_fakes import FakeResolver, fake_clients
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,17 +26,16 @@ from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from indexer.index_writer import IndexWriter
 from network.server.listener import serving_in_thread
-from network.streams.stream_client import StreamTimes
+from network.streams.stream_events import StreamTimes
 from network.streams.stream_server import StreamServer
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.mst import build_root
 from protocol.syntax.tid import tid_from_int
 from storage.hosts import host_rows
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Conn, Pool, open_pool
 from storage.records.interning import Interner
 from storage.records.record_codec import decompress
 
-Pool = ConnectionPool[psycopg.Connection[Any]]
 QUICK = StreamTimes(first=0.05, longest=0.5)
 
 
@@ -317,7 +314,7 @@ def wait_for_stream(*streamed: FakeHost, seconds: float = 20.0) -> None:
     time.sleep(0.3)
 
 
-def rebuild_root(conn: psycopg.Connection[Any], did: str) -> bytes:
+def rebuild_root(conn: Conn, did: str) -> bytes:
     """The root of a repo, from its rows alone and by no code of the indexer."""
     items = [
         (f"{nsid}/{text or tid_from_int(number)}".encode(), cid_for(decompress(value)))

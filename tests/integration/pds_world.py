@@ -13,7 +13,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from psycopg_pool import ConnectionPool
 from starlette.types import ASGIApp
 from websockets.sync.client import connect
 
@@ -26,7 +25,7 @@ from protocol.events.frames import Frame, decode_frame
 from protocol.identity.did_document import parse_did_document
 from protocol.identity.keys import PublicKey, parse_did_key
 from protocol.syntax import Did
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Pool, open_pool
 
 PASSWORD = "correct horse battery"
 
@@ -136,7 +135,7 @@ class World:
     make_database: Callable[[str], str]
     stack: ExitStack
     plc_url: str = ""
-    pools: dict[str, ConnectionPool[Any]] = field(default_factory=dict)
+    pools: dict[str, Pool] = field(default_factory=dict)
 
     def start_plc(self) -> None:
         pool = self.stack.enter_context(open_pool(self.make_database("plc")))
@@ -145,7 +144,7 @@ class World:
             serving_in_thread(create_plc(pool, limits=limits))
         )
 
-    def pool(self, name: str) -> ConnectionPool[Any]:
+    def pool(self, name: str) -> Pool:
         if name not in self.pools:
             url = self.make_database("pds")
             self.pools[name] = self.stack.enter_context(open_pool(url))

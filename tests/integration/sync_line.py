@@ -8,10 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 from crawl_author import Author, post
 from crawl_fakes import FakeResolver
-from psycopg_pool import ConnectionPool
 
 from crawler.database import Database
 from crawler.hosts.host_name import HostName
@@ -30,9 +28,8 @@ from protocol.identity.did_document import DidDocument
 from protocol.repo.car import car_block, car_header, read_car
 from protocol.syntax.did import Did
 from storage.hosts import host_rows
+from storage.postgres.pool import Pool
 from storage.records.interning import Interner
-
-Pool = ConnectionPool[psycopg.Connection[Any]]
 
 HOST = "host.example.com"
 OTHER = "other.example.com"

@@ -1,7 +1,7 @@
 """Our answers beside the reference AppView's, on one network.
 
-Needs `tests/interop/reference/install`; see docs/reference-servers.md. The report goes
-to the file that REFERENCE_REPORT names.
+Needs `tests/interop/reference/install`; see docs/explanation/reference-servers.md. The
+report goes to the file that REFERENCE_REPORT names.
 """
 
 from __future__ import annotations

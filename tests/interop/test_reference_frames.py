@@ -22,17 +22,22 @@ NOW_US = 4_000_000_000_000_000
 
 
 @pytest.mark.parametrize(
-    ("curve", "commits", "operations"),
-    [("k256", 11_866, 20_810), ("p256", 2_866, 2_855)],
+    ("curve", "frames", "commits", "operations"),
+    [
+        ("k256", 3_000, 2_866, 2_855),
+        ("p256", 1_000, 880, 848),
+        pytest.param("k256", None, 11_866, 20_810, marks=pytest.mark.long),
+        pytest.param("p256", None, 2_866, 2_855, marks=pytest.mark.long),
+    ],
 )
-def test_every_frame_is_verified_and_follows_from_the_one_before(
-    reference: Path, curve: str, commits: int, operations: int
+def test_reference_frames_verify_and_follow_each_other(
+    reference: Path, curve: str, frames: int | None, commits: int, operations: int
 ) -> None:
     recorded = read_recorded(reference, curve)
     data: dict[str, bytes] = {}
     records: dict[str, dict[bytes, bytes]] = {}
     seen = done = last_seq = 0
-    for raw in recorded.frames:
+    for raw in recorded.frames[:frames]:
         frame = decode_frame(raw)
         assert frame.body["seq"] > last_seq
         last_seq = frame.body["seq"]
@@ -65,7 +70,7 @@ def test_no_mutant_is_believed(reference: Path) -> None:
     tried = refused = 0
     for number, raw in enumerate(recorded.frames):
         frame = decode_frame(raw)
-        if frame.t != "#commit" or number % 12 or len(raw) > 20_000:
+        if frame.t != "#commit" or number % 60 or len(raw) > 20_000:
             continue
         body = frame.body
         key = recorded.keys[body["repo"]]
@@ -87,7 +92,7 @@ def test_no_mutant_is_believed(reference: Path) -> None:
                 verify_commit(lie, key, NOW_US)
             except ProtocolError:
                 refused += 1
-    assert tried > 3_000
+    assert tried > 600
     assert refused == tried
 
 

@@ -1,7 +1,7 @@
 """Everything that can happen to an account, at the reference PDS and under load: after
 each phase our index stands where that PDS stands, live and after a restart with a gap.
 
-Needs `tests/interop/reference/install`; see docs/reference-servers.md.
+Needs `tests/interop/reference/install`; see docs/explanation/reference-servers.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Bigworld beside the reference servers: they write, we crawl, they judge.
 
-Needs `tests/interop/reference/install`; see docs/reference-servers.md.
+Needs `tests/interop/reference/install`; see docs/explanation/reference-servers.md.
 """
 
 from __future__ import annotations

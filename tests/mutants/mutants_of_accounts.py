@@ -6,12 +6,12 @@ from mutant import Mutant
 
 _ACCOUNTS = "tests/unit/indexer/test_indexer_accounts.py"
 _APPLY = "tests/unit/indexer/test_indexer_apply.py"
-_CHECKOUT = "tests/unit/indexer/test_indexer_checkout.py"
-_DELETION = "tests/integration/test_crawl_deletion.py"
-_GATE = "tests/integration/test_crawl_gate.py"
-_IDENTITIES = "tests/integration/test_crawl_identities.py"
-_LIARS = "tests/integration/test_crawl_liars.py"
-_TABLE_OF_SYNC = "tests/integration/test_sync_table.py"
+_CHECKOUT = "tests/unit/indexer/repos/test_indexer_checkout.py"
+_DELETION = "tests/integration/repos/test_crawl_deletion.py"
+_GATE = "tests/integration/live/test_crawl_gate.py"
+_IDENTITIES = "tests/integration/live/test_crawl_identities.py"
+_LIARS = "tests/integration/live/test_crawl_liars.py"
+_TABLE_OF_SYNC = "tests/integration/live/test_sync_table.py"
 
 HOST = (
     Mutant(
@@ -80,9 +80,9 @@ HOST = (
         "    if commit.did != did:\n",
         "    if not commit.did:\n",
         (
-            "tests/unit/crawler/test_crawler_sparse.py::"
+            "tests/unit/crawler/repos/test_crawler_sparse.py::"
             "test_the_commit_must_be_of_the_account",
-            "tests/unit/protocol/test_protocol_repo.py::"
+            "tests/unit/protocol/repo/test_protocol_repo.py::"
             "test_repo_of_another_account_or_key_is_refused",
         ),
     ),
@@ -92,7 +92,7 @@ ACCOUNT = (
     Mutant(
         "the-inactive-write-on",
         "account",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "        if not repo.active:\n"
         "            self._ignore(event, DropReason.INACTIVE_ACCOUNT)\n"
         "        elif repo.rev is not None and event.rev <= repo.rev:\n"
@@ -107,7 +107,7 @@ ACCOUNT = (
     Mutant(
         "back-and-not-fetched",
         "account",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "                if repo.active and repo.state != REPO_DESYNCHRONIZED:\n",
         "                if repo.active and repo.state is None:\n",
         (
@@ -118,7 +118,7 @@ ACCOUNT = (
     Mutant(
         "an-old-word-overrules",
         "account",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "if event.asked_at is not None and actor in self._overtaken:",
         "if actor < 0:",
         (
@@ -184,7 +184,7 @@ ACCOUNT = (
     Mutant(
         "search-keeps-who-went",
         "account",
-        "indexer/search_sync.py",
+        "search/drain.py",
         " or not accounts[a].shown}",
         "}",
         (

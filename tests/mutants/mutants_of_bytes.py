@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from mutant import Mutant
 
-_CAR = "tests/unit/protocol/test_protocol_car.py"
-_CBOR = "tests/unit/protocol/test_protocol_cbor.py"
-_FLIPPED = "tests/properties/test_flipped_blocks.py"
-_FORMS = "tests/properties/test_longer_forms.py"
-_GATE = "tests/integration/test_crawl_gate.py"
-_KEYS = "tests/unit/protocol/test_protocol_keys.py"
-_LIARS = "tests/integration/test_crawl_liars.py"
-_SIGNATURES = "tests/properties/test_changed_signatures.py"
-_BROKEN = "tests/properties/test_broken_trees.py"
-_VERIFY = "tests/unit/crawler/test_crawler_verify.py"
+_CAR = "tests/unit/protocol/repo/test_protocol_car.py"
+_CBOR = "tests/unit/protocol/data/test_protocol_cbor.py"
+_FLIPPED = "tests/properties/frames/test_flipped_blocks.py"
+_FORMS = "tests/properties/frames/test_longer_forms.py"
+_GATE = "tests/integration/live/test_crawl_gate.py"
+_KEYS = "tests/unit/protocol/identity/test_protocol_keys.py"
+_LIARS = "tests/integration/live/test_crawl_liars.py"
+_SIGNATURES = "tests/properties/frames/test_changed_signatures.py"
+_BROKEN = "tests/properties/trees/test_broken_trees.py"
+_VERIFY = "tests/unit/crawler/live/test_crawler_verify.py"
 
 ENCODING = (
     Mutant(
@@ -201,7 +201,7 @@ SIGNATURE = (
             f"{_KEYS}::test_high_s_is_refused_unless_allowed[k256]",
             "tests/unit/protocol/test_protocol_label.py::"
             "test_another_key_and_another_form_of_the_signature",
-            "tests/unit/protocol/test_protocol_plc_operation.py::"
+            "tests/unit/protocol/identity/test_protocol_plc_operation.py::"
             "test_a_signature_has_one_text",
         ),
     ),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from mutant import Mutant
 
-_GATE = "tests/integration/test_crawl_gate.py"
-_LISTING = "tests/integration/test_crawl_listing.py"
-_LYING = "tests/properties/test_lying_operations.py"
-_STREAM = "tests/unit/network/test_network_stream_client.py"
-_TABLE_OF_SYNC = "tests/integration/test_sync_table.py"
-_BROKEN = "tests/properties/test_broken_trees.py"
-_TREES = "tests/properties/test_trees.py"
-_UNKEPT = "tests/unit/indexer/test_indexer_unkept_records.py"
-_VERIFY = "tests/unit/crawler/test_crawler_verify.py"
+_GATE = "tests/integration/live/test_crawl_gate.py"
+_LISTING = "tests/integration/repos/test_crawl_listing.py"
+_LYING = "tests/properties/trees/test_lying_operations.py"
+_STREAM = "tests/unit/network/streams/test_network_stream_client.py"
+_TABLE_OF_SYNC = "tests/integration/live/test_sync_table.py"
+_BROKEN = "tests/properties/trees/test_broken_trees.py"
+_TREES = "tests/properties/trees/test_trees.py"
+_UNKEPT = "tests/unit/indexer/repos/test_indexer_unkept_records.py"
+_VERIFY = "tests/unit/crawler/live/test_crawler_verify.py"
 
 OPERATIONS = (
     Mutant(
@@ -238,7 +238,7 @@ SIZE = (
         "if size >= _GROUP_BYTES:",
         "if False:",
         (
-            "tests/unit/crawler/test_crawler_gate_frame.py"
+            "tests/unit/crawler/live/test_crawler_gate_frame.py"
             "::test_a_group_ends_with_the_frame_that_fills_a_mebibyte",
         ),
     ),

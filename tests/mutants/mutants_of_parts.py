@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from mutant import Mutant
 
-_MIRROR = "tests/unit/appview/test_appview_mirror.py"
-_ROUTER = "tests/unit/crawler/test_crawler_router.py"
-_ROWS = "tests/unit/indexer/test_indexer_row_audit.py"
-_SELECTED = "tests/unit/indexer/test_indexer_selected.py"
+_MIRROR = "tests/unit/mirror/test_mirror_sync.py"
+_ROUTER = "tests/unit/crawler/shards/test_crawler_router.py"
+_ROWS = "tests/unit/audit/test_indexer_row_audit.py"
+_SELECTED = "tests/unit/indexer/repos/test_indexer_selected.py"
 _SHARDS = "tests/simulator/test_simulator_shards.py"
-_SPARSE = "tests/unit/crawler/test_crawler_sparse.py"
-_VERIFY = "tests/unit/crawler/test_crawler_verify.py"
+_SPARSE = "tests/unit/crawler/repos/test_crawler_sparse.py"
+_VERIFY = "tests/unit/crawler/live/test_crawler_verify.py"
 _GROUP = f"{_VERIFY}::test_a_group_is_judged_as_each_alone"
 
 GROUP = (
@@ -165,7 +165,7 @@ SHARD = (
         "crawler/shards/shard.py",
         "Arrival(self._streams[number], body, position)",
         "Arrival(self._streams[number], body, position + 40)",
-        (f"{_SHARDS}::test_shards_killed_and_dealt_out_anew_lose_nothing",),
+        (f"{_SHARDS}::test_shard_kills_and_new_numbers_lose_nothing",),
         seconds=900.0,
     ),
 )
@@ -201,7 +201,7 @@ PART = (
     Mutant(
         "parts-grow-by-live-commits",
         "part",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "            ops, drops = event.within(repo.keeps)\n",
         "            pass\n",
         (

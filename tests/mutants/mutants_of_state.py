@@ -5,15 +5,15 @@ from __future__ import annotations
 from mutant import Mutant
 
 _APPLY = "tests/unit/indexer/test_indexer_apply.py"
-_CHECKOUT = "tests/unit/indexer/test_indexer_checkout.py"
-_CRAWLER_CURSOR = "tests/unit/crawler/test_crawler_cursor.py"
-_DIFF = "tests/unit/indexer/test_indexer_repo_diff.py"
-_GATE = "tests/integration/test_crawl_gate.py"
+_CHECKOUT = "tests/unit/indexer/repos/test_indexer_checkout.py"
+_CRAWLER_CURSOR = "tests/unit/crawler/live/test_crawler_cursor.py"
+_DIFF = "tests/unit/indexer/repos/test_indexer_repo_diff.py"
+_GATE = "tests/integration/live/test_crawl_gate.py"
 _INDEXER_CURSOR = "tests/unit/indexer/test_indexer_cursor.py"
-_KILL = "tests/integration/test_crawl_kill.py"
-_TABLE_OF_SYNC = "tests/integration/test_sync_table.py"
-_VANISHED = "tests/unit/indexer/test_indexer_vanished.py"
-_VERIFY = "tests/unit/crawler/test_crawler_verify.py"
+_KILL = "tests/integration/live/test_crawl_kill.py"
+_TABLE_OF_SYNC = "tests/integration/live/test_sync_table.py"
+_VANISHED = "tests/unit/indexer/repos/test_indexer_vanished.py"
+_VERIFY = "tests/unit/crawler/live/test_crawler_verify.py"
 
 CURSOR = (
     Mutant(
@@ -82,7 +82,7 @@ CHAIN = (
     Mutant(
         "prev-data-not-compared",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "    if event.prev_data != repo.data:\n",
         "    if repo.data is None:\n",
         (f"{_TABLE_OF_SYNC}::test_row[chain:a-commit-hidden]",),
@@ -90,7 +90,7 @@ CHAIN = (
     Mutant(
         "since-not-compared",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "    if event.since is not None and event.since != repo.rev:\n",
         "    if event.since is not None and repo.rev is None:\n",
         (f"{_TABLE_OF_SYNC}::test_row[chain:an-empty-one-missed]",),
@@ -98,7 +98,7 @@ CHAIN = (
     Mutant(
         "old-revisions-taken",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "        elif repo.rev is not None and event.rev <= repo.rev:\n"
         "            self._ignore(",
         "        elif repo.rev is not None and event.rev < repo.rev:\n"
@@ -111,7 +111,7 @@ CHAIN = (
     Mutant(
         "older-sync-believed",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "        elif repo.rev is not None and event.rev <= repo.rev:\n"
         "            if event",
         "        elif repo.rev is not None and event.rev == repo.rev:\n"
@@ -121,8 +121,8 @@ CHAIN = (
     Mutant(
         "sync-not-believed",
         "chain",
-        "indexer/apply.py",
-        'self._desynchronize(repo, event, "the host tells of another tree")',
+        "indexer/batch.py",
+        'self._desynchronize(repo, event, "the host announced another tree")',
         "self._ignore(event, DropReason.DESYNCHRONIZED)",
         (
             f"{_TABLE_OF_SYNC}::test_row[#sync:somewhere-else]",
@@ -132,7 +132,7 @@ CHAIN = (
     Mutant(
         "nothing-kept-during-a-fetch",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "            self._buffered.append((actor, event))\n"
         "            self.result.buffered",
         "            self.result.buffered",
@@ -153,7 +153,7 @@ CHAIN = (
     Mutant(
         "first-commit-at-its-word",
         "chain",
-        "indexer/apply.py",
+        "indexer/batch.py",
         "    return build_root(sorted(items)) == event.data\n",
         "    return bool(event.data)\n",
         (f"{_APPLY}::test_first_commit_must_hold_the_whole_tree",),
@@ -166,11 +166,11 @@ CHAIN = (
         "    if not commit.rev:\n",
         (
             f"{_DIFF}::test_a_difference_of_the_future_is_refused",
-            "tests/unit/crawler/test_crawler_sparse.py::"
+            "tests/unit/crawler/repos/test_crawler_sparse.py::"
             "test_a_commit_of_the_future_is_refused",
-            "tests/unit/protocol/test_protocol_commit.py::"
+            "tests/unit/protocol/repo/test_protocol_commit.py::"
             "test_head_of_a_repo_is_not_of_the_future",
-            "tests/unit/protocol/test_protocol_repo.py::"
+            "tests/unit/protocol/repo/test_protocol_repo.py::"
             "test_repo_of_the_future_is_refused",
         ),
     ),
@@ -228,7 +228,7 @@ VANISHED = (
         (
             f"{_VANISHED}::test_shares_that_vanished",
             f"{_CHECKOUT}::test_vanished_records_are_deleted",
-            "tests/integration/test_crawl_firehose.py::"
+            "tests/integration/live/test_crawl_firehose.py::"
             "test_a_resync_takes_away_what_vanished[whole-0.5]",
         ),
     ),

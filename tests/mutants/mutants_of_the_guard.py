@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mutant import Mutant
 
-_ADDRESSES = "tests/unit/network/test_network_addresses.py"
-_CLIENT = "tests/unit/network/test_network_client.py"
+_ADDRESSES = "tests/unit/network/http/test_network_addresses.py"
+_CLIENT = "tests/unit/network/http/test_network_client.py"
 _JTI = "tests/unit/storage/test_storage_jti.py"
 _REPLAY = "tests/unit/service/test_service_replay.py"
-_SERVICE_AUTH = "tests/unit/network/test_network_service_auth.py"
-_TABLE = "tests/unit/network/test_network_address_table.py"
+_SERVICE_AUTH = "tests/unit/network/identity/test_network_service_auth.py"
+_TABLE = "tests/unit/network/http/test_network_address_table.py"
 
 ADDRESS = (
     Mutant(

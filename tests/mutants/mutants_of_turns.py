@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mutant import Mutant
 
-_GATE = "tests/integration/test_crawl_gate.py"
-_SLOTS = "tests/unit/crawler/test_crawler_fair_slots.py"
+_GATE = "tests/integration/live/test_crawl_gate.py"
+_SLOTS = "tests/unit/crawler/identities/test_crawler_fair_slots.py"
 _JOBS = "tests/unit/storage/test_storage_identity_slots.py"
-_NAMES = "tests/unit/network/test_network_guarded_connector.py"
+_NAMES = "tests/unit/network/http/test_network_guarded_connector.py"
 
 TURN = (
     Mutant(

@@ -11,9 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
-import psycopg
 import pytest
 
 from protocol.syntax.did import Did
@@ -27,9 +25,9 @@ from storage.hosts.host_listing import (
     polls_due,
     save_list_cursor,
 )
+from storage.postgres.pool import Conn
 from storage.repos import repo_rows
 
-Conn = psycopg.Connection[Any]
 Step = Callable[[], None]
 
 REPOS = 4
@@ -203,8 +201,8 @@ def lost(conn: Conn, seed: int, *, steps: int = 70) -> int:
     return found
 
 
-def test_no_schedule_of_moves_loses_a_commit(conn: Conn) -> None:
-    for seed in range(40):
+def test_schedule_of_moves_loses_no_commit(conn: Conn, long: bool) -> None:
+    for seed in range(200 if long else 12):
         assert lost(conn, seed) == 0, f"seed {seed}"
 
 

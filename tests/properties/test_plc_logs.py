@@ -82,7 +82,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(first_keys=key_lists.filter(len), steps=steps, data=st.data())
 def test_verdicts_equal_the_model(
     first_keys: list[int],

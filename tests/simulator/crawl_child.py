@@ -1,22 +1,19 @@
-"""A crawling process to be killed. Imports once, then forks a crawler a command.
+"""A crawling process for tests that kill it. Imports once, then forks crawlers.
 
     python crawl_child.py DATABASE_URL WORLD_FILE
 
-Reads lines, each a JSON object of what is special about the next crawler, forks it and
-prints its pid:
+Reads one JSON object a line, forks a crawler with these options and prints its pid:
 
-    planted    "cursor_first": its cursors are saved before the rows they cover;
-               "outbox_first": search entries are forgotten before they are told;
-               "highest": a stream is resumed from the farthest of its shards;
-               "as_they_are": cursors that other shards wrote are left as they are
-    crash_at   a named place to die at
-    small_records  how many records a repo may have that goes in with others
-    shards     among how many processes the accounts are dealt out
+- `planted`: a fault. "cursor_first" saves cursors before their rows. "outbox_first"
+  deletes search entries before the engine has them. "highest" resumes a stream from
+  its farthest shard. "as_they_are" keeps the cursors of another number of shards.
+- `crash_at`: the crash point at which it dies.
+- `small_records`: the record limit of repos that are imported in groups.
+- `shards`: the number of shard processes.
 
-WORLD_FILE holds `settings` (changes of the crawler's) and either `keys` (DID -> home
-and key, of a directory in memory) or `plc`, the URL of a simulated directory; `names`
-are the answers of DNS. With `drain` the search engine is fed, with `list` the lists of
-hosts are compared. Once told to stop, a crawler leaves `report` behind: its memory.
+WORLD_FILE holds changed `settings`, and either `keys` (DID -> host and key) or `plc`,
+the URL of a simulated directory; `names` are DNS replies. `drain` feeds the search
+engine, `list` compares listings. A crawler that stops writes its memory to `report`.
 """
 
 from __future__ import annotations
@@ -51,21 +48,22 @@ from crawler.live.firehose import Firehose
 from crawler.repos import repo_import
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
+from indexer.collections.texts import TEXTS
 from indexer.index_writer import IndexWriter
-from indexer.search_sync import drain_outbox
 from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
 from network.http.urls import Target
 from network.identity.resolver import IdentityLimits, IdentityResolver
-from network.streams.stream_client import StreamTimes
+from network.streams.stream_events import StreamTimes
 from protocol.events.event import Event
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from service.shards import ShardPlan
 from storage import cursors
 from storage.cursors import save_cursors
 from storage.outbox import delete_outbox, take_outbox
 from storage.postgres import crashpoint
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Conn, open_pool
 from storage.records.interning import Interner
 
 SETTINGS: Mapping[str, Any] = {
@@ -84,8 +82,8 @@ _NAMED = re.compile(r"(http|ws)://([a-z0-9.-]+\.sim\.net):(\d+)(/[^?]*)?(?:\?(.*
 
 
 class SimulatedPolicy(Policy):
-    """127.7.0.0/16 is the internet; the rest of loopback is loopback. Names under
-    sim.net are for the simulated DNS to answer, on any port and in plain http."""
+    """127.7.0.0/16 is the internet. Names under sim.net are resolved by the simulated
+    DNS, on any port and in plain http."""
 
     __slots__ = ()
 
@@ -101,7 +99,7 @@ class SimulatedPolicy(Policy):
 
 
 class SimulatedNames:
-    """DNS: each name has a list of answers, given one after the other, then again."""
+    """DNS: each name has a cycle of replies."""
 
     def __init__(self, names: Mapping[str, Sequence[Sequence[str]]]) -> None:
         self._answers = {name: itertools.cycle(all_) for name, all_ in names.items()}
@@ -113,7 +111,7 @@ class SimulatedNames:
 
 
 async def no_records(name: str) -> Sequence[str]:
-    """TXT records of a network that has none."""
+    """Return no TXT records."""
     return ()
 
 
@@ -130,8 +128,7 @@ class CursorFirstSink(IndexWriter):
 
 
 class UnevenSink(IndexWriter):
-    """No fault: the first shard is quicker than the others, whose rows are those that
-    another number of shards leaves behind."""
+    """Not a fault: makes the first shard faster than the others."""
 
     def apply(
         self, events: Sequence[Event], marks: Mapping[int, int], **more: Any
@@ -140,10 +137,8 @@ class UnevenSink(IndexWriter):
         return super().apply(events, marks, **more)
 
 
-def resume_highest(
-    conn: psycopg.Connection[Any], host: int, *, shards: int = 1
-) -> int | None:
-    """A planted fault: the shard that has come farthest speaks for all."""
+def resume_highest(conn: Conn, host: int, *, shards: int = 1) -> int | None:
+    """Plant a fault: resume from the farthest shard."""
     row = conn.execute(
         "SELECT max(seq) FROM host_cursor WHERE host = %s", (host,)
     ).fetchone()
@@ -152,10 +147,8 @@ def resume_highest(
     return int(row[0])
 
 
-def resume_as_they_are(
-    conn: psycopg.Connection[Any], host: int, *, shards: int = 1
-) -> int | None:
-    """A planted fault: rows are left as another number of shards wrote them."""
+def resume_as_they_are(conn: Conn, host: int, *, shards: int = 1) -> int | None:
+    """Plant a fault: keep the rows that another number of shards wrote."""
     row = conn.execute(
         "SELECT min(seq) FROM host_cursor WHERE host = %s AND shard < %s",
         (host, shards),
@@ -172,9 +165,8 @@ SINKS = {
 RESUMES = {"highest": resume_highest, "as_they_are": resume_as_they_are}
 
 
-def drain_outbox_first(conn: psycopg.Connection[Any], engine: Any, limit: int) -> int:
-    """A planted fault: entries are forgotten before the engine is told of them. It
-    always lasts until a death comes between."""
+def drain_outbox_first(conn: Conn, engine: Any, texts: Any, limit: int) -> int:
+    """Plant a fault: delete entries, then wait for a kill before indexing them."""
     with conn.transaction():
         entries = take_outbox(conn, limit)
         delete_outbox(conn, [number for number, _ in entries])
@@ -184,7 +176,7 @@ def drain_outbox_first(conn: psycopg.Connection[Any], engine: Any, limit: int) -
 
 
 def clients_opener(world: Mapping[str, Any], settings: CrawlSettings) -> Any:
-    """The ways out: a directory in memory on plain loopback, or the simulated one."""
+    """Return an opener of network clients, for a directory in memory or simulated."""
     if "plc" not in world:
         resolver = FakeResolver()
         for did, (pds, key) in world["keys"].items():
@@ -286,7 +278,7 @@ def draining(pool: Any, drain: Callable[..., int]) -> Any:
         engine = PostgresEngine(pool)
         while not ended.wait(0.02):
             with contextlib.suppress(psycopg.Error), pool.connection() as conn:
-                drain(conn, engine, 50)
+                drain(conn, engine, TEXTS, 50)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -300,11 +292,11 @@ def draining(pool: Any, drain: Callable[..., int]) -> Any:
 def main() -> None:
     url, world = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
     if world.get("list"):
-        # A crawl of nothing imports what the first listing of each would.
+        # An empty crawl imports what the first listing would import.
         asyncio.run(crawl_listings(None, None, []))  # type: ignore[arg-type]
-    # Ended children are not waited for: they are killed, not asked.
+    # Children are killed and never waited for.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    # One for all crawlers to fork their shards from; it must not start each time.
+    # One fork server for the shards of all crawlers.
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     multiprocessing.set_forkserver_preload(["lasting_forks", "service.shards"])
     forkserver.ensure_running()
@@ -313,7 +305,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            # No crawler outlives the test that it belongs to.
+            # No crawler outlives its test.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             try:
                 crawl(url, world, json.loads(line))

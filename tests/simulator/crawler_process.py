@@ -1,4 +1,4 @@
-"""The crawler as a child process: started in a moment, killed in none."""
+"""The crawler as a child process that starts and dies quickly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INTEGRATION = _ROOT / "tests" / "integration"
 
 
 class CrawlerProcess:
-    """`start` what `crawl_child` describes, `kill` it, and again."""
+    """A parent process (`crawl_child`) and the crawler that it has forked last."""
 
     def __init__(self, url: str, world: dict[str, Any], folder: Path) -> None:
         file = folder / "world.json"
@@ -44,7 +44,7 @@ class CrawlerProcess:
 
     @property
     def parent_pid(self) -> int:
-        """The process that crawlers are forked from."""
+        """Return the pid of the process that forks the crawlers."""
         return self._parent.pid
 
     @property
@@ -53,21 +53,21 @@ class CrawlerProcess:
 
     @property
     def memory_mib(self) -> float:
-        """Resident memory now, 0 once it has ended."""
+        """Return the resident memory, 0 once it has ended."""
         with contextlib.suppress(psutil.Error):
             return float(psutil.Process(self.pid).memory_info().rss) / 2**20
         return 0.0
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time that it has taken so far, 0 once it has ended."""
+        """Return the CPU time so far, 0 once it has ended."""
         with contextlib.suppress(psutil.Error):
             times = psutil.Process(self.pid).cpu_times()
             return float(times.user + times.system)
         return 0.0
 
     def wait(self, seconds: float) -> bool:
-        """Whether it ended by itself within so many seconds."""
+        """Return True if it ends by itself within so many seconds."""
         # The parent ignores the end of its children, so the pid vanishes.
         end = time.monotonic() + seconds
         while self.alive and time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Hosts that lie about accounts: other people's, and their own."""
+"""Hosts that send false events about accounts: those of others, and their own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from hostile_host import (
     HostileHost,
     Seen,
     forger_of,
-    true_account,
     write_posts,
 )
-from oracle import Expected
 from raw_host import Answer, RawSocket
 
 from protocol.data.cid import Cid
@@ -30,13 +28,13 @@ from protocol.repo.car import read_car
 
 
 class FrameTeller(HostileHost):
-    """Sends its frames round after round, under ever new numbers."""
+    """Sends its frames round after round, under new numbers."""
 
     rounds = 20
     pause = 0.5
 
     def frames(self) -> Sequence[Any]:
-        """Functions of a number -> a frame: those of the next round."""
+        """Return the frames of the next round, as functions of a number."""
         raise NotImplementedError
 
     async def stream(self, socket: RawSocket, cursor: int | None) -> None:
@@ -51,7 +49,7 @@ class FrameTeller(HostileHost):
 
 
 class ForeignAccounts(FrameTeller):
-    """Speaks for honest accounts, with stolen keys even."""
+    """Sends frames for honest accounts, some signed with stolen keys."""
 
     number, fault = 9, "foreign frame"
     reasons = (DropReason.WRONG_HOST,)
@@ -83,9 +81,10 @@ class ForeignAccounts(FrameTeller):
 
 
 class Replays(FrameTeller):
-    """The truth, over and over, under new numbers."""
+    """Valid commits, over and over, under new numbers."""
 
     number, fault = 10, "replay"
+    serves, honest = (GET_REPO,), True
     reasons = (DropReason.STALE_REV,)
 
     def prepare(self) -> None:
@@ -95,19 +94,12 @@ class Replays(FrameTeller):
     def frames(self) -> Sequence[Any]:
         return [state.frame for state in self._states]
 
-    async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
-        if method == GET_REPO:
-            return Answer(200, self.author.repo(), CAR)
-        return await super().answer(method, params)
-
-    def truth(self) -> list[Expected]:
-        return [true_account(self.author, self.url)]
-
 
 class WrongKey(FrameTeller):
-    """Its own account, but another key than its document names; the repo as well."""
+    """Signs its own account and repo with a key that its document does not name."""
 
     number, fault = 11, "wrong key"
+    serves = (GET_REPO,)
     reasons = (DropReason.BAD_SIGNATURE,)
 
     def prepare(self) -> None:
@@ -121,7 +113,6 @@ class WrongKey(FrameTeller):
     async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
         if method == GET_REPO:
             self.did["forged repo"] += 1
-            return Answer(200, self.author.repo(), CAR)
         return await super().answer(method, params)
 
     def find_faults(self, seen: Seen) -> list[str]:
@@ -130,7 +121,7 @@ class WrongKey(FrameTeller):
 
 
 class HighSKey:
-    """Signs with the other of the two numbers that prove the same."""
+    """A key that signs with the high S value."""
 
     def __init__(self, key: PrivateKey) -> None:
         self._key = key
@@ -144,7 +135,7 @@ class HighSKey:
 
 
 class HighS(WrongKey):
-    """Signatures of the right key in the form that is not allowed."""
+    """Signatures of the right key in the forbidden high-S form."""
 
     number, fault = 12, "high-S signature"
 
@@ -155,14 +146,13 @@ class HighS(WrongKey):
 
 
 class FutureRev(FrameTeller):
-    """Revisions of an hour from now: nothing true could come after them."""
+    """Revisions an hour ahead: no valid commit could follow them."""
 
     number, fault = 13, "future revision"
     reasons = (DropReason.FUTURE_REV,)
 
     def prepare(self) -> None:
         super().prepare()
-        # The clock of an author stands where it is put.
         self.author.now_us = time.time_ns() // 1_000 + 3_600_000_000
         self._states = write_posts(self.author, 3, FORGED)
 
@@ -171,7 +161,7 @@ class FutureRev(FrameTeller):
 
 
 class LyingOperations(FrameTeller):
-    """True, signed trees, and operations that say something else of them."""
+    """Valid signed trees with operations that do not match them."""
 
     number, fault = 14, "lie"
     reasons = (DropReason.OPS_MISMATCH, DropReason.PREV_DATA_MISMATCH)
@@ -202,9 +192,10 @@ class LyingOperations(FrameTeller):
 
 
 class TruncatedCar(FrameTeller):
-    """Repos, and commits, that end early and between two blocks."""
+    """Repos and commits cut off between two blocks."""
 
     number, fault = 15, "cut frame"
+    serves = (LIST_REPOS,)
     reasons = (DropReason.MISSING_BLOCK, DropReason.BAD_CAR, DropReason.BAD_TREE)
 
     def prepare(self) -> None:
@@ -230,8 +221,6 @@ class TruncatedCar(FrameTeller):
         ]
 
     async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
-        if method == LIST_REPOS:
-            return self.listing(self.author)
         if method == GET_REPO:
             self.did["cut repo"] += 1
             repo = self.author.repo()
@@ -244,7 +233,7 @@ class TruncatedCar(FrameTeller):
 
 
 def cut_places(car: bytes) -> list[int]:
-    """Where the blocks of a CAR file end, its header first."""
+    """Return the offsets where the header and the blocks of a CAR file end."""
     places = []
     position = 0
     while position < len(car):
@@ -263,31 +252,31 @@ def cut_places(car: bytes) -> list[int]:
 
 
 class IdentityFlood(FrameTeller):
-    """Tells of nothing but new identities: its own, and a thousand others."""
+    """Sends identity events only: of its own account and of unknown ones."""
 
     number, fault = 22, "identity event"
     reasons = (DropReason.WRONG_HOST, DropReason.HOST_BUDGET)
-    strangers = 300
+    unknown = 300
 
     def frames(self) -> Sequence[Any]:
         own = [
-            lambda seq: identity_frame(self.author.did, seq, "liar.test")
+            lambda seq: identity_frame(self.author.did, seq, "flood.test")
             for _ in range(200)
         ]
         others = [
             lambda seq, did=did: identity_frame(did, seq)
-            for did in map(flood_did, range(self.strangers))
+            for did in map(flood_did, range(self.unknown))
         ]
         return own + others
 
     def find_faults(self, seen: Seen) -> list[str]:
         asked = seen.asked.get(f"/{self.author.did}", 0)
         if asked > 3 + seen.seconds / 5:
-            return [f"{asked} look-ups in {seen.seconds:.0f} s for one account"]
-        strangers = sum(n for name, n in seen.asked.items() if "floodflood" in name)
+            return [f"{asked} lookups in {seen.seconds:.0f} s for one account"]
+        unknown = sum(n for name, n in seen.asked.items() if "floodflood" in name)
         # A burst of two hundred, then one a second.
-        if strangers > 250 + 2 * seen.seconds:
-            return [f"{strangers} look-ups of strangers"]
+        if unknown > 250 + 2 * seen.seconds:
+            return [f"{unknown} lookups of unknown accounts"]
         return super().find_faults(seen)
 
 
@@ -295,12 +284,12 @@ _LETTERS = str.maketrans("0189", "abcd")
 
 
 def flood_did(number: int) -> str:
-    """A DID that nobody has."""
+    """Return a DID that does not exist."""
     return "did:plc:" + "flood" * 4 + f"{number:04d}".translate(_LETTERS)
 
 
-class MigratedLiar(FrameTeller):
-    """Once held an account that has moved, and now says that it is no more."""
+class FormerHost(FrameTeller):
+    """Held an account that has moved, and now reports it as deleted."""
 
     number, fault = 24, "last words"
     reasons = (DropReason.WRONG_HOST,)
@@ -317,7 +306,7 @@ class MigratedLiar(FrameTeller):
         did = self._forger.did
         return [
             lambda seq: account_frame(did, seq, False, "deleted"),
-            lambda seq: identity_frame(did, seq, "liar.test"),
+            lambda seq: identity_frame(did, seq, "former.test"),
             lambda seq: account_frame(did, seq, False, "takendown"),
             self._forger.frame,
             self._forger.sync_frame,
@@ -341,5 +330,5 @@ ACCOUNT_KINDS: tuple[type[HostileHost], ...] = (
     LyingOperations,
     TruncatedCar,
     IdentityFlood,
-    MigratedLiar,
+    FormerHost,
 )

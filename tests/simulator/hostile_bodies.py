@@ -1,4 +1,4 @@
-"""Hosts that lead astray or wear out whoever asks them something."""
+"""Hosts that mislead or exhaust their clients."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ _PAGE = 1_000
 
 
 class EndlessCar(HostileHost):
-    """A repo that goes on and on, of blocks that nothing in it points at."""
+    """An endless repo of blocks that nothing refers to."""
 
     number, fault = 16, "endless block"
+    serves = (LIST_REPOS,)
 
     def prepare(self) -> None:
         super().prepare()
@@ -46,8 +47,6 @@ class EndlessCar(HostileHost):
         self.author.write([("create", path, post(FORGED))])
 
     async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
-        if method == LIST_REPOS:
-            return self.listing(self.author)
         if method == GET_REPO:
             return Answer(200, self._blocks(), CAR)
         return await super().answer(method, params)
@@ -63,9 +62,10 @@ class EndlessCar(HostileHost):
 
 
 class WideTree(FrameTeller):
-    """A tree with one node of more entries than chance could give it."""
+    """A tree with a node of more entries than hashing could produce."""
 
     number, fault = 17, "wide tree"
+    serves = (LIST_REPOS,)
     reasons = (DropReason.TREE_TOO_LARGE,)
 
     def prepare(self) -> None:
@@ -77,7 +77,6 @@ class WideTree(FrameTeller):
             for key in (b"app.bsky.feed.post/%05d" % n for n in range(600))
             if height(key) == 0
         ]
-        # By hand, for no tree of ours would write it.
         node = cbor.encode({"e": _entries(low[:300], cid_for(value)), "l": None})
         self.author.data = cid_for(node)
         self.author.rev = tid_from_int(tid_to_int(self.author.rev) + 1024)
@@ -105,8 +104,6 @@ class WideTree(FrameTeller):
         ]
 
     async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
-        if method == LIST_REPOS:
-            return self.listing(self.author)
         if method == GET_REPO:
             self.did["wide repo"] += 1
             return Answer(200, self._repo, CAR)
@@ -118,7 +115,7 @@ class WideTree(FrameTeller):
 
 
 def _entries(keys: Sequence[bytes], cid: bytes) -> list[dict[str, Any]]:
-    """The entries of a node, each with the length that it shares with the last."""
+    """Return the entries of a node, with prefix compression."""
     found: list[dict[str, Any]] = []
     before = b""
     for key in keys:
@@ -130,7 +127,7 @@ def _entries(keys: Sequence[bytes], cid: bytes) -> list[dict[str, Any]]:
 
 
 class RedirectsInside(HostileHost):
-    """Whatever it is asked, the answer is to be had at 127.0.0.1."""
+    """Redirects every request to 127.0.0.1."""
 
     number, fault = 18, "redirect"
 
@@ -139,7 +136,7 @@ class RedirectsInside(HostileHost):
         return self._away("/xrpc/com.atproto.sync.subscribeRepos")
 
     async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
-        # The first look must succeed, or nobody would open the stream.
+        # The first request must succeed, or the stream is never opened.
         if method == DESCRIBE and self.asked[DESCRIBE] == 1:
             return await super().answer(method, params)
         self.did[self.fault] += 1
@@ -158,7 +155,7 @@ class RedirectsInside(HostileHost):
 
 
 class RebindingNames(HostileHost):
-    """Its names lead to itself first, and to 127.0.0.1 when they are asked again."""
+    """Its names resolve to itself first, and to 127.0.0.1 later."""
 
     number, fault = 19, "stream of a name"
 
@@ -173,7 +170,7 @@ class RebindingNames(HostileHost):
             "both.sim.net": [["127.0.0.1", own], ["127.0.0.1", own], ["127.0.0.1"]],
             "inside.sim.net": [["127.0.0.1"]],
         }
-        # The same port of loopback, where the names point to as well.
+        # The same port on loopback.
         self.trap = Canary()
         self.network.loop.run(self.trap.open("127.0.0.1", int(port)))
 
@@ -203,15 +200,15 @@ class RebindingNames(HostileHost):
 
 
 class EndlessListing(HostileHost):
-    """A list whose pages come again: the same cursor, or the same page."""
+    """A listing that repeats cursors and pages."""
 
     number, fault = 20, "page"
 
     def prepare(self) -> None:
         super().prepare()
-        self._strangers = [Author(9_700 + n) for n in range(5)]
-        for stranger in self._strangers:
-            stranger.write([])
+        self._listed = [Author(9_700 + n) for n in range(5)]
+        for author in self._listed:
+            author.write([])
 
     def own_dids(self) -> list[str]:
         return []
@@ -220,21 +217,21 @@ class EndlessListing(HostileHost):
         if method != LIST_REPOS:
             return await super().answer(method, params)
         self.did[self.fault] += 1
-        page = self.listing(*self._strangers)
+        page = self.listing(*self._listed)
         again = b'{"cursor": "%d", ' % (self.did[self.fault] // 2)
         assert isinstance(page.body, bytes)
         return Answer(200, again + page.body[1:], page.headers)
 
     def find_faults(self, seen: Seen) -> list[str]:
         faults = super().find_faults(seen)
-        # One listing, which stops at the first repetition.
+        # The listing stops at the first repetition.
         if self.did[self.fault] > 4:
             faults.append(f"{self.did[self.fault]} pages were asked for")
         return faults
 
 
 class MillionAccounts(FrameTeller):
-    """A list without end of accounts that all exist, and all are its own."""
+    """An endless listing of its own accounts, all of which exist."""
 
     number, fault = 21, "spam"
     reasons = (DropReason.HOST_BUDGET,)
@@ -281,14 +278,14 @@ class MillionAccounts(FrameTeller):
     def find_faults(self, seen: Seen) -> list[str]:
         faults = super().find_faults(seen)
         if not 0 < seen.accounts <= 100:
-            faults.append(f"{seen.accounts} accounts were let in")
+            faults.append(f"{seen.accounts} accounts were admitted")
         if self.did["resolved"] > 2_000:
-            faults.append(f"{self.did['resolved']} look-ups for one host")
+            faults.append(f"{self.did['resolved']} lookups for one host")
         return faults
 
 
 def spam_did(number: int) -> str:
-    """A DID of a million."""
+    """Return one of a million DIDs."""
     text = ""
     for _ in range(16):
         number, rest = divmod(number, 26)
@@ -297,7 +294,7 @@ def spam_did(number: int) -> str:
 
 
 class Flapping(HostileHost):
-    """Busy, broken or well, as it likes, and with odd ideas of how long to wait."""
+    """Fails at random, with odd Retry-After values."""
 
     number, fault = 23, "refusal"
 
@@ -327,7 +324,7 @@ class Flapping(HostileHost):
 
     def find_faults(self, seen: Seen) -> list[str]:
         faults = super().find_faults(seen)
-        # Fifteen tries of a stream until it is left alone, a few of everything else.
+        # Fifteen tries of a stream before it is left alone, a few of everything else.
         if self.did[self.fault] > 20 + 2 * seen.seconds:
             faults.append(f"asked {self.did[self.fault]} times")
         return faults + ([] if seen.errors else ["no trouble is told of"])

@@ -1,4 +1,4 @@
-"""What all hostile hosts have in common, and how each is convicted."""
+"""Base class of the hostile hosts, and the checks that each was handled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import functools
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from crawl_author import Author, post
 from oracle import Expected
@@ -28,7 +27,7 @@ CAR = {"Content-Type": "application/vnd.ipld.car"}
 
 @dataclass(frozen=True)
 class Seen:
-    """What the crawler's tables say of one host, and what others were asked."""
+    """The crawler's tables about one host, and the requests to the directory."""
 
     drops: Mapping[str, int]
     errors: frozenset[str]
@@ -38,13 +37,19 @@ class Seen:
 
 
 class HostileHost(RawHost):
-    """One kind. It fires when `fault` counts up in `did`; our tables must name it by
-    one of `reasons` (drops) or `troubles` (words of the host's error)."""
+    """One kind of attack, counted in `did` under `fault`.
+
+    The tables must name it by one of `reasons` (drops) and by all `troubles` (words of
+    the host's error). Methods in `serves` are answered truthfully for its own author.
+    """
 
     number = 0
     fault = ""
     reasons: Sequence[DropReason] = ()
     troubles: Sequence[str] = ()
+    serves: Sequence[str] = ()
+    honest = False
+    """True if its own author must be in the index in the end."""
 
     def __init__(self, network: SimulatedNetwork) -> None:
         super().__init__()
@@ -52,25 +57,32 @@ class HostileHost(RawHost):
         self.author = Author(9_000 + self.number, "p256" if self.number % 4 else "k256")
 
     def prepare(self) -> None:
-        """Called once the host has a URL, before the crawler starts."""
-        handle = f"liar{self.number}.test"
+        """Set up, once the host has a URL and before the crawler starts."""
+        handle = f"hostile{self.number}.test"
         directory = self.network.directory
         directory.put(self.author.did, handle, self.url, self.author.did_key)
 
     def urls(self) -> list[str]:
-        """Under which URLs the crawler knows it."""
+        """Return the URLs under which the crawler knows it."""
         return [self.url]
 
     def own_dids(self) -> list[str]:
-        """Accounts that the crawler has let in already."""
+        """Return the accounts that the crawler has admitted already."""
         return [self.author.did]
 
     def truth(self) -> list[Expected]:
-        """What is true of all it tells: it must be in the index after all."""
-        return []
+        """Return the accounts that must be in the index in the end."""
+        return [true_account(self.author, self.url)] if self.honest else []
+
+    async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
+        if method not in self.serves:
+            return await super().answer(method, params)
+        if method == GET_REPO:
+            return Answer(200, self.author.repo(), CAR)
+        return self.listing(self.author)
 
     def find_faults(self, seen: Seen) -> list[str]:
-        """Why it was not met, or not held, as it should have been."""
+        """Return the reasons why the attack was not met or not handled."""
         faults = []
         if self.did[self.fault] == 0:
             faults.append(f"{self.fault!r} never happened: {dict(self.did)}")
@@ -80,8 +92,6 @@ class HostileHost(RawHost):
             if not any(word in error for error in seen.errors):
                 faults.append(f"{word!r} is not told of: {sorted(seen.errors)[:5]}")
         return faults
-
-    # what most need
 
     def listing(self, *authors: Author) -> Answer:
         return Answer.of_json(
@@ -107,7 +117,7 @@ class HostileHost(RawHost):
 
 
 def write_posts(author: Author, count: int, text: str) -> list[Author]:
-    """So many commits; the author as it was after each."""
+    """Write `count` commits; return copies of the author after each."""
     states = []
     for number in range(count):
         path = f"app.bsky.feed.post/{author.new_rkey()}"
@@ -117,7 +127,7 @@ def write_posts(author: Author, count: int, text: str) -> list[Author]:
 
 
 def true_account(author: Author, home: str) -> Expected:
-    """An author's account as it should be held."""
+    """Return the account as the index should hold it."""
     assert author.rev is not None
     records = {path.encode(): raw for path, raw in author.records.items()}
     return Expected(author.did, author.rev, author.data, records, home)
@@ -125,7 +135,7 @@ def true_account(author: Author, home: str) -> Expected:
 
 @functools.cache
 def bomb(size: int, wbits: int) -> bytes:
-    """So many zero bytes, compressed."""
+    """Return `size` zero bytes, compressed."""
     packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
     piece = bytes(1_000_000)
     packed = [packer.compress(piece) for _ in range(size // len(piece))]
@@ -133,14 +143,9 @@ def bomb(size: int, wbits: int) -> bytes:
 
 
 def forger_of(network: SimulatedNetwork, number: int) -> Author:
-    """Somebody with the DID and the very key of an honest account."""
-    member = network.society.members[number % len(network.society.members)]
+    """Return an author with the DID and key of an honest account."""
+    member = network.population.members[number % len(network.population.members)]
     author = Author(9_500 + number)
     author.did = member.did
     author.key = member.key
     return author
-
-
-def renumbered(frames: Sequence[Any]) -> list[bytes]:
-    """Functions of a number -> frames numbered from 1."""
-    return [frame(number) for number, frame in enumerate(frames, 1)]

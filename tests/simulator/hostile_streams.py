@@ -14,10 +14,8 @@ from hostile_host import (
     HostileHost,
     Seen,
     bomb,
-    true_account,
     write_posts,
 )
-from oracle import Expected
 from raw_host import TEXT, Answer, RawSocket, frame_head
 
 from protocol.data import cbor
@@ -29,7 +27,7 @@ _SCREAM = 100_000_000
 
 
 class OversizeFrame(HostileHost):
-    """A frame of one byte too many."""
+    """A frame one byte over the limit."""
 
     number, fault, troubles = 1, "oversize frame", ("oversize",)
 
@@ -42,7 +40,7 @@ class OversizeFrame(HostileHost):
 
 
 class DeflateBomb(HostileHost):
-    """A small frame, and a small repo, that are huge once they are unpacked."""
+    """A small frame and a small repo that are huge when decompressed."""
 
     number, fault = 2, "bomb"
 
@@ -66,7 +64,7 @@ class DeflateBomb(HostileHost):
 
 
 class Drip(HostileHost):
-    """A byte a second, and no answer to a ping."""
+    """One byte a second, and no reply to pings."""
 
     number, fault, troubles = 3, "drop", ("silent",)
     patience = 30.0
@@ -89,16 +87,16 @@ class Drip(HostileHost):
 
     def find_faults(self, seen: Seen) -> list[str]:
         faults = super().find_faults(seen)
-        # Nobody stays with it: it is left, and asked again.
+        # The crawler must leave it and come back.
         if len(self._stays) < 2:
             faults.append(f"it was left {len(self._stays)} times")
         if any(stay > self.patience for stay in self._stays):
-            faults.append(f"it was borne for {max(self._stays):.0f} s")
+            faults.append(f"a connection lasted {max(self._stays):.0f} s")
         return faults
 
 
 class Garbage(HostileHost):
-    """Twelve shapes of what is no frame, one a connection, for ever."""
+    """Twelve kinds of invalid frame, one a connection, endlessly."""
 
     number, fault = 4, "garbage"
     reasons = (DropReason.BAD_FRAME,)
@@ -130,9 +128,10 @@ class Garbage(HostileHost):
 
 
 class UnknownEvents(HostileHost):
-    """Kinds, operations and fields of some future, with the truth in between."""
+    """Valid commits between event kinds, operations and fields of the future."""
 
     number, fault = 5, "unknown"
+    serves, honest = (GET_REPO,), True
     reasons = (DropReason.UNKNOWN_EVENT,)
 
     def prepare(self) -> None:
@@ -143,7 +142,7 @@ class UnknownEvents(HostileHost):
             seq = len(self._frames) + 1
             self._frames.append(state.frame(seq, future="yes", more={"a": [1]}))
             self._frames.append(encode_frame("#future", {"seq": seq + 1}))
-        # An operation that nobody knows stands for nothing, not even a number.
+        # A frame with an unknown operation does not even have a number.
         header = cbor.encode({"op": 7, "t": "#commit"})
         self._frames.append(header + cbor.encode({"seq": len(self._frames) + 1}))
 
@@ -152,19 +151,12 @@ class UnknownEvents(HostileHost):
         self.did[self.fault] += 1
         await asyncio.Event().wait()
 
-    async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
-        if method == GET_REPO:
-            return Answer(200, self.author.repo())
-        return await super().answer(method, params)
-
-    def truth(self) -> list[Expected]:
-        return [true_account(self.author, self.url)]
-
 
 class SeqRegress(HostileHost):
-    """The truth first, then numbers that cannot be."""
+    """Valid commits first, then impossible sequence numbers."""
 
     number, fault = 6, "bad number"
+    serves, honest = (GET_REPO,), True
     reasons = (DropReason.BAD_SEQ,)
 
     def prepare(self) -> None:
@@ -182,19 +174,12 @@ class SeqRegress(HostileHost):
                 await socket.send(frame)
             await asyncio.sleep(0.2)
 
-    async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
-        if method == GET_REPO:
-            return Answer(200, self.author.repo())
-        return await super().answer(method, params)
-
-    def truth(self) -> list[Expected]:
-        return [true_account(self.author, self.url)]
-
 
 class FutureCursor(HostileHost):
-    """Whatever number we come with, it says that it is of the future."""
+    """Refuses every cursor as one of the future."""
 
     number, fault = 7, "future cursor"
+    serves, honest = (GET_REPO, LIST_REPOS), True
 
     def prepare(self) -> None:
         super().prepare()
@@ -210,16 +195,6 @@ class FutureCursor(HostileHost):
             self.did["from the tip"] += 1
             await asyncio.Event().wait()
 
-    async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
-        if method == GET_REPO:
-            return Answer(200, self.author.repo())
-        if method == LIST_REPOS:
-            return self.listing(self.author)
-        return await super().answer(method, params)
-
-    def truth(self) -> list[Expected]:
-        return [true_account(self.author, self.url)]
-
     def find_faults(self, seen: Seen) -> list[str]:
         faults = super().find_faults(seen)
         if not self.did["from the tip"]:
@@ -228,9 +203,10 @@ class FutureCursor(HostileHost):
 
 
 class AlwaysOutdated(HostileHost):
-    """Keeps nothing: all that it ever says is that we come too late."""
+    """Keeps no events: it only ever sends OutdatedCursor."""
 
     number, fault = 8, "outdated"
+    serves, honest = (GET_REPO, LIST_REPOS), True
 
     def prepare(self) -> None:
         super().prepare()
@@ -246,30 +222,24 @@ class AlwaysOutdated(HostileHost):
             await asyncio.sleep(2)
 
     async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
-        if method == GET_REPO:
-            return Answer(200, self.author.repo())
         if method == LIST_REPOS:
             self.did["listed"] += 1
-            return self.listing(self.author)
         return await super().answer(method, params)
-
-    def truth(self) -> list[Expected]:
-        return [true_account(self.author, self.url)]
 
     def find_faults(self, seen: Seen) -> list[str]:
         faults = super().find_faults(seen)
         if self.did["listed"] < 2:
             faults.append("its list was not asked for after it had said so")
-        # Every time it says so a listing is due, but not more often than that.
+        # Each message makes one listing due, not more.
         if self.did["listed"] > self.did[self.fault] + 2:
             faults.append(f"its list was asked for {self.did['listed']} times")
         return faults
 
 
 def _numbered(number: Any, did: str) -> bytes:
-    """A frame under any number, even one that no encoder would write."""
+    """Return a frame under any number, even one that no encoder writes."""
     if isinstance(number, float):
-        # A float has no place in a frame; this one is written by hand.
+        # Frames hold no floats; this one is written by hand.
         raw = identity_frame(did, 6)
         return raw.replace(b"cseq\x06", b"cseq\xfb\x40\x10" + bytes(6))
     body = {"seq": number, "did": did, "time": "2026-01-01T00:00:00Z"}

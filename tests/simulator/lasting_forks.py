@@ -1,5 +1,7 @@
-"""Imported by the server of forks: a crawler that is killed while it asks for a shard
-must not take along the server that all crawlers of a test share."""
+"""Patch for the fork server: survive a crawler that dies during a request.
+
+All crawlers of a test share the fork server, which would end with an EOFError.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ _receive = reduction.recvfds  # type: ignore[attr-defined]
 
 
 def receive_or_pass(sock: Any, size: int) -> Any:
-    """What the server passes over is an OSError; it would end with an EOFError."""
+    """Raise an OSError, which the server ignores, in place of the EOFError."""
     try:
         return _receive(sock, size)
     except EOFError:

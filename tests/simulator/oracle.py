@@ -1,9 +1,7 @@
-"""The right final state of an index, and every way in which one differs from it.
+"""The expected final state of an index, and every difference from it.
 
-All that is expected is read from the model's own records, by no code of the indexer:
-which accounts there are, where and in what state, every record's bytes, every count
-that follows from them, how far each stream was read. What must be in search follows
-from the rows.
+Expectations come from the model's own records, by no code of the indexer: accounts,
+their hosts and states, record bytes, counts, stream cursors and search documents.
 """
 
 from __future__ import annotations
@@ -13,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg
-from simulated_society import ACTIVE, DELETED, SimulatedSociety
+from simulated_accounts import ACTIVE, DELETED, SimulatedAccounts
 
 from bench.accounts import (
     FOLLOW,
@@ -24,6 +21,7 @@ from bench.accounts import (
 )
 from protocol.data.cbor import decode_fast
 from protocol.syntax.tid import tid_from_int
+from storage.postgres.pool import Conn
 from storage.records.record_codec import decompress
 
 _FEW = 8
@@ -33,7 +31,7 @@ Post = tuple[str, str]
 
 @dataclass(frozen=True)
 class Expected:
-    """One account as it should be. `handle` None: not looked at."""
+    """One account as it should be. `handle` None: not compared."""
 
     did: str
     rev: str
@@ -46,18 +44,14 @@ class Expected:
 
 @dataclass
 class Oracle:
-    """What an index should hold, and nothing else.
-
-    `cursors` are host URLs and the last number of their streams; `strangers` DIDs
-    that may be known by name but own nothing.
-    """
+    """The expected state of an index; `cursors` maps host URLs to last numbers."""
 
     accounts: list[Expected]
     cursors: Mapping[str, int] = field(default_factory=dict)
     search: bool = False
 
-    def find_faults(self, conn: psycopg.Connection[Any]) -> list[str]:
-        """Every difference, as lines; of each kind only the first few."""
+    def find_faults(self, conn: Conn) -> list[str]:
+        """Return the first few differences of each kind, as lines."""
         kinds = [
             self._repos(conn),
             self._records(conn),
@@ -74,7 +68,7 @@ class Oracle:
     def _living(self) -> list[Expected]:
         return [account for account in self.accounts if account.status != DELETED]
 
-    def _repos(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _repos(self, conn: Conn) -> list[str]:
         held = {
             row[0]: row[1:]
             for row in conn.execute(
@@ -108,7 +102,7 @@ class Oracle:
             ]
         return faults
 
-    def _records(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _records(self, conn: Conn) -> list[str]:
         wanted = {
             (account.did, key.decode()): value
             for account in self._living()
@@ -129,7 +123,7 @@ class Oracle:
                 faults.append(f"{did}/{path} has other bytes")
         return faults + [f"{did}/{path} is missing" for did, path in wanted]
 
-    def _posts(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _posts(self, conn: Conn) -> list[str]:
         wanted = Counter(
             (account.did, key.partition(b"/")[2].decode())
             for account in self._living()
@@ -144,7 +138,7 @@ class Oracle:
         )
         return _compare("rows of posts", held, wanted)
 
-    def _post_counts(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _post_counts(self, conn: Conn) -> list[str]:
         wanted: dict[str, Counter[Post]] = {
             name: Counter() for name in ("likes", "reposts", "replies")
         }
@@ -178,7 +172,7 @@ class Oracle:
             faults += _compare(name, held, counts)
         return faults
 
-    def _actor_counts(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _actor_counts(self, conn: Conn) -> list[str]:
         wanted: dict[str, Counter[str]] = {
             name: Counter() for name in ("followers", "follows", "posts")
         }
@@ -212,7 +206,7 @@ class Oracle:
                 if kind in (LIKE, REPOST, FOLLOW, POST):
                     yield kind, account.did, decode_fast(value)
 
-    def _left_over(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _left_over(self, conn: Conn) -> list[str]:
         faults = []
         for what, sql in (
             ("commits still wait", "SELECT count(*) FROM resync_buffer"),
@@ -226,7 +220,7 @@ class Oracle:
                 faults.append(f"{row[0]} {what}")
         return faults
 
-    def _cursors(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _cursors(self, conn: Conn) -> list[str]:
         held = dict(
             conn.execute(
                 "SELECT url, min(seq) FROM host_cursor"
@@ -239,7 +233,7 @@ class Oracle:
             if held.get(url) != seq
         ]
 
-    def _search(self, conn: psycopg.Connection[Any]) -> list[str]:
+    def _search(self, conn: Conn) -> list[str]:
         held = set(
             conn.execute("SELECT did FROM search_actor JOIN actor ON id = actor")
         )
@@ -264,13 +258,13 @@ class Oracle:
         return faults + _compare("posts in search", documents, posts)
 
 
-def society_accounts(
-    society: SimulatedSociety, urls: Mapping[str, str], *, handles: bool = False
+def expected_accounts(
+    population: SimulatedAccounts, urls: Mapping[str, str], *, handles: bool = False
 ) -> list[Expected]:
-    """What should be held of everybody who lives in a society."""
+    """Return what the index should hold of every born account."""
     found = []
-    for member in society.members:
-        life = society.lives[member.did]
+    for member in population.members:
+        life = population.lives[member.did]
         if member.rev is not None:
             found.append(
                 Expected(

@@ -1,8 +1,7 @@
-"""A server that may do to its peer whatever a socket allows.
+"""A server that can misuse HTTP and WebSocket in any way.
 
-HTTP and WebSocket by hand, so that frames may be cut, dripped, compressed against the
-offer, or never end. Many of them run on one event loop. Each counts what it was asked
-and what it did, for a fault that nobody met proves nothing.
+Frames may be cut, dripped, compressed without an offer, or endless. Each host counts
+its requests and its faults: a fault that no client met proves nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer. A body that is an iterator is sent until it ends, if it does."""
+    """An HTTP response; the body may be an endless iterator."""
 
     status: int = 200
     body: bytes | AsyncIterator[bytes] = b""
@@ -39,7 +38,7 @@ class Answer:
 
 
 class RawSocket:
-    """The server's end of a WebSocket, with nothing forbidden."""
+    """The server's end of a WebSocket, without any checks."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -60,7 +59,7 @@ class RawSocket:
             await self.send(b"\x03\xe8", CLOSE)
 
     async def listen(self) -> None:
-        """Until the peer closes; pings are answered unless it is not to be."""
+        """Read until the peer closes; answer pings if `answers_pings`."""
         while True:
             first, second = await self._reader.readexactly(2)
             size = second & 0x7F
@@ -76,7 +75,7 @@ class RawSocket:
 
 
 def frame_head(size: int, opcode: int = BINARY, *, flags: int = 0x80) -> bytes:
-    """The head of a frame of `size` bytes; `flags` 0xC0 says that it is compressed."""
+    """Return the head of a frame of `size` bytes; `flags` 0xC0: compressed."""
     first = bytes([flags | opcode])
     if size < 126:
         return first + bytes([size])
@@ -96,14 +95,12 @@ class RawHost:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    # what subclasses change
-
     async def stream(self, socket: RawSocket, cursor: int | None) -> None:
-        """Send what is to be sent; the connection ends with this."""
+        """Send frames; the connection ends when this returns."""
         await asyncio.Event().wait()
 
     async def upgrade(self, cursor: int | None) -> Answer | None:
-        """An answer in place of a stream, None for a stream."""
+        """Return a response in place of a stream, or None."""
         return None
 
     async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
@@ -112,8 +109,6 @@ class RawHost:
         if method == "com.atproto.sync.listRepos":
             return Answer.of_json({"repos": []})
         return Answer.of_json({"error": "RepoNotFound", "message": "no"}, 400)
-
-    # the machinery
 
     async def open(self, address: str, port: int = 0) -> None:
         self._server = await asyncio.start_server(self._take, address, port)
@@ -148,7 +143,7 @@ class RawHost:
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """Answer one request; whether there may be another."""
+        """Answer one request; return True if the connection stays open."""
         head = await reader.readuntil(b"\r\n\r\n")
         line, _, rest = head.decode("latin-1").partition("\r\n")
         _, target, _ = line.split(" ")
@@ -219,7 +214,7 @@ class RawHost:
 
 
 class Loop:
-    """An event loop in a thread, for servers that others must not wait for."""
+    """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()

@@ -1,8 +1,7 @@
-"""A whole network on one machine: a directory, honest hosts, and whoever else.
+"""A whole network on one machine: a directory, honest hosts, hostile hosts.
 
-Its public internet is 127.7.0.0/16: the crawler may dial that and nothing else, so all
-other loopback addresses are as forbidden to it as they are in earnest. A canary listens
-on 127.0.0.1; whoever calls it has been led astray.
+Its public internet is 127.7.0.0/16; the crawler may dial no other address. A canary
+listens on 127.0.0.1: a connection to it is a fault.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 import psycopg
 from crawl_world import FakeHost
 from raw_host import Answer, Loop, RawHost, open_loop
-from simulated_society import ACTIVE, DELETED, Sent, SimulatedSociety
+from simulated_accounts import ACTIVE, DELETED, Sent, SimulatedAccounts
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
@@ -27,6 +26,7 @@ from crawler.hosts.host_name import parse_host
 from network.server.listener import serving_in_thread
 from protocol.data.cid import cid_for, cid_to_text
 from storage.hosts import host_rows
+from storage.postgres.pool import Conn
 
 DIRECTORY = "127.7.0.1"
 _GONE = {DELETED: "RepoTakendown", "deactivated": "RepoDeactivated"}
@@ -34,7 +34,7 @@ _GONE = {DELETED: "RepoTakendown", "deactivated": "RepoDeactivated"}
 
 @dataclass
 class Faults:
-    """What goes wrong on the way, as shares of all frames (or requests)."""
+    """Faults of the transport, as shares of all frames (or requests)."""
 
     lost: float = 0.0
     repeated: float = 0.0
@@ -44,7 +44,7 @@ class Faults:
     seen: dict[str, int] = field(default_factory=dict)
 
     def strikes(self, name: str, draw: random.Random) -> bool:
-        """Whether it happens now; each time that it does is counted."""
+        """Draw if the fault happens now; count it if so."""
         share: float = getattr(self, name)
         if not share or draw.random() >= share:
             return False
@@ -53,18 +53,18 @@ class Faults:
 
 
 class Directory(RawHost):
-    """The PLC directory: what DIDs resolve to; well-known files of handles too."""
+    """The PLC directory, and the well-known files of handles."""
 
     def __init__(self, faults: Faults, draw: random.Random) -> None:
         super().__init__()
         self.documents: dict[str, dict[str, Any]] = {}
-        self.societies: list[tuple[SimulatedSociety, Mapping[str, str]]] = []
+        self.populations: list[tuple[SimulatedAccounts, Mapping[str, str]]] = []
         self.others: Any = None
         self._faults = faults
         self._draw = draw
 
     def put(self, did: str, handle: str, pds: str, key: str) -> None:
-        """An account of nobody's society."""
+        """Register an account outside the population."""
         self.documents[did] = document(did, handle, pds, key)
 
     async def answer(self, method: str, params: Mapping[str, str]) -> Answer:
@@ -78,27 +78,26 @@ class Directory(RawHost):
             return Answer.of_json({"message": "not registered"}, 404)
         return Answer.of_json(found)
 
-    def find(self, did: str) -> dict[str, Any] | None:
-        """The document of a DID."""
-        for society, urls in self.societies:
-            life = society.lives.get(did)  # type: ignore[call-overload]
+    def _find(self, did: str) -> dict[str, Any] | None:
+        for population, urls in self.populations:
+            life = population.lives.get(did)  # type: ignore[call-overload]
             if life is not None:
-                key = society.member(did).key.public.did_key  # type: ignore[arg-type]
+                key = population.member(did).key.public.did_key  # type: ignore[arg-type]
                 return document(did, life.handle, urls[life.home], key)
         if did in self.documents:
             return self.documents[did]
         return self.others(did) if self.others is not None else None
 
     def _well_known(self, handle: str) -> Answer:
-        for society, _ in self.societies:
-            for did, life in society.lives.items():
+        for population, _ in self.populations:
+            for did, life in population.lives.items():
                 if life.handle == handle:
                     return Answer(200, did.encode(), {"Content-Type": "text/plain"})
         return Answer(404, b"")
 
 
 def document(did: str, handle: str, pds: str, key: str) -> dict[str, Any]:
-    """A DID document."""
+    """Return a DID document."""
     return {
         "@context": ["https://www.w3.org/ns/did/v1"],
         "id": did,
@@ -122,14 +121,14 @@ def document(did: str, handle: str, pds: str, key: str) -> dict[str, Any]:
 
 
 class HonestHost(FakeHost):
-    """A PDS of the society: its stream, its list, its repos; with faults if asked."""
+    """A PDS of the population: its stream, listing and repos, with faults."""
 
     def __init__(
-        self, name: str, society: SimulatedSociety, faults: Faults, seed: int
+        self, name: str, population: SimulatedAccounts, faults: Faults, seed: int
     ) -> None:
         super().__init__()
         self.name = name
-        self.society = society
+        self.population = population
         self._faults = faults
         self._draw = random.Random(seed)
 
@@ -156,16 +155,16 @@ class HonestHost(FakeHost):
         await super()._subscribe(websocket)
 
     async def _list_repos(self, _: Request) -> Response:
-        with self.society.lock:
+        with self.population.lock:
             repos = [
                 self._entry(member)
-                for member in self.society.members_of(self.name)
+                for member in self.population.members_of(self.name)
                 if member.rev is not None
             ]
         return JSONResponse({"repos": repos})
 
     def _entry(self, member: Member) -> dict[str, Any]:
-        status = self.society.lives[member.did].status
+        status = self.population.lives[member.did].status
         entry = {
             "did": member.did,
             "head": cid_to_text(cid_for(member.commit)),
@@ -182,25 +181,25 @@ class HonestHost(FakeHost):
         return await asyncio.to_thread(self._repo, did)
 
     def _repo(self, did: str) -> Response:
-        with self.society.lock:
-            life = self.society.lives.get(did)  # type: ignore[call-overload]
+        with self.population.lock:
+            life = self.population.lives.get(did)  # type: ignore[call-overload]
             if life is None or life.home != self.name:
                 return JSONResponse({"error": "RepoNotFound"}, status_code=400)
             if life.status != ACTIVE:
                 error = {"error": _GONE[life.status], "message": did}
                 return JSONResponse(error, status_code=400)
-            member = self.society.member(did)  # type: ignore[arg-type]
-            body = b"".join(self.society.car(member))
+            member = self.population.member(did)  # type: ignore[arg-type]
+            body = b"".join(self.population.car(member))
         self.before_repo(did)
         return Response(body, media_type="application/vnd.ipld.car")
 
 
 class Canary(RawHost):
-    """Listens where nobody may call; `connections` must stay 0."""
+    """A listener that no client may reach; `connections` must stay 0."""
 
 
 class SimulatedNetwork:
-    """Open it, let hosts be known to a database, and let time pass."""
+    """The directory, the hosts, and the accounts on them."""
 
     def __init__(
         self,
@@ -212,11 +211,11 @@ class SimulatedNetwork:
     ) -> None:
         self.faults = faults or Faults()
         names = [f"pds{n}" for n in range(hosts)]
-        self.society = SimulatedSociety(accounts, names, seed=seed)
+        self.population = SimulatedAccounts(accounts, names, seed=seed)
         self.hosts: dict[str, HonestHost] = {}
         self.urls: dict[str, str] = {}
         self.directory = Directory(self.faults, random.Random(seed + 1))
-        self.directory.societies.append((self.society, self.urls))
+        self.directory.populations.append((self.population, self.urls))
         self.canary = Canary()
         self.hostile: list[RawHost] = []
         self.names: dict[str, list[list[str]]] = {}
@@ -231,20 +230,20 @@ class SimulatedNetwork:
         self._stack.callback(lambda: self.loop.run(self.directory.shut()))
         self.loop.run(self.canary.open("127.0.0.1"))
         self._stack.callback(lambda: self.loop.run(self.canary.shut()))
-        for number, name in enumerate(self.society.hosts):
-            host = HonestHost(name, self.society, self.faults, self._seed + number)
+        for number, name in enumerate(self.population.hosts):
+            host = HonestHost(name, self.population, self.faults, self._seed + number)
             host.url = self.urls[name] = self._stack.enter_context(
                 serving_in_thread(host.app(), self.address())
             )
             self.hosts[name] = host
 
     def address(self) -> str:
-        """An address of this network that nobody has yet."""
+        """Return an unused address of this network."""
         self._next += 1
         return f"127.7.0.{self._next}"
 
     def add(self, host: RawHost) -> None:
-        """One more host, that answers for itself."""
+        """Add a host that answers for itself."""
         self.loop.run(host.open(self.address()))
         self._stack.callback(lambda: self.loop.run(host.shut()))
         self.hostile.append(host)
@@ -253,7 +252,7 @@ class SimulatedNetwork:
         self._stack.close()
 
     def register(self, url: str) -> dict[str, int]:
-        """Make the honest hosts known to an index; host name -> row id."""
+        """Insert the honest hosts into an index; return host name -> row id."""
         rows: dict[str, int] = {}
         with psycopg.connect(url) as conn:
             for name, host in self.hosts.items():
@@ -264,8 +263,8 @@ class SimulatedNetwork:
         self.hosts[sent.host].take(sent)
 
 
-def put_host(conn: psycopg.Connection[Any], url: str, source: str) -> int:
-    """Make a host known, to be read from its first frame on."""
+def put_host(conn: Conn, url: str, source: str) -> int:
+    """Insert a host, to be read from its first frame on."""
     address = parse_host(url, dev=True)
     row, _ = host_rows.put_host(conn, address.name, address.url, source=source)
     conn.execute(

@@ -1,5 +1,7 @@
-"""One run: a simulated network, an index, a crawler in a process of its own, and a
-publisher that lets time pass. At the end the oracle says what is wrong."""
+"""One run: a simulated network, an index, a crawler process and a publisher.
+
+At the end the oracle returns what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +17,23 @@ from typing import Any
 
 import psycopg
 from crawler_process import CrawlerProcess
-from oracle import Expected, Oracle, society_accounts
+from oracle import Expected, Oracle, expected_accounts
+from simulated_accounts import DEACTIVATED, Sent
 from simulated_network import SimulatedNetwork
-from simulated_society import DEACTIVATED, Sent
 
 from crawler.scope.admission import IDENTITY_JOB
 from indexer.index_writer import IndexWriter
-from indexer.transaction import retry_conflicts
 from storage import jobs
 from storage.hosts import host_rows
 from storage.postgres.pool import open_pool
+from storage.postgres.transaction import retry_conflicts
 from storage.records.interning import Interner
 from storage.repos import repo_rows
 from storage.repos.identities import save_document
 
 _LEAD = 100
 _MOST_FRAMES = 100_000
-# Of a host's shards the one that is farthest behind counts.
+# The slowest shard of each host counts.
 _PROGRESS = """
     SELECT sum(seq)::int FROM (
         SELECT min(seq) AS seq FROM host_cursor GROUP BY host
@@ -61,7 +63,7 @@ _JOBS = """
 
 
 class Lags:
-    """How long each frame took from its host to the rows of the index."""
+    """Time of each frame from its host to the rows of the index."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -91,10 +93,10 @@ class Lags:
 
 
 class Simulation:
-    """Open with a network and the URL of an empty index; `close` at the end.
+    """A network, the URL of an empty index, and a crawler; `close` at the end.
 
-    Without `healing` everybody is known, and no host lists repos or may be asked for
-    any: what is lost stays lost and is seen.
+    Without `healing` all accounts are known and hosts refuse listings and repos, so
+    that a lost frame stays lost.
     """
 
     def __init__(
@@ -123,7 +125,7 @@ class Simulation:
         self._failures: list[BaseException] = []
         self.rows = network.register(url)
         if not healing:
-            self._let_everybody_in()
+            self._admit_all()
         self.crawler = CrawlerProcess(
             url,
             {
@@ -145,17 +147,16 @@ class Simulation:
             thread.join(30)
         self.crawler.close()
 
-    def _let_everybody_in(self) -> None:
-        """Everybody is known, and all hosts ask for patience with fetches for a day.
+    def _admit_all(self) -> None:
+        """Insert all accounts and hold fetches back for a day.
 
-        To refuse them would not do alone: while a repo is claimed its commits wait for
-        the fetch, and one that fails for good leaves them waiting.
+        A claimed repo whose fetch fails would leave its commits waiting.
         """
-        society = self.network.society
+        population = self.network.population
         self.network.faults.refused = 1.0
         with psycopg.connect(self.url) as conn:
             for name, row in self.rows.items():
-                dids = [member.did for member in society.members_of(name)]
+                dids = [member.did for member in population.members_of(name)]
                 repo_rows.add_repos(conn, row, dids)
                 for did in dids:
                     document = self.network.directory.find(did)
@@ -167,8 +168,10 @@ class Simulation:
     def publish(
         self, frames: Iterable[Sent], *, lead: int = _LEAD, rate: float = 0.0
     ) -> threading.Thread:
-        """Put frames on the streams, in a thread; never `lead` ahead of what is
-        applied, so that there is work left at every kill, or `rate` a second."""
+        """Send frames in a thread, `rate` a second or at most `lead` ahead.
+
+        The lead leaves work to do at every kill.
+        """
 
         def work() -> None:
             begun, applied = time.monotonic(), 0
@@ -185,27 +188,27 @@ class Simulation:
         return self._spawn(work)
 
     def begin_days(self) -> None:
-        """Everybody is born, and then writes until `end_days`."""
-        society = self.network.society
+        """Create all accounts, then write until `end_days`."""
+        population = self.network.population
 
         def days() -> Iterator[Sent]:
-            yield from society.begin()
-            live = society.live(_MOST_FRAMES)
-            # None may be made and then not sent.
+            yield from population.begin()
+            live = population.live(_MOST_FRAMES)
+            # Every event that is made must be sent.
             while not self._enough.is_set():
                 yield next(live)
 
         self._days = self.publish(days())
 
     def end_days(self) -> None:
-        """Raise AssertionError if they had ended already."""
+        """Stop writing; AssertionError if all was written before."""
         assert self._days.is_alive(), "all was written before the end"
         self._enough.set()
         self.hurry.set()
         self._days.join()
 
     def watch(self) -> None:
-        """Measure lag and memory while the run lasts, and judge what comes late."""
+        """Measure lag and memory while the run lasts."""
 
         def work() -> None:
             with psycopg.connect(self.url, autocommit=True) as conn:
@@ -232,9 +235,9 @@ class Simulation:
 
     @retry_conflicts
     def end_leases(self) -> None:
-        """As if the minutes were over for which a dead worker still held its work.
+        """End all leases, as if their time were over.
 
-        What the dead one was doing may not have ended in the database yet.
+        Transactions of the dead worker may still be running.
         """
         with psycopg.connect(self.url) as conn:
             conn.execute("DELETE FROM lease")
@@ -244,7 +247,7 @@ class Simulation:
     # how far it is
 
     def progress(self) -> int:
-        """Frames applied so far, as the cursors tell; -1 without a database."""
+        """Return the frames applied so far, by the cursors; -1 without a database."""
         with contextlib.suppress(psycopg.OperationalError):
             with psycopg.connect(self.url) as conn:
                 row = conn.execute(_PROGRESS).fetchone()
@@ -252,14 +255,14 @@ class Simulation:
         return -1
 
     def wait_for_progress(self, since: int, seconds: float) -> None:
-        """Until something was applied after `since`, or for `seconds`."""
+        """Wait until something is applied after `since`, for at most `seconds`."""
         end = time.monotonic() + seconds
         while self.progress() <= since and time.monotonic() < end:
             time.sleep(0.02)
 
     def oracle(self) -> Oracle:
-        society, urls = self.network.society, self.network.urls
-        accounts = society_accounts(society, urls, handles=self._handles)
+        population, urls = self.network.population, self.network.urls
+        accounts = expected_accounts(population, urls, handles=self._handles)
         cursors = {
             host.url: host.frames[-1][0]
             for host in self.network.hosts.values()
@@ -277,8 +280,7 @@ class Simulation:
             return [f"no database: {error}"]
 
     def describe(self) -> str:
-        """Every repo that is not synchronized, every job and every host, for whoever
-        must find out why a run did not end right."""
+        """Return the unfinished repos, the jobs and the hosts, for error messages."""
         with psycopg.connect(self.url) as conn:
             rows = conn.execute(_UNFINISHED).fetchall()
             rows += conn.execute(_JOBS).fetchall()
@@ -286,35 +288,33 @@ class Simulation:
         return "\n".join(" | ".join(map(str, row)) for row in rows)
 
     def bring_back(self) -> None:
-        """Whoever rests comes back, so that everybody's repo can be compared."""
-        society = self.network.society
-        while any(life.status == DEACTIVATED for life in society.lives.values()):
-            for sent in society.do("come back"):
+        """Reactivate all accounts, so that every repo can be compared."""
+        population = self.network.population
+        while any(life.status == DEACTIVATED for life in population.lives.values()):
+            for sent in population.do("come back"):
                 self.network.take(sent)
 
     def settle(self, seconds: float) -> list[str]:
-        """Wait until nothing is wrong any more; what is wrong in the end."""
+        """Wait until nothing is wrong; return the faults left after `seconds`."""
         if self._healing:
             with psycopg.connect(self.url) as conn:
                 for row in self.rows.values():
                     host_rows.request_listing(conn, row)
-                # As if a day had passed: a new handle of which the frame got lost is
-                # seen when the document is due for a look, and not before.
+                # A handle change whose frame was lost is seen by the next refresh.
                 dids = conn.execute("SELECT did FROM repo JOIN actor ON actor = id")
                 jobs.put_jobs(conn, IDENTITY_JOB, [did for (did,) in dids])
         end = time.monotonic() + seconds
         while (faults := self.find_faults()) and time.monotonic() < end:
             self._purge()
             if not self._healing and self._stands():
-                # Nothing moves any more, and nothing will be repaired.
+                # All is read, and nothing will be repaired.
                 time.sleep(1.0)
                 return self.find_faults()
             time.sleep(0.3)
         return faults
 
     def settle_unhealed(self, seconds: float) -> list[str]:
-        """`settle` and stop: nothing is lost or dropped but what came twice, and no
-        repo was asked for."""
+        """Settle and stop; lost frames and requested repos are faults too."""
         faults = self.settle(seconds)
         self.stop()
         if asked := self.network.faults.seen.get("refused"):
@@ -325,7 +325,7 @@ class Simulation:
         return [*faults, self.describe()] if faults else []
 
     def _purge(self) -> None:
-        """What the scheduled work does with accounts that were deleted."""
+        """Purge deleted accounts, as the scheduled task does."""
         with (
             contextlib.suppress(psycopg.OperationalError),
             open_pool(self.url, max=1) as pool,
@@ -349,13 +349,12 @@ class Simulation:
             )
 
     def stop(self) -> None:
-        """End the crawler as an operator would."""
+        """Stop the crawler with SIGTERM."""
         self.crawler.kill(signal.SIGTERM)
 
 
 def kill_backends(url: str, draw: random.Random, most: int = 1) -> int:
-    """SIGKILL processes of a database but our own; the server starts anew then."""
-
+    """Kill backends of other connections, so that the server restarts."""
     try:
         with psycopg.connect(url, autocommit=True) as conn:
             pids = [

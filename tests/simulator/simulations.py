@@ -22,7 +22,7 @@ class Simulations(ExitStack):
         self._folder = folder
 
     def open(self, name: str, network: SimulatedNetwork, **options: Any) -> Simulation:
-        """A simulation with an index of its own; `options` are those of Simulation."""
+        """Return a simulation with an index of its own."""
         self.callback(network.close)
         self._server.ensure_database(name)
         url = self._server.url(name)

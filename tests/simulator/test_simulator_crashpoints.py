@@ -1,8 +1,7 @@
-"""Killed at every place that has a name, with everything going on that heals.
+"""Crawlers that die at each crash point, with fetches and listings running.
 
-Frames get lost, repos are fetched while their accounts go on writing, lists of hosts
-are compared, the search engine is fed. At the end rows, counts, cursors and search are
-what the oracle knows.
+Frames get lost, repos are fetched while their accounts write, listings are compared,
+search is fed. At the end the oracle compares rows, counts, cursors and search.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def make_run(
                 hosts=3, accounts=accounts, seed=seed, faults=Faults(lost=0.04)
             )
             for host in network.hosts.values():
-                # While a repo is on its way its account goes on writing.
+                # Accounts write while their repo is being fetched.
                 host.before_repo = lambda _: time.sleep(0.3)
             return simulations.open(name, network, search=True, settings=SETTINGS)
 
@@ -57,21 +56,22 @@ def make_run(
 def crash_and_compare(
     run: Simulation, points: Sequence[Crashpoint], seed: int
 ) -> tuple[list[str], Counter[Crashpoint]]:
-    """Die at each of these places in turn; (faults at the end, who died where)."""
+    """Die at each of these points in turn; return (faults, deaths by point)."""
     draw = random.Random(seed)
-    society = run.network.society
-    # Without end: there is something to do at every death.
-    publisher = run.publish(chain(society.begin(), _until(run, lively=0.05)), rate=80)
+    population = run.network.population
+    publisher = run.publish(
+        chain(population.begin(), _until(run, lively=0.05)), rate=80
+    )
     died: Counter[Crashpoint] = Counter()
     for point in points:
-        # Repos go in with others or by themselves, as the place needs it.
+        # Repos are imported in groups or alone, as the point needs it.
         alone = 0 if point.startswith("checkout") else 2_000
         for _ in range(2):
             run.end_leases()
             if point.startswith("repo_batch"):
-                # Together go only repos of which nothing is held yet.
+                # Only new repos are imported in groups.
                 for _ in range(4):
-                    society.join(5)
+                    population.join(5)
             run.crawler.start(
                 crash_at=f"{point}:{draw.randrange(1, 3)}", small_records=alone
             )
@@ -92,12 +92,12 @@ def crash_and_compare(
 
 def _until(run: Simulation, *, lively: float) -> Iterator[object]:
     while not run.hurry.is_set():
-        yield from run.network.society.live(20, lively=lively)
+        yield from run.network.population.live(20, lively=lively)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1_200)
-def test_a_death_at_each_named_place_changes_nothing(
+def test_death_at_each_crash_point_loses_nothing(
     make_run: Callable[[int, int], Simulation],
 ) -> None:
     run = make_run(1, 18)
@@ -110,7 +110,7 @@ def test_a_death_at_each_named_place_changes_nothing(
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("seed", [31, 32, 33])
-def test_more_deaths_at_named_places_change_nothing(
+def test_many_deaths_at_crash_points_lose_nothing(
     make_run: Callable[[int, int], Simulation], seed: int
 ) -> None:
     run = make_run(seed, 60)
@@ -124,7 +124,7 @@ def test_more_deaths_at_named_places_change_nothing(
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-def test_the_database_killed_twenty_times_loses_nothing(
+def test_twenty_database_kills_lose_nothing(
     make_run: Callable[[int, int], Simulation], own_server: EmbeddedPostgres
 ) -> None:
     run = make_run(41, 60)
@@ -133,7 +133,7 @@ def test_the_database_killed_twenty_times_loses_nothing(
 
 @pytest.mark.long
 @pytest.mark.timeout(1_200)
-def test_the_database_killed_twice_loses_nothing(
+def test_two_database_kills_lose_nothing(
     make_run: Callable[[int, int], Simulation], own_server: EmbeddedPostgres
 ) -> None:
     run = make_run(42, 12)
@@ -143,11 +143,13 @@ def test_the_database_killed_twice_loses_nothing(
 def kill_the_database(
     run: Simulation, server: EmbeddedPostgres, times: int, seed: int
 ) -> None:
-    """SIGKILL for every process of the server, while one crawler goes on."""
+    """Kill every process of the server while one crawler goes on."""
     draw = random.Random(seed)
-    society = run.network.society
+    population = run.network.population
     run.crawler.start()
-    publisher = run.publish(chain(society.begin(), _until(run, lively=0.05)), rate=60)
+    publisher = run.publish(
+        chain(population.begin(), _until(run, lively=0.05)), rate=60
+    )
     for _ in range(times):
         before = run.progress()
         run.wait_for_progress(before, 20.0)
@@ -155,7 +157,7 @@ def kill_the_database(
         kill_server(server)
         time.sleep(draw.uniform(0.0, 1.0))
         server.start()
-        assert run.crawler.alive, "a database that goes away is nobody's end"
+        assert run.crawler.alive, "the crawler ended with its database"
     run.hurry.set()
     publisher.join()
     run.bring_back()
@@ -166,7 +168,7 @@ def kill_the_database(
 
 
 def kill_server(server: EmbeddedPostgres) -> None:
-    """Kill it with all its processes; then it is as if the power of these was cut."""
+    """Kill the server with all its processes, as a power cut would."""
     assert server.pid is not None
     parent = psutil.Process(server.pid)
     family = [parent, *parent.children(recursive=True)]
@@ -179,14 +181,14 @@ def kill_server(server: EmbeddedPostgres) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1_200)
-def test_search_entries_that_are_forgotten_first_are_caught(
+def test_search_entries_deleted_first_are_detected(
     make_run: Callable[[int, int], Simulation],
 ) -> None:
     """A planted fault: the oracle sees what a drain lost at its death."""
     draw = random.Random(4)
     run = make_run(4, 6)
-    society = run.network.society
-    publisher = run.publish(chain(society.begin(), _until(run, lively=0.0)), rate=60)
+    population = run.network.population
+    publisher = run.publish(chain(population.begin(), _until(run, lively=0.0)), rate=60)
     for _ in range(6):
         before = run.progress()
         run.crawler.start(planted="outbox_first")

@@ -1,9 +1,8 @@
 """Twenty-four kinds of hostile host beside eight honest ones.
 
-The crawler is a process of its own, on a network where loopback is forbidden. Honest
-data must be what the oracle knows, no row may be a liar's, memory must stay bounded,
-and nobody may be led to 127.0.0.1. Each kind must be seen to do its worst, and to be
-counted under the reason that names it.
+The crawler runs on a network where loopback is forbidden. Honest data must match the
+oracle, no forged row may remain, memory stays bounded, and 127.0.0.1 is never called.
+Each kind must carry out its attack and be counted under the right reason.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from protocol.data import cbor
 from protocol.data.cid import cid_for
 from protocol.repo.car import car_block, car_header
 from storage.hosts import host_rows
+from storage.postgres.pool import Conn
 from storage.records.record_codec import compress, decompress
 from storage.repos import repo_rows
 
@@ -41,24 +41,24 @@ SETTINGS = {
     "flush_interval": 0.2,
 }
 TIMES = {"first": 0.2, "longest": 2.0, "ping_after": 3.0, "pong_within": 3.0}
-# Far above what a crawler needs, far below what a bomb or an endless repo would take.
+# Well above normal use, well below what a bomb or an endless repo would take.
 MEMORY_MIB = 512
 
 
 class Zoo:
-    """The whole network, and what was seen of it."""
+    """The whole network, and what the index recorded of it."""
 
     def __init__(self, url: str, folder: Path, *, accounts: int, seed: int) -> None:
         self.network = SimulatedNetwork(hosts=8, accounts=accounts, seed=seed)
-        self.liars: list[HostileHost] = []
+        self.hostile: list[HostileHost] = []
         self.rows: dict[int, list[int]] = {}
         self.errors: defaultdict[int, set[str]] = defaultdict(set)
         self.began = time.monotonic()
         for kind in sorted(KINDS, key=lambda kind: kind.number):
-            liar = kind(self.network)
-            self.network.add(liar)
-            liar.prepare()
-            self.liars.append(liar)
+            host = kind(self.network)
+            self.network.add(host)
+            host.prepare()
+            self.hostile.append(host)
         self.run = Simulation(
             url,
             folder,
@@ -68,19 +68,19 @@ class Zoo:
             policy={"floor_window": 10.0},
         )
         with psycopg.connect(url) as conn:
-            for liar in self.liars:
-                self.rows[liar.number] = [self._put(conn, u) for u in liar.urls()]
-                if liar.own_dids():
+            for host in self.hostile:
+                self.rows[host.number] = [self._put(conn, u) for u in host.urls()]
+                if host.own_dids():
                     repo_rows.add_repos(
-                        conn, self.rows[liar.number][0], liar.own_dids(), wait=1.0
+                        conn, self.rows[host.number][0], host.own_dids(), wait=1.0
                     )
-        self.run.others = [truth for liar in self.liars for truth in liar.truth()]
+        self.run.others = [truth for host in self.hostile for truth in host.truth()]
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._note_errors)
         self._watcher.start()
 
     @staticmethod
-    def _put(conn: psycopg.Connection[Any], url: str) -> int:
+    def _put(conn: Conn, url: str) -> int:
         if "127." in url:
             return put_host(conn, url, host_rows.SOURCE_REQUEST_CRAWL)
         # A name that only the simulated DNS knows.
@@ -96,8 +96,7 @@ class Zoo:
         self.network.close()
 
     def _note_errors(self) -> None:
-        """What the tables say of each host, while it does: the next success wipes it
-        out, which may be a moment later."""
+        """Collect the errors of hosts, which the next success clears."""
         query = "SELECT id, error FROM host WHERE error IS NOT NULL"
         with psycopg.connect(self.run.url, autocommit=True) as conn:
             while not self._ended.wait(0.02):
@@ -105,28 +104,28 @@ class Zoo:
                     self.errors[row].add(error)
 
     def live(self, frames: int, *, rate: float) -> None:
-        """Let honest people write, at a steady pace, among all the noise."""
-        run, society = self.run, self.network.society
+        """Let honest accounts write at a steady pace."""
+        run, population = self.run, self.network.population
         run.crawler.start()
         run.watch()
-        births = list(society.begin())
+        births = list(population.begin())
         for sent in births:
             self.network.take(sent)
-        # What is measured is the pace of days, not of the first connections.
+        # Measure the steady pace, not the first connections.
         run.wait_for_progress(len(births) - 1, 60.0)
-        publisher = run.publish(society.live(frames), rate=rate)
+        publisher = run.publish(population.live(frames), rate=rate)
         while publisher.is_alive():
             publisher.join(0.2)
 
     def find_faults(self) -> list[str]:
         return [
-            f"{type(liar).__name__}: {fault}"
-            for liar in self.liars
-            for fault in liar.find_faults(self._seen(liar))
+            f"{type(host).__name__}: {fault}"
+            for host in self.hostile
+            for fault in host.find_faults(self._seen(host))
         ]
 
     def settle(self, seconds: float) -> list[str]:
-        """Until honest data is right and every kind was met; what is missing."""
+        """Wait until all is as expected; return the faults left after `seconds`."""
         end = time.monotonic() + seconds
         while True:
             faults = self.run.find_faults() + self.find_faults()
@@ -134,11 +133,11 @@ class Zoo:
                 return faults
             time.sleep(0.5)
 
-    def _seen(self, liar: HostileHost) -> Seen:
+    def _seen(self, host: HostileHost) -> Seen:
         drops: defaultdict[str, int] = defaultdict(int)
         errors: set[str] = set()
         accounts = 0
-        for row in self.rows[liar.number]:
+        for row in self.rows[host.number]:
             for reason, count in self.run.drops(row).items():
                 drops[reason] += count
             errors |= self.errors[row]
@@ -156,7 +155,7 @@ class Zoo:
         )
 
     def forged_rows(self) -> list[str]:
-        """Every record that a liar made up."""
+        """Return the DIDs of forged records."""
         with psycopg.connect(self.run.url) as conn:
             return [
                 did
@@ -196,38 +195,36 @@ def hold(zoo: Zoo, frames: int, *, rate: float, patience: float) -> None:
     )
 
 
-def test_there_are_twenty_four_kinds() -> None:
+def test_hostile_kinds_are_numbered_and_distinct() -> None:
     assert sorted(kind.number for kind in KINDS) == list(range(1, 25))
     assert len({kind.fault for kind in KINDS}) == 24
 
 
 @pytest.mark.slow
-def test_honest_data_is_right_among_hostile_hosts(
-    index_db: str, tmp_path: Path
-) -> None:
+def test_honest_data_survives_hostile_hosts(index_db: str, tmp_path: Path) -> None:
     with open_zoo(index_db, tmp_path, accounts=24, seed=8) as zoo:
         hold(zoo, 300, rate=60, patience=180)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-def test_honest_data_is_right_among_hostile_hosts_for_minutes(
+def test_honest_data_survives_hostile_hosts_for_minutes(
     index_db: str, tmp_path: Path
 ) -> None:
     with open_zoo(index_db, tmp_path, accounts=100, seed=9) as zoo:
         hold(zoo, 15_000, rate=60, patience=240)
 
 
-def test_what_never_happened_is_told(index_db: str, tmp_path: Path) -> None:
-    """Without a crawler every kind says that it was not met."""
+def test_attacks_that_never_happened_are_reported(
+    index_db: str, tmp_path: Path
+) -> None:
     with open_zoo(index_db, tmp_path, accounts=8, seed=10) as zoo:
         met = {fault.partition(":")[0] for fault in zoo.find_faults()}
         assert met == {kind.__name__ for kind in KINDS}
         assert zoo.run.find_faults() != []
 
 
-def test_a_row_of_a_liar_is_seen(index_db: str, tmp_path: Path) -> None:
-    """The check for forged rows finds one that is put there by hand."""
+def test_forged_rows_finds_a_forged_record(index_db: str, tmp_path: Path) -> None:
     with open_zoo(index_db, tmp_path, accounts=8, seed=11) as zoo:
         assert zoo.forged_rows() == []
         with psycopg.connect(index_db) as conn:
@@ -240,8 +237,7 @@ def test_a_row_of_a_liar_is_seen(index_db: str, tmp_path: Path) -> None:
         assert len(zoo.forged_rows()) == 1
 
 
-def test_the_tools_of_the_hostile_are_sharp() -> None:
-    """A bomb of a few kilobytes, and cuts that lie between blocks."""
+def test_hostile_tools_bomb_and_cut_places() -> None:
     assert len(bomb(10_000_000, -15)) < 20_000
     blocks = [bytes([n]) * 200 for n in range(5)]
     car = car_header(cid_for(blocks[0])) + b"".join(

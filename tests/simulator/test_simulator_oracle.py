@@ -1,4 +1,4 @@
-"""The network that is simulated, and what judges it: both must see what is wrong."""
+"""The simulated network and its oracle: both must detect faults."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from simulated_accounts import SimulatedAccounts
 from simulated_network import Faults, SimulatedNetwork
-from simulated_society import SimulatedSociety
 from simulation import Simulation
 
-# Each is one thing done wrong in the index, and a word of the line that tells of it.
+# A fault in the index -> a word of the line that reports it.
 SPOILED = {
     "UPDATE repo SET rev = '3aaaaaaaaaa2a' WHERE actor = %(actor)s": "rev",
     "UPDATE repo SET data = commit WHERE actor = %(actor)s": "root",
@@ -45,7 +45,7 @@ SPOILED = {
 def settled(
     databases: object, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Simulation]:
-    """A small network that was read to its end, without a fault."""
+    """Read a small network to its end, without a fault."""
     url = databases.make("index")  # type: ignore[attr-defined]
     network = SimulatedNetwork(hosts=3, accounts=9, seed=5)
     run = Simulation(
@@ -53,9 +53,9 @@ def settled(
     )
     try:
         run.crawler.start()
-        for sent in network.society.begin():
+        for sent in network.population.begin():
             network.take(sent)
-        for sent in network.society.live(250):
+        for sent in network.population.live(250):
             network.take(sent)
         assert run.settle(60) == []
         run.stop()
@@ -66,15 +66,14 @@ def settled(
         databases.drop(url)  # type: ignore[attr-defined]
 
 
-def test_a_network_without_faults_is_read_to_its_end(settled: Simulation) -> None:
+def test_network_without_faults_is_read_to_its_end(settled: Simulation) -> None:
     assert settled.find_faults() == []
-    assert sum(len(m.records) for m in settled.network.society.members) > 150
+    assert sum(len(m.records) for m in settled.network.population.members) > 150
     assert settled.network.canary.connections == 0
 
 
 @pytest.mark.parametrize("wrong", SPOILED)
-def test_whatever_is_wrong_is_seen(settled: Simulation, wrong: str) -> None:
-    """The oracle itself is tested: one wrong thing at a time, undone afterwards."""
+def test_oracle_reports_each_fault(settled: Simulation, wrong: str) -> None:
     with psycopg.connect(settled.url) as conn:
         row = conn.execute(
             "SELECT actor FROM post GROUP BY actor ORDER BY count(*) DESC"
@@ -87,20 +86,20 @@ def test_whatever_is_wrong_is_seen(settled: Simulation, wrong: str) -> None:
     assert any(SPOILED[wrong] in fault for fault in faults), faults
 
 
-def test_the_same_seed_gives_the_same_network() -> None:
+def test_accounts_of_one_seed_have_the_same_frames() -> None:
     def draw(seed: int) -> list[bytes]:
-        society = SimulatedSociety(6, ["a", "b"], seed=seed)
-        frames = [*society.begin(), *society.live(120, lively=0.1)]
+        population = SimulatedAccounts(6, ["a", "b"], seed=seed)
+        frames = [*population.begin(), *population.live(120, lively=0.1)]
         return [sent.raw for sent in frames]
 
     assert draw(3) == draw(3)
     assert draw(3) != draw(4)
 
 
-def test_everything_happens_in_a_lively_society() -> None:
-    society = SimulatedSociety(12, ["a", "b", "c"], seed=8)
-    sent = [*society.begin(), *society.live(600, lively=0.2)]
-    assert set(society.happened) == {
+def test_live_produces_every_kind_of_event() -> None:
+    population = SimulatedAccounts(12, ["a", "b", "c"], seed=8)
+    sent = [*population.begin(), *population.live(600, lively=0.2)]
+    assert set(population.happened) == {
         "new key",
         "move",
         "new handle",
@@ -108,17 +107,14 @@ def test_everything_happens_in_a_lively_society() -> None:
         "come back",
         "end",
     }
-    for host in society.hosts:
+    for host in population.hosts:
         numbers = [frame.seq for frame in sent if frame.host == host]
         assert numbers == sorted(set(numbers))
 
 
 @pytest.mark.slow
-def test_accounts_that_write_too_much_end_as_the_oracle_says(
-    index_db: str, tmp_path: Path
-) -> None:
-    """Those who write most are left alone again and again, among others who are not."""
-    network = SimulatedNetwork(hosts=3, accounts=30, seed=6)
+def test_throttled_accounts_end_as_expected(index_db: str, tmp_path: Path) -> None:
+    network = SimulatedNetwork(hosts=3, accounts=15, seed=6)
     settings = {
         # Twenty commits at once.
         "account_commits_per_s": 0.2,
@@ -127,21 +123,22 @@ def test_accounts_that_write_too_much_end_as_the_oracle_says(
     }
     run = Simulation(index_db, tmp_path, network, settings=settings)
     with psycopg.connect(index_db) as conn:
-        # Our operator's own may write what they like.
+        # Configured hosts are not throttled.
         conn.execute("UPDATE host SET source = 'request_crawl'")
     try:
         run.crawler.start()
-        for sent in network.society.begin():
+        for sent in network.population.begin():
             network.take(sent)
-        run.publish(network.society.live(500)).join()
-        # Without a list of anybody's, which would find whatever was lost.
+        run.publish(network.population.live(300)).join()
+        # No listing may find what was lost.
         end = time.monotonic() + 120
         while (faults_left := run.find_faults()) and time.monotonic() < end:
             time.sleep(0.5)
         assert faults_left == [], run.describe()
         drops = run.drops()
-        assert 20 < drops["throttled"] < 480, drops
-        assert drops.keys() <= {"throttled", "desynchronized", "stale_rev"}, drops
+        assert 20 < drops["throttled"] < 280, drops
+        healed = {"throttled", "desynchronized", "stale_rev", "unknown_account"}
+        assert drops.keys() <= healed, drops
     finally:
         run.close()
         network.close()
@@ -149,41 +146,40 @@ def test_accounts_that_write_too_much_end_as_the_oracle_says(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [11])
-def test_a_lively_network_with_faults_ends_as_the_oracle_says(
+def test_network_with_faults_ends_as_expected(
     index_db: str, tmp_path: Path, seed: int
 ) -> None:
-    end_as_the_oracle_says(index_db, tmp_path, seed, accounts=24, frames=400)
+    end_as_expected(index_db, tmp_path, seed, accounts=18, frames=250)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [12, 13, 14, 15, 16])
-def test_lively_networks_end_as_the_oracle_says(
+def test_large_networks_with_faults_end_as_expected(
     index_db: str, tmp_path: Path, seed: int
 ) -> None:
-    end_as_the_oracle_says(index_db, tmp_path, seed, accounts=100, frames=4_000)
+    end_as_expected(index_db, tmp_path, seed, accounts=100, frames=4_000)
 
 
-def end_as_the_oracle_says(
+def end_as_expected(
     url: str, folder: Path, seed: int, *, accounts: int, frames: int
 ) -> None:
-    """Frames get lost, come twice, streams break, repos and the directory are refused;
-    keys, hosts, handles and statuses change: all of it happens, and all of it heals."""
+    """Run with every kind of fault and account event; all must heal."""
     faults = Faults(lost=0.02, repeated=0.02, cut=0.2, refused=0.3, directory_down=0.05)
     network = SimulatedNetwork(hosts=6, accounts=accounts, seed=seed, faults=faults)
     settings = {
         "refresh_interval": 0.5,
         "listing_settle": 0.0,
         "listing_interval": 3.0,
-        # Nobody dies here: no fetch may be begun anew because the machine is busy.
+        # A busy machine must not restart fetches.
         "backfill_lease": 30.0,
     }
     run = Simulation(url, folder, network, search=True, handles=True, settings=settings)
     try:
         run.crawler.start()
-        society = network.society
-        for sent in society.begin():
+        population = network.population
+        for sent in population.begin():
             network.take(sent)
-        run.publish(society.live(frames, lively=0.05)).join()
+        run.publish(population.live(frames, lively=0.05)).join()
         run.bring_back()
         faults.lost = 0.0
         faults_left = run.settle(240)
@@ -195,7 +191,7 @@ def end_as_the_oracle_says(
             "refused",
             "directory_down",
         }
-        assert len(society.happened) == 6, society.happened
+        assert len(population.happened) == 6, population.happened
         assert network.canary.connections == 0
     finally:
         run.close()

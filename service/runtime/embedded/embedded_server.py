@@ -1,4 +1,4 @@
-"""One server of ours: a locked folder, a socket that only we reach, a child process."""
+"""An embedded server: a locked folder, a private socket, a child process."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from service.runtime.embedded.folders import FolderLock, socket_folder
 from service.runtime.log_files import bound_log, last_line_of
 
 _STOP_PATIENCE_S: Final = 60.0
-# A start that is broken off has written nothing that a restart does not recover.
+# A restart recovers everything that an aborted start wrote.
 _ABORT_PATIENCE_S: Final = 1.0
 _LOG_TAIL: Final = 4_000
 
 
 class EmbeddedServer(ABC):
-    """A server in `home/data`, stopped with its parent. Use as a context manager, or
-    call `start` and `stop`. `owner` is the user id that it runs as."""
+    """A server with its data in `home/data`, run as user id `owner`.
+
+    Use it as a context manager, or call `start` and `stop`.
+    """
 
     PROGRAM: ClassVar[str]
-    """How the names of its processes begin."""
+    """Prefix of the names of its processes."""
     SOCKET: ClassVar[str]
-    """The longest name that it puts into its socket's folder."""
+    """Longest file name in its socket folder."""
     STOP_SIGNALS: ClassVar[tuple[signal.Signals, ...]]
-    """In this order, until it ends; at least two."""
+    """Signals to stop it, in order; at least two."""
 
     def __init__(self, home: Path, owner: int) -> None:
         self._home = home.absolute()
@@ -60,13 +62,13 @@ class EmbeddedServer(ABC):
 
     @property
     def pid(self) -> int | None:
-        """The process id of the server while it runs."""
+        """Return the process id of the running server."""
         return self._process.pid if self.alive and self._process else None
 
     def attach(self) -> bool:
-        """Use the server that another process runs in this folder; False if none.
+        """Use the server that another process runs here; return False if there is none.
 
-        A server we are attached to is not ours: `stop` leaves it alone.
+        `stop` leaves such a server running.
         """
         if not self._home.is_dir():
             return False
@@ -74,9 +76,9 @@ class EmbeddedServer(ABC):
         return self._ready()
 
     def start(self) -> None:
-        """Start the server and wait until it answers, recovery after a crash included.
+        """Start the server and wait until it answers, including crash recovery.
 
-        Raises EmbeddedServerError with the reason from its log when it exits.
+        Raises EmbeddedServerError with the last line of its log if it exits.
         """
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
@@ -89,16 +91,16 @@ class EmbeddedServer(ABC):
             raise
 
     def bound_log(self) -> None:
-        """Keep its log small; call it now and then."""
+        """Rotate a large log."""
         bound_log(self._log)
 
     def kill(self) -> None:
-        """End it at once; it recovers when it starts again."""
+        """Kill the server; it recovers at the next start."""
         if self.alive and self._process is not None:
             self._process.send_signal(self.STOP_SIGNALS[1])
 
     def stop(self, patience: float = _STOP_PATIENCE_S) -> None:
-        """Stop fast (sessions end, data is written); escalate after `patience`."""
+        """Stop the server: end sessions, write data, escalate after `patience`."""
         process, self._process = self._process, None
         if process is not None:
             for number in self.STOP_SIGNALS:
@@ -112,24 +114,24 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def _ready(self) -> bool:
-        """Whether it answers."""
+        """Return True if the server answers."""
 
     @abstractmethod
     def _end_leftovers(self) -> None:
-        """Stop a server that a killed parent left, and what it left behind.
+        """Stop a server that a killed parent left, and remove its files.
 
-        We hold the folder's lock, so no living supervisor owns such a server.
+        The folder's lock is held, so that no living process owns such a server.
         """
 
     @abstractmethod
     def _start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
 
     def _find_sockets(self) -> None:
         self._sockets = socket_folder(self._home / "run", self.SOCKET, self._owner)
 
     def _servers(self) -> list[psutil.Process]:
-        """Every process of the program that is at work in our data folder."""
+        """Return the processes of the program that work in our data folder."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -143,7 +145,7 @@ class EmbeddedServer(ABC):
         return found
 
     def _reason_since(self, offset: int) -> str:
-        """Return why it ended, in one line, and where the rest can be read."""
+        """Return the reason of an exit as one line, with the path of the log."""
         output = self._log_since(offset)
         fatal = [line for line in output.splitlines() if "FATAL" in line]
         reason = last_line_of(fatal[0] if fatal else output)

@@ -1,4 +1,4 @@
-"""The folders of a server: locked, private, owned by the right user."""
+"""Folders of a server: locked, private, owned by the right user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_SOCKET_PATH = 107
 
 
 class FolderLock:
-    """One supervisor a data folder; the kernel frees the lock when we die."""
+    """A lock of a data folder, released by the kernel when the process dies."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -49,13 +49,13 @@ class FolderLock:
 
 
 def _read_pid(descriptor: int) -> int | None:
-    """Return the process id that the holder of a lock wrote into it."""
+    """Return the process id of the lock's holder."""
     text = os.pread(descriptor, 32, 0).strip()
     return int(text) if text.isdigit() else None
 
 
 def socket_folder(preferred: Path, socket_name: str, owner: int) -> Path:
-    """A private folder for a socket whose full path fits the system's limit."""
+    """Return a private folder where the socket's path fits the system's limit."""
     if len(os.fsencode(preferred / socket_name)) <= _MAX_SOCKET_PATH:
         folder = preferred
     else:
@@ -65,10 +65,10 @@ def socket_folder(preferred: Path, socket_name: str, owner: int) -> Path:
             folder = Path("/tmp") / f"bigworld-{digest}"  # noqa: S108  (checked below)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = folder.lstat()
-    # The name under /tmp can be guessed, so somebody else may have made it first.
+    # Another user may have created the predictable name under /tmp first.
     ours = folder == preferred or info.st_uid in (os.geteuid(), owner)
     if not stat.S_ISDIR(info.st_mode) or not ours:
-        raise EmbeddedServerError(f"{folder} is not a folder of ours; remove it")
+        raise EmbeddedServerError(f"{folder} belongs to another user; remove it")
     folder.chmod(0o700)
     if info.st_uid != owner:
         os.chown(folder, owner, owner)
@@ -76,7 +76,7 @@ def socket_folder(preferred: Path, socket_name: str, owner: int) -> Path:
 
 
 def give_to(folder: Path, owner: int) -> None:
-    """Give the data folder to the user the server runs as, if it is another's."""
+    """Change the owner of the data folder to the user that the server runs as."""
     if os.geteuid() != 0 or folder.stat().st_uid == owner:
         return
     for parent, _, files in os.walk(folder):

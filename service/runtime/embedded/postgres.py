@@ -24,15 +24,15 @@ from service.runtime.embedded.privileges import choose_launch
 
 _SHARED_MEMORY_PATIENCE_S = 10.0
 
-# One process tree on one machine; crash-safe. `settings` may override each.
+# Defaults for one machine, crash-safe.
 _SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "200",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
-    # The wheels only have pglz. The first change of a page after a checkpoint writes it
-    # whole: to compress that took four fifths of the server's time on a large index.
+    # The wheels only have pglz: compressing full-page writes took four fifths of the
+    # server's time on a large index.
     "wal_compression": "off",
     "jit": "off",
     "timezone": "UTC",
@@ -41,7 +41,7 @@ _SETTINGS: Mapping[str, str] = {
 
 
 class EmbeddedPostgres(EmbeddedServer):
-    """A PostgreSQL server. `settings` are server settings put over our defaults."""
+    """A PostgreSQL server; `settings` override our defaults."""
 
     PROGRAM = "postgres"
     SOCKET = ".s.PGSQL.5432.lock"
@@ -60,11 +60,11 @@ class EmbeddedPostgres(EmbeddedServer):
         self._settings = {**_SETTINGS, **(settings or {})}
 
     def url(self, database: str = "postgres") -> str:
-        """A libpq URL of `database` over the unix socket."""
+        """Return a libpq URL of `database` over the unix socket."""
         return f"postgresql://postgres@/{database}?host={self._sockets}"
 
     def ensure_database(self, name: str) -> bool:
-        """Create the database unless it exists; tells whether it was created."""
+        """Create the database unless it exists; return True if it was created."""
         with psycopg.connect(self.url(), autocommit=True) as conn:
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
             if conn.execute(query, (name,)).fetchone() is not None:
@@ -73,7 +73,7 @@ class EmbeddedPostgres(EmbeddedServer):
             return True
 
     def _initialise(self) -> None:
-        """Make the cluster beside its place and move it there when it is whole."""
+        """Create the cluster in a temporary folder and move it into place."""
         fresh = self._home / "data.new"
         if fresh.exists():
             shutil.rmtree(fresh)
@@ -90,7 +90,7 @@ class EmbeddedPostgres(EmbeddedServer):
             process = self._spawn(arguments, log, signal.SIGKILL)
             if process.wait() != 0:
                 raise EmbeddedServerError(
-                    f"PostgreSQL could not make its files in {self._home}: "
+                    f"PostgreSQL could not create its files in {self._home}: "
                     f"{self._reason_since(started)}"
                 )
         fresh.rename(self._data)
@@ -102,7 +102,7 @@ class EmbeddedPostgres(EmbeddedServer):
         self._start_patiently()
 
     def _start_patiently(self) -> None:
-        """Start; while a dead server's memory is still being freed, try again."""
+        """Start; retry while the memory of a dead server is being freed."""
         deadline = time.monotonic() + _SHARED_MEMORY_PATIENCE_S
         while True:
             started = self._log.stat().st_size if self._log.exists() else 0
@@ -128,7 +128,7 @@ class EmbeddedPostgres(EmbeddedServer):
         )
         with self._log.open("ab") as log:
             self._process = process = self._spawn(arguments, log, signal.SIGINT)
-        # No upper limit: recovery after a crash takes as long as it takes.
+        # No time limit: crash recovery may take long.
         while process.poll() is None:
             if self._ready():
                 return True
@@ -160,12 +160,12 @@ class EmbeddedPostgres(EmbeddedServer):
         )
 
     def _end_leftovers(self) -> None:
-        # A pid file alone proves nothing: after a reboot, or in a container, its number
-        # belongs to some other program. The processes that work in the folder do.
+        # After a reboot, or in a container, the number of a pid file may belong to
+        # another program: look for processes that work in the folder.
         for number, patience in ((signal.SIGINT, 30.0), (signal.SIGKILL, 10.0)):
             left = self._servers()
             for process in left:
-                # Children follow their postmaster; only orphans need the signal.
+                # Children exit with their postmaster; only orphans need SIGKILL.
                 if number is signal.SIGKILL or process.pid == self._recorded_pid():
                     process.send_signal(number)
             _, left = psutil.wait_procs(left, timeout=patience)

@@ -1,4 +1,4 @@
-"""How a program that refuses to run as root is started by root."""
+"""Start of programs that refuse to run as root."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.runtime.child import NOBODY
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How a program that refuses root is started: command prefix and file owner."""
+    """Command prefix and file owner of a program that refuses to run as root."""
 
     prefix: tuple[str, ...]
     as_nobody: bool

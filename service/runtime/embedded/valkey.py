@@ -35,11 +35,11 @@ class EmbeddedValkey(EmbeddedServer):
         return self._sockets / self.SOCKET
 
     def url(self, database: int = 0) -> str:
-        """A redis-py URL of the numbered database."""
+        """Return a redis-py URL of the numbered database."""
         return f"unix://{self._socket}?db={database}"
 
     def celery_url(self, database: int = 0) -> str:
-        """The same, as Celery's Redis transport spells it."""
+        """Return the URL in the form of Celery's Redis transport."""
         return f"redis+socket://{self._socket}?virtual_host={database}"
 
     def _ready(self) -> bool:
@@ -66,7 +66,7 @@ class EmbeddedValkey(EmbeddedServer):
                 stderr=subprocess.STDOUT,
                 cwd=self._data,
             )
-        # No upper limit: its file is loaded before it answers.
+        # No time limit: it loads its file before it answers.
         while process.poll() is None:
             if self._ready():
                 return
@@ -82,6 +82,6 @@ class EmbeddedValkey(EmbeddedServer):
         _, left = psutil.wait_procs(left, timeout=_END_PATIENCE_S)
         if left:
             raise EmbeddedServerError(
-                f"a Valkey of an earlier run in {self._data} remains"
+                f"a Valkey of an earlier run in {self._data} cannot be stopped"
             )
         self._socket.unlink(missing_ok=True)

@@ -21,9 +21,9 @@ from starlette.requests import Request
 from appview import server as appview
 from appview.app import AppView, ForeignItem, ForeignSkeleton
 from indexer.apply import apply_batch
+from indexer.collections.texts import TEXTS
 from indexer.identity import save_handles
 from indexer.repos.export import open_export
-from indexer.search_sync import drain_outbox
 from mirror import methods as mirror
 from network.server.listener import serving_in_thread
 from network.xrpc.server import Auth, XrpcError, XrpcServer
@@ -36,6 +36,7 @@ from protocol.lexicon import Catalog
 from protocol.mst import EMPTY_ROOT, build_root
 from protocol.repo.commit import sign_commit
 from protocol.syntax import TidClock
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from storage.postgres.pool import open_pool
 from storage.records.interning import Interner
@@ -358,7 +359,7 @@ def serve_world(
             save_handles(conn, handles, datetime.now(UTC))
             conn.commit()
         with pool.connection() as conn:
-            while drain_outbox(conn, engine, 1000):
+            while drain_outbox(conn, engine, TEXTS, 1000):
                 pass
         generator = Generator(
             [

@@ -6,7 +6,7 @@ import pytest
 
 from appview.hydration.records import read_record
 from protocol.data import cbor
-from storage.records.documents import Address
+from storage.records.addresses import Address
 
 AT = Address(1, 1, 1)
 

@@ -19,7 +19,7 @@ from protocol.data import cbor
 from protocol.data.json_form import to_json
 from protocol.syntax import TidClock
 from storage.postgres.pool import open_pool
-from storage.records.documents import Address
+from storage.records.addresses import Address
 from storage.records.interning import Interner
 from storage.records.record_allowance import Allowance
 
@@ -40,7 +40,7 @@ class _Session:
 def state_of(databases: Any) -> Iterator[Any]:
     micros = iter(range(round(START.timestamp() * 1e6), 2**53, 60_000_000))
     world = World(TidClock(1, lambda: next(micros)))
-    for number in range(12):
+    for number in range(6):
         # Small as they are stored, large as they are read; and large both ways.
         world.post("mal", f"{number}", junk=[{}] * 100_000, more="x" * 400_000)
         noise = "".join(
@@ -69,7 +69,7 @@ def test_large_posts_are_left_out_and_take_nobodys_place(state_of: Any) -> None:
     state, ids = state_of()
     honest = _addresses(state, ids[did("bob")])
     large = _addresses(state, ids[did("mal")])
-    assert (len(honest), len(large)) == (12, 24)
+    assert (len(honest), len(large)) == (6, 12)
     tracemalloc.start()
     state.load_posts([*large, *honest])
     # What is loaded later in the same answer comes out of the same allowance.
@@ -79,7 +79,7 @@ def test_large_posts_are_left_out_and_take_nobodys_place(state_of: Any) -> None:
     tracemalloc.stop()
     assert peak < 100_000_000
     assert state.posts.keys() >= set(honest)
-    assert 12 < len(shown) < 36
+    assert 6 < len(shown) < 18
     read = [*state.posts.values(), *state.records.values()]
     held = [cbor.encode(getattr(one, "record", one).value) for one in read]
     assert sum(map(len, held)) <= MAX_ANSWER_BYTES

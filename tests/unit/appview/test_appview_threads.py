@@ -10,7 +10,7 @@ import pytest
 from appview_world import Provider, serve_world
 from paging_world import fill, uri_of
 
-from appview.methods import posts, search
+from appview.app_bsky.feed import get_post_thread, search_posts
 from appview.session import RequestContext
 from network.xrpc.server import XrpcError
 
@@ -92,8 +92,8 @@ def test_work_for_a_client_that_is_gone_ends(provider: Provider) -> None:
     )
     params = {"uri": provider.uris["root"], "depth": 6, "parentHeight": 80}
     with pytest.raises(XrpcError) as refused:
-        posts.GET_POST_THREAD.run(context, params)
+        get_post_thread.METHOD.run(context, params)
     assert refused.value.status == 499
     gone = RequestContext(provider.app, THREAD, is_client_gone=lambda: True)
     with pytest.raises(XrpcError):
-        search.SEARCH_POSTS.run(gone, {"q": "zebra", "limit": 3})
+        search_posts.METHOD.run(gone, {"q": "zebra", "limit": 3})

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import psycopg
 import pytest
 
 from feeds.algorithms import following, latest, popular
@@ -15,14 +13,13 @@ from storage.collections import (
     FOLLOW_SUBJECT,
     REPOST_SUBJECT,
 )
-from storage.records.documents import Address
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 
 POST = COLLECTION_IDS[FEED_POST]
 REPOST = COLLECTION_IDS[FEED_REPOST]
 NOW = datetime.now(UTC).replace(microsecond=0)
 VIEWER, ANNA, BERT, CARL = 1, 2, 3, 4
-
-Conn = psycopg.Connection[Any]
 
 
 def tid_number(at: datetime) -> int:

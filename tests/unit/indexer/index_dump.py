@@ -6,19 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
-
 from indexer.collections.registry import ROW_TABLES
 from protocol.syntax import tid_from_int
-from storage.records.documents import (
-    ActorDocument,
-    Address,
-    Document,
-    RecordDocument,
-)
+from search.documents import ActorDocument, Document, RecordDocument
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 from storage.records.record_codec import decompress
-
-Conn = psycopg.Connection[Any]
 
 
 class Documents:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import psycopg
 from index_dump import Documents, dump
 from indexer_world import KEY, NOW, NOW_US
 from repo_history import History, Writer
@@ -17,20 +16,20 @@ from audit.repo_audit import recount_stats
 from audit.row_audit import audit_whole
 from indexer import account
 from indexer.apply import apply_batch
+from indexer.collections.texts import TEXTS
 from indexer.repos.checkout import Checkout
 from indexer.repos.repo_batch import FetchedRepo, import_fresh
 from indexer.repos.repo_diff import apply_diff
 from indexer.repos.selected import keep_wanted
-from indexer.search_sync import drain_outbox
 from protocol.data.cid import cid_for
 from protocol.events.event import AccountEvent, CommitEvent
 from protocol.repo.car import car_block, car_header
 from protocol.repo.repo_diff import RepoDiff, read_diff
+from search.drain import drain_outbox
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.repos.scope_rows import ScopeKind, set_scope
 from storage.repos.selections import wanted_selection
-
-Conn = psycopg.Connection[Any]
 
 
 class World:
@@ -135,7 +134,7 @@ class World:
         return None if wanted is None else wanted.id
 
     def drain(self) -> None:
-        while drain_outbox(self.conn, self.documents, 40):
+        while drain_outbox(self.conn, self.documents, TEXTS, 40):
             pass
 
     def check(self) -> dict[str, Counter[Any]]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
-
 from protocol.data import cbor
 from protocol.data.cid import cid_for
 from protocol.events.drops import DropReason
@@ -24,6 +22,7 @@ from protocol.mst import EMPTY_ROOT, build_root
 from protocol.repo.commit import sign_commit
 from protocol.repo.whole_repo import RepoHead, RepoRecord
 from protocol.syntax import Tid, TidClock, tid_from_int
+from storage.postgres.pool import Conn
 from storage.records.record_codec import decompress
 
 POST = "app.bsky.feed.post"
@@ -203,12 +202,12 @@ def author(number: int) -> Author:
     return Author("did:plc:" + letters[number] * 24)
 
 
-def _key_texts(conn: psycopg.Connection[Any]) -> Callable[[int], str]:
+def _key_texts(conn: Conn) -> Callable[[int], str]:
     names = dict(conn.execute("SELECT id, text FROM rkey").fetchall())
     return lambda rkey: tid_from_int(rkey) if rkey > 0 else names[rkey]
 
 
-def held_records(conn: psycopg.Connection[Any]) -> dict[tuple[str, str], bytes]:
+def held_records(conn: Conn) -> dict[tuple[str, str], bytes]:
     """(DID, path) -> exact bytes of everything in `record`."""
     text = _key_texts(conn)
     return {
@@ -226,7 +225,7 @@ def written_records(authors: Iterable[Author]) -> dict[tuple[str, str], bytes]:
     return {(a.did, path): raw for a in authors for path, raw in a.records.items()}
 
 
-def held_post_counts(conn: psycopg.Connection[Any]) -> dict[str, tuple[int, ...]]:
+def held_post_counts(conn: Conn) -> dict[str, tuple[int, ...]]:
     """URI -> (likes, reposts, replies, quotes), of posts that have any."""
     text = _key_texts(conn)
     return {
@@ -260,7 +259,7 @@ def expected_post_counts(authors: Iterable[Author]) -> dict[str, tuple[int, ...]
     return {uri: tuple(n) for uri, n in counts.items() if f"/{POST}/" in uri}
 
 
-def held_actor_counts(conn: psycopg.Connection[Any]) -> dict[str, tuple[int, ...]]:
+def held_actor_counts(conn: Conn) -> dict[str, tuple[int, ...]]:
     """DID -> (followers, follows, posts), of accounts that have any."""
     return {
         did: tuple(counts)
@@ -286,7 +285,7 @@ def expected_actor_counts(authors: Iterable[Author]) -> dict[str, tuple[int, ...
     return {did: each for did, each in counts.items() if any(each)}
 
 
-def repo_row(conn: psycopg.Connection[Any], did: str) -> tuple[Any, ...]:
+def repo_row(conn: Conn, did: str) -> tuple[Any, ...]:
     """(state, rev, data) of a repo."""
     row = conn.execute(
         "SELECT state, rev, data FROM repo JOIN actor ON actor.id = actor "

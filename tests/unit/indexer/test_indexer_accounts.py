@@ -43,25 +43,23 @@ from indexer.account import (
     purge_deleted,
     set_takedown,
 )
-from indexer.apply import BatchResult, apply_batch
+from indexer.apply import apply_batch
+from indexer.batch import BatchResult
 from indexer.collections.registry import OWNED_TABLES
+from indexer.collections.texts import TEXTS
 from indexer.identity import save_handles
 from indexer.repos.checkout import Checkout
 from indexer.repos.repo_states import lock_repos
-from indexer.search_sync import drain_outbox, queue_everything
 from protocol.data.cid import cid_for
 from protocol.events.event import AccountEvent
-from storage.records.documents import (
-    ActorDocument,
-    Address,
-    Document,
-    RecordDocument,
-)
+from search.documents import ActorDocument, Document, RecordDocument
+from search.drain import drain_outbox, queue_everything
+from storage.postgres.pool import Conn
+from storage.records.addresses import Address
 from storage.records.interning import Interner
 from storage.records.links import BY_SOURCE
 from storage.schema import metadata
 
-Conn = psycopg.Connection[Any]
 Apply = Callable[..., BatchResult]
 
 
@@ -102,7 +100,7 @@ class FakeEngine:
 
 
 def drain(conn: Conn, engine: FakeEngine) -> None:
-    while drain_outbox(conn, engine, 50):
+    while drain_outbox(conn, engine, TEXTS, 50):
         pass
 
 
@@ -427,11 +425,11 @@ def test_failing_engine_loses_nothing(conn: Conn, apply: Apply) -> None:
     apply(a.write(POST, post("kept"))[1])
     engine.broken = True
     with pytest.raises(ConnectionError):
-        drain_outbox(conn, engine, 10)
+        drain_outbox(conn, engine, TEXTS, 10)
     engine.broken = False
     drain(conn, engine)
     assert engine.texts == {"kept"}
-    assert drain_outbox(conn, engine, 10) == 0
+    assert drain_outbox(conn, engine, TEXTS, 10) == 0
 
 
 def test_wiped_engine_is_filled_again(conn: Conn, apply: Apply) -> None:
@@ -461,11 +459,11 @@ def test_one_drain_at_a_time(
             def put(self, conn: Any, documents: Sequence[Document]) -> None:
                 edit = a.commit({path: post("new")})
                 apply_batch(other, interner, [edit], {}, NOW)
-                assert drain_outbox(other, FakeEngine(), 10) == 0
+                assert drain_outbox(other, FakeEngine(), TEXTS, 10) == 0
                 super().put(conn, documents)
 
         engine = Slow()
-        assert drain_outbox(conn, engine, 10) == 1
+        assert drain_outbox(conn, engine, TEXTS, 10) == 1
         assert engine.texts == {"old"}
     later = FakeEngine()
     drain(conn, later)

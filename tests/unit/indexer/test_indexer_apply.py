@@ -35,11 +35,11 @@ from indexer_world import (
     repost,
     written_records,
 )
-from psycopg_pool import ConnectionPool
 
 from audit.repo_audit import audit_repo, rebuild_root, recount_stats
 from indexer import apply as apply_module
-from indexer.apply import BatchResult, apply_batch
+from indexer.apply import apply_batch
+from indexer.batch import BatchResult
 from protocol.data import cbor
 from protocol.data.cid import cid_for
 from protocol.events.drops import DropReason
@@ -47,11 +47,11 @@ from protocol.events.event import AccountEvent, CommitEvent, IdentityEvent
 from protocol.mst import EMPTY_ROOT
 from protocol.syntax import Tid
 from storage.cursors import load_cursor
+from storage.postgres.pool import Conn, Pool
 from storage.records.interning import Interner
 from storage.repos.account_status import asking_time
 from storage.repos.resync_buffer import load_commits
 
-Conn = psycopg.Connection[Any]
 Apply = Callable[..., BatchResult]
 
 
@@ -565,7 +565,7 @@ def test_other_records_under_the_same_key_keep_their_links(
     assert rows == [(two,)]
 
 
-def test_two_shards_count_one_post(index_db: str, pool: ConnectionPool[Any]) -> None:
+def test_two_shards_count_one_post(index_db: str, pool: Pool) -> None:
     target = author(0)
     path, event = target.write(POST, post())
     others = [author(n) for n in range(1, 9)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from indexer_world import (
     CLOCK,
@@ -36,9 +35,9 @@ from indexer.repos.repo_batch import import_fresh
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.events.event import AccountEvent
 from protocol.syntax import tid_to_int
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 
-Conn = psycopg.Connection[Any]
 MADE = {LIKE: like, REPOST: repost, FOLLOW: follow}
 BLOCK = "app.bsky.graph.block"
 

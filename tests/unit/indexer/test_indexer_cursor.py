@@ -40,9 +40,9 @@ from protocol.events.event import (
     IdentityEvent,
 )
 from storage.cursors import load_cursor, save_cursors
+from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 
-Conn = psycopg.Connection[Any]
 Apply = Callable[[Conn, Interner, Sequence[Event], dict[int, int]], None]
 HOST = 1
 

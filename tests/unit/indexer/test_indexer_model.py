@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,7 +31,6 @@ from indexer_world import (
     repost,
     written_records,
 )
-from psycopg_pool import ConnectionPool
 
 from audit.repo_audit import audit_repo, recount_stats
 from indexer.apply import apply_batch
@@ -40,6 +38,7 @@ from indexer.repos.checkout import Checkout
 from protocol.data.cid import cid_for
 from protocol.events.event import CommitEvent
 from protocol.syntax import tid_to_int
+from storage.postgres.pool import Conn, Pool
 from storage.records.interning import Interner
 from storage.schema import metadata
 
@@ -84,7 +83,7 @@ def make_value(kind: str, target: Author, key: str, variant: int) -> dict[str, A
 class Index:
     """The system under test, driven by steps."""
 
-    def __init__(self, conn: psycopg.Connection[Any], interner: Interner) -> None:
+    def __init__(self, conn: Conn, interner: Interner) -> None:
         self.conn = conn
         self.interner = interner
         self.authors = [author(n) for n in range(3)]
@@ -180,15 +179,15 @@ class Index:
 
 
 @settings(
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(history=st.lists(steps, min_size=1, max_size=25))
 def test_any_history_ends_at_what_was_written(
     index_db: str,
-    conn: psycopg.Connection[Any],
-    pool: ConnectionPool[Any],
+    conn: Conn,
+    pool: Pool,
     history: list[Any],
 ) -> None:
     conn.rollback()
@@ -203,9 +202,7 @@ def test_any_history_ends_at_what_was_written(
     index.check()
 
 
-def test_the_model_notices_a_wrong_count(
-    conn: psycopg.Connection[Any], pool: ConnectionPool[Any]
-) -> None:
+def test_the_model_notices_a_wrong_count(conn: Conn, pool: Pool) -> None:
     index = Index(conn, Interner(pool))
     index.step("commit", 0, [(POST, _KEYS[0], "put", 0, _KEYS[0], 0)])
     index.step("commit", 1, [(LIKE, _KEYS[0], "put", 0, _KEYS[0], 1)])

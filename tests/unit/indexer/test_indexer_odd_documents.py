@@ -7,14 +7,14 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 from indexer_world import POST, author, post
-from psycopg_pool import ConnectionPool
 
-from indexer.apply import BatchResult
-from indexer.search_sync import drain_outbox
+from indexer.batch import BatchResult
+from indexer.collections.texts import TEXTS
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
+from storage.postgres.pool import Conn, Pool
 
 Apply = Callable[..., BatchResult]
 
@@ -68,7 +68,7 @@ ODD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_record_keeps_no_other_from_being_found(
-    conn: psycopg.Connection[Any], pool: ConnectionPool[Any], apply: Apply, name: str
+    conn: Conn, pool: Pool, apply: Apply, name: str
 ) -> None:
     odd, plain = author(0), author(1)
     value = ODD[name]
@@ -76,7 +76,7 @@ def test_an_odd_record_keeps_no_other_from_being_found(
     _, second = plain.write(POST, post("plain words"))
     apply(first, second)
     engine = PostgresEngine(pool)
-    while drain_outbox(conn, engine, 50):
+    while drain_outbox(conn, engine, TEXTS, 50):
         pass
     found = conn.execute(
         "SELECT count(*) FROM search_document JOIN actor ON actor.id = actor"

@@ -15,7 +15,11 @@ from starlette.routing import Route
 from network.errors import UnreachableError
 from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
-from network.identity.identity_cache import IdentityCache
+from network.identity.identity_cache import (
+    CachedDocument,
+    CachedHandle,
+    IdentityCache,
+)
 from network.identity.resolver import IdentityLimits, IdentityResolver
 from network.server.listener import serving
 from protocol.identity.keys import PrivateKey
@@ -78,6 +82,36 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class DictCache:
+    """An IdentityCache in two dicts."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, CachedDocument] = {}
+        self.handles: dict[str, CachedHandle] = {}
+
+    async def load_document(self, did: str) -> CachedDocument | None:
+        return self.documents.get(did)
+
+    async def save_document(self, did: str, cached: CachedDocument) -> None:
+        self.documents[did] = cached
+
+    async def load_handle(self, handle: str) -> CachedHandle | None:
+        return self.handles.get(handle)
+
+    async def save_handle(self, handle: str, cached: CachedHandle) -> None:
+        self.handles[handle] = cached
+
+
+class UsedTokens(set[tuple[str, str]]):
+    """A JtiStore that remembers every token."""
+
+    async def use(self, iss: str, jti: str, exp: int) -> bool:
+        if (iss, jti) in self:
+            return False
+        self.add((iss, jti))
+        return True
 
 
 class World:

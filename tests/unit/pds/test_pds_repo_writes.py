@@ -17,7 +17,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 
 from pds.exceptions import (
     AccountDeactivatedError,
@@ -43,14 +42,12 @@ from protocol.mst import build_nodes
 from protocol.repo.car import read_car
 from protocol.repo.commit import parse_commit, verify_commit_signature
 from protocol.syntax import TidClock, tid_time_us
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Conn, Pool, open_pool
 
 DID = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
 NOTE = "dev.example.note"
 KEY = PrivateKey.generate()
 WRITER = "doomed writer"
-
-Pool = ConnectionPool[Any]
 
 
 class Clock:
@@ -407,7 +404,7 @@ def test_a_writer_killed_at_any_moment_leaves_commits_and_events_one_to_one(
     rng = random.Random(11)
     seen: dict[int, bytes] = {}
 
-    def look(conn: psycopg.Connection[Any]) -> None:
+    def look(conn: Conn) -> None:
         rows = conn.execute(
             "SELECT seq, frame FROM event WHERE seq > %s ORDER BY seq",
             [max(seen, default=0)],

@@ -15,11 +15,10 @@ from pds.exceptions import AccountTakedownError, ExpiredTokenError, InvalidToken
 from pds.server.accounts import NewAccount, insert_account, set_status
 from pds.server.sessions import Sessions
 from pds.settings import PdsSettings
+from storage.postgres.pool import Conn
 
 DID = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
 START = datetime(2026, 1, 2, tzinfo=UTC)
-
-Connection = psycopg.Connection[Any]
 
 
 def settings(**changes: Any) -> PdsSettings:
@@ -39,14 +38,14 @@ def url(databases: Any) -> str:
 
 
 @pytest.fixture
-def db(url: str) -> Iterator[Connection]:
+def db(url: str) -> Iterator[Conn]:
     with psycopg.connect(url) as conn:
         yield conn
         conn.rollback()
 
 
 @pytest.fixture
-def account(db: Connection) -> int:
+def account(db: Conn) -> int:
     return insert_account(
         db, NewAccount(DID, "alice.example.com", None, "-", b"", b"", "")
     )
@@ -61,9 +60,7 @@ def after(**time: float) -> datetime:
     return START + timedelta(**time)
 
 
-def test_tokens_end_when_they_say(
-    db: Connection, account: int, sessions: Sessions
-) -> None:
+def test_tokens_end_when_they_say(db: Conn, account: int, sessions: Sessions) -> None:
     tokens = sessions.open(db, account, DID, START)
     assert sessions.authenticate(db, tokens.access, after(minutes=119)).account.did
     with pytest.raises(ExpiredTokenError):
@@ -80,7 +77,7 @@ def refresh_id(token: str) -> str:
 
 
 def test_refresh_gives_the_same_successor_within_the_grace_time(
-    db: Connection, account: int, sessions: Sessions
+    db: Conn, account: int, sessions: Sessions
 ) -> None:
     first = sessions.open(db, account, DID, START)
     again = [sessions.refresh(db, first.refresh, after(minutes=m)) for m in (1, 50)]
@@ -101,7 +98,7 @@ def test_refresh_gives_the_same_successor_within_the_grace_time(
 
 @pytest.mark.parametrize("pruned", [False, True])
 def test_refresh_after_the_grace_time_ends_the_login(
-    db: Connection, account: int, sessions: Sessions, pruned: bool
+    db: Conn, account: int, sessions: Sessions, pruned: bool
 ) -> None:
     first = sessions.open(db, account, DID, START)
     renewed = sessions.refresh(db, first.refresh, START)
@@ -118,7 +115,7 @@ def test_refresh_after_the_grace_time_ends_the_login(
 
 
 def test_refresh_of_a_closed_login_is_refused(
-    db: Connection, account: int, sessions: Sessions
+    db: Conn, account: int, sessions: Sessions
 ) -> None:
     first = sessions.open(db, account, DID, START)
     renewed = sessions.refresh(db, first.refresh, START)
@@ -128,7 +125,7 @@ def test_refresh_of_a_closed_login_is_refused(
 
 
 def test_refresh_chain_outlives_its_first_token(
-    db: Connection, account: int, sessions: Sessions
+    db: Conn, account: int, sessions: Sessions
 ) -> None:
     chain = [sessions.open(db, account, DID, START)]
     for day in range(1, 200, 50):
@@ -140,7 +137,7 @@ def test_refresh_chain_outlives_its_first_token(
 
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_no_part_of_a_token_can_be_changed(
-    db: Connection, account: int, sessions: Sessions, part: int
+    db: Conn, account: int, sessions: Sessions, part: int
 ) -> None:
     token = sessions.open(db, account, DID, START).access
     parts = token.split(".")
@@ -152,7 +149,7 @@ def test_no_part_of_a_token_can_be_changed(
 
 
 def test_a_token_that_chooses_no_algorithm_is_refused(
-    db: Connection, account: int, sessions: Sessions
+    db: Conn, account: int, sessions: Sessions
 ) -> None:
     claims = {"sub": DID, "aud": "did:web:pds.example.com", "exp": 2**40, "sid": "x"}
     for header in ({"typ": "at+jwt", "alg": "none"}, {"typ": "at+jwt", "alg": "HS256"}):
@@ -169,7 +166,7 @@ def test_a_token_that_chooses_no_algorithm_is_refused(
     "changes", [{"secret": b"t" * 32}, {"public_url": "https://other.example.com"}]
 )
 def test_tokens_of_another_server_are_refused(
-    db: Connection, account: int, sessions: Sessions, changes: dict[str, Any]
+    db: Conn, account: int, sessions: Sessions, changes: dict[str, Any]
 ) -> None:
     token = sessions.open(db, account, DID, START).access
     with pytest.raises(InvalidTokenError):
@@ -177,7 +174,7 @@ def test_tokens_of_another_server_are_refused(
 
 
 def test_the_status_of_the_account_counts(
-    db: Connection, account: int, sessions: Sessions
+    db: Conn, account: int, sessions: Sessions
 ) -> None:
     token = sessions.open(db, account, DID, START).access
     expected: list[tuple[str, type[Exception] | None]] = [
@@ -195,9 +192,7 @@ def test_the_status_of_the_account_counts(
                 sessions.authenticate(db, token, START)
 
 
-def test_old_logins_are_forgotten(
-    db: Connection, account: int, sessions: Sessions
-) -> None:
+def test_old_logins_are_forgotten(db: Conn, account: int, sessions: Sessions) -> None:
     sessions.open(db, account, DID, START)
     kept = sessions.open(db, account, DID, after(days=1))
     sessions.prune(db, after(days=90, seconds=1))

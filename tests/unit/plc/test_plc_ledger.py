@@ -7,7 +7,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 
 from plc import ledger
 from plc.ledger import accept, export_after_seq, export_after_time, read_log
@@ -30,12 +29,11 @@ from protocol.errors import LimitExceededError, ProtocolError
 from protocol.identity.keys import PrivateKey
 from protocol.syntax import Did
 from storage import migrate
+from storage.postgres.pool import Pool
 
 OWNER = PrivateKey.from_bytes("k256", b"\x31" * 32)
 SERVER = PrivateKey.from_bytes("p256", b"\x32" * 32)
 NOW = 1_790_000_000_000
-
-Pool = ConnectionPool[Any]
 
 
 def genesis(name: str = "alice.test") -> tuple[Did, Operation]:

@@ -12,7 +12,6 @@ from urllib.request import Request, urlopen
 import aiohttp
 import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 
 from network.server.listener import serving_in_thread
 from network.server.outage import BUSY
@@ -39,6 +38,7 @@ from plc.submission_limits import SubmissionLimits
 from protocol.identity.did_document import parse_did_document
 from protocol.identity.keys import PrivateKey
 from protocol.syntax import Did
+from storage.postgres.pool import Pool
 
 OWNER = PrivateKey.from_bytes("k256", b"\x41" * 32)
 SERVER = PrivateKey.from_bytes("k256", b"\x42" * 32)
@@ -94,7 +94,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def directory(plc_pool: ConnectionPool[Any], clock: Clock) -> Iterator[Directory]:
+def directory(plc_pool: Pool, clock: Clock) -> Iterator[Directory]:
     # Too rarely polled to help: what this process takes in must come at once.
     app = create_app(plc_pool, now_ms=clock, version="1.2", poll_s=60)
     with serving_in_thread(app) as url:
@@ -277,7 +277,7 @@ def test_a_lost_race_and_a_full_quota_can_be_told(directory: Directory) -> None:
 
 
 def test_submissions_have_a_limit_for_each_address(
-    plc_pool: ConnectionPool[Any], clock: Clock
+    plc_pool: Pool, clock: Clock
 ) -> None:
     limits = SubmissionLimits(new_dids=3, operations=6, bypass_key="secret")
     with serving_in_thread(create_app(plc_pool, now_ms=clock, limits=limits)) as url:
@@ -418,7 +418,7 @@ def test_stream_without_a_cursor_begins_now(directory: Directory) -> None:
 
 
 def test_stream_sees_what_another_process_took_in(
-    plc_pool: ConnectionPool[Any], plc_url: str, clock: Clock
+    plc_pool: Pool, plc_url: str, clock: Clock
 ) -> None:
     did, first = genesis()
 
@@ -523,9 +523,7 @@ class StuckSocket:
 
 
 @pytest.mark.parametrize("closes", [True, False])
-def test_a_reader_that_does_not_read_is_cut_off(
-    plc_pool: ConnectionPool[Any], closes: bool
-) -> None:
+def test_a_reader_that_does_not_read_is_cut_off(plc_pool: Pool, closes: bool) -> None:
     for number in range(4):
         with plc_pool.connection() as conn:
             accept(conn, *genesis(f"n{number}.test"), NOW)
@@ -541,9 +539,7 @@ def test_a_reader_that_does_not_read_is_cut_off(
     assert socket.closed == (1000, "ConsumerTooSlow")
 
 
-def test_a_database_that_is_away_is_503(
-    plc_pool: ConnectionPool[Any], directory: Directory
-) -> None:
+def test_a_database_that_is_away_is_503(plc_pool: Pool, directory: Directory) -> None:
     did, first = genesis()
     directory.post(did, first)
     plc_pool.timeout = 0.2

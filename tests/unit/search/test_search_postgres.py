@@ -5,15 +5,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
+from search.documents import ActorDocument, RecordDocument
 from search.engines.postgres import PostgresEngine
 from search.engines.spelling import correct, edit_distance, refresh_words
 from search.query import PostQuery, parse_query
 from storage.collections import COLLECTION_IDS, FEED_POST
-from storage.postgres.pool import open_pool
-from storage.records.documents import ActorDocument, Address, RecordDocument
+from storage.postgres.pool import Conn, open_pool
+from storage.records.addresses import Address
 
 POST = COLLECTION_IDS[FEED_POST]
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,7 +61,7 @@ def engine(databases: Any) -> Iterator[PostgresEngine]:
     databases.drop(url)
 
 
-def _fill(conn: psycopg.Connection[Any], engine: PostgresEngine) -> None:
+def _fill(conn: Conn, engine: PostgresEngine) -> None:
     for number, did in DIDS.items():
         conn.execute("INSERT INTO actor (id, did) VALUES (%s, %s)", (number, did))
     conn.execute(

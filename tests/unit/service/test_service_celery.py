@@ -12,7 +12,7 @@ import redis
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
-from service.celery_app import QUEUE, make_celery, schedule
+from service.runtime.celery_app import QUEUE, make_celery, schedule
 from service.runtime.config import Config
 from service.runtime.embedded import EmbeddedValkey
 

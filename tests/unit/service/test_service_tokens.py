@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,6 +23,7 @@ from protocol.syntax import Did, Nsid
 from service.operator_errors import ConfigError
 from service.provider import audiences, create_app
 from service.runtime.config import Config
+from storage.postgres.pool import Conn
 
 ALICE = Did("did:plc:" + "a" * 24)
 AWAY = Did("did:plc:" + "c" * 24)
@@ -129,9 +129,7 @@ def test_audience_may_be_written_without_escapes(config: Config, ask: Ask) -> No
     assert ask(LIKES, aud=f"{did}#other") == (401, "BadJwtAudience")
 
 
-def test_inactive_and_unreachable_issuers_are_refused(
-    ask: Ask, conn: psycopg.Connection[Any]
-) -> None:
+def test_inactive_and_unreachable_issuers_are_refused(ask: Ask, conn: Conn) -> None:
     refused = (401, "AuthenticationRequired")
     assert ask(LIKES) == (200, "")
     conn.execute(

@@ -7,9 +7,7 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 
 from crawler.hosts.host_name import HostName
 from crawler.identities.accounts import Account
@@ -19,15 +17,15 @@ from indexer.repos.scope_removal import remove_out_of_scope
 from protocol.syntax.did import Did
 from storage.hosts import host_rows
 from storage.hosts.host_budget import set_limit
+from storage.postgres.pool import Conn, Pool
 from storage.records.interning import Interner
 from storage.repos.scope_rows import ScopeKind, set_scope
 
-Conn = psycopg.Connection[Any]
 NAMES = [HostName(f"{letter}.example.com") for letter in "abc"]
 
 
 @pytest.fixture
-def interner(pool: ConnectionPool[Any]) -> Interner:
+def interner(pool: Pool) -> Interner:
     return Interner(pool)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from storage.postgres.arrays import (
     text_array,
 )
 from storage.postgres.copy import copy_rows
+from storage.postgres.pool import Conn
 
 _SETTINGS = settings(
     max_examples=50,
@@ -23,7 +23,7 @@ _SETTINGS = settings(
 )
 
 
-def ask(conn: psycopg.Connection[Any], kind: str, literal: str) -> Any:
+def ask(conn: Conn, kind: str, literal: str) -> Any:
     row = conn.execute(f"SELECT %s::{kind}[]", (literal,)).fetchone()
     assert row is not None
     return row[0]
@@ -31,7 +31,7 @@ def ask(conn: psycopg.Connection[Any], kind: str, literal: str) -> Any:
 
 @_SETTINGS
 @given(values=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20))
-def test_integers(conn: psycopg.Connection[Any], values: list[int]) -> None:
+def test_integers(conn: Conn, values: list[int]) -> None:
     assert ask(conn, "int8", int_array(values)) == values
 
 
@@ -44,13 +44,13 @@ def test_integers(conn: psycopg.Connection[Any], values: list[int]) -> None:
         max_size=20,
     )
 )
-def test_texts(conn: psycopg.Connection[Any], values: list[str | None]) -> None:
+def test_texts(conn: Conn, values: list[str | None]) -> None:
     assert ask(conn, "text", text_array(values)) == values
 
 
 @_SETTINGS
 @given(values=st.lists(st.none() | st.binary(max_size=40), max_size=20))
-def test_bytes(conn: psycopg.Connection[Any], values: list[bytes | None]) -> None:
+def test_bytes(conn: Conn, values: list[bytes | None]) -> None:
     assert ask(conn, "bytea", bytes_array(values)) == values
 
 
@@ -69,9 +69,7 @@ def test_columns() -> None:
         max_size=10,
     )
 )
-def test_texts_in_binary_copies(
-    conn: psycopg.Connection[Any], arrays: list[list[str] | None]
-) -> None:
+def test_texts_in_binary_copies(conn: Conn, arrays: list[list[str] | None]) -> None:
     conn.execute("CREATE TEMP TABLE IF NOT EXISTS copied (id int4, texts text[])")
     conn.execute("TRUNCATE copied")
     rows = list(enumerate(arrays))

@@ -5,12 +5,17 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import psycopg
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.dictionary.record_samples import make_samples
+from bench.dictionary.train import (
+    MAX_DICTIONARY_BYTES,
+    train_dictionary,
+    write_dictionary,
+)
 from protocol.data import cbor
 from protocol.data.cid import (
     cid_for,
@@ -19,9 +24,11 @@ from protocol.data.cid import (
     is_data_cid,
 )
 from protocol.errors import InvalidEncodingError
+from storage.postgres.pool import Conn
 from storage.postgres.text import clean_optional, clean_text
 from storage.records import record_codec
 from storage.records.record_codec import (
+    DICTIONARY_PATH,
     UnknownDictionaryError,
     compress,
     compress_all,
@@ -29,13 +36,6 @@ from storage.records.record_codec import (
     load_dictionaries,
     store_dictionary,
 )
-from storage.records.record_dictionary import (
-    DICTIONARY_PATH,
-    MAX_DICTIONARY_BYTES,
-    train_dictionary,
-    write_dictionary,
-)
-from storage.records.record_samples import make_samples
 from storage.records.record_shapes import FIRST_SHAPE, read_edge, unpack_shape
 
 SAMPLES = [(nsid, cbor.encode(value)) for nsid, value in make_samples(99, 3_000)]
@@ -186,7 +186,7 @@ def test_training_gives_a_dictionary(tmp_path: Any) -> None:
 
 
 def test_an_older_dictionary_stays_readable(
-    conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = train_dictionary((raw for _, raw in SAMPLES), 4_096)
     old = zstandard.ZstdCompressor(
@@ -206,7 +206,7 @@ def test_an_older_dictionary_stays_readable(
 
 
 def test_another_dictionary_under_our_id_is_refused(
-    conn: psycopg.Connection[Any],
+    conn: Conn,
 ) -> None:
     store_dictionary(conn)
     conn.execute("UPDATE dictionary SET data = 'x' WHERE id = 1")

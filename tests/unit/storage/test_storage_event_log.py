@@ -5,15 +5,13 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import psycopg
 import pytest
 
-from storage.postgres.pool import connect
+from storage.postgres.pool import Conn, connect
 from storage.records import event_log
 
-Conn = psycopg.Connection[Any]
 FOREVER = 2**62
 
 

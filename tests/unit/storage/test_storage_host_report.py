@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg
 import pytest
 
 from indexer.account import save_statuses
 from storage.hosts import host_rows
 from storage.hosts.host_report import HostReport, host_report
+from storage.postgres.pool import Conn
 from storage.repos import repo_rows
 
-Conn = psycopg.Connection[Any]
 NAME = "large.example.com"
 _ACCOUNTS = 20_000
 _MOST = 100

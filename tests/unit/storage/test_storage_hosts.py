@@ -17,14 +17,13 @@ from crawler.identities.accounts import Account
 from crawler.scope.admission import Admission
 from crawler.settings import CrawlSettings
 from protocol.syntax.did import Did
-from storage.hosts import host_rows
+from storage.hosts import host_rows, host_strikes
 from storage.hosts.host_activity import load_activity, load_gauges
 from storage.hosts.host_budget import LIMITS, admit_accounts, set_limit
 from storage.hosts.host_listing import begin_listing, polls_due, save_list_cursor
+from storage.postgres.pool import Conn
 from storage.repos.account_status import doubtful_accounts
 from storage.repos.identities import stale_accounts
-
-Conn = psycopg.Connection[Any]
 
 
 def put(conn: Conn, name: str, **kwargs: Any) -> int:
@@ -97,28 +96,28 @@ def test_only_the_last_moves_are_kept(conn: Conn) -> None:
 
 def test_strikes_fade_by_half_a_day(conn: Conn) -> None:
     host = put(conn, "a.example.com")
-    assert host_rows.add_strikes(conn, host, 80, limit=100, wait=60) == 80
+    assert host_strikes.add_strikes(conn, host, 80, limit=100, wait=60) == 80
     conn.execute("UPDATE host SET strikes_at = strikes_at - interval '1 day'")
-    assert host_rows.add_strikes(conn, host, 0, limit=100, wait=60) == 40
+    assert host_strikes.add_strikes(conn, host, 0, limit=100, wait=60) == 40
     conn.execute("UPDATE host SET strikes_at = strikes_at - interval '3000 days'")
-    assert host_rows.add_strikes(conn, host, 1, limit=100, wait=60) == 1
+    assert host_strikes.add_strikes(conn, host, 1, limit=100, wait=60) == 1
     # One a minute for a day never throttles; one a second does.
     for _ in range(100):
         conn.execute("UPDATE host SET strikes_at = strikes_at - interval '1 hour'")
-        host_rows.add_strikes(conn, host, 2, limit=100, wait=60)
+        host_strikes.add_strikes(conn, host, 2, limit=100, wait=60)
     assert state_of(conn, host)[0] == host_rows.HOST_NEW
 
 
 def test_who_goes_on_is_throttled_sooner(conn: Conn) -> None:
     host = put(conn, "a.example.com")
     host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
-    host_rows.add_strikes(conn, host, 100, limit=100, wait=-1)
+    host_strikes.add_strikes(conn, host, 100, limit=100, wait=-1)
     assert state_of(conn, host) == ("throttled", "stream")
     host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
-    host_rows.add_strikes(conn, host, 51, limit=100, wait=60)
+    host_strikes.add_strikes(conn, host, 51, limit=100, wait=60)
     assert state_of(conn, host)[0] == "throttled"
     host_rows.move_host(conn, host, host_rows.HOST_NEW, "our operator")
-    host_rows.forgive(conn, host)
+    host_strikes.forgive(conn, host)
     assert host_rows.load_hosts(conn)[host].strikes == 0
 
 
@@ -135,7 +134,7 @@ def rests(conn: Conn, host: int) -> float:
 def test_what_a_closing_stream_says_ends_no_throttling(conn: Conn) -> None:
     host = put(conn, "a.example.com")
     host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
-    host_rows.add_strikes(conn, host, 100, limit=100, wait=3_600)
+    host_strikes.add_strikes(conn, host, 100, limit=100, wait=3_600)
     # Its reader is closed a moment later; until then it fails, and connects again.
     host_rows.note_failure(conn, host, "bad_frame", wait=0.0)
     assert rests(conn, host) > 3_500

@@ -5,14 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 
 from service import tasks
+from storage.postgres.pool import Conn, Pool
 from storage.repos.identities import MAX_DOCUMENT, load_document, save_document
 
-Conn = psycopg.Connection[Any]
 DID = "did:web:a.example.com"
 
 
@@ -21,7 +19,7 @@ def document(padding: int = 0, text: str = "x") -> dict[str, Any]:
 
 
 def test_all_that_is_too_much_goes_however_fast_it_came(
-    pool: ConnectionPool[Any], monkeypatch: pytest.MonkeyPatch
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "_LOOKUP_ROWS", 300)
     monkeypatch.setattr(tasks, "_TRIMMED_ROWS", 20)

@@ -10,9 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 
 from crawler.database import Database
 from crawler.identities import identity_jobs, identity_refresh
@@ -21,8 +19,8 @@ from crawler.settings import CrawlSettings
 from network.errors import DidNotFoundError
 from protocol.syntax.did import Did
 from storage.jobs import claim_jobs, put_jobs
+from storage.postgres.pool import Pool
 
-Pool = ConnectionPool[psycopg.Connection[Any]]
 JOB = "identity"
 
 

@@ -6,18 +6,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 
 from crawler.database import Database
 from crawler.identities.identity_refresh import IdentityRefresh
 from crawler.settings import CrawlSettings
 from storage.hosts import host_rows
 from storage.jobs import put_jobs
+from storage.postgres.pool import Conn, Pool
 from storage.repos.identities import stale_accounts
 
-Conn = psycopg.Connection[Any]
 DAY = 86_400.0
 JOB = "identity"
 
@@ -87,9 +85,7 @@ def test_a_job_that_is_there_is_enough(conn: Conn) -> None:
 
 
 @pytest.mark.parametrize("accounts", [100, 1_000_000, 10_000_000])
-def test_turns_come_as_fast_as_they_must(
-    pool: ConnectionPool[Any], accounts: int
-) -> None:
+def test_turns_come_as_fast_as_they_must(pool: Pool, accounts: int) -> None:
     with pool.connection() as conn:
         host_rows.put_host(conn, "a.example.com", "https://a", source="relay")
         conn.execute("UPDATE host SET accounts = %s", (accounts,))

@@ -8,14 +8,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
 from storage import jobs
+from storage.postgres.pool import Conn
 
-Conn = psycopg.Connection[Any]
 KIND = "identity"
 ROOT = Path(__file__).parents[3]
 

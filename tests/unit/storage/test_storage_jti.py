@@ -8,11 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
+from storage.postgres.pool import Conn
 from storage.repos.jti import forget_expired_jtis, use_jti
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -103,7 +102,7 @@ def test_of_fifty_uses_in_five_processes_one_succeeds(index_db: str) -> None:
         late.close()
 
 
-def test_a_second_use_is_refused(conn: psycopg.Connection[Any]) -> None:
+def test_a_second_use_is_refused(conn: Conn) -> None:
     assert use_jti(conn, "did:web:a.test", "1", FAR)
     for _ in range(3):
         assert not use_jti(conn, "did:web:a.test", "1", FAR)
@@ -125,13 +124,13 @@ def test_a_second_use_is_refused(conn: psycopg.Connection[Any]) -> None:
     ],
 )
 def test_another_issuer_or_name_is_another_token(
-    conn: psycopg.Connection[Any], iss: str, jti: str
+    conn: Conn, iss: str, jti: str
 ) -> None:
     assert use_jti(conn, "did:web:a.test", "1", FAR)
     assert use_jti(conn, iss, jti, FAR)
 
 
-def test_only_what_expired_is_forgotten(conn: psycopg.Connection[Any]) -> None:
+def test_only_what_expired_is_forgotten(conn: Conn) -> None:
     for exp in (1_000, 1_001, 1_002):
         assert use_jti(conn, "did:web:a.test", str(exp), exp)
     # One that is still good at this second is kept.
@@ -141,7 +140,7 @@ def test_only_what_expired_is_forgotten(conn: psycopg.Connection[Any]) -> None:
     assert not use_jti(conn, "did:web:a.test", "1002", FAR)
 
 
-def test_a_use_that_was_rolled_back_is_none(conn: psycopg.Connection[Any]) -> None:
+def test_a_use_that_was_rolled_back_is_none(conn: Conn) -> None:
     assert use_jti(conn, "did:web:a.test", "1", FAR)
     conn.rollback()
     assert use_jti(conn, "did:web:a.test", "1", FAR)

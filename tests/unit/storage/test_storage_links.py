@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
 import pytest
 
 from storage.collections import (
@@ -14,7 +13,9 @@ from storage.collections import (
     QUOTE,
     RKEY_SELF,
 )
+from storage.postgres.pool import Conn
 from storage.records import links as links_module
+from storage.records.documents import Address
 from storage.records.links import (
     LinkSource,
     copy_links,
@@ -29,7 +30,6 @@ from storage.records.links import (
 from storage.records.record_rows import (
     copy_records,
     delete_records,
-    fetch_record,
     fetch_records,
     iter_repo,
     pack_records,
@@ -39,12 +39,10 @@ from storage.records.stats import (
     LIKES,
     StatsChange,
     apply_stats,
-    fetch_actor_stats,
     fetch_post_stats,
     fetch_subject_likes,
 )
 
-Conn = psycopg.Connection[Any]
 POST = 1
 TARGET = (7, POST, 1_000)
 
@@ -169,9 +167,9 @@ def test_records(conn: Conn) -> None:
     addresses = [(1, 1, 10), (1, 1, 11), (1, 1, -1), (1, 2, 10), (2, 1, 10)]
     values = [b"value %d" % n for n in range(len(addresses))]
     copy_records(conn, pack_records(addresses, values))
-    assert fetch_record(conn, 1, 2, 10) == b"value 3"
-    assert fetch_record(conn, 1, 2, 11) is None
-    assert len(fetch_records(conn, [*addresses, (9, 9, 9)])) == 5
+    found = fetch_records(conn, [*addresses, (1, 2, 11)])
+    assert len(found) == 5
+    assert found[Address(1, 2, 10)] == b"value 3"
     assert delete_records(conn, [(1, 1, 10), (9, 9, 9)]) == 1
     assert fetch_records(conn, []) == {}
     assert delete_records(conn, []) == 0
@@ -210,6 +208,7 @@ def test_counts(conn: Conn) -> None:
     assert fetch_post_stats(conn, [(1, 10), (1, 11)])[1, 10].likes == 4
     assert (1, 11) not in fetch_post_stats(conn, [(1, 10), (1, 11)])
     assert fetch_subject_likes(conn, [(1, 4, 10)]) == {(1, 4, 10): 6}
-    assert fetch_actor_stats(conn, [5, 6])[5].followers == 2
+    followers = conn.execute("SELECT actor, followers FROM actor_stats").fetchall()
+    assert followers == [(5, 2)]
     assert fetch_post_stats(conn, []) == {}
     assert fetch_subject_likes(conn, []) == {}

@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from audit.repo_audit import recount_stats
 from storage import migrate
 from storage.collections import COLLECTION_IDS, LINK_PARTITIONS, PATHS
+from storage.postgres.pool import Conn
 from storage.schema import RECORD_PARTITIONS
 
 
@@ -37,6 +38,12 @@ def test_check_sees_a_difference(make_database: Callable[[str], str]) -> None:
 def test_upgrade_twice_changes_nothing(index_db: str) -> None:
     migrate.upgrade(index_db, "index")
     assert migrate.check(index_db, "index") == []
+
+
+def test_missing_module_of_a_target_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(migrate.TARGETS, "pds", ("pds.tabels",))
+    with pytest.raises(ModuleNotFoundError, match=r"pds\.tabels"):
+        migrate.merged_metadata("pds")
 
 
 def schema_of(connection: sa.Connection) -> set[tuple[str, ...]]:
@@ -167,7 +174,7 @@ def test_unknown_database_is_refused(empty_database: str) -> None:
         migrate.upgrade(empty_database, "nothing")
 
 
-def test_partitions_and_reserved_names(conn: psycopg.Connection[Any]) -> None:
+def test_partitions_and_reserved_names(conn: Conn) -> None:
     def rows(query: str) -> set[Any]:
         return {row[0] if len(row) == 1 else row for row in conn.execute(query)}
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
-import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 
 from protocol.syntax import tid_from_int
 from storage.collections import (
@@ -17,15 +14,14 @@ from storage.collections import (
     PATHS,
     RKEY_SELF,
 )
+from storage.postgres.pool import Conn, Pool
 from storage.records.addresses import find_addresses
 from storage.records.interning import MAX_PATHS_A_COLLECTION, Interner, rkey_number
 from storage.repos import quarantine
 
-Conn = psycopg.Connection[Any]
-
 
 @pytest.fixture
-def interner(pool: ConnectionPool[Any]) -> Interner:
+def interner(pool: Pool) -> Interner:
     return Interner(pool, cache_size=100)
 
 
@@ -33,7 +29,7 @@ def dids(count: int, letter: str = "x") -> list[str]:
     return [f"did:web:{letter}{n}.example.com" for n in range(count)]
 
 
-def test_names_come_back(interner: Interner, pool: ConnectionPool[Any]) -> None:
+def test_names_come_back(interner: Interner, pool: Pool) -> None:
     # More names than the cache holds, so that both the cache and the table answer.
     names = dids(1_000)
     numbers = interner.actors(names)
@@ -90,9 +86,7 @@ def test_paths_are_bounded(interner: Interner, conn: Conn) -> None:
     assert row.fetchone() == (MAX_PATHS_A_COLLECTION + 1,)
 
 
-def test_many_threads_make_each_name_once(
-    index_db: str, pool: ConnectionPool[Any]
-) -> None:
+def test_many_threads_make_each_name_once(index_db: str, pool: Pool) -> None:
     names = dids(400, "y")
     results: list[dict[str, int]] = []
 
@@ -133,7 +127,7 @@ def test_longest_names_fit_their_indexes(interner: Interner) -> None:
     assert interner.rkeys([rkey])
 
 
-def test_long_names_are_not_kept_in_memory(pool: ConnectionPool[Any]) -> None:
+def test_long_names_are_not_kept_in_memory(pool: Pool) -> None:
     interner = Interner(pool)
     short, long = "did:plc:" + "a" * 24, "did:example:" + "a" * 2_000
     numbers = interner.actors([short, long])
@@ -144,7 +138,7 @@ def test_long_names_are_not_kept_in_memory(pool: ConnectionPool[Any]) -> None:
 
 
 def test_the_newest_of_what_is_set_aside_is_kept(
-    conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quarantine, "KEPT", 3)
     for seq in range(10):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
-import psycopg
 import pytest
 
+from storage.postgres.pool import Conn
 from storage.records import record_rows as records_module
 from storage.records.record_rows import (
     copy_records,
@@ -19,7 +18,6 @@ from storage.records.record_rows import (
     read_page,
 )
 
-Conn = psycopg.Connection[Any]
 LARGE = 100_000
 ADDRESSES = [(1, collection, rkey) for collection in (1, 2) for rkey in range(1, 41)]
 

@@ -1,0 +1,38 @@
+"""app.bsky.feed.getPostThread."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from appview.hydration.state import State
+from appview.pipeline import Params, Pipeline
+from appview.rules import Effect, Place, decide_record
+from appview.skeletons.thread import Thread, find_thread, post_not_found
+from appview.views.post import threadgate_view
+from appview.views.thread import parents_view, thread_view
+
+
+def _load(state: State, thread: Thread) -> None:
+    replies = [reply for below in thread.replies.values() for reply in below]
+    # First, before other posts use up the allowance of the answer.
+    state.load_posts([thread.post])
+    state.load_posts([*thread.parents, *replies])
+    state.name(thread.parents)
+
+
+def _present(state: State, thread: Thread, params: Params) -> dict[str, Any]:
+    if decide_record(state, Place.ANCHOR, thread.post) is Effect.NOT_FOUND:
+        raise post_not_found(params)
+    parent = parents_view(state, thread.post, thread.parents)
+    view = thread_view(state, thread.post, params["uri"], thread.replies, parent=parent)
+    root = state.posts[thread.post].root or thread.post
+    gate = threadgate_view(state, root)
+    return {"thread": view, **({"threadgate": gate} if gate else {})}
+
+
+METHOD: Final[Pipeline[Thread]] = Pipeline(
+    skeleton=find_thread,
+    hydrate=_load,
+    rules=lambda state, thread: thread,
+    present=_present,
+)

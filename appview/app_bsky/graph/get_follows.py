@@ -1,0 +1,11 @@
+"""app.bsky.graph.getFollows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appview.paging import RowPages
+from appview.shapes.follows import follow_pages
+from storage.records.links import find_follows
+
+METHOD: Final[RowPages[int]] = follow_pages(find_follows, "follows")

@@ -1,0 +1,1 @@
+"""Methods of com.atproto that the read side answers."""

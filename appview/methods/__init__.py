@@ -1,1 +1,0 @@
-"""One file a family of methods, each with its `METHODS`: NSID to handler."""

@@ -1,0 +1,71 @@
+"""Errors of the methods that refuse an account which is not shown."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appview.hydration.labels import account_subject
+from appview.hydration.state import State
+from appview.rules import Case, Place, decide, has_opted_out, is_gone
+from network.xrpc.server import XrpcError
+from storage.states import STATUS_DELETED
+
+SUSPENDED: Final = frozenset({"takendown", "suspended"})
+
+
+def refuse_profile(state: State, actor: int) -> None:
+    """Raise the error of getProfile for an account that is not shown."""
+    case = Case(actor)
+    if decide(state, Place.PROFILE, case) is None:
+        return
+    found = state.actors.get(actor)
+    if found is None or not found.is_indexed or found.upstream_status == STATUS_DELETED:
+        raise _bad_request("Profile not found")
+    if not is_gone(state, case):
+        if has_opted_out(state, case):
+            raise _bad_request("This account is shown to signed-in people only")
+        raise _bad_request("This account is hidden by a labeler")
+    if (
+        found.takedown is not None
+        or found.upstream_status in SUSPENDED
+        or state.is_redacted(account_subject(actor))
+    ):
+        raise XrpcError("AccountTakedown", "Account has been suspended", 400)
+    raise XrpcError("AccountDeactivated", "Account is deactivated", 400)
+
+
+def refuse_repo(state: State, actor: int | None, asked: str) -> str:
+    """Return the DID of the account whose record is asked for.
+
+    Raise the error of com.atproto.repo.getRecord for one that is not shown.
+    """
+    if actor is not None:
+        state.load_actors([actor])
+        if decide(state, Place.PROFILE, Case(actor)) is None:
+            return state.actors[actor].did
+    raise _bad_request(f"Could not find repo: {asked}")
+
+
+def refuse_subject(state: State, actor: int, asked: str) -> None:
+    """Raise the error of getFollows and getFollowers for an account not shown."""
+    if decide(state, Place.PROFILE, Case(actor)) is not None:
+        raise _bad_request(f"Actor not found: {asked}")
+
+
+def refuse_author(state: State, actor: int) -> None:
+    """Raise the error of getAuthorFeed for an account that is not shown, or that the
+    viewer blocks or is blocked by."""
+    if decide(state, Place.PROFILE, Case(actor)) is not None:
+        raise _bad_request("Profile not found")
+    viewer = state.session.viewer_actor
+    if viewer is None:
+        return
+    did = state.actors[actor].did
+    if state.standing.block(viewer, actor) is not None:
+        raise XrpcError("BlockedActor", f"Requester has blocked actor: {did}", 400)
+    if state.standing.block(actor, viewer) is not None:
+        raise XrpcError("BlockedByActor", f"Requester is blocked by actor: {did}", 400)
+
+
+def _bad_request(message: str) -> XrpcError:
+    return XrpcError("InvalidRequest", message, 400)

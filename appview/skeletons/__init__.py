@@ -1,0 +1,1 @@
+"""SQL of lists: addresses and account ids, in order, with their keysets."""

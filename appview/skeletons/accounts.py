@@ -1,0 +1,32 @@
+"""Accounts that a client names, by DID or handle."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appview.pipeline import Params
+from appview.session import Session
+from network.xrpc.server import XrpcError
+from protocol.syntax import is_did
+from storage.records.addresses import find_actors, find_handles
+
+MAX_ACTORS: Final = 25
+
+
+def find_accounts(session: Session, params: Params) -> list[int]:
+    """Return the known accounts of `actor` or `actors`, as often as they are named."""
+    names: list[str] = params.get("actors") or [params["actor"]]
+    if len(names) > MAX_ACTORS:
+        raise XrpcError("InvalidRequest", f"at most {MAX_ACTORS} actors", 400)
+    by_handle = find_handles(session.conn, [n for n in names if not is_did(n)])
+    dids = [n if is_did(n) else by_handle.get(n.lower(), "") for n in names]
+    ids = find_actors(session.conn, dids)
+    return [ids[did] for did in dids if did in ids]
+
+
+def require_account(session: Session, actor: str) -> int:
+    """Return the id of an account. Raises XrpcError if it is not known."""
+    found = session.find_actor(actor)
+    if found is None:
+        raise XrpcError("InvalidRequest", f"Actor not found: {actor}", 400)
+    return found

@@ -1,0 +1,96 @@
+"""Feed generators, and the services that compute their feeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from appview.hydration.records import GENERATOR
+from appview.own_feeds import find_feed_addresses, own_records
+from appview.pipeline import Params
+from appview.session import Session
+from feeds.registry import FEEDS
+from feeds.skeleton import Algorithm
+from network.xrpc.server import XrpcError
+from protocol.syntax import parse_at_uri
+from storage.collections import FEED_GENERATOR
+from storage.records.addresses import Address, find_addresses, name_addresses_in
+
+MAX_GENERATORS: Final = 150
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignFeed:
+    """A feed that another service computes."""
+
+    service_did: str
+    uri: str
+
+
+def find_algorithm(session: Session, uri: str) -> Algorithm | None:
+    """Return the algorithm of a feed, None if this provider does not serve it.
+
+    The generator record must name this service; the provider's own feeds need no
+    record.
+    """
+    parsed = parse_at_uri(uri)
+    if parsed.collection != FEED_GENERATOR or parsed.rkey not in FEEDS:
+        return None
+    if str(parsed.authority) != session.app.service_did:
+        row = session.conn.execute(
+            """
+            SELECT 1 FROM feed_generator g
+            JOIN unnest(%s::int4[], %s::int8[]) AS x(a, k)
+              ON g.actor = x.a AND g.rkey = x.k
+            WHERE g.service_did = %s
+            """,
+            (*_address_columns(session, uri), session.app.service_did),
+        ).fetchone()
+        if row is None:
+            return None
+    return FEEDS[str(parsed.rkey)]
+
+
+def _address_columns(session: Session, uri: str) -> tuple[list[int], list[int]]:
+    address = find_addresses(session.conn, [uri]).get(uri)
+    return ([address.actor], [address.rkey]) if address else ([], [])
+
+
+def find_foreign_feed(session: Session, uri: str) -> ForeignFeed:
+    """Return the service of a feed. Raises XrpcError if its record is unknown."""
+    address = find_addresses(session.conn, [uri]).get(uri)
+    row = None
+    if address is not None and address.collection == GENERATOR:
+        row = session.conn.execute(
+            "SELECT service_did FROM feed_generator WHERE actor = %s AND rkey = %s",
+            (address.actor, address.rkey),
+        ).fetchone()
+    if row is None:
+        raise XrpcError("InvalidRequest", "could not find feed", 400)
+    if row[0] == session.app.service_did:
+        raise XrpcError("UnknownFeed", f"not served here: {uri}", 400)
+    return ForeignFeed(row[0], uri)
+
+
+def find_generators(session: Session, params: Params) -> list[Address]:
+    """Return the known feeds of `feed` or `feeds`, each once."""
+    uris: list[str] = params.get("feeds") or [params["feed"]]
+    if len(uris) > MAX_GENERATORS:
+        raise XrpcError("InvalidRequest", f"at most {MAX_GENERATORS} feeds", 400)
+    found = find_feed_addresses(session, uris)
+    return list(dict.fromkeys(found[uri] for uri in uris if uri in found))
+
+
+def find_served_feeds(session: Session) -> list[str]:
+    """Return the AT-URIs of the feeds that this provider computes, its own last."""
+    did = session.app.service_did
+    rows = session.conn.execute(
+        "SELECT actor, rkey FROM feed_generator WHERE service_did = %s "
+        "ORDER BY actor, rkey LIMIT %s",
+        (did, MAX_GENERATORS),
+    ).fetchall()
+    uris = name_addresses_in(
+        session.conn, [Address(actor, GENERATOR, rkey) for actor, rkey in rows]
+    )
+    published = [uri for uri in uris.values() if uri.rsplit("/", 1)[1] in FEEDS]
+    return [*published, *(record.uri for record in own_records(did).values())]

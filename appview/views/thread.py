@@ -1,0 +1,87 @@
+"""Threads: a post with its parents and the replies below it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appview.hydration.state import State
+from appview.rules import Effect, Place, decide_record
+from appview.views.post import DEFS, gap_view, post_view
+from storage.records.addresses import Address
+
+THREAD_VIEW_POST = f"{DEFS}#threadViewPost"
+
+
+def thread_view(
+    state: State,
+    address: Address,
+    uri: str,
+    replies: dict[Address, list[Address]],
+    *,
+    parent: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A post with all loaded replies below it, or the gap in its place.
+
+    Posts without an entry in `replies` have no `replies` in the view: those below them
+    were not looked for. Made without recursion: a thread may be deeper than Python's
+    stack.
+    """
+    effect = decide_record(state, Place.ANCHOR, address)
+    if effect is not None:
+        return gap_view(state, effect, address, uri)
+    if state.standing.violates(address):
+        return {"$type": THREAD_VIEW_POST, "post": post_view(state, address)}
+    order = [(address, address.actor)]
+    for each, _ in order:
+        order += [(reply, each.actor) for reply in replies.get(each, ())]
+    views: dict[Address, dict[str, Any]] = {}
+    for each, above in reversed(order):
+        if each != address:
+            effect = decide_record(state, Place.REPLY, each, beside=above)
+            if effect is not None:
+                if effect is not Effect.HIDE and each in state.uris:
+                    views[each] = gap_view(state, effect, each, "")
+                continue
+        views[each] = {"$type": THREAD_VIEW_POST, "post": post_view(state, each)}
+        if each in replies:
+            below = [views[reply] for reply in replies[each] if reply in views]
+            views[each]["replies"] = below
+    view = views[address]
+    if parent is not None:
+        view["parent"] = parent
+    return view
+
+
+def parents_view(
+    state: State, address: Address, parents: list[Address]
+) -> dict[str, Any] | None:
+    """The posts above one, as the chain of `parent`s; a gap ends it.
+
+    So does a post of another thread: a reply names its root, and may name a wrong one.
+    """
+    root = _root_of(state, address)
+    below = [address, *parents]
+    view: dict[str, Any] | None = None
+    for above, child in reversed(list(zip(parents, below, strict=False))):
+        uri = state.uris.get(above)
+        if uri is None:
+            view = None
+            continue
+        effect = decide_record(state, Place.PARENT, above, beside=child.actor)
+        if effect is not None:
+            view = gap_view(state, effect, above, uri)
+            continue
+        if _root_of(state, above) != root:
+            view = None
+            continue
+        post = {"$type": THREAD_VIEW_POST, "post": post_view(state, above)}
+        if view is not None:
+            post["parent"] = view
+        view = post
+    return view
+
+
+def _root_of(state: State, address: Address) -> Address | None:
+    """Return the first post of the thread that a post says it is in."""
+    post = state.posts.get(address)
+    return None if post is None else post.root or address

@@ -1,0 +1,1 @@
+"""Build tool: the compression dictionary for records, and made-up records for it."""

@@ -1,0 +1,82 @@
+"""Documents of a search engine: one for a record, one for an account.
+
+Plain values: `search.drain` makes them of current rows, and an engine needs no lookup
+to index them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from storage.records.addresses import Address
+
+
+@dataclass(frozen=True, slots=True)
+class RecordText:
+    """The searchable parts of a record, read by its collection."""
+
+    text: str
+    title: str = ""
+    langs: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
+    reply_parent: str | None = None
+    reply_root: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDocument:
+    """A record with text: a post, a feed generator, a list, a record of any lexicon.
+
+    `text` is what is searched, cleaned and cut (storage.postgres.text); `title` weighs
+    more (the name of a feed, list or starter pack; empty for posts). `features` is a
+    subset of media, images, video, link, reply, quote. Domains are lower case;
+    `mentions` are DIDs; `quotes` are AT-URIs; tags are without the #, as written.
+    """
+
+    address: Address
+    uri: str
+    collection: str
+    rkey: str
+    did: str
+    handle: str | None
+    title: str
+    text: str
+    langs: tuple[str, ...]
+    tags: tuple[str, ...]
+    mentions: tuple[str, ...]
+    domains: tuple[str, ...]
+    urls: tuple[str, ...]
+    features: tuple[str, ...]
+    quotes: tuple[str, ...]
+    reply_parent: str | None
+    reply_root: str | None
+    created_at: datetime
+    sort_at: datetime
+    """The earlier of `created_at`, as the author claims, and the time of indexing."""
+    likes: int
+    reposts: int
+    replies: int
+    quote_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActorDocument:
+    """An account that may be shown, with or without a profile record."""
+
+    actor: int
+    did: str
+    handle: str | None
+    display_name: str
+    description: str
+    created_at: datetime | None
+    followers: int
+    follows: int
+    posts: int
+
+
+Document = RecordDocument | ActorDocument

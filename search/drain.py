@@ -1,0 +1,296 @@
+"""The drain of the outbox: documents from current rows into a search engine.
+
+An entry names a changed record or account. Documents are made of the rows at the time
+of the drain, so entries may be late, repeated or out of order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from protocol.data.cbor import decode_fast
+from protocol.errors import InvalidRecordError
+from protocol.syntax import tid_from_int, tid_time_us
+from search.documents import ActorDocument, RecordDocument, RecordText
+from search.engines.contract import SearchEngine
+from storage.collections import (
+    ACTOR_PROFILE,
+    COLLECTION_IDS,
+    FEED_POST,
+    NO_COLLECTION,
+)
+from storage.outbox import delete_outbox, take_outbox
+from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.pool import Conn
+from storage.postgres.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
+from storage.postgres.transaction import retry_conflicts, whole_transaction
+from storage.records.addresses import Address, name_addresses_in
+from storage.records.record_rows import fetch_pieces
+from storage.records.stats import PostStats, fetch_post_stats, fetch_subject_likes
+from storage.records.web_urls import MAX_DOMAIN_CHARS, domain_of
+from storage.states import STATUS_ACTIVE
+
+_PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
+_POST: Final = COLLECTION_IDS[FEED_POST]
+_MAX_FILTER_CHARS: Final = 2_048
+"""Maximum length of a tag, a URL or a mention."""
+_NO_STATS: Final = PostStats()
+_LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The searchable parts of records, read by the package that knows collections."""
+
+    read: Callable[[str, Mapping[str, Any]], RecordText | None]
+    """Text of a record of a collection (NSID), None if it is not searched. Raises
+    InvalidRecordError."""
+    read_time: Callable[[Mapping[str, Any]], datetime | None]
+    """The `createdAt` of a record, None if it has none."""
+    unsearched: tuple[int, ...]
+    """Collections without text."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    document: ActorDocument
+    shown: bool
+
+
+@retry_conflicts
+def drain_outbox(conn: Conn, engine: SearchEngine, texts: Texts, limit: int) -> int:
+    """Write up to `limit` entries to the engine, remove them and return their number.
+
+    One transaction: when the engine fails, the entries stay. Returns 0 while another
+    drain runs, since the slower of two could write an old document last.
+    """
+    with whole_transaction(conn):
+        lock = conn.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
+        if lock != (True,):
+            return 0
+        entries = take_outbox(conn, limit)
+        if not entries:
+            return 0
+        crashpoint(Crashpoint.OUTBOX_TAKEN)
+        addresses = {address for _, address in entries}
+        accounts = _load_accounts(conn, {address.actor for address in addresses})
+        whole = {a.actor for a in addresses if a.collection == NO_COLLECTION}
+        about = whole | {a.actor for a in addresses if a.collection == _PROFILE}
+        gone = {a for a in about if a not in accounts or not accounts[a].shown}
+        # A hidden account lost all its documents; one that returns is read anew.
+        queue_records(conn, texts, whole - gone)
+        records = {
+            a for a in addresses if a.collection not in (NO_COLLECTION, _PROFILE)
+        }
+        documents = _load_documents(conn, texts, records, accounts)
+        found = {document.address for document in documents}
+        engine.delete(conn, sorted(records - found), sorted(gone))
+        engine.put(
+            conn, [*documents, *(accounts[a].document for a in sorted(about - gone))]
+        )
+        crashpoint(Crashpoint.OUTBOX_TOLD)
+        delete_outbox(conn, [number for number, _ in entries])
+        crashpoint(Crashpoint.OUTBOX_CLEARED)
+        return len(entries)
+
+
+def queue_records(conn: Conn, texts: Texts, actors: Collection[int]) -> None:
+    """Queue every record of these accounts that has text. Does not commit."""
+    if actors:
+        conn.execute(
+            """
+            INSERT INTO search_outbox (actor, collection, rkey)
+            SELECT actor, collection, rkey FROM record
+            WHERE actor = ANY(%s) AND collection <> ALL(%s)
+            """,
+            (sorted(actors), [*texts.unsearched, _PROFILE]),
+        )
+
+
+def queue_everything(conn: Conn, engine: SearchEngine) -> None:
+    """Empty the engine and queue every account with all its records. Commits."""
+    with whole_transaction(conn):
+        conn.execute("TRUNCATE search_outbox")
+        engine.clear(conn)
+        conn.execute(
+            """
+            INSERT INTO search_outbox (actor, collection, rkey)
+            SELECT actor, 0, 0 FROM repo ORDER BY actor
+            """
+        )
+
+
+def _load_accounts(conn: Conn, actors: Collection[int]) -> dict[int, _Account]:
+    rows = conn.execute(
+        """
+        SELECT a.id, a.did, a.handle, p.display_name, p.description, p.created_at,
+               coalesce(s.followers, 0), coalesce(s.follows, 0), coalesce(s.posts, 0),
+               a.takedown IS NULL AND a.upstream_status = %s
+                   AND EXISTS (SELECT FROM repo r WHERE r.actor = a.id)
+        FROM actor a
+        LEFT JOIN profile p ON p.actor = a.id
+        LEFT JOIN actor_stats s ON s.actor = a.id
+        WHERE a.id = ANY(%s)
+        """,
+        (STATUS_ACTIVE, sorted(actors)),
+    )
+    return {
+        number: _Account(
+            ActorDocument(number, did, handle, name or "", description or "", *counts),
+            shown,
+        )
+        for number, did, handle, name, description, *counts, shown in rows
+    }
+
+
+def _load_documents(
+    conn: Conn,
+    texts: Texts,
+    addresses: Collection[Address],
+    accounts: dict[int, _Account],
+) -> list[RecordDocument]:
+    shown = [
+        a
+        for a in addresses
+        if a.collection not in texts.unsearched
+        and a.actor in accounts
+        and accounts[a.actor].shown
+    ]
+    documents: list[RecordDocument] = []
+    for _, values in fetch_pieces(conn, shown):
+        documents += _read_documents(conn, texts, values, accounts)
+    return documents
+
+
+def _read_documents(
+    conn: Conn,
+    texts: Texts,
+    values: Mapping[Address, bytes],
+    accounts: dict[int, _Account],
+) -> Iterator[RecordDocument]:
+    uris = name_addresses_in(conn, values)
+    failed = _load_failures(conn, values)
+    times = _load_post_times(conn, [a for a in values if a.collection == _POST])
+    stats = fetch_post_stats(
+        conn, [(a.actor, a.rkey) for a in values if a.collection == _POST]
+    )
+    likes = fetch_subject_likes(conn, [a for a in values if a.collection != _POST])
+    for address, value in values.items():
+        if address in failed or address not in uris:
+            continue
+        document = _make_document(
+            texts,
+            address,
+            value,
+            uris[address],
+            accounts[address.actor].document,
+            times.get(address),
+            stats.get((address.actor, address.rkey), _NO_STATS)
+            if address.collection == _POST
+            else PostStats(likes=likes.get(address, 0)),
+        )
+        if document is not None:
+            yield document
+
+
+def _make_document(
+    texts: Texts,
+    address: Address,
+    block: bytes,
+    uri: str,
+    author: ActorDocument,
+    times: tuple[datetime, datetime] | None,
+    stats: PostStats,
+) -> RecordDocument | None:
+    value = decode_fast(block)
+    if not isinstance(value, dict):
+        return None
+    _, _, _, nsid, rkey = uri.split("/")
+    try:
+        text = texts.read(nsid, value)
+    except InvalidRecordError:
+        return None
+    if text is None:
+        return None
+    if times is None:
+        if address.collection == _POST:
+            return None
+        claimed = texts.read_time(value) or _key_time(address.rkey)
+        times = claimed, min(claimed, datetime.now(UTC))
+    return RecordDocument(
+        address=address,
+        uri=uri,
+        collection=nsid,
+        rkey=rkey,
+        did=author.did,
+        handle=author.handle,
+        title=clean_text(text.title, MAX_NAME_CHARS),
+        text=clean_text(text.text, MAX_DOCUMENT_CHARS),
+        langs=_clean(text.langs),
+        tags=_clean(text.tags),
+        mentions=_clean(text.mentions),
+        domains=tuple(
+            dict.fromkeys(
+                clean_text(d, MAX_DOMAIN_CHARS)
+                for u in text.urls
+                if (d := domain_of(u))
+            )
+        ),
+        urls=_clean(text.urls),
+        features=text.features,
+        quotes=text.quotes,
+        reply_parent=text.reply_parent,
+        reply_root=text.reply_root,
+        created_at=times[0],
+        sort_at=times[1],
+        likes=stats.likes,
+        reposts=stats.reposts,
+        replies=stats.replies,
+        quote_count=stats.quotes,
+    )
+
+
+def _clean(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(clean_text(text, _MAX_FILTER_CHARS) for text in texts)
+
+
+def _key_time(rkey: int) -> datetime:
+    """Return the time in a TID; 1970 for any other record key."""
+    micros = tid_time_us(tid_from_int(rkey)) if rkey > 0 else 0
+    return datetime.fromtimestamp(micros / 1_000_000, UTC)
+
+
+def _load_failures(conn: Conn, addresses: Collection[Address]) -> set[Address]:
+    rows = conn.execute(
+        """
+        SELECT e.actor, e.collection, e.rkey
+        FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
+        JOIN index_error e ON e.actor = x.a AND e.collection = x.c AND e.rkey = x.k
+        """,
+        (
+            [a.actor for a in addresses],
+            [a.collection for a in addresses],
+            [a.rkey for a in addresses],
+        ),
+    )
+    return {Address(*row) for row in rows}
+
+
+def _load_post_times(
+    conn: Conn, posts: Sequence[Address]
+) -> dict[Address, tuple[datetime, datetime]]:
+    rows = conn.execute(
+        """
+        SELECT p.actor, p.rkey, p.created_at, p.sort_at
+        FROM unnest(%s::int4[], %s::int8[]) AS x(a, k)
+        JOIN post p ON p.actor = x.a AND p.rkey = x.k
+        """,
+        ([a.actor for a in posts], [a.rkey for a in posts]),
+    )
+    return {
+        Address(actor, _POST, rkey): (created, sort_at)
+        for actor, rkey, created, sort_at in rows
+    }

@@ -1,0 +1,51 @@
+"""`bigworld feed …`: the feeds of this provider."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from feeds.registry import FEEDS
+from service.cli.groups import AsJson, make_group, read_config
+from service.cli.provider_client import print_posts, query_provider
+from service.cli.table import print_rows
+from service.operator_errors import ServiceError
+
+DESCRIBE_FEEDS: Final = "app.bsky.feed.describeFeedGenerator"
+GET_FEED: Final = "app.bsky.feed.getFeed"
+
+app = make_group(
+    "feed",
+    "`bigworld feed` lists them, `bigworld feed NAME` reads one.",
+    bare="list",
+    free="show",
+)
+
+
+@app.command("list")
+def list_feeds(as_json: AsJson = False) -> None:
+    """List the feeds."""
+    rows = [
+        {"name": feed.name, "title": feed.display_name, "about": feed.description}
+        for feed in FEEDS.values()
+    ]
+    print_rows(rows, ("name", "title", "about"), as_json=as_json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="The feed's name.")],
+    limit: Annotated[
+        int, typer.Option(min=1, max=100, help="Maximum number of results.")
+    ] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Read a feed through the running provider."""
+    config = read_config()
+    uris = [feed["uri"] for feed in query_provider(config, DESCRIBE_FEEDS, {})["feeds"]]
+    uri = next((uri for uri in uris if uri.endswith(f"/{name}")), None)
+    if uri is None:
+        raise ServiceError(f"the provider serves no feed {name!r}")
+    reply = query_provider(config, GET_FEED, {"feed": uri, "limit": limit})
+    print_posts([item["post"] for item in reply["feed"]], as_json=as_json)

@@ -1,0 +1,119 @@
+"""Building blocks of the command groups: `bigworld host …`, `bigworld db …`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Annotated, Any, Final
+
+import typer
+import typer.main
+from typer.core import TyperGroup
+
+from service.runtime.config import Config
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Limit = Annotated[int, typer.Option(min=1, help="Maximum number of results.")]
+Account = Annotated[str, typer.Argument(help="The account, by DID or handle.")]
+Accounts = Annotated[
+    list[str] | None, typer.Argument(help="Only these accounts, by DID or handle.")
+]
+
+# Group -> its line in the list of commands. The group `x` is service.cli.x:app.
+GROUPS: Final = {
+    "db": "Back up, restore or migrate the databases.",
+    "repo": "List, export, audit or resync repos.",
+    "host": "List, add, remove, ban, limit or recrawl hosts.",
+    "scope": "Show, change or estimate what is indexed.",
+    "search": "Search through the running provider, or rebuild its index.",
+    "feed": "List the feeds this provider serves, or read one.",
+    "takedown": "Hide accounts from this index, or show them again.",
+}
+
+# Old words -> new words. The first old word leads, the others stand anywhere after it.
+# Old names keep working for one release.
+OLD_NAMES: Final = {
+    "repos --resync": "repo resync",
+    "repos": "repo list",
+    "hosts": "host",
+    "feeds": "feed",
+    "audit": "repo audit",
+    "rebuild counts": "db recount",
+    "rebuild search": "search rebuild",
+    "export": "repo export",
+    "backup": "db backup",
+    "restore": "db restore",
+}
+
+
+def read_config() -> Config:
+    """Read the settings for a command that prints a result and exits."""
+    from service.cli.running import read_beside
+    from service.runtime import logs
+
+    config = read_beside()
+    logs.configure(form=config.log_format, level="warning")
+    return config
+
+
+def translate_old_name(words: list[str]) -> list[str]:
+    """Return the command line with the new name, and note an old one on stderr."""
+    for old, new in OLD_NAMES.items():
+        first, *others = old.split()
+        if words[:1] == [first] and set(others) <= set(words):
+            print(f"bigworld: `{old}` is now `{new}`", file=sys.stderr)
+            return [*new.split(), *(w for w in words[1:] if w not in others)]
+    return words
+
+
+class RootGroup(TyperGroup):
+    """The `bigworld` command: loads a command group only when it is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, line in GROUPS.items():
+            self.commands[name] = LazyGroup(name=name, help=line)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, translate_old_name(args))
+
+
+class LazyGroup(TyperGroup):
+    """A command group whose module is imported when the group is called."""
+
+    def __getattribute__(self, name: str) -> Any:
+        # Also readers of the commands, such as the generator of the docs, load them.
+        if name in ("commands", "make_context"):
+            module = import_module(f"service.cli.{self.name}")
+            return getattr(typer.main.get_command(module.app), name)
+        return super().__getattribute__(name)
+
+
+class DefaultGroup(TyperGroup):
+    """A group that runs one of its commands when none is named."""
+
+    # The command without any argument, and the one for an argument that names none.
+    bare: str | None = None
+    free: str | None = None
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = args and args[0] in {*self.commands, "-h", "--help"}
+        if not named:
+            is_free = any(not word.startswith("-") for word in args)
+            default = self.free if is_free and self.free else self.bare
+            if default and (self.free or not args or args[0].startswith("-")):
+                args = [default, *args]
+        return super().parse_args(ctx, args)
+
+
+def make_group(
+    name: str, text: str = "", *, bare: str | None = None, free: str | None = None
+) -> typer.Typer:
+    """Return an empty command group; see DefaultGroup for `bare` and `free`."""
+    return typer.Typer(
+        cls=type("Group", (DefaultGroup,), {"bare": bare, "free": free}),
+        help=f"{GROUPS[name]}\n\n{text}",
+        no_args_is_help=bare is None,
+        add_completion=False,
+        rich_markup_mode=None,
+    )

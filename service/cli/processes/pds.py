@@ -1,0 +1,108 @@
+"""`bigworld pds`: a Personal Data Server as a process, of the demo or on its own."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from network.server.request_guard import RequestGuard
+from pds.application import create_app
+from pds.settings import PdsSettings
+from service.cli.processes.running_process import run_async, serve_until_stopped
+from service.operator_errors import ConfigError
+from service.outgoing import make_fetcher, make_resolver
+from service.runtime.config import Config
+from service.runtime.databases import PDS, open_database
+from service.runtime.secrets import PLC_BYPASS, SecretStore
+from storage.postgres.pool import Pool, open_pool
+
+# The fragment of the provider's DID document that embedded PDSes send reads to.
+INDEXER_FRAGMENT = "bsky_appview"
+# A whole town moves in when the demo network is made, and logs in at the next start.
+_DEMO_SIGN_UPS = 1_000
+_DEMO_LOGINS = 1_000
+
+_NEEDED: Final = (
+    "a PDS outside a development network needs pds_public_url (an https origin) and"
+    " pds_handle_domains. It sends no mail, so a lost password cannot be reset, has no"
+    " app passwords and no OAuth, and accepts no accounts of other servers; do not run"
+    " one for people who need these"
+)
+
+log = structlog.get_logger(__name__)
+
+
+def settings(config: Config, letter: str) -> PdsSettings:
+    """Return the settings of the PDS `a` or `b`. Raises ConfigError."""
+    if not config.dev_network:
+        return _public_settings(config, letter)
+    secrets = SecretStore(config.home)
+    return PdsSettings(
+        public_url=config.pds_url(letter),
+        handle_domains=(f"{letter}.test",),
+        plc_url=config.directory_url,
+        plc_bypass_key=_bypass_key(config),
+        secret=secrets.key(f"pds-{letter}"),
+        default_indexer=f"{config.provider_did}#{INDEXER_FRAGMENT}",
+        indexer_urls=(config.provider_url,),
+        dev=True,
+        sign_ups_per_5_minutes=_DEMO_SIGN_UPS,
+        logins_per_5_minutes=_DEMO_LOGINS,
+    )
+
+
+def _public_settings(config: Config, letter: str) -> PdsSettings:
+    if letter != "a":
+        raise ConfigError("only a development network has a second PDS: run `pds a`")
+    if config.pds_public_url is None or not config.pds_handle_domains:
+        raise ConfigError(_NEEDED)
+    secrets = SecretStore(config.home)
+    invite = None
+    if config.pds_invite_required:
+        invite = secrets.password(f"pds-{letter}-invite")
+    # Without a public origin the provider's DID names this machine: nobody finds it.
+    indexer = None
+    if config.public_url is not None:
+        indexer = f"{config.provider_did}#{INDEXER_FRAGMENT}"
+    try:
+        return PdsSettings(
+            public_url=config.pds_public_url,
+            handle_domains=config.pds_handle_domains,
+            plc_url=config.directory_url,
+            plc_bypass_key=_bypass_key(config),
+            secret=secrets.key(f"pds-{letter}"),
+            default_indexer=indexer,
+            indexer_urls=() if indexer is None else (config.provider_url,),
+            invite_code=invite,
+        )
+    except ValueError as error:
+        raise ConfigError(f"pds: {error}") from error
+
+
+def _bypass_key(config: Config) -> str | None:
+    """Return the key that our own directory knows; no other is shown it."""
+    if config.directory_url != f"http://localhost:{config.plc_port}":
+        return None
+    return SecretStore(config.home).password(PLC_BYPASS)
+
+
+def run(config: Config, letter: str) -> None:
+    """Serve the PDS until told to stop."""
+    made = settings(config, letter)
+    if not config.dev_network:
+        log.warning("pds is small: no mail, app passwords, OAuth or account migration")
+    with open_database(config, PDS, letter) as url, open_pool(url, max=12) as pool:
+        run_async(_serve(config, letter, made, pool), config)
+
+
+async def _serve(config: Config, letter: str, made: PdsSettings, pool: Pool) -> None:
+    async with make_fetcher(config) as fetcher:
+        app = create_app(
+            made,
+            pool,
+            fetcher=fetcher,
+            identity=make_resolver(config, fetcher),
+            guard=RequestGuard(config.guard_policy),
+        )
+        await serve_until_stopped(app, config, config.pds_port(letter))

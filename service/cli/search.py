@@ -1,0 +1,78 @@
+"""`bigworld search …`: search the index, or rebuild it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from indexer.collections.texts import TEXTS
+from search.drain import drain_outbox, queue_everything
+from search.engines.postgres import PostgresEngine
+from service.cli.groups import AsJson, make_group, read_config
+from service.cli.progress import Report
+from service.cli.provider_client import print_posts, query_provider
+from service.cli.table import print_rows
+from service.runtime.databases import INDEX, open_existing
+from storage.postgres.pool import Conn, open_pool
+
+SEARCH_POSTS: Final = "app.bsky.feed.searchPosts"
+SEARCH_ACTORS: Final = "app.bsky.actor.searchActors"
+_DRAIN_BATCH: Final = 2_000
+
+app = make_group(
+    "search", "`bigworld search WORDS` is short for `search query`.", free="query"
+)
+
+
+@app.command()
+def query(
+    text: Annotated[
+        str,
+        typer.Argument(metavar="QUERY", help='As in the search box: from:, lang:, "…"'),
+    ],
+    actors: Annotated[
+        bool, typer.Option("--actors", help="Search accounts, not posts.")
+    ] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, max=100, help="Maximum number of results.")
+    ] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Search posts or accounts through the running provider."""
+    params = {"q": text, "limit": limit}
+    if not actors:
+        reply = query_provider(read_config(), SEARCH_POSTS, params)
+        return print_posts(reply["posts"], as_json=as_json)
+    reply = query_provider(read_config(), SEARCH_ACTORS, params)
+    columns = ("handle", "displayName", "did")
+    rows = [{**dict.fromkeys(columns), **actor} for actor in reply["actors"]]
+    print_rows(rows, columns, as_json=as_json)
+
+
+@app.command()
+def rebuild() -> None:
+    """Rebuild the search index while everything runs."""
+    with (
+        Report(Console()) as report,
+        open_existing(read_config(), INDEX, start=True) as url,
+        open_pool(url, max=2) as pool,
+        pool.connection() as conn,
+    ):
+        engine = PostgresEngine(pool)
+        queue_everything(conn, engine)
+        done = 0
+        # An account's records join the queue when the account itself is drained.
+        while left := _queued(conn):
+            drained = drain_outbox(conn, engine, TEXTS, _DRAIN_BATCH)
+            done += drained
+            report.count("entries", done, done + left - drained)
+    typer.echo(f"{done} entries written")
+
+
+def _queued(conn: Conn) -> int:
+    row = conn.execute("SELECT count(*) FROM search_outbox").fetchone()
+    conn.commit()
+    assert row is not None
+    return int(row[0])

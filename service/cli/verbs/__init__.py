@@ -1,1 +1,0 @@
-"""Commands, a module each."""

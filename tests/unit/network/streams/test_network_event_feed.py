@@ -1,0 +1,145 @@
+"""Followers of a source that forgets: no gap is passed over, whenever it comes up."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+from loopback_peers import until
+
+from network.streams.event_feed import EventFeed, Ring, TooSlowError
+
+Hook = Callable[[int], None]
+
+
+class Source:
+    """Events that are their own numbers. `after_read` is called between the reading of
+    a page and its delivery, as time passes in a database."""
+
+    def __init__(self, last: int = 0) -> None:
+        self.last = last
+        self.kept = 1
+        self.hidden: set[int] = set()
+        self.after_read: Hook = lambda seq: None
+
+    async def tail(self) -> int:
+        return self.last
+
+    async def oldest(self) -> int:
+        return self.kept
+
+    async def events_after(self, seq: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        first = max(seq + 1, self.kept)
+        shown = [n for n in range(first, self.last + 1) if n not in self.hidden]
+        found = [(n, b"%d" % n) for n in shown[:limit]]
+        self.after_read(seq)
+        await asyncio.sleep(0)
+        return found
+
+
+def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def in_time() -> None:
+        async with asyncio.timeout(30):
+            await work()
+
+    asyncio.run(in_time())
+
+
+async def test_who_replays_what_is_forgotten_meanwhile_is_cut_off() -> None:
+    source = Source(100)
+    feed = EventFeed(source, page=10)
+    ring = await feed.join()
+    events, live = await feed.next_events(ring, 0, live=False)
+    assert (events[-1][0], live) == (10, False)
+    for kept in (31, 101):
+        # Some of what comes next, then all of it.
+        source.kept = kept
+        with pytest.raises(TooSlowError):
+            await feed.next_events(ring, 10, live=live)
+    feed.leave()
+
+
+async def test_what_comes_while_an_empty_page_is_read_is_not_passed_over() -> None:
+    source = Source(10)
+    source.hidden = set(range(1, 11))
+    feed = EventFeed(source, page=5, ring_events=3)
+    ring = await feed.join()
+
+    def busy(seq: int) -> None:
+        # Nothing was left to show when it looked; by now the ring is far ahead.
+        source.after_read = lambda seq: None
+        source.last = 60
+        ring.extend([(n, b"%d" % n) for n in range(11, 61)])
+
+    source.after_read = busy
+    events, _ = await feed.next_events(ring, 2, live=False)
+    assert events[0][0] == 11
+    feed.leave()
+
+
+async def test_a_feeder_that_comes_too_late_cuts_off_who_is_live() -> None:
+    source = Source(10)
+    feed = EventFeed(source, poll=0.01)
+    ring = await feed.join()
+    source.last = 12
+    assert [n for n, _ in (await feed.next_events(ring, 10, live=True))[0]] == [
+        11,
+        12,
+    ]
+    source.last, source.kept = 40, 31
+    await until(lambda: ring.last == 40)
+    with pytest.raises(TooSlowError):
+        await feed.next_events(ring, 12, live=True)
+    feed.leave()
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_followers_see_all_or_are_cut_off(seed: int) -> None:
+    """A writer, a source that forgets and hides, and followers of every speed: each has
+    seen, in order and once, all that was shown from its cursor to where it ended."""
+    rng = random.Random(seed)
+    source = Source(rng.randrange(50))
+    source.hidden = {n for n in range(1, 400) if rng.random() < 0.3}
+    feed = EventFeed(source, poll=0.001, page=rng.randint(1, 8), ring_events=6)
+    ends: list[bool] = []
+
+    def pass_time(seq: int) -> None:
+        if source.last < 390:
+            source.last += rng.choice((0, 0, 1, 9))
+        if rng.random() < 0.05:
+            source.kept = rng.randint(source.kept, source.last + 1)
+
+    async def follow() -> None:
+        dice = random.Random(rng.random())
+        ring: Ring[bytes] = await feed.join()
+        try:
+            oldest = await source.oldest()
+            begin = position = max(dice.randint(0, source.last), oldest - 1)
+            seen: list[int] = []
+            live = False
+            while position < 390 and len(seen) < 200:
+                events, live = await feed.next_events(ring, position, live=live)
+                seen += [n for n, _ in events]
+                position = events[-1][0]
+                shown = [
+                    n for n in range(begin + 1, position + 1) if n not in source.hidden
+                ]
+                assert seen == shown
+                if dice.random() < 0.1:
+                    await asyncio.sleep(0.002)
+            ends.append(True)
+        except TooSlowError:
+            ends.append(False)
+        finally:
+            feed.leave()
+
+    source.after_read = pass_time
+    followers = [asyncio.create_task(follow()) for _ in range(6)]
+    while not all(task.done() for task in followers):
+        source.last = min(400, source.last + 3)
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*followers)
+    assert len(ends) == 6
