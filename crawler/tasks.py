@@ -1,8 +1,8 @@
-"""The scheduled work of a crawler: bounded batches that may run twice or not at all.
+"""Scheduled tasks of the crawler: bounded batches that may run twice or not at all.
 
-Each function claims what it does by a lease in Postgres, so a doubled message finds
-nothing to do, and what a killed worker had claimed is free again soon. Each opens its
-own event loop and may be called from any thread, again and again.
+Each task claims its work by leases in Postgres: a repeated task finds nothing to do,
+and the work of a killed worker is free again soon. Each opens its own event loop and
+may be called from any thread.
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ Work = Callable[[NetworkClients], Coroutine[Any, Any, T]]
 _LEASE: Final = 180.0
 _TRIES: Final = 5
 _SECONDS: Final = 60.0
-# Listings are read side by side, and the next ones are begun when all of these end:
-# one that goes on for long goes on in the next round, or it would keep others waiting.
+# A round ends with its last listing; long listings continue in the next round.
 _LISTING_SECONDS: Final = 10.0
 # The next round of identities begins after a minute.
 _REFRESH_SECONDS: Final = 45.0
@@ -54,7 +53,7 @@ _PLC_HOSTS_A_RUN: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class CrawlTasks:
-    """The tasks and what they work with. `pds` and `relays` are the operator's."""
+    """The scheduled tasks. `pds` and `relays` are the configured hosts."""
 
     settings: CrawlSettings
     pool: Pool
@@ -64,7 +63,7 @@ class CrawlTasks:
     relays: Sequence[str] = ()
 
     def discover_hosts(self) -> dict[str, int]:
-        """Make the configured hosts known, and those that the relays forward."""
+        """Add the configured hosts, and those that the relays list."""
         database = self._database()
         database.run(
             lambda conn: add_configured(conn, self.pds, self.relays, self.settings)
@@ -89,7 +88,7 @@ class CrawlTasks:
         )
 
     def balance_hosts(self) -> dict[str, int]:
-        """Measure how busy the hosts are, and move them between stream and poll."""
+        """Measure the rates of hosts, and move hosts between stream and poll."""
         database = self._database()
         with self._lease(database, "balance_hosts") as held:
             if not held:
@@ -98,14 +97,14 @@ class CrawlTasks:
             return database.run(lambda conn: balance_hosts(conn, self.settings))
 
     def poll_quiet_hosts(self, limit: int = 400) -> dict[str, int]:
-        """Compare the listings of up to `limit` polled hosts whose turn it is."""
+        """Compare the listings of up to `limit` polled hosts that are due."""
         every = self.settings.poll_interval
         return self._list(
             lambda conn: polls_due(conn, limit=limit, every=every), streamed=False
         )
 
     def sweep_statuses(self, limit: int = 300) -> dict[str, int]:
-        """Ask for the status of up to `limit` accounts of which nothing was heard."""
+        """Ask for the status of up to `limit` accounts not heard of for long."""
         database = self._database()
 
         async def sweep(clients: NetworkClients) -> dict[str, int]:
@@ -131,8 +130,8 @@ class CrawlTasks:
         return _run(self.open_clients, fetch)
 
     def refresh_identities(self, limit: int = 200) -> dict[str, int]:
-        """Read DID documents anew and check their handles, of `limit` more accounts or
-        as many as it takes, until none is due or most of a minute is over."""
+        """Queue `limit` or more stale identities, and refresh what is due for most of a
+        minute."""
 
         async def refresh(clients: NetworkClients) -> dict[str, int]:
             worker = IdentityRefresh(
@@ -184,7 +183,7 @@ class CrawlTasks:
         holder = uuid.uuid4().hex
 
         def claim(conn: Conn) -> list[ListedHost]:
-            # By id: the order in which all processes lock hosts.
+            # All processes lock hosts in the order of their ids.
             due = sorted(find_due(conn), key=lambda item: item[0].id)
             return [
                 ListedHost(
@@ -259,7 +258,7 @@ def _listing_lease(host: int) -> str:
 
 
 def _run(open_clients: OpenClients, work: Work[T]) -> T:
-    """Run `work` on an event loop of its own, whatever thread this is."""
+    """Run `work` on an event loop of its own, in any thread."""
 
     async def run() -> T:
         async with open_clients() as clients:
@@ -275,7 +274,7 @@ def _run(open_clients: OpenClients, work: Work[T]) -> T:
     def in_thread() -> None:
         try:
             results.append(asyncio.run(run()))
-        except BaseException as error:  # handed to the thread that waits below
+        except BaseException as error:  # raised by the waiting thread below
             failures.append(error)
 
     thread = threading.Thread(target=in_thread)

@@ -1,8 +1,8 @@
-"""Comparing a host's list of repos with ours, page by page.
+"""Comparing a host's listRepos pages with our repos.
 
-A listing says which accounts a host has, how far each repo is and whether it is
-shown. It proves nothing: a new account is let in only when its DID document names the
-host, and a newer rev only queues the repo for fetching, where it is proven.
+A listing tells the accounts of a host, their revs and statuses. It proves nothing: a
+new account is admitted only if its DID document names the host, and a newer rev only
+queues a fetch.
 """
 
 from __future__ import annotations
@@ -40,19 +40,23 @@ log = logging.getLogger(__name__)
 
 _LOOKUPS: Final = 32
 _UNKNOWN_STATUS: Final = "inactive"
-# A status that a listing confirmed a day ago is not written again.
+# Statuses confirmed less than a day ago are not written again.
 _FRESH: Final = 86_400.0
-# Accounts of other hosts whose documents are read because of one listing.
+# Documents of accounts of other hosts that are refreshed for one listing.
 _MOST_DOUBTED: Final = 20
-# Newcomers of one listing that are remembered while the directory is away.
+# New accounts of one listing that are queued while the directory is away.
 _MOST_UNANSWERED: Final = 10_000
 
 
 @dataclass(slots=True)
 class ListedHost:
-    """One host's listing under way. `asked_at`: no later than its next page is asked
-    for; `behind`: repos that have a newer rev there; `doubted`: how many of another
-    host's accounts it told news of; `unanswered`: newcomers to be looked up again."""
+    """The listing of one host under way.
+
+    - asked_at: no later than its next page is requested
+    - behind: repos that have a newer rev there
+    - doubted: accounts of other hosts that it listed with news
+    - unanswered: new accounts that could not be resolved
+    """
 
     host: host_rows.Host
     began: datetime
@@ -71,7 +75,7 @@ class ListedHost:
 
 
 class Listing:
-    """Takes in pages; blocking database work runs in threads."""
+    """Compares pages. Blocking database work runs in threads."""
 
     def __init__(
         self,
@@ -85,12 +89,12 @@ class Listing:
         self._index = index
         self._resolver = resolver
         self._admission = Admission(settings)
-        self._door = asyncio.Lock()
+        self._admitting = asyncio.Lock()
 
     async def take_page(self, listed: ListedHost, body: bytes) -> str | None:
         """Compare one page; return the cursor of the next, None after the last.
 
-        Raises NetworkError for what is no page.
+        Raises NetworkError for a malformed page.
         """
         entries, following = read_page(body, "repos")
         found = _read_repos(entries)
@@ -122,7 +126,7 @@ class Listing:
     async def settle(self, behind: Sequence[Did], *, streamed: bool) -> int:
         """Queue the repos that are still behind after a moment; return how many.
 
-        On a streamed host their commits may just be on the way.
+        The commits of a streamed host may just be on their way.
         """
         if not behind:
             return 0
@@ -174,7 +178,7 @@ class Listing:
     async def _admit(self, listed: ListedHost, dids: Sequence[Did]) -> None:
         name = HostName(listed.host.hostname)
         wanted = [did for did in dids if self._admission.in_scope(did)]
-        # Small groups: a host whose day's share is spent costs no more look-ups.
+        # Small groups: a host over its daily budget costs no more lookups.
         for start in range(0, len(wanted), _LOOKUPS):
             if name in self._admission.refused_hosts:
                 return
@@ -189,7 +193,7 @@ class Listing:
             owned = [account for account in accounts if account.pds == name]
             if not owned:
                 continue
-            async with self._door:
+            async with self._admitting:
                 await asyncio.to_thread(
                     self._database.run,
                     lambda conn, owned=owned: self._admission.admit(
@@ -222,9 +226,8 @@ def _doubt_homes(
     found: Sequence[repo_rows.ListedRepo],
     known: Mapping[Did, repo_rows.KnownRepo],
 ) -> None:
-    """Have the documents read of accounts that we know elsewhere and of which this host
-    tells news: they may have moved without our hearing of it. Of a few at a time, for
-    any host can name anybody."""
+    """Refresh the documents of some accounts that we know elsewhere: they may have
+    moved to this host unnoticed."""
     news = [
         repo.did
         for repo in found
@@ -240,7 +243,7 @@ def _doubt_homes(
 
 
 def _read_repos(entries: Sequence[dict[str, Any]]) -> list[repo_rows.ListedRepo]:
-    """The entries that are well formed, each DID once."""
+    """Return the well-formed entries, each DID once."""
     found: dict[Did, repo_rows.ListedRepo] = {}
     for entry in entries:
         did, rev = entry.get("did"), entry.get("rev")
@@ -255,7 +258,7 @@ def _read_repos(entries: Sequence[dict[str, Any]]) -> list[repo_rows.ListedRepo]
 
 
 def _status(repo: repo_rows.ListedRepo) -> str:
-    """The status as it is stored, of a listing's `active` and `status`."""
+    """Return the status to store for the `active` and `status` of an entry."""
     if repo.active:
         return STATUS_ACTIVE
     if repo.status in UPSTREAM_STATUSES and repo.status != STATUS_ACTIVE:

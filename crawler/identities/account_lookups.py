@@ -52,7 +52,7 @@ class AccountLookups(IdentityJobs):
 
     def _make_slots(self) -> list[FairSlots]:
         limit = self._settings.lookups_at_once
-        # The directory is one server; domains may be there to keep us waiting.
+        # Unlike the directory, did:web domains may be slow on purpose.
         return [
             FairSlots(limit, limit),
             FairSlots(limit, self._settings.lookups_per_host),

@@ -1,6 +1,6 @@
-"""What the gate knows of each account: signing key, host, admission, commit budget.
+"""The gate's knowledge of accounts: signing key, host, admission, commit budget.
 
-A bounded LRU filled in bulk from Postgres. `expire` has an entry read again there.
+A bounded LRU, filled in bulk from Postgres. `expire` has an entry read again.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ until these are made up for."""
 class Account:
     """One account. Times are on the monotonic clock, but `fetched_at`.
 
-    found            there is a usable DID document
-    current          this is what Postgres held when it was last read
-    admitted         its repo is indexed, for the host `repo_host`
-    rev              the newest revision proven
-    looked_up_at     its first lookup, or the last one that had to be fresh
-    refreshes_until  its identity refreshes are accounted for until then
-    next_allowed_at  its commit budget is used up until then
+    - found: there is a usable DID document
+    - current: this is what Postgres held when it was last read
+    - admitted: its repo is indexed, for the host `repo_host`
+    - rev: the newest revision proven
+    - looked_up_at: its first lookup, or the last one that had to be fresh
+    - refreshes_until: its identity refreshes are accounted for until then
+    - next_allowed_at: its commit budget is used up until then
     """
 
     did: Did
@@ -180,8 +180,11 @@ class AccountBook:
         return max(0.0, due - now)
 
     def must_refresh(self, account: Account) -> bool:
-        """Return True if a cached document does not do for the lookup of an account:
-        it was seen, or the last lookup that found none is an interval old."""
+        """Return True if the lookup of an account needs a fresh document.
+
+        It does if the account has a document, or if the last lookup that found none is
+        an interval old.
+        """
         now = self._clock()
         fresh = account.found or account.looked_up_at + self._refresh_interval <= now
         account.looked_up_at = now if fresh else min(account.looked_up_at, now)

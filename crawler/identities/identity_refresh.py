@@ -56,9 +56,11 @@ class IdentityRefresh(IdentityJobs):
         return [FairSlots(_AT_ONCE, _PER_HOST)]
 
     async def queue_stale(self, least: int) -> int:
-        """Once a minute: queue the accounts whose document or handle was not checked
-        for long. So many, `least` or more, that each has its turn in time however
-        many there are; none while as many wait already."""
+        """Queue accounts whose document or handle is stale; call it once a minute.
+
+        Queues `least` or more, enough to refresh all accounts in time; none while as
+        many are due already. Return how many.
+        """
         age = self._settings.identity_age
 
         def queue(conn: Conn) -> int:

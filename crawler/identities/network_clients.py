@@ -1,4 +1,4 @@
-"""The guarded client and the resolver of one event loop."""
+"""The guarded HTTP client and the identity resolver of one event loop."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from storage.postgres.pool import Pool
 
 @dataclass(frozen=True, slots=True)
 class NetworkClients:
-    """The ways out of this process. Bound to the event loop they were opened on."""
+    """The network clients of one event loop."""
 
     fetcher: Fetcher
     resolver: IdentityResolver
 
 
 OpenClients = Callable[[], AbstractAsyncContextManager[NetworkClients]]
-"""Opens the ways out anew; every event loop needs its own."""
+"""Opens the clients of one event loop."""
 
 
 def clients_opener(
@@ -42,12 +42,12 @@ def clients_opener(
 ) -> OpenClients:
     """Return an opener for the crawler's settings; identities are cached in `pool`.
 
-    `dev_pds` are asked for `.test` handles, in development only. `open_mirror` makes a
-    mirror of the directory for one event loop. What our operator set for single hosts
-    holds from the next opening on.
+    `dev_pds` are asked for `.test` handles, in development only. `open_mirror` opens a
+    mirror of the directory. Rates that the operator set for single hosts hold from the
+    next opening on.
     """
     policy = Policy(allow_loopback=settings.dev, limits=host_limits or HostLimits())
-    # A worker opens ways out for each task, several at once: together they spend this.
+    # Shared by all clients of the process; a worker opens some for each task.
     directory = TokenBucket(settings.plc_rate, max(1, int(settings.plc_rate)))
 
     @asynccontextmanager

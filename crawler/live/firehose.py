@@ -1,12 +1,13 @@
-"""The crawling process: every stream, the proof, the batches, the fetching of repos.
+"""The crawling process: streams, verification, batches, repo fetches.
 
-    supervise   opens and closes one reader a host, as the host table says
-    pipeline    proves frames and applies them, two threads; or
-    router      deals the frames to shards, processes with such a pipeline each
-    backfill    fetches the repos that are not synchronized
-    identities  reads DID documents anew and checks handles
+- supervise: opens and closes a reader for each host, as the host table says
+- pipeline: verifies and applies frames, in two threads; or
+- router: distributes frames to shards, processes with such a pipeline each
+- backfill: fetches the repos that are not synchronized
+- lookups: resolves accounts whose frames were dropped
+- identities: refreshes DID documents and handles
 
-One such process a database at a time: it holds an advisory lock while it runs.
+An advisory lock allows one such process for a database.
 """
 
 from __future__ import annotations
@@ -41,21 +42,20 @@ from storage.postgres.pool import Conn, Pool, connect
 log = logging.getLogger(__name__)
 
 _LOCK_RETRY: Final = 2.0
-# Shards whose router was killed end by themselves, in a moment.
+# Shards of a killed router end soon.
 _SHARDS_RETRY: Final = 0.05
 
 
 class _UsurpedError(Exception):
-    """The lock was lost with its connection, and another crawler has it now."""
+    """The lock was lost with its connection, and another crawler holds it."""
 
 
 class Firehose:
-    """`await run(stop)`: crawls until `stop` is set, then finishes what is queued.
+    """The crawler: `run` it until a stop event is set.
 
-    `url` is the index database, `pool` a pool on it. `list_due` is called, in a
-    thread, whenever listings may be due: the initial comparison of a new host must
-    not wait for a scheduler. With more than one shard in the settings, `start_shard`
-    starts them, and `on_written` is told when one has left documents to write.
+    `url` is the index database, `pool` a pool on it. `list_due` is called in a thread
+    when listings may be due. `start_shard` starts a shard, and `on_written` is called
+    when one has written documents.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class Firehose:
 
     @property
     def streams(self) -> int:
-        """Readers that run now."""
+        """Return the number of running readers."""
         return len(self._readers)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Crawl until `stop`. Raises what the pipeline failed on, if it did."""
-        told = False
+        warned = False
         try:
             while not stop.is_set():
                 if await asyncio.to_thread(self._hold_lock):
@@ -103,9 +103,9 @@ class Firehose:
                         await self._crawl(clients, stop)
                     if not self._usurped:
                         return
-                if not told:
+                if not warned:
                     log.warning("another_crawler_runs")
-                    told = True
+                    warned = True
                 await wait_first(stop, seconds=_LOCK_RETRY)
         finally:
             if self._lock is not None:
@@ -113,7 +113,7 @@ class Firehose:
                 self._lock = None
 
     def _hold_lock(self) -> bool:
-        """Take the lock, or see that it is still ours: it ends with its connection."""
+        """Take the lock, or check that its connection still holds it."""
         try:
             if self._lock is not None:
                 self._lock.execute("SELECT 1")
@@ -134,8 +134,8 @@ class Firehose:
         return False
 
     async def _wait_for_shards(self, stop: asyncio.Event) -> None:
-        """Until the shards of a router before us are gone: what they commit would be
-        said of accounts that are dealt out in another way now."""
+        """Wait for the previous router's shards: their cursors assume another
+        partitioning."""
         while not stop.is_set():
             left = await asyncio.to_thread(self._database.run, leases.count_shards)
             if not left:
@@ -216,7 +216,7 @@ class Firehose:
         return router
 
     async def _stop_waiting(self, stop: asyncio.Event) -> None:
-        """Once we are to stop, work that fails is left to the next start."""
+        """Stop retrying work once the process stops."""
         await stop.wait()
         self._database.stop()
 
@@ -233,7 +233,7 @@ class Firehose:
                     await self._close_readers(list(self._readers))
                     await pipeline.revive()
                 if self._usurped and isinstance(pipeline, Router):
-                    # Our shards would keep the other crawler waiting.
+                    # Our shards would block the other crawler.
                     raise _UsurpedError
                 wanted: list[host_rows.Host] = []
                 if await asyncio.to_thread(self._hold_lock):
@@ -256,7 +256,7 @@ class Firehose:
         for host_id in ended:
             task = self._readers.pop(host_id)
             if not task.cancelled() and task.exception() is not None:
-                # A fault of ours in one reader; the next round opens it anew.
+                # A bug in one reader; the next round opens it again.
                 log.error("reader_failed", exc_info=task.exception())
         await self._close_readers([host for host in self._readers if host not in ids])
         for host in wanted:
@@ -292,7 +292,7 @@ class Firehose:
 def _on_loop(
     loop: asyncio.AbstractEventLoop, work: Callable[[], None]
 ) -> Callable[[], None]:
-    """`work`, callable from any thread."""
+    """Return `work` as a function that any thread may call."""
 
     def call() -> None:
         with suppress(RuntimeError):

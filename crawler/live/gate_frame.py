@@ -35,7 +35,7 @@ OUTDATED_CURSOR: Final = "OutdatedCursor"
 _DELETE: Final = "delete"
 _MAX_STATUS: Final = 64
 
-# All that is read of a message, and of an operation of a commit.
+# The fields that are read of a message, and of an operation.
 _FIELDS: Final = frozenset(
     (
         *("seq", "time", "did", "repo", "rev", "since", "prevData", "blocks"),
@@ -44,10 +44,10 @@ _FIELDS: Final = frozenset(
 )
 _OP_FIELDS: Final = frozenset(("path", "action", "cid", "prev"))
 _CONTAINERS: Final = frozenset((list, dict))
-_OF_NO_USE: Final = ()
-"""Stands for a list or a map where none can be: it is wrong in the same way."""
+_UNUSED: Final = ()
+"""Replaces a misplaced list or map; it is rejected in the same way."""
 
-# Commits that are proven together hold their blocks together.
+# The blocks of a group are held at the same time.
 _GROUP_BYTES: Final = MIB
 
 
@@ -89,7 +89,8 @@ class GateFrame:
         )
 
     def written_paths(self) -> Sequence[Any] | None:
-        """What a commit says that it writes, whatever that is; None of others."""
+        """Return the paths that a commit claims to write, unchecked; None for other
+        frames."""
         ops = self.body.get("ops")
         if self.t != COMMIT or type(ops) is not list:
             return None
@@ -100,8 +101,8 @@ class GateFrame:
         ]
 
     def to_send(self, now_us: int) -> bytes | None:
-        """The frame to be sent on once it is proven: as it came, unless there is more
-        in it than was looked at. None: it is to be told of in a frame of our own."""
+        """Return the frame to rebroadcast: as it came, if it holds only known fields.
+        None: a frame of our own must be made."""
         if self.plain:
             return self.raw
         if self.t != COMMIT:
@@ -114,8 +115,11 @@ class GateFrame:
 def read_frame(
     stream: StreamState, raw: bytes, result: GateResult, *, bad_seqs_allowed: int
 ) -> GateFrame | None:
-    """Decode a frame and move the stream's position past it; None of one that is of no
-    account, or wrong, which is counted and may end the stream."""
+    """Decode a frame and advance the stream's position.
+
+    Return None for a frame that concerns no account, or is malformed; the latter is
+    counted and may end the stream.
+    """
     try:
         frame = decode_frame(raw)
     except ProtocolError as error:
@@ -135,7 +139,7 @@ def read_frame(
         return None
     seq = body.get("seq")
     if type(seq) is not int or not 0 < seq <= MAX_SEQ or seq <= stream.last_seq:
-        # A host that counts its cursor as included sends the last frame again.
+        # Some hosts repeat the frame at the cursor.
         if seq != stream.resumed_at:
             result.drops[DropReason.BAD_SEQ, stream.host] += 1
             stream.bad_seqs += 1
@@ -154,22 +158,22 @@ def read_frame(
         result.drops[DropReason.BAD_SYNTAX, stream.host] += 1
         return None
     plain = is_plain(raw, t, body)
-    return GateFrame(stream, t, Did(did), seq, _read_of(body), raw, plain)
+    return GateFrame(stream, t, Did(did), seq, _kept_fields(body), raw, plain)
 
 
-def _read_of(body: dict[str, Any]) -> dict[str, Any]:
-    """A message without what nobody reads of it. Frames wait by the megabyte, and
-    decoded the rest may take seventy times its bytes."""
+def _kept_fields(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a message that are read later. Decoded, the others may take
+    seventy times their bytes."""
     kept = _flat(body, _FIELDS)
     ops = body.get("ops")
     if type(ops) is list:
         kept["ops"] = [
             _flat(op, _OP_FIELDS)
             if type(op) is dict
-            else _OF_NO_USE
+            else _UNUSED
             if type(op) is list
             else op
-            # One too many is as wrong as all of them.
+            # One too many is rejected like all of them.
             for op in ops[: MAX_COMMIT_OPS + 1]
         ]
     return kept
@@ -177,7 +181,7 @@ def _read_of(body: dict[str, Any]) -> dict[str, Any]:
 
 def _flat(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
     return {
-        name: _OF_NO_USE if type(value) in _CONTAINERS else value
+        name: _UNUSED if type(value) in _CONTAINERS else value
         for name, value in fields.items()
         if name in names
     }

@@ -84,18 +84,18 @@ class Lookup:
 class GateResult:
     """Outcome of a round of frames. All but `events` and `marks` is stored first.
 
-    events                 verified, in order per DID
-    marks                  host -> cursor that holds once the events are applied
-    drops                  (reason, host) -> frames
-    lookups                DIDs to resolve, as their frames could not be judged
-    identities_to_refresh  DIDs whose document may have changed -> seconds to wait
-    to_resync              DIDs with a lost event: their repos must be fetched
-    throttled              DIDs over their commit budget: fetched after the cooldown
-    quarantined            frames on which our own code failed
-    outdated               hosts that no longer keep the events that we miss
-    resets                 hosts that number anew -> position before the first event
-    handled                host -> frames handled
-    size                   bytes of the frames
+    - events: verified, in order per DID
+    - marks: host -> cursor that holds once the events are applied
+    - drops: (reason, host) -> frames
+    - lookups: DIDs to resolve, as their frames could not be judged
+    - identities_to_refresh: DIDs whose document may have changed -> seconds to wait
+    - to_resync: DIDs with a lost event: their repos must be fetched
+    - throttled: DIDs over their commit budget: fetched after the cooldown
+    - quarantined: frames on which our own code failed
+    - outdated: hosts that no longer keep the events that we miss
+    - resets: hosts that number anew -> position before the first event
+    - handled: host -> frames handled
+    - size: bytes of the frames
     """
 
     events: list[Event] = field(default_factory=list)

@@ -1,9 +1,9 @@
-"""From the queue of frames to Postgres: two threads, each in one direction.
+"""From the queue of frames to Postgres: two threads.
 
-    readers -> FrameQueue -> gate thread -> bounded queue -> apply thread -> sink
+    readers -> FrameQueue -> gate thread -> bounded queue -> apply thread -> index
 
-The gate thread proves, the apply thread writes: batches of events with the cursors
-they cover. When the database is slow or away the queues fill, and the readers stop.
+The gate thread verifies; the apply thread writes batches of events with their cursors.
+A slow database fills the queues, and the readers stop.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _POLL: Final = 0.05
 
 @dataclass(slots=True)
 class PipelineStats:
-    """Totals since the start, for metrics. Read-only for others."""
+    """Totals since the start, for metrics."""
 
     frames: int = 0
     events: int = 0
@@ -60,9 +60,10 @@ class PipelineStats:
 
 
 class Pipeline:
-    """`start`, `put` frames from the event loop, `stop`.
+    """`start` it, `put` frames from the event loop, `stop` it.
 
-    `on_desynchronized` is called from a thread whenever repos must be fetched.
+    `on_desynchronized` and `on_identities` are called from a thread when there are
+    repos to fetch or identities to resolve.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Pipeline:
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of frames that wait to be judged."""
+        """Return the bytes of frames that wait for the gate."""
         return self._frames.size
 
     def start(self) -> None:
@@ -111,7 +112,7 @@ class Pipeline:
             thread.start()
 
     def add_stream(self, stream: StreamState) -> None:
-        """Make a stream known, so that its progress is written to its host's row."""
+        """Register a stream; its progress is written to its host's row."""
         self._streams[stream.host] = stream
 
     async def put(self, stream: StreamState, raw: bytes) -> None:
@@ -119,7 +120,7 @@ class Pipeline:
         await self._frames.put(Arrival(stream, raw), len(raw))
 
     def put_batch(self, arrivals: Sequence[tuple[Arrival | ResetHost, int]]) -> None:
-        """Queue frames with their sizes from a thread, which waits where `put` does."""
+        """Queue frames with their sizes from a thread; wait as `put` does."""
         self._frames.put_batch(arrivals)
 
     async def reset(self, host: int) -> None:
@@ -127,12 +128,12 @@ class Pipeline:
         await self._frames.put(ResetHost(host), 0)
 
     async def finish(self) -> None:
-        """`stop`, for the event loop."""
+        """Call `stop` without blocking the event loop."""
         await asyncio.to_thread(self.stop)
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Judge and apply what is queued, then end. Blocks; nothing is lost by a
-        timeout, for the cursors only cover what was applied."""
+        """Apply what is queued, then end. A timeout loses nothing: cursors cover only
+        applied frames."""
         self._stopping.set()
         self._frames.close()
         deadline = time.monotonic() + timeout
@@ -149,7 +150,7 @@ class Pipeline:
         except StoppedError:
             return
         except BaseException as error:
-            # Ours to fix: the process ends loudly instead of standing still.
+            # A bug: the process must exit, not stall.
             self.failure = error
             log.exception("pipeline_failed")
             raise
@@ -260,7 +261,7 @@ class Pipeline:
         except StoppedError:
             raise
         except Exception as error:
-            # One event that cannot be applied must not stop all others for ever.
+            # One event that cannot be applied must not stop all others.
             if is_transient(error):
                 raise
             log.exception("batch_failed", extra={"events": len(events)})
@@ -270,7 +271,7 @@ class Pipeline:
     def _apply_without_poison(
         self, events: Sequence[Event], marks: Mapping[int, int], error: Exception
     ) -> None:
-        """Halve the batch until the event at fault is alone, and set that aside."""
+        """Halve the batch until the failing event is alone, and quarantine that."""
         if not events:
             raise error
         if len(events) == 1:
@@ -292,7 +293,7 @@ class Pipeline:
         self._drops[DropReason.QUARANTINED, event.host] += 1
 
     def _flush(self) -> None:
-        """Write the counts of events and drops; they may lag, so failing is fine."""
+        """Write the counts of events and drops. They may lag."""
         self._flushed_at = time.monotonic()
         if not self._handled and not self._drops:
             return

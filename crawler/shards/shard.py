@@ -1,7 +1,7 @@
-"""One shard: a process that proves and applies the accounts of one hash.
+"""One shard: a process that verifies and applies the accounts of one hash.
 
-Frames come from the router. Without its router it exits at once; frames that it had
-not committed come again.
+Frames come from the router. Without its router it exits at once; uncommitted frames
+come again.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 
 _CHUNK: Final = 256 * 1024
 _STATS_EVERY: Final = 0.5
-# While there is enough to prove, the channel is read in larger pieces: each time this
-# thread wakes up it takes the interpreter from the one that proves.
+# While the gate has enough to do, the channel is read in larger pieces: each wake-up
+# of this thread takes the interpreter from the gate.
 _BEHIND_BYTES: Final = 2 * MIB
 _BURST_PAUSE: Final = 0.005
 
@@ -79,7 +79,7 @@ class Shard:
         )
 
     def run(self) -> None:
-        """Work until the end; anything but the end ends the process at once."""
+        """Work until the end; a failure exits the process at once."""
         self._pipeline.start()
         for work in (self._watch_router, self._send_stats):
             threading.Thread(target=_guard, args=(work,), daemon=True).start()
@@ -88,7 +88,7 @@ class Shard:
         self.send(self._stats())
 
     def send(self, message: Any) -> None:
-        """Say something to the router. May be called from any thread."""
+        """Send a message to the router. Any thread may call it."""
         packed = pack_control(message)
         try:
             with self._sending:
@@ -145,7 +145,7 @@ class Shard:
             self.send(StreamFault(number, state.fault, state.detail, state.last_seq))
 
         state.on_fault = tell
-        # The host's stream before this one has nothing more to come.
+        # The host's previous stream has ended.
         self._streams.pop(self._numbers.get(opened.host, -1), None)
         self._numbers[opened.host] = number
         self._streams[number] = state
@@ -163,7 +163,7 @@ class Shard:
         while True:
             time.sleep(_STATS_EVERY)
             if self._pipeline.failure is not None:
-                # It has been logged; the router starts another.
+                # Logged already; the router restarts the shard.
                 _leave()
             for number, state in list(self._streams.items()):
                 fresh = state.throttled - sent[number]
@@ -174,7 +174,7 @@ class Shard:
 
     def _stats(self) -> ShardStats:
         pipeline = self._pipeline
-        # Other threads go on counting while this is sent.
+        # Other threads change the counters meanwhile.
         stats = replace(pipeline.stats, drops=Counter(pipeline.stats.drops))
         return ShardStats(stats, pipeline.queued_bytes)
 

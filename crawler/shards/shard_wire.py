@@ -1,7 +1,7 @@
 """The wire format between a router and its shards: two socket pairs a shard.
 
-    frames    router -> shard, in the order of the streams
-    control   shard -> router: stats, faults of streams, work for others
+- frames: router -> shard, in the order of the streams
+- control: shard -> router: stats, faults of streams, work for others
 
 Both ends are processes of the same version, so control messages are pickled.
 """
@@ -24,13 +24,13 @@ from protocol.limits import MAX_FRAME_BYTES
 
 
 class Kind(IntEnum):
-    """What follows a header of the frames' channel.
+    """The kinds of messages on the frames' channel.
 
-    open    the pickled OpenStream of a stream
-    frame   a raw frame; the position is that of the stream before it
-    mark    nothing; the stream has come to this position, whoever got the frames
-    reset   nothing; the host of the stream numbers anew, from behind the position on
-    end     nothing; finish what is queued, and end
+    - open: the pickled OpenStream of a stream
+    - frame: a raw frame; the position is that of the stream before it
+    - mark: no body; the stream came to this position
+    - reset: no body; the host of the stream numbers anew, behind the position
+    - end: no body; finish what is queued, and exit
     """
 
     OPEN = 0
@@ -42,7 +42,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """A stream as its shard must know it; see `StreamState`."""
+    """The state of a new stream for a shard; see `StreamState`."""
 
     host: int
     hostname: HostName
@@ -63,7 +63,7 @@ class StreamFault:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """So many more frames of this stream were over the budgets of their accounts."""
+    """The number of further frames of a stream over the budgets of their accounts."""
 
     stream: int
     frames: int
@@ -97,7 +97,7 @@ pack_header = _HEADER.pack
 
 
 def shard_of(did: str, shards: int) -> int:
-    """The shard that owns an account. The same on every machine and in every run."""
+    """Return the shard that owns an account, the same on all machines."""
     return crc32(did.encode("utf-8", "surrogatepass")) % shards
 
 
@@ -108,9 +108,10 @@ class MessageReader:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-        """The messages that are complete with this chunk. Use all of them up.
+        """Yield the messages that this chunk completes. Exhaust the iterator.
 
-        Raises ValueError where the other end has lost its place."""
+        Raises ValueError for a malformed header.
+        """
         data = self._rest + chunk if self._rest else chunk
         size, position = len(data), 0
         unpack = _HEADER.unpack_from
@@ -128,7 +129,7 @@ class MessageReader:
 
 
 def pack_control(message: Any) -> bytes:
-    """One message of the control channel."""
+    """Return one message of the control channel."""
     body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     return _LENGTH.pack(len(body)) + body
 
@@ -140,9 +141,10 @@ class ControlReader:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> Iterator[Any]:
-        """The messages that are complete with this chunk. Use all of them up.
+        """Yield the messages that this chunk completes. Exhaust the iterator.
 
-        Raises ValueError for a length that none has, and what unpickling raises."""
+        Raises ValueError for an impossible length, and what unpickling raises.
+        """
         self._rest += chunk
         while len(self._rest) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._rest)

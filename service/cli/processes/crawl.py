@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from crawler.database import Database
 from crawler.live.firehose import Firehose
-from crawler.scope.reconciler import ScopeKeeper
+from crawler.scope.reconciler import ScopeReconciler
 from service.cli.processes.running_process import run_async, stop_event
 from service.crawling import WriteSide, add_configured_hosts, open_write_side
 from service.monitoring.heartbeat import keep_heartbeat
@@ -100,7 +100,7 @@ async def _crawl(config: Config, side: WriteSide) -> None:
 async def _reconcile_scope(side: WriteSide, stop: asyncio.Event) -> None:
     database = Database(side.pool, most_tries=_TRIES)
     async with side.open_clients() as outside:
-        keeper = ScopeKeeper(
+        keeper = ScopeReconciler(
             side.settings,
             database,
             outside,

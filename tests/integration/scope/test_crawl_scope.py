@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from audit.repo_audit import recount_stats
 from crawler.database import Database
-from crawler.scope.reconciler import ScopeKeeper
+from crawler.scope.reconciler import ScopeReconciler
 from indexer.collections.texts import TEXTS
 from network.server.listener import serving_in_thread
 from search.drain import drain_outbox
@@ -46,7 +46,7 @@ def keeping(world: CrawlWorld) -> Iterator[None]:
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
         async with world.open_clients() as clients:
-            keeper = ScopeKeeper(
+            keeper = ScopeReconciler(
                 world.settings(),
                 Database(world.pool),
                 clients,

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 import crawler.scope.reconciler as module
 from crawler.database import Database
-from crawler.scope.reconciler import ScopeKeeper
+from crawler.scope.reconciler import ScopeReconciler
 from network.server.listener import serving_in_thread
 from storage.hosts import host_rows
 from storage.postgres.pool import Conn
@@ -59,7 +59,7 @@ class Rounds:
 
     async def _open(self) -> None:
         clients = await self._stack.enter_async_context(self._world.open_clients())
-        self.keeper = ScopeKeeper(
+        self.keeper = ScopeReconciler(
             self._world.settings(**self._changes),
             Database(self._world.pool),
             clients,
