@@ -343,7 +343,7 @@ class Backfill:
         return True
 
     async def _identify(self, repo: repo_rows.ClaimedRepo) -> tuple[Account, int]:
-        """Return key and host; a repo that moved belongs to its new host from now on."""
+        """Return key and host; a repo that moved belongs to its new host then."""
         answer = await look_up(self._clients.resolver, repo.did, refresh=repo.tries > 0)
         if answer.document is None:
             raise _FetchError("no DID document", lasting=not answer.failed)

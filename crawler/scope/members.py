@@ -21,7 +21,7 @@ _MOST_FOUND: Final = 10_000
 
 
 class ScopeView:
-    """The scope in memory; `refresh` it regularly. Until then it includes all accounts."""
+    """The scope in memory; it includes all accounts until the first `refresh`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.scope = Scope()

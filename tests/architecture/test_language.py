@@ -25,7 +25,6 @@ PENDING: Final = {
     "appview",
     "audit",
     "bench",
-    "crawler",
     "demo",
     "feeds",
     "indexer",
