@@ -24,7 +24,6 @@ PACKAGES: Final = (
 PENDING: Final = {
     "appview",
     "bench",
-    "crawler",
     "demo",
     "feeds",
     "mirror",

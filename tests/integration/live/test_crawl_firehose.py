@@ -11,7 +11,14 @@ from typing import Any
 import psycopg
 import pytest
 from crawl_author import Author, account_frame, identity_frame, post
-from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_for_stream, wait_until
+from crawl_world import (
+    CrawlWorld,
+    FakeHost,
+    rebuild_root,
+    refused,
+    wait_for_stream,
+    wait_until,
+)
 
 from crawler.repos.backfill import Backfill
 from protocol.events.frames import encode_error_frame
@@ -64,7 +71,7 @@ def test_a_host_with_old_and_new_accounts_is_followed(world: CrawlWorld) -> None
     assert texts(world) == 6 * 9 + 3
     assert_equal(world, new, *old)
     # What a fetched repo already held came again on the stream; nothing else fell.
-    assert set(world.drops()) <= {"desynchronized", "stale_rev"}
+    assert set(world.drops()) <= {"desynchronized", "stale_rev", "unknown_account"}
     with world.crawling():
         fill(host, new, 2)
         wait_until(lambda: world.follows(new))
@@ -208,13 +215,13 @@ def test_eleven_hosts_of_which_three_lie(world: CrawlWorld) -> None:
         for n, host in enumerate(honest):
             fill(host, authors[n], 3)
         wait_until(lambda: world.follows(*authors.values()))
-        wait_until(lambda: world.drops().get("wrong_host", 0) >= 3 * 8 * 5)
+        wait_until(lambda: refused(world) >= 3 * 8 * 5)
     assert_equal(world, *authors.values())
     assert texts(world) == 8 * 8
     rows = world.query("SELECT accounts FROM host WHERE source = 'request_crawl'")
     assert rows == [(0,)] * 3
     assert world.query("SELECT DISTINCT upstream_status FROM actor") == [("active",)]
-    assert world.drops()["wrong_host"] == 3 * 8 * 5
+    assert refused(world) == 3 * 8 * 5
 
 
 def test_a_liar_is_throttled(world: CrawlWorld) -> None:
@@ -513,7 +520,7 @@ def test_an_account_that_writes_too_much_is_fetched_once_it_is_calm(
     settings = {
         # Ten commits at once.
         "account_commits_per_s": 0.1,
-        "account_calm": 3.0,
+        "account_cooldown": 3.0,
         # Nothing else heals what is lost.
         "listing_interval": 3_600.0,
     }

@@ -12,7 +12,7 @@ import pytest
 from crawl_author import Author, identity_frame, post
 from crawl_world import CrawlWorld, wait_for_stream, wait_until
 
-from crawler.identities import identity_refresh
+from crawler.identities import identity_jobs
 from crawler.identities.identity_cache import PostgresIdentityCache
 from crawler.scope.admission import IDENTITY_JOB
 from network.errors import UnreachableError
@@ -199,7 +199,7 @@ def test_a_round_with_nothing_due_waits_for_nothing(
     async def wait(*events: Any, **limits: Any) -> None:
         waits.append(events)
 
-    monkeypatch.setattr(identity_refresh, "wait_first", wait)
+    monkeypatch.setattr(identity_jobs, "wait_first", wait)
     assert world.tasks().refresh_identities() == {"queued": 0, "done": 0}
     assert waits == []
 
@@ -216,7 +216,7 @@ def test_a_newcomer_while_the_directory_is_away_is_taken_when_it_is_back(
         world.resolver.down = True
         author = world.add_author(2, host)
         host.post(author, ("create", "app.bsky.feed.post/a", post("hi")))
-        wait_until(lambda: world.drops().get("unresolved_identity") == 1)
+        wait_until(lambda: world.drops().get("unknown_account") == 1)
         wait_until(lambda: bool(jobs_left(world)))
         assert author.did not in handles(world)
         world.resolver.down = False
@@ -254,9 +254,7 @@ def test_a_newcomer_of_whom_nobody_ever_tells_is_forgotten(world: CrawlWorld) ->
     did = Author(1).did
     with world.pool.connection() as conn:
         jobs.put_jobs(conn, IDENTITY_JOB, [did])
-        conn.execute(
-            "UPDATE job SET tries = %s", (identity_refresh._TRIES_OF_STRANGERS,)
-        )
+        conn.execute("UPDATE job SET tries = %s", (identity_jobs._MAX_TRIES_UNKNOWN,))
     world.resolver.down = True
     world.tasks().refresh_identities()
     assert jobs_left(world) == {}

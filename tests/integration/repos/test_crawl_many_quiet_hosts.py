@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 import psutil
 import pytest
-from crawl_fakes import FakeResolver, FakeSink, fake_outside
+from crawl_fakes import FakeResolver, FakeSink, fake_clients
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -85,7 +85,7 @@ def measure(pool: Pool, count: int, more: int) -> dict[str, float]:
     with ExitStack() as stack:
         url = stack.enter_context(serving_in_thread(crowd.app()))
         make_hosts(pool, int(url.rsplit(":", 1)[1]), count)
-        tasks = CrawlTasks(settings, pool, FakeSink(), fake_outside(FakeResolver()))
+        tasks = CrawlTasks(settings, pool, FakeSink(), fake_clients(FakeResolver()))
         began, before = time.monotonic(), memory()
         first = poll_round(tasks, 400)
         after_first, seconds = memory(), time.monotonic() - began
@@ -138,7 +138,7 @@ def test_two_thousand_quiet_hosts(pool: Pool) -> None:
 
 def test_a_dead_host_is_asked_less_and_less_and_then_once_a_day(pool: Pool) -> None:
     settings = CrawlSettings(dev=True, listing_settle=0.0, offline_after=3)
-    tasks = CrawlTasks(settings, pool, FakeSink(), fake_outside(FakeResolver()))
+    tasks = CrawlTasks(settings, pool, FakeSink(), fake_clients(FakeResolver()))
     make_hosts(pool, 1, 1)
     waits = []
     for _ in range(4):

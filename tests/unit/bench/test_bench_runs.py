@@ -29,9 +29,9 @@ from bench.process import MemoryWatch, cpu_seconds
 from bench.report import to_line, to_table
 from bench.verb import MODULES, run
 from crawler.settings import CrawlSettings
+from indexer.index_writer import IndexWriter
 from protocol.data.cbor import decode
 from service.cli.app import BenchName
-from service.index_sink import IndexSink
 from storage.postgres.pool import open_pool
 from storage.records.interning import Interner
 
@@ -64,7 +64,7 @@ class Silence:
 @pytest.fixture
 def index(index_db: str) -> Iterator[Index]:
     with open_pool(index_db, max=4) as pool, open_pool(index_db, max=2) as names:
-        sink = IndexSink(pool, Interner(names), lambda: None)
+        sink = IndexWriter(pool, Interner(names), lambda: None)
         yield Index(index_db, pool, names, sink, CrawlSettings(dev=True))
 
 

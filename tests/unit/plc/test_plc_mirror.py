@@ -18,7 +18,7 @@ from plc_accounts import (
     legacy_create,
     rename,
 )
-from plc_peer import DEV, Peer, Pool, body, following, line, shown_logs
+from plc_peer import DEV, Peer, body, following, line, shown_logs
 
 from network.errors import DidTombstonedError, NetworkError
 from network.http.breaker import Breaker
@@ -44,6 +44,7 @@ from plc.operation_document import operation_document
 from plc.operation_draft import create_tombstone, create_update
 from plc.operation_format import did_for_genesis, operation_cid, sign_operation
 from protocol.errors import InvalidEncodingError
+from storage.postgres.pool import Pool
 
 URL = "http://plc.test"
 
