@@ -73,7 +73,7 @@ async def test_tolerated_operation_is_accepted_and_flagged(pool: Pool) -> None:
     with pool.connection() as conn:
         mirror = Mirror(URL, tolerated={cid})
         result = mirror.ingest(conn, read_page(body(*lines)), NOW + 10)
-    assert (result.new, result.unproven, result.tolerated) == (3, {}, (cid,))
+    assert (result.new, result.unproven, result.tolerated) == (3, {}, [cid])
     app = create_mirror_app(pool, URL, tolerated={cid})
     async with serving(app, "127.0.0.1", 0) as url, Fetcher(DEV) as fetcher:
         audit = (await fetcher.get(f"{url}/{did}/log/audit")).json()
