@@ -27,7 +27,7 @@ from audit.repo_audit import (
 )
 from audit.row_audit import MOST_LINK_BYTES, audit_whole
 from audit.samples import Verdict, draw_repos, note_sample
-from crawler.identities.network_clients import OpenOutside
+from crawler.identities.network_clients import OpenClients
 from crawler.methods import GET_LATEST_COMMIT
 from crawler.repos.sparse import SparseUnavailableError, list_collections
 from network.errors import NetworkError, XrpcError
@@ -259,7 +259,7 @@ def check_all(
 
 
 def audit_step(
-    pool: Pool, interner: Interner, open_outside: OpenOutside, *, per_run: float
+    pool: Pool, interner: Interner, open_clients: OpenClients, *, per_run: float
 ) -> Mapping[Verdict, int]:
     """Run one step of the continuous audit: `per_run` repos on average."""
     count = int(per_run) + (random.random() < per_run % 1)
@@ -267,21 +267,21 @@ def audit_step(
         drawn = draw_repos(conn, count)
     if not drawn:
         return {}
-    return asyncio.run(_step(pool, interner, open_outside, drawn))
+    return asyncio.run(_step(pool, interner, open_clients, drawn))
 
 
 async def _step(
     pool: Pool,
     interner: Interner,
-    open_outside: OpenOutside,
+    open_clients: OpenClients,
     drawn: list[tuple[int, str]],
 ) -> Mapping[Verdict, int]:
     deadline = time.monotonic() + STEP_S
     found: Counter[Verdict] = Counter()
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async with open_outside() as outside:
-        auditor = Auditor(pool, interner, outside.fetcher, repair=True)
+    async with open_clients() as clients:
+        auditor = Auditor(pool, interner, clients.fetcher, repair=True)
 
         async def check(actor: int, did: str) -> None:
             async with slots:

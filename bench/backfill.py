@@ -31,11 +31,11 @@ from bench.metric import Metric, Progress
 from bench.process import MemoryWatch, cpu_seconds
 from bench.stored import fill, spread
 from crawler.database import Database
-from crawler.identities.network_clients import outside_opener
+from crawler.identities.network_clients import clients_opener
 from crawler.repos.backfill import Backfill, BackfillReport
 from crawler.settings import CrawlSettings
+from indexer.index_writer import IndexWriter
 from network.http.policy import HostLimits
-from service.index_sink import IndexSink
 from service.runtime.garbage_collection import tune_gc
 from storage.postgres.pool import open_pool
 from storage.records.interning import Interner
@@ -160,12 +160,12 @@ def _work(parent: Connection, url: str, settings: CrawlSettings) -> None:
     """Fetch repos until none is left."""
     settings = replace(settings, backfills_per_host=settings.backfills_at_once)
     with open_pool(url, max=16) as pool, open_pool(url, max=4) as names:
-        sink = IndexSink(pool, Interner(names), lambda: None)
-        opener = outside_opener(names, settings, host_limits=_HOST_LIMITS)
+        sink = IndexWriter(pool, Interner(names), lambda: None)
+        opener = clients_opener(names, settings, host_limits=_HOST_LIMITS)
 
         async def fetch() -> None:
-            async with opener() as outside:
-                backfill = Backfill(settings, Database(pool), sink, outside)
+            async with opener() as clients:
+                backfill = Backfill(settings, Database(pool), sink, clients)
                 parent.send(None)
                 limit = await asyncio.to_thread(parent.recv)
                 cpu = time.process_time()

@@ -22,16 +22,16 @@ from bench.index import (
 )
 from bench.metric import Progress
 from bench.request import connect, get, target
-from crawler.identities.network_clients import outside_opener
+from crawler.identities.network_clients import clients_opener
 from crawler.live.firehose import Firehose
 from crawler.live.verify import verify_commit
+from indexer.index_writer import IndexWriter
 from indexer.search_drain import search_drain
 from network.server.listener import serving_in_thread
 from network.streams.stream_server import StreamServer
 from protocol.data import cbor
 from protocol.events.frames import decode_frame
 from search.engines.postgres import PostgresEngine
-from service.index_sink import IndexSink
 from storage.cursors import save_cursors
 from storage.records.interning import Interner
 
@@ -100,8 +100,8 @@ def _crawling(index: Index, on_written: Callable[[], None]) -> Iterator[None]:
         index.settings,
         index.url,
         index.pool,
-        IndexSink(index.pool, Interner(index.names), on_written),
-        outside_opener(index.names, index.settings),
+        IndexWriter(index.pool, Interner(index.names), on_written),
+        clients_opener(index.names, index.settings),
     )
     thread = threading.Thread(
         target=lambda: loop.run_until_complete(firehose.run(stop))

@@ -15,9 +15,9 @@ import psycopg
 from bench.fake_accounts import FakeAccounts, Member
 from bench.metric import Progress
 from crawler.settings import CrawlSettings
+from indexer.index_writer import IndexWriter
 from protocol.repo.whole_repo import RepoReader
 from protocol.syntax import Did
-from service.index_sink import IndexSink
 from service.operator_errors import ServiceError
 from service.runtime.databases import INDEX, PRIVATE, database_name
 from service.runtime.embedded import EmbeddedPostgres
@@ -44,7 +44,7 @@ class Index:
     url: str
     pool: Pool
     names: Pool
-    sink: IndexSink
+    sink: IndexWriter
     settings: CrawlSettings
 
     def ask(self, query: str, *values: Any) -> Any:
@@ -77,7 +77,7 @@ def open_index() -> Iterator[Index]:
         migrate.upgrade(url, INDEX)
         migrate.upgrade(url, PRIVATE)
         with open_pool(url, max=16) as pool, open_pool(url, max=4) as names:
-            sink = IndexSink(pool, Interner(names), lambda: None)
+            sink = IndexWriter(pool, Interner(names), lambda: None)
             yield Index(url, pool, names, sink, settings)
 
 

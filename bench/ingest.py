@@ -36,7 +36,7 @@ from bench.index import (
 from bench.metric import Metric, Progress, median
 from bench.process import Cpu, cpu_seconds
 from bench.stored import fill, spread
-from crawler.identities.network_clients import outside_opener
+from crawler.identities.network_clients import clients_opener
 from crawler.live.firehose import Firehose
 from crawler.settings import MIB
 from protocol.events.frames import decode_frame
@@ -128,7 +128,7 @@ async def _follow(
         index.url,
         index.pool,
         index.sink,
-        outside_opener(index.names, settings),
+        clients_opener(index.names, settings),
         start_shard=ShardPlan(settings, index.url, log_level="warning").start,
     )
     stop = asyncio.Event()

@@ -1,8 +1,4 @@
-"""When to try again: exponential backoff with full jitter.
-
-Pure: the random number is passed in, so a month of retries runs in a test in a
-millisecond.
-"""
+"""Exponential backoff with full jitter."""
 
 from __future__ import annotations
 
@@ -19,9 +15,8 @@ def full_jitter(
 ) -> float:
     """Return the seconds to wait before the next try, after `tries` failures.
 
-    The ceiling doubles from `base` to `cap`; the wait is drawn evenly from the
-    upper half of it and below by full jitter, but is never under a tenth of the
-    ceiling: a thousand clients must not meet again, and none may spin.
+    Drawn evenly below a ceiling that doubles from `base` to `cap`, but at least a tenth
+    of the ceiling.
     """
     ceiling = min(cap, base * 2.0 ** min(max(tries - 1, 0), 32))
     return ceiling * max(0.1, draw())

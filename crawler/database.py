@@ -1,7 +1,6 @@
-"""Work in Postgres that is tried until it is done.
+"""Work in Postgres that is retried until it succeeds.
 
-A lost connection, a deadlock or a serialisation failure is nobody's fault and no
-reason to lose anything: the work waits, with backoff, and is done anew.
+Lost connections, deadlocks and serialization failures are retried with backoff.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ _SHORT_WAIT: Final = 2.0
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether the same work may succeed later.
+    """Return True if the same work may succeed later.
 
-    True for lost connections, deadlocks, serialisation failures and a full disk.
+    True for lost connections, deadlocks, serialization failures and a full disk.
     """
     if not isinstance(error, _DATABASE_ERRORS):
         return False
@@ -45,7 +44,7 @@ class StoppedError(Exception):
 class Database:
     """Runs functions of a connection, each in one transaction, until they succeed.
 
-    Short-lived work sets `most_tries`: then the last error is raised instead.
+    With `most_tries` the last error is raised instead.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Database:
         return self.persist(once)
 
     def try_once(self, work: Callable[[Conn], Any]) -> bool:
-        """Run `work` if the database answers now; tell whether it was done."""
+        """Run `work` if the database answers now; return False if it does not."""
         try:
             with self._pool.connection(timeout=_SHORT_WAIT) as conn:
                 work(conn)
@@ -76,9 +75,9 @@ class Database:
         return True
 
     def persist(self, work: Callable[[], T]) -> T:
-        """Call `work` until it does not fail for a reason that passes.
+        """Call `work` until it does not fail for a transient reason.
 
-        `work` must undo itself when it fails. Any other error is raised at once.
+        `work` must undo itself when it fails. Other errors are raised at once.
         """
         tries = 0
         while True:
@@ -103,5 +102,5 @@ class Database:
                 return result
 
     def stop(self) -> None:
-        """Give up waiting: work that fails from now on raises StoppedError."""
+        """Stop retrying: work that fails from now on raises StoppedError."""
         self._stopped.set()

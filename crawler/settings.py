@@ -1,4 +1,4 @@
-"""What the crawler may do, in numbers. The service fills it from its configuration."""
+"""Bounds of the crawler, filled from the configuration by the service."""
 
 from __future__ import annotations
 
@@ -11,40 +11,32 @@ MIB = 1024 * 1024
 class CrawlSettings:
     """Bounds of one crawling process. Times in seconds, sizes in bytes.
 
-    dev                      hosts may be loopback and plain http
-    account_cap              accounts that may be let in; None for no cap
-    host_accounts_first_day  new accounts on the day that we first see a host which
-                             nobody configured; twice as many each day after
-    host_accounts_per_day    new accounts a day from such a host at most
-    new_hosts_per_day        hosts a day that requestCrawl may name
-    shards                   processes that prove and apply, each its own accounts
-    rebroadcast                  events carry their frames, for an event log
-    parked_bytes             of frames that wait for look-ups, of trusted hosts and as
-                             much again of all others; a trusted host's accounts of
-                             the directory are bounded by `parked_dids` together, all
-                             others by `parked_dids_per_host`
-    lookups_at_once          at the directory, and as many at the domains of accounts;
-                             of these `lookups_per_host` for the frames of one host,
-                             and `lookup_patience` until others go before a domain
-    plc_rate                 requests a second to the directory
-    streams_at_once          streams that may be open
-    host_events_per_s        events a second that one host may send
-    host_bytes_per_s         bytes a second of such events
-    account_commits_per_s    commits and syncs a second that one account may write, but
-                             for those of hosts that our operator trusts
-    account_calm             how long one that wrote more is left alone, at most, once
-                             it writes less
-    busy_rate, quiet_rate    events a second: a polled host is streamed above the one,
-                             a streamed host is polled below the other
-    rate_window              over how long a rate is smoothed, and `usual_window` what
-                             it is compared with
-    poll_interval            between two polls of a host in which something changed;
-                             `poll_longest` when nothing does
-    sparse_records           records of chosen collections that are fetched one by one;
-                             of a repo with more of them all is fetched
-    backfill_patience        after which a fetch takes none of the places that others
-                             wait for
-    again_interval           between two wishes that one host be crawled again
+    - dev: hosts may be loopback and plain http
+    - account_cap: accounts that may be admitted; None for no cap
+    - host_accounts_first_day: new accounts of an untrusted host at first; doubled
+      each day after
+    - host_accounts_per_day: new accounts of an untrusted host a day, at most
+    - new_hosts_per_day: hosts a day that requestCrawl may name
+    - shards: processes that verify and apply, each its own accounts
+    - rebroadcast: events carry their frames, for an event log
+    - lookups_at_once: lookups at the directory, and as many of did:web domains;
+      of these `lookups_per_host` for the frames of one host
+    - plc_rate: requests a second to the directory
+    - streams_at_once: streams that may be open
+    - host_events_per_s: events a second of one untrusted host
+    - host_bytes_per_s: bytes a second of such events
+    - account_commits_per_s: commits and syncs a second of one account, except on hosts
+      that the operator configured
+    - account_cooldown: pause of an account over its budget, at most
+    - busy_rate, quiet_rate: a second; a polled host above the first is streamed,
+      a streamed host below the second is polled
+    - rate_window: over which rates are smoothed; `usual_window` of usual rates
+    - poll_interval: between polls of a host that changes; `poll_longest` of one
+      that does not
+    - sparse_records: records of chosen collections to fetch one by one; repos
+      with more are fetched whole
+    - backfill_patience: after which a fetch counts as slow
+    - again_interval: between two requests to crawl one host again
     """
 
     dev: bool = False
@@ -57,14 +49,9 @@ class CrawlSettings:
 
     # One frame is at most 5 MB, so this is never less than six frames.
     queue_bytes: int = 32 * MIB
-    parked_bytes: int = 16 * MIB
-    parked_frames_per_did: int = 200
-    parked_dids: int = 5_000
-    parked_dids_per_host: int = 200
     known_accounts: int = 50_000
     lookups_at_once: int = 64
     lookups_per_host: int = 2
-    lookup_patience: float = 5.0
     plc_rate: float = 50.0
     birth_wait: float = 0.5
     refresh_interval: float = 60.0
@@ -84,7 +71,7 @@ class CrawlSettings:
     host_events_per_s: float = 1_000.0
     host_bytes_per_s: float = 10.0 * MIB
     account_commits_per_s: float = 10.0
-    account_calm: float = 60.0
+    account_cooldown: float = 60.0
     busy_rate: float = 1 / 60
     quiet_rate: float = 1 / 1_200
     stream_dwell: float = 3_600.0

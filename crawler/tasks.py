@@ -1,8 +1,8 @@
-"""The scheduled work of a crawler: bounded batches that may run twice or not at all.
+"""Scheduled tasks of the crawler: bounded batches that may run twice or not at all.
 
-Each function claims what it does by a lease in Postgres, so a doubled message finds
-nothing to do, and what a killed worker had claimed is free again soon. Each opens its
-own event loop and may be called from any thread, again and again.
+Each task claims its work by leases in Postgres: a repeated task finds nothing to do,
+and the work of a killed worker is free again soon. Each opens its own event loop and
+may be called from any thread.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from crawler.hosts.listing_spider import crawl_listings
 from crawler.hosts.page_guard import PageGuard
 from crawler.hosts.status_sweep import StatusSweep
 from crawler.identities.identity_refresh import IdentityRefresh
-from crawler.identities.network_clients import OpenOutside, Outside
+from crawler.identities.network_clients import NetworkClients, OpenClients
 from crawler.repos.backfill import Backfill
 from crawler.settings import CrawlSettings
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 from network.errors import NetworkError, XrpcError
 from storage.hosts import host_rows
 from storage.hosts.host_listing import begin_listing, listings_due, polls_due
@@ -38,13 +38,12 @@ from storage.postgres.pool import Conn, Pool
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Work = Callable[[Outside], Coroutine[Any, Any, T]]
+Work = Callable[[NetworkClients], Coroutine[Any, Any, T]]
 
 _LEASE: Final = 180.0
 _TRIES: Final = 5
 _SECONDS: Final = 60.0
-# Listings are read side by side, and the next ones are begun when all of these end:
-# one that goes on for long goes on in the next round, or it would keep others waiting.
+# A round ends with its last listing; long listings continue in the next round.
 _LISTING_SECONDS: Final = 10.0
 # The next round of identities begins after a minute.
 _REFRESH_SECONDS: Final = 45.0
@@ -54,17 +53,17 @@ _PLC_HOSTS_A_RUN: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class CrawlTasks:
-    """The tasks and what they work with. `pds` and `relays` are the operator's."""
+    """The scheduled tasks. `pds` and `relays` are the configured hosts."""
 
     settings: CrawlSettings
     pool: Pool
-    sink: Sink
-    open_outside: OpenOutside
+    index: IndexWriter
+    open_clients: OpenClients
     pds: Sequence[str] = ()
     relays: Sequence[str] = ()
 
     def discover_hosts(self) -> dict[str, int]:
-        """Make the configured hosts known, and those that the relays forward."""
+        """Add the configured hosts, and those that the relays list."""
         database = self._database()
         database.run(
             lambda conn: add_configured(conn, self.pds, self.relays, self.settings)
@@ -77,7 +76,7 @@ class CrawlTasks:
                     conn, self.settings, limit=_PLC_HOSTS_A_RUN
                 )
             )
-            found = _run(self.open_outside, lambda out: self._discover(out, database))
+            found = _run(self.open_clients, lambda out: self._discover(out, database))
             return found | {"plc": read, "new": found["new"] + new}
 
     def list_repos(self, limit: int = 50) -> dict[str, int]:
@@ -89,7 +88,7 @@ class CrawlTasks:
         )
 
     def balance_hosts(self) -> dict[str, int]:
-        """Measure how busy the hosts are, and move them between stream and poll."""
+        """Measure the rates of hosts, and move hosts between stream and poll."""
         database = self._database()
         with self._lease(database, "balance_hosts") as held:
             if not held:
@@ -98,28 +97,28 @@ class CrawlTasks:
             return database.run(lambda conn: balance_hosts(conn, self.settings))
 
     def poll_quiet_hosts(self, limit: int = 400) -> dict[str, int]:
-        """Compare the listings of up to `limit` polled hosts whose turn it is."""
+        """Compare the listings of up to `limit` polled hosts that are due."""
         every = self.settings.poll_interval
         return self._list(
             lambda conn: polls_due(conn, limit=limit, every=every), streamed=False
         )
 
     def sweep_statuses(self, limit: int = 300) -> dict[str, int]:
-        """Ask for the status of up to `limit` accounts of which nothing was heard."""
+        """Ask for the status of up to `limit` accounts not heard of for long."""
         database = self._database()
 
-        async def sweep(outside: Outside) -> dict[str, int]:
-            work = StatusSweep(self.settings, database, self.sink, outside)
+        async def sweep(clients: NetworkClients) -> dict[str, int]:
+            work = StatusSweep(self.settings, database, self.index, clients)
             return await work.run_batch(limit, seconds=_SECONDS)
 
         with self._lease(database, "sweep_statuses") as held:
-            return _run(self.open_outside, sweep) if held else {"skipped": 1}
+            return _run(self.open_clients, sweep) if held else {"skipped": 1}
 
     def hand_out_backfills(self, limit: int = 200) -> dict[str, int]:
         """Fetch up to `limit` repos that are due."""
 
-        async def fetch(outside: Outside) -> dict[str, int]:
-            backfill = Backfill(self.settings, self._database(), self.sink, outside)
+        async def fetch(clients: NetworkClients) -> dict[str, int]:
+            backfill = Backfill(self.settings, self._database(), self.index, clients)
             report = await backfill.run_batch(limit, seconds=_SECONDS)
             return {
                 "fetched": report.fetched,
@@ -128,30 +127,32 @@ class CrawlTasks:
                 "records": report.records,
             }
 
-        return _run(self.open_outside, fetch)
+        return _run(self.open_clients, fetch)
 
     def refresh_identities(self, limit: int = 200) -> dict[str, int]:
-        """Read DID documents anew and check their handles, of `limit` more accounts or
-        as many as it takes, until none is due or most of a minute is over."""
+        """Queue `limit` or more stale identities, and refresh what is due for most of a
+        minute."""
 
-        async def refresh(outside: Outside) -> dict[str, int]:
+        async def refresh(clients: NetworkClients) -> dict[str, int]:
             worker = IdentityRefresh(
-                self.settings, self._database(), self.sink, outside
+                self.settings, self._database(), self.index, clients
             )
             queued = await worker.queue_stale(limit)
             done = await worker.run_once(seconds=_REFRESH_SECONDS)
             return {"queued": queued, "done": done}
 
-        return _run(self.open_outside, refresh)
+        return _run(self.open_clients, refresh)
 
     def _database(self) -> Database:
         return Database(self.pool, most_tries=_TRIES)
 
-    async def _discover(self, outside: Outside, database: Database) -> dict[str, int]:
+    async def _discover(
+        self, clients: NetworkClients, database: Database
+    ) -> dict[str, int]:
         new, failed = 0, 0
         for text in self.relays:
             try:
-                found = await list_hosts(outside.fetcher, text, self.settings)
+                found = await list_hosts(clients.fetcher, text, self.settings)
             except (NetworkError, XrpcError) as error:
                 log.warning("list_hosts_failed", extra={"host": text, "why": error})
                 failed += 1
@@ -182,7 +183,7 @@ class CrawlTasks:
         holder = uuid.uuid4().hex
 
         def claim(conn: Conn) -> list[ListedHost]:
-            # By id: the order in which all processes lock hosts.
+            # All processes lock hosts in the order of their ids.
             due = sorted(find_due(conn), key=lambda item: item[0].id)
             return [
                 ListedHost(
@@ -200,7 +201,7 @@ class CrawlTasks:
             return {"hosts": 0}
         try:
             return _run(
-                self.open_outside,
+                self.open_clients,
                 lambda out: self._crawl(out, database, targets, streamed=streamed),
             )
         finally:
@@ -213,15 +214,15 @@ class CrawlTasks:
 
     async def _crawl(
         self,
-        outside: Outside,
+        clients: NetworkClients,
         database: Database,
         targets: list[ListedHost],
         *,
         streamed: bool,
     ) -> dict[str, int]:
-        listing = Listing(self.settings, database, self.sink, outside.resolver)
+        listing = Listing(self.settings, database, self.index, clients.resolver)
         failures = await crawl_listings(
-            outside.fetcher,
+            clients.fetcher,
             listing,
             targets,
             hosts_at_once=self.settings.polls_at_once,
@@ -256,12 +257,12 @@ def _listing_lease(host: int) -> str:
     return f"list:{host}"
 
 
-def _run(open_outside: OpenOutside, work: Work[T]) -> T:
-    """Run `work` on an event loop of its own, whatever thread this is."""
+def _run(open_clients: OpenClients, work: Work[T]) -> T:
+    """Run `work` on an event loop of its own, in any thread."""
 
     async def run() -> T:
-        async with open_outside() as outside:
-            return await work(outside)
+        async with open_clients() as clients:
+            return await work(clients)
 
     try:
         asyncio.get_running_loop()
@@ -273,7 +274,7 @@ def _run(open_outside: OpenOutside, work: Work[T]) -> T:
     def in_thread() -> None:
         try:
             results.append(asyncio.run(run()))
-        except BaseException as error:  # handed to the thread that waits below
+        except BaseException as error:  # raised by the waiting thread below
             failures.append(error)
 
     thread = threading.Thread(target=in_thread)

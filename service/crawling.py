@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import structlog
 
 from crawler.hosts.discovery import add_configured
-from crawler.identities.network_clients import OpenOutside, outside_opener
+from crawler.identities.network_clients import OpenClients, clients_opener
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from indexer.event_numbering import EventRetention, event_numbering
+from indexer.index_writer import IndexWriter
 from indexer.search_drain import search_drain
 from network.http.policy import HostLimits
 from plc.lookup import MirrorLookup
 from search.engines.postgres import PostgresEngine
-from service.index_sink import IndexSink
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from storage.postgres.pool import Pool, open_pool
@@ -34,8 +34,8 @@ class WriteSide:
     url: str
     pool: Pool
     engine: PostgresEngine
-    sink: IndexSink
-    open_outside: OpenOutside
+    index: IndexWriter
+    open_clients: OpenClients
     tasks: CrawlTasks
     on_written: Callable[[], None]
     interner: Interner
@@ -51,7 +51,7 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
         open_pool(url, max=4, name="names") as names,
     ):
         engine = PostgresEngine(pool)
-        open_outside = outside_opener(
+        open_clients = clients_opener(
             names,
             settings,
             plc_url=config.directory_url,
@@ -71,19 +71,19 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
                 number()
 
             interner = Interner(names)
-            sink = IndexSink(
+            index = IndexWriter(
                 pool, interner, on_written, rebroadcast=settings.rebroadcast
             )
             tasks = CrawlTasks(
-                settings, pool, sink, open_outside, config.hosts, config.relays
+                settings, pool, index, open_clients, config.hosts, config.relays
             )
             yield WriteSide(
                 settings,
                 url,
                 pool,
                 engine,
-                sink,
-                open_outside,
+                index,
+                open_clients,
                 tasks,
                 on_written,
                 interner,

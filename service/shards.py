@@ -17,11 +17,10 @@ import psycopg
 from crawler.database import Database
 from crawler.settings import CrawlSettings
 from crawler.shards.shard import Shard
-from crawler.shards.shard_wire import Woken
-from service.index_sink import IndexSink
+from crawler.shards.shard_wire import Wake
+from indexer.index_writer import IndexWriter
 from service.runtime import logs
 from service.runtime.garbage_collection import tune_gc
-from storage.hosts.host_relays import has_relays
 from storage.postgres import leases
 from storage.postgres.pool import Conn, open_pool
 from storage.records.interning import Interner
@@ -38,7 +37,7 @@ class ShardPlan:
     url: str
     log_format: str = "console"
     log_level: str = "info"
-    make_sink: Callable[..., IndexSink] = IndexSink
+    make_sink: Callable[..., IndexWriter] = IndexWriter
 
     def start(
         self, number: int, frames: socket.socket, control: socket.socket
@@ -81,10 +80,9 @@ def _run_shard(
         open_pool(plan.url, max=2, name="names") as names,
     ):
         database = Database(side)
-        relayed = database.run(has_relays)
 
         def tell_written() -> None:
-            shard.send(Woken(documents=True))
+            shard.send(Wake(documents=True))
 
         sink = plan.make_sink(
             write,
@@ -93,9 +91,7 @@ def _run_shard(
             rebroadcast=plan.settings.rebroadcast,
             shard=number,
         )
-        shard = Shard(
-            number, plan.settings, database, sink, frames, control, relayed=relayed
-        )
+        shard = Shard(number, plan.settings, database, sink, frames, control)
         tune_gc()
         started.set()
         shard.run()

@@ -83,7 +83,7 @@ def _trim_identities(side: WriteSide) -> int:
 def _audit_sample(side: WriteSide) -> Mapping[Verdict, int]:
     """Audit repos drawn at random, and resync those that differ."""
     per_run = side.audit_per_hour * _AUDIT_EVERY_S / 3_600.0
-    return audit_step(side.pool, side.interner, side.open_outside, per_run=per_run)
+    return audit_step(side.pool, side.interner, side.open_clients, per_run=per_run)
 
 
 TASKS: Mapping[str, ScheduledTask] = {
@@ -104,7 +104,7 @@ TASKS: Mapping[str, ScheduledTask] = {
     "trim_identities": ScheduledTask(_trim_identities, 300.0),
     "audit_sample": ScheduledTask(_audit_sample, _AUDIT_EVERY_S),
     "purge_deleted": ScheduledTask(
-        lambda side: side.sink.purge_deleted(_PURGED_ACCOUNTS), 300.0
+        lambda side: side.index.purge_deleted(_PURGED_ACCOUNTS), 300.0
     ),
 }
 

@@ -1,8 +1,7 @@
-"""Which hosts are worth a stream: pure sums over what they sent.
+"""Rates of hosts, and the choice between stream and poll.
 
-A busy host is streamed, a quiet one is polled. A rate is smoothed over a window, and
-between the rate that brings a host onto a stream and the one that takes it off there
-is a gap, so that no host goes to and fro.
+Busy hosts are streamed, quiet ones are polled. The rates that move a host onto a stream
+and off it differ, so that hosts do not move back and forth.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from typing import Final
 
 from storage.hosts.host_rows import MODE_POLL, MODE_STREAM
 
-# To take another's place on a stream a host must be so much busier.
+# A host must be so much busier to take the stream of another.
 _TO_DISPLACE: Final = 1.25
-# A pause of a weekend is remembered the next one, and an odd one is forgotten.
+# A weekend's pause is remembered until the next one; unusual pauses fade.
 _GAP_HALF_LIFE: Final = 14 * 86_400.0
 
 
@@ -24,10 +23,10 @@ _GAP_HALF_LIFE: Final = 14 * 86_400.0
 class ActivityBounds:
     """Rates in events a second, times in seconds.
 
-    most       streams that may be open
-    busy       a polled host with this rate is streamed
-    quiet      a streamed host below this rate is polled
-    dwell      a host stays on its stream for so long at least
+    - most: streams that may be open
+    - busy: a polled host with this rate is streamed
+    - quiet: a streamed host below this rate is polled
+    - dwell: a host stays on its stream for so long at least
     """
 
     most: int
@@ -38,8 +37,8 @@ class ActivityBounds:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A host that is followed. `kept`: a relay, or named by our operator, who wants
-    it streamed however quiet it is; `relay`: it cannot be polled at all."""
+    """A host to be streamed or polled. `kept` hosts are always streamed: relays and
+    configured hosts. A `relay` cannot be polled."""
 
     id: int
     mode: str
@@ -50,8 +49,8 @@ class Candidate:
 
 
 def smooth(rate: float, events: float, seconds: float, window: float) -> float:
-    """Return the rate after `events` more in `seconds`: an exponential mean in which
-    what lies a `window` back weighs a third."""
+    """Return the rate after `events` more in `seconds`, as an exponential mean: what
+    lies a `window` back weighs a third."""
     if seconds <= 0.0:
         return rate
     weight = -math.expm1(-seconds / window)
@@ -59,22 +58,22 @@ def smooth(rate: float, events: float, seconds: float, window: float) -> float:
 
 
 def usual_window(age: float, *, shortest: float, longest: float) -> float:
-    """Return the window of a usual rate: as long as we know the thing, so that the
-    first hours count, and then `longest`."""
+    """Return the window of a usual rate: the time since the first event, `longest` at
+    most."""
     return min(longest, max(shortest, age))
 
 
 def usual_gap(usual: float, seconds: float, pause: float) -> float:
-    """Return the longest pause that a host makes, after a `pause` that just ended (0
-    for none) and `seconds` in which the older ones faded."""
+    """Return the longest usual pause of a host, after a `pause` that just ended (0 for
+    none). Older pauses have faded for `seconds`."""
     return max(usual * math.exp2(-seconds / _GAP_HALF_LIFE), pause)
 
 
 def next_poll(
     every: float | None, changed: bool, *, first: float, most: float
 ) -> float:
-    """Return the seconds until the next poll: `first` after a change, twice as many
-    each time that nothing changed, `most` in the end."""
+    """Return the seconds until the next poll: `first` after a change, then doubled up
+    to `most`."""
     if changed or every is None or every < first:
         return first
     return min(most, every * 2.0)
@@ -110,6 +109,6 @@ def _wants_stream(candidate: Candidate, bounds: ActivityBounds) -> bool:
 
 
 def _rank(candidate: Candidate) -> tuple[bool, float, int]:
-    """Who comes first: what our operator named, then the busiest."""
+    """Return a sort key: configured hosts first, then the busiest."""
     bonus = _TO_DISPLACE if candidate.mode == MODE_STREAM else 1.0
     return (not candidate.kept, -candidate.rate * bonus, candidate.id)

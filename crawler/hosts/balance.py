@@ -1,12 +1,10 @@
-"""Measuring the hosts, and moving them between stream and poll by what was measured.
+"""Moving hosts between stream and poll by their measured rates.
 
-A move loses nothing. Onto a poll: the first one is due at once and compares revs, so
-it sees whatever the stream had not brought. Onto a stream: it goes on from the saved
-cursor; where there is none, or the host does not reach back to it, the stream starts
-at the tip and the whole listing is compared after that.
+A move loses nothing. A host that is polled now is polled at once, which compares all
+revs. A stream continues from the saved cursor; without one it starts at the tip, and
+the whole listing is compared.
 
-Hosts that come back after they were away compete for the streams with the others, and
-are polled where there is no place: or they would wait for one for ever.
+Hosts that come back compete for streams with the others, and are polled meanwhile.
 """
 
 from __future__ import annotations
@@ -39,12 +37,12 @@ DROPS: Final = "drops"
 """Names of gauges: all events, and per reason `drops/REASON`."""
 
 _SHORTEST: Final = 5.0
-# Who is away sends nothing; that says nothing of how busy it is.
+# A host that is away has no rate.
 _AWAY: Final = (host_rows.HOST_OFFLINE, host_rows.HOST_THROTTLED)
 
 
 def measure_hosts(conn: Conn, settings: CrawlSettings) -> list[HostActivity]:
-    """Bring the rates of the streamed hosts up to date; return all as they were."""
+    """Update the rates of the streamed hosts; return the hosts as they were."""
     activity = load_activity(conn)
     measures = []
     for host in activity:
@@ -72,7 +70,7 @@ def _measure(host: HostActivity, settings: CrawlSettings) -> Measure:
 
 
 def balance_hosts(conn: Conn, settings: CrawlSettings) -> dict[str, int]:
-    """Measure, then move hosts between stream and poll; return how many went where."""
+    """Measure hosts and move them between stream and poll; return the moves."""
     measure_hosts(conn, settings)
     candidates = [
         Candidate(
@@ -101,7 +99,7 @@ def balance_hosts(conn: Conn, settings: CrawlSettings) -> dict[str, int]:
 
 
 def bounds_of(settings: CrawlSettings) -> ActivityBounds:
-    """The bounds of `choose_modes`, from the settings."""
+    """Return the bounds of `choose_modes`."""
     return ActivityBounds(
         settings.streams_at_once,
         settings.busy_rate,
@@ -111,7 +109,7 @@ def bounds_of(settings: CrawlSettings) -> ActivityBounds:
 
 
 def measure_totals(conn: Conn, settings: CrawlSettings) -> None:
-    """Bring the rates of all events and of each reason to drop up to date."""
+    """Update the rates of all events and of each drop reason."""
     row = conn.execute("SELECT coalesce(sum(events), 0)::float8 FROM host").fetchone()
     assert row is not None
     totals = {EVENTS: float(row[0])} | {

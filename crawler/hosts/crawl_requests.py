@@ -1,4 +1,4 @@
-"""com.atproto.sync.requestCrawl: a host asks to be crawled, and is asked back first."""
+"""com.atproto.sync.requestCrawl: a host that asks to be crawled is probed first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from storage.postgres.pool import Pool
 
 T = TypeVar("T")
 
-# New names that one client may have asked back; hosters of many PDSes have one address.
+# New names that one client may have probed; one address may host many PDSes.
 _NAMES: Final = 20
 _WINDOW_S: Final = 3_600.0
 _PROBES: Final = 4
@@ -34,10 +34,10 @@ _RETRY_S: Final = 3_600
 
 
 class CrawlRequests:
-    """Admits hosts within `settings`; asks new ones through `fetcher`.
+    """Admits hosts within `settings`; probes new ones through `fetcher`.
 
     Only a host that answers as a PDS counts towards the new hosts of a day. No
-    connection is held while it is asked.
+    connection is held during the probe.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class CrawlRequests:
     async def __call__(self, hostname: str, client: str) -> None:
         """Note that a host wants to be crawled. Raises XrpcError.
 
-        `client` is the key of who asks: each has its share of new names.
+        `client` is the key of the caller: each has its share of new names.
         """
         try:
             address = await self._run(find_requested, hostname)

@@ -1,4 +1,4 @@
-"""Where hosts come from: configuration, requestCrawl, a relay's listHosts, the PLC."""
+"""Discovery of hosts: configuration, requestCrawl, relays, the PLC mirror."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PLC: Final = "plc"
 
 
 class HostRefusedError(Exception):
-    """A host that we will not crawl. `name` is the XRPC error to answer with."""
+    """A host that must not be crawled. `name` is the XRPC error to reply with."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -45,10 +45,9 @@ def add_configured(
     relays: Iterable[str],
     settings: CrawlSettings,
 ) -> list[int]:
-    """Make the operator's hosts and relays known and trusted; return their ids.
+    """Add the configured hosts and relays as trusted; return their ids.
 
-    Raises InvalidHostError for a name that cannot be one: a typing error in the
-    configuration is not passed over.
+    Raises InvalidHostError for a name that cannot be a host.
     """
     added = []
     for texts, relay in ((pds, False), (relays, True)):
@@ -68,10 +67,9 @@ def add_configured(
 def find_requested(
     conn: Conn, hostname: str, settings: CrawlSettings
 ) -> HostAddress | None:
-    """Return the address of a host that is new, None for a known one.
+    """Return the address of a new host, None for a known one.
 
-    Raises HostRefusedError for what is no host, and when a day's new hosts are all
-    there.
+    Raises HostRefusedError for an invalid name, and over the new hosts of a day.
     """
     address = _parse(hostname, settings)
     if address.name in host_rows.find_hosts(conn, [address.name]):
@@ -96,8 +94,7 @@ def _check_new_hosts(conn: Conn, settings: CrawlSettings) -> None:
 def request_crawl(conn: Conn, hostname: str, settings: CrawlSettings) -> int:
     """Note that a host asks to be crawled (requestCrawl); return its id.
 
-    Nothing is fetched here: one row is written, and only so many a day. Raises
-    HostRefusedError. Does not commit.
+    Writes one row and fetches nothing. Raises HostRefusedError. Does not commit.
     """
     address = _parse(hostname, settings)
     known = host_rows.find_hosts(conn, [address.name]).get(address.name)
@@ -116,7 +113,7 @@ def request_crawl(conn: Conn, hostname: str, settings: CrawlSettings) -> int:
 
 
 class AskedAgain(StrEnum):
-    """What came of a wish that a host be crawled again."""
+    """Outcome of a request to crawl a host again."""
 
     QUEUED = "queued"
     ALREADY = "already"
@@ -126,10 +123,10 @@ class AskedAgain(StrEnum):
 
 
 def crawl_again(conn: Conn, hostname: str, settings: CrawlSettings) -> AskedAgain:
-    """Anybody asks that a known host be compared with ours in full, now.
+    """Have the whole listing of a known host compared now.
 
-    Nothing is fetched here, and asking twice is as good as once: one wish a host and
-    `again_interval` counts. Does not commit.
+    Any client may ask, so one request a host and `again_interval` counts. Does not
+    commit.
     """
     found = find_asked(conn, hostname, within=settings.again_interval)
     if found is None:
@@ -148,11 +145,8 @@ def crawl_again(conn: Conn, hostname: str, settings: CrawlSettings) -> AskedAgai
 
 
 def _look_again(conn: Conn, host: host_rows.Host) -> None:
-    """It says that it is there; a host that fails again goes back to waiting.
-
-    Anybody can say so: a host whose events a relay brings is not streamed for that, or
-    everything of it would come twice and take a place of those that no relay has.
-    """
+    """Retry a host that is away. Hosts behind a relay are not streamed for that: their
+    events would come twice."""
     if host.state == host_rows.HOST_POLLING or (
         host.state == host_rows.HOST_OFFLINE and host.mode == host_rows.MODE_POLL
     ):
@@ -166,10 +160,10 @@ def _look_again(conn: Conn, host: host_rows.Host) -> None:
 def take_over_plc_hosts(
     conn: Conn, settings: CrawlSettings, *, limit: int
 ) -> tuple[int, int]:
-    """Make the next `limit` PDSes known that the PLC mirror saw; they are polled first.
+    """Add the next `limit` PDSes that the PLC mirror saw, to be polled. Return how many
+    were read, and how many were new.
 
-    Returns how many were read and how many were new. Names that cannot be hosts are
-    passed over.
+    Skips names that cannot be hosts.
     """
     read, new = 0, 0
     for position, url in hosts_after(conn, load_position(conn, _PLC), limit=limit):
@@ -202,10 +196,8 @@ async def probe(fetcher: Fetcher, url: str) -> None:
 async def list_hosts(
     fetcher: Fetcher, relay_url: str, settings: CrawlSettings
 ) -> list[HostAddress]:
-    """Return the hosts that a relay forwards (com.atproto.sync.listHosts).
-
-    Names that are none are passed over. Raises NetworkError, XrpcError.
-    """
+    """Return the hosts of a relay (com.atproto.sync.listHosts), without invalid names.
+    Raises NetworkError, XrpcError."""
     client = XrpcClient(fetcher, relay_url)
     guard = PageGuard(_LIST_PAGES)
     found: dict[str, HostAddress] = {}
@@ -232,7 +224,7 @@ async def list_hosts(
 
 
 def read_page(body: bytes, name: str) -> tuple[list[dict[str, Any]], str | None]:
-    """Read a listing's page: its entries under `name`, and the next cursor.
+    """Return the entries under `name` of a listing's page, and the next cursor.
 
     Raises BadResponseError for anything else.
     """

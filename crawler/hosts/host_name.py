@@ -1,7 +1,7 @@
-"""One name for one host, however it is written.
+"""One canonical name for each host.
 
-A host is known by its lowercase DNS name. Ports, plain http and loopback names
-exist only in development, where the port is part of the name.
+A host is known by its lowercase DNS name. Ports, plain http and loopback names exist
+only in development, where the port is part of the name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "[::1]"})
 
 
 class InvalidHostError(ValueError):
-    """The text does not name a host that we may talk to."""
+    """The text does not name a host that may be crawled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def parse_host(text: str, *, dev: bool = False) -> HostAddress:
 
 
 def is_host(text: str, *, dev: bool = False) -> bool:
-    """Tell whether `parse_host` accepts the text."""
+    """Return True if `parse_host` accepts the text."""
     try:
         parse_host(text, dev=dev)
     except InvalidHostError:

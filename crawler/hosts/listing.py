@@ -1,8 +1,8 @@
-"""Comparing a host's list of repos with ours, page by page.
+"""Comparing a host's listRepos pages with our repos.
 
-A listing says which accounts a host has, how far each repo is and whether it is
-shown. It proves nothing: a new account is let in only when its DID document names the
-host, and a newer rev only queues the repo for fetching, where it is proven.
+A listing tells the accounts of a host, their revs and statuses. It proves nothing: a
+new account is admitted only if its DID document names the host, and a newer rev only
+queues a fetch.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from crawler.hosts.discovery import read_page
 from crawler.hosts.host_name import HostName
 from crawler.hosts.page_guard import PageGuard
 from crawler.identities.accounts import Account
-from crawler.identities.lookups import look_up
+from crawler.identities.lookups import LookedUp, look_up
 from crawler.scope.admission import IDENTITY_JOB, Admission
 from crawler.settings import CrawlSettings
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 from network.identity.resolver import IdentityResolver
 from protocol.events.event import AccountEvent
 from protocol.syntax.did import Did, is_did, is_plc_did
@@ -40,19 +40,23 @@ log = logging.getLogger(__name__)
 
 _LOOKUPS: Final = 32
 _UNKNOWN_STATUS: Final = "inactive"
-# A status that a listing confirmed a day ago is not written again.
+# Statuses confirmed less than a day ago are not written again.
 _FRESH: Final = 86_400.0
-# Accounts of other hosts whose documents are read because of one listing.
+# Documents of accounts of other hosts that are refreshed for one listing.
 _MOST_DOUBTED: Final = 20
-# Newcomers of one listing that are remembered while the directory is away.
+# New accounts of one listing that are queued while the directory is away.
 _MOST_UNANSWERED: Final = 10_000
 
 
 @dataclass(slots=True)
 class ListedHost:
-    """One host's listing under way. `asked_at`: no later than its next page is asked
-    for; `behind`: repos that have a newer rev there; `doubted`: how many of another
-    host's accounts it told news of; `unanswered`: newcomers to be looked up again."""
+    """The listing of one host under way.
+
+    - asked_at: no later than its next page is requested
+    - behind: repos that have a newer rev there
+    - doubted: accounts of other hosts that it listed with news
+    - unanswered: new accounts that could not be resolved
+    """
 
     host: host_rows.Host
     began: datetime
@@ -71,26 +75,26 @@ class ListedHost:
 
 
 class Listing:
-    """Takes in pages; blocking database work runs in threads."""
+    """Compares pages. Blocking database work runs in threads."""
 
     def __init__(
         self,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
+        index: IndexWriter,
         resolver: IdentityResolver,
     ) -> None:
         self._settings = settings
         self._database = database
-        self._sink = sink
+        self._index = index
         self._resolver = resolver
         self._admission = Admission(settings)
-        self._door = asyncio.Lock()
+        self._admitting = asyncio.Lock()
 
     async def take_page(self, listed: ListedHost, body: bytes) -> str | None:
         """Compare one page; return the cursor of the next, None after the last.
 
-        Raises NetworkError for what is no page.
+        Raises NetworkError for a malformed page.
         """
         entries, following = read_page(body, "repos")
         found = _read_repos(entries)
@@ -122,7 +126,7 @@ class Listing:
     async def settle(self, behind: Sequence[Did], *, streamed: bool) -> int:
         """Queue the repos that are still behind after a moment; return how many.
 
-        On a streamed host their commits may just be on the way.
+        The commits of a streamed host may just be on their way.
         """
         if not behind:
             return 0
@@ -166,7 +170,7 @@ class Listing:
             and _status(repo) != known[repo.did].status
         ]
         if changes:
-            self._database.persist(lambda: self._sink.apply(changes, {}))
+            self._database.persist(lambda: self._index.apply(changes, {}))
             back = [event.did for event in changes if event.active]
             self._database.run(lambda conn: repo_rows.wake_repos(conn, back))
         return known
@@ -174,17 +178,22 @@ class Listing:
     async def _admit(self, listed: ListedHost, dids: Sequence[Did]) -> None:
         name = HostName(listed.host.hostname)
         wanted = [did for did in dids if self._admission.in_scope(did)]
-        # Small groups: a host whose day's share is spent costs no more look-ups.
+        # Small groups: a host over its daily budget costs no more lookups.
         for start in range(0, len(wanted), _LOOKUPS):
-            if self._admission.closed(name):
+            if name in self._admission.refused_hosts:
                 return
             group = wanted[start : start + _LOOKUPS]
-            accounts = await asyncio.gather(*(self._identify(did) for did in group))
-            await self._remember(listed, accounts)
+            found = await asyncio.gather(
+                *(look_up(self._resolver, did, refresh=False) for did in group)
+            )
+            await self._remember(listed, found)
+            accounts = [Account(looked_up.did) for looked_up in found]
+            for account, looked_up in zip(accounts, found, strict=True):
+                account.set_document(looked_up.document, dev=self._settings.dev)
             owned = [account for account in accounts if account.pds == name]
             if not owned:
                 continue
-            async with self._door:
+            async with self._admitting:
                 await asyncio.to_thread(
                     self._database.run,
                     lambda conn, owned=owned: self._admission.admit(
@@ -193,19 +202,13 @@ class Listing:
                 )
             listed.admitted += sum(account.admitted for account in owned)
 
-    async def _identify(self, did: Did) -> Account:
-        answer = await look_up(self._resolver, did, refresh=False)
-        account = Account(did, unanswered=answer.failed)
-        account.set_document(answer.document, dev=self._settings.dev)
-        return account
-
-    async def _remember(self, listed: ListedHost, accounts: Sequence[Account]) -> None:
-        """Have those looked up again whom the directory could not tell of now."""
+    async def _remember(self, listed: ListedHost, found: Sequence[LookedUp]) -> None:
+        """Queue lookups that failed because the directory is away."""
         room = _MOST_UNANSWERED - listed.unanswered
         missed = [
-            account.did
-            for account in accounts
-            if account.unanswered and is_plc_did(account.did)
+            looked_up.did
+            for looked_up in found
+            if looked_up.failed and is_plc_did(looked_up.did)
         ][:room]
         if missed:
             listed.unanswered += len(missed)
@@ -223,9 +226,8 @@ def _doubt_homes(
     found: Sequence[repo_rows.ListedRepo],
     known: Mapping[Did, repo_rows.KnownRepo],
 ) -> None:
-    """Have the documents read of accounts that we know elsewhere and of which this host
-    tells news: they may have moved without our hearing of it. Of a few at a time, for
-    any host can name anybody."""
+    """Refresh the documents of some accounts that we know elsewhere: they may have
+    moved to this host unnoticed."""
     news = [
         repo.did
         for repo in found
@@ -241,7 +243,7 @@ def _doubt_homes(
 
 
 def _read_repos(entries: Sequence[dict[str, Any]]) -> list[repo_rows.ListedRepo]:
-    """The entries that are well formed, each DID once."""
+    """Return the well-formed entries, each DID once."""
     found: dict[Did, repo_rows.ListedRepo] = {}
     for entry in entries:
         did, rev = entry.get("did"), entry.get("rev")
@@ -256,7 +258,7 @@ def _read_repos(entries: Sequence[dict[str, Any]]) -> list[repo_rows.ListedRepo]
 
 
 def _status(repo: repo_rows.ListedRepo) -> str:
-    """The status as it is stored, of a listing's `active` and `status`."""
+    """Return the status to store for the `active` and `status` of an entry."""
     if repo.active:
         return STATUS_ACTIVE
     if repo.status in UPSTREAM_STATUSES and repo.status != STATUS_ACTIVE:

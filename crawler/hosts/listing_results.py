@@ -1,4 +1,4 @@
-"""What a round of listings says about the hosts themselves."""
+"""Results of a round of listings, for the host table."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def note_results(
     failures: Sequence[ListingFailure],
     settings: CrawlSettings,
 ) -> None:
-    """Write down how each host answered, and when it is asked next."""
+    """Store how each host answered, and the time of its next listing."""
     host_rows.lock_hosts(conn, [target.host.id for target in targets])
     for failure in failures:
         if failure.retry_after is not None:
@@ -53,7 +53,7 @@ def _note_failure(conn: Conn, failure: ListingFailure, settings: CrawlSettings) 
     if failure.refused:
         forget_list_cursor(conn, host.id)
     if host.mode != host_rows.MODE_POLL or host.state not in _POLLED:
-        # Its stream says whether it is there.
+        # Its stream tells if it is there.
         host_rows.note_failure(conn, host.id, failure.error, wait=_RETRY, counts=False)
         return
     tries = host.tries + 1
@@ -76,7 +76,7 @@ def _note_poll(conn: Conn, target: ListedHost, settings: CrawlSettings) -> None:
     changed = len(target.behind) + target.admitted
     rate = host.rate
     if host.polled_at is not None:
-        # Revs tell of a repo that it changed, not how often: a floor of its rate.
+        # Revs tell that a repo changed, not how often: a lower bound of its rate.
         elapsed = (datetime.now(UTC) - host.polled_at).total_seconds()
         rate = smooth(rate, len(target.behind), elapsed, settings.rate_window)
     every = next_poll(

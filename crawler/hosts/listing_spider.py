@@ -1,7 +1,6 @@
-"""The listRepos crawl over many hosts, driven by Scrapy without a reactor.
+"""The listRepos crawl of many hosts, driven by Scrapy without a reactor.
 
-One crawl is one bounded batch. It may run again and again in one process, from any
-thread that has no event loop of its own running.
+One crawl is one bounded batch. It may run repeatedly in one process, in any thread.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ _PAGE_LIMIT: Final = 1_000
 
 @dataclass(slots=True)
 class ListingFailure:
-    """A host whose listing broke off: what it said, or how long it wants to rest.
-    `refused`: it took the request for a wrong one."""
+    """A listing that broke off: its error, or the pause that the host asks for.
+    `refused`: the host called the request invalid."""
 
     host: host_rows.Host
     error: str
@@ -42,7 +41,7 @@ class ListingFailure:
 
 
 def scrapy_settings(*, hosts_at_once: int, crawl_seconds: float) -> Settings:
-    """The settings of a polite crawl of small documents."""
+    """Return the settings of a polite crawl of small documents."""
     handler = "crawler.hosts.scrapy_handler.GuardedDownloadHandler"
     return Settings(
         {
@@ -71,7 +70,7 @@ def scrapy_settings(*, hosts_at_once: int, crawl_seconds: float) -> Settings:
 
 
 class ListReposSpider(scrapy.Spider):
-    """Follows each host's pages one after the other, all hosts side by side."""
+    """Follows each host's pages in order, all hosts at the same time."""
 
     name = "list_repos"
 
@@ -150,10 +149,10 @@ async def crawl_listings(
     hosts_at_once: int = 16,
     crawl_seconds: float = 60.0,
 ) -> list[ListingFailure]:
-    """Read these hosts' listings; return those that broke off.
+    """Read the listings of hosts; return those that broke off.
 
-    Stops after `crawl_seconds`; what was not reached is gone on with by the next
-    crawl, from the saved cursors. Needs a running event loop.
+    Stops after `crawl_seconds`; the next crawl continues from the saved cursors. Needs
+    a running event loop.
     """
     failures: list[ListingFailure] = []
     runner = AsyncCrawlerRunner(

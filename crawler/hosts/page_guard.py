@@ -1,4 +1,4 @@
-"""Protection against listings without an end."""
+"""Protection against endless listings."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class PageGuard:
-    """Remembers the cursors and contents of one listing's pages.
+    """The cursors and contents seen in one listing.
 
-    A host may hand out a cursor again, the same page under new cursors, or pages for
-    ever: the first two are seen at the first repetition, the third by counting.
+    Detects repeated cursors and repeated pages at once, and endless new pages by their
+    number.
     """
 
     def __init__(self, max_pages: int) -> None:
@@ -22,9 +22,9 @@ class PageGuard:
     def enter(
         self, entries: Sequence[Mapping[str, Any]], cursor: str | None
     ) -> str | None:
-        """Take a page; return the cursor to go on with, None when it is time to stop.
+        """Take a page; return the cursor to go on with, None to stop.
 
-        An empty page is the last one, whatever cursor it carries.
+        An empty page is the last one, even with a cursor.
         """
         self.pages += 1
         if cursor is None or not entries or self.exhausted:
@@ -38,5 +38,5 @@ class PageGuard:
 
     @property
     def exhausted(self) -> bool:
-        """True when the listing was cut by the number of its pages."""
+        """Return True if the number of pages ended the listing."""
         return self.pages >= self._max_pages

@@ -1,8 +1,7 @@
-"""Scrapy's downloads through our own guarded client.
+"""Scrapy downloads through our guarded client.
 
-Scrapy brings the scheduling: a slot per host, AutoThrottle, retries, duplicates. The
-bytes come through network.http.client, so that one guard (addresses at connect time, no
-redirects, sizes, times, Retry-After, no proxies) stands in front of everything.
+Scrapy brings the scheduling: a slot per host, AutoThrottle, retries, duplicates. All
+bytes come through network.http.client and its guard.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from network.http.client import Fetcher
 
 
 class GuardedDownloadHandler:
-    """A Scrapy download handler; the crawl's spider carries the open fetcher."""
+    """A Scrapy download handler. The spider carries the open fetcher."""
 
     lazy = False
 
@@ -52,7 +51,7 @@ class GuardedDownloadHandler:
                 request.url, max_bytes=self._max_bytes, timeout=self._timeout
             )
         except RateLimitedError as error:
-            # Not a failure to repeat now: the spider learns how long to wait.
+            # Not to be retried now: the spider learns the pause.
             request.meta["retry_after"] = error.retry_after
             raise IgnoreRequest(str(error)) from error
         except (ForbiddenAddressError, TooLargeError) as error:
@@ -63,11 +62,11 @@ class GuardedDownloadHandler:
             raise CannotResolveHostError(str(error)) from error
         except NetworkError as error:
             raise DownloadFailedError(str(error)) from error
-        # AutoThrottle steers by this figure.
+        # Read by AutoThrottle.
         request.meta["download_latency"] = time.monotonic() - started
         return TextResponse(
             request.url, status=fetched.status, body=fetched.body, encoding="utf-8"
         )
 
     async def close(self) -> None:
-        """Nothing to close: the fetcher belongs to whoever started the crawl."""
+        """Do nothing: the fetcher belongs to the caller of the crawl."""

@@ -1,8 +1,7 @@
-"""Asking hosts for the status of accounts of which nothing was heard for long.
+"""Requests for the status of accounts not heard of for long.
 
-#account events are told once and may be missed (specs/account). A listing speaks for
-a thousand accounts a page, so most are never asked for one by one: only those that no
-listing names (com.atproto.sync.getRepoStatus).
+#account events are sent once and may be missed (specs/account). Listings cover most
+accounts; this sweep asks for the rest (com.atproto.sync.getRepoStatus).
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from functools import partial
 from typing import Any, Final
 
 from crawler.database import Database
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.methods import GET_REPO_STATUS
 from crawler.scope.admission import IDENTITY_JOB
 from crawler.settings import CrawlSettings
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 from network.errors import NetworkError, RateLimitedError, XrpcError
 from network.xrpc.client import XrpcClient
 from protocol.events.event import AccountEvent
@@ -42,27 +41,27 @@ REPO_NOT_FOUND: Final = "RepoNotFound"
 _UNKNOWN_STATUS: Final = "inactive"
 _HOSTS_AT_ONCE: Final = 16
 _ANSWER_BYTES: Final = 16_384
-# So many of one host in a run; one with more of them is compared in full, which
-# costs a request for a thousand.
+# Requests to one host in a run. A host with more due accounts is compared in full,
+# at a thousand accounts a request.
 _PER_HOST: Final = 20
-# A host that does not know a repo twice, an hour apart, does not have it.
+# Unknown twice, an hour apart, means that the host does not have the repo.
 _SURE_AFTER: Final = 2
 
 
 class StatusSweep:
-    """One bounded batch of questions, host by host."""
+    """One bounded batch of requests, host by host."""
 
     def __init__(
         self,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
-        outside: Outside,
+        index: IndexWriter,
+        clients: NetworkClients,
     ) -> None:
         self._settings = settings
         self._database = database
-        self._sink = sink
-        self._fetcher = outside.fetcher
+        self._index = index
+        self._fetcher = clients.fetcher
         self._counts: Counter[str] = Counter()
 
     async def run_batch(self, limit: int, *, seconds: float) -> dict[str, int]:
@@ -89,7 +88,7 @@ class StatusSweep:
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*(ask(h, a) for h, a in by_host.items()))
         except TimeoutError:
-            # What was not asked is still due; what was is written.
+            # The others are still due.
             self._counts["cut_short"] += 1
         return {"hosts": len(by_host), "asked": 0} | dict(self._counts)
 
@@ -115,7 +114,7 @@ class StatusSweep:
                     return
                 await self._take_unknown(account)
             except NetworkError as error:
-                # The listing and the stream watch over the host itself.
+                # Listings and streams keep track of the host itself.
                 log.info("status_failed", extra={"did": account.did, "why": str(error)})
                 self._counts["failed"] += 1
                 return
@@ -133,9 +132,8 @@ class StatusSweep:
         await self._do(lambda conn: note_statuses(conn, [account.actor], account.host))
 
     async def _take_unknown(self, account: DoubtfulAccount) -> None:
-        """It moved, or is gone: the DID document tells the first. The second is
-        believed the second time, and only hides: a host that lost its accounts for a
-        day must not make us delete them."""
+        """Count that the host does not know the repo. The second time it is hidden, not
+        deleted: the host may have lost its accounts for a day."""
         sure = account.unknown + 1 >= _SURE_AFTER
         if sure and account.status == STATUS_ACTIVE:
             await self._change(account, _UNKNOWN_STATUS)
@@ -157,7 +155,7 @@ class StatusSweep:
             asked_at=account.asked_at,
         )
         await asyncio.to_thread(
-            self._database.persist, lambda: self._sink.apply([event], {})
+            self._database.persist, lambda: self._index.apply([event], {})
         )
         if active:
             await self._do(lambda conn: repo_rows.wake_repos(conn, [account.did]))
@@ -168,7 +166,7 @@ class StatusSweep:
 
 
 def read_status(answer: Any, did: str) -> str | None:
-    """The status as it is stored, of a getRepoStatus answer; None if it is none."""
+    """Return the status to store for a getRepoStatus response; None if malformed."""
     if not isinstance(answer, dict) or answer.get("did") != did:
         return None
     active, status = answer.get("active"), answer.get("status")

@@ -1,7 +1,6 @@
-"""What the verifier must know of an account, kept in memory: key, host, admission.
+"""The gate's knowledge of accounts: signing key, host, admission, commit budget.
 
-Bounded, least recently used out first. Filled in bulk from Postgres; what is not
-there is looked up on the network by somebody else and told with `learn`.
+A bounded LRU, filled in bulk from Postgres. `expire` has an entry read again.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from datetime import datetime
 from typing import Final
 
 from crawler.hosts.host_name import HostName, InvalidHostError, parse_host
-from crawler.live.rounds import LookedUp
 from protocol.errors import ProtocolError
 from protocol.identity.did_document import DidDocument, parse_did_document
 from protocol.identity.keys import PublicKey, parse_did_key
@@ -24,42 +22,43 @@ from storage.postgres.pool import Conn
 from storage.repos import identities, repo_rows
 
 SAVED_S: Final = 100.0
-"""An account may save up so many seconds of its budget of commits: whoever imports or
-deletes a thousand records at once, or was not read for hours, is not too fast."""
+"""Seconds of its commit budget that an account may save up, for bulk imports and after
+pauses."""
 
-
-EARLY_LOOKS: Final = 5
-"""How often an account may be looked up ahead of its minutes, which are then paid for:
-it may change its handle several times in one."""
+EARLY_REFRESHES: Final = 5
+"""Refreshes that an account may have ahead of its one a minute; the later ones wait
+until these are made up for."""
 
 
 @dataclass(slots=True)
 class Account:
-    """One account. `repo_host` is the host row its repo belongs to, None while the
-    account is not admitted; `refreshed_at` is on the monotonic clock, as is `spent`,
-    until when its budget of commits is; `rev` is the newest revision that was proven,
-    here or before."""
+    """One account. Times are on the monotonic clock, but `fetched_at`.
+
+    - found: there is a usable DID document
+    - current: this is what Postgres held when it was last read
+    - admitted: its repo is indexed, for the host `repo_host`
+    - rev: the newest revision proven
+    - looked_up_at: its first lookup, or the last one that had to be fresh
+    - refreshes_until: its identity refreshes are accounted for until then
+    - next_allowed_at: its commit budget is used up until then
+    """
 
     did: Did
     key: PublicKey | None = None
     pds: HostName | None = None
     pds_url: str | None = None
     found: bool = False
-    # whether nobody could be asked when it was last looked up
-    unanswered: bool = False
+    current: bool = False
     fetched_at: datetime | None = None
     admitted: bool = False
     repo_host: int | None = None
-    refreshed_at: float = float("-inf")
-    # seconds that a look came too early: so much later is the next one due
-    owed: float = 0.0
-    # until when its looks after identity events are paid for, on the monotonic clock
-    doubted: float = float("-inf")
     rev: Tid | None = None
-    spent: float = float("-inf")
+    looked_up_at: float = float("inf")
+    refreshes_until: float = float("-inf")
+    next_allowed_at: float = float("-inf")
 
     def set_document(self, document: DidDocument | None, *, dev: bool) -> None:
-        """Take over what a DID document says; None: there is no usable one."""
+        """Copy key and host from a DID document; None clears them."""
         self.key, self.pds, self.pds_url = None, None, None
         self.found = document is not None
         if document is None:
@@ -73,9 +72,13 @@ class Account:
                 return
             self.pds, self.pds_url = address.name, address.url
 
+    def belongs_to(self, hostname: HostName, *, relay: bool) -> bool:
+        """Return True if this host may send events of the account (specs/sync)."""
+        return relay or self.pds == hostname
+
 
 class AccountBook:
-    """DID -> Account, at most `limit` of them. Not thread-safe: one owner."""
+    """DID -> Account, at most `limit` of them. Not thread-safe."""
 
     def __init__(
         self,
@@ -84,14 +87,14 @@ class AccountBook:
         dev: bool,
         refresh_interval: float,
         commits_per_s: float,
-        calm: float,
+        cooldown: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit = limit
         self._dev = dev
         self._refresh_interval = refresh_interval
         self._commit_cost = 1.0 / commits_per_s
-        self._calm = calm
+        self._cooldown = cooldown
         self._clock = clock
         self._accounts: OrderedDict[str, Account] = OrderedDict()
 
@@ -105,109 +108,99 @@ class AccountBook:
             self._accounts.move_to_end(did)
         return account
 
-    def missing(self, dids: Iterable[str]) -> list[str]:
-        """Return those of the DIDs that are not in memory."""
-        return [did for did in dids if did not in self._accounts]
+    def put(self, did: Did) -> Account:
+        """Return the account, added without a document if it is not in memory."""
+        account = self.get(did)
+        if account is None:
+            account = self._accounts[did] = Account(did)
+            while len(self._accounts) > self._limit:
+                self._accounts.popitem(last=False)
+        return account
 
-    def load(self, conn: Conn, dids: Iterable[Did]) -> None:
-        """Bring accounts in from Postgres; those without a document stay missing."""
-        wanted = list(dids)
+    def missing(self, dids: Iterable[str]) -> list[str]:
+        """Return the DIDs that must be read from Postgres, each once."""
+        return [did for did in dict.fromkeys(dids) if not self._is_current(did)]
+
+    def _is_current(self, did: str) -> bool:
+        account = self._accounts.get(did)
+        # An account without a document may get one at any moment.
+        return account is not None and account.current and account.found
+
+    def load(self, conn: Conn, dids: Iterable[str]) -> None:
+        """Read accounts from Postgres. DIDs without a document are not added."""
+        wanted = list(map(Did, dids))
         if not wanted:
             return
         cached = identities.load_documents(conn, wanted)
         known = repo_rows.find_repos(conn, wanted)
         for did in wanted:
-            stored = cached.get(did)
-            if stored is None or stored.document is None:
+            document, stored = None, cached.get(did)
+            if stored is not None and stored.document is not None:
+                try:
+                    document = parse_did_document(stored.document, did, dev=self._dev)
+                except ProtocolError:
+                    document = None
+            if document is None and did not in self._accounts:
                 continue
-            try:
-                document = parse_did_document(stored.document, did, dev=self._dev)
-            except ProtocolError:
-                continue
-            account = self._put(did)
-            account.set_document(document, dev=self._dev)
-            account.fetched_at = stored.fetched_at
-            self._set_repo(account, known)
+            account = self.put(did)
+            if stored is not None:
+                account.set_document(document, dev=self._dev)
+                account.fetched_at = stored.fetched_at
+            account.current = True
+            repo = known.get(did)
+            account.admitted = repo is not None
+            account.repo_host = None if repo is None else repo.host
+            if repo is not None and repo.rev is not None:
+                account.rev = max(repo.rev, account.rev or repo.rev)
 
-    def learn(self, conn: Conn, answers: Iterable[LookedUp]) -> list[Account]:
-        """Take over the results of look-ups on the network, each of which counts as a
-        refresh; return their accounts.
+    def expire(self, fetched: Mapping[str, datetime] | None = None) -> None:
+        """Have accounts read again that have a newer document; None: all accounts."""
+        if fetched is None:
+            for account in self._accounts.values():
+                account.current = False
+            return
+        for did, fetched_at in fetched.items():
+            found = self._accounts.get(did)
+            if found is not None and (
+                found.fetched_at is None or found.fetched_at < fetched_at
+            ):
+                found.current = False
 
-        One that failed leaves what was known as it is.
-        """
-        found = list(answers)
-        strangers = self.missing({answer.did for answer in found})
-        known = repo_rows.find_repos(conn, strangers) if strangers else {}
-        accounts = []
-        for answer in found:
-            account = self._accounts.get(answer.did)
-            if account is None:
-                account = self._put(answer.did)
-                self._set_repo(account, known)
-            account.unanswered = answer.failed
-            if not answer.failed:
-                account.set_document(answer.document, dev=self._dev)
-            account.refreshed_at = self._clock() + account.owed
-            account.owed = 0.0
-            accounts.append(account)
-        return accounts
+    def refresh_in(self, account: Account) -> float:
+        """Return in how many seconds the identity of an account may be refreshed.
 
-    def may_refresh(self, account: Account) -> bool:
-        """Tell whether the network may be asked about this account again now."""
-        return self._clock() - account.refreshed_at >= self._refresh_interval
-
-    def may_insist(self, account: Account) -> bool:
-        """Tell whether the network may be asked though it was asked a moment ago.
-
-        Once, on the account of the next look: it is then asked no more often on the
-        whole than once in an interval. Who is told so asks.
-        """
-        now = self._clock()
-        if account.refreshed_at > now or account.owed:
-            return False
-        account.owed = account.refreshed_at + self._refresh_interval - now
-        return True
-
-    def doubt_in(self, account: Account) -> float:
-        """Return in how many seconds an identity event of an account is followed.
-
-        At once for the first `EARLY_LOOKS`, and one an interval on the whole; others
-        wait for the next together.
+        At once for the first `EARLY_REFRESHES`, then once an interval on average;
+        requests between two of them share the next.
         """
         now, interval = self._clock(), self._refresh_interval
-        due = max(account.doubted, now - EARLY_LOOKS * interval) + interval
+        earliest = now - EARLY_REFRESHES * interval
+        due = max(account.refreshes_until, earliest) + interval
         if due <= now:
-            account.doubted = due
+            account.refreshes_until = due
         return max(0.0, due - now)
 
-    def may_write(self, account: Account) -> bool:
-        """Take one commit of an account's budget; tell whether there was one.
+    def must_refresh(self, account: Account) -> bool:
+        """Return True if the lookup of an account needs a fresh document.
 
-        What comes in spite of that counts too, up to `calm` seconds of the budget: who
-        goes on as before stays over it, and is not followed now and then.
+        It does if the account has a document, or if the last lookup that found none is
+        an interval old.
         """
         now = self._clock()
-        spent = max(account.spent, now - SAVED_S) + self._commit_cost
-        account.spent = min(spent, now + self._calm)
-        return spent <= now
+        fresh = account.found or account.looked_up_at + self._refresh_interval <= now
+        account.looked_up_at = now if fresh else min(account.looked_up_at, now)
+        return fresh
+
+    def may_write(self, account: Account) -> bool:
+        """Take one commit of the account's budget; return False if it is used up.
+
+        Rejected commits count too, up to `cooldown` seconds of the budget: an account
+        that does not slow down stays rejected.
+        """
+        now = self._clock()
+        used = max(account.next_allowed_at, now - SAVED_S) + self._commit_cost
+        account.next_allowed_at = min(used, now + self._cooldown)
+        return used <= now
 
     def forget(self, did: str) -> None:
-        """Drop an account: it is read anew when it is next seen."""
+        """Drop an account; it is read again when it is next seen."""
         self._accounts.pop(did, None)
-
-    def clear(self) -> None:
-        """Drop all accounts."""
-        self._accounts.clear()
-
-    def _put(self, did: Did) -> Account:
-        account = self._accounts[did] = Account(did)
-        while len(self._accounts) > self._limit:
-            self._accounts.popitem(last=False)
-        return account
-
-    @staticmethod
-    def _set_repo(account: Account, known: Mapping[Did, repo_rows.KnownRepo]) -> None:
-        repo = known.get(account.did)
-        account.admitted = repo is not None
-        account.repo_host = None if repo is None else repo.host
-        account.rev = None if repo is None else repo.rev

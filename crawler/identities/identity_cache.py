@@ -19,7 +19,7 @@ T = TypeVar("T")
 class PostgresIdentityCache:
     """An IdentityCache shared by every process on the index database.
 
-    A database that cannot be reached is a cache that holds nothing.
+    An unreachable database is an empty cache.
     """
 
     def __init__(self, pool: Pool) -> None:

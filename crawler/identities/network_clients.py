@@ -1,4 +1,4 @@
-"""The guarded client and the resolver of one event loop."""
+"""The guarded HTTP client and the identity resolver of one event loop."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from storage.postgres.pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """The ways out of this process. Bound to the event loop they were opened on."""
+class NetworkClients:
+    """The network clients of one event loop."""
 
     fetcher: Fetcher
     resolver: IdentityResolver
 
 
-OpenOutside = Callable[[], AbstractAsyncContextManager[Outside]]
-"""Opens the ways out anew; every event loop needs its own."""
+OpenClients = Callable[[], AbstractAsyncContextManager[NetworkClients]]
+"""Opens the clients of one event loop."""
 
 
-def outside_opener(
+def clients_opener(
     pool: Pool,
     settings: CrawlSettings,
     *,
@@ -39,19 +39,19 @@ def outside_opener(
     dev_pds: Sequence[str] = (),
     host_limits: HostLimits | None = None,
     open_mirror: Callable[[], DocumentMirror] | None = None,
-) -> OpenOutside:
+) -> OpenClients:
     """Return an opener for the crawler's settings; identities are cached in `pool`.
 
-    `dev_pds` are asked for `.test` handles, in development only. `open_mirror` makes a
-    mirror of the directory for one event loop. What our operator set for single hosts
-    holds from the next opening on.
+    `dev_pds` are asked for `.test` handles, in development only. `open_mirror` opens a
+    mirror of the directory. Rates that the operator set for single hosts hold from the
+    next opening on.
     """
     policy = Policy(allow_loopback=settings.dev, limits=host_limits or HostLimits())
-    # A worker opens ways out for each task, several at once: together they spend this.
+    # Shared by all clients of the process; a worker opens some for each task.
     directory = TokenBucket(settings.plc_rate, max(1, int(settings.plc_rate)))
 
     @asynccontextmanager
-    async def open_outside() -> AsyncIterator[Outside]:
+    async def open_clients() -> AsyncIterator[NetworkClients]:
         async with Fetcher(policy, user_agent=user_agent) as fetcher:
             resolver = IdentityResolver(
                 fetcher,
@@ -69,9 +69,9 @@ def outside_opener(
             for url, rate in await asyncio.to_thread(_load_rates, pool):
                 limits = HostLimits(rate, max(1, int(2 * rate)), concurrency=1)
                 fetcher.set_limits(url, limits)
-            yield Outside(fetcher, resolver)
+            yield NetworkClients(fetcher, resolver)
 
-    return open_outside
+    return open_clients
 
 
 def _load_rates(pool: Pool) -> list[tuple[str, float]]:

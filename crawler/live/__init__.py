@@ -1,1 +1,1 @@
-"""Live streams: frames from the socket to the sink."""
+"""Live streams: frames from the socket to the index."""

@@ -1,12 +1,13 @@
-"""The crawling process: every stream, the proof, the batches, the fetching of repos.
+"""The crawling process: streams, verification, batches, repo fetches.
 
-    supervise   opens and closes one reader a host, as the host table says
-    pipeline    proves frames and applies them, two threads; or
-    router      deals the frames to shards, processes with such a pipeline each
-    backfill    fetches the repos that are not synchronized
-    identities  reads DID documents anew and checks handles
+- supervise: opens and closes a reader for each host, as the host table says
+- pipeline: verifies and applies frames, in two threads; or
+- router: distributes frames to shards, processes with such a pipeline each
+- backfill: fetches the repos that are not synchronized
+- lookups: resolves accounts whose frames were dropped
+- identities: refreshes DID documents and handles
 
-One such process a database at a time: it holds an advisory lock while it runs.
+An advisory lock allows one such process for a database.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from typing import Any, Final
 import psycopg
 
 from crawler.database import Database, StoppedError
+from crawler.identities.account_lookups import AccountLookups
 from crawler.identities.identity_refresh import IdentityRefresh
-from crawler.identities.lookups import Lookups
-from crawler.identities.network_clients import OpenOutside, Outside
+from crawler.identities.network_clients import NetworkClients, OpenClients
 from crawler.live.gate import Gate
 from crawler.live.pipeline import Pipeline
 from crawler.live.reader import StreamReader
@@ -31,33 +32,30 @@ from crawler.repos.backfill import Backfill
 from crawler.settings import CrawlSettings
 from crawler.shards.router import Router
 from crawler.shards.shard_link import StartShard
-from crawler.shards.shard_wire import Woken
-from crawler.sink import Sink
+from crawler.shards.shard_wire import Wake
+from indexer.index_writer import IndexWriter
 from network.streams.stream_events import StreamTimes
-from protocol.syntax.did import Did
 from storage.hosts import host_rows
-from storage.hosts.host_relays import has_relays
 from storage.postgres import leases
 from storage.postgres.pool import Conn, Pool, connect
 
 log = logging.getLogger(__name__)
 
 _LOCK_RETRY: Final = 2.0
-# Shards whose router was killed end by themselves, in a moment.
+# Shards of a killed router end soon.
 _SHARDS_RETRY: Final = 0.05
 
 
 class _UsurpedError(Exception):
-    """The lock was lost with its connection, and another crawler has it now."""
+    """The lock was lost with its connection, and another crawler holds it."""
 
 
 class Firehose:
-    """`await run(stop)`: crawls until `stop` is set, then finishes what is queued.
+    """The crawler: `run` it until a stop event is set.
 
-    `url` is the index database, `pool` a pool on it. `list_due` is called, in a
-    thread, whenever listings may be due: the initial comparison of a new host must
-    not wait for a scheduler. With more than one shard in the settings, `start_shard`
-    starts them, and `on_written` is told when one has left documents to write.
+    `url` is the index database, `pool` a pool on it. `list_due` is called in a thread
+    when listings may be due. `start_shard` starts a shard, and `on_written` is called
+    when one has written documents.
     """
 
     def __init__(
@@ -65,8 +63,8 @@ class Firehose:
         settings: CrawlSettings,
         url: str,
         pool: Pool,
-        sink: Sink,
-        open_outside: OpenOutside,
+        index: IndexWriter,
+        open_clients: OpenClients,
         *,
         list_due: Callable[[], Any] | None = None,
         times: StreamTimes | None = None,
@@ -77,8 +75,8 @@ class Firehose:
             raise ValueError("shards need a way to be started")
         self._settings = settings
         self._url = url
-        self._sink = sink
-        self._open_outside = open_outside
+        self._index = index
+        self._open_clients = open_clients
         self._list_due = list_due
         self._times = times
         self._start_shard = start_shard
@@ -91,23 +89,23 @@ class Firehose:
 
     @property
     def streams(self) -> int:
-        """Readers that run now."""
+        """Return the number of running readers."""
         return len(self._readers)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Crawl until `stop`. Raises what the pipeline failed on, if it did."""
-        told = False
+        warned = False
         try:
             while not stop.is_set():
                 if await asyncio.to_thread(self._hold_lock):
                     await self._wait_for_shards(stop)
-                    async with self._open_outside() as outside:
-                        await self._crawl(outside, stop)
+                    async with self._open_clients() as clients:
+                        await self._crawl(clients, stop)
                     if not self._usurped:
                         return
-                if not told:
+                if not warned:
                     log.warning("another_crawler_runs")
-                    told = True
+                    warned = True
                 await wait_first(stop, seconds=_LOCK_RETRY)
         finally:
             if self._lock is not None:
@@ -115,7 +113,7 @@ class Firehose:
                 self._lock = None
 
     def _hold_lock(self) -> bool:
-        """Take the lock, or see that it is still ours: it ends with its connection."""
+        """Take the lock, or check that its connection still holds it."""
         try:
             if self._lock is not None:
                 self._lock.execute("SELECT 1")
@@ -136,41 +134,38 @@ class Firehose:
         return False
 
     async def _wait_for_shards(self, stop: asyncio.Event) -> None:
-        """Until the shards of a router before us are gone: what they commit would be
-        said of accounts that are dealt out in another way now."""
+        """Wait for the previous router's shards: their cursors assume another
+        partitioning."""
         while not stop.is_set():
             left = await asyncio.to_thread(self._database.run, leases.count_shards)
             if not left:
                 return
             await wait_first(stop, seconds=_SHARDS_RETRY)
 
-    async def _crawl(self, outside: Outside, stop: asyncio.Event) -> None:
+    async def _crawl(self, clients: NetworkClients, stop: asyncio.Event) -> None:
         settings = self._settings
-        backfill = Backfill(settings, self._database, self._sink, outside)
-        identities = IdentityRefresh(settings, self._database, self._sink, outside)
+        backfill = Backfill(settings, self._database, self._index, clients)
+        identities = IdentityRefresh(settings, self._database, self._index, clients)
+        lookups = AccountLookups(
+            settings, self._database, self._index, clients, on_resync=backfill.wake
+        )
 
-        def ask(did: Did, refresh: bool, host: int) -> None:
-            lookups.request(did, refresh, host)
+        def wake_identities() -> None:
+            lookups.wake()
+            identities.wake()
 
         pipeline: Pipeline | Router
         if settings.shards > 1:
-            pipeline = await self._open_router(ask, backfill.wake, identities.wake)
+            pipeline = await self._open_router(backfill.wake, wake_identities)
         else:
-            pipeline = await self._open_pipeline(ask, backfill.wake, identities.wake)
+            pipeline = self._open_pipeline(backfill.wake, wake_identities)
         self.pipeline = pipeline
-        lookups = Lookups(
-            outside.resolver,
-            pipeline.answer,
-            limit=settings.lookups_at_once,
-            per_host=settings.lookups_per_host,
-            patience=settings.lookup_patience,
-        )
-        identities.on_document = pipeline.answer
         watcher = asyncio.create_task(self._stop_waiting(stop))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._supervise(outside, pipeline, stop))
+                group.create_task(self._supervise(clients, pipeline, stop))
                 group.create_task(backfill.run(stop))
+                group.create_task(lookups.run(stop))
                 group.create_task(identities.run(stop))
                 if self._list_due is not None:
                     group.create_task(self._list(self._list_due, stop))
@@ -179,25 +174,20 @@ class Firehose:
         except* StoppedError:
             log.warning("stopped_without_database")
         finally:
-            await lookups.close()
             await pipeline.finish()
             watcher.cancel()
         if pipeline.failure is not None:
             raise pipeline.failure
 
-    async def _open_pipeline(
-        self,
-        ask: Callable[[Did, bool, int], None],
-        wake_backfill: Callable[[], None],
-        wake_identities: Callable[[], None],
+    def _open_pipeline(
+        self, wake_backfill: Callable[[], None], wake_identities: Callable[[], None]
     ) -> Pipeline:
         loop = asyncio.get_running_loop()
-        relayed = await asyncio.to_thread(self._database.run, has_relays)
         pipeline = Pipeline(
             self._settings,
             self._database,
-            self._sink,
-            Gate(self._settings, run=self._database.run, look_up=ask, relayed=relayed),
+            self._index,
+            Gate(self._settings, run=self._database.run),
             on_desynchronized=_on_loop(loop, wake_backfill),
             on_identities=_on_loop(loop, wake_identities),
         )
@@ -205,17 +195,14 @@ class Firehose:
         return pipeline
 
     async def _open_router(
-        self,
-        ask: Callable[[Did, bool, int], None],
-        wake_backfill: Callable[[], None],
-        wake_identities: Callable[[], None],
+        self, wake_backfill: Callable[[], None], wake_identities: Callable[[], None]
     ) -> Router:
-        def wake(woken: Woken) -> None:
-            if woken.repos:
+        def wake(message: Wake) -> None:
+            if message.repos:
                 wake_backfill()
-            if woken.identities:
+            if message.identities:
                 wake_identities()
-            if woken.documents:
+            if message.documents:
                 self._on_written()
 
         assert self._start_shard is not None
@@ -223,19 +210,18 @@ class Firehose:
             self._settings.shards,
             self._start_shard,
             self._database,
-            look_up=ask,
             wake=wake,
         )
         await router.open()
         return router
 
     async def _stop_waiting(self, stop: asyncio.Event) -> None:
-        """Once we are to stop, work that fails is left to the next start."""
+        """Stop retrying work once the process stops."""
         await stop.wait()
         self._database.stop()
 
     async def _supervise(
-        self, outside: Outside, pipeline: Pipeline | Router, stop: asyncio.Event
+        self, clients: NetworkClients, pipeline: Pipeline | Router, stop: asyncio.Event
     ) -> None:
         """Keep one reader for each host that should be streamed."""
         broken = pipeline.broken if isinstance(pipeline, Router) else stop
@@ -247,14 +233,14 @@ class Firehose:
                     await self._close_readers(list(self._readers))
                     await pipeline.revive()
                 if self._usurped and isinstance(pipeline, Router):
-                    # Our shards would keep the other crawler waiting.
+                    # Our shards would block the other crawler.
                     raise _UsurpedError
                 wanted: list[host_rows.Host] = []
                 if await asyncio.to_thread(self._hold_lock):
                     wanted = await asyncio.to_thread(
                         self._database.run, self._find_streamed
                     )
-                await self._match_readers(wanted, outside, pipeline)
+                await self._match_readers(wanted, clients, pipeline)
                 await wait_first(stop, broken, seconds=self._settings.host_rescan)
         finally:
             await self._close_readers(list(self._readers))
@@ -262,7 +248,7 @@ class Firehose:
     async def _match_readers(
         self,
         wanted: list[host_rows.Host],
-        outside: Outside,
+        clients: NetworkClients,
         pipeline: Pipeline | Router,
     ) -> None:
         ids = {host.id for host in wanted}
@@ -270,14 +256,14 @@ class Firehose:
         for host_id in ended:
             task = self._readers.pop(host_id)
             if not task.cancelled() and task.exception() is not None:
-                # A fault of ours in one reader; the next round opens it anew.
+                # A bug in one reader; the next round opens it again.
                 log.error("reader_failed", exc_info=task.exception())
         await self._close_readers([host for host in self._readers if host not in ids])
         for host in wanted:
             if host.id not in self._readers:
                 reader = StreamReader(
                     host,
-                    outside.fetcher,
+                    clients.fetcher,
                     pipeline,
                     self._database,
                     self._settings,
@@ -306,7 +292,7 @@ class Firehose:
 def _on_loop(
     loop: asyncio.AbstractEventLoop, work: Callable[[], None]
 ) -> Callable[[], None]:
-    """`work`, callable from any thread."""
+    """Return `work` as a function that any thread may call."""
 
     def call() -> None:
         with suppress(RuntimeError):

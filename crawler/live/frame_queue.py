@@ -1,8 +1,7 @@
-"""The one bounded queue between the sockets and the verifier thread.
+"""The bounded queue between the sockets and the gate thread.
 
-Bounded by bytes: when it is full the readers stop reading, and TCP tells the
-sender. Producers live on the event loop, the consumer is a thread. It takes from every
-host's frames in turn, so that a host which sends a flood keeps only itself waiting.
+Bounded by bytes: while it is full the readers stop, and TCP holds back the senders.
+Hosts take turns, so that a flood delays only its own host.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ def _one_lane(_: object) -> Hashable:
 
 
 class FrameQueue(Generic[T]):
-    """A queue of items with a size in bytes: first in, first out in each lane.
+    """A queue of items with a size in bytes, first in first out in each `lane`.
 
-    `lane` tells an item's lane; all have an equal share of what is taken.
+    The lanes have equal shares of what is taken.
     """
 
     def __init__(
@@ -33,21 +32,20 @@ class FrameQueue(Generic[T]):
     ) -> None:
         self._max_bytes = max_bytes
         self._lane = lane
-        # Those with items, the one first whose turn it is.
+        # Lanes with items, in turn.
         self._lanes: OrderedDict[Hashable, deque[tuple[T, int]]] = OrderedDict()
-        self._urgent: deque[T] = deque()
         self._bytes = 0
         self._closed = False
         lock = threading.Lock()
         self._ready = threading.Condition(lock)
-        # For a thread that fills it; the same lock.
+        # For a producer thread.
         self._space = threading.Condition(lock)
         self._room: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def size(self) -> int:
-        """Bytes waiting."""
+        """Return the bytes waiting."""
         return self._bytes
 
     async def put(self, item: T, size: int) -> None:
@@ -67,10 +65,10 @@ class FrameQueue(Generic[T]):
             await room.wait()
 
     def put_batch(self, items: Iterable[tuple[T, int]]) -> None:
-        """Add items from a thread that may wait while the queue is full.
+        """Add items from a thread, which waits while the queue is full.
 
-        For a queue that is not filled from an event loop as well. Returns early, with
-        items left over, when the queue is closed.
+        Not for a queue that an event loop fills too. Returns early when the queue is
+        closed.
         """
         for item, size in items:
             with self._ready:
@@ -80,36 +78,19 @@ class FrameQueue(Generic[T]):
                     self._space.wait()
                 self._push(item, size)
 
-    def put_now(self, item: T) -> None:
-        """Add a small control item from any thread: ahead of all, whatever the fill."""
-        with self._ready:
-            self._urgent.append(item)
-            self._ready.notify()
-
     def take(
-        self,
-        limit: int,
-        timeout: float,
-        *,
-        most_bytes: int = sys.maxsize,
-        urgent_only: bool = False,
+        self, limit: int, timeout: float, *, most_bytes: int = sys.maxsize
     ) -> list[T] | None:
-        """Take up to `limit` items, no more once they have `most_bytes`, and every
-        urgent one first.
+        """Take up to `limit` items, no more once they have `most_bytes`.
 
-        [] after `timeout` seconds without any, None once closed and empty. With
-        `urgent_only` the others are left, which in time stops the readers.
+        Return [] after `timeout` seconds without any, None once closed and empty.
         """
         with self._ready:
-            waiting = self._urgent or (self._lanes and not urgent_only)
-            if not waiting and not self._closed:
+            if not self._lanes and not self._closed:
                 self._ready.wait(timeout)
-            taken = list(self._urgent)
-            self._urgent.clear()
-            if urgent_only:
-                return taken
-            if not self._lanes and not taken:
+            if not self._lanes:
                 return None if self._closed else []
+            taken: list[T] = []
             least = self._bytes - most_bytes
             while self._lanes and len(taken) < limit and self._bytes > least:
                 self._take_turns(taken, limit, least)
@@ -118,15 +99,15 @@ class FrameQueue(Generic[T]):
             return taken
 
     def close(self) -> None:
-        """Take no more items; what is inside can still be taken."""
+        """Accept no more items; those inside can still be taken."""
         with self._ready:
             self._closed = True
             self._make_room()
             self._ready.notify_all()
 
     def _take_turns(self, taken: list[T], limit: int, least: int) -> None:
-        """Take an equal share from each lane, as far as `limit` goes, or until no more
-        than `least` bytes are left."""
+        """Take an equal share from each lane, up to `limit` items, until no more than
+        `least` bytes are left."""
         share = max(1, (limit - len(taken)) // len(self._lanes))
         for lane in list(self._lanes):
             items = self._lanes[lane]

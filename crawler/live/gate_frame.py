@@ -1,4 +1,4 @@
-"""One frame at the gate: decoded, in its place in the stream, and proven in company."""
+"""One frame at the gate: decoded, in its place in the stream, proven in groups."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from crawler.live import verify
-from crawler.live.rounds import Passed
+from crawler.live.gate_result import GateResult
 from crawler.live.stream_state import Fault, StreamState
 from crawler.settings import MIB
 from protocol.errors import ProtocolError
@@ -25,6 +25,7 @@ from protocol.events.sequenced_frames import utc_text
 from protocol.identity.keys import PublicKey
 from protocol.limits import MAX_COMMIT_OPS, MAX_SEQ
 from protocol.syntax.did import Did, is_did
+from storage.states import STATUS_ACTIVE
 
 COMMIT: Final = "#commit"
 SYNC: Final = "#sync"
@@ -32,8 +33,9 @@ IDENTITY: Final = "#identity"
 ACCOUNT: Final = "#account"
 OUTDATED_CURSOR: Final = "OutdatedCursor"
 _DELETE: Final = "delete"
+_MAX_STATUS: Final = 64
 
-# All that is read of a message, and of an operation of a commit.
+# The fields that are read of a message, and of an operation.
 _FIELDS: Final = frozenset(
     (
         *("seq", "time", "did", "repo", "rev", "since", "prevData", "blocks"),
@@ -42,10 +44,10 @@ _FIELDS: Final = frozenset(
 )
 _OP_FIELDS: Final = frozenset(("path", "action", "cid", "prev"))
 _CONTAINERS: Final = frozenset((list, dict))
-_OF_NO_USE: Final = ()
-"""Stands for a list or a map where none can be: it is wrong in the same way."""
+_UNUSED: Final = ()
+"""Replaces a misplaced list or map; it is rejected in the same way."""
 
-# Commits that are proven together hold their blocks together.
+# The blocks of a group are held at the same time.
 _GROUP_BYTES: Final = MIB
 
 
@@ -59,17 +61,36 @@ class GateFrame:
     seq: int
     body: dict[str, Any]
     raw: bytes
-    # Whether it holds nothing but what the lexicon knows.
+    # It holds only fields that the lexicon knows.
     plain: bool = True
-    # What came of proving it, and with which key.
-    proof: tuple[PublicKey, CommitEvent | Exception] | None = None
-    # Whether its account wrote too much at once: it is not proven then.
+    # Outcome of proving it, and the key it was proven with.
+    proof: CommitEvent | SyncEvent | Exception | None = None
+    proven_by: PublicKey | None = None
+    # Its account is over its commit budget: it is not proven.
     throttled: bool = False
-    # Whether the identity was read anew because of this very frame.
-    looked: bool = False
+
+    @property
+    def account_status(self) -> str | None:
+        """Return the status that a well-formed #account frame tells of."""
+        active, status = self.body.get("active"), self.body.get("status")
+        if self.t != ACCOUNT or type(active) is not bool:
+            return None
+        if not (status is None or type(status) is str):
+            return None
+        return STATUS_ACTIVE if active else (status or "inactive")[:_MAX_STATUS]
+
+    @property
+    def is_badly_signed(self) -> bool:
+        """Return True if the signature did not fit the key it was checked with."""
+        error = self.proof
+        return (
+            isinstance(error, ProtocolError)
+            and verify.drop_reason(error) is DropReason.BAD_SIGNATURE
+        )
 
     def written_paths(self) -> Sequence[Any] | None:
-        """What a commit says that it writes, whatever that is; None of others."""
+        """Return the paths that a commit claims to write, unchecked; None for other
+        frames."""
         ops = self.body.get("ops")
         if self.t != COMMIT or type(ops) is not list:
             return None
@@ -79,22 +100,9 @@ class GateFrame:
             if type(op) is dict and op.get("action") != _DELETE
         ]
 
-    def verify(self, key: PublicKey, now_us: int) -> CommitEvent | SyncEvent:
-        """The proven event, from `prove_commits` if that was by the same key. Raises
-        what `crawler.live.verify` does."""
-        host = self.stream.host
-        if self.t == SYNC:
-            return verify.verify_sync(self.body, key, now_us, host=host)
-        proof, self.proof = self.proof, None
-        if proof is None or proof[0] is not key:
-            return verify.verify_commit(self.body, key, now_us, host=host)
-        if isinstance(proof[1], Exception):
-            raise proof[1]
-        return proof[1]
-
     def to_send(self, now_us: int) -> bytes | None:
-        """The frame to be sent on once it is proven: as it came, unless there is more
-        in it than was looked at. None: it is to be told of in a frame of our own."""
+        """Return the frame to rebroadcast: as it came, if it holds only known fields.
+        None: a frame of our own must be made."""
         if self.plain:
             return self.raw
         if self.t != COMMIT:
@@ -105,32 +113,35 @@ class GateFrame:
 
 
 def read_frame(
-    stream: StreamState, raw: bytes, passed: Passed, *, bad_seqs_allowed: int
+    stream: StreamState, raw: bytes, result: GateResult, *, bad_seqs_allowed: int
 ) -> GateFrame | None:
-    """Decode a frame and move the stream's position past it; None of one that is of no
-    account, or wrong, which is counted and may end the stream."""
+    """Decode a frame and advance the stream's position.
+
+    Return None for a frame that concerns no account, or is malformed; the latter is
+    counted and may end the stream.
+    """
     try:
         frame = decode_frame(raw)
     except ProtocolError as error:
-        passed.drops[DropReason.BAD_FRAME, stream.host] += 1
+        result.drops[DropReason.BAD_FRAME, stream.host] += 1
         stream.fail(Fault.BAD_FRAME, str(error))
         return None
     if frame.op == ERROR_OP:
         stream.fail(Fault.ERROR, str(frame.body["error"])[:64])
         return None
     if frame.op != MESSAGE_OP or frame.t is None or type(frame.body) is not dict:
-        passed.drops[DropReason.UNKNOWN_EVENT, stream.host] += 1
+        result.drops[DropReason.UNKNOWN_EVENT, stream.host] += 1
         return None
     t, body = frame.t, frame.body
     if t == INFO:
         if body.get("name") == OUTDATED_CURSOR:
-            passed.outdated.add(stream.host)
+            result.outdated.add(stream.host)
         return None
     seq = body.get("seq")
     if type(seq) is not int or not 0 < seq <= MAX_SEQ or seq <= stream.last_seq:
-        # A host that counts its cursor as included sends the last frame again.
+        # Some hosts repeat the frame at the cursor.
         if seq != stream.resumed_at:
-            passed.drops[DropReason.BAD_SEQ, stream.host] += 1
+            result.drops[DropReason.BAD_SEQ, stream.host] += 1
             stream.bad_seqs += 1
             if stream.bad_seqs >= bad_seqs_allowed:
                 stream.fail(Fault.BAD_SEQ, f"seq {seq} after {stream.last_seq}")
@@ -140,29 +151,29 @@ def read_frame(
     if type(time_text) is str:
         stream.newest = time_text
     if t not in (COMMIT, SYNC, IDENTITY, ACCOUNT):
-        passed.drops[DropReason.UNKNOWN_EVENT, stream.host] += 1
+        result.drops[DropReason.UNKNOWN_EVENT, stream.host] += 1
         return None
     did = body.get("repo" if t == COMMIT else "did")
     if type(did) is not str or not is_did(did):
-        passed.drops[DropReason.BAD_SYNTAX, stream.host] += 1
+        result.drops[DropReason.BAD_SYNTAX, stream.host] += 1
         return None
     plain = is_plain(raw, t, body)
-    return GateFrame(stream, t, Did(did), seq, _read_of(body), raw, plain)
+    return GateFrame(stream, t, Did(did), seq, _kept_fields(body), raw, plain)
 
 
-def _read_of(body: dict[str, Any]) -> dict[str, Any]:
-    """A message without what nobody reads of it. Frames wait by the megabyte, and
-    decoded the rest may take seventy times its bytes."""
+def _kept_fields(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a message that are read later. Decoded, the others may take
+    seventy times their bytes."""
     kept = _flat(body, _FIELDS)
     ops = body.get("ops")
     if type(ops) is list:
         kept["ops"] = [
             _flat(op, _OP_FIELDS)
             if type(op) is dict
-            else _OF_NO_USE
+            else _UNUSED
             if type(op) is list
             else op
-            # One too many is as wrong as all of them.
+            # One too many is rejected like all of them.
             for op in ops[: MAX_COMMIT_OPS + 1]
         ]
     return kept
@@ -170,20 +181,32 @@ def _read_of(body: dict[str, Any]) -> dict[str, Any]:
 
 def _flat(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
     return {
-        name: _OF_NO_USE if type(value) in _CONTAINERS else value
+        name: _UNUSED if type(value) in _CONTAINERS else value
         for name, value in fields.items()
         if name in names
     }
 
 
-def prove_commits(ready: Iterable[tuple[GateFrame, PublicKey]], now_us: int) -> None:
-    """Prove commits in groups, each by its key; the frames keep what came of it."""
-    for group in _groups(ready):
+def prove_frames(ready: Iterable[tuple[GateFrame, PublicKey]], now_us: int) -> None:
+    """Prove commits in groups and syncs, each by its key; store the outcomes in the
+    frames."""
+    commits: list[tuple[GateFrame, PublicKey]] = []
+    for frame, key in ready:
+        frame.proven_by = key
+        if frame.t == COMMIT:
+            commits.append((frame, key))
+            continue
+        try:
+            host = frame.stream.host
+            frame.proof = verify.verify_sync(frame.body, key, now_us, host=host)
+        except Exception as error:  # judged with the frame
+            frame.proof = error
+    for group in _groups(commits):
         results = verify.verify_commits(
             [(frame.body, key, frame.stream.host) for frame, key in group], now_us
         )
-        for (frame, key), result in zip(group, results, strict=True):
-            frame.proof = key, result
+        for (frame, _), outcome in zip(group, results, strict=True):
+            frame.proof = outcome
 
 
 def _groups(

@@ -1,47 +1,39 @@
-"""What readers and look-ups hand their finds to: one pipeline, or a router of many."""
+"""The interface that readers write to: one pipeline, or a router of several."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from crawler.live.pipeline import PipelineStats
-from crawler.live.rounds import LookedUp
 from crawler.live.stream_state import StreamState
 
 
 class Intake(Protocol):
-    """Takes frames of streams in their order. Bounded: `put` waits while it is full.
+    """Takes the frames of streams in order; `put` waits while it is full.
 
     Call it on the event loop.
     """
 
     @property
     def stats(self) -> PipelineStats:
-        """Totals since the start."""
+        """Return totals since the start."""
 
     @property
     def failure(self) -> BaseException | None:
-        """What it failed on; there is no going on then."""
-
-    @property
-    def lookups_waiting(self) -> int:
-        """Accounts whose frames wait for an identity look-up."""
+        """Return the error that ended it, None while it works."""
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of frames that wait to be judged."""
+        """Return the bytes of frames that wait for the gate."""
 
     def add_stream(self, stream: StreamState) -> None:
-        """Make a stream known. It takes the place of the host's stream before."""
+        """Register a stream in place of the host's previous one."""
 
     async def put(self, stream: StreamState, raw: bytes) -> None:
-        """Queue one frame; waits while there is no room."""
+        """Queue one frame; wait while there is no room."""
 
-    def reset(self, host: int) -> None:
-        """Forget a host's cursor: its numbering begins anew."""
-
-    def answer(self, found: LookedUp) -> None:
-        """Hand over the answer to a look-up."""
+    async def reset(self, host: int) -> None:
+        """Forget the cursor of a host that numbers its events anew."""
 
     async def finish(self) -> None:
         """Judge and apply what is queued, then end."""

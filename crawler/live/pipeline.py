@@ -1,9 +1,9 @@
-"""From the queue of frames to Postgres: two threads, each in one direction.
+"""From the queue of frames to Postgres: two threads.
 
-    readers -> FrameQueue -> gate thread -> bounded queue -> apply thread -> sink
+    readers -> FrameQueue -> gate thread -> bounded queue -> apply thread -> index
 
-The gate thread proves, the apply thread writes: batches of events with the cursors
-they cover. When the database is slow or away the queues fill, and the readers stop.
+The gate thread verifies; the apply thread writes batches of events with their cursors.
+A slow database fills the queues, and the readers stop.
 """
 
 from __future__ import annotations
@@ -20,21 +20,16 @@ from datetime import datetime
 from typing import Final
 
 from crawler.database import Database, StoppedError, is_transient
+from crawler.live.followups import queue_followups
 from crawler.live.frame_queue import FrameQueue
 from crawler.live.gate import Gate
-from crawler.live.rounds import (
-    LookedUp,
-    Passed,
-    ResetHost,
-    count_strikes,
-)
+from crawler.live.gate_result import GateResult, ResetHost, count_strikes
 from crawler.live.stream_state import Arrival, StreamState
-from crawler.scope.admission import IDENTITY_JOB
 from crawler.settings import MIB, CrawlSettings
-from crawler.sink import Applied, Sink
+from indexer.index_writer import BatchOutcome, IndexWriter
 from protocol.events.drops import DropReason
 from protocol.events.event import AccountEvent, CommitEvent, Event
-from storage import cursors, jobs
+from storage import cursors
 from storage.drops import count_drops
 from storage.hosts import host_rows, host_strikes
 from storage.postgres.crashpoint import Crashpoint, crashpoint
@@ -53,7 +48,7 @@ _POLL: Final = 0.05
 
 @dataclass(slots=True)
 class PipelineStats:
-    """Totals since the start, for metrics. Read-only for others."""
+    """Totals since the start, for metrics."""
 
     frames: int = 0
     events: int = 0
@@ -65,16 +60,17 @@ class PipelineStats:
 
 
 class Pipeline:
-    """`start`, `put` frames from the event loop, `stop`.
+    """`start` it, `put` frames from the event loop, `stop` it.
 
-    `on_desynchronized` is called from a thread whenever repos must be fetched.
+    `on_desynchronized` and `on_identities` are called from a thread when there are
+    repos to fetch or identities to resolve.
     """
 
     def __init__(
         self,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
+        index: IndexWriter,
         gate: Gate,
         *,
         shard: int = 0,
@@ -85,15 +81,15 @@ class Pipeline:
         self.failure: BaseException | None = None
         self._settings = settings
         self._database = database
-        self._sink = sink
+        self._index = index
         self._gate = gate
         self._shard = shard
         self._on_desynchronized = on_desynchronized
         self._on_identities = on_identities
-        self._frames: FrameQueue[Arrival | LookedUp | ResetHost] = FrameQueue(
+        self._frames: FrameQueue[Arrival | ResetHost] = FrameQueue(
             settings.queue_bytes, lane=_host_of
         )
-        self._passed: queue.Queue[Passed | None] = queue.Queue(_ROUNDS_WAITING)
+        self._results: queue.Queue[GateResult | None] = queue.Queue(_ROUNDS_WAITING)
         self._stopping = threading.Event()
         self._streams: dict[int, StreamState] = {}
         self._handled: Counter[int] = Counter()
@@ -106,13 +102,8 @@ class Pipeline:
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of frames that wait to be judged."""
+        """Return the bytes of frames that wait for the gate."""
         return self._frames.size
-
-    @property
-    def lookups_waiting(self) -> int:
-        """Accounts whose frames wait for an identity look-up."""
-        return self._gate.waiting
 
     def start(self) -> None:
         """Start both threads."""
@@ -121,7 +112,7 @@ class Pipeline:
             thread.start()
 
     def add_stream(self, stream: StreamState) -> None:
-        """Make a stream known, so that its progress is written to its host's row."""
+        """Register a stream; its progress is written to its host's row."""
         self._streams[stream.host] = stream
 
     async def put(self, stream: StreamState, raw: bytes) -> None:
@@ -129,24 +120,20 @@ class Pipeline:
         await self._frames.put(Arrival(stream, raw), len(raw))
 
     def put_batch(self, arrivals: Sequence[tuple[Arrival | ResetHost, int]]) -> None:
-        """Queue frames with their sizes from a thread, which waits where `put` does."""
+        """Queue frames with their sizes from a thread; wait as `put` does."""
         self._frames.put_batch(arrivals)
 
-    def answer(self, found: LookedUp) -> None:
-        """Hand over the answer to a look-up. May be called from any thread."""
-        self._frames.put_now(found)
-
-    def reset(self, host: int) -> None:
-        """Forget a host's cursor, here and in the database."""
-        self._frames.put_now(ResetHost(host))
+    async def reset(self, host: int) -> None:
+        """Forget a host's cursor, once the frames before this call are judged."""
+        await self._frames.put(ResetHost(host), 0)
 
     async def finish(self) -> None:
-        """`stop`, for the event loop."""
+        """Call `stop` without blocking the event loop."""
         await asyncio.to_thread(self.stop)
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Judge and apply what is queued, then end. Blocks; nothing is lost by a
-        timeout, for the cursors only cover what was applied."""
+        """Apply what is queued, then end. A timeout loses nothing: cursors cover only
+        applied frames."""
         self._stopping.set()
         self._frames.close()
         deadline = time.monotonic() + timeout
@@ -163,7 +150,7 @@ class Pipeline:
         except StoppedError:
             return
         except BaseException as error:
-            # Ours to fix: the process ends loudly instead of standing still.
+            # A bug: the process must exit, not stall.
             self.failure = error
             log.exception("pipeline_failed")
             raise
@@ -173,65 +160,28 @@ class Pipeline:
     def _judge_frames(self) -> None:
         try:
             while True:
-                full = self._gate.full
-                if full and self._stopping.is_set():
-                    return
-                items = self._frames.take(
-                    _FRAMES_A_ROUND,
-                    _POLL,
-                    most_bytes=_BYTES_A_ROUND,
-                    urgent_only=full,
+                arrivals = self._frames.take(
+                    _FRAMES_A_ROUND, _POLL, most_bytes=_BYTES_A_ROUND
                 )
-                if items is None:
+                if arrivals is None:
                     return
-                if not items:
+                if not arrivals:
                     continue
-                arrivals: list[Arrival | ResetHost] = []
-                answers: list[LookedUp] = []
-                resets: list[ResetHost] = []
-                for item in items:
-                    if isinstance(item, LookedUp):
-                        answers.append(item)
-                    elif isinstance(item, ResetHost) and item.behind is None:
-                        resets.append(item)
-                    else:
-                        arrivals.append(item)
-                passed = self._gate.take(arrivals, answers, resets)
+                result = self._gate.take(arrivals)
                 frames = [a.raw for a in arrivals if isinstance(a, Arrival)]
-                passed.size = sum(len(raw) for raw in frames if raw is not None)
-                self._passed.put(passed)
+                result.size = sum(len(raw) for raw in frames if raw is not None)
+                self._results.put(result)
                 self.stats.frames += len(arrivals)
         finally:
-            self._passed.put(None)
+            self._results.put(None)
 
     # the apply thread
 
     def _apply_batches(self) -> None:
         ended = False
         while not ended:
-            batch = Passed()
-            deadline = None
-            most = self._settings.batch_events
-            while len(batch.events) < most and batch.size < _BATCH_BYTES:
-                wait = self._settings.flush_interval
-                if deadline is not None:
-                    wait = max(0.0, deadline - time.monotonic())
-                try:
-                    passed = self._passed.get(timeout=wait)
-                except queue.Empty:
-                    break
-                if passed is None:
-                    ended = True
-                    break
-                if deadline is None:
-                    deadline = time.monotonic() + self._settings.batch_wait
-                if passed.resets:
-                    # What came before must not bring the old cursor back.
-                    self._apply(batch)
-                    batch = Passed(handled=batch.handled, drops=batch.drops)
-                    self._forget_cursors(passed.resets)
-                _merge(batch, passed)
-            if batch.events or batch.marks or batch.doubts:
+            batch, ended = self._gather()
+            if batch.events or batch.marks or batch.has_followups:
                 self._apply(batch)
             self._handled.update(batch.handled)
             self._drops.update(batch.drops)
@@ -239,6 +189,30 @@ class Pipeline:
                 self._settings.flush_interval
             ):
                 self._flush()
+
+    def _gather(self) -> tuple[GateResult, bool]:
+        """Wait for a batch of results; return it, and True after the last one."""
+        batch, deadline = GateResult(), None
+        most = self._settings.batch_events
+        while len(batch.events) < most and batch.size < _BATCH_BYTES:
+            wait = self._settings.flush_interval
+            if deadline is not None:
+                wait = max(0.0, deadline - time.monotonic())
+            try:
+                result = self._results.get(timeout=wait)
+            except queue.Empty:
+                break
+            if result is None:
+                return batch, True
+            if deadline is None:
+                deadline = time.monotonic() + self._settings.batch_wait
+            if result.resets:
+                # What came before must not bring the old cursor back.
+                self._apply(batch)
+                batch = GateResult(handled=batch.handled, drops=batch.drops)
+                self._forget_cursors(result.resets)
+            batch.merge(result)
+        return batch, False
 
     def _forget_cursors(self, resets: Mapping[int, int | None]) -> None:
         def forget(conn: Conn) -> None:
@@ -250,12 +224,16 @@ class Pipeline:
 
         self._database.run(forget)
 
-    def _apply(self, batch: Passed) -> None:
-        if batch.doubts:
+    def _apply(self, batch: GateResult) -> None:
+        if batch.has_followups:
             # Before the cursor moves on: a crash in between only repeats this.
-            self._database.run(lambda conn: self._queue_doubts(conn, batch))
+            self._database.run(
+                lambda conn: queue_followups(
+                    conn, batch, cooldown=self._settings.account_cooldown
+                )
+            )
             crashpoint(Crashpoint.DOUBTS_QUEUED)
-            if batch.identities:
+            if batch.identities_to_refresh or batch.lookups:
                 self._on_identities()
         started = time.monotonic()
         result = self._apply_events(batch.events, batch.marks)
@@ -268,44 +246,22 @@ class Pipeline:
         back = [e.did for e in batch.events if type(e) is AccountEvent and e.active]
         if back:
             self._database.run(lambda conn: repo_rows.wake_repos(conn, back))
-        behind = bool(batch.distrusted)
+        behind = bool(batch.to_resync)
         if result is not None:
             self.stats.applied += result.applied
             behind = behind or bool(result.desynchronized)
         if behind:
             self._on_desynchronized()
 
-    def _queue_doubts(self, conn: Conn, batch: Passed) -> None:
-        by_wait: dict[float, list[str]] = {}
-        for did, wait in batch.identities.items():
-            by_wait.setdefault(round(wait), []).append(did)
-        for wait, dids in sorted(by_wait.items()):
-            jobs.put_jobs(conn, IDENTITY_JOB, dids, wait=wait, doubt=True)
-        for aside in batch.set_aside:
-            quarantine.put_frame(conn, aside.host, aside.seq, aside.frame, aside.error)
-        for host in sorted(batch.outdated):
-            host_rows.request_listing(conn, host, gap=True)
-        if batch.distrusted:
-            repo_rows.mark_desynchronized(
-                conn, sorted(batch.distrusted), "an event could not be proven"
-            )
-        if batch.throttled:
-            repo_rows.mark_desynchronized(
-                conn,
-                sorted(batch.throttled),
-                "it writes too many commits at once",
-                wait=self._settings.account_calm,
-            )
-
     def _apply_events(
         self, events: Sequence[Event], marks: Mapping[int, int]
-    ) -> Applied | None:
+    ) -> BatchOutcome | None:
         try:
-            return self._database.persist(lambda: self._sink.apply(events, marks))
+            return self._database.persist(lambda: self._index.apply(events, marks))
         except StoppedError:
             raise
         except Exception as error:
-            # One event that cannot be applied must not stop all others for ever.
+            # One event that cannot be applied must not stop all others.
             if is_transient(error):
                 raise
             log.exception("batch_failed", extra={"events": len(events)})
@@ -315,7 +271,7 @@ class Pipeline:
     def _apply_without_poison(
         self, events: Sequence[Event], marks: Mapping[int, int], error: Exception
     ) -> None:
-        """Halve the batch until the event at fault is alone, and set that aside."""
+        """Halve the batch until the failing event is alone, and quarantine that."""
         if not events:
             raise error
         if len(events) == 1:
@@ -337,7 +293,7 @@ class Pipeline:
         self._drops[DropReason.QUARANTINED, event.host] += 1
 
     def _flush(self) -> None:
-        """Write the counts of events and drops; they may lag, so failing is fine."""
+        """Write the counts of events and drops. They may lag."""
         self._flushed_at = time.monotonic()
         if not self._handled and not self._drops:
             return
@@ -375,21 +331,5 @@ class Pipeline:
         return newest if newest.tzinfo is not None else None
 
 
-def _host_of(item: Arrival | LookedUp | ResetHost) -> int:
-    """Whose turn it is with this item. Answers to look-ups never wait for a turn."""
-    if type(item) is Arrival:
-        return item.stream.host
-    return item.host if type(item) is ResetHost else 0
-
-
-def _merge(batch: Passed, passed: Passed) -> None:
-    batch.events += passed.events
-    batch.marks |= passed.marks
-    batch.drops.update(passed.drops)
-    batch.identities |= passed.identities
-    batch.distrusted |= passed.distrusted
-    batch.throttled |= passed.throttled
-    batch.set_aside += passed.set_aside
-    batch.outdated |= passed.outdated
-    batch.handled.update(passed.handled)
-    batch.size += passed.size
+def _host_of(item: Arrival | ResetHost) -> int:
+    return item.stream.host if isinstance(item, Arrival) else item.host

@@ -1,4 +1,4 @@
-"""One host's stream, read for as long as the host should be streamed."""
+"""The reader of one host's stream."""
 
 from __future__ import annotations
 
@@ -36,22 +36,21 @@ log = logging.getLogger(__name__)
 
 FUTURE_CURSOR: Final = "FutureCursor"
 
-# While there is enough to prove, frames are read in bursts: each time this thread
-# wakes up for a few of them it takes the interpreter from the one that proves.
+# While the gate has enough to do, frames are read in bursts: each wake-up of this
+# thread takes the interpreter from the gate.
 _BEHIND_BYTES: Final = 2 * MIB
 _BURST_FRAMES: Final = 64
 _BURST_PAUSE: Final = 0.005
 _OWN_RECHECK_S: Final = 900.0
 
-# Frames that no honest peer sends, seen before they reach the gate.
+# Faults that no honest host has.
 _STRIKES: Final = frozenset((DisconnectReason.OVERSIZE, DisconnectReason.TEXT_FRAME))
 
 
 class StreamReader:
-    """Reads one host's stream into the pipeline until it is cancelled or gives up.
+    """Reads a host's stream into the pipeline until it is cancelled or gives up.
 
-    The position is the gate's, not the socket's: after a fault the stream resumes
-    behind the last frame that was handled.
+    After a fault the stream resumes behind the last frame that the gate handled.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class StreamReader:
         self._writes: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Read until cancelled; returns when the host must be left alone."""
+        """Read until cancelled; return when the host must be left alone."""
         try:
             if not await self._introduce():
                 return
@@ -95,7 +94,7 @@ class StreamReader:
             await asyncio.gather(*self._writes, return_exceptions=True)
 
     async def _introduce(self) -> bool:
-        """Look at a stranger before its stream is opened."""
+        """Probe an untrusted new host before its stream is opened."""
         host = self._host
         if host.trusted or host.relay or host.state != host_rows.HOST_NEW:
             return True
@@ -138,8 +137,7 @@ class StreamReader:
                 return
             self._last_raw = raw
             if self._at_tip:
-                # Only now it is sure that the host sends what comes: it may have been
-                # compared before it did.
+                # The host may have been compared before its stream was set up.
                 self._at_tip = False
                 await self._write(
                     lambda conn: host_rows.request_listing(conn, self._host.id)
@@ -172,8 +170,8 @@ class StreamReader:
         return self._state
 
     def _position(self) -> int | None:
-        """Where a new connection goes on: behind the last frame that was received,
-        which may still be on its way through the gate."""
+        """Return the cursor of a new connection: behind the last frame that was
+        received, even if the gate has not handled it."""
         position = self._state.last_seq
         if self._last_raw is not None:
             try:
@@ -182,30 +180,29 @@ class StreamReader:
                 seq = None
             position = max(position, seq or 0)
         self._state.resumed_at = position
-        # Zero is the oldest frame that the host keeps, none at all its newest.
+        # 0 asks for the oldest frame that the host keeps, None for the newest.
         return position or self._start
 
     async def _handle_fault(self, state: StreamState) -> bool:
-        """Decide whether to go on, from `_resume`, or to leave the host alone."""
+        """Return True to go on from `_resume`, False to leave the host alone."""
         host, detail = self._host, f"{state.fault}: {state.detail}"
         moved = state.last_seq > (self._start or 0)
         self._faults = 1 if moved else self._faults + 1
         log.warning("stream_fault", extra={"host": host.hostname, "why": detail})
         self._resume = state.last_seq or self._start
         stuck = self._faults >= self._settings.bad_frames_allowed
-        # Either it says so, or it counts from below and does not tell.
+        # The host says so, or starts again at a low number without saying so.
         self._recheck = (
             state.fault is Fault.ERROR and state.detail == FUTURE_CURSOR
         ) or (state.fault is Fault.BAD_SEQ and stuck)
         if self._recheck:
-            self._intake.reset(host.id)
+            await self._intake.reset(host.id)
             self._resume = None
         elif stuck:
             if not host.relay:
                 await self._give_up(detail, self._wait(host.tries + 1))
                 return False
-            # A relay carries everybody else too: step over the frame and look for
-            # what it may have said.
+            # A relay carries other hosts too: skip the frame, and compare them.
             self._resume = (self._resume or 0) + 1
             self._faults = 0
             await self._write(_compare_relayed_hosts)
@@ -224,8 +221,7 @@ class StreamReader:
             self._spawn_write(lambda conn: host_rows.note_contact(conn, host, state))
             self._at_tip = event.cursor is None
             if self._at_tip:
-                # From the tip on. Whatever was before is found by comparing, but not
-                # earlier than now: or what comes in between would be missed.
+                # Events before the tip are found by comparing from now on.
                 gap = self._recheck
                 self._spawn_write(
                     lambda conn: host_rows.request_listing(conn, host, gap=gap)
@@ -257,7 +253,7 @@ class StreamReader:
         )
 
     def _recheck_wait(self) -> float:
-        """Seconds until a host that is away is tried again; few for our operator's."""
+        """Return the seconds until a host that is away is tried again."""
         longest = self._settings.offline_recheck
         own = self._host.trusted or self._host.relay
         return min(longest, _OWN_RECHECK_S) if own else longest
@@ -282,7 +278,7 @@ class StreamReader:
 
 
 def _closer(client: StreamClient) -> Callable[[], None]:
-    """A way for another thread to end a client's iteration."""
+    """Return a function with which another thread ends a client's iteration."""
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
 

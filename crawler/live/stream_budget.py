@@ -1,10 +1,8 @@
-"""How fast one host's stream is read: events and bytes a second.
+"""The pace at which one host's stream is read: events and bytes a second.
 
-A host over its budget is read more slowly, and nothing is dropped: what waits, waits
-at the host, and when it loses patience the stream goes on from the saved cursor. So
-one busy host cannot take the others' turn. Events that were passed over, because their
-account alone writes too many, count for a tenth: else one account would keep all others
-of its host waiting there.
+A host over its budget is read more slowly, and nothing is dropped. Frames over the
+budget of their account count for a tenth, so that one account does not delay the others
+of its host.
 """
 
 from __future__ import annotations
@@ -16,16 +14,15 @@ from typing import Final
 from crawler.settings import CrawlSettings
 from storage.hosts.host_rows import Host
 
-# A host may save up so many seconds of its budget: after a pause it catches up.
+# Seconds of its budget that a host may save up during a pause.
 _SAVED_S: Final = 10.0
 _LONGEST_S: Final = 1.0
 _GIVEN_BACK: Final = 0.9
-"""Of an event that was passed over. It is read and decoded, not proven and not
-written."""
+"""The share of a throttled event, which is neither verified nor written."""
 
 
 class StreamBudget:
-    """Tells after each frame how long to rest. None: no limit."""
+    """A budget in events and bytes a second; None for no limit."""
 
     def __init__(
         self,
@@ -42,18 +39,21 @@ class StreamBudget:
         self._clock = clock
         # The moments until which each of the two budgets is spent.
         self._spent = [float("-inf"), float("-inf")]
-        self._passed_over = 0
+        self._throttled = 0
 
-    def spend(self, size: int, passed_over: int = 0) -> float:
+    def spend(self, size: int, throttled: int = 0) -> float:
         """Take one event of `size` bytes; return the seconds to rest, 1 at most.
-        `passed_over` is the number of those before, of this connection, that were."""
+
+        `throttled` counts the earlier events that were over the budget of their
+        account.
+        """
         if not self._limited:
             return 0.0
         now = self._clock()
-        if passed_over != self._passed_over:
-            fresh = max(0, passed_over - self._passed_over)
+        if throttled != self._throttled:
+            fresh = max(0, throttled - self._throttled)
             self._spent[0] -= fresh * _GIVEN_BACK * self._costs[0]
-            self._passed_over = passed_over
+            self._throttled = throttled
         rest = 0.0
         for kind, amount in enumerate((1, size)):
             spent = max(self._spent[kind], now - _SAVED_S) + amount * self._costs[kind]
@@ -63,8 +63,8 @@ class StreamBudget:
 
 
 def budget_of(host: Host, settings: CrawlSettings) -> StreamBudget:
-    """The budget of a host's stream. Relays and our operator's own hosts have one
-    only if he set it."""
+    """Return the budget of a host's stream. Relays and configured hosts have one only
+    if the operator set it."""
     if host.trusted or host.relay:
         return StreamBudget(host.events_per_s, host.bytes_per_s)
     return StreamBudget(

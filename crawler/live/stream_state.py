@@ -13,7 +13,7 @@ from crawler.hosts.host_name import HostName
 
 
 class Fault(StrEnum):
-    """Why a stream must be closed."""
+    """Reason to close a stream."""
 
     BAD_FRAME = "bad_frame"
     BAD_SEQ = "bad_seq"
@@ -26,13 +26,13 @@ def _nothing() -> None:
 
 @dataclass(slots=True)
 class StreamState:
-    """Written by the reader: `received`. Written by the gate: all that can change.
+    """The state of a stream. The reader writes `received`, the gate all else.
 
-    last_seq    the newest frame handled, or where the stream was resumed
-    resumed_at  the cursor given at the start, 0 for none
-    from_tip    no cursor was given: it begins with what comes next
-    throttled   frames that were not even proven, for their accounts write too much
-    newest      the `time` of the newest frame, as sent
+    - last_seq: the newest frame handled, or the cursor of the start
+    - resumed_at: the cursor of the start, 0 for none
+    - from_tip: the stream began without a cursor
+    - throttled: frames over the budget of their accounts
+    - newest: the `time` of the newest frame, as sent
     """
 
     host: int
@@ -52,18 +52,18 @@ class StreamState:
     on_fault: Callable[[], None] = field(default=_nothing)
 
     def fail(self, fault: Fault, detail: str) -> None:
-        """Close the stream: frames of it that still wait are passed over."""
+        """Close the stream; its queued frames are ignored."""
         self.fault, self.detail = fault, detail[:200]
         self.on_fault()
 
 
-# Not frozen: one is made for each frame, and freezing makes that dearer.
+# Not frozen: made for each frame, and frozen ones are slower.
 @dataclass(slots=True)
 class Arrival:
-    """One raw frame of a stream, or None: only that the stream came to `before`.
+    """One raw frame of a stream, or None to say that the stream came to `before`.
 
-    `before` is the position of the whole stream ahead of the frame, where this process
-    gets only some of its frames.
+    `before` is the position of the whole stream ahead of the frame, where a shard gets
+    only some of its frames.
     """
 
     stream: StreamState

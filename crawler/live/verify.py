@@ -1,8 +1,7 @@
-"""Proof of one message of the firehose: from a decoded frame to a verified event.
+"""Verification of one message: from a decoded frame to a verified event.
 
-Pure: the key and the time are arguments, nothing is looked up and nothing is kept.
-Whether a commit follows on from the state that we hold is decided where that state is
-locked, by `prev_data`; whose host may speak for an account, before.
+Pure: key and time are arguments, and nothing is resolved or kept. The indexer checks
+later that a commit follows from the stored state, and the gate checks the host before.
 """
 
 from __future__ import annotations
@@ -66,9 +65,8 @@ _CREATE: Final = "create"
 _UPDATE: Final = "update"
 _DELETE: Final = "delete"
 
-# Of the records of a commit so much is handed on decoded, which spares decoding it
-# again: enough for a post. It may take seventy times the memory, and three thousand
-# commits may wait to be written.
+# Records up to this size are passed on decoded: enough for a post. Decoded records may
+# take seventy times the memory, and three thousand commits may wait to be written.
 _KEPT_DECODED_BYTES: Final = 512
 
 # A few hundred collections make up nearly all records.
@@ -76,7 +74,7 @@ _is_collection = lru_cache(maxsize=8_192)(is_nsid)
 
 
 class RejectedError(ProtocolError):
-    """A message that proves nothing, and why."""
+    """A message that proves nothing, and the reason."""
 
     def __init__(self, reason: DropReason, message: str) -> None:
         super().__init__(message)
@@ -84,9 +82,9 @@ class RejectedError(ProtocolError):
 
 
 class MissingRecordError(MissingBlockError):
-    """The commit is proven, but a record that it made did not come with it.
+    """The commit is proven, but one of its records did not come with it.
 
-    Skipping it would lose the record for good: the repo has to be fetched anew.
+    Its repo must be fetched, or the record would be lost.
     """
 
 
@@ -111,12 +109,12 @@ UNFOLLOWED: Final = frozenset(
         DropReason.MISSING_RECORD,
     }
 )
-"""Why a commit cannot be followed whose signature held: the account did move on, and
-only its repo tells to what."""
+"""Reasons of commits with a valid signature: only the repo tells the new state of its
+account."""
 
 
 def drop_reason(error: ProtocolError) -> DropReason:
-    """Under which reason a message that raised `error` is counted."""
+    """Return the reason to count for a message that raised `error`."""
     if isinstance(error, RejectedError):
         return error.reason
     for kind, reason in _REASONS:
@@ -128,28 +126,26 @@ def drop_reason(error: ProtocolError) -> DropReason:
 def verify_commit(
     body: Mapping[str, Any], key: PublicKey, now_us: int, *, host: int = 0
 ) -> CommitEvent:
-    """The proven event of a `#commit` message (specs/sync, "commit validation").
+    """Return the verified event of a `#commit` message (specs/sync).
 
     `body` is the payload from `decode_frame`, links as bytes; `key` the signing key of
-    the account it names; `now_us` our clock.
+    the account; `now_us` our clock.
 
-    Verifies: sizes; types and syntax of the fields; the revision is not in the future;
-    every block of the CAR has the hash of its CID; the commit block agrees with the
-    message; its signature; every operation agrees with the new tree, and undoing all
-    of them gives `prevData`. The first commit of a repo, which has no `prevData`, must
+    Verifies sizes, types and syntax of the fields, and that the revision is not in the
+    future. Verifies the hash of every block, that commit block and message agree, and
+    the signature. Verifies that every operation agrees with the new tree, and that
+    undoing all of them gives `prevData`. A first commit has no `prevData` and must
     follow from the empty tree.
-    Does not verify: that a created key stands between its neighbours where their nodes
-    did not come along (counted as `unchecked`; an audit of the repo finds it); that the
-    key is still the account's; that the host may speak for it; that the account is
-    active; that `rev`, `since` and `prevData` follow on from
-    our state. A message that is not the first and has no `prevData` comes back with
-    `prev_data` None and without operations: nothing of them is proven.
 
-    An operation whose record breaks a rule that the chain does not depend on (its path,
-    its size, its encoding) becomes a DroppedOp; its siblings stay.
-    Raises InvalidSignatureError (the identity may be worth a refresh),
-    MissingRecordError (fetch the repo), RejectedError or another ProtocolError (see
-    `drop_reason`).
+    Does not verify that a created key stands between its neighbours where their nodes
+    are missing; such keys are counted as `unchecked`. Does not verify that the key is
+    current, that the host may send it, that the account is active, or that the chain
+    continues our state. A message that is not the first and has no `prevData` comes
+    back without operations.
+
+    An operation with an invalid path or record becomes a DroppedOp; its siblings stay.
+    Raises InvalidSignatureError, MissingRecordError, RejectedError or another
+    ProtocolError (see `drop_reason`).
     """
     (result,) = verify_commits([(body, key, host)], now_us)
     if isinstance(result, Exception):
@@ -160,11 +156,10 @@ def verify_commit(
 def verify_commits(
     messages: Sequence[tuple[Mapping[str, Any], PublicKey, int]], now_us: int
 ) -> list[CommitEvent | Exception]:
-    """`verify_commit` of each (body, key, host): its event, or what it raised.
+    """Return the event of each (body, key, host), or the error of `verify_commit`.
 
-    Step by step for all of them, which is a seventh faster than one by one: the tables
-    of the curves and what a tree needs do not push each other out of the caches. All
-    their blocks are held at once, so groups should be small.
+    Each step is done for all of them, which is a seventh faster. All blocks are held at
+    once, so groups should be small.
     """
     results: list[Any] = []
     for body, _, host in messages:
@@ -189,7 +184,7 @@ def verify_commits(
 
 
 class _Claim(NamedTuple):
-    """A message with all of its fields in order, before any of it is proven."""
+    """The fields of a message, well formed and not verified."""
 
     did: Did
     rev: Tid
@@ -231,7 +226,7 @@ def _read_claim(body: Mapping[str, Any], now_us: int, host: int) -> _Claim:
 
 
 def _follow(claim: _Claim) -> CommitEvent:
-    """What a signed claim did, if it did what it says."""
+    """Return the event of a signed claim, if its operations are true."""
     did, rev, since, prev_data, seq, ops, car, signed, commit, host = claim
     records: list[RecordOp] = []
     drops: list[DroppedOp] = []
@@ -260,13 +255,12 @@ def _follow(claim: _Claim) -> CommitEvent:
 def verify_sync(
     body: Mapping[str, Any], key: PublicKey, now_us: int, *, host: int = 0
 ) -> SyncEvent:
-    """The proven event of a `#sync` message (specs/sync).
+    """Return the verified event of a `#sync` message (specs/sync).
 
-    Verifies: sizes; types and syntax of the fields; the revision is not in the future;
-    the hash of the block; the commit block agrees with the message; its signature.
-    Does not verify: anything about the tree, of which nothing comes along, nor what
-    `verify_commit` leaves to its caller.
-    Raises InvalidSignatureError, RejectedError or another ProtocolError.
+    Verifies sizes, types and syntax of the fields, the revision, the hash of the block,
+    its agreement with the message, and the signature. Does not verify the tree, which
+    is not part of the message, nor what `verify_commit` leaves to its caller. Raises
+    InvalidSignatureError, RejectedError or another ProtocolError.
     """
     did, rev = _read_subject(body, "did", now_us)
     seq = _read_seq(body)
@@ -349,7 +343,7 @@ def _check_inversion(
 
 
 def _is_first(car: Car, commit: Commit, ops: list[Any]) -> bool:
-    """Whether a commit without a predecessor makes its tree out of nothing.
+    """Return True if a commit without a predecessor builds its tree from nothing.
 
     If not, it comes from software older than `prevData`, and cannot be judged.
     """
@@ -361,7 +355,7 @@ def _is_first(car: Car, commit: Commit, ops: list[Any]) -> bool:
 
 
 def _read_op(op: Any) -> TreeOp:
-    """What one operation claims about the two trees."""
+    """Return the claim of one operation about the two trees."""
     if type(op) is not dict:
         raise RejectedError(DropReason.BAD_FIELD, "an operation that is no map")
     path = op.get("path")
@@ -380,7 +374,7 @@ def _read_op(op: Any) -> TreeOp:
         raise RejectedError(DropReason.BAD_FIELD, "an unknown action")
     if not fits:
         raise RejectedError(DropReason.OPS_MISMATCH, "an operation at odds with itself")
-    # The way to make a named tuple that takes half the time.
+    # Half the time of the usual constructor.
     return tuple.__new__(TreeOp, (path.encode(), cid, prev))
 
 
@@ -390,11 +384,10 @@ def _read_records(
     records: list[RecordOp],
     drops: list[DroppedOp],
 ) -> None:
-    """Sort proven operations into those whose records can be kept, and the rest.
+    """Return the proven operations with valid records, and the dropped ones.
 
-    One block may stand under every key of a commit, and may be nothing but empty lists.
-    Raises RejectedError where the records would take far longer to read than those of
-    an honest commit: fetching the repo reads them in the background.
+    Raises RejectedError where decoding would take far longer than for an honest commit:
+    the repo is then fetched in the background.
     """
     size = items = 0
     for op in ops:
@@ -438,7 +431,7 @@ def _read_records(
 
 
 def _count_items(value: bytes) -> int:
-    """How much there is to decode in a record; none in what is no record."""
+    """Return the number of items to decode in a record; 0 if it is not one."""
     try:
         return scan_items(
             value, max_depth=MAX_RECORD_DEPTH, max_items=MAX_COMMIT_ITEMS

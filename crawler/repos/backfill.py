@@ -1,9 +1,8 @@
-"""Fetching repos: new ones, and those whose chain broke.
+"""Fetches of repos: new ones, and those whose chain broke.
 
-A repo is claimed by lease, streamed from its host into the checked reader, and handed
-to the sink in groups of records; memory stays flat whatever its size. Only the host
-that the DID document names is asked. Where only chosen collections are kept, they are
-asked for alone.
+A repo is claimed by lease, streamed from its host into the verifying reader, and
+written in groups of records, in constant memory. Only the host that the DID document
+names is asked. Where only chosen collections are kept, only those are fetched.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from crawler.backoff import full_jitter
 from crawler.database import Database, StoppedError
 from crawler.identities.accounts import Account
 from crawler.identities.lookups import look_up
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.live.waiting import wait_first
 from crawler.methods import GET_REPO
-from crawler.repos.fetch_places import FetchPlaces
+from crawler.repos.fetch_slots import FetchSlots
 from crawler.repos.repo_gatherer import RepoGatherer
 from crawler.repos.repo_import import SMALL_BYTES, StreamedImport
 from crawler.repos.sparse_hosts import SparseHosts
 from crawler.scope.admission import Placement, place_repos
 from crawler.settings import CrawlSettings
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 from indexer.repos.repo_batch import FetchedRepo
 from network.errors import (
     BadResponseError,
@@ -54,8 +53,8 @@ from storage.repos.selections import Selection, wanted_selection
 
 log = logging.getLogger(__name__)
 
-# Errors of com.atproto.sync.getRepo, and what they say of the account. A repo that is
-# not found is hidden and no more: nothing is thrown away for one host's bad moment.
+# Errors of com.atproto.sync.getRepo and their account statuses. A repo that is not
+# found is only hidden: a host may have a bad moment.
 _NOT_FOUND: Final = "RepoNotFound"
 _STATUS_OF_ERROR: Final = {
     "RepoTakendown": "takendown",
@@ -79,8 +78,8 @@ class _FetchError(Exception):
 
 @dataclass(slots=True)
 class BackfillReport:
-    """What one run came to. `updated` were fetched by their changes alone, `sparse` by
-    their chosen collections."""
+    """Result of a run. `updated` repos were fetched as diffs, `sparse` ones by their
+    chosen collections."""
 
     fetched: int = 0
     updated: int = 0
@@ -98,15 +97,15 @@ class Backfill:
         self,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
-        outside: Outside,
+        index: IndexWriter,
+        clients: NetworkClients,
     ) -> None:
         self.report = BackfillReport()
         self._settings = settings
         self._database = database
-        self._sink = sink
-        self._outside = outside
-        self._places = FetchPlaces(
+        self._index = index
+        self._clients = clients
+        self._places = FetchSlots(
             settings.backfills_at_once,
             settings.backfills_per_host,
             settings.backfill_patience,
@@ -116,17 +115,17 @@ class Backfill:
         self._threads = ThreadPoolExecutor(
             settings.backfills_at_once, thread_name_prefix="backfill"
         )
-        # A thread of its own: those above may all wait for hosts.
+        # Its own thread: those above may all wait for hosts.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="backfill-write")
-        self._gatherer = RepoGatherer(sink, self._writer)
+        self._gatherer = RepoGatherer(index, self._writer)
         self._sparse = SparseHosts(settings.sparse_records)
 
     def wake(self) -> None:
-        """There is work. Call on the event loop."""
+        """Look for repos now. Call on the event loop."""
         self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Fetch whatever is due until `stop`; what is under way is given up then."""
+        """Fetch due repos until `stop`; fetches under way are given up then."""
         try:
             while not stop.is_set():
                 self._wake.clear()
@@ -147,7 +146,7 @@ class Backfill:
         try:
             while left > 0 and clock() < end:
                 self._wake.clear()
-                # What runs now may be what keeps others from being claimed.
+                # Running fetches may keep others from being claimed.
                 running = bool(self._tasks)
                 claimed = await self._claim(left)
                 left -= claimed
@@ -223,15 +222,15 @@ class Backfill:
                 repo, f"{type(error).__name__}: {error}", lasting=False
             )
         except asyncio.CancelledError:
-            # Stopping: somebody else may have it at once, and not when its lease ends.
+            # Stopping: the repo is free at once, before its lease ends.
             self._database.try_once(
                 lambda conn: repo_rows.give_back(
-                    conn, repo.actor, "given up at a stop", wait=0.0, failed=False
+                    conn, repo.actor, "the crawler stopped", wait=0.0, failed=False
                 )
             )
             raise
         except Exception as error:
-            # A fault of ours. Left in its lease the repo would be fetched for ever.
+            # A bug. Left in its lease the repo would be fetched again and again.
             log.exception("fetch_failed", extra={"did": repo.did})
             await self._give_back(
                 repo, f"{type(error).__name__}: {error}", lasting=True
@@ -243,7 +242,7 @@ class Backfill:
             self._release(repo)
 
     def _release(self, repo: repo_rows.ClaimedRepo) -> None:
-        """Nothing of this repo is on its way any more: its host has a place free."""
+        """Free the slot of the repo's host."""
         if self._places.leave(repo.actor):
             self._wake.set()
 
@@ -253,7 +252,7 @@ class Backfill:
         account, host = await self._identify(repo)
         assert account.pds_url is not None
         assert account.key is not None
-        client = XrpcClient(self._outside.fetcher, account.pds_url)
+        client = XrpcClient(self._clients.fetcher, account.pds_url)
         if wanted is not None:
             chosen = await self._sparse.fetch(
                 client, repo.did, account.key, host, wanted
@@ -267,7 +266,7 @@ class Backfill:
             return
         loop = asyncio.get_running_loop()
         job = StreamedImport(
-            self._sink, repo.did, host, account.key, wanted, spill=repo.tries > 0
+            self._index, repo.did, host, account.key, wanted, spill=repo.tries > 0
         )
         renew_at = loop.time() + self._settings.backfill_lease / 3
         async with AsyncExitStack() as stack:
@@ -295,10 +294,10 @@ class Backfill:
         self.report.records += job.records
 
     async def _import(self, repo: repo_rows.ClaimedRepo, fetched: FetchedRepo) -> None:
-        """Hand over what is in memory."""
+        """Import a repo that is in memory."""
         size = sum(len(record.value) for record in fetched.records)
         if size <= SMALL_BYTES:
-            # Others may be fetched while this one waits for company.
+            # Others may be fetched while this one waits for its batch.
             self._release(repo)
         await self._gatherer.put(fetched, size)
         self._wake.set()
@@ -310,9 +309,10 @@ class Backfill:
         account: Account,
         host: int,
     ) -> bool:
-        """Fetch only what changed since the revision that we hold, if that is enough.
+        """Fetch the diff since our revision; return False if the whole repo must be
+        fetched.
 
-        The first try of a repo: whatever does not fit, the whole of it settles.
+        Done at the first try of a repo only.
         """
         since, key = repo.rev, account.key
         if since is None or key is None or repo.selection is not None:
@@ -335,7 +335,7 @@ class Backfill:
                 diff = read_diff(data, repo.did, key, time.time_ns() // 1_000)
             except ProtocolError:
                 return False
-            return self._sink.update_repo(repo.did, host, since, diff)
+            return self._index.update_repo(repo.did, host, since, diff)
 
         if not await asyncio.get_running_loop().run_in_executor(self._threads, apply):
             return False
@@ -343,8 +343,8 @@ class Backfill:
         return True
 
     async def _identify(self, repo: repo_rows.ClaimedRepo) -> tuple[Account, int]:
-        """Find key and host; a repo that moved is from then on its new host's."""
-        answer = await look_up(self._outside.resolver, repo.did, refresh=repo.tries > 0)
+        """Return key and host; a repo that moved belongs to its new host then."""
+        answer = await look_up(self._clients.resolver, repo.did, refresh=repo.tries > 0)
         if answer.document is None:
             raise _FetchError("no DID document", lasting=not answer.failed)
         account = Account(repo.did)
@@ -370,7 +370,7 @@ class Backfill:
     async def _postpone(
         self, repo: repo_rows.ClaimedRepo, error: RateLimitedError
     ) -> None:
-        """The host, or our own budget for it, asks for patience: no failure."""
+        """Put the repo back until the host's rate limit, or ours, is over."""
 
         def work(conn: Conn) -> None:
             host_rows.hold_back(conn, repo.host, error.retry_after)
@@ -383,8 +383,8 @@ class Backfill:
     async def _take_refusal(
         self, repo: repo_rows.ClaimedRepo, error: XrpcError
     ) -> None:
-        """The host's own word that the repo is not to be had: it leaves the queue
-        until the host says otherwise, by an event or in its listing."""
+        """Store the host's statement that the repo is not available. It leaves the
+        queue until the host says otherwise."""
         status = _STATUS_OF_ERROR.get(error.name)
         if status is not None and (error.name != _NOT_FOUND or repo.rev is not None):
             self.report.gone += 1
@@ -392,9 +392,9 @@ class Backfill:
                 repo.did, False, status, host=repo.host, asked_at=repo.claimed_at
             )
             await asyncio.to_thread(
-                self._database.persist, lambda: self._sink.apply([event], {})
+                self._database.persist, lambda: self._index.apply([event], {})
             )
-        # An account whose host does not know it yet may have been named too early.
+        # The host may not know a new account yet.
         permanent = status is not None and (error.name != _NOT_FOUND or repo.tries > 1)
         await self._give_back(repo, str(error), lasting=True, permanent=permanent)
 
@@ -406,8 +406,8 @@ class Backfill:
         lasting: bool,
         permanent: bool = False,
     ) -> None:
-        """Back into the queue: sooner at first, daily when it failed too often or for
-        a reason that time alone does not mend."""
+        """Put the repo back into the queue, with backoff; daily after too many
+        failures, or for reasons that time does not fix."""
         tries = repo.tries + 1
         wait = full_jitter(tries, base=_RETRY_BASE, cap=_RETRY_CAP)
         if permanent or (lasting and tries >= self._settings.backfill_tries):

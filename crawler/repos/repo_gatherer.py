@@ -1,4 +1,4 @@
-"""Small repos wait here for each other, so that many go into one transaction."""
+"""Batches of small repos, so that many are imported in one transaction."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from concurrent.futures import Executor
 from typing import Final
 
 from crawler.settings import MIB
-from crawler.sink import Sink
+from indexer.index_writer import IndexWriter
 from indexer.repos.repo_batch import FetchedRepo
 
 _MOST_RECORDS: Final = 10_000
 _MOST_REPOS: Final = 500
 _MOST_BYTES: Final = 16 * MIB
 _WAIT_S: Final = 0.05
-"""For company, where nothing is being written anyway."""
+"""To gather a batch while nothing is being written."""
 
 _Waiting = tuple[FetchedRepo, int, asyncio.Future[None]]
 
 
 class RepoGatherer:
-    """`await put(repo, size)` returns when the repo is in the index. Use on one loop.
+    """Gathers repos: `put` returns when the repo is in the index. Use on one loop.
 
-    One batch is written at a time: whatever is fetched meanwhile is the next one, so
-    batches grow with the load.
+    One batch is written at a time, and the next one gathers meanwhile: batches grow
+    with the load.
     """
 
-    def __init__(self, sink: Sink, threads: Executor) -> None:
-        self._sink = sink
+    def __init__(self, index: IndexWriter, threads: Executor) -> None:
+        self._index = index
         self._threads = threads
         self._waiting: list[_Waiting] = []
         self._records = 0
@@ -36,13 +36,12 @@ class RepoGatherer:
 
     @property
     def full(self) -> bool:
-        """Whether a batch and more waits: whatever is claimed now, another process
-        would write sooner."""
+        """Return True if more than a batch waits."""
         return self._records >= _MOST_RECORDS or self._bytes >= _MOST_BYTES
 
     async def put(self, repo: FetchedRepo, size: int) -> None:
-        """`size` is the bytes of its records. Raises what a checkout of this repo would
-        have raised."""
+        """Import a repo with records of `size` bytes. Raises what a checkout of it
+        raises."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((repo, size, done))
         self._records += len(repo.records)
@@ -52,7 +51,7 @@ class RepoGatherer:
         await done
 
     async def close(self) -> None:
-        """Let the batch end that is being written; nothing else is begun."""
+        """Finish the batch that is being written, and begin no other."""
         for _, _, done in self._waiting:
             done.cancel()
         self._waiting.clear()
@@ -87,9 +86,9 @@ class RepoGatherer:
         repos = [repo for repo, _, _ in batch]
         try:
             failed = await loop.run_in_executor(
-                self._threads, self._sink.import_repos, repos
+                self._threads, self._index.import_repos, repos
             )
-        except Exception as error:  # handed to those who wait for it
+        except Exception as error:  # raised to the waiting callers
             failed = dict.fromkeys((repo.did for repo in repos), error)
         for repo, _, done in batch:
             if done.done():

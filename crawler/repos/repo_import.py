@@ -1,4 +1,4 @@
-"""One repo on its way from bytes to the sink, piece by piece."""
+"""Import of one repo from its CAR, piece by piece."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from crawler.repos.spill import BlockSpill
-from crawler.sink import RepoImport, Sink
+from indexer.index_writer import IndexWriter, RepoImport
 from indexer.repos.repo_batch import FetchedRepo
 from protocol.events.event import DroppedOp
 from protocol.identity.keys import PublicKey
@@ -17,19 +17,19 @@ from storage.repos.selections import Selection
 
 SMALL_RECORDS: Final = 2_000
 SMALL_BYTES: Final = 1024 * 1024
-"""A repo of no more goes in with others; a larger one has a checkout of its own."""
+"""Smaller repos are imported in batches, larger ones in a checkout of their own."""
 
 
 class StreamedImport:
-    """`feed` bytes, then `finish`. Used by one thread at a time; `close` at the end.
-    Of a `selection` only the records of its collections are handed on.
+    """`feed` bytes, then `finish`; `close` at the end. Used by one thread at a time.
 
-    Raises what the reader and the sink raise.
+    Of a `selection` only the records of its collections are imported. Raises what the
+    reader and the index raise.
     """
 
     def __init__(
         self,
-        sink: Sink,
+        index: IndexWriter,
         did: Did,
         host: int,
         key: PublicKey,
@@ -38,13 +38,13 @@ class StreamedImport:
         spill: bool,
     ) -> None:
         self.records = 0
-        self._sink = sink
+        self._index = index
         self._did = did
         self._host = host
         self._selection = None if selection is None else selection.id
         self._keeps = None if selection is None else selection.collections
         self._stack = ExitStack()
-        # Blocks in an order that memory cannot bear go to disk at the second try.
+        # A CAR whose order needs too much memory goes to disk at the second try.
         store = self._stack.enter_context(BlockSpill()) if spill else None
         self._reader = RepoReader(key, did, time.time_ns() // 1_000, store)
         self._importing: RepoImport | None = None
@@ -59,7 +59,7 @@ class StreamedImport:
             self._hand_over()
 
     def finish(self, chunk: bytes) -> FetchedRepo | None:
-        """Read the last piece, and import; a small repo is given back instead."""
+        """Read the last piece and import; return a small repo instead."""
         self._read(chunk)
         head = self._reader.finish()
         if self._importing is None and self._is_small():
@@ -77,7 +77,7 @@ class StreamedImport:
         return None
 
     def close(self) -> None:
-        """Leave the checkout, which undoes it unless it was finished."""
+        """Leave the checkout, which rolls it back unless it was finished."""
         self._stack.close()
 
     def _is_small(self) -> bool:
@@ -99,9 +99,9 @@ class StreamedImport:
 
     def _hand_over(self) -> None:
         if self._importing is None:
-            # Opened late: a host that sends nothing must hold no connection.
+            # Opened late: silent hosts must not hold a connection.
             self._importing = self._stack.enter_context(
-                self._sink.checkout(self._did, self._host, self._selection)
+                self._index.checkout(self._did, self._host, self._selection)
             )
         self._importing.add(self._waiting)
         self._importing.drop(self._drops)

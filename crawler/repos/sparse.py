@@ -1,9 +1,9 @@
 """Some collections of a repo, proven complete, without the rest of it.
 
-From the signed commit down, only nodes of the tree are asked for whose keys may be
-of the wanted collections, then their records (com.atproto.sync.getBlocks). Every node
-between the bounds of a collection has been opened at the end, so nothing is missing of
-what the commit signs. Of hosts that do not give blocks the whole repo is asked for.
+Walks the tree down from the signed commit, opening only nodes whose keys may belong to
+the wanted collections (com.atproto.sync.getBlocks). All nodes within the bounds of a
+collection are opened, so the commit proves that nothing is missing. Hosts without
+getBlocks are asked for the whole repo.
 """
 
 from __future__ import annotations
@@ -29,22 +29,21 @@ from protocol.syntax.did import Did
 
 MAX_SPARSE_RECORDS: Final = 5_000
 MAX_SPARSE_BYTES: Final = 8 * 1024**2
-"""Of more, the whole repo is the better way."""
+"""Above this, the whole repo is fetched."""
 
 # Sixty CIDs keep an address under 4 kB.
 _CIDS_A_REQUEST: Final = 60
 _TRIES: Final = 3
 _BLOCK_GONE: Final = "BlockNotFound"
-# What a whole fetch would meet as well.
+# Errors that a whole fetch would meet too.
 _OF_THE_ACCOUNT: Final = frozenset(
     {"RepoNotFound", "RepoTakendown", "RepoSuspended", "RepoDeactivated"}
 )
 
 
 class SparseUnavailableError(Exception):
-    """The host does not give what this takes, or it is too much: fetch the whole
-    repo, which also tells whether something is wrong with it. `of_all` where it would
-    say so of any other repo too."""
+    """The collections cannot be fetched alone: fetch the whole repo. `of_all`: the same
+    holds for all repos of the host."""
 
     def __init__(self, message: str, *, of_all: bool = False) -> None:
         super().__init__(message)
@@ -53,8 +52,8 @@ class SparseUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SparseRepo:
-    """All records of the wanted collections at `head`, whose count is of them only, and
-    of `drops` that are in the tree and cannot be kept. `bytes_read` of bodies."""
+    """All records of the wanted collections at `head`, and `drops` that cannot be kept.
+    `bytes_read` counts bodies."""
 
     head: RepoHead
     records: list[RepoRecord]
@@ -75,7 +74,7 @@ async def fetch_collections(
 
     Verifies the commit's account, revision (`now_us` is our clock) and signature, the
     hash of each block, the place of each node. Raises SparseUnavailableError; XrpcError
-    with the host's word on the account; RateLimitedError and what else the network has.
+    for the account; RateLimitedError and other network errors.
     """
     for _ in range(_TRIES):
         blocks = _Blocks(client, did)
@@ -86,7 +85,7 @@ async def fetch_collections(
                 raise
             if error.name != _BLOCK_GONE:
                 raise SparseUnavailableError(str(error), of_all=True) from error
-            # A commit came between two requests, and what it replaced is gone.
+            # A commit between two requests replaced the block.
         except (ProtocolError, TooLargeError, BadResponseError) as error:
             raise SparseUnavailableError(str(error)) from error
     raise SparseUnavailableError("the repo changes faster than it can be read")
@@ -100,11 +99,11 @@ async def list_collections(
     *,
     most_records: int = MAX_SPARSE_RECORDS,
 ) -> list[tuple[bytes, bytes]]:
-    """The sorted (key, CID) of all records of some collections in the tree of a root
-    that is known to be signed, proven by the nodes that the host gives.
+    """Return the sorted (key, CID) of all records of some collections under a signed
+    root.
 
-    Raises SparseUnavailableError also where the host has that tree no more; XrpcError
-    with its word on the account; RateLimitedError and what else the network has.
+    Raises SparseUnavailableError also if the host no longer has the tree; XrpcError for
+    the account; RateLimitedError and other network errors.
     """
     blocks = _Blocks(client, did)
     try:
@@ -138,7 +137,7 @@ async def _fetch(
         collection, _, rkey = path.partition("/")
         value = values.get(cid)
         if value is not None:
-            # One block may stand under every key.
+            # The same block may be under every key.
             size += len(value)
             if size > MAX_SPARSE_BYTES:
                 raise LimitExceededError("too much for a sparse fetch")
@@ -163,7 +162,7 @@ async def _walk(
 
 
 class _Blocks:
-    """Blocks of one repo, a request's worth at a time."""
+    """Blocks of one repo, fetched in groups."""
 
     def __init__(self, client: XrpcClient, did: Did) -> None:
         self.did = did
@@ -172,7 +171,7 @@ class _Blocks:
         self.left = MAX_SPARSE_BYTES
 
     async def latest_commit(self) -> bytes:
-        """The CID of the newest commit, as the host says."""
+        """Return the CID of the newest commit."""
         answer = await self._client.query(GET_LATEST_COMMIT, {"did": self.did})
         text = answer.get("cid") if isinstance(answer, dict) else None
         if not isinstance(text, str):
@@ -180,7 +179,7 @@ class _Blocks:
         return cid_from_text(text)
 
     async def get(self, cids: Iterable[bytes]) -> dict[bytes, bytes]:
-        """All these blocks; raises InvalidEncodingError if one does not come."""
+        """Return all these blocks; raises InvalidEncodingError if one is missing."""
         left = iter(dict.fromkeys(cids))
         found: dict[bytes, bytes] = {}
         while group := list(islice(left, _CIDS_A_REQUEST)):

@@ -1,4 +1,4 @@
-"""Chosen collections of repos, from hosts that give them."""
+"""Fetches of chosen collections, from hosts that support it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_HOSTS: Final = 10_000
 
 
 class SparseHosts:
-    """Remembers which hosts give no parts of repos. Use on one loop."""
+    """Remembers the hosts that do not support it. Use on one loop."""
 
     def __init__(
         self, most_records: int, *, clock: Callable[[], float] = time.monotonic
@@ -35,8 +35,8 @@ class SparseHosts:
         host: int,
         selection: Selection,
     ) -> FetchedRepo | None:
-        """All records of a selection, proven; None where the whole repo is to be
-        fetched for it. Raises as `fetch_collections`."""
+        """Return all records of a selection, proven; None if the whole repo must be
+        fetched. Raises as `fetch_collections`."""
         if self._refused.get(host, 0.0) > self._clock():
             return None
         try:

@@ -11,8 +11,7 @@ class BlockSpill(MutableMapping[bytes, bytes]):
     """CID -> block in a temporary file that vanishes when it is closed."""
 
     def __init__(self) -> None:
-        # The empty name is SQLite's own temporary file: never durable, and no lock
-        # against other threads is needed, for one at a time uses it.
+        # The empty name is SQLite's temporary file. One thread at a time uses it.
         self._file = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._file.execute("PRAGMA journal_mode = OFF")
         self._file.execute(

@@ -1,9 +1,9 @@
-"""Which accounts are let into the index, and which host each repo belongs to."""
+"""The admission policy: accounts to index, and the host of each repo."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,15 +18,19 @@ from storage.postgres.pool import Conn
 from storage.repos import repo_rows
 
 IDENTITY_JOB: Final = "identity"
-"""A job kind, keyed by DID: read the DID document and check the handle."""
+"""A job kind, keyed by DID: fetch the DID document and verify the handle."""
 
-_CLOSED_FOR: Final = 60.0
+LOOKUP_JOB: Final = "lookup"
+"""A job kind, keyed by DID: fetch the DID document, as frames of the account were
+dropped without it; then have its repo fetched."""
+
+_REFUSED_FOR: Final = 60.0
 _LAST_ID: Final = 2**31
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a DID document says that an account lives."""
+    """The host that a DID document names."""
 
     did: str
     pds: HostName
@@ -34,7 +38,7 @@ class Placement:
 
 
 class Admission:
-    """The door. Keeps in mind which hosts were lately refused. Not thread-safe."""
+    """The admission policy, with the hosts refused lately. Not thread-safe."""
 
     def __init__(
         self,
@@ -45,21 +49,19 @@ class Admission:
         self.scope = ScopeView(clock)
         self._settings = settings
         self._clock = clock
-        self._closed_until: dict[HostName, float] = {}
+        self._refused: dict[HostName, float] = {}
 
     def in_scope(self, did: str) -> bool:
-        """Tell whether the operator wants this account at all."""
+        """Return True if the account belongs to the scope."""
         return self.scope.includes(did)
 
-    def closed(self, pds: HostName) -> bool:
-        """Tell whether this host was just refused, so that asking again is futile."""
-        until = self._closed_until.get(pds)
-        if until is None:
-            return False
-        if until > self._clock():
-            return True
-        del self._closed_until[pds]
-        return False
+    @property
+    def refused_hosts(self) -> Container[HostName]:
+        """Return the hosts that may not add accounts at the moment."""
+        now = self._clock()
+        for pds in [pds for pds, until in self._refused.items() if until <= now]:
+            del self._refused[pds]
+        return self._refused.keys()
 
     def admit(
         self,
@@ -69,17 +71,17 @@ class Admission:
         relay: bool,
         wait: float = 0.0,
     ) -> None:
-        """Let in as many of these accounts as their hosts and our cap allow.
+        """Admit as many of these accounts as their hosts and the account cap allow.
 
-        Sets `admitted` and `repo_host` of those let in; they are to be fetched and
-        their handles checked. `relay`: a relay told of them, so their hosts need not
-        be streamed. Their repos are to be fetched in `wait` seconds.
+        Sets `admitted` and `repo_host` of those, and queues their repos in `wait`
+        seconds and their handles. `relay`: a relay sent them, so their hosts need not
+        be streamed.
         """
         by_host: dict[HostName, list[Account]] = {}
         for account in accounts:
             if account.pds is not None:
                 by_host.setdefault(account.pds, []).append(account)
-        # Hosts are locked in the order that all processes keep.
+        # All processes lock hosts in the same order.
         ids = host_rows.find_hosts(conn, by_host)
         for pds, group in sorted(
             by_host.items(),
@@ -105,7 +107,7 @@ class Admission:
                 account.repo_host = known[account.did].host
         if not fresh:
             return
-        # Who was here before comes back whatever the host brought today.
+        # Returning accounts do not count as new.
         was_here = repo_rows.find_returning(conn, [account.did for account in fresh])
         fresh.sort(key=lambda account: account.did not in was_here)
         assert fresh[0].pds_url is not None
@@ -120,7 +122,7 @@ class Admission:
             returning=len(was_here),
         )
         if granted < len(fresh):
-            self._closed_until[pds] = self._clock() + _CLOSED_FOR
+            self._refused[pds] = self._clock() + _REFUSED_FOR
         accepted = fresh[:granted]
         if not accepted:
             return
@@ -133,7 +135,7 @@ class Admission:
 
 
 def room_left(conn: Conn, settings: CrawlSettings) -> int:
-    """Return how many accounts our own cap still allows."""
+    """Return how many accounts the account cap still allows."""
     if settings.account_cap is None:
         return 2**31 - 1
     return max(0, settings.account_cap - host_rows.count_accounts(conn))
@@ -142,7 +144,7 @@ def room_left(conn: Conn, settings: CrawlSettings) -> int:
 def find_or_put_host(conn: Conn, pds: HostName, url: str, *, relay: bool) -> int:
     """Return the id of a host that a DID document names.
 
-    One that only a relay forwards is asked for repos but not streamed.
+    New hosts behind a relay are not streamed.
     """
     return _find_or_put_hosts(conn, {pds: url}, relay=relay)[pds]
 
@@ -150,7 +152,7 @@ def find_or_put_host(conn: Conn, pds: HostName, url: str, *, relay: bool) -> int
 def place_repos(
     conn: Conn, placements: Sequence[Placement], *, relay: bool
 ) -> list[int]:
-    """Note where admitted accounts live now, each named once; return the host of
+    """Store the current hosts of admitted accounts, each named once; return the host of
     each."""
     urls = {place.pds: place.url for place in placements}
     ids = _find_or_put_hosts(conn, urls, relay=relay)
@@ -166,7 +168,7 @@ def _find_or_put_hosts(
     known = host_rows.find_hosts(conn, urls)
     found = {name: known[name].id for name in urls if name in known}
     state = host_rows.HOST_RELAYED if relay else host_rows.HOST_NEW
-    # New ones in one order, so that two transactions never wait for each other.
+    # Sorted, so that two transactions never deadlock.
     for name in sorted(urls.keys() - found.keys()):
         found[name], _ = host_rows.put_host(
             conn, name, urls[name], source=host_rows.SOURCE_DOCUMENT, state=state

@@ -1,5 +1,7 @@
-"""Who has records of the scope's collections already: asked of relays, or of the hosts
-where there is none (com.atproto.sync.listReposByCollection)."""
+"""Accounts with records of the scope's collections (listReposByCollection).
+
+Relays are asked, or all hosts where there is no relay.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ import psycopg
 from crawler.database import Database
 from crawler.hosts.discovery import read_page
 from crawler.hosts.page_guard import PageGuard
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.methods import LIST_REPOS_BY_COLLECTION
 from crawler.settings import CrawlSettings
 from network.errors import (
@@ -33,11 +35,11 @@ from storage.repos.scope_rows import Scope, add_accounts
 log = logging.getLogger(__name__)
 
 _LOOK: Final = 30.0
-"""A host that becomes known, or comes back, is asked after so many seconds."""
+"""Seconds until a new or returning host is asked."""
 _AGAIN: Final = 86_400.0
 _RETRY: Final = 300.0
 _LONGEST_REST: Final = 600.0
-_STRANGER_S: Final = 300.0
+_UNTRUSTED_S: Final = 300.0
 _AT_ONCE: Final = 16
 _PAGE: Final = 1_000
 _PAGES: Final = 100_000
@@ -49,16 +51,18 @@ _LEFT_ALONE: Final = (
 )
 
 
-class HolderSearch:
-    """Runs beside its owner, who calls `keep_on` now and then and `close` at the end:
-    a relay's list may take hours, and any host may be slow."""
+class CollectionMembers:
+    """Adds the members that hosts list, in the background.
+
+    Call `keep_on` regularly, and `close` at the end: a relay's list may take hours.
+    """
 
     def __init__(
-        self, settings: CrawlSettings, database: Database, outside: Outside
+        self, settings: CrawlSettings, database: Database, clients: NetworkClients
     ) -> None:
         self._settings = settings
         self._database = database
-        self._fetcher = outside.fetcher
+        self._fetcher = clients.fetcher
         self._task: asyncio.Task[None] | None = None
         self._asking: dict[int, asyncio.Task[None]] = {}
         self._look_at = 0.0
@@ -66,7 +70,7 @@ class HolderSearch:
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     def keep_on(self, scope: Scope) -> None:
-        """Ask whoever is due and is not being asked."""
+        """Ask the hosts that are due."""
         now = asyncio.get_running_loop().time()
         if now < self._look_at or (self._task is not None and not self._task.done()):
             return
@@ -74,7 +78,7 @@ class HolderSearch:
         self._task = asyncio.create_task(self._ask_hosts(scope))
 
     async def close(self) -> None:
-        """Give up what is under way, and forget who was asked."""
+        """Cancel what is under way, and forget the asked hosts."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -109,10 +113,10 @@ class HolderSearch:
         async with self._slots:
             chosen = host.trusted or host.relay
             try:
-                async with asyncio.timeout(None if chosen else _STRANGER_S):
+                async with asyncio.timeout(None if chosen else _UNTRUSTED_S):
                     await self._read_lists(host, scope, bounded=not chosen)
             except (NetworkError, XrpcError, TimeoutError, psycopg.Error) as error:
-                # One that has no such list: its accounts join as they write.
+                # Without a list, accounts join as they write.
                 lasting = (BadResponseError, XrpcError, TimeoutError)
                 wait = _AGAIN if isinstance(error, lasting) else _RETRY
                 log.info(
@@ -124,8 +128,8 @@ class HolderSearch:
     async def _read_lists(
         self, host: host_rows.Host, scope: Scope, *, bounded: bool
     ) -> None:
-        """Have those join whom a host names; whom a stranger names up to as many as it
-        may bring new accounts in a day."""
+        """Add the accounts that a host lists; of an untrusted host as many as it may
+        add in a day."""
         allowed = accounts_allowed(
             (datetime.now(UTC) - host.first_seen).days,
             first_day=self._settings.host_accounts_first_day,
@@ -150,7 +154,7 @@ class HolderSearch:
 
 
 async def _read(client: XrpcClient, nsid: str, cursor: str | None) -> bytes:
-    """One page; a host that asks us to wait is waited for, at the place we are."""
+    """Return one page, waiting as long as the host asks for."""
     while True:
         try:
             return await client.query_bytes(

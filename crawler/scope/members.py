@@ -1,4 +1,4 @@
-"""What the operator wants indexed, kept in memory and followed from Postgres."""
+"""The scope as one thread sees it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from storage.repos.scope_rows import (
 )
 
 REFRESH: Final = 1.0
-"""A change is seen by everybody after so many seconds."""
+"""Seconds until all processes see a change."""
 
 _MOST_FOUND: Final = 10_000
 
 
 class ScopeView:
-    """The scope as one thread sees it. `refresh` it now and then; until the first time
-    the whole network belongs to it."""
+    """The scope in memory; it includes all accounts until the first `refresh`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.scope = Scope()
@@ -36,11 +35,11 @@ class ScopeView:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to look again."""
+        """Return True if it is time to refresh."""
         return self._clock() >= self._due
 
     def refresh(self, conn: Conn) -> frozenset[str] | None:
-        """Read what changed; return who left, None where anybody may have."""
+        """Read what changed; return the accounts that left, None for any."""
         self._due = self._clock() + REFRESH
         scope = load_scope(conn)
         narrowed = scope.generation != self.scope.generation
@@ -64,19 +63,19 @@ class ScopeView:
 
     @property
     def settles_in(self) -> float:
-        """Seconds that the fetching of new accounts must wait, for all to know what
-        this one knows. Where accounts join one by one, each may have just joined."""
+        """Return the seconds until all processes know the same scope: fetches of new
+        accounts must wait for that."""
         if not self.scope.whole:
             return SETTLE_S
         return max(0.0, self._settled_at - self._clock())
 
     def includes(self, did: str) -> bool:
-        """Whether this account is wanted."""
+        """Return True if the account belongs to the scope."""
         return self.scope.whole or did in self._accounts or did in self._found
 
     def find(self, did: str, paths: Sequence[Any]) -> bool:
-        """Whether an account that writes at these paths is wanted from now on; if so
-        it is remembered until it has joined."""
+        """Return True if an account that writes at these paths joins the scope;
+        remember it until it has joined."""
         if self.scope.kind is not ScopeKind.COLLECTION or not any(
             type(path) is str and path.startswith(self._prefixes) for path in paths
         ):
@@ -87,10 +86,10 @@ class ScopeView:
         return True
 
     def is_found(self, did: str) -> bool:
-        """Whether `find` found it and it has not joined yet."""
+        """Return True if `find` found the account and it has not joined yet."""
         return did in self._found
 
     @property
     def found(self) -> list[str]:
-        """The accounts that `find` found and that have not joined yet."""
+        """Return the accounts that `find` found and that have not joined yet."""
         return list(self._found)

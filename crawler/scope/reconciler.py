@@ -1,6 +1,8 @@
-"""Keeps the accounts of the scope what they should be while the crawl runs: whom the
-seeds follow, who holds a collection; those who joined are let in, those who left are
-handed over for removal."""
+"""Reconciliation of the index with its scope while the crawl runs.
+
+Follows the seeds' follows and the members of collections, admits accounts that joined,
+and removes those that left.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,16 @@ import psycopg
 from crawler.database import Database, StoppedError
 from crawler.identities.accounts import Account
 from crawler.identities.lookups import look_up
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from crawler.live.waiting import wait_first
 from crawler.scope.admission import Admission
-from crawler.scope.collection_members import HolderSearch
+from crawler.scope.collection_members import CollectionMembers
 from crawler.settings import CrawlSettings
 from protocol.data import cbor
 from protocol.errors import ProtocolError
 from protocol.syntax.did import Did, is_did
 from storage.collections import COLLECTION_IDS, GRAPH_FOLLOW
-from storage.hosts.host_relays import has_relays
+from storage.hosts import host_relays
 from storage.postgres.pool import Conn
 from storage.records.record_codec import decompress
 from storage.repos.scope_rows import (
@@ -33,7 +35,7 @@ from storage.repos.scope_rows import (
     ScopeKind,
     add_accounts,
     claim_missing,
-    find_outside,
+    find_out_of_scope,
     hold_scope,
     load_accounts,
     load_scope,
@@ -48,57 +50,57 @@ _LOOKUPS: Final = 32
 _REMOVED_AT_ONCE: Final = 20
 _COMPARED_AT_ONCE: Final = 200
 _RETRY: Final = 600.0
-# For so long nobody is removed whom a seed may follow that is not here.
+# Accounts that a missing seed may follow are kept for so long.
 _PATIENCE: Final = 3_600.0
-# Looking through all repos for some that are outside takes a hundredth of the time.
+# Looking for accounts out of scope takes a hundredth of the time.
 _SHARE: Final = 100.0
 _LONGEST_SHARE: Final = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Follows:
-    """Whom the seeds follow, by seed: those whose repo is here. `marks`: which state
-    of it was read; `known`: whether that is all."""
+    """The follows of each seed whose repo is here. `marks`: the state of the repo that
+    was read; `known`: all seeds are here."""
 
     of: Mapping[str, frozenset[str]] = field(default_factory=dict)
     marks: Mapping[str, Any] = field(default_factory=dict)
     known: bool = False
 
 
-class ScopeKeeper:
-    """`run` it beside the crawl, once a database.
+class ScopeReconciler:
+    """`run` it beside the crawl, once for a database.
 
-    `remove(dids)` takes accounts out of the index that do not belong to it any more;
-    `keep_wanted(dids)` brings repos to what is to be kept of them. Both block.
+    `remove(dids)` removes accounts that left; `keep_wanted(dids)` reduces repos to
+    their wanted collections. Both block.
     """
 
     def __init__(
         self,
         settings: CrawlSettings,
         database: Database,
-        outside: Outside,
+        clients: NetworkClients,
         remove: Callable[[Sequence[str]], object],
         keep_wanted: Callable[[Sequence[str]], object],
     ) -> None:
         self._settings = settings
         self._database = database
-        self._outside = outside
+        self._clients = clients
         self._remove = remove
         self._keep_wanted = keep_wanted
         self._admission = Admission(settings)
-        self._search = HolderSearch(settings, database, outside)
+        self._search = CollectionMembers(settings, database, clients)
         self._changed_at: datetime | None = None
         self._follows = _Follows()
-        self._outside_at = 0.0
+        self._next_removal_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`."""
+        """Reconcile until `stop`."""
         try:
             while not stop.is_set():
                 try:
                     busy = await self.look()
                 except psycopg.Error as error:
-                    log.warning("scope_not_kept", extra={"why": str(error)})
+                    log.warning("scope_not_reconciled", extra={"why": str(error)})
                     busy = False
                 if not busy:
                     await wait_first(stop, seconds=_LOOK)
@@ -108,47 +110,49 @@ class ScopeKeeper:
             await self.close()
 
     async def close(self) -> None:
-        """Give up what goes on between two rounds."""
+        """Cancel what runs between two rounds."""
         await self._search.close()
 
     async def look(self) -> bool:
-        """One round; return whether there is more to do at once."""
+        """Do one round; return True if there is more to do at once."""
         scope = await self._run(load_scope)
         if scope.changed_at != self._changed_at:
             await self._search.close()
             self._changed_at = scope.changed_at
-            self._follows, self._outside_at = _Follows(), 0.0
+            self._follows, self._next_removal_at = _Follows(), 0.0
         busy = await self._compare()
         if scope.whole:
             return busy
         if scope.kind is ScopeKind.FOLLOWS:
             follows = await self._run(lambda conn: self._follow(conn, scope))
             if follows is not self._follows:
-                # Only now that it is committed: or it would not be seen again.
-                self._follows, self._outside_at = follows, 0.0
+                # Only after the commit.
+                self._follows, self._next_removal_at = follows, 0.0
         elif scope.kind is ScopeKind.COLLECTION:
             self._search.keep_on(scope)
-        joined = await self._let_in()
+        joined = await self._admit_missing()
         if scope.kind is ScopeKind.FOLLOWS and not self._follows.known:
             return joined or busy
-        return await self._remove_outside() or joined or busy
+        return await self._remove_out_of_scope() or joined or busy
 
-    async def _remove_outside(self) -> bool:
-        """Remove accounts that do not belong here; whether there were any."""
+    async def _remove_out_of_scope(self) -> bool:
+        """Remove some accounts out of scope; return True if there were any."""
         clock = asyncio.get_running_loop().time
         began = clock()
-        if began < self._outside_at:
+        if began < self._next_removal_at:
             return False
-        outside = await self._run(lambda conn: find_outside(conn, _REMOVED_AT_ONCE))
-        if not outside:
+        leaving = await self._run(
+            lambda conn: find_out_of_scope(conn, _REMOVED_AT_ONCE)
+        )
+        if not leaving:
             took = clock() - began
-            self._outside_at = clock() + min(_SHARE * took, _LONGEST_SHARE)
+            self._next_removal_at = clock() + min(_SHARE * took, _LONGEST_SHARE)
             return False
-        await asyncio.to_thread(self._remove, outside)
+        await asyncio.to_thread(self._remove, leaving)
         return True
 
     async def _compare(self) -> bool:
-        """Hold the next repos against what is to be kept of them; whether there were
+        """Compare the next repos with the wanted collections; return True if there were
         any."""
         page = await self._run(lambda conn: next_comparison(conn, _COMPARED_AT_ONCE))
         if page is None:
@@ -160,11 +164,11 @@ class ScopeKeeper:
     async def _run(self, work: Callable[[Conn], Any]) -> Any:
         return await asyncio.to_thread(self._database.run, work)
 
-    # whom the seeds follow
+    # follows of the seeds
 
     def _follow(self, conn: Conn, scope: Scope) -> _Follows:
-        """Compare the follows of the seeds whose repo changed with the accounts;
-        return what is known of them once this is committed."""
+        """Compare the changed follows of the seeds with the accounts. Return what is
+        known once this is committed."""
         before = self._follows
         if not hold_scope(conn, scope):
             return before
@@ -172,7 +176,7 @@ class ScopeKeeper:
         for did, actor, mark in _find_seeds(conn, scope.seeds):
             if did in of and marks[did] == mark:
                 continue
-            # Who is deleted follows nobody, though the rows may be there for a while.
+            # Rows of deleted accounts may remain for a while.
             of[did] = frozenset(_read_follows(conn, actor)) if mark else frozenset()
             marks[did] = mark
         known = all(did in of for did in scope.seeds) or scope.age_s > _PATIENCE
@@ -184,16 +188,15 @@ class ScopeKeeper:
             wanted = set(scope.seeds).union(*of.values())
             held = load_accounts(conn)
             add_accounts(conn, wanted - held, mend=True)
-            # A seed that is not here yet may follow whom nobody else does.
+            # A missing seed may follow other accounts.
             if known:
                 remove_accounts(conn, held - wanted)
         return _Follows(of, marks, known)
 
-    # letting in
+    # admission
 
-    async def _let_in(self) -> bool:
-        """Look up accounts of the scope that have no repo here; whether there were
-        any."""
+    async def _admit_missing(self) -> bool:
+        """Admit accounts of the scope without a repo; return True if there were any."""
         dids = await self._run(lambda c: claim_missing(c, _LOOKUPS, wait=_RETRY))
         if not dids:
             return False
@@ -203,13 +206,13 @@ class ScopeKeeper:
                 log.warning("account_without_host", extra={"did": account.did})
 
         def admit(conn: Conn) -> None:
-            self._admission.admit(conn, accounts, relay=has_relays(conn))
+            self._admission.admit(conn, accounts, relay=host_relays.has_relays(conn))
 
         await self._run(admit)
         return True
 
     async def _identify(self, did: Did) -> Account:
-        answer = await look_up(self._outside.resolver, did, refresh=False)
+        answer = await look_up(self._clients.resolver, did, refresh=False)
         account = Account(did)
         account.set_document(answer.document, dev=self._settings.dev)
         return account
@@ -221,7 +224,7 @@ def _follow_changes(
     before: Mapping[str, frozenset[str]],
     now: Mapping[str, frozenset[str]],
 ) -> None:
-    """Have those join and leave whom a seed follows now, or no longer."""
+    """Add and remove the accounts that seeds follow now, or no longer."""
     nobody: frozenset[str] = frozenset()
     gained: set[str] = set()
     lost: set[str] = set()
@@ -238,8 +241,8 @@ def _follow_changes(
 
 
 def _find_seeds(conn: Conn, seeds: Sequence[str]) -> list[tuple[str, int, Any]]:
-    """The seeds whose follows are here: (DID, actor, which state of the repo that is),
-    None for one that is deleted. A repo may hold more at the revision it had."""
+    """Return (DID, actor, state of the repo) of the seeds with a repo; the state of a
+    deleted one is None."""
     rows = conn.execute(
         """
         SELECT did, actor.id, CASE WHEN upstream_status <> 'deleted'

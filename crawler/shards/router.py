@@ -1,12 +1,11 @@
-"""Deals the frames of every stream to the shards that own their accounts.
+"""Distribution of the frames of all streams to shards by account.
 
     readers -> router -> (socket pair) -> shard 0 … shard N-1, each a process
 
-It reads who a frame is of and its number, nothing else. Every frame goes with the
-position of its stream ahead of it, and a shard that gets none is told the position
-now and then: so each shard knows how far its work on a stream is done, and the
-stream is resumed from the least of what they have committed. When a shard is slow its
-channel fills, and the readers stop.
+Only the account and the number of a frame are read. Every frame travels with the
+position of its stream ahead of it, and idle shards get the position regularly. So a
+stream resumes from the lowest position that its shards committed. A slow shard fills
+its channel, and the readers stop.
 """
 
 from __future__ import annotations
@@ -22,22 +21,19 @@ from typing import Any, Final
 from crawler.backoff import full_jitter
 from crawler.database import Database
 from crawler.live.pipeline import PipelineStats
-from crawler.live.rounds import LookedUp
 from crawler.live.stream_state import StreamState
 from crawler.shards.shard_link import ShardLink, StartShard
 from crawler.shards.shard_wire import (
-    Asked,
-    Faulted,
     Kind,
     OpenStream,
+    StreamFault,
     Throttled,
-    Woken,
+    Wake,
     shard_of,
 )
 from protocol.errors import ProtocolError
 from protocol.events.frames import peek_frame
 from protocol.limits import MAX_SEQ
-from protocol.syntax.did import Did
 from storage import cursors
 
 log = logging.getLogger(__name__)
@@ -50,8 +46,8 @@ _LONGEST_PAUSE: Final = 10.0
 
 @dataclass(slots=True)
 class _Routed:
-    """A stream under the number that the shards know it by. `based`: each shard has a
-    cursor of it; `marked`: the position that all have been told."""
+    """A stream and its number in the shards. `based`: each shard has a cursor of it;
+    `marked`: the position that all shards know."""
 
     number: int
     state: StreamState
@@ -63,7 +59,7 @@ class _Routed:
 class Router:
     """The `Intake` of a crawler with shards. Lives on the event loop.
 
-    `look_up(did, refresh, host)` starts a look-up; `wake` is told of work for others.
+    `wake` is called when shards have left work for other parts of the crawler.
     """
 
     def __init__(
@@ -72,13 +68,11 @@ class Router:
         start: StartShard,
         database: Database,
         *,
-        look_up: Callable[[Did, bool, int], None],
-        wake: Callable[[Woken], None],
+        wake: Callable[[Wake], None],
     ) -> None:
         self.broken = asyncio.Event()
         self._start = start
         self._database = database
-        self._look_up = look_up
         self._wake = wake
         self._shards = shards
         self._links = [self._make_link(number) for number in range(shards)]
@@ -92,28 +86,23 @@ class Router:
 
     @property
     def pids(self) -> list[int | None]:
-        """The process ids of the shards."""
+        """Return the process ids of the shards."""
         return [link.pid for link in self._links]
 
     @property
     def stats(self) -> PipelineStats:
-        """Totals over the shards, those that have ended too."""
-        return _add(self._before, *(link.told.stats for link in self._links))
+        """Return the totals of all shards, with those that ended."""
+        return _add(self._before, *(link.latest.stats for link in self._links))
 
     @property
     def failure(self) -> BaseException | None:
-        """None: a shard that fails is started anew."""
+        """Return None: a shard that fails is restarted."""
         return None
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes on their way to the shards, and those not judged yet."""
+        """Return the bytes on their way to the shards, and those in their queues."""
         return sum(link.queued_bytes for link in self._links)
-
-    @property
-    def lookups_waiting(self) -> int:
-        """Accounts whose frames wait for an identity look-up."""
-        return sum(link.told.lookups_waiting for link in self._links)
 
     async def open(self) -> None:
         """Start the shards."""
@@ -123,10 +112,9 @@ class Router:
             self._tasks.append(asyncio.create_task(work()))
 
     async def revive(self) -> None:
-        """Start those shards anew that have ended. No stream may be read meanwhile:
-        what they had not committed must come again."""
-        # Each stream is made known anew, to all, by the reader that opens it. Until
-        # then a new shard may hear of none.
+        """Restart the shards that ended. No stream may be read meanwhile: their
+        uncommitted frames must come again."""
+        # Readers open their streams again. A new shard knows none before.
         self._streams.clear()
         now = asyncio.get_running_loop().time()
         if now - self._restarted_at > _STEADY_AFTER:
@@ -138,7 +126,7 @@ class Router:
         for number, link in enumerate(self._links):
             if link.ended:
                 await link.close()
-                self._before = _add(self._before, link.told.stats)
+                self._before = _add(self._before, link.latest.stats)
                 fresh = self._links[number] = self._make_link(number)
                 await fresh.open()
                 log.warning("shard_restarted", extra={"shard": number})
@@ -148,22 +136,19 @@ class Router:
         routed = _Routed(number, stream, based=not stream.from_tip)
         self._streams[stream.host] = routed
 
-    def reset(self, host: int) -> None:
+    async def reset(self, host: int) -> None:
         self._renumbered.add(host)
-
-    def answer(self, found: LookedUp) -> None:
-        self._links[shard_of(found.did, self._shards)].say(found)
 
     async def put(self, stream: StreamState, raw: bytes) -> None:
         try:
             did, seq = peek_frame(raw)
         except ProtocolError:
-            # The first shard judges what is of no account.
+            # Frames without an account go to the first shard.
             did = seq = None
         before = stream.last_seq
         fresh = seq is not None and before < seq <= MAX_SEQ
         if seq is not None and not fresh and seq == stream.resumed_at:
-            # A host that counts its cursor as included sends the last frame again.
+            # Some hosts repeat the frame at the cursor.
             return
         routed = self._streams.get(stream.host)
         if fresh and seq is not None and routed is not None and not routed.based:
@@ -180,8 +165,8 @@ class Router:
                     link.add(Kind.RESET, routed.number, seq - 1)
             stream.last_seq = seq
         link = self._links[0 if did is None else shard_of(did, self._shards)]
-        # From the position to here nothing may wait: a mark in between would pass
-        # over this frame.
+        # No await since the position was read: a mark in between would skip this
+        # frame.
         link.add(Kind.FRAME, routed.number, before, raw)
         await link.drain()
 
@@ -195,8 +180,8 @@ class Router:
         return ShardLink(number, self._start, self._hear, self.broken.set)
 
     async def _base(self, routed: _Routed, seq: int) -> None:
-        """Give every shard a cursor of a stream that begins at its tip. Without one,
-        a shard that has nothing to do at first would not be waited for later."""
+        """Give every shard a cursor of a stream that begins at its tip: a shard without
+        one would not be waited for."""
         host = routed.state.host
         await asyncio.to_thread(
             self._database.run,
@@ -215,11 +200,9 @@ class Router:
         routed.marked = state.last_seq
 
     def _hear(self, link: ShardLink, message: Any) -> None:
-        if type(message) is Asked:
-            self._look_up(message.did, message.refresh, message.host)
-        elif type(message) is Woken:
+        if type(message) is Wake:
             self._wake(message)
-        elif type(message) is Faulted:
+        elif type(message) is StreamFault:
             for routed in self._streams.values():
                 if routed.number == message.stream and routed.state.fault is None:
                     routed.state.last_seq = message.last_seq
@@ -238,7 +221,7 @@ class Router:
                 link.flush()
 
     async def _mark(self) -> None:
-        """Tell every shard how far the streams have come that moved."""
+        """Send every shard the positions of the streams that moved."""
         while True:
             await asyncio.sleep(_MARK_EVERY)
             for routed in self._streams.values():

@@ -1,7 +1,7 @@
-"""One shard: a process that proves and applies the accounts of one hash.
+"""One shard: a process that verifies and applies the accounts of one hash.
 
-It has no way to the outside: frames come from the router, look-ups are asked of it.
-Without its router it ends at once; what it had not committed comes again.
+Frames come from the router. Without its router it exits at once; uncommitted frames
+come again.
 """
 
 from __future__ import annotations
@@ -19,40 +19,37 @@ from typing import Any, Final
 
 from crawler.database import Database
 from crawler.live.gate import Gate
+from crawler.live.gate_result import ResetHost
 from crawler.live.pipeline import Pipeline
-from crawler.live.rounds import ResetHost
 from crawler.live.stream_state import Arrival, StreamState
 from crawler.settings import MIB, CrawlSettings
 from crawler.shards.shard_wire import (
-    Asked,
-    ControlReader,
-    Faulted,
     Kind,
     MessageReader,
     OpenStream,
+    ShardStats,
+    StreamFault,
     Throttled,
-    Told,
-    Woken,
+    Wake,
     pack_control,
 )
-from crawler.sink import Sink
-from protocol.syntax.did import Did
+from indexer.index_writer import IndexWriter
 
 log = logging.getLogger(__name__)
 
 _CHUNK: Final = 256 * 1024
-_TELL_EVERY: Final = 0.5
-# While there is enough to prove, the channel is read in larger pieces: each time this
-# thread wakes up it takes the interpreter from the one that proves.
+_STATS_EVERY: Final = 0.5
+# While the gate has enough to do, the channel is read in larger pieces: each wake-up
+# of this thread takes the interpreter from the gate.
 _BEHIND_BYTES: Final = 2 * MIB
 _BURST_PAUSE: Final = 0.005
 
 
 class Shard:
-    """`run()` blocks until the router says that this is the end.
+    """Call `run`; it blocks until the router sends the end.
 
-    `relayed`: some stream is a relay's. `sink` writes on a connection that holds the
-    lock of this shard's number (storage.postgres.leases).
+    `index` writes on a connection that holds the lock of this shard's number
+    (storage.leases).
     """
 
     def __init__(
@@ -60,11 +57,9 @@ class Shard:
         number: int,
         settings: CrawlSettings,
         database: Database,
-        sink: Sink,
+        index: IndexWriter,
         frames: socket.socket,
         control: socket.socket,
-        *,
-        relayed: bool,
     ) -> None:
         self._frames = frames
         self._control = control
@@ -72,37 +67,34 @@ class Shard:
         self._streams: dict[int, StreamState] = {}
         self._numbers: dict[int, int] = {}
         self._ended = False
-        gate = Gate(settings, run=database.run, look_up=self._ask, relayed=relayed)
+        gate = Gate(settings, run=database.run)
         self._pipeline = Pipeline(
             settings,
             database,
-            sink,
+            index,
             gate,
             shard=number,
-            on_desynchronized=lambda: self.send(Woken(repos=True)),
-            on_identities=lambda: self.send(Woken(identities=True)),
+            on_desynchronized=lambda: self.send(Wake(repos=True)),
+            on_identities=lambda: self.send(Wake(identities=True)),
         )
 
     def run(self) -> None:
-        """Work until the end; anything but the end ends the process at once."""
+        """Work until the end; a failure exits the process at once."""
         self._pipeline.start()
-        for work in (self._hear, self._tell):
+        for work in (self._watch_router, self._send_stats):
             threading.Thread(target=_guard, args=(work,), daemon=True).start()
         _guard(self._read)
         self._pipeline.stop()
-        self.send(self._told())
+        self.send(self._stats())
 
     def send(self, message: Any) -> None:
-        """Say something to the router. May be called from any thread."""
+        """Send a message to the router. Any thread may call it."""
         packed = pack_control(message)
         try:
             with self._sending:
                 self._control.sendall(packed)
         except OSError:
             _leave()
-
-    def _ask(self, did: Did, refresh: bool, host: int) -> None:
-        self.send(Asked(did, refresh, host))
 
     # the main thread
 
@@ -150,10 +142,10 @@ class Shard:
 
         def tell() -> None:
             assert state.fault is not None
-            self.send(Faulted(number, state.fault, state.detail, state.last_seq))
+            self.send(StreamFault(number, state.fault, state.detail, state.last_seq))
 
         state.on_fault = tell
-        # The host's stream before this one has nothing more to come.
+        # The host's previous stream has ended.
         self._streams.pop(self._numbers.get(opened.host, -1), None)
         self._numbers[opened.host] = number
         self._streams[number] = state
@@ -161,35 +153,34 @@ class Shard:
 
     # other threads
 
-    def _hear(self) -> None:
-        reader = ControlReader()
+    def _watch_router(self) -> None:
+        # The router sends nothing here; the channel ends with it.
         while True:
-            for found in reader.feed(_receive(self._control)):
-                self._pipeline.answer(found)
+            _receive(self._control)
 
-    def _tell(self) -> None:
-        told: Counter[int] = Counter()
+    def _send_stats(self) -> None:
+        sent: Counter[int] = Counter()
         while True:
-            time.sleep(_TELL_EVERY)
+            time.sleep(_STATS_EVERY)
             if self._pipeline.failure is not None:
-                # It has been logged; the router starts another.
+                # Logged already; the router restarts the shard.
                 _leave()
             for number, state in list(self._streams.items()):
-                fresh = state.throttled - told[number]
+                fresh = state.throttled - sent[number]
                 if fresh:
-                    told[number] = state.throttled
+                    sent[number] = state.throttled
                     self.send(Throttled(number, fresh))
-            self.send(self._told())
+            self.send(self._stats())
 
-    def _told(self) -> Told:
+    def _stats(self) -> ShardStats:
         pipeline = self._pipeline
-        # Other threads go on counting while this is sent.
+        # Other threads change the counters meanwhile.
         stats = replace(pipeline.stats, drops=Counter(pipeline.stats.drops))
-        return Told(stats, pipeline.queued_bytes, pipeline.lookups_waiting)
+        return ShardStats(stats, pipeline.queued_bytes)
 
 
 def _guard(work: Callable[[], None]) -> None:
-    """A shard that is deaf or mute is worse than one that begins anew."""
+    """Exit when a thread fails; the router restarts the shard."""
     try:
         work()
     except Exception:
@@ -208,5 +199,5 @@ def _receive(channel: socket.socket) -> bytes:
 
 
 def _leave() -> None:
-    """End at once: open transactions are undone, and their work comes again."""
+    """Exit at once: open transactions are rolled back, and their frames come again."""
     os._exit(1)

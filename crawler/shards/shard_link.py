@@ -1,4 +1,4 @@
-"""One shard, as its router sees it: a process, and the two channels to it."""
+"""A shard as its router sees it: a process and two channels."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from crawler.shards.shard_wire import (
     ControlReader,
     Kind,
     OpenStream,
-    Told,
-    pack_control,
+    ShardStats,
     pack_header,
 )
 
 log = logging.getLogger(__name__)
 
 StartShard: TypeAlias = Callable[[int, socket.socket, socket.socket], BaseProcess]
-"""Starts the process of a shard: (its number, frames' channel, control channel)."""
+"""Starts a shard's process: (number, frames' channel, control channel)."""
 
 _BATCH_BYTES: Final = 64 * 1024
 _WAITING_BYTES: Final = MIB
@@ -36,8 +35,7 @@ _PATIENCE: Final = 40.0
 class ShardLink:
     """Starts a shard and sends to it. Lives on the event loop.
 
-    `hear` gets what the shard says. `on_end` is called once if the shard ends without
-    having been asked to.
+    `hear` gets the shard's messages. `on_end` is called if the shard ends unasked.
     """
 
     def __init__(
@@ -48,7 +46,7 @@ class ShardLink:
         on_end: Callable[[], None],
     ) -> None:
         self.number = number
-        self.told = Told(PipelineStats(), 0, 0)
+        self.latest = ShardStats(PipelineStats(), 0)
         self.ended = False
         self._start = start
         self._hear = hear
@@ -63,13 +61,13 @@ class ShardLink:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the shard."""
+        """Return the process id of the shard."""
         return None if self._process is None else self._process.pid
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes on their way to the shard, and those it has not judged yet."""
-        waiting = self.told.queued_bytes + self._size
+        """Return the bytes on their way to the shard, and those in its queue."""
+        waiting = self.latest.queued_bytes + self._size
         if self._frames is not None:
             waiting += self._frames.transport.get_write_buffer_size()
         return waiting
@@ -81,7 +79,7 @@ class ShardLink:
         try:
             self._process = self._start(self.number, its_frames, its_control)
         finally:
-            # Ours to close, or the end of the process would never be noticed.
+            # Or the end of the process would not be noticed.
             its_frames.close()
             its_control.close()
         _, self._frames = await asyncio.open_connection(sock=frames)
@@ -90,7 +88,7 @@ class ShardLink:
         self._listener = asyncio.create_task(self._listen(reader))
 
     def add(self, kind: Kind, stream: int, position: int, body: bytes = b"") -> None:
-        """Put a message behind those before. Never waits; see `drain`."""
+        """Add a message. Never waits; see `drain`."""
         self._parts.append(pack_header(kind, stream, position, len(body)))
         if body:
             self._parts.append(body)
@@ -99,12 +97,12 @@ class ShardLink:
             self.flush()
 
     def add_stream(self, stream: int, opened: OpenStream) -> None:
-        """Make a stream known to the shard."""
+        """Register a stream with the shard."""
         body = pickle.dumps(opened, pickle.HIGHEST_PROTOCOL)
         self.add(Kind.OPEN, stream, opened.last_seq, body)
 
     def flush(self) -> None:
-        """Send what was added, as one piece."""
+        """Send the added messages in one piece."""
         frames = self._frames
         if self._parts and frames is not None and not frames.is_closing():
             frames.write(b"".join(self._parts))
@@ -112,33 +110,28 @@ class ShardLink:
         self._size = 0
 
     async def drain(self) -> None:
-        """Wait while the shard is behind. Of one that has ended it never returns: the
-        streams are read anew when there is another."""
+        """Wait while the shard is behind. Never returns if it ended: the streams are
+        read again for its successor."""
         if not self.ended and self._frames is not None:
             with contextlib.suppress(OSError):
                 await self._frames.drain()
                 return
         await asyncio.get_running_loop().create_future()
 
-    def say(self, message: Any) -> None:
-        """Send on the control channel."""
-        if self._control is not None and not self.ended:
-            self._control.write(pack_control(message))
-
     async def finish(self) -> None:
-        """Have the shard finish what it was sent, and wait for its end."""
+        """Have the shard finish its frames, and wait for its end."""
         self._finishing = True
         self.add(Kind.END, 0, 0)
         self.flush()
         if self._process is not None:
             await asyncio.to_thread(self._process.join, _PATIENCE)
         if self._listener is not None:
-            # What it said last.
+            # Its last messages.
             await asyncio.wait([self._listener], timeout=1.0)
         await self.close()
 
     async def close(self) -> None:
-        """End the process, if it has not, and forget it."""
+        """Kill the process, if it runs, and close its channels."""
         self._finishing = self.ended = True
         for writer in (self._frames, self._control):
             if writer is not None:
@@ -156,12 +149,12 @@ class ShardLink:
         try:
             while chunk := await self._read(reader):
                 for message in messages.feed(chunk):
-                    if type(message) is Told:
-                        self.told = message
+                    if type(message) is ShardStats:
+                        self.latest = message
                     else:
                         self._hear(self, message)
         except Exception:
-            # A fault of ours: a shard that nobody listens to is worse than none.
+            # A bug: a shard that is not heard must be replaced.
             log.exception("shard_not_understood", extra={"shard": self.number})
         self.ended = True
         if not self._finishing:

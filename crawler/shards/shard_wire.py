@@ -1,10 +1,9 @@
-"""What a router and its shards say to each other, over two socket pairs a shard.
+"""The wire format between a router and its shards: two socket pairs a shard.
 
-    frames    router -> shard, in the order of the streams; read as fast as it is proven
-    control   both ways; small, and read at once, so that an answer to a look-up does
-              not wait behind the frames that wait for it
+- frames: router -> shard, in the order of the streams
+- control: shard -> router: stats, faults of streams, work for others
 
-Both ends are processes of ours of the same version: control messages are pickled.
+Both ends are processes of the same version, so control messages are pickled.
 """
 
 from __future__ import annotations
@@ -22,17 +21,16 @@ from crawler.live.pipeline import PipelineStats
 from crawler.live.stream_state import Fault
 from crawler.settings import MIB
 from protocol.limits import MAX_FRAME_BYTES
-from protocol.syntax.did import Did
 
 
 class Kind(IntEnum):
-    """What follows a header of the frames' channel.
+    """The kinds of messages on the frames' channel.
 
-    open    the pickled OpenStream of a stream
-    frame   a raw frame; the position is that of the stream before it
-    mark    nothing; the stream has come to this position, whoever got the frames
-    reset   nothing; the host of the stream numbers anew, from behind the position on
-    end     nothing; finish what is queued, and end
+    - open: the pickled OpenStream of a stream
+    - frame: a raw frame; the position is that of the stream before it
+    - mark: no body; the stream came to this position
+    - reset: no body; the host of the stream numbers anew, behind the position
+    - end: no body; finish what is queued, and exit
     """
 
     OPEN = 0
@@ -44,7 +42,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """A stream as its shard must know it; see `StreamState`."""
+    """The state of a new stream for a shard; see `StreamState`."""
 
     host: int
     hostname: HostName
@@ -54,18 +52,8 @@ class OpenStream:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Shard -> router: look this DID up, for the frame of a host."""
-
-    did: Did
-    refresh: bool
-    host: int
-
-
-@dataclass(frozen=True, slots=True)
-class Faulted:
-    """Shard -> router: close this stream; `last_seq` is the position of the frame
-    before the one at fault."""
+class StreamFault:
+    """Close this stream; `last_seq` is the position before the frame at fault."""
 
     stream: int
     fault: Fault
@@ -75,16 +63,15 @@ class Faulted:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """Shard -> router: so many more frames of this stream were not even proven."""
+    """The number of further frames of a stream over the budgets of their accounts."""
 
     stream: int
     frames: int
 
 
 @dataclass(frozen=True, slots=True)
-class Woken:
-    """Shard -> router: there is work for others, of repos to fetch, of identities to
-    refresh, or of documents to write."""
+class Wake:
+    """There are repos to fetch, identities to resolve, or documents to write."""
 
     repos: bool = False
     identities: bool = False
@@ -92,12 +79,11 @@ class Woken:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Shard -> router, now and then: how it is getting on."""
+class ShardStats:
+    """Totals and queue of a shard, sent twice a second."""
 
     stats: PipelineStats
     queued_bytes: int
-    lookups_waiting: int
 
 
 # Kind, number of the stream, position, size of what follows.
@@ -105,13 +91,13 @@ _HEADER: Final = struct.Struct(">BIQI")
 HEADER_BYTES: Final = _HEADER.size
 _LENGTH: Final = struct.Struct(">I")
 MAX_CONTROL_BYTES: Final = 4 * MIB
-"""A DID document, a few counters."""
+"""A few counters."""
 
 pack_header = _HEADER.pack
 
 
 def shard_of(did: str, shards: int) -> int:
-    """The shard that owns an account. The same on every machine and in every run."""
+    """Return the shard that owns an account, the same on all machines."""
     return crc32(did.encode("utf-8", "surrogatepass")) % shards
 
 
@@ -122,9 +108,10 @@ class MessageReader:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-        """The messages that are complete with this chunk. Use all of them up.
+        """Yield the messages that this chunk completes. Exhaust the iterator.
 
-        Raises ValueError where the other end has lost its place."""
+        Raises ValueError for a malformed header.
+        """
         data = self._rest + chunk if self._rest else chunk
         size, position = len(data), 0
         unpack = _HEADER.unpack_from
@@ -142,7 +129,7 @@ class MessageReader:
 
 
 def pack_control(message: Any) -> bytes:
-    """One message of the control channel."""
+    """Return one message of the control channel."""
     body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     return _LENGTH.pack(len(body)) + body
 
@@ -154,9 +141,10 @@ class ControlReader:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> Iterator[Any]:
-        """The messages that are complete with this chunk. Use all of them up.
+        """Yield the messages that this chunk completes. Exhaust the iterator.
 
-        Raises ValueError for a length that none has, and what unpickling raises."""
+        Raises ValueError for an impossible length, and what unpickling raises.
+        """
         self._rest += chunk
         while len(self._rest) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._rest)

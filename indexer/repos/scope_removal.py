@@ -13,7 +13,7 @@ from storage.repos.scope_rows import is_outside
 
 
 @retry_conflicts
-def remove_outside(conn: Conn, interner: Interner, did: str, now: datetime) -> int:
+def remove_out_of_scope(conn: Conn, interner: Interner, did: str, now: datetime) -> int:
     """Remove an account that is outside the scope; return the number of records.
 
     Each transaction removes 2,000 records, so a crash only leaves work to do. An

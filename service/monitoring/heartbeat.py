@@ -33,7 +33,6 @@ def figures(firehose: Firehose, settings: CrawlSettings) -> dict[str, Any]:
     if pipeline is not None:
         found |= {
             "queued_bytes": pipeline.queued_bytes,
-            "lookups_waiting": pipeline.lookups_waiting,
             "frames": pipeline.stats.frames,
             "applied": pipeline.stats.applied,
         }

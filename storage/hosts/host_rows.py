@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -188,6 +188,16 @@ def find_hosts(conn: Conn, hostnames: Iterable[str]) -> dict[str, Host]:
             (list(hostnames),),
         )
         return {host.hostname: host for host in cursor}
+
+
+def find_speakers(conn: Conn, ids: Sequence[int], hostname: str) -> list[int]:
+    """Return those of these hosts that may send events of accounts of `hostname`: that
+    host, and relays."""
+    rows = conn.execute(
+        "SELECT id FROM host WHERE id = ANY(%s) AND (relay OR hostname = %s)",
+        (list(ids), hostname),
+    )
+    return [row[0] for row in rows]
 
 
 def streamed_hosts(conn: Conn, *, most: int | None = None) -> list[Host]:

@@ -93,6 +93,17 @@ def save_document(
     )
 
 
+def changed_documents(
+    conn: Conn, since: datetime, *, limit: int
+) -> list[tuple[Did, datetime]]:
+    """Return up to `limit` DIDs fetched after `since`, the oldest first, and when."""
+    return conn.execute(
+        "SELECT did, fetched_at FROM identity WHERE fetched_at > %s"
+        " ORDER BY fetched_at LIMIT %s",
+        (since, limit),
+    ).fetchall()
+
+
 def load_handle(conn: Conn, handle: str) -> StoredHandle | None:
     """Return the cached lookup of one handle."""
     with conn.cursor(row_factory=class_row(StoredHandle)) as cursor:

@@ -180,6 +180,28 @@ def note_upstream(conn: Conn, host: int, listed: Sequence[ListedRepo]) -> list[D
     return [did for did, behind in rows if behind]
 
 
+def note_newer(conn: Conn, did: str, rev: str) -> None:
+    """Store a revision that the host of a repo sent, and queue the repo if it is
+    behind. A fetch that is under way must reach the revision."""
+    conn.execute(
+        """
+        UPDATE repo SET upstream_rev = greatest(upstream_rev, %(rev)s COLLATE "C"),
+            state = CASE WHEN behind THEN 'desynchronized' ELSE state END,
+            next_try = CASE WHEN behind THEN now() ELSE next_try END,
+            tries = CASE WHEN behind THEN 0 ELSE tries END,
+            error = CASE WHEN behind THEN 'the host has a newer rev' ELSE error END
+        FROM (
+            SELECT repo.actor AS id, state = 'synchronized'
+                AND coalesce(rev < %(rev)s COLLATE "C", true) AS behind
+            FROM actor JOIN repo ON repo.actor = actor.id
+            WHERE did = %(did)s FOR NO KEY UPDATE OF repo
+        ) AS held
+        WHERE repo.actor = held.id
+        """,
+        {"did": did, "rev": rev},
+    )
+
+
 def mark_behind(conn: Conn, dids: Sequence[str]) -> int:
     """Queue those of these repos that are still behind their host's rev."""
     return conn.execute(

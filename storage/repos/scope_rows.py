@@ -305,7 +305,7 @@ def claim_missing(conn: Conn, limit: int, *, wait: float) -> list[str]:
     return [did for did, here in rows if not here]
 
 
-def find_outside(conn: Conn, limit: int) -> list[str]:
+def find_out_of_scope(conn: Conn, limit: int) -> list[str]:
     """Return up to `limit` accounts with a repo that do not belong to the scope."""
     if load_scope(conn).whole:
         return []

@@ -23,7 +23,6 @@ PACKAGES: Final = (
 # Packages whose language is still being mended.
 PENDING: Final = {
     "appview",
-    "crawler",
     "feeds",
     "mirror",
     "search",

@@ -9,7 +9,7 @@ import pytest
 from crawl_world import CrawlWorld
 from pds_world import World
 
-from crawler.identities.network_clients import outside_opener
+from crawler.identities.network_clients import clients_opener
 from network.http.policy import HostLimits
 
 
@@ -34,7 +34,7 @@ def network(make_database: Callable[[str], str]) -> Iterator[World]:
 def index(index_db: str, network: World) -> Iterator[CrawlWorld]:
     """Open an index whose crawler uses that directory."""
     opened = CrawlWorld(index_db)
-    opened.open_outside = outside_opener(
+    opened.open_clients = clients_opener(
         opened.pool,
         opened.settings(),
         plc_url=network.plc_url,

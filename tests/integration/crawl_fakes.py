@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from network.errors import DidNotFoundError, UnreachableError
 from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
@@ -16,6 +17,7 @@ from protocol.events.event import Event
 from protocol.identity.did_document import DidDocument
 from protocol.syntax.did import Did
 from protocol.syntax.handle import Handle
+from storage.repos.identities import save_document
 
 
 @dataclass
@@ -27,6 +29,8 @@ class FakeResolver:
     down: bool = False
     remembered: dict[str, tuple[DidDocument, float]] = field(default_factory=dict)
     """DID -> what is given, to those who refresh too, until a monotonic time."""
+    pool: Any = None
+    """Where documents are cached, as by the real one."""
 
     def put(self, did: str, pds: str | None, key: str | None = None) -> None:
         self.documents[did] = DidDocument(Did(did), (), key, None, pds, ())
@@ -44,9 +48,19 @@ class FakeResolver:
             raise UnreachableError("the directory is down")
         if self.refresh_in(did) > 0:
             return self.remembered[did][0]
+        if self.pool is not None:
+            await asyncio.to_thread(self.cache, did)
         if did not in self.documents:
             raise DidNotFoundError(did)
         return self.documents[did]
+
+    def cache(self, did: str) -> None:
+        """Save the document of a DID in Postgres, as the real one does."""
+        document = self.documents.get(did)
+        text = None if document is None else document_json(document)
+        error = None if text else DidNotFoundError.__name__
+        with self.pool.connection() as conn:
+            save_document(conn, did, text, error, time.time())
 
     def refresh_in(self, did: str, *, insist: int = 0) -> float:
         _, until = self.remembered.get(did, (None, 0.0))
@@ -58,16 +72,43 @@ class FakeResolver:
         return document.handles[0] if document.handles else None
 
 
-def fake_outside(resolver: FakeResolver) -> Any:
+def document_json(document: DidDocument) -> dict[str, Any]:
+    """Return a DID document as its source sends it."""
+    did = document.did
+    json: dict[str, Any] = {
+        "id": did,
+        "alsoKnownAs": [f"at://{handle}" for handle in document.handles],
+    }
+    if document.signing_key is not None:
+        json["verificationMethod"] = [
+            {
+                "id": f"{did}#atproto",
+                "type": "Multikey",
+                "controller": did,
+                "publicKeyMultibase": document.signing_key.removeprefix("did:key:"),
+            }
+        ]
+    if document.pds is not None:
+        json["service"] = [
+            {
+                "id": "#atproto_pds",
+                "type": "AtprotoPersonalDataServer",
+                "serviceEndpoint": document.pds,
+            }
+        ]
+    return json
+
+
+def fake_clients(resolver: FakeResolver) -> Any:
     """Return an opener of network clients with the fake resolver."""
 
     @contextlib.asynccontextmanager
-    async def open_outside() -> AsyncIterator[Outside]:
+    async def open_clients() -> AsyncIterator[NetworkClients]:
         limits = HostLimits(rate=10_000, burst=1_000, concurrency=64)
         async with Fetcher(Policy(allow_loopback=True, limits=limits)) as fetcher:
-            yield Outside(fetcher, resolver)  # type: ignore[arg-type]
+            yield NetworkClients(fetcher, resolver)  # type: ignore[arg-type]
 
-    return open_outside
+    return open_clients
 
 
 @dataclass

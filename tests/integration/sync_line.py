@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,20 +12,23 @@ from crawl_fakes import FakeResolver
 
 from crawler.database import Database
 from crawler.hosts.host_name import HostName
+from crawler.identities.account_lookups import AccountLookups
+from crawler.identities.network_clients import NetworkClients
+from crawler.live.followups import queue_followups
 from crawler.live.gate import Gate
-from crawler.live.rounds import LookedUp
 from crawler.live.stream_state import Arrival, StreamState
 from crawler.settings import CrawlSettings
+from indexer.index_writer import IndexWriter
+from network.errors import DidTombstonedError
 from protocol.data import cbor
 from protocol.data.cid import Cid, cid_for
 from protocol.events.frames import decode_frame
+from protocol.identity.did_document import DidDocument
 from protocol.repo.car import car_block, car_header, read_car
 from protocol.syntax.did import Did
-from service.index_sink import IndexSink
 from storage.hosts import host_rows
 from storage.postgres.pool import Pool
 from storage.records.interning import Interner
-from storage.repos import repo_rows
 
 HOST = "host.example.com"
 OTHER = "other.example.com"
@@ -32,24 +36,31 @@ RELAY = "relay.example.com"
 NOW_US = 1_800_000_000_000_000
 
 
+class TombstoneResolver(FakeResolver):
+    """A directory in which the DIDs without a document are tombstoned."""
+
+    async def resolve_did(self, did: str, **how: Any) -> DidDocument:
+        if did not in self.documents:
+            raise DidTombstonedError(did)
+        return await super().resolve_did(did, **how)
+
+
 class SyncLine:
     """An account with one synchronized record; `send` passes frames through to rows."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.resolver = FakeResolver()
+        self.resolver = TombstoneResolver(pool=pool)
         self.time = 1_000.0
         self.refreshes = 0
-        self.distrusted: set[Did] = set()
-        self.identities: set[Did] = set()
+        self.to_resync: set[Did] = set()
+        self.identities_to_refresh: set[Did] = set()
         self.gate_drops: Counter[str] = Counter()
-        self._asked: list[tuple[Did, bool]] = []
-        database = Database(pool)
-        self._sink = IndexSink(pool, Interner(pool), lambda: None)
+        self._database = database = Database(pool)
+        self._sink = IndexWriter(pool, Interner(pool), lambda: None)
         self._gate = Gate(
             CrawlSettings(),
             run=database.run,
-            look_up=lambda did, refresh, _: self._asked.append((did, refresh)),
             clock=lambda: self.time,
             now_us=lambda: NOW_US,
         )
@@ -59,6 +70,7 @@ class SyncLine:
         self.author = Author(1)
         self.seq = 0
         self.settle_at(HOST)
+        self.resolver.cache(self.author.did)
         self.write("first")
         assert self.state() == "synchronized"
         self.forget_counts()
@@ -84,34 +96,23 @@ class SyncLine:
     def send(self, *frames: bytes, by: StreamState | None = None) -> None:
         """Pass frames, resolve identities until nothing waits, and apply."""
         stream = by or self.host
-        arrivals = [Arrival(stream, raw) for raw in frames]
-        answers: list[LookedUp] = []
-        while True:
-            passed = self._gate.take(arrivals, answers)
-            self.gate_drops.update(
-                {reason.value: n for (reason, _), n in passed.drops.items()}
-            )
-            self.distrusted |= passed.distrusted
-            self.identities |= set(passed.identities)
-            if passed.distrusted:
-                with self.pool.connection() as conn:
-                    repo_rows.mark_desynchronized(
-                        conn, sorted(passed.distrusted), "lost"
-                    )
-            self._sink.apply(passed.events, passed.marks)
-            asked, self._asked = self._asked, []
-            if not asked:
-                return
-            self.refreshes += sum(refresh for _, refresh in asked)
-            arrivals = []
-            answers = [
-                LookedUp(
-                    did,
-                    self.resolver.documents.get(did),
-                    gone=did not in self.resolver.documents,
-                )
-                for did, _ in asked
-            ]
+        result = self._gate.take([Arrival(stream, raw) for raw in frames])
+        self.gate_drops.update(
+            {reason.value: n for (reason, _), n in result.drops.items()}
+        )
+        self.to_resync |= result.to_resync
+        self.refreshes += sum(lookup.refresh for lookup in result.lookups.values())
+        self._database.run(lambda conn: queue_followups(conn, result, cooldown=60.0))
+        self._sink.apply(result.events, result.marks)
+        self.identities_to_refresh = set(result.identities_to_refresh)
+        for did in self.identities_to_refresh:
+            self.resolver.cache(did)
+        asyncio.run(self._lookups().run_once(seconds=30))
+        self.time += 1.0
+
+    def _lookups(self) -> AccountLookups:
+        clients = NetworkClients(None, self.resolver)  # type: ignore[arg-type]
+        return AccountLookups(CrawlSettings(), self._database, self._sink, clients)
 
     def send_again(self, *frames: bytes) -> None:
         """Send earlier frames under the next numbers."""
@@ -121,7 +122,7 @@ class SyncLine:
     def forget_counts(self) -> None:
         """Start counting again."""
         self.gate_drops.clear()
-        self.distrusted.clear()
+        self.to_resync.clear()
         self.refreshes = 0
         self._execute("TRUNCATE drop_count")
 

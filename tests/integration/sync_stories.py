@@ -242,9 +242,9 @@ def lied_twice(line: SyncLine) -> None:
     """Send the same frame again and again: it requests one fetch only."""
     ops_changed(lambda ops: ops.pop())(line)
     assert line.state() == DESYNCHRONIZED
-    line.distrusted.clear()
+    line.to_resync.clear()
     line.send(line.author.frame(line.next_seq(), ops=[]))
-    assert line.distrusted == set()
+    assert line.to_resync == set()
 
 
 def large_record(line: SyncLine) -> None:
@@ -314,6 +314,7 @@ def synced_backward(line: SyncLine) -> None:
 def born(line: SyncLine) -> None:
     newborn = Author(2)
     line.resolver.put(newborn.did, "https://host.example.com", newborn.did_key)
+    line.resolver.cache(newborn.did)
     newborn.write([("create", path("cradle"), post("cradle"))])
     line.send(newborn.frame(line.next_seq()))
     found = line.query(
@@ -325,7 +326,9 @@ def born(line: SyncLine) -> None:
 
 def renamed(line: SyncLine) -> None:
     line.send(identity_frame(line.author.did, line.next_seq(), "handle.invalid"))
-    assert line.identities == {line.author.did}, "to be looked up, not believed"
+    assert line.identities_to_refresh == {line.author.did}, (
+        "to be looked up, not believed"
+    )
 
 
 def taken_down_here(line: SyncLine) -> None:

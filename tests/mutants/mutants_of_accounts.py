@@ -18,8 +18,8 @@ HOST = (
     Mutant(
         "any-host-speaks-for-anybody",
         "host",
-        "crawler/live/gate.py",
-        "return stream.relay or account.pds == stream.hostname",
+        "crawler/identities/accounts.py",
+        "return relay or self.pds == hostname",
         "return True",
         (
             f"{_LIARS}::test_no_forged_row_of_three_hosts_remains",
@@ -30,9 +30,9 @@ HOST = (
     Mutant(
         "only-admission-asks-for-the-host",
         "host",
-        "crawler/live/gate.py",
-        "        if not self._owns(stream, account):",
-        "        if not account.admitted and not self._owns(stream, account):",
+        "crawler/live/decide.py",
+        "    if not account.belongs_to(stream.hostname, relay=stream.relay):",
+        "    if not account.admitted and stream.hostname != account.pds:",
         (
             f"{_LIARS}::test_no_forged_row_of_three_hosts_remains",
             f"{_GATE}::test_a_host_cannot_speak_for_the_accounts_of_another",
@@ -41,14 +41,15 @@ HOST = (
     Mutant(
         "moves-are-never-seen",
         "host",
-        "crawler/live/gate.py",
+        "crawler/live/decide.py",
         """\
-            if self._book.may_refresh(account) and self._may_ask(
-                stream, self._doubts, 1.0, 20
-            ):
-                return _Verdict.REFRESH
+        return Drop(DropReason.WRONG_HOST, look_up=True)
+    if not account.admitted:
 """,
-        "",
+        """\
+        return Drop(DropReason.WRONG_HOST)
+    if not account.admitted:
+""",
         (
             f"{_LIARS}::test_no_forged_row_of_three_hosts_remains",
             f"{_GATE}::test_a_migration_is_accepted_after_one_refresh",
@@ -236,20 +237,17 @@ ACCOUNT = (
     Mutant(
         "tombstones-not-seen",
         "account",
-        "crawler/live/gate.py",
-        "        if answer.gone and account.admitted:\n",
-        "        if answer.failed and account.admitted:\n",
-        (
-            f"{_TABLE_OF_SYNC}::test_row[host:a-did-given-up]",
-            f"{_GATE}::test_a_tombstoned_account_is_deleted",
-        ),
+        "crawler/identities/account_lookups.py",
+        "        if looked_up.gone:\n",
+        "        if looked_up.document is not None and looked_up.gone:\n",
+        (f"{_TABLE_OF_SYNC}::test_row[host:a-did-given-up]",),
     ),
     Mutant(
         "memory-settles-doubts",
         "account",
-        "crawler/identities/identity_refresh.py",
-        "self._resolver.refresh_in(did, insist=early) if job.doubted else 0.0",
-        "0.0",
+        "crawler/identities/identity_jobs.py",
+        "        if not job.doubted:\n",
+        "        if job.doubted is not None:\n",
         (f"{_IDENTITIES}::test_cached_document_does_not_settle_a_refresh",),
     ),
 )

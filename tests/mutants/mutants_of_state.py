@@ -40,7 +40,7 @@ CURSOR = (
     Mutant(
         "cursor-long-before-rows",
         "cursor",
-        "service/index_sink.py",
+        "indexer/index_writer.py",
         """\
             result = apply_batch(
                 conn,
@@ -61,17 +61,12 @@ CURSOR = (
         seconds=600.0,
     ),
     Mutant(
-        "cursor-over-waiting-frames",
+        "cursor-over-unknown-accounts",
         "cursor",
-        "crawler/live/high_water.py",
-        "return min(handled, min(waiting) - 1) if waiting else handled",
-        "return handled",
-        (
-            "tests/unit/crawler/live/test_crawler_high_water.py::"
-            "test_the_mark_never_covers_an_unfinished_frame",
-            f"{_GATE}::test_a_proven_commit_of_a_new_account_passes",
-            f"{_GATE}::test_frames_of_one_account_keep_their_order_while_others_pass",
-        ),
+        "crawler/live/gate.py",
+        "        result.look_up(frame.did, lookup)\n",
+        "",
+        (f"{_GATE}::test_frame_of_an_unknown_account_ends_in_a_repo_to_fetch",),
     ),
     Mutant(
         "cursor-with-the-first-half",
@@ -194,9 +189,8 @@ CHAIN = (
         "signed-and-lost",
         "chain",
         "crawler/live/gate.py",
-        "                passed.distrusted.add(account.did)\n"
-        "                account.rev",
-        "                account.rev",
+        "        result.to_resync.add(account.did)\n",
+        "",
         (
             f"{_TABLE_OF_SYNC}::test_row[inversion:one-left-out]",
             f"{_TABLE_OF_SYNC}::test_row[operations:a-record-that-is-not-there]",
@@ -206,9 +200,9 @@ CHAIN = (
     Mutant(
         "replays-ask-again",
         "chain",
-        "crawler/live/gate.py",
-        "            if account.rev is not None and rev <= account.rev:\n",
-        "            if account.rev is not None and rev < str():\n",
+        "crawler/live/decide.py",
+        "    if account.rev is not None and rev <= account.rev:\n",
+        "    if account.rev is not None and rev < str():\n",
         (
             f"{_TABLE_OF_SYNC}::test_row[signature:from-before-the-rotation]",
             f"{_TABLE_OF_SYNC}::test_row[inversion:the-same-lie-again]",

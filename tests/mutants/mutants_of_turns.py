@@ -1,132 +1,68 @@
-"""Bugs by which lookups for one host delay the frames of others."""
+"""Bugs by which one host's lookups keep the accounts of all others waiting."""
 
 from __future__ import annotations
 
 from mutant import Mutant
 
 _GATE = "tests/integration/live/test_crawl_gate.py"
-_LATE = "tests/unit/crawler/identities/test_crawler_late_domains.py"
-_LOOKUPS = "tests/unit/crawler/identities/test_crawler_lookups.py"
-_PARKING = "tests/unit/crawler/live/test_crawler_parking.py"
-_SLOTS = "tests/unit/storage/test_storage_identity_slots.py"
+_SLOTS = "tests/unit/crawler/identities/test_crawler_fair_slots.py"
+_JOBS = "tests/unit/storage/test_storage_identity_slots.py"
 _NAMES = "tests/unit/network/http/test_network_guarded_connector.py"
-_PITS = "tests/integration/live/test_crawl_tar_pits.py"
 
 TURN = (
     Mutant(
-        "all-stop-for-anybody",
-        "turn",
-        "crawler/live/parking.py",
-        'return frame.stream.trusted and did_method(frame.did) == "plc"',
-        "return True",
-        (
-            f"{_GATE}::test_whoever_names_whom_nobody_answers_for_stops_nobody_else",
-            f"{_GATE}::test_large_frames_that_wait_cost_their_own_host",
-            f"{_PITS}::test_domains_that_never_answer_keep_no_honest_host_waiting",
-        ),
-    ),
-    Mutant(
-        "all-stop-for-whom-the-trusted-name",
-        "turn",
-        "crawler/live/parking.py",
-        'return frame.stream.trusted and did_method(frame.did) == "plc"',
-        "return frame.stream.trusted",
-        (f"{_PARKING}::test_through_a_trusted_host_too_domains_keep_nobody_waiting",),
-    ),
-    Mutant(
-        "any-number-of-accounts-waits",
-        "turn",
-        "crawler/live/parking.py",
-        "return len(self._share_of(frame).accounts) < most",
-        "return True",
-        (
-            f"{_GATE}::test_whoever_names_whom_nobody_answers_for_stops_nobody_else",
-            f"{_PARKING}::test_a_host_has_so_many_accounts_waiting_and_no_more",
-        ),
-    ),
-    Mutant(
-        "any-bytes-wait",
+        "any-number-of-lookups",
         "turn",
         "crawler/live/gate.py",
-        "for frame in self._parking.shed():",
-        "for frame in ():",
-        (f"{_GATE}::test_large_frames_that_wait_cost_their_own_host",),
-    ),
-    Mutant(
-        "who-has-least-gives-up",
-        "turn",
-        "crawler/live/parking.py",
-        "max(self._others.values(), key=lambda share: share.size)",
-        "min(self._others.values(), key=lambda share: share.size or 1 << 62)",
+        "        return bucket.take()\n",
+        "        return True\n",
         (
-            f"{_GATE}::test_large_frames_that_wait_cost_their_own_host",
-            f"{_PARKING}::test_who_has_most_gives_up_what_he_said_last",
+            f"{_GATE}::test_an_untrusted_host_brings_few_accounts_and_few_lookups",
+            f"{_GATE}::test_one_host_cannot_make_us_refresh_the_keys_of_many",
         ),
     ),
     Mutant(
-        "whoever-asked-first-is-waited-for",
+        "first-namer-only",
         "turn",
-        "crawler/live/gate.py",
-        "if not self._parking.has_asked(message):",
-        "if message.did not in self._parking:",
-        (f"{_GATE}::test_what_a_liar_asked_first_is_asked_for_its_host_too",),
+        "storage/jobs.py",
+        "payload = job.payload || excluded.payload || '{\"again\": true}'",
+        "payload = job.payload || '{\"again\": true}'",
+        (f"{_GATE}::test_account_named_by_a_liar_first_is_looked_up_for_its_host_too",),
     ),
     Mutant(
-        "given-up-and-fetched",
+        "any-namer-admits",
         "turn",
-        "crawler/live/gate.py",
-        "if account is None or self._owns(message.stream, account):",
-        "if True:",
-        (
-            f"{_GATE}"
-            "::test_frames_given_up_bring_no_doubt_on_the_account_of_another_host",
-        ),
-    ),
-    Mutant(
-        "domains-before-the-directory",
-        "turn",
-        "crawler/identities/lookups.py",
-        'turns = self._directory if did_method(did) == "plc" else self._domains',
-        "turns = self._domains",
-        (f"{_LOOKUPS}::test_who_waits_for_domains_that_never_answer_waits_alone",),
+        "storage/hosts/host_rows.py",
+        "WHERE id = ANY(%s) AND (relay OR hostname = %s)",
+        "WHERE id = ANY(%s) AND (true OR hostname = %s)",
+        (f"{_GATE}::test_liar_alone_brings_no_account_of_another_host",),
     ),
     Mutant(
         "any-slots-for-one-host",
         "turn",
-        "crawler/identities/turns.py",
+        "crawler/identities/fair_slots.py",
         "if self._in_use[host] >= self._per_host:",
         "if False:",
-        (
-            f"{_LOOKUPS}::test_who_waits_for_domains_that_never_answer_waits_alone",
-            f"{_PITS}::test_domains_that_never_answer_keep_no_honest_host_waiting",
-        ),
+        (f"{_SLOTS}::test_slots_per_host_are_bounded",),
     ),
     Mutant(
-        "the-late-take-all-slots",
+        "slow-hosts-take-all-slots",
         "turn",
-        "crawler/identities/turns.py",
-        "return host not in self._late or self._free_to_late > 0",
+        "crawler/identities/fair_slots.py",
+        "return host not in self._slow or self._free_to_slow > 0",
         "return True",
         (
-            f"{_LATE}::test_hosts_whose_domains_never_answer_hold_others_up_once",
-            f"{_SLOTS}::test_slow_hosts_get_half",
+            f"{_SLOTS}::test_slow_hosts_share_half_of_the_slots",
+            f"{_JOBS}::test_slow_hosts_get_half",
         ),
     ),
     Mutant(
-        "as-long-as-it-takes",
+        "no-turns",
         "turn",
-        "crawler/identities/lookups.py",
-        "patience = self._patience if domain and not turn.late else None",
-        "patience = None",
-        (f"{_LATE}::test_hosts_whose_domains_never_answer_hold_others_up_once",),
-    ),
-    Mutant(
-        "no-turns-at-the-directory",
-        "turn",
-        "crawler/identities/turns.py",
+        "crawler/identities/fair_slots.py",
         "        self._lanes.move_to_end(host)\n",
         "",
-        (f"{_LOOKUPS}::test_at_the_directory_hosts_take_turns",),
+        (f"{_SLOTS}::test_slots_hosts_take_turns_in_order",),
     ),
     Mutant(
         "names-that-hang-take-all-threads",

@@ -38,17 +38,18 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from crawl_fakes import FakeResolver, fake_outside
+from crawl_fakes import FakeResolver, fake_clients
 
 from crawler.hosts.listing_spider import crawl_listings
 from crawler.identities.identity_cache import PostgresIdentityCache
-from crawler.identities.network_clients import OpenOutside, Outside
+from crawler.identities.network_clients import NetworkClients, OpenClients
 from crawler.live import reader
 from crawler.live.firehose import Firehose
 from crawler.repos import repo_import
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from indexer.collections.texts import TEXTS
+from indexer.index_writer import IndexWriter
 from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
 from network.http.urls import Target
@@ -57,7 +58,6 @@ from network.streams.stream_events import StreamTimes
 from protocol.events.event import Event
 from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
-from service.index_sink import IndexSink
 from service.shards import ShardPlan
 from storage import cursors
 from storage.cursors import save_cursors
@@ -115,7 +115,7 @@ async def no_records(name: str) -> Sequence[str]:
     return ()
 
 
-class CursorFirstSink(IndexSink):
+class CursorFirstSink(IndexWriter):
     """A planted fault: the cursor runs ahead of the data."""
 
     def apply(
@@ -127,7 +127,7 @@ class CursorFirstSink(IndexSink):
         return super().apply(events, {}, **more)
 
 
-class UnevenSink(IndexSink):
+class UnevenSink(IndexWriter):
     """Not a fault: makes the first shard faster than the others."""
 
     def apply(
@@ -175,21 +175,26 @@ def drain_outbox_first(conn: Conn, engine: Any, texts: Any, limit: int) -> int:
     return 0
 
 
-def outside_opener(world: Mapping[str, Any], settings: CrawlSettings) -> Any:
+def clients_opener(world: Mapping[str, Any], settings: CrawlSettings) -> Any:
     """Return an opener of network clients, for a directory in memory or simulated."""
     if "plc" not in world:
         resolver = FakeResolver()
         for did, (pds, key) in world["keys"].items():
             resolver.put(did, pds, key)
-        return lambda pool: fake_outside(resolver)
+
+        def open_fake(pool: Any) -> OpenClients:
+            resolver.pool = pool
+            return fake_clients(resolver)  # type: ignore[no-any-return]
+
+        return open_fake
     limits = HostLimits(rate=10_000, burst=1_000, concurrency=64)
     policy = SimulatedPolicy(
         allow_loopback=True, limits=limits, **world.get("policy", {})
     )
 
-    def opener(pool: Any) -> OpenOutside:
+    def opener(pool: Any) -> OpenClients:
         @contextlib.asynccontextmanager
-        async def open_outside() -> AsyncIterator[Outside]:
+        async def open_clients() -> AsyncIterator[NetworkClients]:
             names = SimulatedNames(world.get("names", {}))
             async with Fetcher(policy, lookup=names) as fetcher:
                 resolver = IdentityResolver(
@@ -205,9 +210,9 @@ def outside_opener(world: Mapping[str, Any], settings: CrawlSettings) -> Any:
                         breaker_pause=0.2,
                     ),
                 )
-                yield Outside(fetcher, resolver)
+                yield NetworkClients(fetcher, resolver)
 
-        return open_outside
+        return open_clients
 
     return opener
 
@@ -229,19 +234,19 @@ def crawl(url: str, world: Mapping[str, Any], start: Mapping[str, Any]) -> None:
         open_pool(url, max=4) as names,
         contextlib.ExitStack() as stack,
     ):
-        kind = SINKS.get(str(planted), IndexSink)
+        kind = SINKS.get(str(planted), IndexWriter)
         sink = kind(pool, Interner(names), lambda: None)
-        open_outside = outside_opener(world, settings)(pool)
+        open_clients = clients_opener(world, settings)(pool)
         if world.get("drain"):
             drain = drain_outbox_first if planted == "outbox_first" else drain_outbox
             stack.enter_context(draining(pool, drain))
-        tasks = CrawlTasks(settings, pool, sink, open_outside)
+        tasks = CrawlTasks(settings, pool, sink, open_clients)
         firehose = Firehose(
             settings,
             url,
             pool,
             sink,
-            open_outside,
+            open_clients,
             list_due=tasks.list_repos if world.get("list") else None,
             times=StreamTimes(**({"first": 0.02, "longest": 0.1} | world_times(world))),
             start_shard=ShardPlan(

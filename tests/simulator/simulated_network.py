@@ -73,7 +73,7 @@ class Directory(RawHost):
             return self._well_known(params[""].partition(":")[0])
         if self._faults.strikes("directory_down", self._draw):
             return Answer(503, b"<html>busy</html>")
-        found = self._find(name)
+        found = self.find(name)
         if found is None:
             return Answer.of_json({"message": "not registered"}, 404)
         return Answer.of_json(found)

@@ -22,13 +22,14 @@ from simulated_accounts import DEACTIVATED, Sent
 from simulated_network import SimulatedNetwork
 
 from crawler.scope.admission import IDENTITY_JOB
-from service.index_sink import IndexSink
+from indexer.index_writer import IndexWriter
 from storage import jobs
 from storage.hosts import host_rows
 from storage.postgres.pool import open_pool
 from storage.postgres.transaction import retry_conflicts
 from storage.records.interning import Interner
 from storage.repos import repo_rows
+from storage.repos.identities import save_document
 
 _LEAD = 100
 _MOST_FRAMES = 100_000
@@ -157,6 +158,9 @@ class Simulation:
             for name, row in self.rows.items():
                 dids = [member.did for member in population.members_of(name)]
                 repo_rows.add_repos(conn, row, dids)
+                for did in dids:
+                    document = self.network.directory.find(did)
+                    save_document(conn, did, document, None, time.time())
                 host_rows.hold_back(conn, row, 86_400.0)
 
     # time
@@ -327,7 +331,7 @@ class Simulation:
             open_pool(self.url, max=1) as pool,
             open_pool(self.url, max=1) as names,
         ):
-            IndexSink(pool, Interner(names), lambda: None).purge_deleted(20)
+            IndexWriter(pool, Interner(names), lambda: None).purge_deleted(20)
 
     def _stands(self) -> bool:
         return not any(

@@ -21,14 +21,14 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from crawl_child import SETTINGS, outside_opener
+from crawl_child import SETTINGS, clients_opener
 from prometheus_client import CollectorRegistry
 
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
+from indexer.index_writer import IndexWriter
 from search.engines.postgres import PostgresEngine
 from service.crawling import WriteSide
-from service.index_sink import IndexSink
 from service.monitoring.metrics import TaskMetrics
 from service.runtime.celery_app import QUEUE, make_celery, run_worker, schedule
 from service.runtime.config import Config
@@ -84,16 +84,16 @@ def main() -> None:
     os.makedirs(config.home, exist_ok=True)
     with open_pool(url, max=16) as pool, open_pool(url, max=4) as names:
         engine, interner = PostgresEngine(pool), Interner(names)
-        sink = IndexSink(pool, interner, lambda: None)
-        open_outside = outside_opener(world, settings)(pool)
+        sink = IndexWriter(pool, interner, lambda: None)
+        open_clients = clients_opener(world, settings)(pool)
         side = WriteSide(
             settings,
             url,
             pool,
             engine,
             sink,
-            open_outside,
-            CrawlTasks(settings, pool, sink, open_outside),
+            open_clients,
+            CrawlTasks(settings, pool, sink, open_clients),
             lambda: None,
             interner,
             0.0,

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from crawler.database import Database
 from crawler.live.firehose import Firehose
-from crawler.scope.reconciler import ScopeKeeper
+from crawler.scope.reconciler import ScopeReconciler
 from service.cli.processes.running_process import run_async, stop_event
 from service.crawling import WriteSide, add_configured_hosts, open_write_side
 from service.monitoring.heartbeat import keep_heartbeat
@@ -77,8 +77,8 @@ async def _crawl(config: Config, side: WriteSide) -> None:
         side.settings,
         side.url,
         side.pool,
-        side.sink,
-        side.open_outside,
+        side.index,
+        side.open_clients,
         list_due=side.tasks.list_repos,
         start_shard=ShardPlan(
             side.settings, side.url, config.log_format, config.log_level
@@ -99,12 +99,12 @@ async def _crawl(config: Config, side: WriteSide) -> None:
 
 async def _reconcile_scope(side: WriteSide, stop: asyncio.Event) -> None:
     database = Database(side.pool, most_tries=_TRIES)
-    async with side.open_outside() as outside:
-        keeper = ScopeKeeper(
+    async with side.open_clients() as outside:
+        keeper = ScopeReconciler(
             side.settings,
             database,
             outside,
-            side.sink.remove_outside,
-            side.sink.keep_wanted,
+            side.index.remove_out_of_scope,
+            side.index.keep_wanted,
         )
         await keeper.run(stop)

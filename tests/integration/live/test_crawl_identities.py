@@ -12,7 +12,7 @@ import pytest
 from crawl_author import Author, identity_frame, post
 from crawl_world import CrawlWorld, wait_for_stream, wait_until
 
-from crawler.identities import identity_refresh
+from crawler.identities import identity_jobs
 from crawler.identities.identity_cache import PostgresIdentityCache
 from crawler.scope.admission import IDENTITY_JOB
 from network.errors import UnreachableError
@@ -195,7 +195,7 @@ def test_refresh_without_due_accounts_returns_at_once(
     async def wait(*events: Any, **limits: Any) -> None:
         waits.append(events)
 
-    monkeypatch.setattr(identity_refresh, "wait_first", wait)
+    monkeypatch.setattr(identity_jobs, "wait_first", wait)
     assert world.tasks().refresh_identities() == {"queued": 0, "done": 0}
     assert waits == []
 
@@ -212,7 +212,7 @@ def test_new_account_during_a_directory_outage_is_admitted_later(
         world.resolver.down = True
         author = world.add_author(2, host)
         host.post(author, ("create", "app.bsky.feed.post/a", post("hi")))
-        wait_until(lambda: world.drops().get("unresolved_identity") == 1)
+        wait_until(lambda: world.drops().get("unknown_account") == 1)
         wait_until(lambda: bool(jobs_left(world)))
         assert author.did not in handles(world)
         world.resolver.down = False
@@ -248,9 +248,7 @@ def test_unresolvable_new_account_is_dropped(world: CrawlWorld) -> None:
     did = Author(1).did
     with world.pool.connection() as conn:
         jobs.put_jobs(conn, IDENTITY_JOB, [did])
-        conn.execute(
-            "UPDATE job SET tries = %s", (identity_refresh._TRIES_OF_STRANGERS,)
-        )
+        conn.execute("UPDATE job SET tries = %s", (identity_jobs._MAX_TRIES_UNKNOWN,))
     world.resolver.down = True
     world.tasks().refresh_identities()
     assert jobs_left(world) == {}

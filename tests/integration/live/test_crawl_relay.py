@@ -108,7 +108,7 @@ def test_relay_listing_adds_hosts(world: CrawlWorld) -> None:
         url = stack.enter_context(serving_in_thread(relay.app()))
         base = world.tasks()
         tasks = CrawlTasks(
-            base.settings, base.pool, base.sink, base.open_outside, (), (url,)
+            base.settings, base.pool, base.index, base.open_clients, (), (url,)
         )
         assert tasks.discover_hosts() == {"new": 251, "failed": 0, "plc": 0}
         assert tasks.discover_hosts() == {"new": 0, "failed": 0, "plc": 0}

@@ -17,6 +17,7 @@ from crawl_world import CrawlWorld, rebuild_root, wait_for_stream, wait_until
 
 from crawler.hosts.host_name import parse_host
 from indexer.event_numbering import EventRetention, event_numbering
+from indexer.index_writer import IndexWriter
 from mirror import stream_routes as routes
 from network.http.client import Fetcher
 from network.http.policy import Policy
@@ -26,7 +27,6 @@ from network.streams.stream_events import StreamTimes
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.events.frames import decode_frame
 from protocol.syntax.tid import is_tid
-from service.index_sink import IndexSink
 from service.provider import create_app
 from service.runtime.config import Config
 from storage.hosts import host_rows
@@ -50,7 +50,7 @@ class Publisher:
         names = stack.enter_context(open_pool(url, max=4))
         numbering = event_numbering(self.world.pool, EVERYTHING)
         stack.enter_context(numbering)
-        self.world.sink = IndexSink(
+        self.world.sink = IndexWriter(
             self.world.pool, Interner(names), numbering.wake, rebroadcast=True
         )
         config = Config.read(home=home, dev_network=True, event_log=True)
@@ -82,7 +82,7 @@ def follower_of(publisher: Publisher, url: str, stack: ExitStack) -> CrawlWorld:
     """Return another index that uses the first as a relay."""
     world = CrawlWorld(url)
     stack.callback(world.close)
-    world.open_outside = publisher.world.open_outside
+    world.open_clients = publisher.world.open_clients
     address = parse_host(publisher.url, dev=True)
     with world.pool.connection() as conn:
         host_rows.put_host(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 
 import pytest
 from crawl_author import Author, identity_frame, post
-from crawl_fakes import FakeApplied, FakeSink
+from crawl_fakes import FakeSink
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,36 +17,27 @@ from starlette.routing import Route
 
 from crawler.database import Database
 from crawler.hosts.host_name import HostName
-from crawler.identities.lookups import Lookups
+from crawler.identities.account_lookups import AccountLookups
+from crawler.identities.identity_cache import PostgresIdentityCache
+from crawler.identities.network_clients import NetworkClients
 from crawler.live.gate import Gate
 from crawler.live.pipeline import Pipeline
 from crawler.live.stream_state import StreamState
+from crawler.scope.admission import LOOKUP_JOB
 from crawler.settings import CrawlSettings
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.identity.resolver import IdentityResolver
 from network.server.listener import serving
-from protocol.events.event import Event
 from protocol.events.frames import encode_frame
 from protocol.syntax.did import Did
+from storage import jobs
 from storage.hosts import host_rows
-from storage.postgres.pool import Pool, open_pool
+from storage.postgres.pool import Conn, Pool, open_pool
 
 LIARS = 25
 HONEST = "honest.example.com"
 LONGEST_LAG = 5.0
-
-
-@dataclass
-class TimedSink(FakeSink):
-    """When each account's last event was applied."""
-
-    applied_at: dict[str, float] = field(default_factory=dict)
-
-    def apply(self, events: Sequence[Event], cursors: Mapping[int, int]) -> FakeApplied:
-        for event in events:
-            self.applied_at[event.did] = time.monotonic()
-        return super().apply(events, cursors)
 
 
 @contextlib.asynccontextmanager
@@ -108,30 +98,39 @@ def add_host(pool: Pool, name: str) -> StreamState:
 
 
 async def measure(pool: Pool) -> list[float]:
-    """The lags of an honest host's newcomers, beside hosts that ask for tar-pits."""
-    settings, sink, lookups = CrawlSettings(dev=True), TimedSink(), None
+    """Return how long new accounts of an honest host wait, beside hosts that name
+    accounts of domains that never answer."""
+    settings, sink = CrawlSettings(dev=True, account_cap=None), FakeSink()
     database, known = Database(pool), dict[str, Author]()
+    gate = Gate(settings, run=database.run)
+    loop = asyncio.get_running_loop()
+    pipeline = Pipeline(
+        settings,
+        database,
+        sink,
+        gate,
+        on_identities=lambda: loop.call_soon_threadsafe(lookups.wake),
+    )
+    stop, admitted = asyncio.Event(), dict[str, float]()
 
-    def ask(did: Did, refresh: bool, host: int) -> None:
-        assert lookups is not None
-        lookups.request(did, refresh, host)
+    async def watch() -> None:
+        while True:
+            for did in await asyncio.to_thread(database.run, admitted_dids):
+                admitted.setdefault(did, time.monotonic())
+            await asyncio.sleep(0.02)
 
-    gate = Gate(settings, run=database.run, look_up=ask)
-    pipeline = Pipeline(settings, database, sink, gate)
     async with (
         tar_pit(b"") as silent,
         tar_pit(b"x") as dripping,
         serving(documents(known)) as url,
         Fetcher(Policy(allow_loopback=True)) as fetcher,
     ):
-        resolver = IdentityResolver(fetcher, url, dev=True)
-        lookups = Lookups(
-            resolver,
-            pipeline.answer,
-            limit=settings.lookups_at_once,
-            per_host=settings.lookups_per_host,
-            patience=settings.lookup_patience,
+        cache = PostgresIdentityCache(pool)
+        resolver = IdentityResolver(fetcher, url, cache, dev=True)
+        lookups = AccountLookups(
+            settings, database, sink, NetworkClients(fetcher, resolver)
         )
+        working = asyncio.create_task(lookups.run(stop))
         pipeline.start()
         try:
             for n in range(LIARS):
@@ -152,20 +151,26 @@ async def measure(pool: Pool) -> list[float]:
                 author.write([("create", "app.bsky.feed.post/a", post("hi"))])
                 sent[author.did] = time.monotonic()
                 await pipeline.put(honest, author.frame(n))
+                if n == 1:
+                    watching = asyncio.create_task(watch())
                 await asyncio.sleep(0.05)
             deadline = time.monotonic() + LONGEST_LAG
-            while len(sink.applied_at) < len(sent):
-                if time.monotonic() > deadline:
-                    break
+            while len(admitted) < len(sent) and time.monotonic() < deadline:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-            assert pipeline.lookups_waiting > 0, "the liars' accounts wait still"
+            watching.cancel()
+            left = await asyncio.to_thread(database.run, jobs.count_jobs)
+            assert left[LOOKUP_JOB] > LIARS, "the liars' accounts wait still"
         finally:
-            await lookups.close()
             await pipeline.finish()
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
         missing = float("inf")
-        return sorted(
-            sink.applied_at.get(did, missing) - at for did, at in sent.items()
-        )
+        return sorted(admitted.get(did, missing) - at for did, at in sent.items())
+
+
+def admitted_dids(conn: Conn) -> list[str]:
+    rows = conn.execute("SELECT did FROM actor JOIN repo ON actor = id").fetchall()
+    return [row[0] for row in rows]
 
 
 @pytest.mark.slow

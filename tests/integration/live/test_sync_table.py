@@ -105,15 +105,15 @@ ROWS = (
     Row("syntax", "seq-that-repeats", numbered(1), {R.BAD_SEQ: 1}),
     Row("syntax", "seq-out-of-range", numbered(2**53), {R.BAD_SEQ: 1}),
     # 2: who may speak
-    Row("host", "another-host", by_other, {R.WRONG_HOST: 4}),
+    Row("host", "another-host", by_other, {R.WRONG_HOST: 4}, refreshes=1),
     Row("host", "a-relay-of-our-choice", by_relay, records=("first", "second")),
     Row(
         "host",
         "an-account-that-moved",
         moved,
-        {R.WRONG_HOST: 1},
-        records=("first", "second"),
-        refreshes=1,
+        {R.WRONG_HOST: 2},
+        DESYNCHRONIZED,
+        refreshes=2,
     ),
     Row(
         "host",
@@ -126,8 +126,7 @@ ROWS = (
         "host",
         "a-did-given-up",
         tombstoned,
-        {R.UNRESOLVED_IDENTITY: 1},
-        state=DESYNCHRONIZED,
+        {R.WRONG_HOST: 1},
         status="deleted",
         refreshes=1,
     ),
@@ -242,7 +241,12 @@ ROWS = (
     ),
     # 6: the signature
     Row(
-        "signature", "a-rotated-key", rotated, records=("first", "second"), refreshes=1
+        "signature",
+        "a-rotated-key",
+        rotated,
+        {R.BAD_SIGNATURE: 1},
+        DESYNCHRONIZED,
+        refreshes=1,
     ),
     Row(
         "signature",
@@ -266,9 +270,16 @@ ROWS = (
         "from-before-the-rotation",
         from_before_the_rotation,
         {R.STALE_REV: 2},
-        records=("first", "second"),
+        DESYNCHRONIZED,
     ),
-    Row("signature", "no-key", keyless, {R.NO_SIGNING_KEY: 2}, refreshes=1),
+    Row(
+        "signature",
+        "no-key",
+        keyless,
+        {R.BAD_SIGNATURE: 1, R.NO_SIGNING_KEY: 1},
+        DESYNCHRONIZED,
+        refreshes=2,
+    ),
     # 7: structure
     Row("tree", "a-node-that-is-none", broken_tree, {R.BAD_TREE: 1}, DESYNCHRONIZED),
     Row("tree", "no-nodes", truncated, {R.MISSING_BLOCK: 1}, DESYNCHRONIZED),
@@ -422,6 +433,7 @@ def test_every_reason_to_drop_a_message_has_its_row() -> None:
         R.FRAME_TOO_LARGE,
         R.BAD_FRAME,
         R.UNKNOWN_ACCOUNT,
+        R.UNRESOLVED_IDENTITY,
         R.HOST_BUDGET,
         R.THROTTLED,
         R.OUT_OF_SCOPE,

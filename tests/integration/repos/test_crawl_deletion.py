@@ -21,10 +21,10 @@ from crawl_world import CrawlWorld, FakeHost, rebuild_root, wait_for_stream, wai
 
 from audit.repo_audit import recount_stats
 from indexer import account as account_module
+from indexer.index_writer import IndexWriter
 from indexer.search_drain import search_drain
 from network.server.listener import serving_in_thread
 from search.engines.postgres import PostgresEngine
-from service.index_sink import IndexSink
 from service.provider import create_app
 from service.runtime.config import Config
 from storage.postgres.pool import open_pool
@@ -97,7 +97,7 @@ def world(index_db: str) -> Iterator[CrawlWorld]:
         open_pool(index_db, max=4) as names,
         search_drain(pool, PostgresEngine(pool)) as drain,
     ):
-        opened.sink = IndexSink(opened.pool, Interner(names), drain.wake)
+        opened.sink = IndexWriter(opened.pool, Interner(names), drain.wake)
         yield opened
     opened.close()
 

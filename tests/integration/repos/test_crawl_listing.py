@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from crawl_fakes import FakeResolver, FakeSink, fake_outside
+from crawl_fakes import FakeResolver, FakeSink, fake_clients
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -107,7 +107,7 @@ class World:
     def tasks(self, **settings: Any) -> CrawlTasks:
         settings = {"dev": True, "listing_settle": 0.0} | settings
         return CrawlTasks(
-            CrawlSettings(**settings), self.pool, self.sink, fake_outside(self.resolver)
+            CrawlSettings(**settings), self.pool, self.sink, fake_clients(self.resolver)
         )
 
     def known(self) -> dict[str, repo_rows.KnownRepo]:

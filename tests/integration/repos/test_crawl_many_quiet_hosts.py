@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 import psutil
 import pytest
-from crawl_fakes import FakeResolver, FakeSink, fake_outside
+from crawl_fakes import FakeResolver, FakeSink, fake_clients
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -84,7 +84,7 @@ def measure(pool: Pool, count: int, more: int) -> dict[str, float]:
     with ExitStack() as stack:
         url = stack.enter_context(serving_in_thread(crowd.app()))
         make_hosts(pool, int(url.rsplit(":", 1)[1]), count)
-        tasks = CrawlTasks(settings, pool, FakeSink(), fake_outside(FakeResolver()))
+        tasks = CrawlTasks(settings, pool, FakeSink(), fake_clients(FakeResolver()))
         began, before = time.monotonic(), memory()
         first = poll_round(tasks, 400)
         after_first, seconds = memory(), time.monotonic() - began
@@ -137,7 +137,7 @@ def test_poll_round_of_two_thousand_hosts_has_bounded_memory(pool: Pool) -> None
 
 def test_dead_host_is_polled_less_and_less_often(pool: Pool) -> None:
     settings = CrawlSettings(dev=True, listing_settle=0.0, offline_after=3)
-    tasks = CrawlTasks(settings, pool, FakeSink(), fake_outside(FakeResolver()))
+    tasks = CrawlTasks(settings, pool, FakeSink(), fake_clients(FakeResolver()))
     make_hosts(pool, 1, 1)
     waits = []
     for _ in range(4):

@@ -35,11 +35,11 @@ def test_sparse_fetch_of_one_collection(network: World, index: CrawlWorld) -> No
     ).json["uri"]
 
     async def fetch() -> SparseRepo:
-        async with index.open_outside() as outside:
-            document = await outside.resolver.resolve_did(Did(alice.did))
+        async with index.open_clients() as clients:
+            document = await clients.resolver.resolve_did(Did(alice.did))
             assert document.signing_key is not None
             key = parse_did_key(document.signing_key)
-            client = XrpcClient(outside.fetcher, server.url)
+            client = XrpcClient(clients.fetcher, server.url)
             return await fetch_collections(
                 client, Did(alice.did), key, [NOTE], time.time_ns() // 1_000
             )
@@ -96,8 +96,8 @@ def test_no_repo_is_claimed_while_a_batch_waits(
 
 
 async def _backfill(index: CrawlWorld) -> BackfillReport:
-    async with index.open_outside() as outside:
-        backfill = Backfill(index.settings(), Database(index.pool), index.sink, outside)
+    async with index.open_clients() as clients:
+        backfill = Backfill(index.settings(), Database(index.pool), index.sink, clients)
         return await backfill.run_batch(10, seconds=60.0)
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from crawl_fakes import FakeResolver, FakeSink, fake_outside
+from crawl_fakes import FakeResolver, FakeSink, fake_clients
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -78,7 +78,7 @@ class World:
 
     def sweep(self, limit: int = 300) -> dict[str, int]:
         tasks = CrawlTasks(
-            CrawlSettings(dev=True), self.pool, self.sink, fake_outside(FakeResolver())
+            CrawlSettings(dev=True), self.pool, self.sink, fake_clients(FakeResolver())
         )
         return tasks.sweep_statuses(limit)
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from audit.repo_audit import recount_stats
 from crawler.database import Database
-from crawler.scope.reconciler import ScopeKeeper
+from crawler.scope.reconciler import ScopeReconciler
 from indexer.collections.texts import TEXTS
 from network.server.listener import serving_in_thread
 from search.drain import drain_outbox
@@ -45,12 +45,12 @@ def keeping(world: CrawlWorld) -> Iterator[None]:
 
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
-        async with world.open_outside() as outside:
-            keeper = ScopeKeeper(
+        async with world.open_clients() as clients:
+            keeper = ScopeReconciler(
                 world.settings(),
                 Database(world.pool),
-                outside,
-                world.sink.remove_outside,
+                clients,
+                world.sink.remove_out_of_scope,
                 world.sink.keep_wanted,
             )
             await keeper.run(stop)
@@ -152,7 +152,7 @@ def test_removed_accounts_leave_no_rows(world: CrawlWorld) -> None:
     drain()
     assert rows_of(world, b)["search_document"] == 1
     choose(world, "dids", a, c)
-    removed = world.sink.remove_outside([a.did, b.did])
+    removed = world.sink.remove_out_of_scope([a.did, b.did])
     assert removed == 3, "those of b: a belongs to the scope"
     drain()
     assert set(rows_of(world, b).values()) == {0}
@@ -172,7 +172,7 @@ def test_removed_accounts_leave_no_rows(world: CrawlWorld) -> None:
         ).fetchone()
     assert followers == (1,)
     # Twice is as good as once, and somebody unknown is no harm.
-    assert world.sink.remove_outside([b.did, "did:plc:nobody"]) == 0
+    assert world.sink.remove_out_of_scope([b.did, "did:plc:nobody"]) == 0
 
 
 def test_count_check_detects_missing_rows(world: CrawlWorld) -> None:
@@ -308,7 +308,7 @@ def test_account_returning_during_removal_is_fetched_again(
         return len(pages) < 2
 
     monkeypatch.setattr("indexer.repos.scope_removal.is_outside", outside)
-    assert world.sink.remove_outside([b.did]) == 4
+    assert world.sink.remove_out_of_scope([b.did]) == 4
     choose(world, "dids", a, b)
     with world.crawling():
         wait_until(lambda: is_exactly(world, a, b))

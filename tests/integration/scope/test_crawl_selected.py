@@ -87,11 +87,11 @@ def stands(index: CrawlWorld, server: Client, did: str) -> bool:
 
 
 async def _sparse(index: CrawlWorld, server: Client, did: str) -> SparseRepo:
-    async with index.open_outside() as outside:
-        document = await outside.resolver.resolve_did(Did(did))
+    async with index.open_clients() as clients:
+        document = await clients.resolver.resolve_did(Did(did))
         assert document.signing_key is not None
         key = parse_did_key(document.signing_key)
-        client = XrpcClient(outside.fetcher, server.url)
+        client = XrpcClient(clients.fetcher, server.url)
         return await fetch_collections(
             client, Did(did), key, [NOTE], time.time_ns() // 1_000
         )
@@ -99,9 +99,9 @@ async def _sparse(index: CrawlWorld, server: Client, did: str) -> SparseRepo:
 
 def look(index: CrawlWorld, did: str) -> Finding:
     async def run() -> Finding:
-        async with index.open_outside() as outside:
+        async with index.open_clients() as clients:
             auditor = Auditor(
-                index.pool, Interner(index.pool), outside.fetcher, repair=True
+                index.pool, Interner(index.pool), clients.fetcher, repair=True
             )
             return await auditor.check(did)
 

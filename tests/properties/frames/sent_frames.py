@@ -17,8 +17,8 @@ from libipld import encode_dag_cbor
 
 from bench.fake_accounts import START_US
 from crawler.hosts.host_name import parse_host
-from crawler.live.gate_frame import read_frame
-from crawler.live.rounds import Passed
+from crawler.live.gate_frame import prove_frames, read_frame
+from crawler.live.gate_result import GateResult
 from crawler.live.stream_state import StreamState
 from indexer.event_frames import frame_of, messages_of
 from protocol.data import cbor
@@ -204,7 +204,7 @@ ODD_FORMS: Final[tuple[Callable[[Fuzzer, bytes], bytes], ...]] = (
 def take(it: Fuzzer, writer: Writer, raw: bytes) -> Event | None:
     """Return the event that the gate makes of a frame of a known account."""
     stream = StreamState(1, HOST)
-    message = read_frame(stream, raw, Passed(), bad_seqs_allowed=9)
+    message = read_frame(stream, raw, GateResult(), bad_seqs_allowed=9)
     if message is None:
         return None
     did, seq, body = message.did, message.seq, message.body
@@ -220,7 +220,10 @@ def take(it: Fuzzer, writer: Writer, raw: bytes) -> Event | None:
     key = writer.key.public if did == writer.did else it.keys.get(did)
     if key is None:
         return None
-    event: Any = message.verify(key, NOW_US)
+    prove_frames([(message, key)], NOW_US)
+    event: Any = message.proof
+    if isinstance(event, Exception):
+        raise event
     if type(event) is CommitEvent and event.prev_data is None:
         return None
     object.__setattr__(event, "frame", message.to_send(NOW_US))

@@ -11,7 +11,7 @@ import pytest
 from sent_frames import HOST, events, expected_commits
 
 from crawler.live.gate_frame import read_frame
-from crawler.live.rounds import Passed
+from crawler.live.gate_result import GateResult
 from crawler.live.stream_state import StreamState
 from indexer import event_frames
 from mirror.jetstream_events import EventMessages, Message
@@ -53,7 +53,7 @@ def check_frames(conn: Conn, logged: list[Any]) -> None:
         theirs, ours = decode_frame(frame), decode_frame(raw)
         # NaN is not equal to itself; its text is.
         assert repr({**theirs.body, "seq": seq}) == repr(ours.body)
-        message = read_frame(stream, raw, Passed(), bad_seqs_allowed=1)
+        message = read_frame(stream, raw, GateResult(), bad_seqs_allowed=1)
         assert message is not None
         assert message.plain
         assert (message.did, message.seq, message.t) == (event.did, seq, theirs.t)

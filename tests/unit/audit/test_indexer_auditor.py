@@ -19,7 +19,7 @@ from starlette.routing import Route
 from audit.auditor import Auditor, Finding, audit_step
 from audit.row_audit import audit_whole
 from audit.samples import KEPT, Verdict, completeness, draw_repos, note_sample, wilson
-from crawler.identities.network_clients import Outside
+from crawler.identities.network_clients import NetworkClients
 from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
 from network.identity.resolver import IdentityResolver
@@ -57,7 +57,9 @@ class Host:
 
 
 @contextlib.asynccontextmanager
-async def world(host: Host, conn: Conn, *authors: Author) -> AsyncIterator[Outside]:
+async def world(
+    host: Host, conn: Conn, *authors: Author
+) -> AsyncIterator[NetworkClients]:
     route = Route("/xrpc/com.atproto.sync.getLatestCommit", host.answer)
     app = Starlette(routes=[route])
     async with serving(app, "127.0.0.1", 0) as url, Fetcher(DEV) as fetcher:
@@ -72,7 +74,7 @@ async def world(host: Host, conn: Conn, *authors: Author) -> AsyncIterator[Outsi
                 " WHERE actor.id = repo.actor AND did = ANY(%s)",
                 ([each.did for each in authors],),
             )
-        yield Outside(fetcher, IdentityResolver(fetcher))
+        yield NetworkClients(fetcher, IdentityResolver(fetcher))
 
 
 def look(
@@ -223,9 +225,9 @@ def test_steps_count_findings(
         async with world(host, conn, a, b) as outside:
 
             @contextlib.asynccontextmanager
-            async def reopen() -> AsyncIterator[Outside]:
+            async def reopen() -> AsyncIterator[NetworkClients]:
                 async with Fetcher(DEV) as fetcher:
-                    yield Outside(fetcher, outside.resolver)
+                    yield NetworkClients(fetcher, outside.resolver)
 
             step = await asyncio.to_thread(
                 audit_step, pool, interner, reopen, per_run=10.0

@@ -28,8 +28,8 @@ from bench.metric import Metric, median, quantile
 from bench.process import MemoryWatch, cpu_seconds
 from bench.report import to_line, to_table
 from crawler.settings import CrawlSettings
+from indexer.index_writer import IndexWriter
 from protocol.data.cbor import decode
-from service.index_sink import IndexSink
 from storage.postgres.pool import open_pool
 from storage.records.interning import Interner
 
@@ -62,7 +62,7 @@ class Silence:
 @pytest.fixture
 def index(index_db: str) -> Iterator[Index]:
     with open_pool(index_db, max=4) as pool, open_pool(index_db, max=2) as names:
-        sink = IndexSink(pool, Interner(names), lambda: None)
+        sink = IndexWriter(pool, Interner(names), lambda: None)
         yield Index(index_db, pool, names, sink, CrawlSettings(dev=True))
 
 

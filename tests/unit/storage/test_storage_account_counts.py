@@ -12,7 +12,7 @@ from crawler.hosts.host_name import HostName
 from crawler.identities.accounts import Account
 from crawler.scope.admission import Admission, Placement, place_repos
 from crawler.settings import CrawlSettings
-from indexer.repos.scope_removal import remove_outside
+from indexer.repos.scope_removal import remove_out_of_scope
 from protocol.syntax.did import Did
 from storage.hosts import host_rows
 from storage.hosts.host_budget import set_limit
@@ -48,7 +48,7 @@ def narrow(conn: Conn, interner: Interner, *leaving: Did) -> None:
     set_scope(conn, ScopeKind.DIDS, seeds=[did(999)])
     conn.commit()
     for one in leaving:
-        remove_outside(conn, interner, one, datetime.now(UTC))
+        remove_out_of_scope(conn, interner, one, datetime.now(UTC))
     set_scope(conn, ScopeKind.NETWORK)
     conn.commit()
 

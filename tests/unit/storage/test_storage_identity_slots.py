@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crawler.database import Database
-from crawler.identities import identity_refresh
+from crawler.identities import identity_jobs, identity_refresh
 from crawler.identities.identity_refresh import IdentityRefresh
 from crawler.settings import CrawlSettings
 from network.errors import DidNotFoundError
@@ -23,7 +23,7 @@ from storage.postgres.pool import Pool
 JOB = "identity"
 
 
-class Outside:
+class NetworkClients:
     """A resolver and sink in one; `slow` accounts never get a document."""
 
     def __init__(self, slow: Iterable[str] = (), seconds: float = 0.0) -> None:
@@ -68,8 +68,8 @@ def put_accounts(pool: Pool, host: int, count: int, *, due_s: float = 0.0) -> li
     return dids
 
 
-def worker(pool: Pool, outside: Any) -> IdentityRefresh:
-    return IdentityRefresh(CrawlSettings(), Database(pool), outside, outside)
+def worker(pool: Pool, clients: Any) -> IdentityRefresh:
+    return IdentityRefresh(CrawlSettings(), Database(pool), clients, clients)
 
 
 def claim(pool: Pool, limit: int = 1_000) -> Sequence[Any]:
@@ -77,10 +77,10 @@ def claim(pool: Pool, limit: int = 1_000) -> Sequence[Any]:
         return claim_jobs(conn, JOB, limit=limit, lease_s=60)
 
 
-async def wait_for(outside: Outside, dids: Iterable[str]) -> None:
+async def wait_for(clients: NetworkClients, dids: Iterable[str]) -> None:
     wanted = set(dids)
     async with asyncio.timeout(10):
-        while not wanted <= outside.done.keys():  # noqa: ASYNC110
+        while not wanted <= clients.done.keys():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -98,44 +98,44 @@ def test_silent_servers_delay_only_their_jobs(pool: Pool, hosts: int) -> None:
         for did in put_accounts(pool, host, 500 // hosts, due_s=60.0)
     ]
     honest = put_accounts(pool, 99, 50)
-    outside = Outside(slow)
+    clients = NetworkClients(slow)
 
     async def work() -> None:
-        running = asyncio.create_task(worker(pool, outside).run(asyncio.Event()))
-        await wait_for(outside, honest)
+        running = asyncio.create_task(worker(pool, clients).run(asyncio.Event()))
+        await wait_for(clients, honest)
         # New jobs are not delayed either.
         late = await asyncio.to_thread(put_accounts, pool, 98, 50)
-        await wait_for(outside, late)
+        await wait_for(clients, late)
         await kill(running)
 
     asyncio.run(work())
-    assert set(outside.most_at_once) - outside.done.keys() <= set(slow)
-    by_host = Counter(did.split("a")[0] for did in outside.most_at_once if did in slow)
+    assert set(clients.most_at_once) - clients.done.keys() <= set(slow)
+    by_host = Counter(did.split("a")[0] for did in clients.most_at_once if did in slow)
     assert set(by_host.values()) == {4}
 
 
 def test_slow_hosts_get_half(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity_refresh, "_AT_ONCE", 8)
-    monkeypatch.setattr(identity_refresh, "_PATIENCE", 0.1)
+    monkeypatch.setattr(identity_jobs, "_PATIENCE", 0.1)
     late = {did for host in range(1, 5) for did in put_accounts(pool, host, 15)}
-    outside, beside = Outside(), list[int]()
+    clients, beside = NetworkClients(), list[int]()
 
     async def answer(did: str, **_: Any) -> Any:
         if did in late:
-            outside.under_way["late"] += 1
+            clients.under_way["late"] += 1
             await asyncio.sleep(0.3)
-            outside.under_way["late"] -= 1
+            clients.under_way["late"] -= 1
         else:
-            beside.append(outside.under_way["late"])
+            beside.append(clients.under_way["late"])
         raise DidNotFoundError(did)
 
-    outside.resolve_did = answer  # type: ignore[method-assign]
+    clients.resolve_did = answer  # type: ignore[method-assign]
 
     async def work() -> None:
-        running = asyncio.create_task(worker(pool, outside).run(asyncio.Event()))
-        while len({did.split("a")[0] for did in outside.done}) < 4:  # noqa: ASYNC110
+        running = asyncio.create_task(worker(pool, clients).run(asyncio.Event()))
+        while len({did.split("a")[0] for did in clients.done}) < 4:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        await wait_for(outside, await asyncio.to_thread(put_accounts, pool, 99, 30))
+        await wait_for(clients, await asyncio.to_thread(put_accounts, pool, 99, 30))
         await kill(running)
 
     asyncio.run(work())
@@ -147,11 +147,11 @@ def test_round_leaves_waiting_jobs_to_the_next(pool: Pool) -> None:
     dids = put_accounts(pool, 1, 40)
     with pool.connection() as conn:
         put_jobs(conn, JOB, dids[:20], doubt=True)
-    outside = Outside(seconds=0.4)
-    assert asyncio.run(worker(pool, outside).run_once(seconds=0.6)) == 8
+    clients = NetworkClients(seconds=0.4)
+    assert asyncio.run(worker(pool, clients).run_once(seconds=0.6)) == 8
     left = claim(pool)
     assert len(left) == 32
-    assert {job.key for job in left} == set(dids) - outside.done.keys()
+    assert {job.key for job in left} == set(dids) - clients.done.keys()
     assert {job.key for job in left if job.doubted} == set(dids[:20]) & {
         job.key for job in left
     }
@@ -161,12 +161,14 @@ def test_round_leaves_waiting_jobs_to_the_next(pool: Pool) -> None:
 def test_waiting_job_keeps_its_lease(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identity_refresh, "_LEASE", 2.5)
-    monkeypatch.setattr(identity_refresh, "_RENEWED_EVERY", 0.3)
+    monkeypatch.setattr(identity_jobs, "_LEASE", 2.5)
+    monkeypatch.setattr(identity_jobs, "_RENEWED_EVERY", 0.3)
     dids = put_accounts(pool, 1, 20)
 
     async def work() -> None:
-        running = asyncio.create_task(worker(pool, Outside(dids)).run(asyncio.Event()))
+        running = asyncio.create_task(
+            worker(pool, NetworkClients(dids)).run(asyncio.Event())
+        )
         await asyncio.sleep(3.5)
         assert await asyncio.to_thread(claim, pool) == []
         # It crashes without releasing anything.
@@ -186,29 +188,29 @@ def test_concurrent_workers_do_each_job_once(pool: Pool, seed: int) -> None:
         for host in range(1, 9)
         for did in put_accounts(pool, host, draw.choice([1, 5, 60]), due_s=host % 3)
     ]
-    outside = Outside(seconds=0.003)
+    clients = NetworkClients(seconds=0.003)
 
     async def work() -> list[int]:
         return await asyncio.gather(
-            *(worker(pool, outside).run_once(seconds=30) for _ in range(2))
+            *(worker(pool, clients).run_once(seconds=30) for _ in range(2))
         )
 
     assert sum(asyncio.run(work())) == len(dids)
-    assert outside.done == Counter(dids)
-    assert set(outside.most_at_once.values()) == {1}
+    assert clients.done == Counter(dids)
+    assert set(clients.most_at_once.values()) == {1}
     assert claim(pool) == []
 
 
 def test_write_error_ends_the_round(pool: Pool) -> None:
     put_accounts(pool, 1, 20)
-    outside = Outside()
+    clients = NetworkClients()
 
     def fail(*_: Any) -> None:
         raise ValueError("no such thing")
 
-    outside.set_handle = fail  # type: ignore[assignment, method-assign]
+    clients.set_handle = fail  # type: ignore[assignment, method-assign]
     with pytest.raises(ValueError, match="no such thing"):
-        asyncio.run(worker(pool, outside).run(asyncio.Event()))
+        asyncio.run(worker(pool, clients).run(asyncio.Event()))
 
 
 def test_jobs_of_slow_hosts_block_no_refreshes(pool: Pool) -> None:
@@ -220,5 +222,5 @@ def test_jobs_of_slow_hosts_block_no_refreshes(pool: Pool) -> None:
             " INSERT INTO repo (actor, host, state, identity_at)"
             " SELECT id, 2, 'synchronized', now() - interval '2 days' FROM made"
         )
-    queued = asyncio.run(worker(pool, Outside()).queue_stale(200))
+    queued = asyncio.run(worker(pool, NetworkClients()).queue_stale(200))
     assert queued == 1

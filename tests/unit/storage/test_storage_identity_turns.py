@@ -89,7 +89,7 @@ def test_refresh_rate_meets_the_interval(pool: Pool, accounts: int) -> None:
         host_rows.put_host(conn, "a.example.com", "https://a", source="relay")
         conn.execute("UPDATE host SET accounts = %s", (accounts,))
         put_accounts(conn, 20_000, checked="2 days")
-    nothing: Any = type("Outside", (), {"resolver": None})
+    nothing: Any = type("NetworkClients", (), {"resolver": None})
     work = IdentityRefresh(CrawlSettings(), Database(pool), nothing, nothing)
     queued = asyncio.run(work.queue_stale(200))
     assert queued >= 200

@@ -6,12 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.identities.accounts import (
-    EARLY_LOOKS,
-    SAVED_S,
-    Account,
-    AccountBook,
-)
+from crawler.identities.accounts import EARLY_REFRESHES, SAVED_S, Account, AccountBook
 from protocol.syntax import Did
 
 RATE = 10.0
@@ -37,7 +32,7 @@ class Budget:
             dev=False,
             refresh_interval=60.0,
             commits_per_s=RATE,
-            calm=CALM,
+            cooldown=CALM,
             clock=self.clock,
         )
         self.account = Account(Did("did:plc:" + "a" * 24))
@@ -82,14 +77,14 @@ def test_who_goes_on_is_followed_no_more(per_s: float) -> None:
 def test_identity_events_are_followed_at_once_and_one_a_minute_on_the_whole() -> None:
     """Several changes of a handle in a minute are; somebody who goes on is not."""
     budget = Budget()
-    book, account = budget.book, budget.account
-    assert [book.doubt_in(account) for _ in range(EARLY_LOOKS)] == [0.0] * EARLY_LOOKS
+    book, account, early = budget.book, budget.account, EARLY_REFRESHES
+    assert [book.refresh_in(account) for _ in range(early)] == [0.0] * EARLY_REFRESHES
     looks = 0
     for _ in range(3_600):
         budget.clock.now += 1.0
-        wait = book.doubt_in(account)
+        wait = book.refresh_in(account)
         assert wait <= 60.0
         looks += wait == 0.0
     assert looks == 60
-    budget.clock.now += 60.0 * (EARLY_LOOKS + 1)
-    assert [book.doubt_in(account) for _ in range(EARLY_LOOKS)] == [0.0] * EARLY_LOOKS
+    budget.clock.now += 60.0 * (early + 1)
+    assert [book.refresh_in(account) for _ in range(early)] == [0.0] * EARLY_REFRESHES

@@ -44,12 +44,8 @@ def test_an_item_over_the_bound_passes_alone() -> None:
     assert queue.take(10, 0.0) == ["huge"]
     assert queue.take(10, 0.0) == []
     asyncio.run(queue.put("frame", 1))
-    queue.put_now("control")
-    assert queue.take(10, 0.0, urgent_only=True) == ["control"]
-    assert queue.take(10, 0.0, urgent_only=True) == []
-    queue.put_now("another")
     queue.close()
-    assert queue.take(10, 0.0) == ["another", "frame"]
+    assert queue.take(10, 0.0) == ["frame"]
     assert queue.take(10, 0.0) is None
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from crawler.hosts.host_name import HostName
 from crawler.live import verify
-from crawler.live.gate_frame import COMMIT, GateFrame, prove_commits
+from crawler.live.gate_frame import COMMIT, GateFrame, prove_frames
 from crawler.live.stream_state import StreamState
 from protocol.events.drops import DropReason
 from protocol.events.event import CommitEvent
@@ -52,10 +52,9 @@ def test_a_group_ends_with_the_frame_that_fills_a_mebibyte(
 
     monkeypatch.setattr(verify, "verify_commits", watched)
     ready = frames(sizes)
-    prove_commits(ready, 0)
+    prove_frames(ready, 0)
     assert proven == groups
     for frame, key in ready:
-        assert frame.proof is not None
-        assert frame.proof[0] is key
-        assert isinstance(frame.proof[1], verify.RejectedError)
-        assert frame.proof[1].reason == DropReason.BAD_FIELD
+        assert frame.proven_by is key
+        assert isinstance(frame.proof, verify.RejectedError)
+        assert frame.proof.reason == DropReason.BAD_FIELD

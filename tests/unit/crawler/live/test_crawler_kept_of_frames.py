@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crawler.hosts.host_name import HostName
 from crawler.live.gate_frame import GateFrame, read_frame
-from crawler.live.rounds import Passed
+from crawler.live.gate_result import GateResult
 from crawler.live.stream_state import StreamState
 from crawler.live.verify import verify_commit, verify_sync
 from protocol.errors import ProtocolError
@@ -31,7 +31,7 @@ def frame(t: str, **fields: Any) -> bytes:
 
 def read(raw: bytes) -> GateFrame:
     stream = StreamState(1, HostName("pds.example.com"), relay=False, trusted=False)
-    found = read_frame(stream, raw, Passed(), bad_seqs_allowed=1)
+    found = read_frame(stream, raw, GateResult(), bad_seqs_allowed=1)
     assert found is not None
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,8 @@ import pytest
 from crawler.database import Database, StoppedError, is_transient
 from crawler.hosts.host_name import HostName
 from crawler.live import pipeline as pipeline_module
+from crawler.live.gate_result import GateResult, ResetHost
 from crawler.live.pipeline import Pipeline
-from crawler.live.rounds import LookedUp, Passed, ResetHost
 from crawler.live.stream_state import Arrival, StreamState
 from crawler.settings import CrawlSettings
 from protocol.events.drops import DropReason
@@ -74,17 +74,14 @@ class _Sink:
 class _Gate:
     """Every frame is an event whose DID is the frame's text."""
 
-    full = False
-    waiting = 0
-
-    def take(
-        self,
-        arrivals: Sequence[Arrival],
-        answers: Sequence[LookedUp],
-        resets: Sequence[ResetHost],
-    ) -> Passed:
-        passed = Passed(resets={reset.host: reset.behind for reset in resets})
+    def take(self, arrivals: Sequence[Arrival | ResetHost]) -> GateResult:
+        passed = GateResult()
         for arrival in arrivals:
+            if isinstance(arrival, ResetHost):
+                passed.resets[arrival.host] = arrival.behind
+                passed.marks.clear()
+                continue
+            assert arrival.raw is not None
             stream = arrival.stream
             stream.last_seq += 1
             stream.handled += 1
@@ -124,12 +121,14 @@ class _Line:
         )
         self.pipeline.add_stream(self.stream)
 
-    def run(self, *frames: bytes, meanwhile: Callable[[], None] | None = None) -> None:
+    def run(self, *frames: bytes, reset_after: int = 0) -> None:
         async def put() -> None:
             for raw in frames:
                 await self.pipeline.put(self.stream, raw)
-            if meanwhile is not None:
-                await asyncio.to_thread(meanwhile)
+            if reset_after:
+                while self.stream.handled < reset_after:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                await self.pipeline.reset(self.host)
 
         self.pipeline.start()
         asyncio.run(put())
@@ -260,12 +259,7 @@ def test_a_slow_database_stops_the_reader(pool: Pool) -> None:
 
 
 def test_a_reset_forgets_the_cursor_for_good(line: _Line) -> None:
-    def reset() -> None:
-        while line.stream.handled < 20:
-            time.sleep(0.01)
-        line.pipeline.reset(line.host)
-
-    line.run(*names(20), meanwhile=reset)
+    line.run(*names(20), reset_after=20)
     assert line.cursor() is None
 
 

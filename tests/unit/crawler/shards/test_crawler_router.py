@@ -17,19 +17,17 @@ from hypothesis import strategies as st
 
 from crawler.database import Database
 from crawler.hosts.host_name import HostName
-from crawler.live.rounds import LookedUp
 from crawler.live.stream_state import Fault, StreamState
 from crawler.shards.router import _MARK_EVERY as MARK_EVERY
 from crawler.shards.router import Router
 from crawler.shards.shard_link import ShardLink
 from crawler.shards.shard_wire import (
-    Asked,
     ControlReader,
-    Faulted,
     Kind,
     MessageReader,
+    StreamFault,
     Throttled,
-    Woken,
+    Wake,
     pack_control,
     pack_header,
     shard_of,
@@ -59,7 +57,6 @@ class FakeShard:
         self._frames, self._control = frames.dup(), control.dup()
         self._threads = [
             threading.Thread(target=self._read, daemon=True),
-            threading.Thread(target=self._hear, daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -72,11 +69,6 @@ class FakeShard:
                 break
             self.slow.wait()
         self.die()
-
-    def _hear(self) -> None:
-        reader = ControlReader()
-        while chunk := self._control.recv(65_536):
-            self.heard += reader.feed(chunk)
 
     def say(self, message: Any) -> None:
         self._control.sendall(pack_control(message))
@@ -110,8 +102,7 @@ class Routed:
 
     def __init__(self, pool: Pool) -> None:
         self.shards: list[FakeShard] = []
-        self.asked: list[tuple[str, bool, int]] = []
-        self.woken: list[Woken] = []
+        self.woken: list[Wake] = []
         self.pool = pool
 
         def start(number: int, *channels: socket.socket) -> Any:
@@ -122,7 +113,6 @@ class Routed:
             SHARDS,
             start,
             Database(pool, retry_cap=0.05),
-            look_up=lambda *asked: self.asked.append(asked),
             wake=self.woken.append,
         )
         with pool.connection() as conn:
@@ -309,13 +299,15 @@ async def test_a_fault_takes_the_position_back(pool: Pool) -> None:
         for seq in range(1, 5):
             await routed.router.put(stream, frame(did(seq), seq))
         number = routed.router._streams[routed.host].number
-        routed.shards[1].say(Faulted(number, Fault.BAD_FRAME, "why", 2))
+        routed.shards[1].say(StreamFault(number, Fault.BAD_FRAME, "why", 2))
         await wait_until(lambda: closed)
         assert (stream.last_seq, stream.fault) == (2, Fault.BAD_FRAME)
         await routed.router.put(stream, frame(did(9), 9))
         assert stream.last_seq == 2, "nothing more of this stream is taken"
-        routed.shards[1].say(Faulted(number + 7, Fault.ERROR, "of an old stream", 1))
-        routed.shards[1].say(Woken(repos=True))
+        routed.shards[1].say(
+            StreamFault(number + 7, Fault.ERROR, "of an old stream", 1)
+        )
+        routed.shards[1].say(Wake(repos=True))
         await wait_until(lambda: routed.woken)
         assert stream.last_seq == 2
 
@@ -337,7 +329,7 @@ async def test_a_host_that_numbers_anew_takes_every_shard_back(pool: Pool) -> No
     async with routing(pool) as routed:
         stream = routed.stream(900)
         await routed.router.put(stream, frame(did(1), 901))
-        routed.router.reset(routed.host)
+        await routed.router.reset(routed.host)
         stream = routed.stream(None)
         await routed.router.put(stream, frame(did(1), 6))
         await routed.router.put(stream, frame(did(2), 7))
@@ -350,20 +342,6 @@ async def test_a_host_that_numbers_anew_takes_every_shard_back(pool: Pool) -> No
             )
             assert kinds.index(Kind.RESET) < last_frame
         assert set(routed.rows().values()) == {5}
-
-
-@pytest.mark.anyio
-async def test_look_ups_go_out_and_their_answers_to_the_owner(pool: Pool) -> None:
-    async with routing(pool) as routed:
-        wanted = did(4)
-        owner = routed.shards[shard_of(wanted, SHARDS)]
-        owner.say(Asked(wanted, True, 7))
-        await wait_until(lambda: routed.asked)
-        assert routed.asked == [(wanted, True, 7)]
-        routed.router.answer(LookedUp(wanted, None, gone=True))
-        await wait_until(lambda: owner.heard)
-        assert owner.heard == [LookedUp(wanted, None, gone=True)]
-        assert [s.heard for s in routed.shards if s is not owner] == [[], []]
 
 
 @pytest.mark.anyio

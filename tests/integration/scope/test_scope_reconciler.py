@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 import crawler.scope.reconciler as module
 from crawler.database import Database
-from crawler.scope.reconciler import ScopeKeeper
+from crawler.scope.reconciler import ScopeReconciler
 from network.server.listener import serving_in_thread
 from storage.hosts import host_rows
 from storage.postgres.pool import Conn
@@ -57,12 +57,12 @@ class Rounds:
         self._loop.close()
 
     async def _open(self) -> None:
-        outside = await self._stack.enter_async_context(self._world.open_outside())
-        self.keeper = ScopeKeeper(
+        clients = await self._stack.enter_async_context(self._world.open_clients())
+        self.keeper = ScopeReconciler(
             self._world.settings(**self._changes),
             Database(self._world.pool),
-            outside,
-            self._world.sink.remove_outside,
+            clients,
+            self._world.sink.remove_out_of_scope,
             self._world.sink.keep_wanted,
         )
 
@@ -280,7 +280,7 @@ def test_interrupted_removal_is_completed_on_return(
 
     monkeypatch.setattr("indexer.repos.scope_removal.remove_page", page)
     with pytest.raises(KilledError):
-        world.sink.remove_outside([b.did])
+        world.sink.remove_out_of_scope([b.did])
     choose(world, "dids", a, b)
     bring_in(world, a, b)
 
@@ -469,14 +469,14 @@ def test_search_for_outsiders_takes_little_time(
     a, b = people(world, host, 2)
     bring_in(world, a, b)
     looks: list[int] = []
-    real = module.find_outside
+    real = module.find_out_of_scope
 
     def find(*args: Any) -> Any:
         looks.append(1)
         time.sleep(0.05)
         return real(*args)
 
-    monkeypatch.setattr(module, "find_outside", find)
+    monkeypatch.setattr(module, "find_out_of_scope", find)
     choose(world, "dids", a, b)
     with Rounds(world) as keeper:
         for _ in range(10):

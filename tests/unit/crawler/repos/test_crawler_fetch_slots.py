@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crawler.repos.fetch_places import FetchPlaces
+from crawler.repos.fetch_slots import FetchSlots
 
 
 class Clock:
@@ -20,11 +20,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def places(clock: Clock) -> FetchPlaces:
-    return FetchPlaces(8, 2, 20.0, clock=clock)
+def places(clock: Clock) -> FetchSlots:
+    return FetchSlots(8, 2, 20.0, clock=clock)
 
 
-def take_all(places: FetchPlaces, clock: Clock) -> None:
+def take_all(places: FetchSlots, clock: Clock) -> None:
     """Eight that take long, and eight more."""
     for actor in range(8):
         places.take(actor, actor)
@@ -33,7 +33,7 @@ def take_all(places: FetchPlaces, clock: Clock) -> None:
         places.take(actor, actor)
 
 
-def test_places_come_free_by_the_handful(places: FetchPlaces) -> None:
+def test_places_come_free_by_the_handful(places: FetchSlots) -> None:
     assert places.free() == 8
     for actor in range(7):
         places.take(actor, actor)
@@ -43,7 +43,7 @@ def test_places_come_free_by_the_handful(places: FetchPlaces) -> None:
     assert places.free() == 2
 
 
-def test_a_host_is_busy_while_its_places_are_taken(places: FetchPlaces) -> None:
+def test_a_host_is_busy_while_its_places_are_taken(places: FetchSlots) -> None:
     for actor, host in enumerate((1, 2, 1)):
         places.take(actor, host)
     assert places.busy_hosts == [1]
@@ -51,9 +51,7 @@ def test_a_host_is_busy_while_its_places_are_taken(places: FetchPlaces) -> None:
     assert places.busy_hosts == []
 
 
-def test_who_takes_long_has_places_of_its_own(
-    places: FetchPlaces, clock: Clock
-) -> None:
+def test_who_takes_long_has_places_of_its_own(places: FetchSlots, clock: Clock) -> None:
     for actor in range(8):
         places.take(actor, actor)
     assert places.free() == 0
@@ -64,8 +62,8 @@ def test_who_takes_long_has_places_of_its_own(
     assert places.free() == 0
 
 
-def test_the_slowest_gives_way_once_all_places_are_taken(
-    places: FetchPlaces, clock: Clock
+def test_the_slowest_preempted_once_all_places_are_taken(
+    places: FetchSlots, clock: Clock
 ) -> None:
     take_all(places, clock)
     for actor in range(8):
@@ -77,7 +75,7 @@ def test_the_slowest_gives_way_once_all_places_are_taken(
     assert [actor for actor in range(16) if places.note(actor, 0)] == [5], "one by one"
 
 
-def test_a_large_repo_does_not_give_way(places: FetchPlaces, clock: Clock) -> None:
+def test_a_large_repo_does_not_give_way(places: FetchSlots, clock: Clock) -> None:
     take_all(places, clock)
     for actor in range(8):
         places.note(actor, 10_000_000)

@@ -1,4 +1,4 @@
-"""The crawler's sink, with the indexer behind it: where reading and writing meet."""
+"""The write side of the index: batches of events, and whole repos."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from indexer.repos.checkout import (
 )
 from indexer.repos.repo_batch import BatchChangedError, FetchedRepo, import_fresh
 from indexer.repos.repo_diff import DiffMismatchError, apply_diff
-from indexer.repos.scope_removal import remove_outside
+from indexer.repos.scope_removal import remove_out_of_scope
 from indexer.repos.selected import keep_wanted
 from protocol.errors import DesynchronizedError, ProtocolError
 from protocol.events.event import DroppedOp, Event
@@ -36,14 +36,14 @@ from storage.records.interning import Interner
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """Result of a batch; see `crawler.sink.Applied`."""
+    """Result of a batch: events applied, and repos that must be fetched."""
 
     applied: int
     desynchronized: Sequence[Did]
 
 
-class IndexSink:
-    """Applies events and whole repos to the index; see `crawler.sink.Sink`.
+class IndexWriter:
+    """Applies events and whole repos to the index. Calls block; threads may share it.
 
     `interner` must have a pool of its own. `on_written` is called after each
     transaction that may have left search documents to write, or events to number:
@@ -69,7 +69,11 @@ class IndexSink:
     def apply(
         self, events: Sequence[Event], cursors: Mapping[int, int]
     ) -> BatchOutcome:
-        """Apply a batch and save the cursors with the last of it."""
+        """Apply a batch and save the cursors (host id -> seq) with the last of it.
+
+        Applying a batch twice is as good as once. Raises psycopg.Error; then the
+        cursors are not saved.
+        """
         with self._pool.connection() as conn:
             now = datetime.now(UTC)
             result = apply_batch(
@@ -87,8 +91,9 @@ class IndexSink:
     @contextmanager
     def checkout(
         self, did: Did, host: int, selection: int | None = None
-    ) -> Iterator[IndexImport]:
-        """Import a repo; leaving without `finish` undoes everything."""
+    ) -> Iterator[RepoImport]:
+        """Import a repo, or a selection of its collections. Leaving without `finish`
+        undoes everything."""
         with self._pool.connection() as conn:
             try:
                 with Checkout(
@@ -99,14 +104,15 @@ class IndexSink:
                     selection=selection,
                     rebroadcast=self._rebroadcast,
                 ) as checkout:
-                    yield IndexImport(checkout)
+                    yield RepoImport(checkout)
             except CheckoutBusyError as error:
                 # Nobody's fault: like any other lock, it is tried again later.
                 raise LockNotAvailable(f"{did} is being imported") from error
         self._on_written()
 
     def update_repo(self, did: Did, host: int, since: Tid, diff: RepoDiff) -> bool:
-        """Take a repo forward by what changed; see `crawler.sink.Sink`."""
+        """Apply a diff to a claimed repo that stands at `since`. Return False, with
+        nothing changed, when the whole repo must be fetched instead."""
         try:
             with self._pool.connection() as conn:
                 apply_diff(
@@ -125,7 +131,8 @@ class IndexSink:
         return True
 
     def import_repos(self, repos: Sequence[FetchedRepo]) -> dict[Did, Exception]:
-        """Import small repos, those we hold nothing of in one transaction."""
+        """Import small repos, new ones in one transaction. Return those that failed,
+        with what `checkout` would have raised."""
         rest: Sequence[FetchedRepo] = repos
         try:
             with self._pool.connection() as conn:
@@ -161,14 +168,14 @@ class IndexSink:
             now = datetime.now(UTC)
             return purge_deleted(conn, self._interner, now, limit=limit)
 
-    def remove_outside(self, dids: Sequence[str]) -> int:
+    def remove_out_of_scope(self, dids: Sequence[str]) -> int:
         """Remove those of these accounts that do not belong to the scope; how many
         records went."""
         removed = 0
         for did in dids:
             with self._pool.connection() as conn:
                 now = datetime.now(UTC)
-                removed += remove_outside(conn, self._interner, did, now)
+                removed += remove_out_of_scope(conn, self._interner, did, now)
             self._on_written()
         return removed
 
@@ -183,22 +190,22 @@ class IndexSink:
         return removed
 
 
-class IndexImport:
-    """One whole repo on its way in; see `crawler.sink.RepoImport`."""
+class RepoImport:
+    """One repo that is being imported; invisible until `finish`."""
 
     def __init__(self, checkout: Checkout) -> None:
         self._checkout = checkout
 
     def add(self, records: Sequence[RepoRecord]) -> None:
-        """Take the next records, in any order."""
+        """Add records, in any order."""
         self._checkout.add(records)
 
     def drop(self, drops: Sequence[DroppedOp]) -> None:
-        """Take what is in the tree but cannot be kept."""
+        """Add records of the tree that cannot be kept."""
         self._checkout.drop(drops)
 
     def finish(self, head: RepoHead) -> CheckoutResult:
-        """Replace what is held with what was added; DesynchronizedError if stale."""
+        """Replace the held records by the added ones; DesynchronizedError if stale."""
         try:
             return self._checkout.finish(head)
         except StaleCheckoutError as error:
