@@ -32,13 +32,9 @@ def fill(world: World) -> dict[str, str]:
     """Write posts and reposts of Mia, who is to be muted, and of Ron. Vera follows
     all."""
     uris = {"mias": world.post("mia", "quokka of mia")}
-    embed = {"$type": "app.bsky.embed.record", "record": world.reference(uris["mias"])}
     uris["rons"] = world.post("ron", "quokka of ron")
-    uris["quote"] = world.post("mia", "mia quotes", embed=embed)
-    root = world.reference(uris["rons"])
-    uris["reply"] = world.post(
-        "mia", "mia replies", reply={"root": root, "parent": root}
-    )
+    uris["quote"] = world.quote("mia", uris["mias"])
+    uris["reply"] = world.reply("mia", uris["rons"])
     uris["repost"] = world.repost("ron", uris["mias"])
     uris["repost of ron"] = world.repost("mia", uris["rons"])
     for name in ("mia", "ron", *(f"other{number}" for number in range(5))):
