@@ -22,16 +22,10 @@ PACKAGES: Final = (
 
 # Packages whose language is still being mended.
 PENDING: Final = {
-    "audit",
     "bench",
     "crawler",
     "demo",
-    "indexer",
-    "migrations",
-    "plc",
-    "protocol",
     "service",
-    "storage",
     "tests",
 }
 
