@@ -22,9 +22,7 @@ PACKAGES: Final = (
 
 # Packages whose language is still being mended.
 PENDING: Final = {
-    "bench",
     "crawler",
-    "demo",
     "service",
     "tests",
 }
