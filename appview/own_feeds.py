@@ -6,10 +6,10 @@ A PDS fetches the record of a feed to learn the service that computes it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from appview.app import AppView
 from appview.hydration.actors import Actor
@@ -21,7 +21,6 @@ from protocol.data.cid import cid_for, cid_to_text
 from protocol.syntax import is_handle, is_resolvable_handle, normalize_handle
 from storage.collections import FEED_GENERATOR
 from storage.records.addresses import Address, find_actors, find_addresses
-from storage.states import STATUS_ACTIVE
 
 # Fixed: the CID of a record must not change with a restart.
 CREATED_AT: Final = datetime(2026, 11, 1, tzinfo=UTC)
@@ -84,7 +83,14 @@ def own_actors(
     """
     actors = dict(found)
     if _NO_ACTOR in wanted:
-        actors[_NO_ACTOR] = _own_actor(app.service_did)
+        actors[_NO_ACTOR] = Actor(
+            id=_NO_ACTOR,
+            did=app.service_did,
+            handle=own_handle(app.service_did),
+            display_name=_DISPLAY_NAME,
+            sort_at=CREATED_AT,
+            is_indexed=True,
+        )
     for actor in found.values():
         if actor.did == app.service_did:
             actors[actor.id] = replace(
@@ -95,25 +101,6 @@ def own_actors(
                 is_indexed=True,
             )
     return actors
-
-
-def _own_actor(service_did: str) -> Actor:
-    values: dict[str, Any] = dict.fromkeys((f.name for f in fields(Actor)), None)
-    counts = ("followers", "follows", "posts", "lists", "starter_packs")
-    values |= dict.fromkeys((*counts, "feed_generators"), 0)
-    return Actor(
-        **values
-        | {
-            "id": _NO_ACTOR,
-            "did": service_did,
-            "handle": own_handle(service_did),
-            "upstream_status": STATUS_ACTIVE,
-            "display_name": _DISPLAY_NAME,
-            "sort_at": CREATED_AT,
-            "labeler": False,
-            "is_indexed": True,
-        }
-    )
 
 
 def find_feed_addresses(session: Session, uris: Iterable[str]) -> dict[str, Address]:

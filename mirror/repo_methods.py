@@ -42,11 +42,11 @@ def get_record(session: Session, params: Params) -> dict[str, Any]:
     return {"uri": uri, "cid": record.cid, "value": to_json(record.value)}
 
 
-def _repo_row(session: Session, did: str) -> tuple[int, str, bytes, bytes, str | None]:
-    """Return (actor, rev, commit block, data, status) of a repo that we hold whole."""
+def _repo_row(session: Session, did: str) -> tuple[int, str, bytes, str | None]:
+    """Return (actor, rev, commit block, status) of a repo that we hold whole."""
     row = session.conn.execute(
         """
-        SELECT a.id, r.rev, r.commit, r.data,
+        SELECT a.id, r.rev, r.commit,
                CASE WHEN a.takedown IS NOT NULL THEN 'takendown'
                     ELSE a.upstream_status END
         FROM actor a JOIN repo r ON r.actor = a.id
@@ -56,8 +56,8 @@ def _repo_row(session: Session, did: str) -> tuple[int, str, bytes, bytes, str |
     ).fetchone()
     if row is None:
         raise _repo_not_found(did)
-    actor, rev, commit, data, status = row
-    return actor, rev, commit, data, None if status == STATUS_ACTIVE else status
+    actor, rev, commit, status = row
+    return actor, rev, commit, None if status == STATUS_ACTIVE else status
 
 
 def _repo_not_found(did: str) -> XrpcError:
@@ -66,7 +66,7 @@ def _repo_not_found(did: str) -> XrpcError:
 
 def find_repo(session: Session, did: str) -> tuple[int, str, bytes]:
     """Return (actor, rev, commit block) of an active repo. Raises XrpcError."""
-    actor, rev, commit, _, status = _repo_row(session, did)
+    actor, rev, commit, status = _repo_row(session, did)
     if status is not None:
         if status == STATUS_DELETED:
             raise _repo_not_found(did)
@@ -83,7 +83,7 @@ def get_latest_commit(session: Session, params: Params) -> dict[str, Any]:
 
 def get_repo_status(session: Session, params: Params) -> dict[str, Any]:
     """Answer com.atproto.sync.getRepoStatus."""
-    _, rev, _, _, status = _repo_row(session, params["did"])
+    _, rev, _, status = _repo_row(session, params["did"])
     answer: dict[str, Any] = {"did": params["did"], "active": status is None}
     return answer | ({"rev": rev} if status is None else {"status": status})
 

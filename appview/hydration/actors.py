@@ -19,24 +19,24 @@ class Actor:
 
     id: int
     did: str
-    handle: str | None
-    upstream_status: str
-    takedown: str | None
-    display_name: str | None
-    description: str | None
-    avatar: bytes | None
-    banner: bytes | None
-    created_at: datetime | None
-    sort_at: datetime | None
-    host_url: str | None
-    followers: int
-    follows: int
-    posts: int
-    lists: int
-    feed_generators: int
-    starter_packs: int
-    labeler: bool
-    is_indexed: bool
+    handle: str | None = None
+    upstream_status: str = STATUS_ACTIVE
+    takedown: str | None = None
+    display_name: str | None = None
+    description: str | None = None
+    avatar: bytes | None = None
+    banner: bytes | None = None
+    created_at: datetime | None = None
+    sort_at: datetime | None = None
+    host_url: str | None = None
+    followers: int = 0
+    follows: int = 0
+    posts: int = 0
+    lists: int = 0
+    feed_generators: int = 0
+    starter_packs: int = 0
+    labeler: bool = False
+    is_indexed: bool = False
     """False for an account that only records of others name."""
 
     @property

@@ -36,40 +36,32 @@ def find_algorithm(session: Session, uri: str) -> Algorithm | None:
     parsed = parse_at_uri(uri)
     if parsed.collection != FEED_GENERATOR or parsed.rkey not in FEEDS:
         return None
-    if str(parsed.authority) != session.app.service_did:
-        row = session.conn.execute(
-            """
-            SELECT 1 FROM feed_generator g
-            JOIN unnest(%s::int4[], %s::int8[]) AS x(a, k)
-              ON g.actor = x.a AND g.rkey = x.k
-            WHERE g.service_did = %s
-            """,
-            (*_address_columns(session, uri), session.app.service_did),
-        ).fetchone()
-        if row is None:
-            return None
+    ours = session.app.service_did
+    if str(parsed.authority) != ours and _find_service(session, uri) != ours:
+        return None
     return FEEDS[str(parsed.rkey)]
-
-
-def _address_columns(session: Session, uri: str) -> tuple[list[int], list[int]]:
-    address = find_addresses(session.conn, [uri]).get(uri)
-    return ([address.actor], [address.rkey]) if address else ([], [])
 
 
 def find_foreign_feed(session: Session, uri: str) -> ForeignFeed:
     """Return the service of a feed. Raises XrpcError if its record is unknown."""
-    address = find_addresses(session.conn, [uri]).get(uri)
-    row = None
-    if address is not None and address.collection == GENERATOR:
-        row = session.conn.execute(
-            "SELECT service_did FROM feed_generator WHERE actor = %s AND rkey = %s",
-            (address.actor, address.rkey),
-        ).fetchone()
-    if row is None:
+    service = _find_service(session, uri)
+    if service is None:
         raise XrpcError("InvalidRequest", "could not find feed", 400)
-    if row[0] == session.app.service_did:
+    if service == session.app.service_did:
         raise XrpcError("UnknownFeed", f"this provider does not serve {uri}", 400)
-    return ForeignFeed(row[0], uri)
+    return ForeignFeed(service, uri)
+
+
+def _find_service(session: Session, uri: str) -> str | None:
+    """Return the DID of the service that a generator record names."""
+    address = find_addresses(session.conn, [uri]).get(uri)
+    if address is None or address.collection != GENERATOR:
+        return None
+    row = session.conn.execute(
+        "SELECT service_did FROM feed_generator WHERE actor = %s AND rkey = %s",
+        (address.actor, address.rkey),
+    ).fetchone()
+    return row[0] if row else None
 
 
 def find_generators(session: Session, params: Params) -> list[Address]:

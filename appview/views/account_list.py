@@ -11,7 +11,7 @@ from appview.views.common import (
     datetime_text,
     label_views,
     present,
-    rkey_text,
+    record_uri,
     text_of,
 )
 from protocol.data.blob import blob_cid
@@ -61,8 +61,5 @@ def _viewer_state(state: State, address: Address) -> dict[str, Any] | None:
         return None
     reaction = state.reactions.get(address)
     block = reaction.block if reaction else None
-    uri = f"at://{viewer.did}/{GRAPH_LISTBLOCK}"
-    return present(
-        muted=False,
-        blocked=f"{uri}/{rkey_text(state, block)}" if block is not None else None,
-    )
+    blocked = record_uri(state, viewer.did, GRAPH_LISTBLOCK, block)
+    return present(muted=False, blocked=blocked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from appview.hydration.state import State
-from appview.views.common import present, rkey_text
+from appview.views.common import present, record_uri
 from storage.collections import GRAPH_BLOCK
 from storage.records.addresses import Address
 
@@ -22,10 +22,10 @@ def block_state(state: State, actor: int) -> dict[str, Any]:
     by = restrictions.block(actor, viewer.actor)
     block = restrictions.block(viewer.actor, actor)
     uri = None
-    if block is not None and block.record is not None:
-        uri = f"at://{viewer.did}/{GRAPH_BLOCK}/{rkey_text(state, block.record)}"
-    elif block is not None and block.list is not None:
-        uri = state.uris.get(block.list)
+    if block is not None:
+        uri = record_uri(state, viewer.did, GRAPH_BLOCK, block.record)
+        if uri is None and block.list is not None:
+            uri = state.uris.get(block.list)
     return present(blockedBy=by is not None, blocking=uri)
 
 

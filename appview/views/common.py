@@ -33,6 +33,11 @@ def rkey_text(state: State, rkey: int) -> str:
     return tid_from_int(rkey) if rkey > 0 else state.rkeys[rkey]
 
 
+def record_uri(state: State, did: str, nsid: str, rkey: int | None) -> str | None:
+    """Return the AT-URI of a record with a loaded key, None without a key."""
+    return None if rkey is None else f"at://{did}/{nsid}/{rkey_text(state, rkey)}"
+
+
 def text_of(value: dict[str, Value], key: str) -> str | None:
     """Return a text field of a record, or None if it is anything else."""
     found = value.get(key)

@@ -8,7 +8,7 @@ from appview.hydration.records import Post
 from appview.hydration.state import MAX_QUOTES, State, quoted_uri
 from appview.rules import Effect, Place, decide_record
 from appview.views.blocks import blocked_author
-from appview.views.common import datetime_text, label_views, present, self_labels
+from appview.views.common import datetime_text, label_views, self_labels
 from appview.views.media import media_view
 from appview.views.named import embedded_view
 from appview.views.profile import profile_view_basic
@@ -79,26 +79,29 @@ def _quoted(state: State, uri: str, by: Address, depth: int) -> dict[str, Any]:
 
 
 def _quoted_post(state: State, address: Address, depth: int) -> dict[str, Any]:
-    post, actor = state.posts[address], state.actors[address.actor]
-    uri = state.uris[address]
-    embeds = None
+    post = state.posts[address]
+    fields = post_fields(state, address)
     if depth < MAX_QUOTES:
         inner = embed_view(state, post, depth=depth)
-        embeds = [inner] if inner else []
-    return present(
-        **{"$type": VIEW_RECORD},
-        uri=uri,
-        cid=post.record.cid,
-        author=profile_view_basic(state, actor),
-        value=post.record.json,
-        labels=[
+        fields["embeds"] = [inner] if inner else []
+    return {"$type": VIEW_RECORD, **fields, "value": post.record.json}
+
+
+def post_fields(state: State, address: Address) -> dict[str, Any]:
+    """Return the fields of a post that its quotes show too."""
+    post, actor = state.posts[address], state.actors[address.actor]
+    uri = state.uris[address]
+    return {
+        "uri": uri,
+        "cid": post.record.cid,
+        "author": profile_view_basic(state, actor),
+        "labels": [
             *label_views(state, address, uri),
             *self_labels(actor.did, uri, post.record),
         ],
-        replyCount=max(0, post.replies - state.restrictions.uncounted(address)),
-        repostCount=post.reposts,
-        likeCount=post.likes,
-        quoteCount=post.quotes,
-        embeds=embeds,
-        indexedAt=datetime_text(post.sort_at),
-    )
+        "replyCount": max(0, post.replies - state.restrictions.uncounted(address)),
+        "repostCount": post.reposts,
+        "likeCount": post.likes,
+        "quoteCount": post.quotes,
+        "indexedAt": datetime_text(post.sort_at),
+    }

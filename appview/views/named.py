@@ -8,7 +8,7 @@ from appview.hydration.records import GENERATOR, LABELER, LIST, STARTER_PACK
 from appview.hydration.state import State
 from appview.views.account_list import avatar_url, list_view_basic, named_fields
 from appview.views.checked import FACET, list_of
-from appview.views.common import present, rkey_text, self_labels, text_of
+from appview.views.common import present, record_uri, self_labels, text_of
 from appview.views.profile import profile_view, profile_view_basic
 from protocol.data.cbor import Value
 from protocol.data.graphemes import cut_text
@@ -94,9 +94,8 @@ def _like(state: State, address: Address) -> dict[str, str] | None:
     if viewer is None:
         return None
     reaction = state.reactions.get(address)
-    if reaction is None or reaction.like is None:
-        return {}
-    return {"like": f"at://{viewer.did}/{FEED_LIKE}/{rkey_text(state, reaction.like)}"}
+    like = reaction.like if reaction else None
+    return present(like=record_uri(state, viewer.did, FEED_LIKE, like))
 
 
 def _description(value: dict[str, Value]) -> dict[str, Any]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from appview.hydration.records import Post
+from appview.hydration.records import Post, Reaction
 from appview.hydration.state import PINNED_POST, State, reference_uri
 from appview.rules import Case, Effect, Place, decide, decide_record
 from appview.views.account_list import list_view_basic
 from appview.views.blocks import blocked_author
 from appview.views.common import (
     datetime_text,
-    label_views,
     present,
-    rkey_text,
-    self_labels,
+    record_uri,
 )
-from appview.views.embed import embed_view
+from appview.views.embed import embed_view, post_fields
 from appview.views.profile import profile_view_basic
 from feeds.skeleton import SkeletonItem
 from storage.collections import FEED_LIKE, FEED_POST, FEED_REPOST, FEED_THREADGATE
@@ -32,24 +30,12 @@ REASON_PIN = f"{DEFS}#reasonPin"
 
 def post_view(state: State, address: Address) -> dict[str, Any]:
     """Return a loaded post."""
-    post, actor = state.posts[address], state.actors[address.actor]
-    uri = state.uris[address]
+    post = state.posts[address]
     return present(
-        uri=uri,
-        cid=post.record.cid,
-        author=profile_view_basic(state, actor),
+        **post_fields(state, address),
         record=post.record.json,
         embed=embed_view(state, post),
-        replyCount=max(0, post.replies - state.restrictions.uncounted(address)),
-        repostCount=post.reposts,
-        likeCount=post.likes,
-        quoteCount=post.quotes,
-        indexedAt=datetime_text(post.sort_at),
         viewer=_viewer_state(state, address),
-        labels=[
-            *label_views(state, address, uri),
-            *self_labels(actor.did, uri, post.record),
-        ],
         threadgate=threadgate_view(state, address) if post.root is None else None,
     )
 
@@ -149,17 +135,11 @@ def _viewer_state(state: State, address: Address) -> dict[str, Any] | None:
     viewer = state.session.viewer
     if viewer is None:
         return None
-    reaction = state.reactions.get(address)
-
-    def own(collection: str, rkey: int | None) -> str | None:
-        if rkey is None:
-            return None
-        return f"at://{viewer.did}/{collection}/{rkey_text(state, rkey)}"
-
+    reaction = state.reactions.get(address, Reaction())
     may_reply = state.restrictions.may_reply(state.posts[address])
     return present(
-        like=own(FEED_LIKE, reaction.like if reaction else None),
-        repost=own(FEED_REPOST, reaction.repost if reaction else None),
+        like=record_uri(state, viewer.did, FEED_LIKE, reaction.like),
+        repost=record_uri(state, viewer.did, FEED_REPOST, reaction.repost),
         threadMuted=False,
         replyDisabled=None if may_reply is None else not may_reply,
         embeddingDisabled=not state.restrictions.may_quote(address),

@@ -15,7 +15,7 @@ from appview.views.common import (
     datetime_text,
     label_views,
     present,
-    rkey_text,
+    record_uri,
     self_labels,
     text_of,
 )
@@ -102,9 +102,9 @@ def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
 
     def own(did: str, rkey: int | None) -> str | None:
         # A follow across a block has no effect, and is not shown.
-        if rkey is None or blocks["blockedBy"] or "blocking" in blocks:
+        if blocks["blockedBy"] or "blocking" in blocks:
             return None
-        return f"at://{did}/{GRAPH_FOLLOW}/{rkey_text(state, rkey)}"
+        return record_uri(state, did, GRAPH_FOLLOW, rkey)
 
     mute = state.session.mutes.get(actor.did)
     return present(

@@ -22,10 +22,6 @@ PACKAGES: Final = (
 
 # Packages whose language is still being mended.
 PENDING: Final = {
-    "appview",
-    "feeds",
-    "mirror",
-    "search",
     "service",
     "tests",
 }

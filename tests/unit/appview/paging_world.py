@@ -67,8 +67,7 @@ def _fill_threads(world: World) -> dict[str, str]:
     uris = {"root": world.post("ann", "root")}
 
     def reply(key: str, name: str, parent: str, root: str = "root") -> None:
-        reply = {"root": reference(uris[root]), "parent": reference(uris[parent])}
-        uris[key] = world.post(name, key, reply=reply)
+        uris[key] = world.reply(name, uris[parent], uris[root], key)
 
     reply("own", "ann", "root")
     reply("own_deeper", "ann", "own")

@@ -54,6 +54,18 @@ class World:
     def post(self, name: str, text: str, **fields: Any) -> str:
         return self.write(name, "app.bsky.feed.post", {"text": text, **fields})
 
+    def reply(self, name: str, parent: str, root: str = "", text: str = "") -> str:
+        parts = {"root": root or parent, "parent": parent}
+        reply = {part: self.reference(uri) for part, uri in parts.items()}
+        return self.post(name, text or f"{name} replies", reply=reply)
+
+    def quote(self, name: str, uri: str, text: str = "") -> str:
+        return self.post(name, text or f"{name} quotes", embed=self.embed(uri))
+
+    def embed(self, uri: str) -> dict[str, Any]:
+        """Return the embed of a record."""
+        return {"$type": "app.bsky.embed.record", "record": self.reference(uri)}
+
     def like(self, name: str, uri: str) -> str:
         return self.write(name, "app.bsky.feed.like", {"subject": self.reference(uri)})
 
@@ -136,28 +148,19 @@ def fill(world: World) -> dict[str, str]:
         ),
     }
 
-    def answer(name: str, text: str, parent: str, root: str) -> str:
-        reply = {
-            "root": world.reference(uris[root]),
-            "parent": world.reference(uris[parent]),
-        }
-        return world.post(name, text, reply=reply)
-
-    def quote(uri: str) -> dict[str, Any]:
-        return {"$type": "app.bsky.embed.record", "record": world.reference(uri)}
-
-    uris["reply"] = answer("bob", "Hi Alice", "hello", "hello")
-    uris["reply2"] = answer("carol", "Hi both", "reply", "hello")
-    uris["reply3"] = answer("alice", "Thanks", "reply2", "hello")
-    uris["hidden_reply"] = answer("dan", "nobody sees me", "hello", "hello")
-    uris["quote"] = world.post("carol", "see this", embed=quote(uris["picture"]))
-    uris["quote_hidden"] = world.post("carol", "gone", embed=quote(uris["dans"]))
+    hello = uris["hello"]
+    uris["reply"] = world.reply("bob", hello, text="Hi Alice")
+    uris["reply2"] = world.reply("carol", uris["reply"], hello, "Hi both")
+    uris["reply3"] = world.reply("alice", uris["reply2"], hello, "Thanks")
+    uris["hidden_reply"] = world.reply("dan", hello, text="nobody sees me")
+    uris["quote"] = world.quote("carol", uris["picture"], "see this")
+    uris["quote_hidden"] = world.quote("carol", uris["dans"], "gone")
     uris["quote_media"] = world.post(
         "carol",
         "both",
         embed={
             "$type": "app.bsky.embed.recordWithMedia",
-            "record": quote(uris["hello"]),
+            "record": world.embed(hello),
             "media": world.records["bob"][uris["picture"].split("/", 3)[3]]["embed"],
         },
     )
@@ -184,8 +187,8 @@ def fill(world: World) -> dict[str, str]:
         {"did": FOREIGN_SERVICE, "displayName": "Foreign"},
         "foreign",
     )
-    uris["quote_list"] = world.post("carol", "my list", embed=quote(uris["list"]))
-    uris["quote_feed"] = world.post("bob", "nice", embed=quote(uris["feed_latest"]))
+    uris["quote_list"] = world.quote("carol", uris["list"], "my list")
+    uris["quote_feed"] = world.quote("bob", uris["feed_latest"], "nice")
     # A feed without a record in a repo, liked and quoted all the same.
     uris["own_latest"] = f"at://{SERVICE}/app.bsky.feed.generator/latest"
     subject = {"uri": uris["own_latest"], "cid": world.reference(uris["hello"])["cid"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -28,12 +29,11 @@ class _Session:
     """A session without a viewer."""
 
     viewer_actor = None
-    labelers = Labelers()
 
     def __init__(self, conn: Any, interner: Interner) -> None:
         self.conn = conn
-        names = {"service_did": "did:web:here.example.com"}
-        self.app = type("App", (), names)
+        self.app = SimpleNamespace(service_did="did:web:here.example.com")
+        self.context = SimpleNamespace(labelers=Labelers())
 
 
 @pytest.fixture(scope="module")

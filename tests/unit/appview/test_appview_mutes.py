@@ -4,6 +4,7 @@ out."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -11,10 +12,14 @@ import pytest
 from appview_world import Provider, RefusedError, serve_world
 from small_world import SERVICE, World, did
 
+from appview.app_bsky.graph import get_mutes, mute_actor
+from appview.session import RequestContext
 from search.drain import queue_everything
 from storage import migrate
+from storage.postgres.pool import open_pool
 from storage.private import mutes
 from storage.private.mutes import MAX_DID_BYTES
+from storage.private.private_store import PrivateStore
 
 MUTE = "app.bsky.graph.muteActor"
 UNMUTE = "app.bsky.graph.unmuteActor"
@@ -27,13 +32,9 @@ def fill(world: World) -> dict[str, str]:
     """Write posts and reposts of Mia, who is to be muted, and of Ron. Vera follows
     all."""
     uris = {"mias": world.post("mia", "quokka of mia")}
-    embed = {"$type": "app.bsky.embed.record", "record": world.reference(uris["mias"])}
     uris["rons"] = world.post("ron", "quokka of ron")
-    uris["quote"] = world.post("mia", "mia quotes", embed=embed)
-    root = world.reference(uris["rons"])
-    uris["reply"] = world.post(
-        "mia", "mia replies", reply={"root": root, "parent": root}
-    )
+    uris["quote"] = world.quote("mia", uris["mias"])
+    uris["reply"] = world.reply("mia", uris["rons"])
     uris["repost"] = world.repost("ron", uris["mias"])
     uris["repost of ron"] = world.repost("mia", uris["rons"])
     for name in ("mia", "ron", *(f"other{number}" for number in range(5))):
@@ -200,6 +201,16 @@ def test_author_feed_leaves_reposts_of_muted_accounts_out(provider: Provider) ->
     assert posts() == {provider.uris["rons"]}
     mute(provider, "ron")
     assert posts() == {provider.uris["rons"], provider.uris["mias"]}
+
+
+def test_request_holds_one_connection_at_a_time(provider: Provider) -> None:
+    with open_pool(provider.database, min=1, max=1, timeout=5) as pool:
+        app = replace(provider.app, pool=pool, private=PrivateStore(pool))
+        context = RequestContext(app, MUTE, viewer_did=did("vera"))
+        mute_actor.METHOD.run(context, {"actor": did("mia")})
+        context = RequestContext(app, GET_MUTES, viewer_did=did("vera"))
+        found = get_mutes.METHOD.run(context, {"limit": 5})
+    assert [profile["did"] for profile in found["mutes"]] == [did("mia")]
 
 
 def test_mutes_survive_a_rebuild_of_the_index(provider: Provider) -> None:

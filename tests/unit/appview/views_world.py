@@ -34,12 +34,9 @@ def _images(*blobs: Any) -> dict[str, Any]:
 
 
 def _embeds(world: World) -> dict[str, str]:
-    def quote(uri: str) -> dict[str, Any]:
-        return {"$type": "app.bsky.embed.record", "record": world.reference(uri)}
-
     def both(uri: str, media: dict[str, Any]) -> dict[str, Any]:
         kind = "app.bsky.embed.recordWithMedia"
-        return {"$type": kind, "record": quote(uri), "media": media}
+        return {"$type": kind, "record": world.embed(uri), "media": media}
 
     def post(text: str, embed: Any) -> str:
         return world.post("bob", text, embed=embed)
@@ -88,9 +85,9 @@ def _embeds(world: World) -> dict[str, str]:
             {"$type": "app.bsky.embed.record", "record": {"uri": "no", "cid": "no"}},
         ),
     }
-    uris["quote1"] = post("q1", quote(uris["image"]))
-    uris["quote2"] = post("q2", quote(uris["quote1"]))
-    uris["quote3"] = post("q3", quote(uris["quote2"]))
+    uris["quote1"] = world.quote("bob", uris["image"], "q1")
+    uris["quote2"] = world.quote("bob", uris["quote1"], "q2")
+    uris["quote3"] = world.quote("bob", uris["quote2"], "q3")
     uris["media1"] = post("m1", both(uris["image"], VIDEO))
     uris["media2"] = post("m2", both(uris["media1"], _images(PICTURE)))
     uris["media_future"] = post("m3", both(uris["image"], {"$type": "org.x.y.z"}))
@@ -148,19 +145,12 @@ def fill(world: World) -> dict[str, str]:
     )
     uris["like"] = world.like("alice", uris["feed"])
     for name in ("feed", "list", "pack", "labeler"):
-        quoted = {
-            "$type": "app.bsky.embed.record",
-            "record": world.reference(uris[name]),
-        }
-        uris[f"quote_{name}"] = world.post("bob", name, embed=quoted)
+        uris[f"quote_{name}"] = world.quote("bob", uris[name], name)
     # Its parent is also the post quoted by the post that it quotes.
-    quoted, parent = world.reference(uris["quote3"]), world.reference(uris["quote2"])
-    uris["tangled"] = world.post(
-        "alice",
-        "tangled",
-        embed={"$type": "app.bsky.embed.record", "record": quoted},
-        reply={"root": parent, "parent": parent},
-    )
+    parent = world.reference(uris["quote2"])
+    reply = {"root": parent, "parent": parent}
+    embed = world.embed(uris["quote3"])
+    uris["tangled"] = world.post("alice", "tangled", embed=embed, reply=reply)
     _links(world)
     _profiles(world, uris)
     return uris
@@ -224,13 +214,8 @@ def _profiles(world: World, uris: dict[str, str]) -> None:
         "alice", "app.bsky.feed.post", {"text": "key"}, "not-a-tid"
     )
     uris["root"] = world.post("bob", "root")
-    for name, parent in (("reply1", "root"), ("reply2", "reply1")):
-        reply = {
-            "root": world.reference(uris["root"]),
-            "parent": world.reference(uris[parent]),
-        }
-        author = "carol" if name == "reply1" else "alice"
-        uris[name] = world.post(author, name, reply=reply)
+    uris["reply1"] = world.reply("carol", uris["root"])
+    uris["reply2"] = world.reply("alice", uris["reply1"], uris["root"])
     uris["repost"] = world.write(
         "alice",
         "app.bsky.feed.repost",

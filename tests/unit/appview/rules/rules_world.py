@@ -48,10 +48,10 @@ def fill(world: World) -> dict[str, str]:
     world.follow("viewer", "viewer")
     for name in RELATIONS:
         uris[name] = world.post(name, f"quokka {name}")
-        uris[f"{name} reply"] = _reply(world, name, uris["topic"], uris["topic"])
-        uris[f"under {name}"] = _reply(world, "author", uris[name], uris[name])
-        uris[f"quote of {name}"] = _quote(world, "author", uris[name])
-        uris[f"{name} quotes"] = _quote(world, name, uris["topic"])
+        uris[f"{name} reply"] = world.reply(name, uris["topic"], uris["topic"])
+        uris[f"under {name}"] = world.reply("author", uris[name], uris[name])
+        uris[f"quote of {name}"] = world.quote("author", uris[name])
+        uris[f"{name} quotes"] = world.quote(name, uris["topic"])
         world.like(name, uris["topic"])
         world.repost(name, uris["topic"])
         world.follow(name, "author")
@@ -70,16 +70,6 @@ def fill(world: World) -> dict[str, str]:
     _block_by_list(world, "viewer", "none", purpose="curatelist")
     _block_by_list(world, "viewer", "none", owner="takedown")
     return uris
-
-
-def _reply(world: World, name: str, parent: str, root: str) -> str:
-    reply = {"root": world.reference(root), "parent": world.reference(parent)}
-    return world.post(name, f"{name} answers", reply=reply)
-
-
-def _quote(world: World, name: str, uri: str) -> str:
-    embed = {"$type": "app.bsky.embed.record", "record": world.reference(uri)}
-    return world.post(name, f"{name} quotes", embed=embed)
 
 
 def _block(world: World, name: str, other: str, rkey: str = "") -> None:

@@ -56,28 +56,28 @@ def _fill(world: World) -> dict[str, str]:
         allow = {"allow": rules[kind]} if kind in rules else {}
         _gate(world, GATE, uris[kind], **allow)
         for name in REPLIERS:
-            uris[f"{name} {kind}"] = _reply(world, name, uris[kind])
-        _reply(world, "owner", uris[kind])
-    uris["below"] = _reply(world, "member", uris["other nobody"], uris["nobody"])
-    uris["astray"] = _reply(world, "other", uris["nobody"], uris["open"])
+            uris[f"{name} {kind}"] = world.reply(name, uris[kind])
+        world.reply("owner", uris[kind])
+    uris["below"] = world.reply("member", uris["other nobody"], uris["nobody"])
+    uris["astray"] = world.reply("other", uris["nobody"], uris["open"])
     uris["late"] = _post(world, "owner", "open at first")
-    uris["before"] = _reply(world, "other", uris["late"])
+    uris["before"] = world.reply("other", uris["late"])
     _gate(world, GATE, uris["late"], allow=[], hiddenReplies=[uris["before"]])
-    uris["after"] = _reply(world, "other", uris["late"])
+    uris["after"] = world.reply("other", uris["late"])
     uris["foreign"] = _post(world, "owner", "gated by somebody else")
     _gate(world, GATE, uris["foreign"], name="other", allow=[])
-    _reply(world, "other", uris["foreign"])
+    world.reply("other", uris["foreign"])
     for kind in ("quoted", "closed"):
         uris[kind] = _post(world, "owner", kind)
-    uris["kept"] = _quote(world, "other", uris["quoted"])
-    uris["detached"] = _quote(world, "other", uris["quoted"])
-    uris["early"] = _quote(world, "other", uris["closed"])
+    uris["kept"] = world.quote("other", uris["quoted"])
+    uris["detached"] = world.quote("other", uris["quoted"])
+    uris["early"] = world.quote("other", uris["closed"])
     detached = [uris["detached"]]
     _gate(world, POSTGATE, uris["quoted"], detachedEmbeddingUris=detached)
     disable = [{"$type": f"{POSTGATE}#disableRule"}]
     _gate(world, POSTGATE, uris["closed"], embeddingRules=disable)
-    uris["forbidden"] = _quote(world, "other", uris["closed"])
-    uris["own"] = _quote(world, "owner", uris["closed"])
+    uris["forbidden"] = world.quote("other", uris["closed"])
+    uris["own"] = world.quote("owner", uris["closed"])
     return uris
 
 
@@ -91,19 +91,6 @@ def _post(world: World, name: str, text: str, mentions: str = "") -> str:
         }
     ]
     return world.post(name, text, **({"facets": facets} if mentions else {}))
-
-
-def _reply(world: World, name: str, parent: str, root: str = "") -> str:
-    reply = {
-        "root": world.reference(root or parent),
-        "parent": world.reference(parent),
-    }
-    return world.post(name, f"{name} replies", reply=reply)
-
-
-def _quote(world: World, name: str, uri: str) -> str:
-    embed = {"$type": "app.bsky.embed.record", "record": world.reference(uri)}
-    return world.post(name, f"{name} quotes", embed=embed)
 
 
 def _gate(

@@ -54,8 +54,7 @@ def _fill(world: World) -> dict[str, str]:
     }
 
     def reply(name: str, text: str, parent: str) -> str:
-        reference = world.reference(uris[parent])
-        return world.post(name, text, reply={"root": reference, "parent": reference})
+        return world.reply(name, uris[parent], text=text)
 
     # The allowance of profiles, in one record.
     world.write("loud", "app.bsky.actor.profile", {"junk": [{}] * 99_990}, "self")
@@ -66,11 +65,7 @@ def _fill(world: World) -> dict[str, str]:
     reply("opted", "secret answer", "hello")
     hidden = reply("bare", "hidden answer", "hello")
     reply("bare", "shown answer", "hello")
-    embed = {
-        "$type": "app.bsky.embed.record",
-        "record": world.reference(uris["secret"]),
-    }
-    uris["quoting"] = world.post("alice", "alice quotes it", embed=embed)
+    uris["quoting"] = world.quote("alice", uris["secret"], "alice quotes it")
     world.repost("alice", uris["secret"])
     world.post("labeler", "I label")
     for name in ("flagged", "removed", "partly"):
