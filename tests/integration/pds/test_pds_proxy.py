@@ -111,7 +111,7 @@ def _plain_answers(first: Provider, second: Provider) -> None:
     first.answer = second.answer = None
 
 
-def test_unknown_methods_go_to_the_default_indexer(
+def test_proxy_forwards_unknown_methods_to_the_default_indexer(
     world: World, alice: Client, first: Provider
 ) -> None:
     answer = alice.get(SEARCH, q="a b&c", limit=5)
@@ -126,7 +126,7 @@ def test_unknown_methods_go_to_the_default_indexer(
     assert (scheme, jwt.iss) == ("Bearer", alice.did)
 
 
-def test_a_method_of_no_known_lexicon_goes_too(alice: Client, first: Provider) -> None:
+def test_proxy_forwards_methods_without_a_lexicon(alice: Client, first: Provider) -> None:
     answer = alice.post("dev.example.doThings", {"a": 1})
     assert answer.json == {"from": "first"}
     request, body = first.last
@@ -135,7 +135,7 @@ def test_a_method_of_no_known_lexicon_goes_too(alice: Client, first: Provider) -
     assert token.lxm == "dev.example.doThings"
 
 
-def test_only_some_headers_pass(alice: Client, first: Provider) -> None:
+def test_proxy_forwards_only_listed_headers(alice: Client, first: Provider) -> None:
     alice.send(
         "POST",
         f"/xrpc/{MUTE}",
@@ -176,7 +176,7 @@ def test_only_some_headers_pass(alice: Client, first: Provider) -> None:
         assert name not in answer.headers
 
 
-def test_the_header_chooses_the_service(
+def test_proxy_header_selects_the_service(
     alice: Client, first: Provider, second: Provider
 ) -> None:
     def ask(target: str) -> Any:
@@ -205,7 +205,7 @@ def test_the_header_chooses_the_service(
     assert len(first.requests) + len(second.requests) == count
 
 
-def test_an_account_chooses_its_own_indexer(
+def test_proxy_uses_the_indexer_of_the_account(
     server: Client, first: Provider, second: Provider
 ) -> None:
     bob = sign_up(server, "bob.a.test")
@@ -226,14 +226,14 @@ def test_an_account_chooses_its_own_indexer(
     assert bob.get(SEARCH, q="x").json == {"from": "first"}
 
 
-def test_nobody_is_proxied_without_a_session(server: Client, first: Provider) -> None:
+def test_proxy_requires_a_session(server: Client, first: Provider) -> None:
     count = len(first.requests)
     answer = server.get(SEARCH, q="x")
     assert (answer.status, answer.error) == (401, "AuthMissing")
     assert len(first.requests) == count
 
 
-def test_a_deactivated_account_is_not_proxied(server: Client) -> None:
+def test_proxy_refuses_a_deactivated_account(server: Client) -> None:
     carol = sign_up(server, "carol.a.test")
     carol.post("com.atproto.server.deactivateAccount", {})
     assert carol.get(SEARCH, q="x").error == "AccountDeactivated"
@@ -243,7 +243,7 @@ def test_a_deactivated_account_is_not_proxied(server: Client) -> None:
     "nsid",
     ["com.atproto.server.listAppPasswords", "com.atproto.identity.signPlcOperation"],
 )
-def test_methods_of_the_account_itself_never_leave(
+def test_proxy_refuses_protected_methods(
     alice: Client, first: Provider, nsid: str
 ) -> None:
     count = len(first.requests)
@@ -252,7 +252,7 @@ def test_methods_of_the_account_itself_never_leave(
     assert len(first.requests) == count
 
 
-def test_a_server_does_not_call_itself(world: World) -> None:
+def test_proxy_refuses_its_own_server(world: World) -> None:
     port = free_port()
     url = f"http://localhost:{port}"
     provider = start_provider(world, "mirror")
@@ -273,7 +273,7 @@ def test_a_server_does_not_call_itself(world: World) -> None:
         assert dave.get(SEARCH, q="x").error == "MethodNotImplemented"
 
 
-def test_answers_and_failures_of_a_provider(alice: Client, first: Provider) -> None:
+def test_proxy_passes_on_errors_and_hides_failures(alice: Client, first: Provider) -> None:
     cases: list[tuple[Response, int, str | None]] = [
         (JSONResponse({"error": "BadQueryString", "message": "m"}, 400), 400, None),
         (JSONResponse({"error": "NotFound", "message": "m"}, 404), 404, None),
@@ -299,7 +299,7 @@ class SlowResponse(Response):
         await super().__call__(*args)
 
 
-def test_proxy_429_is_of_one_account(
+def test_proxy_429_affects_one_account(
     server: Client, alice: Client, first: Provider, second: Provider
 ) -> None:
     zoe = sign_up(server, "zoe.a.test")
@@ -323,7 +323,7 @@ def test_proxy_429_is_of_one_account(
         assert alice.send("GET", path, headers=headers).status == 200
 
 
-def test_proxy_calls_have_a_bound_for_each_account(
+def test_proxy_bounds_the_calls_of_each_account(
     alice: Client, server: Client, first: Provider
 ) -> None:
     yuri = sign_up(server, "yuri.a.test")
@@ -342,7 +342,7 @@ def test_proxy_calls_have_a_bound_for_each_account(
     assert {answer.status for answer in answers} == {200, 429}
 
 
-def test_a_slow_provider_is_not_waited_for(world: World, first: Provider) -> None:
+def test_proxy_times_out_a_slow_provider(world: World, first: Provider) -> None:
     with world.serve_pds(
         "hasty", default_indexer=f"{first.did}#bigworld", proxy_timeout=0.3
     ) as server:
@@ -353,7 +353,7 @@ def test_a_slow_provider_is_not_waited_for(world: World, first: Provider) -> Non
         assert (answer.status, answer.error) == (504, "UpstreamTimeout")
 
 
-def test_a_page_of_a_provider_stays_inert(alice: Client, first: Provider) -> None:
+def test_proxy_sandboxes_pages(alice: Client, first: Provider) -> None:
     first.answer = Response("<script>", media_type="text/html")
     answer = alice.get(SEARCH, q="x")
     assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
@@ -381,7 +381,7 @@ class PointsAt(IdentityResolver):
         "https://169.254.169.254/latest",
     ],
 )
-def test_private_addresses_are_refused_outside_development(endpoint: str) -> None:
+def test_proxy_refuses_private_addresses(endpoint: str) -> None:
     settings = PdsSettings(
         public_url="https://pds.example.com",
         handle_domains=(".example.com",),
@@ -402,7 +402,7 @@ def test_private_addresses_are_refused_outside_development(endpoint: str) -> Non
         asyncio.run(attempt())
 
 
-def test_handles_of_other_servers_are_asked_of_the_indexer(
+def test_resolve_handle_asks_the_indexer_for_other_servers(
     server: Client, first: Provider
 ) -> None:
     nsid = "com.atproto.identity.resolveHandle"
@@ -423,7 +423,7 @@ def test_handles_of_other_servers_are_asked_of_the_indexer(
         assert server.get(nsid, handle="dora.b.test").error == "HandleNotFound"
 
 
-def test_records_of_other_repos_are_asked_of_the_indexer(
+def test_get_record_asks_the_indexer_for_other_repos(
     server: Client, alice: Client, first: Provider
 ) -> None:
     nsid = "com.atproto.repo.getRecord"

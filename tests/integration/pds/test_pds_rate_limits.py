@@ -29,7 +29,7 @@ def writes(kind: str, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_writes_have_points_for_each_account(server: Client) -> None:
+def test_writes_cost_points_of_the_account(server: Client) -> None:
     alice = sign_up(server, "alice.a.test")
     # Create 3, update 2, delete 1: 1,200 points a round.
     for number in range(4):
@@ -52,7 +52,7 @@ def test_writes_have_points_for_each_account(server: Client) -> None:
     assert bob.create(record).status == 200
 
 
-def test_handle_changes_are_few(server: Client) -> None:
+def test_handle_changes_are_limited(server: Client) -> None:
     carol = sign_up(server, "carol.a.test")
     for _ in range(10):
         # Refused for itself, and counted all the same.

@@ -33,7 +33,7 @@ def check(frame: Frame, key: PublicKey) -> CommitEvent:
     return verify_commit(frame.body, key, time.time_ns() // 1000)
 
 
-def test_every_commit_verifies_and_follows_the_one_before(
+def test_every_commit_verifies_and_follows_its_predecessor(
     world: World, server: Client
 ) -> None:
     with server.subscribe() as receive:
@@ -118,7 +118,7 @@ def test_twenty_writers_make_one_history(world: World, server: Client) -> None:
     assert events[-1].rev == head_rev(bob)
 
 
-def test_a_cursor_resumes_exactly(server: Client) -> None:
+def test_cursor_resumes_exactly(server: Client) -> None:
     carol = sign_up(server, "carol.a.test")
     for n in range(10):
         carol.create(note(f"{n}"))
@@ -138,12 +138,12 @@ def test_a_cursor_resumes_exactly(server: Client) -> None:
         assert receive().body["seq"] == seqs[-1] + 1
 
 
-def test_a_future_cursor_is_refused(server: Client) -> None:
+def test_future_cursor_is_refused(server: Client) -> None:
     (frame,) = server.frames(1, cursor=2**40)
     assert (frame.op, frame.body["error"]) == (-1, "FutureCursor")
 
 
-def test_an_old_cursor_is_told_so(world: World) -> None:
+def test_old_cursor_gets_an_info_frame(world: World) -> None:
     with world.serve_pds("old") as server:
         dora = sign_up(server, "dora.old.test")
         for n in range(5):
@@ -159,7 +159,7 @@ def test_an_old_cursor_is_told_so(world: World) -> None:
         assert frame.body["seq"] == 10
 
 
-def test_a_restart_goes_on_where_it_stopped(world: World) -> None:
+def test_restart_continues_the_sequence(world: World) -> None:
     with world.serve_pds("again") as server:
         erin = sign_up(server, "erin.again.test")
         erin.create(note("before"))
@@ -177,7 +177,7 @@ def test_a_restart_goes_on_where_it_stopped(world: World) -> None:
     assert after[5].body["since"] == rev
 
 
-def test_an_event_arrives_at_once(server: Client) -> None:
+def test_event_arrives_at_once(server: Client) -> None:
     fred = sign_up(server, "fred.a.test")
     delays = []
     with server.subscribe() as receive:
@@ -211,7 +211,7 @@ class Indexer:
             time.sleep(0.05)
 
 
-def test_indexers_are_told_at_the_start_and_of_news(world: World) -> None:
+def test_indexers_are_notified_at_start_and_of_news(world: World) -> None:
     indexer = Indexer()
     url = world.serve(indexer.app())
     with world.serve_pds(

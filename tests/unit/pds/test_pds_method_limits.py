@@ -58,12 +58,12 @@ def test_method_limits_are_those_of_the_reference(
     assert int(caught.value.headers["Retry-After"]) > 0
 
 
-def test_method_limits_count_each_account_for_itself() -> None:
+def test_method_limits_count_each_account_separately() -> None:
     limits = MethodLimits(settings())
     with pytest.raises(XrpcError):
         repeat(20, lambda limits: limits.change_handle(CALL, DID), limits)
     limits.change_handle(CALL, DID.replace("a", "b"))
 
 
-def test_method_limits_take_an_empty_batch() -> None:
+def test_method_limits_accept_an_empty_batch() -> None:
     MethodLimits(settings()).write(CALL, DID, [])

@@ -138,7 +138,7 @@ def check_stored(repo: Repo, records: dict[str, bytes]) -> None:
     assert (signed.did, signed.rev, signed.data) == (DID, head.rev, head.data)
 
 
-def test_a_new_account_tells_of_itself_in_four_events(repo: Repo) -> None:
+def test_new_account_emits_four_events(repo: Repo) -> None:
     check_stored(repo, {})
     frames = repo.frames()
     assert [(seq, frame.t) for seq, frame in frames] == [
@@ -160,7 +160,7 @@ def test_a_new_account_tells_of_itself_in_four_events(repo: Repo) -> None:
     assert set(read_car(sync["blocks"]).blocks) == {head.commit}
 
 
-def test_a_random_history_leaves_no_block_behind(repo: Repo) -> None:
+def test_random_history_leaves_no_stale_block(repo: Repo) -> None:
     rng = random.Random(7)
     records: dict[str, bytes] = {}
     heads = [repo.head()]
@@ -196,7 +196,7 @@ def test_a_random_history_leaves_no_block_behind(repo: Repo) -> None:
         assert body["prevData"] == before.data
 
 
-def test_a_commit_event_carries_what_a_reader_needs(repo: Repo) -> None:
+def test_commit_event_verifies_by_itself(repo: Repo) -> None:
     repo.apply(*(note(f"k{n}", f"text {n}") for n in range(100)))
     before = repo.head()
     repo.apply(
@@ -224,7 +224,7 @@ def test_a_commit_event_carries_what_a_reader_needs(repo: Repo) -> None:
     assert len(car.blocks) < 60
 
 
-def test_a_write_that_changes_nothing_makes_no_commit(repo: Repo) -> None:
+def test_unchanged_write_makes_no_commit(repo: Repo) -> None:
     head = repo.apply(note("a", "text"))
     assert repo.apply(note("a", "text", Intent.PUT)) == head
     assert repo.apply(remove("b", Intent.ENSURE_ABSENT)) == head
@@ -242,7 +242,7 @@ def test_a_write_that_changes_nothing_makes_no_commit(repo: Repo) -> None:
         [note(f"n{n}", "text") for n in range(201)],
     ],
 )
-def test_a_batch_that_contradicts_the_repo_changes_nothing(
+def test_contradicting_batch_changes_nothing(
     repo: Repo, writes: list[Write]
 ) -> None:
     head = repo.apply(note("a", "text"))
@@ -253,12 +253,12 @@ def test_a_batch_that_contradicts_the_repo_changes_nothing(
     assert len(repo.frames()) == 5
 
 
-def test_the_largest_batch_passes(repo: Repo) -> None:
+def test_largest_batch_is_accepted(repo: Repo) -> None:
     repo.apply(*(note(f"n{n}", f"text {n}") for n in range(200)))
     assert len(repo.frames()[-1][1].body["ops"]) == 200
 
 
-def test_a_commit_may_not_outgrow_a_message(repo: Repo) -> None:
+def test_commit_over_the_message_size_is_refused(repo: Repo) -> None:
     big = [note(f"n{n}", str(n) * 500_000) for n in range(4)]
     with pytest.raises(InvalidRequestError, match="larger than"):
         repo.apply(*big)
@@ -267,7 +267,7 @@ def test_a_commit_may_not_outgrow_a_message(repo: Repo) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_large_commit_gets_through_a_narrow_socket(repo: Repo) -> None:
+def test_large_commit_passes_a_small_socket_buffer(repo: Repo) -> None:
     """A socket takes what it has room for, and a server under load empties it late:
     nobody may wait for an answer to what was not sent."""
     with repo.pool.connection() as conn:
@@ -281,7 +281,7 @@ def test_a_large_commit_gets_through_a_narrow_socket(repo: Repo) -> None:
     assert len(repo.frames()[-1][1].body["ops"]) == 3
 
 
-def test_swaps_pass_only_on_the_expected_state(repo: Repo) -> None:
+def test_swap_needs_the_expected_state(repo: Repo) -> None:
     first = repo.apply(note("a", "one"))
     one, two = note("a", "one").cid, note("a", "two").cid
     with pytest.raises(InvalidSwapError):
@@ -312,7 +312,7 @@ def test_revs_rise_when_the_clock_steps_back(repo: Repo) -> None:
     assert tid_time_us(revs[2]) == tid_time_us(revs[1]) + 1
 
 
-def test_an_inactive_account_writes_nothing(repo: Repo) -> None:
+def test_inactive_account_cannot_write(repo: Repo) -> None:
     with repo.pool.connection() as conn:
         lifecycle.deactivate(conn, repo.id, datetime.now(UTC))
     with pytest.raises(AccountDeactivatedError):
@@ -330,7 +330,7 @@ def test_an_inactive_account_writes_nothing(repo: Repo) -> None:
     assert repo.frames()[4][1].body["status"] == "deactivated"
 
 
-def test_concurrent_writers_make_one_line_of_history(repo: Repo) -> None:
+def test_concurrent_writers_make_a_linear_history(repo: Repo) -> None:
     swaps_won = []
 
     def work(writer: int) -> None:
@@ -361,7 +361,7 @@ def test_concurrent_writers_make_one_line_of_history(repo: Repo) -> None:
     check_stored(repo, records)
 
 
-def test_readers_never_pass_an_event_that_is_still_to_come(repo: Repo) -> None:
+def test_reader_never_skips_an_uncommitted_event(repo: Repo) -> None:
     """Numbers become visible in their own order, whatever the transactions do."""
     new = NewAccount("did:plc:" + "b" * 24, "bob.a.test", None, "-", b"", b"", "")
     with repo.pool.connection() as conn:
@@ -395,7 +395,7 @@ def test_readers_never_pass_an_event_that_is_still_to_come(repo: Repo) -> None:
     assert seen == list(range(89))
 
 
-def test_a_writer_killed_at_any_moment_leaves_commits_and_events_one_to_one(
+def test_killed_writer_leaves_one_event_for_each_commit(
     repo: Repo, pds_pool: Pool
 ) -> None:
     """Twenty writers are killed with SIGKILL while a reader follows the stream."""
@@ -470,7 +470,7 @@ def write_until_killed(url: str, account: int, life: int) -> None:
 @pytest.mark.parametrize(
     "step", ["insert_blocks", "delete_blocks", "move_head", "append", "use_blobs"]
 )
-def test_a_failure_at_any_step_undoes_all(
+def test_failure_at_any_step_rolls_back(
     repo: Repo, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     head = repo.apply(note("a", "text"))
@@ -492,7 +492,7 @@ def test_a_failure_at_any_step_undoes_all(
     assert [seq for seq, _ in repo.frames()] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_write_touches_a_handful_of_blocks_of_a_large_repo(
+def test_write_touches_few_blocks_of_a_large_repo(
     repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for start in range(0, 4_000, 200):

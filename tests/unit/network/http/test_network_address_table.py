@@ -90,7 +90,7 @@ def call_all(
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
-def test_no_name_leads_to_a_refused_address(call: Call, dialled: list[str]) -> None:
+def test_no_name_reaches_a_refused_address(call: Call, dialled: list[str]) -> None:
     names = {f"n{n}.net": [address] for n, address in enumerate(REFUSED)}
     assert len(names) >= 60
     ends = call_all(call, names, POLICY)
@@ -99,7 +99,7 @@ def test_no_name_leads_to_a_refused_address(call: Call, dialled: list[str]) -> N
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
-def test_of_mixed_answers_only_the_public_address_is_dialled(
+def test_mixed_lookups_dial_only_public_addresses(
     call: Call, dialled: list[str]
 ) -> None:
     names: dict[str, list[str]] = {}
@@ -121,14 +121,14 @@ def test_public_addresses_are_dialled(dialled: list[str]) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
-def test_no_refused_address_written_in_the_url(call: Call, dialled: list[str]) -> None:
+def test_refused_addresses_in_urls_are_refused(call: Call, dialled: list[str]) -> None:
     hosts = [f"[{text}]" if ":" in text else text for text in REFUSED]
     ends = call_all(call, {host: [PUBLIC] for host in hosts}, POLICY)
     assert set(ends.values()) == {ForbiddenAddressError}
     assert dialled == []
 
 
-def test_development_opens_loopback_only(dialled: list[str]) -> None:
+def test_development_dials_loopback_only(dialled: list[str]) -> None:
     names = {f"n{n}.net": [address] for n, address in enumerate(REFUSED)}
     ends = call_all(get, names, replace(POLICY, allow_loopback=True))
     assert set(dialled) == LOOPBACK
@@ -136,7 +136,7 @@ def test_development_opens_loopback_only(dialled: list[str]) -> None:
     assert forbidden == len(names) - len(LOOPBACK)
 
 
-async def test_the_resolver_alone_lets_no_refused_address_through() -> None:
+async def test_resolver_returns_no_refused_address() -> None:
     """The socket checks once more, so only asked by itself does it show its work."""
     names = {f"n{n}.net": [address] for n, address in enumerate(REFUSED)}
     mixed = {f"m{n}.net": [PUBLIC, address] for n, address in enumerate(REFUSED)}

@@ -16,7 +16,7 @@ from network.http.guarded_connector import GuardedResolver, SystemLookup
 from network.http.policy import Policy
 
 
-async def test_names_that_hang_do_not_keep_others_from_their_addresses(
+async def test_hanging_lookups_do_not_block_other_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ended = threading.Event()

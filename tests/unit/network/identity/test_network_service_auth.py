@@ -59,11 +59,6 @@ async def authenticating(
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
 async def authenticator(world: World) -> AsyncIterator[ServiceAuthenticator]:
     async with authenticating(world) as authenticator:
         yield authenticator
@@ -82,7 +77,9 @@ def request(*values: str) -> Request:
     return Request({"type": "http", "headers": headers})
 
 
-async def test_a_good_token(world: World, authenticator: ServiceAuthenticator) -> None:
+async def test_good_token_is_accepted(
+    world: World, authenticator: ServiceAuthenticator
+) -> None:
     for aud in (US, f"{US}#bsky_appview"):
         header = f"Bearer {token(world, aud=aud)}"
         auth = await authenticator(request(header), SEARCH)
@@ -115,7 +112,7 @@ async def test_other_schemes_count_as_no_token(
         assert (caught.value.name, caught.value.status) == ("BadJwt", 401)
 
 
-async def test_what_is_wrong_has_a_name(
+async def test_bad_token_gets_the_error_name_of_its_fault(
     world: World, authenticator: ServiceAuthenticator
 ) -> None:
     world.answers[f"/{BOB}"] = {**document(BOB), "verificationMethod": []}
@@ -142,14 +139,14 @@ async def test_what_is_wrong_has_a_name(
         assert await refused(authenticator, text) == (name, 401), name
 
 
-async def test_token_of_an_hour_and_of_a_fast_clock_are_accepted(
+async def test_long_token_and_fast_clock_are_accepted(
     world: World, authenticator: ServiceAuthenticator
 ) -> None:
     for options in ({"lifetime": 3_600}, {"age": -240}):
         await authenticator.check_token(token(world, **options), SEARCH)
 
 
-async def test_labeler_is_not_its_account(
+async def test_labeler_token_needs_the_label_key(
     world: World, authenticator: ServiceAuthenticator
 ) -> None:
     labeler = f"{ALICE}#atproto_labeler"
@@ -174,7 +171,7 @@ async def test_labeler_is_not_its_account(
         assert answer == ("BadJwtSignature", 401)
 
 
-async def test_nobody_is_looked_up_for_a_token_that_is_not_for_us(
+async def test_token_for_another_audience_causes_no_lookup(
     world: World, authenticator: ServiceAuthenticator
 ) -> None:
     for number in range(20):
@@ -184,7 +181,7 @@ async def test_nobody_is_looked_up_for_a_token_that_is_not_for_us(
     assert sum(world.asked.values()) == 0
 
 
-async def test_other_methods_can_be_accepted_by_name(world: World) -> None:
+async def test_lxm_option_accepts_further_methods(world: World) -> None:
     async with authenticating(
         world, lxm={"app.bsky.feed.getFeed": ["app.bsky.feed.getFeedSkeleton"]}
     ) as authenticator:
@@ -211,7 +208,7 @@ async def test_any_audience_skips_only_the_audience(world: World) -> None:
         assert await refused(authenticator, text) == ("BadJwtAudience", 401)
 
 
-async def test_rotated_key_is_found_and_forgers_cannot_make_us_ask(
+async def test_rotated_key_is_found_and_forgeries_cause_no_lookups(
     world: World, authenticator: ServiceAuthenticator
 ) -> None:
     await authenticator.check_token(token(world), SEARCH)
@@ -257,7 +254,7 @@ async def test_inactive_issuers_are_refused(is_async: bool, world: World) -> Non
 # Replay.
 
 
-async def test_a_token_is_good_once(
+async def test_token_is_accepted_once(
     world: World, authenticator: ServiceAuthenticator
 ) -> None:
     used = token(world)
@@ -272,7 +269,7 @@ async def test_a_token_is_good_once(
         await authenticator.check_token(token(world, iss=iss, jti="1"), SEARCH)
 
 
-async def test_of_fifty_at_once_one_gets_in(
+async def test_concurrent_uses_of_a_token_succeed_once(
     world: World, authenticator: ServiceAuthenticator
 ) -> None:
     used = token(world)
@@ -283,7 +280,7 @@ async def test_of_fifty_at_once_one_gets_in(
     assert sum(isinstance(result, Auth) for result in results) == 1
 
 
-async def test_a_forged_copy_does_not_use_up_the_real_one(
+async def test_forged_copy_does_not_use_up_the_token(
     world: World, authenticator: ServiceAuthenticator
 ) -> None:
     forged = token(world, jti="abc", key=PrivateKey.generate())
@@ -292,7 +289,7 @@ async def test_a_forged_copy_does_not_use_up_the_real_one(
 
 
 @pytest.mark.parametrize("use", ["jti", "once", "many"])
-async def test_use_of_a_token_is_a_policy(use: str, world: World) -> None:
+async def test_use_policy_decides_on_reuse(use: str, world: World) -> None:
     import orjson
 
     from protocol.data.base64url import encode_base64url
@@ -339,9 +336,7 @@ async def test_issuer_has_a_share_of_the_token_store(world: World) -> None:
         await authenticator.check_token(token(world), SEARCH)
 
 
-async def test_the_database_remembers_for_all_processes(
-    index_db: str, conn: Conn
-) -> None:
+async def test_database_store_is_shared_by_processes(index_db: str, conn: Conn) -> None:
     successes: list[bool] = []
     barrier = threading.Barrier(10)
 

@@ -109,7 +109,7 @@ def test_large_answer_is_compressed(server: str, encoding: str, decode: Any) -> 
 
 
 @pytest.mark.parametrize("accepted", [None, "identity", "br"])
-def test_answer_stays_as_it_is_without_a_known_encoding(
+def test_large_answer_is_plain_without_a_known_encoding(
     server: str, accepted: str | None
 ) -> None:
     body, headers = _get(f"{server}/large", accepted)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pytest
 from loopback_peers import until
@@ -40,15 +39,7 @@ class Source:
         return found
 
 
-def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def in_time() -> None:
-        async with asyncio.timeout(30):
-            await work()
-
-    asyncio.run(in_time())
-
-
-async def test_who_replays_what_is_forgotten_meanwhile_is_cut_off() -> None:
+async def test_replay_of_pruned_events_raises() -> None:
     source = Source(100)
     feed = EventFeed(source, page=10)
     ring = await feed.join()
@@ -62,7 +53,7 @@ async def test_who_replays_what_is_forgotten_meanwhile_is_cut_off() -> None:
     feed.leave()
 
 
-async def test_what_comes_while_an_empty_page_is_read_is_not_passed_over() -> None:
+async def test_events_during_an_empty_read_are_not_skipped() -> None:
     source = Source(10)
     source.hidden = set(range(1, 11))
     feed = EventFeed(source, page=5, ring_events=3)
@@ -80,7 +71,7 @@ async def test_what_comes_while_an_empty_page_is_read_is_not_passed_over() -> No
     feed.leave()
 
 
-async def test_a_feeder_that_comes_too_late_cuts_off_who_is_live() -> None:
+async def test_late_feeder_raises_for_live_followers() -> None:
     source = Source(10)
     feed = EventFeed(source, poll=0.01)
     ring = await feed.join()
@@ -97,7 +88,7 @@ async def test_a_feeder_that_comes_too_late_cuts_off_who_is_live() -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-async def test_followers_see_all_or_are_cut_off(seed: int) -> None:
+async def test_followers_see_every_event_or_an_error(seed: int) -> None:
     """A writer, a source that forgets and hides, and followers of every speed: each has
     seen, in order and once, all that was shown from its cursor to where it ended."""
     rng = random.Random(seed)

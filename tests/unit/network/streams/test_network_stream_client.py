@@ -86,7 +86,7 @@ async def read(
         return [await anext(stream) for _ in range(count)]
 
 
-async def test_frames_come_in_order_and_the_cursor_follows() -> None:
+async def test_frames_arrive_in_order_and_reconnects_use_the_cursor() -> None:
     requests: list[bytes] = []
     seen = 0
 
@@ -126,7 +126,7 @@ async def test_frames_come_in_order_and_the_cursor_follows() -> None:
     assert all(b"extensions" not in request.lower() for request in requests)
 
 
-def test_fragments_are_put_together() -> None:
+def test_fragments_are_joined() -> None:
     parts = (
         frame(BINARY, b"a" * 70_000, fin=False),
         frame(PING, b"hello"),
@@ -137,7 +137,7 @@ def test_fragments_are_put_together() -> None:
     assert got == [b"a" * 70_000 + b"b" * 10 + b"c"]
 
 
-async def test_the_largest_frame_passes_and_one_byte_more_does_not() -> None:
+async def test_largest_frame_passes_and_one_byte_more_fails() -> None:
     codes: list[int] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -155,7 +155,7 @@ async def test_the_largest_frame_passes_and_one_byte_more_does_not() -> None:
     assert codes[0] == 1009
 
 
-async def test_fragments_cannot_add_up_to_more_than_the_largest_frame() -> None:
+async def test_fragments_cannot_exceed_the_largest_frame() -> None:
     half = bytes(MAX_FRAME_BYTES // 2)
     parts = [
         frame(BINARY, half, fin=False),
@@ -182,9 +182,7 @@ async def test_fragments_cannot_add_up_to_more_than_the_largest_frame() -> None:
         (b"", DisconnectReason.LOST),
     ],
 )
-async def test_broken_framing_ends_the_connection_and_the_next_one_is_made(
-    data: bytes, reason: DisconnectReason
-) -> None:
+async def test_broken_framing_reconnects(data: bytes, reason: DisconnectReason) -> None:
     watch = Watch()
     with pytest.raises(UnreachableError):
         await read(sending(data), 1, watch, max_failures=3)
@@ -194,7 +192,7 @@ async def test_broken_framing_ends_the_connection_and_the_next_one_is_made(
     assert reason in watch.reasons
 
 
-async def test_a_stream_that_breaks_after_each_frame_is_not_given_up() -> None:
+async def test_stream_that_breaks_after_each_frame_continues() -> None:
     watch = Watch()
     talk = sending(frame(BINARY, b"one"))
     assert await read(talk, 6, watch, max_failures=2) == [b"one"] * 6
@@ -204,7 +202,7 @@ async def test_a_stream_that_breaks_after_each_frame_is_not_given_up() -> None:
     assert failures == [1, 2, 3, 4, 5]
 
 
-async def test_silent_and_dripping_peers_are_left() -> None:
+async def test_silent_and_dripping_peers_are_disconnected() -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await upgrade(reader, writer)
         for byte in frame(BINARY, bytes(200)):
@@ -226,7 +224,7 @@ def test_the_longest_silence_is_within_ninety_seconds() -> None:
     assert times.ping_after + 2 * times.pong_within <= 90
 
 
-def test_a_quiet_peer_that_answers_pings_is_kept() -> None:
+def test_quiet_peer_that_answers_pings_stays_connected() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await upgrade(reader, writer)
         for _ in range(3):
@@ -275,7 +273,7 @@ async def test_refusals_are_final(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 204, 408, 425, 500, 502, 503, 504, 520])
-async def test_other_answers_are_tried_again(status: int) -> None:
+async def test_other_statuses_are_retried(status: int) -> None:
     answer = http(b"<html>later", f"{status} Later")
     watch = Watch()
     with pytest.raises(UnreachableError):
@@ -314,7 +312,7 @@ async def test_retry_after_is_obeyed(
         assert least <= paused <= most
 
 
-async def test_a_redirect_or_a_proxy_makes_no_connection_elsewhere(
+async def test_redirects_and_proxies_are_not_followed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with raw_peer(sending()) as canary:
@@ -326,7 +324,7 @@ async def test_a_redirect_or_a_proxy_makes_no_connection_elsewhere(
         assert canary.connections == 0
 
 
-async def test_the_guard_stands_before_streams_too() -> None:
+async def test_streams_use_the_address_guard() -> None:
     async with raw_peer(sending()) as canary, Fetcher(Policy()) as fetcher:
         for url in (
             f"ws://localhost:{canary.port}/",
@@ -339,7 +337,7 @@ async def test_the_guard_stands_before_streams_too() -> None:
         assert canary.connections == 0
 
 
-async def test_nobody_there_is_tried_again_and_then_given_up() -> None:
+async def test_unreachable_host_raises_after_max_failures() -> None:
     async with raw_peer(sending()) as peer:
         pass
     watch = Watch()
@@ -387,7 +385,7 @@ async def test_many_dead_hosts_share_one_bucket_of_dials() -> None:
         assert 50 < peer.connections <= 50 + 50 * elapsed
 
 
-def test_a_connection_that_lasted_clears_the_failures() -> None:
+def test_stable_connection_clears_the_failures() -> None:
     async def work(stable_after: float) -> list[int]:
         async def talk(
             reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -408,7 +406,7 @@ def test_a_connection_that_lasted_clears_the_failures() -> None:
 # The consumer's side.
 
 
-async def test_what_is_not_asked_for_stays_in_the_socket() -> None:
+async def test_unread_frames_stay_in_the_socket() -> None:
     sent = 0
     chunk = frame(BINARY, bytes(50_000))
 
@@ -438,7 +436,7 @@ async def test_what_is_not_asked_for_stays_in_the_socket() -> None:
         assert watch.reasons == []
 
 
-async def test_a_consumer_can_drop_a_connection() -> None:
+async def test_consumer_can_drop_a_connection() -> None:
     watch = Watch()
     talk = sending(frame(BINARY, b"bad"), frame(BINARY, b"never seen"), then=0.1)
     async with (
@@ -463,7 +461,7 @@ async def test_a_consumer_can_drop_a_connection() -> None:
     [sending(then=30), reply(http(b"", "500 Oops"))],
     ids=["while receiving", "while pausing"],
 )
-async def test_closing_ends_the_iteration_at_once(talk: Callable[..., Any]) -> None:
+async def test_close_ends_the_iteration_at_once(talk: Callable[..., Any]) -> None:
     times = StreamTimes(first=60.0, longest=60.0)
     async with raw_peer(talk) as peer, Fetcher(DEV) as fetcher:
         stream = StreamClient(fetcher, url_of(peer), times=times, fraction=lambda: 1.0)
