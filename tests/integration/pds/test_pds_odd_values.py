@@ -121,7 +121,9 @@ def test_empty_cursor_and_since_are_absent(
     assert decode_frame(frame).body["repo"] == erin.did
 
 
-def test_odd_field_does_not_cause_a_server_error(server: Client, methods: list[Method]) -> None:
+def test_odd_field_does_not_cause_a_server_error(
+    server: Client, methods: list[Method]
+) -> None:
     bob = sign_up(server, "bob.a.test")
     sound = sound_values(bob)
     broken = []
@@ -151,9 +153,7 @@ def test_odd_field_does_not_cause_a_server_error(server: Client, methods: list[M
 
 
 @pytest.mark.parametrize("value", JSON_VALUES)
-def test_odd_record_value_is_stored_or_refused(
-    server: Client, value: str
-) -> None:
+def test_odd_record_value_is_stored_or_refused(server: Client, value: str) -> None:
     record = f'{{"$type": "{NOTE}", "value": {value}}}'
     for more in ("", ', "validate": false'):
         carol = server.carol  # type: ignore[attr-defined]

@@ -9,16 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from pds_provider import Provider, start_provider
 from pds_world import Client, World, free_port, post, sign_up, signing_key_of
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
 
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.identity.resolver import IdentityResolver
-from network.server.listener import serving_in_thread
 from pds.exceptions import InvalidRequestError
 from pds.host import utc_now
 from pds.proxy import ProxyRequest, ServiceProxy, parse_service_ref
@@ -36,54 +33,6 @@ MUTE = "app.bsky.graph.muteActor"
 PUT_PREFERENCES = "app.bsky.actor.putPreferences"
 
 
-class Provider:
-    """A service that remembers what it was asked, and answers as it is told."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.port = free_port()
-        self.did = f"did:web:localhost%3A{self.port}"
-        self.requests: list[tuple[Request, bytes]] = []
-        self.answer: Response | None = None
-        self.endpoint = f"http://localhost:{self.port}"
-
-    @property
-    def last(self) -> tuple[Request, bytes]:
-        return self.requests[-1]
-
-    def app(self) -> Starlette:
-        return Starlette(
-            routes=[
-                Route("/.well-known/did.json", self._document),
-                Route("/xrpc/{nsid}", self._serve, methods=["GET", "POST"]),
-            ]
-        )
-
-    async def _document(self, request: Request) -> Response:
-        return JSONResponse(
-            {
-                "id": self.did,
-                "service": [
-                    {
-                        "id": "#bigworld",
-                        "type": "BigworldProvider",
-                        "serviceEndpoint": self.endpoint,
-                    }
-                ],
-            }
-        )
-
-    async def _serve(self, request: Request) -> Response:
-        self.requests.append((request, await request.body()))
-        return self.answer or JSONResponse({"from": self.name})
-
-
-def start_provider(world: World, name: str) -> Provider:
-    provider = Provider(name)
-    world.stack.enter_context(serving_in_thread(provider.app(), port=provider.port))
-    return provider
-
-
 @pytest.fixture(scope="module")
 def first(world: World) -> Provider:
     return start_provider(world, "first")
@@ -99,11 +48,6 @@ def server(world: World, first: Provider) -> Client:
     return world.start_pds(
         default_indexer=f"{first.did}#bigworld", max_proxy_response_bytes=100_000
     )
-
-
-@pytest.fixture(scope="module")
-def alice(server: Client) -> Client:
-    return sign_up(server, "alice.a.test")
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +70,9 @@ def test_proxy_forwards_unknown_methods_to_the_default_indexer(
     assert (scheme, jwt.iss) == ("Bearer", alice.did)
 
 
-def test_proxy_forwards_methods_without_a_lexicon(alice: Client, first: Provider) -> None:
+def test_proxy_forwards_methods_without_a_lexicon(
+    alice: Client, first: Provider
+) -> None:
     answer = alice.post("dev.example.doThings", {"a": 1})
     assert answer.json == {"from": "first"}
     request, body = first.last
@@ -273,7 +219,9 @@ def test_proxy_refuses_its_own_server(world: World) -> None:
         assert dave.get(SEARCH, q="x").error == "MethodNotImplemented"
 
 
-def test_proxy_passes_on_errors_and_hides_failures(alice: Client, first: Provider) -> None:
+def test_proxy_passes_on_errors_and_hides_failures(
+    alice: Client, first: Provider
+) -> None:
     cases: list[tuple[Response, int, str | None]] = [
         (JSONResponse({"error": "BadQueryString", "message": "m"}, 400), 400, None),
         (JSONResponse({"error": "NotFound", "message": "m"}, 404), 404, None),

@@ -34,7 +34,9 @@ RAW = raw_cid_for(b"blob")
         ("image/png", b"%PDF-1.7", "application/pdf"),
     ],
 )
-def test_settle_mime_type_keeps_a_matching_type(declared: str | None, data: bytes, stored: str) -> None:
+def test_settle_mime_type_keeps_a_matching_type(
+    declared: str | None, data: bytes, stored: str
+) -> None:
     assert settle_mime_type(declared, data) == stored
 
 

@@ -1,31 +1,28 @@
-"""The write path on a real database: after every batch the stored blocks are exactly
-those of the repo, and the stream says what happened."""
+"""Writes on a real database: stored blocks and events match the repo."""
 
 from __future__ import annotations
 
 import os
 import random
-import signal
 import socket
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from hashlib import sha256
-from itertools import pairwise
-from typing import Any
 
-import psycopg
 import pytest
+from repo_world import (
+    KEY,
+    NOTE,
+    Repo,
+    check_stored,
+    note,
+    remove,
+)
 
 from pds.exceptions import (
     AccountDeactivatedError,
     InvalidRequestError,
     InvalidSwapError,
 )
-from pds.repo import block_rows, repo_writes
 from pds.repo.block_rows import NodeCache
-from pds.repo.repo_heads import RepoHead, get_head
 from pds.repo.repo_writes import (
     Intent,
     RepoWriter,
@@ -33,109 +30,10 @@ from pds.repo.repo_writes import (
     Write,
 )
 from pds.server import lifecycle
-from pds.server.accounts import NewAccount
-from protocol.data.cbor import encode
 from protocol.data.cid import cid_for
-from protocol.events.frames import decode_frame
-from protocol.identity.keys import PrivateKey
-from protocol.mst import build_nodes
 from protocol.repo.car import read_car
-from protocol.repo.commit import parse_commit, verify_commit_signature
+from protocol.repo.commit import parse_commit
 from protocol.syntax import TidClock, tid_time_us
-from storage.postgres.pool import Conn, Pool, open_pool
-
-DID = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
-NOTE = "dev.example.note"
-KEY = PrivateKey.generate()
-WRITER = "doomed writer"
-
-
-class Clock:
-    """Microseconds, at the test's will."""
-
-    def __init__(self) -> None:
-        self.us = 1_700_000_000_000_000
-
-    def __call__(self) -> int:
-        return self.us
-
-
-@pytest.fixture
-def pds_pool(make_database: Callable[[str], str]) -> Iterator[Pool]:
-    with open_pool(make_database("pds"), min=1, max=8) as pool:
-        yield pool
-
-
-class Repo:
-    """One account and its writer."""
-
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
-        self.time = Clock()
-        self.clock = TidClock(1, self.time)
-        self.writer = RepoWriter(NodeCache(), self.clock, lambda conn, account: KEY)
-        new = NewAccount(
-            did=DID,
-            handle="alice.a.test",
-            email=None,
-            password="-",
-            signing_key=b"-",
-            rotation_key=b"-",
-            signing_did_key=KEY.public.did_key,
-        )
-        with pool.connection() as conn:
-            self.id = lifecycle.create_account(
-                conn, new, KEY, self.clock.next(), datetime.now(UTC)
-            )
-
-    def apply(self, *writes: Write, swap: bytes | None = None) -> RepoHead:
-        with self.pool.connection() as conn:
-            return self.writer.apply(
-                conn, self.id, writes, swap_commit=swap, now=datetime.now(UTC)
-            ).head
-
-    def head(self) -> RepoHead:
-        with self.pool.connection() as conn:
-            return get_head(conn, self.id)
-
-    def query(self, sql: str) -> list[Any]:
-        with self.pool.connection() as conn:
-            return list(conn.execute(sql))
-
-    def frames(self) -> list[Any]:
-        rows = self.query("SELECT seq, frame FROM event ORDER BY seq")
-        return [(seq, decode_frame(frame)) for seq, frame in rows]
-
-
-@pytest.fixture
-def repo(pds_pool: Pool) -> Repo:
-    return Repo(pds_pool)
-
-
-def note(rkey: str, text: str, intent: Intent = Intent.CREATE, **more: Any) -> Write:
-    value = encode({"$type": NOTE, "text": text})
-    return Write(intent, f"{NOTE}/{rkey}", value, cid_for(value), **more)
-
-
-def remove(rkey: str, intent: Intent = Intent.DELETE, **more: Any) -> Write:
-    return Write(intent, f"{NOTE}/{rkey}", **more)
-
-
-def expected_blocks(records: dict[str, bytes], commit: bytes) -> set[bytes]:
-    items = sorted((path.encode(), cid) for path, cid in records.items())
-    nodes = {node.cid for node in build_nodes(items)}
-    return nodes | set(records.values()) | {commit}
-
-
-def check_stored(repo: Repo, records: dict[str, bytes]) -> None:
-    """What is stored is the repo of these records: no block more, none less."""
-    head = repo.head()
-    assert dict(repo.query("SELECT path, cid FROM record")) == records
-    stored = dict(repo.query("SELECT cid, value FROM block"))
-    assert set(stored) == expected_blocks(records, head.commit)
-    assert all(cid_for(value) == cid for cid, value in stored.items())
-    signed = verify_commit_signature(stored[head.commit], KEY.public)
-    assert (signed.did, signed.rev, signed.data) == (DID, head.rev, head.data)
 
 
 def test_new_account_emits_four_events(repo: Repo) -> None:
@@ -242,9 +140,7 @@ def test_unchanged_write_makes_no_commit(repo: Repo) -> None:
         [note(f"n{n}", "text") for n in range(201)],
     ],
 )
-def test_contradicting_batch_changes_nothing(
-    repo: Repo, writes: list[Write]
-) -> None:
+def test_contradicting_batch_changes_nothing(repo: Repo, writes: list[Write]) -> None:
     head = repo.apply(note("a", "text"))
     with pytest.raises(InvalidRequestError):
         repo.apply(*writes)
@@ -328,192 +224,3 @@ def test_inactive_account_cannot_write(repo: Repo) -> None:
         "#commit",
     ]
     assert repo.frames()[4][1].body["status"] == "deactivated"
-
-
-def test_concurrent_writers_make_a_linear_history(repo: Repo) -> None:
-    swaps_won = []
-
-    def work(writer: int) -> None:
-        for number in range(20):
-            repo.apply(note(f"w{writer}-{number}", f"{writer} {number}"))
-            head = repo.head()
-            try:
-                repo.apply(
-                    note("shared", f"{writer} {number}", Intent.PUT), swap=head.commit
-                )
-                swaps_won.append(head.commit)
-            except InvalidSwapError:
-                pass
-
-    with ThreadPoolExecutor(20) as threads:
-        list(threads.map(work, range(20)))
-    assert len(swaps_won) == len(set(swaps_won))
-    frames = repo.frames()
-    assert [seq for seq, _ in frames] == list(range(1, len(frames) + 1))
-    bodies = [frame.body for _, frame in frames if frame.t == "#commit"]
-    assert len(bodies) == 1 + 400 + len(swaps_won)
-    for before, after in pairwise(bodies):
-        assert after["since"] == before["rev"] < after["rev"]
-        data = parse_commit(read_car(before["blocks"]).blocks[before["commit"]]).data
-        assert after["prevData"] == data
-    records = dict(repo.query("SELECT path, cid FROM record"))
-    assert len(records) == 400 + (1 if swaps_won else 0)
-    check_stored(repo, records)
-
-
-def test_reader_never_skips_an_uncommitted_event(repo: Repo) -> None:
-    """Numbers become visible in their own order, whatever the transactions do."""
-    new = NewAccount("did:plc:" + "b" * 24, "bob.a.test", None, "-", b"", b"", "")
-    with repo.pool.connection() as conn:
-        other = lifecycle.create_account(
-            conn, new, KEY, repo.clock.next(), datetime.now(UTC)
-        )
-
-    def write(account: int) -> None:
-        for number in range(40):
-            with repo.pool.connection() as conn:
-                repo.writer.apply(
-                    conn,
-                    account,
-                    [note(f"n{number}", f"{number}")],
-                    swap_commit=None,
-                    now=datetime.now(UTC),
-                )
-
-    seen = [0]
-    with ThreadPoolExecutor(2) as threads, repo.pool.connection() as conn:
-        conn.autocommit = True
-        writers = [threads.submit(write, account) for account in (repo.id, other)]
-        while seen[-1] < 8 + 80:
-            rows = conn.execute(
-                "SELECT seq FROM event WHERE seq > %s ORDER BY seq", [seen[-1]]
-            ).fetchall()
-            seen.extend(row[0] for row in rows)
-        conn.autocommit = False
-        for writer in writers:
-            writer.result()
-    assert seen == list(range(89))
-
-
-def test_killed_writer_leaves_one_event_for_each_commit(
-    repo: Repo, pds_pool: Pool
-) -> None:
-    """Twenty writers are killed with SIGKILL while a reader follows the stream."""
-    url = pds_pool.conninfo
-    assert isinstance(url, str)
-    rng = random.Random(11)
-    seen: dict[int, bytes] = {}
-
-    def look(conn: Conn) -> None:
-        rows = conn.execute(
-            "SELECT seq, frame FROM event WHERE seq > %s ORDER BY seq",
-            [max(seen, default=0)],
-        )
-        for seq, frame in rows:
-            assert seq not in seen
-            seen[seq] = sha256(frame).digest()
-
-    with psycopg.connect(url, autocommit=True) as reader:
-        look(reader)
-        for life in range(20):
-            child = os.fork()
-            if child == 0:
-                write_until_killed(url, repo.id, life)
-            # However slow the machine, each of them writes before it dies.
-            count = len(seen)
-            while len(seen) == count:
-                look(reader)
-            end = time.monotonic() + rng.uniform(0, 0.05)
-            while time.monotonic() < end:
-                look(reader)
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            look(reader)
-        # The server may still be at what the last one sent before it died.
-        while reader.execute(
-            "SELECT FROM pg_stat_activity WHERE application_name = %s", [WRITER]
-        ).fetchone():
-            time.sleep(0.01)
-        look(reader)
-        rows = reader.execute("SELECT seq, frame FROM event").fetchall()
-        stored: dict[int, bytes] = dict(rows)
-    assert {seq: sha256(frame).digest() for seq, frame in stored.items()} == seen
-    bodies = [decode_frame(stored[seq]).body for seq in sorted(stored)][4:]
-    assert len(bodies) >= 20
-    for before, after in pairwise(bodies):
-        assert after["since"] == before["rev"]
-    assert bodies[-1]["commit"] == repo.head().commit
-    made = [op["path"] for body in bodies for op in body["ops"]]
-    records = dict(repo.query("SELECT path, cid FROM record"))
-    assert sorted(made) == sorted(records)
-    check_stored(repo, records)
-
-
-def write_until_killed(url: str, account: int, life: int) -> None:
-    """In a child of its own: never returns, and never runs the parent's cleanup."""
-    try:
-        clock = TidClock(life, lambda: time.time_ns() // 1000)
-        writer = RepoWriter(NodeCache(), clock, lambda conn, account: KEY)
-        with psycopg.connect(url, application_name=WRITER) as conn:
-            for number in range(100_000):
-                writer.apply(
-                    conn,
-                    account,
-                    [note(f"{life}-{number}-{part}", f"{number}") for part in "abc"],
-                    swap_commit=None,
-                    now=datetime.now(UTC),
-                )
-    finally:
-        os._exit(1)
-
-
-@pytest.mark.parametrize(
-    "step", ["insert_blocks", "delete_blocks", "move_head", "append", "use_blobs"]
-)
-def test_failure_at_any_step_rolls_back(
-    repo: Repo, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    head = repo.apply(note("a", "text"))
-
-    def fail(*args: Any, **more: Any) -> None:
-        real(*args, **more)
-        raise RuntimeError(step)
-
-    real = getattr(repo_writes, step)
-    monkeypatch.setattr(repo_writes, step, fail)
-    with pytest.raises(RuntimeError, match=step):
-        repo.apply(note("b", "text"))
-    monkeypatch.undo()
-    assert repo.head() == head
-    assert len(repo.frames()) == 5
-    check_stored(repo, {f"{NOTE}/a": note("a", "text").cid or b""})
-    # The number that was rolled back was never seen, so it is given now.
-    repo.apply(note("b", "text"))
-    assert [seq for seq, _ in repo.frames()] == [1, 2, 3, 4, 5, 6]
-
-
-def test_write_touches_few_blocks_of_a_large_repo(
-    repo: Repo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for start in range(0, 4_000, 200):
-        repo.apply(*(note(f"k{n}", f"{n}") for n in range(start, start + 200)))
-    before = {row[0] for row in repo.query("SELECT cid FROM block")}
-    read: list[bytes] = []
-
-    def find_block(conn: Any, account: int, cid: bytes) -> bytes | None:
-        read.append(cid)
-        return real(conn, account, cid)
-
-    real = block_rows.find_block
-    monkeypatch.setattr(block_rows, "find_block", find_block)
-    repo.writer = RepoWriter(NodeCache(), repo.clock, lambda conn, account: KEY)
-    repo.apply(note("one more", "text"))
-    after = {row[0] for row in repo.query("SELECT cid FROM block")}
-    assert len(before) > 5_000
-    assert 0 < len(read) < 20
-    assert len(after - before) < 14
-    assert len(before - after) < 14
-    # What was read once is not read again.
-    read.clear()
-    repo.apply(note("one more", "changed", Intent.UPDATE))
-    assert read == []

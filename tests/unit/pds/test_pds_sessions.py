@@ -192,7 +192,9 @@ def test_account_status_limits_authentication(
                 sessions.authenticate(db, token, START)
 
 
-def test_prune_deletes_expired_sessions(db: Conn, account: int, sessions: Sessions) -> None:
+def test_prune_deletes_expired_sessions(
+    db: Conn, account: int, sessions: Sessions
+) -> None:
     sessions.open(db, account, DID, START)
     kept = sessions.open(db, account, DID, after(days=1))
     sessions.prune(db, after(days=90, seconds=1))

@@ -219,8 +219,8 @@ async def test_source_is_read_once_for_all_live_readers() -> None:
         assert events.reads <= 2 * 50 + 5
 
 
-def test_new_events_are_seen_by_wake_and_by_poll() -> None:
-    async def work(poll: float, wake: bool) -> float:
+async def test_new_events_are_seen_by_wake_and_by_poll() -> None:
+    async def delay(poll: float, wake: bool) -> float:
         events = Events(1)
         async with running(events, poll=poll) as url, reading(url, 1) as read:
             reader = asyncio.create_task(read(1))
@@ -232,8 +232,8 @@ def test_new_events_are_seen_by_wake_and_by_poll() -> None:
             await reader
             return time.monotonic() - started
 
-    assert asyncio.run(work(poll=60.0, wake=True)) < 0.3
-    assert asyncio.run(work(poll=0.1, wake=False)) < 0.6
+    assert await delay(poll=60.0, wake=True) < 0.3
+    assert await delay(poll=0.1, wake=False) < 0.6
 
 
 async def test_future_cursor_gets_an_error_frame() -> None:
