@@ -148,7 +148,7 @@ def test_account_is_deactivated_activated_and_deleted(server: Client) -> None:
     assert ivan.get(GET_SESSION).error == "ExpiredToken"
     login = {"identifier": ivan.did, "password": PASSWORD}
     assert server.post(CREATE_SESSION, login).error == "AuthenticationRequired"
-    # The handle is free again; nothing of the first owner is on the stream.
+    # The handle is free again; the stream has no events of the first account.
     sign_up(server, "ivan.a.test")
 
 
@@ -180,7 +180,7 @@ def test_deleted_account_leaves_no_rows(world: World, server: Client) -> None:
     assert all(rows().values()), rows()
     leave = {"did": jack.did, "password": PASSWORD, "token": jack.token}
     assert server.post("com.atproto.server.deleteAccount", leave).status == 200
-    # The one event that says so stays.
+    # Only the event of the deletion stays.
     assert rows() == dict.fromkeys(rows(), 0) | {"event": 1}
     with world.pool("a").connection() as conn:
         row = conn.execute(

@@ -78,7 +78,7 @@ def test_blob_is_hidden_until_a_record_names_it(world: World, alice: Client) -> 
         | {"record": note("no picture")},
     )
     assert fetch_blob(alice, cid).error == "BlobNotFound"
-    # It may still be named again, until the sweep after some hours.
+    # A record may name it again until the sweep.
     with world.pool("a").connection() as conn:
         assert sweep_blobs(conn, utc_now() - timedelta(hours=6)) == 0
     assert alice.create(note("y", picture=blob), rkey="y").status == 200
@@ -205,7 +205,7 @@ def test_upload_size_is_limited(alice: Client) -> None:
     path = f"/xrpc/{UPLOAD}"
     answer = alice.announce(path, 1_000_001, "application/x-big")
     assert (answer.status, answer.error) == (413, "PayloadTooLarge")
-    # The largest there may be passes.
+    # The largest allowed size passes.
     assert upload(alice, bytes(1_000_000), "application/x-big").status == 200
 
 

@@ -34,13 +34,13 @@ def test_handle_change_reaches_directory_and_stream(
 def test_directory_limit_of_one_account_does_not_stop_others(
     server: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Only the directory limits here.
+    # Lift our own limit.
     monkeypatch.setattr("pds.identity.directory._LIMITS_OF_ONE_DID", HostLimits())
     busy = sign_up(server, "busy.a.test")
     answers = [
         busy.post(UPDATE_HANDLE, {"handle": f"busy{n}.a.test"}) for n in range(11)
     ]
-    # The directory takes ten operations an hour of one DID, the first one included.
+    # The directory accepts ten operations per DID and hour.
     refused = [answer for answer in answers if answer.status != 200]
     assert {answer.error for answer in refused} == {"RateLimitExceeded"}
     assert {answer.status for answer in refused} == {429}

@@ -62,7 +62,7 @@ def test_wrong_password_does_not_reveal_accounts(
 def test_password_guesses_are_limited(server: Client) -> None:
     guess = {"identifier": "victim.a.test", "password": "guess"}
     answers = []
-    # On a slow machine some points come back meanwhile.
+    # On a slow machine some points are refilled meanwhile.
     while 429 not in answers and len(answers) < 90:
         answers.append(server.post(CREATE_SESSION, guess).status)
     assert answers[:30] == [401] * 30

@@ -18,7 +18,7 @@ from protocol.lexicon import Catalog, Method
 
 NOTE = "dev.example.note"
 LONG = "x" * 20_000
-# As they stand in a query string, already escaped.
+# Values in a query string, already escaped.
 QUERY_VALUES = [
     *("", "%00", "a%00b", "%FF", "%ED%A0%80", "%E2%80%AE", "%20", "..", "a/b", "%zz"),
     *("-1", "0", "1.5", "1e400", "9" * 19, "9" * 400, "NaN", "%D9%A3", "null", "true"),
@@ -26,7 +26,7 @@ QUERY_VALUES = [
     *("at://x", "bafkreigyia5vqnnpapjc6p5k23ukzc47kadxhbeuzfvjq52bftz7k2d56a", LONG),
     *("{}", "[]", "';--", "a&a=b", "a;b", "+", "3jzfcijpj2z2a"),
 ]
-# As they stand in JSON text.
+# Values in JSON text.
 JSON_VALUES = [
     *("null", "true", "0", "-1", "1.5", "1e400", "9223372036854775808", "1" * 5000),
     *('""', '"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"\\u202e"', '" "', '".."'),
@@ -40,7 +40,7 @@ JSON_VALUES = [
 
 @pytest.fixture(scope="module")
 def methods(server: Client) -> list[Method]:
-    """Every method that the server answers itself."""
+    """Return every method that the server has itself."""
     catalog = Catalog.load()
     paths = server.send("GET", "/openapi.json").json["paths"]
     found = [catalog.method(path.removeprefix("/xrpc/")) for path in paths]
@@ -49,7 +49,7 @@ def methods(server: Client) -> list[Method]:
 
 
 def sound_values(client: Client) -> dict[str, Any]:
-    """A value that fits, for each field of each method that must have one."""
+    """Return a valid value for each required field of each method."""
     write = {
         "$type": "com.atproto.repo.applyWrites#create",
         "collection": NOTE,

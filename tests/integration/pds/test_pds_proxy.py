@@ -1,4 +1,4 @@
-"""Service proxying: to whom, with what token, and what comes back."""
+"""Service proxying: targets, tokens, forwarded headers and failures."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_proxy_refuses_its_own_server(world: World) -> None:
     provider = start_provider(world, "mirror")
     provider.endpoint = url
     with world.serve_pds("loop", public_url=url) as other:
-        # `public_url` names a port of its own choice: served here or not, it is "us".
+        # The port of `public_url` counts as this server, served or not.
         dave = sign_up(other, "dave.loop.test")
         for target in (
             f"did:web:localhost%3A{port}#atproto_pds",
@@ -215,7 +215,7 @@ def test_proxy_refuses_its_own_server(world: World) -> None:
             )
             assert (answer.status, answer.error) == (400, "InvalidRequest")
             assert "itself" in answer.json["message"]
-        # Without any indexer there is nobody to ask.
+        # Without an indexer there is no target.
         assert dave.get(SEARCH, q="x").error == "MethodNotImplemented"
 
 
@@ -240,7 +240,7 @@ def test_proxy_passes_on_errors_and_hides_failures(
 
 
 class SlowResponse(Response):
-    """An answer that takes its time."""
+    """A response after two seconds."""
 
     async def __call__(self, *args: Any) -> None:
         await asyncio.sleep(2)
@@ -309,7 +309,7 @@ def test_proxy_sandboxes_pages(alice: Client, first: Provider) -> None:
 
 
 class PointsAt(IdentityResolver):
-    """Every DID has its one service at `endpoint`."""
+    """A resolver that gives every DID one service, at `endpoint`."""
 
     endpoint = ""
 
@@ -365,7 +365,7 @@ def test_resolve_handle_asks_the_indexer_for_other_servers(
     count = len(first.requests)
     assert server.get(nsid, handle="nobody.a.test").error == "HandleNotFound"
     assert len(first.requests) == count
-    # One that does not answer, or not so, is not needed.
+    # A broken indexer is ignored.
     for broken in (JSONResponse([]), Response("x"), JSONResponse({}, 503)):
         first.answer = broken
         assert server.get(nsid, handle="dora.b.test").error == "HandleNotFound"

@@ -38,7 +38,7 @@ def test_writes_cost_points_of_the_account(server: Client) -> None:
             answer = alice.post(APPLY, body)
             assert answer.status == 200
             assert answer.headers["RateLimit-Limit"] == "5000"
-            # Points come back meanwhile.
+            # Points are refilled meanwhile.
             left = int(answer.headers["RateLimit-Remaining"])
             spent = (
                 1200 * number + {"create": 600, "update": 1000, "delete": 1200}[kind]
@@ -55,7 +55,7 @@ def test_writes_cost_points_of_the_account(server: Client) -> None:
 def test_handle_changes_are_limited(server: Client) -> None:
     carol = sign_up(server, "carol.a.test")
     for _ in range(10):
-        # Refused for itself, and counted all the same.
+        # A failed change counts too.
         answer = carol.post(UPDATE_HANDLE, {"handle": "admin.a.test"})
         assert answer.error == "HandleNotAvailable"
     refused = carol.post(UPDATE_HANDLE, {"handle": "carol2.a.test"})
@@ -72,10 +72,7 @@ def log_in(server: Client, identifier: str, address: str) -> Answer:
 
 
 def until_refused(server: Client, names: list[str], address: str, least: int) -> Answer:
-    """The first refusal by a limit, after at least so many logins that were tried.
-
-    A slow machine tries some more, since points come back meanwhile.
-    """
+    """Log in until a limit refuses, after at least `least` logins."""
     for number, name in enumerate(names):
         answer = log_in(server, name, address)
         if answer.status == 429:

@@ -228,7 +228,7 @@ def test_record_size_is_limited(alice: Client) -> None:
     assert alice.create(note("x" * largest)).status == 200
     answer = alice.create(note("x" * (largest + 1)))
     assert (answer.status, answer.error) == (400, "InvalidRequest")
-    # Refused by its size alone, before anything of it was read.
+    # Refused by its declared size.
     answer = alice.announce(f"/xrpc/{CREATE}", 2_200_000, "application/json")
     assert answer.status == 413
 
@@ -250,7 +250,7 @@ def test_records_are_listed_in_pages(alice: Client) -> None:
         for n in range(25)
     ]
     alice.post(APPLY, {"repo": alice.did, "writes": writes})
-    # Collections that sort beside it must not show.
+    # Neighbouring collections are not listed.
     for collection in ("dev.example.not", "dev.example.note.more", "dev.example.notes"):
         alice.create({"$type": collection})
 

@@ -154,7 +154,7 @@ def test_old_cursor_gets_an_info_frame(world: World) -> None:
         info, kept = server.frames(2, cursor=2)
         assert (info.t, info.body["name"]) == ("#info", "OutdatedCursor")
         assert kept.body["seq"] == 10
-        # "From the oldest" is a wish that is granted in full.
+        # Cursor 0 gets every event without a notice.
         (frame,) = server.frames(1, cursor=0)
         assert frame.body["seq"] == 10
 
@@ -186,12 +186,12 @@ def test_event_arrives_at_once(server: Client) -> None:
             fred.create(note(f"{n}"))
             receive()
             delays.append(time.perf_counter() - started)
-    # Well below the second after which a subscriber would look by itself.
+    # Well below the poll interval of a subscriber.
     assert sorted(delays)[10] < 0.5
 
 
 class Indexer:
-    """Counts who asks to be crawled; refuses the first time."""
+    """A log of crawl requests; the first is refused."""
 
     def __init__(self) -> None:
         self.bodies: list[Any] = []
@@ -217,7 +217,7 @@ def test_indexers_are_notified_at_start_and_of_news(world: World) -> None:
     with world.serve_pds(
         "news", indexer_urls=(url, "http://127.0.0.1:9"), crawl_notice_interval=0.2
     ) as server:
-        # The first try was refused: it comes again.
+        # The first notice was refused and is retried.
         indexer.wait(2)
         name = server.url.removeprefix("http://")
         assert indexer.bodies == [{"hostname": name}] * 2

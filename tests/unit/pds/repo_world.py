@@ -29,7 +29,7 @@ KEY = PrivateKey.generate()
 
 
 class Clock:
-    """Microseconds, at the test's will."""
+    """A clock in microseconds that the test sets."""
 
     def __init__(self) -> None:
         self.us = 1_700_000_000_000_000
@@ -95,7 +95,7 @@ def expected_blocks(records: dict[str, bytes], commit: bytes) -> set[bytes]:
 
 
 def check_stored(repo: Repo, records: dict[str, bytes]) -> None:
-    """What is stored is the repo of these records: no block more, none less."""
+    """Check that the stored blocks are exactly those of these records."""
     head = repo.head()
     assert dict(repo.query("SELECT path, cid FROM record")) == records
     stored = dict(repo.query("SELECT cid, value FROM block"))

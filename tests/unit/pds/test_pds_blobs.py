@@ -28,7 +28,7 @@ RAW = raw_cid_for(b"blob")
         (None, b"plain", "application/octet-stream"),
         ("text/plain", b"plain", "text/plain"),
         ("text/html", b"<script>", "text/html"),
-        # The bytes win, as on the reference PDS.
+        # The type of the bytes wins, as on the reference PDS.
         ("image/jpeg", PNG, "image/png"),
         ("text/plain", PNG, "image/png"),
         ("image/png", b"%PDF-1.7", "application/pdf"),

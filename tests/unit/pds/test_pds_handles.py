@@ -1,4 +1,4 @@
-"""Which handles are given out."""
+"""The rules of handles that a PDS gives out."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def settings() -> PdsSettings:
 
 
 def repeat(times: int, spend: Spend, limits: MethodLimits) -> None:
-    """Spend so often; some more times than a limit, for a point may come back."""
+    """Spend repeatedly; more often than the limit, since points are refilled."""
     for _ in range(times):
         spend(limits)
 

@@ -74,7 +74,7 @@ def test_concurrent_writers_make_a_linear_history(repo: Repo) -> None:
 
 
 def test_reader_never_skips_an_uncommitted_event(repo: Repo) -> None:
-    """Numbers become visible in their own order, whatever the transactions do."""
+    """Check that sequence numbers become visible in order."""
     new = NewAccount("did:plc:" + "b" * 24, "bob.a.test", None, "-", b"", b"", "")
     with repo.pool.connection() as conn:
         other = lifecycle.create_account(
@@ -110,7 +110,7 @@ def test_reader_never_skips_an_uncommitted_event(repo: Repo) -> None:
 def test_killed_writer_leaves_one_event_for_each_commit(
     repo: Repo, pds_pool: Pool
 ) -> None:
-    """Twenty writers are killed with SIGKILL while a reader follows the stream."""
+    """Kill twenty writers with SIGKILL while a reader follows the stream."""
     url = pds_pool.conninfo
     assert isinstance(url, str)
     rng = random.Random(11)
@@ -131,7 +131,7 @@ def test_killed_writer_leaves_one_event_for_each_commit(
             child = os.fork()
             if child == 0:
                 write_until_killed(url, repo.id, life)
-            # However slow the machine, each of them writes before it dies.
+            # Each of them writes before it is killed, also on a slow machine.
             count = len(seen)
             while len(seen) == count:
                 look(reader)
@@ -141,7 +141,7 @@ def test_killed_writer_leaves_one_event_for_each_commit(
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             look(reader)
-        # The server may still be at what the last one sent before it died.
+        # The server may still execute the last statements.
         while reader.execute(
             "SELECT FROM pg_stat_activity WHERE application_name = %s", [WRITER]
         ).fetchone():
@@ -162,7 +162,7 @@ def test_killed_writer_leaves_one_event_for_each_commit(
 
 
 def write_until_killed(url: str, account: int, life: int) -> None:
-    """In a child of its own: never returns, and never runs the parent's cleanup."""
+    """Write in a child process; never return, and skip the parent's cleanup."""
     try:
         clock = TidClock(life, lambda: time.time_ns() // 1000)
         writer = RepoWriter(NodeCache(), clock, lambda conn, account: KEY)
@@ -199,7 +199,7 @@ def test_failure_at_any_step_rolls_back(
     assert repo.head() == head
     assert len(repo.frames()) == 5
     check_stored(repo, {f"{NOTE}/a": note("a", "text").cid or b""})
-    # The number that was rolled back was never seen, so it is given now.
+    # A rolled-back number was never visible, so it is used now.
     repo.apply(note("b", "text"))
     assert [seq for seq, _ in repo.frames()] == [1, 2, 3, 4, 5, 6]
 
@@ -225,7 +225,7 @@ def test_write_touches_few_blocks_of_a_large_repo(
     assert 0 < len(read) < 20
     assert len(after - before) < 14
     assert len(before - after) < 14
-    # What was read once is not read again.
+    # Cached blocks are not read again.
     read.clear()
     repo.apply(note("one more", "changed", Intent.UPDATE))
     assert read == []

@@ -69,7 +69,7 @@ def test_random_history_leaves_no_stale_block(repo: Repo) -> None:
             if f"{NOTE}/{rkey}" in records and rng.random() < 0.5:
                 batch[rkey] = remove(rkey)
             else:
-                # Few texts: the same record comes to stand under several keys.
+                # Few texts, so that several keys have the same record.
                 batch[rkey] = note(rkey, f"text {rng.randrange(30)}", Intent.PUT)
         repo.apply(*batch.values())
         for write in batch.values():
@@ -164,8 +164,7 @@ def test_commit_over_the_message_size_is_refused(repo: Repo) -> None:
 
 @pytest.mark.timeout(60)
 def test_large_commit_passes_a_small_socket_buffer(repo: Repo) -> None:
-    """A socket takes what it has room for, and a server under load empties it late:
-    nobody may wait for an answer to what was not sent."""
+    """Commit through a socket whose buffer is smaller than the pipeline."""
     with repo.pool.connection() as conn:
         with socket.socket(fileno=os.dup(conn.fileno())) as own:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
@@ -199,7 +198,7 @@ def test_revs_rise_when_the_clock_steps_back(repo: Repo) -> None:
     revs = [repo.head().rev]
     for step, us in enumerate([3_600_000_000, -7_200_000_000, 0, 0, 1]):
         repo.time.us += us
-        # Another process of the same server has a clock of its own.
+        # Another process of the same server has its own clock.
         repo.writer = RepoWriter(
             NodeCache(), TidClock(step, repo.time), lambda conn, account: KEY
         )

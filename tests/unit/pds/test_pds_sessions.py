@@ -85,7 +85,7 @@ def test_refresh_returns_the_same_successor_within_the_grace_time(
     assert again[1] is not None
     assert refresh_id(again[0].refresh) == refresh_id(again[1].refresh)
     assert again[0].access != again[1].access
-    # A tab that is one generation behind is not logged out either.
+    # A tab that is one token behind keeps its session.
     newer = sessions.refresh(db, again[0].refresh, after(minutes=60))
     late = sessions.refresh(db, first.refresh, after(minutes=120))
     assert newer is not None

@@ -1,4 +1,4 @@
-"""Every address of the table, on every way that leads out of the process."""
+"""Every address of the table, on every kind of call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Call = Callable[[Fetcher, str], Coroutine[Any, Any, Any]]
 
 
 class Lookup:
-    """Name resolution by a table."""
+    """A table of names."""
 
     def __init__(self, names: dict[str, list[str]]) -> None:
         self.names = names
@@ -37,7 +37,7 @@ class Lookup:
 
 @pytest.fixture
 def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every address that reaches the last step before the network, and none beyond."""
+    """Return the dialled addresses; no connection leaves this machine."""
     addresses: list[str] = []
 
     async def sock_connect(self: Any, sock: Any, address: Any) -> None:
@@ -75,7 +75,7 @@ CALLS: list[Call] = [get, post, download, subscribe]
 def call_all(
     call: Call, names: dict[str, list[str]], policy: Policy
 ) -> dict[str, type[BaseException]]:
-    """The error that calling each name ends with."""
+    """Return the error of each call, by name."""
     ends: dict[str, type[BaseException]] = {}
 
     async def work() -> None:
@@ -137,7 +137,7 @@ def test_development_dials_loopback_only(dialled: list[str]) -> None:
 
 
 async def test_resolver_returns_no_refused_address() -> None:
-    """The socket checks once more, so only asked by itself does it show its work."""
+    """Check the resolver alone, since the socket checks again."""
     names = {f"n{n}.net": [address] for n, address in enumerate(REFUSED)}
     mixed = {f"m{n}.net": [PUBLIC, address] for n, address in enumerate(REFUSED)}
     resolver = GuardedResolver(POLICY, Lookup(names | mixed))

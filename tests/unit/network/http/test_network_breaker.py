@@ -49,7 +49,7 @@ async def test_single_flight_survives_a_cancelled_caller() -> None:
     first.cancel()
     assert await second == 7
     assert calls == 1
-    # Once nobody waits for it any more it is given up, and begun anew for others.
+    # Work without callers is cancelled, and started again for the next one.
     given_up = asyncio.create_task(flight.run("a", slow))
     await asyncio.sleep(0)
     given_up.cancel()

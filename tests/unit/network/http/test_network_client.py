@@ -43,7 +43,7 @@ def get(parts: Sequence[bytes], policy: Policy = DEV, **options: Any) -> Any:
     return asyncio.run(work())
 
 
-# What is sent, what comes back.
+# Requests and responses.
 
 
 async def test_get_returns_the_response() -> None:
@@ -151,7 +151,6 @@ def test_unrequested_compression_is_inflated_under_the_cap(
 
 
 def test_inflating_takes_small_steps() -> None:
-    """A chunk off the socket may inflate a thousandfold before anything is counted."""
     reader = BodyReader("gzip", 10_000_000, 200)
     text = bytes(random.Random(1).choices(b"ab", k=5_000_000))
     pieces = reader.feed(gzip.compress(text, 1))
@@ -162,7 +161,7 @@ def test_inflating_takes_small_steps() -> None:
     try:
         with pytest.raises(TooLargeError):
             BodyReader("gzip", 100_000, 200).feed(bomb)
-        # Where gigabytes may come, what packs too well is refused all the same.
+        # A high ratio is refused also under a large cap.
         with pytest.raises(TooLargeError, match="100 times"):
             BodyReader("gzip", 2**32, 200).feed(bomb)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
@@ -223,7 +222,7 @@ async def test_tar_pits_do_not_block_other_hosts() -> None:
         assert trap.connections == 200
         for _ in range(5):
             await asyncio.gather(*(fetcher.get(honest.url) for _ in range(50)))
-        # All answered before a single pit was given up.
+        # All were served before the first pit timed out.
         assert not any(task.done() for task in stuck)
         for task in stuck:
             task.cancel()
@@ -365,7 +364,7 @@ async def test_stream_below_the_floor_speed_times_out() -> None:
             await drain(peer.url, policy)
     async with raw_peer(sender(2_000)) as peer:  # 100 kB/s
         assert len(await drain(peer.url, policy)) == 80_000
-    # A slow reader is not a slow peer.
+    # A slow reader of ours is not a slow peer.
     async with (
         raw_peer(reply(http(b"x" * 4_000_000))) as peer,
         Fetcher(policy) as fetcher,

@@ -78,7 +78,7 @@ SHAPES = [
 
 
 class Lookup:
-    """Name resolution by a table; a list of lists answers differently each time."""
+    """A table of names; a list of lists gives another result each time."""
 
     def __init__(self, **names: list[list[str]]) -> None:
         self.names = {name.replace("_", "."): list(v) for name, v in names.items()}
@@ -94,7 +94,7 @@ class Lookup:
 
 @pytest.fixture
 def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Records every address that is dialled, and lets none outside loopback out."""
+    """Return the dialled addresses; only loopback is connected."""
     addresses: list[str] = []
     real = asyncio.selector_events.BaseSelectorEventLoop.sock_connect
 
@@ -156,7 +156,7 @@ async def test_canary_is_reached_without_the_guard() -> None:
 
 
 async def test_only_checked_addresses_are_dialled(dialled: list[str]) -> None:
-    """A name that turns to loopback after it has been looked at, and mixed answers."""
+    """Resolve a name that changes to loopback, and mixed results."""
     lookup = Lookup(
         rebind_net=[["8.8.8.8"], ["127.0.0.1"]],
         mixed_net=[["127.0.0.1", "::1", "10.0.0.1", "1.1.1.1", "64:ff9b::7f00:1"]],
@@ -164,7 +164,7 @@ async def test_only_checked_addresses_are_dialled(dialled: list[str]) -> None:
         nothing_net=[[]],
     )
     async with Fetcher(Policy(limits=QUICK), lookup=lookup) as fetcher:
-        # Forget what DNS said at once, so that the second answer is asked for.
+        # Without a DNS cache, so that the second lookup happens.
         fetcher.session.connector._cached_hosts._ttl = 0  # type: ignore[union-attr]
         with pytest.raises(UnreachableError):
             await fetcher.get("https://rebind.net/")
@@ -179,14 +179,14 @@ async def test_only_checked_addresses_are_dialled(dialled: list[str]) -> None:
         with pytest.raises(UnreachableError):
             await fetcher.get("https://unknown.net/")
     assert dialled == ["8.8.8.8", "1.1.1.1"]
-    # One question a connection: what was checked is what was dialled.
+    # One lookup per connection: the checked address is the dialled one.
     assert lookup.asked.count("rebind.net") == 2
 
 
 async def test_socket_refuses_a_bad_address_of_the_resolver(
     dialled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second check holds by itself, against an address that skips the first."""
+    """Check the socket alone, against an address that skips the resolver."""
 
     async def resolve_badly(self: Any, host: str, port: int, family: int) -> Any:
         answer = {"hostname": host, "host": "127.0.0.1", "port": port}
@@ -203,7 +203,7 @@ async def test_socket_refuses_a_bad_address_of_the_resolver(
 
 @dataclass(frozen=True)
 class OneHole(Policy):
-    """Lets 127.0.0.2 pass for a public host, so that it can redirect elsewhere."""
+    """A policy that takes 127.0.0.2 for public, so that it can redirect elsewhere."""
 
     def parse(self, url: str) -> Target:
         if url.startswith("http://origin.net:"):

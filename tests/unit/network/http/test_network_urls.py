@@ -154,7 +154,7 @@ def test_redirects_follow_the_same_grammar() -> None:
     assert follow("//other.net/c") == "https://other.net/c"
     assert follow("https://other.net/") == "https://other.net/"
     for location in (
-        "http://localhost/",  # not even in development, from https
+        "http://localhost/",  # not from https, even in development
         "https://127.0.0.1\\@host.net/",
         "https://10.0.0.1/",
         "file:///etc/passwd",

@@ -185,7 +185,7 @@ async def test_refresh_is_limited_to_once_a_minute(
     world.answers[f"/{ALICE}"] = document(ALICE)
     assert (await resolver.resolve_did(ALICE)).signing_key == KEY.public.did_key
     world.answers[f"/{ALICE}"] = document(ALICE, key=OTHER_KEY)
-    # Asked seconds ago: a rotation is seen after a minute at the latest.
+    # Fetched seconds ago: a rotation is seen after a minute.
     assert (
         await resolver.resolve_did(ALICE, refresh=True)
     ).signing_key == KEY.public.did_key
@@ -211,12 +211,12 @@ async def test_insist_borrows_the_next_refresh(
         found = await resolver.resolve_did(ALICE, refresh=True, insist=True)
     assert found.signing_key == OTHER_KEY.public.did_key
     assert world.asked[f"/{ALICE}"] == 2
-    # However loudly: two more than the minutes that have passed, at the most.
+    # At most two more than the minutes that have passed.
     for _ in range(600):
         world.clock.now += 1
         await resolver.resolve_did(ALICE, refresh=True, insist=True)
     assert 10 <= world.asked[f"/{ALICE}"] <= 12
-    # Three more changes at once are seen at once, and paid for.
+    # Three more changes are seen at once, at the cost of later refreshes.
     for early in (2, 3, 4):
         await resolver.resolve_did(ALICE, refresh=True, insist=early)
     assert 13 <= world.asked[f"/{ALICE}"] <= 15
@@ -287,7 +287,7 @@ async def test_old_document_serves_while_the_directory_is_away(
     world.clock.now += 2 * 86_400
     assert (await resolver.resolve_did(ALICE)).did == ALICE
     world.clock.now += 61
-    with pytest.raises(NetworkError):  # a refresh is never faked
+    with pytest.raises(NetworkError):  # a refresh never returns an old document
         await resolver.resolve_did(ALICE, refresh=True)
     world.clock.now += 8 * 86_400
     with pytest.raises(NetworkError):
@@ -306,7 +306,7 @@ async def test_breaker_opens_after_twenty_directory_errors(
         with pytest.raises(NetworkError):
             await resolver.resolve_did(did)
     assert sum(world.asked.values()) == 20
-    # After the pause one question may try; it fails, so no second one.
+    # After the pause one fetch is tried; it fails, so there is no second one.
     world.clock.now += 31
     for did in dids[40:50]:
         with pytest.raises(NetworkError):
@@ -335,7 +335,6 @@ async def test_directory_rate_is_limited(world: World) -> None:
 
 
 async def test_cache_is_bounded_by_document_size(world: World) -> None:
-    """One stranger with a name for each of many documents writes them all."""
     long = [f"at://{'a' * 60}.{n:060}.{'b' * 60}.net" for n in range(100)]
     async with world.resolver(limits=IdentityLimits(memory_bytes=100000)) as resolver:
         dids = [f"did:plc:{name:a>24}" for name in map("b".__mul__, range(20))]

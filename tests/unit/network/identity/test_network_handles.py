@@ -23,7 +23,7 @@ from protocol.syntax import Did, Handle
 
 
 class Web(Fetcher):
-    """Well-known files by a table of hosts, without any network."""
+    """A table of well-known files, without any network."""
 
     def __init__(self, **hosts: Any) -> None:
         super().__init__(Policy())
@@ -158,7 +158,7 @@ async def test_handles_are_cached_also_if_not_found(
 async def test_refreshed_handle_is_not_older_than_the_call(
     world: World, resolver: IdentityResolver
 ) -> None:
-    """An account takes the handle that another one freed a second ago."""
+    """Move a handle to another account within a second."""
     path = "/.well-known/atproto-did"
     world.handles["alice.test"] = ALICE
     world.answers[f"/{BOB}"] = document(BOB, "alice.test")
@@ -168,7 +168,7 @@ async def test_refreshed_handle_is_not_older_than_the_call(
     world.clock.now += 6
     assert await resolver.verify_handle(bob, refresh=True) == "alice.test"
     assert world.asked[path] == 2
-    # A yes may be a minute old; a no may not.
+    # A match may be a minute old, a mismatch may not.
     world.clock.now += 59
     assert await resolver.verify_handle(bob, refresh=True) == "alice.test"
     assert world.asked[path] == 2
@@ -187,7 +187,6 @@ async def test_handle_lookup_waits_for_its_interval(
     world: World,
     resolver: IdentityResolver,
 ) -> None:
-    """Who comes in between waits, and takes no answer to an older question."""
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -218,7 +217,7 @@ async def test_failing_domain_does_not_invalidate_a_handle(
     world.clock.now += 8 * 86_400
     with pytest.raises(NetworkError):
         await resolver.verify_handle(alice)
-    # A clear no is believed.
+    # A clear mismatch counts at once.
     del world.handles["alice.test"]
     assert await resolver.verify_handle(alice) is None
 

@@ -213,7 +213,7 @@ async def test_rotated_key_is_found_and_forgeries_cause_no_lookups(
 ) -> None:
     await authenticator.check_token(token(world), SEARCH)
     world.answers[f"/{ALICE}"] = document(ALICE, key=OTHER_KEY)
-    # Right after the first lookup, on the account of the next minute.
+    # Right after the first lookup, in place of the next one.
     await authenticator.check_token(token(world, key=OTHER_KEY), SEARCH)
     assert world.asked[f"/{ALICE}"] == 2
     forger = PrivateKey.generate()
@@ -222,7 +222,7 @@ async def test_rotated_key_is_found_and_forgeries_cause_no_lookups(
             await refused(authenticator, token(world, key=forger))
         assert world.asked[f"/{ALICE}"] == 2 + minutes
         world.clock.now += 61
-    # The old key is worth nothing now.
+    # The old key is no longer accepted.
     assert (await refused(authenticator, token(world)))[0] == "BadJwtSignature"
 
 
@@ -251,9 +251,6 @@ async def test_inactive_issuers_are_refused(is_async: bool, world: World) -> Non
         await authenticator.check_token(token(world, iss=BOB), SEARCH)
 
 
-# Replay.
-
-
 async def test_token_is_accepted_once(
     world: World, authenticator: ServiceAuthenticator
 ) -> None:
@@ -263,7 +260,7 @@ async def test_token_is_accepted_once(
         world.clock.now += wait
         name, status = await refused(authenticator, used)
         assert (name, status) in (("BadJwt", 401), ("JwtExpired", 401))
-    # Another issuer may use the same words.
+    # Another issuer may use the same jti.
     world.answers[f"/{BOB}"] = document(BOB)
     for iss in (ALICE, BOB):
         await authenticator.check_token(token(world, iss=iss, jti="1"), SEARCH)

@@ -1,4 +1,4 @@
-"""Clients that leave while a thread works on their answer."""
+"""Clients that disconnect while a thread works on their response."""
 
 from __future__ import annotations
 

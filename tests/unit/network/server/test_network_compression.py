@@ -1,4 +1,4 @@
-"""Compressed answers, by what clients accept."""
+"""Compressed responses, by Accept-Encoding."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Site:
     async def open(
         self, source: str = "127.0.0.1", sent: bytes = b"", **options: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect from `source` and send something."""
+        """Connect from `source` and send bytes."""
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", self.port, local_addr=(source, 0), **options
         )
@@ -160,7 +160,7 @@ async def test_idle_sockets_are_replaced_by_new_ones(
         assert await site.status() == 200
         assert await site.status(OTHER) == 200
         assert site.count <= 20
-        # One that sends a body for ever is no better.
+        # Endless bodies are treated as idle.
         head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
         idle += [await site.open(sent=head) for _ in range(60)]
         assert await site.status() == 200

@@ -51,15 +51,20 @@ def ask(guard: RequestGuard, peer: str, *forwarded: str, token: str = "") -> Adm
     ("peer", "forwarded", "address", "trusted"),
     [
         ("1.2.3.4", (), "1.2.3.4", False),
-        ("1.2.3.4", ("9.9.9.9",), "1.2.3.4", False),  # no proxy of ours
+        ("1.2.3.4", ("9.9.9.9",), "1.2.3.4", False),  # not our proxy
         ("127.0.0.1", (), "127.0.0.1", True),
         ("::1", (), "::/64", True),
         ("127.0.0.1", ("1.2.3.4",), "1.2.3.4", False),
-        ("127.0.0.1", ("6.6.6.6, 1.2.3.4",), "1.2.3.4", False),  # the left is made up
+        (
+            "127.0.0.1",
+            ("6.6.6.6, 1.2.3.4",),
+            "1.2.3.4",
+            False,
+        ),  # the left one is forged
         ("127.0.0.1", ("6.6.6.6", "1.2.3.4"), "1.2.3.4", False),
-        ("127.0.0.1", ("1.2.3.4, 10.0.0.7",), "1.2.3.4", False),  # two proxies of ours
+        ("127.0.0.1", ("1.2.3.4, 10.0.0.7",), "1.2.3.4", False),  # two of our proxies
         ("127.0.0.1", ("1.2.3.4, 11.0.0.7",), "11.0.0.7", False),
-        ("127.0.0.1", ("127.0.0.1",), "127.0.0.1", False),  # said by a proxy
+        ("127.0.0.1", ("127.0.0.1",), "127.0.0.1", False),  # from a proxy
         ("127.0.0.1", ("nonsense",), "127.0.0.1", False),
         ("127.0.0.1", ("1.2.3.4, nonsense",), "127.0.0.1", False),
         ("127.0.0.1", ("1.2.3.4:80",), "127.0.0.1", False),
@@ -129,7 +134,7 @@ def test_users_of_one_pds_have_their_own_buckets() -> None:
     with pytest.raises(XrpcError) as caught:
         ask_as(guard, ALICE)
     assert caught.value.status == 429
-    # What they do not use is left to those who ask without a token.
+    # Requests without a token have their own share.
     ask(guard, "1.2.3.4")
 
 
@@ -253,7 +258,7 @@ async def test_resting_request_holds_no_slot(
     await asyncio.sleep(0.01)
     one, two = (guard.admit(scope_of("1.2.3.4")) for _ in range(2))
     async with one.working(), two.working():
-        # Both places are taken: who comes back waits, and is told so.
+        # Both slots are taken: requests that return wait, and get a 429.
         release.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [getattr(result, "status", 0) for result in results] == 5 * [429]
@@ -267,7 +272,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def run(guard: RequestGuard, scope: Scope) -> tuple[int, dict[str, str], str]:
-    """Status, headers and type of the first message that the middleware sends."""
+    """Return status, headers and type of the middleware's first message."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -135,7 +135,7 @@ async def test_broken_framing_reconnects(data: bytes, reason: DisconnectReason) 
     with pytest.raises(UnreachableError):
         await read(sending(data), 1, watch, max_failures=3)
     assert len(watch.cursors) == 3
-    # Which of the two the end of the socket looks like is a matter of timing.
+    # Either of the two, depending on timing.
     assert set(watch.reasons) <= {reason, DisconnectReason.LOST}
     assert reason in watch.reasons
 
@@ -146,7 +146,7 @@ async def test_stream_that_breaks_after_each_frame_continues() -> None:
     assert await read(talk, 6, watch, max_failures=2) == [b"one"] * 6
     assert len(watch.cursors) == 6
     failures = [e.failures for e in watch.events if isinstance(e, Disconnected)]
-    # The pauses grow all the same.
+    # The pauses still grow.
     assert failures == [1, 2, 3, 4, 5]
 
 
@@ -220,11 +220,11 @@ async def test_unread_frames_stay_in_the_socket() -> None:
         await asyncio.sleep(0.5)
         stuck = sent
         await asyncio.sleep(0.5)
-        assert sent == stuck < 1_000  # 200 MB were on offer
+        assert sent == stuck < 1_000  # of 200 MB
         for _ in range(500):
             await anext(stream)
         assert sent > stuck
-        # That we did not listen is no silence of the peer.
+        # Time without a read does not count as silence.
         assert watch.reasons == []
 
 

@@ -193,7 +193,7 @@ ERRORS: list[tuple[Exception, int, str]] = [
     (KeyError("secret detail"), 500, "InternalServerError"),
     (RecursionError("secret detail"), 500, "InternalServerError"),
     (ExceptionGroup("secret", [ValueError()]), 500, "InternalServerError"),
-    # The last one: the client of this test learns from it to wait.
+    # The last one, since the client of this test obeys its Retry-After.
     (RateLimitedError("busy", 12.0), 503, "UpstreamFailure"),
 ]
 

@@ -202,7 +202,7 @@ async def test_async_query_is_cancelled_when_its_client_disconnects(
             await until(lambda number=number: len(begun) == number)
             writer.close()
             await until(lambda number=number: len(stopped) == number)
-    # What writes goes on to its end.
+    # A procedure runs to its end.
     assert stopped == [RESOLVE, f"{CREATE} done"]
     assert not [record for record in caplog.records if record.exc_info]
 
