@@ -20,7 +20,7 @@ from protocol.repo.whole_repo import RepoReader
 from protocol.syntax import Did
 from service.index_sink import IndexSink
 from service.operator_errors import ServiceError
-from service.runtime.databases import INDEX, database_name
+from service.runtime.databases import INDEX, PRIVATE, database_name
 from service.runtime.embedded import EmbeddedPostgres
 from storage import migrate
 from storage.hosts import host_rows
@@ -76,6 +76,7 @@ def open_index() -> Iterator[Index]:
         server.ensure_database(name)
         url = server.url(name)
         migrate.upgrade(url, INDEX)
+        migrate.upgrade(url, PRIVATE)
         with open_pool(url, max=16) as pool, open_pool(url, max=4) as names:
             sink = IndexSink(pool, Interner(names), lambda: None)
             yield Index(url, pool, names, sink, settings)

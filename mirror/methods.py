@@ -1,4 +1,4 @@
-"""The XRPC methods of the mirror, put together."""
+"""The registration of the mirror's XRPC methods."""
 
 from __future__ import annotations
 

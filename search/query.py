@@ -1,9 +1,8 @@
-"""The search language: operators in the search box -> one `PostQuery` for any engine.
+"""The search language: a query text parsed to a `PostQuery` for any engine.
 
-Understood: words, "phrases", -negation of either, #tag, from: / author:, mentions: /
+Operators: words, "phrases", -negation of either, #tag, from: / author:, mentions: /
 to:, @handle, domain:, url:, lang:, since:, until:, has:media|images|video|link,
-is:reply, and `me` for the viewer. Pure; handles become DIDs through the callable of
-the caller.
+is:reply, and `me` for the viewer.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from search.tokens import is_cjk, tokenize
 from storage.records.web_urls import normalize_domain, normalize_url
 
 MAX_QUERY_BYTES = 1_024
-"""Longer query strings are refused: no person types them, and they cost too much."""
+"""Longer query strings are refused: they cost too much."""
 MAX_CLAUSES = 32
 _NOBODY = "did:plc:nobody"
-"""Stands for a handle that does not resolve: a filter nobody can match."""
+"""A filter that matches nothing, for a handle that does not resolve."""
 
 Sort = Literal["latest", "top"]
 
 
 class InvalidQueryError(ValueError):
-    """The query cannot be understood; the message is for the person who typed it."""
+    """The query is malformed; the message is for its author."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """Tokens that must stand next to each other, in order (one word is one token).
+    """Adjacent tokens in order; one word is one token.
 
-    `prefix` lets the last token match any longer word, for typing in progress.
+    `prefix` lets the last token match any longer word.
     """
 
     tokens: tuple[str, ...]
@@ -44,8 +43,10 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class PostQuery:
-    """What a post must be to be found. Lists within one field are all required, but for
-    `authors` and `langs`, where one of them is enough."""
+    """Conditions on posts.
+
+    All values of a field are required; of `authors` and `langs` one is enough.
+    """
 
     required: tuple[Clause, ...] = ()
     excluded: tuple[Clause, ...] = ()
@@ -66,7 +67,7 @@ class PostQuery:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing narrows the search."""
+        """Return True if nothing narrows the search."""
         return self == PostQuery(sort=self.sort)
 
 
@@ -109,9 +110,9 @@ def parse_query(
     viewer: str | None = None,
     base: PostQuery | None = None,
 ) -> PostQuery:
-    """Read the search box; `base` holds filters that came as parameters of their own.
+    """Parse a query text; `base` holds filters of other parameters.
 
-    `resolve_handle` gives the DID of a handle or None. Raises `InvalidQueryError`.
+    `resolve_handle` returns the DID of a handle or None. Raises `InvalidQueryError`.
     """
     if len(text.encode("utf-8", "replace")) > MAX_QUERY_BYTES:
         raise InvalidQueryError(f"the query is over {MAX_QUERY_BYTES} bytes")
@@ -145,7 +146,7 @@ def _read_part(
     value = phrase if phrase is not None else bare
     target = _OPERATORS.get(operator) if operator else None
     if operator and target is None:
-        # `https://…`, `12:30` and the like are words, not operators.
+        # `https://…`, `12:30` and the like are words.
         value, target = f"{operator}:{value}", None
     if target is not None and value:
         _add_filter(target, value, negated, parts, resolve_handle, viewer)
@@ -207,9 +208,9 @@ def _add_filter(
 def resolve_account(
     value: str, resolve_handle: Callable[[str], str | None], viewer: str | None
 ) -> str:
-    """The DID that `me`, a DID or a handle (with or without @) names.
+    """Return the DID of `me`, a DID or a handle (with or without @).
 
-    An unknown handle gives a DID that nobody has: the answer is empty, not an error.
+    An unknown handle gives a DID of no account: the answer is empty, not an error.
     """
     name = value.removeprefix("@")
     if name == "me":
@@ -224,7 +225,7 @@ def resolve_account(
 
 
 def parse_moment(text: str) -> datetime:
-    """A date (`2026-11-22`, midnight UTC) or a datetime of RFC 3339."""
+    """Parse a date (`2026-11-22`, midnight UTC) or a datetime of RFC 3339."""
     try:
         if _DATE.fullmatch(text):
             return datetime.fromisoformat(text).replace(tzinfo=UTC)
@@ -241,5 +242,5 @@ def parse_moment(text: str) -> datetime:
 
 
 def normalize_tag(tag: str) -> str:
-    """The form in which tags are compared: folded case, no leading `#`."""
+    """Return a tag as it is compared: case folded, without leading `#`."""
     return tag.lstrip("#＃").casefold()[:64]

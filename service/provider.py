@@ -46,6 +46,7 @@ from service.web.images import IMAGE_LIMITS, Images
 from service.web.operator_access import for_operator
 from service.web.routes import page_routes, status_route
 from storage.postgres.pool import Pool, end_idle_transactions, open_pool, ping
+from storage.private.private_store import PrivateStore
 from storage.repos.issuers import is_issuer_active
 from storage.repos.jti import use_jti
 
@@ -98,6 +99,7 @@ def audiences(config: Config) -> frozenset[str]:
 def make_appview(
     config: Config,
     pool: Pool,
+    private: Pool,
     resolver: IdentityResolver,
     fetcher: Fetcher,
 ) -> AppView:
@@ -111,6 +113,7 @@ def make_appview(
 
     return AppView(
         pool=pool,
+        private=PrivateStore(private),
         engine=PostgresEngine(pool),
         cursor_secret=SecretStore(config.home).key("cursors"),
         service_did=config.provider_did,
@@ -176,12 +179,15 @@ def make_server(
 def create_app(
     config: Config,
     url: str,
+    private_url: str | None = None,
     *,
     operator_routes: Sequence[Route] = (),
     observe: Callable[[str, int, float], None] | None = None,
     check_output: bool = False,
 ) -> Starlette:
-    """The provider on the index database at `url`. Pools close with the app.
+    """Return the provider on the index at `url`; pools close with the app.
+
+    Private state is in the database at `private_url`, by default beside the index.
 
     `operator_routes` ask for the operator's password.
     """
@@ -193,6 +199,16 @@ def create_app(
             min=4,
             max=THREADS + _MORE_CONNECTIONS,
             name="provider",
+            timeout=MAX_WAIT_S,
+            prepare=end_idle_transactions,
+        )
+    )
+    private = resources.enter_context(
+        open_pool(
+            private_url or url,
+            min=1,
+            max=THREADS,
+            name="private",
             timeout=MAX_WAIT_S,
             prepare=end_idle_transactions,
         )
@@ -209,7 +225,7 @@ def create_app(
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
-    app = make_appview(config, pool, resolver, fetcher)
+    app = make_appview(config, pool, private, resolver, fetcher)
     # Of its own: a page of pictures must not use up what a host is asked otherwise.
     image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
     server = make_server(

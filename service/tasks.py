@@ -22,7 +22,7 @@ from search.engines.spelling import refresh_words
 from service.crawling import WriteSide
 from service.monitoring.metrics import TaskMetrics
 from service.monitoring.snapshot import TASK_PULSE
-from storage.pulses import beat, first_beat, forget_pulses
+from storage.heartbeats import beat, first_beat, forget_heartbeats
 from storage.repos.identities import evict
 from storage.repos.jti import forget_expired_jtis
 
@@ -119,7 +119,7 @@ def intervals() -> dict[str, float]:
 def register(app: Celery, side: WriteSide, metrics: TaskMetrics) -> None:
     """Give the application its tasks, bound to the parts that they work with."""
     with side.pool.connection() as conn:
-        forget_pulses(conn, TASK_PULSE, [f"{TASK_PULSE}{name}" for name in TASKS])
+        forget_heartbeats(conn, TASK_PULSE, [f"{TASK_PULSE}{name}" for name in TASKS])
         # One that never once ends is late too, from now on.
         for name, task in TASKS.items():
             first_beat(conn, f"{TASK_PULSE}{name}", {"every_s": task.every_s})

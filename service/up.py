@@ -37,10 +37,12 @@ from service.runtime.databases import (
     INDEX,
     PDS,
     PLC,
+    PRIVATE,
     database_name,
     embedded_postgres,
     embedded_valkey,
     is_current,
+    own_url,
 )
 from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
 from service.runtime.embedded.embedded_server import EmbeddedServer
@@ -170,6 +172,9 @@ class _Run:
         """Start what is not the user's own; returns the URL of every database."""
         config = self._config
         databases = [_Database(INDEX)]
+        private = own_url(config, PRIVATE)
+        if private is None:
+            databases.append(_Database(PRIVATE))
         if self._is_demo:
             databases += [_Database(PLC)]
             databases += [_Database(PDS, letter) for letter in demo_network.LETTERS]
@@ -183,6 +188,8 @@ class _Run:
         else:
             own = config.database_url.get_secret_value()
             urls = {each: _sibling_database(own, each) for each in databases}
+        if private is not None:
+            urls[_Database(PRIVATE)] = private
         if config.broker_url is None:
             self._report.say("starting Valkey")
             self._valkey = embedded_valkey(config)
@@ -213,7 +220,8 @@ class _Run:
                 self._start(f"pds-{letter}", ["pds", letter], url)
         elif self._config.plc_mirror:
             self._start("plc", ["plc", "--mirror"], index)
-        self._start("serve", ["serve"], index)
+        private = urls[_Database(PRIVATE)]
+        self._start("serve", ["serve"], index, private_url=private)
         self._start("crawl", ["crawl"], index)
         if self._is_demo:
             self._wait_for_health(self._config.plc_port, "/_health")
@@ -230,10 +238,13 @@ class _Run:
         arguments: list[str],
         database_url: str,
         *,
+        private_url: str | None = None,
         expendable: bool = False,
     ) -> None:
+        private = None if private_url is None else SecretStr(private_url)
         update: dict[str, Any] = {
             "database_url": SecretStr(database_url),
+            "private_database_url": private,
             "migrate": False,
         }
         if self._config.metrics_port:

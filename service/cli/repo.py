@@ -16,7 +16,7 @@ import typer
 from psycopg.rows import dict_row
 from rich.console import Console
 
-from audit.auditor import ERROR, ask_all
+from audit.auditor import ERROR, check_all
 from audit.repair import clear_repo
 from audit.repo_audit import (
     RepoAudit,
@@ -271,7 +271,7 @@ class _Audit:
     def compare_hosts(self, config: Config, pool: Pool, dids: Sequence[str]) -> None:
         """Compare each repo with its host's latest commit."""
         verdicts: Counter[str] = Counter()
-        findings = ask_all(
+        findings = check_all(
             lambda: make_fetcher(config),
             pool,
             self._interner,

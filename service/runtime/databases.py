@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Target of the migrations -> name of the database on the embedded server.
 INDEX = "index"
+PRIVATE = "private"
 PLC = "plc"
 PDS = "pds"
 _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -61,6 +62,17 @@ def embedded_valkey(config: Config) -> EmbeddedValkey:
     return EmbeddedValkey(config.home / "valkey")
 
 
+def own_url(config: Config, target: str) -> str | None:
+    """Return the URL of a database on the user's own server, None for an embedded one.
+
+    Private state lies beside the index unless it has a URL of its own.
+    """
+    url = config.database_url
+    if target == PRIVATE:
+        url = config.private_database_url or url
+    return url.get_secret_value() if url is not None else None
+
+
 @contextmanager
 def open_database(config: Config, target: str, part: str = "") -> Iterator[str]:
     """Yield the URL of a migrated database of `target`.
@@ -68,8 +80,8 @@ def open_database(config: Config, target: str, part: str = "") -> Iterator[str]:
     It is DATABASE_URL if set, else one on the embedded server of this home, which is
     started unless `bigworld up` runs it already.
     """
-    if config.database_url is not None:
-        url = config.database_url.get_secret_value()
+    url = own_url(config, target)
+    if url is not None:
         _migrate(config, url, target)
         yield url
         return

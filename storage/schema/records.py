@@ -1,19 +1,16 @@
-"""Records: their bytes, and what became of those that are not kept or shown."""
+"""Records: their bytes, and those that are not kept or not shown."""
 
 from __future__ import annotations
 
 from typing import Final
 
-import sqlalchemy as sa
-
-from storage.schema.columns import NOW, int4, int8, metadata, octets, text, time
+from storage.schema.columns import NOW, int4, int8, octets, table, text, time
 
 RECORD_PARTITIONS: Final = 8
 
 # value: record_codec form of the exact DRISL bytes. CID = hash of the bytes.
-record = sa.Table(
+record = table(
     "record",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     int4("collection", primary_key=True, autoincrement=False),
     int8("rkey", primary_key=True, autoincrement=False),
@@ -23,9 +20,8 @@ record = sa.Table(
 
 # Ops of a verified tree that were not kept: without their CIDs the repo's root could
 # not be rebuilt. path_digest = first 16 bytes of SHA-256(path), for the index only.
-dropped_record = sa.Table(
+dropped_record = table(
     "dropped_record",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     octets("path_digest", primary_key=True),
     octets("path"),
@@ -33,20 +29,18 @@ dropped_record = sa.Table(
     text("reason"),
 )
 
-# Records that are kept and served as bytes but are not shown: they do not have the
-# shape that their collection's rows need.
-index_error = sa.Table(
+# Records that are kept and served as bytes but not shown: their shape is invalid for
+# their collection.
+index_error = table(
     "index_error",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     int4("collection", primary_key=True, autoincrement=False),
     int8("rkey", primary_key=True, autoincrement=False),
     text("reason"),
 )
 
-dictionary = sa.Table(
+dictionary = table(
     "dictionary",
-    metadata,
     int4("id", primary_key=True, autoincrement=False),
     octets("data"),
     time("added_at", server_default=NOW),

@@ -1,18 +1,17 @@
-"""What follows from records: edges, rows by collection, labels."""
+"""Rows derived from records: edges, rows by collection, labels."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from storage.schema.columns import ZERO, flag, int4, int8, metadata, octets, text, time
+from storage.schema.columns import ZERO, flag, int4, int8, octets, table, text, time
 
-# Column order is for alignment: 40 bytes without a hole. Partitions and their indexes
+# Columns are ordered for alignment: 40 bytes without padding. Partitions and indexes
 # are in the migrations. target_collection 0 and target_rkey 0: an account.
 # sort_at = the earlier of the record's createdAt and the time it was indexed.
-link = sa.Table(
+link = table(
     "link",
-    metadata,
     int8("rkey"),
     int8("target_rkey"),
     int4("actor"),
@@ -24,9 +23,8 @@ link = sa.Table(
 )
 
 # Edges that do not count (storage.records.uncounted_links).
-uncounted_link = sa.Table(
+uncounted_link = table(
     "uncounted_link",
-    metadata,
     int8("rkey"),
     int8("target_rkey"),
     int4("actor"),
@@ -41,9 +39,8 @@ uncounted_link = sa.Table(
 )
 
 # sort_at = the earlier of created_at (the author's claim) and indexed_at.
-post = sa.Table(
+post = table(
     "post",
-    metadata,
     int8("rkey"),
     time("sort_at"),
     time("created_at"),
@@ -61,9 +58,8 @@ post = sa.Table(
     sa.Index("post_sort_at_idx", "sort_at"),
 )
 
-profile = sa.Table(
+profile = table(
     "profile",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     text("display_name", nullable=True),
     text("description", nullable=True),
@@ -73,9 +69,8 @@ profile = sa.Table(
     time("indexed_at"),
 )
 
-feed_generator = sa.Table(
+feed_generator = table(
     "feed_generator",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     int8("rkey", primary_key=True, autoincrement=False),
     text("service_did"),
@@ -86,9 +81,8 @@ feed_generator = sa.Table(
     time("indexed_at"),
 )
 
-list_ = sa.Table(
+list_ = table(
     "list",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     int8("rkey", primary_key=True, autoincrement=False),
     text("purpose"),
@@ -99,9 +93,8 @@ list_ = sa.Table(
     time("indexed_at"),
 )
 
-list_item = sa.Table(
+list_item = table(
     "list_item",
-    metadata,
     int8("rkey"),
     int8("list_rkey"),
     int4("actor"),
@@ -109,13 +102,12 @@ list_item = sa.Table(
     int4("subject"),
     sa.PrimaryKeyConstraint("actor", "rkey"),
     sa.Index("list_item_list_idx", "list_actor", "list_rkey", "rkey"),
-    # which lists an account is on, and whether it is on one that another blocks
+    # lists of an account, and membership of a blocked list
     sa.Index("list_item_subject_idx", "subject", "list_actor", "list_rkey"),
 )
 
-starter_pack = sa.Table(
+starter_pack = table(
     "starter_pack",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     int8("rkey", primary_key=True, autoincrement=False),
     text("name"),
@@ -126,9 +118,8 @@ starter_pack = sa.Table(
     time("indexed_at"),
 )
 
-labeler = sa.Table(
+labeler = table(
     "labeler",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     time("created_at"),
     time("indexed_at"),
@@ -136,9 +127,8 @@ labeler = sa.Table(
 
 # Newest label (by cts) of a source on a subject. collection 0, rkey 0: the account.
 # cid is empty when the label holds for every version. raw: the label as signed.
-label = sa.Table(
+label = table(
     "label",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     int4("collection", primary_key=True, autoincrement=False),
     int8("rkey", primary_key=True, autoincrement=False),

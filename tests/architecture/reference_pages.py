@@ -319,6 +319,19 @@ def mutants_page() -> str:
     )
 
 
+def decisions_page() -> str:
+    rows = []
+    for path in sorted((FOLDER.parent / "adr").glob("[0-9]*.md")):
+        number, _, title = path.read_text().partition("\n")[0][2:].partition(". ")
+        rows.append((number, f"[{title}]({path.name})"))
+    return page(
+        "Decisions",
+        "Each record has the context, the decision, the alternatives and the "
+        "consequence.",
+        table(("number", "decision"), rows),
+    )
+
+
 def wrap(text: str) -> str:
     """Return a text without the line breaks of the code."""
     return " ".join(text.split())
@@ -332,6 +345,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "alarms.md": alarms_page,
     "schema.md": schema_page,
     "mutants.md": mutants_page,
+    "../adr/README.md": decisions_page,
 }
 """File name in docs/reference -> the function that makes the page."""
 

@@ -1,12 +1,13 @@
-"""Bugs in who may speak for an account, and whether it is shown."""
+"""Bugs in the authority over accounts, and in hiding them."""
 
 from __future__ import annotations
 
 from mutant import Mutant
 
+_EVENTS = "tests/unit/indexer/repos/test_indexer_checkout_events.py"
+_SEARCH_SYNC = "tests/unit/indexer/test_indexer_search_drain.py"
 _ACCOUNTS = "tests/unit/indexer/test_indexer_accounts.py"
 _APPLY = "tests/unit/indexer/test_indexer_apply.py"
-_CHECKOUT = "tests/unit/indexer/repos/test_indexer_checkout.py"
 _DELETION = "tests/integration/repos/test_crawl_deletion.py"
 _GATE = "tests/integration/live/test_crawl_gate.py"
 _IDENTITIES = "tests/integration/live/test_crawl_identities.py"
@@ -121,7 +122,7 @@ ACCOUNT = (
         "if event.asked_at is not None and actor in self._overtaken:",
         "if actor < 0:",
         (
-            f"{_APPLY}::test_an_answer_yields_to_what_was_told_since_it_was_asked_for",
+            f"{_APPLY}::test_newer_account_event_overrules_reply",
             f"{_DELETION}"
             "::test_a_listing_read_before_does_not_overrule_what_was_told[gone]",
             f"{_DELETION}"
@@ -188,7 +189,7 @@ ACCOUNT = (
         "}",
         (
             f"{_DELETION}::test_an_account_that_went_is_seen_nowhere[deleted]",
-            f"{_ACCOUNTS}::test_hidden_accounts_leave_the_search_and_return",
+            f"{_SEARCH_SYNC}::test_hidden_accounts_leave_the_search_and_return",
         ),
     ),
     Mutant(
@@ -235,7 +236,7 @@ ACCOUNT = (
         "indexer/repos/checkout.py",
         "        if repo.status == STATUS_DELETED:\n",
         "        if repo.status is None:\n",
-        (f"{_CHECKOUT}::test_deleted_account_is_not_brought_back",),
+        (f"{_EVENTS}::test_deleted_account_is_not_brought_back",),
     ),
     Mutant(
         "tombstones-not-seen",

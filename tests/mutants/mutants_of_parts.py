@@ -1,10 +1,10 @@
-"""Bugs in what is done in groups, in shards, and with parts of repos; and in the audit
-of rows."""
+"""Bugs in groups, shards, partial repos, and the audit of rows."""
 
 from __future__ import annotations
 
 from mutant import Mutant
 
+_SELECTION = "tests/unit/indexer/repos/test_indexer_selection_changes.py"
 _MIRROR = "tests/unit/mirror/test_mirror_sync.py"
 _ROUTER = "tests/unit/crawler/shards/test_crawler_router.py"
 _ROWS = "tests/unit/audit/test_indexer_row_audit.py"
@@ -239,7 +239,7 @@ PART = (
         "indexer/repos/checkout.py",
         "        if repo.selection != wanted:\n",
         "        if wanted is None and repo.selection is not None:\n",
-        (f"{_SELECTED}::test_what_was_fetched_for_another_wish_is_fetched_again",),
+        (f"{_SELECTION}::test_fetch_for_older_scope_is_repeated",),
     ),
     Mutant(
         "more-is-wanted-and-not-fetched",
@@ -247,7 +247,7 @@ PART = (
         "indexer/repos/selected.py",
         "load_selections(conn, [wanted])[wanted].collections <= repo.keeps",
         "True",
-        (f"{_SELECTED}::test_wider_is_fetched_narrower_is_pruned",),
+        (f"{_SELECTION}::test_wider_is_fetched_narrower_is_pruned",),
     ),
     Mutant(
         "pruned-before-it-is-said",
@@ -256,8 +256,8 @@ PART = (
         "            save_repos(conn, [repo])\n            count, ended = _prune",
         "            count, ended = _prune",
         (
-            f"{_SELECTED}::test_a_pruning_that_is_killed_goes_on",
-            f"{_SELECTED}::test_wider_is_fetched_narrower_is_pruned",
+            f"{_SELECTION}::test_a_pruning_that_is_killed_goes_on",
+            f"{_SELECTION}::test_wider_is_fetched_narrower_is_pruned",
         ),
     ),
     Mutant(
@@ -266,7 +266,7 @@ PART = (
         "storage/repos/selections.py",
         "SET compared = %s WHERE changed_at = %s",
         "SET compared = %s WHERE changed_at >= %s",
-        (f"{_SELECTED}::test_a_scope_set_anew_begins_anew",),
+        (f"{_SELECTION}::test_a_scope_set_anew_begins_anew",),
     ),
     Mutant(
         "parts-exported",
@@ -282,7 +282,7 @@ PART = (
         "mirror/repo_methods.py",
         "WHERE a.did = %s AND r.commit IS NOT NULL AND r.selection IS NULL\n",
         "WHERE a.did = %s AND r.commit IS NOT NULL\n",
-        (f"{_MIRROR}::test_a_part_is_no_repo",),
+        (f"{_MIRROR}::test_partial_repo_is_not_served_as_a_repo",),
     ),
     Mutant(
         "parts-brought-forward",
@@ -330,7 +330,7 @@ ROW = (
         "            self.wrong[name] += min(0, number - self._expected[name])\n",
         (
             f"{_ROWS}::test_a_row_of_no_record",
-            f"{_ROWS}::test_an_edge_of_no_record_is_found_where_all_may_be_read",
+            f"{_ROWS}::test_surplus_edge_is_found_by_full_scan",
         ),
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Bugs in what guards us: addresses that may be dialled, tokens that are used once."""
+"""Bugs in the guards: addresses that may be dialled, tokens used once."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ REPLAY = (
         "storage/repos/jti.py",
         "DELETE FROM jti WHERE expires_at < %s",
         "DELETE FROM jti WHERE expires_at < %s + interval '1 minute'",
-        (f"{_JTI}::test_only_what_expired_is_forgotten",),
+        (f"{_JTI}::test_only_expired_tokens_are_deleted",),
     ),
     Mutant(
         "answer-of-the-store-ignored",

@@ -1,4 +1,4 @@
-"""Bugs by which one host's look-ups keep the frames of all others waiting."""
+"""Bugs by which lookups for one host delay the frames of others."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ TURN = (
         "return True",
         (
             f"{_LATE}::test_hosts_whose_domains_never_answer_hold_others_up_once",
-            f"{_SLOTS}::test_hosts_whose_servers_were_late_have_half_of_the_slots",
+            f"{_SLOTS}::test_slow_hosts_get_half_of_the_slots",
         ),
     ),
     Mutant(

@@ -1,9 +1,8 @@
 """A directory that lies in one field of a line or a log, and else is honest.
 
-At every moment the mirror holds a beginning of each true log, less at most what was
-undone, and in the end the whole of each: a lie is caught, and what it hid is had from
-the whole logs. It may be started anew at any page. Times are the directory's to tell
-and have a test of their own.
+The mirror always holds a prefix of each true log, less at most undone operations, and
+in the end the whole of each. It may be restarted at any page. Times have a test of
+their own.
 """
 
 from __future__ import annotations
@@ -115,7 +114,7 @@ class World:
 
     def _try_one(self, did: Did, at: int, number: int) -> None:
         chance, log = self.chance, self.logs[did]
-        # Mostly at the end, often a fork, sometimes one of what was undone.
+        # Mostly at the end, often a fork, sometimes after an undone operation.
         prev = log[-1 - min(int(chance.expovariate(1.0)), len(log) - 1)].cid
         ranks = chance.sample(range(4), chance.randint(1, 4))
         proposed: Operation | Tombstone = self._state(
@@ -221,7 +220,7 @@ LIES = [
 
 
 def lying_audit(world: World, did: Did) -> list[Line]:
-    """A whole log with a lie, or one that ends too early."""
+    """Return a log with a lie, or one that ends too early."""
     chance, entries = world.chance, world.audit(did)
     if chance.random() < 0.3:
         flip = chance.choice(entries)
@@ -238,7 +237,7 @@ def _body(lines: list[Line]) -> bytes:
 
 
 class Reader:
-    """Follows an export as the follower does, started anew for each page."""
+    """Follows an export as the follower does, restarted at each page."""
 
     def __init__(self, conn: Conn, world: World) -> None:
         self.conn = conn
@@ -286,7 +285,7 @@ class Reader:
             ]
 
 
-def test_every_lie_is_caught_and_nothing_is_lost_for_it(pool: Pool, long: bool) -> None:
+def test_false_lines_are_detected_and_lose_nothing(pool: Pool, long: bool) -> None:
     with pool.connection() as conn:
         for seed in range(12 if long else 2):
             chance = random.Random(seed)
@@ -308,14 +307,14 @@ def test_every_lie_is_caught_and_nothing_is_lost_for_it(pool: Pool, long: bool) 
                 for did, true in world.logs.items():
                     if held.get(did) == true:
                         continue
-                    # Told of another DID, and nothing came that would have shown it.
+                    # Sent under another DID, and no later operation showed it.
                     assert did == victim.did
                     assert lines[lied]["did"] != did
                     assert held.get(did, []) == [e for e in true if e.cid != victim.cid]
                 assert operation_log.load_doubts(conn) == {}
 
 
-def test_lies_about_times_and_places_forge_nothing(pool: Pool, long: bool) -> None:
+def test_false_times_and_numbers_forge_nothing(pool: Pool, long: bool) -> None:
     with pool.connection() as conn:
         for seed in range(12 if long else 2):
             chance = random.Random(1_000 + seed)

@@ -1,7 +1,7 @@
 """Random logs with forks, judged by the rules and by a model that shares no code.
 
-The model keeps a tree of operations and knows who signed what; it never looks at a
-signature, a CID or the order of a list.
+The model knows the tree of operations and their signers; it never looks at
+signatures, CIDs or the order of a list.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ OWN_FEED: Final[RowPages[SkeletonItem]] = feed_pages(own_feed)
 
 
 class _GetFeed:
-    """No database connection is held while another service is asked."""
+    """No database connection is held while another service answers."""
 
     auth: AuthMode = "optional"
 

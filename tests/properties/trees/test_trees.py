@@ -83,7 +83,7 @@ def test_operations_are_undone_in_the_short_way(
 
 @settings(max_examples=60)
 @given(items_of_trees, st.dictionaries(keys, st.none() | cids, min_size=1, max_size=6))
-def test_nodes_missing_from_the_proof_never_matter_silently(
+def test_nodes_missing_from_the_proof_are_reported(
     items: Items, changes: dict[bytes, bytes | None]
 ) -> None:
     before, after, proof, ops = commit_of(items, changes)
@@ -187,7 +187,7 @@ LIES: tuple[Callable[[list[TreeOp], random.Random, bytes], list[TreeOp]], ...] =
     keys,
     st.randoms(use_true_random=False),
 )
-def test_operations_that_lie_never_give_the_older_root(
+def test_false_operations_never_give_the_older_root(
     items: Items,
     changes: dict[bytes, bytes | None],
     lie: Callable[[list[TreeOp], random.Random, bytes], list[TreeOp]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appview_world import World, did
+from small_world import World, did
 
 NO_UNAUTHENTICATED = {
     "$type": "com.atproto.label.defs#selfLabels",
@@ -36,7 +36,7 @@ STATUSES = {
 
 
 def fill(world: World) -> dict[str, str]:
-    """Write what every relation needs for every place."""
+    """Write the records of every relation for every place."""
     for name in ("viewer", "author", *RELATIONS):
         profile: dict[str, Any] = {"description": f"wombat {name}"}
         if name == "opted":
@@ -57,7 +57,7 @@ def fill(world: World) -> dict[str, str]:
         world.follow(name, "author")
         world.follow("author", name)
         world.follow("viewer", name)
-    # A record key that is no TID is as good as any.
+    # A record key that is no TID.
     _block(world, "viewer", "blocking", "my-block")
     _block(world, "blockedby", "viewer")
     _block_by_list(world, "viewer", "listing")

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from appview_world import Provider, World, did, serve_world
+from appview_world import Provider, serve_world
+from small_world import World, did
 
-from appview.hydration import standing
+from appview.hydration import restrictions
 from appview.hydration.state import State
 from appview.session import RequestContext
 from storage.records.addresses import find_addresses
@@ -131,9 +132,7 @@ def _authors(thread: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ALLOWED)
-def test_threadgate_shows_and_counts_who_may_reply(
-    provider: Provider, kind: str
-) -> None:
+def test_threadgate_filters_and_counts_replies(provider: Provider, kind: str) -> None:
     thread = _thread(provider, kind)
     assert _authors(thread) == sorted({*ALLOWED[kind], "owner"})
     assert thread["post"]["replyCount"] == len(thread["replies"])
@@ -162,7 +161,7 @@ def test_threadgate_is_in_the_views_of_its_thread(provider: Provider) -> None:
     assert uri not in str(found)
 
 
-def test_reply_that_violates_a_threadgate_stands_alone(provider: Provider) -> None:
+def test_reply_against_a_threadgate_has_no_reply_reference(provider: Provider) -> None:
     uri = provider.uris["other nobody"]
     thread = _thread(provider, "other nobody", viewer="member")
     assert "parent" not in thread
@@ -174,7 +173,7 @@ def test_reply_that_violates_a_threadgate_stands_alone(provider: Provider) -> No
     assert "reply" in items[provider.uris["other open"]]
 
 
-def test_reply_that_names_a_wrong_root_is_held_to_the_gate(provider: Provider) -> None:
+def test_reply_with_a_wrong_root_obeys_the_gate(provider: Provider) -> None:
     assert provider.uris["astray"] not in str(_thread(provider, "nobody"))
 
 
@@ -214,15 +213,15 @@ def test_postgate_tells_viewers_whether_they_may_quote(provider: Provider) -> No
     assert disabled("owner") == [False, False]
 
 
-def test_gates_of_one_page_open_no_thread_of_the_next(
+def test_gates_of_one_page_do_not_open_threads_of_the_next(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Room for one gate at a time, and not for two.
-    monkeypatch.setattr(standing, "MAX_GATE_ITEMS", 8)
+    # Room for one gate at a time, but not for two.
+    monkeypatch.setattr(restrictions, "MAX_GATE_ITEMS", 8)
     with RequestContext(provider.app, POSTS).session() as session:
         state = State(session)
         for kind in ("nobody", "mentioned", "followers"):
             uri = provider.uris[kind]
             root = find_addresses(session.conn, [uri])[uri]
             state.load_posts([root])
-            assert state.standing.threadgate(root) is not None, kind
+            assert state.restrictions.threadgate(root) is not None, kind

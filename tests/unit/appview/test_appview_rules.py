@@ -5,13 +5,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from appview_world import Provider, RefusedError, did, serve_world
+from appview_world import Provider, RefusedError, serve_world
 from rules_world import RELATIONS, STATUSES, fill
+from small_world import did
 
 from appview.rules import TABLE as TABLE_OF_RULES
 from appview.rules import Condition, Place
 
-# What is seen of an account in each relation (columns), at each place (rows).
+# The effect on an account in each relation (columns), at each place (rows).
 # + shown, . absent, b blocked, n not found, r a thread that is refused;
 # 4 "Profile not found", t AccountTakedown, d AccountDeactivated, B BlockedActor,
 # V BlockedByActor, A "Actor not found".
@@ -70,7 +71,7 @@ def provider(databases: Any) -> Iterator[Provider]:
 
 
 class Look:
-    """Each method: what is seen of the account `name` at one place."""
+    """Return, for each method, how the account `name` is shown at a place."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
@@ -259,7 +260,7 @@ def test_viewer_state_names_records_and_lists(provider: Provider) -> None:
     assert state("listedby") == {"muted": False, "blockedBy": True}
 
 
-def test_third_party_blocks_hide_from_readers_without_a_login(
+def test_third_party_blocks_apply_without_a_viewer(
     provider: Provider,
 ) -> None:
     thread = provider.get(f"{FEED}getPostThread", uri=provider.uris["topic"])["thread"]
@@ -279,7 +280,7 @@ def test_opted_out_accounts_carry_their_label(provider: Provider) -> None:
         assert want in [(label["val"], label["src"]) for label in view["labels"]]
 
 
-def test_profile_of_an_account_only_named_by_others(provider: Provider) -> None:
+def test_profile_of_a_merely_named_account_is_refused(provider: Provider) -> None:
     with pytest.raises(RefusedError) as refused:
         provider.get(f"{ACTOR}getProfile", actor=did("nobody"))
     assert refused.value.message == "Profile not found"
@@ -291,7 +292,7 @@ def test_table_has_every_place_and_every_condition() -> None:
     assert used == set(Condition)
 
 
-def test_handle_of_a_deleted_account_resolves_to_nobody(provider: Provider) -> None:
+def test_handle_of_a_deleted_account_does_not_resolve(provider: Provider) -> None:
     resolve = "com.atproto.identity.resolveHandle"
     assert provider.get(resolve, handle="inactive.test")["did"] == did("inactive")
     with pytest.raises(RefusedError, match="Unable to resolve handle"):

@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from appview_world import World, did, serve_world
+from appview_world import serve_world
 from rules_world import NO_UNAUTHENTICATED
+from small_world import World, did
 from starlette.applications import Starlette
 
 from network.server.listener import serving_in_thread
@@ -56,7 +57,7 @@ def _fill(world: World) -> dict[str, str]:
         reference = world.reference(uris[parent])
         return world.post(name, text, reply={"root": reference, "parent": reference})
 
-    # All that an answer may hold of profiles, in one.
+    # The allowance of profiles, in one record.
     world.write("loud", "app.bsky.actor.profile", {"junk": [{}] * 99_990}, "self")
     uris["loud"] = world.post("loud", "a loud one")
     reply("opted", "secret answer to it", "loud")
@@ -156,7 +157,7 @@ def test_page_of_a_thread_leaves_out_accounts_that_opted_out(
     assert "secret" not in text
 
 
-def test_large_profiles_show_nobody_who_opted_out(site: Site) -> None:
+def test_large_profiles_do_not_show_accounts_that_opted_out(site: Site) -> None:
     _, text = site.post("loud")
     assert "bare answer to it" in text
     assert "secret" not in text
@@ -181,7 +182,7 @@ def test_pages_show_accounts_without_a_name(site: Site, name: str) -> None:
         assert (status, f"{name} quokka" in text) == (200, True)
 
 
-def test_pages_leave_out_what_a_labeler_hides(site: Site) -> None:
+def test_pages_leave_out_labelled_accounts_and_posts(site: Site) -> None:
     for path in ("/", "/?q=quokka", "/feed/latest"):
         _, text = site.read(path)
         assert "harmless" in text

@@ -1,4 +1,4 @@
-"""Stored records are the exact bytes again, in few bytes."""
+"""Stored forms of records: exact round trips in few bytes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_any_bytes_come_back(raw: bytes) -> None:
     cut=st.booleans(),
 )
 def test_near_shapes_come_back(index: int, place: int, byte: int, cut: bool) -> None:
-    """A record one byte off its shape is taken only if it comes out the same."""
+    """A record one byte off a shape is taken only if it is restored unchanged."""
     _, raw = SHAPED[index]
     place %= len(raw)
     changed = raw[:place] + (b"" if cut else bytes([byte])) + raw[place + 1 :]
@@ -101,7 +101,6 @@ def test_a_subject_of_any_revision_comes_back(rkey: str) -> None:
 
 
 def test_every_usual_edge_is_a_shape() -> None:
-    """The shapes are worth their code: they take nearly all of these records."""
     edges = [
         raw
         for nsid, raw in SAMPLES

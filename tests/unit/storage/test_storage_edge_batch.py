@@ -1,4 +1,4 @@
-"""Edges read by the column are what they are one by one."""
+"""Edges read by column, compared with edges read one by one."""
 
 from __future__ import annotations
 

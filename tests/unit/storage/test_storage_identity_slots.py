@@ -1,5 +1,4 @@
-"""Identity jobs by turns: who waits for servers that never answer waits alone, and no
-job is lost or done by two at once."""
+"""Slots of identity jobs: servers that never answer delay only their own jobs."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ JOB = "identity"
 
 
 class Outside:
-    """Resolver and sink in one. Who is `slow` never has an answer."""
+    """A resolver and sink in one; `slow` accounts never get a document."""
 
     def __init__(self, slow: Iterable[str] = (), seconds: float = 0.0) -> None:
         self.slow = frozenset(slow)
@@ -52,7 +51,7 @@ class Outside:
 
 
 def put_accounts(pool: Pool, host: int, count: int, *, due_s: float = 0.0) -> list[str]:
-    """Accounts of a host whose documents are to be looked at since `due_s` ago."""
+    """Add accounts of a host whose documents are due since `due_s` seconds."""
     dids = [f"did:plc:h{host}a{n}" for n in range(count)]
     with pool.connection() as conn:
         conn.execute(
@@ -92,9 +91,7 @@ async def kill(task: asyncio.Task[Any]) -> None:
 
 
 @pytest.mark.parametrize("hosts", [1, 25])
-def test_who_waits_for_servers_that_never_answer_waits_alone(
-    pool: Pool, hosts: int
-) -> None:
+def test_silent_servers_delay_only_their_jobs(pool: Pool, hosts: int) -> None:
     slow = [
         did
         for host in range(1, hosts + 1)
@@ -106,7 +103,7 @@ def test_who_waits_for_servers_that_never_answer_waits_alone(
     async def work() -> None:
         running = asyncio.create_task(worker(pool, outside).run(asyncio.Event()))
         await wait_for(outside, honest)
-        # And who comes now is no worse off.
+        # New jobs are not delayed either.
         late = await asyncio.to_thread(put_accounts, pool, 98, 50)
         await wait_for(outside, late)
         await kill(running)
@@ -117,7 +114,7 @@ def test_who_waits_for_servers_that_never_answer_waits_alone(
     assert set(by_host.values()) == {4}
 
 
-def test_hosts_whose_servers_were_late_have_half_of_the_slots(
+def test_slow_hosts_get_half_of_the_slots(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity_refresh, "_AT_ONCE", 8)
@@ -148,7 +145,7 @@ def test_hosts_whose_servers_were_late_have_half_of_the_slots(
     assert 0 < max(beside) <= 4
 
 
-def test_a_round_ends_and_leaves_what_waits_to_the_next(pool: Pool) -> None:
+def test_round_leaves_waiting_jobs_to_the_next(pool: Pool) -> None:
     dids = put_accounts(pool, 1, 40)
     with pool.connection() as conn:
         put_jobs(conn, JOB, dids[:20], doubt=True)
@@ -163,7 +160,7 @@ def test_a_round_ends_and_leaves_what_waits_to_the_next(pool: Pool) -> None:
     assert all(job.tries == 0 for job in left)
 
 
-def test_what_waits_for_long_is_nobody_elses(
+def test_waiting_job_keeps_its_lease(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity_refresh, "_LEASE", 2.5)
@@ -174,7 +171,7 @@ def test_what_waits_for_long_is_nobody_elses(
         running = asyncio.create_task(worker(pool, Outside(dids)).run(asyncio.Event()))
         await asyncio.sleep(3.5)
         assert await asyncio.to_thread(claim, pool) == []
-        # It dies, and says nothing to anybody.
+        # It crashes without releasing anything.
         await kill(running)
         assert await asyncio.to_thread(claim, pool) == []
         await asyncio.sleep(2.6)
@@ -184,7 +181,7 @@ def test_what_waits_for_long_is_nobody_elses(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_each_job_is_done_once_however_many_work(pool: Pool, seed: int) -> None:
+def test_concurrent_workers_do_each_job_once(pool: Pool, seed: int) -> None:
     draw = random.Random(seed)
     dids = [
         did
@@ -204,7 +201,7 @@ def test_each_job_is_done_once_however_many_work(pool: Pool, seed: int) -> None:
     assert claim(pool) == []
 
 
-def test_what_cannot_be_written_ends_the_work(pool: Pool) -> None:
+def test_write_error_ends_the_round(pool: Pool) -> None:
     put_accounts(pool, 1, 20)
     outside = Outside()
 
@@ -216,7 +213,7 @@ def test_what_cannot_be_written_ends_the_work(pool: Pool) -> None:
         asyncio.run(worker(pool, outside).run(asyncio.Event()))
 
 
-def test_jobs_of_slow_hosts_keep_back_no_turns(pool: Pool) -> None:
+def test_jobs_of_slow_hosts_block_no_refreshes(pool: Pool) -> None:
     put_accounts(pool, 1, 300, due_s=1_200.0)
     put_accounts(pool, 2, 0)
     with pool.connection() as conn:

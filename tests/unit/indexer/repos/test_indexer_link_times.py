@@ -1,5 +1,4 @@
-"""The time by which an edge is sorted: of what its record says and when it came, never
-of its key."""
+"""Sort times of edges: from createdAt and indexing, never from record keys."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ TIMES: dict[Any, datetime] = {
 def writes_of_every_time(
     other: Author,
 ) -> tuple[dict[str, Any], dict[str, datetime]]:
-    """Edges of every time under every kind of key: path -> record, path -> time."""
+    """Return edges of every time and kind of key: path -> record, path -> time."""
     writes: dict[str, Any] = {}
     expected: dict[str, datetime] = {}
     for (text, time), last in zip(TIMES.items(), "bcdefghijk", strict=True):
@@ -84,7 +83,6 @@ def test_edges_of_a_fetched_repo_have_the_same_times(
 def test_an_edge_that_stays_keeps_its_time(
     conn: Conn, apply: Any, interner: Interner
 ) -> None:
-    """A fetch a year later finds nothing new, and touches nothing."""
     a, b = author(0), author(1)
     writes, expected = writes_of_every_time(b)
     apply(a.commit(writes))

@@ -1,5 +1,7 @@
-"""Records that cannot be kept: dropped for the same reason by whichever way they come,
-and part of the tree all the same."""
+"""Records that cannot be kept: dropped for the same reason in every way.
+
+They stay part of the tree.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ UNKEPT = {
     b"\xa1aa\x18\x01": DropReason.BAD_RECORD_ENCODING,
     b"\xa1aa" * 40 + b"\x01": DropReason.RECORD_TOO_DEEP,
     b"\xa1aaZ\x00\x10\x00\x00" + bytes(2**20): DropReason.RECORD_TOO_LARGE,
-    # Nothing of an edge but the size.
+    # Only the size of an edge.
     b"\xff" * SHAPE_OF[FEED_LIKE].size: DropReason.BAD_RECORD_ENCODING,
 }
 

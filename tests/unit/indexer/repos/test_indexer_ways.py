@@ -1,4 +1,4 @@
-"""However a repo's rows come about, they are the same rows."""
+"""Equal rows from every way in which a repo comes in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from storage.schema import metadata
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bounds that a small repo meets."""
+    """Shrink the bounds so that small repos meet them."""
     monkeypatch.setattr(account, "_PURGE_ROWS", 7)
     monkeypatch.setattr(checkout, "_CHUNK_RECORDS", 8)
     monkeypatch.setattr(staged_repo, "_CHUNK_RECORDS", 5)

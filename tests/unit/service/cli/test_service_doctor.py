@@ -19,8 +19,8 @@ from service.runtime.config import Config
 from service.runtime.embedded import EmbeddedPostgres
 from service.up import _Database, _sibling_database
 from storage import migrate
+from storage.heartbeats import beat
 from storage.hosts.host_rows import put_host
-from storage.pulses import beat
 from storage.repos.scope_rows import ScopeKind, set_scope
 
 

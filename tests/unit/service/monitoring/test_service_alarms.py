@@ -26,11 +26,11 @@ from service.monitoring.snapshot import (
 )
 from service.monitoring.watch_metrics import WatchCollector, watch_metrics
 from service.tasks import ScheduledTask, register
+from storage.heartbeats import Heartbeat, beat, forget_heartbeats
 from storage.hosts import host_rows
 from storage.hosts.host_activity import Gauge, save_gauges
 from storage.hosts.host_status import WatchedHost
 from storage.postgres.pool import Pool
-from storage.pulses import Pulse, beat, forget_pulses
 
 HOST = WatchedHost(
     hostname="pds.example.com",
@@ -47,8 +47,8 @@ HOST = WatchedHost(
     known_s=1e6,
     error=None,
 )
-CRAWL = Pulse(CRAWL_PULSE, 4.0, {"queued_bytes": 0, "queue_bytes": 1_000})
-TASK = Pulse(f"{TASK_PULSE}list_repos", 50.0, {"every_s": 60.0})
+CRAWL = Heartbeat(CRAWL_PULSE, 4.0, {"queued_bytes": 0, "queue_bytes": 1_000})
+TASK = Heartbeat(f"{TASK_PULSE}list_repos", 50.0, {"every_s": 60.0})
 WELL = Snapshot(
     hosts=(HOST, *(replace(HOST, hostname=f"h{n}.example.com") for n in range(3))),
     pulses={pulse.name: pulse for pulse in (CRAWL, TASK)},
@@ -67,13 +67,13 @@ def with_host(**changes: Any) -> Snapshot:
     return replace(WELL, hosts=(replace(HOST, **changes), *WELL.hosts[1:]))
 
 
-def with_pulse(pulse: Pulse, **changes: Any) -> Snapshot:
+def with_pulse(pulse: Heartbeat, **changes: Any) -> Snapshot:
     changed = replace(pulse, **changes)
     return replace(WELL, pulses={**WELL.pulses, changed.name: changed})
 
 
 def without_tasks(age_s: float = 4.0, **figures: Any) -> Snapshot:
-    return replace(WELL, pulses={CRAWL_PULSE: Pulse(CRAWL_PULSE, age_s, figures)})
+    return replace(WELL, pulses={CRAWL_PULSE: Heartbeat(CRAWL_PULSE, age_s, figures)})
 
 
 def with_gauge(name: str, rate: float, usual: float = 40.0) -> Snapshot:
@@ -283,7 +283,7 @@ def test_a_snapshot_is_read_from_the_database(pool: Pool) -> None:
         beat(conn, CRAWL_PULSE, {"queued_bytes": 5, "queue_bytes": 100})
         beat(conn, f"{TASK_PULSE}gone", {"every_s": 60.0})
         beat(conn, f"{TASK_PULSE}here", {"every_s": 60.0})
-        forget_pulses(conn, TASK_PULSE, [f"{TASK_PULSE}here"])
+        forget_heartbeats(conn, TASK_PULSE, [f"{TASK_PULSE}here"])
         conn.execute("UPDATE pulse SET at = now() - interval '1 hour'")
         snapshot = take_snapshot(conn)
     [seen] = snapshot.hosts

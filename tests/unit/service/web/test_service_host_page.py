@@ -31,6 +31,7 @@ def site(pool: Pool) -> Iterator[str]:
     unused: Any = None
     app = AppView(
         pool=pool,
+        private=unused,
         engine=PostgresEngine(pool),
         cursor_secret=b"s",
         service_did="did:web:example.com",

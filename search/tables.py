@@ -1,8 +1,8 @@
-"""Tables of the `postgres` search engine: a copy that can be wiped and filled again.
+"""Tables of the `postgres` search engine, which can be wiped and filled again.
 
-search_document  one row a record that has text: words and filters in one tsvector
-search_actor     one row an account: handle, name and description
-search_word      known words and their trigrams, for spelling mistakes
+search_document  words and filters of a record with text, in one tsvector
+search_actor     handle, name and description of an account
+search_word      known words and their trigrams, for spelling correction
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pulse of our own processes and scheduled tasks: one row each."""
+"""Heartbeats of our processes and scheduled tasks: one row each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from storage.postgres.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
-    """`age_s`: seconds since the last beat; `figures`: what it said of itself."""
+class Heartbeat:
+    """The last beat, `age_s` seconds ago, with the `figures` it reported."""
 
     name: str
     age_s: float
@@ -22,7 +22,7 @@ class Pulse:
 
 
 def beat(conn: Conn, name: str, figures: Mapping[str, Any]) -> None:
-    """Say that the process or task `name` is at work. Does not commit."""
+    """Note that the process or task `name` is running. Does not commit."""
     conn.execute(
         """
         INSERT INTO pulse (name, figures) VALUES (%s, %s)
@@ -33,27 +33,26 @@ def beat(conn: Conn, name: str, figures: Mapping[str, Any]) -> None:
 
 
 def first_beat(conn: Conn, name: str, figures: Mapping[str, Any]) -> None:
-    """Expect `name` to be at work from now on, unless it was before. Does not
-    commit."""
+    """Expect beats of `name` from now on, unless there were some. Does not commit."""
     conn.execute(
         "INSERT INTO pulse (name, figures) VALUES (%s, %s) ON CONFLICT DO NOTHING",
         (name, Jsonb(dict(figures))),
     )
 
 
-def forget_pulses(conn: Conn, prefix: str, keep: Iterable[str]) -> None:
-    """Forget the pulses under `prefix` of what does not exist any more."""
+def forget_heartbeats(conn: Conn, prefix: str, keep: Iterable[str]) -> None:
+    """Delete the heartbeats under `prefix`, except those to keep."""
     conn.execute(
         "DELETE FROM pulse WHERE starts_with(name, %s) AND name <> ALL(%s)",
         (prefix, list(keep)),
     )
 
 
-def load_pulses(conn: Conn) -> dict[str, Pulse]:
-    """Return every pulse by name."""
-    with conn.cursor(row_factory=class_row(Pulse)) as cursor:
+def load_heartbeats(conn: Conn) -> dict[str, Heartbeat]:
+    """Return every heartbeat by name."""
+    with conn.cursor(row_factory=class_row(Heartbeat)) as cursor:
         cursor.execute(
             "SELECT name, extract(epoch FROM now() - at)::float8 AS age_s, figures"
             " FROM pulse"
         )
-        return {pulse.name: pulse for pulse in cursor}
+        return {found.name: found for found in cursor}

@@ -1,7 +1,7 @@
 """Blocks between the accounts of one answer, and gates of its posts.
 
-`settle` loads what everything loaded so far needs, one query of each kind. It is cheap
-when nothing is new, and everything that reads a standing calls it.
+`settle` loads them for everything loaded so far, one query of each kind. Every reader
+calls it; it is cheap when nothing is new.
 """
 
 from __future__ import annotations
@@ -38,17 +38,18 @@ if TYPE_CHECKING:
 
 MAX_GATE_BYTES: Final = 1_000_000
 MAX_GATE_ITEMS: Final = 50_000
-"""Of the gates that are loaded together, the smallest first. A load takes nothing from
-the next one: large gates made on purpose would open the threads behind them."""
+"""Bounds of the gates loaded together, the smallest first.
+
+Each load has its own, or large gates would open the threads behind them.
+"""
 _ROUNDS: Final = 4
-"""Roots and lists that are loaded on the way bring accounts of their own; a chain of
-them made on purpose is left after so many rounds."""
+"""Rounds of a load: roots and lists bring accounts of their own."""
 _UNKNOWN: Final = -1
 """The actor id of a viewer that the index does not know."""
 
 
 class _Answer(NamedTuple):
-    """A reply, and the thread whose gate it is held to."""
+    """A reply, and the thread whose gate applies to it."""
 
     root: Address
     address: Address
@@ -56,7 +57,7 @@ class _Answer(NamedTuple):
     sort_at: datetime
 
 
-class Standing:
+class Restrictions:
     """Blocks between accounts, gates of posts, and posts that do not comply."""
 
     def __init__(self, state: State) -> None:
@@ -74,8 +75,6 @@ class Standing:
         self._members: set[tuple[Address, int]] = set()
         self._violators: set[Address] = set()
         self._uncounted: Counter[Address] = Counter()
-
-    # reading
 
     def block(self, blocker: int, blocked: int) -> Block | None:
         """Return how the first account blocks the second."""
@@ -101,17 +100,17 @@ class Standing:
         return self._postgates.get(post)
 
     def violates(self, post: Address) -> bool:
-        """Return True for a reply that the gate of its thread does not allow."""
+        """Return True for a reply that its thread's gate forbids."""
         self.settle()
         return post in self._violators
 
     def uncounted(self, post: Address) -> int:
-        """Return the number of replies to a post that its thread's gate forbids."""
+        """Return the number of replies to a post that gates forbid."""
         self.settle()
         return self._uncounted[post]
 
     def may_reply(self, post: Post) -> bool | None:
-        """Return whether the viewer may reply; None in a thread without a gate."""
+        """Return True if the viewer may reply; None in a thread without a gate."""
         viewer = self._state.session.viewer
         root = post.root or post.record.address
         if self.violates(post.record.address):
@@ -123,7 +122,7 @@ class Standing:
         return self._complies(gate, root, actor, viewer.did)
 
     def may_quote(self, post: Address) -> bool:
-        """Return whether the viewer may quote a post."""
+        """Return True if the viewer may quote a post."""
         gate = self.postgate(post)
         own = post.actor == self._state.session.viewer_actor
         return own or gate is None or not gate.disabled
@@ -138,25 +137,23 @@ class Standing:
         subject = self._state.posts.get(quoted)
         return not predates(quoting.sort_at, gate.made_us, subject)
 
-    # loading
-
     def settle(self) -> None:
-        """Load what the rules need of everything loaded so far."""
+        """Load blocks and gates for everything loaded so far."""
         state = self._state
         for _ in range(_ROUNDS):
-            sizes = len(state.posts), len(state.asked_actors)
+            sizes = len(state.posts), len(state.loaded_actors)
             if sizes == self._settled:
                 return
             self._settled = sizes
             posts = [p for a, p in state.posts.items() if a not in self._posts]
-            actors = state.asked_actors - self._actors
+            actors = state.loaded_actors - self._actors
             self._posts.update(post.record.address for post in posts)
             self._actors |= actors
             viewer = state.session.viewer_actor
             pairs = self._party_pairs(posts)
             if viewer is not None:
                 pairs += [(viewer, actor) for actor in actors]
-                # of a parent, too, that is not there: it hides the item in a feed
+                # A missing parent counts too: its author hides the item in a feed.
                 pairs += [(viewer, p.parent.actor) for p in posts if p.parent]
             self.load_pairs(pairs)
             if posts:
@@ -178,7 +175,7 @@ class Standing:
         state.load_lists(block.list for block in own if block.list is not None)
 
     def _party_pairs(self, posts: Iterable[Post]) -> list[Pair]:
-        """Return authors with the authors that they answer and quote."""
+        """Return authors paired with the authors that they reply to and quote."""
         return [
             (post.record.address.actor, other.actor)
             for post in posts
@@ -211,7 +208,7 @@ class Standing:
         self._judge(posts)
 
     def _judge(self, posts: list[Post]) -> None:
-        """Find the posts, and the replies to them, that a gate does not allow."""
+        """Find posts, and replies to them, that a gate forbids."""
         state = self._state
         threads = {
             post.record.address: closed
@@ -247,8 +244,10 @@ class Standing:
         self._uncounted.update(parent for _, parent in not_counted)
 
     def _threads(self, post: Post) -> set[Address]:
-        """Return the roots whose gates a post is held to: the one that it names, and
-        that of the post that it answers, for it may name a wrong one."""
+        """Return the roots whose gates apply to a post.
+
+        Those are the root that it names and that of its parent: the first may be wrong.
+        """
         roots = {post.root or post.record.address}
         parent = self._state.posts.get(post.parent) if post.parent else None
         if parent is not None:
