@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
+Conversation = Callable[[Reader, Writer], Awaitable[None]]
 
 
 @dataclass
@@ -49,9 +51,7 @@ async def raw_peer(
     """Serve TCP; run `talk` for each connection."""
     tasks: set[asyncio.Task[None]] = set()
 
-    async def accept(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def accept(reader: Reader, writer: Writer) -> None:
         peer.connections += 1
         task = asyncio.current_task()
         assert task is not None
@@ -79,7 +79,7 @@ async def raw_peer(
 def reply(*parts: bytes, pause: float = 0.0, then_close: bool = True) -> Conversation:
     """Return a conversation that writes the parts to each request."""
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         while True:
             await read_request(reader)
             for part in parts:
@@ -135,7 +135,7 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-async def upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+async def upgrade(reader: Reader, writer: Writer) -> bytes:
     """Accept a WebSocket; return the request."""
     request = await read_request(reader)
     key = next(

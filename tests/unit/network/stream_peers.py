@@ -7,6 +7,8 @@ from typing import Any
 
 from loopback_peers import (
     Conversation,
+    Reader,
+    Writer,
     raw_peer,
     upgrade,
 )
@@ -49,7 +51,7 @@ class Watch:
 
 
 def sending(*frames: bytes, then: float = 0.0) -> Conversation:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         await upgrade(reader, writer)
         for data in frames:
             writer.write(data)

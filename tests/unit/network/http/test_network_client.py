@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from loopback_peers import http, raw_peer, read_request, reply
+from loopback_peers import Reader, Writer, http, raw_peer, read_request, reply
 
 from network.errors import (
     BadResponseError,
@@ -49,7 +49,7 @@ def get(parts: Sequence[bytes], policy: Policy = DEV, **options: Any) -> Any:
 async def test_get_returns_the_response() -> None:
     seen: list[bytes] = []
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         for _ in range(2):
             seen.append(await read_request(reader))
             writer.write(http(b"hello", headers="Set-Cookie: a=b\r\nX-A: 1\r\n"))
@@ -73,7 +73,7 @@ async def test_get_returns_the_response() -> None:
 
 
 async def test_post_sends_its_body_and_follows_no_redirect() -> None:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         await read_request(reader)
         body = await reader.readexactly(3)
         writer.write(http(body, "307 X", "Location: /again\r\n"))
@@ -181,7 +181,7 @@ async def test_slow_peers_time_out() -> None:
         total_timeout=0.5,
     )
 
-    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def drip(reader: Reader, writer: Writer) -> None:
         await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         while True:
@@ -189,9 +189,7 @@ async def test_slow_peers_time_out() -> None:
             await writer.drain()
             await asyncio.sleep(0.05)
 
-    async def silent(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def silent(reader: Reader, writer: Writer) -> None:
         await asyncio.sleep(60)
 
     for talk, least, most in ((silent, 0.15, 1.0), (drip, 0.45, 1.5)):
@@ -203,7 +201,7 @@ async def test_slow_peers_time_out() -> None:
 
 
 async def test_tar_pits_do_not_block_other_hosts() -> None:
-    async def pit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def pit(reader: Reader, writer: Writer) -> None:
         await asyncio.sleep(60)
 
     async with (
@@ -233,7 +231,7 @@ async def test_tar_pits_do_not_block_other_hosts() -> None:
 
 
 def redirecting(hops: int) -> Any:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         while True:
             request = await read_request(reader)
             number = int(request.split(b" ")[1].strip(b"/") or b"0")
@@ -262,9 +260,7 @@ async def test_redirects_are_off_by_default_and_end_at_three() -> None:
 async def test_redirect_to_another_origin_drops_secrets() -> None:
     async with raw_peer(redirecting(0)) as other:
 
-        async def talk(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-        ) -> None:
+        async def talk(reader: Reader, writer: Writer) -> None:
             request = await read_request(reader)
             assert b"Authorization: Bearer s3cret" in request
             where = f"Location: {other.url}/9\r\n"
@@ -347,9 +343,7 @@ async def test_stream_below_the_floor_speed_times_out() -> None:
     )
 
     def sender(size: int) -> Any:
-        async def talk(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-        ) -> None:
+        async def talk(reader: Reader, writer: Writer) -> None:
             await read_request(reader)
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             for _ in range(40):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback_peers import http, raw_peer, reply, write_certificate
+from loopback_peers import Reader, Writer, http, raw_peer, reply, write_certificate
 
 from network.errors import (
     ForbiddenAddressError,
@@ -110,7 +110,7 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return addresses
 
 
-async def nobody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def nobody(reader: Reader, writer: Writer) -> None:
     writer.write(http(b"you should not be here"))
 
 

@@ -14,6 +14,8 @@ from loopback_peers import (
     PING,
     PONG,
     TEXT,
+    Reader,
+    Writer,
     frame,
     http,
     raw_peer,
@@ -38,7 +40,7 @@ async def test_frames_arrive_in_order_and_reconnects_use_the_cursor() -> None:
     requests: list[bytes] = []
     seen = 0
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         requests.append(await upgrade(reader, writer))
         for number in range(3):
             writer.write(frame(BINARY, b"%d" % (seen + number)))
@@ -88,7 +90,7 @@ def test_fragments_are_joined() -> None:
 async def test_largest_frame_passes_and_one_byte_more_fails() -> None:
     codes: list[int] = []
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         await upgrade(reader, writer)
         writer.write(frame(BINARY, bytes(MAX_FRAME_BYTES)))
         writer.write(frame(BINARY, bytes(MAX_FRAME_BYTES + 1))[:100_000])
@@ -151,7 +153,7 @@ async def test_stream_that_breaks_after_each_frame_continues() -> None:
 
 
 async def test_silent_and_dripping_peers_are_disconnected() -> None:
-    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def drip(reader: Reader, writer: Writer) -> None:
         await upgrade(reader, writer)
         for byte in frame(BINARY, bytes(200)):
             writer.write(bytes([byte]))
@@ -173,7 +175,7 @@ def test_the_longest_silence_is_within_ninety_seconds() -> None:
 
 
 def test_quiet_peer_that_answers_pings_stays_connected() -> None:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         await upgrade(reader, writer)
         for _ in range(3):
             opcode, payload = await read_frame(reader)
@@ -188,7 +190,7 @@ def test_quiet_peer_that_answers_pings_stays_connected() -> None:
 
 
 def test_pings_are_answered() -> None:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         await upgrade(reader, writer)
         writer.write(frame(PING, b"are you there"))
         assert await read_frame(reader) == (PONG, b"are you there")
@@ -202,7 +204,7 @@ async def test_unread_frames_stay_in_the_socket() -> None:
     sent = 0
     chunk = frame(BINARY, bytes(50_000))
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         nonlocal sent
         await upgrade(reader, writer)
         for _ in range(4_000):

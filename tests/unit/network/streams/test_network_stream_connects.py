@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loopback_peers import (
     BINARY,
+    Reader,
+    Writer,
     frame,
     http,
     raw_peer,
@@ -161,9 +163,7 @@ async def test_many_dead_hosts_share_one_bucket_of_dials() -> None:
 
 def test_stable_connection_clears_the_failures() -> None:
     async def work(stable_after: float) -> list[int]:
-        async def talk(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-        ) -> None:
+        async def talk(reader: Reader, writer: Writer) -> None:
             await upgrade(reader, writer)
             writer.write(frame(BINARY, b"x"))
             await asyncio.sleep(0.1)

@@ -25,6 +25,7 @@ from xrpc_calls import (
 )
 
 from network.server.listener import serving
+from network.xrpc import request_body, request_input
 from network.xrpc.server import (
     Auth,
     Call,
@@ -231,64 +232,38 @@ async def test_method_may_raise_its_body_limit() -> None:
         assert (await caller.post(f"/xrpc/{CREATE}", big)).status == 200
 
 
-async def test_endless_chunked_body_stops_at_the_cap() -> None:
+async def raw_post(nsid: str, head: str, body: bytes = b"") -> bytes:
+    """Return the status line of the response to a raw POST."""
     server = XrpcServer(CATALOG)
-    server.add(UPLOAD, lambda call: pytest.fail("called"), max_bytes=100_000)
+    server.add(nsid, lambda call: pytest.fail("called"), max_bytes=100_000)
     async with serving(server.app()) as url:
-        host = url.removeprefix("http://")
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", int(host.split(":")[1])
-        )
-        writer.write(
-            f"POST /xrpc/{UPLOAD} HTTP/1.1\r\nHost: {host}\r\n"
-            "Content-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-        )
-        for _ in range(12):
-            writer.write(b"2710\r\n" + bytes(10_000) + b"\r\n")
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 413")
+        port = int(url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        text = f"POST /xrpc/{nsid} HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n"
+        writer.write(text.encode() + body)
+        line = await asyncio.wait_for(reader.readline(), 10.0)
         writer.close()
+    return line
+
+
+async def test_endless_chunked_body_stops_at_the_cap() -> None:
+    head = "Content-Type: image/png\r\nTransfer-Encoding: chunked"
+    chunks = 12 * (b"2710\r\n" + bytes(10_000) + b"\r\n")
+    assert (await raw_post(UPLOAD, head, chunks)).startswith(b"HTTP/1.1 413")
 
 
 async def test_declared_oversize_body_is_refused_at_once() -> None:
-    server = XrpcServer(CATALOG)
-    server.add(CREATE, lambda call: pytest.fail("called"), max_bytes=1_000)
-    async with serving(server.app()) as url:
-        host = url.removeprefix("http://")
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", int(host.split(":")[1])
-        )
-        writer.write(
-            f"POST /xrpc/{CREATE} HTTP/1.1\r\nHost: {host}\r\n"
-            "Content-Length: 1001\r\n"
-            "Content-Type: application/json\r\n\r\n".encode()
-        )
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10.0)
-        assert head.startswith(b"HTTP/1.1 413")
-        writer.close()
+    head = "Content-Length: 100001\r\nContent-Type: application/json"
+    assert (await raw_post(CREATE, head)).startswith(b"HTTP/1.1 413")
 
 
 async def test_slow_body_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from network.xrpc import request_body, request_input
-
     async def impatient(request: Request, limit: int) -> bytes:
         return await request_body.read_body(request, limit, total=0.2)
 
     monkeypatch.setattr(request_input, "read_body", impatient)
-    server = XrpcServer(CATALOG)
-    server.add(CREATE, lambda call: pytest.fail("called"))
-    async with serving(server.app()) as url:
-        host = url.removeprefix("http://")
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", int(host.split(":")[1])
-        )
-        writer.write(
-            f"POST /xrpc/{CREATE} HTTP/1.1\r\nHost: {host}\r\n"
-            "Content-Length: 99\r\nContent-Type: application/json\r\n\r\n{".encode()
-        )
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 408")
-        writer.close()
+    head = "Content-Length: 99\r\nContent-Type: application/json"
+    assert (await raw_post(CREATE, head, b"{")).startswith(b"HTTP/1.1 408")
 
 
 async def test_blob_body_is_bytes() -> None:
