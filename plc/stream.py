@@ -14,8 +14,8 @@ from typing import Final
 
 import orjson
 import psycopg
+from anyio import to_thread
 from psycopg_pool import PoolTimeout
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -97,7 +97,7 @@ class ExportStream:
         self._clients[client] += 1
         try:
             # Looked up first: what comes in after we accept is the reader's.
-            newest = await run_in_threadpool(self._newest)
+            newest = await to_thread.run_sync(self._newest)
             await socket.accept()
             cursor = None if text is None else parse_number(text)
             await self._run(socket, newest if cursor is None else cursor, newest)
@@ -131,7 +131,7 @@ class ExportStream:
         if position > newest:
             return FUTURE_CURSOR
         ring = self._bell.next_ring
-        page = await run_in_threadpool(self._page, position)
+        page = await to_thread.run_sync(self._page, position)
         if page and page[0].entry.created_ms < self._now_ms() - CATCH_UP_MS:
             return OUTDATED_CURSOR
         while True:
@@ -148,7 +148,7 @@ class ExportStream:
             if len(page) < PAGE:
                 await _wait(ring, self._poll_s)
             ring = self._bell.next_ring
-            page = await run_in_threadpool(self._page, position)
+            page = await to_thread.run_sync(self._page, position)
 
     def _newest(self) -> int:
         with self._pool.connection() as conn:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from network.errors import IdentityError, XrpcError
+from network.server.admission import client_address
 from network.xrpc.server import Call, XrpcServer
 from pds.exceptions import (
     HandleNotAvailableError,
@@ -22,7 +23,6 @@ from pds.exceptions import (
 from pds.host import Host, login_of, utc_now
 from pds.identity.handles import is_local, parse_requested_handle, require_local
 from pds.proxy import ProxyRequest
-from pds.rate_limits import client_address
 from pds.server import lifecycle
 from pds.server.accounts import (
     ROTATION_ROLE,
@@ -113,7 +113,11 @@ class _IdentityMethods:
             return None
         query = urlencode({"handle": handle})
         request = ProxyRequest(
-            RESOLVE_HANDLE, query, call.headers, None, client_address(call)
+            RESOLVE_HANDLE,
+            query,
+            call.headers,
+            None,
+            client_address(call.request.scope),
         )
         try:
             reply = await self._host.proxy.forward(target, request, token=None)

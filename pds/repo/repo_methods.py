@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from network.server.admission import client_address
 from network.xrpc.server import Call, XrpcServer
 from pds.blobs import settle_mime_type, store_blob
 from pds.exceptions import (
@@ -17,7 +18,6 @@ from pds.exceptions import (
 )
 from pds.host import Host, login_of, shown_handle, utc_now
 from pds.proxy import ProxyRequest
-from pds.rate_limits import client_address
 from pds.repo.record_input import read_record
 from pds.repo.record_reads import (
     StoredRecord,
@@ -267,7 +267,7 @@ class _RepoMethods:
             raise RepoNotFoundError(f"Could not find repo: {call.params['repo']}")
         query = call.request.scope["query_string"].decode("ascii")
         request = ProxyRequest(
-            call.nsid, query, call.headers, None, client_address(call)
+            call.nsid, query, call.headers, None, client_address(call.request.scope)
         )
         return (await self._host.proxy.forward(target, request, token=None)).reply()
 
