@@ -189,7 +189,7 @@ ACCOUNT = (
         "}",
         (
             f"{_DELETION}::test_an_account_that_went_is_seen_nowhere[deleted]",
-            f"{_SEARCH_SYNC}::test_hidden_accounts_leave_the_search_and_return",
+            f"{_SEARCH_SYNC}::test_hidden_accounts_return",
         ),
     ),
     Mutant(
@@ -207,8 +207,8 @@ ACCOUNT = (
         "    if row is None or row[0] != STATUS_DELETED:\n",
         "    if row is None:\n",
         (
-            f"{_ACCOUNTS}::test_purge_of_a_living_account_is_refused",
-            f"{_ACCOUNTS}::test_queued_deletions_are_done_once",
+            f"{_ACCOUNTS}::test_purge_needs_a_deletion",
+            f"{_ACCOUNTS}::test_deletions_are_done_once",
         ),
     ),
     Mutant(
@@ -218,7 +218,7 @@ ACCOUNT = (
         "    put_jobs(conn, PURGE_JOB, deleted)\n",
         "",
         (
-            f"{_ACCOUNTS}::test_queued_deletions_are_done_once",
+            f"{_ACCOUNTS}::test_deletions_are_done_once",
             f"{_DELETION}::test_a_large_account_is_forgotten_in_bounded_steps",
         ),
     ),
