@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import psycopg
 import pytest
 from anyio import CapacityLimiter
 from identity_world import ALICE, BOB, KEY, OTHER_KEY, UsedTokens, World, document
@@ -20,8 +18,6 @@ from network.xrpc.server import Auth
 from protocol.identity.keys import PrivateKey
 from protocol.identity.service_auth import create_service_jwt
 from protocol.syntax import Did, Nsid
-from storage.postgres.pool import Conn
-from storage.repos.jti import forget_expired_jtis, use_jti
 
 US = "did:web:search.net"
 SEARCH = "app.bsky.feed.searchPosts"
@@ -331,33 +327,3 @@ async def test_issuer_has_a_share_of_the_token_store(world: World) -> None:
         await authenticator.check_token(token(world, iss=BOB), SEARCH)
         world.clock.now += 62
         await authenticator.check_token(token(world), SEARCH)
-
-
-async def test_database_store_is_shared_by_processes(index_db: str, conn: Conn) -> None:
-    successes: list[bool] = []
-    barrier = threading.Barrier(10)
-
-    def race() -> None:
-        with psycopg.connect(index_db, autocommit=True) as own:
-            barrier.wait()
-            successes.append(use_jti(own, ALICE, "x", 2_000_000_000))
-
-    threads = [threading.Thread(target=race) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(successes) == [False] * 9 + [True]
-
-    def use(iss: str, jti: str, exp: int) -> bool:
-        with psycopg.connect(index_db, autocommit=True) as own:
-            return use_jti(own, iss, jti, exp)
-
-    store = ThreadedJtiStore(use, CapacityLimiter(2))
-    assert not await store.use(ALICE, "x", 2_000_000_000)
-    assert await store.use(BOB, "x", 2_000_000_000)
-    assert await store.use(ALICE, "y", 1_000)
-    assert forget_expired_jtis(conn, 1_001.0) == 1
-    conn.commit()
-    assert not use(ALICE, "x", 2_000_000_000)
-    assert use(ALICE, "y", 1_000)
