@@ -13,6 +13,7 @@ from starlette.routing import Route
 from network.errors import IdentityError, XrpcError
 from network.server.admission import client_address
 from network.xrpc.server import Call, XrpcServer
+from pds.context import PdsContext, login_of, utc_now
 from pds.exceptions import (
     HandleNotAvailableError,
     HandleNotFoundError,
@@ -20,7 +21,6 @@ from pds.exceptions import (
     UpstreamFailureError,
     UpstreamTimeoutError,
 )
-from pds.host import Host, login_of, utc_now
 from pds.identity.handles import is_local, parse_requested_handle, require_local
 from pds.proxy import ProxyRequest
 from pds.server import lifecycle
@@ -44,13 +44,13 @@ RESOLVE_HANDLE: Final = f"{_NS}.resolveHandle"
 _DID_CONTEXT: Final = "https://www.w3.org/ns/did/v1"
 
 
-def add_methods(server: XrpcServer, host: Host) -> None:
+def add_methods(server: XrpcServer, host: PdsContext) -> None:
     methods = _IdentityMethods(host)
     server.add(RESOLVE_HANDLE, methods.resolve_handle)
     server.add(f"{_NS}.updateHandle", methods.update_handle, "required")
 
 
-def well_known_routes(host: Host) -> list[Route]:
+def well_known_routes(host: PdsContext) -> list[Route]:
     """Return the routes of `atproto-did` by Host header, and of `did.json`."""
 
     def atproto_did(request: Request) -> Response:
@@ -85,7 +85,7 @@ def well_known_routes(host: Host) -> list[Route]:
 
 
 class _IdentityMethods:
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: PdsContext) -> None:
         self._host = host
 
     async def resolve_handle(self, call: Call) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from network.server.admission import client_address
 from network.xrpc.server import Call, XrpcServer
 from pds.blobs import settle_mime_type, store_blob
+from pds.context import PdsContext, login_of, shown_handle, utc_now
 from pds.exceptions import (
     InvalidRequestError,
     InvalidSwapError,
@@ -16,7 +17,6 @@ from pds.exceptions import (
     RepoNotFoundError,
     WrongPasswordError,
 )
-from pds.host import Host, login_of, shown_handle, utc_now
 from pds.proxy import ProxyRequest
 from pds.repo.record_input import read_record
 from pds.repo.record_reads import (
@@ -55,7 +55,7 @@ _UPDATE = f"{APPLY_WRITES}#update"
 _DELETE = f"{APPLY_WRITES}#delete"
 
 
-def add_methods(server: XrpcServer, host: Host, writer: RepoWriter) -> None:
+def add_methods(server: XrpcServer, host: PdsContext, writer: RepoWriter) -> None:
     methods = _RepoMethods(host, writer)
     server.add(f"{_NS}.createRecord", methods.create_record, "required")
     server.add(f"{_NS}.putRecord", methods.put_record, "required")
@@ -82,7 +82,7 @@ class _Prepared:
 
 
 class _RepoMethods:
-    def __init__(self, host: Host, writer: RepoWriter) -> None:
+    def __init__(self, host: PdsContext, writer: RepoWriter) -> None:
         self._host = host
         self._writer = writer
 

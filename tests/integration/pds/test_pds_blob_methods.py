@@ -20,7 +20,7 @@ from pds_world import (
 )
 
 from pds.blobs import sweep_blobs
-from pds.host import utc_now
+from pds.context import utc_now
 from protocol.data.cid import cid_to_text
 
 PUT = "com.atproto.repo.putRecord"

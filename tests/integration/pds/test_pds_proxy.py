@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.identity.resolver import IdentityResolver
+from pds.context import utc_now
 from pds.exceptions import InvalidRequestError
-from pds.host import utc_now
 from pds.proxy import ProxyRequest, ServiceProxy, parse_service_ref
 from pds.settings import PdsSettings
 from protocol.identity.did_document import DidDocument, Service

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from crawler.live.verify import verify_commit
-from pds.host import utc_now
+from pds.context import utc_now
 from pds.sync.sequencer import prune
 from protocol.events.event import CommitEvent
 from protocol.events.frames import Frame
