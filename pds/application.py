@@ -28,8 +28,8 @@ from network.streams.stream_server import StreamServer
 from network.xrpc.request_body import read_body
 from network.xrpc.server import Auth, XrpcServer
 from pds.blobs import sweep_blobs
+from pds.context import KeyRing, PdsContext, auth_of, now_us, utc_now
 from pds.exceptions import AuthMissingError
-from pds.host import Host, KeyRing, auth_of, now_us, utc_now
 from pds.identity import identity_methods
 from pds.identity.directory import Directory
 from pds.identity.vault import Vault, derive_key
@@ -117,9 +117,9 @@ def _build_host(
     fetcher: Fetcher,
     identity: IdentityResolver,
     catalog: Catalog,
-) -> Host:
+) -> PdsContext:
     vault = Vault(settings.secret)
-    return Host(
+    return PdsContext(
         settings=settings,
         pool=pool,
         catalog=catalog,
@@ -148,7 +148,7 @@ def _build_host(
 class _Gate:
     """The login of a request, and the proxy for methods of other servers."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: PdsContext) -> None:
         self._host = host
 
     async def authenticate(self, request: Request, nsid: str) -> Auth | None:
@@ -216,7 +216,7 @@ class _Gate:
 
 @asynccontextmanager
 async def _lifespan(
-    host: Host, stream: StreamServer, own_fetcher: Fetcher | None
+    host: PdsContext, stream: StreamServer, own_fetcher: Fetcher | None
 ) -> AsyncIterator[None]:
     settings = host.settings
     notice = CrawlNotice(
@@ -240,7 +240,7 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
         await task
 
 
-async def _keep_house(host: Host) -> None:
+async def _keep_house(host: PdsContext) -> None:
     while True:
         try:
             await host.run(_sweep, host)
@@ -249,7 +249,7 @@ async def _keep_house(host: Host) -> None:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
 
-def _sweep(host: Host) -> None:
+def _sweep(host: PdsContext) -> None:
     now = utc_now()
     settings = host.settings
     with host.pool.connection() as conn:

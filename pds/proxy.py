@@ -81,24 +81,25 @@ _MAX_CALLS_OF_ONE: Final = 32
 # Methods about the account itself. A service with a token for one could act as the
 # account on this server, so they are not forwarded and get no tokens.
 PROTECTED_METHODS: Final = frozenset(
-    {
-        "com.atproto.admin.sendEmail",
-        "com.atproto.identity.requestPlcOperationSignature",
-        "com.atproto.identity.signPlcOperation",
-        "com.atproto.identity.updateHandle",
-        "com.atproto.server.activateAccount",
-        "com.atproto.server.confirmEmail",
-        "com.atproto.server.createAppPassword",
-        "com.atproto.server.deactivateAccount",
-        "com.atproto.server.getAccountInviteCodes",
-        "com.atproto.server.getSession",
-        "com.atproto.server.listAppPasswords",
-        "com.atproto.server.requestAccountDelete",
-        "com.atproto.server.requestEmailConfirmation",
-        "com.atproto.server.requestEmailUpdate",
-        "com.atproto.server.revokeAppPassword",
-        "com.atproto.server.updateEmail",
-    }
+    f"com.atproto.{name}"
+    for name in [
+        "admin.sendEmail",
+        "identity.requestPlcOperationSignature",
+        "identity.signPlcOperation",
+        "identity.updateHandle",
+        "server.activateAccount",
+        "server.confirmEmail",
+        "server.createAppPassword",
+        "server.deactivateAccount",
+        "server.getAccountInviteCodes",
+        "server.getSession",
+        "server.listAppPasswords",
+        "server.requestAccountDelete",
+        "server.requestEmailConfirmation",
+        "server.requestEmailUpdate",
+        "server.revokeAppPassword",
+        "server.updateEmail",
+    ]
 )
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from network.server.admission import admission_of
-from network.server.rate_limit import RateLimit, take_from_all
+from network.server.admission import client_address, take_points
+from network.server.rate_limit import RateLimit
 from network.xrpc.server import Call
 from pds.repo.repo_writes import Intent
 from pds.settings import PdsSettings
@@ -48,35 +48,25 @@ class MethodLimits:
         """Count the writes of a batch: create 3, update 2, delete 1."""
         points = sum(_POINTS[intent] for intent in intents)
         if points:
-            _take(call, self._writes, did, points)
+            take_points(call.request.scope, self._writes, did, points)
 
     def change_handle(self, call: Call, did: str) -> None:
-        _take(call, self._handles, did)
+        take_points(call.request.scope, self._handles, did)
 
     def upload(self, call: Call, did: str) -> None:
-        _take(call, self._uploads, did)
+        take_points(call.request.scope, self._uploads, did)
 
     def sign_up(self, call: Call) -> None:
-        _take(call, self._sign_ups, client_address(call))
+        scope = call.request.scope
+        take_points(scope, self._sign_ups, client_address(scope))
 
     def log_in(self, call: Call, account: str) -> None:
         """Count a password tried at an account, which may not exist."""
-        address = client_address(call)
-        _take(call, self._addresses, address)
-        _take(call, self._logins, f"{address} {account[:300]}")
+        scope = call.request.scope
+        address = client_address(scope)
+        take_points(scope, self._addresses, address)
+        take_points(scope, self._logins, f"{address} {account[:300]}")
 
     def delete_account(self, call: Call) -> None:
-        _take(call, self._deletions, client_address(call))
-
-
-def _take(call: Call, limits: Sequence[RateLimit], key: str, points: int = 1) -> None:
-    quota = take_from_all(limits, key, points)
-    admission = admission_of(call.request.scope)
-    if admission is not None:
-        admission.note(quota)
-
-
-def client_address(call: Call) -> str:
-    """Return the client's address (an IPv6 /64)."""
-    admission = admission_of(call.request.scope)
-    return "unknown" if admission is None else admission.address
+        scope = call.request.scope
+        take_points(scope, self._deletions, client_address(scope))

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Final
 
 import orjson
+from anyio import to_thread
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -167,7 +167,7 @@ class _Directory:
         if isinstance(operation, LegacyCreate):
             raise HTTPException(400, "Operations of type create are not accepted")
         self._limits.take(request, operation)
-        await run_in_threadpool(self._accept, Did(did), operation)
+        await to_thread.run_sync(self._accept, Did(did), operation)
         self._stream.notify()
         return PlainTextResponse("OK")
 

@@ -14,8 +14,8 @@ from typing import Final
 
 import orjson
 import psycopg
+from anyio import to_thread
 from psycopg_pool import PoolTimeout
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -84,7 +84,7 @@ class ExportStream:
         self._clients[client] += 1
         try:
             # Before accepting, so that the reader gets every later operation.
-            newest = await run_in_threadpool(self._newest)
+            newest = await to_thread.run_sync(self._newest)
             await socket.accept()
             cursor = None if text is None else parse_number(text)
             await self._run(socket, newest if cursor is None else cursor, newest)
@@ -119,7 +119,7 @@ class ExportStream:
             return FUTURE_CURSOR
         # Taken before reading, so that no notification is missed.
         new_entries = self._new_entries
-        page = await run_in_threadpool(self._page, position)
+        page = await to_thread.run_sync(self._page, position)
         if page and page[0].entry.created_ms < self._now_ms() - CATCH_UP_MS:
             return OUTDATED_CURSOR
         while True:
@@ -138,7 +138,7 @@ class ExportStream:
                     async with asyncio.timeout(self._poll_s):
                         await new_entries.wait()
             new_entries = self._new_entries
-            page = await run_in_threadpool(self._page, position)
+            page = await to_thread.run_sync(self._page, position)
 
     def _newest(self) -> int:
         with self._pool.connection() as conn:

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from network.server.admission import admission_of
+from network.server.admission import client_address, take_points
 from network.server.rate_limit import RateLimit
 from plc.operation_format import AnyOperation
 
@@ -38,13 +38,10 @@ class SubmissionLimits:
         """Count an operation before it is verified; raise XrpcError 429."""
         if self._is_exempt(request):
             return
-        admission = admission_of(request.scope)
-        address = "unknown" if admission is None else admission.address
-        quota = self._operations.take(address)
+        address = client_address(request.scope)
+        take_points(request.scope, [self._operations], address)
         if operation.prev is None:
-            quota = self._new_dids.take(address)
-        if admission is not None:
-            admission.note(quota)
+            take_points(request.scope, [self._new_dids], address)
 
     def _is_exempt(self, request: Request) -> bool:
         given = request.headers.get(BYPASS_HEADER)

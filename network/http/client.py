@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypedDict, Unpack
 
 import aiohttp
 from multidict import CIMultiDict
@@ -72,6 +72,18 @@ async def _refuse_redirects(
             headers=response.headers,
         )
     return response
+
+
+class FetchOptions(TypedDict, total=False):
+    """Options of a request: the cap of the body, seconds in all, headers, budget.
+
+    `budget` replaces the host's budget.
+    """
+
+    max_bytes: int
+    timeout: float | None
+    headers: Headers | None
+    budget: CallerBudget | None
 
 
 class Fetcher:
@@ -169,38 +181,19 @@ class Fetcher:
         self.budgets.set_limits(self.policy.parse(url).authority, limits, shared)
 
     async def get(
-        self,
-        url: str,
-        *,
-        max_bytes: int = DEFAULT_MAX_BYTES,
-        timeout: float | None = None,  # noqa: ASYNC109 - one deadline over all hops
-        headers: Headers | None = None,
-        redirects: int = 0,
-        budget: CallerBudget | None = None,
+        self, url: str, *, redirects: int = 0, **options: Unpack[FetchOptions]
     ) -> Fetched:
-        """GET a whole body of at most `max_bytes`, following up to 3 redirects.
+        """GET a whole body, following up to 3 redirects.
 
-        Returns Fetched for any status except 429: RateLimitedError. Raises
-        NetworkError. `budget` replaces the host's budget.
+        Returns Fetched for any status except 429. Raises NetworkError.
         """
-        return await self._fetch(
-            "GET", url, None, max_bytes, timeout, headers, redirects, budget
-        )
+        return await self._fetch("GET", url, None, redirects, **options)
 
     async def post(
-        self,
-        url: str,
-        *,
-        body: bytes,
-        max_bytes: int = DEFAULT_MAX_BYTES,
-        timeout: float | None = None,  # noqa: ASYNC109
-        headers: Headers | None = None,
-        budget: CallerBudget | None = None,
+        self, url: str, *, body: bytes, **options: Unpack[FetchOptions]
     ) -> Fetched:
         """POST `body` and read the whole response; redirects are never followed."""
-        return await self._fetch(
-            "POST", url, body, max_bytes, timeout, headers, 0, budget
-        )
+        return await self._fetch("POST", url, body, 0, **options)
 
     @asynccontextmanager
     async def stream(
@@ -247,13 +240,14 @@ class Fetcher:
         method: str,
         url: str,
         body: bytes | None,
-        max_bytes: int,
-        limit: float | None,
-        headers: Headers | None,
         redirects: int,
-        budget: CallerBudget | None,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        timeout: float | None = None,  # noqa: ASYNC109 - one deadline over all hops
+        headers: Headers | None = None,
+        budget: CallerBudget | None = None,
     ) -> Fetched:
-        limit = self.policy.total_timeout if limit is None else limit
+        limit = self.policy.total_timeout if timeout is None else timeout
         try:
             async with (
                 asyncio.timeout(None) as deadline,

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from network.errors import XrpcError
 from network.server.client_address import LOOPBACK
-from network.server.rate_limit import MAX_KEYS, Quota, RateLimit, uncount
+from network.server.rate_limit import (
+    MAX_KEYS,
+    Quota,
+    RateLimit,
+    take_from_all,
+    uncount,
+)
 
 SCOPE_KEY: Final = "bigworld.admission"
 LOCAL: Final = "local"
@@ -226,6 +232,25 @@ def client_key(scope: Any) -> str:
     """Return the key of a method's own limits: a DID or an address."""
     admission = admission_of(scope)
     return LOCAL if admission is None else admission.key
+
+
+def client_address(scope: Any) -> str:
+    """Return the client's address (an IPv6 /64)."""
+    admission = admission_of(scope)
+    return "unknown" if admission is None else admission.address
+
+
+def take_points(
+    scope: Any, limits: Sequence[RateLimit], key: str, points: int = 1
+) -> None:
+    """Take points of a method's own limits, and show their quota in the response.
+
+    Raises XrpcError 429, and takes none, if one of the limits has too few.
+    """
+    quota = take_from_all(limits, key, points)
+    admission = admission_of(scope)
+    if admission is not None:
+        admission.note(quota)
 
 
 @asynccontextmanager

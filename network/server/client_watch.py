@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from threading import Event
 from typing import TypeVar
@@ -18,7 +18,9 @@ class ClientGoneError(Exception):
 
 
 @asynccontextmanager
-async def watch_client(request: Request, gone: Event) -> AsyncIterator[None]:
+async def watch_client(
+    request: Request, gone: Event, on_gone: Callable[[], object] = lambda: None
+) -> AsyncIterator[None]:
     """Set `gone` when the client disconnects before the block ends.
 
     The body of the request must have been read, or there must be none.
@@ -28,6 +30,7 @@ async def watch_client(request: Request, gone: Event) -> AsyncIterator[None]:
         while (await request.receive())["type"] != "http.disconnect":
             pass
         gone.set()
+        on_gone()
 
     watching = asyncio.create_task(watch())
     try:
@@ -42,20 +45,12 @@ async def run_while_connected(request: Request, gone: Event, work: Awaitable[T])
     For work that changes nothing. Raises ClientGoneError.
     """
     task = asyncio.ensure_future(work)
-
-    async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        gone.set()
-        task.cancel()
-
-    watching = asyncio.create_task(watch())
     try:
-        return await task
+        async with watch_client(request, gone, task.cancel):
+            return await task
     except asyncio.CancelledError:
         if gone.is_set():
             raise ClientGoneError from None
         raise
     finally:
-        watching.cancel()
         task.cancel()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias, TypedDict, Unpack
+from typing import Any, Final, TypeAlias, Unpack
 from urllib.parse import urlencode
 
 from network.errors import BadResponseError, XrpcError
-from network.http.client import Fetcher, Headers
+from network.http.client import Fetcher, FetchOptions, Headers
 from network.http.responses import Fetched, Streamed
 from network.xrpc.reply import encode_json
 from protocol.data import json_form
@@ -21,14 +21,6 @@ _MAX_TEXT: Final = 1_000
 
 Token: TypeAlias = str | Callable[[str], str | Awaitable[str]]
 Params: TypeAlias = Mapping[str, Any]
-
-
-class CallOptions(TypedDict, total=False):
-    """Options of a call: further headers, the cap of the body, seconds in all."""
-
-    headers: Headers | None
-    max_bytes: int
-    timeout: float | None
 
 
 class XrpcClient:
@@ -44,13 +36,13 @@ class XrpcClient:
         self._auth = auth
 
     async def query(
-        self, nsid: str, params: Params | None = None, **options: Unpack[CallOptions]
+        self, nsid: str, params: Params | None = None, **options: Unpack[FetchOptions]
     ) -> Any:
         """Return the JSON response of a query. Raises XrpcError and NetworkError."""
         return _read_json(nsid, await self._get(nsid, params, options))
 
     async def query_bytes(
-        self, nsid: str, params: Params | None = None, **options: Unpack[CallOptions]
+        self, nsid: str, params: Params | None = None, **options: Unpack[FetchOptions]
     ) -> bytes:
         """Return the body of a query that does not return JSON."""
         fetched = await self._get(nsid, params, options)
@@ -82,7 +74,7 @@ class XrpcClient:
         *,
         params: Params | None = None,
         encoding: str = JSON,
-        **options: Unpack[CallOptions],
+        **options: Unpack[FetchOptions],
     ) -> Any:
         """Return the JSON response of a procedure, None if it is empty.
 
@@ -99,7 +91,7 @@ class XrpcClient:
         return _read_json(nsid, fetched)
 
     async def _get(
-        self, nsid: str, params: Params | None, options: CallOptions
+        self, nsid: str, params: Params | None, options: FetchOptions
     ) -> Fetched:
         options["headers"] = await self._headers(nsid, options.get("headers"))
         return await self._fetcher.get(self._url(nsid, params), **options)

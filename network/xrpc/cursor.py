@@ -6,14 +6,14 @@ not see.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import json
 from hashlib import sha256
 from typing import Any, Final
 
 from network.errors import XrpcError
+from protocol.data.base64url import decode_base64url, encode_base64url
+from protocol.errors import InvalidEncodingError
 
 MAX_CURSOR_CHARS: Final = 2_048
 _SEAL_BYTES: Final = 16
@@ -33,31 +33,22 @@ def seal_cursor(secret: bytes, values: list[Any], *, scope: str = "") -> str:
     """
     payload = json.dumps(values, separators=(",", ":"), allow_nan=False).encode()
     sealed = _seal(secret, scope, payload) + payload
-    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+    return encode_base64url(sealed)
 
 
 def open_cursor(secret: bytes, text: str, *, scope: str = "") -> list[Any]:
     """Return the values of a cursor. Raises XrpcError 400 for any but our own."""
-    sealed = _decode(text)
+    if len(text) > MAX_CURSOR_CHARS:
+        raise _invalid()
+    try:
+        sealed = decode_base64url(text)
+    except InvalidEncodingError:
+        raise _invalid() from None
     payload = sealed[_SEAL_BYTES:]
     if not hmac.compare_digest(sealed[:_SEAL_BYTES], _seal(secret, scope, payload)):
         raise _invalid()
     values: list[Any] = json.loads(payload)  # our own bytes, by the seal
     return values
-
-
-def _decode(text: str) -> bytes:
-    if len(text) > MAX_CURSOR_CHARS or not text.isascii():
-        raise _invalid()
-    padded = text + "=" * (-len(text) % 4)
-    try:
-        sealed = base64.b64decode(padded, altchars=b"-_", validate=True)
-    except binascii.Error:
-        raise _invalid() from None
-    # One cursor has one spelling: no stray bits, no padding.
-    if base64.urlsafe_b64encode(sealed).rstrip(b"=").decode() != text:
-        raise _invalid()
-    return sealed
 
 
 def _invalid() -> XrpcError:

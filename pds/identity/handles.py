@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pds.exceptions import (
     HandleNotAvailableError,
     InvalidHandleError,
@@ -14,28 +16,9 @@ MIN_LABEL_CHARS = 3
 MAX_LABEL_CHARS = 18
 
 # Names that look like the server itself or its staff.
-_RESERVED_NAMES = """
-    about abuse access account accounts activate admin administrator admins anonymous
-    api apis app apps assets atp atproto auth authentication autodiscover avatar
-    backup bigworld billing bluesky bot bots bsky cdn chat client clients config
-    contact contact-us contributor dashboard default delete demo dev developer
-    developers did dns doc docs documentation domain domains download email emails
-    embed example examples faq feed feedback feeds file files firehose ftp guest
-    handle handles help home host hosting hostmaster hostname http https imap index
-    info inbox invite invites labeler legal lex lexicon list lists local localhost
-    location login logout mail mailer maintenance manager me media messages mod
-    moderation moderator mods mx nameserver network news newsletter nil none
-    noreply no-reply notifications nsid null oauth official operator owner password
-    payment payments pds plc policies policy pop pop3 postmaster privacy privacy-policy
-    private profile proxy public register registration relay repo reports request
-    reserved root rss sales script search secure security self server service services
-    session settings sign-in sign-up signin signout signup site smtp ssh ssl sso staff
-    stage staging static statistics status store support sysadmin system team teams
-    terms terms-of-service test testing tests tid tos undefined update updates upload
-    user username users verified verify video web webhook webmail webmaster website
-    websites wpad www www1 www2 xrpc
-"""
-_RESERVED = frozenset(_RESERVED_NAMES.split())
+_RESERVED = frozenset(
+    Path(__file__).with_name("reserved_names.txt").read_text().split()
+)
 
 
 def parse_requested_handle(text: str, *, dev: bool) -> Handle:

@@ -11,7 +11,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from network.errors import IdentityError, XrpcError
+from network.server.admission import client_address
 from network.xrpc.server import Call, XrpcServer
+from pds.context import PdsContext, login_of, utc_now
 from pds.exceptions import (
     HandleNotAvailableError,
     HandleNotFoundError,
@@ -19,10 +21,8 @@ from pds.exceptions import (
     UpstreamFailureError,
     UpstreamTimeoutError,
 )
-from pds.host import Host, login_of, utc_now
 from pds.identity.handles import is_local, parse_requested_handle, require_local
 from pds.proxy import ProxyRequest
-from pds.rate_limits import client_address
 from pds.server import lifecycle
 from pds.server.accounts import (
     ROTATION_ROLE,
@@ -44,13 +44,13 @@ RESOLVE_HANDLE: Final = f"{_NS}.resolveHandle"
 _DID_CONTEXT: Final = "https://www.w3.org/ns/did/v1"
 
 
-def add_methods(server: XrpcServer, host: Host) -> None:
+def add_methods(server: XrpcServer, host: PdsContext) -> None:
     methods = _IdentityMethods(host)
     server.add(RESOLVE_HANDLE, methods.resolve_handle)
     server.add(f"{_NS}.updateHandle", methods.update_handle, "required")
 
 
-def well_known_routes(host: Host) -> list[Route]:
+def well_known_routes(host: PdsContext) -> list[Route]:
     """Return the routes of `atproto-did` by Host header, and of `did.json`."""
 
     def atproto_did(request: Request) -> Response:
@@ -85,7 +85,7 @@ def well_known_routes(host: Host) -> list[Route]:
 
 
 class _IdentityMethods:
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: PdsContext) -> None:
         self._host = host
 
     async def resolve_handle(self, call: Call) -> dict[str, Any]:
@@ -113,7 +113,11 @@ class _IdentityMethods:
             return None
         query = urlencode({"handle": handle})
         request = ProxyRequest(
-            RESOLVE_HANDLE, query, call.headers, None, client_address(call)
+            RESOLVE_HANDLE,
+            query,
+            call.headers,
+            None,
+            client_address(call.request.scope),
         )
         try:
             reply = await self._host.proxy.forward(target, request, token=None)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from network.server.admission import client_address
 from network.xrpc.server import Call, XrpcServer
 from pds.blobs import settle_mime_type, store_blob
+from pds.context import PdsContext, login_of, shown_handle, utc_now
 from pds.exceptions import (
     InvalidRequestError,
     InvalidSwapError,
@@ -15,9 +17,7 @@ from pds.exceptions import (
     RepoNotFoundError,
     WrongPasswordError,
 )
-from pds.host import Host, login_of, shown_handle, utc_now
 from pds.proxy import ProxyRequest
-from pds.rate_limits import client_address
 from pds.repo.record_input import read_record
 from pds.repo.record_reads import (
     StoredRecord,
@@ -55,7 +55,7 @@ _UPDATE = f"{APPLY_WRITES}#update"
 _DELETE = f"{APPLY_WRITES}#delete"
 
 
-def add_methods(server: XrpcServer, host: Host, writer: RepoWriter) -> None:
+def add_methods(server: XrpcServer, host: PdsContext, writer: RepoWriter) -> None:
     methods = _RepoMethods(host, writer)
     server.add(f"{_NS}.createRecord", methods.create_record, "required")
     server.add(f"{_NS}.putRecord", methods.put_record, "required")
@@ -82,7 +82,7 @@ class _Prepared:
 
 
 class _RepoMethods:
-    def __init__(self, host: Host, writer: RepoWriter) -> None:
+    def __init__(self, host: PdsContext, writer: RepoWriter) -> None:
         self._host = host
         self._writer = writer
 
@@ -267,7 +267,7 @@ class _RepoMethods:
             raise RepoNotFoundError(f"Could not find repo: {call.params['repo']}")
         query = call.request.scope["query_string"].decode("ascii")
         request = ProxyRequest(
-            call.nsid, query, call.headers, None, client_address(call)
+            call.nsid, query, call.headers, None, client_address(call.request.scope)
         )
         return (await self._host.proxy.forward(target, request, token=None)).reply()
 

@@ -7,15 +7,15 @@ from typing import Any
 import orjson
 
 from network.xrpc.server import Call, XrpcServer
+from pds.context import PdsContext, login_of
 from pds.exceptions import InvalidRequestError
-from pds.host import Host, login_of
 from storage.postgres.pool import Conn
 
 MAX_PREFERENCES_BYTES = 256 * 1024
 INDEXER_PREFERENCE = "dev.bigworld.actor.defs#indexerPref"
 
 
-def add_methods(server: XrpcServer, host: Host) -> None:
+def add_methods(server: XrpcServer, host: PdsContext) -> None:
     def get_preferences(call: Call) -> dict[str, Any]:
         with host.reading() as conn:
             return {"preferences": read_preferences(conn, login_of(call).account.id)}

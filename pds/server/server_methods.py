@@ -10,6 +10,7 @@ from typing import Any, Final
 from psycopg.errors import UniqueViolation
 
 from network.xrpc.server import Call, XrpcServer
+from pds.context import PdsContext, login_of, shown_handle, utc_now
 from pds.exceptions import (
     AccountTakedownError,
     BadExpirationError,
@@ -21,7 +22,6 @@ from pds.exceptions import (
     InvalidTokenError,
     WrongPasswordError,
 )
-from pds.host import Host, login_of, shown_handle, utc_now
 from pds.identity.handles import parse_requested_handle, require_local
 from pds.proxy import PROTECTED_METHODS, parse_service_ref
 from pds.server import lifecycle
@@ -62,7 +62,7 @@ MAX_EMAIL_CHARS: Final = 254
 _EMAIL = re.compile(r"[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+")
 
 
-def add_methods(server: XrpcServer, host: Host) -> None:
+def add_methods(server: XrpcServer, host: PdsContext) -> None:
     methods = _ServerMethods(host)
     server.add(f"{_NS}.describeServer", methods.describe_server)
     server.add(f"{_NS}.createAccount", methods.create_account)
@@ -96,7 +96,7 @@ def bearer_token(authorization: str | None) -> str | None:
 
 
 class _ServerMethods:
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: PdsContext) -> None:
         self._host = host
 
     def describe_server(self, call: Call) -> dict[str, Any]:

@@ -9,7 +9,6 @@ the whole login is revoked. Access tokens name their login, so they end with it.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import json
@@ -22,6 +21,7 @@ from pds.exceptions import AccountTakedownError, ExpiredTokenError, InvalidToken
 from pds.identity.vault import derive_key
 from pds.server.accounts import DELETED, TAKENDOWN, Account
 from pds.settings import PdsSettings
+from protocol.data.base64url import decode_base64url, encode_base64url
 from storage.postgres.pool import Conn
 
 REFRESH_GRACE: Final = timedelta(hours=2)
@@ -32,16 +32,12 @@ _ACCESS_SCOPE = "com.atproto.access"
 _REFRESH_SCOPE = "com.atproto.refresh"
 
 
-def _base64url(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
-
-
 def _new_refresh_id() -> str:
     return secrets.token_urlsafe(24)
 
 
 def _header(typ: str) -> str:
-    return _base64url(json.dumps({"typ": typ, "alg": "HS256"}).encode())
+    return encode_base64url(json.dumps({"typ": typ, "alg": "HS256"}).encode())
 
 
 _ACCESS_HEADER = _header("at+jwt")
@@ -197,11 +193,11 @@ class Sessions:
         )
 
     def _sign(self, header: str, claims: dict[str, Any]) -> str:
-        body = header + "." + _base64url(json.dumps(claims).encode())
+        body = header + "." + encode_base64url(json.dumps(claims).encode())
         return body + "." + self._mac(body)
 
     def _mac(self, body: str) -> str:
-        return _base64url(
+        return encode_base64url(
             hmac.new(self._key, body.encode("ascii"), hashlib.sha256).digest()
         )
 
@@ -216,9 +212,7 @@ class Sessions:
         head, _, payload = body.partition(".")
         if head != header:
             raise InvalidTokenError("Bad token type")
-        claims = json.loads(
-            base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
-        )
+        claims = json.loads(decode_base64url(payload))
         if claims["aud"] != self._audience:
             raise InvalidTokenError("Bad token audience")
         if claims["exp"] <= now.timestamp():

@@ -13,8 +13,8 @@ from network.server.spool import Spool
 from network.xrpc.byte_range import parse_range
 from network.xrpc.server import Call, Reply, XrpcServer
 from pds.blobs import find_blob, list_blobs
+from pds.context import PdsContext
 from pds.exceptions import BlobNotFoundError, BlockNotFoundError, RepoNotFoundError
-from pds.host import Host
 from pds.repo.block_rows import (
     BlockReader,
     find_block,
@@ -47,7 +47,7 @@ MAX_BLOCKS_ASKED: Final = 500
 _PARTIAL: Final = 206
 
 
-def add_methods(server: XrpcServer, host: Host) -> None:
+def add_methods(server: XrpcServer, host: PdsContext) -> None:
     methods = _SyncMethods(host)
     server.add(f"{_NS}.getRepo", methods.get_repo)
     server.add(f"{_NS}.getLatestCommit", methods.get_latest_commit)
@@ -60,7 +60,7 @@ def add_methods(server: XrpcServer, host: Host) -> None:
 
 
 class _SyncMethods:
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: PdsContext) -> None:
         self._host = host
 
     async def get_repo(self, call: Call) -> Reply:

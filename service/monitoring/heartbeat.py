@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import psycopg
 import structlog
+from anyio import to_thread
 from psycopg_pool import PoolTimeout
 
 from crawler.live.firehose import Firehose
@@ -57,7 +58,7 @@ async def keep_heartbeat(
 
     while not stop.is_set():
         try:
-            await asyncio.to_thread(write)
+            await to_thread.run_sync(write)
         except (psycopg.Error, PoolTimeout) as error:
             log.warning("heartbeat_failed", why=str(error))
         await wait_first(stop, seconds=EVERY_S)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,15 @@ def test_bootstrap_script_needs_only_the_standard_library() -> None:
     script = ROOT / "bigworld"
     assert os.access(script, os.X_OK)
     assert imported(script) <= set(sys.stdlib_module_names)
+
+
+def test_imported_libraries_are_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[\[<>=]", name)[0] for name in declared["dependencies"]}
+    modules_of = {"dnspython": "dns", "psycopg-pool": "psycopg_pool"}
+    known = {modules_of.get(name, name.replace("-", "_")) for name in names}
+    top = {name.partition(".")[0] for path in modules() for name in imported(path)}
+    own = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    # Parts of a declared library.
+    parts = {"pydantic_core"}
+    assert top - own - parts - sys.stdlib_module_names <= known

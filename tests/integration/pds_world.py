@@ -5,14 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
+import httpx
 from starlette.types import ASGIApp
 from websockets.sync.client import connect
 
@@ -28,6 +28,19 @@ from protocol.syntax import Did
 from storage.postgres.pool import Pool, open_pool
 
 PASSWORD = "correct horse battery"
+NOTE = "dev.example.note"
+
+_numbers = count()
+
+
+def fetch(method: str, url: str, **options: Any) -> httpx.Response:
+    """Send one plain request on loopback."""
+    options = {"timeout": 30, "trust_env": False, "verify": False} | options
+    return httpx.request(method, url, **options)
+
+
+def read_json(url: str) -> Any:
+    return fetch("GET", url).json()
 
 
 @dataclass
@@ -47,7 +60,7 @@ class Answer:
 
 @dataclass
 class Client:
-    """An XRPC client of one server, for one account once it has a token."""
+    """A client of one server, as one account if it has a token."""
 
     url: str
     token: str | None = None
@@ -63,21 +76,14 @@ class Client:
         headers: dict[str, str] | None = None,
         token: str | None = None,
     ) -> Answer:
-        request = urllib.request.Request(self.url + path, body, method=method)
-        bearer = token or self.token
-        if bearer is not None:
-            request.add_header("Authorization", f"Bearer {bearer}")
-        for name, value in (headers or {}).items():
-            request.add_header(name, value)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as got:
-                return Answer(got.status, got.headers, got.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, error.headers, error.read())
+        sent = {"Accept-Encoding": "identity"} | (headers or {})
+        if token or self.token:
+            sent.setdefault("Authorization", f"Bearer {token or self.token}")
+        got = fetch(method, self.url + path, content=body, headers=sent)
+        return Answer(got.status_code, got.headers, got.content)
 
     def announce(self, path: str, size: int, mime: str) -> Answer:
-        """POST only the head of a request, which is refused by its size."""
+        """POST only the head of a request, for a refusal by its declared size."""
         address = urllib.parse.urlsplit(self.url).netloc
         connection = http.client.HTTPConnection(address, timeout=30)
         with closing(connection):
@@ -129,7 +135,7 @@ class Client:
 
 @dataclass
 class World:
-    """One directory, and the servers started so far."""
+    """One directory and its servers; closed by `stack`."""
 
     make_database: Callable[[str], str]
     stack: ExitStack
@@ -162,7 +168,7 @@ class World:
 
     @contextmanager
     def serve_pds(self, name: str = "a", **changes: Any) -> Iterator[Client]:
-        """Serve a server; its database stays when it stops."""
+        """Serve a PDS; its database stays when it stops."""
         port = free_port()
         settings = self.settings(name, port, **changes)
         with serving_in_thread(create_app(settings, self.pool(name)), port=port):
@@ -175,6 +181,24 @@ class World:
         return self.stack.enter_context(serving_in_thread(app))
 
 
+def new_account(server: Client) -> Client:
+    """Create an account under a name of its own."""
+    return sign_up(server, f"account{next(_numbers)}.a.test")
+
+
+def head(client: Client) -> dict[str, str]:
+    found: dict[str, str] = client.get(
+        "com.atproto.sync.getLatestCommit", did=client.did
+    ).json
+    return found
+
+
+def signing_key(client: Client) -> PublicKey:
+    described = client.get("com.atproto.repo.describeRepo", repo=client.did).json
+    multikey = described["didDoc"]["verificationMethod"][0]["publicKeyMultibase"]
+    return parse_did_key("did:key:" + multikey)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -182,7 +206,7 @@ def free_port() -> int:
 
 
 def sign_up(server: Client, handle: str, **more: Any) -> Client:
-    """Return a client logged in as a new account."""
+    """Create an account; return a client with its session."""
     answer = Client(server.url).post(
         "com.atproto.server.createAccount",
         {"handle": handle, "password": PASSWORD} | more,
@@ -196,10 +220,13 @@ def sign_up(server: Client, handle: str, **more: Any) -> Client:
 
 def signing_key_of(plc_url: str, did: str) -> PublicKey:
     """Return the signing key of an account in the directory."""
-    with urllib.request.urlopen(f"{plc_url}/{did}", timeout=10) as answer:
-        document = parse_did_document(json.load(answer), Did(did), dev=True)
+    document = parse_did_document(read_json(f"{plc_url}/{did}"), Did(did), dev=True)
     assert document.signing_key is not None
     return parse_did_key(document.signing_key)
+
+
+def note(text: str, **more: Any) -> dict[str, Any]:
+    return {"$type": NOTE, "text": text} | more
 
 
 def post(text: str, **more: Any) -> dict[str, Any]:

@@ -248,6 +248,6 @@ SIZE = (
         "network/streams/stream_client.py",
         "max_msg_size=self._max_frame_bytes + 1",
         "max_msg_size=2 * self._max_frame_bytes",
-        (f"{_STREAM}::test_the_largest_frame_passes_and_one_byte_more_does_not",),
+        (f"{_STREAM}::test_largest_frame_passes_and_one_byte_more_fails",),
     ),
 )

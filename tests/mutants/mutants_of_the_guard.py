@@ -5,7 +5,7 @@ from __future__ import annotations
 from mutant import Mutant
 
 _ADDRESSES = "tests/unit/network/http/test_network_addresses.py"
-_CLIENT = "tests/unit/network/http/test_network_client.py"
+_CLIENT = "tests/unit/network/http/test_network_guard.py"
 _JTI = "tests/unit/storage/test_storage_jti.py"
 _REPLAY = "tests/unit/service/test_service_tokens.py"
 _SERVICE_AUTH = "tests/unit/network/identity/test_network_service_auth.py"
@@ -20,8 +20,8 @@ ADDRESS = (
         "        return not address.is_private",
         (
             f"{_ADDRESSES}::test_refuses",
-            f"{_TABLE}::test_no_name_leads_to_a_refused_address",
-            f"{_TABLE}::test_of_mixed_answers_only_the_public_address_is_dialled",
+            f"{_TABLE}::test_no_name_reaches_a_refused_address",
+            f"{_TABLE}::test_mixed_lookups_dial_only_public_addresses",
         ),
     ),
     Mutant(
@@ -34,7 +34,7 @@ ADDRESS = (
         "    return address.is_global",
         (
             f"{_ADDRESSES}::test_refuses",
-            f"{_TABLE}::test_no_name_leads_to_a_refused_address",
+            f"{_TABLE}::test_no_name_reaches_a_refused_address",
         ),
     ),
     Mutant(
@@ -45,7 +45,7 @@ ADDRESS = (
         "",
         (
             f"{_ADDRESSES}::test_refuses",
-            f"{_TABLE}::test_no_name_leads_to_a_refused_address",
+            f"{_TABLE}::test_no_name_reaches_a_refused_address",
         ),
     ),
     Mutant(
@@ -56,7 +56,7 @@ ADDRESS = (
         "",
         (
             f"{_ADDRESSES}::test_refuses",
-            f"{_TABLE}::test_no_name_leads_to_a_refused_address",
+            f"{_TABLE}::test_no_name_reaches_a_refused_address",
         ),
     ),
     Mutant(
@@ -67,7 +67,7 @@ ADDRESS = (
         "is_public_address(text) or is_loopback_address(text)",
         (
             f"{_ADDRESSES}::test_development_adds_loopback_and_nothing_else",
-            f"{_TABLE}::test_no_name_leads_to_a_refused_address",
+            f"{_TABLE}::test_no_name_reaches_a_refused_address",
             f"{_CLIENT}::test_only_checked_addresses_are_dialled",
         ),
     ),
@@ -77,7 +77,7 @@ ADDRESS = (
         "network/http/guarded_connector.py",
         "allowed = [text for text in addresses if self._policy.may_dial(text)]",
         "allowed = list(addresses)",
-        (f"{_TABLE}::test_the_resolver_alone_lets_no_refused_address_through",),
+        (f"{_TABLE}::test_resolver_returns_no_refused_address",),
     ),
     Mutant(
         "one-good-address-is-enough",
@@ -86,7 +86,7 @@ ADDRESS = (
         "allowed = [text for text in addresses if self._policy.may_dial(text)]",
         "allowed = list(addresses) if any(map(self._policy.may_dial, addresses)) "
         "else []",
-        (f"{_TABLE}::test_the_resolver_alone_lets_no_refused_address_through",),
+        (f"{_TABLE}::test_resolver_returns_no_refused_address",),
     ),
     Mutant(
         "socket-asks-nobody",
@@ -94,7 +94,7 @@ ADDRESS = (
         "network/http/guarded_connector.py",
         "        if not policy.may_dial(str(address[0])):",
         "        if not address[0]:",
-        (f"{_CLIENT}::test_the_socket_refuses_what_the_resolver_let_through",),
+        (f"{_CLIENT}::test_socket_refuses_a_bad_address_of_the_resolver",),
     ),
 )
 
@@ -148,8 +148,8 @@ REPLAY = (
         "        if not first:",
         "        if first is None:",
         (
-            f"{_SERVICE_AUTH}::test_a_token_is_good_once",
-            f"{_SERVICE_AUTH}::test_of_fifty_at_once_one_gets_in",
+            f"{_SERVICE_AUTH}::test_token_is_accepted_once",
+            f"{_SERVICE_AUTH}::test_concurrent_uses_of_a_token_succeed_once",
             f"{_REPLAY}::test_token_is_accepted_once_by_all_processes",
         ),
     ),
@@ -159,7 +159,7 @@ REPLAY = (
         "network/identity/service_authenticator.py",
         "until = math.ceil(jwt.exp)",
         "until = int(self._now())",
-        (f"{_SERVICE_AUTH}::test_a_token_is_good_once",),
+        (f"{_SERVICE_AUTH}::test_token_is_accepted_once",),
     ),
     Mutant(
         "provider-without-a-store",

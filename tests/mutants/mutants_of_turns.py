@@ -70,6 +70,6 @@ TURN = (
         "network/http/guarded_connector.py",
         "_DNS_THREADS: Final = 256",
         "_DNS_THREADS: Final = 64",
-        (f"{_NAMES}::test_names_that_hang_do_not_keep_others_from_their_addresses",),
+        (f"{_NAMES}::test_hanging_lookups_do_not_block_other_names",),
     ),
 )

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from pds_world import Client, World
+from pds_world import Client, World, sign_up
 
 
 @pytest.fixture(scope="module")
@@ -20,5 +20,10 @@ def world(databases: Any) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def server(world: World, request: pytest.FixtureRequest) -> Client:
-    """Start a server with the settings that the module names in SERVER."""
+    """Start a PDS with the settings in SERVER of the module."""
     return world.start_pds(**getattr(request.module, "SERVER", {}))
+
+
+@pytest.fixture(scope="module")
+def alice(server: Client) -> Client:
+    return sign_up(server, "alice.a.test", email="Alice@Example.com")

@@ -18,7 +18,7 @@ from protocol.lexicon import Catalog, Method
 
 NOTE = "dev.example.note"
 LONG = "x" * 20_000
-# As they stand in a query string, already escaped.
+# Values in a query string, already escaped.
 QUERY_VALUES = [
     *("", "%00", "a%00b", "%FF", "%ED%A0%80", "%E2%80%AE", "%20", "..", "a/b", "%zz"),
     *("-1", "0", "1.5", "1e400", "9" * 19, "9" * 400, "NaN", "%D9%A3", "null", "true"),
@@ -26,7 +26,7 @@ QUERY_VALUES = [
     *("at://x", "bafkreigyia5vqnnpapjc6p5k23ukzc47kadxhbeuzfvjq52bftz7k2d56a", LONG),
     *("{}", "[]", "';--", "a&a=b", "a;b", "+", "3jzfcijpj2z2a"),
 ]
-# As they stand in JSON text.
+# Values in JSON text.
 JSON_VALUES = [
     *("null", "true", "0", "-1", "1.5", "1e400", "9223372036854775808", "1" * 5000),
     *('""', '"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"\\u202e"', '" "', '".."'),
@@ -40,7 +40,7 @@ JSON_VALUES = [
 
 @pytest.fixture(scope="module")
 def methods(server: Client) -> list[Method]:
-    """Return every method that the server answers itself."""
+    """Return every method that the server has itself."""
     catalog = Catalog.load()
     paths = server.send("GET", "/openapi.json").json["paths"]
     found = [catalog.method(path.removeprefix("/xrpc/")) for path in paths]
@@ -73,7 +73,7 @@ def sound_values(client: Client) -> dict[str, Any]:
     }
 
 
-def test_odd_parameter_is_no_server_error(
+def test_odd_parameter_does_not_cause_a_server_error(
     server: Client, methods: list[Method]
 ) -> None:
     alice = sign_up(server, "alice.a.test")
@@ -121,7 +121,9 @@ def test_empty_cursor_and_since_are_absent(
     assert decode_frame(frame).body["repo"] == erin.did
 
 
-def test_odd_field_is_no_server_error(server: Client, methods: list[Method]) -> None:
+def test_odd_field_does_not_cause_a_server_error(
+    server: Client, methods: list[Method]
+) -> None:
     bob = sign_up(server, "bob.a.test")
     sound = sound_values(bob)
     broken = []
@@ -151,9 +153,7 @@ def test_odd_field_is_no_server_error(server: Client, methods: list[Method]) -> 
 
 
 @pytest.mark.parametrize("value", JSON_VALUES)
-def test_odd_value_inside_a_record_is_kept_or_refused(
-    server: Client, value: str
-) -> None:
+def test_odd_record_value_is_stored_or_refused(server: Client, value: str) -> None:
     record = f'{{"$type": "{NOTE}", "value": {value}}}'
     for more in ("", ', "validate": false'):
         carol = server.carol  # type: ignore[attr-defined]
@@ -213,7 +213,7 @@ def test_odd_stream_cursor_is_refused(server: Client, cursor: str) -> None:
         ("POST", "/xrpc/com.atproto.repo.uploadBlob", {"Content-Type": "\xff/\xff"}),
     ],
 )
-def test_odd_path_or_header_is_no_server_error(
+def test_odd_path_or_header_does_not_cause_a_server_error(
     server: Client, method: str, path: str, headers: dict[str, str]
 ) -> None:
     address = urllib.parse.urlsplit(server.url).netloc
@@ -226,7 +226,7 @@ def test_odd_path_or_header_is_no_server_error(
     assert 400 <= status < 500 or status == 501
 
 
-def test_password_of_odd_text_is_a_password(server: Client) -> None:
+def test_password_may_be_any_text(server: Client) -> None:
     for number, password in enumerate(("a\0b" * 4, "\u202e" * 9, PASSWORD + " ")):
         fields = {"handle": f"odd{number}.a.test", "password": password}
         made = server.post("com.atproto.server.createAccount", fields)

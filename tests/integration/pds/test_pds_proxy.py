@@ -1,4 +1,4 @@
-"""Service proxying: the target, the token, and the response."""
+"""Service proxying: targets, tokens, forwarded headers and failures."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from pds_provider import Provider, start_provider
 from pds_world import Client, World, free_port, post, sign_up, signing_key_of
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
 
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.identity.resolver import IdentityResolver
-from network.server.listener import serving_in_thread
+from pds.context import utc_now
 from pds.exceptions import InvalidRequestError
-from pds.host import utc_now
 from pds.proxy import ProxyRequest, ServiceProxy, parse_service_ref
 from pds.settings import PdsSettings
 from protocol.identity.did_document import DidDocument, Service
@@ -34,54 +31,6 @@ from protocol.syntax import Did
 SEARCH = "app.bsky.feed.searchPosts"
 MUTE = "app.bsky.graph.muteActor"
 PUT_PREFERENCES = "app.bsky.actor.putPreferences"
-
-
-class Provider:
-    """A service that records requests and sends set responses."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.port = free_port()
-        self.did = f"did:web:localhost%3A{self.port}"
-        self.requests: list[tuple[Request, bytes]] = []
-        self.answer: Response | None = None
-        self.endpoint = f"http://localhost:{self.port}"
-
-    @property
-    def last(self) -> tuple[Request, bytes]:
-        return self.requests[-1]
-
-    def app(self) -> Starlette:
-        return Starlette(
-            routes=[
-                Route("/.well-known/did.json", self._document),
-                Route("/xrpc/{nsid}", self._serve, methods=["GET", "POST"]),
-            ]
-        )
-
-    async def _document(self, request: Request) -> Response:
-        return JSONResponse(
-            {
-                "id": self.did,
-                "service": [
-                    {
-                        "id": "#bigworld",
-                        "type": "BigworldProvider",
-                        "serviceEndpoint": self.endpoint,
-                    }
-                ],
-            }
-        )
-
-    async def _serve(self, request: Request) -> Response:
-        self.requests.append((request, await request.body()))
-        return self.answer or JSONResponse({"from": self.name})
-
-
-def start_provider(world: World, name: str) -> Provider:
-    provider = Provider(name)
-    world.stack.enter_context(serving_in_thread(provider.app(), port=provider.port))
-    return provider
 
 
 @pytest.fixture(scope="module")
@@ -101,17 +50,12 @@ def server(world: World, first: Provider) -> Client:
     )
 
 
-@pytest.fixture(scope="module")
-def alice(server: Client) -> Client:
-    return sign_up(server, "alice.a.test")
-
-
 @pytest.fixture(autouse=True)
 def _plain_answers(first: Provider, second: Provider) -> None:
     first.answer = second.answer = None
 
 
-def test_unknown_methods_go_to_the_default_indexer(
+def test_proxy_forwards_unknown_methods_to_the_default_indexer(
     world: World, alice: Client, first: Provider
 ) -> None:
     answer = alice.get(SEARCH, q="a b&c", limit=5)
@@ -126,7 +70,7 @@ def test_unknown_methods_go_to_the_default_indexer(
     assert (scheme, jwt.iss) == ("Bearer", alice.did)
 
 
-def test_method_of_an_unknown_lexicon_is_proxied(
+def test_proxy_forwards_methods_without_a_lexicon(
     alice: Client, first: Provider
 ) -> None:
     answer = alice.post("dev.example.doThings", {"a": 1})
@@ -137,7 +81,7 @@ def test_method_of_an_unknown_lexicon_is_proxied(
     assert token.lxm == "dev.example.doThings"
 
 
-def test_proxy_forwards_only_some_headers(alice: Client, first: Provider) -> None:
+def test_proxy_forwards_only_listed_headers(alice: Client, first: Provider) -> None:
     alice.send(
         "POST",
         f"/xrpc/{MUTE}",
@@ -207,7 +151,7 @@ def test_proxy_header_selects_the_service(
     assert len(first.requests) + len(second.requests) == count
 
 
-def test_preference_selects_the_indexer(
+def test_proxy_uses_the_indexer_of_the_account(
     server: Client, first: Provider, second: Provider
 ) -> None:
     bob = sign_up(server, "bob.a.test")
@@ -228,16 +172,14 @@ def test_preference_selects_the_indexer(
     assert bob.get(SEARCH, q="x").json == {"from": "first"}
 
 
-def test_request_without_a_session_is_not_proxied(
-    server: Client, first: Provider
-) -> None:
+def test_proxy_requires_a_session(server: Client, first: Provider) -> None:
     count = len(first.requests)
     answer = server.get(SEARCH, q="x")
     assert (answer.status, answer.error) == (401, "AuthMissing")
     assert len(first.requests) == count
 
 
-def test_deactivated_account_is_not_proxied(server: Client) -> None:
+def test_proxy_refuses_a_deactivated_account(server: Client) -> None:
     carol = sign_up(server, "carol.a.test")
     carol.post("com.atproto.server.deactivateAccount", {})
     assert carol.get(SEARCH, q="x").error == "AccountDeactivated"
@@ -247,7 +189,7 @@ def test_deactivated_account_is_not_proxied(server: Client) -> None:
     "nsid",
     ["com.atproto.server.listAppPasswords", "com.atproto.identity.signPlcOperation"],
 )
-def test_account_methods_are_never_proxied(
+def test_proxy_refuses_protected_methods(
     alice: Client, first: Provider, nsid: str
 ) -> None:
     count = len(first.requests)
@@ -256,13 +198,13 @@ def test_account_methods_are_never_proxied(
     assert len(first.requests) == count
 
 
-def test_proxy_never_calls_its_own_server(world: World) -> None:
+def test_proxy_refuses_its_own_server(world: World) -> None:
     port = free_port()
     url = f"http://localhost:{port}"
     provider = start_provider(world, "mirror")
     provider.endpoint = url
     with world.serve_pds("loop", public_url=url) as other:
-        # `public_url` names this server even on another port.
+        # The port of `public_url` counts as this server, served or not.
         dave = sign_up(other, "dave.loop.test")
         for target in (
             f"did:web:localhost%3A{port}#atproto_pds",
@@ -273,11 +215,13 @@ def test_proxy_never_calls_its_own_server(world: World) -> None:
             )
             assert (answer.status, answer.error) == (400, "InvalidRequest")
             assert "itself" in answer.json["message"]
-        # Without any indexer there is no target.
+        # Without an indexer there is no target.
         assert dave.get(SEARCH, q="x").error == "MethodNotImplemented"
 
 
-def test_proxy_maps_responses_and_failures(alice: Client, first: Provider) -> None:
+def test_proxy_passes_on_errors_and_hides_failures(
+    alice: Client, first: Provider
+) -> None:
     cases: list[tuple[Response, int, str | None]] = [
         (JSONResponse({"error": "BadQueryString", "message": "m"}, 400), 400, None),
         (JSONResponse({"error": "NotFound", "message": "m"}, 404), 404, None),
@@ -303,7 +247,7 @@ class SlowResponse(Response):
         await super().__call__(*args)
 
 
-def test_proxied_429_concerns_one_account(
+def test_proxy_429_affects_one_account(
     server: Client, alice: Client, first: Provider, second: Provider
 ) -> None:
     zoe = sign_up(server, "zoe.a.test")
@@ -327,7 +271,7 @@ def test_proxied_429_concerns_one_account(
         assert alice.send("GET", path, headers=headers).status == 200
 
 
-def test_proxy_calls_are_bounded_by_account(
+def test_proxy_bounds_the_calls_of_each_account(
     alice: Client, server: Client, first: Provider
 ) -> None:
     yuri = sign_up(server, "yuri.a.test")
@@ -346,7 +290,7 @@ def test_proxy_calls_are_bounded_by_account(
     assert {answer.status for answer in answers} == {200, 429}
 
 
-def test_slow_provider_times_out(world: World, first: Provider) -> None:
+def test_proxy_times_out_a_slow_provider(world: World, first: Provider) -> None:
     with world.serve_pds(
         "hasty", default_indexer=f"{first.did}#bigworld", proxy_timeout=0.3
     ) as server:
@@ -357,7 +301,7 @@ def test_slow_provider_times_out(world: World, first: Provider) -> None:
         assert (answer.status, answer.error) == (504, "UpstreamTimeout")
 
 
-def test_proxied_html_stays_inert(alice: Client, first: Provider) -> None:
+def test_proxy_sandboxes_pages(alice: Client, first: Provider) -> None:
     first.answer = Response("<script>", media_type="text/html")
     answer = alice.get(SEARCH, q="x")
     assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
@@ -365,7 +309,7 @@ def test_proxied_html_stays_inert(alice: Client, first: Provider) -> None:
 
 
 class PointsAt(IdentityResolver):
-    """Resolves every DID to one service at `endpoint`."""
+    """A resolver that gives every DID one service, at `endpoint`."""
 
     endpoint = ""
 
@@ -385,7 +329,7 @@ class PointsAt(IdentityResolver):
         "https://169.254.169.254/latest",
     ],
 )
-def test_private_addresses_are_refused_outside_development(endpoint: str) -> None:
+def test_proxy_refuses_private_addresses(endpoint: str) -> None:
     settings = PdsSettings(
         public_url="https://pds.example.com",
         handle_domains=(".example.com",),
@@ -406,7 +350,7 @@ def test_private_addresses_are_refused_outside_development(endpoint: str) -> Non
         asyncio.run(attempt())
 
 
-def test_foreign_handles_are_resolved_by_the_indexer(
+def test_resolve_handle_asks_the_indexer_for_other_servers(
     server: Client, first: Provider
 ) -> None:
     nsid = "com.atproto.identity.resolveHandle"
@@ -421,13 +365,13 @@ def test_foreign_handles_are_resolved_by_the_indexer(
     count = len(first.requests)
     assert server.get(nsid, handle="nobody.a.test").error == "HandleNotFound"
     assert len(first.requests) == count
-    # A broken indexer is not needed.
+    # A broken indexer is ignored.
     for broken in (JSONResponse([]), Response("x"), JSONResponse({}, 503)):
         first.answer = broken
         assert server.get(nsid, handle="dora.b.test").error == "HandleNotFound"
 
 
-def test_foreign_records_are_fetched_from_the_indexer(
+def test_get_record_asks_the_indexer_for_other_repos(
     server: Client, alice: Client, first: Provider
 ) -> None:
     nsid = "com.atproto.repo.getRecord"

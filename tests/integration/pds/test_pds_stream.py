@@ -1,4 +1,4 @@
-"""The event stream over a real WebSocket, and crawl requests to indexers."""
+"""The event stream over a real WebSocket, and what is announced to indexers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from crawler.live.verify import verify_commit
-from pds.host import utc_now
+from pds.context import utc_now
 from pds.sync.sequencer import prune
 from protocol.events.event import CommitEvent
 from protocol.events.frames import Frame
@@ -33,7 +33,9 @@ def check(frame: Frame, key: PublicKey) -> CommitEvent:
     return verify_commit(frame.body, key, time.time_ns() // 1000)
 
 
-def test_commits_verify_and_follow_each_other(world: World, server: Client) -> None:
+def test_every_commit_verifies_and_follows_its_predecessor(
+    world: World, server: Client
+) -> None:
     with server.subscribe() as receive:
         alice = sign_up(server, "alice.a.test")
         key = signing_key_of(world.plc_url, alice.did)
@@ -94,7 +96,7 @@ def head_rev(client: Client) -> str:
     return str(latest.json["rev"])
 
 
-def test_concurrent_writers_make_one_history(world: World, server: Client) -> None:
+def test_twenty_writers_make_one_history(world: World, server: Client) -> None:
     bob = sign_up(server, "bob.a.test")
     key = signing_key_of(world.plc_url, bob.did)
 
@@ -141,7 +143,7 @@ def test_future_cursor_is_refused(server: Client) -> None:
     assert (frame.op, frame.body["error"]) == (-1, "FutureCursor")
 
 
-def test_old_cursor_gets_an_outdated_info(world: World) -> None:
+def test_old_cursor_gets_an_info_frame(world: World) -> None:
     with world.serve_pds("old") as server:
         dora = sign_up(server, "dora.old.test")
         for n in range(5):
@@ -152,12 +154,12 @@ def test_old_cursor_gets_an_outdated_info(world: World) -> None:
         info, kept = server.frames(2, cursor=2)
         assert (info.t, info.body["name"]) == ("#info", "OutdatedCursor")
         assert kept.body["seq"] == 10
-        # Cursor 0 means the oldest event.
+        # Cursor 0 gets every event without a notice.
         (frame,) = server.frames(1, cursor=0)
         assert frame.body["seq"] == 10
 
 
-def test_stream_continues_after_a_restart(world: World) -> None:
+def test_restart_continues_the_sequence(world: World) -> None:
     with world.serve_pds("again") as server:
         erin = sign_up(server, "erin.again.test")
         erin.create(note("before"))
@@ -184,12 +186,12 @@ def test_event_arrives_at_once(server: Client) -> None:
             fred.create(note(f"{n}"))
             receive()
             delays.append(time.perf_counter() - started)
-    # Well below the poll interval of one second.
+    # Well below the poll interval of a subscriber.
     assert sorted(delays)[10] < 0.5
 
 
 class Indexer:
-    """Records crawl requests; refuses the first one."""
+    """A log of crawl requests; the first is refused."""
 
     def __init__(self) -> None:
         self.bodies: list[Any] = []
@@ -209,13 +211,13 @@ class Indexer:
             time.sleep(0.05)
 
 
-def test_indexers_get_crawl_requests_at_start_and_on_news(world: World) -> None:
+def test_indexers_are_notified_at_start_and_of_news(world: World) -> None:
     indexer = Indexer()
     url = world.serve(indexer.app())
     with world.serve_pds(
         "news", indexer_urls=(url, "http://127.0.0.1:9"), crawl_notice_interval=0.2
     ) as server:
-        # The first request was refused and comes again.
+        # The first notice was refused and is retried.
         indexer.wait(2)
         name = server.url.removeprefix("http://")
         assert indexer.bodies == [{"hostname": name}] * 2

@@ -1,4 +1,4 @@
-"""A small world of identities on loopback: a PLC directory and web hosts."""
+"""Identities on loopback: a PLC directory and web hosts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def document(
 
 
 class Txt:
-    """DNS TXT by a table."""
+    """A table of DNS TXT values."""
 
     def __init__(self, **names: list[str]) -> None:
         self.names = {name.replace("_dot_", "."): v for name, v in names.items()}
@@ -115,7 +115,7 @@ class UsedTokens(set[tuple[str, str]]):
 
 
 class World:
-    """`answers` maps a path to a JSON document, or a ready Response."""
+    """A directory and hosts; `answers` maps a path to JSON or a Response."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}

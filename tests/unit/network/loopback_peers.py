@@ -1,4 +1,4 @@
-"""Peers on loopback for the tests of the network package, most of them hostile."""
+"""Peers on loopback for tests of the network package, most of them hostile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
+Conversation = Callable[[Reader, Writer], Awaitable[None]]
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Peer:
 
 
 async def until(condition: Callable[[], bool], limit: float = 10.0) -> None:
-    """Wait for something that announces itself to nobody."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(limit):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -46,12 +48,10 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
 async def raw_peer(
     talk: Conversation, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Peer]:
-    """A TCP server that runs `talk` for each connection."""
+    """Serve TCP; run `talk` for each connection."""
     tasks: set[asyncio.Task[None]] = set()
 
-    async def accept(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def accept(reader: Reader, writer: Writer) -> None:
         peer.connections += 1
         task = asyncio.current_task()
         assert task is not None
@@ -77,9 +77,9 @@ async def raw_peer(
 
 
 def reply(*parts: bytes, pause: float = 0.0, then_close: bool = True) -> Conversation:
-    """Reads one request after another and writes the parts to each."""
+    """Return a conversation that writes the parts to each request."""
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         while True:
             await read_request(reader)
             for part in parts:
@@ -102,7 +102,7 @@ def http(
 
 
 def write_certificate(name: str, folder: Path) -> Path:
-    """A self-signed certificate and its key, in one PEM file."""
+    """Write a self-signed certificate and its key into one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     today = datetime.datetime.now(datetime.UTC)
@@ -129,14 +129,14 @@ def write_certificate(name: str, folder: Path) -> Path:
     return path
 
 
-# WebSockets, by hand: the peers of these tests break their rules.
+# WebSockets by hand, since these peers break the protocol.
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-async def upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-    """Accept a WebSocket; returns the request."""
+async def upgrade(reader: Reader, writer: Writer) -> bytes:
+    """Accept a WebSocket; return the request."""
     request = await read_request(reader)
     key = next(
         line.split(b": ")[1]
@@ -155,7 +155,7 @@ async def upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 def frame(
     opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0
 ) -> bytes:
-    """One unmasked WebSocket frame."""
+    """Return one unmasked WebSocket frame."""
     first = (0x80 if fin else 0) | rsv << 4 | opcode
     size = len(payload)
     if size < 126:
@@ -168,7 +168,7 @@ def frame(
 
 
 async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Opcode and payload of the next frame of a client (masked) or a server."""
+    """Return opcode and payload of the next frame, masked or not."""
     first, second = await reader.readexactly(2)
     size = second & 0x7F
     if size == 126:

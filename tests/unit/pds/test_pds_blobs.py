@@ -28,13 +28,15 @@ RAW = raw_cid_for(b"blob")
         (None, b"plain", "application/octet-stream"),
         ("text/plain", b"plain", "text/plain"),
         ("text/html", b"<script>", "text/html"),
-        # The bytes win, as on the reference PDS.
+        # The type of the bytes wins, as on the reference PDS.
         ("image/jpeg", PNG, "image/png"),
         ("text/plain", PNG, "image/png"),
         ("image/png", b"%PDF-1.7", "application/pdf"),
     ],
 )
-def test_a_fitting_type_is_kept(declared: str | None, data: bytes, stored: str) -> None:
+def test_settle_mime_type_keeps_a_matching_type(
+    declared: str | None, data: bytes, stored: str
+) -> None:
     assert settle_mime_type(declared, data) == stored
 
 
@@ -62,7 +64,7 @@ def _blob(**changes: object) -> dict[str, object]:
     } | changes
 
 
-def test_blobs_are_found_at_any_depth() -> None:
+def test_blob_refs_finds_blobs_at_any_depth() -> None:
     record = {"a": [{"b": _blob()}, _blob(size=5)], "c": {"$type": "x", "d": None}}
     assert set(blob_refs(record)) == {
         BlobRef(RAW, "image/png", 4),
@@ -80,6 +82,6 @@ def test_blobs_are_found_at_any_depth() -> None:
         {"size": None},
     ],
 )
-def test_a_broken_blob_is_refused(changes: dict[str, object]) -> None:
+def test_blob_refs_refuses_a_malformed_blob(changes: dict[str, object]) -> None:
     with pytest.raises(InvalidRequestError):
         list(blob_refs(_blob(**changes)))

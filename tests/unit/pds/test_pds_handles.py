@@ -1,4 +1,4 @@
-"""Which handles are given out."""
+"""The rules of handles that a PDS gives out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pds.identity.handles import is_local, parse_requested_handle, require_local
 DOMAINS = (".a.test", ".example.com")
 
 
-def test_a_requested_handle_comes_out_in_lower_case() -> None:
+def test_requested_handle_is_lowercased() -> None:
     assert parse_requested_handle("Alice.A.test", dev=True) == "alice.a.test"
 
 
@@ -31,7 +31,7 @@ def test_a_requested_handle_comes_out_in_lower_case() -> None:
         ("alice_b.a.test", True),
     ],
 )
-def test_what_is_no_handle_is_refused(text: str, dev: bool) -> None:
+def test_invalid_handle_is_refused(text: str, dev: bool) -> None:
     with pytest.raises(InvalidHandleError):
         parse_requested_handle(text, dev=dev)
 
@@ -39,7 +39,7 @@ def test_what_is_no_handle_is_refused(text: str, dev: bool) -> None:
 @pytest.mark.parametrize(
     "handle", ["abc.a.test", "a-b-c.example.com", "x" * 18 + ".a.test"]
 )
-def test_one_label_under_a_domain_is_given(handle: str) -> None:
+def test_one_label_under_a_domain_is_accepted(handle: str) -> None:
     require_local(handle, DOMAINS)
 
 
@@ -56,11 +56,11 @@ def test_one_label_under_a_domain_is_given(handle: str) -> None:
         ("xrpc.a.test", HandleNotAvailableError),
     ],
 )
-def test_other_handles_are_not(handle: str, error: type[PdsError]) -> None:
+def test_other_local_handles_are_refused(handle: str, error: type[PdsError]) -> None:
     with pytest.raises(error):
         require_local(handle, DOMAINS)
 
 
-def test_local_means_under_one_of_the_domains() -> None:
+def test_is_local_checks_every_domain() -> None:
     assert is_local("alice.example.com", DOMAINS)
     assert not is_local("aliceexample.com", DOMAINS)

@@ -28,7 +28,7 @@ def settings() -> PdsSettings:
 
 
 def repeat(times: int, spend: Spend, limits: MethodLimits) -> None:
-    """Spend so often; some more times than a limit, for a point may come back."""
+    """Spend repeatedly; more often than the limit, since points are refilled."""
     for _ in range(times):
         spend(limits)
 
@@ -58,12 +58,12 @@ def test_method_limits_are_those_of_the_reference(
     assert int(caught.value.headers["Retry-After"]) > 0
 
 
-def test_method_limits_count_each_account_for_itself() -> None:
+def test_method_limits_count_each_account_separately() -> None:
     limits = MethodLimits(settings())
     with pytest.raises(XrpcError):
         repeat(20, lambda limits: limits.change_handle(CALL, DID), limits)
     limits.change_handle(CALL, DID.replace("a", "b"))
 
 
-def test_method_limits_take_an_empty_batch() -> None:
+def test_method_limits_accept_an_empty_batch() -> None:
     MethodLimits(settings()).write(CALL, DID, [])

@@ -24,7 +24,7 @@ SECRET = b"s" * 32
 DID = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
 
 
-def test_a_password_opens_its_own_hash_and_no_other() -> None:
+def test_password_matches_only_its_hash() -> None:
     stored = hash_password("correct horse")
     assert check_password("correct horse", stored)
     assert not check_password("correct hors", stored)
@@ -36,11 +36,11 @@ def test_equal_passwords_have_different_hashes() -> None:
     assert hash_password("same") != hash_password("same")
 
 
-def test_a_hash_tells_nothing_of_its_password() -> None:
+def test_hash_does_not_contain_the_password() -> None:
     assert "correct" not in hash_password("correct horse")
 
 
-def test_an_unknown_account_takes_as_long_as_a_wrong_password() -> None:
+def test_unknown_account_takes_as_long_as_a_wrong_password() -> None:
     stored = hash_password("correct horse")
 
     def cost(target: str | None) -> float:
@@ -55,7 +55,7 @@ def test_an_unknown_account_takes_as_long_as_a_wrong_password() -> None:
 
 
 @pytest.mark.parametrize("curve", ["k256", "p256"])
-def test_a_sealed_key_opens_to_the_same_key(curve: Curve) -> None:
+def test_vault_opens_a_sealed_key(curve: Curve) -> None:
     vault = Vault(SECRET)
     key = PrivateKey.generate(curve)
     sealed = vault.seal(key, did=DID, role="signing")
@@ -65,7 +65,7 @@ def test_a_sealed_key_opens_to_the_same_key(curve: Curve) -> None:
     assert opened.to_bytes() == key.to_bytes()
 
 
-def test_a_sealed_key_opens_only_where_it_belongs() -> None:
+def test_vault_binds_a_key_to_its_did_and_role() -> None:
     vault = Vault(SECRET)
     sealed = vault.seal(PrivateKey.generate(), did=DID, role="signing")
     tampered = sealed[:-1] + bytes([sealed[-1] ^ 1])
@@ -90,7 +90,7 @@ def test_derived_keys_differ_by_purpose_and_secret() -> None:
     assert derive_key(SECRET, "one") == derive_key(SECRET, "one")
 
 
-def test_hash_queue_refuses_what_would_wait_too_long() -> None:
+def test_hash_queue_refuses_over_the_waiting_limit() -> None:
     async def scenario() -> None:
         queue = HashQueue(at_once=2, waiting=3)
         begin = threading.Event()
@@ -118,7 +118,7 @@ def _settings(**changes: object) -> PdsSettings:
     return PdsSettings(**(values | changes))  # type: ignore[arg-type]
 
 
-def test_settings_name_the_server() -> None:
+def test_settings_derive_host_and_did() -> None:
     settings = _settings(
         public_url="http://localhost:2582/", dev=True, handle_domains=("A.test",)
     )
@@ -142,6 +142,6 @@ def test_settings_name_the_server() -> None:
         {"default_indexer_url": "https://a.example"},
     ],
 )
-def test_settings_refuse_what_cannot_work(changes: dict[str, object]) -> None:
+def test_settings_refuse_bad_combinations(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         _settings(**changes)

@@ -60,7 +60,7 @@ def after(**time: float) -> datetime:
     return START + timedelta(**time)
 
 
-def test_tokens_end_when_they_say(db: Conn, account: int, sessions: Sessions) -> None:
+def test_tokens_expire(db: Conn, account: int, sessions: Sessions) -> None:
     tokens = sessions.open(db, account, DID, START)
     assert sessions.authenticate(db, tokens.access, after(minutes=119)).account.did
     with pytest.raises(ExpiredTokenError):
@@ -76,7 +76,7 @@ def refresh_id(token: str) -> str:
     return str(json.loads(base64.urlsafe_b64decode(padded))["jti"])
 
 
-def test_refresh_gives_the_same_successor_within_the_grace_time(
+def test_refresh_returns_the_same_successor_within_the_grace_time(
     db: Conn, account: int, sessions: Sessions
 ) -> None:
     first = sessions.open(db, account, DID, START)
@@ -85,7 +85,7 @@ def test_refresh_gives_the_same_successor_within_the_grace_time(
     assert again[1] is not None
     assert refresh_id(again[0].refresh) == refresh_id(again[1].refresh)
     assert again[0].access != again[1].access
-    # A tab that is one generation behind is not logged out either.
+    # A tab that is one token behind keeps its session.
     newer = sessions.refresh(db, again[0].refresh, after(minutes=60))
     late = sessions.refresh(db, first.refresh, after(minutes=120))
     assert newer is not None
@@ -97,7 +97,7 @@ def test_refresh_gives_the_same_successor_within_the_grace_time(
 
 
 @pytest.mark.parametrize("pruned", [False, True])
-def test_refresh_after_the_grace_time_ends_the_login(
+def test_refresh_after_the_grace_time_revokes_the_session(
     db: Conn, account: int, sessions: Sessions, pruned: bool
 ) -> None:
     first = sessions.open(db, account, DID, START)
@@ -114,7 +114,7 @@ def test_refresh_after_the_grace_time_ends_the_login(
     assert sessions.refresh(db, other.refresh, now) is not None
 
 
-def test_refresh_of_a_closed_login_is_refused(
+def test_refresh_of_a_closed_session_is_refused(
     db: Conn, account: int, sessions: Sessions
 ) -> None:
     first = sessions.open(db, account, DID, START)
@@ -136,7 +136,7 @@ def test_refresh_chain_outlives_its_first_token(
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])
-def test_no_part_of_a_token_can_be_changed(
+def test_changed_token_is_refused(
     db: Conn, account: int, sessions: Sessions, part: int
 ) -> None:
     token = sessions.open(db, account, DID, START).access
@@ -148,7 +148,7 @@ def test_no_part_of_a_token_can_be_changed(
             sessions.authenticate(db, forged, START)
 
 
-def test_a_token_that_chooses_no_algorithm_is_refused(
+def test_token_with_algorithm_none_is_refused(
     db: Conn, account: int, sessions: Sessions
 ) -> None:
     claims = {"sub": DID, "aud": "did:web:pds.example.com", "exp": 2**40, "sid": "x"}
@@ -173,7 +173,7 @@ def test_tokens_of_another_server_are_refused(
         Sessions(settings(**changes)).authenticate(db, token, START)
 
 
-def test_the_status_of_the_account_counts(
+def test_account_status_limits_authentication(
     db: Conn, account: int, sessions: Sessions
 ) -> None:
     token = sessions.open(db, account, DID, START).access
@@ -192,7 +192,9 @@ def test_the_status_of_the_account_counts(
                 sessions.authenticate(db, token, START)
 
 
-def test_old_logins_are_forgotten(db: Conn, account: int, sessions: Sessions) -> None:
+def test_prune_deletes_expired_sessions(
+    db: Conn, account: int, sessions: Sessions
+) -> None:
     sessions.open(db, account, DID, START)
     kept = sessions.open(db, account, DID, after(days=1))
     sessions.prune(db, after(days=90, seconds=1))

@@ -1,4 +1,4 @@
-"""Every address of the table, on every way that leads out of the process."""
+"""Every address of the table, on every kind of call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Call = Callable[[Fetcher, str], Coroutine[Any, Any, Any]]
 
 
 class Lookup:
-    """Name resolution by a table."""
+    """A table of names."""
 
     def __init__(self, names: dict[str, list[str]]) -> None:
         self.names = names
@@ -37,7 +37,7 @@ class Lookup:
 
 @pytest.fixture
 def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every address that reaches the last step before the network, and none beyond."""
+    """Return the dialled addresses; no connection leaves this machine."""
     addresses: list[str] = []
 
     async def sock_connect(self: Any, sock: Any, address: Any) -> None:
@@ -75,7 +75,7 @@ CALLS: list[Call] = [get, post, download, subscribe]
 def call_all(
     call: Call, names: dict[str, list[str]], policy: Policy
 ) -> dict[str, type[BaseException]]:
-    """The error that calling each name ends with."""
+    """Return the error of each call, by name."""
     ends: dict[str, type[BaseException]] = {}
 
     async def work() -> None:
@@ -90,7 +90,7 @@ def call_all(
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
-def test_no_name_leads_to_a_refused_address(call: Call, dialled: list[str]) -> None:
+def test_no_name_reaches_a_refused_address(call: Call, dialled: list[str]) -> None:
     names = {f"n{n}.net": [address] for n, address in enumerate(REFUSED)}
     assert len(names) >= 60
     ends = call_all(call, names, POLICY)
@@ -99,7 +99,7 @@ def test_no_name_leads_to_a_refused_address(call: Call, dialled: list[str]) -> N
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
-def test_of_mixed_answers_only_the_public_address_is_dialled(
+def test_mixed_lookups_dial_only_public_addresses(
     call: Call, dialled: list[str]
 ) -> None:
     names: dict[str, list[str]] = {}
@@ -121,14 +121,14 @@ def test_public_addresses_are_dialled(dialled: list[str]) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
-def test_no_refused_address_written_in_the_url(call: Call, dialled: list[str]) -> None:
+def test_refused_addresses_in_urls_are_refused(call: Call, dialled: list[str]) -> None:
     hosts = [f"[{text}]" if ":" in text else text for text in REFUSED]
     ends = call_all(call, {host: [PUBLIC] for host in hosts}, POLICY)
     assert set(ends.values()) == {ForbiddenAddressError}
     assert dialled == []
 
 
-def test_development_opens_loopback_only(dialled: list[str]) -> None:
+def test_development_dials_loopback_only(dialled: list[str]) -> None:
     names = {f"n{n}.net": [address] for n, address in enumerate(REFUSED)}
     ends = call_all(get, names, replace(POLICY, allow_loopback=True))
     assert set(dialled) == LOOPBACK
@@ -136,8 +136,8 @@ def test_development_opens_loopback_only(dialled: list[str]) -> None:
     assert forbidden == len(names) - len(LOOPBACK)
 
 
-async def test_the_resolver_alone_lets_no_refused_address_through() -> None:
-    """The socket checks once more, so only asked by itself does it show its work."""
+async def test_resolver_returns_no_refused_address() -> None:
+    """Check the resolver alone, since the socket checks again."""
     names = {f"n{n}.net": [address] for n, address in enumerate(REFUSED)}
     mixed = {f"m{n}.net": [PUBLIC, address] for n, address in enumerate(REFUSED)}
     resolver = GuardedResolver(POLICY, Lookup(names | mixed))

@@ -28,7 +28,7 @@ ALLOWED = [
 ]  # fmt: skip
 
 
-def test_the_table_is_as_long_as_it_should_be() -> None:
+def test_refused_addresses_cover_the_table() -> None:
     assert len(set(REFUSED)) >= 60
 
 

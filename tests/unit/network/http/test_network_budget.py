@@ -20,7 +20,7 @@ class VirtualTime:
         return self.now
 
 
-def test_bucket_gives_its_burst_and_then_its_rate() -> None:
+def test_bucket_allows_its_burst_and_then_its_rate() -> None:
     time = VirtualTime()
     bucket = TokenBucket(rate=2.0, burst=3, clock=time)
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
@@ -31,7 +31,7 @@ def test_bucket_gives_its_burst_and_then_its_rate() -> None:
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
 
 
-def test_reservations_queue_up_and_stop_at_the_longest_wait() -> None:
+def test_reservations_stop_at_the_longest_wait() -> None:
     time = VirtualTime()
     bucket = TokenBucket(rate=1.0, burst=1, clock=time)
     assert [bucket.reserve(2.0) for _ in range(4)] == [0.0, 1.0, 2.0, None]
@@ -39,7 +39,7 @@ def test_reservations_queue_up_and_stop_at_the_longest_wait() -> None:
 
 
 @given(st.lists(st.floats(0, 10), max_size=60))
-def test_no_window_ever_holds_more_than_burst_plus_rate(pauses: list[float]) -> None:
+def test_bucket_never_exceeds_burst_plus_rate(pauses: list[float]) -> None:
     time = VirtualTime()
     start = time.now
     bucket = TokenBucket(rate=1.5, burst=4, clock=time)
@@ -74,7 +74,7 @@ NOW = 1_700_000_000.0
         ({}, 5.0),
     ],
 )
-def test_retry_after(headers: dict[str, str], seconds: float) -> None:
+def test_retry_after_is_parsed(headers: dict[str, str], seconds: float) -> None:
     assert parse_retry_after(headers, now=NOW, default=5.0, cap=3600.0) == seconds
 
 
@@ -95,7 +95,7 @@ async def test_concurrency_is_bounded_per_host() -> None:
     assert most == {"a:443": 3, "b:443": 3}
 
 
-async def test_a_pause_is_kept_and_ends() -> None:
+async def test_pause_blocks_a_host_until_it_ends() -> None:
     time = VirtualTime()
     limits = HostLimits(max_wait=1.0)
     budgets = HostBudgets(Policy(limits=limits), time)
@@ -112,7 +112,7 @@ async def test_a_pause_is_kept_and_ends() -> None:
         pass
 
 
-async def test_a_spent_budget_is_an_error_with_the_wait() -> None:
+async def test_spent_budget_raises_with_the_wait() -> None:
     time = VirtualTime()
     limits = HostLimits(rate=0.5, burst=1, max_wait=1.0)
     budgets = HostBudgets(Policy(limits=limits), time)
@@ -124,7 +124,7 @@ async def test_a_spent_budget_is_an_error_with_the_wait() -> None:
     assert caught.value.retry_after == 2.0
 
 
-async def test_a_busy_host_fails_instead_of_queueing_for_ever() -> None:
+async def test_busy_host_fails_after_the_longest_wait() -> None:
     limits = HostLimits(concurrency=1, max_wait=0.01)
     budgets = HostBudgets(Policy(limits=limits))
     async with budgets.slot("a:443"):
@@ -135,7 +135,7 @@ async def test_a_busy_host_fails_instead_of_queueing_for_ever() -> None:
         pass
 
 
-async def test_hosts_are_forgotten_but_not_while_in_use() -> None:
+async def test_hosts_in_use_are_not_evicted() -> None:
     budgets = HostBudgets(Policy(max_hosts=10))
     async with budgets.slot("busy:443"):
         budgets.pause("busy:443", 5.0)
@@ -150,7 +150,7 @@ async def test_hosts_are_forgotten_but_not_while_in_use() -> None:
     assert budgets.paused_for("busy:443") == 0
 
 
-async def test_one_host_can_have_limits_of_its_own() -> None:
+async def test_one_host_can_have_its_own_limits() -> None:
     budgets = HostBudgets(Policy(limits=HostLimits(rate=0.001, burst=1)))
     budgets.set_limits("a:443", HostLimits(rate=1e6, burst=100))
     for _ in range(50):

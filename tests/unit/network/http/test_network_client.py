@@ -4,22 +4,17 @@ import asyncio
 import gzip
 import random
 import socket
-import ssl
 import time
 import tracemalloc
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback_peers import http, raw_peer, read_request, reply, write_certificate
+from loopback_peers import Reader, Writer, http, raw_peer, read_request, reply
 
 from network.errors import (
     BadResponseError,
-    ForbiddenAddressError,
-    NetworkError,
     RateLimitedError,
     TimedOutError,
     TooLargeError,
@@ -28,7 +23,6 @@ from network.errors import (
 from network.http.client import Fetcher
 from network.http.inflate import BodyReader
 from network.http.policy import HostLimits, Policy
-from network.http.urls import Target
 
 QUICK = HostLimits(rate=1e6, burst=10_000, concurrency=300, max_wait=2.0)
 DEV = Policy(allow_loopback=True, limits=QUICK)
@@ -39,23 +33,20 @@ async def fetch(url: str, policy: Policy = DEV, **options: Any) -> Any:
         return await fetcher.get(url, **options)
 
 
-def get(parts: Sequence[bytes], policy: Policy = DEV, **options: Any) -> Any:
+async def get(parts: Sequence[bytes], policy: Policy = DEV, **options: Any) -> Any:
     """GET / from a peer that sends `parts`."""
 
-    async def work() -> Any:
-        async with raw_peer(reply(*parts)) as peer:
-            return await fetch(peer.url, policy, **options)
-
-    return asyncio.run(work())
+    async with raw_peer(reply(*parts)) as peer:
+        return await fetch(peer.url, policy, **options)
 
 
-# What is sent, what comes back.
+# Requests and responses.
 
 
-async def test_a_plain_answer() -> None:
+async def test_get_returns_the_response() -> None:
     seen: list[bytes] = []
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         for _ in range(2):
             seen.append(await read_request(reader))
             writer.write(http(b"hello", headers="Set-Cookie: a=b\r\nX-A: 1\r\n"))
@@ -78,8 +69,8 @@ async def test_a_plain_answer() -> None:
         assert not any(line.startswith(b"cookie") for line in lines)
 
 
-async def test_post_sends_its_body_and_follows_nothing() -> None:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_post_sends_its_body_and_follows_no_redirect() -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         await read_request(reader)
         body = await reader.readexactly(3)
         writer.write(http(body, "307 X", "Location: /again\r\n"))
@@ -89,12 +80,12 @@ async def test_post_sends_its_body_and_follows_nothing() -> None:
     assert (fetched.status, fetched.body) == (307, b"abc")
 
 
-def test_errors_of_the_peer_are_answers() -> None:
-    fetched = get([http(b"{}", "500 Oops")])
+async def test_error_status_is_returned() -> None:
+    fetched = await get([http(b"{}", "500 Oops")])
     assert (fetched.status, fetched.body) == (500, b"{}")
 
 
-async def test_nothing_there() -> None:
+async def test_closed_port_is_unreachable() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(UnreachableError):
@@ -116,23 +107,23 @@ async def test_nothing_there() -> None:
         [http(b"not gzip", headers="Content-Encoding: gzip\r\n")],
     ],
 )
-def test_broken_answers_are_network_errors(parts: list[bytes]) -> None:
+async def test_broken_responses_are_network_errors(parts: list[bytes]) -> None:
     with pytest.raises((UnreachableError, BadResponseError)):
-        get(parts)
+        await get(parts)
 
 
-def test_json_of_a_response_is_strict() -> None:
-    assert get([http(b'{"a": 1}')]).json() == {"a": 1}
+async def test_json_of_a_response_is_strict() -> None:
+    assert (await get([http(b'{"a": 1}')])).json() == {"a": 1}
     for body in (b'{"a": NaN}', b'{"a":1,"a":2}', b"<html>", b"", b'"\\ud800"'):
         with pytest.raises(BadResponseError):
-            get([http(body)]).json()
+            (await get([http(body)])).json()
 
 
 # Sizes.
 
 
-def test_caps_on_the_body() -> None:
-    assert get([http(b"x" * 1_000)], max_bytes=1_000).body == b"x" * 1_000
+async def test_body_size_is_capped() -> None:
+    assert (await get([http(b"x" * 1_000)], max_bytes=1_000)).body == b"x" * 1_000
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     for parts in (
         [http(b"x" * 1_001)],
@@ -141,23 +132,22 @@ def test_caps_on_the_body() -> None:
         [chunked + b"1388\r\n" + b"x" * 5_000 + b"\r\n0\r\n\r\n"],
     ):
         with pytest.raises(TooLargeError):
-            get(parts, max_bytes=1_000)
+            await get(parts, max_bytes=1_000)
 
 
 @pytest.mark.parametrize("name", ["gzip", "deflate", "x-gzip"])
-def test_a_body_compressed_against_our_wish_is_inflated_under_the_cap(
+async def test_unrequested_compression_is_inflated_under_the_cap(
     name: str,
 ) -> None:
     pack = zlib.compress if name == "deflate" else gzip.compress
     headers = f"Content-Encoding: {name}\r\n"
-    small = get([http(pack(b"y" * 900_000), headers=headers)], max_bytes=900_000)
+    small = await get([http(pack(b"y" * 900_000), headers=headers)], max_bytes=900_000)
     assert small.body == b"y" * 900_000
     with pytest.raises(TooLargeError):
-        get([http(pack(b"\0" * 60_000_000), headers=headers)], max_bytes=900_000)
+        await get([http(pack(b"\0" * 60_000_000), headers=headers)], max_bytes=900_000)
 
 
-def test_inflating_goes_by_small_steps() -> None:
-    """A chunk off the socket may inflate a thousandfold before anything is counted."""
+def test_inflating_takes_small_steps() -> None:
     reader = BodyReader("gzip", 10_000_000, 200)
     text = bytes(random.Random(1).choices(b"ab", k=5_000_000))
     pieces = reader.feed(gzip.compress(text, 1))
@@ -168,7 +158,7 @@ def test_inflating_goes_by_small_steps() -> None:
     try:
         with pytest.raises(TooLargeError):
             BodyReader("gzip", 100_000, 200).feed(bomb)
-        # Where gigabytes may come, what packs too well is refused all the same.
+        # A high ratio is refused also under a large cap.
         with pytest.raises(TooLargeError, match="100 times"):
             BodyReader("gzip", 2**32, 200).feed(bomb)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
@@ -179,7 +169,7 @@ def test_inflating_goes_by_small_steps() -> None:
 # Time.
 
 
-async def test_slow_peers_are_left() -> None:
+async def test_slow_peers_time_out() -> None:
     policy = Policy(
         allow_loopback=True,
         limits=QUICK,
@@ -188,7 +178,7 @@ async def test_slow_peers_are_left() -> None:
         total_timeout=0.5,
     )
 
-    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def drip(reader: Reader, writer: Writer) -> None:
         await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         while True:
@@ -196,9 +186,7 @@ async def test_slow_peers_are_left() -> None:
             await writer.drain()
             await asyncio.sleep(0.05)
 
-    async def silent(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def silent(reader: Reader, writer: Writer) -> None:
         await asyncio.sleep(60)
 
     for talk, least, most in ((silent, 0.15, 1.0), (drip, 0.45, 1.5)):
@@ -209,8 +197,8 @@ async def test_slow_peers_are_left() -> None:
             assert least < time.monotonic() - started < most
 
 
-async def test_tar_pits_do_not_hold_up_honest_hosts() -> None:
-    async def pit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_tar_pits_do_not_block_other_hosts() -> None:
+    async def pit(reader: Reader, writer: Writer) -> None:
         await asyncio.sleep(60)
 
     async with (
@@ -229,7 +217,7 @@ async def test_tar_pits_do_not_hold_up_honest_hosts() -> None:
         assert trap.connections == 200
         for _ in range(5):
             await asyncio.gather(*(fetcher.get(honest.url) for _ in range(50)))
-        # All answered before a single pit was given up.
+        # All were served before the first pit timed out.
         assert not any(task.done() for task in stuck)
         for task in stuck:
             task.cancel()
@@ -240,7 +228,7 @@ async def test_tar_pits_do_not_hold_up_honest_hosts() -> None:
 
 
 def redirecting(hops: int) -> Any:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         while True:
             request = await read_request(reader)
             number = int(request.split(b" ")[1].strip(b"/") or b"0")
@@ -253,7 +241,7 @@ def redirecting(hops: int) -> Any:
     return talk
 
 
-async def test_redirects_are_off_unless_asked_for_and_end_at_three() -> None:
+async def test_redirects_are_off_by_default_and_end_at_three() -> None:
     async with raw_peer(redirecting(3)) as peer:
         assert (await fetch(peer.url)).status == 302
         fetched = await fetch(peer.url, redirects=3)
@@ -266,12 +254,10 @@ async def test_redirects_are_off_unless_asked_for_and_end_at_three() -> None:
             await fetch(peer.url, redirects=100)
 
 
-async def test_secrets_stay_with_the_origin_they_were_meant_for() -> None:
+async def test_redirect_to_another_origin_drops_secrets() -> None:
     async with raw_peer(redirecting(0)) as other:
 
-        async def talk(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-        ) -> None:
+        async def talk(reader: Reader, writer: Writer) -> None:
             request = await read_request(reader)
             assert b"Authorization: Bearer s3cret" in request
             where = f"Location: {other.url}/9\r\n"
@@ -300,24 +286,12 @@ async def test_retry_after_is_learned_and_obeyed() -> None:
         assert peer.connections == 1
 
 
-async def test_503_with_retry_after_is_an_answer_and_learned() -> None:
+async def test_503_with_retry_after_is_returned_and_learned() -> None:
     busy = http(b"{}", "503 Busy", "Retry-After: 600\r\n")
     async with raw_peer(reply(busy)) as peer, Fetcher(DEV) as fetcher:
         assert (await fetcher.get(peer.url)).status == 503
         with pytest.raises(RateLimitedError):
             await fetcher.get(peer.url)
-
-
-async def test_the_rate_of_requests_to_a_host() -> None:
-    limits = HostLimits(rate=20.0, burst=2, concurrency=5, max_wait=5.0)
-    policy = Policy(allow_loopback=True, limits=limits)
-    async with (
-        raw_peer(reply(http(b"ok"), then_close=False)) as peer,
-        Fetcher(policy) as fetcher,
-    ):
-        started = time.monotonic()
-        await asyncio.gather(*(fetcher.get(peer.url) for _ in range(10)))
-        assert time.monotonic() - started > 8 / 20 - 0.05
 
 
 # Streams.
@@ -329,7 +303,7 @@ async def drain(url: str, policy: Policy = DEV, **options: Any) -> bytes:
         return b"".join([chunk async for chunk in body])
 
 
-async def test_a_stream_of_chunks() -> None:
+async def test_stream_returns_chunks() -> None:
     big = bytes(range(256)) * 20_000
     async with raw_peer(reply(http(big))) as peer:
         assert await drain(peer.url) == big
@@ -348,15 +322,13 @@ async def test_a_stream_of_chunks() -> None:
         assert caught.value.body == b'{"error":"X"}'
 
 
-async def test_a_stream_below_the_floor_speed_is_cut() -> None:
+async def test_stream_below_the_floor_speed_times_out() -> None:
     policy = Policy(
         allow_loopback=True, limits=QUICK, floor_bytes_per_s=10_000, floor_window=0.3
     )
 
     def sender(size: int) -> Any:
-        async def talk(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-        ) -> None:
+        async def talk(reader: Reader, writer: Writer) -> None:
             await read_request(reader)
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             for _ in range(40):
@@ -371,7 +343,7 @@ async def test_a_stream_below_the_floor_speed_is_cut() -> None:
             await drain(peer.url, policy)
     async with raw_peer(sender(2_000)) as peer:  # 100 kB/s
         assert len(await drain(peer.url, policy)) == 80_000
-    # A slow reader is not a slow peer.
+    # A slow reader of ours is not a slow peer.
     async with (
         raw_peer(reply(http(b"x" * 4_000_000))) as peer,
         Fetcher(policy) as fetcher,
@@ -384,7 +356,7 @@ async def test_a_stream_below_the_floor_speed_is_cut() -> None:
     assert size == 4_000_000
 
 
-async def test_a_stream_left_early_frees_its_slot() -> None:
+async def test_unfinished_stream_frees_its_slot() -> None:
     limits = HostLimits(rate=1e6, burst=100, concurrency=1, max_wait=0.2)
     policy = Policy(allow_loopback=True, limits=limits)
     async with (
@@ -398,237 +370,3 @@ async def test_a_stream_left_early_frees_its_slot() -> None:
         with pytest.raises(ZeroDivisionError):
             async with fetcher.stream(peer.url, max_bytes=10**7):
                 raise ZeroDivisionError
-
-
-# Addresses.
-
-SHAPES = [
-    "http://127.0.0.1:{port}/",
-    "http://127.1:{port}/",
-    "http://127.0.1:{port}/",
-    "http://127.0.0.1.:{port}/",
-    "http://127.0.0.2:{port}/",
-    "http://0:{port}/",
-    "http://0.0.0.0:{port}/",
-    "http://0x7f000001:{port}/",
-    "http://0x7f.0.0.1:{port}/",
-    "http://0x7F.1:{port}/",
-    "http://2130706433:{port}/",
-    "http://017700000001:{port}/",
-    "http://0177.0.0.1:{port}/",
-    "http://00000177.0.0.1:{port}/",
-    "http://①②⑦.0.0.1:{port}/",
-    "http://１２７.０.０.１:{port}/",
-    "http://127。0。0。1:{port}/",
-    "http://localhost:{port}/",
-    "http://LOCALHOST:{port}/",
-    "http://localhost.:{port}/",
-    "http://ⓛocalhost:{port}/",
-    "http://a.localhost:{port}/",
-    "http://[::1]:{port}/",
-    "http://[0:0:0:0:0:0:0:1]:{port}/",
-    "http://[::ffff:127.0.0.1]:{port}/",
-    "http://[::ffff:7f00:1]:{port}/",
-    "http://[::]:{port}/",
-    "http://good.net@127.0.0.1:{port}/",
-    "http://good.net:443@127.0.0.1:{port}/",
-    "http://127.0.0.1:{port}\\@good.net/",
-    "http://good.net\\@127.0.0.1:{port}/",
-    "http://127.0.0.1:{port}#@good.net/",
-    "http://127.0.0.1%00.good.net:{port}/",
-    "http:127.0.0.1:{port}/",
-    "//127.0.0.1:{port}/",
-    "http:////127.0.0.1:{port}/",
-    "ws://127.0.0.1:{port}/",
-    "wss://localhost:{port}/",
-    "https://127.0.0.1:{port}/",
-    "https://localhost:{port}/",
-    "https://loop.net:{port}/",
-    "http://loop.net:{port}/",
-]
-
-
-class Lookup:
-    """Name resolution by a table; a list of lists answers differently each time."""
-
-    def __init__(self, **names: list[list[str]]) -> None:
-        self.names = {name.replace("_", "."): list(v) for name, v in names.items()}
-        self.asked: list[str] = []
-
-    async def __call__(self, host: str) -> Sequence[str]:
-        self.asked.append(host)
-        answers = self.names.get(host)
-        if answers is None:
-            raise OSError(f"no such name: {host}")
-        return answers.pop(0) if len(answers) > 1 else answers[0]
-
-
-@pytest.fixture
-def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Records every address that is dialled, and lets none outside loopback out."""
-    addresses: list[str] = []
-    real = asyncio.selector_events.BaseSelectorEventLoop.sock_connect
-
-    async def sock_connect(self: Any, sock: Any, address: Any) -> None:
-        addresses.append(address[0])
-        if not address[0].startswith("127."):
-            raise OSError("this test has no internet")
-        await real(self, sock, address)
-
-    monkeypatch.setattr(
-        asyncio.selector_events.BaseSelectorEventLoop, "sock_connect", sock_connect
-    )
-    return addresses
-
-
-async def nobody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(http(b"you should not be here"))
-
-
-async def test_no_spelling_of_a_url_reaches_a_loopback_listener(
-    dialled: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lookup = Lookup(loop_net=[["127.0.0.1"]])
-    async with (
-        raw_peer(nobody) as canary,
-        Fetcher(Policy(limits=QUICK), lookup=lookup) as fetcher,
-    ):
-        proxy = f"http://127.0.0.1:{canary.port}"
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"):
-            monkeypatch.setenv(name, proxy)
-        for shape in [*SHAPES, "https://loop.net/", "https://loop.net:443/"]:
-            url = shape.format(port=canary.port)
-            with pytest.raises(ForbiddenAddressError):
-                await fetcher.get(url)
-            with pytest.raises(ForbiddenAddressError):
-                await fetcher.post(url, body=b"")
-            with pytest.raises(ForbiddenAddressError):
-                async with fetcher.stream(url, max_bytes=10):
-                    pass
-        assert canary.connections == 0
-        assert dialled == []
-
-
-async def test_proxies_of_the_environment_are_not_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with raw_peer(nobody) as canary, raw_peer(reply(http(b"ok"))) as peer:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-            for spelling in (name, name.lower()):
-                monkeypatch.setenv(spelling, f"http://127.0.0.1:{canary.port}")
-        assert (await fetch(peer.url)).body == b"ok"
-        assert canary.connections == 0
-
-
-async def test_the_canary_sings_when_the_guard_is_off() -> None:
-    async with raw_peer(nobody) as canary:
-        await fetch(f"http://127.0.0.1:{canary.port}/")
-        assert canary.connections == 1
-
-
-async def test_only_checked_addresses_are_dialled(dialled: list[str]) -> None:
-    """A name that turns to loopback after it has been looked at, and mixed answers."""
-    lookup = Lookup(
-        rebind_net=[["8.8.8.8"], ["127.0.0.1"]],
-        mixed_net=[["127.0.0.1", "::1", "10.0.0.1", "1.1.1.1", "64:ff9b::7f00:1"]],
-        inside_net=[["10.0.0.1", "fd00::1"]],
-        nothing_net=[[]],
-    )
-    async with Fetcher(Policy(limits=QUICK), lookup=lookup) as fetcher:
-        # Forget what DNS said at once, so that the second answer is asked for.
-        fetcher.session.connector._cached_hosts._ttl = 0  # type: ignore[union-attr]
-        with pytest.raises(UnreachableError):
-            await fetcher.get("https://rebind.net/")
-        with pytest.raises(ForbiddenAddressError):
-            await fetcher.get("https://rebind.net/")
-        with pytest.raises(UnreachableError):
-            await fetcher.get("https://mixed.net/")
-        with pytest.raises(ForbiddenAddressError):
-            await fetcher.get("https://inside.net/")
-        with pytest.raises(UnreachableError):
-            await fetcher.get("https://nothing.net/")
-        with pytest.raises(UnreachableError):
-            await fetcher.get("https://unknown.net/")
-    assert dialled == ["8.8.8.8", "1.1.1.1"]
-    # One question a connection: what was checked is what was dialled.
-    assert lookup.asked.count("rebind.net") == 2
-
-
-async def test_the_socket_refuses_what_the_resolver_let_through(
-    dialled: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second check holds by itself, against an address that skips the first."""
-
-    async def resolve_badly(self: Any, host: str, port: int, family: int) -> Any:
-        answer = {"hostname": host, "host": "127.0.0.1", "port": port}
-        return [{**answer, "family": socket.AF_INET, "proto": 0, "flags": 0}]
-
-    async with Fetcher(Policy(limits=QUICK)) as fetcher:
-        monkeypatch.setattr(
-            "network.http.guarded_connector.GuardedResolver.resolve", resolve_badly
-        )
-        with pytest.raises(ForbiddenAddressError):
-            await fetcher.get("https://good.net/")
-    assert dialled == []
-
-
-@dataclass(frozen=True)
-class OneHole(Policy):
-    """Lets 127.0.0.2 pass for a public host, so that it can redirect elsewhere."""
-
-    def parse(self, url: str) -> Target:
-        if url.startswith("http://origin.net:"):
-            return Target("http", "origin.net", int(url.split(":")[2]), "/", "")
-        return super().parse(url)
-
-    def may_dial(self, address: str) -> bool:
-        return address == "127.0.0.2" or super().may_dial(address)
-
-
-async def test_a_redirect_to_loopback_makes_no_connection(dialled: list[str]) -> None:
-    lookup = Lookup(origin_net=[["127.0.0.2"]], loop_net=[["127.0.0.1"]])
-    async with (
-        raw_peer(nobody) as canary,
-        Fetcher(OneHole(limits=QUICK), lookup=lookup) as fetcher,
-    ):
-        shapes = [*SHAPES, "https://loop.net/", "http://loop.net/"]
-        for status in ("301", "302", "303", "307", "308"):
-            for shape in shapes if status == "302" else shapes[:3]:
-                where = shape.format(port=canary.port)
-                headers = f"Location: {where}\r\n"
-                answer = http(b"", f"{status} Moved", headers)
-                async with raw_peer(reply(answer), "127.0.0.2") as origin:
-                    with pytest.raises(NetworkError):
-                        await fetcher.get(
-                            f"http://origin.net:{origin.port}", redirects=3
-                        )
-                    assert origin.connections == 1
-        assert canary.connections == 0
-    assert set(dialled) == {"127.0.0.2"}
-
-
-# TLS.
-
-
-async def test_tls_names_the_host_and_checks_the_certificate(tmp_path: Path) -> None:
-    pem = write_certificate("pds.localhost", tmp_path)
-    names: list[str | None] = []
-
-    def remember(connection: Any, name: str | None, context: Any) -> None:
-        names.append(name)
-
-    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    serving.load_cert_chain(pem)
-    serving.sni_callback = remember
-
-    async with raw_peer(reply(http(b"sealed")), tls=serving) as peer:
-        trusting = ssl.create_default_context(cafile=str(pem))
-        async with Fetcher(DEV, tls=trusting) as fetcher:
-            url = f"https://pds.localhost:{peer.port}/"
-            assert (await fetcher.get(url)).body == b"sealed"
-            with pytest.raises(UnreachableError):
-                await fetcher.get(f"https://other.localhost:{peer.port}/")
-        async with Fetcher(DEV) as fetcher:
-            with pytest.raises(UnreachableError):
-                await fetcher.get(url)
-    assert names == ["pds.localhost", "other.localhost", "pds.localhost"]

@@ -1,4 +1,4 @@
-"""Name servers that never answer, and the names of everybody else."""
+"""Name servers that never respond, beside other lookups."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from network.http.guarded_connector import GuardedResolver, SystemLookup
 from network.http.policy import Policy
 
 
-async def test_names_that_hang_do_not_keep_others_from_their_addresses(
+async def test_hanging_lookups_do_not_block_other_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ended = threading.Event()
 
     def ask(host: str, *_: Any, **__: Any) -> list[Any]:
         if host.endswith(".pit"):
-            # The system tries for far longer than we wait.
+            # The system tries for much longer than our timeout.
             ended.wait(20)
             raise socket.gaierror
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("1.1.1.1", 0))]
@@ -32,13 +32,13 @@ async def test_names_that_hang_do_not_keep_others_from_their_addresses(
     lookup = SystemLookup()
     resolver = GuardedResolver(Policy(connect_timeout=0.3), lookup)
 
-    async def name_many(liar: int) -> None:
-        # One after the other, each as soon as the one before was given up.
+    async def name_many(number: int) -> None:
+        # One after the other, each after the timeout of the one before.
         for n in range(3):
             with contextlib.suppress(UnreachableError):
-                await resolver.resolve(f"a{n}.b{liar}.pit")
+                await resolver.resolve(f"a{n}.b{number}.pit")
 
-    liars = [asyncio.create_task(name_many(n)) for n in range(64)]
+    pits = [asyncio.create_task(name_many(n)) for n in range(64)]
     try:
         for _ in range(4):
             started = time.monotonic()
@@ -48,5 +48,5 @@ async def test_names_that_hang_do_not_keep_others_from_their_addresses(
             await asyncio.sleep(0.2)
     finally:
         ended.set()
-        await asyncio.gather(*liars)
+        await asyncio.gather(*pits)
         lookup.close()

@@ -100,12 +100,12 @@ def test_refuses(url: str) -> None:
         "http://user@localhost/",
     ],
 )
-def test_development_is_no_wider_than_loopback(url: str) -> None:
+def test_development_allows_only_loopback(url: str) -> None:
     with pytest.raises(ForbiddenAddressError):
         parse_url(url, allow_loopback=True)
 
 
-def test_parts_of_a_good_url() -> None:
+def test_good_url_is_split_into_parts() -> None:
     target = parse_url("https://Host.Net/xrpc/a.b.c?x=1&y=%2F?", allow_loopback=False)
     assert (target.scheme, target.host, target.port) == ("https", "host.net", 443)
     assert (target.path, target.query) == ("/xrpc/a.b.c", "x=1&y=%2F?")
@@ -125,14 +125,14 @@ def test_parts_of_a_good_url() -> None:
         ("https://localhost/", "localhost", 443),
     ],
 )
-def test_development_hosts(url: str, host: str, port: int) -> None:
+def test_development_hosts_are_parsed(url: str, host: str, port: int) -> None:
     target = parse_url(url, allow_loopback=True)
     assert (target.host, target.port) == (host, port)
     assert target.to_yarl().host == host
     assert target.to_yarl().port == port
 
 
-def test_names() -> None:
+def test_is_hostname_checks_names() -> None:
     assert is_hostname("bsky.network")
     assert is_hostname("xn--bcher-kva.net")
     assert not is_hostname("BSKY.network")
@@ -143,7 +143,7 @@ def test_names() -> None:
     assert not is_loopback_name("localhost.net")
 
 
-def test_redirects_are_read_by_the_same_grammar() -> None:
+def test_redirects_follow_the_same_grammar() -> None:
     base = parse_url("https://host.net/a/b?q=1", allow_loopback=True)
 
     def follow(location: str) -> str:
@@ -154,7 +154,7 @@ def test_redirects_are_read_by_the_same_grammar() -> None:
     assert follow("//other.net/c") == "https://other.net/c"
     assert follow("https://other.net/") == "https://other.net/"
     for location in (
-        "http://localhost/",  # not even in development, from https
+        "http://localhost/",  # not from https, even in development
         "https://127.0.0.1\\@host.net/",
         "https://10.0.0.1/",
         "file:///etc/passwd",

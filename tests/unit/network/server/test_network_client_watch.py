@@ -1,4 +1,4 @@
-"""Clients that leave while a thread works on their answer."""
+"""Clients that disconnect while a thread works on their response."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BODY = b'{"identifier":"a.test","password":"p"}'
     ],
 )
 @pytest.mark.parametrize("leaves", [True, False])
-async def test_a_handler_learns_that_its_client_is_gone(
+async def test_handler_sees_that_its_client_disconnected(
     nsid: str, request_text: bytes, leaves: bool
 ) -> None:
     started, go_on, finished = (threading.Event() for _ in range(3))

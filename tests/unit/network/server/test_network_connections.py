@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -82,7 +82,7 @@ class Site:
     async def open(
         self, source: str = "127.0.0.1", sent: bytes = b"", **options: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect from `source` and send something."""
+        """Connect from `source` and send bytes."""
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", self.port, local_addr=(source, 0), **options
         )
@@ -107,44 +107,32 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 
 
-def run(
-    monkeypatch: pytest.MonkeyPatch,
-    work: Callable[[Site], Awaitable[None]],
-    **limits: Any,
-) -> None:
+@asynccontextmanager
+async def serve_site(
+    monkeypatch: pytest.MonkeyPatch, **limits: Any
+) -> AsyncIterator[Site]:
     monkeypatch.setattr(connections, "_SWEEP_S", 0.05)
-    bounds: list[Connections] = []
+    made = Site()
 
     def note(limits: ConnectionLimits | None = None) -> Connections:
-        bounds.append(Connections(limits))
-        return bounds[-1]
+        made.bounds.append(Connections(limits))
+        return made.bounds[-1]
 
     monkeypatch.setattr(serve, "Connections", note)
-
-    @asynccontextmanager
-    async def site() -> AsyncIterator[Site]:
-        made = Site()
-        made.bounds = bounds
-        bound = ConnectionLimits(proxies=(), **limits)
-        async with serving(made.app(), limits=bound) as url:
-            made.port = int(url.rpartition(":")[2])
-            try:
-                yield made
-            finally:
-                made.release.set()
-                for writer in made.writers:
-                    writer.transport.abort()
-                await asyncio.sleep(0.05)
-
-    async def main() -> None:
-        async with site() as made:
-            await work(made)
-
-    asyncio.run(main())
+    bound = ConnectionLimits(proxies=(), **limits)
+    async with serving(made.app(), limits=bound) as url:
+        made.port = int(url.rpartition(":")[2])
+        try:
+            yield made
+        finally:
+            made.release.set()
+            for writer in made.writers:
+                writer.transport.abort()
+            await asyncio.sleep(0.05)
 
 
-def test_request_head_must_come_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work(site: Site) -> None:
+async def test_request_head_must_come_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serve_site(monkeypatch, head_s=0.3) as site:
         silent, _ = await site.open()
         slow, writer = await site.open(sent=b"GET / HTTP/1.1\r\n")
         again, next_writer = await site.open(sent=get("/"))
@@ -163,28 +151,26 @@ def test_request_head_must_come_in_time(monkeypatch: pytest.MonkeyPatch) -> None
         dripping.cancel()
         await until(lambda: site.count == 0)
 
-    run(monkeypatch, work, head_s=0.3)
 
-
-def test_idle_sockets_give_way_to_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work(site: Site) -> None:
+async def test_idle_sockets_are_replaced_by_new_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serve_site(monkeypatch, total=20, per_address=15) as site:
         idle = [await site.open() for _ in range(60)]
         assert await site.status() == 200
         assert await site.status(OTHER) == 200
         assert site.count <= 20
-        # One that sends a body for ever is no better.
+        # Endless bodies are treated as idle.
         head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
         idle += [await site.open(sent=head) for _ in range(60)]
         assert await site.status() == 200
         assert await site.status(OTHER) == 200
 
-    run(monkeypatch, work, total=20, per_address=15)
 
-
-def test_all_connections_of_one_address_leave_room_for_others(
+async def test_one_address_cannot_hold_all_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def work(site: Site) -> None:
+    async with serve_site(monkeypatch, total=20, per_address=5) as site:
         held = [await site.open(sent=get("/held")) for _ in range(5)]
         await until(lambda: site.count == 5)
         await asyncio.sleep(0.1)
@@ -194,14 +180,12 @@ def test_all_connections_of_one_address_leave_room_for_others(
         for reader, _ in held:
             assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
 
-    run(monkeypatch, work, total=20, per_address=5)
-
 
 @pytest.mark.parametrize("path", ["/endless", "/large"])
-def test_reader_that_takes_nothing_is_cut(
+async def test_stalled_reader_is_closed(
     monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    async def work(site: Site) -> None:
+    async with serve_site(monkeypatch, stall_s=0.5) as site:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         sock.setblocking(False)
@@ -215,19 +199,15 @@ def test_reader_that_takes_nothing_is_cut(
             await asyncio.wait_for(site.ended.wait(), 20)
             assert site.pieces < 1_000
 
-    run(monkeypatch, work, stall_s=0.5)
 
-
-def test_slow_reader_that_goes_on_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work(site: Site) -> None:
+async def test_slow_reader_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serve_site(monkeypatch, stall_s=0.5) as site:
         reader, writer = await site.open(sent=get("/endless"), limit=1_000)
         for _ in range(20):
             await asyncio.sleep(0.05)
             await reader.readexactly(400_000)
         assert site.count == 1
         writer.close()
-
-    run(monkeypatch, work, stall_s=0.5)
 
 
 @pytest.mark.parametrize(
@@ -237,10 +217,10 @@ def test_slow_reader_that_goes_on_is_not_cut(monkeypatch: pytest.MonkeyPatch) ->
         (CHUNKED, b"X: " + b"a" * 1_000 + b"\r\n", None),
     ],
 )
-def test_endless_heads_and_trailers_are_cut(
+async def test_endless_heads_and_trailers_are_refused(
     monkeypatch: pytest.MonkeyPatch, start: bytes, piece: bytes, status: int | None
 ) -> None:
-    async def work(site: Site) -> None:
+    async with serve_site(monkeypatch) as site:
         reader, writer = await site.open(sent=start)
         for _ in range(200):
             writer.write(piece)
@@ -254,11 +234,9 @@ def test_endless_heads_and_trailers_are_cut(
             assert line.split()[1:2] in ([b"%d" % status], [])
         await until(lambda: site.count == 0)
 
-    run(monkeypatch, work)
 
-
-def test_pipelined_requests_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work(site: Site) -> None:
+async def test_pipelined_requests_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serve_site(monkeypatch) as site:
         reader, _ = await site.open(sent=get("/held") + 8 * get("/"))
         many, _ = await site.open(sent=get("/held") + 2_000 * get("/"))
         async with asyncio.timeout(20):
@@ -271,8 +249,6 @@ def test_pipelined_requests_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
             for _ in range(8):
                 await reader.readuntil(b"quick")
 
-    run(monkeypatch, work)
-
 
 def upgrade(path: str) -> bytes:
     return (
@@ -282,8 +258,10 @@ def upgrade(path: str) -> bytes:
     ).encode()
 
 
-def test_websocket_is_counted_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work(site: Site) -> None:
+async def test_websocket_is_counted_until_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serve_site(monkeypatch, head_s=0.2) as site:
         reader, writer = await site.open(sent=upgrade("/listen"))
         assert (await reader.readline()).startswith(b"HTTP/1.1 101 ")
         await asyncio.sleep(0.5)
@@ -291,16 +269,12 @@ def test_websocket_is_counted_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> 
         writer.close()
         await until(lambda: site.count == 0)
 
-    run(monkeypatch, work, head_s=0.2)
 
-
-def test_refused_websocket_logs_no_error(
+async def test_refused_websocket_logs_no_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def work(site: Site) -> None:
+    async with serve_site(monkeypatch) as site:
         reader, _ = await site.open(sent=upgrade("/listen?deny=1"))
         assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
         await until(lambda: site.count == 0)
-
-    run(monkeypatch, work)
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]

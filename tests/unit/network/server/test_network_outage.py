@@ -43,7 +43,9 @@ def _forget() -> None:
         (ValueError(), None),
     ],
 )
-def test_outages_are_told_from_bugs(error: Exception, reason: str | None) -> None:
+def test_outage_reason_separates_outages_from_bugs(
+    error: Exception, reason: str | None
+) -> None:
     assert outage_reason(error) == reason
     response = error_response(error, "a.b.c")
     body = json.loads(bytes(response.body))
@@ -55,7 +57,7 @@ def test_outages_are_told_from_bugs(error: Exception, reason: str | None) -> Non
     assert int(response.headers["retry-after"]) > 0
 
 
-def test_outage_is_one_log_line_without_a_traceback(
+def test_outage_logs_one_line_without_a_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -66,27 +68,22 @@ def test_outage_is_one_log_line_without_a_traceback(
     assert caplog.records[1].exc_info is not None
 
 
-def ask(ready: Readiness) -> tuple[int, str]:
-    request = Request({"type": "http", "headers": []})
-
-    async def work() -> tuple[int, str]:
-        response = await ready.serve(request)
-        return response.status_code, json.loads(bytes(response.body)).get("message", "")
-
-    return asyncio.run(work())
+async def ask(ready: Readiness) -> tuple[int, str]:
+    response = await ready.serve(Request({"type": "http", "headers": []}))
+    return response.status_code, json.loads(bytes(response.body)).get("message", "")
 
 
-def test_readiness_says_what_is_away() -> None:
+async def test_readiness_reports_the_reason() -> None:
     def check() -> None:
         raise psycopg.OperationalError("refused")
 
-    assert ask(Readiness(check)) == (503, AWAY)
-    assert ask(Readiness(lambda: None)) == (200, "")
+    assert await ask(Readiness(check)) == (503, AWAY)
+    assert await ask(Readiness(lambda: None)) == (200, "")
     error_response(OSError(errno.ENOSPC, "full"), "a.b.c")
-    assert ask(Readiness(lambda: None)) == (503, DISK_FULL)
+    assert await ask(Readiness(lambda: None)) == (503, DISK_FULL)
 
 
-async def test_readiness_does_not_wait_for_a_check_that_hangs(
+async def test_readiness_does_not_wait_for_a_hanging_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(readiness, "_PATIENCE_S", 0.05)

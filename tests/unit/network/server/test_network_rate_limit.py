@@ -8,9 +8,7 @@ from network.errors import XrpcError
 from network.server.rate_limit import RateLimit, take_from_all
 
 
-def test_rate_limit_refuses_beyond_the_limit_with_the_headers_of_the_reference() -> (
-    None
-):
+def test_rate_limit_refuses_with_the_headers_of_the_reference() -> None:
     now = [0.0]
     limit = RateLimit(6, 60.0, clock=lambda: now[0])
     quota = limit.take("a", 4)
@@ -29,7 +27,7 @@ def test_rate_limit_refuses_beyond_the_limit_with_the_headers_of_the_reference()
     limit.take("a", 3)
 
 
-def test_rate_limit_forgets_the_oldest_keys() -> None:
+def test_rate_limit_drops_the_oldest_keys() -> None:
     limit = RateLimit(5, 1.0, max_keys=10)
     for number in range(1_000):
         limit.take(str(number))
@@ -45,7 +43,7 @@ def test_take_from_all_takes_nothing_when_one_limit_refuses() -> None:
     assert day.look("a").remaining == 4
 
 
-def test_charge_never_goes_below_nothing() -> None:
+def test_charge_stops_at_zero() -> None:
     now = [0.0]
     limit = RateLimit(10, 10.0, clock=lambda: now[0])
     limit.charge("a", 100)

@@ -51,15 +51,20 @@ def ask(guard: RequestGuard, peer: str, *forwarded: str, token: str = "") -> Adm
     ("peer", "forwarded", "address", "trusted"),
     [
         ("1.2.3.4", (), "1.2.3.4", False),
-        ("1.2.3.4", ("9.9.9.9",), "1.2.3.4", False),  # no proxy of ours
+        ("1.2.3.4", ("9.9.9.9",), "1.2.3.4", False),  # not our proxy
         ("127.0.0.1", (), "127.0.0.1", True),
         ("::1", (), "::/64", True),
         ("127.0.0.1", ("1.2.3.4",), "1.2.3.4", False),
-        ("127.0.0.1", ("6.6.6.6, 1.2.3.4",), "1.2.3.4", False),  # the left is made up
+        (
+            "127.0.0.1",
+            ("6.6.6.6, 1.2.3.4",),
+            "1.2.3.4",
+            False,
+        ),  # the left one is forged
         ("127.0.0.1", ("6.6.6.6", "1.2.3.4"), "1.2.3.4", False),
-        ("127.0.0.1", ("1.2.3.4, 10.0.0.7",), "1.2.3.4", False),  # two proxies of ours
+        ("127.0.0.1", ("1.2.3.4, 10.0.0.7",), "1.2.3.4", False),  # two of our proxies
         ("127.0.0.1", ("1.2.3.4, 11.0.0.7",), "11.0.0.7", False),
-        ("127.0.0.1", ("127.0.0.1",), "127.0.0.1", False),  # said by a proxy
+        ("127.0.0.1", ("127.0.0.1",), "127.0.0.1", False),  # from a proxy
         ("127.0.0.1", ("nonsense",), "127.0.0.1", False),
         ("127.0.0.1", ("1.2.3.4, nonsense",), "127.0.0.1", False),
         ("127.0.0.1", ("1.2.3.4:80",), "127.0.0.1", False),
@@ -72,7 +77,7 @@ def ask(guard: RequestGuard, peer: str, *forwarded: str, token: str = "") -> Adm
         ("testclient", (), "local", True),
     ],
 )
-def test_client_is_the_last_address_that_no_trusted_proxy_has(
+def test_client_is_the_last_untrusted_address(
     peer: str | None, forwarded: tuple[str, ...], address: str, trusted: bool
 ) -> None:
     policy = GuardPolicy(
@@ -83,7 +88,7 @@ def test_client_is_the_last_address_that_no_trusted_proxy_has(
     assert (client.address, client.trusted) == (address, trusted)
 
 
-def test_each_address_has_a_bucket_of_its_own() -> None:
+def test_each_address_has_its_own_bucket() -> None:
     now = [0.0]
     guard = RequestGuard(FEW, clock=lambda: now[0])
     for _ in range(3):
@@ -98,7 +103,7 @@ def test_each_address_has_a_bucket_of_its_own() -> None:
     ask(guard, "1.2.3.4")
 
 
-def test_forged_forwarded_header_gets_no_second_bucket() -> None:
+def test_forged_forwarded_header_shares_the_bucket() -> None:
     guard = RequestGuard(FEW)
     for number in range(3):
         ask(guard, "1.2.3.4", f"9.9.9.{number}")
@@ -106,7 +111,7 @@ def test_forged_forwarded_header_gets_no_second_bucket() -> None:
         ask(guard, "1.2.3.4", "9.9.9.99")
 
 
-def test_clients_behind_one_proxy_have_buckets_of_their_own() -> None:
+def test_clients_behind_one_proxy_have_their_own_buckets() -> None:
     guard = RequestGuard(FEW)
     for number in range(50):
         ask(guard, "127.0.0.1", f"9.9.9.{number}")
@@ -121,7 +126,7 @@ def test_neighbours_of_one_ipv6_network_share_a_bucket() -> None:
     ask(guard, "2001:db8:0:1::1")
 
 
-def test_users_of_one_pds_have_buckets_of_their_own() -> None:
+def test_users_of_one_pds_have_their_own_buckets() -> None:
     guard = RequestGuard(FEW, clock=lambda: 0.0)
     for did in (ALICE, BOB):
         for _ in range(3):
@@ -129,7 +134,7 @@ def test_users_of_one_pds_have_buckets_of_their_own() -> None:
     with pytest.raises(XrpcError) as caught:
         ask_as(guard, ALICE)
     assert caught.value.status == 429
-    # What they do not use is left to those who ask without a token.
+    # Requests without a token have their own share.
     ask(guard, "1.2.3.4")
 
 
@@ -141,7 +146,7 @@ def ask_as(guard: RequestGuard, did: str) -> None:
         admission.close()
 
 
-def test_token_that_proves_nothing_costs_as_much_as_no_token() -> None:
+def test_unverified_token_costs_as_much_as_no_token() -> None:
     guard = RequestGuard(FEW, clock=lambda: 0.0)
     for _ in range(3):
         ask(guard, "1.2.3.4", token=TOKEN)
@@ -170,7 +175,7 @@ def test_memory_of_the_guard_is_bounded() -> None:
     assert not guard.shares.requests
 
 
-def test_one_client_has_so_many_requests_and_sockets_at_once() -> None:
+def test_client_has_a_limit_of_requests_and_sockets() -> None:
     guard = RequestGuard(GuardPolicy(at_once=2, sockets=1))
     with ExitStack() as held:
         for _ in range(2):
@@ -185,7 +190,7 @@ def test_one_client_has_so_many_requests_and_sockets_at_once() -> None:
     guard.admit(scope_of("1.2.3.4", kind="websocket")).close()
 
 
-async def test_one_client_holds_only_its_part_of_the_threads(
+async def test_client_holds_only_its_part_of_the_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("network.server.admission._QUEUE_S", 0.05)
@@ -234,7 +239,7 @@ async def test_many_accounts_of_one_address_leave_threads_to_others(
     assert not guard.shares.slots
 
 
-async def test_who_waits_for_another_server_holds_no_place(
+async def test_resting_request_holds_no_slot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("network.server.admission._QUEUE_S", 0.05)
@@ -253,7 +258,7 @@ async def test_who_waits_for_another_server_holds_no_place(
     await asyncio.sleep(0.01)
     one, two = (guard.admit(scope_of("1.2.3.4")) for _ in range(2))
     async with one.working(), two.working():
-        # Both places are taken: who comes back waits, and is told so.
+        # Both slots are taken: requests that return wait, and get a 429.
         release.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [getattr(result, "status", 0) for result in results] == 5 * [429]
@@ -267,7 +272,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def run(guard: RequestGuard, scope: Scope) -> tuple[int, dict[str, str], str]:
-    """Status, headers and type of the first message that the middleware sends."""
+    """Return status, headers and type of the middleware's first message."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -26,7 +26,7 @@ def of(pieces: int, size: int = 1_000_000) -> Callable[[Spool], None]:
     return lambda spool: spool.writelines(bytes(size) for _ in range(pieces))
 
 
-async def test_spool_is_read_back_and_its_place_given_back(tmp_path: Any) -> None:
+async def test_spool_is_read_back_and_released(tmp_path: Any) -> None:
     spooler = Spooler(memory=1_000, folder=tmp_path)
     reader = await spooler.fill("a", lambda spool: spool.write(b"x" * 600_000))
     assert (reader.size, spooler.held) == (600_000, 1)
@@ -37,7 +37,7 @@ async def test_spool_is_read_back_and_its_place_given_back(tmp_path: Any) -> Non
     assert not list(tmp_path.iterdir())
 
 
-async def test_spools_are_bounded_for_each_client_and_together() -> None:
+async def test_spools_are_bounded_per_client_and_in_total() -> None:
     spooler = Spooler(held=3, per_client=2, total=5_000_000)
     held = [await spooler.fill("a", of(1)) for _ in range(2)]
     await refused(spooler.fill("a", of(1)), 429)
@@ -58,7 +58,7 @@ async def refused(filling: Any, status: int) -> None:
     assert int(caught.value.headers["Retry-After"]) > 0
 
 
-async def test_few_are_written_at_once_and_waiting_is_bounded(
+async def test_concurrent_writes_and_waiting_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(spool_module, "_WAIT_S", 0.05)
@@ -72,7 +72,7 @@ async def test_few_are_written_at_once_and_waiting_is_bounded(
     assert spooler.held == 0
 
 
-async def test_reader_that_takes_too_long_loses_its_spool(
+async def test_slow_reader_loses_its_spool(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(spool_module, "_GRACE_S", 0.0)
@@ -99,7 +99,7 @@ async def downloads(spooler: Spooler) -> AsyncIterator[tuple[str, int]]:
         yield host, int(port)
 
 
-async def test_reader_that_leaves_gives_its_spool_back() -> None:
+async def test_disconnected_reader_releases_its_spool() -> None:
     spooler = Spooler()
     async with downloads(spooler) as (host, port):
         reader, writer = await asyncio.open_connection(host, port, limit=1_000)
@@ -116,7 +116,7 @@ async def test_reader_that_leaves_gives_its_spool_back() -> None:
         writer.close()
 
 
-async def test_writing_stops_when_the_client_is_gone() -> None:
+async def test_writing_stops_when_the_client_disconnects() -> None:
     spooler = Spooler()
     gone = threading.Event()
     written: list[int] = []

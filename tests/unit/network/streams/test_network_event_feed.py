@@ -1,13 +1,14 @@
-"""Followers of a source that forgets: no gap is passed over, whenever it comes up."""
+"""Followers of a source that prunes events: a gap is never skipped."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from loopback_peers import until
 
 from network.streams.event_feed import EventFeed, Ring, TooSlowError
@@ -16,8 +17,11 @@ Hook = Callable[[int], None]
 
 
 class Source:
-    """Events that are their own numbers. `after_read` is called between the reading of
-    a page and its delivery, as time passes in a database."""
+    """A source whose events are their own numbers.
+
+    `after_read` runs between reading a page and returning it, as time passes in a
+    database.
+    """
 
     def __init__(self, last: int = 0) -> None:
         self.last = last
@@ -40,36 +44,28 @@ class Source:
         return found
 
 
-def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def in_time() -> None:
-        async with asyncio.timeout(30):
-            await work()
-
-    asyncio.run(in_time())
-
-
-async def test_who_replays_what_is_forgotten_meanwhile_is_cut_off() -> None:
+async def test_replay_of_pruned_events_raises() -> None:
     source = Source(100)
     feed = EventFeed(source, page=10)
     ring = await feed.join()
     events, live = await feed.next_events(ring, 0, live=False)
     assert (events[-1][0], live) == (10, False)
     for kept in (31, 101):
-        # Some of what comes next, then all of it.
+        # Prune a part of the next events, then all of them.
         source.kept = kept
         with pytest.raises(TooSlowError):
             await feed.next_events(ring, 10, live=live)
     feed.leave()
 
 
-async def test_what_comes_while_an_empty_page_is_read_is_not_passed_over() -> None:
+async def test_events_during_an_empty_read_are_not_skipped() -> None:
     source = Source(10)
     source.hidden = set(range(1, 11))
     feed = EventFeed(source, page=5, ring_events=3)
     ring = await feed.join()
 
     def busy(seq: int) -> None:
-        # Nothing was left to show when it looked; by now the ring is far ahead.
+        # The read found nothing; meanwhile the ring moves far ahead.
         source.after_read = lambda seq: None
         source.last = 60
         ring.extend([(n, b"%d" % n) for n in range(11, 61)])
@@ -80,7 +76,7 @@ async def test_what_comes_while_an_empty_page_is_read_is_not_passed_over() -> No
     feed.leave()
 
 
-async def test_a_feeder_that_comes_too_late_cuts_off_who_is_live() -> None:
+async def test_late_feeder_raises_for_live_followers() -> None:
     source = Source(10)
     feed = EventFeed(source, poll=0.01)
     ring = await feed.join()
@@ -97,9 +93,11 @@ async def test_a_feeder_that_comes_too_late_cuts_off_who_is_live() -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-async def test_followers_see_all_or_are_cut_off(seed: int) -> None:
-    """A writer, a source that forgets and hides, and followers of every speed: each has
-    seen, in order and once, all that was shown from its cursor to where it ended."""
+async def test_followers_see_every_event_or_an_error(seed: int) -> None:
+    """Run a writer, a pruning source and followers of every speed at once.
+
+    Each follower sees every event from its cursor on, in order and once, or an error.
+    """
     rng = random.Random(seed)
     source = Source(rng.randrange(50))
     source.hidden = {n for n in range(1, 400) if rng.random() < 0.3}
@@ -143,3 +141,33 @@ async def test_followers_see_all_or_are_cut_off(seed: int) -> None:
         await asyncio.sleep(0.001)
     await asyncio.gather(*followers)
     assert len(ends) == 6
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=8), max_size=12),
+    st.integers(1, 10),
+    st.integers(1, 200),
+)
+def test_ring_keeps_the_last_frames(
+    batches: list[list[int]], max_frames: int, max_bytes: int
+) -> None:
+    ring: Ring[bytes] = Ring(100, max_frames, max_bytes)
+    everything: list[tuple[int, bytes]] = []
+    for sizes in batches:
+        last = ring.last
+        batch = [(last + n + 1, bytes(size)) for n, size in enumerate(sizes)]
+        everything += batch
+        ring.extend(batch)
+        kept = ring.after(ring.floor, 1_000)
+        assert kept == everything[-len(kept) :]
+        assert kept[0][0] == ring.floor + 1
+        assert len(kept) <= max_frames
+        assert len(kept) == 1 or sum(len(frame) for _, frame in kept) <= max_bytes
+        assert ring.last == everything[-1][0]
+        assert ring.after(ring.last, 10) == []
+        for start in range(ring.floor, ring.last):
+            assert ring.after(start, 2) == [e for e in kept if e[0] > start][:2]
+        # No frame within the bounds was dropped.
+        before = everything[-len(kept) - 1 : -len(kept)]
+        if before and len(kept) < max_frames:
+            assert sum(len(frame) for _, frame in [*before, *kept]) > max_bytes

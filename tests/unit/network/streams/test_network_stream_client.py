@@ -1,21 +1,21 @@
+"""Frames, silence and the consumer's side of stream clients."""
+
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from loopback_peers import (
     BINARY,
     CLOSE,
     PING,
     PONG,
     TEXT,
-    Conversation,
+    Reader,
+    Writer,
     frame,
     http,
     raw_peer,
@@ -23,74 +23,24 @@ from loopback_peers import (
     reply,
     upgrade,
 )
+from stream_peers import DEV, QUICK, Watch, read, sending, url_of
 
-from network.errors import ForbiddenAddressError, UnreachableError
+from network.errors import UnreachableError
 from network.http.client import Fetcher
-from network.http.policy import Policy
-from network.streams.stream_client import StreamClient, StreamRefusedError
+from network.streams.stream_client import StreamClient
 from network.streams.stream_events import (
-    Connected,
     Disconnected,
     DisconnectReason,
-    StreamEvent,
     StreamTimes,
 )
 from protocol.limits import MAX_FRAME_BYTES
 
-DEV = Policy(allow_loopback=True, stream_dials_per_s=1_000.0)
-QUICK = StreamTimes(
-    first=0.01, longest=0.02, ping_after=0.2, pong_within=0.2, stable_after=10.0
-)
 
-
-def url_of(peer: Any) -> str:
-    return f"ws://localhost:{peer.port}/xrpc/a.b.c"
-
-
-class Watch:
-    def __init__(self) -> None:
-        self.events: list[StreamEvent] = []
-
-    def __call__(self, event: StreamEvent) -> None:
-        self.events.append(event)
-
-    @property
-    def reasons(self) -> list[DisconnectReason]:
-        return [e.reason for e in self.events if isinstance(e, Disconnected)]
-
-    @property
-    def cursors(self) -> list[int | None]:
-        return [e.cursor for e in self.events if isinstance(e, Connected)]
-
-
-def sending(*frames: bytes, then: float = 0.0) -> Conversation:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await upgrade(reader, writer)
-        for data in frames:
-            writer.write(data)
-            await writer.drain()
-        await asyncio.sleep(then)
-
-    return talk
-
-
-async def read(
-    talk: Conversation, count: int, watch: Watch | None = None, **options: Any
-) -> list[bytes]:
-    options.setdefault("times", QUICK)
-    async with (
-        raw_peer(talk) as peer,
-        Fetcher(DEV) as fetcher,
-        StreamClient(fetcher, url_of(peer), on_event=watch, **options) as stream,
-    ):
-        return [await anext(stream) for _ in range(count)]
-
-
-async def test_frames_come_in_order_and_the_cursor_follows() -> None:
+async def test_frames_arrive_in_order_and_reconnects_use_the_cursor() -> None:
     requests: list[bytes] = []
     seen = 0
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         requests.append(await upgrade(reader, writer))
         for number in range(3):
             writer.write(frame(BINARY, b"%d" % (seen + number)))
@@ -126,7 +76,7 @@ async def test_frames_come_in_order_and_the_cursor_follows() -> None:
     assert all(b"extensions" not in request.lower() for request in requests)
 
 
-def test_fragments_are_put_together() -> None:
+def test_fragments_are_joined() -> None:
     parts = (
         frame(BINARY, b"a" * 70_000, fin=False),
         frame(PING, b"hello"),
@@ -137,10 +87,10 @@ def test_fragments_are_put_together() -> None:
     assert got == [b"a" * 70_000 + b"b" * 10 + b"c"]
 
 
-async def test_the_largest_frame_passes_and_one_byte_more_does_not() -> None:
+async def test_largest_frame_passes_and_one_byte_more_fails() -> None:
     codes: list[int] = []
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         await upgrade(reader, writer)
         writer.write(frame(BINARY, bytes(MAX_FRAME_BYTES)))
         writer.write(frame(BINARY, bytes(MAX_FRAME_BYTES + 1))[:100_000])
@@ -155,7 +105,7 @@ async def test_the_largest_frame_passes_and_one_byte_more_does_not() -> None:
     assert codes[0] == 1009
 
 
-async def test_fragments_cannot_add_up_to_more_than_the_largest_frame() -> None:
+async def test_fragments_cannot_exceed_the_largest_frame() -> None:
     half = bytes(MAX_FRAME_BYTES // 2)
     parts = [
         frame(BINARY, half, fin=False),
@@ -182,30 +132,28 @@ async def test_fragments_cannot_add_up_to_more_than_the_largest_frame() -> None:
         (b"", DisconnectReason.LOST),
     ],
 )
-async def test_broken_framing_ends_the_connection_and_the_next_one_is_made(
-    data: bytes, reason: DisconnectReason
-) -> None:
+async def test_broken_framing_reconnects(data: bytes, reason: DisconnectReason) -> None:
     watch = Watch()
     with pytest.raises(UnreachableError):
         await read(sending(data), 1, watch, max_failures=3)
     assert len(watch.cursors) == 3
-    # Which of the two the end of the socket looks like is a matter of timing.
+    # Either of the two, depending on timing.
     assert set(watch.reasons) <= {reason, DisconnectReason.LOST}
     assert reason in watch.reasons
 
 
-async def test_a_stream_that_breaks_after_each_frame_is_not_given_up() -> None:
+async def test_stream_that_breaks_after_each_frame_continues() -> None:
     watch = Watch()
     talk = sending(frame(BINARY, b"one"))
     assert await read(talk, 6, watch, max_failures=2) == [b"one"] * 6
     assert len(watch.cursors) == 6
     failures = [e.failures for e in watch.events if isinstance(e, Disconnected)]
-    # The pauses grow all the same.
+    # The pauses still grow.
     assert failures == [1, 2, 3, 4, 5]
 
 
-async def test_silent_and_dripping_peers_are_left() -> None:
-    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_silent_and_dripping_peers_are_disconnected() -> None:
+    async def drip(reader: Reader, writer: Writer) -> None:
         await upgrade(reader, writer)
         for byte in frame(BINARY, bytes(200)):
             writer.write(bytes([byte]))
@@ -226,8 +174,8 @@ def test_the_longest_silence_is_within_ninety_seconds() -> None:
     assert times.ping_after + 2 * times.pong_within <= 90
 
 
-def test_a_quiet_peer_that_answers_pings_is_kept() -> None:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def test_quiet_peer_that_answers_pings_stays_connected() -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         await upgrade(reader, writer)
         for _ in range(3):
             opcode, payload = await read_frame(reader)
@@ -242,7 +190,7 @@ def test_a_quiet_peer_that_answers_pings_is_kept() -> None:
 
 
 def test_pings_are_answered() -> None:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         await upgrade(reader, writer)
         writer.write(frame(PING, b"are you there"))
         assert await read_frame(reader) == (PONG, b"are you there")
@@ -252,167 +200,11 @@ def test_pings_are_answered() -> None:
     assert asyncio.run(read(talk, 1)) == [b"good"]
 
 
-# Answers to the upgrade.
-
-
-@pytest.mark.parametrize(
-    "status", [300, 301, 302, 307, 308, 400, 401, 403, 404, 405, 410, 426, 501]
-)
-async def test_refusals_are_final(status: int) -> None:
-    answer = http(b"<html>no", f"{status} No", "Location: /elsewhere\r\n")
-    watch = Watch()
-    async with (
-        raw_peer(reply(answer)) as peer,
-        Fetcher(DEV) as fetcher,
-        StreamClient(fetcher, url_of(peer), on_event=watch, times=QUICK) as stream,
-    ):
-        with pytest.raises(StreamRefusedError) as caught:
-            await anext(stream)
-        assert caught.value.status == status
-        assert peer.connections == 1
-    assert watch.reasons == [DisconnectReason.REFUSED]
-    assert watch.events[-1].retry_in is None  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("status", [200, 204, 408, 425, 500, 502, 503, 504, 520])
-async def test_other_answers_are_tried_again(status: int) -> None:
-    answer = http(b"<html>later", f"{status} Later")
-    watch = Watch()
-    with pytest.raises(UnreachableError):
-        await read(reply(answer), 1, watch, max_failures=3)
-    assert len(watch.reasons) == 3
-    failures = [e.failures for e in watch.events if isinstance(e, Disconnected)]
-    assert failures == [1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    ("status", "value", "least", "most"),
-    [
-        (429, "7", 6.5, 7.0),
-        (429, None, 4.5, 5.0),
-        (429, "-1", 4.5, 5.0),
-        (429, "9e9", 4.5, 5.0),
-        (429, "9000000000", 3_599.0, 3_600.0),
-        (429, "date", 85.0, 90.0),
-        (503, "7", 6.5, 7.0),
-        (503, None, 0.0, 0.0),
-    ],
-)
-async def test_retry_after_is_obeyed(
-    status: int, value: str | None, least: float, most: float
-) -> None:
-    text = formatdate(time.time() + 90, usegmt=True) if value == "date" else value
-    headers = f"Retry-After: {text}\r\n" if text else ""
-    async with (
-        raw_peer(reply(http(b"", f"{status} Busy", headers))) as peer,
-        Fetcher(DEV) as fetcher,
-        StreamClient(fetcher, url_of(peer), times=QUICK, max_failures=1) as stream,
-    ):
-        with pytest.raises(UnreachableError):
-            await anext(stream)
-        paused = fetcher.budgets.paused_for(f"localhost:{peer.port}")
-        assert least <= paused <= most
-
-
-async def test_a_redirect_or_a_proxy_makes_no_connection_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with raw_peer(sending()) as canary:
-        where = f"Location: http://localhost:{canary.port}/\r\n"
-        for name in ("HTTP_PROXY", "WS_PROXY", "ALL_PROXY", "http_proxy"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{canary.port}")
-        with pytest.raises(StreamRefusedError):
-            await read(reply(http(b"", "302 Found", where)), 1)
-        assert canary.connections == 0
-
-
-async def test_the_guard_stands_before_streams_too() -> None:
-    async with raw_peer(sending()) as canary, Fetcher(Policy()) as fetcher:
-        for url in (
-            f"ws://localhost:{canary.port}/",
-            f"wss://127.0.0.1:{canary.port}/",
-            f"wss://0x7f000001:{canary.port}/",
-            f"wss://host.net:{canary.port}/",
-        ):
-            with pytest.raises(ForbiddenAddressError):
-                await anext(StreamClient(fetcher, url))
-        assert canary.connections == 0
-
-
-async def test_nobody_there_is_tried_again_and_then_given_up() -> None:
-    async with raw_peer(sending()) as peer:
-        pass
-    watch = Watch()
-    async with Fetcher(DEV) as fetcher:
-        stream = StreamClient(
-            fetcher, url_of(peer), on_event=watch, times=QUICK, max_failures=4
-        )
-        with pytest.raises(UnreachableError):
-            await anext(stream)
-    assert watch.reasons == [DisconnectReason.UNREACHABLE] * 4
-
-
-# Pauses.
-
-
-@given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
-def test_pauses_are_random_and_bounded(failures: int, fraction: float) -> None:
-    times = StreamTimes()
-    most = times.pause(failures, 1.0)
-    assert 0 <= times.pause(failures, fraction) <= most
-    assert 1.0 <= most <= 300.0
-
-
-def test_pauses_double_up_to_five_minutes() -> None:
-    times = StreamTimes()
-    assert [times.pause(n, 1.0) for n in range(1, 11)] == [
-        1, 2, 4, 8, 16, 32, 64, 128, 256, 300,
-    ]  # fmt: skip
-
-
-async def test_many_dead_hosts_share_one_bucket_of_dials() -> None:
-    policy = Policy(allow_loopback=True, stream_dials_per_s=50.0)
-    async with raw_peer(reply(http(b"", "500 Oops"))) as peer:
-        async with Fetcher(policy) as fetcher:
-            streams = [
-                StreamClient(fetcher, url_of(peer), times=QUICK) for _ in range(60)
-            ]
-            tasks = [asyncio.create_task(anext(s)) for s in streams]
-            started = time.monotonic()
-            await asyncio.sleep(1.0)
-            for stream in streams:
-                await stream.aclose()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            elapsed = time.monotonic() - started
-        assert 50 < peer.connections <= 50 + 50 * elapsed
-
-
-def test_a_connection_that_lasted_clears_the_failures() -> None:
-    async def work(stable_after: float) -> list[int]:
-        async def talk(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-        ) -> None:
-            await upgrade(reader, writer)
-            writer.write(frame(BINARY, b"x"))
-            await asyncio.sleep(0.1)
-
-        watch = Watch()
-        times = StreamTimes(first=0.01, longest=0.01, stable_after=stable_after)
-        await read(talk, 4, watch, times=times)
-        return [e.failures for e in watch.events if isinstance(e, Disconnected)]
-
-    assert asyncio.run(work(0.05)) == [1, 1, 1]
-    assert asyncio.run(work(10.0)) == [1, 2, 3]
-
-
-# The consumer's side.
-
-
-async def test_what_is_not_asked_for_stays_in_the_socket() -> None:
+async def test_unread_frames_stay_in_the_socket() -> None:
     sent = 0
     chunk = frame(BINARY, bytes(50_000))
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: Reader, writer: Writer) -> None:
         nonlocal sent
         await upgrade(reader, writer)
         for _ in range(4_000):
@@ -430,15 +222,15 @@ async def test_what_is_not_asked_for_stays_in_the_socket() -> None:
         await asyncio.sleep(0.5)
         stuck = sent
         await asyncio.sleep(0.5)
-        assert sent == stuck < 1_000  # 200 MB were on offer
+        assert sent == stuck < 1_000  # of 200 MB
         for _ in range(500):
             await anext(stream)
         assert sent > stuck
-        # That we did not listen is no silence of the peer.
+        # Time without a read does not count as silence.
         assert watch.reasons == []
 
 
-async def test_a_consumer_can_drop_a_connection() -> None:
+async def test_consumer_can_drop_a_connection() -> None:
     watch = Watch()
     talk = sending(frame(BINARY, b"bad"), frame(BINARY, b"never seen"), then=0.1)
     async with (
@@ -463,7 +255,7 @@ async def test_a_consumer_can_drop_a_connection() -> None:
     [sending(then=30), reply(http(b"", "500 Oops"))],
     ids=["while receiving", "while pausing"],
 )
-async def test_closing_ends_the_iteration_at_once(talk: Callable[..., Any]) -> None:
+async def test_close_ends_the_iteration_at_once(talk: Callable[..., Any]) -> None:
     times = StreamTimes(first=60.0, longest=60.0)
     async with raw_peer(talk) as peer, Fetcher(DEV) as fetcher:
         stream = StreamClient(fetcher, url_of(peer), times=times, fraction=lambda: 1.0)

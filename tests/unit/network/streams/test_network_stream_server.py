@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from loopback_peers import frame as ws_frame
 from loopback_peers import read_frame, until
 
@@ -17,7 +15,6 @@ from network.errors import UnreachableError
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.server.listener import serving
-from network.streams.event_feed import Ring
 from network.streams.stream_client import StreamClient, StreamRefusedError
 from network.streams.stream_events import (
     Connected,
@@ -36,7 +33,7 @@ DEV = Policy(allow_loopback=True, stream_dials_per_s=1_000.0)
 
 
 class Events:
-    """An event source in memory; `kept` is the lowest number still there."""
+    """An event source in memory; `kept` is the lowest stored number."""
 
     def __init__(self, count: int = 0, size: int = 0) -> None:
         self.frames: dict[int, bytes] = {}
@@ -70,7 +67,7 @@ class Events:
 
 
 class SlowToTell(Events):
-    """Says only after a while what its last event is."""
+    """A source that returns its last number after a pause."""
 
     async def tail(self) -> int:
         await asyncio.sleep(0.2)
@@ -119,36 +116,6 @@ def seqs(found: list[dict[str, Any]]) -> list[int]:
     return [item["seq"] for item in found]
 
 
-@given(
-    st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=8), max_size=12),
-    st.integers(1, 10),
-    st.integers(1, 200),
-)
-def test_the_ring_keeps_the_last_frames_and_knows_where_they_begin(
-    batches: list[list[int]], max_frames: int, max_bytes: int
-) -> None:
-    ring: Ring[bytes] = Ring(100, max_frames, max_bytes)
-    everything: list[tuple[int, bytes]] = []
-    for sizes in batches:
-        last = ring.last
-        batch = [(last + n + 1, bytes(size)) for n, size in enumerate(sizes)]
-        everything += batch
-        ring.extend(batch)
-        kept = ring.after(ring.floor, 1_000)
-        assert kept == everything[-len(kept) :]
-        assert kept[0][0] == ring.floor + 1
-        assert len(kept) <= max_frames
-        assert len(kept) == 1 or sum(len(frame) for _, frame in kept) <= max_bytes
-        assert ring.last == everything[-1][0]
-        assert ring.after(ring.last, 10) == []
-        for start in range(ring.floor, ring.last):
-            assert ring.after(start, 2) == [e for e in kept if e[0] > start][:2]
-        # Nothing was let go that had room.
-        before = everything[-len(kept) - 1 : -len(kept)]
-        if before and len(kept) < max_frames:
-            assert sum(len(frame) for _, frame in [*before, *kept]) > max_bytes
-
-
 @pytest.mark.parametrize("cursor", [0, 1, 250, 499, 500])
 async def test_replay_from_a_cursor_then_live(cursor: int) -> None:
     events = Events(500)
@@ -159,7 +126,7 @@ async def test_replay_from_a_cursor_then_live(cursor: int) -> None:
             assert seqs(await read(1)) == [events.last]
 
 
-async def test_without_a_cursor_only_what_is_new() -> None:
+async def test_stream_without_a_cursor_starts_at_the_tip() -> None:
     events = Events(100)
     async with running(events) as url, reading(url, None) as read:
         reader = asyncio.create_task(read(2))
@@ -169,7 +136,7 @@ async def test_without_a_cursor_only_what_is_new() -> None:
         assert seqs(await reader) == [101, 108]
 
 
-async def test_what_happens_once_the_connection_stands_is_not_missed() -> None:
+async def test_event_right_after_the_connect_is_not_missed() -> None:
     events = SlowToTell(100)
     connected: list[int] = []
 
@@ -182,7 +149,7 @@ async def test_what_happens_once_the_connection_stands_is_not_missed() -> None:
         assert seqs(await read(1)) == connected == [101]
 
 
-async def test_many_readers_and_a_busy_writer_none_misses_or_sees_twice() -> None:
+async def test_many_readers_see_every_event_once() -> None:
     events = Events(300)
     async with running(events, ring_frames=50_000) as url:
 
@@ -199,7 +166,7 @@ async def test_many_readers_and_a_busy_writer_none_misses_or_sees_twice() -> Non
             assert await reader == list(range(number * 29 + 1, 1_301))
 
 
-async def test_the_source_is_read_once_for_all_live_readers() -> None:
+async def test_source_is_read_once_for_all_live_readers() -> None:
     events = Events(10)
     async with running(events) as url:
 
@@ -219,8 +186,8 @@ async def test_the_source_is_read_once_for_all_live_readers() -> None:
         assert events.reads <= 2 * 50 + 5
 
 
-def test_new_events_are_seen_by_waking_and_by_looking() -> None:
-    async def work(poll: float, wake: bool) -> float:
+async def test_new_events_are_seen_by_wake_and_by_poll() -> None:
+    async def delay(poll: float, wake: bool) -> float:
         events = Events(1)
         async with running(events, poll=poll) as url, reading(url, 1) as read:
             reader = asyncio.create_task(read(1))
@@ -232,29 +199,26 @@ def test_new_events_are_seen_by_waking_and_by_looking() -> None:
             await reader
             return time.monotonic() - started
 
-    assert asyncio.run(work(poll=60.0, wake=True)) < 0.3
-    assert asyncio.run(work(poll=0.1, wake=False)) < 0.6
+    assert await delay(poll=60.0, wake=True) < 0.3
+    assert await delay(poll=0.1, wake=False) < 0.6
 
 
-async def test_a_cursor_of_the_future_is_an_error_frame_and_the_end() -> None:
+async def test_future_cursor_gets_an_error_frame() -> None:
     events = Events(5)
     seen: list[StreamEvent] = []
     async with running(events) as url, reading(url, 6, seen.append) as read:
-        # The reader comes again, and is told the same.
+        # The client reconnects, with the same result.
         for found in [*await read(1), *await read(1)]:
             assert (found["op"], found["error"]) == (-1, "FutureCursor")
-        assert [type(event) for event in seen] == [
-            Connected,
-            Disconnected,
-            Connected,
-        ]
+        kinds = [type(event) for event in seen]
+        assert kinds == [Connected, Disconnected, Connected]
         events.add()
     async with running(events) as url, reading(url, 6) as read:
         events.add()
         assert seqs(await read(1)) == [7]
 
 
-async def test_a_cursor_older_than_the_window_is_told_so() -> None:
+async def test_outdated_cursor_gets_an_info_frame() -> None:
     events = Events(100)
     events.kept = 61
     for cursor in (1, 30, 59):
@@ -262,14 +226,14 @@ async def test_a_cursor_older_than_the_window_is_told_so() -> None:
             (info, *rest) = await read(41)
             assert (info["t"], info["name"]) == ("#info", "OutdatedCursor")
             assert seqs(rest) == list(range(61, 101))
-    # The oldest there is was asked for, or nothing is missing.
+    # The cursor is at the oldest event, or no event is missing.
     for cursor in (0, 60):
         async with running(events) as url, reading(url, cursor) as read:
             assert seqs(await read(40)) == list(range(61, 101))
 
 
 @pytest.mark.parametrize("cursor", ["x", "1.5", "9" * 40])
-async def test_a_cursor_that_is_no_number_is_refused_before_the_upgrade(
+async def test_bad_cursor_is_refused_before_the_upgrade(
     cursor: str,
 ) -> None:
     async with running(Events(1)) as url, Fetcher(DEV) as fetcher:
@@ -279,14 +243,14 @@ async def test_a_cursor_that_is_no_number_is_refused_before_the_upgrade(
         assert caught.value.status == 400
 
 
-async def test_plain_http_on_a_subscription_says_how_to_connect() -> None:
+async def test_http_request_to_a_subscription_is_426() -> None:
     async with running(Events(1)) as url, Fetcher(DEV) as fetcher:
         fetched = await fetcher.get(url.replace("ws://", "http://"))
         assert (fetched.status, fetched.json()["error"]) == (426, "InvalidRequest")
 
 
 async def stalled(url: str, cursor: int) -> tuple[Any, Any]:
-    """A client that connects and then reads nothing."""
+    """Connect a client that reads nothing."""
     host, _, path = url.removeprefix("ws://").partition("/")
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", int(host.split(":")[1]), limit=1_000
@@ -307,7 +271,7 @@ async def free(server: StreamServer, left: int) -> float:
     return time.monotonic() - started
 
 
-async def test_a_stalled_reader_is_cut_off_and_holds_up_nobody() -> None:
+async def test_stalled_subscriber_does_not_block_others() -> None:
     events = Events(2_000, size=20_000)
     async with running(events, send_timeout=0.5) as url:
         _, writer = await stalled(url, 0)
@@ -324,7 +288,7 @@ async def test_a_stalled_reader_is_cut_off_and_holds_up_nobody() -> None:
         writer.close()
 
 
-async def test_a_live_reader_that_falls_behind_the_ring_is_told_and_closed() -> None:
+async def test_slow_live_subscriber_gets_an_error_frame() -> None:
     events = Events(1, size=100_000)
     async with running(events, ring_frames=20, send_timeout=5.0) as url:
         reader, writer = await stalled(url, 1)
@@ -355,7 +319,7 @@ async def test_a_live_reader_that_falls_behind_the_ring_is_told_and_closed() -> 
         writer.close()
 
 
-async def test_there_are_only_so_many_seats() -> None:
+async def test_subscribers_are_limited() -> None:
     events = Events(3)
     async with (
         running(events, max_subscribers=1) as url,
@@ -367,7 +331,7 @@ async def test_there_are_only_so_many_seats() -> None:
                 await late(1)
 
 
-async def test_readers_that_leave_leave_nothing_behind() -> None:
+async def test_disconnected_subscribers_are_removed() -> None:
     events = Events(50)
     async with running(events) as url:
         assert events.server is not None
@@ -379,7 +343,7 @@ async def test_readers_that_leave_leave_nothing_behind() -> None:
         assert events.server._feed._ring is None
 
 
-async def test_a_source_that_fails_for_a_while_is_asked_again(
+async def test_failing_source_is_read_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Flaky(Events):

@@ -30,7 +30,7 @@ def refused(text: str, secret: bytes = SECRET, scope: str = "") -> bool:
 
 
 @given(VALUES, st.text(max_size=20))
-def test_what_is_sealed_can_be_opened(values: list[Any], scope: str) -> None:
+def test_open_returns_the_sealed_values(values: list[Any], scope: str) -> None:
     text = seal_cursor(SECRET, values, scope=scope)
     assert open_cursor(SECRET, text, scope=scope) == values
     assert text.isascii()
@@ -38,7 +38,7 @@ def test_what_is_sealed_can_be_opened(values: list[Any], scope: str) -> None:
 
 
 @given(VALUES, st.data())
-def test_any_change_is_refused(values: list[Any], data: st.DataObject) -> None:
+def test_changed_cursor_is_refused(values: list[Any], data: st.DataObject) -> None:
     text = seal_cursor(SECRET, values)
     place = data.draw(st.integers(0, len(text) - 1))
     letter = data.draw(st.sampled_from("ABCxyz019-_=+/ \n\x00é"))
@@ -48,7 +48,7 @@ def test_any_change_is_refused(values: list[Any], data: st.DataObject) -> None:
     assert refused(text + letter)
 
 
-def test_other_secrets_and_scopes_do_not_open() -> None:
+def test_other_secrets_and_scopes_are_refused() -> None:
     text = seal_cursor(SECRET, [1, "a"], scope="ab")
     assert refused(text, b"t" * 32, "ab")
     assert refused(text, SECRET, "")
@@ -67,5 +67,5 @@ def test_scope_and_values_cannot_be_shifted_into_each_other() -> None:
     "text",
     ["", "a", "!!!!", "A" * 22, "A" * 3_000, "[1,2]", "ＡＡＡＡ", "AAAA====" * 4],
 )
-def test_what_we_never_made(text: str) -> None:
+def test_foreign_cursor_is_refused(text: str) -> None:
     assert refused(text)

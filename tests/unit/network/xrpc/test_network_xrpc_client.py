@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -21,17 +21,13 @@ DEV = Policy(allow_loopback=True, limits=HostLimits(rate=1e6, burst=10_000))
 NSID = "a.b.getThing"
 
 
-def run(
-    work: Callable[[XrpcClient], Awaitable[Any]],
-    answer: Callable[[Request], Awaitable[Response]],
-    auth: Any = None,
-) -> Any:
-    async def inside() -> Any:
-        route = Route(f"/xrpc/{NSID}", answer, methods=["GET", "POST"])
-        async with serving(Starlette(routes=[route])) as url, Fetcher(DEV) as fetcher:
-            return await work(XrpcClient(fetcher, url + "/", auth))
-
-    return asyncio.run(inside())
+@asynccontextmanager
+async def calling(
+    answer: Callable[[Request], Awaitable[Response]], auth: Any = None
+) -> AsyncIterator[XrpcClient]:
+    route = Route(f"/xrpc/{NSID}", answer, methods=["GET", "POST"])
+    async with serving(Starlette(routes=[route])) as url, Fetcher(DEV) as fetcher:
+        yield XrpcClient(fetcher, url + "/", auth)
 
 
 async def echo(request: Request) -> Response:
@@ -55,29 +51,26 @@ async def echo(request: Request) -> Response:
         ({"q": "ä b&c=d+e/ü"}, "q=%C3%A4+b%26c%3Dd%2Be%2F%C3%BC"),
     ],
 )
-def test_parameters(params: dict[str, Any], query: str) -> None:
+async def test_parameters_are_encoded(params: dict[str, Any], query: str) -> None:
     assert encode_params(params) == query
-    found = run(lambda client: client.query(NSID, params), echo)
+    async with calling(echo) as client:
+        found = await client.query(NSID, params)
     assert found["query"] == query
 
 
-def test_procedures_send_json_or_bytes_or_nothing() -> None:
-    async def work(client: XrpcClient) -> list[Any]:
-        cid = Cid(cid_for(b"x"))
-        return [
-            await client.procedure(NSID, {"a": cid}, headers={"X-Extra": "1"}),
-            await client.procedure(NSID, b"\x00\xff", encoding="image/png"),
-            await client.procedure(NSID, params={"n": 1}),
-        ]
-
-    json, blob, nothing = run(work, echo)
+async def test_procedures_send_json_or_bytes_or_nothing() -> None:
+    async with calling(echo) as client:
+        value = {"a": Cid(cid_for(b"x"))}
+        json = await client.procedure(NSID, value, headers={"X-Extra": "1"})
+        blob = await client.procedure(NSID, b"\x00\xff", encoding="image/png")
+        nothing = await client.procedure(NSID, params={"n": 1})
     assert json["body"].startswith('{"a":{"$link":"bafy')
     assert (json["type"], json["extra"]) == ("application/json", "1")
     assert (blob["body"], blob["type"]) == ("\x00\xff", "image/png")
     assert (nothing["body"], nothing["query"]) == ("", "n=1")
 
 
-def test_tokens() -> None:
+async def test_tokens_are_sent() -> None:
     async def later(nsid: str) -> str:
         return f"async-{nsid}"
 
@@ -87,7 +80,8 @@ def test_tokens() -> None:
         (lambda nsid: f"for-{nsid}", f"Bearer for-{NSID}"),
         (later, f"Bearer async-{NSID}"),
     ):
-        found = run(lambda client: client.query(NSID), echo, auth)
+        async with calling(echo, auth) as client:
+            found = await client.query(NSID)
         assert found["auth"] == header
 
 
@@ -108,7 +102,7 @@ def test_tokens() -> None:
         (PlainTextResponse("not json", 200), None),
     ],
 )
-def test_error_answers(
+async def test_error_responses_raise(
     response: Response, expected: tuple[str, str, int] | None
 ) -> None:
     async def answer(request: Request) -> Response:
@@ -126,7 +120,8 @@ def test_error_answers(
         calls += [lambda client: client.query_bytes(NSID), download]
     for call in calls:
         with pytest.raises((XrpcError, BadResponseError)) as caught:
-            run(call, answer)
+            async with calling(answer) as client:
+                await call(client)
         if expected is None:
             assert isinstance(caught.value, BadResponseError)
             assert caught.value.status == response.status_code
@@ -136,18 +131,16 @@ def test_error_answers(
             assert (error.name, error.message, error.status) == expected
 
 
-def test_downloads_and_empty_answers() -> None:
+async def test_downloads_and_empty_responses_are_read() -> None:
     async def answer(request: Request) -> Response:
         if request.method == "POST":
             return Response()
         return Response(bytes(300_000), media_type="application/vnd.ipld.car")
 
-    async def work(client: XrpcClient) -> None:
+    async with calling(answer) as client:
         async with client.download(NSID, {"did": "x"}) as body:
             assert sum([len(chunk) async for chunk in body]) == 300_000
         assert len(await client.query_bytes(NSID)) == 300_000
         with pytest.raises(TooLargeError):
             await client.query_bytes(NSID, max_bytes=1_000)
         assert await client.procedure(NSID) is None
-
-    run(work, answer)

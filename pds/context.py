@@ -1,4 +1,4 @@
-"""The parts that the handlers of one server share, made by `create_app`."""
+"""The context of handlers: the parts of one server, made by `create_app`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class KeyRing:
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class PdsContext:
     """One server: its settings and parts."""
 
     settings: PdsSettings
