@@ -1,1 +1,2 @@
-"""Hydration and views over XRPC: addresses in, what clients show out."""
+"""The AppView: addresses of records hydrated, filtered by rules, and shown over
+XRPC."""

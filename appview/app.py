@@ -1,4 +1,4 @@
-"""The needs of the view methods from outside, in one object."""
+"""The dependencies of the view methods, in one object."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any, Protocol
 from network.server.spool import Spooler
 from search.engines.contract import SearchEngine
 from storage.postgres.pool import Conn, Pool
+from storage.private.private_store import PrivateStore
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignItem:
-    """An entry of a feed of another service, by AT-URI. `context` is for the client,
-    who may send it back to the service."""
+    """An entry of a feed of another service, by AT-URI.
+
+    Clients return `context` to that service.
+    """
 
     post: str
     repost: str | None = None
@@ -33,8 +36,10 @@ class ForeignSkeleton:
 
 
 class ResolveHandle(Protocol):
-    """Asks the network for the DID of a handle, None: nobody's. With `refresh` no
-    remembered answer serves."""
+    """Resolver of handles to DIDs, None for an unknown handle.
+
+    `refresh` bypasses the cache.
+    """
 
     def __call__(
         self, handle: str, *, refresh: bool = False
@@ -42,7 +47,7 @@ class ResolveHandle(Protocol):
 
 
 class FetchSkeleton(Protocol):
-    """Asks a foreign feed generator; raises `XrpcError`."""
+    """Client of foreign feed generators. Raises `XrpcError`."""
 
     def __call__(
         self,
@@ -57,25 +62,26 @@ class FetchSkeleton(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AppView:
-    """The read side. `pool` has a connection for each thread that answers requests."""
+    """The read side. `pool` has a connection for each handler thread."""
 
     pool: Pool
+    private: PrivateStore
     engine: SearchEngine
     cursor_secret: bytes
     service_did: str
     resolve_handle: ResolveHandle
-    """A handle that no account of the index has: asked of the network, None: nobody."""
+    """Resolver of handles that no account of the index has."""
     fetch_skeleton: FetchSkeleton
     request_crawl: Callable[[str, str], Awaitable[None]]
-    """Admits a host that a client (its key) names; raises `XrpcError`."""
+    """Admits a host named by a client (its key). Raises `XrpcError`."""
     export_repo: Callable[[Conn, int], AbstractContextManager[Any]]
-    """Context manager of an iterator over the CAR of an actor's repo."""
+    """Context manager of an iterator over the CAR of an account's repo."""
     cdn_url_pattern: str | None = None
-    """With {preset}, {did} and {cid}; None: blobs are shown from the account's host."""
+    """With {preset}, {did} and {cid}; None: images come from the account's host."""
     video_url_pattern: str | None = None
-    """With {did}, {cid} and {file}; None: the original, from the account's host."""
+    """With {did}, {cid} and {file}; None: the original from the account's host."""
     default_labelers: tuple[str, ...] = ()
     spooler: Spooler = field(default_factory=Spooler)
-    """Spool of whole repos that are to be sent."""
+    """Spool of whole repos before they are sent."""
     keeps_events: bool = False
-    """True if there is an event log for the streams that others read."""
+    """True if there is an event log for streams."""

@@ -1,4 +1,4 @@
-"""Labelers whose labels a request wants (specs/label), by RFC 8941."""
+"""Labelers that a request accepts (specs/label), in the syntax of RFC 8941."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_LABELERS: Final = 20
 MAX_HEADER_CHARS: Final = 8_192
 
 # A list of items (RFC 8941, 3.1): bare items, here tokens or strings, each with
-# parameters. Of the values of parameters only booleans mean anything to us.
+# parameters. Only boolean parameters are read.
 _WORD: Final = r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*"
 _STRING: Final = r'"(?:[ !#-\[\]-~]|\\["\\])*"'
 _VALUE: Final = (
@@ -30,7 +30,7 @@ _COMMA: Final = re.compile(r"[ \t]*,[ \t]*")
 
 @dataclass(frozen=True, slots=True)
 class Labelers:
-    """Accepted labelers, and those among them whose takedowns hide what they label."""
+    """Accepted labelers, and those among them whose takedowns hide their subjects."""
 
     dids: tuple[str, ...] = ()
     redact: frozenset[str] = frozenset()
@@ -50,8 +50,8 @@ class Labelers:
 def parse_labelers(header: str | None, default: tuple[str, ...]) -> Labelers:
     """Read `atproto-accept-labelers`: absent means the server's choice, empty none.
 
-    Several header lines come joined by commas. Raises InvalidRequest for a header
-    that is no list of DIDs.
+    Several header lines are joined by commas. Raises InvalidRequest for a header that
+    is no list of DIDs.
     """
     if header is None:
         return Labelers.default(default)

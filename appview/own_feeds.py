@@ -1,7 +1,6 @@
 """The feeds of this provider as records of its own account, which has no repo.
 
-A PDS that is sent to one of our feeds fetches its record first, to learn which service
-computes it.
+A PDS fetches the record of a feed to learn the service that computes it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from storage.collections import FEED_GENERATOR
 from storage.records.addresses import Address, find_actors, find_addresses
 from storage.states import STATUS_ACTIVE
 
-# A fixed time: the CID of a record must not change when the provider is restarted.
+# Fixed: the CID of a record must not change with a restart.
 CREATED_AT: Final = datetime(2026, 11, 1, tzinfo=UTC)
 _DISPLAY_NAME: Final = "Bigworld"
 _NO_ACTOR: Final = 0
@@ -34,7 +33,7 @@ _WEB_PREFIX: Final = "did:web:"
 
 @dataclass(frozen=True, slots=True)
 class OwnRecord:
-    """A generator record of ours."""
+    """A generator record of this provider."""
 
     uri: str
     cid: str
@@ -59,7 +58,7 @@ def own_records(service_did: str) -> dict[str, OwnRecord]:
 
 
 def find_own_record(app: AppView, repo: str, nsid: str, rkey: str) -> OwnRecord | None:
-    """Return a record of the provider's own account, `repo` being its DID or handle."""
+    """Return a record of the provider's account, named by DID or handle."""
     if nsid != FEED_GENERATOR:
         return None
     if repo != app.service_did and repo.lower() != own_handle(app.service_did):
@@ -77,14 +76,14 @@ def own_handle(service_did: str) -> str | None:
 
 
 def own_actors(
-    app: AppView, asked: set[int], found: dict[int, Actor]
+    app: AppView, wanted: set[int], found: dict[int, Actor]
 ) -> dict[int, Actor]:
-    """Return the accounts as they are shown, the provider's own with name and handle.
+    """Return accounts as they are shown, the provider's own with name and handle.
 
-    Its row comes into being with the first like of one of its feeds.
+    The provider gets its row with the first like of one of its feeds.
     """
     actors = dict(found)
-    if _NO_ACTOR in asked:
+    if _NO_ACTOR in wanted:
         actors[_NO_ACTOR] = _own_actor(app.service_did)
     for actor in found.values():
         if actor.did == app.service_did:
@@ -118,10 +117,9 @@ def _own_actor(service_did: str) -> Actor:
 
 
 def find_feed_addresses(session: Session, uris: Iterable[str]) -> dict[str, Address]:
-    """Return the addresses of records, those of our feeds included.
+    """Return the addresses of records, including the provider's feeds.
 
-    Nothing is written here, so a feed of ours that nobody has liked or quoted yet gets
-    numbers that no row has.
+    Nothing is written here: a feed without likes or quotes gets numbers of no row.
     """
     wanted = set(uris)
     found = find_addresses(session.conn, wanted)
@@ -139,7 +137,7 @@ def find_feed_addresses(session: Session, uris: Iterable[str]) -> dict[str, Addr
 def load_own_feeds(
     session: Session, wanted: set[Address]
 ) -> tuple[dict[Address, Named], dict[Address, str]]:
-    """Return those of the addresses that are feeds of ours, and their AT-URIs."""
+    """Return the addresses of the provider's feeds among these, and their AT-URIs."""
     if not any(address.collection == GENERATOR for address in wanted):
         return {}, {}
     records = {r.uri: r for r in own_records(session.app.service_did).values()}

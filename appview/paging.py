@@ -1,7 +1,7 @@
-"""Answers in pages: fetch, hydrate, rules, and again until the page is full.
+"""Answers in pages: fetch, hydrate and apply rules until the page is full.
 
-Items that the rules drop are replaced by the next ones of the source, so that a client
-gets full pages, and a cursor only with a page that holds something.
+Hidden items are replaced by the next ones of the source. Clients get full pages, and a
+cursor only with a page that holds something.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from network.xrpc.cursor import open_cursor, seal_cursor
 from network.xrpc.server import AuthMode
 
 MAX_ROUNDS: Final = 12
-"""After so many a page that holds something is sent, full or not."""
+"""Rounds after which a page that holds something is sent."""
 MAX_SECONDS: Final = 3.0
-"""A page that holds nothing by then ends its list."""
+"""Seconds after which an empty page ends its list."""
 MAX_FETCH: Final = 400
-"""Items fetched in one round: each round that fails to fill a page doubles it."""
+"""Items fetched in one round; a round that does not fill the page doubles them."""
 _UNBOUND: Final = frozenset({"cursor", "limit", "includePins", "cid", "actor", "uri"})
 
 T = TypeVar("T", bound=Hashable)
@@ -32,41 +32,41 @@ Keyset = list[Any]
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[T]):
-    """An item of a source; the next page may begin right after its `keyset`."""
+    """An item of a source. The next page may begin after its `keyset`."""
 
     item: T
     keyset: Keyset
 
 
 Fetch = Callable[[Keyset | None, int], Sequence[Entry[T]]]
-"""`fetch(after, limit)`: the entries after a keyset, fewer than `limit` at the end."""
+"""`fetch(after, limit)`: entries after a keyset, fewer than `limit` at the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source(Generic[T]):
     """The origin of a list's items.
 
-    `subject` is what the list is of (plain values): cursors are bound to it. `asked` is
-    how the client named it.
+    Cursors are bound to `subject`, the plain values that name the list. `query_text`
+    is the client's name for it.
     """
 
     fetch: Fetch[T]
     subject: Sequence[Any] = ()
-    asked: str = ""
+    query_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Items of a list, and what the list is of, as in its source."""
+    """Items of a list, with the subject of their source."""
 
     items: list[T]
     subject: Sequence[Any] = ()
-    asked: str = ""
+    query_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Steps(Generic[T]):
-    """The steps over the items of a source. `rules` returns those to show."""
+    """The steps over the items of a source. `rules` returns the items to show."""
 
     hydrate: Callable[[State, Page[T]], None]
     rules: Callable[[State, Page[T]], list[T]]
@@ -75,14 +75,13 @@ class Steps(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class RowPages(BlockingMethod, Generic[T]):
-    """A list that SQL gives: everything happens in one read-only transaction."""
+    """A list from SQL: everything happens in one read-only transaction."""
 
     source: Callable[[Session, Params], Source[T]]
     steps: Steps[T]
     auth: AuthMode = "optional"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
-        """Return the JSON answer."""
         with context.session() as session:
             filling = _Filling(
                 self.steps, context, params, self.source(session, params)
@@ -95,7 +94,7 @@ class RowPages(BlockingMethod, Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class SearchPages(BlockingMethod, Generic[T]):
-    """A list that an engine gives: no connection is held while it is asked."""
+    """A list from elsewhere: no connection of the index is held while it is fetched."""
 
     source: Callable[[RequestContext, Params], Source[T]]
     steps: Steps[T]
@@ -103,7 +102,6 @@ class SearchPages(BlockingMethod, Generic[T]):
     auth: AuthMode = "optional"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
-        """Return the JSON answer."""
         filling = _Filling(self.steps, context, params, self.source(context, params))
         while True:
             entries = filling.fetch()
@@ -129,7 +127,7 @@ class Cursors:
         self._given: str | None = params.get("cursor")
 
     def open(self) -> Keyset | None:
-        """Return the keyset in the request's cursor; raise XrpcError for any other."""
+        """Return the keyset in the request's cursor. Raises XrpcError."""
         if self._given is None:
             return None
         return open_cursor(self._secret, self._given, scope=self._scope)
@@ -142,7 +140,7 @@ class Cursors:
 
 
 class _Filling(Generic[T]):
-    """A page that is being filled, round by round."""
+    """A page in progress."""
 
     def __init__(
         self,
@@ -159,7 +157,7 @@ class _Filling(Generic[T]):
         self._cursors = Cursors(context, params, source.subject)
         self._after = self._cursors.open()
         self._limit: int = params["limit"]
-        # One more than a page, so that the end is known.
+        # One more than a page, to see the end.
         self._wanted = self._limit + 1
         self._rounds = 0
         self._deadline = monotonic() + MAX_SECONDS
@@ -173,7 +171,7 @@ class _Filling(Generic[T]):
         return self._source.fetch(self._after, self._wanted)
 
     def take(self, session: Session, entries: Sequence[Entry[T]]) -> None:
-        """Load entries and keep those that may be shown, each once."""
+        """Load entries and keep those that are shown, each once."""
         self._context.check_client()
         if self._state is None:
             self._state = State(session)
@@ -207,13 +205,13 @@ class _Filling(Generic[T]):
         assert self._state is not None
         if monotonic() > self._deadline:
             return True
-        # A page that holds something may end early: its cursor goes on from there.
+        # A page that holds something may end early: its cursor continues from there.
         return bool(self._shown) and (
             self._rounds >= MAX_ROUNDS or self._state.allowance.is_spent
         )
 
     def _page(self, items: list[T]) -> Page[T]:
-        return Page(items, self._source.subject, self._source.asked)
+        return Page(items, self._source.subject, self._source.query_text)
 
     def answer(self) -> dict[str, Any]:
         """Return the JSON of the page."""

@@ -1,4 +1,4 @@
-"""Methods, and those of them whose answer is no page.
+"""Methods, and the shapes of those without pages.
 
 A read method runs four steps in one read-only transaction:
 
@@ -32,7 +32,7 @@ class Method(Protocol):
 
     @property
     def auth(self) -> AuthMode:
-        """The need for a signed-in viewer."""
+        """Return the need for a signed-in viewer."""
 
     def handler(self, app: AppView, server: XrpcServer) -> Handler:
         """Return the function that answers calls."""
@@ -46,11 +46,10 @@ class BlockingMethod(Method):
         """Return the JSON answer."""
 
     def handler(self, app: AppView, server: XrpcServer) -> Handler:
-        """Return the function that answers calls."""
         return lambda call: self.answer(app, call)
 
     def answer(self, app: AppView, call: Call) -> Reply:
-        """Run the method for a call; errors carry the headers of an answer."""
+        """Run the method for a call. Errors carry the headers of an answer."""
         context = context_of(app, call)
         params = call.params if call.input is None else call.input
         try:
@@ -63,7 +62,7 @@ class BlockingMethod(Method):
 
 @dataclass(frozen=True, slots=True)
 class Pipeline(BlockingMethod, Generic[S]):
-    """The four steps of one method, each of which sees the result of the one before."""
+    """A read method in four steps, each of which sees the result of the one before."""
 
     skeleton: Callable[[Session, Params], S]
     hydrate: Callable[[State, S], None]
@@ -72,7 +71,6 @@ class Pipeline(BlockingMethod, Generic[S]):
     auth: AuthMode = "optional"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
-        """Return the JSON answer."""
         with context.session() as session:
             found = self.skeleton(session, params)
             context.check_client()
@@ -90,6 +88,5 @@ class SessionRead(BlockingMethod):
     auth: AuthMode = "optional"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
-        """Return the JSON answer."""
         with context.session() as session:
             return self.read(session, params)

@@ -1,4 +1,4 @@
-"""Errors of the methods that refuse an account which is not shown."""
+"""Errors for accounts that are not shown."""
 
 from __future__ import annotations
 
@@ -34,36 +34,36 @@ def refuse_profile(state: State, actor: int) -> None:
     raise XrpcError("AccountDeactivated", "Account is deactivated", 400)
 
 
-def refuse_repo(state: State, actor: int | None, asked: str) -> str:
-    """Return the DID of the account whose record is asked for.
+def refuse_repo(state: State, actor: int | None, name: str) -> str:
+    """Return the DID of the account of a requested record.
 
-    Raise the error of com.atproto.repo.getRecord for one that is not shown.
+    Raises the error of com.atproto.repo.getRecord for an account that is not shown.
     """
     if actor is not None:
         state.load_actors([actor])
         if decide(state, Place.PROFILE, Case(actor)) is None:
             return state.actors[actor].did
-    raise _bad_request(f"Could not find repo: {asked}")
+    raise _bad_request(f"Could not find repo: {name}")
 
 
-def refuse_subject(state: State, actor: int, asked: str) -> None:
-    """Raise the error of getFollows and getFollowers for an account not shown."""
+def refuse_subject(state: State, actor: int, name: str) -> None:
+    """Raise the error of getFollows and getFollowers for a hidden account."""
     if decide(state, Place.PROFILE, Case(actor)) is not None:
-        raise _bad_request(f"Actor not found: {asked}")
+        raise _bad_request(f"Actor not found: {name}")
 
 
 def refuse_author(state: State, actor: int) -> None:
-    """Raise the error of getAuthorFeed for an account that is not shown, or that the
-    viewer blocks or is blocked by."""
+    """Raise the error of getAuthorFeed for a hidden account, or for a block between it
+    and the viewer."""
     if decide(state, Place.PROFILE, Case(actor)) is not None:
         raise _bad_request("Profile not found")
     viewer = state.session.viewer_actor
     if viewer is None:
         return
     did = state.actors[actor].did
-    if state.standing.block(viewer, actor) is not None:
+    if state.restrictions.block(viewer, actor) is not None:
         raise XrpcError("BlockedActor", f"Requester has blocked actor: {did}", 400)
-    if state.standing.block(actor, viewer) is not None:
+    if state.restrictions.block(actor, viewer) is not None:
         raise XrpcError("BlockedByActor", f"Requester is blocked by actor: {did}", 400)
 
 

@@ -1,8 +1,8 @@
-"""Rules that protect people: in each place, what hides an item and what stands in its
-place. Every method and every page reads this table; nothing else decides.
+"""Rules that protect accounts: for each place, the reasons to hide an item and the
+replacement. Every method and page reads this table.
 
-The provider's own pages (`session.for_page`) have no client behind them: what clients
-hide by label or thread gate is hidden there by OPTED_OUT, LABELLED and HIDDEN_REPLY.
+The provider's own pages (`context.for_page`) have no client behind them. OPTED_OUT,
+LABELLED and HIDDEN_REPLY hide there what clients hide.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import Final
 from appview.hydration.labels import account_subject
 from appview.hydration.records import POST
 from appview.hydration.self_labels import self_label_values
-from appview.hydration.state import State, profile_address
+from appview.hydration.state import State, profile_address, quoted_uri
 from feeds.skeleton import SkeletonItem
+from storage.collections import FEED_POST
+from storage.private.mutes import Mute
 from storage.records.addresses import Address
 
 NO_UNAUTHENTICATED: Final = "!no-unauthenticated"
@@ -29,27 +31,29 @@ class Place(Enum):
     PROFILE = auto()
     """getProfile, and the account of an author feed or of a list of follows."""
     ACTOR = auto()
-    """An entry of getProfiles: asked for by name."""
+    """An entry of getProfiles, requested by name."""
     ACTOR_HIT = auto()
     """A hit of searchActors or typeahead."""
     EXACT_HIT = auto()
-    """A typeahead hit whose handle is what was typed."""
+    """A typeahead hit whose handle equals the search term."""
     FOLLOW = auto()
-    """An entry of getFollows or getFollowers, beside the account asked for."""
+    """An entry of getFollows or getFollowers, beside its subject."""
     LIKE = auto()
     """An entry of getLikes, beside the author of the post."""
     REPOSTER = auto()
-    """An entry of getRepostedBy, or the account that reposted a feed item."""
+    """An entry of getRepostedBy, or the account that reposted an item of its feed."""
+    FEED_REPOSTER = auto()
+    """The account that reposted an item of a feed or timeline."""
     POST = auto()
     """A post of getPosts or a hit of searchPosts."""
     FEED_ITEM = auto()
     """A post in a feed or timeline."""
     AUTHOR_ITEM = auto()
-    """A post in an author feed."""
+    """A post in an author feed, beside the account that reposted it."""
     REPLY_REF = auto()
     """Parent or root of a post in a feed, beside the author of the post."""
     ANCHOR = auto()
-    """The post that a thread was asked for by."""
+    """The post that a thread was requested by."""
     PARENT = auto()
     """A post above another one in a thread, beside the author of that one."""
     REPLY = auto()
@@ -64,11 +68,11 @@ class Condition(Enum):
     """A reason against showing an item."""
 
     MISSING = auto()
-    """The record is not there: deleted, or never seen."""
+    """The record was deleted or never seen."""
     GONE = auto()
-    """The account is not there, not active, taken down, or redacted by a labeler."""
+    """The account is unknown, not active, taken down, or redacted by a labeler."""
     REDACTED = auto()
-    """A labeler that the reader accepts to redact has taken the record down."""
+    """A labeler that the viewer accepts with `redact` has taken the record down."""
     OPTED_OUT = auto()
     """The account asks to be shown to signed-in people only (pages)."""
     LABELLED = auto()
@@ -79,6 +83,12 @@ class Condition(Enum):
     """The account and the one beside it block each other, either way."""
     ANCESTOR_BLOCK = auto()
     """The viewer and the author of the parent or grandparent block each other."""
+    MUTED = auto()
+    """The viewer mutes the account, or its quotes and the record is one."""
+    MUTED_REPOSTS = auto()
+    """The viewer mutes the account or its reposts."""
+    MUTED_CONTENT = auto()
+    """The viewer mutes the account, but not the one beside it that reposted it."""
     GATED = auto()
     """The thread's gate does not let the account reply."""
     HIDDEN_REPLY = auto()
@@ -93,15 +103,15 @@ class Effect(Enum):
     """The consequence of a condition that holds."""
 
     HIDE = auto()
-    """Nothing."""
+    """Leave the item out."""
     NOT_FOUND = auto()
-    """A notFoundPost or viewNotFound."""
+    """Show a notFoundPost or viewNotFound."""
     BLOCKED = auto()
-    """A blockedPost or viewBlocked."""
+    """Show a blockedPost or viewBlocked."""
     DETACH = auto()
-    """A viewDetached."""
+    """Show a viewDetached."""
     REFUSE = auto()
-    """An error."""
+    """Answer with an error."""
 
 
 Rules = tuple[tuple[Condition, Effect], ...]
@@ -123,11 +133,17 @@ TABLE: Final[dict[Place, Rules]] = {
     Place.FOLLOW: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
     Place.LIKE: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
     Place.REPOSTER: _rules(Effect.HIDE, *_GONE, Condition.VIEWER_BLOCK),
-    Place.POST: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
-    Place.FEED_ITEM: _rules(
-        Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK, Condition.ANCESTOR_BLOCK
+    Place.FEED_REPOSTER: _rules(
+        Effect.HIDE, *_GONE, Condition.VIEWER_BLOCK, Condition.MUTED_REPOSTS
     ),
-    Place.AUTHOR_ITEM: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
+    Place.POST: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
+    Place.FEED_ITEM: (
+        *_rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
+        *_rules(Effect.HIDE, Condition.ANCESTOR_BLOCK, Condition.MUTED),
+    ),
+    Place.AUTHOR_ITEM: _rules(
+        Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK, Condition.MUTED_CONTENT
+    ),
     Place.REPLY_REF: (
         *_rules(Effect.NOT_FOUND, *_NO_RECORD),
         *_rules(Effect.BLOCKED, *_BLOCKS),
@@ -154,21 +170,20 @@ TABLE: Final[dict[Place, Rules]] = {
     ),
     Place.NAMED: _rules(Effect.HIDE, *_NO_RECORD),
 }
-"""The first condition that holds decides; an item for which none holds is shown."""
+"""The first condition that holds decides; an item without one is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An item in a place: its account, its record if it is one, the account on the
-    other side, and the post that quotes it."""
+    """An item in a place.
+
+    `beside` is the account on the other side, `quoted_by` the quoting post.
+    """
 
     actor: int
     record: Address | None = None
     beside: int | None = None
     quoted_by: Address | None = None
-
-
-# conditions
 
 
 def _is_missing(state: State, case: Case) -> bool:
@@ -191,12 +206,12 @@ def _is_redacted(state: State, case: Case) -> bool:
 
 def has_opted_out(state: State, case: Case) -> bool:
     session = state.session
-    if session.viewer is not None or not session.for_page:
+    if session.viewer is not None or not session.context.for_page:
         return False
     profile = state.records.get(profile_address(case.actor))
     actor = state.actors.get(case.actor)
     if profile is None and actor is not None and actor.sort_at is not None:
-        # There is one, which the answer had no room to read: it may say so.
+        # The profile exists but the allowance was spent; it may say so.
         return True
     post = state.posts.get(case.record) if case.record else None
     values = self_label_values(profile.value) if profile else []
@@ -205,7 +220,7 @@ def has_opted_out(state: State, case: Case) -> bool:
 
 
 def _is_labelled(state: State, case: Case) -> bool:
-    if not state.session.for_page:
+    if not state.session.context.for_page:
         return False
     subjects = [account_subject(case.actor), profile_address(case.actor)]
     if case.record is not None:
@@ -219,7 +234,7 @@ def _is_labelled(state: State, case: Case) -> bool:
 
 def _is_blocked(state: State, actor: int) -> bool:
     viewer = state.session.viewer_actor
-    return viewer is not None and state.standing.is_blocked(viewer, actor)
+    return viewer is not None and state.restrictions.is_blocked(viewer, actor)
 
 
 def _is_viewer_blocked(state: State, case: Case) -> bool:
@@ -227,7 +242,7 @@ def _is_viewer_blocked(state: State, case: Case) -> bool:
 
 
 def _is_party_blocked(state: State, case: Case) -> bool:
-    return case.beside is not None and state.standing.is_blocked(
+    return case.beside is not None and state.restrictions.is_blocked(
         case.beside, case.actor
     )
 
@@ -240,15 +255,41 @@ def _is_ancestor_blocked(state: State, case: Case) -> bool:
     return any(_is_blocked(state, a.actor) for a in (parent, grandparent) if a)
 
 
+def _mute_of(state: State, actor: int | None) -> Mute | None:
+    found = None if actor is None else state.actors.get(actor)
+    return state.session.mutes.get(found.did) if found else None
+
+
+def _is_muted(state: State, case: Case) -> bool:
+    mute = _mute_of(state, case.actor)
+    if mute is None or mute.is_full:
+        return mute is not None
+    post = state.posts.get(case.record) if case.record else None
+    uri = quoted_uri(post.record.value) if post else None
+    return mute.only_quotes and uri is not None and f"/{FEED_POST}/" in uri
+
+
+def _are_reposts_muted(state: State, case: Case) -> bool:
+    mute = _mute_of(state, case.actor)
+    return mute is not None and (mute.is_full or mute.only_reposts)
+
+
+def _is_content_muted(state: State, case: Case) -> bool:
+    mute, beside = _mute_of(state, case.actor), _mute_of(state, case.beside)
+    if case.beside is None or mute is None or not mute.is_full:
+        return False
+    return beside is None or not beside.is_full
+
+
 def _is_gated(state: State, case: Case) -> bool:
-    return case.record is not None and state.standing.violates(case.record)
+    return case.record is not None and state.restrictions.violates(case.record)
 
 
 def _is_hidden_reply(state: State, case: Case) -> bool:
     post = state.posts.get(case.record) if case.record else None
-    if not state.session.for_page or post is None or post.root is None:
+    if not state.session.context.for_page or post is None or post.root is None:
         return False
-    gate = state.standing.threadgate(post.root)
+    gate = state.restrictions.threadgate(post.root)
     return gate is not None and state.uris[post.record.address] in gate.hidden_replies
 
 
@@ -256,13 +297,13 @@ def _is_not_quotable(state: State, case: Case) -> bool:
     quoting = state.posts.get(case.quoted_by) if case.quoted_by else None
     if quoting is None or case.record is None or case.record.collection != POST:
         return False
-    return state.standing.violates_postgate(quoting, case.record)
+    return state.restrictions.violates_postgate(quoting, case.record)
 
 
 def _is_detached(state: State, case: Case) -> bool:
     if case.record is None or case.quoted_by is None:
         return False
-    gate = state.standing.postgate(case.record)
+    gate = state.restrictions.postgate(case.record)
     return gate is not None and state.uris.get(case.quoted_by) in gate.detached
 
 
@@ -275,6 +316,9 @@ _HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
     Condition.VIEWER_BLOCK: _is_viewer_blocked,
     Condition.PARTY_BLOCK: _is_party_blocked,
     Condition.ANCESTOR_BLOCK: _is_ancestor_blocked,
+    Condition.MUTED: _is_muted,
+    Condition.MUTED_REPOSTS: _are_reposts_muted,
+    Condition.MUTED_CONTENT: _is_content_muted,
     Condition.GATED: _is_gated,
     Condition.HIDDEN_REPLY: _is_hidden_reply,
     Condition.NOT_QUOTABLE: _is_not_quotable,
@@ -282,11 +326,9 @@ _HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
 }
 
 
-# deciding
-
-
 def decide(state: State, place: Place, case: Case) -> Effect | None:
-    """Return what stands against showing an item; None if it is shown."""
+    """Return the effect of the first condition that holds; None if the item is
+    shown."""
     for condition, effect in TABLE[place]:
         if _HOLDS[condition](state, case):
             return effect
@@ -301,7 +343,7 @@ def decide_record(
     beside: int | None = None,
     quoted_by: Address | None = None,
 ) -> Effect | None:
-    """As `decide`, for a record."""
+    """Decide on a record; see `decide`."""
     return decide(state, place, Case(record.actor, record, beside, quoted_by))
 
 
@@ -311,7 +353,7 @@ def shown_actors(
     """Return the accounts that are shown, in order."""
     found = [*actors]
     if beside is not None:
-        state.standing.load_pairs((beside, actor) for actor in found)
+        state.restrictions.load_pairs((beside, actor) for actor in found)
     return [a for a in found if decide(state, place, Case(a, beside=beside)) is None]
 
 
@@ -325,13 +367,13 @@ def shown_records(
 def shown_items(
     state: State, place: Place, items: Iterable[SkeletonItem]
 ) -> list[SkeletonItem]:
-    """Return the feed items that are shown: the post, and the account that reposted."""
-    return [
-        item
-        for item in items
-        if decide_record(state, place, item.post) is None
-        and (
-            item.repost is None
-            or decide(state, Place.REPOSTER, Case(item.repost.actor)) is None
-        )
-    ]
+    """Return the feed items whose post and reposting account are shown."""
+    reposter = Place.FEED_REPOSTER if place is Place.FEED_ITEM else Place.REPOSTER
+
+    def is_shown(item: SkeletonItem) -> bool:
+        by = item.repost.actor if item.repost else None
+        if by is not None and decide(state, reposter, Case(by)) is not None:
+            return False
+        return decide_record(state, place, item.post, beside=by) is None
+
+    return [item for item in items if is_shown(item)]

@@ -29,6 +29,9 @@ METHODS: Final = (
     "app.bsky.feed.searchPosts",
     "app.bsky.graph.getFollowers",
     "app.bsky.graph.getFollows",
+    "app.bsky.graph.getMutes",
+    "app.bsky.graph.muteActor",
+    "app.bsky.graph.unmuteActor",
     "com.atproto.identity.resolveHandle",
     "com.atproto.sync.requestCrawl",
 )

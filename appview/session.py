@@ -1,8 +1,8 @@
-"""One request: who asks, whose labels they want, and its read-only transactions."""
+"""A request: viewer, accepted labelers, and its read-only transactions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from appview.labelers import (
 from network.xrpc.server import Call, XrpcError
 from protocol.syntax import is_did
 from storage.postgres.pool import Conn
+from storage.private.mutes import Mute, load_mutes
 from storage.records.addresses import find_actors, find_handles
 
 REPO_REV = "atproto-repo-rev"
@@ -26,7 +27,7 @@ _NO_LABELERS = Labelers()
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The signed-in account; `actor` is None while we know nothing of it."""
+    """The signed-in account; `actor` is None if the index does not know it."""
 
     did: str
     actor: int | None
@@ -34,10 +35,11 @@ class Viewer:
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request, without a connection: hold none while waiting for anything else.
+    """A request without a connection: hold none while waiting for anything else.
 
-    `nsid` binds the cursors given out. `viewer_did` is the account that asks.
-    `for_page`: a page of ours asks, so no client applies labels and gates.
+    `nsid` binds the cursors given out. `viewer_did` is the signed-in account.
+    `for_page`: the request is of a page, without a client that applies labels and
+    gates.
     """
 
     app: AppView
@@ -48,33 +50,46 @@ class RequestContext:
     is_client_gone: Callable[[], bool] = lambda: False
     repo_rev: str | None = None
     """The revision of the viewer's repo, known once a session was opened."""
+    _mutes: Mapping[str, Mute] | None = None
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """Open a read-only transaction that sees one moment."""
+        """Open a read-only transaction on one snapshot."""
         self.check_client()
+        mutes = self._load_mutes()
         with self.app.pool.connection() as conn:
             conn.execute(
                 "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
                 f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"
             )
-            yield Session(self, conn, self._find_viewer(conn))
+            yield Session(self, conn, self._find_viewer(conn), mutes)
 
     def check_client(self) -> None:
-        """Raise XrpcError if nobody waits for the answer any more."""
+        """Raise XrpcError if the client has disconnected."""
         if self.is_client_gone():
             raise XrpcError(
-                "ClientClosedRequest", "the client is gone", CLIENT_CLOSED_REQUEST
+                "ClientClosedRequest",
+                "the client has disconnected",
+                CLIENT_CLOSED_REQUEST,
             )
 
     def reply_headers(self) -> dict[str, str]:
-        """Return how fresh the viewer's own data is, and whose labels were applied."""
+        """Return the revision of the viewer's repo and the applied labelers."""
         headers = {}
         if self.labelers.dids:
             headers[CONTENT_LABELERS] = self.labelers.header()
         if self.repo_rev:
             headers[REPO_REV] = self.repo_rev
         return headers
+
+    def _load_mutes(self) -> Mapping[str, Mute]:
+        """Read the viewer's mutes once, while no connection of the index is held."""
+        if self._mutes is None:
+            self._mutes = {}
+            if self.viewer_did is not None:
+                with self.app.private.read() as conn:
+                    self._mutes = load_mutes(conn, self.viewer_did)
+        return self._mutes
 
     def _find_viewer(self, conn: Conn) -> Viewer | None:
         if self.viewer_did is None:
@@ -86,7 +101,7 @@ class RequestContext:
         ).fetchone()
         if row is None:
             return Viewer(self.viewer_did, None)
-        # The first session's: everything shown is at least as new.
+        # Of the first session: everything shown is at least as new.
         self.repo_rev = self.repo_rev or row[1]
         return Viewer(self.viewer_did, row[0])
 
@@ -98,34 +113,21 @@ class Session:
     context: RequestContext
     conn: Conn
     viewer: Viewer | None
+    mutes: Mapping[str, Mute]
+    """Mutes of the viewer, by DID."""
 
     @property
     def app(self) -> AppView:
-        """The read side that answers."""
+        """Return the read side."""
         return self.context.app
 
     @property
-    def nsid(self) -> str:
-        """The method that was called."""
-        return self.context.nsid
-
-    @property
-    def labelers(self) -> Labelers:
-        """The labelers that the request accepts."""
-        return self.context.labelers
-
-    @property
-    def for_page(self) -> bool:
-        """Read by a page of ours: no client applies labels and gates to the answer."""
-        return self.context.for_page
-
-    @property
     def viewer_actor(self) -> int | None:
-        """The viewer's actor id, if both are known."""
+        """Return the viewer's actor id, if both are known."""
         return self.viewer.actor if self.viewer else None
 
     def find_actor(self, identifier: str) -> int | None:
-        """Return the actor id of a DID or a handle that the index knows."""
+        """Return the actor id of a known DID or handle."""
         if not is_did(identifier):
             did = find_handles(self.conn, [identifier]).get(identifier.lower())
             if did is None:

@@ -1,1 +1,1 @@
-"""The audit: samples, rebuilt roots, rows, repairs."""
+"""Audits: samples, rebuilt roots, row checks and repairs."""

@@ -1,9 +1,7 @@
-"""The audit that never ends: repos drawn at random, held against what was signed and
-against what their hosts have.
+"""The continuous audit: random repos, checked against their signatures and hosts.
 
-One step is bounded in repos, in records of one repo and in time, so that it costs the
-same whatever the index has grown to. Whatever it finds is counted; what is wrong is
-fetched again, when its host answers.
+A step is bounded in repos, records of a repo and time, at any size of the index. Every
+finding is counted. A wrong repo is fetched again once its host answers.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 MOST_RECORDS: Final = 500_000
 STEP_S: Final = 40.0
-# What a host wrote this long ago may still be on its way to us.
+# A commit this recent may still be on its way to us.
 LAG_S: Final = 60.0
 ERROR: Final = "the audit found it wrong"
 _MAX_ANSWER_BYTES: Final = 10_000
@@ -58,7 +56,7 @@ _PAGE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look at a repo came to."""
+    """Result of the check of one repo."""
 
     did: str
     verdict: Verdict
@@ -72,7 +70,7 @@ class _Head:
 
 
 class Auditor:
-    """Looks at repos one by one. `repair` has wrong ones fetched again."""
+    """Checks of single repos. With `repair`, wrong ones are fetched again."""
 
     def __init__(
         self,
@@ -89,8 +87,8 @@ class Auditor:
         self._repair = repair
         self._most_records = most_records
 
-    async def look(self, did: str) -> Finding:
-        """Hold one repo against what was signed, then against its host."""
+    async def check(self, did: str) -> Finding:
+        """Check one repo against its signature, then against its host."""
         try:
             host = await asyncio.to_thread(self._host_of, did)
             if host is None:
@@ -107,7 +105,7 @@ class Auditor:
             else Finding(did, Verdict.UNREACHABLE, "no host is known")
         )
         if not ours.ok:
-            # What is wrong is better than nothing while there is nothing better.
+            # Keep wrong rows while the host offers no better ones.
             if self._repair and isinstance(answer, _Head):
                 await asyncio.to_thread(self._fetch_anew, did)
             return Finding(did, Verdict.WRONG, describe_fault(ours))
@@ -115,7 +113,7 @@ class Auditor:
             return answer
         finding = _compare(did, ours, answer)
         if finding.verdict in (Verdict.BEHIND, Verdict.FORKED, Verdict.AHEAD):
-            return await self._look_again(finding, ours, answer)
+            return await self._recheck(finding, ours, answer)
         if ours.keeps is not None:
             return await self._prove(ours, ours.keeps, host)
         return finding
@@ -123,7 +121,7 @@ class Auditor:
     async def _prove(
         self, ours: RepoAudit, keeps: frozenset[str], host: str
     ) -> Finding:
-        """Hold a partial repo against the nodes that its host has of the same tree."""
+        """Check a partial repo against its host's nodes of the same tree."""
         did = Did(ours.did)
         client = XrpcClient(self._fetcher, host)
         try:
@@ -136,20 +134,21 @@ class Auditor:
             return Finding(did, Verdict.UNREACHABLE, str(error))
         equal = await asyncio.to_thread(self._compare_parts, ours, listed)
         if equal is None:
-            return Finding(did, Verdict.UNPROVEN, "it moved while we looked")
+            return Finding(did, Verdict.UNPROVEN, "it changed during the check")
         if equal:
             return Finding(did, Verdict.PARTIAL)
         if self._repair:
             await asyncio.to_thread(self._fetch_anew, did)
-        return Finding(did, Verdict.WRONG, "the rows are not what was signed")
+        return Finding(did, Verdict.WRONG, "the rows differ from the signed tree")
 
-    async def _look_again(
+    async def _recheck(
         self, finding: Finding, ours: RepoAudit, answer: _Head
     ) -> Finding:
-        """A commit may have come while the host was asked."""
+        """Ignore a difference if a commit came during the check; repair it
+        otherwise."""
         now_here = await asyncio.to_thread(self._head_of, finding.did)
         if now_here is not None and now_here.rev != ours.rev:
-            return Finding(finding.did, Verdict.LAGGING, "it moved while we looked")
+            return Finding(finding.did, Verdict.LAGGING, "it changed during the check")
         if self._repair:
             if finding.verdict is Verdict.FORKED:
                 await asyncio.to_thread(self._fetch_anew, finding.did)
@@ -171,12 +170,12 @@ class Auditor:
         except NetworkError as error:
             return Finding(did, Verdict.UNREACHABLE, str(error))
         except (ProtocolError, KeyError, TypeError):
-            return Finding(did, Verdict.UNREACHABLE, "not an answer")
+            return Finding(did, Verdict.UNREACHABLE, "invalid response")
 
-    # In a thread, each with a connection of its own.
+    # The methods below run in threads, each with its own connection.
 
     def _host_of(self, did: str) -> str | None:
-        """The URL of the host of a synchronized repo; empty when it has none."""
+        """Return the host's URL of a synchronized repo; empty if it has no host."""
         with self._pool.connection() as conn:
             row = conn.execute(
                 """
@@ -234,7 +233,7 @@ def _compare(did: str, ours: RepoAudit, host: _Head) -> Finding:
     return Finding(did, verdict, f"{ours.rev} here, {host.rev} there")
 
 
-def ask_all(
+def check_all(
     open_fetcher: Callable[[], Fetcher],
     pool: Pool,
     interner: Interner,
@@ -242,18 +241,18 @@ def ask_all(
     *,
     repair: bool,
 ) -> Iterator[Finding]:
-    """Hold repos against their hosts, each once, a hundred at a time."""
+    """Check each repo against its host, a hundred at a time."""
 
     async def some(page: Sequence[str]) -> list[Finding]:
         slots = asyncio.Semaphore(_AT_ONCE)
         async with open_fetcher() as fetcher:
             auditor = Auditor(pool, interner, fetcher, repair=repair, most_records=None)
 
-            async def look(did: str) -> Finding:
+            async def check(did: str) -> Finding:
                 async with slots:
-                    return await auditor.look(did)
+                    return await auditor.check(did)
 
-            return await asyncio.gather(*map(look, page))
+            return await asyncio.gather(*map(check, page))
 
     for start in range(0, len(dids), _PAGE):
         yield from asyncio.run(some(dids[start : start + _PAGE]))
@@ -262,7 +261,7 @@ def ask_all(
 def audit_step(
     pool: Pool, interner: Interner, open_clients: OpenClients, *, per_run: float
 ) -> Mapping[Verdict, int]:
-    """One step of the endless audit: `per_run` repos on average."""
+    """Run one step of the continuous audit: `per_run` repos on average."""
     count = int(per_run) + (random.random() < per_run % 1)
     with pool.connection() as conn:
         drawn = draw_repos(conn, count)
@@ -284,16 +283,16 @@ async def _step(
     async with open_clients() as clients:
         auditor = Auditor(pool, interner, clients.fetcher, repair=True)
 
-        async def look(actor: int, did: str) -> None:
+        async def check(actor: int, did: str) -> None:
             async with slots:
-                # What is left undone was drawn at random too: nothing is skewed.
+                # The skipped rest was drawn at random too, so nothing is skewed.
                 if time.monotonic() > deadline:
                     return
-                finding = await auditor.look(did)
+                finding = await auditor.check(did)
                 await asyncio.to_thread(_note, pool, actor, finding)
                 found[finding.verdict] += 1
 
-        await asyncio.gather(*(look(actor, did) for actor, did in drawn))
+        await asyncio.gather(*(check(actor, did) for actor, did in drawn))
     return found
 
 

@@ -1,8 +1,7 @@
-"""Making room for a repo that must be fetched anew, because our rows of it are wrong.
+"""Repair of a repo with wrong rows: it is cleared and fetched again.
 
-A fetch compares with what is held, and rows that follow from records are changed with
-their record. Where a row was lost or changed behind our back that is not enough:
-everything that came out of the repo goes, and the next fetch is as the first.
+A fetch compares records only, and changes derived rows with their record. It does not
+repair a row that was lost or changed by itself, so all rows of the repo go first.
 """
 
 from __future__ import annotations
@@ -35,13 +34,12 @@ def clear_repo(
     now: datetime,
     error: str,
 ) -> int:
-    """Remove every row that came out of a repo, and queue the repo to be fetched
-    whole; return how many records went. Commits.
+    """Remove every row of a repo and queue it for a whole fetch; return the number of
+    records. Commits.
 
-    In transactions of 2,000 records at most: a kill leaves a repo that is fetched
-    anyway. Ends with a look through the whole table of links, since a link that no
-    record accounts for is found in no other way. What is shown of the account is gone
-    until it is fetched.
+    Each transaction removes at most 2,000 records; after a crash the repo is fetched
+    anyway. Ends with a scan of all links, the only way to find those without a record.
+    The account's content is hidden until the fetch.
     """
     actor = interner.actors([did])[did]
     removed = 0
@@ -65,7 +63,7 @@ def clear_repo(
 
 
 def _read_page(conn: Conn, actor: int) -> list[tuple[int, int, bytes | None]]:
-    """The next records: (collection, rkey, bytes), None for one that is damaged."""
+    """Return the next records: (collection, rkey, bytes), None for damaged ones."""
     page: list[tuple[int, int, bytes | None]] = []
     size = 0
     for collection, rkey, stored in read_stored(conn, actor, rows=_ROWS):
@@ -105,12 +103,12 @@ def _remove(
 def _read(stored: bytes) -> bytes | None:
     try:
         return decompress(stored)
-    except Exception:  # a damaged row may fail in any way; what is left of it goes
+    except Exception:  # a damaged row may fail in any way
         return None
 
 
 def _remove_strays(conn: Conn, actor: int) -> StatsChange:
-    """Remove what no record accounted for; return what is to be taken from counts."""
+    """Remove rows without a record; return the changes of counts."""
     stats = StatsChange()
     columns = ", ".join(links.LinkRow._fields)
     rows = conn.execute(

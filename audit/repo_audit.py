@@ -1,5 +1,8 @@
-"""Proving the index to itself: the root of a repo rebuilt from our rows against the
-signed one, and counts against what they count."""
+"""Audit of repos and counts.
+
+A repo's root is rebuilt from our rows and compared with the signed one; counts are
+compared with their rows.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ from storage.records.record_rows import iter_repo
 from storage.states import REPO_SYNCHRONIZED
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
-# What reading a row raises that is not as we wrote it.
+# Errors of reading a damaged row.
 _UNREADABLE: Final = (
     ProtocolError,
     UnknownDictionaryError,
@@ -49,21 +52,18 @@ class UnknownRepoError(Exception):
 
 
 class RepoTooLargeError(Exception):
-    """A repo has more records than may be looked at in one step."""
+    """A repo has more records than one step may read."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepoAudit:
-    """`root` is rebuilt from our rows, `data` is what the stored head says, and
-    `signed` what the signed commit block says: all three must be equal.
+    """Result of an audit: `root` is rebuilt from our rows, `data` is the stored head's
+    root, `signed` that of the signed commit. All three must be equal.
 
-    Of a partial repo only the collections `keeps` are held: no root can be rebuilt from
-    those, `root` is empty, and whether the rows are what was signed is told by
-    `compare_parts`.
-
-    `fault` says what cannot be right without any comparison: a row or a commit that
-    cannot be read, a commit of another account or revision. `commit` is the CID of
-    the commit block.
+    Of a partial repo only the collections `keeps` are stored: `root` is empty, and
+    `compare_parts` compares the rows. `fault` is an error found without comparison: an
+    unreadable row or commit, or a commit of another account or revision. `commit` is
+    the CID of the commit block.
     """
 
     did: str
@@ -79,26 +79,25 @@ class RepoAudit:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong; of a whole repo, that its rows are as signed."""
+        """Return True if nothing is wrong; for a whole repo, its rows are as signed."""
         root = self.data if self.keeps is not None else self.root
         return self.fault is None and root == self.data == self.signed
 
 
 @dataclass(frozen=True, slots=True)
 class StatsAudit:
-    """Rows whose counts were not what they count: table -> number. Repaired rows are
-    right from the end of the call on."""
+    """Table -> number of wrong rows of counts, which a repair has corrected."""
 
     wrong: dict[str, int]
 
     @property
     def ok(self) -> bool:
-        """Whether every count was right."""
+        """Return True if every count was right."""
         return not any(self.wrong.values())
 
 
 def rebuild_root(conn: Conn, did: str) -> bytes:
-    """The root of a repo's tree, made from our rows; memory does not grow with it.
+    """Return the root of a repo's tree made from our rows, in constant memory.
 
     Raises UnknownRepoError. Needs a connection that is not in autocommit mode.
     """
@@ -107,7 +106,7 @@ def rebuild_root(conn: Conn, did: str) -> bytes:
 
 
 def audit_repo(conn: Conn, did: str, *, most_records: int | None = None) -> RepoAudit:
-    """Rebuild a repo's root and compare; one state, whatever is written meanwhile.
+    """Rebuild a repo's root and compare it, in one snapshot.
 
     Raises UnknownRepoError, and RepoTooLargeError beyond `most_records`.
     """
@@ -168,9 +167,11 @@ def compare_parts(
     rev: str,
     listed: Iterable[tuple[bytes, bytes]],
 ) -> bool | None:
-    """Whether what we hold of a partial repo are exactly these (key, CID), sorted and
-    proven by somebody else; None if it does not stand at `rev` any more. A row that
-    cannot be read is a difference. Raises UnknownRepoError."""
+    """Return True if a partial repo holds exactly these (key, CID), sorted and proven.
+
+    Returns None if it is not at `rev` any more. An unreadable row is a difference.
+    Raises UnknownRepoError.
+    """
     require_idle(conn)
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -191,16 +192,16 @@ def _is_kept(key: bytes, keeps: frozenset[str]) -> bool:
 
 
 def describe_fault(found: RepoAudit) -> str | None:
-    """In words, what is wrong with a repo; None when nothing is."""
+    """Return the fault of a repo in words; None if there is none."""
     if found.fault is not None:
         return found.fault
     if found.data != found.signed:
         return "the stored root is not the signed one"
-    return None if found.ok else "the rows are not what was signed"
+    return None if found.ok else "the rows differ from the signed tree"
 
 
 def list_synchronized(conn: Conn, *, after: str = "", limit: int = 1_000) -> list[str]:
-    """DIDs of repos that can be audited, a page in the order of their DIDs."""
+    """Return a page of DIDs of repos that can be audited, in order."""
     rows = conn.execute(
         """
         SELECT did FROM actor JOIN repo ON repo.actor = actor.id
@@ -236,9 +237,9 @@ def _head_of(
 
 
 def recount_stats(conn: Conn, *, repair: bool = False) -> StatsAudit:
-    """Count everything anew and compare. With `repair`, write what is right.
+    """Recount everything and compare. With `repair`, write the right counts.
 
-    Reads whole tables: a job for the night. Live batches wait only with `repair`.
+    Reads whole tables, so run it at night. Live batches wait only with `repair`.
     """
     wrong: dict[str, int] = {}
     with whole_transaction(conn):
@@ -280,7 +281,7 @@ def _recount(conn: Conn, recount: _Recount, repair: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Recount:
-    """A table of counts, and the query that counts anew."""
+    """A table of counts, and the query that recounts it."""
 
     table: str
     keys: tuple[str, ...]

@@ -1,9 +1,7 @@
-"""Proving the rows that follow from records: they are made of the bytes again, and
-compared.
+"""Audit of derived rows: they are made of the records again and compared.
 
-What no record says is taken from the row itself: when this project first saw it. How
-far a wrong edge that replaces none can be found is a matter of cost: edges have no
-index by their source, so all of them must be read.
+Only the time of first indexing is taken from the row itself. Surplus edges are
+expensive to find: edges have no index by source, so all of them must be read.
 """
 
 from __future__ import annotations
@@ -35,11 +33,11 @@ from storage.records.rows import RowTable, count_rows_of, fetch_rows
 from storage.records.uncounted_links import count_uncounted_of, find_aside
 
 MOST_LINK_BYTES: Final = 256 * 1024**2
-"""So many bytes of edges may be read for one repo in a step of the endless audit."""
+"""Maximum bytes of edges read for one repo in a step of the continuous audit."""
 
 _ERRORS: Final = "index_error"
-# Later than any record says: rows that remember when they were first seen say so
-# themselves, and edges are compared with what is the latest they may be.
+# Later than any record: dated rows hold their own time, and edges are compared with
+# the latest possible one.
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 Address = tuple[int, int]
@@ -47,19 +45,19 @@ Address = tuple[int, int]
 
 @dataclass(slots=True)
 class RowAudit:
-    """Table -> rows that are wrong, missing, or too many."""
+    """Table -> number of wrong, missing or surplus rows."""
 
     wrong: Counter[str] = field(default_factory=Counter)
 
     @property
     def ok(self) -> bool:
-        """Whether every row is what its record says."""
+        """Return True if every row matches its record."""
         return not self.wrong.total()
 
     def describe(self) -> str:
-        """In words."""
+        """Return the result in words."""
         found = ", ".join(f"{name} {n}" for name, n in sorted(self.wrong.items()) if n)
-        return f"rows are not what their records say: {found}"
+        return f"rows that differ from their records: {found}"
 
 
 def audit_whole(
@@ -70,8 +68,10 @@ def audit_whole(
     most_records: int | None = None,
     most_link_bytes: int | None = None,
 ) -> RepoAudit:
-    """`audit_repo`, and where that finds nothing the rows that follow from records.
-    Raises as it does."""
+    """Run `audit_repo`, and audit the derived rows if it finds nothing.
+
+    Raises the same errors.
+    """
     found = audit_repo(conn, did, most_records=most_records)
     if not found.ok:
         return found
@@ -86,9 +86,11 @@ def audit_rows(
     *,
     most_link_bytes: int | None = None,
 ) -> RowAudit:
-    """Make the rows of every record of a repo again and compare; one state, a page of
-    records at a time. Edges too many are looked for where no more than
-    `most_link_bytes` must be read for it."""
+    """Make the rows of every record of a repo again and compare, in one snapshot.
+
+    Reads a page of records at a time. Surplus edges are searched if at most
+    `most_link_bytes` must be read.
+    """
     actor = interner.actors([did])[did]
     require_idle(conn)
     with conn.transaction():
@@ -110,7 +112,7 @@ class _Audit:
         self._expected: Counter[str] = Counter()
 
     def take(self, page: Sequence[tuple[int, int, bytes]]) -> None:
-        """The next records: (collection, rkey, bytes)."""
+        """Compare the rows of the next records: (collection, rkey, bytes)."""
         nsids = self._interner.nsids({collection for collection, _, _ in page})
         changes = [
             Change(self._actor, collection, rkey, nsids[collection], None, value)
@@ -152,7 +154,7 @@ class _Audit:
         expected: set[tuple[int, int]],
         page: Sequence[tuple[int, int, bytes]],
     ) -> None:
-        """Which records are not shown; the words of why may have changed."""
+        """Compare which records have errors; their texts may have changed."""
         rows = self._conn.execute(
             """
             SELECT e.collection, e.rkey FROM index_error e
@@ -166,7 +168,7 @@ class _Audit:
         self.wrong[_ERRORS] += len(expected ^ set(rows))
 
     def count(self, most_link_bytes: int | None) -> None:
-        """What no record accounts for."""
+        """Count the rows without a record."""
         conn, actor = self._conn, self._actor
         tables = [table.name for table in ROW_TABLES] + [_ERRORS]
         held: Mapping[str, int] = count_rows_of(conn, tables, actor)

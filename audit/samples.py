@@ -1,4 +1,4 @@
-"""What the audit found of repos drawn at random, and what that says of all of them."""
+"""Findings of the audit, and the completeness estimated from them."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from storage.postgres.pool import Conn
 KEPT: Final = 10_000
 _MAX_DETAIL_CHARS: Final = 200
 _Z95: Final = 1.96
-# Ids that are tried for each repo wanted: most ids are of accounts without a repo.
+# Ids drawn for each wanted repo: most accounts have none.
 _DRAWS: Final = 200
 
 
 class Verdict(StrEnum):
-    """What one look at a repo came to. A closed set: metric labels."""
+    """Result of the check of one repo; a closed set of metric labels."""
 
     EQUAL = "equal"
-    """Our rows are what was signed, and that is the host's latest."""
+    """The rows are as signed, and at the host's latest commit."""
     LAGGING = "lagging"
-    """As signed; the host has something newer of a moment ago."""
+    """As signed; the host has a commit of a moment ago."""
     BEHIND = "behind"
-    """As signed, but the host has had something newer for longer."""
+    """As signed, but the host has had a newer commit for longer."""
     AHEAD = "ahead"
-    """As signed, and newer than what the host says is its latest."""
+    """As signed, and newer than the host's latest commit."""
     FORKED = "forked"
-    """As signed, but under this revision the host has another commit."""
+    """As signed, but the host has another commit of this revision."""
     WRONG = "wrong"
-    """Our rows are not what was signed."""
+    """The rows differ from the signed tree."""
     WAITING = "waiting"
     """Not synchronized: waiting to be fetched."""
     UNREACHABLE = "unreachable"
-    """As signed; the host could not be asked."""
+    """As signed; the host did not answer."""
     REFUSED = "refused"
-    """As signed; the host says that it gives no such repo (any more)."""
+    """As signed; the host does not serve the repo (any more)."""
     PARTIAL = "partial"
-    """Only chosen collections are held: those are as signed, by the host's own nodes,
-    and the rest is not here."""
+    """Only chosen collections are stored; they match the host's nodes."""
     UNPROVEN = "unproven"
-    """Only chosen collections are held, and the host gave nothing to prove them by."""
+    """Only chosen collections are stored, and the host offered no proof of them."""
     TOO_LARGE = "too_large"
-    """Too large to be looked at in one step."""
+    """Too large for one step."""
 
 
 SOUND: Final = frozenset({Verdict.EQUAL, Verdict.LAGGING})
 UNSOUND: Final = frozenset({Verdict.WRONG, Verdict.FORKED, Verdict.BEHIND})
-"""What is a fault of ours, or must be taken for one; others are their host's."""
+"""Faults of ours, or indistinguishable from them; others are their host's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """The share of known active repos that are synchronized and equal to their
-    host's, estimated from `samples` draws; `low` to `high` is its 95 % interval
-    (Wilson). `chosen` is the share of those that hold all that they are said to hold:
-    partial ones that were proven, too. None without samples."""
+    """Share of known active repos that are synchronized and equal to their host's.
+
+    Estimated from `samples` draws; `low` to `high` is its 95 % interval (Wilson).
+    `chosen` also includes partial repos that were proven. None without samples.
+    """
 
     samples: int
     verdicts: Mapping[Verdict, int]
@@ -69,10 +69,10 @@ class Completeness:
 
 
 def draw_repos(conn: Conn, count: int) -> list[tuple[int, str]]:
-    """(actor, DID) of up to `count` known active repos, each as likely as any other.
+    """Return (actor, DID) of up to `count` known active repos, drawn uniformly.
 
-    By drawing ids and keeping those that are of such a repo: the cost does not grow
-    with the table. May give fewer where repos are rare among the accounts.
+    Draws ids and keeps those of such repos, so the cost does not grow with the table.
+    May return fewer if repos are rare among accounts.
     """
     row = conn.execute("SELECT max(id) FROM actor").fetchone()
     most = row[0] if row else None
@@ -93,7 +93,7 @@ def draw_repos(conn: Conn, count: int) -> list[tuple[int, str]]:
 
 
 def note_sample(conn: Conn, actor: int, verdict: Verdict, detail: str | None) -> None:
-    """Keep a finding, and forget those that are too old to count."""
+    """Store a finding and delete those that are too old to count."""
     text = None if detail is None else detail[:_MAX_DETAIL_CHARS].replace("\0", "")
     row = conn.execute(
         "INSERT INTO audit_sample (actor, verdict, detail) VALUES (%s, %s, %s)"
@@ -105,7 +105,7 @@ def note_sample(conn: Conn, actor: int, verdict: Verdict, detail: str | None) ->
 
 
 def completeness(conn: Conn) -> Completeness:
-    """What the samples that are kept say of all known active repos."""
+    """Estimate the completeness from the stored samples."""
     counts = dict.fromkeys(Verdict, 0)
     for verdict, number in conn.execute(
         "SELECT verdict, count(*) FROM audit_sample GROUP BY verdict"
@@ -121,8 +121,7 @@ def completeness(conn: Conn) -> Completeness:
 
 
 def wilson(hits: int, tries: int) -> tuple[float, float]:
-    """The 95 % interval of a share of which `hits` of `tries` draws were; sound for
-    shares near 0 and 1 too, where the ordinary error would be none."""
+    """Return the 95 % Wilson interval of a share, sound near 0 and 1 too."""
     share = hits / tries
     square = _Z95 * _Z95
     middle = (share + square / (2 * tries)) / (1 + square / tries)

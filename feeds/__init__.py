@@ -1,1 +1,1 @@
-"""Feed skeletons: which posts, in which order. One file an algorithm."""
+"""Feed skeletons: the order of posts. One file an algorithm."""

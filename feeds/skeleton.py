@@ -1,4 +1,4 @@
-"""What a feed algorithm is asked and what it answers."""
+"""The interface of feed algorithms."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from storage.records.addresses import Address
 
 @dataclass(frozen=True, slots=True)
 class FeedRequest:
-    """A piece of a feed: at most `limit` entries behind the keyset `after`.
+    """A request for at most `limit` entries after the keyset `after`.
 
-    `viewer` is an actor id (None: not signed in). A keyset holds plain values, given
-    by the algorithm itself with an entry.
+    `viewer` is an actor id, None without a signed-in account. A keyset holds plain
+    values, as the algorithm gave them with an entry.
     """
 
     viewer: int | None
@@ -25,7 +25,7 @@ class FeedRequest:
 
 @dataclass(frozen=True, slots=True)
 class SkeletonItem:
-    """A post, and the repost by which it came here, or that its author pinned it."""
+    """A post, with its repost or as a pinned post."""
 
     post: Address
     repost: Address | None = None
@@ -34,19 +34,19 @@ class SkeletonItem:
 
 @dataclass(frozen=True, slots=True)
 class SkeletonEntry:
-    """An item of a feed, and the keyset of what comes behind it."""
+    """An item of a feed; the next page begins after its `keyset`."""
 
     item: SkeletonItem
     keyset: list[Any]
 
 
 class ViewerRequiredError(Exception):
-    """The feed is personal: it can only be asked by a signed-in account."""
+    """The feed is personal and needs a signed-in account."""
 
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """A feed: its record key, what people read about it, and how it is made.
+    """A feed: record key, texts and algorithm.
 
     `build` returns entries in order, fewer than the limit at the end of the feed.
     """

@@ -1,1 +1,1 @@
-"""Alembic: one folder of versions for each database. Run by storage.migrate."""
+"""Alembic migrations, run by storage.migrate: one folder for each database."""

@@ -1,6 +1,6 @@
-"""Alembic's entry: runs the versions of one target on the connection it was given.
+"""Alembic's entry point: runs the versions of one target on a given connection.
 
-Every version is one transaction: a migration that is killed leaves nothing behind.
+Every version is one transaction, so a killed migration leaves nothing behind.
 """
 
 from __future__ import annotations

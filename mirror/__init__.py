@@ -1,1 +1,1 @@
-"""What we serve as a relay and mirror: streams out, repos, proofs."""
+"""The service as a relay and mirror: streams, repos, proofs."""

@@ -1,11 +1,11 @@
-"""`/subscribe`, as Jetstream serves it: filtered JSON over a WebSocket.
+"""`/subscribe` in the form of Jetstream: filtered JSON over a WebSocket.
 
-A cursor is a time in Unix microseconds, that moment included; one that is in the
-future, or none, begins with what comes next. Each message has a time of its own, those
-of one commit too: readers take what is no later than their last message for a repeat.
-`compress=true` sends each message as a
-zstd frame of its own. Jetstream's own dictionary is not used: a reader that has it
-set can read these frames all the same, they are only larger.
+A cursor is a time in Unix microseconds, that moment included. Without one, or with one
+in the future, the stream begins with the next event. No two messages have the same
+time, also within one commit: readers drop what is not later than their last message.
+
+`compress=true` sends each message as a zstd frame of its own, without Jetstream's
+dictionary. Readers with the dictionary read these frames too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sized
+from operator import attrgetter
 from typing import Final, TypeVar
 
 import anyio
@@ -21,14 +22,14 @@ import zstandard
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from mirror.jetstream_events import Message, Moment
+from mirror.jetstream_events import EventMessages
 from mirror.jetstream_options import (
     BadOptionsError,
     Options,
     read_query,
     read_update,
 )
-from mirror.outgoing_events import SentEvents
+from mirror.outgoing_events import OutgoingEvents
 from network.streams.event_feed import EventFeed, Ring, TooSlowError
 from network.streams.stream_server import (
     CONSUMER_TOO_SLOW,
@@ -41,7 +42,7 @@ PATH: Final = "/subscribe"
 _UNSUPPORTED: Final = 1003
 _LEVEL: Final = 1
 _TRUE: Final = "true"
-_LAST_WORDS: Final = 1.0
+_CLOSE_TIMEOUT_S: Final = 1.0
 _LARGE: Final = 16_384
 
 S = TypeVar("S", bound=Sized)
@@ -49,15 +50,15 @@ T = TypeVar("T")
 
 
 class Jetstream:
-    """The endpoint: make a `WebSocketRoute(PATH, ...)` of it.
+    """The endpoint, for a `WebSocketRoute(PATH, ...)`.
 
-    `send_timeout` is how long one message may stay unread; `poll` is how often the
-    log is asked, in seconds.
+    `send_timeout` is the time that a message may stay unread. `poll` is the interval of
+    reading the log, in seconds.
     """
 
     def __init__(
         self,
-        source: SentEvents[Moment],
+        source: OutgoingEvents[EventMessages],
         *,
         poll: float = 1.0,
         ring_events: int = 5_000,
@@ -66,7 +67,7 @@ class Jetstream:
         max_subscribers: int = 1_000,
     ) -> None:
         self._source = source
-        self._feed: EventFeed[Moment] = EventFeed(
+        self._feed: EventFeed[EventMessages] = EventFeed(
             source, poll=poll, ring_events=ring_events, ring_bytes=ring_bytes
         )
         self._send_timeout = send_timeout
@@ -74,7 +75,7 @@ class Jetstream:
 
     @property
     def subscribers(self) -> int:
-        """Connections being served now."""
+        """Return the number of open connections."""
         return self._feed.followers
 
     async def __call__(self, websocket: WebSocket) -> None:
@@ -99,14 +100,13 @@ class Jetstream:
         if query.get("requireHello") == _TRUE:
             subscriber.ready.clear()
         try:
-            # Before the connection stands: of what happens from then on nothing may be
-            # missed.
+            # Before accepting: every event after it must be sent.
             ring = await self._feed.join()
             tip = ring.last
             await websocket.accept()
             await self._serve(subscriber, cursor, ring, tip)
         except (WebSocketDisconnect, OSError):
-            pass  # gone; it will come back with its cursor
+            pass  # gone; it reconnects with its cursor
         finally:
             self._feed.leave()
 
@@ -114,7 +114,7 @@ class Jetstream:
         self,
         subscriber: _Subscriber,
         cursor: int | None,
-        ring: Ring[Moment],
+        ring: Ring[EventMessages],
         tip: int,
     ) -> None:
         sender = asyncio.create_task(self._send_from(subscriber, cursor, ring, tip))
@@ -138,14 +138,14 @@ class Jetstream:
         self,
         subscriber: _Subscriber,
         cursor: int | None,
-        ring: Ring[Moment],
+        ring: Ring[EventMessages],
         position: int,
     ) -> None:
         if cursor is not None:
             tail = await self._source.tail()
             position = await self._source.seq_at(cursor)
             if position < tail:
-                # Not of the future: it may be of a message amid the next commit.
+                # The cursor may be inside the next commit.
                 subscriber.since = cursor
             oldest = await self._source.oldest()
             position = max(position, oldest - 1)
@@ -159,7 +159,7 @@ class Jetstream:
 
 
 class _Subscriber:
-    """One connection: what it wants, and how it is written to."""
+    """A connection with its options."""
 
     def __init__(
         self,
@@ -176,17 +176,17 @@ class _Subscriber:
         self._timeout = send_timeout
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL) if compress else None
 
-    async def send(self, moment: Moment) -> None:
-        """Send what is wanted of it. Raises TooSlowError."""
+    async def send(self, moment: EventMessages) -> None:
+        """Send the wanted messages of an event. Raises TooSlowError."""
         options = self.options
         if not options.wants_account(moment.did):
             return
-        for message in await _made(moment, _messages_of):
+        for message in await _make_in_thread_if_large(moment, attrgetter("messages")):
             if message.time_us < self.since:
                 continue
             if not options.wants_collection(message.collection):
                 continue
-            data = await _made(message, _data_of)
+            data = await _make_in_thread_if_large(message, attrgetter("data"))
             if not data or (options.max_bytes and len(data) > options.max_bytes):
                 continue
             try:
@@ -196,24 +196,24 @@ class _Subscriber:
                 raise TooSlowError from None
 
     async def listen(self) -> None:
-        """Take new options until the connection ends. Raises BadOptionsError."""
+        """Read new options until the connection ends. Raises BadOptionsError."""
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
-            # Binary messages mean nothing.
+            # Binary messages are ignored.
             options = None if text is None else read_update(text)
             if options is not None:
                 self.options = options
                 self.ready.set()
 
     async def close(self, code: int, reason: str) -> None:
-        """Say why and end, if the socket takes it."""
+        """Close the socket with a reason, if it is still open."""
         with contextlib.suppress(
             TimeoutError, WebSocketDisconnect, OSError, RuntimeError
         ):
-            async with asyncio.timeout(_LAST_WORDS):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._websocket.close(code, reason)
 
     async def _write(self, data: bytes) -> None:
@@ -223,17 +223,9 @@ class _Subscriber:
             await self._websocket.send_bytes(self._compressor.compress(data))
 
 
-async def _made(of: S, make: Callable[[S], T]) -> T:
-    """What is made of something; if that is large in a thread, while others go on."""
+async def _make_in_thread_if_large(of: S, make: Callable[[S], T]) -> T:
+    """Return the result of `make`, computed in a thread for a large input."""
     return make(of) if len(of) < _LARGE else await anyio.to_thread.run_sync(make, of)
-
-
-def _messages_of(moment: Moment) -> Sequence[Message]:
-    return moment.messages
-
-
-def _data_of(message: Message) -> bytes:
-    return message.data
 
 
 def _read_cursor(text: str | None) -> int | None:

@@ -5,9 +5,8 @@
     {"did", "time_us", "kind": "identity", "identity": {"did", "handle", "seq", "time"}}
     {"did", "time_us", "kind": "account",  "account": {"active", "did", "seq", "time"}}
 
-Messages are made when first asked for: most subscribers want few collections. What is
-kept of an event meanwhile is bytes and text, about as much as its frame: decoded, a
-record may take sixty times its size, and one record may stand in two hundred messages.
+Messages are made on first use, since most subscribers want few collections. Events are
+kept as bytes and text: a decoded record may take sixty times its size.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from mirror.outgoing_events import COMMIT, SentEvent
+from mirror.outgoing_events import COMMIT, OutgoingEvent
 from protocol.data import cbor
 from protocol.data.cid import cid_to_text, is_data_cid
 from protocol.data.json_form import to_json
@@ -35,14 +34,14 @@ IDENTITY: Final = "#identity"
 ACCOUNT: Final = "#account"
 _DELETE: Final = "delete"
 _END: Final = b"}}"
-_MOST_SWELLING: Final = 3
+_MAX_GROWTH: Final = 3
 
 
 class Record:
-    """A record of a commit, which several of its messages may hold."""
+    """A record of a commit, shared by its messages."""
 
     def __init__(self, value: bytes) -> None:
-        # Its block, then its text. One place: threads may make it side by side.
+        # The block, later the text, in one attribute: threads may replace it at once.
         self._held: tuple[bytes, bool] = value, False
 
     def __len__(self) -> int:
@@ -50,23 +49,25 @@ class Record:
 
     @property
     def text(self) -> bytes:
-        """Its JSON; empty for what was dropped when it came in.
+        """Return the JSON; empty for a record that was dropped on arrival.
 
-        Made once, unless it is much larger than the block: of control characters, six
-        times. It is not kept as a string, which one odd letter makes four times larger.
+        It is kept unless it is much larger than the block, and as bytes: one odd letter
+        makes a string four times larger.
         """
         held, made = self._held
         if made:
             return held
         text = _record_text(held).encode()
-        if len(text) <= _MOST_SWELLING * len(held):
+        if len(text) <= _MAX_GROWTH * len(held):
             self._held = text, True
         return text
 
 
 class Message:
-    """One message, at `time_us` (Unix microseconds; no two have the same). `collection`
-    is None for what is no commit. The length is that of what it is made of."""
+    """A message at `time_us` (Unix microseconds), unique in its stream.
+
+    `collection` is None for other kinds than commits. Its length is that of its parts.
+    """
 
     __slots__ = ("_cid", "_record", "_text", "collection", "time_us")
 
@@ -88,7 +89,7 @@ class Message:
 
     @property
     def data(self) -> bytes:
-        """The JSON text; empty for a record that was dropped when it came in."""
+        """Return the JSON text; empty for a record that was dropped on arrival."""
         text = self._text.encode()
         if self._record is None:
             return text
@@ -99,14 +100,16 @@ class Message:
         return b'%b,"record":%b,"cid":"%b"}}' % (text.removesuffix(_END), record, cid)
 
 
-class Moment:
-    """What one event of the log comes to: a commit may change many records, and a state
-    of a repo (`#sync`) has no message. The length is that of its frame."""
+class EventMessages:
+    """The messages of one event of the log, as long as its frame.
 
-    def __init__(self, event: SentEvent) -> None:
+    A commit may have many, a `#sync` none.
+    """
+
+    def __init__(self, event: OutgoingEvent) -> None:
         self.did = event.did
         self._time_us = event.logged.time_us
-        self._held: SentEvent | Sequence[Message] = event
+        self._held: OutgoingEvent | Sequence[Message] = event
         self._size = len(event.logged.frame)
 
     def __len__(self) -> int:
@@ -114,22 +117,25 @@ class Moment:
 
     @property
     def messages(self) -> Sequence[Message]:
-        """In the order of the commit. Made once, then the frame is let go."""
+        """Return the messages in the order of the commit.
+
+        They are made once; then the frame is freed.
+        """
         held = self._held
-        if isinstance(held, SentEvent):
-            held = self._held = self._tell(held)
+        if isinstance(held, OutgoingEvent):
+            held = self._held = self._make(held)
         return held
 
-    def _tell(self, event: SentEvent) -> Sequence[Message]:
+    def _make(self, event: OutgoingEvent) -> Sequence[Message]:
         try:
             return self._read(event)
         except Exception:
-            # What is logged was proven: a fault of ours, and no reason to end the
-            # connections of all who are here.
-            log.exception("untold_event", extra={"seq": event.logged.seq})
+            # A logged event was verified: this is a bug, and no reason to end the
+            # connections of all subscribers.
+            log.exception("unreadable_event", extra={"seq": event.logged.seq})
             return ()
 
-    def _read(self, event: SentEvent) -> Sequence[Message]:
+    def _read(self, event: OutgoingEvent) -> Sequence[Message]:
         body = decode_frame(event.logged.frame).body
         if event.t == COMMIT:
             return self._read_commit(body)
@@ -141,9 +147,13 @@ class Moment:
         return ()
 
     def _message(
-        self, kind: str, body: dict[str, Any], event: SentEvent, names: dict[str, type]
+        self,
+        kind: str,
+        body: dict[str, Any],
+        event: OutgoingEvent,
+        names: dict[str, type],
     ) -> Message:
-        # Nothing of these is signed, and what a host writes may be of any type.
+        # These events are not signed: fields may have any type.
         fields: dict[str, Any] = {
             name: body[name]
             for name, wanted in (*names.items(), ("time", str))

@@ -1,4 +1,4 @@
-"""What a Jetstream subscriber wants, from its query or its `options_update`."""
+"""Options of a Jetstream subscriber, from its query or an `options_update`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ MAX_COLLECTIONS: Final = 100
 MAX_DIDS: Final = 10_000
 _UPDATE: Final = "options_update"
 _WILDCARD: Final = ".*"
-# What may stand before the wildcard: the beginning of an NSID, ending at a dot.
+# The part before the wildcard: the beginning of an NSID up to a dot.
 _PREFIX: Final = re.compile(
     r"[a-zA-Z]([a-zA-Z0-9-]{0,62})?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,62})?){0,30}"
 )
 
 
 class BadOptionsError(ValueError):
-    """Wishes that cannot be understood; the message says which."""
+    """The options are malformed; the message names the fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`collections` and `prefixes` (each ends in a dot) choose among commits, `dids`
-    among everything; none of a kind means all. `max_bytes` 0 is no limit."""
+    """Filters of a stream; an empty one lets everything pass.
+
+    `collections` and `prefixes` (each ends in a dot) apply to commits, `dids` to all
+    events. `max_bytes` 0 is no limit.
+    """
 
     collections: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
@@ -36,19 +39,21 @@ class Options:
     max_bytes: int = 0
 
     def wants_account(self, did: str) -> bool:
-        """Whether anything of this account is wanted."""
+        """Return True if events of the account are wanted."""
         return not self.dids or did in self.dids
 
     def wants_collection(self, collection: str | None) -> bool:
-        """Whether commits of this collection are wanted. What is no commit always is,
-        and has None here."""
+        """Return True if commits of the collection are wanted.
+
+        None stands for events that are no commits: they always are.
+        """
         if collection is None or not (self.collections or self.prefixes):
             return True
         return collection in self.collections or collection.startswith(self.prefixes)
 
 
 def read_query(query: Sequence[tuple[str, str]]) -> Options:
-    """Of the parameters of `/subscribe`. Raises BadOptionsError."""
+    """Read the parameters of `/subscribe`. Raises BadOptionsError."""
     sizes = [value for name, value in query if name == "maxMessageSizeBytes"]
     return _read(
         [value for name, value in query if name == "wantedCollections"],
@@ -58,8 +63,10 @@ def read_query(query: Sequence[tuple[str, str]]) -> Options:
 
 
 def read_update(text: str | bytes) -> Options | None:
-    """Of a message that a subscriber sent; None if it is not about options. What it
-    does not name is not restricted any more. Raises BadOptionsError."""
+    """Read a message of a subscriber; None if it is not about options.
+
+    Filters that it does not name are lifted. Raises BadOptionsError.
+    """
     try:
         message = json_form.loads(text)
     except ProtocolError as error:
@@ -78,7 +85,7 @@ def read_update(text: str | bytes) -> Options | None:
 
 
 def _read(collections: Sequence[str], dids: Sequence[str], size: int) -> Options:
-    # Clients say the same thing twice.
+    # Clients send duplicates.
     names, wanted = frozenset(collections), frozenset(dids)
     if len(names) > MAX_COLLECTIONS:
         raise BadOptionsError(f"more than {MAX_COLLECTIONS} wantedCollections")
@@ -103,7 +110,7 @@ def _read(collections: Sequence[str], dids: Sequence[str], size: int) -> Options
 
 
 def _number(text: str) -> int:
-    """Of what is empty, or no number, nothing follows: clients send both."""
+    """Return the number in a text, 0 for an empty or malformed one."""
     return int(text) if re.fullmatch(r"[0-9]{1,15}", text, re.ASCII) else 0
 
 

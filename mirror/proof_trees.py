@@ -1,7 +1,7 @@
-"""Trees of repos that were proven from lately, so that the next proof is a walk.
+"""Cache of the trees of recently proven repos, bounded by bytes.
 
-A tree is known by its root, which says all of it: what is remembered cannot be stale
-or of somebody else. Bounded by bytes; the tree of a huge repo is not kept at all.
+The key is the root, which commits to the whole tree: an entry cannot be stale. Trees of
+huge repos are not kept.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from network.errors import XrpcError
 from protocol.errors import MissingBlockError
 from protocol.mst import build_nodes, parse_node
 
-_MOST_BYTES: Final = 64 * 1024**2
-_MOST_BYTES_EACH: Final = 16 * 1024**2
+_MAX_BYTES: Final = 64 * 1024**2
+_MAX_TREE_BYTES: Final = 16 * 1024**2
 _WAIT_S: Final = 1.0
 
 Nodes = dict[bytes, bytes]
@@ -26,36 +26,38 @@ Items = Iterable[tuple[bytes, bytes]]
 
 
 class ProofTrees:
-    """Safe to share between threads."""
+    """The cache, shared between threads."""
 
     def __init__(
-        self, most: int = _MOST_BYTES, most_each: int = _MOST_BYTES_EACH
+        self, max_bytes: int = _MAX_BYTES, max_tree: int = _MAX_TREE_BYTES
     ) -> None:
-        self._most_each = most_each
-        self._trees: LRUCache[bytes, Nodes] = LRUCache(most, _size)
+        self._max_tree = max_tree
+        self._trees: LRUCache[bytes, Nodes] = LRUCache(max_bytes, _size)
         self._lock = Lock()
-        self._building = Lock()
+        self._build_lock = Lock()
 
     def prove(
         self, root: bytes, key: bytes, items: Callable[[], Items]
     ) -> list[tuple[bytes, bytes]]:
-        """The nodes from a root down to a key, or to where it would be: (CID, block).
+        """Return the nodes (CID, block) from a root to a key, or to its place.
 
-        `items` reads the (key, CID) of all records in order; it is called when the
-        tree is not known. Raises MissingBlockError when they do not make that tree,
-        XrpcError 503 while others are being made.
+        `items` reads the (key, CID) of all records in order, if the tree is not cached.
+        Raises MissingBlockError if they do not make that tree, XrpcError 503 if busy.
         """
         nodes = self._known(root)
         if nodes is None:
-            # The tree of a huge repo takes a core for seconds: one is made at a time.
-            if not self._building.acquire(timeout=_WAIT_S):
+            # The tree of a huge repo takes seconds of CPU: one is built at a time.
+            if not self._build_lock.acquire(timeout=_WAIT_S):
                 raise XrpcError(
-                    "ServiceUnavailable", "busy with proofs", 503, {"Retry-After": "2"}
+                    "ServiceUnavailable",
+                    "too many proofs at once",
+                    503,
+                    {"Retry-After": "2"},
                 )
             try:
                 nodes = self._known(root) or self._build(root, items())
             finally:
-                self._building.release()
+                self._build_lock.release()
         path: list[tuple[bytes, bytes]] = []
         cid: bytes | None = root
         while cid is not None:
@@ -76,7 +78,7 @@ class ProofTrees:
         nodes = {node.cid: node.raw for node in build_nodes(items)}
         if root not in nodes:
             raise MissingBlockError("the records are not those that the commit signs")
-        if _size(nodes) <= self._most_each:
+        if _size(nodes) <= self._max_tree:
             with self._lock:
                 self._trees[root] = nodes
         return nodes

@@ -1,8 +1,4 @@
-"""com.atproto.repo, sync and identity from our own index: Bigworld as a mirror.
-
-Everything here can be checked by the asker: a record with its proof, a whole repo with
-its signed commit.
-"""
+"""com.atproto.repo and sync from the index: Bigworld as a mirror."""
 
 from __future__ import annotations
 
@@ -28,7 +24,7 @@ _STATUS_ERRORS = {
 
 
 def get_record(session: Session, params: Params) -> dict[str, Any]:
-    """com.atproto.repo.getRecord."""
+    """Answer com.atproto.repo.getRecord."""
     repo = params["repo"]
     own = find_own_record(session.app, repo, params["collection"], params["rkey"])
     if own is not None and params.get("cid", own.cid) == own.cid:
@@ -47,7 +43,7 @@ def get_record(session: Session, params: Params) -> dict[str, Any]:
 
 
 def _repo_row(session: Session, did: str) -> tuple[int, str, bytes, bytes, str | None]:
-    """(actor, rev, commit block, data, status) of a repo that we hold whole."""
+    """Return (actor, rev, commit block, data, status) of a repo that we hold whole."""
     row = session.conn.execute(
         """
         SELECT a.id, r.rev, r.commit, r.data,
@@ -69,7 +65,7 @@ def _repo_not_found(did: str) -> XrpcError:
 
 
 def find_repo(session: Session, did: str) -> tuple[int, str, bytes]:
-    """(actor, rev, commit block) of an active repo; the lexicon's errors otherwise."""
+    """Return (actor, rev, commit block) of an active repo. Raises XrpcError."""
     actor, rev, commit, _, status = _repo_row(session, did)
     if status is not None:
         if status == STATUS_DELETED:
@@ -80,20 +76,20 @@ def find_repo(session: Session, did: str) -> tuple[int, str, bytes]:
 
 
 def get_latest_commit(session: Session, params: Params) -> dict[str, Any]:
-    """com.atproto.sync.getLatestCommit."""
+    """Answer com.atproto.sync.getLatestCommit."""
     _, rev, commit = find_repo(session, params["did"])
     return {"cid": cid_to_text(cid_for(commit)), "rev": rev}
 
 
 def get_repo_status(session: Session, params: Params) -> dict[str, Any]:
-    """com.atproto.sync.getRepoStatus."""
+    """Answer com.atproto.sync.getRepoStatus."""
     _, rev, _, _, status = _repo_row(session, params["did"])
     answer: dict[str, Any] = {"did": params["did"], "active": status is None}
     return answer | ({"rev": rev} if status is None else {"status": status})
 
 
 def list_repos(session: Session, params: Params) -> dict[str, Any]:
-    """com.atproto.sync.listRepos: the repos that we hold whole, by actor id."""
+    """Answer com.atproto.sync.listRepos: the repos held whole, by actor id."""
     cursors = Cursors(session.context, params)
     after = cursors.open()
     limit = params["limit"]

@@ -1,4 +1,4 @@
-"""Where the streams are served, and what is said where no event log is kept."""
+"""Routes of the streams, and their answer without an event log."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from starlette.websockets import WebSocket
 
 from appview.app import AppView
 from mirror.jetstream import PATH, Jetstream
-from mirror.jetstream_events import Moment
-from mirror.outgoing_events import SentEvents, numbered_frame
+from mirror.jetstream_events import EventMessages
+from mirror.outgoing_events import OutgoingEvents, numbered_frame
 from network.streams.stream_server import StreamServer
 from network.xrpc.server import XrpcServer
 
 SUBSCRIBE_REPOS: Final = "com.atproto.sync.subscribeRepos"
 
-# The writers are other processes and wake nobody; one look is one index probe.
+# The writers are other processes and send no signal; one poll is one index probe.
 _POLL_S: Final = 0.1
 _UNAVAILABLE: Final = {
     "error": "StreamUnavailable",
@@ -28,7 +28,7 @@ _UNAVAILABLE: Final = {
 
 def add_subscription(server: XrpcServer, app: AppView) -> None:
     """Serve com.atproto.sync.subscribeRepos."""
-    stream = StreamServer(SentEvents(app, numbered_frame), poll=_POLL_S)
+    stream = StreamServer(OutgoingEvents(app, numbered_frame), poll=_POLL_S)
 
     async def subscribe(websocket: WebSocket, params: Mapping[str, Any]) -> None:
         await _if_kept(app, websocket, lambda: stream(websocket, params))
@@ -37,8 +37,8 @@ def add_subscription(server: XrpcServer, app: AppView) -> None:
 
 
 def stream_routes(app: AppView) -> Sequence[BaseRoute]:
-    """The route of Jetstream."""
-    jetstream = Jetstream(SentEvents(app, Moment), poll=_POLL_S)
+    """Return the route of Jetstream."""
+    jetstream = Jetstream(OutgoingEvents(app, EventMessages), poll=_POLL_S)
 
     async def subscribe(websocket: WebSocket) -> None:
         await _if_kept(app, websocket, lambda: jetstream(websocket))

@@ -1,7 +1,7 @@
-"""com.atproto.sync.getRepo and getRecord from our own rows, byte for byte.
+"""com.atproto.sync.getRepo and getRecord from our rows, byte for byte.
 
-The tree is a pure function of the records and the signed commit is kept, so what leaves
-here carries the account's own signature: nobody needs to trust this index.
+The signed commit is kept and the tree follows from the records: clients check the
+account's signature and need not trust this index.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from storage.records.record_rows import fetch_records, iter_repo
 
 CAR = "application/vnd.ipld.car"
 LONG_TIMEOUT = "SET LOCAL statement_timeout = '10min'"
-"""Reading a whole repo takes longer than any answer from the index."""
+"""Timeout of reads of a whole repo."""
 
 _CHECK_EVERY: Final = 1_000
 
@@ -34,8 +34,8 @@ _CHECK_EVERY: Final = 1_000
 async def get_repo(app: AppView, call: Call) -> Reply:
     """Return the repo as a CAR.
 
-    With `since` at the revision held only the commit comes. With an older one
-    everything does, which the lexicon allows: no row tells when a record was written.
+    `since` at the held revision gives the commit alone. An older one gives everything,
+    as the lexicon allows: rows do not tell their revisions.
     """
 
     def write(spool: Spool) -> None:
@@ -49,7 +49,9 @@ async def get_repo(app: AppView, call: Call) -> Reply:
                 with app.export_repo(session.conn, actor) as car:
                     spool.writelines(car)
             except MissingBlockError as error:
-                raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
+                raise XrpcError(
+                    "RepoNotFound", f"the repo is incomplete here: {error}"
+                ) from error
 
     client = client_key(call.request.scope)
     return Reply(
@@ -58,7 +60,8 @@ async def get_repo(app: AppView, call: Call) -> Reply:
 
 
 def get_record(app: AppView, call: Call) -> Reply:
-    """Return the commit and the nodes that prove a record, with it, or its absence."""
+    """Return the commit, the nodes that prove a record or its absence, and the
+    record."""
     params = call.params
     did = params["did"]
     uri = f"at://{did}/{params['collection']}/{params['rkey']}"
@@ -76,11 +79,13 @@ def get_record(app: AppView, call: Call) -> Reply:
                 lambda: _keys(context, session, actor),
             )
         except MissingBlockError as error:
-            raise XrpcError("RepoNotFound", f"not whole here: {error}") from error
+            raise XrpcError(
+                "RepoNotFound", f"the repo is incomplete here: {error}"
+            ) from error
     if value is not None:
         proof.append((cid_for(value), value))
     elif path in parse_node(proof[-1][1])[0]:
-        # Signed, but its bytes were not kept.
+        # Signed, but the bytes were not kept.
         raise XrpcError("RecordNotFound", f"Could not locate record: {uri}", 400)
     return Reply(b"".join(_car(commit, proof)), content_type=CAR)
 
@@ -88,7 +93,7 @@ def get_record(app: AppView, call: Call) -> Reply:
 def _keys(
     context: RequestContext, session: Session, actor: int
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yield key and CID of all records, as long as somebody waits for the answer."""
+    """Yield key and CID of all records while the client is connected."""
     for number, item in enumerate(iter_repo(session.conn, actor)):
         if number % _CHECK_EVERY == 0:
             context.check_client()

@@ -1,21 +1,4 @@
-"""Errors of calls to other servers and of identities.
-
-NetworkError                 a call to another server failed
-├── UnreachableError         no connection, or it broke before the end
-├── TimedOutError            connect, first byte, total time or floor speed
-├── TooLargeError            more bytes than the caller allows
-├── ForbiddenAddressError    URL, host or address that the policy refuses
-├── RateLimitedError         the host asked us to wait, or our own budget is spent
-└── BadResponseError         wrong status or shape of a response
-IdentityError                a DID or handle does not resolve to what it claims
-├── UnsupportedDidError      neither did:plc nor did:web
-├── DidNotFoundError
-│   └── DidTombstonedError
-├── BadDocumentError         the document breaks a rule of specs/did
-├── HandleNotFoundError
-└── HandleMismatchError
-XrpcError                    an error with a name, as XRPC carries it
-"""
+"""Errors of calls to other servers, of identities, and of XRPC."""
 
 from __future__ import annotations
 

@@ -28,9 +28,9 @@ from network.streams.stream_server import StreamServer
 from network.xrpc.request_body import read_body
 from network.xrpc.server import Auth, XrpcServer
 from pds.blobs import sweep_blobs
-from pds.exceptions import AuthMissingError, PdsError
+from pds.exceptions import AuthMissingError
 from pds.host import Host, KeyRing, auth_of, now_us, utc_now
-from pds.identity import atproto_identity
+from pds.identity import identity_methods
 from pds.identity.directory import Directory
 from pds.identity.vault import Vault, derive_key
 from pds.proxy import (
@@ -42,16 +42,15 @@ from pds.proxy import (
     ServiceRef,
 )
 from pds.rate_limits import MethodLimits
-from pds.repo import atproto_repo
+from pds.repo import repo_methods
 from pds.repo.block_rows import NodeCache
 from pds.repo.repo_writes import RepoWriter
-from pds.server import atproto_server, bsky_actor
+from pds.server import preferences, server_methods
 from pds.server.accounts import require_writable
 from pds.server.passwords import HashQueue
-from pds.server.preferences import preferred_indexer
 from pds.server.sessions import Login, Sessions
 from pds.settings import PdsSettings
-from pds.sync import atproto_sync
+from pds.sync import sync_methods
 from pds.sync.crawl_notice import CrawlNotice
 from pds.sync.sequencer import StoredEvents, listen, prune
 from protocol.lexicon import Catalog
@@ -59,8 +58,6 @@ from protocol.syntax import Did, Nsid, TidClock, is_nsid
 from storage.postgres.pool import Pool, ping
 
 log = logging.getLogger(__name__)
-
-SUBSCRIBE_REPOS: Final = "com.atproto.sync.subscribeRepos"
 
 _HOUSEKEEPING_SECONDS: Final = 600.0
 _CLOCK_IDS: Final = 1024
@@ -76,12 +73,11 @@ def create_app(
     catalog: Catalog | None = None,
     guard: RequestGuard | None = None,
 ) -> Starlette:
-    """Return a server on a database migrated to `pds`.
+    """Return the app of a server on a database migrated to `pds`.
 
-    A `fetcher` that is given must be open while the app runs; the app's own one opens
-    and closes with it. `identity` resolves on the network of `settings.plc_url`.
-    `catalog` are the lexicons that records are checked against (default: the official
-    ones).
+    A given `fetcher` must be open while the app runs; the app's own opens and closes
+    with it. `identity` resolves on the network of `settings.plc_url`. `catalog` has the
+    lexicons of records (default: the official ones).
     """
     own_fetcher = None
     if fetcher is None:
@@ -97,21 +93,20 @@ def create_app(
         authenticate=gate.authenticate,
         fallback=gate.proxy,
         guard=guard or RequestGuard(),
-        error_types=_error_types(),
         title="Bigworld PDS",
         ready=lambda: ping(pool),
     )
-    atproto_server.add_methods(server, host)
-    atproto_repo.add_methods(
+    server_methods.add_methods(server, host)
+    repo_methods.add_methods(
         server, host, RepoWriter(host.nodes, host.clock, host.keys.signing_key)
     )
-    atproto_sync.add_methods(server, host)
-    atproto_identity.add_methods(server, host)
-    bsky_actor.add_methods(server, host)
+    sync_methods.add_methods(server, host)
+    identity_methods.add_methods(server, host)
+    preferences.add_methods(server, host)
     stream = StreamServer(host.events)
-    server.route_subscription(SUBSCRIBE_REPOS, stream)
+    server.route_subscription("com.atproto.sync.subscribeRepos", stream)
     return server.app(
-        [Route("/", _greet), *atproto_identity.well_known_routes(host)],
+        [Route("/", _greet), *identity_methods.well_known_routes(host)],
         lifespan=lambda app: _lifespan(host, stream, own_fetcher),
     )
 
@@ -137,8 +132,8 @@ def _build_host(
         sessions=Sessions(settings),
         vault=vault,
         keys=KeyRing(vault),
-        # Two processes of one server would differ here; the lock of a repo's head
-        # and `after` keep its revs rising all the same.
+        # Processes of one server have different clocks; the lock of a repo's head
+        # keeps its revs rising.
         clock=TidClock(secrets.randbelow(_CLOCK_IDS), now_us),
         events=StoredEvents(pool),
         nodes=NodeCache(),
@@ -151,7 +146,7 @@ def _build_host(
 
 
 class _Gate:
-    """Who calls; and where calls go that this server does not answer."""
+    """The login of a request, and the proxy for methods of other servers."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -161,7 +156,7 @@ class _Gate:
         return None if login is None else auth_of(login)
 
     async def proxy(self, request: Request, nsid: str) -> Response | None:
-        """Return the fallback of the XRPC kit: forward for a logged-in, active account."""
+        """Forward a method without a handler, for a logged-in, active account."""
         if not is_nsid(nsid) or request.method not in ("GET", "HEAD", "POST"):
             return None
         login = await self._login(request, nsid)
@@ -191,11 +186,11 @@ class _Gate:
         return answer.response()
 
     async def _login(self, request: Request, nsid: str) -> Login | None:
-        token = atproto_server.bearer_token(request.headers.get("authorization"))
+        token = server_methods.bearer_token(request.headers.get("authorization"))
         if token is None:
             return None
         return await self._host.run(
-            self._check, token, nsid in atproto_server.REFRESH_METHODS
+            self._check, token, nsid in server_methods.REFRESH_METHODS
         )
 
     def _check(self, token: str, refresh: bool) -> Login:
@@ -212,7 +207,7 @@ class _Gate:
         with host.reading() as conn:
             preferred = None
             if header is None:
-                preferred = preferred_indexer(conn, account.id)
+                preferred = preferences.preferred_indexer(conn, account.id)
             target = host.proxy.choose(header, preferred)
             key = host.keys.signing_key(conn, account)
         token = host.proxy.service_token(target, Nsid(nsid), Did(account.did), key)
@@ -263,17 +258,6 @@ def _sweep(host: Host) -> None:
         sweep_blobs(conn, now - timedelta(seconds=settings.blob_grace))
     with host.pool.connection() as conn:
         host.sessions.prune(conn, now)
-
-
-def _error_types() -> dict[type[Exception], tuple[str, int]]:
-    """Each PdsError by its own name, special ones before those they derive from."""
-    types: dict[type[Exception], tuple[str, int]] = {}
-    queue: list[type[PdsError]] = [PdsError]
-    while queue:
-        kind = queue.pop(0)
-        types = {kind: (kind.name, kind.status)} | types
-        queue.extend(kind.__subclasses__())
-    return types
 
 
 async def _greet(request: Request) -> Response:

@@ -1,7 +1,7 @@
 """Blob rows: uploaded bytes, and the records that refer to them (specs/blob).
 
-An uploaded blob is temporary: nobody can fetch or list it until a record refers to it,
-and it goes away some hours after the upload or after its last reference.
+An uploaded blob is temporary: it is hidden until a record refers to it. It is deleted
+some hours after the upload or after its last reference.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from storage.postgres.pool import Conn
 DEFAULT_MIME_TYPE = "application/octet-stream"
 MAX_MIME_TYPE_CHARS = 128
 
-# Longest first where one begins like another.
+# Of two with the same start, the longer comes first.
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
@@ -47,7 +47,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftyp", "video/mp4"),
 )
 _SAME = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg"}
-# Containers: what is inside decides the type, not the first bytes.
+# Containers: their content decides the type, not the first bytes.
 _LOOSE = {
     "video/webm": frozenset({"audio/webm", "video/x-matroska"}),
     "video/mp4": frozenset({"audio/mp4", "image/avif", "video/quicktime"}),
@@ -73,7 +73,7 @@ def settle_mime_type(declared: str | None, data: bytes) -> str:
     """Return the type to store for `data`, declared as `declared` in its upload.
 
     The type of the bytes wins over the declared one, as on the reference PDS. Raises
-    InvalidMimeTypeError for a declaration that is no MIME type.
+    InvalidMimeTypeError for a declaration that is not a MIME type.
     """
     bare = (declared or "").partition(";")[0].strip().lower()
     bare = _SAME.get(bare, bare)
@@ -96,9 +96,9 @@ def store_blob(
     quota: int,
     now: datetime,
 ) -> BlobRef:
-    """Keep `data` as a temporary blob. Raises BlobTooLargeError beyond `quota`.
+    """Store `data` as a temporary blob. Raises BlobTooLargeError beyond `quota`.
 
-    The same bytes again keep the type of the first upload while a record names it.
+    A repeated upload keeps the first type while a record names the blob.
     """
     cid = raw_cid_for(data)
     row = conn.execute(
@@ -123,7 +123,7 @@ def store_blob(
 
 
 def find_blob(conn: Conn, account: int, cid: bytes) -> StoredBlob:
-    """Return a blob that some record refers to. Raises BlobNotFoundError."""
+    """Return a blob that a record refers to. Raises BlobNotFoundError."""
     row = conn.execute(
         "SELECT mime_type, value FROM blob b WHERE account = %s AND cid = %s"
         " AND EXISTS (SELECT FROM blob_use u"
@@ -138,7 +138,7 @@ def find_blob(conn: Conn, account: int, cid: bytes) -> StoredBlob:
 def list_blobs(
     conn: Conn, account: int, since: str | None, after: bytes, limit: int
 ) -> list[bytes]:
-    """CIDs of referenced blobs, above `after`; those first named after rev `since`."""
+    """Return CIDs of referenced blobs above `after`, first named after rev `since`."""
     rows = conn.execute(
         "SELECT cid FROM blob_use WHERE account = %s AND cid > %s GROUP BY cid"
         " HAVING %s::text IS NULL OR min(rev) > %s ORDER BY cid LIMIT %s",
@@ -161,7 +161,7 @@ def use_blobs(
     """
     if not uses:
         return
-    # The update, unlike a mere lock, makes a sweep that is under way look again.
+    # An update, unlike a lock, makes a running sweep check the row again.
     stored = {
         row[0]: (row[1], row[2])
         for row in conn.execute(
@@ -195,7 +195,7 @@ def use_blobs(
 
 
 def release_blobs(conn: Conn, account: int, paths: list[str], now: datetime) -> None:
-    """Forget what the records at these paths referred to."""
+    """Delete the references of the records at these paths."""
     conn.execute(
         "WITH gone AS (DELETE FROM blob_use WHERE account = %s AND path = ANY(%s)"
         " RETURNING cid)"
@@ -206,8 +206,8 @@ def release_blobs(conn: Conn, account: int, paths: list[str], now: datetime) -> 
 
 
 def sweep_blobs(conn: Conn, before: datetime) -> int:
-    """Delete unreferenced blobs last touched before that moment; how many went."""
-    # A row that a writer holds is about to be named by a record: passed over.
+    """Delete unreferenced blobs last touched before a time; return their number."""
+    # Skips rows that a writer holds: a record is about to name them.
     return conn.execute(
         "WITH old AS (SELECT account, cid FROM blob b WHERE touched_at < %s"
         " AND NOT EXISTS (SELECT FROM blob_use u"
@@ -222,8 +222,8 @@ def sweep_blobs(conn: Conn, before: datetime) -> int:
 def blob_refs(value: Value) -> Iterator[BlobRef]:
     """Yield every blob that a record refers to.
 
-    Raises InvalidRequestError for a malformed blob and for one in the old form
-    `{cid, mimeType}`, which no new record may hold.
+    Raises InvalidRequestError for a malformed blob and for the old form `{cid,
+    mimeType}`, which no new record may hold.
     """
     stack = [value]
     while stack:

@@ -1,148 +1,107 @@
-"""What this server refuses, by the error names of its lexicons.
-
-PdsError
-├── AuthMissingError, WrongPasswordError, InvalidTokenError, ExpiredTokenError
-├── AccountTakedownError, AccountDeactivatedError
-├── InvalidRequestError
-│   ├── InvalidHandleError, HandleNotAvailableError, UnsupportedDomainError,
-│   │   InvalidPasswordError, InvalidInviteCodeError, IncompatibleDidDocError,
-│   │   InvalidMimeTypeError, InvalidSizeError, BadExpirationError
-├── InvalidSwapError
-├── RecordNotFoundError, BlockNotFoundError, BlobNotFoundError, HandleNotFoundError
-├── RepoNotFoundError, RepoTakendownError, RepoSuspendedError, RepoDeactivatedError
-├── BlobTooLargeError
-└── UpstreamFailureError, UpstreamTimeoutError
-
-`server.py` turns them into XRPC answers; nothing else here knows HTTP but the status.
-"""
+"""Refusals of this server, under the error names of its lexicons."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-
-class PdsError(Exception):
-    """A refusal that the caller is told about. The message may be shown to anyone."""
-
-    name: ClassVar[str] = "InvalidRequest"
-    status: ClassVar[int] = 400
+from network.errors import XrpcError
 
 
-class AuthMissingError(PdsError):
-    name = "AuthMissing"
-    status = 401
+class PdsError(XrpcError):
+    """A refusal with a message for the client.
+
+    The name follows from the class, unless the class gives another.
+    """
+
+    _name: ClassVar[str] = "InvalidRequest"
+    _status: ClassVar[int] = 400
+
+    def __init_subclass__(cls, *, name: str | None = None, status: int = 400) -> None:
+        cls._name = name or cls.__name__.removesuffix("Error")
+        cls._status = status
+
+    def __init__(self, message: str) -> None:
+        super().__init__(self._name, message, self._status)
 
 
-class WrongPasswordError(PdsError):
-    name = "AuthenticationRequired"
-    status = 401
+class AuthMissingError(PdsError, status=401): ...
+
+
+class WrongPasswordError(PdsError, name="AuthenticationRequired", status=401): ...
 
 
 class InvalidTokenError(PdsError):
-    # 400, not 401: clients of the reference server look for exactly this.
-    name = "InvalidToken"
+    """400, not 401: clients of the reference server expect this status."""
 
 
 class ExpiredTokenError(PdsError):
-    # 400 with this name is what makes the official client refresh its session.
-    name = "ExpiredToken"
+    """400 with this name makes the official client refresh its session."""
 
 
-class AccountTakedownError(PdsError):
-    name = "AccountTakedown"
-    status = 401
+class AccountTakedownError(PdsError, status=401): ...
 
 
-class AccountDeactivatedError(PdsError):
-    name = "AccountDeactivated"
+class AccountDeactivatedError(PdsError): ...
 
 
-class InvalidRequestError(PdsError):
-    pass
+class InvalidRequestError(PdsError): ...
 
 
-class InvalidHandleError(InvalidRequestError):
-    name = "InvalidHandle"
+class InvalidHandleError(InvalidRequestError): ...
 
 
-class HandleNotAvailableError(InvalidRequestError):
-    name = "HandleNotAvailable"
+class HandleNotAvailableError(InvalidRequestError): ...
 
 
-class UnsupportedDomainError(InvalidRequestError):
-    name = "UnsupportedDomain"
+class UnsupportedDomainError(InvalidRequestError): ...
 
 
-class InvalidPasswordError(InvalidRequestError):
-    name = "InvalidPassword"
+class InvalidPasswordError(InvalidRequestError): ...
 
 
-class InvalidInviteCodeError(InvalidRequestError):
-    name = "InvalidInviteCode"
+class InvalidInviteCodeError(InvalidRequestError): ...
 
 
-class IncompatibleDidDocError(InvalidRequestError):
-    name = "IncompatibleDidDoc"
+class InvalidMimeTypeError(InvalidRequestError): ...
 
 
-class InvalidMimeTypeError(InvalidRequestError):
-    name = "InvalidMimeType"
+class InvalidSizeError(InvalidRequestError): ...
 
 
-class InvalidSizeError(InvalidRequestError):
-    name = "InvalidSize"
+class BadExpirationError(InvalidRequestError): ...
 
 
-class BadExpirationError(InvalidRequestError):
-    name = "BadExpiration"
+class InvalidSwapError(PdsError): ...
 
 
-class InvalidSwapError(PdsError):
-    name = "InvalidSwap"
+class RecordNotFoundError(PdsError): ...
 
 
-class RecordNotFoundError(PdsError):
-    name = "RecordNotFound"
+class BlockNotFoundError(PdsError): ...
 
 
-class BlockNotFoundError(PdsError):
-    name = "BlockNotFound"
+class BlobNotFoundError(PdsError): ...
 
 
-class BlobNotFoundError(PdsError):
-    name = "BlobNotFound"
+class HandleNotFoundError(PdsError): ...
 
 
-class HandleNotFoundError(PdsError):
-    name = "HandleNotFound"
+class RepoNotFoundError(PdsError): ...
 
 
-class RepoNotFoundError(PdsError):
-    name = "RepoNotFound"
+class RepoTakendownError(PdsError): ...
 
 
-class RepoTakendownError(PdsError):
-    name = "RepoTakendown"
+class RepoSuspendedError(PdsError): ...
 
 
-class RepoSuspendedError(PdsError):
-    name = "RepoSuspended"
+class RepoDeactivatedError(PdsError): ...
 
 
-class RepoDeactivatedError(PdsError):
-    name = "RepoDeactivated"
+class BlobTooLargeError(PdsError, status=413): ...
 
 
-class BlobTooLargeError(PdsError):
-    name = "BlobTooLarge"
-    status = 413
+class UpstreamFailureError(PdsError, status=502): ...
 
 
-class UpstreamFailureError(PdsError):
-    name = "UpstreamFailure"
-    status = 502
-
-
-class UpstreamTimeoutError(PdsError):
-    name = "UpstreamTimeout"
-    status = 504
+class UpstreamTimeoutError(PdsError, status=504): ...

@@ -1,4 +1,4 @@
-"""What the handlers of one server share, made once by `server.create_app`."""
+"""The parts that the handlers of one server share, made by `create_app`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cachetools import LRUCache
 from network.http.client import Fetcher
 from network.identity.resolver import IdentityResolver
 from network.server.spool import Spooler
+from network.xrpc.cursor import open_cursor, seal_cursor
 from network.xrpc.server import Auth, Call
 from pds.exceptions import HandleNotAvailableError
 from pds.identity.directory import Directory, local_document
@@ -41,7 +42,8 @@ _MAX_KEYS = 4096
 
 
 class KeyRing:
-    """Opened signing keys, so that a write does not decrypt and parse its key."""
+    """A cache of opened signing keys, so that a write neither decrypts nor parses
+    one."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
@@ -60,14 +62,14 @@ class KeyRing:
         return key
 
     def forget(self, account: int) -> None:
-        """Drop the key of an account that is gone."""
+        """Drop the key of a deleted account."""
         with self._lock:
             self._keys.pop(account, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One server: its settings and the parts that handlers work with."""
+    """One server: its settings and parts."""
 
     settings: PdsSettings
     pool: Pool
@@ -86,13 +88,13 @@ class Host:
     cursor_key: bytes
     hashing: HashQueue
     spooler: Spooler
-    # Handles on their way through the directory: the unique index of the table speaks
-    # too late to keep two DIDs from claiming one. Touched on the event loop only.
+    # Handles during a call to the directory: the unique index of the table would fail
+    # too late. For the event loop only.
     pending_handles: set[str]
 
     @contextmanager
     def reading(self) -> Iterator[Conn]:
-        """Yield a connection for single reads: no transaction, so no round trips for one."""
+        """Yield a connection for single reads, without a transaction."""
         with self.pool.connection() as conn:
             conn.autocommit = True
             try:
@@ -102,12 +104,12 @@ class Host:
                     conn.autocommit = False
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
-        """Do blocking work in a thread."""
+        """Run blocking work in a thread."""
         return await anyio.to_thread.run_sync(work, *args)
 
     @contextmanager
     def claim_handle(self, handle: str) -> Iterator[None]:
-        """Hold a handle while the directory is asked. HandleNotAvailableError."""
+        """Hold a handle during a call to the directory. HandleNotAvailableError."""
         if handle in self.pending_handles:
             raise HandleNotAvailableError(f"Handle already taken: {handle}")
         self.pending_handles.add(handle)
@@ -115,6 +117,22 @@ class Host:
             yield
         finally:
             self.pending_handles.discard(handle)
+
+    def open_page(self, call: Call, scope: str) -> Any:
+        """Return the value in the cursor of a call; None without a cursor."""
+        if "cursor" not in call.params:
+            return None
+        (after,) = open_cursor(self.cursor_key, call.params["cursor"], scope=scope)
+        return after
+
+    def seal_page(
+        self, call: Call, scope: str, page: dict[str, Any], last: Any
+    ) -> dict[str, Any]:
+        """Add a cursor with the value `last` to a page that is full."""
+        (items,) = page.values()
+        if len(items) == call.params["limit"]:
+            page["cursor"] = seal_cursor(self.cursor_key, [last], scope=scope)
+        return page
 
     def did_document(self, account: Account) -> dict[str, Any]:
         """Return the account's DID document, as this server knows it."""
@@ -127,7 +145,7 @@ class Host:
 
 
 def shown_handle(account: Account) -> str:
-    """Return the handle in answers; a lexicon wants one even where there is none."""
+    """Return the handle for responses; the lexicons require one."""
     return account.handle or INVALID_HANDLE
 
 

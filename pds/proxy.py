@@ -1,8 +1,8 @@
-"""Service proxying: methods this server does not answer go to a provider (specs/xrpc).
+"""Service proxying of methods that this server does not have (specs/xrpc).
 
-Whom: the `atproto-proxy` header, else the account's own default indexer, else the
-server's. How: the DID document of the target says where, the account's key signs a
-token that names the account, the target and the one method.
+The target is that of the `atproto-proxy` header, else the account's default indexer,
+else the server's. Its DID document names its endpoint. The account's key signs a token
+for the account, the target and the one method.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ from network.http.client import Fetcher
 from network.http.policy import CallerBudget, HostLimits
 from network.http.responses import Fetched
 from network.identity.resolver import IdentityResolver
+from network.server.rate_limit import uncount
 from network.xrpc.server import Reply
 from pds.exceptions import (
     InvalidRequestError,
@@ -46,7 +48,7 @@ PROXY_HEADER: Final = "atproto-proxy"
 MAX_REQUEST_BYTES: Final = 2_097_152
 MAX_SERVICE_ID_CHARS: Final = 64
 
-# Whatever else a client sends stays here: cookies, its own token, addresses.
+# No other headers are forwarded: no cookies, tokens or addresses.
 _REQUEST_HEADERS: Final = (
     "accept-language",
     "atproto-accept-labelers",
@@ -64,20 +66,20 @@ _RESPONSE_HEADERS: Final = (
     "ratelimit-reset",
 )
 
-# A page of a stranger must not run as a page of this server.
+# A page of another server must not run under this origin.
 _INERT: Final = {
     "content-security-policy": "default-src 'none'; sandbox",
     "x-content-type-options": "nosniff",
 }
 
-# One account's share of each service: the pace of a busy client, not of a scraper.
+# One account's share of each service: enough for a busy client, not for a scraper.
 _CALLER_LIMITS: Final = HostLimits(rate=30.0, burst=200, concurrency=16, max_wait=5.0)
 _MAX_CALLS: Final = 256
 _MAX_CALLS_TO_ONE: Final = 128
 _MAX_CALLS_OF_ONE: Final = 32
 
-# Methods about the account itself. A token for one of them would let a service act as
-# the account towards its own server, so none is made and none is forwarded.
+# Methods about the account itself. A service with a token for one could act as the
+# account on this server, so they are not forwarded and get no tokens.
 PROTECTED_METHODS: Final = frozenset(
     {
         "com.atproto.admin.sendEmail",
@@ -102,7 +104,7 @@ PROTECTED_METHODS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ServiceRef:
-    """`did#fragment`: a service of a DID."""
+    """A service of a DID: `did#fragment`."""
 
     did: Did
     fragment: str
@@ -113,7 +115,7 @@ class ServiceRef:
 
 @dataclass(frozen=True, slots=True)
 class ProxyRequest:
-    """The parts of a client's request that are forwarded. `body` None means GET.
+    """The forwarded parts of a client's request; `body` None means GET.
 
     `caller` is the account's DID, or the address of a client without a login.
     """
@@ -127,7 +129,7 @@ class ProxyRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProxyAnswer:
-    """What of a provider's answer goes back."""
+    """The forwarded parts of a provider's response."""
 
     status: int
     headers: Mapping[str, str]
@@ -137,7 +139,7 @@ class ProxyAnswer:
         return Response(self.body, self.status, dict(self.headers))
 
     def reply(self) -> Reply:
-        """Return the same, as a handler of ours returns it."""
+        """Return the response as the Reply of a handler."""
         headers = dict(self.headers)
         return Reply(
             self.body,
@@ -148,7 +150,7 @@ class ProxyAnswer:
 
 
 def parse_service_ref(text: str) -> ServiceRef:
-    """`did#fragment` with exactly one '#'. Raises InvalidRequestError."""
+    """Parse `did#fragment` with exactly one '#'. Raises InvalidRequestError."""
     did, sharp, fragment = text.partition("#")
     if not sharp or not fragment or "#" in fragment:
         raise InvalidRequestError("a service must be given as did#serviceId")
@@ -161,9 +163,9 @@ def parse_service_ref(text: str) -> ServiceRef:
 
 
 class _UpstreamSlots:
-    """The calls under way: in all, to each service and of each caller.
+    """The calls in progress: in all, to each service and of each caller.
 
-    Neither a slow service nor one caller can take them all.
+    Neither a slow service nor one caller can hold all slots.
     """
 
     def __init__(self) -> None:
@@ -172,7 +174,7 @@ class _UpstreamSlots:
 
     @contextmanager
     def hold(self, endpoint: str, caller: str) -> Iterator[None]:
-        """Hold a slot. Raises XrpcError 429 or 503 when there is none."""
+        """Hold a slot. Raises XrpcError 429 or 503 if none is free."""
         if self._by_caller[caller] >= _MAX_CALLS_OF_ONE:
             raise _busy("RateLimitExceeded", "too many calls at once", 429)
         full = self._by_service.total() >= _MAX_CALLS
@@ -183,13 +185,8 @@ class _UpstreamSlots:
         try:
             yield
         finally:
-            for counter, key in (
-                (self._by_service, endpoint),
-                (self._by_caller, caller),
-            ):
-                counter[key] -= 1
-                if not counter[key]:
-                    del counter[key]
+            uncount(self._by_service, endpoint)
+            uncount(self._by_caller, caller)
 
 
 def _busy(name: str, message: str, status: int) -> XrpcError:
@@ -197,7 +194,7 @@ def _busy(name: str, message: str, status: int) -> XrpcError:
 
 
 class ServiceProxy:
-    """Forwards calls for accounts of one server."""
+    """The proxy for accounts of one server."""
 
     def __init__(
         self,
@@ -232,7 +229,7 @@ class ServiceProxy:
     def service_token(
         self, target: ServiceRef, nsid: Nsid, did: Did, key: PrivateKey
     ) -> str:
-        """Return the token that shows `target` who calls `nsid`."""
+        """Return the token for a call of `nsid` at `target`."""
         audience = str(target) if self._settings.proxy_audience_fragment else target.did
         return create_service_jwt(
             iss=did,
@@ -245,10 +242,10 @@ class ServiceProxy:
     async def forward(
         self, target: ServiceRef, request: ProxyRequest, token: str | None
     ) -> ProxyAnswer:
-        """Call `target` and hand back its answer.
+        """Call `target` and return its response.
 
-        Raises InvalidRequestError when the target cannot be found or may not be
-        called, UpstreamFailureError or UpstreamTimeoutError when it does not answer.
+        Raises InvalidRequestError if the target cannot be found or may not be called,
+        UpstreamFailureError or UpstreamTimeoutError if it does not respond.
         """
         endpoint = await self._endpoint(target)
         url = f"{endpoint}/xrpc/{request.nsid}"
@@ -261,10 +258,9 @@ class ServiceProxy:
         }
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
-        budget = CallerBudget(request.caller, _CALLER_LIMITS)
         try:
             with self._slots.hold(endpoint, request.caller):
-                fetched = await self._send(url, headers, request.body, budget)
+                fetched = await self._send(url, headers, request)
         except RateLimitedError as error:
             raise XrpcError(
                 "RateLimitExceeded",
@@ -275,7 +271,7 @@ class ServiceProxy:
         except TimedOutError as error:
             raise UpstreamTimeoutError("upstream service timed out") from error
         except TooLargeError as error:
-            raise UpstreamFailureError("upstream answer is too large") from error
+            raise UpstreamFailureError("upstream response is too large") from error
         except ForbiddenAddressError as error:
             raise InvalidRequestError("the service is at a forbidden address") from (
                 error
@@ -285,27 +281,17 @@ class ServiceProxy:
         return _answer(fetched)
 
     async def _send(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        budget: CallerBudget,
+        self, url: str, headers: Mapping[str, str], request: ProxyRequest
     ) -> Fetched:
-        if body is None:
-            return await self._fetcher.get(
-                url,
-                headers=headers,
-                max_bytes=self._settings.max_proxy_response_bytes,
-                timeout=self._settings.proxy_timeout,
-                budget=budget,
-            )
-        return await self._fetcher.post(
+        call = self._fetcher.get
+        if request.body is not None:
+            call = partial(self._fetcher.post, body=request.body)
+        return await call(
             url,
             headers=headers,
-            body=body,
             max_bytes=self._settings.max_proxy_response_bytes,
             timeout=self._settings.proxy_timeout,
-            budget=budget,
+            budget=CallerBudget(request.caller, _CALLER_LIMITS),
         )
 
     async def _endpoint(self, target: ServiceRef) -> str:

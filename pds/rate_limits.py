@@ -1,6 +1,6 @@
 """The limits of single methods, with the numbers of the reference PDS.
 
-They come on top of each client's share (`network.server.request_guard`).
+They apply in addition to each client's share (`network.server.request_guard`).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _POINTS: Final[Mapping[Intent, int]] = {
 class MethodLimits:
     """The limits of one server, counted by account or by the client's address.
 
-    Each method raises XrpcError 429 beyond them, and shows what is left in the
-    headers of the answer.
+    Each method raises XrpcError 429 beyond its limit. It sets the rate limit headers of
+    the response.
     """
 
     def __init__(self, settings: PdsSettings) -> None:
@@ -41,7 +41,7 @@ class MethodLimits:
         self._deletions = (RateLimit(50, 5 * _MINUTE),)
         self._sign_ups = (RateLimit(settings.sign_up_limit, 5 * _MINUTE),)
         self._logins = (RateLimit(30, 5 * _MINUTE), RateLimit(300, _DAY))
-        # Not of the reference: guesses at many accounts from one address.
+        # Not in the reference: guesses at many accounts from one address.
         self._addresses = (RateLimit(settings.logins_per_5_minutes, 5 * _MINUTE),)
 
     def write(self, call: Call, did: str, intents: Sequence[Intent]) -> None:
@@ -51,15 +51,12 @@ class MethodLimits:
             _take(call, self._writes, did, points)
 
     def change_handle(self, call: Call, did: str) -> None:
-        """Count a change of handle."""
         _take(call, self._handles, did)
 
     def upload(self, call: Call, did: str) -> None:
-        """Count a blob."""
         _take(call, self._uploads, did)
 
     def sign_up(self, call: Call) -> None:
-        """Count a new account."""
         _take(call, self._sign_ups, client_address(call))
 
     def log_in(self, call: Call, account: str) -> None:
@@ -69,7 +66,6 @@ class MethodLimits:
         _take(call, self._logins, f"{address} {account[:300]}")
 
     def delete_account(self, call: Call) -> None:
-        """Count an attempt to delete an account."""
         _take(call, self._deletions, client_address(call))
 
 

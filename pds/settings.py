@@ -1,4 +1,4 @@
-"""What an operator decides about one Personal Data Server."""
+"""The settings of one Personal Data Server."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ MIN_SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class PdsSettings:
-    """The settings of one server; bad combinations are refused at construction.
+    """The settings of one server; the constructor refuses bad combinations.
 
-    `public_url` is where other people reach this server (scheme, host, optional
-    port). `handle_domains` are the suffixes it gives handles under (`.a.test`).
-    `secret` is the one secret of the server: session tokens, paging cursors and the
-    encryption of private keys at rest all hang on keys derived from it.
-    `default_indexer` is `did#fragment`, the service that answers methods which this
-    server does not; with `default_indexer_url` it is reached there and its DID is not
-    looked up. `plc_bypass_key` lifts the limits by address of a directory of the same
-    operator. `dev` allows loopback and http, and `.test` handles, which are asked of
-    `dev_pds_urls`. Sign-ups are counted by address; None means 100, and in
-    development, where one program makes a whole society, 10,000. So are logins, whose
-    number is small because guesses at many accounts come from one address. Times are
-    in seconds, sizes in bytes.
+    `public_url` is the public origin of this server (scheme, host, optional port).
+    `handle_domains` are the suffixes of its handles (`.a.test`). `secret` derives the
+    keys of session tokens, paging cursors and private keys at rest.
+
+    `default_indexer` is `did#fragment`, the service for methods that this server does
+    not have; `default_indexer_url` replaces the endpoint of its DID document.
+    `plc_bypass_key` lifts the limits by address of a directory of the same operator.
+
+    `dev` allows loopback and http, and `.test` handles, which are resolved at
+    `dev_pds_urls`. Sign-ups are counted by address; None means 100, and in development
+    10,000. Logins are counted by address too. Times are in seconds, sizes in bytes.
     """
 
     public_url: str
@@ -71,19 +70,19 @@ class PdsSettings:
 
     @property
     def sign_up_limit(self) -> int:
-        """`sign_ups_per_5_minutes`, settled."""
+        """Return `sign_ups_per_5_minutes`, or its default."""
         if self.sign_ups_per_5_minutes is not None:
             return self.sign_ups_per_5_minutes
         return 10_000 if self.dev else 100
 
     @property
     def origin(self) -> str:
-        """`public_url` without a trailing slash."""
+        """Return `public_url` without a trailing slash."""
         return self.public_url.rstrip("/")
 
     @property
     def host(self) -> str:
-        """Host with its port when there is one: what `requestCrawl` is given."""
+        """Return the host with its port when there is one, as for `requestCrawl`."""
         return urlsplit(self.public_url).netloc.lower()
 
     @property
@@ -93,5 +92,5 @@ class PdsSettings:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """`handle_domains`, lower case, each with its leading dot."""
+        """Return `handle_domains` in lower case, each with its leading dot."""
         return tuple("." + d.lower().strip(".") for d in self.handle_domains)

@@ -1,4 +1,4 @@
-"""Tables of one Personal Data Server. `metadata` is what its migrations must equal.
+"""Tables of one Personal Data Server; its migrations must equal `metadata`.
 
 Text that is compared or ranged over bytewise has the "C" collation. CIDs are their 36
 raw bytes. Every secret column holds a hash or an encrypted value.
@@ -37,7 +37,7 @@ account = Table(
     metadata,
     Column("id", Integer, Identity(), primary_key=True),
     Column("did", _bytewise(), nullable=False, unique=True),
-    # NULL once the account is deleted: its handle is free again.
+    # NULL for a deleted account, which frees the handle.
     Column("handle", _bytewise(), unique=True),
     Column("email", _bytewise(), unique=True),
     Column("password", Text, nullable=False),
@@ -57,7 +57,7 @@ account = Table(
     ),
 )
 
-# The head of each repo. Its row lock is what makes the history of a repo linear.
+# The head of each repo. Its row lock keeps the history of a repo linear.
 repo = Table(
     "repo",
     metadata,
@@ -67,9 +67,9 @@ repo = Table(
     Column("commit", LargeBinary, nullable=False),
 )
 
-# Tree nodes, records and the current commit; nothing that the head does not reach.
-# Neither these rows nor records nor events refer to `account` by a foreign key: they
-# are written by the thousand, under the lock of a `repo` row that does.
+# Tree nodes, records and the current commit; only blocks that the head reaches. These
+# rows, records and events have no foreign key to `account`: they are written in bulk,
+# under the lock of a `repo` row that has one.
 block = Table(
     "block",
     metadata,
@@ -97,12 +97,12 @@ blob = Table(
     Column("cid", LargeBinary, primary_key=True),
     Column("mime_type", Text, nullable=False),
     Column("size", Integer, nullable=False),
-    # Last upload, reference or release: an unreferenced blob lives on for a while.
+    # Last upload, reference or release; unreferenced blobs are deleted later.
     Column("touched_at", DateTime(timezone=True), nullable=False),
     Column("value", LargeBinary, nullable=False),
 )
 
-# Which record names which blob. A blob without a row here is temporary and hidden.
+# The blobs of each record. A blob without a row here is temporary and hidden.
 blob_use = Table(
     "blob_use",
     metadata,
@@ -114,7 +114,7 @@ blob_use = Table(
     Index("blob_use_path", "account", "path"),
 )
 
-# The stream: the exact frames that subscribers get.
+# The exact frames of the stream.
 event = Table(
     "event",
     metadata,
@@ -136,7 +136,7 @@ sequencer = Table(
     CheckConstraint("id", name="sequencer_one_row"),
 )
 
-# One row is one login and all refresh tokens that ever descend from it.
+# One row is one login with all its refresh tokens.
 session = Table(
     "session",
     metadata,
@@ -147,8 +147,8 @@ session = Table(
     Index("session_account", "account"),
 )
 
-# A used token names its successor and lives on for a grace time. A valid token that has
-# no row was used before that.
+# A used token names its successor and stays for a grace time. A valid token without a
+# row was used before that.
 refresh_token = Table(
     "refresh_token",
     metadata,

@@ -32,10 +32,10 @@ class RecordText:
 class RecordDocument:
     """A record with text: a post, a feed generator, a list, a record of any lexicon.
 
-    `text` is what is searched, cleaned and cut (storage.postgres.text); `title` weighs
-    more (the name of a feed, list or starter pack; empty for posts). `features` is a
-    subset of media, images, video, link, reply, quote. Domains are lower case;
-    `mentions` are DIDs; `quotes` are AT-URIs; tags are without the #, as written.
+    `text` is cleaned and cut (storage.postgres.text). `title` weighs more: the name of
+    a feed, list or starter pack. `features` is a subset of media, images, video, link,
+    reply, quote. Domains are lower case, `mentions` DIDs, `quotes` AT-URIs, tags
+    without #.
     """
 
     address: Address

@@ -23,6 +23,7 @@ from storage.collections import (
     NO_COLLECTION,
 )
 from storage.outbox import delete_outbox, take_outbox
+from storage.postgres.arrays import int_columns
 from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
 from storage.postgres.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
@@ -173,11 +174,12 @@ def _read_documents(
 ) -> Iterator[RecordDocument]:
     uris = name_addresses_in(conn, values)
     failed = _load_failures(conn, values)
-    times = _load_post_times(conn, [a for a in values if a.collection == _POST])
-    stats = fetch_post_stats(
-        conn, [(a.actor, a.rkey) for a in values if a.collection == _POST]
-    )
+    posts = [a for a in values if a.collection == _POST]
+    times = _load_post_times(conn, posts)
+    counts = fetch_post_stats(conn, [(a.actor, a.rkey) for a in posts])
+    stats = {Address(a, _POST, key): found for (a, key), found in counts.items()}
     likes = fetch_subject_likes(conn, [a for a in values if a.collection != _POST])
+    stats |= {Address(*key): PostStats(likes=found) for key, found in likes.items()}
     for address, value in values.items():
         if address in failed or address not in uris:
             continue
@@ -188,9 +190,7 @@ def _read_documents(
             uris[address],
             accounts[address.actor].document,
             times.get(address),
-            stats.get((address.actor, address.rkey), _NO_STATS)
-            if address.collection == _POST
-            else PostStats(likes=likes.get(address, 0)),
+            stats.get(address, _NO_STATS),
         )
         if document is not None:
             yield document
@@ -270,11 +270,7 @@ def _load_failures(conn: Conn, addresses: Collection[Address]) -> set[Address]:
         FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
         JOIN index_error e ON e.actor = x.a AND e.collection = x.c AND e.rkey = x.k
         """,
-        (
-            [a.actor for a in addresses],
-            [a.collection for a in addresses],
-            [a.rkey for a in addresses],
-        ),
+        int_columns([*addresses], 3),
     )
     return {Address(*row) for row in rows}
 
@@ -288,7 +284,7 @@ def _load_post_times(
         FROM unnest(%s::int4[], %s::int8[]) AS x(a, k)
         JOIN post p ON p.actor = x.a AND p.rkey = x.k
         """,
-        ([a.actor for a in posts], [a.rkey for a in posts]),
+        int_columns([(a.actor, a.rkey) for a in posts], 2),
     )
     return {
         Address(actor, _POST, rkey): (created, sort_at)

@@ -1,7 +1,7 @@
-"""Words of a text as the search index knows them: the same for documents and queries.
+"""Tokens of a text, for documents and queries alike.
 
-NFKC, lower case, CJK runs as overlapping bigrams, emoji kept as words, accents folded
-outside CJK (folding there would destroy Japanese voiced sounds). Pure; no I/O.
+NFKC, lower case, CJK runs as overlapping bigrams, emoji as words. Accents are folded
+outside CJK, where folding would destroy Japanese voiced sounds.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _TOKEN = re.compile(
 )
 _KEEPS_ACCENTS = re.compile(rf"[{_CJK}\uac00-\ud7af]")
 MAX_TOKEN_CHARS = 64
-"""A longer word is cut: nobody types it whole, and it would bloat the index."""
+"""Longer words are cut, to bound the index."""
 
 
 def fold(word: str) -> str:
-    """The word without accents, unless it is of a script where they carry meaning."""
+    """Return the word without accents, unless its script needs them."""
     if word.isascii() or _KEEPS_ACCENTS.search(word):
         return word
     parts = unicodedata.normalize("NFD", word)
@@ -32,10 +32,10 @@ def fold(word: str) -> str:
 
 
 def tokenize(text: str, *, limit: int = 16_000) -> list[str]:
-    """The tokens of `text` in order, at most `limit` of them.
+    """Return the tokens of `text` in order, at most `limit` of them.
 
-    A CJK run of one character is itself a token; a longer run gives its bigrams, so
-    that every query of two or more characters is a phrase of bigrams.
+    A single CJK character is a token. A longer run gives its bigrams, so that a query
+    of two or more characters is a phrase of bigrams.
     """
     tokens: list[str] = []
     for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text).lower()):
@@ -56,5 +56,5 @@ def tokenize(text: str, *, limit: int = 16_000) -> list[str]:
 
 
 def is_cjk(text: str) -> bool:
-    """Whether the text holds CJK characters (its tokens are then bigrams)."""
+    """Return True if the text holds CJK characters, whose tokens are bigrams."""
     return _KEEPS_ACCENTS.search(text) is not None

@@ -1,8 +1,7 @@
-"""The collections and link paths this project knows by name, with their fixed ids.
+"""Collections and link paths with fixed ids, written by the first migration.
 
-The first migration writes these rows, so a known collection or path never needs a
-look-up. Ids below FIRST_FREE_ID are reserved for this file; interned ones follow.
-Everything else is interned at run time (storage.records.interning).
+A known collection or path never needs a lookup. Ids below FIRST_FREE_ID are reserved
+for this file; others are interned at run time (storage.records.interning).
 """
 
 from __future__ import annotations

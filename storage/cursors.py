@@ -1,7 +1,7 @@
-"""How far each stream has been applied.
+"""Cursors of streams: the progress of each.
 
-A cursor is written in the transaction of the rows it covers, never before. One row a
-host and shard; a stream resumes from the least of a host's rows.
+A cursor is written in the transaction of the rows it covers, never before. There is one
+row a host and shard; a stream resumes from the lowest of a host's rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ DEFAULT_SHARD = 0
 
 
 def load_cursor(conn: Conn, host: int) -> int | None:
-    """Return one host's cursor, None when nothing of its stream was applied yet."""
+    """Return one host's cursor, None before the first event."""
     row = conn.execute(
         "SELECT min(seq) FROM host_cursor WHERE host = %s", (host,)
     ).fetchone()
@@ -27,9 +27,9 @@ def save_cursors(
     *,
     shard: int = DEFAULT_SHARD,
 ) -> None:
-    """Write host id -> sequence number. Never moves a cursor back.
+    """Write host id -> sequence number; a cursor never moves back.
 
-    Does not commit: call it inside the transaction of the rows it covers.
+    Does not commit: call it in the transaction of the rows it covers.
     """
     if not cursors:
         return
@@ -47,12 +47,11 @@ def save_cursors(
 
 
 def resume_stream(conn: Conn, host: int, *, shards: int = 1) -> int | None:
-    """Return the cursor to resume a stream from, None when there is none, and give
-    each of so many shards a row that says so.
+    """Return the cursor to resume a stream from, and write it for each shard.
 
-    It is the least of the rows, whatever number of shards wrote them: another number
-    deals the accounts out in another way, so that a row means nothing by itself. Call
-    it while no shard of another number is at work (storage.postgres.leases).
+    It is the lowest of the rows, for any earlier number of shards: another number
+    distributes accounts otherwise, so one row alone means nothing. Call it while no
+    other shards are running (storage.postgres.leases). Returns None without a cursor.
     """
     rows = conn.execute(
         "SELECT seq FROM host_cursor WHERE host = %s ORDER BY shard FOR UPDATE", (host,)
@@ -65,9 +64,9 @@ def resume_stream(conn: Conn, host: int, *, shards: int = 1) -> int | None:
 
 
 def start_stream(conn: Conn, host: int, seq: int, *, shards: int = 1) -> None:
-    """Have all of so many shards stand at `seq`, forwards or back, and no others.
+    """Set the cursors of exactly this number of shards to `seq`, in either direction.
 
-    A shard without a row would not be waited for when the stream is resumed.
+    A shard without a row would be ignored when the stream resumes.
     """
     conn.execute(
         """
@@ -86,7 +85,7 @@ def start_stream(conn: Conn, host: int, seq: int, *, shards: int = 1) -> None:
 
 
 def put_back(conn: Conn, host: int, seq: int, *, shard: int) -> None:
-    """Set one shard's cursor of a host whose numbering began anew behind `seq`."""
+    """Set one shard's cursor of a host whose sequence restarted below `seq`."""
     conn.execute(
         """
         INSERT INTO host_cursor (host, shard, seq) VALUES (%s, %s, %s)
@@ -97,5 +96,5 @@ def put_back(conn: Conn, host: int, seq: int, *, shard: int) -> None:
 
 
 def forget_cursor(conn: Conn, host: int) -> None:
-    """Drop a host's cursor: its numbering began anew, the next start is at its tip."""
+    """Delete a host's cursors: its sequence restarted; the stream starts at the tip."""
     conn.execute("DELETE FROM host_cursor WHERE host = %s", (host,))

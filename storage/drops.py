@@ -1,4 +1,4 @@
-"""What was dropped and why, and the CIDs that keep a tree whole without its records."""
+"""Counts of dropped items, and CIDs of dropped records that keep a tree complete."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ def count_drops(conn: Conn, counts: Mapping[tuple[str, int], int]) -> None:
 def put_dropped_records(
     conn: Conn, rows: Sequence[tuple[int, bytes, bytes, str]]
 ) -> None:
-    """Remember (actor, tree key, CID, reason) of records that are in a tree but not
-    kept. Each key once. Does not commit."""
+    """Store (actor, tree key, CID, reason) of records in a tree that are not kept.
+
+    Each key once. Does not commit.
+    """
     if not rows:
         return
     actors, paths, cids, reasons = (list(column) for column in zip(*rows, strict=True))
@@ -48,7 +50,7 @@ def put_dropped_records(
 
 
 def delete_dropped_records(conn: Conn, keys: Sequence[tuple[int, bytes]]) -> None:
-    """Forget (actor, tree key) of records that left the tree or are kept now."""
+    """Delete (actor, tree key) of records that left the tree or are kept now."""
     if not keys:
         return
     conn.execute(
@@ -62,7 +64,7 @@ def delete_dropped_records(conn: Conn, keys: Sequence[tuple[int, bytes]]) -> Non
 
 
 def delete_dropped_of(conn: Conn, *actors: int) -> None:
-    """Forget all dropped records of these repos."""
+    """Delete all dropped records of these repos."""
     conn.execute(
         "DELETE FROM dropped_record WHERE actor = ANY(%s::int4[])", (list(actors),)
     )
@@ -71,7 +73,7 @@ def delete_dropped_of(conn: Conn, *actors: int) -> None:
 def delete_dropped_outside(
     conn: Conn, actor: int, collections: Collection[str]
 ) -> None:
-    """Forget the dropped records of one repo that are of no such collection."""
+    """Delete the dropped records of one repo outside these collections."""
     conn.execute(
         "DELETE FROM dropped_record"
         " WHERE actor = %s AND NOT path LIKE ANY(%s::bytea[])",
@@ -80,5 +82,5 @@ def delete_dropped_outside(
 
 
 def _digest(path: bytes) -> bytes:
-    # Paths may be longer than an index row may be.
+    # Paths may be longer than an index row allows.
     return sha256(path).digest()[:_DIGEST_BYTES]

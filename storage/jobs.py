@@ -1,6 +1,7 @@
-"""Small pieces of work that must not be forgotten: claimed by lease, done or retried.
+"""Small durable jobs: claimed by lease, done or retried.
 
-A job is its kind and its key. Putting a job that exists changes only its time.
+A job is its kind and its key. Queueing it again changes nothing, so callers in doubt
+queue it.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ class Naming(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job leased to us. `tries` counts the failures so far; `doubted` jobs must not
-    be answered from memory. `host` has the repo of the account that is the key, 0 if
-    there is none."""
+    """A leased job; `tries` counts its failures.
+
+    `doubted`: cached data is too old to answer it. `host` has the repo of the account
+    that is the key; 0 for none.
+    """
 
     id: int
     key: str
@@ -67,10 +70,10 @@ def put_jobs(
     wait: float = 0.0,
     doubt: bool = False,
 ) -> None:
-    """Queue a job a key, to be done in `wait` seconds or sooner if queued already.
-    With `doubt` they are `doubted`.
+    """Queue a job for each key, due in `wait` seconds or sooner if queued already.
 
-    Does not commit. A job that is being done now becomes due again after its lease.
+    With `doubt` they are `doubted`. A job that is running becomes due again after its
+    lease. Does not commit.
     """
     payload: dict[str, Any] = {"doubt": True} if doubt else {}
     _put(conn, kind, dict.fromkeys(keys, payload), wait)
@@ -128,8 +131,10 @@ def claim_jobs(
     lease_s: float,
     besides: Sequence[int] = (),
 ) -> list[ClaimedJob]:
-    """Lease up to `limit` due jobs of a kind, except those that only hosts in
-    `besides` hold or named. Commit at once."""
+    """Lease up to `limit` due jobs of a kind. Commit at once.
+
+    Jobs for accounts of the hosts `besides` are left out.
+    """
     with conn.cursor(row_factory=class_row(ClaimedJob)) as cursor:
         cursor.execute(
             f"""
@@ -172,12 +177,12 @@ def renew_jobs(conn: Conn, ids: Sequence[int], *, lease_s: float) -> None:
 
 
 def give_back_jobs(conn: Conn, ids: Sequence[int]) -> None:
-    """Give claimed jobs back as they were. Does not commit."""
+    """Return claimed jobs unchanged. Does not commit."""
     conn.execute("UPDATE job SET lease_until = NULL WHERE id = ANY(%s)", (list(ids),))
 
 
 def finish_jobs(conn: Conn, ids: Sequence[int], *, again_in: float = 0.0) -> None:
-    """Remove done jobs; one that was put again meanwhile is due in `again_in`."""
+    """Delete done jobs; one that was queued again meanwhile is due in `again_in`."""
     conn.execute(
         "DELETE FROM job WHERE id = ANY(%s) AND NOT payload ? 'again'", (list(ids),)
     )
@@ -189,7 +194,7 @@ def finish_jobs(conn: Conn, ids: Sequence[int], *, again_in: float = 0.0) -> Non
 
 
 def retry_job(conn: Conn, job: int, error: str, *, wait: float) -> None:
-    """Give a failed job back, to be tried again in `wait` seconds."""
+    """Return a failed job, to be tried again in `wait` seconds."""
     conn.execute(
         """
         UPDATE job SET lease_until = NULL, tries = tries + 1, error = %s,
@@ -201,8 +206,8 @@ def retry_job(conn: Conn, job: int, error: str, *, wait: float) -> None:
 
 
 def postpone_job(conn: Conn, job: int, *, wait: float) -> None:
-    """Give a job back that cannot be settled yet, to be done in `wait` seconds. It is
-    no failure."""
+    """Return a job that cannot be done yet, due in `wait` seconds; this is no
+    failure."""
     conn.execute(
         "UPDATE job SET lease_until = NULL,"
         " not_before = now() + make_interval(secs => %s) WHERE id = %s",
@@ -211,8 +216,8 @@ def postpone_job(conn: Conn, job: int, *, wait: float) -> None:
 
 
 def count_due(conn: Conn, kind: str, *, most: int, since: float) -> int:
-    """Return how many jobs of a kind became due in the last `since` seconds or are
-    being done of these, and at most `most`."""
+    """Count jobs of a kind that became due in the last `since` seconds, up to
+    `most`."""
     row = conn.execute(
         "SELECT count(*) FROM (SELECT FROM job WHERE kind = %s AND not_before <= now()"
         " AND not_before > now() - make_interval(secs => %s) LIMIT %s) due",
@@ -223,6 +228,6 @@ def count_due(conn: Conn, kind: str, *, most: int, since: float) -> int:
 
 
 def count_jobs(conn: Conn) -> dict[str, int]:
-    """Return kind -> jobs that wait or are being done."""
+    """Return kind -> number of waiting and running jobs."""
     rows = conn.execute("SELECT kind, count(*) FROM job GROUP BY kind")
     return dict(rows.fetchall())

@@ -19,7 +19,8 @@ from storage.records.record_codec import store_dictionary
 _MIGRATIONS: Final = Path(__file__).resolve().parents[1] / "migrations"
 
 TARGETS: Final[dict[str, tuple[str, ...]]] = {
-    "index": ("storage.schema", "search.schema"),
+    "index": ("storage.schema", "search.tables"),
+    "private": ("storage.private.private_tables",),
     "pds": ("pds.tables",),
     "plc": ("plc.schema",),
 }
@@ -57,7 +58,7 @@ def upgrade(url: str, name: str) -> None:
 def check(url: str, name: str) -> list[str]:
     """Return the differences between the tables in code and the migrated database.
 
-    Partitions are left out: Alembic cannot compare them.
+    Partitions are left out, which Alembic cannot compare, and tables of other targets.
     """
     engine = _engine(url)
     try:
@@ -66,7 +67,7 @@ def check(url: str, name: str) -> list[str]:
                 connection,
                 opts={
                     "version_table": version_table(name),
-                    "include_name": _include_name(connection),
+                    "include_name": _include_name(connection, name),
                     "compare_type": True,
                     "compare_server_default": True,
                 },
@@ -125,14 +126,16 @@ def merged_metadata(name: str) -> sa.MetaData:
     return merged
 
 
-def _include_name(connection: sa.Connection) -> Any:
-    """Return Alembic's name filter: all tables except partitions and versions."""
+def _include_name(connection: sa.Connection, target: str) -> Any:
+    """Return Alembic's name filter, without partitions and version tables."""
     partitions = set(
         connection.execute(
             sa.text("SELECT relname FROM pg_class WHERE relispartition")
         ).scalars()
     )
     ignored = partitions | {version_table(name) for name in TARGETS}
+    others = {table for name in TARGETS for table in merged_metadata(name).tables}
+    ignored |= others - merged_metadata(target).tables.keys()
 
     def include(name: str | None, type_: str, parent_names: Any) -> bool:
         return not (type_ == "table" and name in ignored)

@@ -1,7 +1,7 @@
-"""What a search engine still has to be told, written beside the rows it is about.
+"""Outbox of the search engine, written beside the rows it is about.
 
-An entry names a record and says nothing of it: the drain reads the current row, so
-entries may be doubled or late without harm.
+An entry only names a record. The drain reads the current row, so doubled or late
+entries do no harm.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def put_outbox(conn: Conn, addresses: Iterable[tuple[int, int, int]]) -> None:
 
 
 def put_account(conn: Conn, actor: int) -> None:
-    """Queue everything of an account: it came, went, or may no longer be shown."""
+    """Queue everything of an account after a change of its visibility."""
     put_outbox(conn, [(actor, NO_COLLECTION, NO_RKEY)])
 
 
 def take_outbox(conn: Conn, limit: int) -> list[tuple[int, Address]]:
-    """Lock the oldest entries that nobody else has: (entry id, address)."""
+    """Lock the oldest free entries; return (entry id, address)."""
     rows = conn.execute(
         """
         SELECT id, actor, collection, rkey FROM search_outbox
@@ -42,12 +42,12 @@ def take_outbox(conn: Conn, limit: int) -> list[tuple[int, Address]]:
 
 
 def delete_outbox(conn: Conn, ids: Iterable[int]) -> None:
-    """Remove entries that were taken."""
+    """Delete entries that were taken."""
     conn.execute("DELETE FROM search_outbox WHERE id = ANY(%s)", (list(ids),))
 
 
 def outbox_backlog(conn: Conn, most: int = 100_000) -> int:
-    """How many entries wait, counted up to `most`."""
+    """Count waiting entries, up to `most`."""
     row = conn.execute(
         "SELECT count(*) FROM (SELECT FROM search_outbox LIMIT %s) AS waiting", (most,)
     ).fetchone()

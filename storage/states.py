@@ -1,5 +1,8 @@
-"""What a repo and an account can be. Apart from the tables, so that who needs the words
-does not load SQLAlchemy, which only the migrations use."""
+"""States of repos and accounts.
+
+They are apart from the tables, so that users do not load SQLAlchemy, which only
+migrations need.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Fixtures shared by every room's tests: a real PostgreSQL, databases, ports.
+"""Fixtures shared by all tests: a PostgreSQL and a Valkey server, databases, ports.
 
-Each pytest worker starts its own server (under a second) with durability off, in a
-folder that is removed at the end. A database is copied from a migrated template.
+Each pytest worker starts its own servers, with durability off, in a temporary folder.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import psycopg
 import pytest
@@ -23,10 +22,7 @@ from hypothesis import settings
 from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
 from storage.postgres.pool import Conn, Pool
 
-if TYPE_CHECKING:
-    pass
-
-# A lost test database is only a rerun, so nothing is forced to disk.
+# Test databases need no durability.
 _TEST_SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -70,7 +66,7 @@ def pytest_collection_modifyitems(
         for marker, absent in missing.items():
             if absent and item.get_closest_marker(marker) is not None:
                 item.add_marker(pytest.mark.skip(reason=reasons[marker]))
-    # Files that take minutes first: the short ones fill up what is left at the end.
+    # Slow files first: the short ones fill the workers at the end.
     items.sort(key=lambda item: _place(item.path))
 
 
@@ -88,11 +84,11 @@ _LONG: Final = (
     "properties",
     "interop",
 )
-"""Folders, and files of other folders, that take long."""
+"""Slow folders and files, the slowest first."""
 
 
 def _place(path: Path) -> int:
-    """Where in the order a test file is run."""
+    """Return the place of a test file in the order of the run."""
     parts = path.parts
     return next((n for n, name in enumerate(_LONG) if name in parts), len(_LONG))
 
@@ -105,7 +101,7 @@ def long(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Path]:
-    """A folder whose path is short enough for unix sockets."""
+    """Return a folder whose path is short enough for unix sockets."""
     folder = Path(tempfile.mkdtemp(prefix="bw-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -115,7 +111,7 @@ def short_folder() -> Iterator[Path]:
 def own_server(
     short_folder: Path, request: pytest.FixtureRequest
 ) -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL of this module's own, that may be killed."""
+    """Start a PostgreSQL that the tests of one module may kill."""
     home = short_folder / request.module.__name__.rpartition("_")[2]
     settings = {"fsync": "off", "shared_buffers": "32MB"}
     with EmbeddedPostgres(home, settings=settings) as server:
@@ -124,27 +120,27 @@ def own_server(
 
 @pytest.fixture(scope="session")
 def postgres_server(short_folder: Path) -> Iterator[EmbeddedPostgres]:
-    """This worker's PostgreSQL."""
+    """Start the PostgreSQL of this worker."""
     with EmbeddedPostgres(short_folder / "postgres", settings=_TEST_SETTINGS) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def valkey_server(short_folder: Path) -> Iterator[EmbeddedValkey]:
-    """This worker's Valkey."""
+    """Start the Valkey of this worker."""
     with EmbeddedValkey(short_folder / "valkey") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def databases(postgres_server: EmbeddedPostgres) -> Databases:
-    """For fixtures that share one database among the tests of a module or session."""
+    """Return the databases of this worker, for fixtures of a module or session."""
     return Databases(postgres_server)
 
 
 @pytest.fixture
 def make_database(databases: Databases) -> Iterator[Callable[[str], str]]:
-    """`make_database("index" | "pds" | "plc")` is the URL of a fresh database."""
+    """Return a function that makes a database of a target and returns its URL."""
     made: list[str] = []
 
     def make(name: str) -> str:
@@ -158,7 +154,7 @@ def make_database(databases: Databases) -> Iterator[Callable[[str], str]]:
 
 @pytest.fixture
 def empty_database(databases: Databases) -> Iterator[str]:
-    """The URL of a database without any table."""
+    """Return the URL of a database without tables."""
     url = databases.make(None)
     yield url
     databases.drop(url)
@@ -166,20 +162,20 @@ def empty_database(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 def index_db(make_database: Callable[[str], str]) -> str:
-    """The URL of a fresh index database."""
+    """Return the URL of a fresh index database."""
     return make_database("index")
 
 
 @pytest.fixture
 def conn(index_db: str) -> Iterator[Conn]:
-    """One connection to a fresh index database; the test decides when to commit."""
+    """Connect to a fresh index database; the test decides when to commit."""
     with psycopg.connect(index_db) as connection:
         yield connection
 
 
 @pytest.fixture
 def pool(index_db: str) -> Iterator[Pool]:
-    """A small pool on a fresh index database."""
+    """Open a small pool on a fresh index database."""
     from storage.postgres.pool import open_pool
 
     with open_pool(index_db, min=1, max=4) as opened:
@@ -188,7 +184,7 @@ def pool(index_db: str) -> Iterator[Pool]:
 
 @pytest.fixture
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago; prefer port 0."""
+    """Return a port of 127.0.0.1 that was free a moment ago; prefer port 0."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -196,13 +192,13 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def vectors() -> Path:
-    """The folder of the protocol's interop vectors; skips when it is not given."""
+    """Return the folder of the interop vectors, or skip."""
     return _data_folder("ATPROTO_VECTORS", "the protocol's interop test vectors")
 
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """The folder of recorded frames and repos; skips when it is not given."""
+    """Return the folder of recorded frames and repos, or skip."""
     return _data_folder("ATPROTO_REFERENCE", "frames and repos of reference servers")
 
 

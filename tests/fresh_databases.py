@@ -16,6 +16,7 @@ from psycopg import sql
 
 from service.runtime.embedded import EmbeddedPostgres
 from storage import migrate
+from storage.postgres.pool import Conn
 
 _MOST_GROWTH: Final = 1 << 20
 """Bytes of tables by which a used database may exceed its template."""
@@ -104,6 +105,9 @@ class Databases:
         name = f"template_{target}"
         self._server.ensure_database(name)
         migrate.upgrade(self._server.url(name), target)
+        if target == "index":
+            # Beside it, as on a PostgreSQL of the user's own.
+            migrate.upgrade(self._server.url(name), "private")
         with psycopg.connect(self._server.url(name)) as conn:
             tables = [table for (table,) in conn.execute(_TABLES)]
             rows = {table: _copy_out(conn, table) for table in tables}
@@ -116,13 +120,13 @@ class Databases:
             )
 
 
-def _one(conn: psycopg.Connection[Any], query: str) -> tuple[Any, ...]:
+def _one(conn: Conn, query: str) -> tuple[Any, ...]:
     row = conn.execute(query.encode()).fetchone()
     assert row is not None
     return row
 
 
-def _copy_out(conn: psycopg.Connection[Any], table: str) -> bytes:
+def _copy_out(conn: Conn, table: str) -> bytes:
     with conn.cursor().copy(f"COPY {table} TO STDOUT".encode()) as copy:
         return b"".join(copy)
 

@@ -1,4 +1,4 @@
-"""Accounts with their profiles and counts, and how the viewer stands to them."""
+"""Accounts with profiles and counts, and the viewer's follows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.states import STATUS_ACTIVE
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """One account as the index knows it."""
+    """An account as the index knows it."""
 
     id: int
     did: str
@@ -37,11 +37,11 @@ class Actor:
     starter_packs: int
     labeler: bool
     is_indexed: bool
-    """False for an account that is only named by records of others."""
+    """False for an account that only records of others name."""
 
     @property
     def is_shown(self) -> bool:
-        """Return True unless its host or we have hidden it, or we do not hold it."""
+        """Return True if we hold the account and neither its host nor we hide it."""
         return (
             self.is_indexed
             and self.takedown is None
@@ -51,14 +51,14 @@ class Actor:
 
 @dataclass(slots=True)
 class Relation:
-    """Follows between the viewer and an account: record keys, None for no follow."""
+    """Follows between the viewer and an account, as record keys."""
 
     following: int | None = None
     followed_by: int | None = None
 
 
 def load_actors(conn: Conn, ids: Collection[int]) -> dict[int, Actor]:
-    """Accounts by id; unknown ids are absent."""
+    """Return accounts by id; unknown ids are absent."""
     with conn.cursor(row_factory=class_row(Actor)) as cursor:
         rows = cursor.execute(
             """
@@ -90,7 +90,7 @@ def load_actors(conn: Conn, ids: Collection[int]) -> dict[int, Actor]:
 def load_relations(
     conn: Conn, viewer: int, ids: Collection[int]
 ) -> dict[int, Relation]:
-    """Follows both ways between the viewer and these accounts."""
+    """Return the follows in both directions between the viewer and accounts."""
     found = {actor: Relation() for actor in ids}
     rows = conn.execute(
         """

@@ -21,8 +21,8 @@ from storage.states import STATUS_ACTIVE
 
 MODERATION_LIST: Final = "app.bsky.graph.defs#modlist"
 MAX_BLOCK_LISTS: Final = 1_000
-"""Newest block lists of one account that count: an account that subscribes to more must
-not slow every page that it is on."""
+"""Newest block lists of an account that count, so that many of them do not slow every
+page with that account."""
 _LIST: Final = COLLECTION_IDS[GRAPH_LIST]
 
 Pair = tuple[int, int]
@@ -67,7 +67,7 @@ def _load_records(conn: Conn, pairs: Sequence[Pair]) -> dict[Pair, int]:
 def _load_lists(conn: Conn, pairs: Sequence[Pair]) -> dict[Pair, Address]:
     """Return the list by which the first of each pair blocks the second.
 
-    A list counts while it is there, is one for moderation, and its owner is shown.
+    A list counts while it exists, is a moderation list, and its owner is shown.
     """
     rows = conn.execute(
         f"""

@@ -1,8 +1,7 @@
-"""Thread gates and post gates: who may reply, who may quote, and which posts do not
-comply.
+"""Thread gates and post gates: the accounts that may reply or quote.
 
-A gate is the record under the key of its post. Compliance is decided when a post is
-read, by the follows and lists of that moment; a post written before its gate complies.
+A gate is the record under the key of its post. It is applied when a post is read, with
+the follows and lists of that moment, to posts written after the gate.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ FACET_MENTION: Final = "app.bsky.richtext.facet#mention"
 
 MAX_RULES: Final = 20
 MAX_COUNTED_REPLIES: Final = 200
-"""Newest replies of a post under a gate that are checked for its reply count."""
+"""Newest replies of a gated post that are checked for its reply count."""
 MAX_COUNTED_ROWS: Final = 10_000
-"""Replies checked for one answer, those of the posts asked for first."""
+"""Replies checked for one answer, those of the requested posts first."""
 _TOGETHER_US: Final = 60_000_000
 
 
@@ -68,7 +67,7 @@ class PostGate:
 
 
 class Reply(NamedTuple):
-    """A reply as its row has it: enough to tell whether it complies with a gate."""
+    """The columns of a reply that gates are applied to."""
 
     parent: Address
     address: Address
@@ -77,12 +76,12 @@ class Reply(NamedTuple):
 
 
 def threadgate_address(root: Address) -> Address:
-    """Return where the gate of a thread is."""
+    """Return the address of the gate of a thread."""
     return Address(root.actor, THREADGATE, root.rkey)
 
 
 def postgate_address(post: Address) -> Address:
-    """Return where the gate of a post is."""
+    """Return the address of the gate of a post."""
     return Address(post.actor, POSTGATE, post.rkey)
 
 
@@ -137,10 +136,10 @@ def mentioned_dids(post: dict[str, Value]) -> set[str]:
 
 
 def predates(sort_at: datetime, made_us: int | None, subject: Post | None) -> bool:
-    """Return True if a reply or quote was written before the gate of its subject was.
+    """Return True if a reply or quote was written before the gate of its subject.
 
-    A gate made together with its post holds from the start, whatever its author's clock
-    says. A time before the post itself is false, and counts as later.
+    A gate made within a minute of its post applies from the start, since clocks differ.
+    A reply dated before its subject counts as later.
     """
     if made_us is None or to_micros(sort_at) >= made_us:
         return False
@@ -184,7 +183,7 @@ def load_replies(conn: Conn, posts: Collection[Address]) -> list[Reply]:
 def load_follows(
     conn: Conn, pairs: Collection[tuple[int, int]]
 ) -> set[tuple[int, int]]:
-    """Return those of the pairs of which the first account follows the second."""
+    """Return the pairs whose first account follows the second."""
     rows = conn.execute(
         f"""
         SELECT DISTINCT x.a, x.b FROM unnest(%s::int4[], %s::int4[]) AS x (a, b)
@@ -200,7 +199,7 @@ def load_follows(
 def load_members(
     conn: Conn, pairs: Collection[tuple[Address, int]]
 ) -> set[tuple[Address, int]]:
-    """Return those (list, account) of which the account is on the list."""
+    """Return the pairs whose account is on the list."""
     if not pairs:
         return set()
     collection = next(iter(pairs))[0].collection

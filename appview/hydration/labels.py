@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
+from storage.postgres.arrays import int_columns
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 
@@ -22,7 +23,7 @@ class Label:
 
 
 def account_subject(actor: int) -> Address:
-    """Return the address under which labels of a whole account are kept."""
+    """Return the address that stands for a whole account."""
     return Address(actor, 0, 0)
 
 
@@ -31,7 +32,7 @@ def load_labels(
     labelers: Collection[str],
     subjects: Collection[Address],
 ) -> dict[Address, list[Label]]:
-    """Labels in force by subject: not negated, not expired."""
+    """Return labels by subject, without negated and expired ones."""
     found: dict[Address, list[Label]] = {}
     rows = conn.execute(
         """
@@ -43,9 +44,7 @@ def load_labels(
         ORDER BY l.cts
         """,
         (
-            [s.actor for s in subjects],
-            [s.collection for s in subjects],
-            [s.rkey for s in subjects],
+            *int_columns([*subjects], 3),
             [*labelers],
         ),
     )

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from protocol.data.cbor import Value, decode
 from protocol.data.cid import cid_for, cid_to_text
@@ -26,6 +26,7 @@ from storage.collections import (
     REPOST_SUBJECT,
     RKEY_SELF,
 )
+from storage.postgres.arrays import int_columns
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 from storage.records.links import DEFAULT_PARTITION
@@ -40,12 +41,12 @@ LABELER = COLLECTION_IDS[LABELER_SERVICE]
 CHAT_DECLARATION = "chat.bsky.actor.declaration"
 NOTIFICATION_DECLARATION = "app.bsky.notification.declaration"
 DECLARATIONS = (CHAT_DECLARATION, NOTIFICATION_DECLARATION)
-"""Records with the key `self` that views of an account are made of."""
+"""Records with the key `self` that add to the view of an account."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A record as its author signed it; `size` is that of its block."""
+    """A record as its author signed it; `size` is the bytes of its block."""
 
     address: Address
     cid: str
@@ -54,7 +55,7 @@ class Record:
 
     @cached_property
     def json(self) -> Any:
-        """The value in JSON form: one object, however often an answer shows it."""
+        """Return the value in JSON form, made once."""
         return to_json(self.value)
 
 
@@ -92,8 +93,7 @@ class Named:
     joined_this_week: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reaction:
+class Reaction(NamedTuple):
     """The viewer's like, repost and list block of a record, as record keys."""
 
     like: int | None = None
@@ -101,17 +101,12 @@ class Reaction:
     block: int | None = None
 
 
-def _columns(addresses: Collection[Address]) -> list[list[int]]:
-    return [
-        [a.actor for a in addresses],
-        [a.collection for a in addresses],
-        [a.rkey for a in addresses],
-    ]
+def _key_columns(addresses: Iterable[Address]) -> list[str]:
+    return int_columns([(a.actor, a.rkey) for a in addresses], 2)
 
 
 def read_record(address: Address, block: bytes) -> Record | None:
-    """The record of its exact bytes; None if it is no map, or not to be read at all
-    (nothing can show that)."""
+    """Return the record in a block; None if it is no map or cannot be decoded."""
     try:
         value = decode(block)
     except ProtocolError:
@@ -124,14 +119,14 @@ def read_record(address: Address, block: bytes) -> Record | None:
 def load_records(
     conn: Conn, addresses: Collection[Address], allowance: Allowance
 ) -> dict[Address, Record]:
-    """Records by address; unknown ones, and those beyond the allowance, are absent."""
+    """Return records by address; those beyond the allowance are absent."""
     rows = conn.execute(
         f"""
         SELECT r.actor, r.collection, r.rkey, {HELD}
         FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
         JOIN record r ON r.actor = x.a AND r.collection = x.c AND r.rkey = x.k
         """,
-        _columns(addresses),
+        int_columns([*addresses], 3),
     )
     held = (Held(Address(*row[:3]), *row[3:]) for row in rows)
     return _read(conn, allowance, held)
@@ -151,8 +146,7 @@ def _read(
 def load_own_records(
     conn: Conn, actors: Collection[int], allowance: Allowance
 ) -> tuple[dict[Address, Record], dict[tuple[int, str], Record]]:
-    """Return the profiles of accounts by address, and their declarations by account
-    and collection."""
+    """Return profiles by address, and declarations by account and collection."""
     rows = conn.execute(
         f"""
         SELECT c.nsid, r.actor, r.collection, r.rkey, {HELD}
@@ -179,7 +173,7 @@ def load_own_records(
 def load_posts(
     conn: Conn, addresses: Collection[Address], allowance: Allowance
 ) -> dict[Address, Post]:
-    """Posts by address, with the counts kept beside them."""
+    """Return posts by address, with their counts."""
     rows = conn.execute(
         f"""
         SELECT p.actor, p.rkey, p.sort_at,
@@ -192,7 +186,7 @@ def load_posts(
           ON r.actor = x.a AND r.collection = %s AND r.rkey = x.k
         LEFT JOIN post_stats s ON s.actor = x.a AND s.rkey = x.k
         """,
-        ([a.actor for a in addresses], [a.rkey for a in addresses], POST),
+        (*_key_columns(addresses), POST),
     ).fetchall()
     held = (Held(Address(row[0], POST, row[1]), *row[-3:]) for row in rows)
     records = _read(conn, allowance, held)
@@ -212,7 +206,7 @@ def load_reposts(
     reposts: Mapping[Address, Address],
     allowance: Allowance,
 ) -> dict[Address, Repost]:
-    """Return reposts by address, given with the posts that they are to be of."""
+    """Return reposts by address. `reposts` maps each to the post it is to be of."""
     rows = conn.execute(
         f"""
         SELECT r.actor, r.collection, r.rkey, l.sort_at, {HELD}
@@ -224,9 +218,8 @@ def load_reposts(
         WHERE l.path = %s AND l.target_collection = %s
         """,
         (
-            *_columns(reposts.keys()),
-            [post.actor for post in reposts.values()],
-            [post.rkey for post in reposts.values()],
+            *int_columns([*reposts], 3),
+            *_key_columns(reposts.values()),
             REPOST_SUBJECT,
             POST,
         ),
@@ -267,7 +260,14 @@ def load_named(
         WHERE coalesce(g.indexed_at, l.indexed_at, p.indexed_at, b.indexed_at)
               IS NOT NULL
         """,
-        (*_columns(addresses), GENERATOR, LIST, STARTER_PACK, LABELER, RKEY_SELF),
+        (
+            *int_columns([*addresses], 3),
+            GENERATOR,
+            LIST,
+            STARTER_PACK,
+            LABELER,
+            RKEY_SELF,
+        ),
     ).fetchall()
     held = (Held(Address(*row[:3]), *row[-3:]) for row in rows)
     records = _read(conn, allowance, held)
@@ -285,7 +285,7 @@ def load_named(
 def _count_joined(
     conn: Conn, packs: Collection[Address]
 ) -> dict[Address, tuple[int, int]]:
-    """Return how many accounts joined by each starter pack: ever, and this week."""
+    """Return the accounts that joined by each starter pack: ever, and this week."""
     if not packs:
         return {}
     rows = conn.execute(
@@ -301,8 +301,7 @@ def _count_joined(
         GROUP BY x.a, x.k
         """,
         (
-            [a.actor for a in packs],
-            [a.rkey for a in packs],
+            *_key_columns(packs),
             STARTER_PACK,
             RKEY_SELF,
             COLLECTION_IDS[ACTOR_PROFILE],
@@ -325,22 +324,21 @@ def load_reactions(
         WHERE l.path IN (%s, %s, %s)
         """,
         (
-            *_columns(addresses),
+            *int_columns([*addresses], 3),
             viewer,
             LIKE_SUBJECT,
             REPOST_SUBJECT,
             LISTBLOCK_SUBJECT,
         ),
     )
-    own: dict[int, dict[Address, int]] = {
-        LIKE_SUBJECT: {},
-        REPOST_SUBJECT: {},
-        LISTBLOCK_SUBJECT: {},
+    fields = {
+        LIKE_SUBJECT: "like",
+        REPOST_SUBJECT: "repost",
+        LISTBLOCK_SUBJECT: "block",
     }
-    for path, actor, collection, rkey, record in rows:
-        own[path][Address(actor, collection, rkey)] = record
-    likes, reposts, blocks = own.values()
-    return {
-        address: Reaction(likes.get(address), reposts.get(address), blocks.get(address))
-        for address in likes.keys() | reposts.keys() | blocks.keys()
-    }
+    found: dict[Address, Reaction] = {}
+    for path, *address, record in rows:
+        subject = Address(*address)
+        reaction = found.get(subject, Reaction())
+        found[subject] = reaction._replace(**{fields[path]: record})
+    return found

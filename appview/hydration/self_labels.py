@@ -12,7 +12,7 @@ MAX_LABEL_BYTES: Final = 128
 
 
 def self_label_values(record: dict[str, Value]) -> list[str]:
-    """Return the label values in a record."""
+    """Return the label values of a record."""
     own = record.get("labels")
     if not isinstance(own, dict) or own.get("$type") != SELF_LABELS:
         return []

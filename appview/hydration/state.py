@@ -1,8 +1,8 @@
-"""Everything loaded for one answer. Each `load_*` is one bulk query of what is new."""
+"""Rows loaded for one answer. Each `load_*` is one bulk query of new items."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from appview.hydration.actors import (
@@ -30,7 +30,7 @@ from appview.hydration.records import (
     load_records,
     load_reposts,
 )
-from appview.hydration.standing import Standing
+from appview.hydration.restrictions import Restrictions
 from appview.own_feeds import (
     find_feed_addresses,
     load_own_feeds,
@@ -51,9 +51,9 @@ from storage.records.record_allowance import Allowance
 
 _NAMED = frozenset({GENERATOR, LIST, STARTER_PACK, LABELER})
 MAX_QUOTES: Final = 2
-"""A post shows the post it quotes, and that one the post that it quotes."""
+"""Levels of quotes: a post, the one it quotes, and the one quoted there."""
 MAX_REPEATED_BYTES: Final = 4_000_000
-"""Bytes of records that an answer shows inside the views of others."""
+"""Bytes of records that an answer repeats inside other views."""
 MAX_PROFILE_BYTES: Final = 2_000_000
 MAX_PROFILE_ITEMS: Final = 100_000
 MAX_ANSWER_BYTES: Final = 4_000_000
@@ -69,7 +69,7 @@ def profile_address(actor: int) -> Address:
 
 
 def answer_allowance() -> Allowance:
-    """Return the room for records in one answer: at worst 100 MB of memory."""
+    """Return the allowance of records for one answer: at worst 100 MB of memory."""
     return Allowance(MAX_ANSWER_BYTES, MAX_ANSWER_ITEMS)
 
 
@@ -79,19 +79,18 @@ class State:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.allowance = answer_allowance()
+        # Apart, so that profiles do not use up the allowance of records.
         self.profile_allowance = Allowance(MAX_PROFILE_BYTES, MAX_PROFILE_ITEMS)
         self.repeats_left = MAX_REPEATED_BYTES
-        self.standing = Standing(self)
-        self.asked_actors: set[int] = set()
+        self.restrictions = Restrictions(self)
+        self.loaded_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
         self.posts: dict[Address, Post] = {}
-        # Levels of quotes that are loaded below a post.
+        # Levels of quotes loaded below a post.
         self.quoted_to: dict[Address, int] = {}
         self.named: dict[Address, Named] = {}
         self.records: dict[Address, Record] = {}
-        # Authors must not use up what the records asked for may take.
-        self.profile_allowance = Allowance(MAX_PROFILE_BYTES, MAX_PROFILE_ITEMS)
         self.declarations: dict[tuple[int, str], Record] = {}
         self.reposts: dict[Address, Repost] = {}
         self.reactions: dict[Address, Reaction] = {}
@@ -100,17 +99,17 @@ class State:
         self.by_uri: dict[str, Address] = {}
         self.rkeys: dict[int, str] = {}
 
-    # loading
-
     def load_posts(
         self, addresses: Iterable[Address], *, quotes: int = MAX_QUOTES
     ) -> None:
-        """Load posts with authors, labels and the viewer's reactions, and the records
-        that they quote, `quotes` levels deep."""
-        asked = {a for a in addresses if a.collection == POST}
-        self._load_posts(asked - self.posts.keys())
-        # Posts loaded as quotes before may show quotes of their own now.
-        shallow = {a for a in asked & self.posts.keys() if self.quoted_to[a] < quotes}
+        """Load posts with authors, labels, the viewer's reactions, and quoted records.
+
+        `quotes` is the number of levels of quotes.
+        """
+        wanted = {a for a in addresses if a.collection == POST}
+        self._load_posts(wanted - self.posts.keys())
+        # Posts first loaded as quotes need quotes of their own now.
+        shallow = {a for a in wanted & self.posts.keys() if self.quoted_to[a] < quotes}
         if shallow:
             self.quoted_to |= dict.fromkeys(shallow, quotes)
             self._load_quoted([self.posts[a] for a in shallow], quotes - 1)
@@ -122,20 +121,17 @@ class State:
         found = load_posts(conn, wanted, self.allowance)
         self.quoted_to |= dict.fromkeys(found, 0)
         self.posts |= found
-        if self.session.viewer_actor is not None and found:
-            reactions = load_reactions(conn, self.session.viewer_actor, found.keys())
-            self.reactions |= reactions
-            self.name_rkeys(k for r in reactions.values() for k in (r.like, r.repost))
+        self._load_reactions(found)
         self.name(found)
         self._load_labels({a: post.record.cid for a, post in found.items()})
         self.load_actors(a.actor for a in found)
 
     def load_actors(self, ids: Iterable[int]) -> None:
-        """Accounts, their profiles and labels, and how the viewer stands to them."""
-        wanted = set(ids) - self.asked_actors
+        """Load accounts, their profiles and labels, and the viewer's follows."""
+        wanted = set(ids) - self.loaded_actors
         if not wanted:
             return
-        self.asked_actors |= wanted
+        self.loaded_actors |= wanted
         conn = self.session.conn
         fresh = wanted - self.actors.keys()
         found = load_actors(conn, fresh)
@@ -159,7 +155,7 @@ class State:
         return self.records.get(profile_address(actor))
 
     def load_profiles(self, ids: Iterable[int]) -> None:
-        """Load accounts with all that a detailed profile shows."""
+        """Load accounts with everything in a detailed profile."""
         wanted = [*ids]
         self.load_actors(wanted)
         records = filter(None, map(self.profile_record, wanted))
@@ -168,15 +164,16 @@ class State:
         self.load_named(self.by_uri[uri] for uri in uris if uri in self.by_uri)
 
     def load_named(self, addresses: Iterable[Address]) -> None:
-        """Load feed generators, lists, starter packs and labelers with their creators,
-        and the viewer's own likes and blocks of them."""
-        asked = {a for a in addresses if a.collection in _NAMED}
-        self._load_named(asked - self.named.keys())
-        self.load_actors(a.actor for a in asked if a in self.named)
+        """Load feed generators, lists, starter packs and labelers with their creators.
+
+        The viewer's likes and blocks of them are loaded too.
+        """
+        wanted = {a for a in addresses if a.collection in _NAMED}
+        self._load_named(wanted - self.named.keys())
+        self.load_actors(a.actor for a in wanted if a in self.named)
 
     def load_lists(self, addresses: Iterable[Address]) -> None:
-        """Load lists that stand for a block or a rule, without how the viewer stands
-        to their owners."""
+        """Load lists of blocks and gates, without relations to their owners."""
         wanted = {a for a in addresses if a.collection == LIST} - self.named.keys()
         self._load_named(wanted)
         owners = {a.actor for a in wanted if a in self.named} - self.actors.keys()
@@ -192,12 +189,16 @@ class State:
         self.uris |= uris
         found |= own
         self.named |= found
-        if self.session.viewer_actor is not None and found:
-            reactions = load_reactions(conn, self.session.viewer_actor, found.keys())
-            self.reactions |= reactions
-            self.name_rkeys(k for r in reactions.values() for k in (r.like, r.block))
+        self._load_reactions(found)
         self.name(found)
         self._load_labels({a: named.record.cid for a, named in found.items()})
+
+    def _load_reactions(self, addresses: Collection[Address]) -> None:
+        viewer = self.session.viewer_actor
+        if viewer is not None and addresses:
+            found = load_reactions(self.session.conn, viewer, addresses)
+            self.reactions |= found
+            self.name_rkeys(k for r in found.values() for k in r)
 
     def load_records(self, addresses: Iterable[Address], *, name: bool = True) -> None:
         """Load records of any collection, and by default their AT-URIs."""
@@ -209,9 +210,9 @@ class State:
                 self.name(found)
 
     def _load_labels(self, subjects: Mapping[Address, str | None]) -> None:
-        """Load the labels of the accepted labelers on these subjects, given with the
-        CID of the version that is shown."""
-        dids = self.session.labelers.dids
+        """Load the accepted labelers' labels. `subjects` gives the CID that is
+        shown."""
+        dids = self.session.context.labelers.dids
         if not subjects or not dids:
             return
         found = load_labels(self.session.conn, dids, subjects)
@@ -231,19 +232,20 @@ class State:
         self.load_named(quoted)
 
     def name(self, addresses: Iterable[Address]) -> None:
-        """AT-URIs of addresses, also of records that are not here."""
+        """Load the AT-URIs of addresses, also of missing records."""
         fresh = [a for a in addresses if a not in self.uris]
         if fresh:
             self.uris |= name_addresses_in(self.session.conn, fresh)
 
     def name_rkeys(self, numbers: Iterable[int | None]) -> None:
-        """Load the texts of record keys that are no TIDs."""
+        """Load the texts of record keys that are not TIDs."""
         fresh = {n for n in numbers if n is not None and n <= 0} - self.rkeys.keys()
         if fresh:
             self.rkeys |= name_rkeys(self.session.conn, fresh)
 
     def load_feed(self, items: Iterable[SkeletonItem]) -> None:
-        """Posts of a feed, the posts they answer, and the accounts that reposted."""
+        """Load the posts of a feed, their parents and roots, and the reposting
+        accounts."""
         entries = [*items]
         self.load_posts(item.post for item in entries)
         posts = [self.posts[i.post] for i in entries if i.post in self.posts]
@@ -255,7 +257,7 @@ class State:
         self.load_reposts(entries)
 
     def load_reposts(self, items: Iterable[SkeletonItem]) -> None:
-        """Load the reposts of feed entries and the accounts that made them."""
+        """Load reposts of feed entries and their accounts."""
         reposts = {item.repost: item.post for item in items if item.repost}
         if reposts:
             self.reposts |= load_reposts(self.session.conn, reposts, self.allowance)
@@ -263,12 +265,13 @@ class State:
             self.load_actors(repost.actor for repost in reposts)
 
     def quoted(self, post: Post) -> Address | None:
-        """The address of the record that a loaded post embeds."""
+        """Return the address of the record that a loaded post embeds."""
         uri = quoted_uri(post.record.value)
         return self.by_uri.get(uri) if uri else None
 
     def take_repeat(self, record: Record) -> bool:
-        """Return True if there is room for a record inside the view of another one.
+        """Take room for a record inside the view of another; return False if none is
+        left.
 
         A thousand posts may quote the same large one.
         """
@@ -278,8 +281,8 @@ class State:
         return True
 
     def is_redacted(self, subject: Address) -> bool:
-        """Return True if a labeler whose takedowns are accepted took it down."""
-        redact = self.session.labelers.redact
+        """Return True if an accepted labeler with `redact` took the subject down."""
+        redact = self.session.context.labelers.redact
         return any(
             label.val in REDACTING_LABELS and label.src in redact
             for label in self.labels.get(subject, ())
@@ -298,7 +301,7 @@ def quoted_uri(post: dict[str, Any]) -> str | None:
 
 
 def reference_uri(record: Record, field: str) -> str | None:
-    """Return the AT-URI of a reference in a record, or None if there is none."""
+    """Return the AT-URI of a reference in a record, None if there is none."""
     reference = record.value.get(field)
     uri = reference.get("uri") if isinstance(reference, dict) else None
     return uri if isinstance(uri, str) and is_at_uri(uri) else None

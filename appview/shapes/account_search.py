@@ -38,7 +38,7 @@ def account_search(
                 hits = find(term, limit=limit, after=after)
             return [Entry(hit.actor, hit.keyset) for hit in hits]
 
-        return Source(fetch, asked=term.lower())
+        return Source(fetch, query_text=term.lower())
 
     return SearchPages(
         found,

@@ -39,7 +39,9 @@ def own_feed(session: Session, params: Params) -> Source[SkeletonItem]:
     """Return the items of a feed that this provider computes."""
     algorithm = find_algorithm(session, params["feed"])
     if algorithm is None:
-        raise XrpcError("UnknownFeed", f"not served here: {params['feed']}", 400)
+        raise XrpcError(
+            "UnknownFeed", f"this provider does not serve {params['feed']}", 400
+        )
 
     def fetch(after: Keyset | None, limit: int) -> list[Entry[SkeletonItem]]:
         request = FeedRequest(session.viewer_actor, limit, after)

@@ -10,9 +10,9 @@ from appview.pipeline import Params
 from appview.refusals import refuse_subject
 from appview.rules import Place, shown_actors
 from appview.session import Session
-from appview.skeletons.accounts import require_account
+from appview.skeletons.named_accounts import require_account
 from appview.views.profile import profile_view
-from storage.records.links import LinkPage, link_keyset
+from storage.records.backlinks import LinkPage, link_keyset
 
 
 def follow_pages(find: Callable[..., LinkPage], name: str) -> RowPages[int]:
@@ -42,5 +42,5 @@ def follow_pages(find: Callable[..., LinkPage], name: str) -> RowPages[int]:
 
 def _shown(state: State, page: Page[int]) -> list[int]:
     [subject] = page.subject
-    refuse_subject(state, subject, page.asked)
+    refuse_subject(state, subject, page.query_text)
     return shown_actors(state, Place.FOLLOW, page.items, beside=subject)

@@ -10,7 +10,7 @@ from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
 from appview.pipeline import Params
 from appview.session import Session
 from appview.skeletons.thread import find_post
-from storage.records.links import LinkSource, find_links, link_keyset
+from storage.records.backlinks import LinkSource, find_links, link_keyset
 
 ReactionPage = Page[LinkSource]
 

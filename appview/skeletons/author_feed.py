@@ -74,7 +74,7 @@ def fetch_author_feed(
             "moment": from_micros(at),
             "rkey": rkey,
             "collection": collection,
-            # Of the inner queries one entry may be left out.
+            # One entry may be left out of the inner queries.
             "limit": limit + 1,
             "page": limit,
             "left_actor": left_out.actor if left_out else 0,
@@ -94,7 +94,7 @@ def fetch_author_feed(
 
 
 def find_pin(session: Session, actor: int) -> Address | None:
-    """Return the post of their own that an account has pinned."""
+    """Return the post of its own that an account has pinned."""
     profile = profile_address(actor)
     record = load_records(session.conn, [profile], answer_allowance()).get(profile)
     pinned = record.value.get("pinnedPost") if record else None
@@ -109,10 +109,9 @@ def find_pin(session: Session, actor: int) -> Address | None:
 def find_self_threads(
     state: State, author: int, posts: Collection[Address]
 ) -> set[Address]:
-    """Return the posts that stand in a thread of their author's own, up to its root.
+    """Return the posts in threads of their author alone, up to the root.
 
-    A post that answers nobody does. A reply does if the post it answers does: it must
-    be there, and the author's.
+    A reply counts if its parent does, exists and is the author's.
     """
     parents = {address: state.posts[address].parent for address in posts}
     above = {p for p in parents.values() if p is not None and p.actor == author}
@@ -134,7 +133,7 @@ def _reaches_root(post: Address, parents: Mapping[Address, Address | None]) -> b
 def _find_ancestors(
     conn: Conn, author: int, posts: Collection[Address]
 ) -> dict[Address, Address | None]:
-    """Return post -> the post it answers, upwards while they are the author's own."""
+    """Return posts with their parents, upwards while they are the author's own."""
     if not posts:
         return {}
     rows = conn.execute(

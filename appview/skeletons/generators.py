@@ -68,7 +68,7 @@ def find_foreign_feed(session: Session, uri: str) -> ForeignFeed:
     if row is None:
         raise XrpcError("InvalidRequest", "could not find feed", 400)
     if row[0] == session.app.service_did:
-        raise XrpcError("UnknownFeed", f"not served here: {uri}", 400)
+        raise XrpcError("UnknownFeed", f"this provider does not serve {uri}", 400)
     return ForeignFeed(row[0], uri)
 
 

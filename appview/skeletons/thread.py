@@ -10,6 +10,7 @@ from appview.session import Session
 from network.xrpc.server import XrpcError
 from protocol.syntax import parse_at_uri
 from storage.collections import REPLY_PARENT
+from storage.postgres.arrays import int_columns
 from storage.records.addresses import Address, find_addresses
 
 MAX_THREAD_POSTS = 1_000
@@ -108,8 +109,7 @@ def _find_replies(
             ) r
             """,
             (
-                [a.actor for a in level],
-                [a.rkey for a in level],
+                *int_columns([(a.actor, a.rkey) for a in level], 2),
                 REPLY_PARENT,
                 POST,
                 MAX_REPLIES_A_POST,

@@ -1,1 +1,1 @@
-"""Loaded rows to the JSON of the lexicons. Pure: no query is made here."""
+"""The JSON of the lexicons, made of loaded rows without any query."""

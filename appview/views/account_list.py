@@ -1,4 +1,4 @@
-"""Lists of accounts without their creators, and what all named records show."""
+"""Lists of accounts without creators, and the fields of all named records."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _MAX_NAME_BYTES: Final = 64
 
 
 def list_view_basic(state: State, address: Address) -> dict[str, Any]:
-    """Return a list of accounts in short."""
+    """Return a list of accounts in short (listViewBasic)."""
     named = state.named[address]
     name = text_of(named.record.value, "name") or ""
     return present(
         **named_fields(state, named),
-        # A name of one huge cluster leaves nothing, and the lexicon asks for a letter.
+        # Cutting a name of one huge cluster leaves nothing; the lexicon needs a letter.
         name=cut_text(name, graphemes=len(name), size=_MAX_NAME_BYTES) or "list",
         purpose=text_of(named.record.value, "purpose"),
         avatar=avatar_url(state, named),

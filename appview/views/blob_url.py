@@ -1,4 +1,4 @@
-"""URLs of blobs: the operator's CDN where one is set, else the account's host."""
+"""URLs of blobs at the operator's CDN, else at the account's host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ THUMBNAIL = "thumbnail.jpg"
 
 
 def image_url(state: State, actor: Actor, cid: bytes | None, preset: str) -> str | None:
-    """Return the URL of an image in the size of `preset`, or None if there is none."""
+    """Return the URL of an image in the size of `preset`, None without an image."""
     if cid is None:
         return None
     pattern = state.session.app.cdn_url_pattern
@@ -26,8 +26,7 @@ def image_url(state: State, actor: Actor, cid: bytes | None, preset: str) -> str
 def video_url(state: State, actor: Actor, cid: bytes, file: str) -> str | None:
     """Return the URL of a video's PLAYLIST or THUMBNAIL.
 
-    Without a video service the original stands for the playlist, and there is no
-    thumbnail.
+    Without a video service the original is the playlist, and there is no thumbnail.
     """
     pattern = state.session.app.video_url_pattern
     if pattern is None:
@@ -43,5 +42,5 @@ def _host_url(actor: Actor, cid: bytes) -> str | None:
 
 
 def _quoted(actor: Actor) -> str:
-    # A did:web holds percent signs of its own.
+    # A did:web holds percent signs.
     return quote(actor.did, safe=":")

@@ -11,14 +11,16 @@ from storage.records.addresses import Address
 
 
 def block_state(state: State, actor: int) -> dict[str, Any]:
-    """Return `blockedBy` and, if the viewer blocks the account, `blocking`: the
-    viewer's record, or the list that the account is on."""
+    """Return `blockedBy`, and `blocking` if the viewer blocks the account.
+
+    `blocking` is the viewer's record, or the list with the account.
+    """
     viewer = state.session.viewer
     if viewer is None or viewer.actor is None:
         return {"blockedBy": False}
-    standing = state.standing
-    by = standing.block(actor, viewer.actor)
-    block = standing.block(viewer.actor, actor)
+    restrictions = state.restrictions
+    by = restrictions.block(actor, viewer.actor)
+    block = restrictions.block(viewer.actor, actor)
     uri = None
     if block is not None and block.record is not None:
         uri = f"at://{viewer.did}/{GRAPH_BLOCK}/{rkey_text(state, block.record)}"
@@ -30,12 +32,12 @@ def block_state(state: State, actor: int) -> dict[str, Any]:
 def blocking_list(state: State, actor: int) -> Address | None:
     """Return the list by which the viewer blocks an account."""
     viewer = state.session.viewer_actor
-    block = None if viewer is None else state.standing.block(viewer, actor)
+    block = None if viewer is None else state.restrictions.block(viewer, actor)
     return block.list if block and block.list in state.named else None
 
 
 def blocked_author(state: State, actor: int, did: str) -> dict[str, Any]:
-    """Return the author of a post that stands in the place of a blocked one."""
+    """Return the author in the placeholder of a blocked post."""
     if state.session.viewer is None:
         return {"did": did}
     return {"did": did, "viewer": block_state(state, actor)}

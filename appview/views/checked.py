@@ -1,4 +1,4 @@
-"""Parts of records that views pass on as they are: only what fits its lexicon."""
+"""Parts of records that views pass on, if they fit their lexicon."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STRONG_REF = "com.atproto.repo.strongRef"
 
 @cache
 def load_catalog() -> Catalog:
-    """Return the official lexicons, read once; a server does so before it answers."""
+    """Return the official lexicons, read once, before the first answer."""
     return Catalog.load()
 
 

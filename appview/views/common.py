@@ -1,4 +1,4 @@
-"""Parts that several kinds of views are made of."""
+"""Parts of several kinds of views."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def created_text(value: dict[str, Value]) -> str:
 
 
 def rkey_text(state: State, rkey: int) -> str:
-    """Return the text of a record key: of a TID, or of one that was loaded."""
+    """Return the text of a record key: of a TID, or of a loaded key."""
     return tid_from_int(rkey) if rkey > 0 else state.rkeys[rkey]
 
 
@@ -64,5 +64,5 @@ def self_labels(did: str, uri: str, record: Record) -> list[dict[str, Any]]:
 
 
 def present(**fields: Any) -> dict[str, Any]:
-    """Return the object without the fields that are None: lexicons know no null."""
+    """Return the object without fields that are None, as lexicons have no null."""
     return {key: value for key, value in fields.items() if value is not None}

@@ -17,7 +17,7 @@ from protocol.syntax import is_uri
 
 
 def profile_view_detailed(state: State, actor: Actor) -> dict[str, Any]:
-    """Return an account loaded by `load_profiles`, with all that a profile shows."""
+    """Return an account loaded by `load_profiles`."""
     record = state.profile_record(actor.id)
     view = profile_view(state, actor)
     return view | present(

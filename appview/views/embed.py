@@ -23,7 +23,7 @@ VIEW_DETACHED: Final = f"{RECORD}#viewDetached"
 
 
 def embed_view(state: State, post: Post, *, depth: int = 0) -> dict[str, Any] | None:
-    """Return the embed of a post, or None if it has none that can be shown.
+    """Return the embed of a post, None if it has none to show.
 
     `depth` counts the posts that quote this one in the same view.
     """
@@ -39,7 +39,7 @@ def embed_view(state: State, post: Post, *, depth: int = 0) -> dict[str, Any] | 
         record = _record(state, post, depth)
         if media is None or record is None:
             return None
-        # A field of a known type is not marked with it.
+        # A field of one possible type has no `$type`.
         record.pop("$type")
         return {"$type": f"{kind}#view", "record": record, "media": media}
     return media_view(state, actor, embed)
@@ -95,7 +95,7 @@ def _quoted_post(state: State, address: Address, depth: int) -> dict[str, Any]:
             *label_views(state, address, uri),
             *self_labels(actor.did, uri, post.record),
         ],
-        replyCount=max(0, post.replies - state.standing.uncounted(address)),
+        replyCount=max(0, post.replies - state.restrictions.uncounted(address)),
         repostCount=post.reposts,
         likeCount=post.likes,
         quoteCount=post.quotes,

@@ -21,13 +21,13 @@ GALLERY: Final = "app.bsky.embed.gallery"
 EXTERNAL: Final = "app.bsky.embed.external"
 MAX_IMAGES: Final = 4
 MAX_GALLERY_ITEMS: Final = 10
-"""Images that clients show of a gallery; the lexicon lets a record hold 20."""
+"""Images of a gallery that clients show; the lexicon lets a record hold 20."""
 
 Embed = dict[str, Value]
 
 
 def media_view(state: State, actor: Actor, embed: Value) -> dict[str, Any] | None:
-    """Return the view of an embed that quotes nothing; None for unknown kinds."""
+    """Return the view of an embed without a quote; None for unknown kinds."""
     if not isinstance(embed, dict):
         return None
     kind = embed.get("$type")

@@ -51,7 +51,7 @@ def list_view(state: State, address: Address) -> dict[str, Any]:
 
 
 def starter_pack_view_basic(state: State, address: Address) -> dict[str, Any]:
-    """Return a starter pack in short."""
+    """Return a starter pack in short (starterPackViewBasic)."""
     named = state.named[address]
     return {
         **named_fields(state, named),

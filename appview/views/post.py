@@ -1,4 +1,4 @@
-"""Posts, entries of feeds, threads."""
+"""Posts and entries of feeds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REASON_PIN = f"{DEFS}#reasonPin"
 
 
 def post_view(state: State, address: Address) -> dict[str, Any]:
-    """One loaded post."""
+    """Return a loaded post."""
     post, actor = state.posts[address], state.actors[address.actor]
     uri = state.uris[address]
     return present(
@@ -40,7 +40,7 @@ def post_view(state: State, address: Address) -> dict[str, Any]:
         author=profile_view_basic(state, actor),
         record=post.record.json,
         embed=embed_view(state, post),
-        replyCount=max(0, post.replies - state.standing.uncounted(address)),
+        replyCount=max(0, post.replies - state.restrictions.uncounted(address)),
         repostCount=post.reposts,
         likeCount=post.likes,
         quoteCount=post.quotes,
@@ -55,9 +55,9 @@ def post_view(state: State, address: Address) -> dict[str, Any]:
 
 
 def feed_view_post(state: State, item: SkeletonItem) -> dict[str, Any]:
-    """A feed entry: the post, what it answers, and who reposted it."""
-    # A reply that its thread does not allow stands alone.
-    loose = state.standing.violates(item.post)
+    """Return a feed entry: the post, its reply reference, and the repost."""
+    # A reply that its thread's gate forbids stands alone.
+    loose = state.restrictions.violates(item.post)
     return present(
         post=post_view(state, item.post),
         reply=None if loose else _reply(state, state.posts[item.post]),
@@ -66,8 +66,8 @@ def feed_view_post(state: State, item: SkeletonItem) -> dict[str, Any]:
 
 
 def threadgate_view(state: State, root: Address) -> dict[str, Any] | None:
-    """The gate of a thread, with the lists that it names."""
-    gate = state.standing.threadgate(root)
+    """Return the gate of a thread, with the lists that it names."""
+    gate = state.restrictions.threadgate(root)
     if gate is None:
         return None
     lists = [state.by_uri.get(uri) for uri in gate.lists]
@@ -82,7 +82,7 @@ def threadgate_view(state: State, root: Address) -> dict[str, Any] | None:
 def gap_view(
     state: State, effect: Effect, address: Address, uri: str
 ) -> dict[str, Any]:
-    """Return the gap in the place of a post."""
+    """Return the placeholder of a post."""
     uri = state.uris.get(address, uri)
     if effect is Effect.BLOCKED:
         did = uri.removeprefix("at://").split("/", 1)[0]
@@ -98,7 +98,7 @@ def _reply(state: State, post: Post) -> dict[str, Any] | None:
         return None
     author = post.record.address.actor
     parent = _reply_ref(state, post.parent, {author})
-    # The root is blocked for who answers it through somebody else, too.
+    # The root is also blocked for the author of the parent.
     gone = parent["$type"] == NOT_FOUND_POST
     sides = {author} if gone else {author, post.parent.actor}
     return present(
@@ -156,13 +156,13 @@ def _viewer_state(state: State, address: Address) -> dict[str, Any] | None:
             return None
         return f"at://{viewer.did}/{collection}/{rkey_text(state, rkey)}"
 
-    may_reply = state.standing.may_reply(state.posts[address])
+    may_reply = state.restrictions.may_reply(state.posts[address])
     return present(
         like=own(FEED_LIKE, reaction.like if reaction else None),
         repost=own(FEED_REPOST, reaction.repost if reaction else None),
         threadMuted=False,
         replyDisabled=None if may_reply is None else not may_reply,
-        embeddingDisabled=not state.standing.may_quote(address),
+        embeddingDisabled=not state.restrictions.may_quote(address),
         pinned=_is_pinned(state, address) if address.actor == viewer.actor else None,
     )
 

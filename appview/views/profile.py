@@ -32,7 +32,7 @@ _SUBSCRIBERS: Final = frozenset({_FROM_FOLLOWERS, "mutuals", "none"})
 
 
 def profile_view_basic(state: State, actor: Actor) -> dict[str, Any]:
-    """Return the few fields beside a post."""
+    """Return an account beside a post (profileViewBasic)."""
     record = state.profile_record(actor.id)
     return present(
         did=actor.did,
@@ -52,7 +52,7 @@ def profile_view_basic(state: State, actor: Actor) -> dict[str, Any]:
 
 
 def profile_view(state: State, actor: Actor) -> dict[str, Any]:
-    """Return an entry in a list of accounts."""
+    """Return an entry in a list of accounts (profileView)."""
     return profile_view_basic(state, actor) | present(
         description=_cut(actor.description, _MAX_DESCRIPTION, _MAX_DESCRIPTION_BYTES),
         indexedAt=datetime_text(actor.sort_at) if actor.sort_at else None,
@@ -84,7 +84,7 @@ def _chat(state: State, actor: Actor) -> dict[str, str] | None:
 def _activity_subscription(state: State, actor: Actor) -> dict[str, str]:
     record = state.declarations.get((actor.id, NOTIFICATION_DECLARATION))
     allowed = text_of(record.value, "allowSubscriptions") if record else None
-    # What a client does not find it takes for "none": the lexicon's default is sent.
+    # Clients read an absent value as "none"; the lexicon's default is sent.
     known = allowed if allowed in _SUBSCRIBERS else None
     return {"allowSubscriptions": known or _FROM_FOLLOWERS}
 
@@ -93,7 +93,7 @@ def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
     viewer = state.session.viewer
     if viewer is None:
         return None
-    # Nobody follows themselves, whatever a record says.
+    # A follow of oneself does not count.
     own_profile = actor.id == viewer.actor
     found = None if own_profile else state.relations.get(actor.id)
     relation = found or Relation()
@@ -106,8 +106,11 @@ def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
             return None
         return f"at://{did}/{GRAPH_FOLLOW}/{rkey_text(state, rkey)}"
 
+    mute = state.session.mutes.get(actor.did)
     return present(
-        muted=False,
+        muted=mute is not None and mute.is_full,
+        mutedOnlyReposts=(mute.only_reposts or None) if mute else None,
+        mutedOnlyQuoteposts=(mute.only_quotes or None) if mute else None,
         **blocks,
         blockingByList=list_view_basic(state, held) if held else None,
         following=own(viewer.did, relation.following),

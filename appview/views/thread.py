@@ -20,16 +20,15 @@ def thread_view(
     *,
     parent: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A post with all loaded replies below it, or the gap in its place.
+    """Return a post with its loaded replies, or its placeholder.
 
-    Posts without an entry in `replies` have no `replies` in the view: those below them
-    were not looked for. Made without recursion: a thread may be deeper than Python's
-    stack.
+    Posts without an entry in `replies` have no `replies` in the view. No recursion: a
+    thread may be deeper than Python's stack.
     """
     effect = decide_record(state, Place.ANCHOR, address)
     if effect is not None:
         return gap_view(state, effect, address, uri)
-    if state.standing.violates(address):
+    if state.restrictions.violates(address):
         return {"$type": THREAD_VIEW_POST, "post": post_view(state, address)}
     order = [(address, address.actor)]
     for each, _ in order:
@@ -55,9 +54,10 @@ def thread_view(
 def parents_view(
     state: State, address: Address, parents: list[Address]
 ) -> dict[str, Any] | None:
-    """The posts above one, as the chain of `parent`s; a gap ends it.
+    """Return the posts above one as a chain of `parent`s.
 
-    So does a post of another thread: a reply names its root, and may name a wrong one.
+    A placeholder ends it, and so does a post of another thread: a reply may name a
+    wrong root.
     """
     root = _root_of(state, address)
     below = [address, *parents]
@@ -82,6 +82,6 @@ def parents_view(
 
 
 def _root_of(state: State, address: Address) -> Address | None:
-    """Return the first post of the thread that a post says it is in."""
+    """Return the root that a post names, or the post itself."""
     post = state.posts.get(address)
     return None if post is None else post.root or address

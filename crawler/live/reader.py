@@ -18,7 +18,7 @@ from crawler.methods import SUBSCRIBE_REPOS
 from crawler.settings import MIB, CrawlSettings
 from network.errors import NetworkError, XrpcError
 from network.http.client import Fetcher
-from network.streams.stream_client import StreamClient, subscribe
+from network.streams.stream_client import StreamClient
 from network.streams.stream_events import (
     Connected,
     Disconnected,
@@ -110,7 +110,7 @@ class StreamReader:
         while True:
             state = self._open_state(cursor)
             try:
-                async with subscribe(
+                async with StreamClient(
                     self._fetcher,
                     url,
                     self._position,

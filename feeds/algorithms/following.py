@@ -1,6 +1,6 @@
 """Posts and reposts of the accounts that the viewer follows, newest first.
 
-Replies are left out unless they answer somebody whom the viewer follows too.
+Replies are left out unless the parent's author is followed too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 
 MAX_FOLLOWS = 10_000
-"""Accounts read for one page; the most recently followed come first."""
+"""Followed accounts read for one page, the latest first."""
 _END = 253_402_300_799_000_000
 _POST = COLLECTION_IDS[FEED_POST]
 _REPOST = COLLECTION_IDS[FEED_REPOST]

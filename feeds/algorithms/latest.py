@@ -1,4 +1,4 @@
-"""Everything new: posts that answer nobody, newest first."""
+"""All posts that are no replies, newest first."""
 
 from __future__ import annotations
 

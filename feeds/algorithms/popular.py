@@ -1,6 +1,6 @@
-"""What is liked now: reactions weighed against age.
+"""Popular posts: reactions weighed against age.
 
-score = (likes + 2 reposts + replies + 2 quotes) / (hours + 2) ** 1.5. Only the newest
+score = (likes + 2 reposts + replies + 2 quotes) / (hours + 2) ** 1.5. The newest
 `CANDIDATES` posts compete, so the cost does not grow with the network.
 """
 
@@ -19,10 +19,10 @@ _POST = COLLECTION_IDS[FEED_POST]
 
 
 def build(conn: Conn, request: FeedRequest) -> list[SkeletonEntry]:
-    """Return entries; the clock stands still at the first page, so that places hold."""
+    """Return entries scored at the time of the first page, so that places hold."""
     after = request.after
     frozen = from_micros(after[3]) if after else datetime.now(UTC)
-    # float8 throughout: numbers without a type are numeric, and ten times slower.
+    # float8 throughout: untyped numbers are numeric, and ten times slower.
     keyset = "WHERE (score, actor, rkey) < (%s, %s, %s)" if after else ""
     rows = conn.execute(
         f"""

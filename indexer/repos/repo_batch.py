@@ -43,8 +43,7 @@ from storage.states import STATUS_DELETED
 
 @dataclass(frozen=True, slots=True)
 class FetchedRepo:
-    """A small repo in memory, proven: the whole of it, or all of a selection
-    (storage.repos.selections)."""
+    """A verified repo in memory: whole, or all of a selection."""
 
     did: Did
     host: int
@@ -67,8 +66,8 @@ def import_fresh(
     *,
     rebroadcast: bool = False,
 ) -> list[FetchedRepo]:
-    """Import those of these repos that are claimed and hold nothing yet, in one
-    transaction; return the others, of which nothing has happened.
+    """Import the claimed repos of which nothing is stored, in one transaction; return
+    the others.
 
     Raises BatchChangedError or psycopg.Error; then nothing was written at all.
     """

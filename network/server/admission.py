@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from network.errors import XrpcError
 from network.server.client_address import LOOPBACK
-from network.server.rate_limit import MAX_KEYS, Quota, RateLimit
+from network.server.rate_limit import MAX_KEYS, Quota, RateLimit, uncount
 
 SCOPE_KEY: Final = "bigworld.admission"
 LOCAL: Final = "local"
@@ -107,16 +107,16 @@ class Admission:
         self._enter(self.key, most)
 
     def identify(self, did: str) -> None:
-        """Count the request for a verified account from now on. Raises XrpcError 429.
+        """Count the request for a verified account from here on. Raises XrpcError 429.
 
-        Its address keeps the larger share of unverified tokens, whatever it sends.
+        Its address keeps the larger share of unverified tokens.
         """
         if self._identified:
             return
         self._identified = True
         self.note(self._shares.accounts.take(did))
         self._enter(did, self._shares.policy.at_once)
-        self._leave(self.key)
+        uncount(self._counts, self.key)
         self.key = did
 
     def note(self, quota: Quota) -> None:
@@ -178,7 +178,7 @@ class Admission:
 
     def close(self) -> None:
         """Give back what the request holds."""
-        self._leave(self.key)
+        uncount(self._counts, self.key)
         if self._claims and not self._identified and not self._trusted:
             self._shares.unverified.charge(self.address, _UNVERIFIED - 1)
 
@@ -186,9 +186,6 @@ class Admission:
         if self._counts[key] >= most:
             raise _too_many_at_once(self.quota)
         self._counts[key] += 1
-
-    def _leave(self, key: str) -> None:
-        leave(self._counts, key)
 
 
 class HandlerSlots:
@@ -210,13 +207,6 @@ class HandlerSlots:
 
     def leave(self) -> None:
         self._free.release()
-
-
-def leave(counts: Counter[str], key: str) -> None:
-    """Count one less for a key; a key without any is removed."""
-    counts[key] -= 1
-    if counts[key] <= 0:
-        del counts[key]
 
 
 def admission_of(scope: Any) -> Admission | None:

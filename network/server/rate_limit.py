@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -111,6 +112,13 @@ class RateLimit:
                 bucket = TokenBucket(rate, self.limit, self._clock)
                 self._buckets[key] = bucket
             return bucket
+
+
+def uncount(counts: Counter[str], key: str) -> None:
+    """Count one less for a key; remove a key without any."""
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
 def take_from_all(limits: Sequence[RateLimit], key: str, points: int = 1) -> Quota:

@@ -18,6 +18,7 @@ import anyio.to_thread
 
 from network.errors import XrpcError
 from network.server.client_watch import ClientGoneError
+from network.server.rate_limit import uncount
 
 _CHUNK_BYTES: Final = 262_144
 _WAIT_S: Final = 5.0
@@ -112,9 +113,7 @@ class Spooler:
     def _release(self, client: str, size: int) -> None:
         with self._lock:
             self._bytes -= size
-        self._clients[client] -= 1
-        if not self._clients[client]:
-            del self._clients[client]
+        uncount(self._clients, client)
 
 
 class Spool:

@@ -51,8 +51,11 @@ class StreamRefusedError(BadResponseError):
 
 
 class StreamClient:
-    """A stream of frames: `async with subscribe(…) as stream: async for frame in
-    stream`.
+    """A stream of raw frames: `async with … as stream: async for frame in stream`.
+
+    `cursor` is the last processed sequence number, or a function that returns it at
+    each connect; None starts at the tip. `on_event` is called at every connect and
+    disconnect. With `text` only text frames are accepted, returned as UTF-8.
 
     Raises StreamRefusedError and ForbiddenAddressError. Raises UnreachableError after
     `max_failures` in a row without one good frame, so that a stream that breaks often
@@ -354,35 +357,6 @@ async def _close(socket: aiohttp.ClientWebSocketResponse, code: int) -> None:
     with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
         async with asyncio.timeout(_CLOSE_TIMEOUT):
             await socket.close(code=code)
-
-
-def subscribe(
-    fetcher: Fetcher,
-    url: str,
-    cursor: Cursor = None,
-    *,
-    on_event: Callable[[StreamEvent], None] | None = None,
-    max_failures: int | None = None,
-    max_frame_bytes: int = MAX_FRAME_BYTES,
-    text: bool = False,
-    times: StreamTimes | None = None,
-) -> StreamClient:
-    """Return a stream of raw frames from `url` (wss://host/xrpc/NSID).
-
-    `cursor` is the last processed sequence number, or a function that returns it at
-    each connect; None starts at the tip. `on_event` is called at every connect and
-    disconnect. With `text` only text frames are accepted, returned as UTF-8.
-    """
-    return StreamClient(
-        fetcher,
-        url,
-        cursor,
-        on_event=on_event,
-        max_failures=max_failures,
-        max_frame_bytes=max_frame_bytes,
-        text=text,
-        times=times,
-    )
 
 
 def _with_cursor(url: str, cursor: int | None) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypedDict, Unpack
 from urllib.parse import urlencode
 
 from network.errors import BadResponseError, XrpcError
-from network.http.client import DEFAULT_MAX_BYTES, Fetcher, Headers
+from network.http.client import Fetcher, Headers
 from network.http.responses import Fetched, Streamed
 from network.xrpc.reply import encode_json
 from protocol.data import json_form
@@ -21,6 +21,14 @@ _MAX_TEXT: Final = 1_000
 
 Token: TypeAlias = str | Callable[[str], str | Awaitable[str]]
 Params: TypeAlias = Mapping[str, Any]
+
+
+class CallOptions(TypedDict, total=False):
+    """Options of a call: further headers, the cap of the body, seconds in all."""
+
+    headers: Headers | None
+    max_bytes: int
+    timeout: float | None
 
 
 class XrpcClient:
@@ -36,60 +44,30 @@ class XrpcClient:
         self._auth = auth
 
     async def query(
-        self,
-        nsid: str,
-        params: Params | None = None,
-        *,
-        headers: Headers | None = None,
-        max_bytes: int = DEFAULT_MAX_BYTES,
-        timeout: float | None = None,  # noqa: ASYNC109 - handed on to the fetcher
+        self, nsid: str, params: Params | None = None, **options: Unpack[CallOptions]
     ) -> Any:
         """Return the JSON response of a query. Raises XrpcError and NetworkError."""
-        fetched = await self._fetcher.get(
-            self._url(nsid, params),
-            headers=await self._headers(nsid, headers),
-            max_bytes=max_bytes,
-            timeout=timeout,
-        )
-        return _read_json(nsid, fetched)
+        return _read_json(nsid, await self._get(nsid, params, options))
 
     async def query_bytes(
-        self,
-        nsid: str,
-        params: Params | None = None,
-        *,
-        headers: Headers | None = None,
-        max_bytes: int = DEFAULT_MAX_BYTES,
-        timeout: float | None = None,  # noqa: ASYNC109
+        self, nsid: str, params: Params | None = None, **options: Unpack[CallOptions]
     ) -> bytes:
         """Return the body of a query that does not return JSON."""
-        fetched = await self._fetcher.get(
-            self._url(nsid, params),
-            headers=await self._headers(nsid, headers),
-            max_bytes=max_bytes,
-            timeout=timeout,
-        )
+        fetched = await self._get(nsid, params, options)
         if fetched.status != 200:
             raise read_error(nsid, fetched.status, fetched.body)
         return fetched.body
 
     @asynccontextmanager
     async def download(
-        self,
-        nsid: str,
-        params: Params | None = None,
-        *,
-        headers: Headers | None = None,
-        max_bytes: int = MAX_CAR_BYTES,
-        timeout: float | None = None,  # noqa: ASYNC109
+        self, nsid: str, params: Params | None = None, *, max_bytes: int = MAX_CAR_BYTES
     ) -> AsyncIterator[Streamed]:
         """Yield the body of a query in chunks: `async for chunk in body`."""
         try:
             async with self._fetcher.stream(
                 self._url(nsid, params),
-                headers=await self._headers(nsid, headers),
+                headers=await self._headers(nsid, None),
                 max_bytes=max_bytes,
-                timeout=timeout,
             ) as body:
                 yield body
         except BadResponseError as error:
@@ -104,27 +82,27 @@ class XrpcClient:
         *,
         params: Params | None = None,
         encoding: str = JSON,
-        headers: Headers | None = None,
-        max_bytes: int = DEFAULT_MAX_BYTES,
-        timeout: float | None = None,  # noqa: ASYNC109
+        **options: Unpack[CallOptions],
     ) -> Any:
         """Return the JSON response of a procedure, None if it is empty.
 
         `input` is a JSON value, or bytes of the media type `encoding`, or None.
         """
-        sent = dict(await self._headers(nsid, headers))
+        sent = dict(await self._headers(nsid, options.get("headers")))
         body = b""
         if input is not None:
             body = input if isinstance(input, bytes) else encode_json(input)
             sent["Content-Type"] = encoding
-        fetched = await self._fetcher.post(
-            self._url(nsid, params),
-            body=body,
-            headers=sent,
-            max_bytes=max_bytes,
-            timeout=timeout,
-        )
+        url = self._url(nsid, params)
+        options["headers"] = sent
+        fetched = await self._fetcher.post(url, body=body, **options)
         return _read_json(nsid, fetched)
+
+    async def _get(
+        self, nsid: str, params: Params | None, options: CallOptions
+    ) -> Fetched:
+        options["headers"] = await self._headers(nsid, options.get("headers"))
+        return await self._fetcher.get(self._url(nsid, params), **options)
 
     def _url(self, nsid: str, params: Params | None) -> str:
         query = encode_params(params or {})

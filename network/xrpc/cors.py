@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ALLOWED_HEADERS: Final = (
@@ -40,7 +41,7 @@ EXPOSED_HEADERS: Final = (
 _HEADER_NAMES: Final = re.compile(
     r"[A-Za-z0-9_-]{1,64}( ?, ?[A-Za-z0-9_-]{1,64}){0,31}"
 )
-_DAY: Final = "86400"
+_METHODS: Final = "GET, HEAD, POST, OPTIONS"
 
 
 class CorsMiddleware:
@@ -54,7 +55,7 @@ class CorsMiddleware:
             await self._app(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":
-            await self._preflight(Headers(scope=scope), send)
+            await self._preflight(Headers(scope=scope))(scope, receive, send)
             return
 
         async def send_open(message: Message) -> None:
@@ -67,25 +68,19 @@ class CorsMiddleware:
         await self._app(scope, receive, send_open)
 
     @staticmethod
-    async def _preflight(headers: Headers, send: Send) -> None:
-        asked = headers.get("access-control-request-headers", "")
-        names = asked if _HEADER_NAMES.fullmatch(asked) else ", ".join(ALLOWED_HEADERS)
-        answer = {
-            "Access-Control-Allow-Origin": "*",
-            "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
-            "Access-Control-Allow-Headers": names,
-            "Access-Control-Max-Age": _DAY,
-            "Vary": "Access-Control-Request-Headers",
-            "Allow": "GET, HEAD, POST, OPTIONS",
-        }
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 204,
-                "headers": [
-                    (name.lower().encode(), value.encode())
-                    for name, value in answer.items()
-                ],
-            }
+    def _preflight(headers: Headers) -> Response:
+        wanted = headers.get("access-control-request-headers", "")
+        known = _HEADER_NAMES.fullmatch(wanted) is not None
+        return Response(
+            status_code=204,
+            headers={
+                "Access-Control-Allow-Origin": "*",
+                "Access-Control-Allow-Methods": _METHODS,
+                "Access-Control-Allow-Headers": (
+                    wanted if known else ", ".join(ALLOWED_HEADERS)
+                ),
+                "Access-Control-Max-Age": "86400",
+                "Vary": "Access-Control-Request-Headers",
+                "Allow": _METHODS,
+            },
         )
-        await send({"type": "http.response.body", "body": b""})

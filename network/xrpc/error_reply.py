@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import psycopg
 from psycopg_pool import PoolTimeout
@@ -25,17 +24,13 @@ from protocol.errors import InvalidSyntaxError
 
 log = logging.getLogger(__name__)
 
-ErrorTypes: TypeAlias = Mapping[type[Exception], tuple[str, int]]
-
 _MAX_MESSAGE: Final = 1_000
 _HEADER_TEXT: Final = re.compile(r"[\x20-\x7e]*")
 
 
-def error_response(
-    error: Exception, error_types: ErrorTypes, nsid: str
-) -> JSONResponse:
+def error_response(error: Exception, nsid: str) -> JSONResponse:
     """Return `{"error", "message"}` for any exception; log unknown ones, as 500."""
-    known = _to_xrpc_error(error, error_types)
+    known = _to_xrpc_error(error)
     if known is None:
         log.error("handler of %r crashed", nsid[:400], exc_info=error)
         known = XrpcError("InternalServerError", "Internal Server Error", 500)
@@ -53,16 +48,11 @@ def error_response(
     )
 
 
-def _to_xrpc_error(error: Exception, error_types: ErrorTypes) -> XrpcError | None:
+def _to_xrpc_error(error: Exception) -> XrpcError | None:
     if isinstance(error, XrpcError):
         return error
-    for kind, (name, status) in error_types.items():
-        if isinstance(error, kind):
-            return XrpcError(name, str(error), status)
     # A handler may let the parser of an identifier raise.
-    if isinstance(error, InvalidSyntaxError):
-        return XrpcError("InvalidRequest", str(error), 400)
-    if isinstance(error, IdentityError):
+    if isinstance(error, InvalidSyntaxError | IdentityError):
         return XrpcError("InvalidRequest", str(error), 400)
     if isinstance(error, RateLimitedError):
         wait = str(max(1, round(error.retry_after)))
@@ -78,18 +68,18 @@ def _to_xrpc_error(error: Exception, error_types: ErrorTypes) -> XrpcError | Non
     return outage_error(error)
 
 
-async def answer_outage(request: Request, error: Exception) -> Response:
+async def respond_to_outage(request: Request, error: Exception) -> Response:
     """Respond to any request that met an outage; raise other errors."""
     known = error if isinstance(error, XrpcError) else outage_error(error)
     if known is None:
         raise error
-    return error_response(known, {}, "")
+    return error_response(known, "")
 
 
 OUTAGES: Final[dict[Any, Any]] = {
-    XrpcError: answer_outage,
-    psycopg.Error: answer_outage,
-    PoolTimeout: answer_outage,
-    OSError: answer_outage,
+    XrpcError: respond_to_outage,
+    psycopg.Error: respond_to_outage,
+    PoolTimeout: respond_to_outage,
+    OSError: respond_to_outage,
 }
 """Exception handlers for the routes of an app that are no methods of XRPC."""

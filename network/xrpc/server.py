@@ -32,7 +32,7 @@ from network.server.request_guard import RequestGuard
 from network.xrpc.call import Auth, Call
 from network.xrpc.cors import CorsMiddleware
 from network.xrpc.docs_page import render_docs
-from network.xrpc.error_reply import OUTAGES, ErrorTypes, error_response
+from network.xrpc.error_reply import OUTAGES, error_response
 from network.xrpc.openapi import describe_api
 from network.xrpc.reply import ByteStream, Reply, build_response
 from network.xrpc.request_input import (
@@ -79,7 +79,7 @@ class XrpcServer:
     None. `ready` raises if a service that the server needs is away, for `/_ready`.
     `guard` gives each client its share of the server. `observe(nsid, status, seconds)`
     is called once a request, with nsid "unknown" for methods that are not registered.
-    `error_types` maps exceptions of handlers to (error name, status). `check_output`
+    `check_output`
     validates every JSON response.
     """
 
@@ -91,7 +91,6 @@ class XrpcServer:
         fallback: Fallback | None = None,
         guard: RequestGuard | None = None,
         observe: Observer | None = None,
-        error_types: ErrorTypes | None = None,
         check_output: bool = False,
         title: str = "XRPC",
         version: str = "0.1.0",
@@ -103,7 +102,6 @@ class XrpcServer:
         self._fallback = fallback
         self._guard = guard
         self._observe = observe
-        self._error_types = error_types or {}
         self._check_output = check_output
         self._title = title
         self._version = version
@@ -230,7 +228,7 @@ class XrpcServer:
             response = await self._answer(request, nsid)
         except Exception as error:
             # Every failure is an XRPC error without a stack trace.
-            response = error_response(error, self._error_types, nsid)
+            response = error_response(error, nsid)
         if request.method == "HEAD":
             if isinstance(response, ByteStream):
                 await response.aclose()
@@ -312,9 +310,7 @@ class XrpcServer:
             try:
                 params = decode_params(websocket.scope["query_string"], method)
             except XrpcError as error:
-                await websocket.send_denial_response(
-                    error_response(error, self._error_types, nsid)
-                )
+                await websocket.send_denial_response(error_response(error, nsid))
                 return
             await serve(websocket, params)
 

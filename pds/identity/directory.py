@@ -1,4 +1,4 @@
-"""What this server tells the PLC directory about its accounts."""
+"""The client of the PLC directory for the accounts of this server."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from network.http.client import Fetcher
 from network.http.policy import CallerBudget, HostLimits
 from network.http.responses import Fetched
 from pds.exceptions import InvalidRequestError, UpstreamFailureError
-from plc.operation import (
+from plc.operation_document import operation_document
+from plc.operation_draft import create_update
+from plc.operation_format import (
     LegacyCreate,
     Operation,
     PlcService,
     Tombstone,
-    create_update,
-    operation_document,
     operation_json,
     parse_operation,
 )
@@ -26,17 +26,18 @@ from protocol.identity.did_document import PDS_SERVICE, PDS_TYPE, SIGNING_KEY
 from protocol.identity.keys import PrivateKey
 from protocol.syntax import Did
 
-_MAX_ANSWER_BYTES: Final = 65_536
+_MAX_RESPONSE_BYTES: Final = 65_536
 _EXCERPT_CHARS: Final = 300
-# The directory limits operations by DID: a 429 for one must not pause the others.
+# The directory limits operations by DID: a 429 pauses only that DID.
 _LIMITS_OF_ONE_DID: Final = HostLimits(rate=1.0, burst=10, concurrency=2, max_wait=5.0)
 
 
 class Directory:
-    """Reads and appends to the logs of a PLC directory.
+    """The operation logs of a PLC directory.
 
-    Raises InvalidRequestError with the directory's words for what it refuses, XrpcError
-    429 for a DID that has too many operations, and UpstreamFailureError for all else.
+    Raises InvalidRequestError with the directory's message for a refused operation,
+    XrpcError 429 for a DID with too many operations, UpstreamFailureError for other
+    failures.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Directory:
                 f"{self._url}/{did}",
                 body=orjson.dumps(operation_json(operation)),
                 headers=self._headers,
-                max_bytes=_MAX_ANSWER_BYTES,
+                max_bytes=_MAX_RESPONSE_BYTES,
                 budget=CallerBudget(did, _LIMITS_OF_ONE_DID),
             )
         except NetworkError as error:
@@ -75,7 +76,7 @@ class Directory:
         try:
             fetched = await self._fetcher.get(
                 f"{self._url}/{did}/log/last",
-                max_bytes=_MAX_ANSWER_BYTES,
+                max_bytes=_MAX_RESPONSE_BYTES,
                 budget=CallerBudget(did, _LIMITS_OF_ONE_DID),
             )
             _require_success(fetched)
@@ -90,7 +91,7 @@ class Directory:
 def local_document(
     did: str, handle: str, signing_did_key: str, origin: str
 ) -> dict[str, Any]:
-    """Return the DID document as this server knows it, without asking the directory."""
+    """Return the DID document as this server knows it, without the directory."""
     return operation_document(
         Did(did),
         Operation(

@@ -1,4 +1,4 @@
-"""Which handles this server gives out."""
+"""The rules of handles that this server gives out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from protocol.syntax import Handle, is_resolvable_handle, normalize_handle
 MIN_LABEL_CHARS = 3
 MAX_LABEL_CHARS = 18
 
-# Names that would pass for the server itself or its staff.
+# Names that look like the server itself or its staff.
 _RESERVED_NAMES = """
     about abuse access account accounts activate admin administrator admins anonymous
     api apis app apps assets atp atproto auth authentication autodiscover avatar
@@ -39,7 +39,7 @@ _RESERVED = frozenset(_RESERVED_NAMES.split())
 
 
 def parse_requested_handle(text: str, *, dev: bool) -> Handle:
-    """Return a handle somebody asks for, in lower case. Raises InvalidHandleError."""
+    """Return a requested handle in lower case. Raises InvalidHandleError."""
     try:
         handle = normalize_handle(text)
     except InvalidSyntaxError as error:
@@ -57,7 +57,7 @@ def is_local(handle: str, domains: tuple[str, ...]) -> bool:
 
 
 def require_local(handle: str, domains: tuple[str, ...]) -> None:
-    """Check a handle under the server's domains: one label, of sane length.
+    """Check a handle under the server's domains: one label of allowed length.
 
     Raises UnsupportedDomainError, InvalidHandleError, HandleNotAvailableError.
     """

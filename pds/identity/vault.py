@@ -17,11 +17,11 @@ _CURVES = {mark: curve for curve, mark in _MARKS.items()}
 
 
 class VaultError(Exception):
-    """A stored key does not open: the secret changed, or the row was tampered with."""
+    """A stored key that does not open: another secret, or a changed row."""
 
 
 def derive_key(secret: bytes, purpose: str) -> bytes:
-    """32 bytes for one purpose; one such key tells nothing of another."""
+    """Return 32 bytes for one purpose; keys of two purposes are independent."""
     return HKDF(
         algorithm=SHA256(),
         length=32,
@@ -31,17 +31,16 @@ def derive_key(secret: bytes, purpose: str) -> bytes:
 
 
 class Vault:
-    """Seals private keys with AES-256-GCM.
+    """The encryption of private keys with AES-256-GCM.
 
-    A sealed key is bound to its DID and its role: moved to another row it does not
-    open.
+    A sealed key is bound to its DID and its role: it does not open in another row.
     """
 
     def __init__(self, secret: bytes) -> None:
         self._cipher = AESGCM(derive_key(secret, "private keys at rest"))
 
     def seal(self, key: PrivateKey, *, did: str, role: str) -> bytes:
-        """Nonce, curve and encrypted key as one byte string."""
+        """Return nonce, curve and encrypted key as one byte string."""
         nonce = os.urandom(_NONCE_BYTES)
         plain = _MARKS[key.curve] + key.to_bytes()
         return nonce + self._cipher.encrypt(nonce, plain, _context(did, role))

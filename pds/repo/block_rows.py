@@ -11,15 +11,15 @@ from cachetools import LRUCache
 from storage.postgres.pool import Conn
 
 _CACHE_BYTES = 32 * 1024 * 1024
-# At blocks of a mebibyte.
+# Blocks have up to a mebibyte.
 _FETCH_ROWS = 64
 
 
 class NodeCache:
-    """Recently read tree nodes, by CID, of all repos of this process.
+    """A cache of tree nodes by CID, for all repos of this process.
 
-    A CID fixes its bytes, so an entry is never stale; and a tree is only ever walked
-    from its own repo's root, so an entry never leads into another repo.
+    A CID fixes its bytes, so an entry is never stale. A tree is walked from its own
+    repo's root, so an entry never leads into another repo.
     """
 
     def __init__(self, max_bytes: int = _CACHE_BYTES) -> None:
@@ -37,7 +37,7 @@ class NodeCache:
 
 
 class BlockReader:
-    """Blocks of one repo inside one transaction; remembers which nodes were read."""
+    """The blocks of one repo inside one transaction; records which nodes were read."""
 
     def __init__(self, conn: Conn, account: int, cache: NodeCache) -> None:
         self._conn = conn
@@ -46,7 +46,7 @@ class BlockReader:
         self.nodes: dict[bytes, bytes] = {}
 
     def get_node(self, cid: bytes) -> bytes | None:
-        """Return the tree node of that CID, or None."""
+        """Return the tree node with that CID, or None."""
         node = self.nodes.get(cid) or self._cache.get(cid)
         if node is None:
             node = find_block(self._conn, self._account, cid)
@@ -77,7 +77,7 @@ def find_blocks(conn: Conn, account: int, cids: Sequence[bytes]) -> dict[bytes, 
 def insert_blocks(
     conn: Conn, account: int, rev: str, blocks: dict[bytes, bytes]
 ) -> None:
-    """Add blocks; those that are there already keep the rev they came with."""
+    """Insert blocks; existing ones keep their rev."""
     conn.execute(
         "INSERT INTO block (account, cid, rev, value)"
         " SELECT %s, cid, %s, value FROM unnest(%b::bytea[], %b::bytea[])"
@@ -96,7 +96,7 @@ def delete_blocks(conn: Conn, account: int, cids: Sequence[bytes]) -> None:
 def stream_blocks_since(
     conn: Conn, account: int, rev: str
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Every block that came after `rev`, in no order, through a server-side cursor."""
+    """Yield every block after `rev`, unordered, through a server-side cursor."""
     with conn.cursor(name="blocks_since") as cursor:
         cursor.itersize = _FETCH_ROWS
         cursor.execute(
@@ -107,7 +107,7 @@ def stream_blocks_since(
 
 
 def stream_records(conn: Conn, account: int) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """(key, CID, value) of every record, in the order of the tree."""
+    """Yield (key, CID, value) of every record, in the order of the tree."""
     with conn.cursor(name="all_records") as cursor:
         cursor.itersize = _FETCH_ROWS
         cursor.execute(

@@ -1,4 +1,4 @@
-"""A record as a client sends it: checked, and made into the bytes that are stored."""
+"""Records from clients: checked, and encoded to the bytes that are stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ UNKNOWN: Final = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class RecordInput:
-    """`validation` is "valid", "unknown" (no such lexicon), or None when not asked."""
+    """A checked record.
+
+    `validation` is "valid", "unknown" (no such lexicon), or None if not requested.
+    """
 
     value: bytes
     cid: bytes
@@ -33,9 +36,9 @@ def read_record(
 ) -> RecordInput:
     """Check a record in its JSON form.
 
-    `validate` True demands a known lexicon, None checks against it if it is known,
-    False does not look. The old form of a blob, `{cid, mimeType}`, is refused in all
-    three cases. Raises InvalidRequestError.
+    `validate` True requires a known lexicon, None checks against a known one, False
+    skips the check. Old blobs, `{cid, mimeType}`, are always refused. Raises
+    InvalidRequestError.
     """
     try:
         value = record_from_json(record)
@@ -45,7 +48,7 @@ def read_record(
                 f"Invalid $type: expected {collection}, got {str(declared)[:100]}"
             )
         validation = _validate(catalog, collection, rkey, value, validate)
-        # After the check against the lexicon, which names the field.
+        # After the lexicon check, whose errors name the field.
         blobs = tuple(blob_refs(value))
         raw = encode(value)
     except InvalidRecordError as error:

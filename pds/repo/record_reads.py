@@ -1,4 +1,4 @@
-"""Reading records: one, a page of a collection, the collections of a repo."""
+"""Record reads: one, a page of a collection, the collections of a repo."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def page_records(
 ) -> list[StoredRecord]:
     """Return a page of a collection, newest key first unless `ascending`.
 
-    `after` is the record key where the page before ended.
+    `after` is the record key at which the previous page ended.
     """
     prefix = f"{collection}/"
     # "0" follows "/" in ASCII: all paths of the collection, and no other.

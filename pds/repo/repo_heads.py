@@ -13,7 +13,7 @@ from storage.postgres.pool import Conn
 
 @dataclass(frozen=True, slots=True)
 class RepoHead:
-    """Where a repo is: its rev, tree root and commit."""
+    """The head of a repo: its rev, tree root and commit."""
 
     rev: Tid
     data: bytes
@@ -25,17 +25,17 @@ LOCK_HEAD: Final = f"{_HEAD} FOR NO KEY UPDATE"
 
 
 def get_head(conn: Conn, account: int) -> RepoHead:
-    """Return the head. Raises RepoNotFoundError once the account is deleted."""
+    """Return the head. Raises RepoNotFoundError for a deleted account."""
     return read_head(conn.execute(_HEAD, [account]))
 
 
 def lock_head(conn: Conn, account: int) -> RepoHead:
-    """Return the head, which nobody else can move until this transaction ends."""
+    """Return the head, locked until this transaction ends."""
     return read_head(conn.execute(LOCK_HEAD, [account]))
 
 
 def read_head(cursor: Cursor) -> RepoHead:
-    """Return the one row of a query for a head. Raises RepoNotFoundError without one."""
+    """Return the head from a query's only row. Raises RepoNotFoundError."""
     row = cursor.fetchone()
     if row is None:
         raise RepoNotFoundError("Could not find repo")

@@ -1,7 +1,7 @@
-"""Writing to a repo: a batch of record changes becomes one commit and one event.
+"""Writes to a repo: a batch of record changes becomes one commit and one event.
 
-Everything happens in one transaction, under the lock of the repo's head. The cost
-depends on the batch and the height of the tree, never on the size of the repo.
+A write is one transaction under the lock of the repo's head. Its cost depends on the
+batch and the height of the tree, not on the size of the repo.
 """
 
 from __future__ import annotations
@@ -26,8 +26,13 @@ from pds.repo.repo_heads import (
     move_head,
     read_head,
 )
-from pds.server.accounts import ACCOUNT_BY_ID, Account, read_account, require_writable
-from pds.sync.frames import CommitMessage, CommitOp, car
+from pds.server.accounts import (
+    ACCOUNT_BY_ID,
+    Account,
+    read_account,
+    require_writable,
+)
+from pds.sync.frames import CommitOp, car, commit_message
 from pds.sync.sequencer import append
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.identity.keys import PrivateKey
@@ -44,7 +49,7 @@ DELETE: Final = "delete"
 
 
 class Intent(StrEnum):
-    """What a write wants of the record that is there."""
+    """The kind of a write, with its condition on the current record."""
 
     CREATE = "create"  # there must be none
     UPDATE = "update"  # there must be one
@@ -55,14 +60,14 @@ class Intent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """What must be the current record, or None for no record."""
+    """The required current record; None for no record."""
 
     cid: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One change. `value` are the exact bytes of the record, None for a removal."""
+    """One change; `value` has the exact bytes of the record, None for a removal."""
 
     intent: Intent
     path: str
@@ -74,14 +79,14 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The head after a batch, and whether the batch moved it."""
+    """The head after a batch; `changed` if the batch moved it."""
 
     head: RepoHead
     changed: bool
 
 
 class RepoWriter:
-    """Applies batches to the repos of one server."""
+    """The writer of all repos of one server."""
 
     def __init__(
         self,
@@ -102,12 +107,12 @@ class RepoWriter:
         swap_commit: bytes | None,
         now: datetime,
     ) -> Written:
-        """Apply the batch as one commit: one transaction, which is over on return.
+        """Apply the batch as one commit in one transaction, which ends on return.
 
-        Raises InvalidSwapError when the repo is not where the caller thought,
-        AccountDeactivatedError or AccountTakedownError for an inactive account, and
-        InvalidRequestError for a batch that contradicts the repo or itself, or is
-        larger than one commit may be (specs/sync).
+        Raises InvalidSwapError if the repo is not where the caller expects it, and
+        AccountDeactivatedError or AccountTakedownError for an inactive account. Raises
+        InvalidRequestError for a batch that contradicts the repo or itself, or is too
+        large (specs/sync).
         """
         _check_batch(writes)
         head, account, current = _lock(conn, account_id, writes)
@@ -119,7 +124,7 @@ class RepoWriter:
             return Written(head, changed=False)
 
         reader = BlockReader(conn, account_id, self._nodes)
-        # A tree knows the empty root without reading it; the table must lose it too.
+        # A tree does not read the empty root; read it here, so that it is deleted.
         reader.get_node(head.data)
         tree = Tree(reader.get_node, head.data)
         for op in ops:
@@ -150,13 +155,13 @@ class RepoWriter:
             )
         moved = RepoHead(rev, data, commit)
         gone = _unreachable(data, reader.nodes, fresh)
-        message = CommitMessage(
-            did=account.did,
-            rev=rev,
+        message = commit_message(
+            account.did,
+            rev,
+            commit,
+            blocks,
             since=head.rev,
-            commit=commit,
             prev_data=head.data,
-            blocks=blocks,
             ops=ops,
         )
         with conn.pipeline():
@@ -184,10 +189,9 @@ def _check_batch(writes: Sequence[Write]) -> None:
 def _lock(
     conn: Conn, account: int, writes: Sequence[Write]
 ) -> tuple[RepoHead, Account, dict[str, bytes]]:
-    """Return the head, locked; and, as they are under that lock, the account and the records
-    that the batch touches."""
-    # One round trip: the statements run one after the other all the same, and each
-    # sees what was committed before it began.
+    """Lock the head; return it with the account and the current records of the
+    batch."""
+    # One round trip; each statement sees everything committed before it starts.
     with conn.pipeline():
         locked = conn.execute(LOCK_HEAD, [account])
         owner = conn.execute(ACCOUNT_BY_ID, [account])
@@ -199,7 +203,7 @@ def _lock(
 
 
 def _settle(writes: Sequence[Write], current: dict[str, bytes]) -> list[CommitOp]:
-    """What the writes come to, given the records that are there."""
+    """Return the changes that the writes make to the current records."""
     ops = []
     for write in writes:
         there = current.get(write.path)
@@ -210,7 +214,7 @@ def _settle(writes: Sequence[Write], current: dict[str, bytes]) -> list[CommitOp
             raise InvalidRequestError(f"Record already exists: {write.path}")
         if write.intent in (Intent.UPDATE, Intent.DELETE) and there is None:
             raise InvalidRequestError(f"Could not find record: {write.path}")
-        # A record that stays as it is changes no tree: there is nothing to commit.
+        # An unchanged record does not change the tree.
         if write.cid == there:
             continue
         action = CREATE if there is None else UPDATE
@@ -223,9 +227,9 @@ def _settle(writes: Sequence[Write], current: dict[str, bytes]) -> list[CommitOp
 def _unreachable(
     root: bytes, read: dict[bytes, bytes], fresh: dict[bytes, bytes]
 ) -> list[bytes]:
-    """Return the nodes among those read that the tree under `root` no longer has.
+    """Return the read nodes that the tree under `root` no longer has.
 
-    What was not read was not changed, so only nodes read or made need be walked.
+    An unread node was not changed, so only nodes read or made are walked.
     """
     known = read | fresh
     reached: set[bytes] = set()
@@ -257,7 +261,7 @@ def _write_records(conn: Conn, account: int, ops: Iterable[CommitOp]) -> None:
             [account, removed],
         )
     if released:
-        # One block may stand under several keys.
+        # Several keys may have the same block.
         conn.execute(
             "DELETE FROM block b WHERE account = %s AND cid = ANY(%b) AND NOT EXISTS"
             " (SELECT FROM record r WHERE r.account = b.account AND r.cid = b.cid)",

@@ -1,4 +1,4 @@
-"""Account rows: who lives on this server."""
+"""Account rows of this server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROTATION_ROLE = "rotation"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account. `handle` is None only for a deleted one."""
+    """One account; `handle` is None only for a deleted one."""
 
     id: int
     did: str
@@ -49,7 +49,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """A row about to be written; keys are sealed, the password hashed."""
+    """A row to insert; keys are sealed, the password hashed."""
 
     did: str
     handle: str
@@ -74,19 +74,19 @@ def find_account(conn: Conn, identifier: str) -> Account | None:
 
 
 def get_account(conn: Conn, account: int) -> Account:
-    """Return the account of an id that is known to exist."""
+    """Return the account of an id that exists."""
     return read_account(conn.execute(ACCOUNT_BY_ID, [account]))
 
 
 def read_account(cursor: Cursor) -> Account:
-    """Return the one row of ACCOUNT_BY_ID."""
+    """Return the only row of ACCOUNT_BY_ID."""
     row = cursor.fetchone()
     assert row is not None
     return Account(*row)
 
 
 def find_password(conn: Conn, identifier: str) -> tuple[int, str] | None:
-    """Account id and stored password of a DID, a handle or an email address."""
+    """Return account id and stored password of a DID, handle or email address."""
     if identifier.startswith("did:"):
         column = "did"
     elif "@" in identifier:
@@ -101,7 +101,7 @@ def find_password(conn: Conn, identifier: str) -> tuple[int, str] | None:
 
 
 def insert_account(conn: Conn, new: NewAccount) -> int:
-    """Write the row; its id. A taken handle or email raises UniqueViolation."""
+    """Insert the row; return its id. UniqueViolation for a taken handle or email."""
     row = conn.execute(
         "INSERT INTO account (did, handle, email, password, signing_key,"
         " rotation_key, signing_did_key) VALUES (%s, %s, %s, %s, %s, %s, %s)"
@@ -138,8 +138,8 @@ def set_status(conn: Conn, account: int, status: str) -> None:
 
 
 def erase_account(conn: Conn, account: int) -> None:
-    """Delete all that belongs to the account but the row that says it is deleted."""
-    # Imported here: it brings SQLAlchemy along, which nothing else of a server needs.
+    """Delete all rows of the account except its own, which becomes "deleted"."""
+    # Imported here, since a server needs SQLAlchemy for nothing else.
     from pds.tables import metadata
 
     for table in reversed(metadata.sorted_tables):
@@ -153,7 +153,7 @@ def erase_account(conn: Conn, account: int) -> None:
 
 
 def require_public(conn: Conn, did: str) -> Account:
-    """Return the account whose repo anyone may read. Raises the Repo*Error of its status."""
+    """Return the account of a public repo. Raises the Repo*Error of its status."""
     account = find_account(conn, did)
     if account is None or account.status == DELETED:
         raise RepoNotFoundError(f"Could not find repo for DID: {did}")
@@ -167,7 +167,7 @@ def require_public(conn: Conn, did: str) -> Account:
 
 
 def require_writable(account: Account) -> None:
-    """Raises unless the account may write."""
+    """Raise an error unless the account may write."""
     if account.status == DEACTIVATED:
         raise AccountDeactivatedError("Account is deactivated")
     if account.status != ACTIVE:
@@ -175,7 +175,7 @@ def require_writable(account: Account) -> None:
 
 
 def handle_owner(conn: Conn, handle: str) -> str | None:
-    """DID of the active account that has the handle."""
+    """Return the DID of the active account that has the handle."""
     row = conn.execute(
         "SELECT did FROM account WHERE handle = %s AND status = %s", [handle, ACTIVE]
     ).fetchone()
@@ -194,7 +194,7 @@ class HostedRepo:
 
 
 def list_repos(conn: Conn, after: int, limit: int) -> list[HostedRepo]:
-    """Repos in the order of their creation, from the account id `after` on."""
+    """Return repos in the order of their creation, after the account id `after`."""
     with conn.cursor(row_factory=class_row(HostedRepo)) as cursor:
         return cursor.execute(
             "SELECT a.id, a.did, a.status, r.rev, r.commit FROM account a"
@@ -204,5 +204,5 @@ def list_repos(conn: Conn, after: int, limit: int) -> list[HostedRepo]:
 
 
 def utc_text(moment: datetime) -> str:
-    """Return a moment in the datetime form of event frames, in milliseconds."""
+    """Return a time in the datetime form of event frames, in milliseconds."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

@@ -1,8 +1,8 @@
-"""Accounts come, go quiet, come back and leave: rows and events, in one transaction.
+"""Creation, handle change, deactivation and deletion of accounts: rows and events.
 
-The order of events is that of the reference server: a new account is #identity,
-#account, an empty #commit and #sync; a handle change #identity; going quiet #account;
-coming back #account, #identity, #sync; leaving #account.
+Each is one transaction. The events are those of the reference server, in its order:
+creation #identity, #account, an empty #commit, #sync; handle change #identity;
+deactivation #account; activation #account, #identity, #sync; deletion #account.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from pds.server.accounts import (
     set_status,
 )
 from pds.sync.frames import (
-    AccountMessage,
-    CommitMessage,
-    IdentityMessage,
-    SyncMessage,
+    account_message,
     car,
+    commit_message,
+    identity_message,
+    sync_message,
 )
 from pds.sync.sequencer import append
 from protocol.data.cid import cid_for
@@ -43,7 +43,7 @@ from storage.postgres.pool import Conn
 def create_account(
     conn: Conn, new: NewAccount, key: PrivateKey, rev: Tid, now: datetime
 ) -> int:
-    """Write the account with an empty repo, and tell of it; the account's id.
+    """Insert the account with an empty repo, and its events; return its id.
 
     Raises UniqueViolation when the handle or the email is taken.
     """
@@ -56,18 +56,15 @@ def create_account(
         conn,
         account,
         [
-            IdentityMessage(new.did, new.handle),
-            AccountMessage(new.did, active=True),
-            CommitMessage(
-                did=new.did,
-                rev=rev,
-                since=None,
-                commit=commit,
-                prev_data=None,
-                blocks=car(commit, [(commit, signed), (EMPTY_ROOT, EMPTY_NODE)]),
-                ops=(),
+            identity_message(new.did, new.handle),
+            account_message(new.did, ACTIVE),
+            commit_message(
+                new.did,
+                rev,
+                commit,
+                car(commit, [(commit, signed), (EMPTY_ROOT, EMPTY_NODE)]),
             ),
-            SyncMessage(new.did, rev, car(commit, [(commit, signed)])),
+            sync_message(new.did, rev, car(commit, [(commit, signed)])),
         ],
         now,
     )
@@ -75,9 +72,9 @@ def create_account(
 
 
 def change_handle(conn: Conn, account: Account, handle: str, now: datetime) -> None:
-    """Raises UniqueViolation when the handle is taken."""
+    """Set a handle. Raises UniqueViolation when it is taken."""
     set_handle(conn, account.id, handle)
-    append(conn, account.id, [IdentityMessage(account.did, handle)], now)
+    append(conn, account.id, [identity_message(account.did, handle)], now)
 
 
 def deactivate(conn: Conn, account: int, now: datetime) -> None:
@@ -87,7 +84,7 @@ def deactivate(conn: Conn, account: int, now: datetime) -> None:
     if not current.active:
         return
     set_status(conn, account, DEACTIVATED)
-    append(conn, account, [AccountMessage(current.did, False, DEACTIVATED)], now)
+    append(conn, account, [account_message(current.did, DEACTIVATED)], now)
 
 
 def activate(conn: Conn, account: int, now: datetime) -> None:
@@ -105,9 +102,9 @@ def activate(conn: Conn, account: int, now: datetime) -> None:
         conn,
         account,
         [
-            AccountMessage(current.did, active=True),
-            IdentityMessage(current.did, current.handle),
-            SyncMessage(
+            account_message(current.did, ACTIVE),
+            identity_message(current.did, current.handle),
+            sync_message(
                 current.did, head.rev, car(head.commit, [(head.commit, signed)])
             ),
         ],
@@ -116,7 +113,7 @@ def activate(conn: Conn, account: int, now: datetime) -> None:
 
 
 def delete(conn: Conn, account: Account, now: datetime) -> None:
-    """Erase everything but the fact, the account's past events included."""
+    """Erase the account, including its past events."""
     lock_head(conn, account.id)
     erase_account(conn, account.id)
-    append(conn, account.id, [AccountMessage(account.did, False, DELETED)], now)
+    append(conn, account.id, [account_message(account.did, DELETED)], now)

@@ -1,4 +1,4 @@
-"""Password hashing: scrypt, a salt of its own for each account."""
+"""Password hashing: scrypt, with a salt for each account."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_WAITING_HASHES = 24
 
 
 class HashQueue:
-    """Password hashes in threads: few at a time, and few that wait."""
+    """A bounded queue of password hashes in threads."""
 
     def __init__(
         self, at_once: int = PARALLEL_HASHES, waiting: int = MAX_WAITING_HASHES
@@ -41,7 +41,7 @@ class HashQueue:
         self._waiting = waiting
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
-        """Do the work of one hash. Raises XrpcError 503 when too many wait already."""
+        """Run one hash. Raises XrpcError 503 when too many wait."""
         if self._limiter.statistics().tasks_waiting >= self._waiting:
             raise XrpcError(
                 "NotEnoughResources",
@@ -53,7 +53,7 @@ class HashQueue:
 
 
 def hash_password(password: str) -> str:
-    """`scrypt$log2(N)$r$p$salt$hash`, salt and hash in base64."""
+    """Return `scrypt$log2(N)$r$p$salt$hash`, salt and hash in base64."""
     salt = os.urandom(_SALT_BYTES)
     return _format(salt, _derive(password, salt, _LOG_N, _R, _P))
 
@@ -61,8 +61,8 @@ def hash_password(password: str) -> str:
 def check_password(password: str, stored: str | None) -> bool:
     """Return True if `password` made `stored`.
 
-    `stored` None (no such account) costs the same time as a real comparison, so that
-    the time of the answer does not tell which accounts exist.
+    With `stored` None (no such account) it takes the same time, so that timing does not
+    reveal accounts.
     """
     if stored is None:
         _derive(password[:MAX_PASSWORD_CHARS], bytes(_SALT_BYTES), _LOG_N, _R, _P)

@@ -6,11 +6,28 @@ from typing import Any
 
 import orjson
 
+from network.xrpc.server import Call, XrpcServer
 from pds.exceptions import InvalidRequestError
+from pds.host import Host, login_of
 from storage.postgres.pool import Conn
 
 MAX_PREFERENCES_BYTES = 256 * 1024
 INDEXER_PREFERENCE = "dev.bigworld.actor.defs#indexerPref"
+
+
+def add_methods(server: XrpcServer, host: Host) -> None:
+    def get_preferences(call: Call) -> dict[str, Any]:
+        with host.reading() as conn:
+            return {"preferences": read_preferences(conn, login_of(call).account.id)}
+
+    def put_preferences(call: Call) -> None:
+        with host.pool.connection() as conn:
+            write_preferences(
+                conn, login_of(call).account.id, call.input["preferences"]
+            )
+
+    server.add("app.bsky.actor.getPreferences", get_preferences, "required")
+    server.add("app.bsky.actor.putPreferences", put_preferences, "required")
 
 
 def read_preferences(conn: Conn, account: int) -> list[dict[str, Any]]:
@@ -34,7 +51,7 @@ def write_preferences(
     text = orjson.dumps(preferences).decode()
     if len(text) > MAX_PREFERENCES_BYTES:
         raise InvalidRequestError("preferences are too large")
-    # Text columns hold no NUL; as JSON text it stands there escaped.
+    # Postgres text holds no NUL; JSON escapes it.
     conn.execute(
         "INSERT INTO preference (account, value) VALUES (%s, %s)"
         " ON CONFLICT (account) DO UPDATE SET value = excluded.value",
@@ -43,7 +60,7 @@ def write_preferences(
 
 
 def preferred_indexer(conn: Conn, account: int) -> str | None:
-    """Return the `did#fragment` that the account chose for itself."""
+    """Return the `did#fragment` that the account chose."""
     for preference in read_preferences(conn, account):
         if preference.get("$type") == INDEXER_PREFERENCE:
             return str(preference["service"])

@@ -1,11 +1,10 @@
-"""Logins: access and refresh tokens, rotation, revocation.
+"""Sessions: access and refresh tokens, rotation, revocation.
 
-Tokens are HS256 JWTs that only this server makes and reads. A login is one row of
-`session`, its refresh tokens are rows of `refresh_token`. Each refresh names a
-successor. For two hours the used token gives the same successor again, because two
-tabs may refresh at once and an answer may be lost. After that a second use means that
-two parties hold the token: the whole login ends. Access tokens name their login, so
-they end with it at once.
+Tokens are HS256 JWTs for this server alone. A login is one row of `session`, its
+refresh tokens are rows of `refresh_token`. Each refresh names a successor. For two
+hours the used token returns the same successor, because two tabs may refresh at once
+and a response may be lost. A later second use means that two parties hold the token:
+the whole login is revoked. Access tokens name their login, so they end with it.
 """
 
 from __future__ import annotations
@@ -57,14 +56,14 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who called, and through which login."""
+    """The account of a request, and its session."""
 
     account: Account
     session: str
 
 
 class Sessions:
-    """Makes and reads the tokens of one server."""
+    """The tokens of one server."""
 
     def __init__(self, settings: PdsSettings) -> None:
         self._key = derive_key(settings.secret, "session tokens")
@@ -73,7 +72,7 @@ class Sessions:
         self._refresh_lifetime = settings.refresh_lifetime
 
     def open(self, conn: Conn, account: int, did: str, now: datetime) -> Tokens:
-        """Begin a login."""
+        """Open a session."""
         session = secrets.token_urlsafe(18)
         expires = now + timedelta(seconds=self._refresh_lifetime)
         conn.execute(
@@ -85,14 +84,14 @@ class Sessions:
         return self._mint(did, session, refresh_id, now)
 
     def refresh(self, conn: Conn, token: str, now: datetime) -> Tokens | None:
-        """Trade a refresh token for new tokens.
+        """Exchange a refresh token for new tokens.
 
-        None when the token was used before its grace time: then its whole login has
-        been revoked, and the caller must commit that before it answers ExpiredToken.
+        None when the token was used before its grace time: its session is then revoked,
+        which the caller must commit before it responds with ExpiredToken.
         """
         claims = self._read(token, _REFRESH_HEADER, now)
         session, used = claims["sid"], claims["jti"]
-        # The lock makes two refreshes of one login take turns.
+        # The lock serializes refreshes of one session.
         live = conn.execute(
             "SELECT 1 FROM session WHERE id = %s AND revoked_at IS NULL FOR UPDATE",
             [session],
@@ -113,7 +112,7 @@ class Sessions:
         return self._mint(claims["sub"], session, successor, now)
 
     def _rotate(self, conn: Conn, session: str, used: str, now: datetime) -> str:
-        """Name and store the successor of an unused refresh token."""
+        """Store the successor of an unused refresh token; return its id."""
         successor = _new_refresh_id()
         expires = now + timedelta(seconds=self._refresh_lifetime)
         conn.execute(
@@ -136,14 +135,14 @@ class Sessions:
         )
 
     def close(self, conn: Conn, token: str, now: datetime) -> None:
-        """End the login of a refresh token."""
+        """Revoke the session of a refresh token."""
         claims = self._read(token, _REFRESH_HEADER, now)
         self._revoke(conn, claims["sid"], now)
 
     def authenticate(
         self, conn: Conn, token: str, now: datetime, *, refresh: bool = False
     ) -> Login:
-        """Who holds this access token (or refresh token, which proves nothing else).
+        """Return the login of an access token, or of a refresh token.
 
         Raises InvalidTokenError, ExpiredTokenError, AccountTakedownError.
         """
@@ -164,7 +163,7 @@ class Sessions:
         return Login(account, claims["sid"])
 
     def prune(self, conn: Conn, now: datetime) -> None:
-        """Forget logins and refresh tokens that can no longer be used."""
+        """Delete expired sessions and refresh tokens."""
         conn.execute("DELETE FROM session WHERE expires_at < %s", [now])
         conn.execute("DELETE FROM refresh_token WHERE expires_at < %s", [now])
 
@@ -185,7 +184,7 @@ class Sessions:
         access = common | {
             "scope": _ACCESS_SCOPE,
             "exp": issued + self._access_lifetime,
-            # Two tokens of one second must still differ.
+            # Makes two tokens of one second differ.
             "jti": secrets.token_urlsafe(9),
         }
         refresh = common | {
@@ -210,8 +209,8 @@ class Sessions:
         if len(token) > _MAX_TOKEN_CHARS or not token.isascii():
             raise InvalidTokenError("Token could not be verified")
         body, _, mac = token.rpartition(".")
-        # The mac is compared as text, so no second spelling of it can pass; and the
-        # header as a whole, so there is no algorithm to choose.
+        # Compared as text, the MAC has one spelling; compared as a whole, the header
+        # allows no other algorithm.
         if not hmac.compare_digest(mac, self._mac(body)):
             raise InvalidTokenError("Token could not be verified")
         head, _, payload = body.partition(".")

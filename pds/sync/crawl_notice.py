@@ -1,4 +1,4 @@
-"""Telling indexers that this server exists and has news (`requestCrawl`)."""
+"""Notices to indexers that this server has news (`requestCrawl`)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ _MAX_ANSWER_BYTES: Final = 65_536
 
 
 class CrawlNotice:
-    """Sends `requestCrawl` at the start, and once an interval in which there was news.
+    """The sender of `requestCrawl`: at the start, and once an interval with news.
 
-    An indexer that did not answer is told again, soon at first, for it may only be
-    starting.
+    A failed notice is retried, with a back-off.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class CrawlNotice:
         self._look_every = min(interval, _LOOK_SECONDS)
 
     async def run(self) -> None:
-        """Until cancelled; at once if there is nobody to tell."""
+        """Run until cancelled; return at once without indexers."""
         async with asyncio.TaskGroup() as group:
             for url in self._urls:
                 group.create_task(self._keep_telling(url))

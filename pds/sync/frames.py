@@ -1,4 +1,4 @@
-"""The bodies of this server's stream messages, encoded (specs/event-stream)."""
+"""Messages of this server's stream, encoded (specs/event-stream)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACCOUNT = "#account"
 
 @dataclass(frozen=True, slots=True)
 class CommitOp:
-    """One changed record. `cid` is None for a delete, `prev` for a create."""
+    """One changed record; `cid` is None for a delete, `prev` for a create."""
 
     action: str
     path: str
@@ -27,103 +27,61 @@ class CommitOp:
 
 
 @dataclass(frozen=True, slots=True)
-class CommitMessage:
-    """A commit as the stream tells it. `blocks` is a CAR whose root is `commit`.
+class Message:
+    """A message of the stream without its number and time."""
+
+    kind: str
+    body: dict[str, Any]
+
+    def encode(self, seq: int, time: str) -> bytes:
+        return encode_frame(self.kind, self.body | {"seq": seq, "time": time})
+
+
+def commit_message(
+    did: str,
+    rev: str,
+    commit: bytes,
+    blocks: bytes,
+    *,
+    since: str | None = None,
+    prev_data: bytes | None = None,
+    ops: Sequence[CommitOp] = (),
+) -> Message:
+    """Return the message of a commit; `blocks` is a CAR whose root is `commit`.
 
     `since` and `prev_data` are None only for the first commit of a repo.
     """
-
-    did: str
-    rev: str
-    since: str | None
-    commit: bytes
-    prev_data: bytes | None
-    blocks: bytes
-    ops: Sequence[CommitOp]
-
-    kind = COMMIT
-
-    def encode(self, seq: int, time: str) -> bytes:
-        body: dict[str, Any] = {
-            "seq": seq,
-            "rebase": False,
-            "tooBig": False,
-            "repo": self.did,
-            "commit": Cid(self.commit),
-            "rev": self.rev,
-            "since": self.since,
-            "blocks": self.blocks,
-            "ops": [_op(op) for op in self.ops],
-            "blobs": [],
-            "time": time,
-        }
-        if self.prev_data is not None:
-            body["prevData"] = Cid(self.prev_data)
-        return encode_frame(COMMIT, body)
+    body: dict[str, Any] = {
+        "rebase": False,
+        "tooBig": False,
+        "repo": did,
+        "commit": Cid(commit),
+        "rev": rev,
+        "since": since,
+        "blocks": blocks,
+        "ops": [_op(op) for op in ops],
+        "blobs": [],
+    }
+    if prev_data is not None:
+        body["prevData"] = Cid(prev_data)
+    return Message(COMMIT, body)
 
 
-@dataclass(frozen=True, slots=True)
-class SyncMessage:
-    """The repo is at this commit, however it came there."""
-
-    did: str
-    rev: str
-    blocks: bytes
-
-    kind = SYNC
-
-    def encode(self, seq: int, time: str) -> bytes:
-        return encode_frame(
-            SYNC,
-            {
-                "seq": seq,
-                "did": self.did,
-                "blocks": self.blocks,
-                "rev": self.rev,
-                "time": time,
-            },
-        )
+def sync_message(did: str, rev: str, blocks: bytes) -> Message:
+    """Return the message of a repo's current commit, without its history."""
+    return Message(SYNC, {"did": did, "blocks": blocks, "rev": rev})
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityMessage:
-    """Handle, key or host of the account changed."""
-
-    did: str
-    handle: str
-
-    kind = IDENTITY
-
-    def encode(self, seq: int, time: str) -> bytes:
-        return encode_frame(
-            IDENTITY,
-            {"seq": seq, "did": self.did, "time": time, "handle": self.handle},
-        )
+def identity_message(did: str, handle: str) -> Message:
+    """Return the message of a changed handle, key or host."""
+    return Message(IDENTITY, {"did": did, "handle": handle})
 
 
-@dataclass(frozen=True, slots=True)
-class AccountMessage:
-    """Hosting status here. `status` says why an account is not active."""
-
-    did: str
-    active: bool
-    status: str | None = None
-
-    kind = ACCOUNT
-
-    def encode(self, seq: int, time: str) -> bytes:
-        body: dict[str, Any] = {
-            "seq": seq,
-            "did": self.did,
-            "time": time,
-            "active": self.active,
-        }
-        if self.status is not None:
-            body["status"] = self.status
-        return encode_frame(ACCOUNT, body)
-
-
-Message = CommitMessage | SyncMessage | IdentityMessage | AccountMessage
+def account_message(did: str, status: str) -> Message:
+    """Return the message of a hosting status; only "active" is active."""
+    if status == "active":
+        return Message(ACCOUNT, {"did": did, "active": True})
+    return Message(ACCOUNT, {"did": did, "active": False, "status": status})
 
 
 def car(root: bytes, blocks: Iterable[tuple[bytes, bytes]]) -> bytes:

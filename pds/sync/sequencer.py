@@ -1,9 +1,8 @@
-"""The event log: numbers, stores and hands out the frames of the stream.
+"""The event log: sequence numbers, stored frames, and their readers.
 
-`append` runs inside the transaction of the change that it tells of, as its last step:
-it takes the lock of the one `sequencer` row, which only that transaction's end
-releases. So a lower number never becomes visible after a higher one, a number that was
-rolled back was never seen, and one that was seen is never given again.
+`append` runs inside the transaction of the change, as its last step: it locks the one
+`sequencer` row until the transaction ends. So numbers become visible in order, a
+rolled-back number was never visible, and no number is given twice.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from storage.postgres.pool import Conn, Pool
 
 CHANNEL: Final = "pds_event"
 
-# Frames of up to 2 MB: what one read takes is bounded in bytes.
+# A frame has up to 2 MB, so a read is bounded in bytes too.
 _READ_BYTES: Final = 4 * 1024 * 1024
 _RETRY_SECONDS: Final = 1.0
 
-# Up to so many events and about so many bytes, but at least one event.
+# A limited number of events and bytes, but at least one event.
 _READ = """
     SELECT seq, frame FROM (
         SELECT seq, frame, sum(octet_length(frame)) OVER (ORDER BY seq) AS total
@@ -40,7 +39,7 @@ _READ = """
 
 
 def append(conn: Conn, account: int, messages: Sequence[Message], now: datetime) -> int:
-    """Store these messages as the next events; the number of the last one.
+    """Store these messages as the next events; return the last number.
 
     Must be the last statements of the transaction.
     """
@@ -66,12 +65,12 @@ def append(conn: Conn, account: int, messages: Sequence[Message], now: datetime)
 
 
 def prune(conn: Conn, before: datetime) -> int:
-    """Forget events older than the backfill window; how many went."""
+    """Delete events older than the backfill window; return their number."""
     return conn.execute("DELETE FROM event WHERE created_at < %s", [before]).rowcount
 
 
 class StoredEvents:
-    """The log as `network.streams.stream_server` reads it."""
+    """The log as an EventSource."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -83,13 +82,13 @@ class StoredEvents:
         )
 
     async def oldest(self) -> int:
-        """Return the oldest number that is still stored; 0 for none."""
+        """Return the oldest stored number; 0 for none."""
         return await anyio.to_thread.run_sync(
             self._number, "SELECT coalesce(min(seq), 0) FROM event"
         )
 
     async def events_after(self, seq: int, limit: int) -> list[tuple[int, bytes]]:
-        """Return the next events above `seq`: at most `limit`, and about 4 MiB."""
+        """Return the next events above `seq`: at most `limit`, about 4 MiB."""
         return await anyio.to_thread.run_sync(self._read, seq, limit)
 
     def _read(self, seq: int, limit: int) -> list[tuple[int, bytes]]:
@@ -104,10 +103,10 @@ class StoredEvents:
 
 
 async def listen(pool: Pool, wake: Callable[[], None]) -> NoReturn:
-    """Call `wake` after each append, of whatever process. Until cancelled.
+    """Call `wake` after each append of any process, until cancelled.
 
-    Notifications are a shortcut only: whoever is woken also looks by itself from time
-    to time, so one that is lost costs a second.
+    Notifications only shorten the wait: readers also poll, so a lost one costs a
+    second.
     """
     conninfo = pool.conninfo
     assert isinstance(conninfo, str)

@@ -1,7 +1,7 @@
-"""The interface that every search engine stands behind.
+"""The interface of search engines.
 
-An engine holds a copy of what is in Postgres: it may be wiped and filled again at any
-time. It answers with addresses only; what is shown is always read from Postgres.
+An engine holds a copy of what is in Postgres and may be wiped and filled at any time.
+It answers with addresses; what is shown is read from Postgres.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from search.documents import Document
 from search.query import PostQuery
 from storage.records.addresses import Address
 
-MAX_LIMIT = 100
-
 
 @dataclass(frozen=True, slots=True)
 class RecordHit:
-    """A found record. `keyset` holds plain values: `after` of what comes behind it."""
+    """A found record; the next page begins after its `keyset`."""
 
     address: Address
     keyset: list[Any]
@@ -28,19 +26,19 @@ class RecordHit:
 
 @dataclass(frozen=True, slots=True)
 class ActorHit:
-    """A found account, and `after` of what comes behind it."""
+    """A found account; the next page begins after its `keyset`."""
 
     actor: int
     keyset: list[Any]
 
 
 class TooCostlyError(Exception):
-    """The query cannot be answered in the time that a request has."""
+    """The query takes longer than a request may."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """What an engine holds, for the status page."""
+    """The contents of an engine, for the status page."""
 
     name: str
     records: int
@@ -49,8 +47,11 @@ class EngineStats:
 
 
 class SearchEngine(Protocol):
-    """Puts, deletes and searches. `conn` is the transaction of the outbox drain: an
-    engine inside Postgres writes through it, any other ignores it."""
+    """A search engine.
+
+    `conn` is the transaction of the drain: an engine inside Postgres writes through it,
+    others ignore it.
+    """
 
     name: str
 
@@ -60,8 +61,8 @@ class SearchEngine(Protocol):
     def delete(
         self, conn: Any, addresses: Sequence[Address], actors: Sequence[int]
     ) -> None:
-        """Remove records by address, and accounts with all their records by id;
-        unknown ones are no error."""
+        """Remove records, and accounts with all their records; unknown ones are no
+        error."""
 
     def clear(self, conn: Any) -> None:
         """Forget everything (before a rebuild)."""
@@ -76,14 +77,14 @@ class SearchEngine(Protocol):
     ) -> list[RecordHit]:
         """Return matching records of these collections, best first.
 
-        `after` is the keyset of the hit to begin behind. Fewer than `limit` hits: there
-        are no more. Raises TooCostlyError.
+        `after` is the keyset of the hit before. Fewer hits than `limit` are the last.
+        Raises TooCostlyError.
         """
 
     def search_actors(
         self, text: str, *, limit: int, after: list[Any] | None = None
     ) -> list[ActorHit]:
-        """Return accounts whose handle, name or description match, most followed first.
+        """Return accounts by handle, name or description, the most followed first.
 
         `after` and `limit` as for records.
         """
@@ -91,7 +92,7 @@ class SearchEngine(Protocol):
     def typeahead(
         self, text: str, *, limit: int, after: list[Any] | None = None
     ) -> list[ActorHit]:
-        """Return accounts whose handle or name begins like `text`, as search_actors."""
+        """Return accounts whose handle or name begins like `text`."""
 
     def stats(self) -> EngineStats:
-        """Counts for the status page."""
+        """Return counts for the status page."""

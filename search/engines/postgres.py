@@ -1,9 +1,8 @@
 """The `postgres` engine: tsvector and GIN in the index database itself.
 
-Nothing to install, and written in the transaction of the outbox drain, so it is never
-behind by more than one drain. Ranking by likes looks at the newest matches only
-(`TOP_CANDIDATES`): a GIN index has no order, and sorting every post that says "the"
-would not stay within a request.
+It is written in the transaction of the drain. Ranking by likes sees the newest matches
+only (`TOP_CANDIDATES`): a GIN index has no order, and sorting every match of a common
+word would not fit into a request.
 """
 
 from __future__ import annotations
@@ -39,19 +38,20 @@ from search.engines.tsvector import (
 )
 from search.query import Clause, PostQuery, normalize_tag
 from search.tokens import tokenize
+from storage.postgres.arrays import int_columns
 from storage.postgres.instants import from_micros, to_micros
 from storage.postgres.pool import Conn, Pool
 from storage.records.addresses import Address
 from storage.records.web_urls import normalize_url
 
 TOP_CANDIDATES = 5_000
-"""How many of the newest matches compete for the top places."""
+"""Newest matches that compete for the top places."""
 STATEMENT_TIMEOUT_MS = 2_000
 
 
 @dataclass(slots=True)
 class PostgresEngine:
-    """See `search.engines.contract.SearchEngine` for the contract of each method."""
+    """The engine; `search.engines.contract.SearchEngine` documents its methods."""
 
     pool: Pool
     name: str = "postgres"
@@ -61,7 +61,7 @@ class PostgresEngine:
         conn: Conn,
         documents: Sequence[Document],
     ) -> None:
-        """Insert or replace documents, in the caller's transaction."""
+        """Insert or replace documents."""
         records = [d for d in documents if isinstance(d, RecordDocument)]
         actors = [d for d in documents if isinstance(d, ActorDocument)]
         if records:
@@ -74,9 +74,7 @@ class PostgresEngine:
                 DO UPDATE SET ts = excluded.ts, tsv = excluded.tsv
                 """,
                 (
-                    [d.address.actor for d in records],
-                    [d.address.collection for d in records],
-                    [d.address.rkey for d in records],
+                    *int_columns([d.address for d in records], 3),
                     [d.sort_at for d in records],
                     [_record_vector(d) for d in records],
                 ),
@@ -102,8 +100,7 @@ class PostgresEngine:
         addresses: Sequence[Address],
         actors: Sequence[int],
     ) -> None:
-        """Remove records by address, and accounts with all their records by id, in the
-        caller's transaction."""
+        """Remove records, and accounts with all their records."""
         if addresses:
             conn.execute(
                 """
@@ -111,11 +108,7 @@ class PostgresEngine:
                 USING unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, r)
                 WHERE d.actor = x.a AND d.collection = x.c AND d.rkey = x.r
                 """,
-                (
-                    [a.actor for a in addresses],
-                    [a.collection for a in addresses],
-                    [a.rkey for a in addresses],
-                ),
+                int_columns(addresses, 3),
             )
         for table in ("search_actor", "search_document") if actors else ():
             conn.execute(f"DELETE FROM {table} WHERE actor = ANY(%s)", ([*actors],))
@@ -134,8 +127,8 @@ class PostgresEngine:
     ) -> list[RecordHit]:
         """Return matching records, newest or most liked first.
 
-        When nothing matches, unknown words are tried again with their spelling mended;
-        the first value of a keyset is 1 where that was done.
+        Without any match, unknown words are corrected and searched again; the first
+        value of a keyset is then 1.
         """
         mended = after is not None and after[0] == 1
         if not mended:
@@ -191,8 +184,8 @@ class PostgresEngine:
     def _search_top(
         self, where: list[str], values: list[Any], limit: int, after: list[Any] | None
     ) -> list[RecordHit]:
-        # The candidates are frozen at the first page's moment, so that posts written
-        # while somebody pages neither shift nor repeat places.
+        # The candidates are those of the first page's moment: later posts neither shift
+        # nor repeat places.
         frozen = from_micros(after[1]) if after else datetime.now(UTC)
         keyset = ""
         if after:
@@ -259,7 +252,7 @@ class PostgresEngine:
         return [ActorHit(actor, [*place, actor]) for *place, actor in rows]
 
     def stats(self) -> EngineStats:
-        """Counts for the status page, as the planner estimates them: free."""
+        """Return counts for the status page, as the planner estimates them."""
         rows = self._read(
             """
             SELECT (SELECT greatest(reltuples, 0)::int8 FROM pg_class

@@ -1,7 +1,7 @@
-"""Spelling mistakes: known words near a word nobody wrote.
+"""Spelling correction: known words near an unknown one.
 
-Needs no Postgres extension: a table of words with their trigrams under a plain GIN
-index gives candidates, an edit distance that knows swapped letters decides.
+A table of words with trigrams under a GIN index gives candidates, an edit distance with
+transpositions decides. No Postgres extension is needed.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _SHORTEST = 4
 
 
 def trigrams(word: str) -> list[str]:
-    """Distinct three-letter pieces of the word, its edges marked by spaces."""
+    """Return the distinct trigrams of a word, its edges marked by spaces."""
     padded = f"  {word} "
     return sorted({padded[i : i + 3] for i in range(len(padded) - 2)})
 
 
 def refresh_words(conn: Conn) -> int:
-    """Count the words of the newest documents anew; gives how many are known."""
+    """Count the words of the newest documents anew; return the number of known ones."""
     rows = conn.execute(
         """
         SELECT word, ndoc FROM ts_stat(%s)
@@ -49,9 +49,9 @@ def refresh_words(conn: Conn) -> int:
 
 
 def correct(conn: Conn, word: str) -> str | None:
-    """The most frequent known word within one mistake (two for long words), or None.
+    """Return the most frequent known word within one edit, two for long words.
 
-    None too when the word is itself known: then nothing is wrong with it.
+    None for a known word, and if there is no candidate.
     """
     if len(word) < _SHORTEST or not word.isalpha():
         return None
@@ -77,9 +77,10 @@ def correct(conn: Conn, word: str) -> str | None:
 
 
 def edit_distance(a: Sequence[str], b: Sequence[str], limit: int) -> int:
-    """Insertions, deletions, replacements and swaps of neighbours from `a` to `b`.
+    """Return the insertions, deletions, replacements and transpositions from `a` to
+    `b`.
 
-    Above `limit` any larger number may be given.
+    Any number above `limit` stands for too many.
     """
     if abs(len(a) - len(b)) > limit:
         return limit + 1

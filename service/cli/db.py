@@ -23,17 +23,26 @@ from service.runtime.databases import (
     INDEX,
     PDS,
     PLC,
+    PRIVATE,
     database_name,
     embedded_postgres,
     is_current,
     newest_version,
     open_existing,
+    own_url,
     require_data,
 )
+from service.runtime.databases import migrate as migrate_database
 from service.runtime.embedded.binaries import wheel_postgres
 from service.runtime.home import make_home
 
-_EMBEDDED: Final = ((INDEX, ""), (PLC, ""), (PDS, "a"), (PDS, "b"))
+_EMBEDDED: Final = (
+    (INDEX, ""),
+    (PRIVATE, ""),
+    (PLC, ""),
+    (PDS, "a"),
+    (PDS, "b"),
+)
 _MANIFEST: Final = "backup.json"
 _PRIVATE_FOLDER: Final = "secrets"
 _STATE_FILE: Final = "society.json"
@@ -70,13 +79,11 @@ def migrate() -> None:
 
     Processes do this when they start, unless BIGWORLD_MIGRATE is off.
     """
-    from storage.migrate import upgrade
-
     config = read_config()
     require_data(config)
     for name, target, url in _databases(config):
         before = is_current(url, target)
-        upgrade(url, target)
+        migrate_database(url, target)
         result = "current already" if before else "migrated"
         typer.echo(f"{name}: {result} ({newest_version(target)})")
 
@@ -103,8 +110,12 @@ def backup(config: Config, folder: Path) -> dict[str, Any]:
         raise ServiceError(f"{folder} is not empty; give a new folder")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    dumps = {}
+    dumps: dict[str, int] = {}
+    saved: set[str] = set()
     for name, _, url in _databases(config):
+        if url in saved:
+            continue  # private state beside the index
+        saved.add(url)
         _run_tool("pg_dump", "--format=custom", f"--file={folder / name}.dump", url)
         (folder / f"{name}.dump").chmod(0o600)
         dumps[name] = (folder / f"{name}.dump").stat().st_size
@@ -124,20 +135,27 @@ def restore(config: Config, folder: Path) -> list[str]:
     except FileNotFoundError:
         raise ServiceError(f"{folder} holds no backup") from None
     names = list(manifest["databases"])
+    own = {
+        name: url
+        for target in (INDEX, PRIVATE)
+        if (name := database_name(target)) in names
+        and (url := own_url(config, target)) is not None
+    }
     if config.database_url is not None:
-        index = database_name(INDEX)
-        if index not in names:
+        if database_name(INDEX) not in own:
             raise ServiceError(f"{folder} holds no index; it has {', '.join(names)}")
-        _restore_database(config.database_url.get_secret_value(), folder, index)
-        return [index]
+        _restore_databases(own, folder)
+        return [*own]
     if (config.home / "postgres").exists() or (config.home / _PRIVATE_FOLDER).exists():
         raise ServiceError(f"{config.home} is not empty; restore into a new home")
     make_home(config.home)
     _copy_private(folder, config.home)
     with embedded_postgres(config) as server:
         for name in names:
-            server.ensure_database(name)
-            _restore_database(server.url(name), folder, name)
+            if name not in own:
+                server.ensure_database(name)
+        urls = {name: server.url(name) for name in names}
+        _restore_databases(urls | own, folder)
     return names
 
 
@@ -148,25 +166,30 @@ def _copy_private(source: Path, target: Path) -> None:
         shutil.copy2(source / _STATE_FILE, target / _STATE_FILE)
 
 
-def _restore_database(url: str, folder: Path, name: str) -> None:
-    with psycopg.connect(url) as conn:
-        row = conn.execute(
-            "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
-        ).fetchone()
-    if row is not None and row[0]:
-        raise ServiceError(f"the database {name} has tables already")
-    _run_tool(
-        "pg_restore",
-        *("--exit-on-error", "--single-transaction", "--no-owner"),
-        *(f"--dbname={url}", str(folder / f"{name}.dump")),
-    )
+def _restore_databases(urls: dict[str, str], folder: Path) -> None:
+    """Restore the dumps of a backup, each to its URL; some may share a database."""
+    for name, url in urls.items():
+        with psycopg.connect(url) as conn:
+            row = conn.execute(
+                "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+            ).fetchone()
+        if row is not None and row[0]:
+            raise ServiceError(f"the database {name} has tables already")
+    for name, url in urls.items():
+        _run_tool(
+            "pg_restore",
+            *("--exit-on-error", "--single-transaction", "--no-owner"),
+            *(f"--dbname={url}", str(folder / f"{name}.dump")),
+        )
 
 
 def _databases(config: Config) -> Iterator[tuple[str, str, str]]:
     """Yield the name, migration target and URL of each database that exists."""
+    for target in (INDEX, PRIVATE):
+        url = own_url(config, target)
+        if url is not None:
+            yield database_name(target), target, url
     if config.database_url is not None:
-        url = config.database_url.get_secret_value()
-        yield database_name(INDEX), INDEX, url
         return
     with _running_postgres(config) as server:
         with psycopg.connect(server.url()) as conn:
@@ -174,7 +197,7 @@ def _databases(config: Config) -> Iterator[tuple[str, str, str]]:
         present = {row[0] for row in rows}
         for target, part in _EMBEDDED:
             name = database_name(target, part)
-            if name in present:
+            if name in present and own_url(config, target) is None:
                 yield name, target, server.url(name)
 
 

@@ -14,8 +14,8 @@ from crawler.live.firehose import Firehose
 from crawler.live.waiting import wait_first
 from crawler.settings import CrawlSettings
 from service.monitoring.snapshot import CRAWL_PULSE
+from storage.heartbeats import beat
 from storage.postgres.pool import Pool
-from storage.pulses import beat
 
 log = structlog.get_logger(__name__)
 

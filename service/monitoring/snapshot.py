@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from crawler.hosts.balance import DROPS, EVENTS
 from plc.operation_log import stuck_feeds
+from storage.heartbeats import Heartbeat, load_heartbeats
 from storage.hosts.host_activity import Gauge, load_gauges
 from storage.hosts.host_status import WatchedHost, watched_hosts
 from storage.jobs import count_jobs
 from storage.outbox import outbox_backlog
 from storage.postgres.pool import Conn
-from storage.pulses import Pulse, load_pulses
 from storage.repos.repo_rows import count_states
 from storage.states import REPO_SYNCHRONIZED
 
@@ -26,7 +26,9 @@ class Snapshot:
     """The watched state at one moment."""
 
     hosts: tuple[WatchedHost, ...] = ()  # followed, offline or throttled
-    pulses: Mapping[str, Pulse] = field(default_factory=dict)  # of processes and tasks
+    pulses: Mapping[str, Heartbeat] = field(
+        default_factory=dict
+    )  # of processes and tasks
     gauges: Mapping[str, Gauge] = field(default_factory=dict)  # of events and drops
     outbox: int = 0  # queued search documents
     buffered: int = 0  # events that wait until their repo is fetched
@@ -60,7 +62,7 @@ def take_snapshot(conn: Conn) -> Snapshot:
     """Read the snapshot."""
     return Snapshot(
         hosts=tuple(watched_hosts(conn)),
-        pulses=load_pulses(conn),
+        pulses=load_heartbeats(conn),
         gauges=load_gauges(conn),
         outbox=outbox_backlog(conn),
         buffered=_count(conn, "SELECT count(*) FROM resync_buffer"),

@@ -90,6 +90,12 @@ class ServerFields(BaseSettings):
         description="The index database on a PostgreSQL of your own (17 or newer). "
         "Default: the embedded server.",
     )
+    private_database_url: SecretStr | None = Field(
+        None,
+        validation_alias=with_plain_name("private_database_url"),
+        description="The database of private state (mutes) on a PostgreSQL of your "
+        "own. Default: beside the index, else embedded.",
+    )
     broker_url: SecretStr | None = Field(
         None,
         validation_alias=with_plain_name("broker_url"),

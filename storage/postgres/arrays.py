@@ -1,6 +1,6 @@
 """Arrays as query parameters.
 
-A long list costs psycopg a Python call an item; as one text literal it costs a join.
+A long list costs psycopg a Python call for each item; one text literal costs a join.
 The query casts the literal (`%s::int8[]`).
 """
 
@@ -10,24 +10,24 @@ from collections.abc import Iterable, Sequence
 
 
 def int_array(values: Iterable[int]) -> str:
-    """The literal of an integer array."""
+    """Return the literal of an integer array."""
     return "{" + ",".join(map(str, values)) + "}"
 
 
 def int_columns(rows: Sequence[Sequence[int]], width: int) -> list[str]:
-    """Rows of `width` integers as one literal a column."""
+    """Return rows of `width` integers as one literal for each column."""
     if not rows:
         return ["{}"] * width
     return [int_array(column) for column in zip(*rows, strict=True)]
 
 
 def text_array(values: Iterable[str | None]) -> str:
-    """The literal of a text array, whatever the texts hold but NUL."""
+    """Return the literal of a text array; the texts hold no NUL."""
     return "{" + ",".join(map(_quote, values)) + "}"
 
 
 def bytes_array(values: Iterable[bytes | None]) -> str:
-    """The literal of a bytea array."""
+    """Return the literal of a bytea array."""
     items = ("NULL" if v is None else f'"\\\\x{v.hex()}"' for v in values)
     return "{" + ",".join(items) + "}"
 

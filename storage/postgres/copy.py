@@ -1,7 +1,7 @@
-"""Bulk writes: COPY in the binary format, rows packed by hand.
+"""Bulk writes: binary COPY of rows packed by hand.
 
-One `struct` call a row is three times faster than a general row writer, and the bytes
-can be made by one thread while another sends the batch before.
+One `struct` call a row is three times faster than a general row writer, and one thread
+can pack while another sends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from storage.postgres.pool import Conn
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER: Final = struct.pack(">h", -1)
 _TEXT_OID: Final = 25
-# Dimensions, whether there are NULLs, the type; then the length and where it begins.
+# Dimensions, a flag for NULLs, the type; then the length and the lower bound.
 _ARRAY: Final = struct.Struct(">iiIii")
 _NO_TEXTS: Final = struct.pack(">iiI", 0, 0, _TEXT_OID)
 _LENGTH: Final = struct.Struct(">i")
@@ -25,9 +25,9 @@ Row = tuple[Any, ...]
 
 
 def fixed_packer(types: Sequence[str]) -> struct.Struct:
-    """A packer of rows whose columns are all int2, int4 or int8 and never NULL.
+    """Return a packer of rows of int2, int4 or int8 columns that are never NULL.
 
-    Call `fixed_row` with it: each value is preceded by its length.
+    The packed arguments are the length and the value of each column.
     """
     codes = {"int2": "ih", "int4": "ii", "int8": "iq"}
     return struct.Struct(">h" + "".join(codes[name] for name in types))
@@ -39,7 +39,7 @@ def copy_packed(
     columns: Sequence[str],
     rows: Iterable[bytes],
 ) -> None:
-    """COPY rows that are packed already. `table` and `columns` are our own names."""
+    """COPY packed rows. `table` and `columns` are our own names."""
     body = b"".join(rows)
     if not body:
         return
@@ -57,8 +57,10 @@ def copy_rows(
     types: Sequence[str],
     rows: Sequence[Row],
 ) -> None:
-    """COPY rows of any types through psycopg. A `text[]` can only be the last one, of
-    short texts that come again and again."""
+    """COPY rows of any types through psycopg.
+
+    A `text[]` is allowed as the last column only, for short texts that often repeat.
+    """
     if not rows:
         return
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT binary)"
@@ -80,7 +82,7 @@ def _pack_last(rows: Iterable[Row]) -> Iterator[Row]:
 
 @lru_cache(maxsize=1_024)
 def _pack_texts(texts: tuple[str, ...]) -> bytes:
-    """The binary form of a `text[]`, as PostgreSQL's array_recv reads it."""
+    """Return the binary form of a `text[]`, as PostgreSQL's array_recv reads it."""
     if not texts:
         return _NO_TEXTS
     items = [text.encode() for text in texts]

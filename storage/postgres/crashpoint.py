@@ -1,8 +1,8 @@
-"""Named places at which a test kills the process, to see what survives.
+"""Named points at which a test kills the process.
 
-Off, a place is one call that returns at once; all are passed once a batch, a page or a
-repo, never once a record. On only by the environment: `CRASH_AT=apply.written` kills
-the process with SIGKILL when it gets there, `CRASH_AT=apply.written:3` the third time.
+`CRASH_AT=apply.written` kills the process with SIGKILL at that point,
+`CRASH_AT=apply.written:3` the third time. Otherwise a point is one call that returns at
+once, passed once a batch, page or repo, never once a record.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VARIABLE: Final = "CRASH_AT"
 
 
 class Crashpoint(StrEnum):
-    """Every named place; each is passed at exactly one line of the code."""
+    """Every named point; each is passed at exactly one line of the code."""
 
     # A batch of verified events.
     DOUBTS_QUEUED = "pipeline.doubts_queued"
@@ -46,7 +46,7 @@ class Crashpoint(StrEnum):
     LISTING_ADMITTED = "listing.admitted"
     LISTING_SAVED = "listing.saved"
 
-    # Documents and handles that are looked at again.
+    # Documents and handles that are refreshed.
     IDENTITY_CLAIMED = "identity.claimed"
 
     # The search engine.
@@ -56,7 +56,7 @@ class Crashpoint(StrEnum):
 
 
 class _Armed:
-    """Which place, and how often it is still passed unharmed."""
+    """The armed point, and the number of passes left."""
 
     def __init__(self, text: str) -> None:
         name, _, times = text.partition(":")
@@ -68,13 +68,13 @@ _armed: _Armed | None = None
 
 
 def arm(text: str) -> None:
-    """Set the place, as the variable would. Raises ValueError for an unknown one."""
+    """Arm a point, as the variable does. Raises ValueError for an unknown one."""
     global _armed
     _armed = _Armed(text)
 
 
 def crashpoint(point: Crashpoint) -> None:
-    """Die here, if that is asked for."""
+    """Kill the process if this point is armed."""
     if _armed is None or point is not _armed.point:
         return
     _armed.left -= 1

@@ -1,6 +1,6 @@
-"""Moments as whole microseconds since 1970: what keysets and cursors hold.
+"""Times as whole microseconds since 1970, for keysets and cursors.
 
-Exact for every year. A float is not: 2**53 microseconds are 285 years.
+Exact for every year, unlike a float: 2**53 microseconds are 285 years.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def to_micros(moment: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the moment of `to_micros`."""
+    """Return the time of `to_micros`."""
     return _EPOCH + micros * _MICROSECOND
 
 

@@ -1,5 +1,4 @@
-"""Who may do a piece of work now. A crashed holder's lease runs out; a lock ends with
-the connection that took it."""
+"""Leases, which expire, and advisory locks, which end with their connection."""
 
 from __future__ import annotations
 
@@ -9,9 +8,9 @@ from storage.postgres.pool import Conn
 
 
 def take_lease(conn: Conn, name: str, holder: str, seconds: float) -> bool:
-    """Take or renew the lease `name`; False while somebody else holds it.
+    """Take or renew the lease `name`; return False while another holder has it.
 
-    One statement: commit it to make it hold.
+    One statement; it holds once committed.
     """
     row = conn.execute(
         """
@@ -28,29 +27,33 @@ def take_lease(conn: Conn, name: str, holder: str, seconds: float) -> bool:
 
 
 def drop_lease(conn: Conn, name: str, holder: str) -> None:
-    """Give the lease back, if it is still this holder's."""
+    """Release the lease, if this holder still has it."""
     conn.execute("DELETE FROM lease WHERE name = %s AND holder = %s", (name, holder))
 
 
-# Any constants: they only have to differ from other advisory locks of the database.
+# Must differ from other advisory locks of the database.
 _CRAWLER: Final = 0x6269_6777_0001
 _SHARDS: Final = 0x6269_6777
 
 
 def hold_crawler(conn: Conn) -> bool:
-    """Become the one crawler of this database for as long as `conn` lasts; False
-    while there is another. `conn` must be in autocommit."""
+    """Become the only crawler of this database while `conn` lasts.
+
+    Returns False while there is another. `conn` must be in autocommit mode.
+    """
     return _take(conn, "SELECT pg_try_advisory_lock(%s)", _CRAWLER)
 
 
 def hold_shard(conn: Conn, shard: int) -> bool:
-    """Become the shard of this number for as long as `conn` lasts; False while there
-    is another. What is written on `conn` is then written by nobody else."""
+    """Become the only shard of this number while `conn` lasts.
+
+    Returns False while there is another.
+    """
     return _take(conn, "SELECT pg_try_advisory_lock(%s, %s)", _SHARDS, shard)
 
 
 def count_shards(conn: Conn) -> int:
-    """How many shards are at work on this database."""
+    """Return the number of running shards of this database."""
     row = conn.execute(
         """
         SELECT count(*) FROM pg_locks

@@ -15,7 +15,7 @@ _MOST_IDLE_MS: Final = 20_000
 
 
 def _configure(conn: Conn) -> None:
-    # Statement text is stable here, so server-side plans pay from the second use on.
+    # Statement texts are stable, so server-side plans pay from the second use.
     conn.prepare_threshold = 2
     conn.execute("SET timezone = 'UTC'")
     conn.commit()
@@ -30,12 +30,11 @@ def open_pool(
     timeout: float = 30.0,
     prepare: Callable[[Conn], None] = lambda _: None,
 ) -> Pool:
-    """An open pool of `min` to `max` connections; use it as a context manager.
+    """Open a pool of `min` to `max` connections; use it as a context manager.
 
-    A connection is checked before it is lent, so a restarted server costs one retry
-    and not one error a connection. Who waits for one longer than `timeout` seconds gets
-    psycopg_pool.PoolTimeout. Each new one is given to `prepare`, which ends
-    its own transaction; one that it refuses with psycopg.Error is made anew.
+    A connection is checked before use, so a restarted server costs one retry. Waiting
+    longer than `timeout` seconds raises psycopg_pool.PoolTimeout. `prepare` gets each
+    new connection and ends its own transaction; psycopg.Error discards it.
     """
 
     def configure(conn: Conn) -> None:
@@ -55,26 +54,20 @@ def open_pool(
 
 
 def end_idle_transactions(conn: Conn) -> None:
-    """Let the server end a transaction in which nothing is done for too long.
-
-    To be given to `open_pool` as `prepare`.
-    """
+    """Limit idle transactions on the server; a `prepare` for `open_pool`."""
     conn.execute(f"SET idle_in_transaction_session_timeout = {_MOST_IDLE_MS}")
     conn.commit()
 
 
 def connect(url: str) -> Conn:
-    """One connection of our own, set up like those of a pool. Close it."""
+    """Open one connection with the settings of a pool; the caller closes it."""
     conn: Conn = psycopg.connect(url)
     _configure(conn)
     return conn
 
 
 def ping(pool: Pool) -> None:
-    """Ask the pool's server one question, on a connection beside it.
-
-    Raises psycopg.Error.
-    """
+    """Query the pool's server on a separate connection. Raises psycopg.Error."""
     url = pool.conninfo if isinstance(pool.conninfo, str) else pool.conninfo()
     with psycopg.connect(url, connect_timeout=2, autocommit=True) as conn:
         conn.execute("SET statement_timeout = '1s'")

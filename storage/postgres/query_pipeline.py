@@ -1,4 +1,4 @@
-"""What psycopg's pipeline mode leaves to its users."""
+"""A missing part of psycopg's pipeline mode."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from storage.postgres.pool import Conn
 
 
 def send_all(conn: Conn) -> None:
-    """Send what the socket has not taken yet, and wait until it takes more.
+    """Send all queued queries to the server.
 
-    In pipeline mode psycopg asks for results without looking whether its questions
-    have left. After large values a rest of them may not have, and then both sides wait
-    for ever. Call this before a result is fetched in a pipeline, and before its end.
+    In pipeline mode psycopg reads results without flushing. After large values both
+    sides could wait forever, so call this before a result is read and before the
+    pipeline ends.
     """
     while True:
         left = conn.pgconn.flush()

@@ -1,8 +1,8 @@
-"""What text may enter a Postgres column: the one place that settles it.
+"""Text that a Postgres column can hold.
 
-Postgres refuses NUL in text, tsvectors over 1 MiB and index rows over 2,704 bytes.
-Text columns therefore hold a cleaned and cut copy; the exact bytes of a record are in
-`record.value` and are never altered.
+Postgres refuses NUL in text, tsvectors over 1 MiB and index rows over 2,704 bytes. Text
+columns hold a cleaned and cut copy; the exact bytes in `record.value` are never
+altered.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _REPLACEMENT = "\ufffd"
 
 
 def clean_text(text: str, max_chars: int) -> str:
-    """`text` as a text column can hold it: at most `max_chars`, no NUL, no surrogate.
+    """Return at most `max_chars` of a text, without NUL and lone surrogates.
 
-    NUL and lone surrogates become U+FFFD, so that nothing vanishes unseen.
+    Those become U+FFFD, so that the replacement is visible.
     """
     if len(text) > max_chars:
         text = text[:max_chars]
@@ -36,7 +36,7 @@ def clean_text(text: str, max_chars: int) -> str:
 
 
 def clean_optional(value: object, max_chars: int) -> str | None:
-    """As `clean_text`; None for anything that is not text, or empty."""
+    """Return a cleaned text; None for an empty one or another type."""
     if isinstance(value, str) and value:
         return clean_text(value, max_chars)
     return None

@@ -1,4 +1,4 @@
-"""AT-URIs to record addresses and back, for readers: nothing is created here."""
+"""AT-URIs to record addresses and back, for readers: nothing is created."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Address(NamedTuple):
 
 
 def find_actors(conn: Conn, dids: Iterable[str]) -> dict[str, int]:
-    """DID -> actor id of those that are known."""
+    """Return DID -> actor id of known ones."""
     return dict(
         conn.execute(
             "SELECT did, id FROM actor WHERE did = ANY(%s)", (sorted(set(dids)),)
@@ -31,10 +31,7 @@ def find_actors(conn: Conn, dids: Iterable[str]) -> dict[str, int]:
 
 
 def find_handles(conn: Conn, handles: Iterable[str]) -> dict[str, str]:
-    """Handle -> DID of those that are known and verified both ways.
-
-    A deleted account has none.
-    """
+    """Return handle -> DID of verified ones, without deleted accounts."""
     return dict(
         conn.execute(
             "SELECT handle, did FROM actor WHERE handle = ANY(%s)"
@@ -45,7 +42,7 @@ def find_handles(conn: Conn, handles: Iterable[str]) -> dict[str, str]:
 
 
 def find_addresses(conn: Conn, uris: Iterable[str]) -> dict[str, Address]:
-    """AT-URI -> address. Absent: no record URI by DID, or a name nobody has used."""
+    """Return AT-URI -> address, without unknown names and other URIs."""
     parsed: dict[str, AtUri] = {}
     for uri in uris:
         try:
@@ -71,7 +68,7 @@ def find_addresses(conn: Conn, uris: Iterable[str]) -> dict[str, Address]:
 
 
 def name_addresses_in(conn: Conn, addresses: Iterable[Address]) -> dict[Address, str]:
-    """Return address -> AT-URI, with one statement. Unknown ones are absent."""
+    """Return address -> AT-URI in one statement, without unknown ones."""
     wanted = list(addresses)
     rows = conn.execute(
         """
@@ -95,7 +92,7 @@ def name_addresses_in(conn: Conn, addresses: Iterable[Address]) -> dict[Address,
 
 
 def name_rkeys(conn: Conn, numbers: Iterable[int]) -> dict[int, str]:
-    """Return number -> text of record keys that are no TIDs."""
+    """Return id -> text of record keys that are no TIDs."""
     return dict(
         conn.execute(
             "SELECT id, text FROM rkey WHERE id = ANY(%s)", (sorted(set(numbers)),)

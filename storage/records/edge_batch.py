@@ -1,8 +1,8 @@
-"""The shapes of storage.records.record_shapes, read many at a time.
+"""Shapes of storage.records.record_shapes, read many at a time.
 
-A whole repo is mostly records of one fixed length each. Joined, one regular
-expression takes all of them apart, and one call a column decodes them: a quarter of
-the time that reading them one by one takes. What comes out is the same, byte for byte.
+A whole repo is mostly records of few fixed lengths. One regular expression splits them
+joined, and one call decodes a column: a quarter of the time of reading one by one, with
+the same results.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from storage.records.record_shapes import SHAPES, Shape
 
 _EPOCH: Final = datetime(1970, 1, 1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-# One more letter than a multiple of eight would leave bits over: columns are filled up
-# to whole bytes with letters that stand for zero.
+# Columns are filled up to whole bytes with letters that mean zero.
 _CID_FILL: Final = "aaaaaa"
 _CIDS: Final = struct.Struct(">4x32s4x")
 _DIDS: Final = struct.Struct(">15s")
@@ -31,7 +30,7 @@ _TID_LETTERS: Final = "234567abcdefghijklmnopqrstuvwxyz"
 _TID_TO_BASE32: Final = str.maketrans(_TID_LETTERS, "abcdefghijklmnopqrstuvwxyz234567")
 _TID_ZEROS: Final = "222"
 _MAX_RKEY: Final = 2**63 - 1
-# TIDs of 63 bits, each closed by what no record key may hold.
+# TIDs of 63 bits, each closed by a character that no record key holds.
 _CLOSED_TID: Final = re.compile(r"[2-7ab][2-7a-z]{12}/", re.ASCII)
 _CLOSED_TID_CHARS: Final = 14
 
@@ -42,9 +41,11 @@ _RECORD: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """Columns of records that are edges: target DIDs, the numbers of target record
-    keys (empty where the targets are accounts), stored forms, and `createdAt` in
-    milliseconds since 1970."""
+    """Columns of records that are edges.
+
+    Target DIDs, ids of target record keys (empty for accounts), stored forms, and
+    `createdAt` in milliseconds since 1970.
+    """
 
     dids: list[str]
     rkeys: list[int]
@@ -56,14 +57,14 @@ SHAPE_OF: Final[dict[str, Shape]] = {shape.nsid: shape for shape in SHAPES}
 
 
 def read_edges(shape: Shape, values: Sequence[bytes]) -> Edges | None:
-    """Records that may be of a shape, as columns; None unless every one is.
+    """Return records as columns; None unless all are of this shape.
 
-    The caller then asks `read_edge` of each.
+    The caller then uses `read_edge` for each.
     """
     size = shape.size
     joined = b"".join(values).decode("latin-1")
     found: list[tuple[str, ...]] = _RECORD[shape.nsid].findall(joined)
-    # So many matches of that length fill the text only if each value is one of them.
+    # The matches fill the text only if each value is one of them.
     if len(found) != len(values) or len(joined) != size * len(values):
         return None
     if any(len(value) != size for value in values):
@@ -104,10 +105,9 @@ def read_edges(shape: Shape, values: Sequence[bytes]) -> Edges | None:
 
 
 def tid_numbers(rkeys: Sequence[str]) -> list[int] | None:
-    """The numbers of record keys; None unless all are TIDs, and none of them is zero
-    or above 63 bits."""
+    """Return the ids of record keys; None unless all are TIDs in 1 … 2**63 - 1."""
     joined = "/".join(rkeys) + "/"
-    # Each key is at least one match long: as many matches as keys is one each.
+    # Each key has the length of a match: as many matches as keys is one each.
     if len(joined) != _CLOSED_TID_CHARS * len(rkeys):
         return None
     if len(_CLOSED_TID.findall(joined)) != len(rkeys):
@@ -128,7 +128,7 @@ def _decode_tids(filled: str) -> bytes:
 
 
 def _read_times(rows: list[tuple[str, ...]]) -> list[int] | None:
-    """Milliseconds since 1970; None if one is no such time."""
+    """Return milliseconds since 1970; None if a time is invalid."""
     days: dict[str, int] = {}
     times: list[int] = []
     for day, hour, minute, second, millisecond in rows:

@@ -1,14 +1,13 @@
-"""The events that we send on, in the order of our own numbers, for a while.
+"""Log of rebroadcast events, in the order of our own sequence numbers.
 
-`append` stores frames in the transaction of what they brought about; they have no
-number yet. Transactions of several shards end in any order, so a number drawn in one
-of them could become visible after a higher one, and a reader that had passed it
-would never see it. Numbers are therefore given by `number_events`, later and one
-caller at a time, to what is committed: what a reader sees is complete below its end.
+`append` stores frames in the transaction of their effects, without numbers.
+Transactions of several shards end in any order, so a number drawn in one could become
+visible after a higher one. `number_events` therefore numbers committed frames, one
+caller at a time: what a reader sees is complete.
 
-Frames are kept in blocks of many, compressed together; numbers and times are given to
-blocks, their events count on from there: by one number each, and by a microsecond for
-each message that Jetstream tells of one. A number that was seen is never used again.
+Frames are compressed in blocks. Numbers and times belong to blocks; their events follow
+by one number each, and by a microsecond for each Jetstream message. A number that was
+seen is never used again.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _BLOCK_EVENTS: Final = 500
 _BLOCK_BYTES: Final = 256 * 1024
 _NUMBERED_AT_ONCE: Final = 1_000
 _PRUNED_AT_ONCE: Final = 100
-# Frames of up to 5 MB: what one read takes is bounded in bytes.
+# Frames may have 5 MB, so a read is bounded in bytes.
 _READ_BYTES: Final = 1024 * 1024
 _LEVEL: Final = 1
 
@@ -44,9 +43,11 @@ _contexts = threading.local()
 
 
 class LoggedEvent(NamedTuple):
-    """One event. `frame` still has the number it came with; `time_us` is when it got
-    its number here (Unix microseconds), rising, with room up to the next one for each
-    of its messages."""
+    """One event. `frame` has the number it came with.
+
+    `time_us` is the time of numbering (Unix microseconds), rising, with room for each
+    Jetstream message.
+    """
 
     seq: int
     time_us: int
@@ -54,8 +55,10 @@ class LoggedEvent(NamedTuple):
 
 
 class LogBounds(NamedTuple):
-    """What is in the log. `oldest` is the lowest number kept, or the next one to be
-    given when nothing is; `size` is in bytes as stored."""
+    """Bounds of the log; `size` is in stored bytes.
+
+    `oldest` is the lowest kept number, or the next one if none is kept.
+    """
 
     oldest: int
     newest: int
@@ -67,10 +70,12 @@ def append(
     frames: Iterable[bytes],
     messages: Iterable[int] = (),
 ) -> None:
-    """Store frames, in order; `messages` says of each how many Jetstream tells of it,
-    and for those that it does not name that is one. Call it where the repos of the
-    frames are locked: the order of one account's events is that of these calls. Does
-    not commit."""
+    """Store frames, in order. Does not commit.
+
+    `messages` is the number of Jetstream messages of each frame, one by default. Call
+    it while the repos of the frames are locked: events of one account keep the order of
+    the calls.
+    """
     rows = []
     counts = chain(messages, repeat(1))
     for block in _blocks(frames):
@@ -88,16 +93,15 @@ def append(
 
 
 def number_events(conn: Conn, now_us: int) -> int:
-    """Give the next numbers to what was committed; return how many events got one.
+    """Number up to 1,000 committed blocks; return the number of events. Commits.
 
-    At most 1,000 blocks; call it again while it returns more than 0. Commits. Any
-    process may call it at any time.
+    Call it again while it returns more than 0. Any process may call it at any time.
     """
     with conn.transaction():
         if not _waiting(conn):
             return 0
         seq, time_us = _lock_counter(conn)
-        # Read once the counter is ours: what the caller before us numbered is gone.
+        # Read while the counter is locked: earlier callers numbered the rest.
         blocks = conn.execute(
             "SELECT id, count, span FROM event_block WHERE last_seq IS NULL"
             " ORDER BY id LIMIT %s",
@@ -126,8 +130,11 @@ def number_events(conn: Conn, now_us: int) -> int:
 
 
 def events_after(conn: Conn, seq: int, limit: int) -> list[LoggedEvent]:
-    """The next events above `seq`: at least `limit` if there are so many, or 1 MiB of
-    them, and the rest of the block that this ends in."""
+    """Return the next events above `seq`.
+
+    At least `limit` if there are as many, or 1 MiB of them, and the rest of the last
+    block.
+    """
     events: list[LoggedEvent] = []
     size = 0
     while len(events) < limit and size < _READ_BYTES:
@@ -150,8 +157,10 @@ def events_after(conn: Conn, seq: int, limit: int) -> list[LoggedEvent]:
 
 
 def find_seq(conn: Conn, time_us: int) -> int:
-    """The number to read after so as to see everything from `time_us` on, and nothing
-    before it but, it may be, earlier messages of the first event."""
+    """Return the number to read after for all events from `time_us` on.
+
+    Earlier messages of the first event may be included.
+    """
     row = conn.execute(
         "SELECT last_seq - count, time_us, frames FROM event_block"
         " WHERE time_us <= %s ORDER BY time_us DESC LIMIT 1",
@@ -170,7 +179,7 @@ def find_seq(conn: Conn, time_us: int) -> int:
 
 
 def load_bounds(conn: Conn) -> LogBounds:
-    """What can be read now."""
+    """Return the bounds of what can be read now."""
     row = conn.execute("SELECT coalesce(sum(size), 0) FROM event_block").fetchone()
     assert row is not None
     newest, _ = load_tail(conn)
@@ -178,7 +187,7 @@ def load_bounds(conn: Conn) -> LogBounds:
 
 
 def load_oldest(conn: Conn) -> int:
-    """The lowest number kept, or the next one to be given when nothing is."""
+    """Return the lowest kept number, or the next one if none is kept."""
     row = conn.execute(
         """
         SELECT coalesce(
@@ -194,13 +203,13 @@ def load_oldest(conn: Conn) -> int:
 
 
 def load_tail(conn: Conn) -> tuple[int, int]:
-    """The last number given, and its time in microseconds; zeros before the first."""
+    """Return the last number and its time in microseconds; zeros before the first."""
     row = conn.execute("SELECT last_seq, last_time_us FROM event_counter").fetchone()
     return (0, 0) if row is None else (row[0], row[1])
 
 
 def find_hidden(conn: Conn, dids: Iterable[str]) -> dict[str, bool]:
-    """Those of these accounts that are not to be shown; whether by our own decision."""
+    """Return the hidden ones of these accounts -> True if taken down by us."""
     rows = conn.execute(
         "SELECT did, takedown IS NOT NULL FROM actor WHERE did = ANY(%s)"
         " AND (takedown IS NOT NULL OR upstream_status <> %s)",
@@ -210,10 +219,10 @@ def find_hidden(conn: Conn, dids: Iterable[str]) -> dict[str, bool]:
 
 
 def prune(conn: Conn, *, before_us: int, max_bytes: int) -> Iterator[int]:
-    """Forget what got its number before `before_us`, and the oldest of what is over
-    `max_bytes`; gives the number of events that went, after each step.
+    """Delete events numbered before `before_us`, and the oldest beyond `max_bytes`.
+    Commits.
 
-    In steps of 100 blocks (25 MB), each a transaction of its own. Commits.
+    Yields the number of deleted events after each step of 100 blocks (25 MB).
     """
     while True:
         with conn.transaction():
@@ -270,7 +279,7 @@ def _blocks(frames: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def _unpack(packed: bytes) -> Iterator[tuple[int, bytes]]:
-    """How many messages each frame has, and the frame."""
+    """Yield the number of messages of each frame, and the frame."""
     data: bytes = zstandard.ZstdDecompressor().decompress(packed)
     start = 0
     while start < len(data):

@@ -1,8 +1,8 @@
-"""Names to numbers and back: DIDs, collections, record keys, link paths.
+"""Ids of names and back: DIDs, collections, record keys, link paths.
 
-Names are written in a transaction of their own that is committed before a number is
-handed out, so a number is never of a row that was rolled back, and writers of records
-hold no lock on names. Caches are bounded.
+Names are committed in their own transaction before an id is returned. An id is never of
+a row that was rolled back, and writers of records hold no lock on names. Caches are
+bounded.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ V = TypeVar("V")
 _DEFAULT_CACHE: Final = 500_000
 _MOST_CACHED_CHARS: Final = 64
 MAX_PATHS_A_COLLECTION: Final = 256
-"""Records choose their own keys, so paths could be made without end. Beyond this
-many, links of a collection share OVERFLOW_PATH."""
+"""Maximum paths of a collection, whose records choose their own keys. Links beyond it
+share OVERFLOW_PATH."""
 OVERFLOW_PATH: Final = "*"
 MAX_PATH_CHARS: Final = 256
 
 
 class _Cache(Generic[K, V]):
-    """A bounded map in two generations: what was not asked for in the last `size`
-    insertions is forgotten, and long names are not kept at all: what others write
-    may be two thousand characters long. Cheaper than a list of uses."""
+    """A bounded map in two generations, cheaper than an LRU list.
+
+    Entries not used in the last `size` insertions are dropped. Long names, which may
+    have two thousand characters, are not cached.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = max(size, 2) // 2
@@ -57,10 +59,10 @@ class _Cache(Generic[K, V]):
 
 
 class Interner:
-    """Get-or-create numbers for names. Safe to share between threads.
+    """Get-or-create ids of names, safe to share between threads.
 
-    Give it a pool of its own: it is called by holders of other connections, who could
-    otherwise all wait for one more.
+    Give it a pool of its own: its callers hold other connections, and could otherwise
+    all wait for one more.
     """
 
     def __init__(
@@ -80,11 +82,11 @@ class Interner:
         self._lock = Lock()
 
     def actors(self, dids: Iterable[str]) -> dict[str, int]:
-        """DID -> actor id, rows made where there were none."""
+        """Return DID -> actor id; creates missing rows."""
         return self._names(self._actors, dids, _INTERN_ACTORS)
 
     def collections(self, nsids: Iterable[str]) -> dict[str, int]:
-        """NSID -> collection id."""
+        """Return NSID -> collection id; creates missing rows."""
         wanted = list(nsids)
         found = {n: COLLECTION_IDS[n] for n in wanted if n in COLLECTION_IDS}
         if len(found) < len(wanted):
@@ -93,7 +95,7 @@ class Interner:
         return found
 
     def rkeys(self, texts: Iterable[str]) -> dict[str, int]:
-        """Record key -> number: a TID's own, else a negative id."""
+        """Return record key -> id: the number of a TID, else a negative id."""
         found: dict[str, int] = {}
         rest: list[str] = []
         others = wanted = list(texts)
@@ -113,7 +115,7 @@ class Interner:
         return found
 
     def paths(self, keys: Iterable[tuple[int, str]]) -> dict[tuple[int, str], int]:
-        """(collection id, path) -> path id; OVERFLOW_PATH's for one path too many."""
+        """Return (collection id, path) -> path id, OVERFLOW_PATH's beyond the limit."""
         found: dict[tuple[int, str], int] = {}
         missing: set[tuple[int, str]] = set()
         with self._lock:
@@ -132,15 +134,15 @@ class Interner:
         return found
 
     def dids(self, ids: Iterable[int]) -> dict[int, str]:
-        """Actor id -> DID. Unknown ids are absent."""
+        """Return actor id -> DID, without unknown ids."""
         return self._texts(self._dids, ids, "SELECT id, did FROM actor")
 
     def nsids(self, ids: Iterable[int]) -> dict[int, str]:
-        """Collection id -> NSID. Unknown ids are absent."""
+        """Return collection id -> NSID, without unknown ids."""
         return self._texts(self._nsids, ids, "SELECT id, nsid FROM collection")
 
     def rkey_texts(self, ids: Iterable[int]) -> dict[int, str]:
-        """Record key number -> text. Unknown ids are absent."""
+        """Return record key id -> text, without unknown ids."""
         found: dict[int, str] = {}
         rest: list[int] = []
         for number in ids:
@@ -176,8 +178,11 @@ class Interner:
         return found
 
     def _make(self, names: list[str], query: str) -> dict[str, int]:
-        """Numbers for sorted names. Looks before it inserts: an INSERT that finds its
-        row would still burn an id, and ids are 32 bits."""
+        """Return ids of sorted names.
+
+        Reads before it inserts: a conflicting INSERT would burn an id, and ids are 32
+        bits.
+        """
         table, column = query.split(".")
         with self._pool.connection() as conn:
             look = f"SELECT {column}, id FROM {table} WHERE {column} = ANY(%s)"
@@ -189,8 +194,7 @@ class Interner:
                     "ON CONFLICT DO NOTHING",
                     (missing,),
                 )
-                # A row of a transaction that was still running a moment ago is only
-                # seen by a statement that begins after the INSERT waited for it.
+                # Rows that the INSERT waited for are only visible to a new statement.
                 found.update(conn.execute(look, (missing,)).fetchall())
         return found
 
@@ -228,10 +232,9 @@ class Interner:
 
 
 def rkey_number(text: str) -> int | None:
-    """The number of a record key that needs no row: a TID, or `self`."""
+    """Return the id of a record key that needs no row: a TID, or `self`."""
     if is_tid(text):
-        # The very first TID would be 0, which stands for "no record key"; the syntax
-        # also lets through what does not fit 63 bits.
+        # The TID 0 would mean "no record key"; TIDs over 63 bits are valid syntax.
         number = tid_to_int(Tid(text))
         return number if 0 < number <= _MAX_TID else None
     return RKEY_SELF if text == "self" else None

@@ -1,4 +1,4 @@
-"""How many bytes of records one answer may hold, whoever wrote them."""
+"""Limit of record bytes and items in one response."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ HELD: Final = """
     substr(r.value, 1, 32), octet_length(r.value),
     CASE WHEN octet_length(r.value) <= 16384 THEN r.value END
 """
-"""The last columns of a query over `record r`: what `Held` is made of."""
+"""The last columns of a query over `record r`, for `Held`."""
 
 
 class Held(NamedTuple):
-    """A record as it stands in its row; `stored` only if that is small."""
+    """A record as stored; `stored` only if it is small."""
 
     address: Address
     head: bytes
@@ -28,20 +28,21 @@ class Held(NamedTuple):
 
 
 class Allowance:
-    """So many bytes are left, and so many items of values that are read from them: an
-    empty map is one byte, and seventy in memory. Small records go before large ones:
-    who writes large ones takes no place from others, and what does not fit is as if it
-    were not there.
+    """Remaining bytes and items of decoded values: an empty map is one byte, and
+    seventy in memory.
+
+    Small records come first, so that large ones do not displace them. A record that
+    does not fit is treated as missing.
     """
 
     def __init__(self, most_bytes: int, most_items: int) -> None:
         self.bytes_left = most_bytes
         self.items_left = most_items
         self.is_spent = False
-        """True once a record was left out for lack of room."""
+        """True once a record did not fit."""
 
     def read(self, conn: Conn, rows: Iterable[Held]) -> Iterator[tuple[Held, bytes]]:
-        """The exact bytes of the rows that fit, the smallest first."""
+        """Yield the exact bytes of the rows that fit, the smallest first."""
         sized = ((record_size(row.head, row.length), row) for row in rows)
         for size, row in sorted(sized, key=lambda pair: pair[0]):
             if size > self.bytes_left:
@@ -51,7 +52,7 @@ class Allowance:
             yield row, decompress(row.stored or fetch_large(conn, *row.address))
 
     def take(self, value: Value) -> bool:
-        """Whether there is room for the items of a value; if so they are taken."""
+        """Take the items of a value if they fit; return True if they do."""
         items = _count_items(value)
         if items > self.items_left:
             self.is_spent = True

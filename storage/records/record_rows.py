@@ -1,4 +1,4 @@
-"""Records: exact bytes by address, read and written in bulk; whole repos in order."""
+"""Records: exact bytes by address, in bulk, and whole repos in order."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from storage.records.record_codec import compress_all, decompress
 COLUMNS: Final = ("actor", "collection", "rkey", "value")
 _PAGE_ROWS: Final = 2_000
 PAGE_BYTES: Final = 2_000_000
-"""Reading records takes up to thirty times their bytes: they may be all links."""
+"""Decoding records may take thirty times their bytes, if they are all links."""
 
-# Records that are large as they are stored are left out of what comes by the page,
-# and asked for one by one: a page has 32 MB at most, whoever wrote the repo.
+# Large stored records are left out of pages and fetched one by one: a page has at most
+# 32 MB.
 _SMALL: Final = "CASE WHEN octet_length(value) <= 16384 THEN value END"
 _ROW: Final = struct.Struct(">hiiiiiqi")
 
@@ -31,14 +31,15 @@ _ROW: Final = struct.Struct(">hiiiiiqi")
 def pack_records(
     addresses: Iterable[tuple[int, int, int]], values: Sequence[bytes]
 ) -> list[bytes]:
-    """Rows for `copy_records`: records by (actor, collection, rkey), compressed."""
+    """Pack rows for `copy_records`: records by (actor, collection, rkey),
+    compressed."""
     return pack_stored(addresses, compress_all(values))
 
 
 def pack_stored(
     addresses: Iterable[tuple[int, int, int]], stored: Sequence[bytes]
 ) -> list[bytes]:
-    """Such rows of values in their stored form (storage.records.record_codec)."""
+    """Pack rows of values in their stored form (storage.records.record_codec)."""
     pack = _ROW.pack
     return [
         pack(4, 4, actor, 4, collection, 8, rkey, len(value)) + value
@@ -47,14 +48,14 @@ def pack_stored(
 
 
 def copy_records(conn: Conn, packed: Iterable[bytes]) -> None:
-    """Append packed rows. The addresses must be free."""
+    """Append packed rows; their addresses must be free."""
     copy_packed(conn, "record", COLUMNS, packed)
 
 
 def fetch_records(
     conn: Conn, addresses: Sequence[tuple[int, int, int]]
 ) -> dict[Address, bytes]:
-    """(actor, collection, rkey) -> exact bytes, of those that are there."""
+    """Return (actor, collection, rkey) -> exact bytes of existing records."""
     found: dict[Address, bytes] = {}
     for _, piece in fetch_pieces(conn, addresses):
         found |= piece
@@ -64,8 +65,10 @@ def fetch_records(
 def fetch_pieces(
     conn: Conn, addresses: Sequence[tuple[int, int, int]]
 ) -> Iterator[tuple[Sequence[tuple[int, int, int]], dict[Address, bytes]]]:
-    """`fetch_records` of the next addresses at a time, in their order: 2,000 of them,
-    and no more when 2 MB have been read."""
+    """Yield the next addresses and their records, in order.
+
+    A piece has up to 2,000 addresses, and ends once 2 MB have been read.
+    """
     for start in range(0, len(addresses), _PAGE_ROWS):
         asked = addresses[start : start + _PAGE_ROWS]
         rows = conn.execute(_FETCH, int_columns(asked, 3), binary=True)
@@ -86,7 +89,7 @@ def fetch_pieces(
 
 
 def delete_records(conn: Conn, addresses: Sequence[tuple[int, int, int]]) -> int:
-    """Remove records; return how many there were."""
+    """Remove records; return their number."""
     if not addresses:
         return 0
     return conn.execute(
@@ -100,7 +103,7 @@ def delete_records(conn: Conn, addresses: Sequence[tuple[int, int, int]]) -> int
 
 
 def find_holders(conn: Conn, actors: Iterable[int]) -> set[int]:
-    """Those of these accounts that have any record, kept or dropped."""
+    """Return those of these accounts that have any record, kept or dropped."""
     rows = conn.execute(
         """
         SELECT id FROM unnest(%s::int4[]) AS asked (id)
@@ -121,8 +124,8 @@ _FETCH: Final = f"""
 
 
 class Page(NamedTuple):
-    """Some records in a row: (collection, rkey, exact bytes). After the `last` page
-    there are no more."""
+    """Consecutive records: (collection, rkey, exact bytes), and True if it is the
+    last."""
 
     records: list[tuple[int, int, bytes]]
     last: bool
@@ -136,8 +139,10 @@ def read_stored(
     rows: int = _PAGE_ROWS,
     outside: Iterable[int] = (),
 ) -> Iterator[tuple[int, int, bytes]]:
-    """The next records of a repo as they are stored: (collection, rkey, stored form),
-    up to so many rows; none of the collections `outside`."""
+    """Yield the next records of a repo: (collection, rkey, stored form).
+
+    Up to `rows`, and none of the collections `outside`.
+    """
     found = conn.execute(
         f"""
         SELECT collection, rkey, {_SMALL} FROM record
@@ -160,8 +165,10 @@ def read_page(
     rows: int = _PAGE_ROWS,
     outside: Iterable[int] = (),
 ) -> Page:
-    """The records of a repo that follow on the (collection, rkey) `after`, in index
-    order: up to so many rows, and no more when 2 MB have been read."""
+    """Return the records after the (collection, rkey) `after`, in index order.
+
+    Up to `rows`, and it ends once 2 MB have been read.
+    """
     records: list[tuple[int, int, bytes]] = []
     size = 0
     stored = read_stored(conn, actor, after=after, rows=rows, outside=outside)
@@ -175,7 +182,7 @@ def read_page(
 
 
 def iter_pages(conn: Conn, actor: int) -> Iterator[list[tuple[int, int, bytes]]]:
-    """All records of a repo, page by page. Needs a transaction that sees one state."""
+    """Yield all records of a repo by page, in a transaction with one snapshot."""
     page = read_page(conn, actor)
     while page.records:
         yield page.records
@@ -185,11 +192,11 @@ def iter_pages(conn: Conn, actor: int) -> Iterator[list[tuple[int, int, bytes]]]
 
 
 def iter_repo(conn: Conn, actor: int) -> Iterator[tuple[bytes, bytes, bytes | None]]:
-    """(tree key, CID, exact bytes) of a whole repo in the order of its tree.
+    """Return (tree key, CID, exact bytes) of a whole repo in tree order.
 
-    Bytes are None for a record that was dropped: only its CID is kept. Memory does not
-    grow with the repo. Needs an open transaction (not autocommit), REPEATABLE READ
-    while others may write to the repo.
+    The bytes of a dropped record are None: only its CID is kept. Memory does not grow
+    with the repo. Needs an open transaction, REPEATABLE READ while others may write to
+    the repo.
     """
     kept = _iter_kept(conn, actor)
     dropped = conn.execute(
@@ -206,7 +213,7 @@ def iter_repo(conn: Conn, actor: int) -> Iterator[tuple[bytes, bytes, bytes | No
 def _iter_kept(conn: Conn, actor: int) -> Iterator[tuple[bytes, bytes, bytes | None]]:
     for number, nsid in _collections_in_tree_order(conn, actor):
         prefix = nsid.encode() + b"/"
-        # Numbers of TIDs sort as their texts do; other keys are sorted by text.
+        # Ids of TIDs sort as their texts; other keys are sorted by text.
         tids = (
             (tid_from_int(rkey).encode(), stored)
             for rkey, _, stored in _stream(conn, _TID_RECORDS, actor, number)
@@ -235,7 +242,7 @@ def _collections_in_tree_order(conn: Conn, actor: int) -> list[tuple[int, str]]:
         """,
         {"actor": actor},
     ).fetchall()
-    # Keys of the tree go on with "/", which sorts behind the dot.
+    # Tree keys continue with "/", which sorts behind the dot.
     return sorted(rows, key=lambda row: str(row[1]) + "/")
 
 
@@ -267,7 +274,7 @@ def _stream(
 
 
 def fetch_large(conn: Conn, actor: int, collection: int, rkey: int) -> bytes:
-    """The stored form of a record that was seen by this transaction."""
+    """Return the stored form of a record that this transaction has seen."""
     row = conn.execute(
         "SELECT value FROM record WHERE actor = %s AND collection = %s AND rkey = %s",
         (actor, collection, rkey),

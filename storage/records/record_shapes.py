@@ -1,9 +1,8 @@
-"""The four shapes that most records of the network have, in the fewest bytes.
+"""Compact forms of the four most common records: like, repost, follow and block.
 
-A like or repost of a post, a follow, a block: each is a fixed form around a DID, a
-TID, a CID and a time. Kept as those four values they take 62 bytes (a follow 22)
-where general compression takes 102 (46). Only a record that is exactly its form is
-taken; what comes out is what went in, byte for byte.
+Each is a fixed text around a DID, a TID, a CID and a time. As those values a like takes
+62 bytes (a follow 22), where compression takes 102 (46). Only records of exactly this
+form are taken, and restored byte for byte.
 """
 
 from __future__ import annotations
@@ -42,20 +41,22 @@ _SPLIT_TIME: Final = b"".join(
 
 
 class Edge(NamedTuple):
-    """What a shape points at, a post or an account, and its stored form."""
+    """The target of a shape, a post or an account, and the stored form."""
 
     nsid: str
     did: str
     rkey: str | None
-    """Of the post; None for an account."""
+    """The record key of the post; None for an account."""
     stored: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One of the four. `head` is how its records begin, `pattern` what they are as a
-    whole: CID, DID and TID of the target, or its DID alone; then day, hour,
-    minute, second and millisecond."""
+    """One of the four forms. `head` is the start of its records.
+
+    `pattern` matches a whole record: CID, DID and TID of the target, or its DID alone,
+    then day, hour, minute, second and millisecond.
+    """
 
     number: int
     nsid: str
@@ -64,24 +65,24 @@ class Shape:
 
     @property
     def mark(self) -> bytes:
-        """The first byte of its stored form."""
+        """Return the first byte of the stored form."""
         return bytes([FIRST_SHAPE + self.number])
 
     @property
     def size(self) -> int:
-        """Bytes of each of its records."""
+        """Return the size of each of its records."""
         return len(self.head) + (
             _RECORD_END_BYTES if self.of_record else _DID_END_BYTES
         )
 
     @property
     def pattern(self) -> bytes:
-        """A regular expression of its records, and of nothing else of its size."""
+        """Return the regular expression that matches exactly its records."""
         return re.escape(self.head) + _ends(_SPLIT_TIME)[self.of_record]
 
 
 def _text(text: str) -> bytes:
-    """The CBOR of a short text."""
+    """Return the CBOR of a short text."""
     raw = text.encode()
     size = len(raw)
     return (bytes([0x60 + size]) if size < 24 else bytes([0x78, size])) + raw
@@ -108,13 +109,13 @@ SHAPES: Final = tuple(
 _URI: Final = _text("uri") + b"\x78\x46at://did:plc:"
 _POST: Final = b"/" + FEED_POST.encode() + b"/"
 _CREATED: Final = _text("createdAt") + b"\x78\x18"
-# Exactly the texts of blessed CIDs of records: the letter behind the fixed part may
-# only hold bits of the digest, and the last one no bits that no byte holds.
+# Exactly the texts of valid record CIDs: the letters beside the digest's own bits are
+# restricted.
 _CID: Final = rb"bafyrei[a-h][a-z2-7]{50}[aeimquy4]"
 
 
 def _ends(time: bytes) -> dict[bool, bytes]:
-    """What follows the head of a shape, by whether it is of a record."""
+    """Return the patterns behind the head: for a record (True) and an account."""
     did = rb"([a-z2-7]{24})"
     tid = rb"([2-7a-j][2-7a-z]{12})"
     created = re.escape(_CREATED) + time
@@ -132,12 +133,12 @@ _ENDS: Final = {
 _RECORD_END_BYTES: Final = 59 + len(_URI) + 24 + len(_POST) + 13 + len(_CREATED) + 24
 _DID_END_BYTES: Final = 24 + len(_CREATED) + 24
 _NUMBERS: Final = tuple(shape.mark for shape in SHAPES)
-# The length of the name and its first letters tell the four apart.
+# The name's length and first letters distinguish the four.
 _BY_HEAD: Final = {shape.head[7:22]: shape for shape in SHAPES}
 
 
 def read_edge(raw: bytes) -> Edge | None:
-    """The edge of a record that is exactly a shape; None for all other records."""
+    """Return the edge of a record of exactly a shape; None for any other."""
     shape = _BY_HEAD.get(raw[7:22])
     if shape is None or not raw.startswith(shape.head):
         return None
@@ -165,7 +166,7 @@ def read_edge(raw: bytes) -> Edge | None:
 
 
 def unpack_shape(stored: bytes) -> bytes:
-    """The exact bytes of the record of an edge, from its stored form."""
+    """Return the exact bytes of an edge's record from its stored form."""
     shape = SHAPES[stored[0] - FIRST_SHAPE]
     did = encode_multibase("b", stored[1 : 1 + _DID_BYTES])[1:].encode()
     milliseconds = int.from_bytes(stored[-_TIME_BYTES:], "big")

@@ -13,95 +13,77 @@ from storage.postgres.pool import Conn
 from storage.records import stats
 
 
-# Each table is one object: compared as such, it costs nothing as a key.
+# Compared by identity, which makes it a cheap key.
 @dataclass(frozen=True, slots=True, eq=False)
 class RowTable:
-    """A table of one row for each shown record of a collection.
+    """A table with one row for each indexed record of a collection.
 
-    The columns begin with actor, rkey; or with actor alone where an account has one
-    row at most (`single`). `count` is the number of `stats` that its rows are counted
-    in.
+    The columns begin with actor, rkey; with actor alone if an account has at most one
+    row (`single`). Columns of `optional` may be NULL. `count` is the number of `stats`
+    that counts its rows.
     """
 
     name: str
     columns: tuple[str, ...]
     types: tuple[str, ...]
+    optional: frozenset[str] = frozenset()
     single: bool = False
     count: int | None = None
 
     @property
     def dated(self) -> bool:
-        """Whether rows remember when they were first seen."""
+        """Return True if rows have the time of first indexing."""
         return "indexed_at" in self.columns
 
 
-POST: Final = RowTable(
+def _table(
+    name: str, columns: str, *, single: bool = False, count: int | None = None
+) -> RowTable:
+    pairs = [column.split() for column in columns.split(",")]
+    names, types = zip(*pairs, strict=True)
+    optional = frozenset(column for column, kind in pairs if kind.endswith("?"))
+    types = tuple(kind.rstrip("?") for kind in types)
+    return RowTable(name, names, types, optional, single, count)
+
+
+POST: Final = _table(
     "post",
-    (
-        *("actor", "rkey", "sort_at", "created_at", "indexed_at"),
-        *("parent_actor", "parent_rkey", "root_actor", "root_rkey", "media", "langs"),
-    ),
-    (
-        *("int4", "int8", "timestamptz", "timestamptz", "timestamptz"),
-        *("int4", "int8", "int4", "int8", "int2", "text[]"),
-    ),
+    "actor int4, rkey int8, sort_at timestamptz, created_at timestamptz,"
+    " indexed_at timestamptz, parent_actor int4?, parent_rkey int8?, root_actor int4?,"
+    " root_rkey int8?, media int2, langs text[]?",
     count=stats.POSTS,
 )
-PROFILE: Final = RowTable(
+PROFILE: Final = _table(
     "profile",
-    (
-        *("actor", "display_name", "description", "avatar", "banner"),
-        *("created_at", "indexed_at"),
-    ),
-    ("int4", "text", "text", "bytea", "bytea", "timestamptz", "timestamptz"),
+    "actor int4, display_name text?, description text?, avatar bytea?,"
+    " banner bytea?, created_at timestamptz?, indexed_at timestamptz",
     single=True,
 )
-FEED_GENERATOR: Final = RowTable(
+FEED_GENERATOR: Final = _table(
     "feed_generator",
-    (
-        *("actor", "rkey", "service_did", "display_name", "description", "avatar"),
-        *("created_at", "indexed_at"),
-    ),
-    (
-        *("int4", "int8", "text", "text", "text", "bytea"),
-        *("timestamptz", "timestamptz"),
-    ),
+    "actor int4, rkey int8, service_did text, display_name text, description text?,"
+    " avatar bytea?, created_at timestamptz, indexed_at timestamptz",
     count=stats.FEED_GENERATORS,
 )
-LIST: Final = RowTable(
+LIST: Final = _table(
     "list",
-    (
-        *("actor", "rkey", "purpose", "name", "description", "avatar"),
-        *("created_at", "indexed_at"),
-    ),
-    (
-        *("int4", "int8", "text", "text", "text", "bytea"),
-        *("timestamptz", "timestamptz"),
-    ),
+    "actor int4, rkey int8, purpose text, name text, description text?,"
+    " avatar bytea?,"
+    " created_at timestamptz, indexed_at timestamptz",
     count=stats.LISTS,
 )
-LIST_ITEM: Final = RowTable(
+LIST_ITEM: Final = _table(
     "list_item",
-    ("actor", "rkey", "list_actor", "list_rkey", "subject"),
-    ("int4", "int8", "int4", "int8", "int4"),
+    "actor int4, rkey int8, list_actor int4, list_rkey int8, subject int4",
 )
-STARTER_PACK: Final = RowTable(
+STARTER_PACK: Final = _table(
     "starter_pack",
-    (
-        *("actor", "rkey", "name", "description", "list_actor", "list_rkey"),
-        *("created_at", "indexed_at"),
-    ),
-    (
-        *("int4", "int8", "text", "text", "int4", "int8"),
-        *("timestamptz", "timestamptz"),
-    ),
+    "actor int4, rkey int8, name text, description text?, list_actor int4?,"
+    " list_rkey int8?, created_at timestamptz, indexed_at timestamptz",
     count=stats.STARTER_PACKS,
 )
-LABELER: Final = RowTable(
-    "labeler",
-    ("actor", "created_at", "indexed_at"),
-    ("int4", "timestamptz", "timestamptz"),
-    single=True,
+LABELER: Final = _table(
+    "labeler", "actor int4, created_at timestamptz, indexed_at timestamptz", single=True
 )
 
 
@@ -113,8 +95,10 @@ def insert_rows(conn: Conn, table: RowTable, rows: Sequence[Row]) -> None:
 def delete_rows(
     conn: Conn, table: RowTable, keys: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], datetime | None]:
-    """Remove the rows of records (actor, rkey); return those that were there, with
-    the time they were first seen."""
+    """Remove the rows of records (actor, rkey).
+
+    Returns those that existed, with the time they were first indexed.
+    """
     if not keys:
         return {}
     first_seen = "t.indexed_at" if table.dated else "NULL::timestamptz"
@@ -139,8 +123,10 @@ def delete_rows(
 def fetch_rows(
     conn: Conn, table: RowTable, actor: int, rkeys: Sequence[int]
 ) -> list[tuple[Any, ...]]:
-    """The rows of these records of one account, in the order of `table.columns`; of a
-    `single` table its only one."""
+    """Return the rows of these records of one account, in the order of `table.columns`.
+
+    Of a `single` table its only one.
+    """
     where, values = "actor = %s", [actor]
     if not table.single:
         where += " AND rkey = ANY(%s::int8[])"
@@ -153,7 +139,7 @@ def fetch_rows(
 
 
 def count_rows_of(conn: Conn, tables: Sequence[str], actor: int) -> dict[str, int]:
-    """Table -> rows that an account has in it. One statement."""
+    """Return table -> number of an account's rows, in one statement."""
     if not tables:
         return {}
     queries = (

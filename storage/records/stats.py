@@ -1,7 +1,7 @@
-"""Counts kept beside what they count: exact changes, applied in bulk.
+"""Counts kept beside their rows: exact changes, applied in bulk.
 
-A batch adds up its changes first. Rows are then written in the order of their keys,
-so that two batches never wait for each other in a circle.
+A batch adds up its changes first. Rows are written in the order of their keys, so that
+two batches cannot deadlock.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _ACTOR_COLUMNS: Final = (
 
 @dataclass(slots=True)
 class StatsChange:
-    """What a batch adds to the counts; negative for what it took away.
+    """Changes of counts made by a batch; negative for removals.
 
-    posts: (rkey, actor) -> changes in the order of LIKES … DELETIONS;
-    subjects: (actor, collection, rkey) -> change of likes of what is not a post;
-    actors: actor -> changes in the order of FOLLOWERS … STARTER_PACKS.
+    posts: (rkey, actor) -> changes in the order of LIKES … DELETIONS; subjects: (actor,
+    collection, rkey) -> change of likes of other records; actors: actor -> changes in
+    the order of FOLLOWERS … STARTER_PACKS.
     """
 
     posts: dict[tuple[int, int], list[int]] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class StatsChange:
     actors: dict[int, list[int]] = field(default_factory=dict)
 
     def add_post(self, rkey: int, actor: int, count: int, change: int) -> None:
-        """`count` is LIKES … DELETIONS."""
+        """Change a count, LIKES … DELETIONS, of a post."""
         key = (rkey, actor)
         changes = self.posts.get(key)
         if changes is None:
@@ -60,19 +60,19 @@ class StatsChange:
         changes[count] += change
 
     def add_subject(self, actor: int, collection: int, rkey: int, change: int) -> None:
-        """A like of anything but a post."""
+        """Change the likes of another record than a post."""
         key = (actor, collection, rkey)
         self.subjects[key] = self.subjects.get(key, 0) + change
 
     def add_actor(self, actor: int, count: int, change: int) -> None:
-        """`count` is FOLLOWERS … STARTER_PACKS."""
+        """Change a count, FOLLOWERS … STARTER_PACKS, of an account."""
         changes = self.actors.get(actor)
         if changes is None:
             changes = self.actors[actor] = [0, 0, 0, 0, 0, 0]
         changes[count] += change
 
     def merge(self, other: StatsChange) -> None:
-        """Add all changes of `other`, which must not be used any more."""
+        """Add all changes of `other`, which must not be used afterwards."""
         for key, changes in other.posts.items():
             if self.posts.setdefault(key, changes) is not changes:
                 for count, change in enumerate(changes):
@@ -123,7 +123,7 @@ _TABLES: Final = (_POSTS, _SUBJECTS, _ACTORS)
 
 
 def _rows(change: StatsChange, table: _Table) -> list[tuple[int, ...]]:
-    """The changes of one table that change anything, in the order of their keys."""
+    """Return the nonzero changes of one table, in the order of their keys."""
     rows: list[tuple[int, ...]]
     if table is _POSTS:
         rows = [(*key, *values) for key, values in change.posts.items()]
@@ -136,7 +136,7 @@ def _rows(change: StatsChange, table: _Table) -> list[tuple[int, ...]]:
 
 
 def apply_stats(conn: Conn, change: StatsChange) -> None:
-    """Add the changes of a batch to the counts: at most three statements."""
+    """Add the changes of a batch to the counts, in at most three statements."""
     for table in _TABLES:
         rows = _rows(change, table)
         if rows:
@@ -161,10 +161,10 @@ def _upsert(conn: Conn, table: _Table, query: str, values: Sequence[str]) -> Non
 
 
 class StatsPile:
-    """Changes of a long transaction, put aside in temporary tables when they grow.
+    """Changes of a long transaction, moved to temporary tables when they grow.
 
-    The counts themselves are only touched by `apply`, at the end: rows of popular
-    posts must not be locked while a repo streams in.
+    Only `apply` at the end touches the counts: rows of popular posts must not be locked
+    while a repo streams in.
     """
 
     def __init__(self, conn: Conn, most: int = 100_000) -> None:
@@ -174,7 +174,7 @@ class StatsPile:
         self._piled = False
 
     def add(self, changes: StatsChange) -> None:
-        """Take the changes of a batch."""
+        """Add the changes of a batch."""
         self._change.merge(changes)
         change = self._change
         counted = len(change.posts) + len(change.subjects) + len(change.actors)
@@ -221,7 +221,7 @@ class StatsPile:
 def fetch_post_stats(
     conn: Conn, posts: Sequence[tuple[int, int]]
 ) -> Mapping[tuple[int, int], PostStats]:
-    """(actor, rkey) -> counts, of posts that have any."""
+    """Return (actor, rkey) -> counts of posts that have any."""
     if not posts:
         return {}
     rows = conn.execute(
@@ -238,7 +238,7 @@ def fetch_post_stats(
 def fetch_subject_likes(
     conn: Conn, subjects: Sequence[tuple[int, int, int]]
 ) -> Mapping[tuple[int, int, int], int]:
-    """(actor, collection, rkey) -> likes, of what is not a post and has any."""
+    """Return (actor, collection, rkey) -> likes of other records that have any."""
     if not subjects:
         return {}
     rows = conn.execute(

@@ -1,9 +1,8 @@
-"""Edges that do not count: second ones of an account to the same subject, and those to
-a post that was deleted and made anew under its key.
+"""Edges that do not count: repeated ones, and those to a deleted and recreated post.
 
-An account counts once for a subject, as in the reference, however many records say so.
-The table of edges holds the one that counts, so that counts and lists agree; the others
-wait here until it is deleted. `stale` edges, to an earlier post, wait for nothing.
+An account counts once for a subject, as in the reference, however many records it has.
+The table of edges holds the counted one, so that counts and lists agree. The others are
+kept here until it is deleted. `stale` edges, to an earlier post, never count.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from storage.records.links import (
 COUNTED_ONCE: Final = frozenset(
     (LIKE_SUBJECT, REPOST_SUBJECT, FOLLOW_SUBJECT, BLOCK_SUBJECT, LISTBLOCK_SUBJECT)
 )
-"""Paths by which an account is related to a subject, however often it says so."""
+"""Paths of which an account has one counted edge to a subject."""
 PARTITIONS: Final = {PARTITION_OF[path]: path for path in sorted(COUNTED_ONCE)}
 
 TABLE: Final = "uncounted_link"
@@ -48,10 +47,10 @@ def set_apart(
     *,
     fresh: bool,
 ) -> tuple[list[bytes], list[LinkRow]]:
-    """Keep aside those of new edges that do not count; of several the first key does.
+    """Store the new edges that do not count; of several the first key counts.
 
-    Returns the others, packed, and the rows that were kept aside. Where `fresh`, the
-    accounts have no edge yet: only the edges themselves are compared.
+    Returns the counted ones, packed, and the rows of the others. With `fresh`, the
+    accounts have no edges yet: only the new edges are compared.
     """
     first: dict[bytes, bytes] = {}
     aside: list[bytes] = []
@@ -59,7 +58,7 @@ def set_apart(
         subject = link_subject(row)
         held_row = first.setdefault(subject, row)
         if held_row is not row:
-            # A packed row begins with its key.
+            # A packed row begins with its record key.
             first[subject], later = sorted((held_row, row))
             aside.append(later)
     counted = list(first.values())
@@ -76,7 +75,7 @@ def set_apart(
 
 
 def _find_held(conn: Conn, partition: str, rows: Sequence[LinkRow]) -> list[int]:
-    """Places of the edges whose account has an edge to their subject already."""
+    """Return positions of edges whose account already has an edge to the subject."""
     found = conn.execute(
         f"""
         SELECT d.place - 1 FROM unnest(
@@ -93,7 +92,7 @@ def _find_held(conn: Conn, partition: str, rows: Sequence[LinkRow]) -> list[int]
 
 
 def delete_uncounted(conn: Conn, rows: Sequence[LinkTuple]) -> None:
-    """Remove exactly these edges where they are kept aside."""
+    """Remove exactly these uncounted edges."""
     if not rows:
         return
     conn.execute(
@@ -110,7 +109,7 @@ def delete_uncounted(conn: Conn, rows: Sequence[LinkTuple]) -> None:
 
 
 def promote(conn: Conn, removed: Sequence[LinkTuple]) -> list[LinkRow]:
-    """Let the next edge count wherever one that counted was removed; return those."""
+    """Count the next edge for each counted one that was removed; return those."""
     subjects = {row[1:] for row in removed if row[5] in COUNTED_ONCE}
     if not subjects:
         return []
@@ -143,8 +142,10 @@ def promote(conn: Conn, removed: Sequence[LinkTuple]) -> list[LinkRow]:
 
 
 def make_stale(conn: Conn, rows: Sequence[LinkTuple], packed: Sequence[bytes]) -> None:
-    """Keep edges aside, of `packed` and what waits for them, that are to an earlier
-    post: `rows` are the same, removed from the edges that count."""
+    """Store removed edges and uncounted ones to an earlier post as stale.
+
+    `packed` are the edges of `rows`, which were removed from the counted ones.
+    """
     copy_packed(conn, TABLE, COLUMNS, packed)
     conn.execute(
         """
@@ -160,8 +161,11 @@ def make_stale(conn: Conn, rows: Sequence[LinkTuple], packed: Sequence[bytes]) -
 
 
 def find_aside(conn: Conn, partition: str, rows: Sequence[LinkRow]) -> int:
-    """Return how many of these edges, each named once, are kept aside once and with a
-    reason: stale, or another edge to the subject counts."""
+    """Return the number of edges that are correctly stored as uncounted.
+
+    Each is named once. It must be stored once, and be stale or have a counted edge to
+    its subject.
+    """
     row = conn.execute(
         f"""
         SELECT count(*) FROM (
@@ -189,7 +193,7 @@ def find_aside(conn: Conn, partition: str, rows: Sequence[LinkRow]) -> int:
 
 
 def count_uncounted_of(conn: Conn, actor: int) -> dict[str, int]:
-    """Partition -> edges of an account that would be in it if they counted."""
+    """Return partition -> uncounted edges of an account."""
     rows = conn.execute(
         "SELECT path, count(*) FROM uncounted_link WHERE actor = %s GROUP BY 1",
         (actor,),

@@ -1,4 +1,4 @@
-"""Web addresses as documents and queries compare them."""
+"""Web addresses in the form that documents and queries compare."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ _IDEOGRAPHIC_DOT: Final = "\u3002"
 
 
 def normalize_domain(name: str) -> str:
-    """Return a domain name in lower case and punycode, without dots around it.
+    """Return a domain name in lower case and punycode, without outer dots.
 
-    Never fails: a name that DNS would refuse is compared as it is.
+    Never fails: a name that DNS would refuse is compared unchanged.
     """
     if not name.isascii():
         name = unicodedata.normalize("NFKC", name).replace(_IDEOGRAPHIC_DOT, ".")
     name = name.lower()
     if not name.isascii():
-        # Lowering may leave what composes again.
+        # Lower case may allow further composition.
         name = unicodedata.normalize("NFC", name)
         name = ".".join(map(_to_ascii, name.split(".")))
     return name.strip(".")[:MAX_DOMAIN_CHARS]
 
 
 def normalize_url(url: str) -> str:
-    """Return a URL without fragment and trailing slash, its scheme in lower case, its
-    host as `normalize_domain` has it, and no port that the scheme implies."""
+    """Return a URL without fragment, trailing slash and default port.
+
+    The scheme is in lower case, the host as in `normalize_domain`.
+    """
     plain = url.split("#", 1)[0]
     parts = _split(plain)
     if parts is None or not parts.netloc:
@@ -46,7 +48,7 @@ def normalize_url(url: str) -> str:
 
 
 def domain_of(url: str) -> str | None:
-    """Return the domain that a URL leads to, or None if it has none."""
+    """Return the domain of a URL, or None."""
     parts = _split(url)
     host = normalize_domain(parts.hostname or "") if parts else ""
     return host or None
@@ -55,7 +57,7 @@ def domain_of(url: str) -> str | None:
 def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        # Read here, where it may fail.
+        # The property may raise ValueError.
         return parts if parts.hostname is not None else None
     except ValueError:
         return None

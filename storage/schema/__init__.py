@@ -1,18 +1,19 @@
-"""Tables of the index database. SQLAlchemy describes them for migrations only; rows
-are read and written through psycopg.
+"""Tables of the index database, described by SQLAlchemy for migrations only.
 
-names     actor, collection, rkey, path
-hosts     host, host_move, host_source, host_cursor
-repos     repo, resync_buffer, quarantined_frame, drop_count
-scope     scope, selection, scope_account, scope_departure
-records   record (8 partitions by actor), dropped_record, index_error, dictionary
-rows      link (partitions by path, see storage.collections.LINK_PARTITIONS),
-          uncounted_link, post, profile, feed_generator, list, list_item,
-          starter_pack, labeler, label
-counts    post_stats, subject_stats, actor_stats
-identity  identity, handle_cache, jti, plc_log, plc_doubt, plc_feed, plc_host
-work      search_outbox, job, lease, event_block, event_counter
-watching  gauge, pulse, audit_sample
+Rows are read and written through psycopg.
+
+- names: actor, collection, rkey, path
+- hosts: host, host_move, host_source, host_cursor
+- repos: repo, resync_buffer, quarantined_frame, drop_count
+- scope: scope, selection, scope_account, scope_departure
+- record_bytes: record (8 partitions by actor), dropped_record, index_error, dictionary
+- rows: link (partitions by path, see storage.collections.LINK_PARTITIONS),
+  uncounted_link, post, profile, feed_generator, list, list_item,
+  starter_pack, labeler, label
+- counts: post_stats, subject_stats, actor_stats
+- identity: identity, handle_cache, jti, plc_log, plc_doubt, plc_feed, plc_host
+- work: search_outbox, job, lease, event_block, event_counter
+- watching: gauge, pulse, audit_sample
 
 A record's address is (actor, collection, rkey): int4, int4, int8. A TID record key is
 its own 63-bit number; any other key is a negative id of `rkey`.
@@ -23,7 +24,7 @@ from storage.schema import (
     hosts,
     identity,
     names,
-    records,
+    record_bytes,
     repos,
     rows,
     scope,
@@ -31,7 +32,7 @@ from storage.schema import (
     work,
 )
 from storage.schema.columns import metadata
-from storage.schema.records import RECORD_PARTITIONS
+from storage.schema.record_bytes import RECORD_PARTITIONS
 
 __all__ = [
     "RECORD_PARTITIONS",
@@ -40,7 +41,7 @@ __all__ = [
     "identity",
     "metadata",
     "names",
-    "records",
+    "record_bytes",
     "repos",
     "rows",
     "scope",

@@ -17,6 +17,10 @@ metadata: Final = sa.MetaData(
 )
 
 
+def table(name: str, *items: Any, **options: Any) -> sa.Table:
+    return sa.Table(name, metadata, *items, **options)
+
+
 def _not_null(kind: Any) -> Callable[..., sa.Column[Any]]:
     def column(name: str, *args: Any, **options: Any) -> sa.Column[Any]:
         return sa.Column(name, kind, *args, **{"nullable": False, **options})

@@ -1,17 +1,14 @@
-"""Counts of what follows from records."""
+"""Counts of rows derived from records."""
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
-from storage.schema.columns import ZERO, int4, int8, metadata
+from storage.schema.columns import ZERO, int4, int8, table
 
 # Counts of edges, one an account for likes, reposts and follows; kept by deltas in the
 # transaction of the records. A row exists from the first edge on, whether or not its
-# subject is known. `deletions`: a post with this key is a new one if it comes again.
-post_stats = sa.Table(
+# subject is known. `deletions`: how often a post with this key was deleted.
+post_stats = table(
     "post_stats",
-    metadata,
     int8("rkey", primary_key=True, autoincrement=False),
     int4("actor", primary_key=True, autoincrement=False),
     int4("likes", server_default=ZERO),
@@ -23,9 +20,8 @@ post_stats = sa.Table(
 )
 
 # Likes of anything that is not a post: feed generators, labelers, lists.
-subject_stats = sa.Table(
+subject_stats = table(
     "subject_stats",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     int4("collection", primary_key=True, autoincrement=False),
     int8("rkey", primary_key=True, autoincrement=False),
@@ -33,9 +29,8 @@ subject_stats = sa.Table(
     postgresql_with={"fillfactor": 80},
 )
 
-actor_stats = sa.Table(
+actor_stats = table(
     "actor_stats",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     int4("followers", server_default=ZERO),
     int4("follows", server_default=ZERO),

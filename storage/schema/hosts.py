@@ -1,62 +1,60 @@
-"""Hosts, and how far their streams were read."""
+"""Hosts, and the cursors of their streams."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-from storage.schema.columns import NOW, ZERO, flag, int4, int8, metadata, text, time
+from storage.schema.columns import NOW, ZERO, flag, int4, int8, table, text, time
 
-host = sa.Table(
+host = table(
     "host",
-    metadata,
     int4("id", sa.Identity(), primary_key=True),
     text("hostname", unique=True),
     text("url"),
-    # storage.hosts.host_rows.HOST_STATES, and how it is followed while it is well
+    # storage.hosts.host_rows.HOST_STATES, and the mode while it is healthy
     text("state", server_default="new"),
     text("mode", server_default="stream"),
     time("moved_at", server_default=NOW),
     # configured | request_crawl | relay | did_document | plc
     text("source", server_default="configured"),
-    # a relay forwards other hosts' commits; we chose to trust it to do so
+    # a relay forwards other hosts' commits, by configuration
     flag("relay", server_default=sa.false()),
     time("first_seen", server_default=NOW),
     time("last_seen", nullable=True),
-    # stream: events handled, and the time that the host wrote on the newest
+    # stream: handled events, and the host's time of the newest
     int8("events", server_default=ZERO),
     time("last_event_at", nullable=True),
-    # events a second: lately, and as it usually is; what they were counted from
+    # events a second, recent and usual, and the counts they were made from
     sa.Column("rate", sa.Float, nullable=False, server_default=ZERO),
     sa.Column("usual_rate", sa.Float, nullable=False, server_default=ZERO),
     int8("measured_events", server_default=ZERO),
     time("measured_at", nullable=True),
-    # the last measure that found new events, and the longest pause between two such,
-    # which fades
+    # the last measure with new events, and the longest pause between two, fading
     time("fresh_at", nullable=True),
     sa.Column("usual_gap", sa.Float, nullable=False, server_default=ZERO),
-    # times that its stream did not reach back to what we had
+    # times that its stream did not reach back to our cursor
     int4("gaps", server_default=ZERO),
     time("gap_at", nullable=True),
-    # where listRepos stands, and when it last reached the end
+    # cursor of listRepos, and the last time it reached the end
     text("list_cursor", nullable=True),
     time("listed_at", nullable=True),
     time("polled_at", nullable=True),
-    # seconds between two polls; longer the longer nothing changed
+    # seconds between two polls, growing while nothing changes
     sa.Column("poll_every", sa.Float, nullable=True),
-    # somebody asked for it to be crawled again
+    # the last request to crawl it
     time("asked_at", nullable=True),
-    # budget: what our operator said; NULL for the limit of all
+    # limits set by the operator; NULL for the general one
     int4("max_accounts", nullable=True),
     int4("accounts_per_day", nullable=True),
     sa.Column("events_per_s", sa.Float, nullable=True),
     sa.Column("bytes_per_s", sa.Float, nullable=True),
     int4("accounts", server_default=ZERO),
-    # new accounts let in on the day `admitted_on` (UTC)
+    # new accounts admitted on the day `admitted_on` (UTC)
     sa.Column("admitted_on", sa.Date, nullable=True),
     int4("admitted", server_default=ZERO),
     sa.Column("requests_per_s", sa.Float, nullable=True),
     time("rate_limited_until", nullable=True),
-    # as they were at `strikes_at`: they fade
+    # as of `strikes_at`: they fade
     sa.Column("strikes", sa.Float, nullable=False, server_default=ZERO),
     time("strikes_at", nullable=True),
     int4("tries", server_default=ZERO),
@@ -66,10 +64,9 @@ host = sa.Table(
     text("software", nullable=True),
 )
 
-# The last moves of each host from one state to another, for its operator.
-host_move = sa.Table(
+# The last changes of each host's state, for its operator.
+host_move = table(
     "host_move",
-    metadata,
     int8("id", sa.Identity(), primary_key=True),
     int4("host"),
     time("at", server_default=NOW),
@@ -79,19 +76,17 @@ host_move = sa.Table(
     sa.Index("host_move_host_id_idx", "host", "id"),
 )
 
-# How far a list of hosts that grows at its end was taken over.
-host_source = sa.Table(
+# Position in a list of hosts that only grows.
+host_source = table(
     "host_source",
-    metadata,
     text("name", primary_key=True),
     int8("position"),
 )
 
 # One row for each shard that applies events of the host: a stream resumes from the
-# least of them, so no shard's unfinished work is skipped.
-host_cursor = sa.Table(
+# lowest, so that no shard's unfinished work is skipped.
+host_cursor = table(
     "host_cursor",
-    metadata,
     int4("host", primary_key=True, autoincrement=False),
     int4("shard", primary_key=True, autoincrement=False, server_default=ZERO),
     int8("seq"),

@@ -1,4 +1,4 @@
-"""Names and their numbers."""
+"""Names and their ids."""
 
 from __future__ import annotations
 
@@ -10,40 +10,37 @@ from storage.schema.columns import (
     flag,
     int4,
     int8,
-    metadata,
     one_of,
+    table,
     text,
     time,
 )
 from storage.states import STATUS_ACTIVE, UPSTREAM_STATUSES
 
-actor = sa.Table(
+actor = table(
     "actor",
-    metadata,
     int4("id", sa.Identity(), primary_key=True),
     text("did", unique=True),
     # verified both ways, lower case; NULL while unknown or when the check failed
     text("handle", nullable=True, index=True),
     time("handle_checked_at", nullable=True),
-    # what the account's host says, and what we decided, never mixed
+    # status reported by the host, and our own takedown, never mixed
     text("upstream_status", server_default=STATUS_ACTIVE),
     text("takedown", nullable=True),
     time("indexed_at", server_default=NOW),
-    # was let in and left with the scope: on its return it is no new account
+    # admitted once and left with the scope: not a new account on its return
     flag("was_here", server_default=sa.false()),
     one_of("upstream_status", UPSTREAM_STATUSES),
 )
 
-collection = sa.Table(
+collection = table(
     "collection",
-    metadata,
     int4("id", sa.Identity(start=FIRST_FREE_ID), primary_key=True),
     text("nsid", unique=True),
 )
 
-rkey = sa.Table(
+rkey = table(
     "rkey",
-    metadata,
     int8(
         "id",
         sa.Identity(start=-FIRST_FREE_ID, increment=-1, minvalue=-(2**63)),
@@ -52,9 +49,8 @@ rkey = sa.Table(
     text("text", unique=True),
 )
 
-path = sa.Table(
+path = table(
     "path",
-    metadata,
     int4("id", sa.Identity(start=FIRST_FREE_ID), primary_key=True),
     int4("collection"),
     text("path"),

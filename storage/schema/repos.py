@@ -1,4 +1,4 @@
-"""Repos, what waits for them, and what was dropped on the way."""
+"""Repos, their buffers, and drops."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from storage.schema.columns import (
     flag,
     int4,
     int8,
-    metadata,
     octets,
     one_of,
+    table,
     text,
     time,
 )
 from storage.states import REPO_DESYNCHRONIZED, REPO_STATES
 
-repo = sa.Table(
+repo = table(
     "repo",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     int4("host", nullable=True, index=True),
     text("state", server_default=REPO_DESYNCHRONIZED),
@@ -30,7 +29,7 @@ repo = sa.Table(
     octets("commit", nullable=True),
     # what `record` holds of it: storage.repos.selections; NULL is the whole repo
     int4("selection", nullable=True),
-    # newest rev any listRepos, #sync or commit told of
+    # newest rev announced by a listRepos, #sync or commit
     text("upstream_rev", nullable=True),
     # resync work: claimed by lease, retried with backoff
     time("lease_until", nullable=True),
@@ -38,12 +37,12 @@ repo = sa.Table(
     time("next_try", server_default=NOW),
     text("error", nullable=True),
     time("synchronized_at", nullable=True),
-    # whether the upstream's status of the account is another than active
+    # true unless the upstream status of the account is active
     flag("hidden", server_default=sa.false()),
-    # when the host last spoke for the account's status, and how often in a row it
-    # said since that it does not know the repo
+    # when the host last reported the account's status, and how often in a row it
+    # did not know the repo since
     time("status_at", nullable=True, index=True),
-    # when its turn to have document and handle looked at was last
+    # when document and handle were last due for a refresh
     time("identity_at", server_default=NOW, index=True),
     sa.Column("unknown", sa.SmallInteger, nullable=False, server_default=ZERO),
     one_of("state", REPO_STATES),
@@ -60,9 +59,8 @@ repo = sa.Table(
     postgresql_with={"fillfactor": 70},
 )
 
-resync_buffer = sa.Table(
+resync_buffer = table(
     "resync_buffer",
-    metadata,
     int8("id", sa.Identity(), primary_key=True),
     int4("actor"),
     int8("seq"),
@@ -70,10 +68,9 @@ resync_buffer = sa.Table(
     sa.Index("resync_buffer_actor_id_idx", "actor", "id"),
 )
 
-# A frame that made the worker fail again and again: bytes kept, cursor moved on.
-quarantined_frame = sa.Table(
+# Frames that repeatedly failed to apply: kept with their bytes, the cursor moved on.
+quarantined_frame = table(
     "quarantined_frame",
-    metadata,
     int8("id", sa.Identity(), primary_key=True),
     int4("host"),
     int8("seq", nullable=True),
@@ -82,11 +79,10 @@ quarantined_frame = sa.Table(
     time("at", server_default=NOW),
 )
 
-drop_count = sa.Table(
+drop_count = table(
     "drop_count",
-    metadata,
     text("reason", primary_key=True),
-    # 0 = no host to name
+    # 0 = no host
     int4("host", primary_key=True, autoincrement=False, server_default=ZERO),
     int8("n"),
     time("last_at", server_default=NOW),

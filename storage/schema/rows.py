@@ -1,18 +1,20 @@
-"""What follows from records: edges, rows by collection, labels."""
+"""Rows derived from records: edges, rows by collection, labels."""
 
 from __future__ import annotations
+
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from storage.schema.columns import ZERO, flag, int4, int8, metadata, octets, text, time
+from storage.records import rows as narrow
+from storage.schema.columns import ZERO, flag, int4, int8, octets, table, text, time
 
-# Column order is for alignment: 40 bytes without a hole. Partitions and their indexes
+# Columns are ordered for alignment: 40 bytes without padding. Partitions and indexes
 # are in the migrations. target_collection 0 and target_rkey 0: an account.
 # sort_at = the earlier of the record's createdAt and the time it was indexed.
-link = sa.Table(
+link = table(
     "link",
-    metadata,
     int8("rkey"),
     int8("target_rkey"),
     int4("actor"),
@@ -24,9 +26,8 @@ link = sa.Table(
 )
 
 # Edges that do not count (storage.records.uncounted_links).
-uncounted_link = sa.Table(
+uncounted_link = table(
     "uncounted_link",
-    metadata,
     int8("rkey"),
     int8("target_rkey"),
     int4("actor"),
@@ -40,105 +41,53 @@ uncounted_link = sa.Table(
     ),
 )
 
-# sort_at = the earlier of created_at (the author's claim) and indexed_at.
-post = sa.Table(
-    "post",
-    metadata,
-    int8("rkey"),
-    time("sort_at"),
-    time("created_at"),
-    time("indexed_at"),
-    int8("parent_rkey", nullable=True),
-    int8("root_rkey", nullable=True),
-    int4("actor"),
-    int4("parent_actor", nullable=True),
-    int4("root_actor", nullable=True),
-    # bits of indexer.collections.post.Media
-    sa.Column("media", sa.SmallInteger, nullable=False, server_default=ZERO),
-    sa.Column("langs", pg.ARRAY(sa.Text), nullable=True),
-    sa.PrimaryKeyConstraint("actor", "rkey"),
+_KINDS: Final[dict[str, Any]] = {
+    "int2": sa.SmallInteger,
+    "int4": sa.Integer,
+    "int8": sa.BigInteger,
+    "text": sa.Text,
+    "bytea": sa.LargeBinary,
+    "timestamptz": sa.DateTime(timezone=True),
+    "text[]": pg.ARRAY(sa.Text),
+}
+
+
+def _described(described: narrow.RowTable, *items: Any) -> sa.Table:
+    keys = described.columns[: 1 if described.single else 2]
+    columns: list[sa.Column[Any]] = [
+        sa.Column(
+            name,
+            _KINDS[kind],
+            nullable=name in described.optional,
+            server_default=ZERO if name == "media" else None,
+        )
+        for name, kind in zip(described.columns, described.types, strict=True)
+    ]
+    return table(described.name, *columns, sa.PrimaryKeyConstraint(*keys), *items)
+
+
+# sort_at = the earlier of created_at (claimed by the author) and indexed_at.
+# media: bits of indexer.collections.post.Media.
+post = _described(
+    narrow.POST,
     sa.Index("post_actor_sort_at_idx", "actor", "sort_at"),
     sa.Index("post_sort_at_idx", "sort_at"),
 )
-
-profile = sa.Table(
-    "profile",
-    metadata,
-    int4("actor", primary_key=True, autoincrement=False),
-    text("display_name", nullable=True),
-    text("description", nullable=True),
-    octets("avatar", nullable=True),
-    octets("banner", nullable=True),
-    time("created_at", nullable=True),
-    time("indexed_at"),
-)
-
-feed_generator = sa.Table(
-    "feed_generator",
-    metadata,
-    int4("actor", primary_key=True, autoincrement=False),
-    int8("rkey", primary_key=True, autoincrement=False),
-    text("service_did"),
-    text("display_name"),
-    text("description", nullable=True),
-    octets("avatar", nullable=True),
-    time("created_at"),
-    time("indexed_at"),
-)
-
-list_ = sa.Table(
-    "list",
-    metadata,
-    int4("actor", primary_key=True, autoincrement=False),
-    int8("rkey", primary_key=True, autoincrement=False),
-    text("purpose"),
-    text("name"),
-    text("description", nullable=True),
-    octets("avatar", nullable=True),
-    time("created_at"),
-    time("indexed_at"),
-)
-
-list_item = sa.Table(
-    "list_item",
-    metadata,
-    int8("rkey"),
-    int8("list_rkey"),
-    int4("actor"),
-    int4("list_actor"),
-    int4("subject"),
-    sa.PrimaryKeyConstraint("actor", "rkey"),
+profile = _described(narrow.PROFILE)
+feed_generator = _described(narrow.FEED_GENERATOR)
+list_ = _described(narrow.LIST)
+list_item = _described(
+    narrow.LIST_ITEM,
     sa.Index("list_item_list_idx", "list_actor", "list_rkey", "rkey"),
-    # which lists an account is on, and whether it is on one that another blocks
+    # lists of an account, and membership of a blocked list
     sa.Index("list_item_subject_idx", "subject", "list_actor", "list_rkey"),
 )
-
-starter_pack = sa.Table(
-    "starter_pack",
-    metadata,
-    int4("actor", primary_key=True, autoincrement=False),
-    int8("rkey", primary_key=True, autoincrement=False),
-    text("name"),
-    text("description", nullable=True),
-    int4("list_actor", nullable=True),
-    int8("list_rkey", nullable=True),
-    time("created_at"),
-    time("indexed_at"),
-)
-
-labeler = sa.Table(
-    "labeler",
-    metadata,
-    int4("actor", primary_key=True, autoincrement=False),
-    time("created_at"),
-    time("indexed_at"),
-)
-
-# Newest label (by cts) of a source on a subject. collection 0, rkey 0: the account.
-# cid is empty when the label holds for every version. raw: the label as signed.
-label = sa.Table(
+starter_pack = _described(narrow.STARTER_PACK)
+labeler = _described(narrow.LABELER)
+# Newest label (by `cts`) of a source on a subject; `raw` is the label as signed. An
+# account is collection 0, rkey 0. An empty `cid` stands for every version.
+label = table(
     "label",
-    metadata,
     int4("actor", primary_key=True, autoincrement=False),
     int4("collection", primary_key=True, autoincrement=False),
     int8("rkey", primary_key=True, autoincrement=False),

@@ -1,16 +1,15 @@
-"""What is to be indexed, and what is kept of it."""
+"""The scope of the index, and the kept collections."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from storage.schema.columns import NOW, flag, int4, int8, metadata, text, time
+from storage.schema.columns import NOW, flag, int4, int8, table, text, time
 
-# One row: what is to be indexed. settings: the configuration it was taken from.
-scope = sa.Table(
+# One row. settings: the configuration that set it.
+scope = table(
     "scope",
-    metadata,
     flag("single", primary_key=True, server_default=sa.true()),
     text("kind"),
     sa.Column("seeds", pg.ARRAY(sa.Text), nullable=False),
@@ -18,35 +17,32 @@ scope = sa.Table(
     int8("generation"),
     text("settings", nullable=True),
     time("changed_at"),
-    # what is to be kept of each repo, and the last actor whose repo was held against
-    # it; NULL: everything, and all of them
+    # kept collections of each repo, and the last actor that was compared with them;
+    # NULL: everything, and all actors
     int4("selection", nullable=True),
     int4("compared", nullable=True),
     sa.CheckConstraint("single", name="single"),
 )
 
-# Sets of collections (NSIDs, sorted): what repos are kept of.
-selection = sa.Table(
+# Sets of collections (sorted NSIDs) that are kept of repos.
+selection = table(
     "selection",
-    metadata,
     int4("id", sa.Identity(), primary_key=True),
     sa.Column("collections", pg.ARRAY(sa.Text), nullable=False, unique=True),
 )
 
-# Its accounts, where it is not the whole network.
-scope_account = sa.Table(
+# Accounts of the scope, unless it is the whole network.
+scope_account = table(
     "scope_account",
-    metadata,
     int8("id", sa.Identity(), primary_key=True),
     text("did", unique=True),
-    # when an account that has no repo here is to be looked up
+    # when an account without a repo is resolved next
     time("next_try", server_default=NOW, index=True),
 )
 
-# Who left it since `generation`; ids are drawn with those of scope_account.
-scope_departure = sa.Table(
+# Accounts that left since `generation`; ids are drawn with those of scope_account.
+scope_departure = table(
     "scope_departure",
-    metadata,
     int8("id", primary_key=True, autoincrement=False),
     text("did"),
 )

@@ -1,16 +1,15 @@
-"""What is watched, and what the audit found."""
+"""Rates, heartbeats and findings of the audit."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from storage.schema.columns import NOW, int4, int8, metadata, text, time
+from storage.schema.columns import NOW, int4, int8, table, text, time
 
-# Counters measured again and again: events a second lately, and as it usually is.
-gauge = sa.Table(
+# Measured counters: events a second, recent and usual.
+gauge = table(
     "gauge",
-    metadata,
     text("name", primary_key=True),
     sa.Column("total", sa.Float, nullable=False),
     sa.Column("rate", sa.Float, nullable=False),
@@ -19,20 +18,17 @@ gauge = sa.Table(
     time("since", server_default=NOW),
 )
 
-# Who is at work: one row a process and a scheduled task, with its own figures.
-pulse = sa.Table(
+# Heartbeats: one row for each process and scheduled task, with its figures.
+pulse = table(
     "pulse",
-    metadata,
     text("name", primary_key=True),
     time("at", server_default=NOW),
     sa.Column("figures", pg.JSONB, nullable=False),
 )
 
-# What the audit found of repos drawn at random, the newest of them; verdicts are in
-# audit.samples.
-audit_sample = sa.Table(
+# The newest findings of the audit; verdicts are in audit.samples.
+audit_sample = table(
     "audit_sample",
-    metadata,
     int8("id", sa.Identity(), primary_key=True),
     int4("actor"),
     text("verdict"),

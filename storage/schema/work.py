@@ -1,4 +1,4 @@
-"""Work that waits, and events that are sent on."""
+"""Waiting work, and rebroadcast events."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from storage.schema.columns import (
     flag,
     int4,
     int8,
-    metadata,
     octets,
+    table,
     text,
     time,
 )
 
-search_outbox = sa.Table(
+search_outbox = table(
     "search_outbox",
-    metadata,
     int8("id", sa.Identity(), primary_key=True),
     int8("rkey"),
     int4("actor"),
@@ -28,9 +27,8 @@ search_outbox = sa.Table(
     text("op", server_default="put"),
 )
 
-job = sa.Table(
+job = table(
     "job",
-    metadata,
     int8("id", sa.Identity(), primary_key=True),
     text("kind"),
     text("key"),
@@ -43,26 +41,24 @@ job = sa.Table(
     sa.Index("job_kind_not_before_idx", "kind", "not_before"),
 )
 
-lease = sa.Table(
+lease = table(
     "lease",
-    metadata,
     text("name", primary_key=True),
     text("holder"),
     time("until"),
 )
 
-# Frames sent on, many to a row. last_seq, time_us: NULL until they have numbers; the
-# number of the last event and the time of the first. frames: storage.records.event_log.
-event_block = sa.Table(
+# Rebroadcast frames, many in a row. last_seq, time_us: number of the last event and
+# time of the first, NULL until numbered. frames: storage.records.event_log.
+event_block = table(
     "event_block",
-    metadata,
     int8("id", sa.Identity(), primary_key=True),
     int8("last_seq", nullable=True, unique=True),
     int8("time_us", nullable=True, unique=True),
     int4("count"),
     int4("size"),
     octets("frames"),
-    # Of its time, in microseconds.
+    # length of its time in microseconds
     int4("span"),
     sa.Index(
         "event_block_unnumbered_idx",
@@ -71,10 +67,9 @@ event_block = sa.Table(
     ),
 )
 
-# One row: the last number and time that were given.
-event_counter = sa.Table(
+# One row: the last number and time.
+event_counter = table(
     "event_counter",
-    metadata,
     flag("single", primary_key=True, server_default=sa.true()),
     int8("last_seq"),
     int8("last_time_us"),

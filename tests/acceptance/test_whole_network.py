@@ -1,5 +1,4 @@
-"""`bigworld up`, as a newcomer runs it: first start, search through a PDS that did not
-write the post, stop, and a later start on the same data."""
+"""`bigworld up` from the first start: search across servers, crashes, stop, restart."""
 
 from __future__ import annotations
 
@@ -41,7 +40,7 @@ class Network:
         self.lines: list[str] = []
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Another verb beside the running network."""
+        """Run another verb beside the running network."""
         return subprocess.run(
             [sys.executable, "-m", "service.cli.app", *arguments],
             cwd=ROOT,
@@ -52,7 +51,7 @@ class Network:
         )
 
     def start(self, *arguments: str) -> float:
-        """Start and wait for the line that begins with `ready`; seconds it took."""
+        """Start and wait for the line that begins with `ready`; return the seconds."""
         started = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "service.cli.app", "up", *arguments],
@@ -70,7 +69,7 @@ class Network:
         raise AssertionError("\n".join(self.lines))
 
     def stop(self) -> int:
-        """Ctrl-C; the exit code."""
+        """Send Ctrl-C; return the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
         output, _ = self.process.communicate(timeout=60)
@@ -106,8 +105,8 @@ def login(account: dict[str, str]) -> str:
 
 
 def four_ports() -> int:
-    """The first of four ports in a row that are free now."""
-    # Anywhere in the range, so that two runs on one machine keep out of each other.
+    """Return the first of four free ports in a row."""
+    # Random, so that two runs on one machine rarely meet.
     for base in random.sample(range(20_000, 30_000, 10), 1_000):
         sockets = [socket.socket() for _ in range(PORTS)]
         try:
@@ -123,7 +122,7 @@ def four_ports() -> int:
     raise AssertionError("no four ports in a row are free")
 
 
-def test_what_cannot_be_crawled_is_refused_at_once(tmp_path: Path) -> None:
+def test_unusable_host_is_refused_at_once(tmp_path: Path) -> None:
     refused = Network(tmp_path / "refused", 20_000).run("up", "--host", "https://x:1")
     assert refused.returncode == 2
     assert refused.stderr.startswith("bigworld: hosts: not a public host name")
@@ -140,7 +139,7 @@ def network(short_folder: Path) -> Iterator[Network]:
         made.stop()
 
 
-def test_everybody_has_moved_in(network: Network) -> None:
+def test_first_start_indexes_all_demo_accounts(network: Network) -> None:
     shown = "\n".join(network.lines)
     assert "indexed 220/220" in shown
     assert stat.S_IMODE((network.home / "endpoints.json").stat().st_mode) == 0o600
@@ -151,7 +150,7 @@ def test_everybody_has_moved_in(network: Network) -> None:
     assert document["id"] == endpoints["provider"]["did"]
 
 
-def test_every_repo_is_what_was_signed(network: Network) -> None:
+def test_every_repo_passes_the_audit(network: Network) -> None:
     audited = network.run("audit", "--json", "--counts")
     assert audited.returncode == 0, audited.stderr
     repos = [json.loads(line) for line in audited.stdout.splitlines()]
@@ -161,7 +160,7 @@ def test_every_repo_is_what_was_signed(network: Network) -> None:
     assert sum(repo["dropped"] for repo in repos) == 0
 
 
-def test_a_post_on_a_is_found_through_b(network: Network) -> None:
+def test_post_on_one_pds_is_found_through_the_other(network: Network) -> None:
     alice, bob = network.endpoints["accounts"][:2]
     writer, reader = login(alice), login(bob)
     search = f"{bob['pds']}/xrpc/app.bsky.feed.searchPosts"
@@ -184,7 +183,7 @@ def test_a_post_on_a_is_found_through_b(network: Network) -> None:
     waited = time.monotonic() - written
     assert [post["uri"] for post in found] == [made["uri"]]
     assert found[0]["author"]["handle"] == alice["handle"]
-    # A second on an idle machine; this one runs other tests at the same time.
+    # One second on an idle machine.
     assert waited < 5
 
 
@@ -199,14 +198,14 @@ def shown_metrics(network: Network) -> str:
     return shown
 
 
-def test_metrics_count_what_was_asked(network: Network) -> None:
+def test_metrics_count_requests(network: Network) -> None:
     shown = shown_metrics(network)
     assert 'bigworld_repos{state="synchronized"} 2' in shown
     assert 'method="app.bsky.feed.searchPosts",status="2xx"' in shown
 
 
 def wait_for_repos(other: Network, count: int) -> None:
-    """Until a network has `count` synchronized repos, as its metrics tell."""
+    """Wait until a network has `count` synchronized repos, by its metrics."""
     deadline = time.monotonic() + 120
     line = f'bigworld_repos{{state="synchronized"}} {count}.0'
     while line not in shown_metrics(other).splitlines():
@@ -214,10 +213,9 @@ def wait_for_repos(other: Network, count: int) -> None:
         time.sleep(0.2)
 
 
-def test_another_indexer_points_at_one_pds_and_keeps_its_cap(
+def test_up_with_host_indexes_up_to_the_account_cap(
     network: Network, short_folder: Path
 ) -> None:
-    """What `up --host` does on the real network, on loopback."""
     other = Network(short_folder / "host", four_ports())
     other.environment |= {
         "BIGWORLD_DEV_NETWORK": "true",
@@ -237,10 +235,7 @@ def test_another_indexer_points_at_one_pds_and_keeps_its_cap(
 
 
 @pytest.mark.long
-def test_another_indexer_takes_a_single_account(
-    network: Network, short_folder: Path
-) -> None:
-    """What `up --did` does on the real network, on loopback."""
+def test_up_with_did_indexes_one_account(network: Network, short_folder: Path) -> None:
     other = Network(short_folder / "did", four_ports())
     other.environment |= {
         "BIGWORLD_DEV_NETWORK": "true",
@@ -258,7 +253,7 @@ def test_another_indexer_takes_a_single_account(
         assert other.stop() == 0
 
 
-def test_a_killed_child_comes_back(network: Network) -> None:
+def test_killed_child_is_restarted(network: Network) -> None:
     serve = next(c for c in network.children() if c.cmdline()[-1:] == ["serve"])
     serve.kill()
     health = f"{network.endpoints['provider']['url']}/xrpc/_health"
@@ -283,14 +278,13 @@ VICTIMS: dict[str, Callable[[psutil.Process], bool]] = {
     "valkey": lambda p: "valkey-server" in p.name(),
     "postgres": lambda p: p.name() == "postgres" and p.parent().name() != "postgres",
 }
-"""Of each kind of process, how to tell it among those that the run started."""
+"""Kind of process -> a function that recognizes it."""
 
 
 @pytest.mark.long
-def test_acknowledged_writes_survive_the_death_of_every_process(
+def test_acknowledged_writes_survive_kills_of_every_process(
     network: Network,
 ) -> None:
-    """200 writes through both servers, while each process in turn is killed."""
     writers = [(a, login(a)) for a in network.endpoints["accounts"][:2]]
     made: dict[str, str] = {}
     victims = list(VICTIMS)
@@ -337,11 +331,11 @@ def test_acknowledged_writes_survive_the_death_of_every_process(
             time.sleep(0.5)
 
 
-def test_stop_is_clean_and_the_data_survive(network: Network) -> None:
+def test_stop_is_clean_and_data_survives(network: Network) -> None:
     children = network.children()
     assert len(children) >= 8
     assert network.stop() == 0
-    # A grandchild outlives its parent by the moment it takes to notice.
+    # A grandchild outlives its parent for a moment.
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
     assert "serve exited (SIGKILL); restarting" in "\n".join(network.lines)
@@ -350,5 +344,5 @@ def test_stop_is_clean_and_the_data_survive(network: Network) -> None:
     alice = network.endpoints["accounts"][0]
     profile = f"{network.endpoints['provider']['url']}/xrpc/app.bsky.actor.getProfile"
     assert call(profile, actor=alice["handle"])["did"] == alice["did"]
-    # Under 20 s on an idle machine; this one runs other tests at the same time.
+    # Under 20 s on an idle machine.
     assert seconds < 90

@@ -14,12 +14,12 @@ from sqlalchemy.dialects import postgresql
 from storage.migrate import TARGETS, merged_metadata
 
 ROOT = Path(__file__).resolve().parents[2]
-_TABLE = re.compile(r"^\w+(?:: [^=]+)? = (?:sa\.)?Table\($")
+_TABLE = re.compile(r"^\w+(?:: [^=]+)? = (?:(?:sa\.)?Table|table)\($")
 _COLUMN = re.compile(
     r'^\s+(?:(?:sa\.)?Column|int4|int8|text|octets|flag|time)\(\s*"(\w+)"'
 )
 _NAME = re.compile(r'^\s+"(\w+)",$')
-_OPEN = re.compile(r"^\s+(?:sa\.)?Column\($")
+_OPEN = re.compile(r"^\s+(?:(?:sa\.)?Column|int4|int8|text|octets|flag|time)\($")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,20 +23,12 @@ PACKAGES: Final = (
 # Packages whose language is still being mended.
 PENDING: Final = {
     "appview",
-    "audit",
     "bench",
     "demo",
     "feeds",
-    "indexer",
-    "migrations",
     "mirror",
-    "network",
-    "pds",
-    "plc",
-    "protocol",
     "search",
     "service",
-    "storage",
     "tests",
 }
 

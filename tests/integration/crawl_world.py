@@ -39,9 +39,6 @@ from storage.records.record_codec import decompress
 QUICK = StreamTimes(first=0.05, longest=0.5)
 
 
-async def _let_in_already(*_: Any) -> None: ...
-
-
 class FakeHost:
     """A PDS in memory. `repo_errors`: DID -> XRPC error name for getRepo; a `lenient`
     one takes a cursor of the future for none at all."""
@@ -58,8 +55,8 @@ class FakeHost:
         self.before_listed: Callable[[], None] = lambda: None
         self.url = ""
         self.lenient = False
-        self.placed = 0
-        """How often somebody's place in the stream was asked for."""
+        self.connected = 0
+        """Open streams whose place in the events is fixed."""
         self.stream = StreamServer(self, poll=0.05)
 
     def app(self) -> Starlette:
@@ -97,7 +94,6 @@ class FakeHost:
 
     async def tail(self) -> int:
         await asyncio.to_thread(self.before_place)
-        self.placed += 1
         return self.frames[-1][0] if self.frames else 0
 
     async def oldest(self) -> int:
@@ -114,10 +110,20 @@ class FakeHost:
         params = {} if cursor is None else {"cursor": int(cursor)}
         if self.lenient and params.get("cursor", 0) > await self.tail():
             params = {}
-        # Other servers let us in before they know from where we are to be sent to.
+        # Other servers accept a connection before its place in the stream is fixed.
         await websocket.accept()
-        websocket.accept = _let_in_already  # type: ignore[method-assign]
-        await self.stream(websocket, params)
+        placed = False
+
+        async def note_place(*_: Any) -> None:
+            nonlocal placed
+            placed = True
+            self.connected += 1
+
+        websocket.accept = note_place  # type: ignore[method-assign]
+        try:
+            await self.stream(websocket, params)
+        finally:
+            self.connected -= placed
 
     async def _describe_server(self, _: Request) -> Response:
         return JSONResponse({"did": "did:web:pds", "availableUserDomains": []})
@@ -160,6 +166,7 @@ class CrawlWorld:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.hosts: list[FakeHost] = []
         self.resolver = FakeResolver()
         self._stack = contextlib.ExitStack()
         self.pool: Pool = self._stack.enter_context(open_pool(url, max=16))
@@ -191,6 +198,7 @@ class CrawlWorld:
         known: bool = True,
     ) -> FakeHost:
         host = FakeHost()
+        self.hosts.append(host)
         url = self._stack.enter_context(serving_in_thread(host.app()))
         address = parse_host(url, dev=True)
         host.url = url
@@ -252,6 +260,10 @@ class CrawlWorld:
                     loops[0].call_soon_threadsafe(stop.set)
             thread.join(30)
             assert not thread.is_alive()
+            # The hosts notice closed connections a moment later.
+            end = time.monotonic() + 2.0
+            while any(h.connected for h in self.hosts) and time.monotonic() < end:
+                time.sleep(0.01)
         if failures:
             raise failures[0]
 
@@ -302,16 +314,13 @@ def wait_until(
 
 
 def wait_for_stream(*streamed: FakeHost, seconds: float = 20.0) -> None:
-    """Until these hosts send whatever comes from now on to the crawler."""
+    """Wait until these hosts send all further events to the crawler."""
     for host in streamed:
-        # A subscriber is counted a moment before its place in the stream is fixed.
         wait_until(
-            lambda host=host: host.stream.subscribers and host.placed,  # type: ignore[misc]
+            lambda host=host: host.connected,  # type: ignore[misc]
             seconds,
             f"a stream from {host.url}",
         )
-    # Of one that had been there before, `placed` tells nothing.
-    time.sleep(0.3)
 
 
 def rebuild_root(conn: Conn, did: str) -> bytes:

@@ -52,6 +52,7 @@ def test_provider_says_that_its_database_is_frozen(
     own_server.ensure_database("frozen")
     url = own_server.url("frozen")
     migrate.upgrade(url, "index")
+    migrate.upgrade(url, "private")
     with serving_in_thread(create_app(Config.read(home=tmp_path), url)) as site:
         assert ask(f"{site}/_ready") == (200, "")
         assert ask(site + PROFILE)[0] == 400

@@ -1,4 +1,4 @@
-"""The reference servers with our provider beside them, for one module."""
+"""The reference servers with our provider, for one module."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ def network(
 
 @pytest.fixture(scope="module")
 def free_base() -> int:
-    """The first of a row of ports for a network."""
+    """Return the first of a row of ports for a network."""
     return random.Random().randrange(20_000, 30_000)

@@ -1,4 +1,4 @@
-"""Ask two indexers the same questions, and compare what they answer."""
+"""Ask two indexers the same questions, and compare their responses."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from protocol.syntax import Did, Nsid
 
 MAX_PAGES: Final = 100
 PATIENCE: Final = 30
-"""Seconds that one answer may take on a busy machine."""
+"""Maximum seconds of one response, on a busy machine."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A query. With `pages` naming a list, it is read to the last page."""
+    """A query; with `pages` naming a list, it is read to the last page."""
 
     nsid: str
     params: tuple[tuple[str, Any], ...]
@@ -39,7 +39,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Difference:
-    """One place in one answer that is not the same."""
+    """One differing place in one response."""
 
     question: Question
     path: str
@@ -52,7 +52,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Rule:
-    """A kind of difference that is meant, with its reason."""
+    """An intended kind of difference, with its reason."""
 
     reason: str
     method: str
@@ -69,7 +69,7 @@ class Rule:
 
 
 class Server:
-    """One indexer: its origin, and the DID that tokens for it name."""
+    """One indexer: its origin, and the audience of its tokens."""
 
     def __init__(self, url: str, did: str, keys: dict[str, str]) -> None:
         parts = urllib.parse.urlsplit(url)
@@ -115,7 +115,7 @@ class Server:
         return answer.status, json.loads(body)
 
     def read(self, question: Question) -> tuple[int, Any]:
-        """Return status and JSON; of all pages together where there are several."""
+        """Return status and JSON; lists of several pages are joined."""
         status, answer = self.get(question)
         if not question.pages or status != 200:
             return status, answer
@@ -129,7 +129,7 @@ class Server:
             items += page[question.pages]
             pages += 1
         rest = {k: v for k, v in answer.items() if k != "cursor"}
-        # A field that nobody may send: a page that is empty and not the last.
+        # Not a field of any response: counts empty pages before the last.
         marks = {"emptyPages": empty} if empty else {}
         return 200, {**rest, **marks, question.pages: items}
 
@@ -328,7 +328,7 @@ def _compare_lists(
 
 
 def _name(item: Any, number: int) -> str:
-    """Return what tells an item of a list from the others, its place at least."""
+    """Return a name for an item of a list: its identity, or its place."""
     if not isinstance(item, dict):
         return json.dumps(item, sort_keys=True)
     if "post" in item and isinstance(item["post"], dict):

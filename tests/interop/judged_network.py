@@ -13,7 +13,7 @@ from reference_network import FOLDER, NODE
 class Beside:
     """Directory, two PDSes, AppView and feed generator on ports from `base` + 5 on.
 
-    The second PDS passes its accounts' requests on to us, the first one to the AppView.
+    The first PDS proxies to the AppView, the second to us.
     """
 
     def __init__(self, base: int, postgres: str) -> None:

@@ -1,4 +1,4 @@
-"""Questions to both indexers, and the differences that are meant."""
+"""Questions to both indexers, and the intended differences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GRAPH: Final = "app.bsky.graph."
 def questions(stage: Stage, *, whole: bool = False) -> Iterator[Question]:
     """Yield every method × account or record × viewer, with its filters and pages.
 
-    Unless `whole`, what hardly depends on the viewer is asked by nobody only.
+    Unless `whole`, questions that hardly depend on the viewer are asked without one.
     """
     for name in VIEWERS:
         viewer = stage.did(name) if name else ""
@@ -39,7 +39,7 @@ def questions(stage: Stage, *, whole: bool = False) -> Iterator[Question]:
 
 
 def repo_questions(stage: Stage, server: str) -> Iterator[Question]:
-    """Yield what a PDS and we are asked of the repos there."""
+    """Yield questions about repos, for a PDS and for us."""
     for account in stage.accounts.values():
         if account.server == server:
             for method in ("getLatestCommit", "getRepoStatus"):
@@ -198,7 +198,7 @@ def _of_records(stage: Stage) -> Iterator[Question]:
 
 
 def _odd(stage: Stage) -> Iterator[Question]:
-    """Yield names in other forms, and parameters that no lexicon allows."""
+    """Yield names in other forms, and invalid parameters."""
     alice, post = stage.accounts["alice"], stage.refs["note 1 of the wombat"]["uri"]
     by_handle = post.replace(alice.did, alice.handle)
     yield _ask(_FEED + "getPosts", "", uris=[by_handle, post])
@@ -241,7 +241,7 @@ def _odd(stage: Stage) -> Iterator[Question]:
         yield _ask(method, "", **params)
 
 
-# Differences that are meant
+# Intended differences
 
 
 def _same_picture(difference: Difference) -> bool:
@@ -280,7 +280,7 @@ def _always(_: Difference) -> bool:
 
 
 def _equal_times(stage: Stage) -> Callable[[Difference], bool]:
-    """Allow another order among the posts that were written at one time."""
+    """Allow another order among posts of one time."""
     equal = {stage.refs[f"equal {number}"]["uri"] for number in range(6)}
 
     def allows(difference: Difference) -> bool:
@@ -296,7 +296,7 @@ def _equal_times(stage: Stage) -> Callable[[Difference], bool]:
 
 
 def rules(stage: Stage) -> tuple[Rule, ...]:
-    """Return the differences that are meant, each with its reason."""
+    """Return the intended differences, each with its reason."""
     return (
         Rule("cursors are opaque", ".*", r"\.cursor", _always),
         Rule(

@@ -1,7 +1,7 @@
-"""The accounts that both indexers are asked about, and what they wrote.
+"""The accounts that both indexers are asked about, and their records.
 
 Each kind of relation, record and state that a view must respect occurs at least once.
-Times are in the past and in an order of their own: record keys tell another one.
+Times are in the past, in another order than the record keys.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Account:
 
 @dataclass
 class Stage:
-    """Two servers, the accounts there, and all that was ever written."""
+    """Two servers, their accounts, and all records ever written."""
 
     servers: tuple[str, str]
     settle: Callable[[], object]
@@ -225,7 +225,7 @@ def _self_labels(*values: str) -> dict[str, Any]:
 
 
 def play(stage: Stage) -> None:
-    """Write all that stands before our crawler comes."""
+    """Write all that our crawler finds at its start."""
     for name, server in CAST.items():
         stage.move_in(name, f"{name}.{'two' if server else 'one'}.test", server)
     for scene in (_profiles, _graph, _posts, _threads, _quotes, _media, _named):
@@ -237,7 +237,7 @@ def play(stage: Stage) -> None:
 
 
 def play_on(stage: Stage) -> None:
-    """Write what comes while our crawler follows, and change accounts."""
+    """Write live commits, and change accounts."""
     _recreate(stage)
     stage.say("bob", "written live")
     stage.like("carol", "written live")
@@ -388,13 +388,13 @@ def _threads(stage: Stage) -> None:
     stage.reply("alice", "alice to herself again", "alice to herself", "thread")
     for name in ("judy", "mallory", "niaj"):
         stage.reply("bob", f"bob to {name}", f"{name} answers", "thread")
-    # A self-thread, with a stranger in the middle of a second branch.
+    # A self-thread, with another account in the middle of a second branch.
     stage.say("bob", "self 0")
     stage.reply("bob", "self 1", "self 0", "self 0")
     stage.reply("bob", "self 2", "self 1", "self 0")
     stage.reply("carol", "carol in self", "self 1", "self 0")
     stage.reply("bob", "bob below carol", "carol in self", "self 0")
-    # Parents that are gone, that never were, and that are no posts.
+    # Parents that are deleted, never existed, or are no posts.
     stage.say("dan", "short lived")
     stage.reply("bob", "middle lived", "short lived", "short lived")
     stage.reply("erin", "left behind", "middle lived", "short lived")
@@ -410,7 +410,7 @@ def _threads(stage: Stage) -> None:
         "another root",
         reply={"parent": stage.refs["thread"], "root": stage.refs["self 0"]},
     )
-    # Rings: a post that answers itself, and three in a circle.
+    # Rings: a post that replies to itself, and three in a circle.
     did = stage.did("erin")
     rings = {"3kring2222222": "3kring2222222"} | {
         "3kring2222223": "3kring2222224",
@@ -636,7 +636,7 @@ def _gates(stage: Stage) -> None:
         stage.reply("alice", f"alice below in {note}", f"bob into {note}", note)
     hidden = stage.refs["carol into gate open"]["uri"]
     gate("gate open", hiddenReplies=[hidden])
-    # Gates that are none: of another's post, of a reply, under another key.
+    # Invalid gates: of another account's post, of a reply, under another key.
     stage.write(
         "grace",
         "app.bsky.feed.threadgate",
@@ -677,7 +677,7 @@ def _gates(stage: Stage) -> None:
 
 
 def _blocks(stage: Stage) -> None:
-    # What stands between people who block each other afterwards.
+    # Records between accounts that block each other later.
     stage.reply("dan", "dan to carol", "labelled", "labelled")
     stage.reply("bob", "bob below dan", "dan to carol", "labelled")
     stage.say("dan", "dan quotes carol", embed=_quote(stage, "labelled"))
@@ -702,7 +702,7 @@ def _blocks(stage: Stage) -> None:
     stage.relate("block", "victor", "heidi")
     stage.relate("block", "bob", "heidi", note="lifted block")
     stage.remove("lifted block")
-    # A list block of a list that is none for blocks.
+    # A block by a list that is not for blocks.
     record = {"subject": stage.refs["friends"]["uri"]}
     stage.write("victor", "app.bsky.graph.listblock", record)
 
@@ -808,7 +808,7 @@ def _rename(stage: Stage) -> None:
 
 
 def skeleton(stage: Stage) -> dict[str, Any]:
-    """Return what the foreign feed answers: all kinds of posts, one of them twice."""
+    """Return the response of the foreign feed: all kinds of posts, one twice."""
     notes = (
         "note 1 of the wombat",
         "labelled",

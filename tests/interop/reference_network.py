@@ -1,4 +1,4 @@
-"""The reference servers and our own processes, for one test, stopped by pid."""
+"""The reference servers and our own processes, stopped by pid."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PASSWORD = "reference-password"
 
 
 def is_installed() -> bool:
-    """Whether `tests/interop/reference/install` was run."""
+    """Return True if `tests/interop/reference/install` was run."""
     built = FOLDER / "node_modules" / "better-sqlite3" / "build" / "Release"
     return NODE.is_file() and built.is_dir()
 
 
 def run_node(script: str, *arguments: str) -> Any:
-    """Run a script of the reference folder to its end; the JSON that it prints."""
+    """Run a script of the reference folder; return the JSON that it prints."""
     done = subprocess.run(
         [str(NODE), str(FOLDER / script), *arguments],
         capture_output=True,
@@ -44,7 +44,7 @@ def run_node(script: str, *arguments: str) -> Any:
 def reference_servers(
     plc_port: int, pds_port: int, indexer_url: str, indexer_did: str
 ) -> Iterator[None]:
-    """The reference PLC directory and PDS, until the context ends."""
+    """Run the reference PLC directory and PDS until the context ends."""
     arguments = [str(plc_port), str(pds_port), indexer_url, indexer_did]
     process = subprocess.Popen(
         [str(NODE), str(FOLDER / "network.mjs"), *arguments],
@@ -73,7 +73,7 @@ def reference_servers(
 
 @contextlib.contextmanager
 def own_process(verb: str, settings: dict[str, str], log: Path) -> Iterator[None]:
-    """`bigworld VERB` until the context ends; its output goes to `log`."""
+    """Run `bigworld VERB` until the context ends; its output goes to `log`."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "service.cli.app", verb],
@@ -94,7 +94,7 @@ def own_process(verb: str, settings: dict[str, str], log: Path) -> Iterator[None
 
 
 def until(check: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """Ask until the answer is true; the answer. Fails with the last one."""
+    """Poll `check` until its result is true; return it, or fail with the last one."""
     deadline = time.monotonic() + seconds
     found: Any = None
     while time.monotonic() < deadline:
@@ -112,14 +112,14 @@ def until(check: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
 
 
 def get(base: str, nsid: str, **params: Any) -> Any:
-    """A query's JSON."""
+    """Return the JSON of a query."""
     query = urllib.parse.urlencode(params, doseq=True)
     with urllib.request.urlopen(f"{base}/xrpc/{nsid}?{query}", timeout=20) as answer:
         return json.loads(answer.read())
 
 
 def get_bytes(base: str, nsid: str, **params: Any) -> bytes:
-    """A query's body."""
+    """Return the body of a query."""
     query = urllib.parse.urlencode(params, doseq=True)
     with urllib.request.urlopen(f"{base}/xrpc/{nsid}?{query}", timeout=60) as answer:
         body: bytes = answer.read()
@@ -129,7 +129,7 @@ def get_bytes(base: str, nsid: str, **params: Any) -> bytes:
 def post(
     base: str, nsid: str, body: Any = None, token: str = "", authorization: str = ""
 ) -> Any:
-    """A procedure's JSON; an error answer fails the test with its text."""
+    """Call a procedure; return its JSON, or fail with the text of the error."""
     if token:
         authorization = f"Bearer {token}"
     data = None if body is None else json.dumps(body).encode()

@@ -1,5 +1,4 @@
-"""Accounts of the reference PDS: what they do, and whether our index stands where they
-stand."""
+"""Accounts of the reference PDS: their writes, and the comparison with our index."""
 
 from __future__ import annotations
 
@@ -44,7 +43,7 @@ class Account:
 
 @dataclass
 class Network:
-    """Where everything listens, and who lives there."""
+    """The addresses of all servers, and the accounts."""
 
     plc: str
     pds: str
@@ -71,12 +70,12 @@ class Network:
         return account
 
     def call(self, account: Account, nsid: str, body: Any = None) -> Any:
-        """A procedure in the account's name."""
+        """Call a procedure as the account."""
         self.writes += 1
         return post(self.pds, nsid, body, token=account.token)
 
     def administer(self, nsid: str, body: Any) -> Any:
-        """A procedure of the operator of the PDS."""
+        """Call a procedure as the operator of the PDS."""
         secret = base64.b64encode(f"admin:{ADMIN_PASSWORD}".encode()).decode()
         return post(self.pds, nsid, body, authorization=f"Basic {secret}")
 
@@ -87,12 +86,12 @@ class Network:
         return uri
 
     def create(self, account: Account, rng: random.Random) -> None:
-        """A record of one of four collections, known ones and an unknown one."""
+        """Create a record of one of four collections, one of them unknown."""
         number = next(self._numbers)
         now = f"2026-11-{1 + number % 28:02d}T10:00:00.000Z"
         kind = rng.randrange(4)
         subject = rng.choice(self.accounts).did
-        # A second follow of somebody would make the PDS delete the first by itself.
+        # The PDS deletes the first of two follows of one account.
         if kind == 0 and subject not in account.follows:
             account.follows.add(subject)
             self.write(account, FOLLOW, {"subject": subject, "createdAt": now})
@@ -104,7 +103,7 @@ class Network:
             self.write(account, POST, {"text": text, "createdAt": now})
 
     def update(self, account: Account, rng: random.Random) -> None:
-        """The profile, or another record, with another text."""
+        """Change the profile or another record."""
         plants = [uri for uri in account.uris if f"/{PLANT}/" in uri]
         record = {"displayName": f"Name {next(self._numbers)}"}
         collection, rkey = PROFILE, "self"
@@ -123,7 +122,7 @@ class Network:
         )
 
     def delete(self, account: Account, rng: random.Random) -> None:
-        """One record, or three in one commit."""
+        """Delete one record, or three in one commit."""
         some = account.uris[:: -max(1, len(account.uris) // 3)][:3]
         some = some if rng.randrange(2) else some[:1]
         account.uris = [uri for uri in account.uris if uri not in some]
@@ -143,8 +142,7 @@ class Network:
         return [account for account in self.accounts if account.status == "active"]
 
     def act(self, kinds: str, count: int, seed: int) -> None:
-        """`count` writes of the kinds named, by many accounts at once, each account's
-        one after the other."""
+        """Do `count` writes in parallel, in order for each account."""
         rng = random.Random(seed)
         ways = [getattr(self, kind) for kind in kinds.split()]
         jobs = [
@@ -162,8 +160,7 @@ class Network:
 
     @contextmanager
     def under_load(self, seed: int) -> Iterator[None]:
-        """Two writers that do not stop before the block ends; only accounts that stay
-        active take part."""
+        """Run two writers until the block ends, on accounts that stay active."""
         stop = threading.Event()
         busy = self.active()[:3]
         failures: list[BaseException] = []
@@ -192,16 +189,16 @@ class Network:
         assert not failures, failures
 
     def head(self, account: Account) -> str:
-        """The CID of their newest commit."""
+        """Return the CID of the newest commit."""
         answer = get(self.pds, "com.atproto.sync.getLatestCommit", did=account.did)
         cid: str = answer["cid"]
         return cid
 
     def difference(self) -> str:
-        """What is not yet equal, "" for nothing.
+        """Return the first difference, "" for none.
 
-        Every active account: our commit is theirs, and our rows rebuild its root.
-        Every other: we say of it what they say, and show nothing.
+        Active accounts need an equal commit, and rows that rebuild its root.
+        Other accounts must have the same status and must not be shown.
         """
         with psycopg.connect(self.database) as conn:
             for account in self.accounts:
@@ -231,7 +228,7 @@ class Network:
         return ""
 
     def equal(self) -> bool:
-        """Whether our index stands where the reference PDS stands."""
+        """Return True if our index equals the reference PDS."""
         return not self.difference()
 
     def _is_shown(self, account: Account) -> bool:

@@ -1,7 +1,6 @@
-"""The audit logs that PLC implementations share, valid and invalid.
+"""The shared audit logs of PLC implementations, valid and invalid.
 
-They lie in the folder `interop_tests` of the did-method-plc repository; PLC_VECTORS
-names it. They are not copied into this project.
+PLC_VECTORS names the folder `interop_tests` of the did-method-plc repository.
 """
 
 from __future__ import annotations

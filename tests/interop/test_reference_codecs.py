@@ -1,4 +1,4 @@
-"""The codecs on what the reference PDS made: 12,000 frames and a whole repo."""
+"""The codecs on 12,000 frames and a whole repo of the reference PDS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reference PDS wrote: its firehose from the first event on, and a repo."""
+"""The recorded firehose and a repo of the reference PDS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from protocol.errors import ProtocolError
 from protocol.events.frames import decode_frame
 from protocol.identity.keys import PublicKey, parse_did_key
 from protocol.mst import EMPTY_ROOT, build_root
-from protocol.repo.whole_repo import RepoReader, RepoRecord, export_repo
+from protocol.repo.repo_export import export_repo
+from protocol.repo.whole_repo import RepoReader, RepoRecord
 from protocol.syntax import Did
 
 # Later than any of the recorded revisions.
@@ -64,7 +65,7 @@ def test_reference_frames_verify_and_follow_each_other(
         assert build_root(sorted(held.items())) == data[did]
 
 
-def test_no_mutant_is_believed(reference: Path) -> None:
+def test_changed_reference_frames_are_refused(reference: Path) -> None:
     recorded = read_recorded(reference, "k256")
     rng = random.Random(7)
     tried = refused = 0
@@ -96,7 +97,7 @@ def test_no_mutant_is_believed(reference: Path) -> None:
     assert refused == tried
 
 
-def test_whole_repo_is_read_and_written_again(reference: Path) -> None:
+def test_reference_repo_survives_a_round_trip(reference: Path) -> None:
     did, did_key = (reference / "repo-21791.txt").read_text().split()
     key = parse_did_key(did_key)
     car = unpack(reference / "repo-21791.car.zst")

@@ -1,4 +1,4 @@
-"""Bigworld beside the reference servers: they write, we crawl, they judge.
+"""Bigworld and the reference servers on one network: crawl, search, export.
 
 Needs `tests/interop/reference/install`; see docs/explanation/reference-servers.md.
 """
@@ -28,7 +28,7 @@ pytestmark = [
 
 
 PATIENCE = 240.0
-"""Seconds that a busy machine may take; where we stand after them is what is judged."""
+"""Maximum seconds of a step, on a busy machine."""
 
 
 def test_crawl_search_and_export(network: Network) -> None:
@@ -51,7 +51,7 @@ def test_crawl_search_and_export(network: Network) -> None:
 
 
 def _search_through_their_pds(network: Network, uri: str) -> None:
-    """By the server's default, and by a service named in atproto-proxy."""
+    """Search by the default of their server, and by an atproto-proxy header."""
     for proxy in ("", f"{network.provider_did}#bsky_appview"):
 
         def ask(proxy: str = proxy) -> Any:

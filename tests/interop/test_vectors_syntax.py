@@ -60,7 +60,7 @@ def read_lines(kind: str, verdict: str) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", CHECKS)
-def test_nothing_may_follow_a_valid_one(kind: str) -> None:
+def test_valid_identifier_with_a_suffix_is_refused(kind: str) -> None:
     wrong = [
         line + suffix
         for line in read_lines(kind, "syntax_valid")

@@ -1,4 +1,4 @@
-"""A bug of one edit, and the tests that must find it."""
+"""A bug of one edit, and the tests that must detect it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """Replace `old`, which stands in `file` exactly once, by `new`: each of `tests`
-    must fail then. A test is `path::function`, or `path::function[case]`.
+    """Replace `old`, which occurs once in `file`, by `new`: each of `tests` must fail.
 
-    `threat` is what the bug lets in, a key of THREATS. `seconds` bounds the run.
+    A test is `path::function` or `path::function[case]`. `threat` is a key of THREATS.
+    `seconds` bounds the run.
     """
 
     name: str
@@ -22,10 +22,10 @@ class Mutant:
     seconds: float = 240.0
 
     def apply(self, text: str) -> str:
-        """`text` of the file with the bug in it; ValueError if it is not there once."""
+        """Return `text` with the bug; ValueError if `old` does not occur once."""
         if text.count(self.old) != 1:
             raise ValueError(
-                f"{self.name}: its old text stands {text.count(self.old)}x"
+                f"{self.name}: its old text occurs {text.count(self.old)} times"
             )
         return text.replace(self.old, self.new)
 
@@ -38,7 +38,7 @@ THREATS = {
     "operations": "Operations that lie about their commit",
     "size": "More than there may be, of anything",
     "chain": "A commit that does not follow from the one before",
-    "vanished": "Records that vanished while nobody looked",
+    "vanished": "Records that vanish while we are away",
     "host": "A host that speaks for accounts it does not hold",
     "account": "An account that went, and is shown all the same",
     "address": "A name that leads into the private network",
@@ -49,10 +49,9 @@ THREATS = {
     "row": "Rows that are not what their records say",
     "turn": "A host that keeps the frames of others waiting",
 }
-"""Key -> what we guard against."""
+"""Key -> threat."""
 
 SECURITY = frozenset(THREATS) - {
     *("cursor", "chain", "vanished", "size", "shard", "row", "turn"),
 }
-"""Those by which somebody gets what is not theirs to have or to say. Of the bugs that
-let them in every one must be killed, of all bugs nineteen of twenty."""
+"""Threats of access or forgery: all their mutants must be killed."""

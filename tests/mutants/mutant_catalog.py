@@ -1,4 +1,4 @@
-"""The bugs that the tests must find. One edit each, small and easy to make."""
+"""All mutants: small bugs, easy to make."""
 
 from __future__ import annotations
 

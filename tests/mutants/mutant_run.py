@@ -1,12 +1,10 @@
-"""Plant one bug after another in a copy of the tree; the tests must find each.
+"""Plant one bug after another in a copy of the tree; the tests must detect each.
 
     ./bigworld test --mutants [PART OF A NAME …]
 
-Sources where you work are only read. A mutant is killed when every test it names fails
-on it; a test that fails without a mutant proves nothing, so the unchanged copy is
-tested first. One whose place is not found, or that could not be tried, counts as
-alive. Exit code 1 if one of a security threat lives, or more than one of twenty. One
-at a time, at low priority.
+A mutant is killed when every test it names fails on it. The unchanged copy is tested
+first: a test that fails there proves nothing. A mutant that cannot be tried counts as
+alive. Exit code 1 if a security mutant is alive, or more than one of twenty.
 """
 
 from __future__ import annotations
@@ -38,23 +36,23 @@ _GRACE_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run of tests came to: `failed` are test names, with and without case."""
+    """Result of a run of tests; `failed` are names with and without case."""
 
     code: int | None
-    """pytest's; None after a timeout."""
+    """Exit code of pytest; None after a timeout."""
     failed: frozenset[str]
     output: str
     seconds: float
 
 
 class Copy:
-    """A copy of the tree in which tests can be run."""
+    """A copy of the tree, to run tests in."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "tree"
         self._report = folder / "report.xml"
         shutil.copytree(ROOT, self.folder, ignore=_LEFT_OUT)
-        # Python takes a cached module for fresh when size and second are the same.
+        # A cached module of equal size and second would count as fresh.
         self._environment = os.environ | {
             "PYTHONPATH": str(self.folder),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -75,7 +73,7 @@ class Copy:
             raise RuntimeError(f"the copy is not what is imported: {output}")
 
     def run(self, tests: Iterable[str], seconds: float) -> Outcome:
-        """Run these tests, all to their end."""
+        """Run these tests."""
         self._report.unlink(missing_ok=True)
         started = time.monotonic()
         process = subprocess.Popen(
@@ -105,7 +103,7 @@ class Copy:
 
 
 def _end(process: subprocess.Popen[str]) -> str:
-    """Let pytest clean up, databases above all, then end all that is left of it."""
+    """Let pytest clean up its servers, then kill what is left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -115,7 +113,7 @@ def _end(process: subprocess.Popen[str]) -> str:
 
 
 def _failed_tests(report: Path) -> frozenset[str]:
-    """Tests whose own assertions failed; one whose fixture broke is not among them."""
+    """Return the tests whose assertions failed, without broken fixtures."""
     found: set[str] = set()
     for case in ElementTree.parse(report).iter("testcase"):
         if case.find("failure") is None:
@@ -127,7 +125,7 @@ def _failed_tests(report: Path) -> frozenset[str]:
 
 
 def try_mutant(copy: Copy, mutant: Mutant) -> str:
-    """Plant the bug, run its tests, take it out again; "" if all of them failed."""
+    """Plant the bug, run its tests, remove it; return the trouble, "" if killed."""
     path = copy.folder / mutant.file
     text = path.read_text()
     try:
@@ -149,8 +147,7 @@ def try_mutant(copy: Copy, mutant: Mutant) -> str:
 
 
 def choose(words: Sequence[str]) -> list[Mutant]:
-    """The mutants of the threats named, and those whose name has another of the words
-    in it; all without any."""
+    """Return the mutants of the named threats or with a word in their name."""
     return [
         mutant
         for mutant in MUTANTS
@@ -161,8 +158,7 @@ def choose(words: Sequence[str]) -> list[Mutant]:
 
 
 def blind_tests(copy: Copy, tests: Sequence[str]) -> list[str]:
-    """Those of these tests that do not pass on the unchanged copy, tried twice: the
-    machine may have been busy. They can tell nothing."""
+    """Return the tests that fail twice on the unchanged copy."""
     print(f"{len(tests)} tests on the unchanged copy …", flush=True)
     outcome = copy.run(tests, 1_800.0)
     print(f"done in {outcome.seconds:.0f} s", flush=True)
@@ -174,7 +170,7 @@ def blind_tests(copy: Copy, tests: Sequence[str]) -> list[str]:
 
 
 def run_all(copy: Copy, mutants: Sequence[Mutant]) -> list[Mutant]:
-    """Try mutants and print a line each; those that were not killed."""
+    """Try mutants and print a line each; return those that are alive."""
     blind = blind_tests(copy, sorted({test for m in mutants for test in m.tests}))
     alive: list[Mutant] = []
     for mutant in mutants:
@@ -196,7 +192,7 @@ def run_all(copy: Copy, mutants: Sequence[Mutant]) -> list[Mutant]:
 
 
 def is_enough(mutants: Sequence[Mutant], alive: Sequence[Mutant]) -> bool:
-    """Whether so few are alive that the tests may be trusted."""
+    """Return True if few enough are alive."""
     if any(mutant.threat in SECURITY for mutant in alive):
         return False
     return len(alive) <= len(mutants) // 20

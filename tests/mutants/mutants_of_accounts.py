@@ -1,12 +1,13 @@
-"""Bugs in who may speak for an account, and whether it is shown."""
+"""Bugs in the authority over accounts, and in hiding them."""
 
 from __future__ import annotations
 
 from mutant import Mutant
 
+_EVENTS = "tests/unit/indexer/repos/test_indexer_checkout_events.py"
+_SEARCH_SYNC = "tests/unit/indexer/test_indexer_search_drain.py"
 _ACCOUNTS = "tests/unit/indexer/test_indexer_accounts.py"
 _APPLY = "tests/unit/indexer/test_indexer_apply.py"
-_CHECKOUT = "tests/unit/indexer/repos/test_indexer_checkout.py"
 _DELETION = "tests/integration/repos/test_crawl_deletion.py"
 _GATE = "tests/integration/live/test_crawl_gate.py"
 _IDENTITIES = "tests/integration/live/test_crawl_identities.py"
@@ -122,7 +123,7 @@ ACCOUNT = (
         "if event.asked_at is not None and actor in self._overtaken:",
         "if actor < 0:",
         (
-            f"{_APPLY}::test_an_answer_yields_to_what_was_told_since_it_was_asked_for",
+            f"{_APPLY}::test_newer_account_event_overrules_reply",
             f"{_DELETION}"
             "::test_a_listing_read_before_does_not_overrule_what_was_told[gone]",
             f"{_DELETION}"
@@ -189,7 +190,7 @@ ACCOUNT = (
         "}",
         (
             f"{_DELETION}::test_an_account_that_went_is_seen_nowhere[deleted]",
-            f"{_ACCOUNTS}::test_hidden_accounts_leave_the_search_and_return",
+            f"{_SEARCH_SYNC}::test_hidden_accounts_return",
         ),
     ),
     Mutant(
@@ -207,8 +208,8 @@ ACCOUNT = (
         "    if row is None or row[0] != STATUS_DELETED:\n",
         "    if row is None:\n",
         (
-            f"{_ACCOUNTS}::test_purge_of_a_living_account_is_refused",
-            f"{_ACCOUNTS}::test_queued_deletions_are_done_once",
+            f"{_ACCOUNTS}::test_purge_needs_a_deletion",
+            f"{_ACCOUNTS}::test_deletions_are_done_once",
         ),
     ),
     Mutant(
@@ -218,7 +219,7 @@ ACCOUNT = (
         "    put_jobs(conn, PURGE_JOB, deleted)\n",
         "",
         (
-            f"{_ACCOUNTS}::test_queued_deletions_are_done_once",
+            f"{_ACCOUNTS}::test_deletions_are_done_once",
             f"{_DELETION}::test_a_large_account_is_forgotten_in_bounded_steps",
         ),
     ),
@@ -236,7 +237,7 @@ ACCOUNT = (
         "indexer/repos/checkout.py",
         "        if repo.status == STATUS_DELETED:\n",
         "        if repo.status is None:\n",
-        (f"{_CHECKOUT}::test_deleted_account_is_not_brought_back",),
+        (f"{_EVENTS}::test_deleted_account_is_not_brought_back",),
     ),
     Mutant(
         "tombstones-not-seen",

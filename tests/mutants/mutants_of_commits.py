@@ -1,4 +1,4 @@
-"""Bugs in what judges a commit: its operations, its sizes, the frame around it."""
+"""Bugs in the verification of commits: operations, sizes, frames."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ OPERATIONS = (
         pass
     elif""",
         (
-            f"{_LYING}::test_ten_thousand_lists_that_lie",
-            f"{_LYING}::test_prev_data_that_lies",
+            f"{_LYING}::test_false_operation_lists_are_refused",
+            f"{_LYING}::test_false_prev_data_is_refused",
             f"{_VERIFY}::test_operations_that_lie_are_refused",
             f"{_GATE}::test_lies_about_the_commit_are_counted_by_reason",
         ),
@@ -41,9 +41,9 @@ OPERATIONS = (
         "    if older != prev_data:",
         "    if not older:",
         (
-            f"{_LYING}::test_ten_thousand_lists_that_lie",
-            f"{_LYING}::test_prev_data_that_lies",
-            f"{_LYING}::test_a_birth_with_records_that_are_not_told_of",
+            f"{_LYING}::test_false_operation_lists_are_refused",
+            f"{_LYING}::test_false_prev_data_is_refused",
+            f"{_LYING}::test_first_commit_with_unlisted_records_is_refused",
         ),
     ),
     Mutant(
@@ -53,8 +53,8 @@ OPERATIONS = (
         "        if tree.get(key) != cid:",
         "        if tree.get(key) is None and cid is not None:",
         (
-            f"{_LYING}::test_ten_thousand_lists_that_lie",
-            f"{_TREES}::test_operations_that_lie_never_give_the_older_root",
+            f"{_LYING}::test_false_operation_lists_are_refused",
+            f"{_TREES}::test_false_operations_never_give_the_older_root",
         ),
     ),
     Mutant(
@@ -64,7 +64,7 @@ OPERATIONS = (
         'if not found or level != target or entries[index]["v"] != cid:',
         "if not found or level != target:",
         (
-            f"{_LYING}::test_ten_thousand_lists_that_lie",
+            f"{_LYING}::test_false_operation_lists_are_refused",
             f"{_VERIFY}::test_operations_that_lie_are_refused",
         ),
     ),
@@ -74,7 +74,7 @@ OPERATIONS = (
         "protocol/mst/splice.py",
         "if not index and not path and height(keys[0]) != level:",
         "if not keys:",
-        (f"{_BROKEN}::test_tree_that_is_not_the_one_of_its_keys_is_refused",),
+        (f"{_BROKEN}::test_tree_that_does_not_follow_from_its_keys_is_refused",),
     ),
     Mutant(
         "create-with-prev",
@@ -83,7 +83,7 @@ OPERATIONS = (
         "fits = type(cid) is bytes and prev is None",
         "fits = type(cid) is bytes",
         (
-            f"{_LYING}::test_an_operation_under_another_name",
+            f"{_LYING}::test_operation_with_another_action_is_refused",
             f"{_VERIFY}::test_operations_that_lie_are_refused",
         ),
     ),
@@ -94,8 +94,8 @@ OPERATIONS = (
         "fits = cid is None and type(prev) is bytes",
         "fits = type(prev) is bytes",
         (
-            f"{_LYING}::test_ten_thousand_lists_that_lie",
-            f"{_LYING}::test_an_operation_under_another_name",
+            f"{_LYING}::test_false_operation_lists_are_refused",
+            f"{_LYING}::test_operation_with_another_action_is_refused",
         ),
     ),
     Mutant(
@@ -104,7 +104,7 @@ OPERATIONS = (
         "protocol/mst/invert.py",
         "if prev is None and not tree.check_neighbours(key) and unchecked is not None:",
         "if prev is None and unchecked is not None:",
-        (f"{_BROKEN}::test_subtree_on_the_wrong_side_of_a_created_key_is_refused",),
+        (f"{_BROKEN}::test_subtree_on_the_wrong_side_of_a_new_key_is_refused",),
     ),
     Mutant(
         "birth-taken-at-its-word",
@@ -113,7 +113,7 @@ OPERATIONS = (
         "    except (RejectedError, MissingBlockError):\n        return False",
         "    except (RejectedError, MissingBlockError):\n        return True",
         (
-            f"{_LYING}::test_a_birth_with_operations_that_are_not_in_it",
+            f"{_LYING}::test_first_commit_with_extra_operations_is_refused",
             f"{_VERIFY}::test_commit_without_prev_data_proves_no_operations",
         ),
     ),
@@ -150,7 +150,7 @@ SIZE = (
         "    if len(value) > 2 * most:\n",
         (
             f"{_VERIFY}::test_bad_record_drops_its_operation_only",
-            f"{_UNKEPT}::test_they_are_dropped_and_come_back",
+            f"{_UNKEPT}::test_dropped_records_return",
         ),
     ),
     Mutant(
@@ -160,8 +160,8 @@ SIZE = (
         "        if isinstance(fields, DropReason):\n",
         "        if fields is DropReason.RECORD_TOO_LARGE:\n",
         (
-            f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_small]",
-            f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_whole]",
+            f"{_UNKEPT}::test_dropped_records_return[fetch_small]",
+            f"{_UNKEPT}::test_dropped_records_return[fetch_whole]",
         ),
     ),
     Mutant(
@@ -170,7 +170,7 @@ SIZE = (
         "indexer/repos/staged_repo.py",
         "            if isinstance(fields, DropReason):\n",
         "            if fields is DropReason.RECORD_TOO_LARGE:\n",
-        (f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_whole]",),
+        (f"{_UNKEPT}::test_dropped_records_return[fetch_whole]",),
     ),
     Mutant(
         "unreadable-records-brought-forward",
@@ -178,7 +178,7 @@ SIZE = (
         "indexer/repos/repo_diff.py",
         "        if isinstance(fields, DropReason):\n",
         "        if fields is DropReason.RECORD_TOO_LARGE:\n",
-        (f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_changes]",),
+        (f"{_UNKEPT}::test_dropped_records_return[fetch_changes]",),
     ),
     Mutant(
         "repos-of-nothing-that-can-be-kept",
@@ -186,7 +186,7 @@ SIZE = (
         "indexer/repos/checkout.py",
         "        if len(self._dropped) > MAX_DROPPED_RECORDS:\n",
         "        if not MAX_DROPPED_RECORDS:\n",
-        (f"{_UNKEPT}::test_a_repo_of_nothing_else_is_refused",),
+        (f"{_UNKEPT}::test_repo_of_dropped_records_is_refused",),
     ),
     Mutant(
         "paths-of-any-form",

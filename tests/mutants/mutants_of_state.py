@@ -1,9 +1,10 @@
-"""Bugs in what is kept: cursors, the chain of commits, whole repos fetched anew."""
+"""Bugs in stored state: cursors, the chain of commits, fetched repos."""
 
 from __future__ import annotations
 
 from mutant import Mutant
 
+_EVENTS = "tests/unit/indexer/repos/test_indexer_checkout_events.py"
 _APPLY = "tests/unit/indexer/test_indexer_apply.py"
 _CHECKOUT = "tests/unit/indexer/repos/test_indexer_checkout.py"
 _CRAWLER_CURSOR = "tests/unit/crawler/live/test_crawler_cursor.py"
@@ -31,9 +32,8 @@ CURSOR = (
         plan_for_probes(conn)
 """,
         (
-            f"{_INDEXER_CURSOR}::test_a_batch_cut_off_at_any_statement_leaves_nothing",
-            f"{_INDEXER_CURSOR}::"
-            "test_whoever_looks_at_any_time_sees_cursor_and_rows_together",
+            f"{_INDEXER_CURSOR}::test_interrupted_batch_leaves_nothing",
+            f"{_INDEXER_CURSOR}::test_cursor_and_rows_are_visible_together",
             "tests/unit/indexer/test_indexer_apply.py::test_cursor_and_rows_are_one",
         ),
     ),
@@ -57,7 +57,7 @@ CURSOR = (
                 events,
                 {},
 """,
-        (f"{_KILL}::test_kills_lose_nothing_and_repeat_nothing",),
+        (f"{_KILL}::test_kills_lose_and_repeat_nothing",),
         seconds=600.0,
     ),
     Mutant(
@@ -139,7 +139,7 @@ CHAIN = (
         (
             f"{_TABLE_OF_SYNC}::test_row[chain:while-the-repo-is-fetched]",
             f"{_APPLY}::test_commits_wait_while_their_repo_is_fetched",
-            f"{_CHECKOUT}::test_commits_meanwhile_follow",
+            f"{_EVENTS}::test_commits_meanwhile_follow",
         ),
     ),
     Mutant(
@@ -148,7 +148,7 @@ CHAIN = (
         "indexer/repos/checkout.py",
         "        events = load_commits(conn, actor)\n",
         "        events: list[Any] = []\n",
-        (f"{_CHECKOUT}::test_commits_meanwhile_follow",),
+        (f"{_EVENTS}::test_commits_meanwhile_follow",),
     ),
     Mutant(
         "first-commit-at-its-word",
@@ -165,13 +165,13 @@ CHAIN = (
         "    if commit.rev > latest_rev(now_us):\n",
         "    if not commit.rev:\n",
         (
-            f"{_DIFF}::test_a_difference_of_the_future_is_refused",
+            f"{_DIFF}::test_difference_of_the_future_is_refused",
             "tests/unit/crawler/repos/test_crawler_sparse.py::"
             "test_a_commit_of_the_future_is_refused",
             "tests/unit/protocol/repo/test_protocol_commit.py::"
-            "test_head_of_a_repo_is_not_of_the_future",
+            "test_open_head_refuses_revisions_from_the_future",
             "tests/unit/protocol/repo/test_protocol_repo.py::"
-            "test_repo_of_the_future_is_refused",
+            "test_repo_from_the_future_is_refused",
         ),
     ),
     Mutant(
@@ -214,7 +214,7 @@ CHAIN = (
         "indexer/repos/checkout.py",
         "told is not None and repo.rev is not None and repo.rev < told:",
         "told is not None and repo.rev is not None and repo.rev > told:",
-        (f"{_CHECKOUT}::test_sync_event_meanwhile",),
+        (f"{_EVENTS}::test_sync_event_meanwhile",),
     ),
 )
 

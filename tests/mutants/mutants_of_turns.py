@@ -53,7 +53,7 @@ TURN = (
         "return True",
         (
             f"{_SLOTS}::test_slow_hosts_share_half_of_the_slots",
-            f"{_JOBS}::test_hosts_whose_servers_were_late_have_half_of_the_slots",
+            f"{_JOBS}::test_slow_hosts_get_half",
         ),
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""The list of mutants: each still has its place and its tests."""
+"""Each mutant applies to its file and names existing tests."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ PAGE = (ROOT / "docs/explanation/reliability.md").read_text()
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_mutant_has_its_place(mutant: Mutant) -> None:
+def test_mutant_applies_to_its_file(mutant: Mutant) -> None:
     text = (ROOT / mutant.file).read_text()
     changed = mutant.apply(text)
     assert changed != text
-    # One that does not even parse would be killed by every test, and prove none.
+    # A mutant that does not parse would be killed by every test.
     ast.parse(changed)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_mutant_has_its_tests(mutant: Mutant) -> None:
+def test_mutant_names_existing_tests(mutant: Mutant) -> None:
     assert mutant.tests
     for test in mutant.tests:
         path, _, name = test.partition("::")
@@ -51,7 +51,7 @@ def test_names_are_unique_and_every_threat_has_several() -> None:
     assert min(threats.values()) >= 2
 
 
-def test_an_edit_without_its_place_is_refused() -> None:
+def test_mutant_without_its_text_is_refused() -> None:
     for text in ("", "a b a"):
         with pytest.raises(ValueError, match="x: its old text"):
             Mutant("x", "hash", "file", "a", "c", ()).apply(text)
@@ -65,14 +65,14 @@ def test_mutants_are_chosen_by_name_or_threat() -> None:
     assert choose(["nothing of the kind"]) == []
 
 
-def test_page_names_no_test_that_is_not_there() -> None:
+def test_page_names_existing_tests_only() -> None:
     named = set(re.findall(r"`(test_\w+\.py)`", PAGE))
     there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     assert len(named) > 20
     assert named <= there
 
 
-def test_security_suffers_no_mutant_and_the_rest_few() -> None:
+def test_no_security_mutant_and_few_others_may_survive() -> None:
     some = [m for m in MUTANTS if m.threat not in SECURITY][:20]
     secure = next(m for m in MUTANTS if m.threat in SECURITY)
     assert THREATS.keys() > SECURITY

@@ -1,4 +1,4 @@
-"""The provider as it is attacked: that of `bigworld serve`, in a process of its own."""
+"""The attacked provider: that of `bigworld serve`, in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from service.runtime.config import Config
 
 
 def make_app(home: Path, url: str) -> ASGIApp:
-    """The provider on the index at `url`."""
+    """Return the provider on the index at `url`."""
     return create_app(Config.read(home=home, event_log=True), url)

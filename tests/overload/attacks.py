@@ -1,7 +1,6 @@
-"""Clients that mean harm, one function a kind. Each runs until it is cancelled.
+"""Attacks by clients, one function a kind. Each runs until it is cancelled.
 
-`Target.size` scales them: 1 in the default run, more in the long one. They only reach
-loopback, and what they open is bounded.
+`Target.size` scales them: 1 by default, more in the long run. They reach loopback only.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ async def _ask(target: Target, request: bytes) -> None:
 
 
 def _request(path: str, body: bytes | None = None) -> bytes:
-    # The limits of a client that is not on the machine itself.
+    # A client on another address has limits.
     head = "Host: x\r\nX-Forwarded-For: 203.0.113.7\r\nConnection: close\r\n"
     if body is None:
         return f"GET {path} HTTP/1.1\r\n{head}\r\n".encode()
@@ -61,7 +60,7 @@ def _request(path: str, body: bytes | None = None) -> bytes:
 
 
 async def _repeat(target: Target, clients: int, request: bytes) -> None:
-    """Send one request over and over from many clients, each answer read."""
+    """Send one request over and over from many clients."""
 
     async def client() -> None:
         while True:

@@ -1,9 +1,8 @@
-"""Between stream and poll nothing is lost: random schedules against a real database.
+"""No commit is lost between stream and poll: random schedules on a real database.
 
-The host is a model: repos with revs, and a stream that forgets its oldest frames. Who
-follows it does what the reader and the listing do, in steps that other steps come in
-between of: a listing takes its pages one after the other, a stream is cut off with
-frames on the way. In the end every repo must stand where its host has it.
+The host is a model: repos with revs, and a stream that forgets old frames. The
+follower interleaves the steps of reader and listing. In the end every repo must be
+at the rev of its host.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def did_of(n: int) -> Did:
 
 
 class Host:
-    """What the host has."""
+    """The repos and the stream of the host."""
 
     def __init__(self) -> None:
         self.revs = [FIRST_REV] * REPOS
@@ -60,7 +59,7 @@ class Host:
 
 
 class Follower:
-    """What we do, by the host's row."""
+    """The steps of our reader and listing, driven by the host's row."""
 
     def __init__(self, conn: Conn, host: Host) -> None:
         self.conn = conn
@@ -77,11 +76,9 @@ class Follower:
         self.position: int | None = None
         self.listing: tuple[datetime, int, bool, list[Did]] | None = None
 
-    # the stream
-
     def stream(self, most: int) -> None:
         if not any(host.id == self.id for host in host_rows.streamed_hosts(self.conn)):
-            # Closed: what was on the way is gone.
+            # Closed: frames in flight are lost.
             self.position = None
             return
         if self.position is None:
@@ -117,8 +114,7 @@ class Follower:
         elif known.rev < tid_from_int(rev):
             repo_rows.mark_desynchronized(self.conn, [did_of(repo)], "a gap")
 
-    # listings and polls, a page with two repos at a time
-
+    # Two repos a page.
     def list_page(self) -> None:
         if self.listing is None:
             due = listings_due(self.conn, limit=9, older_than=LONG)
@@ -164,7 +160,7 @@ class Follower:
         self.conn.execute("UPDATE host SET listed_at = listed_at - interval '1 hour'")
 
     def settle(self) -> None:
-        """Nothing happens any more, and all work that is due gets done."""
+        """Do all work that is due, without new commits."""
         self.time_passes()
         for _ in range(4):
             self.stream(10**6)
@@ -178,7 +174,7 @@ class Follower:
 
 
 def lost(conn: Conn, seed: int, *, steps: int = 70) -> int:
-    """Run one schedule; return how many repos are not where the host has them."""
+    """Run one schedule; return the number of repos that are behind."""
     draw = random.Random(seed)
     host = Host()
     follower = Follower(conn, host)
@@ -206,11 +202,9 @@ def test_schedule_of_moves_loses_no_commit(conn: Conn, long: bool) -> None:
         assert lost(conn, seed) == 0, f"seed {seed}"
 
 
-def test_a_listing_that_began_before_the_gap_does_not_close_it(
+def test_listing_begun_before_a_gap_does_not_close_it(
     conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same schedules see it when a request forgets the listing under way."""
-
     def forgetful(conn: Conn, host: int, *, gap: bool = False) -> None:
         conn.execute(
             "UPDATE host SET listed_at = NULL, list_cursor = NULL WHERE id = %s",
@@ -221,14 +215,14 @@ def test_a_listing_that_began_before_the_gap_does_not_close_it(
     assert any(lost(conn, seed) for seed in range(40))
 
 
-def test_a_stream_from_the_tip_without_a_listing_is_seen(
+def test_stream_from_the_tip_without_a_listing_is_detected(
     conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host_rows, "request_listing", lambda *_, **__: None)
     assert any(lost(conn, seed) for seed in range(40))
 
 
-def test_a_poll_that_is_not_due_at_once_after_a_long_stream_is_late(conn: Conn) -> None:
+def test_poll_is_due_at_once_after_a_long_stream(conn: Conn) -> None:
     follower = Follower(conn, Host())
     host_rows.note_contact(conn, follower.id, host_rows.HOST_STREAMING)
     conn.execute("UPDATE host SET listed_at = now()")

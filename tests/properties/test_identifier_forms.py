@@ -1,4 +1,4 @@
-"""Identifiers and datetimes against arithmetic, against the standard library."""
+"""Identifiers and datetimes against arithmetic and the standard library."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ handles = st.lists(segments, min_size=2, max_size=4).map(".".join).map(parse_han
 
 
 @given(tid_numbers)
-def test_tid_numbers_come_back(number: int) -> None:
+def test_tid_number_survives_a_round_trip(number: int) -> None:
     tid = tid_from_int(number)
     assert is_tid(tid)
     assert tid_to_int(tid) == number
@@ -63,7 +63,7 @@ def test_tids_sort_as_their_numbers(one: int, other: int) -> None:
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=2), st.integers(0, 1023))
-def test_a_clock_only_rises(times: list[int], clock_id: int) -> None:
+def test_tid_clock_only_rises(times: list[int], clock_id: int) -> None:
     ticks = iter(times)
     clock = TidClock(clock_id, lambda: next(ticks))
     made = [clock.next() for _ in times]
@@ -71,13 +71,15 @@ def test_a_clock_only_rises(times: list[int], clock_id: int) -> None:
 
 
 @given(dids | handles, st.none() | nsids, st.none() | rkeys)
-def test_at_uris_come_back(authority: str, collection: str, rkey: str) -> None:
+def test_at_uri_survives_a_round_trip(
+    authority: str, collection: str, rkey: str
+) -> None:
     uri = AtUri(authority, collection, rkey if collection else None)  # type: ignore[arg-type]
     assert parse_at_uri(str(uri)) == uri
 
 
 @given(nsids, rkeys)
-def test_paths_come_back(collection: str, rkey: str) -> None:
+def test_path_survives_a_round_trip(collection: str, rkey: str) -> None:
     assert parse_path(f"{collection}/{rkey}") == (collection, rkey)
 
 
@@ -86,7 +88,7 @@ def test_paths_come_back(collection: str, rkey: str) -> None:
     st.integers(-23 * 60 - 59, 23 * 60 + 59),
     st.integers(0, 12),
 )
-def test_datetimes_mean_what_the_standard_library_says(
+def test_datetimes_equal_the_standard_library(
     moment: datetime, offset: int, digits: int
 ) -> None:
     zone = timezone(timedelta(minutes=offset))
@@ -105,7 +107,7 @@ def test_datetimes_mean_what_the_standard_library_says(
 
 
 @given(st.datetimes(FIRST, LAST, timezones=st.just(UTC)))
-def test_times_come_back_to_the_millisecond(moment: datetime) -> None:
+def test_time_survives_a_round_trip(moment: datetime) -> None:
     time_us = (moment - EPOCH) // timedelta(microseconds=1)
     text = datetime_from_us(time_us)
     assert is_datetime(text)

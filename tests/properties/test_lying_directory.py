@@ -1,9 +1,8 @@
 """A directory that lies in one field of a line or a log, and else is honest.
 
-At every moment the mirror holds a beginning of each true log, less at most what was
-undone, and in the end the whole of each: a lie is caught, and what it hid is had from
-the whole logs. It may be started anew at any page. Times are the directory's to tell
-and have a test of their own.
+The mirror always holds a prefix of each true log, less at most undone operations, and
+in the end the whole of each. It may be restarted at any page. Times have a test of
+their own.
 """
 
 from __future__ import annotations
@@ -22,19 +21,21 @@ from plc import operation_log
 from plc.mirror import BadExportError, Mirror, read_page
 from plc.operation import (
     HOUR_MS,
+    LogEntry,
+    check_next_operation,
+    format_time,
+    verify_audit_log,
+)
+from plc.operation_format import (
     AnyOperation,
     LegacyCreate,
-    LogEntry,
     Operation,
     Tombstone,
-    check_next_operation,
     did_for_genesis,
-    format_time,
     operation_cid,
     operation_json,
     parse_operation,
     sign_operation,
-    verify_audit_log,
 )
 from protocol.data.base64url import decode_base64url, encode_base64url
 from protocol.errors import ProtocolError
@@ -115,7 +116,7 @@ class World:
 
     def _try_one(self, did: Did, at: int, number: int) -> None:
         chance, log = self.chance, self.logs[did]
-        # Mostly at the end, often a fork, sometimes one of what was undone.
+        # Mostly at the end, often a fork, sometimes after an undone operation.
         prev = log[-1 - min(int(chance.expovariate(1.0)), len(log) - 1)].cid
         ranks = chance.sample(range(4), chance.randint(1, 4))
         proposed: Operation | Tombstone = self._state(
@@ -221,7 +222,7 @@ LIES = [
 
 
 def lying_audit(world: World, did: Did) -> list[Line]:
-    """A whole log with a lie, or one that ends too early."""
+    """Return a log with a lie, or one that ends too early."""
     chance, entries = world.chance, world.audit(did)
     if chance.random() < 0.3:
         flip = chance.choice(entries)
@@ -238,7 +239,7 @@ def _body(lines: list[Line]) -> bytes:
 
 
 class Reader:
-    """Follows an export as the follower does, started anew for each page."""
+    """Follows an export as the follower does, restarted at each page."""
 
     def __init__(self, conn: Conn, world: World) -> None:
         self.conn = conn
@@ -254,15 +255,15 @@ class Reader:
             page = page[: self.world.chance.randint(1, 6)]
             if not page:
                 return
-            Mirror(DIRECTORY).take_in(self.conn, read_page(_body(page)), NOW)
+            Mirror(DIRECTORY).ingest(self.conn, read_page(_body(page)), NOW)
             self.check()
 
-    def heal(self, answer: Callable[[Did], Any]) -> None:
+    def retry_unproven(self, answer: Callable[[Did], Any]) -> None:
         self.conn.execute("UPDATE plc_doubt SET next_try = now()")
         before = self.held()
-        for did in operation_log.claim_doubts(self.conn, 100):
+        for did in operation_log.claim_unproven(self.conn, 100):
             try:
-                Mirror(DIRECTORY).take_log(self.conn, did, answer(did), NOW)
+                Mirror(DIRECTORY).replace_log(self.conn, did, answer(did), NOW)
             except ProtocolError:
                 continue
         self.check()
@@ -286,7 +287,7 @@ class Reader:
             ]
 
 
-def test_every_lie_is_caught_and_nothing_is_lost_for_it(pool: Pool, long: bool) -> None:
+def test_false_lines_are_detected_and_lose_nothing(pool: Pool, long: bool) -> None:
     with pool.connection() as conn:
         for seed in range(12 if long else 2):
             chance = random.Random(seed)
@@ -299,23 +300,24 @@ def test_every_lie_is_caught_and_nothing_is_lost_for_it(pool: Pool, long: bool) 
                 # Honest up to a page or two before, then lying, then honest again.
                 reader.read(world.lines[:lied], chance.randint(0, 30))
                 reader.read(lines[: lied + chance.randint(1, 5)])
-                reader.heal(partial(lying_audit, world))
+                reader.retry_unproven(partial(lying_audit, world))
                 reader.read(world.lines)
                 for _ in range(10):
-                    reader.heal(world.audit)
+                    reader.retry_unproven(world.audit)
                 held = reader.held()
                 victim = world.accepted[lied]
                 for did, true in world.logs.items():
                     if held.get(did) == true:
                         continue
-                    # Told of another DID, and nothing came that would have shown it.
+                    # Sent under another DID, and no later operation showed it.
                     assert did == victim.did
                     assert lines[lied]["did"] != did
                     assert held.get(did, []) == [e for e in true if e.cid != victim.cid]
-                assert operation_log.load_doubts(conn) == {}
+                count = conn.execute("SELECT count(*) FROM plc_doubt").fetchone()
+                assert count == (0,)
 
 
-def test_lies_about_times_and_places_forge_nothing(pool: Pool, long: bool) -> None:
+def test_false_times_and_numbers_forge_nothing(pool: Pool, long: bool) -> None:
     with pool.connection() as conn:
         for seed in range(12 if long else 2):
             chance = random.Random(1_000 + seed)
@@ -335,7 +337,7 @@ def test_lies_about_times_and_places_forge_nothing(pool: Pool, long: bool) -> No
                     reader.read(lines)
                 except BadExportError:
                     reader.read(world.lines)
-                reader.heal(world.audit)
+                reader.retry_unproven(world.audit)
                 for did, log in reader.held().items():
                     verify_audit_log(did, [entry.to_json() for entry in log])
                     cids = [entry.cid for entry in log]

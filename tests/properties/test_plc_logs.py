@@ -1,7 +1,7 @@
 """Random logs with forks, judged by the rules and by a model that shares no code.
 
-The model keeps a tree of operations and knows who signed what; it never looks at a
-signature, a CID or the order of a list.
+The model knows the tree of operations and their signers; it never looks at
+signatures, CIDs or the order of a list.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plc.operation import (
-    HOUR_MS,
-    LogEntry,
+from plc.operation import HOUR_MS, LogEntry, check_next_operation, verify_audit_log
+from plc.operation_format import (
     Operation,
     Tombstone,
-    check_next_operation,
     did_for_genesis,
     operation_cid,
     sign_operation,
-    verify_audit_log,
 )
 from protocol.errors import ProtocolError
 from protocol.identity.keys import PrivateKey

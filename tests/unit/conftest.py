@@ -18,7 +18,7 @@ from storage.records.interning import Interner
 
 @pytest.fixture(scope="module")
 def provider(databases: Any) -> Iterator[Provider]:
-    """A few accounts, served over HTTP."""
+    """Serve a few accounts over HTTP."""
     url = databases.make("index")
     with serve_world(url) as provider:
         yield provider

@@ -16,7 +16,7 @@ def _shown(state: State, page: Page[int]) -> list[int]:
     shown = []
     for actor in page.items:
         found = state.actors.get(actor)
-        is_exact = found is not None and found.handle == page.asked
+        is_exact = found is not None and found.handle == page.query_text
         place = Place.EXACT_HIT if is_exact else Place.ACTOR_HIT
         shown += shown_actors(state, place, [actor])
     return shown

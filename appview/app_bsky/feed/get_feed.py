@@ -29,13 +29,11 @@ OWN_FEED: Final[RowPages[SkeletonItem]] = feed_pages(own_feed)
 
 
 class _GetFeed:
-    """No database connection is held while another service is asked."""
+    """No database connection is held while another service answers."""
 
     auth: AuthMode = "optional"
 
     def handler(self, app: AppView, server: XrpcServer) -> Handler:
-        """Return the function that answers calls."""
-
         def find_foreign(call: Call) -> ForeignFeed | None:
             uri = call.params["feed"]
             with context_of(app, call).session() as session:

@@ -13,7 +13,7 @@ from appview.views.common import created_text, datetime_text
 from appview.views.profile import profile_view
 from storage.collections import LIKE_SUBJECT
 from storage.records.addresses import Address
-from storage.records.links import LinkSource
+from storage.records.backlinks import LinkSource
 
 
 def _load(state: State, page: ReactionPage) -> None:

@@ -9,7 +9,7 @@ from appview.rules import Place, shown_actors
 from appview.shapes.reactions import reaction_pages
 from appview.views.profile import profile_view
 from storage.collections import REPOST_SUBJECT
-from storage.records.links import LinkSource
+from storage.records.backlinks import LinkSource
 
 METHOD: Final[RowPages[LinkSource]] = reaction_pages(
     REPOST_SUBJECT,

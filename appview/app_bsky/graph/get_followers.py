@@ -6,6 +6,6 @@ from typing import Final
 
 from appview.paging import RowPages
 from appview.shapes.follows import follow_pages
-from storage.records.links import find_followers
+from storage.records.backlinks import find_followers
 
 METHOD: Final[RowPages[int]] = follow_pages(find_followers, "followers")

@@ -6,6 +6,6 @@ from typing import Final
 
 from appview.paging import RowPages
 from appview.shapes.follows import follow_pages
-from storage.records.links import find_follows
+from storage.records.backlinks import find_follows
 
 METHOD: Final[RowPages[int]] = follow_pages(find_follows, "follows")

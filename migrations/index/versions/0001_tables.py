@@ -326,8 +326,8 @@ CREATE TABLE lease (
 
 _RECORD_PARTITIONS = 8
 
-# What each partition is asked for. Likes are asked who liked a post, and whether this
-# viewer did; what an account likes is read from its records, in order.
+# Queries of each partition. Likes: who liked a post, and whether this viewer did. The
+# likes of an account are read from its records, in order.
 _LINK_INDEXES = {
     "link_like": {"target": "target_rkey, target_actor, actor"},
     "link_repost": {
@@ -355,7 +355,7 @@ _LINK_INDEXES = {
 
 def upgrade() -> None:
     op.execute(_TABLES)
-    # Values come compressed: Postgres would only lose time trying again.
+    # Values are compressed already.
     op.execute("ALTER TABLE record ALTER COLUMN value SET STORAGE EXTERNAL")
     op.execute("ALTER TABLE resync_buffer ALTER COLUMN event SET STORAGE EXTERNAL")
     for number in range(_RECORD_PARTITIONS):

@@ -1,5 +1,4 @@
-"""What is watched of hosts: how busy they are, their moves, what their operators set;
-the status of accounts as their hosts last told it; the pulse of our own processes."""
+"""Rates, moves and limits of hosts; account statuses; heartbeats of processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of events that are sent on."""
+"""The log of rebroadcast events."""
 
 from __future__ import annotations
 

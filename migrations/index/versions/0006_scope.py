@@ -1,4 +1,4 @@
-"""What is to be indexed."""
+"""The scope of the index."""
 
 from __future__ import annotations
 

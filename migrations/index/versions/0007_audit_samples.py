@@ -1,4 +1,4 @@
-"""What the audit draws and finds; handles whose domain cannot be asked; eviction."""
+"""Findings of the audit; failures of handle domains; eviction of lookups."""
 
 from __future__ import annotations
 

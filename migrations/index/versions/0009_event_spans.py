@@ -1,4 +1,4 @@
-"""Each message of a commit has a time of its own."""
+"""A time for each message of a commit."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # Lengths of frames have no messages beside them there. Numbers go on.
+    # Older blocks have no message counts, so they are dropped. Numbers continue.
     op.execute("DELETE FROM event_block; ALTER TABLE event_block DROP COLUMN span")

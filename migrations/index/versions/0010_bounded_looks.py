@@ -1,4 +1,4 @@
-"""What is asked of a host, and whose turn it is, is found in an index."""
+"""Indexes for questions about a host, and for due accounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which operation stands at the number to which a directory was read."""
+"""The operation at the number up to which a directory was read."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The time by which edges are sorted; it was that in the record key, which an author
-chooses freely and which not every key has."""
+"""Sort times of edges, in place of times in record keys, which authors choose."""
 
 from __future__ import annotations
 
@@ -8,8 +7,8 @@ from alembic import op
 revision = "0012"
 down_revision = "0011"
 
-# Old edges get the time of their TID, and never one that is to come. A change of type
-# writes each partition once; an UPDATE would leave it twice as large.
+# Old edges get the time of their TID, never a future one. A change of type writes each
+# partition once; an UPDATE would double its size.
 _ADD = """
 ALTER TABLE link ADD COLUMN sort_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT now();
 ALTER TABLE link ALTER COLUMN sort_at DROP DEFAULT;

@@ -1,4 +1,4 @@
-"""One edge an account counts for a subject; the others are kept aside."""
+"""One counted edge for an account and a subject; the others are kept aside."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Every edge is an edge again; `rebuild counts` counts them."""
+    """Move every uncounted edge back; `rebuild counts` recounts them."""
     op.execute(f"INSERT INTO link ({_COLUMNS}) SELECT {_COLUMNS} FROM uncounted_link")
     op.execute("DROP TABLE uncounted_link")
     op.execute("ALTER TABLE post_stats DROP COLUMN deletions")

@@ -1,4 +1,4 @@
-"""An index that tells whether an account is on a list, however many lists it is on."""
+"""An index for the lists of an account."""
 
 from __future__ import annotations
 

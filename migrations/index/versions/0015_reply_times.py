@@ -1,4 +1,4 @@
-"""An index that gives the newest replies of a post, however many it has."""
+"""An index for the newest replies of a post."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refresh tokens as rows: a used one gives the same successor for a grace time."""
+"""Refresh tokens as rows: a used one returns the same successor for a grace time."""
 
 from __future__ import annotations
 

@@ -15,17 +15,18 @@ from service.monitoring.metrics import (
 from service.monitoring.watch_metrics import WatchCollector
 from service.provider import create_app
 from service.runtime.config import Config
-from service.runtime.databases import INDEX, open_database
+from service.runtime.databases import INDEX, PRIVATE, open_database
 from storage.postgres.pool import open_pool
 
 
 def run(config: Config) -> None:
-    """Serve search, feeds and views until told to stop."""
+    """Serve search, feeds and views until a stop signal."""
     registry = CollectorRegistry()
     methods = frozenset(Catalog.load().methods())
     requests = RequestMetrics(registry, methods)
     with (
         open_database(config, INDEX) as url,
+        open_database(config, PRIVATE) as private_url,
         open_pool(url, min=0, max=2, name="metrics") as pool,
     ):
         registry.register(IndexCollector(pool))
@@ -34,6 +35,7 @@ def run(config: Config) -> None:
         app = create_app(
             config,
             url,
+            private_url,
             operator_routes=[metrics_route(registry)],
             observe=requests.observe,
         )

@@ -1,10 +1,8 @@
-"""Killed at any moment, the crawler loses nothing and does nothing twice.
+"""A crawler killed at any moment loses nothing and applies nothing twice.
 
-A made-up population writes; a child process reads its streams into Postgres and is
-killed with SIGKILL again and again, and so are the database's own processes. At the end
-the index must be what the oracle knows. No repo is ever fetched, so what is lost
-stays lost and is seen; a crawler that saves its cursor first is caught by the same
-check.
+A child process reads simulated streams into Postgres; it and the database backends are
+killed again and again. No repo is ever fetched, so a lost frame stays lost, and the
+oracle sees it.
 """
 
 from __future__ import annotations
@@ -40,8 +38,7 @@ def make_run(
 def kill_and_compare(
     run: Simulation, kills: int, seed: int
 ) -> tuple[list[str], int, int]:
-    """Kill while frames come in; (faults at the end, steps of progress, kills of
-    database processes)."""
+    """Kill while frames come in; return (faults, steps of progress, backend kills)."""
     draw = random.Random(seed)
     run.begin_days()
     database_kills = 0
@@ -63,7 +60,7 @@ def kill_and_compare(
 
 
 @pytest.mark.slow
-def test_kills_lose_nothing_and_repeat_nothing(
+def test_kills_lose_and_repeat_nothing(
     make_run: Callable[[int, int], Simulation],
 ) -> None:
     run = make_run(1, 20)
@@ -75,7 +72,7 @@ def test_kills_lose_nothing_and_repeat_nothing(
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-def test_two_hundred_kills_lose_nothing_and_repeat_nothing(
+def test_two_hundred_kills_lose_and_repeat_nothing(
     make_run: Callable[[int, int], Simulation],
 ) -> None:
     run = make_run(3, 100)
@@ -86,7 +83,7 @@ def test_two_hundred_kills_lose_nothing_and_repeat_nothing(
 
 
 @pytest.mark.slow
-def test_a_cursor_that_runs_ahead_is_caught(
+def test_cursor_saved_first_is_detected(
     make_run: Callable[[int, int], Simulation],
 ) -> None:
     draw = random.Random(3)

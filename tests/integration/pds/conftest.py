@@ -20,5 +20,5 @@ def world(databases: Any) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def server(world: World, request: pytest.FixtureRequest) -> Client:
-    """A server with the settings that the module names in SERVER."""
+    """Start a server with the settings that the module names in SERVER."""
     return world.start_pds(**getattr(request.module, "SERVER", {}))

@@ -103,7 +103,7 @@ def look(index: CrawlWorld, did: str) -> Finding:
             auditor = Auditor(
                 index.pool, Interner(index.pool), clients.fetcher, repair=True
             )
-            return await auditor.look(did)
+            return await auditor.check(did)
 
     return asyncio.run(run())
 

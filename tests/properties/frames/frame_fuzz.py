@@ -1,9 +1,7 @@
-"""Frames changed in every way we can think of, and who judges what is made of them.
+"""Changed frames, and the check that an accepted frame says what its signer said.
 
-Some changes know nothing of the format, some know all of it: fields are exchanged
-between frames, blocks are changed and hashed anew, commits are signed by somebody
-else. A change may be harmless; a frame that is taken must then say what its signer
-said.
+Some changes are blind, some know the format: fields exchanged between frames, blocks
+changed and hashed again, commits signed with another key.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from typing import Any, Final
 
 from libipld import encode_dag_cbor
 
-from bench.accounts import START_US, Society
+from bench.fake_accounts import START_US, FakeAccounts
 from crawler.live.verify import verify_commit, verify_sync
 from protocol.data.cid import cid_for
 from protocol.errors import ProtocolError
@@ -45,7 +43,7 @@ Change = Callable[["Fuzzer", bytes], bytes]
 
 @dataclass
 class Outcome:
-    """What became of many frames. `slowest` is CPU time of one of them, in seconds."""
+    """Results of many frames; `slowest` is the CPU time of one frame in seconds."""
 
     tried: Counter[str] = field(default_factory=Counter)
     taken: Counter[str] = field(default_factory=Counter)
@@ -55,11 +53,11 @@ class Outcome:
 
 
 class Fuzzer:
-    """Makes frames of one society, changes them, and judges what is taken."""
+    """Makes frames of a few accounts, changes them, and checks the accepted ones."""
 
     def __init__(self, seed: int, frames: int = 250) -> None:
         self.rng = random.Random(seed)
-        society = Society(12, seed=seed, records=60, p256_share=0.4)
+        society = FakeAccounts(12, seed=seed, records=60, p256_share=0.4)
         self.keys = society.keys
         self.frames = list(society.frames(frames))
         self.bodies = [decode_frame(raw).body for raw in self.frames]
@@ -74,12 +72,11 @@ class Fuzzer:
                 self.heads.add((event.did, event.rev, event.commit))
 
     def take(self, raw: bytes) -> CommitEvent | SyncEvent | None:
-        """What the crawler does with a frame; None for what proves nothing."""
+        """Verify a frame as the crawler does; return None if it proves nothing."""
         peek_frame(raw)
         _, t, body = decode_frame(raw)
         if t not in ("#commit", "#sync") or type(body) is not dict:
             return None
-        # As the gate does, which knows nobody by a name of another kind.
         did = body.get("repo" if t == "#commit" else "did")
         key = self.keys.get(Did(did)) if type(did) is str else None
         if key is not None:
@@ -88,7 +85,7 @@ class Fuzzer:
         return None
 
     def find_lie(self, event: CommitEvent | SyncEvent | None) -> str | None:
-        """What a taken frame says that its signer did not; None if nothing."""
+        """Return a claim of an accepted frame that its signer did not make, or None."""
         if event is None:
             return None
         if isinstance(event, SyncEvent):
@@ -96,7 +93,7 @@ class Fuzzer:
             return None if known else f"a head of {event.did} that nobody signed"
         said = self.said.get((event.did, event.rev))
         if said is None:
-            # The head of a #sync, told of as a commit of which nothing is proven.
+            # The head of a #sync as a commit that proves nothing.
             if (event.did, event.rev, event.commit) in self.heads and not event.ops:
                 return None
             return f"a revision of {event.did} that nobody signed"
@@ -111,7 +108,7 @@ class Fuzzer:
         return None
 
     def run(self, count: int, changes: Sequence[Change] | None = None) -> Outcome:
-        """Change and judge `count` frames."""
+        """Change and verify `count` frames."""
         outcome = Outcome()
         wanted = changes or CHANGES
         for number in range(count):
@@ -122,7 +119,7 @@ class Fuzzer:
                 if self.rng.random() < 0.2:
                     raw = self.rng.choice(BLIND)(self, raw)
             except (ProtocolError, ValueError, RecursionError, TypeError, KeyError):
-                # Fields of the wrong kind: this tool could not make that frame.
+                # The fuzzer cannot make this frame.
                 continue
             outcome.tried[name] += 1
             started = time.thread_time()
@@ -138,29 +135,27 @@ class Fuzzer:
                     outcome.faults.append(f"{name}: {lie}: {raw[:2_000].hex()}")
             taken = time.thread_time() - started
             if taken > outcome.slowest:
-                # Perhaps the garbage collector's time, or a neighbour's.
+                # Measure again: it may be the time of the garbage collector.
                 outcome.slowest = max(
                     outcome.slowest, min(taken, self._time(raw), self._time(raw))
                 )
         return outcome
 
     def _time(self, raw: bytes) -> float:
-        """CPU time of proving one frame, or of refusing it, in seconds."""
+        """Return the CPU seconds of verifying or refusing a frame."""
         started = time.thread_time()
         with contextlib.suppress(Exception):
             self.take(raw)
         return time.thread_time() - started
 
-    # what changes are made of
-
     def rebuilt(self, raw: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
-        """A frame with another body."""
+        """Return a frame with a changed body."""
         body = dict(decode_frame(raw).body)
         change(body)
         return header_of(raw) + bytes(encode_dag_cbor(body))
 
     def other_body(self, raw: bytes) -> dict[str, Any]:
-        """The body of some frame, of the same account if it can be."""
+        """Return the body of another frame, often of the same account."""
         did = peek_frame(raw)[0]
         same = [b for b in self.bodies if did in (b.get("repo"), b.get("did"))]
         return self.rng.choice(same if self.rng.random() < 0.6 else self.bodies)
@@ -173,12 +168,9 @@ def _ops(event: CommitEvent) -> Counter[tuple[Any, ...]]:
 
 
 def header_of(raw: bytes) -> bytes:
-    """The bytes before the body."""
+    """Return the header of a frame."""
     t = decode_frame(raw).t
     return bytes(encode_dag_cbor({"op": 1, "t": t}))
-
-
-# Changes that know nothing of the format.
 
 
 def flip_bits(it: Fuzzer, raw: bytes) -> bytes:
@@ -224,7 +216,7 @@ def splice_two(it: Fuzzer, raw: bytes) -> bytes:
 
 
 def longer_lengths(it: Fuzzer, raw: bytes) -> bytes:
-    """A head that claims far more than there is."""
+    """Insert a head that claims far more than there is."""
     place = it.rng.randrange(len(raw))
     head = it.rng.choice((0x5A, 0x5B, 0x7A, 0x7B, 0x9A, 0x9B, 0xBA, 0xBB))
     size = it.rng.choice((2**16, 2**31, 2**32 - 1)).to_bytes(4, "big")
@@ -235,9 +227,6 @@ def nest_deep(it: Fuzzer, raw: bytes) -> bytes:
     depth = it.rng.choice((10, 63, 64, 65, 5_000, 200_000))
     place = it.rng.choice((0, len(raw) // 2, len(raw)))
     return raw[:place] + b"\x81" * depth + b"\0" + raw[place:]
-
-
-# Changes of fields.
 
 
 def drop_field(it: Fuzzer, raw: bytes) -> bytes:
@@ -294,13 +283,10 @@ def change_operation(it: Fuzzer, raw: bytes) -> bytes:
     return it.rebuilt(raw, change)
 
 
-# Changes of the blocks inside, with hashes that are right again.
-
-
 def _with_blocks(
     it: Fuzzer, raw: bytes, change: Callable[[Car, dict[bytes, bytes]], bytes]
 ) -> bytes:
-    """`change` edits the blocks and gives the root."""
+    """Change the blocks; `change` edits them and returns the root."""
 
     def edit(body: dict[str, Any]) -> None:
         car = read_car(body["blocks"])
@@ -324,7 +310,7 @@ def drop_block(it: Fuzzer, raw: bytes) -> bytes:
 
 
 def add_and_shuffle_blocks(it: Fuzzer, raw: bytes) -> bytes:
-    """Harmless: any order, and blocks that nothing points at."""
+    """Harmless change: another order, and an unused block."""
 
     def change(car: Car, blocks: dict[bytes, bytes]) -> bytes:
         extra = it.rng.randbytes(20)
@@ -338,7 +324,7 @@ def add_and_shuffle_blocks(it: Fuzzer, raw: bytes) -> bytes:
 
 
 def change_block(it: Fuzzer, raw: bytes) -> bytes:
-    """Another block under its own right CID; where it was the root, so it is."""
+    """Replace a block by another under its own CID; a root stays the root."""
 
     def change(car: Car, blocks: dict[bytes, bytes]) -> bytes:
         cid = it.rng.choice(list(blocks))
@@ -350,7 +336,7 @@ def change_block(it: Fuzzer, raw: bytes) -> bytes:
 
 
 def false_cid(it: Fuzzer, raw: bytes) -> bytes:
-    """Another block under the old CID."""
+    """Replace a block by another under the old CID."""
 
     def change(car: Car, blocks: dict[bytes, bytes]) -> bytes:
         cid = it.rng.choice(list(blocks))
@@ -361,7 +347,7 @@ def false_cid(it: Fuzzer, raw: bytes) -> bytes:
 
 
 def signed_by_another(it: Fuzzer, raw: bytes) -> bytes:
-    """The whole commit again, true in all but its signature."""
+    """Sign the same commit with another key."""
 
     def change(car: Car, blocks: dict[bytes, bytes]) -> bytes:
         commit = parse_commit(blocks.pop(car.root))
@@ -384,7 +370,7 @@ def changed_signature(it: Fuzzer, raw: bytes) -> bytes:
 
 
 def commit_of_another(it: Fuzzer, raw: bytes) -> bytes:
-    """A true commit of somebody, or of another day, over these blocks."""
+    """Put another valid commit over these blocks."""
 
     def change(car: Car, blocks: dict[bytes, bytes]) -> bytes:
         other = read_car(it.other_body(raw)["blocks"])

@@ -1,9 +1,7 @@
-"""Frames that a crawler takes although nobody would write them so, and what must become
-of them in the streams out.
+"""Odd but valid frames, and the expected messages in our streams.
 
-The commits are true and signed; what is odd is all that a signature does not cover, or
-covers without a rule: numbers written too long, fields that nobody knows, records that
-are none, paths that are none, one record at many paths.
+Commits are valid and signed. Everything that a signature does not restrict is odd:
+long numbers, unknown fields, invalid records and paths, one record at many paths.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from typing import Any, Final
 from frame_fuzz import CHANGES, NOW_US, Fuzzer
 from libipld import encode_dag_cbor
 
-from bench.accounts import START_US
+from bench.fake_accounts import START_US
 from crawler.hosts.host_name import parse_host
 from crawler.live.gate_frame import prove_frames, read_frame
 from crawler.live.gate_result import GateResult
@@ -57,7 +55,7 @@ _PATHS: Final = (
 
 
 def _records(rng: random.Random) -> bytes:
-    """The block at a path: most often a record."""
+    """Return a block: usually a record."""
     value: Any = {"$type": "app.bsky.feed.post", "x": rng.choice(_ODD)}
     odd = rng.randrange(12)
     if odd == 0:
@@ -73,7 +71,7 @@ def _records(rng: random.Random) -> bytes:
 
 
 class Writer:
-    """An account whose commits are true, whatever stands in them."""
+    """An account with valid commits of odd content."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -86,7 +84,7 @@ class Writer:
         self.head: dict[str, Any] = {}
 
     def sync(self) -> bytes:
-        """Where it stands, after its last commit."""
+        """Return the #sync of the last commit."""
         return bytes(
             encode_dag_cbor({"op": 1, "t": "#sync"}) + encode_dag_cbor(self.head)
         )
@@ -142,7 +140,7 @@ class Writer:
 
 
 def told_of(it: Fuzzer, raw: bytes) -> bytes:
-    """An identity or a status, of a known account."""
+    """Return an identity or account event of a known account."""
     rng = it.rng
     did = rng.choice(list(it.keys))
     t = rng.choice(("#identity", "#account"))
@@ -156,7 +154,7 @@ def told_of(it: Fuzzer, raw: bytes) -> bytes:
 
 
 def add_fields(it: Fuzzer, raw: bytes) -> bytes:
-    """Fields that nobody knows, in the payload and in the header."""
+    """Add unknown fields to payload and header."""
     t, body = decode_frame(raw).t, dict(decode_frame(raw).body)
     header: dict[str, Any] = {"op": 1, "t": t}
     for fields in (header, body):
@@ -176,7 +174,7 @@ def other_number(it: Fuzzer, raw: bytes) -> bytes:
 
 
 def write_longer(it: Fuzzer, raw: bytes) -> bytes:
-    """The same values, some of them with longer heads than they need."""
+    """Write the same values with longer heads than needed."""
     out = bytearray()
     position = 0
     while position < len(raw):
@@ -204,7 +202,7 @@ ODD_FORMS: Final[tuple[Callable[[Fuzzer, bytes], bytes], ...]] = (
 
 
 def take(it: Fuzzer, writer: Writer, raw: bytes) -> Event | None:
-    """What the gate makes of a frame, of an account that it knows."""
+    """Return the event that the gate makes of a frame of a known account."""
     stream = StreamState(1, HOST)
     message = read_frame(stream, raw, GateResult(), bad_seqs_allowed=9)
     if message is None:
@@ -227,15 +225,13 @@ def take(it: Fuzzer, writer: Writer, raw: bytes) -> Event | None:
     if isinstance(event, Exception):
         raise event
     if type(event) is CommitEvent and event.prev_data is None:
-        # It is never applied as it is.
         return None
     object.__setattr__(event, "frame", message.to_send(NOW_US))
     return event  # type: ignore[no-any-return]
 
 
 def events(seed: int, count: int) -> list[tuple[Event, bytes, int]]:
-    """What was taken of many frames: the event, the frame that is logged of it, and of
-    how many messages."""
+    """Return accepted frames as (event, logged frame, number of messages)."""
     it = Fuzzer(seed, frames=80)
     writer = Writer(it.rng)
     found = []
@@ -250,7 +246,7 @@ def events(seed: int, count: int) -> list[tuple[Event, bytes, int]]:
                 raw = it.rng.choice(ODD_FORMS if odd else CHANGES)(it, raw)
             event = take(it, writer, raw)
         except (ProtocolError, ValueError, RecursionError, TypeError, LookupError):
-            # Not taken, or no frame that this tool can make.
+            # Refused, or the fuzzer cannot make this frame.
             continue
         if event is not None:
             frame = frame_of(event, NOW)
@@ -259,7 +255,7 @@ def events(seed: int, count: int) -> list[tuple[Event, bytes, int]]:
 
 
 def expected_commits(event: Event, frame: bytes) -> list[dict[str, Any]]:
-    """What Jetstream has to tell of a commit, and no more."""
+    """Return the commits that Jetstream must send for an event."""
     if not isinstance(event, CommitEvent) or frame is not event.frame:
         return []
     kept = {f"{op.collection}/{op.rkey}": op for op in event.ops}
@@ -267,7 +263,7 @@ def expected_commits(event: Event, frame: bytes) -> list[dict[str, Any]]:
     for listed in decode_frame(frame).body["ops"]:
         op = kept.get(listed["path"])
         if op is None:
-            # Dropped when it came in. That it is gone may be told all the same.
+            # Dropped on arrival; its deletion may be sent all the same.
             continue
         fields: dict[str, Any] = {
             "rev": event.rev,

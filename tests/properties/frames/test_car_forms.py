@@ -30,7 +30,7 @@ def make_car(blocks: list[bytes]) -> bytes:
 
 
 @given(block_lists, st.lists(st.integers(1, 300), max_size=20))
-def test_pieces_give_what_the_whole_gives(
+def test_car_in_pieces_reads_like_the_whole(
     blocks: list[bytes], sizes: list[int]
 ) -> None:
     raw = make_car(blocks)
@@ -73,7 +73,7 @@ def damage(rng: random.Random, raw: bytes) -> bytes:
 
 
 def count_damaged(seed: int, count: int) -> int:
-    """How many damaged files were refused; all others hold only true blocks."""
+    """Count the damaged files that are refused; the others hold only valid blocks."""
     rng = random.Random(seed)
     refused = 0
     for _ in range(count):
@@ -90,10 +90,10 @@ def count_damaged(seed: int, count: int) -> int:
     return refused
 
 
-def test_damaged_files() -> None:
+def test_damaged_car_files_are_refused() -> None:
     assert count_damaged(seed=1, count=4_000) > 3_900
 
 
 @pytest.mark.long
-def test_many_damaged_files() -> None:
+def test_many_damaged_car_files_are_refused() -> None:
     assert count_damaged(seed=2, count=200_000) > 195_000

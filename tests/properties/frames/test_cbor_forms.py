@@ -1,7 +1,6 @@
-"""The fast CBOR paths against the strict decoder, which is their judge.
+"""The fast CBOR decoders against the strict one.
 
-Both must take the same bytes and read the same values from them; neither may take
-anything that does not encode back to itself.
+All must accept the same bytes and read the same values from them.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ LINKS = [
     b"\x01\x71\x00\x00",
     b"\x01\xff\xff\xff\xff\x0f\x12\x20" + DIGEST,
 ]
-# Nearly links, and the other way round: bytes that libipld takes for links.
+# Near links, and bytes that libipld takes for links.
 LOOKALIKES = [
     *LINKS,
     cid_for(b"a") + b"x",
@@ -65,7 +64,7 @@ values = st.recursive(
     max_leaves=25,
 )
 
-# What mutations put in: heads, and the bytes around which the forms differ.
+# Bytes inserted by mutations: heads and boundary values.
 INTERESTING = bytes.fromhex(
     "00 17 18 19 1a 1b 1c 1f 20 37 38 3b 40 57 58 59 5f 60 61 77 78 7f 80 81 97 98 9f"
     "a0 a1 b7 b8 bf c0 d8 2a d9 f4 f5 f6 f7 f8 f9 fa fb ff 01 71 12"
@@ -83,7 +82,7 @@ def unlink(value: Any) -> Any:
 
 
 def exact(value: Any) -> Any:
-    """The value with its types, so that True is not 1."""
+    """Return the value with its types, so that True is not 1."""
     if isinstance(value, dict):
         return {key: exact(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -136,7 +135,7 @@ def mutate(rng: random.Random, raw: bytes) -> bytes:
 
 
 @given(values)
-def test_every_value_comes_back(value: Any) -> None:
+def test_value_survives_a_round_trip(value: Any) -> None:
     raw = cbor.encode(value)
     assert exact(cbor.decode(raw)) == exact(value)
     assert assert_same_verdict(raw)
@@ -144,7 +143,7 @@ def test_every_value_comes_back(value: Any) -> None:
 
 @given(values, st.randoms(use_true_random=False))
 @settings(max_examples=40)
-def test_mutations_have_one_verdict(value: Any, rng: random.Random) -> None:
+def test_decoders_agree_on_mutations(value: Any, rng: random.Random) -> None:
     raw = cbor.encode(value)
     for _ in range(10):
         assert_same_verdict(mutate(rng, raw))
@@ -153,20 +152,20 @@ def test_mutations_have_one_verdict(value: Any, rng: random.Random) -> None:
 @given(st.lists(st.sampled_from(list(INTERESTING)), max_size=24).map(bytes))
 @example(b"\xd8\x2a\x58\x26\x00" + cid_for(b"a") + b"x")
 @settings(max_examples=200)
-def test_bytes_made_of_heads_have_one_verdict(raw: bytes) -> None:
+def test_decoders_agree_on_random_heads(raw: bytes) -> None:
     assert_same_verdict(raw)
 
 
 @given(st.binary(max_size=64))
-def test_any_bytes_have_one_verdict(raw: bytes) -> None:
+def test_decoders_agree_on_any_bytes(raw: bytes) -> None:
     assert_same_verdict(raw)
     with suppress(ProtocolError):
         decode_frame(raw)
 
 
 @given(values)
-def test_large_values_have_one_verdict(value: Any) -> None:
-    """Above eight kilobytes a scan comes first."""
+def test_decoders_agree_on_large_values(value: Any) -> None:
+    # Values over 8 kB are scanned first.
     raw = cbor.encode({"a": "x" * 9_000, "b": value})
     assert assert_same_verdict(raw)
     assert not assert_same_verdict(raw[:-1])
@@ -188,16 +187,16 @@ def count_mutations(seed: int, count: int) -> tuple[int, int]:
     return taken, count - taken
 
 
-def test_many_mutations() -> None:
+def test_decoders_agree_on_many_mutations() -> None:
     taken, refused = count_mutations(seed=1, count=4_000)
-    # Both sides have to be met for the comparison to mean anything.
+    # Both verdicts must occur.
     assert taken > 150
     assert refused > 1_500
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-def test_a_million_mutations() -> None:
+def test_decoders_agree_on_a_million_mutations() -> None:
     taken, refused = count_mutations(seed=2, count=1_000_000)
     assert min(taken, refused) > 30_000
 
@@ -214,5 +213,5 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_json_form_comes_back(value: Any) -> None:
+def test_json_form_survives_a_round_trip(value: Any) -> None:
     assert exact(from_json(to_json(value))) == exact(value)

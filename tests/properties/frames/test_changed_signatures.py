@@ -1,7 +1,4 @@
-"""Signatures, changed in every way that has fooled somebody: none of them is taken.
-
-Ten thousand of them by default; the long run takes a hundred thousand.
-"""
+"""Signatures, changed in known ways of fooling a verifier: none is accepted."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ TOP = 2**256 - 1
 
 
 class Signed:
-    """A message, its signature, and the two numbers that the signature is."""
+    """A message, its signature, and the two numbers of the signature."""
 
     def __init__(self, key: PrivateKey, message: bytes) -> None:
         self.message = message
@@ -59,7 +56,7 @@ def low_r(it: Signed, rng: random.Random) -> bytes:
 
 
 def beyond_the_order(it: Signed, rng: random.Random) -> bytes:
-    """The same numbers for whoever takes them modulo the order."""
+    """Use numbers that are equal modulo the order."""
     r, s = it.r, it.s
     return it.join(*rng.choice(((r + it.order, s), (r, s + it.order), (r, -s))))
 
@@ -95,7 +92,7 @@ def longer(it: Signed, rng: random.Random) -> bytes:
 
 
 def leading_zero_left_out(it: Signed, rng: random.Random) -> bytes:
-    """Only where a number has one; `signed_messages` sees to it that some do."""
+    """Leave out the leading zero, if the number has one."""
     short = it.s.to_bytes((it.s.bit_length() + 7) // 8, "big")
     return it.signature[:32] + short if len(short) < 32 else cut(it, rng)
 
@@ -122,7 +119,7 @@ CHANGES: tuple[Callable[[Signed, random.Random], bytes], ...] = (
 
 
 def signed_messages(key: PrivateKey, rng: random.Random) -> list[Signed]:
-    """Forty messages, and one more whose s begins with a zero byte."""
+    """Return forty messages, and one whose s begins with a zero byte."""
     found = [Signed(key, rng.randbytes(rng.randrange(200))) for _ in range(40)]
     while found[-1].signature[32]:
         found[-1] = Signed(key, rng.randbytes(32))
@@ -130,7 +127,7 @@ def signed_messages(key: PrivateKey, rng: random.Random) -> list[Signed]:
 
 
 def count_taken(curve: Curve, seed: int, count: int) -> tuple[list[str], Counter[str]]:
-    """Change signatures; (what was taken, how often each kind was tried)."""
+    """Change signatures; return (accepted ones, tries by kind)."""
     rng = random.Random(seed)
     key, other = (PrivateKey(curve, rng.randbytes(32)) for _ in range(2))
     signed = signed_messages(key, rng)
@@ -149,7 +146,7 @@ def count_taken(curve: Curve, seed: int, count: int) -> tuple[list[str], Counter
         tried[change.__name__] += 1
         if key.public.verify(changed, it.message):
             taken.append(f"{change.__name__} {changed.hex()}")
-        # Tokens may be high-S, and nothing else beyond.
+        # Tokens may have a high S, and no other difference.
         lenient = key.public.verify(changed, it.message, allow_high_s=True)
         if lenient != (changed == high_s(it, rng)):
             taken.append(f"{change.__name__} for a token: {changed.hex()}")
@@ -157,7 +154,7 @@ def count_taken(curve: Curve, seed: int, count: int) -> tuple[list[str], Counter
 
 
 @pytest.mark.parametrize("curve", ["k256", "p256"])
-def test_no_changed_signature_is_taken(curve: Curve) -> None:
+def test_changed_signature_is_refused(curve: Curve) -> None:
     taken, tried = count_taken(curve, seed=38, count=5_070)
     assert taken == []
     assert sum(tried.values()) >= 5_000
@@ -166,7 +163,7 @@ def test_no_changed_signature_is_taken(curve: Curve) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("curve", ["k256", "p256"])
-def test_none_of_a_hundred_thousand_changed_signatures_is_taken(curve: Curve) -> None:
+def test_hundred_thousand_changed_signatures_are_refused(curve: Curve) -> None:
     taken, tried = count_taken(curve, seed=83, count=51_000)
     assert taken == []
     assert sum(tried.values()) >= 50_000

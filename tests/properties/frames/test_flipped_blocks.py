@@ -1,8 +1,7 @@
-"""One flipped bit in each of ten thousand blocks: ten thousand refusals.
+"""One flipped bit in each of ten thousand blocks: all are refused by every reader.
 
-Blocks of all kinds (commits, nodes of trees, records, blobs), by every reader: the
-whole file, the file in pieces, a repo with its tree, and the messages of the firehose.
-No key is given where a signature could do the work of the hash.
+Blocks of all kinds, read as a whole file, in pieces, as a repo, and in messages. No
+key is given, so that only the hash can tell.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.accounts import START_US, Society
+from bench.fake_accounts import START_US, FakeAccounts
 from crawler.live.verify import RejectedError, verify_commit, verify_sync
 from protocol.data import cbor
 from protocol.data.cid import cid_for, raw_cid_for
@@ -48,7 +47,7 @@ def flip(rng: random.Random, raw: bytes) -> bytes:
 
 
 def make_blocks(rng: random.Random) -> list[Block]:
-    """Ten thousand blocks and a few, of every kind."""
+    """Return at least ten thousand blocks of every kind."""
     found: list[Block] = []
     items: list[tuple[bytes, bytes]] = []
     for number in range(5_500):
@@ -57,7 +56,6 @@ def make_blocks(rng: random.Random) -> list[Block]:
         )
         found.append(("record", cid_for(record), record))
         items.append((b"test.app.note/%05d" % number, cid_for(record)))
-    # Several trees, for more nodes near the top.
     for start in range(0, 11_000, 500):
         part = items[start % 5_500 : start % 5_500 + 400 + start // 100]
         found += [("node", node.cid, node.raw) for node in build_nodes(part)]
@@ -71,7 +69,7 @@ def make_blocks(rng: random.Random) -> list[Block]:
     return found
 
 
-def test_ten_thousand_flipped_blocks_are_ten_thousand_refusals() -> None:
+def test_flipped_blocks_are_all_refused() -> None:
     rng = random.Random(29)
     first = b"\xa0"
     start = car_header(cid_for(first)) + car_block(cid_for(first), first)
@@ -97,7 +95,7 @@ def test_ten_thousand_flipped_blocks_are_ten_thousand_refusals() -> None:
     assert min(made[kind] for kind in KINDS) >= 1_000
 
 
-def test_flipped_bit_of_a_cid_is_a_refusal_too() -> None:
+def test_flipped_bit_of_a_cid_is_refused() -> None:
     rng = random.Random(30)
     first = b"\xa0"
     start = car_header(cid_for(first)) + car_block(cid_for(first), first)
@@ -118,10 +116,10 @@ def read_repo(pieces: list[bytes], did: Did) -> int:
     return count
 
 
-def test_every_block_of_a_repo_flipped_once() -> None:
+def test_flipped_block_of_a_repo_is_refused() -> None:
     rng = random.Random(31)
-    member = Society(0, seed=29).add(250)
-    car = b"".join(Society(0).car(member))
+    member = FakeAccounts(0, seed=29).add(250)
+    car = b"".join(FakeAccounts(0).car(member))
     blocks = read_car(car).blocks
     head = car_header(cid_for(member.commit))
     pieces = [head, *(car_block(cid, block) for cid, block in blocks.items())]
@@ -147,9 +145,9 @@ def with_broken_block(
     return {**body, "blocks": raw}
 
 
-def test_every_block_of_every_message_flipped_once() -> None:
+def test_flipped_block_of_a_message_is_refused() -> None:
     rng = random.Random(32)
-    society = Society(5, seed=32, records=80, p256_share=0.4)
+    society = FakeAccounts(5, seed=32, records=80, p256_share=0.4)
     keys = society.keys
     tried: Counter[str] = Counter()
     for raw in society.frames(120):
@@ -163,7 +161,7 @@ def test_every_block_of_every_message_flipped_once() -> None:
             broken = with_broken_block(rng, body, cid)
             with pytest.raises(RejectedError) as caught:
                 verify(broken, keys[did], START_US * 2)
-            # Found as what it is, not by what it leads to later.
+            # Refused for the right reason.
             assert caught.value.reason is DropReason.BAD_CAR
             tried[t] += 1
     assert tried["#commit"] > 400

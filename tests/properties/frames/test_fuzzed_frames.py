@@ -1,7 +1,6 @@
-"""A million changed frames: none is taken that says what its signer did not, none
-makes the verifier fail, none takes long.
+"""Changed frames: no lie is accepted, the verifier never fails, and no frame is slow.
 
-Twelve thousand by default; the long run takes a million, in ten parts.
+Thousands by default; the long run takes a million, in ten parts.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import psutil
 import pytest
 from frame_fuzz import CHANGES, NOW_US, Fuzzer, Outcome, add_and_shuffle_blocks
 
-from bench.accounts import Society
+from bench.fake_accounts import FakeAccounts
 from crawler.live import verify
 from crawler.live.verify import verify_commit
 from protocol.errors import ProtocolError
@@ -20,7 +19,7 @@ from protocol.events.frames import decode_frame
 from protocol.repo.whole_repo import RepoReader
 
 SLOWEST_S = 0.25
-"""CPU time; what one frame takes from everybody else's."""
+"""CPU time of one frame."""
 
 
 def judge(seed: int, count: int) -> Outcome:
@@ -28,25 +27,24 @@ def judge(seed: int, count: int) -> Outcome:
     memory = psutil.Process().memory_info().rss
     outcome = fuzzer.run(count)
     assert outcome.faults == []
-    # Every way was tried, and most frames of it could be made.
     assert set(outcome.tried) == {change.__name__ for change in CHANGES}
     assert outcome.tried.total() > count * 0.9
     assert outcome.slowest < SLOWEST_S
     assert psutil.Process().memory_info().rss - memory < 64 * 2**20
-    # Both verdicts are met, or the judge had nothing to judge.
+    # Both verdicts must occur.
     assert outcome.taken.total() > count / 100
     assert len(outcome.refused) >= 5
     return outcome
 
 
-def test_no_changed_frame_says_what_nobody_signed() -> None:
-    judge(seed=4, count=12_000)
+def test_changed_frame_never_makes_an_unsigned_claim() -> None:
+    judge(seed=4, count=6_000)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("seed", range(40, 50))
-def test_none_of_a_million_changed_frames_says_what_nobody_signed(seed: int) -> None:
+def test_million_changed_frames_make_no_unsigned_claim(seed: int) -> None:
     outcome = judge(seed, count=100_000)
     print(
         f"\nseed {seed}: {outcome.tried.total()} frames, {outcome.taken.total()} taken,"
@@ -54,8 +52,7 @@ def test_none_of_a_million_changed_frames_says_what_nobody_signed(seed: int) -> 
     )
 
 
-def test_a_verifier_that_asks_nobody_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted faults, one at a time: the judge sees each."""
+def test_planted_verifier_faults_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     for check, what in (
         ("verify_commit_signature", "nobody signed"),
         ("_check_inversion", "other operations"),
@@ -63,14 +60,13 @@ def test_a_verifier_that_asks_nobody_is_caught(monkeypatch: pytest.MonkeyPatch) 
         with monkeypatch.context() as planted:
             fuzzer = Fuzzer(seed=5)
             planted.setattr(verify, check, lambda *_: None)
-            faults = fuzzer.run(4_000).faults
+            faults = fuzzer.run(2_500).faults
         assert any(what in fault or "another tree" in fault for fault in faults), check
 
 
 @pytest.mark.parametrize("name", ["cid", "prev"])
 @pytest.mark.parametrize("size", [37, 255, 256, 65_534, 65_535, 100_000])
-def test_a_link_of_any_length_is_refused_in_peace(name: str, size: int) -> None:
-    """Found by the long run: one longer than its head could say made us fail."""
+def test_link_of_any_length_is_refused(name: str, size: int) -> None:
     fuzzer = Fuzzer(seed=4, frames=60)
     tried = 0
     for raw in fuzzer.frames:
@@ -88,19 +84,16 @@ def test_a_link_of_any_length_is_refused_in_peace(name: str, size: int) -> None:
     assert tried > 0
 
 
-def test_what_is_harmless_is_taken() -> None:
+def test_harmless_changes_are_accepted() -> None:
     outcome = Fuzzer(seed=6).run(500, [add_and_shuffle_blocks])
     assert outcome.taken.total() > 300
 
 
-# Files and messages that end early.
-
-
 def count_prefixes(seed: int, repos: int, records: int) -> int:
-    """Every beginning of so many repos; none is a whole one."""
+    """Check that no prefix of some repos is accepted as a whole one."""
     tried = 0
     for number in range(repos):
-        society = Society(0, seed=seed + number)
+        society = FakeAccounts(0, seed=seed + number)
         member = society.add(records + number)
         car = b"".join(society.car(member))
         assert is_whole(member.did, member.key.public, car)
@@ -120,17 +113,17 @@ def is_whole(did: object, key: object, car: bytes) -> bool:
     return True
 
 
-def test_no_beginning_of_a_repo_is_taken_for_all_of_it() -> None:
+def test_prefix_of_a_repo_is_refused() -> None:
     assert count_prefixes(seed=21, repos=3, records=5) > 4_000
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-def test_no_beginning_of_twenty_repos_is_taken_for_all_of_it() -> None:
+def test_prefixes_of_twenty_repos_are_refused() -> None:
     assert count_prefixes(seed=22, repos=20, records=12) > 90_000
 
 
-def test_no_beginning_of_a_message_says_something_else() -> None:
+def test_prefix_of_a_message_makes_no_false_claim() -> None:
     fuzzer = Fuzzer(seed=7, frames=60)
     rng = random.Random(7)
     tried = taken = 0

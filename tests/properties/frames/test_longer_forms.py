@@ -1,9 +1,7 @@
-"""Every other way to write the same value, at every place where a block is read.
+"""Every other encoding of the same value, wherever a block is read: all are refused.
 
-A block of the protocol has one encoding. Here each head of real blocks (a record, a
-node of a tree, a commit) is written in all the longer ways that plain CBOR allows,
-numbers as floats, keys out of order or twice, lengths left open, links under other
-tags: nothing but the one form may be taken, however validly it is hashed and signed.
+Each head of a record, a tree node and a commit is written in all longer CBOR forms:
+numbers as floats, unsorted or double keys, open lengths, other tags.
 """
 
 from __future__ import annotations
@@ -50,11 +48,11 @@ RECORD = cbor.encode(
 )
 
 Form = tuple[str, bytes]
-"""(what was done, the bytes)."""
+"""(change, bytes)."""
 
 
 class Head:
-    """The head of one item: where it stands, what it says, where its item ends."""
+    """The head of one item: its place, type, argument and end."""
 
     def __init__(self, raw: bytes, start: int) -> None:
         self.start = start
@@ -85,7 +83,7 @@ class Head:
 
 
 def other_forms(raw: bytes) -> Iterator[Form]:
-    """The same value, or one that reads alike, in all forms but the right one."""
+    """Yield the value, or one that reads alike, in all forms but the right one."""
     for head in Head(raw, 0).walk():
         before, inside = raw[: head.start], raw[head.inner : head.end]
         after, major = raw[head.end :], head.major << 5
@@ -151,10 +149,9 @@ def is_refused(read: Callable[[bytes], Any], raw: bytes) -> bool:
     return False
 
 
-def test_forms_are_many_and_one_is_right() -> None:
+def test_other_forms_differ_and_are_many() -> None:
     forms = list(other_forms(RECORD))
     assert len(forms) == len({raw for _, raw in forms} | {RECORD}) - 1 >= 150
-    # Of every kind: each major type in each longer head, floats, order, tags.
     kinds = Counter(name for name, _ in forms)
     assert len(kinds) >= 45, sorted(kinds)
     assert cbor.encode(cbor.decode(RECORD)) == RECORD
@@ -163,18 +160,18 @@ def test_forms_are_many_and_one_is_right() -> None:
 @pytest.mark.parametrize(
     "read", [cbor.decode, cbor.decode_fast, cbor.check, cbor_strict.decode]
 )
-def test_no_other_form_of_a_record_is_read(read: Callable[[bytes], Any]) -> None:
+def test_record_in_another_form_is_refused(read: Callable[[bytes], Any]) -> None:
     assert not is_refused(read, RECORD)
     assert [
         name for name, raw in other_forms(RECORD) if not is_refused(read, raw)
     ] == []
-    # Also where the record is large enough to be scanned first.
+    # A large record is scanned first.
     large = cbor.encode({"a": cbor.decode(RECORD), "z": "x" * 9_000})
     assert not is_refused(read, large)
     assert [name for name, raw in other_forms(large) if not is_refused(read, raw)] == []
 
 
-def test_no_other_form_of_a_node_is_read() -> None:
+def test_node_in_another_form_is_refused() -> None:
     tree = Tree(NOTHING.get)
     for number in range(60):
         tree.put(b"test.app.note/%03d" % number, cid_for(b"%d" % number))
@@ -192,7 +189,7 @@ def test_no_other_form_of_a_node_is_read() -> None:
 
 @pytest.mark.parametrize("did", [DID, Did("did:web:a.test")])
 @pytest.mark.parametrize("prev", [None, EMPTY_ROOT], ids=["first", "later"])
-def test_no_other_form_of_a_commit_is_read(did: Did, prev: bytes | None) -> None:
+def test_commit_in_another_form_is_refused(did: Did, prev: bytes | None) -> None:
     signed = sign_commit(did, EMPTY_ROOT, REV, KEY, prev)
     parse_commit(signed)
     forms = list(other_forms(signed))
@@ -202,8 +199,7 @@ def test_no_other_form_of_a_commit_is_read(did: Did, prev: bytes | None) -> None
             parse_commit(raw)
 
 
-def test_records_in_other_forms_are_dropped_from_a_true_commit() -> None:
-    """They are hashed and signed all the same: dropped alone, and the chain goes on."""
+def test_records_in_other_forms_are_dropped_from_a_valid_commit() -> None:
     forms = list(dict.fromkeys(raw for _, raw in other_forms(RECORD)))
     for start in range(0, len(forms), 150):
         part = forms[start : start + 150]

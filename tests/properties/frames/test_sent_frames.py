@@ -1,5 +1,4 @@
-"""What is taken can be sent on: logged, numbered, replayed, followed, and told by
-Jetstream, whatever form it came in."""
+"""Every accepted frame can be rebroadcast: logged, replayed, and sent by Jetstream."""
 
 from __future__ import annotations
 
@@ -15,8 +14,8 @@ from crawler.live.gate_frame import read_frame
 from crawler.live.gate_result import GateResult
 from crawler.live.stream_state import StreamState
 from indexer import event_frames
-from mirror.jetstream_events import Message, Moment
-from mirror.outgoing_events import SentEvents, numbered_frame
+from mirror.jetstream_events import EventMessages, Message
+from mirror.outgoing_events import OutgoingEvents, numbered_frame
 from protocol.events.event import AccountEvent, IdentityEvent
 from protocol.events.frames import decode_frame
 from protocol.limits import MAX_FRAME_BYTES
@@ -25,8 +24,8 @@ from storage.records import event_log
 
 
 def replay(conn: Conn, form: Callable[[Any], Any], seq: int = 0) -> list[Any]:
-    """All that a subscriber is fed from a cursor on, page by page."""
-    source = SentEvents(cast("Any", None), form)
+    """Return all that a subscriber gets from a cursor on, page by page."""
+    source = OutgoingEvents(cast("Any", None), form)
     found: list[Any] = []
     while page := source._read(conn, seq, 50):
         found += page
@@ -45,8 +44,7 @@ def log_events(conn: Conn, seed: int, count: int) -> list[Any]:
 
 
 def check_frames(conn: Conn, logged: list[Any]) -> None:
-    """Each is there, once, under the next number, as its host wrote what is known of
-    it; and another index takes it."""
+    """Check that each frame is replayed once, unchanged, and that others accept it."""
     found = replay(conn, numbered_frame)
     assert [seq for seq, _ in found] == list(range(1, len(logged) + 1))
     stream = StreamState(1, HOST, relay=True)
@@ -65,7 +63,7 @@ def check_frames(conn: Conn, logged: list[Any]) -> None:
 def check_jetstream(conn: Conn, logged: list[Any]) -> None:
     told = []
     for (_, moment), (event, frame, count) in zip(
-        replay(conn, Moment), logged, strict=True
+        replay(conn, EventMessages), logged, strict=True
     ):
         messages = [message for message in moment.messages if message.data]
         texts = [json.loads(message.data) for message in messages]
@@ -96,16 +94,18 @@ def check_jetstream(conn: Conn, logged: list[Any]) -> None:
 
 
 def check_cursors(conn: Conn) -> None:
-    """From any moment on: what came then and later, nothing twice, nothing before."""
+    """Check that a time cursor replays exactly the later messages."""
     everything: list[Message] = [
-        message for _, moment in replay(conn, Moment) for message in moment.messages
+        message
+        for _, moment in replay(conn, EventMessages)
+        for message in moment.messages
     ]
     times = [message.time_us for message in everything]
     for time_us in {0, *times[::211], *(at + 1 for at in times[::179]), times[-1] + 1}:
         seq = event_log.find_seq(conn, time_us)
         again = [
             message.data
-            for _, moment in replay(conn, Moment, seq)
+            for _, moment in replay(conn, EventMessages, seq)
             for message in moment.messages
             if message.time_us >= time_us
         ]
@@ -113,7 +113,7 @@ def check_cursors(conn: Conn) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_taken_can_be_sent_on(conn: Conn, seed: int) -> None:
+def test_accepted_frames_can_be_rebroadcast(conn: Conn, seed: int) -> None:
     logged = log_events(conn, seed, 200)
     kinds = {type(event).__name__ for event, _, _ in logged}
     assert kinds == {"CommitEvent", "SyncEvent", "IdentityEvent", "AccountEvent"}
@@ -125,13 +125,13 @@ def test_what_is_taken_can_be_sent_on(conn: Conn, seed: int) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("seed", range(40, 50))
-def test_what_is_taken_of_many_can_be_sent_on(conn: Conn, seed: int) -> None:
+def test_many_accepted_frames_can_be_rebroadcast(conn: Conn, seed: int) -> None:
     logged = log_events(conn, seed, 5_000)
     check_frames(conn, logged)
     check_jetstream(conn, logged)
 
 
-def test_a_log_that_takes_every_frame_is_caught(
+def test_log_that_accepts_every_frame_is_detected(
     conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_frames, "_can_be_numbered", lambda *_: True)

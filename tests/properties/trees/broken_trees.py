@@ -1,4 +1,4 @@
-"""Trees taken apart, broken at one place, and put together again under a new root."""
+"""Trees broken at one place and hashed again up to a new root."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from protocol.data import cbor
 from protocol.data.cid import Cid, cid_for
-from protocol.mst import height, shared_prefix, walk_nodes
+from protocol.mst import height, shared_prefix
+from protocol.mst.walk import ROOT_PLACE, Item, items_reversed, open_node
 
 
 @dataclass
 class LooseNode:
-    """A node that may be anything; `written` changes its entries before writing."""
+    """A node of any content; `change_entries` edits its entries before writing."""
 
     level: int
     keys: list[bytes]
@@ -26,20 +27,26 @@ class LooseNode:
 
 
 def take_apart(blocks: dict[bytes, bytes], root: bytes) -> list[LooseNode]:
-    """The nodes of a whole tree, the root first."""
+    """Return the nodes of a tree, the root first."""
     nodes: dict[bytes, LooseNode] = {}
-    for cid, _, place, (keys, values, links) in walk_nodes(blocks.get, root):
-        nodes[cid] = LooseNode(place.level, list(keys), list(values), list(links))
-    for node in nodes.values():
-        node.children = [
+    stack: list[Item] = [(root, ROOT_PLACE)]
+    while stack:
+        cid, place = stack.pop()
+        if not isinstance(place, bytes):
+            node = open_node(blocks[cid], place)
+            stack += items_reversed(node)
+            keys, values, links = node.content
+            nodes[cid] = LooseNode(node.place.level, keys, values, [*links])
+    for loose in nodes.values():
+        loose.children = [
             nodes[child] if isinstance(child, bytes) else child
-            for child in node.children
+            for child in loose.children
         ]
     return list(nodes.values())
 
 
 def put_together(node: LooseNode, blocks: dict[bytes, bytes]) -> bytes:
-    """Write a node and all below it, as they are; returns its CID."""
+    """Write a node and all below it, unchecked; return its CID."""
     links = [
         put_together(child, blocks) if isinstance(child, LooseNode) else child
         for child in node.children
@@ -150,7 +157,7 @@ def swap_children(nodes: list[LooseNode], rng: random.Random) -> bool:
 
 
 def shift_child(nodes: list[LooseNode], rng: random.Random) -> bool:
-    """The tree on one side of a key moves to the other."""
+    """Move the tree on one side of a key to the other."""
 
     def wanted(node: LooseNode) -> bool:
         return any(
@@ -170,7 +177,7 @@ def shift_child(nodes: list[LooseNode], rng: random.Random) -> bool:
 
 
 def shift_key(nodes: list[LooseNode], rng: random.Random) -> bool:
-    """The last key below one side of a key moves to the front of the other side."""
+    """Move the last key on one side of a key to the front of the other side."""
     for node in nodes:
         for left, right in zip(node.children, node.children[1:], strict=False):
             if not isinstance(left, LooseNode) or not isinstance(right, LooseNode):
@@ -208,7 +215,7 @@ def empty_child(nodes: list[LooseNode], rng: random.Random) -> bool:
 
 
 def skip_a_level(nodes: list[LooseNode], rng: random.Random) -> bool:
-    """An empty node in the middle is left out."""
+    """Leave out an empty node in the middle."""
     for node in nodes:
         for index, child in enumerate(node.children):
             if isinstance(child, LooseNode) and not child.keys:
@@ -226,7 +233,7 @@ def child_below_the_lowest(nodes: list[LooseNode], rng: random.Random) -> bool:
 
 
 def empty_root(nodes: list[LooseNode], rng: random.Random) -> bool:
-    """A root above the root that only points to it."""
+    """Add a root that only points to the root."""
     root = nodes[0]
     if not root.keys:
         return False
@@ -280,7 +287,7 @@ MUTATORS: dict[str, Mutator] = {
 
 
 def plant(nodes: list[LooseNode], rng: random.Random, key: bytes) -> None:
-    """Put a key into any node, mostly where it fits in among the others."""
+    """Put a key into any node, mostly in order."""
     node = rng.choice([nodes[0], rng.choice(nodes)])
     index = bisect_left(node.keys, key)
     if rng.random() < 0.1:
@@ -291,7 +298,7 @@ def plant(nodes: list[LooseNode], rng: random.Random, key: bytes) -> None:
 
 
 def tear_out(nodes: list[LooseNode], rng: random.Random, key: bytes) -> None:
-    """Take a key out, and do any thing with what hangs on its sides."""
+    """Remove a key, and change what hangs on its sides."""
     node = next(node for node in nodes if key in node.keys)
     index = node.keys.index(key)
     del node.keys[index], node.values[index]

@@ -1,4 +1,4 @@
-"""Trees that are not those of their keys, by every way they can be read."""
+"""Trees that do not follow from their keys, by every way of reading them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tree_samples import BY_HEIGHT, Items, blocks_of, changed, items_of_trees, k
 from protocol.data.cid import cid_for
 from protocol.errors import InvalidTreeError, MissingBlockError, ProtocolError
 from protocol.identity.keys import PrivateKey
-from protocol.mst import TreeOp, build_root, invert, walk
+from protocol.mst import TreeOp, build_root, invert
+from protocol.mst.ranges import read_part
 from protocol.repo.car import car_block, car_header
 from protocol.repo.commit import sign_commit
 from protocol.repo.whole_repo import RepoReader
@@ -29,8 +30,7 @@ SEEDS = 8
 def broken(
     name: str, seed: int
 ) -> tuple[bytes, bytes, dict[bytes, bytes], Items, list[bytes]] | None:
-    """(good root, broken root, broken blocks, items, records) of a tree broken in one
-    way."""
+    """Return (good root, broken root, broken blocks, items, records), or None."""
     rng = random.Random(f"{name} {seed}")
     levels = [rng.choice((0, 0, 0, 1, 1, 2, 3, 4)) for _ in range(rng.randrange(4, 40))]
     values = [rng.randbytes(4) for _ in levels]
@@ -50,7 +50,7 @@ def broken(
 
 
 def read_repo(root: bytes, blocks: dict[bytes, bytes], values: list[bytes]) -> Items:
-    """The items of a whole repo with that tree, read from its bytes."""
+    """Return the items of a whole repo with that tree."""
     signed = sign_commit(DID, root, REV, KEY)
     reader = RepoReader(KEY.public, DID, NOW_US)
     pieces = [car_header(cid_for(signed)), car_block(cid_for(signed), signed)]
@@ -72,7 +72,7 @@ def test_broken_tree_is_refused_by_every_reader(name: str) -> None:
         good_root, root, blocks, items, values = made
         assert read_repo(good_root, blocks_of(items)[1], values) == items
         with pytest.raises(InvalidTreeError):
-            list(walk(blocks.get, root))
+            read_part(blocks.get, root)
         with pytest.raises(InvalidTreeError):
             read_repo(root, blocks, values)
     assert tried >= 2
@@ -85,7 +85,7 @@ def test_broken_tree_is_refused_where_nodes_must_wait(
     monkeypatch.setattr("protocol.repo.whole_repo._MAX_WANTED", 1)
     refusals: tuple[type[ProtocolError], ...] = (InvalidTreeError,)
     if name == "share_child":
-        # Once it has been given out for one place, it is missed at the other.
+        # A block handed out for one place is missing at the other.
         refusals = (InvalidTreeError, MissingBlockError)
     for seed in range(SEEDS):
         made = broken(name, seed)
@@ -98,8 +98,7 @@ def test_broken_tree_is_refused_where_nodes_must_wait(
 
 @pytest.mark.parametrize("name", MUTATORS)
 def test_commit_to_a_broken_tree_is_refused(name: str) -> None:
-    # The new tree is broken, the older one whole; the operation tells the truth about
-    # the keys, and all nodes are at hand.
+    # The operation matches the keys, and all nodes are given.
     tried = 0
     for seed in range(SEEDS):
         made = broken(name, seed)
@@ -128,9 +127,9 @@ def test_commit_to_a_broken_tree_is_refused(name: str) -> None:
     assert tried >= 2
 
 
-def test_subtree_on_the_wrong_side_of_a_created_key_is_refused() -> None:
-    # Taking the key away joins what is on its sides, so both sides give the right
-    # older root. Only looking at the neighbours tells that the new tree is wrong.
+def test_subtree_on_the_wrong_side_of_a_new_key_is_refused() -> None:
+    # Removing the key joins its sides, so both sides give the right older root. Only
+    # the neighbours show that the new tree is wrong.
     high = BY_HEIGHT[2][0]
     for below in (0, 1):
         side = [key for key in BY_HEIGHT[below][:40] if key < high]
@@ -149,7 +148,7 @@ def test_subtree_on_the_wrong_side_of_a_created_key_is_refused() -> None:
         children[index], children[index + 1] = children[index + 1], children[index]
         wrong: dict[bytes, bytes] = {}
         wrong_root = put_together(nodes[0], wrong)
-        # What a careless reader would do: take the key out, look at nothing else.
+        # A careless reader would remove the key and check nothing else.
         del node.keys[index], node.values[index]
         node.children[index : index + 2] = [node.children[index + 1]]
         assert put_together(nodes[0], {}) == before
@@ -164,11 +163,10 @@ def test_subtree_on_the_wrong_side_of_a_created_key_is_refused() -> None:
     st.lists(keys, min_size=1, max_size=3, unique=True),
     st.randoms(use_true_random=False),
 )
-def test_tree_that_is_not_the_one_of_its_keys_is_refused(
+def test_tree_that_does_not_follow_from_its_keys_is_refused(
     items: Items, changing: list[bytes], rng: random.Random
 ) -> None:
-    # The older tree is whole, the operations are true, all nodes are at hand; often
-    # leaving them out again is all that it takes to get the older tree back.
+    # The older tree is valid, the operations match, and all nodes are given.
     assume(items)
     before, blocks = blocks_of(items)
     nodes = take_apart(blocks, before)
@@ -193,7 +191,7 @@ def test_tree_that_is_not_the_one_of_its_keys_is_refused(
     st.lists(keys, min_size=1, max_size=3, unique=True),
     st.randoms(use_true_random=False),
 )
-def test_whole_repo_is_read_as_the_tree_of_its_keys_or_not_at_all(
+def test_whole_repo_is_read_by_its_keys_or_refused(
     at_first: set[bytes], changing: list[bytes], rng: random.Random
 ) -> None:
     before, blocks = blocks_of({key: cid_for(key) for key in at_first})
@@ -202,13 +200,13 @@ def test_whole_repo_is_read_as_the_tree_of_its_keys_or_not_at_all(
         (tear_out if key in at_first else plant)(nodes, rng, key)
     changed_blocks: dict[bytes, bytes] = {}
     root = put_together(nodes[0], changed_blocks)
-    # Whatever fell out with a part of the tree is missed by nobody.
+    # Records of removed subtrees are not missed.
     values = sorted(at_first.union(changing))
     try:
         items = read_repo(root, changed_blocks, values)
     except InvalidTreeError:
         with pytest.raises(InvalidTreeError):
-            list(walk(changed_blocks.get, root))
+            read_part(changed_blocks.get, root)
         return
     assert build_root(sorted(items.items())) == root
-    assert dict(walk(changed_blocks.get, root)) == items
+    assert dict(read_part(changed_blocks.get, root).found) == items

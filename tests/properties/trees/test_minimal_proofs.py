@@ -69,7 +69,7 @@ def test_minimal_proof_of_any_commit_verifies(
 
 
 def created_between(high: bytes, below: list[bytes]) -> tuple[Tree, TreeOp, bytes]:
-    """The tree of `below` to which `high` was added, the operation, the older root."""
+    """Return the tree of `below` with `high` added, the operation, the older root."""
     tree = Tree({}.get)
     for key in below:
         tree.put(key, cid_for(key))

@@ -1,9 +1,7 @@
-"""The short way of taking operations back, beside the plainest reading of a tree.
+"""The short way of undoing operations, against a plain reading of the tree.
 
-A commit is true or not: here that is decided by a tree that is made from a dictionary
-by the words of the specification, a node at a time. Trees are then changed in their
-very encoding (fields, links, keys, numbers, records that have the bytes of a node) and
-hashed again up to the root, which costs whoever signs them nothing.
+The plain reading makes the tree from a dictionary, as the specification says. Trees
+are changed in their encoding and hashed again up to a signed root.
 """
 
 from __future__ import annotations
@@ -29,9 +27,10 @@ from protocol.data.cid import (
 from protocol.errors import ProtocolError
 from protocol.mst import EMPTY_ROOT, Tree, TreeOp, invert
 from protocol.mst import node as node_module
+from protocol.mst.entries import CannotUndoError
 from protocol.mst.invert import _undo_all
 from protocol.mst.node import _MAX_NODE_BYTES, _UNSCANNED_BYTES
-from protocol.mst.splice import _MOST_BYTES, CannotUndoError
+from protocol.mst.splice import _MOST_BYTES
 
 Blocks = dict[bytes, bytes]
 Items = dict[bytes, bytes]
@@ -44,7 +43,7 @@ def level_of(key: bytes) -> int:
 
 
 def plain_root(items: Items, blocks: Blocks) -> bytes:
-    """The tree of some items, as the specification has it: no speed, no state."""
+    """Return the root by the specification, without regard to speed."""
     if not items:
         return put(blocks, {"e": [], "l": None})
     link = plain_node(sorted(items), max(map(level_of, items)), items, blocks)
@@ -114,7 +113,7 @@ changes_of_trees = st.dictionaries(
 
 
 def commit_of(items: Items, changes: dict[bytes, bytes | None]) -> list[TreeOp]:
-    """The operations; `items` are changed."""
+    """Return the operations, and change `items`."""
     ops: list[TreeOp] = []
     for key, cid in changes.items():
         prev = items.pop(key, None)
@@ -132,7 +131,7 @@ Harm = Callable[[dict[str, Any], random.Random], bytes | None]
 
 
 def loose(node: Any) -> bytes:
-    """As `cbor.encode`, but byte strings that read as links are links."""
+    """Encode like `cbor.encode`, but keep byte strings that read as links."""
     return bytes(encode_dag_cbor(node))
 
 
@@ -168,7 +167,7 @@ def link_elsewhere(node: dict[str, Any], rng: random.Random) -> bytes | None:
 
 
 def value_as_link(node: dict[str, Any], rng: random.Random) -> bytes | None:
-    """A record with the bytes of a node below, or a node that is a record."""
+    """Use a node below as a record, or a record as a node."""
     links = [part[name] for part, name in places_of(node) if part[name] is not None]
     if not links or not node["e"]:
         return None
@@ -185,7 +184,7 @@ def other_prefix(node: dict[str, Any], rng: random.Random) -> bytes | None:
 
 
 def longer_suffix(node: dict[str, Any], rng: random.Random) -> bytes | None:
-    """The same key, less of which is left out."""
+    """Write the same key with a shorter prefix."""
     key = b""
     found: list[tuple[dict[str, Any], bytes]] = []
     for entry in node["e"]:
@@ -224,12 +223,12 @@ def entry_gone(node: dict[str, Any], rng: random.Random) -> bytes | None:
 
 
 def as_bytes_or_links(node: dict[str, Any], rng: random.Random) -> bytes:
-    """All byte strings as those, or what can be one as a link."""
+    """Write all links as byte strings or byte strings as links."""
     return loose(node)
 
 
 def nothing_between(node: dict[str, Any], rng: random.Random) -> bytes | None:
-    """A node without keys where there is none."""
+    """Add an empty node."""
     free = [(part, name) for part, name in places_of(node) if part[name] is None]
     if not free:
         return None
@@ -262,7 +261,7 @@ HARMS: tuple[Harm, ...] = (
 
 
 def places_of(node: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Where links to nodes stand."""
+    """Return the places of links to nodes."""
     yield node, "l"
     for entry in node["e"]:
         yield entry, "t"
@@ -271,8 +270,10 @@ def places_of(node: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
 def harm_tree(
     root: bytes, blocks: Blocks, harm: Harm, rng: random.Random
 ) -> bytes | None:
-    """The root after one node was changed, the nodes above written anew; `blocks` get
-    the new ones, under every CID that a link to them may have."""
+    """Change one node and write the nodes above it again; return the root.
+
+    `blocks` get the new nodes, under every CID that a link may have.
+    """
     target = rng.choice(sorted(blocks))
     if rng.random() < 0.3:
         target = root
@@ -298,10 +299,7 @@ def harm_tree(
 
 
 def proven(blocks: Blocks, root: bytes, ops: list[TreeOp], before: bytes) -> list[bool]:
-    """Return what the strict way, either way and the short way prove.
-
-    A created key whose neighbours are not at hand is not proven.
-    """
+    """Return the results of the strict way, the chosen way and the short way."""
     verdicts = []
     for expected in (None, before):
         unchecked: list[bytes] = []
@@ -328,7 +326,7 @@ def proven(blocks: Blocks, root: bytes, ops: list[TreeOp], before: bytes) -> lis
 
 @settings(max_examples=150)
 @given(trees, changes_of_trees)
-def test_true_commits_are_proven_with_no_more_than_their_proof(
+def test_valid_commits_are_proven_by_their_proof_alone(
     items: Items, changes: dict[bytes, bytes | None]
 ) -> None:
     blocks: Blocks = {}
@@ -347,10 +345,9 @@ def test_true_commits_are_proven_with_no_more_than_their_proof(
 
 
 def count_harms(harm: Harm, seeds: range) -> int:
-    """Harm a tree after each seed, and have it proven; how many could be.
+    """Harm a tree after each seed, and verify it; return the number of harmed trees.
 
-    The older tree is well formed, the operations say what the new one holds but for
-    the harm: taking them back often gives the older root.
+    The older tree is valid, and the operations match the new one except for the harm.
     """
     tried = 0
     for seed in seeds:
@@ -381,22 +378,21 @@ def count_harms(harm: Harm, seeds: range) -> int:
 
 
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: str(harm.__name__))
-def test_no_way_proves_a_tree_that_the_plain_reading_does_not(harm: Harm) -> None:
+def test_harmed_tree_is_never_proven(harm: Harm) -> None:
     assert count_harms(harm, range(250)) >= 5
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: str(harm.__name__))
-def test_no_way_proves_any_of_ten_thousand_such_trees(harm: Harm) -> None:
+def test_ten_thousand_harmed_trees_are_never_proven(harm: Harm) -> None:
     assert count_harms(harm, range(1_000, 11_000)) >= 250
 
 
 @pytest.mark.parametrize("size", [3_000, 60_000, 300_000, 1_900_000])
 @pytest.mark.parametrize("filling", [[[]], "x"], ids=["items", "text"])
-def test_of_a_node_full_of_something_else_little_is_read(
+def test_node_without_matching_keys_is_hardly_read(
     monkeypatch: pytest.MonkeyPatch, size: int, filling: Any
 ) -> None:
-    """It would be read for each of some operations, and does not get less by any."""
     read = 0
 
     def decode(raw: bytes) -> Any:

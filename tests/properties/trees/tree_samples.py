@@ -1,4 +1,4 @@
-"""Trees, and commits to them, for the tests of trees."""
+"""Trees and commits for the tests of trees."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stored(items: Items) -> Tree:
 def changed(
     items: Items, changes: dict[bytes, bytes | None]
 ) -> tuple[Items, list[TreeOp]]:
-    """The items after some changes (None deletes), and the operations that did it."""
+    """Return the items after changes (None deletes), and the operations."""
     after = dict(items)
     ops = []
     for key, cid in changes.items():
@@ -48,7 +48,7 @@ def changed(
 def commit_of(
     items: Items, changes: dict[bytes, bytes | None]
 ) -> tuple[bytes, bytes, dict[bytes, bytes], list[TreeOp]]:
-    """(old root, new root, covering proof, operations) of a commit."""
+    """Return (old root, new root, covering proof, operations) of a commit."""
     tree = stored(items)
     before = tree.root()
     after, ops = changed(items, changes)

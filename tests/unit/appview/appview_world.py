@@ -1,7 +1,6 @@
-"""A small world, applied to a real index and asked over real HTTP.
+"""A small world in a real index, served over HTTP.
 
-Answers are checked against their lexicons by the server itself: one that does not fit
-is a 500, which every test here would see.
+The server checks every answer against its lexicon: a mismatch is a 500.
 """
 
 from __future__ import annotations
@@ -13,9 +12,11 @@ import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
+from small_world import FOREIGN_SERVICE, SERVICE, START, World, did
+from small_world import fill as fill_small
 from starlette.requests import Request
 
 from appview import server as appview
@@ -24,102 +25,22 @@ from indexer.apply import apply_batch
 from indexer.collections.texts import TEXTS
 from indexer.identity import save_handles
 from indexer.repos.export import open_export
-from mirror import methods as mirror
+from mirror import mirror_methods as mirror
 from network.server.listener import serving_in_thread
 from network.xrpc.server import Auth, XrpcError, XrpcServer
-from protocol.data.cbor import encode
-from protocol.data.cid import cid_for, cid_to_text, raw_cid_for
-from protocol.data.json_form import from_json
-from protocol.events.event import AccountEvent, CommitEvent, RecordOp
-from protocol.identity.keys import PrivateKey
+from protocol.events.event import AccountEvent
 from protocol.lexicon import Catalog
-from protocol.mst import EMPTY_ROOT, build_root
-from protocol.repo.commit import sign_commit
 from protocol.syntax import TidClock
 from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from storage.postgres.pool import open_pool
+from storage.private.private_store import PrivateStore
 from storage.records.interning import Interner
-
-SERVICE = "did:web:provider.example.com"
-FOREIGN_SERVICE = "did:web:feeds.example.com"
-FEED_PUBLISHER = "carol"
-START = datetime(2026, 11, 1, tzinfo=UTC)
-PICTURE = {
-    "$type": "blob",
-    "ref": {"$link": cid_to_text(raw_cid_for(b"picture"))},
-    "mimeType": "image/jpeg",
-    "size": 1000,
-}
-
-
-def did(name: str) -> str:
-    return f"did:plc:{name.ljust(24, 'a')}"
-
-
-@dataclass
-class World:
-    """What was written, before it is applied."""
-
-    clock: TidClock
-    moment: datetime = START
-    records: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    keys: dict[str, PrivateKey] = field(default_factory=dict)
-
-    def write(
-        self, name: str, collection: str, record: dict[str, Any], rkey: str = ""
-    ) -> str:
-        """Add a record; its AT-URI."""
-        self.moment += timedelta(minutes=1)
-        rkey = rkey or self.clock.next()
-        made = {"$type": collection, "createdAt": self.moment.isoformat()}
-        path = f"{collection}/{rkey}"
-        self.records.setdefault(name, {})[path] = made | record
-        return f"at://{did(name)}/{path}"
-
-    def post(self, name: str, text: str, **fields: Any) -> str:
-        return self.write(name, "app.bsky.feed.post", {"text": text, **fields})
-
-    def like(self, name: str, uri: str) -> str:
-        return self.write(name, "app.bsky.feed.like", {"subject": self.reference(uri)})
-
-    def repost(self, name: str, uri: str) -> str:
-        subject = {"subject": self.reference(uri)}
-        return self.write(name, "app.bsky.feed.repost", subject)
-
-    def follow(self, name: str, other: str) -> str:
-        return self.write(name, "app.bsky.graph.follow", {"subject": did(other)})
-
-    def reference(self, uri: str) -> dict[str, str]:
-        owner, path = uri.removeprefix("at://").split("/", 1)
-        name = next(n for n in self.records if did(n) == owner)
-        return {"uri": uri, "cid": self.cid(name, path)}
-
-    def cid(self, name: str, path: str) -> str:
-        return cid_to_text(cid_for(encode(from_json(self.records[name][path]))))
-
-    def commits(self) -> list[CommitEvent]:
-        """One first commit for each account."""
-        events = []
-        for name, records in self.records.items():
-            blocks = {p: encode(from_json(r)) for p, r in sorted(records.items())}
-            data = build_root((p.encode(), cid_for(b)) for p, b in blocks.items())
-            key = self.keys[name] = PrivateKey.generate("k256")
-            rev = self.clock.next()
-            ops = []
-            for path, block in blocks.items():
-                collection, rkey = path.split("/")
-                ops.append(RecordOp("create", collection, rkey, cid_for(block), block))
-            commit = sign_commit(did(name), data, rev, key)
-            events.append(
-                CommitEvent(did(name), rev, None, data, EMPTY_ROOT, commit, ops)
-            )
-        return events
 
 
 @dataclass
 class Provider:
-    """The served world, and how to ask it."""
+    """The served world, and its client."""
 
     url: str
     world: World
@@ -128,17 +49,9 @@ class Provider:
     app: AppView
     generator: Generator
 
-    def get(
-        self,
-        nsid: str,
-        *,
-        viewer: str | None = None,
-        headers: Mapping[str, str] = {},
-        **params: Any,
-    ) -> Any:
-        """The JSON answer of a query; an error answer raises `RefusedError`."""
-        body, _ = self.ask(nsid, viewer=viewer, headers=headers, **params)
-        return json.loads(body)
+    def get(self, nsid: str, **asked: Any) -> Any:
+        """Return the JSON answer of a query. Raises `RefusedError`."""
+        return json.loads(self.ask(nsid, **asked)[0])
 
     def ask(
         self,
@@ -149,9 +62,20 @@ class Provider:
         **params: Any,
     ) -> tuple[bytes, Mapping[str, str]]:
         url = f"{self.url}/xrpc/{nsid}?{urllib.parse.urlencode(params, doseq=True)}"
-        request = urllib.request.Request(url, headers=dict(headers))
+        return self._send(urllib.request.Request(url, headers=dict(headers)), viewer)
+
+    def post(self, nsid: str, body: Any, *, viewer: str | None = None) -> bytes:
+        """Return the answer of a procedure."""
+        headers = {"content-type": "application/json"}
+        url, data = f"{self.url}/xrpc/{nsid}", json.dumps(body).encode()
+        return self._send(urllib.request.Request(url, data, headers), viewer)[0]
+
+    def _send(
+        self, request: urllib.request.Request, viewer: str | None
+    ) -> tuple[bytes, Mapping[str, str]]:
         if viewer is not None:
-            request.add_header("x-viewer", did(viewer))
+            name, hash_sign, fragment = viewer.partition("#")
+            request.add_header("x-viewer", did(name) + hash_sign + fragment)
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
                 return answer.read(), answer.headers
@@ -161,7 +85,7 @@ class Provider:
                 raise RefusedError(error.code, body, error.headers) from None
 
     def pages(self, nsid: str, name: str, **params: Any) -> list[Any]:
-        """All items of a paged query; fails if it does not end."""
+        """Return all items of a paged query; fail if it does not end."""
         items: list[Any] = []
         cursor: dict[str, str] = {}
         for _ in range(40):
@@ -175,7 +99,8 @@ class Provider:
 
 @dataclass
 class Generator:
-    """A feed service: gives its pages in turn (the last one again and again)."""
+    """A feed service that answers with its pages in turn, the last one again and
+    again."""
 
     pages: list[ForeignSkeleton | XrpcError]
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -202,134 +127,19 @@ class RefusedError(Exception):
         self.headers = headers
 
 
-def _fill(world: World) -> dict[str, str]:
-    """Alice, Bob and Carol talk; Dan is deactivated; Eve blocks Alice."""
-    for name, display in (("alice", "Alice"), ("bob", "Bob"), ("carol", "Carol")):
-        world.write(
-            name,
-            "app.bsky.actor.profile",
-            {"displayName": display, "description": f"I am {name}", "avatar": PICTURE},
-            "self",
-        )
-    uris = {
-        "hello": world.post("alice", "Hello quokka", langs=["en"]),
-        "dans": world.post("dan", "Dan was here, quokka"),
-        "eves": world.post("eve", "Eve's quokka"),
-        "picture": world.post(
-            "bob",
-            "look",
-            embed={
-                "$type": "app.bsky.embed.images",
-                "images": [
-                    {
-                        "alt": "a wombat",
-                        "image": PICTURE,
-                        "aspectRatio": {"width": 4, "height": 3},
-                    }
-                ],
-            },
-        ),
-        "external": world.post(
-            "bob",
-            "a link",
-            embed={
-                "$type": "app.bsky.embed.external",
-                "external": {
-                    "uri": "https://example.com/x",
-                    "title": "X",
-                    "description": "d",
-                },
-            },
-            labels={
-                "$type": "com.atproto.label.defs#selfLabels",
-                "values": [{"val": "spoiler"}],
-            },
-        ),
-    }
-
-    def answer(name: str, text: str, parent: str, root: str) -> str:
-        reply = {
-            "root": world.reference(uris[root]),
-            "parent": world.reference(uris[parent]),
-        }
-        return world.post(name, text, reply=reply)
-
-    def quote(uri: str) -> dict[str, Any]:
-        return {"$type": "app.bsky.embed.record", "record": world.reference(uri)}
-
-    uris["reply"] = answer("bob", "Hi Alice", "hello", "hello")
-    uris["reply2"] = answer("carol", "Hi both", "reply", "hello")
-    uris["reply3"] = answer("alice", "Thanks", "reply2", "hello")
-    uris["hidden_reply"] = answer("dan", "nobody sees me", "hello", "hello")
-    uris["quote"] = world.post("carol", "see this", embed=quote(uris["picture"]))
-    uris["quote_hidden"] = world.post("carol", "gone", embed=quote(uris["dans"]))
-    uris["quote_media"] = world.post(
-        "carol",
-        "both",
-        embed={
-            "$type": "app.bsky.embed.recordWithMedia",
-            "record": quote(uris["hello"]),
-            "media": world.records["bob"][uris["picture"].split("/", 3)[3]]["embed"],
-        },
-    )
-    uris["list"] = world.write(
-        "carol",
-        "app.bsky.graph.list",
-        {"name": "friends", "purpose": "app.bsky.graph.defs#curatelist"},
-    )
-    world.write(
-        "carol",
-        "app.bsky.graph.listitem",
-        {"subject": did("alice"), "list": uris["list"]},
-    )
-    for name in ("latest", "popular", "following", "unknown"):
-        uris[f"feed_{name}"] = world.write(
-            FEED_PUBLISHER,
-            "app.bsky.feed.generator",
-            {"did": SERVICE, "displayName": name.title(), "description": "a feed"},
-            name,
-        )
-    uris["feed_foreign"] = world.write(
-        FEED_PUBLISHER,
-        "app.bsky.feed.generator",
-        {"did": FOREIGN_SERVICE, "displayName": "Foreign"},
-        "foreign",
-    )
-    uris["quote_list"] = world.post("carol", "my list", embed=quote(uris["list"]))
-    uris["quote_feed"] = world.post("bob", "nice", embed=quote(uris["feed_latest"]))
-    # A feed that has no record in any repo, liked and quoted all the same.
-    uris["own_latest"] = f"at://{SERVICE}/app.bsky.feed.generator/latest"
-    subject = {"uri": uris["own_latest"], "cid": world.reference(uris["hello"])["cid"]}
-    world.write("dan", "app.bsky.feed.like", {"subject": subject})
-    own_quote = {"$type": "app.bsky.embed.record", "record": subject}
-    uris["quote_own"] = world.post("carol", "from the provider", embed=own_quote)
-    for name in ("bob", "carol", "dan"):
-        world.like(name, uris["hello"])
-        world.follow(name, "alice")
-    world.like("alice", uris["picture"])
-    world.like("alice", uris["feed_latest"])
-    uris["repost"] = world.repost("bob", uris["hello"])
-    world.repost("carol", uris["hello"])
-    world.follow("alice", "bob")
-    world.write("eve", "app.bsky.graph.block", {"subject": did("alice")})
-    uris["strange"] = world.write(
-        "alice", "org.example.garden.plant", {"name": "fern", "height": 3}, "fern"
-    )
-    for i in range(12):
-        world.post("bob", f"number {i} of many")
-    return uris
-
-
 @contextmanager
 def serve_world(
     url: str,
-    fill: Callable[[World], dict[str, str]] = _fill,
+    fill: Callable[[World], dict[str, str]] = fill_small,
     statuses: Mapping[str, str] = {"dan": "deactivated"},
     unnamed: Collection[str] = (),
     **changes: Any,
 ) -> Iterator[Provider]:
-    """Fill the index at `url` and serve it. `statuses`: accounts that are not active;
-    `unnamed`: accounts without a handle; `changes` are of the AppView."""
+    """Fill the index at `url` and serve it.
+
+    `statuses` are of accounts that are not active, `unnamed` accounts have no handle,
+    `changes` are fields of the AppView.
+    """
     micros = iter(range(round(START.timestamp() * 1e6), 2**53, 60_000_000))
     world = World(TidClock(1, lambda: next(micros)))
     uris = fill(world)
@@ -375,6 +185,7 @@ def serve_world(
         )
         app = AppView(
             pool=pool,
+            private=PrivateStore(names),
             engine=engine,
             cursor_secret=b"secret",
             service_did=SERVICE,
@@ -401,7 +212,7 @@ async def _authenticate(request: Request, nsid: str) -> Auth | None:
 
 async def _resolve_handle(handle: str, *, refresh: bool = False) -> str | None:
     if handle == "renamed.example.com" and not refresh:
-        return did("alice")  # who had it an hour ago
+        return did("alice")  # the owner an hour ago
     return did("outside") if handle == "outside.example.com" else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appview_world import PICTURE, World, did
+from small_world import PICTURE, World, did
 
 POST = "app.bsky.feed.post"
 REPOST = "app.bsky.feed.repost"
@@ -28,7 +28,7 @@ def uri_of(name: str, rkey: str) -> str:
 
 
 def fill(world: World) -> dict[str, str]:
-    """Write everything; names of single records to their AT-URIs."""
+    """Write everything; return the AT-URIs of single records by name."""
     uris = _fill_times(world)
     uris |= _fill_threads(world)
     _fill_hidden(world)
@@ -92,7 +92,7 @@ def _fill_threads(world: World) -> dict[str, str]:
 
 
 def _fill_media(world: World) -> None:
-    """One post with a picture beside a quote, one with a video, one with a card."""
+    """Write a post with a picture beside a quote, one with a video, one with a card."""
     images = {"$type": "app.bsky.embed.images"}
     images["images"] = [{"alt": "", "image": PICTURE}]  # type: ignore[assignment]
     quoted = world.reference(world.post("vic", "plain"))
@@ -107,8 +107,7 @@ def _fill_media(world: World) -> None:
 
 
 def _fill_hidden(world: World) -> None:
-    """Vera sees few of the newest posts, likes and follows: mal blocks her, and so do
-    a dozen others."""
+    """Write posts, likes and follows of accounts that block Vera, ahead of others."""
     shown = [world.post("ann", f"zebra {number}") for number in range(7)]
     for _ in range(40):
         world.post("mal", "zebra of mal")
@@ -129,7 +128,7 @@ def _fill_rings(world: World) -> None:
     names = ("ann", "ben", "cyd", "dot", "eli")
     for place, name in enumerate(names):
         answer(world, name, "3m2222222222b", uri_of(names[place - 1], "3m2222222222b"))
-    # Two that answer each other, below a root that is none of them.
+    # Two that reply to each other, below another root.
     root = uri_of("cyd", "3m2222222222c")
     world.write("cyd", POST, {"text": "root"}, "3m2222222222c")
     answer(world, "ann", "3m2222222222d", uri_of("ben", "3m2222222222d"), root)

@@ -1,4 +1,4 @@
-"""More requests than connections: each is answered, or told to come again."""
+"""More requests than connections: each gets an answer or a 503."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ask_at_once(url: str, times: int) -> list[tuple[int, str | None]]:
 
 
 class Starter:
-    """Starts providers whose pools are kept in `pools`."""
+    """Starter of providers whose pools are kept in `pools`."""
 
     def __init__(
         self, database: str, home: Path, monkeypatch: pytest.MonkeyPatch
@@ -71,18 +71,18 @@ class Starter:
 def serve(
     provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Starter:
-    """Start the real provider with a pool of some connections."""
+    """Return a starter of the real provider with a pool of some connections."""
     return Starter(provider.database, tmp_path, monkeypatch)
 
 
-def test_search_needs_one_connection_at_a_time(serve: Starter) -> None:
+def test_search_holds_one_connection_at_a_time(serve: Starter) -> None:
     with serve(1) as url:
         assert ask(url + SEARCH)[0] == 200
         assert ask(url + "/xrpc/app.bsky.feed.searchPosts?q=quokk&sort=top")[0] == 200
         assert ask(url + "/?q=quokka")[0] == 200
 
 
-def test_parallel_searches_are_answered_or_told_to_come_again(serve: Starter) -> None:
+def test_parallel_searches_are_answered_or_get_503(serve: Starter) -> None:
     with serve(2) as url:
         answers: list[tuple[int, str | None]] = []
         searches = threading.Thread(
@@ -98,7 +98,7 @@ def test_parallel_searches_are_answered_or_told_to_come_again(serve: Starter) ->
         assert ask(url + PROFILE)[0] == 200
 
 
-def test_a_profile_is_answered_beside_parallel_searches(serve: Starter) -> None:
+def test_profile_is_answered_beside_parallel_searches(serve: Starter) -> None:
     with serve(provider_module.THREADS) as url:
         searches = threading.Thread(target=ask_at_once, args=(url + SEARCH, 32))
         searches.start()
@@ -106,7 +106,7 @@ def test_a_profile_is_answered_beside_parallel_searches(serve: Starter) -> None:
         searches.join()
 
 
-def test_requests_that_wait_too_long_are_told_to_come_again(
+def test_requests_that_wait_too_long_get_503(
     serve: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provider_module, "MAX_WAIT_S", 0.05)

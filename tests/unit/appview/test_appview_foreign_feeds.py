@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from appview_world import FOREIGN_SERVICE, SERVICE, Generator, Provider, RefusedError
+from appview_world import Generator, Provider, RefusedError
+from small_world import FOREIGN_SERVICE, SERVICE
 
 from appview.app import ForeignItem, ForeignSkeleton
 from network.xrpc.server import XrpcError
@@ -27,7 +28,8 @@ def generator(provider: Provider) -> Iterator[Generator]:
 
 @pytest.fixture
 def ask(provider: Provider, generator: Generator) -> Ask:
-    """`ask(*pages, viewer=…)`: the answer to getFeed with these pages to come."""
+    """Return `ask(*pages, viewer=…)`: the answer to getFeed with these pages to
+    come."""
 
     def ask(*pages: ForeignSkeleton | XrpcError, **options: Any) -> dict[str, Any]:
         generator.pages = [*pages]
@@ -39,7 +41,7 @@ def ask(provider: Provider, generator: Generator) -> Ask:
     return ask
 
 
-def test_what_the_service_says_of_an_entry_is_kept(
+def test_foreign_feed_keeps_context_and_request_id(
     provider: Provider, ask: Ask
 ) -> None:
     uris = provider.uris
@@ -60,7 +62,7 @@ def test_what_the_service_says_of_an_entry_is_kept(
     assert answer["cursor"] == "more"
 
 
-def test_reposts_that_nobody_made_are_left_out(provider: Provider, ask: Ask) -> None:
+def test_foreign_feed_drops_invented_reposts(provider: Provider, ask: Ask) -> None:
     uris = provider.uris
     like = uris["repost"].replace("feed.repost", "feed.like")
     claims = [
@@ -73,7 +75,7 @@ def test_reposts_that_nobody_made_are_left_out(provider: Provider, ask: Ask) -> 
     assert [entry["post"]["uri"] for entry in feed] == [uris["external"]]
 
 
-def test_viewer_of_a_token_for_the_feed_service_is_known(
+def test_token_for_the_feed_service_names_the_viewer(
     provider: Provider, ask: Ask, generator: Generator
 ) -> None:
     page = ForeignSkeleton([ForeignItem(provider.uris["picture"])])
@@ -88,7 +90,7 @@ def test_viewer_of_a_token_for_the_feed_service_is_known(
     assert "like" in answer["feed"][0]["post"]["viewer"]
     kept = {"accept-language": "de", "x-bsky-topics": "cats"}
     assert generator.asked[0]["headers"] == kept | {"authorization": "Bearer abc"}
-    # Neither is a token for us or for a third service theirs to see.
+    # A token for another service is not forwarded.
     for aud in (SERVICE, "did:web:third.example.com"):
         generator.asked.clear()
         ask(page, viewer="alice", headers=headers | {"x-aud": aud})
@@ -97,7 +99,7 @@ def test_viewer_of_a_token_for_the_feed_service_is_known(
         ask(XrpcError("UnknownFeed", "no", 400))
 
 
-def test_pages_of_which_nothing_is_shown_are_passed_over(
+def test_foreign_feed_skips_pages_without_shown_items(
     provider: Provider, ask: Ask, generator: Generator
 ) -> None:
     hidden = ForeignItem(provider.uris["dans"])
@@ -106,7 +108,7 @@ def test_pages_of_which_nothing_is_shown_are_passed_over(
     answer = ask(*pages)
     assert (len(answer["feed"]), answer["cursor"]) == (1, "2")
     assert [asked["cursor"] for asked in generator.asked] == [None, "1"]
-    # The service may refuse a second page for one token, and has no end to offer.
+    # The service may refuse a second page for one token.
     answer = ask(pages[0], XrpcError("BadJwt", "used before", 401))
     assert answer == {"feed": []}
     generator.asked.clear()

@@ -1,4 +1,4 @@
-"""What one answer holds is bounded, however large the records are."""
+"""Bounds of one answer with large records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from appview_world import START, World, did
+from small_world import START, World, did
 
 from appview.hydration.records import POST
 from appview.hydration.state import MAX_ANSWER_BYTES, State
@@ -25,7 +25,7 @@ from storage.records.record_allowance import Allowance
 
 
 class _Session:
-    """Nobody is signed in."""
+    """A session without a viewer."""
 
     viewer_actor = None
     labelers = Labelers()
@@ -41,7 +41,7 @@ def state_of(databases: Any) -> Iterator[Any]:
     micros = iter(range(round(START.timestamp() * 1e6), 2**53, 60_000_000))
     world = World(TidClock(1, lambda: next(micros)))
     for number in range(6):
-        # Small as they are stored, large as they are read; and large both ways.
+        # Small as stored and large as decoded, and large both ways.
         world.post("mal", f"{number}", junk=[{}] * 100_000, more="x" * 400_000)
         noise = "".join(
             chr(0x4E00 + n * n * (number + 7) % 20_000) for n in range(90_000)
@@ -65,14 +65,14 @@ def _addresses(state: State, actor: int) -> list[Address]:
     return [Address(actor, POST, rkey) for (rkey,) in rows]
 
 
-def test_large_posts_are_left_out_and_take_nobodys_place(state_of: Any) -> None:
+def test_large_posts_are_left_out_and_others_shown(state_of: Any) -> None:
     state, ids = state_of()
     honest = _addresses(state, ids[did("bob")])
     large = _addresses(state, ids[did("mal")])
     assert (len(honest), len(large)) == (6, 12)
     tracemalloc.start()
     state.load_posts([*large, *honest])
-    # What is loaded later in the same answer comes out of the same allowance.
+    # Later loads of the same answer share the allowance.
     state.load_records(large)
     shown = [to_json(post.record.value) for post in state.posts.values()]
     _, peak = tracemalloc.get_traced_memory()
@@ -85,14 +85,14 @@ def test_large_posts_are_left_out_and_take_nobodys_place(state_of: Any) -> None:
     assert sum(map(len, held)) <= MAX_ANSWER_BYTES
 
 
-def test_one_large_post_is_shown(state_of: Any) -> None:
+def test_single_large_post_is_shown(state_of: Any) -> None:
     state, ids = state_of()
     [first, *_] = _addresses(state, ids[did("mal")])
     state.load_posts([first])
     assert first in state.posts
 
 
-def test_nothing_left_is_nothing_read(state_of: Any) -> None:
+def test_spent_allowance_reads_no_record(state_of: Any) -> None:
     state, ids = state_of()
     state.allowance = Allowance(0, 1_000)
     state.load_posts(_addresses(state, ids[did("bob")]))

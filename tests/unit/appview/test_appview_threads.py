@@ -1,4 +1,4 @@
-"""Threads whose posts stand in rings: each post once, upwards and downwards."""
+"""Threads with cycles: each post once, upwards and downwards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def provider(databases: Any) -> Iterator[Provider]:
 
 
 def posts_of(view: dict[str, Any]) -> Counter[str]:
-    """Return the number of times that each post stands in a thread."""
+    """Return the number of times that each post is in a thread."""
     found = Counter([view["post"]["uri"]])
     for reply in view.get("replies", ()):
         found += posts_of(reply)
@@ -37,14 +37,14 @@ def posts_of(view: dict[str, Any]) -> Counter[str]:
     ("name", "rkey", "members", "upwards"),
     [
         ("ann", "3m2222222222a", ["ann"], 1),
-        # Each names another root, so upwards nobody is of the same thread.
+        # Each names another root, so there are no parents.
         ("cyd", "3m2222222222b", ["ann", "ben", "cyd", "dot", "eli"], 1),
         ("ann", "3m2222222222d", ["ann", "ben", "dot"], 3),
         ("dot", "3m2222222222d", ["ann", "ben", "dot"], 3),
     ],
 )
 @pytest.mark.parametrize("height", [0, 1, 2, 1000])
-def test_thread_of_a_ring_holds_each_post_once(
+def test_thread_of_a_cycle_holds_each_post_once(
     provider: Provider,
     name: str,
     rkey: str,
@@ -73,7 +73,7 @@ def test_replies_are_left_out_at_the_depth_limit(provider: Provider) -> None:
     assert (leaf["post"]["record"]["text"], leaf["replies"]) == ("own_deeper", [])
 
 
-def test_reply_that_names_another_root_is_shown_as_it_is_counted(
+def test_reply_with_another_root_is_shown_and_counted_alike(
     provider: Provider,
 ) -> None:
     wrong, root = provider.uris["wrong_root"], provider.uris["bens_root"]
@@ -81,11 +81,11 @@ def test_reply_that_names_another_root_is_shown_as_it_is_counted(
     uris = {reply["post"]["uri"] for reply in thread["replies"]}
     assert uris == {provider.uris["in_bens_thread"], wrong}
     assert thread["post"]["replyCount"] == len(uris)
-    # Upwards its thread is another one.
+    # Its parents are of another thread.
     assert "parent" not in provider.get(THREAD, uri=wrong)["thread"]
 
 
-def test_work_for_a_client_that_is_gone_ends(provider: Provider) -> None:
+def test_work_ends_when_the_client_disconnects(provider: Provider) -> None:
     asked = iter([False, False, False])
     context = RequestContext(
         provider.app, THREAD, is_client_gone=lambda: next(asked, True)

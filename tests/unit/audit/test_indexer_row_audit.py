@@ -1,5 +1,4 @@
-"""Rows that follow from records, made wrong one by one behind the index's back: each is
-found by making them of the records again, and mended by a fetch."""
+"""Derived rows that were corrupted: found by the audit and repaired by a fetch."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from indexer_steps import import_repo
 from indexer_world import (
     CREATED,
     FOLLOW,
@@ -31,7 +31,6 @@ from audit.row_audit import audit_rows, audit_whole
 from indexer.apply import apply_batch
 from indexer.collections.registry import ROW_TABLES
 from indexer.links import MAX_LINKS
-from indexer.repos.checkout import Checkout
 from storage.collections import LINK_PARTITIONS
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
@@ -43,7 +42,7 @@ NOTE = "org.example.note"
 
 
 def everything(a: Author, b: Author) -> dict[str, Any]:
-    """A record of every collection that has rows, and every kind of edge."""
+    """Write a record of every collection with rows, and every kind of edge."""
     hello = f"{POST}/3kaaaaaaaaa2b"
     listed, item = a.uri(f"{LIST}/friends"), "app.bsky.graph.listitem"
     mention = {
@@ -116,7 +115,7 @@ def rows(conn: Conn, table: str) -> list[tuple[Any, ...]]:
 
 
 def check(conn: Conn, interner: Interner, a: Author, table: str) -> None:
-    """It is found, in this table and nowhere else, and by nothing else."""
+    """Check that only this table is reported."""
     assert audit_repo(conn, a.did).ok, "the records themselves are right"
     found = audit_rows(conn, interner, a.did)
     assert not found.ok, table
@@ -127,16 +126,14 @@ def check(conn: Conn, interner: Interner, a: Author, table: str) -> None:
 
 
 def recounted(conn: Conn) -> bool:
-    """What was behind the back of the counts they are told by counting."""
+    """Recount, since counts were bypassed."""
     recount_stats(conn, repair=True)
     return recount_stats(conn).ok
 
 
 def mend(conn: Conn, interner: Interner, a: Author) -> None:
     clear_repo(conn, interner, a.did, NOW, "wrong")
-    with Checkout(conn, interner, a.did, a.host, now=NOW) as checkout:
-        checkout.add(a.repo_records())
-        checkout.finish(a.head())
+    import_repo(conn, interner, a)
 
 
 def other_value(value: Any) -> Any:
@@ -151,7 +148,7 @@ def other_value(value: Any) -> Any:
     return 1 if value is None else value + 1
 
 
-# What is not known of its type from a NULL.
+# Types that a NULL does not show.
 EMPTY = {"avatar": b"x", "banner": b"x", "langs": ["xx"], "created_at": NOW}
 
 
@@ -233,7 +230,7 @@ def test_a_wrong_edge_of_each_partition(
             continue  # its record says nothing
         assert right(conn, interner, a, b)
         assert run(conn, statement.format(partition, one)) == 1, name
-        # Edges too many are not looked for, edges that miss or changed are.
+        # Surplus edges are not searched; missing and changed ones are.
         cheap = audit_rows(conn, interner, a.did, most_link_bytes=0)
         assert not cheap.ok, name
         check(conn, interner, a, partition)
@@ -242,7 +239,7 @@ def test_a_wrong_edge_of_each_partition(
     assert recounted(conn)
 
 
-def test_an_edge_of_no_record_is_found_where_all_may_be_read(
+def test_surplus_edge_by_scan(
     conn: Conn, interner: Interner, two: list[Author]
 ) -> None:
     a, b = two
@@ -260,7 +257,7 @@ def test_an_edge_of_no_record_is_found_where_all_may_be_read(
         assert right(conn, interner, a, b)
 
 
-def test_what_is_not_shown(conn: Conn, interner: Interner, two: list[Author]) -> None:
+def test_wrong_index_errors(conn: Conn, interner: Interner, two: list[Author]) -> None:
     a, b = two
     actor = interner.actors([a.did])[a.did]
     assert run(conn, "UPDATE index_error SET reason = 'in other words'") == 2
@@ -277,7 +274,7 @@ def test_what_is_not_shown(conn: Conn, interner: Interner, two: list[Author]) ->
     check(conn, interner, a, "index_error")
 
 
-def test_a_row_keeps_when_it_was_first_seen(
+def test_row_keeps_first_time(
     conn: Conn, interner: Interner, two: list[Author]
 ) -> None:
     a, b = two
@@ -285,14 +282,12 @@ def test_a_row_keeps_when_it_was_first_seen(
         if table.dated:
             run(conn, f"UPDATE {table.name} SET indexed_at = %s", NOW + timedelta(9))
     assert right(conn, interner, a, b), "no record says when it was seen"
-    # But a post cannot be newer in a feed than both its times.
+    # A post's sort time cannot be later than both its times.
     run(conn, "UPDATE post SET indexed_at = created_at - interval '1 day'")
     check(conn, interner, a, "post")
 
 
-def test_rows_of_a_record_do_not_depend_on_the_others_of_its_batch(
-    conn: Conn, interner: Interner
-) -> None:
+def test_rows_are_independent_of_their_batch(conn: Conn, interner: Interner) -> None:
     a, b = author(0), author(1)
     target = b.uri(f"{POST}/3kaaaaaaaaa2b")
     # The reply stands behind so many links that none is taken any more.

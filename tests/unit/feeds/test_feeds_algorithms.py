@@ -95,7 +95,7 @@ def posts(items: list[SkeletonItem]) -> list[Address]:
 def test_latest_leaves_replies_out_and_pages_without_gap(conn: Conn) -> None:
     first = add_post(conn, ANNA, 30)
     add_post(conn, BERT, 20, parent=first)
-    # Three posts of one moment: the keyset must not lose one at the page's edge.
+    # Three posts at the same time: a page edge must not lose one.
     same = [add_post(conn, actor, 10) for actor in (ANNA, BERT, CARL)]
     newest = add_post(conn, CARL, 1)
     expected = [newest, *reversed(same), first]
@@ -124,7 +124,7 @@ def test_popular_holds_its_places_while_somebody_pages(conn: Conn) -> None:
     assert [entry.item.post for entry in [*first, *second]] == expected
 
 
-def test_following_shows_posts_and_reposts_of_the_followed(conn: Conn) -> None:
+def test_following_shows_posts_and_reposts_of_followed_accounts(conn: Conn) -> None:
     for followed in (ANNA, BERT):
         add_link(conn, FOLLOW_SUBJECT, VIEWER, 500, Address(followed, 0, 0))
     stranger = add_post(conn, CARL, 100)

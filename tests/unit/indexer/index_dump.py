@@ -1,4 +1,4 @@
-"""All that the index holds, by name, and what a search engine was told of it."""
+"""Dump of the index by names, and of what a search engine received."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.records.record_codec import decompress
 
 
 class Documents:
-    """A search engine that remembers what it was told."""
+    """A search engine that stores its documents."""
 
     def __init__(self) -> None:
         self.records: dict[Address, RecordDocument] = {}
@@ -43,7 +43,7 @@ class Documents:
         self.actors.clear()
 
 
-# What a number of each column stands for.
+# Names for the ids of each column.
 _NAMED = {
     **dict.fromkeys(("actor", "parent_actor", "root_actor", "list_actor"), "did"),
     **dict.fromkeys(("subject", "target_actor"), "did"),
@@ -57,8 +57,8 @@ _TABLES = (
     *("post_stats", "subject_stats", "actor_stats"),
     *(table.name for table in ROW_TABLES),
 )
-# Which edge of an account to a subject came first depends on the way, and so does how
-# often a post was seen to be deleted.
+# The first edge of an account to a subject depends on the way, and so does the number
+# of seen deletions of a post.
 _EDGE = "rkey, target_rkey, actor, target_actor, target_collection, path, sort_at"
 _QUERIES = {
     "link": f"SELECT {_EDGE} FROM link UNION ALL SELECT {_EDGE} FROM uncounted_link",
@@ -67,7 +67,7 @@ _QUERIES = {
 
 
 def dump(conn: Conn) -> dict[str, Counter[Any]]:
-    """Table -> rows, with names where the index has numbers."""
+    """Return table -> rows, with names in place of ids."""
     names: dict[str, dict[int, Any]] = {
         "did": dict(conn.execute("SELECT id, did FROM actor").fetchall()),
         "nsid": dict(conn.execute("SELECT id, nsid FROM collection").fetchall()),

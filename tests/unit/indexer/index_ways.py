@@ -1,4 +1,4 @@
-"""The ways in which a repo's rows come about, each fed with the same history."""
+"""Ways in which a repo's rows come about, each fed with the same history."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from storage.repos.selections import wanted_selection
 
 
 class World:
-    """An empty index, and the steps that ways are made of."""
+    """An empty index, and the steps of the ways."""
 
     def __init__(self, conn: Conn, interner: Interner, history: History, seed: int):
         self.conn = conn
@@ -44,7 +44,7 @@ class World:
         self._seq = 0
 
     def live(self, events: Sequence[CommitEvent], most: int = 9) -> None:
-        """Live commits, in batches of any size."""
+        """Apply live commits in batches of any size."""
         at = 0
         while at < len(events):
             step = self.rng.randrange(1, most + 1)
@@ -61,7 +61,7 @@ class World:
         self.live(self.history.mix(self.rng, [0] * len(ends), ends), most)
 
     def claim(self) -> None:
-        """All repos are being fetched."""
+        """Mark all repos as being fetched."""
         for writer in self.history.writers:
             actor = self.interner.actors([writer.did])[writer.did]
             self.conn.execute(
@@ -112,7 +112,7 @@ class World:
     def difference(self, before: Writer, after: Writer) -> None:
         known, blocks = before.blocks(), after.blocks()
         held = before.leaves().items()
-        # A record that is new at its key comes along, wherever else it stood before.
+        # A record new at its key is sent, even if it stood elsewhere before.
         moved = {cid for key, cid in after.leaves().items() if (key, cid) not in held}
         new = {cid: raw for cid, raw in blocks.items() if cid not in known}
         new |= {cid: blocks[cid] for cid in moved}
@@ -138,7 +138,7 @@ class World:
             pass
 
     def check(self) -> dict[str, Counter[Any]]:
-        """Everything that is held; every count counted anew, every repo audited."""
+        """Check everything stored: recount all counts, audit all repos."""
         self.drain()
         assert recount_stats(self.conn).wrong == dict.fromkeys(
             ("post_stats", "subject_stats", "actor_stats"), 0
@@ -155,7 +155,7 @@ class World:
             (d.uri, d.title, d.text, d.langs, d.tags, d.mentions, d.urls, d.features)
             for d in self.documents.records.values()
         )
-        # An account without a profile comes in with its handle, or when it is back.
+        # An account without a profile is queued with its handle, or on its return.
         found.update(
             told
             for d in self.documents.actors.values()
@@ -208,7 +208,7 @@ def _differences(world: World) -> None:
 
 
 def _buffered(world: World, bring: Callable[[Sequence[int]], None]) -> None:
-    """What comes while repos are fetched, older commits among it."""
+    """Apply what comes during a fetch, older commits included."""
     history = world.history
     middle = history.cut(world.rng)
     world.claim()

@@ -1,4 +1,4 @@
-"""Authors whose repos are real trees, and a plain model of what the index must hold."""
+"""Authors with real trees, and a plain model of the expected index."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Author:
         writes: dict[str, dict[str, Any] | bytes | None],
         drops: dict[str, bytes | None] | None = None,
     ) -> CommitEvent:
-        """One commit: path -> value to write, None to delete."""
+        """Make one commit: path -> value to write, None to delete."""
         ops: list[RecordOp] = []
         dropped: list[DroppedOp] = []
         for path, value in writes.items():
@@ -115,7 +115,7 @@ class Author:
             raw = value if isinstance(value, bytes) else cbor.encode(value)
             self.records[path] = raw
             action = "update" if known else "create"
-            # Decoded already, as it is by whoever proves a commit.
+            # Decoded already, as verification does.
             fields = None if isinstance(value, bytes) else cbor.decode_fast(raw)
             ops.append(RecordOp(action, nsid, rkey, cid_for(raw), raw, fields))  # type: ignore[arg-type]
         for path, cid in (drops or {}).items():
@@ -127,7 +127,7 @@ class Author:
         return self._event(tuple(ops), tuple(dropped))
 
     def write(self, nsid: str, value: dict[str, Any]) -> tuple[str, CommitEvent]:
-        """Create one record under a new TID: its path and its commit."""
+        """Create one record under a new TID; return its path and its commit."""
         path = f"{nsid}/{CLOCK.next()}"
         return path, self.commit({path: value})
 
@@ -166,7 +166,7 @@ class Author:
         ]
 
     def values_of(self, nsid: str) -> list[Any]:
-        """Its records of one collection, decoded."""
+        """Return an author's records of one collection, decoded."""
         values: list[Any] = [cbor.decode(raw) for raw in self.records.values()]
         return [value for value in values if value["$type"] == nsid]
 
@@ -208,7 +208,7 @@ def _key_texts(conn: Conn) -> Callable[[int], str]:
 
 
 def held_records(conn: Conn) -> dict[tuple[str, str], bytes]:
-    """(DID, path) -> exact bytes of everything in `record`."""
+    """Return (DID, path) -> exact bytes of everything in `record`."""
     text = _key_texts(conn)
     return {
         (did, f"{nsid}/{text(rkey)}"): decompress(value)
@@ -226,7 +226,7 @@ def written_records(authors: Iterable[Author]) -> dict[tuple[str, str], bytes]:
 
 
 def held_post_counts(conn: Conn) -> dict[str, tuple[int, ...]]:
-    """URI -> (likes, reposts, replies, quotes), of posts that have any."""
+    """Return URI -> (likes, reposts, replies, quotes) of posts that have any."""
     text = _key_texts(conn)
     return {
         f"at://{did}/{POST}/{text(rkey)}": tuple(counts)
@@ -241,7 +241,7 @@ def held_post_counts(conn: Conn) -> dict[str, tuple[int, ...]]:
 
 
 def expected_post_counts(authors: Iterable[Author]) -> dict[str, tuple[int, ...]]:
-    """The same, counted the simplest way: an account likes and reposts a post once."""
+    """Count the same in the simplest way: an account counts once for a post."""
     counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for someone in authors:
         for kind, place in ((LIKE, 0), (REPOST, 1)):
@@ -260,7 +260,7 @@ def expected_post_counts(authors: Iterable[Author]) -> dict[str, tuple[int, ...]
 
 
 def held_actor_counts(conn: Conn) -> dict[str, tuple[int, ...]]:
-    """DID -> (followers, follows, posts), of accounts that have any."""
+    """Return DID -> (followers, follows, posts) of accounts that have any."""
     return {
         did: tuple(counts)
         for did, *counts in conn.execute(
@@ -286,7 +286,7 @@ def expected_actor_counts(authors: Iterable[Author]) -> dict[str, tuple[int, ...
 
 
 def repo_row(conn: Conn, did: str) -> tuple[Any, ...]:
-    """(state, rev, data) of a repo."""
+    """Return (state, rev, data) of a repo."""
     row = conn.execute(
         "SELECT state, rev, data FROM repo JOIN actor ON actor.id = actor "
         "WHERE did = %s",

@@ -1,5 +1,7 @@
-"""Records of every collection, right and wrong ones, drawn from a seed: of few keys and
-few accounts, so that they meet."""
+"""Seeded records of every collection, valid and invalid.
+
+They use few keys and few accounts, so that they meet.
+"""
 
 from __future__ import annotations
 
@@ -73,15 +75,15 @@ class Kinds:
         self._odd_dids = ("did:web:localhost%3A80", "did:a:" + "b" * 2_000, "did:a:b")
 
     def path(self) -> str:
-        """Where a record may stand."""
+        """Return a path for a record."""
         return f"{self._pick(NSIDS)}/{self.rkey()}"
 
     def rkey(self) -> str:
-        """A record key."""
+        """Return a record key."""
         return self._pick(ODD_KEYS if self._rng.random() < 0.25 else TIDS)
 
     def record(self, nsid: str) -> bytes:
-        """The bytes of a record that can be kept, of its collection's shape or not."""
+        """Return the bytes of a record that can be kept, of a valid shape or not."""
         made: Any = _MADE.get(nsid, Kinds._thing)(self)
         made["$type"] = nsid
         if self._rng.random() < 0.2:
@@ -89,7 +91,7 @@ class Kinds:
         return cbor.encode(made)
 
     def unkept(self) -> bytes:
-        """The bytes of a record that cannot be kept."""
+        """Return the bytes of a record that cannot be kept."""
         deep: Any = "did:plc:" + "a" * 24
         for _ in range(40):
             deep = [deep]

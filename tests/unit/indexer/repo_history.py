@@ -1,4 +1,4 @@
-"""Commits of a few accounts, drawn from a seed, and where each of them stood."""
+"""Seeded commits of a few accounts, and the state of each after every commit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from storage.collections import FEED_POST
 
 @dataclass
 class Writer(Author):
-    """An author some of whose records cannot be kept; `unkept` are their bytes."""
+    """An author with some records that cannot be kept; `unkept` are their bytes."""
 
     unkept: dict[str, bytes] = field(default_factory=dict)
 
@@ -32,7 +32,7 @@ class Writer(Author):
         )
 
     def write_all(self, writes: dict[str, bytes | None]) -> CommitEvent:
-        """One commit: path -> bytes of a record, kept or not; None to delete."""
+        """Make one commit: path -> bytes of a record, kept or not; None to delete."""
         reasons = {path: _reason(path, raw) for path, raw in writes.items()}
         good = {path: raw for path, raw in writes.items() if reasons[path] is None}
         bad = {path: raw for path, raw in writes.items() if reasons[path] is not None}
@@ -58,7 +58,7 @@ class Writer(Author):
         return leaves | {path.encode(): cid for path, cid in self.dropped.items()}
 
     def tree_records(self, keeps: Iterable[str] | None = None) -> list[RepoRecord]:
-        """Whatever the tree holds, as a reader of repos gives it."""
+        """Return everything in the tree, as a repo reader yields it."""
         found = [
             RepoRecord(collection, rkey, cid_for(raw), raw)
             for path, raw in {**self.records, **self.unkept}.items()
@@ -68,7 +68,7 @@ class Writer(Author):
         return sorted(found, key=lambda record: (record.collection, record.rkey))
 
     def tree_drops(self, keeps: Iterable[str] | None = None) -> list[DroppedOp]:
-        """What has no path at all."""
+        """Return the tree keys without a valid path."""
         return [
             DroppedOp(path, cid_for(raw), DropReason.BAD_PATH)
             for path, raw in self.unkept.items()
@@ -82,7 +82,7 @@ class Writer(Author):
 
 
 def _reason(path: str, raw: bytes | None) -> DropReason | None:
-    """Why a write is dropped, as whoever proves a commit finds it."""
+    """Return the reason for dropping a write, as verification finds it."""
     if path in BAD_PATHS:
         return DropReason.BAD_PATH
     if raw is None:
@@ -92,7 +92,7 @@ def _reason(path: str, raw: bytes | None) -> DropReason | None:
 
 
 class History:
-    """Commits of a few accounts, and where each account stood after each of them."""
+    """Commits of a few accounts, and the state of each after every commit."""
 
     def __init__(self, seed: int, *, accounts: int = 3, commits: int = 24) -> None:
         rng = random.Random(seed)
@@ -133,13 +133,13 @@ class History:
             self.states[who].append(writer.snapshot())
 
     def cut(self, rng: random.Random) -> list[int]:
-        """How many commits of each account come in some first way: one at least."""
+        """Return how many commits of each account come first: at least one."""
         return [rng.randrange(1, len(events) + 1) for events in self.events]
 
     def mix(
         self, rng: random.Random, begin: Sequence[int], end: Sequence[int]
     ) -> list[CommitEvent]:
-        """Commits of all accounts in some order, each account's own in theirs."""
+        """Return the commits of all accounts, each account's own in order."""
         left = [list(e[a:b]) for e, a, b in zip(self.events, begin, end, strict=True)]
         order = [n for n, events in enumerate(left) for _ in events]
         rng.shuffle(order)

@@ -1,4 +1,4 @@
-"""Where a batch is cut: by the links that its records make, and nowhere else."""
+"""Splits of batches by the links that their records make."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def record(links: int) -> bytes:
 
 
 def commit(*ops: tuple[str, int], drops: int = 0) -> CommitEvent:
-    """(action, links of the new record) of each operation."""
+    """Make a commit of (action, links of the new record) for each operation."""
     made = []
     for number, (action, links) in enumerate(ops):
         value = None if action == "delete" else record(links)
@@ -76,10 +76,10 @@ def test_parts_are_the_batch_in_its_order(batch: list[Event], most: int) -> None
     assert [event for part in parts for event in part] == batch
     weights = [sum(map(links_of, part)) for part in parts]
     for number, (part, weight) in enumerate(zip(parts, weights, strict=True)):
-        # No more than that, but for an event that is as much by itself.
+        # No more than the limit, except an event that exceeds it by itself.
         assert weight <= most or len(part) == 1 or not any(map(links_of, part[1:]))
         if number:
-            # And none where there was no need.
+            # No part is split without need.
             assert part
             assert weights[number - 1] + links_of(part[0]) > most
 
@@ -91,11 +91,11 @@ def test_a_thousand_likes_are_one_part() -> None:
     assert list(parts_of([])) == [[]]
 
 
-def test_commits_that_make_very_many_links_go_alone() -> None:
+def test_commit_with_many_links_is_its_own_part() -> None:
     # One block at two hundred keys: of 35 kB, 130,000 links.
     large = commit(*[("create", 650)] * 200)
     assert [len(part) for part in parts_of([large] * 5)] == [1] * 5
-    # What they delete is not known yet, but may be as much.
+    # Deletes may remove as many links.
     emptied = commit(*[("delete", 0)] * 200)
     most = MOST_LINKS // LINKS_OF_REPLACED // 200
     parts = [len(part) for part in parts_of([emptied] * 5)]
@@ -103,7 +103,7 @@ def test_commits_that_make_very_many_links_go_alone() -> None:
     assert sum(parts) == 5
 
 
-def test_no_record_has_more_links_than_its_bytes_say() -> None:
+def test_most_links_is_an_upper_bound() -> None:
     for links in (0, 1, 5, MAX_LINKS, MAX_LINKS + 5):
         found = len(find_links(cbor.decode(record(links))))  # type: ignore[arg-type]
         assert found == most_links(record(links))

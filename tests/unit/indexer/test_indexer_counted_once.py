@@ -1,4 +1,4 @@
-"""An account counts once for a subject; a post made anew starts at its new CID."""
+"""One count for an account and a subject; recreated posts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BLOCK = "app.bsky.graph.block"
 
 
 def check(conn: Conn, interner: Interner, *authors: Author) -> None:
-    """Counts are what the edges say, and the edges what the records say."""
+    """Compare counts with edges, and edges with records."""
     assert recount_stats(conn).ok
     for someone in authors:
         found = audit_whole(conn, interner, someone.did)
@@ -57,13 +57,13 @@ def counts(conn: Conn, uri: str) -> tuple[int, ...]:
 
 
 def edges(conn: Conn) -> list[tuple[int, int]]:
-    """(actor, rkey) of what counts, however it is asked for."""
+    """Return (actor, rkey) of counted edges, by every query."""
     rows = conn.execute("SELECT actor, rkey FROM link ORDER BY 1, 2").fetchall()
     conn.rollback()
     return rows
 
 
-def test_an_account_counts_once(conn: Conn, apply: Any, interner: Interner) -> None:
+def test_account_counts_once(conn: Conn, apply: Any, interner: Interner) -> None:
     a, b = author(0), author(1)
     path, event = a.write(POST, post())
     uri = a.uri(path)
@@ -97,9 +97,7 @@ def test_an_account_counts_once(conn: Conn, apply: Any, interner: Interner) -> N
     check(conn, interner, a, b)
 
 
-def test_a_like_deleted_and_made_anew_in_one_commit(
-    conn: Conn, apply: Any, interner: Interner
-) -> None:
+def test_like_recreated_at_once(conn: Conn, apply: Any, interner: Interner) -> None:
     a, b = author(0), author(1)
     uri = a.uri(f"{POST}/3laaaaaaaaa22")  # which never comes
     first, second, third = (f"{LIKE}/{CLOCK.next()}" for _ in range(3))
@@ -118,9 +116,7 @@ def test_a_like_deleted_and_made_anew_in_one_commit(
     check(conn, interner, b)
 
 
-def test_a_thousand_likes_of_one_account(
-    conn: Conn, apply: Any, interner: Interner
-) -> None:
+def test_many_likes_of_one_account(conn: Conn, apply: Any, interner: Interner) -> None:
     a, b, c = author(0), author(1), author(2)
     uri = a.uri(f"{POST}/3laaaaaaaaa22")
     paths = [f"{LIKE}/{CLOCK.next()}" for _ in range(1_000)]
@@ -171,9 +167,7 @@ def test_fetched_repos_count_once(
     check(conn, interner, b)
 
 
-def test_an_edge_aside_without_one_that_counts_is_found(
-    conn: Conn, apply: Any, interner: Interner
-) -> None:
+def test_orphaned_uncounted_edge(conn: Conn, apply: Any, interner: Interner) -> None:
     b = author(1)
     uri = author(0).uri(f"{POST}/3laaaaaaaaa22")
     apply(b.commit({f"{LIKE}/a": like(uri), f"{LIKE}/b": like(uri)}))
@@ -203,7 +197,7 @@ def new_path(nsid: str) -> str:
 
 
 def reacted(someone: Author, uri: str, cid: str) -> Any:
-    """Every kind of edge to a post, by its CID, from one account."""
+    """Write every kind of edge to a post, by its CID, from one account."""
     value: dict[str, Any] = {
         new_path(LIKE): like(uri),
         new_path(REPOST): repost(uri),
@@ -222,7 +216,7 @@ def reacted(someone: Author, uri: str, cid: str) -> Any:
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_a_post_made_anew_has_what_points_to_its_new_cid(
+def test_recreated_post_counts_edges_to_new_cid(
     conn: Conn, apply: Any, interner: Interner, together: bool
 ) -> None:
     a, b, c = author(0), author(1), author(2)
@@ -236,7 +230,7 @@ def test_a_post_made_anew_has_what_points_to_its_new_cid(
     apply(event, reacted(b, uri, old), reacted(b, uri, old), reacted(c, uri, old))
     assert counts(conn, uri) == (2, 2, 3, 3)
     ended, begun = a.commit({path: None}), a.commit({path: post("second")})
-    # Another host's word of the new post may be here before the post.
+    # Edges of other hosts may come before the new post.
     early = reacted(c, uri, cid())
     if together:
         apply(early, ended, begun)
@@ -249,7 +243,7 @@ def test_a_post_made_anew_has_what_points_to_its_new_cid(
     check(conn, interner, a, b, c)
     apply(reacted(b, uri, cid()))
     assert counts(conn, uri) == (1, 1, 2, 2)
-    # What was for the first post does not come back when the newer goes.
+    # Edges to the first post do not return when the newer goes.
     likes = [p for p in b.records if p.startswith((LIKE, REPOST))]
     apply(b.commit(dict.fromkeys(likes[-2:])))
     assert counts(conn, uri)[:2] == (0, 0)
@@ -261,7 +255,7 @@ def test_a_post_made_anew_has_what_points_to_its_new_cid(
     check(conn, interner, a, b, c)
 
 
-def test_of_a_post_made_anew_no_more_edges_are_read_than_the_bound(
+def test_recreated_post_reads_bounded_edges(
     conn: Conn, apply: Any, interner: Interner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recreated_posts, "MAX_EDGES", 3)
@@ -275,9 +269,7 @@ def test_of_a_post_made_anew_no_more_edges_are_read_than_the_bound(
     check(conn, interner, a, *likers)
 
 
-def test_a_batch_that_comes_again_counts_nothing_twice(
-    conn: Conn, interner: Interner
-) -> None:
+def test_replayed_batch_counts_once(conn: Conn, interner: Interner) -> None:
     b = author(1)
     uri = author(0).uri(f"{POST}/3laaaaaaaaa22")
     events = [b.write(LIKE, like(uri))[1] for _ in range(3)]

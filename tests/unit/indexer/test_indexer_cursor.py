@@ -1,9 +1,7 @@
-"""The cursor is never ahead of the rows, wherever a batch is cut off.
+"""The cursor, never ahead of the rows, at any interruption of a batch.
 
-A batch is run again and again on a connection that dies at its first statement, then
-at its second, and so on, as a killed process does. After each death the database must
-hold all of the batch or nothing. A worker that saves its cursor first, or whose rows
-go into two transactions, is caught by the same look.
+A batch runs on a connection that dies at its first statement, then at its second, and
+so on. After each death the database must hold all of the batch or nothing.
 """
 
 from __future__ import annotations
@@ -48,11 +46,12 @@ HOST = 1
 
 
 class KilledError(Exception):
-    """The process is no more."""
+    """A simulated crash of the process."""
 
 
 class MortalCursor(psycopg.Cursor[Any]):
-    """Counts the statements of all cursors; before the last one granted, dies."""
+    """A cursor that counts the statements of all and dies before the last allowed
+    one."""
 
     granted = 0
     used = 0
@@ -87,7 +86,7 @@ def apply(
 def apply_cursor_first(
     conn: Conn, interner: Interner, events: Sequence[Event], cursors: dict[int, int]
 ) -> None:
-    """The planted fault: safe as long as nobody is killed."""
+    """Plant a fault: save the cursor in a transaction before the rows."""
     with conn.transaction():
         save_cursors(conn, cursors)
     apply_batch(conn, interner, events, {}, NOW)
@@ -96,14 +95,14 @@ def apply_cursor_first(
 def apply_in_halves(
     conn: Conn, interner: Interner, events: Sequence[Event], cursors: dict[int, int]
 ) -> None:
-    """The other planted fault: the cursor of both halves is saved with the first."""
+    """Plant a fault: save the cursor of both halves with the first."""
     middle = len(events) // 2
     apply_batch(conn, interner, events[:middle], cursors, NOW)
     apply_batch(conn, interner, events[middle:], {}, NOW)
 
 
 def make_batch() -> tuple[list[Any], list[Event], list[Event]]:
-    """(authors, the batch before, the batch that will be cut off)."""
+    """Return (authors, the batch before, the batch to interrupt)."""
     a, b = author(0), author(1)
     path, first = a.write(POST, post("first"))
     before: list[Event] = [first, b.commit({f"{PROFILE}/self": profile("B")})]
@@ -122,7 +121,7 @@ def make_batch() -> tuple[list[Any], list[Event], list[Event]]:
 
 
 def look(url: str) -> tuple[int | None, dict[tuple[str, str], bytes], list[Any]]:
-    """What another process sees: cursor, records, and every other table's size."""
+    """Return what another process sees: cursor, records, sizes of all tables."""
     with psycopg.connect(url) as conn:
         sizes = [
             conn.execute(f"SELECT count(*) FROM {table}").fetchone()
@@ -143,10 +142,10 @@ def look(url: str) -> tuple[int | None, dict[tuple[str, str], bytes], list[Any]]
         return load_cursor(conn, HOST), held_records(conn), [*sizes, *states]
 
 
-def find_deaths_that_tear(
+def find_torn_batches(
     url: str, interner: Interner, run: Apply
 ) -> tuple[int, list[int]]:
-    """Die at every statement; (how many there are, those that tore the batch)."""
+    """Die at every statement; return (their number, those that tore the batch)."""
     authors, before, later = make_batch()
     with psycopg.connect(url) as conn:
         apply(conn, interner, before, {HOST: 10})
@@ -180,26 +179,21 @@ def find_deaths_that_tear(
     return MortalCursor.granted, torn
 
 
-def test_a_batch_cut_off_at_any_statement_leaves_nothing(
-    index_db: str, interner: Interner
-) -> None:
-    statements, torn = find_deaths_that_tear(index_db, interner, apply)
+def test_interrupted_batch_leaves_nothing(index_db: str, interner: Interner) -> None:
+    statements, torn = find_torn_batches(index_db, interner, apply)
     assert torn == []
     assert statements >= 15
 
 
 @pytest.mark.parametrize("planted", [apply_cursor_first, apply_in_halves])
-def test_planted_faults_are_found(
-    index_db: str, interner: Interner, planted: Apply
-) -> None:
-    _, torn = find_deaths_that_tear(index_db, interner, planted)
+def test_faults_are_found(index_db: str, interner: Interner, planted: Apply) -> None:
+    _, torn = find_torn_batches(index_db, interner, planted)
     assert torn != []
 
 
 @contextlib.contextmanager
-def looks_from_outside(index_db: str, conn: Conn) -> Iterator[set[tuple[int, int]]]:
-    """What another connection sees behind each statement: the cursor, and how many
-    records."""
+def visible_states(index_db: str, conn: Conn) -> Iterator[set[tuple[int, int]]]:
+    """Return what another connection sees behind each statement: cursor and records."""
     seen: set[tuple[int, int]] = set()
     with psycopg.connect(index_db, autocommit=True) as outside:
 
@@ -218,11 +212,10 @@ def looks_from_outside(index_db: str, conn: Conn) -> Iterator[set[tuple[int, int
         yield seen
 
 
-def test_whoever_looks_at_any_time_sees_cursor_and_rows_together(
+def test_cursor_and_rows_are_visible_together(
     index_db: str, conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not only after a death: a look from outside between any two statements."""
-    with looks_from_outside(index_db, conn) as seen:
+    with visible_states(index_db, conn) as seen:
         a = author(0)
         events: list[CommitEvent] = [a.write(POST, post(str(n)))[1] for n in range(20)]
         for start in range(0, 20, 5):
@@ -232,11 +225,11 @@ def test_whoever_looks_at_any_time_sees_cursor_and_rows_together(
     assert seen == {(n, n) for n in range(0, 20, 5)}
 
 
-def test_of_a_batch_in_parts_the_cursor_comes_with_the_last(
+def test_parts_save_cursor_with_the_last(
     index_db: str, conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_parts, "MOST_LINKS", 4)
-    with looks_from_outside(index_db, conn) as seen:
+    with visible_states(index_db, conn) as seen:
         a, b = author(0), author(1)
         links = [b.uri(f"{POST}/{n}") for n in range(4)]
         note = {"$type": "org.example.note", "to": links}
@@ -246,7 +239,7 @@ def test_of_a_batch_in_parts_the_cursor_comes_with_the_last(
     assert seen == {(0, 0), (0, 1), (0, 2), (3, 3), (3, 4), (3, 5)}
 
 
-def test_a_batch_in_parts_cut_off_at_any_statement_comes_again(
+def test_interrupted_parts_can_be_repeated(
     index_db: str, interner: Interner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_parts, "MOST_LINKS", 1)

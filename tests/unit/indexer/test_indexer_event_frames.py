@@ -1,4 +1,4 @@
-"""Which frame of an event is sent on."""
+"""Frames that rebroadcast an event."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ DEEP_HEADER = b"\xa3" + HEADER[1:].replace(b"\x62op", DEEP + b"\x62op")
     [PLAIN.replace(b"\x63seq", b"\x78\x03seq"), DEEP_HEADER + PLAIN[len(HEADER) :]],
     ids=["long key", "deep header"],
 )
-def test_what_we_read_and_cannot_number_is_told_in_our_words(frame: bytes) -> None:
-    # One of them in the log would end the stream of everybody.
+def test_unnumberable_commit_becomes_sync(frame: bytes) -> None:
+    # One of them in the log would end every subscriber's stream.
     assert decode_frame(frame).body["seq"] == 5
     told = frame_of(IdentityEvent(DID, None, 5, 1, frame=frame), NOW)
     assert told != frame
@@ -45,7 +45,7 @@ def test_what_we_read_and_cannot_number_is_told_in_our_words(frame: bytes) -> No
 
 
 @pytest.mark.parametrize("kind", ["#identity", "#account", "#sync"])
-def test_large_frames_that_are_no_commits_are_told_in_our_words(kind: str) -> None:
+def test_large_unsigned_frame_is_rewritten(kind: str) -> None:
     fields: dict[str, Any] = {
         "seq": 5,
         "did": DID,
@@ -67,11 +67,11 @@ def test_large_frames_that_are_no_commits_are_told_in_our_words(kind: str) -> No
         assert decode_frame(told).t == kind
 
 
-def test_a_status_of_any_length_is_not_sent_on() -> None:
+def test_long_status_is_not_rebroadcast() -> None:
     told = frame_of(AccountEvent(DID, False, "x" * 4_900_000, 5, 1), NOW)
     assert len(told) < 1_000
     assert decode_frame(told).body["active"] is False
 
 
-def test_any_other_frame_is_sent_on_as_it_is() -> None:
+def test_usual_frame_is_rebroadcast_unchanged() -> None:
     assert frame_of(IdentityEvent(DID, None, 5, 1, frame=PLAIN), NOW) == PLAIN

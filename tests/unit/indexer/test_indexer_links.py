@@ -1,4 +1,4 @@
-"""Links and rows out of records, without a database."""
+"""Links and rows of records, without a database."""
 
 from __future__ import annotations
 
@@ -83,8 +83,7 @@ def test_links_of_one_record_are_bounded() -> None:
     assert len(find_links({"a": dids})) == MAX_LINKS
 
 
-def test_too_many_links_before_the_one_that_is_needed() -> None:
-    """Names beyond the bound have no number: the record is not shown, nothing fails."""
+def test_link_beyond_limit_gives_no_row() -> None:
     names = Names({}, {}, {})
     value = {"list": URI, "subject": DID}
     with pytest.raises(InvalidRecordError, match="too many links"):
@@ -113,8 +112,7 @@ def test_a_record_with_links_may_link(value: dict[str, Any]) -> None:
 
 
 @given(value=st.dictionaries(st.text(max_size=6), values, max_size=5))
-def test_any_value_gives_rows_or_a_named_fault(value: dict[str, Any]) -> None:
-    """Nothing a stranger writes raises anything but InvalidRecordError."""
+def test_any_value_gives_rows_or_invalid_record(value: dict[str, Any]) -> None:
     for nsid, module in COLLECTIONS.items():
         shaped = value | {
             "$type": nsid,
@@ -251,7 +249,7 @@ def test_only_self_is_a_profile() -> None:
     assert rows[0][1] == (1, None, None, None, None, None, SOURCE.indexed_at)
 
 
-def test_somebody_elses_list_takes_no_members() -> None:
+def test_foreign_list_takes_no_members() -> None:
     value = {"list": URI, "subject": OTHER}
     names = Names({DID: 5, OTHER: 6}, {"app.bsky.feed.post": 1}, {"3laaaaaaaaa22": 9})
     assert list_item_rows(value, SOURCE, names) == []
@@ -297,9 +295,7 @@ def test_times(text: str, time: datetime) -> None:
         ]
     ),
 )
-def test_the_usual_form_of_times_has_no_rule_of_its_own(
-    numbers: tuple[int, ...], form: str
-) -> None:
+def test_usual_times_parse_like_others(numbers: tuple[int, ...], form: str) -> None:
     text = form.format(*numbers)
     try:
         time = require_time({"createdAt": text})

@@ -1,5 +1,8 @@
-"""Random histories against a plain model: whatever happens, in whatever batches, the
-index ends at what the authors wrote, every count is exact, every root is rebuilt."""
+"""Random histories, compared with a plain model.
+
+In any batches the index ends at what the authors wrote, every count is exact, and every
+root can be rebuilt.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from indexer_steps import import_repo
 from indexer_world import (
     FOLLOW,
     LIKE,
@@ -34,7 +38,6 @@ from indexer_world import (
 
 from audit.repo_audit import audit_repo, recount_stats
 from indexer.apply import apply_batch
-from indexer.repos.checkout import Checkout
 from protocol.data.cid import cid_for
 from protocol.events.event import CommitEvent
 from protocol.syntax import tid_to_int
@@ -131,13 +134,10 @@ class Index:
     def fetch(self, someone: Author) -> None:
         if someone.rev is None:
             return
-        with Checkout(self.conn, self.interner, someone.did, 1, now=NOW) as checkout:
-            checkout.add(someone.repo_records())
-            checkout.drop(someone.repo_drops())
-            checkout.finish(someone.head())
+        import_repo(self.conn, self.interner, someone)
 
     def settle(self) -> None:
-        """What a worker does: fetch every repo that is not synchronized."""
+        """Fetch every repo that is not synchronized, as a worker does."""
         self.flush()
         rows = self.conn.execute(
             "SELECT did FROM repo JOIN actor ON actor.id = actor "
@@ -202,7 +202,7 @@ def test_any_history_ends_at_what_was_written(
     index.check()
 
 
-def test_the_model_notices_a_wrong_count(conn: Conn, pool: Pool) -> None:
+def test_model_detects_wrong_count(conn: Conn, pool: Pool) -> None:
     index = Index(conn, Interner(pool))
     index.step("commit", 0, [(POST, _KEYS[0], "put", 0, _KEYS[0], 0)])
     index.step("commit", 1, [(LIKE, _KEYS[0], "put", 0, _KEYS[0], 1)])

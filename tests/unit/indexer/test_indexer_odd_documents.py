@@ -1,5 +1,4 @@
-"""No record whatever stops the search index: one that Postgres would refuse as it
-stands is cut, and all others go in."""
+"""Search documents of odd records: cut if Postgres would refuse them."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ def features(kind: str, field: str, *values: str) -> dict[str, Any]:
 
 
 def _ligatures(words: int) -> str:
-    """Each character becomes four letters of two bytes, and no word comes twice."""
+    """Return text whose characters become four letters each, without repeated words."""
     rng = random.Random(4)
     letters = "\ufdf1\ufdf3\ufdf4\ufdf6\ufdf7\ufdf8"
     return " ".join("".join(rng.choices(letters, k=16)) for _ in range(words))
@@ -67,9 +66,7 @@ ODD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_record_keeps_no_other_from_being_found(
-    conn: Conn, pool: Pool, apply: Apply, name: str
-) -> None:
+def test_odd_record_is_indexed(conn: Conn, pool: Pool, apply: Apply, name: str) -> None:
     odd, plain = author(0), author(1)
     value = ODD[name]
     _, first = odd.write(value["$type"], value)

@@ -1,4 +1,4 @@
-"""Jetstream's server on a source in memory: who does not read is cut off."""
+"""The Jetstream server on a source in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import json
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -15,14 +16,14 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
 from mirror.jetstream import PATH, Jetstream
-from mirror.jetstream_events import Message, Moment, Record
+from mirror.jetstream_events import EventMessages, Message, Record
 from mirror.jetstream_options import (
     BadOptionsError,
     Options,
     read_query,
     read_update,
 )
-from mirror.outgoing_events import SentEvent
+from mirror.outgoing_events import OutgoingEvent
 from network.server.listener import serving
 from protocol.data import cbor
 from protocol.data.cid import (
@@ -39,6 +40,9 @@ POST, LIKE = "app.bsky.feed.post", "app.bsky.feed.like"
 DID = "did:plc:" + "a" * 24
 
 
+Served = tuple[Jetstream, str, aiohttp.ClientSession]
+
+
 async def until(check: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
     while not check():
@@ -47,7 +51,7 @@ async def until(check: Callable[[], bool]) -> None:
 
 
 class Large:
-    """A moment of one message."""
+    """An event with one message."""
 
     did = DID
 
@@ -79,31 +83,31 @@ class Source:
         return [(n, Large(n, self.size)) for n in range(seq + 1, end + 1)]
 
 
-class SlowToTell(Source):
+class SlowTail(Source):
     async def tail(self) -> int:
         await asyncio.sleep(0.2)
         return self.last
 
 
-def test_what_happens_once_the_connection_stands_is_not_missed() -> None:
-    async def work() -> None:
-        source: Any = SlowToTell(7, 10)
-        server = Jetstream(source, poll=0.02)
-        app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
-        async with (
-            serving(app) as url,
-            aiohttp.ClientSession() as session,
-            session.ws_connect(f"{url}{PATH}") as socket,
-        ):
-            source.last += 1
-            found = await asyncio.wait_for(socket.receive_json(), 30)
-            assert found["seq"] == 8
+@asynccontextmanager
+async def served(source: Any, **options: Any) -> AsyncIterator[Served]:
+    """Serve a source; gives the server, its URL and a client."""
+    server = Jetstream(source, **{"poll": 0.02, **options})
+    app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
+    async with serving(app) as url, aiohttp.ClientSession() as session:
+        yield server, f"{url}{PATH}", session
 
-    asyncio.run(work())
+
+async def test_jetstream_sends_events_committed_after_connecting() -> None:
+    source = SlowTail(7, 10)
+    async with served(source) as (_, url, session), session.ws_connect(url) as socket:
+        source.last += 1
+        found = await asyncio.wait_for(socket.receive_json(), 30)
+        assert found["seq"] == 8
 
 
 @pytest.mark.parametrize("text", ["\x01" * 90_000, "a" * 90_000 + "\U0001f600"])
-def test_what_is_kept_of_a_record_is_about_its_block(text: str) -> None:
+def test_jetstream_keeps_records_in_about_their_size(text: str) -> None:
     value = cbor.encode({"$type": POST, "text": text})
     record = Record(value)
     tracemalloc.start()
@@ -116,65 +120,51 @@ def test_what_is_kept_of_a_record_is_about_its_block(text: str) -> None:
     assert held < 3 * len(value)
 
 
-def test_who_does_not_read_is_cut_off_and_holds_up_nobody() -> None:
-    async def work() -> None:
-        source: Any = Source(3_000, 20_000)
-        server = Jetstream(source, poll=0.02, send_timeout=0.5)
-        app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
-        async with serving(app) as url, aiohttp.ClientSession() as session:
-            host = url.removeprefix("http://")
-            reader, writer = await asyncio.open_connection(
-                *host.split(":"), limit=1_000
-            )
-            writer.write(
-                f"GET {PATH}?cursor=0 HTTP/1.1\r\nHost: {host}\r\n"
-                "Upgrade: websocket\r\nConnection: Upgrade\r\n"
-                "Sec-WebSocket-Version: 13\r\n"
-                "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
-            )
-            async with session.ws_connect(f"{url}{PATH}?cursor=3000") as good:
-                for _ in range(5):
-                    source.last += 1
-                    found = await asyncio.wait_for(good.receive_json(), 30)
-                    assert found["seq"] == source.last
-                await until(lambda: server.subscribers <= 1)
+async def test_jetstream_cuts_off_a_reader_that_stops_alone() -> None:
+    source = Source(3_000, 20_000)
+    async with served(source, send_timeout=0.5) as (server, url, session):
+        host = url.removeprefix("http://").removesuffix(PATH)
+        reader, writer = await asyncio.open_connection(*host.split(":"), limit=1_000)
+        writer.write(
+            f"GET {PATH}?cursor=0 HTTP/1.1\r\nHost: {host}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        async with session.ws_connect(f"{url}?cursor=3000") as good:
+            for _ in range(5):
                 source.last += 1
                 found = await asyncio.wait_for(good.receive_json(), 30)
                 assert found["seq"] == source.last
-            writer.close()
-            del reader
+            await until(lambda: server.subscribers <= 1)
+            source.last += 1
+            found = await asyncio.wait_for(good.receive_json(), 30)
+            assert found["seq"] == source.last
+        writer.close()
+        del reader
 
-    asyncio.run(work())
 
-
-def test_who_was_live_and_falls_behind_is_told_so() -> None:
-    async def work() -> None:
-        source: Any = Source(1, 100_000)
-        server = Jetstream(source, poll=0.01, ring_events=5, send_timeout=60.0)
-        app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
-        async with (
-            serving(app) as url,
-            aiohttp.ClientSession() as session,
-            session.ws_connect(f"{url}{PATH}") as socket,
-        ):
-            await until(lambda: server.subscribers == 1)
-            await asyncio.sleep(0.2)
-            for _ in range(300):
-                source.last += 1
-                await asyncio.sleep(0.002)
-            async with asyncio.timeout(60):
-                while (message := await socket.receive()).type is (
-                    aiohttp.WSMsgType.TEXT
-                ):
-                    pass
-            assert message.type is aiohttp.WSMsgType.CLOSE
-            assert (message.data, message.extra) == (1008, "ConsumerTooSlow")
-
-    asyncio.run(work())
+async def test_jetstream_closes_a_live_reader_that_falls_behind() -> None:
+    source = Source(1, 100_000)
+    options = {"poll": 0.01, "ring_events": 5, "send_timeout": 60.0}
+    async with (
+        served(source, **options) as (server, url, session),
+        session.ws_connect(url) as socket,
+    ):
+        await until(lambda: server.subscribers == 1)
+        await asyncio.sleep(0.2)
+        for _ in range(300):
+            source.last += 1
+            await asyncio.sleep(0.002)
+        async with asyncio.timeout(60):
+            while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
+                pass
+        assert message.type is aiohttp.WSMsgType.CLOSE
+        assert (message.data, message.extra) == (1008, "ConsumerTooSlow")
 
 
 class Commit:
-    """A moment of three messages."""
+    """An event with three messages."""
 
     did = DID
 
@@ -195,31 +185,24 @@ class Commits(Source):
         return [(n, Commit(n)) for n in range(seq + 1, end + 1)]
 
 
-def test_a_cursor_may_be_of_any_message_of_a_commit() -> None:
-    async def work() -> None:
-        source: Any = Commits(9, 0)
-        server = Jetstream(source, poll=0.02)
-        app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
-        async with serving(app) as url, aiohttp.ClientSession() as session:
-            for cursor in (50, 51, 52):
-                address = f"{url}{PATH}?cursor={cursor}"
-                async with session.ws_connect(address) as socket:
-                    found = [(await socket.receive_json())["time_us"] for _ in "123"]
-                    expected = [50, 51, 52, 60, 61, 62][cursor - 50 :]
-                    assert found == expected[:3]
-            # Of the future, in nanoseconds: what comes next, however early.
-            for cursor in (10**18, 10**18 * 9):
-                address = f"{url}{PATH}?cursor={cursor}"
-                async with session.ws_connect(address) as socket:
-                    await until(lambda: server.subscribers == 1)
-                    await asyncio.sleep(0.2)
-                    await socket.send_bytes(b"this means nothing")
-                    source.last += 1
-                    found = (await socket.receive_json())["time_us"]
-                    assert found == source.last * 10
-                await until(lambda: server.subscribers == 0)
-
-    asyncio.run(work())
+async def test_jetstream_cursor_may_be_inside_a_commit() -> None:
+    source = Commits(9, 0)
+    async with served(source) as (server, url, session):
+        for cursor in (50, 51, 52):
+            async with session.ws_connect(f"{url}?cursor={cursor}") as socket:
+                found = [(await socket.receive_json())["time_us"] for _ in "123"]
+                expected = [50, 51, 52, 60, 61, 62][cursor - 50 :]
+                assert found == expected[:3]
+        # In the future, in nanoseconds: the stream begins with the next event.
+        for cursor in (10**18, 10**18 * 9):
+            async with session.ws_connect(f"{url}?cursor={cursor}") as socket:
+                await until(lambda: server.subscribers == 1)
+                await asyncio.sleep(0.2)
+                await socket.send_bytes(b"this means nothing")
+                source.last += 1
+                found = (await socket.receive_json())["time_us"]
+                assert found == source.last * 10
+            await until(lambda: server.subscribers == 0)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +221,9 @@ def test_a_cursor_may_be_of_any_message_of_a_commit() -> None:
         ([POST], None, True),
     ],
 )
-def test_collections(wanted: list[str], collection: str | None, yes: bool) -> None:
+def test_jetstream_options_filter_collections(
+    wanted: list[str], collection: str | None, yes: bool
+) -> None:
     options = read_query([("wantedCollections", name) for name in wanted])
     assert options.wants_collection(collection) is yes
     update = {"wantedCollections": wanted}
@@ -256,17 +241,17 @@ def test_collections(wanted: list[str], collection: str | None, yes: bool) -> No
         '{"type":"options_update","payload":{"maxMessageSizeBytes":"1"}}',
     ],
 )
-def test_updates_that_are_none(text: str) -> None:
+def test_jetstream_updates_that_are_malformed(text: str) -> None:
     with pytest.raises(BadOptionsError):
         read_update(text)
 
 
-def test_an_update_replaces_all_and_other_messages_change_nothing() -> None:
+def test_jetstream_update_replaces_all_options() -> None:
     assert read_update('{"type":"hello"}') is None
     assert read_update(b'{"type":"options_update","payload":{}}') == Options()
 
 
-def test_limits_count_what_differs() -> None:
+def test_jetstream_limits_ignore_duplicates() -> None:
     dids = [("wantedDids", f"did:plc:{n:024}") for n in range(10_001)]
     assert len(read_query([*dids[:-1], *dids[:-1]]).dids) == 10_000
     with pytest.raises(BadOptionsError):
@@ -278,12 +263,12 @@ def test_limits_count_what_differs() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-5", "big", "0", "9" * 40])
-def test_a_size_that_is_none_is_no_limit(text: str) -> None:
+def test_jetstream_malformed_size_is_no_limit(text: str) -> None:
     assert read_query([("maxMessageSizeBytes", text)]).max_bytes == 0
 
 
 @pytest.mark.parametrize(
-    ("t", "fields", "told"),
+    ("t", "fields", "sent"),
     [
         ("#identity", {"time": b"x", "handle": "a.test"}, {"handle": "a.test"}),
         ("#identity", {"time": "now", "handle": [b"x"]}, {"time": "now"}),
@@ -292,17 +277,17 @@ def test_a_size_that_is_none_is_no_limit(text: str) -> None:
         ("#account", {"active": True, "time": {"a": b"x"}}, {"active": True}),
     ],
 )
-def test_fields_of_any_type_do_not_end_the_stream(
-    t: str, fields: dict[str, Any], told: dict[str, Any]
+def test_jetstream_survives_fields_of_any_type(
+    t: str, fields: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     frame = encode_frame(t, {"seq": 5, "did": DID, **fields})
     logged = LoggedEvent(7, 1, frame)
-    moment = Moment(SentEvent(logged, DID, t))
-    (message,) = moment.messages
-    assert json.loads(message.data)[t[1:]] == {"did": DID, "seq": 7, **told}
+    event = EventMessages(OutgoingEvent(logged, DID, t))
+    (message,) = event.messages
+    assert json.loads(message.data)[t[1:]] == {"did": DID, "seq": 7, **sent}
 
 
-def test_what_is_dropped_when_it_comes_in_is_not_told() -> None:
+def test_jetstream_leaves_dropped_records_out() -> None:
     good = cbor.encode({"$type": POST, "text": "good"})
     values = {
         "good": (cid_for(good), good),
@@ -328,16 +313,16 @@ def test_what_is_dropped_when_it_comes_in_is_not_told() -> None:
     ops.append({"action": "delete", "path": f"{POST}/gone", "cid": None})
     body: dict[str, cbor.Value] = {"repo": DID, "rev": "r", "blocks": car, "ops": ops}
     frame = encode_frame("#commit", body)
-    moment = Moment(SentEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
-    texts = [message.data for message in moment.messages]
-    told = [json.loads(text)["commit"] for text in texts if text]
-    assert [(one["operation"], one["rkey"]) for one in told] == [
+    event = EventMessages(OutgoingEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
+    texts = [message.data for message in event.messages]
+    sent = [json.loads(text)["commit"] for text in texts if text]
+    assert [(one["operation"], one["rkey"]) for one in sent] == [
         ("create", "good"),
         ("delete", "gone"),
     ]
 
 
-def test_one_record_in_many_messages_is_read_once_and_kept_as_text() -> None:
+def test_jetstream_reads_a_shared_record_once() -> None:
     heavy = cbor.encode({"$type": POST, "x": [{} for _ in range(20_000)]})
     cid, root = cid_for(heavy), cid_for(b"")
     car = car_header(root) + car_block(root, b"") + car_block(cid, heavy)
@@ -352,22 +337,22 @@ def test_one_record_in_many_messages_is_read_once_and_kept_as_text() -> None:
     frame = encode_frame("#commit", body)
     tracemalloc.start()
     try:
-        moment = Moment(SentEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
-        for message in moment.messages:
-            told = message.data
+        event = EventMessages(OutgoingEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
+        for message in event.messages:
+            sent = message.data
         kept, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    times = [json.loads(message.data)["time_us"] for message in moment.messages[:3]]
+    times = [json.loads(message.data)["time_us"] for message in event.messages[:3]]
     assert times == [1, 2, 3]
-    commit = json.loads(told)["commit"]
+    commit = json.loads(sent)["commit"]
     assert (commit["rkey"], len(commit["record"]["x"])) == ("k199", 20_000)
     assert commit["cid"] == cid_to_text(cid)
     assert kept < 1_000_000
     assert peak < 20_000_000
 
 
-def test_an_event_that_cannot_be_told_ends_nobodys_connection() -> None:
+def test_jetstream_skips_an_unreadable_event() -> None:
     for frame in (b"", encode_frame("#commit", {"repo": DID, "ops": 5})):
-        moment = Moment(SentEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
-        assert list(moment.messages) == list(moment.messages) == []
+        event = EventMessages(OutgoingEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
+        assert list(event.messages) == list(event.messages) == []

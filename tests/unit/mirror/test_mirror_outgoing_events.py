@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from mirror.outgoing_events import SentEvents, numbered_frame
+from mirror.outgoing_events import OutgoingEvents, numbered_frame
 from protocol.events.frames import encode_frame
 from storage.records import event_log
 
@@ -17,7 +17,7 @@ GOOD = encode_frame("#identity", {"seq": 5, "did": DID, "time": "x"})
 @pytest.mark.parametrize(
     "bad", [GOOD.replace(b"\x63seq", b"\x78\x03seq"), GOOD[:-1]], ids=["seq", "cut"]
 )
-def test_an_event_that_cannot_be_told_is_passed_over(
+def test_outgoing_events_skip_an_unreadable_event(
     bad: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = [GOOD, bad, GOOD, bad]
@@ -28,7 +28,7 @@ def test_an_event_that_cannot_be_told_is_passed_over(
         lambda conn, seq, limit: [event for event in log if event.seq > seq][:limit],
     )
     monkeypatch.setattr(event_log, "find_hidden", lambda conn, dids: {})
-    source = SentEvents(cast("Any", None), numbered_frame)
+    source = OutgoingEvents(cast("Any", None), numbered_frame)
     for after, limit, told in ((0, 9, [1, 3]), (1, 9, [3]), (1, 1, [3]), (3, 9, [])):
         events = source._read(cast("Any", None), after, limit)
         assert [seq for seq, _ in events] == told

@@ -1,4 +1,4 @@
-"""Proofs from remembered trees."""
+"""Proofs from cached trees."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tree(names: set[bytes]) -> list[Item]:
 
 
 @given(names=keys, other=st.integers(0, 10**6))
-def test_a_path_proves_presence_and_absence(names: set[bytes], other: int) -> None:
+def test_proof_shows_presence_and_absence(names: set[bytes], other: int) -> None:
     trees = ProofTrees()
     items = tree(names)
     root = build_root(items)
@@ -42,7 +42,7 @@ def test_a_path_proves_presence_and_absence(names: set[bytes], other: int) -> No
             assert values[found.index(key)] == cid_for(key)
 
 
-def test_a_tree_is_built_once() -> None:
+def test_proof_tree_is_built_once() -> None:
     trees = ProofTrees()
     items = tree({f"app.a.x/{n}".encode() for n in range(500)})
     reads: list[int] = []
@@ -56,7 +56,7 @@ def test_a_tree_is_built_once() -> None:
     assert len(reads) == 1
 
 
-def test_one_tree_is_built_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proof_trees_are_built_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mirror.proof_trees._WAIT_S", 0.01)
     trees = ProofTrees()
     known, large, other = (tree({b"app.a.x/" + name}) for name in (b"k", b"l", b"o"))
@@ -73,10 +73,10 @@ def test_one_tree_is_built_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trees.prove(build_root(other), b"app.a.x/o", lambda: other)
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_proof_trees_are_bounded() -> None:
     sizes = [tree({f"app.a.x/{n}-{m}".encode() for m in range(100)}) for n in range(10)]
     one = sum(len(node.raw) + 36 for node in build_nodes(sizes[0]))
-    trees = ProofTrees(most=3 * one + one // 2, most_each=2 * one)
+    trees = ProofTrees(max_bytes=3 * one + one // 2, max_tree=2 * one)
     for items in sizes:
         trees.prove(build_root(items), items[0][0], lambda items=items: items)
     assert 1 <= len(trees._trees) <= 3
@@ -85,7 +85,7 @@ def test_what_is_kept_is_bounded() -> None:
     assert build_root(large) not in trees._trees
 
 
-def test_records_of_another_tree_prove_nothing() -> None:
+def test_proof_refuses_records_of_another_tree() -> None:
     items = tree({b"app.a.x/1", b"app.a.x/2"})
     with pytest.raises(MissingBlockError):
         ProofTrees().prove(build_root(items), b"app.a.x/1", lambda: items[:1])

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from appview_world import Provider, RefusedError, did
+from appview_world import Provider, RefusedError
+from small_world import did
 
 from protocol.data.cid import cid_to_text
 from protocol.mst import Tree
@@ -34,7 +35,7 @@ def test_get_record_of_any_lexicon(provider: Provider) -> None:
     assert refused.value.name == "RecordNotFound"
 
 
-def test_a_whole_repo_proves_itself(provider: Provider) -> None:
+def test_get_repo_is_verifiable(provider: Provider) -> None:
     body, _ = provider.ask("com.atproto.sync.getRepo", did=did("alice"))
     key = provider.world.keys["alice"].public
     reader = RepoReader(key, did("alice"), NOW_US)
@@ -48,7 +49,7 @@ def test_a_whole_repo_proves_itself(provider: Provider) -> None:
     assert status == {"did": did("alice"), "active": True, "rev": head.rev}
 
 
-def test_one_record_with_its_proof(provider: Provider) -> None:
+def test_get_record_proves_a_record(provider: Provider) -> None:
     for uri in (provider.uris["strange"], provider.uris["hello"]):
         collection, rkey = uri.split("/")[3:]
         body, _ = provider.ask(
@@ -84,7 +85,7 @@ def test_get_record_proves_an_absent_record_absent(
     commit = verify_commit_signature(
         car.blocks[car.root], provider.world.keys["alice"].public
     )
-    # The tree reads no node that did not come.
+    # The tree reads no node that is missing.
     assert Tree(car.blocks.get, commit.data).get(path.encode()) is None
     assert commit.data in car.blocks
 
@@ -143,8 +144,8 @@ def test_get_repo_since_the_held_revision_is_only_the_commit(
         assert provider.ask(get_repo, did=did("alice"), since=since)[0] == whole
 
 
-def test_a_part_is_no_repo(provider: Provider) -> None:
-    """Of whom only chosen collections are held nothing is given that must be whole."""
+def test_partial_repo_is_not_served_as_a_repo(provider: Provider) -> None:
+    """Accounts with chosen collections only have no repo to serve."""
     name = did("alice")
     mark = "UPDATE repo SET selection = %s FROM actor WHERE id = actor AND did = %s"
     record = {"collection": "org.example.garden.plant", "rkey": "fern"}
@@ -165,7 +166,7 @@ def test_a_part_is_no_repo(provider: Provider) -> None:
     provider.ask("com.atproto.sync.getRepo", did=name)
 
 
-def test_hidden_repos_say_why(provider: Provider) -> None:
+def test_hidden_repos_are_refused_by_status(provider: Provider) -> None:
     with pytest.raises(RefusedError) as refused:
         provider.ask("com.atproto.sync.getRepo", did=did("dan"))
     assert refused.value.name == "RepoDeactivated"
@@ -182,7 +183,7 @@ def test_list_repos_pages(provider: Provider) -> None:
     assert [r["status"] for r in repos if not r["active"]] == ["deactivated"]
 
 
-def test_handles_resolve_here_or_outside(provider: Provider) -> None:
+def test_handles_resolve_in_the_index_or_the_network(provider: Provider) -> None:
     resolve = "com.atproto.identity.resolveHandle"
     assert provider.get(resolve, handle="alice.test") == {"did": did("alice")}
     assert provider.get(resolve, handle="outside.example.com") == {
@@ -190,7 +191,7 @@ def test_handles_resolve_here_or_outside(provider: Provider) -> None:
     }
     own = provider.get(resolve, handle="provider.example.com")
     assert own == {"did": "did:web:provider.example.com"}
-    # The second is remembered by the network, of an account with another handle here.
+    # The second is cached by the network, for an account with another handle here.
     for handle in (
         "nobody.example.com",
         "renamed.example.com",
@@ -203,7 +204,7 @@ def test_handles_resolve_here_or_outside(provider: Provider) -> None:
         assert (refused.value.status, refused.value.name) == (400, "InvalidRequest")
 
 
-def test_headers_tell_the_viewers_own_revision(provider: Provider) -> None:
+def test_headers_carry_the_revision_of_the_viewer(provider: Provider) -> None:
     _, headers = provider.ask(
         "app.bsky.actor.getProfile", actor="bob.test", viewer="alice"
     )

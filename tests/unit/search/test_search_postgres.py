@@ -148,11 +148,11 @@ def found(engine: PostgresEngine, text: str, **options: Any) -> list[int]:
         ("from:nobody.test", []),
     ],
 )
-def test_finds(engine: PostgresEngine, text: str, expected: list[int]) -> None:
+def test_search_finds(engine: PostgresEngine, text: str, expected: list[int]) -> None:
     assert found(engine, text) == expected
 
 
-def test_top_puts_the_liked_first(engine: PostgresEngine) -> None:
+def test_search_top_puts_liked_posts_first(engine: PostgresEngine) -> None:
     assert found(engine, "brown") == [2, 1]
     assert found(engine, "from:" + DIDS[1] + " -page", sort="top")[:2] == [2, 1]
 
@@ -185,7 +185,7 @@ def test_pages_hold_equal_times_of_any_year(
     assert sorted(seen) == [year + i for year in years for i in range(3)]
 
 
-def test_pages_of_a_mended_query(engine: PostgresEngine) -> None:
+def test_pages_of_a_corrected_query(engine: PostgresEngine) -> None:
     with engine.pool.connection() as conn:
         refresh_words(conn)
     assert read_all(engine, "bronw", 1) == [2, 1]
@@ -209,7 +209,7 @@ def read_all(
     raise AssertionError("the pages do not end")
 
 
-def test_replace_and_delete(engine: PostgresEngine) -> None:
+def test_engine_replaces_and_deletes(engine: PostgresEngine) -> None:
     with engine.pool.connection() as conn:
         engine.put(conn, [document(50, "ephemeral")])
         engine.put(conn, [document(50, "rewritten")])
@@ -231,18 +231,18 @@ def test_actors_by_handle_name_and_description(engine: PostgresEngine) -> None:
     assert search("") == []
 
 
-def test_typeahead_looks_at_handles_and_names_only(engine: PostgresEngine) -> None:
+def test_typeahead_searches_handles_and_names_only(engine: PostgresEngine) -> None:
     assert [hit.actor for hit in engine.typeahead("ali", limit=10)] == [3, 1]
     assert engine.typeahead("rab", limit=10) == []
 
 
-def test_actor_pages(engine: PostgresEngine) -> None:
+def test_actor_search_pages(engine: PostgresEngine) -> None:
     first = engine.search_actors("ali", limit=1)
     second = engine.search_actors("ali", limit=5, after=first[-1].keyset)
     assert [hit.actor for hit in [*first, *second]] == [3, 2, 1]
 
 
-def test_a_misspelt_word_is_mended_only_when_nothing_matches(
+def test_misspelt_word_is_corrected_only_without_a_match(
     engine: PostgresEngine,
 ) -> None:
     with engine.pool.connection() as conn:

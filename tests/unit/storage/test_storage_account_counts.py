@@ -1,5 +1,4 @@
-"""A host's accounts are those that are there, whatever came, moved, left and returned;
-and only who was never here is a new one of the day."""
+"""Counts of a host's accounts, after moves, removals and returns."""
 
 from __future__ import annotations
 
@@ -63,9 +62,7 @@ def figures(conn: Conn, name: HostName) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def test_who_comes_back_is_no_new_account_of_the_day(
-    conn: Conn, interner: Interner
-) -> None:
+def test_returning_account_is_not_new(conn: Conn, interner: Interner) -> None:
     few = {"host_accounts_first_day": 3, "host_accounts_per_day": 3}
     crowd = [account(n, NAMES[0]) for n in range(3)]
     assert len(admit(conn, crowd, **few)) == 3
@@ -76,9 +73,7 @@ def test_who_comes_back_is_no_new_account_of_the_day(
     assert figures(conn, NAMES[0]) == (3, 3)
 
 
-def test_who_comes_back_keeps_to_what_a_host_may_have_in_all(
-    conn: Conn, interner: Interner
-) -> None:
+def test_returning_accounts_keep_the_host_limit(conn: Conn, interner: Interner) -> None:
     crowd = [account(n, NAMES[0]) for n in range(3)]
     admit(conn, crowd)
     narrow(conn, interner, *(one.did for one in crowd))
@@ -88,7 +83,7 @@ def test_who_comes_back_keeps_to_what_a_host_may_have_in_all(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_counts_are_what_is_there(conn: Conn, interner: Interner, seed: int) -> None:
+def test_host_counts_match_rows(conn: Conn, interner: Interner, seed: int) -> None:
     rng = random.Random(seed)
     for name in NAMES:
         host_rows.put_host(conn, name, f"https://{name}", source="relay")

@@ -1,4 +1,4 @@
-"""Literals of arrays say what a list would have said."""
+"""Array literals, compared with lists."""
 
 from __future__ import annotations
 

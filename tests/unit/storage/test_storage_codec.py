@@ -1,4 +1,4 @@
-"""Stored records are the exact bytes again, in few bytes."""
+"""Stored forms of records: exact round trips in few bytes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_any_bytes_come_back(raw: bytes) -> None:
     cut=st.booleans(),
 )
 def test_near_shapes_come_back(index: int, place: int, byte: int, cut: bool) -> None:
-    """A record one byte off its shape is taken only if it comes out the same."""
+    """A record one byte off a shape is taken only if it is restored unchanged."""
     _, raw = SHAPED[index]
     place %= len(raw)
     changed = raw[:place] + (b"" if cut else bytes([byte])) + raw[place + 1 :]
@@ -101,7 +101,6 @@ def test_a_subject_of_any_revision_comes_back(rkey: str) -> None:
 
 
 def test_every_usual_edge_is_a_shape() -> None:
-    """The shapes are worth their code: they take nearly all of these records."""
     edges = [
         raw
         for nsid, raw in SAMPLES
@@ -111,7 +110,7 @@ def test_every_usual_edge_is_a_shape() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1_000])
-def test_many_at_once_are_stored_as_one_by_one(count: int) -> None:
+def test_compress_all_equals_compress(count: int) -> None:
     values = [raw for _, raw in SAMPLES[:count]]
     if values:
         # What does not get shorter is kept as it is.
@@ -185,7 +184,7 @@ def test_training_gives_a_dictionary(tmp_path: Any) -> None:
     assert DICTIONARY_PATH.stat().st_size <= MAX_DICTIONARY_BYTES
 
 
-def test_an_older_dictionary_stays_readable(
+def test_old_dictionary_is_readable(
     conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = train_dictionary((raw for _, raw in SAMPLES), 4_096)
@@ -205,7 +204,7 @@ def test_an_older_dictionary_stays_readable(
     conn.rollback()
 
 
-def test_another_dictionary_under_our_id_is_refused(
+def test_other_dictionary_with_our_id_is_refused(
     conn: Conn,
 ) -> None:
     store_dictionary(conn)

@@ -1,4 +1,4 @@
-"""Hosts, repos, cursors, leases and the resync buffer against a real PostgreSQL."""
+"""Hosts, repos, cursors, leases and the resync buffer in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_lease_has_one_holder_until_it_runs_out(conn: Conn) -> None:
     assert leases.take_lease(conn, "list", "a", 60)
 
 
-def test_the_operators_word_on_a_host_wins(conn: Conn) -> None:
+def test_configured_source_of_host_wins(conn: Conn) -> None:
     first, new = host_rows.put_host(
         conn, "a.example.com", "https://a.example.com", source="request_crawl"
     )
@@ -98,7 +98,7 @@ def test_an_offline_host_is_tried_again_when_its_time_comes(conn: Conn) -> None:
     assert (known.tries, known.error, known.state) == (0, None, "streaming")
 
 
-def test_strikes_throttle_strangers_only(conn: Conn) -> None:
+def test_strikes_throttle_untrusted_hosts_only(conn: Conn) -> None:
     stranger = _host(conn, "s.example.com", source=host_rows.SOURCE_REQUEST_CRAWL)
     ours = _host(conn, "o.example.com")
     for host in (stranger, ours):
@@ -108,7 +108,7 @@ def test_strikes_throttle_strangers_only(conn: Conn) -> None:
     assert states == {"s.example.com": "throttled", "o.example.com": "new"}
 
 
-def test_a_stranger_brings_a_hundred_accounts_a_day(conn: Conn) -> None:
+def test_untrusted_host_has_daily_account_limit(conn: Conn) -> None:
     stranger = _host(conn, "s.example.com", source=host_rows.SOURCE_REQUEST_CRAWL)
     ours = _host(conn, "o.example.com")
     limits = {"per_day": 100, "room": 10_000}
@@ -126,7 +126,7 @@ def test_a_stranger_brings_a_hundred_accounts_a_day(conn: Conn) -> None:
     assert host_budget.admit_accounts(conn, stranger, 1, **limits) == 0
 
 
-def test_listing_goes_on_where_it_stopped(conn: Conn) -> None:
+def test_listing_continues_from_cursor(conn: Conn) -> None:
     host = _host(conn)
     _host(conn, "relay.example.com", relay=True)
     [(due, cursor)] = host_listing.listings_due(conn, limit=10, older_than=3_600)
@@ -164,7 +164,7 @@ def test_status_of_hosts(conn: Conn) -> None:
     assert host_status.drop_totals(conn) == {"bad_signature": 3, "bad_frame": 1}
 
 
-def test_claims_are_fair_exclusive_and_come_back(conn: Conn, index_db: str) -> None:
+def test_claims_are_fair_and_exclusive(conn: Conn, index_db: str) -> None:
     big, small = _host(conn, "big.example.com"), _host(conn, "small.example.com")
     assert repo_rows.add_repos(conn, big, [_did(n) for n in range(50)]) == 50
     assert repo_rows.add_repos(conn, small, [_did(99), _did(99), _did(0)]) == 1
@@ -189,9 +189,7 @@ def test_claims_are_fair_exclusive_and_come_back(conn: Conn, index_db: str) -> N
     assert repo_rows.claim_repos(conn, limit=9, lease_s=60, per_host=9) == []
 
 
-def test_who_claims_at_the_same_time_does_not_go_away_empty(
-    conn: Conn, index_db: str
-) -> None:
+def test_concurrent_claims_both_get_repos(conn: Conn, index_db: str) -> None:
     host = _host(conn, "one.example.com")
     assert repo_rows.add_repos(conn, host, [_did(n) for n in range(4)]) == 4
     conn.commit()
@@ -216,7 +214,7 @@ def _is_waiting(url: str, pid: int) -> bool:
     return row is not None
 
 
-def test_accounts_that_are_gone_and_hosts_that_wait_are_not_claimed(
+def test_claim_skips_inactive_accounts_and_hosts(
     conn: Conn,
 ) -> None:
     host, busy = _host(conn), _host(conn, "busy.example.com")
@@ -234,7 +232,7 @@ def test_accounts_that_are_gone_and_hosts_that_wait_are_not_claimed(
     )
 
 
-def test_what_cannot_be_had_does_not_stand_in_the_way(conn: Conn) -> None:
+def test_unavailable_repos_do_not_block_claims(conn: Conn) -> None:
     gone, throttled, good = (_host(conn, f"h{n}.example.com") for n in range(3))
     repo_rows.add_repos(conn, gone, [_did(n) for n in range(2_500)])
     repo_rows.add_repos(conn, throttled, [_did(n) for n in range(2_500, 5_000)])
@@ -268,8 +266,7 @@ def test_what_cannot_be_had_does_not_stand_in_the_way(conn: Conn) -> None:
     assert [repo.did for repo in claimed] == [_did(7)]
 
 
-def test_accounts_that_are_gone_take_no_place_of_their_neighbours(conn: Conn) -> None:
-    """Even while other hosts always have something to fetch."""
+def test_inactive_accounts_take_no_claims(conn: Conn) -> None:
     small, big = _host(conn), _host(conn, "big.example.com")
     repo_rows.add_repos(conn, big, [_did(n) for n in range(50)])
     repo_rows.add_repos(conn, small, [_did(n) for n in range(50, 60)])
@@ -287,7 +284,7 @@ def test_accounts_that_are_gone_take_no_place_of_their_neighbours(conn: Conn) ->
     assert sorted(repo.host for repo in claimed) == [small, big, big]
 
 
-def test_only_the_repos_own_host_can_say_that_we_are_behind(conn: Conn) -> None:
+def test_only_own_host_marks_repo_behind(conn: Conn) -> None:
     host, liar = _host(conn), _host(conn, "liar.example.com")
     repo_rows.add_repos(conn, host, [_did(1), _did(2), _did(3)])
     conn.execute("UPDATE repo SET state = 'synchronized', rev = '3kaaaaaaaaa22'")
@@ -316,7 +313,7 @@ def test_only_the_repos_own_host_can_say_that_we_are_behind(conn: Conn) -> None:
     assert repo_rows.find_repos(conn, [_did(1)])[_did(1)].host == liar
 
 
-def test_a_repo_in_doubt_may_be_fetched_later(conn: Conn) -> None:
+def test_desynchronized_repo_may_wait(conn: Conn) -> None:
     host = _host(conn)
     repo_rows.add_repos(conn, host, [_did(1), _did(2)])
     conn.execute("UPDATE repo SET state = 'synchronized', rev = '3kaaaaaaaaa22'")
@@ -330,8 +327,8 @@ def test_a_repo_in_doubt_may_be_fetched_later(conn: Conn) -> None:
     assert [repo.did for repo in claimed] == [_did(1)]
 
 
-def test_what_the_old_host_told_of_a_repo_that_moved_is_forgotten(conn: Conn) -> None:
-    """Or a liar that was believed to hold it could make it look behind for ever."""
+def test_move_forgets_revs_of_old_host(conn: Conn) -> None:
+    """A false rev of the old host must not make the repo look behind forever."""
     host, liar = _host(conn), _host(conn, "liar.example.com")
     repo_rows.add_repos(conn, liar, [_did(1)])
     never = [repo_rows.ListedRepo(_did(1), Tid("3zzzzzzzzzz22"), True, None)]
@@ -348,7 +345,7 @@ def test_what_the_old_host_told_of_a_repo_that_moved_is_forgotten(conn: Conn) ->
 
 
 @pytest.mark.parametrize("since", [None, Tid("3kaaaaaaaaa22")])
-def test_buffered_commits_come_back_as_they_were(conn: Conn, since: Tid | None) -> None:
+def test_buffered_commits_are_unchanged(conn: Conn, since: Tid | None) -> None:
     event = CommitEvent(
         did=_did(1),
         rev=Tid("3kbbbbbbbbb22"),
@@ -378,7 +375,7 @@ def test_buffered_commits_come_back_as_they_were(conn: Conn, since: Tid | None) 
     assert len(resync_buffer.load_commits(conn, 2)) == 1
 
 
-def test_a_job_is_done_once_and_never_forgotten(conn: Conn) -> None:
+def test_job_is_done_once(conn: Conn) -> None:
     jobs.put_jobs(conn, "identity", ["b", "a", "a"])
     jobs.put_jobs(conn, "identity", ["c"], wait=60)
     jobs.put_jobs(conn, "other", ["a"])

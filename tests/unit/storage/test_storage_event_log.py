@@ -1,4 +1,4 @@
-"""The event log: complete below its end, whatever the order in which writers end."""
+"""The event log: complete for readers, in any order of commits."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_each_message_of_an_event_has_a_time(conn: Conn) -> None:
         assert event_log.find_seq(conn, time_us) == len(passed)
 
 
-def test_many_and_large_frames_come_out_as_they_went_in(conn: Conn) -> None:
+def test_many_and_large_frames_are_unchanged(conn: Conn) -> None:
     frames = [random.Random(n).randbytes(n % 900) for n in range(1, 3_000)]
     frames.append(bytes(3_000_000))
     frames.append(random.Random(0).randbytes(4_000_000))
@@ -90,7 +90,7 @@ def test_many_and_large_frames_come_out_as_they_went_in(conn: Conn) -> None:
     assert blocks[1] == 500
 
 
-def test_what_one_read_takes_is_bounded_in_bytes(conn: Conn) -> None:
+def test_read_is_bounded_in_bytes(conn: Conn) -> None:
     event_log.append(conn, [bytes([n]) * 1_000_000 for n in range(20)])
     conn.commit()
     event_log.number_events(conn, 1)
@@ -98,7 +98,7 @@ def test_what_one_read_takes_is_bounded_in_bytes(conn: Conn) -> None:
     assert [frame[0] for frame in frames_of(conn)] == list(range(20))
 
 
-def test_what_is_rolled_back_leaves_nothing(conn: Conn) -> None:
+def test_rollback_leaves_no_events(conn: Conn) -> None:
     event_log.append(conn, [b"gone"])
     conn.rollback()
     event_log.append(conn, [b"kept"])
@@ -108,7 +108,7 @@ def test_what_is_rolled_back_leaves_nothing(conn: Conn) -> None:
 
 
 class Follower:
-    """Reads on from the last number it saw, as a subscriber does."""
+    """A subscriber: it continues after the last number it saw."""
 
     def __init__(self, read: Callable[[int], list[tuple[int, bytes]]]) -> None:
         self._read = read
@@ -132,7 +132,7 @@ def logged(conn: Conn) -> Callable[[int], list[tuple[int, bytes]]]:
 
 
 def numbered_by_writers(conn: Conn) -> Callable[[int], list[tuple[int, bytes]]]:
-    """How it must not be done: a number is drawn where the frame is written."""
+    """Plant a fault: draw the number where the frame is written."""
 
     def read(seq: int) -> list[tuple[int, bytes]]:
         with conn.transaction():
@@ -144,7 +144,7 @@ def numbered_by_writers(conn: Conn) -> Callable[[int], list[tuple[int, bytes]]]:
 
 
 def overtake(index_db: str, follower: Follower) -> None:
-    """One writer begins, another begins and commits, the first commits."""
+    """Start a writer, commit a second one, then commit the first."""
     with connect(index_db) as slow, connect(index_db) as fast:
         event_log.append(slow, [b"slow"])
         event_log.append(fast, [b"fast"])
@@ -154,13 +154,13 @@ def overtake(index_db: str, follower: Follower) -> None:
         follower.look()
 
 
-def test_a_writer_that_commits_late_is_not_missed(conn: Conn, index_db: str) -> None:
+def test_late_commit_is_not_missed(conn: Conn, index_db: str) -> None:
     follower = Follower(logged(conn))
     overtake(index_db, follower)
     assert follower.seen == [b"fast", b"slow"]
 
 
-def test_numbers_drawn_by_writers_would_lose_it(conn: Conn, index_db: str) -> None:
+def test_numbers_drawn_by_writers_lose_events(conn: Conn, index_db: str) -> None:
     follower = Follower(numbered_by_writers(conn))
     overtake(index_db, follower)
     assert len(follower.seen) == 1
@@ -226,7 +226,7 @@ def fill(conn: Conn, blocks: int) -> None:
         event_log.number_events(conn, 1_000 * (number + 1))
 
 
-def test_old_events_are_forgotten_and_numbers_go_on(conn: Conn) -> None:
+def test_prune_keeps_numbering(conn: Conn) -> None:
     fill(conn, 10)
     steps = event_log.prune(conn, before_us=4_000, max_bytes=FOREVER)
     assert sum(steps) == 6
@@ -250,7 +250,7 @@ def test_the_log_is_bounded_in_bytes_and_pruned_in_steps(conn: Conn) -> None:
     assert bounds.size <= size // 5
 
 
-def test_what_has_no_number_is_never_forgotten(conn: Conn) -> None:
+def test_unnumbered_events_are_never_pruned(conn: Conn) -> None:
     event_log.append(conn, [b"new"])
     conn.commit()
     assert sum(event_log.prune(conn, before_us=FOREVER, max_bytes=0)) == 0
@@ -269,11 +269,13 @@ def test_accounts_that_are_hidden(conn: Conn) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_number_has_one_content_whatever_dies(
+def test_number_has_one_content_after_crashes(
     index_db: str, conn: Conn, seed: int
 ) -> None:
-    """Writers of two shards, numberers and pruners, each cut off at any point and begun
-    anew; and a reader that looks at everything there is after each step."""
+    """Writers of two shards, numberers and pruners fail at any point and start again.
+
+    A reader checks everything after each step.
+    """
     rng = random.Random(seed)
     crews = {name: connect(index_db) for name in ("one", "two", "keeper")}
     written = 0

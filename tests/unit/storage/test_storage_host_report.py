@@ -1,4 +1,4 @@
-"""What is told of a host costs the same however many accounts it and others have."""
+"""The cost of a host report, independent of the number of accounts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _ACCOUNTS = 20_000
 _MOST = 100
 
 
-def looked_at(conn: Conn) -> int:
-    """Rows of accounts and repos that this transaction has read so far."""
+def rows_read(conn: Conn) -> int:
+    """Return the rows of accounts and repos read by this transaction."""
     row = conn.execute(
         "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int8"
         " FROM pg_stat_xact_user_tables WHERE relname IN ('repo', 'actor')"
@@ -50,14 +50,12 @@ def fill(conn: Conn, host: int, *, waiting: int, hidden: int) -> None:
 @pytest.mark.parametrize(
     ("waiting", "hidden"), [(3, 4), (_ACCOUNTS, _ACCOUNTS), (3, _ACCOUNTS)]
 )
-def test_a_look_at_a_large_host_reads_no_more_than_the_bound(
-    conn: Conn, waiting: int, hidden: int
-) -> None:
+def test_report_of_large_host_is_bounded(conn: Conn, waiting: int, hidden: int) -> None:
     host, _ = host_rows.put_host(conn, NAME, f"https://{NAME}", source="request_crawl")
     fill(conn, host, waiting=waiting, hidden=hidden)
-    before = looked_at(conn)
+    before = rows_read(conn)
     report = host_report(conn, NAME, most=_MOST)
-    assert looked_at(conn) - before <= 5 * _MOST
+    assert rows_read(conn) - before <= 5 * _MOST
     assert report is not None
     assert report.facts.waiting_repos == min(waiting, _MOST + 1)
     assert report.facts.hidden_accounts == min(hidden, _MOST + 1)
@@ -67,7 +65,7 @@ def test_a_look_at_a_large_host_reads_no_more_than_the_bound(
     assert (whole.facts.waiting_repos, whole.facts.hidden_accounts) == (waiting, hidden)
 
 
-def test_hidden_accounts_are_counted_whenever_they_were_hidden(conn: Conn) -> None:
+def test_report_counts_hidden_accounts(conn: Conn) -> None:
     host, _ = host_rows.put_host(conn, NAME, f"https://{NAME}", source="request_crawl")
 
     def hidden() -> int:
@@ -75,7 +73,7 @@ def test_hidden_accounts_are_counted_whenever_they_were_hidden(conn: Conn) -> No
         assert report is not None
         return report.facts.hidden_accounts
 
-    # One that was hidden before its repo was let in (again).
+    # An account that was hidden before its repo was admitted (again).
     conn.execute(
         "INSERT INTO actor (did, upstream_status) VALUES ('did:plc:b', 'suspended')"
     )

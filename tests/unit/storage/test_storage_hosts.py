@@ -1,4 +1,4 @@
-"""States of hosts and their moves, strikes that fade, locks in one order, limits."""
+"""States and moves of hosts, fading strikes, lock order, limits."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def state_of(conn: Conn, host: int) -> tuple[str, str]:
 
 @pytest.mark.parametrize("before", host_rows.HOST_STATES)
 @pytest.mark.parametrize("after", host_rows.HOST_STATES)
-def test_a_host_moves_only_where_the_table_leads(
-    conn: Conn, before: str, after: str
-) -> None:
+def test_host_moves_follow_the_table(conn: Conn, before: str, after: str) -> None:
     host = put(conn, "a.example.com")
     conn.execute("UPDATE host SET state = %s", (before,))
     allowed = after in host_rows.MOVES[before]
@@ -50,19 +48,19 @@ def test_a_host_moves_only_where_the_table_leads(
     assert rows == ([(before, after, "test")] if allowed else [])
 
 
-def test_every_state_has_its_row_and_every_way_leads_to_a_state() -> None:
+def test_moves_table_is_complete() -> None:
     assert set(host_rows.MOVES) == set(host_rows.HOST_STATES)
     assert all(
         after <= set(host_rows.HOST_STATES) for after in host_rows.MOVES.values()
     )
     for state in host_rows.HOST_STATES:
         assert state not in host_rows.MOVES[state]
-        # An operator can ban anything, and no stranger can undo it.
+        # The operator can ban any host, and no host can undo it.
         if state != host_rows.HOST_BANNED:
             assert host_rows.HOST_BANNED in host_rows.MOVES[state]
 
 
-def test_how_a_host_is_followed_outlives_its_absence(conn: Conn) -> None:
+def test_mode_survives_offline_state(conn: Conn) -> None:
     host = put(conn, "a.example.com")
     host_rows.move_host(conn, host, host_rows.HOST_POLLING, "quiet")
     assert state_of(conn, host) == ("polling", "poll")
@@ -70,7 +68,7 @@ def test_how_a_host_is_followed_outlives_its_absence(conn: Conn) -> None:
     assert state_of(conn, host) == ("offline", "poll")
     assert host_rows.streamed_hosts(conn) == []
     host_rows.move_host(conn, host, host_rows.HOST_POLLING, "it answers")
-    # A stream that was just being closed does not bring it back.
+    # A closing stream does not bring it back.
     for state in (host_rows.HOST_STREAMING, host_rows.HOST_RECHECK):
         host_rows.note_contact(conn, host, state)
         assert state_of(conn, host) == ("polling", "poll")
@@ -108,7 +106,7 @@ def test_strikes_fade_by_half_a_day(conn: Conn) -> None:
     assert state_of(conn, host)[0] == host_rows.HOST_NEW
 
 
-def test_who_goes_on_is_throttled_sooner(conn: Conn) -> None:
+def test_repeated_strikes_throttle_sooner(conn: Conn) -> None:
     host = put(conn, "a.example.com")
     host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
     host_strikes.add_strikes(conn, host, 100, limit=100, wait=-1)
@@ -122,7 +120,7 @@ def test_who_goes_on_is_throttled_sooner(conn: Conn) -> None:
 
 
 def rests(conn: Conn, host: int) -> float:
-    """Seconds until the host is tried again."""
+    """Return the seconds until the host is tried again."""
     row = conn.execute(
         "SELECT extract(epoch FROM next_try - now())::float8 FROM host WHERE id = %s",
         (host,),
@@ -131,7 +129,7 @@ def rests(conn: Conn, host: int) -> float:
     return float(row[0] or 0.0)
 
 
-def test_what_a_closing_stream_says_ends_no_throttling(conn: Conn) -> None:
+def test_closing_stream_does_not_end_throttling(conn: Conn) -> None:
     host = put(conn, "a.example.com")
     host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
     host_strikes.add_strikes(conn, host, 100, limit=100, wait=3_600)
@@ -150,7 +148,7 @@ def test_what_a_closing_stream_says_ends_no_throttling(conn: Conn) -> None:
     assert state_of(conn, host) == ("streaming", "stream")
 
 
-def test_tries_to_reach_a_host_that_was_away_are_one_look(conn: Conn) -> None:
+def test_retries_of_offline_host_keep_next_try(conn: Conn) -> None:
     host = put(conn, "a.example.com")
     host_rows.note_failure(conn, host, "x", wait=86_400.0, state=host_rows.HOST_OFFLINE)
     # A listing of it that was under way failed too.
@@ -174,7 +172,7 @@ def second(index_db: str) -> Iterator[Conn]:
 
 
 def start_blocked(conn: Conn, work: Any, blocked: int) -> threading.Thread:
-    """Start `work` in a thread, and wait until so many wait for a lock."""
+    """Start `work` in a thread, and wait until that many sessions wait for a lock."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     for _ in range(600):
@@ -190,10 +188,8 @@ def start_blocked(conn: Conn, work: Any, blocked: int) -> threading.Thread:
     raise AssertionError("nobody waits")
 
 
-def test_host_rows_are_locked_by_id_whatever_their_names(
-    conn: Conn, second: Conn, index_db: str
-) -> None:
-    """Or two processes with the same two hosts would wait for each other for ever."""
+def test_host_rows_are_locked_by_id(conn: Conn, second: Conn, index_db: str) -> None:
+    """Two processes with the same two hosts would deadlock otherwise."""
     # The first by id is the last by name.
     first = put(conn, "z.example.com", source=host_rows.SOURCE_CONFIGURED)
     last = put(conn, "a.example.com", source=host_rows.SOURCE_CONFIGURED)
@@ -224,7 +220,7 @@ def test_host_rows_are_locked_by_id_whatever_their_names(
     assert {h.accounts for h in host_rows.load_hosts(conn).values()} == {1}
 
 
-def test_limits_of_its_own_win(conn: Conn) -> None:
+def test_own_limits_of_host_win(conn: Conn) -> None:
     host = put(conn, "a.example.com", source=host_rows.SOURCE_CONFIGURED)
     stranger = put(conn, "b.example.com")
     limits: dict[str, Any] = {"first_day": 100, "per_day": 10_000, "room": 10**6}
@@ -239,7 +235,7 @@ def test_limits_of_its_own_win(conn: Conn) -> None:
     for name in LIMITS:
         set_limit(conn, stranger, name, None)
     assert admit_accounts(conn, stranger, 10, **limits) == 0
-    with pytest.raises(ValueError, match="no limit"):
+    with pytest.raises(ValueError, match="unknown limit"):
         set_limit(conn, stranger, "state", 1)
 
 
@@ -280,9 +276,7 @@ def test_streams_are_capped_and_the_busiest_come_first(conn: Conn) -> None:
 
 
 @pytest.mark.parametrize("state", [host_rows.HOST_OFFLINE, host_rows.HOST_THROTTLED])
-def test_who_was_away_comes_back_though_no_stream_is_free(
-    conn: Conn, state: str
-) -> None:
+def test_offline_host_returns_without_free_stream(conn: Conn, state: str) -> None:
     settings = CrawlSettings(streams_at_once=2, stream_dwell=0.0)
     busy = [put(conn, f"h{n}.example.com") for n in range(2)]
     away = put(conn, "away.example.com")
@@ -299,7 +293,7 @@ def test_who_was_away_comes_back_though_no_stream_is_free(
     assert sorted(tried) == sorted([*busy, away])
 
 
-def test_listings_without_end_keep_no_others_waiting(conn: Conn) -> None:
+def test_endless_listings_do_not_block_others(conn: Conn) -> None:
     def poll(host: host_rows.Host, done: bool) -> None:
         began = begin_listing(conn, host.id)
         save_list_cursor(conn, host.id, began, "on", done=done)
@@ -319,7 +313,7 @@ def test_listings_without_end_keep_no_others_waiting(conn: Conn) -> None:
     assert polled == endless | honest
 
 
-def test_a_clock_that_was_wrong_once_is_not_wrong_for_ever(conn: Conn) -> None:
+def test_wrong_clock_of_host_recovers(conn: Conn) -> None:
     host = put(conn, "a.example.com")
     now = datetime.now(UTC)
     host_rows.note_events(conn, {host: (1, now + timedelta(days=3_650))})
@@ -328,7 +322,7 @@ def test_a_clock_that_was_wrong_once_is_not_wrong_for_ever(conn: Conn) -> None:
     assert conn.execute("SELECT last_event_at FROM host").fetchone() == (now,)
 
 
-def test_who_cannot_be_asked_about_keeps_nobody_waiting(conn: Conn) -> None:
+def test_unreachable_hosts_do_not_block_doubtful_accounts(conn: Conn) -> None:
     here, gone = put(conn, "a.example.com"), put(conn, "b.example.com")
     host_rows.note_contact(conn, here, host_rows.HOST_STREAMING)
     host_rows.note_failure(conn, gone, "x", wait=99.0, state=host_rows.HOST_OFFLINE)
@@ -361,7 +355,7 @@ def test_who_cannot_be_asked_about_keeps_nobody_waiting(conn: Conn) -> None:
     assert [(one.host, one.status) for one in found] == [(here, "active")] * 6
 
 
-def test_deleted_accounts_keep_no_others_from_having_their_handle_checked(
+def test_deleted_accounts_do_not_block_handle_checks(
     conn: Conn,
 ) -> None:
     # What a tombstone answers checks no handle: they would be the oldest for ever.
@@ -380,7 +374,7 @@ def test_deleted_accounts_keep_no_others_from_having_their_handle_checked(
     assert found == ["did:plc:c"]
 
 
-def test_hosts_of_the_plc_mirror_are_taken_over_once(conn: Conn) -> None:
+def test_hosts_of_plc_mirror_are_read_once(conn: Conn) -> None:
     settings = CrawlSettings()
     urls = [f"https://p{n}.example.com" for n in range(5)] + ["http://127.0.0.1:80"]
     for url in urls:

@@ -1,4 +1,4 @@
-"""The cache of look-ups holds so many rows of such a size, whatever hosts name."""
+"""The cache of lookups: bounded in rows and sizes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ def document(padding: int = 0, text: str = "x") -> dict[str, Any]:
     return {"id": DID, "alsoKnownAs": [text * padding]}
 
 
-def test_all_that_is_too_much_goes_however_fast_it_came(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evict_removes_surplus(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "_LOOKUP_ROWS", 300)
     monkeypatch.setattr(tasks, "_TRIMMED_ROWS", 20)
     with pool.connection() as conn:
@@ -46,9 +44,7 @@ def test_all_that_is_too_much_goes_however_fast_it_came(
 
 
 @pytest.mark.parametrize("odd", [document(MAX_DOCUMENT), document(1, "\0")])
-def test_what_cannot_be_cached_leaves_nothing_older_behind(
-    conn: Conn, odd: Any
-) -> None:
+def test_uncacheable_document_removes_older_one(conn: Conn, odd: Any) -> None:
     save_document(conn, DID, document(), None, 1_000.0)
     save_document(conn, DID, odd, None, 2_000.0)
     assert load_document(conn, DID) is None

@@ -1,5 +1,4 @@
-"""Identity jobs by turns: who waits for servers that never answer waits alone, and no
-job is lost or done by two at once."""
+"""Slots of identity jobs: servers that never answer delay only their own jobs."""
 
 from __future__ import annotations
 
@@ -24,8 +23,8 @@ from storage.postgres.pool import Pool
 JOB = "identity"
 
 
-class NetworkClients:
-    """Resolver and sink in one. Who is `slow` never has an answer."""
+class Outside:
+    """A resolver and sink in one; `slow` accounts never get a document."""
 
     def __init__(self, slow: Iterable[str] = (), seconds: float = 0.0) -> None:
         self.slow = frozenset(slow)
@@ -52,7 +51,7 @@ class NetworkClients:
 
 
 def put_accounts(pool: Pool, host: int, count: int, *, due_s: float = 0.0) -> list[str]:
-    """Accounts of a host whose documents are to be looked at since `due_s` ago."""
+    """Add accounts of a host whose documents are due since `due_s` seconds."""
     dids = [f"did:plc:h{host}a{n}" for n in range(count)]
     with pool.connection() as conn:
         conn.execute(
@@ -78,7 +77,7 @@ def claim(pool: Pool, limit: int = 1_000) -> Sequence[Any]:
         return claim_jobs(conn, JOB, limit=limit, lease_s=60)
 
 
-async def wait_for(clients: NetworkClients, dids: Iterable[str]) -> None:
+async def wait_for(clients: Outside, dids: Iterable[str]) -> None:
     wanted = set(dids)
     async with asyncio.timeout(10):
         while not wanted <= clients.done.keys():  # noqa: ASYNC110
@@ -92,21 +91,19 @@ async def kill(task: asyncio.Task[Any]) -> None:
 
 
 @pytest.mark.parametrize("hosts", [1, 25])
-def test_who_waits_for_servers_that_never_answer_waits_alone(
-    pool: Pool, hosts: int
-) -> None:
+def test_silent_servers_delay_only_their_jobs(pool: Pool, hosts: int) -> None:
     slow = [
         did
         for host in range(1, hosts + 1)
         for did in put_accounts(pool, host, 500 // hosts, due_s=60.0)
     ]
     honest = put_accounts(pool, 99, 50)
-    clients = NetworkClients(slow)
+    clients = Outside(slow)
 
     async def work() -> None:
         running = asyncio.create_task(worker(pool, clients).run(asyncio.Event()))
         await wait_for(clients, honest)
-        # And who comes now is no worse off.
+        # New jobs are not delayed either.
         late = await asyncio.to_thread(put_accounts, pool, 98, 50)
         await wait_for(clients, late)
         await kill(running)
@@ -117,13 +114,11 @@ def test_who_waits_for_servers_that_never_answer_waits_alone(
     assert set(by_host.values()) == {4}
 
 
-def test_hosts_whose_servers_were_late_have_half_of_the_slots(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_hosts_get_half(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity_refresh, "_AT_ONCE", 8)
     monkeypatch.setattr(identity_jobs, "_PATIENCE", 0.1)
     late = {did for host in range(1, 5) for did in put_accounts(pool, host, 15)}
-    clients, beside = NetworkClients(), list[int]()
+    clients, beside = Outside(), list[int]()
 
     async def answer(did: str, **_: Any) -> Any:
         if did in late:
@@ -148,11 +143,11 @@ def test_hosts_whose_servers_were_late_have_half_of_the_slots(
     assert 0 < max(beside) <= 4
 
 
-def test_a_round_ends_and_leaves_what_waits_to_the_next(pool: Pool) -> None:
+def test_round_leaves_waiting_jobs_to_the_next(pool: Pool) -> None:
     dids = put_accounts(pool, 1, 40)
     with pool.connection() as conn:
         put_jobs(conn, JOB, dids[:20], doubt=True)
-    clients = NetworkClients(seconds=0.4)
+    clients = Outside(seconds=0.4)
     assert asyncio.run(worker(pool, clients).run_once(seconds=0.6)) == 8
     left = claim(pool)
     assert len(left) == 32
@@ -163,7 +158,7 @@ def test_a_round_ends_and_leaves_what_waits_to_the_next(pool: Pool) -> None:
     assert all(job.tries == 0 for job in left)
 
 
-def test_what_waits_for_long_is_nobody_elses(
+def test_waiting_job_keeps_its_lease(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity_jobs, "_LEASE", 2.5)
@@ -171,12 +166,10 @@ def test_what_waits_for_long_is_nobody_elses(
     dids = put_accounts(pool, 1, 20)
 
     async def work() -> None:
-        running = asyncio.create_task(
-            worker(pool, NetworkClients(dids)).run(asyncio.Event())
-        )
+        running = asyncio.create_task(worker(pool, Outside(dids)).run(asyncio.Event()))
         await asyncio.sleep(3.5)
         assert await asyncio.to_thread(claim, pool) == []
-        # It dies, and says nothing to anybody.
+        # It crashes without releasing anything.
         await kill(running)
         assert await asyncio.to_thread(claim, pool) == []
         await asyncio.sleep(2.6)
@@ -186,14 +179,14 @@ def test_what_waits_for_long_is_nobody_elses(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_each_job_is_done_once_however_many_work(pool: Pool, seed: int) -> None:
+def test_concurrent_workers_do_each_job_once(pool: Pool, seed: int) -> None:
     draw = random.Random(seed)
     dids = [
         did
         for host in range(1, 9)
         for did in put_accounts(pool, host, draw.choice([1, 5, 60]), due_s=host % 3)
     ]
-    clients = NetworkClients(seconds=0.003)
+    clients = Outside(seconds=0.003)
 
     async def work() -> list[int]:
         return await asyncio.gather(
@@ -206,9 +199,9 @@ def test_each_job_is_done_once_however_many_work(pool: Pool, seed: int) -> None:
     assert claim(pool) == []
 
 
-def test_what_cannot_be_written_ends_the_work(pool: Pool) -> None:
+def test_write_error_ends_the_round(pool: Pool) -> None:
     put_accounts(pool, 1, 20)
-    clients = NetworkClients()
+    clients = Outside()
 
     def fail(*_: Any) -> None:
         raise ValueError("no such thing")
@@ -218,7 +211,7 @@ def test_what_cannot_be_written_ends_the_work(pool: Pool) -> None:
         asyncio.run(worker(pool, clients).run(asyncio.Event()))
 
 
-def test_jobs_of_slow_hosts_keep_back_no_turns(pool: Pool) -> None:
+def test_jobs_of_slow_hosts_block_no_refreshes(pool: Pool) -> None:
     put_accounts(pool, 1, 300, due_s=1_200.0)
     put_accounts(pool, 2, 0)
     with pool.connection() as conn:
@@ -227,5 +220,5 @@ def test_jobs_of_slow_hosts_keep_back_no_turns(pool: Pool) -> None:
             " INSERT INTO repo (actor, host, state, identity_at)"
             " SELECT id, 2, 'synchronized', now() - interval '2 days' FROM made"
         )
-    queued = asyncio.run(worker(pool, NetworkClients()).queue_stale(200))
+    queued = asyncio.run(worker(pool, Outside()).queue_stale(200))
     assert queued == 1

@@ -1,5 +1,4 @@
-"""Each account has its document and handle looked at in time, however many there are,
-and nobody is looked for among all of them."""
+"""Periodic refreshes of documents and handles, without scans."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ JOB = "identity"
 
 
 def put_accounts(conn: Conn, count: int, *, checked: str) -> None:
-    """Accounts that were last looked at `checked` ago, in the order of their DIDs."""
+    """Add accounts last refreshed `checked` ago, in the order of their DIDs."""
     conn.execute(
         """
         WITH made AS (
@@ -44,7 +43,7 @@ def turn(conn: Conn, limit: int) -> list[str]:
     return list(stale_accounts(conn, older_than=DAY, limit=limit, job=JOB))
 
 
-def test_a_turn_reads_as_many_as_it_takes(conn: Conn) -> None:
+def test_stale_accounts_reads_only_due_rows(conn: Conn) -> None:
     put_accounts(conn, 20_000, checked="2 days")
     conn.commit()
     conn.execute("ANALYZE")
@@ -58,7 +57,7 @@ def test_a_turn_reads_as_many_as_it_takes(conn: Conn) -> None:
     assert row[0] <= 1_000
 
 
-def test_everybody_has_one_turn_and_the_oldest_come_first(conn: Conn) -> None:
+def test_stale_accounts_come_once_oldest_first(conn: Conn) -> None:
     put_accounts(conn, 7, checked="2 days")
     took = [turn(conn, 3) for _ in range(4)]
     assert [len(dids) for dids in took] == [3, 3, 1, 0]
@@ -66,7 +65,7 @@ def test_everybody_has_one_turn_and_the_oldest_come_first(conn: Conn) -> None:
     assert dids == sorted(dids)
 
 
-def test_what_was_looked_at_meanwhile_comes_when_that_is_a_day_ago(conn: Conn) -> None:
+def test_refreshed_account_is_due_a_day_later(conn: Conn) -> None:
     put_accounts(conn, 2, checked="2 days")
     conn.execute("UPDATE actor SET handle_checked_at = now() - interval '20 hours'")
     conn.execute("UPDATE identity SET fetched_at = now() - interval '23 hours'")
@@ -78,14 +77,14 @@ def test_what_was_looked_at_meanwhile_comes_when_that_is_a_day_ago(conn: Conn) -
     assert turn(conn, 9) == ["did:plc:00000001"]
 
 
-def test_a_job_that_is_there_is_enough(conn: Conn) -> None:
+def test_account_with_job_is_not_stale(conn: Conn) -> None:
     put_accounts(conn, 2, checked="2 days")
     put_jobs(conn, JOB, ["did:plc:00000001"], wait=3_600.0)
     assert turn(conn, 9) == ["did:plc:00000002"]
 
 
 @pytest.mark.parametrize("accounts", [100, 1_000_000, 10_000_000])
-def test_turns_come_as_fast_as_they_must(pool: Pool, accounts: int) -> None:
+def test_refresh_rate_meets_the_interval(pool: Pool, accounts: int) -> None:
     with pool.connection() as conn:
         host_rows.put_host(conn, "a.example.com", "https://a", source="relay")
         conn.execute("UPDATE host SET accounts = %s", (accounts,))

@@ -1,4 +1,4 @@
-"""Jobs under any order of putting, working and dying: none is lost, and no doubt."""
+"""Jobs in any order of queueing, working and crashing: none is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 @dataclass
 class Expected:
-    """What must be known of a job. `seen`: what its worker knows of the doubt."""
+    """Expected state of a job. `seen`: the worker knows that it is doubted."""
 
     doubt: bool
     claimed: bool = False
@@ -65,13 +65,13 @@ def end(conn: Conn, model: dict[str, Expected], job: jobs.ClaimedJob, how: str) 
         elif how == "give back":
             jobs.give_back_jobs(conn, [job.id])
         else:
-            # Who had it died; its lease runs out.
+            # Its worker crashed; the lease runs out.
             conn.execute("UPDATE job SET lease_until = now() WHERE id = %s", (job.id,))
     known.claimed = known.again = False
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_job_and_no_doubt_is_lost(conn: Conn, seed: int) -> None:
+def test_jobs_keep_doubts_in_any_order(conn: Conn, seed: int) -> None:
     draw = random.Random(seed)
     model: dict[str, Expected] = {}
     held: list[jobs.ClaimedJob] = []
@@ -101,7 +101,7 @@ with open_pool(sys.argv[1], max=2) as pool:
 """
 
 
-def test_a_doubt_outlives_who_claimed_it(conn: Conn, index_db: str) -> None:
+def test_doubt_survives_crash_of_worker(conn: Conn, index_db: str) -> None:
     jobs.put_jobs(conn, KIND, ["did:plc:a"], doubt=True)
     jobs.put_jobs(conn, KIND, ["did:plc:b"])
     conn.commit()

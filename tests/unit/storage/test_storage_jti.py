@@ -1,4 +1,4 @@
-"""A service token is good once, whoever asks: threads, processes, the next start."""
+"""Single use of service tokens, over threads, processes and restarts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ with ThreadPoolExecutor(threads) as pool:
 
 
 class Child:
-    """One process that uses tokens when told."""
+    """A process that uses tokens on request."""
 
     def __init__(self, url: str, threads: int = THREADS) -> None:
         self._process = subprocess.Popen(
@@ -90,7 +90,7 @@ def test_of_fifty_uses_in_five_processes_one_succeeds(index_db: str) -> None:
             for child in children:
                 child.tell(f"token {number}")
             assert sum(child.answer() for child in children) == 1, number
-    # Nothing of it was in the memory of those that are gone now.
+    # Nothing depends on the memory of the ended processes.
     late = Child(index_db, threads=2)
     try:
         late.wait()
@@ -123,14 +123,12 @@ def test_a_second_use_is_refused(conn: Conn) -> None:
         ("did:web:a.test#x", "1"),
     ],
 )
-def test_another_issuer_or_name_is_another_token(
-    conn: Conn, iss: str, jti: str
-) -> None:
+def test_other_issuer_is_another_token(conn: Conn, iss: str, jti: str) -> None:
     assert use_jti(conn, "did:web:a.test", "1", FAR)
     assert use_jti(conn, iss, jti, FAR)
 
 
-def test_only_what_expired_is_forgotten(conn: Conn) -> None:
+def test_only_expired_tokens_are_deleted(conn: Conn) -> None:
     for exp in (1_000, 1_001, 1_002):
         assert use_jti(conn, "did:web:a.test", str(exp), exp)
     # One that is still good at this second is kept.
@@ -140,7 +138,7 @@ def test_only_what_expired_is_forgotten(conn: Conn) -> None:
     assert not use_jti(conn, "did:web:a.test", "1002", FAR)
 
 
-def test_a_use_that_was_rolled_back_is_none(conn: Conn) -> None:
+def test_rolled_back_use_does_not_count(conn: Conn) -> None:
     assert use_jti(conn, "did:web:a.test", "1", FAR)
     conn.rollback()
     assert use_jti(conn, "did:web:a.test", "1", FAR)

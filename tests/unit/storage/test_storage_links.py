@@ -1,4 +1,4 @@
-"""Edges by page, by viewer, and gone again; counts; whole repos in order."""
+"""Pages of edges, deletes, counts, and whole repos in order."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from storage.collections import (
     RKEY_SELF,
 )
 from storage.postgres.pool import Conn
-from storage.records import links as links_module
-from storage.records.documents import Address
-from storage.records.links import (
+from storage.records import backlinks
+from storage.records.addresses import Address
+from storage.records.backlinks import (
     LinkSource,
-    copy_links,
-    delete_default_links,
-    delete_links,
     find_followers,
     find_follows,
     find_links,
+)
+from storage.records.links import (
+    copy_links,
+    delete_default_links,
+    delete_links,
     pack_link,
     partition_of,
 )
@@ -48,7 +50,7 @@ TARGET = (7, POST, 1_000)
 
 
 def put(conn: Conn, *rows: tuple[int, ...], sort_at: int | None = None) -> None:
-    """Edges sorted by their keys, or all of one time."""
+    """Insert edges sorted by their keys, or all of one time."""
     packed: dict[str, list[bytes]] = {}
     for *row, path in rows:
         at = row[0] if sort_at is None else sort_at
@@ -79,10 +81,8 @@ def test_backlinks_newest_first(conn: Conn) -> None:
     assert find_links(conn, LIKE_SUBJECT, (9, POST, 9), limit=5) == ([], None)
 
 
-def test_backlinks_of_the_very_popular(
-    conn: Conn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(links_module, "MAX_SORTED_LINKS", 10)
+def test_backlinks_of_popular(conn: Conn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlinks, "MAX_SORTED_LINKS", 10)
     rows = [like(actor, 9_000 - actor) for actor in range(1, 31)]
     put(conn, *rows, like(4, 1))
     found = pages(conn, 4)
@@ -91,7 +91,6 @@ def test_backlinks_of_the_very_popular(
 
 
 def test_backlinks_of_one_time_are_each_on_one_page(conn: Conn) -> None:
-    """Equal times, several edges of one account, keys that are no TID."""
     put(conn, *(like(actor, rkey) for actor in (1, 2, 3) for rkey in (7, 8, -9)),
         sort_at=-(2**55))  # fmt: skip
     for limit in (1, 2, 4, 9):
@@ -100,9 +99,7 @@ def test_backlinks_of_one_time_are_each_on_one_page(conn: Conn) -> None:
         assert {source.sort_at.year for source in found} == {858}
 
 
-def test_follows_and_followers_are_sorted_by_time(
-    conn: Conn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_follows_sort_by_time(conn: Conn, monkeypatch: pytest.MonkeyPatch) -> None:
     def follows(find: Any, actor: int) -> list[int]:
         found, after = [], None
         while True:
@@ -118,7 +115,7 @@ def test_follows_and_followers_are_sorted_by_time(
         put(conn, (rkey, 0, other, 1, 0, FOLLOW_SUBJECT), sort_at=place)
     assert follows(find_follows, 1) == follows(find_followers, 1) == [7, 8, 6, 9, 5]
     assert follows(find_follows, 2) == follows(find_followers, 2) == []
-    monkeypatch.setattr(links_module, "MAX_SORTED_LINKS", 3)
+    monkeypatch.setattr(backlinks, "MAX_SORTED_LINKS", 3)
     assert follows(find_follows, 1) == [5, 6, 7, 8, 9]
     assert follows(find_followers, 1) == [7, 8, 6, 9, 5]
 
@@ -147,7 +144,7 @@ def test_default_links_go_by_their_source(conn: Conn) -> None:
 
 
 def test_every_partition_finds_its_edges_by_an_index(conn: Conn) -> None:
-    """The queries of this module must not read a partition from end to end."""
+    """No query of the module may scan a partition."""
     conn.execute("SET enable_seqscan = off")
     for name, (path, *_) in LINK_PARTITIONS.items():
         # Of an empty table every index costs the same.
@@ -176,7 +173,7 @@ def test_records(conn: Conn) -> None:
 
 
 def test_repo_in_the_order_of_its_tree(conn: Conn) -> None:
-    """`a.b.cd/x` sorts before `a.b.c/x`? No: the slash sorts behind the dot only."""
+    """In tree keys, the slash sorts behind the dot."""
     conn.execute(
         "INSERT INTO collection (id, nsid) VALUES "
         "(2001, 'a.b.c'), (2002, 'a.b.c.d'), (2003, 'a.b.cd'), (2004, 'A.b.c')"

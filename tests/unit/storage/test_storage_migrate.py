@@ -1,4 +1,4 @@
-"""The tables in code are the tables the migrations make."""
+"""Migrations, compared with the tables in code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.postgres.pool import Conn
 from storage.schema import RECORD_PARTITIONS
 
 
-@pytest.mark.parametrize("name", ["index", "pds", "plc"])
+@pytest.mark.parametrize("name", ["index", "private", "pds", "plc"])
 def test_tables_equal_migrations(empty_database: str, name: str) -> None:
     migrate.upgrade(empty_database, name)
     assert migrate.check(empty_database, name) == []
@@ -47,7 +47,7 @@ def test_missing_module_of_a_target_fails(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def schema_of(connection: sa.Connection) -> set[tuple[str, ...]]:
-    """Every column, constraint, index and sequence, as Postgres tells of them."""
+    """Return every column, constraint, index and sequence."""
     queries = (
         "SELECT 'column', attrelid::regclass::text, attname,"
         " format_type(atttypid, atttypmod), attnotnull::text, attstorage::text,"
@@ -73,7 +73,7 @@ def schema_of(connection: sa.Connection) -> set[tuple[str, ...]]:
 
 
 def test_each_version_can_be_undone(empty_database: str) -> None:
-    """Down to the first and up again: at each version the schema is what it was."""
+    """Down to the first version and up again, each has the same schema."""
     url = empty_database.replace("postgresql://", "postgresql+psycopg://", 1)
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.connect() as connection:
@@ -97,7 +97,6 @@ def test_each_version_can_be_undone(empty_database: str) -> None:
 
 
 def test_old_edges_are_sorted_by_their_keys(empty_database: str) -> None:
-    """Never later than the upgrade, whatever their keys say."""
     url = empty_database.replace("postgresql://", "postgresql+psycopg://", 1)
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     usual, far, none = (1_700_000_000_123_457 << 10) | 7, (2**53 - 1) << 10, -5
@@ -189,7 +188,7 @@ def test_partitions_and_reserved_names(conn: Conn) -> None:
         "ON c.id = p.collection"
     ) == {(number, nsid, path) for number, (nsid, path) in PATHS.items()}
     first = conn.execute("INSERT INTO collection (nsid) VALUES ('a.b.c') RETURNING id")
-    # Other tests of this database may have drawn numbers: a sequence never goes back.
+    # Other tests may have drawn numbers: a sequence never goes back.
     number = first.fetchone()
     assert number is not None
     assert number[0] >= 1000

@@ -1,4 +1,4 @@
-"""Names and numbers."""
+"""Interned names."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_names_come_back(interner: Interner, pool: Pool) -> None:
     assert interner.dids([10**9]) == {}
 
 
-def test_nothing_is_made_by_looking(conn: Conn) -> None:
+def test_reading_names_creates_nothing(conn: Conn) -> None:
     uri = "at://did:web:nobody.example.com/org.example.none/never-seen"
     assert find_addresses(conn, [uri]) == {}
     rows = conn.execute(
@@ -108,8 +108,7 @@ def test_many_threads_make_each_name_once(index_db: str, pool: Pool) -> None:
     assert all(result == results[0] for result in results)
 
 
-def test_a_number_outlives_the_batch_that_asked(interner: Interner, conn: Conn) -> None:
-    """Numbers are committed on their own: a rolled back batch cannot take one away."""
+def test_id_survives_rollback_of_batch(interner: Interner, conn: Conn) -> None:
     conn.execute("SELECT 1")
     number = interner.actors(["did:web:z.example.com"])["did:web:z.example.com"]
     conn.rollback()
@@ -137,9 +136,7 @@ def test_long_names_are_not_kept_in_memory(pool: Pool) -> None:
     assert [len(cache._young) for cache in caches] == [1, 1]
 
 
-def test_the_newest_of_what_is_set_aside_is_kept(
-    conn: Conn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_quarantine_is_bounded(conn: Conn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quarantine, "KEPT", 3)
     for seq in range(10):
         quarantine.put_frame(conn, 1, seq, b"frame", "error")

@@ -1,4 +1,4 @@
-"""Records read in pieces that memory can bear, however large they are."""
+"""Reads of records in bounded pieces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADDRESSES = [(1, collection, rkey) for collection in (1, 2) for rkey in range(1,
 
 
 def value_of(index: int) -> bytes:
-    """Every fifth is large and every seventh is large only when it is unpacked."""
+    """Return a value: every fifth is large, every seventh only once unpacked."""
     rng = random.Random(index)
     if index % 5 == 0:
         return rng.randbytes(LARGE)
@@ -46,7 +46,7 @@ def assert_bounded(values: list[bytes]) -> None:
     assert sum(map(len, values[:-1])) <= 250_000
 
 
-def test_what_is_stored_large_is_not_in_a_row_of_a_page(conn: Conn) -> None:
+def test_large_values_are_not_in_pages(conn: Conn) -> None:
     rows = conn.execute(
         f"SELECT rkey, {records_module._SMALL} FROM record WHERE actor = 1"
         " AND collection = 1"

@@ -1,4 +1,4 @@
-"""Domains and URLs, however they are written."""
+"""Normalized domains and URLs."""
 
 from __future__ import annotations
 

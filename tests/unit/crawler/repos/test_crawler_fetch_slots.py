@@ -51,9 +51,7 @@ def test_a_host_is_busy_while_its_places_are_taken(places: FetchSlots) -> None:
     assert places.busy_hosts == []
 
 
-def test_who_takes_long_has_places_of_its_own(
-    places: FetchSlots, clock: Clock
-) -> None:
+def test_who_takes_long_has_places_of_its_own(places: FetchSlots, clock: Clock) -> None:
     for actor in range(8):
         places.take(actor, actor)
     assert places.free() == 0

@@ -1,4 +1,4 @@
-"""Records of a mebibyte each: what is taken away from a repo comes in pieces."""
+"""Removal of large records in bounded pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGE = 900_000
 
 @pytest.fixture
 def large(conn: Conn, interner: Interner) -> Author:
-    """A repo of thirty records of nearly a megabyte, packed small or not at all."""
+    """Create a repo of thirty records of nearly 1 MB, compressible or not."""
     someone = author(0)
     for number in range(30):
         body = os.urandom(_LARGE) if number % 2 else bytes(_LARGE)
@@ -47,7 +47,7 @@ def clear(conn: Conn, interner: Interner, someone: Author) -> int:
 
 
 @pytest.mark.parametrize("remove", [prune, clear])
-def test_large_records_are_taken_away_a_few_at_a_time(
+def test_large_records_are_removed_in_pieces(
     conn: Conn,
     interner: Interner,
     large: Author,

@@ -1,4 +1,4 @@
-"""What a batch of records takes while rows are made of it, whatever is in them."""
+"""Memory of a batch while its rows are made."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ _HEAD = {"text": "", "createdAt": "2026-01-01T00:00:00Z", "$type": FEED_POST}
 
 
 class Numbers:
-    """An interner without a table, which looks at what is held when it is asked: all
-    that was read waits for the numbers."""
+    """An interner without tables that measures the memory held when it is called."""
 
     def __init__(self) -> None:
         self.most_held = 0
@@ -67,9 +66,7 @@ def many_links(count: int) -> bytes:
     ids=["lists", "maps", "nested", "nested maps", "like a like", "links", "few links"],
 )
 @pytest.mark.parametrize("live", [False, True])
-def test_a_batch_takes_little_whatever_is_in_it(
-    nsid: str, value: bytes, total: int, live: bool
-) -> None:
+def test_memory_is_bounded(nsid: str, value: bytes, total: int, live: bool) -> None:
     count = total // len(value)
     collection, cid = COLLECTION_IDS[nsid], cid_for(value)
     records = [RepoRecord(nsid, f"k{n}", cid, value) for n in range(count)]

@@ -1,13 +1,13 @@
-"""Small repos, many in one transaction: the same as each through a checkout."""
+"""Batches of small repos, compared with a checkout of each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
+from indexer_steps import assert_indexed, claim, state_of
 from indexer_world import (
     CLOCK,
     LIKE,
@@ -15,18 +15,14 @@ from indexer_world import (
     POST,
     Author,
     author,
-    expected_post_counts,
     follow,
-    held_post_counts,
     held_records,
     like,
     post,
     profile,
     repost,
-    written_records,
 )
 
-from audit.repo_audit import rebuild_root, recount_stats
 from indexer.apply import apply_batch
 from indexer.repos import repo_batch
 from indexer.repos.checkout import Checkout
@@ -48,27 +44,8 @@ def fetched(someone: Author) -> FetchedRepo:
     )
 
 
-def claim(conn: Conn, interner: Interner, authors: Sequence[Author]) -> None:
-    for actor in interner.actors(one.did for one in authors).values():
-        conn.execute(
-            "INSERT INTO repo (actor, host, state, lease_until)"
-            " VALUES (%s, 1, 'resyncing', now() + interval '1 hour')"
-            " ON CONFLICT (actor) DO UPDATE SET state = 'resyncing'",
-            (actor,),
-        )
-    conn.commit()
-
-
-def state_of(conn: Conn, someone: Author) -> str | None:
-    row = conn.execute(
-        "SELECT state FROM repo JOIN actor ON id = actor WHERE did = %s", (someone.did,)
-    ).fetchone()
-    conn.rollback()
-    return None if row is None else row[0]
-
-
 def some_authors() -> list[Author]:
-    """Edges among them, posts, profiles, keys that are no TIDs, and what is dropped."""
+    """Create authors with edges, posts, profiles, keys that are no TIDs, and drops."""
     authors = [author(number) for number in range(4)]
     first = authors[0]
     path = f"{POST}/{CLOCK.next()}"
@@ -88,26 +65,14 @@ def some_authors() -> list[Author]:
     return authors
 
 
-def assert_equal(conn: Conn, interner: Interner, authors: list[Author]) -> None:
-    assert held_records(conn) == written_records(authors)
-    assert held_post_counts(conn) == expected_post_counts(authors)
-    conn.rollback()
-    assert recount_stats(conn).ok
-    for one in authors:
-        assert state_of(conn, one) == "synchronized"
-        assert rebuild_root(conn, one.did) == one.data
-
-
-def test_a_batch_is_what_checkouts_are(conn: Conn, interner: Interner) -> None:
+def test_batch_equals_checkouts(conn: Conn, interner: Interner) -> None:
     authors = some_authors()
-    claim(conn, interner, authors)
+    claim(conn, interner, *authors)
     assert import_fresh(conn, interner, [fetched(a) for a in authors], NOW) == []
-    assert_equal(conn, interner, authors)
+    assert_indexed(conn, authors)
 
 
-def test_a_record_that_only_has_the_size_of_an_edge(
-    conn: Conn, interner: Interner
-) -> None:
+def test_record_with_size_of_an_edge(conn: Conn, interner: Interner) -> None:
     one = author(0)
     paths = [f"{POST}/{CLOCK.next()}" for _ in range(3)]
     likes = [like(one.uri(path)) for path in paths]
@@ -116,14 +81,14 @@ def test_a_record_that_only_has_the_size_of_an_edge(
     assert len({len(cbor.encode(value)) for value in likes}) == 1
     posts: dict[str, Any] = {path: post("liked") for path in paths}
     one.commit(posts | {f"{LIKE}/{CLOCK.next()}": value for value in likes})
-    claim(conn, interner, [one])
+    claim(conn, interner, one)
     assert import_fresh(conn, interner, [fetched(one)], NOW) == []
-    assert_equal(conn, interner, [one])
+    assert_indexed(conn, [one])
 
 
-def test_commits_that_came_meanwhile_follow(conn: Conn, interner: Interner) -> None:
+def test_buffered_commits_follow(conn: Conn, interner: Interner) -> None:
     authors = some_authors()
-    claim(conn, interner, authors)
+    claim(conn, interner, *authors)
     repos = [fetched(one) for one in authors]
     gone = next(path for path in authors[1].records if path.startswith(POST))
     later = [
@@ -133,26 +98,26 @@ def test_commits_that_came_meanwhile_follow(conn: Conn, interner: Interner) -> N
     ]
     assert apply_batch(conn, interner, later, {}, NOW).buffered == 3
     assert import_fresh(conn, interner, repos, NOW) == []
-    assert_equal(conn, interner, authors)
+    assert_indexed(conn, authors)
     assert conn.execute("SELECT count(*) FROM resync_buffer").fetchone() == (0,)
 
 
-def test_what_is_not_fresh_is_left(conn: Conn, interner: Interner) -> None:
+def test_batch_leaves_repos_that_are_not_fresh(conn: Conn, interner: Interner) -> None:
     held, unclaimed, fresh = authors = some_authors()[:3]
-    claim(conn, interner, [held, fresh])
+    claim(conn, interner, held, fresh)
     with Checkout(conn, interner, held.did, 1, now=NOW) as checkout:
         checkout.add(held.repo_records())
         checkout.finish(held.head())
-    claim(conn, interner, [held])
+    claim(conn, interner, held)
     repos = [fetched(one) for one in authors]
     assert import_fresh(conn, interner, repos, NOW) == [repos[0], repos[1]]
     assert state_of(conn, fresh) == "synchronized"
     assert state_of(conn, unclaimed) is None
 
 
-def test_an_older_rev_is_left(conn: Conn, interner: Interner) -> None:
+def test_older_rev_is_left(conn: Conn, interner: Interner) -> None:
     [one] = authors = some_authors()[:1]
-    claim(conn, interner, authors)
+    claim(conn, interner, *authors)
     conn.execute("UPDATE repo SET rev = %s", (CLOCK.next(),))
     conn.commit()
     repo = fetched(one)
@@ -168,11 +133,11 @@ def test_an_older_rev_is_left(conn: Conn, interner: Interner) -> None:
     )
 
 
-def test_a_repo_that_changes_meanwhile_undoes_the_batch(
+def test_changed_repo_undoes_the_batch(
     conn: Conn, interner: Interner, index_db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authors = some_authors()
-    claim(conn, interner, authors)
+    claim(conn, interner, *authors)
     real = repo_batch.write
 
     def write_and_delete(*args: Any, **more: Any) -> Any:
@@ -187,11 +152,9 @@ def test_a_repo_that_changes_meanwhile_undoes_the_batch(
     assert held_records(conn) == {}
 
 
-def test_a_sync_event_meanwhile_is_reached_later(
-    conn: Conn, interner: Interner
-) -> None:
+def test_sync_event_meanwhile_is_reached_later(conn: Conn, interner: Interner) -> None:
     [one] = authors = some_authors()[:1]
-    claim(conn, interner, authors)
+    claim(conn, interner, *authors)
     before = fetched(one)
     one.commit({f"{POST}/{CLOCK.next()}": post("not in what was fetched")})
     apply_batch(conn, interner, [one.sync()], {}, NOW)

@@ -1,4 +1,4 @@
-"""What a host sends since a revision, laid over what is held."""
+"""Partial fetches merged with the stored repo."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from indexer_steps import assert_indexed, import_repo
 from indexer_world import (
     CLOCK,
     KEY,
@@ -17,17 +18,13 @@ from indexer_world import (
     POST,
     Author,
     author,
-    expected_post_counts,
-    held_post_counts,
     held_records,
     like,
     post,
-    written_records,
 )
 
-from audit.repo_audit import rebuild_root, recount_stats
 from indexer.apply import apply_batch
-from indexer.repos.checkout import Checkout, StaleCheckoutError
+from indexer.repos.checkout import StaleCheckoutError
 from indexer.repos.repo_diff import DiffMismatchError, apply_diff
 from protocol.data import cbor
 from protocol.data.cid import cid_for, raw_cid_for
@@ -56,11 +53,8 @@ def wipe(conn: Conn) -> Callable[[], None]:
 
 
 def hold(conn: Conn, interner: Interner, someone: Author) -> None:
-    """The author's repo as it stands, claimed for fetching anew."""
-    with Checkout(conn, interner, someone.did, 1, now=NOW) as checkout:
-        checkout.add(someone.repo_records())
-        checkout.drop(someone.repo_drops())
-        checkout.finish(someone.head())
+    """Store the author's current repo and claim it for a fetch."""
+    import_repo(conn, interner, someone)
     claim(conn)
 
 
@@ -77,7 +71,7 @@ def blocks_of(someone: Author) -> Blocks:
 
 
 def difference(someone: Author, before: Blocks, *, left_out: bytes = b"") -> RepoDiff:
-    """As a host would send it: the blocks that were not there before."""
+    """Return the new blocks, as a host sends them."""
     commit = cid_for(someone.signed)
     new = {c: b for c, b in blocks_of(someone).items() if c not in before}
     new.pop(left_out, None)
@@ -101,18 +95,11 @@ def state_of(conn: Conn) -> tuple[Any, ...]:
 
 
 def assert_stands(conn: Conn, someone: Author) -> None:
-    assert held_records(conn) == written_records([someone])
-    assert held_post_counts(conn) == expected_post_counts([someone])
-    conn.rollback()
-    assert state_of(conn) == ("synchronized", someone.rev, someone.data, None)
-    assert rebuild_root(conn, someone.did) == someone.data
-    conn.rollback()
-    assert recount_stats(conn).ok
+    assert_indexed(conn, [someone])
+    assert state_of(conn)[3] is None
 
 
-def test_a_record_under_the_cid_of_a_blob_is_dropped(
-    conn: Conn, interner: Interner
-) -> None:
+def test_record_with_cid_of_a_blob_is_dropped(conn: Conn, interner: Interner) -> None:
     someone = written(3)
     hold(conn, interner, someone)
     before, since = blocks_of(someone), someone.rev
@@ -169,7 +156,7 @@ def test_any_changes(
     assert_stands(conn, someone)
 
 
-def test_commits_that_came_meanwhile_follow(conn: Conn, interner: Interner) -> None:
+def test_buffered_commits_follow(conn: Conn, interner: Interner) -> None:
     someone = written()
     hold(conn, interner, someone)
     before, since = blocks_of(someone), someone.rev
@@ -184,7 +171,7 @@ def test_commits_that_came_meanwhile_follow(conn: Conn, interner: Interner) -> N
     assert conn.execute("SELECT count(*) FROM resync_buffer").fetchone() == (0,)
 
 
-def test_nothing_new_settles_the_repo(conn: Conn, interner: Interner) -> None:
+def test_empty_difference_settles_the_repo(conn: Conn, interner: Interner) -> None:
     someone = written()
     hold(conn, interner, someone)
     diff = difference(someone, blocks_of(someone))
@@ -193,7 +180,7 @@ def test_nothing_new_settles_the_repo(conn: Conn, interner: Interner) -> None:
     assert_stands(conn, someone)
 
 
-def test_what_does_not_fit_changes_nothing(conn: Conn, interner: Interner) -> None:
+def test_mismatching_difference_changes_nothing(conn: Conn, interner: Interner) -> None:
     someone = written()
     hold(conn, interner, someone)
     before, since, held = blocks_of(someone), someone.rev, held_records(conn)
@@ -215,7 +202,7 @@ def test_what_does_not_fit_changes_nothing(conn: Conn, interner: Interner) -> No
     assert state_of(conn)[:2] == ("resyncing", since)
 
 
-def test_only_from_where_the_repo_stands(conn: Conn, interner: Interner) -> None:
+def test_difference_needs_the_stored_rev(conn: Conn, interner: Interner) -> None:
     someone = written()
     hold(conn, interner, someone)
     before, since = blocks_of(someone), someone.rev
@@ -230,7 +217,7 @@ def test_only_from_where_the_repo_stands(conn: Conn, interner: Interner) -> None
         apply_diff(conn, interner, someone.did, 1, since, diff, NOW)
 
 
-def test_a_difference_must_be_signed_by_its_account() -> None:
+def test_difference_needs_signature_of_account() -> None:
     someone = written(3)
     commit = cid_for(someone.signed)
     car = car_header(commit) + car_block(commit, someone.signed)
@@ -239,7 +226,7 @@ def test_a_difference_must_be_signed_by_its_account() -> None:
         read_diff(car, someone.did, other, NOW_US)  # type: ignore[arg-type]
 
 
-def test_a_difference_of_the_future_is_refused() -> None:
+def test_difference_of_the_future_is_refused() -> None:
     someone = written(3)
     commit = cid_for(someone.signed)
     car = car_header(commit) + car_block(commit, someone.signed)
@@ -250,7 +237,7 @@ def test_a_difference_of_the_future_is_refused() -> None:
         read_diff(car, someone.did, KEY.public, now - MAX_REV_AHEAD_US - 1)  # type: ignore[arg-type]
 
 
-def test_one_block_under_many_keys_is_left_to_a_whole_fetch(
+def test_block_under_many_keys_needs_whole_fetch(
     conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("indexer.repos.repo_diff.MAX_CHANGED_BYTES", 100_000)

@@ -1,7 +1,7 @@
-"""The states of repos under live commits, gaps, fetches, failures and restarts.
+"""States of repos under live commits, gaps, fetches, failures and restarts.
 
-Rules in any order; at every moment a repo that calls itself synchronized holds exactly
-what its author had at that revision, and in the end it holds what the author has now.
+Rules run in any order. A synchronized repo always holds exactly what its author had at
+that revision; in the end it holds the author's current records.
 """
 
 from __future__ import annotations
@@ -61,8 +61,10 @@ _WIPE = "".join(f"DELETE FROM {name};" for name in metadata.tables if name not i
 
 @dataclass
 class Fetch:
-    """A repo on its way: claimed, then looked at by its host at some moment. `doubt`
-    is where its author stood when something of it was lost that we know of."""
+    """A running fetch: claimed, then read from its host at some moment.
+
+    `doubt` is the author's state at a known loss.
+    """
 
     claimed: repo_rows.ClaimedRepo
     doubt: str = ""
@@ -142,7 +144,7 @@ class RepoMachine(RuleBasedStateMachine):
         value=st.integers(0, 50),
     )
     def live(self, number: int, kinds: list[str], lost: str, value: int) -> None:
-        """Commits, which come, or are lost, or of which the first is."""
+        """Apply commits, lose them, or lose the first."""
         one = self.world.authors[number]
         events = [
             self.world.commit(one, self.writes(one, kind, value)) for kind in kinds
@@ -156,7 +158,7 @@ class RepoMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.late)
     @rule(number=st.integers(0, 100))
     def again(self, number: int) -> None:
-        """An old commit comes once more."""
+        """Apply an old commit once more."""
         self.apply(self.late[number % len(self.late)])
 
     @rule(number=st.integers(0, 1))
@@ -178,7 +180,7 @@ class RepoMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 1), value=st.integers(0, 50))
     def lost_and_known(self, number: int, value: int) -> None:
-        """A commit that could not be proven, or that our own code failed on."""
+        """Lose a commit knowingly: it was unproven, or our code failed."""
         one = self.world.authors[number]
         self.world.commit(one, self.writes(one, "create", value))
         self.come_into_doubt(one)
@@ -201,7 +203,7 @@ class RepoMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.fetches)
     @rule(number=st.integers(0, 100), old=st.sampled_from((0, 0, 0, 1, 3)))
     def look(self, number: int, old: int) -> None:
-        """The host answers with what it has, or a stale copy does."""
+        """Fetch what the host has, or a stale copy."""
         fetch = self.fetches[number % len(self.fetches)]
         snapshots = list(self.world.history[fetch.claimed.did].values())
         fetch.seen = snapshots[max(0, len(snapshots) - 1 - old)]
@@ -231,7 +233,7 @@ class RepoMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """All workers die; their leases run out."""
+        """Restart all workers; their leases run out."""
         self.fetches.clear()
         self.conn.execute("UPDATE repo SET lease_until = now() - interval '1 second'")
         self.conn.commit()
@@ -244,7 +246,7 @@ class RepoMachine(RuleBasedStateMachine):
     def _half(self, fetch: Fetch, seen: Author) -> None:
         records = seen.repo_records()
         with Checkout(self.conn, self.world.interner, seen.did, 1, now=NOW) as checkout:
-            # Left without its end: nothing of it has happened.
+            # Left without finish: everything is rolled back.
             checkout.add(records[: len(records) // 2])
         self._give_back(fetch, seen)
 
@@ -285,7 +287,7 @@ class RepoMachine(RuleBasedStateMachine):
         ).fetchall()
         for did, state, rev, data in rows:
             if rev is not None:
-                # Whatever its state: rows are always of the rev that is named.
+                # In any state, rows are those of the named rev.
                 expected.append(self.world.history[did][rev])
                 assert expected[-1].data == data
             else:
@@ -295,11 +297,11 @@ class RepoMachine(RuleBasedStateMachine):
         self.conn.rollback()
 
     def teardown(self) -> None:
-        """Workers and hosts behave from now on: everything becomes equal."""
+        """Let workers and hosts behave: everything becomes equal."""
         self.restart()
         for one in self.world.authors:
             self.apply(AccountEvent(one.did, True, None, host=1))  # type: ignore[arg-type]
-            # What a listing would say.
+            # As from a listing.
             assert one.rev is not None
             listed = repo_rows.ListedRepo(one.did, one.rev, True, None)  # type: ignore[arg-type]
             repo_rows.mark_behind(
@@ -348,7 +350,7 @@ def machine(
     conn.rollback()
 
 
-def test_every_order_ends_at_what_was_written(machine: type[RepoMachine]) -> None:
+def test_every_order_ends_as_written(machine: type[RepoMachine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -371,14 +373,14 @@ def miss_a_delete(machine: RepoMachine) -> None:
     machine.teardown()
 
 
-def test_a_fetch_makes_up_for_a_missed_delete(machine: type[RepoMachine]) -> None:
+def test_fetch_repairs_missed_delete(machine: type[RepoMachine]) -> None:
     miss_a_delete(machine())
 
 
-def test_the_machine_notices_forgotten_deletes(
+def test_machine_detects_forgotten_deletes(
     machine: type[RepoMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A planted fault: a fetch adds and changes, and deletes nothing."""
+    """Plant a fault: a fetch adds and changes, and deletes nothing."""
     forgetful = staged_repo._DIFFERENCE.replace("FULL JOIN", "RIGHT JOIN")
     monkeypatch.setattr(staged_repo, "_DIFFERENCE", forgetful)
     monkeypatch.setattr(RepoMachine, "_diff", RepoMachine._checkout)

@@ -45,7 +45,7 @@ def _forget() -> None:
 )
 def test_outages_are_told_from_bugs(error: Exception, reason: str | None) -> None:
     assert outage_reason(error) == reason
-    response = error_response(error, {}, "a.b.c")
+    response = error_response(error, "a.b.c")
     body = json.loads(bytes(response.body))
     if reason is None:
         assert response.status_code == 500
@@ -60,9 +60,9 @@ def test_outage_is_one_log_line_without_a_traceback(
 ) -> None:
     with caplog.at_level(logging.INFO):
         for _ in range(50):
-            error_response(psycopg.errors.DiskFull("could not extend"), {}, "a.b.c")
+            error_response(psycopg.errors.DiskFull("could not extend"), "a.b.c")
         assert [record.exc_info for record in caplog.records] == [None]
-        error_response(ZeroDivisionError(), {}, "a.b.c")
+        error_response(ZeroDivisionError(), "a.b.c")
     assert caplog.records[1].exc_info is not None
 
 
@@ -82,7 +82,7 @@ def test_readiness_says_what_is_away() -> None:
 
     assert ask(Readiness(check)) == (503, AWAY)
     assert ask(Readiness(lambda: None)) == (200, "")
-    error_response(OSError(errno.ENOSPC, "full"), {}, "a.b.c")
+    error_response(OSError(errno.ENOSPC, "full"), "a.b.c")
     assert ask(Readiness(lambda: None)) == (503, DISK_FULL)
 
 

@@ -1,8 +1,9 @@
-"""Which database a process finds, and saving and restoring all of them."""
+"""Databases of a process, backup and restore."""
 
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -15,6 +16,7 @@ from service.runtime.databases import (
     INDEX,
     PDS,
     PLC,
+    PRIVATE,
     database_name,
     embedded_postgres,
     is_current,
@@ -23,6 +25,7 @@ from service.runtime.databases import (
 )
 from service.runtime.secrets import SecretStore
 from storage import migrate
+from storage.private.mutes import Mute, load_mutes, save_mute
 
 
 @pytest.mark.parametrize("target", [INDEX, PLC, PDS])
@@ -39,13 +42,13 @@ def test_is_current(empty_database: str) -> None:
     assert not is_current(empty_database, PLC)
 
 
-def test_names_of_databases() -> None:
+def test_database_name() -> None:
     assert database_name(INDEX) == "bigworld"
     assert database_name(PDS, "a") == "pds_a"
     assert database_name(PLC) == "plc"
 
 
-def test_a_server_of_your_own_comes_first(empty_database: str, tmp_path: Path) -> None:
+def test_external_server_comes_first(empty_database: str, tmp_path: Path) -> None:
     config = Config.read(home=tmp_path, database_url=empty_database)
     with open_database(config, PLC) as url:
         assert url == empty_database
@@ -53,14 +56,14 @@ def test_a_server_of_your_own_comes_first(empty_database: str, tmp_path: Path) -
     assert not (tmp_path / "postgres").exists()
 
 
-def test_migrations_can_be_left_to_others(empty_database: str, tmp_path: Path) -> None:
+def test_migrations_can_be_disabled(empty_database: str, tmp_path: Path) -> None:
     config = Config.read(home=tmp_path, database_url=empty_database, migrate=False)
     with open_database(config, PLC):
         pass
     assert not is_current(empty_database, PLC)
 
 
-def test_the_running_server_is_used_and_left_running(tmp_path: Path) -> None:
+def test_running_server_is_used_and_left_running(tmp_path: Path) -> None:
     config = Config.read(home=tmp_path / "home")
     with embedded_postgres(config) as server:
         with open_database(config, PLC) as url, psycopg.connect(url) as conn:
@@ -102,15 +105,35 @@ def test_backup_and_restore(tmp_path: Path) -> None:
         restore(Config.read(home=tmp_path / "third"), tmp_path)
 
 
-def test_a_dump_goes_into_an_empty_database_only(
-    tmp_path: Path, empty_database: str
-) -> None:
+def test_restore_needs_an_empty_database(tmp_path: Path, empty_database: str) -> None:
     config = Config.read(home=tmp_path / "home")
-    with open_database(config, INDEX):
-        pass
-    backup(config, tmp_path / "backup")
+    with open_database(config, INDEX), open_database(config, PRIVATE) as url:
+        with psycopg.connect(url) as conn:
+            save_mute(conn, "did:web:a.test", "did:web:b.test", Mute())
+        backup(config, tmp_path / "backup")
     own = Config.read(home=tmp_path / "own", database_url=empty_database)
-    assert restore(own, tmp_path / "backup") == ["bigworld"]
+    assert restore(own, tmp_path / "backup") == ["bigworld", "private"]
     assert is_current(empty_database, INDEX)
+    with open_database(own, PRIVATE) as url, psycopg.connect(url) as conn:
+        assert url == empty_database
+        assert load_mutes(conn, "did:web:a.test") == {"did:web:b.test": Mute()}
     with pytest.raises(ServiceError, match="has tables already"):
         restore(own, tmp_path / "backup")
+
+
+def test_private_database_of_your_own_is_saved_and_restored_apart(
+    tmp_path: Path, make_database: Callable[[str], str], empty_database: str
+) -> None:
+    config = Config.read(
+        home=tmp_path / "home",
+        database_url=empty_database,
+        private_database_url=make_database("private"),
+    )
+    with open_database(config, INDEX), open_database(config, PRIVATE) as url:
+        assert url != empty_database
+        manifest = backup(config, tmp_path / "backup")
+    assert set(manifest["databases"]) == {"bigworld", "private"}
+    other = Config.read(home=tmp_path / "other")
+    assert set(restore(other, tmp_path / "backup")) == {"bigworld", "private"}
+    with open_database(other, PRIVATE) as url:
+        assert is_current(url, PRIVATE)

@@ -1,0 +1,49 @@
+"""Tables of the `postgres` search engine, which can be wiped and filled again.
+
+search_document  words and filters of a record with text, in one tsvector
+search_actor     handle, name and description of an account
+search_word      known words and their trigrams, for spelling correction
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+metadata: Final = sa.MetaData()
+
+search_document = sa.Table(
+    "search_document",
+    metadata,
+    sa.Column("rkey", sa.BigInteger, nullable=False),
+    sa.Column("ts", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("actor", sa.Integer, nullable=False),
+    sa.Column("collection", sa.Integer, nullable=False),
+    sa.Column("tsv", pg.TSVECTOR, nullable=False),
+    sa.PrimaryKeyConstraint("actor", "collection", "rkey", name="search_document_pkey"),
+    sa.Index("search_document_tsv_idx", "tsv", postgresql_using="gin"),
+    sa.Index("search_document_collection_ts_idx", "collection", "ts"),
+    sa.Index("search_document_actor_ts_idx", "actor", "ts"),
+)
+
+search_actor = sa.Table(
+    "search_actor",
+    metadata,
+    sa.Column("actor", sa.Integer, nullable=False, autoincrement=False),
+    sa.Column("handle", sa.Text, nullable=True),
+    sa.Column("tsv", pg.TSVECTOR, nullable=False),
+    sa.PrimaryKeyConstraint("actor", name="search_actor_pkey"),
+    sa.Index("search_actor_tsv_idx", "tsv", postgresql_using="gin"),
+)
+
+search_word = sa.Table(
+    "search_word",
+    metadata,
+    sa.Column("word", sa.Text, nullable=False),
+    sa.Column("documents", sa.Integer, nullable=False),
+    sa.Column("trigrams", pg.ARRAY(sa.Text), nullable=False),
+    sa.PrimaryKeyConstraint("word", name="search_word_pkey"),
+    sa.Index("search_word_trigrams_idx", "trigrams", postgresql_using="gin"),
+)

@@ -1,0 +1,176 @@
+"""Pages of links: sources of a target, followers, follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from storage.collections import FOLLOW_SUBJECT
+from storage.postgres.instants import from_micros, micros_sql
+from storage.postgres.pool import Conn
+from storage.records.links import partition_of
+
+MAX_SORTED_LINKS: Final = 5_000
+"""Links of a target are shown newest first up to this many, otherwise in the order of
+their sources' ids, which costs an index the same for any number."""
+_SORT_US: Final = micros_sql("l.sort_at")
+
+
+class LinkSource(NamedTuple):
+    """The record that an edge comes from; its collection is that of the path."""
+
+    actor: int
+    rkey: int
+    sort_us: int
+    """Microseconds since 1970."""
+
+    @property
+    def sort_at(self) -> datetime:
+        """Return the earlier of the record's createdAt and the time it was indexed."""
+        return from_micros(self.sort_us)
+
+
+LinkPage = tuple[list[LinkSource], list[int] | None]
+"""Links, and `after` of the next page, None at the end."""
+
+
+def find_links(
+    conn: Conn,
+    path: int,
+    target: tuple[int, int, int],
+    *,
+    limit: int,
+    after: Sequence[int] | None = None,
+) -> LinkPage:
+    """Return a page of sources that link to `target` = (actor, collection, rkey).
+
+    Newest first, or by source beyond MAX_SORTED_LINKS. The second value is `after` of
+    the next page, None at the end.
+    """
+    actor, collection, rkey = target
+    where = (
+        "l.path = %(path)s AND l.target_rkey = %(target_rkey)s"
+        " AND l.target_actor = %(target_actor)s"
+        " AND l.target_collection = %(target_collection)s"
+    )
+    values = {
+        "path": path,
+        "target_rkey": rkey,
+        "target_actor": actor,
+        "target_collection": collection,
+    }
+    return _page(conn, partition_of(path), "l.actor", where, values, limit, after)
+
+
+def find_followers(
+    conn: Conn,
+    actor: int,
+    *,
+    limit: int,
+    after: Sequence[int] | None = None,
+) -> LinkPage:
+    """Return a page of accounts that follow `actor`, always newest first."""
+    where = (
+        "l.path = %(path)s AND l.target_actor = %(actor)s AND l.target_rkey = 0"
+        " AND l.target_collection = 0"
+    )
+    values = {"path": FOLLOW_SUBJECT, "actor": actor}
+    return _page(
+        conn, "link_follow", "l.actor", where, values, limit, after, by_time=True
+    )
+
+
+def find_follows(
+    conn: Conn,
+    actor: int,
+    *,
+    limit: int,
+    after: Sequence[int] | None = None,
+) -> LinkPage:
+    """Return a page of accounts that `actor` follows, as `find_links` does.
+
+    `LinkSource.actor` is the followed account.
+    """
+    where = (
+        "l.path = %(path)s AND l.actor = %(actor)s AND l.target_rkey = 0"
+        " AND l.target_collection = 0"
+    )
+    values = {"path": FOLLOW_SUBJECT, "actor": actor}
+    return _page(conn, "link_follow", "l.target_actor", where, values, limit, after)
+
+
+def _page(
+    conn: Conn,
+    partition: str,
+    other: str,
+    where: str,
+    values: Mapping[str, int],
+    limit: int,
+    after: Sequence[int] | None,
+    *,
+    by_time: bool = False,
+) -> LinkPage:
+    keyset = ""
+    position: dict[str, Any] = {}
+    if after is None:
+        most = MAX_SORTED_LINKS
+        many = 0 if by_time else _count_up_to(conn, partition, where, values, most + 1)
+        mode = int(many > most)
+    else:
+        mode, *key = after
+        compare = (
+            f"(l.sort_at, {other}, l.rkey) < (%(sort_at)s, %(key)s, %(rkey)s)",
+            f"({other}, l.rkey) > (%(key)s, %(rkey)s)",
+        )
+        keyset = f"AND {compare[mode]}"
+        position = {"key": key[-2], "rkey": key[-1]}
+        if mode == 0:
+            position["sort_at"] = from_micros(key[0])
+    order = (f"l.sort_at DESC, {other} DESC, l.rkey DESC", f"{other}, l.rkey")[mode]
+    rows = conn.execute(
+        f"""
+        SELECT {other}, l.rkey, {_SORT_US} FROM {partition} l
+        WHERE {where} {keyset} ORDER BY {order} LIMIT %(limit)s
+        """,
+        {**values, **position, "limit": limit + 1},
+    ).fetchall()
+    sources = [LinkSource(*row) for row in rows[:limit]]
+    if len(rows) <= limit:
+        return sources, None
+    return sources, _keyset(mode, sources[-1])
+
+
+def link_keyset(
+    page: LinkPage, after: Sequence[int] | None, link: LinkSource
+) -> list[int]:
+    """Return `after` of the page that begins behind a link of `page`.
+
+    `after` is the one that `page` was read with.
+    """
+    _, following = page
+    # A first page without a second is short, and so in the order of time.
+    mode = (after or following or (0,))[0]
+    return _keyset(mode, link)
+
+
+def _keyset(mode: int, link: LinkSource) -> list[int]:
+    if mode == 0:
+        return [0, link.sort_us, link.actor, link.rkey]
+    return [1, link.actor, link.rkey]
+
+
+def _count_up_to(
+    conn: Conn,
+    partition: str,
+    where: str,
+    values: Mapping[str, int],
+    most: int,
+) -> int:
+    row = conn.execute(
+        f"SELECT count(*) FROM (SELECT FROM {partition} l WHERE {where}"
+        " LIMIT %(most)s) AS counted",
+        {**values, "most": most},
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
