@@ -25,8 +25,10 @@ _HOST_OF_REPO: Final = """(SELECT host FROM actor JOIN repo ON repo.actor = acto
 
 
 class Naming(NamedTuple):
-    """How a host named an account: the newest revision and status that it sent, "" for
-    none; True if it writes into the scope; when, in Unix time of the database."""
+    """Statements of a host on an account: revision and status, "" for none.
+
+    `in_scope`: it writes into the scope; `at`: Unix time of the database.
+    """
 
     rev: str = ""
     in_scope: bool = False
