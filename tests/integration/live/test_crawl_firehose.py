@@ -191,7 +191,9 @@ def test_commits_during_a_resync_follow_it(world: CrawlWorld) -> None:
     assert_equal(world, author)
 
 
-def test_eleven_hosts_of_which_three_lie(world: CrawlWorld) -> None:
+def test_three_hostile_hosts_change_nothing_of_eight_honest_ones(
+    world: CrawlWorld,
+) -> None:
     honest = [world.add_host() for _ in range(8)]
     liars = [world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL) for _ in range(3)]
     authors = {}
@@ -224,7 +226,7 @@ def test_eleven_hosts_of_which_three_lie(world: CrawlWorld) -> None:
     assert refused(world) == 3 * 8 * 5
 
 
-def test_a_liar_is_throttled(world: CrawlWorld) -> None:
+def test_host_with_invalid_frames_is_throttled(world: CrawlWorld) -> None:
     host = world.add_host()
     liar = world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL)
     author = world.add_author(1, host)
@@ -295,7 +297,7 @@ def test_a_broken_frame_does_not_stop_the_stream_for_ever(world: CrawlWorld) -> 
     assert_equal(world, author)
 
 
-def test_what_a_host_refuses_leaves_the_queue(world: CrawlWorld) -> None:
+def test_refused_repo_leaves_the_queue(world: CrawlWorld) -> None:
     host = world.add_host()
     refusals = {
         "RepoTakendown": "takendown",
@@ -410,7 +412,7 @@ def test_quiet_hosts_are_polled_and_followed(world: CrawlWorld) -> None:
     assert world.query("SELECT state, mode FROM host") == [("streaming", "stream")]
 
 
-def test_two_crawlers_never_work_at_once(world: CrawlWorld) -> None:
+def test_only_one_crawler_works_at_a_time(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     fill(host, author, 2)
@@ -423,7 +425,7 @@ def test_two_crawlers_never_work_at_once(world: CrawlWorld) -> None:
     assert_equal(world, author)
 
 
-def test_what_a_host_no_longer_keeps_is_found_by_comparing(world: CrawlWorld) -> None:
+def test_gap_before_the_hosts_window_is_found_by_comparing(world: CrawlWorld) -> None:
     host = world.add_host()
     busy, quiet = world.add_author(1, host), world.add_author(2, host)
     with world.crawling():

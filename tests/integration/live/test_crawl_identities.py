@@ -204,7 +204,7 @@ def test_a_round_with_nothing_due_waits_for_nothing(
     assert waits == []
 
 
-def test_a_newcomer_while_the_directory_is_away_is_taken_when_it_is_back(
+def test_new_account_is_admitted_when_the_directory_is_back(
     world: CrawlWorld,
 ) -> None:
     host = world.add_host()
@@ -226,7 +226,7 @@ def test_a_newcomer_while_the_directory_is_away_is_taken_when_it_is_back(
         assert firehose.streams == 1
 
 
-def test_a_host_listed_while_the_directory_is_away_has_its_accounts_taken(
+def test_accounts_listed_during_an_outage_are_admitted_later(
     world: CrawlWorld,
 ) -> None:
     host = world.add_host()
@@ -250,7 +250,7 @@ def test_a_host_listed_while_the_directory_is_away_has_its_accounts_taken(
     assert len(world.query("SELECT FROM repo")) == 2, "who has ended was let in"
 
 
-def test_a_newcomer_of_whom_nobody_ever_tells_is_forgotten(world: CrawlWorld) -> None:
+def test_unresolvable_account_is_forgotten(world: CrawlWorld) -> None:
     did = Author(1).did
     with world.pool.connection() as conn:
         jobs.put_jobs(conn, IDENTITY_JOB, [did])
@@ -260,7 +260,7 @@ def test_a_newcomer_of_whom_nobody_ever_tells_is_forgotten(world: CrawlWorld) ->
     assert jobs_left(world) == {}
 
 
-def test_lookups_that_serve_nobody_are_forgotten(world: CrawlWorld) -> None:
+def test_unused_cached_lookups_are_evicted(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     author.write([("create", "app.bsky.feed.post/a", post("hi"))])

@@ -135,7 +135,7 @@ def wait_for_quiet(world: CrawlWorld) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
-def test_of_three_liars_among_twenty_four_hosts_no_row_remains(
+def test_three_hostile_hosts_among_twenty_four_leave_no_row(
     world: CrawlWorld,
 ) -> None:
     honest = [world.add_host() for _ in range(HONEST)]

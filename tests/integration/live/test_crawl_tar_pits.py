@@ -174,7 +174,7 @@ def admitted_dids(conn: Conn) -> list[str]:
 
 
 @pytest.mark.slow
-def test_domains_that_never_answer_keep_no_honest_host_waiting(index_db: str) -> None:
+def test_silent_domains_do_not_delay_accounts_of_other_hosts(index_db: str) -> None:
     with open_pool(index_db, min=1, max=4) as pool:
         lags = asyncio.run(measure(pool))
     assert len(lags) == 40

@@ -39,7 +39,7 @@ class Taken:
         pass
 
 
-def test_what_cannot_be_kept_does_not_pile_up() -> None:
+def test_import_bounds_dropped_records() -> None:
     """A repo may hold nothing else, by the million; whoever takes it bounds it."""
     blob = BLOB_PREFIX + cid_for(b"")[4:]
     nodes = list(build_nodes((b"a.b.c/%07d" % n, blob) for n in range(20_000)))
