@@ -108,7 +108,7 @@ class Author:
         }
 
     def frame(self, seq: int, **changes: Any) -> bytes:
-        """The last commit as a frame; `changes` replace fields of its body."""
+        """Return the last commit as a frame; `changes` replace fields of its body."""
         return encode_frame("#commit", self._body | {"seq": seq} | changes)
 
     def sync_frame(self, seq: int) -> bytes:
@@ -126,7 +126,7 @@ class Author:
         )
 
     def repo(self) -> bytes:
-        """The whole repo as a CAR file, in pre-order."""
+        """Return the whole repo as a CAR file, in pre-order."""
         items = sorted(
             (path.encode(), cid_for(raw)) for path, raw in self.records.items()
         )

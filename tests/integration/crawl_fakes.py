@@ -74,7 +74,7 @@ class FakeResolver:
 
 
 def document_json(document: DidDocument) -> dict[str, Any]:
-    """A DID document as its source gives it."""
+    """Return a DID document as its source gives it."""
     did = document.did
     json: dict[str, Any] = {
         "id": did,
@@ -101,7 +101,8 @@ def document_json(document: DidDocument) -> dict[str, Any]:
 
 
 def fake_clients(resolver: FakeResolver) -> Any:
-    """An opener of ways out: a real client on loopback, and the fake resolver."""
+    """Return an opener of ways out: a real client on loopback, and the fake
+    resolver."""
 
     @contextlib.asynccontextmanager
     async def open_clients() -> AsyncIterator[NetworkClients]:

@@ -1,5 +1,4 @@
-"""One account on its host, and all that a frame passes through on its way to a row:
-gate, look-ups, sink. For tables of what becomes of which frame."""
+"""One account and the path of its frames to rows: gate, lookups, index writer."""
 
 from __future__ import annotations
 
@@ -91,7 +90,7 @@ class SyncLine:
         return self.seq
 
     def write(self, rkey: str, **changes: Any) -> None:
-        """A commit that creates one post, sent by its host."""
+        """Return a commit that creates one post, sent by its host."""
         self.author.write([("create", path(rkey), post(rkey))])
         self.send(self.author.frame(self.next_seq(), **changes))
 
@@ -148,7 +147,7 @@ class SyncLine:
         return str(status)
 
     def rkeys(self) -> list[str]:
-        """The names of the account's records."""
+        """Return the names of the account's records."""
         found = self.query(
             "SELECT text FROM record JOIN rkey ON rkey.id = rkey"
             " JOIN actor ON actor.id = actor WHERE did = %s ORDER BY 1",
@@ -203,7 +202,7 @@ def path(rkey: str) -> str:
 
 
 def body_of(author: Author) -> dict[str, Any]:
-    """The fields of the author's last commit, as a reader gets them."""
+    """Return the fields of the author's last commit, as a reader gets them."""
     body: dict[str, Any] = decode_frame(author.frame(1)).body
     return body
 

@@ -1,5 +1,5 @@
-"""What an account, its host and others can do to a stream: one story a row of the
-table of Sync 1.1 (test_sync_table.py)."""
+"""Stories of an account, its host and others: one for each row of the table of Sync 1.1
+(test_sync_table.py)."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ LIE = Cid(cid_for(b"a lie"))
 
 
 def changed(**changes: Any) -> Story:
-    """A commit of `second` whose message says something else in these fields."""
+    """Return a commit of `second` whose message says something else in these fields."""
     return lambda line: line.write("second", **changes)
 
 
 def numbered(seq: int) -> Story:
-    """A commit under a sequence number that cannot be."""
+    """Return a commit under a sequence number that cannot be."""
 
     def story(line: SyncLine) -> None:
         line.author.write([("create", path("second"), post("second"))])
@@ -48,7 +48,7 @@ def numbered(seq: int) -> Story:
 
 
 def commit_changed(**fields: Any) -> Story:
-    """A commit of `second` whose signed block says something else."""
+    """Return a commit of `second` whose signed block says something else."""
 
     def story(line: SyncLine) -> None:
         line.author.write([("create", path("second"), post("second"))])
@@ -59,7 +59,7 @@ def commit_changed(**fields: Any) -> Story:
 
 
 def ops_changed(change: Callable[[list[dict[str, Any]]], Any]) -> Story:
-    """A commit of `second` and `third` that tells of other operations."""
+    """Return a commit of `second` and `third` that tells of other operations."""
 
     def story(line: SyncLine) -> None:
         names = ("second", "third")
@@ -78,7 +78,7 @@ def ops_changed(change: Callable[[list[dict[str, Any]]], Any]) -> Story:
 
 
 def dated(ahead_us: int) -> Story:
-    """A commit whose revision is so far ahead of our clock."""
+    """Return a commit whose revision is so far ahead of our clock."""
 
     def story(line: SyncLine) -> None:
         line.author.now_us = NOW_US + ahead_us - 1_000
@@ -101,7 +101,7 @@ def told(*accounts: tuple[bool, str | None], then: str | None = None) -> Story:
 
 
 def message(kind: str, **body: Any) -> Story:
-    """One message of any kind about the account."""
+    """Return one message of any kind about the account."""
 
     def story(line: SyncLine) -> None:
         fields = {"seq": line.next_seq(), "did": line.author.did, **body}
@@ -240,7 +240,7 @@ def broken_tree(line: SyncLine) -> None:
 
 
 def lied_twice(line: SyncLine) -> None:
-    """The same signed frame again and again asks for one fetch, not for many."""
+    """Return the same signed frame again and again asks for one fetch, not for many."""
     ops_changed(lambda ops: ops.pop())(line)
     assert line.state() == DESYNCHRONIZED
     line.to_resync.clear()
@@ -266,7 +266,7 @@ def missed(line: SyncLine) -> None:
 
 
 def hidden(line: SyncLine) -> None:
-    """A commit left out, and a next one that says it follows what we hold."""
+    """Return a commit left out, and a next one that says it follows what we hold."""
     held, _ = line.stored()
     line.author.write([("create", path("unseen"), post("unseen"))])
     line.write("second", since=held)

@@ -28,7 +28,7 @@ TURN = (
         "payload = job.payload || excluded.payload || '{\"again\": true}'",
         "payload = job.payload || '{\"again\": true}'",
         (
-            f"{_GATE}::test_account_named_by_a_wrong_host_first_is_looked_up_for_its_host",
+            f"{_GATE}::test_account_named_by_a_wrong_host_first_is_resolved_for_its_host",
         ),
     ),
     Mutant(

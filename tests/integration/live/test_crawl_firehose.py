@@ -47,7 +47,7 @@ def texts(world: CrawlWorld) -> int:
 
 
 def assert_equal(world: CrawlWorld, *authors: Author) -> None:
-    """The roots rebuilt from the rows are the authors' own."""
+    """Return the roots rebuilt from the rows are the authors' own."""
     with world.pool.connection() as conn:
         for author in authors:
             assert rebuild_root(conn, author.did) == author.data

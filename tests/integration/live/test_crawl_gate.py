@@ -1,4 +1,4 @@
-"""Who may speak for whom, and what is proven: real frames through the gate."""
+"""Real frames through the gate: the sending host, and the proof."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Bench:
 
     @property
     def lookups(self) -> int:
-        """How often the directory was asked."""
+        """Return how often the directory was asked."""
         return len(self.resolver.asked)
 
     def stream(self, name: str = HONEST, **more: Any) -> StreamState:
@@ -95,7 +95,7 @@ class Bench:
         *,
         known: bool = True,
     ) -> Author:
-        """An account; one that is `known` was resolved before."""
+        """Return an account; one that is `known` was resolved before."""
         author = Author(number, curve)
         self.resolver.put(author.did, f"https://{host}", author.did_key)
         if known:
@@ -103,7 +103,7 @@ class Bench:
         return author
 
     def take(self, stream: StreamState, *frames: bytes) -> GateResult:
-        """The result of frames, whose follow-ups are queued."""
+        """Return the result of frames, whose follow-ups are queued."""
         result = self.gate.take([Arrival(stream, raw) for raw in frames])
         self.database.run(lambda conn: queue_followups(conn, result, cooldown=60.0))
         return result
@@ -135,7 +135,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def shared_pool(databases: Any) -> Iterator[Pool]:
-    """One database for all tests of this file; each begins with empty tables."""
+    """Return one database for all tests of this file; each begins with empty tables."""
     url = databases.make("index")
     with open_pool(url, min=1, max=2) as opened:
         yield opened
@@ -561,7 +561,7 @@ def test_internal_error_quarantines_one_frame(
     assert passed.marks == {stream.host: 2}, "the stream goes on"
 
 
-def test_account_named_by_a_wrong_host_first_is_looked_up_for_its_host(
+def test_account_named_by_a_wrong_host_first_is_resolved_for_its_host(
     bench: Bench,
 ) -> None:
     liar = bench.stream("liar.example.com", source="request_crawl")

@@ -50,7 +50,8 @@ def forger_of(number: int, *, stolen_key: bool = False) -> Author:
 
 
 def lie(liar: FakeHost, number: int, author: Author) -> int:
-    """All that a host can say of an account that is not its own; how many frames."""
+    """Return all that a host can say of an account that is not its own; how many
+    frames."""
     forger = forger_of(number)
     thief = forger_of(number, stolen_key=True)
     before = len(liar.frames)
@@ -73,7 +74,7 @@ def lie(liar: FakeHost, number: int, author: Author) -> int:
 
 
 def find_foreign(world: CrawlWorld) -> list[str]:
-    """Every trace of the liars in the tables, one line each."""
+    """Return every trace of the liars in the tables, one line each."""
     found = [
         f"record of {did}"
         for did, value in world.query(
@@ -104,7 +105,7 @@ def find_foreign(world: CrawlWorld) -> list[str]:
 
 
 def judged(world: CrawlWorld, *speakers: FakeHost) -> bool:
-    """Whether all that these hosts have said so far has been judged."""
+    """Return True if all that these hosts have said so far has been judged."""
     cursors = dict(
         world.query(
             "SELECT url, min(seq) FROM host_cursor JOIN host ON id = host GROUP BY url"

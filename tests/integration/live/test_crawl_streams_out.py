@@ -1,5 +1,5 @@
-"""What an index sends on: another index follows it as a relay, Jetstream clients read
-it, and both go on where they stopped."""
+"""Rebroadcast events: another index follows them as a relay, Jetstream clients read
+them, and both resume where they stopped."""
 
 from __future__ import annotations
 
@@ -154,7 +154,8 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def publish(publisher: Publisher, names: list[str]) -> Author:
-    """One new account that writes these posts; all of it is logged and numbered."""
+    """Return one new account that writes these posts; all of it is logged and
+    numbered."""
     author = publisher.world.add_author(9, publisher.host)
     with publisher.crawl():
         wait_for_stream(publisher.host)
@@ -226,8 +227,8 @@ def read_all(publisher: Publisher, query: str, count: int) -> list[Any]:
 
 @pytest.fixture
 def told(publisher: Publisher) -> Author:
-    """An account whose create, update, delete, like, identity and status are logged,
-    in this order and nothing after it."""
+    """Return an account whose create, update, delete, like, identity and status are
+    logged, in this order and nothing after it."""
     author = publish(publisher, ["first"])
     with publisher.crawl():
         wait_for_stream(publisher.host)

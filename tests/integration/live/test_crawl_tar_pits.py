@@ -42,7 +42,8 @@ LONGEST_LAG = 5.0
 
 @contextlib.asynccontextmanager
 async def tar_pit(drip: bytes) -> AsyncIterator[int]:
-    """A port that accepts everybody, and sends nothing, or headers without an end."""
+    """Open a port that accepts everybody, and sends nothing, or headers without an
+    end."""
     writers: set[asyncio.StreamWriter] = set()
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -68,7 +69,8 @@ async def tar_pit(drip: bytes) -> AsyncIterator[int]:
 
 
 def documents(known: dict[str, Author]) -> Starlette:
-    """A directory, and the domain of every did:web below localhost that is honest."""
+    """Return a directory, and the domain of every did:web below localhost that is
+    honest."""
 
     async def answer(request: Request) -> Response:
         did = request.url.path.strip("/")

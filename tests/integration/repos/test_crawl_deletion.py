@@ -1,8 +1,7 @@
-"""What is deleted upstream is gone here: from the host's stream to the answers that
-people get, over real sockets, with the search engine behind.
+"""Deletions, from the host's stream to API responses, over real sockets.
 
-The bounds are five seconds for the API and sixty for search. The machine that runs this
-may be busy, so each wait is longer; a deletion that never arrives fails all the same.
+The bounds are five seconds for the API and sixty for search. Each wait is longer, as
+the machine may be busy.
 """
 
 from __future__ import annotations
@@ -111,7 +110,7 @@ def reader(index_db: str, tmp_path: Path) -> Iterator[Reader]:
 
 
 def settle(world: CrawlWorld, host: FakeHost, number: int, records: int) -> Author:
-    """An account whose records were all written before we came."""
+    """Return an account whose records were all written before we came."""
     author = world.add_author(number, host)
     author.write(
         [

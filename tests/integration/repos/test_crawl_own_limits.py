@@ -1,4 +1,4 @@
-"""What an operator set for one host holds wherever that host is asked."""
+"""Limits that the operator set for one host."""
 
 from __future__ import annotations
 

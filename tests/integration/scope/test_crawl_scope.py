@@ -1,4 +1,4 @@
-"""What is indexed, and what no more: accounts by name, by follows, by collection."""
+"""Scopes: accounts by name, by follows, by collection."""
 
 from __future__ import annotations
 

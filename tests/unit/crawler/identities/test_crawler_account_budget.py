@@ -1,4 +1,4 @@
-"""How much one account may write before it is left alone, and for how long it is."""
+"""Commit budgets and identity refreshes of accounts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Budget:
         self.account = Account(Did("did:plc:" + "a" * 24))
 
     def write(self, count: int, per_s: float) -> int:
-        """How many of so many commits were taken."""
+        """Return how many of so many commits were taken."""
         taken = 0
         for _ in range(count):
             self.clock.now += 1.0 / per_s

@@ -1,4 +1,4 @@
-"""What is kept of a frame at the gate."""
+"""The fields of a frame that the gate keeps."""
 
 from __future__ import annotations
 

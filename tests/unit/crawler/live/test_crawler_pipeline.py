@@ -175,7 +175,7 @@ def test_batches_of_large_frames_are_shorter(
     line.run(*names(200))
     assert [event.did.encode() for event in line.sink.events] == names(200)
     assert len(names(1)[0]) == 32
-    # Frames of two rounds, whatever waits meanwhile.
+    # Frames of two rounds.
     assert max(line.sink.batches) <= 20
 
 

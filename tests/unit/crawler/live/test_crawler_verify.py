@@ -77,7 +77,7 @@ class Author:
         rev: Tid = REV,
         did: Did = DID,
     ) -> Body:
-        """The payload of a commit that puts values, or with None deletes."""
+        """Return the payload of a commit that puts values, or with None deletes."""
         prev_data = self.tree.root()
         ops: list[Body] = []
         records: dict[bytes, bytes] = {}
@@ -114,7 +114,7 @@ def car_of(signed: bytes, blocks: dict[bytes, bytes]) -> bytes:
 
 
 def resigned(body: Body, change: Callable[[dict[str, Any]], None]) -> Body:
-    """The message with its commit block changed and signed again."""
+    """Return the message with its commit block changed and signed again."""
     car = read_car(body["blocks"])
     fields: Any = cbor.decode(car.blocks[car.root])
     del fields["sig"]
@@ -722,7 +722,7 @@ def test_commits_of_a_population_verify_and_mutants_fail() -> None:
 
 
 def heavy(items: int, size: int = 0) -> bytes:
-    """A record of empty lists, of which each byte is a list of its own."""
+    """Return a record of empty lists, of which each byte is a list of its own."""
     return cbor.encode({"more": [[]] * items, "text": "x" * size})
 
 

@@ -67,7 +67,7 @@ def test_the_slowest_preempted_once_all_places_are_taken(
 ) -> None:
     take_all(places, clock)
     for actor in range(8):
-        # 100 bytes a second, but for one that drips.
+        # 100 bytes a second, and one slower.
         assert not places.note(actor, 2_100 if actor != 5 else 21)
     assert places.free() == 0
     assert [actor for actor in range(16) if places.note(actor, 0)] == [5]

@@ -1,4 +1,4 @@
-"""What a router deals out, to shards that are threads and only remember."""
+"""The router, with threads in place of shards."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def shard_of_frame(seq: int) -> int:
 
 @pytest.mark.anyio
 async def test_a_mark_never_passes_over_a_frame(pool: Pool) -> None:
-    """Whatever is told of the position, the frames up to it came before."""
+    """A mark is sent after all frames up to its position."""
     async with routing(pool) as routed:
         stream = routed.stream(0)
         for seq in range(1, 400):
