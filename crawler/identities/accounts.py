@@ -6,11 +6,12 @@ A bounded LRU, filled in bulk from Postgres. `expire` has an entry read again.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+from cachetools import LRUCache
 
 from crawler.hosts.host_name import HostName, InvalidHostError, parse_host
 from protocol.errors import ProtocolError
@@ -90,31 +91,25 @@ class AccountBook:
         cooldown: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limit = limit
         self._dev = dev
         self._refresh_interval = refresh_interval
         self._commit_cost = 1.0 / commits_per_s
         self._cooldown = cooldown
         self._clock = clock
-        self._accounts: OrderedDict[str, Account] = OrderedDict()
+        self._accounts: LRUCache[str, Account] = LRUCache(limit)
 
     def __len__(self) -> int:
         return len(self._accounts)
 
     def get(self, did: str) -> Account | None:
         """Return the account if it is in memory."""
-        account = self._accounts.get(did)
-        if account is not None:
-            self._accounts.move_to_end(did)
-        return account
+        return self._accounts.get(did)
 
     def put(self, did: Did) -> Account:
         """Return the account, added without a document if it is not in memory."""
         account = self.get(did)
         if account is None:
             account = self._accounts[did] = Account(did)
-            while len(self._accounts) > self._limit:
-                self._accounts.popitem(last=False)
         return account
 
     def missing(self, dids: Iterable[str]) -> list[str]:

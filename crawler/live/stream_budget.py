@@ -1,24 +1,26 @@
 """The pace at which one host's stream is read: events and bytes a second.
 
 A host over its budget is read more slowly, and nothing is dropped. Frames over the
-budget of their account count for a tenth, so that one account does not delay the others
-of its host.
+budget of their account count for a tenth, so that one account does not delay the
+others of its host.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
 
 from crawler.settings import CrawlSettings
+from network.http.budget import TokenBucket
 from storage.hosts.host_rows import Host
 
 # Seconds of its budget that a host may save up during a pause.
 _SAVED_S: Final = 10.0
 _LONGEST_S: Final = 1.0
-_GIVEN_BACK: Final = 0.9
-"""The share of a throttled event, which is neither verified nor written."""
+# Throttled events are neither verified nor written, and cost a tenth.
+_POINTS: Final = 10
 
 
 class StreamBudget:
@@ -31,14 +33,13 @@ class StreamBudget:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._costs = (
-            1.0 / events_per_s if events_per_s else 0.0,
-            1.0 / bytes_per_s if bytes_per_s else 0.0,
-        )
-        self._limited = any(self._costs)
-        self._clock = clock
-        # The moments until which each of the two budgets is spent.
-        self._spent = [float("-inf"), float("-inf")]
+        def bucket(rate: float | None) -> TokenBucket | None:
+            if not rate:
+                return None
+            return TokenBucket(rate, max(1, int(rate * _SAVED_S)), clock)
+
+        self._events = bucket(events_per_s and events_per_s * _POINTS)
+        self._bytes = bucket(bytes_per_s)
         self._throttled = 0
 
     def spend(self, size: int, throttled: int = 0) -> float:
@@ -47,18 +48,14 @@ class StreamBudget:
         `throttled` counts the earlier events that were over the budget of their
         account.
         """
-        if not self._limited:
-            return 0.0
-        now = self._clock()
-        if throttled != self._throttled:
-            fresh = max(0, throttled - self._throttled)
-            self._spent[0] -= fresh * _GIVEN_BACK * self._costs[0]
-            self._throttled = throttled
         rest = 0.0
-        for kind, amount in enumerate((1, size)):
-            spent = max(self._spent[kind], now - _SAVED_S) + amount * self._costs[kind]
-            self._spent[kind] = spent
-            rest = max(rest, spent - now)
+        if self._events is not None:
+            fresh = max(0, throttled - self._throttled)
+            points = _POINTS - fresh * (_POINTS - 1)
+            rest = self._events.reserve(math.inf, points) or 0.0
+        self._throttled = throttled
+        if self._bytes is not None:
+            rest = max(rest, self._bytes.reserve(math.inf, size) or 0.0)
         return min(rest, _LONGEST_S)
 
 

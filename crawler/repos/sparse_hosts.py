@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from cachetools import TTLCache
+
 from crawler.repos.sparse import SparseUnavailableError, fetch_collections
 from indexer.repos.repo_batch import FetchedRepo
 from network.xrpc.client import XrpcClient
@@ -24,8 +26,8 @@ class SparseHosts:
         self, most_records: int, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._most_records = most_records
-        self._clock = clock
-        self._refused: dict[int, float] = {}
+        # Hosts without such requests, each for a while.
+        self._refused: TTLCache[int, None] = TTLCache(_MOST_HOSTS, _ASK_AGAIN_S, clock)
 
     async def fetch(
         self,
@@ -37,7 +39,7 @@ class SparseHosts:
     ) -> FetchedRepo | None:
         """Return all records of a selection, proven; None if the whole repo must be
         fetched. Raises as `fetch_collections`."""
-        if self._refused.get(host, 0.0) > self._clock():
+        if host in self._refused:
             return None
         try:
             repo = await fetch_collections(
@@ -50,8 +52,6 @@ class SparseHosts:
             )
         except SparseUnavailableError as error:
             if error.of_all:
-                if len(self._refused) >= _MOST_HOSTS:
-                    del self._refused[next(iter(self._refused))]
-                self._refused[host] = self._clock() + _ASK_AGAIN_S
+                self._refused[host] = None
             return None
         return FetchedRepo(did, host, repo.head, repo.records, repo.drops, selection.id)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from cachetools import TTLCache
 
 from crawler.hosts.host_name import HostName
 from crawler.identities.accounts import Account
@@ -25,6 +27,7 @@ LOOKUP_JOB: Final = "lookup"
 dropped without it; then have its repo fetched."""
 
 _REFUSED_FOR: Final = 60.0
+_MOST_REFUSED: Final = 10_000
 _LAST_ID: Final = 2**31
 
 
@@ -38,7 +41,8 @@ class Placement:
 
 
 class Admission:
-    """The admission policy, with the hosts refused lately. Not thread-safe."""
+    """The admission policy. `refused_hosts` may not add accounts for a while. Not
+    thread-safe."""
 
     def __init__(
         self,
@@ -48,20 +52,13 @@ class Admission:
     ) -> None:
         self.scope = ScopeView(clock)
         self._settings = settings
-        self._clock = clock
-        self._refused: dict[HostName, float] = {}
+        self.refused_hosts: TTLCache[HostName, None] = TTLCache(
+            _MOST_REFUSED, _REFUSED_FOR, clock
+        )
 
     def in_scope(self, did: str) -> bool:
         """Return True if the account belongs to the scope."""
         return self.scope.includes(did)
-
-    @property
-    def refused_hosts(self) -> Container[HostName]:
-        """Return the hosts that may not add accounts at the moment."""
-        now = self._clock()
-        for pds in [pds for pds, until in self._refused.items() if until <= now]:
-            del self._refused[pds]
-        return self._refused.keys()
 
     def admit(
         self,
@@ -122,7 +119,7 @@ class Admission:
             returning=len(was_here),
         )
         if granted < len(fresh):
-            self._refused[pds] = self._clock() + _REFUSED_FOR
+            self.refused_hosts[pds] = None
         accepted = fresh[:granted]
         if not accepted:
             return

@@ -73,7 +73,7 @@ class FakeResolver:
 
 
 def document_json(document: DidDocument) -> dict[str, Any]:
-    """Return a DID document as its source sends it."""
+    """Return a DID document as its source gives it."""
     did = document.did
     json: dict[str, Any] = {
         "id": did,
@@ -100,7 +100,8 @@ def document_json(document: DidDocument) -> dict[str, Any]:
 
 
 def fake_clients(resolver: FakeResolver) -> Any:
-    """Return an opener of network clients with the fake resolver."""
+    """Return an opener of ways out: a real client on loopback, and the fake
+    resolver."""
 
     @contextlib.asynccontextmanager
     async def open_clients() -> AsyncIterator[NetworkClients]:

@@ -280,7 +280,7 @@ class CrawlWorld:
         return {did: (state, data) for did, state, data in rows}
 
     def follows(self, *authors: Author) -> bool:
-        """Return True if the index holds the newest state of these authors."""
+        """Return True if the index stands where these authors stand."""
         heads = self.heads()
         return all(
             heads.get(author.did) == ("synchronized", author.data) for author in authors
@@ -325,7 +325,7 @@ def wait_for_stream(*streamed: FakeHost, seconds: float = 20.0) -> None:
 
 
 def rebuild_root(conn: Conn, did: str) -> bytes:
-    """Return the root of a repo from its rows, by no code of the indexer."""
+    """Return the root of a repo, from its rows alone and by no code of the indexer."""
     items = [
         (f"{nsid}/{text or tid_from_int(number)}".encode(), cid_for(decompress(value)))
         for nsid, number, text, value in conn.execute(

@@ -1,4 +1,4 @@
-"""One account on its host, and the path of its frames: gate, lookups, sink."""
+"""One account and the path of its frames to rows: gate, lookups, index writer."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class SyncLine:
         return str(status)
 
     def rkeys(self) -> list[str]:
-        """Return the record keys of the account."""
+        """Return the names of the account's records."""
         found = self.query(
             "SELECT text FROM record JOIN rkey ON rkey.id = rkey"
             " JOIN actor ON actor.id = actor WHERE did = %s ORDER BY 1",

@@ -1,4 +1,5 @@
-"""Stories of accounts and hosts on a stream, one a row of test_sync_table.py."""
+"""Stories of an account, its host and others: one for each row of the table of Sync 1.1
+(test_sync_table.py)."""
 
 from __future__ import annotations
 
@@ -32,12 +33,12 @@ LIE = Cid(cid_for(b"a lie"))
 
 
 def changed(**changes: Any) -> Story:
-    """Send a commit of `second` with changed message fields."""
+    """Return a commit of `second` whose message says something else in these fields."""
     return lambda line: line.write("second", **changes)
 
 
 def numbered(seq: int) -> Story:
-    """Send a commit under an impossible sequence number."""
+    """Return a commit under a sequence number that cannot be."""
 
     def story(line: SyncLine) -> None:
         line.author.write([("create", path("second"), post("second"))])
@@ -47,7 +48,7 @@ def numbered(seq: int) -> Story:
 
 
 def commit_changed(**fields: Any) -> Story:
-    """Send a commit of `second` with a changed signed block."""
+    """Return a commit of `second` whose signed block says something else."""
 
     def story(line: SyncLine) -> None:
         line.author.write([("create", path("second"), post("second"))])
@@ -58,7 +59,7 @@ def commit_changed(**fields: Any) -> Story:
 
 
 def ops_changed(change: Callable[[list[dict[str, Any]]], Any]) -> Story:
-    """Send a commit of `second` and `third` with other operations."""
+    """Return a commit of `second` and `third` that tells of other operations."""
 
     def story(line: SyncLine) -> None:
         names = ("second", "third")
@@ -77,7 +78,7 @@ def ops_changed(change: Callable[[list[dict[str, Any]]], Any]) -> Story:
 
 
 def dated(ahead_us: int) -> Story:
-    """Send a commit with a revision ahead of our clock."""
+    """Return a commit whose revision is so far ahead of our clock."""
 
     def story(line: SyncLine) -> None:
         line.author.now_us = NOW_US + ahead_us - 1_000
@@ -100,7 +101,7 @@ def told(*accounts: tuple[bool, str | None], then: str | None = None) -> Story:
 
 
 def message(kind: str, **body: Any) -> Story:
-    """Send one message of any kind about the account."""
+    """Return one message of any kind about the account."""
 
     def story(line: SyncLine) -> None:
         fields = {"seq": line.next_seq(), "did": line.author.did, **body}
@@ -239,7 +240,7 @@ def broken_tree(line: SyncLine) -> None:
 
 
 def lied_twice(line: SyncLine) -> None:
-    """Send the same frame again and again: it requests one fetch only."""
+    """Return the same signed frame again and again asks for one fetch, not for many."""
     ops_changed(lambda ops: ops.pop())(line)
     assert line.state() == DESYNCHRONIZED
     line.to_resync.clear()
@@ -265,7 +266,7 @@ def missed(line: SyncLine) -> None:
 
 
 def hidden(line: SyncLine) -> None:
-    """Leave out a commit; the next one claims to follow our state."""
+    """Return a commit left out, and a next one that says it follows what we hold."""
     held, _ = line.stored()
     line.author.write([("create", path("unseen"), post("unseen"))])
     line.write("second", since=held)

@@ -22,7 +22,7 @@ HOST = (
         "return relay or self.pds == hostname",
         "return True",
         (
-            f"{_LIARS}::test_no_forged_row_of_three_hosts_remains",
+            f"{_LIARS}::test_three_hostile_hosts_among_twenty_four_leave_no_row",
             f"{_GATE}::test_a_host_cannot_speak_for_the_accounts_of_another",
             f"{_GATE}::test_a_migration_is_accepted_after_one_refresh",
         ),
@@ -34,7 +34,7 @@ HOST = (
         "    if not account.belongs_to(stream.hostname, relay=stream.relay):",
         "    if not account.admitted and stream.hostname != account.pds:",
         (
-            f"{_LIARS}::test_no_forged_row_of_three_hosts_remains",
+            f"{_LIARS}::test_three_hostile_hosts_among_twenty_four_leave_no_row",
             f"{_GATE}::test_a_host_cannot_speak_for_the_accounts_of_another",
         ),
     ),
@@ -51,7 +51,7 @@ HOST = (
     if not account.admitted:
 """,
         (
-            f"{_LIARS}::test_no_forged_row_of_three_hosts_remains",
+            f"{_LIARS}::test_three_hostile_hosts_among_twenty_four_leave_no_row",
             f"{_GATE}::test_a_migration_is_accepted_after_one_refresh",
         ),
     ),

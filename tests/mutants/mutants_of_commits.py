@@ -31,7 +31,7 @@ OPERATIONS = (
             f"{_LYING}::test_false_operation_lists_are_refused",
             f"{_LYING}::test_false_prev_data_is_refused",
             f"{_VERIFY}::test_operations_that_lie_are_refused",
-            f"{_GATE}::test_lies_about_the_commit_are_counted_by_reason",
+            f"{_GATE}::test_invalid_commits_are_counted_by_reason",
         ),
     ),
     Mutant(

@@ -91,7 +91,7 @@ SHARD = (
         "protocol/events/frames.py",
         "    if type(t) is not str or t == INFO or type(body) is not dict:\n",
         "    if type(t) is not str or type(body) is not dict:\n",
-        (f"{_ROUTER}::test_what_has_no_place_does_not_move_the_stream",),
+        (f"{_ROUTER}::test_frame_without_seq_does_not_move_the_stream",),
     ),
     Mutant(
         "only-one-shard-is-told",
@@ -148,7 +148,7 @@ SHARD = (
         "            pass\n",
         (
             f"{_ROUTER}::test_a_dead_shard_is_started_anew_and_the_stream_with_it",
-            f"{_ROUTER}::test_a_shard_that_is_not_understood_is_given_up",
+            f"{_ROUTER}::test_shard_with_malformed_messages_is_restarted",
         ),
     ),
     Mutant(
@@ -186,8 +186,8 @@ PART = (
         "place.low < high and (place.high is None or place.high > low)",
         "place.low < high and place.high is not None and place.high > low",
         (
-            f"{_SPARSE}::test_all_of_it_and_nothing_else",
-            f"{_SPARSE}::test_what_stands_under_a_known_root",
+            f"{_SPARSE}::test_fetch_collections_returns_all_records_of_them",
+            f"{_SPARSE}::test_list_collections_of_a_known_root",
         ),
     ),
     Mutant(
@@ -196,7 +196,7 @@ PART = (
         "protocol/mst/ranges.py",
         'return start, start[:-1] + b"0"',
         'return start[:-1], start[:-1] + b"\\xff"',
-        (f"{_SPARSE}::test_all_of_it_and_nothing_else",),
+        (f"{_SPARSE}::test_fetch_collections_returns_all_records_of_them",),
     ),
     Mutant(
         "parts-grow-by-live-commits",

@@ -27,7 +27,9 @@ TURN = (
         "storage/jobs.py",
         "payload = job.payload || excluded.payload || '{\"again\": true}'",
         "payload = job.payload || '{\"again\": true}'",
-        (f"{_GATE}::test_account_named_by_a_liar_first_is_looked_up_for_its_host_too",),
+        (
+            f"{_GATE}::test_account_named_by_a_wrong_host_first_is_resolved_for_its_host",
+        ),
     ),
     Mutant(
         "any-namer-admits",
@@ -35,7 +37,7 @@ TURN = (
         "storage/hosts/host_rows.py",
         "WHERE id = ANY(%s) AND (relay OR hostname = %s)",
         "WHERE id = ANY(%s) AND (true OR hostname = %s)",
-        (f"{_GATE}::test_liar_alone_brings_no_account_of_another_host",),
+        (f"{_GATE}::test_wrong_host_alone_admits_no_account",),
     ),
     Mutant(
         "any-slots-for-one-host",

@@ -20,7 +20,8 @@ def world(index_db: str) -> Iterator[CrawlWorld]:
 
 
 def put_dead_host(world: CrawlWorld) -> int:
-    """Insert a host whose port refuses connections."""
+    """Return a host at whose port nobody listens; its connections are refused at
+    once."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -47,7 +47,7 @@ def texts(world: CrawlWorld) -> int:
 
 
 def assert_equal(world: CrawlWorld, *authors: Author) -> None:
-    """Check that the roots rebuilt from the rows are those of the authors."""
+    """Return the roots rebuilt from the rows are the authors' own."""
     with world.pool.connection() as conn:
         for author in authors:
             assert rebuild_root(conn, author.did) == author.data
@@ -191,7 +191,9 @@ def test_commits_during_a_resync_are_applied_after_it(world: CrawlWorld) -> None
     assert_equal(world, author)
 
 
-def test_forged_frames_of_three_hosts_leave_no_row(world: CrawlWorld) -> None:
+def test_three_hostile_hosts_change_nothing_of_eight_honest_ones(
+    world: CrawlWorld,
+) -> None:
     honest = [world.add_host() for _ in range(8)]
     liars = [world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL) for _ in range(3)]
     authors = {}
@@ -224,7 +226,7 @@ def test_forged_frames_of_three_hosts_leave_no_row(world: CrawlWorld) -> None:
     assert refused(world) == 3 * 8 * 5
 
 
-def test_host_with_many_bad_frames_is_throttled(world: CrawlWorld) -> None:
+def test_host_with_invalid_frames_is_throttled(world: CrawlWorld) -> None:
     host = world.add_host()
     liar = world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL)
     author = world.add_author(1, host)
@@ -293,7 +295,7 @@ def test_broken_frame_does_not_stop_the_stream_forever(world: CrawlWorld) -> Non
     assert_equal(world, author)
 
 
-def test_refused_repos_leave_the_queue(world: CrawlWorld) -> None:
+def test_refused_repo_leaves_the_queue(world: CrawlWorld) -> None:
     host = world.add_host()
     refusals = {
         "RepoTakendown": "takendown",
@@ -406,7 +408,7 @@ def test_quiet_host_is_polled_then_streamed(world: CrawlWorld) -> None:
     assert world.query("SELECT state, mode FROM host") == [("streaming", "stream")]
 
 
-def test_second_crawler_waits_for_the_first(world: CrawlWorld) -> None:
+def test_only_one_crawler_works_at_a_time(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     fill(host, author, 2)
@@ -419,7 +421,7 @@ def test_second_crawler_waits_for_the_first(world: CrawlWorld) -> None:
     assert_equal(world, author)
 
 
-def test_events_outside_the_window_are_found_by_listing(world: CrawlWorld) -> None:
+def test_gap_before_the_hosts_window_is_found_by_comparing(world: CrawlWorld) -> None:
     host = world.add_host()
     busy, quiet = world.add_author(1, host), world.add_author(2, host)
     with world.crawling():

@@ -1,4 +1,4 @@
-"""Who may speak for whom, and what is proven: real frames through the gate."""
+"""Real frames through the gate: the sending host, and the proof."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Bench:
 
     @property
     def lookups(self) -> int:
-        """How often the directory was asked."""
+        """Return how often the directory was asked."""
         return len(self.resolver.asked)
 
     def stream(self, name: str = HONEST, **more: Any) -> StreamState:
@@ -95,7 +95,7 @@ class Bench:
         *,
         known: bool = True,
     ) -> Author:
-        """An account; one that is `known` was resolved before."""
+        """Return an account; one that is `known` was resolved before."""
         author = Author(number, curve)
         self.resolver.put(author.did, f"https://{host}", author.did_key)
         if known:
@@ -103,7 +103,7 @@ class Bench:
         return author
 
     def take(self, stream: StreamState, *frames: bytes) -> GateResult:
-        """The result of frames, whose follow-ups are queued."""
+        """Return the result of frames, whose follow-ups are queued."""
         result = self.gate.take([Arrival(stream, raw) for raw in frames])
         self.database.run(lambda conn: queue_followups(conn, result, cooldown=60.0))
         return result
@@ -135,7 +135,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def shared_pool(databases: Any) -> Iterator[Pool]:
-    """One database for all tests of this file; each begins with empty tables."""
+    """Return one database for all tests of this file; each begins with empty tables."""
     url = databases.make("index")
     with open_pool(url, min=1, max=2) as opened:
         yield opened
@@ -398,7 +398,7 @@ def test_an_outage_of_the_directory_forgets_no_key(bench: Bench) -> None:
     assert len(bench.take(stream, author.frame(3)).events) == 1
 
 
-def test_lies_about_the_commit_are_counted_by_reason(bench: Bench) -> None:
+def test_invalid_commits_are_counted_by_reason(bench: Bench) -> None:
     stream, author = bench.stream(), bench.author(1)
     author.write([("create", "app.bsky.feed.post/a", post("a"))])
     bench.take(stream, author.frame(1))
@@ -449,7 +449,7 @@ def test_broken_framing_closes_the_stream_before_its_cursor(
     assert stream.last_seq == 5
 
 
-def test_unknown_events_are_passed_over_and_errors_close(bench: Bench) -> None:
+def test_unknown_events_are_skipped_and_error_frames_close(bench: Bench) -> None:
     stream = bench.stream()
     passed = bench.take(
         stream,
@@ -538,7 +538,7 @@ def test_many_unknown_accounts_cost_a_handful_of_transactions(bench: Bench) -> N
     assert bench.runs <= 6
 
 
-def test_our_own_fault_sets_one_frame_aside(
+def test_internal_error_quarantines_one_frame(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from crawler.live import verify
@@ -561,7 +561,7 @@ def test_our_own_fault_sets_one_frame_aside(
     assert passed.marks == {stream.host: 2}, "the stream goes on"
 
 
-def test_account_named_by_a_liar_first_is_looked_up_for_its_host_too(
+def test_account_named_by_a_wrong_host_first_is_resolved_for_its_host(
     bench: Bench,
 ) -> None:
     liar = bench.stream("liar.example.com", source="request_crawl")
@@ -577,7 +577,7 @@ def test_account_named_by_a_liar_first_is_looked_up_for_its_host_too(
     assert bench.repo(author) == (HONEST, "desynchronized")
 
 
-def test_liar_alone_brings_no_account_of_another_host(bench: Bench) -> None:
+def test_wrong_host_alone_admits_no_account(bench: Bench) -> None:
     liar = bench.stream("liar.example.com", source="request_crawl")
     author = bench.author(1, known=False)
     bench.take(liar, *(identity_frame(author.did, n) for n in range(1, 300)))
@@ -625,7 +625,7 @@ def wait_for_locks(pool: Pool, count: int) -> None:
     raise AssertionError("nobody waits")
 
 
-def test_who_is_let_in_and_who_sets_the_scope_do_not_wait_for_each_other(
+def test_admission_and_scope_commands_do_not_deadlock(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     author = bench.author(1)
@@ -662,7 +662,7 @@ def test_who_is_let_in_and_who_sets_the_scope_do_not_wait_for_each_other(
     assert [event.did for event in passed.events] == [author.did]
 
 
-def test_only_what_is_known_of_a_frame_is_sent_on(bench: Bench) -> None:
+def test_only_known_fields_of_a_frame_are_rebroadcast(bench: Bench) -> None:
     bench.settings = CrawlSettings(rebroadcast=True)
     bench.gate = bench.make_gate()
     stream, author = bench.stream(), bench.author(1)
@@ -699,7 +699,7 @@ def writes(author: Author, seqs: range) -> list[bytes]:
 
 
 @pytest.mark.parametrize("relay", [False, True])
-def test_an_account_that_writes_too_much_is_left_alone(
+def test_account_over_its_commit_budget_is_throttled(
     bench: Bench, relay: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A tenth of a commit a second: ten at once.
@@ -739,7 +739,7 @@ def test_an_account_that_writes_too_much_is_left_alone(
     assert (reasons(passed), len(passed.events)) == ({}, 1)
 
 
-def test_accounts_of_a_host_of_our_own_write_what_they_like(bench: Bench) -> None:
+def test_accounts_of_configured_hosts_have_no_commit_budget(bench: Bench) -> None:
     bench.settings = CrawlSettings(account_commits_per_s=0.1)
     bench.gate = bench.make_gate()
     stream, author = bench.stream(), bench.author(1)

@@ -200,7 +200,7 @@ def test_refresh_without_due_accounts_returns_at_once(
     assert waits == []
 
 
-def test_new_account_during_a_directory_outage_is_admitted_later(
+def test_new_account_is_admitted_when_the_directory_is_back(
     world: CrawlWorld,
 ) -> None:
     host = world.add_host()
@@ -222,7 +222,7 @@ def test_new_account_during_a_directory_outage_is_admitted_later(
         assert firehose.streams == 1
 
 
-def test_listing_during_a_directory_outage_admits_accounts_later(
+def test_accounts_listed_during_an_outage_are_admitted_later(
     world: CrawlWorld,
 ) -> None:
     host = world.add_host()
@@ -244,7 +244,7 @@ def test_listing_during_a_directory_outage_admits_accounts_later(
     assert len(world.query("SELECT FROM repo")) == 2, "a deleted account was admitted"
 
 
-def test_unresolvable_new_account_is_dropped(world: CrawlWorld) -> None:
+def test_unresolvable_account_is_forgotten(world: CrawlWorld) -> None:
     did = Author(1).did
     with world.pool.connection() as conn:
         jobs.put_jobs(conn, IDENTITY_JOB, [did])
@@ -254,7 +254,7 @@ def test_unresolvable_new_account_is_dropped(world: CrawlWorld) -> None:
     assert jobs_left(world) == {}
 
 
-def test_stale_lookups_are_evicted(world: CrawlWorld) -> None:
+def test_unused_cached_lookups_are_evicted(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     author.write([("create", "app.bsky.feed.post/a", post("hi"))])

@@ -49,7 +49,8 @@ def forger_of(number: int, *, stolen_key: bool = False) -> Author:
 
 
 def lie(liar: FakeHost, number: int, author: Author) -> int:
-    """Send all kinds of forged frames for an account; return their number."""
+    """Return all that a host can say of an account that is not its own; how many
+    frames."""
     forger = forger_of(number)
     thief = forger_of(number, stolen_key=True)
     before = len(liar.frames)
@@ -72,7 +73,7 @@ def lie(liar: FakeHost, number: int, author: Author) -> int:
 
 
 def find_foreign(world: CrawlWorld) -> list[str]:
-    """Return every trace of the forgers in the tables, one line each."""
+    """Return every trace of the liars in the tables, one line each."""
     found = [
         f"record of {did}"
         for did, value in world.query(
@@ -103,7 +104,7 @@ def find_foreign(world: CrawlWorld) -> list[str]:
 
 
 def judged(world: CrawlWorld, *speakers: FakeHost) -> bool:
-    """Return True if all frames sent so far have been verified."""
+    """Return True if all that these hosts have said so far has been judged."""
     cursors = dict(
         world.query(
             "SELECT url, min(seq) FROM host_cursor JOIN host ON id = host GROUP BY url"
@@ -134,7 +135,7 @@ def wait_for_quiet(world: CrawlWorld) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
-def test_no_forged_row_of_three_hosts_remains(
+def test_three_hostile_hosts_among_twenty_four_leave_no_row(
     world: CrawlWorld,
 ) -> None:
     honest = [world.add_host() for _ in range(HONEST)]

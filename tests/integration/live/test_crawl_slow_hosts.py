@@ -36,7 +36,7 @@ def world(index_db: str) -> Iterator[CrawlWorld]:
     opened.close()
 
 
-def test_slow_hosts_do_not_delay_others(
+def test_slow_hosts_do_not_delay_other_fetches(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = []

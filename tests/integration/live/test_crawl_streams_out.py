@@ -1,4 +1,5 @@
-"""Our streams: followed by another index as a relay, and read by Jetstream clients."""
+"""Rebroadcast events: another index follows them as a relay, Jetstream clients read
+them, and both resume where they stopped."""
 
 from __future__ import annotations
 
@@ -153,7 +154,8 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def publish(publisher: Publisher, names: list[str]) -> Author:
-    """Write posts of a new account; wait until they are logged and numbered."""
+    """Return one new account that writes these posts; all of it is logged and
+    numbered."""
     author = publisher.world.add_author(9, publisher.host)
     with publisher.crawl():
         wait_for_stream(publisher.host)
@@ -225,7 +227,8 @@ def read_all(publisher: Publisher, query: str, count: int) -> list[Any]:
 
 @pytest.fixture
 def told(publisher: Publisher) -> Author:
-    """Log create, update, delete, like, identity and status of an account, in order."""
+    """Return an account whose create, update, delete, like, identity and status are
+    logged, in this order and nothing after it."""
     author = publish(publisher, ["first"])
     with publisher.crawl():
         wait_for_stream(publisher.host)

@@ -42,7 +42,8 @@ LONGEST_LAG = 5.0
 
 @contextlib.asynccontextmanager
 async def tar_pit(drip: bytes) -> AsyncIterator[int]:
-    """A port that accepts everybody, and sends nothing, or headers without an end."""
+    """Open a port that accepts everybody, and sends nothing, or headers without an
+    end."""
     writers: set[asyncio.StreamWriter] = set()
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -68,7 +69,8 @@ async def tar_pit(drip: bytes) -> AsyncIterator[int]:
 
 
 def documents(known: dict[str, Author]) -> Starlette:
-    """A directory, and the domain of every did:web below localhost that is honest."""
+    """Return a directory, and the domain of every did:web below localhost that is
+    honest."""
 
     async def answer(request: Request) -> Response:
         did = request.url.path.strip("/")
@@ -174,7 +176,7 @@ def admitted_dids(conn: Conn) -> list[str]:
 
 
 @pytest.mark.slow
-def test_domains_that_never_answer_keep_no_honest_host_waiting(index_db: str) -> None:
+def test_silent_domains_do_not_delay_accounts_of_other_hosts(index_db: str) -> None:
     with open_pool(index_db, min=1, max=4) as pool:
         lags = asyncio.run(measure(pool))
     assert len(lags) == 40

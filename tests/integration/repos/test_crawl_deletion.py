@@ -1,7 +1,7 @@
-"""Upstream deletions disappear from the API and from search.
+"""Deletions, from the host's stream to API responses, over real sockets.
 
-The bounds are five seconds for the API and sixty for search; waits are longer here,
-since the machine may be busy.
+The bounds are five seconds for the API and sixty for search. Each wait is longer, as
+the machine may be busy.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def reader(index_db: str, tmp_path: Path) -> Iterator[Reader]:
 
 
 def settle(world: CrawlWorld, host: FakeHost, number: int, records: int) -> Author:
-    """Create an account whose records were written before the crawl."""
+    """Return an account whose records were all written before we came."""
     author = world.add_author(number, host)
     author.write(
         [

@@ -78,7 +78,7 @@ def memory() -> float:
 
 
 def measure(pool: Pool, count: int, more: int) -> dict[str, float]:
-    """Run a round of polls over `count` hosts, and `more` rounds; return the costs."""
+    """Return a round of polls over `count` hosts, and `more` rounds; what they cost."""
     crowd = Crowd()
     settings = CrawlSettings(dev=True, listing_settle=0.0)
     with ExitStack() as stack:

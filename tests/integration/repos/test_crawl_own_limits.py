@@ -1,4 +1,4 @@
-"""Limits of one host, set by the operator, hold for all requests to it."""
+"""Limits that the operator set for one host."""
 
 from __future__ import annotations
 

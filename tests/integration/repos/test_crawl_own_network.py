@@ -39,7 +39,7 @@ def _follow(index: CrawlWorld, network: World, *servers: Client) -> None:
 
 
 def _equal(index: CrawlWorld, server: Client, did: str) -> bool:
-    """Return True if our rows rebuild the root of the server's latest commit."""
+    """Return True if our rows rebuild the root of the server's own latest commit."""
     latest = server.get("com.atproto.sync.getLatestCommit", did=did).json
     with index.pool.connection() as conn:
         row = conn.execute(

@@ -1,4 +1,4 @@
-"""The scope: accounts by name, by follows, by collection, and their removal."""
+"""Scopes: accounts by name, by follows, by collection."""
 
 from __future__ import annotations
 

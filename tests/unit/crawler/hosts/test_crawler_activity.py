@@ -30,7 +30,7 @@ def polled(host: int, rate: float, **more: bool) -> Candidate:
     return Candidate(host, "poll", rate, LONG, **more)
 
 
-def test_a_rate_follows_what_happens_and_never_overshoots() -> None:
+def test_smooth_converges_without_overshoot() -> None:
     rate = 0.0
     for _ in range(100):
         rate = smooth(rate, 600, 60.0, 900.0)
@@ -44,7 +44,7 @@ def test_a_rate_follows_what_happens_and_never_overshoots() -> None:
     assert many == pytest.approx(smooth(4.0, 120, 60.0, 900.0))
 
 
-def test_what_is_usual_is_learnt_in_hours_and_kept_for_days() -> None:
+def test_usual_rate_is_learnt_in_hours_and_kept_for_days() -> None:
     assert usual_window(10.0, shortest=900.0, longest=9_000.0) == 900.0
     assert usual_window(5_000.0, shortest=900.0, longest=9_000.0) == 5_000.0
     assert usual_window(1e9, shortest=900.0, longest=9_000.0) == 9_000.0
@@ -77,7 +77,7 @@ def test_between_the_two_rates_nothing_moves() -> None:
     assert choose_modes([polled(n, r) for n, r in enumerate(between)], BOUNDS) == {}
 
 
-def test_the_cap_gives_streams_to_our_own_and_then_to_the_busiest() -> None:
+def test_streams_go_to_configured_hosts_then_to_the_busiest() -> None:
     crowd = [streamed(n, float(n)) for n in range(1, 31)]
     own = [streamed(100 + n, 0.0, kept=True) for n in range(3)]
     relay = streamed(200, 0.0, relay=True)
@@ -90,7 +90,7 @@ def test_the_cap_gives_streams_to_our_own_and_then_to_the_busiest() -> None:
     assert choose_modes([*relays, streamed(1, 5.0)], BOUNDS) == {1: "poll"}
 
 
-def test_two_hosts_of_a_kind_do_not_take_turns() -> None:
+def test_equal_hosts_keep_their_modes() -> None:
     bounds = ActivityBounds(1, BOUNDS.busy, BOUNDS.quiet, BOUNDS.dwell)
     assert choose_modes([streamed(1, 1.0), polled(2, 1.2)], bounds) == {}
     assert choose_modes([streamed(1, 1.0), polled(2, 1.3)], bounds) == {
@@ -145,7 +145,7 @@ def test_polls_come_less_often_while_nothing_changes() -> None:
     assert next_poll(0.0, False, first=900.0, most=3_600.0) == 900.0
 
 
-def test_a_stranger_may_bring_twice_as_many_each_day() -> None:
+def test_untrusted_host_may_add_twice_as_many_accounts_each_day() -> None:
     allowed = [accounts_allowed(d, first_day=100, per_day=10_000) for d in range(9)]
     assert allowed[:4] == [100, 200, 400, 800]
     assert allowed[7:] == [10_000, 10_000]
@@ -180,7 +180,7 @@ def test_a_stream_is_read_at_the_pace_of_its_budget(
     assert clock.now - began < 0.1
 
 
-def test_what_was_passed_over_counts_for_a_tenth() -> None:
+def test_throttled_events_cost_a_tenth() -> None:
     clock = Clock()
     budget = StreamBudget(50, None, clock=clock)
     for passed_over in range(6_000):
@@ -199,7 +199,7 @@ def test_no_budget_no_rest() -> None:
     assert max(budget.spend(5_000_000) for _ in range(10_000)) == 0.0
 
 
-def test_the_settings_know_one_truth() -> None:
+def test_crawl_settings_have_the_documented_defaults() -> None:
     crawl = CrawlSettings()
     assert crawl.quiet_rate * 10 < crawl.busy_rate
     assert crawl.host_accounts_first_day == 100

@@ -47,7 +47,7 @@ async def refusal(request: CrawlRequests, hostname: str, client: str) -> XrpcErr
     return caught.value
 
 
-def test_invented_names_use_up_one_clients_share_and_not_the_day(index_db: str) -> None:
+def test_crawl_requests_are_bounded_per_client(index_db: str) -> None:
     async def work() -> None:
         async with requests(index_db) as request, serving(PDS) as pds:
             errors = [

@@ -39,7 +39,7 @@ def test_request_crawl_adds_at_most_the_daily_number_of_hosts(conn: Conn) -> Non
 @pytest.mark.parametrize(
     "name", ["", "127.0.0.1", "localhost", "x.internal", "pds.example.com:8080"]
 )
-def test_what_is_no_host_costs_nothing(conn: Conn, name: str) -> None:
+def test_invalid_host_costs_nothing(conn: Conn, name: str) -> None:
     with pytest.raises(HostRefusedError) as caught:
         request_crawl(conn, name, CrawlSettings())
     assert caught.value.name == "InvalidRequest"
@@ -72,7 +72,7 @@ def relayed(conn: Conn) -> int:
 
 
 @pytest.mark.parametrize("ask", [request_crawl, crawl_again])
-def test_what_a_relay_brings_is_compared_and_not_streamed_too(
+def test_relayed_host_is_compared_not_streamed(
     conn: Conn, ask: Callable[[Conn, str, CrawlSettings], object]
 ) -> None:
     settings = CrawlSettings()
@@ -160,7 +160,7 @@ def test_a_guard_stops_at_repetition_and_by_count() -> None:
         b'{"repos": [NaN]}',
     ],
 )
-def test_what_is_no_page_is_an_error(body: bytes) -> None:
+def test_read_page_refuses_malformed_pages(body: bytes) -> None:
     with pytest.raises(BadResponseError):
         read_page(body, "repos")
 

@@ -65,7 +65,7 @@ def test_fifteen_aliases_are_one_host(alias: str) -> None:
         "x" * 2_000 + ".com",
     ],
 )
-def test_what_is_no_public_host_is_refused(text: str) -> None:
+def test_parse_host_refuses_private_hosts(text: str) -> None:
     with pytest.raises(InvalidHostError):
         parse_host(text)
     assert not is_host(text)

@@ -1,4 +1,4 @@
-"""How much one account may write before it is left alone, and for how long it is."""
+"""Commit budgets and identity refreshes of accounts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Budget:
         self.account = Account(Did("did:plc:" + "a" * 24))
 
     def write(self, count: int, per_s: float) -> int:
-        """How many of so many commits were taken."""
+        """Return how many of so many commits were taken."""
         taken = 0
         for _ in range(count):
             self.clock.now += 1.0 / per_s
@@ -47,14 +47,14 @@ class Budget:
 
 
 @given(st.lists(st.floats(0.0, 500.0), max_size=200))
-def test_who_never_writes_more_is_never_left_alone(pauses: list[float]) -> None:
+def test_account_within_its_budget_is_never_throttled(pauses: list[float]) -> None:
     budget = Budget()
     for pause in pauses:
         budget.clock.now += pause + 1.0 / RATE
         assert budget.book.may_write(budget.account)
 
 
-def test_a_thousand_at_once_are_no_more_than_that() -> None:
+def test_account_may_save_up_its_budget() -> None:
     budget = Budget()
     assert budget.write(SAVED, 1e9) == SAVED
     # And as many again once they are saved up.
@@ -64,7 +64,7 @@ def test_a_thousand_at_once_are_no_more_than_that() -> None:
 
 
 @pytest.mark.parametrize("per_s", [20.0, 1_000.0, 10_000.0])
-def test_who_goes_on_is_followed_no_more(per_s: float) -> None:
+def test_account_that_does_not_slow_down_stays_throttled(per_s: float) -> None:
     budget = Budget()
     budget.write(SAVED * 3, per_s)
     assert budget.write(int(per_s * 100), per_s) == 0
@@ -74,7 +74,7 @@ def test_who_goes_on_is_followed_no_more(per_s: float) -> None:
     assert budget.write(100, RATE / 2) == 100
 
 
-def test_identity_events_are_followed_at_once_and_one_a_minute_on_the_whole() -> None:
+def test_identity_refreshes_are_one_a_minute_on_average() -> None:
     """Several changes of a handle in a minute are; somebody who goes on is not."""
     budget = Budget()
     book, account, early = budget.book, budget.account, EARLY_REFRESHES

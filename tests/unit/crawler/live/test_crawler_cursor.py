@@ -60,7 +60,7 @@ def test_no_cursor_is_ahead_of_its_events(pool: Pool, poisoned: list[int]) -> No
     assert run(pool, [frames[n] for n in poisoned]).ahead == []
 
 
-def test_a_pipeline_that_runs_ahead_is_seen(
+def test_cursor_ahead_of_events_is_detected(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Pipeline._apply_events

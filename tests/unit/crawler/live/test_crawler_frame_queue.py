@@ -49,7 +49,7 @@ def test_an_item_over_the_bound_passes_alone() -> None:
     assert queue.take(10, 0.0) is None
 
 
-def test_a_lane_that_is_flooded_keeps_only_itself_waiting() -> None:
+def test_flooded_lane_delays_only_itself() -> None:
     """However much one host sends, the frames of others are in the next round."""
     queue: FrameQueue[tuple[str, int]] = FrameQueue(10**6, lane=lambda item: item[0])
     queue.put_batch((("flood", n), 1) for n in range(5_000))
@@ -70,7 +70,7 @@ def test_a_lane_that_is_flooded_keeps_only_itself_waiting() -> None:
     assert queue.size == 0
 
 
-def test_more_lanes_than_are_taken_at_once_all_have_their_turn() -> None:
+def test_lanes_take_turns() -> None:
     queue: FrameQueue[int] = FrameQueue(10**6, lane=lambda item: item % 10)
     queue.put_batch((n, 1) for n in range(100))
     turns = [queue.take(4, 0.0) for _ in range(5)]

@@ -1,4 +1,4 @@
-"""What is kept of a frame at the gate."""
+"""The fields of a frame that the gate keeps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def read(raw: bytes) -> GateFrame:
     ],
     ids=["unknown", "operations", "in one", "for one", "wrong type", "in a map"],
 )
-def test_nothing_is_kept_that_nobody_reads(t: str, fields: dict[str, Any]) -> None:
+def test_frame_keeps_only_the_fields_that_are_read(
+    t: str, fields: dict[str, Any]
+) -> None:
     raw = frame(t, **fields)
     gc.collect()
     before = len(gc.get_objects())
@@ -72,7 +74,7 @@ op = st.dictionaries(st.sampled_from(["path", "action", "cid", "prev", "x"]), od
 
 
 @given(st.dictionaries(st.sampled_from(names), odd), odd | st.lists(op | odd))
-def test_what_is_wrong_is_wrong_in_the_same_way(fields: Any, ops: Any) -> None:
+def test_stripped_frame_fails_in_the_same_way(fields: Any, ops: Any) -> None:
     fields = {"rev": "3jzfcijpj2z2a"} | fields
     for t, verify in (("#commit", verify_commit), ("#sync", verify_sync)):
         raw = frame(t, **fields | {"ops": ops})

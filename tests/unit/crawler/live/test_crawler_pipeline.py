@@ -175,11 +175,11 @@ def test_batches_of_large_frames_are_shorter(
     line.run(*names(200))
     assert [event.did.encode() for event in line.sink.events] == names(200)
     assert len(names(1)[0]) == 32
-    # Frames of two rounds, whatever waits meanwhile.
+    # Frames of two rounds.
     assert max(line.sink.batches) <= 20
 
 
-def test_a_host_that_floods_keeps_only_itself_waiting(line: _Line) -> None:
+def test_flooding_host_delays_only_itself(line: _Line) -> None:
     with line.pool.connection() as conn:
         host, _ = host_rows.put_host(
             conn, "b.example.com", "https://b.example.com", source="configured"
@@ -209,14 +209,16 @@ def test_a_host_that_floods_keeps_only_itself_waiting(line: _Line) -> None:
         psycopg.errors.DiskFull(),
     ],
 )
-def test_a_database_that_is_away_costs_nothing(line: _Line, error: Exception) -> None:
+def test_pipeline_survives_an_unreachable_database(
+    line: _Line, error: Exception
+) -> None:
     line.sink.failures, line.sink.error = 5, error
     line.run(*names(30))
     assert [event.did.encode() for event in line.sink.events] == names(30)
     assert line.cursor() == 30
 
 
-def test_a_poisonous_event_is_set_aside_and_its_siblings_kept(line: _Line) -> None:
+def test_failing_event_is_quarantined_and_others_are_applied(line: _Line) -> None:
     frames = names(40)
     line.sink.poison = frames[17].decode()
     line.run(*frames)
@@ -229,7 +231,7 @@ def test_a_poisonous_event_is_set_aside_and_its_siblings_kept(line: _Line) -> No
     assert line.query("SELECT reason FROM drop_count") == [("quarantined",)]
 
 
-def test_what_is_too_large_for_an_index_is_no_passing_fault() -> None:
+def test_is_transient_refuses_program_limits() -> None:
     assert is_transient(psycopg.errors.DeadlockDetected())
     assert is_transient(psycopg.OperationalError())
     assert not is_transient(psycopg.errors.ProgramLimitExceeded())

@@ -77,7 +77,7 @@ class Author:
         rev: Tid = REV,
         did: Did = DID,
     ) -> Body:
-        """The payload of a commit that puts values, or with None deletes."""
+        """Return the payload of a commit that puts values, or with None deletes."""
         prev_data = self.tree.root()
         ops: list[Body] = []
         records: dict[bytes, bytes] = {}
@@ -114,7 +114,7 @@ def car_of(signed: bytes, blocks: dict[bytes, bytes]) -> bytes:
 
 
 def resigned(body: Body, change: Callable[[dict[str, Any]], None]) -> Body:
-    """The message with its commit block changed and signed again."""
+    """Return the message with its commit block changed and signed again."""
     car = read_car(body["blocks"])
     fields: Any = cbor.decode(car.blocks[car.root])
     del fields["sig"]
@@ -676,7 +676,7 @@ def test_every_error_has_a_reason() -> None:
     assert drop_reason(ProtocolError("x")) == DropReason.BAD_FRAME
 
 
-def test_a_society_is_believed_and_its_mutants_are_not() -> None:
+def test_commits_of_a_population_verify_and_mutants_fail() -> None:
     society = FakeAccounts(6, seed=5, records=120)
     keys = society.keys
     rng = random.Random(6)
@@ -722,7 +722,7 @@ def test_a_society_is_believed_and_its_mutants_are_not() -> None:
 
 
 def heavy(items: int, size: int = 0) -> bytes:
-    """A record of empty lists, of which each byte is a list of its own."""
+    """Return a record of empty lists, of which each byte is a list of its own."""
     return cbor.encode({"more": [[]] * items, "text": "x" * size})
 
 
@@ -761,7 +761,7 @@ def test_one_record_may_stand_under_all_keys_of_a_commit() -> None:
     assert len(verify(Author().commit(*changes)).ops) == 200
 
 
-def test_large_records_are_not_handed_on_decoded() -> None:
+def test_large_records_are_not_passed_on_decoded() -> None:
     small, large = heavy(200), heavy(1_000)
     for values, kept in (([small], 1), ([large], 0), ([small] * 100, 2)):
         changes = [(f"test.app.note/m{n:03}", raw) for n, raw in enumerate(values)]

@@ -33,7 +33,7 @@ def take_all(places: FetchSlots, clock: Clock) -> None:
         places.take(actor, actor)
 
 
-def test_places_come_free_by_the_handful(places: FetchSlots) -> None:
+def test_free_slots_are_offered_in_groups(places: FetchSlots) -> None:
     assert places.free() == 8
     for actor in range(7):
         places.take(actor, actor)
@@ -43,7 +43,7 @@ def test_places_come_free_by_the_handful(places: FetchSlots) -> None:
     assert places.free() == 2
 
 
-def test_a_host_is_busy_while_its_places_are_taken(places: FetchSlots) -> None:
+def test_host_is_busy_while_its_slots_are_taken(places: FetchSlots) -> None:
     for actor, host in enumerate((1, 2, 1)):
         places.take(actor, host)
     assert places.busy_hosts == [1]
@@ -51,7 +51,7 @@ def test_a_host_is_busy_while_its_places_are_taken(places: FetchSlots) -> None:
     assert places.busy_hosts == []
 
 
-def test_who_takes_long_has_places_of_its_own(places: FetchSlots, clock: Clock) -> None:
+def test_slow_fetches_have_slots_of_their_own(places: FetchSlots, clock: Clock) -> None:
     for actor in range(8):
         places.take(actor, actor)
     assert places.free() == 0
@@ -67,7 +67,7 @@ def test_the_slowest_preempted_once_all_places_are_taken(
 ) -> None:
     take_all(places, clock)
     for actor in range(8):
-        # 100 bytes a second, but for one that drips.
+        # 100 bytes a second, and one slower.
         assert not places.note(actor, 2_100 if actor != 5 else 21)
     assert places.free() == 0
     assert [actor for actor in range(16) if places.note(actor, 0)] == [5]
@@ -75,7 +75,7 @@ def test_the_slowest_preempted_once_all_places_are_taken(
     assert [actor for actor in range(16) if places.note(actor, 0)] == [5], "one by one"
 
 
-def test_a_large_repo_does_not_give_way(places: FetchSlots, clock: Clock) -> None:
+def test_large_repo_is_not_preempted(places: FetchSlots, clock: Clock) -> None:
     take_all(places, clock)
     for actor in range(8):
         places.note(actor, 10_000_000)

@@ -34,7 +34,7 @@ def repo(number: int, records: int) -> FetchedRepo:
     return FetchedRepo(Did(f"did:plc:{number}"), 1, cast(Any, None), [RECORD] * records)
 
 
-def test_it_is_full_while_a_batch_and_more_waits() -> None:
+def test_gatherer_is_full_while_more_than_a_batch_waits() -> None:
     async def work() -> None:
         sink = _Sink()
         with ThreadPoolExecutor(1) as threads:

@@ -128,14 +128,14 @@ def paths(count: int, step: int = 1) -> list[str]:
     ),
     asked=st.sets(st.sampled_from((*COLLECTIONS, "zz.not.here")), min_size=1),
 )
-def test_all_of_it_and_nothing_else(
+def test_fetch_collections_returns_all_records_of_them(
     held: list[tuple[str, int]], asked: set[str]
 ) -> None:
     host = Host([f"{nsid}/{tid_from_int(n << 30)}" for nsid, n in held])
     assert host.fetch(*asked) == host.wanted(*asked)
 
 
-def test_most_of_the_tree_is_not_asked_for() -> None:
+def test_fetch_collections_skips_most_of_the_tree() -> None:
     host = Host([*paths(2_000), "zz.rare/self"])
     assert host.fetch("zz.rare") == host.wanted("zz.rare")
     assert len(set(host.asked) & host.nodes) < len(host.nodes) / 20
@@ -146,7 +146,7 @@ def listed(host: Host, root: bytes, *collections: str) -> list[tuple[bytes, byte
     return asyncio.run(list_collections(host, DID, root, collections))  # type: ignore[arg-type]
 
 
-def test_what_stands_under_a_known_root() -> None:
+def test_list_collections_of_a_known_root() -> None:
     host = Host([*paths(300), "zz.rare/self"])
     root = parse_commit(host.blocks[host.head]).data
     wanted = host.wanted("app.a.x", "zz.rare")
@@ -176,7 +176,7 @@ def test_a_commit_of_the_future_is_refused() -> None:
             asyncio.run(fetching)
 
 
-def test_what_is_no_record_is_told() -> None:
+def test_fetch_collections_drops_invalid_records() -> None:
     host = Host(["app.a.x/a", "app.a.y/a"])
     strange = bytes((1, 0x55, 0x12, 32)) + bytes(32)
     host.put({b"app.a.x/a": strange, b"app.a.y/a": strange})
@@ -206,7 +206,9 @@ def give_another(blocks: dict[bytes, bytes]) -> None:
 
 
 @pytest.mark.parametrize("spoil", [leave_out, give_another])
-def test_lies_are_no_answers(spoil: Callable[[dict[bytes, bytes]], None]) -> None:
+def test_fetch_collections_refuses_false_blocks(
+    spoil: Callable[[dict[bytes, bytes]], None],
+) -> None:
     with pytest.raises(SparseUnavailableError):
         Host(paths(100), spoil=spoil).fetch("app.a.x")
 
@@ -218,14 +220,14 @@ def test_the_commit_must_be_of_the_account() -> None:
         Host(paths(10), key=PrivateKey.generate("k256")).fetch("app.a.x")
 
 
-def test_too_much_is_for_the_whole_repo() -> None:
+def test_fetch_collections_bounds_records() -> None:
     host = Host(paths(100))
     assert len(host.fetch("app.a.x", most=20)) == 20
     with pytest.raises(SparseUnavailableError):
         host.fetch("app.a.x", most=19)
 
 
-def test_what_the_host_says_of_the_account_is_passed_on() -> None:
+def test_fetch_collections_raises_account_errors() -> None:
     with pytest.raises(XrpcError):
         Host(paths(10), error="RepoTakendown").fetch("app.a.x")
     with pytest.raises(SparseUnavailableError):

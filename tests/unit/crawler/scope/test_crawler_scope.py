@@ -32,7 +32,7 @@ class View:
         return {did for did in dids(*range(30)) if self.view.includes(did)}
 
 
-def test_who_leaves_costs_those_who_stay_nothing(conn: Conn) -> None:
+def test_account_that_leaves_the_scope_affects_no_other(conn: Conn) -> None:
     set_scope(conn, ScopeKind.FOLLOWS, seeds=dids(0))
     add_accounts(conn, dids(*range(20)))
     view = View()
@@ -49,7 +49,7 @@ def test_who_leaves_costs_those_who_stay_nothing(conn: Conn) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_every_view_ends_with_what_is_there(
+def test_views_converge_to_the_stored_scope(
     conn: Conn, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """However many changes come between two looks, and lists that are begun afresh."""

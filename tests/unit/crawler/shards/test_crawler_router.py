@@ -1,4 +1,4 @@
-"""What a router deals out, to shards that are threads and only remember."""
+"""The router, with threads in place of shards."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def shard_of_frame(seq: int) -> int:
 
 @pytest.mark.anyio
 async def test_a_mark_never_passes_over_a_frame(pool: Pool) -> None:
-    """Whatever is told of the position, the frames up to it came before."""
+    """A mark is sent after all frames up to its position."""
     async with routing(pool) as routed:
         stream = routed.stream(0)
         for seq in range(1, 400):
@@ -218,7 +218,7 @@ async def test_a_mark_never_passes_over_a_frame(pool: Pool) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_has_no_place_does_not_move_the_stream(pool: Pool) -> None:
+async def test_frame_without_seq_does_not_move_the_stream(pool: Pool) -> None:
     async with routing(pool) as routed:
         stream = routed.stream(5)
         unknown = cbor.encode({"op": 2, "t": "#commit"})
@@ -237,7 +237,7 @@ async def test_what_has_no_place_does_not_move_the_stream(pool: Pool) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_has_no_account_goes_to_the_first_shard(pool: Pool) -> None:
+async def test_frame_without_account_goes_to_the_first_shard(pool: Pool) -> None:
     async with routing(pool) as routed:
         stream = routed.stream(5)
         odd = [
@@ -313,7 +313,7 @@ async def test_a_fault_takes_the_position_back(pool: Pool) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_shards_passed_over_is_told_of_its_stream(pool: Pool) -> None:
+async def test_throttled_frames_are_counted_for_their_stream(pool: Pool) -> None:
     async with routing(pool) as routed:
         stream = routed.stream(0)
         await routed.router.put(stream, frame(did(1), 1))
@@ -394,7 +394,7 @@ async def test_a_dead_shard_is_started_anew_and_the_stream_with_it(pool: Pool) -
 
 
 @pytest.mark.anyio
-async def test_a_new_shard_hears_of_no_stream_before_it_is_opened(
+async def test_new_shard_knows_no_stream_before_it_is_opened(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with routing(pool) as routed:
@@ -419,7 +419,7 @@ async def test_a_new_shard_hears_of_no_stream_before_it_is_opened(
 
 
 @pytest.mark.anyio
-async def test_a_shard_that_is_not_understood_is_given_up(pool: Pool) -> None:
+async def test_shard_with_malformed_messages_is_restarted(pool: Pool) -> None:
     async with routing(pool) as routed:
         routed.shards[2].say("nonsense")
         await asyncio.wait_for(routed.router.broken.wait(), 20)
@@ -492,12 +492,12 @@ def test_garbage_is_refused_or_waits_for_little(data: bytes, step: int) -> None:
         b"\xff" * 40,
     ],
 )
-def test_a_message_that_cannot_be_is_not_waited_for(garbage: bytes) -> None:
+def test_malformed_frame_header_is_refused(garbage: bytes) -> None:
     with pytest.raises(ValueError, match="a message of"):
         list(MessageReader().feed(garbage))
 
 
-def test_a_control_message_that_cannot_be_is_not_waited_for() -> None:
+def test_malformed_control_message_is_refused() -> None:
     with pytest.raises(ValueError, match="a control message of"):
         list(ControlReader().feed(b"\xff" * 4))
 
@@ -535,7 +535,7 @@ def test_one_shard_of_each_number_and_one_crawler(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("size", [3, 30])
-def test_a_thread_that_fills_the_queue_waits(size: int) -> None:
+def test_put_batch_waits_while_the_queue_is_full(size: int) -> None:
     from crawler.live.frame_queue import FrameQueue
 
     frames: FrameQueue[int] = FrameQueue(10)
