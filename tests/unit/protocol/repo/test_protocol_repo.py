@@ -390,9 +390,7 @@ def test_reader_limits_bytes_of_shared_large_blocks() -> None:
         read(once)
 
 
-def test_reader_counts_places_that_wait_for_one_block(
-    monkeypatch: Any,
-) -> None:
+def test_reader_counts_places_that_wait_for_one_block(monkeypatch: Any) -> None:
     monkeypatch.setattr("protocol.repo.whole_repo._MAX_WANTED", 500)
     items = items_of(4_000, texts=1)
     car = export(items)
