@@ -1,5 +1,4 @@
-"""Stand-ins for the parts around the crawler: hosts that lie as told, a directory in
-memory, and a sink that only remembers."""
+"""Doubles around the crawler: a directory in memory, and a recording sink."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from protocol.syntax.handle import Handle
 
 @dataclass
 class FakeResolver:
-    """Documents by DID; counts what was asked."""
+    """Documents by DID; counts requests."""
 
     documents: dict[str, DidDocument] = field(default_factory=dict)
     asked: list[tuple[str, bool]] = field(default_factory=list)
@@ -60,7 +59,7 @@ class FakeResolver:
 
 
 def fake_outside(resolver: FakeResolver) -> Any:
-    """An opener of ways out: a real client on loopback, and the fake resolver."""
+    """Return an opener of network clients with the fake resolver."""
 
     @contextlib.asynccontextmanager
     async def open_outside() -> AsyncIterator[Outside]:
@@ -79,7 +78,7 @@ class FakeApplied:
 
 @dataclass
 class FakeSink:
-    """Remembers events and cursors, and handles."""
+    """Records events, cursors and handles."""
 
     events: list[Event] = field(default_factory=list)
     cursors: dict[int, int] = field(default_factory=dict)

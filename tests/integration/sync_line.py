@@ -1,5 +1,4 @@
-"""One account on its host, and all that a frame passes through on its way to a row:
-gate, look-ups, sink. For tables of what becomes of which frame."""
+"""One account on its host, and the path of its frames: gate, lookups, sink."""
 
 from __future__ import annotations
 
@@ -34,8 +33,7 @@ NOW_US = 1_800_000_000_000_000
 
 
 class SyncLine:
-    """An account with one record, synchronized; `send` puts frames before the gate and
-    whatever passes it into the index."""
+    """An account with one synchronized record; `send` passes frames through to rows."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -66,12 +64,12 @@ class SyncLine:
         self.forget_counts()
 
     def settle_at(self, host: str | None, key: str | None = None) -> None:
-        """What the account's DID document says from now on."""
+        """Change the DID document of the account."""
         url = None if host is None else f"https://{host}"
         self.resolver.put(self.author.did, url, key or self.author.did_key)
 
     def wait(self, seconds: float = 61.0) -> None:
-        """Let time pass, so that an identity may be asked for again."""
+        """Let time pass, so that an identity may be refreshed again."""
         self.time += seconds
 
     def next_seq(self) -> int:
@@ -79,12 +77,12 @@ class SyncLine:
         return self.seq
 
     def write(self, rkey: str, **changes: Any) -> None:
-        """A commit that creates one post, sent by its host."""
+        """Return a commit that creates one post, sent by its host."""
         self.author.write([("create", path(rkey), post(rkey))])
         self.send(self.author.frame(self.next_seq(), **changes))
 
     def send(self, *frames: bytes, by: StreamState | None = None) -> None:
-        """Frames, look-ups until nothing waits, rows and cursor."""
+        """Pass frames, resolve identities until nothing waits, and apply."""
         stream = by or self.host
         arrivals = [Arrival(stream, raw) for raw in frames]
         answers: list[LookedUp] = []
@@ -116,19 +114,19 @@ class SyncLine:
             ]
 
     def send_again(self, *frames: bytes) -> None:
-        """Frames that were made before, with the numbers that are next."""
+        """Send earlier frames under the next numbers."""
         self.seq += len(frames)
         self.send(*frames)
 
     def forget_counts(self) -> None:
-        """Count from here."""
+        """Start counting again."""
         self.gate_drops.clear()
         self.distrusted.clear()
         self.refreshes = 0
         self._execute("TRUNCATE drop_count")
 
     def drops(self) -> Counter[str]:
-        """Reason -> how many, of the gate and of the index."""
+        """Return reason -> count, of the gate and of the index."""
         counted = self.query("SELECT reason, sum(n)::int FROM drop_count GROUP BY 1")
         return self.gate_drops + Counter(dict(counted))
 
@@ -136,7 +134,7 @@ class SyncLine:
         return str(self._repo()[0])
 
     def stored(self) -> tuple[str, bytes]:
-        """Revision and root as they are held."""
+        """Return the stored revision and root."""
         _, rev, data = self._repo()
         return rev, data
 
@@ -147,7 +145,7 @@ class SyncLine:
         return str(status)
 
     def rkeys(self) -> list[str]:
-        """The names of the account's records."""
+        """Return the record keys of the account."""
         found = self.query(
             "SELECT text FROM record JOIN rkey ON rkey.id = rkey"
             " JOIN actor ON actor.id = actor WHERE did = %s ORDER BY 1",
@@ -162,11 +160,11 @@ class SyncLine:
         return found[0][0] if found else 0
 
     def resyncing(self) -> None:
-        """Somebody fetches the repo from now on."""
+        """Claim the repo, as a fetch would."""
         self._execute("UPDATE repo SET state = 'resyncing'")
 
     def take_down(self) -> None:
-        """We hide the account by our own decision."""
+        """Take the account down locally."""
         self._execute("UPDATE actor SET takedown = 'spam'")
 
     def query(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
@@ -202,7 +200,7 @@ def path(rkey: str) -> str:
 
 
 def body_of(author: Author) -> dict[str, Any]:
-    """The fields of the author's last commit, as a reader gets them."""
+    """Return the fields of the author's last commit, as a reader gets them."""
     body: dict[str, Any] = decode_frame(author.frame(1)).body
     return body
 
@@ -212,8 +210,7 @@ def car_of(root: bytes, blocks: dict[bytes, bytes]) -> bytes:
 
 
 def with_commit(author: Author, change: Callable[[dict[str, Any]], None]) -> Any:
-    """Changes for `Author.frame`: its commit block altered, signed again and put in
-    place, so that only what was altered is wrong."""
+    """Return changes for `Author.frame`: its commit block altered and signed again."""
     car = read_car(body_of(author)["blocks"])
     fields: Any = cbor.decode(car.blocks[car.root])
     del fields["sig"]
@@ -226,7 +223,7 @@ def with_commit(author: Author, change: Callable[[dict[str, Any]], None]) -> Any
 
 
 def without_block(author: Author, gone: Callable[[bytes, bytes], bool]) -> Any:
-    """Changes for `Author.frame`: the blocks without those that `gone` picks."""
+    """Return changes for `Author.frame`: blocks without those that `gone` selects."""
     car = read_car(body_of(author)["blocks"])
     kept = {
         cid: raw

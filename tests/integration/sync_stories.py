@@ -1,5 +1,4 @@
-"""What an account, its host and others can do to a stream: one story a row of the
-table of Sync 1.1 (test_sync_table.py)."""
+"""Stories of accounts and hosts on a stream, one a row of test_sync_table.py."""
 
 from __future__ import annotations
 
@@ -33,12 +32,12 @@ LIE = Cid(cid_for(b"a lie"))
 
 
 def changed(**changes: Any) -> Story:
-    """A commit of `second` whose message says something else in these fields."""
+    """Send a commit of `second` with changed message fields."""
     return lambda line: line.write("second", **changes)
 
 
 def numbered(seq: int) -> Story:
-    """A commit under a sequence number that cannot be."""
+    """Send a commit under an impossible sequence number."""
 
     def story(line: SyncLine) -> None:
         line.author.write([("create", path("second"), post("second"))])
@@ -48,7 +47,7 @@ def numbered(seq: int) -> Story:
 
 
 def commit_changed(**fields: Any) -> Story:
-    """A commit of `second` whose signed block says something else."""
+    """Send a commit of `second` with a changed signed block."""
 
     def story(line: SyncLine) -> None:
         line.author.write([("create", path("second"), post("second"))])
@@ -59,7 +58,7 @@ def commit_changed(**fields: Any) -> Story:
 
 
 def ops_changed(change: Callable[[list[dict[str, Any]]], Any]) -> Story:
-    """A commit of `second` and `third` that tells of other operations."""
+    """Send a commit of `second` and `third` with other operations."""
 
     def story(line: SyncLine) -> None:
         names = ("second", "third")
@@ -78,7 +77,7 @@ def ops_changed(change: Callable[[list[dict[str, Any]]], Any]) -> Story:
 
 
 def dated(ahead_us: int) -> Story:
-    """A commit whose revision is so far ahead of our clock."""
+    """Send a commit with a revision ahead of our clock."""
 
     def story(line: SyncLine) -> None:
         line.author.now_us = NOW_US + ahead_us - 1_000
@@ -88,7 +87,7 @@ def dated(ahead_us: int) -> Story:
 
 
 def told(*accounts: tuple[bool, str | None], then: str | None = None) -> Story:
-    """`#account` messages (active, status), and a commit behind them."""
+    """Send `#account` messages (active, status), then a commit."""
 
     def story(line: SyncLine) -> None:
         for active, status in accounts:
@@ -101,7 +100,7 @@ def told(*accounts: tuple[bool, str | None], then: str | None = None) -> Story:
 
 
 def message(kind: str, **body: Any) -> Story:
-    """One message of any kind about the account."""
+    """Send one message of any kind about the account."""
 
     def story(line: SyncLine) -> None:
         fields = {"seq": line.next_seq(), "did": line.author.did, **body}
@@ -240,7 +239,7 @@ def broken_tree(line: SyncLine) -> None:
 
 
 def lied_twice(line: SyncLine) -> None:
-    """The same signed frame again and again asks for one fetch, not for many."""
+    """Send the same frame again and again: it requests one fetch only."""
     ops_changed(lambda ops: ops.pop())(line)
     assert line.state() == DESYNCHRONIZED
     line.distrusted.clear()
@@ -266,7 +265,7 @@ def missed(line: SyncLine) -> None:
 
 
 def hidden(line: SyncLine) -> None:
-    """A commit left out, and a next one that says it follows what we hold."""
+    """Leave out a commit; the next one claims to follow our state."""
     held, _ = line.stored()
     line.author.write([("create", path("unseen"), post("unseen"))])
     line.write("second", since=held)

@@ -1,5 +1,4 @@
-"""What an index sends on: another index follows it as a relay, Jetstream clients read
-it, and both go on where they stopped."""
+"""Our streams: followed by another index as a relay, and read by Jetstream clients."""
 
 from __future__ import annotations
 
@@ -80,7 +79,7 @@ def publisher(index_db: str, tmp_path: Path) -> Iterator[Publisher]:
 
 
 def follower_of(publisher: Publisher, url: str, stack: ExitStack) -> CrawlWorld:
-    """Another index, that takes the first for a relay."""
+    """Return another index that uses the first as a relay."""
     world = CrawlWorld(url)
     stack.callback(world.close)
     world.open_outside = publisher.world.open_outside
@@ -96,13 +95,13 @@ def follower_of(publisher: Publisher, url: str, stack: ExitStack) -> CrawlWorld:
     return world
 
 
-def test_an_index_is_followed_as_a_relay(
+def test_index_serves_another_index_as_a_relay(
     publisher: Publisher, make_database: Callable[[str], str]
 ) -> None:
     first = publisher.world
     authors = [first.add_author(n, publisher.host) for n in range(4)]
     for author in authors:
-        # From before anybody followed: these repos are fetched.
+        # Written before the crawl: these repos are fetched.
         author.write([("create", f"{POST}/before", post("before"))])
     with ExitStack() as stack:
         second = follower_of(publisher, make_database("index"), stack)
@@ -114,8 +113,8 @@ def test_an_index_is_followed_as_a_relay(
                     publisher.write(author, f"one{n}")
             wait_until(lambda: first.follows(*authors), PATIENCE)
             wait_until(lambda: second.follows(*authors), PATIENCE)
-            # A commit is lost on the way: the first index fetches the repo, and what
-            # it says of that is enough for the second.
+            # A commit is lost: the first index fetches the repo, and its frames are
+            # enough for the second.
             authors[0].write([("create", f"{POST}/lost", post("lost"))])
             publisher.write(authors[0], "found")
             wait_until(lambda: first.follows(authors[0]), PATIENCE)
@@ -154,7 +153,7 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def publish(publisher: Publisher, names: list[str]) -> Author:
-    """One new account that writes these posts; all of it is logged and numbered."""
+    """Write posts of a new account; wait until they are logged and numbered."""
     author = publisher.world.add_author(9, publisher.host)
     with publisher.crawl():
         wait_for_stream(publisher.host)
@@ -165,7 +164,7 @@ def publish(publisher: Publisher, names: list[str]) -> Author:
     return author
 
 
-def test_frames_are_the_hosts_own_but_for_the_number(publisher: Publisher) -> None:
+def test_rebroadcast_frames_differ_in_the_number_only(publisher: Publisher) -> None:
     author = publish(publisher, ["a"])
     with publisher.crawl():
         wait_for_stream(publisher.host)
@@ -226,8 +225,7 @@ def read_all(publisher: Publisher, query: str, count: int) -> list[Any]:
 
 @pytest.fixture
 def told(publisher: Publisher) -> Author:
-    """An account whose create, update, delete, like, identity and status are logged,
-    in this order and nothing after it."""
+    """Log create, update, delete, like, identity and status of an account, in order."""
     author = publish(publisher, ["first"])
     with publisher.crawl():
         wait_for_stream(publisher.host)
@@ -238,12 +236,13 @@ def told(publisher: Publisher) -> Author:
         publisher.write(author, "heart", LIKE)
         publisher.host.send(lambda seq: account_frame(author.did, seq, True, None))
         wait_until(lambda: publisher.bounds().newest >= before + 5, PATIENCE)
-    with publisher.world.pool.connection() as conn:
-        conn.execute("DELETE FROM event_block WHERE last_seq <= %s", (before,))
+    publisher.world.execute("DELETE FROM event_block WHERE last_seq <= %s", before)
     return author
 
 
-def test_jetstream_has_the_documented_shape(publisher: Publisher, told: Author) -> None:
+def test_jetstream_messages_have_the_documented_shape(
+    publisher: Publisher, told: Author
+) -> None:
     create, update, delete, like, account = read_all(publisher, "cursor=1", 5)
     times = [event["time_us"] for event in (create, update, delete, like, account)]
     assert times == sorted(set(times))
@@ -292,7 +291,9 @@ REFUSED = [
 ]
 
 
-def test_jetstream_filters(publisher: Publisher, told: Author) -> None:
+def test_jetstream_filters_collections_and_dids(
+    publisher: Publisher, told: Author
+) -> None:
     for query, operations in FILTERS:
         wanted = query.format(did=told.did)
         found = read_all(publisher, f"cursor=1&{wanted}", len(operations))
@@ -304,7 +305,7 @@ def test_jetstream_filters(publisher: Publisher, told: Author) -> None:
         assert caught.value.status == 400, query
 
 
-def test_jetstream_waits_for_hello_and_takes_new_options(
+def test_jetstream_waits_for_hello_and_accepts_new_options(
     publisher: Publisher, told: Author
 ) -> None:
     def update(**payload: Any) -> dict[str, Any]:
@@ -330,7 +331,7 @@ def test_jetstream_waits_for_hello_and_takes_new_options(
     run(work())
 
 
-def test_jetstream_compressed_is_plain_zstd_that_a_dictionary_does_not_hurt(
+def test_jetstream_compression_is_plain_zstd(
     publisher: Publisher, told: Author
 ) -> None:
     samples = [b'{"did":"did:plc:%d","kind":"commit"}' % n for n in range(2_000)]
@@ -351,18 +352,17 @@ def test_jetstream_compressed_is_plain_zstd_that_a_dictionary_does_not_hurt(
     run(work())
 
 
-def test_what_an_account_wrote_is_not_sent_when_it_may_not_be_shown(
+def test_hidden_accounts_are_not_rebroadcast(
     publisher: Publisher, told: Author
 ) -> None:
-    with publisher.world.pool.connection() as conn:
-        conn.execute("UPDATE actor SET upstream_status = 'deactivated'")
+    publisher.world.execute("UPDATE actor SET upstream_status = 'deactivated'")
     (found,) = read_all(publisher, "cursor=1", 1)
     assert found["kind"] == "account"
     url = f"{publisher.socket}/xrpc/{routes.SUBSCRIBE_REPOS}"
     assert [frame.t for frame in run(read_frames(url, 0, 1))] == ["#account"]
 
 
-def test_without_a_log_the_streams_say_so(index_db: str, tmp_path: Path) -> None:
+def test_streams_without_a_log_are_refused(index_db: str, tmp_path: Path) -> None:
     config = Config.read(home=tmp_path, dev_network=True)
     with serving_in_thread(create_app(config, index_db)) as url:
         for path in ("subscribe", f"xrpc/{routes.SUBSCRIBE_REPOS}"):
