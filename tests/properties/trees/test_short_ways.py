@@ -18,12 +18,7 @@ from hypothesis import strategies as st
 from libipld import decode_dag_cbor, encode_dag_cbor
 
 from protocol.data import cbor
-from protocol.data.cid import (
-    BLOB_PREFIX,
-    Cid,
-    cid_for,
-    raw_cid_for,
-)
+from protocol.data.cid import BLOB_PREFIX, Cid, cid_for, raw_cid_for
 from protocol.errors import ProtocolError
 from protocol.mst import EMPTY_ROOT, Tree, TreeOp, invert
 from protocol.mst import node as node_module
@@ -33,6 +28,7 @@ from protocol.mst.node import _MAX_NODE_BYTES, _UNSCANNED_BYTES
 from protocol.mst.splice import _MOST_BYTES
 
 Blocks = dict[bytes, bytes]
+_MALFORMED = (LookupError, TypeError, ValueError)
 Items = dict[bytes, bytes]
 
 
@@ -244,19 +240,10 @@ def other_bytes(node: dict[str, Any], rng: random.Random) -> bytes:
 
 
 HARMS: tuple[Harm, ...] = (
-    more_fields,
-    fewer_fields,
-    other_link,
-    link_elsewhere,
-    value_as_link,
-    other_prefix,
-    longer_suffix,
-    other_order,
-    entry_twice,
-    entry_gone,
-    as_bytes_or_links,
-    nothing_between,
-    other_bytes,
+    *(more_fields, fewer_fields, other_link, link_elsewhere),
+    *(value_as_link, other_prefix, longer_suffix, other_order),
+    *(entry_twice, entry_gone, as_bytes_or_links, nothing_between),
+    *(other_bytes,),
 )
 
 
@@ -282,9 +269,7 @@ def harm_tree(
         return None
     above: dict[bytes, bytes] = {target: cid_for(changed)}
     blocks[cid_for(changed)] = changed
-    blocks[cid_for(cbor.encode({"e": [], "l": None}))] = cbor.encode(
-        {"e": [], "l": None}
-    )
+    put(blocks, {"e": [], "l": None})
     while root not in above:
         for cid, raw in list(blocks.items()):
             old = next((old for old in above if old in raw and cid not in above), None)
@@ -299,7 +284,7 @@ def harm_tree(
 
 
 def proven(blocks: Blocks, root: bytes, ops: list[TreeOp], before: bytes) -> list[bool]:
-    """Return the results of the strict way, the chosen way and the short way."""
+    """Return the results of the strict, the chosen and the short way."""
     verdicts = []
     for expected in (None, before):
         unchecked: list[bytes] = []
@@ -312,14 +297,7 @@ def proven(blocks: Blocks, root: bytes, ops: list[TreeOp], before: bytes) -> lis
     try:
         older = _undo_all(dict(blocks), root, ops, unchecked)
         verdicts.append(older == before and not unchecked)
-    except (
-        CannotUndoError,
-        ProtocolError,
-        LookupError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ):
+    except (CannotUndoError, ProtocolError, RecursionError, *_MALFORMED):
         verdicts.append(False)
     return verdicts
 

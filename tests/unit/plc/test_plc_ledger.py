@@ -20,11 +20,7 @@ from plc.operation import (
     verify_audit_log,
 )
 from plc.operation_draft import create_tombstone, create_update
-from plc.operation_format import (
-    Operation,
-    operation_bytes,
-    sign_operation,
-)
+from plc.operation_format import Operation, operation_bytes, sign_operation
 from protocol.errors import LimitExceededError, ProtocolError
 from protocol.syntax import Did
 from storage import migrate

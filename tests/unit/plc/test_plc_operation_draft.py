@@ -153,10 +153,7 @@ SERVICE = PlcService("T", "https://s.test")
         ),
         ({"also_known_as": ("x" * 258,)}, {"also_known_as": ("x" * 259,)}),
         ({"also_known_as": ("a", "b")}, {"also_known_as": ("a", "a")}),
-        (
-            {"rotation_keys": (SIGNING,) * 10},
-            {"rotation_keys": (SIGNING,) * 11},
-        ),
+        ({"rotation_keys": (SIGNING,) * 10}, {"rotation_keys": (SIGNING,) * 11}),
         ({"rotation_keys": ()}, {"rotation_keys": ("did:key:z6Mk",)}),
         (
             {"services": {f"{n}": SERVICE for n in range(10)}},

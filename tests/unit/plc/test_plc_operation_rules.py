@@ -154,8 +154,7 @@ def test_recovery_window_starts_at_the_first_undone_operation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("signed_by", "forked_by"),
-    [(s, f) for s in range(3) for f in range(4)],
+    ("signed_by", "forked_by"), [(s, f) for s in range(3) for f in range(4)]
 )
 def test_only_a_stronger_key_may_fork(signed_by: int, forked_by: int) -> None:
     log = started()

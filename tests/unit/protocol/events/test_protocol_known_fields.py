@@ -117,9 +117,7 @@ def test_plain_commit_keeps_known_fields(
 
 
 @pytest.mark.parametrize("time", ["x" * 65, None, 5])
-def test_plain_commit_empties_invalid_deprecated_fields(
-    time: Any,
-) -> None:
+def test_plain_commit_empties_invalid_deprecated_fields(time: Any) -> None:
     wrong = {"blobs": [b"x"] * 1_000, "rebase": 1, "tooBig": True, "time": time}
     reduced = plain_commit(encode_frame("#commit", COMMIT | wrong), NOW)
     empty = {"blobs": [], "rebase": False, "tooBig": False, "time": NOW}

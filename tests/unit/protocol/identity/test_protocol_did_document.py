@@ -60,6 +60,18 @@ def read(**changes: object) -> DidDocument:
     return parse_did_document(document(**changes), DID)
 
 
+def methods(*entries: object) -> Document:
+    return {"verificationMethod": list(entries)}
+
+
+def services(*entries: object) -> Document:
+    return {"service": list(entries)}
+
+
+OWN_KEY = {"signing_key": KEY.did_key}
+NO_KEY = {"signing_key": None}
+NO_PDS = {"pds": None}
+
 # Changes of the document, and the expected parts.
 TABLE: dict[str, tuple[Document, Document]] = {
     "usual document": (
@@ -74,81 +86,57 @@ TABLE: dict[str, tuple[Document, Document]] = {
         },
     ),
     "absolute ids": (
-        {"service": [service(id=DID + "#atproto_pds")]},
+        services(service(id=DID + "#atproto_pds")),
         {"pds": PDS, "signing_key": KEY.did_key},
     ),
-    "relative ids": (
-        {"verificationMethod": [method(id="#atproto")]},
-        {"signing_key": KEY.did_key},
-    ),
-    "id of another DID": (
-        {"verificationMethod": [method(id=WEB + "#atproto")]},
-        {"signing_key": None},
-    ),
-    "id without a fragment sign": (
-        {"verificationMethod": [method(id="atproto")]},
-        {"signing_key": None},
-    ),
-    "first of two keys": (
-        {"verificationMethod": [method(), method(key=OTHER)]},
-        {"signing_key": KEY.did_key},
-    ),
+    "relative ids": (methods(method(id="#atproto")), OWN_KEY),
+    "id of another DID": (methods(method(id=WEB + "#atproto")), NO_KEY),
+    "id without a fragment sign": (methods(method(id="atproto")), NO_KEY),
+    "first of two keys": (methods(method(), method(key=OTHER)), OWN_KEY),
     "valid key after an invalid one": (
-        {"verificationMethod": [method(publicKeyMultibase="z6Mk"), method(key=OTHER)]},
+        methods(method(publicKeyMultibase="z6Mk"), method(key=OTHER)),
         {"signing_key": OTHER.did_key},
     ),
     "own key after that of another controller": (
-        {"verificationMethod": [method(controller=WEB), method(key=OTHER)]},
+        methods(method(controller=WEB), method(key=OTHER)),
         {"signing_key": OTHER.did_key},
     ),
     "key only for labels": (
-        {"verificationMethod": [method("#atproto_label")]},
+        methods(method("#atproto_label")),
         {"signing_key": None, "label_key": KEY.did_key},
     ),
     "both keys": (
-        {"verificationMethod": [method("#atproto_label", OTHER), method()]},
+        methods(method("#atproto_label", OTHER), method()),
         {"signing_key": KEY.did_key, "label_key": OTHER.did_key},
     ),
-    "unknown key type": (
-        {"verificationMethod": [method(type="Ed25519VerificationKey2020")]},
-        {"signing_key": None},
-    ),
-    "key as a number": (
-        {"verificationMethod": [method(publicKeyMultibase=7)]},
-        {"signing_key": None},
-    ),
+    "unknown key type": (methods(method(type="Ed25519VerificationKey2020")), NO_KEY),
+    "key as a number": (methods(method(publicKeyMultibase=7)), NO_KEY),
     "methods as an object": (
         {"verificationMethod": method()},
         {"signing_key": None, "pds": PDS},
     ),
-    "methods as a list of strings": (
-        {"verificationMethod": [DID + "#atproto"]},
-        {"signing_key": None},
-    ),
-    "methods null": ({"verificationMethod": None}, {"signing_key": None}),
+    "methods as a list of strings": (methods(DID + "#atproto"), NO_KEY),
+    "methods null": ({"verificationMethod": None}, NO_KEY),
     "first of two services, invalid": (
-        {"service": [service("https://user@pds.example.com"), service()]},
+        services(service("https://user@pds.example.com"), service()),
         {"pds": None, "services": ()},
     ),
     "service after one of another type": (
-        {"service": [service("https://x.example.com", type="Other"), service()]},
+        services(service("https://x.example.com", type="Other"), service()),
         {"pds": PDS},
     ),
     "type as a list": (
-        {"service": [service(type=["AtprotoPersonalDataServer"])]},
+        services(service(type=["AtprotoPersonalDataServer"])),
         {"pds": None, "services": ()},
     ),
-    "endpoint as a list": ({"service": [service([PDS])]}, {"pds": None}),
-    "endpoint as an object": ({"service": [service({"uri": PDS})]}, {"pds": None}),
-    "services as an object": ({"service": service()}, {"pds": None}),
-    "http endpoint": ({"service": [service("http://pds.example.com")]}, {"pds": None}),
-    "endpoint with a path": (
-        {"service": [service(PDS + "/xrpc")]},
-        {"pds": None},
-    ),
-    "endpoint with a query": ({"service": [service(PDS + "?x")]}, {"pds": None}),
+    "endpoint as a list": (services(service([PDS])), NO_PDS),
+    "endpoint as an object": (services(service({"uri": PDS})), NO_PDS),
+    "services as an object": ({"service": service()}, NO_PDS),
+    "http endpoint": (services(service("http://pds.example.com")), NO_PDS),
+    "endpoint with a path": (services(service(PDS + "/xrpc")), NO_PDS),
+    "endpoint with a query": (services(service(PDS + "?x")), NO_PDS),
     "endpoint with a slash and a port": (
-        {"service": [service("HTTPS://PDS.Example.com:8443/")]},
+        services(service("HTTPS://PDS.Example.com:8443/")),
         {"pds": "https://pds.example.com:8443"},
     ),
     "alsoKnownAs as a string": (
@@ -158,22 +146,15 @@ TABLE: dict[str, tuple[Document, Document]] = {
     "handles in order between other names": (
         {
             "alsoKnownAs": [
-                "https://alice.example.com",
-                "at://B.example.com",
-                "at://not_a_handle.com",
-                "at://a.example.com/path",
-                7,
-                "at://a.example.com",
-                "at://b.example.com",
+                *("https://alice.example.com", "at://B.example.com", 7),
+                *("at://not_a_handle.com", "at://a.example.com/path"),
+                *("at://a.example.com", "at://b.example.com"),
             ]
         },
         {"handles": ("b.example.com", "a.example.com")},
     ),
     "no handles": ({"alsoKnownAs": []}, {"handles": ()}),
-    "overlong texts": (
-        {"service": [service("https://" + "a." * 2_000 + "com")]},
-        {"pds": None},
-    ),
+    "overlong texts": (services(service("https://" + "a." * 2_000 + "com")), NO_PDS),
     "unknown properties": (
         {"authentication": [DID + "#atproto"], "deactivated": True},
         {"pds": PDS, "signing_key": KEY.did_key},

@@ -110,12 +110,7 @@ FIELDS: list[tuple[dict[str, Any], list[Any], list[Any]]] = [
     ),
     ({"type": "cid-link"}, [LINK], [LINK.raw, str(LINK), {"$link": str(LINK)}]),
     (
-        {
-            "type": "array",
-            "items": {"type": "integer"},
-            "minLength": 1,
-            "maxLength": 2,
-        },
+        {"type": "array", "items": {"type": "integer"}, "minLength": 1, "maxLength": 2},
         [[1], [1, 2]],
         [[], [1, 2, 3], ["1"], [None], (1,), {"0": 1}, "1"],
     ),

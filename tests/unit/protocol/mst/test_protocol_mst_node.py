@@ -39,10 +39,7 @@ def node(*entries: Any, left: Any = None, **more: Any) -> dict[str, Any]:
 
 
 GOOD = node(
-    entry(b"app.test/aaa", 0, A, C),
-    entry(b"b", 11, B),
-    entry(b"b", 9, C, A),
-    left=B,
+    entry(b"app.test/aaa", 0, A, C), entry(b"b", 11, B), entry(b"b", 9, C, A), left=B
 )
 
 

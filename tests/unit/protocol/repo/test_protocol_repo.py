@@ -1,19 +1,34 @@
-"""Whole repos: reading and export."""
+"""Reading of whole repos."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from repo_samples import (
+    DID,
+    KEY,
+    NOW_US,
+    REV,
+    big_items,
+    blocks_of,
+    car_of,
+    deduplicated,
+    export,
+    is_node,
+    item,
+    items_of,
+    read,
+    shared_items,
+    sign,
+)
 
-from protocol.data import cbor
 from protocol.data.cid import BLOB_PREFIX, cid_for
 from protocol.errors import (
     InvalidEncodingError,
     InvalidSignatureError,
-    InvalidTreeError,
     LimitExceededError,
     MissingBlockError,
     ProtocolError,
@@ -24,64 +39,9 @@ from protocol.events.event import DroppedOp
 from protocol.identity.keys import PrivateKey
 from protocol.limits import MAX_REV_AHEAD_US
 from protocol.mst import build_nodes, build_root, height
-from protocol.repo.car import car_block, car_header, read_car
-from protocol.repo.commit import sign_commit
-from protocol.repo.repo_export import export_repo
-from protocol.repo.whole_repo import RepoHead, RepoReader, RepoRecord
-from protocol.syntax import Did, Tid, tid_time_us
-
-KEY = PrivateKey("k256", b"\x06" * 32)
-DID = Did("did:plc:" + "f" * 24)
-REV = Tid("3jzfcijpj2z2a")
-NOW_US = 4_000_000_000_000_000
-Item = tuple[bytes, bytes, bytes]
-
-
-def item(path: str, text: str = "") -> Item:
-    value = cbor.encode({"$type": "test.app.note", "text": text or path})
-    return path.encode(), cid_for(value), value
-
-
-def items_of(count: int, *, texts: int = 10**9) -> list[Item]:
-    """Return records of a repo; with few `texts`, many have the same bytes."""
-    rng = random.Random(count)
-    paths = {f"test.app.note/{rng.randrange(10**12):012}" for _ in range(count)}
-    return [item(path, f"text {rng.randrange(texts)}") for path in sorted(paths)]
-
-
-def sign(items: Iterable[Item], key: PrivateKey = KEY) -> bytes:
-    return sign_commit(DID, build_root((key, cid) for key, cid, _ in items), REV, key)
-
-
-def export(items: Sequence[Item]) -> bytes:
-    return b"".join(export_repo(sign(items), lambda: items))
-
-
-def read(
-    car: bytes, piece: int = 4_096, reader: RepoReader | None = None
-) -> tuple[list[Item], RepoHead]:
-    reader = reader or RepoReader(KEY.public, DID, NOW_US)
-    records: list[RepoRecord] = []
-    for start in range(0, len(car), piece):
-        records += reader.feed(car[start : start + piece])
-    head = reader.finish()
-    return sorted(
-        (f"{one.collection}/{one.rkey}".encode(), one.cid, one.value) for one in records
-    ), head
-
-
-def blocks_of(car: bytes) -> list[tuple[bytes, bytes]]:
-    return list(read_car(car).blocks.items())
-
-
-def deduplicated(items: Sequence[Item]) -> bytes:
-    """Return the export with each block once, at the place of its first key."""
-    car = export(items)
-    return car_of(blocks_of(car), read_car(car).root)
-
-
-def car_of(blocks: Iterable[tuple[bytes, bytes]], root: bytes) -> bytes:
-    return car_header(root) + b"".join(car_block(*block) for block in blocks)
+from protocol.repo.car import car_block, read_car
+from protocol.repo.whole_repo import RepoReader
+from protocol.syntax import Did, tid_time_us
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 10, 100, 1_500])
@@ -96,41 +56,21 @@ def test_repo_is_read_as_it_was_exported(count: int, piece: int) -> None:
     assert (head.records, head.unused_bytes) == (len(items), 0)
 
 
-def test_export_is_in_pre_order() -> None:
-    items = items_of(3_000)
-    signed = sign(items)
-    car = b"".join(export_repo(signed, lambda: items))
-    reader = RepoReader(KEY.public, DID, NOW_US)
-    keys = []
-    most = 0
-    for start in range(0, len(car), 1_000):
-        keys += [one.rkey for one in reader.feed(car[start : start + 1_000])]
-        assert not reader._spill
-        most = max(most, len(reader._wanted))
-    assert keys == sorted(keys)
-    assert most < 300
-    nodes = [node.cid for node in build_nodes((key, cid) for key, cid, _ in items)]
-    cids = [cid for cid, _ in blocks_of(car)]
-    assert cids[:2] == [cid_for(signed), nodes[-1]]
-    assert set(cids) == {cid_for(signed), *nodes, *(cid for _, cid, _ in items)}
+ORDERS: dict[str, Callable[[list[Any]], list[Any]]] = {
+    "backwards": lambda blocks: blocks[::-1],
+    "shuffled": lambda blocks: random.Random(1).sample(blocks, len(blocks)),
+    "nodes last": lambda blocks: sorted(blocks, key=is_node),
+    "by size": lambda blocks: sorted(blocks, key=lambda block: len(block[1])),
+}
 
 
-@pytest.mark.parametrize("order", ["backwards", "shuffled", "nodes last", "by size"])
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("texts", [7, 10**9])
 def test_reader_accepts_any_order_of_blocks(order: str, texts: int) -> None:
     items = items_of(700, texts=texts)
     car = export(items)
-    root = read_car(car).root
-    blocks = blocks_of(car)
-    if order == "backwards":
-        blocks.reverse()
-    elif order == "shuffled":
-        random.Random(1).shuffle(blocks)
-    elif order == "nodes last":
-        blocks.sort(key=lambda block: block[1].startswith(b"\xa2ae"))
-    else:
-        blocks.sort(key=lambda block: len(block[1]))
-    records, head = read(car_of(blocks, root))
+    blocks = ORDERS[order](blocks_of(car))
+    records, head = read(car_of(blocks, read_car(car).root))
     assert records == items
     assert head.unused_bytes == 0
 
@@ -139,14 +79,6 @@ def test_reader_finds_a_block_under_many_keys() -> None:
     items = items_of(2_000, texts=3)
     assert len({cid for _, cid, _ in items}) == 3
     assert read(deduplicated(items))[0] == items
-
-
-def big_items(count: int) -> list[Item]:
-    """Return records of 20 kB, with the first repeated at the end."""
-    filler = "x" * 20_000
-    items = [item(f"test.app.note/{n:05}", f"{n} {filler}") for n in range(count)]
-    again = (b"test.app.note/99999", items[0][1], items[0][2])
-    return [*items, again]
 
 
 def test_reader_takes_old_records_from_the_spill() -> None:
@@ -171,7 +103,7 @@ def test_reader_finds_a_record_twice_in_a_late_node(
     items += [same, (paths[31].encode(), *same[1:])]
     car = read_car(export(items))
     signed = car.blocks.pop(car.root)
-    blocks = sorted(car.blocks.items(), key=lambda b: b[1].startswith(b"\xa2ae"))
+    blocks = sorted(car.blocks.items(), key=is_node)
     reader = RepoReader(KEY.public, DID, NOW_US, spill)
     whole = car_of([(car.root, signed), *blocks], car.root)
     assert read(whole, 10**9, reader)[0] == items
@@ -213,7 +145,7 @@ def test_reader_defers_nodes_above_the_link_limit(
     root = read_car(car).root
     blocks = blocks_of(car)
     # All nodes precede all records.
-    blocks.sort(key=lambda block: not block[1].startswith(b"\xa2ae"))
+    blocks.sort(key=is_node, reverse=True)
     reader = RepoReader(KEY.public, DID, NOW_US)
     most = 0
     records = []
@@ -320,11 +252,7 @@ def test_reader_reports_unusable_records() -> None:
 
 def test_reader_limits_bytes_of_shared_small_blocks(monkeypatch: Any) -> None:
     monkeypatch.setattr("protocol.repo.whole_repo.MAX_REPO_BYTES", 3_000_000)
-    value = cbor.encode({"$type": "test.app.note", "text": "x" * 20_000})
-    items = [
-        (f"test.app.note/{n:05}".encode(), cid_for(value), value) for n in range(400)
-    ]
-    once = deduplicated(items)
+    once = deduplicated(shared_items(400, 20_000))
     assert len(once) < 100_000
     with pytest.raises(LimitExceededError):
         read(once)
@@ -342,57 +270,14 @@ def test_reader_limits_bytes_and_records(monkeypatch: Any) -> None:
         read(car)
 
 
-def test_export_refuses_records_that_are_not_signed() -> None:
-    items = items_of(40)
-    signed = sign(items)
-    with pytest.raises(InvalidTreeError):
-        export_repo(signed, lambda: items[:-1])
-    calls: list[int] = []
-
-    def changing() -> list[Item]:
-        calls.append(1)
-        return items if len(calls) == 1 else items[:-1]
-
-    with pytest.raises(InvalidTreeError):
-        list(export_repo(signed, changing))
-
-
-def test_export_holds_few_records() -> None:
-    items = items_of(6_000)
-    signed = sign(items)
-    given = 0
-    ahead = 0
-
-    def counted() -> Iterable[Item]:
-        nonlocal given
-        for one in items:
-            given += 1
-            yield one
-
-    taken = 0
-    for piece in export_repo(signed, counted):
-        if b"$type" in piece:
-            taken += 1
-            ahead = max(ahead, given - len(items) - taken)
-    assert taken == len(items)
-    # Some hundreds of records, as below the fourth level of a tree.
-    assert ahead < 2_000
-
-
 def test_reader_limits_bytes_of_shared_large_blocks() -> None:
-    value = cbor.encode({"$type": "test.app.note", "text": "x" * 1_000_000})
-    items = [
-        (f"test.app.note/{n:05}".encode(), cid_for(value), value) for n in range(400)
-    ]
+    items = shared_items(400, 1_000_000)
     assert read(deduplicated(items[:4]))[0] == items[:4]
-    once = deduplicated(items)
     with pytest.raises(LimitExceededError):
-        read(once)
+        read(deduplicated(items))
 
 
-def test_reader_counts_places_that_wait_for_one_block(
-    monkeypatch: Any,
-) -> None:
+def test_reader_counts_places_that_wait_for_one_block(monkeypatch: Any) -> None:
     monkeypatch.setattr("protocol.repo.whole_repo._MAX_WANTED", 500)
     items = items_of(4_000, texts=1)
     car = export(items)
