@@ -1,4 +1,4 @@
-"""Feeds that other services compute: their skeletons, fetched with every guard on."""
+"""Client of feed services: skeletons of foreign feeds, behind the guards of HTTP."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ REASON_REPOST: Final = "app.bsky.feed.defs#skeletonReasonRepost"
 REASON_PIN: Final = "app.bsky.feed.defs#skeletonReasonPin"
 _MAX_BYTES: Final = 256_000
 _TIMEOUT: Final = 10.0
-# As the lexicon has them.
+# The limits of the lexicon.
 _MAX_CONTEXT_BYTES: Final = 2_000
 _MAX_REQ_ID_BYTES: Final = 100
 
 
 class ForeignFeeds:
-    """`await fetch(service_did, feed=…, …)`: one page of a feed of another service."""
+    """Client: `await fetch(service_did, feed=…, …)` returns a page of a foreign
+    feed."""
 
     def __init__(
         self, resolver: IdentityResolver, fetcher: Fetcher, *, timeout: float = _TIMEOUT
@@ -47,13 +48,13 @@ class ForeignFeeds:
         cursor: str | None,
         headers: Mapping[str, str],
     ) -> ForeignSkeleton:
-        """Return a page of at most `limit` items, with `headers` sent along.
+        """Return a page of at most `limit` items; `headers` are sent along.
 
-        Raises XrpcError: what the generator said, InvalidRequest if its DID document
-        declares none, InvalidFeedResponse, or UpstreamFailure.
+        Raises XrpcError: the service's own, InvalidRequest if its DID document declares
+        no feed service, InvalidFeedResponse, or UpstreamFailure.
         """
         try:
-            # Lookup, waiting for our own budget and the answer together.
+            # Covers the lookup, the wait for our budget, and the reply.
             async with asyncio.timeout(self._timeout):
                 endpoint = await self._find_endpoint(service_did)
                 answer = await XrpcClient(self._fetcher, endpoint).query(
@@ -64,7 +65,7 @@ class ForeignFeeds:
                     timeout=self._timeout,
                 )
         except XrpcError as error:
-            # Its trouble is not ours, and a Retry-After of it is not for our callers.
+            # Its faults are not ours, and its Retry-After is not for our clients.
             status = 502 if error.status >= 500 else error.status
             raise XrpcError(error.name, error.message, status) from error
         except BadResponseError as error:
@@ -94,11 +95,10 @@ class ForeignFeeds:
 
 
 def read_skeleton(answer: Any, asked: str | None, limit: int) -> ForeignSkeleton:
-    """Read a skeleton page from untrusted JSON; entries that are none are left out.
+    """Read a skeleton page from untrusted JSON, without malformed entries.
 
-    Of a post that is repeated the first entry counts, of a page over the limit the
-    first `limit` entries. An empty page ends the feed, and so does a cursor that only
-    repeats the one asked with.
+    Repeated posts count once, and only the first `limit` entries. An empty page ends
+    the feed, and so does a cursor equal to the one sent.
     """
     feed = answer.get("feed") if isinstance(answer, dict) else None
     if not isinstance(feed, list):

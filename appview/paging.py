@@ -82,7 +82,6 @@ class RowPages(BlockingMethod, Generic[T]):
     auth: AuthMode = "optional"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
-        """Return the JSON answer."""
         with context.session() as session:
             filling = _Filling(
                 self.steps, context, params, self.source(session, params)
@@ -103,7 +102,6 @@ class SearchPages(BlockingMethod, Generic[T]):
     auth: AuthMode = "optional"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
-        """Return the JSON answer."""
         filling = _Filling(self.steps, context, params, self.source(context, params))
         while True:
             entries = filling.fetch()

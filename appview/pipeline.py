@@ -46,7 +46,6 @@ class BlockingMethod(Method):
         """Return the JSON answer."""
 
     def handler(self, app: AppView, server: XrpcServer) -> Handler:
-        """Return the function that answers calls."""
         return lambda call: self.answer(app, call)
 
     def answer(self, app: AppView, call: Call) -> Reply:
@@ -72,7 +71,6 @@ class Pipeline(BlockingMethod, Generic[S]):
     auth: AuthMode = "optional"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
-        """Return the JSON answer."""
         with context.session() as session:
             found = self.skeleton(session, params)
             context.check_client()
@@ -90,6 +88,5 @@ class SessionRead(BlockingMethod):
     auth: AuthMode = "optional"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
-        """Return the JSON answer."""
         with context.session() as session:
             return self.read(session, params)

@@ -1,7 +1,7 @@
 """Rules that protect accounts: for each place, the reasons to hide an item and the
 replacement. Every method and page reads this table.
 
-The provider's own pages (`session.for_page`) have no client behind them. OPTED_OUT,
+The provider's own pages (`context.for_page`) have no client behind them. OPTED_OUT,
 LABELLED and HIDDEN_REPLY hide there what clients hide.
 """
 
@@ -206,7 +206,7 @@ def _is_redacted(state: State, case: Case) -> bool:
 
 def has_opted_out(state: State, case: Case) -> bool:
     session = state.session
-    if session.viewer is not None or not session.for_page:
+    if session.viewer is not None or not session.context.for_page:
         return False
     profile = state.records.get(profile_address(case.actor))
     actor = state.actors.get(case.actor)
@@ -220,7 +220,7 @@ def has_opted_out(state: State, case: Case) -> bool:
 
 
 def _is_labelled(state: State, case: Case) -> bool:
-    if not state.session.for_page:
+    if not state.session.context.for_page:
         return False
     subjects = [account_subject(case.actor), profile_address(case.actor)]
     if case.record is not None:
@@ -287,7 +287,7 @@ def _is_gated(state: State, case: Case) -> bool:
 
 def _is_hidden_reply(state: State, case: Case) -> bool:
     post = state.posts.get(case.record) if case.record else None
-    if not state.session.for_page or post is None or post.root is None:
+    if not state.session.context.for_page or post is None or post.root is None:
         return False
     gate = state.restrictions.threadgate(post.root)
     return gate is not None and state.uris[post.record.address] in gate.hidden_replies

@@ -122,16 +122,6 @@ class Session:
         return self.context.app
 
     @property
-    def labelers(self) -> Labelers:
-        """Return the accepted labelers."""
-        return self.context.labelers
-
-    @property
-    def for_page(self) -> bool:
-        """Return True for a page of ours, without a client behind it."""
-        return self.context.for_page
-
-    @property
     def viewer_actor(self) -> int | None:
         """Return the viewer's actor id, if both are known."""
         return self.viewer.actor if self.viewer else None

@@ -1,5 +1,4 @@
-"""Whole repos: from another process over HTTP, proven, into Postgres, as the crawling
-processes fetch them: one of them for each core."""
+"""Backfill of whole repos: over HTTP, verified, into Postgres, a process per core."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
-from bench.accounts import Society
+from bench.fake_accounts import FakeAccounts
 from bench.floor import copy_rate
 from bench.host import open_host, write_repo
 from bench.index import (
@@ -46,16 +45,16 @@ BENCH: Final = "backfill"
 _ACCOUNTS: Final = 120
 _RECORDS: Final = 1_500
 _QUICK: Final = 20
-"""A quick run takes one part in so many accounts."""
+"""Divisor of the number of accounts in a quick run."""
 _PATIENCE_S: Final = 300.0
 _PROCESSES: Final = max(2, os.cpu_count() or 1)
-# Politeness to one host is not what is measured here.
+# The limits per host are not measured here.
 _HOST_LIMITS: Final = HostLimits(rate=10_000.0, burst=10_000, concurrency=64)
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What one process came to; its CPU seconds, and how far its memory rose."""
+    """Result of one process, with its CPU seconds and the rise of its memory."""
 
     report: BackfillReport
     cpu: float
@@ -63,46 +62,45 @@ class _Outcome:
 
 
 def run(quick: bool, progress: Progress, *, stored: int = 0) -> list[Metric]:
-    """Repos of widely different sizes into an index that holds `stored` records of
-    others, several at a time."""
+    """Measure the backfill of repos into an index that holds `stored` records."""
     accounts = _ACCOUNTS // _QUICK if quick else _ACCOUNTS
     with (
         tempfile.TemporaryDirectory(prefix="bw-host-") as folder,
         open_index() as index,
     ):
-        society = Society(0, records=0)
+        fakes = FakeAccounts(0, records=0)
         if stored:
-            # What is stored is made after the likeness of a few.
-            import_repos(index, Society(3, seed=2, records=400), progress)
-            spread(society, fill(index, stored, progress))
+            # Stored records are copies of a few.
+            import_repos(index, FakeAccounts(3, seed=2, records=400), progress)
+            spread(fakes, fill(index, stored, progress))
         sizes = _sizes(accounts, _RECORDS // 5 if quick else _RECORDS)
         size = 0
         for done, records in enumerate(sizes, 1):
-            member = society.add(records)
-            size += write_repo(Path(folder), member.did, society.car(member))
+            member = fakes.add(records)
+            size += write_repo(Path(folder), member.did, fakes.car(member))
             progress.count("repos made", done, accounts)
         with open_host(Path(folder)) as url, _open_workers(index) as workers:
             host = add_host(index, url, relay=False)
-            add_accounts(index, host, url, society.members)
+            add_accounts(index, host, url, fakes.members)
             index.settle()
             before = cpu_seconds()
             started = time.perf_counter()
             outcomes = _fetch(workers, accounts)
             seconds = time.perf_counter() - started
             used = cpu_seconds().since(before)
-        check_repos(index, society.members)
+        check_repos(index, fakes.members)
         records = sum(outcome.report.records for outcome in outcomes)
         cpu = sum(outcome.cpu for outcome in outcomes)
         peak = max(outcome.risen_mib for outcome in outcomes)
         floor = None
         if not stored:
-            # It copies all there is, so what is stored would be what is measured.
+            # It copies all rows, so that stored records would distort it.
             index.settle()
             floor = copy_rate(index)
         return [
             Metric(BENCH, "records_per_s", records / seconds, "records/s", floor),
             Metric(BENCH, "records_per_cpu_s", records / cpu, "records/s"),
-            # The backends end with the work, and are not told from upkeep then.
+            # Backends that ended are counted as upkeep.
             Metric(
                 BENCH,
                 "server_us_per_record",
@@ -117,7 +115,7 @@ def run(quick: bool, progress: Progress, *, stored: int = 0) -> list[Metric]:
 
 
 def _sizes(accounts: int, mean: int) -> list[int]:
-    """How many records the repos hold, around a mean."""
+    """Return sizes of repos around a mean."""
     rng = random.Random(3)
     return [
         int(min(20 * mean, max(3, mean * rng.lognormvariate(-0.72, 1.2))))
@@ -127,7 +125,7 @@ def _sizes(accounts: int, mean: int) -> list[int]:
 
 @contextmanager
 def _open_workers(index: Index) -> Iterator[list[Connection]]:
-    """Processes that wait for the word."""
+    """Start processes that wait for a number of accounts."""
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         workers = []
@@ -147,7 +145,7 @@ def _open_workers(index: Index) -> Iterator[list[Connection]]:
 
 def _receive(worker: Connection) -> object:
     if not worker.poll(_PATIENCE_S):
-        raise LostError("a fetching process is silent")
+        raise LostError("a fetching process does not answer")
     return worker.recv()
 
 
@@ -159,7 +157,7 @@ def _fetch(workers: list[Connection], accounts: int) -> list[_Outcome]:
 
 
 def _work(parent: Connection, url: str, settings: CrawlSettings) -> None:
-    """One process: fetches what it can claim until nothing is left."""
+    """Fetch repos until none is left."""
     settings = replace(settings, backfills_per_host=settings.backfills_at_once)
     with open_pool(url, max=16) as pool, open_pool(url, max=4) as names:
         sink = IndexSink(pool, Interner(names), lambda: None)

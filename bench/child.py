@@ -1,4 +1,4 @@
-"""A server in a process of its own, so that its work is not counted with ours."""
+"""A server in its own process, so that its CPU time is counted apart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATIENCE_S: Final = 60.0
 
 @contextmanager
 def open_child(make_app: Callable[..., ASGIApp], *arguments: Any) -> Iterator[str]:
-    """Serve `make_app(*arguments)` from another process; gives the URL."""
+    """Serve `make_app(*arguments)` from another process; yield the URL."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(

@@ -1,4 +1,4 @@
-"""What a row takes on disk, indexes and everything included."""
+"""Size of rows on disk, including indexes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SIZES: Final = """
 
 
 def measure_disk(index: Index, bench: str) -> list[Metric]:
-    """Bytes of a like edge, and of a record kept; beside what its own bytes take."""
+    """Measure the bytes of a like edge and of a record; the floor is the bare value."""
     likes = index.ask(f"SELECT count(*) FROM {_LIKES}")
     records = index.ask(f"SELECT count(*) FROM {_RECORDS}")
     edge = index.ask(f"SELECT avg(pg_column_size(l.*))::float8 FROM {_LIKES} l")

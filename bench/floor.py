@@ -1,4 +1,4 @@
-"""What the figures are held against: the least that any program would have to do."""
+"""Floors of the figures: the minimum work of any program."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ _BATCH_ROWS: Final = 2_000
 
 
 def signature_rate(frames: Iterable[bytes], keys: Mapping[Did, PublicKey]) -> float:
-    """Bare signature checks a second of one core, of the keys that signed these frames:
-    everything else of a commit left out."""
+    """Return bare signature checks per second and core, with the keys of the frames."""
     checks: list[tuple[PublicKey, bytes, bytes]] = []
     for raw in frames:
         body = decode_frame(raw).body
         block = read_car(body["blocks"]).blocks[body["commit"]]
-        # Any message of a commit's size takes as long, whether or not it was signed.
+        # Any message of this size takes the same time, valid or not.
         checks.append((keys[body["repo"]], parse_commit(block).sig, block))
     rates = []
     for _ in range(_REPEATS):
@@ -38,8 +37,10 @@ def signature_rate(frames: Iterable[bytes], keys: Mapping[Did, PublicKey]) -> fl
 
 
 def copy_rate(index: Index) -> float:
-    """Records a second of a plain COPY, on one connection, of the rows that records
-    have become: into empty tables with the same indexes, committed every so often."""
+    """Return records per second of a plain COPY of their rows on one connection.
+
+    The target tables are empty and have the same indexes.
+    """
     seconds = 0.0
     records = 0
     with index.pool.connection() as conn:

@@ -1,5 +1,4 @@
-"""How soon a new post is found: from a host's stream, through everything, to a search
-that somebody asks over HTTP."""
+"""Delay from a post on a host's stream to its first search result over HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.accounts import POST, START_US, Society
+from bench.fake_accounts import POST, START_US, FakeAccounts
 from bench.host import Frames, host_app
 from bench.index import (
     ELSEWHERE,
@@ -44,10 +43,9 @@ _ENDLESS: Final = 10**9
 
 
 def measure_freshness(
-    index: Index, society: Society, provider: str, posts: int, progress: Progress
+    index: Index, fakes: FakeAccounts, provider: str, posts: int, progress: Progress
 ) -> list[float]:
-    """Seconds from the moment a post is on a host's stream to the first search that
-    finds it, asked without a pause."""
+    """Return the delays in seconds of `posts` posts; search runs without pauses."""
     waits: list[float] = []
     frames = Frames()
     stream = StreamServer(frames)
@@ -58,15 +56,15 @@ def measure_freshness(
         search_drain(index.pool, PostgresEngine(index.pool)) as drain,
     ):
         host = add_host(index, url, relay=True)
-        add_accounts(index, host, ELSEWHERE, society.members)
+        add_accounts(index, host, ELSEWHERE, fakes.members)
         with index.pool.connection() as conn:
             save_cursors(conn, {host: 0})
         with _crawling(index, drain.wake):
-            for frame in society.frames(_ENDLESS, others=False):
+            for frame in fakes.frames(_ENDLESS, others=False):
                 frames.add(frame)
                 started = time.perf_counter()
                 stream.wake()
-                post = _new_post(society, frame)
+                post = _new_post(fakes, frame)
                 if post is None:
                     continue
                 uri, search = post
@@ -80,10 +78,10 @@ def measure_freshness(
     return waits
 
 
-def _new_post(society: Society, frame: bytes) -> tuple[bytes, str] | None:
-    """The URI of a post that a frame brings, and a search that finds it first."""
+def _new_post(fakes: FakeAccounts, frame: bytes) -> tuple[bytes, str] | None:
+    """Return the URI of a post in a frame, and a search that lists it first."""
     body = decode_frame(frame).body
-    event = verify_commit(body, society.keys[body["repo"]], _LATER_US)
+    event = verify_commit(body, fakes.keys[body["repo"]], _LATER_US)
     for op in event.ops:
         if op.collection == POST and op.action == "create" and op.value is not None:
             word = cbor.decode_fast(op.value)["text"].split()[0]
@@ -95,7 +93,7 @@ def _new_post(society: Society, frame: bytes) -> tuple[bytes, str] | None:
 
 @contextmanager
 def _crawling(index: Index, on_written: Callable[[], None]) -> Iterator[None]:
-    """The crawling process, in a thread of its own."""
+    """Run the crawl in a thread."""
     stop = asyncio.Event()
     loop = asyncio.new_event_loop()
     firehose = Firehose(

@@ -1,4 +1,4 @@
-"""A host that only sends: a stream of frames, and whole repos from files."""
+"""A fake host: a stream of frames, and repos from files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _FRAMES: Final = "frames"
 
 
 class Frames:
-    """An event source: frames numbered from 1, to which more may be added."""
+    """An event source of frames numbered from 1."""
 
     def __init__(self, frames: Iterable[bytes] = ()) -> None:
         self._events = list(enumerate(frames, 1))
 
     def add(self, frame: bytes) -> None:
-        """One more; its own number must be the next one."""
+        """Add a frame, whose own seq must be the next one."""
         self._events.append((len(self._events) + 1, frame))
 
     async def tail(self) -> int:
@@ -43,14 +43,14 @@ class Frames:
 
 
 def write_frames(folder: Path, frames: Iterable[bytes]) -> None:
-    """Keep the frames that a host of this folder sends."""
+    """Write the frames that the host of this folder sends."""
     with (folder / _FRAMES).open("wb") as file:
         for frame in frames:
             file.write(_LENGTH.pack(len(frame)) + frame)
 
 
 def read_frames(folder: Path) -> Iterator[bytes]:
-    """The frames again, none where none were written."""
+    """Read the frames, or none if none were written."""
     path = folder / _FRAMES
     data = path.read_bytes() if path.exists() else b""
     start = 0
@@ -62,20 +62,20 @@ def read_frames(folder: Path) -> Iterator[bytes]:
 
 
 def write_repo(folder: Path, did: str, car: Iterable[bytes]) -> int:
-    """Keep the repo that a host of this folder gives away; its bytes."""
+    """Write a repo of the host of this folder; return its size."""
     with _repo_path(folder, did).open("wb") as file:
         return sum(file.write(piece) for piece in car)
 
 
 @contextmanager
 def open_host(folder: Path) -> Iterator[str]:
-    """Serve a folder from another process; gives the URL."""
+    """Serve a folder from another process; yield the URL."""
     with open_child(_folder_app, folder) as url:
         yield url
 
 
 def host_app(stream: StreamServer, folder: Path) -> Starlette:
-    """The two methods of a PDS that a crawler needs for accounts that it knows."""
+    """Return the two methods of a PDS that a crawler needs for known accounts."""
 
     async def subscribe(websocket: WebSocket) -> None:
         cursor = websocket.query_params.get("cursor")

@@ -1,8 +1,7 @@
-"""Reading whole repos: from the bytes of a CAR to proven records, on one core.
+"""Import of whole repos: from the bytes of a CAR to verified records, on one core.
 
-Each repo is read from a file in a process of its own, so that its memory can be told
-from that of making it. What is held against it is hashing the same blocks once and
-doing nothing else.
+Each repo is read in its own process, so that its memory can be measured. The floor is
+hashing the same blocks once.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from bench.accounts import made_repo
+from bench.fake_accounts import made_repo
 from bench.metric import Metric, Progress, median
 from protocol.data import cbor
 from protocol.identity.keys import parse_did_key
@@ -31,7 +30,7 @@ BENCH: Final = "import"
 _RECORDS: Final = 200_000
 _SHUFFLED_RECORDS: Final = 20_000
 _QUICK: Final = 100
-"""A quick run takes one part in so many of everything."""
+"""Divisor of all sizes in a quick run."""
 _ROUNDS: Final = 3
 _PIECE: Final = 65_536
 _MIB: Final = 1024**2
@@ -48,7 +47,7 @@ class _Task:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """Records a second of one core, the same for bare hashing, and bytes of memory."""
+    """Records per second and core, also of bare hashing, and the memory in bytes."""
 
     records: int
     rate: float
@@ -57,7 +56,7 @@ class _Outcome:
 
 
 def run(quick: bool, progress: Progress) -> list[Metric]:
-    """Records read a second of one core, and how much memory it takes at the most."""
+    """Measure records per second and core, and the peak memory."""
     part = _QUICK if quick else 1
     rounds = 1 if quick else _ROUNDS
     with tempfile.TemporaryDirectory() as folder:
@@ -107,9 +106,9 @@ def _in_a_process(task: _Task) -> _Outcome:
 
 
 def _measure(task: _Task) -> _Outcome:
-    # As the crawling processes have it.
+    # As in the crawling processes.
     tune_gc()
-    # Memory first: later rounds would find the room of earlier ones.
+    # Memory first: later rounds would reuse the memory of earlier ones.
     before = _peak_bytes()
     records = _read(task)
     grown = _peak_bytes() - before
@@ -127,7 +126,7 @@ def _measure(task: _Task) -> _Outcome:
 
 
 def _read(task: _Task) -> int:
-    """Read and prove a repo; every record is handed out, and some are decoded too."""
+    """Read and verify a repo; decode its records if the task says so."""
     reader = RepoReader(parse_did_key(task.did_key), task.did, time.time_ns() // 1_000)
     count = 0
     with task.path.open("rb") as file:
@@ -137,7 +136,7 @@ def _read(task: _Task) -> int:
             if task.decode:
                 for record in found:
                     cbor.decode_fast(record.value)
-    # Were the head's count not that of what was handed out, there would be no figure.
+    # Figures of a run that lost records are void.
     assert reader.finish().records == count
     return count
 
@@ -151,7 +150,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _shuffled(car: bytes) -> bytes:
-    """The same repo with all its blocks in an order that helps nobody."""
+    """Return the same repo with its blocks in random order."""
     reader = CarReader()
     blocks = reader.feed(car)
     random.Random(1).shuffle(blocks)
@@ -159,8 +158,8 @@ def _shuffled(car: bytes) -> bytes:
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process has had at a time (Linux)."""
+    """Return the peak memory of this process (Linux)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise OSError("the system does not tell how much memory a process has had")
+    raise OSError("/proc/self/status has no VmHWM: the peak memory is unknown")

@@ -1,5 +1,4 @@
-"""A fresh index to measure on: a PostgreSQL of its own in a temporary folder, with the
-settings of `bigworld up`, removed at the end."""
+"""A fresh index in a temporary folder, on a PostgreSQL with the settings of `up`."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from typing import Any, Final
 
 import psycopg
 
-from bench.accounts import Member, Society
+from bench.fake_accounts import FakeAccounts, Member
 from bench.metric import Progress
 from crawler.settings import CrawlSettings
 from protocol.repo.whole_repo import RepoReader
@@ -35,12 +34,12 @@ class LostError(ServiceError):
 
 
 ELSEWHERE: Final = "https://pds.example.com"
-"""A host that nobody asks: documents are there before they are needed."""
+"""A host that is never contacted: the DID documents are stored beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index and what writes it, as the crawling process has it."""
+    """An index and its write side."""
 
     url: str
     pool: Pool
@@ -49,14 +48,14 @@ class Index:
     settings: CrawlSettings
 
     def ask(self, query: str, *values: Any) -> Any:
-        """The first value of the first row."""
+        """Return the first value of the first row."""
         with self.pool.connection() as conn:
             row = conn.execute(query, values).fetchone()
         assert row is not None
         return row[0]
 
     def settle(self) -> None:
-        """As if what is stored had been there for long: vacuumed, and on disk."""
+        """Vacuum and write everything to disk, as in an index that has run for long."""
         with psycopg.connect(self.url, autocommit=True) as conn:
             conn.execute("VACUUM ANALYZE")
             conn.execute("CHECKPOINT")
@@ -64,7 +63,7 @@ class Index:
 
 @contextmanager
 def open_index() -> Iterator[Index]:
-    """A migrated, empty index and its write side."""
+    """Open a migrated, empty index and its write side."""
     settings = CrawlSettings(dev=True, account_cap=None)
     with (
         tempfile.TemporaryDirectory(
@@ -83,7 +82,7 @@ def open_index() -> Iterator[Index]:
 
 
 def add_host(index: Index, url: str, *, relay: bool) -> int:
-    """Make a host known and trusted, as a configured one is; its id."""
+    """Store a trusted host; return its id."""
     hostname = url.partition("://")[2]
     with index.pool.connection() as conn:
         return host_rows.put_host(
@@ -92,7 +91,7 @@ def add_host(index: Index, url: str, *, relay: bool) -> int:
 
 
 def add_accounts(index: Index, host: int, url: str, members: Sequence[Member]) -> None:
-    """Let accounts in whose DID documents, as if looked up just now, name `url`."""
+    """Admit accounts, with cached DID documents that name `url`."""
     with index.pool.connection() as conn:
         now = conn.execute("SELECT extract(epoch FROM now())::float8").fetchone()
         assert now is not None
@@ -102,21 +101,21 @@ def add_accounts(index: Index, host: int, url: str, members: Sequence[Member]) -
         repo_rows.add_repos(conn, host, [member.did for member in members])
 
 
-def import_repos(index: Index, society: Society, progress: Progress) -> None:
-    """Put whole repos in as a backfill does, from bytes that are at hand."""
-    for done, member in enumerate(society.members, 1):
+def import_repos(index: Index, fakes: FakeAccounts, progress: Progress) -> None:
+    """Import whole repos as a backfill does, without HTTP."""
+    for done, member in enumerate(fakes.members, 1):
         reader = RepoReader(member.key.public, member.did, time.time_ns() // 1_000)
         with index.sink.checkout(member.did, 0) as checkout:
-            for piece in society.car(member):
+            for piece in fakes.car(member):
                 checkout.add(reader.feed(piece))
             checkout.finish(reader.finish())
-        progress.count("repos", done, len(society.members))
+        progress.count("repos", done, len(fakes.members))
 
 
 def check_repos(index: Index, members: Sequence[Member]) -> None:
-    """Every repo stands in the index where its generator left it.
+    """Raise LostError unless every repo in the index equals its fake account's.
 
-    Raises LostError: figures of a run that lost something are worth nothing.
+    Figures of a run that lost commits are void.
     """
     with index.pool.connection() as conn:
         rows = conn.execute(
@@ -125,7 +124,7 @@ def check_repos(index: Index, members: Sequence[Member]) -> None:
         held = {did: (state, data) for did, state, data in rows}
     wrong = [m for m in members if held.get(m.did) != (REPO_SYNCHRONIZED, m.data)]
     if wrong:
-        raise LostError(f"{len(wrong)} repos do not stand where they should")
+        raise LostError(f"{len(wrong)} repos differ from what was sent")
 
 
 def _did_document(member: Member, url: str) -> dict[str, Any]:

@@ -1,13 +1,10 @@
-"""The whole way of a commit: from a socket to rows that are committed.
+"""Ingest of commits: from a socket to committed rows.
 
-Nothing is left out. A made-up host, in a process of its own, sends frames over a real
-WebSocket; the crawling process as `bigworld crawl` runs it, and its shards, read,
-prove and write them. Progress is what a second reader of the database sees: the
-cursors, which are committed with the rows they cover. Only the drain of the search
-outbox is not running: rows wait in the outbox.
+A fake host in its own process sends frames over a WebSocket; a crawl with its shards
+reads, verifies and writes them. Progress is read from the cursors in the database. The
+search outbox is not drained.
 
-Frames are made beforehand. Sending them costs the made-up host some time of the same
-cores, which is reported beside what the crawler and the database server take.
+Frames are generated beforehand. The CPU time of the fake host is reported apart.
 """
 
 from __future__ import annotations
@@ -23,8 +20,8 @@ from typing import Final
 
 import psutil
 
-from bench.accounts import Society
 from bench.disk import measure_disk
+from bench.fake_accounts import FakeAccounts
 from bench.floor import copy_rate, signature_rate
 from bench.host import open_host, write_frames
 from bench.index import (
@@ -53,7 +50,7 @@ _ACCOUNTS: Final = 250
 _RECORDS: Final = 200
 _FRAMES: Final = 20_000
 _QUICK: Final = 20
-"""A quick run takes one part in so many of everything."""
+"""Divisor of all sizes in a quick run."""
 _SEGMENTS: Final = 5
 _FLOOR_FRAMES: Final = 2_000
 _PATIENCE_S: Final = 300.0
@@ -63,7 +60,7 @@ _QUEUE_BYTES: Final = 4 * MIB
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """What had been committed at a moment in seconds, and the CPU time used by then."""
+    """Commits and CPU time at a moment in seconds."""
 
     at: float
     commits: int
@@ -73,32 +70,31 @@ class _Mark:
 def run(
     quick: bool, progress: Progress, *, stored: int = 0, shards: int = 1
 ) -> list[Metric]:
-    """Frames from the generator, through everything, into an index that holds the
-    repos they go on from, and `stored` records of others."""
+    """Measure the ingest of frames into an index that also holds `stored` records."""
     part = _QUICK if quick else 1
-    society = Society(_ACCOUNTS // part, records=_RECORDS)
+    fakes = FakeAccounts(_ACCOUNTS // part, records=_RECORDS)
     with (
         tempfile.TemporaryDirectory(prefix="bw-host-") as folder,
         open_index() as index,
     ):
-        import_repos(index, society, progress)
+        import_repos(index, fakes, progress)
         if stored:
-            spread(society, fill(index, stored, progress))
+            spread(fakes, fill(index, stored, progress))
         count = _FRAMES // part
-        frames = _counted(society, count, progress)
+        frames = _counted(fakes, count, progress)
         write_frames(Path(folder), frames)
         with open_host(Path(folder)) as url:
             host = add_host(index, url, relay=True)
-            add_accounts(index, host, ELSEWHERE, society.members)
+            add_accounts(index, host, ELSEWHERE, fakes.members)
             with index.pool.connection() as conn:
-                # Zero is the beginning of what the host keeps.
+                # Zero is before the first event of the host.
                 save_cursors(conn, {host: 0})
             index.settle()
             tune_gc()
             marks = asyncio.run(_follow(index, count, shards, progress))
-        check_repos(index, society.members)
-        floor = signature_rate(frames[:_FLOOR_FRAMES], society.keys)
-        # It copies all there is, so what is stored would be what is measured.
+        check_repos(index, fakes.members)
+        floor = signature_rate(frames[:_FLOOR_FRAMES], fakes.keys)
+        # It copies all rows, so that stored records would distort it.
         copied = None if stored else copy_rate(index)
         return [
             *_rates(marks, count_ops(frames), floor, copied),
@@ -106,9 +102,9 @@ def run(
         ]
 
 
-def _counted(society: Society, count: int, progress: Progress) -> Sequence[bytes]:
+def _counted(fakes: FakeAccounts, count: int, progress: Progress) -> Sequence[bytes]:
     frames = []
-    for frame in society.frames(count, others=False):
+    for frame in fakes.frames(count, others=False):
         frames.append(frame)
         if len(frames) % 100 == 0 or len(frames) == count:
             progress.count("frames", len(frames), count)
@@ -116,16 +112,15 @@ def _counted(society: Society, count: int, progress: Progress) -> Sequence[bytes
 
 
 def count_ops(frames: Sequence[bytes]) -> float:
-    """Operations a frame, on average."""
+    """Return the average number of operations per frame."""
     return sum(len(decode_frame(raw).body["ops"]) for raw in frames) / len(frames)
 
 
 async def _follow(
     index: Index, count: int, shards: int, progress: Progress
 ) -> list[_Mark]:
-    """Crawl until everything that the host sends has been committed."""
-    # A queue that takes a third of all frames would have them read before the clock
-    # of the steady part starts.
+    """Crawl until all frames of the host are committed."""
+    # A large queue would take a third of all frames before the clock starts.
     settings = replace(index.settings, shards=shards, queue_bytes=_QUEUE_BYTES)
     generators = {child.pid for child in psutil.Process().children()}
     firehose = Firehose(
@@ -142,8 +137,8 @@ async def _follow(
     marks: list[_Mark] = []
 
     async def mark(commits: int) -> None:
-        # Adding up the processes' times takes milliseconds of the interpreter that is
-        # being measured: a few times must do.
+        # Summing up the times of processes takes milliseconds of the measured process,
+        # so it is done only a few times.
         cpu = await asyncio.to_thread(cpu_seconds, generators)
         marks.append(_Mark(time.perf_counter(), commits, cpu))
 
@@ -169,9 +164,9 @@ def _committed(index: Index) -> int:
 def _rates(
     marks: Sequence[_Mark], ops: float, signatures: float, copied: float | None
 ) -> list[Metric]:
-    """Rates between commits, the first fifth of the frames being the warm-up."""
+    """Return the rates after a warm-up of one fifth of the frames."""
     spans = list(itertools.pairwise(marks))
-    # The first span fills caches and makes plans.
+    # The first span fills caches and plans queries.
     steady = spans[1:] or spans
     start, end = steady[0][0], steady[-1][1]
     commits = median([_rate(a, b) for a, b in steady])

@@ -1,4 +1,4 @@
-"""One figure of a benchmark, beside the limit that it is to be judged by."""
+"""Figures of a benchmark, with their floors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`floor` is the physical limit, or the simplest thing that could do the same
-    work, measured in the same run; None where there is none."""
+    """A figure. `floor` is the physical limit, or the simplest program for the same
+    work, measured in the same run."""
 
     bench: str
     metric: str
@@ -21,27 +21,26 @@ class Metric:
 
     @property
     def ratio(self) -> float | None:
-        """The value in units of its floor."""
+        """Return the value in units of its floor."""
         return self.value / self.floor if self.floor else None
 
 
 class Progress(Protocol):
-    """Told how far a benchmark is; service.cli.progress.Report is one."""
+    """Receiver of progress, such as service.cli.progress.Report."""
 
     def count(self, what: str, done: int, total: int) -> None: ...
 
 
 Bench = Callable[[bool, Progress], Sequence[Metric]]
-"""A benchmark: (quick, progress) -> figures. A quick run is for tests: it goes all the
-way on little data, and its figures mean nothing."""
+"""A benchmark: (quick, progress) -> figures. Figures of a quick run mean nothing."""
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value that `share` of them do not exceed."""
+    """Return the value that `share` of the values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle one, or the mean of the two in the middle."""
+    """Return the median."""
     return float(statistics.median(values))

@@ -1,4 +1,4 @@
-"""What this process and the database server take while a benchmark runs."""
+"""CPU time and memory of this process and of the database server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MIB: Final = 1024 * 1024
 
 
 class MemoryWatch:
-    """How far the resident memory of this process rises while the block runs."""
+    """Watch of the resident memory of this process."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
@@ -40,7 +40,7 @@ class MemoryWatch:
 
     @property
     def risen_mib(self) -> float:
-        """The highest level above that of the start, in MiB."""
+        """Return the peak above the start, in MiB."""
         return (self._peak - self._start) / _MIB
 
     def _watch(self) -> None:
@@ -52,9 +52,8 @@ class MemoryWatch:
 
 
 class Cpu(NamedTuple):
-    """CPU seconds used so far by this process and its helpers, by the backends of our
-    database server, by what that does of its own accord (vacuum, checkpoints, its log),
-    and by others."""
+    """CPU seconds of this process and its helpers, of the database backends, of the
+    database's upkeep (vacuum, checkpoints), and of other children."""
 
     own: float
     server: float
@@ -62,12 +61,12 @@ class Cpu(NamedTuple):
     others: float
 
     def since(self, before: Cpu) -> Cpu:
-        """What was used between two looks."""
+        """Return the CPU seconds used since `before`."""
         return Cpu(*(now - then for now, then in zip(self, before, strict=True)))
 
 
 def cpu_seconds(others: Collection[int] = ()) -> Cpu:
-    """What has been used until now; `others` are ids of child processes."""
+    """Return the CPU seconds used so far; `others` are ids of child processes."""
     own = time.process_time()
     server = upkeep = apart = 0.0
     for process in psutil.Process().children(recursive=True):
@@ -78,8 +77,8 @@ def cpu_seconds(others: Collection[int] = ()) -> Cpu:
                 if any(title in process.cmdline()[0] for title in _BACKENDS):
                     server += used
                 else:
-                    # The postmaster has the times of those that ended: vacuums, here,
-                    # for connections stay open while anything is measured.
+                    # The postmaster has the times of ended processes: of vacuums,
+                    # since connections stay open during a measurement.
                     upkeep += used + times.children_user + times.children_system
             elif process.pid in others:
                 apart += used

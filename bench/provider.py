@@ -1,5 +1,4 @@
-"""The provider as a benchmark asks it: that of `bigworld serve`, without the limits of
-requests a minute."""
+"""The provider of `bigworld serve`, without rate limits."""
 
 from __future__ import annotations
 
@@ -14,12 +13,12 @@ _UNLIMITED = 1_000_000
 
 
 def make_provider(home: Path, url: str) -> ASGIApp:
-    """The provider on the index at `url`; its secrets are kept in `home`."""
+    """Return the provider on the index at `url`, with its secrets in `home`."""
     return create_app(_config(home), url)
 
 
 def provider_did(home: Path) -> str:
-    """The DID under which it serves its own feeds."""
+    """Return the DID of its own feeds."""
     return _config(home).provider_did
 
 

@@ -1,4 +1,4 @@
-"""Recorded frames of a reference server, where a folder with them is at hand."""
+"""Recorded frames of a reference server, if a folder with them exists."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _SIZE_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """All frames of a stream in their order, and the key of each account in it."""
+    """All frames of a stream in order, and the keys of its accounts."""
 
     frames: list[bytes]
     keys: dict[Did, PublicKey]
 
 
 def recorded_folder() -> Path | None:
-    """Where the recorded frames are, if the environment tells."""
+    """Return the folder of recorded frames named by the environment, if any."""
     name = os.environ.get(FOLDER_VARIABLE)
     return Path(name) if name else None
 
 
 def read_recorded(folder: Path, curve: str) -> Recorded:
-    """The stream of that folder whose accounts sign on `curve`, one of CURVES.
+    """Read the stream of accounts that sign on `curve`, one of CURVES.
 
-    Raises FileNotFoundError if it is not there.
+    Raises FileNotFoundError.
     """
     keys = json.loads((folder / f"keys-{curve}.json").read_bytes())
     return Recorded(
@@ -48,13 +48,13 @@ def read_recorded(folder: Path, curve: str) -> Recorded:
 
 
 def unpack(path: Path) -> bytes:
-    """The bytes of a file under zstd, whatever their number."""
+    """Decompress a zstd file."""
     packed = io.BytesIO(path.read_bytes())
     return zstandard.ZstdDecompressor().stream_reader(packed).read()
 
 
 def _split(stream: bytes) -> Iterator[bytes]:
-    """Each frame has its size in front, four bytes, the greatest first."""
+    """Split a stream of frames, each after its size in four bytes, big-endian."""
     position = 0
     while position < len(stream):
         start = position + _SIZE_BYTES

@@ -1,4 +1,4 @@
-"""Figures on paper: a table for people, a line of JSON for programs."""
+"""Output of figures: a table for people, lines of JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.metric import Metric
 
 
 def to_line(metric: Metric) -> str:
-    """One JSON object: bench, metric, value, unit, floor, ratio."""
+    """Format a figure as a JSON object: bench, metric, value, unit, floor, ratio."""
     return json.dumps(
         {
             "bench": metric.bench,
@@ -25,7 +25,7 @@ def to_line(metric: Metric) -> str:
 
 
 def to_table(metrics: Sequence[Metric]) -> Table:
-    """All figures, each beside its floor."""
+    """Return a table of figures with their floors."""
     table = Table(box=None)
     table.add_column("bench")
     table.add_column("metric")
@@ -46,7 +46,7 @@ def to_table(metrics: Sequence[Metric]) -> Table:
 
 
 def _round(value: float | None) -> float | None:
-    """Four digits are more than any of these runs can tell."""
+    """Round to four digits, more than any run can resolve."""
     return None if value is None else float(f"{value:.4g}")
 
 

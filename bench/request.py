@@ -1,5 +1,4 @@
-"""Plain HTTP requests with nothing around them, so that little but the server is
-timed."""
+"""Plain HTTP requests, so that little more than the server is timed."""
 
 from __future__ import annotations
 
@@ -14,17 +13,17 @@ _PATIENCE_S: Final = 30.0
 
 
 def connect(url: str) -> http.client.HTTPConnection:
-    """A connection that is kept alive. Close it."""
+    """Open a connection that is kept alive; the caller closes it."""
     return http.client.HTTPConnection(urlsplit(url).netloc, timeout=_PATIENCE_S)
 
 
 def target(nsid: str, params: Mapping[str, Any]) -> str:
-    """What is asked for of a query method."""
+    """Return the request target of a query method."""
     return f"/xrpc/{nsid}?{urlencode(params)}"
 
 
 def get(connection: http.client.HTTPConnection, target: str) -> bytes:
-    """The body of an answer; raises LostError for any other status than 200."""
+    """Return the body of a reply; raise LostError unless its status is 200."""
     connection.request("GET", target)
     response = connection.getresponse()
     body = response.read()

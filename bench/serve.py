@@ -1,5 +1,4 @@
-"""What people wait for: search, typeahead and feeds over HTTP from a provider in a
-process of its own, and how soon a new post is found."""
+"""Latency of search, typeahead and feeds over HTTP, and freshness of posts."""
 
 from __future__ import annotations
 
@@ -12,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from bench.accounts import Society
 from bench.child import open_child
+from bench.fake_accounts import FakeAccounts
 from bench.freshness import SEARCH_POSTS, measure_freshness
 from bench.index import Index, import_repos, open_index
 from bench.metric import Metric, Progress, quantile
@@ -30,7 +29,7 @@ _RECORDS: Final = 240
 _REQUESTS: Final = 400
 _POSTS: Final = 40
 _QUICK: Final = 25
-"""A quick run takes one part in so many of everything."""
+"""Divisor of all sizes in a quick run."""
 _CLIENTS: Final = 2
 _WARM_UP: Final = 20
 _DRAIN_BATCH: Final = 2_000
@@ -46,18 +45,18 @@ _TERMS: Final = (
 
 Params = dict[str, Any]
 Timed = tuple[list[float], float]
-"""Seconds that each request took, and all together."""
+"""Seconds of each request, and of all together."""
 
 
 def run(quick: bool, progress: Progress) -> list[Metric]:
-    """An index of the society's repos, asked by a few clients one after the other."""
+    """Measure requests of a few clients to a provider with an index of fake repos."""
     part = _QUICK if quick else 1
-    society = Society(max(10, _ACCOUNTS // part), records=_RECORDS)
+    fakes = FakeAccounts(max(10, _ACCOUNTS // part), records=_RECORDS)
     with (
         tempfile.TemporaryDirectory(prefix="bw-home-") as folder,
         open_index() as index,
     ):
-        import_repos(index, society, progress)
+        import_repos(index, fakes, progress)
         _fill_engine(index, progress)
         index.settle()
         with open_child(make_provider, Path(folder), index.url) as url:
@@ -65,7 +64,7 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
                 url, Path(folder), max(_WARM_UP, _REQUESTS // part), progress
             )
             waits = measure_freshness(
-                index, society, url, max(2, _POSTS // part), progress
+                index, fakes, url, max(2, _POSTS // part), progress
             )
     return [
         *metrics,
@@ -75,7 +74,7 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
 
 
 def _fill_engine(index: Index, progress: Progress) -> None:
-    """Documents for everything that waits in the outbox."""
+    """Drain the search outbox."""
     engine = PostgresEngine(index.pool)
     total = index.ask("SELECT count(*) FROM search_outbox")
     done = 0
@@ -129,7 +128,7 @@ def _ask(url: str, home: Path, requests: int, progress: Progress) -> list[Metric
 
 
 def _send(url: str, targets: Sequence[str]) -> Timed:
-    """Send requests over a few connections, each client one after the other."""
+    """Send requests over a few connections, sequentially on each."""
     started = time.perf_counter()
     with ThreadPoolExecutor(_CLIENTS) as threads:
         parts = threads.map(

@@ -1,8 +1,7 @@
-"""An index that holds much already: made up inside the database, by its own server.
+"""A large index, generated inside the database.
 
-Rows are as live traffic would have left them, in number, size and order on disk: what
-their values say nobody reads. Their posts can be pointed at, so that what is measured
-afterwards reaches into all of it.
+Rows have the number, size and order on disk of live traffic; their values are copies.
+New records can refer to the stored posts, so that a benchmark reaches all of them.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 import psycopg
 
-from bench.accounts import POST, Society
+from bench.fake_accounts import POST, FakeAccounts
 from bench.index import Index
 from bench.metric import Progress
 from protocol.data.cid import cid_for, cid_to_text
@@ -37,10 +36,10 @@ from storage.postgres.pool import Conn
 
 _A_REPO: Final = 200
 _PIECE: Final = 2_500
-"""Repos a transaction."""
+"""Repos per transaction."""
 _KNOWN_POSTS: Final = 200_000
 
-# Of the 200 records of a repo, those numbered up to here.
+# Ends of the numbers of each kind among the 200 records of a repo.
 _POSTS: Final = 34
 _LIKES: Final = _POSTS + 110
 _REPOSTS: Final = _LIKES + 22
@@ -48,13 +47,13 @@ _FOLLOWS: Final = _REPOSTS + 30
 
 _YEAR_US: Final = 365 * 24 * 3600 * 1_000_000
 _FIRST_US: Final = 1_718_000_000_000_000
-# Any primes: record `n` of account `a` was made at a time that looks random.
+# Primes that give record `n` of account `a` a pseudo-random time.
 _SPREAD: Final = (7_919, 104_729, 2_654_435_761)
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What was put in: `accounts` repos of 200 records, ids from `first` on."""
+    """`accounts` stored repos of 200 records, with actor ids from `first` on."""
 
     first: int
     accounts: int
@@ -66,15 +65,16 @@ class Stored:
 
 
 def fill(index: Index, records: int, progress: Progress) -> Stored:
-    """Put in about `records` records of accounts that nobody else speaks of, with
-    their links, posts and counts. The index must hold some of each kind already:
-    their values are copied."""
+    """Store about `records` records with their links, posts and counts.
+
+    The index must hold some records of each kind, whose values are copied.
+    """
     started = time.perf_counter()
     accounts = max(1, records // _A_REPO)
     with psycopg.connect(
         index.url, autocommit=True, cursor_factory=psycopg.ClientCursor
     ) as conn:
-        # Crash safety is nothing to rows that are made up.
+        # Generated rows need no crash safety.
         conn.execute("SET synchronous_commit = off")
         conn.execute("SET work_mem = '128MB'")
         first = _put_accounts(conn, accounts)
@@ -97,8 +97,8 @@ def fill(index: Index, records: int, progress: Progress) -> Stored:
     return Stored(first, accounts, time.perf_counter() - started)
 
 
-def spread(society: Society, stored: Stored, *, seed: int = 1) -> None:
-    """Let a society point at stored posts, anywhere among them."""
+def spread(fakes: FakeAccounts, stored: Stored, *, seed: int = 1) -> None:
+    """Let fake accounts refer to stored posts."""
     draw = random.Random(seed)
     posts = []
     for _ in range(min(_KNOWN_POSTS, stored.accounts * _POSTS)):
@@ -106,17 +106,17 @@ def spread(society: Society, stored: Stored, *, seed: int = 1) -> None:
         rkey = tid_from_int(rkey_of(account, number))
         uri = f"at://{did_of(account)}/{POST}/{rkey}"
         posts.append((uri, cid_to_text(cid_for(uri.encode()))))
-    society.know_posts(posts)
+    fakes.know_posts(posts)
 
 
 def did_of(account: int) -> str:
-    """The DID of a stored account."""
+    """Return the DID of a stored account."""
     digits = str(account).translate(str.maketrans("0123456789", "abcdefghij"))
     return f"did:plc:stored{digits:a>18}"
 
 
 def rkey_of(account: int, number: int) -> int:
-    """The number of the record key of one record of a stored account."""
+    """Return the record key, as a number, of a record of a stored account."""
     first, second, third = _SPREAD
     spread_out = (account * first + number * second) * third % _YEAR_US
     return (_FIRST_US + spread_out) << 10 | 7
@@ -173,7 +173,7 @@ _NUMBERS: Final[dict[str, Any]] = {
     "no_rkey": NO_RKEY,
 }
 
-# A hundred values of each kind, to be used over and over.
+# A hundred values of each kind, used repeatedly.
 _VALUES: Final = """
     CREATE TEMPORARY TABLE stored_value AS
     SELECT kind AS collection, number AS value_number,
@@ -184,8 +184,7 @@ _VALUES: Final = """
     ) AS samples
 """
 
-# One row a record: who made which, when, and what it points at. The popular are
-# pointed at far more often.
+# One row a record: author, kind, time and target; popular targets are more frequent.
 _RECORDS: Final = """
     CREATE TEMPORARY TABLE made AS
     SELECT %(first)s + account AS actor, collection,

@@ -1,4 +1,4 @@
-"""`bigworld bench`: what this machine does, beside what it could do at best."""
+"""`bigworld bench`: run benchmarks and print their figures with their floors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.metric import Bench, Metric
 from bench.report import to_line, to_table
 from service.cli.progress import Report
 
-# Name of the benchmark -> its module, of which only what is asked for is loaded.
+# Name of the benchmark -> its module, which is loaded on demand.
 MODULES: Final = {
     "verify": "verify",
     "import": "imports",
@@ -26,13 +26,13 @@ MODULES: Final = {
 
 
 class _Silence:
-    """Nobody watches."""
+    """A receiver that ignores progress."""
 
     def count(self, what: str, done: int, total: int) -> None:
         return
 
 
-# What of the options a benchmark takes.
+# Options of the benchmarks.
 _TAKES: Final = {"ingest": ("stored", "shards"), "backfill": ("stored",)}
 
 
@@ -46,9 +46,8 @@ def run(
 ) -> None:
     """Run benchmarks one after the other and print their figures.
 
-    `stored` records are there before those start that take it; `shards` is how many
-    processes ingest. Progress goes to the terminal, if there is one, and never to
-    standard output.
+    `stored` records exist before ingest and backfill start; `shards` is the number of
+    ingest processes. Progress goes to standard error if it is a terminal.
     """
     console = Console(stderr=True)
     metrics: list[Metric] = []

@@ -1,12 +1,11 @@
-"""Proving commits, all the way from a frame's bytes to an event, on one core.
+"""Verification of commits: from a frame's bytes to an event, on one core.
 
-Each round takes the same frames in slices. A slice is proven, and right after it its
-signatures are checked and nothing else: that is the floor, under the same weather.
-The stages are timed one by one on the same slices. A slice is as large as what the
-crawler proves together, and its bytes are looked through before: a frame that a socket
-has just brought lies in the caches too.
+Each round takes the same frames in slices of the crawler's size. A slice is verified;
+right after it, only its signatures are checked: the floor under equal conditions. The
+stages are timed on the same slices. Each slice is read into the caches first, as after
+a read from a socket.
 
-Where recorded frames of a reference server are at hand, they are proven as well.
+Recorded frames of a reference server are verified too, if there are any.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from zlib import crc32
 
-from bench.accounts import Society
+from bench.fake_accounts import FakeAccounts
 from bench.metric import Metric, Progress, median
 from bench.recorded import CURVES, read_recorded, recorded_folder
 from crawler.live.gate_frame import COMMIT
@@ -42,15 +41,15 @@ _ACCOUNTS: Final = 40
 _RECORDS: Final = 4_000
 _FRAMES: Final = 6_000
 _SLICE: Final = 220
-"""So many frames of the society make up the MiB that the crawler proves together."""
+"""Frames of the MiB that the crawler verifies together."""
 _ROUNDS: Final = 5
 _QUICK: Final = 20
-"""A quick run takes one part in so many of everything."""
+"""Divisor of all sizes in a quick run."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """A frame, and what each stage starts from."""
+    """A frame, and the input of each stage."""
 
     raw: bytes
     key: PublicKey
@@ -63,16 +62,16 @@ class _Sample:
 
 
 def run(quick: bool, progress: Progress) -> list[Metric]:
-    """Commits proven a second of one core, and where the time goes."""
+    """Measure verified commits per second and core, and the time of each stage."""
     part = _QUICK if quick else 1
-    society = Society(max(2, _ACCOUNTS // part), records=_RECORDS // part)
+    fakes = FakeAccounts(max(2, _ACCOUNTS // part), records=_RECORDS // part)
     frames = _FRAMES // part
     samples = []
-    for raw in society.frames(frames, others=False):
-        samples.append(_sample(raw, society.keys))
+    for raw in fakes.frames(frames, others=False):
+        samples.append(_sample(raw, fakes.keys))
         progress.count("frames", len(samples), frames)
     rounds = 1 if quick else _ROUNDS
-    # As the crawler does, for which what it has loaded is this society.
+    # As in the crawler, with the fake accounts as loaded data.
     thresholds = gc.get_threshold()
     tune_gc()
     seconds = _time_rounds(samples, rounds, progress, _STAGES)
@@ -102,7 +101,7 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
 def _prove_recorded(
     folder: Path, curve: str, part: int, rounds: int, progress: Progress
 ) -> list[Metric]:
-    """The same of what a reference server sent, from its first commit on."""
+    """Measure the verification of recorded frames."""
     recorded = read_recorded(folder, curve)
     commits = [raw for raw in recorded.frames if decode_frame(raw).t == COMMIT]
     samples = [_sample(raw, recorded.keys) for raw in commits[: len(commits) // part]]
@@ -119,7 +118,7 @@ def _time_rounds(
     progress: Progress,
     stages: Mapping[str, Callable[[_Sample], object]],
 ) -> list[dict[str, float]]:
-    """Seconds of CPU in each round: of proving all samples, and of each stage."""
+    """Return the CPU seconds of each round, in total and by stage."""
     slices = [
         samples[start : start + _SLICE] for start in range(0, len(samples), _SLICE)
     ]
@@ -140,7 +139,7 @@ def _time_rounds(
 def _rate_metric(
     name: str, frames: int, seconds: Sequence[Mapping[str, float]]
 ) -> Metric:
-    """Frames a second, beside as many bare signatures."""
+    """Return frames per second, with bare signature checks as the floor."""
     rate, floor = (
         1e6 / _microseconds(frames, seconds, stage) for stage in (_WHOLE, _SIGNATURE)
     )
@@ -150,12 +149,12 @@ def _rate_metric(
 def _microseconds(
     frames: int, seconds: Sequence[Mapping[str, float]], stage: str
 ) -> float:
-    """Of one frame, in the middle one of the rounds."""
+    """Return the microseconds of a frame in the median round."""
     return median([taken[stage] for taken in seconds]) / frames * 1e6
 
 
 def _describe(name: str, samples: Sequence[_Sample]) -> list[Metric]:
-    """What the frames are like."""
+    """Return the average size of the frames."""
     ops = sum(len(sample.ops) for sample in samples) / len(samples)
     size = sum(len(sample.raw) for sample in samples) / len(samples)
     return [
@@ -191,13 +190,13 @@ def _time(work: Callable[[_T], object], items: Sequence[_T]) -> float:
 
 
 def _prove(samples: Sequence[_Sample]) -> None:
-    """As the crawler does it: in groups."""
+    """Verify samples as a group, as the crawler does."""
     results = verify_commits(
         [(decode_frame(sample.raw).body, sample.key, 0) for sample in samples],
         time.time_ns() // 1_000,
     )
     for sample, result in zip(samples, results, strict=True):
-        # Every commit is a good one: whatever else comes out is a fault.
+        # Every commit is valid: any other result is a bug.
         assert type(result) is CommitEvent
         assert len(result.ops) == len(sample.ops)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from indexer.repos.repo_batch import FetchedRepo
 from protocol.events.event import DroppedOp, Event
 from protocol.repo.repo_diff import RepoDiff
 from protocol.repo.whole_repo import RepoHead, RepoRecord
@@ -41,18 +41,6 @@ class RepoImport(Protocol):
 
         Raises DesynchronizedError when `head` is older than what is held.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedRepo:
-    """A small repo in memory, whole or all of a selection of it; proven."""
-
-    did: Did
-    host: int
-    head: RepoHead
-    records: Sequence[RepoRecord]
-    drops: Sequence[DroppedOp] = ()
-    selection: int | None = None
 
 
 class Sink(Protocol):

@@ -1,5 +1,4 @@
-"""The people of the demo network: who they are, what they write, whom they follow.
+"""The demo network: its accounts, their records, and the seeding over HTTP.
 
-`plan_society` is pure and deterministic; `settle` (seeding) carries a plan out over
-HTTP, on servers that know nothing of it.
+`plan_network` is pure and deterministic; `seed_network` writes a plan to real servers.
 """

@@ -1,7 +1,7 @@
-"""What the people of the demo network say, in eight languages. Data, no logic.
+"""Sentences of the demo network in eight languages. Data, no logic.
 
-Slots: {thing} and {place} are taken from the lists beside the sentences, {n} is a
-small number. Every sentence stays far below the 300 graphemes a post may have.
+{thing} and {place} are filled from the lists of the language, {n} is a small number.
+Every sentence is far shorter than the 300 graphemes of a post.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ TOPICS = ("birds", "bread", "bicycles", "stars", "books", "trains")
 
 
 @dataclass(frozen=True, slots=True)
-class Speech:
-    """One language: sentences and words a topic, answers, and names of speakers.
+class Language:
+    """A language: sentences and words by topic, replies, and names.
 
-    `names` pairs a handle stem (ASCII) with the name as its owner writes it.
+    Names are pairs of a handle stem (ASCII) and the written form.
     """
 
     code: str
@@ -31,7 +31,7 @@ class Speech:
     family_first: bool = False
 
 
-ENGLISH = Speech(
+ENGLISH = Language(
     code="en",
     posts={
         "birds": (
@@ -106,7 +106,7 @@ ENGLISH = Speech(
     family=(("hart", "Hart"), ("okafor", "Okafor"), ("lindley", "Lindley")),
 )
 
-SPANISH = Speech(
+SPANISH = Language(
     code="es",
     posts={
         "birds": (
@@ -180,7 +180,7 @@ SPANISH = Speech(
     family=(("vidal", "Vidal"), ("quiroga", "Quiroga"), ("ibarra", "Ibarra")),
 )
 
-PORTUGUESE = Speech(
+PORTUGUESE = Language(
     code="pt",
     posts={
         "birds": (
@@ -254,7 +254,7 @@ PORTUGUESE = Speech(
     family=(("moreira", "Moreira"), ("tavares", "Tavares"), ("prado", "Prado")),
 )
 
-GERMAN = Speech(
+GERMAN = Language(
     code="de",
     posts={
         "birds": (
@@ -328,7 +328,7 @@ GERMAN = Speech(
     family=(("brandt", "Brandt"), ("yilmaz", "Yılmaz"), ("vogel", "Vogel")),
 )
 
-FRENCH = Speech(
+FRENCH = Language(
     code="fr",
     posts={
         "birds": (
@@ -402,7 +402,7 @@ FRENCH = Speech(
     family=(("roche", "Roche"), ("benali", "Benali"), ("girard", "Girard")),
 )
 
-JAPANESE = Speech(
+JAPANESE = Language(
     code="ja",
     posts={
         "birds": (
@@ -477,7 +477,7 @@ JAPANESE = Speech(
     family_first=True,
 )
 
-KOREAN = Speech(
+KOREAN = Language(
     code="ko",
     posts={
         "birds": (
@@ -552,7 +552,7 @@ KOREAN = Speech(
     family_first=True,
 )
 
-UKRAINIAN = Speech(
+UKRAINIAN = Language(
     code="uk",
     posts={
         "birds": (
@@ -626,6 +626,6 @@ UKRAINIAN = Speech(
     family=(("koval", "Коваль"), ("melnyk", "Мельник"), ("savchuk", "Савчук")),
 )
 
-SPEECHES = (
+LANGUAGES = (
     ENGLISH, SPANISH, PORTUGUESE, GERMAN, FRENCH, JAPANESE, KOREAN, UKRAINIAN,
 )  # fmt: skip

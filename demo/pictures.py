@@ -1,4 +1,4 @@
-"""Small pictures drawn by arithmetic: avatars and landscapes, as PNG."""
+"""Generated avatars and landscapes, as PNG."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _png(rows: list[bytes]) -> bytes:
-    """A PNG of rows of red, green and blue bytes."""
+    """Encode rows of red, green and blue bytes as a PNG."""
     header = struct.pack(">IIBBBBB", len(rows[0]) // 3, len(rows), 8, _RGB, 0, 0, 0)
     raw = b"".join(b"\0" + row for row in rows)
     return (
@@ -34,7 +34,7 @@ def _colour(hue: float, saturation: float, value: float) -> bytes:
 
 
 def draw_avatar(rng: random.Random, cells: int = 5, scale: int = 24) -> bytes:
-    """A symmetric pattern of squares in two colours, as a PNG."""
+    """Draw a symmetric pattern of squares in two colors."""
     hue = rng.random()
     front, back = _colour(hue, 0.55, 0.75), _colour(hue, 0.12, 0.97)
     rows: list[bytes] = []
@@ -47,7 +47,7 @@ def draw_avatar(rng: random.Random, cells: int = 5, scale: int = 24) -> bytes:
 
 
 def draw_landscape(rng: random.Random, width: int = 160, height: int = 90) -> bytes:
-    """A sky over three rows of hills, as a PNG."""
+    """Draw a sky over three rows of hills."""
     hue = rng.random()
     hills = [_draw_hill(rng, layer, width, height) for layer in range(3)]
     ground = [
@@ -69,7 +69,7 @@ def draw_landscape(rng: random.Random, width: int = 160, height: int = 90) -> by
 
 
 def _draw_hill(rng: random.Random, layer: int, width: int, height: int) -> list[float]:
-    """The height of a rolling line at each column, counted from the top."""
+    """Return the height of a rolling line at each column, counted from the top."""
     points = [
         height * (0.45 + 0.18 * layer + rng.uniform(-0.06, 0.06)) for _ in range(10)
     ]

@@ -1,7 +1,7 @@
-"""What a planned record is, before anybody has a DID or a CID.
+"""Planned records, before any account has a DID or a record a CID.
 
-A record names other records and people by placeholders, which `fill_in` replaces once
-the servers have said what the DIDs, CIDs and blobs are.
+Records refer to others by placeholders, which `fill_in` replaces once the servers have
+assigned DIDs, CIDs and blobs.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from demo.phrases import Speech
+from demo.phrases import Language
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """One member of the society. `server` numbers the PDS that holds the account."""
+class DemoAccount:
+    """A planned account. `server` is the index of its PDS."""
 
     number: int
     handle: str
     display_name: str
-    speech: Speech
+    language: Language
     topic: str
     other_topic: str
     server: int
@@ -31,44 +31,44 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a record will stand: the AT-URI, but with a person for the DID."""
+    """Address of a planned record: an AT-URI with an account number for the DID."""
 
-    person: int
+    account: int
     collection: str
     rkey: str
 
 
 @dataclass(frozen=True, slots=True)
 class DidOf:
-    """Placeholder: the DID of a person."""
+    """Placeholder for the DID of an account."""
 
-    person: int
+    account: int
 
 
 @dataclass(frozen=True, slots=True)
 class UriOf:
-    """Placeholder: the AT-URI of a record."""
+    """Placeholder for the AT-URI of a record."""
 
     address: Address
 
 
 @dataclass(frozen=True, slots=True)
 class StrongRef:
-    """Placeholder: URI and CID of a record of an earlier round."""
+    """Placeholder for the URI and CID of a record of an earlier round."""
 
     address: Address
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Placeholder: a blob, uploaded to the server of the record's author."""
+    """Placeholder for a blob on the server of the record's author."""
 
     png: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One record to write. It may refer strongly only to drafts of lower rounds."""
+    """A record to write; its strong references are to drafts of lower rounds."""
 
     address: Address
     record: Json
@@ -76,10 +76,10 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Society:
-    """Everybody and everything they will write, in order of time a person."""
+class DemoNetwork:
+    """All accounts and their drafts, in order of time."""
 
-    people: tuple[Person, ...]
+    accounts: tuple[DemoAccount, ...]
     drafts: tuple[Draft, ...]
 
     @property
@@ -88,8 +88,8 @@ class Society:
 
 
 def uri_of(address: Address, dids: Mapping[int, str]) -> str:
-    """The AT-URI of an address."""
-    return f"at://{dids[address.person]}/{address.collection}/{address.rkey}"
+    """Return the AT-URI of an address."""
+    return f"at://{dids[address.account]}/{address.collection}/{address.rkey}"
 
 
 def fill_in(
@@ -98,14 +98,14 @@ def fill_in(
     cids: Mapping[Address, str],
     blob: Callable[[bytes], Json],
 ) -> Any:
-    """`value` with every placeholder replaced by what it stands for."""
+    """Return `value` with its placeholders replaced."""
     match value:
         case dict():
             return {key: fill_in(v, dids, cids, blob) for key, v in value.items()}
         case list():
             return [fill_in(v, dids, cids, blob) for v in value]
-        case DidOf(person):
-            return dids[person]
+        case DidOf(account):
+            return dids[account]
         case UriOf(address):
             return uri_of(address, dids)
         case StrongRef(address):
@@ -117,7 +117,7 @@ def fill_in(
 
 
 def pictures_in(value: Any) -> list[bytes]:
-    """Every picture a planned record holds."""
+    """Return the pictures of a planned record."""
     match value:
         case dict():
             return [png for v in value.values() for png in pictures_in(v)]

@@ -1,7 +1,7 @@
-"""What the people do in two weeks: posts, answers, likes, follows, lists, feeds.
+"""Planned records of two weeks: posts, replies, likes, follows, lists, feeds.
 
-Deterministic: the same seed, end of time and domains give the same records under the
-same keys, so that an interrupted seeding can go on where it stopped.
+The same seed, end time and domains give the same records and keys, so that an
+interrupted seeding can continue.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from demo.accounts import gather_people
+from demo.demo_accounts import make_accounts
 from demo.phrases import TOPICS
 from demo.pictures import draw_avatar, draw_landscape
 from demo.plan import (
     Address,
+    DemoAccount,
+    DemoNetwork,
     DidOf,
     Draft,
     Json,
-    Person,
     Picture,
-    Society,
     StrongRef,
     UriOf,
 )
@@ -49,7 +49,7 @@ from storage.collections import (
     GRAPH_STARTERPACK,
 )
 
-# A lexicon that nobody has ever heard of: kept, linked and searched all the same.
+# A made-up lexicon: records of unknown lexicons are kept, linked and searched too.
 BOOK_REVIEW = "org.example.bookshelf.review"
 
 _HOUR = 3_600_000_000
@@ -58,15 +58,19 @@ _SPAN = 14 * _DAY
 _SITES = ("field-notes.example.org", "slow-news.example.com", "almanac.example.net")
 
 
-class _Life:
-    """The drafts so far, and the clock that gives each record its time and key."""
+class Planner:
+    """The drafts so far, and the clock that gives each its time and key."""
 
     def __init__(
-        self, rng: random.Random, now_us: int, people: Sequence[Person], provider: str
+        self,
+        rng: random.Random,
+        now_us: int,
+        accounts: Sequence[DemoAccount],
+        provider: str,
     ) -> None:
         self.rng = rng
         self.now = now_us
-        self.people = people
+        self.accounts = accounts
         self.provider = provider
         self.drafts: list[Draft] = []
         self.times: dict[Address, int] = {}
@@ -77,7 +81,7 @@ class _Life:
 
     def write(
         self,
-        person: int,
+        account: int,
         collection: str,
         record: Json,
         *,
@@ -88,13 +92,13 @@ class _Life:
         """Plan a record at time `at` (microseconds); its key is that time's TID."""
         at = min(at, self.now)
         if rkey is None:
-            while (person, collection, at) in self._keys:
+            while (account, collection, at) in self._keys:
                 at -= 1
-            self._keys.add((person, collection, at))
-            rkey = tid_from_int(at << 10 | person)
+            self._keys.add((account, collection, at))
+            rkey = tid_from_int(at << 10 | account)
         moment = datetime.fromtimestamp(at / 1_000_000, UTC)
         stamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        address = Address(person, collection, rkey)
+        address = Address(account, collection, rkey)
         record = {"$type": collection, **record, "createdAt": stamp}
         draft = Draft(address, record, turn)
         self.drafts.append(draft)
@@ -105,66 +109,66 @@ class _Life:
         return self.now - self.rng.randrange(_SPAN)
 
     def later(self, draft: Draft) -> int:
-        """A moment after `draft`, mostly within hours."""
+        """Return a time after `draft`, mostly within hours."""
         before = self.times[draft.address]
         delay = int(self.rng.expovariate(1 / (3 * _HOUR))) + 20_000_000
         return max(before + 1_000, min(before + delay, self.now - _HOUR // 60))
 
     def _draw_followers(self) -> dict[int, list[int]]:
-        """Followed person -> followers: by language and topic, the popular first."""
-        fans: dict[int, list[int]] = {person.number: [] for person in self.people}
-        for person in self.people:
+        """Followed account -> followers: by language and topic, the popular first."""
+        fans: dict[int, list[int]] = {account.number: [] for account in self.accounts}
+        for account in self.accounts:
             weights = [
                 0.0
-                if other is person
+                if other is account
                 else other.weight
-                * (4 if other.speech is person.speech else 1)
-                * (2 if other.topic in (person.topic, person.other_topic) else 1)
-                for other in self.people
+                * (4 if other.language is account.language else 1)
+                * (2 if other.topic in (account.topic, account.other_topic) else 1)
+                for other in self.accounts
             ]
             count = self.rng.randint(6, 15)
             chosen = set(self.rng.choices(range(len(weights)), weights, k=count))
             for followed in sorted(chosen):
-                fans[followed].append(person.number)
+                fans[followed].append(account.number)
         return fans
 
-    def followers(self, person: int) -> list[int]:
-        return self._fans[person]
+    def followers(self, account: int) -> list[int]:
+        return self._fans[account]
 
-    def present_themselves(self) -> None:
-        for person in self.people:
-            words = person.speech.tags
-            bio = person.speech.bio.format(
-                topic=words[person.topic], other=words[person.other_topic]
+    def write_profiles(self) -> None:
+        for account in self.accounts:
+            words = account.language.tags
+            bio = account.language.bio.format(
+                topic=words[account.topic], other=words[account.other_topic]
             )
             profile = {
-                "displayName": person.display_name,
+                "displayName": account.display_name,
                 "description": bio,
                 "avatar": Picture(draw_avatar(self.rng)),
             }
             start = self.now - _SPAN - self.rng.randrange(_DAY)
-            self.write(person.number, ACTOR_PROFILE, profile, at=start, rkey="self")
+            self.write(account.number, ACTOR_PROFILE, profile, at=start, rkey="self")
 
-    def follow_each_other(self) -> None:
+    def write_follows(self) -> None:
         for followed, fans in self._fans.items():
             for fan in fans:
                 record: Json = {"subject": DidOf(followed)}
                 self.write(fan, GRAPH_FOLLOW, record, at=self.some_time())
-        for number in range(0, len(self.people), 9):
-            stranger = self.rng.randrange(len(self.people))
-            if stranger != number and number not in self._fans[stranger]:
-                record = {"subject": DidOf(stranger)}
+        for number in range(0, len(self.accounts), 9):
+            other = self.rng.randrange(len(self.accounts))
+            if other != number and number not in self._fans[other]:
+                record = {"subject": DidOf(other)}
                 self.write(number, GRAPH_BLOCK, record, at=self.some_time())
 
-    def post(self) -> None:
-        for person in self.people:
-            for _ in range(self.rng.randint(4, 7) + int(person.weight / 3)):
-                self._post_once(person)
+    def write_posts(self) -> None:
+        for account in self.accounts:
+            for _ in range(self.rng.randint(4, 7) + int(account.weight / 3)):
+                self._post_once(account)
 
-    def _post_once(self, person: Person) -> None:
-        topic = self.rng.choice((person.topic, person.topic, person.other_topic))
-        parts: list[Part] = [self._sentence(person, topic)]
-        record: Json = {"langs": [person.speech.code]}
+    def _post_once(self, account: DemoAccount) -> None:
+        topic = self.rng.choice((account.topic, account.topic, account.other_topic))
+        parts: list[Part] = [self._sentence(account, topic)]
+        record: Json = {"langs": [account.language.code]}
         chance = self.rng.random()
         if chance < 0.10:
             page = (
@@ -175,8 +179,8 @@ class _Life:
                 "$type": "app.bsky.embed.external",
                 "external": {
                     "uri": page,
-                    "title": f"{person.speech.tags[topic].capitalize()}",
-                    "description": self._sentence(person, topic),
+                    "title": f"{account.language.tags[topic].capitalize()}",
+                    "description": self._sentence(account, topic),
                 },
             }
         elif chance < 0.14:
@@ -185,44 +189,46 @@ class _Life:
                 "images": [
                     {
                         "image": self.rng.choice(self._views),
-                        "alt": self._sentence(person, topic),
+                        "alt": self._sentence(account, topic),
                         "aspectRatio": {"width": 160, "height": 90},
                     }
                 ],
             }
         elif chance < 0.22:
-            friend = self.people[self.rng.choice(self.followers(person.number) or [0])]
+            friend = self.accounts[
+                self.rng.choice(self.followers(account.number) or [0])
+            ]
             parts += [" ", Mention(friend.handle, friend.number)]
         if self.rng.random() < 0.35:
-            parts += [" ", Tag(person.speech.tags[topic])]
+            parts += [" ", Tag(account.language.tags[topic])]
         record |= compose(parts)
         at = self.some_time()
-        self.posts.append(self.write(person.number, FEED_POST, record, at=at))
+        self.posts.append(self.write(account.number, FEED_POST, record, at=at))
 
-    def _sentence(self, person: Person, topic: str) -> str:
-        speech = person.speech
-        return self.rng.choice(speech.posts[topic]).format(
-            thing=self.rng.choice(speech.things[topic]),
-            place=self.rng.choice(speech.places),
+    def _sentence(self, account: DemoAccount, topic: str) -> str:
+        language = account.language
+        return self.rng.choice(language.posts[topic]).format(
+            thing=self.rng.choice(language.things[topic]),
+            place=self.rng.choice(language.places),
             n=self.rng.randint(2, 19),
         )
 
     def _popular_posts(self, count: int) -> list[Draft]:
         weights = [
-            self.people[draft.address.person].weight * self.rng.lognormvariate(0, 1)
+            self.accounts[draft.address.account].weight * self.rng.lognormvariate(0, 1)
             for draft in self.posts
         ]
         return self.rng.choices(self.posts, weights, k=count)
 
     def _audience(self, draft: Draft) -> int:
-        """Somebody who would see the post: a follower, now and then a stranger."""
-        fans = self.followers(draft.address.person)
+        """Return a reader of the post: mostly a follower, sometimes any account."""
+        fans = self.followers(draft.address.account)
         if fans and self.rng.random() < 0.85:
             return self.rng.choice(fans)
-        return self.rng.randrange(len(self.people))
+        return self.rng.randrange(len(self.accounts))
 
-    def answer(self, first: int, second: int) -> None:
-        """`first` replies to posts, then `second` replies to those replies."""
+    def write_replies(self, first: int, second: int) -> None:
+        """Plan `first` replies to posts, then `second` replies to those, and quotes."""
         roots = {draft.address: draft for draft in self.posts}
         replies = [
             self._reply(parent, parent, 1) for parent in self._popular_posts(first)
@@ -235,11 +241,11 @@ class _Life:
         self.posts += replies + nested
 
     def _reply(self, root: Draft, parent: Draft, turn: int) -> Draft:
-        author = self.people[self._audience(parent)]
-        words = self.rng.choice(author.speech.replies)
+        author = self.accounts[self._audience(parent)]
+        words = self.rng.choice(author.language.replies)
         record = {
             **compose([words]),
-            "langs": [author.speech.code],
+            "langs": [author.language.code],
             "reply": {
                 "root": StrongRef(root.address),
                 "parent": StrongRef(parent.address),
@@ -250,10 +256,10 @@ class _Life:
 
     def _quote(self, count: int) -> None:
         for quoted in self._popular_posts(count):
-            author = self.people[self._audience(quoted)]
+            author = self.accounts[self._audience(quoted)]
             record = {
-                **compose([self.rng.choice(author.speech.quotes)]),
-                "langs": [author.speech.code],
+                **compose([self.rng.choice(author.language.quotes)]),
+                "langs": [author.language.code],
                 "embed": {
                     "$type": "app.bsky.embed.record",
                     "record": StrongRef(quoted.address),
@@ -261,7 +267,7 @@ class _Life:
             }
             self.write(author.number, FEED_POST, record, at=self.later(quoted), turn=1)
 
-    def applaud(self, likes: int, reposts: int) -> None:
+    def write_reactions(self, likes: int, reposts: int) -> None:
         for collection, count in ((FEED_LIKE, likes), (FEED_REPOST, reposts)):
             done: set[tuple[int, Address]] = set()
             for draft in self._popular_posts(count):
@@ -273,11 +279,11 @@ class _Life:
                 turn, at = draft.round + 1, self.later(draft)
                 self.write(fan, collection, record, at=at, turn=turn)
 
-    def organise(self) -> None:
-        """Lists and starter packs by topic, gates, and the provider's feeds."""
+    def write_lists(self) -> None:
+        """Plan lists and starter packs by topic, gates, feeds and book reviews."""
         for topic in TOPICS:
-            members = [person for person in self.people if person.topic == topic]
-            owner = max(members, key=lambda person: person.weight)
+            members = [account for account in self.accounts if account.topic == topic]
+            owner = max(members, key=lambda account: account.weight)
             names = {
                 "app.bsky.graph.defs#curatelist": f"People of {topic}",
                 "app.bsky.graph.defs#referencelist": f"Start with {topic}",
@@ -304,7 +310,7 @@ class _Life:
             "purpose": "app.bsky.graph.defs#modlist",
         }
         made = self.write(2, GRAPH_LIST, quiet, at=self.some_time())
-        for member in self.rng.sample(self.people[4:], 5):
+        for member in self.rng.sample(self.accounts[4:], 5):
             item = {"list": UriOf(made.address), "subject": DidOf(member.number)}
             self.write(2, GRAPH_LISTITEM, item, at=self.some_time())
         blocked: Json = {"subject": UriOf(made.address)}
@@ -315,7 +321,7 @@ class _Life:
 
     def _gate_posts(self) -> None:
         for draft in self.rng.sample([d for d in self.posts if not d.round], 24):
-            person, rkey = draft.address.person, draft.address.rkey
+            account, rkey = draft.address.account, draft.address.rkey
             record: Json = {"post": UriOf(draft.address)}
             gates: tuple[tuple[str, Json], ...] = (
                 (
@@ -326,7 +332,7 @@ class _Life:
             )
             collection, extra = self.rng.choice(gates)
             at = self.times[draft.address]
-            self.write(person, collection, {**record, **extra}, at=at, rkey=rkey)
+            self.write(account, collection, {**record, **extra}, at=at, rkey=rkey)
 
     def _publish_feeds(self) -> None:
         for rkey, feed in FEEDS.items():
@@ -339,9 +345,9 @@ class _Life:
             self.write(0, FEED_GENERATOR, record, at=at, rkey=rkey)
 
     def _review_books(self) -> None:
-        readers = [p for p in self.people if "books" in (p.topic, p.other_topic)]
+        readers = [p for p in self.accounts if "books" in (p.topic, p.other_topic)]
         for reader in readers:
-            title = self.rng.choice(reader.speech.things["books"])
+            title = self.rng.choice(reader.language.things["books"])
             record: Json = {
                 "title": title,
                 "rating": self.rng.randint(2, 5),
@@ -351,21 +357,21 @@ class _Life:
             self.write(reader.number, BOOK_REVIEW, record, at=self.some_time())
 
 
-def plan_society(
+def plan_network(
     *, seed: int, now_us: int, domains: Sequence[str], provider: str
-) -> Society:
-    """Everybody and two weeks of their life before `now_us` (microseconds).
+) -> DemoNetwork:
+    """Plan all accounts and their records of the two weeks before `now_us`.
 
-    `domains` are the handle suffixes of the servers, `provider` is the DID that the
-    feeds of the demo network are served by.
+    `domains` are the handle suffixes of the servers, `provider` is the DID of the
+    service of the feeds.
     """
     rng = random.Random(seed)
-    life = _Life(rng, now_us, gather_people(rng, domains), provider)
-    life.present_themselves()
-    life.follow_each_other()
-    life.post()
-    life.answer(900, 350)
-    life.applaud(2_600, 350)
-    life.organise()
-    drafts = sorted(life.drafts, key=lambda draft: life.times[draft.address])
-    return Society(tuple(life.people), tuple(drafts))
+    planner = Planner(rng, now_us, make_accounts(rng, domains), provider)
+    planner.write_profiles()
+    planner.write_follows()
+    planner.write_posts()
+    planner.write_replies(900, 350)
+    planner.write_reactions(2_600, 350)
+    planner.write_lists()
+    drafts = sorted(planner.drafts, key=lambda draft: planner.times[draft.address])
+    return DemoNetwork(tuple(planner.accounts), tuple(drafts))

@@ -1,6 +1,6 @@
-"""Carry a planned society out on real servers, over XRPC like any other client.
+"""Seeding of the demo network: writes a plan to real servers over XRPC.
 
-Idempotent: records have planned keys, so a second run writes only what is missing.
+Idempotent: records have planned keys, so that a second run writes what is missing.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 from demo.plan import (
     Address,
+    DemoAccount,
+    DemoNetwork,
     Draft,
     Json,
-    Person,
-    Society,
     fill_in,
     pictures_in,
 )
@@ -45,7 +45,7 @@ Say = Callable[[str], None]
 
 
 class SeedingError(Exception):
-    """The demo network could not be filled. `may_retry`: another run may succeed."""
+    """The seeding failed; another run may succeed if `may_retry`."""
 
     def __init__(self, message: str, *, may_retry: bool) -> None:
         super().__init__(message)
@@ -54,9 +54,9 @@ class SeedingError(Exception):
 
 @dataclass(slots=True)
 class _Member:
-    """A person with an account: its client, DID and records written so far."""
+    """A signed-in account: its client, DID and records written so far."""
 
-    person: Person
+    account: DemoAccount
     client: XrpcClient
     did: str
     written: dict[tuple[str, str], str]
@@ -64,8 +64,8 @@ class _Member:
     say: Say
 
 
-async def handle_domains(fetcher: Fetcher, servers: Sequence[str]) -> tuple[str, ...]:
-    """The first handle suffix that each server gives names under."""
+async def fetch_domains(fetcher: Fetcher, servers: Sequence[str]) -> tuple[str, ...]:
+    """Return the first handle suffix of each server."""
     domains = []
     try:
         for server in servers:
@@ -76,33 +76,32 @@ async def handle_domains(fetcher: Fetcher, servers: Sequence[str]) -> tuple[str,
     return tuple(domains)
 
 
-async def settle(
-    society: Society,
+async def seed_network(
+    network: DemoNetwork,
     fetcher: Fetcher,
     servers: Sequence[str],
     password: str,
     progress: Progress,
     say: Say = lambda _: None,
 ) -> dict[int, str]:
-    """Create the accounts and write everything; returns person -> DID.
+    """Create the accounts and write all records; return DIDs by account number.
 
-    `servers` are the origins of the PDSes, in the order that the plan numbers them.
-    `progress(what, done, total)` is called after every step, `say` before a pause. A
-    server that asks to wait is waited for. Raises SeedingError for what another run
-    may do: it goes on where this one stopped.
+    `servers` are the origins of the PDSes, in the order of the plan. `progress(what,
+    done, total)` is called after every step, `say` before a pause. Raises SeedingError;
+    another run continues.
     """
     try:
         members = await _open_accounts(
-            society, fetcher, servers, password, progress, say
+            network, fetcher, servers, password, progress, say
         )
-        await _write_everything(society, members, progress)
+        await _write_everything(network, members, progress)
     except (NetworkError, XrpcError) as error:
         raise _describe("the demo network is not filled yet", error) from error
     return {number: member.did for number, member in members.items()}
 
 
 async def _open_accounts(
-    society: Society,
+    network: DemoNetwork,
     fetcher: Fetcher,
     servers: Sequence[str],
     password: str,
@@ -111,37 +110,41 @@ async def _open_accounts(
 ) -> dict[int, _Member]:
     members: dict[int, _Member] = {}
 
-    async def open_one(person: Person) -> None:
-        server = servers[person.server]
-        member = await _enter(fetcher, server, person, password, say)
-        members[person.number] = member
-        progress("accounts", len(members), len(society.people))
+    async def open_one(account: DemoAccount) -> None:
+        server = servers[account.server]
+        member = await _enter(fetcher, server, account, password, say)
+        members[account.number] = member
+        progress("accounts", len(members), len(network.accounts))
 
-    await _each(society.people, open_one)
+    await _each(network.accounts, open_one)
     return members
 
 
 async def _enter(
-    fetcher: Fetcher, server: str, person: Person, password: str, say: Say
+    fetcher: Fetcher, server: str, account: DemoAccount, password: str, say: Say
 ) -> _Member:
-    """Create the account, or log in where an earlier run created it."""
+    """Create the account, or sign in if an earlier run created it."""
     client = XrpcClient(fetcher, server)
-    account = {
-        "handle": person.handle,
-        "email": f"{person.handle.partition('.')[0]}@example.com",
+    sign_up = {
+        "handle": account.handle,
+        "email": f"{account.handle.partition('.')[0]}@example.com",
         "password": password,
     }
     existed = False
     try:
-        session = await _obey(lambda: client.procedure(CREATE_ACCOUNT, account), say)
+        session = await _with_retries(
+            lambda: client.procedure(CREATE_ACCOUNT, sign_up), say
+        )
     except XrpcError as error:
         if error.name != HANDLE_TAKEN:
             raise
         existed = True
-        login = {"identifier": person.handle, "password": password}
-        session = await _obey(lambda: client.procedure(CREATE_SESSION, login), say)
+        login = {"identifier": account.handle, "password": password}
+        session = await _with_retries(
+            lambda: client.procedure(CREATE_SESSION, login), say
+        )
     signed_in = XrpcClient(fetcher, server, auth=session["accessJwt"])
-    member = _Member(person, signed_in, session["did"], {}, {}, say)
+    member = _Member(account, signed_in, session["did"], {}, {}, say)
     if existed:
         member.written = {key: cid async for key, cid in _written(member)}
     return member
@@ -163,9 +166,9 @@ async def _written(member: _Member) -> AsyncIterator[tuple[tuple[str, str], str]
 
 
 async def _write_everything(
-    society: Society, members: Mapping[int, _Member], progress: Progress
+    network: DemoNetwork, members: Mapping[int, _Member], progress: Progress
 ) -> None:
-    """Round by round: a record may name the CIDs of earlier rounds only."""
+    """Write round by round: a record refers to CIDs of earlier rounds only."""
     dids = {number: member.did for number, member in members.items()}
     cids: dict[Address, str] = {}
     done = 0
@@ -176,17 +179,17 @@ async def _write_everything(
         for address, cid in (await _write(member, drafts, dids, cids)).items():
             cids[address] = cid
         done += len(drafts)
-        progress("records", done, len(society.drafts))
+        progress("records", done, len(network.drafts))
 
-    for turn in range(society.rounds):
+    for turn in range(network.rounds):
         batches: dict[int, list[Draft]] = defaultdict(list)
-        for draft in society.drafts:
+        for draft in network.drafts:
             if draft.round == turn:
-                batches[draft.address.person].append(draft)
+                batches[draft.address.account].append(draft)
         await _each(
             [
-                (members[person], drafts[start : start + MAX_WRITES])
-                for person, drafts in batches.items()
+                (members[account], drafts[start : start + MAX_WRITES])
+                for account, drafts in batches.items()
                 for start in range(0, len(drafts), MAX_WRITES)
             ],
             write,
@@ -199,7 +202,7 @@ async def _write(
     dids: Mapping[int, str],
     cids: Mapping[Address, str],
 ) -> dict[Address, str]:
-    """Write the drafts of one account that are not there yet; their CIDs."""
+    """Write the missing drafts of one account; return the CIDs of all."""
     found = {}
     missing = []
     for draft in drafts:
@@ -224,7 +227,7 @@ async def _write(
         for draft in missing
     ]
     call = {"repo": member.did, "writes": writes}
-    answer = await _obey(
+    answer = await _with_retries(
         lambda: member.client.procedure(APPLY_WRITES, call), member.say
     )
     for draft, result in zip(missing, answer["results"], strict=True):
@@ -233,7 +236,7 @@ async def _write(
 
 
 async def _upload(member: _Member, png: bytes) -> Json:
-    answer = await _obey(
+    answer = await _with_retries(
         lambda: member.client.procedure(UPLOAD_BLOB, png, encoding="image/png"),
         member.say,
     )
@@ -241,8 +244,8 @@ async def _upload(member: _Member, png: bytes) -> Json:
     return blob
 
 
-async def _obey(call: Callable[[], Any], say: Say) -> Any:
-    """Call again, as often as the server asks us to wait, after the time it names."""
+async def _with_retries(call: Callable[[], Any], say: Say) -> Any:
+    """Call, and retry after the time that a rate limit names."""
     attempt = 0
     while True:
         try:
@@ -250,23 +253,23 @@ async def _obey(call: Callable[[], Any], say: Say) -> Any:
         except RateLimitedError as error:
             wait = error.retry_after or min(2.0**attempt, _LONGEST_PAUSE_S)
             attempt += 1
-            say(f"{error}: going on in {wait:.0f} s")
+            say(f"{error}: retrying in {wait:.0f} s")
             await asyncio.sleep(wait)
 
 
 def _describe(what: str, error: NetworkError | XrpcError) -> SeedingError:
-    """Return the error to raise; a server error or silence may pass."""
+    """Return the error to raise; server errors and timeouts may be retried."""
     if isinstance(error, XrpcError) and error.status < _SERVER_ERROR:
         return SeedingError(
-            f"a demo PDS refused what it was to be filled with: {error}; set"
-            " BIGWORLD_HOME to a new folder to start anew",
+            f"a demo PDS refused its records: {error}; set BIGWORLD_HOME to a new"
+            " folder to start over",
             may_retry=False,
         )
     return SeedingError(f"{what}: {error}", may_retry=True)
 
 
 async def _each(items: Iterable[Any], work: Callable[[Any], Any]) -> None:
-    """Run `work` on every item, a few at once; the first error stops all."""
+    """Run `work` on every item, a few at once; stop at the first error."""
     queue = iter(items)
 
     async def run() -> None:

@@ -20,15 +20,15 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """An @handle that names a person."""
+    """An @handle that names a account."""
 
     handle: str
-    person: int
+    account: int
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Text that leads to a page."""
+    """A text that links to a page."""
 
     text: str
     uri: str
@@ -38,7 +38,7 @@ Part = str | Tag | Mention | Link
 
 
 def compose(parts: Sequence[Part]) -> Json:
-    """The `text` and, where there are any, the `facets` of a post."""
+    """Return the `text` of a post, and its `facets` if there are any."""
     text = ""
     facets: list[Json] = []
     for part in parts:
@@ -55,8 +55,8 @@ def _render(part: Part) -> tuple[str, dict[str, Any] | None]:
     match part:
         case Tag(name):
             return f"#{name}", {"$type": f"{_FACET}#tag", "tag": name}
-        case Mention(handle, person):
-            did = DidOf(person)
+        case Mention(handle, account):
+            did = DidOf(account)
             return f"@{handle}", {"$type": f"{_FACET}#mention", "did": did}
         case Link(shown, uri):
             return shown, {"$type": f"{_FACET}#link", "uri": uri}

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sized
+from operator import attrgetter
 from typing import Final, TypeVar
 
 import anyio
@@ -21,7 +22,7 @@ import zstandard
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from mirror.jetstream_events import EventMessages, Message
+from mirror.jetstream_events import EventMessages
 from mirror.jetstream_options import (
     BadOptionsError,
     Options,
@@ -180,12 +181,12 @@ class _Subscriber:
         options = self.options
         if not options.wants_account(moment.did):
             return
-        for message in await _make_in_thread_if_large(moment, _messages_of):
+        for message in await _make_in_thread_if_large(moment, attrgetter("messages")):
             if message.time_us < self.since:
                 continue
             if not options.wants_collection(message.collection):
                 continue
-            data = await _make_in_thread_if_large(message, _data_of)
+            data = await _make_in_thread_if_large(message, attrgetter("data"))
             if not data or (options.max_bytes and len(data) > options.max_bytes):
                 continue
             try:
@@ -225,14 +226,6 @@ class _Subscriber:
 async def _make_in_thread_if_large(of: S, make: Callable[[S], T]) -> T:
     """Return the result of `make`, computed in a thread for a large input."""
     return make(of) if len(of) < _LARGE else await anyio.to_thread.run_sync(make, of)
-
-
-def _messages_of(moment: EventMessages) -> Sequence[Message]:
-    return moment.messages
-
-
-def _data_of(message: Message) -> bytes:
-    return message.data
 
 
 def _read_cursor(text: str | None) -> int | None:

@@ -1,7 +1,7 @@
-"""The directory over HTTP: one place for routes and for what an error is answered as.
+"""The directory over HTTP: its routes and error replies.
 
-Paths, bodies and statuses are those of the reference directory, except where it says
-400 for everything: a client that lost a race or sends too fast should be able to tell.
+Paths, bodies and statuses are those of the reference directory, except for statuses
+that tell a lost race or a rate limit from a bad request.
 """
 
 from __future__ import annotations
@@ -28,23 +28,20 @@ from plc import ledger
 from plc.log_reads import READ_FAULTS, LogReads, message
 from plc.operation import (
     HOUR_MS,
-    LegacyCreate,
     LogEntry,
     MisorderedOperationError,
-    Operation,
     OutrankedError,
     QuotaExceededError,
-    Tombstone,
-    parse_operation,
 )
-from plc.stream import POLL_S, SEND_TIMEOUT_S, Bell, ExportStream
+from plc.operation_format import LegacyCreate, Operation, Tombstone, parse_operation
+from plc.stream import POLL_S, SEND_TIMEOUT_S, ExportStream
 from plc.submission_limits import SubmissionLimits
 from protocol.data.json_form import loads
 from protocol.errors import InvalidSyntaxError, ProtocolError
 from protocol.syntax import Did, datetime_us, is_plc_did
 from storage.postgres.pool import Pool, ping
 
-# Four kilobytes of operation, every character of it escaped in JSON.
+# 4 KB of operation with every character escaped in JSON.
 MAX_BODY_BYTES: Final = 32_768
 MAX_EXPORT_COUNT: Final = 1_000
 _BODY_S: Final = 10.0
@@ -56,7 +53,6 @@ _TOO_MANY: Final = 429
 
 
 def clock_ms() -> int:
-    """Unix time in milliseconds."""
     return time.time_ns() // 1_000_000
 
 
@@ -70,17 +66,14 @@ def create_app(
     guard: RequestGuard | None = None,
     limits: SubmissionLimits | None = None,
 ) -> Starlette:
-    """The directory on a database migrated to `plc`.
+    """Return the directory on a database migrated to `plc`.
 
-    `now_ms` dates what is accepted. `poll_s` is how often a stream looks for
-    operations that another process accepted, `send_timeout_s` how long a reader may
-    take for one message.
+    `now_ms` is the clock. A stream polls every `poll_s` seconds for operations that
+    another process accepted, and closes if a reader takes longer than `send_timeout_s`
+    for a message.
     """
-    bell = Bell()
-    directory = _Directory(pool, bell, now_ms, version, limits or SubmissionLimits())
-    stream = ExportStream(
-        pool, bell, now_ms, poll_s=poll_s, send_timeout_s=send_timeout_s
-    )
+    stream = ExportStream(pool, now_ms, poll_s=poll_s, send_timeout_s=send_timeout_s)
+    directory = _Directory(pool, stream, now_ms, version, limits or SubmissionLimits())
     ready = Readiness(lambda: ping(pool))
     app = Starlette(
         routes=[
@@ -103,7 +96,7 @@ def create_app(
             XrpcError: _answer_error,
         },
     )
-    # It would redirect to whatever host the request names.
+    # A redirect would go to the host that the request names.
     app.router.redirect_slashes = False
     return app
 
@@ -112,13 +105,13 @@ class _Directory:
     def __init__(
         self,
         pool: Pool,
-        bell: Bell,
+        stream: ExportStream,
         now_ms: Callable[[], int],
         version: str,
         limits: SubmissionLimits,
     ) -> None:
         self._pool = pool
-        self._bell = bell
+        self._stream = stream
         self._now_ms = now_ms
         self._version = version
         self._limits = limits
@@ -172,10 +165,10 @@ class _Directory:
             loads(await read_body(request, MAX_BODY_BYTES, total=_BODY_S))
         )
         if isinstance(operation, LegacyCreate):
-            raise HTTPException(400, "Operations of type create are not accepted now")
+            raise HTTPException(400, "Operations of type create are not accepted")
         self._limits.take(request, operation)
         await run_in_threadpool(self._accept, Did(did), operation)
-        self._bell.ring()
+        self._stream.notify()
         return PlainTextResponse("OK")
 
     def _accept(self, did: Did, operation: Operation | Tombstone) -> None:

@@ -1,10 +1,8 @@
-"""Operations of the public directory's early days that would be refused today.
+"""Early operations of the public directory that today's rules refuse.
 
 The directory accepted some thousand operations before its rules were strict. A CID
-fixes every byte, so a list of them cannot be stretched to other operations; the file
-says where its CIDs come from. Of nearly all the CID is also the hash of the DID that
-the operation makes. More can be added, one a line; those of operations with unknown
-fields stay refused, since nobody could tell what they mean.
+fixes every byte, so the list covers no other operations; the file names its sources.
+Operations with unknown fields cannot be added, since their meaning is unknown.
 """
 
 from __future__ import annotations
@@ -18,8 +16,10 @@ EXCEPTIONS_PATH: Final = Path(__file__).with_name("exceptions.txt")
 
 
 def load_exceptions(path: Path = EXCEPTIONS_PATH) -> frozenset[str]:
-    """The CIDs of a file: one a line, `#` begins a comment. Raises InvalidEncodingError
-    for a line that is no CID."""
+    """Return the CIDs of a file with one a line and `#` comments.
+
+    Raises InvalidEncodingError for a line that is not a CID.
+    """
     lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
     cids = frozenset(line for line in lines if line)
     for cid in cids:

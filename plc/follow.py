@@ -1,8 +1,7 @@
 """Following another directory: pages of its export, then its stream.
 
-One page or one burst of the stream is in memory at a time. While a stream is open the
-export is still asked now and then: a quiet stream alone does not prove that nothing
-happened, an answer without lines does.
+One page or burst is in memory at a time. The export is polled while a stream is open,
+since a quiet stream does not prove that nothing happened.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -33,24 +32,26 @@ from plc.mirror import (
     MAX_PAGE_BYTES,
     BadExportError,
     ExportLine,
+    IngestResult,
     Mirror,
-    TakenIn,
     parse_line,
     read_page,
 )
 from plc.operation import format_time
 from protocol.errors import ProtocolError
 from protocol.syntax import Did
-from storage.postgres.pool import Pool
+from storage.postgres.pool import Conn, Pool
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PAGE: Final = 1_000
 MAX_LOG_BYTES: Final = 16_000_000
 _BURST: Final = 500
 _BURST_WAIT_S: Final = 0.1
 _PAGE_TIMEOUT_S: Final = 120.0
-_HEALED_AT_ONCE: Final = 20
+_RETRIES_AT_ONCE: Final = 20
 _STABLE_S: Final = 30.0
 _RECENT_S: Final = 60.0
 _FIRST_PAUSE_S: Final = 1.0
@@ -61,24 +62,23 @@ _NOT_FOUND: Final = 404
 _FAULTS: Final = (NetworkError, ProtocolError, psycopg.OperationalError)
 
 
-class TornExportError(BadExportError):
-    """An export by time has more operations of one time than a page holds, so that
-    what follows them cannot be asked for."""
+class UnpageableExportError(BadExportError):
+    """An export by time with more operations of one time than a page holds."""
 
 
-class LostPlaceError(BadExportError):
-    """An export that does not reach to where it was read before."""
+class TruncatedExportError(BadExportError):
+    """An export that ends before our position."""
 
 
 class RenumberedError(BadExportError):
-    """An export that has another operation at the number to which it was read."""
+    """An export with another operation at our position."""
 
 
 class Follower:
-    """Keeps a Mirror up with its directory.
+    """Keeps a Mirror up to date with its directory.
 
-    `rate` is requests a second, `poll_s` how often the export is asked when nothing
-    is new, `stream` whether its stream is read too.
+    `rate` is requests a second, `poll_s` the interval of polling the export; `stream`
+    reads its stream as well.
     """
 
     def __init__(
@@ -105,15 +105,14 @@ class Follower:
         fetcher.set_limits(mirror.directory, limits)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow until `stop`. What goes wrong is noted and tried again, later each
-        time; the mirror stays as it was, and its readers see it grow old."""
+        """Follow until `stop`; errors are recorded and retried with back-off."""
         failures = 0
         while not stop.is_set():
             wait = self._poll_s
             began = time.monotonic()
             try:
-                # First: with too many doubts nothing is read on.
-                await self.heal()
+                # First, since too many unproven DIDs block the export.
+                await self.retry_unproven()
                 await self.catch_up(stop)
                 if self._stream:
                     await self._follow_stream(stop)
@@ -129,36 +128,46 @@ class Follower:
                     "plc_mirror_failed",
                     extra={"why": str(error), "wait_s": round(wait, 1)},
                 )
-                await self._note_error(error)
+                with contextlib.suppress(psycopg.OperationalError):
+                    await self._run(
+                        operation_log.note_feed_error,
+                        self._mirror.directory,
+                        str(error),
+                    )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await stop.wait()
 
     async def catch_up(self, stop: asyncio.Event | None = None) -> int:
-        """Read pages until nothing is left; return how many operations are new.
+        """Read pages until none is left; return the number of new operations.
 
-        Raises NetworkError, BadExportError.
+        Raises NetworkError or BadExportError.
         """
         new = 0
-        await self._check_place()
+        await self._check_position()
         while stop is None or not stop.is_set():
             asked_at = self._now()
-            state = await asyncio.to_thread(self._state)
+            state = await self._load_state()
             lines = await self._fetch_page(state)
-            taken = await self._take_in(lines)
+            taken = await self._ingest(lines)
             new += taken.new
             if len(lines) < self._page and self._is_end(state, lines, asked_at):
-                await asyncio.to_thread(self._note_caught_up, asked_at)
+                await self._run(
+                    operation_log.note_caught_up, self._mirror.directory, asked_at
+                )
                 break
             if lines[0].seq is None and lines[-1].created_ms == lines[0].created_ms:
-                self._pass_whole_time(lines)
+                self._check_single_time(lines)
         return new
 
     def _is_end(
         self, state: operation_log.FeedState, lines: list[ExportLine], asked_at: float
     ) -> bool:
-        """Whether nothing is left after a page that is not full. A directory may give
-        fewer lines than it is asked for: what ends long ago is no end."""
+        """Return True if a page that is not full ends the export.
+
+        A directory may return fewer lines than requested, so an old last line is no
+        end.
+        """
         if not lines:
             return True
         last = lines[-1]
@@ -166,43 +175,46 @@ class Follower:
             return True
         return last.created_ms >= (asked_at - _RECENT_S) * 1_000
 
-    def _pass_whole_time(self, lines: list[ExportLine]) -> None:
+    def _check_single_time(self, lines: list[ExportLine]) -> None:
         time_ms = lines[0].created_ms
         if len(lines) == self._page:
-            raise TornExportError(
+            raise UnpageableExportError(
                 f"at least {self._page} operations of {format_time(time_ms)}"
             )
-        # A directory that never tears a time apart sends a longer page instead.
+        # The directory sends longer pages instead of splitting a time.
         self._whole_ms = time_ms
 
-    async def heal(self, limit: int = _HEALED_AT_ONCE) -> int:
-        """Ask for the whole logs of doubtful DIDs that are due; return how many of them
-        are proven."""
-        dids = await asyncio.to_thread(self._claim_doubts, limit)
-        healed = 0
-        for did in dids:
+    async def retry_unproven(self, limit: int = _RETRIES_AT_ONCE) -> int:
+        """Fetch the whole logs of unproven DIDs that are due; return how many were
+        proven.
+        """
+        proven = 0
+        for did in await self._run(operation_log.claim_unproven, limit):
             url = f"{self._mirror.directory}/{did}/log/audit"
             try:
                 fetched = await self._fetcher.get(url, max_bytes=MAX_LOG_BYTES)
                 if fetched.status == _NOT_FOUND:
-                    await asyncio.to_thread(self._forget_unknown, did)
+                    await self._run(_forget_unknown, did)
                     continue
                 if fetched.status != 200:
                     raise BadResponseError(f"{url}: {fetched.status}", fetched.status)
                 value = fetched.json()
-                await asyncio.to_thread(self._take_log, did, value)
+                audited = await self._run(
+                    self._mirror.replace_log, did, value, int(self._now() * 1_000)
+                )
             except (ProtocolError, BadResponseError, TooLargeError) as error:
-                # Its own matter: the others are asked for all the same.
-                await asyncio.to_thread(self._note_doubt, did, error)
+                why = f"{type(error).__name__}: {error}"
+                await self._run(operation_log.mark_unproven, {did: why})
                 continue
-            healed += 1
-        return healed
+            _log_tolerated(audited.tolerated)
+            proven += 1
+        return proven
 
     async def _follow_stream(self, stop: asyncio.Event) -> None:
-        """Read the stream until it ends, which it does for any reason."""
-        seq = (await asyncio.to_thread(self._state)).seq
+        """Read the stream until it ends."""
+        seq = (await self._load_state()).seq
         if seq is None:
-            return  # an export without numbers has no stream
+            return  # an export by time has no stream
         url = f"{self._mirror.directory}/export/stream"
         async with StreamClient(
             self._fetcher,
@@ -220,10 +232,7 @@ class Follower:
                 stopping.cancel()
 
     async def _read_bursts(
-        self,
-        stream: Any,
-        reading: asyncio.Task[bytes],
-        stopping: asyncio.Task[Any],
+        self, stream: Any, reading: asyncio.Task[bytes], stopping: asyncio.Task[Any]
     ) -> None:
         burst: list[ExportLine] = []
         confirm_at = time.monotonic() + self._poll_s
@@ -241,46 +250,45 @@ class Follower:
                     burst.append(parse_line(reading.result()))
                     reading = asyncio.create_task(_next(stream))
                 if burst and (not arrived or len(burst) >= _BURST):
-                    await self._take_in(burst)
+                    await self._ingest(burst)
                     burst = []
                 if time.monotonic() >= confirm_at:
                     await self.catch_up()
-                    await self.heal()
+                    await self.retry_unproven()
                     confirm_at = time.monotonic() + self._poll_s
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def _check_place(self) -> None:
-        """See that the export is the one which was read so far.
+    async def _check_position(self) -> None:
+        """Check that the export still has our operation at our position.
 
-        Of a directory that numbered anew, what lies behind the number we had would
-        never be read: it is read from its beginning. What we hold is found again.
+        A renumbered export is read again from the start; known operations are
+        recognized.
         """
-        state = await asyncio.to_thread(self._state)
+        state = await self._load_state()
         if not state.seq:
             return
         lines = await self._get(f"&after={state.seq - 1}", count=1)
-        # A directory that was set back, or that once gave a number too high, has
-        # nothing after our place either, and will have for long.
+        # The directory was reset, or a former number was too high.
         if not lines:
-            raise LostPlaceError(f"nothing at number {state.seq}, where we are")
+            raise TruncatedExportError(f"export ends before our position {state.seq}")
         line = lines[0]
         if line.seq == state.seq and state.cid and line.own_cid != state.cid:
-            await asyncio.to_thread(self._begin_again, state.seq)
-            raise RenumberedError(f"another operation at number {state.seq} now")
+            await self._run(operation_log.reset_feed, self._mirror.directory, state.seq)
+            raise RenumberedError(f"another operation has seq {state.seq} now")
 
     async def _fetch_page(self, state: operation_log.FeedState) -> list[ExportLine]:
         by_time = state.seq is None and state.time_ms is not None
-        # From a millisecond before: entries of one time may lie on both sides of the
-        # border, and what comes twice is seen.
+        # Start a millisecond earlier: entries of one time may be on both pages, and
+        # repeated lines change nothing.
         time_ms = state.time_ms or 0
         time_ms -= time_ms != self._whole_ms
         after = quote(format_time(time_ms)) if by_time else state.seq or 0
         try:
             return await self._get(f"&after={after}")
         except BadResponseError as error:
-            # A directory that numbers nothing takes 0 for a time that is none.
+            # A directory without numbers refuses 0, which is not a time.
             if error.status != _BAD_REQUEST or by_time or state.seq is not None:
                 raise
             return await self._get("")
@@ -292,63 +300,40 @@ class Follower:
             url, max_bytes=MAX_PAGE_BYTES, timeout=_PAGE_TIMEOUT_S
         )
         if fetched.status != 200:
-            raise BadResponseError(f"{url} answered {fetched.status}", fetched.status)
+            raise BadResponseError(f"{url}: {fetched.status}", fetched.status)
         return await asyncio.to_thread(read_page, fetched.body)
 
-    # In a thread, each with a connection of its own.
-
-    async def _take_in(self, lines: list[ExportLine]) -> TakenIn:
-        def work() -> TakenIn:
-            with self._pool.connection() as conn:
-                return self._mirror.take_in(conn, lines, int(self._now() * 1_000))
-
-        taken = await asyncio.to_thread(work)
-        for did, why in taken.doubts.items():
+    async def _ingest(self, lines: list[ExportLine]) -> IngestResult:
+        taken = await self._run(self._mirror.ingest, lines, int(self._now() * 1_000))
+        for did, why in taken.unproven.items():
             log.warning("plc_operation_refused", extra={"did": did, "why": why})
-        for cid in taken.tolerated:
-            log.info("plc_operation_tolerated", extra={"cid": cid})
+        _log_tolerated(taken.tolerated)
         return taken
 
-    def _state(self) -> operation_log.FeedState:
-        with self._pool.connection() as conn:
-            return operation_log.load_feed(conn, self._mirror.directory)
+    async def _load_state(self) -> operation_log.FeedState:
+        return await self._run(operation_log.load_feed, self._mirror.directory)
 
-    def _begin_again(self, seq: int) -> None:
-        with self._pool.connection() as conn:
-            operation_log.begin_again(conn, self._mirror.directory, seq)
+    async def _run(self, work: Callable[..., T], *args: Any) -> T:
+        """Run `work` in a thread, with a connection of the pool."""
 
-    def _note_caught_up(self, at: float) -> None:
-        with self._pool.connection() as conn:
-            operation_log.note_caught_up(conn, self._mirror.directory, at)
-
-    def _claim_doubts(self, limit: int) -> list[Did]:
-        with self._pool.connection() as conn:
-            return operation_log.claim_doubts(conn, limit)
-
-    def _take_log(self, did: Did, value: object) -> None:
-        with self._pool.connection() as conn:
-            audited = self._mirror.take_log(conn, did, value, int(self._now() * 1_000))
-        for cid in audited.tolerated:
-            log.info("plc_operation_tolerated", extra={"cid": cid})
-
-    def _note_doubt(self, did: Did, error: Exception) -> None:
-        why = f"{type(error).__name__}: {error}"
-        with self._pool.connection() as conn:
-            operation_log.note_doubts(conn, {did: why})
-
-    def _forget_unknown(self, did: Did) -> None:
-        """The directory does not know it; unless we proved it, it was never there."""
-        with self._pool.connection() as conn:
-            if not operation_log.load_logs(conn, [did]):
-                operation_log.end_doubts(conn, [did])
-
-    async def _note_error(self, error: BaseException) -> None:
-        def work() -> None:
+        def run() -> T:
             with self._pool.connection() as conn:
-                operation_log.note_feed_error(conn, self._mirror.directory, str(error))
+                return work(conn, *args)
 
-        with contextlib.suppress(psycopg.OperationalError):
-            await asyncio.to_thread(work)
+        return await asyncio.to_thread(run)
+
+
+def _log_tolerated(cids: Iterable[str]) -> None:
+    for cid in cids:
+        log.info("plc_operation_tolerated", extra={"cid": cid})
+
+
+def _forget_unknown(conn: Conn, did: Did) -> None:
+    """Clear an unproven DID that the directory does not know, unless a log is
+    proven.
+    """
+    if not operation_log.load_logs(conn, [did]):
+        operation_log.clear_unproven(conn, [did])
 
 
 async def _next(stream: Any) -> bytes:

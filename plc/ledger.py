@@ -1,9 +1,9 @@
-"""The operations of all DIDs, in Postgres: taken in under the rules, read back.
+"""The directory's operations in Postgres.
 
-Two locks, always in this order. The one of a DID is held from reading its log to the
-commit, so that of two operations on the same prev one sees the other. The one of the
-sequence is held from drawing a number to the commit, so that numbers become visible
-in their order and no reader that pages by them can pass one over.
+Two locks, always in this order. The lock of a DID is held from reading its log to the
+commit, which serializes its operations. The lock of the sequence is held from drawing a
+number to the commit, so numbers become visible in order and no paging reader misses
+one.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from plc.operation import (
-    LogEntry,
+from plc.operation import LogEntry, check_next_operation, check_quota, format_time
+from plc.operation_draft import check_submission
+from plc.operation_format import (
     Operation,
     Tombstone,
-    check_next_operation,
-    check_quota,
-    check_submission,
-    format_time,
     operation_bytes,
     operation_cid,
     operation_json,
@@ -42,13 +39,13 @@ _COLUMNS: Final = "seq, did, value, nullified, created_ms"
 
 @dataclass(frozen=True, slots=True)
 class SequencedEntry:
-    """A log entry with its place in the export of all DIDs."""
+    """A log entry with its sequence number in the export."""
 
     seq: int
     entry: LogEntry
 
     def to_json(self) -> dict[str, object]:
-        """The entry as `/export?after=<seq>` and `/export/stream` show it."""
+        """Return the entry as in `/export?after=<seq>` and `/export/stream`."""
         return {
             "type": "sequenced_op",
             "seq": self.seq,
@@ -60,7 +57,7 @@ class SequencedEntry:
 
 
 def parse_number(text: str) -> int | None:
-    """A place in the export as a client writes it; None when it can be none."""
+    """Return a sequence number from a client, or None if it is not one."""
     if not (text.isascii() and text.isdigit()) or len(text) > _MAX_NUMBER_DIGITS:
         return None
     return int(text)
@@ -69,12 +66,11 @@ def parse_number(text: str) -> int | None:
 def accept(
     conn: Conn, did: Did, operation: Operation | Tombstone, now_ms: int
 ) -> SequencedEntry:
-    """Takes an operation in, or raises what `check_submission`,
-    `check_next_operation` and `check_quota` raise; in one transaction of its own.
+    """Accept an operation in its own transaction.
 
-    An operation that is already the last of its log changes nothing: a client that
-    lost our answer may ask again. Raises psycopg.errors.LockNotAvailable when others
-    keep the DID busy.
+    Raises as `check_submission`, `check_next_operation` and `check_quota`, and
+    psycopg.errors.LockNotAvailable if the DID stays locked. An operation that is
+    already the last of its log changes nothing, so clients may retry.
     """
     check_submission(operation)
     with conn.transaction():
@@ -84,7 +80,7 @@ def accept(
         if log and log[-1].entry.cid == operation_cid(operation):
             return log[-1]
         history = [row.entry for row in log]
-        # Times rise even when the clock stands or is set back.
+        # Times rise even if the clock is set back.
         created_ms = max([now_ms, *(entry.created_ms + 1 for entry in history[-1:])])
         verdict = check_next_operation(did, history, operation, created_ms)
         if not verdict.nullified:
@@ -103,21 +99,20 @@ def accept(
 
 
 def read_log(conn: Conn, did: str, *, nullified: bool = False) -> list[LogEntry]:
-    """The log of a DID in the order of acceptance; empty when there is none."""
+    """Return the log of a DID in order of acceptance."""
     condition = "did = %s" if nullified else "did = %s AND NOT nullified"
     return [row.entry for row in _read(conn, f"{condition} ORDER BY seq", (did,))]
 
 
 def export_after_seq(conn: Conn, after: int, count: int) -> list[SequencedEntry]:
-    """Up to `count` entries of all DIDs whose number is above `after`."""
+    """Return up to `count` entries of all DIDs above a sequence number."""
     return _read(conn, "seq > %s ORDER BY seq LIMIT %s", (after, count))
 
 
 def export_after_time(conn: Conn, after_ms: int | None, count: int) -> list[LogEntry]:
-    """About `count` entries of all DIDs accepted after a time, in order of time.
+    """Return about `count` entries of all DIDs accepted after a time, in order of time.
 
-    Entries of one time are never torn apart, since the next page begins after it: a
-    page may be longer than `count` by them.
+    Entries of one time are never split, since the next page starts after it.
     """
     rows = _read(
         conn,
@@ -129,7 +124,7 @@ def export_after_time(conn: Conn, after_ms: int | None, count: int) -> list[LogE
 
 
 def newest_seq(conn: Conn) -> int:
-    """The highest number given out and committed; 0 when there is none."""
+    """Return the highest committed sequence number, or 0."""
     row = conn.execute("SELECT coalesce(max(seq), 0) FROM operation").fetchone()
     assert row is not None
     return int(row[0])

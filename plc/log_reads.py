@@ -1,4 +1,4 @@
-"""What a log of a DID is asked for over HTTP: the same of a directory and a mirror."""
+"""Read routes for the log of a DID, shared by the directory and the mirror."""
 
 from __future__ import annotations
 
@@ -14,24 +14,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from network.server.outage import outage_error
-from plc.operation import (
-    LegacyCreate,
-    LogEntry,
-    Operation,
-    Tombstone,
-    operation_data,
-    operation_document,
-    operation_json,
-)
+from plc.operation import LogEntry
+from plc.operation_document import operation_data, operation_document
+from plc.operation_format import LegacyCreate, Operation, Tombstone, operation_json
 from protocol.syntax import Did, is_plc_did
 
 DOCUMENT_TYPE: Final = "application/did+ld+json"
 
 
 class LogReads:
-    """Routes that read. `read` gives a whole log, nullified entries in it; an empty
-    one is of an unknown DID. Audit logs flag the operations of `tolerated`, which were
-    taken without a valid signature."""
+    """Routes that read logs.
+
+    `read` returns a whole log, with nullified entries, empty for an unknown DID. Audit
+    logs flag the operations in `tolerated`, accepted without a valid signature.
+    """
 
     def __init__(
         self,
@@ -108,7 +104,7 @@ def _json(value: object, media_type: str = "application/json") -> Response:
 
 
 def message(status: int, text: str, headers: Any = None) -> Response:
-    """An error as directories answer it."""
+    """Return an error as directories send it."""
     return JSONResponse({"message": text}, status, headers)
 
 
@@ -128,6 +124,7 @@ def _answer_fault(request: Request, error: Exception) -> Response:
     return message(500, "Internal Server Error")
 
 
+# Exception handlers of the read routes.
 READ_FAULTS: Final[dict[Any, Any]] = {
     HTTPException: _answer_http_error,
     PoolTimeout: _answer_outage,
@@ -135,4 +132,3 @@ READ_FAULTS: Final[dict[Any, Any]] = {
     OSError: _answer_outage,
     Exception: _answer_fault,
 }
-"""What the errors of reading are answered with."""

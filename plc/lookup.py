@@ -1,4 +1,4 @@
-"""Documents out of the mirror, for whoever resolves identities on this database."""
+"""DID documents from the mirror, for identity resolution on the same database."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import psycopg
 from network.http.gathering import Gathering
 from network.identity.did_sources import MirroredDocument
 from plc import operation_log
-from plc.operation import Tombstone, operation_document
+from plc.operation import LogEntry
+from plc.operation_document import operation_document
+from plc.operation_format import Tombstone
 from protocol.syntax import Did
 from storage.postgres.pool import Pool
 
 MAX_AGE_S: Final = 60.0
 
-Found = MirroredDocument
-
 
 class MirrorLookup:
-    """A `DocumentMirror`: what is proven of a DID, as its document.
+    """A `DocumentMirror` of proven DID documents.
 
-    Answers only while the mirror was caught up within the last `max_age_s` seconds.
-    A database that cannot be reached is a mirror that holds nothing.
+    It returns nothing unless the mirror was caught up within the last `max_age_s`
+    seconds, or if the database is unreachable.
     """
 
     def __init__(
@@ -40,35 +40,30 @@ class MirrorLookup:
         self._directory = directory.rstrip("/")
         self._max_age_s = max_age_s
         self._now = now
-        self._gathering: Gathering[str, Found] = Gathering(self._fetch)
+        self._gathering: Gathering[str, MirroredDocument] = Gathering(self._fetch)
 
     async def find(self, did: str) -> MirroredDocument | None:
-        """The proven state of a did:plc; None: the directory must be asked."""
+        """Return the proven state of a did:plc; None means that the directory must be
+        asked.
+        """
         return await self._gathering.get(did)
 
-    async def _fetch(self, dids: Sequence[str]) -> dict[str, Found]:
+    async def _fetch(self, dids: Sequence[str]) -> dict[str, MirroredDocument]:
         return await asyncio.to_thread(self._read, dids)
 
-    def _read(self, dids: Sequence[str]) -> dict[str, Found]:
+    def _read(self, dids: Sequence[str]) -> dict[str, MirroredDocument]:
         try:
             with self._pool.connection() as conn:
-                caught_up_at = operation_log.load_feed(
-                    conn, self._directory
-                ).caught_up_at
-                if caught_up_at is None:
-                    return {}
-                if self._now() - caught_up_at.timestamp() > self._max_age_s:
+                at = operation_log.load_feed(conn, self._directory).caught_up_at
+                if at is None or self._now() - at.timestamp() > self._max_age_s:
                     return {}
                 logs = operation_log.load_logs(conn, dids)
         except psycopg.OperationalError:
             return {}
-        return {
-            did: MirroredDocument(document_of(did, log)) for did, log in logs.items()
-        }
+        return {did: MirroredDocument(_document(did, log)) for did, log in logs.items()}
 
 
-def document_of(did: Did, log: Sequence[Any]) -> Any | None:
-    """The document that the last standing entry of a log stands for; None: given up."""
+def _document(did: Did, log: Sequence[LogEntry]) -> Any | None:
     last = next(entry for entry in reversed(log) if not entry.nullified)
     if isinstance(last.operation, Tombstone):
         return None

@@ -1,9 +1,8 @@
-"""Taking in what another directory exports: each operation is proven before it is kept.
+"""Ingestion of another directory's export: every operation is proven before it is kept.
 
-A directory is believed in the time at which it accepted an operation and in nothing
-else. What does not follow from the proven log of its DID leaves the log as it is and
-makes the DID doubtful; its whole log is then asked for, and taken if it is proven and
-goes on from ours.
+A directory is trusted only for the time at which it accepted an operation. An operation
+that does not follow from the proven log leaves the log unchanged and marks the DID as
+unproven. Its whole log is then fetched, and kept if it is valid and continues ours.
 """
 
 from __future__ import annotations
@@ -18,16 +17,18 @@ from cachetools import LRUCache
 from plc import operation_log
 from plc.operation import (
     MAX_LOG_ENTRIES,
-    AnyOperation,
     AuditedLog,
     LogEntry,
-    Tombstone,
     check_next_operation,
+    parse_time,
+    verify_audit_log,
+)
+from plc.operation_format import (
+    AnyOperation,
+    Tombstone,
     normalize,
     operation_cid,
     parse_operation,
-    parse_time,
-    verify_audit_log,
 )
 from protocol.data.json_form import loads
 from protocol.errors import ProtocolError
@@ -36,13 +37,12 @@ from protocol.limits import MAX_PLC_OPERATION_BYTES, MAX_SEQ
 from protocol.syntax import Did, is_plc_did
 from storage.postgres.pool import Conn
 
-# More than directories ever took. One that is longer than an operation may be is the
-# matter of its DID, and stops nobody else.
+# More than directories ever accepted. An oversized operation only affects its DID.
 MAX_LINE_BYTES: Final = 200_000
-# Whole pages of the longest operations, every character of them escaped.
+# A page of the longest operations with every character escaped.
 MAX_PAGE_BYTES: Final = 1_000 * 8 * MAX_PLC_OPERATION_BYTES
 MAX_AHEAD_MS: Final = 300_000
-# Logs that are unpacked at once.
+# Logs unpacked at a time.
 _LOGS_AT_ONCE: Final = 200
 _KNOWN_HOSTS: Final = 50_000
 _OPERATION_LINE: Final = "sequenced_op"
@@ -50,18 +50,20 @@ _PDS: Final = PDS_SERVICE.removeprefix("#")
 
 
 class BadExportError(ProtocolError):
-    """An export that cannot be read on: a line without its place, or out of order."""
+    """An export that cannot be read on: a malformed line, or lines out of order."""
 
 
 class RewrittenLogError(ProtocolError):
-    """A log that is proven, but does not go on from the one proven before."""
+    """A valid log that does not continue the proven one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportLine:
-    """One line of an export. `seq` is None in an export by time. `operation` is None
-    when it is none, and `fault` says why; without a `did` the line is of a kind that
-    came later than this code, and only has a place."""
+    """A line of an export; `seq` is None in an export by time.
+
+    `operation` is None if it is invalid, with the reason in `fault`. A line without a
+    `did` is of an unknown type and only has a sequence number.
+    """
 
     did: Did | None
     cid: str
@@ -72,38 +74,44 @@ class ExportLine:
 
     @property
     def own_cid(self) -> str | None:
-        """The CID that the operation has, whatever the line says."""
+        """Return the CID of the operation itself."""
         return None if self.operation is None else operation_cid(self.operation)
 
 
 @dataclass(frozen=True, slots=True)
-class TakenIn:
-    """What came of some lines. `repeated` were here already; `tolerated` are the CIDs
-    of new operations that were taken without a valid signature."""
+class IngestResult:
+    """The result of ingesting lines.
+
+    `repeated` counts known operations; `tolerated` are the CIDs of new operations
+    without a valid signature.
+    """
 
     new: int
     repeated: int
-    doubts: dict[Did, str]
+    unproven: dict[Did, str]
     hosts: int
     tolerated: tuple[str, ...]
 
 
 def parse_line(raw: bytes) -> ExportLine:
-    """Read one line. Raises BadExportError when it does not say where in the export
-    it stands or whose it is; a wrong operation is the matter of its DID alone."""
+    """Parse one line of an export.
+
+    Raises BadExportError without a position or a DID. An invalid operation is no error,
+    since it affects only its DID.
+    """
     try:
         value = loads(raw, max_bytes=MAX_LINE_BYTES)
         seq = value.get("seq")
-        if value.get("type", _OPERATION_LINE) != _OPERATION_LINE and _is_place(seq):
+        if value.get("type", _OPERATION_LINE) != _OPERATION_LINE and _is_seq(seq):
             return ExportLine(None, "", 0, seq, None)
         did, cid = value["did"], value["cid"]
         created_ms = parse_time(value["createdAt"])
     except (ProtocolError, KeyError, TypeError, AttributeError) as error:
-        raise BadExportError(f"a line of the export: {error}") from error
+        raise BadExportError(f"export line: {error}") from error
     if not (isinstance(did, str) and is_plc_did(did) and isinstance(cid, str)):
-        raise BadExportError("a line of the export has no DID or no CID")
-    if not (seq is None or _is_place(seq)):
-        raise BadExportError("a line of the export has no place")
+        raise BadExportError("export line has no DID or no CID")
+    if not (seq is None or _is_seq(seq)):
+        raise BadExportError("export line has an invalid seq")
     try:
         operation = parse_operation(value.get("operation"))
     except ProtocolError as error:
@@ -111,22 +119,23 @@ def parse_line(raw: bytes) -> ExportLine:
     return ExportLine(Did(did), cid, created_ms, seq, operation)
 
 
-def _is_place(seq: object) -> bool:
+def _is_seq(seq: object) -> bool:
     return type(seq) is int and 0 < seq <= MAX_SEQ
 
 
 def read_page(body: bytes) -> list[ExportLine]:
-    """The lines of a page. Raises BadExportError: also when they are not in order,
-    since a cursor means nothing then."""
+    """Parse the lines of a page; raise BadExportError if a line is malformed or out of
+    order.
+    """
     lines = [parse_line(raw) for raw in body.split(b"\n") if raw.strip()]
     for before, after in pairwise(lines):
         if before.seq is None or after.seq is None:
             if before.seq is not after.seq:
-                raise BadExportError("an export that numbers only some lines")
+                raise BadExportError("only some export lines have a seq")
             if after.created_ms < before.created_ms:
-                raise BadExportError("an export by time goes back in time")
+                raise BadExportError("export lines are not in order of time")
         elif after.seq <= before.seq:
-            raise BadExportError(f"number {after.seq} follows number {before.seq}")
+            raise BadExportError(f"seq {after.seq} follows seq {before.seq}")
     return lines
 
 
@@ -136,28 +145,28 @@ def extend_log(
     now_ms: int,
     tolerated: Collection[str] = frozenset(),
 ) -> bool:
-    """Append a line's operation to the proven log of its DID; False if it is there.
+    """Append a line's operation to the proven log of its DID; return False if known.
 
-    Raises ProtocolError, and leaves the log as it is, when it does not follow.
+    Raises ProtocolError, and leaves the log unchanged, if it does not follow.
     """
     if line.did is None or line.operation is None:
-        raise BadExportError(f"not an operation: {line.fault}")
+        raise BadExportError(f"invalid operation: {line.fault}")
     for known in log:
         if known.cid == line.cid:
             if operation_cid(line.operation) != line.cid:
-                raise RewrittenLogError("an operation under another one's CID")
+                raise RewrittenLogError("operation has the CID of another one")
             if known.created_ms != line.created_ms:
-                raise RewrittenLogError("an operation was given another time")
+                raise RewrittenLogError("operation has another time than before")
             return False
     if len(log) >= MAX_LOG_ENTRIES:
-        raise BadExportError(f"a log of over {MAX_LOG_ENTRIES} operations")
+        raise BadExportError(f"log has more than {MAX_LOG_ENTRIES} operations")
     if line.created_ms > now_ms + MAX_AHEAD_MS:
-        raise BadExportError("an operation of the future")
+        raise BadExportError("operation is in the future")
     verdict = check_next_operation(
         line.did, log, line.operation, line.created_ms, tolerated=tolerated
     )
     if verdict.cid != line.cid:
-        raise BadExportError("the CID is not the operation's")
+        raise BadExportError("operation has the wrong CID")
     for number, entry in enumerate(log):
         if entry.cid in verdict.nullified:
             log[number] = replace(entry, nullified=True)
@@ -166,10 +175,9 @@ def extend_log(
 
 
 class Mirror:
-    """The mirror of `directory` in the index database.
+    """The mirror of `directory` in the index database; not thread-safe.
 
-    `tolerated` are CIDs taken without a valid signature; `dev` lets hosts be plain
-    http. Not thread-safe: one owner.
+    `tolerated` are CIDs accepted without a valid signature; `dev` allows http hosts.
     """
 
     def __init__(
@@ -184,17 +192,19 @@ class Mirror:
         self._dev = dev
         self._hosts: LRUCache[str, None] = LRUCache(_KNOWN_HOSTS)
 
-    def take_in(self, conn: Conn, lines: Sequence[ExportLine], now_ms: int) -> TakenIn:
-        """Prove lines and keep what is proven; the cursor moves in the same
-        transaction. Commits. Lines that another follower took in change nothing.
+    def ingest(
+        self, conn: Conn, lines: Sequence[ExportLine], now_ms: int
+    ) -> IngestResult:
+        """Ingest lines and move the cursor in one transaction, then commit.
 
-        Raises BadExportError, and nothing is kept, when too many DIDs are doubtful.
+        Lines ingested before change nothing. Raises BadExportError, and keeps nothing,
+        if there are too many unproven DIDs.
         """
         with conn.transaction():
             state = operation_log.lock_feed(conn, self.directory)
             new = repeated = 0
             tolerated: list[str] = []
-            doubts: dict[Did, str] = {}
+            unproven: dict[Did, str] = {}
             by_did: dict[Did, list[ExportLine]] = {}
             for line in lines:
                 if line.did is not None:
@@ -211,7 +221,7 @@ class Mirror:
                         try:
                             added = extend_log(log, line, now_ms, self._tolerated)
                         except ProtocolError as error:
-                            doubts[did] = f"{type(error).__name__}: {error}"
+                            unproven[did] = f"{type(error).__name__}: {error}"
                             continue
                         new += added
                         repeated += not added
@@ -221,13 +231,13 @@ class Mirror:
                                 tolerated.append(line.cid)
                             self._note_host(line.operation, found)
                 operation_log.save_logs(conn, changed)
-            if operation_log.note_doubts(conn, doubts) > operation_log.MAX_DOUBTS:
-                raise BadExportError("too much that cannot be proven")
+            if operation_log.mark_unproven(conn, unproven) > operation_log.MAX_UNPROVEN:
+                raise BadExportError("too many DIDs cannot be proven")
             hosts = operation_log.add_hosts(conn, found) if found else 0
             if lines:
                 last = lines[-1]
                 ahead = (state.seq or 0) > (last.seq or 0)
-                # A time says only where an export without numbers is read on.
+                # The time is the position of an export without numbers only.
                 operation_log.move_feed(
                     conn,
                     self.directory,
@@ -241,30 +251,31 @@ class Mirror:
                     operations=new,
                 )
         self._remember(found)
-        return TakenIn(new, repeated, doubts, hosts, tuple(tolerated))
+        return IngestResult(new, repeated, unproven, hosts, tuple(tolerated))
 
-    def take_log(self, conn: Conn, did: Did, value: object, now_ms: int) -> AuditedLog:
-        """Take the whole log of a doubtful DID, as `/log/audit` gives it. Commits.
+    def replace_log(
+        self, conn: Conn, did: Did, value: object, now_ms: int
+    ) -> AuditedLog:
+        """Replace the log of an unproven DID by that from `/log/audit`, then commit.
 
-        An operation that was taken on trust may be missing in it: directories take them
-        out. One that was undone may be new in it: without it nothing told us that we
-        had not seen it. The doubt ends after some such looks: one may be at a copy that
-        is behind. Raises RewrittenLogError when it does not go on from the proven one,
-        BadExportError when it is of the future, and what `verify_audit_log` raises;
-        what was proven stays then.
+        Tolerated operations may be missing in it, since directories remove them;
+        unknown nullified ones may be new. The DID stays unproven for several tries,
+        since the directory's copy may lag.
+
+        Raises RewrittenLogError if the log does not continue ours, BadExportError for
+        times in the future, or as `verify_audit_log`; ours stays then.
         """
         audited = verify_audit_log(did, value, tolerated=self._tolerated)
         entries = list(audited.entries)
-        # Times rise, so none before it is of the future; after it nothing could follow.
         if entries[-1].created_ms > now_ms + MAX_AHEAD_MS:
-            raise BadExportError("an operation of the future")
+            raise BadExportError("operation is in the future")
         with conn.transaction():
             operation_log.lock_feed(conn, self.directory)
             ours = operation_log.load_logs(conn, [did]).get(did, [])
-            if not self._goes_on(ours, entries):
-                raise RewrittenLogError("the log is not the one that was published")
+            if not self._continues(ours, entries):
+                raise RewrittenLogError("log does not continue the proven one")
             operation_log.save_logs(conn, {did: entries})
-            operation_log.end_doubts(conn, [did])
+            operation_log.clear_unproven(conn, [did])
             found: set[str] = set()
             for entry in entries:
                 self._note_host(entry.operation, found)
@@ -272,7 +283,7 @@ class Mirror:
         self._remember(found)
         return audited
 
-    def _goes_on(self, ours: Sequence[LogEntry], theirs: Sequence[LogEntry]) -> bool:
+    def _continues(self, ours: Sequence[LogEntry], theirs: Sequence[LogEntry]) -> bool:
         published = {entry.cid for entry in theirs}
         proven = [
             (entry.cid, entry.created_ms)

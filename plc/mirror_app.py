@@ -1,4 +1,4 @@
-"""The mirror over HTTP: what a directory answers, of what is proven. Read only."""
+"""The mirror over HTTP: a read-only directory of proven logs."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def create_mirror_app(
     version: str = "0",
     guard: RequestGuard | None = None,
 ) -> Starlette:
-    """The mirror of `directory` in the index database that `pool` leads to.
+    """Return the mirror of `directory` in the index database of `pool`.
 
-    `tolerated` are the CIDs that it takes without a valid signature.
+    `tolerated` are the CIDs that it accepts without a valid signature.
     """
     directory = directory.rstrip("/")
 
@@ -77,6 +77,6 @@ def create_mirror_app(
         ],
         exception_handlers=READ_FAULTS,
     )
-    # It would redirect to whatever host the request names.
+    # A redirect would go to the host that the request names.
     app.router.redirect_slashes = False
     return app

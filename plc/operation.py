@@ -1,7 +1,6 @@
-"""The rules of did:plc: which operation may follow which, and what a log proves.
+"""The rules of did:plc logs (specification v0.3): pure checks of a history.
 
-Pure: history in, verdict out (did:plc specification v0.3). Times are Unix time in
-whole milliseconds, the precision in which directories publish them.
+Times are Unix milliseconds, the precision of directories.
 """
 
 from __future__ import annotations
@@ -10,27 +9,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from plc.operation_document import operation_data, operation_document
-from plc.operation_draft import (
-    check_submission,
-    create_genesis,
-    create_tombstone,
-    create_update,
-)
 from plc.operation_format import (
     AnyOperation,
-    LegacyCreate,
-    Operation,
-    PlcService,
     Tombstone,
     did_for_genesis,
     find_signer,
     normalize,
-    operation_bytes,
     operation_cid,
     operation_json,
     parse_operation,
-    sign_operation,
 )
 from protocol.errors import (
     InvalidEncodingError,
@@ -41,58 +28,19 @@ from protocol.errors import (
 )
 from protocol.syntax import Did, datetime_from_us, datetime_us
 
-__all__ = [
-    "DAY_MS",
-    "HOUR_MS",
-    "AnyOperation",
-    "AuditedLog",
-    "GenesisHashError",
-    "InconsistentLogError",
-    "LateRecoveryError",
-    "LegacyCreate",
-    "LogEntry",
-    "MisorderedOperationError",
-    "Operation",
-    "OperationError",
-    "OutrankedError",
-    "PlcService",
-    "QuotaExceededError",
-    "Tombstone",
-    "Verdict",
-    "check_next_operation",
-    "check_quota",
-    "check_submission",
-    "create_genesis",
-    "create_tombstone",
-    "create_update",
-    "did_for_genesis",
-    "find_signer",
-    "format_time",
-    "normalize",
-    "operation_bytes",
-    "operation_cid",
-    "operation_data",
-    "operation_document",
-    "operation_json",
-    "parse_operation",
-    "parse_time",
-    "sign_operation",
-    "verify_audit_log",
-]
-
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 RECOVERY_WINDOW_MS: Final = 72 * HOUR_MS
 
-# (window, operations that may lie within it), as the reference directory counts.
+# (window, operations within it), as in the reference directory.
 QUOTAS: Final = ((HOUR_MS, 10), (DAY_MS, 30), (7 * DAY_MS, 100))
 
-# At the weekly quota this is two years of nothing but operations.
+# Two years at the weekly quota.
 MAX_LOG_ENTRIES: Final = 10_000
 
 
 class OperationError(ProtocolError):
-    """An operation that is well formed but may not follow in its log."""
+    """A well-formed operation that may not follow in its log."""
 
 
 class GenesisHashError(OperationError):
@@ -100,7 +48,7 @@ class GenesisHashError(OperationError):
 
 
 class MisorderedOperationError(OperationError):
-    """An operation that does not continue the log: its prev, or its time."""
+    """An operation whose prev or time does not continue the log."""
 
 
 class OutrankedError(OperationError):
@@ -108,11 +56,11 @@ class OutrankedError(OperationError):
 
 
 class LateRecoveryError(OperationError):
-    """A fork by a stronger key, but after the 72 hours."""
+    """A fork by a stronger key after the 72 hours."""
 
 
 class QuotaExceededError(LimitExceededError):
-    """More operations for one DID than a directory takes in an hour, day or week."""
+    """Too many operations of a DID in an hour, day or week."""
 
 
 class InconsistentLogError(ProtocolError):
@@ -121,7 +69,7 @@ class InconsistentLogError(ProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """An operation that a directory accepted, and when."""
+    """An operation and the time at which a directory accepted it."""
 
     did: Did
     operation: AnyOperation
@@ -130,7 +78,7 @@ class LogEntry:
     created_ms: int
 
     def to_json(self) -> dict[str, object]:
-        """The entry as `/log/audit` and `/export` show it."""
+        """Return the entry as in `/log/audit` and `/export`."""
         return {
             "did": self.did,
             "operation": operation_json(self.operation),
@@ -142,7 +90,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What accepting an operation means: its CID, and the CIDs that it undoes.
+    """The result of accepting an operation: its CID, and the CIDs that it nullifies.
 
     `signer` is the did:key that signed.
     """
@@ -154,24 +102,26 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class AuditedLog:
-    """A log that holds. `tolerated` are the CIDs taken on trust, see the verifier."""
+    """A valid log; `tolerated` are the CIDs accepted without a valid signature."""
 
     entries: tuple[LogEntry, ...]
     tolerated: tuple[str, ...]
 
     @property
     def current(self) -> LogEntry:
-        """The last operation that stands."""
+        """Return the last entry that is not nullified."""
         return next(e for e in reversed(self.entries) if not e.nullified)
 
 
 def format_time(time_ms: int) -> str:
-    """`2025-07-25T14:14:48.962Z`, the one form that directories write."""
+    """Return a time as directories write it, such as `2025-07-25T14:14:48.962Z`."""
     return datetime_from_us(time_ms * 1000)
 
 
 def parse_time(text: str) -> int:
-    """Unix milliseconds of a time in exactly that form; raises InvalidSyntaxError."""
+    """Return Unix milliseconds of a time in exactly that form; raise
+    InvalidSyntaxError.
+    """
     time_ms = datetime_us(text) // 1000
     if format_time(time_ms) != text:
         raise InvalidSyntaxError(f"not a directory's timestamp: {text[:40]!r}")
@@ -186,22 +136,21 @@ def check_next_operation(
     *,
     tolerated: Collection[str] = frozenset(),
 ) -> Verdict:
-    """Whether a directory may accept `proposed` at `now_ms` after `history`.
+    """Return the verdict on accepting `proposed` at `now_ms` after `history`.
 
-    `history` is the log in the order of acceptance; nullified entries may be in it.
-    `tolerated` are CIDs taken without a valid signature, see `verify_audit_log`.
+    `history` is in order of acceptance, with nullified entries. `tolerated` are CIDs
+    accepted without a valid signature, see `verify_audit_log`.
 
-    Verifies: the hash of a first operation; that prev is an operation that stands and
-    is no tombstone; that the time rises; the signature, strict, by a rotation key of
-    the operation at prev; and for a fork that its key is stronger than the one that
-    signed the first operation to be undone, at most 72 hours ago. Does not verify
-    quotas or a directory's limits on size and content.
+    Verifies the hash of a first operation; that prev is a valid operation and no
+    tombstone; that the time rises; the signature by a rotation key of the operation at
+    prev. For a fork, its key must be stronger than that of the first operation to undo,
+    which is at most 72 hours old. Does not verify quotas or limits of size and content.
 
-    Raises OperationError (a subclass says which rule) or InvalidSignatureError.
+    Raises a subclass of OperationError, or InvalidSignatureError.
     """
     chain = [entry for entry in history if not entry.nullified]
     if history and not chain:
-        raise InconsistentLogError("a log in which nothing stands")
+        raise InconsistentLogError("all entries of the log are nullified")
     return _check_next(did, chain, proposed, now_ms, tolerated)
 
 
@@ -219,26 +168,26 @@ def _check_next(
         (i for i in reversed(range(len(chain))) if chain[i].cid == proposed.prev), None
     )
     if index is None:
-        raise MisorderedOperationError("prev is not an operation that stands")
+        raise MisorderedOperationError("prev is not an operation in force")
     before = chain[index].operation
     if isinstance(before, Tombstone):
-        raise MisorderedOperationError("nothing follows a tombstone")
+        raise MisorderedOperationError("nothing may follow a tombstone")
     if now_ms <= chain[-1].created_ms:
-        raise MisorderedOperationError("not later than the operation before")
+        raise MisorderedOperationError("time is not later than the operation before")
     keys = normalize(before).rotation_keys
     undone = chain[index + 1 :]
-    # An operation taken on trust counts as signed by the weakest key: it undoes
-    # nothing, and every real key undoes it, at any time: the public directory took
-    # such operations out of its logs years after it had accepted them.
+    # A tolerated operation counts as signed by the weakest key: it undoes nothing, and
+    # every key undoes it at any time. The public directory removed such operations
+    # from its logs years later.
     signer = len(keys) if cid in tolerated else _signer(proposed, keys)
     if undone:
         first = undone[0]
         trusted = first.cid in tolerated
         disputed = len(keys) if trusted else _signer(first.operation, keys)
         if signer >= disputed:
-            raise OutrankedError("the fork's key is not the stronger one")
+            raise OutrankedError("the fork's key is not stronger")
         if not trusted and now_ms - first.created_ms > RECOVERY_WINDOW_MS:
-            raise LateRecoveryError("the 72 hours for recovery are over")
+            raise LateRecoveryError("the recovery window of 72 hours is over")
     name = keys[signer] if signer < len(keys) else ""
     return Verdict(cid, name, tuple(entry.cid for entry in undone))
 
@@ -247,9 +196,9 @@ def _check_genesis(
     did: Did, cid: str, proposed: AnyOperation, tolerated: Collection[str]
 ) -> Verdict:
     if isinstance(proposed, Tombstone) or proposed.prev is not None:
-        raise MisorderedOperationError("the first operation names one before it")
+        raise MisorderedOperationError("the first operation has a prev")
     if did_for_genesis(proposed) != did:
-        raise GenesisHashError("the operation makes another DID")
+        raise GenesisHashError("the operation creates another DID")
     keys = normalize(proposed).rotation_keys
     name = "" if cid in tolerated else keys[_signer(proposed, keys)]
     return Verdict(cid, name, ())
@@ -258,16 +207,15 @@ def _check_genesis(
 def _signer(operation: AnyOperation, keys: Sequence[str]) -> int:
     index = find_signer(operation, keys)
     if index is None:
-        raise InvalidSignatureError("signed by none of the rotation keys")
+        raise InvalidSignatureError("not signed by a rotation key")
     return index
 
 
 def check_quota(history: Iterable[LogEntry], now_ms: int) -> None:
-    """Whether a directory takes one more operation for this DID.
+    """Raise QuotaExceededError if a directory accepts no more operations of this DID.
 
-    Only entries that stand count, so that whoever wins an identity back is not held
-    up by what the thief did. A recovery itself is not under the quota. Raises
-    QuotaExceededError.
+    Nullified entries do not count, so an attacker cannot use up the owner's quota.
+    Recoveries are exempt.
     """
     times = [entry.created_ms for entry in history if not entry.nullified]
     for window, limit in QUOTAS:
@@ -280,25 +228,22 @@ def check_quota(history: Iterable[LogEntry], now_ms: int) -> None:
 def verify_audit_log(
     did: Did, entries: object, *, tolerated: Collection[str] = frozenset()
 ) -> AuditedLog:
-    """Replays a whole audit log, as `GET /{did}/log/audit` gives it (JSON).
+    """Verify a whole audit log, as `GET /{did}/log/audit` returns it (JSON).
 
-    Verifies: every rule of `check_next_operation` at each entry's own time, that each
-    entry is of `did` and its CID the hash of its operation, and that exactly the
-    operations marked nullified are. Does not verify, because a log cannot show it,
-    that the directory left nothing out at the end, nor a branch that was undone, nor
-    that its times are true.
+    Verifies the rules of `check_next_operation` at each entry's time, each DID and CID,
+    and the nullified flags. A log cannot show missing final operations, missing
+    nullified branches or false times.
 
-    `tolerated` lists CIDs of operations to take without a valid signature: a few
-    thousand old entries of the public directory would be refused today. A CID fixes
-    every byte, so the list cannot be stretched to other operations.
+    `tolerated` lists CIDs accepted without a valid signature, for a few thousand old
+    entries of the public directory.
 
     Raises InconsistentLogError, InvalidEncodingError, InvalidSyntaxError,
     LimitExceededError, OperationError or InvalidSignatureError.
     """
     if not isinstance(entries, list) or not entries:
-        raise InconsistentLogError("not a log with at least one operation")
+        raise InconsistentLogError("log is not a list of operations")
     if len(entries) > MAX_LOG_ENTRIES:
-        raise LimitExceededError(f"log of over {MAX_LOG_ENTRIES} operations")
+        raise LimitExceededError(f"log has more than {MAX_LOG_ENTRIES} operations")
     chain: list[LogEntry] = []
     undone: set[str] = set()
     accepted: list[LogEntry] = []
@@ -307,7 +252,7 @@ def verify_audit_log(
         entry = _parse_entry(did, value)
         verdict = _check_next(did, chain, entry.operation, entry.created_ms, tolerated)
         if verdict.cid != entry.cid or entry.cid in claimed:
-            raise InconsistentLogError("an entry's CID is not its operation's")
+            raise InconsistentLogError("an entry has the wrong CID")
         if verdict.nullified:
             undone.update(verdict.nullified)
             del chain[-len(verdict.nullified) :]
@@ -327,7 +272,7 @@ def _parse_entry(did: Did, value: object) -> LogEntry:
     if not isinstance(value, Mapping):
         raise InvalidEncodingError("log entry is not an object")
     if value.get("did") != did:
-        raise InconsistentLogError("an entry is of another DID")
+        raise InconsistentLogError("an entry belongs to another DID")
     cid, nullified, created = (
         value.get(name) for name in ("cid", "nullified", "createdAt")
     )

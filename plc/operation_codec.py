@@ -1,12 +1,11 @@
-"""How the proven log of a did:plc is kept: one short value a DID.
+"""The stored form of a proven did:plc log: one short value for each DID.
 
-An operation is written as a row of fields without their names; keys, signatures and
-hashes as bytes where their text is the only one they have; `prev` as the number of
-entries it lies back. All entries of a log are compressed as one, since they repeat
-each other, against a text of what most logs hold. Nothing is lost: an operation comes
-out with the hash that it went in with.
+An operation is a row of fields without names. Keys, signatures and hashes are bytes if
+their text is canonical; `prev` is the number of entries back. A log is compressed as a
+whole, with a dictionary of common content. It is lossless: operations keep their
+hashes.
 
-Thread-safe: zstd contexts are kept one a thread.
+Thread-safe: zstd contexts are kept for each thread.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from typing import Any, Final
 
 import zstandard
 
-from plc.operation import (
+from plc.operation import LogEntry
+from plc.operation_format import (
     AnyOperation,
     LegacyCreate,
-    LogEntry,
     Operation,
     PlcService,
     Tombstone,
@@ -44,22 +43,24 @@ _PREFIX: Final = "did:plc:"
 _OPERATION: Final = 0
 _TOMBSTONE: Final = 1
 _CREATE: Final = 2
-# A time is Unix milliseconds in the first entry and what was added to it after.
 _contexts = threading.local()
 
 
 def pack_did(did: str) -> bytes:
-    """The 15 bytes that a did:plc spells."""
+    """Return the 15 bytes of a did:plc."""
     return b32decode(did.removeprefix(_PREFIX).upper())
 
 
 def unpack_did(packed: bytes) -> Did:
-    """The text of what `pack_did` packed."""
+    """Return the text of a packed did:plc."""
     return Did(_PREFIX + b32encode(packed).decode().lower())
 
 
 def pack_log(entries: Sequence[LogEntry]) -> bytes:
-    """The stored form of a log, in the order of acceptance, nullified ones in it."""
+    """Return the stored form of a log with its nullified entries.
+
+    The first time is Unix milliseconds, the others are differences.
+    """
     numbers: dict[str, int] = {}
     rows: list[Any] = []
     before = 0
@@ -76,7 +77,7 @@ def pack_log(entries: Sequence[LogEntry]) -> bytes:
 
 
 def unpack_log(did: Did, packed: bytes) -> list[LogEntry]:
-    """The log that `pack_log` packed."""
+    """Return the log of its stored form."""
     rows: Any = cbor.decode(_decompressor().decompress(packed))
     entries: list[LogEntry] = []
     time = 0
@@ -174,8 +175,8 @@ def _unpack_signature(packed: str | bytes) -> str:
     return packed if isinstance(packed, str) else encode_base64url(packed)
 
 
-# What most logs of the public directory hold, in the form it is written in. Part of
-# the format: a log can be read only with the text it was written with.
+# Common content of the public directory's logs. It is part of the format: a log can
+# only be read with the dictionary that it was written with.
 _COMMON: Final = cbor.encode(
     [
         [2, 1_700_000_000_000, 1, bytes(64)],

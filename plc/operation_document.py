@@ -1,4 +1,4 @@
-"""The DID document, and the plain data, that a PLC operation stands for."""
+"""The DID document and the plain data of a PLC operation."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _SUITES: Final[Mapping[Curve, str]] = {
 def operation_document(
     did: Did, operation: Operation | LegacyCreate
 ) -> dict[str, Value]:
-    """The DID document (JSON) of `did` in the state of `operation`.
+    """Return the DID document (JSON) of `did` in the state of `operation`.
 
-    Keys of kinds we do not know are shown too: they are the account's to name.
+    Keys of unknown types are included.
     """
     state = normalize(operation)
     context = list(_CONTEXT)
@@ -61,7 +61,9 @@ def operation_document(
 
 
 def operation_data(did: Did, operation: Operation | LegacyCreate) -> dict[str, Value]:
-    """The state as `GET /{did}/data` gives it: the operation without prev and sig."""
+    """Return the state as `GET /{did}/data` does: the operation without prev and
+    sig.
+    """
     state = normalize(operation).to_value()
     return {"did": did} | {
         name: value for name, value in state.items() if name not in ("type", "prev")

@@ -1,7 +1,7 @@
-"""PLC operations of our own: drafted, held to a directory's limits, and signed.
+"""New PLC operations: drafted, checked against a directory's limits, and signed.
 
-What the specification lets a log hold is wider than what directories take today; we
-read the first and write only the second.
+The specification allows more in a log than directories accept today; we read the former
+and write the latter.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MAX_SERVICE_TYPE_CHARS: Final = 256
 MAX_ENDPOINT_CHARS: Final = 512
 MAX_KEY_CHARS: Final = 256
 
-# The specification asks for one to five, and no key twice; old logs have neither.
+# The specification allows one to five different keys; old logs may break that.
 MAX_ROTATION_KEYS_SENT: Final = 5
 
 _SIGNING_KEY_ID: Final = SIGNING_KEY.removeprefix("#")
@@ -65,12 +65,11 @@ def create_genesis(
     pds_url: str,
     signer: PrivateKey,
 ) -> tuple[Did, Operation]:
-    """A new account's DID and the signed operation that registers it.
+    """Return a new DID and the signed operation that registers it.
 
-    Keys are did:key texts; `rotation_keys` come strongest first and hold `signer`'s.
-    `pds_url` is an origin, http only for a directory in development. Raises
-    InvalidSyntaxError, InvalidSignatureError or LimitExceededError before anything
-    is sent.
+    Keys are did:key texts; `rotation_keys` come strongest first and include that of
+    `signer`. `pds_url` is an origin. Raises InvalidSyntaxError, InvalidSignatureError
+    or LimitExceededError.
     """
     draft = Operation(
         rotation_keys=tuple(rotation_keys),
@@ -92,11 +91,10 @@ def create_update(
     signing_key: str | None = None,
     rotation_keys: Sequence[str] | None = None,
 ) -> Operation:
-    """The signed operation after `last` that changes what is given, and only that.
+    """Return the signed operation after `last` that changes only the given parts.
 
-    A new handle takes the place of the first one; other names, services and keys
-    stay. For a recovery `last` is the last operation to keep. Raises as
-    `create_genesis`.
+    A new handle replaces the first one. For a recovery, `last` is the last operation to
+    keep. Raises as `create_genesis`.
     """
     state = normalize(last)
     names = list(state.also_known_as)
@@ -128,17 +126,18 @@ def create_update(
 
 
 def create_tombstone(last: Operation | LegacyCreate, signer: PrivateKey) -> Tombstone:
-    """The signed operation that ends the identity. Raises InvalidSignatureError."""
+    """Return the signed operation that ends the identity; raise
+    InvalidSignatureError.
+    """
     _check_signer(signer, normalize(last).rotation_keys)
     return sign_operation(Tombstone(prev=operation_cid(last)), signer)
 
 
 def check_submission(operation: Operation | Tombstone) -> None:
-    """Whether a directory of today takes the content of a signed operation.
+    """Raise unless directories accept the content of a signed operation.
 
-    Verifies sizes and counts, that names are there once, rotation keys of a supported
-    curve, and other keys in the form of a did:key of any kind. Raises
-    LimitExceededError or InvalidSyntaxError.
+    Verifies sizes and counts, unique names, rotation keys of a supported curve, and
+    that other keys are did:keys. Raises LimitExceededError or InvalidSyntaxError.
     """
     _bound(
         "operation, in bytes", operation_bytes(operation), MAX_PLC_OPERATION_BYTES_SENT
@@ -147,7 +146,7 @@ def check_submission(operation: Operation | Tombstone) -> None:
         return
     _bound("alsoKnownAs", operation.also_known_as, MAX_ALSO_KNOWN_AS)
     if len(set(operation.also_known_as)) < len(operation.also_known_as):
-        raise InvalidSyntaxError("an alsoKnownAs entry is there twice")
+        raise InvalidSyntaxError("alsoKnownAs repeats an entry")
     for name in operation.also_known_as:
         _bound("an alsoKnownAs entry", name, MAX_ALSO_KNOWN_AS_CHARS)
     _bound("rotationKeys", operation.rotation_keys, MAX_ROTATION_KEYS)
@@ -163,7 +162,7 @@ def check_submission(operation: Operation | Tombstone) -> None:
         _bound("a verification method id", method_id, MAX_ID_CHARS)
         _bound("a verification method key", key, MAX_KEY_CHARS)
         if _DID_KEY.fullmatch(key) is None:
-            raise InvalidSyntaxError("a verification method is not a did:key")
+            raise InvalidSyntaxError("verification method is not a did:key")
 
 
 def _finish(
@@ -173,7 +172,7 @@ def _finish(
     keys = draft.rotation_keys
     if not 0 < len(keys) <= MAX_ROTATION_KEYS_SENT or len(set(keys)) < len(keys):
         raise LimitExceededError(
-            f"rotation keys must be 1 to {MAX_ROTATION_KEYS_SENT}, none twice"
+            f"rotation keys must be 1 to {MAX_ROTATION_KEYS_SENT} different keys"
         )
     operation = sign_operation(replace(draft, sig=""), signer)
     check_submission(operation)
@@ -182,7 +181,7 @@ def _finish(
 
 def _check_signer(signer: PrivateKey, allowed: tuple[str, ...]) -> None:
     if signer.public.did_key not in allowed:
-        raise InvalidSignatureError("the signer is not one of the rotation keys")
+        raise InvalidSignatureError("signer is not one of the rotation keys")
 
 
 def _pds(url: str) -> PlcService:
@@ -194,4 +193,4 @@ def _pds(url: str) -> PlcService:
 
 def _bound(what: str, value: Sized, most: int) -> None:
     if len(value) > most:
-        raise LimitExceededError(f"{what}: over {most}")
+        raise LimitExceededError(f"{what} exceeds {most}")

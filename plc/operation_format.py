@@ -1,5 +1,6 @@
-"""PLC operations as values: their three types, encoding, hash and signature
-(did:plc specification v0.3). The rules of a log are in `plc.operation`.
+"""PLC operations as values: types, encoding, hash and signature (did:plc v0.3).
+
+The rules of a log are in `plc.operation`.
 """
 
 from __future__ import annotations
@@ -23,12 +24,7 @@ from protocol.errors import (
     InvalidSyntaxError,
     LimitExceededError,
 )
-from protocol.identity.keys import (
-    SIGNATURE_BYTES,
-    PrivateKey,
-    PublicKey,
-    parse_did_key,
-)
+from protocol.identity.keys import SIGNATURE_BYTES, PrivateKey, PublicKey, parse_did_key
 from protocol.limits import MAX_PLC_OPERATION_BYTES
 from protocol.syntax import Did
 
@@ -38,7 +34,7 @@ PLC_ID_CHARS: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class PlcService:
-    """A service as an operation writes it; the document has the id around it."""
+    """A service of an operation."""
 
     type: str
     endpoint: str
@@ -48,8 +44,8 @@ class PlcService:
 class Operation:
     """The state of an identity from this operation on.
 
-    `rotation_keys` come in order of power, strongest first. `prev` is the CID of the
-    operation before, None in the first. `sig` is base64url text, "" before signing.
+    `rotation_keys` come strongest first. `prev` is the CID of the operation before,
+    None in the first. `sig` is base64url, "" before signing.
     """
 
     rotation_keys: tuple[str, ...]
@@ -77,7 +73,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class LegacyCreate:
-    """The first operation in the form that old identities have; read, never made."""
+    """The legacy form of a first operation; read, never written."""
 
     signing_key: str
     recovery_key: str
@@ -120,11 +116,11 @@ _Signable = TypeVar("_Signable", Operation, LegacyCreate, Tombstone)
 
 
 def parse_operation(value: object) -> AnyOperation:
-    """The operation of a JSON (or decoded DRISL) value.
+    """Return the operation of a JSON (or decoded DRISL) value.
 
-    Strict about the set of fields and their types, since all of them are signed and
-    hashed. Raises InvalidEncodingError for a wrong shape, LimitExceededError beyond
-    7,500 bytes of DRISL or ten rotation keys.
+    The fields are checked strictly, since all are signed. Raises InvalidEncodingError
+    for a wrong form, LimitExceededError beyond 7,500 bytes of DRISL or ten rotation
+    keys.
     """
     if not isinstance(value, Mapping):
         raise InvalidEncodingError("operation is not an object")
@@ -161,48 +157,45 @@ def parse_operation(value: object) -> AnyOperation:
             sig=_text(value, "sig"),
         )
     else:
-        raise InvalidEncodingError("unknown type of operation")
+        raise InvalidEncodingError("operation has an unknown type")
     if len(operation_bytes(operation)) > MAX_PLC_OPERATION_BYTES:
         raise LimitExceededError(f"operation over {MAX_PLC_OPERATION_BYTES} bytes")
     return operation
 
 
 def operation_json(operation: AnyOperation) -> dict[str, Value]:
-    """The signed operation as a value, the same for JSON and for DRISL."""
+    """Return the signed operation as a value, for JSON and DRISL."""
     return operation.to_value() | {"sig": operation.sig}
 
 
 def operation_bytes(operation: AnyOperation) -> bytes:
-    """The DRISL bytes of the signed operation, which its CID is the hash of."""
+    """Return the DRISL bytes of the signed operation."""
     return _encode(operation_json(operation))
 
 
 def operation_cid(operation: AnyOperation) -> str:
-    """The CID text by which the next operation names this one as `prev`."""
+    """Return the CID text of an operation, as used in `prev`."""
     return cid_to_text(cid_for(operation_bytes(operation)))
 
 
 def did_for_genesis(operation: Operation | LegacyCreate) -> Did:
-    """The DID that this signed first operation makes."""
+    """Return the DID that a signed first operation creates."""
     digest = sha256(operation_bytes(operation)).digest()
     return Did("did:plc:" + b32encode(digest).decode("ascii").lower()[:PLC_ID_CHARS])
 
 
 def sign_operation(operation: _Signable, key: PrivateKey) -> _Signable:
-    """A copy of the operation with the signature of `key` (any earlier one replaced).
-
-    Whether `key` may sign it is a question for `check_next_operation`.
-    """
+    """Return a copy of the operation signed with `key`."""
     signature = key.sign(_encode(operation.to_value()))
     return replace(operation, sig=encode_base64url(signature))
 
 
 def find_signer(operation: AnyOperation, keys: Iterable[str]) -> int | None:
-    """The index of the first of `keys` (did:key texts) that signed, or None.
+    """Return the index of the first of `keys` (did:key texts) that signed, or None.
 
-    Strict low-S on both curves. A key of a kind we do not know never matches. Raises
-    InvalidSignatureError when the text of the signature is not 64 bytes in canonical
-    base64url: another text for the same signature would be another CID.
+    High-S signatures and keys of unknown types never match. Raises
+    InvalidSignatureError unless the signature is 64 bytes in canonical base64url, since
+    another text would give another CID.
     """
     try:
         signature = decode_base64url(operation.sig)
@@ -219,7 +212,7 @@ def find_signer(operation: AnyOperation, keys: Iterable[str]) -> int | None:
 
 
 def normalize(operation: Operation | LegacyCreate) -> Operation:
-    """A legacy operation as the ordinary one it stands for. Its hash is not kept."""
+    """Return a legacy operation as an ordinary one with the same state."""
     if isinstance(operation, Operation):
         return operation
     name = operation.handle.removeprefix("http://").removeprefix("https://")
@@ -230,25 +223,25 @@ def normalize(operation: Operation | LegacyCreate) -> Operation:
         rotation_keys=(operation.recovery_key, operation.signing_key),
         verification_methods={"atproto": operation.signing_key},
         also_known_as=(name if name.startswith("at://") else "at://" + name,),
-        services={
-            "atproto_pds": PlcService("AtprotoPersonalDataServer", endpoint),
-        },
+        services={"atproto_pds": PlcService("AtprotoPersonalDataServer", endpoint)},
         prev=None,
         sig=operation.sig,
     )
 
 
 def _encode(value: dict[str, Value]) -> bytes:
-    """DRISL of a value of texts alone, ten times faster: libipld's encoder errs only
-    where there are bytes, which an operation has none of."""
+    """Return the DRISL of a value without bytes, ten times faster than `cbor.encode`.
+
+    libipld's encoder errs only on bytes, which an operation has none of.
+    """
     try:
         encoded: bytes = libipld.encode_dag_cbor(value)
-    except Exception:  # it names no class of its own; the strict one says what is wrong
+    except Exception:  # libipld has no exception class
         return encode_strictly(value)
     return encoded
 
 
-# Most identities have the rotation keys of their host.
+# Most identities share the rotation keys of their host.
 @lru_cache(maxsize=4_096)
 def _known_key(text: str) -> PublicKey | None:
     try:

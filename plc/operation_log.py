@@ -1,4 +1,4 @@
-"""The rows of the mirror of a PLC directory: proven logs, doubts, how far we read."""
+"""Tables of the mirror of a PLC directory: logs, unproven DIDs, positions, hosts."""
 
 from __future__ import annotations
 
@@ -10,30 +10,24 @@ from typing import Final
 from psycopg.rows import class_row
 
 from plc.operation import LogEntry
-from plc.operation_codec import (
-    pack_did,
-    pack_log,
-    unpack_did,
-    unpack_log,
-)
+from plc.operation_codec import pack_did, pack_log, unpack_did, unpack_log
 from protocol.syntax import Did
 from storage.postgres.arrays import bytes_array
 from storage.postgres.pool import Conn
 
 MAX_HOSTS: Final = 500_000
-MAX_DOUBTS: Final = 100_000
-"""As many as are asked for in half a day. A directory of which more cannot be proven
-is not read on."""
+# As many as can be fetched in half a day; above, the export is not read on.
+MAX_UNPROVEN: Final = 100_000
 _MAX_REASON_CHARS: Final = 200
 _FIRST_RETRY_S: Final = 60.0
 _LONGEST_RETRY_S: Final = 86_400.0
-# With the pauses between them half an hour and more.
+# At least half an hour with the pauses between them.
 _ENOUGH_TRIES: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
 class FeedState:
-    """How far the export of one directory was read; see `plc_feed`."""
+    """The position in the export of a directory; see `plc_feed`."""
 
     seq: int | None = None
     time_ms: int | None = None
@@ -43,18 +37,8 @@ class FeedState:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorSize:
-    """What the mirror holds. `size_bytes` with its index."""
-
-    logs: int
-    size_bytes: int
-    doubts: int
-    hosts: int
-
-
 def load_logs(conn: Conn, dids: Collection[str]) -> dict[Did, list[LogEntry]]:
-    """The proven logs of those of these did:plc that are here."""
+    """Return the proven logs of those of these did:plc that are known."""
     rows = conn.execute(
         "SELECT did, log FROM plc_log WHERE did = ANY(%s::bytea[])",
         (bytes_array(map(pack_did, dids)),),
@@ -68,8 +52,9 @@ def load_logs(conn: Conn, dids: Collection[str]) -> dict[Did, list[LogEntry]]:
 
 
 def save_logs(conn: Conn, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
-    """Write whole logs, in the order of their keys, so that two writers never wait
-    for each other crosswise. Does not commit."""
+    """Write whole logs in the order of their keys, which avoids deadlocks; does not
+    commit.
+    """
     rows = sorted((pack_did(did), pack_log(log)) for did, log in logs.items())
     if rows:
         conn.execute(
@@ -78,20 +63,19 @@ def save_logs(conn: Conn, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
             SELECT * FROM unnest(%s::bytea[], %s::bytea[])
             ON CONFLICT (did) DO UPDATE SET log = excluded.log
             """,
-            (
-                bytes_array(did for did, _ in rows),
-                bytes_array(log for _, log in rows),
-            ),
+            (bytes_array(did for did, _ in rows), bytes_array(log for _, log in rows)),
         )
 
 
-def note_doubts(conn: Conn, doubts: Mapping[Did, str]) -> int:
-    """Remember DIDs whose directory said something that does not follow; return how
-    many there are now, if it said so of any. A doubt that stands already keeps its
-    schedule. Does not commit."""
-    if not doubts:
+def mark_unproven(conn: Conn, unproven: Mapping[Did, str]) -> int:
+    """Record DIDs with operations that do not follow; return the number of unproven
+    DIDs.
+
+    Returns 0 without new ones. A known one keeps its schedule. Does not commit.
+    """
+    if not unproven:
         return 0
-    rows = sorted((pack_did(did), why) for did, why in doubts.items())
+    rows = sorted((pack_did(did), why) for did, why in unproven.items())
     conn.execute(
         """
         INSERT INTO plc_doubt (did, reason)
@@ -103,18 +87,13 @@ def note_doubts(conn: Conn, doubts: Mapping[Did, str]) -> int:
             [why[:_MAX_REASON_CHARS].replace("\0", "") for _, why in rows],
         ),
     )
-    return _count_doubts(conn)
-
-
-def _count_doubts(conn: Conn) -> int:
     row = conn.execute("SELECT count(*) FROM plc_doubt").fetchone()
     assert row is not None
     return int(row[0])
 
 
-def claim_doubts(conn: Conn, limit: int) -> list[Did]:
-    """Doubtful DIDs that are due; each is due again later, twice as late each time.
-    Commit at once."""
+def claim_unproven(conn: Conn, limit: int) -> list[Did]:
+    """Return unproven DIDs that are due, and double their delay. Commit at once."""
     rows = conn.execute(
         """
         UPDATE plc_doubt d SET tries = d.tries + 1,
@@ -132,25 +111,21 @@ def claim_doubts(conn: Conn, limit: int) -> list[Did]:
     return [unpack_did(row[0]) for row in rows]
 
 
-def end_doubts(conn: Conn, dids: Iterable[str]) -> None:
-    """Forget doubts that a whole log resolved, once it was looked at for half an hour:
-    a first answer may be of a copy that is behind. Does not commit."""
+def clear_unproven(conn: Conn, dids: Iterable[str]) -> None:
+    """Forget DIDs that a whole log resolved after enough tries; does not commit.
+
+    The first replies may come from a copy that lags.
+    """
     conn.execute(
         "DELETE FROM plc_doubt WHERE did = ANY(%s::bytea[]) AND tries >= %s",
         (bytes_array(map(pack_did, dids)), _ENOUGH_TRIES),
     )
 
 
-def load_doubts(conn: Conn, limit: int = 100) -> dict[Did, str]:
-    """The newest doubts and why."""
-    rows = conn.execute(
-        "SELECT did, reason FROM plc_doubt ORDER BY since DESC LIMIT %s", (limit,)
-    )
-    return {unpack_did(bytes(did)): reason for did, reason in rows}
-
-
 def load_feed(conn: Conn, directory: str) -> FeedState:
-    """How far a directory's export was read; the beginning for an unknown one."""
+    """Return the position in a directory's export; the start for an unknown
+    directory.
+    """
     with conn.cursor(row_factory=class_row(FeedState)) as cursor:
         cursor.execute(
             "SELECT seq, time_ms, cid, operations, caught_up_at, error FROM plc_feed"
@@ -161,8 +136,7 @@ def load_feed(conn: Conn, directory: str) -> FeedState:
 
 
 def lock_feed(conn: Conn, directory: str) -> FeedState:
-    """`load_feed`, held until the transaction ends: of two followers one waits, and
-    then sees how far the other came."""
+    """Return `load_feed`, locked until the transaction ends."""
     conn.execute(
         "INSERT INTO plc_feed (directory) VALUES (%s) ON CONFLICT DO NOTHING",
         (directory,),
@@ -180,7 +154,7 @@ def move_feed(
     cid: str | None,
     operations: int,
 ) -> None:
-    """Note that the export was read this far, in the transaction of what was read."""
+    """Record the position in the transaction of what was read."""
     conn.execute(
         """
         UPDATE plc_feed SET seq = %s, time_ms = %s, cid = %s,
@@ -191,9 +165,8 @@ def move_feed(
     )
 
 
-def begin_again(conn: Conn, directory: str, seq: int) -> None:
-    """Forget how far the export was read, unless somebody read on from `seq`; until all
-    is read again, nobody is answered from what is here."""
+def reset_feed(conn: Conn, directory: str, seq: int) -> None:
+    """Reset the position if it is still `seq`, and mark the mirror as not caught up."""
     conn.execute(
         """
         UPDATE plc_feed SET seq = NULL, cid = NULL, caught_up_at = NULL
@@ -204,7 +177,7 @@ def begin_again(conn: Conn, directory: str, seq: int) -> None:
 
 
 def note_caught_up(conn: Conn, directory: str, at: float) -> None:
-    """Note that nothing was left to read at `at` (Unix time), and no error stands."""
+    """Record that nothing was left to read at `at` (Unix time), and clear the error."""
     conn.execute(
         """
         INSERT INTO plc_feed (directory, caught_up_at) VALUES (%s, to_timestamp(%s))
@@ -216,7 +189,7 @@ def note_caught_up(conn: Conn, directory: str, at: float) -> None:
 
 
 def note_feed_error(conn: Conn, directory: str, error: str) -> None:
-    """Note why the export cannot be read on; until it can, the mirror grows old."""
+    """Record the reason why the export cannot be read."""
     conn.execute(
         """
         INSERT INTO plc_feed (directory, error, error_at) VALUES (%s, %s, now())
@@ -228,7 +201,9 @@ def note_feed_error(conn: Conn, directory: str, error: str) -> None:
 
 
 def stuck_feeds(conn: Conn) -> dict[str, str]:
-    """Directories whose export lately could not be read on for ten minutes, and why."""
+    """Return directories whose export could not be read for ten minutes, with the
+    reason.
+    """
     rows = conn.execute(
         """
         SELECT directory, error FROM plc_feed
@@ -240,9 +215,9 @@ def stuck_feeds(conn: Conn) -> dict[str, str]:
 
 
 def add_hosts(conn: Conn, urls: Collection[str]) -> int:
-    """Remember origins of PDSes; return how many are new. Does not commit.
+    """Record origins of PDSes, up to MAX_HOSTS; return the number of new ones.
 
-    Bounded, since anybody may register DIDs with any host in them.
+    Does not commit.
     """
     known = conn.execute(
         "SELECT url FROM plc_host WHERE url = ANY(%s)", (list(urls),)
@@ -262,22 +237,12 @@ def add_hosts(conn: Conn, urls: Collection[str]) -> int:
 def hosts_after(
     conn: Conn, cursor: int, *, limit: int = 1_000
 ) -> list[tuple[int, str]]:
-    """(cursor, origin) of PDSes first seen after `cursor`, in the order they were
-    seen. Nobody answers for them: who asks decides whether to contact them."""
+    """Return (cursor, origin) of PDSes first seen after `cursor`, in that order.
+
+    The origins are untrusted.
+    """
     rows = conn.execute(
         "SELECT id, url FROM plc_host WHERE id > %s ORDER BY id LIMIT %s",
         (cursor, limit),
     )
     return rows.fetchall()
-
-
-def mirror_size(conn: Conn) -> MirrorSize:
-    """What the mirror holds; the number of logs is exact and costs a scan."""
-    row = conn.execute(
-        """
-        SELECT (SELECT count(*) FROM plc_log), pg_total_relation_size('plc_log'),
-            (SELECT count(*) FROM plc_doubt), (SELECT count(*) FROM plc_host)
-        """
-    ).fetchone()
-    assert row is not None
-    return MirrorSize(*row)

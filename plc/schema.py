@@ -1,4 +1,4 @@
-"""Tables of the PLC directory. `metadata` is what its migrations must equal."""
+"""Tables of the PLC directory, which its migrations must match."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# `value` holds the exact DRISL bytes of the signed operation. Its CID is their hash,
-# so no column can contradict it. JSON columns would refuse U+0000, which a name in an
-# operation may hold.
+# `value` holds the exact DRISL bytes of the signed operation; its CID is their hash. A
+# JSON column would refuse U+0000, which a name may hold.
 operation = Table(
     "operation",
     metadata,
-    # The place in the export. Rises in the order of commits, see plc.ledger.
+    # The export's sequence number; rises in the order of commits, see plc.ledger.
     Column("seq", BigInteger, Identity(always=True), primary_key=True),
     Column("did", Text(collation="C"), nullable=False),
     Column("value", LargeBinary, nullable=False),

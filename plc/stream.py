@@ -1,7 +1,7 @@
-"""The export as a WebSocket: every accepted operation, from a cursor on.
+"""The export as a WebSocket: every accepted operation from a cursor on.
 
-The database is the buffer: a stream reads pages from where it is, so a slow reader
-costs one page of memory. Each message is one JSON object.
+A stream reads pages from the database, so a slow reader costs one page of memory. Each
+message is one JSON object.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ CATCH_UP_MS: Final = 7 * DAY_MS
 PAGE: Final = 500
 MAX_STREAMS: Final = 64
 STREAMS_OF_ONE_CLIENT: Final = 8
-# Rings in this process come at once; what another process accepted is seen by asking.
+# Operations that another process accepted are found by polling.
 POLL_S: Final = 1.0
 SEND_TIMEOUT_S: Final = 30.0
 
-# What the reference directory closes with; the reason tells.
+# As the reference directory; the close reason names the error.
 _CLOSE_NORMAL: Final = 1000
 _CLOSE_TRY_LATER: Final = 1013
 _TRY_AGAIN: Final = (429, 503)
@@ -45,44 +45,31 @@ _TRY_AGAIN: Final = (429, 503)
 _DATABASE_AWAY: Final = (PoolTimeout, psycopg.OperationalError)
 
 
-class Bell:
-    """Wakes everyone who waits, and keeps nothing."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def ring(self) -> None:
-        self._event.set()
-        self._event = asyncio.Event()
-
-    @property
-    def next_ring(self) -> asyncio.Event:
-        """Set at the next ring. Take it before looking for news: a ring that comes
-        while one looks is not missed then."""
-        return self._event
-
-
 class ExportStream:
-    """The `/export/stream` endpoint. `now_ms` is the directory's clock."""
+    """The `/export/stream` endpoint; `now_ms` is the directory's clock."""
 
     def __init__(
         self,
         pool: Pool,
-        bell: Bell,
         now_ms: Callable[[], int],
         *,
         poll_s: float = POLL_S,
         send_timeout_s: float = SEND_TIMEOUT_S,
     ) -> None:
         self._pool = pool
-        self._bell = bell
         self._now_ms = now_ms
         self._poll_s = poll_s
         self._send_timeout_s = send_timeout_s
         self._clients: Counter[str] = Counter()
+        self._new_entries = asyncio.Event()
+
+    def notify(self) -> None:
+        """Wake all streams after an operation was accepted."""
+        self._new_entries.set()
+        self._new_entries = asyncio.Event()
 
     async def serve(self, socket: WebSocket) -> None:
-        """Serves one reader until it leaves, falls behind, or asks for the wrong."""
+        """Serve one reader until it leaves, falls behind or is refused."""
         text = socket.query_params.get("cursor")
         if text is not None and parse_number(text) is None:
             await _deny(socket, 400, "Invalid cursor parameter")
@@ -96,7 +83,7 @@ class ExportStream:
             return
         self._clients[client] += 1
         try:
-            # Looked up first: what comes in after we accept is the reader's.
+            # Before accepting, so that the reader gets every later operation.
             newest = await run_in_threadpool(self._newest)
             await socket.accept()
             cursor = None if text is None else parse_number(text)
@@ -107,7 +94,7 @@ class ExportStream:
             self._clients -= Counter({client: 1})
 
     async def _run(self, socket: WebSocket, position: int, newest: int) -> None:
-        # A reader says nothing, but its leaving is only seen by listening.
+        # A disconnect is only noticed by receiving.
         left = asyncio.create_task(_until_left(socket))
         sending = asyncio.create_task(self._send(socket, position, newest))
         code = _CLOSE_NORMAL
@@ -121,16 +108,19 @@ class ExportStream:
                 task.cancel()
             await asyncio.gather(left, sending, return_exceptions=True)
         if reason is not None:
-            # To a reader that takes nothing, not even the reason can be said.
+            # A reader that does not read cannot be closed either.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._send_timeout_s):
                     await socket.close(code, reason)
 
     async def _send(self, socket: WebSocket, position: int, newest: int) -> str | None:
-        """Sends until it must close: the reason, or None when the reader left."""
+        """Send until the stream must close; return the reason, or None if the reader
+        left.
+        """
         if position > newest:
             return FUTURE_CURSOR
-        ring = self._bell.next_ring
+        # Taken before reading, so that no notification is missed.
+        new_entries = self._new_entries
         page = await run_in_threadpool(self._page, position)
         if page and page[0].entry.created_ms < self._now_ms() - CATCH_UP_MS:
             return OUTDATED_CURSOR
@@ -146,8 +136,10 @@ class ExportStream:
                     return None
                 position = row.seq
             if len(page) < PAGE:
-                await _wait(ring, self._poll_s)
-            ring = self._bell.next_ring
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll_s):
+                        await new_entries.wait()
+            new_entries = self._new_entries
             page = await run_in_threadpool(self._page, position)
 
     def _newest(self) -> int:
@@ -157,12 +149,6 @@ class ExportStream:
     def _page(self, after: int) -> list[SequencedEntry]:
         with self._pool.connection() as conn:
             return export_after_seq(conn, after, PAGE)
-
-
-async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
 
 
 async def _until_left(socket: WebSocket) -> None:

@@ -1,4 +1,4 @@
-"""Limits of one address for operations, beside the directory's limits by DID."""
+"""Rate limits of operations by client address, besides those by DID."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from network.server.admission import admission_of
 from network.server.rate_limit import RateLimit
-from plc.operation import AnyOperation
+from plc.operation_format import AnyOperation
 
 BYPASS_HEADER: Final = "x-ratelimit-bypass"
 
@@ -17,10 +17,10 @@ _WINDOW_S: Final = 300.0
 
 
 class SubmissionLimits:
-    """New DIDs and operations of one address in five minutes.
+    """Limits of new DIDs and operations of one address in five minutes.
 
-    A request with `bypass_key` in its `x-ratelimit-bypass` header is not counted: that
-    of a PDS of the same operator, which speaks for many accounts.
+    Requests with `bypass_key` in the `x-ratelimit-bypass` header are exempt, for a PDS
+    of the same operator.
     """
 
     def __init__(
@@ -35,7 +35,9 @@ class SubmissionLimits:
         self._bypass_key = bypass_key
 
     def take(self, request: Request, operation: AnyOperation) -> None:
-        """Count an operation before it is verified. Raises XrpcError 429."""
+        """Count an operation before it is verified; raise XrpcError 429 above the
+        limit.
+        """
         if self._is_exempt(request):
             return
         admission = admission_of(request.scope)

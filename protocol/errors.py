@@ -1,43 +1,30 @@
-"""What can be wrong with bytes and values that came from outside.
-
-ProtocolError
-├── InvalidSyntaxError       an identifier or a string format
-├── InvalidEncodingError     CBOR, CAR, JSON, a frame, a varint, a CID
-│   └── TruncatedError       it was fine as far as it went
-├── InvalidSignatureError    a signature or a key
-├── InvalidTreeError         a Merkle search tree or a claim about it
-├── MissingBlockError        a block that had to be there
-├── LimitExceededError       well formed, but beyond a bound
-├── InvalidRecordError       a record (or value) against its lexicon
-└── InvalidLexiconError      a lexicon document itself
-DesynchronizedError          the input is fine, it is we who are behind
-"""
+"""Errors of bytes and values from outside: ProtocolError, and DesynchronizedError."""
 
 from __future__ import annotations
 
 
 class ProtocolError(Exception):
-    """Bytes or values that break a rule of the protocol."""
+    """Input that breaks a rule of the protocol."""
 
 
 class InvalidSyntaxError(ProtocolError):
-    """A string that is not the identifier or format it should be."""
+    """A string that is not the identifier or format that it should be."""
 
 
 class InvalidEncodingError(ProtocolError):
-    """Bytes or JSON that do not decode, or not in the one canonical form."""
+    """Bytes or JSON that do not decode, or are not in canonical form."""
 
 
 class TruncatedError(InvalidEncodingError):
-    """A file or stream that stops in the middle: asking again may help."""
+    """A file or stream that ends early; another try may help."""
 
 
 class InvalidSignatureError(ProtocolError):
-    """A signature that does not verify, or a key that cannot be one."""
+    """A signature that does not verify, or an invalid key."""
 
 
 class InvalidTreeError(ProtocolError):
-    """A Merkle search tree that breaks its shape, or does not prove a claim."""
+    """A malformed Merkle search tree, or one that does not prove a claim."""
 
 
 class MissingBlockError(ProtocolError):
@@ -45,14 +32,14 @@ class MissingBlockError(ProtocolError):
 
 
 class LimitExceededError(ProtocolError):
-    """Input that is well formed but larger, deeper or wider than allowed."""
+    """Well-formed input that is larger, deeper or wider than allowed."""
 
 
 class InvalidRecordError(ProtocolError):
     """A value that does not fit its lexicon.
 
-    `path` points at the fault from the outermost value, as in
-    "embed.images[2].alt" ("" is the value itself); `reason` is a short phrase.
+    `path` locates the fault, as in "embed.images[2].alt"; it is empty for the value
+    itself.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -61,7 +48,9 @@ class InvalidRecordError(ProtocolError):
         self.reason = reason
 
     def inside(self, step: str) -> InvalidRecordError:
-        """The same fault, seen from a container that holds the value at `step`."""
+        """Return the same fault as seen from the container that holds the value at
+        `step`.
+        """
         if not self.path:
             path = step
         elif self.path.startswith("["):
@@ -76,4 +65,4 @@ class InvalidLexiconError(ProtocolError):
 
 
 class DesynchronizedError(Exception):
-    """The message does not follow on from the state we hold: a resync is due."""
+    """A message that does not follow the state we hold; the repo needs a resync."""

@@ -24,6 +24,7 @@ _NOBODY = "did:plc:nobody"
 """A filter that matches nothing, for a handle that does not resolve."""
 
 Sort = Literal["latest", "top"]
+ResolveHandle = Callable[[str], str | None]
 
 
 class InvalidQueryError(ValueError):
@@ -88,25 +89,18 @@ _OPERATORS = {
     "has": "features",
     "is": "features",
 }
+_NORMALIZE: dict[str, Callable[[str], str]] = {
+    "langs": lambda value: value.lower().split("-")[0],
+    "domains": normalize_domain,
+    "urls": normalize_url,
+}
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-
-
-@dataclass(slots=True)
-class _Parts:
-    required: list[Clause] = field(default_factory=list)
-    excluded: list[Clause] = field(default_factory=list)
-    lists: dict[str, list[str]] = field(default_factory=dict)
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def add(self, name: str, value: str) -> None:
-        self.lists.setdefault(name, []).append(value)
 
 
 def parse_query(
     text: str,
     *,
-    resolve_handle: Callable[[str], str | None],
+    resolve_handle: ResolveHandle,
     viewer: str | None = None,
     base: PostQuery | None = None,
 ) -> PostQuery:
@@ -116,97 +110,92 @@ def parse_query(
     """
     if len(text.encode("utf-8", "replace")) > MAX_QUERY_BYTES:
         raise InvalidQueryError(f"the query is over {MAX_QUERY_BYTES} bytes")
-    parts = _Parts()
+    parser = _Parser(resolve_handle, viewer)
     for match in _PART.finditer(text):
-        _read_part(match, parts, resolve_handle, viewer)
-        if len(parts.required) + len(parts.excluded) > MAX_CLAUSES:
+        parser.read(match)
+        if len(parser.required) + len(parser.excluded) > MAX_CLAUSES:
             raise InvalidQueryError(f"more than {MAX_CLAUSES} words and phrases")
-    base = base or PostQuery()
-    lists: dict[str, Any] = {
-        name: (*getattr(base, name), *values) for name, values in parts.lists.items()
-    }
-    return replace(
-        base,
-        required=(*base.required, *parts.required),
-        excluded=(*base.excluded, *parts.excluded),
-        since=parts.since or base.since,
-        until=parts.until or base.until,
-        **lists,
-    )
+    return parser.extend(base or PostQuery())
 
 
-def _read_part(
-    match: re.Match[str],
-    parts: _Parts,
-    resolve_handle: Callable[[str], str | None],
-    viewer: str | None,
-) -> None:
-    negated, operator = match["neg"] is not None, match["op"]
-    phrase, bare = match["phrase"], match["bare"]
-    value = phrase if phrase is not None else bare
-    target = _OPERATORS.get(operator) if operator else None
-    if operator and target is None:
-        # `https://…`, `12:30` and the like are words.
-        value, target = f"{operator}:{value}", None
-    if target is not None and value:
-        _add_filter(target, value, negated, parts, resolve_handle, viewer)
-        return
-    if phrase is None and len(value) > 1 and value[0] in "#＃":
-        parts.add("excluded_tags" if negated else "tags", normalize_tag(value[1:]))
-        return
-    if phrase is None and value.startswith("@") and is_handle(value[1:]):
-        _add_filter("mentions", value[1:], negated, parts, resolve_handle, viewer)
-        return
-    _add_words(value, phrase is not None, negated, parts)
+@dataclass(slots=True)
+class _Parser:
+    resolve_handle: ResolveHandle
+    viewer: str | None
+    required: list[Clause] = field(default_factory=list)
+    excluded: list[Clause] = field(default_factory=list)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+    times: dict[str, datetime] = field(default_factory=dict)
 
+    def read(self, match: re.Match[str]) -> None:
+        negated, operator = match["neg"] is not None, match["op"]
+        phrase, bare = match["phrase"], match["bare"]
+        value = phrase if phrase is not None else bare
+        target = _OPERATORS.get(operator) if operator else None
+        if operator and target is None:
+            # `https://…`, `12:30` and the like are words.
+            value = f"{operator}:{value}"
+        if target is not None and value:
+            self._add_filter(target, value, negated)
+        elif phrase is None and len(value) > 1 and value[0] in "#＃":
+            name = "excluded_tags" if negated else "tags"
+            self._add(name, normalize_tag(value[1:]))
+        elif phrase is None and value.startswith("@") and is_handle(value[1:]):
+            self._add_filter("mentions", value[1:], negated)
+        else:
+            self._add_words(value, phrase is not None, negated)
 
-def _add_words(value: str, quoted: bool, negated: bool, parts: _Parts) -> None:
-    tokens = tokenize(value)
-    if not tokens:
-        return
-    together = quoted or is_cjk(value) or negated
-    clauses = [Clause(tuple(tokens))] if together else [Clause((t,)) for t in tokens]
-    (parts.excluded if negated else parts.required).extend(clauses)
+    def extend(self, base: PostQuery) -> PostQuery:
+        changes: dict[str, Any] = {
+            name: (*getattr(base, name), *values) for name, values in self.lists.items()
+        }
+        changes |= self.times
+        return replace(
+            base,
+            required=(*base.required, *self.required),
+            excluded=(*base.excluded, *self.excluded),
+            **changes,
+        )
 
+    def _add(self, name: str, value: str) -> None:
+        self.lists.setdefault(name, []).append(value)
 
-def _add_filter(
-    target: str,
-    value: str,
-    negated: bool,
-    parts: _Parts,
-    resolve_handle: Callable[[str], str | None],
-    viewer: str | None,
-) -> None:
-    if target in ("since", "until"):
-        if negated:
-            raise InvalidQueryError(f"-{target}: has no meaning; leave out the minus")
-        setattr(parts, target, parse_moment(value))
-        return
-    if target == "features":
-        feature = value.lower()
-        if feature not in FEATURES:
-            known = ", ".join(FEATURES)
-            raise InvalidQueryError(f"has:{value} is not known; try {known}")
-        parts.add("excluded_features" if negated else "features", feature)
-        return
-    if target in ("authors", "mentions"):
-        did = resolve_account(value, resolve_handle, viewer)
-        if negated and target == "mentions":
-            raise InvalidQueryError("-mentions: is not supported")
-        parts.add("excluded_authors" if negated else target, did)
-        return
-    if negated:
-        raise InvalidQueryError(f"a minus before {target[:-1]}: is not supported")
-    cleaned = {
-        "langs": lambda v: v.lower().split("-")[0],
-        "domains": normalize_domain,
-        "urls": normalize_url,
-    }[target](value)
-    parts.add(target, cleaned)
+    def _add_words(self, value: str, quoted: bool, negated: bool) -> None:
+        tokens = tokenize(value)
+        if not tokens:
+            return
+        if quoted or negated or is_cjk(value):
+            clauses = [Clause(tuple(tokens))]
+        else:
+            clauses = [Clause((token,)) for token in tokens]
+        (self.excluded if negated else self.required).extend(clauses)
+
+    def _add_filter(self, target: str, value: str, negated: bool) -> None:
+        if target in ("since", "until"):
+            if negated:
+                raise InvalidQueryError(
+                    f"-{target}: has no meaning; leave out the minus"
+                )
+            self.times[target] = parse_moment(value)
+        elif target == "features":
+            feature = value.lower()
+            if feature not in FEATURES:
+                known = ", ".join(FEATURES)
+                raise InvalidQueryError(f"has:{value} is not known; try {known}")
+            self._add("excluded_features" if negated else "features", feature)
+        elif target == "authors":
+            did = resolve_account(value, self.resolve_handle, self.viewer)
+            self._add("excluded_authors" if negated else "authors", did)
+        elif negated:
+            raise InvalidQueryError(f"a minus before {target[:-1]}: is not supported")
+        elif target == "mentions":
+            self._add(target, resolve_account(value, self.resolve_handle, self.viewer))
+        else:
+            self._add(target, _NORMALIZE[target](value))
 
 
 def resolve_account(
-    value: str, resolve_handle: Callable[[str], str | None], viewer: str | None
+    value: str, resolve_handle: ResolveHandle, viewer: str | None
 ) -> str:
     """Return the DID of `me`, a DID or a handle (with or without @).
 

@@ -1,4 +1,4 @@
-"""The write side, put together: crawler, indexer and search drain on one database."""
+"""The write side: crawler, indexer and search drain on one database."""
 
 from __future__ import annotations
 
@@ -25,14 +25,10 @@ from storage.records.interning import Interner
 
 log = structlog.get_logger(__name__)
 
-# A DID is asked for again after so many seconds at the earliest.
-_REFRESH = 60.0
-_DEMO_REFRESH = 2.0
-
 
 @dataclass(frozen=True, slots=True)
 class WriteSide:
-    """What `crawl` and `worker` work with; `on_written` wakes the search drain."""
+    """Parts that `crawl` and `worker` share; `on_written` wakes the search drain."""
 
     settings: CrawlSettings
     url: str
@@ -48,7 +44,7 @@ class WriteSide:
 
 @contextmanager
 def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
-    """Everything that writes the index at `url`; closes it all at the end."""
+    """Open the write side of the index at `url`; close it at the end."""
     settings = crawl_settings(config)
     with (
         open_pool(url, max=2 * settings.backfills_at_once + 8, name="write") as pool,
@@ -97,7 +93,7 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
 
 @contextmanager
 def event_log(config: Config, pool: Pool) -> Iterator[Callable[[], None]]:
-    """Numbers and bounds the event log; gives what to call when it may have grown."""
+    """Number and prune the event log; yield a function that announces new events."""
     keep = EventRetention(config.event_log_hours, config.event_log_mb)
     with event_numbering(pool, keep, idle=not config.event_log) as numbering:
         yield numbering.wake if config.event_log else _nothing
@@ -108,13 +104,13 @@ def _nothing() -> None:
 
 
 def mirror_opener(config: Config, pool: Pool) -> Callable[[], MirrorLookup] | None:
-    """Look-ups in the mirror of the directory, when one is kept here."""
+    """Return a factory of lookups in the mirror of the directory, if there is one."""
     if not config.plc_mirror:
         return None
     return lambda: MirrorLookup(pool, config.directory_url)
 
 
 def add_configured_hosts(config: Config, side: WriteSide) -> None:
-    """Make the operator's hosts and relays known before anything is crawled."""
+    """Store the configured hosts and relays."""
     with side.pool.connection() as conn:
         add_configured(conn, config.hosts, config.relays, side.settings)

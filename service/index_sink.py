@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg.errors import LockNotAvailable
 
-from crawler.sink import FetchedRepo
 from indexer.account import purge_deleted
 from indexer.apply import apply_batch
 from indexer.identity import save_handles
@@ -20,7 +19,7 @@ from indexer.repos.checkout import (
     CheckoutResult,
     StaleCheckoutError,
 )
-from indexer.repos.repo_batch import BatchChangedError, import_fresh
+from indexer.repos.repo_batch import BatchChangedError, FetchedRepo, import_fresh
 from indexer.repos.repo_diff import DiffMismatchError, apply_diff
 from indexer.repos.scope_removal import remove_outside
 from indexer.repos.selected import keep_wanted
@@ -37,7 +36,7 @@ from storage.records.interning import Interner
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """What became of a batch; see `crawler.sink.Applied`."""
+    """Result of a batch; see `crawler.sink.Applied`."""
 
     applied: int
     desynchronized: Sequence[Did]

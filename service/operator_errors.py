@@ -1,18 +1,18 @@
-"""Errors of running Bigworld, as opposed to errors of what it reads.
+"""Errors for the operator, each with a message that says what to do.
 
 ServiceError
  ├─ ConfigError            a setting is missing or wrong
- ├─ NoDatabaseError        there is no database yet, or none that answers
- ├─ EmbeddedServerError    PostgreSQL or Valkey of ours does not run
+ ├─ NoDatabaseError        there is no database, or it does not answer
+ ├─ EmbeddedServerError    the embedded PostgreSQL or Valkey does not run
  │   └─ FolderInUseError   another process supervises it
- └─ SeedingError           the demo network could not be filled
+ └─ SeedingError           the demo network could not be seeded
 """
 
 from __future__ import annotations
 
 
 class ServiceError(Exception):
-    """Something the operator must know; the message says what to do."""
+    """A failure for the operator; the message says what to do."""
 
 
 class ConfigError(ServiceError):
@@ -20,7 +20,7 @@ class ConfigError(ServiceError):
 
 
 class NoDatabaseError(ServiceError):
-    """There is no database yet, or none that answers."""
+    """There is no database, or it does not answer."""
 
 
 class EmbeddedServerError(ServiceError):
@@ -28,7 +28,7 @@ class EmbeddedServerError(ServiceError):
 
 
 class FolderInUseError(EmbeddedServerError):
-    """Another process supervises the server of this folder: `pid`, if it is known."""
+    """Another process, `pid` if known, supervises the server of this folder."""
 
     def __init__(self, message: str, pid: int | None = None) -> None:
         super().__init__(message)
@@ -36,4 +36,4 @@ class FolderInUseError(EmbeddedServerError):
 
 
 class SeedingError(ServiceError):
-    """The demo network could not be filled."""
+    """The demo network could not be seeded."""

@@ -1,6 +1,6 @@
-"""The ways out of a process: a guarded client, and identities resolved with it.
+"""The guarded HTTP client of a process, and its identity resolver.
 
-The client is imported where it is made: the directory needs none and starts sooner.
+Imports are late: processes without a client start faster.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 def make_fetcher(
     config: Config, *, limits: HostLimits | None = None, **policy: Any
 ) -> Fetcher:
-    """The guarded client of this process. `limits` of a host are the configured ones
-    unless given."""
+    """Return a guarded client, by default with the configured limits per host."""
     from network.http.client import Fetcher
     from network.http.policy import HostLimits, Policy
 
@@ -42,7 +41,7 @@ def make_resolver(
     cache: IdentityCache | None = None,
     mirror: DocumentMirror | None = None,
 ) -> IdentityResolver:
-    """Identity resolution against the configured directory."""
+    """Return a resolver of identities with the configured directory."""
     from network.identity.resolver import IdentityLimits, IdentityResolver
 
     return IdentityResolver(

@@ -1,6 +1,6 @@
 """The provider: search, feeds and views over XRPC, its DID document, and the pages.
 
-The composition root of the read side: one page that shows what it is made of.
+This module is the composition root of the read side.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from appview.own_feeds import own_handle
 from crawler.hosts.crawl_requests import CrawlRequests
 from crawler.identities.identity_cache import PostgresIdentityCache
 from indexer.repos.export import open_export
-from mirror import methods as mirror
+from mirror import mirror_methods as mirror
 from mirror.stream_routes import stream_routes
 from network.errors import IdentityError, NetworkError
 from network.http.client import Fetcher
@@ -62,20 +62,20 @@ TOKEN_METHODS = {
     "app.bsky.feed.getPosts": ("chat.bsky.*",),
     "app.bsky.actor.getProfiles": ("chat.bsky.*",),
 }
-"""The `lxm` that tokens in use carry for a method, besides its own."""
+"""Other values of `lxm` that tokens carry for a method in practice."""
 
 FEED_SERVICE_LIMITS = HostLimits(rate=50, burst=100, concurrency=16, max_wait=5)
-"""What one feed service is asked: all readers of its feeds wait for it together."""
+"""Limits of requests to one feed service, shared by all readers of its feeds."""
 
 MAX_WAIT_S = 1.0
-"""How long a request waits for a connection before it is answered with 503."""
+"""Seconds that a request waits for a connection before it gets a 503."""
 _START_S = 30.0
 _MORE_CONNECTIONS = 8
-"""Connections for event streams and spools, beside those of the handler threads."""
+"""Connections for event streams and spools, besides those of the handler threads."""
 
 
 def did_document(config: Config) -> dict[str, Any]:
-    """What `did:web` of the provider resolves to."""
+    """Return the DID document of the provider."""
     did = config.provider_did
     handle = own_handle(did)
     return {
@@ -90,7 +90,7 @@ def did_document(config: Config) -> dict[str, Any]:
 
 
 def audiences(config: Config) -> frozenset[str]:
-    """The names that a token for us may carry: each DID alone and with a service."""
+    """Return the accepted audiences of tokens: each DID alone and with a service."""
     names = {config.provider_did, *config.audiences}
     dids = [name for name in names if "#" not in name]
     return frozenset(names | {f"{did}#{name}" for did in dids for name in SERVICES})
@@ -103,7 +103,7 @@ def make_appview(
     resolver: IdentityResolver,
     fetcher: Fetcher,
 ) -> AppView:
-    """The read side with everything it reaches."""
+    """Return the read side with its dependencies."""
 
     async def resolve_handle(handle: str, *, refresh: bool = False) -> str | None:
         try:
@@ -136,7 +136,7 @@ def make_server(
     observe: Callable[[str, int, float], None] | None = None,
     check_output: bool = False,
 ) -> XrpcServer:
-    """All XRPC methods behind service authentication."""
+    """Return the server of all XRPC methods, with service authentication."""
 
     def use_once(iss: str, jti: str, exp: int) -> bool:
         with app.pool.connection() as conn:
@@ -158,7 +158,7 @@ def make_server(
         use_policy=config.token_use,
         is_active=is_active,
         lxm=TOKEN_METHODS,
-        # For getFeed a PDS makes the token out to the service of the feed.
+        # For getFeed a PDS issues the token to the service of the feed.
         any_audience=[GET_FEED],
     )
     server = XrpcServer(
@@ -189,10 +189,10 @@ def create_app(
 
     Private state is in the database at `private_url`, by default beside the index.
 
-    `operator_routes` ask for the operator's password.
+    `operator_routes` require the operator's password.
     """
     resources = ExitStack()
-    # Each thread that answers requests gets the one connection that it needs.
+    # Each thread that answers requests needs one connection.
     pool = resources.enter_context(
         open_pool(
             url,
@@ -216,7 +216,7 @@ def create_app(
     names = resources.enter_context(
         open_pool(url, max=4, name="provider-names", timeout=MAX_WAIT_S)
     )
-    # Only a request is in a hurry: a database that has just been started may be slow.
+    # A database that has just started may be slow.
     names.wait(_START_S)
     fetcher = make_fetcher(config, limits=FEED_SERVICE_LIMITS)
     resolver = make_resolver(
@@ -226,7 +226,7 @@ def create_app(
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
     app = make_appview(config, pool, private, resolver, fetcher)
-    # Of its own: a page of pictures must not use up what a host is asked otherwise.
+    # A separate client: images must not use up the limits of other requests.
     image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output

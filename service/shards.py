@@ -1,4 +1,4 @@
-"""Shards of the live ingest: how their processes are started, and what runs in one."""
+"""Processes of the shards of the live ingest."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ _WATCH_EVERY: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """What the process of a shard must know; it is sent there. `settings` and `url`
-    are the crawler's own, `make_sink` makes what it writes with."""
+    """Settings of a shard, sent to its process; `make_sink` makes its sink."""
 
     settings: CrawlSettings
     url: str
@@ -45,7 +44,7 @@ class ShardPlan:
         self, number: int, frames: socket.socket, control: socket.socket
     ) -> BaseProcess:
         """Start a shard's process; see `crawler.shards.shard_link.StartShard`."""
-        # Processes fork off one that has no threads and has loaded all of this.
+        # Processes fork from one without threads that has loaded this module.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         process = context.Process(
@@ -61,19 +60,19 @@ class ShardPlan:
 def _run_shard(
     plan: ShardPlan, number: int, frames: socket.socket, control: socket.socket
 ) -> None:
-    # Ctrl-C reaches all processes of a terminal; the router tells us when to end.
+    # Ctrl-C reaches all processes of a terminal; the router stops the shards.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs.configure(form=plan.log_format, level=plan.log_level)
     started = threading.Event()
     threading.Thread(target=_watch_router, args=(control, started), daemon=True).start()
 
     def hold(conn: Conn) -> None:
-        # What was said of this shard may be true no more, once another is at work.
+        # Another process may hold this shard: then our state is stale.
         if not leases.hold_shard(conn, number):
-            raise psycopg.OperationalError(f"shard {number} is at work already")
+            raise psycopg.OperationalError(f"shard {number} already runs")
         conn.commit()
-        # The next crawler began when our router was gone, and may not have waited for
-        # a lock that was only taken now.
+        # If the router is gone, a new crawler may run already, which did not wait for
+        # this lock.
         _leave_if_abandoned(control)
 
     with (
@@ -103,7 +102,7 @@ def _run_shard(
 
 
 def is_abandoned(control: socket.socket) -> bool:
-    """Whether the router at the other end is gone."""
+    """Return True if the router at the other end is gone."""
     try:
         return control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except BlockingIOError:
@@ -118,6 +117,6 @@ def _leave_if_abandoned(control: socket.socket) -> None:
 
 
 def _watch_router(control: socket.socket, started: threading.Event) -> None:
-    """Until the shard listens itself: its start may wait for the database for long."""
+    """Exit if the router goes while the shard starts, which may take long."""
     while not started.wait(_WATCH_EVERY):
         _leave_if_abandoned(control)

@@ -1,7 +1,7 @@
-"""The scheduled tasks: which function of which room runs how often.
+"""The scheduled tasks and their intervals.
 
-Each is one bounded batch that claims its work in Postgres, so it may run twice or not
-at all.
+Each is a bounded batch that claims its work in Postgres, so that it may run twice or
+not at all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 _DRAIN_BATCH = 2_000
 _AUDIT_EVERY_S = 60.0
 _PURGED_ACCOUNTS = 10
-# No older look-up is ever used; of let-in accounts all are kept.
+# Older lookups are never used; those of admitted accounts are kept.
 _LOOKUP_AGE_S = 7 * 86_400.0
 _LOOKUP_ROWS = 2_000_000
 _TRIMMED_ROWS = 10_000
@@ -41,33 +41,32 @@ Work = Callable[[WriteSide], Any]
 
 @dataclass(frozen=True, slots=True)
 class ScheduledTask:
-    """What to run, and every how many seconds."""
+    """A function and its interval in seconds."""
 
     work: Work
     every_s: float
 
 
 def _drain_search(side: WriteSide) -> int:
-    """The crawl drains as it writes; this covers what it left when it was killed."""
+    """Drain what a killed crawl left in the outbox."""
     with side.pool.connection() as conn:
         return drain_outbox(conn, side.engine, TEXTS, _DRAIN_BATCH)
 
 
 def _refresh_words(side: WriteSide) -> int:
-    """The words that spelling mistakes are mended to."""
+    """Refresh the words of spelling correction."""
     with side.pool.connection() as conn:
         return refresh_words(conn)
 
 
 def _forget_tokens(side: WriteSide) -> int:
-    """Used service tokens need not be remembered once they have expired."""
+    """Forget used service tokens that have expired."""
     with side.pool.connection() as conn:
         return forget_expired_jtis(conn, time.time())
 
 
 def _trim_identities(side: WriteSide) -> int:
-    """Cached look-ups that are too old or too many: all of them, however fast they
-    came in, some at a time."""
+    """Evict cached identities that are too old or too many, some at a time."""
     trimmed = 0
     while True:
         with side.pool.connection() as conn:
@@ -77,13 +76,12 @@ def _trim_identities(side: WriteSide) -> int:
             trimmed += some
             if some < _TRIMMED_ROWS:
                 return trimmed
-            # How many are left is read there.
+            # The eviction reads the number of rows from the statistics.
             conn.execute("ANALYZE identity, handle_cache")
 
 
 def _audit_sample(side: WriteSide) -> Mapping[Verdict, int]:
-    """Repos drawn at random, held against what was signed and against their hosts;
-    what is wrong is fetched again."""
+    """Audit repos drawn at random, and resync those that differ."""
     per_run = side.audit_per_hour * _AUDIT_EVERY_S / 3_600.0
     return audit_step(side.pool, side.interner, side.open_outside, per_run=per_run)
 
@@ -112,15 +110,15 @@ TASKS: Mapping[str, ScheduledTask] = {
 
 
 def intervals() -> dict[str, float]:
-    """Task name -> seconds between runs, for the schedule."""
+    """Return the seconds between runs by task name."""
     return {name: task.every_s for name, task in TASKS.items()}
 
 
 def register(app: Celery, side: WriteSide, metrics: TaskMetrics) -> None:
-    """Give the application its tasks, bound to the parts that they work with."""
+    """Register the tasks with the application, bound to the write side."""
     with side.pool.connection() as conn:
         forget_heartbeats(conn, TASK_PULSE, [f"{TASK_PULSE}{name}" for name in TASKS])
-        # One that never once ends is late too, from now on.
+        # A task that never ends counts as late from now on.
         for name, task in TASKS.items():
             first_beat(conn, f"{TASK_PULSE}{name}", {"every_s": task.every_s})
     for name, task in TASKS.items():
@@ -134,7 +132,7 @@ def _bind(
         started = time.monotonic()
         with metrics.run(name):
             result = task.work(side)
-        # Only what went well counts as a pulse: a task that always fails is late.
+        # Failures give no heartbeat: a task that always fails is late.
         seconds = round(time.monotonic() - started, 3)
         with side.pool.connection() as conn:
             beat(

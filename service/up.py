@@ -1,7 +1,7 @@
 """`bigworld up`: a whole network under one command.
 
-PostgreSQL, Valkey, the migrations, then every server as a child process; the demo
-network is seeded once. Ctrl-C stops all of it, and the data stays.
+Starts PostgreSQL and Valkey, migrates, then runs every server as a child process. The
+demo network is seeded once. Ctrl-C stops everything and keeps the data.
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
-import psycopg
-from psycopg import conninfo, sql
 from pydantic import SecretStr
 from rich.console import Console
 
@@ -38,11 +35,13 @@ from service.runtime.databases import (
     PDS,
     PLC,
     PRIVATE,
-    database_name,
+    Database,
     embedded_postgres,
     embedded_valkey,
     is_current,
+    migrate,
     own_url,
+    sibling_database,
 )
 from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
 from service.runtime.embedded.embedded_server import EmbeddedServer
@@ -57,7 +56,7 @@ _LAST_PAUSE_S = 60.0
 _ABORT_PATIENCE_S = 1.0
 _KILLED = 130
 _METRICS_PORTS = {"crawl": 0, "worker": 1, "serve": 2}
-# Our own servers on loopback may be crawled as fast as they answer.
+# Our own servers on loopback are crawled without limits.
 _DEMO_REQUESTS_PER_S = 500.0
 _DEMO_CONCURRENCY = 16
 
@@ -65,20 +64,7 @@ T = TypeVar("T")
 
 
 class _StoppedError(BaseException):
-    """The user asked to stop while something was still starting. No library that
-    catches Exception may swallow it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Database:
-    """A database of the run: migration target and, for a PDS, its letter."""
-
-    target: str
-    part: str = ""
-
-    @property
-    def name(self) -> str:
-        return database_name(self.target, self.part)
+    """An interrupt during the start; no library that catches Exception swallows it."""
 
 
 def run(config: Config, console: Console | None = None) -> None:
@@ -89,8 +75,8 @@ def run(config: Config, console: Console | None = None) -> None:
     if not foreign:
         config = _demo_config(demo_network.at_remembered_ports(config))
     if not config.home.exists():
-        # Refused before anything is made. In a home that is there, the ports may be
-        # those of the network that runs in it already.
+        # Fail before anything is created. In an existing home, the lock comes first:
+        # the network that runs there may use the ports.
         _check_ports(config, is_demo=not foreign)
     make_home(config.home)
     with hold_home(config.home), Report(console) as report:
@@ -114,7 +100,7 @@ def _demo_config(config: Config) -> Config:
 
 
 class _Run:
-    """One run, from the first server to the last goodbye."""
+    """One run of `up`, from start to stop."""
 
     def __init__(self, config: Config, report: Report, *, is_demo: bool) -> None:
         self._config = config
@@ -129,14 +115,14 @@ class _Run:
         self._accounts: list[dict[str, str]] = []
 
     def interrupt(self) -> None:
-        """Begin to stop, from a signal handler; kill everything the second time."""
+        """Begin to stop, from a signal handler; kill everything at the second call."""
         if self._stop.is_set():
             self._report.say("killed; the data stay, and the next start recovers them")
             self._kill()
         self._stop.set()
         self._report.say("stopping (Ctrl-C again kills)")
         if not self._is_ready:
-            # Whatever waits for a start need not go on.
+            # Abort any wait of the start.
             raise _StoppedError
 
     def _kill(self) -> None:
@@ -155,29 +141,29 @@ class _Run:
                 note_running(self._config)
                 self._start_children(urls)
                 if self._is_demo:
-                    self._settle(urls[_Database(INDEX)])
+                    self._settle(urls[Database(INDEX)])
                 self._announce()
                 self._is_ready = True
                 while not self._stop.wait(_TICK_S):
-                    self._look()
+                    self._supervise()
             except _StoppedError:
                 pass
         self._report.say("stopped; the data stay in " + str(self._config.home))
 
     def _patience(self) -> float | None:
-        """Seconds for each part to stop; little for what has only begun."""
+        """Return the seconds that each part may take to stop; few during a start."""
         return None if self._is_ready else _ABORT_PATIENCE_S
 
-    def _start_stores(self, stack: ExitStack) -> dict[_Database, str]:
-        """Start what is not the user's own; returns the URL of every database."""
+    def _start_stores(self, stack: ExitStack) -> dict[Database, str]:
+        """Start the embedded stores and migrate; return the URL of every database."""
         config = self._config
-        databases = [_Database(INDEX)]
+        databases = [Database(INDEX)]
         private = own_url(config, PRIVATE)
         if private is None:
-            databases.append(_Database(PRIVATE))
+            databases.append(Database(PRIVATE))
         if self._is_demo:
-            databases += [_Database(PLC)]
-            databases += [_Database(PDS, letter) for letter in demo_network.LETTERS]
+            databases += [Database(PLC)]
+            databases += [Database(PDS, letter) for letter in demo_network.LETTERS]
         if config.database_url is None:
             self._report.say("starting PostgreSQL")
             self._postgres = postgres = embedded_postgres(config)
@@ -187,9 +173,9 @@ class _Run:
             urls = {each: postgres.url(each.name) for each in databases}
         else:
             own = config.database_url.get_secret_value()
-            urls = {each: _sibling_database(own, each) for each in databases}
+            urls = {each: sibling_database(own, each) for each in databases}
         if private is not None:
-            urls[_Database(PRIVATE)] = private
+            urls[Database(PRIVATE)] = private
         if config.broker_url is None:
             self._report.say("starting Valkey")
             self._valkey = embedded_valkey(config)
@@ -197,7 +183,7 @@ class _Run:
         for database, url in urls.items():
             if not is_current(url, database.target):
                 self._report.say(f"preparing database {database.name}")
-                _migrate(url, database.target)
+                migrate(url, database.target)
         return urls
 
     def _start_server(self, server: EmbeddedServer, stack: ExitStack) -> None:
@@ -211,16 +197,16 @@ class _Run:
         stack.callback(stop)
         server.start()
 
-    def _start_children(self, urls: dict[_Database, str]) -> None:
-        index = urls[_Database(INDEX)]
+    def _start_children(self, urls: dict[Database, str]) -> None:
+        index = urls[Database(INDEX)]
         if self._is_demo:
-            self._start("plc", ["plc"], urls[_Database(PLC)])
+            self._start("plc", ["plc"], urls[Database(PLC)])
             for letter in demo_network.LETTERS:
-                url = urls[_Database(PDS, letter)]
+                url = urls[Database(PDS, letter)]
                 self._start(f"pds-{letter}", ["pds", letter], url)
         elif self._config.plc_mirror:
             self._start("plc", ["plc", "--mirror"], index)
-        private = urls[_Database(PRIVATE)]
+        private = urls[Database(PRIVATE)]
         self._start("serve", ["serve"], index, private_url=private)
         self._start("crawl", ["crawl"], index)
         if self._is_demo:
@@ -229,7 +215,7 @@ class _Run:
                 port = self._config.pds_port(letter)
                 self._wait_for_health(port, "/xrpc/_health")
         self._wait_for_health(self._config.provider_port, "/xrpc/_health")
-        # Housekeeping: nobody waits for it, and its tasks survive being killed.
+        # The network is usable without the worker, and its tasks survive a kill.
         self._start("worker", ["worker", "--beat"], index, expendable=True)
 
     def _start(
@@ -248,7 +234,7 @@ class _Run:
             "migrate": False,
         }
         if self._config.metrics_port:
-            # Processes with metrics on one machine need ports of their own.
+            # Each process serves metrics on its own port.
             port = self._config.metrics_port + _METRICS_PORTS.get(name, 0)
             update["metrics_port"] = port
         if self._valkey is not None:
@@ -267,10 +253,10 @@ class _Run:
                 self._supervisor.check()
 
     def _settle(self, index_url: str) -> None:
-        """Seed the demo network once, and wait until all of it can be found."""
+        """Seed the demo network once, and wait until it is indexed."""
         state = demo_network.load_state(self._config)
         if not state["done"]:
-            self._patiently(lambda: self._seed(state))
+            self._with_retries(lambda: self._seed(state))
             self._wait_until_indexed(index_url)
         self._accounts = state["accounts"]
 
@@ -278,13 +264,12 @@ class _Run:
         report = self._report
         asyncio.run(demo_network.seed(self._config, state, report.count, report.say))
 
-    def _patiently(self, work: Callable[[], T]) -> T:
-        """Do work that talks to the demo servers until it succeeds: on a slow machine
-        they may take long to answer. Each try goes on where the last one stopped."""
+    def _with_retries(self, work: Callable[[], T]) -> T:
+        """Call `work` until it succeeds; demo servers may be slow to answer."""
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                return self._apart(work)
+                return self._in_thread(work)
             except (SeedingError, NetworkError) as error:
                 self._report.say(f"{error}; next try in {pause:.0f} s")
             ends = time.monotonic() + pause
@@ -293,12 +278,14 @@ class _Run:
             pause = min(2 * pause, _LAST_PAUSE_S)
 
     def _wait_until_indexed(self, index_url: str) -> None:
-        revs = self._patiently(
+        revs = self._with_retries(
             lambda: asyncio.run(demo_network.newest_revs(self._config))
         )
+        from demo.indexing import count_indexed
+
         best, moved = -1, time.monotonic()
         while best < len(revs):
-            indexed = demo_network.count_indexed(index_url, revs)
+            indexed = count_indexed(index_url, revs)
             if indexed > best:
                 best, moved = indexed, time.monotonic()
                 self._report.count("indexed", indexed, len(revs))
@@ -306,7 +293,7 @@ class _Run:
                 moved = time.monotonic()
                 self._report.say(
                     f"no progress for {_STUCK_AFTER_S:.0f} s: {best} of {len(revs)} "
-                    "accounts are indexed; still waiting (Ctrl-C stops), "
+                    "accounts are indexed; waiting (Ctrl-C stops), "
                     f"see {self._config.home / 'logs' / 'crawl.log'}"
                 )
             self._tick()
@@ -329,21 +316,21 @@ class _Run:
             cap = config.account_cap or "no"
             targets = (*config.relays, *config.hosts, *config.dids)
             say(f"  crawling  {', '.join(targets)}; account cap: {cap}")
-            for line in self._apart(lambda: find_unreachable(config)):
+            for line in self._in_thread(lambda: find_unreachable(config)):
                 say(f"  {line}")
             if config.contact is None and not config.dev_network:
                 say("  set BIGWORLD_CONTACT, so that hosts can reach you")
-        say(f"  all this  {path}")
+        say(f"  endpoints {path}")
         say("  Ctrl-C stops it; the data stay.")
 
-    def _apart(self, work: Callable[[], T]) -> T:
-        """Do blocking work in a thread while the children are looked after."""
+    def _in_thread(self, work: Callable[[], T]) -> T:
+        """Do blocking work in a thread while the children are supervised."""
         future: Future[T] = Future()
 
         def run() -> None:
             try:
                 future.set_result(work())
-            except BaseException as error:  # handed to the thread that waits below
+            except BaseException as error:  # re-raised by the waiting thread
                 future.set_exception(error)
 
         threading.Thread(target=run, daemon=True).start()
@@ -354,14 +341,14 @@ class _Run:
     def _tick(self) -> None:
         if self._stop.wait(_TICK_S):
             raise _StoppedError
-        self._look()
+        self._supervise()
 
-    def _look(self) -> None:
+    def _supervise(self) -> None:
         for name, server in (("PostgreSQL", self._postgres), ("Valkey", self._valkey)):
             if server is None:
                 continue
             if not server.alive:
-                self._report.say(f"{name} stopped; it starts again")
+                self._report.say(f"{name} exited; restarting")
                 server.stop()
                 server.start()
             server.bound_log()
@@ -369,7 +356,7 @@ class _Run:
 
 
 def _check_ports(config: Config, *, is_demo: bool) -> None:
-    """Refuse ports that others use, before one of them answers in our name."""
+    """Raise ServiceError if another program uses one of our ports."""
     ports = [config.provider_port]
     if config.plc_mirror:
         ports.append(config.plc_port)
@@ -387,28 +374,8 @@ def _check_ports(config: Config, *, is_demo: bool) -> None:
                 ) from error
 
 
-def _migrate(url: str, target: str) -> None:
-    from storage import migrate
-
-    migrate.upgrade(url, target)
-
-
 def _is_healthy(client: httpx.Client, url: str) -> bool:
     try:
         return client.get(url).is_success
     except httpx.TransportError:
         return False
-
-
-def _sibling_database(index_url: str, database: _Database) -> str:
-    """The URL of a database beside the index on a server of the user's own."""
-    if database.target == INDEX:
-        return index_url
-    parameters = conninfo.conninfo_to_dict(index_url)
-    name = f"{parameters.get('dbname') or 'bigworld'}_{database.name}"
-    with psycopg.connect(index_url, autocommit=True) as conn:
-        query = "SELECT 1 FROM pg_database WHERE datname = %s"
-        if conn.execute(query, (name,)).fetchone() is None:
-            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    base, question, options = index_url.partition("?")
-    return f"{base.rpartition('/')[0]}/{name}{question}{options}"

@@ -212,7 +212,7 @@ class State:
     def _load_labels(self, subjects: Mapping[Address, str | None]) -> None:
         """Load the accepted labelers' labels. `subjects` gives the CID that is
         shown."""
-        dids = self.session.labelers.dids
+        dids = self.session.context.labelers.dids
         if not subjects or not dids:
             return
         found = load_labels(self.session.conn, dids, subjects)
@@ -282,7 +282,7 @@ class State:
 
     def is_redacted(self, subject: Address) -> bool:
         """Return True if an accepted labeler with `redact` took the subject down."""
-        redact = self.session.labelers.redact
+        redact = self.session.context.labelers.redact
         return any(
             label.val in REDACTING_LABELS and label.src in redact
             for label in self.labels.get(subject, ())

@@ -10,7 +10,7 @@ from appview.pipeline import Params
 from appview.refusals import refuse_subject
 from appview.rules import Place, shown_actors
 from appview.session import Session
-from appview.skeletons.accounts import require_account
+from appview.skeletons.named_accounts import require_account
 from appview.views.profile import profile_view
 from storage.records.backlinks import LinkPage, link_keyset
 

@@ -27,7 +27,6 @@ class PrivateChange(BlockingMethod, Generic[T]):
     auth: AuthMode = "required"
 
     def run(self, context: RequestContext, params: Params) -> None:
-        """Make the change; there is no answer."""
         viewer = require_account_of(context)
         with context.session() as session:
             found = self.find(session, params)

@@ -109,8 +109,8 @@ def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
     mute = state.session.mutes.get(actor.did)
     return present(
         muted=mute is not None and mute.is_full,
-        mutedOnlyReposts=mute is not None and mute.only_reposts,
-        mutedOnlyQuoteposts=mute is not None and mute.only_quotes,
+        mutedOnlyReposts=(mute.only_reposts or None) if mute else None,
+        mutedOnlyQuoteposts=(mute.only_quotes or None) if mute else None,
         **blocks,
         blockingByList=list_view_basic(state, held) if held else None,
         following=own(viewer.did, relation.following),

@@ -32,7 +32,8 @@ from crawler.repos.repo_import import SMALL_BYTES, StreamedImport
 from crawler.repos.sparse_hosts import SparseHosts
 from crawler.scope.admission import Placement, place_repos
 from crawler.settings import CrawlSettings
-from crawler.sink import FetchedRepo, Sink
+from crawler.sink import Sink
+from indexer.repos.repo_batch import FetchedRepo
 from network.errors import (
     BadResponseError,
     NetworkError,

@@ -7,7 +7,8 @@ from concurrent.futures import Executor
 from typing import Final
 
 from crawler.settings import MIB
-from crawler.sink import FetchedRepo, Sink
+from crawler.sink import Sink
+from indexer.repos.repo_batch import FetchedRepo
 
 _MOST_RECORDS: Final = 10_000
 _MOST_REPOS: Final = 500

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import Final
 
 from crawler.repos.spill import BlockSpill
-from crawler.sink import FetchedRepo, RepoImport, Sink
+from crawler.sink import RepoImport, Sink
+from indexer.repos.repo_batch import FetchedRepo
 from protocol.events.event import DroppedOp
 from protocol.identity.keys import PublicKey
 from protocol.repo.whole_repo import RepoReader, RepoRecord

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from crawler.repos.sparse import SparseUnavailableError, fetch_collections
-from crawler.sink import FetchedRepo
+from indexer.repos.repo_batch import FetchedRepo
 from network.xrpc.client import XrpcClient
 from protocol.identity.keys import PublicKey
 from protocol.syntax.did import Did

@@ -1,10 +1,11 @@
-"""Progress of the index towards its scope, for people and for programs."""
+"""Progress towards a scope, and estimates, for people and for programs."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
+from crawler.scope.estimate import Estimate
 from storage.repos.scope_progress import ScopeProgress
 from storage.repos.scope_rows import Scope
 
@@ -50,3 +51,28 @@ def describe(scope: Scope, progress: ScopeProgress) -> list[str]:
 def in_hours(hours: float) -> str:
     """Format a duration in hours, or in seconds if it is short."""
     return f"{hours:,.1f} hours" if hours >= 0.1 else f"{hours * 3_600:,.0f} seconds"
+
+
+def explain(found: Estimate) -> list[str]:
+    """Return an estimate and its basis as lines of text."""
+    counted, basis = found.counted, found.basis
+    least = "" if counted.complete else "at least "
+    source = "measured on this index" if basis.own else "from reports and benchmarks"
+    lines = [
+        f"accounts: {least}{counted.accounts:,}",
+        f"records: {least}{found.records:,} ({source}: "
+        f"{basis.records_per_account:.0f} an account)",
+        f"disk: {least}{_size(found.disk_bytes)} "
+        f"({basis.bytes_per_record:.0f} bytes a record)",
+        f"time: {least}{in_hours(found.hours)} (for {found.slowest})",
+    ]
+    if counted.unanswered:
+        missed = ", ".join(counted.unanswered)
+        lines.append(f"not counted, no reply or no such listing: {missed}")
+    if found.over_cap:
+        lines.append("more than BIGWORLD_ACCOUNT_CAP admits: raise it first")
+    return lines
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import psycopg
 
@@ -24,7 +24,6 @@ from indexer.changes import Prepared
 from indexer.repos.import_rows import (
     Addresses,
     Dropped,
-    ImportedRecord,
     prepare_import,
 )
 from indexer.repos.repo_states import (
@@ -38,6 +37,7 @@ from indexer.row_writes import apply_changes, write
 from protocol.errors import DesynchronizedError, LimitExceededError
 from protocol.events.event import DroppedOp
 from protocol.events.sequenced_frames import sync_frame, utc_text
+from protocol.repo.whole_repo import RepoHead, RepoRecord
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
@@ -68,22 +68,6 @@ class CheckoutBusyError(Exception):
 class StaleCheckoutError(DesynchronizedError):
     """The fetched repo is older than the stored one, or its account is deleted: nothing
     was written."""
-
-
-class ImportedHead(Protocol):
-    """The verified head of an imported repo (protocol.repo.whole_repo.RepoHead)."""
-
-    @property
-    def rev(self) -> str:
-        """Return its TID."""
-
-    @property
-    def data(self) -> bytes:
-        """Return the CID of the tree's root."""
-
-    @property
-    def commit(self) -> bytes:
-        """Return the signed block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +112,7 @@ class Checkout:
         self._actor = 0
         self._known_rev: str | None = None
         self._staged: StagedRepo | None = None
-        self._waiting: list[ImportedRecord] = []
+        self._waiting: list[RepoRecord] = []
         self._waiting_bytes = 0
         self._records = 0
         self._changed = 0
@@ -193,7 +177,7 @@ class Checkout:
         if held:
             self._staged = StagedRepo(self._conn, self._interner, self._actor)
 
-    def add(self, records: Sequence[ImportedRecord]) -> None:
+    def add(self, records: Sequence[RepoRecord]) -> None:
         """Add the next records, in the order of the tree."""
         size = sum(len(record.value) for record in records)
         if size > _CHUNK_BYTES and len(records) > 1:
@@ -215,7 +199,7 @@ class Checkout:
                 self._dropped.append((self._actor, path, op.cid, op.reason))
         self._bound_drops()
 
-    def finish(self, head: ImportedHead) -> CheckoutResult:
+    def finish(self, head: RepoHead) -> CheckoutResult:
         """Replace the stored repo with what was added, apply the buffered commits, and
         commit.
 
@@ -281,7 +265,7 @@ class Checkout:
         if len(self._dropped) > MAX_DROPPED_RECORDS:
             raise LimitExceededError("too many records of the repo were dropped")
 
-    def _end(self, head: ImportedHead) -> CheckoutResult:
+    def _end(self, head: RepoHead) -> CheckoutResult:
         conn, actor = self._conn, self._actor
         self._bound_drops()
         delete_dropped_of(conn, actor)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from protocol.errors import MissingBlockError
-from protocol.repo.whole_repo import export_repo
+from protocol.repo.repo_export import export_repo
 from storage.postgres.pool import Conn
 from storage.records.record_rows import iter_repo
 

@@ -11,37 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import compress, groupby
 from operator import attrgetter
-from typing import Final, Protocol
+from typing import Final
 
 from indexer.changes import Change, EdgeColumns, Prepared, prepare
 from indexer.readings import read_shaped
 from protocol.data.record import open_record
 from protocol.events.drops import DropReason
 from protocol.limits import MAX_RECORD_BYTES_BACKFILL
+from protocol.repo.whole_repo import RepoRecord
 from protocol.syntax import is_nsid, is_record_key
 from storage.records.edge_batch import SHAPE_OF, tid_numbers
 from storage.records.interning import Interner, rkey_number
-
-
-class ImportedRecord(Protocol):
-    """A record of a repo reader (protocol.repo.whole_repo.RepoRecord)."""
-
-    @property
-    def collection(self) -> str:
-        """Return the first part of the tree key."""
-
-    @property
-    def rkey(self) -> str:
-        """Return the rest of the tree key."""
-
-    @property
-    def cid(self) -> bytes:
-        """Return the 36 bytes of the CID, checked against `value`."""
-
-    @property
-    def value(self) -> bytes:
-        """Return the exact bytes."""
-
 
 _collection_of: Final = attrgetter("collection")
 
@@ -57,7 +37,7 @@ class Addressed:
     nsid: str
     collection: int
     rkeys: list[int]
-    records: list[ImportedRecord]
+    records: list[RepoRecord]
 
 
 class Addresses:
@@ -70,11 +50,11 @@ class Addresses:
     def sort(
         self,
         actor: int,
-        records: Iterable[ImportedRecord],
+        records: Iterable[RepoRecord],
         dropped: list[Dropped],
     ) -> list[Addressed]:
         """Return the records to keep by collection; put the rest into `dropped`."""
-        groups: dict[str, list[ImportedRecord]] = {}
+        groups: dict[str, list[RepoRecord]] = {}
         for nsid, together in groupby(records, _collection_of):
             groups.setdefault(nsid, []).extend(together)
         names = groups.keys() - self._collections.keys()
@@ -91,7 +71,7 @@ class Addresses:
         self,
         actor: int,
         nsid: str,
-        group: list[ImportedRecord],
+        group: list[RepoRecord],
         dropped: list[Dropped],
     ) -> Iterator[Addressed]:
         collection = self._collections[nsid]
@@ -105,10 +85,10 @@ class Addresses:
             yield Addressed(actor, nsid, collection, numbers, group)
 
     def _name(
-        self, actor: int, group: list[ImportedRecord], dropped: list[Dropped]
-    ) -> tuple[list[ImportedRecord], list[int]]:
+        self, actor: int, group: list[RepoRecord], dropped: list[Dropped]
+    ) -> tuple[list[RepoRecord], list[int]]:
         """Return the records with valid keys, not all of them TIDs, and their ids."""
-        kept: list[ImportedRecord] = []
+        kept: list[RepoRecord] = []
         for item in group:
             if rkey_number(item.rkey) is not None or is_record_key(item.rkey):
                 kept.append(item)
@@ -118,7 +98,7 @@ class Addresses:
         return kept, [numbers[item.rkey] for item in kept]
 
 
-def _drop(actor: int, record: ImportedRecord, reason: DropReason) -> Dropped:
+def _drop(actor: int, record: RepoRecord, reason: DropReason) -> Dropped:
     path = f"{record.collection}/{record.rkey}"
     return actor, path.encode("utf-8", "surrogateescape"), record.cid, reason
 
@@ -177,7 +157,7 @@ def _sort(
 def _changes(
     group: Addressed,
     rkeys: Iterable[int],
-    records: Iterable[ImportedRecord],
+    records: Iterable[RepoRecord],
     dropped: list[Dropped],
 ) -> Iterator[Change]:
     actor, collection, nsid = group.actor, group.collection, group.nsid

@@ -11,24 +11,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 from indexer.apply import apply_commits, plan_for_probes
 from indexer.repos.checkout import (
     LOCK_CLASS,
-    ImportedHead,
     settle_repos,
     sync_frame_of,
 )
 from indexer.repos.import_rows import (
     Addresses,
     Dropped,
-    ImportedRecord,
     prepare_import,
 )
 from indexer.repos.repo_states import RepoState, choose_selections, lock_repos
 from indexer.row_writes import write
 from protocol.events.event import DroppedOp
+from protocol.repo.whole_repo import RepoHead, RepoRecord
+from protocol.syntax.did import Did
 from storage.drops import count_drops, delete_dropped_of, put_dropped_records
 from storage.postgres.arrays import int_array
 from storage.postgres.crashpoint import Crashpoint, crashpoint
@@ -41,31 +41,16 @@ from storage.repos.resync_buffer import clear_commits, find_buffered, load_commi
 from storage.states import STATUS_DELETED
 
 
-class FetchedRepo(Protocol):
-    """A verified repo in memory."""
+@dataclass(frozen=True, slots=True)
+class FetchedRepo:
+    """A verified repo in memory: whole, or all of a selection."""
 
-    @property
-    def did(self) -> str: ...
-    @property
-    def host(self) -> int:
-        """Return the id of the source host; 0 for none."""
-
-    @property
-    def head(self) -> ImportedHead: ...
-    @property
-    def selection(self) -> int | None:
-        """Return the id of the fetched selection; None for the whole repo."""
-
-    @property
-    def records(self) -> Sequence[ImportedRecord]:
-        """Return all records of the selection, in any order."""
-
-    @property
-    def drops(self) -> Sequence[DroppedOp]:
-        """Return the records of its tree that cannot be kept."""
-
-
-R = TypeVar("R", bound=FetchedRepo)
+    did: Did
+    host: int
+    head: RepoHead
+    records: Sequence[RepoRecord]
+    drops: Sequence[DroppedOp] = ()
+    selection: int | None = None
 
 
 class BatchChangedError(Exception):
@@ -76,11 +61,11 @@ class BatchChangedError(Exception):
 def import_fresh(
     conn: Conn,
     interner: Interner,
-    repos: Sequence[R],
+    repos: Sequence[FetchedRepo],
     now: datetime,
     *,
     rebroadcast: bool = False,
-) -> list[R]:
+) -> list[FetchedRepo]:
     """Import the claimed repos of which nothing is stored, in one transaction; return
     the others.
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from indexer.apply import apply_commits, plan_for_probes
 from indexer.repos.checkout import (
     LOCK_CLASS,
-    ImportedHead,
     StaleCheckoutError,
     settle_repo,
     sync_frame_of,
@@ -27,7 +26,8 @@ from protocol.events.drops import DropReason
 from protocol.events.event import CommitEvent, DroppedOp, RecordOp
 from protocol.limits import MAX_RECORD_BYTES_BACKFILL
 from protocol.mst import build_root
-from protocol.mst.ranges import KnownPart, keep_within, locate_nodes
+from protocol.mst.ranges import keep_within, locate_nodes
+from protocol.repo.repo_diff import RepoDiff
 from protocol.syntax import parse_path
 from protocol.syntax.did import Did
 from protocol.syntax.tid import Tid
@@ -45,20 +45,6 @@ MAX_CHANGED_BYTES: Final = 32 * 1024**2
 """Limits of changed keys and of changed records; beyond, fetch the whole repo."""
 
 
-class ImportedDiff(Protocol):
-    """A difference as it was read (protocol.repo.repo_diff.RepoDiff)."""
-
-    @property
-    def head(self) -> ImportedHead: ...
-    @property
-    def part(self) -> KnownPart:
-        """Return the known part of the new tree."""
-
-    @property
-    def blocks(self) -> Mapping[bytes, bytes]:
-        """Return the new records among the blocks, by CID."""
-
-
 class DiffMismatchError(Exception):
     """The difference and our records do not make the signed tree: the repo must be
     fetched whole. Nothing was written."""
@@ -71,7 +57,7 @@ def apply_diff(
     did: str,
     host: int,
     since: str,
-    diff: ImportedDiff,
+    diff: RepoDiff,
     now: datetime,
     *,
     rebroadcast: bool = False,
@@ -123,7 +109,7 @@ def _as_commit(
     host: int,
     since: str,
     data: bytes,
-    diff: ImportedDiff,
+    diff: RepoDiff,
 ) -> CommitEvent:
     """Return one commit with all changes of the difference."""
     part = diff.part

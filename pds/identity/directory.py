@@ -11,13 +11,13 @@ from network.http.client import Fetcher
 from network.http.policy import CallerBudget, HostLimits
 from network.http.responses import Fetched
 from pds.exceptions import InvalidRequestError, UpstreamFailureError
-from plc.operation import (
+from plc.operation_document import operation_document
+from plc.operation_draft import create_update
+from plc.operation_format import (
     LegacyCreate,
     Operation,
     PlcService,
     Tombstone,
-    create_update,
-    operation_document,
     operation_json,
     parse_operation,
 )

@@ -44,14 +44,11 @@ from pds.server.passwords import (
     hash_password,
 )
 from pds.server.sessions import Tokens
-from plc.operation import create_genesis
+from plc.operation_draft import create_genesis
 from protocol.errors import ProtocolError
 from protocol.identity.keys import PrivateKey, parse_did_key
-from protocol.identity.service_auth import (
-    DEFAULT_LIFETIME_S,
-    MAX_LONG_LIFETIME_S,
-    create_service_jwt,
-)
+from protocol.identity.service_auth import DEFAULT_LIFETIME_S, create_service_jwt
+from protocol.limits import MAX_SERVICE_JWT_LIFETIME_S
 from protocol.syntax import Did, Nsid, is_did
 
 _NS: Final = "com.atproto.server"
@@ -368,7 +365,7 @@ def _check_lifetime(expires: int | None, now: int, *, bound: bool) -> int:
     lifetime = expires - now
     if lifetime <= 0:
         raise BadExpirationError("expiration is in past")
-    if lifetime > MAX_LONG_LIFETIME_S:
+    if lifetime > MAX_SERVICE_JWT_LIFETIME_S:
         raise BadExpirationError("cannot request a token with an expiration over 1 h")
     if not bound and lifetime > DEFAULT_LIFETIME_S:
         raise BadExpirationError(

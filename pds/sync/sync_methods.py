@@ -35,7 +35,7 @@ from protocol.data.cid import cid_from_text, cid_to_text
 from protocol.errors import ProtocolError
 from protocol.mst import Tree
 from protocol.repo.car import car_block, car_header
-from protocol.repo.whole_repo import export_repo
+from protocol.repo.repo_export import export_repo
 from storage.postgres.pool import Conn
 
 _NS: Final = "com.atproto.sync"

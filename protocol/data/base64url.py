@@ -1,7 +1,7 @@
-"""Base64url without padding, in its one canonical form (RFC 4648, sections 5, 3.5).
+"""Canonical base64url without padding (RFC 4648, sections 3.5 and 5).
 
-The standard library's decoder skips characters that it does not know and ignores the
-spare bits of the last one, so that one signature has many texts. Not here.
+The standard library's decoder ignores unknown characters and spare bits, which would
+give one signature many texts.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def encode_base64url(data: bytes) -> str:
 
 
 def decode_base64url(text: str) -> bytes:
-    """The bytes of `text`; raises InvalidEncodingError unless it is canonical."""
+    """Return the bytes of `text`; raise InvalidEncodingError unless it is canonical."""
     if _ALPHABET.fullmatch(text) is None or len(text) % 4 == 1:
-        raise InvalidEncodingError("text is not unpadded base64url")
+        raise InvalidEncodingError("not unpadded base64url")
     data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     if encode_base64url(data) != text:
-        raise InvalidEncodingError("base64url text has spare bits that are not zero")
+        raise InvalidEncodingError("base64url has nonzero spare bits")
     return data

@@ -1,4 +1,4 @@
-"""References to blobs inside records (specs/data-model), also those of before 2023."""
+"""References to blobs inside records, current and legacy (specs/data-model)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from protocol.errors import InvalidEncodingError
 
 
 def blob_cid(blob: object) -> bytes | None:
-    """Return the CID (36 bytes) of a blob, or None if it names none.
+    """Return the CID (36 bytes) of a blob reference, or None.
 
-    Links may be `Cid` or plain bytes. The legacy form is {cid, mimeType} without a
-    type; its CID is a text of the author, so it must be a CID to the letter.
+    Links may be `Cid` or plain bytes. A legacy reference, {cid, mimeType} without
+    `$type`, must hold a valid CID.
     """
     if not isinstance(blob, Mapping):
         return None
     ref = blob.get("ref")
     raw = ref.raw if isinstance(ref, Cid) else ref
-    # Byte strings come as bytes too, of any length.
+    # A byte string is plain bytes, too.
     if isinstance(raw, bytes) and is_cid(raw):
         return raw
     legacy = blob.get("cid")

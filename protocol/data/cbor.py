@@ -1,10 +1,7 @@
-"""DRISL, the one canonical form of CBOR that the protocol signs (specs/data-model).
+"""DRISL, the canonical form of CBOR that the protocol signs (specs/data-model).
 
-`decode` gives a value in which links are `Cid`; `decode_fast` gives the same value
-with links as plain bytes. Both take exactly the same inputs. The speed of both comes
-from libipld, which is more lenient than the data model: what it decodes is encoded
-again and compared, and where that does not settle the matter the strict decoder of
-`protocol.data.cbor_strict` does.
+libipld provides the speed but is more lenient than the data model. So each decoded
+value is encoded again and compared; the rest goes to `cbor_strict`.
 """
 
 from __future__ import annotations
@@ -16,13 +13,7 @@ from libipld import decode_dag_cbor, encode_dag_cbor
 from protocol.data import cbor_strict
 from protocol.data.cbor_scan import needs_scan, scan
 from protocol.data.cbor_strict import Value
-from protocol.data.cid import (
-    BLOB_PREFIX,
-    CID_BYTES,
-    DATA_PREFIX,
-    Cid,
-    is_link,
-)
+from protocol.data.cid import BLOB_PREFIX, CID_BYTES, DATA_PREFIX, Cid, is_link
 from protocol.errors import InvalidEncodingError, LimitExceededError
 from protocol.limits import (
     MAX_CONTAINER_ITEMS,
@@ -35,30 +26,28 @@ from protocol.limits import (
 
 __all__ = ["Value", "check", "decode", "decode_fast", "encode"]
 
-# What is shorter cannot hold a container or a key that is too large.
+# Shorter input cannot hold a container or a key that is too large.
 _UNSCANNED_BYTES: Final = min(MAX_CONTAINER_ITEMS, MAX_MAP_KEY_BYTES)
 _LINK_HEAD: Final = 0xD8
 _UNSETTLED: Final = object()
 
 
 def encode(value: Value) -> bytes:
-    """The canonical bytes of a value.
+    """Return the canonical bytes of a value.
 
-    Takes None, bool, int, str, bytes, Cid, list (or tuple) and dict with str keys.
-    Raises InvalidEncodingError for anything else, floats above all, for integers
-    outside 64 bits signed, for lone surrogates, and for a Cid that is none;
-    LimitExceededError for more than 64 nested containers.
+    Raises InvalidEncodingError for floats, other types, integers outside 64 bits
+    signed, lone surrogates and invalid CIDs; LimitExceededError for more than 64 nested
+    containers.
     """
     return cbor_strict.encode(value)
 
 
 def decode(data: bytes, *, max_depth: int = MAX_RECORD_DEPTH) -> Value:
-    """The value of canonical bytes, links as `Cid`, each kept in the form it has.
+    """Return the value of canonical bytes, with links as `Cid`.
 
-    Raises InvalidEncodingError for any other encoding of a value, for floats,
-    integers outside 64 bits signed, and bytes left over; LimitExceededError for
-    more than `max_depth` nested containers, 131,072 items in one or 262,144 in all,
-    or a key of more than 8,192 bytes.
+    Raises InvalidEncodingError for any other encoding, floats, integers outside 64 bits
+    signed and trailing bytes; LimitExceededError for more than `max_depth` nested
+    containers, 131,072 items in one or 262,144 in all, or a key of over 8,192 bytes.
     """
     value = _decode_with_libipld(data, max_depth)
     if value is _UNSETTLED:
@@ -67,7 +56,9 @@ def decode(data: bytes, *, max_depth: int = MAX_RECORD_DEPTH) -> Value:
 
 
 def decode_fast(data: bytes, *, max_depth: int = MAX_RECORD_DEPTH) -> Any:
-    """As `decode`, for reading records in bulk: links are plain bytes."""
+    """Return the value of canonical bytes, with links as plain bytes; otherwise
+    `decode`.
+    """
     value = _decode_with_libipld(data, max_depth)
     if value is _UNSETTLED:
         return _unmark_links(cbor_strict.decode(data, max_depth=max_depth))
@@ -75,18 +66,17 @@ def decode_fast(data: bytes, *, max_depth: int = MAX_RECORD_DEPTH) -> Any:
 
 
 def check(data: bytes, *, max_depth: int = MAX_RECORD_DEPTH) -> None:
-    """Raise as `decode` does, and return nothing."""
+    """Raise as `decode` does."""
     if _decode_with_libipld(data, max_depth) is _UNSETTLED:
         cbor_strict.decode(data, max_depth=max_depth)
 
 
 def _decode_with_libipld(data: bytes, max_depth: int) -> Any:
-    """The value with links as bytes, or _UNSETTLED where libipld cannot tell.
+    """Return the value with links as bytes, or _UNSETTLED if libipld cannot decide.
 
-    Being encoded again to the same bytes proves the minimal and sorted form. It does
-    not prove the absence of floats and of integers outside 64 bits signed, nor the
-    inside of links of unusual forms: `_is_plain` looks at those. A byte string that
-    reads as a CID is encoded as a link, so a difference proves nothing at all.
+    Encoding to the same bytes proves the minimal, sorted form; `_is_plain` checks the
+    rest. libipld encodes a byte string that reads as a CID as a link, so a difference
+    proves nothing.
     """
     size = len(data)
     if needs_scan(size, _UNSCANNED_BYTES):
@@ -108,7 +98,7 @@ def _decode_with_libipld(data: bytes, max_depth: int) -> Any:
 
 
 def _is_plain(items: Any, depth_left: int) -> bool:
-    """Whether the data model holds for `items`, which stand inside a container."""
+    """Return True if the items of a container keep the rules of the data model."""
     if depth_left < 0:
         return False
     for item in items:
@@ -146,15 +136,15 @@ def _is_blessed(raw: bytes) -> bool:
 
 
 def _reads_as_link(raw: bytes) -> bool:
-    """Whether libipld would write these bytes as a link."""
+    """Return True if libipld would encode these bytes as a link."""
     encoded: bytes = encode_dag_cbor(raw)
     return encoded[0] == _LINK_HEAD
 
 
 def _mark_links(value: Any) -> Value:
-    """Turn links into `Cid`, in place, in a value that libipld encoded faithfully.
+    """Replace links by `Cid`, in place, in a value that libipld encodes faithfully.
 
-    There, exactly those bytes are links that it writes as one.
+    In such a value the links are exactly the bytes that libipld encodes as links.
     """
     kind = type(value)
     if kind is bytes:

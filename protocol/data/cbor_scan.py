@@ -1,8 +1,7 @@
-"""A look over CBOR before anything is built of it: depth, sizes, number of items.
+"""Bounds of CBOR, checked before it is decoded: depth, sizes, number of items.
 
-libipld recurses on the C stack and stops only at the interpreter's recursion limit;
-and millions of empty maps take a hundred times their bytes. Neither may be left to
-the sender.
+libipld recurses on the C stack up to the interpreter's recursion limit, and millions of
+empty maps take a hundred times their bytes in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _BYTES, _TEXT, _ARRAY, _MAP, _TAG = 2, 3, 4, 5, 6
 
 
 def _whole_size(head: int) -> int:
-    """Bytes of an item that its first byte tells all about, 0 for any other."""
+    """Return the size of an item that its first byte determines, else 0."""
     major, argument = head >> 5, head & 0x1F
     if major in (_ARRAY, _MAP, _TAG) or argument > 27:
         return 0
@@ -26,47 +25,37 @@ def _whole_size(head: int) -> int:
     return 1 if argument < 24 else 1 + 2 ** (argument - 24)
 
 
-# So many levels fit the C stack of a thread for sure.
+# Nested levels that fit the C stack of any thread.
 _SAFE_LEVELS: Final = 4_096
 
 _WHOLE_SIZES: Final = tuple(_whole_size(head) for head in range(256))
 
 
 def needs_scan(size: int, large: int) -> bool:
-    """Whether CBOR of `size` bytes must be scanned before libipld may have it.
+    """Return True if CBOR of `size` bytes must be scanned before libipld decodes it.
 
-    `large` is the size from which on it is for the memory's sake. Below, it is only
-    where somebody raised the recursion limit, which at its default stops libipld in
-    time.
+    Above `large` the scan protects memory. Below, it protects the stack where the
+    recursion limit was raised.
     """
     return size > large or (size > _SAFE_LEVELS and getrecursionlimit() > _SAFE_LEVELS)
 
 
 def scan(
-    data: bytes,
-    position: int = 0,
-    *,
-    max_depth: int,
-    max_items: int | None = None,
+    data: bytes, position: int = 0, *, max_depth: int, max_items: int | None = None
 ) -> int:
-    """Walk over the value at `position` and return the position behind it; as
-    `scan_items`."""
+    """Return the position after the value at `position`; checks as `scan_items`."""
     return scan_items(data, position, max_depth=max_depth, max_items=max_items)[0]
 
 
 def scan_items(
-    data: bytes,
-    position: int = 0,
-    *,
-    max_depth: int,
-    max_items: int | None = None,
+    data: bytes, position: int = 0, *, max_depth: int, max_items: int | None = None
 ) -> tuple[int, int]:
-    """Walk over the value at `position`; return the position behind it, and how many
-    containers, keys and items of containers it has.
+    """Return the position after the value at `position`, and its number of items.
 
-    Raises LimitExceededError for more than `max_depth` nested containers, 131,072
-    items in one, or `max_items` in all; InvalidEncodingError where the bytes end
-    early or a length is indefinite. It does not judge the canonical form.
+    Items are containers, map keys and values. Raises LimitExceededError for more than
+    `max_depth` nested containers, 131,072 items in one or `max_items` in all, and
+    InvalidEncodingError for truncated bytes or indefinite lengths. Does not check the
+    canonical form.
     """
     size = len(data)
     items = 0
@@ -90,7 +79,7 @@ def scan_items(
         position += 1
         major, argument = head >> 5, head & 0x1F
         if argument > 27:
-            raise InvalidEncodingError("an indefinite or reserved length")
+            raise InvalidEncodingError("indefinite or reserved length")
         if argument > 23:
             end = position + 2 ** (argument - 24)
             argument = int.from_bytes(data[position:end], "big")
@@ -98,9 +87,9 @@ def scan_items(
         if major < _ARRAY:
             position += argument
         elif major == _TAG:
-            # Only of a byte string; tags of tags would go on for ever.
+            # Nested tags would have no bound.
             if position >= size or data[position] >> 5 != _BYTES:
-                raise InvalidEncodingError("a tag of something else than bytes")
+                raise InvalidEncodingError("tag is not followed by a byte string")
             left += 1
         else:
             if argument > MAX_CONTAINER_ITEMS:

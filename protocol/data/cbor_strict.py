@@ -1,7 +1,6 @@
-"""Canonical CBOR in plain Python: the judge of the fast paths of `cbor`.
+"""Canonical CBOR in plain Python: the reference for the fast paths of `cbor`.
 
-Slow (some ten microseconds for a like) and simple: every head is read here, every
-rule of DRISL stands in one line, and nothing is left to a library.
+It is slow (about ten microseconds for a like) and depends on no library.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from protocol.limits import (
     MIN_INT,
 )
 
-# None, bool, int, str, bytes, Cid, list of values, dict of str to values. `Any` to the
-# type checker: a reader narrows each field by its lexicon anyway.
+# None, bool, int, str, bytes, Cid, list or dict with str keys. Any for the type
+# checker: readers narrow each field by its lexicon.
 Value: TypeAlias = Any
 
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(8)
@@ -31,15 +30,15 @@ _SIMPLE_VALUES: Final[dict[int, bool | None]] = {0xF4: False, 0xF5: True, 0xF6: 
 _U16 = Struct(">H")
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
-# Arguments 24 to 27 are followed by 1, 2, 4 or 8 bytes, whose value must need them.
+# Arguments 24 to 27: the bytes that follow, and the least value that needs them.
 _ARGUMENTS: Final = {24: (1, 24), 25: (2, 2**8), 26: (4, 2**16), 27: (8, 2**32)}
 
 
 def decode(data: bytes, *, max_depth: int = MAX_RECORD_DEPTH) -> Value:
-    """The value of canonical bytes; contract and errors as `cbor.decode`."""
+    """Return the value of canonical bytes; raises as `cbor.decode`."""
     value, position = _item(data, 0, max_depth)
     if position != len(data):
-        raise InvalidEncodingError("bytes after the value")
+        raise InvalidEncodingError("trailing bytes after the value")
     return value
 
 
@@ -50,7 +49,7 @@ def _item(data: bytes, position: int, depth_left: int) -> tuple[Value, int]:
     major = head >> 5
     if major == _SIMPLE:
         if head not in _SIMPLE_VALUES:
-            raise InvalidEncodingError("a float or an unknown simple value")
+            raise InvalidEncodingError("float or unknown simple value")
         return _SIMPLE_VALUES[head], position + 1
     argument, position = _argument(data, position)
     if major in (_UNSIGNED, _NEGATIVE):
@@ -85,14 +84,14 @@ def _map(
     previous = b""
     for index in range(count):
         if position >= len(data) or data[position] >> 5 != _TEXT:
-            raise InvalidEncodingError("a map key that is no string")
+            raise InvalidEncodingError("map key is not a string")
         size, position = _argument(data, position)
         if size > MAX_MAP_KEY_BYTES:
-            raise LimitExceededError("map key too long")
+            raise LimitExceededError("map key is too long")
         end = _end(data, position, size)
         key = data[position:end]
         if index and (size, key) <= (len(previous), previous):
-            raise InvalidEncodingError("map keys unsorted or repeated")
+            raise InvalidEncodingError("map keys are unsorted or repeated")
         previous = key
         entries[_text(key)], position = _item(data, end, depth_left)
     return entries, position
@@ -100,14 +99,14 @@ def _map(
 
 def _link(data: bytes, position: int, tag: int) -> tuple[Cid, int]:
     if tag != _LINK_TAG:
-        raise InvalidEncodingError("a tag other than that of links")
+        raise InvalidEncodingError("tag is not that of a link")
     if position >= len(data) or data[position] >> 5 != _BYTES:
-        raise InvalidEncodingError("a link that is no byte string")
+        raise InvalidEncodingError("link is not a byte string")
     size, position = _argument(data, position)
     end = _end(data, position, size)
     raw = data[position + 1 : end]
     if data[position:end][:1] != b"\x00" or not is_link(raw):
-        raise InvalidEncodingError("a link that is no CID")
+        raise InvalidEncodingError("link is not a CID")
     return Cid(raw), end
 
 
@@ -117,12 +116,12 @@ def _argument(data: bytes, position: int) -> tuple[int, int]:
     if argument < 24:
         return argument, position
     if argument not in _ARGUMENTS:
-        raise InvalidEncodingError("an indefinite or reserved length")
+        raise InvalidEncodingError("indefinite or reserved length")
     size, smallest = _ARGUMENTS[argument]
     end = _end(data, position, size)
     argument = int.from_bytes(data[position:end], "big")
     if argument < smallest:
-        raise InvalidEncodingError("a number longer than it has to be")
+        raise InvalidEncodingError("number is longer than necessary")
     return argument, end
 
 
@@ -137,11 +136,11 @@ def _text(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidEncodingError("text that is not UTF-8") from error
+        raise InvalidEncodingError("text is not UTF-8") from error
 
 
 def encode(value: Value) -> bytes:
-    """The canonical bytes of a value; contract and errors as `cbor.encode`."""
+    """Return the canonical bytes of a value; raises as `cbor.encode`."""
     out = bytearray()
     _append(out, value, MAX_FRAME_DEPTH)
     return bytes(out)
@@ -169,13 +168,13 @@ def _append(out: bytearray, value: Value, depth_left: int) -> None:
         out += value
     elif kind is Cid:
         if not is_link(value.raw):
-            raise InvalidEncodingError("a link that is no CID")
+            raise InvalidEncodingError("link is not a CID")
         out += b"\xd8\x2a"
         _append_head(out, _BYTES, len(value.raw) + 1)
         out.append(0)
         out += value.raw
     elif depth_left < 1:
-        raise LimitExceededError("value nested too deep")
+        raise LimitExceededError("value is nested too deep")
     elif kind is dict:
         _append_map(out, value, depth_left - 1)
     elif kind is list or kind is tuple:
@@ -183,7 +182,7 @@ def _append(out: bytearray, value: Value, depth_left: int) -> None:
         for item in value:
             _append(out, item, depth_left - 1)
     else:
-        raise InvalidEncodingError(f"no CBOR for a {kind.__name__}")
+        raise InvalidEncodingError(f"cannot encode {kind.__name__} as CBOR")
 
 
 def _append_map(out: bytearray, value: dict[str, Value], depth_left: int) -> None:
@@ -191,19 +190,15 @@ def _append_map(out: bytearray, value: dict[str, Value], depth_left: int) -> Non
     entries = []
     for key, item in value.items():
         if not isinstance(key, str):
-            raise InvalidEncodingError("a map key that is no string")
+            raise InvalidEncodingError("map key is not a string")
         raw = _utf8(key)
         entries.append((len(raw), raw, item))
-    # Keys differ, so the sort never comes to compare two items.
-    entries.sort(key=_map_order)
+    # Keys differ, so the sort never compares items.
+    entries.sort()
     for size, raw, item in entries:
         _append_head(out, _TEXT, size)
         out += raw
         _append(out, item, depth_left)
-
-
-def _map_order(entry: tuple[int, bytes, Value]) -> tuple[int, bytes]:
-    return entry[0], entry[1]
 
 
 def _append_text(out: bytearray, value: str) -> None:
@@ -233,4 +228,4 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidEncodingError("text with a lone surrogate") from error
+        raise InvalidEncodingError("text has a lone surrogate") from error

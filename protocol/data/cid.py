@@ -1,8 +1,7 @@
 """Content identifiers (specs/data-model).
 
-On hot paths a CID is plain `bytes`: 36 of them, version 1, a codec, and a SHA-256.
-That is the only form the protocol itself uses, called "blessed". Records may hold
-links of other forms; those are kept as they are, inside `Cid`.
+Most code holds a CID as 36 plain bytes: version 1, a codec and a SHA-256, the "blessed"
+form. Records may hold links of other forms; `Cid` keeps those as they are.
 """
 
 from __future__ import annotations
@@ -29,29 +28,26 @@ _CID_TEXT = re.compile(r"b[a-z2-7]{58}", re.ASCII)
 
 
 def cid_for(block: bytes) -> bytes:
-    """The CID of a CBOR block: 36 bytes."""
     return DATA_PREFIX + sha256(block).digest()
 
 
 def raw_cid_for(blob: bytes) -> bytes:
-    """The CID of a blob's bytes: 36 bytes."""
     return BLOB_PREFIX + sha256(blob).digest()
 
 
 def is_cid(raw: bytes) -> bool:
-    """Whether `raw` is a blessed CID, of a CBOR block or of a blob."""
+    """Return True if `raw` is a blessed CID, of a CBOR block or of a blob."""
     return len(raw) == CID_BYTES and raw[:4] in (DATA_PREFIX, BLOB_PREFIX)
 
 
 def is_data_cid(raw: bytes) -> bool:
-    """Whether `raw` is a blessed CID of a CBOR block."""
     return len(raw) == CID_BYTES and raw[:4] == DATA_PREFIX
 
 
 def is_link(raw: bytes) -> bool:
-    """Whether `raw` is a whole CID of any form: version 0, or 1 with any codec.
+    """Return True if `raw` is a CID of any version and codec.
 
-    Its varints must be minimal, and a digest has at most 64 bytes.
+    Varints must be minimal and a digest has at most 64 bytes.
     """
     if len(raw) == CID_BYTES and raw[:4] in (DATA_PREFIX, BLOB_PREFIX):
         return True
@@ -69,7 +65,7 @@ def is_link(raw: bytes) -> bool:
 
 
 def cid_to_text(raw: bytes) -> str:
-    """The base32 text of a CID, "b…"; of a version 0 CID its base58 text, "Qm…"."""
+    """Return the text of a CID: base32 ("b…"), or base58 ("Qm…") for version 0."""
     text: str
     if len(raw) == _V0_BYTES and raw[:2] == _V0_PREFIX:
         text = encode_multibase("z", raw)[1:]
@@ -79,11 +75,11 @@ def cid_to_text(raw: bytes) -> str:
 
 
 def cid_from_text(text: str) -> bytes:
-    """The 36 bytes of a blessed CID in base32; raises InvalidEncodingError."""
+    """Return the bytes of a blessed CID in base32; raise InvalidEncodingError."""
     if len(text) == CID_TEXT_CHARS and _CID_TEXT.fullmatch(text) is not None:
         try:
             raw: bytes = decode_multibase(text)[1]
-        except ValueError:  # bits of the last letter that no byte holds
+        except ValueError:  # nonzero spare bits in the last letter
             raw = b""
         if is_cid(raw):
             return raw
@@ -92,7 +88,7 @@ def cid_from_text(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Cid:
-    """A link inside a decoded value: what tells it from a byte string."""
+    """A link inside a decoded value, as opposed to a byte string."""
 
     raw: bytes
 
@@ -101,7 +97,7 @@ class Cid:
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """A minimal varint and the position behind it, which is -1 for none."""
+    """Return a minimal varint and the position after it, or -1 for none."""
     value = shift = 0
     for byte in data[position : position + _MAX_VARINT_BYTES]:
         position += 1

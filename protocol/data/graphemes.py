@@ -1,4 +1,4 @@
-"""Grapheme clusters: what a person counts as one character, and lexicons as well."""
+"""Grapheme clusters, the characters that lexicons count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _GRAPHEME: Final = regex.compile(r"\X")
 
 
 def count_graphemes(text: str, limit: int) -> int:
-    """Return how many grapheme clusters `text` has, at most `limit` + 1."""
+    """Return the number of grapheme clusters of `text`, at most `limit` + 1."""
     count = 0
     for _ in _GRAPHEME.finditer(text):
         count += 1
@@ -20,9 +20,10 @@ def count_graphemes(text: str, limit: int) -> int:
 
 
 def cut_text(text: str, *, graphemes: int, size: int) -> str:
-    """Return the longest start of `text` within `graphemes` clusters and `size` bytes
-    of UTF-8. No cluster is cut in two."""
-    # Every cluster has a character at least, every character a byte.
+    """Return the longest prefix of whole clusters within both bounds; `size` is in
+    bytes.
+    """
+    # A cluster has at least one character, a character at most four bytes of UTF-8.
     if len(text) <= graphemes and len(text) * 4 <= size:
         return text
     end = taken = 0

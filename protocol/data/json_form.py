@@ -1,6 +1,6 @@
 """The JSON form of values: {"$link": …} and {"$bytes": …} (specs/data-model).
 
-Also a strict reader for JSON of strangers, of whatever schema.
+Also a strict reader for untrusted JSON.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
@@ -32,17 +33,14 @@ _TYPE: Final = "$type"
 _BLOB: Final = "blob"
 _BLOB_FIELDS: Final = frozenset({_TYPE, "ref", "mimeType", "size"})
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}", re.ASCII)
-# Matches from any quote, an unclosed one too, so that it never goes over a text twice.
+# Matches unclosed strings as well, so that it scans no text twice.
 _STRING = re.compile(rb'"[^"\\]*(?:\\.?[^"\\]*)*"?', re.DOTALL)
-# Up to here every integer is a float of its own, so 123.0 can be told to mean 123.
+# The largest integer that a float represents exactly.
 _MAX_FLOAT_INT: Final = 2**53 - 1
 
 
 def to_json(value: Value) -> Any:
-    """The JSON form of a value, as objects that a JSON writer takes.
-
-    A CID of version 0, which no new record may hold, is written as "Qm…".
-    """
+    """Return the JSON form of a value as Python objects."""
     kind = type(value)
     if kind is dict:
         return {key: to_json(item) for key, item in value.items()}
@@ -56,11 +54,10 @@ def to_json(value: Value) -> Any:
 
 
 def from_json(obj: Any, *, max_depth: int = MAX_RECORD_DEPTH) -> Value:
-    """The value of a JSON form, for CBOR.
+    """Return the value of a JSON form.
 
-    Raises InvalidEncodingError for floats with a fraction, integers outside 64 bits
-    signed, links and bytes that are none or have company, a `$type` that is no name,
-    and blobs that lack a field; LimitExceededError for more than `max_depth` nested
+    Raises InvalidEncodingError for fractions, integers outside 64 bits signed, invalid
+    links, bytes, blobs or `$type`; LimitExceededError for more than `max_depth` nested
     containers.
     """
     kind = type(obj)
@@ -72,21 +69,21 @@ def from_json(obj: Any, *, max_depth: int = MAX_RECORD_DEPTH) -> Value:
         return obj
     if kind is float:
         if not obj.is_integer() or abs(obj) > _MAX_FLOAT_INT:
-            raise InvalidEncodingError("a number that is no integer")
+            raise InvalidEncodingError("number is not an integer")
         return int(obj)
     if kind is dict and _LINK in obj:
         return _link(obj)
     if kind is dict and _BYTES in obj:
         return _bytes(obj)
     if max_depth < 1:
-        raise LimitExceededError("value nested too deep")
+        raise LimitExceededError("value is nested too deep")
     if kind is dict:
         if len(obj) > MAX_CONTAINER_ITEMS:
             raise LimitExceededError("too many fields in one object")
         fields = {}
         for key, item in obj.items():
             if type(key) is not str:
-                raise InvalidEncodingError("a field whose name is no string")
+                raise InvalidEncodingError("field name is not a string")
             fields[key] = from_json(item, max_depth=max_depth - 1)
         if _TYPE in fields:
             _check_type(fields)
@@ -95,16 +92,16 @@ def from_json(obj: Any, *, max_depth: int = MAX_RECORD_DEPTH) -> Value:
         if len(obj) > MAX_CONTAINER_ITEMS:
             raise LimitExceededError("too many items in one array")
         return [from_json(item, max_depth=max_depth - 1) for item in obj]
-    raise InvalidEncodingError(f"no JSON form for a {kind.__name__}")
+    raise InvalidEncodingError(f"{kind.__name__} has no JSON form")
 
 
 def record_from_json(
     obj: Any, *, max_depth: int = MAX_RECORD_DEPTH
 ) -> dict[str, Value]:
-    """As `from_json`, for what must be an object."""
+    """Return the value of the JSON form of an object; raises as `from_json`."""
     value = from_json(obj, max_depth=max_depth)
     if type(value) is not dict:
-        raise InvalidEncodingError("a record that is no object")
+        raise InvalidEncodingError("record is not an object")
     return value
 
 
@@ -116,27 +113,25 @@ def loads(
     max_items: int = MAX_JSON_ITEMS,
     whole_as_int: bool = False,
 ) -> Any:
-    """Read one JSON text, taking nothing that two readers may understand in two ways.
+    """Parse one JSON text strictly, accepting only what every reader understands alike.
 
-    With `whole_as_int` 123.0 is the int 123, as the data model has it; without, it
-    stays a float, which no reader of integers takes.
+    `whole_as_int` reads 123.0 as the int 123, as the data model does.
 
-    Raises InvalidEncodingError for bytes that are not UTF-8, repeated keys, NaN and
-    infinities, lone surrogates and anything else that is not JSON; LimitExceededError
-    for more than `max_bytes`, `max_items` values (counted before anything is made of
-    them), or `max_depth` nested containers.
+    Raises InvalidEncodingError for invalid UTF-8 or JSON, repeated keys, NaN,
+    infinities and lone surrogates; LimitExceededError for more than `max_bytes`,
+    `max_items` values (counted before parsing) or `max_depth` nested containers.
     """
     if len(data) > max_bytes:
-        raise LimitExceededError("JSON text too large")
+        raise LimitExceededError("JSON text is too large")
     try:
         if isinstance(data, str):
             data = data.encode()
             if len(data) > max_bytes:
-                raise LimitExceededError("JSON text too large")
+                raise LimitExceededError("JSON text is too large")
         if _count_items(data, max_items) > max_items:
-            raise LimitExceededError("JSON of too many values")
-        # orjson is strict about everything but repeated keys, and stops by itself
-        # at 1,024 nested containers, which the second reader can bear.
+            raise LimitExceededError("JSON text has too many values")
+        # orjson is strict except for repeated keys, and stops at 1,024 nested
+        # containers, which the json module can handle.
         orjson.loads(data)
         value = json.loads(
             data,
@@ -144,18 +139,18 @@ def loads(
             parse_float=_whole_as_int if whole_as_int else float,
         )
     except RecursionError as error:
-        raise LimitExceededError("JSON nested too deep") from error
+        raise LimitExceededError("JSON is nested too deep") from error
     except ValueError as error:
         raise InvalidEncodingError(f"not JSON: {error}") from error
-    if _nests_deeper(value, max_depth):
-        raise LimitExceededError("JSON nested too deep")
+    if nests_deeper((value,), max_depth):
+        raise LimitExceededError("JSON is nested too deep")
     return value
 
 
 def _count_items(data: bytes, most: int) -> int:
-    """Return a bound of the values in a JSON text; exact enough above `most`."""
+    """Return an upper bound of the values in a JSON text, exact above `most`."""
     items = _count_marks(data)
-    # Text holds commas too, which is only looked into where it matters.
+    # Strings may hold commas; strip them only when the first count is too high.
     return items if items <= most else _count_marks(_STRING.sub(b"", data))
 
 
@@ -166,7 +161,7 @@ def _count_marks(data: bytes) -> int:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise InvalidEncodingError("a JSON object that repeats a key")
+        raise InvalidEncodingError("JSON object repeats a key")
     return fields
 
 
@@ -177,26 +172,22 @@ def _whole_as_int(text: str) -> int | float:
     return number
 
 
-def _nests_deeper(value: Any, max_depth: int) -> bool:
-    level = [value]
-    for _ in range(max_depth + 1):
-        containers = [item for item in level if isinstance(item, (dict, list))]
-        if not containers:
-            return False
-        level = [
-            item
-            for container in containers
-            for item in (
-                container.values() if isinstance(container, dict) else container
-            )
-        ]
-    return True
+def nests_deeper(items: Iterable[Any], depth_left: int) -> bool:
+    """Return True if containers among `items` nest deeper than `depth_left` levels."""
+    for item in items:
+        kind = type(item)
+        if kind is dict:
+            if not depth_left or nests_deeper(item.values(), depth_left - 1):
+                return True
+        elif kind is list and (not depth_left or nests_deeper(item, depth_left - 1)):
+            return True
+    return False
 
 
 def _link(obj: dict[Any, Any]) -> Cid:
     text = obj[_LINK]
     if len(obj) != 1 or type(text) is not str:
-        raise InvalidEncodingError("a link with company, or without text")
+        raise InvalidEncodingError("$link is not the only field, or not text")
     return Cid(cid_from_text(text))
 
 
@@ -208,7 +199,7 @@ def _bytes(obj: dict[Any, Any]) -> bytes:
         or len(text.rstrip("=")) % 4 == 1
         or _BASE64.fullmatch(text) is None
     ):
-        raise InvalidEncodingError("bytes with company, or without base64")
+        raise InvalidEncodingError("$bytes is not the only field, or not base64")
     text = text.rstrip("=")
     return b64decode(text + "=" * (-len(text) % 4))
 
@@ -216,11 +207,11 @@ def _bytes(obj: dict[Any, Any]) -> bytes:
 def _check_type(fields: dict[str, Value]) -> None:
     name = fields[_TYPE]
     if type(name) is not str or not name:
-        raise InvalidEncodingError("a $type that is no name")
+        raise InvalidEncodingError("$type is not a name")
     if name == _BLOB and (
         not fields.keys() >= _BLOB_FIELDS
         or type(fields["ref"]) is not Cid
         or type(fields["mimeType"]) is not str
         or type(fields["size"]) is not int
     ):
-        raise InvalidEncodingError("a blob that lacks a field")
+        raise InvalidEncodingError("blob lacks a field")

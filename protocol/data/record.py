@@ -1,4 +1,4 @@
-"""What makes the bytes at a key of a tree a record that can be kept."""
+"""Decoding of records, with the reason for those that cannot be kept."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from protocol.events.drops import DropReason
 
 
 def open_record(value: bytes, most: int) -> dict[str, Any] | DropReason:
-    """The fields of a record, decoded by `cbor.decode_fast`, or why it cannot be kept:
-    it has more than `most` bytes, nests too deep, is no canonical CBOR, or no map.
+    """Return the decoded fields of a record, or the reason why it cannot be kept.
 
-    Whether it fits a lexicon is asked later: what does not is kept, and not shown.
+    A record has at most `most` bytes and is a map in canonical CBOR. Its lexicon is
+    checked later: a record that does not fit is kept but not shown.
     """
     if len(value) > most:
         return DropReason.RECORD_TOO_LARGE

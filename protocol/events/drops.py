@@ -1,4 +1,4 @@
-"""Why a frame, an operation or a record was dropped. Closed, and a metric label."""
+"""Reasons for dropping a frame, an operation or a record."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from enum import StrEnum
 
 
 class DropReason(StrEnum):
-    """One reason for each way input can fail; each value is a metric label."""
+    """A reason for dropping input; each value is a metric label."""
 
-    # A whole frame.
+    # A frame.
     FRAME_TOO_LARGE = "frame_too_large"
     BAD_FRAME = "bad_frame"
     BAD_SEQ = "bad_seq"
@@ -16,7 +16,7 @@ class DropReason(StrEnum):
     BAD_FIELD = "bad_field"
     BAD_SYNTAX = "bad_syntax"
 
-    # Who sent it, and about whom.
+    # Its host or its account.
     OUT_OF_SCOPE = "out_of_scope"
     WRONG_HOST = "wrong_host"
     UNKNOWN_ACCOUNT = "unknown_account"
@@ -42,7 +42,7 @@ class DropReason(StrEnum):
     MISSING_BLOCK = "missing_block"
     DESYNCHRONIZED = "desynchronized"
 
-    # One operation or one record of an otherwise good commit or repo.
+    # One operation or record of a valid commit or repo.
     BAD_PATH = "bad_path"
     MISSING_RECORD = "missing_record"
     RECORD_TOO_LARGE = "record_too_large"
@@ -52,5 +52,5 @@ class DropReason(StrEnum):
     INVALID_RECORD = "invalid_record"
     UNSTORABLE_RECORD = "unstorable_record"
 
-    # Taken out of the way so that the stream can move on.
+    # Set aside so that the stream can continue.
     QUARANTINED = "quarantined"

@@ -1,8 +1,7 @@
-"""Verified events: what a crawler proves and an indexer applies.
+"""Verified events: the crawler's output and the indexer's input.
 
-CIDs are 36 bytes. `host` is our number for the host that an event came from, `seq`
-its place in that host's stream (0 for one that came by another way), `frame` the raw
-frame where somebody wants to send it on.
+CIDs are 36 bytes. `host` is our number of the sending host, `seq` the sequence number
+in its stream (0 for events from elsewhere), `frame` the raw frame if it is rebroadcast.
 """
 
 from __future__ import annotations
@@ -20,13 +19,15 @@ from protocol.syntax.record_key import RecordKey
 from protocol.syntax.tid import Tid
 
 
-# Not frozen, nor are commits: they are made by the thousand a second, and freezing
-# makes that seven times as dear.
+# Operations and commits are not frozen: freezing makes construction seven times slower.
 @dataclass(slots=True)
 class RecordOp:
-    """One change of one record. `cid` and `value` (its exact bytes) are None for a
-    delete. `fields` is the value decoded by `cbor.decode_fast`, where that has been
-    done already: a reader must not change it."""
+    """A change of one record; `cid` and `value` (the exact bytes) are None for a
+    delete.
+
+    `fields` is the value as `cbor.decode_fast` returns it, if already decoded; readers
+    must not modify it.
+    """
 
     action: Literal["create", "update", "delete"]
     collection: Nsid
@@ -38,25 +39,25 @@ class RecordOp:
 
 @dataclass(frozen=True, slots=True)
 class DroppedOp:
-    """A change that is in the tree but whose record we do not keep."""
+    """A change in the tree whose record is not kept."""
 
     path: str
     cid: bytes | None
     reason: DropReason
 
     def is_of(self, collections: Container[str]) -> bool:
-        """Whether its key is in one of these collections."""
+        """Return True if the key is in one of these collections."""
         nsid, slash, _ = self.path.partition("/")
         return bool(slash) and nsid in collections
 
 
 @dataclass(slots=True)
 class CommitEvent:
-    """A commit that follows from `prev_data` by exactly `ops` and `drops`.
+    """A commit that follows `prev_data` by exactly `ops` and `drops`.
 
-    `data` and `prev_data` are tree roots, `commit` is the signed block itself.
-    `prev_data` is None where the message did not name it. `unchecked` is the number of
-    created keys whose place between their neighbours was not proven.
+    `data` and `prev_data` are tree roots, `commit` is the signed block. `prev_data` is
+    None if the message does not name it. `unchecked` counts created keys whose order
+    among their neighbours is not proven.
     """
 
     did: Did
@@ -75,7 +76,7 @@ class CommitEvent:
     def within(
         self, collections: Container[str]
     ) -> tuple[Sequence[RecordOp], Sequence[DroppedOp]]:
-        """What it changes in some collections."""
+        """Return the operations and drops in some collections."""
         return (
             [op for op in self.ops if op.collection in collections],
             [drop for drop in self.drops if drop.is_of(collections)],
@@ -84,7 +85,7 @@ class CommitEvent:
 
 @dataclass(frozen=True, slots=True)
 class SyncEvent:
-    """A repo stands at this commit, by whatever way it got there."""
+    """The current commit of a repo, without its history."""
 
     did: Did
     rev: Tid
@@ -97,7 +98,7 @@ class SyncEvent:
 
 @dataclass(frozen=True, slots=True)
 class IdentityEvent:
-    """A DID document may have changed; `handle` is a hint and proves nothing."""
+    """A possible change of a DID document; `handle` is an unverified hint."""
 
     did: Did
     handle: Handle | None = None
@@ -108,10 +109,10 @@ class IdentityEvent:
 
 @dataclass(frozen=True, slots=True)
 class AccountEvent:
-    """Whether a host serves an account, and if not why (`status`).
+    """The state of an account on its host; `status` says why it is inactive.
 
-    `asked_at`: when the host was asked, if it did not tell of itself. What it has told
-    since then is newer, whichever comes here first.
+    `asked_at` is the time of our request, if the host did not send the event itself:
+    what the host has sent since then is newer.
     """
 
     did: Did

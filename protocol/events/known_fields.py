@@ -1,6 +1,7 @@
-"""What the lexicon knows of a message about an account
-(com.atproto.sync.subscribeRepos): nothing else of it is sent on, for nothing else of
-it was looked at."""
+"""Fields of messages that the lexicon defines (com.atproto.sync.subscribeRepos).
+
+Only these are rebroadcast; nothing else in a message is verified.
+"""
 
 from __future__ import annotations
 
@@ -35,16 +36,18 @@ _LINKS: Final = frozenset(("commit", "prevData"))
 _NO_BLOBS: Final[list[Any]] = []
 _HEADERS: Final = {t: cbor.encode({"op": MESSAGE_OP, "t": t}) for t in _FIELDS}
 
+# The longest account status in use has fourteen characters.
 MAX_STATUS_CHARS: Final = 128
-"""Of an account. The longest that anybody uses has fourteen."""
+# `blobs` is deprecated and cannot be verified; a longer list is emptied.
 MAX_BLOBS: Final = MAX_COMMIT_OPS
-"""That a commit may name for its frame to be sent on as it came. The field is out of
-use, and nothing tells whether they are true."""
 
 
 def is_plain(raw: bytes, t: str, body: dict[str, Any]) -> bool:
-    """Whether a message holds nothing but what the lexicon knows, as far as a proof
-    does not show it. `raw` is its frame, and `body` what `decode_frame` makes of it."""
+    """Return True if a message holds only fields that the lexicon defines.
+
+    `raw` is its frame and `body` the result of `decode_frame`. Fields that the proof
+    covers are not checked again.
+    """
     if not (raw.startswith(_HEADERS[t]) and body.keys() <= _FIELDS[t]):
         return False
     if not _is_time(body.get("time")):
@@ -57,8 +60,11 @@ def is_plain(raw: bytes, t: str, body: dict[str, Any]) -> bool:
 
 
 def plain_commit(raw: bytes, time: str) -> bytes | None:
-    """The frame of a proven commit without what the lexicon does not know; with `time`
-    where it has none. None where such a frame cannot be written."""
+    """Return the frame of a proven commit without fields that the lexicon does not
+    define.
+
+    `time` is used if the frame has none. Returns None if the frame cannot be encoded.
+    """
     body = decode_frame(raw).body
     fields = {name: body[name] for name in _FIELDS[_COMMIT] & body.keys()}
     for name in _LINKS & fields.keys():
@@ -86,14 +92,14 @@ def _has_plain_ops(body: dict[str, Any]) -> bool:
     ops = body.get("ops")
     if type(ops) is not list:
         return False
-    for op in ops:  # noqa: SIM110  (half as dear, for each frame of the network)
+    for op in ops:  # noqa: SIM110  (twice as fast as all())
         if type(op) is not dict or not op.keys() <= _OP_FIELDS:
             return False
     return True
 
 
 def _has_plain_rest(body: dict[str, Any]) -> bool:
-    """Whether what nobody reads of a commit is at least of the right types."""
+    """Return True if the deprecated fields of a commit have the right types."""
     blobs = body.get("blobs", _NO_BLOBS)
     return (
         type(body.get("rebase", False)) is bool

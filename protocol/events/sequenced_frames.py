@@ -1,5 +1,4 @@
-"""Frames of a stream of our own: others' frames under new numbers, and the few that
-are made here (specs/event-stream, specs/sync)."""
+"""Frames of our own stream: renumbered frames of others, and new ones (specs/sync)."""
 
 from __future__ import annotations
 
@@ -18,18 +17,18 @@ SYNC: Final = "#sync"
 IDENTITY: Final = "#identity"
 ACCOUNT: Final = "#account"
 
+# A renumbered frame may grow by the 8 bytes of a longer sequence number.
 MAX_RENUMBERED_BYTES: Final = MAX_FRAME_BYTES - 8
-"""A larger frame might not be allowed under a number that is longer than its own."""
 
 _SEQ_KEY: Final = b"\x63seq"
 _UNNUMBERED: Final = 0
 
 
 def renumber(raw: bytes, seq: int) -> bytes:
-    """The same frame with another `seq`; every other byte stays.
+    """Return a frame, valid for `decode_frame`, with another `seq` and all else
+    unchanged.
 
-    `raw` must be a frame that `protocol.events.frames.decode_frame` takes. Raises
-    InvalidEncodingError where it has no `seq`.
+    Raises InvalidEncodingError if it has no `seq`.
     """
     body = scan(raw, max_depth=MAX_FRAME_DEPTH)
     pairs, position = _map_head(raw, body)
@@ -39,18 +38,20 @@ def renumber(raw: bytes, seq: int) -> bytes:
             end = scan(raw, value, max_depth=MAX_FRAME_DEPTH)
             return raw[:value] + cbor.encode(seq) + raw[end:]
         position = scan(raw, value, max_depth=MAX_FRAME_DEPTH)
-    raise InvalidEncodingError("a frame without seq")
+    raise InvalidEncodingError("frame has no seq")
 
 
 def sync_frame(did: str, rev: str, commit: bytes, time: str) -> bytes:
-    """A repo stands at this signed commit block. Has no number yet: `renumber` it."""
+    """Return a frame, not numbered yet, that announces the signed commit block of a
+    repo.
+    """
     cid = cid_for(commit)
     blocks = car_header(cid) + car_block(cid, commit)
     return _encode(SYNC, did, time, {"rev": rev, "blocks": blocks})
 
 
 def account_frame(did: str, active: bool, status: str | None, time: str) -> bytes:
-    """Whether an account is hosted, and why not. Has no number yet."""
+    """Return a frame, not numbered yet, that announces the state of an account."""
     fields: dict[str, Any] = {"active": active}
     if status is not None:
         fields["status"] = status
@@ -58,12 +59,12 @@ def account_frame(did: str, active: bool, status: str | None, time: str) -> byte
 
 
 def identity_frame(did: str, handle: str | None, time: str) -> bytes:
-    """A DID document or handle may have changed. Has no number yet."""
+    """Return a frame, not numbered yet, that announces a change of identity."""
     return _encode(IDENTITY, did, time, {} if handle is None else {"handle": handle})
 
 
 def utc_text(now: datetime) -> str:
-    """The time of a frame, to the millisecond."""
+    """Return the time of a frame, to the millisecond."""
     return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -72,7 +73,9 @@ def _encode(t: str, did: str, time: str, fields: dict[str, Any]) -> bytes:
 
 
 def _map_head(raw: bytes, position: int) -> tuple[int, int]:
-    """The number of pairs of the map at `position`, and where the first begins."""
+    """Return the number of pairs of the map at `position` and the start of the
+    first.
+    """
     if position < len(raw) and raw[position] >> 5 == 5:
         argument = raw[position] & 0x1F
         if argument < 24:
@@ -80,4 +83,4 @@ def _map_head(raw: bytes, position: int) -> tuple[int, int]:
         if argument < 28:
             end = position + 1 + 2 ** (argument - 24)
             return int.from_bytes(raw[position + 1 : end], "big"), end
-    raise InvalidEncodingError("a frame whose payload is no map")
+    raise InvalidEncodingError("frame payload is not a map")

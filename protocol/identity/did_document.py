@@ -1,8 +1,7 @@
-"""What a DID document says about an account: keys, handles, services (specs/did).
+"""DID documents: the keys, handles and services of an account (specs/did).
 
-Reads a document that is already JSON; fetching it, and checking that a handle points
-back, is for the callers. A part of a document that is badly formed counts as absent:
-an account with a broken label key still has its repo key.
+Reads decoded JSON. A malformed part counts as absent: an account with a broken label
+key still has its repo key.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ LABEL_KEY: Final = "#atproto_label"
 PDS_SERVICE: Final = "#atproto_pds"
 PDS_TYPE: Final = "AtprotoPersonalDataServer"
 LABELER_SERVICE: Final = "#atproto_labeler"
-LABELER_TYPE: Final = "AtprotoLabeler"
 
 MULTIKEY_TYPE: Final = "Multikey"
 LEGACY_KEY_TYPES: Final[Mapping[str, Curve]] = {
@@ -29,15 +27,13 @@ LEGACY_KEY_TYPES: Final[Mapping[str, Curve]] = {
     "EcdsaSecp256r1VerificationKey2019": "p256",
 }
 
-# The PLC directory stops at 10 of each; did:web documents are written by hand and may
-# hold more, but nobody reads a hundredth.
+# The PLC directory allows 10 of each; hand-written did:web documents may hold more.
 MAX_ENTRIES: Final = 100
 MAX_ENTRY_TEXT: Final = 2_304
 MAX_ENDPOINT: Final = 2_048
 
-# Written out instead of urlsplit: userinfo, backslashes, control characters and
-# non-ASCII hosts must have no reading at all, and there is no second parser to agree
-# with.
+# Stricter than urlsplit: userinfo, backslashes, control characters and non-ASCII hosts
+# do not match.
 _URL: Final = re.compile(
     r"([Hh][Tt][Tt][Pp][Ss]?)://([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?(/[!-~]*)?"
 )
@@ -51,7 +47,7 @@ _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One entry of `service`; `id` is the fragment with its '#'."""
+    """An entry of `service`; `id` is the fragment with its '#'."""
 
     id: str
     type: str
@@ -60,11 +56,10 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class DidDocument:
-    """The parts of a DID document that the protocol reads.
+    """The parts of a DID document that the protocol reads; None is absent or unusable.
 
-    `handles` are claims, lowercase and in the order of the document; a handle holds
-    only once it has been resolved back to `did`. Keys are did:key texts. `pds` is an
-    origin without a trailing slash. None stands for absent or unusable.
+    `handles` are lower-case claims, in order, valid only once resolved back to `did`.
+    Keys are did:key texts; `pds` is an origin.
     """
 
     did: Did
@@ -75,7 +70,9 @@ class DidDocument:
     services: tuple[Service, ...]
 
     def service(self, fragment: str, type_: str | None = None) -> Service | None:
-        """The first service of that id (`#name` or `name`) and, if given, that type."""
+        """Return the first service with that id (`#name` or `name`) and, if given,
+        type.
+        """
         wanted = "#" + fragment.removeprefix("#")
         for service in self.services:
             if service.id == wanted and type_ in (None, service.type):
@@ -84,15 +81,15 @@ class DidDocument:
 
 
 def parse_did_document(document: object, did: Did, *, dev: bool = False) -> DidDocument:
-    """Reads the JSON value `document` as the document of `did` (specs/did).
+    """Read the JSON value `document` as the document of `did` (specs/did).
 
-    Verifies: the id is exactly `did`; keys are points of a supported curve, controlled
-    by the DID; endpoints are URLs of the allowed form. Does not verify: that the
-    document came from the right place, that handles point back, that hosts answer.
+    Verifies the id, that keys are points of a supported curve controlled by the DID,
+    and the form of endpoints. Does not verify the source, the handles or that hosts
+    exist.
 
-    `dev` also lets endpoints be http, and name a host by address or as localhost.
-    Raises InvalidSyntaxError when this is no document of `did`, LimitExceededError
-    when one of its lists is beyond all use.
+    `dev` allows http endpoints, and hosts that are addresses or localhost. Raises
+    InvalidSyntaxError if this is no document of `did`, LimitExceededError for long
+    lists.
     """
     if not isinstance(document, Mapping):
         raise InvalidSyntaxError("DID document is not an object")
@@ -116,17 +113,17 @@ def parse_did_document(document: object, did: Did, *, dev: bool = False) -> DidD
 
 
 def parse_origin(text: str, *, dev: bool = False) -> str | None:
-    """`scheme://host[:port]` of a URL that has nothing else, or None.
+    """Return `scheme://host[:port]` of a URL without any other part, else None.
 
-    One trailing slash is forgiven. Host and scheme come out lowercase, a default port
-    is left out, so that equal servers have equal origins.
+    The origin is lower case and without the default port; one trailing slash is
+    ignored.
     """
     parts = _split_url(text, dev)
     return parts[0] if parts is not None and not parts[1] else None
 
 
 def _split_url(text: str, dev: bool) -> tuple[str, str] | None:
-    """(origin, path) of an http(s) URL; a bare '/' counts as no path."""
+    """Return the origin and path of an http(s) URL; the path '/' becomes ''."""
     if len(text) > MAX_ENDPOINT:
         return None
     match = _URL.fullmatch(text)
@@ -170,7 +167,7 @@ def _text(entry: Mapping[str, object], name: str) -> str:
 
 
 def _fragment(entry: Mapping[str, object], did: Did) -> str:
-    """The '#name' of an entry's id, which may be relative or absolute; else ''."""
+    """Return the '#name' of an entry's relative or absolute id, else ''."""
     name = _text(entry, "id").removeprefix(did)
     return name if name.startswith("#") else ""
 
@@ -192,7 +189,7 @@ def _handles(document: Mapping[str, object]) -> Iterator[Handle]:
 def _key(
     methods: tuple[Mapping[str, object], ...], did: Did, fragment: str
 ) -> str | None:
-    """The first valid key of that name, as did:key; invalid ones are passed over."""
+    """Return the first valid key of that name, as did:key."""
     for method in methods:
         if _fragment(method, did) != fragment or method.get("controller") != did:
             continue
@@ -201,8 +198,7 @@ def _key(
         try:
             if kind == MULTIKEY_TYPE:
                 return parse_multikey(text).did_key
-            # Documents on people's own web servers still have the old forms, and so
-            # do those of the reference PLC directory as it is published.
+            # Some did:web documents and the reference PLC directory use legacy forms.
             if kind in LEGACY_KEY_TYPES:
                 return parse_legacy_multibase(LEGACY_KEY_TYPES[kind], text).did_key
         except InvalidSyntaxError:
@@ -213,8 +209,9 @@ def _key(
 def _services(
     document: Mapping[str, object], did: Did, dev: bool
 ) -> dict[tuple[str, str], str]:
-    """(id, type) -> endpoint. The first entry that matches decides, so one with an
-    unusable endpoint stays, as '', and no later entry takes its place."""
+    """Return (id, type) -> endpoint, '' for an unusable one; the first of its kind
+    counts.
+    """
     services: dict[tuple[str, str], str] = {}
     for entry in _objects(document, "service"):
         name, kind = _fragment(entry, did), _text(entry, "type")

@@ -1,8 +1,7 @@
-"""Signing keys on the two curves of the protocol, P-256 and K-256 (specs/cryptography).
+"""Signing keys on P-256 and K-256 (specs/cryptography).
 
 Signatures are 64 raw bytes r||s over the SHA-256 of the message, low-S, never DER.
-libsecp256k1 checks K-256 and refuses high-S itself; OpenSSL checks P-256 and does not,
-so the range of r and s is tested here before the call.
+libsecp256k1 refuses high-S itself; for OpenSSL (P-256) it is checked here.
 """
 
 from __future__ import annotations
@@ -36,10 +35,7 @@ SECRET_BYTES: Final = 32
 MAX_KEY_TEXT: Final = 256
 
 DID_KEY_PREFIX: Final = "did:key:"
-MULTIKEY_CODES: Final[dict[Curve, bytes]] = {
-    "k256": b"\xe7\x01",
-    "p256": b"\x80\x24",
-}
+MULTIKEY_CODES: Final[dict[Curve, bytes]] = {"k256": b"\xe7\x01", "p256": b"\x80\x24"}
 _CURVE_OF_CODE: Final[dict[bytes, Curve]] = {
     code: curve for curve, code in MULTIKEY_CODES.items()
 }
@@ -53,8 +49,7 @@ _BASE58_VALUE: Final = {char: value for value, char in enumerate(_BASE58)}
 
 _CONTEXT: Final = GLOBAL_CONTEXT.ctx
 _P256: Final = ec.SECP256R1()
-# Of a digest that was made outside: OpenSSL takes longer to find its SHA-256 than to
-# run it.
+# Prehashed: OpenSSL spends more time to look up its SHA-256 than to run it.
 _ES256: Final = ec.ECDSA(Prehashed(hashes.SHA256()))
 _ES256_DETERMINISTIC: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 
@@ -62,11 +57,10 @@ _Verifier = Callable[[bytes, bytes, bool], bool]
 
 
 class PublicKey:
-    """A parsed public key. Keep it: parsing costs as much as a signature check.
+    """A parsed public key; parsing costs as much as a signature check.
 
-    `point` is the compressed 33-byte point; an uncompressed 65-byte one (an old form
-    of DID documents) is accepted on construction. Raises InvalidSyntaxError when the
-    bytes are no point of the curve.
+    `point` is the compressed point; an uncompressed one of 65 bytes is also accepted.
+    Raises InvalidSyntaxError unless it is a point of the curve.
     """
 
     __slots__ = ("_verify", "curve", "point")
@@ -80,7 +74,7 @@ class PublicKey:
         else:
             well_formed = len(point) == UNCOMPRESSED_POINT_BYTES and point[0] == 4
         if not well_formed:
-            raise InvalidSyntaxError("public key is not a curve point")
+            raise InvalidSyntaxError("public key is not a point of its curve")
         self.curve = curve
         if curve == "k256":
             self.point, self._verify = _load_k256(point)
@@ -90,16 +84,16 @@ class PublicKey:
     def verify(
         self, signature: bytes, message: bytes, *, allow_high_s: bool = False
     ) -> bool:
-        """Whether `signature` (64 bytes, r||s) is this key's over `message`.
+        """Return True if this key made the signature (64 bytes, r||s) over `message`.
 
-        High-S is refused unless `allow_high_s`, which is for tokens only
-        (specs/xrpc): repos, labels and PLC operations are always strict.
+        `allow_high_s` is for tokens only (specs/xrpc); repos, labels and PLC operations
+        are strict.
         """
         return self._verify(signature, message, allow_high_s)
 
     @property
     def multikey(self) -> str:
-        """The `z...` text of a Multikey verification method."""
+        """Return the `z...` text of a Multikey verification method."""
         return "z" + encode_base58(MULTIKEY_CODES[self.curve] + self.point)
 
     @property
@@ -164,36 +158,35 @@ class PrivateKey:
         return self._secret
 
     def sign(self, message: bytes) -> bytes:
-        """64 bytes r||s, low-S, deterministic (RFC 6979), over SHA-256(message)."""
+        """Return the deterministic signature (RFC 6979) as 64 bytes r||s, low-S."""
         return self._sign(message)
 
     def __repr__(self) -> str:
-        # A key that reaches a log by accident must not tell its secret.
+        # Keeps the secret out of logs.
         return f"PrivateKey({self.public.did_key})"
 
 
 @lru_cache(maxsize=32_768)
 def parse_did_key(text: str) -> PublicKey:
-    """The key of a `did:key:z...` text; raises InvalidSyntaxError."""
+    """Return the key of a `did:key:z...` text; raise InvalidSyntaxError."""
     if not text.startswith(DID_KEY_PREFIX):
         raise InvalidSyntaxError("not a did:key")
     return parse_multikey(text[len(DID_KEY_PREFIX) :])
 
 
 def parse_multikey(text: str) -> PublicKey:
-    """The key of a Multikey `z...` text; raises InvalidSyntaxError."""
+    """Return the key of a Multikey `z...` text; raise InvalidSyntaxError."""
     raw = decode_multibase(text)
     curve = _CURVE_OF_CODE.get(raw[:2])
     if curve is None or len(raw) != 2 + POINT_BYTES:
-        raise InvalidSyntaxError("multikey is of no known curve or length")
+        raise InvalidSyntaxError("multikey has an unknown curve or length")
     return PublicKey(curve, raw[2:])
 
 
 def parse_legacy_multibase(curve: Curve, text: str) -> PublicKey:
-    """The key of an old verification method, whose multibase text has no curve code.
+    """Return the key of a legacy verification method, without a curve code in its text.
 
-    The curve is told by the type of the method in the DID document; the point may be
-    compressed or not. Raises InvalidSyntaxError.
+    The point may be compressed or not. Raises InvalidSyntaxError.
     """
     return PublicKey(curve, decode_multibase(text))
 
@@ -212,8 +205,7 @@ def _load_k256(point: bytes) -> tuple[bytes, _Verifier]:
     def verify(signature: bytes, message: bytes, allow_high_s: bool) -> bool:
         if len(signature) != SIGNATURE_BYTES:
             return False
-        # One buffer a call: the C calls release the interpreter lock, so a shared
-        # buffer would let two threads mix their signatures.
+        # Not shared: the C calls release the interpreter lock.
         buffer = new("secp256k1_ecdsa_signature *")
         if parse_compact(context, buffer, signature) != 1:
             return False
@@ -281,7 +273,9 @@ def _signer_p256(key: ec.EllipticCurvePrivateKey) -> Callable[[bytes], bytes]:
 
 
 def decode_multibase(text: str) -> bytes:
-    """The bytes of a base58btc text with its "z"; raises InvalidSyntaxError."""
+    """Return the bytes of a base58btc text that starts with "z"; raise
+    InvalidSyntaxError.
+    """
     if not text.startswith("z"):
         raise InvalidSyntaxError("key text is not base58btc multibase")
     if len(text) > MAX_KEY_TEXT:
@@ -298,7 +292,7 @@ def decode_multibase(text: str) -> bytes:
 
 
 def encode_base58(raw: bytes) -> str:
-    """The base58btc text of some bytes, without multibase's "z"."""
+    """Return the base58btc text of some bytes, without the multibase prefix."""
     number = int.from_bytes(raw, "big")
     chars = []
     while number:

@@ -1,7 +1,6 @@
-"""Tokens by which one service calls another in an account's name (specs/xrpc).
+"""Service tokens, by which one service calls another for an account (specs/xrpc).
 
-An own reader, because forgeries live on the freedom of JWT libraries: here there are
-two algorithms, chosen by the key, and one way to write each part.
+Strict by design: two algorithms, chosen by the key, and one encoding of each part.
 """
 
 from __future__ import annotations
@@ -21,84 +20,66 @@ from protocol.data.base64url import decode_base64url, encode_base64url
 from protocol.data.json_form import loads
 from protocol.errors import InvalidEncodingError, LimitExceededError, ProtocolError
 from protocol.identity.did_document import LABEL_KEY, LABELER_SERVICE, SIGNING_KEY
-from protocol.identity.keys import (
-    SIGNATURE_BYTES,
-    Curve,
-    PrivateKey,
-    PublicKey,
-)
+from protocol.identity.keys import SIGNATURE_BYTES, Curve, PrivateKey, PublicKey
 from protocol.limits import MAX_CLOCK_SKEW_S, MAX_SERVICE_JWT_LIFETIME_S
 from protocol.syntax import Did, Nsid, is_did
 
 ALGORITHMS: Final[Mapping[Curve, str]] = {"k256": "ES256K", "p256": "ES256"}
 
 DEFAULT_LIFETIME_S: Final = 60
-# Of a service in a DID document; whoever signs may write anything there.
+# The fragment of a service, bounded because the issuer chooses it.
 _FRAGMENT: Final = re.compile(r"[\w.-]{1,100}", re.ASCII)
-# What a PDS may mint for a client that asks for a long one (getServiceAuth).
-MAX_LONG_LIFETIME_S: Final = 3_600
 MAX_TOKEN_CHARS: Final = 8_192
 
 _TYPE: Final = "JWT"
-# Access, refresh and proof-of-possession tokens; other types are let pass, since the
-# specification names none.
+# Access, refresh and proof-of-possession tokens; the specification names no type.
 _OTHER_TYPES: Final = frozenset({"at+jwt", "refresh+jwt", "dpop+jwt"})
 _JTI_BYTES: Final = 16
 
 
 class ServiceAuthError(ProtocolError):
-    """A token that is refused; `name` is the XRPC error for it, with status 401."""
+    """A refused token; `name` is the XRPC error, with status 401."""
 
-    name: ClassVar[str] = "BadJwt"
+    name: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__name__.removesuffix("Error")
 
 
 class BadJwtError(ServiceAuthError):
-    """Not a token, or not in the strict form."""
+    """Text that is not a token in the strict form."""
 
 
 class BadJwtTypeError(ServiceAuthError):
-    """A token for another purpose: an access, refresh or proof-of-possession token."""
-
-    name = "BadJwtType"
+    """An access, refresh or proof-of-possession token."""
 
 
 class BadJwtIssError(ServiceAuthError):
-    """The issuer is not a DID, or signs with a key that may not be used here."""
-
-    name = "BadJwtIss"
+    """An issuer that is not a DID, or may not use its key here."""
 
 
 class BadJwtAudienceError(ServiceAuthError):
-    """The token is for another service."""
-
-    name = "BadJwtAudience"
+    """A token for another service."""
 
 
 class BadJwtLexiconMethodError(ServiceAuthError):
-    """The token is for another method, or for none."""
-
-    name = "BadJwtLexiconMethod"
+    """A token for another method, or for none."""
 
 
 class JwtExpiredError(ServiceAuthError):
-    """The time of the token is over."""
-
-    name = "JwtExpired"
+    """An expired token."""
 
 
 class BadJwtSignatureError(ServiceAuthError):
-    """Not signed by the key. Worth one retry with a freshly resolved key."""
-
-    name = "BadJwtSignature"
+    """A wrong signature; worth one retry with a newly resolved key."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceJwt:
-    """A token taken apart; nothing in it is true until it is checked.
+    """A parsed token, not verified yet.
 
-    `iss` is the issuer as sent: `did`, or `did#fragment`, which then is a service of
-    that account and not the account. `kid` is the fragment of the key that must have
-    signed. Times are Unix seconds. `digest` identifies what was signed.
+    `iss` is the issuer as sent: `did`, or `did#fragment` for a service of the account.
+    `kid` is the fragment of the key that must have signed. Times are Unix seconds.
     """
 
     alg: str
@@ -115,7 +96,9 @@ class ServiceJwt:
 
     @property
     def digest(self) -> str:
-        """An id of the token, the same for both forms of its signature."""
+        """Return an id of the token that does not depend on the form of its
+        signature.
+        """
         return sha256(self.signing_input).hexdigest()
 
 
@@ -129,10 +112,11 @@ def create_service_jwt(
     lifetime: int = DEFAULT_LIFETIME_S,
     jti: str | None = None,
 ) -> str:
-    """A signed token of `iss` for the service `aud` (DID or DID#service) and a method.
+    """Return a signed token of `iss` for the service `aud` (DID or DID#service) and a
+    method.
 
-    `now` is Unix seconds. `jti` is random unless given. A token without `lxm` opens
-    any method of services that are less strict than ours: mint it only on request.
+    `now` is Unix seconds; `jti` is random unless given. Less strict services accept a
+    token without `lxm` for any method: create one only on request.
     """
     payload = {
         "iat": now,
@@ -153,15 +137,12 @@ def create_service_jwt(
 
 
 def parse_service_jwt(token: str) -> ServiceJwt:
-    """Take a token apart: form, header and the types of the claims.
+    """Parse a token; see `check_claims` and `check_signature` for the rest.
 
-    An issuer `did:…#atproto_labeler` signs with its label key, any other with its
-    repo key; `kid` in the header is not read.
-
-    Verifies: three parts in canonical base64url, JSON objects without a repeated
-    name, algorithm ES256 or ES256K, no `crit`, no type of another purpose, an issuer
-    that is a DID. Does not verify time, audience, method and signature: see
-    `check_claims` and `check_signature`. Raises a ServiceAuthError.
+    Verifies the three parts in canonical base64url, strict JSON, a known algorithm, no
+    `crit`, a suitable type, and an issuer that is a DID. An issuer
+    `did:…#atproto_labeler` signs with its label key, any other with its repo key; the
+    header's `kid` is ignored. Raises a ServiceAuthError.
     """
     if len(token) > MAX_TOKEN_CHARS:
         raise BadJwtError("token is too long")
@@ -213,17 +194,18 @@ def check_claims(
     lxm: str | Collection[str],
     max_lifetime: int = MAX_SERVICE_JWT_LIFETIME_S,
 ) -> None:
-    """Refuse a token that is not for us, for this method and for now (Unix seconds).
+    """Raise a ServiceAuthError unless the token is for us, this method and now (Unix
+    seconds).
 
-    Needs no key, so it comes before an issuer is resolved. `audiences` are the names
-    of this service (its DID, DID#service); None accepts any. `lxm` is the method
-    called, or the names that a token for it may carry ("chat.bsky.*" is a prefix).
-    `max_lifetime` is the most seconds that may be left, apart from clock skew.
-
-    Does not verify the signature, nor that `jti` is new. Raises a ServiceAuthError.
+    `audiences` are the names of this service; None accepts any. `lxm` is the method
+    called, or the names that the token may carry ("chat.bsky.*" is a prefix).
+    `max_lifetime` is the most seconds left, without clock skew. Does not verify the
+    signature or `jti`.
     """
-    if not 0 < max_lifetime <= MAX_LONG_LIFETIME_S:
-        raise ValueError(f"max_lifetime must be 1 to {MAX_LONG_LIFETIME_S} seconds")
+    if not 0 < max_lifetime <= MAX_SERVICE_JWT_LIFETIME_S:
+        raise ValueError(
+            f"max_lifetime must be 1 to {MAX_SERVICE_JWT_LIFETIME_S} seconds"
+        )
     if now > jwt.exp:
         raise JwtExpiredError("token has expired")
     if audiences is not None and not is_audience(jwt.aud, audiences):
@@ -234,17 +216,17 @@ def check_claims(
         raise BadJwtLexiconMethodError(
             f"token is for {problem} (lxm), not for {', '.join(sorted(methods))}"
         )
-    # The clock of the issuer may be ahead, so its `iat` says nothing.
+    # `iat` is ignored: the issuer's clock may be ahead.
     if jwt.nbf is not None and jwt.nbf > now + MAX_CLOCK_SKEW_S:
         raise BadJwtError("token is not valid yet")
     if jwt.exp > now + max_lifetime + MAX_CLOCK_SKEW_S:
-        raise BadJwtError(f"token is valid for over {max_lifetime} seconds")
+        raise BadJwtError(f"token is valid for more than {max_lifetime} seconds")
 
 
 def is_audience(aud: str, names: Collection[str]) -> bool:
     """Return True if `aud` is one of `names`, both percent-decoded once.
 
-    A did:web with a port is written with and without escapes.
+    The port of a did:web may be written with or without escapes.
     """
     return aud in names or unquote(aud) in {unquote(name) for name in names}
 
@@ -252,7 +234,7 @@ def is_audience(aud: str, names: Collection[str]) -> bool:
 def _names_method(jwt: ServiceJwt, methods: Collection[str]) -> bool:
     lxm = jwt.lxm
     if lxm is None:
-        # Labelers that were set up before there was lxm send none.
+        # Older labelers send no lxm.
         return jwt.kid == LABEL_KEY
     return lxm in methods or any(
         lxm.startswith(name[:-1]) for name in methods if name.endswith(".*")
@@ -262,12 +244,10 @@ def _names_method(jwt: ServiceJwt, methods: Collection[str]) -> bool:
 def check_signature(jwt: ServiceJwt, key: PublicKey) -> None:
     """Raise BadJwtSignatureError unless `key` signed the token.
 
-    The algorithm must be the one of the key's curve. High-S is accepted, here and
-    nowhere else in the protocol: signers in use write it. Both forms of a signature
-    are one token, since `jti` and `digest` do not depend on it.
+    High-S is accepted here only, since existing signers produce it.
     """
     if jwt.alg != ALGORITHMS[key.curve]:
-        raise BadJwtSignatureError("algorithm is not the one of the issuer's key")
+        raise BadJwtSignatureError("alg does not match the issuer's key")
     if not key.verify(jwt.signature, jwt.signing_input, allow_high_s=True):
         raise BadJwtSignatureError("not signed by the issuer's key")
 
@@ -276,14 +256,14 @@ def _object(part: str) -> Mapping[str, object]:
     try:
         value = loads(decode_base64url(part))
     except (InvalidEncodingError, LimitExceededError) as error:
-        raise BadJwtError("token holds no strict JSON") from error
+        raise BadJwtError("token part is not strict JSON") from error
     if not isinstance(value, dict):
-        raise BadJwtError("token holds no JSON object")
+        raise BadJwtError("token part is not a JSON object")
     return value
 
 
 def _issuer(payload: Mapping[str, object]) -> tuple[str, Did, str]:
-    """Return `iss`, the DID in it, and the fragment of the key that it signs with."""
+    """Return `iss`, its DID, and the fragment of the key that it signs with."""
     iss = payload.get("iss")
     if not isinstance(iss, str):
         raise BadJwtError("iss is not a string")
@@ -311,7 +291,6 @@ def _time(payload: Mapping[str, object], name: str) -> float | None:
     value = payload.get(name)
     if value is None:
         return None
-    # An integer of any length is compared exactly; a float may be infinite.
     if type(value) is int or (type(value) is float and math.isfinite(value)):
         return value
     raise BadJwtError(f"{name} is not a number of seconds")

@@ -1,17 +1,9 @@
-"""Lexicons: the schemas of records and methods, compiled to checks (specs/lexicon)."""
+"""Lexicons: schemas of records and methods, compiled to checks (specs/lexicon)."""
 
 from __future__ import annotations
 
 from protocol.lexicon.catalog import Catalog
-from protocol.lexicon.documents import Document, Schema
-from protocol.lexicon.methods import Body, Method, MethodError, Parameter
+from protocol.lexicon.documents import Schema
+from protocol.lexicon.methods import Method
 
-__all__ = [
-    "Body",
-    "Catalog",
-    "Document",
-    "Method",
-    "MethodError",
-    "Parameter",
-    "Schema",
-]
+__all__ = ["Catalog", "Method", "Schema"]

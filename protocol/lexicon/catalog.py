@@ -1,7 +1,6 @@
-"""All lexicons that are known here, and the checks compiled from them.
+"""The catalog of known lexicons and their compiled checks.
 
-The official documents come with the `lexrpc` package, of which nothing else is used;
-more are read from folders, or added one by one.
+The official documents come with the `lexrpc` package, which serves no other purpose.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _SHIPPED_FOLDER = "lexicons"
 
 
 class Catalog:
-    """Lexicons by NSID. May be shared by threads."""
+    """Lexicons by NSID; thread-safe."""
 
     def __init__(self, documents: Iterable[Document] = ()) -> None:
         self._documents: dict[str, Document] = {}
@@ -46,9 +45,10 @@ class Catalog:
 
     @classmethod
     def load(cls, extra_dirs: Sequence[Path | str] = ()) -> Catalog:
-        """The official lexicons, and every .json below `extra_dirs`, later ones first.
+        """Return the official lexicons, and every .json below `extra_dirs`; the last
+        one counts.
 
-        Raises InvalidLexiconError, with the path, for a file that is no lexicon.
+        Raises InvalidLexiconError, with the path, for an invalid file.
         """
         documents = [
             _read(path, _read_shipped) for path in _json_files(shipped_folder())
@@ -60,10 +60,9 @@ class Catalog:
         return cls(documents)
 
     def add(self, raw: bytes) -> Document:
-        """Add a document of a stranger, or put it in the place of an older one.
+        """Add or replace an untrusted document; raise InvalidLexiconError.
 
-        Raises InvalidLexiconError. References are looked up when the definition is
-        first used, so documents may be added in any order.
+        References are resolved on first use, so documents may be added in any order.
         """
         document = read_document(raw)
         with self._lock:
@@ -72,11 +71,12 @@ class Catalog:
         return document
 
     def documents(self) -> Mapping[str, Document]:
-        """All documents by NSID."""
         return self._documents
 
     def find_schema(self, name: str) -> Schema | None:
-        """The definition of a full name, "nsid" or "nsid#name", as in the document."""
+        """Return the definition of a full name, "nsid" or "nsid#name", as in the
+        document.
+        """
         nsid, _, fragment = name.partition("#")
         document = self._documents.get(nsid)
         if document is None:
@@ -84,26 +84,26 @@ class Catalog:
         return document.definitions.get(fragment or MAIN)
 
     def has_record(self, nsid: str) -> bool:
-        """Whether `nsid` is known, and the lexicon of a record."""
         return self._main(nsid, {"record"}) is not None
 
     def records(self) -> list[Nsid]:
-        """The NSIDs of all records, sorted."""
+        """Return the NSIDs of all record types, sorted."""
         return [Nsid(nsid) for nsid in sorted(self._documents) if self.has_record(nsid)]
 
     def validate_record(
         self, nsid: str, value: Value, *, lenient: bool = False
     ) -> None:
-        """Raise InvalidRecordError unless `value`, links as `Cid`, is a record of it.
+        """Raise InvalidRecordError unless `value`, with links as `Cid`, is a record of
+        `nsid`.
 
-        `lenient` is for what others published: it takes blobs of the old form, and
-        any size and media type. Raises InvalidLexiconError where the lexicon is not
-        known, or refers to one that is not.
+        `lenient` is for published records: it accepts legacy blobs and any blob size
+        and type. Raises InvalidLexiconError if the lexicon, or one that it refers to,
+        is unknown.
         """
         if not self.has_record(nsid):
-            raise InvalidLexiconError(f"{nsid[:80]} is not known as a record")
+            raise InvalidLexiconError(f"{nsid[:80]} is not a known record type")
         if type(value) is not dict:
-            raise InvalidRecordError("", "is no object")
+            raise InvalidRecordError("", "is not an object")
         if value.get("$type") != nsid:
             raise InvalidRecordError("$type", f"is not {nsid}")
         self.validate(nsid, value, lenient=lenient)
@@ -111,8 +111,8 @@ class Catalog:
     def validate(self, name: str, value: Value, *, lenient: bool = False) -> None:
         """Raise InvalidRecordError unless `value` fits the definition `name`.
 
-        `name` is "nsid" or "nsid#name"; `$type` is not looked at. Raises
-        InvalidLexiconError as `validate_record`.
+        `name` is "nsid" or "nsid#name"; `$type` is ignored. Raises as
+        `validate_record`.
         """
         checks = self._lenient_checks if lenient else self._strict_checks
         check = checks.get(name)
@@ -123,9 +123,9 @@ class Catalog:
         check(value)
 
     def is_key_of(self, nsid: str, rkey: str) -> bool:
-        """Whether `rkey` is of the kind that the record's lexicon asks for.
+        """Return True if `rkey` is of the kind that the record's lexicon requires.
 
-        For a record that is not known any record key is.
+        Unknown record types accept any record key.
         """
         if not is_record_key(rkey):
             return False
@@ -138,9 +138,9 @@ class Catalog:
         return kind == "any" or rkey == kind.removeprefix("literal:")
 
     def method(self, nsid: str) -> Method | None:
-        """The method of this NSID, None where there is none.
+        """Return the method of this NSID, or None.
 
-        Raises InvalidLexiconError where it refers to a definition that is not known.
+        Raises InvalidLexiconError if it refers to an unknown definition.
         """
         method = self._methods.get(nsid)
         if method is None:
@@ -153,7 +153,7 @@ class Catalog:
         return method
 
     def methods(self) -> list[Nsid]:
-        """The NSIDs of all queries, procedures and subscriptions, sorted."""
+        """Return the NSIDs of all queries, procedures and subscriptions, sorted."""
         return [
             Nsid(nsid)
             for nsid in sorted(self._documents)
@@ -174,9 +174,9 @@ class Catalog:
 
 
 def shipped_folder() -> Path:
-    """Where the official documents are; finding them imports nothing.
+    """Return the folder of the official documents, without importing their package.
 
-    Raises FileNotFoundError where the package that brings them is not installed.
+    Raises FileNotFoundError if the package is not installed.
     """
     spec = find_spec(_SHIPPED_PACKAGE)
     for location in (spec and spec.submodule_search_locations) or ():
@@ -191,7 +191,7 @@ def _json_files(folder: Path) -> list[Path]:
 
 
 def _read_shipped(raw: bytes) -> Document:
-    # Sound JSON already: it came with an installed package.
+    # Trusted, since it comes with an installed package.
     return check_document(orjson.loads(raw))
 
 

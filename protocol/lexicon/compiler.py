@@ -1,7 +1,7 @@
-"""Compiles schemas to closures: a check is a function that returns or raises.
+"""Compilation of schemas to closures: a check is a function that returns or raises.
 
-All decisions that depend on the schema alone are taken once, here, so that checking a
-value costs a few calls. Checks nest as values do, and values have bounded depth.
+Everything that depends only on the schema is decided at compile time. Checks nest as
+values do, and values have bounded depth.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from protocol.limits import MAX_LEXICON_DEPTH
 
 Check = Callable[[Value], None]
 
-# Finds the definition of a full name, or None.
+# Returns the definition of a full name, or None.
 FindSchema = Callable[[str], Schema | None]
 
 _MAX_UTF8_BYTES: Final = 4
@@ -29,11 +29,10 @@ _BLOB: Final = "blob"
 
 
 class Compiler:
-    """Compiles the definitions of one catalog, each once, and what they refer to.
+    """Compiler of the definitions of one catalog, each compiled once.
 
-    A lenient compiler is for records that others have published already: it takes
-    blobs of the form before 2023, and leaves the size and media type of a blob to
-    those who serve it.
+    The lenient variant is for published records: it accepts legacy blobs and ignores
+    the size and media type of blobs.
     """
 
     def __init__(self, find_schema: FindSchema, *, lenient: bool) -> None:
@@ -45,9 +44,9 @@ class Compiler:
         self._depth = 0
 
     def definition(self, name: str) -> Check:
-        """The check for a definition by its full name ("nsid" or "nsid#name").
+        """Return the check of a definition by its full name ("nsid" or "nsid#name").
 
-        Raises InvalidLexiconError where it, or one it refers to, does not exist.
+        Raises InvalidLexiconError if it, or one that it refers to, does not exist.
         """
         check = self._checks.get(name)
         if check is not None:
@@ -57,7 +56,7 @@ class Compiler:
             while self._waiting:
                 self._compile(self._waiting.popleft())
         except InvalidLexiconError:
-            # Nothing half done may be taken for whole the next time.
+            # Discard incomplete checks.
             for started in self._started:
                 self._checks.pop(started, None)
             raise
@@ -68,7 +67,7 @@ class Compiler:
         return check
 
     def schema(self, schema: Schema, nsid: str) -> Check:
-        """The check for a schema that stands inside the document `nsid`."""
+        """Return the check of a schema inside the document `nsid`."""
         for ref in _refs(schema, nsid):
             self.definition(ref)
         return self._schema(schema, nsid)
@@ -79,7 +78,7 @@ class Compiler:
             return check
         schema = self.find_schema(name)
         if schema is None:
-            raise InvalidLexiconError(f"{name} is not known")
+            raise InvalidLexiconError(f"{name} is unknown")
         self._started.add(name)
         self._depth += 1
         if schema["type"] == "token":
@@ -103,17 +102,17 @@ class Compiler:
         if kind == "union":
             return self._union(schema, nsid)
         if kind == "blob":
-            return _lenient_blob if self._lenient else _blob(schema)
+            return _check_lenient_blob if self._lenient else _blob(schema)
         scalar = _SCALARS.get(kind)
         if scalar is None:
-            raise InvalidLexiconError(f"nothing can be checked against a {kind}")
+            raise InvalidLexiconError(f"{kind} is not a checkable type")
         return scalar(schema)
 
     def _ref(self, name: str) -> Check:
-        """The check of another definition, itself where it can be had by now.
+        """Return the check of another definition.
 
-        One that refers back to itself, or that lies too many references away, is
-        looked up when a value comes.
+        A recursive definition, or one behind too many references, is resolved when
+        called.
         """
         check = self._checks.get(name)
         if check is not None:
@@ -139,7 +138,7 @@ class Compiler:
 
         def check_object(value: Value) -> None:
             if type(value) is not dict:
-                raise InvalidRecordError("", "is no object")
+                raise InvalidRecordError("", "is not an object")
             for key in required:
                 if key not in value:
                     raise InvalidRecordError(key, "is missing")
@@ -166,7 +165,7 @@ class Compiler:
 
         def check_union(value: Value) -> None:
             if type(value) is not dict:
-                raise InvalidRecordError("", "is no object")
+                raise InvalidRecordError("", "is not an object")
             name = value.get(_TYPE)
             if type(name) is not str or not name:
                 raise InvalidRecordError(_TYPE, "is missing")
@@ -174,7 +173,7 @@ class Compiler:
             if check is not None:
                 check(value)
             elif closed:
-                raise InvalidRecordError(_TYPE, "is none of the types allowed here")
+                raise InvalidRecordError(_TYPE, "is not an allowed type")
 
         return check_union
 
@@ -207,7 +206,7 @@ def _array(schema: Schema, check_item: Check) -> Check:
 
     def check_array(value: Value) -> None:
         if type(value) is not list:
-            raise InvalidRecordError("", "is no array")
+            raise InvalidRecordError("", "is not an array")
         if len(value) < least:
             raise InvalidRecordError("", f"has fewer than {least} items")
         if most is not None and len(value) > most:
@@ -250,13 +249,13 @@ def _integer(schema: Schema) -> Check:
 
     def check_integer(value: Value) -> None:
         if type(value) is not int:
-            raise InvalidRecordError("", "is no integer")
+            raise InvalidRecordError("", "is not an integer")
         if least is not None and value < least:
             raise InvalidRecordError("", f"is below {least}")
         if most is not None and value > most:
             raise InvalidRecordError("", f"is above {most}")
         if allowed is not None and value not in allowed:
-            raise InvalidRecordError("", "is none of the values allowed here")
+            raise InvalidRecordError("", "is not an allowed value")
 
     return check_integer
 
@@ -270,16 +269,20 @@ def _allowed(schema: Schema) -> frozenset[Any] | None:
 
 
 def _string(schema: Schema) -> Check:
-    """Lengths are bytes of UTF-8; a string is only encoded, and its graphemes only
-    counted, where its number of code points does not settle the matter."""
+    """Return the check of a string.
+
+    Lengths are bytes of UTF-8. Bytes and graphemes are only counted if the number of
+    code points does not decide.
+    """
     least = schema.get("minLength", 0)
     most = schema.get("maxLength")
     least_graphemes = schema.get("minGraphemes", 0)
     most_graphemes = schema.get("maxGraphemes")
     allowed = _allowed(schema)
     name = schema.get("format")
-    # A format that came after us constrains nothing we know of.
-    is_format = FORMATS.get(name) if name is not None else None
+    # Unknown formats are not checked.
+    known = FORMATS.get(name) if name is not None else None
+    is_format = None if known is None else known.check
     bounded = bool(
         least or least_graphemes or most is not None or most_graphemes is not None
     )
@@ -308,13 +311,13 @@ def _string(schema: Schema) -> Check:
 
     def check_string(value: Value) -> None:
         if type(value) is not str:
-            raise InvalidRecordError("", "is no string")
+            raise InvalidRecordError("", "is not a string")
         if bounded:
             check_lengths(value)
         if allowed is not None and value not in allowed:
-            raise InvalidRecordError("", "is none of the values allowed here")
+            raise InvalidRecordError("", "is not an allowed value")
         if is_format is not None and not is_format(value):
-            raise InvalidRecordError("", f"is no {name}")
+            raise InvalidRecordError("", f"is not a valid {name}")
 
     return check_string
 
@@ -325,7 +328,7 @@ def _bytes(schema: Schema) -> Check:
 
     def check_bytes(value: Value) -> None:
         if type(value) is not bytes:
-            raise InvalidRecordError("", "is no byte string")
+            raise InvalidRecordError("", "is not a byte string")
         if len(value) < least:
             raise InvalidRecordError("", f"has fewer than {least} bytes")
         if most is not None and len(value) > most:
@@ -334,20 +337,14 @@ def _bytes(schema: Schema) -> Check:
     return check_bytes
 
 
-def _link(schema: Schema) -> Check:
-    def check_link(value: Value) -> None:
-        if type(value) is not Cid:
-            raise InvalidRecordError("", "is no link")
-
-    return check_link
+def _check_link(value: Value) -> None:
+    if type(value) is not Cid:
+        raise InvalidRecordError("", "is not a link")
 
 
-def _unknown(schema: Schema) -> Check:
-    def check_unknown(value: Value) -> None:
-        if type(value) is not dict or value.get(_TYPE) == _BLOB:
-            raise InvalidRecordError("", "is no object")
-
-    return check_unknown
+def _check_unknown(value: Value) -> None:
+    if type(value) is not dict or value.get(_TYPE) == _BLOB:
+        raise InvalidRecordError("", "is not an object")
 
 
 def _blob(schema: Schema) -> Check:
@@ -364,14 +361,14 @@ def _blob(schema: Schema) -> Check:
             raise InvalidRecordError("size", f"is above {largest}")
         media_type = value["mimeType"]
         if not (any_type or media_type in accepted or media_type.startswith(families)):
-            raise InvalidRecordError("mimeType", "is none of those allowed here")
+            raise InvalidRecordError("mimeType", "is not an allowed media type")
 
     return check_blob
 
 
-def _lenient_blob(value: Value) -> None:
+def _check_lenient_blob(value: Value) -> None:
     if type(value) is dict and _TYPE not in value:
-        # As blobs were before they had a type.
+        # A legacy blob.
         for key in ("cid", "mimeType"):
             if type(value.get(key)) is not str or not value[key]:
                 raise InvalidRecordError(key, "is missing")
@@ -381,20 +378,20 @@ def _lenient_blob(value: Value) -> None:
 
 def _check_blob_fields(value: Value) -> None:
     if type(value) is not dict or value.get(_TYPE) != _BLOB:
-        raise InvalidRecordError("", "is no blob")
+        raise InvalidRecordError("", "is not a blob")
     if type(value.get("ref")) is not Cid:
-        raise InvalidRecordError("ref", "is no link")
+        raise InvalidRecordError("ref", "is not a link")
     if type(value.get("mimeType")) is not str or not value["mimeType"]:
-        raise InvalidRecordError("mimeType", "is no media type")
+        raise InvalidRecordError("mimeType", "is not a media type")
     if type(value.get("size")) is not int:
-        raise InvalidRecordError("size", "is no integer")
+        raise InvalidRecordError("size", "is not an integer")
 
 
 _SCALARS: Final[Mapping[str, Callable[[Schema], Check]]] = {
     "boolean": _boolean,
     "bytes": _bytes,
-    "cid-link": _link,
+    "cid-link": lambda schema: _check_link,
     "integer": _integer,
     "string": _string,
-    "unknown": _unknown,
+    "unknown": lambda schema: _check_unknown,
 }

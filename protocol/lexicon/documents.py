@@ -1,7 +1,7 @@
-"""Lexicon documents: the shape of the schema language itself (specs/lexicon).
+"""Lexicon documents: the form of the schema language itself (specs/lexicon).
 
-A document may come from a stranger, so everything that the compiler later relies on
-is checked here, and everything is bounded.
+Documents are untrusted: everything that the compiler relies on is checked and bounded
+here.
 """
 
 from __future__ import annotations
@@ -25,25 +25,15 @@ Schema = Mapping[str, Any]
 
 MAIN: Final = "main"
 METHOD_KINDS: Final = frozenset({"query", "procedure", "subscription"})
-# Of the definitions below these, the compiler has nothing to say.
+# The contents of these are not checked.
 _OPAQUE_KINDS: Final = frozenset({"permission-set", "space"})
 _PRIMARY_KINDS: Final = METHOD_KINDS | _OPAQUE_KINDS | {"record"}
-# What a definition may be named as; a reference or an unknown stands only inside one,
-# which is also what keeps references from leading to references for ever.
-_NAMED_TYPES: Final = frozenset(
-    {
-        "array",
-        "blob",
-        "boolean",
-        "bytes",
-        "cid-link",
-        "integer",
-        "object",
-        "string",
-        "token",
-    }
+# A reference or an unknown cannot be a definition, so references always end.
+_VALUE_TYPES: Final = frozenset(
+    ("array", "blob", "boolean", "bytes", "cid-link", "integer", "object", "string")
 )
-_FIELD_TYPES: Final = (_NAMED_TYPES - {"token"}) | {"ref", "union", "unknown"}
+_NAMED_TYPES: Final = _VALUE_TYPES | {"token"}
+_FIELD_TYPES: Final = _VALUE_TYPES | {"ref", "union", "unknown"}
 _PARAMETER_TYPES: Final = frozenset({"boolean", "integer", "string"})
 
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,127}", re.ASCII)
@@ -54,16 +44,12 @@ _BOUNDS: Final[Mapping[str, tuple[str, ...]]] = {
     "integer": ("minimum", "maximum"),
     "string": ("minLength", "maxLength", "minGraphemes", "maxGraphemes"),
 }
-_CONSTANTS: Final[Mapping[str, type]] = {
-    "boolean": bool,
-    "integer": int,
-    "string": str,
-}
+_CONSTANTS: Final[Mapping[str, type]] = {"boolean": bool, "integer": int, "string": str}
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that keeps the rules; `definitions` by name, "main" the first."""
+    """A valid document; `definitions` are by name, the first one "main"."""
 
     nsid: Nsid
     description: str
@@ -71,9 +57,9 @@ class Document:
 
 
 def read_document(raw: bytes) -> Document:
-    """Read a document of a stranger; raises InvalidLexiconError."""
+    """Parse an untrusted document; raise InvalidLexiconError."""
     try:
-        # A schema of so many levels is about twice as deep as JSON.
+        # The JSON of a schema is about twice as deep as its values.
         obj = json_form.loads(
             raw, max_bytes=MAX_LEXICON_BYTES, max_depth=3 * MAX_LEXICON_DEPTH
         )
@@ -83,12 +69,12 @@ def read_document(raw: bytes) -> Document:
 
 
 def check_document(obj: Any) -> Document:
-    """Return a document of which the JSON is `obj`; raises InvalidLexiconError."""
+    """Return the document with the JSON value `obj`; raise InvalidLexiconError."""
     if type(obj) is not dict or obj.get("lexicon") != 1:
         raise InvalidLexiconError("not a lexicon document of version 1")
     nsid = obj.get("id")
     if type(nsid) is not str or not is_nsid(nsid):
-        raise InvalidLexiconError("the id of the lexicon is no NSID")
+        raise InvalidLexiconError("the id of the lexicon is not an NSID")
     definitions = obj.get("defs")
     if type(definitions) is not dict or not definitions:
         raise InvalidLexiconError(f"{nsid} defines nothing")
@@ -104,7 +90,7 @@ def check_document(obj: Any) -> Document:
 
 
 def resolve_ref(ref: str, nsid: str) -> str:
-    """The full name that `ref` means inside the document `nsid`, without "#main"."""
+    """Return the full name of `ref` inside the document `nsid`, without "#main"."""
     if ref.startswith("#"):
         ref = nsid + ref
     return ref.removesuffix("#main")
@@ -112,10 +98,10 @@ def resolve_ref(ref: str, nsid: str) -> str:
 
 def _check_definition(name: str, schema: Any) -> None:
     if _NAME.fullmatch(name) is None:
-        raise InvalidLexiconError("a name that is none")
+        raise InvalidLexiconError("definition has an invalid name")
     kind = _type_of(schema)
     if kind in _PRIMARY_KINDS and name != MAIN:
-        raise InvalidLexiconError(f"a {kind} has to be the main definition")
+        raise InvalidLexiconError(f"{kind} must be the main definition")
     if kind == "record":
         _check_record(schema)
     elif kind in METHOD_KINDS:
@@ -123,7 +109,7 @@ def _check_definition(name: str, schema: Any) -> None:
     elif kind in _NAMED_TYPES:
         _check_schema(schema, _NAMED_TYPES, MAX_LEXICON_DEPTH)
     elif kind not in _OPAQUE_KINDS:
-        raise InvalidLexiconError(f"a {kind[:40]} cannot be defined")
+        raise InvalidLexiconError(f"{kind[:40]} cannot be a definition")
 
 
 def _check_record(schema: Schema) -> None:
@@ -132,7 +118,7 @@ def _check_record(schema: Schema) -> None:
         key in ("any", "nsid", "tid")
         or (key.startswith("literal:") and is_record_key(key[8:]))
     ):
-        raise InvalidLexiconError("a record without a kind of key")
+        raise InvalidLexiconError("record has no valid key type")
     _check_schema(schema.get("record"), frozenset({"object"}), MAX_LEXICON_DEPTH)
 
 
@@ -145,24 +131,24 @@ def _check_method(kind: str, schema: Schema) -> None:
         if body is None:
             continue
         if type(body) is not dict:
-            raise InvalidLexiconError(f"the {part} is no object")
+            raise InvalidLexiconError(f"{part} is not an object")
         if part != "message" and type(body.get("encoding")) is not str:
-            raise InvalidLexiconError(f"the {part} has no encoding")
+            raise InvalidLexiconError(f"{part} has no encoding")
         if body.get("schema") is not None:
             allowed = frozenset({"object", "ref", "union"})
             _check_schema(body["schema"], allowed, MAX_LEXICON_DEPTH)
     if kind == "query" and schema.get("input") is not None:
-        raise InvalidLexiconError("a query has no input")
+        raise InvalidLexiconError("query cannot have an input")
     errors = schema.get("errors", [])
     if type(errors) is not list or not all(
         type(error) is dict and type(error.get("name")) is str for error in errors
     ):
-        raise InvalidLexiconError("an error without a name")
+        raise InvalidLexiconError("error has no name")
 
 
 def _check_parameters(schema: Any) -> None:
     if _type_of(schema) != "params":
-        raise InvalidLexiconError("the parameters are of another type than params")
+        raise InvalidLexiconError("parameters are not of type params")
     for field in _check_fields(schema).values():
         if _type_of(field) == "array":
             _check_bounds(field, "array")
@@ -173,9 +159,9 @@ def _check_parameters(schema: Any) -> None:
 def _check_schema(schema: Any, allowed: frozenset[str], depth_left: int) -> None:
     kind = _type_of(schema)
     if kind not in allowed:
-        raise InvalidLexiconError(f"a {kind[:40]} where none can be")
+        raise InvalidLexiconError(f"{kind[:40]} is not allowed here")
     if depth_left < 1:
-        raise InvalidLexiconError("nested too deep")
+        raise InvalidLexiconError("schema is nested too deep")
     if kind == "object":
         for field in _check_fields(schema).values():
             _check_schema(field, _FIELD_TYPES, depth_left - 1)
@@ -193,23 +179,23 @@ def _check_schema(schema: Any, allowed: frozenset[str], depth_left: int) -> None
 def _check_fields(schema: Schema) -> dict[str, Any]:
     fields = schema.get("properties", {})
     if type(fields) is not dict:
-        raise InvalidLexiconError("the properties are no object")
+        raise InvalidLexiconError("properties is not an object")
     for part in ("required", "nullable"):
         if not _is_list_of(schema.get(part, []), str):
-            raise InvalidLexiconError(f"{part} is no list of names")
+            raise InvalidLexiconError(f"{part} is not a list of names")
     return fields
 
 
 def _check_union(schema: Schema) -> None:
     refs = schema.get("refs")
     if type(refs) is not list:
-        raise InvalidLexiconError("a union without references")
+        raise InvalidLexiconError("union has no references")
     if len(refs) > MAX_UNION_WIDTH:
-        raise InvalidLexiconError("a union too wide")
+        raise InvalidLexiconError("union has too many references")
     for ref in refs:
         _check_ref(ref)
     if type(schema.get("closed", False)) is not bool:
-        raise InvalidLexiconError("closed is neither true nor false")
+        raise InvalidLexiconError("closed is not a boolean")
 
 
 def _check_ref(ref: Any) -> None:
@@ -219,7 +205,7 @@ def _check_ref(ref: Any) -> None:
             not mark or _NAME.fullmatch(name) is not None
         ):
             return
-    raise InvalidLexiconError("a reference that is none")
+    raise InvalidLexiconError("reference is invalid")
 
 
 def _check_scalar(schema: Schema, kind: str) -> None:
@@ -228,21 +214,21 @@ def _check_scalar(schema: Schema, kind: str) -> None:
     if constant is not None:
         for part in ("const", "default"):
             if part in schema and type(schema[part]) is not constant:
-                raise InvalidLexiconError(f"{part} is no {kind}")
+                raise InvalidLexiconError(f"{part} is not a {kind}")
         for part in ("enum", "knownValues"):
             if part in schema and not _is_list_of(schema[part], constant):
-                raise InvalidLexiconError(f"{part} is no list of {kind} values")
+                raise InvalidLexiconError(f"{part} is not a list of {kind} values")
     if type(schema.get("format", "")) is not str:
-        raise InvalidLexiconError("a format without a name")
+        raise InvalidLexiconError("format is not a string")
     if kind == "blob" and not _is_list_of(schema.get("accept", []), str):
-        raise InvalidLexiconError("accept is no list of media types")
+        raise InvalidLexiconError("accept is not a list of media types")
 
 
 def _check_bounds(schema: Schema, kind: str) -> None:
     for part in _BOUNDS.get(kind, ()):
         bound = schema.get(part, 0)
         if type(bound) is not int or (bound < 0 and kind != "integer"):
-            raise InvalidLexiconError(f"{part} is no bound")
+            raise InvalidLexiconError(f"{part} is not a valid bound")
 
 
 def _is_list_of(value: Any, kind: type) -> bool:
@@ -252,5 +238,5 @@ def _is_list_of(value: Any, kind: type) -> bool:
 def _type_of(schema: Any) -> str:
     kind = schema.get("type") if type(schema) is dict else None
     if type(kind) is not str:
-        raise InvalidLexiconError("a definition without a type")
+        raise InvalidLexiconError("definition has no type")
     return kind

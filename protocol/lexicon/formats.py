@@ -1,10 +1,21 @@
-"""String formats by the names that lexicons give them (specs/lexicon)."""
+"""String formats by their names in lexicons (specs/lexicon)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from typing import Final, NamedTuple
 
+from protocol.limits import (
+    MAX_AT_URI_CHARS,
+    MAX_CID_TEXT_CHARS,
+    MAX_DATETIME_CHARS,
+    MAX_DID_CHARS,
+    MAX_HANDLE_CHARS,
+    MAX_LANGUAGE_CHARS,
+    MAX_NSID_CHARS,
+    MAX_RECORD_KEY_CHARS,
+    MAX_URI_CHARS,
+)
 from protocol.syntax import (
     is_at_identifier,
     is_at_uri,
@@ -19,18 +30,22 @@ from protocol.syntax import (
     is_uri,
 )
 
-FORMATS: Mapping[str, Callable[[str], bool]] = MappingProxyType(
-    {
-        "at-identifier": is_at_identifier,
-        "at-uri": is_at_uri,
-        "cid": is_cid_text,
-        "datetime": is_datetime,
-        "did": is_did,
-        "handle": is_handle,
-        "language": is_language,
-        "nsid": is_nsid,
-        "record-key": is_record_key,
-        "tid": is_tid,
-        "uri": is_uri,
-    }
-)
+
+class Format(NamedTuple):
+    check: Callable[[str], bool]
+    max_chars: int
+
+
+FORMATS: Final[Mapping[str, Format]] = {
+    "at-identifier": Format(is_at_identifier, MAX_DID_CHARS),
+    "at-uri": Format(is_at_uri, MAX_AT_URI_CHARS),
+    "cid": Format(is_cid_text, MAX_CID_TEXT_CHARS),
+    "datetime": Format(is_datetime, MAX_DATETIME_CHARS),
+    "did": Format(is_did, MAX_DID_CHARS),
+    "handle": Format(is_handle, MAX_HANDLE_CHARS),
+    "language": Format(is_language, MAX_LANGUAGE_CHARS),
+    "nsid": Format(is_nsid, MAX_NSID_CHARS),
+    "record-key": Format(is_record_key, MAX_RECORD_KEY_CHARS),
+    "tid": Format(is_tid, 13),
+    "uri": Format(is_uri, MAX_URI_CHARS),
+}

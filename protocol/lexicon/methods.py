@@ -1,4 +1,4 @@
-"""XRPC methods as their lexicons describe them (specs/lexicon, specs/xrpc)."""
+"""XRPC methods as described by their lexicons (specs/lexicon, specs/xrpc)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from protocol.data import json_form
-from protocol.errors import (
-    InvalidEncodingError,
-    InvalidRecordError,
-    LimitExceededError,
-)
+from protocol.errors import InvalidEncodingError, InvalidRecordError, LimitExceededError
 from protocol.lexicon.compiler import Check, Compiler
 from protocol.lexicon.documents import Schema
 from protocol.lexicon.sizes import largest_json
@@ -22,12 +18,12 @@ from protocol.syntax.nsid import Nsid
 Parameter = str | int | bool | list[str] | list[int] | list[bool]
 
 JSON: Final = "application/json"
-# Views hold records, and threads hold views: deeper than any record, yet such that
-# checking one stays far from the interpreter's recursion limit.
+# Threads of views of records are deeper than any record; this stays far below the
+# interpreter's recursion limit.
 MAX_BODY_DEPTH: Final = 160
 
+# Parameters that clients send empty for "from the start" and "no limit".
 EMPTY_IS_ABSENT: Final = frozenset({"cursor", "since", "until"})
-"""Parameters that clients send empty for "from the beginning" and "without a limit"."""
 
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _BOOLEANS: Final = {"true": True, "false": False}
@@ -35,7 +31,7 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 @dataclass(frozen=True, slots=True)
 class MethodError:
-    """An error that callers of a method may want to tell apart."""
+    """A documented error of a method."""
 
     name: str
     description: str
@@ -43,9 +39,9 @@ class MethodError:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An input, an output or a message; `schema` as in the document, for JSON.
+    """An input, an output or a message; `schema` is as in the document, for JSON.
 
-    `largest` is how many bytes of JSON an input may need, None without a bound.
+    `largest` is the most bytes of JSON of an input, None if unbounded.
     """
 
     encoding: str
@@ -57,7 +53,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A query, procedure or subscription. `params` is the "params" schema, if any."""
+    """A query, procedure or subscription; `params` is the "params" schema, if any."""
 
     nsid: Nsid
     kind: Literal["query", "procedure", "subscription"]
@@ -70,12 +66,11 @@ class Method:
     param_checks: Mapping[str, Check]
 
     def decode_params(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Parameter]:
-        """The typed parameters of a query string, with the defaults filled in.
+        """Return the typed parameters of a query string, with defaults.
 
-        `pairs` are names and values, already unescaped; an array is one name several
-        times. Unknown names are left out, and an empty cursor, since or until that is
-        not required counts as absent. Raises InvalidRecordError, whose `path` is the
-        parameter's name, for one that is missing, doubled, or does not fit.
+        `pairs` are unescaped names and values; an array repeats its name. Unknown names
+        are ignored. Raises InvalidRecordError, with the parameter's name as `path`, for
+        a missing, repeated or invalid one.
         """
         if self.params is None:
             return {}
@@ -101,19 +96,19 @@ class Method:
         return values
 
     def check_input(self, obj: Any) -> None:
-        """Raise InvalidRecordError unless `obj`, in JSON form, is a body for this.
+        """Raise InvalidRecordError unless `obj`, in JSON form, is a valid body.
 
-        `obj` is None for no body. Bodies that are not JSON are not looked at.
+        `obj` is None for no body. Bodies other than JSON are not checked.
         """
         _check_body(self.input, obj, "input")
 
     def check_output(self, obj: Any) -> None:
-        """Raise InvalidRecordError unless `obj`, in JSON form, is an answer of this."""
+        """Raise InvalidRecordError unless `obj`, in JSON form, is a valid output."""
         _check_body(self.output, obj, "output")
 
 
 def compile_method(nsid: Nsid, schema: Schema, compiler: Compiler) -> Method:
-    """The method that a main definition describes; raises InvalidLexiconError."""
+    """Return the method of a main definition; raise InvalidLexiconError."""
     params: Schema | None = schema.get("parameters")
     fields = {} if params is None else params.get("properties", {})
     return Method(
@@ -166,7 +161,7 @@ def _decode(texts: list[str], schema: Schema) -> Parameter:
             return [_boolean(text) for text in texts]
         return texts
     if len(texts) > 1:
-        raise InvalidRecordError("", "is given more than once")
+        raise InvalidRecordError("", "is repeated")
     if kind == "integer":
         return _integer(texts[0])
     if kind == "boolean":
@@ -175,7 +170,7 @@ def _decode(texts: list[str], schema: Schema) -> Parameter:
 
 
 def _check_text(text: str) -> None:
-    """Refuse what no parameter means and no database takes."""
+    """Raise InvalidRecordError for text that is too long or that Postgres refuses."""
     if len(text) > MAX_PARAMETER_CHARS:
         raise InvalidRecordError("", f"is longer than {MAX_PARAMETER_CHARS} characters")
     if "\0" in text:
@@ -184,7 +179,7 @@ def _check_text(text: str) -> None:
 
 def _integer(text: str) -> int:
     if _INTEGER.fullmatch(text) is None:
-        raise InvalidRecordError("", "is no integer")
+        raise InvalidRecordError("", "is not an integer")
     number = int(text)
     if not MIN_INT <= number <= MAX_INT:
         raise InvalidRecordError("", "is outside 64 bits signed")
@@ -200,10 +195,10 @@ def _boolean(text: str) -> bool:
 def _check_body(body: Body | None, obj: Any, part: str) -> None:
     if body is None:
         if obj is not None:
-            raise InvalidRecordError("", f"there is no {part} here")
+            raise InvalidRecordError("", f"{part} must be empty")
     elif body.check is not None:
         if obj is None:
-            raise InvalidRecordError("", f"the {part} is missing")
+            raise InvalidRecordError("", f"{part} is missing")
         try:
             value = json_form.from_json(obj, max_depth=MAX_BODY_DEPTH)
         except (InvalidEncodingError, LimitExceededError) as error:

@@ -1,4 +1,4 @@
-"""The largest JSON that a schema calls for, in bytes: the bound of a request body."""
+"""The largest JSON of a schema, in bytes: the bound of a request body."""
 
 from __future__ import annotations
 
@@ -6,35 +6,12 @@ from collections.abc import Callable
 from typing import Final
 
 from protocol.lexicon.documents import Schema, resolve_ref
-from protocol.limits import (
-    MAX_AT_URI_CHARS,
-    MAX_CID_TEXT_CHARS,
-    MAX_DATETIME_CHARS,
-    MAX_DID_CHARS,
-    MAX_HANDLE_CHARS,
-    MAX_LANGUAGE_CHARS,
-    MAX_LEXICON_DEPTH,
-    MAX_NSID_CHARS,
-    MAX_RECORD_KEY_CHARS,
-    MAX_URI_CHARS,
-)
+from protocol.lexicon.formats import FORMATS
+from protocol.limits import MAX_LEXICON_DEPTH
 
-_FORMATS: Final = {
-    "at-identifier": MAX_DID_CHARS,
-    "at-uri": MAX_AT_URI_CHARS,
-    "cid": MAX_CID_TEXT_CHARS,
-    "datetime": MAX_DATETIME_CHARS,
-    "did": MAX_DID_CHARS,
-    "handle": MAX_HANDLE_CHARS,
-    "language": MAX_LANGUAGE_CHARS,
-    "nsid": MAX_NSID_CHARS,
-    "record-key": MAX_RECORD_KEY_CHARS,
-    "tid": 13,
-    "uri": MAX_URI_CHARS,
-}
-# A password or token whose lexicon names no length.
+# For passwords and tokens without a length in their lexicon.
 _UNBOUNDED_STRING: Final = 2_048
-# Two bytes of UTF-8 may be written as an escape of six.
+# Two bytes of UTF-8 may be escaped as six.
 _ESCAPED: Final = 3
 _PUNCTUATION: Final = 8
 _SCALARS: Final = {"boolean": 5, "integer": 20, "cid-link": 300, "token": 0}
@@ -44,10 +21,10 @@ _BLOB: Final = 1_024
 def largest_json(
     schema: Schema, nsid: str, find_schema: Callable[[str], Schema | None]
 ) -> int | None:
-    """Return the bytes that a value of `schema`, in document `nsid`, may need.
+    """Return the most bytes of a value of `schema`, in document `nsid`, or None.
 
-    None means that the lexicon sets no bound: a value of any kind, an open union, an
-    array without a length, or a definition that holds itself.
+    None means unbounded: an unknown value, an open union, an array without a length or
+    a recursive definition.
     """
     return _Sizes(find_schema).size(schema, nsid, MAX_LEXICON_DEPTH)
 
@@ -104,11 +81,10 @@ class _Sizes:
 
 
 def _string(schema: Schema) -> int:
-    bounds = [
-        length
-        for length in (schema.get("maxLength"), _FORMATS.get(schema.get("format", "")))
-        if length is not None
-    ]
+    known_format = FORMATS.get(schema.get("format", ""))
+    bounds = [] if known_format is None else [known_format.max_chars]
+    if "maxLength" in schema:
+        bounds.append(schema["maxLength"])
     if bounds:
         return min(bounds) * (1 if "format" in schema else _ESCAPED) + 2
     known = [*schema.get("knownValues", ()), *schema.get("enum", ())]

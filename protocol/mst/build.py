@@ -1,4 +1,4 @@
-"""Trees made bottom-up from sorted records, without holding them (specs/repository)."""
+"""Bottom-up construction of trees from sorted records (specs/repository)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from protocol.data.cid import cid_for
 from protocol.errors import InvalidTreeError, LimitExceededError
 from protocol.limits import MAX_NODE_ENTRIES, MAX_TREE_HEIGHT, MAX_TREE_KEY_BYTES
-from protocol.mst.node import EMPTY_NODE, EMPTY_ROOT, Links, encode_node, height
+from protocol.mst.node import EMPTY_NODE, EMPTY_ROOT, NodeContent, encode_node, height
 
 
 class BuiltNode(NamedTuple):
@@ -17,35 +17,26 @@ class BuiltNode(NamedTuple):
     level: int
 
 
-class _OpenNode:
-    __slots__ = ("keys", "links", "values")
-
-    def __init__(self, first_link: bytes | None) -> None:
-        self.keys: list[bytes] = []
-        self.values: list[bytes] = []
-        self.links: Links = [first_link]
-
-
 def build_nodes(items: Iterable[tuple[bytes, bytes]]) -> Iterator[BuiltNode]:
-    """The nodes of the tree of (key, CID) pairs, each as soon as it is complete.
+    """Yield the nodes of the tree of sorted (key, CID) pairs, children first, the root
+    last.
 
-    A node comes behind all nodes below it, the root last. Memory is one open node for
-    each level. Raises InvalidTreeError for keys that do not rise strictly,
-    LimitExceededError for keys that are too long or were mined.
+    Memory holds one open node for each level. Raises InvalidTreeError for unsorted
+    keys, LimitExceededError for keys that are too long or were mined.
     """
-    open_nodes: list[_OpenNode | None] = [None]
+    open_nodes: list[NodeContent | None] = [None]
     last = b""
     for key, value in items:
         if key <= last:
-            raise InvalidTreeError("keys are not in order")
+            raise InvalidTreeError("tree keys are not in order")
         if len(key) > MAX_TREE_KEY_BYTES:
-            raise LimitExceededError("a key of the tree is too long")
+            raise LimitExceededError("tree key is too long")
         last = key
         level = height(key)
         below: bytes | None = None
         if level:
             if level > MAX_TREE_HEIGHT:
-                raise LimitExceededError("the tree is too high")
+                raise LimitExceededError("tree is too high")
             while len(open_nodes) <= level:
                 open_nodes.append(None)
             for lower in range(level):
@@ -55,14 +46,14 @@ def build_nodes(items: Iterable[tuple[bytes, bytes]]) -> Iterator[BuiltNode]:
                     yield built
         node = open_nodes[level]
         if node is None:
-            node = open_nodes[level] = _OpenNode(below)
-        else:
-            node.links[-1] = below
-            if len(node.keys) == MAX_NODE_ENTRIES:
-                raise LimitExceededError("too many entries in a node of the tree")
-        node.keys.append(key)
-        node.values.append(value)
-        node.links.append(None)
+            node = open_nodes[level] = ([], [], [below])
+        keys, values, links = node
+        if len(keys) == MAX_NODE_ENTRIES:
+            raise LimitExceededError("tree node has too many entries")
+        links[-1] = below
+        keys.append(key)
+        values.append(value)
+        links.append(None)
     if not last:
         yield BuiltNode(EMPTY_ROOT, EMPTY_NODE, 0)
         return
@@ -75,7 +66,6 @@ def build_nodes(items: Iterable[tuple[bytes, bytes]]) -> Iterator[BuiltNode]:
 
 
 def build_root(items: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The CID of the root of the tree of (key, CID) pairs; as `build_nodes`."""
     root = EMPTY_ROOT
     for node in build_nodes(items):
         root = node.cid
@@ -83,16 +73,16 @@ def build_root(items: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def _close(
-    open_nodes: list[_OpenNode | None], level: int, below: bytes | None
+    open_nodes: list[NodeContent | None], level: int, below: bytes | None
 ) -> BuiltNode | None:
-    """Finish the open node of a level; `below` is the finished one underneath."""
+    """Finish the open node of a level; `below` is the finished node underneath."""
     node = open_nodes[level]
     if node is None:
         if below is None:
             return None
-        node = _OpenNode(below)
+        node = ([], [], [below])
     elif below is not None:
-        node.links[-1] = below
+        node[2][-1] = below
     open_nodes[level] = None
-    raw = encode_node(node.keys, node.values, node.links)
+    raw = encode_node(*node)
     return BuiltNode(cid_for(raw), raw, level)

@@ -1,20 +1,13 @@
-"""Taking the operations of a commit back (specs/sync, "commit validation").
+"""Inversion of the operations of a commit (specs/sync, "commit validation").
 
-A commit brings the part of its new tree that its operations touch, and says which tree
-came before. Undoing the operations in that part must give the root of the older tree.
+A commit brings the nodes of its tree that its operations touch. Undoing the operations
+in them must give the root of the tree before; the caller compares it with its state.
 
-Why that is proof, given that the older tree is well formed: what lies in blocks that
-are not read is under one hash in both trees, so it is well formed where it stood
-before. What is left are the nodes that the operations made, which are read, and the
-places of the created keys: each must stand between its neighbours. The nodes between
-are read where they came along, although undoing would often not need them; a producer
-may leave them out. Such a key counts as unchecked: its author may have signed a tree
-whose keys are out of order there, which an audit of the whole repo finds. The root of
-the older tree is therefore worth as much as the state it is compared with; comparing
-is the caller's part.
-
-Operations are undone with the highest key first. Another order may need more nodes
-than a minimal proof holds.
+If that tree is well formed, the blocks that were not read are too, since both trees
+contain them. What remains are the read nodes, and the order of created keys among their
+neighbours. The nodes between them are read if they were sent. A producer may omit them;
+such a key counts as unchecked, and only an audit of the whole repo can find it out of
+order.
 """
 
 from __future__ import annotations
@@ -23,23 +16,21 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from protocol.errors import InvalidTreeError, ProtocolError
-from protocol.mst.splice import CannotUndoError, Undoing
+from protocol.mst.entries import CannotUndoError
+from protocol.mst.splice import Undoing
 from protocol.mst.tree import Tree
 
-# The short way reads and writes a node anew for each operation in it, so the time for
-# many in one large node would be a product. Reading strictly does it once.
+# Splicing decodes and encodes a node once for each operation in it. For many
+# operations the strict way is faster.
 _FEW: Final = 16
 
 
 class OperationMismatchError(InvalidTreeError):
-    """What an operation says of the new tree is not so."""
+    """An operation that contradicts the new tree."""
 
 
 class TreeOp(NamedTuple):
-    """What a commit did to one key: `prev` stood there before, `cid` stands there now.
-
-    None for nothing: a create has no `prev`, a delete no `cid`.
-    """
+    """A change of one key from `prev` to `cid`; None means absent."""
 
     key: bytes
     cid: bytes | None
@@ -53,20 +44,18 @@ def invert(
     expected: bytes | None = None,
     unchecked: list[bytes] | None = None,
 ) -> bytes:
-    """Return the root of the tree that became `data` by `ops`.
+    """Return the root of the tree before `ops` led to `data`.
 
-    `blocks` holds nodes of the new tree by CID: those that undoing the operations
-    reads, best also those between created keys and their neighbours. Other blocks do
-    not matter. Where the older root is known, naming it as `expected` finds out sooner
-    that it is the one.
+    `blocks` holds nodes of the new tree by CID, with those between created keys and
+    their neighbours if available. `expected`, the older root if known, allows a faster
+    way.
 
-    Verifies: each node it reads is well formed and in its place; every key of a
-    create or update stands in the new tree with the operation's CID, no key of a
-    delete does; created keys stand in order; no key comes twice.
-    Does not verify: nodes it does not read, which the older tree has as well; the
-    order of created keys whose neighbours did not come: `unchecked` receives those.
-    Raises InvalidTreeError, LimitExceededError, and MissingBlockError where nodes
-    that are needed did not come.
+    Verifies each node that it reads, its place, that the new tree holds every
+    operation, that created keys are in order, and that no key occurs twice. Does not
+    verify nodes that it does not read. `unchecked` receives the created keys whose
+    neighbours were not sent.
+
+    Raises InvalidTreeError, LimitExceededError or MissingBlockError.
     """
     if not ops:
         return data
@@ -85,7 +74,7 @@ def invert(
             ValueError,
             RecursionError,
         ):
-            pass  # Reading strictly tells what is wrong, if anything is.
+            pass  # The strict way finds the fault, if there is one.
     return _invert_in_tree(blocks, data, ops, unchecked)
 
 
@@ -104,7 +93,7 @@ def _undo_all(
 
 def _check_keys(ops: Sequence[TreeOp]) -> None:
     if len(ops) > 1 and len({op.key for op in ops}) != len(ops):
-        raise OperationMismatchError("two operations on one key")
+        raise OperationMismatchError("two operations change the same key")
 
 
 def _invert_in_tree(
@@ -117,13 +106,12 @@ def _invert_in_tree(
     tree = Tree(blocks.get, data)
     for key, cid, prev in ops:
         if cid is None and prev is None:
-            raise OperationMismatchError("an operation that does nothing")
+            raise OperationMismatchError("operation changes nothing")
         if tree.get(key) != cid:
-            raise OperationMismatchError(
-                "the new tree does not hold what an operation says"
-            )
+            raise OperationMismatchError("operation contradicts the new tree")
         if prev is None and not tree.check_neighbours(key) and unchecked is not None:
             unchecked.append(key)
+    # Highest key first: another order may need nodes that a minimal proof lacks.
     for key, _, prev in sorted(ops, reverse=True):
         if prev is None:
             tree.delete(key)

@@ -1,59 +1,48 @@
-"""One node of a Merkle search tree, as bytes and as lists (specs/repository).
+"""Nodes of a Merkle search tree, as bytes and as lists (specs/repository).
 
-A node of n entries is three lists: n keys, the n CIDs they stand for, and n + 1 links
-to the nodes before, between and behind the keys (None where there is none). Its level
-is not written in it: all its keys hash to the same height, which is the level.
-
-What is read must be the one canonical encoding of its content, byte for byte. Links to
-nodes have to be blessed CIDs; a link to a record may be of another form and is kept as
-it is (specs/repository, "CID formats").
+A node is three lists: n keys, their n CIDs, and n + 1 links to the nodes before,
+between and after the keys (None for no node). All keys hash to the same height, the
+level of the node. Only the canonical encoding is accepted. Links to nodes are blessed
+CIDs; a record's CID may have another form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
 from libipld import decode_dag_cbor, encode_dag_cbor
 
 from protocol.data.cbor_scan import scan
-from protocol.data.cid import (
-    CID_BYTES,
-    DATA_PREFIX,
-    cid_for,
-    is_link,
-)
-from protocol.errors import (
-    InvalidEncodingError,
-    InvalidTreeError,
-    LimitExceededError,
-)
+from protocol.data.cid import CID_BYTES, DATA_PREFIX, cid_for, is_link
+from protocol.errors import InvalidEncodingError, InvalidTreeError, LimitExceededError
 from protocol.limits import MAX_NODE_ENTRIES, MAX_TREE_HEIGHT, MAX_TREE_KEY_BYTES
 
 Links = list[bytes | None]
 NodeContent = tuple[list[bytes], list[bytes], Links]
+GetBlock = Callable[[bytes], bytes | None]
 
-# {"e": [], "l": null}: the only node without entries that may end a tree.
+# {"e": [], "l": null}: the empty tree.
 EMPTY_NODE: Final = b"\xa2ae\x80al\xf6"
 EMPTY_ROOT: Final = cid_for(EMPTY_NODE)
 
 _DIGEST_BITS: Final = 256
 _MAX_NODE_BYTES: Final = 64 + MAX_NODE_ENTRIES * (MAX_TREE_KEY_BYTES + 256)
-# What is shorter takes no time, whatever is in it.
+# Shorter nodes are always cheap to decode.
 _UNSCANNED_BYTES: Final = 4_096
 _NODE_DEPTH: Final = 3
 # A map of two, an array, and a map of four for each entry.
 _MAX_NODE_ITEMS: Final = 5 + (1 + 9) * (MAX_NODE_ENTRIES + 1)
 _LINK_HEAD: Final = b"\xd8\x2a\x58\x25\x00"
-# Bytes below this start every form of a CID, and no key that a path can be.
+# Every form of a CID starts with a lower byte, and no path does.
 FIRST_PATH_BYTE: Final = 0x21
 
 _number = int.from_bytes
 
 
 def height(key: bytes) -> int:
-    """The level a key belongs to: leading zero bits of its SHA-256, in pairs."""
+    """Return the level of a key: leading zero bits of its SHA-256, in pairs."""
     digest = sha256(key).digest()
     if digest[0] >= 0x40:
         return 0
@@ -61,7 +50,7 @@ def height(key: bytes) -> int:
 
 
 def shared_prefix(left: bytes, right: bytes) -> int:
-    """How many bytes two keys have in common at the start."""
+    """Return the length of the common prefix of two keys."""
     size = len(left)
     if size != len(right):
         size = min(size, len(right))
@@ -72,11 +61,9 @@ def shared_prefix(left: bytes, right: bytes) -> int:
 
 
 def encode_node(
-    keys: Sequence[bytes],
-    values: Sequence[bytes],
-    links: Sequence[bytes | None],
+    keys: Sequence[bytes], values: Sequence[bytes], links: Sequence[bytes | None]
 ) -> bytes:
-    """The bytes of a node; there is one link more than there are keys, which rise."""
+    """Return the bytes of a node with sorted keys and one link more than keys."""
     out = [b"\xa2ae", _head(0x80, len(keys))]
     previous = b""
     for index, key in enumerate(keys):
@@ -89,13 +76,12 @@ def encode_node(
 
 
 def parse_node(raw: bytes) -> NodeContent:
-    """The keys, values and links of a node.
+    """Return the keys, values and links of a node.
 
-    Verifies: canonical encoding, full keys in strict order, prefixes of their true
-    length, blessed links to nodes. Does not verify: heights of keys, whether a node
-    may be empty where it stands (both need the place in the tree).
-    Raises InvalidTreeError, LimitExceededError for more than 256 entries or a key of
-    more than 1,024 bytes.
+    Verifies canonical encoding, the order of keys, exact prefixes and blessed links.
+    Does not verify the heights of keys or whether the node may be empty. Raises
+    InvalidTreeError, or LimitExceededError for more than 256 entries or a key of over
+    1,024 bytes.
     """
     node = decode_node(raw)
     keys = read_keys(raw, node)
@@ -107,29 +93,31 @@ def parse_node(raw: bytes) -> NodeContent:
 
 
 def decode_node(raw: bytes) -> Any:
-    """What the bytes of a node hold, read loosely; `read_keys` tells if it is one."""
+    """Decode a node loosely; `read_keys` checks it."""
     if len(raw) > _MAX_NODE_BYTES:
-        raise LimitExceededError("a node of the tree is too large")
+        raise LimitExceededError("tree node is too large")
     try:
         if len(raw) > _UNSCANNED_BYTES:
             scan(raw, max_depth=_NODE_DEPTH, max_items=_MAX_NODE_ITEMS)
         return decode_dag_cbor(raw)
     except (ValueError, RecursionError, InvalidEncodingError) as error:
-        raise InvalidTreeError("not a node of a tree") from error
+        raise InvalidTreeError("not a tree node") from error
 
 
 def read_keys(raw: bytes, node: Any) -> list[bytes]:
-    """The keys of `node`, which is `decode_node(raw)`; verifies as `parse_node`."""
+    """Return the keys of `node`, which is `decode_node(raw)`; verifies as
+    `parse_node`.
+    """
     keys: list[bytes] = []
     try:
-        # Being encoded again to the same bytes proves the canonical form, if nothing
-        # in the node is a byte string that libipld would take for a link.
+        # Encoding to the same bytes proves the canonical form, unless the node holds a
+        # byte string that libipld encodes as a link.
         plain = encode_dag_cbor(node) == raw and len(node) == 2
         entries = node["e"]
         if type(entries) is not list:
-            raise InvalidTreeError("not a node of a tree")
+            raise InvalidTreeError("not a tree node")
         if len(entries) > MAX_NODE_ENTRIES:
-            raise LimitExceededError("too many entries in a node of the tree")
+            raise LimitExceededError("tree node has too many entries")
         key = b""
         size = 0
         for entry in entries:
@@ -138,10 +126,9 @@ def read_keys(raw: bytes, node: Any) -> list[bytes]:
             value = entry["v"]
             link = entry["t"]
             first = suffix[0]
-            # The first byte that differs is greater: that is the order of the keys,
-            # and the prefix could not have been longer.
+            # A greater first byte proves both the order and the length of the prefix.
             if prefix != size and not (0 <= prefix < size and first > key[prefix]):
-                raise InvalidTreeError("keys out of order, or not cut to their ends")
+                raise InvalidTreeError("tree keys have wrong order or prefixes")
             if (
                 first < FIRST_PATH_BYTE
                 or type(prefix) is not int
@@ -155,60 +142,56 @@ def read_keys(raw: bytes, node: Any) -> list[bytes]:
             key = key[:prefix] + suffix
             size = len(key)
             if size > MAX_TREE_KEY_BYTES:
-                raise LimitExceededError("a key of the tree is too long")
+                raise LimitExceededError("tree key is too long")
             keys.append(key)
         if node["l"] is not None:
             _check_link(node["l"])
         if not plain and not _is_canonical(raw, node):
-            raise InvalidTreeError("a node of the tree is not in canonical form")
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-    ) as error:
-        raise InvalidTreeError("not a node of a tree") from error
+            raise InvalidTreeError("tree node is not in canonical form")
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise InvalidTreeError("not a tree node") from error
     return keys
 
 
 def node_level(keys: Sequence[bytes], links: Sequence[bytes | None]) -> int:
-    """The level of a root node; raises InvalidTreeError for one that cannot be a root.
+    """Return the level of a root node; raise InvalidTreeError if it cannot be a root.
 
-    A root without keys is the empty tree, of level 0; one that only points to another
-    node must have been cut off. Raises LimitExceededError for a level above 40.
+    A root without keys is the empty tree, of level 0. Raises LimitExceededError for a
+    level above 40.
     """
     if not keys:
         if links[0] is not None:
-            raise InvalidTreeError("the root of the tree has no entries")
+            raise InvalidTreeError("tree root has no entries")
         return 0
     level = height(keys[0])
     if level > MAX_TREE_HEIGHT:
-        raise LimitExceededError("the tree is too high")
+        raise LimitExceededError("tree is too high")
     return level
 
 
 def check_level(
     keys: Sequence[bytes], links: Sequence[bytes | None], level: int
 ) -> None:
-    """Raise InvalidTreeError unless a node may stand at `level`, and not be empty."""
+    """Raise InvalidTreeError unless a node, which is not the empty tree, fits
+    `level`.
+    """
     if not keys and links[0] is None:
-        raise InvalidTreeError("an empty node inside the tree")
+        raise InvalidTreeError("empty node inside the tree")
     if level == 0 and any(links):
-        raise InvalidTreeError("a link below the lowest level of the tree")
+        raise InvalidTreeError("link below the lowest level of the tree")
     lowest, beyond = _LEVEL_DIGESTS[level]
     for key in keys:
         if not lowest <= sha256(key).digest() < beyond:
-            raise InvalidTreeError("a key stands at the wrong level")
+            raise InvalidTreeError("tree key stands at the wrong level")
 
 
 def _check_link(link: bytes) -> None:
     if len(link) != CID_BYTES or not link.startswith(DATA_PREFIX):
-        raise InvalidTreeError("a link to a node that is no CID of a block")
+        raise InvalidTreeError("link to a node is not the CID of a block")
 
 
 def _is_canonical(raw: bytes, node: dict[str, Any]) -> bool:
-    """Whether a node of unusual keys or links is written as `encode_node` would."""
+    """Return True if a node with unusual keys or links is in canonical form."""
     out = [b"\xa2ae", _head(0x80, len(node["e"]))]
     for entry in node["e"]:
         if type(entry["v"]) is not bytes or not is_link(entry["v"]):
@@ -235,14 +218,14 @@ def _encode_entry(
 
 
 def _encode_link(cid: bytes) -> bytes:
-    # An operation may name a link of any length; a tree holds none like it.
+    # An operation may name a longer link, which no tree holds.
     if len(cid) >= _LONGEST_LINK:
-        raise InvalidTreeError("a link too long for a node")
+        raise InvalidTreeError("link is too long for a tree node")
     return b"\xd8\x2a" + _head(0x40, len(cid) + 1) + b"\x00" + cid
 
 
 def _head(major: int, number: int) -> bytes:
-    """The first bytes of a CBOR item: `major` is its type, in the upper three bits."""
+    """Return the head of a CBOR item; `major` is its type in the upper three bits."""
     if number < 24:
         return bytes((major | number,))
     if number < 0x100:
@@ -250,7 +233,7 @@ def _head(major: int, number: int) -> bytes:
     return bytes((major | 25, number >> 8, number & 0xFF))
 
 
-# The heads of suffixes and prefixes of every length, made once.
+# The heads of suffixes and prefixes of every length.
 _SUFFIX_START: Final = tuple(
     b"\xa4ak" + _head(0x40, size) for size in range(MAX_TREE_KEY_BYTES + 1)
 )
@@ -258,11 +241,11 @@ _PREFIX_ITEM: Final = tuple(
     b"ap" + _head(0x00, size) + b"at" for size in range(MAX_TREE_KEY_BYTES + 1)
 )
 
-# The lowest digest of each level, and the first that is beyond it.
+# The lowest digest of each level, and the first above it.
 _LEVEL_DIGESTS: Final = tuple(
     (
         (1 << _DIGEST_BITS - 2 * level - 2).to_bytes(32, "big"),
-        # No digest of 32 bytes sorts behind 33 of the highest.
+        # Above every digest of 32 bytes.
         (1 << _DIGEST_BITS - 2 * level).to_bytes(32, "big") if level else b"\xff" * 33,
     )
     for level in range(MAX_TREE_HEIGHT + 1)

@@ -1,7 +1,7 @@
-"""Reading parts of a tree: key ranges that are proven complete, and what changed.
+"""Partial reading of trees: key ranges that are proven complete, and known parts.
 
-A node names all keys between two bounds, or the nodes that do. Whoever has opened, from
-a signed root down, every node whose bounds touch a range has seen every key of it.
+Opening every node whose bounds touch a range, from a signed root down, yields all keys
+of the range.
 """
 
 from __future__ import annotations
@@ -12,25 +12,26 @@ from dataclasses import dataclass, field
 from protocol.errors import LimitExceededError
 from protocol.limits import MAX_TREE_HEIGHT
 from protocol.mst.build import build_nodes
-from protocol.mst.node import height
-from protocol.mst.walk import ROOT_PLACE, Place, PlacedNode, child_place, open_node
+from protocol.mst.node import GetBlock, height
+from protocol.mst.walk import ROOT_PLACE, Item, Place, items_reversed, open_node
 
+# From the first key up to, but excluding, the second.
 Range = tuple[bytes, bytes]
-"""From the first key on, up to but not including the second."""
+# Between two keys, both excluded; None is the end of the tree.
 Gap = tuple[bytes, bytes | None]
-"""Between two keys, both excluded; None is the end of the tree."""
 
 
 def collection_range(nsid: str) -> Range:
-    """Where all records of a collection stand."""
+    """Return the range of all records of a collection."""
     start = nsid.encode() + b"/"
     return start, start[:-1] + b"0"  # the character behind the slash
 
 
 class RangeWalk:
-    """Opens the nodes that touch some ranges. Ask for `wanted`, then `take` each.
+    """Opens the nodes that touch some ranges: fetch `wanted`, then `take` each.
 
-    `found` are (key, CID) of the ranges, in no order; complete once nothing is wanted.
+    `found` holds the (key, CID) of the ranges, unsorted, complete once nothing is
+    wanted.
     """
 
     def __init__(
@@ -43,28 +44,24 @@ class RangeWalk:
 
     @property
     def wanted(self) -> list[bytes]:
-        """CIDs of the nodes that come next."""
+        """Return the CIDs of the nodes to fetch next."""
         return list(self._places)
 
     def take(self, cid: bytes, raw: bytes) -> None:
-        """Open a wanted node, whose hash has been checked.
+        """Open a wanted node with a verified hash.
 
-        Raises InvalidTreeError for a node that cannot stand in its place,
-        LimitExceededError when more is found than was asked for.
+        Raises InvalidTreeError for a node in a wrong place, LimitExceededError for too
+        many keys or nodes.
         """
         for place in self._places.pop(cid):
-            node = PlacedNode(cid, raw, *open_node(raw, place))
-            keys, values, links = node.content
-            for key, value in zip(keys, values, strict=True):
-                if any(low <= key < high for low, high in self._ranges):
-                    self.found.append((key, value))
-            for index, link in enumerate(links):
-                if link is not None:
-                    below = child_place(node, index)
-                    if self._touches(below):
-                        self._places.setdefault(link, []).append(below)
+            for below, item in items_reversed(open_node(raw, place)):
+                if isinstance(item, bytes):
+                    if any(low <= item < high for low, high in self._ranges):
+                        self.found.append((item, below))
+                elif self._touches(item):
+                    self._places.setdefault(below, []).append(item)
         if len(self.found) > self._most or len(self._places) > self._most:
-            raise LimitExceededError("the ranges hold more than was asked for")
+            raise LimitExceededError("ranges hold too many keys or nodes")
 
     def _touches(self, place: Place) -> bool:
         return any(
@@ -75,9 +72,9 @@ class RangeWalk:
 
 @dataclass(slots=True)
 class KnownPart:
-    """What a few nodes of a tree tell: `found` are the (key, CID) that they name, in
-    order; `missing` the CIDs of the nodes that are not at hand, in order. Elsewhere
-    there is nothing."""
+    """The known part of a tree, in order: the named (key, CID), and the missing
+    nodes.
+    """
 
     found: list[tuple[bytes, bytes]] = field(default_factory=list)
     missing: list[bytes] = field(default_factory=list)
@@ -86,12 +83,14 @@ class KnownPart:
 def locate_nodes(
     items: Iterable[tuple[bytes, bytes]], cids: Iterable[bytes]
 ) -> dict[bytes, Gap]:
-    """Between which keys some nodes stand in the tree of sorted (key, CID) items;
-    nodes that are not in it are left out. Raises as `build_nodes`."""
+    """Return the gaps of nodes in the tree of sorted (key, CID) items.
+
+    Nodes that are not in it are left out. Raises as `build_nodes`.
+    """
     wanted = set(cids)
     places: dict[bytes, Gap] = {}
     upcoming: bytes | None = None
-    # The last key of each level: one ends all nodes of the levels below.
+    # The last key of each level; it ends all nodes of the levels below.
     newest = [b""] * (MAX_TREE_HEIGHT + 1)
 
     def watched() -> Iterator[tuple[bytes, bytes]]:
@@ -113,8 +112,9 @@ def keep_within(
     gaps: Sequence[Gap],
     other: Callable[[bytes, bytes], None],
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Those of sorted (key, CID) items that stand in sorted gaps; the rest to
-    `other`."""
+    """Yield those of sorted (key, CID) items in sorted gaps; pass the rest to
+    `other`.
+    """
     left = iter(gaps)
     gap = next(left, None)
     for key, cid in items:
@@ -126,28 +126,19 @@ def keep_within(
             other(key, cid)
 
 
-def read_part(get_block: Callable[[bytes], bytes | None], root: bytes) -> KnownPart:
-    """Walk those nodes of a tree that are at hand.
+def read_part(get_block: GetBlock, root: bytes) -> KnownPart:
+    """Walk the available nodes of a tree.
 
-    Raises InvalidTreeError or LimitExceededError for a wrong one.
+    Raises InvalidTreeError or LimitExceededError for an invalid node.
     """
     part = KnownPart()
-    stack: list[tuple[bytes, Place] | tuple[bytes, bytes]] = [(root, ROOT_PLACE)]
+    stack: list[Item] = [(root, ROOT_PLACE)]
     while stack:
         cid, item = stack.pop()
         if isinstance(item, bytes):
             part.found.append((item, cid))
-            continue
-        raw = get_block(cid)
-        if raw is None:
+        elif (raw := get_block(cid)) is None:
             part.missing.append(cid)
-            continue
-        node = PlacedNode(cid, raw, *open_node(raw, item))
-        keys, values, links = node.content
-        for index in range(len(keys), -1, -1):
-            link = links[index]
-            if link is not None:
-                stack.append((link, child_place(node, index)))
-            if index:
-                stack.append((values[index - 1], keys[index - 1]))
+        else:
+            stack += items_reversed(open_node(raw, item))
     return part

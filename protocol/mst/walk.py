@@ -1,104 +1,64 @@
-"""Reading a whole tree in order, every node checked in its place."""
+"""Nodes of a tree in their places, each checked against its place."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from protocol.errors import InvalidTreeError, MissingBlockError
+from protocol.errors import InvalidTreeError
 from protocol.mst.node import NodeContent, check_level, node_level, parse_node
-from protocol.mst.tree import GetBlock
 
-ROOT_LEVEL = -1
+_ROOT_LEVEL = -1
 
 
 class Place(NamedTuple):
-    """Where a node stands: its level, and between which keys, exclusive."""
+    """The level of a node, and the keys that bound it, exclusive."""
 
     level: int
     low: bytes
     high: bytes | None
 
 
-ROOT_PLACE = Place(ROOT_LEVEL, b"", None)
+# The level of the root is found when it is opened.
+ROOT_PLACE = Place(_ROOT_LEVEL, b"", None)
+
+# A node and its place, or a record and its key.
+Item = tuple[bytes, Place] | tuple[bytes, bytes]
 
 
 class PlacedNode(NamedTuple):
-    cid: bytes
-    raw: bytes
     place: Place
     content: NodeContent
 
 
-def open_node(raw: bytes, place: Place) -> tuple[Place, NodeContent]:
-    """What a node holds, and its place with the level found out if it is the root.
+def open_node(raw: bytes, place: Place) -> PlacedNode:
+    """Parse a node and check it against its place.
 
-    Verifies all that can be wrong with a node: its form, the heights of its keys,
-    their order within it and against its bounds. Raises InvalidTreeError or
-    LimitExceededError.
+    Verifies the form, and the heights and the order of its keys. Raises
+    InvalidTreeError or LimitExceededError.
     """
     content = parse_node(raw)
     keys, _, links = content
     level, low, high = place
-    if level == ROOT_LEVEL:
-        place = Place(node_level(keys, links), low, high)
-        level = place.level
+    if level == _ROOT_LEVEL:
+        level = node_level(keys, links)
+        place = Place(level, low, high)
         if not keys:
-            return place, content
+            return PlacedNode(place, content)
     check_level(keys, links, level)
     if keys and (keys[0] <= low or (high is not None and keys[-1] >= high)):
-        raise InvalidTreeError("keys of the tree are not in order")
-    return place, content
+        raise InvalidTreeError("tree keys are not in order")
+    return PlacedNode(place, content)
 
 
-def child_place(node: PlacedNode, index: int) -> Place:
-    """Where the node behind the link of that index must stand."""
-    keys = node.content[0]
-    level, low, high = node.place
-    return Place(
-        level - 1,
-        keys[index - 1] if index else low,
-        keys[index] if index < len(keys) else high,
-    )
-
-
-def load_node(get_block: GetBlock, cid: bytes, place: Place) -> PlacedNode:
-    """Read a node; raises MissingBlockError, or as `open_node`."""
-    raw = get_block(cid)
-    if raw is None:
-        raise MissingBlockError("a node of the tree is missing")
-    place, content = open_node(raw, place)
-    return PlacedNode(cid, raw, place, content)
-
-
-def walk_nodes(get_block: GetBlock, root: bytes) -> Iterator[PlacedNode]:
-    """All nodes, each before those below it, from left to right."""
-    stack = [(root, ROOT_PLACE)]
-    while stack:
-        node = load_node(get_block, *stack.pop())
-        yield node
-        links = node.content[2]
-        for index in range(len(links) - 1, -1, -1):
-            link = links[index]
-            if link is not None:
-                stack.append((link, child_place(node, index)))
-
-
-def walk(
-    get_block: GetBlock, root: bytes, start: bytes = b""
-) -> Iterator[tuple[bytes, bytes]]:
-    """The (key, CID) of all records, in the order of the keys, from `start` on."""
-    stack: list[tuple[bytes, Place] | tuple[bytes, bytes]] = [(root, ROOT_PLACE)]
-    while stack:
-        cid, item = stack.pop()
-        if isinstance(item, bytes):
-            yield item, cid
-            continue
-        node = load_node(get_block, cid, item)
-        keys, values, links = node.content
-        for index in range(len(keys), -1, -1):
-            link = links[index]
-            if link is not None and (index == len(keys) or keys[index] > start):
-                stack.append((link, child_place(node, index)))
-            if index and keys[index - 1] >= start:
-                stack.append((values[index - 1], keys[index - 1]))
+def items_reversed(node: PlacedNode) -> Iterator[Item]:
+    """Yield the subtrees and records of a node, last first."""
+    (level, low, high), (keys, values, links) = node
+    for index in range(len(keys), -1, -1):
+        link = links[index]
+        before = keys[index - 1] if index else low
+        if link is not None:
+            yield link, Place(level - 1, before, high)
+        if index:
+            yield values[index - 1], before
+        high = before

@@ -1,1 +1,1 @@
-"""Repositories: CAR files, commits, whole repos, differences."""
+"""Repositories: CAR files, commits, whole repos, partial repos."""

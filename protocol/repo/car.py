@@ -1,9 +1,8 @@
 """CAR files, version 1: a header with roots, then blocks (specs/repository).
 
-Every block is hashed and compared with its CID. Blocks may come in any order, twice,
-or without need. Whether all blocks of a repo are there is not known here: a file cut
-off exactly between two blocks reads as a shorter one, and whoever walks the tree
-meets the MissingBlockError.
+Every block is checked against its CID; order and completeness are not checked. A file
+cut between two blocks reads as a shorter one, so walking the tree finds what is
+missing.
 """
 
 from __future__ import annotations
@@ -13,13 +12,7 @@ from hashlib import sha256
 from typing import Final
 
 from protocol.data import cbor_strict
-from protocol.data.cid import (
-    BLOB_PREFIX,
-    CID_BYTES,
-    DATA_PREFIX,
-    Cid,
-    is_data_cid,
-)
+from protocol.data.cid import BLOB_PREFIX, CID_BYTES, DATA_PREFIX, Cid, is_data_cid
 from protocol.errors import (
     InvalidEncodingError,
     LimitExceededError,
@@ -32,7 +25,7 @@ _MAX_VARINT_BYTES: Final = 10
 _MAX_SECTION_BYTES: Final = CID_BYTES + MAX_BLOCK_BYTES
 _HEADER_DEPTH: Final = 4
 
-# The header that every repo has, but for its root: length, {"roots": [link]}, version.
+# The usual header around the root: length, {"roots": [link]}, version.
 _HEADER_START: Final = bytes.fromhex("3a a2 65 726f6f7473 81 d82a 5825 00")
 _HEADER_END: Final = bytes.fromhex("67 76657273696f6e 01")
 _ROOT_START: Final = len(_HEADER_START)
@@ -40,10 +33,10 @@ _ROOT_END: Final = _ROOT_START + CID_BYTES
 _HEADER_BYTES: Final = _ROOT_END + len(_HEADER_END)
 
 
-# Not frozen: one is made for each commit, and freezing costs seven times as much.
+# Not frozen: freezing makes construction seven times slower.
 @dataclass(slots=True)
 class Car:
-    """A whole CAR: `root` is the first of `roots`; `blocks` by CID, 36 bytes each."""
+    """A whole CAR: `root` is the first of `roots`, `blocks` are by CID."""
 
     root: bytes
     roots: tuple[bytes, ...]
@@ -51,11 +44,11 @@ class Car:
 
 
 def read_car(data: bytes) -> Car:
-    """Take a whole CAR apart.
+    """Parse a whole CAR.
 
-    Raises InvalidEncodingError for a wrong header, length or hash, TruncatedError
-    where the bytes end early, MissingBlockError where the first root is no block of
-    the file, LimitExceededError for a block of more than 2 MiB.
+    Raises InvalidEncodingError for a wrong header, length or hash, and TruncatedError
+    for missing bytes. Raises MissingBlockError without the first root,
+    LimitExceededError for a block of over 2 MiB.
     """
     size = len(data)
     root = data[_ROOT_START:_ROOT_END]
@@ -94,15 +87,14 @@ def read_car(data: bytes) -> Car:
         blocks[cid] = block
         position = end
     if roots[0] not in blocks:
-        raise MissingBlockError("the root of the CAR is not in it")
+        raise MissingBlockError("CAR does not contain its root")
     return Car(roots[0], roots, blocks)
 
 
 class CarReader:
-    """Reads a CAR in pieces of any size, holding one block and one piece at most.
+    """An incremental CAR parser that holds at most one block and one chunk.
 
-    With `rootless` it may be a heap of blocks that names no root, as an answer of
-    com.atproto.sync.getBlocks is.
+    `rootless` accepts a CAR without roots, as com.atproto.sync.getBlocks returns.
     """
 
     def __init__(self, *, rootless: bool = False) -> None:
@@ -110,26 +102,27 @@ class CarReader:
         self._begun = False
         self._pieces: list[bytes] = []
         self._held = 0
-        # Bytes to hold before it is worth looking again.
+        # Bytes that must be held before parsing can continue.
         self._needed = 1
         self._roots: tuple[bytes, ...] = ()
 
     @property
     def roots(self) -> tuple[bytes, ...]:
-        """The roots; empty until the header has been read."""
+        """Return the roots, empty until the header has been read."""
         return self._roots
 
     @property
     def root(self) -> bytes:
-        """The first root; raises TruncatedError until the header has been read."""
+        """Return the first root; raise TruncatedError until the header has been
+        read.
+        """
         if not self._roots:
-            raise TruncatedError("the header of the CAR has not come yet")
+            raise TruncatedError("CAR ends in its header")
         return self._roots[0]
 
     def feed(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
-        """The (CID, block) pairs that are whole by now and were not before.
-
-        Raises InvalidEncodingError and LimitExceededError as `read_car`.
+        """Return the (CID, block) pairs that this chunk completes; raises as
+        `read_car`.
         """
         self._pieces.append(chunk)
         self._held += len(chunk)
@@ -180,18 +173,18 @@ class CarReader:
         return found
 
     def close(self) -> None:
-        """Raise TruncatedError unless the bytes ended behind a header or a block."""
+        """Raise TruncatedError unless the bytes end after the header or a block."""
         if self._held or not self._begun:
             raise TruncatedError("CAR ends early")
 
 
 def car_header(root: bytes) -> bytes:
-    """The first bytes of a CAR whose only root is `root`, a CID of 36 bytes."""
+    """Return the header of a CAR with a single root."""
     return _HEADER_START + root + _HEADER_END
 
 
 def car_block(cid: bytes, block: bytes) -> bytes:
-    """The bytes of one block of a CAR, its length and CID in front."""
+    """Return a block as it stands in a CAR: length, CID, bytes."""
     return _varint(len(cid) + len(block)) + cid + block
 
 
@@ -204,31 +197,31 @@ def _read_header(header: bytes, rootless: bool = False) -> tuple[bytes, ...]:
     if roots == [] and rootless:
         return ()
     if type(roots) is not list or not roots:
-        raise InvalidEncodingError("a CAR without a root")
+        raise InvalidEncodingError("CAR has no root")
     if len(roots) > MAX_CAR_ROOTS:
-        raise LimitExceededError("too many roots in a CAR")
+        raise LimitExceededError("CAR has too many roots")
     if not all(type(root) is Cid for root in roots) or not is_data_cid(roots[0].raw):
-        raise InvalidEncodingError("a root of a CAR that is no CID of a block")
+        raise InvalidEncodingError("CAR root is not the CID of a block")
     return tuple(root.raw for root in roots)
 
 
 def _check_holds_cid(length: int) -> None:
     if length < CID_BYTES:
-        raise InvalidEncodingError("a block of a CAR without a CID of 36 bytes")
+        raise InvalidEncodingError("CAR block has no CID of 36 bytes")
 
 
 def _check_unusual(cid: bytes, block: bytes) -> None:
-    """Let blocks of raw bytes pass, which repos need not have, and nothing else."""
+    """Raise InvalidEncodingError unless this is a correct block of raw bytes."""
     if cid[:4] not in (DATA_PREFIX, BLOB_PREFIX):
-        raise InvalidEncodingError("a block of a CAR without a CID of 36 bytes")
+        raise InvalidEncodingError("CAR block has no CID of 36 bytes")
     if sha256(block).digest() != cid[4:]:
-        raise InvalidEncodingError("a block of a CAR that is not what its CID says")
+        raise InvalidEncodingError("CAR block does not match its CID")
 
 
 def _section(data: bytes, position: int, limit: int) -> tuple[int, int]:
-    """Where the section at `position` starts and ends, perhaps behind the data.
+    """Return the start and end of the section at `position`; it may end after the data.
 
-    Raises TruncatedError where the length itself is cut off.
+    Raises TruncatedError if the length itself is cut off.
     """
     length = shift = 0
     for byte in data[position : position + _MAX_VARINT_BYTES]:
@@ -236,13 +229,13 @@ def _section(data: bytes, position: int, limit: int) -> tuple[int, int]:
         length |= (byte & 0x7F) << shift
         if byte < 0x80:
             if not byte and shift:
-                raise InvalidEncodingError("a length longer than it has to be")
+                raise InvalidEncodingError("CAR length is longer than necessary")
             if length > limit:
-                raise LimitExceededError("a section of a CAR that is too large")
+                raise LimitExceededError("CAR section is too large")
             return position, position + length
         shift += 7
     if shift == 7 * _MAX_VARINT_BYTES:
-        raise InvalidEncodingError("a length without an end")
+        raise InvalidEncodingError("CAR length has no end")
     raise TruncatedError("CAR ends in a length")
 
 

@@ -21,8 +21,8 @@ from protocol.syntax.tid import Tid, is_tid, last_tid_at
 
 COMMIT_VERSION: Final = 3
 
-# The commit that nearly every repo has: a did:plc, no prev, no fields of others. In it
-# only the named groups vary, so what matches is canonical.
+# The usual commit: a did:plc, no prev, no other fields. Only the named groups vary, so
+# a match is canonical.
 _PLAIN: Final = re.compile(
     rb"\xa6cdidx (?P<did>did:plc:[a-z2-7]{24})"
     rb"crevm(?P<rev>[2-7a-j][2-7a-z]{12})"
@@ -33,14 +33,15 @@ _PLAIN: Final = re.compile(
 )
 _SIX_FIELDS: Final = 0xA6
 _FIVE_FIELDS: Final = b"\xa5"
-# Key, head and 64 bytes of the signature.
 _SIGNATURE_FIELD: Final = 4 + 2 + SIGNATURE_BYTES
 
 
-# Not frozen: one is made for each commit, and freezing costs seven times as much.
+# Not frozen: freezing makes construction seven times slower.
 @dataclass(slots=True)
 class Commit:
-    """`data` is the root of the tree; `prev`, mostly None, an older commit."""
+    """A parsed commit: `data` is the root of the tree, `prev` an older commit or
+    None.
+    """
 
     did: Did
     version: int
@@ -51,12 +52,11 @@ class Commit:
 
 
 def parse_commit(raw: bytes) -> Commit:
-    """Read a signed commit block.
+    """Parse a signed commit block; does not verify the signature.
 
-    Verifies: canonical CBOR, all six fields present and of the right type and form,
-    version 3. Fields beyond those are let pass: they are signed, and not ours to judge.
-    Does not verify: the signature, nor that the DID is the one expected.
-    Raises InvalidEncodingError.
+    Unknown fields are accepted, since the signature covers them. Raises
+    InvalidEncodingError unless the block is canonical CBOR of version 3 with all six
+    fields.
     """
     plain = _PLAIN.fullmatch(raw)
     if plain is not None:
@@ -71,65 +71,65 @@ def parse_commit(raw: bytes) -> Commit:
         )
     fields = cbor.decode(raw)
     if type(fields) is not dict:
-        raise InvalidEncodingError("a commit that is no map")
+        raise InvalidEncodingError("commit is not a map")
     if fields.get("version") != COMMIT_VERSION:
-        raise InvalidEncodingError("a commit that is not of version 3")
+        raise InvalidEncodingError("commit is not of version 3")
     did = fields.get("did")
     if type(did) is not str or not is_did(did):
-        raise InvalidEncodingError("a commit without a DID")
+        raise InvalidEncodingError("commit has no DID")
     rev = fields.get("rev")
     if type(rev) is not str or not is_tid(rev):
-        raise InvalidEncodingError("a commit without a revision")
+        raise InvalidEncodingError("commit has no revision")
     root = fields.get("data")
     if type(root) is not Cid or not is_data_cid(root.raw):
-        raise InvalidEncodingError("a commit without a tree")
+        raise InvalidEncodingError("commit has no tree")
     signature = fields.get("sig")
     if type(signature) is not bytes or len(signature) != SIGNATURE_BYTES:
-        raise InvalidEncodingError("a commit without a signature of 64 bytes")
+        raise InvalidEncodingError("commit has no signature of 64 bytes")
     prev = fields.get("prev", False)
     if prev is None:
         older = None
     elif type(prev) is Cid and is_data_cid(prev.raw):
         older = prev.raw
     else:
-        raise InvalidEncodingError("a commit without a prev, which may be null")
+        raise InvalidEncodingError("commit has no prev, not even null")
     return Commit(Did(did), COMMIT_VERSION, root.raw, Tid(rev), older, signature)
 
 
 def verify_commit_signature(
     raw: bytes, key: PublicKey, commit: Commit | None = None
 ) -> Commit:
-    """Raise InvalidSignatureError unless `key` signed the commit block `raw`.
+    """Return the commit; raise InvalidSignatureError unless `key` signed the block
+    `raw`.
 
-    Verifies the bytes as they came, with nothing but the signature taken out of them,
-    so that fields unknown here are covered as well. `commit` is `parse_commit(raw)`,
-    if that has been done already; returned is the same.
+    The signature covers the bytes as received, including unknown fields. `commit` is
+    `parse_commit(raw)`, if already known.
     """
     if commit is None:
         commit = parse_commit(raw)
     if not key.verify(commit.sig, _unsigned(raw, commit)):
-        raise InvalidSignatureError("the commit is not signed by the key of its DID")
+        raise InvalidSignatureError("commit is not signed by the key of its DID")
     return commit
 
 
 @lru_cache(maxsize=4)
 def latest_rev(now_us: int) -> Tid:
-    """The highest revision that is not in the future; they sort as their times do."""
+    """Return the highest revision that is not in the future."""
     return last_tid_at(now_us + MAX_REV_AHEAD_US)
 
 
 def open_head(raw: bytes, did: Did, key: PublicKey | None, now_us: int) -> Commit:
-    """The commit that a host gives as the head of a repo, which is to be taken over.
+    """Parse and check the commit that a host sends as the head of a repo.
 
-    Verifies: its form; that it is of `did`; that its revision is not in the future,
-    for once taken it would shut out every commit until then; its signature if `key` is
-    given. Raises InvalidEncodingError, LimitExceededError or InvalidSignatureError.
+    Verifies the form, the account, the signature if `key` is given, and that the
+    revision is not in the future, since a later commit must exceed it. Raises
+    InvalidEncodingError, LimitExceededError or InvalidSignatureError.
     """
     commit = parse_commit(raw)
     if commit.did != did:
-        raise InvalidEncodingError("the repo is of another account")
+        raise InvalidEncodingError("repo belongs to another account")
     if commit.rev > latest_rev(now_us):
-        raise LimitExceededError("the revision of the repo is in the future")
+        raise LimitExceededError("revision of the repo is in the future")
     if key is not None:
         verify_commit_signature(raw, key, commit)
     return commit
@@ -138,7 +138,7 @@ def open_head(raw: bytes, did: Did, key: PublicKey | None, now_us: int) -> Commi
 def sign_commit(
     did: Did, data: bytes, rev: Tid, key: PrivateKey, prev: bytes | None = None
 ) -> bytes:
-    """The block of a new commit: signed, canonical."""
+    """Return the block of a new commit: canonical and signed."""
     unsigned: dict[str, cbor.Value] = {
         "did": did,
         "version": COMMIT_VERSION,
@@ -150,11 +150,10 @@ def sign_commit(
 
 
 def _unsigned(raw: bytes, commit: Commit) -> bytes:
-    """The bytes that were signed: the block without its `sig` field.
+    """Return the signed bytes: the canonical block without its `sig` field.
 
-    The block has been found canonical. With six fields they are the required ones, in
-    the order did, rev, sig, data, prev, version. With more, encoding the rest again
-    gives back its very bytes, since no value has two canonical forms.
+    With six fields these are the required ones, in the order did, rev, sig, data, prev,
+    version. With more, re-encoding the rest gives the same bytes.
     """
     if raw[0] == _SIX_FIELDS:
         size = len(commit.did)

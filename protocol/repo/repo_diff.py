@@ -1,8 +1,7 @@
-"""What a host sends of a repo since a revision: the new commit, and blocks that the
-repo did not have then (com.atproto.sync.getRepo with `since`).
+"""Partial repos: a new commit and the blocks since a revision (getRepo with `since`).
 
-Nothing of it is proof that it is complete: only whoever holds the older tree can put
-the two together, and must find the root that the new commit signs.
+They do not prove their completeness: only a holder of the older tree can combine both
+and compare the root with the new commit.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from protocol.syntax.did import Did
 
 @dataclass(frozen=True, slots=True)
 class RepoDiff:
-    """The new head, what is known of its tree, and all blocks that came, by CID."""
+    """A new head, the known part of its tree, and all received blocks by CID."""
 
     head: RepoHead
     part: KnownPart
@@ -27,9 +26,11 @@ class RepoDiff:
 
 
 def read_diff(data: bytes, did: Did, key: PublicKey, now_us: int) -> RepoDiff:
-    """Read such a CAR. Verifies: every hash, the commit's account, revision
-    (`now_us` is our clock) and signature, the place of every node.
-    Raises ProtocolError."""
+    """Parse a partial repo; verifies all hashes, the commit and the place of every
+    node.
+
+    `now_us` is our clock. Raises ProtocolError.
+    """
     car = read_car(data)
     signed = car.blocks[car.root]
     commit = open_head(signed, did, key, now_us)

@@ -1,4 +1,4 @@
-"""AT-URIs in the form lexicons use: no query, no fragment (specs/at-uri-scheme)."""
+"""AT-URIs as lexicons use them: without query and fragment (specs/at-uri-scheme)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AT_URI = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class AtUri:
-    """A repo, a collection of it (`rkey` None), or one record."""
+    """The address of a repo, a collection or a record; absent parts are None."""
 
     authority: Did | Handle
     collection: Nsid | None = None
@@ -45,7 +45,7 @@ def _match(text: str) -> re.Match[str] | None:
     if len(text) > MAX_AT_URI_CHARS:
         return None
     match = _AT_URI.fullmatch(text)
-    # Only a long one can have a part that is too long.
+    # Only a long URI can have a part that is too long.
     if match is None or len(text) <= MAX_HANDLE_CHARS:
         return match
     did, handle, collection = match.group(1, 2, 3)
@@ -59,15 +59,11 @@ def _match(text: str) -> re.Match[str] | None:
 
 
 def is_at_uri(text: str) -> bool:
-    """Whether `text` is an AT-URI of a repo, a collection or a record."""
     return _match(text) is not None
 
 
 def parse_at_uri(text: str) -> AtUri:
-    """Take an AT-URI apart; raises InvalidSyntaxError.
-
-    The authority may be a DID or a handle. `str()` of the result is `text` again.
-    """
+    """Split an AT-URI; raise InvalidSyntaxError."""
     match = _match(text)
     if match is None:
         raise InvalidSyntaxError(f"not an AT-URI: {text[:80]!r}")

@@ -1,6 +1,6 @@
-"""Datetimes: what RFC 3339, ISO 8601 and HTML agree on (specs/lexicon).
+"""Datetimes: the intersection of RFC 3339, ISO 8601 and HTML (specs/lexicon).
 
-A datetime stays the text it was; its time is only worked out for sorting.
+Datetimes are kept as text; their time is computed only to compare them.
 """
 
 from __future__ import annotations
@@ -27,38 +27,28 @@ _YEAR_0_US = -62_167_219_200_000_000
 
 
 def is_datetime(text: str) -> bool:
-    """Whether `text` has the syntax and is a real time of the year 0 or later."""
+    """Return True if `text` is a valid datetime of the year 0 or later."""
     if len(text) > MAX_DATETIME_CHARS:
         return False
     match = _DATETIME.fullmatch(text)
     if match is None:
         return False
-    # Only the end of a month and the first hours of the year 0 need the calendar.
+    # Only the end of a month and the start of the year 0 need the calendar.
     if text[8:10] > "28" and not _is_day(match):
         return False
     return not text.startswith("0000-01-01") or _time_us(match) >= _YEAR_0_US
 
 
-def parse_datetime(text: str) -> Datetime:
-    """Return `text` as a datetime, unchanged; raises InvalidSyntaxError."""
-    if not is_datetime(text):
-        raise InvalidSyntaxError(f"not a datetime: {text[:80]!r}")
-    return Datetime(text)
-
-
 def datetime_us(text: str) -> int:
-    """Microseconds since 1970, cut off (not rounded); raises InvalidSyntaxError.
-
-    Negative before 1970. Years 0 to 9999 fit, so the result fits 64 bits.
-    """
-    parse_datetime(text)
-    match = _DATETIME.fullmatch(text)
-    assert match is not None
+    """Return microseconds since 1970, truncated; raise InvalidSyntaxError."""
+    match = _DATETIME.fullmatch(text) if is_datetime(text) else None
+    if match is None:
+        raise InvalidSyntaxError(f"not a datetime: {text[:80]!r}")
     return _time_us(match)
 
 
 def datetime_from_us(time_us: int) -> Datetime:
-    """The datetime of `time_us` microseconds since 1970, in UTC with milliseconds.
+    """Return the UTC datetime, with milliseconds, of `time_us` microseconds since 1970.
 
     Raises InvalidSyntaxError outside the years 0 to 9999.
     """
@@ -97,8 +87,8 @@ def _time_us(match: re.Match[str]) -> int:
     return seconds * 1_000_000 + micros
 
 
-# Counting years from March puts the leap day at the end of one, so that plain
-# integer arithmetic does; the standard library's own calendar begins at year 1.
+# Years counted from March end with the leap day. The standard library's calendar
+# begins at year 1, so it cannot be used.
 def _days(year: int, month: int, day: int) -> int:
     year -= month <= 2
     era, year_of_era = divmod(year, 400)

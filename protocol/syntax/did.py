@@ -1,4 +1,4 @@
-"""Decentralized identifiers (specs/did): syntax only, never whether one resolves."""
+"""Decentralized identifiers (specs/did): syntax only."""
 
 from __future__ import annotations
 
@@ -17,26 +17,19 @@ _PLC = re.compile(r"did:plc:[a-z2-7]{24}", re.ASCII)
 
 
 def is_did(text: str) -> bool:
-    """Whether `text` is a DID of any method."""
     return len(text) <= MAX_DID_CHARS and _DID.fullmatch(text) is not None
 
 
 def parse_did(text: str) -> Did:
-    """Return `text` as a DID of any method, case kept.
-
-    Raises InvalidSyntaxError. Whether the method is one we can resolve is another
-    question: see `did_method` and `is_plc_did`.
-    """
+    """Return `text` as a DID of any method; raise InvalidSyntaxError."""
     if not is_did(text):
         raise InvalidSyntaxError(f"not a DID: {text[:80]!r}")
     return Did(text)
 
 
 def did_method(did: Did) -> str:
-    """The method name: "plc" of "did:plc:…"."""
     return did.split(":", 2)[1]
 
 
 def is_plc_did(text: str) -> bool:
-    """Whether `text` is a did:plc of exactly 24 base32 characters."""
     return len(text) == 32 and _PLC.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""Handles: domain names of accounts (specs/handle)."""
+"""Handles: domain names that identify accounts (specs/handle)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from protocol.limits import MAX_HANDLE_CHARS
 
 Handle = NewType("Handle", str)
 
-# What views show for an account whose handle does not lead back to it.
+# Shown for an account whose handle does not resolve to its DID.
 INVALID_HANDLE = Handle("handle.invalid")
 
 HANDLE_PATTERN: Final = (
@@ -20,46 +20,34 @@ HANDLE_PATTERN: Final = (
 
 _HANDLE = re.compile(HANDLE_PATTERN, re.ASCII)
 
-# Names that no resolver on the public network may answer for.
+# Top-level domains that do not exist on the public network.
 _RESERVED = frozenset(
-    {
-        "alt",
-        "arpa",
-        "example",
-        "internal",
-        "invalid",
-        "local",
-        "localhost",
-        "onion",
-    }
+    ("alt", "arpa", "example", "internal", "invalid", "local", "localhost", "onion")
 )
 
 
 def is_handle(text: str) -> bool:
-    """Whether `text` has the syntax of a handle, in any letter case."""
     return len(text) <= MAX_HANDLE_CHARS and _HANDLE.fullmatch(text) is not None
 
 
 def parse_handle(text: str) -> Handle:
-    """Return `text` as a handle, letter case kept; raises InvalidSyntaxError."""
+    """Return `text` as a handle with its case kept; raise InvalidSyntaxError."""
     if not is_handle(text):
         raise InvalidSyntaxError(f"not a handle: {text[:80]!r}")
     return Handle(text)
 
 
 def normalize_handle(text: str) -> Handle:
-    """Return `text` as a handle in lower case, the form that is stored and compared.
-
-    Raises InvalidSyntaxError.
+    """Return `text` as a handle in lower case, the stored form; raise
+    InvalidSyntaxError.
     """
     return Handle(parse_handle(text).lower())
 
 
 def is_resolvable_handle(handle: Handle, *, allow_test: bool = False) -> bool:
-    """Whether the top-level domain may be looked up at all.
+    """Return True if the top-level domain may be resolved.
 
-    Reserved domains never are; ".test" only where `allow_test` says so, which is
-    for development.
+    `allow_test` admits ".test", for development.
     """
     top = handle.rpartition(".")[2].lower()
     if top == "test":

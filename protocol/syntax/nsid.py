@@ -20,24 +20,15 @@ _NSID = re.compile(NSID_PATTERN, re.ASCII)
 
 
 def is_nsid(text: str) -> bool:
-    """Whether `text` is an NSID.
+    """Return True if `text` is an NSID.
 
-    The specification bounds the authority to 253 characters as well; its own test
-    vectors and every other implementation take a longer one, and so does this.
+    The authority may exceed the specification's 253 characters, as in its test vectors.
     """
     return len(text) <= MAX_NSID_CHARS and _NSID.fullmatch(text) is not None
 
 
 def parse_nsid(text: str) -> Nsid:
-    """Return `text` as an NSID, letter case kept; raises InvalidSyntaxError."""
+    """Return `text` as an NSID with its case kept; raise InvalidSyntaxError."""
     if not is_nsid(text):
         raise InvalidSyntaxError(f"not an NSID: {text[:80]!r}")
     return Nsid(text)
-
-
-def nsid_authority(nsid: Nsid) -> str:
-    """The domain that speaks for an NSID, in DNS order and lower case.
-
-    "app.bsky.feed.post" gives "feed.bsky.app".
-    """
-    return ".".join(reversed(nsid.split(".")[:-1])).lower()

@@ -13,7 +13,7 @@ Tid = NewType("Tid", str)
 
 _ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
 _TID = re.compile(r"[234567abcdefghij][234567abcdefghijklmnopqrstuvwxyz]{12}", re.ASCII)
-# int() reads base 32 in its own alphabet; both are in rising order.
+# For int(), which has its own alphabet of base 32. Both alphabets are sorted.
 _TO_BASE32 = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 
@@ -24,32 +24,30 @@ _MAX_TIME_US = 2**53 - 1
 
 
 def is_tid(text: str) -> bool:
-    """Whether `text` is a TID."""
     return len(text) == 13 and _TID.fullmatch(text) is not None
 
 
 def parse_tid(text: str) -> Tid:
-    """Return `text` as a TID; raises InvalidSyntaxError."""
+    """Return `text` as a TID; raise InvalidSyntaxError."""
     if not is_tid(text):
         raise InvalidSyntaxError(f"not a TID: {text[:40]!r}")
     return Tid(text)
 
 
 def tid_to_int(tid: Tid) -> int:
-    """The 63-bit number of a TID; numbers and texts sort alike."""
+    """Return the 63-bit number of a TID; numbers sort as the texts do."""
     return int(tid.translate(_TO_BASE32), 32)
 
 
 def tid_from_int(number: int) -> Tid:
-    """The TID of a number of at most 63 bits; raises InvalidSyntaxError beyond."""
+    """Return the TID of a number; raise InvalidSyntaxError beyond 63 bits."""
     if not 0 <= number <= _MAX_TID:
         raise InvalidSyntaxError(f"not the number of a TID: {number}")
     return tid_of_bits(number)
 
 
 def tid_of_bits(number: int) -> Tid:
-    """The text for `tid_to_int`'s number, which may be one that no clock gives: the
-    grammar has room for 64 bits."""
+    """Return the text of a number without a check of its range."""
     return Tid(
         _ALPHABET[number >> 60]
         + _PAIRS[number >> 50 & 1023]
@@ -62,20 +60,23 @@ def tid_of_bits(number: int) -> Tid:
 
 
 def tid_time_us(tid: Tid) -> int:
-    """The time of a TID in microseconds since 1970."""
+    """Return the time of a TID in microseconds since 1970."""
     return tid_to_int(tid) >> _CLOCK_BITS
 
 
 def last_tid_at(time_us: int) -> Tid:
-    """The highest TID of a microsecond; raises InvalidSyntaxError beyond 53 bits."""
+    """Return the highest TID of a microsecond.
+
+    Raises InvalidSyntaxError for more than 53 bits.
+    """
     return tid_from_int(time_us << _CLOCK_BITS | _MAX_CLOCK_ID)
 
 
 class TidClock:
-    """Hands out TIDs that rise strictly, whatever the wall clock does.
+    """A thread-safe source of strictly rising TIDs.
 
-    `clock_id` (0 to 1023) tells writers apart; `now_us` gives microseconds since
-    1970. One clock may serve several threads.
+    `clock_id` (0 to 1023) distinguishes writers; `now_us` returns microseconds since
+    1970.
     """
 
     def __init__(self, clock_id: int, now_us: Callable[[], int]) -> None:
@@ -87,9 +88,9 @@ class TidClock:
         self._lock = Lock()
 
     def next(self, after: Tid | None = None) -> Tid:
-        """A TID above every earlier one of this clock, and above `after`.
+        """Return a TID above `after` and every earlier TID of this clock.
 
-        Raises InvalidSyntaxError when time no longer fits 53 bits.
+        Raises InvalidSyntaxError when the time does not fit 53 bits.
         """
         with self._lock:
             time_us = max(self._now_us(), self._last_us + 1)

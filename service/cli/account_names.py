@@ -1,4 +1,4 @@
-"""Accounts as an operator types them: a DID or a handle."""
+"""Accounts on the command line: DIDs or handles."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from protocol.syntax.did import Did
 
 _NEITHER = (
-    "{text!r} is neither a DID nor a handle; name the account as did:plc:… or as "
+    "{text!r} is neither a DID nor a handle; give the account as did:plc:… or as "
     "alice.example.com"
 )
 
 
 def find_accounts(config: Config, texts: Sequence[str]) -> list[Did]:
-    """Return the DID of each account named by DID or handle.
+    """Return the DIDs of accounts given by DID or handle.
 
-    A handle is looked up in the index if there is one, then in the network. Raises
-    ConfigError for what is neither, ServiceError for a handle that nobody has.
+    Handles are resolved in the index if there is one, then in the network. Raises
+    ConfigError for invalid names, ServiceError for handles that do not resolve.
     """
     names = [_parse(text) for text in texts]
     handles = [name for name in names if not name.startswith("did:")]
@@ -43,7 +43,7 @@ def find_account(config: Config, text: str) -> Did:
 
 
 def _parse(text: str) -> str:
-    """Return a DID, or a handle in lower case."""
+    """Parse a DID, or a handle to lower case."""
     from protocol.errors import InvalidSyntaxError
     from protocol.syntax.did import parse_did
     from protocol.syntax.handle import normalize_handle
@@ -58,7 +58,7 @@ def _parse(text: str) -> str:
 
 
 def _find_indexed(config: Config, handles: Sequence[str]) -> dict[str, str]:
-    """Return handle -> DID for those that an account of the running index has."""
+    """Return the DIDs of indexed handles."""
     from service.runtime.databases import INDEX, open_existing
 
     try:
@@ -88,7 +88,7 @@ async def _resolve(config: Config, handles: Sequence[str]) -> dict[str, str]:
                 detail = "" if str(error) in ("", handle) else f": {error}"
                 raise ServiceError(
                     f"no account has the handle {handle}{detail}; check the spelling, "
-                    "or name the account by its DID"
+                    "or give the account's DID"
                 ) from None
             found[handle] = document.did
     return found

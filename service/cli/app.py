@@ -57,7 +57,7 @@ def bigworld(
         ),
     ] = False,
 ) -> None:
-    """An open big-world indexer for the AT Protocol."""
+    """Run a big-world indexer for the AT Protocol."""
 
 
 @app.command()

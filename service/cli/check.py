@@ -36,7 +36,7 @@ def _program(*arguments: str) -> Step:
 
 
 def compare_schemas() -> str:
-    """Differences between the tables in code and fresh migrated databases, as text."""
+    """Return the differences between the tables in code and migrated databases."""
     differences = []
     with tempfile.TemporaryDirectory(prefix="bw-") as folder:
         home = Path(folder) / "postgres"
@@ -59,8 +59,8 @@ STEPS: dict[str, Step] = {
 
 
 def run_checks(console: Console) -> bool:
-    """Run every step, print one line each and the output of those that fail."""
-    all_well = True
+    """Run every step and print its result; return True if all succeed."""
+    all_passed = True
     for name, step in STEPS.items():
         started = time.monotonic()
         complaint = step()
@@ -68,6 +68,6 @@ def run_checks(console: Console) -> bool:
         mark = "[red]FAILED[/]" if complaint else "[green]ok[/]"
         console.print(f"{name:<26} {mark} [dim]{seconds}[/]", highlight=False)
         if complaint:
-            all_well = False
+            all_passed = False
             console.print(complaint.rstrip(), markup=False, highlight=False)
-    return all_well
+    return all_passed

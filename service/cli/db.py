@@ -32,6 +32,7 @@ from service.runtime.databases import (
     own_url,
     require_data,
 )
+from service.runtime.databases import migrate as migrate_database
 from service.runtime.embedded.binaries import wheel_postgres
 from service.runtime.home import make_home
 
@@ -78,13 +79,11 @@ def migrate() -> None:
 
     Processes do this when they start, unless BIGWORLD_MIGRATE is off.
     """
-    from storage.migrate import upgrade
-
     config = read_config()
     require_data(config)
     for name, target, url in _databases(config):
         before = is_current(url, target)
-        upgrade(url, target)
+        migrate_database(url, target)
         result = "current already" if before else "migrated"
         typer.echo(f"{name}: {result} ({newest_version(target)})")
 

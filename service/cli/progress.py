@@ -1,4 +1,4 @@
-"""Progress of long work: bars on a terminal, now and then a line elsewhere."""
+"""Progress of long work: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LINE_EVERY_S = 5.0
 
 
 class Report:
-    """Shows steps and counts; safe to call from several threads."""
+    """Reporter of steps and counts, safe to call from several threads."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -43,11 +43,11 @@ class Report:
             self._bars = None
 
     def say(self, message: str) -> None:
-        """One line that stays."""
+        """Print a line."""
         self._console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def count(self, what: str, done: int, total: int) -> None:
-        """How far the work called `what` is."""
+        """Show the progress of the work called `what`."""
         if self._bars is not None:
             if what not in self._tasks:
                 self._tasks[what] = self._bars.add_task(what, total=total)

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from network.errors import NetworkError, XrpcError
-from network.xrpc.client import XrpcClient
+import httpx
+
 from service.cli.table import print_rows
-from service.demo_network import own_fetcher
 from service.operator_errors import ServiceError
 from service.runtime.config import Config
+
+_PATIENCE_S: Final = 120.0
 
 
 def query_provider(config: Config, nsid: str, params: Mapping[str, Any]) -> Any:
     """Return the provider's reply. Raises ServiceError if it refuses or is away."""
-
-    async def query() -> Any:
-        async with own_fetcher(config) as fetcher:
-            return await XrpcClient(fetcher, config.provider_url).query(nsid, params)
-
+    url = f"{config.provider_url}/xrpc/{nsid}"
     try:
-        return asyncio.run(query())
-    except XrpcError as error:
-        raise ServiceError(f"the provider refused the request: {error}") from error
-    except NetworkError as error:
+        reply = httpx.get(url, params=params, timeout=_PATIENCE_S, trust_env=False)
+        body = reply.json()
+    except (httpx.TransportError, ValueError) as error:
         raise ServiceError(
             f"no provider answers at {config.provider_url}: start it (bigworld up), or "
             f"set its address (BIGWORLD_PORT_BASE, BIGWORLD_PUBLIC_URL); {error}"
         ) from error
+    if not reply.is_success:
+        name, message = body.get("error"), body.get("message")
+        raise ServiceError(f"the provider refused the request: {name}: {message}")
+    return body
 
 
 def print_posts(posts: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import psycopg
 import typer
 from psycopg.rows import dict_row
 from rich.console import Console
 
-from audit.auditor import ERROR, check_all
-from audit.repair import clear_repo
-from audit.repo_audit import (
-    RepoAudit,
-    UnknownRepoError,
-    describe_fault,
-    list_synchronized,
-    recount_stats,
-)
-from audit.row_audit import MOST_LINK_BYTES, audit_whole
-from audit.samples import SOUND, UNSOUND
+from audit.index_audit import IndexAudit, synchronized_repos
+from audit.repo_audit import UnknownRepoError
+from audit.row_audit import MOST_LINK_BYTES
 from indexer.repos.export import open_export
-from protocol.data.cid import cid_to_text
 from protocol.errors import ProtocolError
 from protocol.syntax.did import Did
 from service.cli.account_names import find_account, find_accounts
@@ -46,11 +33,10 @@ from service.operator_errors import ServiceError
 from service.outgoing import make_fetcher
 from service.runtime.config import Config
 from service.runtime.databases import INDEX, open_existing
-from storage.postgres.pool import Conn, Pool, open_pool
+from storage.postgres.pool import open_pool
 from storage.records.interning import Interner
 from storage.repos import repo_rows
 
-_PAGE: Final = 1_000
 _COLUMNS: Final = ("did", "handle", "hostname", "state", "rev", "tries", "error")
 
 app = make_group(
@@ -209,126 +195,19 @@ def audit_index(
         open_pool(url, max=2) as names,
         psycopg.connect(url) as conn,
     ):
-        wanted = list(dids) or list(_synchronized(conn))
-        audit = _Audit(report, conn, Interner(names), repair=repair, as_json=as_json)
+        wanted = list(dids) or list(synchronized_repos(conn))
+        audit = IndexAudit(
+            report, conn, Interner(names), repair=repair, as_json=as_json
+        )
         # Comparing every edge of every repo would take too long.
-        audit.compare_roots(wanted, None if dids else MOST_LINK_BYTES)
+        try:
+            audit.compare_roots(wanted, None if dids else MOST_LINK_BYTES)
+        except UnknownRepoError as error:
+            raise _unknown(str(error)) from None
         if ask_hosts:
-            audit.compare_hosts(config, pool, wanted)
+            audit.compare_hosts(lambda: make_fetcher(config), pool, wanted)
         if counts:
             audit.compare_counts()
         if not as_json:
             audit.summarize(len(wanted))
     return audit.all_sound
-
-
-def _synchronized(conn: Conn) -> Iterator[str]:
-    after = ""
-    while page := list_synchronized(conn, after=after, limit=_PAGE):
-        yield from page
-        after = page[-1]
-    conn.commit()
-
-
-class _Audit:
-    """One run of the audit: its steps and its result."""
-
-    def __init__(
-        self,
-        report: Report,
-        conn: Conn,
-        interner: Interner,
-        *,
-        repair: bool,
-        as_json: bool,
-    ) -> None:
-        self._report = report
-        self._conn = conn
-        self._interner = interner
-        self._repair = repair
-        self._as_json = as_json
-        self._partial = 0
-        self.all_sound = True
-
-    def compare_roots(self, dids: Sequence[str], most_link_bytes: int | None) -> None:
-        """Rebuild each repo's root and rows, and compare."""
-        for done, found in enumerate(self._audit_each(dids, most_link_bytes), start=1):
-            self._partial += found.keeps is not None
-            if self._as_json:
-                print(json.dumps(_as_fields(found)))
-            elif not found.ok:
-                line = f"{found.did} rev {found.rev}: {describe_fault(found)}"
-                self._report.say(line)
-            if not found.ok:
-                self.all_sound = False
-                if self._repair:
-                    self._conn.commit()
-                    now = datetime.now(UTC)
-                    clear_repo(self._conn, self._interner, found.did, now, ERROR)
-            self._report.count("audited", done, len(dids))
-        self._conn.commit()
-
-    def compare_hosts(self, config: Config, pool: Pool, dids: Sequence[str]) -> None:
-        """Compare each repo with its host's latest commit."""
-        verdicts: Counter[str] = Counter()
-        findings = check_all(
-            lambda: make_fetcher(config),
-            pool,
-            self._interner,
-            dids,
-            repair=self._repair,
-        )
-        for finding in findings:
-            self.all_sound = self.all_sound and finding.verdict not in UNSOUND
-            verdicts[finding.verdict] += 1
-            self._report.count("hosts", verdicts.total(), len(dids))
-            if self._as_json:
-                print(json.dumps(asdict(finding)))
-            elif finding.verdict not in SOUND:
-                detail = f" ({finding.detail})" if finding.detail else ""
-                self._report.say(f"{finding.did}: {finding.verdict}{detail}")
-        if not self._as_json:
-            shown = (f"{number} {verdict}" for verdict, number in verdicts.items())
-            self._report.say(f"compared with hosts: {', '.join(shown) or 'none'}")
-
-    def compare_counts(self) -> None:
-        """Recount the statistics tables."""
-        audited = recount_stats(self._conn, repair=self._repair)
-        self.all_sound = self.all_sound and audited.ok
-        for table, number in audited.wrong.items():
-            self._report.say(f"{table}: {number} wrong rows")
-
-    def summarize(self, repos: int) -> None:
-        """Print the result."""
-        verdict = "nothing wrong found" if self._partial else "all match"
-        verdict = verdict if self.all_sound else "NOT all match"
-        self._report.say(f"{repos} repos audited, {verdict}")
-        if self._partial:
-            self._report.say(
-                f"{self._partial} of them are partial: only --hosts can prove those"
-            )
-
-    def _audit_each(
-        self, dids: Iterable[str], most_link_bytes: int | None
-    ) -> Iterator[RepoAudit]:
-        for did in dids:
-            try:
-                yield audit_whole(
-                    self._conn, self._interner, did, most_link_bytes=most_link_bytes
-                )
-            except UnknownRepoError:
-                raise _unknown(did) from None
-
-
-def _as_fields(found: RepoAudit) -> dict[str, Any]:
-    return {
-        "did": found.did,
-        "rev": found.rev,
-        "ok": found.ok,
-        "fault": describe_fault(found),
-        "partial": None if found.keeps is None else sorted(found.keeps),
-        "root": cid_to_text(found.root) if found.root else None,
-        "signed": cid_to_text(found.signed) if found.signed else None,
-        "records": found.records,
-        "dropped": found.dropped,
-    }

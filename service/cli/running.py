@@ -1,8 +1,5 @@
-"""The settings of the network that runs in a home, for verbs that are typed beside it.
-
-`bigworld up` has flags, and a demo network settings of its own; who types another verb
-in another terminal means that network without saying all of it again.
-"""
+"""Settings of the `up` that runs in a home; other commands in the same home inherit
+them."""
 
 from __future__ import annotations
 
@@ -12,29 +9,27 @@ from typing import Any, Final
 
 from service.runtime.config import Config
 from service.runtime.field_types import PREFIX
+from service.runtime.home import write_private
 
 _FILE: Final = "running.json"
 
 
 def note_running(config: Config) -> None:
-    """Write down what this process runs with; readable by us only."""
-    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = config.home / _FILE
-    draft = path.with_suffix(".new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump({"pid": os.getpid(), "settings": config.environment()}, file)
-    draft.replace(path)
+    """Store the settings of this process in its home."""
+    noted = {"pid": os.getpid(), "settings": config.environment()}
+    write_private(config.home / _FILE, noted)
 
 
 def forget_running(config: Config) -> None:
-    """Nothing runs in this home any more."""
+    """Remove the stored settings."""
     (config.home / _FILE).unlink(missing_ok=True)
 
 
 def read_beside() -> Config:
-    """The settings of this process; what it was not told is as in the network that
-    runs in its home. Raises ConfigError."""
+    """Read the settings of this process, and inherit others from the running `up`.
+
+    Raises ConfigError.
+    """
     config = Config.read()
     noted = _read_noted(config)
     if noted is None:
@@ -52,7 +47,7 @@ def read_beside() -> Config:
 
 
 def _read_noted(config: Config) -> dict[str, Any] | None:
-    """Return what the process that runs in the home noted, None if none runs."""
+    """Return the note of the process that runs in the home, if one runs."""
     try:
         noted: dict[str, Any] = json.loads((config.home / _FILE).read_bytes())
     except FileNotFoundError:
@@ -60,7 +55,7 @@ def _read_noted(config: Config) -> dict[str, Any] | None:
     try:
         os.kill(noted["pid"], 0)
     except ProcessLookupError:
-        # Left behind by a process that was killed.
+        # The process was killed.
         return None
     except PermissionError:
         # It runs as another user.

@@ -16,14 +16,13 @@ from rich.console import Console
 from crawler.scope.estimate import (
     Basis,
     Counted,
-    Estimate,
     Sources,
     count_accounts,
     read_basis,
     with_added,
 )
 from crawler.scope.estimate import estimate as make_estimate
-from crawler.scope.report import as_fields, describe, in_hours
+from crawler.scope.report import as_fields, describe, explain
 from protocol.errors import InvalidSyntaxError
 from protocol.syntax import parse_nsid
 from service.cli.account_names import find_accounts
@@ -195,28 +194,3 @@ async def _count(scope: Scope, sources: Sources, config: Config) -> Counted:
     async with make_fetcher(config) as fetcher:
         resolver = make_resolver(config, fetcher)
         return await count_accounts(scope, sources, fetcher, resolver)
-
-
-def explain(found: Estimate) -> list[str]:
-    """Return an estimate and its basis as lines of text."""
-    counted, basis = found.counted, found.basis
-    least = "" if counted.complete else "at least "
-    source = "measured on this index" if basis.own else "from reports and benchmarks"
-    lines = [
-        f"accounts: {least}{counted.accounts:,}",
-        f"records: {least}{found.records:,} ({source}: "
-        f"{basis.records_per_account:.0f} an account)",
-        f"disk: {least}{_size(found.disk_bytes)} "
-        f"({basis.bytes_per_record:.0f} bytes a record)",
-        f"time: {least}{in_hours(found.hours)} (for {found.slowest})",
-    ]
-    if counted.unanswered:
-        missed = ", ".join(counted.unanswered)
-        lines.append(f"not counted, no reply or no such listing: {missed}")
-    if found.over_cap:
-        lines.append("more than BIGWORLD_ACCOUNT_CAP admits: raise it first")
-    return lines
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

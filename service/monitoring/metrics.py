@@ -5,10 +5,10 @@ Every label value comes from a closed set, so that no input adds series.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -145,8 +145,8 @@ class CrawlCollector(Collector):
             yield CounterMetricFamily(name, text, value=value)
 
 
-class IndexCollector(Collector):
-    """Contents of the index and drops, read from the database."""
+class DatabaseCollector(Collector):
+    """Metrics that are read from the database on collection."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -155,32 +155,40 @@ class IndexCollector(Collector):
         """Return nothing, so that registration reads no database."""
         return []
 
+
+class IndexCollector(DatabaseCollector):
+    """Contents of the index and drops."""
+
     def collect(self) -> Iterator[Metric]:
         with self._pool.connection() as conn:
-            yield _by_label(
-                conn,
-                "bigworld_drops_total",
-                "Frames, operations and records dropped",
-                "reason",
-                frozenset(DropReason),
-                "SELECT reason, sum(n)::int8 FROM drop_count GROUP BY reason",
-            )
-            yield _by_label(
-                conn,
-                "bigworld_repos",
-                "Repos in the index by state",
-                "state",
-                REPO_STATES,
-                "SELECT state, count(*) FROM repo GROUP BY state",
-            )
-            yield _by_label(
-                conn,
-                "bigworld_hosts",
-                "Known hosts by state",
-                "state",
-                host_rows.HOST_STATES,
-                "SELECT state, count(*) FROM host GROUP BY state",
-            )
+            for name, text, label, allowed, query in (
+                (
+                    "bigworld_drops_total",
+                    "Frames, operations and records dropped",
+                    "reason",
+                    frozenset(DropReason),
+                    "SELECT reason, sum(n)::int8 FROM drop_count GROUP BY reason",
+                ),
+                (
+                    "bigworld_repos",
+                    "Repos in the index by state",
+                    "state",
+                    REPO_STATES,
+                    "SELECT state, count(*) FROM repo GROUP BY state",
+                ),
+                (
+                    "bigworld_hosts",
+                    "Known hosts by state",
+                    "state",
+                    host_rows.HOST_STATES,
+                    "SELECT state, count(*) FROM host GROUP BY state",
+                ),
+            ):
+                counts: dict[str, float] = dict.fromkeys(allowed, 0)
+                for value, count in conn.execute(query):
+                    known = closed(value, allowed)
+                    counts[known] = counts.get(known, 0) + count
+                yield labelled(name, text, label, counts)
             yield from _completeness(conn)
             for name, text, query in (
                 (
@@ -212,14 +220,12 @@ class IndexCollector(Collector):
 
 def _completeness(conn: Conn) -> Iterator[Metric]:
     figure = completeness(conn)
-    found = GaugeMetricFamily(
+    yield labelled(
         "bigworld_audited",
         "Recently audited repos by verdict",
-        labels=("verdict",),
+        "verdict",
+        figure.verdicts,
     )
-    for verdict, count in figure.verdicts.items():
-        found.add_metric((verdict,), count)
-    yield found
     for name, text, value in (
         ("bigworld_completeness", "Share of complete repos", figure.share),
         (
@@ -234,21 +240,13 @@ def _completeness(conn: Conn) -> Iterator[Metric]:
             yield GaugeMetricFamily(name, text, value=value)
 
 
-def _by_label(
-    conn: Conn,
-    name: str,
-    text: str,
-    label: str,
-    allowed: Collection[str],
-    query: str,
+def labelled(
+    name: str, text: str, label: str, values: Mapping[Any, float]
 ) -> GaugeMetricFamily:
+    """Return a gauge with a series per value of a label."""
     family = GaugeMetricFamily(name, text, labels=(label,))
-    counts = dict.fromkeys(allowed, 0)
-    for value, count in conn.execute(query):
-        known = closed(value, allowed)
-        counts[known] = counts.get(known, 0) + count
-    for value, count in counts.items():
-        family.add_metric((value,), count)
+    for value, figure in values.items():
+        family.add_metric((value,), figure)
     return family
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from protocol.events.drops import DropReason
 from service.monitoring.alarm_rules import find_alarms
 from service.monitoring.alarms import AlarmKind
+from service.monitoring.metrics import DatabaseCollector, labelled
 from service.monitoring.snapshot import TASK_PULSE, Snapshot, take_snapshot
 from storage.hosts.host_activity import Gauge
 from storage.hosts.host_rows import HOST_STREAMING, MODE_POLL, MODE_STREAM
@@ -23,16 +23,12 @@ from storage.postgres.pool import Pool
 _KEPT_S = 5.0
 
 
-class WatchCollector(Collector):
+class WatchCollector(DatabaseCollector):
     """Metrics of a snapshot, taken at most every five seconds."""
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._kept: tuple[float, list[Metric]] = (float("-inf"), [])
-
-    def describe(self) -> list[Metric]:
-        """Return nothing, so that registration reads no database."""
-        return []
 
     def collect(self) -> Iterator[Metric]:
         taken, metrics = self._kept
@@ -49,13 +45,13 @@ def watch_metrics(snapshot: Snapshot) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "bigworld_host_events", "Events that hosts sent", value=events.total
     )
-    yield _labelled(
+    yield labelled(
         "bigworld_event_rate",
         "Events per second: recent and usual",
         "over",
         {"lately": events.rate, "usually": events.usual},
     )
-    yield _labelled(
+    yield labelled(
         "bigworld_drop_rate",
         "Recent drops per second",
         "reason",
@@ -63,7 +59,7 @@ def watch_metrics(snapshot: Snapshot) -> Iterator[Metric]:
     )
     streamed = [host for host in snapshot.hosts if host.state == HOST_STREAMING]
     lags = sorted(host.lag_s for host in streamed if host.lag_s is not None)
-    yield _labelled(
+    yield labelled(
         "bigworld_lag_seconds",
         "Delay of events from streamed hosts",
         "of",
@@ -78,13 +74,13 @@ def watch_metrics(snapshot: Snapshot) -> Iterator[Metric]:
         value=max([0.0, *(-lag for lag in lags)]),
     )
     modes = Counter(host.mode for host in snapshot.hosts)
-    yield _labelled(
+    yield labelled(
         "bigworld_followed_hosts",
         "Hosts by the way they are followed",
         "mode",
         {mode: modes[mode] for mode in (MODE_STREAM, MODE_POLL)},
     )
-    yield _labelled(
+    yield labelled(
         "bigworld_waiting",
         "Queued entries, by queue",
         "queue",
@@ -111,18 +107,9 @@ def watch_metrics(snapshot: Snapshot) -> Iterator[Metric]:
         value=max(ages, default=0.0),
     )
     alarms = Counter(alarm.kind for alarm in find_alarms(snapshot))
-    yield _labelled(
+    yield labelled(
         "bigworld_alarms",
         "Active alarms",
         "kind",
         {kind: alarms[kind] for kind in AlarmKind},
     )
-
-
-def _labelled(
-    name: str, text: str, label: str, values: Mapping[str, float]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=(label,))
-    for value, figure in values.items():
-        family.add_metric((value,), figure)
-    return family

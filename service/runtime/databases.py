@@ -6,11 +6,12 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg import sql
+from psycopg import conninfo, sql
 
 from service.operator_errors import ConfigError, FolderInUseError, NoDatabaseError
 from service.runtime.config import Config
@@ -38,6 +39,32 @@ def database_name(target: str, part: str = "") -> str:
     return (
         _INDEX_DATABASE if target == INDEX else "_".join(filter(None, (target, part)))
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database of `up`: its migration target and, for a PDS, its letter."""
+
+    target: str
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        return database_name(self.target, self.part)
+
+
+def sibling_database(index_url: str, database: Database) -> str:
+    """Return the URL of a database on the external server; create it if missing."""
+    if database.target == INDEX:
+        return index_url
+    parameters = conninfo.conninfo_to_dict(index_url)
+    name = f"{parameters.get('dbname') or 'bigworld'}_{database.name}"
+    with psycopg.connect(index_url, autocommit=True) as conn:
+        query = "SELECT 1 FROM pg_database WHERE datname = %s"
+        if conn.execute(query, (name,)).fetchone() is None:
+            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    base, question, options = index_url.partition("?")
+    return f"{base.rpartition('/')[0]}/{name}{question}{options}"
 
 
 def embedded_postgres(config: Config) -> EmbeddedPostgres:
@@ -82,7 +109,7 @@ def open_database(config: Config, target: str, part: str = "") -> Iterator[str]:
     """
     url = own_url(config, target)
     if url is not None:
-        _migrate(config, url, target)
+        _migrate_if_due(config, url, target)
         yield url
         return
     server = embedded_postgres(config)
@@ -90,7 +117,7 @@ def open_database(config: Config, target: str, part: str = "") -> Iterator[str]:
     try:
         name = database_name(target, part)
         server.ensure_database(name)
-        _migrate(config, server.url(name), target)
+        _migrate_if_due(config, server.url(name), target)
         yield server.url(name)
     finally:
         server.stop()
@@ -182,11 +209,16 @@ def is_current(url: str, target: str) -> bool:
         return False
 
 
-def _migrate(config: Config, url: str, target: str) -> None:
-    if config.migrate and not is_current(url, target):
-        from storage import migrate
+def migrate(url: str, target: str) -> None:
+    """Bring a database to the newest version."""
+    from storage.migrate import upgrade
 
-        migrate.upgrade(url, target)
+    upgrade(url, target)
+
+
+def _migrate_if_due(config: Config, url: str, target: str) -> None:
+    if config.migrate and not is_current(url, target):
+        migrate(url, target)
 
 
 def _attach_or_start(server: EmbeddedPostgres | EmbeddedValkey) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from service.operator_errors import FolderInUseError, ServiceError
 from service.runtime.failures import describe_failure
@@ -49,6 +50,17 @@ def hold_home(home: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def write_private(path: Path, value: Any) -> None:
+    """Replace a JSON file atomically, readable by its owner only."""
+    path.parent.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")
+    draft.replace(path)
 
 
 def _is_ours(home: Path) -> bool:

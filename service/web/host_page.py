@@ -1,4 +1,4 @@
-"""The page of one host, for its operator, and the button that asks for a new crawl."""
+"""The page of a host, for its operator, with the button “Crawl again”."""
 
 from __future__ import annotations
 
@@ -37,40 +37,40 @@ from storage.postgres.pool import Pool
 
 Endpoint = Callable[[Request], Any]
 
-# Anybody may press the button, but nobody so often that it costs us anything.
+# Limits of the button, which is open to everyone.
 _PRESSES: Final = 10
 _WINDOW_S: Final = 100.0
 _LONGEST_NAME: Final = 253
 
 ANSWERS: Final = {
-    AskedAgain.QUEUED: "Noted: everything on this host is compared with what we have, "
-    "beginning within a minute.",
-    AskedAgain.ALREADY: "This was asked for a short while ago already, and is under "
-    "way or done.",
-    AskedAgain.LATER: "Noted: everything on this host is compared with what we have "
-    "when its time of being left alone is over.",
+    AskedAgain.QUEUED: "Crawl requested: all repos of this host will be compared with "
+    "the index, starting within a minute.",
+    AskedAgain.ALREADY: "A crawl was requested a short while ago and is running or "
+    "done.",
+    AskedAgain.LATER: "Crawl requested: all repos of this host will be compared with "
+    "the index when its throttling ends.",
     AskedAgain.BANNED: "The operator of this index has banned this host.",
 }
 
 STATES: Final = {
-    HOST_NEW: "We have just heard of it and look at it next.",
-    HOST_STREAMING: "We read its stream: what happens there is here in a moment.",
-    HOST_POLLING: "It is quiet, so we keep no stream open and ask for its list "
-    "of repos now and then. When it gets busy, we stream it.",
-    HOST_RELAYED: "A relay forwards its events; we ask it for whole repos only.",
-    HOST_THROTTLED: "It sent too many messages that no honest host sends, so we "
-    "leave it alone for a while.",
-    HOST_OFFLINE: "It did not answer. What we have of it is shown all the same.",
-    HOST_RECHECK: "Its numbering jumped back: we read its stream from the tip "
-    "and compare everything else in full.",
-    RECONNECTING: "Its stream does not open. We go on trying, and read on from "
-    "where we were.",
-    HOST_BANNED: "The operator of this index does not want it. It is never contacted.",
+    HOST_NEW: "New host; it is crawled next.",
+    HOST_STREAMING: "Its event stream is open: changes appear here at once.",
+    HOST_POLLING: "It is quiet: its list of repos is polled from time to time. When it "
+    "gets busy, its stream is opened.",
+    HOST_RELAYED: "A relay forwards its events; only whole repos are fetched from it.",
+    HOST_THROTTLED: "It sent too many invalid messages and is not contacted for a "
+    "while.",
+    HOST_OFFLINE: "It did not answer. Its indexed records are still shown.",
+    HOST_RECHECK: "Its sequence numbers went back: its stream is read from the tip, "
+    "and all its repos are compared.",
+    RECONNECTING: "Its stream does not open. It is retried, and continues from the "
+    "last event.",
+    HOST_BANNED: "Banned by the operator of this index. It is never contacted.",
 }
 
 
 class HostPages:
-    """Reads and writes host rows through `pool`, within `settings`."""
+    """The page of a host and its button."""
 
     def __init__(
         self, pool: Pool, settings: CrawlSettings, threads: CapacityLimiter
@@ -81,21 +81,21 @@ class HostPages:
         self._presses = RateLimit(_PRESSES, _WINDOW_S)
 
     def routes(self, show: Endpoint) -> Sequence[BaseRoute]:
-        """The page, shown by `show`, and its button."""
+        """Return the routes of the page, rendered by `show`, and of its button."""
         return [
             Route("/host/{hostname}", show),
             Route("/host/{hostname}/crawl", self.crawl, methods=["POST"]),
         ]
 
     def page(self, request: Request) -> dict[str, Any]:
-        """What the template shows."""
+        """Return the values of the template."""
         name = request.path_params["hostname"]
         with self._pool.connection() as conn:
             report = None
             if _may_be_known(name):
                 report = host_report(conn, name, most=MOST_COUNTED)
         if report is None:
-            raise XrpcError("NotFound", f"we know no host {name[:80]!r}", 404)
+            raise XrpcError("NotFound", f"unknown host: {name[:80]!r}", 404)
         facts = report.facts
         asked = request.query_params.get("asked", "")
         return {
@@ -126,23 +126,23 @@ class HostPages:
         events = facts.events_per_s or (None if own else settings.host_events_per_s)
         size = facts.bytes_per_s or (None if own else settings.host_bytes_per_s)
         return [
-            ("accounts in all", f"{most:,}" if most is not None else "no limit"),
+            ("accounts", f"{most:,} at most" if most is not None else "no limit"),
             (
-                "new accounts a day",
+                "new accounts per day",
                 f"{facts.admitted_today:,} today, "
                 + (f"{per_day:,} at most" if per_day is not None else "no limit"),
             ),
-            ("events a second", f"{events:,g} at most" if events else "no limit"),
+            ("events per second", f"{events:,g} at most" if events else "no limit"),
             (
-                "its stream",
-                f"{size / MIB:,.1f} MiB a second at most" if size else "no limit",
+                "stream",
+                f"{size / MIB:,.1f} MiB/s at most" if size else "no limit",
             ),
         ]
 
     async def crawl(self, request: Request) -> Response:
-        """The button: note the wish, and show the page again (303)."""
+        """Request a crawl, and redirect to the page (303)."""
         if not from_our_page(request):
-            return PlainTextResponse("press the button on the host's own page", 403)
+            return PlainTextResponse("use the button on the host's page", 403)
         try:
             self._presses.take(client_key(request.scope))
         except XrpcError as error:
@@ -152,7 +152,7 @@ class HostPages:
         name = request.path_params["hostname"]
         outcome = await run_sync(self._ask, name, limiter=self._threads)
         if outcome is AskedAgain.UNKNOWN:
-            return PlainTextResponse("we know no such host", 404)
+            return PlainTextResponse("unknown host", 404)
         target = f"/host/{quote(name, safe=':')}?asked={outcome.value}"
         return RedirectResponse(target, 303)
 
@@ -169,8 +169,7 @@ def _may_be_known(hostname: str) -> bool:
 
 
 def from_our_page(request: Request) -> bool:
-    """Whether a form was sent from a page of this very site: other sites must not
-    make their visitors press our buttons."""
+    """Return True if a form was sent from a page of this site (CSRF check)."""
     if request.headers.get("sec-fetch-site", "same-origin") not in (
         "same-origin",
         "none",
@@ -183,8 +182,7 @@ def from_our_page(request: Request) -> bool:
 
 
 def next_look(facts: HostFacts, settings: CrawlSettings) -> datetime | None:
-    """When the host is asked for something by itself; None: it is listened to, or
-    never contacted."""
+    """Return the next scheduled contact; None for streamed and banned hosts."""
     if facts.state in (HOST_OFFLINE, HOST_THROTTLED):
         return facts.next_try
     if facts.state != HOST_POLLING:

@@ -1,4 +1,4 @@
-"""Images on disk within a bound; those unused for longest go first."""
+"""Bounded cache of images on disk, least recently used first out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MODE: Final = 0o700
 
 
 class ImageCache:
-    """A folder of files by name, at most `max_bytes` in all. May be shared by threads.
+    """A folder of files, at most `max_bytes` in total. Thread-safe.
 
-    Another process may use the same folder: a file that has gone is a miss.
+    Another process may use the same folder: a missing file is a miss.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -30,11 +30,11 @@ class ImageCache:
 
     @property
     def total(self) -> int:
-        """The bytes of all files."""
+        """Return the size of all files."""
         return self._total
 
     def open(self, name: str) -> BinaryIO | None:
-        """Open a file that is there, and note that it was used."""
+        """Open a cached file and mark it as used."""
         with self._lock:
             if name not in self._sizes:
                 return None
@@ -47,7 +47,7 @@ class ImageCache:
             return None
 
     def put(self, name: str, content: bytes) -> None:
-        """Write a file whole or not at all, and remove what is over the bound."""
+        """Write a file atomically, and evict files over the bound."""
         if len(content) > self._max_bytes:
             return
         draft = self._folder / f".{name}.{os.getpid()}.{threading.get_ident()}"
@@ -55,7 +55,7 @@ class ImageCache:
             draft.write_bytes(content)
             draft.replace(self._folder / name)
         except OSError:
-            # A full disk costs a cache, not an answer.
+            # On a full disk the image is served, but not cached.
             draft.unlink(missing_ok=True)
             return
         with self._lock:

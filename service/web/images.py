@@ -1,7 +1,7 @@
-"""Images of the pages, fetched for their readers: no foreign host sees who reads.
+"""Images of the pages, proxied so that no foreign host sees the readers.
 
-A blob comes from its account's host through the guarded client, is proven by its CID,
-and is kept on disk. Only the bytes of known image formats are served.
+A blob is fetched from its account's host, verified by its CID, and cached on disk. Only
+known image formats are served.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from storage.postgres.pool import Pool
 from storage.states import STATUS_ACTIVE
 
 IMAGE_PATTERN: Final = "/image/{did}/{cid}"
-"""URL of images in the pages; a preset would need something that scales."""
+"""URL of images in the pages. There is no preset: images are not scaled."""
 IMAGE_LIMITS: Final = HostLimits(rate=20.0, burst=60, concurrency=8, max_wait=10.0)
-"""A page shows 25 accounts of one host."""
+"""Limits for a page with 25 accounts of one host."""
 MAX_IMAGE_BYTES: Final = 2_000_000
-"""The largest image that the lexicons allow."""
+"""Largest image that the lexicons allow."""
 _FETCH_SECONDS: Final = 15.0
 _FETCHES: Final = 16
 _FETCHES_A_HOST: Final = 4
@@ -53,13 +53,13 @@ _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "X-Content-Type-Options": "nosniff",
     "Content-Disposition": "inline",
-    # Not longer: what is taken down must go from the caches of readers too.
+    # Short, so that takedowns reach the caches of readers.
     "Cache-Control": "public, max-age=3600",
 }
 
 
 def image_type(head: bytes) -> str | None:
-    """Return the media type that the first bytes of an image tell, None for others."""
+    """Return the media type of an image by its first bytes, or None."""
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -74,10 +74,7 @@ def image_type(head: bytes) -> str | None:
 
 
 class Images:
-    """The route of images: from `cache`, or fetched from the account's host.
-
-    `threads`: those that answer requests, each of which may take a connection.
-    """
+    """The route of images, from `cache` or from the account's host."""
 
     def __init__(
         self,
@@ -101,7 +98,7 @@ class Images:
         return Route(IMAGE_PATTERN, self.serve)
 
     async def serve(self, request: Request) -> Response:
-        """Answer one image, or 404 for anything that is none."""
+        """Serve an image, or 404 for anything else."""
         did, text = request.path_params["did"], request.path_params["cid"]
         cid = _read_cid(text)
         if cid is None or not is_did(did):
@@ -112,7 +109,7 @@ class Images:
             )
         if host is None:
             return _refuse(404)
-        # One account must not show what was fetched for another, taken-down one.
+        # By account: an image of a taken-down account must not be served for others.
         name = hashlib.sha256(f"{did} {text}".encode()).hexdigest()
         file = await anyio.to_thread.run_sync(self._cache.open, name)
         if file is None:
@@ -157,7 +154,7 @@ class Images:
 
     async def _fetch(self, name: str, host: str, url: str, cid: bytes) -> bool:
         body = b""
-        # A host that is slow must not take the places of all others.
+        # A slow host must not use up the slots of all others.
         own = self._host_places.setdefault(host, asyncio.Semaphore(_FETCHES_A_HOST))
         try:
             async with own, self._places:

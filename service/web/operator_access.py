@@ -1,4 +1,4 @@
-"""Routes for the operator alone: `/metrics` and `/status.json` on the public port."""
+"""Password of the operator's routes, `/metrics` and `/status.json`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="bigworld", charset="UTF-8
 
 
 def for_operator(routes: Sequence[Route], password: str) -> Sequence[BaseRoute]:
-    """Return the routes behind the password: Basic with user `admin`, or Bearer."""
+    """Return the routes protected by the password: Basic (user `admin`) or Bearer."""
     for route in routes:
         route.app = _Locked(route.app, password)
     return routes
@@ -32,7 +32,7 @@ class _Locked:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = _password_of(Headers(scope=scope).get("authorization", ""))
         if given is None or not secrets.compare_digest(given, self._password):
-            refusal = PlainTextResponse("for the operator alone", 401, _CHALLENGE)
+            refusal = PlainTextResponse("operators only", 401, _CHALLENGE)
             await refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)

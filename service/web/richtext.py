@@ -1,4 +1,4 @@
-"""Post text with its facets as safe HTML."""
+"""Post text with facets as safe HTML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_FACETS = 100
 
 
 def render_text(record: dict[str, Any]) -> Markup:
-    """The text of a post record; facets that overlap or do not fit are left out."""
+    """Render the text of a post; ignore facets that overlap or are invalid."""
     text = record.get("text")
     if not isinstance(text, str):
         return Markup("")
@@ -76,7 +76,7 @@ def _target(feature: Any) -> str | None:
 
 
 def is_web_url(uri: str) -> bool:
-    """Whether a link may be followed from a page: http or https, with a host."""
+    """Return True for an http or https URL with a host."""
     try:
         parts = urlsplit(uri)
     except ValueError:

@@ -1,14 +1,13 @@
-"""The routes of the pages; each reads through the pipelines of the XRPC methods."""
+"""Routes of the pages, which read through the pipelines of the XRPC methods."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import psycopg
 from anyio import CapacityLimiter
@@ -42,9 +41,10 @@ from network.server.outage import outage_error
 from network.xrpc.server import THREADS, XrpcError
 from protocol.limits import MAX_PARAMETER_CHARS
 from protocol.syntax import is_did, is_handle, is_record_key
+from service.web.filters import FILTERS
 from service.web.host_page import HostPages
 from service.web.images import IMAGE_PATTERN, Images
-from service.web.richtext import is_web_url, render_text
+from service.web.richtext import is_web_url
 from service.web.status import (
     BENIGN,
     COUNTS,
@@ -57,7 +57,7 @@ from storage.repos.repo_rows import find_repos
 _FOLDER = Path(__file__).parent
 _PAGE_SIZE = 25
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-# Without a referrer a browser does not tell either that a form came from our page.
+# Without a referrer, browsers do not show that a form was sent from our page.
 _SAME_ORIGIN = {"Referrer-Policy": "same-origin"}
 SEARCH_CURSOR = "page.search"
 
@@ -70,11 +70,7 @@ def page_routes(
     threads: CapacityLimiter | None = None,
     images: Images | None = None,
 ) -> Sequence[BaseRoute]:
-    """Return all pages, on the read side of `app`.
-
-    `settings`: what the crawl works by. `threads`: those that answer requests.
-    Without a CDN the pages show the pictures that `images` fetches.
-    """
+    """Return the routes of all pages. Without a CDN they show images of `images`."""
     if app.cdn_url_pattern is None:
         app = replace(app, cdn_url_pattern=IMAGE_PATTERN)
     threads = threads or CapacityLimiter(THREADS)
@@ -96,7 +92,7 @@ def page_routes(
 
 
 def _policy(app: AppView) -> str:
-    """Return the Content-Security-Policy: pictures are ours or the CDN's."""
+    """Return the Content-Security-Policy; images are ours or the CDN's."""
     origin = "'self'"
     parts = urlsplit(app.cdn_url_pattern or "")
     if parts.netloc:
@@ -109,13 +105,13 @@ def _policy(app: AppView) -> str:
 
 
 class OddQueryError(Exception):
-    """A query parameter that no page means and no database takes."""
+    """An invalid query parameter."""
 
 
 def _check_query(request: Request) -> None:
     for name, value in request.query_params.multi_items():
         if "\0" in value:
-            raise OddQueryError(f"{name[:80]}: has a NUL character")
+            raise OddQueryError(f"{name[:80]}: contains a NUL character")
         if len(value) > MAX_PARAMETER_CHARS:
             raise OddQueryError(
                 f"{name[:80]}: is longer than {MAX_PARAMETER_CHARS} characters"
@@ -123,7 +119,7 @@ def _check_query(request: Request) -> None:
 
 
 def status_route(app: AppView, threads: CapacityLimiter) -> Route:
-    """Return the route of `/status.json`: all of the status page, for programs."""
+    """Return the route of `/status.json`: the status page as JSON."""
 
     async def status_json(request: Request) -> Response:
         async with working(request.scope):
@@ -150,25 +146,13 @@ class _Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {
-            "rich": render_text,
-            "day": _day,
-            "count": _count,
-            "permalink": permalink,
-            "ago": _ago,
-            "since": _since,
-            "span": _span,
-            "until": _until,
-            "lag": _lag,
-            "rate": _rate,
-        }
+        self._templates.filters |= FILTERS
         self._templates.globals["is_web_url"] = is_web_url
 
     def route(
         self, template: str, page: Page, headers: Mapping[str, str] | None = None
     ) -> Callable[[Request], Any]:
-        """Return an endpoint that shows `template` with what `page` gives, or says why
-        not. `headers` are sent besides those of all pages."""
+        """Return an endpoint that renders `template` with the values of `page`."""
         sent = {**self._headers, **(headers or {})}
 
         async def endpoint(request: Request) -> Response:
@@ -198,7 +182,7 @@ class _Pages:
             values = page(request)
         except OddQueryError as odd:
             template, status = "error.html", 400
-            values = {"title": "Not a valid query", "message": str(odd)}
+            values = {"title": "Invalid query", "message": str(odd)}
         except (XrpcError, psycopg.OperationalError) as raised:
             is_known = isinstance(raised, XrpcError)
             error = raised if is_known else outage_error(raised)
@@ -207,7 +191,7 @@ class _Pages:
                 "error.html",
                 404 if error.status == 400 else error.status,
             )
-            title = "Not here" if status == 404 else "Try again in a moment"
+            title = "Not found" if status == 404 else "Try again in a moment"
             values = {"title": title, "message": error.message}
             headers = {**headers, **error.headers}
         text = self._templates.get_template(template).render(
@@ -216,7 +200,7 @@ class _Pages:
         return HTMLResponse(text, status, headers=headers)
 
     def search(self, request: Request) -> dict[str, Any]:
-        """The search box, and its results once something was asked."""
+        """Search, or show the latest posts if there is no query."""
         asked = request.query_params
         form = {
             name: asked.get(name, "")[:1000]
@@ -259,7 +243,7 @@ class _Pages:
         return values
 
     def profile(self, request: Request) -> dict[str, Any]:
-        """An account: who it is, what it wrote, and how well we hold its repo."""
+        """Show an account: profile, posts, and the state of its repo."""
         name = _actor_name(request)
         context = self._context(request, request.url.path)
         profile = get_profile.METHOD.run(context, {"actor": name})
@@ -276,10 +260,10 @@ class _Pages:
         }
 
     def thread(self, request: Request) -> dict[str, Any]:
-        """A post with what it answers and what answers it."""
+        """Show a post with its parents and replies."""
         name, rkey = _actor_name(request), request.path_params["rkey"]
         if not is_record_key(rkey):
-            raise XrpcError("NotFound", "that is no record key")
+            raise XrpcError("NotFound", f"{rkey[:80]!r} is not a record key")
         uri = f"at://{name}/{FEED_POST}/{rkey}"
         context = self._context(request, request.url.path)
         params = {"uri": uri, "depth": 6, "parentHeight": 20}
@@ -292,15 +276,15 @@ class _Pages:
         return {"title": "Post", "thread": thread, "above": above}
 
     def feeds(self, request: Request) -> dict[str, Any]:
-        """The feeds of this provider."""
+        """List the feeds of this provider."""
         return {"title": "Feeds", "feeds": FEEDS.values(), "did": self._app.service_did}
 
     def feed(self, request: Request) -> dict[str, Any]:
-        """A preview: exactly what getFeed would answer a signed-out reader."""
+        """Show a feed as getFeed returns it to signed-out readers."""
         name = request.path_params["name"]
         algorithm = FEEDS.get(name)
         if algorithm is None:
-            raise XrpcError("UnknownFeed", f"there is no feed {name!r} here")
+            raise XrpcError("UnknownFeed", f"there is no feed {name!r}")
         values = {"title": algorithm.display_name, "algorithm": algorithm, "feed": []}
         if algorithm.personal:
             return values | {"next": None}
@@ -313,7 +297,7 @@ class _Pages:
         }
 
     def status(self, request: Request) -> dict[str, Any]:
-        """What is indexed, from where, how late, and what was dropped and why."""
+        """Show the state of the index: hosts, lag, drops."""
         with self._app.pool.connection() as conn:
             status = read_status(conn)
         return {
@@ -324,7 +308,7 @@ class _Pages:
         }
 
     async def counts_json(self, request: Request) -> Response:
-        """Answer the counters of the status page, which keeps them fresh."""
+        """Return the counters, which the status page refreshes."""
         async with working(request.scope):
             status = await run_sync(_read_status, self._app, limiter=self._threads)
         return JSONResponse({name: getattr(status, name) for name in COUNTS})
@@ -361,62 +345,3 @@ def _next(request: Request, cursor: str | None) -> str | None:
         return None
     kept = [(k, v) for k, v in request.query_params.multi_items() if k != "cursor"]
     return "?" + urlencode([*kept, ("cursor", cursor)])
-
-
-def permalink(uri: str) -> str:
-    """The page of a post by its AT-URI."""
-    did, _, rkey = uri.removeprefix("at://").split("/")
-    return f"/post/{quote(did, safe=':')}/{quote(rkey, safe=':')}"
-
-
-def _day(text: str) -> str:
-    try:
-        return datetime.fromisoformat(text).strftime("%d %b %Y, %H:%M")
-    except ValueError:
-        return text[:10]
-
-
-def _count(number: int) -> str:
-    if number < 10_000:
-        return f"{number:,}"
-    return f"{number / 1000:.1f}K" if number < 1_000_000 else f"{number / 1e6:.1f}M"
-
-
-def _ago(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
-
-
-def _span(seconds: float) -> str:
-    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}s"
-    return f"{seconds:.0f} seconds"
-
-
-def _since(seconds: float) -> str:
-    """How long ago; clocks of others may be ahead of ours."""
-    if seconds < -60:
-        return f"{_span(-seconds)} ahead of our clock"
-    return "just now" if seconds < 5 else f"{_span(seconds)} ago"
-
-
-def _until(seconds: float) -> str:
-    return "within a minute" if seconds < 60 else f"in {_span(seconds)}"
-
-
-def _lag(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    return f"{seconds:.1f} s" if abs(seconds) < 10 else _ago(seconds)
-
-
-def _rate(per_second: float) -> str:
-    if per_second >= 1:
-        return f"{per_second:,.1f}/s"
-    if per_second * 60 >= 1:
-        return f"{per_second * 60:.1f}/min"
-    return f"{per_second * 3_600:.1f}/h"

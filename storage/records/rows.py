@@ -19,12 +19,14 @@ class RowTable:
     """A table with one row for each indexed record of a collection.
 
     The columns begin with actor, rkey; with actor alone if an account has at most one
-    row (`single`). `count` is the number of `stats` that counts its rows.
+    row (`single`). Columns of `optional` may be NULL. `count` is the number of `stats`
+    that counts its rows.
     """
 
     name: str
     columns: tuple[str, ...]
     types: tuple[str, ...]
+    optional: frozenset[str] = frozenset()
     single: bool = False
     count: int | None = None
 
@@ -39,31 +41,34 @@ def _table(
 ) -> RowTable:
     pairs = [column.split() for column in columns.split(",")]
     names, types = zip(*pairs, strict=True)
-    return RowTable(name, names, types, single, count)
+    optional = frozenset(column for column, kind in pairs if kind.endswith("?"))
+    types = tuple(kind.rstrip("?") for kind in types)
+    return RowTable(name, names, types, optional, single, count)
 
 
 POST: Final = _table(
     "post",
     "actor int4, rkey int8, sort_at timestamptz, created_at timestamptz,"
-    " indexed_at timestamptz, parent_actor int4, parent_rkey int8, root_actor int4,"
-    " root_rkey int8, media int2, langs text[]",
+    " indexed_at timestamptz, parent_actor int4?, parent_rkey int8?, root_actor int4?,"
+    " root_rkey int8?, media int2, langs text[]?",
     count=stats.POSTS,
 )
 PROFILE: Final = _table(
     "profile",
-    "actor int4, display_name text, description text, avatar bytea, banner bytea,"
-    " created_at timestamptz, indexed_at timestamptz",
+    "actor int4, display_name text?, description text?, avatar bytea?,"
+    " banner bytea?, created_at timestamptz?, indexed_at timestamptz",
     single=True,
 )
 FEED_GENERATOR: Final = _table(
     "feed_generator",
-    "actor int4, rkey int8, service_did text, display_name text, description text,"
-    " avatar bytea, created_at timestamptz, indexed_at timestamptz",
+    "actor int4, rkey int8, service_did text, display_name text, description text?,"
+    " avatar bytea?, created_at timestamptz, indexed_at timestamptz",
     count=stats.FEED_GENERATORS,
 )
 LIST: Final = _table(
     "list",
-    "actor int4, rkey int8, purpose text, name text, description text, avatar bytea,"
+    "actor int4, rkey int8, purpose text, name text, description text?,"
+    " avatar bytea?,"
     " created_at timestamptz, indexed_at timestamptz",
     count=stats.LISTS,
 )
@@ -73,8 +78,8 @@ LIST_ITEM: Final = _table(
 )
 STARTER_PACK: Final = _table(
     "starter_pack",
-    "actor int4, rkey int8, name text, description text, list_actor int4,"
-    " list_rkey int8, created_at timestamptz, indexed_at timestamptz",
+    "actor int4, rkey int8, name text, description text?, list_actor int4?,"
+    " list_rkey int8?, created_at timestamptz, indexed_at timestamptz",
     count=stats.STARTER_PACKS,
 )
 LABELER: Final = _table(

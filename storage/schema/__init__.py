@@ -6,7 +6,7 @@ Rows are read and written through psycopg.
 - hosts: host, host_move, host_source, host_cursor
 - repos: repo, resync_buffer, quarantined_frame, drop_count
 - scope: scope, selection, scope_account, scope_departure
-- records: record (8 partitions by actor), dropped_record, index_error, dictionary
+- record_bytes: record (8 partitions by actor), dropped_record, index_error, dictionary
 - rows: link (partitions by path, see storage.collections.LINK_PARTITIONS),
   uncounted_link, post, profile, feed_generator, list, list_item,
   starter_pack, labeler, label
@@ -24,7 +24,7 @@ from storage.schema import (
     hosts,
     identity,
     names,
-    records,
+    record_bytes,
     repos,
     rows,
     scope,
@@ -32,7 +32,7 @@ from storage.schema import (
     work,
 )
 from storage.schema.columns import metadata
-from storage.schema.records import RECORD_PARTITIONS
+from storage.schema.record_bytes import RECORD_PARTITIONS
 
 __all__ = [
     "RECORD_PARTITIONS",
@@ -41,7 +41,7 @@ __all__ = [
     "identity",
     "metadata",
     "names",
-    "records",
+    "record_bytes",
     "repos",
     "rows",
     "scope",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from storage.records import rows as narrow
 from storage.schema.columns import ZERO, flag, int4, int8, octets, table, text, time
 
 # Columns are ordered for alignment: 40 bytes without padding. Partitions and indexes
@@ -38,95 +41,51 @@ uncounted_link = table(
     ),
 )
 
-# sort_at = the earlier of created_at (the author's claim) and indexed_at.
-post = table(
-    "post",
-    int8("rkey"),
-    time("sort_at"),
-    time("created_at"),
-    time("indexed_at"),
-    int8("parent_rkey", nullable=True),
-    int8("root_rkey", nullable=True),
-    int4("actor"),
-    int4("parent_actor", nullable=True),
-    int4("root_actor", nullable=True),
-    # bits of indexer.collections.post.Media
-    sa.Column("media", sa.SmallInteger, nullable=False, server_default=ZERO),
-    sa.Column("langs", pg.ARRAY(sa.Text), nullable=True),
-    sa.PrimaryKeyConstraint("actor", "rkey"),
+_KINDS: Final[dict[str, Any]] = {
+    "int2": sa.SmallInteger,
+    "int4": sa.Integer,
+    "int8": sa.BigInteger,
+    "text": sa.Text,
+    "bytea": sa.LargeBinary,
+    "timestamptz": sa.DateTime(timezone=True),
+    "text[]": pg.ARRAY(sa.Text),
+}
+
+
+def _described(described: narrow.RowTable, *items: Any) -> sa.Table:
+    keys = described.columns[: 1 if described.single else 2]
+    columns: list[sa.Column[Any]] = [
+        sa.Column(
+            name,
+            _KINDS[kind],
+            nullable=name in described.optional,
+            server_default=ZERO if name == "media" else None,
+        )
+        for name, kind in zip(described.columns, described.types, strict=True)
+    ]
+    return table(described.name, *columns, sa.PrimaryKeyConstraint(*keys), *items)
+
+
+# sort_at = the earlier of created_at (claimed by the author) and indexed_at.
+# media: bits of indexer.collections.post.Media.
+post = _described(
+    narrow.POST,
     sa.Index("post_actor_sort_at_idx", "actor", "sort_at"),
     sa.Index("post_sort_at_idx", "sort_at"),
 )
-
-profile = table(
-    "profile",
-    int4("actor", primary_key=True, autoincrement=False),
-    text("display_name", nullable=True),
-    text("description", nullable=True),
-    octets("avatar", nullable=True),
-    octets("banner", nullable=True),
-    time("created_at", nullable=True),
-    time("indexed_at"),
-)
-
-feed_generator = table(
-    "feed_generator",
-    int4("actor", primary_key=True, autoincrement=False),
-    int8("rkey", primary_key=True, autoincrement=False),
-    text("service_did"),
-    text("display_name"),
-    text("description", nullable=True),
-    octets("avatar", nullable=True),
-    time("created_at"),
-    time("indexed_at"),
-)
-
-list_ = table(
-    "list",
-    int4("actor", primary_key=True, autoincrement=False),
-    int8("rkey", primary_key=True, autoincrement=False),
-    text("purpose"),
-    text("name"),
-    text("description", nullable=True),
-    octets("avatar", nullable=True),
-    time("created_at"),
-    time("indexed_at"),
-)
-
-list_item = table(
-    "list_item",
-    int8("rkey"),
-    int8("list_rkey"),
-    int4("actor"),
-    int4("list_actor"),
-    int4("subject"),
-    sa.PrimaryKeyConstraint("actor", "rkey"),
+profile = _described(narrow.PROFILE)
+feed_generator = _described(narrow.FEED_GENERATOR)
+list_ = _described(narrow.LIST)
+list_item = _described(
+    narrow.LIST_ITEM,
     sa.Index("list_item_list_idx", "list_actor", "list_rkey", "rkey"),
     # lists of an account, and membership of a blocked list
     sa.Index("list_item_subject_idx", "subject", "list_actor", "list_rkey"),
 )
-
-starter_pack = table(
-    "starter_pack",
-    int4("actor", primary_key=True, autoincrement=False),
-    int8("rkey", primary_key=True, autoincrement=False),
-    text("name"),
-    text("description", nullable=True),
-    int4("list_actor", nullable=True),
-    int8("list_rkey", nullable=True),
-    time("created_at"),
-    time("indexed_at"),
-)
-
-labeler = table(
-    "labeler",
-    int4("actor", primary_key=True, autoincrement=False),
-    time("created_at"),
-    time("indexed_at"),
-)
-
-# Newest label (by cts) of a source on a subject. collection 0, rkey 0: the account.
-# cid is empty when the label holds for every version. raw: the label as signed.
+starter_pack = _described(narrow.STARTER_PACK)
+labeler = _described(narrow.LABELER)
+# Newest label (by `cts`) of a source on a subject; `raw` is the label as signed. An
+# account is collection 0, rkey 0. An empty `cid` stands for every version.
 label = table(
     "label",
     int4("actor", primary_key=True, autoincrement=False),

@@ -19,7 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from service.cli import app, verbs
+from service import cli
+from service.cli import app
 
 CLIENT: Final = """
 import json, os, socket, sys
@@ -41,8 +42,8 @@ def shell_function(path: Path) -> str:
 
 def serve(path: str) -> None:
     """Run commands until killed; each in a child that nobody has to wait for."""
-    for verb in pkgutil.iter_modules(verbs.__path__, "service.cli.verbs."):
-        import_module(verb.name)
+    for module in pkgutil.iter_modules(cli.__path__, "service.cli."):
+        import_module(module.name)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)
         listener.listen(16)

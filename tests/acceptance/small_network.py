@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from demo import records
-from demo.plan import Person
+from demo.plan import DemoAccount
 from service.cli import app
 
 _ACCOUNTS = 24
@@ -17,21 +17,21 @@ _REACTIONS = (150, 30)
 
 def main() -> None:
     """Run the command line with few demo accounts and records."""
-    gather, planner = records.gather_people, records._Life
-    answer, applaud = planner.answer, planner.applaud
+    gather, planner = records.make_accounts, records.Planner
+    answer, write_reactions = planner.write_replies, planner.write_reactions
 
-    def gather_few(rng: random.Random, domains: Sequence[str]) -> list[Person]:
+    def gather_few(rng: random.Random, domains: Sequence[str]) -> list[DemoAccount]:
         return gather(rng, domains)[:_ACCOUNTS]
 
     def answer_little(self: Any, *_: int) -> None:
         answer(self, *_REPLIES)
 
     def applaud_little(self: Any, *_: int) -> None:
-        applaud(self, *_REACTIONS)
+        write_reactions(self, *_REACTIONS)
 
-    records.gather_people = gather_few
-    planner.answer = answer_little
-    planner.applaud = applaud_little
+    records.make_accounts = gather_few
+    planner.write_replies = answer_little
+    planner.write_reactions = applaud_little
     app.main()
 
 

@@ -139,12 +139,12 @@ def test_doc_command_exists_with_its_options(block: Block) -> None:
 
 def check_command(words: list[str]) -> None:
     command: Any = COMMANDS
-    while hasattr(command, "commands") and words and not words[0].startswith("-"):
-        subcommands = command.commands
-        if words[0] not in subcommands:
-            break
-        command = subcommands[words.pop(0)]
-    options = {name for parameter in command.params for name in parameter.opts}
+    while words and words[0] in getattr(command, "commands", ()):
+        command = command.commands[words.pop(0)]
+    assert command is not COMMANDS or words[0].startswith("--"), words
+    # A group may run one of its commands by default.
+    chosen = [command, *getattr(command, "commands", {}).values()]
+    options = {name for one in chosen for p in one.params for name in p.opts}
     is_pytest = command.name == "test"
     for word in words:
         if word.startswith("--") and not is_pytest:

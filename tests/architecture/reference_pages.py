@@ -22,6 +22,7 @@ from schema_sources import find_tables
 from served_methods import Served, pds_methods, provider_methods
 
 from service.cli.app import app
+from service.cli.groups import OLD_NAMES
 from service.monitoring.alarms import EXPLANATIONS
 from service.runtime.config import Config
 
@@ -78,6 +79,11 @@ def cli_page() -> str:
         "Beside a running `up` they use its\nsettings. Only `up` and the servers "
         "create a database.",
         overview,
+        "Former names work until the next release:\n",
+        table(
+            ("former", "name"),
+            ((code(old), code(new)) for old, new in OLD_NAMES.items()),
+        ),
         *(describe_command(name, command) for name, command in groups),
     )
 
@@ -158,13 +164,14 @@ _SECTIONS: Final = {
     "home": "Places",
     "audiences": "Service tokens and development",
     "pds_public_url": "PDS",
-    "plc_url": "PLC directory",
-    "relays": "Network and scope",
-    "host_requests_per_s": "Limits of the crawl",
-    "event_log": "Event log and worker",
-    "database_url": "Servers of your own",
+    "worker_threads": "Worker and servers of your own",
     "trusted_proxies": "Clients",
     "admin_password": "Operation",
+    "plc_url": "PLC directory",
+    "relays": "Network and scope",
+    "account_cap": "Limits of the crawl",
+    "shards": "Shards and event log",
+    "contact": "Network and scope",
 }
 """The first setting of each section, in the order of the fields."""
 
@@ -278,7 +285,7 @@ def schema_page() -> str:
     for database, tables in find_tables().items():
         parts.append(f"## Database {database}\n")
         for one in tables:
-            parts.append(f"### {one.name}\n")
+            parts.append(f"### {code(one.name)}\n")
             if one.note:
                 parts.append(f"{wrap(one.note)}\n")
             rows = (
@@ -290,7 +297,7 @@ def schema_page() -> str:
             parts.append(f"Primary key: {key}.\n")
     return page(
         "Schema",
-        "The tables of the three databases, as the migrations create them. A record's "
+        "The tables of all databases, as the migrations create them. A record's "
         "address is `(actor, collection, rkey)`.\nA TID record key is its own 63-bit "
         "number; any other key is a negative ID of `rkey`.",
         *parts,

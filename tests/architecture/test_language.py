@@ -23,19 +23,13 @@ PACKAGES: Final = (
 # Packages whose language is still being mended.
 PENDING: Final = {
     "appview",
-    "audit",
     "bench",
     "crawler",
     "demo",
     "feeds",
-    "indexer",
-    "migrations",
     "mirror",
-    "plc",
-    "protocol",
     "search",
     "service",
-    "storage",
     "tests",
 }
 

@@ -11,15 +11,6 @@ from test_language import BANNED_PHRASES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Pages made from words of the code that are still being mended.
-PENDING = {
-    "alarms.md",
-    "cli.md",
-    "metrics.md",
-    "mutants.md",
-    "schema.md",
-    "settings.md",
-}
 MAX_WORDS = 30
 MAX_CELL = 150
 MAX_PARAGRAPH_WORDS = 120
@@ -108,18 +99,12 @@ def banned_words(page: Path) -> list[str]:
     ]
 
 
-def skip_pending(page: Path) -> None:
-    if page.name in PENDING:
-        pytest.skip("its words belong to the code, which is being mended")
-
-
 def label(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=label)
 def test_docs_have_no_long_sentence(page: Path) -> None:
-    skip_pending(page)
     assert long_sentences(page) == []
 
 
@@ -135,7 +120,6 @@ def test_docs_have_no_long_table_cell(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=label)
 def test_docs_have_no_banned_words(page: Path) -> None:
-    skip_pending(page)
     assert banned_words(page) == []
 
 

@@ -14,7 +14,8 @@ from protocol.errors import ProtocolError
 from protocol.events.frames import decode_frame
 from protocol.identity.keys import PublicKey, parse_did_key
 from protocol.mst import EMPTY_ROOT, build_root
-from protocol.repo.whole_repo import RepoReader, RepoRecord, export_repo
+from protocol.repo.repo_export import export_repo
+from protocol.repo.whole_repo import RepoReader, RepoRecord
 from protocol.syntax import Did
 
 # Later than any of the recorded revisions.

@@ -184,7 +184,7 @@ ACCOUNT = (
         "}",
         (
             f"{_DELETION}::test_inactive_account_is_shown_nowhere[deleted]",
-            f"{_SEARCH_SYNC}::test_hidden_accounts_leave_the_search_and_return",
+            f"{_SEARCH_SYNC}::test_hidden_accounts_return",
         ),
     ),
     Mutant(
@@ -202,8 +202,8 @@ ACCOUNT = (
         "    if row is None or row[0] != STATUS_DELETED:\n",
         "    if row is None:\n",
         (
-            f"{_ACCOUNTS}::test_purge_of_a_living_account_is_refused",
-            f"{_ACCOUNTS}::test_queued_deletions_are_done_once",
+            f"{_ACCOUNTS}::test_purge_needs_a_deletion",
+            f"{_ACCOUNTS}::test_deletions_are_done_once",
         ),
     ),
     Mutant(
@@ -213,7 +213,7 @@ ACCOUNT = (
         "    put_jobs(conn, PURGE_JOB, deleted)\n",
         "",
         (
-            f"{_ACCOUNTS}::test_queued_deletions_are_done_once",
+            f"{_ACCOUNTS}::test_deletions_are_done_once",
             f"{_DELETION}::test_large_account_is_purged_in_bounded_steps",
         ),
     ),

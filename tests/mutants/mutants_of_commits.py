@@ -150,7 +150,7 @@ SIZE = (
         "    if len(value) > 2 * most:\n",
         (
             f"{_VERIFY}::test_bad_record_drops_its_operation_only",
-            f"{_UNKEPT}::test_they_are_dropped_and_come_back",
+            f"{_UNKEPT}::test_dropped_records_return",
         ),
     ),
     Mutant(
@@ -160,8 +160,8 @@ SIZE = (
         "        if isinstance(fields, DropReason):\n",
         "        if fields is DropReason.RECORD_TOO_LARGE:\n",
         (
-            f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_small]",
-            f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_whole]",
+            f"{_UNKEPT}::test_dropped_records_return[fetch_small]",
+            f"{_UNKEPT}::test_dropped_records_return[fetch_whole]",
         ),
     ),
     Mutant(
@@ -170,7 +170,7 @@ SIZE = (
         "indexer/repos/staged_repo.py",
         "            if isinstance(fields, DropReason):\n",
         "            if fields is DropReason.RECORD_TOO_LARGE:\n",
-        (f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_whole]",),
+        (f"{_UNKEPT}::test_dropped_records_return[fetch_whole]",),
     ),
     Mutant(
         "unreadable-records-brought-forward",
@@ -178,7 +178,7 @@ SIZE = (
         "indexer/repos/repo_diff.py",
         "        if isinstance(fields, DropReason):\n",
         "        if fields is DropReason.RECORD_TOO_LARGE:\n",
-        (f"{_UNKEPT}::test_they_are_dropped_and_come_back[fetch_changes]",),
+        (f"{_UNKEPT}::test_dropped_records_return[fetch_changes]",),
     ),
     Mutant(
         "repos-of-nothing-that-can-be-kept",
@@ -186,7 +186,7 @@ SIZE = (
         "indexer/repos/checkout.py",
         "        if len(self._dropped) > MAX_DROPPED_RECORDS:\n",
         "        if not MAX_DROPPED_RECORDS:\n",
-        (f"{_UNKEPT}::test_a_repo_of_nothing_else_is_refused",),
+        (f"{_UNKEPT}::test_repo_of_dropped_records_is_refused",),
     ),
     Mutant(
         "paths-of-any-form",

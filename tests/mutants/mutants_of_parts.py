@@ -205,8 +205,8 @@ PART = (
         "            ops, drops = event.within(repo.keeps)\n",
         "            pass\n",
         (
-            f"{_SELECTED}::test_live_commits_verify_whole_and_are_kept_in_part",
-            f"{_SELECTED}::test_the_first_commit_of_all_is_kept_in_part",
+            f"{_SELECTED}::test_live_commits_keep_a_part",
+            f"{_SELECTED}::test_first_commit_keeps_a_part",
         ),
     ),
     Mutant(
@@ -215,7 +215,7 @@ PART = (
         "indexer/repos/repo_states.py",
         "                repo.selection = wanted\n",
         "                repo.selection = None\n",
-        (f"{_SELECTED}::test_the_first_commit_of_all_is_kept_in_part",),
+        (f"{_SELECTED}::test_first_commit_keeps_a_part",),
     ),
     Mutant(
         "parts-called-whole",
@@ -223,7 +223,7 @@ PART = (
         "indexer/repos/checkout.py",
         "choose_selections(conn, [(repo, self._selection)])",
         "choose_selections(conn, [(repo, None)])",
-        (f"{_SELECTED}::test_a_fetch_holds_the_chosen_collections_and_says_so",),
+        (f"{_SELECTED}::test_fetch_keeps_the_chosen_collections",),
     ),
     Mutant(
         "small-parts-called-whole",
@@ -231,7 +231,7 @@ PART = (
         "indexer/repos/repo_batch.py",
         "[(states[actor], repo.selection) for actor, repo in taken.items()]",
         "[(states[actor], None) for actor, repo in taken.items()]",
-        (f"{_SELECTED}::test_small_repos_go_in_together_in_part",),
+        (f"{_SELECTED}::test_batch_of_small_repos_keeps_a_part",),
     ),
     Mutant(
         "parts-of-an-old-wish",
@@ -247,7 +247,7 @@ PART = (
         "indexer/repos/selected.py",
         "load_selections(conn, [wanted])[wanted].collections <= repo.keeps",
         "True",
-        (f"{_SELECTION}::test_wider_is_fetched_narrower_is_pruned",),
+        (f"{_SELECTION}::test_wider_is_fetched_and_narrower_pruned",),
     ),
     Mutant(
         "pruned-before-it-is-said",
@@ -256,8 +256,8 @@ PART = (
         "            save_repos(conn, [repo])\n            count, ended = _prune",
         "            count, ended = _prune",
         (
-            f"{_SELECTION}::test_a_pruning_that_is_killed_goes_on",
-            f"{_SELECTION}::test_wider_is_fetched_narrower_is_pruned",
+            f"{_SELECTION}::test_interrupted_pruning_continues",
+            f"{_SELECTION}::test_wider_is_fetched_and_narrower_pruned",
         ),
     ),
     Mutant(
@@ -266,7 +266,7 @@ PART = (
         "storage/repos/selections.py",
         "SET compared = %s WHERE changed_at = %s",
         "SET compared = %s WHERE changed_at >= %s",
-        (f"{_SELECTION}::test_a_scope_set_anew_begins_anew",),
+        (f"{_SELECTION}::test_new_scope_restarts_comparison",),
     ),
     Mutant(
         "parts-exported",
@@ -274,7 +274,7 @@ PART = (
         "indexer/repos/export.py",
         "    if row[1] is not None:\n",
         "    if row[1] is not None and row[0] is None:\n",
-        (f"{_SELECTED}::test_a_partial_repo_is_never_given_as_a_whole_one",),
+        (f"{_SELECTED}::test_partial_repo_is_not_exported",),
     ),
     Mutant(
         "parts-mirrored",
@@ -290,7 +290,7 @@ PART = (
         "indexer/repos/repo_diff.py",
         "        if held[4] is not None:\n",
         "        if held[4] is not None and held[1] is None:\n",
-        (f"{_SELECTED}::test_a_partial_repo_is_not_brought_forward_by_a_difference",),
+        (f"{_SELECTED}::test_partial_repo_refuses_a_difference",),
     ),
     Mutant(
         "parts-proven-as-far-as-they-go",
@@ -298,7 +298,7 @@ PART = (
         "audit/repo_audit.py",
         "zip_longest(ours, listed)",
         "zip(ours, listed)",
-        (f"{_SELECTED}::test_the_host_s_nodes_tell_a_wrong_row",),
+        (f"{_SELECTED}::test_host_nodes_show_a_wrong_row",),
     ),
     Mutant(
         "what-does-not-belong-is-overlooked",
@@ -306,10 +306,7 @@ PART = (
         "audit/repo_audit.py",
         "    if strays:\n",
         "    if strays and keeps is None:\n",
-        (
-            f"{_SELECTED}::"
-            "test_a_record_that_should_not_be_here_is_found_without_a_host",
-        ),
+        (f"{_SELECTED}::test_record_outside_selection_is_a_fault",),
     ),
 )
 
@@ -330,7 +327,7 @@ ROW = (
         "            self.wrong[name] += min(0, number - self._expected[name])\n",
         (
             f"{_ROWS}::test_a_row_of_no_record",
-            f"{_ROWS}::test_surplus_edge_is_found_by_full_scan",
+            f"{_ROWS}::test_surplus_edge_by_scan",
         ),
     ),
     Mutant(

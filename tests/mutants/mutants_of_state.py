@@ -170,13 +170,13 @@ CHAIN = (
         "    if commit.rev > latest_rev(now_us):\n",
         "    if not commit.rev:\n",
         (
-            f"{_DIFF}::test_a_difference_of_the_future_is_refused",
+            f"{_DIFF}::test_difference_of_the_future_is_refused",
             "tests/unit/crawler/repos/test_crawler_sparse.py::"
             "test_a_commit_of_the_future_is_refused",
             "tests/unit/protocol/repo/test_protocol_commit.py::"
-            "test_head_of_a_repo_is_not_of_the_future",
+            "test_open_head_refuses_revisions_from_the_future",
             "tests/unit/protocol/repo/test_protocol_repo.py::"
-            "test_repo_of_the_future_is_refused",
+            "test_repo_from_the_future_is_refused",
         ),
     ),
     Mutant(

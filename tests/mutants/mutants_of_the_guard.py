@@ -7,7 +7,7 @@ from mutant import Mutant
 _ADDRESSES = "tests/unit/network/http/test_network_addresses.py"
 _CLIENT = "tests/unit/network/http/test_network_client.py"
 _JTI = "tests/unit/storage/test_storage_jti.py"
-_REPLAY = "tests/unit/service/test_service_replay.py"
+_REPLAY = "tests/unit/service/test_service_tokens.py"
 _SERVICE_AUTH = "tests/unit/network/identity/test_network_service_auth.py"
 _TABLE = "tests/unit/network/http/test_network_address_table.py"
 
@@ -108,8 +108,8 @@ REPLAY = (
         (
             f"{_JTI}::test_of_fifty_uses_in_five_processes_one_succeeds",
             f"{_JTI}::test_a_second_use_is_refused",
-            f"{_REPLAY}::test_a_token_is_good_once_for_all_processes",
-            f"{_REPLAY}::test_of_fifty_requests_with_one_token_one_gets_in",
+            f"{_REPLAY}::test_token_is_accepted_once_by_all_processes",
+            f"{_REPLAY}::test_concurrent_requests_with_one_token_are_accepted_once",
         ),
     ),
     Mutant(
@@ -150,7 +150,7 @@ REPLAY = (
         (
             f"{_SERVICE_AUTH}::test_a_token_is_good_once",
             f"{_SERVICE_AUTH}::test_of_fifty_at_once_one_gets_in",
-            f"{_REPLAY}::test_a_token_is_good_once_for_all_processes",
+            f"{_REPLAY}::test_token_is_accepted_once_by_all_processes",
         ),
     ),
     Mutant(
@@ -168,8 +168,8 @@ REPLAY = (
         "        jti_store=ThreadedJtiStore(use_once, threads),\n",
         "",
         (
-            f"{_REPLAY}::test_a_token_is_good_once_for_all_processes",
-            f"{_REPLAY}::test_of_fifty_requests_with_one_token_one_gets_in",
+            f"{_REPLAY}::test_token_is_accepted_once_by_all_processes",
+            f"{_REPLAY}::test_concurrent_requests_with_one_token_are_accepted_once",
         ),
     ),
 )

@@ -109,7 +109,7 @@ TURN = (
         "return True",
         (
             f"{_LATE}::test_hosts_whose_domains_never_answer_hold_others_up_once",
-            f"{_SLOTS}::test_slow_hosts_get_half_of_the_slots",
+            f"{_SLOTS}::test_slow_hosts_get_half",
         ),
     ),
     Mutant(

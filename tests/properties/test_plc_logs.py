@@ -13,16 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plc.operation import (
-    HOUR_MS,
-    LogEntry,
+from plc.operation import HOUR_MS, LogEntry, check_next_operation, verify_audit_log
+from plc.operation_format import (
     Operation,
     Tombstone,
-    check_next_operation,
     did_for_genesis,
     operation_cid,
     sign_operation,
-    verify_audit_log,
 )
 from protocol.errors import ProtocolError
 from protocol.identity.keys import PrivateKey

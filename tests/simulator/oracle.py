@@ -13,7 +13,7 @@ from typing import Any
 
 from simulated_accounts import ACTIVE, DELETED, SimulatedAccounts
 
-from bench.accounts import (
+from bench.fake_accounts import (
     FOLLOW,
     LIKE,
     POST,

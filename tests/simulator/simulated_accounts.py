@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.accounts import Member, Society
+from bench.fake_accounts import FakeAccounts, Member
 from protocol.events.frames import decode_frame
 from protocol.identity.keys import PrivateKey
 from protocol.repo.commit import sign_commit
@@ -45,7 +45,7 @@ class Sent:
     raw: bytes
 
 
-class SimulatedAccounts(Society):
+class SimulatedAccounts(FakeAccounts):
     """`accounts` members spread over `hosts` (their names).
 
     Threads may read repos while another produces events.

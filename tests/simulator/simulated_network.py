@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 
-from bench.accounts import Member
+from bench.fake_accounts import Member
 from crawler.hosts.host_name import parse_host
 from network.server.listener import serving_in_thread
 from protocol.data.cid import cid_for, cid_to_text

@@ -7,7 +7,7 @@ from typing import Any, Final
 from appview.hydration.state import State
 from appview.pipeline import Params, Pipeline
 from appview.refusals import refuse_profile
-from appview.skeletons.accounts import find_accounts
+from appview.skeletons.named_accounts import find_accounts
 from appview.views.detailed_profile import profile_view_detailed
 from network.xrpc.server import XrpcError
 

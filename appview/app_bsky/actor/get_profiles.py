@@ -7,7 +7,7 @@ from typing import Final
 from appview.hydration.state import State
 from appview.pipeline import Pipeline
 from appview.rules import Place, shown_actors
-from appview.skeletons.accounts import find_accounts
+from appview.skeletons.named_accounts import find_accounts
 from appview.views.detailed_profile import profile_view_detailed
 
 METHOD: Final[Pipeline[list[int]]] = Pipeline(

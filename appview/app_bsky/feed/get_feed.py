@@ -34,8 +34,6 @@ class _GetFeed:
     auth: AuthMode = "optional"
 
     def handler(self, app: AppView, server: XrpcServer) -> Handler:
-        """Return the function that answers calls."""
-
         def find_foreign(call: Call) -> ForeignFeed | None:
             uri = call.params["feed"]
             with context_of(app, call).session() as session:

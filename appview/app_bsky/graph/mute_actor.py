@@ -6,15 +6,15 @@ from typing import Final
 
 from appview.pipeline import Params
 from appview.session import Session
-from appview.shapes.mute_target import find_target
 from appview.shapes.procedure import PrivateChange
+from appview.skeletons.named_accounts import find_muted_did
 from network.xrpc.server import XrpcError
 from storage.postgres.pool import Conn
 from storage.private.mutes import Mute, TooManyMutesError, save_mute
 
 
 def _find(session: Session, params: Params) -> tuple[str, Mute]:
-    subject = find_target(session, params)
+    subject = find_muted_did(session, params)
     if subject == session.context.viewer_did:
         raise XrpcError("InvalidRequest", "Actor cannot mute themselves", 400)
     mute = Mute(params.get("onlyReposts", False), params.get("onlyQuoteposts", False))

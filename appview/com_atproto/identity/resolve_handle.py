@@ -21,8 +21,6 @@ class _ResolveHandle:
     auth: AuthMode = "none"
 
     def handler(self, app: AppView, server: XrpcServer) -> Handler:
-        """Return the function that answers calls."""
-
         def find_in_index(call: Call) -> str | None:
             handle = normalize_handle(call.params["handle"])
             with app.pool.connection() as conn:

@@ -14,8 +14,6 @@ class _RequestCrawl:
     auth: AuthMode = "none"
 
     def handler(self, app: AppView, server: XrpcServer) -> Handler:
-        """Return the function that answers calls."""
-
         async def answer(call: Call) -> None:
             client = client_key(call.request.scope)
             async with resting(call.request.scope):

@@ -1,4 +1,4 @@
-"""`bigworld pds`: a Personal Data Server as a process, of the demo or on its own."""
+"""`bigworld pds`: a Personal Data Server as a process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from service.runtime.databases import PDS, open_database
 from service.runtime.secrets import PLC_BYPASS, SecretStore
 from storage.postgres.pool import Pool, open_pool
 
-# The fragment of the provider's DID document that embedded PDSes send reads to.
+# Service of the provider that embedded PDSes proxy reads to.
 INDEXER_FRAGMENT = "bsky_appview"
-# A whole town moves in when the demo network is made, and logs in at the next start.
+# The demo network creates hundreds of accounts at once, and signs in again later.
 _DEMO_SIGN_UPS = 1_000
 _DEMO_LOGINS = 1_000
 
@@ -61,7 +61,7 @@ def _public_settings(config: Config, letter: str) -> PdsSettings:
     invite = None
     if config.pds_invite_required:
         invite = secrets.password(f"pds-{letter}-invite")
-    # Without a public origin the provider's DID names this machine: nobody finds it.
+    # Without a public origin the provider's DID does not resolve elsewhere.
     indexer = None
     if config.public_url is not None:
         indexer = f"{config.provider_did}#{INDEXER_FRAGMENT}"
@@ -81,14 +81,14 @@ def _public_settings(config: Config, letter: str) -> PdsSettings:
 
 
 def _bypass_key(config: Config) -> str | None:
-    """Return the key that our own directory knows; no other is shown it."""
+    """Return the key of our own directory; never send it to another one."""
     if config.directory_url != f"http://localhost:{config.plc_port}":
         return None
     return SecretStore(config.home).password(PLC_BYPASS)
 
 
 def run(config: Config, letter: str) -> None:
-    """Serve the PDS until told to stop."""
+    """Serve the PDS until a stop signal."""
     made = settings(config, letter)
     if not config.dev_network:
         log.warning("pds is small: no mail, app passwords, OAuth or account migration")

@@ -1,4 +1,4 @@
-"""`bigworld plc`: the identity directory as a process, or a mirror of another one."""
+"""`bigworld plc`: the PLC directory, or a mirror of another one, as a process."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from storage.postgres.pool import end_idle_transactions, open_pool
 
 log = structlog.get_logger(__name__)
 
-# How long a request waits for a connection before it is answered with 503.
+# Seconds that a request waits for a connection before it gets a 503.
 _MAX_WAIT_S = 5.0
 
 
 def run(config: Config) -> None:
-    """Serve the directory until told to stop."""
+    """Serve the directory until a stop signal."""
     with (
         open_database(config, PLC) as url,
         open_pool(
@@ -50,7 +50,7 @@ def run(config: Config) -> None:
 
 
 def run_mirror(config: Config) -> None:
-    """Follow the configured directory, and serve what is proven, until told to stop."""
+    """Follow the configured directory and serve verified operations until a signal."""
     if config.directory_url == f"http://localhost:{config.plc_port}":
         raise ConfigError("plc_url: a mirror needs a directory other than itself")
     with open_database(config, INDEX) as url, open_pool(url, max=8) as pool:

@@ -1,4 +1,4 @@
-"""What long-running verbs share: a stop signal, and a server until it comes."""
+"""Run coroutines and servers until a stop signal."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ log = structlog.get_logger(__name__)
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _DEV_WARNING = (
-    "DEVELOPMENT NETWORK: loopback and plain http hosts are allowed, anything may be "
-    "claimed by anyone; never expose this to the internet"
+    "DEVELOPMENT NETWORK: loopback and plain http hosts are allowed, identities can be "
+    "forged; never expose this to the internet"
 )
 
 
 def run_async(main: Coroutine[Any, Any, None], config: Config) -> None:
-    """Run a verb's coroutine; says loudly when the development switch is on."""
+    """Run a coroutine; warn if this is a development network."""
     if config.dev_network:
         log.warning(_DEV_WARNING)
     asyncio.run(main)
 
 
 def stop_event() -> asyncio.Event:
-    """An event of the running loop that SIGINT and SIGTERM set."""
+    """Return an event that SIGINT and SIGTERM set."""
     event = asyncio.Event()
     for number in _STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, event.set)
@@ -39,7 +39,7 @@ def stop_event() -> asyncio.Event:
 
 
 async def serve_until_stopped(app: ASGIApp, config: Config, port: int) -> None:
-    """Serve `app` on the configured address until a stop signal."""
+    """Serve `app` until a stop signal."""
     stop = stop_event()
     limits = ConnectionLimits(proxies=config.trusted_proxies)
     async with serving(app, config.bind, port, limits=limits) as url:

@@ -20,7 +20,7 @@ from storage.postgres.pool import open_pool
 
 
 def run(config: Config) -> None:
-    """Serve search, feeds and views until told to stop."""
+    """Serve search, feeds and views until a stop signal."""
     registry = CollectorRegistry()
     methods = frozenset(Catalog.load().methods())
     requests = RequestMetrics(registry, methods)

@@ -1,4 +1,4 @@
-"""`bigworld worker` and `bigworld beat`: the scheduled work as processes."""
+"""`bigworld worker` and `bigworld beat`: the scheduled tasks as processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.tasks import TASKS, intervals, register
 
 
 def run(config: Config, *, beat: bool) -> int:
-    """Run tasks until told to stop; with `beat` also schedule them. The exit code."""
+    """Run tasks, with `beat` also the schedule; return the exit code."""
     registry = CollectorRegistry()
     metrics = TaskMetrics(registry, TASKS.keys())
     serve_metrics(registry, config.bind, config.metrics_port)
@@ -31,7 +31,7 @@ def run(config: Config, *, beat: bool) -> int:
 
 
 def run_schedule(config: Config) -> None:
-    """Hand out the scheduled tasks until told to stop."""
+    """Schedule the periodic tasks until a stop signal."""
     serve_metrics(CollectorRegistry(), config.bind, config.metrics_port)
     with open_broker(config) as broker_url:
         app = make_celery(broker_url, config)

@@ -1,4 +1,4 @@
-// Keeps the counters of the status page fresh. Without JavaScript the page shows them as loaded.
+// Refreshes the counters of the status page.
 const tiles = document.querySelector("[data-live]");
 
 async function refresh() {

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from libipld import encode_dag_cbor
 
-from bench.accounts import START_US, Society
+from bench.fake_accounts import START_US, FakeAccounts
 from crawler.live.verify import verify_commit, verify_sync
 from protocol.data.cid import cid_for
 from protocol.errors import ProtocolError
@@ -57,7 +57,7 @@ class Fuzzer:
 
     def __init__(self, seed: int, frames: int = 250) -> None:
         self.rng = random.Random(seed)
-        society = Society(12, seed=seed, records=60, p256_share=0.4)
+        society = FakeAccounts(12, seed=seed, records=60, p256_share=0.4)
         self.keys = society.keys
         self.frames = list(society.frames(frames))
         self.bodies = [decode_frame(raw).body for raw in self.frames]

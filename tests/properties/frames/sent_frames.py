@@ -15,7 +15,7 @@ from typing import Any, Final
 from frame_fuzz import CHANGES, NOW_US, Fuzzer
 from libipld import encode_dag_cbor
 
-from bench.accounts import START_US
+from bench.fake_accounts import START_US
 from crawler.hosts.host_name import parse_host
 from crawler.live.gate_frame import read_frame
 from crawler.live.rounds import Passed

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.accounts import START_US, Society
+from bench.fake_accounts import START_US, FakeAccounts
 from crawler.live.verify import RejectedError, verify_commit, verify_sync
 from protocol.data import cbor
 from protocol.data.cid import cid_for, raw_cid_for
@@ -118,8 +118,8 @@ def read_repo(pieces: list[bytes], did: Did) -> int:
 
 def test_flipped_block_of_a_repo_is_refused() -> None:
     rng = random.Random(31)
-    member = Society(0, seed=29).add(250)
-    car = b"".join(Society(0).car(member))
+    member = FakeAccounts(0, seed=29).add(250)
+    car = b"".join(FakeAccounts(0).car(member))
     blocks = read_car(car).blocks
     head = car_header(cid_for(member.commit))
     pieces = [head, *(car_block(cid, block) for cid, block in blocks.items())]
@@ -147,7 +147,7 @@ def with_broken_block(
 
 def test_flipped_block_of_a_message_is_refused() -> None:
     rng = random.Random(32)
-    society = Society(5, seed=32, records=80, p256_share=0.4)
+    society = FakeAccounts(5, seed=32, records=80, p256_share=0.4)
     keys = society.keys
     tried: Counter[str] = Counter()
     for raw in society.frames(120):

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from frame_fuzz import CHANGES, NOW_US, Fuzzer, Outcome, add_and_shuffle_blocks
 
-from bench.accounts import Society
+from bench.fake_accounts import FakeAccounts
 from crawler.live import verify
 from crawler.live.verify import verify_commit
 from protocol.errors import ProtocolError
@@ -93,7 +93,7 @@ def count_prefixes(seed: int, repos: int, records: int) -> int:
     """Check that no prefix of some repos is accepted as a whole one."""
     tried = 0
     for number in range(repos):
-        society = Society(0, seed=seed + number)
+        society = FakeAccounts(0, seed=seed + number)
         member = society.add(records + number)
         car = b"".join(society.car(member))
         assert is_whole(member.did, member.key.public, car)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from protocol.data import cbor
 from protocol.data.cid import Cid, cid_for
-from protocol.mst import height, shared_prefix, walk_nodes
+from protocol.mst import height, shared_prefix
+from protocol.mst.walk import ROOT_PLACE, Item, items_reversed, open_node
 
 
 @dataclass
@@ -28,12 +29,18 @@ class LooseNode:
 def take_apart(blocks: dict[bytes, bytes], root: bytes) -> list[LooseNode]:
     """Return the nodes of a tree, the root first."""
     nodes: dict[bytes, LooseNode] = {}
-    for cid, _, place, (keys, values, links) in walk_nodes(blocks.get, root):
-        nodes[cid] = LooseNode(place.level, list(keys), list(values), list(links))
-    for node in nodes.values():
-        node.children = [
+    stack: list[Item] = [(root, ROOT_PLACE)]
+    while stack:
+        cid, place = stack.pop()
+        if not isinstance(place, bytes):
+            node = open_node(blocks[cid], place)
+            stack += items_reversed(node)
+            keys, values, links = node.content
+            nodes[cid] = LooseNode(node.place.level, keys, values, [*links])
+    for loose in nodes.values():
+        loose.children = [
             nodes[child] if isinstance(child, bytes) else child
-            for child in node.children
+            for child in loose.children
         ]
     return list(nodes.values())
 

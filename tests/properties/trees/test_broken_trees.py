@@ -13,7 +13,8 @@ from tree_samples import BY_HEIGHT, Items, blocks_of, changed, items_of_trees, k
 from protocol.data.cid import cid_for
 from protocol.errors import InvalidTreeError, MissingBlockError, ProtocolError
 from protocol.identity.keys import PrivateKey
-from protocol.mst import TreeOp, build_root, invert, walk
+from protocol.mst import TreeOp, build_root, invert
+from protocol.mst.ranges import read_part
 from protocol.repo.car import car_block, car_header
 from protocol.repo.commit import sign_commit
 from protocol.repo.whole_repo import RepoReader
@@ -71,7 +72,7 @@ def test_broken_tree_is_refused_by_every_reader(name: str) -> None:
         good_root, root, blocks, items, values = made
         assert read_repo(good_root, blocks_of(items)[1], values) == items
         with pytest.raises(InvalidTreeError):
-            list(walk(blocks.get, root))
+            read_part(blocks.get, root)
         with pytest.raises(InvalidTreeError):
             read_repo(root, blocks, values)
     assert tried >= 2
@@ -205,7 +206,7 @@ def test_whole_repo_is_read_by_its_keys_or_refused(
         items = read_repo(root, changed_blocks, values)
     except InvalidTreeError:
         with pytest.raises(InvalidTreeError):
-            list(walk(changed_blocks.get, root))
+            read_part(changed_blocks.get, root)
         return
     assert build_root(sorted(items.items())) == root
-    assert dict(walk(changed_blocks.get, root)) == items
+    assert dict(read_part(changed_blocks.get, root).found) == items

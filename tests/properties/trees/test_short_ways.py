@@ -27,9 +27,10 @@ from protocol.data.cid import (
 from protocol.errors import ProtocolError
 from protocol.mst import EMPTY_ROOT, Tree, TreeOp, invert
 from protocol.mst import node as node_module
+from protocol.mst.entries import CannotUndoError
 from protocol.mst.invert import _undo_all
 from protocol.mst.node import _MAX_NODE_BYTES, _UNSCANNED_BYTES
-from protocol.mst.splice import _MOST_BYTES, CannotUndoError
+from protocol.mst.splice import _MOST_BYTES
 
 Blocks = dict[bytes, bytes]
 Items = dict[bytes, bytes]

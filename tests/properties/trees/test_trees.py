@@ -22,15 +22,8 @@ from tree_samples import (
 
 from protocol.data.cid import cid_for
 from protocol.errors import InvalidTreeError, MissingBlockError
-from protocol.mst import (
-    EMPTY_ROOT,
-    Tree,
-    TreeOp,
-    diff,
-    invert,
-    node,
-    walk,
-)
+from protocol.mst import EMPTY_ROOT, Tree, TreeOp, invert, node
+from protocol.mst.ranges import read_part
 from protocol.mst.splice import Undoing
 
 
@@ -54,7 +47,9 @@ def test_any_order_of_changes_gives_the_tree_of_its_items(
     assert tree.root() == root
     new = tree.new_blocks()
     assert new == blocks
-    assert dict(walk(new.get, root)) == items
+    part = read_part(new.get, root)
+    assert not part.missing
+    assert dict(part.found) == items
 
 
 @settings(max_examples=60)
@@ -211,14 +206,14 @@ def test_false_operations_never_give_the_older_root(
 
 @settings(max_examples=60)
 @given(items_of_trees, items_of_trees)
-def test_difference_leads_from_one_tree_to_the_other(old: Items, new: Items) -> None:
-    root, blocks = blocks_of(old)
+def test_invert_undoes_the_difference_of_two_trees(old: Items, new: Items) -> None:
     new_root, new_blocks = blocks_of(new)
-    ops = list(diff((blocks | new_blocks).get, root, new_root))
-    assert [op.key for op in ops] == sorted(
-        key for key in old.keys() | new.keys() if old.get(key) != new.get(key)
-    )
-    assert invert(new_blocks, new_root, ops) == root
+    ops = [
+        TreeOp(key, new.get(key), old.get(key))
+        for key in old.keys() | new.keys()
+        if old.get(key) != new.get(key)
+    ]
+    assert invert(new_blocks, new_root, ops) == blocks_of(old)[0]
 
 
 def test_operations_in_one_large_node_do_not_multiply_with_its_size(

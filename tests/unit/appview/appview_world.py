@@ -25,7 +25,7 @@ from indexer.apply import apply_batch
 from indexer.collections.texts import TEXTS
 from indexer.identity import save_handles
 from indexer.repos.export import open_export
-from mirror import methods as mirror
+from mirror import mirror_methods as mirror
 from network.server.listener import serving_in_thread
 from network.xrpc.server import Auth, XrpcError, XrpcServer
 from protocol.events.event import AccountEvent

@@ -70,17 +70,6 @@ def test_author_feed_has_posts_and_reposts_in_order(provider: Provider) -> None:
     assert reply["reply"]["parent"]["uri"] == provider.uris["hello"]
 
 
-def test_author_feed_filters(provider: Provider) -> None:
-    def ask(kind: str) -> list[str]:
-        answer = provider.get(AUTHOR, actor="bob.test", filter=kind, limit=100)
-        return feed_uris(answer)
-
-    assert provider.uris["reply"] not in ask("posts_no_replies")
-    assert ask("posts_with_media") == [provider.uris["picture"]]
-    assert ask("posts_with_video") == []
-    assert provider.uris["reply"] not in ask("posts_and_author_threads")
-
-
 def test_feeds_are_described_and_shown(provider: Provider) -> None:
     described = provider.get("app.bsky.feed.describeFeedGenerator")
     assert described["did"] == SERVICE

@@ -1,4 +1,4 @@
-"""Feed services of others over HTTP: what they may answer, and what is made of it."""
+"""Replies of foreign feed services over HTTP."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_answers_that_are_no_feed(answer: Any) -> None:
 
 
 class Service:
-    """A feed service whose answer the test chooses, and the directory that names it."""
+    """A feed service with chosen replies, and the directory that names it."""
 
     def __init__(self) -> None:
         self.answer: Response = JSONResponse({"feed": [item(0)]})
@@ -189,7 +189,7 @@ def test_slow_and_unknown_services() -> None:
             assert (await refused(feeds, "did:plc:short"))[::2] == unknown[::2]
         service.delay, service.document_delay = 0.0, 1.5
         async with service.feeds() as feeds:
-            # The lookup counts, too.
+            # The lookup counts too.
             assert (await refused(feeds))[::2] == ("UpstreamFailure", 502)
         service.document_delay = 0.0
         service.type = "SomethingElse"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -113,9 +113,9 @@ def good_query(method: Method) -> dict[str, str]:
     }
 
 
-def call(url: str, **options: Any) -> tuple[int, Any]:
+def call(url: str, headers: Mapping[str, str] = {}) -> tuple[int, Any]:
     """Return the status and the JSON or bytes; fail on a crash of the server."""
-    request = urllib.request.Request(url, **options)
+    request = urllib.request.Request(url, headers={"x-viewer": ALICE, **headers})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, answer.read()

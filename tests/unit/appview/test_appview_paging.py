@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from appview_world import Provider, RefusedError, serve_world
-from paging_world import YEARS, fill, uri_of
+from paging_world import YEARS, fill
 from small_world import did
 
 from feeds.registry import FEEDS
@@ -214,14 +214,6 @@ def test_author_feed_filters_media(
 ) -> None:
     found = read_all(provider, AUTHOR, "feed", actor=did("vic"), filter=kind, limit=1)
     assert keys(found) == expected
-
-
-def test_errors_carry_the_revision_of_the_viewer(provider: Provider) -> None:
-    uri = uri_of("ann", "none")
-    with pytest.raises(RefusedError) as refused:
-        provider.get("app.bsky.feed.getPostThread", uri=uri, viewer="vera")
-    assert refused.value.name == "NotFound"
-    assert refused.value.headers["atproto-repo-rev"]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 30])

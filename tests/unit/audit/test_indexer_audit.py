@@ -35,7 +35,7 @@ def links(conn: Conn) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_corruption_is_found_and_repaired(
+def test_corruption_is_found_and_repaired(
     conn: Conn, interner: Interner, two: list[Author], name: str
 ) -> None:
     a = two[0]
@@ -75,9 +75,7 @@ def test_a_corruption_is_found_and_repaired(
         "DELETE FROM link WHERE path = (SELECT min(path) FROM link)",
     ],
 )
-def test_a_wrong_stat_is_found_and_repaired(
-    conn: Conn, two: list[Author], statement: str
-) -> None:
+def test_wrong_stat_is_repaired(conn: Conn, two: list[Author], statement: str) -> None:
     assert recount_stats(conn).ok
     with conn.transaction():
         assert conn.execute(statement).rowcount > 0

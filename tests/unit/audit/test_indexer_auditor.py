@@ -110,7 +110,7 @@ def test_equal(conn: Conn, pool: Any, interner: Interner, two: list[Author]) -> 
     assert state_of(conn, two[0]) == "synchronized"
 
 
-def test_a_commit_that_never_came_is_fetched(
+def test_lost_commit_is_fetched(
     conn: Conn, pool: Any, interner: Interner, two: list[Author]
 ) -> None:
     a = two[0]
@@ -123,7 +123,7 @@ def test_a_commit_that_never_came_is_fetched(
     assert_indexed(conn, two)
 
 
-def test_a_wrong_row_beside_right_records_is_fetched_anew(
+def test_wrong_row_is_fetched_again(
     conn: Conn, pool: Any, interner: Interner, two: list[Author]
 ) -> None:
     a = two[0]
@@ -168,7 +168,7 @@ def test_commit_during_check_is_no_fault(
     assert state_of(conn, a) == "synchronized"
 
 
-def test_another_commit_under_the_same_rev_is_a_fork(
+def test_other_commit_of_same_rev_is_a_fork(
     conn: Conn, pool: Any, interner: Interner, two: list[Author]
 ) -> None:
     a = two[0]
@@ -205,7 +205,7 @@ def test_hosts_that_do_not_answer(
     assert state_of(conn, two[0]) == "synchronized"
 
 
-def test_wrong_rows_stay_until_their_host_answers(
+def test_wrong_rows_stay_until_host_answers(
     conn: Conn, pool: Any, interner: Interner, two: list[Author]
 ) -> None:
     a = two[0]
@@ -225,7 +225,7 @@ def test_wrong_rows_stay_until_their_host_answers(
     assert_indexed(conn, two)
 
 
-def test_steps_find_what_is_wrong_and_count_it(
+def test_steps_count_findings(
     conn: Conn, pool: Any, interner: Interner, two: list[Author]
 ) -> None:
     a, b = two
@@ -289,7 +289,7 @@ def test_completeness_has_an_interval(conn: Conn) -> None:
     assert wilson(0, 100)[1] == pytest.approx(0.037, abs=0.001)
 
 
-def test_old_samples_are_forgotten(conn: Conn) -> None:
+def test_old_samples_are_deleted(conn: Conn) -> None:
     conn.execute(
         "INSERT INTO audit_sample (actor, verdict) SELECT 1, 'wrong'"
         " FROM generate_series(1, %s)",

@@ -239,7 +239,7 @@ def test_a_wrong_edge_of_each_partition(
     assert recounted(conn)
 
 
-def test_surplus_edge_is_found_by_full_scan(
+def test_surplus_edge_by_scan(
     conn: Conn, interner: Interner, two: list[Author]
 ) -> None:
     a, b = two
@@ -257,9 +257,7 @@ def test_surplus_edge_is_found_by_full_scan(
         assert right(conn, interner, a, b)
 
 
-def test_wrong_index_errors_are_found(
-    conn: Conn, interner: Interner, two: list[Author]
-) -> None:
+def test_wrong_index_errors(conn: Conn, interner: Interner, two: list[Author]) -> None:
     a, b = two
     actor = interner.actors([a.did])[a.did]
     assert run(conn, "UPDATE index_error SET reason = 'in other words'") == 2
@@ -276,7 +274,7 @@ def test_wrong_index_errors_are_found(
     check(conn, interner, a, "index_error")
 
 
-def test_row_keeps_time_of_first_indexing(
+def test_row_keeps_first_time(
     conn: Conn, interner: Interner, two: list[Author]
 ) -> None:
     a, b = two

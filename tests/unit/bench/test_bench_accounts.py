@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from bench import imports, verify
-from bench.accounts import (
+from bench.fake_accounts import (
     LIKE,
     POST,
     PROFILE,
     START_US,
-    Society,
+    FakeAccounts,
     made_repo,
 )
 from bench.recorded import CURVES, FOLDER_VARIABLE
@@ -31,15 +31,15 @@ class Silence:
 
 
 def test_same_seed_gives_the_same_bytes() -> None:
-    one = list(Society(4, seed=3, records=60).frames(60))
-    two = list(Society(4, seed=3, records=60).frames(60))
-    other = list(Society(4, seed=4, records=60).frames(60))
+    one = list(FakeAccounts(4, seed=3, records=60).frames(60))
+    two = list(FakeAccounts(4, seed=3, records=60).frames(60))
+    other = list(FakeAccounts(4, seed=4, records=60).frames(60))
     assert one == two
     assert one != other
 
 
 def test_frames_are_valid_and_follow_each_other() -> None:
-    society = Society(8, seed=9, records=200, p256_share=0.5)
+    society = FakeAccounts(8, seed=9, records=200, p256_share=0.5)
     assert {key.curve for key in society.keys.values()} == {"k256", "p256"}
     data = {member.did: member.data for member in society.members}
     held = {member.did: dict(member.records) for member in society.members}
@@ -73,8 +73,8 @@ def test_frames_are_valid_and_follow_each_other() -> None:
         assert member.records == held[member.did]
 
 
-def test_members_are_born_empty() -> None:
-    society = Society(3, seed=2, records=0)
+def test_births_are_empty_repos() -> None:
+    society = FakeAccounts(3, seed=2, records=0)
     kinds = []
     for raw in society.births():
         frame = decode_frame(raw)
@@ -93,7 +93,7 @@ def test_members_are_born_empty() -> None:
         assert verify_commit(body, society.keys[body["repo"]], NOW_US).prev_data
 
 
-def test_whole_repo_has_the_records_of_its_member() -> None:
+def test_car_holds_the_records_of_its_account() -> None:
     member, car = made_repo(500)
     reader = RepoReader(member.key.public, member.did, NOW_US)
     found = [record for piece in car for record in reader.feed(piece)]
@@ -112,8 +112,8 @@ def test_whole_repo_has_the_records_of_its_member() -> None:
         assert cid_for(one.value) == one.cid
 
 
-def test_some_posts_are_far_more_popular() -> None:
-    society = Society(10, seed=1, records=400)
+def test_targets_of_likes_are_skewed() -> None:
+    society = FakeAccounts(10, seed=1, records=400)
     targets: Counter[str] = Counter()
     for member in society.members:
         for key, raw in member.records.items():
@@ -126,7 +126,7 @@ def test_some_posts_are_far_more_popular() -> None:
 
 
 @pytest.mark.parametrize("bench", [verify, imports])
-def test_quick_run_goes_all_the_way(bench: object) -> None:
+def test_quick_run_completes(bench: object) -> None:
     metrics = bench.run(True, Silence())  # type: ignore[attr-defined]
     assert metrics[0].metric in ("commits_per_s_per_core", "records_per_s_per_core")
     assert metrics[0].value > 0
@@ -138,7 +138,7 @@ def test_quick_run_goes_all_the_way(bench: object) -> None:
         assert "peak_mib" in names
 
 
-def test_recorded_frames_are_proven_too(
+def test_verify_measures_recorded_frames(
     reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = {f"recorded_{curve}_commits_per_s_per_core" for curve in CURVES}

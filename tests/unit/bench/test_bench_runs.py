@@ -14,8 +14,8 @@ import pytest
 from psycopg_pool import ConnectionPool
 from rich.console import Console
 
-from bench.accounts import LIKE, Society
 from bench.disk import measure_disk
+from bench.fake_accounts import LIKE, FakeAccounts
 from bench.floor import copy_rate, signature_rate
 from bench.host import Frames, read_frames, write_frames
 from bench.index import (
@@ -69,7 +69,7 @@ def index(index_db: str) -> Iterator[Index]:
 
 
 def size_of(pool: ConnectionPool, parent: str) -> int:
-    """The sum of the partitions and all their indexes, by another way."""
+    """Return the size of all partitions with their indexes."""
     with pool.connection() as conn:
         row = conn.execute(
             "SELECT sum(pg_table_size(c) + pg_indexes_size(c)) FROM "
@@ -83,12 +83,12 @@ def size_of(pool: ConnectionPool, parent: str) -> int:
     return int(row[0])
 
 
-def test_a_metric_knows_its_ratio() -> None:
+def test_metric_has_a_ratio() -> None:
     assert Metric("b", "m", 50.0, "x/s", 200.0).ratio == 0.25
     assert Metric("b", "m", 50.0, "x/s").ratio is None
 
 
-def test_quantiles_are_values_that_were_there() -> None:
+def test_quantile_returns_a_value_of_the_sample() -> None:
     values = [float(n) for n in range(100, 0, -1)]
     assert quantile(values, 0.99) == 100.0
     assert quantile(values, 0.5) == 51.0
@@ -96,7 +96,7 @@ def test_quantiles_are_values_that_were_there() -> None:
     assert median([1.0, 9.0, 2.0]) == 2.0
 
 
-def test_a_line_for_programs_has_exactly_the_six_fields() -> None:
+def test_to_line_has_six_fields() -> None:
     full = json.loads(to_line(Metric("verify", "rate", 1234.5678, "x/s", 4000.0)))
     assert list(full) == FIELDS
     assert full == {
@@ -112,7 +112,7 @@ def test_a_line_for_programs_has_exactly_the_six_fields() -> None:
     assert bare["ratio"] is None
 
 
-def test_a_table_for_people_has_every_figure() -> None:
+def test_to_table_shows_every_figure() -> None:
     console = Console(width=120, record=True)
     console.print(
         to_table(
@@ -127,14 +127,14 @@ def test_a_table_for_people_has_every_figure() -> None:
         assert cell in text
 
 
-def test_frames_come_back_from_their_file(tmp_path: Path) -> None:
+def test_read_frames_returns_written_frames(tmp_path: Path) -> None:
     frames = [b"", b"one", bytes(70_000)]
     assert list(read_frames(tmp_path)) == []
     write_frames(tmp_path, frames)
     assert list(read_frames(tmp_path)) == frames
 
 
-def test_a_host_sends_its_frames_from_a_cursor_on() -> None:
+def test_frames_after_a_cursor() -> None:
     async def look() -> None:
         frames = Frames([b"a", b"b", b"c"])
         assert await frames.events_after(0, 2) == [(1, b"a"), (2, b"b")]
@@ -147,20 +147,20 @@ def test_a_host_sends_its_frames_from_a_cursor_on() -> None:
     asyncio.run(look())
 
 
-def test_the_bare_signature_check_is_faster_than_anything_around_it() -> None:
-    society = Society(4, records=20)
+def test_signature_rate_is_plausible() -> None:
+    society = FakeAccounts(4, records=20)
     frames = list(society.frames(40, others=False))
     assert 1_000 < signature_rate(frames, society.keys) < 1_000_000
 
 
-def test_memory_that_was_taken_is_seen() -> None:
+def test_memory_watch_sees_an_allocation() -> None:
     with MemoryWatch() as watch:
         taken = bytearray(b"x" * (64 << 20))
     assert 60 <= watch.risen_mib < 200
     assert taken
 
 
-def test_only_our_own_server_is_counted(index: Index) -> None:
+def test_cpu_seconds_counts_the_backends(index: Index) -> None:
     with index.pool.connection() as conn:
         before = cpu_seconds()
         conn.execute("SELECT count(*) FROM generate_series(1, 3000000)")
@@ -170,7 +170,7 @@ def test_only_our_own_server_is_counted(index: Index) -> None:
     assert used.others == 0
 
 
-def test_what_ended_is_counted_as_upkeep_as_a_vacuum_would_be(index: Index) -> None:
+def test_cpu_seconds_counts_ended_backends_as_upkeep(index: Index) -> None:
     before = cpu_seconds()
     with psycopg.connect(index.url) as conn:
         conn.execute("SELECT count(*) FROM generate_series(1, 3000000)")
@@ -180,8 +180,8 @@ def test_what_ended_is_counted_as_upkeep_as_a_vacuum_would_be(index: Index) -> N
         time.sleep(0.05)
 
 
-def test_bytes_on_disk_are_those_of_the_tables_and_their_indexes(index: Index) -> None:
-    society = Society(4, records=60)
+def test_measure_disk_includes_indexes(index: Index) -> None:
+    society = FakeAccounts(4, records=60)
     import_repos(index, society, Silence())
     link, record = measure_disk(index, "ingest")
     records = sum(len(member.records) for member in society.members)
@@ -206,8 +206,8 @@ def test_bytes_on_disk_are_those_of_the_tables_and_their_indexes(index: Index) -
     assert index.ask("SELECT count(*) FROM pg_class WHERE relname ~ '^copied_'") == 0
 
 
-def test_a_run_that_lost_something_gives_no_figures(index: Index) -> None:
-    society = Society(3, records=20)
+def test_check_repos_refuses_a_run_with_losses(index: Index) -> None:
+    society = FakeAccounts(3, records=20)
     import_repos(index, society, Silence())
     check_repos(index, society.members)
     unsent = list(society.frames(5, others=False))
@@ -215,10 +215,10 @@ def test_a_run_that_lost_something_gives_no_figures(index: Index) -> None:
     with pytest.raises(LostError):
         check_repos(index, society.members)
     with pytest.raises(LostError):
-        check_repos(index, Society(4, seed=9, records=5).members)
+        check_repos(index, FakeAccounts(4, seed=9, records=5).members)
 
 
-def test_every_benchmark_can_be_named() -> None:
+def test_every_benchmark_has_a_name() -> None:
     assert {name.value for name in BenchName} == set(MODULES) == set(PROMISED)
     for name, module in MODULES.items():
         assert name == import_module(f"bench.{module}").BENCH
@@ -226,7 +226,7 @@ def test_every_benchmark_can_be_named() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(PROMISED))
-def test_a_quick_run_gives_the_promised_metrics(
+def test_quick_run_has_the_promised_metrics(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run([name], quick=True, as_json=True)

@@ -1,4 +1,4 @@
-"""The plan of the demo network: enough of everything, deterministic, well formed."""
+"""The plan of the demo network: size, determinism, validity."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 from demo.pictures import draw_avatar
 from demo.plan import (
     Address,
+    DemoNetwork,
     DidOf,
     Picture,
-    Society,
     StrongRef,
     UriOf,
     fill_in,
     pictures_in,
 )
-from demo.records import plan_society
+from demo.records import plan_network
 from demo.text import (
     Link,
     Mention,
@@ -33,39 +33,39 @@ NOW = 1_700_000_000_000_000
 DOMAINS = (".a.test", ".b.test")
 
 
-def plan(seed: int = 1) -> Society:
-    return plan_society(
+def plan(seed: int = 1) -> DemoNetwork:
+    return plan_network(
         seed=seed, now_us=NOW, domains=DOMAINS, provider="did:web:localhost%3A2580"
     )
 
 
 @pytest.fixture(scope="module")
-def society() -> Society:
+def network() -> DemoNetwork:
     return plan()
 
 
-def test_as_many_as_promised(society: Society) -> None:
-    assert len(society.people) >= 200
-    assert len(society.drafts) >= 5_000
-    kinds = Counter(draft.address.collection for draft in society.drafts)
+def test_plan_has_the_promised_size(network: DemoNetwork) -> None:
+    assert len(network.accounts) >= 200
+    assert len(network.drafts) >= 5_000
+    kinds = Counter(draft.address.collection for draft in network.drafts)
     assert len(kinds) >= 13
     assert kinds["app.bsky.feed.generator"] == 3
-    assert Counter(person.server for person in society.people).keys() == {0, 1}
-    assert len({person.speech.code for person in society.people}) == 8
+    assert Counter(account.server for account in network.accounts).keys() == {0, 1}
+    assert len({account.language.code for account in network.accounts}) == 8
 
 
-def test_same_seed_same_society(society: Society) -> None:
-    assert plan() == society
-    assert plan(seed=2) != society
+def test_plan_is_deterministic(network: DemoNetwork) -> None:
+    assert plan() == network
+    assert plan(seed=2) != network
 
 
-def test_addresses_are_valid_and_unique(society: Society) -> None:
-    addresses = [draft.address for draft in society.drafts]
+def test_plan_addresses_are_valid_and_unique(network: DemoNetwork) -> None:
+    addresses = [draft.address for draft in network.drafts]
     assert len(set(addresses)) == len(addresses)
     assert all(is_nsid(address.collection) for address in addresses)
     assert all(is_record_key(address.rkey) for address in addresses)
-    handles = {person.handle for person in society.people}
-    assert len(handles) == len(society.people)
+    handles = {account.handle for account in network.accounts}
+    assert len(handles) == len(network.accounts)
     assert all(is_handle(handle) for handle in handles)
 
 
@@ -81,37 +81,37 @@ def refs(value: object) -> list[Address]:
             return []
 
 
-def test_strong_references_go_to_earlier_rounds(society: Society) -> None:
-    rounds = {draft.address: draft.round for draft in society.drafts}
+def test_strong_references_go_to_earlier_rounds(network: DemoNetwork) -> None:
+    rounds = {draft.address: draft.round for draft in network.drafts}
     referring = 0
-    for draft in society.drafts:
+    for draft in network.drafts:
         for address in refs(draft.record):
             referring += 1
             assert rounds[address] < draft.round
     assert referring > 3_000
 
 
-def test_answers_come_after_what_they_answer(society: Society) -> None:
+def test_replies_come_after_their_parents(network: DemoNetwork) -> None:
     times = {
         draft.address: tid_time_us(parse_tid(draft.address.rkey))
-        for draft in society.drafts
+        for draft in network.drafts
         if draft.address.collection == "app.bsky.feed.post"
     }
-    for draft in society.drafts:
+    for draft in network.drafts:
         if "reply" in draft.record:
             parent = draft.record["reply"]["parent"].address
             assert times[draft.address] >= times[parent]
     assert max(times.values()) <= NOW
 
 
-def test_texts_fit_a_post(society: Society) -> None:
-    for draft in society.drafts:
+def test_texts_fit_into_posts(network: DemoNetwork) -> None:
+    for draft in network.drafts:
         if draft.address.collection == "app.bsky.feed.post":
             assert 0 < len(draft.record["text"]) <= 300
             assert "{" not in draft.record["text"]
 
 
-def test_facets_count_bytes() -> None:
+def test_compose_counts_bytes() -> None:
     made = compose(
         ["鳥 ", Tag("野鳥"), " ", Mention("a.test", 7), " ", Link("x", "u:v")]
     )
@@ -125,7 +125,7 @@ def test_facets_count_bytes() -> None:
     assert compose(["plain"]) == {"text": "plain"}
 
 
-def test_placeholders_are_filled_in() -> None:
+def test_fill_in_replaces_placeholders() -> None:
     post = Address(1, "app.bsky.feed.post", "3k")
     picture = Picture(b"png")
     value = {
@@ -145,7 +145,7 @@ def test_placeholders_are_filled_in() -> None:
     assert pictures_in(value) == [b"png"]
 
 
-def test_avatar_is_a_png() -> None:
+def test_draw_avatar_returns_a_png() -> None:
     png = draw_avatar(random.Random(1))
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = struct.unpack(">II", png[16:24])

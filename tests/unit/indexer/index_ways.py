@@ -14,12 +14,11 @@ from repo_history import History, Writer
 from audit.repair import clear_repo
 from audit.repo_audit import recount_stats
 from audit.row_audit import audit_whole
-from crawler.sink import FetchedRepo
 from indexer import account
 from indexer.apply import apply_batch
 from indexer.collections.texts import TEXTS
 from indexer.repos.checkout import Checkout
-from indexer.repos.repo_batch import import_fresh
+from indexer.repos.repo_batch import FetchedRepo, import_fresh
 from indexer.repos.repo_diff import apply_diff
 from indexer.repos.selected import keep_wanted
 from protocol.data.cid import cid_for

@@ -131,9 +131,7 @@ def test_every_table_with_an_actor_is_owned_or_accounted_for() -> None:
     assert with_actor == {*OWNED_TABLES} | others
 
 
-def test_purge_of_a_living_account_is_refused(
-    conn: Conn, interner: Interner, apply: Apply
-) -> None:
+def test_purge_needs_a_deletion(conn: Conn, interner: Interner, apply: Apply) -> None:
     a = author(0)
     apply(a.write(POST, post("alive"))[1])
     with pytest.raises(NotDeletedError):
@@ -141,9 +139,7 @@ def test_purge_of_a_living_account_is_refused(
     assert conn.execute("SELECT rev IS NOT NULL FROM repo").fetchone() == (True,)
 
 
-def test_queued_deletions_are_done_once(
-    conn: Conn, interner: Interner, apply: Apply
-) -> None:
+def test_deletions_are_done_once(conn: Conn, interner: Interner, apply: Apply) -> None:
     a, b, c = author(0), author(1), author(2)
     apply(*(someone.write(POST, post("x"))[1] for someone in (a, b, c)))
     leave(conn, apply, a)
@@ -211,9 +207,7 @@ def test_first_commit_waits_for_interrupted_removal(
     assert held_records(conn) == written_records([back])
 
 
-def test_import_sees_concurrent_deletion(
-    conn: Conn, index_db: str, apply: Apply
-) -> None:
+def test_import_sees_deletion(conn: Conn, index_db: str, apply: Apply) -> None:
     """A fetch that ends during the deletion must not restore the records."""
     a = author(0)
     apply(a.write(POST, post("x"))[1])

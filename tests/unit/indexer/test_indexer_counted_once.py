@@ -63,7 +63,7 @@ def edges(conn: Conn) -> list[tuple[int, int]]:
     return rows
 
 
-def test_an_account_counts_once(conn: Conn, apply: Any, interner: Interner) -> None:
+def test_account_counts_once(conn: Conn, apply: Any, interner: Interner) -> None:
     a, b = author(0), author(1)
     path, event = a.write(POST, post())
     uri = a.uri(path)
@@ -97,9 +97,7 @@ def test_an_account_counts_once(conn: Conn, apply: Any, interner: Interner) -> N
     check(conn, interner, a, b)
 
 
-def test_like_recreated_in_one_commit(
-    conn: Conn, apply: Any, interner: Interner
-) -> None:
+def test_like_recreated_at_once(conn: Conn, apply: Any, interner: Interner) -> None:
     a, b = author(0), author(1)
     uri = a.uri(f"{POST}/3laaaaaaaaa22")  # which never comes
     first, second, third = (f"{LIKE}/{CLOCK.next()}" for _ in range(3))
@@ -118,9 +116,7 @@ def test_like_recreated_in_one_commit(
     check(conn, interner, b)
 
 
-def test_a_thousand_likes_of_one_account(
-    conn: Conn, apply: Any, interner: Interner
-) -> None:
+def test_many_likes_of_one_account(conn: Conn, apply: Any, interner: Interner) -> None:
     a, b, c = author(0), author(1), author(2)
     uri = a.uri(f"{POST}/3laaaaaaaaa22")
     paths = [f"{LIKE}/{CLOCK.next()}" for _ in range(1_000)]
@@ -171,9 +167,7 @@ def test_fetched_repos_count_once(
     check(conn, interner, b)
 
 
-def test_uncounted_edge_without_counted_one_is_found(
-    conn: Conn, apply: Any, interner: Interner
-) -> None:
+def test_orphaned_uncounted_edge(conn: Conn, apply: Any, interner: Interner) -> None:
     b = author(1)
     uri = author(0).uri(f"{POST}/3laaaaaaaaa22")
     apply(b.commit({f"{LIKE}/a": like(uri), f"{LIKE}/b": like(uri)}))

@@ -186,9 +186,7 @@ def test_interrupted_batch_leaves_nothing(index_db: str, interner: Interner) -> 
 
 
 @pytest.mark.parametrize("planted", [apply_cursor_first, apply_in_halves])
-def test_planted_faults_are_found(
-    index_db: str, interner: Interner, planted: Apply
-) -> None:
+def test_faults_are_found(index_db: str, interner: Interner, planted: Apply) -> None:
     _, torn = find_torn_batches(index_db, interner, planted)
     assert torn != []
 

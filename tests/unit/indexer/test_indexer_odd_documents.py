@@ -66,9 +66,7 @@ ODD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_record_does_not_block_others(
-    conn: Conn, pool: Pool, apply: Apply, name: str
-) -> None:
+def test_odd_record_is_indexed(conn: Conn, pool: Pool, apply: Apply, name: str) -> None:
     odd, plain = author(0), author(1)
     value = ODD[name]
     _, first = odd.write(value["$type"], value)

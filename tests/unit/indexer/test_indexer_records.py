@@ -74,9 +74,7 @@ def test_edit_moves_an_edge(conn: Conn, apply: Apply) -> None:
     assert_indexed(conn, [a, b])
 
 
-def test_edit_keeps_the_time_of_first_sight(
-    conn: Conn, interner: Interner, apply: Apply
-) -> None:
+def test_edit_keeps_first_time(conn: Conn, interner: Interner, apply: Apply) -> None:
     a = author(0)
     path, event = a.write(POST, post("old") | {"createdAt": "2026-02-20T00:00:00Z"})
     apply(event)
@@ -217,9 +215,7 @@ def test_unknown_lexicon_is_linked_by_every_path(conn: Conn, apply: Apply) -> No
     assert conn.execute(query).fetchall() == []
 
 
-def test_other_records_under_the_same_key_keep_their_links(
-    conn: Conn, apply: Apply
-) -> None:
+def test_records_of_the_same_key_keep_their_links(conn: Conn, apply: Apply) -> None:
     a = author(0)
     one, two = "org.example.one", "org.example.two"
     key = "3laaaaaaaaa22"

@@ -111,9 +111,7 @@ def test_search_follows_the_rows(conn: Conn, apply: Apply) -> None:
     assert {d.display_name for d in engine.actors.values()} == {"New"}
 
 
-def test_hidden_accounts_leave_the_search_and_return(
-    conn: Conn, interner: Interner, apply: Apply
-) -> None:
+def test_hidden_accounts_return(conn: Conn, interner: Interner, apply: Apply) -> None:
     engine = FakeEngine()
     a, b = author(0), author(1)
     apply(b.write(POST, post("theirs"))[1])

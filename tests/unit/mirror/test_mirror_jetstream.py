@@ -6,7 +6,8 @@ import asyncio
 import json
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -37,6 +38,9 @@ from storage.records.event_log import LoggedEvent
 
 POST, LIKE = "app.bsky.feed.post", "app.bsky.feed.like"
 DID = "did:plc:" + "a" * 24
+
+
+Served = tuple[Jetstream, str, aiohttp.ClientSession]
 
 
 async def until(check: Callable[[], bool]) -> None:
@@ -79,27 +83,27 @@ class Source:
         return [(n, Large(n, self.size)) for n in range(seq + 1, end + 1)]
 
 
-class SlowToTell(Source):
+class SlowTail(Source):
     async def tail(self) -> int:
         await asyncio.sleep(0.2)
         return self.last
 
 
-def test_jetstream_sends_events_committed_after_connecting() -> None:
-    async def work() -> None:
-        source: Any = SlowToTell(7, 10)
-        server = Jetstream(source, poll=0.02)
-        app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
-        async with (
-            serving(app) as url,
-            aiohttp.ClientSession() as session,
-            session.ws_connect(f"{url}{PATH}") as socket,
-        ):
-            source.last += 1
-            found = await asyncio.wait_for(socket.receive_json(), 30)
-            assert found["seq"] == 8
+@asynccontextmanager
+async def served(source: Any, **options: Any) -> AsyncIterator[Served]:
+    """Serve a source; gives the server, its URL and a client."""
+    server = Jetstream(source, **{"poll": 0.02, **options})
+    app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
+    async with serving(app) as url, aiohttp.ClientSession() as session:
+        yield server, f"{url}{PATH}", session
 
-    asyncio.run(work())
+
+async def test_jetstream_sends_events_committed_after_connecting() -> None:
+    source = SlowTail(7, 10)
+    async with served(source) as (_, url, session), session.ws_connect(url) as socket:
+        source.last += 1
+        found = await asyncio.wait_for(socket.receive_json(), 30)
+        assert found["seq"] == 8
 
 
 @pytest.mark.parametrize("text", ["\x01" * 90_000, "a" * 90_000 + "\U0001f600"])
@@ -116,61 +120,47 @@ def test_jetstream_keeps_records_in_about_their_size(text: str) -> None:
     assert held < 3 * len(value)
 
 
-def test_jetstream_cuts_off_a_reader_that_stops_alone() -> None:
-    async def work() -> None:
-        source: Any = Source(3_000, 20_000)
-        server = Jetstream(source, poll=0.02, send_timeout=0.5)
-        app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
-        async with serving(app) as url, aiohttp.ClientSession() as session:
-            host = url.removeprefix("http://")
-            reader, writer = await asyncio.open_connection(
-                *host.split(":"), limit=1_000
-            )
-            writer.write(
-                f"GET {PATH}?cursor=0 HTTP/1.1\r\nHost: {host}\r\n"
-                "Upgrade: websocket\r\nConnection: Upgrade\r\n"
-                "Sec-WebSocket-Version: 13\r\n"
-                "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
-            )
-            async with session.ws_connect(f"{url}{PATH}?cursor=3000") as good:
-                for _ in range(5):
-                    source.last += 1
-                    found = await asyncio.wait_for(good.receive_json(), 30)
-                    assert found["seq"] == source.last
-                await until(lambda: server.subscribers <= 1)
+async def test_jetstream_cuts_off_a_reader_that_stops_alone() -> None:
+    source = Source(3_000, 20_000)
+    async with served(source, send_timeout=0.5) as (server, url, session):
+        host = url.removeprefix("http://").removesuffix(PATH)
+        reader, writer = await asyncio.open_connection(*host.split(":"), limit=1_000)
+        writer.write(
+            f"GET {PATH}?cursor=0 HTTP/1.1\r\nHost: {host}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        async with session.ws_connect(f"{url}?cursor=3000") as good:
+            for _ in range(5):
                 source.last += 1
                 found = await asyncio.wait_for(good.receive_json(), 30)
                 assert found["seq"] == source.last
-            writer.close()
-            del reader
+            await until(lambda: server.subscribers <= 1)
+            source.last += 1
+            found = await asyncio.wait_for(good.receive_json(), 30)
+            assert found["seq"] == source.last
+        writer.close()
+        del reader
 
-    asyncio.run(work())
 
-
-def test_jetstream_closes_a_live_reader_that_falls_behind() -> None:
-    async def work() -> None:
-        source: Any = Source(1, 100_000)
-        server = Jetstream(source, poll=0.01, ring_events=5, send_timeout=60.0)
-        app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
-        async with (
-            serving(app) as url,
-            aiohttp.ClientSession() as session,
-            session.ws_connect(f"{url}{PATH}") as socket,
-        ):
-            await until(lambda: server.subscribers == 1)
-            await asyncio.sleep(0.2)
-            for _ in range(300):
-                source.last += 1
-                await asyncio.sleep(0.002)
-            async with asyncio.timeout(60):
-                while (message := await socket.receive()).type is (
-                    aiohttp.WSMsgType.TEXT
-                ):
-                    pass
-            assert message.type is aiohttp.WSMsgType.CLOSE
-            assert (message.data, message.extra) == (1008, "ConsumerTooSlow")
-
-    asyncio.run(work())
+async def test_jetstream_closes_a_live_reader_that_falls_behind() -> None:
+    source = Source(1, 100_000)
+    options = {"poll": 0.01, "ring_events": 5, "send_timeout": 60.0}
+    async with (
+        served(source, **options) as (server, url, session),
+        session.ws_connect(url) as socket,
+    ):
+        await until(lambda: server.subscribers == 1)
+        await asyncio.sleep(0.2)
+        for _ in range(300):
+            source.last += 1
+            await asyncio.sleep(0.002)
+        async with asyncio.timeout(60):
+            while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
+                pass
+        assert message.type is aiohttp.WSMsgType.CLOSE
+        assert (message.data, message.extra) == (1008, "ConsumerTooSlow")
 
 
 class Commit:
@@ -195,31 +185,24 @@ class Commits(Source):
         return [(n, Commit(n)) for n in range(seq + 1, end + 1)]
 
 
-def test_jetstream_cursor_may_be_inside_a_commit() -> None:
-    async def work() -> None:
-        source: Any = Commits(9, 0)
-        server = Jetstream(source, poll=0.02)
-        app = Starlette(routes=[WebSocketRoute(PATH, server.__call__)])
-        async with serving(app) as url, aiohttp.ClientSession() as session:
-            for cursor in (50, 51, 52):
-                address = f"{url}{PATH}?cursor={cursor}"
-                async with session.ws_connect(address) as socket:
-                    found = [(await socket.receive_json())["time_us"] for _ in "123"]
-                    expected = [50, 51, 52, 60, 61, 62][cursor - 50 :]
-                    assert found == expected[:3]
-            # In the future, in nanoseconds: the stream begins with the next event.
-            for cursor in (10**18, 10**18 * 9):
-                address = f"{url}{PATH}?cursor={cursor}"
-                async with session.ws_connect(address) as socket:
-                    await until(lambda: server.subscribers == 1)
-                    await asyncio.sleep(0.2)
-                    await socket.send_bytes(b"this means nothing")
-                    source.last += 1
-                    found = (await socket.receive_json())["time_us"]
-                    assert found == source.last * 10
-                await until(lambda: server.subscribers == 0)
-
-    asyncio.run(work())
+async def test_jetstream_cursor_may_be_inside_a_commit() -> None:
+    source = Commits(9, 0)
+    async with served(source) as (server, url, session):
+        for cursor in (50, 51, 52):
+            async with session.ws_connect(f"{url}?cursor={cursor}") as socket:
+                found = [(await socket.receive_json())["time_us"] for _ in "123"]
+                expected = [50, 51, 52, 60, 61, 62][cursor - 50 :]
+                assert found == expected[:3]
+        # In the future, in nanoseconds: the stream begins with the next event.
+        for cursor in (10**18, 10**18 * 9):
+            async with session.ws_connect(f"{url}?cursor={cursor}") as socket:
+                await until(lambda: server.subscribers == 1)
+                await asyncio.sleep(0.2)
+                await socket.send_bytes(b"this means nothing")
+                source.last += 1
+                found = (await socket.receive_json())["time_us"]
+                assert found == source.last * 10
+            await until(lambda: server.subscribers == 0)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +268,7 @@ def test_jetstream_malformed_size_is_no_limit(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("t", "fields", "told"),
+    ("t", "fields", "sent"),
     [
         ("#identity", {"time": b"x", "handle": "a.test"}, {"handle": "a.test"}),
         ("#identity", {"time": "now", "handle": [b"x"]}, {"time": "now"}),
@@ -295,13 +278,13 @@ def test_jetstream_malformed_size_is_no_limit(text: str) -> None:
     ],
 )
 def test_jetstream_survives_fields_of_any_type(
-    t: str, fields: dict[str, Any], told: dict[str, Any]
+    t: str, fields: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     frame = encode_frame(t, {"seq": 5, "did": DID, **fields})
     logged = LoggedEvent(7, 1, frame)
-    moment = EventMessages(OutgoingEvent(logged, DID, t))
-    (message,) = moment.messages
-    assert json.loads(message.data)[t[1:]] == {"did": DID, "seq": 7, **told}
+    event = EventMessages(OutgoingEvent(logged, DID, t))
+    (message,) = event.messages
+    assert json.loads(message.data)[t[1:]] == {"did": DID, "seq": 7, **sent}
 
 
 def test_jetstream_leaves_dropped_records_out() -> None:
@@ -330,10 +313,10 @@ def test_jetstream_leaves_dropped_records_out() -> None:
     ops.append({"action": "delete", "path": f"{POST}/gone", "cid": None})
     body: dict[str, cbor.Value] = {"repo": DID, "rev": "r", "blocks": car, "ops": ops}
     frame = encode_frame("#commit", body)
-    moment = EventMessages(OutgoingEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
-    texts = [message.data for message in moment.messages]
-    told = [json.loads(text)["commit"] for text in texts if text]
-    assert [(one["operation"], one["rkey"]) for one in told] == [
+    event = EventMessages(OutgoingEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
+    texts = [message.data for message in event.messages]
+    sent = [json.loads(text)["commit"] for text in texts if text]
+    assert [(one["operation"], one["rkey"]) for one in sent] == [
         ("create", "good"),
         ("delete", "gone"),
     ]
@@ -354,15 +337,15 @@ def test_jetstream_reads_a_shared_record_once() -> None:
     frame = encode_frame("#commit", body)
     tracemalloc.start()
     try:
-        moment = EventMessages(OutgoingEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
-        for message in moment.messages:
-            told = message.data
+        event = EventMessages(OutgoingEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
+        for message in event.messages:
+            sent = message.data
         kept, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    times = [json.loads(message.data)["time_us"] for message in moment.messages[:3]]
+    times = [json.loads(message.data)["time_us"] for message in event.messages[:3]]
     assert times == [1, 2, 3]
-    commit = json.loads(told)["commit"]
+    commit = json.loads(sent)["commit"]
     assert (commit["rkey"], len(commit["record"]["x"])) == ("k199", 20_000)
     assert commit["cid"] == cid_to_text(cid)
     assert kept < 1_000_000
@@ -371,5 +354,5 @@ def test_jetstream_reads_a_shared_record_once() -> None:
 
 def test_jetstream_skips_an_unreadable_event() -> None:
     for frame in (b"", encode_frame("#commit", {"repo": DID, "ops": 5})):
-        moment = EventMessages(OutgoingEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
-        assert list(moment.messages) == list(moment.messages) == []
+        event = EventMessages(OutgoingEvent(LoggedEvent(7, 1, frame), DID, "#commit"))
+        assert list(event.messages) == list(event.messages) == []

@@ -1,51 +1,34 @@
-"""A directory that can lie, and identities to register there."""
+"""A directory that can lie, and a mirror that follows it."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from plc_accounts import NOW
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from plc.operation import (
-    AnyOperation,
-    LogEntry,
-    Operation,
-    create_genesis,
-    create_update,
-    format_time,
-    operation_cid,
-    operation_json,
-)
-from protocol.identity.keys import PrivateKey
+from network.http.client import Fetcher
+from network.http.policy import HostLimits, Policy
+from network.server.listener import serving
+from plc import operation_log
+from plc.follow import Follower
+from plc.mirror import Mirror
+from plc.operation import format_time
+from plc.operation_codec import unpack_did
+from plc.operation_format import AnyOperation, operation_cid, operation_json
 from protocol.syntax import Did
+from storage.postgres.pool import Pool
 
-OWNER = PrivateKey.from_bytes("k256", b"\x51" * 32)
-SERVER = PrivateKey.from_bytes("k256", b"\x52" * 32)
-THIEF = PrivateKey.from_bytes("k256", b"\x53" * 32)
-NOW = 1_790_000_000_000
-
-
-def genesis(number: int, pds: str = "https://pds.example.com") -> tuple[Did, Operation]:
-    return create_genesis(
-        signing_key=SERVER.public.did_key,
-        rotation_keys=[OWNER.public.did_key, SERVER.public.did_key],
-        handle=f"n{number}.example.com",
-        pds_url=pds,
-        signer=SERVER,
-    )
-
-
-def entry(did: Did, operation: AnyOperation, created_ms: int) -> LogEntry:
-    return LogEntry(did, operation, operation_cid(operation), False, created_ms)
-
-
-def rename(last: Any, number: int, signer: PrivateKey = SERVER) -> Operation:
-    return create_update(last, signer, handle=f"r{number}.example.com")
+DEV = Policy(
+    allow_loopback=True, limits=HostLimits(rate=1e6, burst=10_000, concurrency=100)
+)
 
 
 def line(
@@ -60,9 +43,15 @@ def line(
     return value | ({"nullified": False} if seq is None else {"seq": seq})
 
 
+def body(*lines: dict[str, Any]) -> bytes:
+    return b"\n".join(json.dumps(x).encode() for x in lines)
+
+
 class Peer:
-    """Serves `lines` as an export of at most `most` a page, and `logs` as audit logs,
-    whatever they are, with `statuses`."""
+    """A server of `lines` as an export of at most `most` a page, and of audit logs.
+
+    `logs` and `statuses` hold the audit replies by DID; `requests` the export queries.
+    """
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -70,8 +59,7 @@ class Peer:
         self.statuses: dict[str, int] = {}
         self.numbered = True
         self.most = 1_000
-        self.asked: list[str] = []
-        self.before_answer: Callable[[], None] = lambda: None
+        self.requests: list[str] = []
 
     def add(self, did: Did, operation: AnyOperation, created_ms: int) -> None:
         seq = len(self.lines) + 1 if self.numbered else None
@@ -86,8 +74,7 @@ class Peer:
         )
 
     def export(self, request: Request) -> Response:
-        self.asked.append(str(request.url.query))
-        self.before_answer()
+        self.requests.append(str(request.url.query))
         count = min(int(request.query_params["count"]), self.most)
         after = request.query_params.get("after")
         if self.numbered:
@@ -96,10 +83,76 @@ class Peer:
             return JSONResponse({"message": "Invalid after parameter"}, 400)
         else:
             page = [x for x in self.lines if x["createdAt"] > (after or "")]
-        return Response("\n".join(json.dumps(x) for x in page[:count]))
+        return Response(body(*page[:count]))
 
     def audit(self, request: Request) -> Response:
         did = request.path_params["did"]
         log = self.logs.get(did)
         status = 200 if log is not None else 404
         return JSONResponse(log, self.statuses.get(did, status))
+
+
+class Following:
+    """A follower of a served directory, and views of its mirror."""
+
+    def __init__(self, follower: Follower, pool: Pool, url: str) -> None:
+        self.follower = follower
+        self.pool = pool
+        self.url = url
+        self.catch_up = follower.catch_up
+        self.retry_unproven = follower.retry_unproven
+
+    def state(self) -> operation_log.FeedState:
+        with self.pool.connection() as conn:
+            return operation_log.load_feed(conn, self.url)
+
+    def is_caught_up(self) -> bool:
+        return self.state().caught_up_at is not None
+
+    def logs(self, *dids: Did) -> list[list[str]]:
+        return shown_logs(self.pool, *dids)
+
+    def unproven(self) -> dict[Did, str]:
+        with self.pool.connection() as conn:
+            rows = conn.execute("SELECT did, reason FROM plc_doubt")
+            return {unpack_did(bytes(did)): reason for did, reason in rows}
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        stop = asyncio.Event()
+        task = asyncio.create_task(self.follower.run(stop))
+        yield
+        stop.set()
+        await asyncio.wait_for(task, 60)
+
+
+@contextlib.asynccontextmanager
+async def following(
+    directory: Peer | Starlette, pool: Pool, **given: Any
+) -> AsyncIterator[Following]:
+    app = directory.app() if isinstance(directory, Peer) else directory
+    options: dict[str, Any] = {"stream": False, "now": lambda: NOW / 1_000, **given}
+    async with serving(app, "127.0.0.1", 0) as url, Fetcher(DEV) as fetcher:
+        mirror = Mirror(url, dev=True)
+        yield Following(Follower(mirror, pool, fetcher, rate=1e6, **options), pool, url)
+
+
+def shown_logs(pool: Pool, *dids: Did) -> list[list[str]]:
+    """Return the names of each log in order, those of nullified entries in brackets."""
+    with pool.connection() as conn:
+        found = operation_log.load_logs(conn, dids)
+    shown = []
+    for did in dids:
+        names = []
+        for item in found.get(did, []):
+            name = getattr(item.operation, "also_known_as", ("gone",))[0]
+            name = name.removeprefix("at://").partition(".")[0]
+            names.append(f"[{name}]" if item.nullified else name)
+        shown.append(names)
+    return shown
+
+
+async def until(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not await asyncio.to_thread(done):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)

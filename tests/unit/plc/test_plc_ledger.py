@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from plc_accounts import NOW, OWNER, SERVER, entry, genesis
 
 from plc import ledger
 from plc.ledger import accept, export_after_seq, export_after_time, read_log
@@ -14,39 +15,23 @@ from plc.operation import (
     HOUR_MS,
     LogEntry,
     MisorderedOperationError,
-    Operation,
     OutrankedError,
     QuotaExceededError,
-    create_genesis,
-    create_tombstone,
-    create_update,
-    operation_bytes,
-    operation_cid,
-    sign_operation,
     verify_audit_log,
 )
+from plc.operation_draft import create_tombstone, create_update
+from plc.operation_format import (
+    Operation,
+    operation_bytes,
+    sign_operation,
+)
 from protocol.errors import LimitExceededError, ProtocolError
-from protocol.identity.keys import PrivateKey
 from protocol.syntax import Did
 from storage import migrate
 from storage.postgres.pool import Pool
 
-OWNER = PrivateKey.from_bytes("k256", b"\x31" * 32)
-SERVER = PrivateKey.from_bytes("p256", b"\x32" * 32)
-NOW = 1_790_000_000_000
 
-
-def genesis(name: str = "alice.test") -> tuple[Did, Operation]:
-    return create_genesis(
-        signing_key=SERVER.public.did_key,
-        rotation_keys=[OWNER.public.did_key, SERVER.public.did_key],
-        handle=name,
-        pds_url="https://pds.example.com",
-        signer=SERVER,
-    )
-
-
-def take(pool: Pool, did: Did, operation: Any, now_ms: int = NOW) -> LogEntry:
+def accept_one(pool: Pool, did: Did, operation: Any, now_ms: int = NOW) -> LogEntry:
     with pool.connection() as conn:
         return accept(conn, did, operation, now_ms).entry
 
@@ -56,16 +41,15 @@ def log_of(pool: Pool, did: Did, *, nullified: bool = True) -> list[LogEntry]:
         return read_log(conn, did, nullified=nullified)
 
 
-def test_tables_equal_their_migrations(plc_url: str) -> None:
+def test_ledger_tables_match_their_migrations(plc_url: str) -> None:
     assert migrate.check(plc_url, "plc") == []
 
 
-def test_what_is_taken_in_can_be_read(plc_pool: Pool) -> None:
+def test_ledger_reads_accepted_operations(plc_pool: Pool) -> None:
     did, first = genesis()
-    entry = take(plc_pool, did, first)
-    assert entry == LogEntry(did, first, operation_cid(first), False, NOW)
+    assert accept_one(plc_pool, did, first) == entry(did, first, NOW)
     update = create_update(first, SERVER, handle="bob.test")
-    take(plc_pool, did, update, NOW + 5)
+    accept_one(plc_pool, did, update, NOW + 5)
     log = log_of(plc_pool, did)
     assert [e.operation for e in log] == [first, update]
     assert verify_audit_log(did, [e.to_json() for e in log]).current == log[-1]
@@ -73,106 +57,98 @@ def test_what_is_taken_in_can_be_read(plc_pool: Pool) -> None:
         assert read_log(conn, "did:plc:" + "a" * 24) == []
 
 
-def test_a_name_may_hold_any_character(plc_pool: Pool) -> None:
+def test_ledger_keeps_any_character_of_a_name(plc_pool: Pool) -> None:
     did, first = genesis()
     update = create_update(first, OWNER)
-    odd = Operation(
-        rotation_keys=update.rotation_keys,
-        verification_methods={},
-        also_known_as=("at://\0\N{GRINNING FACE}",),
-        services={},
-        prev=operation_cid(first),
-    )
-    take(plc_pool, did, first)
+    odd = replace(update, also_known_as=("at://\0\N{GRINNING FACE}",))
+    accept_one(plc_pool, did, first)
     odd = sign_operation(odd, OWNER)
-    take(plc_pool, did, odd, NOW + 1)
+    accept_one(plc_pool, did, odd, NOW + 1)
     assert log_of(plc_pool, did)[-1].operation == odd
 
 
-def test_a_recovery_undoes_and_shows(plc_pool: Pool) -> None:
+def test_ledger_nullifies_operations_undone_by_a_recovery(plc_pool: Pool) -> None:
     did, first = genesis()
-    take(plc_pool, did, first)
+    accept_one(plc_pool, did, first)
     stolen = create_update(first, SERVER, handle="thief.test")
-    take(plc_pool, did, stolen, NOW + 1)
+    accept_one(plc_pool, did, stolen, NOW + 1)
     grave = create_tombstone(stolen, SERVER)
-    take(plc_pool, did, grave, NOW + 2)
+    accept_one(plc_pool, did, grave, NOW + 2)
     with pytest.raises(OutrankedError):
-        take(plc_pool, did, create_update(first, SERVER), NOW + 3)
+        accept_one(plc_pool, did, create_update(first, SERVER), NOW + 3)
     rescue = create_update(first, OWNER, handle="back.test")
-    take(plc_pool, did, rescue, NOW + 72 * HOUR_MS + 1)
+    accept_one(plc_pool, did, rescue, NOW + 72 * HOUR_MS + 1)
     log = log_of(plc_pool, did)
     assert [e.nullified for e in log] == [False, True, True, False]
     verify_audit_log(did, [e.to_json() for e in log])
-    assert [e.operation for e in log_of(plc_pool, did, nullified=False)] == [
-        first,
-        rescue,
-    ]
+    standing = log_of(plc_pool, did, nullified=False)
+    assert [e.operation for e in standing] == [first, rescue]
     with pytest.raises(MisorderedOperationError):
-        take(plc_pool, did, create_update(stolen, OWNER), NOW + 72 * HOUR_MS + 2)
+        accept_one(plc_pool, did, create_update(stolen, OWNER), NOW + 72 * HOUR_MS + 2)
 
 
-def test_a_refused_operation_leaves_nothing(plc_pool: Pool) -> None:
+def test_ledger_keeps_nothing_of_a_refused_operation(plc_pool: Pool) -> None:
     did, first = genesis()
     other, _ = genesis("other.test")
     with pytest.raises(ProtocolError):
-        take(plc_pool, other, first)
+        accept_one(plc_pool, other, first)
     assert log_of(plc_pool, other) == []
-    take(plc_pool, did, first)
+    accept_one(plc_pool, did, first)
     with pytest.raises(ProtocolError):
-        take(plc_pool, did, create_update(create_update(first, OWNER), OWNER))
+        accept_one(plc_pool, did, create_update(create_update(first, OWNER), OWNER))
     assert len(log_of(plc_pool, did)) == 1
 
 
-def test_limits_of_content_hold(plc_pool: Pool) -> None:
+def test_ledger_enforces_content_limits(plc_pool: Pool) -> None:
     did, first = genesis()
-    take(plc_pool, did, first)
+    accept_one(plc_pool, did, first)
     names = tuple(f"at://{n}.test" for n in range(11))
     wide = replace(create_update(first, SERVER), also_known_as=names)
     with pytest.raises(LimitExceededError):
-        take(plc_pool, did, sign_operation(wide, SERVER), NOW + 1)
+        accept_one(plc_pool, did, sign_operation(wide, SERVER), NOW + 1)
 
 
-def test_the_last_operation_may_be_sent_again(plc_pool: Pool) -> None:
+def test_ledger_accepts_the_last_operation_again(plc_pool: Pool) -> None:
     did, first = genesis()
-    entry = take(plc_pool, did, first)
-    assert take(plc_pool, did, first, NOW + 9) == entry
+    accepted = accept_one(plc_pool, did, first)
+    assert accept_one(plc_pool, did, first, NOW + 9) == accepted
     update = create_update(first, SERVER)
-    take(plc_pool, did, update, NOW + 10)
+    accept_one(plc_pool, did, update, NOW + 10)
     with pytest.raises(MisorderedOperationError):
-        take(plc_pool, did, first, NOW + 11)
+        accept_one(plc_pool, did, first, NOW + 11)
     assert len(log_of(plc_pool, did)) == 2
 
 
-def test_times_rise_whatever_the_clock_does(plc_pool: Pool) -> None:
+def test_ledger_times_rise_when_the_clock_is_set_back(plc_pool: Pool) -> None:
     did, last = genesis()
-    take(plc_pool, did, last)
+    accept_one(plc_pool, did, last)
     for now in (NOW, NOW - HOUR_MS, NOW + 1, NOW + 50):
         last = create_update(last, SERVER)
-        take(plc_pool, did, last, now)
+        accept_one(plc_pool, did, last, now)
     times = [entry.created_ms - NOW for entry in log_of(plc_pool, did)]
     assert times == [0, 1, 2, 3, 50]
 
 
-def test_quota_and_its_exception(plc_pool: Pool) -> None:
+def test_ledger_quota_exempts_recoveries(plc_pool: Pool) -> None:
     did, first = genesis()
-    take(plc_pool, did, first)
+    accept_one(plc_pool, did, first)
     last = first
     for number in range(1, 10):
         last = create_update(last, SERVER)
-        take(plc_pool, did, last, NOW + number)
+        accept_one(plc_pool, did, last, NOW + number)
     with pytest.raises(QuotaExceededError):
-        take(plc_pool, did, create_update(last, SERVER), NOW + 10)
-    # Another account is not affected, and the owner may still undo it all.
-    take(plc_pool, *genesis("other.test"))
+        accept_one(plc_pool, did, create_update(last, SERVER), NOW + 10)
+    # Other accounts and recoveries are not affected.
+    accept_one(plc_pool, *genesis("other.test"))
     rescue = create_update(first, OWNER)
-    take(plc_pool, did, rescue, NOW + 11)
-    take(plc_pool, did, create_update(rescue, SERVER), NOW + 12)
+    accept_one(plc_pool, did, rescue, NOW + 11)
+    accept_one(plc_pool, did, create_update(rescue, SERVER), NOW + 12)
 
 
-def test_of_two_at_once_one_wins(plc_pool: Pool) -> None:
+def test_ledger_accepts_one_of_concurrent_operations(plc_pool: Pool) -> None:
     for round_ in range(5):
-        did, first = genesis(f"a{round_}.test")
-        take(plc_pool, did, first)
+        did, first = genesis(round_)
+        accept_one(plc_pool, did, first)
         rivals = [create_update(first, SERVER, handle=f"r{n}.test") for n in range(6)]
         together = threading.Barrier(len(rivals))
 
@@ -181,7 +157,7 @@ def test_of_two_at_once_one_wins(plc_pool: Pool) -> None:
         ) -> bool:
             together.wait()
             try:
-                take(plc_pool, did, rival, NOW + 1)
+                accept_one(plc_pool, did, rival, NOW + 1)
             except ProtocolError:
                 return False
             return True
@@ -194,15 +170,17 @@ def test_of_two_at_once_one_wins(plc_pool: Pool) -> None:
         assert log[1].operation == rivals[outcomes.index(True)]
 
 
-def test_two_first_operations_at_once(plc_pool: Pool) -> None:
+def test_ledger_accepts_concurrent_genesis_once(plc_pool: Pool) -> None:
     did, first = genesis()
     with ThreadPoolExecutor(6) as threads:
-        entries = list(threads.map(lambda _: take(plc_pool, did, first), range(6)))
+        entries = list(
+            threads.map(lambda _: accept_one(plc_pool, did, first), range(6))
+        )
     assert len(set(e.created_ms for e in entries)) == 1
     assert len(log_of(plc_pool, did)) == 1
 
 
-def test_a_busy_did_does_not_hold_others_up(
+def test_locked_did_does_not_block_other_dids(
     plc_pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "LOCK_TIMEOUT_MS", 100)
@@ -212,14 +190,13 @@ def test_a_busy_did_does_not_hold_others_up(
             "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (ledger._DID_LOCK, did)
         )
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            take(plc_pool, did, first)
-        take(plc_pool, *genesis("other.test"))
-    take(plc_pool, did, first)
+            accept_one(plc_pool, did, first)
+        accept_one(plc_pool, *genesis("other.test"))
+    accept_one(plc_pool, did, first)
 
 
-def test_a_reader_by_number_passes_nothing_over(plc_pool: Pool) -> None:
-    """While writers race, a reader that pages by the last number it saw sees all."""
-    accounts = [genesis(f"n{number}.test") for number in range(60)]
+def test_reader_by_number_misses_nothing_while_writers_race(plc_pool: Pool) -> None:
+    accounts = [genesis(number) for number in range(60)]
     seen: list[Did] = []
     done = threading.Event()
 
@@ -242,7 +219,7 @@ def test_a_reader_by_number_passes_nothing_over(plc_pool: Pool) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     with ThreadPoolExecutor(6) as writers:
-        list(writers.map(lambda account: take(plc_pool, *account), accounts))
+        list(writers.map(lambda account: accept_one(plc_pool, *account), accounts))
     done.set()
     reader.join()
     assert sorted(seen) == sorted(did for did, _ in accounts)
@@ -250,7 +227,7 @@ def test_a_reader_by_number_passes_nothing_over(plc_pool: Pool) -> None:
 
 @pytest.fixture
 def crowded(plc_url: str) -> str:
-    """5,000 operations of one timestamp, then one later."""
+    """Return a database with 5,000 operations of one time, then a later one."""
     did, first = genesis()
     value = operation_bytes(first)
     with psycopg.connect(plc_url) as conn:
@@ -263,7 +240,7 @@ def crowded(plc_url: str) -> str:
     return plc_url
 
 
-def test_no_operation_falls_between_pages(crowded: str) -> None:
+def test_export_pages_lose_no_operation(crowded: str) -> None:
     with psycopg.connect(crowded) as conn:
         numbers: list[int] = []
         while True:
@@ -300,5 +277,5 @@ def test_no_operation_falls_between_pages(crowded: str) -> None:
         ("²", None),
     ],
 )
-def test_numbers_of_clients(text: str, number: int | None) -> None:
+def test_parse_number(text: str, number: int | None) -> None:
     assert ledger.parse_number(text) == number

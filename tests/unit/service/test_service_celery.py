@@ -1,4 +1,4 @@
-"""The Celery application on a real broker: JSON only, crash-safe, drops stale beats."""
+"""The Celery application on a real broker: JSON only, crash-safe, expiring messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def app(valkey_server: EmbeddedValkey, tmp_path: Path) -> Iterator[Celery]:
     made.close()
 
 
-def test_settings_that_a_crash_depends_on(app: Celery) -> None:
+def test_celery_settings_survive_a_crash(app: Celery) -> None:
     assert app.conf.task_acks_late
     assert app.conf.task_reject_on_worker_lost
     assert app.conf.worker_prefetch_multiplier == 1
@@ -45,7 +45,7 @@ def test_schedule_expires_with_its_interval(app: Celery) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_json_runs_and_a_planted_pickle_does_not(app: Celery) -> None:
+def test_celery_refuses_a_pickle(app: Celery) -> None:
     ran: list[object] = []
     done = threading.Event()
 

@@ -1,12 +1,11 @@
-"""Everything that the provider answers counts for its client."""
+"""Rate limits and the operator's password, on every path of the provider."""
 
 from __future__ import annotations
 
 import base64
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -38,18 +37,10 @@ def status_of(url: str, client: str, authorization: str = "") -> int:
     headers = {"X-Forwarded-For": client}
     if authorization:
         headers["Authorization"] = authorization
-    request = Request(url, headers=headers)
-    try:
-        with urlopen(request, timeout=20) as answer:
-            return int(answer.status)
-    except HTTPError as error:
-        with error:
-            return error.code
+    return httpx.get(url, headers=headers, timeout=20).status_code
 
 
-def test_every_path_is_refused_to_a_client_whose_share_is_used_up(
-    index_db: str, tmp_path: Path
-) -> None:
+def test_every_path_is_rate_limited(index_db: str, tmp_path: Path) -> None:
     config = Config.read(home=tmp_path, client_requests_per_s=0.001, client_burst=3)
     with serving_in_thread(create_app(config, index_db)) as url:
         for _ in range(3):
@@ -59,9 +50,7 @@ def test_every_path_is_refused_to_a_client_whose_share_is_used_up(
         assert status_of(f"{url}/docs", "9.9.9.8") == 200
 
 
-def test_metrics_and_details_ask_for_the_password(
-    index_db: str, tmp_path: Path
-) -> None:
+def test_operator_routes_require_the_password(index_db: str, tmp_path: Path) -> None:
     config = Config.read(home=tmp_path, admin_password="s:ecret")
     app = create_app(config, index_db, operator_routes=[metrics_route(REGISTRY)])
     with serving_in_thread(app) as url:

@@ -1,4 +1,4 @@
-"""Bodies and pages of the provider with what nobody should send: never a crash."""
+"""Invalid bodies and parameters at the provider: refused, never a crash."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ def call(url: str, method: str, path: str, body: bytes = b"") -> tuple[int, byte
         connection.close()
 
 
-def test_odd_body_is_a_400(url: str) -> None:
+def test_invalid_body_is_a_400(url: str) -> None:
     for body in BODIES:
         status, answer = call(url, "POST", CRAWL, body)
         assert (status, b"InvalidRequest" in answer) == (400, True), (body[:60], answer)
 
 
-def test_odd_page_is_no_crash(url: str) -> None:
+def test_invalid_page_parameter_is_a_400(url: str) -> None:
     answers = {path[:60]: call(url, "GET", path)[0] for path in PAGES}
     assert {p: s for p, s in answers.items() if s not in (200, 400, 404)} == {}
     assert [answers[path[:60]] for path in PAGES[:2]] == [400, 400]

@@ -1,11 +1,11 @@
-"""The feeds of a provider whose index is empty: a PDS finds them all the same."""
+"""The provider's own feeds in an empty index."""
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from network.server.listener import serving_in_thread
 from service.provider import create_app
@@ -19,8 +19,7 @@ def test_own_feeds_are_found_in_an_empty_index(tmp_path: Path, index_db: str) ->
     with serving_in_thread(create_app(config, index_db, check_output=True)) as url:
 
         def get(path: str) -> Any:
-            with urllib.request.urlopen(url + path, timeout=30) as answer:
-                return json.load(answer)
+            return httpx.get(url + path, timeout=30).json()
 
         feeds = get("/xrpc/app.bsky.feed.describeFeedGenerator")["feeds"]
         uris = [feed["uri"] for feed in feeds]
@@ -40,5 +39,4 @@ def test_own_feeds_are_found_in_an_empty_index(tmp_path: Path, index_db: str) ->
         assert get("/.well-known/did.json")["alsoKnownAs"] == [
             "at://search.example.org"
         ]
-        with urllib.request.urlopen(f"{url}/.well-known/atproto-did") as answer:
-            assert answer.read().decode() == DID
+        assert httpx.get(f"{url}/.well-known/atproto-did").text == DID

@@ -110,7 +110,7 @@ def test_every_usual_edge_is_a_shape() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1_000])
-def test_many_at_once_are_stored_as_one_by_one(count: int) -> None:
+def test_compress_all_equals_compress(count: int) -> None:
     values = [raw for _, raw in SAMPLES[:count]]
     if values:
         # What does not get shorter is kept as it is.
@@ -184,7 +184,7 @@ def test_training_gives_a_dictionary(tmp_path: Any) -> None:
     assert DICTIONARY_PATH.stat().st_size <= MAX_DICTIONARY_BYTES
 
 
-def test_an_older_dictionary_stays_readable(
+def test_old_dictionary_is_readable(
     conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = train_dictionary((raw for _, raw in SAMPLES), 4_096)
@@ -204,7 +204,7 @@ def test_an_older_dictionary_stays_readable(
     conn.rollback()
 
 
-def test_another_dictionary_under_our_id_is_refused(
+def test_other_dictionary_with_our_id_is_refused(
     conn: Conn,
 ) -> None:
     store_dictionary(conn)

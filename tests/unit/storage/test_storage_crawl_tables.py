@@ -126,7 +126,7 @@ def test_untrusted_host_has_daily_account_limit(conn: Conn) -> None:
     assert host_budget.admit_accounts(conn, stranger, 1, **limits) == 0
 
 
-def test_listing_goes_on_where_it_stopped(conn: Conn) -> None:
+def test_listing_continues_from_cursor(conn: Conn) -> None:
     host = _host(conn)
     _host(conn, "relay.example.com", relay=True)
     [(due, cursor)] = host_listing.listings_due(conn, limit=10, older_than=3_600)
@@ -164,7 +164,7 @@ def test_status_of_hosts(conn: Conn) -> None:
     assert host_status.drop_totals(conn) == {"bad_signature": 3, "bad_frame": 1}
 
 
-def test_claims_are_fair_exclusive_and_come_back(conn: Conn, index_db: str) -> None:
+def test_claims_are_fair_and_exclusive(conn: Conn, index_db: str) -> None:
     big, small = _host(conn, "big.example.com"), _host(conn, "small.example.com")
     assert repo_rows.add_repos(conn, big, [_did(n) for n in range(50)]) == 50
     assert repo_rows.add_repos(conn, small, [_did(99), _did(99), _did(0)]) == 1
@@ -345,7 +345,7 @@ def test_move_forgets_revs_of_old_host(conn: Conn) -> None:
 
 
 @pytest.mark.parametrize("since", [None, Tid("3kaaaaaaaaa22")])
-def test_buffered_commits_come_back_as_they_were(conn: Conn, since: Tid | None) -> None:
+def test_buffered_commits_are_unchanged(conn: Conn, since: Tid | None) -> None:
     event = CommitEvent(
         did=_did(1),
         rev=Tid("3kbbbbbbbbb22"),

@@ -60,7 +60,7 @@ def test_columns_are_the_single_edges(shape: Shape, data: st.DataObject) -> None
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.nsid)
 @settings(max_examples=60)
 @given(data=st.data())
-def test_a_changed_byte_is_judged_as_alone(shape: Shape, data: st.DataObject) -> None:
+def test_changed_byte_is_read_as_alone(shape: Shape, data: st.DataObject) -> None:
     good = data.draw(edges(shape).filter(lambda value: read_edge(value) is not None))
     place = data.draw(st.integers(0, len(good) - 1))
     byte = data.draw(st.integers(0, 255))

@@ -74,7 +74,7 @@ def test_each_message_of_an_event_has_a_time(conn: Conn) -> None:
         assert event_log.find_seq(conn, time_us) == len(passed)
 
 
-def test_many_and_large_frames_come_out_as_they_went_in(conn: Conn) -> None:
+def test_many_and_large_frames_are_unchanged(conn: Conn) -> None:
     frames = [random.Random(n).randbytes(n % 900) for n in range(1, 3_000)]
     frames.append(bytes(3_000_000))
     frames.append(random.Random(0).randbytes(4_000_000))
@@ -160,7 +160,7 @@ def test_late_commit_is_not_missed(conn: Conn, index_db: str) -> None:
     assert follower.seen == [b"fast", b"slow"]
 
 
-def test_numbers_drawn_by_writers_would_lose_it(conn: Conn, index_db: str) -> None:
+def test_numbers_drawn_by_writers_lose_events(conn: Conn, index_db: str) -> None:
     follower = Follower(numbered_by_writers(conn))
     overtake(index_db, follower)
     assert len(follower.seen) == 1

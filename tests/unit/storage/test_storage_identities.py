@@ -18,9 +18,7 @@ def document(padding: int = 0, text: str = "x") -> dict[str, Any]:
     return {"id": DID, "alsoKnownAs": [text * padding]}
 
 
-def test_evict_removes_all_surplus_rows(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evict_removes_surplus(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "_LOOKUP_ROWS", 300)
     monkeypatch.setattr(tasks, "_TRIMMED_ROWS", 20)
     with pool.connection() as conn:

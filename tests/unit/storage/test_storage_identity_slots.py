@@ -114,9 +114,7 @@ def test_silent_servers_delay_only_their_jobs(pool: Pool, hosts: int) -> None:
     assert set(by_host.values()) == {4}
 
 
-def test_slow_hosts_get_half_of_the_slots(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_hosts_get_half(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity_refresh, "_AT_ONCE", 8)
     monkeypatch.setattr(identity_refresh, "_PATIENCE", 0.1)
     late = {did for host in range(1, 5) for did in put_accounts(pool, host, 15)}

@@ -123,9 +123,7 @@ def test_a_second_use_is_refused(conn: Conn) -> None:
         ("did:web:a.test#x", "1"),
     ],
 )
-def test_another_issuer_or_name_is_another_token(
-    conn: Conn, iss: str, jti: str
-) -> None:
+def test_other_issuer_is_another_token(conn: Conn, iss: str, jti: str) -> None:
     assert use_jti(conn, "did:web:a.test", "1", FAR)
     assert use_jti(conn, iss, jti, FAR)
 

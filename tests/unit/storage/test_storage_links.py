@@ -15,13 +15,13 @@ from storage.collections import (
 )
 from storage.postgres.pool import Conn
 from storage.records import backlinks
+from storage.records.addresses import Address
 from storage.records.backlinks import (
     LinkSource,
     find_followers,
     find_follows,
     find_links,
 )
-from storage.records.documents import Address
 from storage.records.links import (
     copy_links,
     delete_default_links,
@@ -81,9 +81,7 @@ def test_backlinks_newest_first(conn: Conn) -> None:
     assert find_links(conn, LIKE_SUBJECT, (9, POST, 9), limit=5) == ([], None)
 
 
-def test_backlinks_of_the_very_popular(
-    conn: Conn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_backlinks_of_popular(conn: Conn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlinks, "MAX_SORTED_LINKS", 10)
     rows = [like(actor, 9_000 - actor) for actor in range(1, 31)]
     put(conn, *rows, like(4, 1))
@@ -101,9 +99,7 @@ def test_backlinks_of_one_time_are_each_on_one_page(conn: Conn) -> None:
         assert {source.sort_at.year for source in found} == {858}
 
 
-def test_follows_and_followers_are_sorted_by_time(
-    conn: Conn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_follows_sort_by_time(conn: Conn, monkeypatch: pytest.MonkeyPatch) -> None:
     def follows(find: Any, actor: int) -> list[int]:
         found, after = [], None
         while True:

@@ -136,9 +136,7 @@ def test_long_names_are_not_kept_in_memory(pool: Pool) -> None:
     assert [len(cache._young) for cache in caches] == [1, 1]
 
 
-def test_quarantine_keeps_newest_frames(
-    conn: Conn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_quarantine_is_bounded(conn: Conn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quarantine, "KEPT", 3)
     for seq in range(10):
         quarantine.put_frame(conn, 1, seq, b"frame", "error")

@@ -8,7 +8,7 @@ import pytest
 from crawl_author import Author as StreamAuthor
 from crawl_author import Op
 
-from bench.accounts import Society
+from bench.fake_accounts import FakeAccounts
 from crawler.live.verify import (
     UNFOLLOWED,
     MissingRecordError,
@@ -677,7 +677,7 @@ def test_every_error_has_a_reason() -> None:
 
 
 def test_a_society_is_believed_and_its_mutants_are_not() -> None:
-    society = Society(6, seed=5, records=120)
+    society = FakeAccounts(6, seed=5, records=120)
     keys = society.keys
     rng = random.Random(6)
     refused = seen = 0

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from crawler.repos.repo_gatherer import RepoGatherer
 from crawler.settings import MIB
-from crawler.sink import FetchedRepo
+from indexer.repos.repo_batch import FetchedRepo
 from protocol.repo.whole_repo import RepoRecord
 from protocol.syntax.did import Did
 

@@ -232,7 +232,7 @@ def test_what_the_host_says_of_the_account_is_passed_on() -> None:
         Host(paths(10), error="MethodNotImplemented").fetch("app.a.x")
 
 
-def test_one_block_under_many_keys_is_left_to_a_whole_fetch() -> None:
+def test_block_under_many_keys_needs_whole_fetch() -> None:
     host = Host([f"app.a.x/{n:04}" for n in range(40)])
     raw = cbor.encode({"text": "x" * 500_000})
     host.records = dict.fromkeys(host.paths, raw)

@@ -26,7 +26,7 @@ from crawler.scope.estimate import (
     read_basis,
     with_added,
 )
-from crawler.scope.report import as_fields, describe
+from crawler.scope.report import as_fields, describe, explain
 from crawler.settings import CrawlSettings
 from network.errors import DidNotFoundError
 from network.http.client import Fetcher
@@ -35,7 +35,8 @@ from network.server.listener import serving_in_thread
 from protocol.identity.did_document import DidDocument, parse_did_document
 from storage.hosts.host_rows import put_host
 from storage.postgres.pool import Conn
-from storage.repos.scope_rows import Scope, ScopeKind, ScopeProgress
+from storage.repos.scope_progress import ScopeProgress
+from storage.repos.scope_rows import Scope, ScopeKind
 
 A, B = "did:plc:" + "a" * 24, "did:plc:" + "b" * 24
 BLOG = "com.example.blog.entry"
@@ -218,3 +219,10 @@ def test_documented_figures_are_those_of_the_code() -> None:
     ]
     assert f"holds {module.OWN_REPOS} repos" in text
     assert f"At most {module.MAX_PAGES} pages" in text
+
+
+def test_explain_marks_a_lower_bound() -> None:
+    counted = Counted(5, False, unanswered=("x",))
+    lines = explain(estimate(counted, Basis(), Sources()))
+    assert lines[0] == "accounts: at least 5"
+    assert lines[-1] == "not counted, no reply or no such listing: x"

@@ -65,7 +65,7 @@ def test_fresh_repo_in_several_chunks(
     assert_indexed(conn, [a])
 
 
-def test_same_repo_again_changes_nothing(conn: Conn, fetch: Fetch) -> None:
+def test_same_repo_changes_nothing(conn: Conn, fetch: Fetch) -> None:
     a = written_author()
     fetch(a)
     result = fetch(a)
@@ -149,9 +149,7 @@ def test_older_copy_is_refused(
     assert row == (a.rev, "resyncing")
 
 
-def test_dropped_records_stay_in_the_tree(
-    conn: Conn, interner: Interner, fetch: Fetch
-) -> None:
+def test_dropped_records_in_tree(conn: Conn, interner: Interner, fetch: Fetch) -> None:
     a = written_author(posts=3)
     big = b"\x45" + b"x" * 2_000_000
     a.records["bad collection/x"] = b"\xa0"
@@ -184,7 +182,7 @@ def test_dropped_records_stay_in_the_tree(
     assert_indexed(conn, [a])
 
 
-def test_counts_put_aside_in_a_long_import(
+def test_long_import_piles_counts(
     conn: Conn, interner: Interner, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = checkout_module.StatsPile

@@ -185,7 +185,7 @@ def test_failure_anywhere_leaves_the_old_state(
     assert_indexed(conn, [a])
 
 
-def test_one_import_of_a_repo_at_a_time(
+def test_one_import_at_a_time(
     conn: Conn, index_db: str, interner: Interner, fetch: Fetch
 ) -> None:
     a, b = written_author(), written_author(1)
@@ -210,7 +210,7 @@ def test_deleted_account_is_not_brought_back(
         fetch(a)
 
 
-def test_too_many_commits_meanwhile_mean_another_fetch(
+def test_buffer_overflow_repeats_fetch(
     conn: Conn,
     interner: Interner,
     apply: Apply,

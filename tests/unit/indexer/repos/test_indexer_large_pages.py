@@ -47,7 +47,7 @@ def clear(conn: Conn, interner: Interner, someone: Author) -> int:
 
 
 @pytest.mark.parametrize("remove", [prune, clear])
-def test_large_records_are_taken_away_a_few_at_a_time(
+def test_large_records_are_removed_in_pieces(
     conn: Conn,
     interner: Interner,
     large: Author,

@@ -59,18 +59,14 @@ def held(conn: Conn) -> dict[str, datetime]:
     return {f"{n}/{text or tid_from_int(rkey)}": time for n, rkey, text, time in rows}
 
 
-def test_edges_are_sorted_by_the_earlier_of_created_and_indexed(
-    conn: Conn, apply: Any
-) -> None:
+def test_edges_sort_by_earlier_of_created_and_indexed(conn: Conn, apply: Any) -> None:
     a, b = author(0), author(1)
     writes, expected = writes_of_every_time(b)
     apply(a.commit(writes))
     assert held(conn) == expected
 
 
-def test_edges_of_a_fetched_repo_have_the_same_times(
-    conn: Conn, interner: Interner
-) -> None:
+def test_fetched_edges_have_the_same_times(conn: Conn, interner: Interner) -> None:
     a, b = author(0), author(1)
     writes, expected = writes_of_every_time(b)
     a.commit(writes)
@@ -80,9 +76,7 @@ def test_edges_of_a_fetched_repo_have_the_same_times(
     assert held(conn) == expected
 
 
-def test_an_edge_that_stays_keeps_its_time(
-    conn: Conn, apply: Any, interner: Interner
-) -> None:
+def test_kept_edge_keeps_its_time(conn: Conn, apply: Any, interner: Interner) -> None:
     a, b = author(0), author(1)
     writes, expected = writes_of_every_time(b)
     apply(a.commit(writes))

@@ -66,9 +66,7 @@ def many_links(count: int) -> bytes:
     ids=["lists", "maps", "nested", "nested maps", "like a like", "links", "few links"],
 )
 @pytest.mark.parametrize("live", [False, True])
-def test_batch_memory_is_bounded(
-    nsid: str, value: bytes, total: int, live: bool
-) -> None:
+def test_memory_is_bounded(nsid: str, value: bytes, total: int, live: bool) -> None:
     count = total // len(value)
     collection, cid = COLLECTION_IDS[nsid], cid_for(value)
     records = [RepoRecord(nsid, f"k{n}", cid, value) for n in range(count)]

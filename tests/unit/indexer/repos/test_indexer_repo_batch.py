@@ -23,11 +23,10 @@ from indexer_world import (
     repost,
 )
 
-from crawler.sink import FetchedRepo
 from indexer.apply import apply_batch
 from indexer.repos import repo_batch
 from indexer.repos.checkout import Checkout
-from indexer.repos.repo_batch import BatchChangedError, import_fresh
+from indexer.repos.repo_batch import BatchChangedError, FetchedRepo, import_fresh
 from protocol.data import cbor
 from protocol.events.event import AccountEvent
 from protocol.syntax import Tid
@@ -66,7 +65,7 @@ def some_authors() -> list[Author]:
     return authors
 
 
-def test_a_batch_is_what_checkouts_are(conn: Conn, interner: Interner) -> None:
+def test_batch_equals_checkouts(conn: Conn, interner: Interner) -> None:
     authors = some_authors()
     claim(conn, interner, *authors)
     assert import_fresh(conn, interner, [fetched(a) for a in authors], NOW) == []
@@ -87,7 +86,7 @@ def test_record_with_size_of_an_edge(conn: Conn, interner: Interner) -> None:
     assert_indexed(conn, [one])
 
 
-def test_commits_that_came_meanwhile_follow(conn: Conn, interner: Interner) -> None:
+def test_buffered_commits_follow(conn: Conn, interner: Interner) -> None:
     authors = some_authors()
     claim(conn, interner, *authors)
     repos = [fetched(one) for one in authors]
@@ -116,7 +115,7 @@ def test_batch_leaves_repos_that_are_not_fresh(conn: Conn, interner: Interner) -
     assert state_of(conn, unclaimed) is None
 
 
-def test_an_older_rev_is_left(conn: Conn, interner: Interner) -> None:
+def test_older_rev_is_left(conn: Conn, interner: Interner) -> None:
     [one] = authors = some_authors()[:1]
     claim(conn, interner, *authors)
     conn.execute("UPDATE repo SET rev = %s", (CLOCK.next(),))
@@ -134,7 +133,7 @@ def test_an_older_rev_is_left(conn: Conn, interner: Interner) -> None:
     )
 
 
-def test_a_repo_that_changes_meanwhile_undoes_the_batch(
+def test_changed_repo_undoes_the_batch(
     conn: Conn, interner: Interner, index_db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authors = some_authors()
@@ -153,9 +152,7 @@ def test_a_repo_that_changes_meanwhile_undoes_the_batch(
     assert held_records(conn) == {}
 
 
-def test_a_sync_event_meanwhile_is_reached_later(
-    conn: Conn, interner: Interner
-) -> None:
+def test_sync_event_meanwhile_is_reached_later(conn: Conn, interner: Interner) -> None:
     [one] = authors = some_authors()[:1]
     claim(conn, interner, *authors)
     before = fetched(one)

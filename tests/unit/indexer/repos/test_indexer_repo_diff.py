@@ -99,9 +99,7 @@ def assert_stands(conn: Conn, someone: Author) -> None:
     assert state_of(conn)[3] is None
 
 
-def test_a_record_under_the_cid_of_a_blob_is_dropped(
-    conn: Conn, interner: Interner
-) -> None:
+def test_record_with_cid_of_a_blob_is_dropped(conn: Conn, interner: Interner) -> None:
     someone = written(3)
     hold(conn, interner, someone)
     before, since = blocks_of(someone), someone.rev
@@ -158,7 +156,7 @@ def test_any_changes(
     assert_stands(conn, someone)
 
 
-def test_commits_that_came_meanwhile_follow(conn: Conn, interner: Interner) -> None:
+def test_buffered_commits_follow(conn: Conn, interner: Interner) -> None:
     someone = written()
     hold(conn, interner, someone)
     before, since = blocks_of(someone), someone.rev
@@ -173,7 +171,7 @@ def test_commits_that_came_meanwhile_follow(conn: Conn, interner: Interner) -> N
     assert conn.execute("SELECT count(*) FROM resync_buffer").fetchone() == (0,)
 
 
-def test_nothing_new_settles_the_repo(conn: Conn, interner: Interner) -> None:
+def test_empty_difference_settles_the_repo(conn: Conn, interner: Interner) -> None:
     someone = written()
     hold(conn, interner, someone)
     diff = difference(someone, blocks_of(someone))
@@ -204,7 +202,7 @@ def test_mismatching_difference_changes_nothing(conn: Conn, interner: Interner) 
     assert state_of(conn)[:2] == ("resyncing", since)
 
 
-def test_only_from_where_the_repo_stands(conn: Conn, interner: Interner) -> None:
+def test_difference_needs_the_stored_rev(conn: Conn, interner: Interner) -> None:
     someone = written()
     hold(conn, interner, someone)
     before, since = blocks_of(someone), someone.rev
@@ -219,7 +217,7 @@ def test_only_from_where_the_repo_stands(conn: Conn, interner: Interner) -> None
         apply_diff(conn, interner, someone.did, 1, since, diff, NOW)
 
 
-def test_a_difference_must_be_signed_by_its_account() -> None:
+def test_difference_needs_signature_of_account() -> None:
     someone = written(3)
     commit = cid_for(someone.signed)
     car = car_header(commit) + car_block(commit, someone.signed)
@@ -228,7 +226,7 @@ def test_a_difference_must_be_signed_by_its_account() -> None:
         read_diff(car, someone.did, other, NOW_US)  # type: ignore[arg-type]
 
 
-def test_a_difference_of_the_future_is_refused() -> None:
+def test_difference_of_the_future_is_refused() -> None:
     someone = written(3)
     commit = cid_for(someone.signed)
     car = car_header(commit) + car_block(commit, someone.signed)
@@ -239,7 +237,7 @@ def test_a_difference_of_the_future_is_refused() -> None:
         read_diff(car, someone.did, KEY.public, now - MAX_REV_AHEAD_US - 1)  # type: ignore[arg-type]
 
 
-def test_one_block_under_many_keys_is_left_to_a_whole_fetch(
+def test_block_under_many_keys_needs_whole_fetch(
     conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("indexer.repos.repo_diff.MAX_CHANGED_BYTES", 100_000)

@@ -39,11 +39,10 @@ from indexer_world import (
 )
 
 from audit.repo_audit import rebuild_root, recount_stats
-from crawler.sink import FetchedRepo
 from indexer.apply import apply_batch
 from indexer.repos import staged_repo
 from indexer.repos.checkout import Checkout, CheckoutBusyError, StaleCheckoutError
-from indexer.repos.repo_batch import BatchChangedError, import_fresh
+from indexer.repos.repo_batch import BatchChangedError, FetchedRepo, import_fresh
 from indexer.repos.repo_diff import DiffMismatchError, apply_diff
 from protocol.data.cid import cid_for
 from protocol.events.event import AccountEvent, CommitEvent
@@ -351,7 +350,7 @@ def machine(
     conn.rollback()
 
 
-def test_every_order_ends_at_what_was_written(machine: type[RepoMachine]) -> None:
+def test_every_order_ends_as_written(machine: type[RepoMachine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -374,11 +373,11 @@ def miss_a_delete(machine: RepoMachine) -> None:
     machine.teardown()
 
 
-def test_a_fetch_makes_up_for_a_missed_delete(machine: type[RepoMachine]) -> None:
+def test_fetch_repairs_missed_delete(machine: type[RepoMachine]) -> None:
     miss_a_delete(machine())
 
 
-def test_the_machine_notices_forgotten_deletes(
+def test_machine_detects_forgotten_deletes(
     machine: type[RepoMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Plant a fault: a fetch adds and changes, and deletes nothing."""

@@ -33,11 +33,10 @@ from audit.repo_audit import (
     describe_fault,
     recount_stats,
 )
-from crawler.sink import FetchedRepo
 from indexer.batch import BatchResult
 from indexer.repos.checkout import Checkout
 from indexer.repos.export import open_export
-from indexer.repos.repo_batch import import_fresh
+from indexer.repos.repo_batch import FetchedRepo, import_fresh
 from indexer.repos.repo_diff import DiffMismatchError, apply_diff
 from protocol.data.cid import cid_for
 from protocol.errors import MissingBlockError
@@ -47,9 +46,7 @@ from storage.records.record_codec import compress
 from storage.repos.resync_buffer import put_commits
 
 
-def test_a_fetch_holds_the_chosen_collections_and_says_so(
-    conn: Conn, interner: Interner
-) -> None:
+def test_fetch_keeps_the_chosen_collections(conn: Conn, interner: Interner) -> None:
     choose(conn, NOTE, PROFILE)
     a = written()
     assert fetch(conn, interner, a).synchronized
@@ -59,9 +56,7 @@ def test_a_fetch_holds_the_chosen_collections_and_says_so(
     assert recount_stats(conn).ok
 
 
-def test_live_commits_verify_whole_and_are_kept_in_part(
-    conn: Conn, interner: Interner, apply: Any
-) -> None:
+def test_live_commits_keep_a_part(conn: Conn, interner: Interner, apply: Any) -> None:
     choose(conn, NOTE)
     a = written()
     fetch(conn, interner, a)
@@ -90,7 +85,7 @@ def test_live_commits_verify_whole_and_are_kept_in_part(
     assert held(conn, a) == of(a, NOTE)
 
 
-def test_the_first_commit_of_all_is_kept_in_part(conn: Conn, apply: Any) -> None:
+def test_first_commit_keeps_a_part(conn: Conn, apply: Any) -> None:
     choose(conn, NOTE)
     a = author(1)
     first = a.commit(
@@ -102,7 +97,7 @@ def test_the_first_commit_of_all_is_kept_in_part(conn: Conn, apply: Any) -> None
     assert keeps_of(conn, a) == {NOTE}
 
 
-def test_commits_that_waited_for_the_fetch_are_kept_in_part(
+def test_buffered_commits_keep_a_part(
     conn: Conn, interner: Interner, apply: Any
 ) -> None:
     wanted = choose(conn, NOTE)
@@ -121,7 +116,7 @@ def test_commits_that_waited_for_the_fetch_are_kept_in_part(
     assert repo_row(conn, a.did)[1] == a.rev
 
 
-def test_small_repos_go_in_together_in_part(conn: Conn, interner: Interner) -> None:
+def test_batch_of_small_repos_keeps_a_part(conn: Conn, interner: Interner) -> None:
     number = choose(conn, NOTE)
     authors = [written(n) for n in (1, 3)]
     with conn.transaction():
@@ -147,9 +142,7 @@ def test_small_repos_go_in_together_in_part(conn: Conn, interner: Interner) -> N
         assert keeps_of(conn, a) == {NOTE}
 
 
-def test_a_partial_repo_is_not_brought_forward_by_a_difference(
-    conn: Conn, interner: Interner
-) -> None:
+def test_partial_repo_refuses_a_difference(conn: Conn, interner: Interner) -> None:
     choose(conn, NOTE)
     a = written()
     fetch(conn, interner, a)
@@ -160,9 +153,7 @@ def test_a_partial_repo_is_not_brought_forward_by_a_difference(
         apply_diff(conn, interner, a.did, 1, a.rev, None, NOW)  # type: ignore[arg-type]
 
 
-def test_a_partial_repo_is_never_given_as_a_whole_one(
-    conn: Conn, interner: Interner
-) -> None:
+def test_partial_repo_is_not_exported(conn: Conn, interner: Interner) -> None:
     choose(conn, NOTE)
     a = author(2)
     a.commit({f"{NOTE}/a": {"$type": NOTE}})
@@ -204,9 +195,7 @@ WRONGS = {
 
 
 @pytest.mark.parametrize("name", WRONGS)
-def test_the_host_s_nodes_tell_a_wrong_row(
-    conn: Conn, interner: Interner, name: str
-) -> None:
+def test_host_nodes_show_a_wrong_row(conn: Conn, interner: Interner, name: str) -> None:
     choose(conn, NOTE, POST)
     a = written()
     fetch(conn, interner, a)
@@ -221,9 +210,7 @@ def test_the_host_s_nodes_tell_a_wrong_row(
     assert compare_parts(conn, a.did, a.rev, right) is False
 
 
-def test_a_record_that_should_not_be_here_is_found_without_a_host(
-    conn: Conn, interner: Interner
-) -> None:
+def test_record_outside_selection_is_a_fault(conn: Conn, interner: Interner) -> None:
     choose(conn, NOTE)
     a = written()
     fetch(conn, interner, a)

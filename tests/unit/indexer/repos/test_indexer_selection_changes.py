@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -40,7 +39,6 @@ from indexer.repos.checkout import Checkout
 from indexer.repos.selected import keep_wanted
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
-from storage.records.stats import StatsChange
 from storage.repos.scope_progress import load_progress
 from storage.repos.scope_rows import ScopeKind, UnkeptError, load_scope, set_scope
 from storage.repos.selections import next_comparison, note_compared, wanted_selection
@@ -74,7 +72,7 @@ def test_fetch_for_older_scope_is_repeated(conn: Conn, interner: Interner) -> No
     assert held(conn, a) == of(a, POST)
 
 
-def test_wider_is_fetched_narrower_is_pruned(conn: Conn, interner: Interner) -> None:
+def test_wider_is_fetched_and_narrower_pruned(conn: Conn, interner: Interner) -> None:
     authors = [written(n) for n in (1, 3, 5)]
     for a in authors:
         fetch(conn, interner, a)
@@ -106,7 +104,7 @@ def test_wider_is_fetched_narrower_is_pruned(conn: Conn, interner: Interner) -> 
         assert next_comparison(conn, 10) is None
 
 
-def test_a_pruning_that_is_killed_goes_on(
+def test_interrupted_pruning_continues(
     conn: Conn, interner: Interner, apply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = written()
@@ -133,28 +131,7 @@ def test_a_pruning_that_is_killed_goes_on(
     assert recount_stats(conn).ok
 
 
-def test_large_records_are_pruned_a_few_at_a_time(
-    conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    a = written()
-    fetch(conn, interner, a)
-    choose(conn, NOTE)
-    monkeypatch.setattr("storage.records.record_rows.PAGE_BYTES", 300)
-    real, sizes = selected.apply_changes, []
-
-    def watched(c: Conn, i: Interner, changes: Any, now: datetime) -> StatsChange:
-        sizes.append(sum(len(change.old) for change in changes))
-        return real(c, i, changes, now)
-
-    monkeypatch.setattr(selected, "apply_changes", watched)
-    compare_all(conn, interner)
-    assert held(conn, a) == of(a, NOTE)
-    assert sum(sizes) > 1_500
-    assert max(sizes) < 700
-    assert recount_stats(conn).ok
-
-
-def test_a_scope_set_anew_begins_anew(conn: Conn, interner: Interner) -> None:
+def test_new_scope_restarts_comparison(conn: Conn, interner: Interner) -> None:
     for n in (1, 3, 5):
         fetch(conn, interner, written(n))
     choose(conn, NOTE)

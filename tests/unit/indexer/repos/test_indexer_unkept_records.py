@@ -24,11 +24,10 @@ from indexer_world import (
 )
 
 from audit.repo_audit import rebuild_root, recount_stats
-from crawler.sink import FetchedRepo
 from indexer.apply import apply_batch
 from indexer.repos import checkout as checkout_module
 from indexer.repos.checkout import Checkout
-from indexer.repos.repo_batch import import_fresh
+from indexer.repos.repo_batch import FetchedRepo, import_fresh
 from indexer.repos.repo_diff import apply_diff
 from protocol.data import cbor
 from protocol.data.cid import cid_for
@@ -121,9 +120,7 @@ def assert_stands(conn: Conn, someone: Author, unkept: dict[str, bytes]) -> None
 
 
 @pytest.mark.parametrize("way", [fetch_small, fetch_whole, fetch_changes])
-def test_they_are_dropped_and_come_back(
-    conn: Conn, interner: Interner, way: Way
-) -> None:
+def test_dropped_records_return(conn: Conn, interner: Interner, way: Way) -> None:
     someone = author(0)
     liked = f"{POST}/{CLOCK.next()}"
     someone.commit({liked: post("liked")})
@@ -146,9 +143,7 @@ def test_they_are_dropped_and_come_back(
     assert_stands(conn, someone, unkept)
 
 
-def test_live_commits_go_on_from_what_was_dropped(
-    conn: Conn, interner: Interner
-) -> None:
+def test_live_commits_follow_dropped_records(conn: Conn, interner: Interner) -> None:
     someone = author(0)
     path, other = f"{POST}/{CLOCK.next()}", f"{POST}/{CLOCK.next()}"
     someone.commit({path: b"\x82\x01\x02", other: b"\xa1aa"})
@@ -160,7 +155,7 @@ def test_live_commits_go_on_from_what_was_dropped(
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["fresh", "held"])
-def test_a_repo_of_nothing_else_is_refused(
+def test_repo_of_dropped_records_is_refused(
     conn: Conn, interner: Interner, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
     monkeypatch.setattr(checkout_module, "MAX_DROPPED_RECORDS", 10)
@@ -180,9 +175,7 @@ def test_a_repo_of_nothing_else_is_refused(
     assert held_records(conn) == stood
 
 
-def test_a_dropped_record_that_is_deleted_and_made_anew_in_one_batch_is_kept(
-    conn: Conn, interner: Interner
-) -> None:
+def test_dropped_record_recreated_is_kept(conn: Conn, interner: Interner) -> None:
     someone = author(0)
     path = f"{POST}/{CLOCK.next()}"
     dropped = someone.commit({}, {path: cid_for(b"\x80")})

@@ -80,14 +80,12 @@ def lead_to_the_same_choice(conn: Conn, pool: Pool, seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 22])
-def test_all_ways_lead_to_the_same_rows(conn: Conn, pool: Pool, seed: int) -> None:
+def test_all_ways_give_the_same_rows(conn: Conn, pool: Pool, seed: int) -> None:
     lead_to_the_same_rows(conn, pool, seed)
 
 
 @pytest.mark.slow
-def test_all_ways_lead_to_the_same_rows_of_chosen_collections(
-    conn: Conn, pool: Pool
-) -> None:
+def test_all_ways_give_the_same_partial_repos(conn: Conn, pool: Pool) -> None:
     lead_to_the_same_choice(conn, pool, 1)
 
 
@@ -98,7 +96,7 @@ def test_many_histories(conn: Conn, pool: Pool, seed: int) -> None:
     lead_to_the_same_choice(conn, pool, seed)
 
 
-def test_the_comparison_notices_one_row_too_many(conn: Conn, pool: Pool) -> None:
+def test_comparison_detects_surplus_row(conn: Conn, pool: Pool) -> None:
     history = History(2)
     held = []
     for _, way, world in worlds(

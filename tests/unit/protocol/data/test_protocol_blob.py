@@ -5,12 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocol.data.blob import blob_cid
-from protocol.data.cid import (
-    Cid,
-    cid_for,
-    cid_to_text,
-    raw_cid_for,
-)
+from protocol.data.cid import Cid, cid_for, cid_to_text, raw_cid_for
 
 PICTURE = raw_cid_for(b"picture")
 

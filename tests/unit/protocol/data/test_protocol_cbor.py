@@ -1,4 +1,4 @@
-"""Canonical CBOR: one encoding for each value, and no other."""
+"""Canonical CBOR: one encoding for each value."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DECODERS: list[Callable[[bytes], Any]] = [
     cbor_strict.decode,
 ]
 
-# (name, bytes in hex): not one of them is the encoding of a value.
+# (name, bytes in hex) that no decoder accepts.
 WRONG = [
     ("empty", ""),
     ("int of 0 in two bytes", "1800"),
@@ -151,17 +151,18 @@ EXAMPLES: list[tuple[Any, str]] = [
     "encoded", [case[1] for case in WRONG], ids=[case[0] for case in WRONG]
 )
 @pytest.mark.parametrize("decode", DECODERS, ids=lambda decode: decode.__name__)
-def test_no_other_form_is_taken(decode: Callable[[bytes], Any], encoded: str) -> None:
+def test_decoders_refuse_other_encodings(
+    decode: Callable[[bytes], Any], encoded: str
+) -> None:
     raw = bytes.fromhex(encoded)
     with pytest.raises((InvalidEncodingError, LimitExceededError)):
         decode(raw)
-    # Nor inside of something that is right.
     with pytest.raises((InvalidEncodingError, LimitExceededError)):
         decode(b"\xa2\x61a\x00\x61b" + raw)
 
 
 @pytest.mark.parametrize(("value", "encoded"), EXAMPLES)
-def test_examples(value: Any, encoded: str) -> None:
+def test_encode_and_decode_examples(value: Any, encoded: str) -> None:
     raw = bytes.fromhex(encoded)
     assert cbor.encode(value) == raw
     assert cbor.decode(raw) == value
@@ -169,19 +170,15 @@ def test_examples(value: Any, encoded: str) -> None:
     cbor.check(raw)
 
 
-def test_types_come_back_exactly() -> None:
+def test_decode_keeps_types() -> None:
     value = [True, 1, False, 0]
-    assert [type(item) for item in cbor.decode(cbor.encode(value))] == [
-        bool,
-        int,
-        bool,
-        int,
-    ]
+    types = [type(item) for item in cbor.decode(cbor.encode(value))]
+    assert types == [bool, int, bool, int]
     assert cbor.encode((1, 2)) == cbor.encode([1, 2])
 
 
 @pytest.mark.parametrize("raw", ODD_LINKS, ids=range(len(ODD_LINKS)))
-def test_links_of_other_forms_are_kept(raw: bytes) -> None:
+def test_decode_keeps_links_of_other_forms(raw: bytes) -> None:
     for value in (Cid(raw), {"x": [Cid(raw)]}, {"x": Cid(raw), "y": raw}):
         encoded = cbor.encode(value)
         assert cbor.decode(encoded) == value
@@ -189,32 +186,26 @@ def test_links_of_other_forms_are_kept(raw: bytes) -> None:
     assert cbor.decode_fast(cbor.encode({"x": Cid(raw)})) == {"x": raw}
 
 
-def test_fast_form_has_links_as_bytes() -> None:
+def test_decode_fast_returns_links_as_bytes() -> None:
     link = cid_for(b"x")
     encoded = cbor.encode({"a": Cid(link), "b": [Cid(link), b"y"], "c": {"d": None}})
-    assert cbor.decode_fast(encoded) == {
-        "a": link,
-        "b": [link, b"y"],
-        "c": {"d": None},
-    }
+    expected = {"a": link, "b": [link, b"y"], "c": {"d": None}}
+    assert cbor.decode_fast(encoded) == expected
 
 
 def test_bytes_that_read_as_a_link_stay_bytes() -> None:
-    """The library would write each of these as a link, and so change its type."""
+    """libipld encodes each of these as a link."""
     for raw in (cid_for(b"x"), raw_cid_for(b"x"), *ODD_LINKS):
         value = {"a": raw, "b": Cid(raw), "c": [raw, {"d": raw}]}
         encoded = cbor.encode(value)
         assert cbor.decode(encoded) == value
-        assert cbor.decode_fast(encoded) == {
-            "a": raw,
-            "b": raw,
-            "c": [raw, {"d": raw}],
-        }
+        fast = {"a": raw, "b": raw, "c": [raw, {"d": raw}]}
+        assert cbor.decode_fast(encoded) == fast
         assert cbor.encode(cbor.decode(encoded)) == encoded
 
 
-def test_random_64_bytes_survive() -> None:
-    """One in a thousand such strings, the size of a signature, reads as a link."""
+def test_decode_keeps_random_64_bytes() -> None:
+    """One in a thousand strings of this size reads as a link."""
     for number in range(5_000):
         sig = sha256(b"%d" % number).digest() * 2
         encoded = cbor.encode({"sig": sig})
@@ -225,24 +216,15 @@ def test_random_64_bytes_survive() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        1.5,
-        1.0,
-        float("nan"),
-        2**63,
-        -(2**63) - 1,
-        "\ud800",
-        {"\udfff": 1},
-        {1: 2},
-        {None: 2},
-        {"a": {1}},
+        *(1.5, 1.0, float("nan"), 2**63, -(2**63) - 1),
+        *("\ud800", {"\udfff": 1}, {1: 2}, {None: 2}, {"a": {1}}, bytearray(b"a")),
         pytest.param(object(), id="object"),
-        bytearray(b"a"),
         Cid(b""),
         Cid(cid_for(b"") + b"x"),
     ],
     ids=repr,
 )
-def test_values_without_an_encoding(value: Any) -> None:
+def test_encode_refuses_other_values(value: Any) -> None:
     with pytest.raises(InvalidEncodingError):
         cbor.encode(value)
     with pytest.raises(InvalidEncodingError):
@@ -255,7 +237,7 @@ def nest(levels: int, head: bytes = b"\x81", core: bytes = b"\x00") -> bytes:
 
 @pytest.mark.parametrize("head", [b"\x81", b"\xa1\x61a"])
 @pytest.mark.parametrize("decode", DECODERS, ids=lambda decode: decode.__name__)
-def test_depth(decode: Callable[..., Any], head: bytes) -> None:
+def test_decoders_limit_depth(decode: Callable[..., Any], head: bytes) -> None:
     decode(nest(32, head))
     for levels in (33, 500, 1_500):
         with pytest.raises(LimitExceededError):
@@ -268,7 +250,7 @@ def test_depth(decode: Callable[..., Any], head: bytes) -> None:
     decode(nest(31, head, b"\x80"))
 
 
-def test_depth_of_what_is_encoded() -> None:
+def test_encode_limits_depth() -> None:
     value: Any = 0
     for _ in range(64):
         value = [value]
@@ -287,15 +269,15 @@ def test_depth_of_what_is_encoded() -> None:
         (b"\xd8\x2a" * 2_500_000, 0.05),
         (b"\x9a\x00\x01\x00\x00" + b"\x80" * 40 + b"\x81" * 4_999_000, 0.05),
         (b"\x9a\x00\x4c\x4b\x40" + b"\xa0" * 4_999_995, 0.05),
-        # Every item up to the bound is looked at before this one is refused.
+        # Every item up to the bound is scanned.
         ((b"\x99\xff\xff" + b"\xa0" * 0xFFFE) * 70, 0.25),
     ],
     ids=["arrays", "maps", "pairs", "tags", "late", "wide", "wide and deep"],
 )
-def test_bombs_are_refused_fast_and_small(
+def test_decoders_refuse_bombs_in_little_time_and_memory(
     decode: Callable[[bytes], Any], bomb: bytes, seconds: float
 ) -> None:
-    # The tracer slows every allocation down, so time and memory take two runs.
+    # Time and memory take two runs, since tracing slows down.
     started = time.process_time()
     with pytest.raises(ProtocolError):
         decode(bomb)
@@ -310,7 +292,7 @@ def test_bombs_are_refused_fast_and_small(
     assert peak < 20_000_000
 
 
-def test_lengths_that_lie_take_no_memory() -> None:
+def test_false_lengths_take_no_memory() -> None:
     tracemalloc.start()
     try:
         for major in (0x40, 0x60, 0x80, 0xA0):
@@ -323,8 +305,8 @@ def test_lengths_that_lie_take_no_memory() -> None:
         tracemalloc.stop()
 
 
-def test_a_raised_recursion_limit_is_no_way_to_the_end_of_the_stack() -> None:
-    """libipld recurses as deep as the interpreter lets it, then the process dies."""
+def test_raised_recursion_limit_does_not_overflow_the_stack() -> None:
+    """libipld recurses up to the interpreter's limit, then the process dies."""
     program = """
 import sys
 from protocol.data import cbor
@@ -345,7 +327,7 @@ for size in (1_000, 4_096, 4_097, 8_192, 8_193, 16_384, 16_385, 200_000):
     assert done.returncode == 0
 
 
-def test_size_of_containers_and_keys() -> None:
+def test_decoders_limit_containers_and_keys() -> None:
     most = [0] * 131_072
     assert cbor.decode(cbor.encode(most)) == most
     too_many = cbor.encode([*most, 0])
@@ -359,14 +341,14 @@ def test_size_of_containers_and_keys() -> None:
                 decode(raw)
 
 
-def test_number_of_all_items() -> None:
+def test_decode_limits_all_items() -> None:
     rows = [[0] * 65_000 for _ in range(4)]
     cbor.check(cbor.encode(rows))
     with pytest.raises(LimitExceededError):
         cbor.check(cbor.encode([*rows, [0] * 65_000]))
 
 
-def test_large_records_with_every_kind_of_value() -> None:
+def test_decode_of_large_records() -> None:
     value = {
         "text": "ünïcode" * 2_000,
         "links": [Cid(cid_for(b"%d" % n)) for n in range(50)],
@@ -378,7 +360,7 @@ def test_large_records_with_every_kind_of_value() -> None:
     assert cbor.decode(raw) == value == cbor_strict.decode(raw)
 
 
-def test_scan_finds_the_end_of_an_item() -> None:
+def test_scan_returns_the_end_of_an_item() -> None:
     for value, encoded in EXAMPLES:
         raw = bytes.fromhex(encoded)
         assert scan(raw + b"\x00" * 9, max_depth=4) == len(raw), value
@@ -388,7 +370,7 @@ def test_scan_finds_the_end_of_an_item() -> None:
                 scan(raw[:-1], max_depth=4)
 
 
-def test_scan_counts() -> None:
+def test_scan_limits_items_and_depth() -> None:
     raw = cbor.encode({"a": [1, 2], "b": {}})
     assert scan(raw, max_depth=2, max_items=9) == len(raw)
     with pytest.raises(LimitExceededError):

@@ -1,4 +1,4 @@
-"""Content identifiers: 36 bytes, their text, and the odd forms inside records."""
+"""Content identifiers, their text, and links of other forms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BLESSED = b"\x01\x71\x12\x20" + DIGEST
 TEXT = "bafyreidzzqxyytsl7lwzqbjcl6kolkwgqp2zqf2bqynvijewbfyfgxf5dq"
 
 
-def test_cids_of_blocks_and_blobs() -> None:
+def test_cid_of_blocks_and_blobs() -> None:
     assert cid_for(b"a block") == BLESSED
     assert raw_cid_for(b"a block") == b"\x01\x55\x12\x20" + DIGEST
     assert is_cid(BLESSED)
@@ -34,21 +34,20 @@ def test_cids_of_blocks_and_blobs() -> None:
     assert not is_cid(BLESSED + b"x")
 
 
-def test_text_of_the_empty_map() -> None:
-    # The best known CID of all: the empty map.
+def test_cid_text_of_the_empty_map() -> None:
     assert cid_to_text(cid_for(b"\xa0")) == (
         "bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua"
     )
 
 
-def test_text_and_back() -> None:
+def test_cid_text_round_trip() -> None:
     text = cid_to_text(BLESSED)
     assert len(text) == 59
     assert cid_from_text(text) == BLESSED
     assert str(Cid(BLESSED)) == text
 
 
-def test_text_of_version_0_is_base58() -> None:
+def test_cid_text_of_version_0_is_base58() -> None:
     raw = b"\x12\x20" + sha256(b"").digest()
     assert str(Cid(raw)) == "QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n"
 
@@ -63,7 +62,7 @@ def test_text_of_version_0_is_base58() -> None:
         cid_to_text(BLESSED) + "a",
         cid_to_text(BLESSED) + "\n",
         "c" + cid_to_text(BLESSED)[1:],
-        # 36 bytes leave two bits of the last letter over; they have to be zero.
+        # Nonzero spare bits in the last letter.
         cid_to_text(BLESSED)[:-1] + "b",
         cid_to_text(b"\x01\x70\x12\x20" + DIGEST),
         cid_to_text(b"\x02\x71\x12\x20" + DIGEST),
@@ -72,7 +71,7 @@ def test_text_of_version_0_is_base58() -> None:
     ],
     ids=range(12),
 )
-def test_text_that_is_no_cid(wrong: str) -> None:
+def test_cid_from_text_refuses_other_text(wrong: str) -> None:
     with pytest.raises(InvalidEncodingError):
         cid_from_text(wrong)
 
@@ -105,5 +104,5 @@ def test_text_that_is_no_cid(wrong: str) -> None:
         (b"", False),
     ],
 )
-def test_links_of_any_form(raw: bytes, valid: bool) -> None:
+def test_is_link(raw: bytes, valid: bool) -> None:
     assert is_link(raw) is valid

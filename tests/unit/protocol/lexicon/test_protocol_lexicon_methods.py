@@ -1,4 +1,4 @@
-"""Methods: parameters from text, bodies in JSON form."""
+"""Methods: parameters from text, and bodies in JSON form."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from protocol.errors import InvalidRecordError
-from protocol.lexicon import Catalog, Method, MethodError
+from protocol.lexicon import Catalog, Method
+from protocol.lexicon.methods import MethodError
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+TIMELINE = "app.bsky.feed.getTimeline"
+POSTS = "app.bsky.feed.getPosts"
+PROFILE = "app.bsky.actor.getProfile"
 URI = f"at://{DID}/app.bsky.feed.post/3jzfcijpj2z2a"
 
 
@@ -43,16 +47,16 @@ def make_params(required: list[str] | None = None, **properties: Any) -> Method:
     )
 
 
-def test_methods_are_described(catalog: Catalog) -> None:
-    timeline = find(catalog, "app.bsky.feed.getTimeline")
+def test_catalog_describes_methods(catalog: Catalog) -> None:
+    timeline = find(catalog, TIMELINE)
     assert timeline.kind == "query"
-    assert timeline.nsid == "app.bsky.feed.getTimeline"
+    assert timeline.nsid == TIMELINE
     assert timeline.input is None
     assert timeline.output is not None
     assert timeline.output.encoding == "application/json"
     assert timeline.output.schema is not None
     assert "timeline" in timeline.description
-    assert timeline is catalog.method("app.bsky.feed.getTimeline")
+    assert timeline is catalog.method(TIMELINE)
     repo = find(catalog, "com.atproto.sync.getRepo")
     assert MethodError("RepoTakendown", "") in repo.errors
     assert repo.output is not None
@@ -76,7 +80,7 @@ def test_methods_are_described(catalog: Catalog) -> None:
         ("app.bsky.feed.searchPosts", "until"),
     ],
 )
-def test_an_empty_position_counts_as_absent(
+def test_empty_position_parameter_counts_as_absent(
     catalog: Catalog, nsid: str, name: str
 ) -> None:
     method = find(catalog, nsid)
@@ -87,7 +91,7 @@ def test_an_empty_position_counts_as_absent(
     assert name not in given
 
 
-def test_what_is_no_method(catalog: Catalog) -> None:
+def test_catalog_returns_none_for_other_names(catalog: Catalog) -> None:
     for nsid in ("app.bsky.feed.post", "app.bsky.feed.defs", "x.y.z", ""):
         assert catalog.method(nsid) is None
     methods = catalog.methods()
@@ -96,13 +100,13 @@ def test_what_is_no_method(catalog: Catalog) -> None:
     assert "app.bsky.feed.post" not in methods
 
 
-def test_parameters_and_defaults(catalog: Catalog) -> None:
-    timeline = find(catalog, "app.bsky.feed.getTimeline")
+def test_decode_params_fills_in_defaults(catalog: Catalog) -> None:
+    timeline = find(catalog, TIMELINE)
     assert timeline.decode_params([]) == {"limit": 50}
     assert timeline.decode_params(
         [("limit", "100"), ("cursor", ""), ("utm_source", "x"), ("utm_source", "y")]
     ) == {"limit": 100}
-    posts = find(catalog, "app.bsky.feed.getPosts")
+    posts = find(catalog, POSTS)
     assert posts.decode_params([("uris", URI)]) == {"uris": [URI]}
     assert posts.decode_params([("uris", URI), ("uris", URI)]) == {"uris": [URI, URI]}
     assert (
@@ -114,38 +118,20 @@ def test_parameters_and_defaults(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("nsid", "pairs", "path", "reason"),
     [
-        ("app.bsky.feed.getTimeline", [("limit", "x")], "limit", "is no integer"),
-        ("app.bsky.feed.getTimeline", [("limit", "")], "limit", "is no integer"),
-        ("app.bsky.feed.getTimeline", [("limit", "1.0")], "limit", "is no integer"),
-        ("app.bsky.feed.getTimeline", [("limit", "１")], "limit", "is no integer"),
-        ("app.bsky.feed.getTimeline", [("limit", "+1")], "limit", "is no integer"),
-        ("app.bsky.feed.getTimeline", [("limit", "1\n")], "limit", "is no integer"),
-        (
-            "app.bsky.feed.getTimeline",
-            [("limit", "9" * 5_000)],
-            "limit",
-            "is no integer",
+        *(
+            (TIMELINE, [("limit", text)], "limit", "is not an integer")
+            for text in ("x", "", "1.0", "１", "+1", "1\n", "9" * 5_000)
         ),
-        ("app.bsky.feed.getTimeline", [("limit", "0")], "limit", "is below 1"),
-        ("app.bsky.feed.getTimeline", [("limit", "101")], "limit", "is above 100"),
-        (
-            "app.bsky.feed.getTimeline",
-            [("limit", "1"), ("limit", "2")],
-            "limit",
-            "is given more than once",
-        ),
-        ("app.bsky.feed.getPosts", [], "uris", "is missing"),
-        ("app.bsky.feed.getPosts", [("uris", "x")], "uris[0]", "is no at-uri"),
-        (
-            "app.bsky.feed.getPosts",
-            [("uris", URI)] * 26,
-            "uris",
-            "has more than 25 items",
-        ),
-        ("app.bsky.actor.getProfile", [("actor", "x")], "actor", "is no at-identifier"),
+        (TIMELINE, [("limit", "0")], "limit", "is below 1"),
+        (TIMELINE, [("limit", "101")], "limit", "is above 100"),
+        (TIMELINE, [("limit", "1"), ("limit", "2")], "limit", "is repeated"),
+        (POSTS, [], "uris", "is missing"),
+        (POSTS, [("uris", "x")], "uris[0]", "is not a valid at-uri"),
+        (POSTS, [("uris", URI)] * 26, "uris", "has more than 25 items"),
+        (PROFILE, [("actor", "x")], "actor", "is not a valid at-identifier"),
     ],
 )
-def test_parameters_that_do_not_fit(
+def test_decode_params_refuses_invalid_values(
     catalog: Catalog, nsid: str, pairs: list[tuple[str, str]], path: str, reason: str
 ) -> None:
     with pytest.raises(InvalidRecordError) as caught:
@@ -153,7 +139,7 @@ def test_parameters_that_do_not_fit(
     assert (caught.value.path, caught.value.reason) == (path, reason)
 
 
-def test_parameters_of_every_type() -> None:
+def test_decode_params_of_every_type() -> None:
     method = make_params(
         ["s"],
         s={"type": "string", "maxLength": 3},
@@ -163,24 +149,11 @@ def test_parameters_of_every_type() -> None:
         words={"type": "array", "items": {"type": "string"}},
     )
     assert method.decode_params([("s", "é")]) == {"s": "é", "b": False}
-    assert method.decode_params(
-        [
-            ("ints", "1"),
-            ("s", "abc"),
-            ("ints", "-2"),
-            ("b", "true"),
-            ("flags", "true"),
-            ("flags", "false"),
-            ("words", ""),
-        ]
-    ) == {
-        "s": "abc",
-        "b": True,
-        "ints": [1, -2],
-        "flags": [True, False],
-        "words": [""],
-    }
-    for pairs, path in (
+    pairs = [("ints", "1"), ("s", "abc"), ("ints", "-2"), ("b", "true")]
+    pairs += [("flags", "true"), ("flags", "false"), ("words", "")]
+    values = {"s": "abc", "b": True, "ints": [1, -2], "flags": [True, False]}
+    assert method.decode_params(pairs) == values | {"words": [""]}
+    for wrong, path in (
         ([], "s"),
         ([("s", "abcd")], "s"),
         ([("s", "a"), ("b", "yes")], "b"),
@@ -191,11 +164,11 @@ def test_parameters_of_every_type() -> None:
         ([("s", "a")] + [("flags", "true")] * 3, "flags"),
     ):
         with pytest.raises(InvalidRecordError) as caught:
-            method.decode_params(pairs)
+            method.decode_params(wrong)
         assert caught.value.path == path
 
 
-def test_inputs(catalog: Catalog) -> None:
+def test_check_input(catalog: Catalog) -> None:
     method = find(catalog, "com.atproto.repo.createRecord")
     body = {"repo": DID, "collection": "app.bsky.feed.post", "record": {"a": 1}}
     method.check_input(body)
@@ -216,7 +189,7 @@ def test_inputs(catalog: Catalog) -> None:
         assert caught.value.path == path
 
 
-def test_bodies_that_are_not_there_or_not_json(catalog: Catalog) -> None:
+def test_check_of_absent_or_other_bodies(catalog: Catalog) -> None:
     upload = find(catalog, "com.atproto.repo.uploadBlob")
     upload.check_input(None)
     upload.check_input(b"bytes")
@@ -230,7 +203,7 @@ def test_bodies_that_are_not_there_or_not_json(catalog: Catalog) -> None:
         delete.check_output({})
 
 
-def test_outputs(catalog: Catalog) -> None:
+def test_check_output(catalog: Catalog) -> None:
     method = find(catalog, "com.atproto.repo.getRecord")
     method.check_output({"uri": URI, "value": {"$type": "a.b.c"}})
     for wrong in (None, {"uri": URI}, {"uri": "x", "value": {}}):
@@ -260,7 +233,7 @@ def thread(levels: int) -> dict[str, Any]:
     return {"thread": view}
 
 
-def test_deep_threads(catalog: Catalog) -> None:
+def test_check_output_of_deep_threads(catalog: Catalog) -> None:
     method = find(catalog, "app.bsky.feed.getPostThread")
     method.check_output(thread(75))
     wrong = thread(75)

@@ -1,4 +1,4 @@
-"""Records against their lexicons: each type, each bound, each way to fail."""
+"""Records against their lexicons."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from typing import Any
 
 import pytest
 
-from protocol.data.cid import (
-    Cid,
-    cid_for,
-    cid_to_text,
-    raw_cid_for,
-)
+from protocol.data.cid import Cid, cid_for, cid_to_text, raw_cid_for
 from protocol.data.graphemes import count_graphemes, cut_text
 from protocol.errors import InvalidLexiconError, InvalidRecordError
 from protocol.lexicon import Catalog
@@ -31,7 +26,7 @@ BLOB = {
     "size": 7,
 }
 OLD_BLOB = {"cid": cid_to_text(raw_cid_for(b"x")), "mimeType": "image/png"}
-# A family of four people: one grapheme, seven code points, 25 bytes.
+# One grapheme, seven code points, 25 bytes.
 FAMILY = "👨‍👩‍👧‍👦"
 
 
@@ -166,7 +161,7 @@ FIELDS: list[tuple[dict[str, Any], list[Any], list[Any]]] = [
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=range(len(FIELDS)))
-def test_fields(field: tuple[dict[str, Any], list[Any], list[Any]]) -> None:
+def test_field_types(field: tuple[dict[str, Any], list[Any], list[Any]]) -> None:
     schema, right, wrong = field
     catalog = compile_field(schema)
     for value in right:
@@ -175,15 +170,10 @@ def test_fields(field: tuple[dict[str, Any], list[Any], list[Any]]) -> None:
         assert not accepts(catalog, value), value
 
 
-def test_blobs_that_others_published() -> None:
+def test_lenient_validation_of_blobs() -> None:
     catalog = compile_field({"type": "blob", "accept": ["image/*"], "maxSize": 7})
-    for value in (
-        BLOB,
-        OLD_BLOB,
-        {**BLOB, "size": 8},
-        {**BLOB, "size": -1},
-        {**BLOB, "mimeType": "text/html"},
-    ):
+    changes = ({"size": 8}, {"size": -1}, {"mimeType": "text/html"})
+    for value in (BLOB, OLD_BLOB, *({**BLOB, **change} for change in changes)):
         assert accepts(catalog, value, lenient=True)
     for wrong in (
         {**BLOB, "mimeType": ""},
@@ -203,7 +193,7 @@ OBJECT = {"type": "object", "properties": {"n": {"type": "integer"}}}
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_unions(closed: bool) -> None:
+def test_union_fields(closed: bool) -> None:
     catalog = compile_field(
         {"type": "union", "refs": ["#main", "a.b.c#o", "#tok"], "closed": closed},
         o=OBJECT,
@@ -216,14 +206,14 @@ def test_unions(closed: bool) -> None:
         inner = {"$type": "a.b.c#o"}
         assert accepts(catalog, {"$type": name, "x": inner})
         assert not accepts(catalog, {"$type": name})
-    # A type that is none of the union's own is not checked, or not allowed.
+    # Types outside the union are unchecked, or refused if it is closed.
     assert accepts(catalog, {"$type": "a.b.c#other", "n": "1"}) is not closed
     assert accepts(catalog, {"$type": "x.y.z"}) is not closed
     for wrong in ({}, {"$type": None}, {"$type": ""}, {"$type": 5}, [], "a.b.c#tok"):
         assert not accepts(catalog, wrong)
 
 
-def test_references_to_every_named_type() -> None:
+def test_reference_to_every_named_type() -> None:
     cases: list[tuple[dict[str, Any], Any, Any]] = [
         ({"type": "token"}, "a.b.c#y", "a.b.c#z"),
         ({"type": "string", "maxLength": 1}, "a", "ab"),
@@ -241,11 +231,11 @@ def test_references_to_every_named_type() -> None:
 @pytest.mark.parametrize(
     ("fields", "path", "reason"),
     [
-        ({"text": None}, "text", "is no string"),
+        ({"text": None}, "text", "is not a string"),
         ({"text": "a" * 301}, "text", "is longer than 300 graphemes"),
         ({"text": "é" * 1_501}, "text", "is longer than 3000 bytes"),
-        ({"createdAt": "yesterday"}, "createdAt", "is no datetime"),
-        ({"langs": ["en", "??"]}, "langs[1]", "is no language"),
+        ({"createdAt": "yesterday"}, "createdAt", "is not a valid datetime"),
+        ({"langs": ["en", "??"]}, "langs[1]", "is not a valid language"),
         ({"langs": ["en"] * 4}, "langs", "has more than 3 items"),
         ({"reply": {}}, "reply.root", "is missing"),
         (
@@ -261,13 +251,13 @@ def test_references_to_every_named_type() -> None:
                 }
             },
             "embed.images[1].alt",
-            "is no string",
+            "is not a string",
         ),
         ({"$type": "app.bsky.feed.like"}, "$type", "is not app.bsky.feed.post"),
         ({"$type": None}, "$type", "is not app.bsky.feed.post"),
     ],
 )
-def test_faults_say_where_and_why(
+def test_validation_error_has_path_and_reason(
     catalog: Catalog, fields: dict[str, Any], path: str, reason: str
 ) -> None:
     with pytest.raises(InvalidRecordError) as caught:
@@ -276,7 +266,7 @@ def test_faults_say_where_and_why(
     assert str(caught.value) == f"{path}: {reason}"
 
 
-def test_posts(catalog: Catalog) -> None:
+def test_validate_record_of_posts(catalog: Catalog) -> None:
     catalog.validate_record(POST, post())
     catalog.validate_record(POST, post(text=FAMILY * 100, unknownField=[None]))
     catalog.validate_record(POST, post(embed={"$type": "x.y.z", "a": 1}))
@@ -285,7 +275,7 @@ def test_posts(catalog: Catalog) -> None:
             catalog.validate_record(POST, value)
 
 
-def test_what_is_no_known_record(catalog: Catalog) -> None:
+def test_unknown_record_types_are_refused(catalog: Catalog) -> None:
     for nsid in ("a.b.c", "app.bsky.feed.getPosts", "app.bsky.feed.defs", ""):
         assert not catalog.has_record(nsid)
         with pytest.raises(InvalidLexiconError):
@@ -301,12 +291,11 @@ def test_every_shipped_definition_compiles(catalog: Catalog) -> None:
             if schema["type"] in ("query", "procedure", "subscription"):
                 assert catalog.method(nsid) is not None
             elif schema["type"] not in ("permission-set", "space"):
-                # Each takes something else than nothing, or the whole of it.
                 with pytest.raises(InvalidRecordError):
                     catalog.validate(f"{nsid}#{name}".removesuffix("#main"), object())
 
 
-def test_keys_of_records(catalog: Catalog) -> None:
+def test_is_key_of(catalog: Catalog) -> None:
     assert catalog.is_key_of(POST, "3jzfcijpj2z2a")
     assert not catalog.is_key_of(POST, "self")
     assert catalog.is_key_of("app.bsky.actor.profile", "self")
@@ -318,7 +307,7 @@ def test_keys_of_records(catalog: Catalog) -> None:
     assert not catalog.is_key_of("x.y.z", "any/thing")
 
 
-def test_folders_of_ones_own(tmp_path: Path) -> None:
+def test_catalog_loads_extra_folders(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "down"
     folder.mkdir(parents=True)
     document = {
@@ -336,7 +325,7 @@ def test_folders_of_ones_own(tmp_path: Path) -> None:
         Catalog.load([tmp_path])
 
 
-def test_finding_the_shipped_lexicons_imports_nothing() -> None:
+def test_catalog_does_not_import_the_shipped_package() -> None:
     program = (
         "import sys; from protocol.lexicon import Catalog; Catalog.load();"
         "sys.exit('lexrpc' in sys.modules)"
@@ -346,18 +335,18 @@ def test_finding_the_shipped_lexicons_imports_nothing() -> None:
     assert (shipped_folder() / "com" / "atproto").is_dir()
 
 
-def test_without_the_package_that_ships_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_folder_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("protocol.lexicon.catalog.find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="lexrpc"):
         shipped_folder()
 
 
-def test_graphemes_are_counted_no_further_than_needed() -> None:
+def test_count_graphemes() -> None:
     assert count_graphemes(FAMILY * 3, 10) == 3
     assert count_graphemes("a" * 1_000, 10) == 11
     assert count_graphemes("", 5) == 0
     started = time.process_time()
-    # All one cluster, which has to be read to its end.
+    # A single cluster has to be read to its end.
     assert count_graphemes("e" + "\u0301" * 1_000_000, 300) == 1
     assert time.process_time() - started < 1
 

@@ -65,7 +65,7 @@ def test_largest_json_is_unknown_where_the_lexicon_sets_no_bound(
     assert size(schema) is None
 
 
-def test_inputs_of_all_methods_are_measured() -> None:
+def test_input_sizes_of_all_methods() -> None:
     methods = [CATALOG.method(nsid) for nsid in CATALOG.methods()]
     bounds = {m.nsid: m.input.largest for m in methods if m and m.input}
     assert bounds["com.atproto.repo.applyWrites"] is None

@@ -6,12 +6,7 @@ from typing import Any
 import pytest
 
 from protocol.data import cbor
-from protocol.data.cid import (
-    BLOB_PREFIX,
-    Cid,
-    cid_for,
-    raw_cid_for,
-)
+from protocol.data.cid import BLOB_PREFIX, Cid, cid_for, raw_cid_for
 from protocol.errors import InvalidTreeError, LimitExceededError
 from protocol.limits import MAX_NODE_ENTRIES, MAX_TREE_KEY_BYTES
 from protocol.mst import (
@@ -51,13 +46,13 @@ GOOD = node(
 )
 
 
-def test_node_is_read_and_written() -> None:
+def test_node_round_trip() -> None:
     raw = cbor.encode(GOOD)
     assert parse_node(raw) == (KEYS, [A, B, C], [B, C, None, A])
     assert encode_node(KEYS, [A, B, C], [B, C, None, A]) == raw
 
 
-def test_empty_node() -> None:
+def test_parse_node_of_the_empty_tree() -> None:
     assert parse_node(EMPTY_NODE) == ([], [], [None])
     assert cid_for(encode_node([], [], [None])) == EMPTY_ROOT
     assert cbor.decode(EMPTY_NODE) == {"l": None, "e": []}
@@ -76,53 +71,53 @@ def test_every_flipped_bit_is_refused_or_another_node() -> None:
         read += 1
         assert content != parse_node(raw)
         assert encode_node(*content) == flipped
-    assert read  # most bits of a digest can be anything
+    assert read  # any digest is valid
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        pytest.param(node(entry(b"b", 0), entry(b"a", 0)), id="order"),
-        pytest.param(node(entry(b"a", 0), entry(b"a", 0)), id="same key"),
-        pytest.param(node(entry(b"a", 0), entry(b"", 1)), id="same key, cut"),
-        pytest.param(node(entry(b"ab", 0), entry(b"", 1)), id="a shorter key"),
-        pytest.param(node(entry(b"", 0)), id="empty key"),
-        pytest.param(node(entry(b"aa", 0), entry(b"ab", 0)), id="prefix too short"),
-        pytest.param(node(entry(b"aa", 0), entry(b"b", 3)), id="prefix too long"),
-        pytest.param(node(entry(b"aa", 0), entry(b"b", -1)), id="prefix negative"),
-        pytest.param(node(entry(b"a", 1)), id="prefix of nothing"),
-        pytest.param(node(entry(b"aa", 0), entry(b"b", True)), id="prefix bool"),
-        pytest.param(node(entry(b"aa", 0), entry(b"b", "1")), id="prefix text"),
-        pytest.param(node(entry(b"aa", 0), entry(b"b", None)), id="prefix null"),
-        pytest.param(node(entry("a", 0)), id="key text"),  # type: ignore[arg-type]
-        pytest.param(node(entry(None, 0)), id="key null"),  # type: ignore[arg-type]
-        pytest.param(node(entry(b"a", 0, None)), id="value null"),
-        pytest.param(node(entry(b"a", 0, "x")), id="value text"),
-        pytest.param(node(entry(b"a", 0, [A])), id="value list"),
-        pytest.param(node(entry(b"a", 0, A, 5)), id="link number"),
-        pytest.param(node(entry(b"a", 0, A, raw_cid_for(b""))), id="link to a blob"),
-        pytest.param(node(entry(b"a", 0), left=raw_cid_for(b"")), id="left to a blob"),
-        pytest.param(node(entry(b"a", 0), left=False), id="left false"),
-        pytest.param(node(entry(b"a", 0), left="x"), id="left text"),
-        pytest.param(node(entry(b"a", 0), m=1), id="more fields"),
-        pytest.param(node({**entry(b"a", 0), "x": 1}), id="more fields of an entry"),
-        pytest.param({"e": []}, id="no left"),
-        pytest.param({"l": None}, id="no entries"),
-        pytest.param({"l": None, "e": None}, id="entries null"),
-        pytest.param({"l": None, "e": {}}, id="entries map"),
-        pytest.param({"l": None, "e": ""}, id="entries empty text"),
-        pytest.param({"l": None, "e": b""}, id="entries empty bytes"),
-        pytest.param({"l": None, "e": [1]}, id="entry number"),
-        pytest.param({"l": None, "e": [[]]}, id="entry list"),
-        pytest.param({"l": None, "e": "x"}, id="entries text"),
-        pytest.param([], id="list"),
-        pytest.param(None, id="null"),
-        pytest.param(7, id="number"),
-    ],
-)
-def test_node_of_the_wrong_content_is_refused(bad: Any) -> None:
+INVALID: dict[str, Any] = {
+    "order": node(entry(b"b", 0), entry(b"a", 0)),
+    "same key": node(entry(b"a", 0), entry(b"a", 0)),
+    "same key, cut": node(entry(b"a", 0), entry(b"", 1)),
+    "a shorter key": node(entry(b"ab", 0), entry(b"", 1)),
+    "empty key": node(entry(b"", 0)),
+    "prefix too short": node(entry(b"aa", 0), entry(b"ab", 0)),
+    "prefix too long": node(entry(b"aa", 0), entry(b"b", 3)),
+    "prefix negative": node(entry(b"aa", 0), entry(b"b", -1)),
+    "prefix of nothing": node(entry(b"a", 1)),
+    "prefix bool": node(entry(b"aa", 0), entry(b"b", True)),
+    "prefix text": node(entry(b"aa", 0), entry(b"b", "1")),
+    "prefix null": node(entry(b"aa", 0), entry(b"b", None)),
+    "key text": node(entry("a", 0)),  # type: ignore[arg-type]
+    "key null": node(entry(None, 0)),  # type: ignore[arg-type]
+    "value null": node(entry(b"a", 0, None)),
+    "value text": node(entry(b"a", 0, "x")),
+    "value list": node(entry(b"a", 0, [A])),
+    "link number": node(entry(b"a", 0, A, 5)),
+    "link to a blob": node(entry(b"a", 0, A, raw_cid_for(b""))),
+    "left to a blob": node(entry(b"a", 0), left=raw_cid_for(b"")),
+    "left false": node(entry(b"a", 0), left=False),
+    "left text": node(entry(b"a", 0), left="x"),
+    "more fields": node(entry(b"a", 0), m=1),
+    "more fields of an entry": node({**entry(b"a", 0), "x": 1}),
+    "no left": {"e": []},
+    "no entries": {"l": None},
+    "entries null": {"l": None, "e": None},
+    "entries map": {"l": None, "e": {}},
+    "entries empty text": {"l": None, "e": ""},
+    "entries empty bytes": {"l": None, "e": b""},
+    "entry number": {"l": None, "e": [1]},
+    "entry list": {"l": None, "e": [[]]},
+    "entries text": {"l": None, "e": "x"},
+    "list": [],
+    "null": None,
+    "number": 7,
+}
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_node_with_invalid_content_is_refused(name: str) -> None:
     with pytest.raises(InvalidTreeError):
-        parse_node(cbor.encode(bad))
+        parse_node(cbor.encode(INVALID[name]))
 
 
 def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
@@ -154,7 +149,7 @@ def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
         pytest.param(replaced(b"ae\x83", b"ae\x9f"), id="endless array"),
     ],
 )
-def test_other_bytes_of_the_same_node_are_refused(
+def test_node_in_another_encoding_is_refused(
     break_bytes: Callable[[bytes], bytes],
 ) -> None:
     with pytest.raises(InvalidTreeError):
@@ -162,7 +157,7 @@ def test_other_bytes_of_the_same_node_are_refused(
 
 
 def test_key_written_as_a_link_is_refused() -> None:
-    # libipld reads links and byte strings alike, and writes back a link.
+    # libipld decodes both as bytes, and encodes a link.
     as_link = node(entry(KEYS[0], 0))
     as_link["e"][0]["k"] = Cid(A)
     with pytest.raises(InvalidTreeError):
@@ -179,19 +174,15 @@ def test_link_to_a_record_may_be_of_another_form() -> None:
         assert encode_node([b"a", b"b"], [cid, A], [None, None, None]) == raw
 
 
-def test_keys_of_any_bytes_are_read() -> None:
-    keys = [
-        b"\x00",
-        b"\x01\x71\x12\x20" + bytes(32),
-        b"\x12\x20" + bytes(32),
-        b"\xff\x00",
-    ]
+def test_node_keys_may_hold_any_bytes() -> None:
+    cids = (b"\x01\x71\x12\x20" + bytes(32), b"\x12\x20" + bytes(32))
+    keys = [b"\x00", *cids, b"\xff\x00"]
     raw = encode_node(keys, [A] * 4, [None] * 5)
     assert parse_node(raw)[0] == keys
     cbor.check(raw)
 
 
-def test_bounds() -> None:
+def test_node_limits() -> None:
     keys = [b"%04d" % number for number in range(MAX_NODE_ENTRIES + 1)]
     links: list[bytes | None] = [None] * (len(keys) + 1)
     parse_node(encode_node(keys[:-1], [A] * len(keys[:-1]), links[:-1]))
@@ -210,15 +201,15 @@ def test_deep_nesting_is_refused() -> None:
         parse_node(b"\xa2ae" + b"\x81" * 100_000)
 
 
-def test_level_of_a_root() -> None:
+def test_node_level() -> None:
     assert node_level([], [None]) == 0
     assert node_level([b"blue"], [None, None]) == 1
     with pytest.raises(InvalidTreeError):
         node_level([], [A])
 
 
-def test_tree_that_is_too_high_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Finding keys of height 41 is beyond anybody; so the bound comes down to them.
+def test_tree_height_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Keys of height 41 cannot be found, so the limit is lowered.
     monkeypatch.setattr("protocol.mst.node.MAX_TREE_HEIGHT", 1)
     monkeypatch.setattr("protocol.mst.build.MAX_TREE_HEIGHT", 1)
     monkeypatch.setattr("protocol.mst.tree.MAX_TREE_HEIGHT", 1)
@@ -232,7 +223,7 @@ def test_tree_that_is_too_high_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         Tree({}.get).put(high, A)
 
 
-def test_place_of_a_node() -> None:
+def test_check_level() -> None:
     check_level([b"asdf"], [None, None], 0)
     check_level([b"blue"], [A, None], 1)
     check_level([], [A], 1)
@@ -249,7 +240,7 @@ def test_place_of_a_node() -> None:
             check_level(keys, links, level)
 
 
-def test_levels_agree_with_heights() -> None:
+def test_check_level_agrees_with_height() -> None:
     for number in range(20_000):
         key = b"%d" % number
         level = height(key)

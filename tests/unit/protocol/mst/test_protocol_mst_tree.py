@@ -10,23 +10,18 @@ from protocol.mst import (
     EMPTY_NODE,
     EMPTY_ROOT,
     Tree,
-    TreeOp,
     build_nodes,
     build_root,
-    diff,
     encode_node,
-    find_proven,
     height,
     parse_node,
-    prove,
-    walk,
-    walk_nodes,
 )
+from protocol.mst.ranges import read_part
 
 Items = dict[bytes, bytes]
 
 
-def made(count: int, seed: int = 1) -> Items:
+def make_items(count: int, seed: int = 1) -> Items:
     rng = random.Random(seed)
     return {
         b"c/%d" % rng.randrange(10**9): cid_for(rng.randbytes(4)) for _ in range(count)
@@ -43,16 +38,15 @@ def stored(items: Items) -> Tree:
     return Tree(blocks.get, root)
 
 
-def test_empty_tree() -> None:
+def test_tree_is_empty() -> None:
     tree = Tree({}.get)
     assert tree.root() == EMPTY_ROOT == build_root([])
     assert tree.get(b"a") is None
     assert tree.delete(b"a") is None
     assert tree.new_blocks() == tree.proof_blocks([b"a"]) == {EMPTY_ROOT: EMPTY_NODE}
-    assert list(walk({EMPTY_ROOT: EMPTY_NODE}.get, EMPTY_ROOT)) == []
 
 
-def test_put_get_delete() -> None:
+def test_tree_put_get_and_delete() -> None:
     one, two = cid_for(b"1"), cid_for(b"2")
     tree = Tree({}.get)
     assert tree.put(b"a", one) is None
@@ -64,20 +58,18 @@ def test_put_get_delete() -> None:
     assert tree.root() == EMPTY_ROOT
 
 
-def test_tree_read_from_blocks_is_the_same() -> None:
-    items = made(400)
+def test_tree_reads_its_blocks() -> None:
+    items = make_items(400)
     root, blocks = blocks_of(items)
     tree = Tree(blocks.get, root)
     assert tree.root() == root
     assert tree.new_blocks() == {}
     assert {key: tree.get(key) for key in items} == items
-    assert dict(walk(blocks.get, root)) == items
-    assert [key for key, _ in walk(blocks.get, root)] == sorted(items)
-    assert {node.cid: node.raw for node in walk_nodes(blocks.get, root)} == blocks
+    assert read_part(blocks.get, root).found == sorted(items.items())
 
 
-def test_new_blocks_complete_the_old() -> None:
-    items = made(300)
+def test_new_blocks_complete_the_stored_tree() -> None:
+    items = make_items(300)
     root, blocks = blocks_of(items)
     tree = Tree(blocks.get, root)
     rng = random.Random(2)
@@ -94,19 +86,10 @@ def test_new_blocks_complete_the_old() -> None:
         blocks |= new
         tree.settle()
         assert tree.new_blocks() == {}
-        assert dict(walk(blocks.get, tree.root())) == items
+        assert dict(read_part(blocks.get, tree.root()).found) == items
 
 
-def test_walk_from_a_key() -> None:
-    items = made(300)
-    root, blocks = blocks_of(items)
-    keys = sorted(items)
-    for start in (b"", keys[0], keys[117], keys[117] + b"0", keys[-1], b"d"):
-        found = [key for key, _ in walk(blocks.get, root, start)]
-        assert found == [key for key in keys if key >= start]
-
-
-def test_bad_keys_are_refused() -> None:
+def test_tree_refuses_keys_of_invalid_length() -> None:
     tree = Tree({}.get)
     for key in (b"", b"a" * 1025):
         with pytest.raises(LimitExceededError):
@@ -114,18 +97,17 @@ def test_bad_keys_are_refused() -> None:
     tree.put(b"a" * 1024, cid_for(b""))
 
 
-def test_missing_and_wrong_blocks_are_refused() -> None:
-    items = made(300)
+def test_tree_with_missing_or_wrong_blocks() -> None:
+    items = make_items(300)
     root, blocks = blocks_of(items)
     with pytest.raises(MissingBlockError):
         Tree({}.get, root)
     for cid in blocks:
         without = {other: raw for other, raw in blocks.items() if other != cid}
-        with pytest.raises(MissingBlockError):
-            list(walk(without.get, root))
+        assert read_part(without.get, root).missing == [cid]
         wrong = blocks | {cid: b"\xa0"}
         with pytest.raises(InvalidTreeError):
-            list(walk(wrong.get, root))
+            read_part(wrong.get, root)
 
 
 def test_build_refuses_unsorted_keys() -> None:
@@ -152,9 +134,9 @@ def test_wide_nodes_are_refused() -> None:
         tree.root()
 
 
-def test_nodes_come_behind_those_below_them() -> None:
+def test_build_nodes_yields_children_first() -> None:
     seen: set[bytes] = set()
-    items = sorted(made(500).items())
+    items = sorted(make_items(500).items())
     nodes = list(build_nodes(items))
     for node in nodes:
         children = {link for link in parse_node(node.raw)[2] if link is not None}
@@ -163,62 +145,8 @@ def test_nodes_come_behind_those_below_them() -> None:
     assert len(seen) == len(nodes)
 
 
-def test_diff_finds_every_change_and_reads_little() -> None:
-    rng = random.Random(3)
-    old = made(2_000)
-    for changes in (0, 1, 3, 40, 2_000):
-        new = dict(old)
-        for key in rng.sample(sorted(old), changes // 2):
-            del new[key]
-        for key in rng.sample(sorted(new), changes // 4):
-            new[key] = cid_for(key)
-        for _ in range(changes):
-            key = b"c/%d" % rng.randrange(10**9)
-            new[key] = cid_for(key)
-        root, blocks = blocks_of(old)
-        new_root, new_blocks = blocks_of(new)
-        both = blocks | new_blocks
-        read: list[bytes] = []
-
-        def get(cid: bytes) -> bytes | None:
-            read.append(cid)  # noqa: B023
-            return both.get(cid)  # noqa: B023
-
-        found = list(diff(get, root, new_root))
-        wanted = [
-            TreeOp(key, new.get(key), old.get(key))
-            for key in sorted(old.keys() | new.keys())
-            if old.get(key) != new.get(key)
-        ]
-        assert found == wanted
-        if changes <= 3:
-            assert len(read) < 30 * (changes + 1)
-    empty = {EMPTY_ROOT: EMPTY_NODE}
-    assert [op.key for op in diff((empty | both).get, EMPTY_ROOT, root)] == sorted(old)
-    assert [op.key for op in diff((empty | both).get, root, EMPTY_ROOT)] == sorted(old)
-
-
-def test_proofs_of_presence_and_absence() -> None:
-    items = made(400)
-    root, blocks = blocks_of(items)
-    for key in [*sorted(items)[::17], b"", b"a", b"c/5", b"z"]:
-        proof = prove(blocks.get, root, key)
-        assert next(iter(proof)) == root
-        assert len(proof) < 12
-        assert find_proven(proof, root, key) == items.get(key)
-        top = max(height(item) for item in items)
-        for depth, cid in enumerate(proof):
-            part = {other: raw for other, raw in proof.items() if other != cid}
-            # Below its level the key cannot stand, so those nodes are not needed.
-            if top - depth >= height(key):
-                with pytest.raises(MissingBlockError):
-                    find_proven(part, root, key)
-            else:
-                assert find_proven(part, root, key) is None
-
-
 def test_covering_proof_is_small_and_has_the_new_nodes() -> None:
-    items = made(3_000)
+    items = make_items(3_000)
     tree = stored(items)
     key = b"c/123456"
     tree.put(key, cid_for(key))
@@ -228,32 +156,22 @@ def test_covering_proof_is_small_and_has_the_new_nodes() -> None:
     assert next(iter(proof)) == tree.root()
 
 
-def test_subtree_out_of_bounds_is_refused() -> None:
-    # A node in the right place of the wrong neighbour, and one below an empty node.
-    low = [key for key in (b"k%d" % n for n in range(3_000)) if height(key) == 0]
-    one = [key for key in (b"k%d" % n for n in range(3_000)) if height(key) == 1]
-    two = [key for key in (b"k%d" % n for n in range(9_000)) if height(key) == 2]
+@pytest.mark.parametrize("level", [1, 2])
+def test_subtree_out_of_bounds_is_refused(level: int) -> None:
+    """A leaf with a key after its bound, below a node or below an empty node."""
+    keys = [b"k%d" % n for n in range(9_000)]
+    top = min(key for key in keys if height(key) == level)
+    wrong = max(key for key in keys if height(key) == 0 and key > top)
     cid = cid_for(b"")
-
-    def raw_node(key: bytes, *links: bytes | None) -> tuple[bytes, bytes]:
-        raw = encode_node([key], [cid], links)
-        return cid_for(raw), raw
-
-    above = max(key for key in low if key > min(one))
-    leaf = raw_node(above, None, None)
-    parent = raw_node(min(one), leaf[0], None)
-    blocks = dict([leaf, parent])
+    blocks = {}
+    link: bytes | None = None
+    for node_keys in [[wrong], *[[]] * (level - 1), [top]]:
+        links = [link, None][: len(node_keys) + 1]
+        raw = encode_node(node_keys, [cid] * len(node_keys), links)
+        link = cid_for(raw)
+        blocks[link] = raw
+    assert link is not None
     with pytest.raises(InvalidTreeError):
-        Tree(blocks.get, parent[0]).get(b"k")
+        Tree(blocks.get, link).get(b"k")
     with pytest.raises(InvalidTreeError):
-        list(walk(blocks.get, parent[0]))
-
-    above = max(key for key in low if key > min(two))
-    leaf = raw_node(above, None, None)
-    between = encode_node([], [], [leaf[0]])
-    parent = raw_node(min(two), cid_for(between), None)
-    blocks = dict([leaf, (cid_for(between), between), parent])
-    with pytest.raises(InvalidTreeError):
-        Tree(blocks.get, parent[0]).get(b"k")
-    with pytest.raises(InvalidTreeError):
-        list(walk(blocks.get, parent[0]))
+        read_part(blocks.get, link)

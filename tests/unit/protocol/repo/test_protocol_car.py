@@ -1,4 +1,4 @@
-"""CAR files: every block is what its CID says, every length what it has to be."""
+"""CAR files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,7 @@ from protocol.errors import (
     ProtocolError,
     TruncatedError,
 )
-from protocol.repo.car import (
-    Car,
-    CarReader,
-    car_block,
-    car_header,
-    read_car,
-)
+from protocol.repo.car import Car, CarReader, car_block, car_header, read_car
 
 
 def make_blocks(seed: int, count: int = 12) -> list[bytes]:
@@ -63,12 +57,12 @@ def assert_refused(raw: bytes, error: type[ProtocolError]) -> None:
         read_in_pieces(raw, 4_096)[0].close()
 
 
-def test_header_is_the_canonical_one() -> None:
+def test_car_header_is_canonical() -> None:
     root = cid_for(b"x")
     assert car_header(root) == header({"roots": [Cid(root)], "version": 1})
 
 
-def test_whole_and_in_pieces() -> None:
+def test_car_is_read_whole_and_in_pieces() -> None:
     blocks = make_blocks(1)
     raw = make_car(blocks)
     car = read_car(raw)
@@ -85,7 +79,7 @@ def test_whole_and_in_pieces() -> None:
         assert all(type(block) is bytes for block in found.values())
 
 
-def test_one_flipped_bit_in_any_block_is_refused() -> None:
+def test_car_with_a_flipped_bit_is_refused() -> None:
     flipped = 0
     for seed in range(60):
         rng = random.Random(seed)
@@ -95,7 +89,6 @@ def test_one_flipped_bit_in_any_block_is_refused() -> None:
         for block in blocks:
             start = raw.index(cid_for(block), end)
             end = start + 36 + len(block)
-            # In the CID or in the block, anywhere.
             position = rng.randrange(start, end)
             raw[position] ^= 1 << rng.randrange(8)
             assert_refused(bytes(raw), InvalidEncodingError)
@@ -105,8 +98,8 @@ def test_one_flipped_bit_in_any_block_is_refused() -> None:
     assert flipped == 720
 
 
-def test_cut_anywhere() -> None:
-    """A cut inside is an error; one between two blocks is a shorter CAR."""
+def test_truncated_car_is_refused() -> None:
+    """A cut between two blocks gives a shorter CAR, any other an error."""
     blocks = make_blocks(3, count=5)
     raw = make_car(blocks)
     borders = {len(car_header(cid_for(blocks[0])))}
@@ -127,7 +120,7 @@ def test_cut_anywhere() -> None:
                 read_car(raw[:cut])
 
 
-def test_order_repetition_and_extra_blocks_do_not_matter() -> None:
+def test_car_with_reordered_repeated_or_extra_blocks() -> None:
     blocks = make_blocks(4)
     expected = read_car(make_car(blocks)).blocks
     raw = car_header(cid_for(blocks[0]))
@@ -141,7 +134,7 @@ def test_order_repetition_and_extra_blocks_do_not_matter() -> None:
     assert empty.blocks[raw_cid_for(b"")] == b""
 
 
-def test_two_roots_of_which_the_first_counts() -> None:
+def test_car_with_two_roots() -> None:
     block = b"\xa0"
     links = [Cid(cid_for(block)), Cid(raw_cid_for(b"other"))]
     raw = header({"roots": links, "version": 1}) + car_block(cid_for(block), block)
@@ -153,42 +146,44 @@ def test_two_roots_of_which_the_first_counts() -> None:
     assert found == car.blocks
 
 
+CID = cid_for(b"\xa0")
+
+
 @pytest.mark.parametrize(
     "start",
     [
         b"",
         b"\x00",
-        header({"roots": [Cid(cid_for(b"\xa0"))], "version": 2}),
-        header({"roots": [Cid(cid_for(b"\xa0"))], "version": True}),
-        header({"roots": [Cid(cid_for(b"\xa0"))]}),
+        header({"roots": [Cid(CID)], "version": 2}),
+        header({"roots": [Cid(CID)], "version": True}),
+        header({"roots": [Cid(CID)]}),
         header({"roots": [], "version": 1}),
         header({"version": 1}),
-        header({"roots": Cid(cid_for(b"\xa0")), "version": 1}),
-        header({"roots": [cid_for(b"\xa0")], "version": 1}),
+        header({"roots": Cid(CID), "version": 1}),
+        header({"roots": [CID], "version": 1}),
         header({"roots": [Cid(raw_cid_for(b"\xa0"))], "version": 1}),
         header({"roots": [Cid(b"\x01\x71\x00\x00")], "version": 1}),
-        header({"roots": [Cid(cid_for(b"\xa0")), "x"], "version": 1}),
+        header({"roots": [Cid(CID), "x"], "version": 1}),
         header([1]),
         header(None),
         b"\x05hello",
         car_header(raw_cid_for(b"\xa0")),
         bytes.fromhex("0aa16776657273696f6e02"),
     ],
-    ids=range(17),
 )
-def test_headers_that_are_none(start: bytes) -> None:
-    assert_refused(start + car_block(cid_for(b"\xa0"), b"\xa0"), InvalidEncodingError)
+def test_car_with_an_invalid_header_is_refused(start: bytes) -> None:
+    assert_refused(start + car_block(CID, b"\xa0"), InvalidEncodingError)
 
 
-def test_too_many_roots() -> None:
+def test_car_with_too_many_roots_is_refused() -> None:
     roots = [Cid(cid_for(b"%d" % n)) for n in range(65)]
     raw = cbor.encode({"roots": roots, "version": 1})
     size = bytes([len(raw) & 0x7F | 0x80, len(raw) >> 7])
     assert_refused(size + raw, LimitExceededError)
 
 
-def test_a_root_that_is_not_there() -> None:
-    raw = car_header(cid_for(b"x")) + car_block(cid_for(b"\xa0"), b"\xa0")
+def test_car_without_its_root_is_refused() -> None:
+    raw = car_header(cid_for(b"x")) + car_block(CID, b"\xa0")
     with pytest.raises(MissingBlockError):
         read_car(raw)
     with pytest.raises(MissingBlockError):
@@ -200,13 +195,13 @@ def test_a_root_that_is_not_there() -> None:
     [
         (b"\x00", InvalidEncodingError),
         (b"\x01\x01", InvalidEncodingError),
-        (b"\x23" + cid_for(b"\xa0")[:35], InvalidEncodingError),
+        (b"\x23" + CID[:35], InvalidEncodingError),
         # A CID whose last byte, 85, is also the length of what follows.
         (b"\x23" + cid_for(b"") + cid_for(b"x" * 49) + b"x" * 49, InvalidEncodingError),
         # 37 bytes, the length written in two.
-        (b"\xa5\x00" + cid_for(b"\xa0") + b"\xa0", InvalidEncodingError),
-        (b"\xa5\x80\x00" + cid_for(b"\xa0") + b"\xa0", InvalidEncodingError),
-        (b"\xa5" + b"\x80" * 8 + b"\x00" + cid_for(b"\xa0"), InvalidEncodingError),
+        (b"\xa5\x00" + CID + b"\xa0", InvalidEncodingError),
+        (b"\xa5\x80\x00" + CID + b"\xa0", InvalidEncodingError),
+        (b"\xa5" + b"\x80" * 8 + b"\x00" + CID, InvalidEncodingError),
         (b"\x80" * 10 + b"\x01", InvalidEncodingError),
         (b"\xff" * 40, InvalidEncodingError),
         (b"\xff" * 9 + b"\x01", LimitExceededError),
@@ -220,18 +215,19 @@ def test_a_root_that_is_not_there() -> None:
         ),
         (b"\xff", TruncatedError),
         (b"\x25", TruncatedError),
-        (b"\x25" + cid_for(b"\xa0"), TruncatedError),
-        (b"\xac\x02" + cid_for(b"\xa0"), TruncatedError),
+        (b"\x25" + CID, TruncatedError),
+        (b"\xac\x02" + CID, TruncatedError),
     ],
-    ids=range(18),
 )
-def test_sections_that_are_none(section: bytes, error: type[ProtocolError]) -> None:
-    raw = car_header(cid_for(b"\xa0")) + car_block(cid_for(b"\xa0"), b"\xa0")
+def test_car_with_an_invalid_section_is_refused(
+    section: bytes, error: type[ProtocolError]
+) -> None:
+    raw = car_header(CID) + car_block(CID, b"\xa0")
     read_car(raw)
     assert_refused(raw + section, error)
 
 
-def test_largest_block() -> None:
+def test_car_limits_blocks() -> None:
     block = b"b" * 2_097_152
     raw = car_header(cid_for(block)) + car_block(cid_for(block), block)
     assert read_car(raw).blocks == {cid_for(block): block}
@@ -241,11 +237,11 @@ def test_largest_block() -> None:
     assert_refused(raw, LimitExceededError)
 
 
-def test_largest_header() -> None:
+def test_car_limits_its_header() -> None:
     assert_refused(b"\x81\x80\x04" + bytes(65_537), LimitExceededError)
 
 
-def test_reader_before_its_header() -> None:
+def test_car_reader_before_its_header() -> None:
     reader = CarReader()
     assert reader.roots == ()
     with pytest.raises(TruncatedError):
@@ -255,7 +251,7 @@ def test_reader_before_its_header() -> None:
     assert reader.feed(b"") == []
 
 
-def test_reader_holds_one_block_and_no_more() -> None:
+def test_car_reader_holds_one_block() -> None:
     blocks = [b"%04d" % n + bytes(1_000_000) for n in range(8)]
     raw = make_car(blocks)
     reader = CarReader()
@@ -269,14 +265,14 @@ def test_reader_holds_one_block_and_no_more() -> None:
         tracemalloc.stop()
     reader.close()
     assert count == 8
-    # One section in pieces, joined, and the block cut out of it.
+    # One section in pieces, the joined section, and its block.
     assert peak < 4 * 1_000_000
 
 
-def test_a_large_block_in_tiny_pieces_is_joined_once() -> None:
+def test_car_reader_joins_a_large_block_once() -> None:
     block = bytes(2_000_000)
     raw = car_header(cid_for(block)) + car_block(cid_for(block), block)
     started = time.process_time()
     assert read_in_pieces(raw, 16)[1] == {cid_for(block): block}
-    # Joining what has come so far each time would move 120 GB.
+    # Joining all pieces each time would copy 120 GB.
     assert time.process_time() - started < 1

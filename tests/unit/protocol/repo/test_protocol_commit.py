@@ -30,7 +30,6 @@ OLDER = cid_for(b"older")
 
 
 def fields() -> dict[str, Any]:
-    """A commit's unsigned fields."""
     return {"did": PLC, "version": 3, "data": Cid(ROOT), "rev": REV, "prev": None}
 
 
@@ -126,7 +125,7 @@ def test_signature_of_the_wrong_form_is_refused(sig: Any) -> None:
 @pytest.mark.parametrize(
     "raw", [b"", b"\xf6", b"\x80", b"\xa0", b"\xa1", b"\xff", cbor.encode("commit")]
 )
-def test_bytes_that_are_no_commit_are_refused(raw: bytes) -> None:
+def test_parse_commit_refuses_other_bytes(raw: bytes) -> None:
     with pytest.raises(InvalidEncodingError):
         parse_commit(raw)
 
@@ -141,8 +140,8 @@ def test_every_flipped_bit_is_refused(unsigned: dict[str, Any]) -> None:
             verify_commit_signature(bytes(flipped), KEY.public)
 
 
-def test_plain_and_general_reading_agree() -> None:
-    # A did:plc without prev is read by its layout; everything else field by field.
+def test_parse_commit_agrees_with_its_fast_path() -> None:
+    # A did:plc without prev is matched as a whole, anything else read by field.
     rng = random.Random(1)
     for _ in range(50):
         data = cid_for(rng.randbytes(8))
@@ -156,10 +155,9 @@ def test_plain_and_general_reading_agree() -> None:
         )
 
 
-def test_head_of_a_repo_is_not_of_the_future() -> None:
+def test_open_head_refuses_revisions_from_the_future() -> None:
     raw, now = sign(fields()), tid_time_us(REV)
     assert open_head(raw, PLC, KEY.public, now).rev == REV
-    # The moment of grace, to the microsecond.
     assert open_head(raw, PLC, KEY.public, now - MAX_REV_AHEAD_US).rev == REV
     with pytest.raises(LimitExceededError):
         open_head(raw, PLC, KEY.public, now - MAX_REV_AHEAD_US - 1)

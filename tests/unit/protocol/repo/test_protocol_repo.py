@@ -1,3 +1,5 @@
+"""Whole repos: reading and export."""
+
 from __future__ import annotations
 
 import random
@@ -24,12 +26,8 @@ from protocol.limits import MAX_REV_AHEAD_US
 from protocol.mst import build_nodes, build_root, height
 from protocol.repo.car import car_block, car_header, read_car
 from protocol.repo.commit import sign_commit
-from protocol.repo.whole_repo import (
-    RepoHead,
-    RepoReader,
-    RepoRecord,
-    export_repo,
-)
+from protocol.repo.repo_export import export_repo
+from protocol.repo.whole_repo import RepoHead, RepoReader, RepoRecord
 from protocol.syntax import Did, Tid, tid_time_us
 
 KEY = PrivateKey("k256", b"\x06" * 32)
@@ -45,7 +43,7 @@ def item(path: str, text: str = "") -> Item:
 
 
 def items_of(count: int, *, texts: int = 10**9) -> list[Item]:
-    """Records of a repo; with few `texts`, many of them are the same bytes."""
+    """Return records of a repo; with few `texts`, many have the same bytes."""
     rng = random.Random(count)
     paths = {f"test.app.note/{rng.randrange(10**12):012}" for _ in range(count)}
     return [item(path, f"text {rng.randrange(texts)}") for path in sorted(paths)]
@@ -76,6 +74,12 @@ def blocks_of(car: bytes) -> list[tuple[bytes, bytes]]:
     return list(read_car(car).blocks.items())
 
 
+def deduplicated(items: Sequence[Item]) -> bytes:
+    """Return the export with each block once, at the place of its first key."""
+    car = export(items)
+    return car_of(blocks_of(car), read_car(car).root)
+
+
 def car_of(blocks: Iterable[tuple[bytes, bytes]], root: bytes) -> bytes:
     return car_header(root) + b"".join(car_block(*block) for block in blocks)
 
@@ -92,7 +96,7 @@ def test_repo_is_read_as_it_was_exported(count: int, piece: int) -> None:
     assert (head.records, head.unused_bytes) == (len(items), 0)
 
 
-def test_export_is_in_pre_order_and_the_reader_holds_nothing() -> None:
+def test_export_is_in_pre_order() -> None:
     items = items_of(3_000)
     signed = sign(items)
     car = b"".join(export_repo(signed, lambda: items))
@@ -105,22 +109,15 @@ def test_export_is_in_pre_order_and_the_reader_holds_nothing() -> None:
         most = max(most, len(reader._wanted))
     assert keys == sorted(keys)
     assert most < 300
-    nodes = {node.cid for node in build_nodes((key, cid) for key, cid, _ in items)}
-    assert [cid for cid, _ in blocks_of(car)][:2] == [
-        cid_for(signed),
-        max(
-            build_nodes((key, cid) for key, cid, _ in items),
-            key=lambda node: node.level,
-        ).cid,
-    ]
-    assert {cid for cid, _ in blocks_of(car)} == nodes | {cid_for(signed)} | {
-        cid for _, cid, _ in items
-    }
+    nodes = [node.cid for node in build_nodes((key, cid) for key, cid, _ in items)]
+    cids = [cid for cid, _ in blocks_of(car)]
+    assert cids[:2] == [cid_for(signed), nodes[-1]]
+    assert set(cids) == {cid_for(signed), *nodes, *(cid for _, cid, _ in items)}
 
 
 @pytest.mark.parametrize("order", ["backwards", "shuffled", "nodes last", "by size"])
 @pytest.mark.parametrize("texts", [7, 10**9])
-def test_order_of_blocks_does_not_matter(order: str, texts: int) -> None:
+def test_reader_accepts_any_order_of_blocks(order: str, texts: int) -> None:
     items = items_of(700, texts=texts)
     car = export(items)
     root = read_car(car).root
@@ -138,28 +135,23 @@ def test_order_of_blocks_does_not_matter(order: str, texts: int) -> None:
     assert head.unused_bytes == 0
 
 
-def test_one_block_may_stand_under_many_keys_far_apart() -> None:
+def test_reader_finds_a_block_under_many_keys() -> None:
     items = items_of(2_000, texts=3)
-    car = export(items)
-    root = read_car(car).root
-    # Each block once: at the place of the first key that has it.
-    once = blocks_of(car)
     assert len({cid for _, cid, _ in items}) == 3
-    assert read(car_of(once, root))[0] == items
+    assert read(deduplicated(items))[0] == items
 
 
 def big_items(count: int) -> list[Item]:
-    """Records of 20 kB, the first of which comes again at the very end."""
+    """Return records of 20 kB, with the first repeated at the end."""
     filler = "x" * 20_000
     items = [item(f"test.app.note/{n:05}", f"{n} {filler}") for n in range(count)]
     again = (b"test.app.note/99999", items[0][1], items[0][2])
     return [*items, again]
 
 
-def test_record_needed_again_after_long_comes_from_the_spill() -> None:
+def test_reader_takes_old_records_from_the_spill() -> None:
     items = big_items(600)
-    car = export(items)
-    once = car_of(blocks_of(car), read_car(car).root)
+    once = deduplicated(items)
     with pytest.raises(MissingBlockError):
         read(once, 65_536)
     spill: dict[bytes, bytes] = {}
@@ -169,10 +161,10 @@ def test_record_needed_again_after_long_comes_from_the_spill() -> None:
 
 
 @pytest.mark.parametrize("spill", [None, {}], ids=["memory", "spill"])
-def test_a_record_twice_in_one_node_behind_much(
+def test_reader_finds_a_record_twice_in_a_late_node(
     spill: dict[bytes, bytes] | None,
 ) -> None:
-    # All records come before their only node, and more of them than are remembered.
+    # All records precede their only node, more than are kept for reuse.
     paths = [path for n in range(100) if not height((path := f"a.b.c/{n:03}").encode())]
     items = [item(path, f"{path} {'x' * 40_000}") for path in paths[:30]]
     same = item(paths[30])
@@ -186,8 +178,7 @@ def test_a_record_twice_in_one_node_behind_much(
 
 
 @pytest.mark.parametrize("place", ["after", "before"])
-def test_a_record_may_have_the_bytes_of_a_node(place: str) -> None:
-    """The CAR carries the block once; the second try, which spills, finds it again."""
+def test_reader_finds_a_record_with_the_bytes_of_a_node(place: str) -> None:
     items = items_of(200)
     nodes = {node.cid: node.raw for node in build_nodes((k, c) for k, c, _ in items)}
     key = b"z.far/a" if place == "after" else b"a.far/a"
@@ -196,15 +187,13 @@ def test_a_record_may_have_the_bytes_of_a_node(place: str) -> None:
         again = {node.cid for node in build_nodes((k, c) for k, c, _ in both)}
         if cid not in again:
             continue
-        car = export(both)
-        once = car_of(blocks_of(car), read_car(car).root)
         reader = RepoReader(KEY.public, DID, NOW_US, {})
-        assert read(once, 4_096, reader)[0] == both
+        assert read(deduplicated(both), 4_096, reader)[0] == both
         return
     raise AssertionError("no node stayed as it was")
 
 
-def test_memory_for_blocks_out_of_order_is_bounded() -> None:
+def test_reader_limits_memory_for_unordered_blocks() -> None:
     items = big_items(50)
     car = export(items)
     backwards = car_of(reversed(blocks_of(car)), read_car(car).root)
@@ -215,13 +204,15 @@ def test_memory_for_blocks_out_of_order_is_bounded() -> None:
     assert read(backwards, 65_536, reader)[0] == items
 
 
-def test_far_too_many_open_links_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_defers_nodes_above_the_link_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("protocol.repo.whole_repo._MAX_WANTED", 20)
     items = items_of(900)
     car = export(items)
     root = read_car(car).root
     blocks = blocks_of(car)
-    # All nodes before all records: nothing could be handed out for long.
+    # All nodes precede all records.
     blocks.sort(key=lambda block: not block[1].startswith(b"\xa2ae"))
     reader = RepoReader(KEY.public, DID, NOW_US)
     most = 0
@@ -234,7 +225,7 @@ def test_far_too_many_open_links_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     assert most < 60
 
 
-def test_unneeded_and_double_blocks_are_counted_and_ignored() -> None:
+def test_reader_ignores_and_counts_unneeded_blocks() -> None:
     items = items_of(200)
     car = export(items)
     root = read_car(car).root
@@ -248,14 +239,14 @@ def test_unneeded_and_double_blocks_are_counted_and_ignored() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 30])
-def test_repo_that_ends_early_is_never_whole(count: int) -> None:
+def test_truncated_repo_is_refused(count: int) -> None:
     car = export(items_of(count))
     for end in range(0, len(car), 1 if count == 1 else 17):
         with pytest.raises((TruncatedError, MissingBlockError)):
             read(car[:end], 10**9)
 
 
-def test_missing_block_is_missed() -> None:
+def test_repo_with_a_missing_block_is_refused() -> None:
     car = export(items_of(60))
     root = read_car(car).root
     blocks = blocks_of(car)
@@ -280,25 +271,25 @@ def test_repo_of_another_account_or_key_is_refused() -> None:
     other = PrivateKey("k256", b"\x07" * 32)
     with pytest.raises(InvalidSignatureError):
         read(car, 99, RepoReader(other.public, DID, NOW_US))
-    # Without a key nothing is known about the signature, and the rest holds.
+    # Without a key the signature is not checked.
     assert read(car, 99, RepoReader(None, DID, NOW_US))[1].records == 5
 
 
-def test_repo_of_the_future_is_refused() -> None:
+def test_repo_from_the_future_is_refused() -> None:
     car, now = export(items_of(5)), tid_time_us(REV)
     assert read(car, 99, RepoReader(KEY.public, DID, now))[1].rev == REV
     with pytest.raises(LimitExceededError):
         read(car, 99, RepoReader(KEY.public, DID, now - MAX_REV_AHEAD_US - 1))
 
 
-def test_root_that_is_no_commit_is_refused() -> None:
+def test_repo_without_a_commit_is_refused() -> None:
     items = items_of(5)
     nodes = list(build_nodes((key, cid) for key, cid, _ in items))
     with pytest.raises(InvalidEncodingError):
         read(car_of([(node.cid, node.raw) for node in nodes], nodes[-1].cid))
 
 
-def test_records_that_cannot_be_handed_out_are_told() -> None:
+def test_reader_reports_unusable_records() -> None:
     odd = BLOB_PREFIX + bytes(32)
     good = item("test.app.note/a")
     bare, escaped = item("no-slash"), item("x")
@@ -327,20 +318,19 @@ def test_records_that_cannot_be_handed_out_are_told() -> None:
     assert reader.take_drops() == []
 
 
-def test_small_block_under_many_keys_cannot_swell(monkeypatch: Any) -> None:
+def test_reader_limits_bytes_of_shared_small_blocks(monkeypatch: Any) -> None:
     monkeypatch.setattr("protocol.repo.whole_repo.MAX_REPO_BYTES", 3_000_000)
     value = cbor.encode({"$type": "test.app.note", "text": "x" * 20_000})
     items = [
         (f"test.app.note/{n:05}".encode(), cid_for(value), value) for n in range(400)
     ]
-    car = export(items)
-    once = car_of(blocks_of(car), read_car(car).root)
+    once = deduplicated(items)
     assert len(once) < 100_000
     with pytest.raises(LimitExceededError):
         read(once)
 
 
-def test_too_many_bytes_and_records_are_refused(monkeypatch: Any) -> None:
+def test_reader_limits_bytes_and_records(monkeypatch: Any) -> None:
     car = export(items_of(50))
     monkeypatch.setattr("protocol.repo.whole_repo.MAX_REPO_RECORDS", 49)
     with pytest.raises(LimitExceededError):
@@ -352,7 +342,7 @@ def test_too_many_bytes_and_records_are_refused(monkeypatch: Any) -> None:
         read(car)
 
 
-def test_export_of_other_records_than_signed_is_refused() -> None:
+def test_export_refuses_records_that_are_not_signed() -> None:
     items = items_of(40)
     signed = sign(items)
     with pytest.raises(InvalidTreeError):
@@ -367,7 +357,7 @@ def test_export_of_other_records_than_signed_is_refused() -> None:
         list(export_repo(signed, changing))
 
 
-def test_export_holds_little() -> None:
+def test_export_holds_few_records() -> None:
     items = items_of(6_000)
     signed = sign(items)
     given = 0
@@ -385,25 +375,22 @@ def test_export_holds_little() -> None:
             taken += 1
             ahead = max(ahead, given - len(items) - taken)
     assert taken == len(items)
-    # Some hundreds of records, the size of a tree below the fourth level.
+    # Some hundreds of records, as below the fourth level of a tree.
     assert ahead < 2_000
 
 
-def test_one_block_is_not_handed_out_for_any_number_of_keys() -> None:
+def test_reader_limits_bytes_of_shared_large_blocks() -> None:
     value = cbor.encode({"$type": "test.app.note", "text": "x" * 1_000_000})
     items = [
         (f"test.app.note/{n:05}".encode(), cid_for(value), value) for n in range(400)
     ]
-    car = export(items[:4])
-    once = car_of(blocks_of(car), read_car(car).root)
-    assert read(once)[0] == items[:4]
-    car = export(items)
-    once = car_of(blocks_of(car), read_car(car).root)
+    assert read(deduplicated(items[:4]))[0] == items[:4]
+    once = deduplicated(items)
     with pytest.raises(LimitExceededError):
         read(once)
 
 
-def test_places_that_wait_for_one_block_are_counted_one_by_one(
+def test_reader_counts_places_that_wait_for_one_block(
     monkeypatch: Any,
 ) -> None:
     monkeypatch.setattr("protocol.repo.whole_repo._MAX_WANTED", 500)
@@ -412,7 +399,7 @@ def test_places_that_wait_for_one_block_are_counted_one_by_one(
     commit, *blocks = blocks_of(car)
     value = next(block for block in blocks if block[0] == items[0][1])
     blocks.remove(value)
-    # The record at the very end: until then no more keys are remembered than so many.
+    # The record comes last; until then the number of places is limited.
     spill: dict[bytes, bytes] = {}
     reader = RepoReader(KEY.public, DID, NOW_US, spill)
     found = reader.feed(car_of([commit, *blocks], read_car(car).root))

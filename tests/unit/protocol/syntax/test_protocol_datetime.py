@@ -1,4 +1,4 @@
-"""Datetimes: the calendar, and the time they stand for."""
+"""Datetimes: the calendar and their time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from protocol.syntax import datetime_from_us, datetime_us, is_datetime
         ("2024-01-01T00:00:00." + "0" * 21 + "Z", False),
     ],
 )
-def test_calendar(text: str, valid: bool) -> None:
+def test_is_datetime(text: str, valid: bool) -> None:
     assert is_datetime(text) is valid
     if not valid:
         with pytest.raises(InvalidSyntaxError):
@@ -52,11 +52,11 @@ def test_calendar(text: str, valid: bool) -> None:
         ("0000-01-01T00:00:00Z", -62_167_219_200_000_000),
     ],
 )
-def test_time(text: str, time_us: int) -> None:
+def test_datetime_us(text: str, time_us: int) -> None:
     assert datetime_us(text) == time_us
 
 
-def test_datetime_of_a_time() -> None:
+def test_datetime_from_us() -> None:
     assert datetime_from_us(0) == "1970-01-01T00:00:00.000Z"
     assert datetime_from_us(-1) == "1969-12-31T23:59:59.999Z"
     assert datetime_from_us(1_709_208_000_500_999) == "2024-02-29T12:00:00.500Z"

@@ -20,7 +20,7 @@ from protocol.syntax import (
 MAX_TIME_US = 2**53 - 1
 
 
-def test_known_values() -> None:
+def test_tid_examples() -> None:
     assert tid_to_int(Tid("2222222222222")) == 0
     assert tid_to_int(Tid("3jzfcijpj2z2a")) == 1688137381887007 << 10 | 6
     assert tid_from_int(1688137381887007 << 10 | 6) == "3jzfcijpj2z2a"
@@ -29,7 +29,7 @@ def test_known_values() -> None:
 
 
 @pytest.mark.parametrize("number", [-1, 2**63, 2**64])
-def test_numbers_beyond_63_bits(number: int) -> None:
+def test_tid_from_int_refuses_numbers_beyond_63_bits(number: int) -> None:
     with pytest.raises(InvalidSyntaxError):
         tid_from_int(number)
 
@@ -43,7 +43,7 @@ def test_clock_rises_when_time_stands_still_or_runs_back() -> None:
     assert all(is_tid(tid) and tid_to_int(tid) & 1023 == 7 for tid in made)
 
 
-def test_clock_goes_beyond_an_earlier_tid() -> None:
+def test_clock_exceeds_an_earlier_tid() -> None:
     clock = TidClock(0, lambda: 1_000)
     after = tid_from_int(5_000 << 10 | 1023)
     assert tid_time_us(clock.next(after)) == 5_001
@@ -51,7 +51,7 @@ def test_clock_goes_beyond_an_earlier_tid() -> None:
     assert tid_time_us(clock.next(tid_from_int(10 << 10))) == 5_003
 
 
-def test_one_clock_in_many_threads_gives_no_tid_twice() -> None:
+def test_clock_in_many_threads_repeats_no_tid() -> None:
     clock = TidClock(1, lambda: 1_000)
     with ThreadPoolExecutor(8) as pool:
         runs = pool.map(lambda _: [clock.next() for _ in range(500)], range(8))
@@ -59,7 +59,7 @@ def test_one_clock_in_many_threads_gives_no_tid_twice() -> None:
     assert len(set(made)) == 4_000
 
 
-def test_clock_refuses_what_does_not_fit() -> None:
+def test_clock_refuses_times_that_do_not_fit() -> None:
     with pytest.raises(ValueError):
         TidClock(1024, lambda: 0)
     with pytest.raises(InvalidSyntaxError):
@@ -69,7 +69,7 @@ def test_clock_refuses_what_does_not_fit() -> None:
         TidClock(0, lambda: 0).next(last)
 
 
-def test_parse() -> None:
+def test_parse_tid() -> None:
     assert parse_tid("3jzfcijpj2z2a") == "3jzfcijpj2z2a"
     with pytest.raises(InvalidSyntaxError):
         parse_tid("kjzfcijpj2z2a")

@@ -17,7 +17,7 @@ DID = "did:plc:z72i7hdynmk6r22z27h6tvur"
 OTHER = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
 
 
-def test_handles_are_found_in_the_index_and_then_in_the_network(
+def test_find_accounts_asks_the_index_then_the_network(
     index_db: str,
     conn: Conn,
     tmp_path: Path,
@@ -41,8 +41,8 @@ def test_handles_are_found_in_the_index_and_then_in_the_network(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_handle_that_nobody_has_is_one_line(tmp_path: Path) -> None:
-    # A reserved top level is never looked up.
+def test_find_account_refuses_invalid_and_unknown_names(tmp_path: Path) -> None:
+    # A reserved top-level domain is never resolved.
     with pytest.raises(ServiceError, match=r"no account has the handle a\.invalid"):
         find_account(Config(home=tmp_path), "a.invalid")
     for text in ("alice", "did:plc:a b", "", "https://example.com/x"):

@@ -1,4 +1,4 @@
-"""`bigworld audit --hosts` over more repos than it has connections."""
+"""`bigworld repo audit --hosts` over more repos than connections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from audit import auditor as auditing
+from audit import auditor, index_audit
 from audit.repo_audit import RepoAudit
 from service.cli import repo
 from service.runtime.config import Config
@@ -18,7 +18,7 @@ from storage.records.interning import Interner
 DIDS = [f"did:plc:{letter * 24}" for letter in "abcdefgh"]
 
 
-def test_as_many_repos_at_once_as_connections(
+def test_audit_compares_as_many_repos_at_once_as_connections(
     index_db: str,
     conn: Conn,
     tmp_path: Path,
@@ -31,16 +31,16 @@ def test_as_many_repos_at_once_as_connections(
             " SELECT id, 'synchronized' FROM made",
             (DIDS,),
         )
-    together = threading.Barrier(auditing._AT_ONCE)
+    together = threading.Barrier(auditor._AT_ONCE)
 
     def audit(_: Any, interner: Interner, did: str, **__: Any) -> RepoAudit:
-        # Every thread holds its connection when the first one asks for a name.
+        # Every thread holds its connection before the first one interns a name.
         if threading.current_thread() is not threading.main_thread():
             together.wait(10)
         interner.rkeys([f"of {did} in {threading.current_thread().name}"])
         return RepoAudit(did, "", b"", b"", b"", b"", 0, 0)
 
-    for module in (auditing, repo):
+    for module in (auditor, index_audit):
         monkeypatch.setattr(module, "audit_whole", audit)
     config = Config.read(home=tmp_path, database_url=index_db)
     assert repo.audit_index(

@@ -1,4 +1,4 @@
-"""The standard-library script at the root: what it decides, without any download."""
+"""The bootstrap script at the root, without downloads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[4]
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module whose root is an empty clone."""
+    """Return the script as a module whose root is an empty clone."""
     loader = SourceFileLoader("bigworld_script", str(ROOT / "bigworld"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     spec = spec_from_loader(loader.name, loader)
@@ -34,7 +34,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_missing_venv_module_says_what_to_install(
+def test_missing_venv_module_names_the_package(
     script: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -46,7 +46,7 @@ def test_missing_venv_module_says_what_to_install(
     assert "\n    apt install python3-venv\n" in capsys.readouterr().err
 
 
-def test_no_python_that_is_new_enough(
+def test_old_python_is_refused(
     script: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -58,7 +58,7 @@ def test_no_python_that_is_new_enough(
     assert "3.11 or newer" in capsys.readouterr().err
 
 
-def test_a_newer_python_on_the_path_is_found(
+def test_newer_python_on_the_path_is_used(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 8, 0))
@@ -67,7 +67,7 @@ def test_a_newer_python_on_the_path_is_found(
     assert script.version_of("no-such-python") == (0, 0)
 
 
-def test_nothing_is_installed_twice(
+def test_bootstrap_installs_once(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -84,7 +84,7 @@ def test_nothing_is_installed_twice(
     assert len(done) == 6
 
 
-def test_uv_comes_from_the_lock_by_its_hashes(
+def test_uv_is_installed_by_its_hashes(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = (ROOT / "requirements-dev.lock").read_text()
@@ -105,7 +105,7 @@ def test_uv_comes_from_the_lock_by_its_hashes(
     assert "--require-hashes" in calls[0]
 
 
-def test_pip_takes_over_when_uv_fails(
+def test_pip_installs_if_uv_fails(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[list[str]] = []
@@ -126,7 +126,7 @@ NOISY = [sys.executable, "-c", "print('noise'); raise SystemExit({})"]
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_install_says_nothing_unless_it_fails(
+def test_install_is_quiet_unless_it_fails(
     script: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -161,7 +161,7 @@ def test_interrupted_install_is_one_line(
     assert capsys.readouterr().err.strip().startswith("bigworld: stopped;")
 
 
-def test_uv_is_told_what_pip_was_told(
+def test_uv_inherits_the_settings_of_pip(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = (
@@ -189,7 +189,7 @@ def test_uv_is_told_what_pip_was_told(
         (None, "/elsewhere", "/elsewhere"),
     ],
 )
-def test_what_is_compiled_is_kept(
+def test_compiled_code_is_kept(
     script: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     forbidden: str | None,

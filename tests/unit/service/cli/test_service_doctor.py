@@ -16,8 +16,8 @@ from service.monitoring.doctor import Finding, examine
 from service.monitoring.snapshot import CRAWL_PULSE
 from service.operator_errors import ServiceError
 from service.runtime.config import Config
+from service.runtime.databases import Database, sibling_database
 from service.runtime.embedded import EmbeddedPostgres
-from service.up import _Database, _sibling_database
 from storage import migrate
 from storage.heartbeats import beat
 from storage.hosts.host_rows import put_host
@@ -28,14 +28,14 @@ def find(findings: list[Finding], subject: str) -> Finding:
     return next(finding for finding in findings if finding.subject == subject)
 
 
-def test_a_healthy_machine(tmp_path: Path) -> None:
+def test_doctor_passes_a_healthy_machine(tmp_path: Path) -> None:
     config = Config.read(home=tmp_path, port_base=20_480)
     findings = examine(config)
     for subject in ("python", "home", "disk", "postgres", "valkey"):
         assert find(findings, subject).well, subject
 
 
-def test_a_port_that_is_taken(tmp_path: Path) -> None:
+def test_doctor_finds_a_taken_port(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -54,7 +54,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         assert finding.well
 
 
-def test_servers_of_your_own_that_do_not_answer(tmp_path: Path) -> None:
+def test_doctor_finds_external_servers_that_are_down(tmp_path: Path) -> None:
     config = Config.read(
         home=tmp_path,
         database_url="postgresql://nobody:hush@127.0.0.1:1/none",
@@ -66,9 +66,7 @@ def test_servers_of_your_own_that_do_not_answer(tmp_path: Path) -> None:
     assert "hush" not in repr(findings)
 
 
-def test_the_doctor_says_in_words_what_the_alarms_see(
-    tmp_path: Path, index_db: str
-) -> None:
+def test_doctor_shows_the_alarms(tmp_path: Path, index_db: str) -> None:
     config = Config.read(home=tmp_path, database_url=index_db)
     assert find(examine(config), "alarms").well
     with psycopg.connect(index_db) as conn:
@@ -84,7 +82,7 @@ def test_the_doctor_says_in_words_what_the_alarms_see(
     assert find(examine(config), "alarms").well
 
 
-def test_the_doctor_says_why_a_scope_is_never_complete(
+def test_doctor_finds_an_account_cap_below_the_scope(
     tmp_path: Path, index_db: str
 ) -> None:
     config = Config.read(home=tmp_path, database_url=index_db, account_cap=7)
@@ -104,7 +102,7 @@ def test_the_doctor_says_why_a_scope_is_never_complete(
     assert "BIGWORLD_ACCOUNT_CAP" in finding.advice
 
 
-def test_crawling_strangers_wants_a_contact(tmp_path: Path) -> None:
+def test_doctor_requires_a_contact_for_foreign_hosts(tmp_path: Path) -> None:
     config = Config.read(home=tmp_path, hosts=("https://pds.example.com",))
     assert not find(examine(config), "contact").well
     config = Config.read(
@@ -113,7 +111,7 @@ def test_crawling_strangers_wants_a_contact(tmp_path: Path) -> None:
     assert find(examine(config), "contact").well
 
 
-def test_up_refuses_a_port_that_another_program_has(tmp_path: Path) -> None:
+def test_up_refuses_a_taken_port(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -151,7 +149,7 @@ def test_exit_codes(
     assert "did you mean BIGWORLD_PORT_BASE" in capsys.readouterr().err
 
 
-def test_schema_equals_migrations_and_the_check_can_fail(
+def test_compare_schemas_finds_differences(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert compare_schemas() == ""
@@ -159,11 +157,11 @@ def test_schema_equals_migrations_and_the_check_can_fail(
     assert "add_table" in compare_schemas()
 
 
-def test_databases_beside_an_index_of_your_own(
+def test_sibling_database_is_created_on_an_external_server(
     postgres_server: EmbeddedPostgres, empty_database: str
 ) -> None:
-    assert _sibling_database(empty_database, _Database("index")) == empty_database
-    url = _sibling_database(empty_database, _Database("pds", "a"))
+    assert sibling_database(empty_database, Database("index")) == empty_database
+    url = sibling_database(empty_database, Database("pds", "a"))
     assert url.endswith(f"_pds_a?host={postgres_server._sockets}")
     migrate.upgrade(url, "pds")
-    assert _sibling_database(empty_database, _Database("pds", "a")) == url
+    assert sibling_database(empty_database, Database("pds", "a")) == url

@@ -1,4 +1,4 @@
-"""Expected failures are one line with what to do; bugs keep their traceback."""
+"""Failures of commands as one line, and the names of commands."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ READING = (
 
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)
-def test_a_verb_on_an_empty_home_creates_nothing_and_names_up(
+def test_command_on_an_empty_home_creates_nothing(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
@@ -101,7 +101,7 @@ def test_group_without_a_command_runs_its_default(
         (OSError(errno.ENOSPC, "No space left on device"), ["no space left", "free"]),
         (OSError(errno.EADDRINUSE, "in use"), ["BIGWORLD_PORT_BASE"]),
         (psycopg.OperationalError("no server\nis there"), ["no server", "database"]),
-        (psycopg.errors.DiskFull("could not write"), ["no space left"]),
+        (psycopg.errors.DiskFull("could not write"), ["is full"]),
         (UnreachableError("plc.example.com: refused"), ["plc.example.com"]),
         (ExceptionGroup("x", [ServiceError("do this")]), ["do this"]),
     ],
@@ -119,7 +119,7 @@ def test_bugs_keep_their_traceback() -> None:
     assert describe_failure(ExceptionGroup("x", [KeyError(), OSError()])) is None
 
 
-def test_the_command_line_ends_with_one_line_and_a_code(
+def test_main_prints_one_line_and_an_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("BIGWORLD_HOME", str(tmp_path / "none"))

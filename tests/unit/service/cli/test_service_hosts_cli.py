@@ -17,7 +17,7 @@ NAME = "pds.example.com"
 
 
 class Operator:
-    """Types commands."""
+    """An operator at the command line."""
 
     def __init__(self, conn: Conn) -> None:
         self._conn = conn
@@ -44,7 +44,7 @@ def operator(
     return Operator(conn)
 
 
-def test_an_operator_rules_over_single_hosts(operator: Operator) -> None:
+def test_host_commands_change_a_host(operator: Operator) -> None:
     assert "followed" in operator.says("add", f"https://{NAME}")
     assert operator.host().trusted
     assert operator.host().state == host_rows.HOST_NEW
@@ -76,7 +76,7 @@ def test_an_operator_rules_over_single_hosts(operator: Operator) -> None:
     assert "spam" in operator.says("show", NAME)
 
 
-def test_host_that_does_not_answer_is_listed_as_reconnecting(
+def test_unreachable_host_is_listed_as_reconnecting(
     operator: Operator, conn: Conn
 ) -> None:
     operator.says("add", f"https://{NAME}")
@@ -91,7 +91,7 @@ def test_host_that_does_not_answer_is_listed_as_reconnecting(
     host = operator.host().id
     host_rows.note_contact(conn, host, host_rows.HOST_STREAMING)
     for expected in ("streaming", "reconnecting"):
-        # A listing that fails is no failed try of a host whose stream is open.
+        # A failed listing does not count as a failed try of a streamed host.
         host_rows.note_failure(conn, host, "no list", wait=0.0, counts=False)
         host_rows.note_failure(conn, host, "connection refused", wait=1.0)
         conn.commit()
@@ -101,7 +101,7 @@ def test_host_that_does_not_answer_is_listed_as_reconnecting(
     assert state() == "streaming"
 
 
-def test_a_host_is_removed_and_its_accounts_stay(
+def test_host_remove_keeps_the_accounts(
     operator: Operator, conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operator.says("add", f"https://{NAME}")
@@ -126,7 +126,7 @@ def test_a_host_is_removed_and_its_accounts_stay(
     assert operator.host().id != host
 
 
-def test_a_table_is_for_people_and_nothing_is_said_to_be_nothing(
+def test_host_list_of_an_empty_index(
     operator: Operator,
 ) -> None:
     assert operator.says() == "nothing found\n"
@@ -135,13 +135,13 @@ def test_a_table_is_for_people_and_nothing_is_said_to_be_nothing(
     assert "+00:00:" not in operator.says("show", NAME)
 
 
-def test_no_verb_is_cut_off_in_the_list_of_verbs() -> None:
+def test_help_of_commands_is_not_truncated() -> None:
     for words in ([], *([group] for group in GROUPS)):
         told = CliRunner().invoke(app, [*words, "--help"]).output
         assert "..." not in told.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("verb", ["show", "remove", "ban", "unban", "crawl", "limit"])
-def test_a_host_that_nobody_knows(operator: Operator, verb: str) -> None:
+def test_command_on_an_unknown_host(operator: Operator, verb: str) -> None:
     assert "there is no host" in operator.says(verb, "none.example.com", code=1)
     assert "not a" in operator.says(verb, "no host at all", code=1)

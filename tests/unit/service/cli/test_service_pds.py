@@ -21,7 +21,7 @@ def config(home: Path, **changes: Any) -> Config:
     return Config(home=home, **changes)
 
 
-def test_pds_of_the_demo_network_needs_no_settings(tmp_path: Path) -> None:
+def test_demo_pds_needs_no_settings(tmp_path: Path) -> None:
     made = settings(config(tmp_path, dev_network=True), "b")
     assert made.public_url == "http://localhost:2583"
     assert made.domains == (".b.test",)
@@ -30,15 +30,13 @@ def test_pds_of_the_demo_network_needs_no_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", list(PUBLIC))
-def test_pds_of_the_real_network_is_refused_without_its_origin(
-    tmp_path: Path, missing: str
-) -> None:
+def test_public_pds_requires_an_origin(tmp_path: Path, missing: str) -> None:
     changes = {name: value for name, value in PUBLIC.items() if name != missing}
     with pytest.raises(ConfigError, match=r"needs pds_public_url .*pds_handle"):
         settings(config(tmp_path, **changes), "a")
 
 
-def test_pds_of_the_real_network_is_one(tmp_path: Path) -> None:
+def test_public_network_has_one_pds(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="run `pds a`"):
         settings(config(tmp_path, **PUBLIC), "b")
 

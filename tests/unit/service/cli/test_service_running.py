@@ -1,4 +1,4 @@
-"""Verbs that are typed beside a running network."""
+"""Commands beside a running `up`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_was_not_said_is_as_in_the_network_that_runs(
+def test_read_beside_inherits_the_settings_of_up(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = _demo_config(Config.read(port_base=3_000))
@@ -39,7 +39,7 @@ def test_what_was_not_said_is_as_in_the_network_that_runs(
     assert read_beside() == Config.read()
 
 
-def test_a_network_that_was_killed_says_nothing(home: Path) -> None:
+def test_read_beside_ignores_a_killed_up(home: Path) -> None:
     note_running(Config.read(port_base=3_000))
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -48,20 +48,20 @@ def test_a_network_that_was_killed_says_nothing(home: Path) -> None:
     assert read_beside().port_base == 2_580
 
 
-def test_who_does_not_answer_is_named_and_what_to_do(home: Path) -> None:
+def test_search_without_a_provider_names_its_url(home: Path) -> None:
     note_running(Config.read(port_base=1))
     error = str(CliRunner().invoke(app, ["search", "x"]).exception)
     assert "no provider answers at http://localhost:1: start it" in error
 
 
-def test_the_doctor_looks_at_the_ports_that_are_used(home: Path) -> None:
+def test_doctor_checks_the_ports_of_up(home: Path) -> None:
     note_running(Config.read(port_base=3_000))
     told = CliRunner().invoke(app, ["doctor", "--json"]).output
     assert "port 3000" in told
     assert "port 2580" not in told
 
 
-def test_stopped_demo_home_is_asked_at_its_own_port(home: Path) -> None:
+def test_search_uses_the_port_of_a_stopped_demo(home: Path) -> None:
     state = {"now_us": 1, "done": True, "port_base": 1}
     (home / "society.json").write_text(json.dumps(state))
     error = str(CliRunner().invoke(app, ["search", "x"]).exception)

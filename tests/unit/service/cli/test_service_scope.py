@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from crawler.scope.estimate import Basis, Counted, Sources, estimate
 from service.cli import scope as cli
 from service.cli.app import app
 from service.cli.processes.crawl import apply_scope
@@ -116,10 +115,3 @@ def test_scope_commands(
     assert kept.endswith(f"only {BLOG} of each repo is kept\n")
     shown = json.loads(call("--json"))
     assert (shown["scope"], shown["seeds"], shown["total"]) == ("dids", [A], 1)
-
-
-def test_explain_marks_a_lower_bound() -> None:
-    counted = Counted(5, False, unanswered=("x",))
-    lines = cli.explain(estimate(counted, Basis(), Sources()))
-    assert lines[0] == "accounts: at least 5"
-    assert lines[-1] == "not counted, no reply or no such listing: x"

@@ -18,7 +18,7 @@ HANDLE = "alice.example.com"
 
 
 class Operator:
-    """Types commands."""
+    """An operator at the command line."""
 
     def __init__(self, conn: Conn) -> None:
         self._conn = conn
@@ -54,7 +54,7 @@ def operator(
     return Operator(conn)
 
 
-def test_an_account_is_taken_down_and_shown_again(
+def test_takedown_hides_and_undo_shows_an_account(
     operator: Operator, conn: Conn
 ) -> None:
     told = operator.says("add", f"@{HANDLE.upper()}", "--reason", "spam")
@@ -71,7 +71,7 @@ def test_an_account_is_taken_down_and_shown_again(
     assert operator.told() == []
 
 
-def test_what_cannot_be_taken_down_is_refused_with_the_reason(
+def test_takedown_refuses_records_and_unknown_accounts(
     operator: Operator,
 ) -> None:
     other = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
@@ -84,7 +84,7 @@ def test_what_cannot_be_taken_down_is_refused_with_the_reason(
     assert "--reason is empty" in operator.says("add", DID, "--reason", " ", code=1)
 
 
-def test_streams_are_told_of_a_takedown_and_its_end(
+def test_takedown_and_undo_are_streamed(
     operator: Operator, conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BIGWORLD_EVENT_LOG", "true")

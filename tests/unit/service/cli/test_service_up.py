@@ -1,4 +1,4 @@
-"""`up` while it starts: stopped, refused, or kept waiting. Nothing is started here."""
+"""`up` during its start: interrupts, refusals, retries. Starts no server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from service.runtime.config import Config
 
 
 class Start:
-    """A run that was made and not begun."""
+    """A run of `up` that has not started."""
 
     def __init__(self, home: Path) -> None:
         self.output = io.StringIO()
@@ -36,14 +36,14 @@ def start(tmp_path: Path) -> Start:
     return Start(tmp_path)
 
 
-def test_first_interrupt_breaks_a_start_off_and_says_so(
+def test_first_interrupt_aborts_a_start(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered: list[bool] = []
 
     def start_stores(_: object) -> dict[object, str]:
         entered.append(True)
-        # What the handler of Ctrl-C does while something waits for a server.
+        # As the handler of Ctrl-C does.
         start.run.interrupt()
         raise AssertionError("it went on")
 
@@ -87,7 +87,7 @@ def test_both_signals_interrupt(
             signal.signal(number, handler)
 
 
-def test_a_demo_that_fills_slowly_is_tried_again(
+def test_failed_seeding_is_retried(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(up, "_FIRST_PAUSE_S", 0.0)
@@ -98,13 +98,13 @@ def test_a_demo_that_fills_slowly_is_tried_again(
             raise failures.pop(0)
         return "filled"
 
-    assert start.run._patiently(work) == "filled"
+    assert start.run._with_retries(work) == "filled"
     told = start.output.getvalue()
     assert "not filled yet: no answer; next try in 0 s" in told
     assert "nor now" in told
 
 
-def test_seeding_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeding_obeys_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     said: list[str] = []
     answers: list[object] = [RateLimitedError("too many", 7.0)] * 9
@@ -120,12 +120,12 @@ def test_seeding_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) ->
         return "done"
 
     monkeypatch.setattr(seeding.asyncio, "sleep", sleep)
-    assert asyncio.run(seeding._obey(call, said.append)) == "done"
+    assert asyncio.run(seeding._with_retries(call, said.append)) == "done"
     assert waited == [7.0] * 9
-    assert said[0] == "too many: going on in 7 s"
+    assert said[0] == "too many: retrying in 7 s"
 
 
-def test_seeding_goes_on_after_faults_of_a_server_only() -> None:
+def test_seeding_retries_server_errors_only() -> None:
     assert seeding._describe("x", XrpcError("Oops", "", 502)).may_retry
     refusal = seeding._describe("x", XrpcError("InvalidRecord", "no", 400))
     assert not refusal.may_retry
@@ -141,7 +141,7 @@ def test_taken_port_is_named(tmp_path: Path) -> None:
             up._check_ports(Config(home=tmp_path, port_base=port), is_demo=False)
 
 
-def test_targets_that_do_not_answer_are_named(tmp_path: Path) -> None:
+def test_unreachable_targets_are_named(tmp_path: Path) -> None:
     nobody = "http://localhost:1"
     config = Config(
         home=tmp_path,

@@ -1,4 +1,4 @@
-"""Every alarm is seen to ring and to be still again; metrics stay bounded."""
+"""Every alarm starts and ends; metrics stay bounded."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def all_hosts(**changes: Any) -> Snapshot:
     return replace(WELL, hosts=tuple(replace(host, **changes) for host in WELL.hosts))
 
 
-# What rings, and the nearest thing that does not.
+# Kind, a snapshot with the alarm, and the nearest one without it.
 CASES: list[tuple[AlarmKind, Snapshot, Snapshot]] = [
     (
         AlarmKind.CRAWL_SILENT,
@@ -185,13 +185,13 @@ CASES: list[tuple[AlarmKind, Snapshot, Snapshot]] = [
 ]
 
 
-def test_nothing_rings_while_all_is_well_or_nothing_is_known() -> None:
+def test_find_alarms_of_a_healthy_or_empty_snapshot() -> None:
     assert find_alarms(WELL) == []
     assert find_alarms(Snapshot()) == []
 
 
 @pytest.mark.parametrize(("kind", "wrong", "right"), CASES)
-def test_an_alarm_rings_and_is_still_again(
+def test_alarm_starts_and_ends(
     kind: AlarmKind, wrong: Snapshot, right: Snapshot
 ) -> None:
     [alarm] = find_alarms(wrong)
@@ -201,7 +201,7 @@ def test_an_alarm_rings_and_is_still_again(
     assert find_alarms(right) == []
 
 
-def test_every_kind_and_every_rule_has_its_case() -> None:
+def test_every_alarm_has_a_rule_and_a_case() -> None:
     assert {kind for kind, _, _ in CASES} == set(AlarmKind) == set(EXPLANATIONS)
     assert {rule.__name__ for rule in RULES} == set(AlarmKind)
     for explanation in EXPLANATIONS.values():
@@ -209,13 +209,13 @@ def test_every_kind_and_every_rule_has_its_case() -> None:
         assert len(explanation.advice) > 20
 
 
-def test_a_thousand_stalled_hosts_are_twenty_alarms() -> None:
+def test_find_alarms_returns_twenty_of_a_kind() -> None:
     stalled = replace(HOST, silent_s=9_999.0)
     found = find_alarms(replace(WELL, hosts=(stalled,) * 1_000))
     assert len(found) == 20
 
 
-def test_a_clock_of_ours_that_is_late_is_not_said_of_each_host() -> None:
+def test_late_clock_is_one_alarm() -> None:
     [alarm] = find_alarms(all_hosts(lag_s=-400.0))
     assert alarm == Alarm(AlarmKind.OUR_CLOCK, "clock", "7 min behind what 4 hosts say")
 
@@ -237,7 +237,7 @@ class _Once:
         return watch_metrics(self.snapshot)
 
 
-def test_metrics_of_many_hosts_are_as_many_as_of_one() -> None:
+def test_watch_metrics_do_not_grow_with_hosts() -> None:
     few, many = CollectorRegistry(), CollectorRegistry()
     few.register(_Once(WELL))  # type: ignore[arg-type]
     crowd = tuple(
@@ -257,7 +257,7 @@ def test_metrics_of_many_hosts_are_as_many_as_of_one() -> None:
     assert 'bigworld_drop_rate{reason="bad_signature"}' in shown
 
 
-def test_a_snapshot_is_read_from_the_database(pool: Pool) -> None:
+def test_take_snapshot_reads_the_database(pool: Pool) -> None:
     with pool.connection() as conn:
         host, _ = host_rows.put_host(
             conn, "pds.example.com", "https://pds.example.com", source="configured"
@@ -304,7 +304,7 @@ def test_a_snapshot_is_read_from_the_database(pool: Pool) -> None:
 
 
 class _Tasks:
-    """As much of Celery as tasks are given to."""
+    """A stand-in for the Celery application."""
 
     def __init__(self) -> None:
         self.work: dict[str, Callable[[], None]] = {}
@@ -313,7 +313,7 @@ class _Tasks:
         return lambda work: self.work.update({name: work})
 
 
-def test_a_task_that_fails_from_the_first_time_on_is_late(
+def test_task_that_always_fails_is_late(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: Any) -> None:
@@ -333,18 +333,18 @@ def test_a_task_that_fails_from_the_first_time_on_is_late(
     app.work["works"]()
     with pytest.raises(RuntimeError):
         app.work["fails"]()
-    # Nor does a worker that begins again and again start the clock anew.
+    # A restarted worker does not reset the clock.
     register(app, side, metrics)  # type: ignore[arg-type]
     with pool.connection() as conn:
         [alarm] = find_alarms(take_snapshot(conn))
     assert (alarm.kind, alarm.subject) == (AlarmKind.TASK_LATE, "fails")
 
 
-def test_harmless_reasons_are_reasons() -> None:
+def test_harmless_drops_are_drop_reasons() -> None:
     assert set(DropReason) > alarm_rules._HARMLESS
 
 
-def test_own_host_that_refuses_connections_is_reconnecting() -> None:
+def test_host_away_after_two_failed_tries() -> None:
     own = replace(HOST, tries=1, error="connection refused")
     assert list(alarm_rules.host_away(replace(WELL, hosts=(own,)))) == []
     [alarm] = alarm_rules.host_away(replace(WELL, hosts=(replace(own, tries=2),)))

@@ -52,7 +52,7 @@ def test_tasks_are_counted_by_outcome() -> None:
     assert 'bigworld_tasks_total{outcome="failed",task="list_repos"} 1.0' in shown
 
 
-def test_the_index_is_read_when_asked(pool: Pool) -> None:
+def test_index_collector_reads_on_collection(pool: Pool) -> None:
     registry = CollectorRegistry()
     registry.register(IndexCollector(pool))
     with pool.connection() as conn:

@@ -1,4 +1,4 @@
-"""A host that sends one batch a night is well, and one that misses it is not."""
+"""The alarm of stalled hosts, for hosts with one batch a night."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STEPS_A_DAY = 12
 
 
 class Nights:
-    """A streamed host of our operator's; hours pass as we like."""
+    """A configured, streamed host with a simulated clock."""
 
     def __init__(self, conn: Conn, *, relay: bool = False) -> None:
         self._conn = conn
@@ -58,24 +58,22 @@ class Nights:
 
 
 @pytest.mark.parametrize("nights", [7, 5])
-def test_one_batch_a_night_rings_nothing_until_it_is_missed(
-    conn: Conn, nights: int
-) -> None:
+def test_nightly_host_is_stalled_after_a_missed_night(conn: Conn, nights: int) -> None:
     host = Nights(conn)
     rang = [host.day(_BATCH if day % 7 < nights else 0) for day in range(21)]
-    # Of the first weekend nobody can know that it is one.
+    # The first weekend looks like a stall.
     first = {5, 6, 7} if nights < 7 else set()
     assert {day for day, rings in enumerate(rang) if rings} <= first
     assert any(host.day(0) for _ in range(7))
 
 
-def test_a_host_that_sends_all_the_time_is_missed_within_the_hours(conn: Conn) -> None:
+def test_busy_host_is_stalled_within_hours(conn: Conn) -> None:
     host = Nights(conn)
     assert not any(host.step(_BATCH) for _ in range(36))
     assert any(host.step(0) for _ in range(2))
 
 
-def test_a_relay_that_was_away_for_a_day_is_missed_at_once(conn: Conn) -> None:
+def test_relay_is_stalled_at_once_after_a_day_away(conn: Conn) -> None:
     host = Nights(conn, relay=True)
     for events in (_BATCH, 0, _BATCH):
         for _ in range(_STEPS_A_DAY):

@@ -1,4 +1,4 @@
-"""Settings: order of sources, refusals, and what child processes are given."""
+"""Settings: order of sources, refusals, and the environment of child processes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_file_and_home_are_those_of_the_checkout(
         ('port_base = "x"\n', r"^port_base: "),
     ],
 )
-def test_broken_files_are_one_line_with_the_place(
+def test_invalid_file_is_one_line_with_the_place(
     tmp_path: Path, content: str, complaint: str
 ) -> None:
     (tmp_path / "bigworld.toml").write_text(content)
@@ -103,7 +103,7 @@ def test_lists_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Config.read().dids == ("did:plc:abc", "did:web:example.com")
 
 
-def test_the_directory_is_asked_as_fast_as_is_set(
+def test_plc_rate_is_configurable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert crawl_settings(Config.read()).plc_rate == 50.0
@@ -125,7 +125,7 @@ def test_the_directory_is_asked_as_fast_as_is_set(
         Config.read()
 
 
-def test_common_names_of_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_url_is_read_without_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:hush@db/x")
     config = Config.read()
     assert config.database_url is not None
@@ -169,14 +169,14 @@ def test_refusals_name_the_setting(
         ({"dids": ("did:plc:a b",)}, "not a DID"),
     ],
 )
-def test_what_cannot_be_crawled_is_refused(
+def test_check_targets_refuses_invalid_targets(
     flags: dict[str, tuple[str, ...]], complaint: str
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
         check_targets(Config.read(**flags))
 
 
-def test_public_hosts_may_be_crawled() -> None:
+def test_check_targets_accepts_public_hosts() -> None:
     check_targets(
         Config.read(
             hosts=("https://pds.example.com",),
@@ -202,7 +202,7 @@ def test_plain_http_only_in_a_development_network(
     assert config.directory_url == "http://localhost:2581"
 
 
-def test_the_public_directory_is_the_default() -> None:
+def test_default_directory_is_public() -> None:
     assert Config.read().directory_url == "https://plc.directory"
     assert Config.read().dev_network is False
     assert Config.read().account_cap == 1_000
@@ -214,7 +214,9 @@ def test_provider_did_carries_the_port() -> None:
     assert config.provider_did == "did:web:index.example.com"
 
 
-def test_children_read_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_gives_children_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     parent = Config.read(
         port_base=4100,
         hosts=("https://a.example.com", "https://b.example.com"),
@@ -227,7 +229,7 @@ def test_children_read_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     assert Config.read() == parent
 
 
-def test_secrets_are_made_once_and_kept_private(tmp_path: Path) -> None:
+def test_secrets_are_generated_once_and_private(tmp_path: Path) -> None:
     store = SecretStore(tmp_path)
     key = store.key("cursor")
     assert len(key) == 32
@@ -238,7 +240,7 @@ def test_secrets_are_made_once_and_kept_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_processes_that_start_together_agree_on_a_secret(tmp_path: Path) -> None:
+def test_concurrent_processes_agree_on_a_secret(tmp_path: Path) -> None:
     found: list[bytes] = []
     gate = threading.Barrier(8)
 

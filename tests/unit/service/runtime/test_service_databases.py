@@ -1,4 +1,4 @@
-"""Which database a process finds, and saving and restoring all of them."""
+"""Databases of a process, backup and restore."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_is_current(empty_database: str) -> None:
     assert not is_current(empty_database, PLC)
 
 
-def test_names_of_databases() -> None:
+def test_database_name() -> None:
     assert database_name(INDEX) == "bigworld"
     assert database_name(PDS, "a") == "pds_a"
     assert database_name(PLC) == "plc"
 
 
-def test_a_server_of_your_own_comes_first(empty_database: str, tmp_path: Path) -> None:
+def test_external_server_comes_first(empty_database: str, tmp_path: Path) -> None:
     config = Config.read(home=tmp_path, database_url=empty_database)
     with open_database(config, PLC) as url:
         assert url == empty_database
@@ -56,14 +56,14 @@ def test_a_server_of_your_own_comes_first(empty_database: str, tmp_path: Path) -
     assert not (tmp_path / "postgres").exists()
 
 
-def test_migrations_can_be_left_to_others(empty_database: str, tmp_path: Path) -> None:
+def test_migrations_can_be_disabled(empty_database: str, tmp_path: Path) -> None:
     config = Config.read(home=tmp_path, database_url=empty_database, migrate=False)
     with open_database(config, PLC):
         pass
     assert not is_current(empty_database, PLC)
 
 
-def test_the_running_server_is_used_and_left_running(tmp_path: Path) -> None:
+def test_running_server_is_used_and_left_running(tmp_path: Path) -> None:
     config = Config.read(home=tmp_path / "home")
     with embedded_postgres(config) as server:
         with open_database(config, PLC) as url, psycopg.connect(url) as conn:
@@ -105,9 +105,7 @@ def test_backup_and_restore(tmp_path: Path) -> None:
         restore(Config.read(home=tmp_path / "third"), tmp_path)
 
 
-def test_a_dump_goes_into_an_empty_database_only(
-    tmp_path: Path, empty_database: str
-) -> None:
+def test_restore_needs_an_empty_database(tmp_path: Path, empty_database: str) -> None:
     config = Config.read(home=tmp_path / "home")
     with open_database(config, INDEX), open_database(config, PRIVATE) as url:
         with psycopg.connect(url) as conn:

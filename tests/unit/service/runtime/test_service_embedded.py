@@ -1,4 +1,4 @@
-"""The supervisor of PostgreSQL and Valkey: life, death, and what a crash leaves."""
+"""Embedded PostgreSQL and Valkey: start, stop, crashes and leftovers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes use
 
 @pytest.fixture(scope="module")
 def cluster(short_folder: Path) -> Path:
-    """The home of a stopped cluster, shared by the tests of this module."""
+    """Return the home of a stopped cluster, shared by the tests of this module."""
     home = short_folder / "cluster"
     server = EmbeddedPostgres(home, settings=FAST)
     server.start()
@@ -83,8 +83,8 @@ def test_lock_is_free_after_a_stop(cluster: Path) -> None:
 
 
 @pytest.mark.parametrize("stale_pid", [1, os.getpid()], ids=["init", "a test program"])
-def test_pid_file_of_a_living_stranger(cluster: Path, stale_pid: int) -> None:
-    """After a reboot the number in the pid file belongs to some other program."""
+def test_pid_file_of_another_program_is_ignored(cluster: Path, stale_pid: int) -> None:
+    """Ignore a pid file whose number belongs to another program after a reboot."""
     (cluster / "data" / "postmaster.pid").write_text(
         f"{stale_pid}\n{cluster / 'data'}\n1\n5432\n{cluster / 'run'}\n\n1 1\n"
     )
@@ -98,7 +98,7 @@ def test_pid_file_of_a_living_stranger(cluster: Path, stale_pid: int) -> None:
 def test_killed_server_starts_again(cluster: Path) -> None:
     server = EmbeddedPostgres(cluster, settings=FAST)
     server.start()
-    # A session at work keeps the shared memory of the dead postmaster in use.
+    # An open session keeps the shared memory of the dead postmaster in use.
     conn = psycopg.connect(server.url())
     pid = server.pid
     assert pid is not None
@@ -121,7 +121,7 @@ time.sleep(60)
 """
 
 
-def test_servers_die_with_their_parent(cluster: Path, short_folder: Path) -> None:
+def test_server_dies_with_its_parent(cluster: Path, short_folder: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux signals the children of a killed parent")
     holder = subprocess.Popen(
@@ -145,7 +145,7 @@ def test_orphaned_server_is_stopped_at_the_next_start(cluster: Path) -> None:
     first = EmbeddedPostgres(cluster, settings=FAST)
     first.start()
     orphan, first._process = first._process, None
-    first.stop()  # gives up the lock, as a killed supervisor does
+    first.stop()  # releases the lock, as a killed supervisor does
     assert orphan is not None
     assert orphan.poll() is None
     with EmbeddedPostgres(cluster, settings=FAST) as second:
@@ -205,7 +205,7 @@ def test_valkey_keeps_what_it_acknowledged(short_folder: Path) -> None:
     with EmbeddedValkey(home) as server:
         with redis.Redis.from_url(server.url()) as client:
             client.lpush("jobs", *range(1000))
-            time.sleep(1.2)  # the append-only file is forced out each second
+            time.sleep(1.2)  # the append-only file is synced each second
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
     with EmbeddedValkey(home) as server, redis.Redis.from_url(server.url()) as client:

@@ -1,4 +1,4 @@
-"""The home: private, one `up` at a time, and the ports that it was made for."""
+"""The home: private, one `up` at a time, with the ports of its demo network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ with hold_home(Path(sys.argv[1])):
 """
 
 
-def test_home_is_private_and_tightened(tmp_path: Path) -> None:
+def test_make_home_is_private(tmp_path: Path) -> None:
     home = tmp_path / "a" / "home"
     make_home(home)
     assert home.stat().st_mode & 0o777 == 0o700
@@ -34,10 +34,10 @@ def test_home_is_private_and_tightened(tmp_path: Path) -> None:
     assert home.stat().st_mode & 0o777 == 0o700
 
 
-def test_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_make_home_failure_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        ServiceError, match=r"file/home: not a directory.*BIGWORLD_HOME"
+        ServiceError, match=r"BIGWORLD_HOME: .*file/home: not a directory"
     ):
         make_home(tmp_path / "file" / "home")
 
@@ -51,7 +51,7 @@ def test_second_up_names_the_first(
     try:
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
-        # Before it looks at ports, which the first one holds.
+        # The lock is checked before the ports.
         monkeypatch.setattr(up, "_check_ports", lambda *_, **__: pytest.fail("late"))
         with pytest.raises(ServiceError, match=rf"already runs .*\(pid {first.pid}\)"):
             up.run(Config(home=tmp_path))
@@ -81,7 +81,7 @@ def test_demo_home_keeps_its_ports(tmp_path: Path, state: dict[str, object]) -> 
     assert demo_network.at_remembered_ports(Config(home=tmp_path)).port_base == 4_000
     asked = Config(home=tmp_path, port_base=4_000)
     assert demo_network.at_remembered_ports(asked) == asked
-    with pytest.raises(ConfigError, match=r"made for port 4000.*--port-base 4000"):
+    with pytest.raises(ConfigError, match=r"created for port 4000.*--port-base 4000"):
         up.run(Config(home=tmp_path, port_base=5_000))
 
 

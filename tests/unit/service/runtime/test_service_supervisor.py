@@ -49,7 +49,7 @@ def pid_of(supervisor: Supervisor) -> int:
     return process.pid
 
 
-def test_a_dead_child_starts_again_and_is_said(
+def test_killed_child_is_restarted(
     supervisor: Supervisor, said: list[str], tmp_path: Path
 ) -> None:
     log = tmp_path / "logs" / "sleeper.log"
@@ -57,19 +57,21 @@ def test_a_dead_child_starts_again_and_is_said(
     wait_until(lambda: "up" in log.read_text())
     os.kill(pid_of(supervisor), signal.SIGKILL)
     wait_until(lambda: (supervisor.poll(), said)[1])
-    assert "sleeper stopped (SIGKILL)" in said[0]
+    assert "sleeper exited (SIGKILL)" in said[0]
     assert str(log) in said[0]
     wait_until(lambda: (supervisor.poll(), log.read_text().count("up") == 2)[1])
 
 
-def test_backoff_grows_and_a_hopeless_child_is_reported(
+def test_check_reports_a_child_that_fails_repeatedly(
     supervisor: Supervisor, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_FIRST_DELAY_S", 0.01)
     code = "import sys; print('no such thing'); sys.exit(3)"
     supervisor.start("broken", [sys.executable, "-c", code], {})
     wait_until(lambda: (supervisor.poll(), len(said) >= 3)[1])
-    delays = [float(line.partition("again in ")[2].split()[0]) for line in said[:3]]
+    delays = [
+        float(line.partition("restarting in ")[2].split()[0]) for line in said[:3]
+    ]
     assert "exit code 3" in said[0]
     assert supervisor._children[0].deaths >= 3
     assert delays == sorted(delays)
@@ -77,7 +79,7 @@ def test_backoff_grows_and_a_hopeless_child_is_reported(
         supervisor.check()
 
 
-def test_stop_is_clean(supervisor: Supervisor) -> None:
+def test_stop_ends_children_cleanly(supervisor: Supervisor) -> None:
     for name in ("a", "b"):
         supervisor.start(name, [sys.executable, "-c", SLEEP], {})
     children = [child.process for child in supervisor._children]
@@ -87,7 +89,7 @@ def test_stop_is_clean(supervisor: Supervisor) -> None:
     assert [child and child.returncode for child in children] == [-15, -15]
 
 
-def test_a_stubborn_child_is_killed(
+def test_stop_kills_a_child_that_ignores_sigterm(
     supervisor: Supervisor,
     said: list[str],
     tmp_path: Path,
@@ -102,7 +104,7 @@ def test_a_stubborn_child_is_killed(
     assert said == ["stubborn did not stop in time and is killed"]
 
 
-def test_an_expendable_child_is_not_waited_for(
+def test_stop_kills_an_expendable_child_early(
     supervisor: Supervisor,
     said: list[str],
     tmp_path: Path,
@@ -118,7 +120,7 @@ def test_an_expendable_child_is_not_waited_for(
     assert said == []
 
 
-def test_environment_and_own_process_group(
+def test_child_has_its_environment_and_process_group(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
     code = "import os; print(os.environ['X'], os.getpgrp() == os.getpid(), flush=True)"
@@ -127,7 +129,7 @@ def test_environment_and_own_process_group(
     wait_until(lambda: "given True" in log.read_text())
 
 
-def test_logs_are_rotated_and_a_few_are_kept(tmp_path: Path) -> None:
+def test_bound_log_rotates_and_keeps_a_few(tmp_path: Path) -> None:
     log = tmp_path / "loud.log"
     with log.open("ab", buffering=0) as writer:
         for number in range(8):

@@ -1,13 +1,12 @@
-"""The page of a host, and the button that anybody may press."""
+"""The page of a host and its button “Crawl again”."""
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 
@@ -55,27 +54,15 @@ def host(pool: Pool) -> int:
     return host
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
 def ask(
     url: str, *, post: bool = False, **headers: str
-) -> tuple[int, str, dict[str, str]]:
+) -> tuple[int, str, httpx.Headers]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = urllib.request.Request(url, b"" if post else None, named)
-    try:
-        with urllib.request.build_opener(_Stay).open(request, timeout=30) as answer:
-            return answer.status, answer.read().decode(), dict(answer.headers)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode(), dict(error.headers)
+    reply = httpx.request("POST" if post else "GET", url, headers=named, timeout=30)
+    return reply.status_code, reply.text, reply.headers
 
 
-def test_the_page_tells_the_operator_what_we_saw(
-    site: str, host: int, pool: Pool
-) -> None:
+def test_host_page_shows_the_host(site: str, host: int, pool: Pool) -> None:
     with pool.connection() as conn:
         conn.execute(
             "UPDATE host SET gaps = 2, gap_at = now(), accounts = 1234, strikes = 7,"
@@ -119,12 +106,12 @@ def test_the_page_tells_the_operator_what_we_saw(
 
 
 @pytest.mark.parametrize("name", ["none.example.com", "x" * 400, "%00", "%0a"])
-def test_a_host_that_nobody_knows(site: str, name: str) -> None:
+def test_unknown_host_is_a_404(site: str, name: str) -> None:
     assert ask(f"{site}/host/{name}")[0] == 404
     assert ask(f"{site}/host/{name}/crawl", post=True)[0] == 404
 
 
-def test_pressing_twice_is_as_good_as_once(site: str, host: int, pool: Pool) -> None:
+def test_second_crawl_request_is_ignored(site: str, host: int, pool: Pool) -> None:
     def due() -> bool:
         with pool.connection() as conn:
             row = conn.execute("SELECT listed_at IS NULL FROM host").fetchone()
@@ -147,13 +134,11 @@ def test_pressing_twice_is_as_good_as_once(site: str, host: int, pool: Pool) -> 
     assert ask(f"{site}/host/{NAME}?asked=<script>")[0] == 200
 
 
-def test_looking_is_not_asking(site: str, host: int) -> None:
+def test_host_page_requests_no_crawl(site: str, host: int) -> None:
     assert ask(f"{site}/host/{NAME}/crawl")[0] == 405
 
 
-def test_a_polled_or_lost_host_is_polled_at_once(
-    site: str, host: int, pool: Pool
-) -> None:
+def test_crawl_request_makes_a_host_due(site: str, host: int, pool: Pool) -> None:
     with pool.connection() as conn:
         host_rows.move_host(conn, host, host_rows.HOST_POLLING, "quiet")
         conn.execute("UPDATE host SET listed_at = now(), poll_every = 3600")
@@ -172,7 +157,7 @@ def test_a_polled_or_lost_host_is_polled_at_once(
     assert due.state == host_rows.HOST_OFFLINE
 
 
-def test_a_banned_host_stays_banned(site: str, host: int, pool: Pool) -> None:
+def test_crawl_request_leaves_a_banned_host(site: str, host: int, pool: Pool) -> None:
     with pool.connection() as conn:
         host_rows.move_host(conn, host, host_rows.HOST_BANNED, "by us")
     status, _, headers = ask(f"{site}/host/{NAME}/crawl", post=True)
@@ -191,7 +176,7 @@ def test_a_banned_host_stays_banned(site: str, host: int, pool: Pool) -> None:
         {"Sec_Fetch_Site": "same-site"},
     ],
 )
-def test_other_sites_cannot_press_for_their_visitors(
+def test_crawl_request_of_another_site_is_refused(
     site: str, host: int, headers: dict[str, str]
 ) -> None:
     assert ask(f"{site}/host/{NAME}/crawl", post=True, **headers)[0] == 403
@@ -199,7 +184,7 @@ def test_other_sites_cannot_press_for_their_visitors(
     assert ask(f"{site}/host/{NAME}/crawl", post=True, **own)[0] == 303
 
 
-def test_one_client_cannot_press_without_end(site: str, host: int) -> None:
+def test_crawl_requests_are_rate_limited(site: str, host: int) -> None:
     client = {"X_Forwarded_For": "203.0.113.9"}
     answers = [
         ask(f"{site}/host/{NAME}/crawl", post=True, **client)[0] for _ in range(14)
@@ -209,11 +194,11 @@ def test_one_client_cannot_press_without_end(site: str, host: int) -> None:
     assert ask(f"{site}/host/{NAME}/crawl", post=True, **other)[0] == 303
 
 
-def test_every_state_is_explained() -> None:
+def test_every_host_state_has_a_text() -> None:
     assert set(STATES) == {*host_rows.HOST_STATES, host_rows.RECONNECTING}
 
 
-def test_when_a_host_is_looked_at_next(host: int, pool: Pool) -> None:
+def test_next_look(host: int, pool: Pool) -> None:
     settings = CrawlSettings()
 
     def facts(**changes: Any) -> HostFacts:
@@ -235,7 +220,7 @@ def test_when_a_host_is_looked_at_next(host: int, pool: Pool) -> None:
     assert next_look(facts(state="offline", next_try=hour), settings) == hour
 
 
-def test_the_status_page_leads_to_it(site: str, host: int, pool: Pool) -> None:
+def test_status_page_links_the_host(site: str, host: int, pool: Pool) -> None:
     with pool.connection() as conn:
         conn.execute(
             "INSERT INTO quarantined_frame (host, frame, error) VALUES (1, '', 'x')"
@@ -243,4 +228,4 @@ def test_the_status_page_leads_to_it(site: str, host: int, pool: Pool) -> None:
     body = ask(f"{site}/status")[1]
     assert f'href="/host/{NAME}"' in body
     assert "Quarantine" in body
-    assert "What to do" in body
+    assert "Advice:" in body

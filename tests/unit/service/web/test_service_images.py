@@ -1,11 +1,9 @@
-"""Images of the pages: proven, sniffed, bounded, and nothing of hidden accounts."""
+"""Images of the pages: verified, bounded, and none of hidden accounts."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import httpx
 import psycopg
 import pytest
 from anyio import CapacityLimiter
@@ -43,7 +42,7 @@ def cid(blob: bytes) -> str:
 
 @dataclass
 class _Host:
-    """An account's host: its blobs, and what it was asked for."""
+    """A host with blobs and the requests it got."""
 
     blobs: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -63,16 +62,13 @@ class _Site:
     host: _Host
     cache: ImageCache
 
-    def get(self, did: str, name: str, **headers: str) -> tuple[int, bytes, Any]:
-        request = urllib.request.Request(f"{self.url}/image/{did}/{name}")
-        for header, value in headers.items():
-            request.add_header(header.replace("_", "-"), value)
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status, answer.read(), answer.headers
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read(), error.headers
+    def get(
+        self, did: str, name: str, **headers: str
+    ) -> tuple[int, bytes, httpx.Headers]:
+        named = {header.replace("_", "-"): value for header, value in headers.items()}
+        url = f"{self.url}/image/{did}/{name}"
+        reply = httpx.get(url, headers=named, timeout=20)
+        return reply.status_code, reply.content, reply.headers
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +101,7 @@ def site(databases: Any, tmp_path_factory: Any) -> Iterator[_Site]:
     databases.drop(url)
 
 
-def test_image_is_fetched_once_and_cannot_act(site: _Site) -> None:
+def test_image_is_fetched_once_and_sandboxed(site: _Site) -> None:
     for _ in range(2):
         status, body, headers = site.get(ALICE, cid(PNG))
         assert (status, body) == (200, PNG)
@@ -117,7 +113,7 @@ def test_image_is_fetched_once_and_cannot_act(site: _Site) -> None:
     assert (status, body) == (304, b"")
 
 
-def test_did_with_a_percent_sign_reaches_its_host_whole(site: _Site) -> None:
+def test_did_with_a_percent_sign_is_escaped(site: _Site) -> None:
     quoted = WEB.replace("%", "%25")
     assert site.get(quoted, cid(PNG))[:2] == (200, PNG)
     assert f"{WEB} {cid(PNG)}" in site.host.asked
@@ -126,13 +122,13 @@ def test_did_with_a_percent_sign_reaches_its_host_whole(site: _Site) -> None:
 @pytest.mark.parametrize(
     "blob", [SVG, LARGE, b"other", b"nowhere"], ids=["svg", "large", "other", "absent"]
 )
-def test_what_is_no_proven_image_is_not_served(site: _Site, blob: bytes) -> None:
+def test_unverified_image_is_not_served(site: _Site, blob: bytes) -> None:
     asked = len(site.host.asked)
     for _ in range(2):
         status, body, headers = site.get(ALICE, cid(blob))
         assert (status, body) == (404, b"no image")
         assert "sandbox" in headers["content-security-policy"]
-    # What failed is not tried again at once.
+    # A failure is remembered for a while.
     assert len(site.host.asked) == asked + 1
 
 
@@ -147,14 +143,14 @@ def test_what_is_no_proven_image_is_not_served(site: _Site, blob: bytes) -> None
         (ALICE, cid(PNG) + "%00"),
     ],
 )
-def test_other_names_are_asked_of_nobody(site: _Site, did: str, name: str) -> None:
+def test_invalid_names_are_not_fetched(site: _Site, did: str, name: str) -> None:
     asked = len(site.host.asked)
     assert site.get(did, name)[0] == 404
     assert len(site.host.asked) == asked
 
 
 class _Fetcher:
-    """Gives every image at once, but for those of the host `slow`, which never come."""
+    """A fetcher that never returns images of the host `slow`."""
 
     async def get(self, url: str, **_: Any) -> Any:
         if url.startswith("http://slow/"):
@@ -162,7 +158,7 @@ class _Fetcher:
         return SimpleNamespace(status=200, body=PNG)
 
 
-def test_slow_host_keeps_no_places_from_others(
+def test_slow_host_does_not_block_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = Images(
@@ -199,7 +195,7 @@ def test_slow_host_keeps_no_places_from_others(
     asyncio.run(main())
 
 
-def test_image_type_is_told_by_the_bytes() -> None:
+def test_image_type_reads_the_first_bytes() -> None:
     assert image_type(b"\xff\xd8\xff\xe0") == "image/jpeg"
     assert image_type(b"GIF89a..") == "image/gif"
     assert image_type(b"RIFF\0\0\0\0WEBPVP8 ") == "image/webp"
@@ -207,7 +203,7 @@ def test_image_type_is_told_by_the_bytes() -> None:
     assert [image_type(b) for b in (b"", SVG, b"RIFF\0\0\0\0WAVE")] == [None] * 3
 
 
-def test_image_cache_forgets_what_was_unused_for_longest(tmp_path: Path) -> None:
+def test_image_cache_evicts_the_least_recently_used(tmp_path: Path) -> None:
     cache = ImageCache(tmp_path / "c", 30)
     for name in ("a", "b", "c"):
         cache.put(name, name.encode() * 10)

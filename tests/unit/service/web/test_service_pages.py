@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from markupsafe import Markup
 from starlette.applications import Starlette
@@ -112,13 +111,9 @@ def site(databases: Any) -> Iterator[str]:
     databases.drop(url)
 
 
-def fetch(url: str) -> tuple[int, str, Any]:
-    try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
-            return answer.status, answer.read().decode(), answer.headers
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode(), error.headers
+def fetch(url: str) -> tuple[int, str, httpx.Headers]:
+    reply = httpx.get(url, timeout=20)
+    return reply.status_code, reply.text, reply.headers
 
 
 def test_search_shows_results_and_escapes_them(site: str) -> None:
@@ -135,7 +130,7 @@ def test_search_shows_results_and_escapes_them(site: str) -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("/", "Just in"),
+        ("/", "Latest posts"),
         ("/?q=nothingatall", "Nothing found"),
         ("/?q=since:never", "is not a date"),
         ("/?q=ada&kind=people", "Ada"),
@@ -152,7 +147,7 @@ def test_search_shows_results_and_escapes_them(site: str) -> None:
         ("/static/style.css", ":root"),
     ],
 )
-def test_every_page_shows_its_matter(site: str, path: str, text: str) -> None:
+def test_page_shows_its_content(site: str, path: str, text: str) -> None:
     status, body, _ = fetch(site + path)
     assert status == 200, body
     assert text in body
@@ -168,14 +163,14 @@ def test_every_page_shows_its_matter(site: str, path: str, text: str) -> None:
         f"/post/{DID}/a%20b",
     ],
 )
-def test_what_is_not_here_is_a_page_that_says_so(site: str, path: str) -> None:
+def test_unknown_path_is_a_404_page(site: str, path: str) -> None:
     status, body, _ = fetch(site + path)
     assert status == 404
-    assert "Back to the search" in body
+    assert "Back to search" in body
 
 
 @pytest.mark.parametrize("word", ["dusk", "newcomer", "name"])
-def test_a_posts_page_links_back_to_itself(site: str, word: str) -> None:
+def test_post_page_is_linked(site: str, word: str) -> None:
     _, body, _ = fetch(f"{site}/?q={word}")
     link = body.split('class="time" href="')[1].split('"')[0]
     status, page, _ = fetch(site + link)
@@ -201,11 +196,11 @@ def test_a_posts_page_links_back_to_itself(site: str, word: str) -> None:
         ("x", "hé &lt;you&gt;"),
     ],
 )
-def test_facets_become_safe_links(facets: Any, html: str) -> None:
+def test_render_text_links_facets(facets: Any, html: str) -> None:
     text = render_text({"text": "hé <you>", "facets": facets})
     assert isinstance(text, Markup)
     assert html in text
 
 
-def test_a_record_without_text_shows_nothing() -> None:
+def test_render_text_of_a_record_without_text() -> None:
     assert render_text({"text": 5}) == ""

@@ -1,4 +1,4 @@
-"""Where a node stands: between which keys of the tree that it is part of."""
+"""Gaps of nodes: the keys of the tree that bound them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def items_of(chosen: set[int]) -> list[tuple[bytes, bytes]]:
 
 
 @given(chosen=numbers)
-def test_a_node_stands_where_its_keys_are(chosen: set[int]) -> None:
+def test_locate_nodes_returns_the_gap_of_each_node(chosen: set[int]) -> None:
     items = items_of(chosen)
     nodes = {node.cid: node.raw for node in build_nodes(items)}
 
@@ -43,5 +43,5 @@ def test_a_node_stands_where_its_keys_are(chosen: set[int]) -> None:
         assert len(others) == len(items) - len(keys_below(cid))
 
 
-def test_a_node_that_is_not_there_has_no_place() -> None:
+def test_locate_nodes_skips_unknown_nodes() -> None:
     assert locate_nodes(items_of({1, 2, 3}), [cid_for(b"elsewhere")]) == {}

@@ -8,6 +8,7 @@ from appview.pipeline import Params
 from appview.session import Session
 from network.xrpc.server import XrpcError
 from protocol.syntax import is_did
+from storage.private.mutes import MAX_DID_BYTES
 from storage.records.addresses import find_actors, find_handles
 
 MAX_ACTORS: Final = 25
@@ -25,8 +26,19 @@ def find_accounts(session: Session, params: Params) -> list[int]:
 
 
 def require_account(session: Session, actor: str) -> int:
-    """Return the id of an account. Raises XrpcError if it is not known."""
+    """Return the id of an account. Raises XrpcError for an unknown one."""
     found = session.find_actor(actor)
     if found is None:
         raise XrpcError("InvalidRequest", f"Actor not found: {actor}", 400)
     return found
+
+
+def find_muted_did(session: Session, params: Params) -> str:
+    """Return the DID of `actor`, also of an account that is not in the index."""
+    name: str = params["actor"]
+    if is_did(name) and len(name) <= MAX_DID_BYTES:
+        return name
+    did = find_handles(session.conn, [name]).get(name.lower())
+    if did is None:
+        raise XrpcError("InvalidRequest", "Actor not found", 400)
+    return did

@@ -1,24 +1,27 @@
+"""New PLC operations, and the limits of a directory."""
+
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from plc_accounts import NOW, OWNER, SERVER, THIEF, entry, legacy_create
 
-from plc.operation import (
-    LegacyCreate,
-    LogEntry,
-    Operation,
-    PlcService,
-    Tombstone,
-    check_next_operation,
+from plc.operation import check_next_operation
+from plc.operation_document import operation_document
+from plc.operation_draft import (
     check_submission,
     create_genesis,
     create_tombstone,
     create_update,
+)
+from plc.operation_format import (
+    Operation,
+    PlcService,
+    Tombstone,
     operation_bytes,
     operation_cid,
-    operation_document,
     sign_operation,
 )
 from protocol.errors import (
@@ -30,10 +33,11 @@ from protocol.errors import (
 from protocol.identity.did_document import parse_did_document
 from protocol.identity.keys import PrivateKey
 
-OWNER = PrivateKey.from_bytes("p256", b"\x05" * 32)
-SERVER = PrivateKey.from_bytes("k256", b"\x06" * 32)
 SIGNING = PrivateKey.from_bytes("k256", b"\x07" * 32).public.did_key
-NOW = 1_790_000_000_000
+
+KEYS = [
+    PrivateKey.from_bytes("k256", bytes([n]) * 32).public.did_key for n in range(6, 11)
+]
 
 DRAFT: dict[str, Any] = {
     "signing_key": SIGNING,
@@ -44,7 +48,7 @@ DRAFT: dict[str, Any] = {
 }
 
 
-def test_a_new_account_is_one_that_a_directory_takes() -> None:
+def test_create_genesis_is_accepted_by_a_directory() -> None:
     did, genesis = create_genesis(**DRAFT)
     verdict = check_next_operation(did, [], genesis, NOW)
     assert verdict.signer == SERVER.public.did_key
@@ -71,29 +75,21 @@ def test_a_new_account_is_one_that_a_directory_takes() -> None:
             {"rotation_keys": [SERVER.public.did_key, "did:key:z6Mk"]},
             InvalidSyntaxError,
         ),
-        (
-            {
-                "rotation_keys": [
-                    PrivateKey.from_bytes("k256", bytes([n]) * 32).public.did_key
-                    for n in range(6, 12)
-                ]
-            },
-            LimitExceededError,
-        ),
+        ({"rotation_keys": [SERVER.public.did_key, *KEYS]}, LimitExceededError),
     ],
 )
-def test_faults_show_before_anything_is_sent(
+def test_create_genesis_refuses_invalid_values(
     change: dict[str, Any], error: type[ProtocolError]
 ) -> None:
     with pytest.raises(error):
         create_genesis(**(DRAFT | change))
 
 
-def test_updates_change_what_is_given_and_keep_the_rest() -> None:
+def test_create_update_changes_only_the_given_parts() -> None:
     did, genesis = create_genesis(**DRAFT)
-    entry = LogEntry(did, genesis, operation_cid(genesis), False, NOW)
+    log = [entry(did, genesis, NOW)]
     moved = create_update(genesis, SERVER, pds_url="http://localhost:2583")
-    check_next_operation(did, [entry], moved, NOW + 1)
+    check_next_operation(did, log, moved, NOW + 1)
     assert moved.services["atproto_pds"].endpoint == "http://localhost:2583"
     assert moved.also_known_as == genesis.also_known_as
     assert moved.rotation_keys == genesis.rotation_keys
@@ -103,14 +99,14 @@ def test_updates_change_what_is_given_and_keep_the_rest() -> None:
     assert renamed.prev == operation_cid(moved)
     rekeyed = create_update(renamed, OWNER, signing_key=OWNER.public.did_key)
     assert rekeyed.verification_methods == {"atproto": OWNER.public.did_key}
-    # The signer may take itself out.
+    # The signer may remove itself.
     left = create_update(renamed, SERVER, rotation_keys=[OWNER.public.did_key])
     assert left.rotation_keys == (OWNER.public.did_key,)
     with pytest.raises(InvalidSignatureError):
         create_update(left, SERVER, handle="carol.test")
 
 
-def test_a_new_handle_takes_the_first_handles_place() -> None:
+def test_create_update_replaces_the_first_handle() -> None:
     _, genesis = create_genesis(**DRAFT)
     aliases = ("https://alice.test", "at://alice.test", "at://a.test")
     state = sign_operation(replace(genesis, also_known_as=aliases), SERVER)
@@ -123,25 +119,19 @@ def test_a_new_handle_takes_the_first_handles_place() -> None:
     assert named.also_known_as == ("at://bob.test", aliases[0])
 
 
-def test_updates_an_old_identity() -> None:
-    old = sign_operation(
-        LegacyCreate(
-            SERVER.public.did_key, OWNER.public.did_key, "bob.test", "https://x.test"
-        ),
-        SERVER,
-    )
+def test_create_update_after_a_legacy_operation() -> None:
+    old = legacy_create()
     update = create_update(old, SERVER, handle="bob2.test")
     assert update.rotation_keys == (OWNER.public.did_key, SERVER.public.did_key)
     assert update.prev == operation_cid(old)
 
 
-def test_a_tombstone() -> None:
+def test_create_tombstone() -> None:
     did, genesis = create_genesis(**DRAFT)
-    entry = LogEntry(did, genesis, operation_cid(genesis), False, NOW)
-    check_next_operation(did, [entry], create_tombstone(genesis, OWNER), NOW + 1)
-    stranger = PrivateKey.from_bytes("k256", b"\x09" * 32)
+    log = [entry(did, genesis, NOW)]
+    check_next_operation(did, log, create_tombstone(genesis, OWNER), NOW + 1)
     with pytest.raises(InvalidSignatureError):
-        create_tombstone(genesis, stranger)
+        create_tombstone(genesis, THIEF)
 
 
 def submission(**changes: object) -> Operation:
@@ -200,13 +190,13 @@ SERVICE = PlcService("T", "https://s.test")
         ({"verification_methods": {}}, {"verification_methods": {"i": "zQ3sh"}}),
     ],
 )
-def test_limits_of_a_directory(good: dict[str, Any], bad: dict[str, Any]) -> None:
+def test_check_submission_limits(good: dict[str, Any], bad: dict[str, Any]) -> None:
     check_submission(submission(**good))
     with pytest.raises((LimitExceededError, InvalidSyntaxError)):
         check_submission(submission(**bad))
 
 
-def test_size_of_a_submission() -> None:
+def test_check_submission_limits_the_size() -> None:
     def sized(size: int) -> Operation:
         services = {
             f"{n}": PlcService("t", "e" * 512) for n in range(6)

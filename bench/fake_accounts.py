@@ -1,9 +1,8 @@
-"""A made-up society, for benchmarks and load: accounts, repos, and what they emit.
+"""Fake accounts for benchmarks and tests: their repos and their live traffic.
 
 The same seed gives the same bytes. Everything is valid: records are signed into trees,
-frames carry `prevData` and covering proofs. Records are of the common collections in
-about the shares of the real network; what they point at exists, and some of it is far
-more popular than the rest.
+frames carry `prevData` and covering proofs. Collections have about their shares of the
+real network, and the popularity of targets is skewed.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from protocol.identity.keys import Curve, PrivateKey, PublicKey
 from protocol.mst import Tree, build_nodes
 from protocol.repo.car import car_block, car_header
 from protocol.repo.commit import sign_commit
-from protocol.repo.whole_repo import export_repo
+from protocol.repo.repo_export import export_repo
 from protocol.syntax import Did, Handle, Tid, datetime_from_us, tid_from_int
 
 LIKE: Final = "app.bsky.feed.like"
@@ -31,7 +30,7 @@ BLOCK: Final = "app.bsky.graph.block"
 PROFILE: Final = "app.bsky.actor.profile"
 
 START_US: Final = 1_750_000_000_000_000
-"""When the society goes live; what it holds by then was made in the year before."""
+"""Start of the live traffic; stored records are from the year before."""
 
 _SHARES: Final = {LIKE: 55, POST: 17, REPOST: 11, FOLLOW: 15, BLOCK: 2}
 _YEAR_US: Final = 365 * 24 * 3600 * 1_000_000
@@ -51,7 +50,7 @@ _WORDS: Final = (  # noqa: SIM905
 
 @dataclass(slots=True)
 class Member:
-    """One account. `live` are its record keys but the profile, in no order."""
+    """A fake account. `live` holds its record keys except the profile, unordered."""
 
     did: Did
     handle: Handle
@@ -69,7 +68,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """An operation in the making; `cid` and `prev` as in a commit's ops."""
+    """An operation, with `cid` and `prev` as in a commit's ops."""
 
     action: str
     key: bytes
@@ -77,11 +76,11 @@ class _Change:
     prev: bytes | None
 
 
-class Society:
-    """`accounts` members, of whom about `p256_share` sign with P-256.
+class FakeAccounts:
+    """Fake accounts with repos and their live traffic.
 
-    `records` is how many records each holds at the start, on average; sizes are
-    spread widely around it. With 0 they are born empty: see `births`.
+    About `p256_share` of them sign with P-256. `records` is the average size of a repo
+    at the start, with a wide spread; with 0 all are empty (see `births`).
     """
 
     def __init__(
@@ -107,15 +106,17 @@ class Society:
 
     @property
     def keys(self) -> dict[Did, PublicKey]:
-        """The signing key of each account."""
+        """Return the signing keys by DID."""
         return {member.did: member.key.public for member in self.members}
 
     def member(self, did: Did) -> Member:
         return self._by_did[did]
 
     def births(self) -> Iterator[bytes]:
-        """The frames of accounts that come into being: identity, account, the first
-        and empty commit, and sync, each. Only for members without records."""
+        """Yield #identity, #account, an empty #commit and #sync of each account.
+
+        Only for accounts without records.
+        """
         for member in self.members:
             member.rev = self._next_rev()
             member.commit = sign_commit(member.did, member.data, member.rev, member.key)
@@ -127,8 +128,7 @@ class Society:
             yield self._sync(member)
 
     def frames(self, count: int, *, others: bool = True) -> Iterator[bytes]:
-        """`count` frames of live traffic: commits, and if `others` some #identity,
-        #account and #sync among them."""
+        """Yield `count` frames: commits, and with `others` a few of other kinds."""
         rng = self._rng
         for _ in range(count):
             member = self.members[self._popular(len(self.members), 1.5)]
@@ -144,7 +144,7 @@ class Society:
                 yield self._commit(member)
 
     def add(self, records: int) -> Member:
-        """One more member, of the K-256 curve, with just that many records."""
+        """Add an account on the K-256 curve with exactly this number of records."""
         member = self._settle(len(self.members), 0.0)
         self.members.append(member)
         self._by_did[member.did] = member
@@ -153,12 +153,11 @@ class Society:
         return member
 
     def know_posts(self, posts: Iterable[tuple[str, str]]) -> None:
-        """Posts of others, (AT-URI, CID), that members may point at from now on: half
-        of what they point at will be among these."""
+        """Let half of all new references go to these posts, pairs of AT-URI and CID."""
         self._others = list(posts)
 
     def car(self, member: Member) -> Iterator[bytes]:
-        """The whole repo of a member, in pieces."""
+        """Yield the repo of an account as pieces of a CAR."""
         items = [
             (key, cid_for(value), value)
             for key, value in sorted(member.records.items())
@@ -176,7 +175,7 @@ class Society:
         return int(min(20 * mean, max(2, mean * self._rng.lognormvariate(-0.72, 1.2))))
 
     def _write_posts(self, member: Member, size: int) -> None:
-        """The posts of a repo of `size` records, and room for the rest."""
+        """Write the posts of a repo of `size` records, and reserve the other keys."""
         rng = self._rng
         for _ in range(size):
             when = START_US - rng.randrange(_YEAR_US)
@@ -203,7 +202,7 @@ class Society:
         member.commit = sign_commit(member.did, cid, member.rev, member.key)
 
     def _write(self, member: Member, key: bytes, value: bytes) -> bytes:
-        """Keep a record; posts can be pointed at from now on."""
+        """Store a record; posts become targets of references."""
         member.records[key] = value
         cid = cid_for(value)
         if key.startswith(POST.encode()):
@@ -236,7 +235,7 @@ class Society:
         return encoded
 
     def _images(self) -> dict[str, Any]:
-        # A CID among plain bytes is what the encoder writes as a link.
+        # The encoder writes bytes that are a CID as a link.
         ref = BLOB_PREFIX + self._rng.randbytes(32)
         blob = {"$type": "blob", "ref": ref, "mimeType": "image/jpeg", "size": 345_678}
         image = {
@@ -258,7 +257,7 @@ class Society:
         return {"uri": uri, "cid": cid}
 
     def _popular(self, size: int, skew: float) -> int:
-        """An index below `size`; the first ones come up far more often."""
+        """Return an index below `size`, skewed towards the first ones."""
         return int(size * self._rng.random() ** skew)
 
     def _next_rev(self) -> Tid:
@@ -285,7 +284,7 @@ class Society:
     def _change(
         self, member: Member, step: int, taken: dict[bytes, _Change]
     ) -> _Change:
-        """Change one record of a member, whose key is not among those `taken`."""
+        """Change one record whose key is not among `taken`."""
         rng = self._rng
         draw = rng.random()
         if 0.90 <= draw < 0.975 and len(member.live) > 20:
@@ -301,7 +300,7 @@ class Society:
             prev = member.tree.put(_SELF, cid)
             return _Change("create" if prev is None else "update", _SELF, cid, prev)
         kind = rng.choices(list(_SHARES), list(_SHARES.values()))[0]
-        # The second commit of a microsecond would need another clock.
+        # Keys are unique as long as each commit has its own microsecond.
         key = f"{kind}/{tid_from_int((self._now + step) << 10 | 1)}".encode()
         cid = self._write(member, key, self._record(member, kind, self._now))
         member.live.append(key)
@@ -359,8 +358,7 @@ class Society:
         return self._frame("#account", {"did": member.did, "active": True})
 
     def _frame(self, name: str, body: dict[str, Any]) -> bytes:
-        # A CID among plain bytes is what the encoder writes as a link; a CAR, which
-        # starts with the length of its header, it cannot mistake for one.
+        # The encoder writes bytes that are a CID as a link; a CAR never looks like one.
         self._seq += 1
         body = {"seq": self._seq, "time": datetime_from_us(self._now), **body}
         payload: bytes = encode_dag_cbor(body)
@@ -368,10 +366,10 @@ class Society:
 
 
 def made_repo(records: int, *, seed: int = 1) -> tuple[Member, Iterator[bytes]]:
-    """One account of so many records, and the CAR of its repo in pieces."""
-    society = Society(0, seed=seed)
-    member = society.add(records)
-    return member, society.car(member)
+    """Return an account with `records` records, and the pieces of its CAR."""
+    fakes = FakeAccounts(0, seed=seed)
+    member = fakes.add(records)
+    return member, fakes.car(member)
 
 
 def _car(root: bytes, blocks: dict[bytes, bytes]) -> bytes:
@@ -381,5 +379,5 @@ def _car(root: bytes, blocks: dict[bytes, bytes]) -> bytes:
 
 
 def _nothing(_cid: bytes) -> bytes | None:
-    """Where the blocks of a new tree are: nowhere but in memory."""
+    """Return no block: a new tree is in memory."""
     return None
