@@ -23,9 +23,7 @@ PACKAGES: Final = (
 # Packages whose language is still being mended.
 PENDING: Final = {
     "appview",
-    "bench",
     "crawler",
-    "demo",
     "feeds",
     "mirror",
     "search",

@@ -183,8 +183,8 @@ ACCOUNT = (
         " or not accounts[a].shown}",
         "}",
         (
-            f"{_DELETION}::test_inactive_account_is_shown_nowhere[deleted]",
             f"{_SEARCH_SYNC}::test_hidden_accounts_return",
+            f"{_DELETION}::test_inactive_account_is_shown_nowhere[deleted]",
         ),
     ),
     Mutant(

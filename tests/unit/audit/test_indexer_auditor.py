@@ -10,12 +10,7 @@ from typing import Any
 import pytest
 from corruptions import CORRUPTIONS
 from indexer_steps import assert_indexed, import_repo, state_of
-from indexer_world import (
-    POST,
-    Author,
-    post,
-    repo_row,
-)
+from indexer_world import POST, Author, post, repo_row
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,14 +18,7 @@ from starlette.routing import Route
 
 from audit.auditor import Auditor, Finding, audit_step
 from audit.row_audit import audit_whole
-from audit.samples import (
-    KEPT,
-    Verdict,
-    completeness,
-    draw_repos,
-    note_sample,
-    wilson,
-)
+from audit.samples import KEPT, Verdict, completeness, draw_repos, note_sample, wilson
 from crawler.identities.network_clients import Outside
 from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
@@ -88,11 +76,7 @@ async def world(host: Host, conn: Conn, *authors: Author) -> AsyncIterator[Outsi
 
 
 def look(
-    host: Host,
-    conn: Conn,
-    pool: Pool,
-    interner: Interner,
-    someone: Author,
+    host: Host, conn: Conn, pool: Pool, interner: Interner, someone: Author
 ) -> Finding:
     async def run() -> Finding:
         async with world(host, conn, someone) as outside:
