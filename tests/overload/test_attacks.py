@@ -18,11 +18,11 @@ from typing import Any
 
 import psutil
 import pytest
-from appview_world import _fill as fill_small
 from appview_world import serve_world
 from attacked_app import make_app
 from attacks import ATTACKS, Attack, Target
 from small_world import World, did
+from small_world import fill as fill_small
 
 from bench.child import open_child
 

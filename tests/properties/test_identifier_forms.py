@@ -15,6 +15,7 @@ from protocol.syntax import (
     datetime_from_us,
     datetime_us,
     is_datetime,
+    is_record_key,
     is_tid,
     parse_at_uri,
     parse_did,
@@ -40,7 +41,7 @@ nsids = st.builds(
 )
 rkeys = (
     st.from_regex(r"[A-Za-z0-9._~:-]{1,20}", fullmatch=True)
-    .filter(lambda key: key not in (".", ".."))
+    .filter(is_record_key)
     .map(RecordKey)
 )
 dids = st.from_regex(
